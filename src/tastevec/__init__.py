@@ -1,0 +1,1 @@
+"""Taste vectors: one short vector a person, from what they rated."""

@@ -1,0 +1,1 @@
+"""What happened: from a release or a table to histories."""

@@ -1,0 +1,164 @@
+"""Histories: what happened to each person, in order, as flat arrays that gather by index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tastevec.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["NO_TIME", "Histories", "normalise_ratings"]
+
+NO_TIME = -1
+_FLAT = {"items": np.int32, "ratings": np.float32, "normalised": np.float32, "times": np.int64}
+_SILENT = 1e-5  # the note's threshold: a deviation below it says nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """What B people rated, oldest first, M interactions in all.
+
+    Attributes:
+        user_ids: (B,) the caller's own ids, int64 or str objects.
+        offsets: (B + 1,) int64; person b owns the rows ``offsets[b]:offsets[b + 1]`` of the flat arrays.
+        items: (M,) int32 indices into the catalogue.
+        ratings: (M,) float32 as given, NaN where the film was only tagged.
+        normalised: (M,) float32 in [-1, 1], the note's per-person scale over everything the person rated.
+        times: (M,) int64 Unix seconds, ``NO_TIME`` where unknown.
+
+    Raises:
+        FormatError: The arrays contradict each other.
+    """
+
+    user_ids: NDArray[Any]
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+    normalised: NDArray[np.float32]
+    times: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if len(self.offsets) != len(self.user_ids) + 1 or self.offsets[0] != 0:
+            raise FormatError(
+                f"histories hold {len(self.user_ids)} users and {len(self.offsets)} offsets; expected one more offset than users, from 0"
+            )
+        for name in _FLAT:
+            if len(getattr(self, name)) != self.offsets[-1]:
+                raise FormatError(
+                    f"histories hold {len(getattr(self, name))} {name}; expected {self.offsets[-1]}, the last offset"
+                )
+
+    def __len__(self) -> int:
+        """The number of people."""
+        return len(self.user_ids)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(B,) interactions of each person."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """(M,) the person, 0 to B - 1, that each interaction belongs to."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def take(self, users: NDArray[np.integer[Any]]) -> Histories:
+        """The histories of the people at these positions, in this order, copied out of any memory map."""
+        rows, offsets = _rows_of(self.offsets, users)
+        return self._gather(self.user_ids[users], rows, offsets)
+
+    def keep(self, mask: NDArray[np.bool_]) -> Histories:
+        """The same people with only the interactions where ``mask`` (M,) is true; a person may be left with none."""
+        counts = np.concatenate([[0], np.cumsum(mask)])
+        return self._gather(self.user_ids, np.flatnonzero(mask), counts[self.offsets])
+
+    def last(self, count: int) -> Histories:
+        """The newest ``count`` interactions of each person."""
+        from_end = np.repeat(self.offsets[1:], self.lengths) - np.arange(self.offsets[-1])
+        return self.keep(from_end <= count)
+
+    def chunks(self, users: int) -> Iterator[Histories]:
+        """Consecutive groups of at most ``users`` people."""
+        for start in range(0, len(self), users):
+            yield self.take(np.arange(start, min(start + users, len(self))))
+
+    def save(self, folder: Path) -> None:
+        """Write the flat arrays into ``folder``; the user ids are kept by the caller."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "offsets.npy", self.offsets)
+        for name in _FLAT:
+            np.save(folder / f"{name}.npy", getattr(self, name))
+
+    @classmethod
+    def open(cls, folder: Path, user_ids: NDArray[Any]) -> Histories:
+        """Map the flat arrays of ``folder`` into memory, read-only.
+
+        Raises:
+            FormatError: An array is missing or damaged.
+        """
+        try:
+            offsets = np.load(folder / "offsets.npy")
+            flat = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FLAT}
+        except (OSError, ValueError) as error:
+            raise FormatError(
+                f"the histories in {folder} are not whole ({error}); run tastevec prepare again"
+            ) from error
+        return cls(user_ids=user_ids, offsets=offsets, **flat)
+
+    def _gather(
+        self, user_ids: NDArray[Any], rows: NDArray[np.int64], offsets: NDArray[np.int64]
+    ) -> Histories:
+        flat = {name: np.asarray(getattr(self, name)[rows]) for name in _FLAT}
+        return Histories(user_ids=user_ids, offsets=offsets.astype(np.int64), **flat)
+
+
+def normalise_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Each person's ratings on the note's scale: -1 the opposite direction, 0 nothing, +1 this.
+
+    The person's mean is subtracted; positive deviations are divided by the largest, negative ones by the size of
+    the most negative; a deviation whose divisor is under 1e-5 becomes 0. Tag-only interactions (NaN) become 0.
+
+    Args:
+        ratings: (M,) as given, NaN where a film was only tagged.
+        offsets: (B + 1,) the rows of each person.
+
+    Returns:
+        (M,) float32 in [-1, 1].
+
+    Source: the research note, section 3 of its notebook.
+
+    Examples:
+        >>> normalise_ratings(np.array([5, 3, 2, 4, 4], np.float32), np.array([0, 3, 5]))
+        array([ 1.  , -0.25, -1.  ,  0.  ,  0.  ], dtype=float32)
+    """
+    lengths = np.diff(offsets)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    rated = np.isfinite(ratings)
+    values = np.where(rated, ratings, 0.0).astype(np.float64)
+    counts = np.bincount(owners, weights=rated, minlength=len(lengths))
+    sums = np.bincount(owners, weights=values, minlength=len(lengths))
+    deviations = np.where(rated, values - (sums / np.maximum(counts, 1))[owners], 0.0)
+    highest, lowest = np.zeros(len(lengths)), np.zeros(len(lengths))
+    np.maximum.at(highest, owners, deviations)
+    np.minimum.at(lowest, owners, deviations)
+    divisors = np.where(deviations > 0, highest[owners], -lowest[owners])
+    scaled = np.divide(deviations, divisors, out=np.zeros_like(deviations), where=divisors >= _SILENT)
+    return scaled.astype(np.float32)
+
+
+def _rows_of(
+    offsets: NDArray[np.int64], users: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The flat rows of these users, one after another, and the offsets of the gathered whole."""
+    starts, lengths = offsets[users], offsets[np.asarray(users) + 1] - offsets[users]
+    gathered = np.concatenate([[0], np.cumsum(lengths)])
+    rows = np.arange(gathered[-1]) + np.repeat(starts - gathered[:-1], lengths)
+    return rows, gathered

@@ -1,0 +1,1 @@
+"""How good a user vector is, measured without torch."""

@@ -1,0 +1,1 @@
+"""What films are: their vectors, from a genome, from content, from the training users."""

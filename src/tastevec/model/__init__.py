@@ -1,0 +1,1 @@
+"""The network, alone: it imports torch and transformers and none of our other rooms."""

@@ -1,0 +1,78 @@
+"""The names that files, columns and choices carry, each spelled once."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+__all__ = [
+    "BUNDLE_FORMAT",
+    "COLLABORATIVE",
+    "CONTENT",
+    "GENRES",
+    "ITEMS_FILE",
+    "ITEM_ID",
+    "LIKED_FROM",
+    "MANIFEST_FILE",
+    "NOTE",
+    "POSITION",
+    "PREPARED_FORMAT",
+    "RANK",
+    "RATING",
+    "SCORE",
+    "SPLITS",
+    "TAG",
+    "TIMESTAMP",
+    "TITLE",
+    "USERS_FILE",
+    "USER_ID",
+    "VECTOR",
+    "VECTORS_FILE",
+    "VECTOR_SOURCE",
+    "WEIGHT",
+    "YEAR",
+    "Horizon",
+    "Preset",
+    "Protocol",
+    "Split",
+]
+
+# Columns of every table that we write.
+USER_ID: Final = "user_id"
+ITEM_ID: Final = "item_id"
+RATING: Final = "rating"
+TIMESTAMP: Final = "timestamp"  # Unix seconds
+POSITION: Final = "position"  # the row's place in its source, from 0: breaks ties in time
+TITLE: Final = "title"
+YEAR: Final = "year"
+GENRES: Final = "genres"
+TAG: Final = "tag"
+WEIGHT: Final = "weight"
+VECTOR: Final = "vector"
+VECTOR_SOURCE: Final = "vector_source"
+RANK: Final = "rank"  # from 1
+SCORE: Final = "score"
+
+# Names of film vector tables.
+NOTE: Final = "note"  # SVD(genome) beside genres, SVD again: the research note's
+CONTENT: Final = "content"  # tags, genres, year and title words
+COLLABORATIVE: Final = "collaborative"  # factors of the training users' ratings
+
+# Files of a prepared folder.
+MANIFEST_FILE: Final = "manifest.json"
+ITEMS_FILE: Final = "items.parquet"
+USERS_FILE: Final = "users.parquet"
+VECTORS_FILE: Final = "item_vectors.safetensors"
+
+# Format versions: raised when an older reader could misread what is written.
+PREPARED_FORMAT: Final = 1
+BUNDLE_FORMAT: Final = 1
+
+# A film is liked from this share of the rating range on: 4 stars of 0.5 to 5 is (4 - 0.5) / 4.5 = 0.78,
+# of 1 to 5 it is (4 - 1) / 4 = 0.75, so that 0.75 means 4 stars on every MovieLens scale.
+LIKED_FROM: Final = 0.75
+
+Split = Literal["train", "validation", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet
+Preset = Literal["taste", "seed"]
+Protocol = Literal["best-rated", "fold-in", "future"]
+Horizon = Literal["next", "overall"]
