@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import Final, Literal
 
 __all__ = [
+    "BUNDLE_FILE",
     "BUNDLE_FORMAT",
     "COLLABORATIVE",
     "CONTENT",
     "GENRES",
+    "HISTORIES_FOLDER",
     "ITEMS_FILE",
     "ITEM_ID",
     "LIKED_FROM",
     "MANIFEST_FILE",
     "NOTE",
+    "PER_USER_FILE",
     "POSITION",
     "PREPARED_FORMAT",
     "RANK",
     "RATING",
+    "RESULTS_FILE",
+    "RESULTS_FORMAT",
     "SCORE",
     "SPLITS",
     "TAG",
@@ -62,10 +67,19 @@ MANIFEST_FILE: Final = "manifest.json"
 ITEMS_FILE: Final = "items.parquet"
 USERS_FILE: Final = "users.parquet"
 VECTORS_FILE: Final = "item_vectors.safetensors"
+HISTORIES_FOLDER: Final = "histories"
+
+# Files of a finished evaluation.
+RESULTS_FILE: Final = "results.json"
+PER_USER_FILE: Final = "per_user.parquet"
+
+# Files of a bundle.
+BUNDLE_FILE: Final = "bundle.json"
 
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 1
 BUNDLE_FORMAT: Final = 1
+RESULTS_FORMAT: Final = 1
 
 # A film is liked from this share of the rating range on: 4 stars of 0.5 to 5 is (4 - 0.5) / 4.5 = 0.78,
 # of 1 to 5 it is (4 - 1) / 4 = 0.75, so that 0.75 means 4 stars on every MovieLens scale.

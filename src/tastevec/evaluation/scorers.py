@@ -1,0 +1,53 @@
+"""Scorers: what any system must do to be measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tastevec.data.histories import Histories
+    from tastevec.schema import Horizon
+
+__all__ = ["HorizonScorer", "Scorer", "VectorScorer"]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A system that scores the whole catalogue for people it has never seen."""
+
+    @property
+    def name(self) -> str:
+        """What the tables call it; no two systems of a table share one."""
+
+    def fit(self, train: Histories, item_count: int) -> None:
+        """Learn from the training people; a system that is already trained does nothing."""
+
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """(B, N) finite scores, higher is better; each row depends on that person's history alone."""
+
+
+@runtime_checkable
+class VectorScorer(Scorer, Protocol):
+    """A scorer that says where a person stands among film vectors, so that cosine distances can be measured too."""
+
+    @property
+    def space(self) -> str:
+        """The name of the film vectors; distances of different spaces are never compared."""
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """(N, D) one row a film; a row of zeros is a film without a vector."""
+
+    def vectors(self, histories: Histories) -> NDArray[np.float32]:
+        """(B, D) one vector a person."""
+
+
+@runtime_checkable
+class HorizonScorer(Scorer, Protocol):
+    """A scorer that answers differently to *what is next* and *what is the taste overall*."""
+
+    def asked(self, horizon: Horizon) -> Scorer:
+        """The same system, answering that question."""

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import worlds
+from people import people, world
+from tastevec.errors import DataError, SettingsError
+from tastevec.evaluation import trial
+from tastevec.evaluation.baselines import EASE, Constant, LastOnly, MeanLiked, Popularity
+from tastevec.evaluation.trial import Cohort, evaluate
+
+FROM = 4.0
+STARS = (1.0, 5.0)
+
+
+class Fixed:
+    """Scores given film by film; it counts how often it was fitted."""
+
+    def __init__(self, scores, name="fixed"):
+        self.name = name
+        self.fits = 0
+        self._scores = np.asarray(scores, np.float32)
+
+    def fit(self, train, item_count):
+        del train, item_count
+        self.fits += 1
+
+    def score(self, histories):
+        return np.tile(self._scores, (len(histories), 1))
+
+
+@pytest.fixture
+def cohort():
+    """Five people of each taste teach; the sixth of each is asked."""
+    train = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])
+    return Cohort(world().take(train), world().take(np.array([5, 11])), worlds.FILMS, STARS)
+
+
+def row_of(report, system, task, metric):
+    [row] = [r for r in report.rows if (r.system, r.task, r.metric) == (system, task, metric)]
+    return row
+
+
+def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero():
+    unseen = people([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-liked hides film 2 of both
+    cohort = Cohort(people([(0, 5)], ids=[99]), unseen, 5, STARS)
+    right, wrong = Fixed([0, 0, 1, 0, 0], "right"), Fixed([0, 0, -1, 0, 0], "wrong")
+    report = evaluate([right, wrong], cohort, protocols=["future"], at=[1, 2])
+    for metric in ("hr@1", "recall@2", "ndcg@2", "mrr@1"):
+        assert row_of(report, "right", "next-liked", metric).mean == 1
+        assert row_of(report, "wrong", "next-liked", metric).mean == 0
+
+
+def test_every_system_meets_every_task_and_every_metric(cohort):
+    report = evaluate([EASE(liked_from=FROM)], cohort, floors=[Popularity(liked_from=FROM)], at=[5, 10])
+    assert len(report.rows) == 2 * 4 * 8  # systems, tasks, four metrics at two depths
+    assert [task.name for task in report.tasks] == ["best-rated", "fold-in", "next-liked", "last-20%"]
+    assert all(row.low <= row.mean <= row.high for row in report.rows)
+    assert all(row.users == 2 for row in report.rows)
+
+
+def test_a_mean_is_the_mean_of_the_per_user_values(cohort):
+    report = evaluate([EASE(liked_from=FROM)], cohort, at=[5])
+    for result in report.measured:
+        for metric, values in result.values.items():
+            assert row_of(report, result.system, result.task.name, metric).mean == pytest.approx(
+                values.mean()
+            )
+
+
+def test_the_size_of_the_chunks_changes_nothing(cohort, monkeypatch):
+    space = np.random.default_rng(0).standard_normal((worlds.FILMS, 4)).astype(np.float32)
+    systems = [EASE(liked_from=FROM), MeanLiked(space, space="s", liked_from=FROM)]
+    whole = evaluate(systems, cohort)
+    monkeypatch.setattr(trial, "_CELLS", 1)  # one person at a time
+    for row, expected in zip(evaluate(systems, cohort).rows, whole.rows, strict=True):
+        assert (row.system, row.task, row.metric) == (expected.system, expected.task, expected.metric)
+        assert (row.mean, row.low) == pytest.approx((expected.mean, expected.low))
+
+
+def test_a_system_and_its_shortened_self_are_fitted_once(cohort):
+    scorer = Fixed(np.zeros(worlds.FILMS))
+    evaluate([scorer, LastOnly(scorer)], cohort, protocols=["fold-in"])
+    assert scorer.fits == 1
+
+
+def test_distances_are_those_of_the_systems_own_space(cohort):
+    space = np.zeros((worlds.FILMS, 2), np.float32)
+    space[: worlds.FILMS // 2, 0], space[worlds.FILMS // 2 :, 1] = 1, 1  # the two tastes, at right angles
+    systems = [MeanLiked(space, space="tastes", liked_from=FROM), EASE(liked_from=FROM)]
+    report = evaluate(systems, cohort, floors=[Constant(space, space="tastes", liked_from=FROM)])
+    mean, constant = "mean of liked (tastes)", "constant (tastes)"
+    for task in ("best-rated", "fold-in"):
+        assert row_of(report, mean, task, "cosine_distance").mean == pytest.approx(0, abs=1e-6)
+        assert row_of(report, constant, task, "cosine_distance").mean == pytest.approx(
+            1 - np.sqrt(0.5), abs=0.01
+        )
+        assert row_of(report, mean, task, "cosine_distance_centred").mean == pytest.approx(0, abs=1e-6)
+    assert not [row for row in report.rows if row.system == "EASE" and "cosine" in row.metric]
+
+
+def test_hidden_films_without_a_vector_do_not_count_in_the_distance():
+    space = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
+    unseen = people([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # best-rated hides 1 and 2; and 2 alone
+    report = evaluate(
+        [MeanLiked(space, space="s", liked_from=FROM)],
+        Cohort(people([(0, 5)], ids=[99]), unseen, 3, STARS),
+        protocols=["best-rated"],
+    )
+    row = row_of(report, "mean of liked (s)", "best-rated", "cosine_distance")
+    assert (row.mean, row.users) == (1, 1)
+
+
+def test_a_system_with_two_answers_is_asked_for_the_right_one(cohort):
+    asked = []
+
+    class TwoAnswers(Fixed):
+        def asked(self, horizon):
+            asked.append(horizon)
+            return self
+
+    evaluate([TwoAnswers(np.zeros(worlds.FILMS))], cohort)
+    assert asked == ["overall", "overall", "next", "next"]
+
+
+def test_skill_is_the_way_gone_from_the_best_floor_to_perfection():
+    unseen = people(*[[(0, 5), (person % 4 + 1, 5)] for person in range(8)])  # next-liked hides films 1 to 4
+    cohort = Cohort(people([(0, 5)], ids=[99]), unseen, 6, STARS)
+    low, floor = Fixed([0, 0, 0, 0, 0, 9], "low"), Fixed([0, 9, 0, 0, 0, 0], "floor")
+    better = Fixed([0, 9, 8, 0, 0, 0], "better")
+    report = evaluate([better], cohort, floors=[low, floor], protocols=["future"], at=[1, 2])
+    found = {(skill.task, skill.metric): skill for skill in report.skills}
+    one, two = found["next-liked", "recall@1"], found["next-liked", "recall@2"]
+    assert (one.floor, one.skill, one.difference) == ("floor", 0, 0)
+    # At 2 the floor's second place is film 2 too, the lowest index of its ties: both have half of the answers.
+    assert (two.floor, two.skill) == ("floor", 0)
+    best = Fixed([0, 9, 8, 7, 6, 0], "best")
+    report = evaluate([best], cohort, floors=[Fixed([0, 0, 0, 0, 0, 9], "low")], protocols=["future"], at=[2])
+    skill = next(s for s in report.skills if (s.task, s.metric) == ("next-liked", "recall@2"))
+    assert skill.skill == pytest.approx((0.5 - 0.25) / (1 - 0.25))
+    assert skill.low <= skill.difference == 0.25 <= skill.high
+
+
+def test_distances_have_skill_beside_floors_of_their_own_space_only(cohort):
+    one, other = np.random.default_rng(0).standard_normal((2, worlds.FILMS, 3)).astype(np.float32)
+    report = evaluate(
+        [MeanLiked(one, space="one", liked_from=FROM)],
+        cohort,
+        floors=[Constant(one, space="one", liked_from=FROM), Constant(other, space="other", liked_from=FROM)],
+        protocols=["fold-in"],
+    )
+    [skill] = [skill for skill in report.skills if skill.metric == "cosine_distance"]
+    assert skill.floor == "constant (one)"
+    floor = row_of(report, skill.floor, "fold-in", "cosine_distance").mean
+    system = row_of(report, skill.system, "fold-in", "cosine_distance").mean
+    assert skill.skill == pytest.approx(1 - system / floor)
+
+
+def test_without_floors_there_is_no_skill(cohort):
+    assert evaluate([Fixed(np.zeros(worlds.FILMS))], cohort, protocols=["fold-in"]).skills == ()
+
+
+def test_nobody_to_ask_is_an_error():
+    with pytest.raises(DataError, match="the split holds 0 users"):
+        Cohort(world(), world().take(np.array([], np.int64)), worlds.FILMS, STARS)
+
+
+def test_a_person_who_teaches_is_not_asked():
+    with pytest.raises(DataError, match="1 users are both taught and asked, user 3 among them"):
+        Cohort(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.FILMS, STARS)
+
+
+def test_a_task_that_nobody_can_be_asked_is_an_error():
+    cohort = Cohort(people([(0, 5)], ids=[9]), people([(0, 5)]), 3, STARS)
+    with pytest.raises(DataError, match="none of the 1 users can be asked best-rated"):
+        evaluate([Fixed([0, 0, 0])], cohort)
+
+
+def test_a_model_of_another_catalogue_is_refused(cohort):
+    with pytest.raises(DataError, match=r"fixed scored 2 users x 7 films; expected 2 x 20"):
+        evaluate([Fixed(np.zeros(7))], cohort)
+
+
+def test_two_systems_of_one_name_are_refused(cohort):
+    with pytest.raises(SettingsError, match="fixed, fixed; expected different names"):
+        evaluate([Fixed([0])], cohort, floors=[Fixed([0])])
+
+
+@pytest.mark.parametrize("at", [[], [0, 10]])
+def test_a_depth_below_one_is_refused(cohort, at):
+    with pytest.raises(SettingsError, match="expected depths of 1 or more"):
+        evaluate([Fixed([0])], cohort, at=at)
+
+
+def test_a_planted_leak_shows(cohort):
+    """A system that could see what is hidden would be perfect; the protocols give it no way to."""
+    seen = []
+
+    class Spy(Fixed):
+        def score(self, histories):
+            seen.append(histories)
+            return super().score(histories)
+
+    report = evaluate([Spy(np.zeros(worlds.FILMS))], cohort)
+    for known, task in zip(seen, report.tasks, strict=True):
+        hidden = set(zip(np.repeat(task.known.user_ids, task.hidden), task.targets, strict=True))
+        assert not hidden & set(zip(known.user_ids[known.owners], known.items, strict=True))
+
+
+def test_the_cohort_of_a_prepared_folder_is_its_splits():
+    class Folder:
+        """What an evaluation reads of a prepared folder."""
+
+        histories = world()
+        rating_range = STARS
+
+        class items:  # noqa: N801 - stands for a table
+            num_rows = worlds.FILMS
+
+        def users_in(self, split):
+            return {"train": np.arange(8), "validation": np.array([8, 9]), "test": np.array([10, 11])}[split]
+
+    assert Cohort.of(Folder()).unseen.user_ids.tolist() == [11, 12]
+    cohort = Cohort.of(Folder(), "validation")
+    assert (len(cohort.train), cohort.unseen.user_ids.tolist(), cohort.item_count) == (
+        8,
+        [9, 10],
+        worlds.FILMS,
+    )

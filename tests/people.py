@@ -1,0 +1,47 @@
+"""Histories made by hand: each person a list of (film, rating) or (film, rating, time), oldest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import worlds
+from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TAGGED = float("nan")
+
+
+def people(*each: Sequence[tuple[float, ...]], ids: Sequence[object] | None = None) -> Histories:
+    """The histories of these people, called 1, 2, 3, ... unless ids are given."""
+    rows = [row for person in each for row in person]
+    offsets = np.concatenate([[0], np.cumsum([len(person) for person in each], dtype=np.int64)])
+    ratings = np.array([row[1] for row in rows], np.float32)
+    if ids is None:
+        user_ids = np.arange(1, len(each) + 1)
+    else:
+        user_ids = np.array(ids, dtype=object if isinstance(ids[0], str) else np.int64)
+    return Histories(
+        user_ids=user_ids,
+        offsets=offsets,
+        items=np.array([row[0] for row in rows], np.int32),
+        ratings=ratings,
+        normalised=normalise_ratings(ratings, offsets),
+        times=np.array([row[2] if len(row) > 2 else NO_TIME for row in rows], np.int64),
+    )
+
+
+def world() -> Histories:
+    """The 12 people of the tiny world; film f is item f - 1."""
+    each: list[list[tuple[float, ...]]] = [[] for _ in range(worlds.USERS)]
+    for row in worlds.ratings():
+        each[row.user - 1].append((row.film - 1, row.stars, row.time))
+    return people(*each)
+
+
+def films_of(histories: Histories, person: int) -> list[int]:
+    """The item indices of one person, in order."""
+    return histories.items[histories.offsets[person] : histories.offsets[person + 1]].tolist()
