@@ -1,0 +1,195 @@
+"""The MovieLens releases: where each is, what it holds, how to know that it is whole, and under what terms."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from tastevec.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CITATION", "GENOME_CITATION", "RELEASES", "TERMS", "PackagedCopy", "Release", "find_release"]
+
+TERMS: Final = (
+    "GroupLens allows research use with acknowledgement and without implying its endorsement; commercial use needs its "
+    "permission, and whether the data may be passed on is said in the release's own README"
+)
+CITATION: Final = (
+    "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. ACM Transactions on "
+    "Interactive Intelligent Systems 5, 4: 19:1-19:19. https://doi.org/10.1145/2827872"
+)
+GENOME_CITATION: Final = (
+    "Jesse Vig, Shilad Sen, and John Riedl. 2012. The Tag Genome: Encoding Community Knowledge to Support Novel "
+    "Interaction. ACM Transactions on Interactive Intelligent Systems 2, 3: 13:1-13:44. https://doi.org/10.1145/2362394.2362395"
+)
+_FOLDER = "https://files.grouplens.org/datasets/movielens/"
+_TABLES = ("links.csv", "movies.csv", "ratings.csv", "tags.csv")
+_GENOME = ("genome-scores.csv", "genome-tags.csv")
+
+
+@dataclass(frozen=True)
+class PackagedCopy:
+    """A copy of a release inside a Python package, for machines that reach a package registry and nothing else.
+
+    Attributes:
+        requirement: The package and its one version, as pip takes it.
+        folder: The folder inside the wheel.
+        members: Each file's SHA-256, computed from that wheel.
+        terms: What the package says of itself, beside the terms of the data.
+    """
+
+    requirement: str
+    folder: str
+    members: Mapping[str, str]
+    terms: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release, as GroupLens describes it.
+
+    Attributes:
+        name: As GroupLens spells it, and the name of the folder that `fetch` makes.
+        ratings: Rows of ratings.
+        users: People who rated or tagged.
+        films: Rows of the film table, rated or not.
+        tags: Tag applications, 0 where the release has none.
+        md5: The digest in the ``.md5`` file beside the zip; None where the release changes in place, so that the
+            file beside it is asked at the time.
+        encoding: Of its text files.
+        members: Files that it must hold.
+        extras: Files that are taken when they are there.
+        copy: The copy inside a Python package, if there is one.
+    """
+
+    name: str
+    ratings: int
+    users: int
+    films: int
+    tags: int
+    md5: str | None
+    encoding: str = "utf-8"
+    members: tuple[str, ...] = _TABLES
+    extras: tuple[str, ...] = ("README.txt",)
+    copy: PackagedCopy | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Where GroupLens keeps the zip."""
+        return f"{_FOLDER}{self.name}.zip"
+
+    @property
+    def citation(self) -> str:
+        """The papers to cite."""
+        return f"{CITATION} {GENOME_CITATION}" if _GENOME[0] in self.members else CITATION
+
+
+# From the wheel recbole-1.2.1-py3-none-any.whl, SHA-256 9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407.
+_RECBOLE = PackagedCopy(
+    requirement="recbole==1.2.1",
+    folder="recbole/dataset_example/ml-100k",
+    members=MappingProxyType(
+        {
+            "ml-100k.inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+            "ml-100k.item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
+            "ml-100k.user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
+        }
+    ),
+    terms="a copy in RecBole's own format, inside the MIT-licensed PyPI package recbole 1.2.1; the data stay under GroupLens's terms",
+)
+
+# Counts: each release's own README. Digests: the .md5 files beside the zips, as quoted by several public repositories.
+_ALL = (
+    Release(
+        name="ml-100k",
+        ratings=100_000,
+        users=943,
+        films=1_682,
+        tags=0,
+        md5="0e33842e24a9c977be4e0107933c0723",
+        encoding="iso-8859-1",
+        members=("u.data", "u.item"),
+        extras=("README", "u.genre", "u.user"),
+        copy=_RECBOLE,
+    ),
+    Release(
+        name="ml-1m",
+        ratings=1_000_209,
+        users=6_040,
+        films=3_883,
+        tags=0,
+        md5="c4d9eecfca2ab87c1945afe126590906",
+        encoding="iso-8859-1",
+        members=("movies.dat", "ratings.dat"),
+        extras=("README", "users.dat"),
+    ),
+    Release(
+        name="ml-10m",
+        ratings=10_000_054,
+        users=71_567,
+        films=10_681,
+        tags=95_580,
+        md5="ce571fd55effeba0271552578f2648bd",
+        members=("movies.dat", "ratings.dat", "tags.dat"),
+        extras=("README.html",),
+    ),
+    Release(
+        name="ml-20m",
+        ratings=20_000_263,
+        users=138_493,
+        films=27_278,
+        tags=465_564,
+        md5="cd245b17a1ae2cc31bb14903e1204af3",
+        members=_GENOME + _TABLES,
+    ),
+    Release(
+        name="ml-25m",
+        ratings=25_000_095,
+        users=162_541,
+        films=62_423,
+        tags=1_093_360,
+        md5="6b51fb2759a8657d3bfcbfc42b592ada",
+        members=_GENOME + _TABLES,
+    ),
+    Release(
+        name="ml-32m",
+        ratings=32_000_204,
+        users=200_948,
+        films=87_585,
+        tags=2_000_072,
+        md5="d472be332d4daa821edc399621853b57",
+    ),
+    # The two that change in place: counts as of July 2023 and September 2018.
+    Release(
+        name="ml-latest",
+        ratings=33_832_162,
+        users=330_975,
+        films=86_537,
+        tags=2_328_315,
+        md5=None,
+        members=_GENOME + _TABLES,
+    ),
+    Release(name="ml-latest-small", ratings=100_836, users=610, films=9_742, tags=3_683, md5=None),
+)
+RELEASES: Final[Mapping[str, Release]] = MappingProxyType({release.name: release for release in _ALL})
+
+
+def find_release(name: str) -> Release:
+    """The release of that name.
+
+    Raises:
+        SettingsError: No release is called so.
+
+    Examples:
+        >>> find_release("ml-1m").ratings
+        1000209
+    """
+    if name in RELEASES:
+        return RELEASES[name]
+    close = difflib.get_close_matches(name.lower(), RELEASES, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(RELEASES)}"
+    raise SettingsError(f"no MovieLens release is called {name!r}; {hint}")

@@ -1,0 +1,252 @@
+"""The numbers of a prepared folder: who rated, how, how much, what, when, and which films have a vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from pyarrow import compute
+
+from tastevec.data.histories import NO_TIME, Histories
+from tastevec.schema import GENRES, LIKED_FROM, NOTE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from tastevec.data.prepared import Prepared
+
+__all__ = ["summarise"]
+
+_ROWS: Final = 1 << 22  # interactions looked at together: 4 million need about 150 MB
+_CELLS: Final = 360  # half a star is a whole number of cells on scales of 4, 4.5, 5, 9 and 10 stars
+_BARS: Final = 20  # the most bars of a ratings histogram
+_PERIODS: Final = 60
+_NOTE_LIMIT: Final = 512  # what the note reads of each person
+_QUANTILES: Final = np.linspace(0, 1, 201)
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """What one pass over the interactions counts: B users, N items, cells of the rating range, periods of time."""
+
+    user_ratings: NDArray[np.float64]  # (B,) how many
+    user_sums: NDArray[np.float64]  # (B,)
+    item_counts: NDArray[np.float64]  # (N,) rated or tagged
+    item_ratings: NDArray[np.float64]  # (N,)
+    item_sums: NDArray[np.float64]  # (N,)
+    cells: NDArray[np.float64]  # (_CELLS + 1,)
+    periods: NDArray[np.float64]  # (_PERIODS,)
+
+
+def summarise(prepared: Prepared) -> dict[str, Any]:
+    """Every number that the pictures show, as plain values that JSON can hold.
+
+    The interactions are read in blocks of 4 million, so that memory depends on people and films only.
+
+    Args:
+        prepared: A folder that `tastevec prepare` wrote.
+
+    Returns:
+        ``totals``, ``user_means``, ``ratings``, ``history_lengths``, ``genres``, ``activity`` and ``coverage``.
+        Shares are between 0 and 1; times are ISO dates (UTC).
+    """
+    histories, rating_range = prepared.histories, prepared.rating_range
+    item_count = prepared.items.num_rows
+    span = _time_span(histories)
+    tally = _count(histories, item_count, rating_range, span)
+    return {
+        "totals": _totals(tally, len(histories), item_count),
+        "user_means": _user_means(tally),
+        "ratings": _ratings(tally, rating_range),
+        "history_lengths": _history_lengths(histories),
+        "genres": _genres(prepared.items[GENRES].combine_chunks(), tally),
+        "activity": _activity(tally, span),
+        "coverage": _coverage(prepared.vectors, tally),
+    }
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    for start in range(0, rows, _ROWS):
+        yield slice(start, min(start + _ROWS, rows))
+
+
+def _owners(offsets: NDArray[np.int64], rows: slice) -> NDArray[np.int64]:
+    """The person that each of these rows belongs to."""
+    first, last = np.searchsorted(offsets, [rows.start, rows.stop - 1], side="right") - 1
+    bounds = np.clip(offsets[first : last + 2], rows.start, rows.stop)
+    return np.repeat(np.arange(first, last + 1), np.diff(bounds))
+
+
+def _time_span(histories: Histories) -> tuple[int, int] | None:
+    """The first and the last known time, None where none is known."""
+    edges = []
+    for rows in _blocks(int(histories.offsets[-1])):
+        times = histories.times[rows]
+        if len(known := times[times != NO_TIME]):
+            edges += [int(known.min()), int(known.max())]
+    return (min(edges), max(edges)) if edges else None
+
+
+def _count(
+    histories: Histories, item_count: int, rating_range: tuple[float, float], span: tuple[int, int] | None
+) -> _Tally:
+    tally = _Tally(
+        user_ratings=np.zeros(len(histories)),
+        user_sums=np.zeros(len(histories)),
+        item_counts=np.zeros(item_count),
+        item_ratings=np.zeros(item_count),
+        item_sums=np.zeros(item_count),
+        cells=np.zeros(_CELLS + 1),
+        periods=np.zeros(_PERIODS),
+    )
+    for rows in _blocks(int(histories.offsets[-1])):
+        _add_ratings(tally, histories, rows, rating_range)
+        times = histories.times[rows]
+        if span:
+            tally.periods[:] += np.histogram(times[times != NO_TIME], bins=_PERIODS, range=_edges(span))[0]
+    return tally
+
+
+def _add_ratings(tally: _Tally, histories: Histories, rows: slice, rating_range: tuple[float, float]) -> None:
+    """Add one block of rows to the running counts."""
+    items = np.asarray(histories.items[rows])
+    ratings = np.asarray(histories.ratings[rows], np.float64)
+    rated = np.isfinite(ratings)
+    owners, films, ratings = _owners(histories.offsets, rows)[rated], items[rated], ratings[rated]
+    tally.item_counts[:] += np.bincount(items, minlength=len(tally.item_counts))
+    tally.item_ratings[:] += np.bincount(films, minlength=len(tally.item_counts))
+    tally.item_sums[:] += np.bincount(films, ratings, minlength=len(tally.item_counts))
+    np.add.at(tally.user_ratings, owners, 1)
+    np.add.at(tally.user_sums, owners, ratings)
+    low, high = rating_range
+    cells = np.clip(np.rint((ratings - low) / (high - low) * _CELLS), 0, _CELLS).astype(np.int64)
+    tally.cells[:] += np.bincount(cells, minlength=_CELLS + 1)
+
+
+def _totals(tally: _Tally, users: int, items: int) -> dict[str, Any]:
+    interactions, ratings = tally.item_counts.sum(), tally.item_ratings.sum()
+    return {
+        "users": users,
+        "items": items,
+        "items_with_interactions": int((tally.item_counts > 0).sum()),
+        "interactions": int(interactions),
+        "ratings": int(ratings),
+        "tag_only": int(interactions - ratings),
+        "density": float(interactions / max(users * items, 1)),
+    }
+
+
+def _user_means(tally: _Tally) -> dict[str, Any]:
+    """Every person's mean rating; people who only tagged have none."""
+    rated = tally.user_ratings > 0
+    means = np.sort(tally.user_sums[rated] / tally.user_ratings[rated])
+    if not len(means):
+        return {"users": 0, "mean_of_means": None, "deviation": None, "share_above": None, "quantiles": []}
+    return {
+        "users": len(means),
+        "mean_of_means": float(means.mean()),
+        "deviation": float(means.std()),
+        "share_above": float((means > means.mean()).mean()),
+        "quantiles": np.quantile(means, _QUANTILES).round(4).tolist(),
+    }
+
+
+def _ratings(tally: _Tally, rating_range: tuple[float, float]) -> dict[str, Any]:
+    low, high = rating_range
+    total = max(float(tally.cells.sum()), 1.0)
+    liked = low + LIKED_FROM * (high - low)
+    used = np.flatnonzero(tally.cells)
+    places, counts = used / _CELLS, tally.cells[used].astype(np.int64)
+    if len(used) > _BARS:
+        bars = np.minimum(np.arange(_CELLS + 1) // (_CELLS // _BARS), _BARS - 1)
+        places, counts = (np.arange(_BARS) + 0.5) / _BARS, np.bincount(bars, tally.cells).astype(np.int64)
+    return {
+        "range": [low, high],
+        "mean": float(tally.item_sums.sum() / total) if len(used) else None,
+        "values": (low + places * (high - low)).round(3).tolist(),
+        "counts": counts.tolist(),
+        "liked_from": liked,
+        "share_liked": _share_from(tally.cells, LIKED_FROM, total),
+    }
+
+
+def _share_from(cells: NDArray[np.float64], start: float, total: float) -> float:
+    return float(cells[int(np.ceil(start * _CELLS)) :].sum() / total)
+
+
+def _history_lengths(histories: Histories) -> dict[str, Any]:
+    lengths = histories.lengths
+    if not len(lengths):
+        return {"mean": None, "median": None, "longest": 0, "share_over_512": None, "edges": [], "counts": []}
+    edges = np.unique(np.geomspace(max(int(lengths.min()), 1), int(lengths.max()) + 1, 31).astype(np.int64))
+    return {
+        "mean": float(lengths.mean()),
+        "median": float(np.median(lengths)),
+        "longest": int(lengths.max()),
+        "share_over_512": float((lengths > _NOTE_LIMIT).mean()),
+        "edges": edges.tolist(),
+        "counts": np.histogram(lengths, edges)[0].tolist(),
+    }
+
+
+def _genres(lists: pa.ListArray, tally: _Tally) -> list[dict[str, Any]]:
+    """Each genre's share of the films and of the interactions, most films first; a film counts for each of its genres."""
+    coded = compute.dictionary_encode(compute.list_flatten(lists))
+    names, codes = np.asarray(coded.dictionary, dtype=str), np.asarray(coded.indices)
+    owners = np.asarray(compute.list_parent_indices(lists))
+    films = np.bincount(codes, minlength=len(names))
+    interactions = np.bincount(codes, tally.item_counts[owners], minlength=len(names))
+    ratings = np.bincount(codes, tally.item_ratings[owners], minlength=len(names))
+    sums = np.bincount(codes, tally.item_sums[owners], minlength=len(names))
+    return [
+        {
+            "genre": str(names[code]),
+            "items": int(films[code]),
+            "share_of_items": float(films[code] / max(len(lists), 1)),
+            "share_of_interactions": float(interactions[code] / max(tally.item_counts.sum(), 1)),
+            "mean_rating": float(sums[code] / ratings[code]) if ratings[code] else None,
+        }
+        for code in np.lexsort((names, -films))
+    ]
+
+
+def _edges(span: tuple[int, int]) -> tuple[int, int]:
+    """The span with its last second inside, so that one single time has a period too."""
+    return span[0], span[1] + 1
+
+
+def _activity(tally: _Tally, span: tuple[int, int] | None) -> dict[str, Any]:
+    if span is None:
+        return {"first": None, "last": None, "known": 0, "period_days": None, "starts": [], "counts": []}
+    edges = np.linspace(*_edges(span), _PERIODS + 1).astype(np.int64)
+    return {
+        "first": _day(span[0]),
+        "last": _day(span[1]),
+        "known": int(tally.periods.sum()),
+        "period_days": float((edges[-1] - edges[0]) / _PERIODS / 86_400),
+        "starts": [_day(edge) for edge in edges[:-1].tolist()],
+        "counts": tally.periods.astype(int).tolist(),
+    }
+
+
+def _day(seconds: int) -> str:
+    return str(np.datetime_as_string(np.datetime64(seconds, "s"), unit="D"))
+
+
+def _coverage(vectors: Mapping[str, NDArray[np.float32]], tally: _Tally) -> list[dict[str, Any]]:
+    """For each kind of film vector, the share of films and of interactions that have one; a row of zeros is none."""
+    kinds = sorted(vectors, key=lambda kind: (kind != NOTE, kind))
+    present = {kind: np.any(vectors[kind] != 0, axis=1) for kind in kinds}
+    return [
+        {
+            "vectors": kind,
+            "items": int(has.sum()),
+            "share_of_items": float(has.sum() / max(has.size, 1)),
+            "share_of_interactions": float(tally.item_counts[has].sum() / max(tally.item_counts.sum(), 1)),
+        }
+        for kind, has in present.items()
+    ]

@@ -1,0 +1,247 @@
+import pytest
+import worlds
+
+from tastevec.data.readers import ReadSettings, read_source
+from tastevec.errors import BadRowError, SourceError
+
+PLAIN, SKIP = ReadSettings(), ReadSettings(skip_bad_rows=True)
+TAG_HEADER = "userId,movieId,tag,timestamp"
+
+
+def rows(table):
+    return table.to_pyarrow().to_pylist()
+
+
+def spoil(path, line, text):
+    """Replace one line, counted from 1, of a file by these bytes."""
+    lines = path.read_bytes().split(b"\n")
+    lines[line - 1] = text
+    path.write_bytes(b"\n".join(lines))
+
+
+# Line 17 of ratings.csv is person 1's last rating, of film 6.
+SPOILED = {
+    "text in a rating": (b"1,6,five,980650000", "not a number", "line 17, column rating: 'five' is not a number; expected 0.5 to 5"),
+    "underscore in a rating": (b"1,6,1_0,980650000", "not a number", "'1_0' is not a number"),
+    "no rating": (b"1,6,,980650000", "not a number", "'' is not a number"),
+    "rating too high": (b"1,6,5.5,980650000", "out of range", "line 17, column rating: '5.5' is out of range; expected 0.5 to 5"),
+    "rating too low": (b"1,6,0,980650000", "out of range", "'0' is out of range"),
+    "rating nan": (b"1,6,nan,980650000", "not finite", "'nan' is not finite"),
+    "rating infinite": (b"1,6,-inf,980650000", "not finite", "'-inf' is not finite"),
+    "text in a user": (b"one,6,5,980650000", "not a whole number", "line 17, column userId: 'one' is not a whole number"),
+    "fraction in a film": (b"1,6.5,5,980650000", "not a whole number", "column movieId: '6.5' is not a whole number"),
+    "leading zero": (b"1,06,5,980650000", "not a whole number", "column movieId: '06' is not a whole number"),
+    "too large for an id": (b"1,99999999999999999999,5,980650000", "not a whole number", "is not a whole number"),
+    "no user": (b",6,5,980650000", "empty", "column userId: '' is empty"),
+    "text in a time": (b"1,6,5,yesterday", "not a whole number", "column timestamp: 'yesterday' is not a whole number; expected Unix seconds"),
+    "milliseconds": (b"1,6,5,980650000000", "not a time", "column timestamp: '980650000000' is not a time"),
+    "negative time": (b"1,6,5,-1", "not a time", "'-1' is not a time"),
+    "too few columns": (b"1,6,5", "too few columns", "line 17: '1,6,5' has too few columns; expected 4: userId, movieId, rating, timestamp"),
+    "too many columns": (b"1,6,5,980650000,", "too many columns", "line 17: '1,6,5,980650000,' has too many columns"),
+    "repeated": (b"1,16,5,980650000", "duplicate", "line 17: 1, 16 was there on line 2; expected it once"),
+    "NUL byte": (b"1,6,5\0,980650000", "NUL byte", r"line 17, column rating: '5\x00' is no text (NUL byte)"),
+    "undecodable byte": (b"1,6,5,98065\xff0000", "undecodable byte", r"column timestamp: '98065\xff0000' is no text (undecodable byte)"),
+    "lone carriage return": (b"1,6,5\r,980650000", "stray carriage return", r"column rating: '5\x0d' is no text (stray carriage return)"),
+    "noncharacter": ("1,6,5\U0010ffff,980650000".encode(), "undecodable byte", "column rating:"),
+    "stray quote": (b'1,6,"5,980650000', "broken quotes", "line 17: '1,6,\"5,980650000' has broken quotes"),
+    "quote inside a field": (b'1,6,5",980"650000', "broken quotes", "has broken quotes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "reason", "message"), SPOILED.values(), ids=SPOILED)
+def test_a_bad_row_is_refused_by_name_or_set_aside_and_counted(text, reason, message, tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    spoil(folder / "ratings.csv", 17, text)
+    with pytest.raises(BadRowError) as caught:
+        read_source(folder, connection=connection, settings=PLAIN)
+    assert str(caught.value).startswith("ratings.csv line 17")
+    assert message in str(caught.value)
+    assert str(caught.value).endswith("; correct the file or run again with --skip-bad-rows")
+    source = read_source(folder, connection=connection, settings=SKIP)
+    account = source.accounts[0]
+    assert (account.rows_read, account.rows_kept, account.set_aside) == (192, 191, {reason: 1})
+    assert [message in example for example in account.examples] == [True]
+    kept = rows(source.interactions.filter(source.interactions.rating.notnull()))
+    assert [tuple(row.values())[:4] for row in kept] == worlds.ratings()[:15] + worlds.ratings()[16:]
+
+
+def test_a_film_whose_rating_was_set_aside_may_still_have_been_tagged(tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,9,5\n2,1,5,5\n")
+    source = read_source(folder, connection=connection, settings=SKIP)
+    first = rows(source.interactions.order_by("position"))
+    assert [(row["user_id"], row["item_id"], row["rating"]) for row in first[:2]] == [
+        (2, 1, 5.0),
+        (1, 1, None),
+    ]
+
+
+def test_the_first_of_many_bad_rows_is_named_with_their_number(tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    for line in range(30, 50):
+        spoil(folder / "ratings.csv", line, b"bad")
+    with pytest.raises(BadRowError, match=r"^ratings.csv line 30: .* \(20 bad rows in all\)"):
+        read_source(folder, connection=connection, settings=PLAIN)
+    source = read_source(folder, connection=connection, settings=SKIP)
+    assert source.accounts[0].set_aside == {"too few columns": 20}
+    assert [example.split(":")[0] for example in source.accounts[0].examples] == [
+        f"ratings.csv line {line}" for line in range(30, 35)
+    ]
+
+
+def test_a_long_text_is_cut_in_the_message(tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    spoil(folder / "ratings.csv", 17, b"x" * 5000)
+    with pytest.raises(BadRowError) as caught:
+        read_source(folder, connection=connection, settings=PLAIN)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("write", "file", "line", "text", "message"),
+    [
+        (worlds.write_100k, "u.data", 3, b"1\t13\t6\t979480000", "u.data line 3, column rating: '6' is out of range; expected 1 to 5"),
+        (worlds.write_100k, "u.item", 4, b"4|Rocket|1|2|3|" + b"0|" * 18 + b"x", "u.item line 4, column genres: "),
+        (worlds.write_100k, "u.item", 4, b"4|Rocket", "u.item line 4: '4|Rocket' has too few columns; expected 24"),
+        (worlds.write_1m, "ratings.dat", 3, b"1::13::0.5::979480000", "ratings.dat line 3, column rating: '0.5' is out of range; expected 1 to 5"),
+        (worlds.write_1m, "movies.dat", 3, b"3::Rocket::a::b", "movies.dat line 3: '3::Rocket::a::b' has too many columns"),
+        (worlds.write_10m, "movies.dat", 3, b"3::Rock\xe9t::a", r"movies.dat line 3, column title: 'Rock\xe9t' is no text (undecodable byte)"),
+        (worlds.write_10m, "movies.dat", 3, b"2::Rocket::a", "movies.dat line 3: 2 was there on line 2; expected it once"),
+        (worlds.write_10m, "tags.dat", 2, b"1::4::robots", "tags.dat line 2: '1::4::robots' has too few columns"),
+        (worlds.write_csv_release, "movies.csv", 3, b"x,Rocket,a", "movies.csv line 3, column movieId: 'x' is not a whole number"),
+        (worlds.write_csv_release, "tags.csv", 3, b"1,4,robots,now", "tags.csv line 3, column timestamp: 'now' is not a whole number"),
+        (worlds.write_recbole, "tiny.inter", 3, b"1\t3\tfour\t9", "tiny.inter line 3, column rating: 'four' is not a number; expected 0.5 to 5"),
+        (worlds.write_recbole, "tiny.item", 3, b"\tx\t1\ty", "tiny.item line 3, column item_id: '' is empty"),
+    ],
+)  # fmt: skip
+def test_every_file_of_every_format_names_its_bad_row(write, file, line, text, message, tmp_path, connection):
+    folder = write(tmp_path / "release")
+    spoil(folder / file, line, text)
+    with pytest.raises(BadRowError) as caught:
+        read_source(folder, connection=connection, settings=PLAIN)
+    assert message in str(caught.value)
+    source = read_source(folder, connection=connection, settings=SKIP)
+    (account,) = (account for account in source.accounts if account.set_aside)
+    assert account.file == file
+    assert account.rows_read == account.rows_kept + 1
+
+
+def test_blank_tags_say_nothing_and_spoil_nothing(tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    spoil(folder / "tags.csv", 3, b"1,4,  ,979500003")
+    source = read_source(folder, connection=connection, settings=PLAIN)
+    assert source.accounts[2].set_aside == {"blank": 1}
+    assert [row["tag"] for row in rows(source.tags)] == ["space", "space", "tears", "love, lost", "space"]
+
+
+def test_bad_rows_are_named_before_blank_tags(tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    spoil(folder / "tags.csv", 3, b"1,4,,979500003")
+    spoil(folder / "tags.csv", 5, b"bad")
+    with pytest.raises(
+        BadRowError, match=r"^tags.csv line 5: 'bad' has too few columns; expected 4: [^()]*$"
+    ):
+        read_source(folder, connection=connection, settings=PLAIN)
+
+
+@pytest.mark.parametrize(
+    "write", [worlds.write_1m, worlds.write_csv_release, worlds.write_recbole, worlds.write_100k]
+)
+def test_a_byte_order_mark_and_windows_line_ends_change_nothing(write, tmp_path, connection):
+    plain = read_source(write(tmp_path / "a"), connection=connection, settings=PLAIN)
+    folder = write(tmp_path / "b")
+    for file in folder.iterdir():
+        mark = b"" if file.name in {"movies.dat", "u.item"} else b"\xef\xbb\xbf"
+        file.write_bytes(mark + file.read_bytes().replace(b"\n", b"\r\n"))
+    windows = read_source(folder, connection=connection, settings=PLAIN)
+    for name in ("interactions", "items", "tags"):
+        assert rows(getattr(windows, name)) == rows(getattr(plain, name))
+
+
+def test_mixed_line_ends_blank_lines_and_no_last_newline_change_nothing(tmp_path, connection):
+    folder = worlds.write_1m(tmp_path / "release")
+    lines = (folder / "ratings.dat").read_bytes().rstrip(b"\n").split(b"\n")
+    (folder / "ratings.dat").write_bytes(b"\r\n".join(lines[:50]) + b"\n\n" + b"\n".join(lines[50:]))
+    source = read_source(folder, connection=connection, settings=PLAIN)
+    assert [tuple(row.values())[:4] for row in rows(source.interactions)] == worlds.ratings()
+    assert source.accounts[0].rows_read == 192
+
+
+def test_lines_are_counted_as_in_an_editor_across_blank_lines_and_quoted_newlines(tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    text = f'{TAG_HEADER}\n1,1,"two\nlines, ""quoted""",5\n\n1,2,fine,6\n1,3,bad,x\n'
+    (folder / "tags.csv").write_text(text)
+    with pytest.raises(BadRowError, match=r"^tags.csv line 6, column timestamp: 'x'"):
+        read_source(folder, connection=connection, settings=PLAIN)
+    source = read_source(folder, connection=connection, settings=SKIP)
+    assert [row["tag"] for row in rows(source.tags)] == ['two\nlines, "quoted"', "fine"]
+
+
+def test_one_quote_left_open_does_not_swallow_the_rest_of_the_file(tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    good = [f"1,{film},tag {film},5" for film in range(1, 301)]
+    good[10] = '1,11,"open,5'
+    good[200:202] = ['1,201,"two', 'lines",5']
+    (folder / "tags.csv").write_text("\n".join([TAG_HEADER, *good, ""]))
+    source = read_source(folder, connection=connection, settings=SKIP)
+    # The open quote shifts which quotes open and which close, so that the honest pair of lines falls with it.
+    assert source.accounts[2].set_aside == {"broken quotes": 3}
+    assert len(rows(source.tags)) == 297
+
+
+def test_an_open_quote_near_the_end_leaves_the_lines_after_it(tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    (folder / "tags.csv").write_text(f'{TAG_HEADER}\n1,1,"open,5\n1,2,fine,6\n1,3,fine,7\n')
+    source = read_source(folder, connection=connection, settings=SKIP)
+    assert source.accounts[2].set_aside == {"broken quotes": 1}
+    assert [row["item_id"] for row in rows(source.tags)] == [2, 3]
+
+
+def test_quotes_mean_nothing_in_a_format_that_has_none(tmp_path, connection):
+    folder = worlds.write_1m(tmp_path / "release")
+    spoil(folder / "movies.dat", 3, b'3::"Rocket, the 3" "again (1982)::Action')
+    source = read_source(folder, connection=connection, settings=PLAIN)
+    assert rows(source.items)[2]["title"] == '"Rocket, the 3" "again (1982)'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"ratings\.csv is empty \(0 bytes\); expected rows of text"),
+        (b"userId,movieId,rating,timestamp\n", r"ratings\.csv has 0 rows and none of them is good"),
+        (b"1,2,3,4\n1,3,3,4\n", r"ratings\.csv line 1: no column for user_id among '1', '2', '3', '4'; expected a header"),
+        (b"userId,movieId,stars\n1,2,3\n", r"ratings\.csv line 1: no column for timestamp"),
+        (b"user,uid,movieId,rating,timestamp\n", r"'user' and 'uid' could both be user_id"),
+        (b"\xff\xfeu\0s\0e\0r\0\n", r"line 1: no column for user_id among '\\xff\\xfeu\\x00"),
+    ],
+)  # fmt: skip
+def test_an_empty_file_and_a_wrong_header_are_refused(content, message, tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    (folder / "ratings.csv").write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        read_source(folder, connection=connection, settings=PLAIN)
+
+
+def test_a_file_without_one_good_row_is_refused_even_when_bad_rows_are_skipped(tmp_path, connection):
+    folder = worlds.write_1m(tmp_path / "release")
+    (folder / "ratings.dat").write_text("1,2,3,4\n")
+    with pytest.raises(
+        SourceError, match=r"ratings\.dat has 1 rows and none of them is good.*too few columns"
+    ):
+        read_source(folder, connection=connection, settings=SKIP)
+
+
+def test_a_line_beyond_all_measure_is_an_error_of_ours(tmp_path, connection):
+    folder = worlds.write_1m(tmp_path / "release")
+    (folder / "ratings.dat").write_text("1" * 5_000_000)
+    with pytest.raises(SourceError, match=r"ratings\.dat cannot be read"):
+        read_source(folder, connection=connection, settings=PLAIN)
+
+
+def test_a_failed_reading_leaves_no_table_behind(tmp_path, connection):
+    folder = worlds.write_csv_release(tmp_path / "release")
+    spoil(folder / "tags.csv", 3, b"bad")
+    with pytest.raises(BadRowError):
+        read_source(folder, connection=connection, settings=PLAIN)
+    assert connection.list_tables() == []
+    assert connection.raw_sql("SELECT count(*) FROM duckdb_tables() WHERE temporary").fetchone() == (0,)

@@ -1,0 +1,132 @@
+"""Zips from elsewhere are unpacked whole and inside their folder, or not at all."""
+
+import hashlib
+import io
+import stat
+import struct
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from servers import zip_of
+from tastevec.data.archives import Unpacked, unpack
+from tastevec.errors import DownloadError
+
+_TABLES = {"ml/a.csv": "one", "ml/b.csv": "two two"}
+
+
+def _unpack(tmp_path, content, required=("a.csv", "b.csv"), optional=()):
+    archive, into = tmp_path / "x.zip", tmp_path / "into"
+    archive.write_bytes(content)
+    into.mkdir()
+    return unpack(archive, into, required=required, optional=optional, origin="somewhere")
+
+
+def _refused(tmp_path, content, match, **names):
+    with pytest.raises(DownloadError, match=match):
+        _unpack(tmp_path, content, **names)
+
+
+def test_wanted_files_come_out_of_their_folder_with_size_and_digest(tmp_path):
+    found = _unpack(tmp_path, zip_of(_TABLES | {"ml/c.csv": "not wanted"}))
+    assert found == {
+        "a.csv": Unpacked(3, hashlib.sha256(b"one").hexdigest()),
+        "b.csv": Unpacked(7, hashlib.sha256(b"two two").hexdigest()),
+    }
+    assert sorted(file.name for file in (tmp_path / "into").iterdir()) == ["a.csv", "b.csv"]
+
+
+def test_an_optional_file_is_taken_when_it_is_there(tmp_path):
+    found = _unpack(tmp_path, zip_of(_TABLES | {"ml/README": "read"}), optional=("README", "NOTICE"))
+    assert list(found) == ["a.csv", "b.csv", "README"]
+
+
+def test_the_shallowest_folder_with_the_files_is_meant(tmp_path):
+    found = _unpack(tmp_path, zip_of({"old/deep/a.csv": "x", "old/deep/b.csv": "y"} | _TABLES))
+    assert found["a.csv"].bytes == 3
+
+
+def test_files_without_a_folder_are_found(tmp_path):
+    assert _unpack(tmp_path, zip_of({"a.csv": "1", "b.csv": "2"}))["b.csv"].bytes == 1
+
+
+def test_a_missing_member_is_named_with_what_is_there_instead(tmp_path):
+    _refused(
+        tmp_path,
+        zip_of({"ml/a.csv": "1"}),
+        r"somewhere holds no b\.csv, but ml/a\.csv; expected a\.csv, b\.csv",
+    )
+
+
+def test_an_empty_zip_holds_nothing(tmp_path):
+    _refused(tmp_path, zip_of({}), "but nothing")
+
+
+@pytest.mark.parametrize("path", ["../a.csv", "ml/../../a.csv", "/etc/a.csv", "C:/a.csv", "..\\a.csv"])
+def test_a_path_out_of_the_folder_condemns_the_archive(tmp_path, path):
+    _refused(
+        tmp_path, zip_of(_TABLES | {path: "evil"}), "points outside its folder; expected plain files only"
+    )
+    assert not any((tmp_path / "into").iterdir())
+    assert not (tmp_path / "a.csv").exists()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_a_link_or_a_device_condemns_the_archive(tmp_path, kind):
+    entry = zipfile.ZipInfo("ml/c.csv")
+    entry.external_attr = (kind | 0o777) << 16
+    _refused(tmp_path, zip_of({entry: "/etc/passwd"} | _TABLES), "is a link or a device")
+
+
+def test_a_bomb_is_refused_before_it_is_lit(tmp_path):
+    bomb = zip_of({"a.csv": bytes(20 << 20), "b.csv": ""})
+    _refused(tmp_path, bomb, "would unpack .* into 20,971,520; expected at most 100 times")
+    assert not any((tmp_path / "into").iterdir())
+
+
+def test_an_entry_longer_than_it_declares_is_damage_and_never_written_beyond_it(tmp_path):
+    content = bytearray(zip_of({"a.csv": "x" * 5000, "b.csv": ""}, compress=True))
+    place = content.index(b"PK\x01\x02") + 24  # the directory's uncompressed size
+    struct.pack_into("<L", content, place, 100)
+    _refused(tmp_path, bytes(content), "truncated or damaged")
+    assert (tmp_path / "into" / "a.csv").stat().st_size <= 100
+
+
+def test_an_entry_shorter_than_it_declares_is_damage(tmp_path):
+    content = bytearray(zip_of({"a.csv": "x" * 5000, "b.csv": ""}))
+    struct.pack_into("<L", content, content.index(b"PK\x01\x02") + 24, 6000)
+    _refused(tmp_path, bytes(content), "truncated or damaged")
+
+
+def test_an_encrypted_entry_is_damage(tmp_path):
+    content = bytearray(zip_of(_TABLES))
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.index(mark) + place
+        struct.pack_into("<H", content, at, 1)
+    _refused(tmp_path, bytes(content), "truncated or damaged")
+
+
+@given(st.data())
+def test_a_zip_cut_anywhere_is_damage(tmp_path_factory, data):
+    content = zip_of(_TABLES)
+    cut = data.draw(st.integers(0, len(content) - 1))
+    _refused(tmp_path_factory.mktemp("cut"), content[:cut], "truncated or damaged|holds no")
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_what_was_packed_is_what_comes_out(tmp_path_factory, first, second):
+    folder = tmp_path_factory.mktemp("round")
+    _unpack(folder, zip_of({"ml/a.csv": first, "ml/b.csv": second}))
+    assert [(folder / "into" / name).read_bytes() for name in ("a.csv", "b.csv")] == [first, second]
+
+
+def test_a_flipped_byte_is_damage(tmp_path):
+    content = bytearray(zip_of(_TABLES, compress=False))
+    content[content.index(b"two two")] ^= 1
+    _refused(tmp_path, bytes(content), "Bad CRC-32")
+
+
+def test_plain_bytes_are_no_zip(tmp_path):
+    _refused(tmp_path, io.BytesIO(b"hello" * 20).getvalue(), "not a zip file")

@@ -1,0 +1,226 @@
+"""A prepared folder described: the numbers are those that the eye counts, the page stands alone."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tastevec.data import summary
+from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE, describe
+from tastevec.data.histories import NO_TIME, Histories
+from tastevec.data.prepared import Prepared
+from tastevec.data.summary import summarise
+from tastevec.errors import FormatError, MissingExtraError
+
+DAY = 86_400
+NAN = float("nan")
+
+
+def _prepared(ratings, times=None, *, items=None, genres=None, vectors=None, rating_range=(1.0, 5.0)):
+    """A world from one list of (film, rating) a person; film i of 4 has the genres of row i."""
+    rows = [row for person in ratings for row in person]
+    offsets = np.concatenate([[0], np.cumsum([len(person) for person in ratings])]).astype(np.int64)
+    genres = [["Drama"], ["Drama", "War"], ["Comedy"], []] if genres is None else genres
+    histories = Histories(
+        user_ids=np.arange(len(ratings)),
+        offsets=offsets,
+        items=np.array([film for film, _ in rows], np.int32),
+        ratings=np.array([rating for _, rating in rows], np.float32),
+        normalised=np.zeros(len(rows), np.float32),
+        times=np.array([NO_TIME] * len(rows) if times is None else times, np.int64),
+    )
+    return Prepared(
+        folder=Path("nowhere"),
+        manifest={"source": {"name": "tiny <world>", "rating_range": list(rating_range)}},
+        items=pa.table(
+            {
+                "item_id": items or list(range(len(genres))),
+                "genres": pa.array(genres, pa.list_(pa.string())),
+            }
+        ),
+        user_ids=histories.user_ids,
+        splits=np.zeros(len(ratings), np.uint8),
+        histories=histories,
+        vectors=vectors or {},
+    )
+
+
+# Ann means 4, Bob 2, and Cid only tagged.
+RATINGS = [[(0, 5), (1, 4), (2, 3)], [(0, 2), (1, NAN)], [(2, NAN)]]
+TIMES = [0, DAY, 2 * DAY, 10 * DAY, NO_TIME, 60 * DAY - 1]
+
+
+def test_totals_tell_ratings_from_mere_tags():
+    totals = summarise(_prepared(RATINGS))["totals"]
+    assert totals == {
+        "users": 3,
+        "items": 4,
+        "items_with_interactions": 3,
+        "interactions": 6,
+        "ratings": 4,
+        "tag_only": 2,
+        "density": 0.5,
+    }
+
+
+def test_the_mean_of_means_weighs_people_and_not_ratings():
+    means = summarise(_prepared(RATINGS))["user_means"]
+    assert (means["users"], means["mean_of_means"], means["deviation"], means["share_above"]) == (
+        2,
+        3.0,
+        1.0,
+        0.5,
+    )
+    assert (means["quantiles"][0], means["quantiles"][-1]) == (2.0, 4.0)
+
+
+def test_ratings_are_counted_by_value_and_likes_begin_at_four_stars():
+    ratings = summarise(_prepared(RATINGS))["ratings"]
+    assert (ratings["values"], ratings["counts"]) == ([2, 3, 4, 5], [1, 1, 1, 1])
+    assert (ratings["mean"], ratings["liked_from"], ratings["share_liked"]) == (3.5, 4.0, 0.5)
+
+
+def test_half_stars_keep_their_values():
+    halves = [0.5 + 0.5 * step for step in range(10)]
+    world = _prepared([[(0, value) for value in halves]], rating_range=(0.5, 5.0))
+    assert summarise(world)["ratings"]["values"] == halves
+
+
+def test_a_scale_without_steps_is_counted_in_twenty_bars():
+    values = np.linspace(0, 100, 500)
+    ratings = summarise(_prepared([[(0, value) for value in values]], rating_range=(0.0, 100.0)))["ratings"]
+    assert len(ratings["values"]) == 20
+    assert sum(ratings["counts"]) == 500
+    assert min(ratings["counts"]) > 20
+
+
+def test_history_lengths_count_people():
+    lengths = summarise(_prepared(RATINGS))["history_lengths"]
+    assert (lengths["mean"], lengths["median"], lengths["longest"]) == (2.0, 2.0, 3)
+    assert sum(lengths["counts"]) == 3
+
+
+def test_a_film_counts_for_each_of_its_genres():
+    genres = {genre.pop("genre"): genre for genre in summarise(_prepared(RATINGS))["genres"]}
+    assert list(genres) == ["Drama", "Comedy", "War"]
+    assert genres["Drama"] == {
+        "items": 2,
+        "share_of_items": 0.5,
+        "share_of_interactions": 4 / 6,
+        "mean_rating": pytest.approx(11 / 3),
+    }
+    assert genres["War"]["share_of_interactions"] == pytest.approx(2 / 6)
+
+
+def test_activity_counts_known_times_in_equal_periods():
+    activity = summarise(_prepared(RATINGS, TIMES))["activity"]
+    assert (activity["first"], activity["last"], activity["known"]) == ("1970-01-01", "1970-03-01", 5)
+    assert activity["period_days"] == pytest.approx(1)
+    assert (activity["counts"][:3], activity["counts"][10], activity["counts"][-1]) == ([1, 1, 1], 1, 1)
+
+
+def test_one_single_time_has_a_period_of_its_own():
+    activity = summarise(_prepared([[(0, 3)]], [100]))["activity"]
+    assert sum(activity["counts"]) == 1
+
+
+def test_coverage_weighs_films_and_interactions():
+    with_vector = np.zeros((4, 64), np.float32)
+    with_vector[0] = 1
+    vectors = {"content": np.ones((4, 64), np.float32), "note": with_vector}
+    note, content = summarise(_prepared(RATINGS, vectors=vectors))["coverage"]
+    assert note == {
+        "vectors": "note",
+        "items": 1,
+        "share_of_items": 0.25,
+        "share_of_interactions": pytest.approx(2 / 6),
+    }
+    assert content["share_of_interactions"] == 1
+
+
+@given(
+    people=st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1.0, 2.5, 5.0, NAN])), max_size=6), max_size=6
+    ),
+    rows=st.integers(1, 5),
+)
+def test_the_size_of_the_blocks_changes_no_number(people, rows):
+    times = [7 * step for step in range(sum(map(len, people)))]
+    world = _prepared(people, times)
+    whole = summarise(world)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(summary, "_ROWS", rows)
+        assert summarise(world) == whole
+
+
+def test_the_page_stands_alone_and_every_picture_has_its_sentence(tmp_path):
+    vectors = {"note": np.eye(4, 64, dtype=np.float32), "content": np.ones((4, 64), np.float32)}
+    told = describe(_prepared(RATINGS, TIMES, vectors=vectors), tmp_path / "out")
+    page = (tmp_path / "out" / PAGE_FILE).read_text()
+    assert list(told["captions"]) == [
+        "user-means",
+        "ratings",
+        "history-lengths",
+        "genres",
+        "activity",
+        "coverage",
+    ]
+    assert page.count("<figure") == page.count("data:image/svg+xml") == page.count("<figcaption>") == 6
+    assert "http" not in page
+    assert "tiny &lt;world&gt;, described" in page
+    assert "mean of means, 3.00" in told["captions"]["user-means"]
+    assert "50% are likes, 4 or more" in told["captions"]["ratings"]
+    assert "no tag genome" not in told["captions"]["coverage"]
+
+
+def test_the_json_is_what_is_returned(tmp_path):
+    told = describe(_prepared(RATINGS, TIMES), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / DESCRIPTION_FILE).read_text()) == told
+    assert told["format"] == 1
+
+
+def test_the_same_data_give_the_same_bytes_and_the_old_page_is_replaced(tmp_path):
+    describe(_prepared(RATINGS, TIMES), tmp_path / "one")
+    first = (tmp_path / "one" / PAGE_FILE).read_bytes()
+    describe(_prepared(RATINGS, TIMES), tmp_path / "one")
+    assert (tmp_path / "one" / PAGE_FILE).read_bytes() == first
+
+
+def test_pictures_that_would_be_empty_are_left_out(tmp_path):
+    bare = describe(_prepared(RATINGS, genres=[[], [], [], []]), tmp_path / "bare")
+    assert list(bare["captions"]) == ["user-means", "ratings", "history-lengths"]
+
+
+def test_people_who_only_tagged_have_no_mean(tmp_path):
+    told = describe(_prepared([[(0, NAN)], [(1, NAN)]]), tmp_path / "tags")
+    assert list(told["captions"]) == ["history-lengths", "genres"]
+    assert told["user_means"]["mean_of_means"] is None
+
+
+def test_a_folder_without_people_is_described_all_the_same(tmp_path):
+    told = describe(_prepared([]), tmp_path / "empty")
+    assert told["totals"]["users"] == 0
+    assert list(told["captions"]) == ["genres"]
+
+
+def test_a_release_without_a_genome_says_so(tmp_path):
+    told = describe(_prepared(RATINGS, vectors={"content": np.ones((4, 8), np.float32)}), tmp_path / "out")
+    assert "no tag genome was given" in told["captions"]["coverage"]
+
+
+def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(FormatError, match=r"holds no description\.json"):
+        describe(_prepared(RATINGS), tmp_path)
+
+
+def test_without_matplotlib_the_line_that_installs_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[describe\]'"):
+        describe(_prepared(RATINGS), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,302 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save_file
+
+from sources import Row, prepare, source, world
+from tastevec.data import tables
+from tastevec.data.arrangement import ArrangeSettings, Tally, arrange
+from tastevec.data.histories import normalise_ratings
+from tastevec.data.prepared import Prepared, write_manifest
+from tastevec.data.readers import ReadSettings, read_source
+from tastevec.errors import DataError, FormatError, SettingsError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    prepare(world(), tmp_path / "prepared")
+    return tmp_path / "prepared"
+
+
+def test_the_world_comes_out_whole_each_person_oldest_first(tmp_path):
+    prepared = prepare(world(), tmp_path / "prepared")
+    assert prepared.user_ids.tolist() == list(range(1, 13))
+    assert prepared.item_ids.tolist() == list(range(1, 21))
+    assert prepared.histories.lengths.tolist() == [17, 16, 16, 16, 16, 16] * 2
+    for person in range(12):
+        assert np.all(np.diff(prepared.histories.take(np.array([person])).times) > 0)
+    assert prepared.items["title"][19].as_py() == 'Café, "The" Letter (1999)'
+    assert prepared.items["genres"][9].as_py() == []
+    assert prepared.rating_range == (0.5, 5.0)
+
+
+def test_the_arrays_have_the_types_of_histories(folder):
+    histories = Prepared.open(folder).histories
+    kinds = {
+        name: getattr(histories, name).dtype.name for name in ("items", "ratings", "normalised", "times")
+    }
+    assert kinds == {"items": "int32", "ratings": "float32", "normalised": "float32", "times": "int64"}
+    assert histories.offsets.dtype == np.int64
+
+
+def test_the_histories_stay_on_disk_and_cannot_be_written_to(folder):
+    items = Prepared.open(folder).histories.items
+    assert isinstance(items, np.memmap)
+    assert not items.flags.writeable
+
+
+def test_both_ways_to_normalise_agree(folder):
+    histories = Prepared.open(folder).histories
+    assert np.array_equal(histories.normalised, normalise_ratings(histories.ratings, histories.offsets))
+
+
+def test_everybody_is_in_one_split(folder):
+    prepared = Prepared.open(folder)
+    parts = [prepared.users_in(split) for split in ("train", "validation", "test")]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(12))
+    assert prepared.manifest["counts"]["splits"] == {
+        name: len(part) for name, part in zip(("train", "validation", "test"), parts, strict=True)
+    }
+
+
+def test_the_note_split_has_no_test_users(tmp_path):
+    prepared = prepare(world(), tmp_path / "prepared", ArrangeSettings(split="note", order="item"))
+    assert [len(prepared.users_in(split)) for split in ("train", "validation", "test")] == [8, 4, 0]
+    assert np.all(np.diff(prepared.histories.take(np.array([0])).items) > 0)
+
+
+def test_ids_of_text_come_back_as_they_were(tmp_path):
+    rows = [Row(user, item, 4, 1) for user in ("Zoë", "ann", "10", "9") for item in ("tt2", "tt10", "é")]
+    prepared = prepare(source(rows), tmp_path / "prepared")
+    assert prepared.user_ids.tolist() == ["10", "9", "Zoë", "ann"]
+    assert prepared.item_ids.tolist() == ["tt10", "tt2", "é"]
+    assert prepared.histories.take(np.array([3])).items.tolist() == [1, 0, 2]
+
+
+def test_every_row_is_accounted_for(tmp_path):
+    """Person 1 keeps two of three; 2 keeps one and goes; 3 keeps none and goes; 4 only ever had one."""
+    rows = [
+        *(Row(1, 10, 4, 86_400), Row(1, 11, None), Row(1, 99, 3)),
+        *(Row(2, 10, 4), Row(2, 98, 2)),
+        *(Row(3, 98, 4), Row(3, 99, 2)),
+        Row(4, 10, 1),
+    ]
+    told = source(rows, [(10, "A", 1990, []), (12, "never rated", None, [])])
+    prepared = prepare(told, tmp_path / "prepared", ArrangeSettings(keep_items=frozenset({10, 11, 12})))
+    counts = prepared.manifest["counts"]
+    assert counts["interactions"] == {
+        "read": 8,
+        "kept": 2,
+        "dropped": {"film without a vector": 4, "user with fewer than 2 interactions": 2},
+    }
+    assert counts["users"] == {"read": 4, "kept": 1, "dropped": {"user with fewer than 2 interactions": 3}}
+    assert (counts["ratings"], counts["tag_only"], counts["untimed"]) == (7, 1, 7)
+    assert (counts["items"], counts["items_without_metadata"]) == (5, 3)
+    assert counts["days"] == [1, 1]
+    assert prepared.histories.items.tolist() == [1, 0]
+
+
+def test_a_tally_that_loses_rows_cannot_be_made():
+    with pytest.raises(AssertionError, match="rows are lost"):
+        Tally(3, 1, {"reason": 1})
+
+
+def test_users_parquet_holds_a_person_a_row(folder):
+    person = pq.read_table(folder / "users.parquet").slice(0, 1).to_pylist()[0]
+    assert person == {"user_id": 1, "split": 0, "interactions": 17, "first_day": 11334, "last_day": 11350}
+
+
+def test_a_source_in_which_nobody_has_two_films_is_refused(tmp_path):
+    with pytest.raises(DataError, match="none of the 1 users of told has 2 interactions"):
+        prepare(source([Row(1, 1)]), tmp_path / "prepared")
+
+
+def test_an_empty_source_is_refused(tmp_path):
+    with pytest.raises(DataError, match="none of the 0 users of told"):
+        prepare(source([]), tmp_path / "prepared")
+
+
+def test_a_film_listed_twice_is_refused(tmp_path):
+    with pytest.raises(DataError, match="list item_id 7 more than once"):
+        prepare(
+            source([Row(1, 7), Row(1, 8)], [(7, "A", None, []), (7, "B", None, [])]), tmp_path / "prepared"
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"minimum_interactions": 0}, "minimum_interactions is 0; expected 1 or more"),
+        ({"fractions": (0.5, 0.1, 0.1)}, "expected three shares that sum to 1"),
+        ({"fractions": (1.5, -0.5, 0.0)}, "expected three shares that sum to 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, told):
+    with pytest.raises(SettingsError, match=told):
+        ArrangeSettings(**settings)
+
+
+def test_film_vectors_are_read_when_they_are_there(folder):
+    assert Prepared.open(folder).vectors == {}
+    save_file({"content": np.eye(20, 4, dtype=np.float32)}, folder / "item_vectors.safetensors")
+    counts = arrange(world(), folder, ArrangeSettings(), tables.connect("500MB"))
+    write_manifest(
+        folder, source=world(), counts=counts, settings={}, timings={}, vectors={"content": {"dim": 4}}
+    )
+    prepared = Prepared.open(folder)
+    assert np.array_equal(prepared.vectors["content"], np.eye(20, 4))
+    assert prepared.manifest["vectors"] == {"content": {"dim": 4}}
+
+
+def test_the_manifest_names_every_other_file(folder):
+    files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert set(Prepared.open(folder).manifest["files"]) == files - {"manifest.json"}
+
+
+FILES = [
+    "items.parquet",
+    "users.parquet",
+    *(f"histories/{name}.npy" for name in ("offsets", "items", "ratings", "normalised", "times")),
+]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_refused(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(FormatError, match=f"lacks {name}.*run tastevec prepare again"):
+        Prepared.open(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_altered_byte_is_refused(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(
+        FormatError, match=f"{Path(name).name} is not as it was written.*run tastevec prepare again"
+    ):
+        Prepared.open(folder)
+
+
+def test_a_truncated_file_is_refused(folder):
+    content = (folder / "histories/items.npy").read_bytes()
+    (folder / "histories/items.npy").write_bytes(content[:-4])
+    with pytest.raises(FormatError, match="is not as it was written"):
+        Prepared.open(folder)
+
+
+def test_a_file_that_is_sealed_but_is_not_what_its_name_says_is_refused(folder):
+    (folder / "items.parquet").write_text("no table")
+    counts = arrange(world(), folder / "histories", ArrangeSettings(), tables.connect("500MB"))
+    write_manifest(folder, source=world(), counts=counts, settings={}, timings={}, vectors={})
+    with pytest.raises(FormatError, match="cannot be read"):
+        Prepared.open(folder)
+
+
+def test_a_folder_that_was_not_prepared_is_refused(tmp_path):
+    with pytest.raises(FormatError, match=r"holds no manifest.json; .*run tastevec prepare SOURCE"):
+        Prepared.open(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}', "\x00"])
+def test_a_manifest_that_is_damaged_or_of_another_version_is_refused(folder, content):
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(FormatError, match="run tastevec prepare again"):
+        Prepared.open(folder)
+
+
+KILLED = """
+import json, os, pathlib, signal, sys
+import ibis.backends.duckdb
+from sources import prepare, world
+from tastevec.data import arrangement, atomic, flat, prepared
+
+out = pathlib.Path(sys.argv[1])
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def dying_batches(*_, **__):
+    yield from ()
+    die()
+
+MOMENTS = {
+    "before anything": (arrangement.tables, "all_items", die),
+    "before the users": (arrangement, "_write_users", die),
+    "in the histories": (arrangement, "spooled", dying_batches),
+    "in the sort": (ibis.backends.duckdb.Backend, "to_parquet", die),
+    "before the manifest": (prepared.json, "dumps", die),
+    "before the files are forced to disk": (atomic, "_flush", die),
+    "before the swap": (atomic, "_swap", die),
+    "while the old folder stands aside": (pathlib.Path, "rename", None),
+}
+real = pathlib.Path.rename
+def rename_then_die(self, target):
+    real(self, target)
+    die()
+
+for moment, (owner, name, replacement) in MOMENTS.items():
+    child = os.fork()
+    if not child:
+        setattr(owner, name, replacement or rename_then_die)
+        with atomic.new_folder(out, owned_by="manifest.json") as folder:
+            prepare(world(), folder)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print(json.dumps([moment, os.WTERMSIG(status), out.exists()]), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("old", [True, False], ids=["over an old result", "for the first time"])
+def test_killed_at_any_moment_it_leaves_a_whole_result_or_none(tmp_path, old):
+    out = tmp_path / "prepared"
+    if old:
+        prepare(world(), out)
+    before = (out / "manifest.json").read_bytes() if old else None
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED, out], env=environment, capture_output=True, text=True, check=True
+    )
+    moments = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(moments) == 8
+    for moment, ended_by, there in moments[:-1]:
+        assert ended_by == signal.SIGKILL, moment
+        assert there == old, moment
+    assert moments[-1][1] == signal.SIGKILL
+    if out.exists():
+        assert Prepared.open(out).user_ids.tolist() == list(range(1, 13))
+        assert before is None or before == (out / "manifest.json").read_bytes()
+    assert any(tmp_path.glob(".prepared.*.part"))  # what the killed left behind does no harm to the next
+    prepare(world(), tmp_path / "next")
+    assert len(Prepared.open(tmp_path / "next").user_ids) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:fetch_arrow_table:DeprecationWarning"
+)  # a call of Ibis 12 that DuckDB 2 renames
+def test_a_real_release_is_prepared_whole_and_in_the_order_of_its_file(tmp_path):
+    release = Path(__file__).parents[3] / "shared/data/ml-1m-5k"
+    if not release.exists():
+        pytest.skip("the real release is not beside this checkout")
+    connection = tables.connect("500MB", spill=tmp_path, threads=1)
+    told = read_source(release, connection=connection, settings=ReadSettings())
+    prepared = prepare(told, tmp_path / "prepared", connection=connection)
+    assert prepared.manifest["counts"]["interactions"]["kept"] == 827_331
+    assert prepared.manifest["source"]["files"][0]["rows_kept"] == 827_331
+    histories = prepared.histories
+    assert np.array_equal(histories.normalised, normalise_ratings(histories.ratings, histories.offsets))
+    rows = np.loadtxt(release / "ratings.dat", dtype=np.int64, delimiter=":", usecols=(0, 2, 4, 6))
+    rows = rows[np.lexsort((rows[:, 3], rows[:, 0]))]  # stable, and the file is in each person's order
+    assert np.array_equal(prepared.user_ids[histories.owners], rows[:, 0])
+    assert np.array_equal(prepared.item_ids[histories.items], rows[:, 1])
+    assert np.array_equal(histories.ratings, rows[:, 2])
+    assert np.array_equal(histories.times, rows[:, 3])

@@ -1,0 +1,58 @@
+import hashlib
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.model_selection import train_test_split
+
+from tastevec.data.splits import note_shuffle, split_expression
+
+
+def codes(user_ids, seed=42, fractions=(0.7, 0.15, 0.15)):
+    table = ibis.memtable(pa.table({"user_id": user_ids}))
+    split = split_expression(table.user_id, seed=seed, fractions=fractions)
+    return ibis.duckdb.connect().to_pyarrow(table.select(split=split))["split"].to_pylist()
+
+
+def test_the_split_is_the_md5_of_seed_and_id_and_nothing_else():
+    def expected(user):
+        share = int(hashlib.md5(f"7:{user}".encode(), usedforsecurity=False).hexdigest()[:8], 16) / 16**8
+        return 0 if share < 0.7 else 1 if share < 0.85 else 2
+
+    users = list(range(500))
+    assert codes(users, seed=7) == [expected(user) for user in users]
+
+
+def test_an_id_falls_alike_as_a_number_and_as_text():
+    assert codes([1, 20, 300]) == codes(["1", "20", "300"])
+
+
+def test_each_split_gets_about_its_share():
+    shares = np.bincount(codes(list(range(20_000))), minlength=3) / 20_000
+    np.testing.assert_allclose(shares, [0.7, 0.15, 0.15], atol=0.01)
+
+
+def test_another_seed_divides_otherwise():
+    users = list(range(200))
+    assert codes(users, seed=1) != codes(users, seed=2)
+
+
+@pytest.mark.parametrize("all_in", [0, 1, 2])
+def test_a_whole_share_takes_everybody(all_in):
+    fractions = tuple(float(code == all_in) for code in range(3))
+    assert set(codes(list(range(300)), fractions=fractions)) == {all_in}
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 11, 997])
+def test_the_note_split_is_what_scikit_learn_draws(count):
+    users = np.arange(count) * 3 + 1
+    train, validation = train_test_split(users, test_size=0.3, random_state=42)
+    drawn = note_shuffle(users, 42)
+    assert set(users[drawn == 0]) == set(train)
+    assert set(users[drawn == 1]) == set(validation)
+
+
+def test_the_note_split_has_the_note_s_own_sizes():
+    drawn = note_shuffle(np.arange(277_487), 42)
+    assert np.bincount(drawn).tolist() == [194_240, 83_247]
