@@ -1,0 +1,100 @@
+"""Checked rows put together into the three tables of a source."""
+
+# ruff: noqa: S608 -- each query is built from our own words only
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tastevec.data.readers.rows import Checked, Desk, fresh_name
+from tastevec.schema import (
+    GENRES,
+    ITEM_ID,
+    POSITION,
+    RATING,
+    TAG,
+    TIMESTAMP,
+    TITLE,
+    USER_ID,
+    WEIGHT,
+    YEAR,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ibis.expr.types import Table
+
+__all__ = ["id_type", "interaction_table", "item_table", "tag_table"]
+
+# The last (1995), (2006-2007) or (2009- ) of a title: some go on after it, as in "(1995) (V)".
+_YEAR_IN_TITLE = (
+    r"TRY_CAST(regexp_extract_all(title, '\(([0-9]{4})(?:\s*[^\w\s)][^)]*)?\)', 1)[-1] AS INTEGER)"
+)
+
+
+def id_type(desk: Desk, role: str, tables: Sequence[Checked | None]) -> str:
+    """The SQL type of an id in all of these tables: a whole number if every one of them says so."""
+    whole = all(table.holds_whole_ids(desk, role) for table in tables if table is not None)
+    return "BIGINT" if whole else "VARCHAR"
+
+
+def interaction_table(
+    desk: Desk, ratings: Checked, types: tuple[str, str], own_tags: Checked | None = None
+) -> Table:
+    """What people rated, then what they only tagged, in the order of the source."""
+    user_type, item_type = types
+    time = TIMESTAMP if ratings.has(TIMESTAMP) else "CAST(NULL AS BIGINT)"
+    name = fresh_name("interactions")
+    desk.run(
+        f"""CREATE TABLE {name} AS SELECT CAST({USER_ID} AS {user_type}) AS {USER_ID}, CAST({ITEM_ID} AS {item_type}) AS {ITEM_ID},
+        {RATING}, {time} AS {TIMESTAMP}, row_number() OVER (ORDER BY line) - 1 AS {POSITION}
+        FROM {ratings.table} WHERE fault IS NULL"""
+    )
+    if own_tags is not None:
+        desk.run(
+            f"""INSERT INTO {name} SELECT {USER_ID}, {ITEM_ID}, NULL, min({TIMESTAMP}),
+            {ratings.account.rows_kept} - 1 + row_number() OVER (ORDER BY min(line))
+            FROM {own_tags.table} AS said WHERE fault IS NULL AND NOT EXISTS (
+                SELECT 1 FROM {name} AS rated WHERE rated.{USER_ID} = said.{USER_ID} AND rated.{ITEM_ID} = said.{ITEM_ID})
+            GROUP BY {USER_ID}, {ITEM_ID}"""
+        )
+    return desk.connection.table(name)
+
+
+def item_table(desk: Desk, items: Checked | None, item_type: str) -> Table:
+    """What the films are; empty if nobody says."""
+    name = fresh_name("items")
+    desk.run(
+        f"CREATE TABLE {name} ({ITEM_ID} {item_type}, {TITLE} VARCHAR, {YEAR} INTEGER, {GENRES} VARCHAR[])"
+    )
+    if items is not None:
+        year = f"coalesce({YEAR}, {_YEAR_IN_TITLE})" if items.has(YEAR) else _YEAR_IN_TITLE
+        genres = GENRES if items.has(GENRES) else "[]"
+        desk.run(
+            f"INSERT INTO {name} SELECT CAST({ITEM_ID} AS {item_type}), {TITLE}, {year}, {genres} FROM {items.table} WHERE fault IS NULL ORDER BY line"
+        )
+    return desk.connection.table(name)
+
+
+def tag_table(desk: Desk, own: Checked | None, others: Sequence[Checked], types: tuple[str, str]) -> Table:
+    """Words about films: the release's own with their users, those from elsewhere without.
+
+    Args:
+        desk: Where the table is made.
+        own: The tags of the release's own people.
+        others: Tags from elsewhere.
+        types: The SQL types of users and films.
+    """
+    name = fresh_name("tags")
+    user_type, item_type = types
+    desk.run(
+        f"CREATE TABLE {name} ({USER_ID} {user_type}, {ITEM_ID} {item_type}, {TAG} VARCHAR, {WEIGHT} DOUBLE)"
+    )
+    for table in ([own] if own is not None else []) + list(others):
+        user = USER_ID if table is own else "NULL"  # another release counts its users anew
+        weight = WEIGHT if table.has(WEIGHT) else "1"
+        desk.run(
+            f"INSERT INTO {name} SELECT {user}, {ITEM_ID}, {TAG}, {weight} FROM {table.table} WHERE fault IS NULL ORDER BY line"
+        )
+    return desk.connection.table(name)

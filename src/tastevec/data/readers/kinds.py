@@ -1,0 +1,127 @@
+"""What the text of a column may say: how it is judged and what value it becomes, as SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tastevec.data.readers.text import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "BLANK",
+    "LOOSE_YEAR",
+    "OPEN_ID",
+    "SECONDS",
+    "TAG_TEXT",
+    "TEXT",
+    "TEXT_ID",
+    "TIME",
+    "WEIGHT_NUMBER",
+    "WHOLE_ID",
+    "YEAR_NUMBER",
+    "Kind",
+    "genre_flags",
+    "genre_list",
+    "known_tag",
+    "rating_within",
+]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of column.
+
+    Attributes:
+        value: SQL of the value, where ``{t}`` is the field's text; it must not raise whatever the text.
+        faults: Reasons to refuse the row, each with its SQL condition, the first true one counts.
+        expected: What a message says was expected.
+    """
+
+    value: str
+    faults: tuple[tuple[str, str], ...] = ()
+    expected: str = "text"
+
+
+BLANK = "blank"  # ml-10m has some: nothing was said, so nothing is wrong
+_EMPTY = ("empty", "{t} = ''")
+_WHOLE = "TRY_CAST({t} AS BIGINT)"
+# DuckDB reads 1_0 as 10.
+_NUMBER = "(CASE WHEN NOT contains({t}, '_') THEN TRY_CAST({t} AS DOUBLE) END)"
+# '007' is a text and 5.7 no whole number: only what is written as the number itself would be counts.
+_NOT_WHOLE = f"coalesce(CAST({_WHOLE} AS VARCHAR) <> {{t}}, true)"
+_LATEST = 100_000_000_000  # the year 5138: larger numbers are milliseconds
+# Without an offset of its own a time is UTC, whatever the machine's zone.
+_ISO = "CASE WHEN {t} LIKE '____-__-__%' THEN epoch(coalesce(TRY_CAST({t} || '+00' AS TIMESTAMPTZ), TRY_CAST({t} AS TIMESTAMPTZ))) END"
+# 20240131 is a date to its writer and a day in 1970 to us.
+_SECONDS = f"(CASE WHEN NOT {_NUMBER} BETWEEN 19000101 AND 21001231 THEN {_NUMBER} ELSE {_ISO} END)"
+
+WHOLE_ID = Kind(_WHOLE, (_EMPTY, ("not a whole number", _NOT_WHOLE)), "a whole number")
+OPEN_ID = Kind("{t}", (_EMPTY,), "an id")  # a whole number if all of its column are
+TEXT_ID = Kind("{t}", (_EMPTY,), "a text")
+TEXT = Kind("{t}")
+SECONDS = Kind(
+    _WHOLE,
+    (("not a whole number", _NOT_WHOLE), ("not a time", f"NOT {_WHOLE} BETWEEN 0 AND {_LATEST}")),
+    "Unix seconds",
+)
+TIME = Kind(
+    f"TRY_CAST(floor({_SECONDS}) AS BIGINT)",
+    (("not a time", f"{{t}} <> '' AND NOT coalesce({_SECONDS} BETWEEN 0 AND {_LATEST}, false)"),),
+    "Unix seconds, an ISO date or nothing",
+)
+YEAR_NUMBER = Kind(
+    f"TRY_CAST({_NUMBER} AS INTEGER)",
+    (
+        (
+            "not a year",
+            f"{{t}} <> '' AND NOT coalesce({_NUMBER} BETWEEN 0 AND 9999 AND {_NUMBER} = floor({_NUMBER}), false)",
+        ),
+    ),
+    "a year or nothing",
+)
+# RecBole calls the year a token: ml-100k has 'V' and 'unkonwn' there.
+LOOSE_YEAR = Kind("CASE WHEN regexp_full_match({t}, '[0-9]{4}') THEN CAST({t} AS INTEGER) END")
+_TAG = "lower(trim({t}, ' ' || chr(9) || chr(10) || chr(13) || chr(160)))"
+TAG_TEXT = Kind(_TAG, ((BLANK, f"{_TAG} = ''"),))
+WEIGHT_NUMBER = Kind(
+    _NUMBER,
+    (("not a number", f"{_NUMBER} IS NULL"), ("out of range", f"NOT ({_NUMBER} > 0 AND {_NUMBER} < 1e18)")),
+    "a weight above 0",
+)
+
+
+def rating_within(lowest: float, highest: float) -> Kind:
+    """A rating from ``lowest`` to ``highest``."""
+    faults = (
+        ("not a number", f"{_NUMBER} IS NULL"),
+        ("not finite", f"NOT isfinite({_NUMBER})"),
+        ("out of range", f"NOT {_NUMBER} BETWEEN {lowest} AND {highest}"),
+    )
+    return Kind(_NUMBER, faults, f"{lowest:g} to {highest:g}")
+
+
+def genre_list(separator: str) -> Kind:
+    """Genres in one text; ``(no genres listed)`` and ``unknown`` are no genres."""
+    nothing = "CAST([] AS VARCHAR[])"
+    kept = (
+        f"list_filter(string_split({{t}}, {literal(separator)}), lambda g: lower(g) NOT IN ('', 'unknown'))"
+    )
+    return Kind(f"CASE WHEN lower({{t}}) = '(no genres listed)' THEN {nothing} ELSE {kept} END")
+
+
+def genre_flags(names: Sequence[str]) -> Kind:
+    """Genres as ml-100k has them: one 0 or 1 a genre, joined here by ``|``."""
+    listed = ", ".join(literal(name) for name in names)
+    value = f"list_filter([{listed}], lambda g, i: string_split({{t}}, '|')[i] = '1' AND g <> 'unknown')"
+    fault = ("not a row of flags", r"NOT regexp_full_match({t}, '[01](\|[01])*')")
+    return Kind(value, (fault,), "0 or 1 for each genre")
+
+
+def known_tag(table: str) -> Kind:
+    """The number of a tag in ``table`` (``tag_id, tag``), which becomes its text."""
+    value = f"(SELECT n.tag FROM {table} n WHERE CAST(n.tag_id AS VARCHAR) = {{t}})"  # noqa: S608 -- our own name
+    fault = ("not a known tag", f"{{t}} NOT IN (SELECT CAST(tag_id AS VARCHAR) FROM {table})")  # noqa: S608 -- as above
+    return Kind(value, (fault,), "the number of a tag in tags.dat")

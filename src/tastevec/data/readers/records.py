@@ -1,0 +1,133 @@
+"""Lines split into fields, with nothing dropped, padded or guessed, as SQL that DuckDB streams."""
+
+# ruff: noqa: S608 -- each query is built from our own words and from values that `literal` has quoted
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tastevec.data.readers.text import STRAY, TextFile, lines_of, literal, sql_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ibis.backends.duckdb import Backend
+
+__all__ = ["Records", "parquet_records", "plain_records", "quoted_records"]
+
+_LONGEST = 100  # lines in one quoted text; a quote left open would otherwise swallow the rest of the file
+
+
+@dataclass(frozen=True)
+class Records:
+    """Rows of text that wait to be checked.
+
+    Attributes:
+        query: SQL for ``line`` (the first of the row, from 1), ``text`` (the whole row) and ``fields`` (a list of
+            strings, NULL where the quotes of a row are broken).
+        names: The columns, in order; a row must have as many fields.
+        file: The file's name.
+        encoding: How the file's bytes were read.
+        has_strays: Whether a row may hold the mark of a byte that no text holds.
+    """
+
+    query: str
+    names: tuple[str, ...]
+    file: str
+    encoding: str
+    has_strays: bool
+
+    @property
+    def unit(self) -> str:
+        """What ``line`` counts."""
+        return "row" if self.encoding == "parquet" else "line"
+
+
+def plain_records(text: TextFile, separator: str, names: Sequence[str], *, skip: int = 0) -> Records:
+    """Rows of a format that knows no quotes, such as ``1::2::5::978300760``.
+
+    Args:
+        text: The file.
+        separator: What stands between two fields.
+        names: What the columns are called in messages.
+        skip: Header lines.
+    """
+    query = f"SELECT line, text, string_split(text, {literal(separator)}) AS fields FROM ({lines_of(text, skip=skip)}) WHERE text <> ''"
+    return _records(text, query, names)
+
+
+def quoted_records(text: TextFile, separator: str, names: Sequence[str], connection: Backend) -> Records:
+    """Rows of a CSV by RFC 4180 after its header: a field may be quoted, and then hold separators and newlines.
+
+    Args:
+        text: The file.
+        separator: One character.
+        names: The columns of the header.
+        connection: Ibis on DuckDB, asked whether any quoted text runs over a line's end.
+    """
+    if not text.has_quotes:
+        return plain_records(text, separator, names, skip=1)
+    lines = f"SELECT line, coalesce(text, '') AS text, {_QUOTES} AS quotes FROM ({lines_of(text, skip=1)})"
+    (any_open,) = connection.raw_sql(
+        f"SELECT coalesce(bool_or(quotes % 2 = 1), false) FROM ({lines})"
+    ).fetchone()
+    field = rf'"(?:[^"]|"")*"|[^"{separator}]*'
+    well_formed = literal(f"(?:{field})(?:{separator}(?:{field}))*")
+    rows = _joined(lines, well_formed) if any_open else lines
+    # Each match begins with a separator, so that an empty field is a match as well.
+    split = f"regexp_extract_all({literal(separator)} || text, {literal(f'{separator}({field})')}, 1)"
+    unquote = """lambda f: CASE WHEN starts_with(f, '"') THEN replace(f[2:-2], '""', '"') ELSE f END"""
+    query = (
+        f"SELECT line, text, CASE WHEN NOT contains(text, '\"') THEN string_split(text, {literal(separator)}) "
+        f"WHEN regexp_full_match(text, {well_formed}) THEN list_transform({split}, {unquote}) END AS fields "
+        f"FROM ({rows}) WHERE text <> ''"
+    )
+    return _records(text, query, names)
+
+
+def parquet_records(path: Path, names: Sequence[str], columns: Sequence[str]) -> Records:
+    """Rows of a Parquet file, each value as text, NULL as the empty text.
+
+    Args:
+        path: The file.
+        names: The columns to read.
+        columns: SQL that gives each of them as text.
+    """
+    # DuckDB's strings may hold NUL bytes; they are marked as in a text file.
+    texts = [f"replace(coalesce({column}, ''), chr(0), '{STRAY}00')" for column in columns]
+    query = (
+        f"SELECT line, array_to_string(fields, ', ') AS text, fields FROM (SELECT file_row_number + 1 AS line, [{', '.join(texts)}] AS fields "
+        f"FROM read_parquet({sql_path(path)}, file_row_number = true, hive_partitioning = false))"
+    )
+    return Records(query, tuple(names), path.name, "parquet", has_strays=True)
+
+
+_QUOTES = "length(coalesce(text, '')) - length(replace(coalesce(text, ''), '\"', ''))"
+
+
+def _joined(lines: str, well_formed: str) -> str:
+    """Lines put together where a quote is open at a line's end.
+
+    A group that does not come out well-formed is taken apart again, so that one stray quote spoils its own line
+    and no other.
+    """
+    return f"""
+        WITH marked AS MATERIALIZED (
+            SELECT *, sum((before % 2 = 0)::INT) OVER (ORDER BY line) AS record
+            FROM (SELECT *, coalesce(sum(quotes) OVER (ORDER BY line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before FROM ({lines}))
+        ),
+        sized AS (SELECT *, count(*) OVER (PARTITION BY record) AS size FROM marked),
+        joined AS MATERIALIZED (
+            SELECT record, min(line) AS line, string_agg(text, chr(10) ORDER BY line) AS text FROM sized
+            WHERE size BETWEEN 2 AND {_LONGEST} GROUP BY record HAVING regexp_full_match(string_agg(text, chr(10) ORDER BY line), {well_formed})
+        )
+        SELECT line, text FROM (
+            SELECT line, text FROM joined
+            UNION ALL SELECT line, text FROM marked WHERE record NOT IN (SELECT record FROM joined)
+        ) ORDER BY line"""
+
+
+def _records(text: TextFile, query: str, names: Sequence[str]) -> Records:
+    return Records(query, tuple(names), text.name, text.encoding, text.has_strays)

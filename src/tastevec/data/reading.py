@@ -1,0 +1,115 @@
+"""How histories are laid out for an encoder: which films, in which order, padded how.
+
+Dimensions: B people, L films of the longest history, M interactions in all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tastevec.errors import SettingsError
+from tastevec.schema import LIKED_FROM
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tastevec.data.histories import Histories
+
+__all__ = ["RatingScale", "Reading"]
+
+
+@dataclass(frozen=True)
+class RatingScale:
+    """The range of ratings and how many levels an encoder tells apart.
+
+    Raises:
+        SettingsError: ``low`` is not below ``high``, or ``levels`` is under 2.
+    """
+
+    low: float
+    high: float
+    levels: int = 10
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or self.levels < 2:  # noqa: PLR2004  one level would tell nothing apart
+            raise SettingsError(f"a rating scale of {self} tells nothing apart; expected low < high and 2 levels or more")
+
+    @classmethod
+    def of(cls, rating_range: tuple[float, float]) -> RatingScale:
+        """A scale with a level for each half star, or for each of 5 to 20 equal steps where ratings are no stars.
+
+        Examples:
+            >>> RatingScale.of((1, 5)).levels, RatingScale.of((0.5, 5)).levels, RatingScale.of((0, 100)).levels
+            (9, 10, 20)
+        """
+        low, high = rating_range
+        return cls(low, high, int(np.clip(round((high - low) / 0.5) + 1, 5, 20)))
+
+    def levels_of(self, ratings: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Each rating's level in [0, levels - 1]; ``levels`` itself where a film was only tagged (NaN).
+
+        Examples:
+            >>> RatingScale(0.5, 5.0).levels_of(np.array([0.5, 4.0, 5.0, np.nan], np.float32))
+            array([ 0,  7,  9, 10])
+        """
+        share = (np.nan_to_num(ratings, nan=self.low) - self.low) / (self.high - self.low)
+        levels = np.rint(share * (self.levels - 1)).astype(np.int64)
+        return np.where(np.isnan(ratings), self.levels, levels)
+
+    def liked(self, ratings: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which ratings say that the film was liked: four stars and more on MovieLens' scales; never NaN."""
+        return ratings >= self.low + LIKED_FROM * (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The layout that one trained encoder expects; saved with it.
+
+    Attributes:
+        scale: The range of ratings.
+        max_history: L at most.
+        order: Films by ``time``, or by ``item`` (the note's).
+        truncate: Which end of a longer history is read.
+        pad: Up to the ``longest`` history of the batch, or always to the ``full`` ``max_history``: an encoder that
+            sees its padding (the note's) answers differently for each length of it.
+    """
+
+    scale: RatingScale
+    max_history: int
+    order: Literal["time", "item"] = "time"
+    truncate: Literal["newest", "oldest"] = "newest"
+    pad: Literal["longest", "full"] = "longest"
+
+    def cut(self, histories: Histories) -> Histories:
+        """The films that are read, in the order in which they are read."""
+        if self.order == "item":
+            rows = np.lexsort((histories.items, histories.owners))
+            histories = replace(
+                histories,
+                items=histories.items[rows],
+                ratings=histories.ratings[rows],
+                normalised=histories.normalised[rows],
+                times=histories.times[rows],
+            )
+        if self.truncate == "newest":
+            return histories.last(self.max_history)
+        place = np.arange(len(histories.items)) - histories.offsets[histories.owners]
+        return histories.keep(place < self.max_history)
+
+    def arrays(self, histories: Histories) -> dict[str, NDArray[np.generic]]:
+        """The encoder's arguments for B histories, padded on the right.
+
+        Returns:
+            ``items`` (B, L) int64, ``strengths`` (B, L) float32, ``levels`` (B, L) int64, ``lengths`` (B,) int64.
+        """
+        known = self.cut(histories)
+        width = self.max_history if self.pad == "full" else max(int(known.lengths.max(initial=0)), 1)
+        filled = np.arange(width) < known.lengths[:, None]  # (B, L)
+        items, levels = np.zeros(filled.shape, np.int64), np.zeros(filled.shape, np.int64)
+        strengths = np.zeros(filled.shape, np.float32)
+        items[filled], strengths[filled] = known.items, known.normalised
+        levels[filled] = self.scale.levels_of(known.ratings)
+        return {"items": items, "strengths": strengths, "levels": levels, "lengths": known.lengths}

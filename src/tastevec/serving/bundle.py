@@ -1,0 +1,111 @@
+"""Bundles: a trained model on disk with all that its use needs, whole and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tastevec.data.atomic import new_folder
+from tastevec.data.reading import RatingScale, Reading
+from tastevec.errors import FormatError
+from tastevec.schema import BUNDLE_FILE, BUNDLE_FORMAT, ITEM_ID, ITEMS_FILE
+
+from .card import model_card
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tastevec.model.encoder import TasteEncoder
+
+__all__ = ["Bundle"]
+
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model in memory.
+
+    Attributes:
+        model: The encoder with its film table.
+        reading: How it reads histories.
+        items: Row i is film i: item_id, title, year, genres, vector_source, train_users.
+        facts: What is known of its making: data, settings, training log, metrics; plain values.
+    """
+
+    model: TasteEncoder
+    reading: Reading
+    items: pa.Table
+    facts: dict[str, Any]
+
+    @property
+    def item_ids(self) -> NDArray[Any]:
+        """(N,) the films' own ids."""
+        ids: NDArray[Any] = self.items[ITEM_ID].to_numpy()
+        return ids
+
+    @property
+    def space(self) -> str:
+        """The name of the vector space: two trainings never share one, and their vectors are not to be compared."""
+        return str(self.facts["space"])
+
+    def save(self, out: Path) -> Path:
+        """Write the bundle to the folder ``out``, whole or not at all."""
+        with new_folder(out, owned_by=BUNDLE_FILE) as folder:
+            self.model.save_pretrained(folder)
+            pq.write_table(self.items, folder / ITEMS_FILE)
+            (folder / "README.md").write_text(model_card(self.facts), encoding="utf-8")
+            checksums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+            manifest = {
+                "format": BUNDLE_FORMAT,
+                **self.facts,
+                "space": checksums[_WEIGHTS][:16],
+                "reading": asdict(self.reading),
+                "checksums": checksums,
+            }
+            (folder / BUNDLE_FILE).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return out
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Read a bundle.
+
+        Raises:
+            FormatError: The folder is missing, damaged, or of another format version.
+        """
+        manifest = _read_manifest(folder)
+        for name, expected in manifest["checksums"].items():
+            path = folder / name
+            if not path.is_file() or _sha256(path) != expected:
+                raise FormatError(f"{path} is missing or not as it was written; copy the bundle again, or train again")
+        from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415  torch takes seconds; a wrong folder should not
+
+        scale = RatingScale(**manifest["reading"].pop("scale"))
+        reading = Reading(scale=scale, **manifest["reading"])
+        return cls(TasteEncoder.from_pretrained(folder).eval(), reading, pq.read_table(folder / ITEMS_FILE), manifest)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / BUNDLE_FILE
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FormatError(f"{folder} holds no {BUNDLE_FILE}; expected a trained model: run tastevec train PREPARED --out {folder}") from None
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path} cannot be read ({error}); copy the bundle again, or train again") from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != BUNDLE_FORMAT:
+        raise FormatError(f"{folder} is of format {found}; this version of tastevec reads format {BUNDLE_FORMAT}: train again")
+    return dict(manifest)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

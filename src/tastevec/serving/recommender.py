@@ -1,0 +1,131 @@
+"""The recommender: a trained model, asked.
+
+Dimensions: B people, N films of the catalogue, D numbers a vector, K films recommended.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from tastevec.errors import SettingsError
+from tastevec.evaluation.encoded import EncodedScorer
+from tastevec.evaluation.metrics import rank_unseen
+from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR
+
+from .bundle import Bundle
+from .told import histories_in_table, history_of_one
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from tastevec.data.histories import Histories
+    from tastevec.schema import Horizon
+
+__all__ = ["Recommender", "load"]
+
+_PEOPLE = 256  # encoded at once
+_CELLS = 1 << 22  # scores held at once: 16 MB, and a few times that while they are ranked
+
+
+def load(folder: Path | str) -> Recommender:
+    """The recommender of a bundle folder.
+
+    Raises:
+        FormatError: It is missing, damaged, or of another format version.
+    """
+    return Recommender(Bundle.load(Path(folder)))
+
+
+class Recommender:
+    """A bundle that answers questions; nobody's answer depends on who else is asked.
+
+    ``ratings`` is a table with user, item, rating and, if known, time (Polars, pandas, Arrow), or one person's
+    ``[(item_id, rating), ...]``, oldest first. The horizon ``next`` asks what comes next, ``overall`` for the taste
+    as a whole.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.item_vectors = bundle.model.item_vectors  # (N, D)
+
+    def encode(self, ratings: object, *, horizon: Horizon = "next") -> NDArray[np.float32] | pa.Table:
+        """One person's vector (D,), or a table of user_id and vector.
+
+        Raises:
+            DataError: A rating is wrong.
+            UnknownItemError: One person's film is not in the catalogue; in a table such rows are left out.
+        """
+        if isinstance(ratings, list | tuple):
+            return self.vectors(self._one(ratings), horizon)[0]
+        return pa.Table.from_batches(list(self.encoded(self._many(ratings), horizon)))
+
+    def recommend(self, ratings: object, *, k: int = 10, horizon: Horizon = "next") -> pa.Table:
+        """The best films that each person does not know: item_id, title, rank from 1, score; user_id first in a table.
+
+        Raises:
+            SettingsError: ``k`` is below 1.
+            DataError: A rating is wrong.
+            UnknownItemError: One person's film is not in the catalogue; in a table such rows are left out.
+        """
+        one = isinstance(ratings, list | tuple)
+        people = iter([self._one(ratings)]) if one else self._many(ratings)
+        table = pa.Table.from_batches(list(self.recommended(people, k=k, horizon=horizon)))
+        places = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
+        table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(places))
+        return table.drop_columns([USER_ID]) if one else table
+
+    def vectors(self, histories: Histories, horizon: Horizon) -> NDArray[np.float32]:
+        """(B, D) the vectors of these people."""
+        model, reading = self.bundle.model, self.bundle.reading
+        parts = [model.answer(horizon, **reading.arrays(part)) for part in histories.chunks(_PEOPLE)]
+        return np.concatenate([np.zeros((0, self.item_vectors.shape[1]), np.float32), *parts])
+
+    def encoded(self, people: Iterable[Histories], horizon: Horizon) -> Iterator[pa.RecordBatch]:
+        """``user_id, vector`` of any number of people, a group at a time."""
+        dim = self.item_vectors.shape[1]
+        for histories in people:
+            flat = pa.array(self.vectors(histories, horizon).ravel())
+            columns = [pa.array(histories.user_ids), pa.FixedSizeListArray.from_arrays(flat, dim)]
+            yield pa.RecordBatch.from_arrays(columns, names=[USER_ID, VECTOR])
+
+    def recommended(self, people: Iterable[Histories], *, k: int, horizon: Horizon) -> Iterator[pa.RecordBatch]:
+        """``user_id, item_id, rank, score`` of any number of people, a group at a time.
+
+        Raises:
+            SettingsError: ``k`` is below 1.
+        """
+        if k < 1:
+            raise SettingsError(f"k is {k}; expected 1 or more")
+        scorer = self.scorer("model").asked(horizon)
+        for group in people:
+            for histories in group.chunks(max(1, _CELLS // len(self.item_vectors))):
+                yield self._best(histories, scorer.score(histories), k)
+
+    def scorer(self, name: str) -> EncodedScorer:
+        """This model as the evaluation sees it."""
+        return EncodedScorer(name, self.bundle.space, self.item_vectors, self.vectors)
+
+    def _best(self, histories: Histories, scores: NDArray[np.float32], k: int) -> pa.RecordBatch:
+        best = rank_unseen(scores, histories, k)  # (B, K)
+        gained = np.take_along_axis(scores, np.maximum(best, 0), 1)
+        there = (best >= 0) & (gained > np.finfo(np.float32).min)  # a film without a vector is no recommendation
+        people, places = np.nonzero(there)
+        columns = {
+            USER_ID: pa.array(histories.user_ids[people]),
+            ITEM_ID: pa.array(self.bundle.item_ids[best[there]]),
+            RANK: pa.array((places + 1).astype(np.int32)),
+            SCORE: pa.array(gained[there]),
+        }
+        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+    def _one(self, ratings: Any) -> Histories:  # noqa: ANN401  whatever the caller told
+        return history_of_one(ratings, self.bundle.item_ids, self.bundle.reading.scale)
+
+    def _many(self, ratings: object) -> Iterable[Histories]:
+        return histories_in_table(ratings, self.bundle.item_ids, self.bundle.reading.scale)

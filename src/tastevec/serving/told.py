@@ -1,0 +1,92 @@
+"""What a caller tells of people, as a table or as one person's list, turned into histories."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.data.readers import ReadSettings, read_interactions
+from tastevec.data.stream import iter_histories
+from tastevec.data.tables import connect
+from tastevec.errors import DataError, UnknownItemError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tastevec.data.reading import RatingScale
+    from tastevec.data.stream import HistoryStream
+
+__all__ = ["history_of_one", "histories_in_file", "histories_in_table"]
+
+
+def histories_in_file(
+    path: Path | str, item_ids: NDArray[Any], scale: RatingScale, *, skip_bad_rows: bool = False, memory: str = "2GB"
+) -> HistoryStream:
+    """The people of a CSV or Parquet file, or of CSV on standard input (``-``), a group at a time.
+
+    Raises:
+        SourceError: The file is no table of interactions.
+        BadRowError: A row is wrong and ``skip_bad_rows`` is off.
+    """
+    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    source = path if path == "-" else Path(path)
+    table, _ = read_interactions(source, connection=connect(memory), settings=settings)
+    return iter_histories(table, item_ids)
+
+
+def histories_in_table(table: object, item_ids: NDArray[Any], scale: RatingScale) -> HistoryStream:
+    """The people of a table in memory: Polars, pandas, Arrow, or anything else that speaks Arrow's interface.
+
+    Raises:
+        DataError: It is no table, or a row is wrong.
+    """
+    if not hasattr(table, "__arrow_c_stream__") and not hasattr(table, "__arrow_c_array__"):
+        raise DataError(
+            f"ratings are a {type(table).__name__}; expected a table (Polars, pandas, Arrow) or one person's [(item_id, rating), ...]"
+        )
+    with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
+        path = Path(scratch) / "ratings.parquet"
+        pq.write_table(pa.table(table), path)
+        return histories_in_file(path, item_ids, scale)
+
+
+def history_of_one(ratings: Sequence[tuple[Any, float]], item_ids: NDArray[Any], scale: RatingScale) -> Histories:
+    """One person's ratings, oldest first.
+
+    Raises:
+        UnknownItemError: A film is not in the catalogue.
+        DataError: A rating is out of range, or a film stands twice.
+    """
+    try:
+        ids = np.array([item for item, _ in ratings], dtype=item_ids.dtype)
+        values = np.array([rating for _, rating in ratings], np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"one person's ratings are not [(item_id, rating), ...] ({error}); item ids are {item_ids.dtype}") from error
+    places = np.searchsorted(item_ids, ids)
+    unknown = item_ids[np.minimum(places, len(item_ids) - 1)] != ids
+    if unknown.any():
+        raise UnknownItemError(f"item {ids[unknown][0]!r} is not in the model's catalogue of {len(item_ids)} films; leave it out")
+    wrong = ~((values >= scale.low) & (values <= scale.high))
+    if wrong.any():
+        raise DataError(
+            f"item {ids[wrong][0]!r} is rated {values[wrong][0]:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
+        )
+    if len(np.unique(places)) < len(places):
+        raise DataError("a film is rated twice; expected each film once, at its last rating")
+    offsets = np.array([0, len(places)])
+    return Histories(
+        user_ids=np.array([0]),
+        offsets=offsets,
+        items=places.astype(np.int32),
+        ratings=values,
+        normalised=normalise_ratings(values, offsets),
+        times=np.full(len(places), NO_TIME, np.int64),
+    )

@@ -1,0 +1,183 @@
+"""Batches: which people learn together, and what each is asked, at once in NumPy.
+
+Dimensions: B people, L films of the longest history, M moments that a liked film follows, P hidden films in all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tastevec.data.histories import normalise_ratings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from tastevec.data.histories import Histories
+    from tastevec.data.reading import Reading
+
+    from .settings import TrainSettings
+
+__all__ = ["Batches", "LengthBuckets", "People", "best_rated_batch", "liked_batch"]
+
+Arrays = dict[str, "NDArray[np.generic]"]
+
+
+class People(torch.utils.data.Dataset[tuple[int, int]]):
+    """The people to learn from, each with the epoch, so that a batch's draws depend on seed, epoch and people alone."""
+
+    def __init__(self, users: NDArray[np.int64]) -> None:
+        self.users = users
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return self.epoch, int(self.users[index])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer as an epoch begins."""
+        self.epoch = epoch
+
+
+class LengthBuckets(torch.utils.data.Sampler[int]):
+    """A new random order each epoch in which neighbours have like lengths, so that little of a batch is padding.
+
+    Args:
+        lengths: (B,) films of each person.
+        batch_size: People a batch; pools of 16 batches are sorted by length and cut.
+        seed: Of the order.
+    """
+
+    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer as an epoch begins."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        pool = self.batch_size * 16
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        order = np.concatenate([group[np.argsort(self.lengths[group], kind="stable")] for group in pools])
+        whole = len(order) // self.batch_size * self.batch_size
+        batches = rng.permutation(order[:whole].reshape(-1, self.batch_size)).ravel()
+        return iter([*batches.tolist(), *order[whole:].tolist()])
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The collator: people in, tensors out."""
+
+    histories: Histories
+    reading: Reading
+    settings: TrainSettings
+
+    def __call__(self, people: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        """The tensors of one step."""
+        users = np.array([user for _, user in people])
+        histories = self.histories.take(users)
+        if self.settings.target == "best-rated":
+            arrays = best_rated_batch(histories, self.reading, self.settings)
+        else:
+            rng = np.random.default_rng([self.settings.seed, people[0][0], *users])
+            arrays = liked_batch(histories, self.reading, self.settings, rng)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def liked_batch(histories: Histories, reading: Reading, settings: TrainSettings, rng: np.random.Generator) -> Arrays:
+    """What comes next and what is hidden, for each person of ``histories``.
+
+    From each history a random run of ``max_history`` films is cut; of it a random share, up to ``hide``, is hidden
+    and the rest is read. Every moment is asked for the next liked film, hidden ones among them; the question at the
+    end is asked for all hidden liked films.
+
+    Returns:
+        The arrays of `Reading.arrays`; ``moments`` (M,) flat positions in (B, L + 1) and ``next_items`` (M,);
+        ``hidden_people`` (P,) and ``hidden_items`` (P,).
+    """
+    run = _cut(histories, settings.max_history, rng)
+    hidden = rng.random(len(run.items)) < rng.uniform(0, settings.hide, len(run))[run.owners]
+    liked = reading.scale.liked(run.ratings)
+    arrays = reading.arrays(_with_statistics(run.keep(~hidden), settings))
+    moments, next_rows = _next_liked(run, liked, ~hidden, width=arrays["items"].shape[1] + 1)
+    return arrays | {
+        "moments": moments,
+        "next_items": run.items[next_rows].astype(np.int64),
+        "hidden_people": run.owners[hidden & liked],
+        "hidden_items": run.items[hidden & liked].astype(np.int64),
+    }
+
+
+def best_rated_batch(histories: Histories, reading: Reading, settings: TrainSettings) -> Arrays:
+    """The note's question: the film rated highest is taken out of the input and is the target.
+
+    Returns:
+        The arrays of `Reading.arrays`, ``hidden_people`` (P,) and ``hidden_items`` (P,).
+    """
+    ratings = np.nan_to_num(histories.ratings, nan=-np.inf)
+    best = np.full(len(histories), -np.inf, np.float32)
+    np.maximum.at(best, histories.owners, ratings)
+    rows = np.flatnonzero(np.isfinite(ratings) & (ratings == best[histories.owners]))
+    if settings.ties != "all":
+        rows = _one_each(histories, rows, by=settings.ties)
+    known = np.ones(len(histories.items), bool)
+    known[rows] = False
+    return reading.arrays(_with_statistics(histories.keep(known), settings)) | {
+        "hidden_people": histories.owners[rows],
+        "hidden_items": histories.items[rows].astype(np.int64),
+    }
+
+
+def _with_statistics(known: Histories, settings: TrainSettings) -> Histories:
+    """The known ratings on the person's own scale, which the target is part of only in the note's recipe."""
+    if settings.statistics == "everything" or settings.rating_input == "embed":
+        return known
+    return replace(known, normalised=normalise_ratings(known.ratings, known.offsets))
+
+
+def _cut(histories: Histories, length: int, rng: np.random.Generator) -> Histories:
+    """A random run of at most ``length`` films from each history."""
+    starts = rng.integers(0, np.maximum(histories.lengths - length, 0) + 1)
+    place = np.arange(len(histories.items)) - (histories.offsets[:-1] + starts)[histories.owners]
+    return histories.keep((place >= 0) & (place < length))
+
+
+def _next_liked(
+    run: Histories, liked: NDArray[np.bool_], known: NDArray[np.bool_], *, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The moments (flat in (B, width)) that some liked film follows, and the row of the first such film.
+
+    Moment 0 of a person stands before the first film, moment k behind the k-th known one.
+    """
+    rows = np.flatnonzero(known)
+    owners = np.concatenate([np.arange(len(run)), run.owners[rows]])
+    known_before = np.concatenate([[0], np.cumsum(known)])
+    moments = np.concatenate([np.zeros(len(run), np.int64), (known_before[rows] + 1 - known_before[run.offsets][run.owners[rows]])])
+    ahead = np.concatenate([run.offsets[:-1], rows + 1])  # the first row that is still to come
+    liked_rows = np.append(np.flatnonzero(liked), len(liked))
+    following = liked_rows[np.searchsorted(liked_rows, ahead)]
+    asked = following < run.offsets[1:][owners]
+    return (owners * width + moments)[asked], following[asked]
+
+
+def _one_each(histories: Histories, rows: NDArray[np.int64], *, by: str) -> NDArray[np.int64]:
+    """One of each person's rows: the newest, or that of the lowest item."""
+    key = histories.items[rows] if by == "lowest-item" else -rows
+    ordered = rows[np.lexsort((key, histories.owners[rows]))]
+    _, first = np.unique(histories.owners[ordered], return_index=True)
+    return ordered[first]

@@ -1,0 +1,214 @@
+"""The training loop: Hugging Face's Trainer, asked our questions."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import Trainer, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from tastevec.errors import TrainingError
+from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
+
+from .batches import Batches, LengthBuckets, People
+from .validation import SELECTION, validate
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from tastevec.data.histories import Histories
+    from tastevec.data.reading import Reading
+    from tastevec.model.encoder import TasteEncoder
+
+    from .settings import TrainSettings
+
+__all__ = ["Course", "run"]
+
+_ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths")
+_SETTINGS_FILE = "settings.json"
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a model learns from and how.
+
+    Attributes:
+        train: The people to learn from.
+        validation: The people who choose the checkpoint.
+        reading: How the encoder reads histories.
+        settings: Everything else.
+        fingerprint: Names the data, so that a run is not resumed on others.
+    """
+
+    train: Histories
+    validation: Histories
+    reading: Reading
+    settings: TrainSettings
+    fingerprint: str
+
+
+class _TasteTrainer(Trainer):
+    """The Trainer with our batches, our losses and our validation."""
+
+    def __init__(self, course: Course, **kwargs: Any) -> None:  # noqa: ANN401  the Trainer's own
+        self.course = course
+        super().__init__(**kwargs)
+
+    def _get_train_sampler(self, train_dataset: People | None = None) -> LengthBuckets:
+        people = train_dataset or self.train_dataset
+        lengths = self.course.train.lengths[people.users]
+        return LengthBuckets(lengths, self.args.train_batch_size, self.course.settings.seed)
+
+    def create_optimizer(self, model: TasteEncoder | None = None) -> torch.optim.Optimizer:
+        """AdamW; the film table learns more slowly, since it starts from what is already known."""
+        if self.optimizer is None:
+            settings, named = self.course.settings, dict((model or self.model).named_parameters())
+            table = named.pop("items.weight")
+            decayed = [weight for weight in named.values() if weight.ndim > 1]
+            plain = [weight for weight in named.values() if weight.ndim <= 1]  # biases, norms and the fold-in's scalars
+            groups = [
+                {"params": decayed, "weight_decay": settings.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ]
+            if settings.learn_items:
+                rate = settings.learning_rate * settings.item_learning_rate
+                groups.append({"params": [table], "weight_decay": settings.weight_decay, "lr": rate})
+            self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+        return self.optimizer
+
+    def compute_loss(self, model: TasteEncoder, inputs: dict[str, torch.Tensor], **_: object) -> torch.Tensor:
+        """The loss that the settings name, of one batch."""
+        output = model(**{name: inputs[name] for name in _ENCODER_ARGUMENTS})
+        table = self.model.items.weight
+        settings = self.course.settings
+        if settings.loss == "cosine":
+            return cosine_loss(output.overall, table, inputs["hidden_people"], inputs["hidden_items"])
+        steps = torch.arange(inputs["items"].shape[1], device=table.device)
+        known = torch.where(steps < inputs["lengths"][:, None], inputs["items"], len(table))  # (B, L)
+        hidden = hidden_softmax_loss(output.overall, table, known, inputs["hidden_people"], inputs["hidden_items"])
+        if settings.target == "best-rated":
+            return hidden
+        answers = output.moments.flatten(0, 1)[inputs["moments"]]  # (M, D)
+        return next_softmax_loss(answers, table, inputs["next_items"]) + settings.overall_weight * hidden
+
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
+        """Our validation in place of a mean loss."""
+        course = self.course
+        metrics = validate(self.model, course.validation, course.reading, course.settings)
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def run(
+    model: TasteEncoder,
+    course: Course,
+    folder: Path,
+    *,
+    resume: bool = False,
+    callbacks: list[TrainerCallback] | None = None,
+) -> list[dict[str, float]]:
+    """Train ``model`` in place and leave it at its best validated epoch.
+
+    Args:
+        model: Started, on any device.
+        course: What it learns from and how.
+        folder: Where checkpoints and curves are kept; the caller removes it when the result is safe.
+        resume: Go on from the last whole epoch in ``folder``; the result equals that of never having stopped.
+        callbacks: Told of the progress.
+
+    Returns:
+        The log: one entry an epoch's validation and one for each few steps' loss.
+
+    Raises:
+        TrainingError: There is nothing to resume, or it was another run; or the loss is no number any more.
+    """
+    settings = course.settings
+    checkpoint = _checkpoint(course, folder) if resume else _fresh(course, folder)
+    set_seed(settings.seed)
+    model.items.weight.requires_grad_(settings.learn_items)
+    trainer = _TasteTrainer(
+        course,
+        model=model,
+        args=_arguments(course, folder),
+        data_collator=Batches(course.train, course.reading, settings),
+        train_dataset=People(np.arange(len(course.train))),
+        eval_dataset=People(np.arange(len(course.validation))),
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(ProgressCallback)  # both print to stdout, which is kept for results
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if not all(torch.isfinite(weight).all() for weight in model.parameters()):
+        raise TrainingError("the model's numbers are no longer finite; train again with a lower --set learning_rate")
+    return [dict(entry) for entry in trainer.state.log_history]
+
+
+def _arguments(course: Course, folder: Path) -> TrainingArguments:
+    settings = course.settings
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup,  # below 1 it is a share of all steps
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,  # the last, to resume from, and the best
+        load_best_model_at_end=True,
+        metric_for_best_model=SELECTION,
+        greater_is_better=True,
+        logging_steps=50,
+        report_to=settings.report_to,
+        seed=settings.seed,
+        use_cpu=settings.device == "cpu",
+        remove_unused_columns=False,  # our dataset is people, our collator makes the columns
+        label_names=["hidden_items"],
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+    )
+
+
+def _identity(course: Course) -> dict[str, Any]:
+    return {"data": course.fingerprint, **course.settings.model_dump(exclude={"device", "report_to"})}
+
+
+def _fresh(course: Course, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / _SETTINGS_FILE).write_text(json.dumps(_identity(course)))
+
+
+def _checkpoint(course: Course, folder: Path) -> str | None:
+    """The last whole checkpoint; None where the run was stopped before its first."""
+    if not (folder / _SETTINGS_FILE).exists():
+        raise TrainingError(f"{folder} holds no unfinished run; run the same command without --resume")
+    begun = json.loads((folder / _SETTINGS_FILE).read_text())
+    changed = sorted(name for name, value in _identity(course).items() if begun.get(name) != value)
+    if changed:
+        raise TrainingError(
+            f"the unfinished run in {folder} differs in {', '.join(changed)}; resume it with its own settings, or run without --resume"
+        )
+    while (found := get_last_checkpoint(str(folder))) and not _is_whole(Path(found)):
+        shutil.rmtree(found)
+    return found
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether the Trainer finished writing it: its state is the last file."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return True

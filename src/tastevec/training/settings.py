@@ -1,0 +1,144 @@
+"""The settings of a training run and the presets that fill them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tastevec.errors import SettingsError
+from tastevec.schema import NOTE, Preset
+
+__all__ = ["PRESETS", "TrainSettings", "resolve_settings"]
+
+
+class TrainSettings(BaseModel):
+    """Everything that decides what a trained model is, besides the data. The defaults are the ``taste`` preset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    preset: Preset = "taste"
+    """The recipe that the other settings start from."""
+    seed: int = 42
+    """Reaches every random draw."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where training runs."""
+
+    dim: Annotated[int, Field(ge=2, le=1024)] = 64
+    """Numbers in a vector."""
+    backbone: str = "fresh"
+    """``fresh`` blocks, or those of a pretrained BERT: a Hugging Face id or a local folder."""
+    hidden_size: Annotated[int, Field(ge=8)] = 64
+    """Width of fresh blocks; a pretrained backbone brings its own."""
+    layers: Annotated[int, Field(ge=1)] = 2
+    """Transformer blocks; of a pretrained backbone, the first so many."""
+    heads: Annotated[int, Field(ge=1)] = 2
+    """Attention heads of fresh blocks."""
+    max_history: Annotated[int, Field(ge=1)] = 200
+    """Films of a person that are read at once, the newest."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of hidden numbers dropped while training."""
+
+    item_vectors: Literal["collaborative", "content", "note"] = "collaborative"
+    """Where film vectors start: factors of the training users' ratings with content for rare films, content alone,
+    or the note's (genome and genres; content where the data hold no genome)."""
+    learn_items: bool = True
+    """Whether film vectors go on learning."""
+    rating_input: Literal["embed", "multiply"] = "embed"
+    """A learned vector a rating level is added, or the film vector is multiplied by the normalised rating (note)."""
+    order: Literal["time", "item"] = "time"
+    """Films by time, or by id (note)."""
+    truncate: Literal["newest", "oldest"] = "newest"
+    """Which end of a long history is read; the note keeps the first ``max_history`` in its order."""
+    attention: Literal["causal", "masked", "padded"] = "causal"
+    """Films see earlier ones; or all; or all and the padding too (note)."""
+    readout: Literal["questions", "pooler"] = "questions"
+    """One state a question, or BERT's pooler over the first position (note)."""
+    positions: Literal["from_end", "none"] = "from_end"
+    """Whether the encoder is told how long ago a film was, counted in films."""
+    target: Literal["liked", "best-rated"] = "liked"
+    """What is predicted: the next liked and hidden liked films, or the one rated highest (note)."""
+    ties: Literal["all", "latest", "lowest-item"] = "all"
+    """Which of several best-rated films is the target; ``lowest-item`` is the note's."""
+    statistics: Literal["known", "everything"] = "known"
+    """Whether a person's mean and range leave the target out (``known``) or not (note)."""
+    loss: Literal["softmax", "cosine"] = "softmax"
+    """Softmax over the whole catalogue, or cosine distance to the target's vector (note)."""
+    hide: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """At most this share of a history is hidden, to be found by the *overall* answer."""
+    overall_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the *overall* question beside the *next* one."""
+
+    epochs: Annotated[int, Field(ge=1)] = 40
+    """Passes over the training users."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """People a step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """AdamW's highest rate."""
+    item_learning_rate: Annotated[float, Field(gt=0)] = 0.3
+    """The film table's rate, as a share of ``learning_rate``."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's decay."""
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of all steps in which the rate rises; afterwards it falls along a cosine."""
+    report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    """Where the curves go."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.backbone == "fresh" and self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
+        if self.target == "liked" and (self.loss, self.readout, self.attention) != ("softmax", "questions", "causal"):
+            raise ValueError("target=liked needs loss=softmax, readout=questions and attention=causal")
+        if self.loss == "cosine" and self.learn_items:
+            raise ValueError("loss=cosine needs learn_items=false: a target that may move is met by shrinking to a point")
+        return self
+
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "taste": {},
+    "seed": {
+        "backbone": "bert-base-cased",
+        "hidden_size": 768,
+        "heads": 12,
+        "max_history": 512,
+        "dropout": 0.1,
+        "item_vectors": NOTE,
+        "learn_items": False,
+        "rating_input": "multiply",
+        "order": "item",
+        "truncate": "oldest",
+        "attention": "padded",
+        "readout": "pooler",
+        "positions": "none",
+        "target": "best-rated",
+        "ties": "lowest-item",
+        "statistics": "everything",
+        "loss": "cosine",
+        "epochs": 4,
+        "batch_size": 4,
+        "learning_rate": 1e-4,
+        "warmup": 0.0,
+    },
+}
+
+
+def resolve_settings(preset: Preset = "taste", **changes: object) -> TrainSettings:
+    """The preset's settings with ``changes`` on top; strings are read as the setting's type.
+
+    Raises:
+        SettingsError: A name is unknown or a value out of its range.
+
+    Examples:
+        >>> resolve_settings("seed", epochs="1").epochs
+        1
+    """
+    try:
+        return TrainSettings.model_validate({"preset": preset, **PRESETS[preset], **changes})
+    except KeyError:
+        raise SettingsError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "settings"
+        known = f"; known settings: {', '.join(TrainSettings.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise SettingsError(f"{name}: {first['msg']}, found {first['input']!r}{known}") from None

@@ -1,0 +1,151 @@
+"""Training from a prepared folder: where film vectors start, what the network is, who learns and who chooses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tastevec.data.reading import RatingScale, Reading
+from tastevec.errors import SettingsError, TrainingError
+from tastevec.items.collaborative import AlsSettings, als_factors, film_counts
+from tastevec.items.combine import initial_vectors
+from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
+from tastevec.model.config import TasteConfig
+from tastevec.model.encoder import TasteEncoder
+from tastevec.schema import CONTENT, NOTE
+
+from .loop import Course, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from transformers import TrainerCallback
+
+    from tastevec.data.histories import Histories
+    from tastevec.data.prepared import Prepared
+
+    from .settings import TrainSettings
+
+__all__ = ["Trained", "train"]
+
+_LEAST_PEOPLE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model and what it needs to be used.
+
+    Attributes:
+        model: The encoder, at its best validated epoch.
+        reading: How it reads histories.
+        settings: As resolved.
+        counts: (N,) training people that have each film in their history.
+        origins: (N,) where each film's vector started.
+        log: The loop's own log.
+    """
+
+    model: TasteEncoder
+    reading: Reading
+    settings: TrainSettings
+    counts: NDArray[np.int64]
+    origins: NDArray[np.str_]
+    log: list[dict[str, float]]
+
+
+def train(
+    prepared: Prepared,
+    folder: Path,
+    settings: TrainSettings,
+    *,
+    resume: bool = False,
+    callbacks: list[TrainerCallback] | None = None,
+) -> Trained:
+    """Train on the training people of ``prepared``; validation people choose the epoch; nobody else is looked at.
+
+    Args:
+        prepared: Where histories and film vectors come from.
+        folder: For checkpoints and curves while the run is unfinished.
+        settings: Of the run.
+        resume: Go on from ``folder``.
+        callbacks: Told of the progress.
+
+    Raises:
+        SettingsError: The settings do not fit the data or the backbone.
+        TrainingError: There are too few people, or nothing to resume.
+    """
+    people, judges = (prepared.histories.take(prepared.users_in(split)) for split in ("train", "validation"))
+    if min(len(people), len(judges)) < _LEAST_PEOPLE:
+        raise TrainingError(
+            f"{prepared.folder} holds {len(people)} training and {len(judges)} validation users; expected 2 or more of "
+            "each; prepare more data"
+        )
+    reading = Reading(
+        scale=RatingScale.of(prepared.rating_range),
+        max_history=settings.max_history,
+        order=settings.order,
+        truncate=settings.truncate,
+        pad="full" if settings.attention == "padded" else "longest",
+    )
+    vectors, origins = _starting_vectors(prepared, people, settings)
+    model = _started(vectors, reading, settings)
+    course = Course(people, judges, reading, settings, fingerprint=prepared.fingerprint)
+    log = run(model, course, folder, resume=resume, callbacks=callbacks)
+    counts = np.bincount(people.items, minlength=len(vectors))
+    return Trained(model, reading, settings, counts, origins, log)
+
+
+def _starting_vectors(
+    prepared: Prepared, people: Histories, settings: TrainSettings
+) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+    """(N, D) the film table at the start, and where each row came from."""
+    sources = np.array(prepared.items["vector_source"].to_pylist())
+    if settings.item_vectors != "collaborative":
+        name = NOTE if settings.item_vectors == NOTE and NOTE in prepared.vectors else CONTENT
+        vectors = prepared.vectors[name]
+        if vectors.shape[1] != settings.dim:
+            raise SettingsError(
+                f"dim is {settings.dim}, and the {name} vectors of {prepared.folder} have {vectors.shape[1]} numbers; set dim={vectors.shape[1]}"
+            )
+        return vectors, sources
+    als = AlsSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
+    factors = als_factors(people, len(sources), als)
+    start = initial_vectors(factors, prepared.vectors[CONTENT], film_counts(people, len(sources), als))
+    return start.vectors, start.origins
+
+
+def _started(vectors: NDArray[np.float32], reading: Reading, settings: TrainSettings) -> TasteEncoder:
+    """The network before its first step."""
+    torch.manual_seed(settings.seed)
+    shape: dict[str, int | str] = {
+        "hidden_size": settings.hidden_size,
+        "heads": settings.heads,
+        "intermediate_size": 4 * settings.hidden_size,
+    }
+    try:
+        if settings.backbone != "fresh":
+            shape = backbone_shape(settings.backbone, settings.layers)
+        config = TasteConfig(
+            item_count=len(vectors),
+            dim=settings.dim,
+            layers=settings.layers,
+            max_history=settings.max_history,
+            dropout=settings.dropout,
+            rating_levels=reading.scale.levels,
+            rating_input=settings.rating_input,
+            attention=settings.attention,
+            readout=settings.readout,
+            positions=settings.positions,
+            similarity="cosine" if settings.loss == "cosine" else "dot",
+            **shape,
+        )
+        model = TasteEncoder(config)
+        model.start_from(torch.from_numpy(vectors))
+        if settings.backbone != "fresh":
+            load_backbone(model, settings.backbone)
+    except BackboneError as error:
+        raise SettingsError(str(error)) from error
+    return model

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tastevec.errors import BadRowError, DataError, FormatError, SettingsError
+from tastevec.items.prepare import PrepareSettings, prepare
+from worlds import (
+    FILMS,
+    USERS,
+    write_1m,
+    write_10m,
+    write_100k,
+    write_csv_release,
+    write_genome,
+    write_own_csv,
+    write_recbole,
+)
+
+if TYPE_CHECKING:
+    from tastevec.data.prepared import Prepared
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+SEED = 1  # divides the twelve into all three splits
+
+
+def sources(prepared: Prepared) -> list[str]:
+    return prepared.items["vector_source"].to_pylist()
+
+
+def part_of_a_genome(folder: Path, films: set[int]) -> Path:
+    write_genome(folder)
+    scores = folder / "genome-scores.csv"
+    header, *rows = scores.read_text().splitlines()
+    kept = [row for row in rows if int(row.partition(",")[0]) in films]
+    scores.write_text("\n".join([header, *kept]) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("write", [write_100k, write_1m, write_10m, write_csv_release, write_recbole])
+def test_every_release_becomes_histories_and_content_vectors(tmp_path, write):
+    stages = []
+    prepared = prepare(write(tmp_path / "source"), tmp_path / "out", progress=stages.append)
+    assert stages == ["read", "genome", "arrange", "vectors"]
+    assert list(prepared.manifest["timings"]) == stages
+    assert len(prepared.histories) == USERS
+    assert prepared.item_ids.tolist() == list(range(1, FILMS + 1))
+    assert sources(prepared) == ["content"] * FILMS
+    assert {name: made.shape for name, made in prepared.vectors.items()} == {"content": (FILMS, 64)}
+
+
+def test_a_table_of_ones_own_is_prepared_with_its_metadata_or_without(tmp_path):
+    table = write_own_csv(tmp_path / "source")
+    settings = PrepareSettings(items=table.parent / "items.csv")
+    assert set(sources(prepare(table, tmp_path / "described", settings=settings))) == {"content"}
+    bare = prepare(table, tmp_path / "bare")
+    assert set(sources(bare)) == {"none"}
+    assert not bare.vectors["content"].any()
+
+
+def test_a_release_with_a_genome_gets_the_notes_vectors(tmp_path):
+    release = write_csv_release(tmp_path / "source", genome=True)
+    prepared = prepare(release, tmp_path / "out")
+    assert sources(prepared) == ["genome"] * FILMS
+    assert prepared.vectors["note"].any(axis=1).all()
+    made = prepared.manifest["vectors"]
+    assert made["note"] == {
+        "films": FILMS,
+        "tags": 12,
+        "borrowed": False,
+        "films_set_aside": {},
+        "rows_set_aside": {},
+    }
+    assert made["seed_preset_reads"] == "note"
+
+
+def test_the_seed_preset_keeps_the_films_that_have_a_genome_in_the_order_of_their_ids(tmp_path):
+    release = write_csv_release(tmp_path / "source")
+    genome = part_of_a_genome(tmp_path / "genome", {1, 2, 3, 14, 15, 16, 17, 18})
+    prepared = prepare(
+        release, tmp_path / "out", settings=PrepareSettings(preset="seed", genome=genome, seed=42)
+    )
+    histories = prepared.histories
+    assert set(prepared.item_ids[histories.items]) == {1, 2, 3, 14, 15, 16, 17, 18}
+    assert all(
+        (np.diff(histories.items[histories.owners == user]) > 0).all() for user in range(len(histories))
+    )
+    assert sources(prepared)[:4] == ["genome", "genome", "genome", "content"]
+    assert prepared.vectors["note"].any(axis=1).sum() == 8
+    assert prepared.manifest["vectors"]["note"]["borrowed"]
+    assert prepared.manifest["counts"]["interactions"]["dropped"]["film without a vector"] > 0
+    assert len(prepared.users_in("test")) == 0
+
+
+def test_the_seed_preset_without_any_genome_says_that_it_reads_content(tmp_path):
+    release = write_csv_release(tmp_path / "source")
+    prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(preset="seed"))
+    assert prepared.manifest["vectors"]["seed_preset_reads"] == "content"
+    assert "note" not in prepared.vectors
+
+
+def test_a_film_that_lacks_tags_is_refused_or_set_aside_by_name(tmp_path):
+    release = write_csv_release(tmp_path / "source", genome=True)
+    scores = release / "genome-scores.csv"
+    scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match="film 20, which lacks 1 of 12"):
+        prepare(release, tmp_path / "out")
+    prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(skip_bad_rows=True))
+    assert prepared.manifest["vectors"]["note"]["films_set_aside"] == {"20": [12]}
+    assert sources(prepared) == ["genome"] * 19 + ["content"]
+
+
+def test_a_genome_of_other_films_is_refused_and_nothing_is_left(tmp_path):
+    table = write_own_csv(tmp_path / "source")
+    genome = write_genome(tmp_path / "genome")
+    with pytest.raises(DataError, match="none of the 20 films of the genome is in the catalogue"):
+        prepare(table, tmp_path / "out", settings=PrepareSettings(genome=genome.parent / "genome"))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["genome", "source"]
+
+
+@pytest.mark.parametrize("wanted", ["genome", "tags"])
+def test_ml_100k_which_numbers_its_films_otherwise_borrows_nothing(tmp_path, wanted):
+    release, other = write_100k(tmp_path / "source"), write_csv_release(tmp_path / "other", genome=True)
+    borrowed = {"genome": other} if wanted == "genome" else {"tags": (other / "tags.csv",)}
+    with pytest.raises(SettingsError, match="numbers its films otherwise"):
+        prepare(release, tmp_path / "out", settings=PrepareSettings(**borrowed))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_no_rating_and_no_tag_of_an_unseen_person_moves_a_film_vector_or_anybody_else(tmp_path, split):
+    release = write_csv_release(tmp_path / "source", genome=True)
+    settings = PrepareSettings(seed=SEED)
+    before = prepare(release, tmp_path / "before", settings=settings)
+    place = int(before.users_in(split)[0])
+    person = str(before.user_ids[place])
+    _rewrite(release / "ratings.csv", lambda row: [*row[:2], "0.5", "1000"] if row[0] == person else row)
+    with (release / "tags.csv").open("a", encoding="utf-8") as handle:
+        handle.write(f"{person},1,tears,1000\n{person},11,space,1000\n{person},12,space,1000\n")
+    after = prepare(release, tmp_path / "after", settings=settings)
+    vectors = [(tmp_path / side / "item_vectors.safetensors").read_bytes() for side in ("before", "after")]
+    assert vectors[0] == vectors[1]
+    assert before.items.equals(after.items)
+    others = np.delete(np.arange(len(before.user_ids)), place)
+    for name in ("items", "ratings", "normalised", "times", "offsets"):
+        values = [getattr(side.histories.take(others), name).tobytes() for side in (before, after)]
+        assert values[0] == values[1]
+    assert (after.histories.take(np.array([place])).ratings <= 0.5).any()
+
+
+def test_a_tag_of_a_training_person_and_one_from_elsewhere_do_move_film_vectors(tmp_path):
+    release = write_csv_release(tmp_path / "source")
+    settings = PrepareSettings(seed=SEED)
+    before = prepare(release, tmp_path / "before", settings=settings)
+    person = before.user_ids[before.users_in("train")[0]]
+    elsewhere = tmp_path / "tags.csv"
+    elsewhere.write_text("userId,movieId,tag,timestamp\n1,5,whales,1\n2,15,whales,1\n")
+    borrowed = prepare(release, tmp_path / "borrowed", settings=PrepareSettings(seed=SEED, tags=(elsewhere,)))
+    with (release / "tags.csv").open("a", encoding="utf-8") as handle:
+        handle.write(f"{person},5,whales,1000\n{person},15,whales,1000\n")
+    told = prepare(release, tmp_path / "told", settings=settings)
+    for after in (borrowed, told):
+        assert not np.array_equal(before.vectors["content"], after.vectors["content"])
+
+
+def test_the_same_source_gives_the_same_bytes(tmp_path):
+    release = write_csv_release(tmp_path / "source", genome=True)
+    first, second = (prepare(release, tmp_path / name) for name in ("one", "two"))
+    assert first.manifest["files"] == second.manifest["files"]
+
+
+@pytest.mark.parametrize("stage", ["read", "arrange", "vectors"])
+def test_interrupted_at_any_stage_the_old_folder_stays(tmp_path, stage):
+    release, out = write_csv_release(tmp_path / "source"), tmp_path / "out"
+    prepare(release, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def interrupt(name: str) -> None:
+        if name == stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(release, out, settings=PrepareSettings(preset="seed"), progress=interrupt)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_a_folder_that_is_not_ours_and_a_bad_row_are_refused(tmp_path):
+    release = write_csv_release(tmp_path / "source")
+    with pytest.raises(FormatError, match="was not written by this command"):
+        prepare(release, release)
+    _rewrite(release / "ratings.csv", lambda row: [*row[:2], "9", row[3]] if row[0] == "4" else row)
+    with pytest.raises(BadRowError):
+        prepare(release, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_folder_of_this_machine_is_named_in_the_manifest(tmp_path):
+    release = write_csv_release(tmp_path / "source")
+    settings = PrepareSettings(tags=(release / "tags.csv",), genome=write_genome(tmp_path / "genome"))
+    prepare(release, tmp_path / "out", settings=settings)
+    assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
+def test_ml_latest_small_borrows_the_real_genome(tmp_path):
+    settings = PrepareSettings(genome=SHARED / "genome-partial")
+    prepared = prepare(SHARED / "ml-latest-small", tmp_path / "out", settings=settings)
+    named = sources(prepared)
+    assert len(named) == 9742
+    assert named.count("genome") == prepared.manifest["vectors"]["note"]["films"] == 189
+    assert named.count("none") == (~prepared.vectors["content"].any(axis=1)).sum()
+    assert len(prepared.histories) == 610
+    unit = prepared.vectors["note"][np.array(named) == "genome"]
+    unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    assert (unit @ unit.mean(axis=0)).min() > 0.5  # the shared direction of which evidence speaks
+
+
+def _rewrite(path: Path, change) -> None:
+    with path.open(encoding="utf-8", newline="") as handle:
+        header, *rows = list(csv.reader(handle))
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle, lineterminator="\n").writerows([header, *(change(row) for row in rows)])

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tastevec.data.histories import Histories
+from tastevec.items.collaborative import AlsSettings, fold_in
+from tastevec.items.combine import VECTOR_ORIGINS, initial_vectors
+from tastevec.items.content import content_vectors
+from tastevec.items.genres import GENRE_NAMES, genre_matrix
+from tastevec.items.reduction import reduce_rank
+
+SETTINGS = AlsSettings(rating_range=(1, 5), dim=3, regularization=0.1)
+FACTORS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+people = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, 8), st.sampled_from([1, 3, 5])), max_size=9, unique_by=lambda row: row[0]
+    ),
+    max_size=6,
+)
+genre_lists = st.lists(
+    st.none()
+    | st.lists(st.sampled_from(["Action", "Children's", "Children", "Anime", "unknown", ""]), max_size=3),
+    min_size=1,
+    max_size=8,
+)
+small = st.integers(0, 6)
+
+
+def histories(rows) -> Histories:
+    flat = [entry for person in rows for entry in person]
+    return Histories(
+        user_ids=np.arange(len(rows)),
+        offsets=np.cumsum([0, *map(len, rows)]),
+        items=np.array([item for item, _ in flat], np.int32),
+        ratings=np.array([stars for _, stars in flat], np.float32),
+        normalised=np.zeros(len(flat), np.float32),
+        times=np.zeros(len(flat), np.int64),
+    )
+
+
+@given(people)
+def test_many_people_at_once_are_as_each_of_them_alone(rows):
+    together = fold_in(FACTORS, histories(rows), SETTINGS)
+    assert together.shape == (len(rows), 3)
+    for person, vector in zip(rows, together, strict=True):
+        np.testing.assert_allclose(fold_in(FACTORS, histories([person]), SETTINGS)[0], vector, atol=1e-5)
+
+
+@given(people, st.randoms(use_true_random=False))
+def test_the_order_of_a_history_changes_nothing(rows, random):
+    turned = [random.sample(person, len(person)) for person in rows]
+    made = [fold_in(FACTORS, histories(each), SETTINGS) for each in (rows, turned)]
+    np.testing.assert_allclose(made[0], made[1], atol=1e-5)
+
+
+@given(small.filter(bool), small, st.integers(1, 8))
+def test_a_reduction_keeps_the_angles_that_its_columns_can_hold(rows, columns, dim):
+    matrix = np.random.default_rng(rows * 7 + columns).normal(size=(rows, columns))
+    reduced = reduce_rank(matrix, dim, n_iter=7, seed=42)
+    assert reduced.shape == (rows, dim)
+    if dim >= min(rows, columns):
+        np.testing.assert_allclose(reduced @ reduced.T, matrix @ matrix.T, atol=1e-8)
+
+
+@given(genre_lists)
+def test_each_film_has_a_genre_or_the_column_that_says_it_has_none(lists):
+    matrix = genre_matrix(pa.array(lists, pa.list_(pa.string())))
+    assert matrix.shape == (len(lists), len(GENRE_NAMES))
+    assert ((matrix[:, :-1].any(axis=1)) ^ (matrix[:, -1] == 1)).all()
+
+
+@settings(max_examples=30)
+@given(genre_lists, st.data())
+def test_films_move_with_their_rows(lists, data):
+    count = len(lists)
+    years = data.draw(st.lists(st.none() | st.integers(1890, 2040), min_size=count, max_size=count))
+    items = pa.table(
+        {
+            "item_id": pa.array(range(count)),
+            "title": pa.array([f"Red {row % 3}" for row in range(count)]),
+            "year": pa.array(years, pa.int32()),
+            "genres": pa.array(lists, pa.list_(pa.string())),
+        }
+    )
+    tags = pa.table(
+        {"item_id": pa.array([], pa.int64()), "tag": pa.array([], pa.string()), "weight": np.zeros(0)}
+    )
+    order = data.draw(st.permutations(range(count)))
+    straight = content_vectors(items, tags, dim=30)
+    turned = content_vectors(items.take(pa.array(order)), tags, dim=30)
+    np.testing.assert_allclose(turned @ turned.T, (straight @ straight.T)[np.ix_(order, order)], atol=1e-4)
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=12))
+def test_a_start_is_finite_and_zero_only_where_it_says_none(films):
+    rng = np.random.default_rng(len(films))
+    counts = np.array([count for count, _ in films])
+    content = rng.normal(size=(len(films), 4)) * np.array([[has] for _, has in films])
+    factors = rng.normal(size=(len(films), 3)).astype(np.float32)
+    start = initial_vectors(factors, content.astype(np.float32), counts)
+    assert np.isfinite(start.vectors).all()
+    assert set(start.origins) <= set(VECTOR_ORIGINS)
+    assert ((start.origins == "none") == ~start.vectors.any(axis=1)).all()

@@ -1,0 +1,95 @@
+"""Sources made in place, for tests of everything that follows the readers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ibis
+import pyarrow as pa
+
+import worlds
+from tastevec.data import tables
+from tastevec.data.arrangement import ArrangeSettings, arrange
+from tastevec.data.prepared import Prepared, write_manifest
+from tastevec.data.readers import RowAccount, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ibis.backends.duckdb import Backend
+
+
+class Row(NamedTuple):
+    """One interaction; a rating or a time may be missing."""
+
+    user: Any
+    item: Any
+    rating: float | None = 3.0
+    timestamp: int | None = None
+
+
+def interactions(rows: Sequence[Row]) -> ibis.Table:
+    """The rows as the readers give them, in this order."""
+    users, items, ratings, times = zip(*rows, strict=True) if rows else ([], [], [], [])
+    ids = {
+        name: pa.array(column, _id_type(column)) for name, column in (("user_id", users), ("item_id", items))
+    }
+    return ibis.memtable(
+        pa.table(
+            {
+                **ids,
+                "rating": pa.array(ratings, pa.float64()),
+                "timestamp": pa.array(times, pa.int64()),
+                "position": pa.array(range(len(rows)), pa.int64()),
+            }
+        )
+    )
+
+
+def source(rows: Sequence[Row], films: Sequence[tuple[Any, str, int | None, list[str]]] = ()) -> Source:
+    """What ``read_source`` would give for these rows and films."""
+    ids, titles, years, genres = zip(*films, strict=True) if films else ([], [], [], [])
+    item_type = _id_type([row.item for row in rows])
+    items = pa.table(
+        {
+            "item_id": pa.array(ids, item_type),
+            "title": pa.array(titles, pa.string()),
+            "year": pa.array(years, pa.int32()),
+            "genres": pa.array(genres, pa.list_(pa.string())),
+        }
+    )
+    return Source(
+        name="told",
+        format="own",
+        rating_range=(0.5, 5.0),
+        interactions=interactions(rows),
+        items=ibis.memtable(items),
+        tags=ibis.memtable(items.select(["item_id"])),  # nothing here reads tags
+        genome_folder=None,
+        accounts=(RowAccount(file="told", rows_read=len(rows), rows_kept=len(rows)),),
+    )
+
+
+def world() -> Source:
+    """The tiny world of 12 people and 20 films, with its two tag-only interactions."""
+    rated = [Row(r.user, r.film, float(r.stars), r.time) for r in worlds.ratings()]
+    films = [(film.film, film.title, film.year, list(film.genres)) for film in worlds.films()]
+    return source([*rated, Row(1, 4, None, 979_500_002), Row(7, 13, None, 985_500_002)], films)
+
+
+def prepare(
+    told: Source, folder: Path, settings: ArrangeSettings | None = None, connection: Backend | None = None
+) -> Prepared:
+    """Arrange the source into ``folder``, seal it and open it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    engine = connection or tables.connect("500MB", spill=folder.parent)
+    counts = arrange(told, folder, settings or ArrangeSettings(), engine)
+    write_manifest(
+        folder, source=told, counts=counts, settings={"seed": 42}, timings={"arrange": 0.1}, vectors={}
+    )
+    return Prepared.open(folder)
+
+
+def _id_type(ids: Sequence[Any]) -> pa.DataType:
+    return pa.string() if any(isinstance(value, str) for value in ids) else pa.int64()

@@ -1,0 +1,218 @@
+"""A tiny world whose answer the eye can check: 12 people, 20 films, two tastes, in every format that is read.
+
+People 1 to 6 love films 1 to 10 (Action and Sci-Fi) and dislike 11 to 20 (Romance and Drama); 7 to 12 the other
+way round. Everybody rates 16 films, at times of his own; persons 1 and 7 also tag a film, and each of them tags one
+that he never rated.
+"""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+USERS, FILMS = 12, 20
+GENRES_100K = [
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+]
+
+
+class Rating(NamedTuple):
+    """One rating: stars from 1 to 5, time in Unix seconds."""
+
+    user: int
+    film: int
+    stars: int
+    time: int
+
+
+class Film(NamedTuple):
+    """One film; the title carries its year."""
+
+    film: int
+    title: str
+    year: int
+    genres: tuple[str, ...]
+
+
+class Tag(NamedTuple):
+    """One person's word about one film."""
+
+    user: int
+    film: int
+    tag: str
+    time: int
+
+
+def loves(user: int, film: int) -> bool:
+    """Whether the film is of this person's taste."""
+    return (user <= USERS // 2) == (film <= FILMS // 2)
+
+
+def ratings() -> list[Rating]:
+    """192 ratings, person by person, each person's in the order of time; nobody rates every fifth film."""
+    rows = []
+    for user in range(1, USERS + 1):
+        seen = [film for film in range(1, FILMS + 1) if (user + film) % 5]
+        seen.sort(key=lambda film: (film * 7 + user * 3) % 23)  # a different order for everybody
+        for step, film in enumerate(seen):
+            stars = (5 - film % 2) if loves(user, film) else (1 + film % 2)
+            rows.append(Rating(user, film, stars, 978_300_000 + user * 1_000_000 + step * 90_000))
+    return rows
+
+
+def films() -> list[Film]:
+    """20 films; the 10th has no genre, the 20th a title with a comma, quotes and an accent."""
+    made = []
+    for film in range(1, FILMS + 1):
+        year = 1979 + film
+        name = f"{'Rocket' if film <= FILMS // 2 else 'Letter'} {film}"
+        genres: tuple[str, ...] = ("Action", "Sci-Fi") if film <= FILMS // 2 else ("Drama", "Romance")
+        if film == FILMS // 2:
+            genres = ()
+        if film == FILMS:
+            name = 'Café, "The" Letter'
+        made.append(Film(film, f"{name} ({year})", year, genres))
+    return made
+
+
+def tags() -> list[Tag]:
+    """Six tags; (1, 4) and (7, 13) are films that the person never rated, the first of them tagged twice."""
+    return [
+        Tag(1, 1, "Space", 979_500_001),
+        Tag(1, 4, "robots", 979_500_003),
+        Tag(1, 4, "space", 979_500_002),
+        Tag(7, 11, "tears", 985_500_001),
+        Tag(7, 13, "love, lost", 985_500_002),
+        Tag(2, 1, "space", 980_500_001),
+    ]
+
+
+def write_100k(folder: Path) -> Path:
+    """``u.data``, ``u.item`` and ``u.genre`` as in ml-100k, ISO-8859-1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _lines(folder / "u.data", ("\t".join(map(str, row)) for row in ratings()))
+    _lines(folder / "u.genre", (f"{name}|{number}" for number, name in enumerate(GENRES_100K)))
+    rows = []
+    for film in films():
+        flags = [name in film.genres or (name == "unknown" and not film.genres) for name in GENRES_100K]
+        shown = "|".join(str(int(flag)) for flag in flags)
+        rows.append(f"{film.film}|{film.title}|01-Jan-{film.year}||http://us.imdb.com/M/title|{shown}")
+    _lines(folder / "u.item", rows, encoding="iso-8859-1")
+    return folder
+
+
+def write_1m(folder: Path) -> Path:
+    """``ratings.dat``, ``movies.dat`` (ISO-8859-1) and ``users.dat`` as in ml-1m."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _lines(folder / "ratings.dat", ("::".join(map(str, row)) for row in ratings()))
+    _lines(folder / "movies.dat", _films_with("::"), encoding="iso-8859-1")
+    _lines(folder / "users.dat", (f"{user}::F::25::1::00000" for user in range(1, USERS + 1)))
+    return folder
+
+
+def write_10m(folder: Path) -> Path:
+    """``ratings.dat``, ``movies.dat`` (UTF-8) and ``tags.dat`` as in ml-10m."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _lines(folder / "ratings.dat", ("::".join(map(str, row)) for row in ratings()))
+    _lines(folder / "movies.dat", _films_with("::"))
+    _lines(folder / "tags.dat", ("::".join(map(str, row)) for row in tags()))
+    return folder
+
+
+def write_csv_release(folder: Path, *, genome: bool = False, genome_tags: int = 12) -> Path:
+    """``ratings.csv``, ``movies.csv``, ``tags.csv`` and ``links.csv`` as in ml-25m, with a genome if asked for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _csv(folder / "ratings.csv", "userId,movieId,rating,timestamp", ratings())
+    _csv(folder / "tags.csv", "userId,movieId,tag,timestamp", tags())
+    listed = [(film.film, film.title, "|".join(film.genres) or "(no genres listed)") for film in films()]
+    _csv(folder / "movies.csv", "movieId,title,genres", listed)
+    _csv(
+        folder / "links.csv",
+        "movieId,imdbId,tmdbId",
+        [(film.film, f"{film.film:07}", "") for film in films()],
+    )
+    if genome:
+        write_genome(folder, tags=genome_tags)
+    return folder
+
+
+def write_genome(folder: Path, *, tags: int = 12) -> Path:
+    """``genome-scores.csv`` and ``genome-tags.csv``: films of one taste share the odd tags, the others the even."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _csv(folder / "genome-tags.csv", "tagId,tag", [(tag, f"tag {tag}") for tag in range(1, tags + 1)])
+    scores = []
+    for film in range(1, FILMS + 1):
+        for tag in range(1, tags + 1):
+            fits = (film <= FILMS // 2) == (tag % 2 == 1)
+            scores.append((film, tag, round((0.8 if fits else 0.1) + (film * 31 + tag * 17) % 19 / 100, 2)))
+    _csv(folder / "genome-scores.csv", "movieId,tagId,relevance", scores)
+    return folder
+
+
+def write_recbole(folder: Path, name: str = "tiny") -> Path:
+    """``NAME.inter`` and ``NAME.item`` as RecBole's atomic files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    _lines(folder / f"{name}.inter", [header, *("\t".join(map(str, row)) for row in ratings())])
+    header = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"
+    rows = [f"{f.film}\t{f.title[:-7]}\t{f.year}\t{' '.join(f.genres)}" for f in films()]
+    _lines(folder / f"{name}.item", [header, *rows])
+    return folder
+
+
+def write_own_csv(folder: Path) -> Path:
+    """One's own ``interactions.csv`` with string ids and no times, and ``items.csv`` beside it; the former's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [(f"person-{row.user}", f"film-{row.film}", row.stars) for row in ratings()]
+    _csv(folder / "interactions.csv", "user,item,rating", rows)
+    listed = [(f"film-{f.film}", f.title, f.year, "|".join(f.genres)) for f in films()]
+    _csv(folder / "items.csv", "item,title,year,genres", listed)
+    return folder / "interactions.csv"
+
+
+def zip_folder(folder: Path, target: Path) -> Path:
+    """The folder as a zip whose members lie under one top folder, as GroupLens packs them."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"{folder.name}/{file.name}")
+    return target
+
+
+def _films_with(separator: str) -> list[str]:
+    return [
+        f"{f.film}{separator}{f.title}{separator}{'|'.join(f.genres) or '(no genres listed)'}"
+        for f in films()
+    ]
+
+
+def _lines(path: Path, rows: Iterable[str], encoding: str = "utf-8") -> None:
+    path.write_bytes("".join(f"{row}\n" for row in rows).encode(encoding))
+
+
+def _csv(path: Path, header: str, rows: Iterable[tuple[object, ...]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        handle.write(header + "\n")
+        csv.writer(handle, lineterminator="\n").writerows(rows)
