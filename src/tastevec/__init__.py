@@ -1,1 +1,74 @@
 """Taste vectors: one short vector a person, from what they rated."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tastevec.errors import (
+    BadRowError,
+    DataError,
+    DownloadError,
+    FormatError,
+    MissingExtraError,
+    SettingsError,
+    SourceError,
+    TastevecError,
+    TrainingError,
+    UnknownItemError,
+)
+
+if TYPE_CHECKING:
+    from tastevec.data.download import fetch
+    from tastevec.serving.recommender import Recommender, load
+    from tastevec.stages import describe, evaluate, prepare, train
+
+__all__ = [
+    "BadRowError",
+    "DataError",
+    "DownloadError",
+    "FormatError",
+    "MissingExtraError",
+    "Recommender",
+    "SettingsError",
+    "SourceError",
+    "TastevecError",
+    "TrainingError",
+    "UnknownItemError",
+    "describe",
+    "evaluate",
+    "fetch",
+    "load",
+    "prepare",
+    "train",
+]
+
+# Loaded when first asked for: `import tastevec` stays cheap.
+_ROOMS = {
+    "Recommender": "tastevec.serving.recommender",
+    "describe": "tastevec.stages",
+    "evaluate": "tastevec.stages",
+    "fetch": "tastevec.data.download",
+    "load": "tastevec.serving.recommender",
+    "prepare": "tastevec.stages",
+    "train": "tastevec.stages",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  whatever stands there
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'tastevec' has no attribute {name!r}")
+    from tastevec.extras import missing_extra  # noqa: PLC0415  only where something is loaded
+
+    try:
+        found = getattr(import_module(_ROOMS[name]), name)
+    except ImportError as error:
+        if missing := missing_extra(error):
+            raise missing from error
+        raise
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tastevec.data.prepared import Prepared
-from tastevec.errors import DataError
+from tastevec.errors import DataError, SettingsError
+from tastevec.extras import need
 from tastevec.schema import VECTOR_SOURCE
 
 if TYPE_CHECKING:
@@ -21,9 +23,54 @@ if TYPE_CHECKING:
     from tastevec.serving.recommender import Recommender
     from tastevec.training.train import Trained
 
-__all__ = ["evaluate", "train"]
+__all__ = ["describe", "evaluate", "prepare", "train"]
 
 _SELECTION = "eval_selection"  # as the training log names it
+_PATHS = ("genome", "items")  # settings of the preparation that are paths
+
+
+def prepare(
+    source: Path | str,
+    out: Path | str,
+    *,
+    progress: Callable[[str], None] | None = None,
+    **changes: Any,  # noqa: ANN401  each has its own type
+) -> Prepared:
+    """Read a release or a table of one's own and write the prepared folder ``out``.
+
+    Args:
+        source: A release's folder or zip, or a CSV or Parquet of interactions.
+        out: Where the folder shall be; an earlier one of ours is replaced.
+        progress: Told the name of each stage as it begins: read, genome, arrange, vectors.
+        **changes: Settings that differ from the defaults; see `PrepareSettings`.
+
+    Raises:
+        SettingsError: A setting is unknown or does not fit.
+        DataError: The source cannot be understood, or a row is bad.
+        FormatError: ``out`` holds something else.
+    """
+    from tastevec.items.prepare import PrepareSettings
+    from tastevec.items.prepare import prepare as prepare_from
+
+    known = [field.name for field in dataclasses.fields(PrepareSettings)]
+    if unknown := sorted(changes.keys() - set(known)):
+        raise SettingsError(f"setting {unknown[0]!r} is unknown; known settings: {', '.join(known)}")
+    paths = {name: Path(changes[name]) for name in _PATHS if changes.get(name) is not None}
+    tags = tuple(Path(file) for file in changes.get("tags", ()))
+    settings = PrepareSettings(**{**changes, **paths, "tags": tags})
+    return prepare_from(Path(source), Path(out), settings=settings, progress=progress)
+
+
+def describe(data: Path | str, out: Path | str) -> dict[str, Any]:
+    """Write one page of pictures about a prepared folder, and the numbers behind them, into ``out``; the numbers.
+
+    Raises:
+        FormatError: ``data`` is no prepared folder, or ``out`` holds something else.
+        MissingExtraError: matplotlib is not installed.
+    """
+    from tastevec.data.describe import describe as draw
+
+    return draw(Prepared.open(Path(data)), Path(out))
 
 
 def train(
@@ -52,17 +99,22 @@ def train(
         SettingsError: A setting is unknown or does not fit.
         FormatError: ``data`` is no prepared folder, or ``out`` holds something else.
         TrainingError: There are too few people, or nothing to resume.
+        MissingExtraError: Curves shall go to W&B and it is not installed.
     """
-    from tastevec.serving.bundle import Bundle  # noqa: PLC0415  torch takes seconds to import
-    from tastevec.serving.recommender import Recommender  # noqa: PLC0415
-    from tastevec.training.progress import Tell  # noqa: PLC0415
-    from tastevec.training.settings import resolve_settings  # noqa: PLC0415
-    from tastevec.training.train import train as train_on  # noqa: PLC0415
+    from tastevec.serving.bundle import Bundle
+    from tastevec.serving.recommender import Recommender
+    from tastevec.training.progress import Tell
+    from tastevec.training.settings import resolve_settings
+    from tastevec.training.train import train as train_on
 
     out, settings = Path(out), resolve_settings(preset, **changes)
+    if settings.report_to == "wandb":
+        need("wandb")
     prepared = Prepared.open(Path(data))
     unfinished = out.with_name(f"{out.name}.training")
-    trained = train_on(prepared, unfinished, settings, resume=resume, callbacks=[Tell(tell)] if tell else None)
+    trained = train_on(
+        prepared, unfinished, settings, resume=resume, callbacks=[Tell(tell)] if tell else None
+    )
     items = prepared.items.drop_columns([VECTOR_SOURCE])
     items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
@@ -96,10 +148,10 @@ def evaluate(
         FormatError: A folder is not what it should be.
         DataError: A model belongs to other data, or nobody can be asked.
     """
-    from tastevec.evaluation.baselines import baselines, floors  # noqa: PLC0415
-    from tastevec.evaluation.trial import Cohort  # noqa: PLC0415
-    from tastevec.evaluation.trial import evaluate as judge  # noqa: PLC0415
-    from tastevec.serving.recommender import load  # noqa: PLC0415
+    from tastevec.evaluation.baselines import baselines, floors
+    from tastevec.evaluation.trial import Cohort
+    from tastevec.evaluation.trial import evaluate as judge
+    from tastevec.serving.recommender import load
 
     prepared = Prepared.open(Path(data))
     cohort = Cohort.of(prepared, split)
@@ -129,7 +181,9 @@ def _refuse_other_data(name: str, recommender: Recommender, prepared: Prepared) 
 def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
     """What a bundle remembers of its making."""
     chosen = max(
-        (entry for entry in trained.log if _SELECTION in entry), key=lambda entry: entry[_SELECTION], default={}
+        (entry for entry in trained.log if _SELECTION in entry),
+        key=lambda entry: entry[_SELECTION],
+        default={},
     )
     return {
         "tastevec": version("tastevec"),

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +20,15 @@ from tastevec.data.readers import ReadSettings, read_source
 from tastevec.errors import DataError, FormatError, SettingsError
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    return prepare(world(), tmp_path_factory.mktemp("once") / "prepared").folder
+
+
 @pytest.fixture
-def folder(tmp_path):
-    prepare(world(), tmp_path / "prepared")
-    return tmp_path / "prepared"
+def folder(once, tmp_path):
+    """The tiny world prepared, to be damaged at will."""
+    return Path(shutil.copytree(once, tmp_path / "prepared"))
 
 
 def test_the_world_comes_out_whole_each_person_oldest_first(tmp_path):
@@ -118,6 +124,14 @@ def test_a_source_in_which_nobody_has_two_films_is_refused(tmp_path):
         prepare(source([Row(1, 1)]), tmp_path / "prepared")
 
 
+def test_a_genome_that_covers_nothing_is_refused(tmp_path):
+    chosen = ArrangeSettings(keep_items=frozenset({99}))
+    with pytest.raises(
+        DataError, match="none of the 12 users of told has 2 interactions with films of the genome"
+    ):
+        prepare(world(), tmp_path / "prepared", chosen)
+
+
 def test_an_empty_source_is_refused(tmp_path):
     with pytest.raises(DataError, match="none of the 0 users of told"):
         prepare(source([]), tmp_path / "prepared")
@@ -153,6 +167,12 @@ def test_film_vectors_are_read_when_they_are_there(folder):
     prepared = Prepared.open(folder)
     assert np.array_equal(prepared.vectors["content"], np.eye(20, 4))
     assert prepared.manifest["vectors"] == {"content": {"dim": 4}}
+
+
+def test_the_fingerprint_changes_with_the_data_and_with_nothing_else(tmp_path):
+    one, same = prepare(world(), tmp_path / "one"), prepare(world(), tmp_path / "same")
+    other = prepare(world(), tmp_path / "other", ArrangeSettings(seed=43))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
 def test_the_manifest_names_every_other_file(folder):

@@ -16,7 +16,7 @@ def codes(user_ids, seed=42, fractions=(0.7, 0.15, 0.15)):
 
 
 def test_the_split_is_the_md5_of_seed_and_id_and_nothing_else():
-    def expected(user):
+    def expected(user) -> int:
         share = int(hashlib.md5(f"7:{user}".encode(), usedforsecurity=False).hexdigest()[:8], 16) / 16**8
         return 0 if share < 0.7 else 1 if share < 0.85 else 2
 

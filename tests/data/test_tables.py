@@ -69,7 +69,7 @@ def test_the_note_s_order_is_by_film():
 
 def test_a_day_begins_at_midnight_utc():
     rows = [Row(1, 1, 3, 86_399), Row(1, 2, 3, 86_400), Row(2, 1, 3, -1)]
-    told = tables.people(known(rows)).to_pyarrow().to_pydict()
+    told = tables.people(known(rows)).order_by("user_id").to_pyarrow().to_pydict()
     assert (told["first_day"], told["last_day"]) == ([0, -1], [1, -1])
 
 
@@ -124,7 +124,7 @@ def big(connection):
 def test_what_does_not_fit_is_put_on_disk_and_taken_away_again(tmp_path):
     connection, table = big(tables.connect("50MB", spill=tmp_path, threads=1))
     connection.to_parquet(table, tmp_path / "sorted.parquet")
-    assert any(tmp_path.glob(".tastevec-spill-*/*"))
+    assert any(tmp_path.glob(".tastevec-spill-*"))  # made when the first rows do not fit
     connection.disconnect()
     assert [file.name for file in tmp_path.iterdir()] == ["sorted.parquet"]
 

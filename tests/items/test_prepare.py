@@ -92,6 +92,8 @@ def test_the_seed_preset_keeps_the_films_that_have_a_genome_in_the_order_of_thei
     assert sources(prepared)[:4] == ["genome", "genome", "genome", "content"]
     assert prepared.vectors["note"].any(axis=1).sum() == 8
     assert prepared.manifest["vectors"]["note"]["borrowed"]
+    resolved = prepared.manifest["settings"]
+    assert (resolved["preset"], resolved["split"], resolved["order"]) == ("seed", "note", "item")
     assert prepared.manifest["counts"]["interactions"]["dropped"]["film without a vector"] > 0
     assert len(prepared.users_in("test")) == 0
 

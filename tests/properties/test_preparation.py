@@ -83,7 +83,7 @@ def test_the_prepared_histories_are_what_plain_python_says(rows, keep, minimum):
 @given(tables(), st.integers(0, 9))
 @settings(max_examples=12, deadline=None)
 def test_the_splits_divide_everybody_by_the_hash_of_his_id(rows, seed):
-    def code(user):
+    def code(user) -> int:
         share = int(hashlib.md5(f"{seed}:{user}".encode(), usedforsecurity=False).hexdigest()[:8], 16) / 16**8
         return 0 if share < 0.7 else 1 if share < 0.85 else 2
 

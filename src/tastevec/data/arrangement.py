@@ -166,11 +166,12 @@ def _numbered(catalogue: pa.Table, settings: ArrangeSettings) -> ibis.Table:
 
 
 def _everybody(known: ibis.Table, settings: ArrangeSettings, connection: Backend) -> pa.Table:
+    """One row a person, by ascending id, with his split where a hash decides it."""
     table = tables.people(known)
     if settings.split == "hash":
         chosen = split_expression(table[USER_ID], seed=settings.seed, fractions=settings.fractions)
         table = table.mutate(split=chosen)
-    return connection.to_pyarrow(table)
+    return connection.to_pyarrow(table.order_by(USER_ID))
 
 
 def _chosen(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Table:
@@ -178,9 +179,10 @@ def _chosen(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Tab
     minimum = settings.minimum_interactions
     chosen = everybody.filter(pc.greater_equal(everybody["kept"], minimum))
     if len(chosen) == 0:
+        which = "" if settings.keep_items is None else " with films of the genome"
         raise DataError(
-            f"none of the {len(everybody)} users of {name} has {minimum} interactions with films that have a vector; "
-            "give more interactions, or a genome that covers these films"
+            f"none of the {len(everybody)} users of {name} has {minimum} interactions{which}; "
+            f"give people with at least {minimum}{which}"
         )
     if settings.split == "note":
         codes = note_shuffle(chosen[USER_ID].to_numpy(), settings.seed)

@@ -60,7 +60,9 @@ class Fetched:
     already_there: bool = False
 
 
-def fetch(name: str, to: Path, *, source: str = "auto", progress: Progress | None = None) -> Fetched:
+def fetch(
+    name: str, to: Path | str = "data", *, source: str = "auto", progress: Progress | None = None
+) -> Fetched:
     """Bring a MovieLens release into ``to / name``, unless it is there already.
 
     Args:
@@ -80,7 +82,7 @@ def fetch(name: str, to: Path, *, source: str = "auto", progress: Progress | Non
     """
     release = find_release(name)
     _refuse_unknown_source(release, source)
-    folder = to / name
+    folder = Path(to) / name
     if found := _recognised(release, folder, source):
         return found
     if (

@@ -75,7 +75,7 @@ def known_items(interactions: ibis.Table, catalogue: ibis.Table) -> ibis.Table:
 
 
 def people(interactions: ibis.Table) -> ibis.Table:
-    """One row a person, by ascending id, with what his own scale needs.
+    """One row a person, with what his own scale needs.
 
     Args:
         interactions: The result of ``known_items``; ``rating`` is NULL where a film was only tagged.
@@ -87,7 +87,7 @@ def people(interactions: ibis.Table) -> ibis.Table:
     rating, day = _given(interactions), _days(interactions[TIMESTAMP])
     # Decimals add up to the same sum in every order, so that neither threads nor engines change a byte.
     total = rating.cast("decimal(38, 12)").sum().cast("float64")
-    grouped = interactions.group_by(USER_ID).agg(
+    return interactions.group_by(USER_ID).agg(
         interactions=interactions.count(),
         ratings=rating.count(),
         untimed=interactions[TIMESTAMP].isnull().sum(),
@@ -98,7 +98,6 @@ def people(interactions: ibis.Table) -> ibis.Table:
         first_day=day.min(where=interactions.kept),
         last_day=day.max(where=interactions.kept),
     )
-    return grouped.order_by(USER_ID)
 
 
 def histories(interactions: ibis.Table, chosen: ibis.Table, *, order: Literal["time", "item"]) -> ibis.Table:

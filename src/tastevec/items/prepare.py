@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PrepareSettings", "prepare"]
 
+_RESOLVED = ("split", "order", "minimum_interactions")  # what the preset decided, for the manifest
 _OTHER_NUMBERS = "ml-100k"  # its films are numbered by themselves; all later releases share their numbers
 
 
@@ -130,7 +131,7 @@ def prepare(
                 made = _write_vectors(folder, _visible_tags(source, folder, connection), genome, settings)
         finally:
             connection.disconnect()
-        resolved = asdict(settings) | {"arrange": asdict(arranging) | {"keep_items": None}}
+        resolved = asdict(settings) | {name: getattr(arranging, name) for name in _RESOLVED}
         write_manifest(
             folder,
             source=source,

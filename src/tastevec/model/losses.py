@@ -23,11 +23,12 @@ def next_softmax_loss(answers: Tensor, items: Tensor, targets: Tensor) -> Tensor
         items: (N, D) the film table.
         targets: (M,) int in [0, N - 1].
 
-    No more than a fixed number of scores is held at once; further blocks are computed again on the way back.
+    No more than a fixed number of scores is held at once; further blocks are computed again on the way back. Without
+    any answer the loss is 0: a batch of people who liked nothing teaches nothing.
     """
     rows = max(_BLOCK // len(items), 1)
     if len(answers) <= rows:
-        return functional.cross_entropy(answers @ items.T, targets)
+        return _block_loss(answers, items, targets) / max(len(answers), 1)
     total = answers.new_zeros(())
     for part, wanted in zip(answers.split(rows), targets.split(rows), strict=True):
         total = total + checkpoint(_block_loss, part, items, wanted, use_reentrant=False)
@@ -55,7 +56,7 @@ def hidden_softmax_loss(answers: Tensor, items: Tensor, known: Tensor, people: T
 
 
 def cosine_loss(answers: Tensor, items: Tensor, people: Tensor, targets: Tensor) -> Tensor:
-    """The note's ``CosineEmbeddingLoss``: mean of 1 - cosine between each answer and its target's vector.
+    """The note's ``CosineEmbeddingLoss``: mean of 1 - cosine between each answer and its target's vector; 0 without targets.
 
     Args:
         answers: (B, D).
@@ -64,7 +65,8 @@ def cosine_loss(answers: Tensor, items: Tensor, people: Tensor, targets: Tensor)
         targets: (P,) int in [0, N - 1].
     """
     same = torch.ones(len(people), device=answers.device)
-    return functional.cosine_embedding_loss(answers[people], items[targets], same)
+    total = functional.cosine_embedding_loss(answers[people], items[targets], same, reduction="sum")
+    return total / max(len(people), 1)  # the mean of nothing would be NaN, and so would every weight after it
 
 
 def _block_loss(answers: Tensor, items: Tensor, targets: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class TrainSettings(BaseModel):
 
     preset: Preset = "taste"
     """The recipe that the other settings start from."""
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Reaches every random draw."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where training runs."""
@@ -79,7 +79,7 @@ class TrainSettings(BaseModel):
     """The film table's rate, as a share of ``learning_rate``."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """AdamW's decay."""
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of all steps in which the rate rises; afterwards it falls along a cosine."""
     report_to: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     """Where the curves go."""

@@ -54,7 +54,7 @@ def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> S
         films = read_item_table(settings.items, desk) if settings.items else _read_films(place, desk)
         own = read_own_tags(place, desk)
         item_type = id_type(desk, ITEM_ID, [ratings, films])
-        borrowed = [read_tag_file(file, desk, whole_ids=item_type == "BIGINT") for file in settings.tags]
+        borrowed = [read_tag_file(file, desk, whole_ids=item_type == "int64") for file in settings.tags]
         _refuse_nothing(ratings)
         types = (id_type(desk, USER_ID, [ratings]), item_type)
         checked = [ratings, films, own, *(table for tables in borrowed for table in tables)]

@@ -34,9 +34,9 @@ _YEAR_IN_TITLE = (
 
 
 def id_type(desk: Desk, role: str, tables: Sequence[Checked | None]) -> str:
-    """The SQL type of an id in all of these tables: a whole number if every one of them says so."""
+    """``int64`` if the ids of all of these tables are whole numbers, else ``string``; DuckDB knows both names too."""
     whole = all(table.holds_whole_ids(desk, role) for table in tables if table is not None)
-    return "BIGINT" if whole else "VARCHAR"
+    return "int64" if whole else "string"
 
 
 def interaction_table(
@@ -59,7 +59,8 @@ def interaction_table(
                 SELECT 1 FROM {name} AS rated WHERE rated.{USER_ID} = said.{USER_ID} AND rated.{ITEM_ID} = said.{ITEM_ID})
             GROUP BY {USER_ID}, {ITEM_ID}"""
         )
-    return desk.connection.table(name)
+    types = {USER_ID: user_type, ITEM_ID: item_type, RATING: "float64", TIMESTAMP: "int64", POSITION: "int64"}
+    return _expression(desk, name, types)
 
 
 def item_table(desk: Desk, items: Checked | None, item_type: str) -> Table:
@@ -74,7 +75,9 @@ def item_table(desk: Desk, items: Checked | None, item_type: str) -> Table:
         desk.run(
             f"INSERT INTO {name} SELECT CAST({ITEM_ID} AS {item_type}), {TITLE}, {year}, {genres} FROM {items.table} WHERE fault IS NULL ORDER BY line"
         )
-    return desk.connection.table(name)
+    return _expression(
+        desk, name, {ITEM_ID: item_type, TITLE: "string", YEAR: "int32", GENRES: "array<string>"}
+    )
 
 
 def tag_table(desk: Desk, own: Checked | None, others: Sequence[Checked], types: tuple[str, str]) -> Table:
@@ -84,7 +87,7 @@ def tag_table(desk: Desk, own: Checked | None, others: Sequence[Checked], types:
         desk: Where the table is made.
         own: The tags of the release's own people.
         others: Tags from elsewhere.
-        types: The SQL types of users and films.
+        types: The types of user and film ids.
     """
     name = fresh_name("tags")
     user_type, item_type = types
@@ -97,4 +100,11 @@ def tag_table(desk: Desk, own: Checked | None, others: Sequence[Checked], types:
         desk.run(
             f"INSERT INTO {name} SELECT {user}, {ITEM_ID}, {TAG}, {weight} FROM {table.table} WHERE fault IS NULL ORDER BY line"
         )
-    return desk.connection.table(name)
+    return _expression(desk, name, {USER_ID: user_type, ITEM_ID: item_type, TAG: "string", WEIGHT: "float64"})
+
+
+def _expression(desk: Desk, name: str, types: dict[str, str]) -> Table:
+    """The table as an Ibis expression of types that are promised rather than asked for again."""
+    import ibis  # noqa: PLC0415 -- importing the readers stays cheap
+
+    return desk.connection.sql(f"SELECT * FROM {name}", schema=ibis.schema(types))

@@ -54,7 +54,11 @@ _NUMBER = "(CASE WHEN NOT contains({t}, '_') THEN TRY_CAST({t} AS DOUBLE) END)"
 _NOT_WHOLE = f"coalesce(CAST({_WHOLE} AS VARCHAR) <> {{t}}, true)"
 _LATEST = 100_000_000_000  # the year 5138: larger numbers are milliseconds
 # Without an offset of its own a time is UTC, whatever the machine's zone.
-_ISO = "CASE WHEN {t} LIKE '____-__-__%' THEN epoch(coalesce(TRY_CAST({t} || '+00' AS TIMESTAMPTZ), TRY_CAST({t} AS TIMESTAMPTZ))) END"
+_ISO = (
+    "CASE WHEN regexp_matches({t}, ':[0-9.]+ ?([zZ]|[+-][0-9:]+)$') THEN epoch(TRY_CAST({t} AS TIMESTAMPTZ)) "
+    "WHEN {t} LIKE '____-__-__%' "
+    "THEN epoch(coalesce(TRY_CAST({t} || '+00' AS TIMESTAMPTZ), TRY_CAST({t} || ' 00:00+00' AS TIMESTAMPTZ))) END"
+)
 # 20240131 is a date to its writer and a day in 1970 to us.
 _SECONDS = f"(CASE WHEN NOT {_NUMBER} BETWEEN 19000101 AND 21001231 THEN {_NUMBER} ELSE {_ISO} END)"
 
@@ -122,6 +126,9 @@ def genre_flags(names: Sequence[str]) -> Kind:
 
 def known_tag(table: str) -> Kind:
     """The number of a tag in ``table`` (``tag_id, tag``), which becomes its text."""
-    value = f"(SELECT n.tag FROM {table} n WHERE CAST(n.tag_id AS VARCHAR) = {{t}})"  # noqa: S608 -- our own name
-    fault = ("not a known tag", f"{{t}} NOT IN (SELECT CAST(tag_id AS VARCHAR) FROM {table})")  # noqa: S608 -- as above
+    value = f"(SELECT n.tag FROM {table} n WHERE CAST(n.tag_id AS VARCHAR) = {{t}} AND n.fault IS NULL)"  # noqa: S608 -- our own name
+    fault = (
+        "not a known tag",
+        f"{{t}} NOT IN (SELECT CAST(tag_id AS VARCHAR) FROM {table} WHERE fault IS NULL)",
+    )  # noqa: S608 -- as above
     return Kind(value, (fault,), "the number of a tag in tags.dat")

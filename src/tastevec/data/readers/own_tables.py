@@ -30,6 +30,9 @@ __all__ = ["read_interaction_table", "read_item_table"]
 
 _PARQUET = (".parquet", ".pq")
 _WHOLE_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+# 1.0 is no id: pandas makes floats of whole numbers where one is missing, and they must not become texts.
+_FLOAT_TYPES = ("FLOAT", "DOUBLE")
+_ID_KINDS = dict.fromkeys(_WHOLE_TYPES + _FLOAT_TYPES, WHOLE_ID)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def _open_parquet(path: Path, desk: Desk) -> _Table:
             f"{path} cannot be read as Parquet ({str(error).splitlines()[0][:200]}); expected a table; check the path or export it again, then rerun"
         ) from error
     types = {row[0]: row[1] for row in described}
-    id_kinds = {name: WHOLE_ID if kind in _WHOLE_TYPES else TEXT_ID for name, kind in types.items()}
+    id_kinds = {name: _ID_KINDS.get(kind, TEXT_ID) for name, kind in types.items()}
     texts = [_as_text(name, kind) for name, kind in types.items()]
     return _Table(parquet_records(path, list(types), texts), id_kinds)
 

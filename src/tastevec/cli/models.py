@@ -1,0 +1,153 @@
+"""The commands about models: ``train`` and ``evaluate``."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import typer
+
+from tastevec.schema import RESULTS_FILE, Protocol
+from tastevec.training.settings import TrainSettings, resolve_settings
+
+from .answer import answering
+from .flags import AsJson, OutFolder, PreparedFolder, WhichPreset
+from .progress import Tell, bar, watched
+
+__all__ = ["evaluate", "settings_help", "train"]
+
+_PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+
+def settings_help() -> str:
+    """Every training setting with its default and what it does, for the end of ``train --help``."""
+    lines = [
+        f"  {name}={field.default}\n      {' '.join((field.description or '').split()).replace('``', '')}"
+        for name, field in TrainSettings.model_fields.items()
+        if name != "preset"
+    ]
+    return "\b\nSettings for --set, at the values of the taste preset:\n" + "\n".join(lines)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    """``key=value`` as two texts; the settings themselves know the types."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise typer.BadParameter(
+            f"{text!r} is no setting; expected key=value, such as epochs=3", param_hint="--set"
+        )
+    if key == "preset":
+        raise typer.BadParameter(
+            f"the preset has a flag of its own; expected --preset {value}", param_hint="--set"
+        )
+    return key, value
+
+
+def train(
+    prepared: PreparedFolder,
+    *,
+    out: OutFolder,
+    preset: WhichPreset = "taste",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a setting of the preset (below); may be repeated."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run of the same settings.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on a prepared folder.
+
+    Its training people teach, its validation people choose the epoch, and nobody else is looked at.
+    """
+    settings = dict(_setting(text) for text in changes or ())
+    with answering(as_json=as_json, afterwards="go on with the same command and --resume") as answer:
+        epochs = resolve_settings(preset, **settings).epochs  # a wrong setting shall not wait for torch
+        from tastevec.stages import train
+
+        began = time.perf_counter()
+        with bar("Starting to train") as tell:
+            model = train(prepared, out, preset=preset, resume=resume, tell=_epochs(tell, epochs), **settings)
+        seconds, facts = time.perf_counter() - began, model.bundle.facts
+        measured = ", ".join(
+            f"{name.removeprefix('eval_')} {value:.4f}" for name, value in facts["validation"].items()
+        )
+        text = (
+            f"The model is in {out}, trained in {seconds:,.0f} s; its best epoch on validation people: {measured}.\n"
+            f"Next: tastevec evaluate {out} --data {prepared} --out results"
+        )
+        kept = {name: facts[name] for name in ("space", "data", "settings", "validation")}
+        answer.give({"out": out, "seconds": round(seconds, 3), **kept}, text)
+
+
+def _epochs(tell: Tell, epochs: int) -> Callable[[int, int, dict[str, float]], None]:
+    """Steps as a bar that names the epoch, the loss and the validation measure; unwatched, a line an epoch."""
+    told = 0
+
+    def step(done: int, total: int, newest: dict[str, float]) -> None:
+        nonlocal told
+        whole = (done - 1) * epochs // total  # what an epoch measured is known from the next one on
+        names = {"loss": "loss", "eval_selection": "validation"}
+        measured = "".join(f", {names[name]} {value:.4f}" for name, value in newest.items())
+        tell(done, total, f"Epoch {whole + 1} of {epochs}{measured}")
+        if whole > told and not watched():
+            told = whole
+            typer.echo(f"epoch {whole} of {epochs} done{measured}", err=True)
+
+    return step
+
+
+def evaluate(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL...", help="Folders that tastevec train wrote.")
+    ],
+    *,
+    data: Annotated[
+        Path, typer.Option(metavar="PREPARED", help="The prepared folder that they were trained on.")
+    ],
+    out: OutFolder,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(_PROTOCOLS), help="A question to ask; may be repeated; all if not given."
+        ),
+    ] = None,
+    with_baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Fit EASE and ALS beside the floors.")
+    ] = True,
+    split: Annotated[
+        Literal["test", "validation"],
+        typer.Option(help="Who is asked; validation people chose the epoch, so they flatter the models."),
+    ] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Measure models on people they never saw.
+
+    Each model stands beside floors and baselines on the same people, with an interval beside each number.
+    """
+    protocols = _protocols(protocol or _PROTOCOLS)
+    with answering(as_json=as_json) as answer:
+        from tastevec.stages import evaluate
+
+        with bar("Evaluating"):
+            report = evaluate(
+                models,
+                data,
+                out,
+                protocols=protocols,
+                with_baselines=with_baselines,
+                split=split,
+            )
+        answer.give(
+            {"out": out, **report.to_json()}, f"{report.table()}\n\nEvery number: {out / RESULTS_FILE}"
+        )
+
+
+def _protocols(names: Sequence[str]) -> list[Protocol]:
+    if wrong := [name for name in names if name not in _PROTOCOLS]:
+        expected = ", ".join(_PROTOCOLS)
+        raise typer.BadParameter(f"{wrong[0]!r} is none of {expected}", param_hint="--protocol")
+    return [protocol for protocol in _PROTOCOLS if protocol in names]

@@ -1,0 +1,58 @@
+"""The optional libraries: which extra brings each, and what is said when one is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from tastevec.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["EXTRAS", "missing_extra", "need"]
+
+# The name under which Python imports a library, and the one under which pip knows it.
+EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
+    "prep": {
+        "duckdb": "duckdb",
+        "ibis": "ibis-framework",
+        "pyarrow": "pyarrow",
+        "scipy": "scipy",
+        "sklearn": "scikit-learn",
+    },
+    "describe": {"matplotlib": "matplotlib"},
+    "train": {
+        "accelerate": "accelerate",
+        "implicit": "implicit",
+        "tensorboard": "tensorboard",
+        "threadpoolctl": "threadpoolctl",
+        "torch": "torch",
+        "transformers": "transformers",
+    },
+    "wandb": {"wandb": "wandb"},
+}
+
+
+def missing_extra(error: ImportError) -> MissingExtraError | None:
+    """What to say of an import that failed; None where the module is none of our optional libraries.
+
+    Examples:
+        >>> str(missing_extra(ModuleNotFoundError(name="sklearn.utils")))
+        "scikit-learn is not installed; run: pip install 'tastevec[prep]'"
+    """
+    module = (error.name or "").partition(".")[0]
+    for extra, libraries in EXTRAS.items():
+        if module in libraries:
+            return MissingExtraError(libraries[module], extra)
+    return None
+
+
+def need(module: str) -> None:
+    """Refuse now what would fail later without an optional library.
+
+    Raises:
+        MissingExtraError: ``module``, one of `EXTRAS`, is not installed.
+    """
+    if find_spec(module) is None and (error := missing_extra(ModuleNotFoundError(name=module))):
+        raise error
