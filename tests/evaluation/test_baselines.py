@@ -147,7 +147,7 @@ def test_the_line_up_names_every_floor_and_leaves_recency_out_without_times():
 
 def test_the_baselines_stand_whole_and_shortened():
     names = [scorer.name for scorer in baselines(rating_range=(1, 5))]
-    whole = ["EASE", "iALS, likes", "iALS, likes and middle"]
+    whole = ["EASE", "EASE, any rating", "iALS, likes", "iALS, likes and middle"]
     assert names == [name + end for name in whole for end in ("", ", last 20 only")]
 
 

@@ -32,12 +32,13 @@ class EASE:
     Args:
         liked_from: The rating from which a film is liked.
         ridge: lambda; 400 is the best found on ml-1m.
+        name: What the tables call it.
 
     Source: Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", section 3.1.
     """
 
-    def __init__(self, *, liked_from: float, ridge: float = 400.0) -> None:
-        self.name = "EASE"
+    def __init__(self, *, liked_from: float, ridge: float = 400.0, name: str = "EASE") -> None:
+        self.name = name
         self._liked_from = liked_from
         self._ridge = ridge
         self._films = np.zeros(0, np.int64)

@@ -45,9 +45,9 @@ def floors(
 
 
 def baselines(*, rating_range: tuple[float, float], seed: int = 42) -> list[Scorer]:
-    """EASE and two iALS, each on the whole history and on the last 20 films only.
+    """Two EASE and two iALS, each on the whole history and on the last 20 films only.
 
-    iALS of likes is the published baseline (64 factors, confidence 10, regularization 5); the other is the stronger
+    EASE of any rating takes what was watched, liked or not: the strongest floor of *what comes next*. iALS of likes is the published baseline (64 factors, confidence 10, regularization 5); the other is the stronger
     one that a model may start from, and must then be seen to beat.
 
     Args:
@@ -57,6 +57,7 @@ def baselines(*, rating_range: tuple[float, float], seed: int = 42) -> list[Scor
     published = AlsSettings(rating_range, liked=10.0, regularization=5.0, seed=seed)
     systems: list[Scorer] = [
         EASE(liked_from=liked_from(rating_range)),
+        EASE(liked_from=rating_range[0], name="EASE, any rating"),
         ALS(published, only_likes=True),
         ALS(AlsSettings(rating_range, seed=seed), only_likes=False),
     ]
