@@ -7,10 +7,10 @@ import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import worlds
 from tastevec.data.readers import ReadSettings, read_interactions, read_source, text
 from tastevec.errors import DataError
 
@@ -20,7 +20,8 @@ IDS = st.integers(-(2**63), 2**63 - 1)
 # No surrogates (no file can hold them), no NUL, no lone carriage return, not our own mark for strays.
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\U0010ffff"), max_size=12)
 HALF_STARS = st.integers(1, 10).map(lambda half: half / 2)
-SECONDS = st.integers(0, 2_000_000_000)
+# Between them lie the numbers that look like dates, such as 20240131, and are refused.
+SECONDS = st.integers(0, 19_000_000) | st.integers(22_000_000, 2_000_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +118,8 @@ def test_titles_are_read_back_letter_by_letter(connection, titles):
     assert [row[0] for row in values(source.items.select("title", "item_id"), "item_id")] == titles
 
 
-# Another digit, a sign or a point can make a number another number, which no reader can see.
-STRAYS = [bytes([byte]) for byte in b'\0\r\n\t ",:|;x_\xff\xc3'] + [b""]
+# Another digit, a sign or a point can make a number another number, which no reader can see; so can a digit gone.
+STRAYS = [bytes([byte]) for byte in b'\0\r\n\t ",:|;x_\xff\xc3']
 
 
 @FEW
@@ -131,30 +132,30 @@ def test_a_stray_byte_is_reported_or_changes_nothing(connection, write, data):
         )
         whole = file.read_bytes()
         at = data.draw(st.integers(0, len(whole) - 1))
-        stray = data.draw(st.sampled_from(STRAYS))
-        if not stray and chr(whole[at]).isdigit():
-            stray = b"x"  # a digit that is gone leaves a number
-        file.write_bytes(whole[:at] + stray + whole[at + (data.draw(st.booleans()) or not stray) :])
-        try:
-            found = read_source(place, connection=connection, settings=PLAIN)
-        except DataError as error:
-            assert file.name in str(error)
-            _skip_adds_up(place, connection)
+        replaced = not whole[at : at + 1].isdigit() and data.draw(st.booleans())
+        stray = data.draw(st.sampled_from([*STRAYS, b""] if replaced else STRAYS))
+        file.write_bytes(whole[:at] + stray + whole[at + replaced :])
+        found, said = _read(place, connection, PLAIN)
+        if said is None:
+            rated = found.interactions.filter(found.interactions.rating.notnull())
+            assert values(rated) == worlds.ratings()
             return
-    rated = found.interactions.filter(found.interactions.rating.notnull())
-    assert values(rated) == worlds.ratings()
-
-
-def _skip_adds_up(place, connection):
-    """The same damage set aside costs two rows at most, unless it struck the header."""
-    try:
-        source = read_source(place, connection=connection, settings=SKIP)
-    except DataError as error:
-        assert "line 1" in str(error)
+        assert file.name in said
+        found, said = _read(place, connection, SKIP)
+    if said is not None:  # the header was struck
+        assert "line 1:" in said or "none of them is good" in said
         return
-    for account in source.accounts:
-        assert account.rows_read == account.rows_kept + sum(account.set_aside.values())
-    assert 190 <= source.accounts[0].rows_kept <= 192
+    account = found.accounts[0]
+    assert account.rows_read == account.rows_kept + sum(account.set_aside.values())
+    assert account.rows_kept >= len(worlds.ratings()) - 2
+
+
+def _read(place, connection, told):
+    """What was read, or what the refusal said."""
+    try:
+        return read_source(place, connection=connection, settings=told), None
+    except DataError as error:
+        return None, str(error)
 
 
 def _is_canonical(value):

@@ -1,6 +1,6 @@
 import pytest
-import worlds
 
+import worlds
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.errors import BadRowError, SourceError
 
@@ -99,23 +99,24 @@ def test_a_long_text_is_cut_in_the_message(tmp_path, connection):
 
 
 @pytest.mark.parametrize(
-    ("write", "file", "line", "text", "message"),
+    ("write", "place", "text", "message"),
     [
-        (worlds.write_100k, "u.data", 3, b"1\t13\t6\t979480000", "u.data line 3, column rating: '6' is out of range; expected 1 to 5"),
-        (worlds.write_100k, "u.item", 4, b"4|Rocket|1|2|3|" + b"0|" * 18 + b"x", "u.item line 4, column genres: "),
-        (worlds.write_100k, "u.item", 4, b"4|Rocket", "u.item line 4: '4|Rocket' has too few columns; expected 24"),
-        (worlds.write_1m, "ratings.dat", 3, b"1::13::0.5::979480000", "ratings.dat line 3, column rating: '0.5' is out of range; expected 1 to 5"),
-        (worlds.write_1m, "movies.dat", 3, b"3::Rocket::a::b", "movies.dat line 3: '3::Rocket::a::b' has too many columns"),
-        (worlds.write_10m, "movies.dat", 3, b"3::Rock\xe9t::a", r"movies.dat line 3, column title: 'Rock\xe9t' is no text (undecodable byte)"),
-        (worlds.write_10m, "movies.dat", 3, b"2::Rocket::a", "movies.dat line 3: 2 was there on line 2; expected it once"),
-        (worlds.write_10m, "tags.dat", 2, b"1::4::robots", "tags.dat line 2: '1::4::robots' has too few columns"),
-        (worlds.write_csv_release, "movies.csv", 3, b"x,Rocket,a", "movies.csv line 3, column movieId: 'x' is not a whole number"),
-        (worlds.write_csv_release, "tags.csv", 3, b"1,4,robots,now", "tags.csv line 3, column timestamp: 'now' is not a whole number"),
-        (worlds.write_recbole, "tiny.inter", 3, b"1\t3\tfour\t9", "tiny.inter line 3, column rating: 'four' is not a number; expected 0.5 to 5"),
-        (worlds.write_recbole, "tiny.item", 3, b"\tx\t1\ty", "tiny.item line 3, column item_id: '' is empty"),
+        (worlds.write_100k, ("u.data", 3), b"1\t13\t6\t979480000", "u.data line 3, column rating: '6' is out of range; expected 1 to 5"),
+        (worlds.write_100k, ("u.item", 4), b"4|Rocket|1|2|3|" + b"0|" * 18 + b"x", "u.item line 4, column genres: "),
+        (worlds.write_100k, ("u.item", 4), b"4|Rocket", "u.item line 4: '4|Rocket' has too few columns; expected 24"),
+        (worlds.write_1m, ("ratings.dat", 3), b"1::13::0.5::979480000", "ratings.dat line 3, column rating: '0.5' is out of range; expected 1 to 5"),
+        (worlds.write_1m, ("movies.dat", 3), b"3::Rocket::a::b", "movies.dat line 3: '3::Rocket::a::b' has too many columns"),
+        (worlds.write_10m, ("movies.dat", 3), b"3::Rock\xe9t::a", r"movies.dat line 3, column title: 'Rock\xe9t' is no text (undecodable byte)"),
+        (worlds.write_10m, ("movies.dat", 3), b"2::Rocket::a", "movies.dat line 3: 2 was there on line 2; expected it once"),
+        (worlds.write_10m, ("tags.dat", 2), b"1::4::robots", "tags.dat line 2: '1::4::robots' has too few columns"),
+        (worlds.write_csv_release, ("movies.csv", 3), b"x,Rocket,a", "movies.csv line 3, column movieId: 'x' is not a whole number"),
+        (worlds.write_csv_release, ("tags.csv", 3), b"1,4,robots,now", "tags.csv line 3, column timestamp: 'now' is not a whole number"),
+        (worlds.write_recbole, ("tiny.inter", 3), b"1\t3\tfour\t9", "tiny.inter line 3, column rating: 'four' is not a number; expected 0.5 to 5"),
+        (worlds.write_recbole, ("tiny.item", 3), b"\tx\t1\ty", "tiny.item line 3, column item_id: '' is empty"),
     ],
 )  # fmt: skip
-def test_every_file_of_every_format_names_its_bad_row(write, file, line, text, message, tmp_path, connection):
+def test_every_file_of_every_format_names_its_bad_row(write, place, text, message, tmp_path, connection):
+    file, line = place
     folder = write(tmp_path / "release")
     spoil(folder / file, line, text)
     with pytest.raises(BadRowError) as caught:
@@ -159,7 +160,13 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(write, tmp_path,
         assert rows(getattr(windows, name)) == rows(getattr(plain, name))
 
 
-def test_mixed_line_ends_blank_lines_and_no_last_newline_change_nothing(tmp_path, connection):
+@pytest.mark.parametrize("block", [1, 2, 3, 1 << 20])
+def test_mixed_line_ends_blank_lines_and_no_last_newline_change_nothing(
+    block, tmp_path, connection, monkeypatch
+):
+    monkeypatch.setattr(
+        "tastevec.data.readers.text._BLOCK", block
+    )  # blocks that end between the two of a line end
     folder = worlds.write_1m(tmp_path / "release")
     lines = (folder / "ratings.dat").read_bytes().rstrip(b"\n").split(b"\n")
     (folder / "ratings.dat").write_bytes(b"\r\n".join(lines[:50]) + b"\n\n" + b"\n".join(lines[50:]))

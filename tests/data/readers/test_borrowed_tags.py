@@ -1,6 +1,6 @@
 import pytest
-import worlds
 
+import worlds
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.errors import BadRowError, SourceError
 

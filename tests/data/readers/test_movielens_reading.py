@@ -3,8 +3,8 @@ import subprocess
 import sys
 
 import pytest
-import worlds
 
+import worlds
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.errors import SourceError
 

@@ -4,8 +4,8 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import worlds
 
+import worlds
 from tastevec.data.readers import ReadSettings, read_interactions, read_source
 from tastevec.errors import BadRowError, SettingsError, SourceError
 
@@ -107,6 +107,7 @@ def test_times_are_unix_seconds_or_iso_dates_in_utc(tmp_path, connection):
         "2024-01-02T05:04:05+02:00": NOON,
         "2024-01-02 05:04:05+02": NOON,
         "2024-01-02T03:04": NOON - 5,
+        "2024-01-01 22:04:05.5-05:00": NOON,
         "2024-01-02": 1_704_153_600,
         "0": 0,
         "": None,
@@ -116,7 +117,7 @@ def test_times_are_unix_seconds_or_iso_dates_in_utc(tmp_path, connection):
 
 @pytest.mark.parametrize(
     "text",
-    ["yesterday", "2024-13-02", "02/01/2024", "20240102", "-5", "1704164645000", "nan", "inf", "1969-12-31", "2024-01-02 25:00"],
+    ["yesterday", "2024-13-02", "02/01/2024", "20240102", "-5", "1704164645000", "nan", "inf", "1969-12-31", "2024-01-02 25:00", "2024-01-02 03+02", "2024-01-02+02"],
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text, tmp_path, connection):
     with pytest.raises(

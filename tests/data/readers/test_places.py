@@ -1,8 +1,8 @@
 import zipfile
 
 import pytest
-import worlds
 
+import worlds
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.errors import SourceError
 

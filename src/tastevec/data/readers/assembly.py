@@ -59,8 +59,14 @@ def interaction_table(
                 SELECT 1 FROM {name} AS rated WHERE rated.{USER_ID} = said.{USER_ID} AND rated.{ITEM_ID} = said.{ITEM_ID})
             GROUP BY {USER_ID}, {ITEM_ID}"""
         )
-    types = {USER_ID: user_type, ITEM_ID: item_type, RATING: "float64", TIMESTAMP: "int64", POSITION: "int64"}
-    return _expression(desk, name, types)
+    columns = {
+        USER_ID: user_type,
+        ITEM_ID: item_type,
+        RATING: "float64",
+        TIMESTAMP: "int64",
+        POSITION: "int64",
+    }
+    return _expression(desk, name, columns)
 
 
 def item_table(desk: Desk, items: Checked | None, item_type: str) -> Table:

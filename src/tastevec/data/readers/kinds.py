@@ -1,5 +1,7 @@
 """What the text of a column may say: how it is judged and what value it becomes, as SQL."""
 
+# ruff: noqa: S608 -- each piece is built from our own words and from values that `literal` has quoted
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -53,11 +55,11 @@ _NUMBER = "(CASE WHEN NOT contains({t}, '_') THEN TRY_CAST({t} AS DOUBLE) END)"
 # '007' is a text and 5.7 no whole number: only what is written as the number itself would be counts.
 _NOT_WHOLE = f"coalesce(CAST({_WHOLE} AS VARCHAR) <> {{t}}, true)"
 _LATEST = 100_000_000_000  # the year 5138: larger numbers are milliseconds
-# Without an offset of its own a time is UTC, whatever the machine's zone.
+# Without an offset of its own a time is UTC, whatever the machine's zone; a cast to TIMESTAMP would drop the offset.
+_CLOCK = "[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?)?"
 _ISO = (
-    "CASE WHEN regexp_matches({t}, ':[0-9.]+ ?([zZ]|[+-][0-9:]+)$') THEN epoch(TRY_CAST({t} AS TIMESTAMPTZ)) "
-    "WHEN {t} LIKE '____-__-__%' "
-    "THEN epoch(coalesce(TRY_CAST({t} || '+00' AS TIMESTAMPTZ), TRY_CAST({t} || ' 00:00+00' AS TIMESTAMPTZ))) END"
+    f"CASE WHEN regexp_full_match({{t}}, '{_CLOCK}') THEN epoch(TRY_CAST({{t}} AS TIMESTAMP)) "
+    f"WHEN regexp_full_match({{t}}, '{_CLOCK} ?([zZ]|[+-][0-9:]+)') THEN epoch(TRY_CAST({{t}} AS TIMESTAMPTZ)) END"
 )
 # 20240131 is a date to its writer and a day in 1970 to us.
 _SECONDS = f"(CASE WHEN NOT {_NUMBER} BETWEEN 19000101 AND 21001231 THEN {_NUMBER} ELSE {_ISO} END)"
@@ -126,9 +128,9 @@ def genre_flags(names: Sequence[str]) -> Kind:
 
 def known_tag(table: str) -> Kind:
     """The number of a tag in ``table`` (``tag_id, tag``), which becomes its text."""
-    value = f"(SELECT n.tag FROM {table} n WHERE CAST(n.tag_id AS VARCHAR) = {{t}} AND n.fault IS NULL)"  # noqa: S608 -- our own name
+    value = f"(SELECT n.tag FROM {table} n WHERE CAST(n.tag_id AS VARCHAR) = {{t}} AND n.fault IS NULL)"
     fault = (
         "not a known tag",
         f"{{t}} NOT IN (SELECT CAST(tag_id AS VARCHAR) FROM {table} WHERE fault IS NULL)",
-    )  # noqa: S608 -- as above
+    )
     return Kind(value, (fault,), "the number of a tag in tags.dat")
