@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from tastevec.data.atomic import refuse_foreign
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
 from tastevec.extras import need
-from tastevec.schema import VECTOR_SOURCE
+from tastevec.schema import BUNDLE_FILE, VECTOR_SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,6 +112,7 @@ def train(
     if settings.report_to == "wandb":
         need("wandb")
     prepared = Prepared.open(Path(data))
+    refuse_foreign(out, owned_by=BUNDLE_FILE)  # now, not after the training
     unfinished = out.with_name(f"{out.name}.training")
     trained = train_on(
         prepared, unfinished, settings, resume=resume, callbacks=[Tell(tell)] if tell else None
@@ -147,6 +149,7 @@ def evaluate(
     Raises:
         FormatError: A folder is not what it should be.
         DataError: A model belongs to other data, or nobody can be asked.
+        SettingsError: Two models' folders have the same name.
     """
     from tastevec.evaluation.baselines import baselines, floors
     from tastevec.evaluation.trial import Cohort
@@ -155,7 +158,12 @@ def evaluate(
 
     prepared = Prepared.open(Path(data))
     cohort = Cohort.of(prepared, split)
-    recommenders = {Path(folder).name: load(folder) for folder in models}
+    names = [Path(folder).resolve().name for folder in models]
+    if len(set(names)) < len(names):
+        raise SettingsError(
+            f"the models' folders are called {', '.join(names)}; expected different names: rename one"
+        )
+    recommenders = {name: load(folder) for name, folder in zip(names, models, strict=True)}
     for name, recommender in recommenders.items():
         _refuse_other_data(name, recommender, prepared)
     spaces = {recommender.bundle.space: recommender.item_vectors for recommender in recommenders.values()}

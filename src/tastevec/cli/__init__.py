@@ -1,5 +1,5 @@
 """The command line: one command a stage."""
 
-from .app import app, main
+from .application import app, main
 
 __all__ = ["app", "main"]

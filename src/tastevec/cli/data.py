@@ -25,7 +25,7 @@ def fetch(
         ),
     ],
     *,
-    to: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds releases.")] = Path("data"),
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds releases.")] = Path(),
     source: Annotated[
         str,
         typer.Option(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+import uuid
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tastevec.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-__all__ = ["new_file", "new_folder"]
+__all__ = ["new_file", "new_folder", "refuse_foreign"]
 
 
 @contextmanager
@@ -32,12 +32,11 @@ def new_file(path: Path) -> Iterator[Path]:
         'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path, "part")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        _flush(temporary)
+        _settle(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -54,25 +53,36 @@ def new_folder(path: Path, *, owned_by: str) -> Iterator[Path]:
     Raises:
         FormatError: ``path`` exists, is not empty and does not hold ``owned_by``.
     """
-    if path.exists() and not _is_ours(path, owned_by):
-        raise FormatError(
-            f"{path} exists and was not written by this command (it holds no {owned_by}); name a new folder with --out"
-        )
+    refuse_foreign(path, owned_by=owned_by)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    temporary = _beside(path, "part")
+    temporary.mkdir()
     try:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                _flush(file)
-        temporary.chmod(0o755)  # mkdtemp makes it 0700
+                _settle(file)
         _swap(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _is_ours(path: Path, owned_by: str) -> bool:
-    return path.is_dir() and ((path / owned_by).exists() or not any(path.iterdir()))
+def refuse_foreign(path: Path, *, owned_by: str) -> None:
+    """Nothing, if a folder of ours may be written at ``path``: there is none, an empty one, or an earlier one of ours.
+
+    Raises:
+        FormatError: Something else is there.
+    """
+    ours = path.is_dir() and ((path / owned_by).exists() or not any(path.iterdir()))
+    if path.exists() and not ours:
+        raise FormatError(
+            f"{path} exists and was not written by this command (it holds no {owned_by}); name a new folder with --out"
+        )
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """A new hidden name in the same folder; unlike `tempfile`'s, what is made there gets the usual permissions."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{suffix}")
 
 
 def _swap(new: Path, path: Path) -> None:
@@ -80,13 +90,18 @@ def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-    path.rename(aside / "old")
-    new.rename(path)
+    aside = _beside(path, "old")
+    path.rename(aside)
+    try:
+        new.rename(path)
+    except BaseException:
+        aside.rename(path)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _flush(file: Path) -> None:
-    """Force a file to disk, since a rename may otherwise reach it before the bytes do."""
+def _settle(file: Path) -> None:
+    """Let others read a file, and force it to disk, since a rename may otherwise reach it before the bytes do."""
+    file.chmod(0o644)  # safetensors makes it 0600, and a colleague could not load it
     with file.open("rb") as handle:
         os.fsync(handle.fileno())

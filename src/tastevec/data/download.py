@@ -61,7 +61,7 @@ class Fetched:
 
 
 def fetch(
-    name: str, to: Path | str = "data", *, source: str = "auto", progress: Progress | None = None
+    name: str, to: Path | str = ".", *, source: str = "auto", progress: Progress | None = None
 ) -> Fetched:
     """Bring a MovieLens release into ``to / name``, unless it is there already.
 

@@ -6,7 +6,7 @@ Dimensions: B people, L films of the longest history, M interactions in all.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -35,7 +35,9 @@ class RatingScale:
 
     def __post_init__(self) -> None:
         if not self.low < self.high or self.levels < 2:  # noqa: PLR2004  one level would tell nothing apart
-            raise SettingsError(f"a rating scale of {self} tells nothing apart; expected low < high and 2 levels or more")
+            raise SettingsError(
+                f"a rating scale of {self} tells nothing apart; expected low < high and 2 levels or more"
+            )
 
     @classmethod
     def of(cls, rating_range: tuple[float, float]) -> RatingScale:
@@ -75,6 +77,7 @@ class Reading:
         truncate: Which end of a longer history is read.
         pad: Up to the ``longest`` history of the batch, or always to the ``full`` ``max_history``: an encoder that
             sees its padding (the note's) answers differently for each length of it.
+        set_history: Films of a person, the newest, that are read as a set, without order; 0 where no set is read.
     """
 
     scale: RatingScale
@@ -82,6 +85,7 @@ class Reading:
     order: Literal["time", "item"] = "time"
     truncate: Literal["newest", "oldest"] = "newest"
     pad: Literal["longest", "full"] = "longest"
+    set_history: int = 0
 
     def cut(self, histories: Histories) -> Histories:
         """The films that are read, in the order in which they are read."""
@@ -99,17 +103,33 @@ class Reading:
         place = np.arange(len(histories.items)) - histories.offsets[histories.owners]
         return histories.keep(place < self.max_history)
 
-    def arrays(self, histories: Histories) -> dict[str, NDArray[np.generic]]:
+    def arrays(self, histories: Histories, whole: Histories | None = None) -> dict[str, NDArray[Any]]:
         """The encoder's arguments for B histories, padded on the right.
 
+        Args:
+            histories: What is read in order.
+            whole: What is read as a set, if that is more.
+
         Returns:
-            ``items`` (B, L) int64, ``strengths`` (B, L) float32, ``levels`` (B, L) int64, ``lengths`` (B,) int64.
+            ``items`` (B, L) int64, ``strengths`` (B, L) float32, ``levels`` (B, L) int64, ``lengths`` (B,) int64; and
+            where a set is read ``set_items`` (B, S), ``set_levels`` (B, S) and ``set_lengths`` (B,) too.
         """
         known = self.cut(histories)
-        width = self.max_history if self.pad == "full" else max(int(known.lengths.max(initial=0)), 1)
-        filled = np.arange(width) < known.lengths[:, None]  # (B, L)
+        arrays = self._padded(known, self.max_history if self.pad == "full" else None)
+        width = arrays["items"].shape[1]
+        strengths = np.zeros((len(known), width), np.float32)
+        strengths[np.arange(width) < known.lengths[:, None]] = known.normalised
+        arrays["strengths"] = strengths
+        if self.set_history:
+            as_set = self._padded((whole or histories).last(self.set_history), None)
+            arrays |= {f"set_{name}": array for name, array in as_set.items()}
+        return arrays
+
+    def _padded(self, known: Histories, width: int | None) -> dict[str, NDArray[Any]]:
+        """Films and levels up to ``width``, or up to the longest history."""
+        filled = (
+            np.arange(width or max(int(known.lengths.max(initial=0)), 1)) < known.lengths[:, None]
+        )  # (B, L)
         items, levels = np.zeros(filled.shape, np.int64), np.zeros(filled.shape, np.int64)
-        strengths = np.zeros(filled.shape, np.float32)
-        items[filled], strengths[filled] = known.items, known.normalised
-        levels[filled] = self.scale.levels_of(known.ratings)
-        return {"items": items, "strengths": strengths, "levels": levels, "lengths": known.lengths}
+        items[filled], levels[filled] = known.items, self.scale.levels_of(known.ratings)
+        return {"items": items, "levels": levels, "lengths": known.lengths}

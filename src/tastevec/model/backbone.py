@@ -8,7 +8,6 @@ import torch
 from transformers import BertConfig, BertModel
 
 if TYPE_CHECKING:
-    from .config import TasteConfig
     from .encoder import TasteEncoder
 
 __all__ = ["BackboneError", "backbone_shape", "load_backbone"]
@@ -51,12 +50,11 @@ def load_backbone(encoder: TasteEncoder, name: str) -> None:
     Raises:
         BackboneError: The checkpoint is not there.
     """
-    config: TasteConfig = encoder.config
     try:
-        bert = BertModel.from_pretrained(name, add_pooling_layer=config.readout == "pooler")
+        bert = BertModel.from_pretrained(name, add_pooling_layer=encoder.config.readout == "pooler")
     except (OSError, ValueError) as error:
         raise _unreachable(name) from error
-    for ours, theirs in zip(encoder.blocks.layer, bert.encoder.layer[: config.layers], strict=True):
+    for ours, theirs in zip(encoder.blocks.layer, bert.encoder.layer[: encoder.config.layers], strict=True):
         ours.load_state_dict(theirs.state_dict())
     if bert.pooler is not None:
         encoder.pooler.load_state_dict(bert.pooler.state_dict())

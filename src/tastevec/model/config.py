@@ -19,15 +19,16 @@ class TasteConfig(PretrainedConfig):
         layers: Transformer blocks.
         heads: Attention heads; divides ``hidden_size``.
         intermediate_size: Width inside a block's feed-forward part.
-        max_history: The newest so many films of a person are read; at most 512 minus 2 with a pretrained backbone.
+        max_history: The newest so many films of a person are read; a pretrained backbone sets no limit, since its own
+            positions are not used.
         dropout: Probability of dropping a hidden number while training.
         rating_levels: R, equal steps that the rating range is cut into; one level more stands for "only tagged".
         rating_input: ``embed``: a learned vector a rating level is added; ``multiply``: the note's, the film's
             vector is multiplied by the normalised rating.
         attention: ``causal``: a film sees only earlier ones; ``masked``: all films see each other; ``padded``:
             the note's, as ``masked`` but padding up to ``max_history`` is seen too.
-        readout: ``questions``: one state answers *next*, one *overall*; ``pooler``: the note's, BERT's pooler over
-            the first position answers both.
+        readout: ``moments``: the state behind each film answers *next*, a ridge fold-in *overall*; ``pooler``: the
+            note's, BERT's pooler over the first position answers both.
         similarity: ``dot``: a film's score is its product with the answer; ``cosine``: their cosine, where the loss
             knows no lengths.
         positions: ``from_end``: the newest film has position 0; ``none``: the note's.
@@ -36,7 +37,7 @@ class TasteConfig(PretrainedConfig):
 
     model_type = "tastevec"
 
-    def __init__(  # noqa: PLR0913  Hugging Face rebuilds a configuration from its keywords
+    def __init__(  # noqa: PLR0913, PLR0917  Hugging Face rebuilds a configuration from its keywords
         self,
         item_count: int = 1,
         dim: int = 64,
@@ -49,7 +50,7 @@ class TasteConfig(PretrainedConfig):
         rating_levels: int = 10,
         rating_input: Literal["embed", "multiply"] = "embed",
         attention: Literal["causal", "masked", "padded"] = "causal",
-        readout: Literal["questions", "pooler"] = "questions",
+        readout: Literal["moments", "pooler"] = "moments",
         positions: Literal["from_end", "none"] = "from_end",
         similarity: Literal["dot", "cosine"] = "dot",
         activation: str = "gelu",
@@ -74,7 +75,7 @@ class TasteConfig(PretrainedConfig):
 
     def blocks(self) -> BertConfig:
         """The same shape in the words of Hugging Face's BERT, whose blocks are used."""
-        return BertConfig(
+        blocks = BertConfig(
             vocab_size=1,
             hidden_size=self.hidden_size,
             num_hidden_layers=self.layers,
@@ -84,5 +85,6 @@ class TasteConfig(PretrainedConfig):
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
             is_decoder=self.attention == "causal",
-            attn_implementation="sdpa",
         )
+        blocks._attn_implementation = "sdpa"  # noqa: SLF001  Hugging Face's own name for it
+        return blocks

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertEncoder, BertPooler
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .config import TasteConfig
 from .fold_in import RidgeFoldIn
@@ -66,57 +66,59 @@ class TasteEncoder(PreTrainedModel):
         if config.readout == "pooler":
             self.pooler = BertPooler(config.blocks())
         else:
-            self.marks = nn.Embedding(2, config.hidden_size)  # the start, the question
+            self.start = nn.Embedding(1, config.hidden_size)  # what is said before the first film
             self.norm = nn.LayerNorm(config.hidden_size)
             self.dropout = nn.Dropout(config.dropout)
             self.fold_in = RidgeFoldIn(config.dim, config.rating_levels)
-            self.correction = nn.Sequential(
-                nn.Linear(config.hidden_size + config.dim, 4 * config.dim), nn.GELU(), nn.Linear(4 * config.dim, config.dim)
-            )
         self.post_init()
 
     @torch.no_grad()
     def start_from(self, vectors: Tensor) -> None:
-        """Start the film table from ``vectors`` (N, D), the input and the answer at the identity, the correction at zero."""
+        """Start the film table from ``vectors`` (N, D), and the input and the answer at the identity."""
         self.items.weight.copy_(vectors)
-        if self.config.readout == "questions":
+        if self.config.readout == "moments":
             nn.init.eye_(self.lift.weight)
             self.head.weight.copy_(_CALM * torch.eye(self.config.dim, self.config.hidden_size))
-            nn.init.zeros_(self.correction[-1].weight)
-            nn.init.zeros_(self.correction[-1].bias)
 
-    def forward(
+    def forward(  # noqa: PLR0913  a model's inputs are its batch's columns, as Hugging Face passes them
         self,
         items: Tensor,
         strengths: Tensor,
         levels: Tensor,
         lengths: Tensor,
+        *,
+        set_items: Tensor | None = None,
+        set_levels: Tensor | None = None,
+        set_lengths: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
     ) -> TasteOutput:
         """Encode B histories in the order given, padded on the right.
 
         Args:
-            items: (B, L) int in [0, N - 1], the films; anything where padded.
+            items: (B, L) int in [0, N - 1], the films; any of them where padded.
             strengths: (B, L) float in [-1, 1], normalised ratings.
             levels: (B, L) int in [0, R], rating levels, R for "only tagged".
             lengths: (B,) int in [0, L], films of each person.
+            set_items: (B, S) as ``items``: what the linear answer reads, if it is more than what is read in order.
+            set_levels: (B, S) as ``levels``.
+            set_lengths: (B,) as ``lengths``.
             inputs_embeds: (B, L, D) the films' vectors, gathered from the film table where not given.
         """
-        length = strengths.shape[1]
-        known = (torch.arange(length, device=lengths.device) < lengths[:, None])[..., None]  # (B, L, 1)
-        vectors = (self.items(items) if inputs_embeds is None else inputs_embeds) * known  # (B, L, D)
+        vectors = self._gather(items, lengths) if inputs_embeds is None else _blank(inputs_embeds, lengths)
         tokens = self._inputs(vectors, strengths, levels, lengths)  # (B, L, H)
+        length = tokens.shape[1]
         if self.config.readout == "pooler":
             states = self.blocks(tokens, self._mask(lengths, length)).last_hidden_state
             answer = self.head(self.pooler(states))  # (B, D)
             return TasteOutput(next=answer, overall=answer)
-        tokens = self._with_questions(tokens, lengths)  # (B, L + 2, H)
-        states = self.blocks(tokens, self._mask(lengths + 2, length + 2)).last_hidden_state
-        people = torch.arange(len(lengths), device=lengths.device)
-        moments = self.head(states[:, :-1])  # (B, L + 1, D)
-        folded = self.fold_in(vectors, levels, self.items.weight)  # (B, D)
-        corrected = self.correction(torch.cat([states[people, lengths + 1], folded], -1))
-        return TasteOutput(next=moments[people, lengths], overall=folded + corrected, moments=moments)
+        tokens = self._with_start(tokens)  # (B, L + 1, H)
+        states = self.blocks(tokens, self._mask(lengths + 1, length + 1)).last_hidden_state
+        moments = self.head(states)  # (B, L + 1, D)
+        if set_items is not None and set_levels is not None and set_lengths is not None:
+            vectors, levels = self._gather(set_items, set_lengths), set_levels  # (B, S, D), (B, S)
+        newest = moments[torch.arange(len(lengths), device=lengths.device), lengths]  # (B, D)
+        overall = self.fold_in(vectors, levels, self.items.weight)  # (B, D)
+        return TasteOutput(next=newest, overall=overall, moments=moments)
 
     @torch.inference_mode()
     def answer(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -134,9 +136,12 @@ class TasteEncoder(PreTrainedModel):
         lengths = np.linalg.norm(table, axis=1, keepdims=True)
         return np.asarray(table / np.where(lengths > 0, lengths, 1.0))
 
+    def _gather(self, items: Tensor, lengths: Tensor) -> Tensor:
+        return _blank(self.items(items), lengths)
+
     def _inputs(self, vectors: Tensor, strengths: Tensor, levels: Tensor, lengths: Tensor) -> Tensor:
         if self.config.rating_input == "multiply":
-            tokens = self.lift(vectors * strengths[..., None])  # (B, L, H)
+            tokens: Tensor = self.lift(vectors * strengths[..., None])  # (B, L, H)
         else:
             tokens = self.lift(vectors) + self.levels(levels)
         if self.config.positions == "from_end":
@@ -144,14 +149,11 @@ class TasteEncoder(PreTrainedModel):
             tokens = tokens + self.positions((lengths[:, None] - 1 - steps).clamp(min=0))
         return tokens
 
-    def _with_questions(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Put the start in front of the films and the question right behind the last one."""
-        batch, length, _ = tokens.shape
-        start = self.marks.weight[0].expand(batch, 1, -1)
-        tokens = torch.cat([start, tokens, torch.zeros_like(start)], 1)  # (B, L + 2, H)
-        steps = torch.arange(length + 2, device=lengths.device)
-        asked = (steps == lengths[:, None] + 1)[..., None]
-        return self.dropout(self.norm(torch.where(asked, self.marks.weight[1], tokens)))
+    def _with_start(self, tokens: Tensor) -> Tensor:
+        """Put the start in front of the films, so that there is an answer before the first of them."""
+        start = self.start.weight[None].expand(len(tokens), 1, -1)
+        marked: Tensor = self.dropout(self.norm(torch.cat([start, tokens], 1)))  # (B, L + 1, H)
+        return marked
 
     def _mask(self, lengths: Tensor, length: int) -> Tensor | None:
         """(B, 1, 1, L) true where a position may be seen, or None.
@@ -161,3 +163,9 @@ class TasteEncoder(PreTrainedModel):
         if self.config.attention != "masked":
             return None
         return (torch.arange(length, device=lengths.device) < lengths[:, None])[:, None, None, :]
+
+
+def _blank(vectors: Tensor, lengths: Tensor) -> Tensor:
+    """``vectors`` (B, L, D) with zeros where padded."""
+    steps = torch.arange(vectors.shape[1], device=lengths.device)
+    return vectors * (steps < lengths[:, None])[..., None]

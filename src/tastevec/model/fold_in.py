@@ -55,4 +55,7 @@ class RidgeFoldIn(nn.Module):
         weighted = vectors * self.log_confidence.exp()[levels][..., None]  # (B, L, D)
         everyone = items.T @ items + self.log_ridge.exp() * torch.eye(self.dim, device=items.device)  # (D, D)
         pulled = (vectors * self.pull[levels][..., None]).sum(1)  # (B, D)
-        return self.log_sharpness.exp() * torch.linalg.solve(everyone + weighted.transpose(1, 2) @ vectors, pulled)
+        answer: Tensor = self.log_sharpness.exp() * torch.linalg.solve(
+            everyone + weighted.transpose(1, 2) @ vectors, pulled
+        )
+        return answer

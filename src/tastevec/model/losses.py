@@ -35,7 +35,9 @@ def next_softmax_loss(answers: Tensor, items: Tensor, targets: Tensor) -> Tensor
     return total / len(answers)
 
 
-def hidden_softmax_loss(answers: Tensor, items: Tensor, known: Tensor, people: Tensor, targets: Tensor) -> Tensor:
+def hidden_softmax_loss(
+    answers: Tensor, items: Tensor, known: Tensor, people: Tensor, targets: Tensor
+) -> Tensor:
     """Cross-entropy of each person's hidden films among all films that he does not know, mean over people.
 
     Each person weighs the same, however many films he has hidden (after the multinomial likelihood of Liang et al.
@@ -48,7 +50,9 @@ def hidden_softmax_loss(answers: Tensor, items: Tensor, known: Tensor, people: T
         people: (P,) int in [0, B - 1], the owner of each hidden film.
         targets: (P,) int in [0, N - 1].
     """
-    taken = torch.zeros(len(answers), len(items) + 1, dtype=torch.bool, device=answers.device).scatter(1, known, value=True)
+    taken = torch.zeros(len(answers), len(items) + 1, dtype=torch.bool, device=answers.device).scatter(
+        1, known, value=True
+    )
     scores = (answers @ items.T).masked_fill(taken[:, :-1], torch.finfo(answers.dtype).min)  # (B, N)
     hidden = torch.bincount(people, minlength=len(answers))  # (B,)
     gained = functional.log_softmax(scores, -1)[people, targets] / hidden[people]  # (P,)

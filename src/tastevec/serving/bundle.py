@@ -70,7 +70,9 @@ class Bundle:
                 "reading": asdict(self.reading),
                 "checksums": checksums,
             }
-            (folder / BUNDLE_FILE).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (folder / BUNDLE_FILE).write_text(
+                json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
         return out
 
     @classmethod
@@ -84,12 +86,15 @@ class Bundle:
         for name, expected in manifest["checksums"].items():
             path = folder / name
             if not path.is_file() or _sha256(path) != expected:
-                raise FormatError(f"{path} is missing or not as it was written; copy the bundle again, or train again")
+                raise FormatError(
+                    f"{path} is missing or not as it was written; copy the bundle again, or train again"
+                )
         from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415  torch takes seconds; a wrong folder should not
 
         scale = RatingScale(**manifest["reading"].pop("scale"))
         reading = Reading(scale=scale, **manifest["reading"])
-        return cls(TasteEncoder.from_pretrained(folder).eval(), reading, pq.read_table(folder / ITEMS_FILE), manifest)
+        model = TasteEncoder.from_pretrained(folder)  # ready to answer: not in training mode
+        return cls(model, reading, pq.read_table(folder / ITEMS_FILE), manifest)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -97,12 +102,18 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FormatError(f"{folder} holds no {BUNDLE_FILE}; expected a trained model: run tastevec train PREPARED --out {folder}") from None
+        raise FormatError(
+            f"{folder} holds no {BUNDLE_FILE}; expected a trained model: run tastevec train PREPARED --out {folder}"
+        ) from None
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({error}); copy the bundle again, or train again") from error
+        raise FormatError(
+            f"{path} cannot be read ({error}); copy the bundle again, or train again"
+        ) from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != BUNDLE_FORMAT:
-        raise FormatError(f"{folder} is of format {found}; this version of tastevec reads format {BUNDLE_FORMAT}: train again")
+        raise FormatError(
+            f"{folder} is of format {found}; this version of tastevec reads format {BUNDLE_FORMAT}: train again"
+        )
     return dict(manifest)
 
 

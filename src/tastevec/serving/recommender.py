@@ -6,7 +6,7 @@ Dimensions: B people, N films of the catalogue, D numbers a vector, K films reco
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow as pa
 from tastevec.errors import SettingsError
 from tastevec.evaluation.encoded import EncodedScorer
 from tastevec.evaluation.metrics import rank_unseen
-from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR
+from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
 
 from .bundle import Bundle
 from .told import histories_in_table, history_of_one
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.schema import Horizon
 
 __all__ = ["Recommender", "load"]
 
@@ -81,7 +80,13 @@ class Recommender:
         return table.drop_columns([USER_ID]) if one else table
 
     def vectors(self, histories: Histories, horizon: Horizon) -> NDArray[np.float32]:
-        """(B, D) the vectors of these people."""
+        """(B, D) the vectors of these people.
+
+        Raises:
+            SettingsError: There is no such horizon.
+        """
+        if horizon not in get_args(Horizon):
+            raise SettingsError(f"horizon is {horizon!r}; expected one of {', '.join(get_args(Horizon))}")
         model, reading = self.bundle.model, self.bundle.reading
         parts = [model.answer(horizon, **reading.arrays(part)) for part in histories.chunks(_PEOPLE)]
         return np.concatenate([np.zeros((0, self.item_vectors.shape[1]), np.float32), *parts])
@@ -94,7 +99,9 @@ class Recommender:
             columns = [pa.array(histories.user_ids), pa.FixedSizeListArray.from_arrays(flat, dim)]
             yield pa.RecordBatch.from_arrays(columns, names=[USER_ID, VECTOR])
 
-    def recommended(self, people: Iterable[Histories], *, k: int, horizon: Horizon) -> Iterator[pa.RecordBatch]:
+    def recommended(
+        self, people: Iterable[Histories], *, k: int, horizon: Horizon
+    ) -> Iterator[pa.RecordBatch]:
         """``user_id, item_id, rank, score`` of any number of people, a group at a time.
 
         Raises:
@@ -114,7 +121,8 @@ class Recommender:
     def _best(self, histories: Histories, scores: NDArray[np.float32], k: int) -> pa.RecordBatch:
         best = rank_unseen(scores, histories, k)  # (B, K)
         gained = np.take_along_axis(scores, np.maximum(best, 0), 1)
-        there = (best >= 0) & (gained > np.finfo(np.float32).min)  # a film without a vector is no recommendation
+        # A film without a vector, whose score is the lowest number, is no recommendation.
+        there = (best >= 0) & (gained > np.finfo(np.float32).min)
         people, places = np.nonzero(there)
         columns = {
             USER_ID: pa.array(histories.user_ids[people]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from tastevec.data.reading import RatingScale
     from tastevec.data.stream import HistoryStream
 
-__all__ = ["history_of_one", "histories_in_file", "histories_in_table"]
+__all__ = ["histories_in_file", "histories_in_table", "history_of_one"]
 
 
 def histories_in_file(
-    path: Path | str, item_ids: NDArray[Any], scale: RatingScale, *, skip_bad_rows: bool = False, memory: str = "2GB"
+    path: Path | str,
+    item_ids: NDArray[Any],
+    scale: RatingScale,
+    *,
+    skip_bad_rows: bool = False,
+    memory: str = "2GB",
 ) -> HistoryStream:
     """The people of a CSV or Parquet file, or of CSV on standard input (``-``), a group at a time.
 
@@ -37,7 +42,7 @@ def histories_in_file(
         BadRowError: A row is wrong and ``skip_bad_rows`` is off.
     """
     settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
-    source = path if path == "-" else Path(path)
+    source: Path | Literal["-"] = "-" if path == "-" else Path(path)
     table, _ = read_interactions(source, connection=connect(memory), settings=settings)
     return iter_histories(table, item_ids)
 
@@ -58,22 +63,29 @@ def histories_in_table(table: object, item_ids: NDArray[Any], scale: RatingScale
         return histories_in_file(path, item_ids, scale)
 
 
-def history_of_one(ratings: Sequence[tuple[Any, float]], item_ids: NDArray[Any], scale: RatingScale) -> Histories:
-    """One person's ratings, oldest first.
+def history_of_one(
+    ratings: Sequence[tuple[Any, float]], item_ids: NDArray[Any], scale: RatingScale
+) -> Histories:
+    """One person's ratings, oldest first; ids of other types than the catalogue's are compared as text, as in a table.
 
     Raises:
         UnknownItemError: A film is not in the catalogue.
         DataError: A rating is out of range, or a film stands twice.
     """
     try:
-        ids = np.array([item for item, _ in ratings], dtype=item_ids.dtype)
+        ids = np.array([item for item, _ in ratings], dtype=object).astype(str).astype(item_ids.dtype)
         values = np.array([rating for _, rating in ratings], np.float32)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"one person's ratings are not [(item_id, rating), ...] ({error}); item ids are {item_ids.dtype}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = "text" if item_ids.dtype == object else "whole numbers"
+        raise DataError(
+            f"one person's ratings are not [(item_id, rating), ...] ({error}); the model's item ids are {kind}"
+        ) from error
     places = np.searchsorted(item_ids, ids)
     unknown = item_ids[np.minimum(places, len(item_ids) - 1)] != ids
     if unknown.any():
-        raise UnknownItemError(f"item {ids[unknown][0]!r} is not in the model's catalogue of {len(item_ids)} films; leave it out")
+        raise UnknownItemError(
+            f"item {ids[unknown][0]!r} is not in the model's catalogue of {len(item_ids)} films; leave it out"
+        )
     wrong = ~((values >= scale.low) & (values <= scale.high))
     if wrong.any():
         raise DataError(

@@ -99,27 +99,32 @@ class Batches:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def liked_batch(histories: Histories, reading: Reading, settings: TrainSettings, rng: np.random.Generator) -> Arrays:
+def liked_batch(
+    histories: Histories, reading: Reading, settings: TrainSettings, rng: np.random.Generator
+) -> Arrays:
     """What comes next and what is hidden, for each person of ``histories``.
 
-    From each history a random run of ``max_history`` films is cut; of it a random share, up to ``hide``, is hidden
-    and the rest is read. Every moment is asked for the next liked film, hidden ones among them; the question at the
-    end is asked for all hidden liked films.
+    A random run of ``max_history`` films is read in order, and each moment of it is asked for the run's next liked
+    film. What is read as a set is the whole history but a random share of it, up to ``hide``, and the *overall* answer
+    is asked for the liked films among that share. The two answers share the film table and nothing else, so that what
+    is hidden from one may be told to the other.
 
     Returns:
         The arrays of `Reading.arrays`; ``moments`` (M,) flat positions in (B, L + 1) and ``next_items`` (M,);
         ``hidden_people`` (P,) and ``hidden_items`` (P,).
     """
-    run = _cut(histories, settings.max_history, rng)
-    hidden = rng.random(len(run.items)) < rng.uniform(0, settings.hide, len(run))[run.owners]
-    liked = reading.scale.liked(run.ratings)
-    arrays = reading.arrays(_with_statistics(run.keep(~hidden), settings))
-    moments, next_rows = _next_liked(run, liked, ~hidden, width=arrays["items"].shape[1] + 1)
+    hidden = (
+        rng.random(len(histories.items)) < rng.uniform(0, settings.hide, len(histories))[histories.owners]
+    )
+    found = hidden & reading.scale.liked(histories.ratings)
+    run = _random_run(histories, settings.max_history, rng)
+    arrays = reading.arrays(_with_statistics(run, settings), histories.keep(~hidden))
+    moments, next_rows = _next_liked(run, reading.scale.liked(run.ratings), arrays["items"].shape[1] + 1)
     return arrays | {
         "moments": moments,
         "next_items": run.items[next_rows].astype(np.int64),
-        "hidden_people": run.owners[hidden & liked],
-        "hidden_items": run.items[hidden & liked].astype(np.int64),
+        "hidden_people": histories.owners[found],
+        "hidden_items": histories.items[found].astype(np.int64),
     }
 
 
@@ -150,25 +155,23 @@ def _with_statistics(known: Histories, settings: TrainSettings) -> Histories:
     return replace(known, normalised=normalise_ratings(known.ratings, known.offsets))
 
 
-def _cut(histories: Histories, length: int, rng: np.random.Generator) -> Histories:
-    """A random run of at most ``length`` films from each history."""
+def _random_run(histories: Histories, length: int, rng: np.random.Generator) -> Histories:
+    """A random run of at most ``length`` films of each history."""
     starts = rng.integers(0, np.maximum(histories.lengths - length, 0) + 1)
     place = np.arange(len(histories.items)) - (histories.offsets[:-1] + starts)[histories.owners]
     return histories.keep((place >= 0) & (place < length))
 
 
 def _next_liked(
-    run: Histories, liked: NDArray[np.bool_], known: NDArray[np.bool_], *, width: int
+    run: Histories, liked: NDArray[np.bool_], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The moments (flat in (B, width)) that some liked film follows, and the row of the first such film.
 
-    Moment 0 of a person stands before the first film, moment k behind the k-th known one.
+    Moment 0 of a person stands before the first film, moment k behind the k-th.
     """
-    rows = np.flatnonzero(known)
-    owners = np.concatenate([np.arange(len(run)), run.owners[rows]])
-    known_before = np.concatenate([[0], np.cumsum(known)])
-    moments = np.concatenate([np.zeros(len(run), np.int64), (known_before[rows] + 1 - known_before[run.offsets][run.owners[rows]])])
-    ahead = np.concatenate([run.offsets[:-1], rows + 1])  # the first row that is still to come
+    owners = np.repeat(np.arange(len(run)), run.lengths + 1)
+    ahead = np.arange(len(owners)) - owners  # the first row that is still to come
+    moments = ahead - run.offsets[owners]
     liked_rows = np.append(np.flatnonzero(liked), len(liked))
     following = liked_rows[np.searchsorted(liked_rows, ahead)]
     asked = following < run.offsets[1:][owners]

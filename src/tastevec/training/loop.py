@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,28 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, TrainingArguments, set_seed
+from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from tastevec.errors import TrainingError
+from tastevec.data.atomic import new_file, refuse_foreign
+from tastevec.errors import SettingsError, TrainingError
 from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
 
 from .batches import Batches, LengthBuckets, People
 from .validation import SELECTION, validate
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from transformers import TrainerCallback
 
     from tastevec.data.histories import Histories
     from tastevec.data.reading import Reading
-    from tastevec.model.encoder import TasteEncoder
+    from tastevec.model.encoder import TasteEncoder, TasteOutput
 
     from .settings import TrainSettings
 
 __all__ = ["Course", "run"]
 
-_ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths")
+_ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths", "set_items", "set_levels", "set_lengths")
 _SETTINGS_FILE = "settings.json"
 
 
@@ -58,22 +61,23 @@ class Course:
 class _TasteTrainer(Trainer):
     """The Trainer with our batches, our losses and our validation."""
 
-    def __init__(self, course: Course, **kwargs: Any) -> None:  # noqa: ANN401  the Trainer's own
-        self.course = course
-        super().__init__(**kwargs)
+    def __init__(self, encoder: TasteEncoder, course: Course, **kwargs: Any) -> None:  # noqa: ANN401  the Trainer's own
+        self.encoder, self.course = encoder, course
+        super().__init__(model=encoder, **kwargs)
 
-    def _get_train_sampler(self, train_dataset: People | None = None) -> LengthBuckets:
-        people = train_dataset or self.train_dataset
-        lengths = self.course.train.lengths[people.users]
-        return LengthBuckets(lengths, self.args.train_batch_size, self.course.settings.seed)
+    def _get_train_sampler(self, *_: object) -> LengthBuckets:
+        course = self.course
+        return LengthBuckets(course.train.lengths, self.args.train_batch_size, course.settings.seed)
 
-    def create_optimizer(self, model: TasteEncoder | None = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, *_: object) -> torch.optim.Optimizer:
         """AdamW; the film table learns more slowly, since it starts from what is already known."""
         if self.optimizer is None:
-            settings, named = self.course.settings, dict((model or self.model).named_parameters())
+            settings, named = self.course.settings, dict(self.encoder.named_parameters())
             table = named.pop("items.weight")
             decayed = [weight for weight in named.values() if weight.ndim > 1]
-            plain = [weight for weight in named.values() if weight.ndim <= 1]  # biases, norms and the fold-in's scalars
+            plain = [
+                weight for weight in named.values() if weight.ndim <= 1
+            ]  # biases, norms and the fold-in's scalars
             groups = [
                 {"params": decayed, "weight_decay": settings.weight_decay},
                 {"params": plain, "weight_decay": 0.0},
@@ -84,25 +88,33 @@ class _TasteTrainer(Trainer):
             self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
         return self.optimizer
 
-    def compute_loss(self, model: TasteEncoder, inputs: dict[str, torch.Tensor], **_: object) -> torch.Tensor:
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: object, **__: object) -> Tensor:
         """The loss that the settings name, of one batch."""
-        output = model(**{name: inputs[name] for name in _ENCODER_ARGUMENTS})
-        table = self.model.items.weight
-        settings = self.course.settings
-        if settings.loss == "cosine":
-            return cosine_loss(output.overall, table, inputs["hidden_people"], inputs["hidden_items"])
-        steps = torch.arange(inputs["items"].shape[1], device=table.device)
-        known = torch.where(steps < inputs["lengths"][:, None], inputs["items"], len(table))  # (B, L)
-        hidden = hidden_softmax_loss(output.overall, table, known, inputs["hidden_people"], inputs["hidden_items"])
-        if settings.target == "best-rated":
-            return hidden
-        answers = output.moments.flatten(0, 1)[inputs["moments"]]  # (M, D)
-        return next_softmax_loss(answers, table, inputs["next_items"]) + settings.overall_weight * hidden
+        output: TasteOutput = model(**{name: inputs[name] for name in _ENCODER_ARGUMENTS if name in inputs})
+        settings, hidden = self.course.settings, self._hidden_loss(output["overall"], inputs)
+        if settings.target == "liked":
+            answers = output["moments"].flatten(0, 1)[inputs["moments"]]  # (M, D)
+            following = next_softmax_loss(answers, self.encoder.items.weight, inputs["next_items"])
+            return following + settings.overall_weight * hidden
+        # The best-rated film is asked of both answers, where they are two.
+        return hidden if output.moments is None else (hidden + self._hidden_loss(output["next"], inputs)) / 2
+
+    def _hidden_loss(self, answers: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+        """How far one answer a person (B, D) is from the hidden films."""
+        table = self.encoder.items.weight
+        people, films = inputs["hidden_people"], inputs["hidden_items"]
+        if self.course.settings.loss == "cosine":
+            return cosine_loss(answers, table, people, films)
+        prefix = "set_" if "set_items" in inputs else ""
+        items, lengths = inputs[f"{prefix}items"], inputs[f"{prefix}lengths"]  # everything that is known
+        steps = torch.arange(items.shape[1], device=table.device)
+        known = torch.where(steps < lengths[:, None], items, len(table))  # (B, L)
+        return hidden_softmax_loss(answers, table, known, people, films)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Our validation in place of a mean loss."""
         course = self.course
-        metrics = validate(self.model, course.validation, course.reading, course.settings)
+        metrics = validate(self.encoder, course.validation, course.reading, course.settings)
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -121,7 +133,7 @@ def run(
     Args:
         model: Started, on any device.
         course: What it learns from and how.
-        folder: Where checkpoints and curves are kept; the caller removes it when the result is safe.
+        folder: Where checkpoints and curves (``tensorboard``) are kept; the caller removes it when the result is safe.
         resume: Go on from the last whole epoch in ``folder``; the result equals that of never having stopped.
         callbacks: Told of the progress.
 
@@ -130,14 +142,24 @@ def run(
 
     Raises:
         TrainingError: There is nothing to resume, or it was another run; or the loss is no number any more.
+        FormatError: ``folder`` holds something else.
+        SettingsError: The device is not there.
     """
-    settings = course.settings
-    checkpoint = _checkpoint(course, folder) if resume else _fresh(course, folder)
+    settings, folder = course.settings, folder.resolve()  # a run may be resumed from elsewhere
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "device is cuda and torch sees none; set device=auto, or install a torch built for CUDA"
+        )
+    checkpoint = _checkpoint(course, folder) if resume else None
+    if not resume:
+        _begin(course, folder)
     set_seed(settings.seed)
     model.items.weight.requires_grad_(settings.learn_items)
+    if settings.report_to == "tensorboard":
+        callbacks = [*(callbacks or []), TensorBoardCallback(SummaryWriter(folder / "tensorboard"))]
     trainer = _TasteTrainer(
+        model,
         course,
-        model=model,
         args=_arguments(course, folder),
         data_collator=Batches(course.train, course.reading, settings),
         train_dataset=People(np.arange(len(course.train))),
@@ -148,13 +170,14 @@ def run(
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=checkpoint)
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
-        raise TrainingError("the model's numbers are no longer finite; train again with a lower --set learning_rate")
+        raise TrainingError(
+            "the model's numbers are no longer finite; train again with a lower --set learning_rate"
+        )
     return [dict(entry) for entry in trainer.state.log_history]
 
 
 def _arguments(course: Course, folder: Path) -> TrainingArguments:
     settings = course.settings
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
@@ -170,7 +193,8 @@ def _arguments(course: Course, folder: Path) -> TrainingArguments:
         metric_for_best_model=SELECTION,
         greater_is_better=True,
         logging_steps=50,
-        report_to=settings.report_to,
+        # TensorBoard comes as a callback: only there can its folder be said.
+        report_to="wandb" if settings.report_to == "wandb" else "none",
         seed=settings.seed,
         use_cpu=settings.device == "cpu",
         remove_unused_columns=False,  # our dataset is people, our collator makes the columns
@@ -184,22 +208,25 @@ def _identity(course: Course) -> dict[str, Any]:
     return {"data": course.fingerprint, **course.settings.model_dump(exclude={"device", "report_to"})}
 
 
-def _fresh(course: Course, folder: Path) -> None:
+def _begin(course: Course, folder: Path) -> None:
+    """Empty the folder of an earlier run and say whose it is."""
+    refuse_foreign(folder, owned_by=_SETTINGS_FILE)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / _SETTINGS_FILE).write_text(json.dumps(_identity(course)))
+    with new_file(folder / _SETTINGS_FILE) as file:
+        file.write_text(json.dumps(_identity(course)), encoding="utf-8")
 
 
 def _checkpoint(course: Course, folder: Path) -> str | None:
     """The last whole checkpoint; None where the run was stopped before its first."""
     if not (folder / _SETTINGS_FILE).exists():
         raise TrainingError(f"{folder} holds no unfinished run; run the same command without --resume")
-    begun = json.loads((folder / _SETTINGS_FILE).read_text())
+    begun = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
     changed = sorted(name for name, value in _identity(course).items() if begun.get(name) != value)
     if changed:
         raise TrainingError(
             f"the unfinished run in {folder} differs in {', '.join(changed)}; resume it with its own settings, or run without --resume"
         )
+    found: str | None
     while (found := get_last_checkpoint(str(folder))) and not _is_whole(Path(found)):
         shutil.rmtree(found)
     return found
@@ -208,7 +235,7 @@ def _checkpoint(course: Course, folder: Path) -> str | None:
 def _is_whole(checkpoint: Path) -> bool:
     """Whether the Trainer finished writing it: its state is the last file."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return True

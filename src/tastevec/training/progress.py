@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transformers import TrainerCallback
+
+from .validation import SELECTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers import TrainerState, TrainingArguments
 
 __all__ = ["Tell"]
 
@@ -25,10 +27,10 @@ class Tell(TrainerCallback):
         self.tell = tell
         self.newest: dict[str, float] = {}
 
-    def on_log(self, *args: Any, logs: dict[str, float] | None = None, **_: Any) -> None:  # noqa: ANN401
+    def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
         """Keep what was measured."""
-        self.newest |= {name: value for name, value in (logs or {}).items() if name in ("loss", "eval_selection")}
+        self.newest |= {name: value for name, value in (logs or {}).items() if name in {"loss", SELECTION}}
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ANN401
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
         """Pass it on."""
         self.tell(state.global_step, state.max_steps, self.newest)

@@ -36,6 +36,8 @@ class TrainSettings(BaseModel):
     """Attention heads of fresh blocks."""
     max_history: Annotated[int, Field(ge=1)] = 200
     """Films of a person that are read at once, the newest."""
+    set_history: Annotated[int, Field(ge=0)] = 2000
+    """Films of a person that the *overall* answer's linear start reads, without order; 0: those that are read in order."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of hidden numbers dropped while training."""
 
@@ -52,8 +54,8 @@ class TrainSettings(BaseModel):
     """Which end of a long history is read; the note keeps the first ``max_history`` in its order."""
     attention: Literal["causal", "masked", "padded"] = "causal"
     """Films see earlier ones; or all; or all and the padding too (note)."""
-    readout: Literal["questions", "pooler"] = "questions"
-    """One state a question, or BERT's pooler over the first position (note)."""
+    readout: Literal["moments", "pooler"] = "moments"
+    """The state behind each film and a ridge fold-in, or BERT's pooler over the first position (note)."""
     positions: Literal["from_end", "none"] = "from_end"
     """Whether the encoder is told how long ago a film was, counted in films."""
     target: Literal["liked", "best-rated"] = "liked"
@@ -88,10 +90,29 @@ class TrainSettings(BaseModel):
     def _agree(self) -> Self:
         if self.backbone == "fresh" and self.hidden_size % self.heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
-        if self.target == "liked" and (self.loss, self.readout, self.attention) != ("softmax", "questions", "causal"):
-            raise ValueError("target=liked needs loss=softmax, readout=questions and attention=causal")
+        if self.target == "liked" and (self.loss, self.readout, self.attention) != (
+            "softmax",
+            "moments",
+            "causal",
+        ):
+            raise ValueError("target=liked needs loss=softmax, readout=moments and attention=causal")
+        if self.target == "liked" and (self.order, self.rating_input) != ("time", "embed"):
+            raise ValueError(
+                "target=liked needs order=time and rating_input=embed: in another order the next film may stand before "
+                "the question, and a person's mean and range would tell an early moment of later films"
+            )
+        if self.target == "liked" and not self.set_history:
+            raise ValueError(
+                "target=liked needs set_history of 1 or more: the overall answer must not read the films that are hidden from it"
+            )
+        if self.readout == "pooler" and self.attention == "causal":
+            raise ValueError(
+                "readout=pooler needs attention=masked or padded: a causal first position sees one film only"
+            )
         if self.loss == "cosine" and self.learn_items:
-            raise ValueError("loss=cosine needs learn_items=false: a target that may move is met by shrinking to a point")
+            raise ValueError(
+                "loss=cosine needs learn_items=false: a target that may move is met by shrinking to a point"
+            )
         return self
 
 
@@ -102,6 +123,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "hidden_size": 768,
         "heads": 12,
         "max_history": 512,
+        "set_history": 0,
         "dropout": 0.1,
         "item_vectors": NOTE,
         "learn_items": False,
@@ -127,7 +149,7 @@ def resolve_settings(preset: Preset = "taste", **changes: object) -> TrainSettin
     """The preset's settings with ``changes`` on top; strings are read as the setting's type.
 
     Raises:
-        SettingsError: A name is unknown or a value out of its range.
+        SettingsError: A name is unknown, a value out of its range, or two settings contradict each other.
 
     Examples:
         >>> resolve_settings("seed", epochs="1").epochs
@@ -139,6 +161,13 @@ def resolve_settings(preset: Preset = "taste", **changes: object) -> TrainSettin
         raise SettingsError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "settings"
-        known = f"; known settings: {', '.join(TrainSettings.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise SettingsError(f"{name}: {first['msg']}, found {first['input']!r}{known}") from None
+        if not first["loc"]:  # two settings contradict each other
+            raise SettingsError(str(first["ctx"]["error"])) from None
+        known = (
+            f"; known settings: {', '.join(TrainSettings.model_fields)}"
+            if first["type"] == "extra_forbidden"
+            else ""
+        )
+        raise SettingsError(
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r}{known}"
+        ) from None

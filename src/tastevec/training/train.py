@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -89,6 +89,7 @@ def train(
         order=settings.order,
         truncate=settings.truncate,
         pad="full" if settings.attention == "padded" else "longest",
+        set_history=settings.set_history,
     )
     vectors, origins = _starting_vectors(prepared, people, settings)
     model = _started(vectors, reading, settings)
@@ -102,7 +103,6 @@ def _starting_vectors(
     prepared: Prepared, people: Histories, settings: TrainSettings
 ) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
     """(N, D) the film table at the start, and where each row came from."""
-    sources = np.array(prepared.items["vector_source"].to_pylist())
     if settings.item_vectors != "collaborative":
         name = NOTE if settings.item_vectors == NOTE and NOTE in prepared.vectors else CONTENT
         vectors = prepared.vectors[name]
@@ -110,17 +110,18 @@ def _starting_vectors(
             raise SettingsError(
                 f"dim is {settings.dim}, and the {name} vectors of {prepared.folder} have {vectors.shape[1]} numbers; set dim={vectors.shape[1]}"
             )
-        return vectors, sources
+        return vectors, np.where(vectors.any(axis=1), name, "none")
     als = AlsSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
-    factors = als_factors(people, len(sources), als)
-    start = initial_vectors(factors, prepared.vectors[CONTENT], film_counts(people, len(sources), als))
+    content = prepared.vectors[CONTENT]
+    factors = als_factors(people, len(content), als)
+    start = initial_vectors(factors, content, film_counts(people, len(content), als))
     return start.vectors, start.origins
 
 
 def _started(vectors: NDArray[np.float32], reading: Reading, settings: TrainSettings) -> TasteEncoder:
     """The network before its first step."""
     torch.manual_seed(settings.seed)
-    shape: dict[str, int | str] = {
+    shape: dict[str, Any] = {
         "hidden_size": settings.hidden_size,
         "heads": settings.heads,
         "intermediate_size": 4 * settings.hidden_size,

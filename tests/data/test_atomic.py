@@ -1,0 +1,105 @@
+import stat
+from pathlib import Path
+
+import pytest
+
+from tastevec.data.atomic import new_file, new_folder, refuse_foreign
+from tastevec.errors import FormatError
+
+MARK = "ours.json"
+
+
+def write(folder, text="new"):
+    with new_folder(folder, owned_by=MARK) as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "part").write_text(text)
+        (temporary / MARK).write_text(text)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
+    target = tmp_path / "far" / "a.txt"
+    with new_file(target) as temporary:
+        temporary.write_text("whole")
+        assert not target.exists()
+        assert temporary.parent == target.parent  # so that the rename cannot cross a file system
+    assert target.read_text() == "whole"
+    assert names(target.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_file_that_fails_leaves_the_old_one(tmp_path, error):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(error), new_file(target) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_colleagues_may_read_what_was_written_even_where_a_library_made_it_private(tmp_path):
+    with new_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    with new_folder(tmp_path / "out", owned_by=MARK) as temporary:
+        (temporary / MARK).touch(mode=0o600)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", f"out/{MARK}")]
+    assert modes == [0o644, 0o644]
+
+
+def test_a_folder_takes_its_name_when_it_is_whole_and_replaces_an_earlier_one(tmp_path):
+    write(tmp_path / "out", "old")
+    (tmp_path / "out" / "more").touch()
+    write(tmp_path / "out")
+    assert names(tmp_path / "out") == ["deep", MARK]
+    assert (tmp_path / "out" / "deep" / "part").read_text() == "new"
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "out")
+    assert names(tmp_path / "out") == ["deep", MARK]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_folder_that_fails_leaves_the_old_one(tmp_path, error):
+    write(tmp_path / "out", "old")
+    with pytest.raises(error), new_folder(tmp_path / "out", owned_by=MARK) as temporary:
+        (temporary / MARK).write_text("half")
+        raise error
+    assert (tmp_path / "out" / MARK).read_text() == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_if_the_last_rename_fails_the_old_folder_comes_back(tmp_path, monkeypatch):
+    write(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def fails(self, target):
+        if self.suffix == ".part":
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="no"):
+        write(tmp_path / "out")
+    assert (tmp_path / "out" / MARK).read_text() == "old"
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_not_ours_is_refused_untouched_before_any_work(tmp_path, kind):
+    foreign = tmp_path / "out"
+    if kind == "folder":
+        foreign.mkdir()
+    (foreign / "thesis.txt" if kind == "folder" else foreign).write_text("mine")
+    with pytest.raises(FormatError, match=r"was not written by this command .* name a new folder"):
+        write(foreign)
+    with pytest.raises(FormatError):
+        refuse_foreign(foreign, owned_by=MARK)
+    assert (foreign / "thesis.txt" if kind == "folder" else foreign).read_text() == "mine"
+    assert names(tmp_path) == ["out"]

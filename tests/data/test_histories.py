@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from people import TAGGED, films_of, people
+from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.errors import FormatError
+
+THREE = people([(7, 5), (3, 1), (4, 4)], [], [(4, TAGGED), (2, 3)], ids=["ann", "bob", "cat"])
+
+
+def test_the_people_and_their_rows():
+    assert len(THREE) == 3
+    assert THREE.lengths.tolist() == [3, 0, 2]
+    assert THREE.owners.tolist() == [0, 0, 0, 2, 2]
+
+
+def test_people_are_taken_in_the_order_asked_and_as_often_as_asked():
+    taken = THREE.take(np.array([2, 0, 2]))
+    assert taken.user_ids.tolist() == ["cat", "ann", "cat"]
+    assert [films_of(taken, person) for person in range(3)] == [[4, 2], [7, 3, 4], [4, 2]]
+    assert len(THREE.take(np.array([], np.int64))) == 0
+
+
+def test_interactions_are_kept_by_a_mask_and_nobody_is_lost():
+    kept = THREE.keep(np.array([False, True, False, True, False]))
+    assert kept.user_ids.tolist() == ["ann", "bob", "cat"]
+    assert [films_of(kept, person) for person in range(3)] == [[3], [], [4]]
+
+
+def test_the_newest_of_each_person():
+    newest = THREE.last(2)
+    assert [films_of(newest, person) for person in range(3)] == [[3, 4], [], [4, 2]]
+
+
+def test_people_come_in_groups():
+    groups = list(THREE.chunks(2))
+    assert [group.user_ids.tolist() for group in groups] == [["ann", "bob"], ["cat"]]
+    assert not list(THREE.take(np.array([], np.int64)).chunks(2))
+
+
+@pytest.mark.parametrize(
+    "histories", [THREE, people([], []), THREE.take(np.array([], np.int64))], ids=["three", "empty", "nobody"]
+)
+def test_what_is_saved_comes_back(tmp_path, histories):
+    histories.save(tmp_path / "histories")
+    again = Histories.open(tmp_path / "histories", histories.user_ids)
+    for name in ("offsets", "items", "ratings", "normalised", "times"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(histories, name))
+        assert getattr(again, name).dtype == getattr(histories, name).dtype
+
+
+def test_what_is_opened_is_mapped_and_cannot_be_changed(tmp_path):
+    THREE.save(tmp_path)
+    again = Histories.open(tmp_path, THREE.user_ids)
+    assert isinstance(again.items, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        again.items[0] = 1
+    again.take(np.array([0])).items[0] = 1  # what is taken is a copy
+
+
+@pytest.mark.parametrize("harm", [lambda file: file.unlink(), lambda file: file.write_bytes(b"\x93NUMPY")])
+def test_a_missing_or_damaged_array_is_refused(tmp_path, harm):
+    THREE.save(tmp_path)
+    harm(tmp_path / "ratings.npy")
+    with pytest.raises(FormatError, match="run tastevec prepare again"):
+        Histories.open(tmp_path, THREE.user_ids)
+
+
+def test_arrays_that_contradict_each_other_are_refused(tmp_path):
+    THREE.save(tmp_path)
+    with pytest.raises(FormatError, match="expected one more offset than users"):
+        Histories.open(tmp_path, THREE.user_ids[:2])
+    np.save(tmp_path / "times.npy", THREE.times[:4])
+    with pytest.raises(FormatError, match="hold 4 times; expected 5"):
+        Histories.open(tmp_path, THREE.user_ids)
+
+
+def test_the_notes_scale_by_hand():
+    # A mean of 3: 5 is the largest deviation up, 1 down. Somebody who always says 5 says nothing.
+    ratings = np.array([5, 4, 3, 2, 1, 5, 5, TAGGED, 4, 1], np.float32)
+    scaled = normalise_ratings(ratings, np.array([0, 5, 7, 7, 10]))
+    assert scaled.tolist() == [1, 0.5, 0, -0.5, -1, 0, 0, 0, 1, -1]

@@ -1,0 +1,93 @@
+"""How histories are laid out for an encoder (tastevec.data.reading)."""
+
+import numpy as np
+import pytest
+
+from encoders import reading
+from people import TAGGED, people
+from tastevec.data.reading import RatingScale
+from tastevec.errors import SettingsError
+
+FULL_STARS, HALF_STARS = RatingScale.of((1.0, 5.0)), RatingScale.of((0.5, 5.0))
+
+
+def items_of(how, histories):
+    return how.arrays(histories)["items"].tolist()
+
+
+@pytest.mark.parametrize(("low", "high", "levels"), [(5, 5, 10), (5, 1, 10), (1, 5, 1)])
+def test_a_scale_that_tells_nothing_apart_is_refused(low, high, levels):
+    with pytest.raises(SettingsError, match="expected low < high and 2 levels or more"):
+        RatingScale(low, high, levels)
+
+
+@pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
+def test_every_half_star_has_its_own_level_and_a_tag_the_one_above(scale):
+    stars = np.arange(scale.low, scale.high + 0.5, 0.5, dtype=np.float32)
+    assert scale.levels_of(stars).tolist() == list(range(scale.levels))
+    assert scale.levels_of(np.array([TAGGED], np.float32)).tolist() == [scale.levels]
+
+
+@pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
+def test_a_film_is_liked_from_four_stars_on_and_never_for_a_tag_alone(scale):
+    stars = np.array([1, 3.5, 4, 4.5, 5, TAGGED], np.float32)
+    assert scale.liked(stars).tolist() == [False, False, True, True, True, False]
+
+
+def test_histories_stand_side_by_side_padded_on_the_right():
+    arrays = reading().arrays(people([(7, 5), (3, 1)], [], [(4, TAGGED)]))
+    assert arrays["items"].tolist() == [[7, 3], [0, 0], [4, 0]]
+    assert arrays["levels"].tolist() == [[8, 0], [0, 0], [9, 0]]
+    assert arrays["strengths"].tolist() == [[1, -1], [0, 0], [0, 0]]
+    assert arrays["lengths"].tolist() == [2, 0, 1]
+    assert {name: array.dtype.name for name, array in arrays.items()} == {
+        "items": "int64",
+        "levels": "int64",
+        "strengths": "float32",
+        "lengths": "int64",
+    }
+
+
+def test_the_note_always_pads_to_the_longest_history_that_is_read():
+    assert reading(max_history=4, pad="full").arrays(people([(7, 5)]))["items"].shape == (1, 4)
+
+
+def test_people_without_any_film_have_one_empty_place():
+    assert reading().arrays(people([], []))["items"].shape == (2, 1)
+
+
+def test_of_a_long_history_either_end_is_read():
+    histories = people([(9, 1), (8, 2), (7, 3)], [(6, 4)])
+    assert items_of(reading(max_history=2), histories) == [[8, 7], [6, 0]]
+    assert items_of(reading(max_history=2, truncate="oldest"), histories) == [[9, 8], [6, 0]]
+
+
+def test_the_note_reads_films_in_the_order_of_their_ids_and_keeps_the_first():
+    histories = people([(9, 1), (2, 5), (7, 3)], [(6, 4), (1, 2)])
+    arrays = reading(order="item").arrays(histories)
+    assert arrays["items"].tolist() == [[2, 7, 9], [1, 6, 0]]
+    assert arrays["levels"].tolist() == [[8, 4, 0], [2, 6, 0]]
+    assert arrays["strengths"][0].tolist() == [1, 0, -1]
+    first = reading(order="item", truncate="oldest", max_history=2)
+    assert items_of(first, histories) == [[2, 7], [1, 6]]
+
+
+def test_a_set_is_read_beside_the_order_and_may_hold_more():
+    histories = people([(9, 1), (8, 2), (7, 5)], [(6, 4)])
+    arrays = reading(max_history=1, set_history=2).arrays(histories)
+    assert arrays["items"].tolist() == [[7], [6]]
+    assert arrays["set_items"].tolist() == [[8, 7], [6, 0]]
+    assert arrays["set_levels"].tolist() == [[2, 8], [6, 0]]
+    assert arrays["set_lengths"].tolist() == [2, 1]
+
+
+def test_the_set_may_be_of_other_films_than_the_order():
+    arrays = reading(set_history=5).arrays(people([(9, 1)]), people([(3, 2), (9, 1)]))
+    assert arrays["items"].tolist() == [[9]]
+    assert arrays["set_items"].tolist() == [[3, 9]]
+
+
+def test_reading_leaves_the_histories_as_they_were():
+    histories = people([(9, 1), (2, 5)])
+    reading(order="item").arrays(histories)
+    assert histories.items.tolist() == [9, 2]

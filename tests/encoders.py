@@ -1,0 +1,69 @@
+"""Encoders small enough for tests, with weights large enough that every input matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tastevec.data.reading import RatingScale, Reading
+from tastevec.model.config import TasteConfig
+from tastevec.model.encoder import TasteEncoder
+
+if TYPE_CHECKING:
+    from tastevec.data.histories import Histories
+    from tastevec.model.encoder import TasteOutput
+
+SCALE = RatingScale.of((1.0, 5.0))
+
+# Settings of a training run that takes a moment.
+TINY = {
+    "dim": 8,
+    "hidden_size": 8,
+    "heads": 2,
+    "layers": 1,
+    "max_history": 12,
+    "batch_size": 4,
+    "device": "cpu",
+    "report_to": "none",
+}
+# The research note's recipe as small as that; the note's film vectors have 64 numbers.
+TINY_SEED = {**TINY, "dim": 64, "backbone": "fresh", "epochs": 1}
+
+# What the presets make of an encoder, and the note's with its padding masked.
+TASTE = {"attention": "causal", "readout": "moments"}
+NOTE = {"attention": "padded", "readout": "pooler", "rating_input": "multiply", "positions": "none"}
+MASKED = {**NOTE, "attention": "masked"}
+
+
+def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteEncoder:  # noqa: ANN401  of TasteConfig
+    """An encoder of 8 numbers over 20 films, the same at each call, ready to answer."""
+    config = TasteConfig(
+        item_count=items,
+        dim=8,
+        hidden_size=16,
+        layers=2,
+        heads=2,
+        intermediate_size=32,
+        max_history=max_history,
+        rating_levels=SCALE.levels,
+        **changes,
+    )
+    made = TasteEncoder(config)
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for weight in made.parameters():
+            if weight.ndim > 1:
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
+    return made.eval()
+
+
+def reading(*, max_history: int = 12, **changes: Any) -> Reading:  # noqa: ANN401  of Reading
+    """How such an encoder reads histories rated from 1 to 5."""
+    return Reading(scale=SCALE, max_history=max_history, **changes)
+
+
+def ask(model: TasteEncoder, histories: Histories, how: Reading) -> TasteOutput:
+    """What the encoder says of these people."""
+    with torch.no_grad():
+        return model(**{name: torch.from_numpy(array) for name, array in how.arrays(histories).items()})

@@ -1,0 +1,63 @@
+"""Whatever is written, and wherever the writing stops, a folder is the old one or the new one."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tastevec.data.atomic import new_file, new_folder
+
+MARK = "ours"
+CONTENTS = st.dictionaries(st.sampled_from(["a", "b", "c/d", "c/e"]), st.binary(max_size=9), max_size=4)
+
+
+class _StopError(Exception):
+    pass
+
+
+def write(folder, contents, *, stop):
+    with new_folder(folder, owned_by=MARK) as temporary:
+        for step, (name, content) in enumerate([*contents.items(), (MARK, b"")]):
+            if step == stop:
+                raise _StopError
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_bytes(content)
+
+
+def found(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@given(st.lists(st.tuples(CONTENTS, st.none() | st.integers(0, 5)), min_size=1, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_a_folder_is_what_was_last_written_whole(writings):
+    with tempfile.TemporaryDirectory() as place:
+        out, whole = Path(place) / "out", {}
+        for contents, stop in writings:
+            try:
+                write(out, contents, stop=stop)
+                whole = {**contents, MARK: b""}
+            except _StopError:
+                pass
+            assert (found(out) if out.exists() else {}) == whole
+            assert {path.name for path in Path(place).iterdir()} <= {"out"}
+
+
+@given(st.lists(st.tuples(st.binary(max_size=9), st.booleans()), min_size=1, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_a_file_is_what_was_last_written_whole(writings):
+    with tempfile.TemporaryDirectory() as place:
+        out, whole = Path(place) / "out", None
+        for content, stops in writings:
+            try:
+                with new_file(out) as temporary:
+                    temporary.write_bytes(content)
+                    if stops:
+                        raise _StopError
+                whole = content
+            except _StopError:
+                pass
+            assert (out.read_bytes() if out.exists() else None) == whole
+            assert {path.name for path in Path(place).iterdir()} <= {"out"}

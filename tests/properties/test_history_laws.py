@@ -1,0 +1,100 @@
+"""What holds of any histories: taking, keeping, cutting, saving and normalising."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from encoders import reading
+from people import TAGGED, people
+from tastevec.data.histories import Histories, normalise_ratings
+
+RATINGS = st.floats(0.5, 5, width=32) | st.just(TAGGED)
+PERSON = st.lists(st.tuples(st.integers(0, 30), RATINGS, st.integers(-1, 99)), max_size=8, unique_by=lambda row: row[0])
+EACH = st.lists(PERSON, min_size=1, max_size=6)
+FEW = settings(max_examples=50, deadline=None)
+
+
+def rows(histories):
+    """Each person as a list of his rows, NaN spelled None."""
+    told = []
+    for start, end in zip(histories.offsets, histories.offsets[1:], strict=False):
+        columns = (histories.items, histories.ratings, histories.normalised, histories.times)
+        part = [column[start:end].tolist() for column in columns]
+        told.append([tuple(None if value != value else value for value in row) for row in zip(*part, strict=True)])
+    return told
+
+
+@given(EACH, st.data())
+@FEW
+def test_taking_people_is_taking_their_lists(each, data):
+    histories = people(*each)
+    chosen = data.draw(st.lists(st.integers(0, len(each) - 1), max_size=8))
+    taken = histories.take(np.array(chosen, np.int64))
+    assert rows(taken) == [rows(histories)[person] for person in chosen]
+    assert taken.user_ids.tolist() == [person + 1 for person in chosen]
+
+
+@given(EACH, st.data())
+@FEW
+def test_keeping_interactions_is_filtering_the_lists(each, data):
+    histories = people(*each)
+    mask = data.draw(arrays.arrays(bool, len(histories.items)))
+    kept = iter(mask.tolist())
+    assert rows(histories.keep(mask)) == [[row for row in person if next(kept)] for person in rows(histories)]
+
+
+@given(EACH, st.integers(1, 9), st.integers(1, 4))
+@FEW
+def test_the_newest_are_the_end_of_each_list_and_groups_put_together_are_the_whole(each, newest, size):
+    histories = people(*each)
+    assert rows(histories.last(newest)) == [person[-newest:] for person in rows(histories)]
+    assert [person for group in histories.chunks(size) for person in rows(group)] == rows(histories)
+
+
+@given(EACH)
+@FEW
+def test_saving_and_opening_changes_nothing(each):
+    histories = people(*each)
+    with tempfile.TemporaryDirectory() as place:
+        histories.save(Path(place))
+        assert rows(Histories.open(Path(place), histories.user_ids)) == rows(histories)
+
+
+@given(EACH)
+@FEW
+def test_the_notes_scale_keeps_the_order_and_its_ends(each):
+    histories = people(*each)
+    scaled = normalise_ratings(histories.ratings, histories.offsets)
+    assert np.isfinite(scaled).all()
+    for person in range(len(each)):
+        mine = histories.owners == person
+        rated = mine & np.isfinite(histories.ratings)
+        given_, got = histories.ratings[rated].astype(np.float64), scaled[rated]
+        assert not scaled[mine & ~rated].any()
+        order = np.argsort(given_, kind="stable")
+        assert (np.diff(got[order]) >= 0).all()
+        if len(given_) and np.ptp(given_) > 1e-3:
+            assert got.max() == 1
+            assert got.min() == -1
+        elif len(given_) and np.ptp(given_) == 0:
+            assert not np.abs(got).any()
+
+
+@given(EACH, st.integers(1, 9), st.sampled_from(["time", "item"]), st.sampled_from(["newest", "oldest"]))
+@FEW
+def test_what_an_encoder_reads_are_the_films_of_one_end_in_one_order(each, most, order, end):
+    histories = people(*each)
+    read = reading(max_history=most, order=order, truncate=end).arrays(histories)
+    for person, films in enumerate(rows(histories)):
+        wanted = [row[0] for row in films]
+        if order == "item":
+            wanted.sort()
+        wanted = wanted[-most:] if end == "newest" else wanted[:most]
+        length = read["lengths"][person]
+        assert read["items"][person, :length].tolist() == wanted
+        for column in ("items", "levels", "strengths"):
+            assert not read[column][person, length:].any()

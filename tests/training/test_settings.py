@@ -1,0 +1,87 @@
+import pytest
+
+from tastevec.errors import SettingsError
+from tastevec.training.settings import PRESETS, TrainSettings, resolve_settings
+
+
+def test_the_seed_preset_is_the_research_notes_recipe_to_the_letter():
+    said = {
+        "backbone": "bert-base-cased",
+        "layers": 2,
+        "dim": 64,
+        "item_vectors": "note",
+        "learn_items": False,
+        "rating_input": "multiply",
+        "order": "item",
+        "truncate": "oldest",
+        "max_history": 512,
+        "attention": "padded",
+        "readout": "pooler",
+        "positions": "none",
+        "target": "best-rated",
+        "ties": "lowest-item",
+        "statistics": "everything",
+        "loss": "cosine",
+        "epochs": 4,
+        "batch_size": 4,
+        "learning_rate": 1e-4,
+        "weight_decay": 0.01,
+        "warmup": 0.0,
+        "seed": 42,
+    }
+    settings = resolve_settings("seed").model_dump()
+    assert {name: settings[name] for name in said} == said
+
+
+def test_every_word_of_the_note_differs_from_ours_so_that_its_effect_can_be_measured():
+    ours, note = resolve_settings().model_dump(), resolve_settings("seed").model_dump()
+    wrong = ("order", "truncate", "attention", "readout", "ties", "statistics", "loss", "target", "rating_input")
+    assert all(ours[name] != note[name] for name in wrong)
+
+
+def test_a_change_changes_just_that():
+    for preset in PRESETS:
+        before, after = resolve_settings(preset), resolve_settings(preset, epochs=7)
+        assert before.model_copy(update={"epochs": 7}) == after
+        assert after.preset == preset
+
+
+def test_the_words_of_a_command_line_are_read_as_the_settings_types():
+    settings = resolve_settings("seed", epochs="2", learn_items="false", learning_rate="1e-3", ties="all")
+    assert (settings.epochs, settings.learn_items, settings.learning_rate, settings.ties) == (2, False, 1e-3, "all")
+
+
+def test_every_setting_says_what_it_is():
+    assert all(field.description for name, field in TrainSettings.model_fields.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epoch": 3}, "epoch: .* found 3; known settings: .*epochs"),
+        ({"epochs": 0}, "epochs: .* found 0"),
+        ({"epochs": "many"}, "epochs: .* found 'many'"),
+        ({"loss": "hinge"}, "loss: .*softmax.* found 'hinge'"),
+        ({"seed": -1}, "seed: .* found -1"),
+        ({"seed": 2**32}, "seed: "),
+        ({"warmup": 1}, "warmup: .* found 1"),
+        ({"hide": 1}, "hide: "),
+        ({"hidden_size": 9, "heads": 2}, "^hidden_size 9 is not a multiple of heads 2$"),
+        ({"loss": "cosine", "learn_items": False}, "^target=liked needs loss=softmax"),
+        ({"attention": "masked"}, "^target=liked needs .*attention=causal"),
+        ({"order": "item"}, "^target=liked needs order=time"),
+        ({"rating_input": "multiply"}, "^target=liked needs order=time and rating_input=embed"),
+        ({"set_history": 0}, "^target=liked needs set_history"),
+        ({"target": "best-rated", "readout": "pooler"}, "^readout=pooler needs attention=masked or padded"),
+        ({"target": "best-rated", "loss": "cosine"}, "^loss=cosine needs learn_items=false"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(changes, said):
+    with pytest.raises(SettingsError, match=said) as refused:
+        resolve_settings(**changes)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones():
+    with pytest.raises(SettingsError, match="preset 'sage' is unknown; expected one of taste, seed"):
+        resolve_settings("sage")
