@@ -20,6 +20,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from tastevec.data.prepared import Prepared
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 LIBRARIES = (
@@ -94,11 +100,6 @@ def stage(name: str, *arguments: str) -> dict[str, Any]:
 
 def write_histories(prepared: Path, out: Path) -> None:
     """The test people's histories as a user's own CSV."""
-    import numpy as np
-    import pyarrow as pa
-    from pyarrow import csv
-    from tastevec.data.prepared import Prepared
-
     data = Prepared.open(prepared)
     people = data.histories.take(data.users_in("test"))
     columns = {

@@ -71,7 +71,7 @@ class TrainSettings(BaseModel):
     overall_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the *overall* question beside the *next* one."""
 
-    epochs: Annotated[int, Field(ge=1)] = 40
+    epochs: Annotated[int, Field(ge=1)] = 30
     """Passes over the training users."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """People a step."""

@@ -1,0 +1,23 @@
+"""What README says was measured is what the saved results say."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
+table = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(table)
+SAVED = sorted((ROOT / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize("saved", SAVED, ids=lambda path: path.stem)
+def test_the_tables_in_readme_are_the_saved_numbers(saved):
+    readme = (ROOT / "README.md").read_text()
+    assert table.rendered(json.loads(saved.read_text())) in readme
+
+
+def test_there_are_saved_numbers():
+    assert SAVED
