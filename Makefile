@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test table check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: .venv/installed  ## go from real ratings to taste vectors, into demo/
 
 test: .venv/installed .venv/checkpoint  ## run the whole suite, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov
+
+table: .venv/installed .venv/checkpoint  ## measure everything that the pages show, about half an hour
+	$(BIN)/python benchmarks/table.py
 
 check: .venv/installed  ## format, lint, types, import contracts and the quick tests
 	$(BIN)/ruff format --check $(SOURCES)

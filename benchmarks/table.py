@@ -1,7 +1,7 @@
 """Rebuild the measured tables: each stage run as a user runs it, timed, and everything written to ``results/``.
 
-``python benchmarks/table.py`` measures ml-1m-5k (where its folder is there) and ml-100k, and puts the tables into README.md;
-``--render`` only puts the saved numbers there again.
+``python benchmarks/table.py`` runs the demo and measures ml-100k and ml-1m-5k (whose folder must be there), and puts what
+came of it into README.md and docs/measured.md; ``--render`` only puts the saved numbers there again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tastevec.data.prepared import Prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "measured.md")
 LIBRARIES = (
     "tastevec",
     "torch",
@@ -70,9 +71,7 @@ def measured(name: str, prepare: list[str], work: Path) -> dict[str, Any]:
     ]
     return {
         "data": name,
-        "machine": machine(),
-        "versions": {library: version(library) for library in LIBRARIES},
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip(),
+        **provenance(),
         "stages": stages,
         "settings": {
             model: json.loads((work / model / "bundle.json").read_text())["settings"] | {"backbone": shown}
@@ -80,6 +79,24 @@ def measured(name: str, prepare: list[str], work: Path) -> dict[str, Any]:
         },
         "counts": json.loads((work / "prepared" / "manifest.json").read_text())["counts"],
         "evaluation": json.loads((work / "results" / "results.json").read_text()),
+    }
+
+
+def demo() -> dict[str, Any]:
+    """What ``make demo`` prints."""
+    print("demo ...", flush=True)
+    output = subprocess.run(
+        [sys.executable, "scripts/demo.py"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    return {"data": "ml-100k", **provenance(), "output": output.strip()}
+
+
+def provenance() -> dict[str, Any]:
+    """Where and with what the numbers were measured."""
+    return {
+        "machine": machine(),
+        "versions": {library: version(library) for library in LIBRARIES},
+        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip(),
     }
 
 
@@ -137,7 +154,9 @@ def machine() -> dict[str, Any]:
 
 
 def rendered(results: dict[str, Any]) -> str:
-    """The tables of one saved file, in Markdown."""
+    """The tables of one saved file, or the demo's output, in Markdown."""
+    if "output" in results:
+        return f"```\n{results['output']}\n```"
     evaluation = results["evaluation"]
     means = {(row["system"], row["task"], row["metric"]): row for row in evaluation["rows"]}
     columns = [
@@ -217,31 +236,39 @@ def cell(row: dict[str, Any] | None) -> str:
     )
 
 
-def put_into_readme(name: str, text: str) -> None:
-    """Replace what stands between the markers of this table."""
-    readme = ROOT / "README.md"
-    pattern = re.compile(rf"(<!-- table:{name} -->\n).*?(<!-- /table:{name} -->)", re.DOTALL)
-    readme.write_text(pattern.sub(lambda found: f"{found[1]}{text}\n{found[2]}", readme.read_text()))
+def save(path: Path, results: dict[str, Any]) -> None:
+    """Write one file of results."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+def put(name: str, text: str) -> None:
+    """Replace what stands between the markers of this name, wherever they are."""
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    for page in PAGES:
+        page.write_text(pattern.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page.read_text()))
 
 
 def main() -> None:
     """Measure what is asked, or only render."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--render", action="store_true", help="only put the saved numbers into README.md")
-    parser.add_argument("names", nargs="*", default=["ml-100k", "ml-1m-5k"])
+    parser.add_argument("names", nargs="*", default=["demo", "ml-100k", "ml-1m-5k"])
     asked = parser.parse_args()
     sources = {
-        "ml-100k": [str(ROOT / "demo" / "ml-100k")],
+        "ml-100k": [str(ROOT / "demo" / "data" / "ml-100k")],
         "ml-1m-5k": [str(DATA / "ml-1m-5k"), "--tags", str(DATA / "ml-10m-tags" / "tags.csv")],
     }
     for name in asked.names:
         saved = ROOT / "results" / f"{name}.json"
-        if not asked.render:
+        if not asked.render and name == "demo":
+            save(saved, demo())
+        elif not asked.render:
             if not Path(sources[name][0]).exists():
                 sys.exit(f"{sources[name][0]} is not there; for ml-100k run make demo first")
             with tempfile.TemporaryDirectory() as work:
-                saved.write_text(json.dumps(measured(name, sources[name], Path(work)), indent=1) + "\n")
-        put_into_readme(name, rendered(json.loads(saved.read_text())))
+                save(saved, measured(name, sources[name], Path(work)))
+        put(name, rendered(json.loads(saved.read_text())))
 
 
 if __name__ == "__main__":

@@ -147,11 +147,12 @@ def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
     axes.set_xticks([], minor=True)
     axes.axvline(lengths["median"], color=_OTHER, linestyle="--")
     axes.annotate(
-        f" median {lengths['median']:g}",
-        (lengths["median"], 0.97),
+        f"median {lengths['median']:g}",
+        (lengths["median"], 1.0),
         xycoords=axes.get_xaxis_transform(),
         color=_OTHER,
-        va="top",
+        va="bottom",
+        ha="center",
     )
     return (
         f"How much is known of a person, on a logarithmic scale: half of them have at most {lengths['median']:g} interactions, "
