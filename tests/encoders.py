@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.model.encoder import TasteOutput
 
+# On a busy machine, threads that share such small tensors wait for each other most of the time.
+torch.set_num_threads(1)
+
 SCALE = RatingScale.of((1.0, 5.0))
 
 # Settings of a training run that takes a moment.

@@ -120,7 +120,9 @@ def train(
     items = prepared.items.drop_columns([VECTOR_SOURCE])
     items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
-    Bundle(trained.model, trained.reading, items, _facts(prepared, trained)).save(out)
+    Bundle(trained.model, trained.reading, items, _facts(prepared, trained)).save(
+        out, curves=unfinished / "tensorboard"
+    )
     shutil.rmtree(unfinished)
     return Recommender(Bundle.load(out))
 

@@ -253,7 +253,7 @@ MOMENTS = {
     "in the histories": (arrangement, "spooled", dying_batches),
     "in the sort": (ibis.backends.duckdb.Backend, "to_parquet", die),
     "before the manifest": (prepared.json, "dumps", die),
-    "before the files are forced to disk": (atomic, "_flush", die),
+    "before the files are forced to disk": (atomic, "_settle", die),
     "before the swap": (atomic, "_swap", die),
     "while the old folder stands aside": (pathlib.Path, "rename", None),
 }

@@ -25,6 +25,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
     Examples:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with new_file(Path(folder) / "a.txt") as temporary:
         ...         _ = temporary.write_text("whole")

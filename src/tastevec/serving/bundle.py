@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +57,20 @@ class Bundle:
         """The name of the vector space: two trainings never share one, and their vectors are not to be compared."""
         return str(self.facts["space"])
 
-    def save(self, out: Path) -> Path:
-        """Write the bundle to the folder ``out``, whole or not at all."""
+    def save(self, out: Path, *, curves: Path | None = None) -> Path:
+        """Write the bundle to the folder ``out``, whole or not at all.
+
+        Args:
+            out: An earlier bundle there is replaced.
+            curves: A folder with the training's TensorBoard curves, kept as ``tensorboard``; it need not exist.
+        """
         with new_folder(out, owned_by=BUNDLE_FILE) as folder:
             self.model.save_pretrained(folder)
             pq.write_table(self.items, folder / ITEMS_FILE)
             (folder / "README.md").write_text(model_card(self.facts), encoding="utf-8")
             checksums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+            if curves is not None and curves.is_dir():
+                shutil.copytree(curves, folder / "tensorboard")
             manifest = {
                 "format": BUNDLE_FORMAT,
                 **self.facts,

@@ -1,0 +1,77 @@
+"""A training that is killed at any moment, and resumed, is the training that was never killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from encoders import TINY
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 30
+TRAINS = """
+import json, sys
+import torch
+from tastevec.stages import train
+torch.set_num_threads(1)
+data, out, resume, settings = sys.argv[1:]
+train(data, out, resume=resume == "resume", **json.loads(settings))
+"""
+
+
+def start(data, out, how="anew"):
+    settings = json.dumps({**TINY, "epochs": EPOCHS, "dropout": 0.3})
+    return subprocess.Popen(
+        [sys.executable, "-c", TRAINS, str(data), str(out), how, settings],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(process):
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told.decode()[-2000:]
+
+
+def kill(process, unfinished, epochs):
+    """Kill the process when it has written so many checkpoints, at whatever it is doing then."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        written = [int(path.name.partition("-")[2]) for path in unfinished.glob("checkpoint-*")]
+        if max(written, default=0) >= 2 * epochs:
+            break
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_a_killed_and_resumed_training_gives_the_same_bytes(prepared_folder, tmp_path):
+    finish(start(prepared_folder, tmp_path / "straight"))
+    out, unfinished = tmp_path / "killed", tmp_path / "killed.training"
+    how = "anew"
+    for epochs in (4, 11, 19):
+        kill(start(prepared_folder, out, how), unfinished, epochs)
+        assert not out.exists()
+        how = "resume"
+    finish(start(prepared_folder, out, how))
+    assert weights(out) == weights(tmp_path / "straight")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "straight"]
+    logs = [json.loads((tmp_path / name / "bundle.json").read_text())["log"] for name in ("killed", "straight")]
+    measured = [[entry["eval_selection"] for entry in log if "eval_selection" in entry] for log in logs]
+    assert measured[0] == measured[1]
+    assert len(measured[0]) == EPOCHS
