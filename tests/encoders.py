@@ -39,7 +39,7 @@ NOTE = {"attention": "padded", "readout": "pooler", "rating_input": "multiply", 
 MASKED = {**NOTE, "attention": "masked"}
 
 
-def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteEncoder:  # noqa: ANN401  of TasteConfig
+def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteEncoder:
     """An encoder of 8 numbers over 20 films, the same at each call, ready to answer."""
     config = TasteConfig(
         item_count=items,
@@ -61,7 +61,7 @@ def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteE
     return made.eval()
 
 
-def reading(*, max_history: int = 12, **changes: Any) -> Reading:  # noqa: ANN401  of Reading
+def reading(*, max_history: int = 12, **changes: Any) -> Reading:
     """How such an encoder reads histories rated from 1 to 5."""
     return Reading(scale=SCALE, max_history=max_history, **changes)
 

@@ -174,6 +174,21 @@ def test_an_interruption_says_how_to_go_on(command, monkeypatch):
     assert ("--resume" in result.stderr) == (command == "train")
 
 
+def test_an_interruption_inside_a_query_is_one_too(monkeypatch):
+    """DuckDB says it in its own way."""
+    error = RuntimeError("Query interrupted")
+    error.__cause__ = KeyboardInterrupt()
+    _failing(monkeypatch, "prepare", error)
+    result = run(*CALLS["prepare"], "--json")
+    assert result.exit_code == 130
+    assert json.loads(result.stdout)["error"]["kind"] == "KeyboardInterrupt"
+
+
+def test_another_runtime_error_is_our_bug_and_stays_loud(monkeypatch):
+    _failing(monkeypatch, "prepare", RuntimeError("broken"))
+    assert isinstance(run(*CALLS["prepare"]).exception, RuntimeError)
+
+
 def test_what_libraries_print_stays_off_standard_output(capsys):
     with answering(as_json=True) as answer:
         print("chatter")  # noqa: T201  as a library might

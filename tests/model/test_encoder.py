@@ -13,7 +13,9 @@ from tastevec.model.fold_in import RidgeFoldIn
 
 FULL = {"pad": "full"}
 KINDS = pytest.mark.parametrize(
-    ("shape", "layout"), [(TASTE, {"set_history": 100}), (NOTE, FULL), (MASKED, {})], ids=["taste", "note", "masked"]
+    ("shape", "layout"),
+    [(TASTE, {"set_history": 100}), (NOTE, FULL), (MASKED, {})],
+    ids=["taste", "note", "masked"],
 )
 
 
@@ -67,10 +69,14 @@ def test_somebody_without_a_history_gets_finite_vectors(shape, layout):
 @KINDS
 def test_films_gathered_by_the_caller_are_those_gathered_inside(shape, layout):
     model = encoder(**shape)
-    arrays = {name: torch.from_numpy(array) for name, array in reading(**layout).arrays(of_every_length()).items()}
+    arrays = {
+        name: torch.from_numpy(array) for name, array in reading(**layout).arrays(of_every_length()).items()
+    }
     with torch.no_grad():
         inside = model(**arrays)
-        outside = model(**{**arrays, "items": arrays["items"] * 0}, inputs_embeds=model.items(arrays["items"]))
+        outside = model(
+            **{**arrays, "items": arrays["items"] * 0}, inputs_embeds=model.items(arrays["items"])
+        )
     assert torch.equal(inside.next, outside.next)
     assert torch.equal(inside.overall, outside.overall)
 
@@ -90,7 +96,9 @@ def test_of_a_history_that_is_too_long_the_newest_films_are_read(shape):
 @pytest.mark.parametrize("shape", [TASTE, NOTE, MASKED], ids=["taste", "note", "masked"])
 def test_the_attention_that_runs_is_sdpa(shape):
     model = encoder(**shape)
-    with patch.object(functional, "scaled_dot_product_attention", wraps=functional.scaled_dot_product_attention) as ran:
+    with patch.object(
+        functional, "scaled_dot_product_attention", wraps=functional.scaled_dot_product_attention
+    ) as ran:
         ask(model, world(), reading())
     assert ran.call_count == model.config.layers
 
@@ -127,7 +135,9 @@ def test_the_note_sees_its_padding_and_a_mask_hides_it():
     histories = people([(0, 5), (1, 1)])
     for shape, seen in ((NOTE, True), (MASKED, False)):
         model = encoder(**shape)
-        same = torch.allclose(ask(model, histories, short).next, ask(model, histories, padded).next, atol=1e-5)
+        same = torch.allclose(
+            ask(model, histories, short).next, ask(model, histories, padded).next, atol=1e-5
+        )
         assert same is not seen
 
 
@@ -155,7 +165,9 @@ def test_the_linear_answer_with_the_constants_of_als_is_the_fold_in_of_als():
     ratings = [*np.linspace(1, 5, SCALE.levels), np.nan]
     confidence = torch.from_numpy(settings.confidence(np.array(ratings, np.float32)))
     with torch.no_grad():
-        linear.log_confidence.copy_((confidence - 1).clamp(min=0).log())  # the logarithm of 0 is 0 confidence again
+        linear.log_confidence.copy_(
+            (confidence - 1).clamp(min=0).log()
+        )  # the logarithm of 0 is 0 confidence again
         linear.pull.copy_(confidence)
         linear.log_ridge.fill_(np.log(settings.regularization))
         linear.log_sharpness.fill_(0)

@@ -1,6 +1,7 @@
 """Whatever is written, and wherever the writing stops, a folder is the old one or the new one."""
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -25,6 +26,13 @@ def write(folder, contents, *, stop):
             (temporary / name).write_bytes(content)
 
 
+def write_file(path, content, *, stops):
+    with new_file(path) as temporary:
+        temporary.write_bytes(content)
+        if stops:
+            raise _StopError
+
+
 def found(folder):
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
@@ -36,11 +44,9 @@ def test_a_folder_is_what_was_last_written_whole(writings):
     with tempfile.TemporaryDirectory() as place:
         out, whole = Path(place) / "out", {}
         for contents, stop in writings:
-            try:
+            with suppress(_StopError):
                 write(out, contents, stop=stop)
                 whole = {**contents, MARK: b""}
-            except _StopError:
-                pass
             assert (found(out) if out.exists() else {}) == whole
             assert {path.name for path in Path(place).iterdir()} <= {"out"}
 
@@ -51,13 +57,8 @@ def test_a_file_is_what_was_last_written_whole(writings):
     with tempfile.TemporaryDirectory() as place:
         out, whole = Path(place) / "out", None
         for content, stops in writings:
-            try:
-                with new_file(out) as temporary:
-                    temporary.write_bytes(content)
-                    if stops:
-                        raise _StopError
+            with suppress(_StopError):
+                write_file(out, content, stops=stops)
                 whole = content
-            except _StopError:
-                pass
             assert (out.read_bytes() if out.exists() else None) == whole
             assert {path.name for path in Path(place).iterdir()} <= {"out"}

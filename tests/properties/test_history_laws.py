@@ -1,6 +1,7 @@
 """What holds of any histories: taking, keeping, cutting, saving and normalising."""
 
 import tempfile
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from people import TAGGED, people
 from tastevec.data.histories import Histories, normalise_ratings
 
 RATINGS = st.floats(0.5, 5, width=32) | st.just(TAGGED)
-PERSON = st.lists(st.tuples(st.integers(0, 30), RATINGS, st.integers(-1, 99)), max_size=8, unique_by=lambda row: row[0])
+PERSON = st.lists(
+    st.tuples(st.integers(0, 30), RATINGS, st.integers(-1, 99)), max_size=8, unique_by=lambda row: row[0]
+)
 EACH = st.lists(PERSON, min_size=1, max_size=6)
 FEW = settings(max_examples=50, deadline=None)
 
@@ -24,7 +27,9 @@ def rows(histories):
     for start, end in zip(histories.offsets, histories.offsets[1:], strict=False):
         columns = (histories.items, histories.ratings, histories.normalised, histories.times)
         part = [column[start:end].tolist() for column in columns]
-        told.append([tuple(None if value != value else value for value in row) for row in zip(*part, strict=True)])
+        told.append(
+            [tuple(None if isnan(value) else value for value in row) for row in zip(*part, strict=True)]
+        )
     return told
 
 

@@ -32,7 +32,9 @@ class Draws:
 def asked(batch, width):
     """Which film each moment is asked for, by (person, moment)."""
     people_, moments = np.divmod(batch["moments"], width)
-    return dict(zip(zip(people_.tolist(), moments.tolist(), strict=True), batch["next_items"].tolist(), strict=True))
+    return dict(
+        zip(zip(people_.tolist(), moments.tolist(), strict=True), batch["next_items"].tolist(), strict=True)
+    )
 
 
 def hidden(batch):
@@ -64,7 +66,9 @@ def test_hidden_films_leave_the_set_and_the_liked_ones_are_asked_of_it():
 def test_of_a_long_history_a_random_run_is_read_in_order_and_everything_as_a_set():
     histories = people([(0, 5), (1, 5), (2, 5), (3, 5)], [(4, 5)])
     settings = resolve_settings(**{**TINY, "max_history": 2, "hide": 0.0})
-    batch = liked_batch(histories, reading(max_history=2, set_history=9), settings, Draws([0, 0], [0.5] * 5, [1, 0]))
+    batch = liked_batch(
+        histories, reading(max_history=2, set_history=9), settings, Draws([0, 0], [0.5] * 5, [1, 0])
+    )
     assert batch["items"].tolist() == [[1, 2], [4, 0]]
     assert asked(batch, 3) == {(0, 0): 1, (0, 1): 2, (1, 0): 4}
     assert batch["set_items"].tolist() == [[0, 1, 2, 3], [4, 0, 0, 0]]
@@ -82,7 +86,9 @@ def test_the_runs_of_a_long_history_reach_every_part_of_it():
 
 def test_the_notes_target_is_the_top_rating_of_the_lowest_id_taken_out_of_the_input():
     histories = people([(9, 5), (7, 1), (3, 5), (5, 4)], [(6, 2)], [(2, TAGGED)])
-    batch = best_rated_batch(histories, reading(max_history=4, order="item", truncate="oldest", pad="full"), NOTE)
+    batch = best_rated_batch(
+        histories, reading(max_history=4, order="item", truncate="oldest", pad="full"), NOTE
+    )
     assert hidden(batch) == [(0, 3), (1, 6)]
     assert batch["items"].tolist() == [[5, 7, 9, 0], [0, 0, 0, 0], [2, 0, 0, 0]]
     assert batch["lengths"].tolist() == [3, 0, 1]

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -71,7 +70,9 @@ def test_a_killed_and_resumed_training_gives_the_same_bytes(prepared_folder, tmp
     finish(start(prepared_folder, out, how))
     assert weights(out) == weights(tmp_path / "straight")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "straight"]
-    logs = [json.loads((tmp_path / name / "bundle.json").read_text())["log"] for name in ("killed", "straight")]
+    logs = [
+        json.loads((tmp_path / name / "bundle.json").read_text())["log"] for name in ("killed", "straight")
+    ]
     measured = [[entry["eval_selection"] for entry in log if "eval_selection" in entry] for log in logs]
     assert measured[0] == measured[1]
     assert len(measured[0]) == EPOCHS

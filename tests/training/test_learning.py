@@ -48,11 +48,19 @@ def test_in_a_few_epochs_our_preset_tells_two_tastes_apart_and_what_comes_next(p
     for question in ("best-rated", "fold-in", "next-liked", "last-20%"):
         assert found[question, "ours"] > 2 * found[question, "popularity"]
     # Who likes what is seen in any order; what comes next only in the right one.
-    (liked,) = (system for question, system in found if question == "next-liked" and system.startswith("mean of"))
+    (liked,) = (
+        system for question, system in found if question == "next-liked" and system.startswith("mean of")
+    )
     assert found["next-liked", "ours"] > found["next-liked", liked] + 0.05
 
 
 def test_the_notes_preset_comes_nearer_to_its_target_epoch_by_epoch(planted, tmp_path):
-    model = train(planted, tmp_path / "note", **{**TINY_SEED, "preset": "seed", "epochs": 6, "learning_rate": 1e-3})
-    told = [entry["eval_cosine_distance"] for entry in model.bundle.facts["log"] if "eval_cosine_distance" in entry]
+    model = train(
+        planted, tmp_path / "note", **{**TINY_SEED, "preset": "seed", "epochs": 6, "learning_rate": 1e-3}
+    )
+    told = [
+        entry["eval_cosine_distance"]
+        for entry in model.bundle.facts["log"]
+        if "eval_cosine_distance" in entry
+    ]
     assert told[-1] < told[0]

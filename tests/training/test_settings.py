@@ -35,7 +35,17 @@ def test_the_seed_preset_is_the_research_notes_recipe_to_the_letter():
 
 def test_every_word_of_the_note_differs_from_ours_so_that_its_effect_can_be_measured():
     ours, note = resolve_settings().model_dump(), resolve_settings("seed").model_dump()
-    wrong = ("order", "truncate", "attention", "readout", "ties", "statistics", "loss", "target", "rating_input")
+    wrong = (
+        "order",
+        "truncate",
+        "attention",
+        "readout",
+        "ties",
+        "statistics",
+        "loss",
+        "target",
+        "rating_input",
+    )
     assert all(ours[name] != note[name] for name in wrong)
 
 
@@ -48,7 +58,12 @@ def test_a_change_changes_just_that():
 
 def test_the_words_of_a_command_line_are_read_as_the_settings_types():
     settings = resolve_settings("seed", epochs="2", learn_items="false", learning_rate="1e-3", ties="all")
-    assert (settings.epochs, settings.learn_items, settings.learning_rate, settings.ties) == (2, False, 1e-3, "all")
+    assert (settings.epochs, settings.learn_items, settings.learning_rate, settings.ties) == (
+        2,
+        False,
+        1e-3,
+        "all",
+    )
 
 
 def test_every_setting_says_what_it_is():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers import TrainerCallback
+from transformers import BertModel, TrainerCallback
 
 from encoders import TINY, TINY_SEED
 from tastevec.data.prepared import Prepared
@@ -97,7 +97,9 @@ def test_a_run_stopped_before_its_first_epoch_begins_again(data, tmp_path):
     assert same(learn(data, tmp_path / "run", resume=True), learn(data, tmp_path / "straight"))
 
 
-def test_a_run_stopped_behind_its_last_epoch_is_finished_by_resuming_from_anywhere(data, tmp_path, monkeypatch):
+def test_a_run_stopped_behind_its_last_epoch_is_finished_by_resuming_from_anywhere(
+    data, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     straight = learn(data, Path("run"), epochs=3, learning_rate=0.3, dropout=0.0)
     assert best(straight) != 2  # so that a best epoch must be found again, which is not the last
@@ -127,7 +129,9 @@ def test_a_half_written_checkpoint_is_passed_over(data, tmp_path, harm):
 @pytest.mark.parametrize("changes", [{"learning_rate": 0.5}, {"seed": 7, "hide": 0.1}])
 def test_a_run_is_not_resumed_with_other_settings(data, tmp_path, changes):
     learn(data, tmp_path / "run")
-    with pytest.raises(TrainingError, match=f"differs in {', '.join(sorted(changes))}; resume it with its own"):
+    with pytest.raises(
+        TrainingError, match=f"differs in {', '.join(sorted(changes))}; resume it with its own"
+    ):
         learn(data, tmp_path / "run", resume=True, **changes)
 
 
@@ -160,7 +164,9 @@ def test_a_place_that_is_taken_is_refused_before_the_training(prepared_folder, t
         train(prepared_folder, tmp_path / "model", **TINY)
 
 
-def test_a_finished_training_leaves_the_model_alone_and_an_interrupted_one_leaves_no_model(prepared_folder, tmp_path):
+def test_a_finished_training_leaves_the_model_alone_and_an_interrupted_one_leaves_no_model(
+    prepared_folder, tmp_path
+):
     def stop(done, _total, _measures):
         if done == 3:
             raise KeyboardInterrupt
@@ -195,7 +201,9 @@ def test_there_is_an_evaluation_and_a_checkpoint_each_epoch_and_the_best_is_kept
     assert len(list((tmp_path / "run").glob("checkpoint-*"))) <= 2  # the best and the last
     kept = tmp_path / "run" / f"checkpoint-{2 * (best(trained) + 1)}"
     again = type(trained.model).from_pretrained(kept)
-    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in trained.model.state_dict().items())
+    assert all(
+        torch.equal(weight, again.state_dict()[name]) for name, weight in trained.model.state_dict().items()
+    )
 
 
 def test_the_epochs_differ_in_what_is_hidden_and_in_the_order_of_the_people(data, tmp_path, monkeypatch):
@@ -286,9 +294,13 @@ def test_each_correction_of_the_note_can_be_made_alone(data, tmp_path, name):
     assert {key for key, value in settings.items() if value != note[key]} == set(CORRECTIONS[name])
 
 
-@pytest.mark.parametrize("changes", [{"positions": "none"}, {"item_vectors": "content", "dim": 64}, {"hide": 0.9}])
+@pytest.mark.parametrize(
+    "changes", [{"positions": "none"}, {"item_vectors": "content", "dim": 64}, {"hide": 0.9}]
+)
 def test_our_recipe_has_its_own_variations(data, tmp_path, changes):
-    assert all(weight.isfinite().all() for weight in learn(data, tmp_path / "run", **changes).model.parameters())
+    assert all(
+        weight.isfinite().all() for weight in learn(data, tmp_path / "run", **changes).model.parameters()
+    )
 
 
 def test_one_person_a_batch_may_like_nothing_without_breaking_the_model(data, tmp_path):
@@ -312,7 +324,9 @@ def test_too_few_people_are_refused(data, tmp_path):
 
 
 def test_film_vectors_of_another_length_are_refused_with_the_length_that_fits(data, tmp_path):
-    with pytest.raises(SettingsError, match=r"dim is 8, and the content vectors of .* have 64 numbers; set dim=64"):
+    with pytest.raises(
+        SettingsError, match=r"dim is 8, and the content vectors of .* have 64 numbers; set dim=64"
+    ):
         learn(data, tmp_path / "run", item_vectors="content")
 
 
@@ -326,6 +340,18 @@ def test_a_backbone_that_cannot_be_reached_is_a_setting_that_does_not_fit(data, 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SettingsError, match="backbone bert-base-cased is neither a local folder"):
         learn(data, tmp_path / "run", "seed", backbone="bert-base-cased")
+
+
+def test_the_notes_recipe_begins_with_the_first_layers_of_a_real_checkpoint(data, tmp_path, checkpoint):
+    trained = learn(data, tmp_path / "run", "seed", backbone=checkpoint, layers=2, learning_rate=1e-12)
+    bert = BertModel.from_pretrained(checkpoint)
+    assert trained.model.config.hidden_size == bert.config.hidden_size
+    for ours, theirs in zip(trained.model.blocks.layer, bert.encoder.layer[:2], strict=True):
+        wanted = theirs.state_dict()
+        for name, weight in ours.state_dict().items():  # as good as not moved at that rate
+            torch.testing.assert_close(weight, wanted[name], rtol=0, atol=1e-6)
+    with pytest.raises(SettingsError, match="is a bert of 6 layers; expected a BERT of 7 or more"):
+        learn(data, tmp_path / "deep", "seed", backbone=checkpoint, layers=7)
 
 
 def test_without_a_genome_the_note_reads_content_and_says_so(data, tmp_path):

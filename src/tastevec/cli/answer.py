@@ -61,10 +61,17 @@ def answering(*, as_json: bool, afterwards: str = "run the same command again") 
         place = f"{error.filename}: " if error.filename else ""
         message = f"{place}{error.strerror or error}; expected to read and write there; check the path, the rights and the room"
         _fail(error, message, as_json=as_json)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not _is_interruption(error):
+            raise
         message = f"interrupted, and nothing half-written was left; {afterwards}"
-        _fail(error, message, as_json=as_json, code=_INTERRUPTED)
+        _fail(KeyboardInterrupt(), message, as_json=as_json, code=_INTERRUPTED)
     typer.echo(_as_text(answer.facts) if as_json else answer.text)
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """DuckDB turns an interruption of its queries into a RuntimeError that was caused by it."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
 
 
 def _fail(error: BaseException, message: str, *, as_json: bool, code: int = _FAILED) -> NoReturn:

@@ -84,12 +84,12 @@ def history_of_one(
     unknown = item_ids[np.minimum(places, len(item_ids) - 1)] != ids
     if unknown.any():
         raise UnknownItemError(
-            f"item {ids[unknown][0]!r} is not in the model's catalogue of {len(item_ids)} films; leave it out"
+            f"item {ids[unknown].tolist()[0]!r} is not in the model's catalogue of {len(item_ids)} films; leave it out"
         )
     wrong = ~((values >= scale.low) & (values <= scale.high))
     if wrong.any():
         raise DataError(
-            f"item {ids[wrong][0]!r} is rated {values[wrong][0]:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
+            f"item {ids[wrong].tolist()[0]!r} is rated {values[wrong][0]:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
         )
     if len(np.unique(places)) < len(places):
         raise DataError("a film is rated twice; expected each film once, at its last rating")

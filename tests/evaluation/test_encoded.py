@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from contracts.scorer import ScorerContract
+from encoders import NOTE, TASTE, encoder, reading
+from people import people
+from tastevec.evaluation.encoded import EncodedScorer
+from tastevec.evaluation.scorers import HorizonScorer, VectorScorer
+
+
+def scorer(shape, layout):
+    model, how = encoder(**shape), reading(**layout)
+    return EncodedScorer(
+        "ours",
+        "a space",
+        model.item_vectors,
+        lambda histories, horizon: model.answer(horizon, **how.arrays(histories)),
+    )
+
+
+class TestTasteScorer(ScorerContract):
+    """An encoder as our preset makes it."""
+
+    @pytest.fixture
+    def make(self):
+        return lambda: scorer(TASTE, {"set_history": 50})
+
+
+class TestNoteScorer(ScorerContract):
+    """An encoder as the note makes it."""
+
+    @pytest.fixture
+    def make(self):
+        return lambda: scorer({**NOTE, "similarity": "cosine"}, {"pad": "full"})
+
+
+def test_it_answers_two_questions_and_has_vectors():
+    made = scorer(TASTE, {})
+    assert isinstance(made, HorizonScorer)
+    assert isinstance(made, VectorScorer)
+    histories = people([(0, 5), (3, 1)])
+    assert made.horizon == "next"
+    assert not np.allclose(made.score(histories), made.asked("overall").score(histories))
+
+
+def test_a_film_without_a_vector_scores_lowest():
+    made = scorer(TASTE, {})
+    made.item_vectors[7] = 0
+    scores = made.score(people([(0, 5)]))[0]
+    assert scores.argmin() == 7
+    assert scores[7] == np.finfo(np.float32).min

@@ -1,0 +1,139 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from people import world
+from tastevec.errors import FormatError
+from tastevec.serving import bundle as module
+from tastevec.serving.bundle import Bundle
+
+FILES = {"README.md", "bundle.json", "config.json", "items.parquet", "model.safetensors"}
+
+
+@pytest.fixture(name="folder")
+def _folder(bundle_folder, tmp_path) -> Path:
+    """A copy that may be harmed."""
+    return Path(shutil.copytree(bundle_folder, tmp_path / "model"))
+
+
+def test_a_bundle_holds_all_that_its_use_needs(bundle_folder):
+    assert {path.name for path in bundle_folder.iterdir()} == FILES
+    told = json.loads((bundle_folder / "bundle.json").read_text())
+    assert set(told["checksums"]) == FILES - {"bundle.json"}
+    assert told["settings"]["preset"] == "taste"
+    assert told["data"]["train_users"] == 7
+    assert told["data"]["items"] == 20
+    assert set(told["validation"]) == {
+        *("eval_fold-in_ndcg@100", "eval_next-liked_ndcg@100", "eval_last-20%_ndcg@100", "eval_selection")
+    }
+
+
+def test_what_is_loaded_and_saved_again_is_the_same_bytes(bundle_folder, tmp_path):
+    first = Bundle.load(bundle_folder)
+    second = Bundle.load(first.save(tmp_path / "again"))
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        bundle_folder / "model.safetensors"
+    ).read_bytes()
+    assert second.space == first.space
+    assert second.reading == first.reading
+    assert second.items.equals(first.items)
+    assert second.facts["settings"] == first.facts["settings"]
+    arrays = first.reading.arrays(world())
+    for horizon in ("next", "overall"):
+        np.testing.assert_array_equal(
+            second.model.answer(horizon, **arrays), first.model.answer(horizon, **arrays)
+        )
+
+
+def test_what_is_loaded_is_ready_to_answer(bundle_folder):
+    model = Bundle.load(bundle_folder).model
+    assert not model.training
+    assert all(weight.isfinite().all() for weight in model.parameters())
+
+
+def test_the_films_keep_their_titles_and_where_their_vectors_came_from(bundle_folder):
+    items = Bundle.load(bundle_folder).items
+    assert items.column_names == ["item_id", "title", "year", "genres", "vector_source", "train_users"]
+    assert items["item_id"].to_pylist() == list(range(1, 21))
+    assert set(items["vector_source"].to_pylist()) == {"both"}
+
+
+def test_two_trainings_are_two_spaces(bundle_folder, tmp_path):
+    other = Bundle.load(bundle_folder)
+    with torch.no_grad():
+        other.model.items.weight[0, 0] += 1
+    assert Bundle.load(other.save(tmp_path / "other")).space != Bundle.load(bundle_folder).space
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"bundle.json"}))
+def test_a_missing_file_is_refused(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(
+        FormatError, match=rf"{name} is missing or not as it was written; copy the bundle again"
+    ):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"bundle.json"}))
+def test_a_changed_byte_is_refused(folder, name):
+    harmed = bytearray((folder / name).read_bytes())
+    harmed[len(harmed) // 2] ^= 1
+    (folder / name).write_bytes(harmed)
+    with pytest.raises(FormatError, match="not as it was written"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_format_version_is_refused(folder, version):
+    told = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps({**told, "format": version}))
+    with pytest.raises(FormatError, match=f"is of format {version}; this version of tastevec reads format 1"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"text"'])
+def test_a_manifest_that_says_nothing_is_refused(folder, text):
+    (folder / "bundle.json").write_text(text)
+    with pytest.raises(FormatError):
+        Bundle.load(folder)
+
+
+def test_a_folder_that_is_no_bundle_says_what_makes_one(tmp_path):
+    with pytest.raises(FormatError, match="expected a trained model: run tastevec train PREPARED --out"):
+        Bundle.load(tmp_path)
+    with pytest.raises(FormatError, match="expected a trained model"):
+        Bundle.load(tmp_path / "nowhere")
+
+
+def test_a_saving_that_fails_leaves_the_old_bundle(folder, monkeypatch):
+    bundle, before = Bundle.load(folder), (folder / "bundle.json").read_bytes()
+
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "model_card", fails)
+    with pytest.raises(KeyboardInterrupt):
+        bundle.save(folder)
+    assert (folder / "bundle.json").read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_folder_of_something_else_is_left_alone(bundle_folder, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FormatError, match="was not written by this command"):
+        Bundle.load(bundle_folder).save(tmp_path)
+
+
+def test_the_card_says_what_was_measured_on_whom_and_how_it_was_made(bundle_folder):
+    card = (bundle_folder / "README.md").read_text()
+    told = json.loads((bundle_folder / "bundle.json").read_text())
+    assert "on 7 people of" in card
+    for name, value in told["validation"].items():
+        assert f"| {name} | {value:.4f} |" in card
+    for name, value in told["settings"].items():
+        assert f"- `{name}`: {value}" in card
+    assert "tastevec evaluate" in card

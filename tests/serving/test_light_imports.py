@@ -1,0 +1,29 @@
+"""Who prepares or judges data pays nothing for the network that he does not use."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers")
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("tastevec", (*HEAVY, "ibis", "duckdb", "pyarrow", "sklearn", "matplotlib", "numpy")),
+        ("tastevec.stages", HEAVY),
+        ("tastevec.items.prepare, tastevec.items.collaborative, tastevec.items.combine", HEAVY),
+        ("tastevec.data.prepared, tastevec.data.stream, tastevec.data.reading", HEAVY),
+        ("tastevec.evaluation.trial, tastevec.evaluation.encoded, tastevec.evaluation.baselines", HEAVY),
+        ("tastevec.serving.bundle, tastevec.serving.recommender", HEAVY),
+        ("tastevec.training.settings", HEAVY),
+    ],
+)
+def test_it_loads_no_more_than_it_needs(modules, heavy):
+    code = f"import sys, {modules}; print(*sorted({heavy!r} & sys.modules.keys()))".replace(
+        repr(heavy), repr(set(heavy))
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
+    assert told.stderr == ""

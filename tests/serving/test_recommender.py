@@ -1,0 +1,286 @@
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import worlds
+from encoders import TINY
+from people import TAGGED, people
+from tastevec.data.prepared import Prepared
+from tastevec.errors import DataError, SettingsError, UnknownItemError
+from tastevec.evaluation.trial import Cohort
+from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.serving import recommender as module
+from tastevec.serving.recommender import Recommender, load
+from tastevec.serving.told import histories_in_file
+from tastevec.stages import train
+
+HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
+ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]
+
+
+@pytest.fixture(scope="module", name="model")
+def _model(bundle_folder) -> Recommender:
+    return load(bundle_folder)
+
+
+@pytest.fixture(scope="module", name="worded")
+def _worded(tmp_path_factory) -> Recommender:
+    """A model of the same world whose people and films have names, and no times."""
+    place = tmp_path_factory.mktemp("worded")
+    source = worlds.write_own_csv(place / "source")
+    settings = PrepareSettings(items=source.parent / "items.csv", seed=1, rating_range=(1.0, 5.0))
+    prepare(source, place / "data", settings=settings)
+    return train(place / "data", place / "model", epochs=1, **TINY)
+
+
+def columns(people=range(1, 13)):
+    """The ratings of the tiny world as columns."""
+    rows = [row for row in worlds.ratings() if row.user in people]
+    names = ("user_id", "item_id", "rating", "timestamp")
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def table(people=range(1, 13)):
+    return pa.table(columns(people))
+
+
+def by_person(vectors):
+    return {row["user_id"]: row["vector"] for row in vectors.to_pylist()}
+
+
+@HORIZONS
+def test_one_person_in_a_table_is_that_person_alone_and_as_a_list(model, horizon):
+    together = by_person(model.encode(table(), horizon=horizon))
+    assert sorted(together) == list(range(1, 13))
+    for person in (1, 7, 12):
+        alone = by_person(model.encode(table([person]), horizon=horizon))[person]
+        rows = sorted((row for row in worlds.ratings() if row.user == person), key=lambda row: row.time)
+        listed = model.encode([(row.film, row.stars) for row in rows], horizon=horizon)
+        np.testing.assert_allclose(together[person], alone, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(together[person], listed, rtol=1e-5, atol=1e-5)
+
+
+@HORIZONS
+def test_vectors_are_rows_of_float32_of_one_length(model, horizon):
+    vectors = model.encode(table(), horizon=horizon)
+    assert vectors.schema == pa.schema([("user_id", pa.int64()), ("vector", pa.list_(pa.float32(), 8))])
+    one = model.encode(ROCKETS, horizon=horizon)
+    assert one.shape == (8,)
+    assert one.dtype == np.float32
+
+
+def test_the_two_questions_have_two_answers(model):
+    assert not np.allclose(model.encode(ROCKETS), model.encode(ROCKETS, horizon="overall"))
+    assert np.array_equal(model.encode(ROCKETS), model.encode(ROCKETS, horizon="next"))
+
+
+@pytest.mark.parametrize("ask", ["encode", "recommend"])
+def test_polars_pandas_and_arrow_are_the_same(model, ask):
+    made = [getattr(model, ask)(kind(columns())) for kind in (pa.table, pl.DataFrame, pd.DataFrame)]
+    assert made[0].equals(made[1])
+    assert made[0].equals(made[2])
+
+
+def test_the_order_of_the_rows_changes_nothing(model):
+    shuffled = table().take(np.random.default_rng(1).permutation(len(table())))
+    assert model.encode(shuffled).equals(model.encode(table()))
+
+
+@HORIZONS
+def test_many_people_in_groups_are_one_group(model, monkeypatch, horizon):
+    vectors, films = model.encode(table(), horizon=horizon), model.recommend(table(), horizon=horizon)
+    monkeypatch.setattr(module, "_PEOPLE", 5)
+    monkeypatch.setattr(module, "_CELLS", 3 * worlds.FILMS)
+    np.testing.assert_allclose(
+        model.encode(table(), horizon=horizon)["vector"].to_pylist(),
+        vectors["vector"].to_pylist(),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+    grouped = model.recommend(table(), horizon=horizon)
+    assert grouped.drop_columns("score").equals(films.drop_columns("score"))
+
+
+def test_people_stream_through_a_group_at_a_time(model):
+    pulled = []
+    histories = histories_in_table_by(model, table())
+
+    def groups():
+        for number, part in enumerate(histories.chunks(2)):
+            pulled.append(number)
+            yield part
+
+    for stream in (model.encoded(groups(), "next"), model.recommended(groups(), k=2, horizon="next")):
+        pulled.clear()
+        next(stream)
+        assert pulled == [0]
+        assert len(list(stream)) == 5
+
+
+def histories_in_table_by(model, told):
+    (histories,) = list(model._many(told))
+    return histories
+
+
+def test_recommendations_are_films_he_does_not_know_ranked_from_one(model):
+    films = model.recommend(table(), k=3)
+    assert films.column_names == ["user_id", "item_id", "title", "rank", "score"]
+    titles = {film.film: film.title for film in worlds.films()}
+    for person in range(1, 13):
+        mine = [row for row in films.to_pylist() if row["user_id"] == person]
+        known = {row.film for row in worlds.ratings() if row.user == person}
+        assert [row["rank"] for row in mine] == [1, 2, 3]
+        assert not known & {row["item_id"] for row in mine}
+        assert [row["title"] for row in mine] == [titles[row["item_id"]] for row in mine]
+        scores = [row["score"] for row in mine]
+        assert scores == sorted(scores, reverse=True)
+
+
+@HORIZONS
+def test_a_score_is_the_product_of_the_two_vectors(model, horizon):
+    vector = model.encode(ROCKETS, horizon=horizon)
+    films = model.recommend(ROCKETS, k=16, horizon=horizon)
+    assert films.column_names == ["item_id", "title", "rank", "score"]
+    scores = model.item_vectors @ vector
+    for row in films.to_pylist():
+        assert row["score"] == pytest.approx(scores[row["item_id"] - 1], abs=1e-5)
+
+
+def test_more_films_than_there_are_gives_those_there_are(model):
+    films = model.recommend(ROCKETS, k=1000)
+    assert sorted(films["item_id"].to_pylist()) == [
+        film for film in range(1, 21) if film not in {1, 3, 12, 5}
+    ]
+    assert films["rank"].to_pylist() == list(range(1, 17))
+
+
+def test_somebody_who_knows_every_film_gets_none(model):
+    everything = [(film, 5) for film in range(1, 21)]
+    assert len(model.recommend(everything)) == 0
+    both = {"user_id": [1] * 20 + [2], "item_id": [*range(1, 21), 1], "rating": [5.0] * 21}
+    assert set(model.recommend(pa.table(both), k=2)["user_id"].to_pylist()) == {2}
+
+
+def test_somebody_of_whom_nothing_is_known_is_answered(model):
+    assert np.isfinite(model.encode([])).all()
+    assert len(model.recommend([], k=5)) == 5
+
+
+def test_a_longer_history_than_is_read_still_leaves_its_films_out(model):
+    # The twenty films are more than the twelve that this model reads in order.
+    assert model.bundle.reading.max_history < 19
+    films = [(film, 5) for film in range(1, 20)]
+    assert model.recommend(films, k=5)["item_id"].to_pylist() == [20]
+
+
+def test_a_film_without_a_vector_is_not_recommended(bundle_folder):
+    model = load(bundle_folder)
+    model.item_vectors = model.item_vectors.copy()
+    model.item_vectors[3] = 0
+    assert 4 not in model.recommend(ROCKETS, k=100)["item_id"].to_pylist()
+
+
+def test_unknown_films_are_left_out_of_a_table_and_refused_of_one_person(model):
+    with_unknown = {"user_id": [1, 1, 2], "item_id": [1, 999, 999], "rating": [5.0, 1.0, 3.0]}
+    vectors = by_person(model.encode(pa.table(with_unknown)))
+    assert sorted(vectors) == [1, 2]
+    np.testing.assert_allclose(vectors[2], model.encode([]), rtol=1e-5, atol=1e-5)
+    with pytest.raises(
+        UnknownItemError, match="item 999 is not in the model's catalogue of 20 films; leave it out"
+    ):
+        model.encode([(1, 5), (999, 1)])
+
+
+def test_names_of_people_and_films_are_kept(worded):
+    told = {"user": ["person-z", "Ann", "Ann"], "item": ["film-1", "film-12", "film-2"], "rating": [5, 1, 4]}
+    films = worded.recommend(pa.table(told), k=2)
+    assert films["user_id"].to_pylist() == ["Ann", "Ann", "person-z", "person-z"]
+    assert films["item_id"].type == pa.string()
+    assert not {"film-12", "film-2"} & set(films["item_id"].to_pylist()[:2])
+    assert worded.encode(pa.table(told))["user_id"].to_pylist() == ["Ann", "person-z"]
+    assert worded.recommend([("film-2", 5)], k=1)["item_id"].to_pylist() != ["film-2"]
+    with pytest.raises(UnknownItemError, match="item 'film-999' is not in"):
+        worded.encode([("film-999", 5)])
+    with pytest.raises(UnknownItemError, match="item '7' is not in"):
+        worded.encode([(7, 5)])
+
+
+def test_numbers_written_as_text_are_the_same_films(model):
+    np.testing.assert_array_equal(model.encode([("1", 5), ("3", 4)]), model.encode([(1, 5), (3, 4)]))
+    written = {"user_id": ["x", "x"], "item_id": ["1", "3"], "rating": [5.0, 4.0]}
+    np.testing.assert_allclose(
+        model.encode(pa.table(written))["vector"][0].as_py(),
+        model.encode([(1, 5), (3, 4)]),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ([(1, 6)], "item 1 is rated 6; expected 0.5 to 5, the model's own scale"),
+        ([(1, float("nan"))], "item 1 is rated nan; expected 0.5 to 5"),
+        ([(1, 5), (1, 4)], "a film is rated twice; expected each film once"),
+        ([(1.5, 5)], r"are not \[\(item_id, rating\), ...\] .*item ids are whole numbers"),
+        ([("film", 5)], "item ids are whole numbers"),
+        ([(1, "good")], r"are not \[\(item_id, rating\)"),
+        ([1, 2], r"are not \[\(item_id, rating\)"),
+        ([(1,)], r"are not \[\(item_id, rating\)"),
+        ({1: 5.0}, "ratings are a dict; expected a table"),
+        (None, "ratings are a NoneType; expected a table"),
+    ],
+)
+def test_what_is_not_understood_is_refused_in_one_sentence(model, told, said):
+    for ask in (model.encode, model.recommend):
+        with pytest.raises(DataError, match=said):
+            ask(told)
+
+
+def test_a_bad_row_of_a_table_is_refused(model):
+    with pytest.raises(DataError, match="rating"):
+        model.encode(pa.table({"user_id": [1], "item_id": [1], "rating": [9.0]}))
+    with pytest.raises(DataError, match=r"'' is not a number; expected 0\.5 to 5"):
+        model.encode(pa.table({"user_id": [1, 1], "item_id": [1, 2], "rating": [4.0, None]}))
+    with pytest.raises(DataError, match="item"):
+        model.encode(pa.table({"user_id": [1], "rating": [4.0]}))
+
+
+def test_a_film_that_was_only_tagged_counts_as_history(model):
+    told = people([(0, 5), (2, TAGGED)], [(0, 5)])
+    for horizon in ("next", "overall"):
+        with_tag, without = model.vectors(told, horizon)
+        assert not np.allclose(with_tag, without, atol=1e-4)
+    (films,) = model.recommended([told.take(np.array([0]))], k=100, horizon="next")
+    assert 3 not in films["item_id"].to_pylist()
+
+
+def test_what_cannot_be_asked_is_refused(model):
+    for count in (0, -1):
+        with pytest.raises(SettingsError, match=f"k is {count}; expected 1 or more"):
+            model.recommend(ROCKETS, k=count)
+    for ask in (model.encode, model.recommend):
+        with pytest.raises(SettingsError, match="horizon is 'moments'; expected one of next, overall"):
+            ask(ROCKETS, horizon="moments")
+
+
+def test_a_file_is_read_as_a_table_is(model, tmp_path):
+    written = columns()
+    file = tmp_path / "histories.csv"
+    lines = [",".join(written), *(",".join(map(str, row)) for row in zip(*written.values(), strict=True))]
+    file.write_text("\n".join(lines) + "\n")
+    stream = histories_in_file(str(file), model.bundle.item_ids, model.bundle.reading.scale)
+    vectors = pa.Table.from_batches(model.encoded(stream, "next"))
+    assert vectors.equals(model.encode(table()))
+    assert (stream.users, stream.unknown) == (12, 0)
+
+
+def test_the_evaluation_sees_the_same_vectors_as_a_caller(model, prepared_folder):
+    cohort = Cohort.of(Prepared.open(prepared_folder))
+    scorer = model.scorer("ours")
+    for horizon in ("next", "overall"):
+        vectors = scorer.asked(horizon).vectors(cohort.unseen)
+        np.testing.assert_array_equal(vectors, model.vectors(cohort.unseen, horizon))
+    assert scorer.space == model.bundle.space
