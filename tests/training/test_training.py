@@ -14,14 +14,18 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import BertModel, TrainerCallback
 
+import worlds
 from encoders import TINY, TINY_SEED
+from people import people
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
+from tastevec.items.prepare import PrepareSettings, prepare
 from tastevec.stages import train
 from tastevec.training import loop
 from tastevec.training.batches import best_rated_batch
 from tastevec.training.settings import resolve_settings
+from tastevec.training.train import _placed
 from tastevec.training.train import train as train_on
 
 
@@ -371,3 +375,19 @@ def test_an_earlier_run_in_the_same_place_is_thrown_away(data, tmp_path):
     shutil.copytree(tmp_path / "run", tmp_path / "run" / "checkpoint-999")
     assert same(learn(data, tmp_path / "run"), learn(data, tmp_path / "other"))
     assert not (tmp_path / "run" / "checkpoint-999").exists()
+
+
+def test_our_recipe_is_not_trained_on_histories_that_are_in_no_order_of_time(tmp_path):
+    release = worlds.write_csv_release(tmp_path / "release", genome=True)
+    settings = PrepareSettings(preset="seed")
+    by_film = prepare(release, tmp_path / "data", settings=settings)
+    with pytest.raises(
+        SettingsError, match="in the order of their films' ids, and order is time; run tastevec"
+    ):
+        learn(by_film, tmp_path / "run")
+
+
+def test_the_note_drops_films_without_a_vector_and_then_people_of_one_film():
+    histories = people([(0, 5), (1, 4), (2, 3)], [(0, 5), (1, 4)])
+    placed = _placed(histories, np.array([[1.0], [0.0], [1.0]], np.float32))
+    assert (placed.user_ids.tolist(), placed.items.tolist()) == (histories.user_ids[:1].tolist(), [0, 2])

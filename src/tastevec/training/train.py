@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Trained", "train"]
 
 _LEAST_PEOPLE = 2
+_LEAST_FILMS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +78,7 @@ def train(
         SettingsError: The settings do not fit the data or the backbone.
         TrainingError: There are too few people, or nothing to resume.
     """
-    people, judges = (prepared.histories.take(prepared.users_in(split)) for split in ("train", "validation"))
-    if min(len(people), len(judges)) < _LEAST_PEOPLE:
-        raise TrainingError(
-            f"{prepared.folder} holds {len(people)} training and {len(judges)} validation users; expected 2 or more of "
-            "each; prepare more data"
-        )
+    people, judges = _people(prepared, settings)
     reading = Reading(
         scale=RatingScale.of(prepared.rating_range),
         max_history=settings.max_history,
@@ -92,11 +88,37 @@ def train(
         set_history=settings.set_history,
     )
     vectors, origins = _starting_vectors(prepared, people, settings)
+    if settings.item_vectors != "collaborative":
+        people, judges = (_placed(some, vectors) for some in (people, judges))
     model = _started(vectors, reading, settings)
     course = Course(people, judges, reading, settings, fingerprint=prepared.fingerprint)
     log = run(model, course, folder, resume=resume, callbacks=callbacks)
     counts = np.bincount(people.items, minlength=len(vectors))
     return Trained(model, reading, settings, counts, origins, log)
+
+
+def _people(prepared: Prepared, settings: TrainSettings) -> tuple[Histories, Histories]:
+    """Those who teach, and those who choose the epoch."""
+    order = prepared.manifest["settings"]["order"]
+    if settings.order == "time" != order:
+        raise SettingsError(
+            f"the histories of {prepared.folder} are in the order of their films' ids, and order is time; run tastevec "
+            "prepare again without --preset seed, or train with --preset seed"
+        )
+    people, judges = (prepared.histories.take(prepared.users_in(split)) for split in ("train", "validation"))
+    if min(len(people), len(judges)) < _LEAST_PEOPLE:
+        raise TrainingError(
+            f"{prepared.folder} holds {len(people)} training and {len(judges)} validation users; expected 2 or more of "
+            "each; prepare more data"
+        )
+    return people, judges
+
+
+def _placed(people: Histories, vectors: NDArray[np.float32]) -> Histories:
+    """As the note does: without films that have no vector, and then without people of a single film."""
+    there = np.count_nonzero(vectors, axis=1) > 0  # (N,)
+    placed = people.keep(there[people.items])
+    return placed.take(np.flatnonzero(placed.lengths >= _LEAST_FILMS))
 
 
 def _starting_vectors(
