@@ -77,7 +77,10 @@ def prepare(
         Path | None, typer.Option(metavar="DIR", help="A folder with a tag genome, borrowed by film id.")
     ] = None,
     tags: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Tags by people of another release, all of which count; may be repeated.")
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Tags by people of another release, all of which count; may be repeated."
+        ),
     ] = None,
     items: Annotated[
         Path | None,
