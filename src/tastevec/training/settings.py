@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -163,11 +164,11 @@ def resolve_settings(preset: Preset = "taste", **changes: object) -> TrainSettin
         first = error.errors()[0]
         if not first["loc"]:  # two settings contradict each other
             raise SettingsError(str(first["ctx"]["error"])) from None
-        known = (
-            f"; known settings: {', '.join(TrainSettings.model_fields)}"
-            if first["type"] == "extra_forbidden"
-            else ""
-        )
-        raise SettingsError(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}, found {first['input']!r}{known}"
-        ) from None
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            near = get_close_matches(name, TrainSettings.model_fields, n=1)
+            raise SettingsError(
+                f"{name} is no setting{f'; did you mean {near[0]}?' if near else ''} "
+                f"(known settings: {', '.join(TrainSettings.model_fields)})"
+            ) from None
+        raise SettingsError(f"{name}: {first['msg']}, found {first['input']!r}") from None
