@@ -185,3 +185,22 @@ def test_every_weight_of_the_linear_answer_learns():
     for weight in (*linear.parameters(), table):
         assert weight.grad.isfinite().all()
         assert weight.grad.any()
+
+
+def test_the_fold_in_has_the_same_gradient_each_time_whatever_its_threads():
+    torch.manual_seed(0)
+    linear, table = RidgeFoldIn(8, 9), torch.randn(300, 8)
+    films, levels = torch.randint(0, 300, (32, 1500)), torch.randint(0, 10, (32, 1500))
+
+    def gradients():
+        linear.zero_grad()
+        linear(functional.embedding(films, table), levels, table).square().sum().backward()
+        return torch.cat([linear.log_confidence.grad, linear.pull.grad])
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = gradients()
+        assert all(torch.equal(gradients(), first) for _ in range(10))
+    finally:
+        torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,10 +53,19 @@ class RidgeFoldIn(nn.Module):
             levels: (B, L) int in [0, R].
             items: (N, D) the film table.
         """
-        weighted = vectors * self.log_confidence.exp()[levels][..., None]  # (B, L, D)
+        weighted = vectors * _of_level(self.log_confidence.exp(), levels)  # (B, L, D)
         everyone = items.T @ items + self.log_ridge.exp() * torch.eye(self.dim, device=items.device)  # (D, D)
-        pulled = (vectors * self.pull[levels][..., None]).sum(1)  # (B, D)
+        pulled = (vectors * _of_level(self.pull, levels)).sum(1)  # (B, D)
         answer: Tensor = self.log_sharpness.exp() * torch.linalg.solve(
             everyone + weighted.transpose(1, 2) @ vectors, pulled
         )
         return answer
+
+
+def _of_level(values: Tensor, levels: Tensor) -> Tensor:
+    """(B, L, 1) each film's value by its level.
+
+    By the embedding, not by indexing: the gradient of an index adds up in whatever order the threads come, so that two
+    runs of the same seed would differ.
+    """
+    return functional.embedding(levels, values[:, None])
