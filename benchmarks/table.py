@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,8 +92,9 @@ def made(bundle: Path) -> dict[str, Any]:
 
 
 def demo() -> dict[str, Any]:
-    """What ``make demo`` prints."""
+    """What ``make demo`` prints the first time."""
     print("demo ...", flush=True)
+    shutil.rmtree(ROOT / "demo", ignore_errors=True)
     output = subprocess.run(
         [sys.executable, "scripts/demo.py"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     ).stdout
