@@ -8,6 +8,8 @@ import numpy as np
 
 import worlds
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.evaluation.films import Films
+from tastevec.evaluation.trial import Cohort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +42,13 @@ def world() -> Histories:
     for row in worlds.ratings():
         each[row.user - 1].append((row.film - 1, row.stars, row.time))
     return people(*each)
+
+
+def plain_cohort(
+    train: Histories, unseen: Histories, item_count: int, rating_range: tuple[float, float]
+) -> Cohort:
+    """Who teaches and who is asked, of films that are nothing but numbers."""
+    return Cohort(train, unseen, Films.plain(train, item_count), rating_range)
 
 
 def films_of(histories: Histories, person: int) -> list[int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from people import plain_cohort
 from tastevec.data.histories import Histories, normalise_ratings
 from tastevec.evaluation.baselines import baselines, floors
 from tastevec.evaluation.trial import Cohort, evaluate
@@ -40,7 +41,7 @@ def _cohort() -> Cohort:
     digests = [hashlib.md5(f"42:{user}".encode(), usedforsecurity=False).hexdigest() for user in user_ids]
     shares = np.array([int(digest[:8], 16) / 2**32 for digest in digests])
     train, test = (histories.take(np.flatnonzero(part)) for part in (shares < 0.7, shares >= 0.85))
-    return Cohort(train, test, len(film_ids), (1.0, 5.0))
+    return plain_cohort(train, test, len(film_ids), (1.0, 5.0))
 
 
 @pytest.mark.slow

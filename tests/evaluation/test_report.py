@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import worlds
-from people import people, world
+from people import people, plain_cohort, world
 from tastevec.errors import FormatError
 from tastevec.evaluation.baselines import EASE, Constant, MeanLiked, Popularity
-from tastevec.evaluation.trial import Cohort, evaluate
+from tastevec.evaluation.trial import evaluate
 
 FROM = 4.0
 
@@ -20,7 +20,7 @@ def report():
     """Two systems and two floors; one hidden film has no vector."""
     space = np.random.default_rng(0).standard_normal((worlds.FILMS, 3)).astype(np.float32)
     train, unseen = np.array([0, 1, 2, 3, 6, 7, 8, 9]), np.array([4, 5, 10, 11])
-    cohort = Cohort(world().take(train), world().take(unseen), worlds.FILMS, (1.0, 5.0))
+    cohort = plain_cohort(world().take(train), world().take(unseen), worlds.FILMS, (1.0, 5.0))
     return evaluate(
         [EASE(liked_from=FROM, ridge=1.0), MeanLiked(space, space="s", liked_from=FROM)],
         cohort,
@@ -58,7 +58,7 @@ def test_the_json_says_how_it_was_measured(report):
 
 def test_what_could_not_be_measured_is_null_in_the_json_and_a_dash_in_the_table():
     space = np.array([[1, 0], [0, 0]], np.float32)  # the hidden film has no vector
-    cohort = Cohort(people([(0, 5)], ids=[9]), people([(0, 3), (1, 5)]), 2, (1.0, 5.0))
+    cohort = plain_cohort(people([(0, 5)], ids=[9]), people([(0, 3), (1, 5)]), 2, (1.0, 5.0))
     report = evaluate([MeanLiked(space, space="s", liked_from=FROM)], cohort, protocols=["best-rated"])
     [row] = [row for row in report.to_json()["rows"] if row["metric"] == "cosine_distance"]
     assert (row["mean"], row["low"], row["users"]) == (None, None, 0)
@@ -66,7 +66,7 @@ def test_what_could_not_be_measured_is_null_in_the_json_and_a_dash_in_the_table(
 
 
 def test_a_floor_that_is_perfect_leaves_no_room_for_skill():
-    cohort = Cohort(people([(1, 5)], ids=[9]), people([(0, 3), (1, 5)]), 2, (1.0, 5.0))
+    cohort = plain_cohort(people([(1, 5)], ids=[9]), people([(0, 3), (1, 5)]), 2, (1.0, 5.0))
     floor, system = Popularity(liked_from=FROM), EASE(liked_from=FROM)
     report = evaluate([system], cohort, floors=[floor], protocols=["best-rated"], at=[1])
     assert {skill["skill"] for skill in report.to_json()["skill"]} == {None}
@@ -103,7 +103,7 @@ def test_the_markdown_table_has_the_same_cells(report):
 
 
 def test_a_table_without_a_headline_metric_shows_what_there_is():
-    cohort = Cohort(people([(1, 5)], ids=[9]), people([(0, 3), (1, 5)]), 2, (1.0, 5.0))
+    cohort = plain_cohort(people([(1, 5)], ids=[9]), people([(0, 3), (1, 5)]), 2, (1.0, 5.0))
     report = evaluate([Popularity(liked_from=FROM)], cohort, protocols=["best-rated"], at=[3])
     assert "hr@3" in report.table()
 
@@ -116,7 +116,7 @@ def test_a_folder_of_something_else_is_left_alone(report, tmp_path):
 
 
 def test_string_ids_come_back_as_they_were(tmp_path):
-    cohort = Cohort(people([(1, 5)], ids=["ann"]), people([(0, 3), (1, 5)], ids=["bób"]), 3, (1.0, 5.0))
+    cohort = plain_cohort(people([(1, 5)], ids=["ann"]), people([(0, 3), (1, 5)], ids=["bób"]), 3, (1.0, 5.0))
     evaluate([Popularity(liked_from=FROM)], cohort, protocols=["best-rated"]).write(tmp_path / "out")
     assert pq.read_table(tmp_path / "out" / "per_user.parquet")["user_id"].to_pylist() == ["bób"]
 

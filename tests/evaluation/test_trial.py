@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import worlds
-from people import people, world
+from people import people, plain_cohort, world
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation import trial
 from tastevec.evaluation.baselines import EASE, Constant, LastOnly, MeanLiked, Popularity
+from tastevec.evaluation.films import NO_YEAR
 from tastevec.evaluation.trial import Cohort, evaluate
 
 FROM = 4.0
@@ -34,7 +38,7 @@ class Fixed:
 def cohort():
     """Five people of each taste teach; the sixth of each is asked."""
     train = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])
-    return Cohort(world().take(train), world().take(np.array([5, 11])), worlds.FILMS, STARS)
+    return plain_cohort(world().take(train), world().take(np.array([5, 11])), worlds.FILMS, STARS)
 
 
 def row_of(report, system, task, metric):
@@ -44,7 +48,7 @@ def row_of(report, system, task, metric):
 
 def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero():
     unseen = people([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-liked hides film 2 of both
-    cohort = Cohort(people([(0, 5)], ids=[99]), unseen, 5, STARS)
+    cohort = plain_cohort(people([(0, 5)], ids=[99]), unseen, 5, STARS)
     right, wrong = Fixed([0, 0, 1, 0, 0], "right"), Fixed([0, 0, -1, 0, 0], "wrong")
     report = evaluate([right, wrong], cohort, protocols=["future"], at=[1, 2])
     for metric in ("hr@1", "recall@2", "ndcg@2", "mrr@1"):
@@ -105,7 +109,7 @@ def test_hidden_films_without_a_vector_do_not_count_in_the_distance():
     unseen = people([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # best-rated hides 1 and 2; and 2 alone
     report = evaluate(
         [MeanLiked(space, space="s", liked_from=FROM)],
-        Cohort(people([(0, 5)], ids=[99]), unseen, 3, STARS),
+        plain_cohort(people([(0, 5)], ids=[99]), unseen, 3, STARS),
         protocols=["best-rated"],
     )
     row = row_of(report, "mean of liked (s)", "best-rated", "cosine_distance")
@@ -126,7 +130,7 @@ def test_a_system_with_two_answers_is_asked_for_the_right_one(cohort):
 
 def test_skill_is_the_way_gone_from_the_best_floor_to_perfection():
     unseen = people(*[[(0, 5), (person % 4 + 1, 5)] for person in range(8)])  # next-liked hides films 1 to 4
-    cohort = Cohort(people([(0, 5)], ids=[99]), unseen, 6, STARS)
+    cohort = plain_cohort(people([(0, 5)], ids=[99]), unseen, 6, STARS)
     low, floor = Fixed([0, 0, 0, 0, 0, 9], "low"), Fixed([0, 9, 0, 0, 0, 0], "floor")
     better = Fixed([0, 9, 8, 0, 0, 0], "better")
     report = evaluate([better], cohort, floors=[low, floor], protocols=["future"], at=[1, 2])
@@ -163,16 +167,16 @@ def test_without_floors_there_is_no_skill(cohort):
 
 def test_nobody_to_ask_is_an_error():
     with pytest.raises(DataError, match="the split holds 0 users"):
-        Cohort(world(), world().take(np.array([], np.int64)), worlds.FILMS, STARS)
+        plain_cohort(world(), world().take(np.array([], np.int64)), worlds.FILMS, STARS)
 
 
 def test_a_person_who_teaches_is_not_asked():
     with pytest.raises(DataError, match="1 users are both taught and asked, user 3 among them"):
-        Cohort(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.FILMS, STARS)
+        plain_cohort(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.FILMS, STARS)
 
 
 def test_a_task_that_nobody_can_be_asked_is_an_error():
-    cohort = Cohort(people([(0, 5)], ids=[9]), people([(0, 5)]), 3, STARS)
+    cohort = plain_cohort(people([(0, 5)], ids=[9]), people([(0, 5)]), 3, STARS)
     with pytest.raises(DataError, match="none of the 1 users can be asked best-rated"):
         evaluate([Fixed([0, 0, 0])], cohort)
 
@@ -215,13 +219,14 @@ def test_the_cohort_of_a_prepared_folder_is_its_splits():
         histories = world()
         rating_range = STARS
 
-        class items:  # noqa: N801 - stands for a table
-            num_rows = worlds.FILMS
+        items = pa.table({"year": [1999] * (worlds.FILMS - 1) + [None]})
+        vectors: ClassVar = {"content": np.ones((worlds.FILMS, 2), np.float32)}
 
         def users_in(self, split):
             return {"train": np.arange(8), "validation": np.array([8, 9]), "test": np.array([10, 11])}[split]
 
     assert Cohort.of(Folder()).unseen.user_ids.tolist() == [11, 12]
+    assert Cohort.of(Folder()).films.years[-2:].tolist() == [1999, NO_YEAR]
     cohort = Cohort.of(Folder(), "validation")
     assert (len(cohort.train), cohort.unseen.user_ids.tolist(), cohort.item_count) == (
         8,

@@ -34,13 +34,16 @@ __all__ = [
 _LEAST_NORM = 1e-12
 
 
-def rank_unseen(scores: NDArray[np.float32], known: Histories, k: int) -> NDArray[np.int64]:
+def rank_unseen(
+    scores: NDArray[np.float32], known: Histories, k: int, candidates: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """(B, K) each person's best films out of the full catalogue minus his own, best first.
 
     Args:
         scores: (B, N) one row a person of ``known``, higher is better.
         known: The films that are left out.
         k: Places of the ranking; fewer where the catalogue is smaller.
+        candidates: (N,) the films that may stand in it; None is all.
 
     Returns:
         Item indices; -1 fills the places of a person who has fewer films left.
@@ -63,6 +66,8 @@ def rank_unseen(scores: NDArray[np.float32], known: Histories, k: int) -> NDArra
         )
     open_scores = np.array(scores)
     open_scores[known.owners, known.items] = -np.inf
+    if candidates is not None:
+        open_scores[:, ~candidates] = -np.inf
     best = top_k(open_scores, k)
     return np.where(np.isneginf(np.take_along_axis(open_scores, best, 1)), -1, best)
 

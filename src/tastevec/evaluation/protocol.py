@@ -44,8 +44,10 @@ class Task:
         known: What each person did that may be looked at; its ``normalised`` column is of these ratings alone.
         offsets: (B + 1,) int64; person b's hidden films are ``targets[offsets[b]:offsets[b + 1]]``.
         targets: (T,) int32 indices into the catalogue; nobody has none.
+        times: (T,) int64 when each hidden film was rated, Unix seconds; ``NO_TIME`` where that is unknown.
         left_out: People who did not have enough for this question.
         note: What to know when reading the numbers.
+        candidates: (N,) the films that may be recommended; None is the whole catalogue.
     """
 
     name: str
@@ -53,8 +55,10 @@ class Task:
     known: Histories
     offsets: NDArray[np.int64]
     targets: NDArray[np.int32]
+    times: NDArray[np.int64]
     left_out: int
     note: str
+    candidates: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """The number of people asked."""
@@ -74,8 +78,14 @@ class Task:
         """The same question to consecutive groups of at most ``users`` people."""
         for known, start in zip(self.known.chunks(users), range(0, len(self), users), strict=True):
             offsets = self.offsets[start : start + len(known) + 1]
-            part = self.targets[offsets[0] : offsets[-1]]
-            yield replace(self, known=known, offsets=offsets - offsets[0], targets=part)
+            part = slice(offsets[0], offsets[-1])
+            yield replace(
+                self,
+                known=known,
+                offsets=offsets - offsets[0],
+                targets=self.targets[part],
+                times=self.times[part],
+            )
 
 
 def liked_from(rating_range: tuple[float, float]) -> float:
@@ -195,6 +205,7 @@ def _task(
         known=left,
         offsets=np.concatenate([[0], np.cumsum(sizes)]),
         targets=asked.items[hidden[rows]],
+        times=asked.times[hidden[rows]],
         left_out=int(len(enough) - enough.sum()),
         note=note,
     )

@@ -5,21 +5,31 @@ Dimension letters: B users, M metrics.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tastevec.evaluation.intervals import mean_intervals, paired_differences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from tastevec.evaluation.protocol import Task
 
-__all__ = ["CENTRED_DISTANCE", "DISTANCE", "Measured", "Row", "Skill", "SystemFacts", "mean_rows", "skills"]
+__all__ = [
+    "CENTRED_DISTANCE",
+    "DISTANCE",
+    "Measured",
+    "Row",
+    "Skill",
+    "Slice",
+    "SystemFacts",
+    "mean_rows",
+    "skills",
+]
 
 DISTANCE = (
     "cosine_distance"  # lower is better; every other metric but the next is higher-is-better, at most 1
@@ -29,22 +39,56 @@ CENTRED_DISTANCE = "cosine_distance_centred"  # after the direction that all fil
 
 @dataclass(frozen=True)
 class SystemFacts:
-    """A system of the report: whether it is a floor, the space of its vectors, the seconds it took."""
+    """A system of the report.
+
+    Attributes:
+        system: Its name.
+        floor: Whether others are measured against it.
+        space: The name of its film vectors, or of those of all runs in their order; None for a system without vectors.
+        runs: How many seeds its numbers are the mean of.
+        settings: What it was made with.
+        fit_seconds: Of all runs together.
+        score_seconds: Of all runs together, over all tasks.
+    """
 
     system: str
     floor: bool
     space: str | None
+    runs: int
+    settings: Mapping[str, Any]
     fit_seconds: float
     score_seconds: float
 
 
 @dataclass(frozen=True, eq=False)
+class Slice:
+    """One system on one part of a task: (B,) values of a metric, NaN for people who have nothing in that part."""
+
+    by: str
+    label: str
+    metric: str
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Measured:
-    """One system on one task: (B,) values of each metric, NaN where a person has none."""
+    """One system on one task.
+
+    Attributes:
+        system: Its name.
+        task: The question.
+        values: (B,) a metric's value of each person, the mean over the system's runs; NaN where a person has none.
+        runs: (S,) a metric's mean over the people in each run, of the same metrics.
+        wholes: (S,) what only a system as a whole has (coverage, Gini, the shape of its vectors), in each run.
+        slices: The parts of the task.
+    """
 
     system: str
     task: Task
     values: dict[str, NDArray[np.float64]]
+    runs: dict[str, NDArray[np.float64]]
+    wholes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    slices: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True)

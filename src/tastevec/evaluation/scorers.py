@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
     from tastevec.schema import Horizon
 
-__all__ = ["HorizonScorer", "Scorer", "VectorScorer"]
+__all__ = ["HorizonScorer", "Runs", "Scorer", "VectorScorer"]
 
 
 @runtime_checkable
@@ -51,3 +54,23 @@ class HorizonScorer(Scorer, Protocol):
 
     def asked(self, horizon: Horizon) -> Scorer:
         """The same system, answering that question."""
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """One system of the tables: the same scorer made once or, where chance has a part in it, from several seeds.
+
+    Attributes:
+        name: What the tables call it; no two systems of a table share one.
+        scorers: One a seed, at least one, alike in everything else.
+        settings: What it was made with, for the record; JSON holds every value.
+    """
+
+    name: str
+    scorers: Sequence[Scorer]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def one(cls, scorer: Scorer) -> Runs:
+        """A system of a single run, under the scorer's own name."""
+        return cls(scorer.name, (scorer,))

@@ -13,6 +13,7 @@ import numpy as np
 
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.baselines import LastOnly
+from tastevec.evaluation.films import Films
 from tastevec.evaluation.metrics import (
     cosine_distance,
     hit_rate,
@@ -28,7 +29,7 @@ from tastevec.evaluation.metrics import (
 from tastevec.evaluation.protocol import cases
 from tastevec.evaluation.report import Report
 from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, Measured, SystemFacts
-from tastevec.evaluation.scorers import HorizonScorer, VectorScorer
+from tastevec.evaluation.scorers import HorizonScorer, Runs, VectorScorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ class Cohort:
     Attributes:
         train: The people that systems may learn from.
         unseen: The people whose films are hidden and guessed.
-        item_count: N, films in the catalogue.
+        films: The catalogue.
         rating_range: The lowest and highest possible rating.
 
     Raises:
@@ -64,7 +65,7 @@ class Cohort:
 
     train: Histories
     unseen: Histories
-    item_count: int
+    films: Films
     rating_range: tuple[float, float]
 
     def __post_init__(self) -> None:
@@ -81,19 +82,25 @@ class Cohort:
     @classmethod
     def of(cls, prepared: Prepared, split: Split = "test") -> Cohort:
         """The people of a prepared folder: its training users, and those of another split."""
+        train = prepared.histories.take(prepared.users_in("train"))
         return cls(
-            train=prepared.histories.take(prepared.users_in("train")),
+            train=train,
             unseen=prepared.histories.take(prepared.users_in(split)),
-            item_count=prepared.items.num_rows,
+            films=Films.of(prepared, train),
             rating_range=prepared.rating_range,
         )
 
+    @property
+    def item_count(self) -> int:
+        """N, films in the catalogue."""
+        return len(self.films)
+
 
 def evaluate(
-    systems: Sequence[Scorer],
+    systems: Sequence[Scorer | Runs],
     cohort: Cohort,
     *,
-    floors: Sequence[Scorer] = (),
+    floors: Sequence[Scorer | Runs] = (),
     protocols: Sequence[Protocol] = PROTOCOLS,
     at: Sequence[int] = AT,
     seed: int = 42,
@@ -115,24 +122,57 @@ def evaluate(
         DataError: Nobody has enough for a task, or a system's scores do not fit the catalogue.
         SettingsError: Two systems share a name, or a depth is below 1.
     """
-    everyone = [*floors, *systems]
+    everyone = [system if isinstance(system, Runs) else Runs.one(system) for system in (*floors, *systems)]
     names = [system.name for system in everyone]
     if len(set(names)) < len(names):
         raise SettingsError(f"the systems are named {', '.join(names)}; expected different names; rename one")
     if not at or min(at) < 1:
         raise SettingsError(f"at is {tuple(at)}; expected depths of 1 or more, such as {AT}")
     tasks = [task for protocol in protocols for task in _tasks(cohort, protocol, seed)]
-    fit_seconds = _fit(everyone, cohort)
+    fit_seconds = _fit([scorer for system in everyone for scorer in system.scorers], cohort)
     measured, facts = [], []
     for place, system in enumerate(everyone):
         start = perf_counter()
-        space = system.space if isinstance(system, VectorScorer) else None
-        measured += [
-            Measured(system.name, task, measure(system, task, cohort.item_count, at)) for task in tasks
-        ]
-        seconds = perf_counter() - start
-        facts.append(SystemFacts(system.name, place < len(floors), space, fit_seconds[place], seconds))
+        measured += [_measured(system, task, cohort, at) for task in tasks]
+        facts.append(
+            SystemFacts(
+                system=system.name,
+                floor=place < len(floors),
+                space=_space(system),
+                runs=len(system.scorers),
+                settings=system.settings,
+                fit_seconds=sum(fit_seconds[id(scorer)] for scorer in system.scorers),
+                score_seconds=perf_counter() - start,
+            )
+        )
     return Report.of(facts, measured, at=at, seed=seed)
+
+
+def _measured(system: Runs, task: Task, cohort: Cohort, at: Sequence[int]) -> Measured:
+    """One system on one task, each person's values the mean over its runs."""
+    runs = [measure(scorer, task, cohort.item_count, at) for scorer in system.scorers]
+    stacked = {metric: np.stack([run[metric] for run in runs]) for metric in runs[0]}  # (S, B)
+    return Measured(
+        system=system.name,
+        task=task,
+        values={metric: values.mean(axis=0) for metric, values in stacked.items()},
+        runs={metric: _means(values) for metric, values in stacked.items()},
+    )
+
+
+def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(S,) the mean of each run over the people that have a value."""
+    there = np.isfinite(values)
+    counts = there.sum(axis=1)
+    means = np.full(len(values), np.nan)
+    np.divide(np.where(there, values, 0.0).sum(axis=1), counts, out=means, where=counts > 0)
+    return means
+
+
+def _space(system: Runs) -> str | None:
+    """The space of its vectors; of runs that were trained apart, the spaces of all in their order."""
+    spaces = [scorer.space for scorer in system.scorers if isinstance(scorer, VectorScorer)]
+    return " + ".join(dict.fromkeys(spaces)) or None
 
 
 def _tasks(cohort: Cohort, protocol: Protocol, seed: int) -> tuple[Task, ...]:
@@ -146,16 +186,17 @@ def _tasks(cohort: Cohort, protocol: Protocol, seed: int) -> tuple[Task, ...]:
     return tasks
 
 
-def _fit(systems: Sequence[Scorer], cohort: Cohort) -> list[float]:
-    """Fit each system and return the seconds; one that appears bare and shortened is fitted once."""
+def _fit(scorers: Sequence[Scorer], cohort: Cohort) -> dict[int, float]:
+    """Fit each scorer; the seconds of each by identity. One that appears bare and shortened is fitted once."""
     seconds: dict[int, float] = {}
-    inner = [system.scorer if isinstance(system, LastOnly) else system for system in systems]
-    for system in inner:
-        if id(system) not in seconds:
+    for scorer in scorers:
+        inner = scorer.scorer if isinstance(scorer, LastOnly) else scorer
+        if id(inner) not in seconds:
             start = perf_counter()
-            system.fit(cohort.train, cohort.item_count)
-            seconds[id(system)] = perf_counter() - start
-    return [seconds[id(system)] for system in inner]
+            inner.fit(cohort.train, cohort.item_count)
+            seconds[id(inner)] = perf_counter() - start
+        seconds[id(scorer)] = seconds[id(inner)]
+    return seconds
 
 
 def measure(system: Scorer, task: Task, item_count: int, at: Sequence[int]) -> dict[str, NDArray[np.float64]]:
@@ -180,7 +221,9 @@ def _ranking_values(
             f"{system.name} scored {scores.shape[0]} users x {scores.shape[-1]} films; expected {len(task)} x {item_count}, "
             "the catalogue of the data; evaluate it on the data that it was trained on"
         )
-    hit = hits(rank_unseen(scores, task.known, max(at)), task.offsets, task.targets, item_count)
+    hit = hits(
+        rank_unseen(scores, task.known, max(at), task.candidates), task.offsets, task.targets, item_count
+    )
     values = {}
     for k in at:
         values[f"hr@{k}"] = hit_rate(hit, k)
