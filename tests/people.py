@@ -8,8 +8,8 @@ import numpy as np
 
 import worlds
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.evaluation.cohort import Cohort
 from tastevec.evaluation.films import Films
-from tastevec.evaluation.trial import Cohort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

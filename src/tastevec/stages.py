@@ -154,7 +154,7 @@ def evaluate(
         SettingsError: Two models' folders have the same name.
     """
     from tastevec.evaluation.baselines import baselines, floors
-    from tastevec.evaluation.trial import Cohort
+    from tastevec.evaluation.cohort import Cohort
     from tastevec.evaluation.trial import evaluate as judge
     from tastevec.serving.recommender import load
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from people import plain_cohort
 from tastevec.data.histories import Histories, normalise_ratings
 from tastevec.evaluation.baselines import baselines, floors
-from tastevec.evaluation.trial import Cohort, evaluate
+from tastevec.evaluation.trial import evaluate
+
+if TYPE_CHECKING:
+    from tastevec.evaluation.cohort import Cohort
 
 FOLDER = Path(__file__).parents[2] / ".." / "shared" / "data" / "ml-1m-5k"
 # Measured on all of ml-1m with 1,000 unseen users; here 797 of 5,040, so half as wide an interval again is allowed.

@@ -11,8 +11,9 @@ from people import people, plain_cohort, world
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation import trial
 from tastevec.evaluation.baselines import EASE, Constant, LastOnly, MeanLiked, Popularity
+from tastevec.evaluation.cohort import Cohort
 from tastevec.evaluation.films import NO_YEAR
-from tastevec.evaluation.trial import Cohort, evaluate
+from tastevec.evaluation.trial import evaluate
 
 FROM = 4.0
 STARS = (1.0, 5.0)

@@ -5,7 +5,6 @@ Dimension letters: B users, N items, T hidden films.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ import numpy as np
 
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.baselines import LastOnly
-from tastevec.evaluation.films import Films
 from tastevec.evaluation.metrics import (
     cosine_distance,
     hit_rate,
@@ -26,7 +24,6 @@ from tastevec.evaluation.metrics import (
     recall,
     without_direction,
 )
-from tastevec.evaluation.protocol import cases
 from tastevec.evaluation.report import Report
 from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, Measured, SystemFacts
 from tastevec.evaluation.scorers import HorizonScorer, Runs, VectorScorer
@@ -36,64 +33,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.data.histories import Histories
-    from tastevec.data.prepared import Prepared
+    from tastevec.evaluation.cohort import Cohort
     from tastevec.evaluation.protocol import Task
     from tastevec.evaluation.scorers import Scorer
-    from tastevec.schema import Protocol, Split
+    from tastevec.schema import Protocol
 
-__all__ = ["AT", "PROTOCOLS", "Cohort", "evaluate", "measure"]
+__all__ = ["AT", "PROTOCOLS", "evaluate", "measure"]
 
 AT = (10, 20, 50, 100)
 PROTOCOLS: tuple[Protocol, ...] = ("best-rated", "fold-in", "future")
 _CELLS = 1 << 22  # scores held at once: 16 MB, and a few times that while they are ranked
-
-
-@dataclass(frozen=True, eq=False)
-class Cohort:
-    """Who teaches the systems and who is asked; nobody is both.
-
-    Attributes:
-        train: The people that systems may learn from.
-        unseen: The people whose films are hidden and guessed.
-        films: The catalogue.
-        rating_range: The lowest and highest possible rating.
-
-    Raises:
-        DataError: A person is in both, or there is nobody to ask.
-    """
-
-    train: Histories
-    unseen: Histories
-    films: Films
-    rating_range: tuple[float, float]
-
-    def __post_init__(self) -> None:
-        if not len(self.unseen):
-            raise DataError(
-                "there is nobody to ask: the split holds 0 users; prepare with a larger share for it"
-            )
-        both = np.intersect1d(self.train.user_ids, self.unseen.user_ids)
-        if len(both):
-            raise DataError(
-                f"{len(both)} users are both taught and asked, user {both[0]} among them; expected disjoint splits; prepare again"
-            )
-
-    @classmethod
-    def of(cls, prepared: Prepared, split: Split = "test") -> Cohort:
-        """The people of a prepared folder: its training users, and those of another split."""
-        train = prepared.histories.take(prepared.users_in("train"))
-        return cls(
-            train=train,
-            unseen=prepared.histories.take(prepared.users_in(split)),
-            films=Films.of(prepared, train),
-            rating_range=prepared.rating_range,
-        )
-
-    @property
-    def item_count(self) -> int:
-        """N, films in the catalogue."""
-        return len(self.films)
 
 
 def evaluate(
@@ -128,7 +77,7 @@ def evaluate(
         raise SettingsError(f"the systems are named {', '.join(names)}; expected different names; rename one")
     if not at or min(at) < 1:
         raise SettingsError(f"at is {tuple(at)}; expected depths of 1 or more, such as {AT}")
-    tasks = [task for protocol in protocols for task in _tasks(cohort, protocol, seed)]
+    tasks = [task for protocol in protocols for task in cohort.tasks(protocol, seed)]
     fit_seconds = _fit([scorer for system in everyone for scorer in system.scorers], cohort)
     measured, facts = [], []
     for place, system in enumerate(everyone):
@@ -173,17 +122,6 @@ def _space(system: Runs) -> str | None:
     """The space of its vectors; of runs that were trained apart, the spaces of all in their order."""
     spaces = [scorer.space for scorer in system.scorers if isinstance(scorer, VectorScorer)]
     return " + ".join(dict.fromkeys(spaces)) or None
-
-
-def _tasks(cohort: Cohort, protocol: Protocol, seed: int) -> tuple[Task, ...]:
-    tasks = cases(cohort.unseen, protocol=protocol, rating_range=cohort.rating_range, seed=seed)
-    for task in tasks:
-        if not len(task):
-            raise DataError(
-                f"none of the {task.left_out} users can be asked {task.name}: nobody has both a film to hide and a film "
-                "to know; evaluate more users or leave this protocol out"
-            )
-    return tasks
 
 
 def _fit(scorers: Sequence[Scorer], cohort: Cohort) -> dict[int, float]:
