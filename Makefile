@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: help install demo test table check format clean
+.PHONY: help install demo test table peers bench check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +29,14 @@ demo: .venv/installed  ## go from real ratings to taste vectors, into demo/
 test: .venv/installed .venv/checkpoint  ## run the whole suite, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov
 
-table: .venv/installed .venv/checkpoint  ## measure everything that the pages show, about half an hour
+table: .venv/installed .venv/checkpoint  ## measure everything that the pages show, some hours; goes on where it stopped
 	$(BIN)/python benchmarks/table.py
+
+peers: .venv/installed  ## SASRec from RecTools, in an environment of its own, asked what our models are asked
+	$(BIN)/python benchmarks/peers/run.py runs/table/ml-1m-5k/prepared --out runs/table/ml-1m-5k/peers
+
+bench: .venv/installed  ## time and memory of evaluating up to 100,000 people over 30,000 films
+	$(BIN)/python benchmarks/evaluation.py
 
 check: .venv/installed  ## format, lint, types, import contracts and the quick tests
 	$(BIN)/ruff format --check $(SOURCES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,3 +55,36 @@ def plain_cohort(
 def films_of(histories: Histories, person: int) -> list[int]:
     """The item indices of one person, in order."""
     return histories.items[histories.offsets[person] : histories.offsets[person + 1]].tolist()
+
+
+def rows_of(histories: Histories, person: int) -> list[tuple[int, float, int]]:
+    """The films, ratings (as 32 bits; -1 for a tag) and times of one person, in order."""
+    part = slice(histories.offsets[person], histories.offsets[person + 1])
+    ratings = np.nan_to_num(histories.ratings[part], nan=-1.0)
+    return list(
+        zip(histories.items[part].tolist(), ratings.tolist(), histories.times[part].tolist(), strict=True)
+    )
+
+
+def together(*groups: Histories) -> Histories:
+    """The people of all groups."""
+    ratings = np.concatenate([group.ratings for group in groups])
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([group.lengths for group in groups]))])
+    return Histories(
+        user_ids=np.concatenate([group.user_ids for group in groups]),
+        offsets=offsets,
+        items=np.concatenate([group.items for group in groups]),
+        ratings=ratings,
+        normalised=normalise_ratings(ratings, offsets),
+        times=np.concatenate([group.times for group in groups]),
+    )
+
+
+def turned(histories: Histories, rating_range: tuple[float, float]) -> Histories:
+    """The same people, who rated all but their oldest film the other way round."""
+    low, high = rating_range
+    ratings = np.float32(low + high) - histories.ratings
+    kept = np.ones(len(ratings), np.bool_)
+    kept[histories.offsets[:-1][histories.lengths > 1]] = False
+    changed = replace(histories, ratings=ratings, normalised=normalise_ratings(ratings, histories.offsets))
+    return changed.keep(kept)

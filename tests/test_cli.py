@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -26,11 +28,16 @@ COMMANDS = {
     "fetch": ["NAME", "--to", "--source"],
     "prepare": [
         *("SOURCE", "--out", "--genome", "--tags", "--items", "--preset", "--seed"),
+        *("--split", "--heldout"),
         *("--skip-bad-rows", "--rating-range", "--memory"),
     ],
     "describe": ["PREPARED", "--out"],
     "train": ["PREPARED", "--out", "--preset", "--set", "--resume"],
-    "evaluate": ["MODEL", "--data", "--protocol", "--baselines", "--no-baselines", "--out"],
+    "evaluate": [
+        *("MODEL", "--data", "--out", "--protocol", "--baselines", "--no-baselines", "--split"),
+        *("--seeds", "--tune", "--tuned"),
+    ],
+    "compare": ["DIR", "--out"],
     "encode": ["MODEL", "HISTORIES", "--out", "--horizon", "--skip-bad-rows"],
     "recommend": ["MODEL", "HISTORIES", "--k", "--out", "--horizon", "--skip-bad-rows"],
     "doctor": [],
@@ -107,10 +114,15 @@ def test_help_of_train_lists_every_setting():
         (["prepare", "source"], "--out"),
         (["prepare", "source", "--out", "p", "--rating-range", "5"], "LOW:HIGH"),
         (["prepare", "source", "--out", "p", "--preset", "best"], "taste"),
+        (["prepare", "source", "--out", "p", "--split", "luck"], "liang"),
+        (["prepare", "source", "--out", "p", "--split", "liang", "--heldout", "0"], "--heldout"),
         (["train", "prepared", "--out", "m", "--set", "epochs"], "key=value"),
         (["train", "prepared", "--out", "m", "--set", "preset=seed"], "--preset seed"),
         (["evaluate", "--data", "prepared", "--out", "r"], "MODEL"),
         (["evaluate", "m", "--data", "prepared", "--out", "r", "--protocol", "luck"], "fold-in"),
+        (["compare"], "DIR"),
+        (["evaluate", "m", "--data", "p", "--out", "r", "--tune", "--tuned", "e"], "not both"),
+        (["evaluate", "m", "--data", "p", "--out", "r", "--seeds", "0"], "--seeds"),
         (["recommend", "m", "h.csv", "--out", "r.parquet", "--k", "0"], "--k"),
         (["encode", "m", "h.csv", "--out", "v.parquet", "--horizon", "later"], "overall"),
         (["juggle"], "juggle"),
@@ -278,6 +290,24 @@ def test_prepare_passes_every_flag_on(tmp_path):
     assert told["counts"]["splits"]["test"] == 0
 
 
+def test_prepare_divides_people_as_it_is_told(tmp_path):
+    source = worlds.write_csv_release(tmp_path / "tiny")
+    by_time = run("prepare", source, "--out", "by-time", "--split", "time", "--seed", "1")
+    assert "Cut: 2001-05-19 19:03:20 UTC; 20 later" in by_time.stdout
+    assert " later interactions of training and validation people are left out, and 0 tags." in by_time.stdout
+    told = only_object(
+        run("prepare", source, "--out", "published", "--split", "liang", "--heldout", "2", "--json")
+    )
+    assert told["counts"]["splits"] == {"train": 8, "validation": 2, "test": 2}
+    assert (told["settings"]["split"], told["settings"]["heldout"]) == ("liang", 2)
+    refused = run("prepare", source, "--out", "too-few", "--split", "liang")
+    assert refused.exit_code == 1
+    assert "12 users of tiny liked 5 films or more" in refused.stderr
+    assert "give --heldout 4 or less" in refused.stderr
+    refused = run("prepare", source, "--out", "own", "--split", "hash", "--preset", "seed")
+    assert "preset seed divides people by the research note's own shuffle" in refused.stderr
+
+
 def test_a_bad_row_is_refused_and_leaves_nothing_or_set_aside_and_told(tmp_path):
     table = worlds.write_own_csv(tmp_path / "own")
     with table.open("a") as file:
@@ -370,6 +400,39 @@ def test_training_tells_each_epoch_where_nobody_watches(capsys, monkeypatch):
     monkeypatch.setattr("tastevec.cli.models.watched", lambda: True)
     _epochs(lambda *_: None, 2)(3, 4, {})
     assert capsys.readouterr().err == ""
+
+
+def test_evaluation_passes_every_flag_on_and_shows_how_far_it_is(monkeypatch):
+    passed, moved = {}, []
+
+    def evaluate(models, data, out, **how):
+        passed.update(how, models=models, data=data, out=out)
+        how["progress"](3, 12, "Tuning EASE")
+        raise TastevecError("enough")
+
+    @contextmanager
+    def bar(note):
+        yield lambda *told: moved.append((note, *told))
+
+    monkeypatch.setattr(stages, "evaluate", evaluate)
+    monkeypatch.setattr("tastevec.cli.models.bar", bar)
+    flags = ["--protocol", "future", "--no-baselines", "--split", "validation", "--seeds", 5]
+    assert run(*CALLS["evaluate"], *flags, "--tune").exit_code == 1
+    del passed["progress"]
+    assert passed == {
+        "models": [Path("model")],
+        "data": Path("prepared"),
+        "out": Path("results"),
+        "protocols": ["future"],
+        "with_baselines": False,
+        "split": "validation",
+        "seeds": 5,
+        "tune": True,
+        "tuned": None,
+    }
+    assert moved == [("Reading", 3, 12, "Tuning EASE")]
+    run(*CALLS["evaluate"], "--tuned", "earlier")
+    assert (passed["tune"], passed["tuned"]) == (False, Path("earlier"))
 
 
 def test_the_protocols_offered_are_those_of_the_schema():

@@ -114,7 +114,7 @@ def test_evaluation_puts_the_model_beside_floors_and_baselines(place):
     systems = {system["system"] for system in told["systems"]}
     assert {"popularity", "EASE", "model"} <= systems
     assert {task["protocol"] for task in told["tasks"]} == {"best-rated", "fold-in", "future"}
-    assert everything_in(place / "results") == ["per_user.parquet", "results.json"]
+    assert everything_in(place / "results") == ["per_user.parquet", "report.html", "results.json"]
 
 
 def test_evaluation_prints_the_table_and_asks_only_what_is_asked_for():

@@ -91,5 +91,5 @@ def test_a_name_that_needs_a_missing_library_says_the_line_that_installs_it(miss
 
 
 def test_a_setting_of_the_preparation_that_does_not_exist_names_those_that_do():
-    with pytest.raises(tastevec.SettingsError, match="'genom' is unknown; known settings: preset, genome"):
+    with pytest.raises(tastevec.SettingsError, match="'genom' is unknown; known settings: preset, split"):
         tastevec.prepare("source", "out", genom="folder")

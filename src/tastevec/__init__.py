@@ -20,6 +20,7 @@ from tastevec.errors import (
 
 if TYPE_CHECKING:
     from tastevec.data.download import fetch
+    from tastevec.evaluation.report import compare
     from tastevec.serving.recommender import Recommender, load
     from tastevec.stages import describe, evaluate, prepare, train
 
@@ -35,6 +36,7 @@ __all__ = [
     "TastevecError",
     "TrainingError",
     "UnknownItemError",
+    "compare",
     "describe",
     "evaluate",
     "fetch",
@@ -46,6 +48,7 @@ __all__ = [
 # Loaded when first asked for: `import tastevec` stays cheap.
 _ROOMS = {
     "Recommender": "tastevec.serving.recommender",
+    "compare": "tastevec.evaluation.report.comparison",
     "describe": "tastevec.stages",
     "evaluate": "tastevec.stages",
     "fetch": "tastevec.data.download",

@@ -30,6 +30,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         "torch": "torch",
         "transformers": "transformers",
     },
+    "tune": {"optuna": "optuna"},
     "wandb": {"wandb": "wandb"},
 }
 

@@ -21,6 +21,7 @@ __all__ = [
     "PREPARED_FORMAT",
     "RANK",
     "RATING",
+    "REPORT_FILE",
     "RESULTS_FILE",
     "RESULTS_FORMAT",
     "SCORE",
@@ -35,6 +36,7 @@ __all__ = [
     "VECTOR_SOURCE",
     "WEIGHT",
     "YEAR",
+    "Division",
     "Horizon",
     "Preset",
     "Protocol",
@@ -72,6 +74,7 @@ HISTORIES_FOLDER: Final = "histories"
 # Files of a finished evaluation.
 RESULTS_FILE: Final = "results.json"
 PER_USER_FILE: Final = "per_user.parquet"
+REPORT_FILE: Final = "report.html"
 
 # Files of a bundle.
 BUNDLE_FILE: Final = "bundle.json"
@@ -79,7 +82,7 @@ BUNDLE_FILE: Final = "bundle.json"
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 1
 BUNDLE_FORMAT: Final = 1
-RESULTS_FORMAT: Final = 1
+RESULTS_FORMAT: Final = 2
 
 # A film is liked from this share of the rating range on: 4 stars of 0.5 to 5 is (4 - 0.5) / 4.5 = 0.78,
 # of 1 to 5 it is (4 - 1) / 4 = 0.75, so that 0.75 means 4 stars on every MovieLens scale.
@@ -87,6 +90,7 @@ LIKED_FROM: Final = 0.75
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet
+Division = Literal["hash", "liang", "time"]
 Preset = Literal["taste", "seed"]
 Protocol = Literal["best-rated", "fold-in", "future"]
 Horizon = Literal["next", "overall"]

@@ -6,15 +6,15 @@ import dataclasses
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
 
 from tastevec.data.atomic import refuse_foreign
 from tastevec.data.prepared import Prepared
-from tastevec.errors import DataError, SettingsError
+from tastevec.errors import SettingsError
 from tastevec.extras import need
-from tastevec.schema import BUNDLE_FILE, VECTOR_SOURCE
+from tastevec.schema import BUNDLE_FILE, RESULTS_FILE, VECTOR_SOURCE, Horizon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,56 +136,79 @@ def evaluate(
     with_baselines: bool = True,
     split: Split = "test",
     seed: int = 42,
+    seeds: int = 3,
+    tune: bool = False,
+    tuned: Path | str | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Report:
     """Judge models beside floors and baselines on people whom none of them has seen.
 
     Args:
-        models: Bundle folders, each called by its folder's name.
+        models: Bundle folders, or folders of bundles that differ by their seed alone; each is called by its name.
         data: The prepared folder that they were trained on.
-        out: Where ``results.json`` and the per-user values go; None writes nothing.
+        out: Where the results go; None writes nothing.
         protocols: The questions asked.
-        with_baselines: Whether EASE and ALS stand beside the floors.
-        split: ``test``; or ``validation``, whose people chose the models' epochs and flatter them.
-        seed: Of the random part of the protocols and of the intervals.
+        with_baselines: Whether item-kNN, EASE, ALS and Mult-VAE stand beside the floors.
+        split: ``test``; or ``validation``, whose people chose the models' epochs and what is tuned, and flatter them.
+        seed: Of the random part of the protocols and of the intervals, and the first seed of the baselines.
+        seeds: Runs of a baseline in which chance has a part.
+        tune: Tune every baseline first, on the validation people.
+        tuned: The folder of an earlier evaluation of these data, whose tuned settings are taken.
+        progress: Told how much is done, of how much, and what begins now.
 
     Raises:
         FormatError: A folder is not what it should be.
-        DataError: A model belongs to other data, or nobody can be asked.
-        SettingsError: Two models' folders have the same name.
+        DataError: A model or the tuned settings belong to other data, or nobody can be asked.
+        SettingsError: Two models' folders have the same name, or settings contradict each other.
+        MissingExtraError: Something shall be tuned and Optuna is not installed.
     """
-    from tastevec.evaluation.baselines import baselines, floors
+    from tastevec.evaluation.baselines import baselines, floors, line_up, published, vector_floors
     from tastevec.evaluation.cohort import Cohort
     from tastevec.evaluation.trial import evaluate as judge
-    from tastevec.serving.recommender import load
+    from tastevec.evaluation.tuning import read_choices
+    from tastevec.evaluation.tuning import tune as tune_all
+    from tastevec.serving.runs import model_runs
+    from tastevec.training.mult_vae import mult_vae
 
-    prepared = Prepared.open(Path(data))
-    cohort = Cohort.of(prepared, split)
-    names = [Path(folder).resolve().name for folder in models]
+    if seeds < 1 or (tune and tuned is not None):
+        raise SettingsError(
+            f"seeds is {seeds}, tune {tune} and tuned {tuned}; expected 1 seed or more, and one of tune and tuned at most"
+        )
+    folders = [Path(folder).resolve() for folder in models]
+    names = [folder.name for folder in folders]
     if len(set(names)) < len(names):
         raise SettingsError(
             f"the models' folders are called {', '.join(names)}; expected different names: rename one"
         )
-    recommenders = {name: load(folder) for name, folder in zip(names, models, strict=True)}
-    for name, recommender in recommenders.items():
-        _refuse_other_data(name, recommender, prepared)
-    spaces = {recommender.bundle.space: recommender.item_vectors for recommender in recommenders.values()}
-    beside = floors(spaces, cohort.train, rating_range=prepared.rating_range)
-    if with_baselines:
-        beside += baselines(rating_range=prepared.rating_range, seed=seed)
-    systems = [recommender.scorer(name) for name, recommender in recommenders.items()]
-    report = judge(systems, cohort, floors=beside, protocols=protocols, seed=seed)
+    prepared = Prepared.open(Path(data))
+    if out is not None:  # now, not after the evaluation
+        refuse_foreign(Path(out), owned_by=RESULTS_FILE)
+        need("matplotlib")
+    systems = [model_runs(folder, prepared) for folder in folders]
+    cohort = Cohort.of(prepared, split)
+    asked = {task.horizon for protocol in protocols for task in cohort.tasks(protocol, seed)}
+    horizons = [horizon for horizon in get_args(Horizon) if horizon in asked]
+    simple = floors(cohort.train, rating_range=prepared.rating_range)
+    strong = [*baselines(rating_range=prepared.rating_range), mult_vae(rating_range=prepared.rating_range)]
+    recipes = [*simple, *(strong if with_baselines else [])]
+    if tune:
+        chooses = Cohort.of(prepared, "validation")
+        choices = tune_all(recipes, chooses, horizons=horizons, seed=seed, progress=progress)
+    elif tuned is not None:
+        choices = read_choices(Path(tuned), recipes, horizons=horizons, fingerprint=prepared.fingerprint)
+    else:
+        choices = published(recipes, horizons)
+    beside = line_up(recipes, choices, range(seed, seed + seeds))
+    for model in systems:
+        beside += vector_floors(model, rating_range=prepared.rating_range)
+    report = judge(systems, cohort, floors=beside, protocols=protocols, seed=seed, progress=progress)
+    name = prepared.manifest["source"]["name"]
+    report = dataclasses.replace(
+        report, data={"name": name, "fingerprint": prepared.fingerprint, "split": split}
+    )
     if out is not None:
         report.write(Path(out))
     return report
-
-
-def _refuse_other_data(name: str, recommender: Recommender, prepared: Prepared) -> None:
-    """A model that was trained on other people may have seen these, and its films may have other places."""
-    if recommender.bundle.facts["data"]["fingerprint"] != prepared.fingerprint:
-        raise DataError(
-            f"model {name} was not trained on {prepared.folder}; people who are unseen there may have taught it: evaluate "
-            "it on its own prepared folder, or train on this one"
-        )
 
 
 def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:

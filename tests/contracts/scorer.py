@@ -9,7 +9,7 @@ import pytest
 
 import worlds
 from people import TAGGED, people, world
-from tastevec.evaluation.scorers import Scorer, VectorScorer
+from tastevec.evaluation.scorers import HorizonScorer, Scorer, VectorScorer
 
 if TYPE_CHECKING:
     from tastevec.data.histories import Histories
@@ -80,6 +80,16 @@ class ScorerContract:
         again = make()
         again.fit(world().take(np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])), worlds.FILMS)
         np.testing.assert_array_equal(again.score(unseen), fitted.score(unseen))
+
+    def test_fitting_twice_is_fitting_once(self, fitted, unseen):
+        once = fitted.score(unseen)
+        fitted.fit(world().take(np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])), worlds.FILMS)
+        np.testing.assert_array_equal(fitted.score(unseen), once)
+
+    def test_it_answers_each_question_for_every_film(self, fitted, unseen):
+        for horizon in ("overall", "next"):
+            asked = fitted.asked(horizon) if isinstance(fitted, HorizonScorer) else fitted
+            assert asked.score(unseen).shape == (3, worlds.FILMS)
 
     def test_its_vectors_if_any_stand_in_the_space_of_its_films(self, fitted, unseen):
         if not isinstance(fitted, VectorScorer):

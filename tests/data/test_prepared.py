@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 
 from sources import Row, prepare, source, world
 from tastevec.data import tables
-from tastevec.data.arrangement import ArrangeSettings, Tally, arrange
+from tastevec.data.arrangement import ArrangeSettings, arrange
+from tastevec.data.counts import Tally
 from tastevec.data.histories import normalise_ratings
 from tastevec.data.prepared import Prepared, write_manifest
 from tastevec.data.readers import ReadSettings, read_source
@@ -119,6 +120,27 @@ def test_users_parquet_holds_a_person_a_row(folder):
     assert person == {"user_id": 1, "split": 0, "interactions": 17, "first_day": 11334, "last_day": 11350}
 
 
+def test_who_liked_fewer_than_five_films_has_no_place_in_the_published_split(tmp_path):
+    rows = [Row(user, film, 4.0) for user in range(1, 8) for film in range(3 if user == 4 else 5)]
+    prepared = prepare(source(rows), tmp_path / "prepared", ArrangeSettings(split="liang", heldout=2))
+    counts = prepared.manifest["counts"]
+    assert counts["users"]["dropped"] == {"user with fewer than 5 liked films": 1}
+    assert counts["interactions"]["dropped"]["user with fewer than 5 liked films"] == 3
+    assert counts["splits"] == {"train": 2, "validation": 2, "test": 2}
+
+
+@pytest.mark.parametrize(
+    ("users", "way_out"), [(5, "give --heldout 1 or less"), (2, "prepare with --split hash")]
+)
+def test_too_few_people_for_the_published_split_are_one_sentence(tmp_path, users, way_out):
+    rows = [Row(user, film, 4.0) for user in range(users) for film in range(5)]
+    told = (
+        f"^heldout is 2 and {users} users of told liked 5 films or more; expected 6 or more, .*: {way_out}$"
+    )
+    with pytest.raises(SettingsError, match=told):
+        prepare(source(rows), tmp_path / "prepared", ArrangeSettings(split="liang", heldout=2))
+
+
 def test_a_source_in_which_nobody_has_two_films_is_refused(tmp_path):
     with pytest.raises(DataError, match="none of the 1 users of told has 2 interactions"):
         prepare(source([Row(1, 1)]), tmp_path / "prepared")
@@ -150,6 +172,9 @@ def test_a_film_listed_twice_is_refused(tmp_path):
         ({"minimum_interactions": 0}, "minimum_interactions is 0; expected 1 or more"),
         ({"fractions": (0.5, 0.1, 0.1)}, "expected three shares that sum to 1"),
         ({"fractions": (1.5, -0.5, 0.0)}, "expected three shares that sum to 1"),
+        ({"heldout": 0}, "heldout is 0; expected 1 or more"),
+        ({"split": "time"}, "split is time and cut is None; expected a cut for a split by time"),
+        ({"cut": 5}, "split is hash and cut is 5"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, told):

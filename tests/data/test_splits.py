@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from sklearn.model_selection import train_test_split
 
-from tastevec.data.splits import note_shuffle, split_expression
+from tastevec.data.splits import liang_shuffle, note_shuffle, split_expression
 
 
 def codes(user_ids, seed=42, fractions=(0.7, 0.15, 0.15)):
@@ -56,3 +56,12 @@ def test_the_note_split_is_what_scikit_learn_draws(count):
 def test_the_note_split_has_the_note_s_own_sizes():
     drawn = note_shuffle(np.arange(277_487), 42)
     assert np.bincount(drawn).tolist() == [194_240, 83_247]
+
+
+def test_the_published_split_has_the_published_sizes_and_people_of_a_seeded_shuffle():
+    drawn = liang_shuffle(136_677, 10_000)
+    assert np.bincount(drawn).tolist() == [116_677, 10_000, 10_000]
+    np.random.seed(98765)  # noqa: NPY002 - as published
+    order = np.random.permutation(136_677)  # noqa: NPY002 - as published
+    assert set(np.flatnonzero(drawn == 2)) == set(order[126_677:])
+    assert set(np.flatnonzero(drawn == 1)) == set(order[116_677:126_677])

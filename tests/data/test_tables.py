@@ -1,5 +1,6 @@
 import ibis
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from sources import Row, source
@@ -164,3 +165,39 @@ def test_spooled_rows_keep_their_order_over_many_batches(tmp_path):
     positions = np.concatenate([batch["position"].to_numpy() for batch in batches])
     assert np.array_equal(positions, np.arange(160_000)[::-1])
     assert not any(tmp_path.iterdir())
+
+
+def numbers(expression):
+    return ibis.duckdb.connect().to_pyarrow(expression)
+
+
+def test_the_cut_leaves_a_share_of_the_ratings_at_or_after_it_and_tags_do_not_move_it():
+    rows = [Row(1, film, 3.0, 10 * film) for film in range(10)]
+    rows += [Row(2, film, None, 1_000) for film in range(10)]
+    cut = numbers(tables.cut_time(source(rows).interactions, 0.1)).as_py()
+    assert 80 < cut <= 90
+    assert numbers(tables.cut_time(source(rows[10:]).interactions, 0.1)).as_py() is None
+
+
+def test_until_the_cut_there_is_what_came_before_it_and_all_of_the_spared():
+    rows = [Row(user, film, 3.0, 10 * film or None) for user in (1, 2) for film in range(4)]
+    told = source(rows).interactions
+    left = numbers(tables.until(told, 20, spared=told.user_id == 2).order_by("position"))
+    pairs = zip(left["user_id"].to_pylist(), left["item_id"].to_pylist(), strict=True)
+    assert list(pairs) == [(1, 1), (2, 1), (2, 2), (2, 3)]
+    assert numbers(tables.totals(told)).to_pylist() == [
+        {"interactions": 8, "ratings": 8, "untimed": 2, "users": 2}
+    ]
+
+
+def test_likes_are_counted_from_the_rating_given_as_the_histories_will_show_them():
+    low = float(np.float32(0.1))  # a little more than 0.1 in 64 bits
+    rows = [Row(1, 1, 4.0), Row(1, 2, 3.5), Row(1, 3, None), Row(2, 1, low)]
+    told = tables.known_items(
+        source(rows).interactions,
+        ibis.memtable(pa.table({"item_id": [1, 2, 3], "item": [0, 1, 2], "kept": [True] * 3})),
+    )
+    for liked_from, likes in ((3.875, [1, 0]), (0.1, [2, 1])):
+        counted = numbers(tables.people(told, liked_from=liked_from).order_by("user_id"))
+        assert counted["likes"].to_pylist() == likes
+    assert "likes" not in tables.people(told).columns

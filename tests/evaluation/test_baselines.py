@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -11,16 +13,19 @@ from tastevec.evaluation.baselines import (
     ALS,
     EASE,
     Constant,
+    ItemKNN,
     LastOnly,
     MeanLiked,
+    PerHorizon,
     Popularity,
     RecentPopularity,
-    baselines,
-    floors,
+    WeightedMean,
     linear,
+    neighbours,
 )
 from tastevec.evaluation.baselines.likes import liked_matrix
 from tastevec.evaluation.encoded import EncodedScorer
+from tastevec.evaluation.scorers import fitted_parts
 from tastevec.items.collaborative import AlsSettings
 
 FROM = 4.0
@@ -45,11 +50,18 @@ MAKERS = {
     "recent": lambda: RecentPopularity(liked_from=FROM),
     "constant": lambda: Constant(SPACE, space="tiny", liked_from=FROM),
     "mean of liked": lambda: MeanLiked(SPACE, space="tiny", liked_from=FROM),
+    "rating-weighted mean": lambda: WeightedMean(SPACE, space="tiny", liked_from=FROM),
+    "item-kNN": lambda: ItemKNN(liked_from=FROM, neighbours=3, shrink=0.0),
+    "item-kNN, shrunk": lambda: ItemKNN(liked_from=FROM),
     "EASE": lambda: EASE(liked_from=FROM, ridge=1.0),
     "iALS": lambda: ALS(AlsSettings((1, 5), dim=4, regularization=0.1), only_likes=True),
     "iALS of more": lambda: ALS(AlsSettings((1, 5), dim=4, regularization=0.1), only_likes=False),
     "encoded": lambda: EncodedScorer("halves", "tiny", SPACE, _halves),
     "last only": lambda: LastOnly(EASE(liked_from=FROM), 3),
+    "last only of neighbours": lambda: LastOnly(ItemKNN(liked_from=FROM)),
+    "per horizon": lambda: PerHorizon(
+        "EASE", overall=EASE(liked_from=FROM, ridge=1.0), next=EASE(liked_from=FROM, ridge=9.0)
+    ),
 }
 
 
@@ -96,6 +108,90 @@ def test_the_mean_of_liked_is_a_persons_own_and_else_the_constant():
     np.testing.assert_allclose(scorer.vectors(asked), [[1, 2], [1, 0], [1, 0], [1, 0]])
 
 
+def test_the_rating_weighted_mean_goes_away_from_what_was_disliked():
+    vectors = np.array([[2, 0], [0, 4], [0, 0]], np.float32)
+    scorer = WeightedMean(vectors, space="s", liked_from=FROM)
+    scorer.fit(people([(0, 5)]), 3)
+    # 5 and 1 are +1 and -1 for who rates so; who always says 5 says nothing, and neither does a tag.
+    asked = people([(0, 5), (1, 1)], [(0, 5), (1, 5)], [(0, TAGGED)], [])
+    np.testing.assert_allclose(scorer.vectors(asked), [[1, -2], [1, 0], [1, 0], [1, 0]])
+    assert scorer.name == "rating-weighted mean (s)"
+
+
+# Liked: film 0 by three people, 1 by two of them, 2 by one of these and by another person, 3 by nobody.
+TRIANGLE = people([(0, 5), (1, 5), (2, 5)], [(0, 5), (1, 4)], [(0, 5), (3, 1)], [(2, 5)])
+
+
+def test_films_are_near_by_the_cosine_of_those_who_liked_them():
+    scorer = ItemKNN(liked_from=FROM, neighbours=3, shrink=0.0)
+    scorer.fit(TRIANGLE, 4)
+    likeness = scorer.score(people(*[[(film, 5)] for film in range(4)]))
+    near, far, middle = 2 / np.sqrt(3 * 2), 1 / np.sqrt(3 * 2), 1 / np.sqrt(2 * 2)
+    np.testing.assert_allclose(
+        likeness, [[0, near, far, 0], [near, 0, middle, 0], [far, middle, 0, 0], [0, 0, 0, 0]], rtol=1e-6
+    )
+    assert scorer.score(people([(0, 5), (1, 5), (3, 1)]))[0, 2] == pytest.approx(far + middle)
+
+
+def test_shrinking_draws_likeness_to_nothing_where_few_people_speak():
+    scorer = ItemKNN(liked_from=FROM, neighbours=3, shrink=10.0)
+    scorer.fit(TRIANGLE, 4)
+    assert scorer.score(people([(0, 5)]))[0, 1] == pytest.approx(2 / (np.sqrt(3 * 2) + 10))
+
+
+def test_a_film_hears_its_nearest_neighbours_only():
+    scorer = ItemKNN(liked_from=FROM, neighbours=1, shrink=0.0)
+    scorer.fit(TRIANGLE, 4)
+    heard = scorer.score(people(*[[(film, 5)] for film in range(4)])) > 0
+    # 0 hears 1, 1 hears 0, and 2 hears 1, which is nearer than 0.
+    assert np.argwhere(heard).tolist() == [[0, 1], [1, 0], [1, 2]]
+
+
+def test_neighbours_are_the_same_whatever_block_they_are_found_in(monkeypatch):
+    whole = MAKERS["item-kNN"]()
+    whole.fit(world(), worlds.FILMS)
+    monkeypatch.setattr(neighbours, "_CELLS", 1)  # one film at a time
+    single = MAKERS["item-kNN"]()
+    single.fit(world(), worlds.FILMS)
+    np.testing.assert_array_equal(whole.score(world()), single.score(world()))
+
+
+def test_neighbours_need_no_table_of_all_films_by_all_films(monkeypatch):
+    films = 4_000  # squared, at four bytes: 64 MB
+    train = people(*[[(film, 5), (film + 1, 5)] for film in range(films - 1)])
+    scorer = ItemKNN(liked_from=FROM, neighbours=2, shrink=0.0)
+    monkeypatch.setattr(neighbours, "_CELLS", 1 << 16)
+    tracemalloc.start()
+    scorer.fit(train, 50_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6
+    assert np.flatnonzero(scorer.score(people([(7, 5)]))[0]).tolist() == [6, 8]
+
+
+def test_where_nobody_liked_anything_no_film_has_a_neighbour():
+    scorer = ItemKNN(liked_from=FROM)
+    scorer.fit(people([(0, 1)]), 3)
+    assert scorer.score(people([(0, 5)])).tolist() == [[0, 0, 0]]
+
+
+def test_each_question_is_answered_by_the_scorer_tuned_for_it():
+    overall, following = EASE(liked_from=FROM, ridge=1.0), EASE(liked_from=FROM, ridge=9.0)
+    scorer = PerHorizon("EASE", overall=overall, next=following)
+    scorer.fit(world(), worlds.FILMS)
+    assert scorer.asked("overall") is overall
+    assert scorer.asked("next") is following
+    np.testing.assert_array_equal(scorer.score(world()), following.score(world()))
+
+
+def test_what_is_fitted_with_a_system_can_be_told():
+    one, other = Popularity(liked_from=FROM), EASE(liked_from=FROM)
+    assert fitted_parts(one) == (one,)
+    assert fitted_parts(LastOnly(one)) == (one,)
+    assert fitted_parts(PerHorizon("p", overall=one, next=LastOnly(other))) == (one, other)
+    assert fitted_parts(PerHorizon("p", overall=one, next=one)) == (one,)
+
+
 def test_ease_weights_solve_their_equation():
     likes = liked_matrix(world(), worlds.FILMS, FROM).toarray()
     scorer = EASE(liked_from=FROM, ridge=3.0)
@@ -120,11 +216,11 @@ def test_ease_keeps_to_the_most_liked_films_of_a_large_catalogue(monkeypatch):
     assert scores[[0, 2, 4]].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["EASE", "iALS", "mean of liked"])
+@pytest.mark.parametrize("name", ["EASE", "iALS", "mean of liked", "rating-weighted mean", "item-kNN"])
 def test_those_who_love_one_half_of_the_films_are_offered_that_half(name):
     scorer = MAKERS[name]()
     scorer.fit(world(), worlds.FILMS)
-    scores = scorer.score(people([(0, 5), (2, 5), (3, 4)], [(11, 5), (12, 5), (13, 4)]))
+    scores = scorer.score(people([(0, 5), (2, 5), (3, 4), (14, 1)], [(11, 5), (12, 5), (13, 4), (1, 1)]))
     halves = scores.reshape(2, 2, worlds.FILMS // 2).mean(axis=2)
     assert halves[0, 0] > halves[0, 1]
     assert halves[1, 1] > halves[1, 0]
@@ -136,19 +232,6 @@ def test_last_only_forgets_what_is_older():
     long, short = people([(0, 5), (11, 5), (12, 5)]), people([(11, 5), (12, 5)])
     np.testing.assert_array_equal(scorer.score(long), scorer.score(short))
     assert scorer.name == "EASE, last 2 only"
-
-
-def test_the_line_up_names_every_floor_and_leaves_recency_out_without_times():
-    timed = [scorer.name for scorer in floors({"tiny": SPACE}, world(), rating_range=(1, 5))]
-    assert timed == ["popularity", "popularity, last 30 days", "constant (tiny)", "mean of liked (tiny)"]
-    timeless = [scorer.name for scorer in floors({}, people([(0, 5)]), rating_range=(1, 5))]
-    assert timeless == ["popularity"]
-
-
-def test_the_baselines_stand_whole_and_shortened():
-    names = [scorer.name for scorer in baselines(rating_range=(1, 5))]
-    whole = ["EASE", "EASE, any rating", "iALS, likes", "iALS, likes and middle"]
-    assert names == [name + end for name in whole for end in ("", ", last 20 only")]
 
 
 def test_als_of_likes_does_not_see_what_was_not_liked():

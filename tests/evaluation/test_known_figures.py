@@ -2,33 +2,67 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
 
 from people import plain_cohort
 from tastevec.data.histories import Histories, normalise_ratings
-from tastevec.evaluation.baselines import baselines, floors
+from tastevec.evaluation.baselines import baselines, floors, line_up, published
 from tastevec.evaluation.trial import evaluate
+from tastevec.schema import Horizon
 
 if TYPE_CHECKING:
     from tastevec.evaluation.cohort import Cohort
 
 FOLDER = Path(__file__).parents[2] / ".." / "shared" / "data" / "ml-1m-5k"
-# Measured on all of ml-1m with 1,000 unseen users; here 797 of 5,040, so half as wide an interval again is allowed.
+# Each figure as it was measured elsewhere, on all of ml-1m with 1,000 unseen people of 6,040, and as it comes out here,
+# with 797 of 5,040, at the published settings: in 23 of 30 the first lies within the second's 95 % interval.
 KNOWN = {
-    ("popularity", "fold-in"): {"recall@20": 0.189, "recall@50": 0.250, "ndcg@100": 0.232},
-    ("EASE", "fold-in"): {"recall@20": 0.400, "recall@50": 0.508, "ndcg@100": 0.464},
-    ("iALS, likes", "fold-in"): {"recall@20": 0.393, "recall@50": 0.507, "ndcg@100": 0.460},
-    ("popularity", "last-20%"): {"recall@20": 0.105, "recall@50": 0.162, "ndcg@100": 0.153},
-    ("popularity", "next-liked"): {"hr@10": 0.046, "ndcg@10": 0.024},
-    ("EASE", "next-liked"): {"hr@10": 0.125, "ndcg@10": 0.062},
-    ("iALS, likes", "next-liked"): {"hr@10": 0.115, "ndcg@10": 0.059},
-    ("EASE", "last-20%"): {"recall@20": 0.205, "recall@50": 0.316, "ndcg@100": 0.263},
-    ("iALS, likes", "last-20%"): {"recall@20": 0.196, "recall@50": 0.308, "ndcg@100": 0.250},
-    ("EASE, last 20 only", "last-20%"): {"recall@20": 0.214, "recall@50": 0.326, "ndcg@100": 0.264},
-    ("iALS, likes, last 20 only", "last-20%"): {"recall@20": 0.220, "recall@50": 0.336, "ndcg@100": 0.269},
+    ("popularity", "fold-in"): {
+        "recall@20": (0.189, 0.188),
+        "recall@50": (0.250, 0.247),
+        "ndcg@100": (0.232, 0.238),
+    },
+    ("EASE", "fold-in"): {
+        "recall@20": (0.400, 0.396),
+        "recall@50": (0.508, 0.495),
+        "ndcg@100": (0.464, 0.460),
+    },
+    ("iALS, likes", "fold-in"): {
+        "recall@20": (0.393, 0.387),
+        "recall@50": (0.507, 0.502),
+        "ndcg@100": (0.460, 0.454),
+    },
+    ("popularity", "last-20%"): {
+        "recall@20": (0.105, 0.109),
+        "recall@50": (0.162, 0.162),
+        "ndcg@100": (0.153, 0.150),
+    },
+    ("popularity", "next-liked"): {"hr@10": (0.046, 0.051), "ndcg@10": (0.024, 0.026)},
+    ("EASE", "next-liked"): {"hr@10": (0.125, 0.125), "ndcg@10": (0.062, 0.066)},
+    ("iALS, likes", "next-liked"): {"hr@10": (0.115, 0.118), "ndcg@10": (0.059, 0.057)},
+    ("EASE", "last-20%"): {
+        "recall@20": (0.205, 0.193),
+        "recall@50": (0.316, 0.304),
+        "ndcg@100": (0.263, 0.250),
+    },
+    ("iALS, likes", "last-20%"): {
+        "recall@20": (0.196, 0.182),
+        "recall@50": (0.308, 0.300),
+        "ndcg@100": (0.250, 0.236),
+    },
+    ("EASE, last 20 only", "last-20%"): {
+        "recall@20": (0.214, 0.199),
+        "recall@50": (0.326, 0.309),
+        "ndcg@100": (0.264, 0.249),
+    },
+    ("iALS, likes, last 20 only", "last-20%"): {
+        "recall@20": (0.220, 0.205),
+        "recall@50": (0.336, 0.323),
+        "ndcg@100": (0.269, 0.252),
+    },
 }
 
 
@@ -48,14 +82,37 @@ def _cohort() -> Cohort:
     return plain_cohort(train, test, len(film_ids), (1.0, 5.0))
 
 
+# Of the last fifth every learner finds .008 to .017 less here, up to half an interval beyond the interval, and popularity
+# as much as elsewhere. Taught by the validation people too, they find only .001 to .003 more.
+OUTSIDE = {
+    ("EASE", "last-20%", "ndcg@100"),
+    ("iALS, likes", "last-20%", "ndcg@100"),
+    ("EASE, last 20 only", "last-20%", "recall@20"),
+    ("EASE, last 20 only", "last-20%", "recall@50"),
+    ("EASE, last 20 only", "last-20%", "ndcg@100"),
+    ("iALS, likes, last 20 only", "last-20%", "recall@20"),
+    ("iALS, likes, last 20 only", "last-20%", "ndcg@100"),
+}
+FIGURES = [(*place, metric) for place, metrics in KNOWN.items() for metric in metrics]
+
+
+@pytest.fixture(scope="module")
+def found():
+    """The rows of the systems that are known, at their published settings, by system, task and metric."""
+    cohort = _cohort()
+    recipes = [*floors(cohort.train, rating_range=(1, 5)), *baselines(rating_range=(1, 5))]
+    systems = line_up(recipes, published(recipes, get_args(Horizon)), seeds=[42])
+    known = [system for system in systems if system.name in {name for name, _ in KNOWN}]
+    report = evaluate(known, cohort, protocols=["fold-in", "future"])
+    return {(row.system, row.task, row.metric): row for row in report.rows}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the real ml-1m-5k is not on this machine")
-def test_the_baselines_come_out_as_they_were_measured_elsewhere():
-    cohort = _cohort()
-    systems = [*floors({}, cohort.train, rating_range=(1, 5)), *baselines(rating_range=(1, 5))]
-    report = evaluate(systems, cohort, protocols=["fold-in", "future"])
-    found = {(row.system, row.task, row.metric): row for row in report.rows}
-    for (system, task), metrics in KNOWN.items():
-        for metric, known in metrics.items():
-            row = found[system, task, metric]
-            assert abs(row.mean - known) <= 1.5 * (row.high - row.low) / 2, (system, task, row)
+@pytest.mark.parametrize("figure", FIGURES, ids=" ".join)
+def test_a_published_baseline_comes_out_as_it_was_measured_elsewhere(figure, found):
+    row, (elsewhere, here) = found[figure], KNOWN[figure[:2]][figure[2]]
+    assert row.mean == pytest.approx(here, abs=0.003)
+    assert abs(row.mean - elsewhere) <= 1.5 * (row.high - row.low) / 2
+    if figure not in OUTSIDE:
+        assert row.low - 0.001 <= elsewhere <= row.high + 0.001  # as many digits as the other figure has

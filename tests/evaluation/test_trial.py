@@ -7,32 +7,18 @@ import pyarrow as pa
 import pytest
 
 import worlds
-from people import people, plain_cohort, world
+from fakes import Fixed, Summed
+from people import films_of, people, plain_cohort, world
 from tastevec.errors import DataError, SettingsError
-from tastevec.evaluation import trial
 from tastevec.evaluation.baselines import EASE, Constant, LastOnly, MeanLiked, Popularity
 from tastevec.evaluation.cohort import Cohort
 from tastevec.evaluation.films import NO_YEAR
-from tastevec.evaluation.trial import evaluate
+from tastevec.evaluation.judging import answers
+from tastevec.evaluation.scorers import Runs
+from tastevec.evaluation.trial import PROTOCOLS, evaluate
 
 FROM = 4.0
 STARS = (1.0, 5.0)
-
-
-class Fixed:
-    """Scores given film by film; it counts how often it was fitted."""
-
-    def __init__(self, scores, name="fixed"):
-        self.name = name
-        self.fits = 0
-        self._scores = np.asarray(scores, np.float32)
-
-    def fit(self, train, item_count):
-        del train, item_count
-        self.fits += 1
-
-    def score(self, histories):
-        return np.tile(self._scores, (len(histories), 1))
 
 
 @pytest.fixture
@@ -59,34 +45,154 @@ def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero():
 
 def test_every_system_meets_every_task_and_every_metric(cohort):
     report = evaluate([EASE(liked_from=FROM)], cohort, floors=[Popularity(liked_from=FROM)], at=[5, 10])
-    assert len(report.rows) == 2 * 4 * 8  # systems, tasks, four metrics at two depths
     assert [task.name for task in report.tasks] == ["best-rated", "fold-in", "next-liked", "last-20%"]
-    assert all(row.low <= row.mean <= row.high for row in report.rows)
-    assert all(row.users == 2 for row in report.rows)
+    assert [(result.system, result.task.name) for result in report.measured] == [
+        (system, task.name) for system in ("popularity", "EASE") for task in report.tasks
+    ]
+    accuracy = {f"{metric}@{k}" for metric in ("hr", "recall", "ndcg", "mrr") for k in (5, 10)}
+    described = {"log_popularity@10", "novelty@10", "intra_list_similarity@10"}
+    for result in report.measured:
+        in_order = {f"{metric}_shuffled" for metric in accuracy} if result.task.horizon == "next" else set()
+        assert set(result.values) == set(result.runs) == accuracy | described | in_order
+        assert set(result.wholes) == {"coverage@10", "gini@10"}
+        assert {part.by for part in result.slices} == {"known films", "popularity decile", "cold films"}
+        assert all(values.shape == (2,) for values in result.values.values())
+        assert all(part.values.shape == (2,) for part in result.slices)
+
+
+def test_a_system_with_vectors_has_their_shape_measured_too(cohort):
+    space = np.random.default_rng(0).standard_normal((worlds.FILMS, 3))
+    report = evaluate([Summed(space)], cohort, protocols=["fold-in"])
+    [result] = report.measured
+    assert {"cosine_distance", "cosine_distance_centred", "halves_cosine", "strangers_cosine"} < set(
+        result.values
+    )
+    assert set(result.wholes) == {"coverage@10", "gini@10", "effective_rank", "top_direction", "hubness@10"}
+    assert 1 <= result.wholes["effective_rank"][0] <= 2  # two people
+
+
+def test_a_list_is_described_by_the_films_that_stand_in_it(cohort):
+    """Ten films for everybody: those that he does not know, 4 for each of the two people."""
+    report = evaluate([Fixed(np.arange(worlds.FILMS))], cohort, protocols=["best-rated"])
+    [result] = report.measured
+    answered = [set(range(worlds.FILMS)) - set(films_of(result.task.known, person)) for person in range(2)]
+    counts = np.bincount([film for films in answered for film in films], minlength=worlds.FILMS)
+    assert result.wholes["coverage@10"] == [np.mean(counts > 0)]
+    raters = cohort.films.raters
+    assert result.values["log_popularity@10"] == pytest.approx(
+        [np.log1p(raters[list(films)]).mean() for films in answered]
+    )
+
+
+def test_who_reads_no_order_gets_the_same_from_shuffled_sessions(cohort):
+    report = evaluate([EASE(liked_from=FROM)], cohort, protocols=["future"])
+    for result in report.measured:
+        for metric in ("ndcg@10", "recall@100"):
+            np.testing.assert_array_equal(result.values[metric], result.values[f"{metric}_shuffled"])
+        assert "Shuffled, the known films of each session stand in a random order" in result.task.note
+
+
+def test_who_reads_the_last_film_is_found_out_by_shuffled_sessions():
+    class NextNumber(Fixed):
+        """Everybody goes on with the film after his last one."""
+
+        def score(self, histories):
+            return np.eye(30, dtype=np.float32)[histories.items[histories.offsets[1:] - 1] + 1]
+
+    chains = people(*[[(film, 5, 0) for film in range(start, start + 9)] for start in range(20)])
+    cohort = plain_cohort(people([(0, 5)], ids=[99]), chains, 30, STARS)
+    report = evaluate([NextNumber([])], cohort, protocols=["future"])
+    assert row_of(report, "fixed", "next-liked", "hr@10").mean == 1
+    assert row_of(report, "fixed", "next-liked", "mrr@10").mean == 1
+    assert row_of(report, "fixed", "next-liked", "mrr@10_shuffled").mean < 0.5
+
+
+def test_the_newest_films_alone_are_asked_what_comes_next_and_nothing_else(cohort):
+    scorer = Fixed(np.zeros(worlds.FILMS))
+    short = Runs("short", (LastOnly(scorer), LastOnly(Fixed(np.ones(worlds.FILMS)))))
+    report = evaluate([scorer, LastOnly(scorer), short], cohort)
+    asked = {
+        name: [r.task.name for r in report.measured if r.system == name]
+        for name in ("fixed", "fixed, last 20 only", "short")
+    }
+    assert asked["fixed"] == ["best-rated", "fold-in", "next-liked", "last-20%"]
+    assert asked["fixed, last 20 only"] == asked["short"] == ["next-liked", "last-20%"]
+
+
+def test_a_system_that_no_question_is_for_is_left_out(cohort):
+    scorer = Fixed(np.zeros(worlds.FILMS))
+    report = evaluate([scorer, LastOnly(scorer)], cohort, protocols=["fold-in"])
+    assert [facts.system for facts in report.systems] == ["fixed"]
+    with pytest.raises(
+        SettingsError, match="no system can be asked fold-in; expected one that is not a LastOnly"
+    ):
+        evaluate([LastOnly(scorer)], cohort, protocols=["fold-in"])
+
+
+def test_a_value_is_the_mean_over_the_runs_and_each_run_keeps_its_own(cohort):
+    one, other = Fixed(np.arange(worlds.FILMS), "one"), Fixed(-np.arange(worlds.FILMS), "other")
+    both = evaluate([Runs("both", (one, other), {"seeds": 2})], cohort, protocols=["fold-in"], at=[3])
+    alone = evaluate([one, other], cohort, protocols=["fold-in"], at=[3])
+    [result], apart = both.measured, alone.measured
+    assert (both.systems[0].runs, both.systems[0].settings) == (2, {"seeds": 2})
+    for metric, values in result.values.items():
+        np.testing.assert_allclose(values, (apart[0].values[metric] + apart[1].values[metric]) / 2)
+        np.testing.assert_allclose(result.runs[metric], [apart[0].runs[metric][0], apart[1].runs[metric][0]])
+    for metric, values in result.wholes.items():
+        assert values.tolist() == [apart[0].wholes[metric][0], apart[1].wholes[metric][0]]
+    for part, first, second in zip(result.slices, apart[0].slices, apart[1].slices, strict=True):
+        assert (part.by, part.label, part.metric) == (first.by, first.label, first.metric)
+        np.testing.assert_allclose(part.values, (first.values + second.values) / 2)
+
+
+def test_progress_tells_what_begins_and_how_much_is_done(cohort):
+    told = []
+    systems = [Fixed(np.zeros(worlds.FILMS)), LastOnly(Fixed(np.ones(worlds.FILMS), "other"))]
+    evaluate(systems, cohort, protocols=["fold-in", "future"], progress=lambda *what: told.append(what))
+    assert told == [
+        (0, 5, "fixed: fit"),
+        (0, 5, "other, last 20 only: fit"),
+        (0, 5, "fixed: fold-in"),
+        (1, 5, "fixed: next-liked"),
+        (2, 5, "fixed: last-20%"),
+        (3, 5, "other, last 20 only: next-liked"),
+        (4, 5, "other, last 20 only: last-20%"),
+        (5, 5, "intervals"),
+    ]
+
+
+def test_the_same_seed_gives_the_same_numbers(cohort):
+    space = np.random.default_rng(0).standard_normal((worlds.FILMS, 3))
+    first, again = (evaluate([Summed(space)], cohort, seed=7) for _ in range(2))
+    for one, other in zip(first.measured, again.measured, strict=True):
+        for metric, values in (one.values | one.wholes).items():
+            np.testing.assert_array_equal(values, (other.values | other.wholes)[metric])
 
 
 def test_a_mean_is_the_mean_of_the_per_user_values(cohort):
     report = evaluate([EASE(liked_from=FROM)], cohort, at=[5])
     for result in report.measured:
         for metric, values in result.values.items():
-            assert row_of(report, result.system, result.task.name, metric).mean == pytest.approx(
-                values.mean()
-            )
+            mean = row_of(report, result.system, result.task.name, metric).mean
+            if metric == "intra_list_similarity@10":  # nothing is known of the films
+                assert np.isnan(mean)
+            else:
+                assert mean == pytest.approx(values.mean())
 
 
 def test_the_size_of_the_chunks_changes_nothing(cohort, monkeypatch):
     space = np.random.default_rng(0).standard_normal((worlds.FILMS, 4)).astype(np.float32)
     systems = [EASE(liked_from=FROM), MeanLiked(space, space="s", liked_from=FROM)]
     whole = evaluate(systems, cohort)
-    monkeypatch.setattr(trial, "_CELLS", 1)  # one person at a time
+    monkeypatch.setattr(answers, "_CELLS", 1)  # one person at a time
     for row, expected in zip(evaluate(systems, cohort).rows, whole.rows, strict=True):
         assert (row.system, row.task, row.metric) == (expected.system, expected.task, expected.metric)
-        assert (row.mean, row.low) == pytest.approx((expected.mean, expected.low))
+        assert (row.mean, row.low) == pytest.approx((expected.mean, expected.low), nan_ok=True)
 
 
 def test_a_system_and_its_shortened_self_are_fitted_once(cohort):
     scorer = Fixed(np.zeros(worlds.FILMS))
-    evaluate([scorer, LastOnly(scorer)], cohort, protocols=["fold-in"])
+    evaluate([scorer, LastOnly(scorer)], cohort, protocols=["future"])
     assert scorer.fits == 1
 
 
@@ -200,17 +306,20 @@ def test_a_depth_below_one_is_refused(cohort, at):
 
 def test_a_planted_leak_shows(cohort):
     """A system that could see what is hidden would be perfect; the protocols give it no way to."""
-    seen = []
-
-    class Spy(Fixed):
-        def score(self, histories):
-            seen.append(histories)
-            return super().score(histories)
-
-    report = evaluate([Spy(np.zeros(worlds.FILMS))], cohort)
-    for known, task in zip(seen, report.tasks, strict=True):
-        hidden = set(zip(np.repeat(task.known.user_ids, task.hidden), task.targets, strict=True))
-        assert not hidden & set(zip(known.user_ids[known.owners], known.items, strict=True))
+    for protocol in PROTOCOLS:
+        spy = Fixed(np.zeros(worlds.FILMS))
+        report = evaluate([spy], cohort, protocols=[protocol])
+        hidden = [
+            {
+                (user, film)
+                for user, film in zip(np.repeat(task.known.user_ids, task.hidden), task.targets, strict=True)
+            }
+            for task in report.tasks
+        ]
+        assert spy.seen
+        for known in spy.seen:
+            pairs = set(zip(known.user_ids[known.owners], known.items, strict=True))
+            assert any(not films & pairs for films in hidden)
 
 
 def test_the_cohort_of_a_prepared_folder_is_its_splits():
@@ -219,9 +328,9 @@ def test_the_cohort_of_a_prepared_folder_is_its_splits():
 
         histories = world()
         rating_range = STARS
-
         items = pa.table({"year": [1999] * (worlds.FILMS - 1) + [None]})
         vectors: ClassVar = {"content": np.ones((worlds.FILMS, 2), np.float32)}
+        manifest: ClassVar = {"settings": {"split": "hash"}}
 
         def users_in(self, split):
             return {"train": np.arange(8), "validation": np.array([8, 9]), "test": np.array([10, 11])}[split]

@@ -172,6 +172,10 @@ def test_the_same_source_gives_the_same_bytes(tmp_path):
     release = write_csv_release(tmp_path / "source", genome=True)
     first, second = (prepare(release, tmp_path / name) for name in ("one", "two"))
     assert first.manifest["files"] == second.manifest["files"]
+    by_hash = prepare(release, tmp_path / "three", settings=PrepareSettings(split="hash"))
+    assert by_hash.fingerprint == first.fingerprint
+    assert first.manifest["settings"]["split"] == "hash"
+    assert not {"heldout", "cut"} & set(first.manifest["settings"])
 
 
 @pytest.mark.parametrize("stage", ["read", "arrange", "vectors"])

@@ -1,4 +1,4 @@
-"""What must hold of protocols and rankings whatever people did."""
+"""What must hold of rankings whatever people did."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from people import TAGGED, films_of, people
-from tastevec.data.histories import normalise_ratings
 from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, rank_unseen, recall, top_k
-from tastevec.evaluation.protocol import cases
 
 FILMS = 30
-STARS = (1, 5)
-PROTOCOLS = ("best-rated", "fold-in", "future")
 
 
 @st.composite
@@ -29,84 +25,6 @@ def crowds(draw):
         times = sorted(draw(st.lists(st.integers(0, 9), min_size=len(films), max_size=len(films))))
         each.append(list(zip(films, ratings, times, strict=True)))
     return people(*each)
-
-
-def tasks_of(histories):
-    return [
-        task for protocol in PROTOCOLS for task in cases(histories, protocol=protocol, rating_range=STARS)
-    ]
-
-
-def hidden_of(task, person):
-    return task.targets[task.offsets[person] : task.offsets[person + 1]].tolist()
-
-
-@given(crowds())
-def test_nothing_hidden_is_known_and_nothing_is_invented(histories):
-    for task in tasks_of(histories):
-        assert len(task) + task.left_out == len(histories)
-        for person, user_id in enumerate(task.known.user_ids):
-            known, hidden = films_of(task.known, person), hidden_of(task, person)
-            everything = films_of(histories, histories.user_ids.tolist().index(user_id))
-            assert known
-            assert hidden
-            assert not set(known) & set(hidden)
-            assert known == [film for film in everything if film in set(known)]  # the order is kept
-            assert set(hidden) <= set(everything)
-
-
-@given(crowds())
-def test_the_future_is_never_known(histories):
-    for task in cases(histories, protocol="future", rating_range=STARS):
-        for person, user_id in enumerate(task.known.user_ids):
-            everything = films_of(histories, histories.user_ids.tolist().index(user_id))
-            known, first = films_of(task.known, person), hidden_of(task, person)[0]
-            assert known == everything[: everything.index(first)]
-
-
-@given(crowds())
-def test_statistics_are_those_of_the_known_films_alone(histories):
-    for task in tasks_of(histories):
-        expected = normalise_ratings(task.known.ratings, task.known.offsets)
-        np.testing.assert_array_equal(task.known.normalised, expected)
-
-
-@given(crowds(), st.randoms())
-def test_the_order_of_the_people_changes_nothing(histories, random):
-    order = list(range(len(histories)))
-    random.shuffle(order)
-    for task, other in zip(tasks_of(histories), tasks_of(histories.take(np.array(order))), strict=True):
-        questions = [
-            {
-                user_id: (films_of(asked.known, person), hidden_of(asked, person))
-                for person, user_id in enumerate(asked.known.user_ids.tolist())
-            }
-            for asked in (task, other)
-        ]
-        assert questions[0] == questions[1]
-
-
-@given(crowds())
-def test_what_is_hidden_changes_nothing_that_is_known(histories):
-    """Whatever the top films were rated, as long as they are the top, the known part has the same bytes."""
-    [task] = cases(histories, protocol="best-rated", rating_range=STARS)
-    kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.known.user_ids)))
-    hidden = np.isin(
-        kept.owners * FILMS + kept.items, np.repeat(np.arange(len(task)), task.hidden) * FILMS + task.targets
-    )
-    raised = people(
-        *[
-            [
-                (int(kept.items[row]), 9.0 if hidden[row] else float(kept.ratings[row]), int(kept.times[row]))
-                for row in range(kept.offsets[person], kept.offsets[person + 1])
-            ]
-            for person in range(len(kept))
-        ],
-        ids=kept.user_ids.tolist() or None,
-    )
-    [other] = cases(raised, protocol="best-rated", rating_range=(1, 9))
-    np.testing.assert_array_equal(task.targets, other.targets)
-    np.testing.assert_array_equal(task.known.normalised, other.known.normalised)
 
 
 scores_with_ties = arrays.arrays(

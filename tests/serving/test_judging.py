@@ -1,11 +1,13 @@
 """A model is judged only on the data that it was trained on, by a name of its own."""
 
+import json
 import shutil
 
 import pytest
 
 import worlds
-from tastevec.errors import DataError, SettingsError
+from tastevec.errors import DataError, FormatError, SettingsError
+from tastevec.evaluation import tuning
 from tastevec.items.prepare import PrepareSettings, prepare
 from tastevec.stages import evaluate
 
@@ -43,3 +45,75 @@ def test_two_models_of_one_name_are_refused(bundle_folder, prepared_folder, tmp_
     shutil.copytree(bundle_folder, tmp_path / "model")
     with pytest.raises(SettingsError, match="folders are called model, model; expected different names"):
         evaluate([bundle_folder, tmp_path / "model"], prepared_folder)
+
+
+def _twice(bundle_folder, folder):
+    """The bundle as if trained from two seeds, each with a space of its own."""
+    for seed in (1, 2):
+        shutil.copytree(bundle_folder, folder / str(seed))
+        manifest = json.loads((folder / str(seed) / "bundle.json").read_text())
+        manifest["settings"]["seed"], manifest["space"] = seed, f"space {seed}"
+        (folder / str(seed) / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_model_of_two_seeds_stands_beside_floors_of_two_seeds(bundle_folder, prepared_folder, tmp_path):
+    taste = _twice(bundle_folder, tmp_path / "taste")
+    report = evaluate([taste], prepared_folder, protocols=["best-rated"], with_baselines=False)
+    systems = {facts.system: facts for facts in report.systems}
+    floors = ["constant (taste)", "mean of liked (taste)", "rating-weighted mean (taste)"]
+    assert {systems[name].runs for name in [*floors, "taste"]} == {2}
+    assert {systems[name].space for name in [*floors, "taste"]} == {"space 1 + space 2"}
+    assert "cosine_distance" in {skill.metric for skill in report.skills}
+
+
+def test_baselines_of_chance_run_once_a_seed_and_short_ones_answer_what_comes_next(
+    bundle_folder, prepared_folder
+):
+    report = evaluate([bundle_folder], prepared_folder, protocols=["fold-in"], seeds=2)
+    runs = {facts.system: facts.runs for facts in report.systems}
+    assert {runs["Mult-VAE"], runs["iALS, likes"]} == {2}
+    assert runs["EASE"] == runs["item-kNN"] == 1
+    assert not any("last 20 only" in name for name in runs)
+
+
+def test_what_was_tuned_is_taken_again(bundle_folder, prepared_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "TRIALS", 2)
+    told = []
+    how = {"protocols": ["future"], "seeds": 1}
+    tuned = evaluate(
+        [bundle_folder],
+        prepared_folder,
+        tmp_path / "tuned",
+        tune=True,
+        progress=lambda *step: told.append(step),
+        **how,
+    )
+    assert {note for _, _, note in told} >= {"Tuning EASE", "Tuning Mult-VAE"}
+    monkeypatch.setattr(tuning, "tune", None)  # nothing is tuned again
+    again = evaluate([bundle_folder], prepared_folder, tuned=tmp_path / "tuned", **how)
+    settings = {facts.system: dict(facts.settings) for facts in again.systems}
+    assert settings == {facts.system: dict(facts.settings) for facts in tuned.systems}
+    assert settings["EASE, last 20 only"]["next"]["tuning"]["trials"] == 2
+    assert [row.mean for row in again.rows] == pytest.approx([row.mean for row in tuned.rows], nan_ok=True)
+
+
+def test_the_results_say_whose_data_they_are_of(bundle_folder, prepared_folder, tmp_path):
+    evaluate([bundle_folder], prepared_folder, tmp_path / "r", protocols=["fold-in"], with_baselines=False)
+    told = json.loads((tmp_path / "r" / "results.json").read_text())["data"]
+    assert told["split"] == "test"
+    assert len(told["fingerprint"]) == 16
+    assert told["name"]
+
+
+def test_tuning_and_taking_what_was_tuned_contradict_each_other(bundle_folder, prepared_folder, tmp_path):
+    with pytest.raises(SettingsError, match="one of tune and tuned at most"):
+        evaluate([bundle_folder], prepared_folder, tune=True, tuned=tmp_path)
+    with pytest.raises(SettingsError, match="expected 1 seed or more"):
+        evaluate([bundle_folder], prepared_folder, seeds=0)
+
+
+def test_a_folder_that_is_not_ours_is_refused_before_the_work(bundle_folder, prepared_folder, tmp_path):
+    (tmp_path / "letters.txt").write_text("mine")
+    with pytest.raises(FormatError, match="was not written by this command"):
+        evaluate([bundle_folder], prepared_folder, tmp_path)

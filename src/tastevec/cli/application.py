@@ -7,6 +7,7 @@ import signal
 
 import typer
 
+from .compare import compare
 from .data import describe, fetch, prepare
 from .doctor import doctor
 from .models import evaluate, settings_help, train
@@ -35,6 +36,7 @@ app.command()(prepare)
 app.command()(describe)
 app.command(epilog=settings_help())(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(encode)
 app.command()(recommend)
 app.command()(doctor)

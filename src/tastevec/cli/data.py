@@ -2,10 +2,13 @@
 
 import dataclasses
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from tastevec.schema import Division
 
 from .answer import answering
 from .flags import AsJson, OutFolder, PreparedFolder, SkipBadRows, WhichPreset
@@ -73,6 +76,16 @@ def prepare(
     *,
     out: OutFolder,
     preset: WhichPreset = "taste",
+    split: Annotated[
+        Division | None,
+        typer.Option(
+            help="How people are divided: hash (of their ids, the default), liang (as Liang et al. 2018), or time "
+            "(by hash, and nothing is learned from the last tenth of all ratings).",
+        ),
+    ] = None,
+    heldout: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Of liang: people of validation, and as many of test.")
+    ] = 10_000,
     genome: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A folder with a tag genome, borrowed by film id.")
     ] = None,
@@ -111,6 +124,8 @@ def prepare(
                 out,
                 progress=lambda stage: tell(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
                 preset=preset,
+                split=split,
+                heldout=heldout,
                 genome=genome,
                 tags=tags or (),
                 items=items,
@@ -134,6 +149,15 @@ def _account(kept: dict[str, Any], out: Path) -> str:
         f"People: {counts['users']['kept']:,} of {counts['users']['read']:,} ({divided}).",
         f"Interactions: {counts['interactions']['kept']:,} of {counts['interactions']['read']:,}; films: {counts['items']:,}.",
     ]
+    if (cut := kept["settings"].get("cut")) is not None:
+        later, tags = (
+            counts["interactions"]["dropped"]["at or after the cut"],
+            kept["vectors"]["cut"]["tags_left_out"],
+        )
+        lines.append(
+            f"Cut: {datetime.fromtimestamp(cut, UTC):%Y-%m-%d %H:%M:%S} UTC; {later:,} later interactions of training and "
+            f"validation people are left out, and {tags:,} tags."
+        )
     for file in kept["source"]["files"]:
         if file["set_aside"]:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in file["set_aside"].items())

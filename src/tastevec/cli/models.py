@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from tastevec.schema import RESULTS_FILE, Protocol
+from tastevec.schema import REPORT_FILE, RESULTS_FILE, Protocol
 from tastevec.training.settings import TrainSettings, resolve_settings
 
 from .answer import answering
@@ -102,7 +102,11 @@ def _epochs(tell: Tell, epochs: int) -> Callable[[int, int, dict[str, float]], N
 
 def evaluate(
     models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL...", help="Folders that tastevec train wrote.")
+        list[Path],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Folders that tastevec train wrote, or folders of such that differ by their seed alone.",
+        ),
     ],
     *,
     data: Annotated[
@@ -116,12 +120,32 @@ def evaluate(
         ),
     ] = None,
     with_baselines: Annotated[
-        bool, typer.Option("--baselines/--no-baselines", help="Fit EASE and ALS beside the floors.")
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Fit item-kNN, EASE, ALS and Mult-VAE beside the floors; the last takes a minute or two a run.",
+        ),
     ] = True,
     split: Annotated[
         Literal["test", "validation"],
-        typer.Option(help="Who is asked; validation people chose the epoch, so they flatter the models."),
+        typer.Option(
+            help="Who is asked; validation people chose the epoch and what is tuned, so they flatter."
+        ),
     ] = "test",
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Runs of a baseline in which chance has a part (ALS, Mult-VAE).")
+    ] = 3,
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Tune each baseline first, on validation people and within one budget."),
+    ] = False,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RESULTS",
+            help="Take the tuned settings of an earlier evaluation of these data, the folder that it wrote.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure models on people they never saw.
@@ -129,10 +153,12 @@ def evaluate(
     Each model stands beside floors and baselines on the same people, with an interval beside each number.
     """
     protocols = _protocols(protocol or _PROTOCOLS)
+    if tune and tuned:
+        raise typer.BadParameter("expected --tune or --tuned, not both", param_hint="--tuned")
     with answering(as_json=as_json) as answer:
         from tastevec.stages import evaluate
 
-        with bar("Evaluating"):
+        with bar("Reading") as tell:
             report = evaluate(
                 models,
                 data,
@@ -140,9 +166,14 @@ def evaluate(
                 protocols=protocols,
                 with_baselines=with_baselines,
                 split=split,
+                seeds=seeds,
+                tune=tune,
+                tuned=tuned,
+                progress=tell,
             )
         answer.give(
-            {"out": out, **report.to_json()}, f"{report.table()}\n\nEvery number: {out / RESULTS_FILE}"
+            {"out": out, **report.to_json()},
+            f"{report.table()}\n\nPictures: {out / REPORT_FILE}\nEvery number: {out / RESULTS_FILE}",
         )
 
 

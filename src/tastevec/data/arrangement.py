@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastevec.data import tables
+from tastevec.data.counts import Counts, Tally
 from tastevec.data.flat import write_flat
-from tastevec.data.splits import note_shuffle, split_expression
+from tastevec.data.reading import liked_from
+from tastevec.data.splits import liang_shuffle, note_shuffle, split_expression
 from tastevec.data.spool import plain_errors, spooled
 from tastevec.errors import DataError, SettingsError
 from tastevec.schema import (
@@ -36,7 +38,11 @@ if TYPE_CHECKING:
 
     from tastevec.data.readers import Source
 
-__all__ = ["ArrangeSettings", "Counts", "Tally", "arrange"]
+__all__ = ["ArrangeSettings", "arrange", "find_cut"]
+
+_LEAST_LIKES = 5  # of Liang et al. 2018, section 4.1
+_LIANG_PARTS = 3  # training people are not fewer than those of validation or of test
+_TEST = SPLITS.index("test")
 
 
 @dataclass(frozen=True)
@@ -44,24 +50,31 @@ class ArrangeSettings:
     """How a source becomes histories.
 
     Attributes:
-        split: "hash" divides by a hash of the user id; "note" is the research note's shuffle, 70 / 30, no test.
-        fractions: Expected shares of train, validation and test; "note" has its own.
-        seed: Of either split.
+        split: "hash" divides by a hash of the user id; "note" is the research note's shuffle, 70 / 30, no test; "liang"
+            is that of Liang et al. 2018, of people who liked 5 films or more; "time" divides people as "hash" does
+            and ends the histories of training and validation people at ``cut``.
+        fractions: Expected shares of train, validation and test; "note" and "liang" have their own.
+        seed: Of the splits "hash", "time" and "note".
         order: "time" is oldest first; "item" is by film id, the research note's order.
         minimum_interactions: People with fewer are dropped.
         keep_items: The films whose interactions are kept, by their own ids; None keeps all. The research note keeps
             those with a genome.
+        heldout: Of "liang": people of validation, and as many of test.
+        cut: Of "time": Unix seconds; ``find_cut`` finds it. What has no time is then kept of nobody.
 
     Raises:
-        SettingsError: ``minimum_interactions`` is under 1, or the fractions are no shares of a whole.
+        SettingsError: A number is under 1, the fractions are no shares of a whole, or there is a cut without "time"
+            or the other way round.
     """
 
-    split: Literal["hash", "note"] = "hash"
+    split: Literal["hash", "note", "liang", "time"] = "hash"
     fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
     seed: int = 42
     order: Literal["time", "item"] = "time"
     minimum_interactions: int = 2
     keep_items: frozenset[Any] | None = None
+    heldout: int = 10_000
+    cut: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.fractions) < 0 or not math.isclose(sum(self.fractions), 1, abs_tol=1e-9):
@@ -72,45 +85,40 @@ class ArrangeSettings:
             raise SettingsError(
                 f"minimum_interactions is {self.minimum_interactions}; expected 1 or more, the note's is 2"
             )
+        if self.heldout < 1:
+            raise SettingsError(
+                f"heldout is {self.heldout}; expected 1 or more, the published split's is 10000"
+            )
+        if (self.split == "time") != (self.cut is not None):
+            raise SettingsError(
+                f"split is {self.split} and cut is {self.cut}; expected a cut for a split by time, and only there"
+            )
+
+    @property
+    def too_few(self) -> str:
+        """Why a person is dropped, as the account calls it."""
+        if self.split == "liang":
+            return f"user with fewer than {_LEAST_LIKES} liked films"
+        return f"user with fewer than {self.minimum_interactions} interactions"
 
 
-@dataclass(frozen=True)
-class Tally:
-    """How many came in, how many stayed, and why the others did not; the sum always holds."""
+def find_cut(source: Source, connection: Backend, *, later: float) -> int:
+    """The moment that divides the ratings of ``source`` in time, Unix seconds.
 
-    read: int
-    kept: int
-    dropped: dict[str, int]
+    Args:
+        source: What the readers give.
+        connection: The result of ``tables.connect``.
+        later: The share of all ratings that lie at or after it, in (0, 1).
 
-    def __post_init__(self) -> None:
-        assert self.read == self.kept + sum(self.dropped.values()), f"rows are lost: {self}"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The account of an arrangement.
-
-    Attributes:
-        interactions: One person and one film; read is all that the readers kept.
-        users: People.
-        ratings: Interactions read that carry a rating.
-        tag_only: Interactions read that carry none.
-        untimed: Interactions read without a timestamp.
-        items: Films in the catalogue.
-        items_without_metadata: Films that only interactions name; they have no title.
-        splits: People kept in each split.
-        days: First and last day (since 1970) of what is kept; None where no time is known.
+    Raises:
+        DataError: No rating has a time.
     """
-
-    interactions: Tally
-    users: Tally
-    ratings: int
-    tag_only: int
-    untimed: int
-    items: int
-    items_without_metadata: int
-    splits: dict[str, int]
-    days: tuple[int, int] | None
+    found = connection.to_pyarrow(tables.cut_time(source.interactions, later)).as_py()
+    if found is None:
+        raise DataError(
+            f"no rating of {source.name} has a time; expected timestamps to split by: give a column timestamp, or prepare with --split hash"
+        )
+    return int(found)
 
 
 def arrange(source: Source, folder: Path, settings: ArrangeSettings, connection: Backend) -> Counts:
@@ -135,7 +143,10 @@ def arrange(source: Source, folder: Path, settings: ArrangeSettings, connection:
         _refuse_twins(catalogue[ITEM_ID], source.name)
         _write_items(catalogue, folder)
         known = tables.known_items(source.interactions, _numbered(catalogue, settings))
-        everybody = _everybody(known, settings, connection)
+        read = None if settings.cut is None else connection.to_pyarrow(tables.totals(known))
+        if settings.cut is not None:
+            known = tables.until(known, settings.cut, spared=_by_hash(known, settings) == _TEST)
+        everybody = _everybody(known, settings, connection, liked_from(source.rating_range))
         chosen = _chosen(everybody, settings, source.name)
         _write_users(chosen, folder)
         rows = tables.histories(known, ibis.memtable(chosen), order=settings.order)
@@ -145,7 +156,7 @@ def arrange(source: Source, folder: Path, settings: ArrangeSettings, connection:
             chosen["kept"].to_numpy(),
             folder / HISTORIES_FOLDER,
         )
-    return _count(catalogue, everybody, chosen, settings)
+    return _count(catalogue, everybody if read is None else read, (everybody, chosen), settings)
 
 
 def _refuse_twins(ids: pa.ChunkedArray, name: str) -> None:
@@ -165,21 +176,28 @@ def _numbered(catalogue: pa.Table, settings: ArrangeSettings) -> ibis.Table:
     return ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32), "kept": kept}))
 
 
-def _everybody(known: ibis.Table, settings: ArrangeSettings, connection: Backend) -> pa.Table:
-    """One row a person, by ascending id, with his split where a hash decides it."""
-    table = tables.people(known)
-    if settings.split == "hash":
-        chosen = split_expression(table[USER_ID], seed=settings.seed, fractions=settings.fractions)
-        table = table.mutate(split=chosen)
+def _by_hash(table: ibis.Table, settings: ArrangeSettings) -> ibis.Value:
+    """The split of each row's person."""
+    return split_expression(table[USER_ID], seed=settings.seed, fractions=settings.fractions)
+
+
+def _everybody(known: ibis.Table, settings: ArrangeSettings, connection: Backend, liked: float) -> pa.Table:
+    """One row a person, by ascending id, with his split where a hash decides it and his likes where they do."""
+    table = tables.people(known, liked_from=liked if settings.split == "liang" else None)
+    if settings.split in {"hash", "time"}:
+        table = table.mutate(split=_by_hash(table, settings))
     return connection.to_pyarrow(table.order_by(USER_ID))
 
 
 def _chosen(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Table:
     """The people with enough interactions, each with his split."""
+    if settings.split == "liang":
+        return _by_likes(everybody, settings, name)
     minimum = settings.minimum_interactions
     chosen = everybody.filter(pc.greater_equal(everybody["kept"], minimum))
     if len(chosen) == 0:
         which = "" if settings.keep_items is None else " with films of the genome"
+        which += "" if settings.cut is None else " before the cut in time"
         raise DataError(
             f"none of the {len(everybody)} users of {name} has {minimum} interactions{which}; "
             f"give people with at least {minimum}{which}"
@@ -188,6 +206,19 @@ def _chosen(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Tab
         codes = note_shuffle(chosen[USER_ID].to_numpy(), settings.seed)
         chosen = chosen.append_column("split", pa.array(codes))
     return chosen
+
+
+def _by_likes(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Table:
+    """The people who liked enough films, divided as Liang et al. published it."""
+    chosen = everybody.filter(pc.greater_equal(everybody["likes"], _LEAST_LIKES))
+    most = len(chosen) // _LIANG_PARTS
+    if settings.heldout > most:
+        raise SettingsError(
+            f"heldout is {settings.heldout} and {len(chosen)} users of {name} liked {_LEAST_LIKES} films or more; expected "
+            f"{_LIANG_PARTS * settings.heldout} or more, to hold out {settings.heldout} twice and teach no fewer: "
+            + (f"give --heldout {most} or less" if most else "prepare with --split hash")
+        )
+    return chosen.append_column("split", pa.array(liang_shuffle(len(chosen), settings.heldout)))
 
 
 def _write_items(catalogue: pa.Table, folder: Path) -> None:
@@ -207,21 +238,31 @@ def _write_users(chosen: pa.Table, folder: Path) -> None:
     pq.write_table(written, folder / USERS_FILE)
 
 
-def _count(catalogue: pa.Table, everybody: pa.Table, chosen: pa.Table, settings: ArrangeSettings) -> Counts:
-    read, ratings, untimed, with_vector = (
-        _total(everybody[name]) for name in ("interactions", "ratings", "untimed", "kept")
+def _count(
+    catalogue: pa.Table, read: pa.Table, people: tuple[pa.Table, pa.Table], settings: ArrangeSettings
+) -> Counts:
+    """The account of what was read, of everybody that is left by the cut, and of the people chosen out of them."""
+    everybody, chosen = people
+    interactions, ratings, untimed = (_total(read[name]) for name in ("interactions", "ratings", "untimed"))
+    seen, with_vector, kept = (
+        _total(everybody["interactions"]),
+        _total(everybody["kept"]),
+        _total(chosen["kept"]),
     )
-    kept = _total(chosen["kept"])
-    few = f"user with fewer than {settings.minimum_interactions} interactions"
+    users = len(everybody)
+    rows_dropped = {"film without a vector": seen - with_vector, settings.too_few: with_vector - kept}
+    users_dropped = {settings.too_few: users - len(chosen)}
+    if settings.cut is not None:
+        users = _total(read["users"])
+        rows_dropped |= {"without a time": untimed, "at or after the cut": interactions - untimed - seen}
+        users_dropped |= {"user with nothing before the cut": users - len(everybody)}
     first, last = pc.min(chosen["first_day"]).as_py(), pc.max(chosen["last_day"]).as_py()
     codes = np.bincount(chosen["split"].to_numpy(), minlength=len(SPLITS))
     return Counts(
-        interactions=Tally(
-            read, kept, {"film without a vector": read - with_vector, few: with_vector - kept}
-        ),
-        users=Tally(len(everybody), len(chosen), {few: len(everybody) - len(chosen)}),
+        interactions=Tally(interactions, kept, rows_dropped),
+        users=Tally(users, len(chosen), users_dropped),
         ratings=ratings,
-        tag_only=read - ratings,
+        tag_only=interactions - ratings,
         untimed=untimed,
         items=len(catalogue),
         items_without_metadata=len(catalogue) - _total(catalogue["described"]),

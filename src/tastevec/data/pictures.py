@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tastevec.errors import MissingExtraError
+from tastevec.data.drawing import GRID, MUTED, SIZE, Picture, drawn, styled
 from tastevec.schema import CONTENT, NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Picture", "draw"]
+__all__ = ["draw"]
 
-_INK, _MUTED, _GRID = "#1f2933", "#6b7785", "#e6eaee"
 _MAIN, _OTHER = "#2b6c8f", "#e08a4f"
-_SIZE: Final = (7.2, 3.4)  # inches
 _MOST_GENRES: Final = 20
 _TICKS: Final = 6
 _VECTORS: Final = {NOTE: "genome", CONTENT: "content"}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture.
-
-    Attributes:
-        name: A short name, for the page's anchors.
-        title: What it is about.
-        caption: What it shows, in a sentence with its key number.
-        svg: The drawing.
-    """
-
-    name: str
-    title: str
-    caption: str
-    svg: bytes
 
 
 def draw(numbers: Mapping[str, Any]) -> list[Picture]:
@@ -61,41 +39,17 @@ def draw(numbers: Mapping[str, Any]) -> list[Picture]:
         ("activity", "Activity over time", bool(numbers["activity"]["counts"]), _draw_activity),
         ("coverage", "Films with a vector", bool(numbers["coverage"]), _draw_coverage),
     ]
-    return [_drawn(name, title, picture, numbers) for name, title, known, picture in kinds if known]
+    return [_picture(name, title, picture, numbers) for name, title, known, picture in kinds if known]
 
 
-def _drawn(
+def _picture(
     name: str, title: str, picture: Callable[[Figure, Mapping[str, Any]], str], numbers: Mapping[str, Any]
 ) -> Picture:
-    """Draw on a figure of our own: pyplot would keep it in global state."""
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an extra that only this needs
-        from matplotlib import figure as figures  # noqa: PLC0415 - as above
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "describe") from error
-    # A fixed salt and no date: the same numbers give the same bytes.
-    with mpl.rc_context(
-        {"svg.hashsalt": name, "font.size": 10, "text.color": _INK, "axes.labelcolor": _MUTED}
-    ):
-        figure = figures.Figure(figsize=_SIZE, layout="constrained")
-        caption = picture(figure, numbers)
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return Picture(name=name, title=title, caption=caption, svg=file.getvalue())
-
-
-def _axes(figure: Figure) -> Axes:
-    axes = figure.subplots()
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_MUTED)
-    axes.tick_params(which="both", colors=_MUTED, length=0, pad=6)
-    axes.grid(axis="y", color=_GRID)
-    axes.set_axisbelow(True)
-    return axes
+    return drawn(name, title, lambda figure: picture(figure, numbers))
 
 
 def _draw_user_means(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = _axes(figure)
+    axes = styled(figure.subplots())
     means = numbers["user_means"]
     shares = np.linspace(0, 100, len(means["quantiles"]))
     axes.fill_between(shares, means["mean_of_means"], means["quantiles"], color=_MAIN, alpha=0.15)
@@ -117,7 +71,7 @@ def _draw_user_means(figure: Figure, numbers: Mapping[str, Any]) -> str:
 
 
 def _draw_ratings(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = _axes(figure)
+    axes = styled(figure.subplots())
     ratings = numbers["ratings"]
     values, counts = np.asarray(ratings["values"]), np.asarray(ratings["counts"])
     width = 0.8 * (np.diff(values).min() if len(values) > 1 else 1.0)
@@ -132,7 +86,7 @@ def _draw_ratings(figure: Figure, numbers: Mapping[str, Any]) -> str:
 
 
 def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = _axes(figure)
+    axes = styled(figure.subplots())
     lengths = numbers["history_lengths"]
     edges = np.asarray(lengths["edges"])
     axes.bar(edges[:-1], lengths["counts"], np.diff(edges), align="edge", color=_MAIN, edgecolor="white")
@@ -161,10 +115,10 @@ def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
 
 
 def _draw_genres(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = _axes(figure)
+    axes = styled(figure.subplots())
     genres = numbers["genres"][:_MOST_GENRES][::-1]
     places = np.arange(len(genres))
-    figure.set_size_inches(_SIZE[0], 1.2 + 0.27 * len(genres))
+    figure.set_size_inches(SIZE[0], 1.2 + 0.27 * len(genres))
     for shift, key, colour, label in (
         (0.2, "share_of_items", "#a9c4d2", "of films"),
         (-0.2, "share_of_interactions", _MAIN, "of interactions"),
@@ -172,7 +126,7 @@ def _draw_genres(figure: Figure, numbers: Mapping[str, Any]) -> str:
         axes.barh(places + shift, [100 * genre[key] for genre in genres], 0.38, color=colour, label=label)
     axes.set_yticks(places, [genre["genre"] for genre in genres])
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=_GRID)
+    axes.grid(axis="x", color=GRID)
     axes.set(xlabel="share (%); a film counts for each of its genres")
     axes.legend(frameon=False, loc="lower right")
     first = max(genres, key=lambda genre: genre["share_of_interactions"])
@@ -183,7 +137,7 @@ def _draw_genres(figure: Figure, numbers: Mapping[str, Any]) -> str:
 
 
 def _draw_activity(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = _axes(figure)
+    axes = styled(figure.subplots())
     activity = numbers["activity"]
     counts = np.asarray(activity["counts"])
     axes.bar(np.arange(len(counts)), counts, 0.9, color=_MAIN, align="edge")
@@ -204,10 +158,10 @@ def _period(days: float) -> str:
 
 
 def _draw_coverage(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = _axes(figure)
+    axes = styled(figure.subplots())
     coverage = numbers["coverage"][::-1]
     places = np.arange(len(coverage))
-    figure.set_size_inches(_SIZE[0], 1.2 + 0.8 * len(coverage))
+    figure.set_size_inches(SIZE[0], 1.2 + 0.8 * len(coverage))
     for shift, key, colour, label in (
         (0.2, "share_of_items", "#a9c4d2", "of films"),
         (-0.2, "share_of_interactions", _MAIN, "of interactions"),
@@ -215,7 +169,7 @@ def _draw_coverage(figure: Figure, numbers: Mapping[str, Any]) -> str:
         bars = axes.barh(
             places + shift, [100 * kind[key] for kind in coverage], 0.36, color=colour, label=label
         )
-        axes.bar_label(bars, fmt="%.1f %%", padding=3, color=_MUTED)
+        axes.bar_label(bars, fmt="%.1f %%", padding=3, color=MUTED)
     axes.set_yticks(places, [_VECTORS.get(kind["vectors"], kind["vectors"]) for kind in coverage])
     axes.grid(axis="y", visible=False)
     axes.set(xlim=(0, 115), xticks=[], xlabel="share with such a vector")

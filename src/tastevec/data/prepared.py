@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.data.arrangement import Counts
+    from tastevec.data.counts import Counts
     from tastevec.data.readers import Source
     from tastevec.schema import Split
 

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["RatingScale", "Reading"]
+__all__ = ["RatingScale", "Reading", "liked_from"]
+
+
+def liked_from(rating_range: tuple[float, float]) -> float:
+    """The rating from which a film is liked: 4 stars on every MovieLens scale.
+
+    Examples:
+        >>> liked_from((1, 5)), liked_from((0.5, 5))  # there is no rating between 3.875 and 4
+        (4.0, 3.875)
+    """
+    low, high = rating_range
+    return low + LIKED_FROM * (high - low)
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class RatingScale:
 
     def liked(self, ratings: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which ratings say that the film was liked: four stars and more on MovieLens' scales; never NaN."""
-        return ratings >= self.low + LIKED_FROM * (self.high - self.low)
+        return ratings >= liked_from((self.low, self.high))
 
 
 @dataclass(frozen=True)

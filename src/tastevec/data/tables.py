@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 import ibis
+import numpy as np
 
 from tastevec.data.histories import NO_TIME
 from tastevec.errors import SettingsError
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 __all__ = [
     "all_items",
     "connect",
+    "cut_time",
     "histories",
     "known_items",
     "people",
     "told_histories",
+    "totals",
+    "until",
 ]
 
 _SECONDS_A_DAY = 86_400
@@ -74,19 +78,43 @@ def known_items(interactions: ibis.Table, catalogue: ibis.Table) -> ibis.Table:
     return interactions.join(catalogue.select(ITEM_ID, "item", "kept"), ITEM_ID)
 
 
-def people(interactions: ibis.Table) -> ibis.Table:
+def cut_time(interactions: ibis.Table, later: float) -> ibis.Value:
+    """The time at or after which a share ``later`` of all ratings lie; NULL where no rating has a time."""
+    return interactions[TIMESTAMP].quantile(1 - later, where=interactions[RATING].notnull()).ceil()
+
+
+def until(interactions: ibis.Table, cut: int, *, spared: ibis.Value) -> ibis.Table:
+    """What happened before ``cut``, and all that happened to the ``spared`` (a boolean column); nothing untimed."""
+    timestamp = interactions[TIMESTAMP]
+    return interactions.filter(timestamp.notnull() & (spared | (timestamp < cut)))
+
+
+def totals(interactions: ibis.Table) -> ibis.Table:
+    """One row: interactions, ratings, untimed and users."""
+    return interactions.agg(
+        interactions=interactions.count(),
+        ratings=interactions[RATING].count(),
+        untimed=interactions[TIMESTAMP].isnull().sum(),
+        users=interactions[USER_ID].nunique(),
+    )
+
+
+def people(interactions: ibis.Table, *, liked_from: float | None = None) -> ibis.Table:
     """One row a person, with what his own scale needs.
 
     Args:
         interactions: The result of ``known_items``; ``rating`` is NULL where a film was only tagged.
+        liked_from: The rating from which a film is liked, where ``likes`` shall be counted.
 
     Returns:
         user_id, and over **all** that the person touched, with or without a vector: interactions, ratings, untimed,
-        mean, highest, lowest; and over what is kept: kept, first_day, last_day.
+        mean, highest, lowest, and likes if they are asked for; and over what is kept: kept, first_day, last_day.
     """
     rating, day = _given(interactions), _days(interactions[TIMESTAMP])
     # Decimals add up to the same sum in every order, so that neither threads nor engines change a byte.
     total = rating.cast("decimal(38, 12)").sum().cast("float64")
+    # Compared in the width in which ratings are kept, so that the histories show the same likes.
+    likes = {} if liked_from is None else {"likes": (rating >= float(np.float32(liked_from))).sum()}
     return interactions.group_by(USER_ID).agg(
         interactions=interactions.count(),
         ratings=rating.count(),
@@ -97,6 +125,7 @@ def people(interactions: ibis.Table) -> ibis.Table:
         kept=interactions.kept.sum(),
         first_day=day.min(where=interactions.kept),
         last_day=day.max(where=interactions.kept),
+        **likes,
     )
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tastevec.errors import DataError
+from tastevec.data.reading import liked_from
+from tastevec.errors import DataError, UnknownItemError
 from tastevec.evaluation.films import Films
 from tastevec.evaluation.protocol import cases
+from tastevec.evaluation.protocol.division import LiangSplit, TimeSplit
 
 if TYPE_CHECKING:
     from tastevec.data.histories import Histories
@@ -29,36 +31,55 @@ class Cohort:
         unseen: The people whose films are hidden and guessed.
         films: The catalogue.
         rating_range: The lowest and highest possible rating.
+        division: How the people were divided, where the questions depend on it.
 
     Raises:
         DataError: A person is in both, or there is nobody to ask.
+        UnknownItemError: Somebody's history holds a film that is not in the catalogue.
     """
 
     train: Histories
     unseen: Histories
     films: Films
     rating_range: tuple[float, float]
+    division: LiangSplit | TimeSplit | None = None
 
     def __post_init__(self) -> None:
         if not len(self.unseen):
             raise DataError(
-                "there is nobody to ask: the split holds 0 users; prepare with a larger share for it"
+                "there is nobody to ask: the split holds 0 users; expected 1 or more; prepare more people, divide them by "
+                "another seed, or ask another split"
             )
         both = np.intersect1d(self.train.user_ids, self.unseen.user_ids)
         if len(both):
             raise DataError(
                 f"{len(both)} users are both taught and asked, user {both[0]} among them; expected disjoint splits; prepare again"
             )
+        for people in (self.train, self.unseen):
+            _refuse_unknown_films(people, len(self.films))
 
     @classmethod
     def of(cls, prepared: Prepared, split: Split = "test") -> Cohort:
-        """The people of a prepared folder: its training users, and those of another split."""
+        """The people of a prepared folder: its training users, and those of another split.
+
+        Its manifest says how they were divided, and the questions follow: see ``protocol.cases``. Validation people of
+        a split by time end at the cut, so that they are asked as of any other split.
+        """
         train = prepared.histories.take(prepared.users_in("train"))
+        films = Films.of(prepared, train)
+        settings = prepared.manifest["settings"]
+        division: LiangSplit | TimeSplit | None = None
+        if settings["split"] == "liang":
+            liked = train.items[train.ratings >= liked_from(prepared.rating_range)]
+            division = LiangSplit(np.bincount(liked, minlength=len(films)) > 0)
+        elif settings["split"] == "time" and split == "test":
+            division = TimeSplit(settings["cut"], films.raters > 0)
         return cls(
             train=train,
             unseen=prepared.histories.take(prepared.users_in(split)),
-            films=Films.of(prepared, train),
+            films=films,
             rating_range=prepared.rating_range,
+            division=division,
         )
 
     @property
@@ -72,7 +93,13 @@ class Cohort:
         Raises:
             DataError: Nobody has enough for a question.
         """
-        tasks = cases(self.unseen, protocol=protocol, rating_range=self.rating_range, seed=seed)
+        tasks = cases(
+            self.unseen,
+            protocol=protocol,
+            rating_range=self.rating_range,
+            seed=seed,
+            division=self.division,
+        )
         for task in tasks:
             if not len(task):
                 raise DataError(
@@ -80,3 +107,13 @@ class Cohort:
                     "film to know; evaluate more users or leave this protocol out"
                 )
         return tasks
+
+
+def _refuse_unknown_films(people: Histories, item_count: int) -> None:
+    unknown = np.flatnonzero((people.items < 0) | (people.items >= item_count))
+    if len(unknown):
+        user = people.user_ids[people.owners[unknown[0]]]
+        raise UnknownItemError(
+            f"the history of user {user} holds film {people.items[unknown[0]]}, and the catalogue has films 0 to {item_count - 1}; "
+            "expected histories of this catalogue; take people and films from one prepared folder"
+        )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.schema import Horizon
 
-__all__ = ["HorizonScorer", "Runs", "Scorer", "VectorScorer"]
+__all__ = ["HorizonScorer", "Runs", "Scorer", "VectorScorer", "fitted_parts"]
 
 
 @runtime_checkable
@@ -74,3 +74,9 @@ class Runs:
     def one(cls, scorer: Scorer) -> Runs:
         """A system of a single run, under the scorer's own name."""
         return cls(scorer.name, (scorer,))
+
+
+def fitted_parts(scorer: Scorer) -> tuple[Scorer, ...]:
+    """The scorers that fitting this one fits, so that one which stands in several systems need be fitted only once."""
+    parts = getattr(scorer, "parts", (scorer,))
+    return (scorer,) if parts == (scorer,) else tuple(leaf for part in parts for leaf in fitted_parts(part))

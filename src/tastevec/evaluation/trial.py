@@ -1,35 +1,26 @@
 """Trial: every system answers every question for people it has never seen.
 
-Dimension letters: B users, N items, T hidden films.
+Dimension letters: B users, S runs.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tastevec.errors import DataError, SettingsError
+from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import LastOnly
-from tastevec.evaluation.metrics import (
-    cosine_distance,
-    hit_rate,
-    hits,
-    mean_direction,
-    mean_of_targets,
-    mrr,
-    ndcg,
-    rank_unseen,
-    recall,
-    without_direction,
-)
+from tastevec.evaluation.judging.judge import Judge
+from tastevec.evaluation.judging.sessions import session_note
 from tastevec.evaluation.report import Report
-from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, Measured, SystemFacts
-from tastevec.evaluation.scorers import HorizonScorer, Runs, VectorScorer
+from tastevec.evaluation.report.results import Measured, SystemFacts
+from tastevec.evaluation.scorers import Runs, VectorScorer, fitted_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,14 +29,13 @@ if TYPE_CHECKING:
     from tastevec.evaluation.scorers import Scorer
     from tastevec.schema import Protocol
 
-__all__ = ["AT", "PROTOCOLS", "evaluate", "measure"]
+__all__ = ["AT", "PROTOCOLS", "evaluate"]
 
 AT = (10, 20, 50, 100)
 PROTOCOLS: tuple[Protocol, ...] = ("best-rated", "fold-in", "future")
-_CELLS = 1 << 22  # scores held at once: 16 MB, and a few times that while they are ranked
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913  what a command's flags set, each by its keyword
     systems: Sequence[Scorer | Runs],
     cohort: Cohort,
     *,
@@ -53,59 +43,108 @@ def evaluate(
     protocols: Sequence[Protocol] = PROTOCOLS,
     at: Sequence[int] = AT,
     seed: int = 42,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Report:
     """One report: every system and floor, fitted on the training people, on every task of the unseen.
 
+    Memory is bounded by 4 million scores at once and by what grows with the people: the histories that the tasks know,
+    of the scorer at hand 100 places and a few vectors a person, and of every system and task one number a person and
+    metric. There is never a row of scores for each person.
+
     Args:
-        systems: What is to be judged; each is fitted here (a trained model does nothing then).
+        systems: What is to be judged; each is fitted here (a trained model does nothing then). `LastOnly` is asked
+            only what comes next, and is left out where nothing of the kind is asked.
         cohort: Who teaches and who is asked.
         floors: What the systems must beat; skill is counted from the best of them.
         protocols: The questions to ask.
         at: The depths k of the ranking metrics.
-        seed: Reaches the random part of the protocols and the intervals.
+        seed: Reaches the random part of the protocols, the shuffled sessions, the people drawn and the intervals.
+        progress: Told how many of the pairs of a system and a task are done, of how many, and what begins now.
 
     Returns:
-        Means with intervals and per-user values. At no time are the scores of all users held.
+        Means with intervals and per-user values.
 
     Raises:
         DataError: Nobody has enough for a task, or a system's scores do not fit the catalogue.
-        SettingsError: Two systems share a name, or a depth is below 1.
+        SettingsError: Two systems share a name, none can be asked, or a depth is below 1.
     """
-    everyone = [system if isinstance(system, Runs) else Runs.one(system) for system in (*floors, *systems)]
+    everyone = _checked([*floors, *systems], at)
+    judges = [
+        Judge.of(_with_note(task), cohort.films, at, seed)
+        for protocol in protocols
+        for task in cohort.tasks(protocol, seed)
+    ]
+    asked = {system.name: [judge for judge in judges if _meets(system, judge.task)] for system in everyone}
+    everyone = [system for system in everyone if asked[system.name]]
+    if not everyone:
+        raise SettingsError(
+            f"no system can be asked {', '.join(protocols)}; expected one that is not a LastOnly; add a system or a protocol"
+        )
+    total, tell = sum(map(len, asked.values())), progress or _silent
+    fit_seconds = _fit(everyone, cohort, lambda what: tell(0, total, what))
+    floor_names = {system.name for system in floors}
+    measured: list[Measured] = []
+    facts = []
+    for system in everyone:
+        start = perf_counter()
+        for judge in asked[system.name]:
+            tell(len(measured), total, f"{system.name}: {judge.task.name}")
+            measured.append(_measured(system, judge))
+        facts.append(
+            SystemFacts(
+                system=system.name,
+                floor=system.name in floor_names,
+                space=_space(system),
+                runs=len(system.scorers),
+                settings=system.settings,
+                fit_seconds=fit_seconds[system.name],
+                score_seconds=perf_counter() - start,
+            )
+        )
+    tell(total, total, "intervals")
+    return Report.of(facts, measured, at=at, seed=seed)
+
+
+def _checked(systems: Sequence[Scorer | Runs], at: Sequence[int]) -> list[Runs]:
+    everyone = [system if isinstance(system, Runs) else Runs.one(system) for system in systems]
     names = [system.name for system in everyone]
     if len(set(names)) < len(names):
         raise SettingsError(f"the systems are named {', '.join(names)}; expected different names; rename one")
     if not at or min(at) < 1:
         raise SettingsError(f"at is {tuple(at)}; expected depths of 1 or more, such as {AT}")
-    tasks = [task for protocol in protocols for task in cohort.tasks(protocol, seed)]
-    fit_seconds = _fit([scorer for system in everyone for scorer in system.scorers], cohort)
-    measured, facts = [], []
-    for place, system in enumerate(everyone):
-        start = perf_counter()
-        measured += [_measured(system, task, cohort, at) for task in tasks]
-        facts.append(
-            SystemFacts(
-                system=system.name,
-                floor=place < len(floors),
-                space=_space(system),
-                runs=len(system.scorers),
-                settings=system.settings,
-                fit_seconds=sum(fit_seconds[id(scorer)] for scorer in system.scorers),
-                score_seconds=perf_counter() - start,
-            )
-        )
-    return Report.of(facts, measured, at=at, seed=seed)
+    return everyone
 
 
-def _measured(system: Runs, task: Task, cohort: Cohort, at: Sequence[int]) -> Measured:
+def _silent(done: int, total: int, what: str) -> None:
+    """Nobody wants to know."""
+
+
+def _with_note(task: Task) -> Task:
+    """A task that asks what comes next is read with its sessions in mind."""
+    if task.horizon != "next":
+        return task
+    return replace(task, note=f"{task.note} {session_note(task.known)}")
+
+
+def _meets(system: Runs, task: Task) -> bool:
+    """Whether the system is asked the task: the newest films alone answer what comes next and nothing else."""
+    return task.horizon == "next" or not all(isinstance(scorer, LastOnly) for scorer in system.scorers)
+
+
+def _measured(system: Runs, judge: Judge) -> Measured:
     """One system on one task, each person's values the mean over its runs."""
-    runs = [measure(scorer, task, cohort.item_count, at) for scorer in system.scorers]
-    stacked = {metric: np.stack([run[metric] for run in runs]) for metric in runs[0]}  # (S, B)
+    runs = [judge.judged(scorer) for scorer in system.scorers]
+    stacked = {metric: np.stack([run.values[metric] for run in runs]) for metric in runs[0].values}  # (S, B)
     return Measured(
         system=system.name,
-        task=task,
+        task=judge.task,
         values={metric: values.mean(axis=0) for metric, values in stacked.items()},
         runs={metric: _means(values) for metric, values in stacked.items()},
+        wholes={metric: np.array([run.wholes[metric] for run in runs]) for metric in runs[0].wholes},
+        slices=tuple(
+            replace(parts[0], values=np.mean([part.values for part in parts], axis=0))
+            for parts in zip(*(run.slices for run in runs), strict=True)
+        ),
     )
 
 
@@ -124,67 +163,17 @@ def _space(system: Runs) -> str | None:
     return " + ".join(dict.fromkeys(spaces)) or None
 
 
-def _fit(scorers: Sequence[Scorer], cohort: Cohort) -> dict[int, float]:
-    """Fit each scorer; the seconds of each by identity. One that appears bare and shortened is fitted once."""
-    seconds: dict[int, float] = {}
-    for scorer in scorers:
-        inner = scorer.scorer if isinstance(scorer, LastOnly) else scorer
-        if id(inner) not in seconds:
-            start = perf_counter()
-            inner.fit(cohort.train, cohort.item_count)
-            seconds[id(inner)] = perf_counter() - start
-        seconds[id(scorer)] = seconds[id(inner)]
-    return seconds
-
-
-def measure(system: Scorer, task: Task, item_count: int, at: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """(B,) values of each metric, the people taken in chunks."""
-    asked = system.asked(task.horizon) if isinstance(system, HorizonScorer) else system
-    direction = mean_direction(asked.item_vectors) if isinstance(asked, VectorScorer) else None
-    parts = []
-    for part in task.chunks(max(1, _CELLS // item_count)):
-        values = _ranking_values(asked, part, item_count, at)
-        if isinstance(asked, VectorScorer) and direction is not None:
-            values |= _vector_values(asked, part, direction)
-        parts.append(values)
-    return {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
-
-
-def _ranking_values(
-    system: Scorer, task: Task, item_count: int, at: Sequence[int]
-) -> dict[str, NDArray[np.float64]]:
-    scores = system.score(task.known)
-    if scores.shape != (len(task), item_count):
-        raise DataError(
-            f"{system.name} scored {scores.shape[0]} users x {scores.shape[-1]} films; expected {len(task)} x {item_count}, "
-            "the catalogue of the data; evaluate it on the data that it was trained on"
-        )
-    hit = hits(
-        rank_unseen(scores, task.known, max(at), task.candidates), task.offsets, task.targets, item_count
-    )
-    values = {}
-    for k in at:
-        values[f"hr@{k}"] = hit_rate(hit, k)
-        values[f"recall@{k}"] = recall(hit, task.hidden, k)
-        values[f"ndcg@{k}"] = ndcg(hit, task.hidden, k)
-        values[f"mrr@{k}"] = mrr(hit, k)
-    return values
-
-
-def _vector_values(
-    system: VectorScorer, task: Task, direction: NDArray[np.float64]
-) -> dict[str, NDArray[np.float64]]:
-    """Cosine distances, the mean over each person's hidden films that have a vector."""
-    targets = system.item_vectors[task.targets]  # (T, D)
-    people = np.repeat(system.vectors(task.known), task.hidden, axis=0)  # (T, D)
-    distances = {
-        DISTANCE: cosine_distance(people, targets),
-        CENTRED_DISTANCE: cosine_distance(
-            without_direction(people, direction), without_direction(targets, direction)
-        ),
-    }
-    there = targets.any(axis=1)
-    return {
-        metric: mean_of_targets(np.where(there, values, np.nan), task.offsets)
-        for metric, values in distances.items()
-    }
+def _fit(systems: Sequence[Runs], cohort: Cohort, tell: Callable[[str], None]) -> dict[str, float]:
+    """Fit every scorer; the seconds of each system. What stands in several systems is fitted once, and counts in each."""
+    seconds: dict[int, float] = {}  # by what was fitted
+    total = {}
+    for system in systems:
+        parts = {id(part): part for scorer in system.scorers for part in fitted_parts(scorer)}
+        tell(f"{system.name}: fit")
+        for part in parts.values():
+            if id(part) not in seconds:
+                start = perf_counter()
+                part.fit(cohort.train, cohort.item_count)
+                seconds[id(part)] = perf_counter() - start
+        total[system.name] = sum(seconds[part] for part in parts)
+    return total

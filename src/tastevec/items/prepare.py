@@ -8,44 +8,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from safetensors.numpy import save_file
 
-from tastevec.data.arrangement import ArrangeSettings, arrange
+from tastevec.data.arrangement import ArrangeSettings, arrange, find_cut
 from tastevec.data.atomic import new_folder
 from tastevec.data.prepared import Prepared, write_manifest
 from tastevec.data.readers import ReadSettings, Source, read_source
 from tastevec.data.tables import connect
-from tastevec.errors import DataError, SettingsError
-from tastevec.items.content import content_vectors
-from tastevec.items.genome import Genome, note_vectors, read_genome
-from tastevec.items.genres import genre_matrix
-from tastevec.schema import (
-    CONTENT,
-    GENRES,
-    ITEM_ID,
-    ITEMS_FILE,
-    MANIFEST_FILE,
-    NOTE,
-    SPLITS,
-    USER_ID,
-    USERS_FILE,
-    VECTOR_SOURCE,
-    VECTORS_FILE,
-    Preset,
-)
+from tastevec.errors import SettingsError
+from tastevec.items.film_vectors import cut_tags, visible_tags, write_film_vectors
+from tastevec.items.genome import Genome, read_genome
+from tastevec.schema import ITEM_ID, MANIFEST_FILE, Division, Preset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from numpy.typing import NDArray
-
 __all__ = ["PrepareSettings", "prepare"]
 
 _RESOLVED = ("split", "order", "minimum_interactions")  # what the preset decided, for the manifest
+_LATER = 0.1  # the share of ratings at or after the cut of a split by time
 _OTHER_NUMBERS = "ml-100k"  # its films are numbered by themselves; all later releases share their numbers
 
 
@@ -56,6 +37,11 @@ class PrepareSettings:
     Attributes:
         preset: "taste" keeps everything, oldest first, and divides people by hash, 70 / 15 / 15; "seed" is the
             research note's: films in the order of their ids, only those with a genome, people shuffled 70 / 30.
+        split: How people are divided; None is the preset's own, and "seed" takes no other. "hash" is by a hash of
+            the id; "liang" is the published split of Liang et al. 2018, people who liked fewer than 5 films dropped;
+            "time" divides by hash too, and ends what training and validation people did at the moment before which
+            nine tenths of all ratings lie, so that nothing is learned from later.
+        heldout: Of "liang": people of validation, and as many of test; the published number is for ml-20m.
         genome: A folder with a genome, borrowed by film id; instead of the release's own, if it has one.
         tags: Files of tags from elsewhere.
         items: A table of film metadata.
@@ -66,6 +52,8 @@ class PrepareSettings:
     """
 
     preset: Preset = "taste"
+    split: Division | None = None
+    heldout: int = 10_000
     genome: Path | None = None
     tags: tuple[Path, ...] = ()
     items: Path | None = None
@@ -73,6 +61,13 @@ class PrepareSettings:
     rating_range: tuple[float, float] | None = None
     memory: str = "2GB"
     seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.preset == "seed" and self.split is not None:
+            raise SettingsError(
+                f"split is {self.split}, and preset seed divides people by the research note's own shuffle; leave out "
+                "--split, or --preset seed"
+            )
 
     @property
     def reading(self) -> ReadSettings:
@@ -84,11 +79,11 @@ class PrepareSettings:
             rating_range=self.rating_range,
         )
 
-    def arranging(self, with_vector: frozenset[Any] | None) -> ArrangeSettings:
+    def arranging(self, with_vector: frozenset[Any] | None, cut: int | None = None) -> ArrangeSettings:
         """How histories are laid out, given the films that have a genome (None where there is none at all)."""
         if self.preset == "seed":
             return ArrangeSettings(split="note", seed=self.seed, order="item", keep_items=with_vector)
-        return ArrangeSettings(seed=self.seed)
+        return ArrangeSettings(split=self.split or "hash", seed=self.seed, heldout=self.heldout, cut=cut)
 
 
 def prepare(
@@ -110,7 +105,7 @@ def prepare(
         progress: Told the name of each stage as it begins.
 
     Raises:
-        DataError: The source cannot be understood, or a row is bad.
+        DataError: The source cannot be understood, a row is bad, or there are no times to split by.
         FormatError: ``out`` holds something else.
         SettingsError: A setting is out of its range, or asks for film ids that the source does not share.
     """
@@ -125,20 +120,25 @@ def prepare(
             with clock.stage("genome"):
                 genome = _find_genome(source, settings, connection)
             with clock.stage("arrange"):
-                arranging = settings.arranging(_with_genome(source, genome))
+                cut = find_cut(source, connection, later=_LATER) if settings.split == "time" else None
+                arranging = settings.arranging(_with_genome(source, genome), cut)
                 counts = arrange(source, folder, arranging, connection)
             with clock.stage("vectors"):
-                made = _write_vectors(folder, _visible_tags(source, folder, connection), genome, settings)
+                tags = visible_tags(connection.to_pyarrow(source.tags), folder)
+                account = {}
+                if cut is not None:
+                    tags, account["cut"] = cut_tags(tags, cut, genome)
+                borrowed = settings.genome is not None
+                made = write_film_vectors(folder, tags, genome, seed=settings.seed, borrowed=borrowed)
         finally:
             connection.disconnect()
-        resolved = asdict(settings) | {name: getattr(arranging, name) for name in _RESOLVED}
         write_manifest(
             folder,
             source=source,
             counts=counts,
-            settings=_plain(resolved),
+            settings=_resolved(settings, arranging),
             timings=clock.seconds,
-            vectors=made,
+            vectors=made | account,
         )
     return Prepared.open(out)
 
@@ -179,53 +179,14 @@ def _with_genome(source: Source, genome: Genome | None) -> frozenset[Any] | None
     return frozenset(pa.array(genome.item_ids).cast(kind).to_pylist())
 
 
-def _visible_tags(source: Source, folder: Path, connection: Any) -> pa.Table:  # noqa: ANN401 - untyped
-    """The tags of training people, and those from elsewhere, which are nobody's."""
-    tags = connection.to_pyarrow(source.tags)
-    users = pq.read_table(folder / USERS_FILE, columns=[USER_ID, "split"])
-    train = users.filter(pc.equal(users["split"], SPLITS.index("train")))[USER_ID].combine_chunks()
-    owner = tags[USER_ID].cast(train.type)
-    return tags.filter(pc.or_(pc.is_null(owner), pc.is_in(owner, train)))
-
-
-def _write_vectors(
-    folder: Path, tags: pa.Table, genome: Genome | None, settings: PrepareSettings
-) -> dict[str, Any]:
-    """Write the vectors and, beside each film, where its vector came from; what was made, for the manifest."""
-    items = pq.read_table(folder / ITEMS_FILE)
-    content = content_vectors(items, tags, genome, seed=settings.seed)
-    vectors = {CONTENT: content}
-    origins = np.where(content.any(axis=1), CONTENT, "none").astype("<U8")
-    made: dict[str, Any] = {CONTENT: {"films": int(content.any(axis=1).sum()), "tags": len(tags)}}
-    if genome is not None:
-        rows = genome.rows_of(items[ITEM_ID])
-        vectors[NOTE] = _note(items, genome, rows)
-        origins[rows >= 0] = "genome"
-        made[NOTE] = {
-            "films": int((rows >= 0).sum()),
-            "tags": len(genome.tags),
-            "borrowed": settings.genome is not None,
-            "films_set_aside": {str(film): list(lacking) for film, lacking in genome.missing.items()},
-            "rows_set_aside": dict(genome.bad_rows),
-        }
-    made["seed_preset_reads"] = CONTENT if genome is None else NOTE
-    pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
-    save_file(vectors, folder / VECTORS_FILE)
-    return made
-
-
-def _note(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(N, 64) the note's vectors, fitted on the films that have a genome; zeros for the others."""
-    known = np.flatnonzero(rows >= 0)
-    if not len(known):
-        raise DataError(
-            f"none of the {len(genome.item_ids)} films of the genome is in the catalogue (its ids begin with "
-            f"{items[ITEM_ID][:3].to_pylist()}); expected MovieLens' film ids; leave out --genome"
-        )
-    made = note_vectors(genome.relevance[rows[known]], genre_matrix(items[GENRES].take(pa.array(known))))
-    vectors = np.zeros((len(items), made.shape[1]), np.float32)
-    vectors[known] = made
-    return vectors
+def _resolved(settings: PrepareSettings, arranging: ArrangeSettings) -> dict[str, Any]:
+    """The settings for the manifest, with what the preset decided and without what the split does not ask for."""
+    told = asdict(settings) | {name: getattr(arranging, name) for name in _RESOLVED}
+    if arranging.split != "liang":
+        del told["heldout"]
+    if arranging.cut is not None:
+        told |= {"cut": arranging.cut, "time_share": _LATER}
+    return _plain(told)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

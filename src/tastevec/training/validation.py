@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tastevec.evaluation.encoded import EncodedScorer
+from tastevec.evaluation.judging.answers import measure
 from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.protocol import cases
-from tastevec.evaluation.trial import measure
 
 from .batches import best_rated_batch
 

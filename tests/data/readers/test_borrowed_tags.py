@@ -27,7 +27,7 @@ def borrow(tmp_path, connection, *files, skip=False):
 def test_tags_of_another_release_belong_to_nobody_here(tmp_path, connection):
     other = worlds.write_csv_release(tmp_path / "other") / "tags.csv"
     source = borrow(tmp_path, connection, other)
-    assert tags(source) == [(None, tag.film, tag.tag.lower(), 1.0) for tag in worlds.tags()]
+    assert tags(source) == [(None, tag.film, tag.tag.lower(), 1.0, tag.time) for tag in worlds.tags()]
     assert source.accounts[-1].file == "other/tags.csv"
     counted = source.interactions.count().as_table()
     assert counted.get_backend().con.sql(counted.compile()).fetchall() == [
@@ -50,7 +50,11 @@ def test_tags_of_ones_own_people_keep_their_people(tmp_path, connection):
 @pytest.mark.parametrize("header", [False, True])
 def test_hetrec_tags_have_weights_and_a_file_of_texts(header, tmp_path, connection):
     source = borrow(tmp_path, connection, write_hetrec(tmp_path / "hetrec", header=header))
-    assert tags(source) == [(None, 1, "earth", 3.0), (None, 1, "café", 1.0), (None, 99, "earth", 2.0)]
+    assert tags(source) == [
+        (None, 1, "earth", 3.0, None),
+        (None, 1, "café", 1.0, None),
+        (None, 99, "earth", 2.0, None),
+    ]
     read = {account.file: (account.rows_kept, account.encoding) for account in source.accounts}
     assert read["hetrec/movie_tags.dat"] == (3, "utf-8")
     assert read["hetrec/tags.dat"] == (3, "iso-8859-1")
@@ -96,4 +100,4 @@ def test_films_with_texts_for_ids_borrow_by_text(tmp_path, connection):
     (tmp_path / "tags.csv").write_text("userId,movieId,tag,timestamp\n5,tt1,Fine,3\n")
     settings = ReadSettings(tags=(tmp_path / "tags.csv",))
     source = read_source(tmp_path / "mine.csv", connection=connection, settings=settings)
-    assert tags(source) == [(None, "tt1", "fine", 1.0)]
+    assert tags(source) == [(None, "tt1", "fine", 1.0, 3)]

@@ -60,7 +60,7 @@ def test_columns_have_the_types_that_were_promised(layout, tmp_path, connection)
     types = {
         "interactions": "user_id int64, item_id int64, rating float64, timestamp int64, position int64",
         "items": "item_id int64, title string, year int32, genres array<string>",
-        "tags": "user_id int64, item_id int64, tag string, weight float64",
+        "tags": "user_id int64, item_id int64, tag string, weight float64, timestamp int64",
     }
     for name, expected in types.items():
         schema = getattr(source, name).schema()
@@ -76,7 +76,7 @@ def test_a_film_that_was_only_tagged_is_history_from_its_first_tag(layout, tmp_p
         (7, 13, 985_500_002, 193),
     ]
     said = [tuple(row.values()) for row in rows(source.tags)]
-    assert said == [(tag.user, tag.film, tag.tag.lower(), 1.0) for tag in worlds.tags()]
+    assert said == [(tag.user, tag.film, tag.tag.lower(), 1.0, tag.time) for tag in worlds.tags()]
 
 
 @pytest.mark.parametrize(

@@ -98,15 +98,17 @@ def tag_table(desk: Desk, own: Checked | None, others: Sequence[Checked], types:
     name = fresh_name("tags")
     user_type, item_type = types
     desk.run(
-        f"CREATE TABLE {name} ({USER_ID} {user_type}, {ITEM_ID} {item_type}, {TAG} VARCHAR, {WEIGHT} DOUBLE)"
+        f"CREATE TABLE {name} ({USER_ID} {user_type}, {ITEM_ID} {item_type}, {TAG} VARCHAR, {WEIGHT} DOUBLE, {TIMESTAMP} BIGINT)"
     )
     for table in ([own] if own is not None else []) + list(others):
         user = USER_ID if table is own else "NULL"  # another release counts its users anew
         weight = WEIGHT if table.has(WEIGHT) else "1"
+        time = TIMESTAMP if table.has(TIMESTAMP) else "NULL"
         desk.run(
-            f"INSERT INTO {name} SELECT {user}, {ITEM_ID}, {TAG}, {weight} FROM {table.table} WHERE fault IS NULL ORDER BY line"
+            f"INSERT INTO {name} SELECT {user}, {ITEM_ID}, {TAG}, {weight}, {time} FROM {table.table} WHERE fault IS NULL ORDER BY line"
         )
-    return _expression(desk, name, {USER_ID: user_type, ITEM_ID: item_type, TAG: "string", WEIGHT: "float64"})
+    columns = {USER_ID: user_type, ITEM_ID: item_type, TAG: "string", WEIGHT: "float64", TIMESTAMP: "int64"}
+    return _expression(desk, name, columns)
 
 
 def _expression(desk: Desk, name: str, types: dict[str, str]) -> Table:

@@ -76,7 +76,7 @@ class Source:
             the source, ratings before tags); one row per user and item.
         items: ``item_id, title`` string, ``year`` int32 or NULL, ``genres`` array of strings; empty if unknown.
         tags: ``user_id`` (NULL if the tag comes from elsewhere), ``item_id``, ``tag`` (lower case, stripped),
-            ``weight`` float64 (1 per application, or the file's own).
+            ``weight`` float64 (1 per application, or the file's own), ``timestamp`` int64 (NULL if unknown).
         genome_folder: Where ``genome-scores.csv`` lies, if the release has one; out of a zip it is unpacked into a
             folder that lives as long as this value.
         accounts: One per file that was read.

@@ -5,13 +5,13 @@ Dimension letters: B users, N items, D dimensions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tastevec.data.histories import NO_TIME
 from tastevec.errors import DataError
-from tastevec.evaluation.baselines.likes import liked_matrix, only_liked
+from tastevec.evaluation.baselines.likes import liked_matrix, normalised_matrix, only_liked
 from tastevec.evaluation.metrics import unit_rows
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["Constant", "MeanLiked", "Popularity", "RecentPopularity"]
+__all__ = ["Constant", "MeanLiked", "Popularity", "RecentPopularity", "WeightedMean"]
 
 _DAY = 86_400  # seconds
 
@@ -55,8 +55,9 @@ class RecentPopularity:
         days: How far back from the newest training interaction likes count.
     """
 
+    name = "recent popularity"
+
     def __init__(self, *, liked_from: float, days: int = 30) -> None:
-        self.name = f"popularity, last {days} days"
         self._liked_from = liked_from
         self._days = days
         self._scores = np.zeros(0, np.float32)
@@ -131,13 +132,37 @@ class MeanLiked(Constant):
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
         """(B, D) one mean a person."""
         likes = liked_matrix(histories, len(self.item_vectors), self._liked_from)
-        means = np.asarray(likes @ self.item_vectors) / np.maximum(1, np.diff(likes.indptr))[:, None]
-        known = means.any(axis=1, keepdims=True)  # not: liked nothing, or only films without a vector
-        return np.where(known, means, self._vector).astype(np.float32)
+        return self._means(likes)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) the cosine of each person's mean with each film."""
         return _cosines(self.vectors(histories), self._units)
+
+    def _means(self, weights: Any) -> NDArray[np.float32]:  # noqa: ANN401 - scipy ships no types
+        """(B, D) the mean of the film vectors of each row of ``weights`` (B, N); the constant where it is zero."""
+        means = np.asarray(weights @ self.item_vectors) / np.maximum(1, np.diff(weights.indptr))[:, None]
+        known = means.any(axis=1, keepdims=True)  # not: nothing is told, or only of films without a vector
+        return np.where(known, means, self._vector).astype(np.float32)
+
+
+class WeightedMean(MeanLiked):
+    """The mean of the vectors of all films of a person, each times its normalised rating: away from what he disliked.
+
+    The note's input to its encoder, averaged. The constant stands for a person whose ratings say nothing.
+
+    Args:
+        item_vectors: (N, D) the space; a row of zeros is a film without a vector.
+        space: The name of the space.
+        liked_from: The rating from which a film is liked, for the constant.
+    """
+
+    def __init__(self, item_vectors: NDArray[np.float32], *, space: str, liked_from: float) -> None:
+        super().__init__(item_vectors, space=space, liked_from=liked_from)
+        self.name = f"rating-weighted mean ({space})"
+
+    def vectors(self, histories: Histories) -> NDArray[np.float32]:
+        """(B, D) one weighted mean a person; ratings as ``Histories.normalised`` has them, from -1 to 1."""
+        return self._means(normalised_matrix(histories, len(self.item_vectors)))
 
 
 def _cosines(vectors: NDArray[np.float32], units: NDArray[np.float32]) -> NDArray[np.float32]:

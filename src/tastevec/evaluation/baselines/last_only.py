@@ -27,6 +27,11 @@ class LastOnly:
         self.scorer = scorer
         self._count = count
 
+    @property
+    def parts(self) -> tuple[Scorer, ...]:
+        """What fitting this fits."""
+        return (self.scorer,)
+
     def fit(self, train: Histories, item_count: int) -> None:
         """Fit the scorer on whole training histories."""
         self.scorer.fit(train, item_count)

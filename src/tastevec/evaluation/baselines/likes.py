@@ -1,4 +1,4 @@
-"""Likes: which films each person liked, as arrays that the baselines share."""
+"""Likes: which films each person liked, and how he rated, as arrays that the baselines share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from tastevec.data.histories import Histories
 
-__all__ = ["liked_matrix", "only_liked"]
+__all__ = ["liked_matrix", "normalised_matrix", "only_liked"]
 
 
 def only_liked(histories: Histories, liked_from: float) -> Histories:
@@ -24,3 +24,11 @@ def liked_matrix(histories: Histories, item_count: int, liked_from: float) -> An
     liked = only_liked(histories, liked_from)
     ones = np.ones(len(liked.items), np.float32)
     return sparse.csr_matrix((ones, liked.items, liked.offsets), shape=(len(liked), item_count))
+
+
+def normalised_matrix(histories: Histories, item_count: int) -> Any:  # noqa: ANN401 - scipy ships no types
+    """(B, N) a scipy CSR matrix with each person's normalised ratings, from -1 to 1."""
+    from scipy import sparse  # noqa: PLC0415 - an extra
+
+    entries = (histories.normalised, histories.items, histories.offsets)
+    return sparse.csr_matrix(entries, shape=(len(histories), item_count))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tastevec.data.reading import liked_from
 from tastevec.evaluation.baselines.likes import liked_matrix, only_liked
-from tastevec.evaluation.protocol import liked_from
 from tastevec.items.collaborative import AlsSettings, als_factors, fold_in
 
 if TYPE_CHECKING:

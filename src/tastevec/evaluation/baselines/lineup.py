@@ -1,64 +1,132 @@
-"""The line-up: which floors and baselines stand beside a model, and with what settings."""
+"""The line-up: which floors and baselines stand beside a model, and what may be tuned of each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tastevec.data.histories import NO_TIME
-from tastevec.evaluation.baselines.floors import Constant, MeanLiked, Popularity, RecentPopularity
-from tastevec.evaluation.baselines.last_only import LastOnly
+from tastevec.data.reading import liked_from
+from tastevec.evaluation.baselines.floors import (
+    Constant,
+    MeanLiked,
+    Popularity,
+    RecentPopularity,
+    WeightedMean,
+)
 from tastevec.evaluation.baselines.linear import ALS, EASE
-from tastevec.evaluation.protocol import liked_from
+from tastevec.evaluation.baselines.neighbours import ItemKNN
+from tastevec.evaluation.baselines.recipes import Between, OneOf, Recipe
+from tastevec.evaluation.scorers import Runs, VectorScorer
 from tastevec.items.collaborative import AlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
     from tastevec.data.histories import Histories
-    from tastevec.evaluation.scorers import Scorer
 
-__all__ = ["baselines", "floors"]
+__all__ = ["baselines", "floors", "vector_floors"]
+
+_RIDGE: Final = Between(10, 5000, log=True)
+_ALS: Final[dict[str, Between | OneOf]] = {
+    "liked": Between(1, 50, log=True),
+    "regularization": Between(0.1, 100, log=True),
+    "dim": OneOf((64, 128, 256)),
+}
 
 
-def floors(
-    spaces: Mapping[str, NDArray[np.float32]], train: Histories, *, rating_range: tuple[float, float]
-) -> list[Scorer]:
-    """Popularity, recent popularity where there are times, and in each space the constant and the mean of liked.
-
-    Args:
-        spaces: (N, D) film vectors by name; name a model's space as the model does.
-        train: The training people.
-        rating_range: The lowest and highest possible rating.
-    """
+def floors(train: Histories, *, rating_range: tuple[float, float]) -> list[Recipe]:
+    """Popularity, and recent popularity where the training people's ratings have times."""
     threshold = liked_from(rating_range)
-    lineup: list[Scorer] = [Popularity(liked_from=threshold)]
+    lineup = [Recipe("popularity", lambda _settings, _seed: Popularity(liked_from=threshold))]
     if np.any(train.times != NO_TIME):
-        lineup.append(RecentPopularity(liked_from=threshold))
-    for space, item_vectors in spaces.items():
-        lineup.append(Constant(item_vectors, space=space, liked_from=threshold))
-        lineup.append(MeanLiked(item_vectors, space=space, liked_from=threshold))
+        recent = Recipe(
+            RecentPopularity.name,
+            lambda settings, _seed: RecentPopularity(liked_from=threshold, **settings),
+            published={"days": 30},
+            space={"days": OneOf((7, 30, 90, 365))},
+        )
+        lineup.append(recent)
     return lineup
 
 
-def baselines(*, rating_range: tuple[float, float], seed: int = 42) -> list[Scorer]:
-    """Two EASE and two iALS, each on the whole history and on the last 20 films only.
-
-    EASE of any rating takes what was watched, liked or not: the strongest floor of *what comes next*. iALS of likes is the published baseline (64 factors, confidence 10, regularization 5); the other is the stronger
-    one that a model may start from, and must then be seen to beat.
+def vector_floors(model: Runs, *, rating_range: tuple[float, float]) -> list[Runs]:
+    """The constant, the mean of liked and the rating-weighted mean in the space of each run of a model.
 
     Args:
+        model: Its runs, each with film vectors; what has none, has no such floors.
         rating_range: The lowest and highest possible rating.
-        seed: Of the factors' start.
     """
-    published = AlsSettings(rating_range, liked=10.0, regularization=5.0, seed=seed)
-    systems: list[Scorer] = [
-        EASE(liked_from=liked_from(rating_range)),
-        EASE(liked_from=rating_range[0], name="EASE, any rating"),
-        ALS(published, only_likes=True),
-        ALS(AlsSettings(rating_range, seed=seed), only_likes=False),
+    runs = [scorer for scorer in model.scorers if isinstance(scorer, VectorScorer)]
+    if not runs:
+        return []
+    threshold = liked_from(rating_range)
+    floors = {"constant": Constant, "mean of liked": MeanLiked, "rating-weighted mean": WeightedMean}
+    return [
+        Runs(
+            f"{name} ({model.name})",
+            [floor(run.item_vectors, space=run.space, liked_from=threshold) for run in runs],
+        )
+        for name, floor in floors.items()
     ]
-    return [shown for system in systems for shown in (system, LastOnly(system))]
+
+
+def baselines(*, rating_range: tuple[float, float]) -> list[Recipe]:
+    """Item neighbours, two EASE and two iALS, each whole and on the last 20 films only.
+
+    EASE of any rating takes what was watched, liked or not: the strongest floor of *what comes next*. iALS of likes is
+    the published baseline (64 factors, confidence 10, regularization 5); the other is the stronger one that a model may
+    start from, and must then be seen to beat: its ``middle`` is how far the confidence in films of the middle ratings
+    lies on the way from that in unwatched ones (0) to that in liked ones (1).
+    """
+    liked, anything = liked_from(rating_range), rating_range[0]
+    return [
+        Recipe(
+            ItemKNN.name,
+            lambda settings, _seed: ItemKNN(liked_from=liked, **settings),
+            published={"neighbours": 50, "shrink": 100.0},
+            space={
+                "neighbours": Between(20, 1000, log=True, whole=True),
+                "shrink": OneOf((0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)),
+            },
+            shortened=True,
+        ),
+        Recipe(
+            "EASE",
+            lambda settings, _seed: EASE(liked_from=liked, **settings),
+            published={"ridge": 400.0},
+            space={"ridge": _RIDGE},
+            shortened=True,
+        ),
+        Recipe(
+            "EASE, any rating",
+            lambda settings, _seed: EASE(liked_from=anything, name="EASE, any rating", **settings),
+            published={"ridge": 400.0},
+            space={"ridge": _RIDGE},
+            shortened=True,
+        ),
+        Recipe(
+            "iALS, likes",
+            lambda settings, seed: ALS(_als(settings, rating_range, seed), only_likes=True),
+            published={"liked": 10.0, "regularization": 5.0, "dim": 64},
+            space=_ALS,
+            seeded=True,
+            shortened=True,
+        ),
+        Recipe(
+            "iALS, likes and middle",
+            lambda settings, seed: ALS(_als(settings, rating_range, seed), only_likes=False),
+            published={"liked": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
+            space={**_ALS, "middle": Between(0, 1)},
+            seeded=True,
+            shortened=True,
+        ),
+    ]
+
+
+def _als(settings: Mapping[str, Any], rating_range: tuple[float, float], seed: int) -> AlsSettings:
+    others = dict(settings)
+    liked, middle = others["liked"], others.pop("middle", 0.0)
+    neutral = min(liked, 1 + middle * (liked - 1))
+    return AlsSettings(rating_range, neutral=neutral, seed=seed, **others)

@@ -3,29 +3,26 @@ from __future__ import annotations
 import ir_measures
 import numpy as np
 import pytest
-from sklearn.metrics.pairwise import cosine_distances
 
 from people import people
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import (
-    cosine_distance,
     hit_rate,
     hits,
-    mean_direction,
     mrr,
     ndcg,
+    places_of,
     rank_unseen,
+    ranking,
     recall,
     top_k,
-    unit_rows,
-    without_direction,
 )
 
 USERS, FILMS, DEPTH = 40, 60, 20
 
 
 @pytest.fixture(scope="module")
-def ranking():
+def crowd():
     """Random scores with many ties, and 1 to 30 hidden films each."""
     rng = np.random.default_rng(3)
     scores = rng.integers(0, 12, (USERS, FILMS)).astype(np.float32)
@@ -35,8 +32,8 @@ def ranking():
 
 
 @pytest.mark.parametrize("k", [1, 5, 10, 20])
-def test_metrics_agree_with_ir_measures(ranking, k):
-    scores, offsets, targets = ranking
+def test_metrics_agree_with_ir_measures(crowd, k):
+    scores, offsets, targets = crowd
     ranked = top_k(scores, DEPTH)
     hit, hidden = hits(ranked, offsets, targets, FILMS), np.diff(offsets)
     qrels = {
@@ -61,31 +58,31 @@ def test_metrics_agree_with_ir_measures(ranking, k):
         np.testing.assert_allclose(ours, [found[measure, user] for user in range(USERS)], atol=1e-12)
 
 
-def test_cosine_distance_is_that_of_sklearn_zeros_included():
-    rng = np.random.default_rng(0)
-    left, right = rng.standard_normal((2, 30, 8)).astype(np.float32)
-    left[3] = 0
-    np.testing.assert_allclose(
-        cosine_distance(left, right), np.diag(cosine_distances(left, right)), atol=1e-6
+@pytest.mark.parametrize("films", [5, 1500, 4099])
+@pytest.mark.parametrize("values", [1, 3, 100_000])
+def test_the_best_of_a_large_catalogue_are_those_of_a_stable_sort(films, values):
+    """One value is all ties, 3 are many, 100,000 few; 1,024 strands go once and four times into the films."""
+    scores = (
+        np.random.default_rng(films).integers(-values // 2, values // 2 + 1, (7, films)).astype(np.float32)
     )
+    np.testing.assert_array_equal(top_k(scores, 100), np.argsort(-scores, axis=1, kind="stable")[:, :100])
 
 
-def test_films_that_share_one_direction_look_alike_until_it_is_taken_away():
-    rng = np.random.default_rng(1)
-    films = (rng.standard_normal((500, 16)) + 3).astype(np.float32)
-    one, other = films[:250], films[250:]
-    assert cosine_distance(one, other).mean() < 0.15
-    direction = mean_direction(films)
-    apart = cosine_distance(without_direction(one, direction), without_direction(other, direction))
-    assert apart.mean() == pytest.approx(1.0, abs=0.05)
+def test_more_places_than_strands_are_ranked_too():
+    scores = np.random.default_rng(0).standard_normal((3, 5000)).astype(np.float32)
+    np.testing.assert_array_equal(top_k(scores, 2000), np.argsort(-scores, axis=1, kind="stable")[:, :2000])
 
 
-def test_taking_a_direction_away_does_not_depend_on_a_vectors_length():
-    rng = np.random.default_rng(2)
-    vectors, direction = rng.standard_normal((5, 4)), unit_rows(rng.standard_normal((1, 4)))[0]
-    once, twice = without_direction(vectors, direction), without_direction(2 * vectors, direction)
-    np.testing.assert_allclose(unit_rows(once), unit_rows(twice))
-    np.testing.assert_allclose(once @ direction, 0, atol=1e-12)
+def test_nobody_is_ranked_as_nobody():
+    assert rank_unseen(np.zeros((0, 5), np.float32), people(), 2).shape == (0, 2)
+
+
+def test_the_size_of_the_blocks_changes_nothing(crowd, monkeypatch):
+    scores = crowd[0]
+    known = people(*[[(person, 5), (person + 1, 5)] for person in range(USERS)])
+    whole = rank_unseen(scores, known, DEPTH)
+    monkeypatch.setattr(ranking, "_CELLS", 3 * FILMS)
+    np.testing.assert_array_equal(rank_unseen(scores, known, DEPTH), whole)
 
 
 def test_a_persons_own_films_are_never_ranked():
@@ -95,12 +92,19 @@ def test_a_persons_own_films_are_never_ranked():
     np.testing.assert_array_equal(scores[0], [9, 8, 7, 6])  # the caller's scores are left as they were
 
 
+def test_only_candidates_are_ranked():
+    scores = np.array([[9, 8, 7, 6]], np.float32)
+    candidates = np.array([True, True, False, True])
+    np.testing.assert_array_equal(rank_unseen(scores, people([(0, 1)]), 4, candidates), [[1, 3, -1, -1]])
+
+
 def test_a_ranking_is_no_deeper_than_the_catalogue():
     assert rank_unseen(np.zeros((1, 3), np.float32), people([(0, 1)]), 100).tolist() == [[1, 2, -1]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_score_that_is_no_number_names_user_and_item(bad):
+def test_a_score_that_is_no_number_names_user_and_item(bad, monkeypatch):
+    monkeypatch.setattr(ranking, "_CELLS", 3)  # ann stands in the second block
     scores = np.zeros((2, 3), np.float32)
     scores[1, 2] = bad
     with pytest.raises(DataError, match=f"item 2 for user ann is {bad}; expected a finite number"):
@@ -110,6 +114,11 @@ def test_a_score_that_is_no_number_names_user_and_item(bad):
 def test_an_empty_place_is_no_hit():
     hit = hits(np.array([[1, -1, -1]]), np.array([0, 1]), np.array([2]), 3)
     assert not hit.any()
+
+
+def test_a_place_beyond_the_first_255_is_told():
+    ranked = np.arange(400)[None]
+    assert places_of(ranked, np.array([0, 2]), np.array([399, 400]), 500).tolist() == [399, 400]
 
 
 def test_recall_of_a_short_ranking_counts_what_could_stand_there():

@@ -1,0 +1,72 @@
+"""Where and with what a number was measured, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ROOT", "provenance", "save", "stage"]
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARIES = ("tastevec", "torch", "transformers", "duckdb", "ibis-framework", "implicit", "numpy", "optuna", "scikit-learn")  # fmt: skip
+
+
+def provenance() -> dict[str, Any]:
+    """The machine, the versions and the commit."""
+    return {
+        "machine": _machine(),
+        "versions": {library: version(library) for library in LIBRARIES},
+        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip(),
+    }
+
+
+def save(path: Path, results: dict[str, Any]) -> None:
+    """Write one file of results."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+def stage(name: str, command: list[str], kept: Path) -> dict[str, Any]:
+    """One command in a process of its own: its seconds and its peak memory.
+
+    What was measured is kept in the folder ``kept``, so that an interrupted table goes on where it was; ``busy`` is how many
+    other processes wanted a core when the stage began (the load average of the last minute).
+    """
+    record = kept / f"{name.replace(' ', '-')}.json"
+    if record.exists():
+        done: dict[str, Any] = json.loads(record.read_text())
+        return done
+    print(f"{name} ...", flush=True)
+    busy, start = round(os.getloadavg()[0], 1), time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{name} failed")
+    measured = {
+        "stage": name,
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_memory_mb": round(usage.ru_maxrss / 1024),
+        "busy": busy,
+    }
+    save(record, measured)
+    return measured
+
+
+def _machine() -> dict[str, Any]:
+    cpus = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.+)", cpus.read_text()) if cpus.exists() else None
+    return {
+        "cpu": named.group(1) if named else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }

@@ -1,0 +1,146 @@
+"""Saved results as the Markdown that the pages show."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from provenance import ROOT
+
+__all__ = ["PAGES", "put", "rendered"]
+
+PAGES = (ROOT / "README.md", ROOT / "docs" / "measured.md")
+
+# Of each question: what is shown, and what it is called.
+_COLUMNS = (
+    ("next-liked", "ndcg@10", "next-liked NDCG@10"),
+    ("next-liked", "ndcg@10_shuffled", "the same, sessions shuffled"),
+    ("last-20%", "ndcg@100", "last-20% NDCG@100"),
+    ("last-20%", "ndcg@100_shuffled", "the same, sessions shuffled"),
+    ("fold-in", "recall@20", "fold-in R@20"),
+    ("fold-in", "ndcg@100", "fold-in NDCG@100"),
+    ("best-rated", "ndcg@10", "best-rated NDCG@10"),
+)
+
+
+def rendered(results: dict[str, Any]) -> str:
+    """The tables of one saved file, or the demo's output."""
+    if "output" in results:
+        return f"```\n{results['output']}\n```"
+    return "\n\n".join(
+        "\n".join(part)
+        for part in (
+            _asked(results),
+            _accuracy(results),
+            _vectors(results),
+            _distances(results),
+            _stages(results),
+        )
+    )
+
+
+def put(name: str, text: str) -> None:
+    """Replace what stands between the markers of this name, wherever they are."""
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    for page in PAGES:
+        page.write_text(pattern.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page.read_text()))
+
+
+def _asked(results: dict[str, Any]) -> list[str]:
+    asked = ", ".join(f"{task['task']} {task['users']}" for task in results["evaluation"]["tasks"])
+    cautions = (
+        "Mean ± half of the 95 % interval over people; where runs are named, the mean of so many seeds. A star: above the best "
+        "floor or baseline of the column, by a paired interval that excludes 0."
+    )
+    return [f"Test people asked: {asked}. {cautions}"]
+
+
+def _accuracy(results: dict[str, Any]) -> list[str]:
+    evaluation = results["evaluation"]
+    rows = {(row["system"], row["task"], row["metric"]): row for row in evaluation["rows"]}
+    stars = {
+        (skill["system"], skill["task"], skill["metric"]) for skill in evaluation["skill"] if skill["low"] > 0
+    }
+    lines = [["system", *(name for _, _, name in _COLUMNS)]]
+    for system in evaluation["systems"]:
+        name = system["system"]
+        if name.startswith(("constant", "mean of liked", "rating-weighted mean")):
+            continue
+        cells = [
+            _cell(rows.get((name, task, metric))) + ("*" if (name, task, metric) in stars else "")
+            for task, metric, _ in _COLUMNS
+        ]
+        lines.append([_named(system, results), *cells])
+    return _table(lines)
+
+
+def _vectors(results: dict[str, Any]) -> list[str]:
+    """What the vectors are like, and what the lists are like, as *overall* is asked."""
+    shown = ("effective_rank", "top_direction", "hubness@10", "coverage@10", "gini@10")
+    wholes = {
+        (whole["system"], whole["metric"]): whole
+        for whole in results["evaluation"]["wholes"]
+        if whole["task"] == "fold-in"
+    }
+    rows = {
+        (row["system"], row["metric"]): row
+        for row in results["evaluation"]["rows"]
+        if row["task"] == "fold-in"
+    }
+    per_person = ("halves_cosine", "strangers_cosine", "novelty@10", "intra_list_similarity@10")
+    lines = [["fold-in, vectors and first 10", *(name.replace("_", " ") for name in (*shown, *per_person))]]
+    for system in results["evaluation"]["systems"]:
+        name = system["system"]
+        if (name, "coverage@10") not in wholes:
+            continue
+        cells = [_plain(wholes.get((name, metric))) for metric in shown]
+        cells += [_cell(rows.get((name, metric))) for metric in per_person]
+        lines.append([_named(system, results), *cells])
+    return _table(lines)
+
+
+def _distances(results: dict[str, Any]) -> list[str]:
+    """Cosine distance to the best-rated film, each model beside the floors in its own space."""
+    evaluation = results["evaluation"]
+    means = {(row["system"], row["metric"]): row for row in evaluation["rows"] if row["task"] == "best-rated"}
+    lines = [["film vectors of", "system", "cosine distance", "after removing the mean direction"]]
+    for model in results["settings"]:
+        [space] = [system["space"] for system in evaluation["systems"] if system["system"] == model]
+        for system in evaluation["systems"]:
+            if system["space"] == space:
+                cells = [
+                    _cell(means.get((system["system"], metric)))
+                    for metric in ("cosine_distance", "cosine_distance_centred")
+                ]
+                lines.append([model, _named(system, results), *cells])
+    return _table(lines)
+
+
+def _stages(results: dict[str, Any]) -> list[str]:
+    lines = [["stage", "seconds", "peak memory, MB"]]
+    lines += [
+        [stage["stage"], f"{stage['seconds']:,.1f}", f"{stage['peak_memory_mb']:,}"]
+        for stage in results["stages"]
+    ]
+    return _table(lines)
+
+
+def _named(system: dict[str, Any], results: dict[str, Any]) -> str:
+    name = f"**{system['system']}**" if system["system"] in results["settings"] else system["system"]
+    return f"{name} ({system['runs']} runs)" if system["runs"] > 1 else name
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    """A mean and half of its interval."""
+    if row is None or row["mean"] is None:
+        return "-"
+    return f"{row['mean']:.3f} ±{(row['high'] - row['low']) / 2:.3f}"
+
+
+def _plain(whole: dict[str, Any] | None) -> str:
+    return "-" if whole is None or whole["mean"] is None else f"{whole['mean']:.3g}"
+
+
+def _table(lines: list[list[str]]) -> list[str]:
+    rows = [f"| {' | '.join(line)} |" for line in lines]
+    return [rows[0], "|---" * len(lines[0]) + "|", *rows[1:]]

@@ -1,0 +1,80 @@
+"""One page that needs no network: its frame, its key facts, and pictures inside it."""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tastevec.data.drawing import Picture
+
+__all__ = ["as_figure", "whole_page"]
+
+
+def whole_page(title: str, *, facts: Sequence[tuple[str, str]], body: str, width: int = 46) -> str:
+    """The page: a heading, (label, value) facts in large type, and ``body``, which is HTML already.
+
+    Args:
+        title: Of the page, and its heading.
+        facts: What is said first.
+        body: Everything else.
+        width: How wide the page may become, in letters' heights.
+    """
+    shown = "".join(
+        f"<div><dt>{html.escape(label)}</dt><dd>{html.escape(value)}</dd></div>" for label, value in facts
+    )
+    return _PAGE.format(title=html.escape(title), facts=shown, body=body, width=width)
+
+
+def as_figure(picture: Picture) -> str:
+    """One picture as an image of its own, so that the ids inside two drawings cannot meet."""
+    data = base64.b64encode(picture.svg).decode("ascii")
+    caption = html.escape(picture.caption)
+    return (
+        f'<figure id="{picture.name}"><h2>{html.escape(picture.title)}</h2>'
+        f'<img alt="{caption}" src="data:image/svg+xml;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+    )
+
+
+# Pictures are drawn dark on white, so that their cards stay white on a dark screen.
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+  :root {{ color-scheme: light dark; --paper: #fbfcfd; --ink: #1f2933; --muted: #5f6b78; --line: #e6eaee; --first: #eaf3f8 }}
+  @media (prefers-color-scheme: dark) {{
+    :root {{ --paper: #14191f; --ink: #e4e9ee; --muted: #9aa7b4; --line: #2c353f; --first: #1b2f3b }}
+  }}
+  body {{ margin: 0 auto; max-width: {width}rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
+         font: 17px/1.55 system-ui, sans-serif }}
+  h1 {{ font-size: 1.7rem; font-weight: 600; margin: 0 0 1.2rem }}
+  h2 {{ font-size: 1.05rem; font-weight: 600; margin: 0 0 .6rem }}
+  dl {{ display: flex; flex-wrap: wrap; gap: .5rem 2.2rem; margin: 0 0 2rem }}
+  dt {{ color: var(--muted); font-size: .85rem }}
+  dd {{ margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums }}
+  figure {{ margin: 0 0 1.6rem; padding: 1.2rem 1.3rem; background: #fff; color: #1f2933; border: 1px solid var(--line);
+           border-radius: 8px }}
+  img {{ display: block; width: 100%; height: auto }}
+  figcaption {{ margin-top: .7rem; color: #47525e; font-size: .95rem }}
+  section {{ margin: 0 0 2rem }}
+  section p {{ margin: 0 0 .6rem; color: var(--muted); font-size: .95rem }}
+  .wide {{ overflow-x: auto }}
+  table {{ border-collapse: collapse; font-size: .84rem; line-height: 1.35; font-variant-numeric: tabular-nums; width: 100% }}
+  th, td {{ padding: .32rem .6rem .32rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap;
+           font-weight: normal }}
+  thead th {{ color: var(--muted); white-space: normal; vertical-align: bottom }}
+  th:first-child {{ text-align: left; padding-left: .4rem }}
+  tr.model {{ background: var(--first) }}
+  tr.model th, tr.model td {{ font-weight: 600 }}
+  td small {{ color: var(--muted); font-weight: normal }}
+</style>
+<h1>{title}</h1>
+<dl>{facts}</dl>
+{body}
+</html>
+"""

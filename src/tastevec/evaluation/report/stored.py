@@ -1,0 +1,172 @@
+"""The files of a finished evaluation: what goes into them, and what comes back out, checked.
+
+Dimension letters: B users.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from tastevec.errors import FormatError
+from tastevec.evaluation.report.results import Asked, Measured
+from tastevec.schema import PER_USER_FILE, RESULTS_FILE, RESULTS_FORMAT, USER_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from tastevec.evaluation.report.rows import Row
+
+__all__ = ["as_json", "per_user_table", "plain", "read_measured", "read_results", "restored"]
+
+_Kind = TypeVar("_Kind")
+
+_SAME = 1e-9  # how far a mean may be from that of the per-user values, in another order of adding
+_OPEN = ("mean", "low", "high", "skill", "difference")  # numbers that may be missing, which JSON calls null
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """A value as JSON knows it, which has no NaN, no tuples and no numbers but its own."""
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "items"):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def as_json(results: Mapping[str, Any]) -> str:
+    """The text of ``results.json``, one record a line, so that two files can be compared by line."""
+    blocks = []
+    for key, value in results.items():
+        if isinstance(value, list):
+            lines = ",\n".join(f"  {_dumped(record)}" for record in value)
+            blocks.append(f'"{key}": [\n{lines}\n]')
+        else:
+            blocks.append(f'"{key}": {_dumped(value)}')
+    return "{\n" + ",\n".join(blocks) + "\n}\n"
+
+
+def per_user_table(measured: Sequence[Measured]) -> Any:  # noqa: ANN401 - pyarrow ships no types
+    """One row a person, system and task: what was asked of whom, and every metric; null where there is no value."""
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+
+    metrics = list(dict.fromkeys(metric for result in measured for metric in result.values))
+    tables = []
+    for result in measured:
+        task, nothing = Asked.of(result.task), np.full(len(result.task), np.nan)
+        columns = {
+            name: pa.array([text] * len(task)).dictionary_encode()
+            for name, text in (
+                ("system", result.system),
+                ("protocol", task.protocol),
+                ("task", task.name),
+            )
+        }
+        columns |= {
+            USER_ID: pa.array(task.user_ids),
+            "known_films": pa.array(task.known_films),
+            "hidden_films": pa.array(task.hidden_films),
+        }
+        columns |= {
+            metric: pa.array(result.values.get(metric, nothing), from_pandas=True) for metric in metrics
+        }
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """What stands in ``results.json``.
+
+    Raises:
+        FormatError: There is none, or it is damaged or of another format version.
+    """
+    file = folder / RESULTS_FILE
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+        found = results["format_version"]
+    except FileNotFoundError as error:
+        raise FormatError(
+            f"{folder} holds no {RESULTS_FILE}; expected a folder that tastevec evaluate wrote; check the name, or evaluate again"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(file, error) from error
+    if found != RESULTS_FORMAT:
+        raise FormatError(
+            f"{file} is of format version {found}; expected {RESULTS_FORMAT}, which this tastevec writes; evaluate again"
+        )
+    return dict(results)
+
+
+def restored(kind: type[_Kind], records: Sequence[Mapping[str, Any]]) -> tuple[_Kind, ...]:
+    """Records of ``results.json`` as the values that they were; null becomes NaN where a number is missing."""
+    return tuple(
+        kind(**{key: float("nan") if cell is None and key in _OPEN else cell for key, cell in record.items()})
+        for record in records
+    )
+
+
+def read_measured(folder: Path, results: Mapping[str, Any], rows: Sequence[Row]) -> tuple[Measured, ...]:
+    """The per-user values beside ``results.json``, of each system and task that has rows there.
+
+    Raises:
+        FormatError: They are missing or damaged, or are not the values that the rows are the means of.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+    import pyarrow.compute as pc  # noqa: PLC0415 - an extra
+    from pyarrow import parquet  # noqa: PLC0415 - an extra
+
+    file = folder / PER_USER_FILE
+    try:
+        table = parquet.read_table(file)
+        tasks = {task["task"]: task for task in results["tasks"]}
+        measured = []
+        for system, name in dict.fromkeys((row.system, row.task) for row in rows):
+            mine = pc.and_(pc.equal(table["system"], system), pc.equal(table["task"], name))
+            means = {row.metric: row.mean for row in rows if (row.system, row.task) == (system, name)}
+            measured.append(_measured(system, tasks[name], table.filter(mine), means))
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise _damaged(file, error) from error
+    return tuple(measured)
+
+
+def _measured(system: str, task: Mapping[str, Any], table: Any, means: Mapping[str, float]) -> Measured:  # noqa: ANN401 - pyarrow ships no types
+    """One system on one task, out of its rows of the table."""
+    asked = Asked(
+        name=task["task"],
+        protocol=task["protocol"],
+        note=task["note"],
+        left_out=task["left_out"],
+        fingerprint=task["fingerprint"],
+        user_ids=table[USER_ID].to_numpy(),
+        known_films=table["known_films"].to_numpy(),
+        hidden_films=table["hidden_films"].to_numpy(),
+    )
+    values = {metric: np.asarray(table[metric].to_numpy(), np.float64) for metric in means}
+    for metric, mean in means.items():
+        there = values[metric][np.isfinite(values[metric])]
+        found = there.mean() if len(there) else float("nan")
+        if len(table) != task["users"] or not np.isclose(found, mean, rtol=0, atol=_SAME, equal_nan=True):
+            raise ValueError(
+                f"{system} has {metric} {found:.6f} over {len(table)} users of {task['task']} there, and {mean:.6f} over "
+                f"{task['users']} in {RESULTS_FILE}"
+            )
+    return Measured(system, asked, values, runs={})
+
+
+def _damaged(file: Path, error: Exception) -> FormatError:
+    return FormatError(
+        f"{file} is missing or damaged ({error}); expected what tastevec evaluate wrote; evaluate again"
+    )
+
+
+def _dumped(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

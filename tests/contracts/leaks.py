@@ -1,0 +1,88 @@
+"""What no evaluation may do, whatever it measures: each check fails on one kind of leak.
+
+``tests/evaluation/test_leaks.py`` plants every leak and sees its check fail.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from people import films_of, rows_of, turned
+from tastevec.data.histories import normalise_ratings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from tastevec.data.histories import Histories
+    from tastevec.evaluation.cohort import Cohort
+    from tastevec.evaluation.protocol import Task
+
+
+def hidden_of(task: Task, person: int = 0) -> list[int]:
+    """The hidden films of one person, in the order of his history."""
+    return task.targets[task.offsets[person] : task.offsets[person + 1]].tolist()
+
+
+def assert_no_target_is_known(task: Task) -> None:
+    """No film that is asked for stands in the history that is shown."""
+    for person in range(len(task)):
+        leaked = set(hidden_of(task, person)) & set(films_of(task.known, person))
+        assert not leaked, f"user {task.known.user_ids[person]} is shown the films he is asked for: {leaked}"
+
+
+def assert_nothing_is_invented(task: Task, histories: Histories) -> None:
+    """What is known and what is hidden happened, in this order, to this person, and each has some of both."""
+    place = {user: person for person, user in enumerate(histories.user_ids.tolist())}
+    assert len(task) + task.left_out == len(histories)
+    for person, user in enumerate(task.known.user_ids.tolist()):
+        everything = rows_of(histories, place[user])
+        known, hidden = rows_of(task.known, person), hidden_of(task, person)
+        assert known
+        assert hidden
+        assert known == [row for row in everything if row in set(known)]
+        times = task.times[task.offsets[person] : task.offsets[person + 1]].tolist()
+        happened = {(film, time) for film, _, time in everything}
+        assert set(zip(hidden, times, strict=True)) <= happened
+
+
+def assert_statistics_are_of_known(task: Task) -> None:
+    """A person's scale is that of the ratings which are shown, and no hidden rating moves it."""
+    expected = normalise_ratings(task.known.ratings, task.known.offsets)
+    np.testing.assert_array_equal(task.known.normalised, expected)
+
+
+def assert_nothing_after_the_first_hidden(task: Task, histories: Histories) -> None:
+    """Whatever is shown stood before the first hidden film, in the history and in time."""
+    place = {user: person for person, user in enumerate(histories.user_ids.tolist())}
+    for person, user in enumerate(task.known.user_ids.tolist()):
+        everything = films_of(histories, place[user])
+        first = everything.index(hidden_of(task, person)[0])
+        late = set(films_of(task.known, person)) - set(everything[:first])
+        assert not late, f"user {user} is shown films of the future: {late}"
+        shown = slice(task.known.offsets[person], task.known.offsets[person + 1])
+        assert task.known.times[shown].max() <= task.times[task.offsets[person]]
+
+
+def assert_nothing_from_the_cut_on(histories: Histories, cut: int) -> None:
+    """Nothing of these histories happened at or after ``cut``."""
+    assert (histories.times < cut).all(), "somebody learns from what happened after the cut"
+
+
+def assert_asked_are_not_taught(cohort: Cohort) -> None:
+    """Nobody who is asked has taught."""
+    both = np.intersect1d(cohort.train.user_ids, cohort.unseen.user_ids)
+    assert not len(both), f"taught and asked: {both}"
+
+
+def assert_asked_move_nothing(statistic: Callable[[Cohort], NDArray[np.generic]], cohort: Cohort) -> None:
+    """``statistic`` has the same bytes when the people who are asked have rated everything the other way round."""
+    other = type(cohort)(
+        cohort.train, turned(cohort.unseen, cohort.rating_range), cohort.films, cohort.rating_range
+    )
+    assert statistic(cohort).tobytes() == statistic(other).tobytes(), (
+        "the people who are asked move a statistic"
+    )

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fakes import Fixed, Summed
+from people import films_of, people
+from tastevec.data.histories import normalise_ratings
+from tastevec.evaluation.judging import curve
+from tastevec.evaluation.judging.answers import answers
+from tastevec.evaluation.judging.curve import KNOWN_FILMS, quality_curve
+from tastevec.evaluation.protocol import cases
+
+FILMS = 40
+LONG, SHORT = 12, 2  # known films
+
+
+@pytest.fixture
+def task():
+    """Two people who each end with film 30: the first knows films 1 to 12, the second films 13 and 14."""
+    own = [[(film, 5) for film in range(1, LONG + 1)], [(film, 4) for film in (LONG + 1, LONG + 2)]]
+    return cases(people(*[[*films, (30, 5)] for films in own]), protocol="future", rating_range=(1, 5))[0]
+
+
+def curve_of(scorer, task, seed=1):
+    return list(quality_curve(scorer, answers(scorer, task, FILMS, 100), FILMS, seed))
+
+
+def test_a_system_is_asked_again_with_the_newest_films_only_and_of_who_has_more(task):
+    scorer = Fixed(np.zeros(FILMS))
+    curve_of(scorer, task)
+    told = [
+        [films_of(seen, person) for person in range(len(seen))] for seen in scorer.seen[1:]
+    ]  # [0] knows all
+    newest = [list(range(LONG - length + 1, LONG + 1)) for length in KNOWN_FILMS if length < LONG]
+    assert told == [[newest[0], [LONG + 2]], *([films] for films in newest[1:])]
+
+
+def test_older_films_leave_no_trace(task):
+    scorer = Fixed(np.zeros(FILMS))
+    curve_of(scorer, task)
+    for seen in scorer.seen:
+        np.testing.assert_array_equal(seen.normalised, normalise_ratings(seen.ratings, seen.offsets))
+
+
+def test_quality_is_that_of_what_is_known(task):
+    vectors = np.zeros((FILMS, 2))
+    vectors[1 : LONG - 3, 0] = 1  # the older films of the first person point away from film 30
+    vectors[LONG - 3 : LONG + 3, 1] = 1
+    vectors[30] = [-1, 0.1]
+    parts = curve_of(Summed(vectors), task)
+    assert {(part.by, part.metric) for part in parts} == {
+        ("known films", "hr@10"),
+        ("known films", "ndcg@10"),
+    }
+    found = {part.label: part.values.tolist() for part in parts if part.metric == "hr@10"}
+    assert list(found) == [str(length) for length in KNOWN_FILMS]
+    assert found["1"] == found["3"] == [1, 1]
+    assert found["10"] == found["200"] == [0, 1]  # of the second person, who has 2 films, nothing changes
+
+
+def test_films_that_are_not_told_of_are_not_recommended_either(task):
+    liked_by_all = Fixed(
+        np.r_[np.arange(LONG + 1, 0, -1), np.zeros(FILMS - LONG - 1)]
+    )  # the first person's own
+    found = {
+        part.label: part.values.tolist() for part in curve_of(liked_by_all, task) if part.metric == "hr@10"
+    }
+    assert found["1"] == found["200"]
+
+
+def test_questions_of_several_films_have_deeper_curves():
+    own = [[(film, 5) for film in range(person, person + 12)] for person in range(3)]
+    [task] = cases(people(*own), protocol="fold-in", rating_range=(1, 5))
+    assert {part.metric for part in curve_of(Fixed(np.arange(FILMS)), task)} == {"recall@20", "ndcg@100"}
+
+
+def test_of_many_people_some_are_drawn_by_the_seed(task, monkeypatch):
+    monkeypatch.setattr(curve, "_PEOPLE", 1)
+    scorer = Fixed(np.zeros(FILMS))
+    patterns = {
+        seed: np.isfinite([part.values for part in curve_of(scorer, task, seed)]) for seed in range(8)
+    }
+    for pattern in patterns.values():
+        assert (pattern.sum(axis=1) == 1).all()
+        assert (pattern == pattern[0]).all()  # the same people at every length
+    assert len({tuple(pattern[0]) for pattern in patterns.values()}) == 2

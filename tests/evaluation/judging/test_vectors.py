@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fakes import Summed
+from people import people
+from tastevec.evaluation.judging import vectors as module
+from tastevec.evaluation.judging.vectors import distances, encoded, halves, shape
+from tastevec.evaluation.metrics import effective_rank, hubness, top_direction, unit_rows
+from tastevec.evaluation.protocol import cases
+
+STARS = (1, 5)
+RIGHT = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)  # films at right angles, between, and nowhere
+
+
+def test_a_distance_is_the_mean_over_the_hidden_films_that_have_a_vector():
+    asked = people([(0, 1), (1, 5), (2, 5), (3, 5)], [(0, 1), (3, 5)])
+    [task] = cases(asked, protocol="best-rated", rating_range=STARS)  # hides 1, 2 and 3; and 3 alone
+    scorer = Summed(RIGHT)
+    found = distances(scorer, encoded(scorer, task.known), task)
+    np.testing.assert_allclose(found["cosine_distance"], [(1 + 1 - np.sqrt(0.5)) / 2, np.nan])
+
+
+def test_centred_distances_do_not_see_what_all_films_share():
+    scorer = Summed(np.array([[1, 9], [-1, 9], [1, 9], [-1, 9]], np.float32))
+    [task] = cases(people([(0, 1), (2, 5)], [(0, 1), (1, 5)]), protocol="best-rated", rating_range=STARS)
+    found = distances(scorer, encoded(scorer, task.known), task)
+    assert found["cosine_distance"].max() < 0.03
+    np.testing.assert_allclose(found["cosine_distance_centred"], [0, 2], atol=1e-6)
+
+
+def test_halves_are_alternate_films_and_the_stranger_is_the_next_person():
+    """The halves are (0, 0) and (1); none; (1) and (0): the first's odd films are the last one's even film."""
+    found = halves(Summed(RIGHT), people([(0, 1), (1, 1), (0, 1)], [(2, 5)], [(1, 1), (0, 1)]))
+    np.testing.assert_allclose(found["halves_cosine"], [0, np.nan, 0])
+    np.testing.assert_allclose(found["strangers_cosine"], [1, np.nan, 1])
+
+
+def test_a_half_is_normalised_by_its_own_films():
+    films = [(0, 5), (1, 3), (2, 5), (1, 1)]  # each half alone: 0 and 2 alike, so they say nothing; 3 above 1
+    found = halves(Summed(RIGHT, weighted=True), people(films, films))
+    assert found["halves_cosine"].tolist() == [0, 0]  # the first half's vector is zero
+
+
+def test_without_two_films_there_are_no_halves():
+    assert all(
+        np.isnan(values).all() for values in halves(Summed(RIGHT), people([(0, 1)], [(1, 1)])).values()
+    )
+
+
+def test_the_size_of_the_chunks_changes_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    films = [[(int(film), 1 + int(film) % 5) for film in rng.permutation(30)[:9]] for _ in range(11)]
+    [task] = cases(people(*films), protocol="best-rated", rating_range=STARS)
+    scorer = Summed(rng.standard_normal((30, 4)))
+    whole = distances(scorer, encoded(scorer, task.known), task) | halves(scorer, task.known)
+    monkeypatch.setattr(module, "_PEOPLE", 3)
+    parts = distances(scorer, encoded(scorer, task.known), task) | halves(scorer, task.known)
+    for metric, values in whole.items():
+        np.testing.assert_allclose(parts[metric], values, atol=1e-6)
+
+
+def test_a_shape_is_of_directions_and_not_of_lengths():
+    vectors = np.random.default_rng(1).standard_normal((40, 4)).astype(np.float32)
+    found = shape(vectors * np.arange(1, 41, dtype=np.float32)[:, None], seed=0)
+    units = unit_rows(vectors)
+    assert found == pytest.approx(
+        {
+            "effective_rank": effective_rank(units),
+            "top_direction": top_direction(units),
+            "hubness@10": hubness(units, 10),
+        }
+    )
+
+
+def test_hubs_are_sought_among_some_of_many_people(monkeypatch):
+    vectors = np.random.default_rng(2).standard_normal((60, 4)).astype(np.float32)
+    monkeypatch.setattr(module, "_COMPARED", 30)
+    found = {shape(vectors, seed)["hubness@10"] for seed in (0, 0, 1, 2)}
+    assert len(found) == 3

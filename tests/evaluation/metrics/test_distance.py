@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics.pairwise import cosine_distances, paired_cosine_distances
+
+from tastevec.evaluation.metrics import cosine_distance, mean_direction, unit_rows, without_direction
+
+
+def test_cosine_distance_is_that_of_sklearn():
+    left, right = np.random.default_rng(0).standard_normal((2, 30, 8))
+    np.testing.assert_allclose(cosine_distance(left, right), paired_cosine_distances(left, right), atol=1e-12)
+
+
+def test_a_vector_of_zeros_is_as_far_as_a_right_angle():
+    """As sklearn's ``cosine_distances`` has it; its ``paired_cosine_distances`` would say 0.5."""
+    zeros, others = np.zeros((2, 3)), np.array([[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    assert (
+        cosine_distance(zeros, others).tolist() == np.diag(cosine_distances(zeros, others)).tolist() == [1, 1]
+    )
+
+
+def test_films_that_share_one_direction_look_alike_until_it_is_taken_away():
+    rng = np.random.default_rng(1)
+    films = (rng.standard_normal((500, 16)) + 3).astype(np.float32)
+    one, other = films[:250], films[250:]
+    assert cosine_distance(one, other).mean() < 0.15
+    direction = mean_direction(films)
+    apart = cosine_distance(without_direction(one, direction), without_direction(other, direction))
+    assert apart.mean() == pytest.approx(1.0, abs=0.05)
+
+
+def test_taking_a_direction_away_does_not_depend_on_a_vectors_length():
+    rng = np.random.default_rng(2)
+    vectors, direction = rng.standard_normal((5, 4)), unit_rows(rng.standard_normal((1, 4)))[0]
+    once, twice = without_direction(vectors, direction), without_direction(2 * vectors, direction)
+    np.testing.assert_allclose(unit_rows(once), unit_rows(twice))
+    np.testing.assert_allclose(once @ direction, 0, atol=1e-12)

@@ -1,0 +1,180 @@
+"""Every leak, planted: the check that guards against it must fail."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import worlds
+from contracts.leaks import (
+    assert_asked_are_not_taught,
+    assert_asked_move_nothing,
+    assert_no_target_is_known,
+    assert_nothing_after_the_first_hidden,
+    assert_nothing_from_the_cut_on,
+    assert_nothing_is_invented,
+    assert_statistics_are_of_known,
+)
+from people import plain_cohort, rows_of, together, world
+from sources import Row, prepare, source
+from tastevec.data import tables
+from tastevec.data.arrangement import ArrangeSettings
+from tastevec.data.prepared import Prepared
+from tastevec.errors import DataError
+from tastevec.evaluation.cohort import Cohort
+from tastevec.evaluation.films import Films
+from tastevec.evaluation.protocol import cases, future
+from tastevec.evaluation.protocol.division import LiangSplit, TimeSplit
+from tastevec.evaluation.protocol.task import Task, ask
+from tastevec.items.collaborative import AlsSettings, als_factors
+
+PROTOCOLS = ("best-rated", "fold-in", "future")
+STARS = (1, 5)
+CUT = 978_300_000 + 12 * 1_000_000 + 500_000  # the last person is in the middle of his history
+EVERY = np.ones(worlds.FILMS, np.bool_)
+DIVISIONS = {"hash": None, "liang": LiangSplit(EVERY), "time": TimeSplit(CUT, EVERY)}
+
+
+@pytest.fixture(name="cohort")
+def _cohort():
+    return plain_cohort(world().take(np.arange(10)), world().take(np.array([10, 11])), worlds.FILMS, STARS)
+
+
+def tasks(protocol_name, division=None):
+    return cases(world(), protocol=protocol_name, rating_range=STARS, division=DIVISIONS.get(division))
+
+
+@pytest.mark.parametrize("division", DIVISIONS)
+@pytest.mark.parametrize("asked", PROTOCOLS)
+def test_no_task_leaks(asked, division):
+    for task in tasks(asked, division):
+        assert len(task)
+        assert_no_target_is_known(task)
+        assert_nothing_is_invented(task, world())
+        assert_statistics_are_of_known(task)
+        if task.horizon == "next":
+            assert_nothing_after_the_first_hidden(task, world())
+
+
+def test_no_cohort_of_a_prepared_folder_leaks(prepared_folder):
+    cohort = Cohort.of(Prepared.open(prepared_folder))
+    assert_asked_are_not_taught(cohort)
+    np.testing.assert_array_equal(cohort.films.raters, popularity(cohort))
+    for statistic in (popularity, factors):
+        assert_asked_move_nothing(statistic, cohort)
+
+
+def popularity(cohort):
+    return Films.plain(cohort.train, cohort.item_count).raters
+
+
+def factors(cohort):
+    settings = AlsSettings(rating_range=cohort.rating_range, dim=4, iterations=2)
+    return als_factors(cohort.train, cohort.item_count, settings)
+
+
+def blabbing(histories, hidden, known, **how):
+    """A way to ask that shows what it hides."""
+    return ask(histories, hidden, known | hidden, **how)
+
+
+def test_planted_a_target_left_in_the_history_is_refused_by_the_task_itself(monkeypatch):
+    monkeypatch.setattr(sys.modules[cases.__module__], "ask", blabbing)
+    told = r"^film \d+ of user 1 is both hidden and known in the task best-rated; expected .*; prepare the data again$"
+    with pytest.raises(DataError, match=told):
+        tasks("best-rated")
+
+
+def test_planted_a_target_left_in_the_history_fails_the_check(monkeypatch):
+    monkeypatch.setattr(sys.modules[cases.__module__], "ask", blabbing)
+    monkeypatch.setattr(Task, "__post_init__", lambda _: None)
+    [task] = tasks("best-rated")
+    with pytest.raises(AssertionError, match="user 1 is shown the films he is asked for"):
+        assert_no_target_is_known(task)
+
+
+def test_planted_a_film_that_nobody_rated_fails_the_check(monkeypatch):
+    monkeypatch.setattr(Task, "__post_init__", lambda _: None)
+    [task] = tasks("best-rated")
+    with pytest.raises(AssertionError):
+        assert_nothing_is_invented(replace(task, targets=(task.targets + 1) % worlds.FILMS), world())
+
+
+def test_planted_a_scale_that_hidden_ratings_helped_to_make_fails_the_check(monkeypatch):
+    def with_the_whole_scale(histories, hidden, known, **how):
+        task = ask(histories, hidden, known, **how)
+        asked = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.known.user_ids)))
+        shown = known[np.isin(histories.user_ids, task.known.user_ids)[histories.owners]]
+        return replace(task, known=replace(task.known, normalised=asked.normalised[shown]))
+
+    monkeypatch.setattr(sys.modules[cases.__module__], "ask", with_the_whole_scale)
+    [task] = tasks("best-rated")
+    with pytest.raises(AssertionError, match="not equal"):
+        assert_statistics_are_of_known(task)
+
+
+def test_planted_a_popularity_that_counts_the_asked_fails_the_check(cohort):
+    def leaky(of):
+        return Films.plain(together(of.train, of.unseen), of.item_count).raters
+
+    assert_asked_move_nothing(popularity, cohort)
+    with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
+        assert_asked_move_nothing(leaky, cohort)
+
+
+def test_planted_factors_that_the_asked_helped_to_fit_fail_the_check(cohort):
+    def leaky(of):
+        return factors(
+            SimpleNamespace(
+                **{**vars(of), "train": together(of.train, of.unseen), "item_count": of.item_count}
+            )
+        )
+
+    assert_asked_move_nothing(factors, cohort)
+    with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
+        assert_asked_move_nothing(leaky, cohort)
+
+
+def test_planted_a_rating_of_the_future_left_in_what_is_known_fails_the_check(monkeypatch):
+    monkeypatch.setattr(future, "_before_the_first", lambda _, hidden: ~hidden)
+    task, _ = tasks("future")
+    with pytest.raises(AssertionError, match="is shown films of the future"):
+        assert_nothing_after_the_first_hidden(task, world())
+
+
+def test_planted_a_rating_after_the_cut_left_in_what_is_known_fails_the_check(monkeypatch):
+    monkeypatch.setattr(future, "before", lambda histories, _: histories.ratings < 3)
+    *_, task = tasks("future", "time")
+    assert task.name == "after-cut"
+    with pytest.raises(AssertionError, match="is shown films of the future"):
+        assert_nothing_after_the_first_hidden(task, world())
+
+
+def test_planted_a_person_who_is_taught_and_asked_fails_the_check_and_is_refused(cohort):
+    both = SimpleNamespace(
+        train=cohort.train, unseen=together(cohort.unseen, cohort.train.take(np.array([3])))
+    )
+    with pytest.raises(AssertionError, match=r"taught and asked: \[4\]"):
+        assert_asked_are_not_taught(both)
+    with pytest.raises(DataError, match="1 users are both taught and asked, user 4 among them"):
+        replace(cohort, unseen=both.unseen)
+
+
+def test_planted_a_training_history_that_goes_on_after_the_cut_fails_the_check(tmp_path, monkeypatch):
+    rows = [Row(user, film, 4.0, 10 * film + user % 3) for user in range(30) for film in range(1, 9)]
+    chosen = ArrangeSettings(split="time", cut=70)
+
+    def taught(name):
+        prepared = prepare(source(rows), tmp_path / name, chosen)
+        return prepared.histories.take(prepared.users_in("train"))
+
+    honest = taught("honest")
+    assert_nothing_from_the_cut_on(honest, 70)
+    assert rows_of(honest, 0)[-1][2] >= 60
+    monkeypatch.setattr(tables, "until", lambda interactions, *_, **__: interactions)
+    with pytest.raises(AssertionError, match="somebody learns from what happened after the cut"):
+        assert_nothing_from_the_cut_on(taught("leaky"), 70)

@@ -1,0 +1,234 @@
+"""A split by time: what is learned ends at the cut, and one task asks past it."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+import worlds
+from contracts.leaks import (
+    assert_nothing_after_the_first_hidden,
+    assert_nothing_from_the_cut_on,
+    hidden_of,
+)
+from people import TAGGED, films_of, people
+from tastevec.data.histories import NO_TIME
+from tastevec.data.prepared import Prepared
+from tastevec.errors import DataError, SettingsError
+from tastevec.evaluation.cohort import Cohort
+from tastevec.evaluation.protocol import cases
+from tastevec.evaluation.protocol.division import TimeSplit
+from tastevec.items.prepare import PrepareSettings, prepare
+
+A, B, C, D, E, F, G = range(7)
+TIMELINE = [(A, 5, 10), (B, 2, 20), (C, 4, 30), (D, 3, 40), (E, 4, 50), (F, 1, 60), (G, 5, 70)]
+STARS = (1, 5)
+START, STEP = 978_300_000, 90_000
+SPLIT = TimeSplit(50, np.array([True] * 6 + [False]))
+
+
+def future(*each, **how):
+    return cases(people(*each, **how), protocol="future", rating_range=STARS, division=SPLIT)
+
+
+def test_after_the_cut_the_liked_films_are_hidden_and_all_before_it_is_known():
+    *_, task = future(TIMELINE)
+    assert (task.name, task.protocol, task.horizon) == ("after-cut", "future", "next")
+    assert (hidden_of(task), films_of(task.known, 0)) == ([E, G], [A, B, C, D])
+    assert task.times.tolist() == [50, 70]
+
+
+def test_the_other_questions_of_every_protocol_end_at_the_cut():
+    next_liked, last_fifth, _ = future(TIMELINE)
+    assert [hidden_of(task) for task in (next_liked, last_fifth)] == [[C], [C]]
+    assert films_of(next_liked.known, 0) == [A, B]
+    [best] = cases(people(TIMELINE), protocol="best-rated", rating_range=STARS, division=SPLIT)
+    assert (hidden_of(best), films_of(best.known, 0)) == ([A], [B, C, D])
+    for task in (next_liked, last_fifth, best):
+        assert task.note.endswith("Histories end at the cut, 1970-01-01 00:00:50 UTC.")
+
+
+def test_its_note_counts_the_films_that_nobody_could_know_and_the_people_left_out():
+    newcomer, gone = [(A, 5, 55), (B, 5, 60)], [(A, 5, 10), (B, 1, 90)]
+    *_, task = future(TIMELINE, newcomer, gone)
+    assert (task.left_out, task.known.user_ids.tolist()) == (2, [1])
+    assert "1 of the 2 hidden films had been rated by no training user before it" in task.note
+    assert "1 users had nothing before it and 1 liked nothing after it: left out." in task.note
+    assert "0% of the people saw the first hidden film in the same second" in task.note
+
+
+def test_films_of_unknown_time_are_neither_known_nor_hidden():
+    *_, task = future([(B, 5, NO_TIME), *TIMELINE[2:]])
+    assert (hidden_of(task), films_of(task.known, 0)) == ([E, G], [C, D])
+
+
+@pytest.fixture(name="release", scope="module")
+def _release(tmp_path_factory):
+    """The tiny world, everybody's films a step apart and all at about the same time; the cut is near the 15th."""
+    folder = worlds.write_csv_release(tmp_path_factory.mktemp("release"), genome=True)
+    with (folder / "ratings.csv").open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["userId", "movieId", "rating", "timestamp"])
+        rows = worlds.ratings()
+        each = len(rows) // worlds.USERS
+        lines.writerows(
+            [row.user, row.film, row.stars, START + (place % each) * STEP + row.user * 100]
+            for place, row in enumerate(rows)
+        )
+    return folder
+
+
+@pytest.fixture(name="by_time", scope="module")
+def _by_time(release, tmp_path_factory):
+    return prepare(
+        release, tmp_path_factory.mktemp("time") / "out", settings=PrepareSettings(split="time", seed=1)
+    )
+
+
+def test_nine_tenths_of_the_ratings_lie_before_the_cut_and_train_ends_there(by_time, release):
+    cut = by_time.manifest["settings"]["cut"]
+    times = np.loadtxt(release / "ratings.csv", delimiter=",", skiprows=1, usecols=3)
+    assert np.mean(times < cut) == pytest.approx(0.9, abs=1 / len(times))
+    assert by_time.manifest["settings"]["split"] == "time"
+    assert by_time.manifest["settings"]["time_share"] == 0.1
+    for split in ("train", "validation"):
+        histories = by_time.histories.take(by_time.users_in(split))
+        assert len(histories)
+        assert_nothing_from_the_cut_on(histories, cut)
+    test = by_time.histories.take(by_time.users_in("test"))
+    assert set(test.lengths.tolist()) == {16}
+    assert (test.times >= cut).any()
+
+
+def test_people_fall_as_they_fall_by_hash(by_time, release, tmp_path):
+    by_hash = prepare(release, tmp_path / "out", settings=PrepareSettings(seed=1))
+    assert by_time.user_ids.tolist() == by_hash.user_ids.tolist()
+    assert by_time.splits.tolist() == by_hash.splits.tolist()
+    assert by_time.fingerprint != by_hash.fingerprint
+
+
+def test_the_scale_of_who_teaches_is_of_what_he_rated_before_the_cut(by_time):
+    from tastevec.data.histories import normalise_ratings  # noqa: PLC0415 - beside its one use
+
+    histories = by_time.histories
+    np.testing.assert_array_equal(
+        histories.normalised, normalise_ratings(histories.ratings, histories.offsets)
+    )
+
+
+def test_every_row_and_person_is_accounted_for(by_time):
+    counts = by_time.manifest["counts"]
+    later = counts["interactions"]["dropped"]["at or after the cut"]
+    assert later > 0
+    assert counts["interactions"]["read"] == 194 == counts["interactions"]["kept"] + later
+    assert counts["ratings"] == 192
+    assert counts["users"]["dropped"] == {
+        "user with fewer than 2 interactions": 0,
+        "user with nothing before the cut": 0,
+    }
+
+
+def test_tags_after_the_cut_are_left_out_and_what_cannot_be_cut_is_said(release, tmp_path):
+    hetrec = tmp_path / "hetrec"
+    hetrec.mkdir()
+    (hetrec / "movie_tags.dat").write_text("1\t7\t3\n")
+    (hetrec / "tags.dat").write_text("7\tearth\n")
+    settings = PrepareSettings(split="time", seed=1, tags=(hetrec / "movie_tags.dat",))
+    made = prepare(release, tmp_path / "out", settings=settings).manifest["vectors"]
+    assert made["cut"] == {
+        "tags_left_out": 2,  # of person 7, both in 2001; person 2 is a test person, 1 a validation person
+        "not_cut": {"tags without a time": 1, "films of the genome": 20},
+    }
+    assert made["content"]["tags"] == 1
+
+
+def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(release, by_time, tmp_path):
+    other = tmp_path / "release"
+    worlds.write_csv_release(other, genome=True)
+    cut = by_time.manifest["settings"]["cut"]
+    text = (release / "ratings.csv").read_text().splitlines()
+    rows = [row.split(",") for row in text[1:]]
+    changed = [[u, f, "1" if int(t) >= cut and s != "1" else s, t] for u, f, s, t in rows]
+    assert changed != rows
+    (other / "ratings.csv").write_text("\n".join([text[0], *(",".join(row) for row in changed)]) + "\n")
+    after = prepare(other, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
+    assert by_time.vectors["content"].tobytes() == after.vectors["content"].tobytes()
+    for name in ("items", "ratings", "normalised", "times"):
+        taught = [getattr(side.histories.take(side.users_in("train")), name) for side in (by_time, after)]
+        assert taught[0].tobytes() == taught[1].tobytes()
+
+
+def test_a_cohort_of_the_folder_asks_past_the_cut_only_test_people(by_time):
+    cohort = Cohort.of(Prepared.open(by_time.folder))
+    names = [task.name for task in cohort.tasks("future")]
+    assert names == ["next-liked", "last-20%", "after-cut"]
+    *_, task = cohort.tasks("future")
+    assert_nothing_after_the_first_hidden(task, cohort.unseen)
+    assert_nothing_from_the_cut_on(task.known, by_time.manifest["settings"]["cut"])
+    np.testing.assert_array_equal(cohort.division.rated, cohort.films.raters > 0)
+    judges = Cohort.of(by_time, "validation")
+    assert [task.name for task in judges.tasks("future")] == ["next-liked", "last-20%"]
+
+
+def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_out_if_he_is_asked(tmp_path):
+    """100 people with ten films each at times 0 to 9; two of every kind came only at the end."""
+    table = tmp_path / "ratings.csv"
+    rows = [(user, film, 4 + film % 2, film) for user in range(100) for film in range(10)]
+    late = range(100, 104)
+    rows += [(user, film, 5, 9) for user in late for film in range(2)]
+    table.write_text(
+        "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
+    )
+    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=3))
+    split_of = dict(zip(prepared.user_ids.tolist(), prepared.splits.tolist(), strict=True))
+    kept = [user for user in late if user in split_of]
+    assert 0 < len(kept) < len(late)
+    assert {split_of[user] for user in kept} == {2}
+    dropped = prepared.manifest["counts"]["users"]["dropped"]
+    assert dropped["user with nothing before the cut"] == len(late) - len(kept)
+    *_, task = Cohort.of(prepared).tasks("future")
+    assert f"{len(kept)} users had nothing before it" in task.note
+
+
+def test_a_table_without_times_cannot_be_split_by_time(tmp_path):
+    table = worlds.write_own_csv(tmp_path / "own")
+    with pytest.raises(
+        DataError, match=r"^no rating of interactions has a time; expected timestamps to split by: "
+    ):
+        prepare(table, tmp_path / "out", settings=PrepareSettings(split="time"))
+
+
+def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
+    table = tmp_path / "some.csv"
+    rows = [(user, film, 4, film or "") for user in range(30) for film in range(11)]
+    table.write_text(
+        "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
+    )
+    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
+    assert prepared.manifest["counts"]["interactions"]["dropped"]["without a time"] == 30
+    assert (prepared.histories.times > 0).all()
+
+
+def test_if_all_happened_in_one_second_nothing_lies_before_the_cut(tmp_path):
+    table = tmp_path / "flat.csv"
+    rows = [f"{user},{film},4,5" for user in (1, 3) for film in range(4)]  # both teach
+    table.write_text("\n".join(["user,item,rating,timestamp", *rows]) + "\n")
+    with pytest.raises(
+        DataError, match="has 2 interactions before the cut in time; give people with at least 2"
+    ):
+        prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
+
+
+@pytest.mark.parametrize("split", ["hash", "liang", "time"])
+def test_the_seed_preset_keeps_its_own_split(split):
+    with pytest.raises(
+        SettingsError, match=f"^split is {split}, and preset seed divides people by .*own shuffle"
+    ):
+        PrepareSettings(preset="seed", split=split)
+
+
+def test_a_person_who_only_tagged_before_the_cut_is_known_by_it():
+    *_, task = future([(A, TAGGED, 10), (E, 5, 60)])
+    assert (hidden_of(task), films_of(task.known, 0)) == ([E], [A])

@@ -1,0 +1,180 @@
+"""Comparisons: the same questions to the same people, or a clear refusal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+import tastevec
+from reports import DATA, asked, facts, lively, measured, report_of
+from tastevec.cli import app
+from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
+from tastevec.evaluation.report import Report, compare
+from tastevec.schema import REPORT_FILE, RESULTS_FILE
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write a report without its pictures, which take a second, into a folder of this name."""
+    monkeypatch.setattr("tastevec.evaluation.report.page.report_page", lambda _report: "a page")
+
+    def written(name, report):
+        report.write(tmp_path / name)
+        return tmp_path / name
+
+    return written
+
+
+def simple(values, *, task="fold-in", floors=(), data=DATA, **how):
+    """Systems on one task, each with the ndcg@100 of four people."""
+    question = asked(task, **how)
+    results = [measured(name, question, ndcg_at_100=column) for name, column in values.items()]
+    return report_of([facts(name, floor=name in floors) for name in values], results, data=data)
+
+
+FLOOR = {"popularity": [0.1, 0.1, 0.2, 0.2]}
+
+
+def test_systems_of_two_folders_stand_in_one_table(write):
+    one = write("one", simple(FLOOR | {"taste": [0.3, 0.3, 0.4, 0.4]}, floors=FLOOR))
+    two = write("two", simple(FLOOR | {"seed": [0.2, 0.2, 0.3, 0.3]}, floors=FLOOR))
+    report = compare([one, two])
+    assert [system.system for system in report.systems] == ["popularity", "taste", "seed"]
+    assert [system.floor for system in report.systems] == [True, False, False]
+    differences = {(pair.a, pair.b): pair for pair in report.paired}
+    assert differences["taste", "seed"].difference == pytest.approx(0.1)
+    assert differences["taste", "seed"].star
+    lines = report.table().split("\n\n")[1].splitlines()
+    assert [line.split("  ")[0] for line in lines[2:]] == ["taste", "seed", "popularity"]
+    assert lines[3].endswith("-0.100* [-0.100, -0.100]")
+
+
+def test_the_best_floor_is_sought_in_all_folders(write):
+    one = write("one", simple(FLOOR | {"taste": [0.3] * 4}, floors=FLOOR))
+    two = write("two", simple({"EASE": [0.4] * 4}, floors=["EASE"]))
+    [skill] = compare([one, two]).skills
+    assert (skill.floor, skill.star) == ("EASE", False)
+
+
+def test_numbers_stay_as_they_were_measured(write):
+    one = lively(floors=["popularity"], models=["taste"], users=20, seed=1)
+    two = lively(floors=["popularity"], models=["seed"], users=20, seed=1)
+    merged = compare([write("one", one), write("two", two)])
+    for kind in ("rows", "wholes", "slices"):
+        before, after = ([*getattr(one, kind), *getattr(two, kind)]), getattr(merged, kind)
+        kept = {(row.system.split(" (")[0], row.task, row.metric, row.mean) for row in after}
+        assert kept == {(row.system, row.task, row.metric, row.mean) for row in before}
+
+
+def test_a_system_of_one_name_is_one_row_if_it_got_the_same(write):
+    one = write("one", simple(FLOOR | {"taste": [0.3] * 4}))
+    two = write("two", simple(FLOOR | {"taste": [0.4] * 4}))
+    names = [system.system for system in compare([one, two]).systems]
+    assert names == ["popularity", "taste (one)", "taste (two)"]
+    assert {row.system for row in compare([one, two]).rows} == set(names)
+
+
+def test_folders_of_one_name_are_told_apart_by_their_paths(write, tmp_path, monkeypatch):
+    write("a/results", simple({"taste": [0.3] * 4}))
+    write("b/results", simple({"taste": [0.4] * 4}))
+    monkeypatch.chdir(tmp_path)
+    report = compare(["a/results", "b/results"])
+    assert [system.system for system in report.systems] == ["taste (a/results)", "taste (b/results)"]
+
+
+def test_names_that_would_meet_are_refused(write):
+    one = write("one", simple({"taste": [0.3] * 4, "taste (two)": [0.2] * 4}))
+    two = write("two", simple({"taste": [0.4] * 4}))
+    with pytest.raises(
+        SettingsError, match=r"taste \(one\), taste \(two\), taste \(two\); expected different names"
+    ):
+        compare([one, two])
+
+
+def test_what_only_one_folder_asked_is_kept(write):
+    both = lively(floors=["popularity"], models=["taste"], users=20, tasks=("fold-in", "last-20%"))
+    taken = {
+        name: tuple(row for row in getattr(both, name) if getattr(row, "task", "") == "fold-in")
+        for name in ("rows", "wholes", "slices", "skills", "paired")
+    }
+    first = tuple(result for result in both.measured if result.task.name == "fold-in")
+    one, two = write("one", replace(both, measured=first, **taken)), write("two", both)
+    for folders in ([one, two], [two, one]):
+        report = compare(folders)
+        assert [system.system for system in report.systems] == ["popularity", "taste"]
+        assert [task.name for task in report.tasks] == ["fold-in", "last-20%"]
+        assert sorted(map(str, report.rows)) == sorted(map(str, both.rows))
+        assert sorted(map(str, report.paired)) == sorted(map(str, both.paired))
+
+
+def test_a_comparison_is_written_as_an_evaluation_is_and_can_be_compared_again(write, tmp_path):
+    one, two = write("one", simple({"a": [0.1] * 4})), write("two", simple({"b": [0.2] * 4}))
+    report = compare([one, two], tmp_path / "both")
+    assert Report.read(tmp_path / "both").table() == report.table()
+    assert (tmp_path / "both" / REPORT_FILE).exists()
+    three = write("three", simple({"c": [0.3] * 4}))
+    again = compare([tmp_path / "both", three])
+    assert [system.system for system in again.systems] == ["a", "b", "c"]
+
+
+def test_one_folder_is_no_comparison(write):
+    with pytest.raises(SettingsError, match="1 evaluation was named; expected two or more"):
+        compare([write("one", simple(FLOOR))])
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"data": {**DATA, "fingerprint": "beef"}}, "whose fingerprint is f00d, two on beef"),
+        ({"data": {**DATA, "split": "validation"}}, "whose split is test, two on validation"),
+        ({"data": None}, "two does not say what data"),
+        ({"fingerprint": "others"}, "fold-in of one and of two asks other people or hides other films"),
+        ({"task": "next-liked"}, "two was asked next-liked, and the evaluations before it fold-in"),
+        ({"ids": [4, 3, 2, 1]}, "the per-user values of fold-in are of people in another order"),
+    ],
+)
+def test_evaluations_of_something_else_are_refused(write, other, said):
+    one, two = write("one", simple({"a": [0.1] * 4})), write("two", simple({"b": [0.2] * 4}, **other))
+    with pytest.raises(DataError, match=said) as caught:
+        compare([one, two])
+    assert "\n" not in str(caught.value)
+    assert "; evaluate" in str(caught.value)
+
+
+def test_a_folder_without_an_evaluation_is_refused(write, tmp_path):
+    with pytest.raises(FormatError, match=r"holds no results\.json"):
+        compare([write("one", simple(FLOOR)), tmp_path / "two"])
+
+
+def test_without_matplotlib_a_page_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("tastevec.extras.find_spec", lambda _name: None)
+    with pytest.raises(MissingExtraError, match=r"tastevec\[describe\]"):
+        compare([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+
+
+def test_the_command_prints_the_table_and_writes_where_it_is_told(write, tmp_path):
+    one, two = write("one", simple({"a": [0.1] * 4})), write("two", simple({"b": [0.2] * 4}))
+    shown = CliRunner().invoke(app, ["compare", str(one), str(two), "--out", str(tmp_path / "both")])
+    assert shown.exit_code == 0, shown.stderr
+    assert "ndcg@100 beside b" in shown.stdout
+    assert f"Pictures: {tmp_path / 'both' / REPORT_FILE}" in shown.stdout
+    told = json.loads(CliRunner().invoke(app, ["compare", str(one), str(two), "--json"]).stdout)
+    assert told["folders"] == [str(one), str(two)]
+    assert told["out"] is None
+    saved = json.loads((tmp_path / "both" / RESULTS_FILE).read_text(encoding="utf-8"))
+    assert {key: told[key] for key in saved} == saved
+
+
+def test_the_command_refuses_in_one_sentence(write, tmp_path):
+    one = write("one", simple({"a": [0.1] * 4}))
+    refused = CliRunner().invoke(app, ["compare", str(one), str(tmp_path / "two")])
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("Error: ")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_compare_is_public():
+    assert tastevec.compare is compare

@@ -1,0 +1,114 @@
+"""Intervals: as wide as they should be, and paired where the same people are asked twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tastevec.evaluation.report import intervals
+from tastevec.evaluation.report.intervals import (
+    RESAMPLES,
+    direction,
+    draw_people,
+    mean_intervals,
+    paired_differences,
+    pairwise_differences,
+)
+
+
+def intervals_of(values, seed=1):
+    return mean_intervals(values, draw_people(len(values), seed))
+
+
+def test_each_draw_has_as_many_people_as_were_asked():
+    draws = draw_people(30, seed=7)
+    assert draws.shape == (RESAMPLES, 30)
+    assert (draws.sum(axis=1) == 30).all()
+    assert draws.mean(axis=0) == pytest.approx(np.ones(30), abs=0.15)
+
+
+def test_an_interval_is_near_the_one_of_the_normal_distribution():
+    values = np.random.default_rng(0).normal(0.3, 0.2, (800, 1))
+    [interval] = intervals_of(values)
+    half = 1.96 * values.std() / np.sqrt(800)
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.15 * half)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.15 * half)
+
+
+def test_intervals_cover_the_truth_about_95_times_in_100():
+    samples = np.random.default_rng(4).random((150, 300)) < 0.3  # 300 samples of 150 people, truth 0.3
+    covered = [item.low <= 0.3 <= item.high for item in intervals_of(samples.astype(float), seed=2)]
+    assert 0.9 <= np.mean(covered) <= 0.99
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_does_not():
+    values = np.random.default_rng(0).random((50, 2))
+    assert intervals_of(values, 1) == intervals_of(values, 1)
+    assert intervals_of(values, 1) != intervals_of(values, 2)
+
+
+def test_people_without_a_value_do_not_count():
+    values = np.array([[0.2], [0.4], [0.9]])
+    [alone] = intervals_of(values)
+    [padded] = intervals_of(np.concatenate([values, np.full((2, 1), np.nan)]))
+    assert (padded.mean, padded.users) == (alone.mean, 3)
+    assert 0.2 <= padded.low <= padded.high <= 0.9
+
+
+def test_a_column_without_any_value_has_no_interval():
+    first, second = intervals_of(np.array([[1.0, np.nan], [1.0, np.nan]]))
+    assert (first.low, first.high, first.users) == (1, 1, 2)
+    assert np.isnan([second.mean, second.low, second.high]).all()
+    assert second.users == 0
+
+
+def test_of_no_columns_there_are_no_intervals():
+    assert intervals_of(np.zeros((3, 0))) == []
+
+
+def test_the_size_of_the_blocks_changes_nothing(monkeypatch):
+    values = np.random.default_rng(1).random((30, 1))
+    whole = intervals_of(values)
+    monkeypatch.setattr(intervals, "_CELLS", 60)  # two draws of 30 people at a time
+    assert intervals_of(values)[0] == pytest.approx(whole[0])
+
+
+def test_the_same_people_under_two_systems_differ_by_less_than_two_groups_would():
+    rng = np.random.default_rng(0)
+    person = rng.random((200, 1))  # people differ much, the systems by 0.02
+    better, worse = person + 0.02 + rng.normal(0, 0.01, (200, 1)), person
+    draws = draw_people(200, seed=3)
+    [paired] = paired_differences(better, worse, draws)
+    [alone] = mean_intervals(better, draws)
+    assert 0 < paired.low < 0.02 < paired.high + 0.005
+    assert paired.high - paired.low < 0.1 * (alone.high - alone.low)
+
+
+def test_every_pair_at_once_is_each_pair_alone():
+    values, draws = np.random.default_rng(2).random((40, 4)), draw_people(40, seed=5)
+    found = pairwise_differences(values, draws)
+    for a in range(4):
+        for b in range(4):
+            [alone] = paired_differences(values[:, [a]], values[:, [b]], draws)
+            assert [matrix[a, b] for matrix in found] == pytest.approx(alone[:3])
+
+
+def test_two_people_make_four_draws_that_the_hand_can_count():
+    """Differences are 0 and 1, so that a draw's mean is 0, 0.5, 0.5 or 1: both ends stand in over 2.5 % of the draws."""
+    found = pairwise_differences(np.array([[0.5, 0.5], [1.0, 0.0]]), draw_people(2, seed=42))
+    assert [matrix[0, 1] for matrix in found] == [0.5, 0.0, 1.0]
+    assert [matrix[1, 0] for matrix in found] == [-0.5, -1.0, 0.0]
+
+
+def test_a_person_without_a_value_under_one_system_counts_for_none():
+    values = np.array([[0.5, 0.25, 0.0], [1.0, 0.75, np.nan]])
+    found = pairwise_differences(values, draw_people(2, seed=42))
+    assert found.mean[0, 2] == found.low[0, 2] == found.high[0, 2] == 0.5
+    nobody = pairwise_differences(np.full((2, 2), np.nan), draw_people(2, seed=42))
+    assert np.isnan(nobody.mean[0, 1])
+    assert (nobody.mean.diagonal() == 0).all()
+
+
+def test_systems_that_are_equal_but_for_rounding_do_not_differ():
+    assert direction(1e-16, 1e-15) == direction(-1e-15, -1e-16) == direction(float("nan"), float("nan")) == 0

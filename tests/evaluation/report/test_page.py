@@ -1,0 +1,190 @@
+"""The page of a report: everything in one file, every picture with its sentence, every name where it can be read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from reports import asked, facts, lively, measured, report_of
+from tastevec.data.drawing import styled
+from tastevec.evaluation.report.looks import Look, label_ends, label_points, looks, short
+from tastevec.evaluation.report.page import report_page
+from tastevec.evaluation.report.pictures import draw
+
+EVERY = ["headline", "quality-curve", "popularity", "age", "cold-films", "coverage"]
+
+
+@pytest.fixture(scope="module")
+def report():
+    return lively(floors=["popularity", "EASE & <friends>", "iALS"], models=["ours", "the note's"], users=60)
+
+
+@pytest.fixture(scope="module")
+def pictures(report):
+    return draw(report)
+
+
+@pytest.fixture(scope="module")
+def page(report, pictures):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tastevec.evaluation.report.page.draw", lambda _report: pictures)  # once is enough
+        return report_page(report)
+
+
+class Opened(HTMLParser):
+    """The tags of a page, which must close in the order in which they were opened."""
+
+    alone = frozenset({"meta", "img"})
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.seen, self.sources = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href", "data", "action")]
+        if tag not in self.alone:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone(page):
+    assert "http" not in page
+    assert "@import" not in page
+    assert "url(" not in page
+    found = Opened(page)
+    assert found.open == []
+    assert {source.split(",")[0] for source in found.sources} == {"data:image/svg+xml;base64"}
+    assert not {"script", "link", "iframe"} & set(found.seen)
+
+
+def test_every_picture_has_its_sentence_and_says_how_many_people(page, pictures):
+    assert [picture.name for picture in pictures] == EVERY
+    assert page.count("<figure") == page.count("<figcaption>") == len(EVERY)
+    for picture in pictures:
+        assert picture.svg.startswith(b"<?xml")
+        assert re.search(r"People (asked|in each point): .*\d", picture.caption)
+        assert "bootstrap over people" in picture.caption or picture.name == "coverage"
+
+
+def test_the_tables_hold_what_the_text_holds(page, report):
+    assert page.count("<table>") == 6
+    assert page.count('<tr class="model">') == 6 * 2
+    plain = re.sub(r"<[^>]+>", " ", page)
+    for word in report.table().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split():
+        if set(word) != {"-"} and word not in ("vectors:", "everybody:") and not word.endswith(":"):
+            assert word.replace("'", "&#x27;") in plain
+
+
+def test_names_and_notes_cannot_become_html(page):
+    assert "EASE &amp; &lt;friends&gt;" in page
+    assert "A note with &lt;angles&gt;." in page
+    assert "<friends>" not in page
+
+
+def test_the_page_names_models_and_data(page, report, pictures, monkeypatch):
+    assert "<title>ours, the note&#x27;s on tiny</title>" in page
+    monkeypatch.setattr("tastevec.evaluation.report.page.draw", lambda _report: pictures)
+    bare = report_page(replace(report, data=None))
+    assert "<title>ours, the note&#x27;s</title>" in bare
+    assert "split" not in bare
+
+
+def test_pictures_of_what_was_not_measured_are_left_out():
+    report = report_of([facts("floor", floor=True)], [measured("floor", asked(), ndcg_at_100=[0, 0, 1, 1])])
+    assert [picture.name for picture in draw(report)] == ["headline"]
+    assert "<title>Floors and baselines on tiny</title>" in report_page(report)
+
+
+def test_a_system_that_was_not_asked_a_task_has_no_dot_there():
+    wholes = {"coverage@10": np.array([0.5])}
+    results = [
+        measured("ours", asked("fold-in"), ndcg_at_100=[0, 0, 1, 1], wholes=wholes),
+        measured("ours", asked("next-liked"), ndcg_at_10=[0, 0, 0, 1]),
+        measured("last only", asked("next-liked"), ndcg_at_10=[0, 0, 1, 1]),
+    ]
+    report = report_of([facts("last only", floor=True), facts("ours")], results)
+    headlines, coverage = draw(report)
+    assert "fold-in 4, next-liked 4" in headlines.caption
+    assert "next-liked" not in coverage.caption
+
+
+def test_a_report_in_which_nobody_found_anything_is_drawn():
+    wholes = {"coverage@10": np.array([0.0])}
+    report = report_of([facts("ours")], [measured("ours", asked(), ndcg_at_100=[0] * 4, wholes=wholes)])
+    assert [picture.name for picture in draw(report)] == ["headline", "coverage"]
+
+
+def test_three_panels_leave_the_fourth_place_empty():
+    report = lively(
+        floors=["popularity"], models=["ours"], users=20, tasks=("fold-in", "next-liked", "last-20%")
+    )
+    assert [picture.name for picture in draw(report)] == EVERY
+
+
+def test_models_have_colours_of_their_own_and_floors_share_a_grey():
+    names = [f"model {place}" for place in range(8)]
+    report = report_of(
+        [facts("a", floor=True), facts("b", floor=True), *map(facts, names)],
+        [measured("a", asked(), ndcg_at_10=[1] * 4)],
+    )
+    found = looks(report)
+    assert found["a"] == found["b"]
+    assert len({(found[name].colour, found[name].dash) for name in names}) == 8
+    assert found["a"].ink != found["a"].colour  # a name needs more contrast than a line
+    assert found["model 0"].ink == found["model 0"].colour
+
+
+def drawn_axes():
+    figure = Figure(figsize=(6, 4))
+    axes = styled(figure.subplots())
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    return figure, axes
+
+
+def boxes(figure, axes):
+    """The rectangles of all names, in pixels."""
+    figure.draw_without_rendering()
+    return [text.get_window_extent() for text in axes.texts]
+
+
+def test_names_at_the_ends_of_lines_never_overlap():
+    figure, axes = drawn_axes()
+    ends = {f"line {place}": (1.0, 0.5 + place / 1000) for place in range(8)}
+    label_ends(axes, ends, dict.fromkeys(ends, Look("#000000", "-", model=True)))
+    found = sorted(boxes(figure, axes), key=lambda box: box.y0)
+    assert len(found) == 8
+    assert all(upper.y0 >= lower.y1 - 1 for lower, upper in zip(found, found[1:], strict=False))  # noqa: RUF007  each beside the next
+
+
+def test_names_of_points_never_overlap_though_some_find_no_room():
+    figure, axes = drawn_axes()
+    rng = np.random.default_rng(0)
+    points = {f"system {place}": tuple(rng.uniform(0.3, 0.6, 2)) for place in range(30)}
+    label_points(axes, points, dict.fromkeys(points, Look("#000000", "-", model=False)))
+    found = boxes(figure, axes)
+    assert 5 < len(found) < 30
+    assert not any(one.overlaps(other) for place, one in enumerate(found) for other in found[:place])
+
+
+def test_of_points_that_meet_the_first_has_its_name_beside_it():
+    _, axes = drawn_axes()
+    points = dict.fromkeys([f"system {place}" for place in range(9)], (0.5, 0.5))
+    label_points(axes, points, dict.fromkeys(points, Look("#000000", "-", model=False)))
+    names = [text.get_text() for text in axes.texts]
+    assert names == [f"system {place}" for place in range(len(names))]
+    assert 1 <= len(names) < 9
+
+
+def test_a_long_name_is_cut_where_pictures_have_no_room():
+    assert short("taste") == "taste"
+    assert len(short("x" * 100)) == 28
+    assert short("x" * 28) == "x" * 28

@@ -1,0 +1,55 @@
+"""What must hold of paired differences whatever systems got."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tastevec.evaluation.report.intervals import draw_people, mean_intervals, pairwise_differences
+from tastevec.evaluation.report.looks import spread
+
+# Eighths, whose sums are exact.
+scores = arrays.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 12), st.integers(1, 5)),
+    elements=st.integers(0, 8).map(lambda eighths: eighths / 8),
+)
+
+
+@given(scores, st.integers(0, 5))
+def test_a_minus_b_is_the_opposite_of_b_minus_a(values, seed):
+    draws = draw_people(len(values), seed)
+    found, turned = pairwise_differences(values, draws), pairwise_differences(values[:, ::-1], draws)
+    for matrix, other in zip(found, (found.mean, found.high, found.low), strict=True):
+        np.testing.assert_array_equal(matrix, -other.T)
+    for matrix, other in zip(found, turned, strict=True):  # the order of the systems changes nothing
+        np.testing.assert_allclose(matrix, other[::-1, ::-1], atol=1e-12)
+
+
+@given(scores, st.integers(0, 5), st.integers(-8, 8))
+def test_a_system_that_is_better_by_as_much_for_everybody_differs_by_exactly_that(values, seed, eighths):
+    pair = np.stack([values[:, 0] + eighths / 8, values[:, 0]], axis=1)
+    found = pairwise_differences(pair, draw_people(len(values), seed))
+    assert [matrix[0, 1] for matrix in found] == pytest.approx([eighths / 8] * 3, abs=1e-12)
+
+
+@given(scores, st.integers(0, 5))
+def test_a_mean_lies_inside_its_people_and_an_interval_around_no_more(values, seed):
+    for interval, column in zip(
+        mean_intervals(values, draw_people(len(values), seed)), values.T, strict=True
+    ):
+        assert column.min() <= interval.low <= interval.high <= column.max()
+        assert interval.mean == pytest.approx(column.mean())
+
+
+@given(st.lists(st.floats(-10, 10), max_size=12).map(sorted), st.floats(0.01, 3))
+def test_names_beside_lines_keep_their_order_and_their_distance(heights, gap):
+    moved = spread(heights, gap)
+    assert len(moved) == len(heights)
+    assert all(right - left >= gap - 1e-9 for left, right in pairwise(moved))
+    assert sum(moved) == pytest.approx(sum(heights), abs=1e-6)  # nothing drifts

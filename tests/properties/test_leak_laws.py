@@ -1,0 +1,206 @@
+"""Whatever people did, no task of any protocol and of any division of people leaks."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.leaks import (
+    assert_no_target_is_known,
+    assert_nothing_after_the_first_hidden,
+    assert_nothing_from_the_cut_on,
+    assert_nothing_is_invented,
+    assert_statistics_are_of_known,
+    hidden_of,
+)
+from people import TAGGED, films_of, people, rows_of
+from sources import Row, prepare, source
+from tastevec.data.arrangement import ArrangeSettings
+from tastevec.data.histories import NO_TIME, normalise_ratings
+from tastevec.errors import DataError, SettingsError
+from tastevec.evaluation.protocol import cases
+from tastevec.evaluation.protocol.division import LiangSplit, TimeSplit
+
+FILMS = 30
+STARS = (1, 5)
+PROTOCOLS = ("best-rated", "fold-in", "future")
+# Five and more likes are common, so that fold-in has somebody to ask.
+RATINGS = st.sampled_from([1, 2, 3, 4, 4, 4, 5, 5, TAGGED])
+
+
+@st.composite
+def crowds(draw):
+    """Up to 6 people with 0 to 20 different films each, some only tagged, oldest first; unknown times come first."""
+    each = []
+    for _ in range(draw(st.integers(1, 6))):
+        films = draw(st.lists(st.integers(0, FILMS - 1), max_size=20, unique=True))
+        ratings = draw(st.lists(RATINGS, min_size=len(films), max_size=len(films)))
+        times = draw(st.lists(st.integers(NO_TIME, 9), min_size=len(films), max_size=len(films)))
+        each.append(list(zip(films, ratings, sorted(times), strict=True)))
+    return people(*each)
+
+
+films = st.lists(st.booleans(), min_size=FILMS, max_size=FILMS).map(lambda flags: np.array(flags, np.bool_))
+by_person = st.none() | st.builds(TimeSplit, st.integers(1, 9), films)
+divisions = by_person | st.builds(LiangSplit, films)
+
+
+def tasks_of(histories, division, seed=42):
+    return [
+        task
+        for protocol in PROTOCOLS
+        for task in cases(histories, protocol=protocol, rating_range=STARS, seed=seed, division=division)
+    ]
+
+
+def questions(tasks):
+    """Of each task, what each person is shown and asked."""
+    return [
+        {
+            user: (
+                rows_of(task.known, person),
+                task.known.normalised[task.known.offsets[person] : task.known.offsets[person + 1]].tolist(),
+                hidden_of(task, person),
+            )
+            for person, user in enumerate(task.known.user_ids.tolist())
+        }
+        for task in tasks
+    ]
+
+
+@given(crowds(), divisions)
+def test_no_task_shows_what_it_asks_for_or_what_came_later_or_what_never_was(histories, division):
+    for task in tasks_of(histories, division):
+        assert_no_target_is_known(task)
+        assert_nothing_is_invented(task, histories)
+        assert_statistics_are_of_known(task)
+        if task.protocol == "future":
+            assert_nothing_after_the_first_hidden(task, histories)
+
+
+@given(crowds(), st.builds(TimeSplit, st.integers(1, 9), films))
+def test_where_people_are_divided_by_time_one_task_alone_looks_past_the_cut(histories, division):
+    *others, last = tasks_of(histories, division)
+    assert last.name == "after-cut"
+    assert (last.times >= division.cut).all()
+    for task in others:
+        assert (task.times < division.cut).all()
+    for task in (*others, last):
+        assert_nothing_from_the_cut_on(task.known, division.cut)
+        assert (task.known.times != NO_TIME).all()
+
+
+@given(crowds(), by_person, st.integers(0, 3))
+def test_what_a_person_is_asked_depends_on_nobody_else(histories, division, seed):
+    together = questions(tasks_of(histories, division, seed))
+    for person in range(len(histories)):
+        one = questions(tasks_of(histories.take(np.array([person])), division, seed))
+        for whole, part in zip(together, one, strict=True):
+            user = int(histories.user_ids[person])
+            assert whole.get(user) == part.get(user)
+
+
+@given(crowds(), divisions, st.randoms(use_true_random=False))
+def test_the_order_of_the_people_changes_nothing(histories, division, random):
+    """In the published split too: its draw goes by ascending ids, and depends on who is there."""
+    order = list(range(len(histories)))
+    random.shuffle(order)
+    other = tasks_of(histories.take(np.array(order)), division)
+    assert questions(tasks_of(histories, division)) == questions(other)
+
+
+@given(crowds(), films)
+def test_in_the_published_split_only_likes_that_exist_are_known_or_hidden(histories, candidates):
+    [task] = cases(histories, protocol="fold-in", rating_range=STARS, division=LiangSplit(candidates))
+    assert candidates[task.known.items].all()
+    assert candidates[task.targets].all()
+    assert (task.known.ratings >= 4).all()
+    both = task.known.lengths + task.hidden
+    np.testing.assert_array_equal(task.hidden, (0.2 * both).astype(int))
+    assert (both >= 5).all()
+
+
+@given(crowds())
+def test_what_is_hidden_changes_nothing_that_is_known(histories):
+    """Whatever the top films were rated, as long as they are the top, the known part has the same bytes."""
+    [task] = cases(histories, protocol="best-rated", rating_range=STARS)
+    kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.known.user_ids)))
+    hidden = np.isin(
+        kept.owners * FILMS + kept.items, np.repeat(np.arange(len(task)), task.hidden) * FILMS + task.targets
+    )
+    raised = people(
+        *[
+            [
+                (int(kept.items[row]), 9.0 if hidden[row] else float(kept.ratings[row]), int(kept.times[row]))
+                for row in range(kept.offsets[person], kept.offsets[person + 1])
+            ]
+            for person in range(len(kept))
+        ],
+        ids=kept.user_ids.tolist() or None,
+    )
+    [other] = cases(raised, protocol="best-rated", rating_range=(1, 9))
+    np.testing.assert_array_equal(task.targets, other.targets)
+    np.testing.assert_array_equal(task.known.normalised, other.known.normalised)
+
+
+@st.composite
+def tables(draw):
+    """Rows of 6 to 14 people with 5 to 8 films each, some without a rating or a time."""
+    rows = []
+    for user in range(draw(st.integers(6, 14))):
+        for film in draw(st.lists(st.integers(1, 12), min_size=5, max_size=8, unique=True)):
+            rating = draw(st.sampled_from([2.0, 4.0, 4.5, 5.0, 5.0, None]))
+            rows.append(Row(user, film, rating, draw(st.integers(0, 30) | st.none())))
+    return rows
+
+
+@given(tables(), st.sampled_from(["hash", "note", "liang", "time"]), st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
+    chosen = ArrangeSettings(split=split, seed=seed, heldout=1, cut=20 if split == "time" else None)
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            prepared = prepare(source(rows), Path(place) / "p", chosen)
+        except (
+            DataError,
+            SettingsError,
+        ):  # nobody has two films before the cut; not three people have five likes
+            assert split in {"time", "liang"}
+            return
+        parts = [prepared.users_in(name) for name in ("train", "validation", "test")]
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(prepared.user_ids)))
+        counts = prepared.manifest["counts"]
+        for what in ("interactions", "users"):
+            assert counts[what]["read"] == counts[what]["kept"] + sum(counts[what]["dropped"].values())
+        assert counts["interactions"]["read"] == len(rows)
+        assert counts["users"]["read"] == len({row.user for row in rows})
+
+
+@given(tables(), st.integers(0, 9), st.integers(1, 30))
+@settings(max_examples=15, deadline=None)
+def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole(rows, seed, cut):
+    chosen = ArrangeSettings(split="time", seed=seed, cut=cut, minimum_interactions=1)
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            prepared = prepare(source(rows), Path(place) / "p", chosen)
+        except DataError:
+            return
+        ids = prepared.item_ids
+        expected = {(row.user, row.item) for row in rows if row.timestamp is not None}
+        for split in ("train", "validation"):
+            assert_nothing_from_the_cut_on(prepared.histories.take(prepared.users_in(split)), cut)
+        asked = set(prepared.user_ids[prepared.users_in("test")].tolist())
+        found = {
+            (user, int(ids[film]))
+            for person, user in enumerate(prepared.user_ids.tolist())
+            for film in films_of(prepared.histories, person)
+        }
+        times = {(row.user, row.item): row.timestamp for row in rows}
+        assert found == {pair for pair in expected if pair[0] in asked or times[pair] < cut}
+        histories = prepared.histories
+        scales = normalise_ratings(histories.ratings, histories.offsets)
+        np.testing.assert_allclose(histories.normalised, scales, atol=1e-6)

@@ -1,0 +1,107 @@
+"""What must hold of lists and shapes whatever they are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from tastevec.evaluation.metrics import (
+    coverage,
+    effective_rank,
+    gini,
+    halves_cosine,
+    hubness,
+    intra_list_similarity,
+    log_popularity,
+    novelty,
+    places_of,
+    recommended,
+    strangers_cosine,
+    top_direction,
+    top_k,
+)
+
+PEOPLE = 15
+counts_of_films = arrays.arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 50))
+seeds = st.integers(0, 10_000)
+sizes = st.tuples(st.integers(2, 12), st.integers(1, 6))
+
+
+def cloud(seed, size):
+    return np.random.default_rng(seed).standard_normal(size)
+
+
+def turned(seed, dimensions):
+    """A rotation."""
+    return np.linalg.qr(cloud(seed, (dimensions, dimensions)))[0]
+
+
+@given(counts_of_films, st.integers(1, 5), st.randoms())
+def test_gini_and_coverage_stay_in_their_ranges_and_do_not_depend_on_order_or_scale(counts, times, random):
+    assert 0 <= coverage(counts) <= 1
+    if not counts.any():
+        return
+    assert -1e-12 <= gini(counts) <= 1 - 1 / len(counts) + 1e-12
+    mixed = counts.tolist()
+    random.shuffle(mixed)
+    assert gini(times * np.array(mixed)) == pytest.approx(gini(counts), abs=1e-12)
+
+
+@given(st.integers(1, 30), st.integers(1, 50))
+def test_films_that_are_recommended_alike_have_no_inequality(films, count):
+    assert gini(np.full(films, count)) == pytest.approx(0, abs=1e-12)
+
+
+@given(seeds, st.integers(1, 20), st.integers(1, 12))
+def test_lists_stay_in_their_ranges(seed, films, depth):
+    rng = np.random.default_rng(seed)
+    ranked = np.stack([np.append(rng.permutation(films), np.full(depth, -1))[:depth] for _ in range(4)])
+    raters = rng.integers(0, PEOPLE + 1, films)
+    popular, novel = log_popularity(ranked, raters), novelty(ranked, raters, PEOPLE)
+    assert ((popular >= 0) & (popular <= np.log1p(raters.max()) + 1e-12)).all()
+    assert ((novel >= -1e-12) & (novel <= np.log2(PEOPLE + 1) + 1e-12)).all()
+    alike = intra_list_similarity(ranked, cloud(seed, (films, 3)))
+    assert (np.isnan(alike) | (np.abs(alike) <= 1 + 1e-9)).all()
+    assert recommended(ranked, films).sum() == (ranked >= 0).sum()
+
+
+@given(seeds, sizes)
+def test_a_shape_does_not_change_when_the_space_is_turned_or_the_people_trade_places(seed, size):
+    vectors = cloud(seed, size)
+    other = np.random.default_rng(seed).permutation(vectors) @ turned(seed, size[1])
+    rank, top = effective_rank(vectors), top_direction(vectors)
+    assert 1 - 1e-9 <= rank <= min(size) + 1e-9
+    assert 1 / min(size) - 1e-9 <= top <= 1 + 1e-9
+    assert effective_rank(other) == pytest.approx(rank)
+    assert top_direction(other) == pytest.approx(top)
+    assert effective_rank(7 * vectors) == pytest.approx(rank)
+
+
+@given(seeds, st.integers(3, 12), st.integers(1, 5))
+def test_hubs_do_not_depend_on_the_length_of_a_vector(seed, people, k):
+    vectors = cloud(seed, (people, 4))
+    lengths = np.random.default_rng(seed).uniform(0.5, 2, (people, 1))
+    np.testing.assert_allclose(hubness(vectors * lengths, k), hubness(vectors, k), equal_nan=True)
+
+
+@given(seeds, sizes)
+def test_cosines_of_halves_stay_between_opposite_and_same(seed, size):
+    first, second = cloud(seed, (2, *size))
+    for values in (halves_cosine(first, second), strangers_cosine(first, second)):
+        assert (np.abs(values) <= 1 + 1e-9).all()
+    np.testing.assert_allclose(halves_cosine(first, 3 * first), 1)
+    np.testing.assert_allclose(halves_cosine(first, -first), -1)
+
+
+@given(seeds, st.integers(1, 20), st.integers(1, 25))
+def test_the_place_of_a_hidden_film_is_where_the_ranking_has_it(seed, films, k):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, films + 1, 3)
+    targets = np.concatenate([rng.permutation(films)[:size] for size in sizes]).astype(np.int32)
+    ranked = top_k(rng.random((3, films)).astype(np.float32), k)
+    places = places_of(ranked, np.concatenate([[0], np.cumsum(sizes)]), targets, films)
+    for owner, target, place in zip(np.repeat(np.arange(3), sizes), targets, places, strict=True):
+        assert place == (ranked[owner].tolist().index(target) if target in ranked[owner] else ranked.shape[1])

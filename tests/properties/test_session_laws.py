@@ -1,0 +1,63 @@
+"""What must hold of shuffled sessions whatever people did."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from people import TAGGED, people
+from tastevec.data.histories import NO_TIME
+from tastevec.evaluation.judging.sessions import sessions, shuffled
+
+
+@st.composite
+def crowds(draw):
+    """Up to 5 people with 0 to 15 films each, in sittings some minutes or an hour apart; now and then without times."""
+    each = []
+    for _ in range(draw(st.integers(0, 5))):
+        films = draw(st.lists(st.integers(0, 40), max_size=15, unique=True))
+        pauses = draw(
+            st.lists(st.sampled_from([0, 60, 1800, 1801, 4000]), min_size=len(films), max_size=len(films))
+        )
+        times = np.cumsum(pauses, dtype=np.int64) if draw(st.booleans()) else np.full(len(films), NO_TIME)
+        stars = draw(st.lists(st.sampled_from([1, 3, 5, TAGGED]), min_size=len(films), max_size=len(films)))
+        each.append(list(zip(films, stars, times.tolist(), strict=True)))
+    return people(*each)
+
+
+def rows(histories):
+    """(M,) every interaction with all that belongs to it, but for its place."""
+    return [
+        (film, str(stars), float(scale))
+        for film, stars, scale in zip(histories.items, histories.ratings, histories.normalised, strict=True)
+    ]
+
+
+@given(crowds(), st.integers(0, 100))
+def test_shuffling_keeps_every_film_in_its_session_and_every_time_in_its_place(histories, seed):
+    other = shuffled(histories, seed)
+    np.testing.assert_array_equal(other.user_ids, histories.user_ids)
+    np.testing.assert_array_equal(other.offsets, histories.offsets)
+    np.testing.assert_array_equal(other.times, histories.times)
+    held = sessions(histories)
+    assert sorted(zip(held, rows(other), strict=True)) == sorted(zip(held, rows(histories), strict=True))
+
+
+@given(crowds(), st.integers(0, 100))
+def test_the_same_seed_gives_the_same_order(histories, seed):
+    np.testing.assert_array_equal(shuffled(histories, seed).items, shuffled(histories, seed).items)
+
+
+@given(crowds())
+def test_a_session_is_one_persons_and_has_no_long_pause(histories):
+    held = sessions(histories)
+    assert (np.diff(held) >= 0).all()
+    for session in np.unique(held):
+        inside = held == session
+        assert len(np.unique(histories.owners[inside])) == 1
+        assert np.diff(histories.times[inside]).max(initial=0) <= 1800
+    for person in range(len(histories)):
+        own = slice(histories.offsets[person], histories.offsets[person + 1])
+        between = np.diff(held[own]) > 0
+        assert (np.diff(histories.times[own])[between] > 1800).all()

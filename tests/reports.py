@@ -1,0 +1,102 @@
+"""Made-up evaluations: what systems got from people, without any system or any people."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tastevec.evaluation.report import Report
+from tastevec.evaluation.report.results import Asked, Measured, Slice, SystemFacts
+
+DATA = {"name": "tiny", "fingerprint": "f00d", "split": "test"}
+KNOWN = ("1", "2", "3", "5", "10", "20", "50", "100", "200")
+COLD = ("0 raters", "1-4", "5-19", "20 or more")
+AGES = ("0-1", "2-4", "5-9", "10-19", "20-39", "40 or more")
+AT = (10, 20, 50, 100)
+
+
+def asked(name="fold-in", users=4, *, fingerprint=None, ids=None):
+    """A task of so many people, each with 5 known films and 2 hidden ones."""
+    return Asked(
+        name=name,
+        protocol="future" if name in ("next-liked", "last-20%") else name,
+        note="A note with <angles>.",
+        left_out=1,
+        fingerprint=fingerprint or f"{name}-{users}",
+        user_ids=np.arange(1, users + 1) if ids is None else np.array(ids),
+        known_films=np.full(users, 5),
+        hidden_films=np.full(users, 2),
+    )
+
+
+def facts(system, *, floor=False, space=None, runs=1):
+    """A system that was made in no time."""
+    return SystemFacts(system, floor, space, runs, {"seed": 42}, 0.5, 0.25)
+
+
+def measured(system, task, *, wholes=None, slices=(), **values):
+    """One run of a system: metric_at_10=[...] is the metric@10 of each person."""
+    values = {name.replace("_at_", "@"): np.array(column, float) for name, column in values.items()}
+    runs = {metric: np.array([np.nanmean(column)]) for metric, column in values.items()}
+    return Measured(system, task, values, runs, wholes or {}, tuple(slices))
+
+
+def report_of(systems, results, *, data=DATA, at=(10, 100), seed=42):
+    """The report of these."""
+    return Report.of(systems, results, at=at, seed=seed, data=data)
+
+
+def lively(*, floors, models, users=300, tasks=("best-rated", "fold-in", "next-liked", "last-20%"), seed=0):
+    """A report as real ones are, of systems better and better by their place; models last."""
+    rng = np.random.default_rng(seed)
+    names = [*floors, *models]
+    every = [facts(name, floor=name in floors, runs=1 if name in floors else 3) for name in names]
+    results = []
+    for name in tasks:
+        task, people = asked(name, users), rng.gamma(2.0, 0.5, users)
+        for place, system in enumerate(names):
+            results.append(_lively(system, task, people, 0.04 + 0.3 * (place + 1) / len(names), rng))
+    return report_of(every, results, at=AT)
+
+
+def _lively(system, task, people, level, rng):
+    def scores(share, runs=3):
+        return np.clip(level * share * people + rng.normal(0, 0.05, (runs, len(people))), 0, 1)
+
+    ranked = {
+        f"{kind}@{k}": scores(0.3 + 0.15 * np.log10(k))
+        for kind in ("hr", "recall", "ndcg", "mrr")
+        for k in AT
+    }
+    if task.horizon == "next":
+        ranked |= {f"{metric}_shuffled": 0.8 * values for metric, values in ranked.items()}
+    ranked["cosine_distance"] = 1 - scores(1.0)
+    ranked["halves_cosine"] = scores(2.0)
+    ranked["novelty@10"] = 8 + scores(3.0)
+    wholes = {
+        "effective_rank": rng.normal(20 + 10 * level, 1, 3),
+        "coverage@10": np.clip(rng.normal(level, 0.08, 3), 0.01, 1),
+        "gini@10": rng.uniform(0.8, 0.99, 3),
+    }
+    slices = []
+    metrics = ("hr@10", "ndcg@10") if task.name == "next-liked" else ("recall@20", "ndcg@100")
+    for place, label in enumerate(KNOWN):
+        slices += [
+            Slice("known films", label, metric, scores((place + 2) / 10).mean(0)) for metric in metrics
+        ]
+    for by, labels in (
+        ("popularity decile", [str(n + 1) for n in range(10)]),
+        ("cold films", COLD),
+        ("years since release", AGES),
+    ):
+        for place, label in enumerate(labels):
+            found = scores(2 * (place + 0.5) / len(labels)).mean(0)
+            found[rng.random(len(found)) < 0.4] = np.nan
+            slices.append(Slice(by, label, "found@20", found))
+    return Measured(
+        system,
+        task,
+        {metric: values.mean(axis=0) for metric, values in ranked.items()},
+        {metric: values.mean(axis=1) for metric, values in ranked.items()},
+        wholes,
+        tuple(slices),
+    )
