@@ -46,7 +46,19 @@ def measured(name: str, work: Path) -> dict[str, Any]:
     models = [str(work / preset) for preset in PRESETS]
     asked, one = work / "results", str(work / "taste" / str(SEEDS[0]))
     stages += [
-        run(work, "evaluate", "evaluate", *models, "--data", str(prepared), "--tune", "--out", str(asked)),
+        run(work, "tune", *validated(work)),
+        run(
+            work,
+            "evaluate",
+            "evaluate",
+            *models,
+            "--data",
+            str(prepared),
+            "--tuned",
+            str(work / "tuned"),
+            "--out",
+            str(asked),
+        ),
         run(work, "encode", "encode", one, str(histories), "--out", str(work / "vectors.parquet")),
         run(
             work,
@@ -85,6 +97,13 @@ def measured(name: str, work: Path) -> dict[str, Any]:
 def run(work: Path, name: str, *arguments: str) -> dict[str, Any]:
     """One of our commands as a stage."""
     return stage(name, [sys.executable, "-m", "tastevec", *arguments], work / "stages")
+
+
+def validated(work: Path) -> tuple[str, ...]:
+    """Tuning the baselines and asking the validation people, before the test people are asked anything."""
+    data, out = work / "prepared", work / "tuned"
+    one = work / "taste" / str(SEEDS[0])
+    return ("evaluate", str(one), "--data", str(data), "--tune", "--split", "validation", "--out", str(out))
 
 
 def trained(work: Path, preset: str, seed: int) -> dict[str, Any]:

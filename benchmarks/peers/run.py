@@ -62,6 +62,10 @@ class _Maker:
         self.stack.enter_context(closing(model))
         model.fit(self.teach.train, self.teach.item_count)
         refuse_memory(model, self.validation.known)
+        print(
+            f"  {model.best:.4f} is the validation people's NDCG@100 after {model.record['epochs']} epochs",
+            flush=True,
+        )
         return model
 
 
