@@ -40,6 +40,7 @@ COMMANDS = {
     "compare": ["DIR", "--out"],
     "encode": ["MODEL", "HISTORIES", "--out", "--horizon", "--skip-bad-rows"],
     "recommend": ["MODEL", "HISTORIES", "--k", "--out", "--horizon", "--skip-bad-rows"],
+    "add-items": ["MODEL", "ITEMS", "--out", "--tags", "--genome"],
     "doctor": [],
 }
 # Each command with arguments that get as far as the work itself.
@@ -80,7 +81,7 @@ def _failing(monkeypatch, stage, error):
 
 
 def test_the_commands_are_those_of_the_design():
-    names = [command.callback.__name__ for command in app.registered_commands]
+    names = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
     assert names == list(COMMANDS)
 
 

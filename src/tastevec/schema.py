@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final, Literal
 
 __all__ = [
+    "ADDED",
     "BUNDLE_FILE",
     "BUNDLE_FORMAT",
     "COLLABORATIVE",
     "CONTENT",
+    "FEATURES_FILE",
     "GENRES",
     "HISTORIES_FOLDER",
     "ITEMS_FILE",
@@ -17,6 +19,7 @@ __all__ = [
     "MANIFEST_FILE",
     "NOTE",
     "PER_USER_FILE",
+    "PLACING_FILE",
     "POSITION",
     "PREPARED_FORMAT",
     "RANK",
@@ -63,12 +66,14 @@ SCORE: Final = "score"
 NOTE: Final = "note"  # SVD(genome) beside genres, SVD again: the research note's
 CONTENT: Final = "content"  # tags, genres, year and title words
 COLLABORATIVE: Final = "collaborative"  # factors of the training users' ratings
+ADDED: Final = "content, added"  # where the vector of a film that came after the training is from
 
 # Files of a prepared folder.
 MANIFEST_FILE: Final = "manifest.json"
 ITEMS_FILE: Final = "items.parquet"
 USERS_FILE: Final = "users.parquet"
 VECTORS_FILE: Final = "item_vectors.safetensors"
+FEATURES_FILE: Final = "item_features.safetensors"
 HISTORIES_FOLDER: Final = "histories"
 
 # Files of a finished evaluation.
@@ -78,6 +83,7 @@ REPORT_FILE: Final = "report.html"
 
 # Files of a bundle.
 BUNDLE_FILE: Final = "bundle.json"
+PLACING_FILE: Final = "item_placing.safetensors"
 
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 1

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tastevec.serving.recommender import Recommender
     from tastevec.training.train import Trained
 
-__all__ = ["describe", "evaluate", "prepare", "train"]
+__all__ = ["add_items", "describe", "evaluate", "prepare", "train"]
 
 _SELECTION = "eval_selection"  # as the training log names it
 _PATHS = ("genome", "items")  # settings of the preparation that are paths
@@ -120,11 +120,43 @@ def train(
     items = prepared.items.drop_columns([VECTOR_SOURCE])
     items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
-    Bundle(trained.model, trained.reading, items, _facts(prepared, trained)).save(
-        out, curves=unfinished / "tensorboard"
-    )
+    bundle = Bundle(trained.model, trained.reading, items, _facts(prepared, trained), trained.placing)
+    bundle.save(out, curves=unfinished / "tensorboard")
     shutil.rmtree(unfinished)
     return Recommender(Bundle.load(out))
+
+
+def add_items(
+    model: Path | str,
+    items: Path | str,
+    out: Path | str,
+    *,
+    tags: Sequence[Path | str] = (),
+    genome: Path | str | None = None,
+) -> Recommender:
+    """Write the bundle ``out``: the bundle ``model`` with films that arrived after its training.
+
+    Args:
+        model: A bundle's folder.
+        items: A CSV or Parquet of item_id, title and, if known, year and genres.
+        out: The bundle's folder; an earlier one is replaced, and it may be ``model`` itself.
+        tags: Files of tags, as ``prepare`` takes them.
+        genome: A folder with the tag genome that the model was trained with, borrowed by film id.
+
+    Returns:
+        The new model; see `Recommender.with_items` for what stays as it was.
+
+    Raises:
+        DataError: A film is known already, nothing that the model can read is said of it, or a row is wrong.
+        FormatError: ``model`` is no bundle or cannot take films, or ``out`` holds something else.
+    """
+    from tastevec.serving.recommender import load
+
+    model, out = Path(model), Path(out)
+    refuse_foreign(out, owned_by=BUNDLE_FILE)
+    grown = load(model).with_items(Path(items), tags=tags, genome=genome)
+    grown.bundle.save(out, curves=model / "tensorboard")
+    return load(out)
 
 
 def evaluate(

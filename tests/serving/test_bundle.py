@@ -11,7 +11,14 @@ from tastevec.errors import FormatError
 from tastevec.serving import bundle as module
 from tastevec.serving.bundle import Bundle
 
-FILES = {"README.md", "bundle.json", "config.json", "items.parquet", "model.safetensors"}
+FILES = {
+    "README.md",
+    "bundle.json",
+    "config.json",
+    "items.parquet",
+    "item_placing.safetensors",
+    "model.safetensors",
+}
 
 
 @pytest.fixture(name="folder")

@@ -10,6 +10,7 @@ import typer
 from .compare import compare
 from .data import describe, fetch, prepare
 from .doctor import doctor
+from .items import add_items
 from .models import evaluate, settings_help, train
 from .people import encode, recommend
 
@@ -39,6 +40,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(encode)
 app.command()(recommend)
+app.command(epilog="Example: tastevec add-items model new-films.csv --tags tags.csv --out model2")(add_items)
 app.command()(doctor)
 
 

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from tastevec.data.histories import Histories
 from tastevec.errors import FormatError
 from tastevec.schema import (
+    FEATURES_FILE,
     HISTORIES_FOLDER,
     ITEM_ID,
     ITEMS_FILE,
@@ -103,8 +104,12 @@ class Prepared:
 
     @property
     def fingerprint(self) -> str:
-        """A name that two prepared folders share only if every byte of their data is the same."""
-        return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()[:16]
+        """A name that two prepared folders share only if every byte of their data is the same.
+
+        The features are left out: they are what the film vectors were made from, and folders without them are the same data.
+        """
+        files = {name: sealed for name, sealed in self.manifest["files"].items() if name != FEATURES_FILE}
+        return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def rating_range(self) -> tuple[float, float]:

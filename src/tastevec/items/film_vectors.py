@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from tastevec.errors import DataError
-from tastevec.items.content import content_vectors
+from tastevec.items.content import reduce_features
+from tastevec.items.features import ContentFeatures
 from tastevec.items.genome import note_vectors
 from tastevec.items.genres import genre_matrix
+from tastevec.items.placing import save_rows
 from tastevec.schema import (
     CONTENT,
     GENRES,
@@ -78,7 +80,9 @@ def write_film_vectors(
         DataError: No film of the genome is in the catalogue.
     """
     items = pq.read_table(folder / ITEMS_FILE)
-    content = content_vectors(items, tags, genome, seed=seed)
+    features = ContentFeatures.fit(items, tags, genome)
+    wide = features.rows(items, tags, genome)
+    content = reduce_features(wide, seed=seed)
     vectors = {CONTENT: content}
     origins = np.where(content.any(axis=1), CONTENT, "none").astype("<U8")
     made: dict[str, Any] = {CONTENT: {"films": int(content.any(axis=1).sum()), "tags": len(tags)}}
@@ -96,6 +100,7 @@ def write_film_vectors(
     made["seed_preset_reads"] = CONTENT if genome is None else NOTE
     pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
     save_file(vectors, folder / VECTORS_FILE)
+    save_rows(folder, features, wide)
     return made
 
 

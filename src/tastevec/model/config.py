@@ -33,6 +33,7 @@ class TasteConfig(PretrainedConfig):
             knows no lengths.
         positions: ``from_end``: the newest film has position 0; ``none``: the note's.
         activation: Of the feed-forward part, as Hugging Face names it.
+        added_items: Rows of the film table that came after the training; nobody's answer is drawn by them unasked.
     """
 
     model_type = "tastevec"
@@ -54,6 +55,7 @@ class TasteConfig(PretrainedConfig):
         positions: Literal["from_end", "none"] = "from_end",
         similarity: Literal["dot", "cosine"] = "dot",
         activation: str = "gelu",
+        added_items: tuple[int, ...] | list[int] = (),
         **kwargs: Any,  # noqa: ANN401  Hugging Face's own fields
     ) -> None:
         self.item_count = item_count
@@ -71,6 +73,7 @@ class TasteConfig(PretrainedConfig):
         self.positions = positions
         self.similarity = similarity
         self.activation = activation
+        self.added_items = list(added_items)
         super().__init__(**kwargs)
 
     def blocks(self) -> BertConfig:

@@ -5,6 +5,7 @@ Dimensions: B people, L films of a history, N films of the catalogue, D numbers 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,7 @@ class TasteEncoder(PreTrainedModel):
         if set_items is not None and set_levels is not None and set_lengths is not None:
             vectors, levels = self._gather(set_items, set_lengths), set_levels  # (B, S, D), (B, S)
         newest = moments[torch.arange(len(lengths), device=lengths.device), lengths]  # (B, D)
-        overall = self.fold_in(vectors, levels, self.items.weight)  # (B, D)
+        overall = self.fold_in(vectors, levels, self._trained_items())  # (B, D)
         return TasteOutput(next=newest, overall=overall, moments=moments)
 
     @torch.inference_mode()
@@ -127,6 +128,14 @@ class TasteEncoder(PreTrainedModel):
         output = self(**{name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()})
         return np.asarray(getattr(output, horizon).float().cpu().numpy())
 
+    @torch.no_grad()
+    def with_items(self, table: NDArray[np.float32], added: list[int]) -> TasteEncoder:
+        """The same encoder on a larger film table (N, D), of which the rows ``added`` came after the training."""
+        grown = copy.deepcopy(self)
+        grown.items = nn.Embedding.from_pretrained(torch.tensor(table, device=self.device), freeze=False)
+        grown.config.item_count, grown.config.added_items = len(table), added
+        return grown
+
     @property
     def item_vectors(self) -> NDArray[np.float32]:
         """(N, D) the film table; of unit length where similarity is the cosine."""
@@ -135,6 +144,15 @@ class TasteEncoder(PreTrainedModel):
             return np.asarray(table)
         lengths = np.linalg.norm(table, axis=1, keepdims=True)
         return np.asarray(table / np.where(lengths > 0, lengths, 1.0))
+
+    def _trained_items(self) -> Tensor:
+        """(N, D) the films that everyone could have known: without those added later, which would move old answers."""
+        table = self.items.weight
+        if not self.config.added_items:
+            return table
+        trained = torch.ones(len(table), dtype=torch.bool, device=table.device)
+        trained[self.config.added_items] = False
+        return table[trained]
 
     def _gather(self, items: Tensor, lengths: Tensor) -> Tensor:
         return _blank(self.items(items), lengths)

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from tastevec.data.atomic import new_folder
 from tastevec.data.reading import RatingScale, Reading
 from tastevec.errors import FormatError
-from tastevec.schema import BUNDLE_FILE, BUNDLE_FORMAT, ITEM_ID, ITEMS_FILE
+from tastevec.items.placing import FilmPlacing
+from tastevec.schema import BUNDLE_FILE, BUNDLE_FORMAT, ITEM_ID, ITEMS_FILE, PLACING_FILE
 
 from .card import model_card
 
@@ -39,12 +40,14 @@ class Bundle:
         reading: How it reads histories.
         items: Row i is film i: item_id, title, year, genres, vector_source, train_users.
         facts: What is known of its making: data, settings, training log, metrics; plain values.
+        placing: Where a film belongs that comes later; None in a bundle from before this was kept.
     """
 
     model: TasteEncoder
     reading: Reading
     items: pa.Table
     facts: dict[str, Any]
+    placing: FilmPlacing | None = None
 
     @property
     def item_ids(self) -> NDArray[Any]:
@@ -54,7 +57,10 @@ class Bundle:
 
     @property
     def space(self) -> str:
-        """The name of the vector space: two trainings never share one, and their vectors are not to be compared."""
+        """The name of the vector space: two trainings never share one, and their vectors are not to be compared.
+
+        Films that come later move nothing, so that a bundle with more films keeps the space of the one that it came from.
+        """
         return str(self.facts["space"])
 
     def save(self, out: Path, *, curves: Path | None = None) -> Path:
@@ -67,6 +73,8 @@ class Bundle:
         with new_folder(out, owned_by=BUNDLE_FILE) as folder:
             self.model.save_pretrained(folder)
             pq.write_table(self.items, folder / ITEMS_FILE)
+            if self.placing is not None:
+                self.placing.save(folder / PLACING_FILE)
             (folder / "README.md").write_text(model_card(self.facts), encoding="utf-8")
             checksums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
             if curves is not None and curves.is_dir():
@@ -74,7 +82,7 @@ class Bundle:
             manifest = {
                 "format": BUNDLE_FORMAT,
                 **self.facts,
-                "space": checksums[_WEIGHTS][:16],
+                "space": self.space if self.model.config.added_items else checksums[_WEIGHTS][:16],
                 "reading": asdict(self.reading),
                 "checksums": checksums,
             }
@@ -107,7 +115,8 @@ class Bundle:
         # As from_pretrained does, without its bar on the caller's terminal.
         model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
         load_model(model, folder / _WEIGHTS)
-        return cls(model, reading, pq.read_table(folder / ITEMS_FILE), manifest)
+        placing = FilmPlacing.load(folder / PLACING_FILE) if PLACING_FILE in manifest["checksums"] else None
+        return cls(model, reading, pq.read_table(folder / ITEMS_FILE), manifest, placing)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,10 @@ def model_card(facts: dict[str, Any]) -> str:
     """The README of a bundle, in Markdown."""
     settings, data = facts["settings"], facts["data"]
     chosen = facts.get("validation") or {}
+    added = facts.get("added", {}).get("items", 0)
+    later = (
+        f"\nIt knows {added:,} films more, added later and placed by what is said of them." if added else ""
+    )
     measured = "\n".join(f"| {name} | {value:.4f} |" for name, value in chosen.items())
     return f"""---
 library_name: tastevec
@@ -20,7 +24,7 @@ tags: [recommender-systems, user-embeddings]
 # A taste encoder ({settings["preset"]} preset)
 
 Reads what a person rated and answers with {settings["dim"]} numbers in the space of the film vectors.
-Trained by tastevec {facts["tastevec"]} on {data["train_users"]:,} people of {data["name"]} ({data["items"]:,} films).
+Trained by tastevec {facts["tastevec"]} on {data["train_users"]:,} people of {data["name"]} ({data["items"]:,} films).{later}
 
 ```python
 import tastevec as tv

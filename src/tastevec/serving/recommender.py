@@ -16,6 +16,7 @@ from tastevec.evaluation.encoded import EncodedScorer
 from tastevec.evaluation.metrics import rank_unseen
 from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
 
+from .arrivals import read_arrivals, with_arrivals
 from .bundle import Bundle
 from .told import histories_in_table, history_of_one
 
@@ -78,6 +79,27 @@ class Recommender:
         places = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(places))
         return table.drop_columns([USER_ID]) if one else table
+
+    def with_items(
+        self, items: object, *, tags: object = (), genome: Path | str | None = None
+    ) -> Recommender:
+        """A recommender that knows these films too, placed by what is said of them.
+
+        They can be rated and recommended at once. Known films do not move, and what is said of people who rated none of
+        the new films stays as it was, so that vectors of the two may be compared: they share one space. Adding twice is
+        adding all at once.
+
+        Args:
+            items: A table, or a CSV or Parquet file, of item_id, title and, if known, year and genres.
+            tags: A table of item_id, tag and, if known, weight; or files of tags as `prepare` takes them.
+            genome: A folder with the tag genome that the model was trained with, borrowed by film id.
+
+        Raises:
+            DataError: A film is known already, nothing that the model can read is said of it, or a row is wrong.
+            FormatError: The model comes from before new films could be placed.
+        """
+        arrivals = read_arrivals(items, tags, None if genome is None else Path(genome))
+        return Recommender(with_arrivals(self.bundle, arrivals))
 
     def vectors(self, histories: Histories, horizon: Horizon) -> NDArray[np.float32]:
         """(B, D) the vectors of these people.

@@ -31,12 +31,14 @@ def model_runs(folder: Path, prepared: Prepared) -> Runs:
 
     Raises:
         FormatError: It is neither, or a bundle is damaged or of another format version.
-        DataError: A bundle was trained on other data, or those of a folder differ by more than their seed.
+        DataError: A bundle was trained on other data or knows films that came later, or those of a folder differ by more
+            than their seed.
     """
     folder = folder.resolve()
     bundles = {bundle: load(bundle) for bundle in _bundles(folder)}
     for bundle, recommender in bundles.items():
         _refuse_other_data(bundle.relative_to(folder.parent), recommender, prepared)
+        _refuse_later_films(bundle.relative_to(folder.parent), recommender)
     first, *others = bundles
     for other in others:
         _refuse_other_settings(first, other, bundles)
@@ -72,6 +74,15 @@ def _refuse_other_data(bundle: Path, recommender: Recommender, prepared: Prepare
         raise DataError(
             f"model {bundle} was not trained on {prepared.folder}; people who are unseen there may have taught it: evaluate "
             "it on its own prepared folder, or train on this one"
+        )
+
+
+def _refuse_later_films(bundle: Path, recommender: Recommender) -> None:
+    """A model that knows more films than the data ranks another catalogue than its baselines."""
+    if added := len(recommender.bundle.model.config.added_items):
+        raise DataError(
+            f"model {bundle} knows {added} films that were added after its training, and the data do not; expected the model "
+            "as it was trained: evaluate the one that it was made from"
         )
 
 

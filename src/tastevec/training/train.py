@@ -12,6 +12,7 @@ from tastevec.data.reading import RatingScale, Reading
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.items.collaborative import AlsSettings, als_factors, film_counts
 from tastevec.items.combine import initial_vectors
+from tastevec.items.placing import FilmPlacing, load_rows
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
@@ -47,6 +48,7 @@ class Trained:
         counts: (N,) training people that have each film in their history.
         origins: (N,) where each film's vector started.
         log: The loop's own log.
+        placing: Where a film belongs that comes later; None if the prepared folder does not say how films are read.
     """
 
     model: TasteEncoder
@@ -55,6 +57,7 @@ class Trained:
     counts: NDArray[np.int64]
     origins: NDArray[np.str_]
     log: list[dict[str, float]]
+    placing: FilmPlacing | None
 
 
 def train(
@@ -94,7 +97,7 @@ def train(
     course = Course(people, judges, reading, settings, fingerprint=prepared.fingerprint)
     log = run(model, course, folder, resume=resume, callbacks=callbacks)
     counts = np.bincount(people.items, minlength=len(vectors))
-    return Trained(model, reading, settings, counts, origins, log)
+    return Trained(model, reading, settings, counts, origins, log, _placing(prepared, model, counts))
 
 
 def _people(prepared: Prepared, settings: TrainSettings) -> tuple[Histories, Histories]:
@@ -138,6 +141,13 @@ def _starting_vectors(
     factors = als_factors(people, len(content), als)
     start = initial_vectors(factors, content, film_counts(people, len(content), als))
     return start.vectors, start.origins
+
+
+def _placing(prepared: Prepared, model: TasteEncoder, counts: NDArray[np.int64]) -> FilmPlacing | None:
+    """What places later films among those that were learned."""
+    read = load_rows(prepared.folder)
+    table = model.items.weight.detach().float().cpu().numpy()
+    return read and FilmPlacing.fit(*read, table, counts)
 
 
 def _started(vectors: NDArray[np.float32], reading: Reading, settings: TrainSettings) -> TasteEncoder:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
 
-__all__ = ["ReadSettings", "RowAccount", "Source", "read_interactions", "read_source"]
+__all__ = ["ReadSettings", "RowAccount", "Source", "read_interactions", "read_items", "read_source"]
 
 _RANGES = {"ml-100k": (1.0, 5.0), "ml-1m": (1.0, 5.0)}
 _HALF_STARS = (0.5, 5.0)  # every other release
@@ -102,6 +102,33 @@ def read_interactions(
         return interaction_table(desk, rows, types), rows.account
 
 
+def read_items(
+    path: Path, *, connection: Backend, settings: ReadSettings
+) -> tuple[Table, Table, tuple[RowAccount, ...]]:
+    """One's own table of films, the tags of ``settings.tags``, and where the rows of each file went.
+
+    Args:
+        path: A CSV, TSV or Parquet with columns for the film and its title and, if known, year and genres.
+        connection: As for ``read_source``.
+        settings: Files of tags and what happens to bad rows.
+
+    Returns:
+        Tables with the columns of ``Source.items`` and ``Source.tags``, and an account per file.
+
+    Raises:
+        SourceError: A table cannot be read, is empty or lacks a column.
+        BadRowError: A row is wrong and ``skip_bad_rows`` is off.
+    """
+    with _desk(connection, settings) as desk:
+        films = read_item_table(path, desk)
+        _refuse_nothing(films, "films")
+        kind = id_type(desk, ITEM_ID, [films])
+        said = [read_tag_file(file, desk, whole_ids=kind == "int64") for file in settings.tags]
+        tags = tag_table(desk, None, [tables[0] for tables in said], ("int64", kind))
+        accounts = tuple(table.account for tables in [[films], *said] for table in tables)
+        return item_table(desk, films, kind), tags, accounts
+
+
 @contextmanager
 def _desk(connection: Backend, settings: ReadSettings) -> Iterator[Desk]:
     # Rows are numbered as they stream past: without this setting DuckDB may shuffle them.
@@ -135,10 +162,10 @@ def _range_of(place: Place) -> tuple[float, float]:
     return _RANGES.get(place.name if place.format == "recbole" else place.format, _HALF_STARS)
 
 
-def _refuse_nothing(ratings: Checked) -> None:
-    if not ratings.account.rows_kept:
+def _refuse_nothing(rows: Checked, expected: str = "interactions") -> None:
+    if not rows.account.rows_kept:
         raise SourceError(
-            f"{ratings.account.file} has {ratings.account.rows_read} rows and none of them is good; expected interactions; {'; '.join(ratings.account.examples[:1]) or 'export it again, then rerun'}"
+            f"{rows.account.file} has {rows.account.rows_read} rows and none of them is good; expected {expected}; {'; '.join(rows.account.examples[:1]) or 'export it again, then rerun'}"
         )
 
 

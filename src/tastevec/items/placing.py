@@ -1,0 +1,118 @@
+"""Where a film belongs that nobody has rated: a ridge from what is said of films to the vectors that training gave them.
+
+Dimensions: N films, F features, D numbers a vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tastevec.items.feature_file import load_features, save_features
+from tastevec.schema import FEATURES_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+
+    from tastevec.items.features import ContentFeatures
+
+__all__ = ["FilmPlacing", "load_rows", "save_rows"]
+
+# Selected on ml-1m with the tags of ml-10m, by how near films left out come to their learned vectors: cosine .66, against
+# .64 from the 64 numbers of the content vectors, .63 for the nearest by these, .52 for the nearest by genres.
+_RIDGE = 3.0
+_TRUST = 10.0  # training people at whom a film counts half, as where film vectors start
+_PRECISION = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class FilmPlacing:
+    """What places a film.
+
+    Attributes:
+        features: How films are read.
+        slopes: (F, D) float32.
+        mean: (D,) float32, where a film of which nothing is known would be.
+    """
+
+    features: ContentFeatures
+    slopes: NDArray[np.float32]
+    mean: NDArray[np.float32]
+
+    @classmethod
+    def fit(
+        cls,
+        features: ContentFeatures,
+        rows: csr_matrix,
+        vectors: NDArray[np.float32],
+        people: NDArray[np.int64],
+        *,
+        ridge: float = _RIDGE,
+    ) -> FilmPlacing:
+        """Weighted ridge regression with an unpenalised mean.
+
+        Args:
+            features: How the films were read.
+            rows: (N, F) their features.
+            vectors: (N, D) their learned vectors; a row of zeros is a film without one, and teaches nothing.
+            people: (N,) how many training people stand behind each; n count n / (n + 10).
+            ridge: The penalty.
+        """
+        from sklearn.linear_model import Ridge  # noqa: PLC0415 - 1 s to import, and an extra
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
+
+        known = np.flatnonzero((people > 0) & vectors.any(axis=1))
+        if not len(known):
+            dim = vectors.shape[1]
+            return cls(features, np.zeros((features.width, dim), np.float32), np.zeros(dim, np.float32))
+        # Never dense, so that a hundred thousand films and words fit. One BLAS thread, as everywhere: the same bytes.
+        model = Ridge(alpha=ridge, solver="sparse_cg", tol=_PRECISION)
+        with threadpool_limits(1, "blas"):
+            model.fit(
+                rows[known],
+                vectors[known].astype(np.float64),
+                sample_weight=people[known] / (people[known] + _TRUST),
+            )
+        return cls(features, model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32))
+
+    def place(self, rows: csr_matrix) -> NDArray[np.float32]:
+        """(N, D) where films with these features belong; no film's vector depends on which others are asked."""
+        return np.asarray(rows @ self.slopes.astype(np.float64) + self.mean, np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write it to ``path``."""
+        save_features(path, self.features, slopes=self.slopes, mean=self.mean)
+
+    @classmethod
+    def load(cls, path: Path) -> FilmPlacing:
+        """What ``save`` wrote."""
+        features, arrays = load_features(path)
+        return cls(features, arrays["slopes"], arrays["mean"])
+
+
+def save_rows(folder: Path, features: ContentFeatures, rows: csr_matrix) -> None:
+    """Keep how the films of a prepared folder are read, and their features, for the training's end."""
+    save_features(
+        folder / FEATURES_FILE,
+        features,
+        values=rows.data.astype(np.float32),
+        columns=rows.indices.astype(np.int32),
+        offsets=rows.indptr.astype(np.int64),
+    )
+
+
+def load_rows(folder: Path) -> tuple[ContentFeatures, csr_matrix] | None:
+    """What ``save_rows`` kept, (N, F) rows; None in a folder from before it was kept."""
+    from scipy import sparse  # noqa: PLC0415 - an extra
+
+    path = folder / FEATURES_FILE
+    if not path.exists():
+        return None
+    features, arrays = load_features(path)
+    shape = (len(arrays["offsets"]) - 1, features.width)
+    return features, sparse.csr_matrix((arrays["values"], arrays["columns"], arrays["offsets"]), shape=shape)

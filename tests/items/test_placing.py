@@ -1,0 +1,183 @@
+"""What places a film that nobody has rated."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tastevec.data.prepared import Prepared
+from tastevec.errors import DataError
+from tastevec.items.content import content_vectors, reduce_features
+from tastevec.items.feature_file import load_features, save_features
+from tastevec.items.features import ContentFeatures
+from tastevec.items.genome import Genome
+from tastevec.items.placing import FilmPlacing, load_rows
+from tastevec.schema import FEATURES_FILE
+from worlds import FILMS, films, tags
+
+PEOPLE = np.full(FILMS, 50)
+# Rockets (films 1 to 10) lie along the first axis, letters along the second.
+LEARNED = np.repeat(np.eye(2, dtype=np.float32), FILMS // 2, axis=0)
+
+
+def catalogue(*told) -> pa.Table:
+    """Films as id, title, year and genres."""
+    names, types = (
+        ("item_id", "title", "year", "genres"),
+        (pa.int64(), pa.string(), pa.int32(), pa.list_(pa.string())),
+    )
+    columns = zip(*told, strict=True) if told else [[]] * len(names)
+    return pa.table(
+        {name: pa.array(list(column), kind) for name, column, kind in zip(names, columns, types, strict=True)}
+    )
+
+
+def said(*pairs) -> pa.Table:
+    return pa.table(
+        {
+            "item_id": pa.array([film for film, _ in pairs], pa.int64()),
+            "tag": pa.array([tag for _, tag in pairs], pa.string()),
+            "weight": np.ones(len(pairs)),
+        }
+    )
+
+
+KNOWN = catalogue(*((film.film, film.title, film.year, list(film.genres)) for film in films()))
+WORDS = said(*((tag.film, tag.tag.lower()) for tag in tags()), (2, "robots"))
+GENOME = Genome(np.arange(1, FILMS + 1), ("space", "tears"), np.repeat([[0.9, 0.1], [0.1, 0.9]], 10, axis=0))
+FEATURES = ContentFeatures.fit(KNOWN, WORDS, GENOME)
+ROWS = FEATURES.rows(KNOWN, WORDS, GENOME)
+PLACING = FilmPlacing.fit(FEATURES, ROWS, LEARNED, PEOPLE)
+
+
+def placed(items, words=WORDS, genome=None) -> np.ndarray:
+    return PLACING.place(FEATURES.rows(items, words, genome))
+
+
+@pytest.mark.parametrize(
+    ("film", "words", "genome"),
+    [
+        ((99, "", None, ["Sci-Fi"]), said(), None),
+        ((99, "The ROCKET: again (1990)", None, []), said(), None),
+        ((99, "", 1981, []), said(), None),
+        ((99, "", None, []), said((99, "robots")), None),
+        ((99, "", None, []), said(), Genome(np.array([99]), ("tears", "space"), np.array([[0.2, 0.8]]))),
+    ],
+    ids=["genres", "title", "year", "tags", "genome"],
+)
+def test_each_kind_of_information_alone_puts_a_film_among_its_like(film, words, genome):
+    [[rocket, letter]] = placed(catalogue(film), words, genome)
+    assert rocket > letter + 0.03
+
+
+def test_a_film_of_which_nothing_is_known_has_no_features_and_lies_in_the_middle():
+    stranger = catalogue((99, "Zzyzx", None, ["Anime"]))
+    assert FEATURES.rows(stranger, said((99, "dubbed"))).nnz == 0
+    np.testing.assert_array_equal(placed(stranger), [PLACING.mean])
+
+
+def test_known_films_are_met_and_more_information_meets_them_better():
+    with_all = PLACING.place(ROWS)
+    genres = placed(KNOWN.set_column(1, "title", pa.array([""] * FILMS)), said())
+    assert np.abs(with_all - LEARNED).mean() < 0.15
+    assert np.abs(with_all - LEARNED).mean() < np.abs(genres - LEARNED).mean()
+
+
+def test_films_without_people_or_without_a_vector_teach_nothing():
+    people, learned = PEOPLE.copy(), LEARNED.copy()
+    people[3] = 0
+    learned[5] = 0
+    spoilt = learned.copy()
+    spoilt[3] = 1e6
+    one, two = (FilmPlacing.fit(FEATURES, ROWS, table, people) for table in (learned, spoilt))
+    np.testing.assert_array_equal(one.slopes, two.slopes)
+    rest = np.delete(np.arange(FILMS), [3, 5])
+    three = FilmPlacing.fit(FEATURES, ROWS[rest], LEARNED[rest], PEOPLE[rest])
+    np.testing.assert_array_equal(one.slopes, three.slopes)
+
+
+def test_where_no_film_can_teach_every_film_is_at_zero():
+    placing = FilmPlacing.fit(FEATURES, ROWS, LEARNED, np.zeros(FILMS, int))
+    assert not placing.place(ROWS).any()
+    assert placing.place(ROWS).shape == (FILMS, 2)
+
+
+@given(st.permutations(range(FILMS)), st.integers(0, FILMS))
+@settings(max_examples=25)
+def test_no_films_place_depends_on_the_others_or_on_their_order(order, cut):
+    together = placed(KNOWN, WORDS, GENOME)
+    shuffled = KNOWN.take(pa.array(order))
+    parts = [placed(part, WORDS, GENOME) for part in (shuffled.slice(0, cut), shuffled.slice(cut))]
+    np.testing.assert_array_equal(np.concatenate(parts), together[order])
+
+
+@given(st.lists(st.text(max_size=6), min_size=1, max_size=8), st.data())
+@settings(max_examples=25)
+def test_features_are_the_same_after_saving_whatever_the_words(tmp_path_factory, words, data):
+    items = catalogue(
+        *(
+            (place, word, data.draw(st.none() | st.integers(0, 9999)), [word])
+            for place, word in enumerate(words)
+        )
+    )
+    told = said(*((place, word) for place, word in enumerate(words)), (0, words[-1]))
+    features = ContentFeatures.fit(items, told)
+    path = tmp_path_factory.mktemp("features") / "features.safetensors"
+    save_features(path, features, more=np.arange(3))
+    again, beside = load_features(path)
+    assert (again.words, again.genome_tags, again.width) == (features.words, (), features.width)
+    assert beside["more"].tolist() == [0, 1, 2]
+    assert (again.rows(items, told) != features.rows(items, told)).nnz == 0
+
+
+def test_a_saved_placing_places_the_same_and_is_the_same_bytes(tmp_path):
+    paths = tmp_path / "one", tmp_path / "two"
+    PLACING.save(paths[0])
+    again = FilmPlacing.load(paths[0])
+    again.save(paths[1])
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    np.testing.assert_array_equal(again.place(ROWS), PLACING.place(ROWS))
+
+
+def test_content_vectors_are_the_features_made_short():
+    np.testing.assert_array_equal(content_vectors(KNOWN, WORDS, GENOME), reduce_features(ROWS))
+
+
+def test_a_genome_may_have_its_tags_in_another_order_and_others_beside():
+    more = Genome(GENOME.item_ids, ("tears", "fog", "space"), GENOME.relevance[:, [1, 0, 0]])
+    np.testing.assert_array_equal(placed(KNOWN, WORDS, more), placed(KNOWN, WORDS, GENOME))
+
+
+@pytest.mark.parametrize(
+    ("features", "tags", "message"),
+    [
+        (FEATURES, ("space", "fog"), "the genome lacks 1 of 2 tags that films are read by"),
+        (
+            ContentFeatures.fit(KNOWN, WORDS),
+            ("space", "tears"),
+            "the genome is the first one that films are read by",
+        ),
+    ],
+)
+def test_another_genome_than_the_trainings_is_refused(features, tags, message):
+    with pytest.raises(DataError, match=message):
+        features.rows(KNOWN, WORDS, Genome(GENOME.item_ids, tags, GENOME.relevance))
+
+
+def test_a_prepared_folder_keeps_how_its_films_are_read(prepared_folder):
+    prepared = Prepared.open(prepared_folder)
+    features, rows = load_rows(prepared_folder)
+    assert rows.shape == (FILMS, features.width)
+    assert len(features.genome_tags) == 12
+    np.testing.assert_allclose(reduce_features(rows), prepared.vectors["content"], atol=1e-5)
+
+
+def test_a_folder_without_features_is_the_same_data_and_says_nothing_of_them(prepared_folder):
+    prepared = Prepared.open(prepared_folder)
+    before = prepared.fingerprint
+    del prepared.manifest["files"][FEATURES_FILE]
+    assert prepared.fingerprint == before
+    assert load_rows(Path("nowhere")) is None

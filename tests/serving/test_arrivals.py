@@ -1,0 +1,346 @@
+"""Films that arrive after the training."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import worlds
+from people import world
+from tastevec import stages
+from tastevec.cli import app
+from tastevec.data.prepared import Prepared
+from tastevec.errors import BadRowError, DataError, FormatError, SourceError
+from tastevec.items.genome import Genome
+from tastevec.serving.arrivals import Arrivals, with_arrivals
+from tastevec.serving.bundle import Bundle
+from tastevec.serving.recommender import Recommender, load
+from tastevec.serving.runs import model_runs
+
+HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
+ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]
+# A film before all that are known, two behind them; the genome speaks of the last one alone.
+NEW = {
+    "item_id": [0, 40, 31],
+    "title": ["Rocket 0 (1978)", "Letter to nobody", "Zzyzx"],
+    "year": [1978, None, None],
+    "genres": ["Action|Sci-Fi", "Drama|Romance", ""],
+}
+TAGS = pa.table({"item_id": [31, 31, 7], "tag": ["space", " SPACE ", "space"]})
+TAGS_AS_READ = pa.table({"item_id": [31, 31], "tag": ["space", "space"], "weight": [1.0, 1.0]})
+GENOME = Genome(
+    np.array([31]),
+    tuple(f"tag {tag}" for tag in range(1, 13)),
+    np.tile([[0.9, 0.2]], (1, 6)).astype(np.float32),
+)
+
+
+@pytest.fixture(scope="module", name="model")
+def _model(bundle_folder) -> Recommender:
+    return load(bundle_folder)
+
+
+@pytest.fixture(scope="module", name="genome_folder")
+def _genome_folder(tmp_path_factory):
+    """A genome of film 31 alone."""
+    folder = worlds.write_genome(tmp_path_factory.mktemp("genome"))
+    rows = (f"31,{tag},{GENOME.relevance[0, tag - 1]}" for tag in range(1, 13))
+    (folder / "genome-scores.csv").write_text("\n".join(["movieId,tagId,relevance", *rows]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module", name="grown")
+def _grown(model, genome_folder) -> Recommender:
+    return model.with_items(pa.table(NEW), tags=TAGS, genome=genome_folder)
+
+
+def arrivals(places=(0, 1, 2)) -> Arrivals:
+    """Some of the new films, in this order, as they are read."""
+    items = pa.table(NEW).take(pa.array(list(places), pa.int64()))
+    genres = pa.array([text.split("|") if text else [] for text in items["genres"].to_pylist()])
+    items = items.set_column(3, "genres", genres.cast(pa.list_(pa.string())))
+    items = items.set_column(2, "year", items["year"].cast(pa.int32()))
+    return Arrivals(items, TAGS_AS_READ, GENOME)
+
+
+def table_of(bundle):
+    return bundle.model.items.weight.detach().numpy()
+
+
+def same(one: Bundle, two: Bundle) -> None:
+    """Everything of two bundles, to the last bit."""
+    assert one.items.equals(two.items)
+    assert one.space == two.space
+    assert one.facts["added"] == two.facts["added"]
+    assert one.model.config.added_items == two.model.config.added_items
+    np.testing.assert_array_equal(table_of(one), table_of(two))
+
+
+def test_new_films_stand_in_the_catalogue_with_where_their_vectors_came_from(model, grown):
+    items = grown.bundle.items
+    assert items.schema.equals(model.bundle.items.schema)
+    assert items["item_id"].to_pylist() == [0, *range(1, 21), 31, 40]
+    assert items["vector_source"].to_pylist() == ["content, added", *["both"] * 20, *["content, added"] * 2]
+    assert items["train_users"].to_pylist()[0] == 0
+    assert items["genres"].to_pylist()[0] == ["Action", "Sci-Fi"]
+    assert grown.bundle.facts["added"] == {
+        "items": 3,
+        "known_by": {"tags": 0, "genome": 1, "genres": 2, "year": 1, "title": 2},
+    }
+    assert grown.bundle.facts["data"]["items"] == 20
+
+
+def test_old_vectors_do_not_move_by_a_bit(model, grown):
+    np.testing.assert_array_equal(grown.item_vectors[1:21], model.item_vectors)
+    assert len(grown.item_vectors) == 23
+    assert grown.bundle.space == model.bundle.space
+
+
+def test_the_model_that_is_grown_stays_as_it_was(bundle_folder, model, grown):
+    assert len(model.item_vectors) == 20
+    assert len(grown.item_vectors) == 23
+    same_again = load(bundle_folder)
+    np.testing.assert_array_equal(model.item_vectors, same_again.item_vectors)
+    assert model.bundle.model.config.item_count == 20
+    assert "added" not in model.bundle.facts
+
+
+@HORIZONS
+def test_old_peoples_answers_about_old_films_do_not_change(model, grown, horizon):
+    histories, shifted = world(), world()
+    shifted = dataclasses.replace(shifted, items=shifted.items + 1)  # film 0 came in front
+    before, after = model.vectors(histories, horizon), grown.vectors(shifted, horizon)
+    np.testing.assert_array_equal(after, before)
+    old = model.recommend(ROCKETS, k=20, horizon=horizon)
+    new = grown.recommend(ROCKETS, k=23, horizon=horizon).to_pylist()
+    kept = [row for row in new if row["item_id"] not in NEW["item_id"]]
+    assert [row["item_id"] for row in kept] == old["item_id"].to_pylist()
+    np.testing.assert_allclose([row["score"] for row in kept], old["score"].to_numpy(), rtol=1e-6)
+
+
+@HORIZONS
+def test_new_films_can_be_rated_and_recommended_at_once(model, grown, horizon):
+    offered = grown.recommend(ROCKETS, k=23, horizon=horizon)["item_id"].to_pylist()
+    assert set(NEW["item_id"]) <= set(offered)
+    told = grown.encode([*ROCKETS, (0, 5)], horizon=horizon)
+    assert not np.allclose(told, model.encode(ROCKETS, horizon=horizon))
+    assert 0 not in grown.recommend([*ROCKETS, (0, 5)], k=23, horizon=horizon)["item_id"].to_pylist()
+    people = pa.table({"user_id": [1, 1, 2], "item_id": [0, 3, 40], "rating": [5, 4, 2]})
+    assert grown.encode(people, horizon=horizon)["user_id"].to_pylist() == [1, 2]
+
+
+def test_a_new_film_lies_where_its_like_lie(model):
+    learned = np.repeat(np.eye(2, 8, dtype=np.float32), 10, axis=0)
+    placing = model.bundle.placing
+    features = placing.features
+    items = model.bundle.items
+    rows = features.rows(items, TAGS.slice(0, 0).append_column("weight", pa.array([], pa.float64())))
+    taught = dataclasses.replace(
+        model.bundle,
+        model=model.bundle.model.with_items(learned, []),
+        placing=type(placing).fit(features, rows, learned, np.full(20, 50)),
+    )
+    vectors = table_of(with_arrivals(taught, arrivals()))
+    assert vectors[0, 0] > vectors[0, 1] + 0.5  # Rocket 0
+    assert vectors[22, 1] > vectors[22, 0] + 0.5  # Letter to nobody
+
+
+@given(st.permutations([0, 1, 2]), st.integers(1, 2))
+@settings(max_examples=12)
+def test_adding_in_steps_and_in_any_order_is_adding_at_once(model, order, cut):
+    at_once = with_arrivals(model.bundle, arrivals())
+    first = with_arrivals(model.bundle, arrivals(order[:cut]))
+    same(with_arrivals(first, arrivals(order[cut:])), at_once)
+    same(with_arrivals(model.bundle, arrivals(order)), at_once)
+
+
+def test_what_is_saved_and_loaded_is_the_same(model, grown, tmp_path):
+    again = load(grown.bundle.save(tmp_path / "grown"))
+    same(again.bundle, grown.bundle)
+    for horizon in ("next", "overall"):
+        np.testing.assert_array_equal(
+            again.encode([*ROCKETS, (0, 5)], horizon=horizon),
+            grown.encode([*ROCKETS, (0, 5)], horizon=horizon),
+        )
+    assert again.bundle.space == model.bundle.space
+    assert "It knows 3 films more, added later" in (tmp_path / "grown" / "README.md").read_text()
+    more = _renumbered(arrivals([0, 1]).items, 100)
+    assert with_arrivals(again.bundle, Arrivals(more, TAGS_AS_READ, None)).facts["added"]["items"] == 5
+
+
+def _renumbered(items, by):
+    return items.set_column(0, "item_id", pa.array([film + by for film in items["item_id"].to_pylist()]))
+
+
+def test_files_and_tables_of_every_kind_are_the_same(grown, model, genome_folder, tmp_path):
+    pl.DataFrame(NEW).write_csv(tmp_path / "new.csv")
+    lists = {**NEW, "genres": [text.split("|") if text else [] for text in NEW["genres"]]}
+    pq.write_table(pa.table(lists), tmp_path / "new.parquet")
+    (tmp_path / "tags.csv").write_text(
+        "userId,movieId,tag,timestamp\n1,31,Space,5\n2,31,space,6\n2,7,space,7\n"
+    )
+    tags = tmp_path / "tags.csv"
+    for items, words in [
+        (tmp_path / "new.csv", [tags]),
+        (str(tmp_path / "new.parquet"), str(tags)),
+        (pl.DataFrame(lists), pl.from_arrow(TAGS)),
+        (
+            pd.DataFrame({**NEW, "year": pd.array(NEW["year"], "Int64")}),
+            TAGS.append_column("weight", [[1, 1, 1]]),
+        ),
+    ]:
+        same(model.with_items(items, tags=words, genome=genome_folder).bundle, grown.bundle)
+
+
+def test_what_is_said_of_a_film_moves_it(model):
+    bare = model.with_items(pa.table({"item_id": [0], "title": ["A Rocket"]}))
+    more = model.with_items(pa.table({"item_id": [0], "title": ["A Rocket"], "genres": ["Action"]}))
+    assert not np.allclose(table_of(bare.bundle)[0], table_of(more.bundle)[0])
+
+
+@pytest.mark.parametrize(
+    ("items", "error", "message"),
+    [
+        (
+            {"item_id": [31, 7], "title": ["New", "Rocket 7"]},
+            DataError,
+            r"knows 1 of the 2 films \(7 'Rocket 7'\) already",
+        ),
+        (
+            {"item_id": [31, 32], "title": ["Rocket", "Zzyzx"]},
+            DataError,
+            r"is said of 1 of the 2 films \(32 'Zzyzx'\)",
+        ),
+        (
+            {"item_id": ["new"], "title": ["Rocket"]},
+            DataError,
+            "ids do not fit the model's, which are whole numbers",
+        ),
+        ({"item_id": [31, 31], "title": ["Rocket", "Rocket"]}, BadRowError, "31"),
+        ({"item_id": [31], "year": [1999]}, SourceError, "no column for title among"),
+        ({"title": ["Rocket"]}, SourceError, "no column for item_id among"),
+        ({"item_id": [], "title": []}, SourceError, "none of them is good; expected films"),
+    ],
+)
+def test_films_that_cannot_be_added_are_refused(model, items, error, message):
+    with pytest.raises(error, match=message):
+        model.with_items(pa.table(items))
+
+
+def test_what_is_no_table_is_refused(model):
+    with pytest.raises(DataError, match="items are a list; expected a table"):
+        model.with_items([(31, "Rocket")])
+    with pytest.raises(DataError, match="has no column tag among item_id, word"):
+        model.with_items(pa.table(NEW), tags=pa.table({"item_id": [31], "word": ["space"]}))
+    with pytest.raises(DataError, match="the table of tags cannot be read"):
+        model.with_items(pa.table(NEW), tags=pa.table({"item_id": ["x"], "tag": ["space"]}))
+
+
+def test_another_genome_is_refused(model, tmp_path):
+    worlds.write_genome(tmp_path, tags=3)
+    films = tmp_path / "genome-scores.csv"
+    films.write_text("movieId,tagId,relevance\n" + "".join(f"31,{tag},0.5\n" for tag in (1, 2, 3)))
+    with pytest.raises(DataError, match="the genome lacks 9 of 12 tags"):
+        model.with_items(pa.table(NEW), genome=tmp_path)
+
+
+def test_films_with_ids_of_text_are_added_to_a_catalogue_of_texts(model):
+    texts = pa.array([f"film-{film:02}" for film in range(1, 21)])
+    worded = dataclasses.replace(model.bundle, items=model.bundle.items.set_column(0, "item_id", texts))
+    grown = Recommender(worded).with_items(pa.table({"item_id": ["film-005"], "title": ["Rocket"]}))
+    assert grown.bundle.items["item_id"].to_pylist()[:2] == ["film-005", "film-01"]
+    np.testing.assert_array_equal(grown.item_vectors[1:], model.item_vectors)
+
+
+@pytest.fixture(name="old_folder")
+def _old_folder(model, tmp_path):
+    """A bundle from before new films could be placed."""
+    return dataclasses.replace(model.bundle, placing=None).save(tmp_path / "old")
+
+
+def test_an_old_bundle_answers_as_ever_and_says_that_it_cannot_take_films(model, old_folder):
+    old = load(old_folder)
+    np.testing.assert_array_equal(old.encode(ROCKETS), model.encode(ROCKETS))
+    assert old.bundle.space == model.bundle.space
+    with pytest.raises(
+        FormatError, match=r"holds no item_placing.safetensors.*run tastevec prepare and tastevec train again"
+    ):
+        old.with_items(pa.table(NEW))
+
+
+def test_a_model_with_later_films_is_not_evaluated(grown, prepared_folder, tmp_path):
+    folder = grown.bundle.save(tmp_path / "grown")
+    with pytest.raises(DataError, match="model grown knows 3 films that were added after its training"):
+        model_runs(folder, Prepared.open(prepared_folder))
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(name="files")
+def _files(tmp_path):
+    pl.DataFrame(NEW).write_csv(tmp_path / "new.csv")
+    (tmp_path / "tags.csv").write_text("userId,movieId,tag,timestamp\n1,31,space,5\n")
+    return tmp_path
+
+
+def test_the_command_writes_a_model_and_says_what_it_knows(bundle_folder, genome_folder, files, grown):
+    arguments = [
+        "add-items",
+        bundle_folder,
+        files / "new.csv",
+        "--tags",
+        files / "tags.csv",
+        "--genome",
+        genome_folder,
+    ]
+    result = run(*arguments, "--out", files / "model2", "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["items"] == 23
+    assert told["added"] == grown.bundle.facts["added"]
+    assert told["space"] == grown.bundle.space
+    np.testing.assert_array_equal(load(files / "model2").item_vectors, grown.item_vectors)
+    spoken = run(*arguments, "--out", files / "model2")
+    assert "knows 23 films, 3 of them added after its training" in spoken.stdout
+    assert "genres of 2" in spoken.stdout
+
+
+def test_the_command_may_replace_the_model_itself(model, files):
+    folder = model.bundle.save(files / "model")
+    assert run("add-items", folder, files / "new.csv", "--genome", files, "--out", folder).exit_code == 1
+    assert len(load(folder).item_vectors) == 20
+    stages.add_items(folder, _without_the_last(files), folder)
+    assert len(load(folder).item_vectors) == 22
+
+
+def _without_the_last(files):
+    path = files / "two.csv"
+    path.write_text("".join((files / "new.csv").read_text().splitlines(keepends=True)[:3]))
+    return path
+
+
+def test_the_command_refuses_in_one_sentence_and_leaves_nothing(old_folder, bundle_folder, files):
+    for folder, items, message in [
+        (old_folder, "new.csv", "the model cannot take new films"),
+        (bundle_folder, "none.csv", "none.csv"),
+        (files, "new.csv", "holds no bundle.json"),
+    ]:
+        result = run("add-items", folder, files / items, "--out", files / "model2", "--json")
+        assert result.exit_code == 1
+        assert message in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+        assert not (files / "model2").exists()
+
+
+def test_help_shows_an_example():
+    assert "tastevec add-items model new-films.csv" in run("add-items", "--help").stdout
