@@ -120,10 +120,9 @@ def _distances(results: dict[str, Any]) -> list[str]:
 
 def _stages(results: dict[str, Any]) -> list[str]:
     lines = [["stage", "seconds", "peak memory, MB"]]
-    lines += [
-        [stage["stage"], f"{stage['seconds']:,.1f}", f"{stage['peak_memory_mb']:,}"]
-        for stage in results["stages"]
-    ]
+    for stage in results["stages"]:
+        memory = stage["peak_memory_mb"]  # unknown where a stage was stopped and resumed
+        lines.append([stage["stage"], f"{stage['seconds']:,.1f}", f"{memory:,}" if memory else "-"])
     return _table(lines)
 
 

@@ -122,6 +122,8 @@ def beside_peers(work: Path, stages: list[dict[str, Any]]) -> Path:
     """SASRec, in an environment of its own, asked the same and put beside; the folder of both."""
     peers, both = work / "peers", work / "both"
     command = [sys.executable, str(ROOT / "benchmarks" / "peers" / "run.py"), str(work / "prepared")]
+    # Three trainings to choose what is read, of a quarter of an hour each; seeds beyond the first would take as long again.
+    command += ["--seeds", "1", "--epochs", "24"]
     stages.append(stage("SASRec", [*command, "--out", str(peers)], work / "stages"))
     run(work, "compare", "compare", str(work / "results"), str(peers), "--out", str(both))
     return both
