@@ -33,7 +33,7 @@ table: .venv/installed .venv/checkpoint  ## measure everything that the pages sh
 	$(BIN)/python benchmarks/table.py
 
 peers: .venv/installed  ## SASRec from RecTools, in an environment of its own, asked what our models are asked
-	$(BIN)/python benchmarks/peers/run.py runs/table/ml-1m-5k/prepared --out runs/table/ml-1m-5k/peers
+	$(BIN)/python benchmarks/peers/run.py runs/table/ml-1m-5k/prepared --seeds 1 --epochs 24 --out runs/table/ml-1m-5k/peers
 
 bench: .venv/installed  ## time and memory of evaluating up to 100,000 people over 30,000 films
 	$(BIN)/python benchmarks/evaluation.py
@@ -50,5 +50,5 @@ format: .venv/installed  ## lay the code out, and mend what can be mended
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:  ## remove what was made, .venv too
-	rm -rf .venv demo runs dist htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv benchmarks/peers/.venv demo runs dist htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(SOURCES)) -name __pycache__ -prune -exec rm -rf {} +

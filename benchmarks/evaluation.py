@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from provenance import ROOT, provenance, save
+from rendering import put, rendered
 
 from tastevec.data.histories import Histories, normalise_ratings
 from tastevec.evaluation.baselines import MeanLiked
@@ -133,7 +134,9 @@ def main() -> None:
         return
     rows = [alone(people) for people in USERS]
     growth = {column: line(rows, column) for column in ("seconds", "cpu_seconds", "peak_memory_mb")}
-    save(ROOT / "results" / "bench-evaluation.json", {**provenance(), "rows": rows, "growth": growth})
+    results = {**provenance(), "rows": rows, "growth": growth}
+    save(ROOT / "results" / "bench-evaluation.json", results)
+    put("bench-evaluation", rendered(results))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,13 @@ def provenance() -> dict[str, Any]:
 
 
 def save(path: Path, results: dict[str, Any]) -> None:
-    """Write one file of results."""
+    """Write one file of results, each innermost record on a line of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    records = re.sub(
+        r"\{\n([^{}\[\]]*)\}", lambda found: "{" + re.sub(r"\s*\n\s*", " ", found[1]).strip() + "}", text
+    )
+    path.write_text(records + "\n")
 
 
 def stage(name: str, command: list[str], kept: Path) -> dict[str, Any]:

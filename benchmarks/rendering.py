@@ -27,6 +27,8 @@ def rendered(results: dict[str, Any]) -> str:
     """The tables of one saved file, or the demo's output."""
     if "output" in results:
         return f"```\n{results['output']}\n```"
+    if "growth" in results:
+        return "\n".join(_speed(results))
     return "\n\n".join(
         "\n".join(part)
         for part in (
@@ -118,10 +120,26 @@ def _distances(results: dict[str, Any]) -> list[str]:
 
 def _stages(results: dict[str, Any]) -> list[str]:
     lines = [["stage", "seconds", "peak memory, MB"]]
-    lines += [
-        [stage["stage"], f"{stage['seconds']:,.1f}", f"{stage['peak_memory_mb']:,}"]
-        for stage in results["stages"]
+    for stage in results["stages"]:
+        memory = stage["peak_memory_mb"]  # unknown where a stage was stopped and resumed
+        lines.append([stage["stage"], f"{stage['seconds']:,.1f}", f"{memory:,}" if memory else "-"])
+    return _table(lines)
+
+
+def _speed(results: dict[str, Any]) -> list[str]:
+    """Time and memory of evaluating more and more people."""
+    names = ("users", "films", "seconds", "cpu_seconds", "peak_memory_mb", "busy")
+    lines = [
+        [
+            "people",
+            "films",
+            "seconds",
+            "processor seconds",
+            "peak memory, MB",
+            "processes waiting at the start",
+        ]
     ]
+    lines += [[f"{row[name]:,}" for name in names] for row in results["rows"]]
     return _table(lines)
 
 

@@ -34,6 +34,13 @@ SEEDS = (42, 43, 44)
 # of which two are used) in place of bert-base-cased, and 128 films in place of 512.
 SMALL_SEED = ("--preset", "seed", "--set", "max_history=128")
 PRESETS = ("taste", "seed")
+# Metrics of the saved results, beside everything that is measured of a system as a whole.
+KEPT = {
+    *("hr@10", "ndcg@10", "recall@20", "recall@50", "ndcg@100"),
+    *("hr@10_shuffled", "ndcg@10_shuffled", "recall@20_shuffled", "ndcg@100_shuffled"),
+    *("cosine_distance", "cosine_distance_centred", "halves_cosine", "strangers_cosine"),
+    *("log_popularity@10", "novelty@10", "intra_list_similarity@10"),
+}
 
 
 def measured(name: str, work: Path) -> dict[str, Any]:
@@ -74,7 +81,7 @@ def measured(name: str, work: Path) -> dict[str, Any]:
     ]
     if name == "ml-1m-5k":
         asked = beside_peers(work, stages)
-    evaluation = json.loads((asked / "results.json").read_text())
+    evaluation = kept(json.loads((asked / "results.json").read_text()))
     facts = {preset: made(work / preset / str(SEEDS[0])) for preset in PRESETS}
     return {
         "data": name,
@@ -92,6 +99,16 @@ def measured(name: str, work: Path) -> dict[str, Any]:
         "counts": json.loads((prepared / "manifest.json").read_text())["counts"],
         "evaluation": evaluation,
     }
+
+
+def kept(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What the repository keeps of an evaluation: every system, but not every depth, nor every slice of every baseline."""
+    rows = [row for row in evaluation["rows"] if row["metric"] in KEPT]
+    skill = [record for record in evaluation["skill"] if record["metric"] in KEPT]
+    slices = [
+        part for part in evaluation["slices"] if part["by"] == "known films" or part["system"] in PRESETS
+    ]
+    return evaluation | {"rows": rows, "skill": skill, "slices": slices}
 
 
 def run(work: Path, name: str, *arguments: str) -> dict[str, Any]:
@@ -122,6 +139,8 @@ def beside_peers(work: Path, stages: list[dict[str, Any]]) -> Path:
     """SASRec, in an environment of its own, asked the same and put beside; the folder of both."""
     peers, both = work / "peers", work / "both"
     command = [sys.executable, str(ROOT / "benchmarks" / "peers" / "run.py"), str(work / "prepared")]
+    # Three trainings to choose what is read, of a quarter of an hour each; seeds beyond the first would take as long again.
+    command += ["--seeds", "1", "--epochs", "24"]
     stages.append(stage("SASRec", [*command, "--out", str(peers)], work / "stages"))
     run(work, "compare", "compare", str(work / "results"), str(peers), "--out", str(both))
     return both

@@ -28,7 +28,7 @@ def main() -> None:
     tastevec("prepare", DATA, "--out", PREPARED)
     tastevec("describe", PREPARED, "--out", DEMO / "pictures")
     tastevec("train", PREPARED, "--out", MODEL)
-    tastevec("evaluate", MODEL, "--data", PREPARED, "--out", DEMO / "results")
+    tastevec("evaluate", MODEL, "--data", PREPARED, "--seeds", 1, "--out", DEMO / "results")
     write_unseen()
     tastevec("encode", MODEL, UNSEEN, "--out", VECTORS)
     tastevec("recommend", MODEL, UNSEEN, "--k", SHOWN, "--out", FILMS)
@@ -85,6 +85,7 @@ def show_files() -> None:
         "the prepared data": PREPARED,
         "pictures of them": DEMO / "pictures" / "index.html",
         "the model, its card in README.md": MODEL,
+        "the table and pictures of it": DEMO / "results" / "report.html",
         "every number of the table": DEMO / "results" / "results.json",
         "taste vectors of the unseen": VECTORS,
         "films for them": FILMS,
