@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 from provenance import ROOT, provenance, save
+from rendering import put, rendered
 from sklearn.linear_model import Ridge
 
 from tastevec.data.prepared import Prepared
@@ -210,6 +211,7 @@ def main() -> None:
         "ways": measured(world),
     }
     save(ROOT / "results" / "added-films.json", results)
+    put("added-films", rendered(results))
     for name, row in results["ways"].items():
         print(name, row)
 

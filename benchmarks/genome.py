@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from genome_rendering import rendered_genome
 from numpy.typing import NDArray
 from provenance import ROOT, provenance, save
+from rendering import put, rendered
 
 from tastevec.data.readers import read_source
 from tastevec.data.tables import connect
@@ -251,7 +251,8 @@ def main() -> None:
             "standard_errors": errors_told(answers[OURS], truth),
         }
     save(ROOT / "results" / "predicted-genome.json", results)
-    print(rendered_genome(results))
+    put("predicted-genome", rendered(results))
+    print(rendered(results))
 
 
 if __name__ == "__main__":

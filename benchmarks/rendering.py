@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from genome_rendering import rendered_genome
 from provenance import ROOT
 
 __all__ = ["PAGES", "put", "rendered"]
@@ -29,6 +30,10 @@ def rendered(results: dict[str, Any]) -> str:
         return f"```\n{results['output']}\n```"
     if "growth" in results:
         return "\n".join(_speed(results))
+    if "by_evidence" in results:
+        return rendered_genome(results)
+    if "ways" in results:
+        return "\n".join(_placed(results))
     return "\n\n".join(
         "\n".join(part)
         for part in (
@@ -140,6 +145,15 @@ def _speed(results: dict[str, Any]) -> list[str]:
         ]
     ]
     lines += [[f"{row[name]:,}" for name in names] for row in results["rows"]]
+    return _table(lines)
+
+
+def _placed(results: dict[str, Any]) -> list[str]:
+    """How near films that the training did not see are placed."""
+    seen = ("cosine", "shared of 20 nearest")
+    lines = [["placed by", "cosine to the learned vector", "shared of the 20 nearest films"]]
+    for way, row in results["ways"].items():
+        lines.append([way, *(f"{row[name]['mean']:.3f} ±{row[name]['deviation']:.3f}" for name in seen)])
     return _table(lines)
 
 
