@@ -39,6 +39,7 @@ def rendered(results: dict[str, Any]) -> str:
         for part in (
             _asked(results),
             _accuracy(results),
+            _beside(results),
             _vectors(results),
             _distances(results),
             _stages(results),
@@ -57,7 +58,7 @@ def _asked(results: dict[str, Any]) -> list[str]:
     asked = ", ".join(f"{task['task']} {task['users']}" for task in results["evaluation"]["tasks"])
     cautions = (
         "Mean ± half of the 95 % interval over people; where runs are named, the mean of so many seeds. A star: above the best "
-        "floor or baseline of the column, by a paired interval that excludes 0."
+        "floor or tuned baseline of the column, by a paired interval that excludes 0."
     )
     return [f"Test people asked: {asked}. {cautions}"]
 
@@ -79,6 +80,34 @@ def _accuracy(results: dict[str, Any]) -> list[str]:
         ]
         lines.append([_named(system, results), *cells])
     return _table(lines)
+
+
+def _beside(results: dict[str, Any]) -> list[str]:
+    """Taste beside the best floor or baseline, and beside what else was judged, on the same people."""
+    evaluation = results["evaluation"]
+    others = [
+        system["system"]
+        for system in evaluation["systems"]
+        if not system["floor"] and system["system"] != "taste"
+    ]
+    lines = [["taste minus", "question", "metric", "difference, with its paired 95 % interval"]]
+    pairs = {(pair["task"], frozenset((pair["a"], pair["b"]))): pair for pair in evaluation["paired"]}
+    for skill in evaluation["skill"]:
+        task, metric = skill["task"], skill["metric"]
+        if skill["system"] != "taste" or not any(
+            pair["task"] == task and pair["metric"] == metric for pair in evaluation["paired"]
+        ):
+            continue
+        lines.append([f"{skill['floor']} (the best)", task, metric, _difference(skill, 1)])
+        for other in others:
+            pair = pairs[task, frozenset(("taste", other))]
+            lines.append([other, task, metric, _difference(pair, 1 if pair["a"] == "taste" else -1)])
+    return _table(lines)
+
+
+def _difference(found: dict[str, Any], sign: int) -> str:
+    low, high = sorted((sign * found["low"], sign * found["high"]))
+    return f"{sign * found['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _vectors(results: dict[str, Any]) -> list[str]:
