@@ -86,7 +86,7 @@ def judge(people: int) -> dict[str, Any]:
 def spent(profile: cProfile.Profile) -> dict[str, float]:
     """Seconds of each part; scores and rankings are those of the quality curve too."""
     seconds: dict[str, float] = {}
-    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]  # missing in the stubs
         module = file.rsplit("/", 1)[-1].removesuffix(".py")
         if "tastevec" in file:
             for name in (function, f"{function} ({module})"):

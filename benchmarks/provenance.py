@@ -24,7 +24,7 @@ def provenance() -> dict[str, Any]:
     return {
         "machine": _machine(),
         "versions": {library: version(library) for library in LIBRARIES},
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip(),
+        "commit": _commit(),
     }
 
 
@@ -59,9 +59,14 @@ def stage(name: str, command: list[str], kept: Path) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - start, 1),
         "peak_memory_mb": round(usage.ru_maxrss / 1024),
         "busy": busy,
+        "commit": _commit(),
     }
     save(record, measured)
     return measured
+
+
+def _commit() -> str:
+    return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
 
 
 def _machine() -> dict[str, Any]:

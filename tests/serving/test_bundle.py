@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from encoders import TINY_SEED
 from people import world
 from tastevec.errors import FormatError
 from tastevec.serving import bundle as module
 from tastevec.serving.bundle import Bundle
+from tastevec.stages import train
 
 FILES = {
     "README.md",
@@ -25,6 +27,16 @@ FILES = {
 def _folder(bundle_folder, tmp_path) -> Path:
     """A copy that may be harmed."""
     return Path(shutil.copytree(bundle_folder, tmp_path / "model"))
+
+
+def test_a_bundle_names_its_checkpoint_and_not_the_folder_that_it_lay_in(
+    prepared_folder, tmp_path, checkpoint
+):
+    recipe = {**TINY_SEED, "preset": "seed", "backbone": checkpoint, "layers": 1}
+    train(prepared_folder, tmp_path / "model", **recipe)
+    text = (tmp_path / "model" / "bundle.json").read_text(encoding="utf-8")
+    assert json.loads(text)["settings"]["backbone"] == Path(checkpoint).name
+    assert str(Path(checkpoint).parent) not in text
 
 
 def test_a_bundle_holds_all_that_its_use_needs(bundle_folder):

@@ -65,7 +65,7 @@ def short(name: str) -> str:
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], look: Mapping[str, Look]) -> None:
     """Write each system's name to the right of where its line ends (x, y), the names pushed apart."""
     low, high = axes.get_ylim()
-    tall = axes.get_figure().get_size_inches()[1] * 72 * axes.get_position().height  # type: ignore[union-attr]
+    tall = axes.get_figure().get_size_inches()[1] * 72 * axes.get_position().height  # type: ignore[union-attr]  # axes without a figure cannot be here
     names = sorted(ends, key=lambda name: ends[name][1])
     gap = (high - low) * 2.6 * _HALF_LINE / tall
     heights = spread([ends[name][1] for name in names], gap)
@@ -105,7 +105,7 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 def label_points(axes: Axes, points: Mapping[str, tuple[float, float]], look: Mapping[str, Look]) -> None:
     """Write names beside points (x, y), those that come first before others; a name that finds no room is left out."""
     figure = axes.get_figure()
-    size = figure.get_size_inches() * 72  # type: ignore[union-attr]
+    size = figure.get_size_inches() * 72  # type: ignore[union-attr]  # as in label_ends
     box = axes.get_position()
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     scale = np.array([box.width * size[0] / (right - left), box.height * size[1] / (high - low)])
