@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 
-from tastevec.data.reading import RatingScale, Reading
+from tastevec.data.reading import GAP_LEVELS, RatingScale, Reading
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 
@@ -34,9 +35,23 @@ TINY = {
 TINY_SEED = {**TINY, "dim": 64, "backbone": "fresh", "epochs": 1}
 
 # What the presets make of an encoder, and the note's with its padding masked.
-TASTE = {"attention": "causal", "readout": "moments"}
+TASTE = {
+    "attention": "causal",
+    "readout": "moments",
+    "item_input": "learned",
+    "gap_levels": GAP_LEVELS,
+    "next_overall": 0.5,
+    "next_recent": 0.5,
+    "next_short": 1.0,
+}
 NOTE = {"attention": "padded", "readout": "pooler", "rating_input": "multiply", "positions": "none"}
 MASKED = {**NOTE, "attention": "masked"}
+# Each of them with how it reads histories.
+KINDS = pytest.mark.parametrize(
+    ("shape", "layout"),
+    [(TASTE, {"set_history": 100}), (NOTE, {"pad": "full"}), (MASKED, {})],
+    ids=["taste", "note", "masked"],
+)
 
 
 def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteEncoder:
@@ -58,12 +73,25 @@ def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteE
         for weight in made.parameters():
             if weight.ndim > 1:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
+        if made.config.readout == "moments":
+            made.fold_in.start_from(
+                made.items.weight,
+                pulls=torch.randn(made.fold_in.pulls.shape, generator=generator) * 0.3,
+                mean=torch.randn(made.fold_in.mean.shape, generator=generator) * 0.3,
+                levels=torch.rand(made.fold_in.levels.shape, generator=generator) + 0.2,
+                constants=torch.tensor([0.7, 2.0, 0.5, 3.0]),
+            )
     return made.eval()
 
 
 def reading(*, max_history: int = 12, **changes: Any) -> Reading:
     """How such an encoder reads histories rated from 1 to 5."""
     return Reading(scale=SCALE, max_history=max_history, **changes)
+
+
+def tensors(histories: Histories, **layout: Any) -> dict[str, torch.Tensor]:
+    """The arguments of such an encoder."""
+    return {name: torch.from_numpy(array) for name, array in reading(**layout).arrays(histories).items()}
 
 
 def ask(model: TasteEncoder, histories: Histories, how: Reading) -> TasteOutput:

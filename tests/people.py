@@ -45,6 +45,12 @@ def world() -> Histories:
     return people(*each)
 
 
+def of_every_length() -> Histories:
+    """People with 0, 1, 2, ... 12 of the same films, one of them only tagged."""
+    films = [(3 * place % 20, TAGGED if place == 4 else 1 + place % 5) for place in range(12)]
+    return people(*(films[:length] for length in range(13)))
+
+
 def plain_cohort(
     train: Histories, unseen: Histories, item_count: int, rating_range: tuple[float, float]
 ) -> Cohort:

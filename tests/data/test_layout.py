@@ -5,7 +5,7 @@ import pytest
 
 from encoders import reading
 from people import TAGGED, people
-from tastevec.data.reading import RatingScale
+from tastevec.data.reading import FIRST_GAP, UNKNOWN_GAP, RatingScale, gap_levels
 from tastevec.errors import SettingsError
 
 FULL_STARS, HALF_STARS = RatingScale.of((1.0, 5.0)), RatingScale.of((0.5, 5.0))
@@ -40,10 +40,12 @@ def test_histories_stand_side_by_side_padded_on_the_right():
     assert arrays["levels"].tolist() == [[8, 0], [0, 0], [9, 0]]
     assert arrays["strengths"].tolist() == [[1, -1], [0, 0], [0, 0]]
     assert arrays["lengths"].tolist() == [2, 0, 1]
+    assert arrays["gaps"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [0, 0], [UNKNOWN_GAP, 0]]
     assert {name: array.dtype.name for name, array in arrays.items()} == {
         "items": "int64",
         "levels": "int64",
         "strengths": "float32",
+        "gaps": "int64",
         "lengths": "int64",
     }
 
@@ -81,10 +83,38 @@ def test_a_set_is_read_beside_the_order_and_may_hold_more():
     assert arrays["set_lengths"].tolist() == [2, 1]
 
 
-def test_the_set_may_be_of_other_films_than_the_order():
-    arrays = reading(set_history=5).arrays(people([(9, 1)]), people([(3, 2), (9, 1)]))
-    assert arrays["items"].tolist() == [[9]]
-    assert arrays["set_items"].tolist() == [[3, 9]]
+def test_what_is_read_in_order_holds_no_set():
+    how, histories = reading(max_history=1, set_history=2), people([(9, 1), (8, 2)])
+    whole = how.arrays(histories)
+    for name, array in how.in_order(histories).items():
+        np.testing.assert_array_equal(array, whole.pop(name))
+    assert set(whole) == {"set_items", "set_levels", "set_lengths"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level"),
+    [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (2**20, 21), (2**21 - 1, 21), (2**21, 22), (2**40, 22)],
+)
+def test_each_doubling_of_the_time_between_two_films_is_a_level_and_the_last_is_open(seconds, level):
+    histories = people([(0, 5, 1000), (1, 5, 1000 + seconds)])
+    assert gap_levels(histories).tolist() == [FIRST_GAP, level]
+
+
+def test_where_a_time_is_unknown_so_is_the_pause_on_either_side_of_that_persons_film():
+    histories = people([(0, 5, 7), (1, 5), (2, 5, 9), (3, 5, 9), (4, 5)], [(0, 5, 5), (1, 5, 6)])
+    unknown = UNKNOWN_GAP
+    assert gap_levels(histories).tolist() == [FIRST_GAP, unknown, unknown, 0, unknown, FIRST_GAP, 1]
+
+
+def test_of_what_is_read_the_first_film_has_none_before_it():
+    histories = people([(9, 1, 10), (8, 2, 11), (7, 3, 12)], [(6, 4, 5)])
+    arrays = reading(max_history=2).arrays(histories)
+    assert arrays["gaps"].tolist() == [[FIRST_GAP, 1], [FIRST_GAP, 0]]
+
+
+def test_films_in_another_order_than_time_have_pauses_of_nothing_where_time_goes_back():
+    arrays = reading(order="item").arrays(people([(9, 1, 10), (2, 5, 14)]))
+    assert arrays["gaps"].tolist() == [[FIRST_GAP, 0]]
 
 
 def test_reading_leaves_the_histories_as_they_were():

@@ -241,6 +241,14 @@ def test_als_of_likes_does_not_see_what_was_not_liked():
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
+def test_als_scores_by_vectors_whose_space_another_seed_turns():
+    made = [ALS(AlsSettings((1, 5), dim=4, seed=seed), only_likes=False) for seed in (1, 2)]
+    made[0].fit(world(), worlds.FILMS)
+    person = people([(0, 5), (1, 3)])
+    np.testing.assert_array_equal(made[0].vectors(person) @ made[0].item_vectors.T, made[0].score(person))
+    assert made[0].space != made[1].space
+
+
 def test_an_encoder_answers_both_questions_and_never_offers_a_film_without_a_vector():
     scorer = MAKERS["encoded"]()
     person = people([(0, 5), (1, 5), (11, 5)])

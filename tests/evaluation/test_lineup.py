@@ -46,7 +46,14 @@ def test_recency_is_left_out_without_times():
 
 
 def test_the_baselines_stand_whole_and_shortened():
-    whole = ["item-kNN", "EASE", "EASE, any rating", "iALS, likes", "iALS, likes and middle"]
+    whole = [
+        "item-kNN",
+        "EASE",
+        "EASE, any rating",
+        "EASE, likes and middle",
+        "iALS, likes",
+        "iALS, likes and middle",
+    ]
     lineup = baselines(rating_range=(1, 5))
     assert _names(lineup) == [name + end for name in whole for end in ("", ", last 20 only")]
     assert _names(lineup, ["overall"]) == whole

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
 
 from tastevec.items.combine import initial_vectors
+from tastevec.items.placing import STRETCH
 
 
 def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -17,11 +20,13 @@ def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return collaborative, content, counts
 
 
-def test_a_cold_film_stands_where_its_content_says():
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_cold_film_stands_where_its_content_says_and_further_out_as_one_that_comes_later(sparse):
     collaborative, content, counts = world()
-    start = initial_vectors(collaborative, content, counts, ridge=1e-6)
+    told = csr_matrix(content) if sparse else content
+    start = initial_vectors(collaborative, told, counts, ridge=1e-6)
     assert start.vectors.dtype == np.float32
-    np.testing.assert_allclose(start.vectors[30], 2 * content[30] + 1, atol=0.05)
+    np.testing.assert_allclose(start.vectors[30], STRETCH * (2 * content[30] + 1), atol=0.1)
 
 
 def test_a_well_known_film_stays_at_its_own_factors():

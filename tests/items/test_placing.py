@@ -14,7 +14,7 @@ from tastevec.items.content import content_vectors, reduce_features
 from tastevec.items.feature_file import load_features, save_features
 from tastevec.items.features import ContentFeatures
 from tastevec.items.genome import Genome
-from tastevec.items.placing import FilmPlacing, load_rows
+from tastevec.items.placing import STRETCH, FilmPlacing, content_regression, load_rows
 from tastevec.schema import FEATURES_FILE
 from worlds import FILMS, films, tags
 
@@ -76,14 +76,27 @@ def test_each_kind_of_information_alone_puts_a_film_among_its_like(film, words, 
 def test_a_film_of_which_nothing_is_known_has_no_features_and_lies_in_the_middle():
     stranger = catalogue((99, "Zzyzx", None, ["Anime"]))
     assert FEATURES.rows(stranger, said((99, "dubbed"))).nnz == 0
-    np.testing.assert_array_equal(placed(stranger), [PLACING.mean])
+    np.testing.assert_allclose(placed(stranger), [STRETCH * PLACING.mean])
 
 
 def test_known_films_are_met_and_more_information_meets_them_better():
-    with_all = PLACING.place(ROWS)
-    genres = placed(KNOWN.set_column(1, "title", pa.array([""] * FILMS)), said())
+    with_all = PLACING.place(ROWS) / STRETCH
+    genres = placed(KNOWN.set_column(1, "title", pa.array([""] * FILMS)), said()) / STRETCH
     assert np.abs(with_all - LEARNED).mean() < 0.15
     assert np.abs(with_all - LEARNED).mean() < np.abs(genres - LEARNED).mean()
+
+
+def test_a_film_that_nobody_has_rated_stands_further_out_than_the_regression_says():
+    """Else it would stand behind all films that people have rated, whoever asks."""
+    slopes, mean = content_regression(ROWS, LEARNED, PEOPLE)
+    np.testing.assert_allclose(PLACING.place(ROWS), STRETCH * (ROWS @ slopes + mean), rtol=1e-5, atol=1e-6)
+    assert STRETCH > 1
+
+
+def test_a_dense_table_of_features_teaches_what_a_sparse_one_does():
+    dense, sparse = (content_regression(rows, LEARNED, PEOPLE) for rows in (ROWS.toarray(), ROWS))
+    for one, other in zip(dense, sparse, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_films_without_people_or_without_a_vector_teach_nothing():

@@ -5,24 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from encoders import MASKED, NOTE, SCALE, TASTE, ask, encoder, reading
-from people import TAGGED, people, world
-from tastevec.items.collaborative import AlsSettings, fold_in
+from encoders import KINDS, MASKED, NOTE, TASTE, ask, encoder, reading, tensors
+from people import of_every_length, people, world
 from tastevec.model.encoder import TasteEncoder
-from tastevec.model.fold_in import RidgeFoldIn
-
-FULL = {"pad": "full"}
-KINDS = pytest.mark.parametrize(
-    ("shape", "layout"),
-    [(TASTE, {"set_history": 100}), (NOTE, FULL), (MASKED, {})],
-    ids=["taste", "note", "masked"],
-)
-
-
-def of_every_length():
-    """People with 0, 1, 2, ... 12 films, one of them only tagged."""
-    films = [(3 * place % 20, TAGGED if place == 4 else 1 + place % 5) for place in range(12)]
-    return people(*(films[:length] for length in range(13)))
 
 
 @KINDS
@@ -68,17 +53,13 @@ def test_somebody_without_a_history_gets_finite_vectors(shape, layout):
 
 @KINDS
 def test_films_gathered_by_the_caller_are_those_gathered_inside(shape, layout):
-    model = encoder(**shape)
-    arrays = {
-        name: torch.from_numpy(array) for name, array in reading(**layout).arrays(of_every_length()).items()
-    }
+    model, arrays = encoder(**shape), tensors(of_every_length(), **layout)
     with torch.no_grad():
-        inside = model(**arrays)
-        outside = model(
-            **{**arrays, "items": arrays["items"] * 0}, inputs_embeds=model.items(arrays["items"])
-        )
+        inside, gathered = model(**arrays), model.items(arrays["items"])
+        outside, others = (model(**arrays, inputs_embeds=vectors) for vectors in (gathered, 2 * gathered))
     assert torch.equal(inside.next, outside.next)
     assert torch.equal(inside.overall, outside.overall)
+    assert not torch.allclose(inside.next[1:], others.next[1:], atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [TASTE, MASKED], ids=["taste", "masked"])
@@ -118,10 +99,36 @@ def test_the_order_of_the_films_moves_what_comes_next_and_not_the_overall_taste(
     torch.testing.assert_close(answers.overall[0], answers.overall[1], rtol=1e-5, atol=1e-5)
 
 
-def test_what_comes_next_is_the_newest_of_the_moments():
-    answers = ask(encoder(**TASTE), of_every_length(), reading())
+def test_what_the_blocks_say_comes_next_is_the_newest_of_the_moments():
+    shape = {**TASTE, "next_overall": 0.0, "next_recent": 0.0, "next_short": 0.0}
+    answers = ask(encoder(**shape), of_every_length(), reading())
     assert answers.moments.shape == (13, 13, 8)
     assert torch.equal(answers.next, answers.moments[torch.arange(13), torch.arange(13)])
+
+
+@pytest.mark.parametrize("recent", [3, 10])
+def test_to_that_the_linear_answers_to_everything_and_to_the_newest_films_are_added(recent):
+    model, histories, count = encoder(**TASTE, recent=recent), of_every_length(), torch.arange(13)
+    answers = ask(model, histories, reading(set_history=100))
+    newest = tensors(histories.last(recent))
+    films, levels, lengths = newest["items"], newest["levels"], newest["lengths"]
+    with torch.no_grad():
+        recent_ = model.fold_in(model.items(films), films, levels, lengths, mean=False)
+    weight = 0.5 + 1.0 / count.clamp(min=1)
+    expected = answers.moments[count, count] + 0.5 * answers.overall + weight[:, None] * recent_
+    torch.testing.assert_close(answers.next, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_training_asks_the_blocks_alone_and_an_overall_answer_of_a_set_does_not_ask_them():
+    model, arrays = encoder(**TASTE), reading(set_history=100).arrays(of_every_length())
+    with torch.no_grad():
+        told = model(**tensors(of_every_length()), linear=False)
+    whole = ask(model, of_every_length(), reading(set_history=100))
+    assert told.overall is None
+    assert torch.equal(told.moments, whole.moments)
+    assert torch.equal(told.next, whole.moments[torch.arange(13), torch.arange(13)])
+    with patch.object(model.blocks, "forward", side_effect=AssertionError("the blocks were asked")):
+        np.testing.assert_array_equal(model.answer("overall", **arrays), whole.overall.numpy())
 
 
 def test_one_vector_answers_both_questions_in_the_notes_recipe():
@@ -155,52 +162,3 @@ def test_where_similarity_is_the_cosine_film_vectors_have_unit_length_and_an_abs
     expected = functional.normalize(vectors, dim=1).numpy()
     np.testing.assert_allclose(model.item_vectors, expected, rtol=1e-5, atol=1e-7)
     assert not model.item_vectors[3].any()
-
-
-def test_the_linear_answer_with_the_constants_of_als_is_the_fold_in_of_als():
-    settings = AlsSettings(rating_range=(1.0, 5.0), dim=8, regularization=3.0, liked=7.0, neutral=1.5)
-    histories = people([(0, 5), (1, 4), (2, 3), (3, 1), (4, TAGGED)], [], [(19, 4)])
-    table = np.random.default_rng(1).normal(size=(20, 8)).astype(np.float32)
-    linear = RidgeFoldIn(8, SCALE.levels)
-    ratings = [*np.linspace(1, 5, SCALE.levels), np.nan]
-    confidence = torch.from_numpy(settings.confidence(np.array(ratings, np.float32)))
-    with torch.no_grad():
-        linear.log_confidence.copy_(
-            (confidence - 1).clamp(min=0).log()
-        )  # the logarithm of 0 is 0 confidence again
-        linear.pull.copy_(confidence)
-        linear.log_ridge.fill_(np.log(settings.regularization))
-        linear.log_sharpness.fill_(0)
-        arrays = reading().arrays(histories)
-        there = np.arange(arrays["items"].shape[1]) < arrays["lengths"][:, None]
-        vectors = torch.from_numpy(table[arrays["items"]] * there[..., None])
-        answer = linear(vectors, torch.from_numpy(arrays["levels"]), torch.from_numpy(table))
-    np.testing.assert_allclose(answer.numpy(), fold_in(table, histories, settings), rtol=1e-4, atol=1e-5)
-
-
-def test_every_weight_of_the_linear_answer_learns():
-    linear = RidgeFoldIn(4, 3)
-    vectors, table = torch.randn(2, 4, 4), torch.randn(9, 4, requires_grad=True)
-    linear(vectors, torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]]), table).square().sum().backward()
-    for weight in (*linear.parameters(), table):
-        assert weight.grad.isfinite().all()
-        assert weight.grad.any()
-
-
-def test_the_fold_in_has_the_same_gradient_each_time_whatever_its_threads():
-    torch.manual_seed(0)
-    linear, table = RidgeFoldIn(8, 9), torch.randn(300, 8)
-    films, levels = torch.randint(0, 300, (32, 1500)), torch.randint(0, 10, (32, 1500))
-
-    def gradients():
-        linear.zero_grad()
-        linear(functional.embedding(films, table), levels, table).square().sum().backward()
-        return torch.cat([linear.log_confidence.grad, linear.pull.grad])
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        first = gradients()
-        assert all(torch.equal(gradients(), first) for _ in range(10))
-    finally:
-        torch.set_num_threads(threads)

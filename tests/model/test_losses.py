@@ -21,6 +21,11 @@ def random_case(answers=7, films=11):
     )
 
 
+def unread(answers, films=11):
+    """Nothing was read before any of the answers."""
+    return torch.full((answers, 1), films)
+
+
 def gradients(loss, *tensors):
     return torch.autograd.grad(loss, tensors)
 
@@ -28,25 +33,48 @@ def gradients(loss, *tensors):
 def test_the_next_film_costs_its_surprise_among_all_films():
     answers, targets = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 2])
     surprise = [log(exp(2) + 2) - 2, log(3)]
-    torch.testing.assert_close(next_softmax_loss(answers, FILMS, targets), torch.tensor(sum(surprise) / 2))
+    loss = next_softmax_loss(answers, FILMS, targets, unread(2, films=3))
+    torch.testing.assert_close(loss, torch.tensor(sum(surprise) / 2))
+
+
+def test_a_film_that_was_read_before_an_answer_competes_with_its_target_no_more():
+    answers, targets = torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([1, 1])
+    loss = next_softmax_loss(answers, FILMS, targets, torch.tensor([[0, 3], [3, 3]]))
+    torch.testing.assert_close(loss, torch.tensor((log(2) + log(exp(2) + 2)) / 2))
+    alone = next_softmax_loss(answers[:1], FILMS, targets[:1], torch.tensor([[0, 2]]))
+    torch.testing.assert_close(alone, torch.tensor(0.0))
+
+
+def test_nobody_learns_to_keep_away_from_what_he_has_read():
+    answers, films, _ = random_case(answers=1)
+    loss = next_softmax_loss(answers, films, torch.tensor([4]), torch.tensor([[5, 5, 11]]))
+    (moved,) = gradients(loss, films)
+    assert not moved[5].any()
+    assert moved[[0, 1, 2, 3, 4, 6, 7, 8, 9, 10]].any(dim=1).all()
+
+
+READ = torch.tensor(
+    [[(answer + step) % 11 if step < answer else 11 for step in range(1, 5)] for answer in range(7)]
+)
 
 
 def test_in_blocks_the_next_loss_and_its_gradients_are_the_same(monkeypatch):
-    answers, films, targets = random_case()
-    whole = next_softmax_loss(answers, films, targets)
+    answers, films, _ = random_case()
+    targets = torch.arange(7)  # never among what was read
+    whole = next_softmax_loss(answers, films, targets, READ)
     expected = gradients(whole, answers, films)
     monkeypatch.setattr(losses, "_BLOCK", 2 * len(films))  # two answers a block, and one in the last
-    parts = next_softmax_loss(answers, films, targets)
+    parts = next_softmax_loss(answers, films, targets, READ)
     torch.testing.assert_close(parts, whole)
     for found, wanted in zip(gradients(parts, answers, films), expected, strict=True):
         torch.testing.assert_close(found, wanted)
 
 
 def test_where_one_row_of_scores_is_more_than_a_block_the_answers_go_one_by_one(monkeypatch):
-    answers, films, targets = random_case()
-    whole = next_softmax_loss(answers, films, targets)
+    answers, films, _ = random_case()
+    whole = next_softmax_loss(answers, films, torch.arange(7), READ)
     monkeypatch.setattr(losses, "_BLOCK", 1)
-    torch.testing.assert_close(next_softmax_loss(answers, films, targets), whole)
+    torch.testing.assert_close(next_softmax_loss(answers, films, torch.arange(7), READ), whole)
 
 
 def test_hidden_films_compete_with_every_film_that_is_not_known():
@@ -92,7 +120,7 @@ def test_the_cosine_loss_is_the_notes_and_its_metric():
 @pytest.mark.parametrize(
     "loss",
     [
-        lambda answers, films: next_softmax_loss(answers[:0], films, NONE),
+        lambda answers, films: next_softmax_loss(answers[:0], films, NONE, unread(0)),
         lambda answers, films: hidden_softmax_loss(answers, films, torch.full((7, 1), 11), NONE, NONE),
         lambda answers, films: cosine_loss(answers, films, NONE, NONE),
     ],

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from encoders import reading
 from people import TAGGED, people
 from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.reading import GAP_LEVELS, gap_levels
 
 RATINGS = st.floats(0.5, 5, width=32) | st.just(TAGGED)
 PERSON = st.lists(
@@ -101,5 +102,18 @@ def test_what_an_encoder_reads_are_the_films_of_one_end_in_one_order(each, most,
         wanted = wanted[-most:] if end == "newest" else wanted[:most]
         length = read["lengths"][person]
         assert read["items"][person, :length].tolist() == wanted
-        for column in ("items", "levels", "strengths"):
+        for column in ("items", "levels", "strengths", "gaps"):
             assert not read[column][person, length:].any()
+
+
+@given(EACH, st.integers(0, 2_000_000_000))
+@FEW
+def test_the_pauses_of_a_person_are_his_own_and_know_no_calendar(each, later):
+    together = gap_levels(people(*each))
+    assert ((together >= 0) & (together < GAP_LEVELS)).all()
+    alone = [gap_levels(people(person)).tolist() for person in each]
+    assert together.tolist() == [level for person in alone for level in person]
+    shifted = [
+        [(film, stars, time if time < 0 else time + later) for film, stars, time in person] for person in each
+    ]
+    assert gap_levels(people(*shifted)).tolist() == together.tolist()

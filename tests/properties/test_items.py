@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -7,13 +9,22 @@ from hypothesis import strategies as st
 
 from tastevec.data.histories import Histories
 from tastevec.items.collaborative import AlsSettings, fold_in
-from tastevec.items.combine import VECTOR_ORIGINS, initial_vectors
+from tastevec.items.combine import VECTOR_ORIGINS, InitialVectors, initial_vectors
 from tastevec.items.content import content_vectors
 from tastevec.items.genres import GENRE_NAMES, genre_matrix
+from tastevec.items.least_squares import solved
+from tastevec.items.linear import LinearSettings
 from tastevec.items.reduction import reduce_rank
+from tastevec.items.space import TasteSpace
 
 SETTINGS = AlsSettings(rating_range=(1, 5), dim=3, regularization=0.1)
 FACTORS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+SPACE = TasteSpace(
+    InitialVectors(FACTORS, np.full(9, "both")),
+    pulls=FACTORS[::-1] / 3,
+    mean=FACTORS[4],
+    settings=LinearSettings(rating_range=(1, 5), dim=3),
+)
 people = st.lists(
     st.lists(
         st.tuples(st.integers(0, 8), st.sampled_from([1, 3, 5])), max_size=9, unique_by=lambda row: row[0]
@@ -54,6 +65,29 @@ def test_the_order_of_a_history_changes_nothing(rows, random):
     turned = [random.sample(person, len(person)) for person in rows]
     made = [fold_in(FACTORS, histories(each), SETTINGS) for each in (rows, turned)]
     np.testing.assert_allclose(made[0], made[1], atol=1e-5)
+
+
+@given(people, st.integers(0, 99))
+def test_each_row_of_a_least_squares_solved_alone_is_as_solved_with_others(rows, seed):
+    rng, told = np.random.default_rng(seed), histories(rows)
+    confidence, pull = rng.uniform(0, 3, (2, len(told.items))).astype(np.float32)
+    ridges, expected = rng.uniform(0.5, 2, len(rows)).astype(np.float32), rng.normal(size=(len(rows), 3))
+    together = solved(FACTORS, told.offsets, told.items, confidence, pull, ridges, expected)
+    assert together.shape == (len(rows), 3)
+    for row, (start, end) in enumerate(pairwise(told.offsets)):
+        own = (told.items[start:end], confidence[start:end], pull[start:end])
+        offsets, last = np.array([0, end - start]), slice(row, row + 1)
+        alone = solved(FACTORS, offsets, *own, ridges[last], expected[last])
+        np.testing.assert_allclose(alone[0], together[row], rtol=1e-5, atol=1e-6)
+
+
+@given(people, st.randoms(use_true_random=False))
+def test_a_space_places_a_person_by_his_films_in_any_order_and_by_nobody_elses(rows, random):
+    turned = histories([random.sample(person, len(person)) for person in rows])
+    found = SPACE.fold_in(histories(rows))
+    np.testing.assert_allclose(SPACE.fold_in(turned), found, atol=1e-4)
+    for person, vector in zip(rows, found, strict=True):
+        np.testing.assert_allclose(SPACE.fold_in(histories([person]))[0], vector, atol=1e-4)
 
 
 @given(small.filter(bool), small, st.integers(1, 8))

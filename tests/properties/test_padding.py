@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 
 from encoders import MASKED, SCALE, TASTE, ask, encoder, reading
 from people import TAGGED, people
+from tastevec.data.reading import GAP_LEVELS
 
 FILMS, MOST = 20, 12
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 RATINGS = st.sampled_from([1.0, 2.5, 4.0, 5.0, TAGGED])
+TIMES = st.sampled_from([-1, 0, 60, 5_000, 900_000])
 HISTORIES = st.lists(
-    st.lists(st.tuples(st.integers(0, FILMS - 1), RATINGS), max_size=MOST, unique_by=lambda row: row[0]),
+    st.lists(
+        st.tuples(st.integers(0, FILMS - 1), RATINGS, TIMES), max_size=MOST, unique_by=lambda row: row[0]
+    ),
     min_size=1,
     max_size=4,
 )
@@ -31,6 +35,7 @@ def padded(arrays, extra, rng):
         rubbish = {
             "items": rng.integers(0, FILMS, (len(lengths), width)),
             "levels": rng.integers(0, SCALE.levels + 1, (len(lengths), width)),
+            "gaps": rng.integers(0, GAP_LEVELS, (len(lengths), width)),
             "strengths": rng.uniform(-1, 1, (len(lengths), width)).astype(np.float32),
         }
         there = np.arange(width) < lengths[:, None]
@@ -73,7 +78,7 @@ def test_a_moment_sees_no_film_that_comes_later_and_no_later_rating(films, ratin
 @given(each=HISTORIES)
 @settings(max_examples=30, deadline=None)
 def test_a_film_changes_the_moment_behind_it(each):
-    given_ = [person for person in each if person] or [[(0, 5.0)]]
+    given_ = [person for person in each if person] or [[(0, 5.0, 60)]]
     told = ask(MODELS["taste"], people(*given_), reading())
     for person, films in enumerate(given_):
         steps = told.moments[person, : len(films) + 1].diff(dim=0).abs().amax(dim=1)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from encoders import SCALE, TASTE, TINY, encoder, reading
 from people import TAGGED, people
+from tastevec.data.reading import GAP_LEVELS
 from tastevec.training.batches import Batches, LengthBuckets, best_rated_batch
 from tastevec.training.settings import resolve_settings
 
@@ -27,40 +28,53 @@ def liked_of(person):
     return [film for film, rating in person if rating >= 4]
 
 
-@given(EACH, st.integers(0, 50), st.sampled_from([0.0, 0.5, 0.9]), st.integers(1, 9))
+def read(made, row):
+    """The films of one row."""
+    return made["items"][row, : made["lengths"][row]].tolist()
+
+
+@given(
+    EACH, st.integers(0, 50), st.sampled_from([0.2, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 9)
+)
 @FEW
-def test_a_moment_is_asked_for_a_later_liked_film_and_a_set_for_films_it_does_not_hold(
-    each, seed, hide, most
-):
-    settings_ = resolve_settings(**{**TINY, "max_history": most, "hide": hide, "seed": seed})
-    batches = Batches(people(*each), reading(max_history=most, set_history=99), settings_)
+def test_a_moment_is_asked_for_the_first_liked_film_that_is_still_to_come(each, seed, asked, cut, most):
+    changes = {"max_history": most, "seed": seed, "asked": asked, "cut": cut}
+    batches = Batches(people(*each), reading(max_history=most), resolve_settings(**{**TINY, **changes}))
     made = {
         name: tensor.numpy() for name, tensor in batches([(0, user) for user in range(len(each))]).items()
     }
-    width = made["items"].shape[1] + 1
+    width, liked = made["items"].shape[1] + 1, [set(liked_of(person)) for person in each]
+    owners = owners_of(made, each, most)
+    assert len(set(made["moments"].tolist())) == len(made["moments"])
     for flat, film in zip(made["moments"], made["next_items"], strict=True):
-        person, moment = divmod(int(flat), width)
-        run = made["items"][person, : made["lengths"][person]].tolist()
-        liked = set(liked_of(each[person]))
-        # It is the first liked film that is still to come, so that neither it nor anything later has been read.
-        assert film == next(other for other in run[moment:] if other in liked)
-    for person in range(len(each)):
-        told = made["set_items"][person, : made["set_lengths"][person]].tolist()
-        wanted = made["hidden_items"][made["hidden_people"] == person].tolist()
-        assert not set(told) & set(wanted)
-        assert set(wanted) <= set(liked_of(each[person]))
-        assert set(told) <= {film for film, _ in each[person]}
-        assert set(liked_of(each[person])) <= set(told) | set(wanted)
+        row, moment = divmod(int(flat), width)
+        # Neither it nor anything later has been read.
+        assert film == next(other for other in read(made, row)[moment:] if other in liked[owners[row]])
+
+
+def owners_of(made, each, most):
+    """Whose each row is: each person's run stands there whole, or as two rows."""
+    owners, row = [], 0
+    for person, films in enumerate(each):
+        length = min(len(films), most)
+        run = read(made, row)
+        owners.append(person)
+        if len(run) < length:
+            row += 1
+            run += read(made, row)
+            owners.append(person)
+        row += 1
+        names = [film for film, _ in films]
+        assert run in [names[start : start + length] for start in range(len(names) - length + 1)]
+    assert row == len(made["items"])
+    return owners
 
 
 @given(EACH, st.integers(0, 50))
 @FEW
-def test_every_moment_that_a_liked_film_follows_is_asked(each, seed):
-    batches = Batches(
-        people(*each),
-        reading(max_history=20, set_history=99),
-        resolve_settings(**{**TINY, "max_history": 20, "seed": seed}),
-    )
+def test_every_moment_that_a_liked_film_follows_is_asked_if_all_are(each, seed):
+    changes = {"max_history": 20, "seed": seed, "asked": 1.0, "cut": 0.0}
+    batches = Batches(people(*each), reading(max_history=20), resolve_settings(**{**TINY, **changes}))
     made = batches([(0, user) for user in range(len(each))])
     moments = sum(
         any(film in liked_of(person) for film, _ in person[start:])
@@ -76,7 +90,7 @@ def test_the_best_rated_film_is_asked_of_everything_else(each, ties, order):
     settings_ = resolve_settings("seed", backbone="fresh", ties=ties, order=order)
     made = best_rated_batch(people(*each), reading(max_history=99, order=order), settings_)
     for person, films in enumerate(each):
-        told = made["items"][person, : made["lengths"][person]].tolist()
+        told = read(made, person)
         wanted = made["hidden_items"][made["hidden_people"] == person].tolist()
         rated = [(rating, film) for film, rating in films if not isnan(rating)]
         top = {film for rating, film in rated if rating == max(rated)[0]}
@@ -97,13 +111,11 @@ def test_every_epoch_is_a_permutation_of_the_people(lengths, batch_size, epoch):
 @settings(max_examples=15, deadline=None)
 def test_whatever_is_asked_of_a_moment_its_answer_does_not_know_the_film(each, data):
     """The whole way: another film in the place of what is asked, and in all that follows it, changes no answer."""
-    settings_ = resolve_settings(**{**TINY, "max_history": 12, "hide": 0.0})
-    made = Batches(people(*each), reading(set_history=99), settings_)(
-        [(0, user) for user in range(len(each))]
-    )
+    settings_ = resolve_settings(**{**TINY, "max_history": 12, "cut": 0.0})
+    made = Batches(people(*each), reading(), settings_)([(0, user) for user in range(len(each))])
     if not len(made["moments"]):
         return
-    arguments = {name: made[name] for name in ("items", "strengths", "levels", "lengths")}
+    arguments = {name: made[name] for name in ("items", "strengths", "levels", "lengths", "gaps")}
     one = data.draw(st.integers(0, len(made["moments"]) - 1))
     person, moment = divmod(int(made["moments"][one]), arguments["items"].shape[1] + 1)
     place = arguments["items"][person].tolist().index(int(made["next_items"][one]))
@@ -111,6 +123,7 @@ def test_whatever_is_asked_of_a_moment_its_answer_does_not_know_the_film(each, d
     other = {name: array.clone() for name, array in arguments.items()}
     other["items"][person, place:] = (other["items"][person, place:] + 1) % 20
     other["levels"][person, place:] = SCALE.levels - other["levels"][person, place:]
+    other["gaps"][person, place:] = (other["gaps"][person, place:] + 1) % GAP_LEVELS
     with torch.no_grad():
         before, after = MODEL(**arguments).moments, MODEL(**other).moments
     torch.testing.assert_close(after[person, moment], before[person, moment], rtol=1e-5, atol=1e-5)

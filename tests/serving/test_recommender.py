@@ -56,10 +56,18 @@ def test_one_person_in_a_table_is_that_person_alone_and_as_a_list(model, horizon
     assert sorted(together) == list(range(1, 13))
     for person in (1, 7, 12):
         alone = by_person(model.encode(table([person]), horizon=horizon))[person]
+        np.testing.assert_allclose(together[person], alone, rtol=1e-5, atol=1e-5)
         rows = sorted((row for row in worlds.ratings() if row.user == person), key=lambda row: row.time)
         listed = model.encode([(row.film, row.stars) for row in rows], horizon=horizon)
-        np.testing.assert_allclose(together[person], alone, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(together[person], listed, rtol=1e-5, atol=1e-5)
+        untimed = by_person(model.encode(table([person]).drop_columns("timestamp"), horizon=horizon))
+        np.testing.assert_allclose(untimed[person], listed, rtol=1e-5, atol=1e-5)
+
+
+def test_when_films_were_rated_says_something_of_what_comes_next_alone(model):
+    timed, untimed = table([1]), table([1]).drop_columns("timestamp")
+    for horizon, same in (("next", False), ("overall", True)):
+        found, without = (by_person(model.encode(told, horizon=horizon))[1] for told in (timed, untimed))
+        assert np.allclose(found, without, rtol=1e-5, atol=1e-5) is same
 
 
 @HORIZONS

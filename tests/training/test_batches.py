@@ -5,28 +5,30 @@ import torch
 from encoders import TINY, reading
 from people import TAGGED, people, world
 from tastevec.data.histories import normalise_ratings
+from tastevec.data.reading import FIRST_GAP, UNKNOWN_GAP
 from tastevec.training.batches import Batches, LengthBuckets, People, best_rated_batch, liked_batch
 from tastevec.training.settings import resolve_settings
 
-NOTHING_HIDDEN = resolve_settings(hide=0.0, **TINY)
+# Everything that is drawn, but for where a run begins.
+WHOLE = {"asked": 1.0, "cut": 0.0, "input_dropout": 0.0}
+ALL = resolve_settings(**TINY, **WHOLE)
 NOTE = resolve_settings("seed", backbone="fresh", max_history=4)
 
 
 class Draws:
-    """A generator whose draws are written down: who hides how much, which films, where each run begins."""
+    """A generator whose draws are written down: where each run begins, and shares, in the order in which they are asked."""
 
-    def __init__(self, shares, films, starts):
-        self.shares, self.films, self.starts = shares, films, starts
-
-    def random(self, _count):
-        return np.array(self.films)
-
-    def uniform(self, _low, high, _count):
-        return np.array(self.shares) * high
+    def __init__(self, starts, *shares):
+        self.starts, self.shares = np.array(starts), [np.array(share) for share in shares]
 
     def integers(self, _low, high):
-        assert (np.array(self.starts) < high).all()
-        return np.array(self.starts)
+        assert (self.starts < high).all()
+        return self.starts
+
+    def random(self, count):
+        shares = self.shares.pop(0)
+        assert len(shares) == count
+        return shares
 
 
 def asked(batch, width):
@@ -44,39 +46,78 @@ def hidden(batch):
 def test_every_moment_is_asked_for_the_next_liked_film():
     # A liked, B not, C tagged, D liked, E not: behind D nothing liked comes any more.
     histories = people([(0, 5), (1, 2), (2, TAGGED), (3, 4), (4, 3)], [(7, 1)], [(8, 4)])
-    batch = liked_batch(histories, reading(set_history=9), NOTHING_HIDDEN, np.random.default_rng(1))
+    batch = liked_batch(histories, reading(set_history=9), ALL, np.random.default_rng(1))
     assert batch["items"].tolist() == [[0, 1, 2, 3, 4], [7, 0, 0, 0, 0], [8, 0, 0, 0, 0]]
     assert asked(batch, 6) == {(0, 0): 0, (0, 1): 3, (0, 2): 3, (0, 3): 3, (2, 0): 8}
-    assert hidden(batch) == []
+    # What is solved in closed form is not learned, so that it is given nothing to read.
+    assert set(batch) == {
+        *("items", "strengths", "levels", "gaps", "lengths"),
+        *("moments", "next_items"),
+    }
 
 
-def test_hidden_films_leave_the_set_and_the_liked_ones_are_asked_of_it():
-    histories = people([(0, 5), (1, 2), (2, TAGGED), (3, 4), (4, 5)])
-    # At most half is hidden, of him all of that: the films with a draw below .5, which are A, B and E.
-    rng = Draws([1.0], [0.1, 0.4, 0.6, 0.9, 0.2], [0])
-    batch = liked_batch(histories, reading(set_history=9), resolve_settings(hide=0.5, **TINY), rng)
-    assert batch["set_items"].tolist() == [[2, 3]]
-    assert batch["set_levels"].tolist() == [[9, 6]]
-    assert hidden(batch) == [(0, 0), (0, 4)]
-    # What is read in order is whole: the two questions share no answer.
-    assert batch["items"].tolist() == [[0, 1, 2, 3, 4]]
-    assert asked(batch, 6) == {(0, 0): 0, (0, 1): 3, (0, 2): 3, (0, 3): 3, (0, 4): 4}
+def test_only_a_share_of_the_moments_is_asked_each_time():
+    histories = people([(0, 5), (1, 2), (2, 4), (3, 5)])
+    some = ALL.model_copy(update={"asked": 0.5})
+    draws = Draws([0], [0.9], [0.9], [0.9], [0.4, 0.5, 0.6, 0.1])
+    assert asked(liked_batch(histories, reading(), some, draws), 5) == {(0, 0): 0, (0, 3): 3}
+    counts = [
+        len(liked_batch(histories, reading(), some, np.random.default_rng(seed))["moments"])
+        for seed in range(500)
+    ]
+    assert np.mean(counts) == pytest.approx(2, abs=0.15)
+    assert {0, 4} <= set(counts)
 
 
-def test_of_a_long_history_a_random_run_is_read_in_order_and_everything_as_a_set():
+def test_of_a_long_history_a_random_run_is_read():
     histories = people([(0, 5), (1, 5), (2, 5), (3, 5)], [(4, 5)])
-    settings = resolve_settings(**{**TINY, "max_history": 2, "hide": 0.0})
-    batch = liked_batch(
-        histories, reading(max_history=2, set_history=9), settings, Draws([0, 0], [0.5] * 5, [1, 0])
-    )
+    settings = ALL.model_copy(update={"max_history": 2})
+    draws = Draws([1, 0], [0.5] * 2, [0.5] * 2, [0.5] * 2, [0.5] * 3)
+    batch = liked_batch(histories, reading(max_history=2, set_history=9), settings, draws)
     assert batch["items"].tolist() == [[1, 2], [4, 0]]
     assert asked(batch, 3) == {(0, 0): 1, (0, 1): 2, (1, 0): 4}
-    assert batch["set_items"].tolist() == [[0, 1, 2, 3], [4, 0, 0, 0]]
+
+
+def test_a_share_of_the_runs_is_read_as_two_that_know_nothing_of_each_other():
+    histories = people(
+        [(0, 5, 10), (1, 1, 11), (2, 5, 12)],
+        [(3, 5, 10), (4, 5, 11)],
+        [(5, 5, 7)],
+        [],
+        [(6, 5, 1), (7, 5, 2)],
+    )
+    settings = ALL.model_copy(update={"cut": 0.5})
+    # The first is cut before his last film, the second is not, the next two cannot be, and the last can be in one place.
+    cuts, places = [0.4, 0.5, 0.1, 0.1, 0.0], [0.5, 0.5, 0.5, 0.5, 0.99]
+    batch = liked_batch(histories, reading(), settings, Draws([0] * 5, cuts, places, [0.9] * 7, [0.9] * 7))
+    assert batch["items"].tolist() == [[0, 1], [2, 0], [3, 4], [5, 0], [0, 0], [6, 0], [7, 0]]
+    assert batch["lengths"].tolist() == [2, 1, 2, 1, 0, 1, 1]
+    assert asked(batch, 3) == {(0, 0): 0, (1, 0): 2, (2, 0): 3, (2, 1): 4, (3, 0): 5, (5, 0): 6, (6, 0): 7}
+    first = [gaps[0] for gaps, length in zip(batch["gaps"], batch["lengths"], strict=True) if length]
+    assert first == [FIRST_GAP] * 6
+
+
+def test_a_cut_falls_before_any_film_but_the_first():
+    histories = people([(film, 5) for film in range(6)])
+    settings = ALL.model_copy(update={"cut": 1.0})
+    firsts = [
+        liked_batch(histories, reading(), settings, np.random.default_rng(seed))["lengths"].tolist()
+        for seed in range(100)
+    ]
+    assert {tuple(lengths) for lengths in firsts} == {(length, 6 - length) for length in range(1, 6)}
+
+
+def test_a_share_of_the_histories_is_read_without_its_times():
+    histories = people([(0, 5, 10), (1, 5, 11)], [(2, 5, 10), (3, 5, 12)])
+    settings = ALL.model_copy(update={"input_dropout": 0.1})
+    draws = Draws([0, 0], [0.9] * 2, [0.9] * 2, [0.09, 0.1], [0.9] * 4)
+    batch = liked_batch(histories, reading(), settings, draws)
+    assert batch["gaps"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [FIRST_GAP, 2]]
 
 
 def test_the_runs_of_a_long_history_reach_every_part_of_it():
     histories = people([(film, 5) for film in range(10)])
-    settings = resolve_settings(**{**TINY, "max_history": 3})
+    settings = ALL.model_copy(update={"max_history": 3})
     batches = [
         liked_batch(histories, reading(max_history=3, set_history=9), settings, np.random.default_rng(seed))
         for seed in range(60)
@@ -121,25 +162,33 @@ def test_without_the_target_a_persons_scale_is_of_what_is_known():
 
 
 def test_a_batch_of_the_trainer_is_tensors_of_the_people_asked():
-    batches = Batches(world(), reading(set_history=50), NOTHING_HIDDEN)
+    batches = Batches(world(), reading(max_history=50), ALL.model_copy(update={"max_history": 50}))
     made = batches([(0, 3), (0, 1)])
     assert all(isinstance(tensor, torch.Tensor) for tensor in made.values())
     films = world().take(np.array([3, 1]))
-    assert made["set_items"][0].tolist() == films.items[: films.offsets[1]].tolist()
-    assert made["set_items"][1].tolist() == films.items[films.offsets[1] :].tolist()
+    assert made["items"][0].tolist() == films.items[: films.offsets[1]].tolist()
+    assert made["items"][1].tolist() == films.items[films.offsets[1] :].tolist()
+
+
+def test_a_batch_of_the_notes_question_has_nothing_drawn_in_it():
+    batches = Batches(world(), reading(), NOTE)
+    for one, other in zip(batches([(0, 3)]).items(), batches([(7, 3)]).items(), strict=True):
+        assert one[0] == other[0]
+        assert torch.equal(one[1], other[1])
 
 
 def test_the_draws_depend_on_seed_epoch_and_people_alone():
     def drawn(seed, epoch, *users):
         settings = resolve_settings(**{**TINY, "max_history": 5}, seed=seed)
-        batches = Batches(world(), reading(max_history=5, set_history=50), settings)
+        batches = Batches(world(), reading(max_history=5), settings)
         batches([(9, 0)])  # what came before leaves no trace
         return {name: tensor.tolist() for name, tensor in batches([(epoch, user) for user in users]).items()}
 
-    first = drawn(1, 0, 3, 4)
-    assert drawn(1, 0, 3, 4) == first
-    for other in (drawn(2, 0, 3, 4), drawn(1, 1, 3, 4)):
-        assert other["set_items"] != first["set_items"]
+    first = drawn(1, 0, 3, 4, 5)
+    assert drawn(1, 0, 3, 4, 5) == first
+    for other in (drawn(2, 0, 3, 4, 5), drawn(1, 1, 3, 4, 5), drawn(1, 0, 4, 3, 5)):
+        assert other["items"] != first["items"]
+        assert other["moments"] != first["moments"]
 
 
 def test_each_person_comes_with_the_epoch():

@@ -10,7 +10,8 @@ def test_the_seed_preset_is_the_research_notes_recipe_to_the_letter():
         "layers": 2,
         "dim": 64,
         "item_vectors": "note",
-        "learn_items": False,
+        "item_input": "table",
+        "gaps": False,
         "rating_input": "multiply",
         "order": "item",
         "truncate": "oldest",
@@ -18,6 +19,9 @@ def test_the_seed_preset_is_the_research_notes_recipe_to_the_letter():
         "attention": "padded",
         "readout": "pooler",
         "positions": "none",
+        "next_overall": 0.0,
+        "next_recent": 0.0,
+        "next_short": 0.0,
         "target": "best-rated",
         "ties": "lowest-item",
         "statistics": "everything",
@@ -45,6 +49,9 @@ def test_every_word_of_the_note_differs_from_ours_so_that_its_effect_can_be_meas
         "loss",
         "target",
         "rating_input",
+        "item_input",
+        "gaps",
+        "next_overall",
     )
     assert all(ours[name] != note[name] for name in wrong)
 
@@ -57,10 +64,10 @@ def test_a_change_changes_just_that():
 
 
 def test_the_words_of_a_command_line_are_read_as_the_settings_types():
-    settings = resolve_settings("seed", epochs="2", learn_items="false", learning_rate="1e-3", ties="all")
-    assert (settings.epochs, settings.learn_items, settings.learning_rate, settings.ties) == (
+    settings = resolve_settings("seed", epochs="2", gaps="true", learning_rate="1e-3", ties="all")
+    assert (settings.epochs, settings.gaps, settings.learning_rate, settings.ties) == (
         2,
-        False,
+        True,
         1e-3,
         "all",
     )
@@ -80,15 +87,16 @@ def test_every_setting_says_what_it_is():
         ({"seed": -1}, "seed: .* found -1"),
         ({"seed": 2**32}, "seed: "),
         ({"warmup": 1}, "warmup: .* found 1"),
-        ({"hide": 1}, "hide: "),
+        ({"asked": 0}, "asked: .* found 0"),
+        ({"cut": 1.5}, r"cut: .* found 1\.5"),
+        ({"input_dropout": 1}, "input_dropout: .* found 1"),
+        ({"hide": 0.5}, "hide is no setting"),
         ({"hidden_size": 9, "heads": 2}, "^hidden_size 9 is not a multiple of heads 2$"),
-        ({"loss": "cosine", "learn_items": False}, "^target=liked needs loss=softmax"),
+        ({"loss": "cosine"}, "^target=liked needs loss=softmax"),
         ({"attention": "masked"}, "^target=liked needs .*attention=causal"),
         ({"order": "item"}, "^target=liked needs order=time"),
         ({"rating_input": "multiply"}, "^target=liked needs order=time and rating_input=embed"),
-        ({"set_history": 0}, "^target=liked needs set_history"),
         ({"target": "best-rated", "readout": "pooler"}, "^readout=pooler needs attention=masked or padded"),
-        ({"target": "best-rated", "loss": "cosine"}, "^loss=cosine needs learn_items=false"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(changes, said):

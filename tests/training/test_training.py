@@ -20,7 +20,11 @@ from people import people
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
+from tastevec.items.linear import LinearSettings
+from tastevec.items.placing import load_rows
 from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.items.space import TasteSpace
+from tastevec.model.fold_in import RidgeFoldIn
 from tastevec.stages import train
 from tastevec.training import loop
 from tastevec.training.batches import best_rated_batch
@@ -66,14 +70,20 @@ class Explode(TrainerCallback):
 
 
 class Look(TrainerCallback):
-    """Remembers the model behind each step."""
+    """Remembers the model before the first step and behind each one."""
 
     def __init__(self):
-        self.tables, self.modes = [], []
+        self.states, self.modes = [], []
+
+    def on_train_begin(self, _args, _state, _control, model, **_):
+        self._keep(model)
 
     def on_step_end(self, _args, _state, _control, model, **_):
-        self.tables.append(model.items.weight.detach().clone())
+        self._keep(model)
         self.modes.append(model.training)
+
+    def _keep(self, model):
+        self.states.append({name: weight.clone() for name, weight in model.state_dict().items()})
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(data, tmp_path):
@@ -104,12 +114,13 @@ def test_a_run_stopped_before_its_first_epoch_begins_again(data, tmp_path):
 def test_a_run_stopped_behind_its_last_epoch_is_finished_by_resuming_from_anywhere(
     data, tmp_path, monkeypatch
 ):
+    falling = iter([3.0, 2.0, 1.0])  # so that a best epoch must be found again, which is not the last
+    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_selection": next(falling)})
     monkeypatch.chdir(tmp_path)
-    straight = learn(data, Path("run"), epochs=3, learning_rate=0.3, dropout=0.0)
-    assert best(straight) != 2  # so that a best epoch must be found again, which is not the last
+    straight = learn(data, Path("run"), epochs=3)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    resumed = learn(data, Path("../run"), epochs=3, learning_rate=0.3, dropout=0.0, resume=True)
+    resumed = learn(data, Path("../run"), epochs=3, resume=True)
     assert same(straight, resumed)
 
 
@@ -130,7 +141,7 @@ def test_a_half_written_checkpoint_is_passed_over(data, tmp_path, harm):
     assert same(straight, learn(data, tmp_path / "run", epochs=2, resume=True))
 
 
-@pytest.mark.parametrize("changes", [{"learning_rate": 0.5}, {"seed": 7, "hide": 0.1}])
+@pytest.mark.parametrize("changes", [{"learning_rate": 0.5}, {"seed": 7, "asked": 0.1}])
 def test_a_run_is_not_resumed_with_other_settings(data, tmp_path, changes):
     learn(data, tmp_path / "run")
     with pytest.raises(
@@ -210,7 +221,7 @@ def test_there_is_an_evaluation_and_a_checkpoint_each_epoch_and_the_best_is_kept
     )
 
 
-def test_the_epochs_differ_in_what_is_hidden_and_in_the_order_of_the_people(data, tmp_path, monkeypatch):
+def test_the_epochs_differ_in_what_is_asked_and_in_the_order_of_the_people(data, tmp_path, monkeypatch):
     seen = []
     ours = loop.Batches.__call__
 
@@ -232,11 +243,40 @@ def test_training_goes_on_in_training_mode_behind_a_validation(data, tmp_path):
     assert look.modes == [True] * 4
 
 
-@pytest.mark.parametrize("learns", [True, False])
-def test_film_vectors_learn_or_stay(data, tmp_path, learns):
+@pytest.mark.parametrize("preset", ["taste", "seed"])
+def test_what_was_solved_stays_as_it_is_and_everything_else_learns(data, tmp_path, preset):
     look = Look()
-    learn(data, tmp_path / "run", learn_items=learns, callbacks=[look])
-    assert torch.equal(look.tables[0], look.tables[-1]) is not learns
+    learn(data, tmp_path / "run", preset, epochs=2, callbacks=[look])
+    first, last = look.states[0], look.states[-1]
+    stayed = {name for name, weight in first.items() if torch.equal(weight, last[name])}
+    solved = {"pulls", "everyone", "mean", "levels", "constants"} if preset == "taste" else set()
+    assert stayed == {"items.weight", *(f"fold_in.{name}" for name in solved)}
+
+
+@pytest.mark.parametrize("changes", [{}, {"preset": "seed", "readout": "moments", "attention": "causal"}])
+def test_training_asks_what_comes_next_and_never_the_linear_answer(data, tmp_path, monkeypatch, changes):
+    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_selection": 0.0})
+    monkeypatch.setattr(RidgeFoldIn, "forward", lambda *_, **__: pytest.fail("it was asked"))
+    learn(data, tmp_path / "run", **changes)
+
+
+def test_the_overall_answer_is_the_linear_one_before_the_first_step_and_after_the_last(data, tmp_path):
+    trained = learn(data, tmp_path / "run", epochs=2)
+    taught = data.histories.take(data.users_in("train"))
+    settings = LinearSettings(rating_range=data.rating_range, dim=8)
+    _, rows = load_rows(data.folder)
+    space = TasteSpace.fit(taught, rows, settings)
+    np.testing.assert_array_equal(trained.model.item_vectors, space.start.vectors)
+    unseen = data.histories.take(data.users_in("test"))
+    answers = trained.model.answer("overall", **trained.reading.arrays(unseen))
+    np.testing.assert_allclose(answers, space.fold_in(unseen), rtol=1e-4, atol=1e-4)
+
+
+def test_vectors_of_content_have_a_linear_answer_without_a_regression(data, tmp_path):
+    trained = learn(data, tmp_path / "run", item_vectors="content", dim=64)
+    np.testing.assert_array_equal(trained.model.item_vectors, data.vectors["content"])
+    assert not trained.model.fold_in.pulls.any()
+    assert trained.model.fold_in.mean.any()
 
 
 def test_the_notes_recipe_runs_as_it_was_and_says_its_own_metric(data, tmp_path):
@@ -280,7 +320,9 @@ CORRECTIONS = {
     "ties-latest": {"ties": "latest"},
     "statistics": {"statistics": "known"},
     "loss": {"loss": "softmax"},
-    "learned": {"loss": "softmax", "learn_items": True},
+    "learned": {"loss": "softmax", "item_input": "learned"},
+    "gaps": {"gaps": True, "order": "time"},
+    "linear": {"readout": "moments", "next_overall": 1.5},
     "rating_input": {"rating_input": "embed"},
     "vectors": {"item_vectors": "content"},
     "start": {"item_vectors": "collaborative"},
@@ -299,7 +341,15 @@ def test_each_correction_of_the_note_can_be_made_alone(data, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"positions": "none"}, {"item_vectors": "content", "dim": 64}, {"hide": 0.9}]
+    "changes",
+    [
+        {"positions": "none"},
+        {"item_vectors": "content", "dim": 64},
+        {"asked": 1.0, "cut": 1.0},
+        {"item_input": "table", "gaps": False},
+        {"set_history": 0},
+        {"next_overall": 0.0, "next_recent": 0.0, "next_short": 0.0},
+    ],
 )
 def test_our_recipe_has_its_own_variations(data, tmp_path, changes):
     assert all(

@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from tastevec.data.readers import Source
     from tastevec.schema import Split
 
-__all__ = ["Prepared", "write_manifest"]
+__all__ = ["Prepared", "seal", "write_manifest"]
 
 _AGAIN = "run tastevec prepare again"
+_TOLD = ("source", "counts", "settings", "vectors", "timings")  # of a manifest, beside formats and files
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,10 +138,7 @@ def write_manifest(
         timings: Seconds of each stage.
         vectors: How the film vectors were made; anything that JSON holds.
     """
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST_FILE)
-    manifest = {
-        "format": PREPARED_FORMAT,
-        "tastevec": version("tastevec"),
+    told = {
         "source": {
             "name": source.name,
             "format": source.format,
@@ -151,6 +149,22 @@ def write_manifest(
         "settings": dict(settings),
         "vectors": dict(vectors),
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
+    }
+    seal(folder, told)
+
+
+def seal(folder: Path, told: Mapping[str, Any]) -> None:
+    """Write ``manifest.json`` of what is told of a prepared folder, as every manifest tells it, and of its files as they lie.
+
+    Args:
+        folder: With every other file in its final state.
+        told: source, counts, settings, vectors and timings; what stands beside them is passed over.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST_FILE)
+    manifest = {
+        "format": PREPARED_FORMAT,
+        "tastevec": version("tastevec"),
+        **{name: told[name] for name in _TOLD},
         "files": {
             file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
             for file in files

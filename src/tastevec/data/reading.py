@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tastevec.data.histories import NO_TIME
 from tastevec.errors import SettingsError
 from tastevec.schema import LIKED_FROM
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["RatingScale", "Reading", "liked_from"]
+__all__ = ["FIRST_GAP", "GAP_LEVELS", "UNKNOWN_GAP", "RatingScale", "Reading", "gap_levels", "liked_from"]
+
+GAP_LEVELS = 25  # none, 1 s, 2 s, 4 s, ... 24 days and more; the first film; unknown
+FIRST_GAP, UNKNOWN_GAP = GAP_LEVELS - 2, GAP_LEVELS - 1
 
 
 def liked_from(rating_range: tuple[float, float]) -> float:
@@ -30,6 +34,30 @@ def liked_from(rating_range: tuple[float, float]) -> float:
     """
     low, high = rating_range
     return low + LIKED_FROM * (high - low)
+
+
+def gap_levels(histories: Histories) -> NDArray[np.int64]:
+    """(M,) how long after a person's film before it each film came, in [0, ``GAP_LEVELS`` - 1].
+
+    0 within the same second, then a level for each doubling from one second on, the last of them open; a person's first
+    film and films of unknown time have levels of their own.
+
+    Examples:
+        >>> from tastevec.data.histories import Histories
+        >>> times = np.array([100, 100, 101, 104, -1])
+        >>> flat = {name: np.zeros(5) for name in ("items", "ratings", "normalised")}
+        >>> gap_levels(Histories(user_ids=np.array([7]), offsets=np.array([0, 5]), times=times, **flat))
+        array([23,  0,  1,  2, 24])
+    """
+    times = np.asarray(histories.times)
+    passed = np.diff(times, prepend=times[:1])
+    doublings = np.log2(np.maximum(passed, 1)).astype(np.int64)
+    levels = np.where(passed <= 0, 0, np.minimum(1 + doublings, FIRST_GAP - 1))
+    unknown = times == NO_TIME
+    levels[1:][unknown[:-1]] = UNKNOWN_GAP
+    levels[histories.offsets[:-1][histories.lengths > 0]] = FIRST_GAP  # whoever stands before him
+    levels[unknown] = UNKNOWN_GAP
+    return levels
 
 
 @dataclass(frozen=True)
@@ -114,33 +142,47 @@ class Reading:
         place = np.arange(len(histories.items)) - histories.offsets[histories.owners]
         return histories.keep(place < self.max_history)
 
-    def arrays(self, histories: Histories, whole: Histories | None = None) -> dict[str, NDArray[Any]]:
+    def arrays(self, histories: Histories) -> dict[str, NDArray[Any]]:
         """The encoder's arguments for B histories, padded on the right.
 
-        Args:
-            histories: What is read in order.
-            whole: What is read as a set, if that is more.
-
         Returns:
-            ``items`` (B, L) int64, ``strengths`` (B, L) float32, ``levels`` (B, L) int64, ``lengths`` (B,) int64; and
-            where a set is read ``set_items`` (B, S), ``set_levels`` (B, S) and ``set_lengths`` (B,) too.
+            Those of `in_order`; and where a set is read ``set_items`` (B, S), ``set_levels`` (B, S) and ``set_lengths``
+            (B,) too.
         """
-        known = self.cut(histories)
-        arrays = self._padded(known, self.max_history if self.pad == "full" else None)
-        width = arrays["items"].shape[1]
-        strengths = np.zeros((len(known), width), np.float32)
-        strengths[np.arange(width) < known.lengths[:, None]] = known.normalised
-        arrays["strengths"] = strengths
+        arrays = self.in_order(histories)
         if self.set_history:
-            as_set = self._padded((whole or histories).last(self.set_history), None)
-            arrays |= {f"set_{name}": array for name, array in as_set.items()}
+            as_set = histories.last(self.set_history)
+            read: dict[str, NDArray[Any]] = {
+                "items": as_set.items,
+                "levels": self.scale.levels_of(as_set.ratings),
+            }
+            arrays |= {f"set_{name}": array for name, array in _padded(as_set.lengths, None, read).items()}
         return arrays
 
-    def _padded(self, known: Histories, width: int | None) -> dict[str, NDArray[Any]]:
-        """Films and levels up to ``width``, or up to the longest history."""
-        filled = (
-            np.arange(width or max(int(known.lengths.max(initial=0)), 1)) < known.lengths[:, None]
-        )  # (B, L)
-        items, levels = np.zeros(filled.shape, np.int64), np.zeros(filled.shape, np.int64)
-        items[filled], levels[filled] = known.items, self.scale.levels_of(known.ratings)
-        return {"items": items, "levels": levels, "lengths": known.lengths}
+    def in_order(self, histories: Histories) -> dict[str, NDArray[Any]]:
+        """What is read in order, padded on the right.
+
+        Returns:
+            ``items`` (B, L) int64, ``strengths`` (B, L) float32, ``levels`` and ``gaps`` (B, L) int64, ``lengths`` (B,)
+            int64.
+        """
+        known = self.cut(histories)
+        read: dict[str, NDArray[Any]] = {
+            "items": known.items,
+            "strengths": known.normalised,
+            "levels": self.scale.levels_of(known.ratings),
+            "gaps": gap_levels(known),
+        }
+        return _padded(known.lengths, self.max_history if self.pad == "full" else None, read)
+
+
+def _padded(
+    lengths: NDArray[np.int64], width: int | None, flat: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Each of the flat arrays as rows of a person up to ``width``, or up to the longest history; and the lengths."""
+    filled = np.arange(width or max(int(lengths.max(initial=0)), 1)) < lengths[:, None]  # (B, L)
+    rows: dict[str, NDArray[Any]] = {"lengths": lengths}
+    for name, values in flat.items():
+        rows[name] = np.zeros(filled.shape, np.float32 if name == "strengths" else np.int64)
+        rows[name][filled] = values
+    return rows

@@ -10,9 +10,9 @@ import numpy as np
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.schema import LIKED_FROM
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .least_squares import solved
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["AlsSettings", "als_factors", "film_counts", "fold_in"]
 
 _NEUTRAL_FROM = 0.5  # of the rating range: 3 stars of 1 to 5
-_BATCH_ROWS = 1 << 16  # padded film vectors held at once by fold_in: 32 MB of float64 at 64 numbers a film
 
 
 @dataclass(frozen=True)
@@ -137,21 +136,12 @@ def fold_in(
         (B, D) float32.
     """
     settings = settings or AlsSettings()
-    dim = item_factors.shape[1]
-    padded = np.vstack([item_factors, np.zeros((1, dim))]).astype(
-        np.float64
-    )  # (N + 1, D), the last row is padding
-    everyone = padded.T @ padded + settings.regularization * np.eye(dim)  # (D, D)
     told, confidence = _told(histories, settings)
-    items = np.append(told.items, len(item_factors))  # so that place -1 is the padding
-    confidence = np.append(confidence, np.float32(1))
-    vectors = np.zeros((len(told), dim), np.float32)
-    for people, places in _by_length(told.lengths, told.offsets):
-        films, weights = padded[items[places]], confidence[places][:, :, None]  # (b, L, D), (b, L, 1)
-        systems = everyone + films.transpose(0, 2, 1) @ ((weights - 1) * films)  # (b, D, D)
-        wanted = (weights * films).sum(axis=1)  # (b, D)
-        vectors[people] = np.linalg.solve(systems, wanted[:, :, None])[:, :, 0]
-    return vectors
+    factors = item_factors.astype(np.float64)
+    nothing = np.zeros((len(told), factors.shape[1]))  # expected of films that were not watched
+    ridges = np.full(len(told), settings.regularization, np.float32)
+    vectors = solved(factors, told.offsets, told.items, confidence - 1, confidence, ridges, nothing)
+    return np.asarray(vectors, np.float32)
 
 
 def film_counts(
@@ -166,17 +156,3 @@ def _told(histories: Histories, settings: AlsSettings) -> tuple[Histories, NDArr
     """What says something, and the confidence in it."""
     confidence = settings.confidence(histories.ratings)
     return histories.keep(confidence > 0), confidence[confidence > 0]
-
-
-def _by_length(
-    lengths: NDArray[np.int64], offsets: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """People of like length (b,) with the flat places of their rows (b, L), -1 where they have no more."""
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        longest = max(int(lengths[order[start]]), 1)
-        people = order[start : start + max(_BATCH_ROWS // longest, 1)]
-        steps = np.arange(longest)
-        yield people, np.where(steps < lengths[people][:, None], offsets[people][:, None] + steps, -1)
-        start += len(people)

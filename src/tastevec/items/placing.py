@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
     from tastevec.items.features import ContentFeatures
 
-__all__ = ["FilmPlacing", "load_rows", "save_rows"]
+__all__ = ["STRETCH", "TRUST", "FilmPlacing", "content_regression", "load_rows", "save_rows"]
 
 # Selected on ml-1m with the tags of ml-10m, by how near films left out come to their learned vectors: cosine .66, against
 # .64 from the 64 numbers of the content vectors, .63 for the nearest by these, .52 for the nearest by genres.
 _RIDGE = 3.0
-_TRUST = 10.0  # training people at whom a film counts half, as where film vectors start
+TRUST = 10.0  # training people at whom a film counts half
+# A regression's guesses are shorter than what they guess, so that such films would stand behind all others in every ranking.
+# Selected on ml-1m's validation people, a tenth of the films left out of the training: these films' recall@50 among all
+# films is .11 at a length of 1, .21 at 1.2, .34 at 1.5 and .52 at 2, and NDCG@100 over all films .471, .473, .470, .438.
+STRETCH = 1.4
 _PRECISION = 1e-6
 
 
@@ -54,35 +58,12 @@ class FilmPlacing:
         *,
         ridge: float = _RIDGE,
     ) -> FilmPlacing:
-        """Weighted ridge regression with an unpenalised mean.
-
-        Args:
-            features: How the films were read.
-            rows: (N, F) their features.
-            vectors: (N, D) their learned vectors; a row of zeros is a film without one, and teaches nothing.
-            people: (N,) how many training people stand behind each; n count n / (n + 10).
-            ridge: The penalty.
-        """
-        from sklearn.linear_model import Ridge  # noqa: PLC0415 - 1 s to import, and an extra
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
-
-        known = np.flatnonzero((people > 0) & vectors.any(axis=1))
-        if not len(known):
-            dim = vectors.shape[1]
-            return cls(features, np.zeros((features.width, dim), np.float32), np.zeros(dim, np.float32))
-        # Never dense, so that a hundred thousand films and words fit. One BLAS thread, as everywhere: the same bytes.
-        model = Ridge(alpha=ridge, solver="sparse_cg", tol=_PRECISION)
-        with threadpool_limits(1, "blas"):
-            model.fit(
-                rows[known],
-                vectors[known].astype(np.float64),
-                sample_weight=people[known] / (people[known] + _TRUST),
-            )
-        return cls(features, model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32))
+        """From films that are known, as `content_regression` does."""
+        return cls(features, *content_regression(rows, vectors, people, ridge=ridge))
 
     def place(self, rows: csr_matrix) -> NDArray[np.float32]:
         """(N, D) where films with these features belong; no film's vector depends on which others are asked."""
-        return np.asarray(rows @ self.slopes.astype(np.float64) + self.mean, np.float32)
+        return np.asarray(STRETCH * (rows @ self.slopes.astype(np.float64) + self.mean), np.float32)
 
     def save(self, path: Path) -> None:
         """Write it to ``path``."""
@@ -93,6 +74,39 @@ class FilmPlacing:
         """What ``save`` wrote."""
         features, arrays = load_features(path)
         return cls(features, arrays["slopes"], arrays["mean"])
+
+
+def content_regression(
+    rows: csr_matrix | NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    people: NDArray[np.int64],
+    *,
+    ridge: float = _RIDGE,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(F, D) slopes and (D,) mean of a weighted ridge regression of films' vectors on their features.
+
+    Args:
+        rows: (N, F) features, sparse or dense.
+        vectors: (N, D) learned vectors; a row of zeros is a film without one, and teaches nothing.
+        people: (N,) how many training people stand behind each; n count n / (n + 10).
+        ridge: The penalty, which the mean is free of.
+    """
+    from sklearn.linear_model import Ridge  # noqa: PLC0415 - 1 s to import, and an extra
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
+
+    known = np.flatnonzero((people > 0) & vectors.any(axis=1))
+    if not len(known):
+        dim = vectors.shape[1]
+        return np.zeros((rows.shape[1], dim), np.float32), np.zeros(dim, np.float32)
+    # Never dense, so that a hundred thousand films and words fit. One BLAS thread, as everywhere: the same bytes.
+    model = Ridge(alpha=ridge, solver="sparse_cg", tol=_PRECISION)
+    with threadpool_limits(1, "blas"):
+        model.fit(
+            rows[known],
+            vectors[known].astype(np.float64),
+            sample_weight=people[known] / (people[known] + TRUST),
+        )
+    return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
 
 
 def save_rows(folder: Path, features: ContentFeatures, rows: csr_matrix) -> None:

@@ -29,6 +29,15 @@ class TasteConfig(PretrainedConfig):
             the note's, as ``masked`` but padding up to ``max_history`` is seen too.
         readout: ``moments``: the state behind each film answers *next*, a ridge fold-in *overall*; ``pooler``: the
             note's, BERT's pooler over the first position answers both.
+        item_input: ``learned``: beside its row of the film table a film has a learned vector (H,) as input; ``table``: not.
+        input_dropout: Probability that it is dropped for a film of a history while training, so that films without one
+            are understood too.
+        gap_levels: G, steps of the time between one film and the next that are told apart; 0: time is not read.
+        next_overall: How much of the *overall* answer is added to *next*, once training is over.
+        next_recent: How much is added of the linear answer to the newest ``recent`` films, without the mean person.
+        next_short: How much more of that, divided by the number of films that are known: of a few films the linear answer
+            knows better what comes next than the blocks do.
+        recent: Films.
         similarity: ``dot``: a film's score is its product with the answer; ``cosine``: their cosine, where the loss
             knows no lengths.
         positions: ``from_end``: the newest film has position 0; ``none``: the note's.
@@ -53,6 +62,13 @@ class TasteConfig(PretrainedConfig):
         attention: Literal["causal", "masked", "padded"] = "causal",
         readout: Literal["moments", "pooler"] = "moments",
         positions: Literal["from_end", "none"] = "from_end",
+        item_input: Literal["table", "learned"] = "table",
+        input_dropout: float = 0.0,
+        gap_levels: int = 0,
+        next_overall: float = 0.0,
+        next_recent: float = 0.0,
+        next_short: float = 0.0,
+        recent: int = 10,
         similarity: Literal["dot", "cosine"] = "dot",
         activation: str = "gelu",
         added_items: tuple[int, ...] | list[int] = (),
@@ -71,6 +87,13 @@ class TasteConfig(PretrainedConfig):
         self.attention = attention
         self.readout = readout
         self.positions = positions
+        self.item_input = item_input
+        self.input_dropout = input_dropout
+        self.gap_levels = gap_levels
+        self.next_overall = next_overall
+        self.next_recent = next_recent
+        self.next_short = next_short
+        self.recent = recent
         self.similarity = similarity
         self.activation = activation
         self.added_items = list(added_items)

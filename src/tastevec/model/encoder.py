@@ -33,10 +33,10 @@ class TasteOutput(ModelOutput):
     """What the encoder says of B people.
 
     Attributes:
-        next: (B, D) the answer to "what comes next?".
-        overall: (B, D) the answer to "what is the taste as a whole?".
-        moments: (B, L + 1, D) the answer to *next* before the first film and after each one; row ``lengths[b]``
-            is ``next[b]``. None where one vector answers both.
+        next: (B, D) the answer to "what comes next?": the newest of the moments, and some of the linear answer.
+        overall: (B, D) the answer to "what is the taste as a whole?"; None where it was not asked.
+        moments: (B, L + 1, D) what the blocks say of what comes next before the first film and after each one. None where
+            one vector answers both questions.
     """
 
     next: Tensor | None = None
@@ -64,20 +64,31 @@ class TasteEncoder(PreTrainedModel):
             self.levels = nn.Embedding(config.rating_levels + 1, config.hidden_size)
         if config.positions == "from_end":
             self.positions = nn.Embedding(config.max_history, config.hidden_size)
+        if config.item_input == "learned":
+            self.inputs = nn.Embedding(config.item_count, config.hidden_size)
+        if config.gap_levels:
+            self.gaps = nn.Embedding(config.gap_levels, config.hidden_size)
         if config.readout == "pooler":
             self.pooler = BertPooler(config.blocks())
         else:
             self.start = nn.Embedding(1, config.hidden_size)  # what is said before the first film
             self.norm = nn.LayerNorm(config.hidden_size)
             self.dropout = nn.Dropout(config.dropout)
-            self.fold_in = RidgeFoldIn(config.dim, config.rating_levels)
+            self.fold_in = RidgeFoldIn(config.item_count, config.dim, config.rating_levels)
         self.post_init()
 
     @torch.no_grad()
-    def start_from(self, vectors: Tensor) -> None:
-        """Start the film table from ``vectors`` (N, D), and the input and the answer at the identity."""
+    def start_from(self, vectors: Tensor, **linear: Tensor) -> None:
+        """Take the film table ``vectors`` (N, D), which stays as it is; start the input and the answer at the identity.
+
+        Args:
+            vectors: The film table.
+            linear: The linear answer, as `RidgeFoldIn.start_from` takes it, where there is one.
+        """
         self.items.weight.copy_(vectors)
         if self.config.readout == "moments":
+            if linear:
+                self.fold_in.start_from(vectors, **linear)
             nn.init.eye_(self.lift.weight)
             self.head.weight.copy_(_CALM * torch.eye(self.config.dim, self.config.hidden_size))
 
@@ -87,11 +98,13 @@ class TasteEncoder(PreTrainedModel):
         strengths: Tensor,
         levels: Tensor,
         lengths: Tensor,
+        gaps: Tensor | None = None,
         *,
         set_items: Tensor | None = None,
         set_levels: Tensor | None = None,
         set_lengths: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        linear: bool = True,
     ) -> TasteOutput:
         """Encode B histories in the order given, padded on the right.
 
@@ -100,13 +113,15 @@ class TasteEncoder(PreTrainedModel):
             strengths: (B, L) float in [-1, 1], normalised ratings.
             levels: (B, L) int in [0, R], rating levels, R for "only tagged".
             lengths: (B,) int in [0, L], films of each person.
+            gaps: (B, L) int in [0, G - 1], how long after the film before it each film was rated.
             set_items: (B, S) as ``items``: what the linear answer reads, if it is more than what is read in order.
             set_levels: (B, S) as ``levels``.
             set_lengths: (B,) as ``lengths``.
             inputs_embeds: (B, L, D) the films' vectors, gathered from the film table where not given.
+            linear: Whether the linear answer is wanted, and its part in *next*; training does without.
         """
         vectors = self._gather(items, lengths) if inputs_embeds is None else _blank(inputs_embeds, lengths)
-        tokens = self._inputs(vectors, strengths, levels, lengths)  # (B, L, H)
+        tokens = self._inputs(vectors, items, strengths, levels, gaps, lengths)  # (B, L, H)
         length = tokens.shape[1]
         if self.config.readout == "pooler":
             states = self.blocks(tokens, self._mask(lengths, length)).last_hidden_state
@@ -115,24 +130,47 @@ class TasteEncoder(PreTrainedModel):
         tokens = self._with_start(tokens)  # (B, L + 1, H)
         states = self.blocks(tokens, self._mask(lengths + 1, length + 1)).last_hidden_state
         moments = self.head(states)  # (B, L + 1, D)
-        if set_items is not None and set_levels is not None and set_lengths is not None:
-            vectors, levels = self._gather(set_items, set_lengths), set_levels  # (B, S, D), (B, S)
         newest = moments[torch.arange(len(lengths), device=lengths.device), lengths]  # (B, D)
-        overall = self.fold_in(vectors, levels, self._trained_items())  # (B, D)
-        return TasteOutput(next=newest, overall=overall, moments=moments)
+        if not linear:
+            return TasteOutput(next=newest, moments=moments)
+        if set_items is not None and set_levels is not None and set_lengths is not None:
+            overall = self.linear_answer(set_items, set_levels, set_lengths)
+        else:
+            overall = self.fold_in(vectors, items, levels, lengths)  # (B, D)
+        following = newest + self.config.next_overall * overall + self._recent(items, levels, lengths)
+        return TasteOutput(next=following, overall=overall, moments=moments)
+
+    def linear_answer(self, items: Tensor, levels: Tensor, lengths: Tensor) -> Tensor:
+        """(B, D) the *overall* answer to these films, without asking the blocks; the arguments are those of `forward`."""
+        answer: Tensor = self.fold_in(self._gather(items, lengths), items, levels, lengths)
+        return answer
 
     @torch.inference_mode()
     def answer(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
         """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from the arguments of `forward` in NumPy."""
         self.eval()
-        output = self(**{name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()})
-        return np.asarray(getattr(output, horizon).float().cpu().numpy())
+        told = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+        if horizon == "overall" and self.config.readout == "moments" and "set_items" in told:
+            answer = self.linear_answer(*(told[f"set_{name}"] for name in ("items", "levels", "lengths")))
+        else:
+            answer = self(**told)[horizon]
+        return np.asarray(answer.float().cpu().numpy())
 
     @torch.no_grad()
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> TasteEncoder:
-        """The same encoder on a larger film table (N, D), of which the rows ``added`` came after the training."""
+        """The same encoder on a larger film table (N, D), of which the rows ``added`` came after the training.
+
+        Nobody's vector moves. As input a film that was added is its vector, without anything learned of it.
+        """
         grown = copy.deepcopy(self)
-        grown.items = nn.Embedding.from_pretrained(torch.tensor(table, device=self.device), freeze=False)
+        grown.items = nn.Embedding.from_pretrained(torch.tensor(table, device=self.device))
+        before = _without(len(self.items.weight), self.config.added_items, self.device)
+        after = _without(len(table), added, self.device)  # the same films, where they stand now
+        if self.config.item_input == "learned":
+            learned = _spread(self.inputs.weight[before], after)
+            grown.inputs = nn.Embedding.from_pretrained(learned, freeze=False)
+        if self.config.readout == "moments":
+            grown.fold_in.pulls = _spread(self.fold_in.pulls[before], after)
         grown.config.item_count, grown.config.added_items = len(table), added
         return grown
 
@@ -145,27 +183,46 @@ class TasteEncoder(PreTrainedModel):
         lengths = np.linalg.norm(table, axis=1, keepdims=True)
         return np.asarray(table / np.where(lengths > 0, lengths, 1.0))
 
-    def _trained_items(self) -> Tensor:
-        """(N, D) the films that everyone could have known: without those added later, which would move old answers."""
-        table = self.items.weight
-        if not self.config.added_items:
-            return table
-        trained = torch.ones(len(table), dtype=torch.bool, device=table.device)
-        trained[self.config.added_items] = False
-        return table[trained]
-
     def _gather(self, items: Tensor, lengths: Tensor) -> Tensor:
         return _blank(self.items(items), lengths)
 
-    def _inputs(self, vectors: Tensor, strengths: Tensor, levels: Tensor, lengths: Tensor) -> Tensor:
+    def _inputs(
+        self,
+        vectors: Tensor,
+        items: Tensor,
+        strengths: Tensor,
+        levels: Tensor,
+        gaps: Tensor | None,
+        lengths: Tensor,
+    ) -> Tensor:
         if self.config.rating_input == "multiply":
             tokens: Tensor = self.lift(vectors * strengths[..., None])  # (B, L, H)
         else:
             tokens = self.lift(vectors) + self.levels(levels)
+        if self.config.item_input == "learned":
+            tokens = tokens + self._learned(items)
+        if self.config.gap_levels and gaps is not None:
+            tokens = tokens + self.gaps(gaps)
         if self.config.positions == "from_end":
             steps = torch.arange(vectors.shape[1], device=lengths.device)
             tokens = tokens + self.positions((lengths[:, None] - 1 - steps).clamp(min=0))
         return tokens
+
+    def _recent(self, items: Tensor, levels: Tensor, lengths: Tensor) -> Tensor:
+        """(B, D) what the newest few films add to the *next* answer, the more the fewer are known."""
+        newest, ratings, there = _newest(items, levels, lengths, self.config.recent)
+        weight = self.config.next_recent + self.config.next_short / lengths.clamp(min=1)  # (B,)
+        answer = self.fold_in(self._gather(newest, there), newest, ratings, there, mean=False)
+        added: Tensor = weight[:, None] * answer
+        return added
+
+    def _learned(self, items: Tensor) -> Tensor:
+        """(B, L, H) what is learned of each film as input; dropped for some in training, as if they had just come."""
+        learned: Tensor = self.inputs(items)
+        if self.training and self.config.input_dropout:
+            kept = torch.rand(items.shape, device=items.device) >= self.config.input_dropout
+            learned = learned * kept[..., None]
+        return learned
 
     def _with_start(self, tokens: Tensor) -> Tensor:
         """Put the start in front of the films, so that there is an answer before the first of them."""
@@ -187,3 +244,24 @@ def _blank(vectors: Tensor, lengths: Tensor) -> Tensor:
     """``vectors`` (B, L, D) with zeros where padded."""
     steps = torch.arange(vectors.shape[1], device=lengths.device)
     return vectors * (steps < lengths[:, None])[..., None]
+
+
+def _newest(items: Tensor, levels: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The newest ``count`` films of each history: ``items`` and ``levels`` (B, count), and how many there are (B,)."""
+    steps = torch.arange(count, device=lengths.device)
+    places = ((lengths - count).clamp(min=0)[:, None] + steps).clamp(max=items.shape[1] - 1)
+    return items.gather(1, places), levels.gather(1, places), lengths.clamp(max=count)
+
+
+def _without(count: int, rows: list[int], device: torch.device) -> Tensor:
+    """(count,) true but in these rows."""
+    kept = torch.ones(count, dtype=torch.bool, device=device)
+    kept[rows] = False
+    return kept
+
+
+def _spread(rows: Tensor, places: Tensor) -> Tensor:
+    """``rows`` in the places where ``places`` is true, in order, and zeros in the others."""
+    grown = torch.zeros(len(places), rows.shape[1], dtype=rows.dtype, device=rows.device)
+    grown[places] = rows
+    return grown

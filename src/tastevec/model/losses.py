@@ -15,23 +15,27 @@ __all__ = ["cosine_loss", "hidden_softmax_loss", "next_softmax_loss"]
 _BLOCK = 2**26  # scores held at once: 256 MB of float32
 
 
-def next_softmax_loss(answers: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of each answer's one target among all films.
+def next_softmax_loss(answers: Tensor, items: Tensor, targets: Tensor, read: Tensor) -> Tensor:
+    """Mean cross-entropy of each answer's one target among all films that were not read before it.
+
+    What was read is left out because it is left out when films are recommended: else an answer would spend itself on
+    keeping away from what its person has seen.
 
     Args:
         answers: (M, D).
         items: (N, D) the film table.
         targets: (M,) int in [0, N - 1].
+        read: (M, L) int in [0, N], the films before each answer; N where there are no more.
 
     No more than a fixed number of scores is held at once; further blocks are computed again on the way back. Without
     any answer the loss is 0: a batch of people who liked nothing teaches nothing.
     """
     rows = max(_BLOCK // len(items), 1)
     if len(answers) <= rows:
-        return _block_loss(answers, items, targets) / max(len(answers), 1)
+        return _block_loss(answers, items, targets, read) / max(len(answers), 1)
     total = answers.new_zeros(())
-    for part, wanted in zip(answers.split(rows), targets.split(rows), strict=True):
-        total = total + checkpoint(_block_loss, part, items, wanted, use_reentrant=False)
+    for part, wanted, before in zip(answers.split(rows), targets.split(rows), read.split(rows), strict=True):
+        total = total + checkpoint(_block_loss, part, items, wanted, before, use_reentrant=False)
     return total / len(answers)
 
 
@@ -50,10 +54,7 @@ def hidden_softmax_loss(
         people: (P,) int in [0, B - 1], the owner of each hidden film.
         targets: (P,) int in [0, N - 1].
     """
-    taken = torch.zeros(len(answers), len(items) + 1, dtype=torch.bool, device=answers.device).scatter(
-        1, known, value=True
-    )
-    scores = (answers @ items.T).masked_fill(taken[:, :-1], torch.finfo(answers.dtype).min)  # (B, N)
+    scores = _without(answers @ items.T, known)  # (B, N)
     hidden = torch.bincount(people, minlength=len(answers))  # (B,)
     gained = functional.log_softmax(scores, -1)[people, targets] / hidden[people]  # (P,)
     return -gained.sum() / (hidden > 0).sum().clamp(min=1)
@@ -73,5 +74,11 @@ def cosine_loss(answers: Tensor, items: Tensor, people: Tensor, targets: Tensor)
     return total / max(len(people), 1)  # the mean of nothing would be NaN, and so would every weight after it
 
 
-def _block_loss(answers: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(answers @ items.T, targets, reduction="sum")
+def _block_loss(answers: Tensor, items: Tensor, targets: Tensor, read: Tensor) -> Tensor:
+    return functional.cross_entropy(_without(answers @ items.T, read), targets, reduction="sum")
+
+
+def _without(scores: Tensor, read: Tensor) -> Tensor:
+    """``scores`` (M, N) with the lowest there is for the films of ``read`` (M, L), N where there are no more."""
+    taken = torch.zeros(len(scores), scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
+    return scores.masked_fill(taken.scatter(1, read, value=True)[:, :-1], torch.finfo(scores.dtype).min)

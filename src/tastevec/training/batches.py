@@ -1,6 +1,6 @@
 """Batches: which people learn together, and what each is asked, at once in NumPy.
 
-Dimensions: B people, L films of the longest history, M moments that a liked film follows, P hidden films in all.
+Dimensions: B people, L films of the longest history, M moments that are asked, P hidden films in all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tastevec.data.histories import normalise_ratings
+from tastevec.data.reading import UNKNOWN_GAP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,29 +103,24 @@ class Batches:
 def liked_batch(
     histories: Histories, reading: Reading, settings: TrainSettings, rng: np.random.Generator
 ) -> Arrays:
-    """What comes next and what is hidden, for each person of ``histories``.
+    """What comes next, for each person of ``histories``.
 
-    A random run of ``max_history`` films is read in order, and each moment of it is asked for the run's next liked
-    film. What is read as a set is the whole history but a random share of it, up to ``hide``, and the *overall* answer
-    is asked for the liked films among that share. The two answers share the film table and nothing else, so that what
-    is hidden from one may be told to the other.
+    A random run of ``max_history`` films is read in order, and a random share ``asked`` of its moments is asked for the
+    run's next liked film. A share ``cut`` of the runs is cut in two, each read as if the other were not known: else the
+    only short histories would be beginnings, which are not like the newest few films of somebody who has been there long.
+    A share ``input_dropout`` is read without its times, as the films that somebody names without saying when.
 
     Returns:
-        The arrays of `Reading.arrays`; ``moments`` (M,) flat positions in (B, L + 1) and ``next_items`` (M,);
-        ``hidden_people`` (P,) and ``hidden_items`` (P,).
+        The arrays of `Reading.in_order`, B runs and pieces of runs; ``moments`` (M,) flat positions in (B, L + 1) and ``next_items`` (M,).
     """
-    hidden = (
-        rng.random(len(histories.items)) < rng.uniform(0, settings.hide, len(histories))[histories.owners]
-    )
-    found = hidden & reading.scale.liked(histories.ratings)
-    run = _random_run(histories, settings.max_history, rng)
-    arrays = reading.arrays(_with_statistics(run, settings), histories.keep(~hidden))
+    run = _cut(_random_run(histories, settings.max_history, rng), settings.cut, rng)
+    arrays = reading.in_order(_with_statistics(run, settings))
+    arrays["gaps"][rng.random(len(run)) < settings.input_dropout] = UNKNOWN_GAP
     moments, next_rows = _next_liked(run, reading.scale.liked(run.ratings), arrays["items"].shape[1] + 1)
+    asked = rng.random(len(moments)) < settings.asked
     return arrays | {
-        "moments": moments,
-        "next_items": run.items[next_rows].astype(np.int64),
-        "hidden_people": histories.owners[found],
-        "hidden_items": histories.items[found].astype(np.int64),
+        "moments": moments[asked],
+        "next_items": run.items[next_rows[asked]].astype(np.int64),
     }
 
 
@@ -132,7 +128,7 @@ def best_rated_batch(histories: Histories, reading: Reading, settings: TrainSett
     """The note's question: the film rated highest is taken out of the input and is the target.
 
     Returns:
-        The arrays of `Reading.arrays`, ``hidden_people`` (P,) and ``hidden_items`` (P,).
+        The arrays of `Reading.in_order`, ``hidden_people`` (P,) and ``hidden_items`` (P,).
     """
     ratings = np.nan_to_num(histories.ratings, nan=-np.inf)
     best = np.full(len(histories), -np.inf, np.float32)
@@ -142,7 +138,7 @@ def best_rated_batch(histories: Histories, reading: Reading, settings: TrainSett
         rows = _one_each(histories, rows, by=settings.ties)
     known = np.ones(len(histories.items), bool)
     known[rows] = False
-    return reading.arrays(_with_statistics(histories.keep(known), settings)) | {
+    return reading.in_order(_with_statistics(histories.keep(known), settings)) | {
         "hidden_people": histories.owners[rows],
         "hidden_items": histories.items[rows].astype(np.int64),
     }
@@ -160,6 +156,14 @@ def _random_run(histories: Histories, length: int, rng: np.random.Generator) -> 
     starts = rng.integers(0, np.maximum(histories.lengths - length, 0) + 1)
     place = np.arange(len(histories.items)) - (histories.offsets[:-1] + starts)[histories.owners]
     return histories.keep((place >= 0) & (place < length))
+
+
+def _cut(runs: Histories, share: float, rng: np.random.Generator) -> Histories:
+    """The runs, this share of those of two films or more cut in two before a random film."""
+    chosen = (rng.random(len(runs)) < share) & (runs.lengths > 1)
+    before = 1 + (rng.random(len(runs)) * (runs.lengths - 1)).astype(np.int64)  # films of the first piece
+    offsets = np.sort(np.concatenate([runs.offsets, (runs.offsets[:-1] + before)[chosen]]))
+    return replace(runs, user_ids=np.repeat(runs.user_ids, 1 + chosen), offsets=offsets)
 
 
 def _next_liked(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Course", "run"]
 
-_ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths", "set_items", "set_levels", "set_lengths")
+_ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths", "gaps")
 _SETTINGS_FILE = "settings.json"
 
 
@@ -70,46 +70,32 @@ class _TasteTrainer(Trainer):
         return LengthBuckets(course.train.lengths, self.args.train_batch_size, course.settings.seed)
 
     def create_optimizer(self, *_: object) -> torch.optim.Optimizer:
-        """AdamW; the film table learns more slowly, since it starts from what is already known."""
+        """AdamW; biases, norms and whatever is no matrix do not decay."""
         if self.optimizer is None:
-            settings, named = self.course.settings, dict(self.encoder.named_parameters())
-            table = named.pop("items.weight")
-            decayed = [weight for weight in named.values() if weight.ndim > 1]
-            plain = [
-                weight for weight in named.values() if weight.ndim <= 1
-            ]  # biases, norms and the fold-in's scalars
+            settings = self.course.settings
+            learned = [weight for weight in self.encoder.parameters() if weight.requires_grad]
             groups = [
-                {"params": decayed, "weight_decay": settings.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
+                {"params": [w for w in learned if w.ndim > 1], "weight_decay": settings.weight_decay},
+                {"params": [w for w in learned if w.ndim <= 1], "weight_decay": 0.0},
             ]
-            if settings.learn_items:
-                rate = settings.learning_rate * settings.item_learning_rate
-                groups.append({"params": [table], "weight_decay": settings.weight_decay, "lr": rate})
             self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
         return self.optimizer
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: object, **__: object) -> Tensor:
-        """The loss that the settings name, of one batch."""
-        output: TasteOutput = model(**{name: inputs[name] for name in _ENCODER_ARGUMENTS if name in inputs})
-        settings, hidden = self.course.settings, self._hidden_loss(output["overall"], inputs)
+        """The loss that the settings name, of one batch. What is solved in closed form is not asked."""
+        output: TasteOutput = model(**{name: inputs[name] for name in _ENCODER_ARGUMENTS}, linear=False)
+        settings, table = self.course.settings, self.encoder.items.weight
+        known = _known(inputs["items"], inputs["lengths"], len(table))  # (B, L)
         if settings.target == "liked":
+            width = known.shape[1] + 1
+            people, places = inputs["moments"] // width, inputs["moments"] % width
             answers = output["moments"].flatten(0, 1)[inputs["moments"]]  # (M, D)
-            following = next_softmax_loss(answers, self.encoder.items.weight, inputs["next_items"])
-            return following + settings.overall_weight * hidden
-        # The best-rated film is asked of both answers, where they are two.
-        return hidden if output.moments is None else (hidden + self._hidden_loss(output["next"], inputs)) / 2
-
-    def _hidden_loss(self, answers: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-        """How far one answer a person (B, D) is from the hidden films."""
-        table = self.encoder.items.weight
+            read = _known(inputs["items"][people], places, len(table))  # (M, L)
+            return next_softmax_loss(answers, table, inputs["next_items"], read)
         people, films = inputs["hidden_people"], inputs["hidden_items"]
-        if self.course.settings.loss == "cosine":
-            return cosine_loss(answers, table, people, films)
-        prefix = "set_" if "set_items" in inputs else ""
-        items, lengths = inputs[f"{prefix}items"], inputs[f"{prefix}lengths"]  # everything that is known
-        steps = torch.arange(items.shape[1], device=table.device)
-        known = torch.where(steps < lengths[:, None], items, len(table))  # (B, L)
-        return hidden_softmax_loss(answers, table, known, people, films)
+        if settings.loss == "cosine":
+            return cosine_loss(output["next"], table, people, films)
+        return hidden_softmax_loss(output["next"], table, known, people, films)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Our validation in place of a mean loss."""
@@ -154,7 +140,7 @@ def run(
     if not resume:
         _begin(course, folder)
     set_seed(settings.seed)
-    model.items.weight.requires_grad_(settings.learn_items)
+    model.items.weight.requires_grad_(False)  # noqa: FBT003  torch names it no further
     if settings.report_to == "tensorboard":
         callbacks = [*(callbacks or []), TensorBoardCallback(SummaryWriter(folder / "tensorboard"))]
     trainer = _TasteTrainer(
@@ -174,6 +160,12 @@ def run(
             "the model's numbers are no longer finite; train again with a lower --set learning_rate"
         )
     return [dict(entry) for entry in trainer.state.log_history]
+
+
+def _known(items: Tensor, lengths: Tensor, item_count: int) -> Tensor:
+    """``items`` (B, L) with ``item_count`` from each row's length on."""
+    steps = torch.arange(items.shape[1], device=items.device)
+    return torch.where(steps < lengths[:, None], items, item_count)
 
 
 def _arguments(course: Course, folder: Path) -> TrainingArguments:
@@ -198,7 +190,7 @@ def _arguments(course: Course, folder: Path) -> TrainingArguments:
         seed=settings.seed,
         use_cpu=settings.device == "cpu",
         remove_unused_columns=False,  # our dataset is people, our collator makes the columns
-        label_names=["hidden_items"],
+        label_names=["next_items"],
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )

@@ -29,7 +29,7 @@ class TrainSettings(BaseModel):
     """Numbers in a vector."""
     backbone: str = "fresh"
     """``fresh`` blocks, or those of a pretrained BERT: a Hugging Face id or a local folder."""
-    hidden_size: Annotated[int, Field(ge=8)] = 64
+    hidden_size: Annotated[int, Field(ge=8)] = 128
     """Width of fresh blocks; a pretrained backbone brings its own."""
     layers: Annotated[int, Field(ge=1)] = 2
     """Transformer blocks; of a pretrained backbone, the first so many."""
@@ -38,15 +38,20 @@ class TrainSettings(BaseModel):
     max_history: Annotated[int, Field(ge=1)] = 200
     """Films of a person that are read at once, the newest."""
     set_history: Annotated[int, Field(ge=0)] = 2000
-    """Films of a person that the *overall* answer's linear start reads, without order; 0: those that are read in order."""
+    """Films of a person that the *overall* answer reads, the newest, without order; 0: those that are read in order."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of hidden numbers dropped while training."""
 
     item_vectors: Literal["collaborative", "content", "note"] = "collaborative"
-    """Where film vectors start: factors of the training users' ratings with content for rare films, content alone,
-    or the note's (genome and genres; content where the data hold no genome)."""
-    learn_items: bool = True
-    """Whether film vectors go on learning."""
+    """Where film vectors come from: factors of the training users' ratings with content for rare films, content alone,
+    or the note's (genome and genres; content where the data hold no genome). They do not learn."""
+    item_input: Literal["learned", "table"] = "learned"
+    """What a film is as input: its vector with a learned one beside it, or its vector alone (note)."""
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of films that go without the learned one while training, as films do that come later; and of histories that
+    go without their times."""
+    gaps: bool = True
+    """Whether the encoder is told how long after the film before it each film was rated."""
     rating_input: Literal["embed", "multiply"] = "embed"
     """A learned vector a rating level is added, or the film vector is multiplied by the normalised rating (note)."""
     order: Literal["time", "item"] = "time"
@@ -57,29 +62,34 @@ class TrainSettings(BaseModel):
     """Films see earlier ones; or all; or all and the padding too (note)."""
     readout: Literal["moments", "pooler"] = "moments"
     """The state behind each film and a ridge fold-in, or BERT's pooler over the first position (note)."""
+    next_overall: Annotated[float, Field(ge=0)] = 1.5
+    """How much of the *overall* answer is added to the *next* one, after the training; for ``readout=moments``."""
+    next_recent: Annotated[float, Field(ge=0)] = 4.0
+    """How much is added of the linear answer to the newest ten films, without the mean person."""
+    next_short: Annotated[float, Field(ge=0)] = 60.0
+    """How much more of that, divided by the number of films that are known."""
     positions: Literal["from_end", "none"] = "from_end"
     """Whether the encoder is told how long ago a film was, counted in films."""
     target: Literal["liked", "best-rated"] = "liked"
-    """What is predicted: the next liked and hidden liked films, or the one rated highest (note)."""
+    """What is predicted: the next liked film, or the one rated highest (note)."""
     ties: Literal["all", "latest", "lowest-item"] = "all"
     """Which of several best-rated films is the target; ``lowest-item`` is the note's."""
     statistics: Literal["known", "everything"] = "known"
     """Whether a person's mean and range leave the target out (``known``) or not (note)."""
     loss: Literal["softmax", "cosine"] = "softmax"
     """Softmax over the whole catalogue, or cosine distance to the target's vector (note)."""
-    hide: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """At most this share of a history is hidden, to be found by the *overall* answer."""
-    overall_weight: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the *overall* question beside the *next* one."""
+    asked: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of a history's moments that are asked for the next liked film each time."""
 
-    epochs: Annotated[int, Field(ge=1)] = 30
+    cut: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of histories that are read as two each time, as if the films before a random one were not known."""
+
+    epochs: Annotated[int, Field(ge=1)] = 20
     """Passes over the training users."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1)] = 8
     """People a step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """AdamW's highest rate."""
-    item_learning_rate: Annotated[float, Field(gt=0)] = 0.3
-    """The film table's rate, as a share of ``learning_rate``."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """AdamW's decay."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -102,17 +112,9 @@ class TrainSettings(BaseModel):
                 "target=liked needs order=time and rating_input=embed: in another order the next film may stand before "
                 "the question, and a person's mean and range would tell an early moment of later films"
             )
-        if self.target == "liked" and not self.set_history:
-            raise ValueError(
-                "target=liked needs set_history of 1 or more: the overall answer must not read the films that are hidden from it"
-            )
         if self.readout == "pooler" and self.attention == "causal":
             raise ValueError(
                 "readout=pooler needs attention=masked or padded: a causal first position sees one film only"
-            )
-        if self.loss == "cosine" and self.learn_items:
-            raise ValueError(
-                "loss=cosine needs learn_items=false: a target that may move is met by shrinking to a point"
             )
         return self
 
@@ -127,13 +129,17 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "set_history": 0,
         "dropout": 0.1,
         "item_vectors": NOTE,
-        "learn_items": False,
+        "item_input": "table",
+        "gaps": False,
         "rating_input": "multiply",
         "order": "item",
         "truncate": "oldest",
         "attention": "padded",
         "readout": "pooler",
         "positions": "none",
+        "next_overall": 0.0,
+        "next_recent": 0.0,
+        "next_short": 0.0,
         "target": "best-rated",
         "ties": "lowest-item",
         "statistics": "everything",

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tastevec.data.reading import RatingScale, Reading
+from tastevec.data.reading import GAP_LEVELS, RatingScale, Reading
 from tastevec.errors import SettingsError, TrainingError
-from tastevec.items.collaborative import AlsSettings, als_factors, film_counts
-from tastevec.items.combine import initial_vectors
+from tastevec.items.combine import InitialVectors
+from tastevec.items.linear import LinearSettings
 from tastevec.items.placing import FilmPlacing, load_rows
+from tastevec.items.space import TasteSpace
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
@@ -90,14 +91,17 @@ def train(
         pad="full" if settings.attention == "padded" else "longest",
         set_history=settings.set_history,
     )
-    vectors, origins = _starting_vectors(prepared, people, settings)
+    space = _space(prepared, people, settings)
+    vectors = space.start.vectors
     if settings.item_vectors != "collaborative":
         people, judges = (_placed(some, vectors) for some in (people, judges))
-    model = _started(vectors, reading, settings)
+    model = _started(space, reading, settings)
     course = Course(people, judges, reading, settings, fingerprint=prepared.fingerprint)
     log = run(model, course, folder, resume=resume, callbacks=callbacks)
     counts = np.bincount(people.items, minlength=len(vectors))
-    return Trained(model, reading, settings, counts, origins, log, _placing(prepared, model, counts))
+    return Trained(
+        model, reading, settings, counts, space.start.origins, log, _placing(prepared, model, counts)
+    )
 
 
 def _people(prepared: Prepared, settings: TrainSettings) -> tuple[Histories, Histories]:
@@ -124,23 +128,20 @@ def _placed(people: Histories, vectors: NDArray[np.float32]) -> Histories:
     return placed.take(np.flatnonzero(placed.lengths >= _LEAST_FILMS))
 
 
-def _starting_vectors(
-    prepared: Prepared, people: Histories, settings: TrainSettings
-) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
-    """(N, D) the film table at the start, and where each row came from."""
-    if settings.item_vectors != "collaborative":
-        name = NOTE if settings.item_vectors == NOTE and NOTE in prepared.vectors else CONTENT
-        vectors = prepared.vectors[name]
-        if vectors.shape[1] != settings.dim:
-            raise SettingsError(
-                f"dim is {settings.dim}, and the {name} vectors of {prepared.folder} have {vectors.shape[1]} numbers; set dim={vectors.shape[1]}"
-            )
-        return vectors, np.where(vectors.any(axis=1), name, "none")
-    als = AlsSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
-    content = prepared.vectors[CONTENT]
-    factors = als_factors(people, len(content), als)
-    start = initial_vectors(factors, content, film_counts(people, len(content), als))
-    return start.vectors, start.origins
+def _space(prepared: Prepared, people: Histories, settings: TrainSettings) -> TasteSpace:
+    """The film table, where each row of it came from, and the linear answer."""
+    linear = LinearSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
+    if settings.item_vectors == "collaborative":
+        read = load_rows(prepared.folder)
+        return TasteSpace.fit(people, read[1] if read else prepared.vectors[CONTENT], linear)
+    name = NOTE if settings.item_vectors == NOTE and NOTE in prepared.vectors else CONTENT
+    vectors = prepared.vectors[name]
+    if vectors.shape[1] != settings.dim:
+        raise SettingsError(
+            f"dim is {settings.dim}, and the {name} vectors of {prepared.folder} have {vectors.shape[1]} numbers; set dim={vectors.shape[1]}"
+        )
+    start = InitialVectors(vectors, np.where(vectors.any(axis=1), name, "none"))
+    return TasteSpace.around(start, people, linear)
 
 
 def _placing(prepared: Prepared, model: TasteEncoder, counts: NDArray[np.int64]) -> FilmPlacing | None:
@@ -150,7 +151,7 @@ def _placing(prepared: Prepared, model: TasteEncoder, counts: NDArray[np.int64])
     return read and FilmPlacing.fit(*read, table, counts)
 
 
-def _started(vectors: NDArray[np.float32], reading: Reading, settings: TrainSettings) -> TasteEncoder:
+def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> TasteEncoder:
     """The network before its first step."""
     torch.manual_seed(settings.seed)
     shape: dict[str, Any] = {
@@ -162,7 +163,7 @@ def _started(vectors: NDArray[np.float32], reading: Reading, settings: TrainSett
         if settings.backbone != "fresh":
             shape = backbone_shape(settings.backbone, settings.layers)
         config = TasteConfig(
-            item_count=len(vectors),
+            item_count=len(space.start.vectors),
             dim=settings.dim,
             layers=settings.layers,
             max_history=settings.max_history,
@@ -172,11 +173,21 @@ def _started(vectors: NDArray[np.float32], reading: Reading, settings: TrainSett
             attention=settings.attention,
             readout=settings.readout,
             positions=settings.positions,
+            item_input=settings.item_input,
+            input_dropout=settings.input_dropout,
+            next_overall=settings.next_overall,
+            next_recent=settings.next_recent,
+            next_short=settings.next_short,
+            gap_levels=GAP_LEVELS if settings.gaps else 0,
             similarity="cosine" if settings.loss == "cosine" else "dot",
             **shape,
         )
         model = TasteEncoder(config)
-        model.start_from(torch.from_numpy(vectors))
+        linear = space.linear(reading.scale.levels)
+        model.start_from(
+            torch.from_numpy(space.start.vectors),
+            **{name: torch.from_numpy(array) for name, array in linear.items()},
+        )
         if settings.backbone != "fresh":
             load_backbone(model, settings.backbone)
     except BackboneError as error:

@@ -17,6 +17,8 @@ from tastevec.evaluation.protocol import cases
 from .batches import best_rated_batch
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tastevec.data.histories import Histories
     from tastevec.data.reading import Reading
     from tastevec.model.encoder import TasteEncoder
@@ -37,7 +39,7 @@ def validate(
 
     A model that learns what people like is asked *fold-in* and *future* over the full catalogue, and selected by the
     mean NDCG@100 of the questions. One that learns the note's target is selected by the note's own metric, the mean
-    cosine distance of its *overall* answer to the best-rated film.
+    cosine distance of its answer to the best-rated film.
     """
     if settings.target == "best-rated":
         distance = _note_distance(model, people, reading, settings)
@@ -46,7 +48,7 @@ def validate(
         "model",
         "model",
         model.item_vectors,
-        lambda known, horizon: model.answer(horizon, **reading.arrays(known)),
+        lambda known, horizon: _encoded(model, known, reading, horizon),
     )
     rating_range = (reading.scale.low, reading.scale.high)
     tasks = [
@@ -64,6 +66,12 @@ def validate(
     return gains | {SELECTION: float(np.mean(list(gains.values()))) if gains else 0.0}
 
 
+def _encoded(model: TasteEncoder, people: Histories, reading: Reading, horizon: str) -> NDArray[np.float32]:
+    """(B, D) the people's vectors, a group at a time: while they are encoded, people take far more room than their scores."""
+    parts = [model.answer(horizon, **reading.arrays(part)) for part in people.chunks(_PEOPLE)]
+    return np.concatenate(parts)
+
+
 def _note_distance(
     model: TasteEncoder, people: Histories, reading: Reading, settings: TrainSettings
 ) -> float:
@@ -71,7 +79,7 @@ def _note_distance(
     for part in people.chunks(_PEOPLE):
         batch = best_rated_batch(part, reading, settings)
         owners, targets = batch.pop("hidden_people"), batch.pop("hidden_items")
-        answers = model.answer("overall", **batch)  # (B, D)
+        answers = model.answer("next", **batch)  # (B, D), the one that learned it
         distances = cosine_distance(answers[owners], model.item_vectors[targets])
         total, count = total + float(distances.sum()), count + len(distances)
     return total / max(count, 1)

@@ -35,6 +35,7 @@ def test_halves_are_alternate_films_and_the_stranger_is_the_next_person():
     found = halves(Summed(RIGHT), people([(0, 1), (1, 1), (0, 1)], [(2, 5)], [(1, 1), (0, 1)]))
     np.testing.assert_allclose(found["halves_cosine"], [0, np.nan, 0])
     np.testing.assert_allclose(found["strangers_cosine"], [1, np.nan, 1])
+    np.testing.assert_allclose(found["halves_closer"], [0, np.nan, 0])
 
 
 def test_a_half_is_normalised_by_its_own_films():

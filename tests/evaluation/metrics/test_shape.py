@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import skew
-from sklearn.metrics.pairwise import paired_cosine_distances
+from sklearn.metrics.pairwise import cosine_distances, paired_cosine_distances
 from sklearn.neighbors import NearestNeighbors
 
 from tastevec.evaluation.metrics import (
     effective_rank,
+    halves_closer,
     halves_cosine,
     hubness,
     shape,
@@ -76,3 +79,44 @@ def test_two_halves_of_one_person_are_compared_and_a_stranger_is_the_next_person
 def test_one_person_alone_meets_no_stranger():
     assert np.isnan(strangers_cosine(np.ones((1, 2)), np.ones((1, 2)))).all()
     assert len(strangers_cosine(np.ones((0, 2)), np.ones((0, 2)))) == 0
+
+
+def test_a_half_is_closer_than_so_many_strangers_as_its_cosine_beats(vectors):
+    first, second = vectors[:12], vectors[:12] + vectors[100:112]
+    cosines = 1 - cosine_distances(first, second)
+    beaten = (cosines < np.diag(cosines)[:, None]).sum(axis=1) / 11
+    assert 0 < beaten.mean() < 1
+    np.testing.assert_allclose(
+        halves_closer(first, second), beaten
+    )  # 11 others are fewer than 20: all are met
+
+
+def test_strangers_stand_in_even_steps_from_the_next_person_to_the_one_before():
+    """Six people on an arc, their second halves each as near as the place of its owner is low."""
+    angles = np.deg2rad([10, 20, 30, 40, 50, 60])
+    first, second = np.tile([1.0, 0.0], (6, 1)), np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = halves_closer(first, second, strangers=3)  # those 1, 3 and 5 places on
+    np.testing.assert_allclose(found, np.array([3, 2, 2, 1, 1, 0]) / 3)
+
+
+def test_vectors_that_tell_nobody_apart_are_closer_half_of_the_time():
+    rng = np.random.default_rng(3)
+    everybody = np.tile(rng.standard_normal(64).astype(np.float32), (50, 1))
+    assert halves_closer(everybody, 3 * everybody).tolist() == [0.5] * 50
+    assert halves_closer(np.zeros((4, 2)), np.zeros((4, 2))).tolist() == [0.5] * 4
+    first, second = rng.standard_normal((2, 5000, 8))
+    assert halves_closer(first, second).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_one_person_alone_is_closer_than_nobody():
+    assert np.isnan(halves_closer(np.ones((1, 2)), np.ones((1, 2)))).all()
+    assert len(halves_closer(np.ones((0, 2)), np.ones((0, 2)))) == 0
+
+
+def test_meeting_strangers_holds_no_more_than_a_few_halves_at_once():
+    first, second = np.random.default_rng(4).standard_normal((2, 20_000, 16))
+    tracemalloc.start()
+    halves_closer(first, second)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 6 * first.nbytes

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tastevec.schema import LIKED_FROM
+
 if TYPE_CHECKING:
     from tastevec.data.histories import Histories
 
-__all__ = ["liked_matrix", "normalised_matrix", "only_liked"]
+__all__ = ["graded_matrix", "liked_matrix", "normalised_matrix", "only_liked"]
+
+_MIDDLE_FROM = 0.5  # of the rating range: 3 stars of 1 to 5
 
 
 def only_liked(histories: Histories, liked_from: float) -> Histories:
@@ -24,6 +28,23 @@ def liked_matrix(histories: Histories, item_count: int, liked_from: float) -> An
     liked = only_liked(histories, liked_from)
     ones = np.ones(len(liked.items), np.float32)
     return sparse.csr_matrix((ones, liked.items, liked.offsets), shape=(len(liked), item_count))
+
+
+def graded_matrix(
+    histories: Histories, item_count: int, rating_range: tuple[float, float], middle: float
+) -> Any:  # noqa: ANN401 - scipy ships no types
+    """(B, N) a scipy CSR matrix with 1 where a person liked a film, and ``middle`` where he rated it in between.
+
+    In between is from the middle of the rating range on, and what was only tagged.
+    """
+    from scipy import sparse  # noqa: PLC0415 - an extra
+
+    share = (histories.ratings - rating_range[0]) / (rating_range[1] - rating_range[0])
+    between = np.isnan(share) | (share >= _MIDDLE_FROM)
+    values = np.select([share >= LIKED_FROM, between], [1.0, middle], 0.0).astype(np.float32)
+    told = histories.keep(values > 0)
+    entries = (values[values > 0], told.items, told.offsets)
+    return sparse.csr_matrix(entries, shape=(len(told), item_count))
 
 
 def normalised_matrix(histories: Histories, item_count: int) -> Any:  # noqa: ANN401 - scipy ships no types

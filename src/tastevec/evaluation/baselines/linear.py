@@ -5,12 +5,12 @@ Dimension letters: B users, N items, P fitted items, D dimensions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tastevec.data.reading import liked_from
-from tastevec.evaluation.baselines.likes import liked_matrix, only_liked
+from tastevec.evaluation.baselines.likes import graded_matrix, liked_matrix, only_liked
 from tastevec.items.collaborative import AlsSettings, als_factors, fold_in
 
 if TYPE_CHECKING:
@@ -33,21 +33,31 @@ class EASE:
         liked_from: The rating from which a film is liked.
         ridge: lambda; 400 is the best found on ml-1m.
         name: What the tables call it.
+        middle: What a film of the middle ratings counts beside the 1 of a liked one, and the rating range in which
+            that is the middle; then ``liked_from`` plays no part.
 
     Source: Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", section 3.1.
     """
 
-    def __init__(self, *, liked_from: float, ridge: float = 400.0, name: str = "EASE") -> None:
+    def __init__(
+        self,
+        *,
+        liked_from: float,
+        ridge: float = 400.0,
+        name: str = "EASE",
+        middle: tuple[float, tuple[float, float]] | None = None,
+    ) -> None:
         self.name = name
         self._liked_from = liked_from
         self._ridge = ridge
+        self._middle = middle
         self._films = np.zeros(0, np.int64)
         self._weights = np.zeros((0, 0), np.float32)
         self._item_count = 0
 
     def fit(self, train: Histories, item_count: int) -> None:
         """Solve for the weights (P, P) between the films that training people liked."""
-        likes = liked_matrix(train, item_count, self._liked_from)
+        likes = self._read(train, item_count)
         counts = np.asarray(likes.sum(axis=0)).ravel()
         most = np.argsort(-counts, kind="stable")[:_MOST_FILMS]
         self._films = np.sort(most[counts[most] > 0])
@@ -62,10 +72,17 @@ class EASE:
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) the liked films of each person times the weights."""
-        likes = liked_matrix(histories, self._item_count, self._liked_from)[:, self._films]
+        likes = self._read(histories, self._item_count)[:, self._films]
         scores = np.zeros((len(histories), self._item_count), np.float32)
         scores[:, self._films] = likes @ self._weights
         return scores
+
+    def _read(self, histories: Histories, item_count: int) -> Any:  # noqa: ANN401 - scipy ships no types
+        """(B, N) what counts of each history."""
+        if self._middle is None:
+            return liked_matrix(histories, item_count, self._liked_from)
+        weight, rating_range = self._middle
+        return graded_matrix(histories, item_count, rating_range, weight)
 
 
 class ALS:
@@ -86,13 +103,27 @@ class ALS:
         self._liked_from = liked_from(settings.rating_range)
         self._factors = np.zeros((0, settings.dim), np.float32)
 
+    @property
+    def space(self) -> str:
+        """The space of its factors, which another seed turns."""
+        return f"{self.name}, seed {self._settings.seed}"
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """(N, D) the films' factors."""
+        return self._factors
+
     def fit(self, train: Histories, item_count: int) -> None:
         """Fit the factors (N, D) of the films."""
         self._factors = als_factors(self._read(train), item_count, self._settings)
 
+    def vectors(self, histories: Histories) -> NDArray[np.float32]:
+        """(B, D) people folded in."""
+        return fold_in(self._factors, self._read(histories), self._settings)
+
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) dot products of folded-in people with films."""
-        return fold_in(self._factors, self._read(histories), self._settings) @ self._factors.T
+        return self.vectors(histories) @ self._factors.T
 
     def _read(self, histories: Histories) -> Histories:
         return only_liked(histories, self._liked_from) if self._only_likes else histories

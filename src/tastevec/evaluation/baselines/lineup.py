@@ -73,14 +73,15 @@ def vector_floors(model: Runs, *, rating_range: tuple[float, float]) -> list[Run
 
 
 def baselines(*, rating_range: tuple[float, float]) -> list[Recipe]:
-    """Item neighbours, two EASE and two iALS, each whole and on the last 20 films only.
+    """Item neighbours, three EASE and two iALS, each whole and on the last 20 films only.
 
-    EASE of any rating takes what was watched, liked or not: the strongest floor of *what comes next*. iALS of likes is
+    EASE of any rating takes what was watched, liked or not: the strongest floor of *what comes next*; that of likes and
+    middle lets films of the middle ratings count less, the strongest of *taste as a set*. iALS of likes is
     the published baseline (64 factors, confidence 10, regularization 5); the other is the stronger one that a model may
     start from, and must then be seen to beat: its ``middle`` is how far the confidence in films of the middle ratings
     lies on the way from that in unwatched ones (0) to that in liked ones (1).
     """
-    liked, anything = liked_from(rating_range), rating_range[0]
+    liked = liked_from(rating_range)
     return [
         Recipe(
             ItemKNN.name,
@@ -92,6 +93,30 @@ def baselines(*, rating_range: tuple[float, float]) -> list[Recipe]:
             },
             shortened=True,
         ),
+        *_eases(rating_range),
+        Recipe(
+            "iALS, likes",
+            lambda settings, seed: ALS(_als(settings, rating_range, seed), only_likes=True),
+            published={"liked": 10.0, "regularization": 5.0, "dim": 64},
+            space=_ALS,
+            seeded=True,
+            shortened=True,
+        ),
+        Recipe(
+            "iALS, likes and middle",
+            lambda settings, seed: ALS(_als(settings, rating_range, seed), only_likes=False),
+            published={"liked": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
+            space={**_ALS, "middle": Between(0, 1)},
+            seeded=True,
+            shortened=True,
+        ),
+    ]
+
+
+def _eases(rating_range: tuple[float, float]) -> list[Recipe]:
+    """EASE of likes, of any rating, and of likes and middle."""
+    liked, anything = liked_from(rating_range), rating_range[0]
+    return [
         Recipe(
             "EASE",
             lambda settings, _seed: EASE(liked_from=liked, **settings),
@@ -107,19 +132,15 @@ def baselines(*, rating_range: tuple[float, float]) -> list[Recipe]:
             shortened=True,
         ),
         Recipe(
-            "iALS, likes",
-            lambda settings, seed: ALS(_als(settings, rating_range, seed), only_likes=True),
-            published={"liked": 10.0, "regularization": 5.0, "dim": 64},
-            space=_ALS,
-            seeded=True,
-            shortened=True,
-        ),
-        Recipe(
-            "iALS, likes and middle",
-            lambda settings, seed: ALS(_als(settings, rating_range, seed), only_likes=False),
-            published={"liked": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
-            space={**_ALS, "middle": Between(0, 1)},
-            seeded=True,
+            "EASE, likes and middle",
+            lambda settings, _seed: EASE(
+                liked_from=liked,
+                name="EASE, likes and middle",
+                ridge=settings["ridge"],
+                middle=(settings["middle"], rating_range),
+            ),
+            published={"ridge": 400.0, "middle": 0.5},
+            space={"ridge": _RIDGE, "middle": Between(0, 1)},
             shortened=True,
         ),
     ]

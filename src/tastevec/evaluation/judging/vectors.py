@@ -13,6 +13,7 @@ from tastevec.evaluation.judging.answers import only_known
 from tastevec.evaluation.metrics import (
     cosine_distance,
     effective_rank,
+    halves_closer,
     halves_cosine,
     hubness,
     mean_direction,
@@ -63,16 +64,21 @@ def distances(
 def halves(scorer: VectorScorer, known: Histories) -> dict[str, NDArray[np.float64]]:
     """(B,) cosines between the vectors of a person's odd and even films, and of his odd and another's even films.
 
-    Each half is encoded as if it were all that is known. NaN for a person of one film, who has no halves.
+    And the share of others whose even films are farther from his odd ones than his own. Each half is encoded as if it were all that is known. NaN for a person of one film, who has no halves.
     """
     both = np.flatnonzero(known.lengths >= _HALVES)
     people = known.take(both)
     odd = (np.arange(people.offsets[-1]) - people.offsets[:-1][people.owners]) % 2 == 0
     first, second = (encoded(scorer, only_known(people, mask)) for mask in (odd, ~odd))
-    cosines = {name: np.full(len(known), np.nan) for name in ("halves_cosine", "strangers_cosine")}
-    cosines["halves_cosine"][both] = halves_cosine(first, second)
-    cosines["strangers_cosine"][both] = strangers_cosine(first, second)
-    return cosines
+    found = {
+        "halves_cosine": halves_cosine(first, second),
+        "strangers_cosine": strangers_cosine(first, second),
+        "halves_closer": halves_closer(first, second),
+    }
+    of_all = {name: np.full(len(known), np.nan) for name in found}
+    for name, values in found.items():
+        of_all[name][both] = values
+    return of_all
 
 
 def shape(vectors: NDArray[np.float32], seed: int) -> dict[str, float]:

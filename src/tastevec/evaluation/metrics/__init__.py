@@ -30,6 +30,7 @@ from tastevec.evaluation.metrics.ranking import (
 )
 from tastevec.evaluation.metrics.shape import (
     effective_rank,
+    halves_closer,
     halves_cosine,
     hubness,
     strangers_cosine,
@@ -41,6 +42,7 @@ __all__ = [
     "coverage",
     "effective_rank",
     "gini",
+    "halves_closer",
     "halves_cosine",
     "hit_rate",
     "hits",

@@ -15,9 +15,17 @@ from tastevec.evaluation.metrics.ranking import top_k
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["effective_rank", "halves_cosine", "hubness", "strangers_cosine", "top_direction"]
+__all__ = [
+    "effective_rank",
+    "halves_closer",
+    "halves_cosine",
+    "hubness",
+    "strangers_cosine",
+    "top_direction",
+]
 
 _CELLS = 1 << 22  # cosines held at once: 16 MB
+_NOISE = 1e-9  # by which the cosines of the same two vectors may differ
 
 
 def effective_rank(vectors: NDArray[np.floating]) -> float:
@@ -120,6 +128,39 @@ def strangers_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) 
     if len(first) == 1:
         return np.array([np.nan])
     return halves_cosine(first, np.roll(second, -1, axis=0))
+
+
+def halves_closer(
+    first: NDArray[np.floating], second: NDArray[np.floating], strangers: int = 20
+) -> NDArray[np.float64]:
+    """(B,) from 0 to 1: the share of strangers that are farther from the first half of a history than its second half is.
+
+    1 where nobody's second half is as near as one's own, 0.5 where vectors tell people apart no better than chance; a
+    stranger who is as near counts half. Strangers stand in even steps through the rows, the same steps for everybody,
+    and are met one after another, so that memory is that of one more half. NaN where there is only one person.
+
+    Args:
+        first: (B, D) one vector a person, of one half.
+        second: (B, D) of the other half.
+        strangers: How many others everybody meets; all where there are fewer.
+
+    Examples:
+        >>> halves_closer(np.eye(3), np.eye(3)), halves_closer(np.eye(2), 1 - np.eye(2)), halves_closer(*np.ones((2, 2, 2)))
+        (array([1., 1., 1.]), array([0., 0.]), array([0.5, 0.5]))
+    """
+    people = len(first)
+    met = min(strangers, people - 1)
+    if met < 1:
+        return np.full(people, np.nan)
+    left, right = unit_rows(first), unit_rows(second)
+    own = np.einsum("bd,bd->b", left, right)
+    won = np.zeros(people)
+    for step in 1 + np.arange(met) * (people - 2) // max(
+        1, met - 1
+    ):  # from the next person to the one before
+        ahead = own - np.einsum("bd,bd->b", left, np.roll(right, -step, axis=0))
+        won += np.where(np.abs(ahead) <= _NOISE, 0.5, ahead > 0)
+    return won / met
 
 
 def _energies(vectors: NDArray[np.floating]) -> NDArray[np.float64]:

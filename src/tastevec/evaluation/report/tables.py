@@ -33,7 +33,16 @@ _COLUMNS = {
 }
 _OF_SEVERAL = ("recall@20", "ndcg@100", f"ndcg@100{SHUFFLED}")
 _KINDS = {
-    "The vectors": ("effective_rank", "top_direction", "hubness@10", "halves_cosine", "strangers_cosine"),
+    "The vectors": (
+        *(
+            "effective_rank",
+            "top_direction",
+            "hubness@10",
+            "halves_cosine",
+            "strangers_cosine",
+            "halves_closer",
+        ),
+    ),
     "The first 10 films of everybody": (
         *("coverage@10", "gini@10", "log_popularity@10", "novelty@10", "intra_list_similarity@10"),
     ),

@@ -1,0 +1,78 @@
+"""What a rating says to the linear answer (tastevec.items.linear)."""
+
+import numpy as np
+import pytest
+
+from people import TAGGED
+from tastevec.data.reading import RatingScale
+from tastevec.errors import SettingsError
+from tastevec.items.linear import LinearSettings
+
+KINDS = ("seen", "wanted", "confidence", "liking")
+# Each half star of 1 to 5 says something else.
+STEEP = dict.fromkeys(KINDS, (0.0, 1.0, 4.0, 9.0, 16.0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rating_range", [(1, 5), (0.5, 5), (0, 100), (-1, 1)])
+def test_five_ratings_are_given_and_those_between_them_lie_on_straight_lines(kind, rating_range):
+    settings = LinearSettings(rating_range=rating_range, **STEEP)
+    ratings = np.linspace(*rating_range, 9).astype(np.float32)
+    found = settings.graded(ratings, kind)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [0, 0.5, 1, 2.5, 4, 6.5, 9, 12.5, 16], atol=1e-5)
+
+
+@pytest.mark.parametrize("rating_range", [(1, 5), (0.5, 5), (0, 100)])
+def test_a_film_that_was_only_tagged_is_one_rated_in_the_middle(rating_range):
+    settings = LinearSettings(rating_range=rating_range, **STEEP)
+    assert settings.graded(np.array([TAGGED], np.float32), "liking").tolist() == [4]
+
+
+def test_no_ratings_say_nothing():
+    assert LinearSettings().graded(np.zeros(0, np.float32), "seen").shape == (0,)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_by_default_a_better_rating_never_says_less(kind):
+    assert (np.diff(getattr(LinearSettings(), kind)) >= 0).all()
+
+
+def test_a_shrinkage_holds_at_50_films_and_grows_with_them():
+    settings = LinearSettings(shrinkage_power=0.5)
+    np.testing.assert_allclose(settings.shrunk(np.array([49, 199, 0]), 6.0), [6, 12, 6 / 50**0.5], rtol=1e-6)
+    even = LinearSettings(shrinkage_power=0.0)
+    assert even.shrunk(np.array([0, 5, 999]), 6.0).tolist() == [6, 6, 6]
+
+
+@pytest.mark.parametrize("rating_range", [(1, 5), (0.5, 5), (0, 100)])
+def test_a_level_says_what_its_rating_says_and_the_one_above_what_a_tag_says(rating_range):
+    settings, scale = LinearSettings(rating_range=rating_range), RatingScale.of(rating_range)
+    table = settings.of_levels(scale.levels)
+    ratings = np.array([*np.linspace(*rating_range, scale.levels), TAGGED], np.float32)
+    assert table.shape == (scale.levels + 1, 3)
+    assert table.dtype == np.float32
+    seen, confidence, liking = (settings.graded(ratings, kind) for kind in ("seen", "confidence", "liking"))
+    told = table[scale.levels_of(ratings)]
+    np.testing.assert_allclose(told, np.stack([seen, confidence, (1 + confidence) * liking], 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dim": 0},
+        {"iterations": 0},
+        {"ridge": 0},
+        {"shrinkage": 0},
+        {"reading_shrinkage": -1},
+        {"mean_films": 0},
+        {"ridge": float("nan")},
+        {"rating_range": (5, 5)},
+        {"rating_range": (5, 1)},
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused(wrong):
+    with pytest.raises(
+        SettingsError, match="is out of range; expected a rating range, dim and iterations from 1"
+    ):
+        LinearSettings(**wrong)

@@ -1,0 +1,239 @@
+"""The taste space and the linear answer in it (tastevec.items.space)."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from encoders import SCALE, reading
+from people import TAGGED, people, world
+from tastevec.errors import MissingExtraError
+from tastevec.items import regression, space
+from tastevec.items.combine import InitialVectors
+from tastevec.items.linear import LinearSettings
+from tastevec.items.regression import ItemRegression
+from tastevec.items.space import TasteSpace
+from tastevec.model.fold_in import RidgeFoldIn
+
+SETTINGS = LinearSettings(
+    rating_range=(1, 5), dim=6, ridge=3.0, shrinkage=1.0, reading_shrinkage=1.0, iterations=4
+)
+# 20 films, of which the first half are rockets and the others letters; then a rocket and a letter that nobody has rated,
+# and a film of which nothing is said.
+CONTENT = np.zeros((23, 2), np.float32)
+CONTENT[[*range(10), 20], 0] = 1
+CONTENT[[*range(10, 20), 21], 1] = 1
+SPACE = TasteSpace.fit(world(), CONTENT, SETTINGS)
+
+
+def several():
+    """People of several lengths, with every kind of rating."""
+    return people(
+        [(0, 5), (1, 4), (2, 3), (3, 1), (4, TAGGED)],
+        [],
+        [(19, 4.5)],
+        [(film, 1 + film % 5) for film in range(20)],
+        [(20, 5), (22, 2.5)],
+    )
+
+
+def scores(found, *history):
+    """(N,) what is expected of each film by somebody with this history."""
+    return (found.fold_in(people(list(history))) @ found.start.vectors.T)[0]
+
+
+def test_who_likes_two_rockets_is_expected_to_like_the_other_rockets():
+    expected = scores(SPACE, (0, 5), (1, 5))
+    assert expected[2:10].min() > expected[10:20].max()
+
+
+def test_the_defaults_tell_the_two_tastes_apart_even_in_a_tiny_world():
+    found = TasteSpace.fit(world(), CONTENT, LinearSettings(rating_range=(1, 5)))
+    assert found.start.vectors.shape == found.pulls.shape == (23, 64)
+    expected = scores(found, (0, 5), (1, 5))
+    assert expected[2:10].mean() > expected[10:20].mean()
+
+
+def test_what_an_encoder_answers_is_what_was_solved():
+    histories, table = several(), torch.from_numpy(SPACE.start.vectors)
+    linear = RidgeFoldIn(23, 6, SCALE.levels)
+    linear.start_from(
+        table, **{name: torch.from_numpy(array) for name, array in SPACE.linear(SCALE.levels).items()}
+    )
+    told = {
+        name: torch.from_numpy(array) for name, array in reading(max_history=30).arrays(histories).items()
+    }
+    answer = linear(table[told["items"]], told["items"], told["levels"], told["lengths"])
+    np.testing.assert_allclose(answer.numpy(), SPACE.fold_in(histories), rtol=1e-4, atol=1e-4)
+
+
+def test_a_persons_vector_is_the_dense_ridge_regression():
+    histories, vectors = several(), SPACE.start.vectors.astype(np.float64)
+    of_films = ItemRegression.fit(world(), 23, SETTINGS)
+    found = SPACE.fold_in(histories)
+    for person, own in enumerate(histories.chunks(1)):
+        seen, weights, target = np.zeros(23), np.ones(23), np.zeros(23)
+        confidence = SETTINGS.graded(own.ratings, "confidence")
+        seen[own.items] = SETTINGS.graded(own.ratings, "seen")
+        weights[own.items] += confidence
+        target[own.items] = (1 + confidence) * SETTINGS.graded(own.ratings, "liking")
+        expected = np.zeros(23)
+        expected[of_films.films] = seen[of_films.films] @ of_films.weights
+        ridge = SETTINGS.reading_shrinkage * ((len(own.items) + 1) / 50) ** SETTINGS.shrinkage_power
+        system = vectors.T @ (weights[:, None] * vectors) + ridge * np.eye(6)
+        vector = np.linalg.solve(system, vectors.T @ (SETTINGS.trust * expected + target))
+        vector += (16 / (16 + len(own.items))) ** 2 * SPACE.mean
+        np.testing.assert_allclose(found[person], vector, rtol=1e-3, atol=1e-4)
+
+
+def test_somebody_without_a_history_gets_the_mean_of_the_training_people():
+    np.testing.assert_array_equal(SPACE.fold_in(people([]))[0], SPACE.mean)
+    nobody = replace(SPACE, mean=np.zeros(6, np.float32))
+    np.testing.assert_allclose(SPACE.mean, nobody.fold_in(world()).mean(axis=0), rtol=1e-5, atol=1e-6)
+    assert SPACE.mean.any()
+
+
+def test_longer_histories_beside_his_add_nothing_to_a_persons():
+    histories = several()
+    together = SPACE.fold_in(histories)
+    for person, own in enumerate(histories.chunks(1)):
+        np.testing.assert_allclose(SPACE.fold_in(own)[0], together[person], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("film", [0, 15, 20])
+def test_a_low_rating_of_a_film_lowers_what_is_expected_of_it_against_a_high_one(film):
+    others = [(other, 4) for other in (2, 3, 12)]
+    expected = [scores(SPACE, *others, (film, stars))[film] for stars in (1, 2, 3, 4, 5)]
+    assert expected[0] < expected[2] < expected[4]
+    assert sorted(expected) == expected
+
+
+def test_films_that_nobody_has_rated_stand_where_their_content_says():
+    vectors = SPACE.start.vectors
+    rockets, letters = vectors[:10].mean(axis=0), vectors[10:20].mean(axis=0)
+    for film, near, far in ((20, rockets, letters), (21, letters, rockets)):
+        assert np.linalg.norm(vectors[film] - near) < np.linalg.norm(vectors[film] - far)
+    assert not vectors[22].any()
+    assert SPACE.start.origins.tolist() == ["both"] * 20 + ["content"] * 2 + ["none"]
+    assert not SPACE.pulls[20:].any()  # they say nothing of other films but by where they stand
+    expected = scores(SPACE, (0, 5), (1, 5))
+    assert expected[20] > expected[21]
+
+
+def test_content_may_be_sparse():
+    sparse = TasteSpace.fit(world(), csr_matrix(CONTENT), SETTINGS)
+    np.testing.assert_allclose(sparse.start.vectors, SPACE.start.vectors, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(sparse.mean, SPACE.mean, rtol=1e-3, atol=1e-4)
+
+
+def test_films_beyond_the_most_seen_have_factors_though_no_regression(monkeypatch):
+    monkeypatch.setattr(regression, "_MOST_FILMS", 15)
+    found = TasteSpace.fit(world(), CONTENT, SETTINGS)
+    assert np.flatnonzero(~found.pulls[:20].any(axis=1)).tolist() == [8, 12, 13, 17, 18]
+    assert found.start.vectors[:20].any(axis=1).all()
+    expected = scores(found, (0, 5), (1, 5))
+    assert expected[8] > expected[[12, 13, 17, 18]].max()
+
+
+def misfit(histories, films, settings):
+    """What the alternation makes small, written out for every person and film, at the best people for ``films``."""
+    count = len(films)
+    of_films = ItemRegression.fit(histories, count, settings)
+    seen, confidence, liking = np.zeros((3, len(histories), count))
+    at = (histories.owners, histories.items)
+    seen[at] = settings.graded(histories.ratings, "seen")
+    confidence[at] = settings.graded(histories.ratings, "confidence")
+    liking[at] = settings.graded(histories.ratings, "liking")
+    expected = np.zeros_like(seen)
+    expected[:, of_films.films] = seen[:, of_films.films] @ of_films.weights
+    wanted = liking + expected / (1 + confidence)
+    ridges = settings.shrunk(histories.lengths, settings.shrinkage)
+    persons = np.array(
+        [
+            np.linalg.solve(
+                films.T @ ((1 + c)[:, None] * films) + ridge * np.eye(films.shape[1]), films.T @ ((1 + c) * w)
+            )
+            for c, w, ridge in zip(confidence, wanted, ridges, strict=True)
+        ]
+    )
+    counts = np.bincount(histories.items, minlength=count)
+    loss = ((1 + confidence) * (wanted - persons @ films.T) ** 2).sum() + (ridges[:, None] * persons**2).sum()
+    return loss + (settings.shrunk(counts, settings.shrinkage)[:, None] * films**2).sum()
+
+
+def test_each_alternation_fits_the_ratings_and_the_expectations_better():
+    def after(iterations):
+        settings = replace(SETTINGS, iterations=iterations, dim=3)
+        of_films = ItemRegression.fit(world(), 20, settings)
+        return misfit(world(), space._factors(of_films, world(), 20, settings).astype(np.float64), settings)
+
+    found = [after(iterations) for iterations in (1, 2, 4, 8)]
+    assert found[0] > found[1] > found[2] > found[3]
+    assert found[3] < 0.9 * found[0]
+
+
+def crowd():
+    """So many people and films that BLAS divides the work, where it may."""
+    rng = np.random.default_rng(3)
+    return people(*([(film, rng.integers(1, 6)) for film in rng.permutation(400)[:60]] for _ in range(150)))
+
+
+def bytes_of(found):
+    return [array.tobytes() for array in (found.start.vectors, found.pulls, found.mean)]
+
+
+def test_the_same_histories_give_the_same_bytes_whatever_the_threads():
+    content = np.random.default_rng(4).normal(size=(400, 5)).astype(np.float32)
+    settings = LinearSettings(rating_range=(1, 5), dim=24, iterations=2)
+    found = []
+    for threads in (1, 1, 2, 4):
+        with threadpool_limits(threads, "blas"):
+            found.append(bytes_of(TasteSpace.fit(crowd(), content, settings)))
+    assert found[0] == found[1] == found[2] == found[3]
+    other = TasteSpace.fit(crowd(), content, replace(settings, seed=7))
+    assert bytes_of(other) != found[0]
+
+
+@pytest.mark.parametrize("how", ["fit", "around"])
+def test_while_it_is_solved_blas_has_one_thread_and_afterwards_those_of_before(monkeypatch, how):
+    seen, ours = set(), space.solved
+
+    def watched(*told):
+        seen.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return ours(*told)
+
+    monkeypatch.setattr(space, "solved", watched)
+    with threadpool_limits(2, "blas"):
+        if how == "fit":
+            TasteSpace.fit(world(), CONTENT, SETTINGS)
+        else:
+            TasteSpace.around(SPACE.start, world(), SETTINGS)
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
+    assert seen == {1}
+
+
+def test_around_vectors_from_elsewhere_a_film_says_nothing_of_others_but_by_its_place():
+    start = InitialVectors(np.eye(4, dtype=np.float32), np.full(4, "note"))
+    found = TasteSpace.around(start, people([(0, 5), (1, 5)], [(0, 5)]), SETTINGS)
+    assert found.start is start
+    assert not found.pulls.any()
+    assert found.mean[0] > found.mean[1] > found.mean[2] == found.mean[3] == 0
+    expected = scores(found, (2, 5), (3, 1))
+    assert expected[2] > expected[3] > 0
+
+
+def test_the_arguments_are_left_as_they_were():
+    histories, content = world(), CONTENT.copy()
+    TasteSpace.fit(histories, content, SETTINGS)
+    np.testing.assert_array_equal(content, CONTENT)
+    np.testing.assert_array_equal(histories.ratings, world().ratings)
+
+
+def test_without_threadpoolctl_the_line_that_installs_it_is_given(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[train\]'"):
+        TasteSpace.fit(world(), CONTENT, SETTINGS)
