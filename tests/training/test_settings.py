@@ -97,6 +97,10 @@ def test_every_setting_says_what_it_is():
         ({"order": "item"}, "^target=liked needs order=time"),
         ({"rating_input": "multiply"}, "^target=liked needs order=time and rating_input=embed"),
         ({"target": "best-rated", "readout": "pooler"}, "^readout=pooler needs attention=masked or padded"),
+        (
+            {"target": "best-rated", "readout": "pooler", "attention": "masked"},
+            "^readout=pooler has no linear answer to add: set next_overall=0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(changes, said):

@@ -41,7 +41,8 @@ class LinearSettings:
         seen: How much a rating says that the film was chosen at all: input of the regression.
         wanted: How much it says that the film was liked: output of the regression.
         confidence: By how much more than an unseen film's 1 a rating counts in the factors.
-        liking: What is to be reproduced where there is a rating; where there is none it is the regression's expectation.
+        liking: What is to be reproduced where there is a rating, beside what the regression expects there anyway; where
+            there is none it is that expectation alone.
         ridge: Of the regression, at a film of mean popularity.
         ridge_power: With which power of popularity that ridge grows.
         shrinkage: Ridge of a film's or a person's factors with 50 ratings.

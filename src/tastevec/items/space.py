@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TasteSpace"]
 
+_PEOPLE = 4096  # folded in at once
 _START = 0.05  # spread of the factors before the first alternation
 
 
@@ -84,7 +85,10 @@ class TasteSpace:
         settings: LinearSettings,
     ) -> TasteSpace:
         nobody = cls(start, pulls, np.zeros(start.vectors.shape[1], np.float32), settings)
-        return cls(start, pulls, nobody.fold_in(histories).mean(axis=0), settings)
+        total = np.zeros(start.vectors.shape[1])
+        for some in histories.chunks(_PEOPLE):
+            total += nobody.fold_in(some).sum(axis=0)
+        return cls(start, pulls, np.asarray(total / max(len(histories), 1), np.float32), settings)
 
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:
         """(B, D) the vectors of people never seen, in closed form; of nobody in particular without a history.

@@ -113,7 +113,8 @@ class TasteEncoder(PreTrainedModel):
             strengths: (B, L) float in [-1, 1], normalised ratings.
             levels: (B, L) int in [0, R], rating levels, R for "only tagged".
             lengths: (B,) int in [0, L], films of each person.
-            gaps: (B, L) int in [0, G - 1], how long after the film before it each film was rated.
+            gaps: (B, L) int in [0, G - 1], how long after the film before it each film was rated; unknown,
+                which is the last level, where it is not given.
             set_items: (B, S) as ``items``: what the linear answer reads, if it is more than what is read in order.
             set_levels: (B, S) as ``levels``.
             set_lengths: (B,) as ``lengths``.
@@ -201,8 +202,9 @@ class TasteEncoder(PreTrainedModel):
             tokens = self.lift(vectors) + self.levels(levels)
         if self.config.item_input == "learned":
             tokens = tokens + self._learned(items)
-        if self.config.gap_levels and gaps is not None:
-            tokens = tokens + self.gaps(gaps)
+        if self.config.gap_levels:
+            unknown = items.new_full(items.shape, self.config.gap_levels - 1)
+            tokens = tokens + self.gaps(unknown if gaps is None else gaps)
         if self.config.positions == "from_end":
             steps = torch.arange(vectors.shape[1], device=lengths.device)
             tokens = tokens + self.positions((lengths[:, None] - 1 - steps).clamp(min=0))

@@ -155,7 +155,7 @@ def run(
     trainer.remove_callback(ProgressCallback)  # both print to stdout, which is kept for results
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=checkpoint)
-    if not all(torch.isfinite(weight).all() for weight in model.parameters()):
+    if not all(torch.isfinite(weight).all() for weight in model.state_dict().values()):
         raise TrainingError(
             "the model's numbers are no longer finite; train again with a lower --set learning_rate"
         )

@@ -116,6 +116,10 @@ class TrainSettings(BaseModel):
             raise ValueError(
                 "readout=pooler needs attention=masked or padded: a causal first position sees one film only"
             )
+        if self.readout == "pooler" and (self.next_overall or self.next_recent or self.next_short):
+            raise ValueError(
+                "readout=pooler has no linear answer to add: set next_overall=0, next_recent=0 and next_short=0"
+            )
         return self
 
 
