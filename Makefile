@@ -5,10 +5,10 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: help install demo test table peers bench check format clean
+.PHONY: help install demo test table ablations peers cold widths bars bench check format clean
 
 help:  ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed  ## make .venv and install everything into it, once
 
@@ -32,10 +32,23 @@ test: .venv/installed .venv/checkpoint  ## run the whole suite, with coverage
 table: .venv/installed .venv/checkpoint  ## measure everything that the pages show, some hours; goes on where it stopped
 	$(BIN)/python benchmarks/table.py
 
+ablations: .venv/installed .venv/checkpoint  ## each correction of the note's recipe alone and together, an hour or two; goes on where it stopped
+	$(BIN)/python benchmarks/ablations.py
+
 peers: .venv/installed  ## SASRec from RecTools, in an environment of its own, asked what our models are asked
 	$(BIN)/python benchmarks/peers/run.py runs/table/ml-1m-5k/prepared --seeds 1 --epochs 24 --out runs/table/ml-1m-5k/peers
 
-bench: .venv/installed  ## time and memory of evaluating up to 100,000 people over 30,000 films
+cold: .venv/installed  ## films taken out of the training, and whether people who never met them are led there; one training
+	$(BIN)/python benchmarks/cold_films.py runs/table/ml-1m-5k/prepared --model runs/table/ml-1m-5k/taste/42
+
+widths: .venv/installed  ## the taste preset with 64, 128 and 256 numbers a vector; three trainings
+	$(BIN)/python benchmarks/widths.py runs/table/ml-1m-5k/prepared
+
+bars: .venv/installed  ## what was to be reached, beside the saved results
+	$(BIN)/python benchmarks/bars.py
+
+bench: .venv/installed .venv/checkpoint  ## time and memory of training, and of evaluating up to 100,000 people over 30,000 films
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py
 
 check: .venv/installed  ## format, lint, types, import contracts and the quick tests

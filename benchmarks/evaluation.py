@@ -43,14 +43,14 @@ PARTS = {
 }
 
 
-def crowd(people: int, first_id: int, rng: np.random.Generator) -> Histories:
-    """People with 20 to 108 different films each, in steps of their own through the catalogue."""
+def crowd(people: int, first_id: int, rng: np.random.Generator, films: int = FILMS) -> Histories:
+    """People with 20 to 108 different films each, in steps of their own through a catalogue of 109 films or more."""
     lengths = rng.integers(20, 109, people)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    steps = rng.choice([step for step in range(1, FILMS) if np.gcd(step, FILMS) == 1], people)
-    begins = rng.integers(0, FILMS, people)
+    steps = rng.choice([step for step in range(1, films) if np.gcd(step, films) == 1], people)
+    begins = rng.integers(0, films, people)
     place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    items = (np.repeat(begins, lengths) + np.repeat(steps, lengths) * place) % FILMS
+    items = (np.repeat(begins, lengths) + np.repeat(steps, lengths) * place) % films
     ratings = rng.integers(1, 6, len(items)).astype(np.float32)
     return Histories(
         user_ids=np.arange(first_id, first_id + people),

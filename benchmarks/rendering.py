@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ablation_rendering import rendered_ablations
+from cold_rendering import rendered_cold
 from genome_rendering import rendered_genome
 from provenance import ROOT
+from training_rendering import rendered_training
+from width_rendering import rendered_widths
 
 __all__ = ["PAGES", "put", "rendered"]
 
@@ -25,26 +29,22 @@ _COLUMNS = (
 
 
 def rendered(results: dict[str, Any]) -> str:
-    """The tables of one saved file, or the demo's output."""
-    if "output" in results:
-        return f"```\n{results['output']}\n```"
-    if "growth" in results:
-        return "\n".join(_speed(results))
-    if "by_evidence" in results:
-        return rendered_genome(results)
-    if "ways" in results:
-        return "\n".join(_placed(results))
-    return "\n\n".join(
-        "\n".join(part)
-        for part in (
-            _asked(results),
-            _accuracy(results),
-            _beside(results),
-            _vectors(results),
-            _distances(results),
-            _stages(results),
-        )
-    )
+    """The tables of one saved file, or the demo's output; what only one kind of file holds says which it is."""
+    kinds = {
+        "output": lambda demo: f"```\n{demo['output']}\n```",
+        "growth": lambda speed: "\n".join(_speed(speed)),
+        "by_evidence": rendered_genome,
+        "ways": lambda placed: "\n".join(_placed(placed)),
+        "ablations": rendered_ablations,
+        "memory": rendered_training,
+        "warm": rendered_cold,
+        "beside_first": rendered_widths,
+    }
+    for key, kind in kinds.items():
+        if key in results:
+            return kind(results)
+    parts = (_asked, _accuracy, _beside, _vectors, _distances, _stages)
+    return "\n\n".join("\n".join(part(results)) for part in parts)
 
 
 def put(name: str, text: str) -> None:
@@ -123,7 +123,14 @@ def _vectors(results: dict[str, Any]) -> list[str]:
         for row in results["evaluation"]["rows"]
         if row["task"] == "fold-in"
     }
-    per_person = ("halves_cosine", "strangers_cosine", "novelty@10", "intra_list_similarity@10")
+    per_person = [
+        metric
+        for metric in (
+            *("halves_cosine", "strangers_cosine", "halves_closer"),
+            *("novelty@10", "intra_list_similarity@10"),
+        )
+        if any(measured == metric for _, measured in rows)
+    ]
     lines = [["fold-in, vectors and first 10", *(name.replace("_", " ") for name in (*shown, *per_person))]]
     for system in results["evaluation"]["systems"]:
         name = system["system"]

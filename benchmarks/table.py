@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from bars import show_bars
 from provenance import ROOT, provenance, save, stage
 from pyarrow import csv
 from rendering import put, rendered
@@ -41,7 +42,7 @@ PRESETS = ("taste", "seed")
 KEPT = {
     *("hr@10", "ndcg@10", "recall@20", "recall@50", "ndcg@100"),
     *("hr@10_shuffled", "ndcg@10_shuffled", "recall@20_shuffled", "ndcg@100_shuffled"),
-    *("cosine_distance", "cosine_distance_centred", "halves_cosine", "strangers_cosine"),
+    *("cosine_distance", "cosine_distance_centred", "halves_cosine", "strangers_cosine", "halves_closer"),
     *("log_popularity@10", "novelty@10", "intra_list_similarity@10"),
 }
 
@@ -207,6 +208,7 @@ def main() -> None:
                 sys.exit(f"{SOURCES[name][0]} is not there; for ml-100k run make demo first")
             save(saved, measured(name, asked.work / name))
         put(name, rendered(json.loads(saved.read_text())))
+    show_bars()
 
 
 if __name__ == "__main__":
