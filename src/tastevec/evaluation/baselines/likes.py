@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tastevec.items.regression import matrix_of
 from tastevec.schema import LIKED_FROM
 
 if TYPE_CHECKING:
@@ -23,11 +24,8 @@ def only_liked(histories: Histories, liked_from: float) -> Histories:
 
 def liked_matrix(histories: Histories, item_count: int, liked_from: float) -> Any:  # noqa: ANN401 - scipy ships no types
     """(B, N) a scipy CSR matrix with 1 where a person liked a film."""
-    from scipy import sparse  # noqa: PLC0415 - an extra
-
     liked = only_liked(histories, liked_from)
-    ones = np.ones(len(liked.items), np.float32)
-    return sparse.csr_matrix((ones, liked.items, liked.offsets), shape=(len(liked), item_count))
+    return matrix_of(liked, np.ones(len(liked.items), np.float32), item_count)
 
 
 def graded_matrix(
@@ -37,19 +35,12 @@ def graded_matrix(
 
     In between is from the middle of the rating range on, and what was only tagged.
     """
-    from scipy import sparse  # noqa: PLC0415 - an extra
-
     share = (histories.ratings - rating_range[0]) / (rating_range[1] - rating_range[0])
     between = np.isnan(share) | (share >= _MIDDLE_FROM)
     values = np.select([share >= LIKED_FROM, between], [1.0, middle], 0.0).astype(np.float32)
-    told = histories.keep(values > 0)
-    entries = (values[values > 0], told.items, told.offsets)
-    return sparse.csr_matrix(entries, shape=(len(told), item_count))
+    return matrix_of(histories.keep(values > 0), values[values > 0], item_count)
 
 
 def normalised_matrix(histories: Histories, item_count: int) -> Any:  # noqa: ANN401 - scipy ships no types
     """(B, N) a scipy CSR matrix with each person's normalised ratings, from -1 to 1."""
-    from scipy import sparse  # noqa: PLC0415 - an extra
-
-    entries = (histories.normalised, histories.items, histories.offsets)
-    return sparse.csr_matrix(entries, shape=(len(histories), item_count))
+    return matrix_of(histories, np.asarray(histories.normalised), item_count)

@@ -64,7 +64,8 @@ def distances(
 def halves(scorer: VectorScorer, known: Histories) -> dict[str, NDArray[np.float64]]:
     """(B,) cosines between the vectors of a person's odd and even films, and of his odd and another's even films.
 
-    And the share of others whose even films are farther from his odd ones than his own. Each half is encoded as if it were all that is known. NaN for a person of one film, who has no halves.
+    And the share of others whose even films are farther from his odd ones than his own are. Each half is encoded as if it
+    were all that is known. NaN for a person of one film, who has no halves.
     """
     both = np.flatnonzero(known.lengths >= _HALVES)
     people = known.take(both)
