@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from provenance import ROOT, provenance, save, stage
+from provenance import ROOT, at_once, provenance, save, stage
 from rendering import put, rendered
 from table import CHECKPOINT, SOURCES, checkpoint, run
 
@@ -95,15 +98,18 @@ VARIANTS = (
 )
 
 
-def measured(work: Path, seeds: int, *, quick: bool) -> dict[str, Any]:
+def measured(work: Path, seeds: int, jobs: int, *, quick: bool) -> dict[str, Any]:
     """Prepare, train every variant from every seed, and ask all of them, each as a stage."""
     prepared, models, found = work / "prepared", work / "models", work / f"judged-{seeds}.json"
     budget = QUICK if quick else BUDGET
     stages = prepare_stages(work, prepared, quick=quick)
-    stages += [
-        trained(work, variant, seed, budget) for seed in range(SEED, SEED + seeds) for variant in VARIANTS
+    trainings = [
+        partial(trained, work, variant, seed, budget)
+        for seed in range(SEED, SEED + seeds)
+        for variant in VARIANTS
     ]
-    asked = ["--judge", str(prepared), str(models), str(found)]
+    stages += at_once(jobs, trainings)
+    asked = ["--judge", str(prepared), str(models), str(found), "--jobs", str(jobs)]
     stages.append(stage(f"evaluate {seeds} seeds", [sys.executable, __file__, *asked], work / "stages"))
     return {
         "data": "generated" if quick else "ml-1m-5k",
@@ -139,18 +145,28 @@ def trained(work: Path, variant: Variant, seed: int, budget: dict[str, int]) -> 
     return run(work, f"train {variant.name} {seed}", *told)
 
 
-def judged(data: Path, models: Path) -> dict[str, Any]:
+def judged(data: Path, models: Path, jobs: int = 1) -> dict[str, Any]:
     """Every variant and the floors on the unseen people, each variant beside what it was made from."""
     from tastevec.data.prepared import Prepared  # noqa: PLC0415  with torch it is heavy, and each stage's peak would hold it
     from tastevec.evaluation.cohort import Cohort  # noqa: PLC0415  as above
+    from tastevec.evaluation.report import Report  # noqa: PLC0415  as above
     from tastevec.evaluation.trial import evaluate  # noqa: PLC0415  as above
     from tastevec.serving.runs import model_runs  # noqa: PLC0415  as above
 
     prepared = Prepared.open(data)
-    systems = {variant.name: model_runs(models / variant.name, prepared) for variant in VARIANTS}
     cohort = Cohort.of(prepared)
+    systems = {variant.name: model_runs(models / variant.name, prepared) for variant in VARIANTS}
     floors = floors_of(prepared, cohort.train, [systems["note"], systems["taste"]])
-    report = evaluate(list(systems.values()), cohort, floors=floors, seed=SEED)
+    parts = [evaluate([], cohort, floors=floors, seed=SEED)]
+    ask = partial(answered, data, models)
+    if jobs == 1:
+        parts += map(ask, systems)
+    else:
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as workers:
+            parts += workers.map(ask, systems)
+    facts = [system for part in parts for system in part.systems]
+    measured = [result for part in parts for result in part.measured]
+    report = Report.of(facts, measured, at=parts[0].at, seed=SEED)
     return {
         "seeds": systems["note"].settings["seeds"],
         "tasks": [{"task": task.name, "users": len(task)} for task in report.tasks],
@@ -158,6 +174,17 @@ def judged(data: Path, models: Path) -> dict[str, Any]:
         "rows": rows(report),
         "differences": differences(report, systems, VARIANTS),
     }
+
+
+def answered(data: Path, models: Path, name: str) -> Report:
+    """One variant asked all questions."""
+    from tastevec.data.prepared import Prepared  # noqa: PLC0415  as above
+    from tastevec.evaluation.cohort import Cohort  # noqa: PLC0415  as above
+    from tastevec.evaluation.trial import evaluate  # noqa: PLC0415  as above
+    from tastevec.serving.runs import model_runs  # noqa: PLC0415  as above
+
+    prepared = Prepared.open(data)
+    return evaluate([model_runs(models / name, prepared)], Cohort.of(prepared), seed=SEED)
 
 
 def floors_of(prepared: Prepared, train: Any, models: Iterable[Runs]) -> list[Runs]:  # noqa: ANN401  Histories, which only the judge imports
@@ -246,6 +273,7 @@ def main() -> None:
     """Measure, only render, or be the process that asks the models."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each variant")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     parser.add_argument("--render", action="store_true", help="only put the saved numbers into the page")
     parser.add_argument("--quick", action="store_true", help="try it out; save nothing")
     parser.add_argument("--work", type=Path, help="where finished stages stay")
@@ -254,17 +282,19 @@ def main() -> None:
     )
     asked = parser.parse_args()
     saved = ROOT / "results" / "ablations.json"
-    if asked.seeds < 1:
-        parser.error(f"--seeds is {asked.seeds}; expected 1 or more")
+    for name in ("seeds", "jobs"):
+        if getattr(asked, name) < 1:
+            parser.error(f"--{name} is {getattr(asked, name)}; expected 1 or more")
     if asked.judge:
         data, models, out = asked.judge
-        save(out, judged(data, models))
+        save(out, judged(data, models, asked.jobs))
     elif asked.quick:
         work = asked.work or ROOT / "runs" / "ablations-quick"
-        print(rendered(measured(work, asked.seeds, quick=True)))
+        print(rendered(measured(work, asked.seeds, asked.jobs, quick=True)))
     else:
         if not asked.render:
-            save(saved, measured(asked.work or ROOT / "runs" / "ablations", asked.seeds, quick=False))
+            work = asked.work or ROOT / "runs" / "ablations"
+            save(saved, measured(work, asked.seeds, asked.jobs, quick=False))
         put("ablations", rendered(json.loads(saved.read_text())))
 
 

@@ -9,11 +9,15 @@ import re
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ROOT", "provenance", "save", "stage"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["ROOT", "at_once", "provenance", "save", "stage"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("tastevec", "torch", "transformers", "duckdb", "ibis-framework", "implicit", "numpy", "optuna", "scikit-learn")  # fmt: skip
@@ -23,7 +27,7 @@ def provenance() -> dict[str, Any]:
     """The machine, the versions and the commit."""
     return {
         "machine": _machine(),
-        "versions": {library: version(library) for library in LIBRARIES},
+        "versions": {library: found for library in LIBRARIES if (found := _version(library))},
         "commit": _commit(),
     }
 
@@ -65,7 +69,22 @@ def stage(name: str, command: list[str], kept: Path) -> dict[str, Any]:
     return measured
 
 
+def at_once(jobs: int, stages: Sequence[Callable[[], dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Every stage's record, in their order; as many as ``jobs`` run side by side, and their seconds say less then."""
+    with ThreadPoolExecutor(jobs) as workers:
+        return list(workers.map(lambda begin: begin(), stages))
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
 def _commit() -> str:
+    if told := os.environ.get("COMMIT"):  # where the files are, but not their history
+        return told
     return subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bars import show_bars
-from provenance import ROOT, provenance, save, stage
+from provenance import ROOT, at_once, provenance, save, stage
 from rendering import put, rendered
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def named(width: int) -> str:
 
 def measured(asked: argparse.Namespace) -> dict[str, Any]:
     """Train every width from every seed, and evaluate all together."""
-    stages = [trained(asked, width, seed) for width in asked.widths for seed in asked.seeds]
+    trainings = [partial(trained, asked, width, seed) for width in asked.widths for seed in asked.seeds]
+    stages = at_once(asked.jobs, trainings)
     which = "-".join(map(str, (*asked.widths, "seeds", *asked.seeds)))
     out = asked.work / "results" / which
     models = [str(asked.work / named(width)) for width in asked.widths]
@@ -103,6 +105,7 @@ def main() -> None:
     parser.add_argument("prepared", type=Path, help="a prepared folder")
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="the first is compared with")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="of the trainings")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "widths", help="where trainings stay")
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE for the trainings")
     parser.add_argument("--out", type=Path, default=SAVED, help="another file than this is not shown")

@@ -180,6 +180,7 @@ def test_trained_models_are_asked_beside_the_floors(prepared_folder, tmp_path, m
         out.parent.mkdir()
         train(prepared_folder, out, preset=variant.preset, **{**small, **variant.changes})
     judged = json.loads(json.dumps(ablations.judged(prepared_folder, tmp_path)))
+    assert json.loads(json.dumps(ablations.judged(prepared_folder, tmp_path, 2))) == judged
     assert judged["seeds"] == [42]
     assert {row["system"] for row in judged["rows"]} == {
         *(variant.name for variant in variants),

@@ -105,6 +105,7 @@ class Bundle:
                 raise FormatError(
                     f"{path} is missing or not as it was written; copy the bundle again, or train again"
                 )
+        import torch  # noqa: PLC0415  as below
         from safetensors.torch import load_model  # noqa: PLC0415  torch takes seconds; a wrong folder should not
 
         from tastevec.model.config import TasteConfig  # noqa: PLC0415  as above
@@ -115,6 +116,7 @@ class Bundle:
         # As from_pretrained does, without its bar on the caller's terminal.
         model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
         load_model(model, folder / _WEIGHTS)
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
         placing = FilmPlacing.load(folder / PLACING_FILE) if PLACING_FILE in manifest["checksums"] else None
         return cls(model, reading, pq.read_table(folder / ITEMS_FILE), manifest, placing)
 
