@@ -24,7 +24,7 @@ from tastevec.evaluation.scorers import Runs
 
 BOTH = ("next", "overall")
 EASES = Recipe(
-    "EASE", lambda settings, _seed: EASE(liked_from=4, **settings), published={"ridge": 400.0}, shortened=True
+    "EASE", lambda settings, _seed: EASE(liked_from=4, **settings), published={"ridge": 400.0}, newest=(20,)
 )
 
 
@@ -55,7 +55,9 @@ def test_the_baselines_stand_whole_and_shortened():
         "iALS, likes and middle",
     ]
     lineup = baselines(rating_range=(1, 5))
-    assert _names(lineup) == [name + end for name in whole for end in ("", ", last 20 only")]
+    standing = [name + end for name in whole for end in ("", ", last 20 only")]
+    standing.insert(standing.index("EASE, likes and middle"), "EASE, any rating, last 5 only")
+    assert _names(lineup) == standing
     assert _names(lineup, ["overall"]) == whole
 
 
@@ -128,7 +130,7 @@ def test_each_question_has_its_own_setting_and_what_is_alike_is_shared():
 
 
 def test_recipes_of_like_settings_share_nothing():
-    other = replace(EASES, name="another", shortened=False)
+    other = replace(EASES, name="another", newest=())
     [one, _, two] = line_up([EASES, other], published([EASES, other], BOTH), [1])
     assert one.scorers[0] is not two.scorers[0]
 

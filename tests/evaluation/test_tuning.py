@@ -63,7 +63,7 @@ def recipe(made):
         lambda settings, _seed: Nudged(settings["push"], made),
         published={"push": 100.0},
         space={"push": Between(0.1, 1000, log=True)},
-        shortened=True,
+        newest=(20,),
     )
 
 
@@ -157,14 +157,14 @@ def test_without_optuna_the_line_that_installs_it_is_said(recipe, monkeypatch):
         tune([recipe], _cohort())
 
 
-@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("place", range(6))
 def test_every_baseline_can_be_tuned(place, monkeypatch):
     monkeypatch.setattr(tuning, "TRIALS", 2)
     recipe = baselines(rating_range=(1, 5))[place]
     choices = tune([recipe], _cohort())
-    [whole, shortened] = line_up([recipe], choices, [1])
-    report = evaluate([whole, shortened], _cohort(ASK), protocols=["fold-in", "future"])
-    assert {facts.system for facts in report.systems} == {recipe.name, f"{recipe.name}, last 20 only"}
+    report = evaluate(line_up([recipe], choices, [1]), _cohort(ASK), protocols=["fold-in", "future"])
+    short = {f"{recipe.name}, last {count} only" for count in recipe.newest}
+    assert {facts.system for facts in report.systems} == {recipe.name, *short}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 
 from tastevec.errors import DataError, MissingExtraError, SettingsError
 from tastevec.evaluation.baselines.last_only import LastOnly
-from tastevec.evaluation.baselines.recipes import NEWEST, Between, Chosen
+from tastevec.evaluation.baselines.recipes import Between, Chosen
 from tastevec.evaluation.judging.answers import measure
 from tastevec.evaluation.report.stored import read_results
 
@@ -123,7 +123,7 @@ class _Search:
         self.tried.append(settings)
         self.values.append([])
         for question in self.questions:
-            asked = LastOnly(scorer, NEWEST) if question.shortened else scorer
+            asked = LastOnly(scorer, question.newest) if question.newest else scorer
             gains = measure(asked, self.tasks[question.horizon], self.cohort.item_count, (_DEPTH,))
             self.values[-1].append(float(gains[f"ndcg@{_DEPTH}"].mean()))
 

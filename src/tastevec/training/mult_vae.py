@@ -17,7 +17,7 @@ from torch.nn import functional
 from tastevec.data.reading import liked_from
 from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines.likes import only_liked
-from tastevec.evaluation.baselines.recipes import Between, OneOf, Recipe
+from tastevec.evaluation.baselines.recipes import NEWEST, Between, OneOf, Recipe
 from tastevec.evaluation.judging.answers import measure
 from tastevec.evaluation.protocol import cases
 
@@ -209,5 +209,5 @@ def mult_vae(*, rating_range: tuple[float, float]) -> Recipe:
             "learning_rate": Between(3e-4, 5e-3, log=True),
         },
         seeded=True,
-        shortened=True,
+        newest=(NEWEST,),
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEWEST", "Between", "Choices", "Chosen", "OneOf", "Question", "Recipe", "line_up", "published"]
 
-NEWEST: Final = 20  # films that a shortened system sees
+NEWEST: Final = 20  # films that a system sees which sees the newest only
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,17 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Question:
-    """What one system of the tables is asked, and has its settings for."""
+    """What one system of the tables is asked, and has its settings for.
+
+    Attributes:
+        system: What the tables call it.
+        horizon: What it is asked.
+        newest: It sees so many of the newest films; all where None.
+    """
 
     system: str
     horizon: Horizon
-    shortened: bool
+    newest: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +63,7 @@ class Recipe:
         published: The settings of its paper or its code, or those found best elsewhere.
         space: What may be tried in place of each; empty where there is nothing to tune.
         seeded: Whether chance has a part in it.
-        shortened: Whether it stands in the tables once more, seeing the last 20 films only, for what comes next.
+        newest: For each of these it stands in the tables once more, seeing so many of the newest films, for what comes next.
     """
 
     name: str
@@ -65,13 +71,13 @@ class Recipe:
     published: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Between | OneOf] = field(default_factory=dict)
     seeded: bool = False
-    shortened: bool = False
+    newest: tuple[int, ...] = ()
 
     def questions(self, horizons: Sequence[Horizon]) -> list[Question]:
         """What its systems are asked of these horizons."""
-        asked = [Question(self.name, horizon, shortened=False) for horizon in horizons]
-        if self.shortened and "next" in horizons:
-            asked.append(Question(f"{self.name}, last {NEWEST} only", "next", shortened=True))
+        asked = [Question(self.name, horizon) for horizon in horizons]
+        if "next" in horizons:
+            asked += [Question(f"{self.name}, last {count} only", "next", count) for count in self.newest]
         return asked
 
 
@@ -133,8 +139,8 @@ def line_up(recipes: Sequence[Recipe], choices: Choices, seeds: Sequence[int]) -
 def _one(name: str, scorers: Mapping[Question, Scorer]) -> Scorer:
     """One run of a system, out of the scorer of each question."""
     [first, *others] = scorers
-    if first.shortened:
-        return LastOnly(scorers[first], NEWEST)
+    if first.newest:
+        return LastOnly(scorers[first], first.newest)
     if all(scorers[other] is scorers[first] for other in others):
         return scorers[first]
     by_horizon = {question.horizon: scorer for question, scorer in scorers.items()}
