@@ -10,10 +10,22 @@ from hypothesis import settings
 
 import worlds
 from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.serving import bundle
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+EXPORT = bundle.export
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_graphs():
+    """A graph takes seconds to write, and most tests need none; the model in `bundle_folder` has one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "export", lambda _model, _path: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +43,9 @@ def bundle_folder(prepared_folder, tmp_path_factory) -> Path:
     from tastevec.stages import train  # noqa: PLC0415  as above
 
     out = tmp_path_factory.mktemp("bundle") / "model"
-    train(prepared_folder, out, epochs=1, **TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "export", EXPORT)
+        train(prepared_folder, out, epochs=1, **TINY)
     return out
 
 

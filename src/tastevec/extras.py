@@ -25,11 +25,14 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "train": {
         "accelerate": "accelerate",
         "implicit": "implicit",
+        "onnx": "onnx",
+        "onnxscript": "onnxscript",
         "tensorboard": "tensorboard",
         "threadpoolctl": "threadpoolctl",
         "torch": "torch",
         "transformers": "transformers",
     },
+    "serve": {"faiss": "faiss-cpu", "onnxruntime": "onnxruntime", "pyarrow": "pyarrow"},
     "tune": {"optuna": "optuna"},
     "wandb": {"wandb": "wandb"},
 }

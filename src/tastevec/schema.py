@@ -10,6 +10,7 @@ __all__ = [
     "BUNDLE_FORMAT",
     "COLLABORATIVE",
     "CONTENT",
+    "ENCODER_FILE",
     "FEATURES_FILE",
     "GENRES",
     "HISTORIES_FOLDER",
@@ -38,6 +39,7 @@ __all__ = [
     "VECTORS_FILE",
     "VECTOR_SOURCE",
     "WEIGHT",
+    "WEIGHTS_FILE",
     "YEAR",
     "Division",
     "Horizon",
@@ -83,6 +85,8 @@ REPORT_FILE: Final = "report.html"
 
 # Files of a bundle.
 BUNDLE_FILE: Final = "bundle.json"
+WEIGHTS_FILE: Final = "model.safetensors"
+ENCODER_FILE: Final = "encoder.onnx"  # the blocks, for those who have no torch
 PLACING_FILE: Final = "item_placing.safetensors"
 
 # Format versions: raised when an older reader could misread what is written.

@@ -17,6 +17,7 @@ FILES = {
     "README.md",
     "bundle.json",
     "config.json",
+    "encoder.onnx",
     "items.parquet",
     "item_placing.safetensors",
     "model.safetensors",
@@ -69,7 +70,7 @@ def test_what_is_loaded_and_saved_again_is_the_same_bytes(bundle_folder, tmp_pat
 
 
 def test_what_is_loaded_is_ready_to_answer(bundle_folder):
-    model = Bundle.load(bundle_folder).model
+    model = Bundle.load(bundle_folder, "torch").model
     assert not model.training
     assert all(weight.isfinite().all() for weight in model.parameters())
 
@@ -82,7 +83,7 @@ def test_the_films_keep_their_titles_and_where_their_vectors_came_from(bundle_fo
 
 
 def test_two_trainings_are_two_spaces(bundle_folder, tmp_path):
-    other = Bundle.load(bundle_folder)
+    other = Bundle.load(bundle_folder, "torch")
     with torch.no_grad():
         other.model.items.weight[0, 0] += 1
     assert Bundle.load(other.save(tmp_path / "other")).space != Bundle.load(bundle_folder).space

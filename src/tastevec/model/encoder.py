@@ -122,16 +122,10 @@ class TasteEncoder(PreTrainedModel):
             linear: Whether the linear answer is wanted, and its part in *next*; training does without.
         """
         vectors = self._gather(items, lengths) if inputs_embeds is None else _blank(inputs_embeds, lengths)
-        tokens = self._inputs(vectors, items, strengths, levels, gaps, lengths)  # (B, L, H)
-        length = tokens.shape[1]
-        if self.config.readout == "pooler":
-            states = self.blocks(tokens, self._mask(lengths, length)).last_hidden_state
-            answer = self.head(self.pooler(states))  # (B, D)
-            return TasteOutput(next=answer, overall=answer)
-        tokens = self._with_start(tokens)  # (B, L + 1, H)
-        states = self.blocks(tokens, self._mask(lengths + 1, length + 1)).last_hidden_state
-        moments = self.head(states)  # (B, L + 1, D)
-        newest = moments[torch.arange(len(lengths), device=lengths.device), lengths]  # (B, D)
+        learned = self._learned(items) if self.config.item_input == "learned" else None
+        newest, moments = self.read(vectors, strengths, levels, lengths, gaps, learned)
+        if moments is None:
+            return TasteOutput(next=newest, overall=newest)
         if not linear:
             return TasteOutput(next=newest, moments=moments)
         if set_items is not None and set_levels is not None and set_lengths is not None:
@@ -140,6 +134,39 @@ class TasteEncoder(PreTrainedModel):
             overall = self.fold_in(vectors, items, levels, lengths)  # (B, D)
         following = newest + self.config.next_overall * overall + self._recent(items, levels, lengths)
         return TasteOutput(next=following, overall=overall, moments=moments)
+
+    def read(
+        self,
+        vectors: Tensor,
+        strengths: Tensor,
+        levels: Tensor,
+        lengths: Tensor,
+        gaps: Tensor | None = None,
+        learned: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the blocks say, without any table of films: this part is exported.
+
+        Args:
+            vectors: (B, L, D) the films' vectors, zeros where padded.
+            strengths: As `forward` takes them, like the next three.
+            levels: (B, L).
+            lengths: (B,).
+            gaps: (B, L), or None.
+            learned: (B, L, H) what is learned of each film as input, where something is.
+
+        Returns:
+            (B, D) the newest answer, and (B, L + 1, D) those of all moments; None where there is one answer alone.
+        """
+        tokens = self._inputs(vectors, strengths, levels, lengths, gaps, learned)  # (B, L, H)
+        length = tokens.shape[1]
+        if self.config.readout == "pooler":
+            states = self.blocks(tokens, self._mask(lengths, length)).last_hidden_state
+            answer: Tensor = self.head(self.pooler(states))  # (B, D)
+            return answer, None
+        tokens = self._with_start(tokens)  # (B, L + 1, H)
+        states = self.blocks(tokens, self._mask(lengths + 1, length + 1)).last_hidden_state
+        moments: Tensor = self.head(states)  # (B, L + 1, D)
+        return moments[torch.arange(len(lengths), device=lengths.device), lengths], moments
 
     def linear_answer(self, items: Tensor, levels: Tensor, lengths: Tensor) -> Tensor:
         """(B, D) the *overall* answer to these films, without asking the blocks; the arguments are those of `forward`."""
@@ -176,11 +203,21 @@ class TasteEncoder(PreTrainedModel):
         return grown
 
     @property
+    def table(self) -> NDArray[np.float32]:
+        """(N, D) the film table as it is."""
+        return np.asarray(self.items.weight.detach().float().cpu().numpy())
+
+    @property
+    def added_items(self) -> list[int]:
+        """Rows of the film table that came after the training."""
+        return list(self.config.added_items)
+
+    @property
     def item_vectors(self) -> NDArray[np.float32]:
         """(N, D) the film table; of unit length where similarity is the cosine."""
-        table = self.items.weight.detach().float().cpu().numpy()
+        table = self.table
         if self.config.similarity == "dot":
-            return np.asarray(table)
+            return table
         lengths = np.linalg.norm(table, axis=1, keepdims=True)
         return np.asarray(table / np.where(lengths > 0, lengths, 1.0))
 
@@ -190,20 +227,20 @@ class TasteEncoder(PreTrainedModel):
     def _inputs(
         self,
         vectors: Tensor,
-        items: Tensor,
         strengths: Tensor,
         levels: Tensor,
-        gaps: Tensor | None,
         lengths: Tensor,
+        gaps: Tensor | None,
+        learned: Tensor | None,
     ) -> Tensor:
         if self.config.rating_input == "multiply":
             tokens: Tensor = self.lift(vectors * strengths[..., None])  # (B, L, H)
         else:
             tokens = self.lift(vectors) + self.levels(levels)
-        if self.config.item_input == "learned":
-            tokens = tokens + self._learned(items)
+        if learned is not None:
+            tokens = tokens + learned
         if self.config.gap_levels:
-            unknown = items.new_full(items.shape, self.config.gap_levels - 1)
+            unknown = levels.new_full(levels.shape, self.config.gap_levels - 1)
             tokens = tokens + self.gaps(unknown if gaps is None else gaps)
         if self.config.positions == "from_end":
             steps = torch.arange(vectors.shape[1], device=lengths.device)

@@ -16,10 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tastevec.data.readers import ReadSettings, read_items
-from tastevec.data.tables import connect
 from tastevec.errors import DataError, FormatError
-from tastevec.items.genome import read_genome
 from tastevec.schema import ADDED, ITEM_ID, PLACING_FILE, TAG, TITLE, VECTOR_SOURCE, WEIGHT
 
 if TYPE_CHECKING:
@@ -63,6 +60,9 @@ def read_arrivals(items: object, tags: object, genome: Path | None) -> Arrivals:
     Raises:
         DataError: A file or a table is not what it should be.
     """
+    from tastevec.data.tables import connect  # noqa: PLC0415  who serves reads no files, and has no DuckDB
+    from tastevec.items.genome import read_genome  # noqa: PLC0415  as above
+
     connection = connect()
     try:
         if isinstance(items, str | Path):
@@ -95,10 +95,10 @@ def with_arrivals(bundle: Bundle, arrivals: Arrivals) -> Bundle:
     grown = _joined(bundle.items, items)
     order = np.argsort(grown[ITEM_ID].to_numpy(), kind="stable")  # the catalogue is searched by id
     later = np.zeros(len(grown), bool)
-    later[bundle.model.config.added_items] = True
+    later[bundle.model.added_items] = True
     later[len(bundle.items) :] = True
     added = np.flatnonzero(later[order]).tolist()
-    table = np.concatenate([bundle.model.items.weight.detach().cpu().numpy(), vectors])  # (N, D)
+    table = np.concatenate([bundle.model.table, vectors])  # (N, D)
     before = bundle.facts.get("added", {}).get("known_by", {})
     told = {"items": len(added), "known_by": {name: before.get(name, 0) + n for name, n in known_by.items()}}
     return dataclasses.replace(
@@ -111,6 +111,8 @@ def with_arrivals(bundle: Bundle, arrivals: Arrivals) -> Bundle:
 
 def _read(path: Path, tags: object, connection: Any) -> tuple[pa.Table, pa.Table]:  # noqa: ANN401  Ibis ships no types
     """The films of a file, and their tags."""
+    from tastevec.data.readers import ReadSettings, read_items  # noqa: PLC0415  as above
+
     in_memory = hasattr(tags, "__arrow_c_stream__")
     files = () if in_memory else _paths(tags)
     films, said, _ = read_items(path, connection=connection, settings=ReadSettings(tags=files))

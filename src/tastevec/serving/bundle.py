@@ -6,7 +6,8 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,21 +15,31 @@ import pyarrow.parquet as pq
 from tastevec.data.atomic import new_folder
 from tastevec.data.reading import RatingScale, Reading
 from tastevec.errors import FormatError
+from tastevec.extras import need
 from tastevec.items.placing import FilmPlacing
-from tastevec.schema import BUNDLE_FILE, BUNDLE_FORMAT, ITEM_ID, ITEMS_FILE, PLACING_FILE
+from tastevec.schema import (
+    BUNDLE_FILE,
+    BUNDLE_FORMAT,
+    ENCODER_FILE,
+    ITEM_ID,
+    ITEMS_FILE,
+    PLACING_FILE,
+    WEIGHTS_FILE,
+)
 
 from .card import model_card
+from .encoder import OnnxEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from tastevec.model.encoder import TasteEncoder
+    from .encoder import Encoder
 
-__all__ = ["Bundle"]
+__all__ = ["Bundle", "Runtime"]
 
-_WEIGHTS = "model.safetensors"
+Runtime = Literal["auto", "onnx", "torch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +54,7 @@ class Bundle:
         placing: Where a film belongs that comes later; None in a bundle from before this was kept.
     """
 
-    model: TasteEncoder
+    model: Encoder
     reading: Reading
     items: pa.Table
     facts: dict[str, Any]
@@ -72,6 +83,8 @@ class Bundle:
         """
         with new_folder(out, owned_by=BUNDLE_FILE) as folder:
             self.model.save_pretrained(folder)
+            if not isinstance(self.model, OnnxEncoder):
+                export(self.model, folder / ENCODER_FILE)
             pq.write_table(self.items, folder / ITEMS_FILE)
             if self.placing is not None:
                 self.placing.save(folder / PLACING_FILE)
@@ -82,7 +95,7 @@ class Bundle:
             manifest = {
                 "format": BUNDLE_FORMAT,
                 **self.facts,
-                "space": self.space if self.model.config.added_items else checksums[_WEIGHTS][:16],
+                "space": self.space if self.model.added_items else checksums[WEIGHTS_FILE][:16],
                 "reading": asdict(self.reading),
                 "checksums": checksums,
             }
@@ -92,11 +105,17 @@ class Bundle:
         return out
 
     @classmethod
-    def load(cls, folder: Path) -> Bundle:
+    def load(cls, folder: Path, runtime: Runtime = "auto") -> Bundle:
         """Read a bundle.
 
+        Args:
+            folder: Where it is.
+            runtime: What computes: ``onnx``, or ``torch``, on a GPU where it sees one; ``auto`` is onnx where onnxruntime
+                is installed and the bundle has a graph for it.
+
         Raises:
-            FormatError: The folder is missing, damaged, or of another format version.
+            FormatError: The folder is missing, damaged, or of another format version; or it has no graph and ``runtime``
+                is onnx.
         """
         manifest = _read_manifest(folder)
         for name, expected in manifest["checksums"].items():
@@ -105,20 +124,44 @@ class Bundle:
                 raise FormatError(
                     f"{path} is missing or not as it was written; copy the bundle again, or train again"
                 )
-        import torch  # noqa: PLC0415  as below
-        from safetensors.torch import load_model  # noqa: PLC0415  torch takes seconds; a wrong folder should not
-
-        from tastevec.model.config import TasteConfig  # noqa: PLC0415  as above
-        from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415  as above
-
         scale = RatingScale(**manifest["reading"].pop("scale"))
         reading = Reading(scale=scale, **manifest["reading"])
-        # As from_pretrained does, without its bar on the caller's terminal.
-        model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
-        load_model(model, folder / _WEIGHTS)
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model = _encoder(folder, runtime, has_graph=ENCODER_FILE in manifest["checksums"])
         placing = FilmPlacing.load(folder / PLACING_FILE) if PLACING_FILE in manifest["checksums"] else None
         return cls(model, reading, pq.read_table(folder / ITEMS_FILE), manifest, placing)
+
+
+def export(model: Any, path: Path) -> None:  # noqa: ANN401  a TasteEncoder, which only torch knows
+    """Write the blocks of a network in torch as a graph that needs none.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
+    need("onnxscript")
+    from tastevec.model.export import export_onnx  # noqa: PLC0415  torch
+
+    export_onnx(model, path)
+
+
+def _encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder:
+    if runtime == "onnx" and not has_graph:
+        raise FormatError(
+            f"{folder} holds no {ENCODER_FILE}, which this version's train leaves; load it with torch, or train again"
+        )
+    if runtime == "onnx" or (runtime == "auto" and has_graph and find_spec("onnxruntime")):
+        return OnnxEncoder.load(folder)
+    import torch  # noqa: PLC0415  it takes seconds; a wrong folder, and who serves without it, should not
+    from safetensors.torch import load_model  # noqa: PLC0415  as above
+
+    from tastevec.model.config import TasteConfig  # noqa: PLC0415  as above
+    from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415  as above
+
+    # As from_pretrained does, without its bar on the caller's terminal.
+    model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
+    load_model(model, folder / WEIGHTS_FILE)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    encoder: Encoder = model
+    return encoder
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -5,19 +5,21 @@ Dimensions: B people, N films of the catalogue, D numbers a vector, K films reco
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pyarrow as pa
 
-from tastevec.errors import SettingsError
+from tastevec.errors import SettingsError, UnknownItemError
 from tastevec.evaluation.encoded import EncodedScorer
 from tastevec.evaluation.metrics import rank_unseen
 from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
 
 from .arrivals import read_arrivals, with_arrivals
-from .bundle import Bundle
+from .bundle import Bundle, Runtime
+from .neighbours import Neighbours, read_people
 from .told import histories_in_table, history_of_one
 
 if TYPE_CHECKING:
@@ -33,13 +35,17 @@ _PEOPLE = 256  # encoded at once
 _CELLS = 1 << 22  # scores held at once: 16 MB, and a few times that while they are ranked
 
 
-def load(folder: Path | str) -> Recommender:
+def load(folder: Path | str, *, runtime: Runtime = "auto") -> Recommender:
     """The recommender of a bundle folder.
+
+    Args:
+        folder: A bundle.
+        runtime: What computes; see `Bundle.load`.
 
     Raises:
         FormatError: It is missing, damaged, or of another format version.
     """
-    return Recommender(Bundle.load(Path(folder)))
+    return Recommender(Bundle.load(Path(folder), runtime))
 
 
 class Recommender:
@@ -53,6 +59,10 @@ class Recommender:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.item_vectors = bundle.model.item_vectors  # (N, D)
+
+    @cached_property
+    def _films(self) -> Neighbours:
+        return Neighbours(self.bundle.item_ids, self.item_vectors)
 
     def encode(self, ratings: object, *, horizon: Horizon = "next") -> NDArray[np.float32] | pa.Table:
         """One person's vector (D,), or a table of user_id and vector.
@@ -79,6 +89,66 @@ class Recommender:
         places = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(places))
         return table.drop_columns([USER_ID]) if one else table
+
+    def similar_items(self, item_id: object, *, k: int = 10) -> pa.Table:
+        """The films nearest to one: item_id, title, rank from 1, score (the cosine); itself and films without a vector are none.
+
+        Raises:
+            SettingsError: ``k`` is below 1.
+            UnknownItemError: The film is not in the catalogue.
+        """
+        place = self.place(item_id)
+        places, scores = self._films.nearest(self.item_vectors[[place]], _at_least_one(k) + 1)
+        near = (places[0] != place) & self.item_vectors[places[0]].any(axis=1)
+        near &= bool(self.item_vectors[place].any())
+        found, alike = places[0][near][:k], scores[0][near][:k]
+        films = self.bundle.items.select([ITEM_ID, TITLE]).take(pa.array(found))
+        ranks = pa.array(np.arange(1, len(found) + 1, dtype=np.int32))
+        return films.append_column(RANK, ranks).append_column(SCORE, pa.array(alike))
+
+    def similar_users(
+        self,
+        ratings: object,
+        people: Path | str | pa.Table | Neighbours,
+        *,
+        k: int = 10,
+        horizon: Horizon = "overall",
+    ) -> pa.Table:
+        """The people nearest to one person, who need not be stored: user_id, rank from 1, score (the cosine).
+
+        Args:
+            ratings: One person's; see the class.
+            people: Whose vectors ``encode`` wrote with this model, as a Parquet file or a table.
+            k: How many.
+            horizon: That of the people's vectors.
+
+        Raises:
+            SettingsError: ``k`` is below 1.
+            DataError: A rating is wrong, or the people's vectors are of another space.
+            UnknownItemError: A film is not in the catalogue.
+        """
+        known = people if isinstance(people, Neighbours) else read_people(people, self.bundle.space)
+        [places], [scores] = known.nearest(self.vectors(self._one(ratings), horizon), _at_least_one(k))
+        ranks = pa.array(np.arange(1, len(places) + 1, dtype=np.int32))
+        return pa.table({USER_ID: pa.array(known.ids[places]), RANK: ranks, SCORE: pa.array(scores)})
+
+    def place(self, item_id: object) -> int:
+        """The position of a film in the catalogue, by its id, of whatever type.
+
+        Raises:
+            UnknownItemError: It is not there.
+        """
+        ids = self.bundle.item_ids
+        try:
+            wanted = np.array([str(item_id)]).astype(ids.dtype)[0]
+        except ValueError:
+            wanted = None
+        found = 0 if wanted is None else int(np.searchsorted(ids, wanted))
+        if wanted is None or found == len(ids) or ids[found] != wanted:
+            raise UnknownItemError(
+                f"item {item_id!r} is not in the model's catalogue of {len(ids)} films; expected one of its ids"
+            )
+        return found
 
     def with_items(
         self, items: object, *, tags: object = (), genome: Path | str | None = None
@@ -129,8 +199,7 @@ class Recommender:
         Raises:
             SettingsError: ``k`` is below 1.
         """
-        if k < 1:
-            raise SettingsError(f"k is {k}; expected 1 or more")
+        _at_least_one(k)
         scorer = self.scorer("model").asked(horizon)
         for group in people:
             for histories in group.chunks(max(1, _CELLS // len(self.item_vectors))):
@@ -159,3 +228,9 @@ class Recommender:
 
     def _many(self, ratings: object) -> Iterable[Histories]:
         return histories_in_table(ratings, self.bundle.item_ids, self.bundle.reading.scale)
+
+
+def _at_least_one(k: int) -> int:
+    if k < 1:
+        raise SettingsError(f"k is {k}; expected 1 or more")
+    return k

@@ -79,7 +79,7 @@ def _refuse_other_data(bundle: Path, recommender: Recommender, prepared: Prepare
 
 def _refuse_later_films(bundle: Path, recommender: Recommender) -> None:
     """A model that knows more films than the data ranks another catalogue than its baselines."""
-    if added := len(recommender.bundle.model.config.added_items):
+    if added := len(recommender.bundle.model.added_items):
         raise DataError(
             f"model {bundle} knows {added} films that were added after its training, and the data do not; expected the model "
             "as it was trained: evaluate the one that it was made from"

@@ -11,9 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
-from tastevec.data.readers import ReadSettings, read_interactions
-from tastevec.data.stream import iter_histories
-from tastevec.data.tables import connect
 from tastevec.errors import DataError, UnknownItemError
 
 if TYPE_CHECKING:
@@ -41,6 +38,10 @@ def histories_in_file(
         SourceError: The file is no table of interactions.
         BadRowError: A row is wrong and ``skip_bad_rows`` is off.
     """
+    from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415  who serves reads no files, and has no DuckDB
+    from tastevec.data.stream import iter_histories  # noqa: PLC0415  as above
+    from tastevec.data.tables import connect  # noqa: PLC0415  as above
+
     settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
     source: Path | Literal["-"] = "-" if path == "-" else Path(path)
     table, _ = read_interactions(source, connection=connect(memory), settings=settings)

@@ -147,8 +147,7 @@ def _space(prepared: Prepared, people: Histories, settings: TrainSettings) -> Ta
 def _placing(prepared: Prepared, model: TasteEncoder, counts: NDArray[np.int64]) -> FilmPlacing | None:
     """What places later films among those that were learned."""
     read = load_rows(prepared.folder)
-    table = model.items.weight.detach().float().cpu().numpy()
-    return read and FilmPlacing.fit(*read, table, counts)
+    return read and FilmPlacing.fit(*read, model.table, counts)
 
 
 def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> TasteEncoder:

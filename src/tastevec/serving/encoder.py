@@ -1,0 +1,191 @@
+"""The encoder as it serves, without torch: the blocks in onnxruntime, the linear answer in NumPy.
+
+Dimensions: B people, L films of a history, S films of a set, N films of the catalogue, D numbers a vector, H hidden width,
+R rating levels.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+from tastevec.schema import ENCODER_FILE, WEIGHTS_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["Encoder", "OnnxEncoder"]
+
+_CONFIG: Final = "config.json"
+_TYPICAL: Final = 50.0  # films at which the ridge is what its constant says, as in the network
+
+
+class Encoder(Protocol):
+    """What a bundle asks of its network, in torch or without."""
+
+    @property
+    def table(self) -> NDArray[np.float32]:
+        """(N, D) the film table."""
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """(N, D) the film table; of unit length where similarity is the cosine."""
+
+    @property
+    def added_items(self) -> list[int]:
+        """Rows of the film table that came after the training."""
+
+    def answer(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
+        """(B, D) the people's vectors for a horizon, from what `Reading.arrays` gives."""
+
+    def with_items(self, table: NDArray[np.float32], added: list[int]) -> Encoder:
+        """The same encoder on a larger film table (N, D), of which the rows ``added`` came after the training."""
+
+    def save_pretrained(self, folder: Path, /) -> None:
+        """Write the weights and the configuration into ``folder``."""
+
+
+class OnnxEncoder:
+    """The blocks as a graph, and beside it the tables that it does without.
+
+    Args:
+        config: What ``config.json`` says; see `TasteConfig`.
+        weights: What ``model.safetensors`` holds.
+        graph: The bytes of ``encoder.onnx``.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+    """
+
+    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, NDArray[Any]], graph: bytes) -> None:
+        import onnxruntime  # noqa: PLC0415  an extra
+
+        self.config, self._weights, self._graph = dict(config), dict(weights), graph
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors: its warnings are about the graph, which is ours
+        self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+        self._reads = {told.name for told in self._session.get_inputs()}
+
+    @classmethod
+    def load(cls, folder: Path) -> OnnxEncoder:
+        """From a bundle's folder, whose files are known to be whole."""
+        from safetensors.numpy import load_file  # noqa: PLC0415  with the weights alone
+
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        return cls(config, load_file(folder / WEIGHTS_FILE), (folder / ENCODER_FILE).read_bytes())
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the weights, the configuration and the graph into ``folder``."""
+        from safetensors.numpy import save_file  # noqa: PLC0415  as above
+
+        save_file(self._weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        (folder / _CONFIG).write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
+        (folder / ENCODER_FILE).write_bytes(self._graph)
+
+    @property
+    def table(self) -> NDArray[np.float32]:
+        """(N, D) the film table."""
+        return np.asarray(self._weights["items.weight"], np.float32)
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """(N, D) the film table; of unit length where similarity is the cosine."""
+        if self.config["similarity"] == "dot":
+            return self.table
+        lengths = np.linalg.norm(self.table, axis=1, keepdims=True)
+        return np.asarray(self.table / np.where(lengths > 0, lengths, 1.0))
+
+    @property
+    def added_items(self) -> list[int]:
+        """Rows of the film table that came after the training."""
+        return list(self.config["added_items"])
+
+    def answer(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
+        """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from what `Reading.arrays` gives."""
+        items, levels, lengths = arrays["items"], arrays["levels"], arrays["lengths"]
+        if self.config["readout"] == "pooler":
+            return self._newest(arrays)
+        as_set = [arrays.get(f"set_{name}", arrays[name]) for name in ("items", "levels", "lengths")]
+        overall = self._fold_in(*as_set)
+        if horizon == "overall":
+            return overall
+        newest, ratings, there = _last(items, levels, lengths, self.config["recent"])
+        weight = self.config["next_recent"] + self.config["next_short"] / np.maximum(lengths, 1)  # (B,)
+        recent = weight[:, None] * self._fold_in(newest, ratings, there, mean=False)
+        return np.asarray(self._newest(arrays) + self.config["next_overall"] * overall + recent, np.float32)
+
+    def with_items(self, table: NDArray[np.float32], added: list[int]) -> OnnxEncoder:
+        """The same encoder on a larger film table (N, D), of which the rows ``added`` came after the training.
+
+        Nobody's vector moves. As input a film that was added is its vector, without anything learned of it.
+        """
+        grown = copy.copy(self)
+        before, after = _without(len(self.table), self.added_items), _without(len(table), added)
+        grown._weights = self._weights | {"items.weight": np.ascontiguousarray(table, np.float32)}  # noqa: SLF001  its own
+        for name in {"inputs.weight", "fold_in.pulls"} & self._weights.keys():
+            rows = self._weights[name]
+            spread = np.zeros((len(table), rows.shape[1]), rows.dtype)
+            spread[after] = rows[before]
+            grown._weights[name] = spread  # noqa: SLF001  its own
+        grown.config = self.config | {"item_count": len(table), "added_items": list(added)}
+        return grown
+
+    def _newest(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """(B, D) what the blocks answer."""
+        items = arrays["items"]
+        there = np.arange(items.shape[1]) < arrays["lengths"][:, None]  # (B, L)
+        told = {name: arrays[name] for name in self._reads & arrays.keys()}
+        told["vectors"] = self.table[items] * there[..., None]
+        if "learned" in self._reads:
+            told["learned"] = self._weights["inputs.weight"][items]
+        [newest] = self._session.run(None, told)
+        return np.asarray(newest, np.float32)
+
+    def _fold_in(
+        self,
+        items: NDArray[np.int64],
+        levels: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        *,
+        mean: bool = True,
+    ) -> NDArray[np.float32]:
+        """(B, D) the linear answer, as `RidgeFoldIn` gives it."""
+        of = {name: self._weights[f"fold_in.{name}"] for name in ("pulls", "everyone", "mean", "levels")}
+        trust, shrinkage, power, mean_films = self._weights["fold_in.constants"]
+        there = (np.arange(items.shape[1]) < lengths[:, None])[..., None]  # (B, L, 1)
+        seen, confidence, pull = np.split(of["levels"][levels] * there, 3, axis=-1)  # (B, L, 1) each
+        vectors = self.table[items]  # (B, L, D)
+        wanted = trust * (of["pulls"][items] * seen).sum(1) + (vectors * pull).sum(1)  # (B, D)
+        ridge = shrinkage * ((lengths + 1) / _TYPICAL) ** power  # (B,)
+        systems = of["everyone"] + (vectors * confidence).transpose(0, 2, 1) @ vectors  # (B, D, D)
+        systems += ridge[:, None, None].astype(np.float32) * np.eye(vectors.shape[2], dtype=np.float32)
+        own = np.linalg.solve(systems, wanted[..., None])[..., 0]
+        if mean:
+            own = own + ((mean_films / (mean_films + lengths)) ** 2)[:, None] * of["mean"]
+        return np.asarray(own, np.float32)
+
+
+def _last(
+    items: NDArray[np.int64], levels: NDArray[np.int64], lengths: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The newest ``count`` films of each history: ``items`` and ``levels`` (B, count), and how many there are (B,)."""
+    places = np.maximum(lengths - count, 0)[:, None] + np.arange(count)
+    places = np.minimum(places, items.shape[1] - 1)
+    return (
+        np.take_along_axis(items, places, 1),
+        np.take_along_axis(levels, places, 1),
+        np.minimum(lengths, count),
+    )
+
+
+def _without(count: int, rows: list[int]) -> NDArray[np.bool_]:
+    """(count,) true but in these rows."""
+    kept = np.ones(count, bool)
+    kept[rows] = False
+    return kept

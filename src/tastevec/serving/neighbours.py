@@ -1,0 +1,96 @@
+"""Nearest vectors, exactly: people among people, films among films.
+
+Dimensions: B asked, M known, D numbers a vector, K nearest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tastevec.errors import DataError, SourceError
+from tastevec.schema import USER_ID, VECTOR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["Neighbours", "read_people"]
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """M vectors that can be asked which of them are nearest, by the cosine.
+
+    Attributes:
+        ids: (M,) whose they are.
+        vectors: (M, D) float32 as given; one of zeros is near nobody.
+    """
+
+    ids: NDArray[Any]
+    vectors: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        import faiss  # noqa: PLC0415  an extra
+
+        index = faiss.IndexFlatIP(self.vectors.shape[1])
+        index.add(_unit(self.vectors))
+        object.__setattr__(self, "_index", index)
+
+    def __len__(self) -> int:
+        """M."""
+        return len(self.ids)
+
+    def nearest(self, vectors: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """(B, K) places among the known, nearest first, and their cosines in [-1, 1]; K is M at most.
+
+        Args:
+            vectors: (B, D).
+            k: How many.
+        """
+        index: Any = self._index  # type: ignore[attr-defined]  # made once, of a frozen class
+        similarities, places = index.search(_unit(vectors), min(k, len(self)))
+        return places, similarities
+
+
+def read_people(people: Path | str | pa.Table, space: str) -> Neighbours:
+    """People whose vectors were written by ``encode``.
+
+    Args:
+        people: A Parquet file or a table of user_id and vector.
+        space: That of the model that is asked: vectors of two spaces are not to be compared.
+
+    Raises:
+        SourceError: The file cannot be read.
+        DataError: It is no table of vectors, or its vectors are of another space.
+    """
+    try:
+        table = people if isinstance(people, pa.Table) else pq.read_table(people)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(
+            f"{people} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
+        ) from error
+    kind = table.schema.field(VECTOR).type if {USER_ID, VECTOR} <= set(table.column_names) else None
+    if not isinstance(kind, pa.FixedSizeListType):
+        raise DataError(
+            f"people have the columns {', '.join(table.column_names)}; expected user_id and vector, a fixed-size list, as "
+            "tastevec encode writes them"
+        )
+    found = (table.schema.metadata or {}).get(b"space", space.encode()).decode()
+    if found != space:
+        raise DataError(
+            f"people's vectors are of the space {found}, and the model's is {space}; encode these people with this model"
+        )
+    flat = table[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    vectors = np.ascontiguousarray(flat.reshape(len(table), kind.list_size), np.float32)
+    return Neighbours(table[USER_ID].to_numpy(), vectors)
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.ascontiguousarray(vectors / np.where(lengths > 0, lengths, 1.0), np.float32)

@@ -1,0 +1,140 @@
+"""The encoder that serves says what the trained one says."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encoders import KINDS, SCALE, encoder
+from people import people, world
+from tastevec.data.reading import Reading
+from tastevec.errors import FormatError
+from tastevec.model.export import export_onnx
+from tastevec.serving.bundle import Bundle
+from tastevec.serving.encoder import OnnxEncoder
+
+LENGTHS = (0, 1, 2, 3, 7, 11, 12, 13, 20)  # films of a history; 12 are read in order
+HORIZONS = ("next", "overall")
+
+
+def _served(model, folder):
+    model.save_pretrained(folder)
+    export_onnx(model, folder / "encoder.onnx")
+    return OnnxEncoder.load(folder)
+
+
+@pytest.fixture(scope="module", params=KINDS.args[1], ids=KINDS.kwargs["ids"])
+def both(request, tmp_path_factory):
+    """A network, the same as it serves, and how both read histories."""
+    shape, layout = request.param
+    model = encoder(**shape)
+    layout = {"pad": "full", **layout} if shape.get("attention") == "padded" else layout
+    return model, _served(model, tmp_path_factory.mktemp("served")), Reading(SCALE, 12, **layout)
+
+
+@pytest.mark.parametrize("horizon", HORIZONS)
+def test_it_answers_as_the_network_does_whatever_the_length(both, horizon):
+    model, served, reading = both
+    for count in LENGTHS:
+        arrays = reading.arrays(people([(film, 1 + film % 5) for film in range(count)]))
+        found, expected = served.answer(horizon, **arrays), model.answer(horizon, **arrays)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("horizon", HORIZONS)
+def test_it_answers_many_as_each(both, horizon):
+    model, served, reading = both
+    arrays = reading.arrays(world())
+    together = served.answer(horizon, **arrays)
+    np.testing.assert_allclose(together, model.answer(horizon, **arrays), rtol=1e-5, atol=1e-5)
+    for person, own in enumerate(world().chunks(1)):
+        alone = served.answer(horizon, **reading.arrays(own))[0]
+        np.testing.assert_allclose(alone, together[person], rtol=1e-5, atol=1e-5)
+
+
+def test_films_that_come_later_move_nobody_and_are_read_as_the_network_reads_them(both):
+    model, served, reading = both
+    arrays = reading.arrays(world())
+    table = np.vstack([model.table, np.ones((2, 8), np.float32)])
+    grown, expected = served.with_items(table, [20, 21]), model.with_items(table, [20, 21])
+    later = reading.arrays(people([(20, 5), (3, 2), (21, 1)]))
+    for horizon in HORIZONS:
+        np.testing.assert_array_equal(grown.answer(horizon, **arrays), served.answer(horizon, **arrays))
+        found, wanted = grown.answer(horizon, **later), expected.answer(horizon, **later)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert grown.added_items == [20, 21]
+    assert served.added_items == []
+    np.testing.assert_array_equal(grown.item_vectors, expected.item_vectors)
+
+
+def test_what_is_saved_and_loaded_is_the_same_encoder(both, tmp_path):
+    _, served, reading = both
+    served.save_pretrained(tmp_path)
+    again, arrays = OnnxEncoder.load(tmp_path), reading.arrays(world())
+    assert again.config == served.config
+    for horizon in HORIZONS:
+        np.testing.assert_array_equal(again.answer(horizon, **arrays), served.answer(horizon, **arrays))
+
+
+@settings(max_examples=30)
+@given(
+    rows=st.lists(
+        st.lists(st.tuples(st.integers(0, 19), st.integers(1, 5)), max_size=15, unique_by=lambda r: r[0]),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_people_are_answered_alike(both_taste, rows):
+    model, served, reading = both_taste
+    arrays = reading.arrays(people(*rows))
+    for horizon in HORIZONS:
+        found, expected = served.answer(horizon, **arrays), model.answer(horizon, **arrays)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def both_taste(tmp_path_factory):
+    shape, layout = KINDS.args[1][0]
+    model = encoder(**shape)
+    return model, _served(model, tmp_path_factory.mktemp("taste")), Reading(SCALE, 12, **layout)
+
+
+def test_a_bundle_is_the_same_with_torch_and_without(bundle_folder):
+    one, two = Bundle.load(bundle_folder, "onnx"), Bundle.load(bundle_folder, "torch")
+    assert isinstance(one.model, OnnxEncoder)
+    assert not isinstance(two.model, OnnxEncoder)
+    np.testing.assert_array_equal(one.model.item_vectors, two.model.item_vectors)
+    arrays = one.reading.arrays(world())
+    for horizon in HORIZONS:
+        np.testing.assert_allclose(
+            one.model.answer(horizon, **arrays), two.model.answer(horizon, **arrays), rtol=1e-5, atol=1e-5
+        )
+
+
+def test_a_bundle_without_a_graph_needs_torch(bundle_folder, tmp_path):
+    Bundle.load(bundle_folder, "torch").save(tmp_path / "older")  # no graph: see conftest
+    assert not isinstance(Bundle.load(tmp_path / "older").model, OnnxEncoder)
+    with pytest.raises(FormatError, match=r"holds no encoder\.onnx"):
+        Bundle.load(tmp_path / "older", "onnx")
+
+
+def test_a_bundle_answers_where_there_is_no_torch(bundle_folder):
+    code = f"""
+import json, sys
+for name in ("torch", "transformers", "duckdb", "ibis", "sklearn", "scipy", "implicit"):
+    sys.modules[name] = None
+import tastevec as tv
+model = tv.load({str(bundle_folder)!r})
+print(json.dumps([model.encode([(1, 5.0), (2, 1.0)]).tolist(), model.recommend([(1, 5.0)], k=3).to_pylist()]))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    vector, films = json.loads(told.stdout)
+    expected = Bundle.load(bundle_folder, "torch")
+    arrays = expected.reading.arrays(people([(0, 5), (1, 1)]))
+    np.testing.assert_allclose(vector, expected.model.answer("next", **arrays)[0], rtol=1e-4, atol=1e-5)
+    assert len(films) == 3

@@ -1,0 +1,106 @@
+"""Nearest people and films, exactly."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tastevec as tv
+from people import world
+from tastevec.errors import DataError, SettingsError, SourceError, UnknownItemError
+from tastevec.serving.neighbours import Neighbours, read_people
+
+NUMBERS = st.floats(-10, 10, width=32)
+
+
+@pytest.fixture(name="model", scope="module")
+def _model(bundle_folder):
+    return tv.load(bundle_folder)
+
+
+@given(
+    known=hnp.arrays(np.float32, st.tuples(st.integers(1, 12), st.just(4)), elements=NUMBERS),
+    asked=hnp.arrays(np.float32, (3, 4), elements=NUMBERS),
+    k=st.integers(1, 15),
+)
+def test_the_nearest_are_those_of_the_highest_cosine(known, asked, k):
+    places, scores = Neighbours(np.arange(len(known)), known).nearest(asked, k)
+    assert places.shape == scores.shape == (3, min(k, len(known)))
+    cosines = _cosines(asked, known)
+    np.testing.assert_allclose(scores, np.take_along_axis(cosines, places, 1), atol=1e-5)
+    np.testing.assert_allclose(scores, -np.sort(-cosines, axis=1)[:, : scores.shape[1]], atol=1e-5)
+    assert all(len(set(row)) == len(row) for row in places.tolist())
+
+
+def _cosines(one, other):
+    lengths = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
+    return np.divide(one @ other.T, lengths, out=np.zeros((len(one), len(other))), where=lengths > 1e-9)
+
+
+def test_similar_films_are_other_films_nearest_first(model):
+    found = model.similar_items(3, k=5)
+    assert found.column_names == ["item_id", "title", "rank", "score"]
+    assert found["rank"].to_pylist() == [1, 2, 3, 4, 5]
+    assert 3 not in found["item_id"].to_pylist()
+    scores = found["score"].to_pylist()
+    assert scores == sorted(scores, reverse=True)
+    vectors = model.item_vectors
+    best = np.argsort(-_cosines(vectors[[2]], vectors)[0])
+    assert found["item_id"].to_pylist() == [place + 1 for place in best if place != 2][:5]
+
+
+def test_there_are_no_more_similar_films_than_films(model):
+    assert len(model.similar_items(3, k=500)) == 19
+
+
+@pytest.mark.parametrize("item", [0, 21, "x", None, 2.5, "1; drop table items"])
+def test_a_film_that_is_not_there_is_named(model, item):
+    with pytest.raises(UnknownItemError, match="is not in the model's catalogue of 20 films"):
+        model.similar_items(item)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_fewer_than_one_is_refused(model, k):
+    with pytest.raises(SettingsError, match="expected 1 or more"):
+        model.similar_items(3, k=k)
+    with pytest.raises(SettingsError, match="expected 1 or more"):
+        model.similar_users([(3, 5.0)], _table(model), k=k)
+
+
+def _table(model, space=None):
+    vectors = model.vectors(world(), "overall")
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    table = pa.table({"user_id": pa.array(world().user_ids), "vector": flat})
+    return table.replace_schema_metadata({"space": space or model.bundle.space})
+
+
+def test_a_person_who_is_not_stored_finds_those_who_rated_alike(model, tmp_path):
+    own = world().take(np.array([4]))
+    rated = [(int(film) + 1, float(stars)) for film, stars in zip(own.items, own.ratings, strict=True)]
+    pq.write_table(_table(model), tmp_path / "people.parquet")
+    for people in (_table(model), tmp_path / "people.parquet", str(tmp_path / "people.parquet")):
+        found = model.similar_users(rated, people, k=3)
+        assert found.column_names == ["user_id", "rank", "score"]
+        assert found["user_id"][0].as_py() == 5
+        assert found["score"][0].as_py() == pytest.approx(1, abs=1e-5)
+        assert found["rank"].to_pylist() == [1, 2, 3]
+
+
+def test_vectors_of_another_space_are_refused(model):
+    with pytest.raises(DataError, match="are of the space other, and the model's is"):
+        model.similar_users([(3, 5.0)], _table(model, "other"))
+
+
+def test_what_is_no_table_of_vectors_is_refused(model, tmp_path):
+    with pytest.raises(DataError, match="people have the columns user_id; expected user_id and vector"):
+        read_people(pa.table({"user_id": [1]}), model.bundle.space)
+    with pytest.raises(DataError, match="fixed-size list"):
+        read_people(pa.table({"user_id": [1], "vector": [[1.0, 2.0]]}), model.bundle.space)
+    (tmp_path / "no.parquet").write_text("no")
+    with pytest.raises(SourceError, match="expected a Parquet file that tastevec encode wrote"):
+        read_people(tmp_path / "no.parquet", model.bundle.space)
+    with pytest.raises(SourceError, match="expected a Parquet file"):
+        read_people(tmp_path / "missing.parquet", model.bundle.space)
