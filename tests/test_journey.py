@@ -291,3 +291,38 @@ def _bytes(table):
     kept = io.BytesIO()
     pcsv.write_csv(table.sort_by([("user_id", "descending")]), kept)
     return kept.getvalue()
+
+
+def test_people_are_explained_in_tags_by_films_of_their_own(place):
+    told = well("explain", "model", "histories.csv", "--tags", "4", "--films", "2")
+    assert len(told["people"]) == 60
+    rated = {}
+    for line in (place / "histories.csv").read_text().splitlines()[1:]:
+        user, item, *_ = line.split(",")
+        rated.setdefault(user, set()).add(item)
+    for person in told["people"]:
+        assert len(person["tags"]) <= 4
+        for reading in person["tags"]:
+            assert 0 <= reading["confidence"] <= 1
+            assert len(reading["films"]) <= 2
+            assert {str(film["item_id"]) for film in reading["films"]} <= rated[str(person["user_id"])]
+    assert any(reading["films"] for person in told["people"] for reading in person["tags"])
+    spoken = run("explain", "model", "histories.csv", "--tags", "2").stdout
+    first = told["people"][0]["tags"][0]
+    assert first["tag"] in spoken
+    assert first["films"][0]["title"] in spoken
+
+
+def test_near_films_and_near_people_are_found():
+    films = well("similar", "model", "--item", "3", "--k", "4")
+    assert [film["rank"] for film in films["similar"]] == [1, 2, 3, 4]
+    assert films["similar"][0]["title"] in run("similar", "model", "--item", "3").stdout
+    well("encode", "model", "histories.csv", "--out", "vectors.parquet", "--horizon", "overall")
+    found = well("similar", "model", "--user", "histories.csv", "--people", "vectors.parquet", "--k", "3")
+    assert len(found["people"]) == 60
+    for person in found["people"]:  # everybody is nearest to himself
+        assert person["similar"][0]["score"] == pytest.approx(1, abs=1e-4)
+    assert "1.000" in run("similar", "model", "--user", "histories.csv", "--people", "vectors.parquet").stdout
+    refused = run("similar", "model", "--item", "no film")
+    assert refused.exit_code == 1
+    assert "'no film' is not in the model's catalogue" in refused.stderr

@@ -32,6 +32,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         "torch": "torch",
         "transformers": "transformers",
     },
+    "map": {"openTSNE": "openTSNE"},
     "serve": {"faiss": "faiss-cpu", "onnxruntime": "onnxruntime", "pyarrow": "pyarrow"},
     "tune": {"optuna": "optuna"},
     "wandb": {"wandb": "wandb"},

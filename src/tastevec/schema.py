@@ -18,6 +18,7 @@ __all__ = [
     "ITEM_ID",
     "LIKED_FROM",
     "MANIFEST_FILE",
+    "MAP_FILE",
     "NOTE",
     "PER_USER_FILE",
     "PLACING_FILE",
@@ -31,6 +32,7 @@ __all__ = [
     "SCORE",
     "SPLITS",
     "TAG",
+    "TAGS_FILE",
     "TIMESTAMP",
     "TITLE",
     "USERS_FILE",
@@ -88,6 +90,8 @@ BUNDLE_FILE: Final = "bundle.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 ENCODER_FILE: Final = "encoder.onnx"  # the blocks, for those who have no torch
 PLACING_FILE: Final = "item_placing.safetensors"
+TAGS_FILE: Final = "tags.safetensors"
+MAP_FILE: Final = "map.safetensors"
 
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 1

@@ -103,6 +103,7 @@ def train(
         MissingExtraError: Curves shall go to W&B and it is not installed.
     """
     from tastevec.serving.bundle import Bundle
+    from tastevec.serving.outfit import outfitted
     from tastevec.serving.recommender import Recommender
     from tastevec.training.progress import Tell
     from tastevec.training.settings import resolve_settings
@@ -121,6 +122,7 @@ def train(
     items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
     bundle = Bundle(trained.model, trained.reading, items, _facts(prepared, trained), trained.placing)
+    bundle = outfitted(bundle, prepared, trained.counts)
     bundle.save(out, curves=unfinished / "tensorboard")
     shutil.rmtree(unfinished)
     return Recommender(Bundle.load(out))

@@ -11,6 +11,7 @@ from .compare import compare
 from .data import describe, fetch, prepare
 from .doctor import doctor
 from .items import add_items
+from .likeness import explain, similar
 from .models import evaluate, settings_help, train
 from .people import encode, recommend
 
@@ -40,6 +41,8 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(encode)
 app.command()(recommend)
+app.command()(similar)
+app.command()(explain)
 app.command(epilog="Example: tastevec add-items model new-films.csv --tags tags.csv --out model2")(add_items)
 app.command()(doctor)
 

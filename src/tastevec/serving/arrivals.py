@@ -101,9 +101,11 @@ def with_arrivals(bundle: Bundle, arrivals: Arrivals) -> Bundle:
     table = np.concatenate([bundle.model.table, vectors])  # (N, D)
     before = bundle.facts.get("added", {}).get("known_by", {})
     told = {"items": len(added), "known_by": {name: before.get(name, 0) + n for name, n in known_by.items()}}
+    rows = np.where(order < len(bundle.items), order, -1)
     return dataclasses.replace(
         bundle,
         model=bundle.model.with_items(table[order], added),
+        film_map=bundle.film_map and bundle.film_map.with_items(rows, table[order]),
         items=grown.take(pa.array(order)),
         facts={**bundle.facts, "space": bundle.space, "added": told},
     )

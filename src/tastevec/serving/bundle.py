@@ -16,6 +16,8 @@ from tastevec.data.atomic import new_folder
 from tastevec.data.reading import RatingScale, Reading
 from tastevec.errors import FormatError
 from tastevec.extras import need
+from tastevec.items.explain import TagDirections
+from tastevec.items.film_map import FilmMap
 from tastevec.items.placing import FilmPlacing
 from tastevec.schema import (
     BUNDLE_FILE,
@@ -23,7 +25,9 @@ from tastevec.schema import (
     ENCODER_FILE,
     ITEM_ID,
     ITEMS_FILE,
+    MAP_FILE,
     PLACING_FILE,
+    TAGS_FILE,
     WEIGHTS_FILE,
 )
 
@@ -51,7 +55,9 @@ class Bundle:
         reading: How it reads histories.
         items: Row i is film i: item_id, title, year, genres, vector_source, train_users.
         facts: What is known of its making: data, settings, training log, metrics; plain values.
-        placing: Where a film belongs that comes later; None in a bundle from before this was kept.
+        placing: Where a film belongs that comes later; None in a bundle from before this was kept, as are the next two.
+        tags: What vectors say in words; None where nothing was said of the films.
+        film_map: Where each film lies on a map; None where they are too few for one.
     """
 
     model: Encoder
@@ -59,6 +65,8 @@ class Bundle:
     items: pa.Table
     facts: dict[str, Any]
     placing: FilmPlacing | None = None
+    tags: TagDirections | None = None
+    film_map: FilmMap | None = None
 
     @property
     def item_ids(self) -> NDArray[Any]:
@@ -86,8 +94,13 @@ class Bundle:
             if not isinstance(self.model, OnnxEncoder):
                 export(self.model, folder / ENCODER_FILE)
             pq.write_table(self.items, folder / ITEMS_FILE)
-            if self.placing is not None:
-                self.placing.save(folder / PLACING_FILE)
+            for name, part in (
+                (PLACING_FILE, self.placing),
+                (TAGS_FILE, self.tags),
+                (MAP_FILE, self.film_map),
+            ):
+                if part is not None:
+                    part.save(folder / name)
             (folder / "README.md").write_text(model_card(self.facts), encoding="utf-8")
             checksums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
             if curves is not None and curves.is_dir():
@@ -127,8 +140,12 @@ class Bundle:
         scale = RatingScale(**manifest["reading"].pop("scale"))
         reading = Reading(scale=scale, **manifest["reading"])
         model = _encoder(folder, runtime, has_graph=ENCODER_FILE in manifest["checksums"])
-        placing = FilmPlacing.load(folder / PLACING_FILE) if PLACING_FILE in manifest["checksums"] else None
-        return cls(model, reading, pq.read_table(folder / ITEMS_FILE), manifest, placing)
+        there = manifest["checksums"]
+        placing = FilmPlacing.load(folder / PLACING_FILE) if PLACING_FILE in there else None
+        tags = TagDirections.load(folder / TAGS_FILE) if TAGS_FILE in there else None
+        film_map = FilmMap.load(folder / MAP_FILE) if MAP_FILE in there else None
+        items = pq.read_table(folder / ITEMS_FILE)
+        return cls(model, reading, items, manifest, placing, tags, film_map)
 
 
 def export(model: Any, path: Path) -> None:  # noqa: ANN401  a TasteEncoder, which only torch knows

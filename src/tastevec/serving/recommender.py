@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import pyarrow as pa
 
-from tastevec.errors import SettingsError, UnknownItemError
+from tastevec.errors import FormatError, SettingsError, UnknownItemError
 from tastevec.evaluation.encoded import EncodedScorer
 from tastevec.evaluation.metrics import rank_unseen
 from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
 
 from .arrivals import read_arrivals, with_arrivals
 from .bundle import Bundle, Runtime
+from .explanation import TagReading, explain_films, explain_people
 from .neighbours import Neighbours, read_people
 from .told import histories_in_table, history_of_one
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
+    from tastevec.items.explain import TagDirections
 
 __all__ = ["Recommender", "load"]
 
@@ -131,6 +133,59 @@ class Recommender:
         [places], [scores] = known.nearest(self.vectors(self._one(ratings), horizon), _at_least_one(k))
         ranks = pa.array(np.arange(1, len(places) + 1, dtype=np.int32))
         return pa.table({USER_ID: pa.array(known.ids[places]), RANK: ranks, SCORE: pa.array(scores)})
+
+    def explain(
+        self, ratings: object, *, tags: int = 10, films: int = 3, horizon: Horizon = "overall"
+    ) -> list[TagReading]:
+        """One person in tags, those that say most first, each with the films of his that caused it.
+
+        Raises:
+            FormatError: The bundle has no tags.
+            DataError: A rating is wrong.
+            UnknownItemError: A film is not in the catalogue.
+        """
+        [told] = explain_people(self, self.tags, self._one(ratings), horizon, tags=tags, films=films)
+        return told
+
+    def explain_item(self, item_id: object, *, tags: int = 10) -> list[TagReading]:
+        """A film in tags.
+
+        Raises:
+            FormatError: The bundle has no tags.
+            UnknownItemError: The film is not in the catalogue.
+        """
+        [told] = explain_films(self, self.tags, [self.place(item_id)], tags=tags)
+        return told
+
+    def steer(
+        self,
+        vector: NDArray[np.float32],
+        tags: Mapping[str, float],
+        *,
+        hold: float = 1.0,
+        horizon: Horizon = "overall",
+    ) -> NDArray[np.float32]:
+        """(D,) a person's vector moved along tags, each by its dose in standard deviations; see `TagDirections.steer`.
+
+        Raises:
+            FormatError: The bundle has no tags.
+            SettingsError: There is no such tag, or a number is out of range.
+        """
+        return self.tags.steer(vector, tags, hold=hold, kind=horizon)
+
+    @property
+    def tags(self) -> TagDirections:
+        """What vectors say in words.
+
+        Raises:
+            FormatError: The bundle has none: nothing was said of its films, or it comes from before tags were kept.
+        """
+        if self.bundle.tags is None:
+            raise FormatError(
+                "the model knows no tags: nothing was said of its films, or it comes from before tags were kept; prepare "
+                "with --tags, --genome or genres and train again"
+            )
+        return self.bundle.tags
 
     def place(self, item_id: object) -> int:
         """The position of a film in the catalogue, by its id, of whatever type.
