@@ -7,6 +7,7 @@ from typing import Any
 
 from ablation_rendering import rendered_ablations
 from cold_rendering import rendered_cold
+from explanation_rendering import rendered_explanations
 from genome_rendering import rendered_genome
 from provenance import ROOT
 from training_rendering import rendered_training
@@ -14,7 +15,7 @@ from width_rendering import rendered_widths
 
 __all__ = ["PAGES", "put", "rendered"]
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "measured.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "measured.md", ROOT / "docs" / "explanations.md")
 
 # Of each question: what is shown, and what it is called.
 _COLUMNS = (
@@ -39,6 +40,7 @@ def rendered(results: dict[str, Any]) -> str:
         "memory": rendered_training,
         "warm": rendered_cold,
         "beside_first": rendered_widths,
+        "deletion": rendered_explanations,
     }
     for key, kind in kinds.items():
         if key in results:

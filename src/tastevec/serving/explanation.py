@@ -37,8 +37,8 @@ Cause = tuple[Any, float]  # a film's id, and the effect of having rated it
 # A person's newest films that are left out in turn: each is an encoding of all the others.
 _NEWEST: Final = 500
 _ROWS: Final = 1 << 20  # of shortened histories held at once: 20 MB
-# People whose readings are the average and its deviation: these are then known to 2 %.
-_COMPARED: Final = 5_000
+# People whose readings are the average and its deviation, which are then known to 2 % of a standard deviation.
+_COMPARED: Final = 2_000
 _HORIZONS: Final[tuple[Horizon, ...]] = ("next", "overall")
 
 
@@ -61,7 +61,7 @@ class TagReading:
 
 
 def measured(recommender: Recommender, directions: TagDirections, people: Histories) -> TagDirections:
-    """The directions, on which people of both horizons are compared with these; of more than 5,000 with every n-th."""
+    """The directions, on which people of both horizons are compared with these; of more than 2,000 with every n-th."""
     some = people.take(np.arange(0, len(people), -(-len(people) // _COMPARED) or 1))
     for horizon in _HORIZONS:
         directions = directions.against(horizon, recommender.vectors(some, horizon))

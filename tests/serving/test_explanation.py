@@ -1,0 +1,232 @@
+"""People and films in tags, with the films that made them so: what is told is what re-encoding by hand gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import people as told_by_hand
+from people import TAGGED, people
+from tastevec.errors import SettingsError
+from tastevec.evaluation.metrics import rank_unseen
+from tastevec.items.explain import TagDirections
+from tastevec.items.placing import load_rows
+from tastevec.items.tag_table import tag_blocks
+from tastevec.serving import explanation as module
+from tastevec.serving.explanation import explain_films, explain_people, film_effects, measured, without_each
+from tastevec.serving.recommender import Recommender, load
+
+HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module", name="model")
+def _model(bundle_folder) -> Recommender:
+    return load(bundle_folder)
+
+
+@pytest.fixture(scope="module", name="directions")
+def _directions(model, prepared_folder) -> TagDirections:
+    """Of the tiny world, whose films of one taste share the odd tags, and those of the other the even."""
+    counts = model.bundle.items["train_users"].to_numpy()
+    fitted = TagDirections.fit(tag_blocks(*load_rows(prepared_folder)), model.item_vectors, counts)
+    return measured(model, fitted, told_by_hand.world())
+
+
+@pytest.fixture(scope="module", name="scattered")
+def _scattered(model) -> TagDirections:
+    """Six tags that have nothing to do with each other."""
+    rng = np.random.default_rng(5)
+    dim = model.item_vectors.shape[1]
+    names = tuple(f"tag {letter}" for letter in "abcdef")
+    directions = TagDirections(
+        names, rng.normal(size=(6, dim)).astype(np.float32), np.linspace(0.2, 1, 6).astype(np.float32), {}
+    ).against("films", model.item_vectors)
+    return measured(model, directions, told_by_hand.world())
+
+
+def reread(model, directions, ratings, tag, horizon):
+    """A tag's reading of somebody who told this, oldest first, encoded as any caller would."""
+    vector = model.vectors(people(ratings), horizon)
+    return directions.read(vector, horizon)[0, directions.names.index(tag)]
+
+
+PERSON = [
+    (0, 5.0, 100),
+    (2, 4.0, 100),
+    (11, 1.0, 5_000),
+    (4, TAGGED, 5_001),
+    (6, 3.0, 90_000),
+    (15, 2.0, 90_002),
+]
+
+
+@HORIZONS
+def test_each_cause_is_what_encoding_without_the_film_changes(model, scattered, horizon):
+    [readings] = explain_people(model, scattered, people(PERSON), horizon, tags=6, films=6)
+    ids = model.bundle.item_ids
+    assert readings
+    for reading in readings:
+        whole = reread(model, scattered, PERSON, reading.tag, horizon)
+        assert reading.strength == pytest.approx(whole, abs=1e-4)
+        changes = {}
+        for place, (item, *_) in enumerate(PERSON):
+            without = reread(model, scattered, PERSON[:place] + PERSON[place + 1 :], reading.tag, horizon)
+            changes[ids[item]] = whole - without
+        along = {item: change for item, change in changes.items() if change * whole > 1e-4}
+        found = dict(reading.causes)
+        assert set(along) <= set(found)
+        for item, effect in found.items():
+            assert effect == pytest.approx(changes[item], abs=1e-3)
+            assert effect * whole > 0
+        sizes = [abs(effect) for _, effect in reading.causes]
+        assert sizes == sorted(sizes, reverse=True)
+
+
+@given(st.integers(0, 8), st.data())
+@settings(max_examples=30)
+def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(length, data):
+    rows = [
+        (film, data.draw(st.sampled_from([1.0, 2.5, 5.0, TAGGED])), 10 * place)
+        for place, film in enumerate(data.draw(st.permutations(range(20)))[:length])
+    ]
+    places = np.array(data.draw(st.lists(st.integers(0, length - 1)) if length else st.just([])), np.int64)
+    found = without_each(people(rows), places)
+    assert len(found) == len(places)
+    for person, place in enumerate(places):
+        by_hand = people(rows[:place] + rows[place + 1 :])
+        one = found.take(np.array([person]))
+        for name in ("items", "ratings", "normalised", "times"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(by_hand, name))
+
+
+@HORIZONS
+def test_nobodys_explanation_depends_on_who_else_is_explained(model, scattered, horizon):
+    world = told_by_hand.world()
+    together = explain_people(model, scattered, world, horizon, tags=4)
+    for person in (0, 7):
+        [alone] = explain_people(model, scattered, world.take(np.array([person])), horizon, tags=4)
+        assert [reading.tag for reading in alone] == [reading.tag for reading in together[person]]
+        for one, other in zip(alone, together[person], strict=True):
+            assert one.strength == pytest.approx(other.strength, abs=1e-4)
+            assert dict(one.causes) == pytest.approx(dict(other.causes), abs=1e-4)
+
+
+def test_the_two_tastes_are_told_apart(model, directions):
+    """Who loves rockets gets what is said of rockets, and who loves letters what is said of letters."""
+    explained = explain_people(model, directions, told_by_hand.world(), films=0)
+    first = [{reading.tag: reading.strength for reading in person} for person in explained]
+    rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
+    for person, strengths in enumerate(first):
+        for tag, strength in strengths.items():
+            assert (strength > 0) == ((tag in rockets) == (person < 6))
+
+
+def test_the_strongest_and_surest_come_first(model, scattered):
+    for person in explain_people(model, scattered, told_by_hand.world(), tags=6, films=0):
+        weighed = [abs(reading.strength) * reading.confidence for reading in person]
+        assert weighed == sorted(weighed, reverse=True)
+        assert all(reading.causes == () for reading in person)
+
+
+def test_no_more_is_told_than_was_asked(model, scattered):
+    for person in explain_people(model, scattered, told_by_hand.world(), tags=2, films=1):
+        assert len(person) == 2
+        assert all(len(reading.causes) <= 1 for reading in person)
+
+
+def test_tags_that_say_the_same_are_told_once(model, directions):
+    for person in explain_people(model, directions, told_by_hand.world(), tags=10, films=0):
+        chosen = [directions.names.index(reading.tag) for reading in person]
+        units = directions.directions[chosen]
+        units = units / np.linalg.norm(units, axis=1, keepdims=True)
+        assert np.abs(np.triu(units @ units.T, 1)).max(initial=0) <= 0.75
+
+
+def test_somebody_who_told_nothing_has_no_causes(model, scattered):
+    explained = explain_people(model, scattered, people([], [(3, 5.0)]))
+    assert all(reading.causes == () for reading in explained[0])
+    assert explain_people(model, scattered, people()) == []
+
+
+def test_of_a_long_history_the_newest_films_are_left_out(model, scattered, monkeypatch):
+    every = {cause for reading in _explained(model, scattered) for cause, _ in reading.causes}
+    monkeypatch.setattr(module, "_NEWEST", 2)
+    newest = {cause for reading in _explained(model, scattered) for cause, _ in reading.causes}
+    ids = model.bundle.item_ids
+    assert newest == {ids[6], ids[15]} & every
+
+
+def test_long_histories_in_parts_are_the_same(model, scattered, monkeypatch):
+    whole = _explained(model, scattered)
+    monkeypatch.setattr(module, "_ROWS", 1)
+    for one, other in zip(whole, _explained(model, scattered), strict=True):
+        assert dict(one.causes) == pytest.approx(dict(other.causes), abs=1e-4)
+
+
+def _explained(model, directions):
+    [readings] = explain_people(model, directions, people(PERSON), tags=6, films=6)
+    return readings
+
+
+def test_many_people_are_compared_with_every_other_one(model, scattered, monkeypatch):
+    monkeypatch.setattr(module, "_COMPARED", 6)
+    world = told_by_hand.world()
+    some = measured(model, scattered, world)
+    vectors = model.vectors(world.take(np.arange(0, 12, 2)), "overall")
+    np.testing.assert_allclose(some.read(vectors, "overall").mean(axis=0), 0, atol=1e-4)
+    nobody = measured(model, scattered, world.take(np.arange(0)))
+    assert not nobody.read(vectors, "overall").any()
+
+
+def test_films_are_told_in_tags_too(model, directions):
+    explained = explain_films(model, directions, [0, 15])
+    rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
+    for rocket, readings in zip((True, False), explained, strict=True):
+        assert readings
+        for reading in readings:
+            assert (reading.strength > 0) == ((reading.tag in rockets) == rocket)
+            assert reading.causes == ()
+    assert explain_films(model, directions, []) == []
+
+
+@HORIZONS
+def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
+    told = people(PERSON, [(1, 5.0, 100)])
+    best = rank_unseen(model.scorer("ours").asked(horizon).score(told), told, 19)
+    found = film_effects(model, told, best, horizon, films=6)
+    ids = model.bundle.item_ids
+    table = model.item_vectors
+    vector = model.vectors(people(PERSON), horizon)[0]
+    for place, item in enumerate(best[0]):
+        if item < 0:
+            assert found[0][place] == ()
+            continue
+        effects = [effect for _, effect in found[0][place]]
+        assert effects == sorted(effects, reverse=True)
+        for cause, effect in found[0][place]:
+            without = [row for row in PERSON if ids[row[0]] != cause]
+            other = model.vectors(people(without), horizon)[0]
+            assert effect == pytest.approx(float((vector - other) @ table[item]), abs=1e-3)
+            assert effect > 0
+    assert (best[0] < 0).any()
+    assert found[1][-1] in {(), *((((ids[1], effect),)) for _, effect in found[1][-1])}
+
+
+def test_an_unknown_horizon_is_refused(model, scattered):
+    with pytest.raises(SettingsError, match="horizon is 'later'"):
+        explain_people(model, scattered, people(PERSON), "later")
+    with pytest.raises(SettingsError, match="horizon is 'later'"):
+        film_effects(model, people(PERSON), np.array([[1]]), "later")
+
+
+def test_steering_moves_recommendations_along_the_tag(model, directions):
+    """The further somebody is steered towards rockets, the more of his first ten films are rockets."""
+    vectors = model.vectors(told_by_hand.world(), "overall")
+    shares = []
+    for dose in (-3.0, -1.0, 0.0, 1.0, 3.0):
+        moved = np.stack([directions.steer(vector, {"tag 1": dose}) for vector in vectors])
+        best = np.argsort(-(moved @ model.item_vectors.T), axis=1)[:, :10]
+        shares.append((best < 10).mean())
+    assert shares == sorted(shares)
+    assert shares[-1] > shares[0]
