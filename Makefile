@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: help install demo test table ablations peers cold widths bars bench check format clean
+.PHONY: help install demo serve test table ablations peers cold widths bars bench check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ install: .venv/installed  ## make .venv and install everything into it, once
 
 demo: .venv/installed  ## go from real ratings to taste vectors, into demo/
 	$(BIN)/python scripts/demo.py
+
+serve: .venv/installed  ## show the page on the demo's model, at http://127.0.0.1:8000
+	@test -d demo/model || (echo "There is no model yet; run: make demo" && exit 1)
+	$(BIN)/tastevec serve demo/model --people demo/vectors.parquet
 
 test: .venv/installed .venv/checkpoint  ## run the whole suite, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov

@@ -10,12 +10,18 @@ from cold_rendering import rendered_cold
 from explanation_rendering import rendered_explanations
 from genome_rendering import rendered_genome
 from provenance import ROOT
+from service_rendering import rendered_service
 from training_rendering import rendered_training
 from width_rendering import rendered_widths
 
 __all__ = ["PAGES", "put", "rendered"]
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "measured.md", ROOT / "docs" / "explanations.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "measured.md",
+    ROOT / "docs" / "explanations.md",
+    ROOT / "docs" / "service.md",
+)
 
 # Of each question: what is shown, and what it is called.
 _COLUMNS = (
@@ -41,6 +47,7 @@ def rendered(results: dict[str, Any]) -> str:
         "warm": rendered_cold,
         "beside_first": rendered_widths,
         "deletion": rendered_explanations,
+        "rates": rendered_service,
     }
     for key, kind in kinds.items():
         if key in results:

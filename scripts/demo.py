@@ -92,6 +92,7 @@ def show_files() -> None:
     }
     print()
     print("".join(f"{path!s:32} {what}\n" for what, path in made.items()), end="")
+    print("\nNext: make serve, and open http://127.0.0.1:8000: rate films and see your taste in words.")
 
 
 if __name__ == "__main__":

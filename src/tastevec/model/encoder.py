@@ -18,6 +18,7 @@ from transformers.utils.generic import ModelOutput
 
 from .config import TasteConfig
 from .fold_in import RidgeFoldIn
+from .rows import blank, newest_of, spread, without
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,7 +122,7 @@ class TasteEncoder(PreTrainedModel):
             inputs_embeds: (B, L, D) the films' vectors, gathered from the film table where not given.
             linear: Whether the linear answer is wanted, and its part in *next*; training does without.
         """
-        vectors = self._gather(items, lengths) if inputs_embeds is None else _blank(inputs_embeds, lengths)
+        vectors = self._gather(items, lengths) if inputs_embeds is None else blank(inputs_embeds, lengths)
         learned = self._learned(items) if self.config.item_input == "learned" else None
         newest, moments = self.read(vectors, strengths, levels, lengths, gaps, learned)
         if moments is None:
@@ -192,13 +193,13 @@ class TasteEncoder(PreTrainedModel):
         """
         grown = copy.deepcopy(self)
         grown.items = nn.Embedding.from_pretrained(torch.tensor(table, device=self.device))
-        before = _without(len(self.items.weight), self.config.added_items, self.device)
-        after = _without(len(table), added, self.device)  # the same films, where they stand now
+        before = without(len(self.items.weight), self.config.added_items, self.device)
+        after = without(len(table), added, self.device)  # the same films, where they stand now
         if self.config.item_input == "learned":
-            learned = _spread(self.inputs.weight[before], after)
+            learned = spread(self.inputs.weight[before], after)
             grown.inputs = nn.Embedding.from_pretrained(learned, freeze=False)
         if self.config.readout == "moments":
-            grown.fold_in.pulls = _spread(self.fold_in.pulls[before], after)
+            grown.fold_in.pulls = spread(self.fold_in.pulls[before], after)
         grown.config.item_count, grown.config.added_items = len(table), added
         return grown
 
@@ -222,7 +223,7 @@ class TasteEncoder(PreTrainedModel):
         return np.asarray(table / np.where(lengths > 0, lengths, 1.0))
 
     def _gather(self, items: Tensor, lengths: Tensor) -> Tensor:
-        return _blank(self.items(items), lengths)
+        return blank(self.items(items), lengths)
 
     def _inputs(
         self,
@@ -249,7 +250,7 @@ class TasteEncoder(PreTrainedModel):
 
     def _recent(self, items: Tensor, levels: Tensor, lengths: Tensor) -> Tensor:
         """(B, D) what the newest few films add to the *next* answer, the more the fewer are known."""
-        newest, ratings, there = _newest(items, levels, lengths, self.config.recent)
+        newest, ratings, there = newest_of(items, levels, lengths, self.config.recent)
         weight = self.config.next_recent + self.config.next_short / lengths.clamp(min=1)  # (B,)
         answer = self.fold_in(self._gather(newest, there), newest, ratings, there, mean=False)
         added: Tensor = weight[:, None] * answer
@@ -277,30 +278,3 @@ class TasteEncoder(PreTrainedModel):
         if self.config.attention != "masked":
             return None
         return (torch.arange(length, device=lengths.device) < lengths[:, None])[:, None, None, :]
-
-
-def _blank(vectors: Tensor, lengths: Tensor) -> Tensor:
-    """``vectors`` (B, L, D) with zeros where padded."""
-    steps = torch.arange(vectors.shape[1], device=lengths.device)
-    return vectors * (steps < lengths[:, None])[..., None]
-
-
-def _newest(items: Tensor, levels: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The newest ``count`` films of each history: ``items`` and ``levels`` (B, count), and how many there are (B,)."""
-    steps = torch.arange(count, device=lengths.device)
-    places = ((lengths - count).clamp(min=0)[:, None] + steps).clamp(max=items.shape[1] - 1)
-    return items.gather(1, places), levels.gather(1, places), lengths.clamp(max=count)
-
-
-def _without(count: int, rows: list[int], device: torch.device) -> Tensor:
-    """(count,) true but in these rows."""
-    kept = torch.ones(count, dtype=torch.bool, device=device)
-    kept[rows] = False
-    return kept
-
-
-def _spread(rows: Tensor, places: Tensor) -> Tensor:
-    """``rows`` in the places where ``places`` is true, in order, and zeros in the others."""
-    grown = torch.zeros(len(places), rows.shape[1], dtype=rows.dtype, device=rows.device)
-    grown[places] = rows
-    return grown

@@ -196,4 +196,5 @@ def _causes(
     """The films (L,) with the largest effects (L,) of this sign; of equal ones the newest."""
     along = effects * np.sign(sign)
     order = len(along) - 1 - np.argsort(-along[::-1], kind="stable")[:count]
-    return tuple((rated[place], float(effects[place])) for place in order if along[place] > 0)
+    ids = rated.tolist()
+    return tuple((ids[place], float(effects[place])) for place in order.tolist() if along[place] > 0)
