@@ -14,6 +14,7 @@ from .items import add_items
 from .likeness import explain, similar
 from .models import evaluate, settings_help, train
 from .people import encode, recommend
+from .serve import serve
 
 __all__ = ["app", "main"]
 
@@ -43,6 +44,7 @@ app.command()(encode)
 app.command()(recommend)
 app.command()(similar)
 app.command()(explain)
+app.command()(serve)
 app.command(epilog="Example: tastevec add-items model new-films.csv --tags tags.csv --out model2")(add_items)
 app.command()(doctor)
 

@@ -81,7 +81,8 @@ def told_by_url(url: str) -> dict[str, Any]:
             "the address of the database cannot be read; expected one such as postgresql://user:password@host/name"
         ) from None
     # A host that has vanished without a word is given up as well as one that refuses.
-    return {"connect_timeout": _CONNECT_S, "tcp_user_timeout": _SILENT_MS, **told, "autocommit": True}
+    ours = {"application_name": "tastevec", "connect_timeout": _CONNECT_S, "tcp_user_timeout": _SILENT_MS}
+    return {**ours, **told, "autocommit": True}
 
 
 def migrated(connection: psycopg.Connection) -> None:
@@ -100,7 +101,9 @@ def migrated(connection: psycopg.Connection) -> None:
             )
         if version == 0:
             _extend(connection)
-            connection.execute("CREATE SCHEMA tastevec; CREATE TABLE tastevec.version (version integer NOT NULL)")
+            connection.execute(
+                "CREATE SCHEMA tastevec; CREATE TABLE tastevec.version (version integer NOT NULL)"
+            )
             connection.execute("INSERT INTO tastevec.version VALUES (0)")
         for script in _MIGRATIONS[version:]:
             connection.execute(script)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tastevec.schema import Horizon
+
 __all__ = ["Neighbours", "read_people"]
 
 
@@ -58,16 +60,17 @@ class Neighbours:
         return places, similarities
 
 
-def read_people(people: Path | str | pa.Table, space: str) -> Neighbours:
+def read_people(people: Path | str | pa.Table, space: str, *, horizon: Horizon | None = None) -> Neighbours:
     """People whose vectors were written by ``encode``.
 
     Args:
         people: A Parquet file or a table of user_id and vector.
         space: That of the model that is asked: vectors of two spaces are not to be compared.
+        horizon: The only one that is taken, where one is given.
 
     Raises:
         SourceError: The file cannot be read.
-        DataError: It is no table of vectors, or its vectors are of another space.
+        DataError: It is no table of vectors, or its vectors are of another space or horizon.
     """
     try:
         table = people if isinstance(people, pa.Table) else pq.read_table(people)
@@ -81,10 +84,16 @@ def read_people(people: Path | str | pa.Table, space: str) -> Neighbours:
             f"people have the columns {', '.join(table.column_names)}; expected user_id and vector, a fixed-size list, as "
             "tastevec encode writes them"
         )
-    found = (table.schema.metadata or {}).get(b"space", space.encode()).decode()
+    told = table.schema.metadata or {}
+    found = told.get(b"space", space.encode()).decode()
     if found != space:
         raise DataError(
             f"people's vectors are of the space {found}, and the model's is {space}; encode these people with this model"
+        )
+    answer = told.get(b"horizon", (horizon or "").encode()).decode()
+    if horizon is not None and answer != horizon:
+        raise DataError(
+            f"people's vectors are of the horizon {answer}; expected {horizon}: run tastevec encode with --horizon {horizon}"
         )
     flat = table[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     vectors = np.ascontiguousarray(flat.reshape(len(table), kind.list_size), np.float32)

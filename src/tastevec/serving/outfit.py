@@ -35,7 +35,9 @@ def outfitted(bundle: Bundle, prepared: Prepared, people: NDArray[np.int64]) -> 
     """
     vectors = bundle.model.item_vectors
     seed = bundle.facts["settings"]["seed"]
-    drawn = FilmMap.fit(vectors, seed=seed) if find_spec("openTSNE") else None  # an extra, and no vector needs it
+    drawn = (
+        FilmMap.fit(vectors, seed=seed) if find_spec("openTSNE") else None
+    )  # an extra, and no vector needs it
     told = load_rows(prepared.folder)
     tags = TagDirections.fit(tag_blocks(*told), vectors, people) if told else None
     if tags is None or not tags.names:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Shelf", "build_index", "drop_index", "find_shelf", "made_shelf", "search", "write"]
 
-_CANDIDATES: Final = (200, 1_000)  # held in a search by the index: at least, and the most that pgvector allows
+_CANDIDATES: Final = (
+    200,
+    1_000,
+)  # held in a search by the index: at least, and the most that pgvector allows
 
 # Values are parameters, everywhere; what is put into a statement are whole numbers of our own.
 _UPSERT = """
@@ -77,12 +80,16 @@ def made_shelf(connection: psycopg.Connection, space: str, horizon: Horizon, dim
     if shelf is None:
         made = "INSERT INTO tastevec.spaces (space, horizon, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
         connection.execute(made, (space, horizon, dim))
-        shelf = find_shelf(connection, space, horizon)  # somebody else may have been first, with another length
+        shelf = find_shelf(
+            connection, space, horizon
+        )  # somebody else may have been first, with another length
     assert shelf is not None
     return shelf
 
 
-def write(connection: psycopg.Connection, shelf: Shelf, ids: Sequence[str], rows: NDArray[np.float32]) -> None:
+def write(
+    connection: psycopg.Connection, shelf: Shelf, ids: Sequence[str], rows: NDArray[np.float32]
+) -> None:
     """Put B people there, instead of what was there of them.
 
     Raises:
@@ -125,9 +132,7 @@ def drop_index(connection: psycopg.Connection, number: int) -> None:
     """Remove the index of these people, if there is one."""
     from psycopg import sql  # noqa: PLC0415  an extra
 
-    connection.execute(
-        sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("tastevec", _name(number)))
-    )
+    connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("tastevec", _name(number))))
 
 
 def _name(number: int) -> str:

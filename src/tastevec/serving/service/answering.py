@@ -1,0 +1,232 @@
+"""What is said of people and of films: from vectors to the answers of the service.
+
+Dimensions: B people, N films of the catalogue, D numbers a vector, K films wanted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tastevec.evaluation.metrics import rank_unseen
+from tastevec.serving.explanation import film_effects
+
+from .errors import Problem
+from .sentences import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from tastevec.schema import Horizon
+    from tastevec.serving.explanation import TagReading
+
+    from .persons import Told
+    from .schemas import ExplainRequest, RecommendRequest
+    from .served import Served
+
+__all__ = ["causes_of", "explained", "explained_films", "found_people", "ranked", "similar_films", "steered"]
+
+_CELLS = 1 << 22  # scores held at once
+
+
+def ranked(served: Served, told: Told, vectors: NDArray[np.float32], k: int) -> list[list[dict[str, Any]]]:
+    """The best K films new to each person: films with rank from 1 and score.
+
+    Args:
+        served: The model.
+        told: The people; their films are left out.
+        vectors: (B, D) theirs.
+        k: Films wanted.
+    """
+    catalogue, table = served.catalogue, served.model.item_vectors
+    rows = max(1, _CELLS // len(table))
+    answers = []
+    for start in range(0, len(vectors), rows):
+        part = np.arange(start, min(start + rows, len(vectors)))
+        histories = told.histories.take(part)
+        scores = vectors[part] @ table.T  # (B, N)
+        scores[:, served.without_vector] = np.finfo(np.float32).min
+        for row, places in zip(scores, rank_unseen(scores, histories, k).tolist(), strict=True):
+            there = [place for place in places if place >= 0 and not served.without_vector[place]]
+            answers.append(
+                [
+                    {**catalogue.film(place), "rank": rank, "score": float(row[place])}
+                    for rank, place in enumerate(there, 1)
+                ]
+            )
+    return answers
+
+
+def steered(
+    served: Served, vectors: NDArray[np.float32], doses: dict[str, float], hold: float, horizon: Horizon
+) -> NDArray[np.float32]:
+    """(B, D) the vectors, moved along the tags.
+
+    Raises:
+        Problem: A vector is not of the model's length.
+    """
+    dim = served.model.item_vectors.shape[1]
+    if vectors.shape[1:] != (dim,):
+        raise Problem(
+            422,
+            "wrong_data",
+            f"vectors hold {vectors.shape[1]} numbers each; expected {dim}, as in the space {served.space}",
+            "vectors",
+        )
+    # One move for all: it is the same wherever it starts.
+    move = served.model.steer(np.zeros(dim, np.float32), doses, hold=hold, horizon=horizon)
+    return np.asarray(vectors + move, np.float32)
+
+
+def similar_films(served: Served, item_ids: Sequence[int | str], k: int) -> list[dict[str, Any]]:
+    """The films nearest to each of these.
+
+    Raises:
+        Problem: One of them is not in the catalogue.
+    """
+    catalogue, answers = served.catalogue, []
+    for place in _places(served, item_ids):
+        found = served.model.similar_items(catalogue.ids[place], k=k).to_pylist()
+        similar = [
+            {**film, "rank": row["rank"], "similarity": _cosine(row["score"])}
+            for row in found
+            for film in catalogue.films([row["item_id"]])
+        ]
+        answers.append({**catalogue.named(place), "similar": similar})
+    return answers
+
+
+def found_people(served: Served, told: Told, vectors: NDArray[np.float32], k: int) -> list[dict[str, Any]]:
+    """The stored people nearest to each person, with their favourites."""
+    assert served.people is not None
+    answers = []
+    ids = served.people.ids.tolist()
+    found = served.people.nearest(vectors, k)
+    for places, similarities, unknown in zip(*found, told.unknown, strict=True):
+        users = [
+            {
+                "user_id": ids[place],
+                "rank": rank,
+                "similarity": _cosine(similarity),
+                "favourites": served.favourites(place),
+            }
+            for rank, (place, similarity) in enumerate(zip(places, similarities, strict=True), 1)
+        ]
+        answers.append({"users": users, "unknown": unknown})
+    return answers
+
+
+def explained(
+    served: Served,
+    told: Told,
+    vectors: NDArray[np.float32],
+    asked: ExplainRequest,
+    check: Callable[[], None] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Each person in tags, with the place on the map.
+
+    Args:
+        served: The model.
+        told: The people.
+        vectors: (B, D) theirs.
+        asked: How many tags, how many films of each, and for which horizon.
+        check: Called before each person; what it raises ends the work.
+    """
+    answers = []
+    for number, unknown in enumerate(told.unknown):
+        check()
+        rows = slice(*told.histories.offsets[number : number + 2])
+        ids = [served.catalogue.ids[place] for place in told.histories.items[rows].tolist()]
+        readings = served.model.explain(
+            list(zip(ids, told.histories.ratings[rows].tolist(), strict=True)),
+            tags=asked.tags,
+            films=asked.films,
+            horizon=asked.horizon,
+        )
+        tags = [{**_reading(reading), "films": _causes(served, reading.causes)} for reading in readings]
+        answers.append({"tags": tags, "place": _place(served, vectors[number]), "unknown": unknown})
+    return answers
+
+
+def explained_films(served: Served, item_ids: Sequence[int | str], tags: int) -> list[dict[str, Any]]:
+    """Each of these films in tags.
+
+    Raises:
+        Problem: One of them is not in the catalogue.
+    """
+    catalogue = served.catalogue
+    return [
+        {
+            **catalogue.named(place),
+            "tags": [_reading(told) for told in served.model.explain_item(catalogue.ids[place], tags=tags)],
+        }
+        for place in _places(served, item_ids)
+    ]
+
+
+def causes_of(
+    served: Served,
+    told: Told,
+    best: Sequence[Sequence[dict[str, Any]]],
+    asked: RecommendRequest,
+    check: Callable[[], None] = lambda: None,
+) -> list[list[list[dict[str, Any]]]]:
+    """For each recommendation of each person the own films without which its score would be lower, the largest first.
+
+    Args:
+        served: The model.
+        told: The people.
+        best: What is recommended to each of them.
+        asked: How many films are to be named, and for which horizon.
+        check: Called before each person; what it raises ends the work.
+    """
+    answers = []
+    for number, films in enumerate(best):
+        check()
+        person = told.histories.take(np.array([number]))
+        places = [place for film in films if (place := served.catalogue.place(film["item_id"])) is not None]
+        [causes] = film_effects(served.model, person, np.array([places]), asked.horizon, films=asked.why)
+        answers.append([_causes(served, of) for of in causes])
+    return answers
+
+
+def _places(served: Served, item_ids: Sequence[int | str]) -> Iterator[int]:
+    for number, item_id in enumerate(item_ids):
+        place = served.catalogue.place(item_id)
+        if place is None:
+            where = f"item_ids[{number}]"
+            message = (
+                f"{where} is {shown(item_id)}, which is not among the {len(served.catalogue)} films; expected an id that "
+                "/v1/items gives"
+            )
+            raise Problem(404, "unknown_item", message, where)
+        yield place
+
+
+def _reading(reading: TagReading) -> dict[str, Any]:
+    return {"tag": reading.tag, "strength": float(reading.strength), "confidence": float(reading.confidence)}
+
+
+def _causes(served: Served, causes: Sequence[tuple[Any, float]]) -> list[dict[str, Any]]:
+    catalogue = served.catalogue
+    return [
+        {**catalogue.named(place), "effect": float(effect)}
+        for item_id, effect in causes
+        if (place := catalogue.place(item_id)) is not None
+    ]
+
+
+def _cosine(value: float) -> float:
+    """Rounding may carry a cosine past 1."""
+    return min(1.0, max(-1.0, float(value)))
+
+
+def _place(served: Served, vector: NDArray[np.float32]) -> list[float] | None:
+    """Where a person stands on the map: amid the films nearest to the vector; None without a map."""
+    if served.film_map is None:
+        return None
+    [place] = served.film_map.place(vector[None], served.model.item_vectors).tolist()
+    return [float(axis) for axis in place]

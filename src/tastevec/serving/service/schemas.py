@@ -1,0 +1,207 @@
+"""What may be asked: the bodies of requests, strict and limited."""
+
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from tastevec.schema import Horizon
+
+from .sentences import shown
+
+__all__ = [
+    "EncodeRequest",
+    "ExplainRequest",
+    "ItemId",
+    "Person",
+    "Rated",
+    "RecommendRequest",
+    "SimilarItemsRequest",
+    "SimilarUsersRequest",
+    "SteerRequest",
+    "Tags",
+]
+
+MOST_PEOPLE, MOST_FILMS, MOST_IDS, MOST_EXPLAINED = 256, 2_000, 256, 16
+_LONGEST_ID = 200
+T = TypeVar("T", bound=BaseModel)
+_WIDEST_ID = 2**63 - 1
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+
+
+def _wrong(sentence: str) -> PydanticCustomError:
+    """An error whose sentence follows the name of the place."""
+    return PydanticCustomError("said", "{sentence}", {"sentence": sentence})
+
+
+def _check_id(value: Any) -> int | str:  # noqa: ANN401  whatever the caller told
+    if isinstance(value, str):
+        if len(value) <= _LONGEST_ID:
+            return value
+        raise _wrong(f"is a text of {len(value)} letters; expected {_LONGEST_ID} or fewer")
+    if isinstance(value, int) and not isinstance(value, bool):
+        if -_WIDEST_ID <= value <= _WIDEST_ID:
+            return value
+        raise _wrong(f"is {shown(value)}; expected a whole number of at most 63 bits")
+    raise _wrong(f"is {shown(value)}; expected an item's id, a whole number or a text")
+
+
+class _IdSchema:
+    """An item's id in one check, so that what is said of a wrong one is one sentence."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_check_id)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        number = {"type": "integer", "minimum": -_WIDEST_ID, "maximum": _WIDEST_ID}
+        return {"anyOf": [number, {"type": "string", "maxLength": _LONGEST_ID}]}
+
+
+ItemId = Annotated[int | str, _IdSchema]
+Dose = Annotated[float, Field(ge=-10, le=10)]
+Tags = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=100)], Dose],
+    Field(
+        max_length=50,
+        description="Tags to steer along, each with its dose, in standard deviations of people.",
+        examples=[{"violence": -1.0}],
+    ),
+]
+K = Annotated[int, Field(ge=1, le=500, description="How many, at most.")]
+AskedHorizon = Annotated[
+    Horizon, Field(description="next asks what comes next, overall for the taste as a whole.")
+]
+
+
+class _Body(BaseModel):
+    """A request's body: unknown keys, other types and numbers that are none are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Rated(_Body):
+    """One film, rated."""
+
+    item_id: ItemId = Field(description="The catalogue's own id of the film.", examples=[1])
+    rating: float = Field(description="On the model's own scale, which /v1/model tells.", examples=[4.5])
+    timestamp: Annotated[int, Field(ge=0, le=_LAST_SECOND)] | None = Field(
+        default=None, description="When, in Unix seconds; of all films of the person, or of none."
+    )
+
+
+class Person(_Body):
+    """One person's ratings; without times, the order in which they stand is the order in time."""
+
+    ratings: list[Rated] = Field(
+        max_length=MOST_FILMS,
+        description="Each film once. None at all is a person of whom nothing is known.",
+        examples=[[{"item_id": 1, "rating": 4.5}, {"item_id": 2, "rating": 2.0}]],
+    )
+
+
+People = Annotated[list[Person], Field(min_length=1, max_length=MOST_PEOPLE)]
+FewPeople = Annotated[list[Person], Field(min_length=1, max_length=MOST_EXPLAINED)]
+Vectors = Annotated[
+    list[Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1, max_length=4096)]],
+    Field(min_length=1, max_length=MOST_PEOPLE, description="Of the space that /v1/model names."),
+]
+ItemIds = Annotated[list[ItemId], Field(min_length=1, max_length=MOST_IDS, examples=[[1, 2]])]
+
+
+def _one_of(one: str, other: str) -> dict[str, Any]:
+    """What JSON Schema says of a body that holds one of two things."""
+    return {"oneOf": [{"required": [one]}, {"required": [other]}]}
+
+
+def _refuse_both(body: T, one: str, other: str) -> T:
+    """The body, which holds one of two things: neither can be given empty."""
+    given = [name for name in (one, other) if getattr(body, name)]
+    if len(given) != 1:
+        raise _wrong(f"holds {'both' if given else 'neither'}; expected {one} or {other}")
+    return body
+
+
+class EncodeRequest(_Body):
+    """People to be turned into vectors."""
+
+    people: People
+    horizon: AskedHorizon = "next"
+
+
+class RecommendRequest(_Body):
+    """People to whom films are recommended."""
+
+    people: People
+    k: K = 10
+    horizon: AskedHorizon = "next"
+    tags: Tags = Field(default_factory=dict)
+    why: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=5,
+            description=f"The person's own films named as causes; for {MOST_EXPLAINED} people at most.",
+        ),
+    ] = 0
+
+    @model_validator(mode="after")
+    def _few_where_why_is_asked(self) -> Self:
+        if self.why and len(self.people) > MOST_EXPLAINED:
+            raise _wrong(
+                f"asks why for {len(self.people)} people; expected {MOST_EXPLAINED} or fewer, or why to be 0"
+            )
+        return self
+
+
+class SimilarItemsRequest(_Body):
+    """Films whose neighbours are wanted."""
+
+    item_ids: ItemIds
+    k: K = 10
+
+
+class SimilarUsersRequest(_Body):
+    """People whose neighbours are wanted."""
+
+    people: People
+    k: K = 10
+
+
+class ExplainRequest(_Body):
+    """People, or films, to be told in tags."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("people", "item_ids"))
+
+    people: FewPeople = Field(default_factory=list)
+    item_ids: ItemIds = Field(default_factory=list)
+    tags: Annotated[int, Field(ge=1, le=100, description="Tags of each, the strongest.")] = 10
+    films: Annotated[int, Field(ge=0, le=20, description="The person's own films named for each tag.")] = 3
+    horizon: AskedHorizon = "overall"
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        return _refuse_both(self, "people", "item_ids")
+
+
+class SteerRequest(_Body):
+    """People, or vectors, to be moved along tags."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("people", "vectors"))
+
+    people: People = Field(default_factory=list)
+    vectors: Vectors = Field(default_factory=list)
+    tags: Tags
+    hold: Annotated[
+        float,
+        Field(ge=0, le=1, description="How much of everything else is held: 0 nothing, 1 all that can be."),
+    ] = 1.0
+    k: K = 10
+    horizon: AskedHorizon = "overall"
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        return _refuse_both(self, "people", "vectors")

@@ -1,0 +1,221 @@
+"""People whom the service keeps, where it has a database and a token: stored, deleted, found.
+
+Without a database the service keeps nothing about anybody, and without a token it keeps nothing for anybody.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Annotated, TypeVar, get_args
+
+import numpy as np
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+
+from tastevec.errors import DataError
+from tastevec.schema import Horizon
+from tastevec.serving.database import CONNECTIONS, StoreError, told_by_url
+from tastevec.serving.store import PeopleStore, id_text
+
+from .answers import SimilarUsersAnswer
+from .errors import Problem
+from .lifecycle import life_of
+from .persons import Told, told_by
+from .reading import JsonRoute
+from .schemas import ItemId, Person, SimilarUsersRequest
+from .served import Served
+from .statuses import errors
+
+__all__ = ["Stored", "found_in_store", "stored_router"]
+
+T = TypeVar("T")
+_WAITING = 32  # more would wait for a database that is away until their own time is over
+_FIRST = "people[0]."
+
+stored_router = APIRouter(
+    prefix="/v1", tags=["people"], route_class=JsonRoute, responses=errors(403, 404, 408, 413)
+)
+UserId = Annotated[
+    str,
+    Path(
+        description="The person's id, of 1 to 200 letters.",
+        json_schema_extra={"minLength": 1, "maxLength": 200},
+    ),
+]
+
+
+class StoredSearch(SimilarUsersRequest):
+    """People whose neighbours among the stored are wanted."""
+
+    exclude: list[str] = Field(
+        default=[], max_length=100, description="Ids of stored people who are left out, such as one's own."
+    )
+
+
+class StoredAnswer(BaseModel):
+    """What was stored: vectors of a space, made of the films that are not unknown."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    space: str
+    unknown: Annotated[list[ItemId], Field(description="Items that the catalogue does not hold.")]
+
+
+class DeletedAnswer(BaseModel):
+    """Whether there was anything to delete."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    deleted: bool
+
+
+class Stored:
+    """The people of a database, asked in threads of their own; opened by the first question, again if that failed."""
+
+    def __init__(self, url: str) -> None:
+        """Nothing is asked of the database yet, which may still be starting.
+
+        Raises:
+            SettingsError: The address cannot be read; the message does not repeat it.
+            MissingExtraError: psycopg or pgvector is not installed.
+        """
+        told_by_url(url)
+        self._url = url
+        self._store: PeopleStore | None = None
+        self._opening = Lock()
+        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="tastevec-store")
+        self._waiting = 0
+
+    async def ask(self, work: Callable[[PeopleStore], T]) -> T:
+        """What ``work`` makes of the store.
+
+        Raises:
+            Problem: The database does not answer, or too many questions are waiting for it.
+        """
+        if self._waiting >= _WAITING:
+            message = f"{self._waiting} requests are waiting for the stored people; expected fewer: ask again in a second"
+            raise Problem(503, "too_busy", message, headers={"Retry-After": "1"})
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: work(self._opened())
+            )
+        except StoreError as error:
+            raise Problem(503, "store_unavailable", str(error), headers={"Retry-After": "2"}) from None
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Let the threads and the connections go, once the questions under way are answered."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        if self._store is not None:
+            self._store.close()
+
+    def _opened(self) -> PeopleStore:
+        with self._opening:
+            if self._store is None:
+                self._store = PeopleStore(self._url)
+            return self._store
+
+
+@stored_router.put(
+    "/people/{user_id:path}", response_model=StoredAnswer, responses=errors(400, 408, 413, 415)
+)
+async def store_person(request: Request, user_id: UserId, person: Person) -> Response:
+    """Store a person's vectors, instead of those that were stored; the ratings are forgotten."""
+    stored, name = _stored(request), _id(user_id)
+    life = life_of(request)
+    served = life.served
+    told = _told_by_one(served, person)
+    if not len(told.histories.items):
+        message = (
+            "ratings name no film of the catalogue; expected one or more, or there is nothing to be stored"
+        )
+        raise Problem(422, "wrong_data", message, "ratings")
+    vectors = {
+        horizon: await life.batcher.ask(served.model, told.histories, horizon, np.asarray)
+        for horizon in get_args(Horizon)
+    }
+    await stored.ask(lambda store: store.upsert(served.space, [name], vectors))
+    return _json({"space": served.space, "unknown": told.unknown[0]})
+
+
+@stored_router.delete("/people/{user_id:path}", response_model=DeletedAnswer)
+async def delete_person(request: Request, user_id: UserId) -> Response:
+    """Delete all that is stored of a person, whichever model made it."""
+    stored, name = _stored(request), _id(user_id)
+    return _json({"deleted": await stored.ask(lambda store: store.delete(name))})
+
+
+@stored_router.post("/people/search", response_model=SimilarUsersAnswer, responses=errors(400, 415))
+async def search(request: Request, asked: StoredSearch) -> Response:
+    """Find the stored people whose taste is nearest; no film is stored of them, so that none is named."""
+    return await found_in_store(request, asked.people, asked.k, asked.exclude)
+
+
+async def found_in_store(
+    request: Request, people: Sequence[Person], k: int, exclude: Sequence[str] = ()
+) -> Response:
+    """The answer that names the stored people nearest to each person.
+
+    Raises:
+        Problem: Nobody is stored of the space of the model that answers, or nobody may be.
+    """
+    stored, life = _stored(request), life_of(request)
+    served = life.served
+    told = told_by(people, served.catalogue, served.model.bundle.reading.scale)
+    vectors = await life.batcher.ask(served.model, told.histories, "overall", np.asarray)
+    found = await stored.ask(lambda store: store.nearest(served.space, vectors, k, exclude=exclude))
+    if not any(found):
+        message = (
+            f"nobody who could be found is stored of the space {served.space}; expected people stored with the model that "
+            "answers, since those of other spaces cannot be compared"
+        )
+        raise Problem(404, "no_people", message)
+    answers = []
+    for near, unknown in zip(found, told.unknown, strict=True):
+        users = [
+            {"user_id": user_id, "rank": rank, "similarity": cosine, "favourites": []}
+            for rank, (user_id, cosine) in enumerate(near, 1)
+        ]
+        answers.append({"users": users, "unknown": unknown})
+    return _json({"people": answers})
+
+
+def _stored(request: Request) -> Stored:
+    """The people of the application that a request came to.
+
+    Raises:
+        Problem: It has no database, or no token.
+    """
+    stored: Stored | None = request.app.state.stored
+    if stored is None:
+        message = "the service keeps nobody; expected TASTEVEC_DATABASE_URL to be set when it is started"
+        raise Problem(404, "no_store", message)
+    if not request.app.state.has_token:
+        message = "the service has no token, and keeps people for nobody; expected TASTEVEC_TOKEN to be set when it is started"
+        raise Problem(403, "no_token", message)
+    return stored
+
+
+def _id(user_id: str) -> str:
+    try:
+        return id_text(user_id, "user_id")
+    except DataError as error:
+        raise Problem(422, "wrong_data", str(error), "user_id") from None
+
+
+def _told_by_one(served: Served, person: Person) -> Told:
+    """One person, who is the whole body: places in it are named so."""
+    try:
+        return told_by([person], served.catalogue, served.model.bundle.reading.scale)
+    except Problem as problem:
+        where = problem.where and problem.where.removeprefix(_FIRST)
+        message = problem.message.replace(_FIRST, "")
+        raise Problem(problem.status_code, problem.code, message, where) from None
+
+
+def _json(answer: object) -> Response:
+    return Response(to_json(answer), media_type="application/json")

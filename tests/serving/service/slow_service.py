@@ -1,0 +1,63 @@
+"""The service as a process of its own, with a model that is made at once, and answers as slowly as SLOW says."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+
+from tastevec.data.reading import RatingScale, Reading
+from tastevec.errors import FormatError
+from tastevec.serving.service.run import run_service
+from tastevec.serving.service.served import Served
+from tastevec.serving.service.settings import read_settings
+
+FILMS = 40
+
+
+class Slow:
+    """A person is where the films are that were rated, on a circle of films."""
+
+    def __init__(self, seed):
+        turns = np.linspace(0, 2 * np.pi, FILMS, endpoint=False)
+        self.item_vectors = np.column_stack([np.cos(turns), np.sin(turns)]).astype(np.float32)
+        columns = {
+            "item_id": np.arange(FILMS),
+            "title": [f"Film {n}" for n in range(FILMS)],
+            "year": pa.nulls(FILMS, pa.int32()),
+            "genres": pa.nulls(FILMS, pa.list_(pa.string())),
+            "train_users": np.arange(FILMS),
+        }
+        self.bundle = SimpleNamespace(
+            items=pa.table(columns),
+            item_ids=np.arange(FILMS),
+            reading=Reading(scale=RatingScale.of((1.0, 5.0)), max_history=12),
+            facts={},
+            space=f"space-{seed}",
+        )
+
+    def vectors(self, histories, _horizon):
+        time.sleep(float(os.environ.get("SLOW", "0")))
+        weights = np.zeros((len(histories), FILMS), np.float32)
+        weights[histories.owners, histories.items] = histories.ratings
+        return weights @ self.item_vectors
+
+
+def source():
+    told = Path(sys.argv[1]).read_text(encoding="utf-8")
+    if not told.isdigit():
+        raise FormatError(f"{told}; train again")
+    return Served(Slow(int(told)))
+
+
+def say(text):
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    run_service(source, read_settings(), port=int(sys.argv[2]), tell=say)
+    say("ended")

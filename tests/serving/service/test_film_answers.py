@@ -1,0 +1,169 @@
+"""What the service says of films and of its model."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+import worlds
+from tastevec.serving.service.example import example_person
+
+
+def get(client, path, **query):
+    answer = client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_titles_are_searched_best_first(client):
+    told = get(client, "/v1/items", query="cafe the letter")
+    assert told == {
+        "items": [
+            {
+                "item_id": 20,
+                "title": 'Café, "The" Letter (1999)',
+                "year": 1999,
+                "genres": ["Drama", "Romance"],
+            }
+        ]
+    }
+    assert [film["item_id"] for film in get(client, "/v1/items", query="rocket 1", limit=2)["items"]] == [
+        1,
+        10,
+    ]
+    assert get(client, "/v1/items", query="nothing of the kind") == {"items": []}
+
+
+def test_similar_films_keep_the_order_of_the_request(client):
+    answer = client.post("/v1/similar-items", json={"item_ids": [3, "1"], "k": 2})
+    assert answer.status_code == 200, answer.text
+    items = answer.json()["items"]
+    assert [film["item_id"] for film in items] == [3, 1]
+    assert [near["rank"] for near in items[0]["similar"]] == [1, 2]
+    assert all(-1 <= near["similarity"] <= 1 for near in items[0]["similar"])
+    assert 3 not in [near["item_id"] for near in items[0]["similar"]]
+
+
+def test_an_unknown_film_is_named_with_its_place(client):
+    answer = client.post("/v1/similar-items", json={"item_ids": [3, "no such film"]})
+    assert answer.status_code == 404
+    assert answer.json()["error"] == {
+        "code": "unknown_item",
+        "message": "item_ids[1] is 'no such film', which is not among the 20 films; expected an id that /v1/items gives",
+        "where": "item_ids[1]",
+    }
+
+
+def test_the_map_has_a_row_a_film_and_is_sent_once(client):
+    answer = client.get("/v1/map", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    told = answer.json()
+    assert {len(column) for column in told.values()} == {worlds.FILMS}
+    assert (told["x"][0], told["y"][0]) == (0.0, 1.0)
+    assert told["genres"][:2] == ["Action", "Action"]
+    assert told["genres"][9] is None
+    plain = client.get("/v1/map", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.json() == told
+    again = client.get("/v1/map", headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+    assert again.content == b""
+
+
+def test_without_a_map_the_service_says_so(asking, make, bundle_of):
+    bare = make(type(make().model)(bundle_of(mapped=False)))
+    client = asking(lambda: bare)
+    answer = client.get("/v1/map")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "no_map"
+    assert get(client, "/v1/model")["map"] is False
+    person = {"ratings": [{"item_id": 1, "rating": 5}]}
+    assert client.post("/v1/explain", json={"people": [person]}).json()["people"][0]["place"] is None
+
+
+def test_the_model_tells_what_it_is(client):
+    told = get(client, "/v1/model")
+    assert told == {
+        "name": "tiny",
+        "space": "space-0",
+        "films": 20,
+        "dim": 8,
+        "data": "tiny",
+        "version": "0.1.0",
+        "horizons": ["next", "overall"],
+        "rating_range": [1.0, 5.0],
+        "rating_step": 0.5,
+        "tags": [],
+        "people": 3,
+        "map": True,
+    }
+
+
+def test_the_example_can_be_asked_about_as_it_is(client):
+    told = get(client, "/v1/example")
+    ratings = [{name: row[name] for name in ("item_id", "rating")} for row in told["ratings"]]
+    answer = client.post("/v1/recommend", json={"people": [{"ratings": ratings}]})
+    assert answer.status_code == 200
+    assert told == get(client, "/v1/example")
+
+
+def test_the_example_loves_one_genre_and_not_the_one_farthest_from_it():
+    genres = (
+        [["Action"]] * 8 + [["Action", "Comedy"]] * 4 + [["Comedy"]] * 6 + [["Romance"]] * 6 + [["Noir"]] * 3
+    )
+    vectors = np.array([[1, 0]] * 8 + [[1, 1]] * 4 + [[0, 1]] * 6 + [[-1, 0]] * 6 + [[-1, 0]] * 3, np.float32)
+    watched = np.arange(len(genres), 0, -1)
+    name, rated = example_person(genres, watched, vectors, (0.5, 5.0, 0.5))
+    assert name == "Somebody who loves Action and has little patience for Romance"
+    loved = {film for film, rating in rated if rating >= 3.5}
+    other = {film for film, rating in rated if rating <= 2}
+    assert len(loved) == 7
+    assert len(other) == 4
+    assert all("Action" in genres[film] for film in loved)
+    assert all(genres[film] == ["Romance"] for film in other)
+    assert all((rating * 2).is_integer() and 0.5 <= rating <= 5 for _, rating in rated)
+
+
+@pytest.mark.parametrize("genres", [[[]] * 9, [["Action"]] * 9])
+def test_without_two_genres_the_example_has_seen_what_everybody_has(genres):
+    name, rated = example_person(genres, np.arange(9), np.ones((9, 2), np.float32), (1, 5, 1))
+    assert "everybody" in name
+    assert [film for film, _ in rated] == [8, 7, 6, 5, 4, 3, 2]
+
+
+def test_the_page_is_served_from_its_folder_and_from_nowhere_else(asking, tmp_path):
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "index.html").write_text("<!doctype html><title>Page</title>")
+    (tmp_path / "assets" / "app.js").write_text("export {};")
+    (tmp_path / ".secret").write_text("no")
+    (tmp_path.parent / "outside.txt").write_text("no")
+    client = asking(web=tmp_path)
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert client.get("/", headers={"If-None-Match": page.headers["etag"]}).status_code == 304
+    assert client.head("/").status_code == 200
+    assert client.get("/assets/app.js").headers["content-type"] == "text/javascript; charset=utf-8"
+    for path in (
+        "/.secret",
+        "/../outside.txt",
+        "/%2e%2e/outside.txt",
+        "/assets",
+        "/index.html",
+        "//etc/passwd",
+    ):
+        answer = client.get(path)
+        assert answer.status_code == 404, path
+        assert answer.json()["error"]["code"] == "not_found"
+
+
+def test_without_a_page_the_service_serves_all_else(asking, tmp_path):
+    client = asking(web=tmp_path / "none")
+    assert client.get("/").status_code == 404
+    assert client.get("/healthz").status_code == 200
+
+
+def test_what_is_compressed_is_json(tiny):
+    body, packed, _ = tiny.map_body
+    assert json.loads(gzip.decompress(packed)) == json.loads(body)

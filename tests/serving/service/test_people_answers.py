@@ -1,0 +1,162 @@
+"""What the service says of people is what the model says of them."""
+
+import numpy as np
+import pytest
+
+import worlds
+from tastevec.serving.told import history_of_one
+
+ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]
+LETTERS = [(11, 5.0), (13, 4.0), (2, 1.0)]
+FILM = {"item_id", "title", "year", "genres"}
+
+
+def person(rated, times=None):
+    ratings = [{"item_id": film, "rating": rating} for film, rating in rated]
+    for row, time in zip(ratings, times or (), strict=False):
+        row["timestamp"] = time
+    return {"ratings": ratings}
+
+
+def ask(client, path, **body):
+    answer = client.post(f"/v1/{path}", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("horizon", ["next", "overall"])
+def test_a_vector_is_the_one_that_the_model_gives(client, tiny, horizon):
+    told = ask(client, "encode", people=[person(ROCKETS), person(LETTERS)], horizon=horizon)
+    assert told["space"] == "space-0"
+    assert told["horizon"] == horizon
+    for rated, found in zip((ROCKETS, LETTERS), told["people"], strict=True):
+        np.testing.assert_allclose(found["vector"], tiny.model.encode(rated, horizon=horizon), atol=1e-5)
+        assert found["unknown"] == []
+
+
+def test_films_that_are_unknown_are_told_and_change_nothing(client):
+    strange = [(99, 5.0), ("1; DROP TABLE films", 3.0), (-1, 2.0), (2**62, 1.0), ("", 1.0)]
+    with_them = ask(client, "encode", people=[person([*strange, *ROCKETS])])["people"][0]
+    without = ask(client, "encode", people=[person(ROCKETS)])["people"][0]
+    assert with_them["vector"] == without["vector"]
+    assert with_them["unknown"] == [item for item, _ in strange]
+
+
+def test_an_id_of_another_type_is_compared_as_text(client):
+    as_text = ask(client, "encode", people=[person([(str(film), rating) for film, rating in ROCKETS])])
+    assert as_text == ask(client, "encode", people=[person(ROCKETS)])
+
+
+def test_the_order_is_that_of_the_times_where_there_are_times(client):
+    times = [40, 10, 30, 20]
+    in_order = [ROCKETS[place] for place in np.argsort(times)]
+    shuffled = ask(client, "encode", people=[person(ROCKETS, times)])
+    assert shuffled == ask(client, "encode", people=[person(in_order, sorted(times))])
+    assert shuffled != ask(client, "encode", people=[person(ROCKETS)])
+
+
+def test_nobody_in_particular_has_a_vector_too(client):
+    told = ask(client, "recommend", people=[person([]), person([(99, 3.0)])], k=3)
+    assert told["people"][0]["items"] == told["people"][1]["items"]
+    assert len(told["people"][0]["items"]) == 3
+
+
+def test_recommendations_are_those_of_the_model(client, tiny):
+    told = ask(client, "recommend", people=[person(ROCKETS), person(LETTERS)], k=4)
+    for rated, found in zip((ROCKETS, LETTERS), told["people"], strict=True):
+        expected = tiny.model.recommend(rated, k=4).to_pylist()
+        assert [film["item_id"] for film in found["items"]] == [row["item_id"] for row in expected]
+        assert [film["rank"] for film in found["items"]] == [1, 2, 3, 4]
+        np.testing.assert_allclose(
+            [film["score"] for film in found["items"]], [row["score"] for row in expected], rtol=1e-4
+        )
+        assert all(set(film) == FILM | {"rank", "score", "why"} for film in found["items"])
+        assert not {film["item_id"] for film in found["items"]} & {film for film, _ in rated}
+
+
+def test_of_a_small_catalogue_everything_else_is_recommended(client):
+    told = ask(client, "recommend", people=[person(ROCKETS)], k=500)
+    assert len(told["people"][0]["items"]) == worlds.FILMS - len(ROCKETS)
+
+
+def test_why_names_own_films_and_what_the_score_would_lose_without_each(client, tiny):
+    [found] = ask(client, "recommend", people=[person(ROCKETS)], k=3, why=2)["people"]
+    model = tiny.model
+    for film in found["items"]:
+        row = model.item_vectors[film["item_id"] - 1]
+        score = {
+            item: float(row @ model.encode([pair for pair in ROCKETS if pair[0] != item]))
+            for item, _ in ROCKETS
+        }
+        lost = {item: film["score"] - without for item, without in score.items()}
+        expected = sorted((item for item in lost if lost[item] > 0), key=lambda item: -lost[item])[:2]
+        assert [cause["item_id"] for cause in film["why"]] == expected
+        for cause in film["why"]:
+            assert cause["effect"] == pytest.approx(lost[cause["item_id"]], abs=1e-4)
+
+
+def test_why_of_nobody_in_particular_names_nothing(client):
+    [found] = ask(client, "recommend", people=[person([])], k=3, why=2)["people"]
+    assert [film["why"] for film in found["items"]] == [[], [], []]
+
+
+def test_steering_moves_the_vector_and_the_films(client, tiny):
+    plain = ask(client, "encode", people=[person(ROCKETS)], horizon="overall")["people"][0]["vector"]
+    told = ask(client, "steer", people=[person(ROCKETS)], tags={"space": 2.0}, k=3)
+    [found] = told["people"]
+    np.testing.assert_allclose(found["vector"], plain + 2 * tiny.model.item_vectors[0], atol=1e-5)
+    assert [film["rank"] for film in found["items"]] == [1, 2, 3]
+    assert not {film["item_id"] for film in found["items"]} & {film for film, _ in ROCKETS}
+    [same] = ask(client, "steer", vectors=[plain], tags={"space": 2.0}, k=3)["people"]
+    np.testing.assert_allclose(same["vector"], found["vector"], atol=1e-5)
+    [next_] = ask(client, "recommend", people=[person(ROCKETS)], tags={"space": 2.0}, k=3, horizon="overall")[
+        "people"
+    ]
+    assert [film["item_id"] for film in next_["items"]] == [film["item_id"] for film in found["items"]]
+
+
+def test_a_person_in_tags_has_own_films_behind_each_and_a_place_on_the_map(client):
+    [found] = ask(client, "explain", people=[person([*ROCKETS, (99, 1.0)])], tags=1, films=2)["people"]
+    [tag] = found["tags"]
+    assert (tag["tag"], tag["strength"], tag["confidence"]) == ("space", 2.0, 0.5)
+    assert [film["item_id"] for film in tag["films"]] == [1, 3]
+    assert len(found["place"]) == 2
+    assert all(0 <= axis <= 1 for axis in found["place"])
+    assert found["unknown"] == [99]
+
+
+def test_films_in_tags_keep_the_order_of_the_request(client):
+    told = ask(client, "explain", item_ids=[5, "3"])
+    assert set(told) == {"items"}
+    assert [film["item_id"] for film in told["items"]] == [5, 3]
+    assert [tag["tag"] for tag in told["items"][0]["tags"]] == ["space", "tears"]
+
+
+def test_people_are_found_with_films_that_they_love(client, asking, make):
+    [found] = ask(client, "similar-users", people=[person(ROCKETS)], k=2)["people"]
+    assert [user["user_id"] for user in found["users"]] == [7, 9]
+    assert [user["rank"] for user in found["users"]] == [1, 2]
+    assert found["users"][0]["similarity"] == 1.0
+    favourites = [film["item_id"] for film in found["users"][0]["favourites"]]
+    table = make().model.item_vectors
+    assert favourites == [place + 1 for place in np.argsort(-(table @ table[0]))[:6]]
+    alone = asking(lambda: make(people=None)).post("/v1/similar-users", json={"people": [person(ROCKETS)]})
+    assert alone.status_code == 404
+    assert alone.json()["error"]["code"] == "no_people"
+
+
+def test_nothing_of_anybody_is_kept(client):
+    first = ask(client, "recommend", people=[person(ROCKETS)], k=5)
+    ask(client, "recommend", people=[person(LETTERS)], k=5)
+    assert ask(client, "recommend", people=[person(ROCKETS)], k=5) == first
+
+
+def test_a_history_reads_as_the_python_interface_reads_it(tiny):
+    from tastevec.serving.service.persons import told_by  # noqa: PLC0415  beside what it is compared with
+    from tastevec.serving.service.schemas import Person  # noqa: PLC0415  as above
+
+    scale = tiny.model.bundle.reading.scale
+    told = told_by([Person.model_validate(person(ROCKETS))], tiny.catalogue, scale).histories
+    alone = history_of_one(ROCKETS, tiny.model.bundle.item_ids, scale)
+    for name in ("user_ids", "offsets", "items", "ratings", "normalised", "times"):
+        np.testing.assert_array_equal(getattr(told, name), getattr(alone, name))

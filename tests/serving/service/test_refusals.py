@@ -1,0 +1,305 @@
+"""Whatever is asked, the answer is one sentence in one shape, and never a fault of ours."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+GOOD = {"ratings": [{"item_id": 1, "rating": 4.5}]}
+PATHS = ["encode", "recommend", "similar-users", "explain", "steer", "similar-items"]
+
+
+def refused(answer, status=422, code=None):
+    """The error that was answered, which has the shape that all have."""
+    assert answer.status_code == status, (answer.status_code, answer.text)
+    told = answer.json()
+    assert set(told) == {"error"}
+    assert set(told["error"]) == {"code", "message", "where"}
+    message = told["error"]["message"]
+    assert "expected" in message
+    assert not message.endswith(".")
+    assert "\n" not in message
+    for jargon in ("pydantic", "Traceback", "Input should", "dict", "NoneType", "loc"):
+        assert jargon not in message
+    assert code in (None, told["error"]["code"])
+    return told["error"]
+
+
+def post(client, path, body, kind="application/json"):
+    content = body if isinstance(body, bytes | str) else json.dumps(body)
+    return client.post(f"/v1/{path}", content=content, headers={"Content-Type": kind})
+
+
+@pytest.mark.parametrize(
+    ("ratings", "where", "message"),
+    [
+        ([{"item_id": 1, "rating": "5"}], ".ratings[0].rating", "is '5'; expected a number"),
+        ([{"item_id": 1, "rating": True}], ".ratings[0].rating", "is true; expected a number"),
+        ([{"item_id": 1, "rating": None}], ".ratings[0].rating", "is null; expected a number"),
+        ([{"item_id": 1, "rating": [5]}], ".ratings[0].rating", "is a list; expected a number"),
+        ([{"item_id": 1, "rating": 9}], ".ratings[0].rating", "is 9; expected 1 to 5, the model's own scale"),
+        (
+            [{"item_id": 1, "rating": -1}],
+            ".ratings[0].rating",
+            "is -1; expected 1 to 5, the model's own scale",
+        ),
+        (
+            [{"item_id": 1.5, "rating": 5}],
+            ".ratings[0].item_id",
+            "is 1.5; expected an item's id, a whole number or a text",
+        ),
+        (
+            [{"item_id": None, "rating": 5}],
+            ".ratings[0].item_id",
+            "is null; expected an item's id, a whole number or a text",
+        ),
+        (
+            [{"item_id": {"$gt": 0}, "rating": 5}],
+            ".ratings[0].item_id",
+            "is an object; expected an item's id, a whole number or a text",
+        ),
+        (
+            [{"item_id": 10**30, "rating": 5}],
+            ".ratings[0].item_id",
+            "expected a whole number of at most 63 bits",
+        ),
+        (
+            [{"item_id": "a" * 300, "rating": 5}],
+            ".ratings[0].item_id",
+            "is a text of 300 letters; expected 200 or fewer",
+        ),
+        ([{"item_id": 1}], ".ratings[0].rating", "is missing; expected it to be given"),
+        (
+            [{"item_id": 1, "rating": 5, "mood": 1}],
+            ".ratings[0].mood",
+            "is not known here; expected it to be left out",
+        ),
+        (
+            [{"item_id": 1, "rating": 5, "timestamp": -5}],
+            ".ratings[0].timestamp",
+            "is -5; expected 0 or more",
+        ),
+        (
+            [{"item_id": 1, "rating": 5, "timestamp": 1.5}],
+            ".ratings[0].timestamp",
+            "is 1.5; expected a whole number",
+        ),
+        (
+            [{"item_id": 1, "rating": 5, "timestamp": 5}, {"item_id": 2, "rating": 5}],
+            ".ratings",
+            "have a timestamp for 1 of 2 films; expected one for all or for none",
+        ),
+        (
+            [{"item_id": 1, "rating": 5}, {"item_id": "1", "rating": 5}],
+            ".ratings[1].item_id",
+            "is '1', which is rated at people[0].ratings[0] already; expected each film once, at its last rating",
+        ),
+        ([5], ".ratings[0]", "is 5; expected an object"),
+        ({"1": 5}, ".ratings", "is an object; expected a list"),
+        ("all of them", ".ratings", "is 'all of them'; expected a list"),
+        ([{"item_id": 1, "rating": 5}] * 2001, ".ratings", "holds 2001; expected 2000 or fewer"),
+        (
+            [{"item_id": n, "rating": 5} for n in range(10_000)],
+            ".ratings",
+            "holds 10000; expected 2000 or fewer",
+        ),
+    ],
+)
+def test_a_wrong_history_is_refused_with_its_place(client, ratings, where, message):
+    for path in ("encode", "recommend", "explain", "similar-users"):
+        error = refused(post(client, path, {"people": [{"ratings": ratings}]}))
+        assert error["where"] == f"people[0]{where}"
+        assert error["message"].startswith(f"people[0]{where} ")
+        assert message in error["message"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_numbers_that_are_none_are_refused(client, number):
+    for body in (
+        f'{{"people": [{{"ratings": [{{"item_id": 1, "rating": {number}}}]}}]}}',
+        f'{{"people": [{{"ratings": [{{"item_id": {number}, "rating": 5}}]}}]}}',
+    ):
+        answer = post(client, "encode", body)
+        refused(answer, 400 if "e" not in number else 422)
+    refused(
+        post(client, "steer", f'{{"vectors": [[{number}]], "tags": {{"space": 1}}}}'),
+        400 if "e" not in number else 422,
+    )
+    refused(
+        post(client, "steer", f'{{"people": [{{"ratings": []}}], "tags": {{"space": {number}}}}}'),
+        400 if "e" not in number else 422,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("encode", {}, "people"),
+        ("encode", {"people": []}, "people"),
+        ("encode", {"people": [GOOD] * 257}, "people"),
+        ("encode", {"people": [GOOD], "horizon": "soon"}, "horizon"),
+        ("encode", {"people": [GOOD], "Horizon": "next"}, "Horizon"),
+        ("encode", {"people": GOOD}, "people"),
+        ("encode", [GOOD], None),
+        ("encode", "null", None),
+        ("recommend", {"people": [GOOD], "k": 0}, "k"),
+        ("recommend", {"people": [GOOD], "k": 501}, "k"),
+        ("recommend", {"people": [GOOD], "k": 10**40}, "k"),
+        ("recommend", {"people": [GOOD], "k": "10"}, "k"),
+        ("recommend", {"people": [GOOD], "why": 6}, "why"),
+        ("recommend", {"people": [GOOD] * 17, "why": 1}, None),
+        ("recommend", {"people": [GOOD], "tags": {"space": 11}}, "tags.space"),
+        ("recommend", {"people": [GOOD], "tags": {"no such tag": 1}}, None),
+        ("recommend", {"people": [GOOD], "tags": {str(n): 1 for n in range(51)}}, "tags"),
+        ("similar-items", {"item_ids": []}, "item_ids"),
+        ("similar-items", {"item_ids": [1] * 257}, "item_ids"),
+        ("similar-users", {"people": [GOOD], "k": -1}, "k"),
+        ("explain", {}, None),
+        ("explain", {"people": [GOOD], "item_ids": [1]}, None),
+        ("explain", {"people": [GOOD] * 17}, "people"),
+        ("explain", {"people": [GOOD], "tags": 101}, "tags"),
+        ("explain", {"people": []}, "people"),
+        ("steer", {"people": [GOOD]}, "tags"),
+        ("steer", {"tags": {"space": 1}}, None),
+        ("steer", {"vectors": [[1.0] * 3], "tags": {"space": 1}}, "vectors"),
+        ("steer", {"vectors": [[1.0] * 8, [1.0] * 7], "tags": {"space": 1}}, "vectors[1]"),
+        ("steer", {"vectors": [[1e300] * 8], "tags": {"space": 1}}, "vectors[0][0]"),
+        ("steer", {"vectors": [[]], "tags": {"space": 1}}, "vectors[0]"),
+        ("steer", {"people": [GOOD], "tags": {"space": 1}, "hold": 1.5}, "hold"),
+        ("steer", {"people": [GOOD], "tags": {"": 1}}, "tags"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_its_place(client, path, body, where):
+    error = refused(post(client, path, body))
+    assert error["where"] == where or error["where"].startswith(where)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"people": "\\ud800"}',
+        b"1" * 5_000,
+        b"{} {}",
+        b"\x00",
+        b"{'a': 1}",
+    ],
+)
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_no_json_is_refused(client, path, body):
+    refused(post(client, path, body), 400, "not_json")
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
+def test_json_that_is_not_called_so_is_refused(client, kind):
+    """A page of another origin may send such bodies without asking."""
+    refused(post(client, "encode", {"people": [GOOD]}, kind), 415, "not_json")
+
+
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [
+        ({}, "query"),
+        ({"query": "a" * 201}, "query"),
+        ({"query": "a", "limit": "0"}, "limit"),
+        ({"query": "a", "limit": "ten"}, "limit"),
+        ({"query": "a", "limit": "1e2"}, "limit"),
+        ({"query": "a", "limit": "9" * 5000}, "limit"),
+        ({"query": "a", "limits": "1"}, "limits"),
+    ],
+)
+def test_a_wrong_query_is_refused(client, query, where):
+    assert refused(client.get("/v1/items", params=query))["where"] == where
+
+
+@pytest.mark.parametrize(
+    "query", ["%00", "%ff%fe", "'; DROP TABLE films; --", "%ED%A0%80", "../../etc", "🎬", "\u202e"]
+)
+def test_any_text_may_be_searched_for(client, query):
+    assert client.get(f"/v1/items?query={query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/v1", "/v1/", "/v1/encode/", "/docs", "/v1/items/1", "/%00", "/" + "a" * 5000]
+)
+def test_a_path_that_is_not_there_is_refused_in_the_same_shape(client, path):
+    for method in ("GET", "POST", "DELETE"):
+        refused(client.request(method, path), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/encode"), ("DELETE", "/v1/model"), ("POST", "/healthz"), ("BREW", "/v1/map")],
+)
+def test_another_method_is_refused_in_the_same_shape(client, method, path):
+    answer = client.request(method, path)
+    refused(answer, 405, "wrong_method")
+    assert answer.headers["allow"]
+
+
+def test_a_fault_of_ours_is_told_without_its_inside(asking, make, bundle_of):
+    class Broken:
+        bundle = bundle_of()
+        item_vectors = bundle.model.item_vectors
+
+        def vectors(self, *_):
+            raise RuntimeError("the secret of person 7")
+
+    client = asking(lambda: make(model=Broken()))
+    answer = post(client, "encode", {"people": [GOOD]})
+    refused(answer, 500, "fault")
+    assert "secret" not in answer.text
+    assert client.get("/readyz").status_code == 200
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*"abc", "ratings", "item_id", "rating"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+BODIES = st.dictionaries(
+    st.sampled_from(["people", "item_ids", "k", "tags", "vectors", "horizon", "films", "hold", "why"]),
+    JSON,
+    max_size=4,
+)
+FILMS = st.integers(-3, 30) | st.text(max_size=4)
+RATED = st.fixed_dictionaries(
+    {"item_id": FILMS, "rating": st.floats(0, 6) | st.integers(0, 6)},
+    optional={"timestamp": st.integers(-1, 2**40)},
+)
+HISTORY = st.fixed_dictionaries({"ratings": st.lists(RATED, max_size=8)})
+
+
+@given(st.sampled_from(PATHS), BODIES)
+@settings(max_examples=150)
+def test_no_body_makes_the_service_fail(client, path, body):
+    answer = post(client, path, json.dumps(body))
+    assert answer.status_code in (200, 400, 404, 422), answer.text
+    if answer.status_code != 200:
+        refused(answer, answer.status_code)
+
+
+@given(
+    st.sampled_from(["encode", "recommend", "explain", "similar-users"]),
+    st.lists(HISTORY, min_size=1, max_size=3),
+)
+@settings(max_examples=100)
+def test_people_are_answered_or_refused_and_every_number_is_one(client, path, people):
+    answer = post(client, path, {"people": people})
+    if answer.status_code == 200:
+        told = json.loads(answer.text, parse_constant=pytest.fail)
+        assert len(told["people"]) == len(people)
+        if path == "encode":
+            assert all(math.isfinite(number) for found in told["people"] for number in found["vector"])
+    else:
+        refused(answer)

