@@ -33,7 +33,16 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         "transformers": "transformers",
     },
     "map": {"openTSNE": "openTSNE"},
-    "serve": {"faiss": "faiss-cpu", "onnxruntime": "onnxruntime", "pyarrow": "pyarrow"},
+    "pg": {"pgvector": "pgvector", "psycopg": "psycopg[binary]", "psycopg_pool": "psycopg-pool"},
+    "serve": {
+        "faiss": "faiss-cpu",
+        "fastapi": "fastapi",
+        "limits": "limits",
+        "onnxruntime": "onnxruntime",
+        "prometheus_client": "prometheus-client",
+        "pyarrow": "pyarrow",
+        "uvicorn": "uvicorn",
+    },
     "tune": {"optuna": "optuna"},
     "wandb": {"wandb": "wandb"},
 }

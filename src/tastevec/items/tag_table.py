@@ -5,6 +5,7 @@ Dimensions: N films, V words of a vocabulary, T tags.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,13 @@ _FEWEST = 10  # films with a word: of fewer, nobody can say whether it can be re
 _ABOVE_CHANCE: Final = 2.0
 _TWICE = 1.5  # a count is known up to rounding
 _FEWEST_AGREED = 2  # films: a single one could be one person's second account
+
+
+# Honours, lists and notes to oneself say that a film is well known or at hand, not what it is like; people agree on the first two.
+_NO_DESCRIPTION: Final = re.compile(
+    r"\b(oscars?|awards?|golden (globe|palm)|palme d'or|bafta|razzie|[ab]fi|imdb|registry|best picture|criterion|top \d+"
+    r"|\d+ (stars|greatest)|(my|own) dvds?|to own|owned|(want to|must) see|seen (more|at|in)|vhs|netflix)\b"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +66,8 @@ def same_word(tag: str) -> str:
 def tag_blocks(features: ContentFeatures, rows: csr_matrix) -> tuple[TagBlock, ...]:
     """The genres, and the genome or else what people said; words of fewer than ten films are left out.
 
-    Of what people said, only words are kept on which they agree, and none that is a bare number.
+    Of what people said, only words are kept on which they agree, and none that is a bare number, an honour ("oscar winner"),
+    a list ("afi 100") or a note to oneself ("my dvds").
 
     Args:
         features: How films are read.
@@ -99,14 +108,15 @@ def _times(features: ContentFeatures, said: csr_matrix) -> csr_matrix:
 
 
 def _together(words: Sequence[str], said: csr_matrix) -> tuple[tuple[str, ...], csr_matrix]:
-    """T words and how often each was said (N, T), all spellings of one under the commonest; no word is a bare number."""
+    """T words and how often each was said (N, T), all spellings of one under the commonest; no word is a bare number or an honour."""
     from scipy import sparse  # noqa: PLC0415 - an extra
 
     films = said.getnnz(axis=0)
     keys = [same_word(word) for word in words]
     names: dict[str, str] = {}
     for place in sorted(range(len(words)), key=lambda place: (-films[place], words[place])):
-        if keys[place] and not keys[place].isnumeric():
+        described = not keys[place].isnumeric() and not _NO_DESCRIPTION.search(words[place].casefold())
+        if keys[place] and described:
             names.setdefault(keys[place], words[place])
     order = {key: place for place, key in enumerate(sorted(names, key=names.__getitem__))}
     pairs = [(place, order[key]) for place, key in enumerate(keys) if key in order]

@@ -4,9 +4,12 @@ import threading
 import time
 
 import pytest
+from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from tastevec.errors import FormatError
+from tastevec.serving.service.app import create_app
+from tastevec.serving.service.settings import ServiceSettings
 
 GOOD = {"people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
 TOKEN = {"Authorization": "Bearer s3cret"}
@@ -135,3 +138,12 @@ def test_a_first_model_that_cannot_be_loaded_is_remembered(asking, shelf):
         time.sleep(0.01)
     assert life.failure is shelf.error
     assert client.get("/readyz").status_code == 503
+
+
+def test_an_application_may_be_started_again(make):
+    app = create_app(make, ServiceSettings())
+    for _ in range(2):
+        with TestClient(app) as client:
+            while client.get("/readyz").status_code != 200:
+                time.sleep(0.01)
+            assert client.post("/v1/recommend", json=GOOD | {"why": 1}).status_code == 200

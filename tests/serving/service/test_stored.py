@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tastevec.errors import SettingsError
-from tastevec.serving.service.stored_routes import Stored, stored_router
+from tastevec.serving.service.stored_routes import Stored
 from tastevec.serving.store import PeopleStore
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
@@ -66,20 +66,13 @@ def _url(server):
 @pytest.fixture(name="keeping")
 def _keeping(asking, tiny):
     """A client of a service that keeps people in this database."""
-    opened = []
 
     def start(url, source=lambda: tiny, **changes):
-        client = asking(source, **{"token": "s3cret"} | changes)
+        client = asking(source, **{"token": "s3cret", "database_url": url} | changes)
         client.headers.update(TOKEN)
-        client.app.include_router(stored_router)
-        client.app.state.stored = url and Stored(url)
-        opened.append(client.app.state.stored)
         return client
 
-    yield start
-    for stored in opened:
-        if stored:
-            stored.close()
+    return start
 
 
 @pytest.fixture(name="client")

@@ -31,7 +31,7 @@ __all__ = ["create_app"]
 
 _WEB = Path(__file__).parent.parent / "web"
 _ABOUT = (
-    "Ask a trained model about people who are told in the request and forgotten after it: their taste vectors, films for "
+    "Ask a trained model about people who are told in the request and forgotten after it, unless the service is asked to keep them: their taste vectors, films for "
     "them, people like them, their taste in words. Every error is one shape: a code, a sentence, a place."
 )
 

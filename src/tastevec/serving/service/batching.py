@@ -64,10 +64,11 @@ class Batcher:
         """
         self._questions: SimpleQueue[_Question | None] = SimpleQueue()
         self._waiting, self._tell = waiting, tell
-        self._thread = Thread(target=self._work, name="tastevec-model", daemon=True)
+        self._thread: Thread | None = None
 
     def open(self) -> None:
         """Start the thread."""
+        self._thread = Thread(target=self._work, name="tastevec-model", daemon=True)
         self._thread.start()
 
     async def ask(
@@ -97,7 +98,8 @@ class Batcher:
     def close(self) -> None:
         """Answer what is waiting, then end the thread."""
         self._questions.put(None)
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _work(self) -> None:
         for questions in self._gathered():

@@ -55,11 +55,8 @@ class Lifecycle:
         """Remember where models come from; nothing is loaded yet."""
         self._source, self._settings = source, settings
         self._served: Served | None = None
-        self._loading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting = 0
-        self._long = ThreadPoolExecutor(_LONG, thread_name_prefix="tastevec-long")
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="tastevec-load")
         self.metrics = Metrics()
         self.batcher = Batcher(waiting=settings.waiting, tell=self.metrics.batch)
         self.failure: Exception | None = None
@@ -84,7 +81,10 @@ class Lifecycle:
         return self._served
 
     def open(self) -> None:
-        """Start: the model is loaded in the background."""
+        """Start: the model is loaded in the background. What was closed may be opened again."""
+        self._loading = asyncio.Lock()
+        self._long = ThreadPoolExecutor(_LONG, thread_name_prefix="tastevec-long")
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="tastevec-load")
         self.batcher.open()
         self.load_soon()
 

@@ -30,6 +30,7 @@ from .schemas import (
 )
 from .served import Served
 from .statuses import errors
+from .stored_routes import found_in_store
 
 __all__ = ["people_router"]
 
@@ -86,6 +87,8 @@ async def similar_users(request: Request, asked: SimilarUsersRequest) -> Respons
     """Find the stored people whose taste is nearest, with films that they love."""
     life = life_of(request)
     served = life.served
+    if served.people is None and request.app.state.stored is not None:
+        return await found_in_store(request, asked.people, asked.k)
     if served.people is None:
         message = (
             "the service knows no people to be found; expected it to be started with an encoded table of them"

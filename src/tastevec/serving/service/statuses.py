@@ -11,7 +11,7 @@ __all__ = ["errors"]
 _WHEN = {
     400: "The body is not JSON.",
     401: "The bearer token is missing or wrong.",
-    403: "Reloading is not open: the service has no token.",
+    403: "The service has no token, and does this for nobody.",
     404: "A film, a map or people that are asked for are not there.",
     408: "The body did not come in time.",
     409: "The model could not be loaded; the one before still answers.",
@@ -20,7 +20,7 @@ _WHEN = {
     422: "Something in the request is not as it should be.",
     429: "Too many requests from this address.",
     500: "A fault of ours.",
-    503: "The model is not loaded, or too many requests are waiting.",
+    503: "The model is not loaded, the database is away, or too many requests are waiting.",
     504: "The answer took too long.",
 }
 

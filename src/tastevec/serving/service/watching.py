@@ -82,7 +82,9 @@ def route_of(scope: Scope) -> str:
 
 
 def _method(scope: Scope) -> str:
-    return scope["method"] if scope["method"] in {"GET", "HEAD", "OPTIONS", "POST"} else "other"
+    return (
+        scope["method"] if scope["method"] in {"DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"} else "other"
+    )
 
 
 def _frames(error: BaseException) -> list[Any]:
