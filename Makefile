@@ -28,7 +28,7 @@ demo: .venv/installed  ## go from real ratings to taste vectors, into demo/
 
 serve: .venv/installed  ## show the page on the demo's model, at http://127.0.0.1:8000
 	@test -d demo/model || (echo "There is no model yet; run: make demo" && exit 1)
-	$(BIN)/tastevec serve demo/model --people demo/vectors.parquet
+	$(BIN)/tastevec serve demo/model --people demo/people.parquet
 
 test: .venv/installed .venv/checkpoint  ## run the whole suite, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov

@@ -17,6 +17,7 @@ from tastevec.data.prepared import Prepared
 DEMO = Path("demo")
 DATA, PREPARED, MODEL = DEMO / "data" / "ml-100k", DEMO / "prepared", DEMO / "model"
 UNSEEN, VECTORS, FILMS = DEMO / "unseen.csv", DEMO / "vectors.parquet", DEMO / "recommendations.parquet"
+PEOPLE = DEMO / "people.parquet"
 SHOWN = 10
 
 
@@ -31,6 +32,7 @@ def main() -> None:
     tastevec("evaluate", MODEL, "--data", PREPARED, "--seeds", 1, "--out", DEMO / "results")
     write_unseen()
     tastevec("encode", MODEL, UNSEEN, "--out", VECTORS)
+    tastevec("encode", MODEL, UNSEEN, "--horizon", "overall", "--out", PEOPLE)
     tastevec("recommend", MODEL, UNSEEN, "--k", SHOWN, "--out", FILMS)
     show_one_person()
     show_files()
@@ -88,6 +90,7 @@ def show_files() -> None:
         "the table and pictures of it": DEMO / "results" / "report.html",
         "every number of the table": DEMO / "results" / "results.json",
         "taste vectors of the unseen": VECTORS,
+        "the same, of their taste as a whole": PEOPLE,
         "films for them": FILMS,
     }
     print()

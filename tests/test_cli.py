@@ -42,6 +42,7 @@ COMMANDS = {
     "recommend": ["MODEL", "HISTORIES", "--k", "--out", "--horizon", "--skip-bad-rows"],
     "similar": ["MODEL", "--item", "--user", "--people", "--k", "--horizon"],
     "explain": ["MODEL", "HISTORIES", "--tags", "--films", "--horizon", "--skip-bad-rows"],
+    "serve": ["MODEL", "--host", "--port", "--people"],
     "add-items": ["MODEL", "ITEMS", "--out", "--tags", "--genome"],
     "doctor": [],
 }

@@ -94,7 +94,11 @@ def test_the_model_tells_what_it_is(client):
         "horizons": ["next", "overall"],
         "rating_range": [1.0, 5.0],
         "rating_step": 0.5,
-        "tags": [],
+        "tags": [
+            {"tag": "space", "confidence": 0.9},
+            {"tag": "tears", "confidence": 0.8},
+            {"tag": "robots", "confidence": 0.7},
+        ],
         "people": 3,
         "map": True,
     }

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from tastevec.errors import FormatError
+from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.settings import ServiceSettings
 
@@ -29,8 +30,7 @@ class Shelf:
         assert self.go.wait(20)
         if self.error:
             raise self.error
-        made = self._make()
-        return self._make(model=type(made.model)(self._bundle_of(seed=self.seed)))
+        return self._make(model=Recommender(self._bundle_of(seed=self.seed)))
 
 
 @pytest.fixture(name="shelf")

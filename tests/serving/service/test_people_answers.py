@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import worlds
+from tastevec.serving.recommender import Recommender
 from tastevec.serving.told import history_of_one
 
 ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]
@@ -101,35 +102,75 @@ def test_why_of_nobody_in_particular_names_nothing(client):
 
 
 def test_steering_moves_the_vector_and_the_films(client, tiny):
-    plain = ask(client, "encode", people=[person(ROCKETS)], horizon="overall")["people"][0]["vector"]
-    told = ask(client, "steer", people=[person(ROCKETS)], tags={"space": 2.0}, k=3)
-    [found] = told["people"]
-    np.testing.assert_allclose(found["vector"], plain + 2 * tiny.model.item_vectors[0], atol=1e-5)
+    plain = tiny.model.encode(ROCKETS, horizon="overall")
+    [found] = ask(
+        client, "steer", people=[person(ROCKETS)], tags={"space": 2.0, "tears": -1.0}, hold=0.5, k=3
+    )["people"]
+    moved = tiny.model.steer(plain, {"space": 2.0, "tears": -1.0}, hold=0.5)
+    np.testing.assert_allclose(found["vector"], moved, atol=1e-4)
+    best = np.argsort(-(tiny.model.item_vectors @ moved))
+    unseen = [film + 1 for film in best.tolist() if film + 1 not in dict(ROCKETS)]
+    assert [film["item_id"] for film in found["items"]] == unseen[:3]
     assert [film["rank"] for film in found["items"]] == [1, 2, 3]
-    assert not {film["item_id"] for film in found["items"]} & {film for film, _ in ROCKETS}
-    [same] = ask(client, "steer", vectors=[plain], tags={"space": 2.0}, k=3)["people"]
-    np.testing.assert_allclose(same["vector"], found["vector"], atol=1e-5)
-    [next_] = ask(client, "recommend", people=[person(ROCKETS)], tags={"space": 2.0}, k=3, horizon="overall")[
-        "people"
+
+
+def test_a_vector_is_steered_as_its_person_is(client):
+    [plain] = ask(client, "encode", people=[person(ROCKETS)], horizon="overall")["people"]
+    [found] = ask(client, "steer", people=[person(ROCKETS)], tags={"Space": 2.0})["people"]
+    [same] = ask(client, "steer", vectors=[plain["vector"]], tags={"space": 2.0})["people"]
+    np.testing.assert_allclose(same["vector"], found["vector"], atol=1e-4)
+
+
+@pytest.mark.parametrize("horizon", ["next", "overall"])
+def test_recommendations_follow_the_tags_that_are_given_with_them(client, horizon):
+    asked = {"people": [person(ROCKETS)], "tags": {"space": 2.0}, "k": 3, "horizon": horizon}
+    [steered] = ask(client, "steer", **asked)["people"]
+    [recommended] = ask(client, "recommend", **asked)["people"]
+    assert [film["item_id"] for film in recommended["items"]] == [
+        film["item_id"] for film in steered["items"]
     ]
-    assert [film["item_id"] for film in next_["items"]] == [film["item_id"] for film in found["items"]]
 
 
-def test_a_person_in_tags_has_own_films_behind_each_and_a_place_on_the_map(client):
-    [found] = ask(client, "explain", people=[person([*ROCKETS, (99, 1.0)])], tags=1, films=2)["people"]
-    [tag] = found["tags"]
-    assert (tag["tag"], tag["strength"], tag["confidence"]) == ("space", 2.0, 0.5)
-    assert [film["item_id"] for film in tag["films"]] == [1, 3]
+@pytest.mark.parametrize("horizon", ["next", "overall"])
+def test_a_person_in_tags_has_own_films_behind_each_and_a_place_on_the_map(client, tiny, horizon):
+    told = [*ROCKETS, (99, 1.0)]
+    [found] = ask(client, "explain", people=[person(told)], tags=2, films=2, horizon=horizon)["people"]
+    expected = tiny.model.explain(ROCKETS, tags=2, films=2, horizon=horizon)
+    assert [tag["tag"] for tag in found["tags"]] == [reading.tag for reading in expected]
+    for tag, reading in zip(found["tags"], expected, strict=True):
+        assert tag["strength"] == pytest.approx(reading.strength, abs=1e-4)
+        assert tag["confidence"] == pytest.approx(reading.confidence)
+        assert [film["item_id"] for film in tag["films"]] == [item for item, _ in reading.causes]
+        assert [film["effect"] for film in tag["films"]] == pytest.approx(
+            [effect for _, effect in reading.causes], abs=1e-4
+        )
     assert len(found["place"]) == 2
     assert all(0 <= axis <= 1 for axis in found["place"])
     assert found["unknown"] == [99]
 
 
-def test_films_in_tags_keep_the_order_of_the_request(client):
-    told = ask(client, "explain", item_ids=[5, "3"])
+def test_films_in_tags_keep_the_order_of_the_request(client, tiny):
+    told = ask(client, "explain", item_ids=[5, "3"], tags=2)
     assert set(told) == {"items"}
     assert [film["item_id"] for film in told["items"]] == [5, 3]
-    assert [tag["tag"] for tag in told["items"][0]["tags"]] == ["space", "tears"]
+    expected = [reading.tag for reading in tiny.model.explain_item(5, tags=2)]
+    assert [tag["tag"] for tag in told["items"][0]["tags"]] == expected
+
+
+def test_a_model_without_tags_says_so(asking, make, bundle_of):
+    client = asking(lambda: make(model=Recommender(bundle_of(tagged=False))))
+    one = [person(ROCKETS)]
+    for path, body in (
+        ("explain", {"people": one}),
+        ("explain", {"item_ids": [1]}),
+        ("steer", {"people": one, "tags": {"space": 1}}),
+        ("recommend", {"people": one, "tags": {"space": 1}}),
+    ):
+        answer = client.post(f"/v1/{path}", json=body)
+        assert answer.status_code == 404
+        assert answer.json()["error"]["code"] == "no_tags"
+    assert client.get("/v1/model").json()["tags"] == []
+    assert client.post("/v1/recommend", json={"people": one}).status_code == 200
 
 
 def test_people_are_found_with_films_that_they_love(client, asking, make):

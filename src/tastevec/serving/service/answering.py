@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tastevec.evaluation.metrics import rank_unseen
-from tastevec.serving.explanation import film_effects
+from tastevec.serving.explanation import explain_films, explain_people, film_effects
 
 from .errors import Problem
 from .sentences import shown
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tastevec.items.explain import TagDirections
     from tastevec.schema import Horizon
     from tastevec.serving.explanation import TagReading
 
@@ -66,7 +67,8 @@ def steered(
     """(B, D) the vectors, moved along the tags.
 
     Raises:
-        Problem: A vector is not of the model's length.
+        Problem: A vector is not of the model's length, or the model has no tags.
+        SettingsError: There is no such tag.
     """
     dim = served.model.item_vectors.shape[1]
     if vectors.shape[1:] != (dim,):
@@ -77,7 +79,7 @@ def steered(
             "vectors",
         )
     # One move for all: it is the same wherever it starts.
-    move = served.model.steer(np.zeros(dim, np.float32), doses, hold=hold, horizon=horizon)
+    move = _tags(served).steer(np.zeros(dim, np.float32), doses, hold=hold, kind=horizon)
     return np.asarray(vectors + move, np.float32)
 
 
@@ -134,17 +136,16 @@ def explained(
         vectors: (B, D) theirs.
         asked: How many tags, how many films of each, and for which horizon.
         check: Called before each person; what it raises ends the work.
+
+    Raises:
+        Problem: The model has no tags.
     """
-    answers = []
+    known, answers = _tags(served), []
     for number, unknown in enumerate(told.unknown):
         check()
-        rows = slice(*told.histories.offsets[number : number + 2])
-        ids = [served.catalogue.ids[place] for place in told.histories.items[rows].tolist()]
-        readings = served.model.explain(
-            list(zip(ids, told.histories.ratings[rows].tolist(), strict=True)),
-            tags=asked.tags,
-            films=asked.films,
-            horizon=asked.horizon,
+        person = told.histories.take(np.array([number]))
+        [readings] = explain_people(
+            served.model, known, person, asked.horizon, tags=asked.tags, films=asked.films
         )
         tags = [{**_reading(reading), "films": _causes(served, reading.causes)} for reading in readings]
         answers.append({"tags": tags, "place": _place(served, vectors[number]), "unknown": unknown})
@@ -155,15 +156,13 @@ def explained_films(served: Served, item_ids: Sequence[int | str], tags: int) ->
     """Each of these films in tags.
 
     Raises:
-        Problem: One of them is not in the catalogue.
+        Problem: One of them is not in the catalogue, or the model has no tags.
     """
-    catalogue = served.catalogue
+    places = list(_places(served, item_ids))
+    read = explain_films(served.model, _tags(served), places, tags=tags)
     return [
-        {
-            **catalogue.named(place),
-            "tags": [_reading(told) for told in served.model.explain_item(catalogue.ids[place], tags=tags)],
-        }
-        for place in _places(served, item_ids)
+        {**served.catalogue.named(place), "tags": [_reading(reading) for reading in readings]}
+        for place, readings in zip(places, read, strict=True)
     ]
 
 
@@ -191,6 +190,22 @@ def causes_of(
         [causes] = film_effects(served.model, person, np.array([places]), asked.horizon, films=asked.why)
         answers.append([_causes(served, of) for of in causes])
     return answers
+
+
+def _tags(served: Served) -> TagDirections:
+    """What vectors say in words.
+
+    Raises:
+        Problem: The model has none.
+    """
+    tags = served.model.bundle.tags
+    if tags is None:
+        message = (
+            "the model knows no tags, since nothing was said of its films; expected one whose data have tags, a genome or "
+            "genres"
+        )
+        raise Problem(404, "no_tags", message)
+    return tags
 
 
 def _places(served: Served, item_ids: Sequence[int | str]) -> Iterator[int]:

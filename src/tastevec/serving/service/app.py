@@ -31,8 +31,9 @@ __all__ = ["create_app"]
 
 _WEB = Path(__file__).parent.parent / "web"
 _ABOUT = (
-    "Ask a trained model about people who are told in the request and forgotten after it, unless the service is asked to keep them: their taste vectors, films for "
-    "them, people like them, their taste in words. Every error is one shape: a code, a sentence, a place."
+    "Ask a trained model about people who are told in the request and forgotten after it, unless the service is asked to "
+    "keep them: their taste vectors, films for them, people like them, their taste in words. Every error is one shape: a "
+    "code, a sentence, a place."
 )
 
 
@@ -79,7 +80,7 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(Watch, metrics=life.metrics)  # the outermost

@@ -12,7 +12,7 @@ _WHEN = {
     400: "The body is not JSON.",
     401: "The bearer token is missing or wrong.",
     403: "The service has no token, and does this for nobody.",
-    404: "A film, a map or people that are asked for are not there.",
+    404: "A film, a map, tags or people that are asked for are not there.",
     408: "The body did not come in time.",
     409: "The model could not be loaded; the one before still answers.",
     413: "The body is too large.",
