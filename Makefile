@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: help install demo serve test table ablations peers cold widths bars bench check format clean
+.PHONY: help install demo serve test table ablations peers cold widths bars bench browser check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bars: .venv/installed  ## what was to be reached, beside the saved results
 bench: .venv/installed .venv/checkpoint  ## time and memory of training, and of evaluating up to 100,000 people over 30,000 films
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py
+
+browser: .venv/installed  ## drive the page in a real Chromium, some minutes
+	TASTEVEC_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/browser
 
 check: .venv/installed  ## format, lint, types, import contracts and the quick tests
 	$(BIN)/ruff format --check $(SOURCES)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import dataclasses
 import itertools
+import os
 import shutil
 import threading
 import time
-from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """A browser wants a machine of its own: beside the rest of the suite pages are slower than any patience."""
+    if not os.environ.get("TASTEVEC_BROWSER"):
+        aside = pytest.mark.skip(reason="a real browser, which make browser drives")
+        for item in items:
+            if item.path.parent == Path(__file__).parent:
+                item.add_marker(aside)
+
 
 GENRES = ("Comedy", "Crime", "Drama", "Horror", "Romance", "Sci-Fi")
 # Two words a genre that its films have and the others lack.
@@ -23,7 +36,18 @@ WORDS = (
     ("letters", "bittersweet"),
     ("space", "robots"),
 )
-FIRST = ("Silent", "Crimson", "Borrowed", "Northern", "Last", "Paper", "Hollow", "Golden", "Restless", "Second")
+FIRST = (
+    "Silent",
+    "Crimson",
+    "Borrowed",
+    "Northern",
+    "Last",
+    "Paper",
+    "Hollow",
+    "Golden",
+    "Restless",
+    "Second",
+)
 THINGS = (
     ("Trombone", "Honeymoon"),
     ("Ledger", "Alibi"),
@@ -37,7 +61,12 @@ FILMS, PEOPLE = 120, 80
 HOSTILE = "<b>Bold</b> & \"Brazen\" 'Café'"
 SMALL = {"dim": 32, "hidden_size": 16, "max_history": 24, "batch_size": 16, "epochs": 1}
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
-LAUNCH = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking")
+LAUNCH = (
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+)
 
 
 def genre_of(film):
@@ -46,7 +75,7 @@ def genre_of(film):
 
 
 def title_of(film):
-    """"Silent Trombone, The (1971)": the article stands behind, as in the releases."""
+    """A name such as Silent Trombone, The (1971): the article stands behind, as in the releases."""
     if film == FILMS - 1:
         return f"{HOSTILE} (2001)"
     number = film // len(GENRES)
@@ -58,7 +87,11 @@ def write_release(folder):
     """120 films of six genres, and 80 people who love two of them and cannot stand a third."""
     rng = np.random.default_rng(11)
     folder.mkdir()
-    _csv(folder / "movies.csv", "movieId,title,genres", [(film + 1, title_of(film), GENRES[genre_of(film)]) for film in range(FILMS)])
+    _csv(
+        folder / "movies.csv",
+        "movieId,title,genres",
+        [(film + 1, title_of(film), GENRES[genre_of(film)]) for film in range(FILMS)],
+    )
     rows = []
     for person in range(PEOPLE):
         tastes = rng.permutation(len(GENRES))
@@ -71,7 +104,13 @@ def write_release(folder):
     words = list(itertools.chain(*WORDS))
     _csv(folder / "genome-tags.csv", "tagId,tag", list(enumerate(words, 1)))
     scores = [
-        (film + 1, tag + 1, round(float(np.clip((0.75 if tag // 2 == genre_of(film) else 0.15) + rng.normal(0, 0.1), 0, 1)), 3))
+        (
+            film + 1,
+            tag + 1,
+            round(
+                float(np.clip((0.75 if tag // 2 == genre_of(film) else 0.15) + rng.normal(0, 0.1), 0, 1)), 3
+            ),
+        )
         for film in range(FILMS)
         for tag in range(len(words))
     ]
@@ -103,9 +142,11 @@ class Running:
 
         app = create_app(lambda: self._served)
         self._server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=self.port, ws="none", log_config=None, timeout_graceful_shutdown=2)
+            uvicorn.Config(
+                app, host="127.0.0.1", port=self.port, ws="none", log_config=None, timeout_graceful_shutdown=2
+            )
         )
-        self._thread = threading.Thread(target=self._server.run)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         while not (self._server.started and app.state.life.ready):
             assert self._thread.is_alive(), "the server did not start"
@@ -119,7 +160,7 @@ class Running:
         self._thread.join()
 
 
-@dataclass
+@dataclasses.dataclass
 class Heard:
     """What a page did besides what was asked of it.
 
@@ -129,9 +170,9 @@ class Heard:
         asked: Paths that were asked of the service.
     """
 
-    told: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    told: list[str] = dataclasses.field(default_factory=list)
+    outside: list[str] = dataclasses.field(default_factory=list)
+    asked: list[str] = dataclasses.field(default_factory=list)
 
 
 @pytest.fixture(scope="session", name="served")
@@ -146,8 +187,18 @@ def _served(tmp_path_factory):
     release = write_release(place / "release")
     prepared = stages.prepare(release, place / "prepared")
     model = stages.train(prepared.folder, place / "cinema", **{**TINY, **SMALL})
-    write_vectors(model, open_people(release / "ratings.csv", model), place / "people.parquet", horizon="overall")
+    write_vectors(
+        model, open_people(release / "ratings.csv", model), place / "people.parquet", horizon="overall"
+    )
     return from_folder(place / "cinema", place / "people.parquet")()
+
+
+@pytest.fixture(scope="session", name="bare")
+def _bare(served):
+    """The same model, saved without a map and served without people."""
+    model = copy.copy(served.model)
+    model.bundle = dataclasses.replace(model.bundle, film_map=None)
+    return dataclasses.replace(served, model=model, people=None)
 
 
 @pytest.fixture(scope="session", name="service")
@@ -179,6 +230,7 @@ def _browser():
     found = next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip(f"no browser is installed: none of {', '.join(CHROMIUMS)} is on the path")
+    playwright.expect.set_options(timeout=30_000)  # how long it takes says how busy the machine is
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=found, args=LAUNCH)
         yield browser
@@ -193,7 +245,7 @@ def _visit(browser, service):
     def open_page(*, at=service, path="/", wait=True, width=1280, height=900, **device):
         context = browser.new_context(viewport={"width": width, "height": height}, **device)
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         heard.append(_listen(page, context, urlsplit(at.address).netloc))
         page.heard = heard[-1]
@@ -233,7 +285,7 @@ def settled(page):
     page.wait_for_selector("#recommendations li")
     page.wait_for_selector("#tag-list li")
     page.wait_for_selector("#map-body:not([hidden])")
-    page.wait_for_function("!document.querySelector('[aria-busy=true]')")
+    page.locator("[aria-busy=true]").first.wait_for(state="detached")
 
 
 @pytest.fixture(scope="session", name="ready")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,36 +30,17 @@ _PLAIN = str.maketrans(
         "æ": "ae",
         "œ": "oe",
         "\N{LATIN SMALL LETTER DOTLESS I}": "i",
-        "&": " and ",
     }
 )
+_UNHEARD = str.maketrans({"'": "", "`": "", "\u00b4": "", "\u2019": "", "&": " and "})
+# Of the languages that have theirs behind the title in MovieLens.
 _ARTICLES = frozenset(
-    [
-        "a",
-        "an",
-        "das",
-        "der",
-        "die",
-        "ein",
-        "eine",
-        "el",
-        "il",
-        "i",
-        "l",
-        "la",
-        "las",
-        "le",
-        "les",
-        "lo",
-        "los",
-        "o",
-        "os",
-        "the",
-        "un",
-        "una",
-        "une",
-    ]
+    "a an das der die ein eine el i il l la las le les lo los o os the un una une".split()  # noqa: SIM905  a list is a page
 )
+_WORD = re.compile(r"\w+")
+_BRACKET = re.compile(r"[()]")
+_AKA = re.compile(r"\ba\.?k\.?a\b\.?", re.IGNORECASE)
+_LONGEST_ARTICLE = 8  # letters, with what may stand around it
 _LAST = "\U0010ffff"  # behind every letter
 
 
@@ -70,9 +51,11 @@ def words_of(text: str) -> list[str]:
         >>> words_of("Amélie (Fabuleux destin d'Amélie Poulain, Le)")
         ['amelie', 'fabuleux', 'destin', 'damelie', 'poulain', 'le']
     """
-    folded = unicodedata.normalize("NFKD", text.casefold()).translate(_PLAIN)
-    bare = "".join(letter for letter in folded if not unicodedata.combining(letter))
-    return re.findall(r"\w+", re.sub("['`\u00b4\u2019]", "", bare))
+    folded = text.casefold()
+    if not folded.isascii():  # most titles are, and have no mark
+        marked = unicodedata.normalize("NFKD", folded).translate(_PLAIN)
+        folded = "".join(letter for letter in marked if not unicodedata.combining(letter))
+    return _WORD.findall(folded.translate(_UNHEARD))
 
 
 class TitleSearch:
@@ -90,23 +73,22 @@ class TitleSearch:
             watched: (N,) how many people know each film.
         """
         self._watched = np.asarray(watched, np.int64)
-        words = [(word, film) for film, title in enumerate(titles) for word in set(words_of(title))]
-        names = [(name, film) for film, title in enumerate(titles) for name in set(_names(title))]
-        self._words, self._with_word = _sorted(words)
-        self._names, self._with_name = _sorted(names)
+        self._words = _Texts(
+            (word, film) for film, title in enumerate(titles) for word in set(words_of(title))
+        )
+        self._names = _Texts((name, film) for film, title in enumerate(titles) for name in set(_names(title)))
 
     def find(self, query: str, limit: int) -> NDArray[np.int64]:
         """At most ``limit`` films, as places in the catalogue; for a query without a word, the most watched."""
         words = words_of(query)
-        fit = np.ones(
-            len(self._watched), np.int8
-        )  # (N,) 0 no match, 1 begun words, 2 words, 3 begun title, 4 title
+        # (N,) 0 no match, 1 words begun, 2 words, 3 the title begun, 4 the title
+        fit = np.ones(len(self._watched), np.int8)
         if words:
             name = next(_names(query), " ".join(words))
             fit = np.minimum.reduce([self._word(word) for word in words])
-            begun = (fit > 0) & self._named(name, name + _LAST)
-            fit[begun] = 3
-            fit[begun & self._named(name, name + "\0")] = 4
+            for level, end in ((3, name + _LAST), (4, name + "\0")):
+                named = self._names.films(name, end)
+                fit[named] = np.where(fit[named] > 0, level, 0)
         found = np.flatnonzero(fit)
         order = np.lexsort((found, -self._watched[found], -fit[found]))
         return np.asarray(found[order[:limit]])
@@ -115,28 +97,33 @@ class TitleSearch:
         """(N,) 2 where this is a word of the title, 1 where it begins one."""
         fit = np.zeros(len(self._watched), np.int8)
         for level, end in ((1, word + _LAST), (2, word + "\0")):
-            fit[self._with_word[bisect_left(self._words, word) : bisect_left(self._words, end)]] = level
-        return fit
-
-    def _named(self, start: str, end: str) -> NDArray[np.bool_]:
-        """(N,) whether a name of the film lies between these."""
-        fit = np.zeros(len(self._watched), np.bool_)
-        fit[self._with_name[bisect_left(self._names, start) : bisect_left(self._names, end)]] = True
+            fit[self._words.films(word, end)] = level
         return fit
 
 
-def _sorted(pairs: list[tuple[str, int]]) -> tuple[list[str], NDArray[np.int64]]:
-    """The texts in order, so that all that begin alike stand side by side; and the film of each."""
-    pairs.sort()
-    return [text for text, _ in pairs], np.array([film for _, film in pairs], np.int64)
+class _Texts:
+    """Texts in order, so that all that begin alike stand side by side, each with its films."""
+
+    def __init__(self, pairs: Iterable[tuple[str, int]]) -> None:
+        films: dict[str, list[int]] = {}
+        for text, film in pairs:
+            films.setdefault(text, []).append(film)
+        self._texts = sorted(films)
+        self._films = np.array([film for text in self._texts for film in films[text]], np.int64)
+        self._starts = np.cumsum([0, *(len(films[text]) for text in self._texts)])
+
+    def films(self, start: str, end: str) -> NDArray[np.int64]:
+        """The films of all texts from ``start`` on and before ``end``."""
+        first, last = (self._starts[bisect_left(self._texts, text)] for text in (start, end))
+        return self._films[first:last]
 
 
 def _names(title: str) -> Iterator[str]:
     """The names of a film: before the brackets and in each of them, without articles."""
-    for part in re.split(r"[()]", re.sub(r"\ba\.?k\.?a\b\.?", " ", title, flags=re.IGNORECASE)):
+    for part in _BRACKET.split(_AKA.sub(" ", title)):
         before, _, behind = part.rpartition(",")
-        article = before and _ARTICLES.issuperset(last := words_of(behind)) and len(last) == 1
-        words = words_of(before if article else part)
+        article = len(behind) <= _LONGEST_ARTICLE and before and words_of(behind)
+        words = words_of(before if article and len(article) == 1 and article[0] in _ARTICLES else part)
         if len(words) > 1 and words[0] in _ARTICLES:
             words = words[1:]
         if words:
