@@ -21,6 +21,7 @@ FILES = {
     "items.parquet",
     "item_placing.safetensors",
     "model.safetensors",
+    "tags.safetensors",
 }
 
 
