@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,22 +92,18 @@ async def asked(
     }
 
 
-def started(model: Path) -> tuple[subprocess.Popen[str], int, float]:
-    """The service, its port, and the seconds until it was ready."""
+def started(model: Path, log: Path) -> tuple[subprocess.Popen[bytes], int, float]:
+    """The service, which writes its lines to ``log``, its port, and the seconds until it was ready."""
     begin = time.perf_counter()
-    service = subprocess.Popen(
-        [sys.executable, "-m", "tastevec", "serve", str(model), "--port", "0"],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"PATH": "/usr/bin:/bin", "TASTEVEC_RATE": ""},
-    )
-    assert service.stderr is not None
-    for line in service.stderr:
-        if "http://" in line:
-            port = int(line.split("http://")[1].split()[0].rstrip("/;").rsplit(":", 1)[1])
-            break
-    else:
-        sys.exit("the service did not start")
+    with log.open("wb") as lines:
+        service = subprocess.Popen(
+            [sys.executable, "-m", "tastevec", "serve", str(model), "--port", "0"], stderr=lines
+        )
+    while (found := re.search(r"http://[^ ;]+:(\d+)", log.read_text())) is None:
+        if service.poll() is not None:
+            sys.exit(f"the service did not start: {log.read_text()}")
+        time.sleep(0.02)
+    port = int(found[1])
     asyncio.run(ready(port))
     return service, port, time.perf_counter() - begin
 
@@ -136,7 +134,8 @@ def memory_over(
 def measured(model: Path, seconds: float, requests: int) -> dict[str, Any]:
     """Everything that is saved."""
     told = bodies(model)
-    service, port, ready_after = started(model)
+    scratch = tempfile.TemporaryDirectory()
+    service, port, ready_after = started(model, Path(scratch.name) / "log")
     try:
         asyncio.run(
             asked(port, 8, told, seconds=seconds / 5, requests=requests)
@@ -148,6 +147,7 @@ def measured(model: Path, seconds: float, requests: int) -> dict[str, Any]:
     finally:
         service.terminate()
         service.wait(timeout=30)
+        scratch.cleanup()
     return {
         "data": tastevec.load(model).bundle.facts["data"]["name"],
         **provenance(),

@@ -115,4 +115,4 @@ def test_a_published_baseline_comes_out_as_it_was_measured_elsewhere(figure, fou
     assert row.mean == pytest.approx(here, abs=0.003)
     assert abs(row.mean - elsewhere) <= 1.5 * (row.high - row.low) / 2
     if figure not in OUTSIDE:
-        assert row.low - 0.001 <= elsewhere <= row.high + 0.001  # as many digits as the other figure has
+        assert row.low - 0.003 <= elsewhere <= row.high + 0.003  # as far as machines differ, too

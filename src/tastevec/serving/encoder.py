@@ -69,6 +69,8 @@ class OnnxEncoder:
         self.config, self._weights, self._graph = dict(config), dict(weights), graph
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors: its warnings are about the graph, which is ours
+        # Threads that spin while they wait cost more than they bring: an answer takes a millisecond.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
         self._reads = {told.name for told in self._session.get_inputs()}
 
