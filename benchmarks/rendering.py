@@ -43,11 +43,11 @@ def rendered(results: dict[str, Any]) -> str:
         "by_evidence": rendered_genome,
         "ways": lambda placed: "\n".join(_placed(placed)),
         "ablations": rendered_ablations,
+        "rates": rendered_service,
         "memory": rendered_training,
         "warm": rendered_cold,
         "beside_first": rendered_widths,
         "deletion": rendered_explanations,
-        "rates": rendered_service,
     }
     for key, kind in kinds.items():
         if key in results:

@@ -33,7 +33,7 @@ _FEWEST_AGREED = 2  # films: a single one could be one person's second account
 
 # Honours, lists and notes to oneself say that a film is well known or at hand, not what it is like; people agree on the first two.
 _NO_DESCRIPTION: Final = re.compile(
-    r"\b(oscars?|awards?|golden (globe|palm)|palme d'or|bafta|razzie|[ab]fi|imdb|registry|best picture|criterion|top \d+"
+    r"\b(oscars?|awards?|golden (globe|palm)|palme d'or|bafta|razzie|[ab]fi ?\d*|imdb|registry|best picture|criterion|top \d+"
     r"|\d+ (stars|greatest)|(my|own) dvds?|to own|owned|(want to|must) see|seen (more|at|in)|vhs|netflix)\b"
 )
 
