@@ -85,6 +85,7 @@ def _cohort() -> Cohort:
 # Of the last fifth every learner finds .008 to .017 less here, up to half an interval beyond the interval, and popularity
 # as much as elsewhere. Taught by the validation people too, they find only .001 to .003 more.
 OUTSIDE = {
+    ("iALS, likes", "last-20%", "recall@20"),  # at the interval's edge: machines differ by .0014 in the mean
     ("EASE", "last-20%", "ndcg@100"),
     ("iALS, likes", "last-20%", "ndcg@100"),
     ("EASE, last 20 only", "last-20%", "recall@20"),
@@ -115,4 +116,4 @@ def test_a_published_baseline_comes_out_as_it_was_measured_elsewhere(figure, fou
     assert row.mean == pytest.approx(here, abs=0.003)
     assert abs(row.mean - elsewhere) <= 1.5 * (row.high - row.low) / 2
     if figure not in OUTSIDE:
-        assert row.low - 0.003 <= elsewhere <= row.high + 0.003  # as far as machines differ, too
+        assert row.low - 0.001 <= elsewhere <= row.high + 0.001  # as many digits as the other figure has
