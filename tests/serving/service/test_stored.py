@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from databases import emptied_database, run
 from tastevec.errors import SettingsError
 from tastevec.serving.service.stored_routes import Stored
-from tastevec.serving.store import PeopleStore
+from tastevec.serving.stored import PeopleStore
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
 ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]

@@ -16,8 +16,7 @@ from pydantic_core import to_json
 
 from tastevec.errors import DataError
 from tastevec.schema import Horizon
-from tastevec.serving.database import CONNECTIONS, StoreError, told_by_url
-from tastevec.serving.store import PeopleStore, id_text
+from tastevec.serving.stored import CONNECTIONS, PeopleStore, StoreError, id_text, told_by_url
 
 from .answers import SimilarUsersAnswer
 from .errors import Problem
