@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from databases import emptied_database, run
 from tastevec.errors import DataError, FormatError, SettingsError, SourceError
-from tastevec.serving.stored import CONNECTIONS, PeopleStore, StoreError, database, load_parquet
 from tastevec.serving.neighbours import Neighbours
+from tastevec.serving.stored import CONNECTIONS, PeopleStore, StoreError, database, load_parquet
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
 DIM = 4
