@@ -1,0 +1,82 @@
+"""A model of real ratings: served as it was trained, whatever the length of a history, and steered where a tag says."""
+
+from pathlib import Path
+
+import explanations
+import numpy as np
+import pytest
+
+import conftest
+from tastevec import stages
+from tastevec.data.prepared import Prepared
+from tastevec.serving import bundle
+from tastevec.serving.bundle import Bundle
+
+RELEASE = Path(__file__).parents[3] / "shared" / "data" / "ml-1m-5k"
+PEOPLE = 300  # of the release; more would teach for minutes
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not RELEASE.is_dir(), reason="the real ml-1m-5k is not on this machine"),
+]
+HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
+
+
+@pytest.fixture(scope="module", name="trained")
+def _trained(tmp_path_factory):
+    """A prepared folder, and a model of the preset's own shape that was trained on it for one epoch."""
+    place = tmp_path_factory.mktemp("real")
+    prepared = stages.prepare(_beginning(place / "ml-1m"), place / "prepared").folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "export", conftest.EXPORT)
+        stages.train(prepared, place / "model", epochs=1, device="cpu", report_to="none")
+    return prepared, place / "model"
+
+
+def _beginning(folder):
+    """The release with its first people, and the films that they rated."""
+    folder.mkdir()
+    users, rows, films = {}, [], set()
+    with (RELEASE / "ratings.dat").open(encoding="ascii") as ratings:
+        for row in ratings:
+            user, film, _ = row.split("::", 2)
+            if len(users) == PEOPLE and user not in users:
+                break
+            users[user] = None
+            films.add(film)
+            rows.append(row)
+    (folder / "ratings.dat").write_text("".join(rows), encoding="ascii")
+    listed = (RELEASE / "movies.dat").read_text(encoding="iso-8859-1").splitlines(keepends=True)
+    told = [row for row in listed if row.split("::", 1)[0] in films]
+    (folder / "movies.dat").write_text("".join(told), encoding="iso-8859-1")
+    return folder
+
+
+@HORIZONS
+def test_without_torch_it_says_the_same_of_histories_of_every_length(trained, horizon):
+    """Each test person's newest 1, 2, 3 films, and so on to 300, each length of somebody else, and his whole history."""
+    prepared, model = trained
+    served, network = Bundle.load(model, "onnx"), Bundle.load(model, "torch")
+    opened = Prepared.open(prepared)
+    people = opened.histories.take(opened.users_in("test"))
+    longest = people.lengths
+    asked = [people] + [
+        people.take(owners[length % len(owners) :][:1]).last(length)
+        for length in range(1, 301)
+        if len(owners := np.flatnonzero(longest >= length))
+    ]
+    assert len(asked) > 200
+    for histories in asked:
+        arrays = served.reading.arrays(histories)
+        found, expected = served.model.answer(horizon, **arrays), network.model.answer(horizon, **arrays)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_first_films_follow_the_dose_and_little_else_changes(trained):
+    """Of 60 tags steered by -2 to 2 standard deviations: what the benchmark measures, on few people and a short training."""
+    prepared, model = trained
+    world = explanations.World.read(model, prepared, "test", 100)
+    found = explanations.steered(world, 1.0, 0)
+    doses = [dose["mean"] for dose in found["doses"]]
+    assert doses == sorted(doses)
+    assert found["rising"] >= 0.95
+    assert found["others_change"]["mean"] < found["own_change"]["mean"] / 3
