@@ -15,8 +15,9 @@ _FORETOLD = {
 
 
 def rendered_explanations(results: dict[str, Any]) -> str:
-    """What was asked of whom, and the three tables."""
-    return "\n\n".join((_asked(results), _deleted(results), _foretold(results), _steered(results)))
+    """What was asked of whom, and the tables."""
+    told = [_asked(results), _deleted(results), _foretold(results), _steered(results)]
+    return "\n\n".join(told + ([_reached(results["reach"])] if "reach" in results else []))
 
 
 def _asked(results: dict[str, Any]) -> str:
@@ -75,6 +76,18 @@ def _steered(results: dict[str, Any]) -> str:
         for row in results["steering"]
     ]
     return f"Mean relevance of the tag among the first {first} films:\n\n" + _table(lines)
+
+
+def _reached(rows: list[dict[str, Any]]) -> str:
+    doses = [f"dose {row['dose']:+d}" for row in rows[0]["doses"]]
+    lines = [["asked", "newest films told", *doses]]
+    lines += [
+        [row["horizon"], str(row["films"]), *(f"{found['mean']:.1f}" for found in row["doses"])]
+        for row in rows
+    ]
+    return f"Of the first {rows[0]['first']} films, those that were not there without steering:\n\n" + _table(
+        lines
+    )
 
 
 def _cell(found: dict[str, float], digits: int) -> str:

@@ -1,7 +1,7 @@
 """Whether explanations are faithful and steering steers: what deleting named films does, what named tags foretell, what follows a dose.
 
 ``python benchmarks/explanations.py MODEL PREPARED`` explains 300 test people in tags and writes what came of three questions to
-``results/explanations.json``; two minutes. Intervals are 95 % bootstraps over people.
+``results/explanations.json``; three minutes. Intervals are 95 % bootstraps over people.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from explanation_rendering import rendered_explanations
 from provenance import ROOT, provenance, save
 from rendering import put
 from scipy.sparse import csr_matrix
+from steering_reach import reached
 
 from tastevec.data.histories import normalise_ratings
 from tastevec.data.prepared import Prepared
@@ -29,6 +30,7 @@ from tastevec.items.placing import load_rows
 from tastevec.items.tag_table import tag_blocks
 from tastevec.schema import Split
 from tastevec.serving.explanation import explain_people
+from tastevec.serving.explanation import measured as measured_on
 from tastevec.serving.recommender import Recommender, load
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class World:
 
     Attributes:
         recommender: The model.
-        directions: As a training would make them, people compared with its training people.
+        directions: As a training makes them, people compared with its training people.
         relevance: (N, T) standard deviations from the mean film; NaN where nothing is known.
         liked: (T,) the mean relevance of what training people liked, each person alike.
         task: The people who are asked, with likes of theirs that are hidden.
@@ -77,7 +79,7 @@ class World:
         blocks, cohort = tag_blocks(*read), Cohort.of(prepared, split)
         counts = recommender.bundle.items["train_users"].to_numpy()
         directions = TagDirections.fit(blocks, recommender.item_vectors, counts)
-        directions = directions.against(HORIZON, recommender.vectors(cohort.train, HORIZON))
+        directions = measured_on(recommender, directions, cohort.train)
         relevance = standardised(blocks, directions.names)
         likes = cohort.train.keep(cohort.train.ratings >= liked_from(cohort.rating_range))
         liked = np.nanmean(mean_of_each(relevance, likes.items, likes.offsets), axis=0)
@@ -243,8 +245,7 @@ def first_films(world: World, vectors: NDArray[np.float32]) -> NDArray[np.int64]
 
 def relevance_of(world: World, films: NDArray[np.int64]) -> NDArray[np.float64]:
     """(B, T) the mean relevance of each person's films."""
-    width = films.shape[1]
-    return mean_of_each(world.relevance, films.ravel(), np.arange(len(films) + 1) * width)
+    return mean_of_each(world.relevance, films.ravel(), np.arange(len(films) + 1) * films.shape[1])
 
 
 def shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -255,7 +256,7 @@ def shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float
 def measured(asked: argparse.Namespace) -> dict[str, Any]:
     """Everything that is saved."""
     world = World.read(asked.model, asked.prepared, asked.split, asked.people)
-    confidence = world.directions.confidence
+    names, confidence = world.directions.names, world.directions.confidence
     return {
         "data": world.recommender.bundle.facts["data"]["name"],
         **provenance(),
@@ -269,13 +270,12 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
             "films": FILMS,
             "first": FIRST,
             "nearest": NEAREST,
-            "popular": [
-                world.directions.names[tag] for tag in np.argsort(-world.liked, kind="stable")[:NAMED]
-            ],
+            "popular": [names[tag] for tag in np.argsort(-world.liked, kind="stable")[:NAMED]],
         },
         "deletion": deleted(world, asked.seed),
         "foretold": foretold(world, asked.seed),
         "steering": [steered(world, hold, asked.seed) for hold in HOLDS],
+        "reach": reached(world.recommender, world.directions, world.task.known, asked.seed),
     }
 
 

@@ -134,13 +134,14 @@ class Running:
     def address(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self):
-        """Open the same port as before, and wait for the model."""
+    def start(self, **settings):
+        """Open the same port as before, guarded so, and wait for the model."""
         import uvicorn  # noqa: PLC0415  an extra
 
         from tastevec.serving.service.app import create_app  # noqa: PLC0415  as above
+        from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
 
-        app = create_app(lambda: self._served)
+        app = create_app(lambda: self._served, ServiceSettings(**settings))
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app, host="127.0.0.1", port=self.port, ws="none", log_config=None, timeout_graceful_shutdown=2
@@ -207,6 +208,20 @@ def _service(served):
     running = Running(served).start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module", name="opened")
+def _opened(served):
+    """Services of the model with settings of their own, for a module."""
+    begun = []
+
+    def start(**settings):
+        begun.append(Running(served).start(**settings))
+        return begun[-1]
+
+    yield start
+    for running in begun:
+        running.stop()
 
 
 @pytest.fixture(name="run")

@@ -27,8 +27,10 @@ def rate(page, query, stars):
     """Search, take the first film found, and give it so many of five stars with the mouse."""
     page.fill("#search", query)
     page.locator("#search-options [role=option][data-item-id]").first.click()
-    row = page.locator("#ticket .stars").bounding_box()
-    page.mouse.click(row["x"] + row["width"] * (stars / 5 - 0.01), row["y"] + row["height"] / 2)
+    row = page.locator("#ticket .stars")
+    size = row.bounding_box()
+    # A locator waits until the ticket stands still: it grows while the film's words come.
+    row.click(position={"x": size["width"] * (stars / 5 - 0.01), "y": size["height"] / 2})
     expect(page.locator("#ticket")).to_be_hidden()
 
 
@@ -89,11 +91,10 @@ def test_five_films_rated_are_read_in_words(visit):
     expect(page.locator("#tag-list .causes").first.locator(".effect").first).to_be_visible()
 
 
-def test_a_tag_dragged_moves_the_list_and_says_what_moved(visit):
+@pytest.mark.parametrize("horizon", ["Next film", "My taste overall"])
+def test_a_tag_dragged_moves_the_list_and_says_what_moved(visit, horizon):
     page = visit()
-    page.get_by_text(
-        "My taste overall"
-    ).click()  # of what comes next, the newest films weigh more than any tag here
+    page.get_by_text(horizon, exact=True).click()
     quiet(page)
     before = films_of(page)
     slider = page.locator("[data-tag-slider]").first
@@ -273,6 +274,35 @@ def test_a_model_without_map_and_people_has_a_page_without_them(visit, run, bare
     expect(page.locator("#map-note")).to_contain_text("saved without a map")
     expect(page.locator("#people")).to_be_hidden()
     expect(page.get_by_role("link", name="People")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("people", "code", "said"),
+    [
+        (None, "store_unavailable", "cannot be reached just now"),
+        (1, "no_people", "Nobody is kept here yet."),
+    ],
+)
+def test_people_who_cannot_be_found_are_no_fault_of_the_page(visit, people, code, said):
+    """Their database is away, or they were all deleted: said in their place, and in no message."""
+    page = visit()
+
+    def told(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"people": people})
+
+    page.route("**/v1/model", told)
+    error = {"error": {"code": code, "message": "not now", "where": None}}
+    page.route(
+        "**/v1/similar-users", lambda route: route.fulfill(status=503 if people is None else 404, json=error)
+    )
+    page.reload()
+    expect(page.locator("#people-empty")).to_contain_text(said)
+    expect(page.locator("#people-list > li")).to_have_count(0)
+    expect(page.locator("#recommendations li")).to_have_count(12)
+    quiet(page)
+    expect(page.locator(".message")).to_have_count(0)
+    page.heard.told[:] = [line for line in page.heard.told if not line.startswith("Failed to load resource")]
 
 
 def test_nothing_is_asked_of_another_machine_or_of_a_path_that_is_not_there(visit):

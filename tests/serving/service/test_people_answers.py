@@ -181,6 +181,8 @@ def test_people_are_found_with_films_that_they_love(client, asking, make):
     favourites = [film["item_id"] for film in found["users"][0]["favourites"]]
     table = make().model.item_vectors
     assert favourites == [place + 1 for place in np.argsort(-(table @ table[0]))[:6]]
+    [one, other] = ask(client, "similar-users", people=[person(ROCKETS), person([])], k=1)["people"]
+    assert one["users"] == other["users"] == found["users"][:1]
     alone = asking(lambda: make(people=None)).post("/v1/similar-users", json={"people": [person(ROCKETS)]})
     assert alone.status_code == 404
     assert alone.json()["error"]["code"] == "no_people"

@@ -1,5 +1,6 @@
 """People whom the service keeps, in a real database, behind its token."""
 
+from threading import Event
 from urllib.parse import quote
 
 import numpy as np
@@ -8,6 +9,7 @@ from structlog.testing import capture_logs
 
 from databases import emptied_database, run
 from tastevec.errors import SettingsError
+from tastevec.serving.neighbours import Neighbours
 from tastevec.serving.service.stored_routes import Stored
 from tastevec.serving.stored import PeopleStore
 
@@ -52,6 +54,12 @@ def _client(keeping, url):
     return keeping(url)
 
 
+@pytest.fixture(name="nobody_else")
+def _nobody_else(keeping, make):
+    """As `keeping`, of a service that was given no file of people."""
+    return lambda url, **changes: keeping(url, lambda: make(people=None), **changes)
+
+
 def person(rated):
     return {"ratings": [{"item_id": film, "rating": rating} for film, rating in rated]}
 
@@ -86,7 +94,6 @@ def test_who_is_stored_is_found_until_deleted(client):
     assert [user["user_id"] for user in told[1]["users"]] == ["bob", "ann"]
     assert [user["rank"] for user in told[0]["users"]] == [1, 2]
     assert told[0]["users"][0]["similarity"] == pytest.approx(1, abs=1e-6)
-    assert told[0]["users"][0]["favourites"] == []
     assert [found["unknown"] for found in told] == [[], [98]]
     [without] = find(client, ROCKETS, exclude=["ann"]).json()["people"]
     assert [user["user_id"] for user in without["users"]] == ["bob"]
@@ -94,6 +101,98 @@ def test_who_is_stored_is_found_until_deleted(client):
     assert delete(client, "ann").json() == {"deleted": False}
     [left] = find(client, ROCKETS).json()["people"]
     assert [user["user_id"] for user in left["users"]] == ["bob"]
+
+
+def test_who_is_stored_is_found_with_the_films_nearest_as_who_stands_in_a_file_is(
+    nobody_else, url, keeping, make, tiny
+):
+    client = nobody_else(url)
+    for user_id, rated in (("ann", ROCKETS), ("bob", LETTERS)):
+        assert store(client, user_id, rated).status_code == 200
+    asked = {"people": [person(ROCKETS), person(LETTERS)], "k": 2}
+    found = client.post("/v1/similar-users", json=asked).json()["people"]
+    assert client.post("/v1/people/search", json=asked).json()["people"] == found
+    vectors = np.stack([tiny.model.encode(rated, horizon="overall") for rated in (ROCKETS, LETTERS)])
+    in_memory = make(people=Neighbours(np.array(["ann", "bob"]), vectors))
+    told = keeping(None, lambda: in_memory).post("/v1/similar-users", json=asked).json()["people"]
+    for one, other in zip(found, told, strict=True):
+        for stored, known in zip(one["users"], other["users"], strict=True):
+            assert stored["favourites"] == known["favourites"]
+            assert len(stored["favourites"]) == 6
+            assert stored["user_id"] == known["user_id"]
+            assert stored["similarity"] == pytest.approx(known["similarity"], abs=1e-6)
+    assert "vector" not in str(found)
+
+
+def test_who_is_deleted_while_being_looked_for_is_not_told(client, monkeypatch):
+    for user_id in ("ann", "bob"):
+        assert store(client, user_id, ROCKETS).status_code == 200
+    nearest = PeopleStore.nearest
+
+    def and_ann_goes(self, *asked, **more):
+        found = nearest(self, *asked, **more)
+        self.delete("ann")
+        return found
+
+    monkeypatch.setattr(PeopleStore, "nearest", and_ann_goes)
+    [found] = find(client, ROCKETS).json()["people"]
+    assert [(user["user_id"], user["rank"]) for user in found["users"]] == [("bob", 1)]
+
+
+def people_told(client):
+    """What /v1/model says of those who can be found."""
+    answer = client.get("/v1/model")
+    assert answer.status_code == 200
+    return answer.json()["people"]
+
+
+def test_the_model_tells_how_many_are_stored_of_its_space(nobody_else, url, monkeypatch):
+    monkeypatch.setattr("tastevec.serving.service.stored_routes._FRESH_S", -1.0)
+    client = nobody_else(url)
+    with PeopleStore(url) as kept:
+        kept.upsert("space-0", ["ann", "bob"], {"overall": np.ones((2, 8)), "next": np.ones((2, 8))})
+        kept.upsert("another", ["cat"], {"overall": np.ones((1, 8))})
+    assert people_told(client) == 2
+    assert store(client, "cat", ROCKETS).status_code == 200
+    assert people_told(client) == 3
+    assert people_told(nobody_else(url, token=None)) == 0  # nobody can be found there
+
+
+def test_a_count_is_told_for_some_seconds_and_null_while_the_database_is_away(
+    nobody_else, server, url, monkeypatch
+):
+    client = nobody_else(url)
+    assert people_told(client) == 0
+    assert store(client, "ann", ROCKETS).status_code == 200
+    assert people_told(client) == 0
+    monkeypatch.setattr("tastevec.serving.service.stored_routes._FRESH_S", -1.0)
+    client = nobody_else(url)
+    assert people_told(client) == 1
+    run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS false")
+    run(server.get_uri(), THROW_OUT)
+    assert people_told(client) is None
+    assert people_told(nobody_else(url)) is None  # which never reached it
+    run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS true")
+    assert people_told(client) == 1
+
+
+def test_a_count_that_does_not_come_is_not_waited_for(nobody_else, url, monkeypatch):
+    monkeypatch.setattr("tastevec.serving.service.stored_routes._COUNT_S", 0.05)
+    gone = Event()
+    monkeypatch.setattr(PeopleStore, "count", lambda *_: gone.wait(30))
+    assert people_told(nobody_else(url)) is None
+    gone.set()
+
+
+def test_a_database_that_cannot_hold_people_is_a_fault_of_the_service(nobody_else, url):
+    PeopleStore(url).close()
+    run(url, "UPDATE tastevec.version SET version = 99")
+    client = nobody_else(url)
+    assert "use a later tastevec" in refused(store(client, "ann", ROCKETS), 503, "not_able")["message"]
+    assert people_told(client) is None
+    run(url, "DROP SCHEMA tastevec CASCADE; DROP EXTENSION vector; CREATE ROLE feeble LOGIN")
+    client = nobody_else(url.replace("postgres:@", "feeble@"))
+    assert "CREATE EXTENSION vector" in refused(store(client, "ann", ROCKETS), 503, "not_able")["message"]
 
 
 def test_both_vectors_are_those_that_the_service_gives_and_are_replaced(client, url):

@@ -167,11 +167,30 @@ def test_who_is_stored_again_is_replaced_and_nobody_else_is_touched(emptied, fir
 
 def test_a_vector_comes_back_as_it_was_to_the_last_bit(store):
     vectors = np.random.default_rng(3).standard_normal((5, 64)).astype(np.float32)
+    vectors[0] *= 1e-30
     store.upsert("one", range(5), {"overall": vectors})
     told = everything(store)
     for row, vector in enumerate(vectors):
         stored = np.array(told["one", "overall", str(row)].strip("[]").split(","), np.float32)
         np.testing.assert_array_equal(stored, vector)
+    read = store.vectors("one", range(5))
+    np.testing.assert_array_equal(np.stack([read[str(row)] for row in range(5)]), vectors)
+
+
+@settings(max_examples=25)
+@given(crowd=crowds(zeros=True), strangers=st.lists(IDS, max_size=3))
+def test_the_vectors_of_those_who_are_stored_can_be_read(emptied, crowd, strangers):
+    ids, vectors = crowd
+    store = emptied()
+    store.upsert("one", ids, {"overall": vectors})
+    read = store.vectors("one", [*strangers, *ids[1:], *ids[1:]])
+    wanted = {str(user_id) for user_id in (*ids[1:], *strangers)}
+    own = {str(user_id): vector for user_id, vector in zip(ids, vectors, strict=True)}
+    assert read.keys() == own.keys() & wanted
+    for user_id, vector in read.items():
+        np.testing.assert_array_equal(vector, own[user_id])
+    assert store.vectors("two", ids) == store.vectors("one", ids, horizon="next") == {}
+    assert store.vectors("one", []) == {}
 
 
 def test_what_is_kept_of_a_person_is_id_vectors_space_and_time(store, url):
@@ -271,6 +290,7 @@ def test_what_cannot_be_asked_is_refused(store):
         lambda: store.nearest("one", np.ones((1, DIM)), 1, horizon="later"),
         lambda: store.upsert("one", ["ann"], {"later": np.ones((1, DIM))}),
         lambda: store.count("one", "later"),
+        lambda: store.vectors("one", ["ann"], horizon="later"),
     ):
         with pytest.raises(SettingsError, match="horizon is 'later'; expected one of next, overall"):
             ask()
@@ -311,7 +331,7 @@ def written(path, ids, vectors, metadata):
 
 
 def test_a_file_of_vectors_is_stored_in_its_space_and_horizon(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.stored.people._ROWS", 2)
+    monkeypatch.setattr("tastevec.serving.stored.loading._ROWS", 2)
     vectors = np.eye(5, DIM, 1, dtype=np.float32) + 1
     facts = {"space": "one", "horizon": "next"}
     path = written(tmp_path / "people.parquet", [3, 1, 4, 15, 9], vectors, facts)

@@ -23,18 +23,25 @@ _STRANDS = 1024
 
 
 def rank_unseen(
-    scores: NDArray[np.float32], known: Histories, k: int, candidates: NDArray[np.bool_] | None = None
+    scores: NDArray[np.float32],
+    known: Histories,
+    k: int,
+    candidates: NDArray[np.bool_] | None = None,
+    *,
+    overwrite_scores: bool = False,
 ) -> NDArray[np.int64]:
     """(B, K) each person's best films out of the full catalogue minus his own, best first.
 
-    Equal scores stand in the order of the catalogue. The scores are left as they are; beside them, memory is bounded
-    by a few million cells, however many people there are.
+    Equal scores stand in the order of the catalogue. Beside the scores, memory is bounded by a few million cells, however
+    many people there are.
 
     Args:
         scores: (B, N) one row a person of ``known``, higher is better.
         known: The films that are left out.
         k: Places of the ranking; fewer where the catalogue is smaller.
         candidates: (N,) the films that may stand in it; None is all.
+        overwrite_scores: Spare a copy: the scores of films that may not stand in it become minus infinity. Otherwise
+            the scores are left as they are.
 
     Returns:
         Item indices; -1 fills the places of a person who has fewer films left.
@@ -52,7 +59,8 @@ def rank_unseen(
     ranked = np.empty((len(scores), min(k, scores.shape[1])), np.int64)
     rows = max(1, _CELLS // scores.shape[1])
     for start in range(0, len(scores), rows):
-        block = np.array(scores[start : start + rows])
+        block = scores[start : start + rows]
+        block = block if overwrite_scores else np.array(block)
         if not np.isfinite(block).all():
             raise _no_number(block, known.user_ids[start:])
         own = slice(known.offsets[start], known.offsets[start + len(block)])

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.evaluation.metrics import rank_unseen
+from tastevec.serving.best_films import best_films
 from tastevec.serving.explanation import explain_films, explain_people, film_effects
 
 from .errors import Problem
+from .finding import as_cosine
 from .sentences import shown
 
 if TYPE_CHECKING:
@@ -28,9 +29,14 @@ if TYPE_CHECKING:
     from .schemas import ExplainRequest, RecommendRequest
     from .served import Served
 
-__all__ = ["causes_of", "explained", "explained_films", "found_people", "ranked", "similar_films", "steered"]
-
-_CELLS = 1 << 22  # scores held at once
+__all__ = [
+    "causes_of",
+    "explained",
+    "explained_films",
+    "ranked",
+    "similar_films",
+    "steered",
+]
 
 
 def ranked(served: Served, told: Told, vectors: NDArray[np.float32], k: int) -> list[list[dict[str, Any]]]:
@@ -42,23 +48,16 @@ def ranked(served: Served, told: Told, vectors: NDArray[np.float32], k: int) -> 
         vectors: (B, D) theirs.
         k: Films wanted.
     """
-    catalogue, table = served.catalogue, served.model.item_vectors
-    rows = max(1, _CELLS // len(table))
-    answers = []
-    for start in range(0, len(vectors), rows):
-        part = np.arange(start, min(start + rows, len(vectors)))
-        histories = told.histories.take(part)
-        scores = vectors[part] @ table.T  # (B, N)
-        scores[:, served.without_vector] = np.finfo(np.float32).min
-        for row, places in zip(scores, rank_unseen(scores, histories, k).tolist(), strict=True):
-            there = [place for place in places if place >= 0 and not served.without_vector[place]]
-            answers.append(
-                [
-                    {**catalogue.film(place), "rank": rank, "score": float(row[place])}
-                    for rank, place in enumerate(there, 1)
-                ]
-            )
-    return answers
+    candidates = ~served.without_vector
+    places, scores = best_films(vectors, served.model.item_vectors, told.histories, k, candidates)
+    return [
+        [
+            {**served.catalogue.film(place), "rank": rank, "score": score}
+            for rank, (place, score) in enumerate(zip(row, gained, strict=True), 1)
+            if place >= 0
+        ]
+        for row, gained in zip(places.tolist(), scores.tolist(), strict=True)
+    ]
 
 
 def steered(
@@ -93,31 +92,11 @@ def similar_films(served: Served, item_ids: Sequence[int | str], k: int) -> list
     for place in _places(served, item_ids):
         found = served.model.similar_items(catalogue.ids[place], k=k).to_pylist()
         similar = [
-            {**film, "rank": row["rank"], "similarity": _cosine(row["score"])}
+            {**film, "rank": row["rank"], "similarity": as_cosine(row["score"])}
             for row in found
             for film in catalogue.films([row["item_id"]])
         ]
         answers.append({**catalogue.named(place), "similar": similar})
-    return answers
-
-
-def found_people(served: Served, told: Told, vectors: NDArray[np.float32], k: int) -> list[dict[str, Any]]:
-    """The stored people nearest to each person, with their favourites."""
-    assert served.people is not None
-    answers = []
-    ids = served.people.ids.tolist()
-    found = served.people.nearest(vectors, k)
-    for places, similarities, unknown in zip(*found, told.unknown, strict=True):
-        users = [
-            {
-                "user_id": ids[place],
-                "rank": rank,
-                "similarity": _cosine(similarity),
-                "favourites": served.favourites(place),
-            }
-            for rank, (place, similarity) in enumerate(zip(places, similarities, strict=True), 1)
-        ]
-        answers.append({"users": users, "unknown": unknown})
     return answers
 
 
@@ -232,11 +211,6 @@ def _causes(served: Served, causes: Sequence[tuple[Any, float]]) -> list[dict[st
         for item_id, effect in causes
         if (place := catalogue.place(item_id)) is not None
     ]
-
-
-def _cosine(value: float) -> float:
-    """Rounding may carry a cosine past 1."""
-    return min(1.0, max(-1.0, float(value)))
 
 
 def _place(served: Served, vector: NDArray[np.float32]) -> list[float] | None:

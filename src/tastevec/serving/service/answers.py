@@ -259,7 +259,13 @@ class ModelAnswer(_Answer):
     rating_range: Annotated[list[float], Field(min_length=2, max_length=2)]
     rating_step: float
     tags: list[KnownTag]
-    people: Annotated[int, Field(description="Stored people that /v1/similar-users can find.")]
+    people: Annotated[
+        int | None,
+        Field(
+            description="People that /v1/similar-users can find, counted some seconds ago at most where a database keeps them; "
+            "null while it does not say."
+        ),
+    ]
     map: bool
 
 

@@ -21,6 +21,7 @@ from .pages import unchanged
 from .reading import JsonRoute
 from .schemas import SimilarItemsRequest
 from .statuses import errors
+from .stored_routes import findable
 
 __all__ = ["film_router"]
 
@@ -86,7 +87,7 @@ async def example(request: Request) -> Response:
 async def model(request: Request) -> Response:
     """The model that answers, what it was trained on, and what it can say."""
     life = life_of(request)
-    return _json(life.served.facts)
+    return _json(life.served.facts | {"people": await findable(request)})
 
 
 @film_router.post("/reload", response_model=ReloadAnswer, responses=errors(403, 409), tags=["service"])

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-from .answering import causes_of, explained, explained_films, found_people, ranked, steered
+from .answering import causes_of, explained, explained_films, ranked, steered
 from .answers import (
     EncodeAnswer,
     ExplainAnswer,
@@ -17,6 +17,7 @@ from .answers import (
     SteerAnswer,
 )
 from .errors import Problem
+from .finding import found_people, people_in_memory
 from .lifecycle import life_of
 from .persons import Told, told_by
 from .reading import JsonRoute
@@ -95,11 +96,13 @@ async def similar_users(request: Request, asked: SimilarUsersRequest) -> Respons
         )
         raise Problem(404, "no_people", message)
     told = _told(served, asked.people)
+    vectors = await life.batcher.ask(served.model, told.histories, "overall", np.asarray)
 
-    def finish(vectors: NDArray[np.float32]) -> bytes:
-        return to_json({"people": found_people(served, told, vectors, asked.k)})
+    def found(check: Callable[[], None]) -> bytes:
+        near = people_in_memory(served, vectors, asked.k)
+        return to_json({"people": found_people(served, told, *near, check)})
 
-    return _json(await life.batcher.ask(served.model, told.histories, "overall", finish))
+    return _json(await life.long(found))
 
 
 @people_router.post("/explain", response_model=ExplainAnswer, responses=errors(404))

@@ -61,12 +61,12 @@ class Served:
         """Where the films lie on a plane."""
         return self.model.bundle.film_map
 
-    def favourites(self, person: int) -> list[dict[str, Any]]:
-        """The films nearest to the vector of one of the people, by the place among them."""
-        assert self.people is not None
-        scores = self.model.item_vectors @ self.people.vectors[person]  # (N,)
-        scores[self.without_vector] = -np.inf
-        return [self.catalogue.film(place) for place in np.argsort(-scores, kind="stable")[:_FAVOURITES]]
+    def favourites(self, vectors: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
+        """The films nearest to each vector (B, D) of a person, whether seen or not."""
+        scores = vectors @ self.model.item_vectors.T  # (B, N)
+        scores[:, self.without_vector] = -np.inf
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :_FAVOURITES]
+        return [[self.catalogue.film(place) for place in places] for places in best.tolist()]
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -93,7 +93,6 @@ class Served:
             "rating_range": [scale.low, scale.high],
             "rating_step": self._step,
             "tags": self._tags,
-            "people": 0 if self.people is None else len(self.people),
             "map": self.film_map is not None,
         }
 

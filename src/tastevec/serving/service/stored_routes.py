@@ -4,22 +4,26 @@ Without a database the service keeps nothing about anybody, and without a token 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from typing import Annotated, TypeVar, get_args
 
 import numpy as np
 from fastapi import APIRouter, Path, Request, Response
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from tastevec.errors import DataError
+from tastevec.errors import DataError, SettingsError, TastevecError
 from tastevec.schema import Horizon
 from tastevec.serving.stored import CONNECTIONS, PeopleStore, StoreError, id_text, told_by_url
 
 from .answers import SimilarUsersAnswer
 from .errors import Problem
+from .finding import Near, found_people
 from .lifecycle import life_of
 from .persons import Told, told_by
 from .reading import JsonRoute
@@ -27,9 +31,10 @@ from .schemas import ItemId, Person, SimilarUsersRequest
 from .served import Served
 from .statuses import errors
 
-__all__ = ["Stored", "found_in_store", "stored_router"]
+__all__ = ["Stored", "findable", "found_in_store", "stored_router"]
 
 T = TypeVar("T")
+_COUNT_S, _FRESH_S = 1.0, 5.0  # a count is waited for so long, and told for so long
 _WAITING = 32  # more would wait for a database that is away until their own time is over
 _FIRST = "people[0]."
 
@@ -86,6 +91,20 @@ class Stored:
         self._opening = Lock()
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="tastevec-store")
         self._waiting = 0
+        self._counted: tuple[str, float, int | None] | None = (
+            None  # the space, until when it is told, the people
+        )
+
+    async def count(self, space: str) -> int | None:
+        """How many people of a space can be found, or could some seconds ago; None while the database does not say."""
+        if self._counted is None or self._counted[0] != space or time.monotonic() > self._counted[1]:
+            try:
+                async with asyncio.timeout(_COUNT_S):
+                    people = await self.ask(lambda store: store.count(space))
+            except (Problem, TastevecError, TimeoutError):
+                people = None
+            self._counted = space, time.monotonic() + _FRESH_S, people
+        return self._counted[2]
 
     async def ask(self, work: Callable[[PeopleStore], T]) -> T:
         """What ``work`` makes of the store.
@@ -115,7 +134,10 @@ class Stored:
     def _opened(self) -> PeopleStore:
         with self._opening:
             if self._store is None:
-                self._store = PeopleStore(self._url)
+                try:
+                    self._store = PeopleStore(self._url)
+                except SettingsError as error:  # of those who run the service, not of who asks
+                    raise Problem(503, "not_able", str(error)) from None
             return self._store
 
 
@@ -150,8 +172,19 @@ async def delete_person(request: Request, user_id: UserId) -> Response:
 
 @stored_router.post("/people/search", response_model=SimilarUsersAnswer, responses=errors(400, 415))
 async def search(request: Request, asked: StoredSearch) -> Response:
-    """Find the stored people whose taste is nearest; no film is stored of them, so that none is named."""
+    """Find the stored people whose taste is nearest, with the films nearest to theirs; of what they rated nothing is stored."""
     return await found_in_store(request, asked.people, asked.k, asked.exclude)
+
+
+async def findable(request: Request) -> int | None:
+    """How many people /v1/similar-users can find; None while their database does not say."""
+    served, stored = life_of(request).served, request.app.state.stored
+    if served.people is not None:
+        return len(served.people)
+    if stored is None or not request.app.state.has_token:
+        return 0
+    people: int | None = await stored.count(served.space)
+    return people
 
 
 async def found_in_store(
@@ -166,21 +199,19 @@ async def found_in_store(
     served = life.served
     told = told_by(people, served.catalogue, served.model.bundle.reading.scale)
     vectors = await life.batcher.ask(served.model, told.histories, "overall", np.asarray)
-    found = await stored.ask(lambda store: store.nearest(served.space, vectors, k, exclude=exclude))
-    if not any(found):
+
+    def nearest(store: PeopleStore) -> tuple[Near, dict[str, NDArray[np.float32]]]:
+        near = store.nearest(served.space, vectors, k, exclude=exclude)
+        return near, store.vectors(served.space, sorted({user_id for row in near for user_id, _ in row}))
+
+    near, known = await stored.ask(nearest)
+    if not any(near):
         message = (
             f"nobody who could be found is stored of the space {served.space}; expected people stored with the model that "
             "answers, since those of other spaces cannot be compared"
         )
         raise Problem(404, "no_people", message)
-    answers = []
-    for near, unknown in zip(found, told.unknown, strict=True):
-        users = [
-            {"user_id": user_id, "rank": rank, "similarity": cosine, "favourites": []}
-            for rank, (user_id, cosine) in enumerate(near, 1)
-        ]
-        answers.append({"users": users, "unknown": unknown})
-    return _json({"people": answers})
+    return _json({"people": await life.long(partial(found_people, served, told, near, known))})
 
 
 def _stored(request: Request) -> Stored:

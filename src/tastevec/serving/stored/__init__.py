@@ -1,6 +1,7 @@
 """People who are kept, where somebody wants that, in PostgreSQL with pgvector."""
 
 from .database import CONNECTIONS, StoreError, told_by_url
-from .people import PeopleStore, id_text, load_parquet
+from .loading import load_parquet
+from .people import PeopleStore, id_text
 
 __all__ = ["CONNECTIONS", "PeopleStore", "StoreError", "id_text", "load_parquet", "told_by_url"]

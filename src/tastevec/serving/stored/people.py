@@ -13,33 +13,28 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, cast, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tastevec.errors import DataError, SettingsError, SourceError
-from tastevec.schema import USER_ID, VECTOR, Horizon
+from tastevec.errors import DataError, SettingsError
+from tastevec.schema import Horizon
 
 from .database import answering, connection_pool, migrated, told_by_url
-from .shelves import build_index, drop_index, find_shelf, made_shelf, search, write
+from .shelves import build_index, drop_index, find_shelf, made_shelf, read, search, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import psycopg
     from numpy.typing import NDArray
 
     from .shelves import Shelf
 
-__all__ = ["PeopleStore", "id_text", "load_parquet"]
+__all__ = ["PeopleStore", "horizon_of", "id_text"]
 
 _LONGEST = 200  # letters of an id
 _UNFIT = re.compile(
     "[\x00\ud800-\udfff\ufffd]"
 )  # the last stands where a text was broken, and so for many texts
 _LARGEST = 1e6  # of a number in a vector: 32 bits hold no square above 1e38
-_ROWS = 2_000  # of a file that are written together
 
 
 class PeopleStore:
@@ -98,7 +93,7 @@ class PeopleStore:
                 rows = _rows(told)
                 if len(rows) != len(ids):
                     raise DataError(f"{len(ids)} user_ids came with {len(rows)} vectors; expected one each")
-                shelf = made_shelf(connection, space, _known(horizon), rows.shape[1])
+                shelf = made_shelf(connection, space, horizon_of(horizon), rows.shape[1])
                 write(connection, _fitting(shelf, rows, space), ids, rows)
 
     def delete(self, user_id: int | str) -> bool:
@@ -135,7 +130,7 @@ class PeopleStore:
         """
         counted = "SELECT count(*) FROM tastevec.people JOIN tastevec.spaces USING (number) WHERE space = %s AND horizon = %s"
         with self._pooled() as connection:
-            [(people,)] = connection.execute(counted, (space, _known(horizon))).fetchall()
+            [(people,)] = connection.execute(counted, (space, horizon_of(horizon))).fetchall()
         return int(people)
 
     def nearest(
@@ -169,23 +164,37 @@ class PeopleStore:
         asked = _rows(vectors)
         left_out = [id_text(user_id, f"exclude[{number}]") for number, user_id in enumerate(exclude)]
         with self._pooled() as connection, connection.transaction():
-            shelf = find_shelf(connection, space, _known(horizon))
+            shelf = find_shelf(connection, space, horizon_of(horizon))
             if shelf is None:
                 return [[] for _ in asked]
             return search(connection, _fitting(shelf, asked, space), asked, k, left_out)
 
+    def vectors(
+        self, space: str, user_ids: Sequence[int | str], *, horizon: Horizon = "overall"
+    ) -> dict[str, NDArray[np.float32]]:
+        """The vectors (D,), by their ids, of those of these people of whom one is stored.
+
+        Raises:
+            SettingsError: There is no such horizon.
+            StoreError: The database does not answer.
+        """
+        asked = [id_text(user_id, f"user_ids[{number}]") for number, user_id in enumerate(user_ids)]
+        with self._pooled() as connection:
+            shelf = find_shelf(connection, space, horizon_of(horizon))
+            return {} if shelf is None else read(connection, shelf, asked)
+
     def index(self, space: str, horizon: Horizon = "overall") -> None:
         """Build an HNSW index of these people, by which `nearest` searches from then on; D is 2,000 at most.
 
-        Worth it from about 100,000 people on: looking at all of 10,000 takes some 5 ms. The store is read and written
-        meanwhile, and people who come later are in the index at once.
+        Worth it from about 100,000 people on, of whom looking at all takes a tenth of a second or two. Building takes minutes
+        there; the store is read and written meanwhile, and people who come later are in the index at once.
 
         Raises:
             DataError: Nobody of this space and horizon is stored.
             StoreError: The database does not answer, or D is larger.
         """
         with self._alone() as connection:
-            shelf = find_shelf(connection, space, _known(horizon))
+            shelf = find_shelf(connection, space, horizon_of(horizon))
             if shelf is None:
                 raise DataError(f"nobody of the space {space} is stored; expected people to be indexed")
             build_index(connection, shelf)
@@ -205,46 +214,6 @@ class PeopleStore:
             yield connection
 
 
-def load_parquet(store: PeopleStore, path: Path | str) -> int:
-    """Store the people of a file that ``encode`` wrote, group by group; how many they are.
-
-    A load that breaks off leaves those stored who came before; loading again completes it.
-
-    Raises:
-        SourceError: The file cannot be read.
-        DataError: It is no such file, or somebody stands in it twice.
-        StoreError: The database does not answer.
-    """
-    try:
-        with pq.ParquetFile(path) as file:
-            space, horizon = _told_by(file.schema_arrow, path)
-            ids = file.read([USER_ID])[USER_ID]
-            if pc.count_distinct(ids).as_py() < len(ids):
-                raise DataError(
-                    f"somebody stands twice in {path}; expected each person once: encode them again"
-                )
-            for batch in file.iter_batches(_ROWS, columns=[USER_ID, VECTOR]):
-                flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
-                store.upsert(space, batch[USER_ID].to_pylist(), {horizon: flat.reshape(len(batch), -1)})
-            return len(ids)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(
-            f"{path} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
-        ) from error
-
-
-def _told_by(schema: pa.Schema, path: Path | str) -> tuple[str, Horizon]:
-    """The space and the horizon of a file of vectors."""
-    facts = schema.metadata or {}
-    kind = schema.field(VECTOR).type if {USER_ID, VECTOR} <= set(schema.names) else None
-    if not isinstance(kind, pa.FixedSizeListType) or not {b"space", b"horizon"} <= set(facts):
-        raise DataError(
-            f"{path} does not say whose vectors of which space it holds; expected user_id, vector, space and horizon, as "
-            "tastevec encode writes them"
-        )
-    return facts[b"space"].decode(), _known(facts[b"horizon"].decode())
-
-
 def id_text(value: object, where: str) -> str:
     """An id as the store holds it: a text of 1 to 200 letters.
 
@@ -262,7 +231,12 @@ def id_text(value: object, where: str) -> str:
     return value
 
 
-def _known(horizon: str) -> Horizon:
+def horizon_of(horizon: str) -> Horizon:
+    """The horizon of this name.
+
+    Raises:
+        SettingsError: There is none.
+    """
     if horizon not in get_args(Horizon):
         raise SettingsError(f"horizon is {horizon!r}; expected one of {', '.join(get_args(Horizon))}")
     return cast("Horizon", horizon)

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
+
 from tastevec.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import psycopg
     from numpy.typing import NDArray
     from psycopg import sql
 
     from tastevec.schema import Horizon
 
-__all__ = ["Shelf", "build_index", "drop_index", "find_shelf", "made_shelf", "search", "write"]
+__all__ = ["Shelf", "build_index", "drop_index", "find_shelf", "made_shelf", "read", "search", "write"]
 
 _CANDIDATES: Final = (
     200,
@@ -40,6 +41,11 @@ _EXACT = """
         SELECT user_id, coalesce(nullif(vector <=> %(asked)b::vector, 'NaN'), 1) AS distance
         FROM tastevec.people WHERE number = %(number)s AND user_id <> ALL(%(exclude)s::text[])
     ) AS told ORDER BY distance, user_id LIMIT %(k)s
+"""
+# As numbers of SQL's own: what stands for a vector in Python has changed between releases of pgvector.
+_READ = """
+    SELECT user_id, vector::real[] FROM tastevec.people
+    WHERE number = %(number)s AND user_id = ANY(%(ids)s::text[])
 """
 # The index serves the distance of vectors of a given length, so that the query above is exact with it and without.
 _BY_INDEX = """
@@ -101,6 +107,12 @@ def write(
         connection.execute(_UPSERT, {"number": shelf.number, "ids": list(ids), "vectors": list(rows)})
     except CardinalityViolation:
         raise DataError("somebody stands twice among the people to be stored; expected each once") from None
+
+
+def read(connection: psycopg.Connection, shelf: Shelf, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """The vectors (D,), by their ids, of those of these people who are there."""
+    rows = connection.execute(_READ, {"number": shelf.number, "ids": list(ids)}, binary=True).fetchall()
+    return {user_id: np.array(vector, np.float32) for user_id, vector in rows}
 
 
 def search(

@@ -1,4 +1,5 @@
 // The service's answers: one function a question, stale questions dropped, errors in the server's own words.
+import { credentials } from "./token.js";
 
 /** What went wrong, as a sentence for people; `code` is the server's, or "offline". */
 export class ApiError extends Error {
@@ -19,7 +20,7 @@ async function ask(channel, path, body) {
   asked.get(channel)?.abort();
   const control = new AbortController();
   asked.set(channel, control);
-  const given = { signal: control.signal, headers: { Accept: "application/json" } };
+  const given = { signal: control.signal, headers: { Accept: "application/json", ...credentials() } };
   if (body !== undefined) {
     given.method = "POST";
     given.headers["Content-Type"] = "application/json";

@@ -80,10 +80,20 @@ function showVector(vector) {
 }
 
 async function refreshPeople() {
-  if (!model.people) return;
+  if (model.people === 0) return;
   if (!now().ratings.length) return showPeople([], choose);
-  const told = await awaited(byId("people"), api.similarUsers(asPerson(), PEOPLE), refresh);
-  if (told) showPeople(told.users, choose);
+  const told = await awaited(byId("people"), api.similarUsers(asPerson(), PEOPLE).catch(nobody), refresh);
+  if (told) showPeople(told.users, choose, told.empty);
+}
+
+/** Nobody to be shown is no fault of the page's: it is said in the people's own place. */
+function nobody(error) {
+  const empty = {
+    no_people: "Nobody is kept here yet.",
+    store_unavailable: "The people who are kept here cannot be reached just now.",
+  }[error.code];
+  if (!empty) throw error;
+  return { users: [], empty };
 }
 
 /** With nothing rated there is nothing to wait for. */
@@ -188,8 +198,8 @@ function meet(told) {
   for (const { tag, confidence } of model.tags) knownTags.set(tag, confidence);
   startAdding(knownTags);
   byId("horizon").hidden = model.horizons.length < 2;
-  byId("people").hidden = !model.people;
-  for (const link of document.querySelectorAll('[data-needs="people"]')) link.hidden = !model.people;
+  // Null says that their database is away just now.
+  for (const node of document.querySelectorAll('[data-needs="people"]')) node.hidden = model.people === 0;
   byId("model-line").textContent =
     `Model ${model.name}, trained on ${model.data}: ${model.films.toLocaleString("en")} films, ` +
     `${model.dim} numbers a person, space ${model.space}, tastevec ${model.version}.`;

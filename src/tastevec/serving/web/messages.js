@@ -1,8 +1,10 @@
 // Small messages that block nothing: what failed or was done, with at most one thing to press.
 import { dropped } from "./api.js";
 import { byId, el } from "./dom.js";
+import { askForToken, letIn } from "./token.js";
 
 const LASTS = 9000;
+const NOT_ALLOWED = 401; // without a token, or with another one than the service's
 
 /**
  * Shows a sentence, once at a time for each `about`.
@@ -33,7 +35,8 @@ export function clear(about) {
 }
 
 /**
- * Waits for an answer for a section: the old content stays, a fault is told with a way to try again.
+ * Waits for an answer for a section: the old content stays, a fault is told with a way to try again, and a token is
+ * asked for where the service wants one.
  * @returns {Promise<*|null>} the answer; null when it failed or a newer question took its place
  */
 export async function awaited(section, asking, retry) {
@@ -41,6 +44,7 @@ export async function awaited(section, asking, retry) {
   try {
     const answer = await asking;
     section.removeAttribute("aria-busy");
+    letIn();
     // One message covers an unreachable service, whichever section noticed; an answer ends it.
     clear("offline");
     clear(section.id);
@@ -48,6 +52,10 @@ export async function awaited(section, asking, retry) {
   } catch (error) {
     if (dropped(error)) return null;
     section.removeAttribute("aria-busy");
+    if (error.status === NOT_ALLOWED) {
+      askForToken(retry);
+      return null;
+    }
     const about = error.code === "offline" ? "offline" : section.id;
     say(error.message, { about, bad: true, action: { label: "Try again", run: retry } });
     return null;

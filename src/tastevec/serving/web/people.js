@@ -6,9 +6,11 @@ import { spoken, titled } from "./films.js";
  * Shows neighbours.
  * @param {Array} users from the service, nearest first
  * @param {function(Object, Element)} choose what choosing one of their films does
+ * @param {string} [empty] what is said where there is nobody
  */
-export function showPeople(users, choose) {
+export function showPeople(users, choose, empty = "Your neighbours appear here after the first rating.") {
   byId("people-empty").hidden = users.length > 0;
+  byId("people-empty").textContent = empty;
   reconcile(byId("people-list"), users, {
     key: (user) => user.user_id,
     make: () => el("li", {}, el("h3"), el("p", { class: "likeness" }), el("ul", { class: "favourites" })),

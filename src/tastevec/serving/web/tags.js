@@ -3,7 +3,7 @@ import { byId, el, reconcile, setVar, signed } from "./dom.js";
 import { titled } from "./films.js";
 import { dose } from "./state.js";
 
-const REACH = 2; // standard deviations a slider steers either way
+const REACH = 4; // standard deviations a slider steers either way: each brings a film or two to the first twelve
 const STEP = 0.25;
 const SURE = 0.75; // from this confidence on a bar is solid; half a unit below it is all hatching
 
