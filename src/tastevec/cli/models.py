@@ -1,13 +1,16 @@
 """The commands about models: ``train`` and ``evaluate``."""
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import typer
 
 from tastevec.schema import REPORT_FILE, RESULTS_FILE, Protocol
+from tastevec.training.processes import place
 from tastevec.training.settings import TrainSettings, resolve_settings
 
 from .answer import answering
@@ -61,10 +64,12 @@ def train(
 ) -> None:
     """Train a model on a prepared folder.
 
-    Its training people teach, its validation people choose the epoch, and nobody else is looked at.
+    Its training people teach, its validation people choose the epoch, and nobody else is looked at. Several processes share
+    each step as torchrun starts them: torchrun --nproc-per-node 2 -m tastevec train PREPARED --out MODEL.
     """
     settings = dict(_setting(text) for text in changes or ())
-    with answering(as_json=as_json, afterwards="go on with the same command and --resume") as answer:
+    afterwards = "go on with the same command and --resume"
+    with _heard_once(), answering(as_json=as_json, afterwards=afterwards) as answer:
         epochs = resolve_settings(preset, **settings).epochs  # a wrong setting shall not wait for torch
         from tastevec.stages import train
 
@@ -81,6 +86,17 @@ def train(
         )
         kept = {name: facts[name] for name in ("space", "data", "settings", "validation")}
         answer.give({"out": out, "seconds": round(seconds, 3), **kept}, text)
+
+
+@contextmanager
+def _heard_once() -> Iterator[None]:
+    """Silence in every process that torchrun started but the first: what it says, an error too, all would say."""
+    with ExitStack() as silence:
+        if place():
+            nobody = silence.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            silence.enter_context(redirect_stdout(nobody))
+            silence.enter_context(redirect_stderr(nobody))
+        yield
 
 
 def _epochs(tell: Tell, epochs: int) -> Callable[[int, int, dict[str, float]], None]:

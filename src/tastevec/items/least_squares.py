@@ -42,29 +42,29 @@ def solved(  # noqa: PLR0913, PLR0917  one half of an alternation, whichever
         ridges: (B,).
         expected: (B, D) ``others`` times what is expected of each of them.
     """
-    padded = np.vstack(
-        [others, np.zeros((1, others.shape[1]), others.dtype)]
-    )  # (N + 1, D), the last row is padding
-    places, confidence = np.append(places, len(others)), np.append(confidence, np.float32(0))
-    pull = np.append(pull, np.float32(0))
     everyone = others.T @ others  # (D, D)
     solved = np.zeros_like(expected)
-    for rows, taken in _by_length(offsets):
-        vectors = padded[places[taken]]  # (b, L, D)
-        systems = everyone + vectors.transpose(0, 2, 1) @ (vectors * confidence[taken][:, :, None])
+    for rows, taken, there in _by_length(offsets):
+        vectors = others[places[taken]]  # (b, L, D), anybody's where there are no more: they weigh nothing
+        weights = np.where(there, confidence[taken], np.float32(0))[:, :, None]
+        pulls = np.where(there, pull[taken], np.float32(0))[:, :, None]
+        systems = everyone + vectors.transpose(0, 2, 1) @ (vectors * weights)
         systems += ridges[rows][:, None, None] * np.eye(others.shape[1], dtype=others.dtype)
-        wanted = expected[rows] + (vectors * pull[taken][:, :, None]).sum(axis=1)
+        wanted = expected[rows] + (vectors * pulls).sum(axis=1)
         solved[rows] = np.linalg.solve(systems, wanted[:, :, None])[:, :, 0]
     return solved
 
 
-def _by_length(offsets: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Rows of like length (b,) with the places of their interactions (b, L), -1 where they have no more."""
+def _by_length(
+    offsets: NDArray[np.int64],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
+    """Rows of like length (b,), the places of their interactions (b, L), and which there are: the others stand at place 0."""
     lengths = np.diff(offsets)
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):
-        longest = max(int(lengths[order[start]]), 1)
-        rows = order[start : start + max(_BATCH_ROWS // longest, 1)]
+        longest = int(lengths[order[start]])
+        rows = order[start : start + max(_BATCH_ROWS // max(longest, 1), 1)]
         steps = np.arange(longest)
-        yield rows, np.where(steps < lengths[rows][:, None], offsets[rows][:, None] + steps, -1)
+        there = steps < lengths[rows][:, None]
+        yield rows, np.where(there, offsets[rows][:, None] + steps, 0), there
         start += len(rows)

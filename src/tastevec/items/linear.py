@@ -22,6 +22,7 @@ _GRADES = (
     1.0,
 )  # of the way from the lowest rating to the highest: 1 to 5 stars of ml-1m
 _TAGGED = 0.5  # a film that was only tagged counts as one rated in the middle
+_BLOCK = 1 << 20  # ratings graded at once: 8 MB a step
 _TYPICAL = 50  # films at which the shrinkages hold as they are given
 
 Five = tuple[float, float, float, float, float]
@@ -94,8 +95,12 @@ class LinearSettings:
             array([1.  , 0.5 , 0.35, 0.5 ], dtype=float32)
         """
         low, high = self.rating_range
-        share = np.where(np.isnan(ratings), _TAGGED, (ratings - low) / (high - low))
-        return np.asarray(np.interp(share, _GRADES, getattr(self, what)), np.float32)
+        graded = np.empty(len(ratings), np.float32)
+        for start in range(0, len(ratings), _BLOCK):  # what is between is in double precision
+            some = ratings[start : start + _BLOCK]
+            share = np.where(np.isnan(some), _TAGGED, (some - low) / (high - low))
+            graded[start : start + _BLOCK] = np.interp(share, _GRADES, getattr(self, what))
+        return graded
 
     def shrunk(self, counts: NDArray[np.int64], shrinkage: float) -> NDArray[np.float32]:
         """(B,) the ridge of people or films with so many ratings."""

@@ -6,7 +6,7 @@ Dimensions: B people, N films of the catalogue, P films that are fitted.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ItemRegression", "matrix_of"]
 
-_MOST_FILMS = 10_000  # P x P float32 is then 400 MB, held twice while it is inverted
+_MOST_FILMS = (
+    10_000  # P x P is then 800 MB in double precision while it is inverted, and twice 400 MB afterwards
+)
+_BLOCK_FILMS = 512  # rows of a product made at once: 40 MB of sparse numbers at the most
 _LEAST_SHARE = 0.1  # of the mean film's ridge, for a film that nobody has seen
 
 
@@ -52,16 +55,17 @@ class ItemRegression:
         """
         counts = np.bincount(histories.items, minlength=item_count)
         films = np.sort(np.argsort(-counts, kind="stable")[: min(_MOST_FILMS, np.count_nonzero(counts))])
-        seen = matrix_of(histories, settings.graded(histories.ratings, "seen"), item_count)[:, films]
-        liked = matrix_of(histories, settings.graded(histories.ratings, "wanted"), item_count)[:, films]
-        gram = (seen.T @ seen).toarray().astype(np.float32)  # (P, P)
-        popularity = np.diag(gram) / max(float(np.diag(gram).mean()), 1e-9) if len(films) else np.zeros(0)
-        gram[np.diag_indices_from(gram)] += (
+        gram = _products(histories, films, item_count, settings, "seen", np.float64)
+        diagonal = gram.diagonal().astype(np.float32)
+        popularity = diagonal / max(float(diagonal.mean()), 1e-9) if len(films) else np.zeros(0)
+        gram[np.diag_indices_from(gram)] = diagonal + (
             settings.ridge * (popularity + _LEAST_SHARE) ** settings.ridge_power
-        )
-        inverse = np.linalg.inv(gram)
-        weights = inverse @ (seen.T @ liked).toarray().astype(np.float32)
-        weights -= inverse * (np.diag(weights) / np.diag(inverse))
+        ).astype(np.float32)
+        inverse = _inverted(gram)
+        del gram  # overwritten, and twice the size of all that follows
+        weights = inverse @ _products(histories, films, item_count, settings, "wanted", np.float32)
+        inverse *= weights.diagonal() / inverse.diagonal()
+        weights -= inverse
         np.fill_diagonal(weights, 0.0)  # else rounding leaves some
         return cls(films, weights)
 
@@ -90,3 +94,39 @@ def matrix_of(histories: Histories, values: NDArray[np.float32], item_count: int
         raise MissingExtraError("scipy", "train") from error
     entries = (values, histories.items, histories.offsets)
     return sparse_.csr_matrix(entries, shape=(len(histories), item_count))
+
+
+def _products(
+    histories: Histories,
+    films: NDArray[np.int64],
+    item_count: int,
+    settings: LinearSettings,
+    what: Literal["seen", "wanted"],
+    kind: type[np.floating[Any]],
+) -> NDArray[Any]:
+    """(P, P) of these films ``X'Y``, with X the grades of what was seen and Y those of ``what``; a few films at a time."""
+    seen = matrix_of(histories, settings.graded(histories.ratings, "seen"), item_count)[:, films]
+    others = (
+        seen
+        if what == "seen"
+        else matrix_of(histories, settings.graded(histories.ratings, what), item_count)[:, films]
+    )
+    by_film = seen.T.tocsr()
+    made = np.empty((len(films), len(films)), kind)
+    for start in range(0, len(films), _BLOCK_FILMS):
+        made[start : start + _BLOCK_FILMS] = (by_film[start : start + _BLOCK_FILMS] @ others).toarray()
+    return made
+
+
+def _inverted(gram: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(P, P) the inverse of a symmetric positive definite matrix, which is overwritten: in double precision, and in its own room."""
+    from scipy.linalg import lapack  # noqa: PLC0415  an extra
+
+    inverse = np.empty(gram.shape, np.float32)
+    if len(gram):
+        factor, failed = lapack.dpotrf(gram.T, overwrite_a=1)  # as LAPACK lays matrices out
+        assert not failed, "a ridge makes it positive definite"
+        upper, _ = lapack.dpotri(factor, overwrite_c=1)
+        for row in range(len(gram)):
+            inverse[row, row:] = inverse[row:, row] = upper[row, row:]
+    return inverse

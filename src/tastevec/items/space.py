@@ -77,6 +77,13 @@ class TasteSpace:
             return cls._around(start, np.zeros_like(start.vectors), histories, settings)
 
     @classmethod
+    def unsolved(cls, item_count: int, settings: LinearSettings) -> TasteSpace:
+        """Zeros in the shapes of N films, to be filled with what was solved elsewhere."""
+        nothing = np.zeros((item_count, settings.dim), np.float32)
+        start = InitialVectors(nothing, np.full(item_count, "none"))
+        return cls(start, nothing, nothing[:1].sum(axis=0), settings)
+
+    @classmethod
     def _around(
         cls,
         start: InitialVectors,
@@ -134,17 +141,22 @@ def _factors(
     rng = np.random.default_rng(settings.seed)
     films = rng.normal(scale=_START, size=(item_count, settings.dim)).astype(np.float32)
     seen = matrix_of(histories, settings.graded(histories.ratings, "seen"), item_count)
-    confidence, pull = _told(histories.ratings, settings)
+    of_people = _told(histories.ratings, settings)
     by_film = np.argsort(histories.items, kind="stable")  # the interactions, film by film
+    of_films = of_people[0][by_film], of_people[1][by_film]
+    owners = histories.owners.astype(np.int32)[by_film]
+    del by_film  # as large as both together
     counts = np.bincount(histories.items, minlength=item_count)
-    offsets, owners = np.concatenate([[0], np.cumsum(counts)]), histories.owners[by_film]
-    of_people = settings.shrunk(histories.lengths, settings.shrinkage)
-    of_films = settings.shrunk(counts, settings.shrinkage)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    ridges = (
+        settings.shrunk(histories.lengths, settings.shrinkage),
+        settings.shrunk(counts, settings.shrinkage),
+    )
     for _ in range(settings.iterations):
         expected = seen @ regression.into(films)
-        people = solved(films, histories.offsets, histories.items, confidence, pull, of_people, expected)
+        people = solved(films, histories.offsets, histories.items, *of_people, ridges[0], expected)
         expected = regression.out_of(seen.T @ people)
-        films = solved(people, offsets, owners, confidence[by_film], pull[by_film], of_films, expected)
+        films = solved(people, offsets, owners, *of_films, ridges[1], expected)
     films[counts == 0] = 0.0
     return films
 

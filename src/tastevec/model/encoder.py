@@ -6,7 +6,6 @@ Dimensions: B people, L films of a history, N films of the catalogue, D numbers 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +13,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertEncoder, BertPooler
-from transformers.utils.generic import ModelOutput
 
 from .config import TasteConfig
 from .fold_in import RidgeFoldIn
+from .newest import state_at
+from .output import TasteOutput
+from .packing import through_packed
 from .rows import blank, newest_of, spread, without
 
 if TYPE_CHECKING:
@@ -27,22 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["TasteEncoder", "TasteOutput"]
 
 _CALM = 0.4  # the answer's length at the start: at 1 the softmax is so sure that its first steps wreck the film table
-
-
-@dataclass
-class TasteOutput(ModelOutput):
-    """What the encoder says of B people.
-
-    Attributes:
-        next: (B, D) the answer to "what comes next?": the newest of the moments, and some of the linear answer.
-        overall: (B, D) the answer to "what is the taste as a whole?"; None where it was not asked.
-        moments: (B, L + 1, D) what the blocks say of what comes next before the first film and after each one. None where
-            one vector answers both questions.
-    """
-
-    next: Tensor | None = None
-    overall: Tensor | None = None
-    moments: Tensor | None = None
 
 
 class TasteEncoder(PreTrainedModel):
@@ -106,6 +91,7 @@ class TasteEncoder(PreTrainedModel):
         set_lengths: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         linear: bool = True,
+        packed: bool = False,
     ) -> TasteOutput:
         """Encode B histories in the order given, padded on the right.
 
@@ -121,10 +107,12 @@ class TasteEncoder(PreTrainedModel):
             set_lengths: (B,) as ``lengths``.
             inputs_embeds: (B, L, D) the films' vectors, gathered from the film table where not given.
             linear: Whether the linear answer is wanted, and its part in *next*; training does without.
+            packed: Whether several histories share a row in causal blocks, so that less of it is padding; the answers are
+                the same.
         """
         vectors = self._gather(items, lengths) if inputs_embeds is None else blank(inputs_embeds, lengths)
         learned = self._learned(items) if self.config.item_input == "learned" else None
-        newest, moments = self.read(vectors, strengths, levels, lengths, gaps, learned)
+        newest, moments = self.read(vectors, strengths, levels, lengths, gaps, learned, packed=packed)
         if moments is None:
             return TasteOutput(next=newest, overall=newest)
         if not linear:
@@ -136,7 +124,7 @@ class TasteEncoder(PreTrainedModel):
         following = newest + self.config.next_overall * overall + self._recent(items, levels, lengths)
         return TasteOutput(next=following, overall=overall, moments=moments)
 
-    def read(
+    def read(  # noqa: PLR0913  as `forward`
         self,
         vectors: Tensor,
         strengths: Tensor,
@@ -144,8 +132,10 @@ class TasteEncoder(PreTrainedModel):
         lengths: Tensor,
         gaps: Tensor | None = None,
         learned: Tensor | None = None,
+        *,
+        packed: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """What the blocks say, without any table of films: this part is exported.
+        """What the blocks say, without any table of films.
 
         Args:
             vectors: (B, L, D) the films' vectors, zeros where padded.
@@ -154,6 +144,7 @@ class TasteEncoder(PreTrainedModel):
             lengths: (B,).
             gaps: (B, L), or None.
             learned: (B, L, H) what is learned of each film as input, where something is.
+            packed: As `forward` takes it.
 
         Returns:
             (B, D) the newest answer, and (B, L + 1, D) those of all moments; None where there is one answer alone.
@@ -165,9 +156,36 @@ class TasteEncoder(PreTrainedModel):
             answer: Tensor = self.head(self.pooler(states))  # (B, D)
             return answer, None
         tokens = self._with_start(tokens)  # (B, L + 1, H)
-        states = self.blocks(tokens, self._mask(lengths + 1, length + 1)).last_hidden_state
-        moments: Tensor = self.head(states)  # (B, L + 1, D)
+        moments: Tensor  # (B, L + 1, D)
+        if packed:
+            moments = through_packed(self.blocks, self.head, tokens, lengths + 1)
+        else:
+            states = self.blocks(tokens, self._mask(lengths + 1, length + 1)).last_hidden_state
+            moments = self.head(states)
         return moments[torch.arange(len(lengths), device=lengths.device), lengths], moments
+
+    def newest(
+        self,
+        vectors: Tensor,
+        strengths: Tensor,
+        levels: Tensor,
+        lengths: Tensor,
+        gaps: Tensor | None = None,
+        learned: Tensor | None = None,
+    ) -> Tensor:
+        """(B, D) the newest answer of `read`, without working out the others: this part is exported."""
+        tokens = self._inputs(vectors, strengths, levels, lengths, gaps, learned)  # (B, L, H)
+        if self.config.readout == "pooler":
+            mask = self._mask(lengths, tokens.shape[1])
+            state = state_at(self.blocks, tokens, torch.zeros_like(lengths), mask=mask, seen=mask)
+            state = self.pooler(state[:, None])
+        else:
+            tokens = self._with_start(tokens)  # (B, L + 1, H)
+            mask = self._mask(lengths + 1, tokens.shape[1])
+            seen = (torch.arange(tokens.shape[1], device=lengths.device) <= lengths[:, None])[:, None, None]
+            state = state_at(self.blocks, tokens, lengths, mask=mask, seen=seen)
+        answer: Tensor = self.head(state)
+        return answer
 
     def linear_answer(self, items: Tensor, levels: Tensor, lengths: Tensor) -> Tensor:
         """(B, D) the *overall* answer to these films, without asking the blocks; the arguments are those of `forward`."""

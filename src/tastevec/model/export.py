@@ -29,8 +29,7 @@ class _Blocks(nn.Module):
     def forward(self, *told: Tensor) -> Tensor:
         """(B, D) the newest answer."""
         named = dict(zip(_inputs(self.encoder), told, strict=True))
-        newest, _ = self.encoder.read(**named)
-        return newest
+        return self.encoder.newest(**named)
 
 
 def _inputs(encoder: TasteEncoder) -> dict[str, Tensor]:

@@ -5,14 +5,15 @@ Dimensions: M answers, N films of the catalogue, D numbers a vector, B people, P
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 __all__ = ["cosine_loss", "hidden_softmax_loss", "next_softmax_loss"]
 
-_BLOCK = 2**26  # scores held at once: 256 MB of float32
+_BLOCK = 2**24  # scores held at once: 64 MB of float32, with their logarithms and gradients three times that
 
 
 def next_softmax_loss(answers: Tensor, items: Tensor, targets: Tensor, read: Tensor) -> Tensor:
@@ -27,16 +28,12 @@ def next_softmax_loss(answers: Tensor, items: Tensor, targets: Tensor, read: Ten
         targets: (M,) int in [0, N - 1].
         read: (M, L) int in [0, N], the films before each answer; N where there are no more.
 
-    No more than a fixed number of scores is held at once; further blocks are computed again on the way back. Without
-    any answer the loss is 0: a batch of people who liked nothing teaches nothing.
+    No more than a fixed number of scores is held at once. Without any answer the loss is 0: a batch of people who liked
+    nothing teaches nothing.
     """
-    rows = max(_BLOCK // len(items), 1)
-    if len(answers) <= rows:
-        return _block_loss(answers, items, targets, read) / max(len(answers), 1)
-    total = answers.new_zeros(())
-    for part, wanted, before in zip(answers.split(rows), targets.split(rows), read.split(rows), strict=True):
-        total = total + checkpoint(_block_loss, part, items, wanted, before, use_reentrant=False)
-    return total / len(answers)
+    rows = torch.arange(len(answers), device=answers.device)
+    each = answers.new_ones(()) / max(len(answers), 1)
+    return _surprise(answers, items, read, rows, targets, each.expand(len(answers)))
 
 
 def hidden_softmax_loss(
@@ -45,7 +42,7 @@ def hidden_softmax_loss(
     """Cross-entropy of each person's hidden films among all films that he does not know, mean over people.
 
     Each person weighs the same, however many films he has hidden (after the multinomial likelihood of Liang et al.
-    2018, section 2.2); people with none are left out.
+    2018, section 2.2); people with none are left out. No more than a fixed number of scores is held at once.
 
     Args:
         answers: (B, D).
@@ -54,10 +51,9 @@ def hidden_softmax_loss(
         people: (P,) int in [0, B - 1], the owner of each hidden film.
         targets: (P,) int in [0, N - 1].
     """
-    scores = _without(answers @ items.T, known)  # (B, N)
     hidden = torch.bincount(people, minlength=len(answers))  # (B,)
-    gained = functional.log_softmax(scores, -1)[people, targets] / hidden[people]  # (P,)
-    return -gained.sum() / (hidden > 0).sum().clamp(min=1)
+    weights = 1 / (hidden[people] * (hidden > 0).sum()).to(answers.dtype)  # (P,)
+    return _surprise(answers, items, known, people, targets, weights)
 
 
 def cosine_loss(answers: Tensor, items: Tensor, people: Tensor, targets: Tensor) -> Tensor:
@@ -74,11 +70,61 @@ def cosine_loss(answers: Tensor, items: Tensor, people: Tensor, targets: Tensor)
     return total / max(len(people), 1)  # the mean of nothing would be NaN, and so would every weight after it
 
 
-def _block_loss(answers: Tensor, items: Tensor, targets: Tensor, read: Tensor) -> Tensor:
-    return functional.cross_entropy(_without(answers @ items.T, read), targets, reduction="sum")
+def _surprise(
+    answers: Tensor, items: Tensor, read: Tensor, rows: Tensor, targets: Tensor, weights: Tensor
+) -> Tensor:
+    """The weighted sum of how little each of the targets was expected by the answer in its row."""
+    loss: Tensor = _Surprise.apply(answers, items, read, rows, targets, weights)
+    return loss
+
+
+class _Surprise(torch.autograd.Function):
+    """`_surprise`, a block of answers at a time, and of each its gradients at once: nothing of a block is kept or computed again."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0913, PLR0917  as `_surprise`
+        ctx: Any,  # noqa: ANN401  torch's own
+        answers: Tensor,
+        items: Tensor,
+        read: Tensor,
+        rows: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+    ) -> Tensor:
+        """The loss; keeps its gradients."""
+        total = answers.new_zeros(())
+        to_answers = torch.zeros_like(answers)  # (M, D)
+        to_items = torch.zeros_like(items) if ctx.needs_input_grad[1] else None  # (N, D)
+        height = max(_BLOCK // len(items), 1)
+        for start in range(0, len(answers), height):
+            block, own = slice(start, start + height), (rows >= start) & (rows < start + height)
+            asked = rows[own] - start, targets[own]
+            lost, pull = _of_block(_without(answers[block] @ items.T, read[block]), asked, weights[own])
+            total += lost
+            to_answers[block] = pull @ items
+            if to_items is not None:
+                to_items += pull.T @ answers[block]
+            del pull  # before the next block's are made
+        ctx.save_for_backward(to_answers, to_items)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *moved: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  torch's own
+        """The kept gradients, times what the loss is multiplied by."""
+        to_answers, to_items = ctx.saved_tensors
+        return to_answers * moved[0], None if to_items is None else to_items * moved[0], *[None] * 4
+
+
+def _of_block(scores: Tensor, asked: tuple[Tensor, Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The weighted surprise at the places ``asked`` of ``scores`` (m, N), which are overwritten, and its gradient (m, N)."""
+    logs = functional.log_softmax(scores, -1)  # (m, N)
+    lost = -(logs[asked] * weights).sum()
+    wanted = scores.zero_().index_put_(asked, -weights, accumulate=True)
+    return lost, torch._log_softmax_backward_data(wanted, logs, -1, logs.dtype)  # noqa: SLF001  autograd's own
 
 
 def _without(scores: Tensor, read: Tensor) -> Tensor:
-    """``scores`` (M, N) with the lowest there is for the films of ``read`` (M, L), N where there are no more."""
-    taken = torch.zeros(len(scores), scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
-    return scores.masked_fill(taken.scatter(1, read, value=True)[:, :-1], torch.finfo(scores.dtype).min)
+    """``scores`` (M, N), in their own place, with the lowest there is for the films of ``read`` (M, L), N where there are no more."""
+    rows, places = (read < scores.shape[1]).nonzero(as_tuple=True)
+    scores[rows, read[rows, places]] = torch.finfo(scores.dtype).min
+    return scores

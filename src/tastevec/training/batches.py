@@ -6,12 +6,12 @@ Dimensions: B people, L films of the longest history, M moments that are asked, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from tastevec.data.histories import normalise_ratings
+from tastevec.data.histories import NO_TIME, normalise_ratings
 from tastevec.data.reading import UNKNOWN_GAP
 
 if TYPE_CHECKING:
@@ -24,9 +24,43 @@ if TYPE_CHECKING:
 
     from .settings import TrainSettings
 
-__all__ = ["Batches", "LengthBuckets", "People", "best_rated_batch", "liked_batch"]
+__all__ = ["Batches", "Chosen", "LengthBuckets", "People", "best_rated_batch", "liked_batch"]
 
 Arrays = dict[str, "NDArray[np.generic]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some of the people of ``histories``, which may stay a memory map: read are those who are taken.
+
+    Attributes:
+        histories: Of everybody.
+        users: (B,) the positions of those meant.
+    """
+
+    histories: Histories
+    users: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """The number of people."""
+        return len(self.users)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(B,) interactions of each person."""
+        return self.histories.lengths[self.users]
+
+    def take(self, users: NDArray[np.integer[Any]]) -> Histories:
+        """The histories of those at these positions among the chosen."""
+        return self.histories.take(self.users[users])
+
+    def all(self) -> Histories:
+        """The histories of all of them, copied."""
+        return self.histories.take(self.users)
+
+    def ratings_alone(self) -> Histories:
+        """The same without times and normalised ratings, which take no room then and are not read."""
+        return _silent(_silent(self.histories).take(self.users))
 
 
 class People(torch.utils.data.Dataset[tuple[int, int]]):
@@ -84,7 +118,7 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
 class Batches:
     """The collator: people in, tensors out."""
 
-    histories: Histories
+    histories: Histories | Chosen
     reading: Reading
     settings: TrainSettings
 
@@ -98,6 +132,13 @@ class Batches:
             rng = np.random.default_rng([self.settings.seed, people[0][0], *users])
             arrays = liked_batch(histories, self.reading, self.settings, rng)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _silent(histories: Histories) -> Histories:
+    """No time and no normalised rating, without room for them."""
+    there = histories.items.shape
+    normalised, times = np.broadcast_to(np.float32(0), there), np.broadcast_to(np.int64(NO_TIME), there)
+    return replace(histories, normalised=normalised, times=times)
 
 
 def liked_batch(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,16 +12,19 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
-from tastevec.data.atomic import new_file, refuse_foreign
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
 
 from .batches import Batches, LengthBuckets, People
+from .processes import place, together
+from .shares import asked_of, share_of
+from .unfinished import begin, checkpoint_of
 from .validation import SELECTION, validate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
     from transformers import TrainerCallback
 
@@ -31,12 +32,15 @@ if TYPE_CHECKING:
     from tastevec.data.reading import Reading
     from tastevec.model.encoder import TasteEncoder, TasteOutput
 
+    from .batches import Chosen
     from .settings import TrainSettings
 
 __all__ = ["Course", "run"]
 
 _ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths", "gaps")
-_SETTINGS_FILE = "settings.json"
+_STEPS_A_LINE = 50  # of the log
+_LONGEST_WAIT = 86_400  # seconds; all wait while the first process solves, and while it validates
+_WIDE = 128  # hidden numbers from which bfloat16 is faster, where it is computed in
 
 
 @dataclass(frozen=True)
@@ -44,18 +48,31 @@ class Course:
     """What a model learns from and how.
 
     Attributes:
-        train: The people to learn from.
+        train: The people to learn from, who may stay in a memory map.
         validation: The people who choose the checkpoint.
         reading: How the encoder reads histories.
         settings: Everything else.
         fingerprint: Names the data, so that a run is not resumed on others.
     """
 
-    train: Histories
+    train: Histories | Chosen
     validation: Histories
     reading: Reading
     settings: TrainSettings
     fingerprint: str
+
+
+class _Epochs(torch.utils.data.DataLoader[tuple[int, int]]):
+    """Batches of people, in an order and with draws of their own in each epoch."""
+
+    def __init__(self, people: People, order: LengthBuckets, collator: Batches) -> None:
+        super().__init__(people, order.batch_size, sampler=order, collate_fn=collator)
+        self.parts = people, order
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer as an epoch begins."""
+        for part in self.parts:
+            part.set_epoch(epoch)
 
 
 class _TasteTrainer(Trainer):
@@ -64,10 +81,35 @@ class _TasteTrainer(Trainer):
     def __init__(self, encoder: TasteEncoder, course: Course, **kwargs: Any) -> None:  # noqa: ANN401  the Trainer's own
         self.encoder, self.course = encoder, course
         super().__init__(model=encoder, **kwargs)
+        self.halved = _in_bfloat16(course.settings, self.args.device)
 
-    def _get_train_sampler(self, *_: object) -> LengthBuckets:
-        course = self.course
-        return LengthBuckets(course.train.lengths, self.args.train_batch_size, course.settings.seed)
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader[tuple[int, int]]:
+        """Whole batches in every process, each of which takes its share: what is drawn depends on all people of a batch."""
+        course, settings = self.course, self.course.settings
+        return _Epochs(
+            People(np.arange(len(course.train))),
+            LengthBuckets(course.train.lengths, settings.batch_size, settings.seed),
+            Batches(course.train, course.reading, settings),
+        )
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *_: object) -> Tensor:
+        """Forward and backward of this process's share of a batch, in as many pieces as the settings say.
+
+        The loss is a mean over the answers of the whole batch, and processes average their gradients: each piece weighs as
+        many of the answers as it has, times the number of processes.
+        """
+        pieces = self.course.settings.accumulate
+        count, whole = together() * pieces, asked_of(inputs, self.course.settings.loss)
+        if count == 1:
+            return super().training_step(model, inputs)
+        losses = []
+        for piece in range(pieces):
+            own = share_of(inputs, place() * pieces + piece, count, trim=self.course.reading.pad == "longest")
+            weight = together() * asked_of(own, self.course.settings.loss) / max(whole, 1)
+            last = piece == pieces - 1
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                losses.append(super().training_step(model, own | {"weight": torch.tensor(weight)}))
+        return torch.stack(losses).sum()
 
     def create_optimizer(self, *_: object) -> torch.optim.Optimizer:
         """AdamW; biases, norms and whatever is no matrix do not decay."""
@@ -83,24 +125,36 @@ class _TasteTrainer(Trainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: object, **__: object) -> Tensor:
         """The loss that the settings name, of one batch. What is solved in closed form is not asked."""
-        output: TasteOutput = model(**{name: inputs[name] for name in _ENCODER_ARGUMENTS}, linear=False)
+        loss = self._loss(model, inputs)
+        return loss * inputs["weight"] if "weight" in inputs else loss
+
+    def _loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         settings, table = self.course.settings, self.encoder.items.weight
+        told = {name: inputs[name] for name in _ENCODER_ARGUMENTS}
+        # The Trainer's own bf16 would leave the model computing in it, also where it is validated and exported.
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.halved):
+            output: TasteOutput = model(**told, linear=False, packed=settings.packed)
         known = _known(inputs["items"], inputs["lengths"], len(table))  # (B, L)
         if settings.target == "liked":
             width = known.shape[1] + 1
             people, places = inputs["moments"] // width, inputs["moments"] % width
-            answers = output["moments"].flatten(0, 1)[inputs["moments"]]  # (M, D)
+            answers = output["moments"].flatten(0, 1)[inputs["moments"]].float()  # (M, D)
             read = _known(inputs["items"][people], places, len(table))  # (M, L)
             return next_softmax_loss(answers, table, inputs["next_items"], read)
-        people, films = inputs["hidden_people"], inputs["hidden_items"]
+        people, films, answers = inputs["hidden_people"], inputs["hidden_items"], output["next"].float()
         if settings.loss == "cosine":
-            return cosine_loss(output["next"], table, people, films)
-        return hidden_softmax_loss(output["next"], table, known, people, films)
+            return cosine_loss(answers, table, people, films)
+        return hidden_softmax_loss(answers, table, known, people, films)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
-        """Our validation in place of a mean loss."""
-        course = self.course
-        metrics = validate(self.encoder, course.validation, course.reading, course.settings)
+        """Our validation in place of a mean loss; the first process measures, and all are told."""
+        course, metrics = self.course, dict[str, float]()
+        if not place():
+            metrics = validate(self.encoder, course.validation, course.reading, course.settings)
+        if together() > 1:
+            told = [metrics]
+            torch.distributed.broadcast_object_list(told, 0)
+            [metrics] = told
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -136,22 +190,25 @@ def run(
         raise SettingsError(
             "device is cuda and torch sees none; set device=auto, or install a torch built for CUDA"
         )
-    checkpoint = _checkpoint(course, folder) if resume else None
-    if not resume:
-        _begin(course, folder)
+    arguments = _arguments(course, folder)
+    identity = {"data": course.fingerprint, **settings.model_dump(exclude={"device", "report_to"})}
+    with arguments.main_process_first(local=False):  # no process reads the folder before it is tidy
+        checkpoint = checkpoint_of(identity, folder) if resume else None
+        if not resume and not place():
+            begin(identity, folder)
     set_seed(settings.seed)
     model.items.weight.requires_grad_(False)  # noqa: FBT003  torch names it no further
-    if settings.report_to == "tensorboard":
+    if settings.report_to == "tensorboard" and not place():
         callbacks = [*(callbacks or []), TensorBoardCallback(SummaryWriter(folder / "tensorboard"))]
     trainer = _TasteTrainer(
         model,
         course,
-        args=_arguments(course, folder),
-        data_collator=Batches(course.train, course.reading, settings),
+        args=arguments,
         train_dataset=People(np.arange(len(course.train))),
         eval_dataset=People(np.arange(len(course.validation))),
         callbacks=callbacks,
     )
+    _agree(model, settings.seed)
     trainer.remove_callback(ProgressCallback)  # both print to stdout, which is kept for results
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -162,10 +219,32 @@ def run(
     return [dict(entry) for entry in trainer.state.log_history]
 
 
+def _agree(model: TasteEncoder, seed: int) -> None:
+    """Begin as the first process does, which alone has solved the linear answer; but draw dropout each for itself."""
+    if together() > 1:
+        for weight in model.state_dict().values():
+            torch.distributed.broadcast(weight, 0)
+        torch.manual_seed(seed + place())
+
+
 def _known(items: Tensor, lengths: Tensor, item_count: int) -> Tensor:
     """``items`` (B, L) with ``item_count`` from each row's length on."""
     steps = torch.arange(items.shape[1], device=items.device)
     return torch.where(steps < lengths[:, None], items, item_count)
+
+
+def _in_bfloat16(settings: TrainSettings, device: torch.device) -> bool:
+    """Whether the blocks compute in it on this device."""
+    if settings.precision != "auto":
+        return settings.precision == "bfloat16"
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        told: dict[str, Any] = getattr(
+            torch.cpu, "get_capabilities", dict
+        )()  # of a processor; torch tells since 2.10
+        fast = bool(told.get("avx512_bf16") or told.get("amx_bf16"))
+    return fast and settings.hidden_size >= _WIDE
 
 
 def _arguments(course: Course, folder: Path) -> TrainingArguments:
@@ -184,50 +263,16 @@ def _arguments(course: Course, folder: Path) -> TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model=SELECTION,
         greater_is_better=True,
-        logging_steps=50,
+        logging_steps=_STEPS_A_LINE,
         # TensorBoard comes as a callback: only there can its folder be said.
         report_to="wandb" if settings.report_to == "wandb" else "none",
         seed=settings.seed,
         use_cpu=settings.device == "cpu",
+        ddp_find_unused_parameters=False,  # everything learns from every batch
+        ddp_broadcast_buffers=False,  # what was solved never changes
+        ddp_timeout=_LONGEST_WAIT,
         remove_unused_columns=False,  # our dataset is people, our collator makes the columns
         label_names=["next_items"],
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )
-
-
-def _identity(course: Course) -> dict[str, Any]:
-    return {"data": course.fingerprint, **course.settings.model_dump(exclude={"device", "report_to"})}
-
-
-def _begin(course: Course, folder: Path) -> None:
-    """Empty the folder of an earlier run and say whose it is."""
-    refuse_foreign(folder, owned_by=_SETTINGS_FILE)
-    shutil.rmtree(folder, ignore_errors=True)
-    with new_file(folder / _SETTINGS_FILE) as file:
-        file.write_text(json.dumps(_identity(course)), encoding="utf-8")
-
-
-def _checkpoint(course: Course, folder: Path) -> str | None:
-    """The last whole checkpoint; None where the run was stopped before its first."""
-    if not (folder / _SETTINGS_FILE).exists():
-        raise TrainingError(f"{folder} holds no unfinished run; run the same command without --resume")
-    begun = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
-    changed = sorted(name for name, value in _identity(course).items() if begun.get(name) != value)
-    if changed:
-        raise TrainingError(
-            f"the unfinished run in {folder} differs in {', '.join(changed)}; resume it with its own settings, or run without --resume"
-        )
-    found: str | None
-    while (found := get_last_checkpoint(str(folder))) and not _is_whole(Path(found)):
-        shutil.rmtree(found)
-    return found
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether the Trainer finished writing it: its state is the last file."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.schema import CONTENT, NOTE
 
+from .batches import Chosen
 from .loop import Course, run
+from .processes import place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +74,9 @@ def train(
 ) -> Trained:
     """Train on the training people of ``prepared``; validation people choose the epoch; nobody else is looked at.
 
+    Where ``torchrun`` started several processes, all of them call this: the first returns, and the others leave when the
+    training is over, since what is made of it is made once.
+
     Args:
         prepared: Where histories and film vectors come from.
         folder: For checkpoints and curves while the run is unfinished.
@@ -81,6 +87,7 @@ def train(
     Raises:
         SettingsError: The settings do not fit the data or the backbone.
         TrainingError: There are too few people, or nothing to resume.
+        SystemExit: With 0, at the end of every process but the first.
     """
     people, judges = _people(prepared, settings)
     reading = Reading(
@@ -91,20 +98,26 @@ def train(
         pad="full" if settings.attention == "padded" else "longest",
         set_history=settings.set_history,
     )
-    space = _space(prepared, people, settings)
-    vectors = space.start.vectors
+    taught = people.ratings_alone()
+    counts = np.bincount(taught.items, minlength=len(prepared.item_ids))
+    space = _space(prepared, taught, settings)
+    del taught  # what is learned is read from the file
+    learners: Histories | Chosen = people
+    choosers = judges.all()
     if settings.item_vectors != "collaborative":
-        people, judges = (_placed(some, vectors) for some in (people, judges))
+        learners, choosers = (_placed(some, space.start.vectors) for some in (people.all(), choosers))
+        counts = np.bincount(learners.items, minlength=len(counts))
     model = _started(space, reading, settings)
-    course = Course(people, judges, reading, settings, fingerprint=prepared.fingerprint)
+    course = Course(learners, choosers, reading, settings, fingerprint=prepared.fingerprint)
     log = run(model, course, folder, resume=resume, callbacks=callbacks)
-    counts = np.bincount(people.items, minlength=len(vectors))
+    if place():
+        sys.exit(0)
     return Trained(
         model, reading, settings, counts, space.start.origins, log, _placing(prepared, model, counts)
     )
 
 
-def _people(prepared: Prepared, settings: TrainSettings) -> tuple[Histories, Histories]:
+def _people(prepared: Prepared, settings: TrainSettings) -> tuple[Chosen, Chosen]:
     """Those who teach, and those who choose the epoch."""
     order = prepared.manifest["settings"]["order"]
     if settings.order == "time" != order:
@@ -112,7 +125,9 @@ def _people(prepared: Prepared, settings: TrainSettings) -> tuple[Histories, His
             f"the histories of {prepared.folder} are in the order of their films' ids, and order is time; run tastevec "
             "prepare again without --preset seed, or train with --preset seed"
         )
-    people, judges = (prepared.histories.take(prepared.users_in(split)) for split in ("train", "validation"))
+    people, judges = (
+        Chosen(prepared.histories, prepared.users_in(split)) for split in ("train", "validation")
+    )
     if min(len(people), len(judges)) < _LEAST_PEOPLE:
         raise TrainingError(
             f"{prepared.folder} holds {len(people)} training and {len(judges)} validation users; expected 2 or more of "
@@ -132,6 +147,8 @@ def _space(prepared: Prepared, people: Histories, settings: TrainSettings) -> Ta
     """The film table, where each row of it came from, and the linear answer."""
     linear = LinearSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
     if settings.item_vectors == "collaborative":
+        if place():  # the first process solves, and tells the others as they begin to learn
+            return TasteSpace.unsolved(len(prepared.item_ids), linear)
         read = load_rows(prepared.folder)
         return TasteSpace.fit(people, read[1] if read else prepared.vectors[CONTENT], linear)
     name = NOTE if settings.item_vectors == NOTE and NOTE in prepared.vectors else CONTENT

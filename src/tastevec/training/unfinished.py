@@ -1,0 +1,62 @@
+"""The folder of a run that is not finished: whose it is, and from where it can go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import get_last_checkpoint
+
+from tastevec.data.atomic import new_file, refuse_foreign
+from tastevec.errors import TrainingError
+
+__all__ = ["begin", "checkpoint_of"]
+
+_SETTINGS_FILE = "settings.json"
+
+
+def begin(identity: dict[str, Any], folder: Path) -> None:
+    """Empty the folder of an earlier run and say whose it is.
+
+    Args:
+        identity: What the run is, as JSON holds it: nothing else is resumed from here.
+        folder: Made if it is not there.
+
+    Raises:
+        FormatError: ``folder`` holds something else.
+    """
+    refuse_foreign(folder, owned_by=_SETTINGS_FILE)
+    shutil.rmtree(folder, ignore_errors=True)
+    with new_file(folder / _SETTINGS_FILE) as file:
+        file.write_text(json.dumps(identity), encoding="utf-8")
+
+
+def checkpoint_of(identity: dict[str, Any], folder: Path) -> str | None:
+    """The last whole checkpoint, of which a half-written one is removed; None where the run was stopped before its first.
+
+    Raises:
+        TrainingError: There is nothing to resume, or it was another run.
+    """
+    if not (folder / _SETTINGS_FILE).exists():
+        raise TrainingError(f"{folder} holds no unfinished run; run the same command without --resume")
+    begun = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+    changed = sorted(name for name, value in identity.items() if begun.get(name) != value)
+    if changed:
+        raise TrainingError(
+            f"the unfinished run in {folder} differs in {', '.join(changed)}; resume it with its own settings, or run without --resume"
+        )
+    found: str | None
+    while (found := get_last_checkpoint(str(folder))) and not _is_whole(Path(found)):
+        shutil.rmtree(found)
+    return found
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether the Trainer finished writing it: its state is the last file."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True

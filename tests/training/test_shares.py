@@ -1,0 +1,105 @@
+"""Shares of a batch: together they are the batch, and cost alike."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from encoders import TINY, TINY_SEED, reading
+from people import people
+from tastevec.data.prepared import Prepared
+from tastevec.training import loop
+from tastevec.training.batches import Batches
+from tastevec.training.settings import resolve_settings
+from tastevec.training.shares import asked_of, share_of
+from tastevec.training.train import train
+
+
+def batch(histories, seed=1, **changes):
+    """One batch of everybody."""
+    target = changes.get("target", "liked")
+    how = {**(TINY_SEED if target == "best-rated" else TINY), "max_history": 30, "seed": seed, "cut": 0.5}
+    settings = resolve_settings("seed" if target == "best-rated" else "taste", **{**how, **changes})
+    return Batches(histories, reading(max_history=30), settings)(
+        [(0, user) for user in range(len(histories))]
+    )
+
+
+def questions(made):
+    """Each question as what was read before it, at which ratings, and the film that is wanted."""
+    width = made["items"].shape[1]
+    if "hidden_people" in made:
+        rows, places = made["hidden_people"], made["lengths"][made["hidden_people"]]
+    else:
+        rows, places = made["moments"] // (width + 1), made["moments"] % (width + 1)
+    wanted = made.get("next_items", made.get("hidden_items"))
+    return sorted(
+        (made["items"][row, :place].tolist(), made["levels"][row, :place].tolist(), film)
+        for row, place, film in zip(rows, places.tolist(), wanted.tolist(), strict=True)
+    )
+
+
+lengths = st.lists(st.integers(0, 25), min_size=1, max_size=12)
+
+
+def several(counts):
+    """People who rate so many films each."""
+    return people(*([(film, 1 + (film * 7 + count) % 5) for film in range(count)] for count in counts))
+
+
+@pytest.mark.parametrize("target", ["liked", "best-rated"])
+@given(counts=lengths, shares=st.integers(1, 9), seed=st.integers(0, 99))
+def test_shares_ask_together_what_the_batch_asks_and_nothing_twice(target, counts, shares, seed):
+    whole = batch(several(counts), seed, target=target)
+    parts = [share_of(whole, place, shares, trim=True) for place in range(shares)]
+    assert sorted(question for part in parts for question in questions(part)) == questions(whole)
+    assert sum(asked_of(part, "softmax") for part in parts) == asked_of(whole, "softmax")
+    for part in parts:
+        assert part["items"].shape[1] == max(int(part["lengths"].max()), 1)
+        assert len(part["lengths"]) >= 1
+
+
+@given(counts=lengths, shares=st.integers(1, 5))
+def test_no_share_has_more_than_one_run_more_than_another(counts, shares):
+    whole = batch(several(counts))
+    sizes = [len(share_of(whole, place, shares, trim=True)["lengths"]) for place in range(shares)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_an_encoder_that_sees_its_padding_keeps_it():
+    whole = batch(several([3, 9]), target="best-rated")
+    assert share_of(whole, 1, 2, trim=False)["items"].shape[1] == whole["items"].shape[1]
+
+
+def test_answers_are_counted_or_people_where_each_weighs_the_same():
+    rated = people([(0, 5), (1, 5), (2, 1)], [(3, 4), (4, 1)])
+    made = batch(rated, target="best-rated", ties="all")
+    assert asked_of(made, "cosine") == 3
+    assert asked_of(made, "softmax") == 2
+    liked = batch(rated, asked=1.0)
+    assert asked_of(liked, "softmax") == len(liked["next_items"])
+
+
+def learned(data, folder, preset, **changes):
+    """The loss of each step and the weights, without dropout, which draws other numbers for a piece."""
+    tiny = TINY_SEED if preset == "seed" else TINY
+    plain = {**tiny, "epochs": 2, "dropout": 0.0, "input_dropout": 0.0}
+    trained = train(Prepared.open(data), folder, resolve_settings(preset, **{**plain, **changes}))
+    return [entry["loss"] for entry in trained.log if "loss" in entry], trained.model.state_dict()
+
+
+@pytest.mark.parametrize("pieces", [2, 7])
+@pytest.mark.parametrize(
+    ("preset", "changes"), [("taste", {"packed": True}), ("seed", {}), ("seed", {"loss": "softmax"})]
+)
+def test_steps_in_pieces_have_the_losses_and_the_weights_of_whole_ones(
+    prepared_folder, tmp_path, monkeypatch, preset, changes, pieces
+):
+    monkeypatch.setattr(loop, "_STEPS_A_LINE", 1)
+    losses, weights = learned(prepared_folder, tmp_path / "whole", preset, **{**changes, "packed": False})
+    found = learned(prepared_folder, tmp_path / "pieces", preset, **changes, accumulate=pieces)
+    assert len(losses) == 4
+    np.testing.assert_allclose(found[0], losses, rtol=1e-4)
+    for name, weight in weights.items():
+        torch.testing.assert_close(found[1][name], weight, rtol=1e-3, atol=1e-4, msg=name)

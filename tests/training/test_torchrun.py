@@ -1,0 +1,87 @@
+"""Several processes that ``torchrun`` starts learn together what one process learns alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from encoders import TINY
+from tastevec.stages import train
+from tastevec.training import loop
+
+pytestmark = pytest.mark.slow
+
+# The command line, with a line of the log at each step.
+COMMAND = """
+from tastevec.training import loop
+loop._STEPS_A_LINE = 1
+from tastevec.cli import main
+main()
+"""
+# Dropout draws other numbers in each process; what is compared is everything else.
+SAME = {**TINY, "epochs": 6, "dropout": 0.0, "input_dropout": 0.0, "cut": 0.5}
+
+
+@pytest.fixture(name="command", scope="module")
+def _command(tmp_path_factory):
+    path = tmp_path_factory.mktemp("command") / "train.py"
+    path.write_text(COMMAND)
+    return path
+
+
+def torchrun(command, data, out):
+    """The finished training on two processes."""
+    settings = [f"--set={name}={value}" for name, value in SAME.items()]
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *(str(command), "train", str(data), "--out", str(out), "--json", *settings),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def curves(out):
+    """The loss of each step, and the selection of each epoch."""
+    log = json.loads((out / "bundle.json").read_text())["log"]
+    return [[entry[name] for entry in log if name in entry] for name in ("loss", "eval_selection")]
+
+
+def test_two_processes_have_the_loss_curve_and_the_weights_of_one_and_speak_once(
+    command, prepared_folder, tmp_path, monkeypatch
+):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    done = torchrun(command, prepared_folder, together)
+    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.setattr(loop, "_STEPS_A_LINE", 1)
+    train(prepared_folder, alone, **SAME)
+    losses, selections = curves(alone)
+    assert len(set(losses)) == 12  # two steps an epoch, of four people and of three
+    np.testing.assert_allclose(curves(together)[0], losses, rtol=1e-4)
+    np.testing.assert_allclose(curves(together)[1], selections, rtol=1e-4)
+    weights, expected = (load_file(out / "model.safetensors") for out in (together, alone))
+    assert weights.keys() == expected.keys()
+    for name, weight in expected.items():
+        np.testing.assert_allclose(weights[name], weight, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert json.loads(done.stdout)["settings"]["batch_size"] == 4
+    assert len(re.findall(r"epoch 3 of 6 done", done.stderr)) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "together"]
+
+
+def test_what_is_wrong_is_said_by_the_first_process_alone(command, prepared_folder, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thesis.txt").touch()
+    done = torchrun(command, prepared_folder, tmp_path / "model")
+    assert done.returncode == 1
+    assert len(re.findall("was not written by this command", done.stderr)) == 1
