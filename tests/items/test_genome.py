@@ -108,6 +108,29 @@ def test_a_row_of_other_columns_is_refused(tmp_path, connection, row):
         read_genome(damaged(tmp_path, 3, row), connection)
 
 
+def test_a_row_of_other_columns_far_down_the_file_is_named_before_any_bad_number(tmp_path, connection):
+    write_genome(tmp_path, tags=1)
+    rows = "".join(f"{film},1,0.5\n" for film in range(200_000))
+    (tmp_path / "genome-scores.csv").write_text(f"movieId,tagId,relevance\n1,1,2\n{rows}1,2\n")
+    with pytest.raises(BadRowError, match=r"a genome file is not the CSV it should be \(.*Line: 200003\)"):
+        read_genome(tmp_path, connection)
+
+
+def test_the_line_of_a_bad_row_is_counted_over_all_batches(tmp_path, connection, monkeypatch):
+    monkeypatch.setattr("tastevec.items.genome._BATCH_ROWS", 1)
+    write_genome(tmp_path, tags=1)
+    rows = "".join(f"{film},1,0.5\n" for film in range(5_000))
+    (tmp_path / "genome-scores.csv").write_text(f"movieId,tagId,relevance\n{rows}7,1,2\n8,1,0.5\n")
+    with pytest.raises(BadRowError, match=r"genome-scores.csv:5002: relevance is not a number"):
+        read_genome(tmp_path, connection)
+    genome = read_genome(tmp_path, connection, skip_bad_rows=True)
+    assert genome.bad_rows == {
+        "relevance is not a number from 0 to 1": 1,
+        "film and tag are given more than once": 2,
+    }
+    assert len(genome.item_ids) == 4_999
+
+
 def test_a_wrong_header_and_a_missing_file_are_named(tmp_path, connection):
     with pytest.raises(BadRowError, match=r"genome-scores.csv:1: the header is 'film,tag,score'"):
         read_genome(damaged(tmp_path, 1, "film,tag,score"), connection)

@@ -55,6 +55,7 @@ def reduce_features(rows: csr_matrix, *, dim: int = 64, seed: int = 42) -> NDArr
     known = np.flatnonzero(np.diff(rows.indptr))
     vectors = np.zeros((rows.shape[0], dim), np.float32)
     if len(known):
-        reduced = reduce_rank(rows[known], dim, n_iter=_ITERATIONS, seed=seed)
+        told = rows if len(known) == len(vectors) else rows[known]  # not copied without need
+        reduced = reduce_rank(told, dim, n_iter=_ITERATIONS, seed=seed)
         vectors[known] = reduced - reduced.mean(axis=0)
     return vectors

@@ -73,7 +73,7 @@ class ContentFeatures:
         known = rows[rows >= 0]
         if genome is None or not len(known):
             return cls(words, rarities, (), np.zeros(0))
-        means = genome.relevance[known].astype(np.float64).mean(axis=0)
+        means = genome.relevance[known].mean(axis=0, dtype=np.float64)
         return cls(words, rarities, genome.tags, means)
 
     def rows(self, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> csr_matrix:
@@ -85,7 +85,9 @@ class ContentFeatures:
         from scipy import sparse  # noqa: PLC0415 - an extra
 
         blocks = self.blocks(items, tags, genome)
-        wide: csr_matrix = sparse.hstack([_LENGTHS[name] * block for name, block in blocks.items()], "csr")
+        for name, block in blocks.items():
+            block.data *= _LENGTHS[name]  # in place: a whole genome's is 200 MB
+        wide: csr_matrix = sparse.hstack(list(blocks.values()), "csr")
         return wide
 
     def blocks(self, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> dict[str, csr_matrix]:
@@ -124,10 +126,14 @@ class ContentFeatures:
         shape = (len(items), len(self.genome_tags))
         if genome is None or not len(known):
             return sparse.csr_matrix(shape)
-        relevance = genome.relevance[rows[known]][:, self._genome_columns(genome)].astype(np.float64)
-        ones = (np.ones(len(known)), (known, np.arange(len(known))))
-        place = sparse.csr_matrix(ones, shape=(len(items), len(known)))
-        return _unit_rows(place @ sparse.csr_matrix(relevance - self.genome_means))
+        centred = genome.relevance[rows[known]][:, self._genome_columns(genome)] - self.genome_means
+        columns = np.tile(np.arange(shape[1], dtype=np.int32), len(known))
+        ends = np.cumsum(np.concatenate([[0], (rows >= 0) * shape[1]]))
+        block = sparse.csr_matrix((centred.ravel(), columns, ends), shape)
+        block.eliminate_zeros()
+        squares = sparse.csr_matrix((block.data**2, block.indices, block.indptr), shape)
+        block.data *= np.repeat(1.0 / _lengths(squares), np.diff(block.indptr))
+        return block
 
     def _genome_columns(self, genome: Genome) -> list[int]:
         """(T,) where this genome has our tags."""
@@ -162,7 +168,8 @@ def _entries(items: pa.Table, tags: pa.Table) -> dict[str, _Entries]:
 def _tag_entries(item_ids: pa.ChunkedArray, tags: pa.Table) -> _Entries:
     ids = tags[ITEM_ID].cast(item_ids.type)
     films = pc.fill_null(pc.index_in(ids, item_ids.combine_chunks()), -1).to_numpy()
-    kept = (films >= 0) & (pc.fill_null(tags[TAG], "").to_numpy() != "")
+    said = pc.fill_null(pc.not_equal(tags[TAG], ""), fill_value=False).to_numpy()
+    kept = (films >= 0) & said
     return _Entries(
         films[kept].astype(np.int64), tags[TAG].filter(pa.array(kept)), tags[WEIGHT].to_numpy()[kept]
     )
@@ -223,5 +230,10 @@ def _unit_rows(block: csr_matrix) -> csr_matrix:
     """The same rows with length 1; a row of zeros stays one."""
     from scipy import sparse  # noqa: PLC0415 - an extra
 
-    lengths = np.sqrt(np.asarray(block.multiply(block).sum(axis=1)).ravel())
-    return sparse.csr_matrix(sparse.diags(1.0 / np.where(lengths > 0, lengths, 1.0)) @ block)
+    return sparse.csr_matrix(sparse.diags(1.0 / _lengths(block.multiply(block))) @ block)
+
+
+def _lengths(squares: csr_matrix) -> NDArray[np.float64]:
+    """(N,) the length of each row, of its numbers squared (N, F); 1 for a row of zeros."""
+    lengths = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
+    return np.asarray(np.where(lengths > 0, lengths, 1.0))

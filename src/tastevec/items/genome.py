@@ -25,14 +25,13 @@ GENOME_TAGS_FILE: Final = "genome-tags.csv"
 _NOTE_GENOME_DIM, _NOTE_ITERATIONS, _NOTE_SEED = 80, 7, 42
 _BATCH_ROWS = 1_000_000  # 20 MB of Arrow
 _DIALECT = "header = true, auto_detect = false, delim = ',', quote = '\"'"
-_FILMS = f"""
-SELECT DISTINCT TRY_CAST(movieId AS BIGINT) AS film
-FROM read_csv(?, {_DIALECT}, columns = {{'movieId': 'VARCHAR', 'tagId': 'VARCHAR', 'relevance': 'VARCHAR'}})
-WHERE film >= 0 ORDER BY film
+_NUMBERS = f"""
+SELECT coalesce(movieId, -1) AS film, coalesce(tagId, -1) AS tag, coalesce(relevance, -1) AS score
+FROM read_csv(?, {_DIALECT}, columns = {{'movieId': 'BIGINT', 'tagId': 'BIGINT', 'relevance': 'FLOAT'}})
 """  # noqa: S608 - no value of a user is in it
-_SCORES = f"""
-SELECT row_number() OVER () + 1 AS line, coalesce(TRY_CAST(movieId AS BIGINT), -1) AS film,
-    coalesce(TRY_CAST(tagId AS BIGINT), -1) AS tag, coalesce(TRY_CAST(relevance AS FLOAT), -1) AS score
+_TEXTS = f"""
+SELECT coalesce(TRY_CAST(movieId AS BIGINT), -1) AS film, coalesce(TRY_CAST(tagId AS BIGINT), -1) AS tag,
+    coalesce(TRY_CAST(relevance AS FLOAT), -1) AS score
 FROM read_csv(?, {_DIALECT}, columns = {{'movieId': 'VARCHAR', 'tagId': 'VARCHAR', 'relevance': 'VARCHAR'}})
 """  # noqa: S608 - as above
 _TAGS = f"""
@@ -96,8 +95,12 @@ def read_genome(folder: Path, connection: Any, *, skip_bad_rows: bool = False) -
     try:
         tag_ids, names = _read_tags(connection.con, tags)
         grid = _fill(connection.con, scores, tag_ids, skip_bad_rows=skip_bad_rows)
-    except duckdb.InvalidInputException as error:
-        first_line = str(error).splitlines()[0]
+    except (duckdb.InvalidInputException, OSError) as error:
+        first_line = str(error).partition("\n")[0]
+        if (
+            isinstance(error, OSError) and "Invalid Input" not in first_line
+        ):  # else Arrow's wrapping of the former
+            raise
         raise BadRowError(
             f"{folder}: a genome file is not the CSV it should be ({first_line}); fetch the release again"
         ) from error
@@ -140,14 +143,55 @@ def _check_header(path: Path, expected: str) -> None:
         raise BadRowError(f"{path}:1: the header is {header[:80]!r}; expected {expected!r}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Grid:
-    """What was read: films (F,), their relevance (F, T), the rows that gave each number (F, T), and bad rows."""
+    """What was read so far, in the order in which films first came, with room for more.
+
+    Attributes:
+        films: (F,) int64.
+        relevance: (R, T) float32 in R >= F rows.
+        counts: (R, T) int32, the rows of the file that gave each number.
+        bad_rows: Counted by what is wrong with them.
+    """
 
     films: NDArray[np.int64]
     relevance: NDArray[np.float32]
     counts: NDArray[np.int32]
-    bad_rows: dict[str, int]
+    bad_rows: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, tags: int) -> _Grid:
+        """Of no film."""
+        return cls(np.zeros(0, np.int64), np.zeros((0, tags), np.float32), np.zeros((0, tags), np.int32))
+
+    def rows_of(self, film: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(M,) the row of each of these films, new ones added below."""
+        begins = np.flatnonzero(np.diff(film, prepend=film[:1] - 1))  # a file has one film's tags together
+        named, run = np.unique(film[begins], return_inverse=True)
+        self._add(named[~np.isin(named, self.films)])
+        order = np.argsort(self.films)
+        rows = order[np.searchsorted(self.films, named, sorter=order)]
+        return np.repeat(rows[run], np.diff(begins, append=len(film)))
+
+    def _add(self, films: NDArray[np.int64]) -> None:
+        self.films = np.concatenate([self.films, films])
+        if len(self.films) > len(self.relevance):
+            room = max(len(self.films), 2 * len(self.relevance))
+            for name in ("relevance", "counts"):
+                old = getattr(self, name)
+                new = np.zeros(
+                    (room, old.shape[1]), old.dtype
+                )  # takes no memory where nothing is written yet
+                new[: len(old)] = old
+                setattr(self, name, new)
+
+    def sorted(self) -> _Grid:
+        """The films by ascending id, and no room for more."""
+        order = np.argsort(self.films)
+        if (order == np.arange(len(order))).all():  # as in every release: nothing has to be copied
+            count = len(order)
+            return _Grid(self.films, self.relevance[:count], self.counts[:count], self.bad_rows)
+        return _Grid(self.films[order], self.relevance[order], self.counts[order], self.bad_rows)
 
 
 def _read_tags(database: Any, path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:  # noqa: ANN401 - untyped
@@ -159,31 +203,54 @@ def _read_tags(database: Any, path: Path) -> tuple[NDArray[np.int64], tuple[str,
 
 
 def _fill(database: Any, path: Path, tag_ids: NDArray[np.int64], *, skip_bad_rows: bool) -> _Grid:  # noqa: ANN401 - untyped
-    films = database.sql(_FILMS, params=[str(path)]).to_arrow_table()["film"].to_numpy()
-    shape = (len(films), len(tag_ids))
-    grid = _Grid(films, np.zeros(shape, np.float32), np.zeros(shape, np.int32), {})
-    for batch in database.sql(_SCORES, params=[str(path)]).to_arrow_reader(_BATCH_ROWS):
-        line, film, tag, score = (column.to_numpy() for column in batch.columns)
+    import duckdb  # noqa: PLC0415 - as above
+
+    try:
+        return _filled(database, _NUMBERS, path, tag_ids, skip_bad_rows=skip_bad_rows)
+    except (
+        duckdb.Error,
+        OSError,
+    ):  # a field is no number, or a row no row: read as text, which one it is can be told
+        return _filled(database, _TEXTS, path, tag_ids, skip_bad_rows=skip_bad_rows)
+
+
+def _filled(
+    database: Any,  # noqa: ANN401 - untyped
+    query: str,
+    path: Path,
+    tag_ids: NDArray[np.int64],
+    *,
+    skip_bad_rows: bool,
+) -> _Grid:
+    grid, line, refused = _Grid.empty(len(tag_ids)), 2, ""
+    for batch in database.execute(query, [str(path)]).to_arrow_reader(_BATCH_ROWS):
+        film, tag, score = (column.to_numpy() for column in batch.columns)
         columns = np.minimum(np.searchsorted(tag_ids, tag), len(tag_ids) - 1)
         faults = np.select([film < 0, tag_ids[columns] != tag, ~((score >= 0) & (score <= 1))], [1, 2, 3], 0)
         wrong = np.flatnonzero(faults)
-        if len(wrong) and not skip_bad_rows:
-            raise BadRowError(
-                f"{path}:{line[wrong[0]]}: {_FAULTS[faults[wrong[0]]]}; mend the row, or set it and its film aside "
-                "with --skip-bad-rows"
-            )
+        if len(wrong) and not refused:
+            refused = f"{path}:{line + wrong[0]}: {_FAULTS[faults[wrong[0]]]}"
+        line += len(film)
         for code, count in zip(*np.unique(faults[wrong], return_counts=True), strict=True):
             grid.bad_rows[_FAULTS[code]] = grid.bad_rows.get(_FAULTS[code], 0) + int(count)
-        good = faults == 0
-        place = (np.searchsorted(films, film[good]), columns[good])
-        grid.relevance[place] = score[good]
-        np.add.at(grid.counts, place, 1)
-    return grid
+        named = film >= 0
+        good = faults[named] == 0
+        place = (grid.rows_of(film[named]) * len(tag_ids) + columns[named])[good]
+        grid.relevance.reshape(-1)[place] = score[named][good]
+        if (np.diff(place) > 0).all():  # as in every release, and ten times as fast
+            grid.counts.reshape(-1)[place] += 1
+        else:
+            np.add.at(grid.counts.reshape(-1), place, 1)
+    if refused and not skip_bad_rows:  # now, since a line that is no row at all is told of first
+        raise BadRowError(f"{refused}; mend the row, or set it and its film aside with --skip-bad-rows")
+    return grid.sorted()
 
 
 def _whole_films(grid: _Grid, tag_ids: NDArray[np.int64], names: tuple[str, ...]) -> Genome:
     """The films that have every tag once; the others are named with what they lack."""
     whole = (grid.counts == 1).all(axis=1)  # (F,)
+    if whole.all():
+        return Genome(grid.films, names, grid.relevance, {}, grid.bad_rows)
     missing = {
         int(grid.films[row]): tuple(tag_ids[grid.counts[row] != 1].tolist()) for row in np.flatnonzero(~whole)
     }

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from tastevec.data.arrangement import ArrangeSettings, arrange, find_cut
+from tastevec.data.arrangement import ArrangeSettings, arrange
 from tastevec.data.atomic import new_folder
+from tastevec.data.cut import find_cut
 from tastevec.data.prepared import Prepared, write_manifest
 from tastevec.data.readers import ReadSettings, Source, read_source
+from tastevec.data.spark.engine import SparkEngine, spark_engine
+from tastevec.data.spark.reading import read_source as read_on_spark
+from tastevec.data.spark.storage import is_address
 from tastevec.data.tables import connect
 from tastevec.errors import SettingsError
 from tastevec.items.film_vectors import cut_tags, visible_tags, write_film_vectors
@@ -23,9 +27,14 @@ from tastevec.schema import ITEM_ID, MANIFEST_FILE, Division, Preset
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ibis.backends.duckdb import Backend
+
+    from tastevec.data.spark import Engine
+
 __all__ = ["PrepareSettings", "prepare"]
 
 _RESOLVED = ("split", "order", "minimum_interactions")  # what the preset decided, for the manifest
+_WHERE = ("master", "scratch")  # of an engine, and nothing that the result depends on
 _LATER = 0.1  # the share of ratings at or after the cut of a split by time
 _OTHER_NUMBERS = "ml-100k"  # its films are numbered by themselves; all later releases share their numbers
 
@@ -47,7 +56,12 @@ class PrepareSettings:
         items: A table of film metadata.
         skip_bad_rows: Count bad rows and set them aside instead of refusing the file.
         rating_range: The lowest and the highest rating; None is the release's own.
-        memory: What the table engine may hold; the rest goes to disk.
+        engine: What reads and sorts the interactions: "duckdb" in this process, or "spark". The folder comes out the
+            same, but for the name of the engine and the timings.
+        master: Of Spark: where it runs, such as ``local[2]`` or ``spark://host:7077``; None is what Spark's own
+            settings say, and this machine if they say nothing.
+        scratch: Of Spark: the address of a folder that its workers and this process reach; None is beside ``out``.
+        memory: What DuckDB may hold; the rest goes to disk.
         seed: Of the split and of the content vectors; the note's vectors have their own, 42.
     """
 
@@ -59,10 +73,18 @@ class PrepareSettings:
     items: Path | None = None
     skip_bad_rows: bool = False
     rating_range: tuple[float, float] | None = None
+    engine: Engine = "duckdb"
+    master: str | None = None
+    scratch: str | None = None
     memory: str = "2GB"
     seed: int = 42
 
     def __post_init__(self) -> None:
+        if self.engine == "duckdb" and (self.master or self.scratch):
+            raise SettingsError(
+                f"engine is duckdb, master is {self.master} and scratch is {self.scratch}; both are Spark's: add --engine spark, "
+                "or leave them out"
+            )
         if self.preset == "seed" and self.split is not None:
             raise SettingsError(
                 f"split is {self.split}, and preset seed divides people by the research note's own shuffle; leave out "
@@ -87,7 +109,7 @@ class PrepareSettings:
 
 
 def prepare(
-    source_path: Path,
+    source_path: Path | str,
     out: Path,
     *,
     settings: PrepareSettings | None = None,
@@ -99,7 +121,8 @@ def prepare(
     folder stays or there is none.
 
     Args:
-        source_path: A release's folder or zip, or a CSV or Parquet of interactions.
+        source_path: A release's folder or zip, or a CSV or Parquet of interactions; for Spark also a folder of Parquet
+            files, or an address that its workers reach.
         out: Where the folder shall be; an earlier one of ours is replaced.
         settings: Defaults to ``PrepareSettings()``.
         progress: Told the name of each stage as it begins.
@@ -107,22 +130,24 @@ def prepare(
     Raises:
         DataError: The source cannot be understood, a row is bad, or there are no times to split by.
         FormatError: ``out`` holds something else.
-        SettingsError: A setting is out of its range, or asks for film ids that the source does not share.
+        SettingsError: A setting is out of its range or asks for film ids that the source does not share, or Spark fails.
+        MissingExtraError: Spark is asked for and not installed.
     """
     settings = settings or PrepareSettings()
     clock = _Clock(progress or (lambda _stage: None))
     with new_folder(out, owned_by=MANIFEST_FILE) as folder:
         connection = connect(settings.memory, spill=folder.parent)
         try:
-            with clock.stage("read"):
-                source = read_source(source_path, connection=connection, settings=settings.reading)
-                _refuse_other_numbers(source, settings)
-            with clock.stage("genome"):
-                genome = _find_genome(source, settings, connection)
-            with clock.stage("arrange"):
-                cut = find_cut(source, connection, later=_LATER) if settings.split == "time" else None
-                arranging = settings.arranging(_with_genome(source, genome), cut)
-                counts = arrange(source, folder, arranging, connection)
+            with _engine(settings, connection, folder.parent) as engine:
+                with clock.stage("read"):
+                    source = _read(source_path, settings, connection, engine)
+                    _refuse_other_numbers(source, settings)
+                with clock.stage("genome"):
+                    genome = _find_genome(source, settings, connection)
+                with clock.stage("arrange"):
+                    cut = find_cut(source, engine, later=_LATER) if settings.split == "time" else None
+                    arranging = settings.arranging(_with_genome(source, genome), cut)
+                    counts = arrange(source, folder, arranging, engine)
             with clock.stage("vectors"):
                 tags = visible_tags(connection.to_pyarrow(source.tags), folder)
                 account = {}
@@ -156,6 +181,28 @@ class _Clock:
         self.seconds[name] = time.perf_counter() - began
 
 
+@contextmanager
+def _engine(settings: PrepareSettings, connection: Backend, place: Path) -> Iterator[Backend | SparkEngine]:
+    """What reads and sorts the interactions: the connection itself, or Spark with a folder in ``place``."""
+    if settings.engine == "duckdb":
+        yield connection
+        return
+    with spark_engine(place, master=settings.master, scratch=settings.scratch) as engine:
+        yield engine
+
+
+def _read(
+    source: Path | str, settings: PrepareSettings, connection: Backend, engine: Backend | SparkEngine
+) -> Source:
+    if isinstance(engine, SparkEngine):
+        return read_on_spark(source, engine=engine, connection=connection, settings=settings.reading)
+    if is_address(source):
+        raise SettingsError(
+            f"{source} is an address, which only Spark reads; add --engine spark, or fetch it here first"
+        )
+    return read_source(Path(source), connection=connection, settings=settings.reading)
+
+
 def _refuse_other_numbers(source: Source, settings: PrepareSettings) -> None:
     if _OTHER_NUMBERS in {source.format, source.name} and (settings.genome or settings.tags):
         raise SettingsError(
@@ -164,7 +211,7 @@ def _refuse_other_numbers(source: Source, settings: PrepareSettings) -> None:
         )
 
 
-def _find_genome(source: Source, settings: PrepareSettings, connection: Any) -> Genome | None:  # noqa: ANN401 - untyped
+def _find_genome(source: Source, settings: PrepareSettings, connection: Backend) -> Genome | None:
     folder = settings.genome or source.genome_folder
     if folder is None:
         return None
@@ -182,6 +229,8 @@ def _with_genome(source: Source, genome: Genome | None) -> frozenset[Any] | None
 def _resolved(settings: PrepareSettings, arranging: ArrangeSettings) -> dict[str, Any]:
     """The settings for the manifest, with what the preset decided and without what the split does not ask for."""
     told = asdict(settings) | {name: getattr(arranging, name) for name in _RESOLVED}
+    for name in _WHERE:
+        del told[name]
     if arranging.split != "liang":
         del told["heldout"]
     if arranging.cut is not None:

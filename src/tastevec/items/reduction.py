@@ -44,7 +44,7 @@ def reduce_rank(
         # One BLAS thread: sums split over another number of threads differ in their last bits. Films that are all
         # alike have no variance to explain, which scikit-learn divides by.
         with threadpool_limits(1, "blas"), np.errstate(divide="ignore", invalid="ignore"):
-            reduced[:, :rank] = svd.fit_transform(matrix.astype(np.float64))
+            reduced[:, :rank] = svd.fit_transform(matrix.astype(np.float64, copy=False))
     elif rank:  # scikit-learn refuses a single column, which is its own reduction
         reduced[:, 0] = np.asarray(matrix.sum(axis=1)).ravel()
     return reduced

@@ -25,11 +25,27 @@ __all__ = [
     "WHOLE_ID",
     "YEAR_NUMBER",
     "Kind",
+    "Whole",
     "genre_flags",
     "genre_list",
     "known_tag",
     "rating_within",
 ]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The whole numbers of a kind that are good and mean themselves; of others, nothing is said.
+
+    Attributes:
+        lowest: At least 0.
+        highest: At most what 64 bits hold.
+        may_be_missing: Whether an empty field is good, too, and means NULL.
+    """
+
+    lowest: int
+    highest: int
+    may_be_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,11 +56,22 @@ class Kind:
         value: SQL of the value, where ``{t}`` is the field's text; it must not raise whatever the text.
         faults: Reasons to refuse the row, each with its SQL condition, the first true one counts.
         expected: What a message says was expected.
+        whole: Of a kind whose columns can be read as numbers without a look at their text.
+        is_number: Whether a good value is always a number, never NULL, and judged without a look at its text.
     """
 
     value: str
     faults: tuple[tuple[str, str], ...] = ()
     expected: str = "text"
+    whole: Whole | None = None
+    is_number: bool = False
+
+    def faults_of(self, value: str, text: str) -> list[tuple[str, str]]:
+        """The reasons and their conditions, where the value and the text are already known by these names."""
+        return [
+            (reason, condition.replace(self.value, value).replace("{t}", text))
+            for reason, condition in self.faults
+        ]
 
 
 BLANK = "blank"  # ml-10m has some: nothing was said, so nothing is wrong
@@ -62,21 +89,25 @@ _ISO = (
     f"WHEN regexp_full_match({{t}}, '{_CLOCK} ?([zZ]|[+-][0-9:]+)') THEN epoch(TRY_CAST({{t}} AS TIMESTAMPTZ)) END"
 )
 # 20240131 is a date to its writer and a day in 1970 to us.
-_SECONDS = f"(CASE WHEN NOT {_NUMBER} BETWEEN 19000101 AND 21001231 THEN {_NUMBER} ELSE {_ISO} END)"
+_LAST_DATE = 21001231
+_SECONDS = f"(CASE WHEN NOT {_NUMBER} BETWEEN 19000101 AND {_LAST_DATE} THEN {_NUMBER} ELSE {_ISO} END)"
 
-WHOLE_ID = Kind(_WHOLE, (_EMPTY, ("not a whole number", _NOT_WHOLE)), "a whole number")
-OPEN_ID = Kind("{t}", (_EMPTY,), "an id")  # a whole number if all of its column are
+_ANY = Whole(0, 2**63 - 1)
+WHOLE_ID = Kind(_WHOLE, (_EMPTY, ("not a whole number", _NOT_WHOLE)), "a whole number", _ANY)
+OPEN_ID = Kind("{t}", (_EMPTY,), "an id", _ANY)  # a whole number if all of its column are
 TEXT_ID = Kind("{t}", (_EMPTY,), "a text")
 TEXT = Kind("{t}")
 SECONDS = Kind(
     _WHOLE,
     (("not a whole number", _NOT_WHOLE), ("not a time", f"NOT {_WHOLE} BETWEEN 0 AND {_LATEST}")),
     "Unix seconds",
+    Whole(0, _LATEST),
 )
 TIME = Kind(
     f"TRY_CAST(floor({_SECONDS}) AS BIGINT)",
     (("not a time", f"{{t}} <> '' AND NOT coalesce({_SECONDS} BETWEEN 0 AND {_LATEST}, false)"),),
     "Unix seconds, an ISO date or nothing",
+    Whole(_LAST_DATE + 1, _LATEST, may_be_missing=True),
 )
 YEAR_NUMBER = Kind(
     f"TRY_CAST({_NUMBER} AS INTEGER)",
@@ -106,7 +137,7 @@ def rating_within(lowest: float, highest: float) -> Kind:
         ("not finite", f"NOT isfinite({_NUMBER})"),
         ("out of range", f"NOT {_NUMBER} BETWEEN {lowest} AND {highest}"),
     )
-    return Kind(_NUMBER, faults, f"{lowest:g} to {highest:g}")
+    return Kind(_NUMBER, faults, f"{lowest:g} to {highest:g}", is_number=True)
 
 
 def genre_list(separator: str) -> Kind:

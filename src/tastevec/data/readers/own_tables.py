@@ -106,7 +106,8 @@ def _open_parquet(path: Path, desk: Desk) -> _Table:
     types = {row[0]: row[1] for row in described}
     id_kinds = {name: _ID_KINDS.get(kind, TEXT_ID) for name, kind in types.items()}
     texts = [_as_text(name, kind) for name, kind in types.items()]
-    return _Table(parquet_records(path, list(types), texts), id_kinds)
+    whole = frozenset(place for place, kind in enumerate(types.values()) if kind in _WHOLE_TYPES)
+    return _Table(parquet_records(path, list(types), texts, whole), id_kinds)
 
 
 def _as_text(name: str, kind: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tastevec.data.readers.by_columns import numeric_text, parquet_columns
 from tastevec.data.readers.text import STRAY, TextFile, lines_of, literal, sql_path
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ibis.backends.duckdb import Backend
+
+    from tastevec.data.readers.by_columns import ByColumns
 
 __all__ = ["Records", "parquet_records", "plain_records", "quoted_records"]
 
@@ -31,6 +34,7 @@ class Records:
         file: The file's name.
         encoding: How the file's bytes were read.
         has_strays: Whether a row may hold the mark of a byte that no text holds.
+        columns: The same rows by columns, where they may be read so.
     """
 
     query: str
@@ -38,6 +42,7 @@ class Records:
     file: str
     encoding: str
     has_strays: bool
+    columns: ByColumns | None = None
 
     @property
     def unit(self) -> str:
@@ -55,7 +60,7 @@ def plain_records(text: TextFile, separator: str, names: Sequence[str], *, skip:
         skip: Header lines.
     """
     query = f"SELECT line, text, string_split(text, {literal(separator)}) AS fields FROM ({lines_of(text, skip=skip)}) WHERE text <> ''"
-    return _records(text, query, names)
+    return _records(text, query, names, numeric_text(text, separator, len(names), skip=skip))
 
 
 def quoted_records(text: TextFile, separator: str, names: Sequence[str], connection: Backend) -> Records:
@@ -71,7 +76,7 @@ def quoted_records(text: TextFile, separator: str, names: Sequence[str], connect
         return plain_records(text, separator, names, skip=1)
     lines = f"SELECT line, coalesce(text, '') AS text, {_QUOTES} AS quotes FROM ({lines_of(text, skip=1)})"
     (any_open,) = connection.raw_sql(
-        f"SELECT coalesce(bool_or(quotes % 2 = 1), false) FROM ({lines})"
+        f"SELECT coalesce(bool_or(quotes % 2 = 1), false) FROM ({lines}) WHERE contains(text, '\"')"
     ).fetchone()
     field = rf'"(?:[^"]|"")*"|[^"{separator}]*'
     well_formed = literal(f"(?:{field})(?:{separator}(?:{field}))*")
@@ -84,16 +89,19 @@ def quoted_records(text: TextFile, separator: str, names: Sequence[str], connect
         f"WHEN regexp_full_match(text, {well_formed}) THEN list_transform({split}, {unquote}) END AS fields "
         f"FROM ({rows}) WHERE text <> ''"
     )
-    return _records(text, query, names)
+    return _records(text, query, names, numeric_text(text, separator, len(names), skip=1))
 
 
-def parquet_records(path: Path, names: Sequence[str], columns: Sequence[str]) -> Records:
+def parquet_records(
+    path: Path, names: Sequence[str], columns: Sequence[str], whole: frozenset[int] = frozenset()
+) -> Records:
     """Rows of a Parquet file, each value as text, NULL as the empty text.
 
     Args:
         path: The file.
         names: The columns to read.
         columns: SQL that gives each of them as text.
+        whole: Which of them are of whole numbers, from 0.
     """
     # DuckDB's strings may hold NUL bytes; they are marked as in a text file.
     texts = [f"replace(coalesce({column}, ''), chr(0), '{STRAY}00')" for column in columns]
@@ -101,7 +109,8 @@ def parquet_records(path: Path, names: Sequence[str], columns: Sequence[str]) ->
         f"SELECT line, array_to_string(fields, ', ') AS text, fields FROM (SELECT file_row_number + 1 AS line, [{', '.join(texts)}] AS fields "
         f"FROM read_parquet({sql_path(path)}, file_row_number = true, hive_partitioning = false))"
     )
-    return Records(query, tuple(names), path.name, "parquet", has_strays=True)
+    by_columns = parquet_columns(path, names, columns, whole)
+    return Records(query, tuple(names), path.name, "parquet", has_strays=True, columns=by_columns)
 
 
 _QUOTES = "length(coalesce(text, '')) - length(replace(coalesce(text, ''), '\"', ''))"
@@ -129,5 +138,5 @@ def _joined(lines: str, well_formed: str) -> str:
         ) ORDER BY line"""
 
 
-def _records(text: TextFile, query: str, names: Sequence[str]) -> Records:
-    return Records(query, tuple(names), text.name, text.encoding, text.has_strays)
+def _records(text: TextFile, query: str, names: Sequence[str], columns: ByColumns | None) -> Records:
+    return Records(query, tuple(names), text.name, text.encoding, text.has_strays, columns)

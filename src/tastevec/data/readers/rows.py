@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tastevec.data.readers.kinds import BLANK, OPEN_ID, WHOLE_ID, Kind
+from tastevec.data.readers.kinds import BLANK, OPEN_ID, Kind
+from tastevec.data.readers.numeric import Numbers, read_numbers
 from tastevec.data.readers.sources import RowAccount
 from tastevec.data.readers.text import STRAY, literal, show
 from tastevec.errors import BadRowError, SourceError
@@ -74,14 +76,28 @@ class Column:
     text: str
     kind: Kind
 
+    @property
+    def place(self) -> int | None:
+        """Which field it is, from 0; None where it is made of several."""
+        found = re.fullmatch(r"fields\[(\d+)\]", self.text)
+        return int(found[1]) - 1 if found else None
+
 
 @dataclass(frozen=True)
 class Checked:
-    """A judged table: ``line``, the columns by role, ``fault`` (NULL where the row is good) and ``shown``."""
+    """Judged rows.
+
+    Attributes:
+        table: SQL of ``line``, the columns by role, and ``fault`` (NULL where the row is good).
+        account: Where every row went.
+        columns: What was taken out of them.
+        numbers: The same rows on disk, where all are good and of numbers.
+    """
 
     table: str
     account: RowAccount
     columns: tuple[Column, ...]
+    numbers: Numbers | None = None
 
     def has(self, role: str) -> bool:
         """Whether the file had such a column."""
@@ -90,8 +106,8 @@ class Checked:
     def holds_whole_ids(self, desk: Desk, role: str) -> bool:
         """Whether every id of the column is a whole number in its own writing, so that '007' makes all of them text."""
         kind = next(column.kind for column in self.columns if column.role == role)
-        if kind is not OPEN_ID:
-            return kind is WHOLE_ID
+        if kind is not OPEN_ID or self.numbers is not None:
+            return kind.whole is not None
         canonical = f"coalesce(CAST(TRY_CAST({role} AS BIGINT) AS VARCHAR) = {role}, false)"
         ((whole,),) = desk.run(
             f"SELECT coalesce(bool_and({canonical}), true) FROM {self.table} WHERE fault IS NULL"
@@ -117,10 +133,14 @@ def check_rows(
 
     Raises:
         BadRowError: A row is bad and bad rows are not skipped.
+        SettingsError: Memory or disk do not suffice.
         SourceError: DuckDB cannot read the file at all.
     """
     import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
 
+    if numbers := read_numbers(desk, records, columns, unique):
+        account = RowAccount(records.file, numbers.rows, numbers.rows, encoding=records.encoding)
+        return Checked(numbers.table, account, tuple(columns), numbers)
     table = fresh_name(_PREFIX)
     try:
         desk.run(f"CREATE TEMP TABLE {table} AS {_judged(records, columns)}")
@@ -138,15 +158,17 @@ def check_rows(
 def _judged(records: Records, columns: Sequence[Column]) -> str:
     """SQL for the values of each row, its first fault as ``column:reason``, and the texts of a row that has one."""
     texts = [f"{column.text} AS t{place}" for place, column in enumerate(columns)]
+    # Each value is made once, and its faults are found on it: on their own they would make it again and again.
     values = [
-        f"{column.kind.value.replace('{t}', f't{place}')} AS {column.role}"
-        for place, column in enumerate(columns)
+        f"{column.kind.value.replace('{t}', f't{place}')} AS v{place}" for place, column in enumerate(columns)
     ]
+    named = [f"v{place} AS {column.role}" for place, column in enumerate(columns)]
     names = [f"t{place}" for place in range(len(columns))]
     return f"""
-        SELECT line, {", ".join(values)}, fault, CASE WHEN fault IS NOT NULL THEN [text, {", ".join(names)}] END AS shown
+        SELECT line, {", ".join(named)}, fault, CASE WHEN fault IS NOT NULL THEN [text, {", ".join(names)}] END AS shown
         FROM (SELECT *, CASE {_faults(records, columns)} END AS fault
-              FROM (SELECT line, text, len(fields) AS width, {", ".join(texts)} FROM ({records.query})))"""
+              FROM (SELECT *, {", ".join(values)}
+                    FROM (SELECT line, text, len(fields) AS width, {", ".join(texts)} FROM ({records.query}))))"""
 
 
 def _faults(records: Records, columns: Sequence[Column]) -> str:
@@ -164,8 +186,8 @@ def _faults(records: Records, columns: Sequence[Column]) -> str:
             ]
             branches.append(_branch(f"contains(text, '{mark}')", _WHOLE_ROW, reason))
     for place, column in enumerate(columns):
-        for reason, condition in column.kind.faults:
-            branches.append(_branch(condition.replace("{t}", f"t{place}"), place, reason))
+        for reason, condition in column.kind.faults_of(f"v{place}", f"t{place}"):
+            branches.append(_branch(condition, place, reason))
     return " ".join(branches)
 
 

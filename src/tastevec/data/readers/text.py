@@ -15,7 +15,7 @@ from tastevec.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["STRAY", "TextFile", "lines_of", "literal", "open_text", "show", "sql_path"]
+__all__ = ["NUMERIC", "STRAY", "TextFile", "lines_of", "literal", "open_text", "show", "sql_path"]
 
 # A noncharacter of Unicode: stands, with two hexadecimal digits, where a byte was that no text holds.
 STRAY = "\U0010ffff"
@@ -23,6 +23,7 @@ _BLOCK = 1 << 20  # characters in memory at a time
 _LONGEST_LINE = 2_000_000  # as DuckDB has it
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff\U0010ffff]|\r(?!\n)")
 _UNDECODED = re.compile("[\ud800-\udfff]")
+NUMERIC = b"0123456789.,:\t\r\n"  # digits, points, and what separates fields and lines
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class TextFile:
         encoding: How its bytes were read.
         has_quotes: Whether a double quote is anywhere in it.
         has_strays: Whether bytes were found that no text holds; they are marked with ``STRAY``.
+        is_numeric: Whether there are only digits, points, separators and line ends of one kind after the first line.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class TextFile:
     encoding: str
     has_quotes: bool
     has_strays: bool
+    is_numeric: bool = False
 
     def first_line(self) -> str:
         """The first line without its ending, shown in messages as it stands."""
@@ -71,7 +74,9 @@ def open_text(path: Path, scratch: Path, *, latin: bool = False, name: str | Non
                 f"{shown} is empty (0 bytes); expected rows of text; fetch or export it again, then rerun"
             )
         if encoding == "utf-8" and scan.is_clean:
-            return TextFile(path, shown, encoding, scan.has_quotes, has_strays=False)
+            return TextFile(
+                path, shown, encoding, scan.has_quotes, has_strays=False, is_numeric=scan.is_numeric
+            )
         copy = _rewrite(path, scratch, "utf-8-sig" if encoding == "utf-8" else encoding)
     except OSError as error:
         raise SourceError(
@@ -118,9 +123,46 @@ class _Scan:
     has_quotes: bool
     is_decoded: bool
     is_clean: bool
+    is_numeric: bool = False
 
 
 def _scan(path: Path, encoding: str) -> _Scan:
+    return _scan_ascii(path) or _scan_text(path, encoding)
+
+
+def _scan_ascii(path: Path) -> _Scan | None:
+    """The same without decoding anything, five times as fast; None at the first byte that is not ASCII."""
+    size = newlines = pairs = returns = 0
+    quotes = nothing = False
+    numeric = True
+    for block in _ascii_blocks(path):
+        if not block.isascii():
+            return None
+        numeric = numeric and (not size or not block.translate(None, NUMERIC))  # the first may be a header
+        size += len(block)
+        quotes = quotes or b'"' in block
+        nothing = nothing or b"\x00" in block
+        if b"\r" in block:
+            returns, pairs = returns + block.count(b"\r"), pairs + block.count(b"\r\n")
+            newlines += block.count(b"\n")
+        else:
+            newlines += b"\n" in block  # that there are some is all that counts
+    clean = not nothing and returns == pairs and returns in (0, newlines)
+    return _Scan(size, quotes, is_decoded=True, is_clean=clean, is_numeric=numeric)
+
+
+def _ascii_blocks(path: Path) -> Iterator[bytes]:
+    """The file's bytes, its first line and then some at a time, never cut between a carriage return and its newline."""
+    with path.open("rb") as handle:
+        block = handle.readline(_LONGEST_LINE)
+        while block:
+            while block.endswith(b"\r") and (more := handle.read(1)):
+                block += more
+            yield block
+            block = handle.read(_BLOCK)
+
+
+def _scan_text(path: Path, encoding: str) -> _Scan:
     size = newlines = returns = 0
     quotes = strays = broken = False
     for block in _blocks(path, encoding):
