@@ -5,10 +5,10 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: help install demo serve test table ablations peers cold widths bars bench browser check format clean
+.PHONY: help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
 
 help:  ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed  ## make .venv and install everything into it, once
 
@@ -51,9 +51,14 @@ widths: .venv/installed  ## the taste preset with 64, 128 and 256 numbers a vect
 bars: .venv/installed  ## what was to be reached, beside the saved results
 	$(BIN)/python benchmarks/bars.py
 
-bench: .venv/installed .venv/checkpoint  ## time and memory of training, and of evaluating up to 100,000 people over 30,000 films
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/evaluation.py
+bench: .venv/installed .venv/checkpoint  ## every benchmark, small and on generated data, into one table of docs/speed.md; some minutes, goes on where it stopped
+	$(BIN)/python benchmarks/bench.py
+
+bench-full: .venv/installed .venv/checkpoint  ## every benchmark at full size: 32 million ratings, 200,000 people; hours, goes on where it stopped
+	$(BIN)/python benchmarks/bench.py --full
+
+speed: .venv/installed  ## time the small parts alone
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly -p no:xdist --benchmark-enable --benchmark-only tests/speed
 
 browser: .venv/installed  ## drive the page in a real Chromium, some minutes
 	TASTEVEC_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/browser

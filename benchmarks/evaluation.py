@@ -3,7 +3,8 @@
 ``python benchmarks/evaluation.py`` generates people, asks them *fold-in* with a cheap scorer (64 numbers a film), each
 number of people in a process of its own and on one thread, and writes ``results/bench-evaluation.json``. ``busy`` is how
 many other processes wanted a core when it began (the load average of the last minute): where that is near the number of
-cores or above, the seconds are an upper bound, and the processor's own seconds (``cpu_seconds``) say more.
+cores or above, the seconds are an upper bound, and the processor's own seconds (``cpu_seconds``) say more. ``--quick`` asks
+fewer people, and saves only into ``--out``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pstats
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from tastevec.evaluation.films import Films
 from tastevec.evaluation.trial import evaluate
 
 USERS = (12_500, 25_000, 50_000, 100_000)
+QUICK_USERS = (1_000, 2_000, 4_000)
 FILMS, DIM, TEACHERS = 30_000, 64, 2_000
 STARS = (1.0, 5.0)
 # What is told of the time: a part, and the functions of tastevec that it is spent in.
@@ -128,13 +131,20 @@ def main() -> None:
     parser.add_argument(
         "--users", type=int, help="measure this number of people only, here, and print what came of it"
     )
+    parser.add_argument("--quick", action="store_true", help="fewer people")
+    parser.add_argument("--out", type=Path, help="where a quick run saves its numbers; nowhere without it")
     asked = parser.parse_args()
     if asked.users:
         print(json.dumps(judge(asked.users)))
         return
-    rows = [alone(people) for people in USERS]
+    rows = [alone(people) for people in (QUICK_USERS if asked.quick else USERS)]
     growth = {column: line(rows, column) for column in ("seconds", "cpu_seconds", "peak_memory_mb")}
     results = {**provenance(), "rows": rows, "growth": growth}
+    if asked.quick:
+        if asked.out:
+            save(asked.out, results)
+        print(rendered(results))
+        return
     save(ROOT / "results" / "bench-evaluation.json", results)
     put("bench-evaluation", rendered(results))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ROOT", "at_once", "provenance", "save", "stage"]
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARIES = ("tastevec", "torch", "transformers", "duckdb", "ibis-framework", "implicit", "numpy", "optuna", "scikit-learn")  # fmt: skip
+LIBRARIES = ("tastevec", "torch", "transformers", "duckdb", "ibis-framework", "implicit", "numpy", "optuna", "scikit-learn", "faiss-cpu", "onnxruntime", "pyspark", "usearch")  # fmt: skip
 
 
 def provenance() -> dict[str, Any]:

@@ -6,10 +6,16 @@ import re
 from typing import Any
 
 from ablation_rendering import rendered_ablations
+from bench_rendering import rendered_bench
+from catalogue_rendering import rendered_catalogue
 from cold_rendering import rendered_cold
+from encoding_rendering import rendered_encoding
 from explanation_rendering import rendered_explanations
 from genome_rendering import rendered_genome
+from preparation_rendering import rendered_preparation
 from provenance import ROOT
+from ranking_rendering import rendered_ranking
+from roof_rendering import rendered_limits, rendered_roofs
 from service_rendering import rendered_service
 from training_rendering import rendered_training
 from width_rendering import rendered_widths
@@ -21,6 +27,7 @@ PAGES = (
     ROOT / "docs" / "measured.md",
     ROOT / "docs" / "explanations.md",
     ROOT / "docs" / "service.md",
+    ROOT / "docs" / "speed.md",
 )
 
 # Of each question: what is shown, and what it is called.
@@ -39,15 +46,22 @@ def rendered(results: dict[str, Any]) -> str:
     """The tables of one saved file, or the demo's output; what only one kind of file holds says which it is."""
     kinds = {
         "output": lambda demo: f"```\n{demo['output']}\n```",
-        "growth": lambda speed: "\n".join(_speed(speed)),
         "by_evidence": rendered_genome,
         "ways": lambda placed: "\n".join(_placed(placed)),
         "ablations": rendered_ablations,
         "rates": rendered_service,
+        "preparations": rendered_preparation,
+        "encodings": rendered_encoding,
+        "rankings": rendered_ranking,
+        "roofs": rendered_roofs,
+        "limits": rendered_limits,
+        "parts": rendered_bench,
+        "catalogue": rendered_catalogue,
         "memory": rendered_training,
         "warm": rendered_cold,
         "beside_first": rendered_widths,
         "deletion": rendered_explanations,
+        "growth": lambda speed: "\n".join(_speed(speed)),
     }
     for key, kind in kinds.items():
         if key in results:

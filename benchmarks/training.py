@@ -1,9 +1,10 @@
-"""Measure training: how many people a second each preset learns from, and peak memory against the number of people.
+"""Measure training: people a second of each preset, what of it is reading and padding, and memory against people and films.
 
 ``python benchmarks/training.py`` trains the note's recipe and ours on ml-1m-5k, in turns, each for a few steps in a process of
-its own; then ours on 5,000, 20,000 and 80,000 generated people; and writes ``results/bench-training.json``. Finished stages
-stay in ``runs/training`` and are not run a second time until that folder is removed. ``--render`` only puts the saved numbers
-into docs/measured.md again; ``--quick`` tries everything out on generated people, and saves and renders nothing.
+its own; ours in bfloat16; ours on 5,000, 20,000 and 80,000 generated people; and ours on a generated release as large as ml-32m; and
+writes ``results/bench-training.json``. Finished stages stay in ``runs/training`` and are not run a second time until that folder
+is removed. ``--render`` only puts the saved numbers into docs/measured.md again; ``--quick`` tries everything out on generated people, and
+saves only into ``--out``.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from bars import show_bars
 from provenance import ROOT, provenance, save, stage
 from rendering import put, rendered
 from table import CHECKPOINT, SOURCES, checkpoint, run
 
 AIM = 20  # times the people a second of the note's recipe
+MOST_MB = 3_000  # of memory, at the size of ml-32m
+MOST_READING, MOST_PADDING = 0.05, 0.15  # of a step's time, and of the places that its blocks compute
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        steps: Timed steps of each preset.
+        steps: Timed steps of each preset; ``packed`` is taste with short histories sharing rows.
         rounds: How often the presets take turns, so that whatever else the machine does meets both.
         users: Generated people of each measurement of memory.
         memory_steps: Steps of each.
         films: Generated films.
+        widths: Hidden sizes that are tried in float32 and in bfloat16.
+        release: What is asked of ``generate.py``.
     """
 
     steps: dict[str, int]
@@ -41,10 +47,42 @@ class Plan:
     users: tuple[int, ...]
     memory_steps: int
     films: int
+    widths: tuple[int, ...]
+    release: dict[str, int]
 
 
-WHOLE = Plan({"seed": 20, "taste": 60}, rounds=3, users=(5_000, 20_000, 80_000), memory_steps=60, films=2_000)
-QUICK = Plan({"seed": 2, "taste": 4}, rounds=1, users=(200, 400), memory_steps=4, films=150)
+WHOLE = Plan(
+    {"seed": 20, "taste": 60, "packed": 60},
+    rounds=3,
+    users=(5_000, 20_000, 80_000),
+    memory_steps=60,
+    films=2_000,
+    widths=(64, 128, 256),
+    release={
+        "ratings": 32_000_000,
+        "users": 200_000,
+        "films": 87_000,
+        "genome_films": 16_000,
+        "genome_tags": 1_128,
+        "tags": 2_000_000,
+    },
+)
+QUICK = Plan(
+    {"seed": 2, "taste": 4, "packed": 4},
+    rounds=1,
+    users=(200, 400),
+    memory_steps=4,
+    films=150,
+    widths=(64,),
+    release={
+        "ratings": 20_000,
+        "users": 200,
+        "films": 2_000,
+        "genome_films": 300,
+        "genome_tags": 200,
+        "tags": 1_000,
+    },
+)
 
 
 def measured(work: Path, plan: Plan, *, quick: bool) -> dict[str, Any]:
@@ -55,11 +93,12 @@ def measured(work: Path, plan: Plan, *, quick: bool) -> dict[str, Any]:
     else:
         data = work / "ml-1m-5k"
         stages.append(run(work, "prepare ml-1m-5k", "prepare", *SOURCES["ml-1m-5k"], "--out", str(data)))
-    speed = [
-        watched(work, f"{preset} round {turn + 1}", data, stages, *flags(preset, plan.steps[preset]))
+    turns = [
+        watched(work, f"{name} round {turn + 1}", data, stages, *flags(name, plan.steps[name]))
         for turn in range(plan.rounds)
-        for preset in plan.steps
+        for name in plan.steps
     ]
+    speed = [row for row in turns if not row["packed"]]
     memory = [
         watched(
             work,
@@ -79,15 +118,52 @@ def measured(work: Path, plan: Plan, *, quick: bool) -> dict[str, Any]:
         "speed": speed,
         "times_the_note": times_the_note(speed),
         "aim": AIM,
+        "packed": [row for row in turns if row["packed"]],
+        "most": {"reading": MOST_READING, "padding": MOST_PADDING, "memory_mb": MOST_MB},
+        "precision": precision(work, data, plan, stages),
         "generated_films": plan.films,
         "memory": memory,
+        "release": watched(
+            work,
+            "memory release",
+            release(work, plan, stages),
+            stages,
+            *flags("taste", plan.memory_steps),
+            "--validate",
+        ),
     }
 
 
-def flags(preset: str, steps: int) -> tuple[str, ...]:
-    """What a watched training of this preset is told; the note's blocks come out of a package."""
-    backbone = ("--set", f"backbone={checkpoint()}") if preset == "seed" else ()
-    return ("--preset", preset, "--steps", str(steps), *backbone)
+def precision(work: Path, data: Path, plan: Plan, stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Taste at each width in both precisions, and whether the processor itself computes in bfloat16."""
+    rows = []
+    for width in plan.widths:
+        for kind in ("float32", "bfloat16"):
+            sets = ("--set", f"hidden_size={width}", "--set", f"precision={kind}")
+            told = (*flags("taste", max(plan.steps["taste"] // 6, 1)), *sets)
+            rows.append(watched(work, f"{kind} {width}", data, stages, *told))
+    can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return {"native": bool(can.get("avx512_bf16") or can.get("amx_bf16")), "rows": rows}
+
+
+def release(work: Path, plan: Plan, stages: list[dict[str, Any]]) -> Path:
+    """A generated release, prepared."""
+    made, out = work / "release", work / "prepared-release"
+    script = str(ROOT / "benchmarks" / "generate.py")
+    sizes = [f"--{name.replace('_', '-')}={size}" for name, size in plan.release.items()]
+    stages.append(stage("generate release", [sys.executable, script, str(made), *sizes], work / "stages"))
+    stages.append(run(work, "prepare release", "prepare", str(made), "--out", str(out)))
+    return out
+
+
+def flags(name: str, steps: int) -> tuple[str, ...]:
+    """What a watched training is told that is called so; the note's blocks come out of a package."""
+    kinds = {
+        "seed": lambda: ("--preset", "seed", "--set", f"backbone={checkpoint()}"),
+        "taste": lambda: ("--preset", "taste"),
+        "packed": lambda: ("--preset", "taste", "--set", "packed=true"),
+    }
+    return (*kinds[name](), "--steps", str(steps))
 
 
 def watched(work: Path, name: str, data: Path, stages: list[dict[str, Any]], *told: str) -> dict[str, Any]:
@@ -132,13 +208,17 @@ def main() -> None:
     """Measure, or only render."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--render", action="store_true", help="only put the saved numbers into the page")
-    parser.add_argument("--quick", action="store_true", help="try it out; save nothing")
+    parser.add_argument("--quick", action="store_true", help="try it out, small")
+    parser.add_argument("--out", type=Path, help="where a quick run saves its numbers; nowhere without it")
     parser.add_argument("--work", type=Path, help="where finished stages stay")
     asked = parser.parse_args()
     name = "bench-training"
     saved = ROOT / "results" / f"{name}.json"
     if asked.quick:
-        print(rendered(measured(asked.work or ROOT / "runs" / "training-quick", QUICK, quick=True)))
+        results = measured(asked.work or ROOT / "runs" / "training-quick", QUICK, quick=True)
+        if asked.out:
+            save(asked.out, results)
+        print(rendered(results))
         return
     if not asked.render:
         save(saved, measured(asked.work or ROOT / "runs" / "training", WHOLE, quick=False))

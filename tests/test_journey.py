@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 import pytest
@@ -323,6 +324,19 @@ def test_near_films_and_near_people_are_found():
     for person in found["people"]:  # everybody is nearest to himself
         assert person["similar"][0]["score"] == pytest.approx(1, abs=1e-4)
     assert "1.000" in run("similar", "model", "--user", "histories.csv", "--people", "vectors.parquet").stdout
+    for among in (
+        ("--people", "vectors.parquet"),
+        ("--user", "histories.csv", "--people", "vectors.parquet"),
+    ):
+        assert well("similar", "model", *among, "--out", "near.parquet", "--k", "2")["rows"] == 60 * 2
+        near = pq.read_table("near.parquet")
+        assert near.column_names == ["user_id", "similar_user_id", "rank", "score"]
+        himself = pc.equal(near["user_id"], near["similar_user_id"])
+        assert pc.any(himself).as_py() == (
+            "--user" in among
+        )  # who is stored is told of others, who is told of all
+    assert "pairs are in near.parquet" in run("similar", "model", "--out", "near.parquet").stdout
+    assert pq.read_table("near.parquet").column_names[:2] == ["item_id", "similar_item_id"]
     refused = run("similar", "model", "--item", "no film")
     assert refused.exit_code == 1
     assert "'no film' is not in the model's catalogue" in refused.stderr

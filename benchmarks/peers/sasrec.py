@@ -15,6 +15,7 @@ import sys
 import warnings
 from copy import deepcopy
 from importlib.metadata import version
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,9 +35,20 @@ LIBRARIES = ("RecTools", "torch", "pytorch-lightning", "numpy", "pandas")
 class Softmax(TransformerLightningModule):
     """The softmax loss of RecTools, the same number in a third of the time: what weighs nothing is not scored at all."""
 
+    def on_train_start(self) -> None:
+        """Begin to note what is read, and when each step has ended."""
+        super().on_train_start()
+        self.films, self.places, self.ended = [], [], []
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Look at the clock."""
+        self.ended.append(perf_counter())
+
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """The mean surprise over the films that are foretold, 0 in a batch without any."""
         del batch_idx
+        self.films.append(int((batch["x"] > 0).sum()))
+        self.places.append(batch["x"].numel())
         films = self.torch_model.item_model.get_all_embeddings()  # (N + 1, D), the padding first
         states = self.torch_model.encode_sessions(batch, films)  # (B, L, D)
         told = batch["yw"] > 0
@@ -64,9 +76,11 @@ class Sasrec:
         self._kept: dict[str, Any] = {}
 
     def train(self, epochs: int) -> dict[str, Any]:
-        """Train so many epochs more."""
+        """Train so many epochs more; the loss, of each step the films and the places read, and on a clock when it ended."""
         self._model.fit_partial(self._dataset, min_epochs=epochs, max_epochs=epochs)
-        return {"loss": float(self._model.fit_trainer.callback_metrics[SASRecModel.train_loss_name])}
+        module = self._model.lightning_model
+        loss = float(self._model.fit_trainer.callback_metrics[SASRecModel.train_loss_name])
+        return {"loss": loss, "films": module.films, "places": module.places, "ended": module.ended}
 
     def keep(self) -> dict[str, Any]:
         """Remember the weights as they are."""

@@ -40,15 +40,17 @@ def prepare(
     """Read a release or a table of one's own and write the prepared folder ``out``.
 
     Args:
-        source: A release's folder or zip, or a CSV or Parquet of interactions.
+        source: A release's folder or zip, or a CSV or Parquet of interactions; with ``engine="spark"`` also a folder of
+            Parquet files, or an address that Spark's workers reach, such as ``s3a://bucket/ml-32m``.
         out: Where the folder shall be; an earlier one of ours is replaced.
         progress: Told the name of each stage as it begins: read, genome, arrange, vectors.
         **changes: Settings that differ from the defaults; see `PrepareSettings`.
 
     Raises:
-        SettingsError: A setting is unknown or does not fit.
+        SettingsError: A setting is unknown or does not fit, or Spark fails.
         DataError: The source cannot be understood, or a row is bad.
         FormatError: ``out`` holds something else.
+        MissingExtraError: Spark is asked for and not installed.
     """
     from tastevec.items.prepare import PrepareSettings
     from tastevec.items.prepare import prepare as prepare_from
@@ -59,7 +61,7 @@ def prepare(
     paths = {name: Path(changes[name]) for name in _PATHS if changes.get(name) is not None}
     tags = tuple(Path(file) for file in changes.get("tags", ()))
     settings = PrepareSettings(**{**changes, **paths, "tags": tags})
-    return prepare_from(Path(source), Path(out), settings=settings, progress=progress)
+    return prepare_from(source, Path(out), settings=settings, progress=progress)
 
 
 def describe(data: Path | str, out: Path | str) -> dict[str, Any]:

@@ -2,11 +2,14 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sources import Row, source
 from tastevec.data import tables
+from tastevec.data.cut import find_cut
 from tastevec.data.spool import plain_errors, spooled
-from tastevec.errors import SettingsError
+from tastevec.errors import DataError, SettingsError
 
 
 def known(rows, without_vector=()):
@@ -174,9 +177,21 @@ def numbers(expression):
 def test_the_cut_leaves_a_share_of_the_ratings_at_or_after_it_and_tags_do_not_move_it():
     rows = [Row(1, film, 3.0, 10 * film) for film in range(10)]
     rows += [Row(2, film, None, 1_000) for film in range(10)]
-    cut = numbers(tables.cut_time(source(rows).interactions, 0.1)).as_py()
-    assert 80 < cut <= 90
-    assert numbers(tables.cut_time(source(rows[10:]).interactions, 0.1)).as_py() is None
+    assert 80 < find_cut(source(rows), ibis.duckdb.connect(), later=0.1) <= 90
+    with pytest.raises(DataError, match="no rating of told has a time"):
+        find_cut(source(rows[10:]), ibis.duckdb.connect(), later=0.1)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.integers(-200_000, 200_000) | st.integers(0, 4_000_000_000), min_size=1, max_size=40),
+    st.sampled_from([0.1, 0.25, 0.5]),
+)
+def test_the_cut_is_the_quantile_of_all_times_though_only_one_day_is_ever_looked_at_closely(times, later):
+    rows = [Row(1, film, 3.0, time) for film, time in enumerate(times)]
+    told = source(rows)
+    expected = numbers(told.interactions["timestamp"].quantile(1 - later).ceil()).as_py()
+    assert find_cut(told, ibis.duckdb.connect(), later=later) == expected
 
 
 def test_until_the_cut_there_is_what_came_before_it_and_all_of_the_spared():

@@ -99,6 +99,8 @@ def test_what_is_no_table_of_vectors_is_refused(model, tmp_path):
         read_people(pa.table({"user_id": [1]}), model.bundle.space)
     with pytest.raises(DataError, match="fixed-size list"):
         read_people(pa.table({"user_id": [1], "vector": [[1.0, 2.0]]}), model.bundle.space)
+    with pytest.raises(DataError, match="people hold nobody; expected one at least"):
+        read_people(_table(model).slice(0, 0), model.bundle.space)
     (tmp_path / "no.parquet").write_text("no")
     with pytest.raises(SourceError, match="expected a Parquet file that tastevec encode wrote"):
         read_people(tmp_path / "no.parquet", model.bundle.space)

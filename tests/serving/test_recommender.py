@@ -11,6 +11,7 @@ from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError, UnknownItemError
 from tastevec.evaluation.cohort import Cohort
 from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.serving import best_films, bulk
 from tastevec.serving import recommender as module
 from tastevec.serving.recommender import Recommender, load
 from tastevec.serving.told import histories_in_file
@@ -99,8 +100,9 @@ def test_the_order_of_the_rows_changes_nothing(model):
 @HORIZONS
 def test_many_people_in_groups_are_one_group(model, monkeypatch, horizon):
     vectors, films = model.encode(table(), horizon=horizon), model.recommend(table(), horizon=horizon)
-    monkeypatch.setattr(module, "_PEOPLE", 5)
-    monkeypatch.setattr(module, "_CELLS", 3 * worlds.FILMS)
+    monkeypatch.setattr(bulk, "_FILMS", 40)
+    monkeypatch.setattr(module, "_ANSWERED", 10)
+    monkeypatch.setattr(best_films, "_CELLS", 3 * worlds.FILMS)
     np.testing.assert_allclose(
         model.encode(table(), horizon=horizon)["vector"].to_pylist(),
         vectors["vector"].to_pylist(),

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from tastevec.data.spark import Engine
 from tastevec.schema import Division
 
 from .answer import answering
-from .flags import AsJson, OutFolder, PreparedFolder, SkipBadRows, WhichPreset
+from .flags import AsJson, OutFolder, PreparedFolder, SkipBadRows, SparkMaster, SparkScratch, WhichPreset
 from .progress import bar
 
 __all__ = ["describe", "fetch", "prepare"]
@@ -67,10 +68,11 @@ def _rating_range(text: str) -> tuple[float, float]:
 
 def prepare(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="SOURCE",
-            help="A release (folder or zip), RecBole's files, or a CSV or Parquet of interactions.",
+            help="A release (folder or zip), RecBole's files, or a CSV or Parquet of interactions; for Spark also a "
+            "folder of Parquet files, or an address such as s3a://bucket/ml-32m.",
         ),
     ],
     *,
@@ -104,8 +106,13 @@ def prepare(
         typer.Option(metavar="LOW:HIGH", help="The scale of one's own ratings; 0.5:5 if not given."),
     ] = None,
     skip_bad_rows: SkipBadRows = False,
+    engine: Annotated[
+        Engine, typer.Option(help="What reads and sorts the interactions; the result is the same.")
+    ] = "duckdb",
+    master: SparkMaster = None,
+    scratch: SparkScratch = None,
     memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="What the table engine may hold; the rest goes to disk.")
+        str, typer.Option(metavar="SIZE", help="What DuckDB may hold; the rest goes to disk.")
     ] = "2GB",
     seed: Annotated[int, typer.Option(help="Of the split and of the film vectors.")] = 42,
     as_json: AsJson = False,
@@ -131,6 +138,9 @@ def prepare(
                 items=items,
                 rating_range=scale,
                 skip_bad_rows=skip_bad_rows,
+                engine=engine,
+                master=master,
+                scratch=scratch,
                 memory=memory,
                 seed=seed,
             )

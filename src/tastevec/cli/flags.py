@@ -15,6 +15,8 @@ __all__ = [
     "OutFolder",
     "PreparedFolder",
     "SkipBadRows",
+    "SparkMaster",
+    "SparkScratch",
     "WhichHorizon",
     "WhichPreset",
 ]
@@ -42,6 +44,22 @@ OutFile = Annotated[
 SkipBadRows = Annotated[
     bool,
     typer.Option("--skip-bad-rows", help="Count bad rows and set them aside instead of refusing the file."),
+]
+SparkMaster = Annotated[
+    str | None,
+    typer.Option(
+        "--master",
+        metavar="MASTER",
+        help="Of Spark: where it runs, such as local[2] or spark://host:7077; what its own settings say, if not given.",
+    ),
+]
+SparkScratch = Annotated[
+    str | None,
+    typer.Option(
+        "--scratch",
+        metavar="ADDRESS",
+        help="Of Spark: a folder that its workers and this machine reach, such as s3a://bucket/tmp; beside DIR, if not given.",
+    ),
 ]
 WhichHorizon = Annotated[
     Horizon, typer.Option("--horizon", help="Ask what comes next, or for the taste as a whole.")

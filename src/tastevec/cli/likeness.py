@@ -68,17 +68,31 @@ def similar(
             metavar="VECTORS", help="Among whom: a Parquet that tastevec encode wrote with this model."
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a Parquet file instead; an earlier one is replaced."),
+    ] = None,
     k: HowMany = 10,
     horizon: WhichHorizon = "overall",
     as_json: AsJson = False,
 ) -> None:
-    """Show the films, or the people, nearest to one.
+    """Show the films, or people, nearest to one, or to all.
 
-    Nearness is the cosine of the vectors. People need not be stored: they are told as histories.
+    Nearness is the cosine of the vectors. With --user people need not be stored: they are told as histories. With --out and
+    neither --item nor --user it is everybody of VECTORS among themselves, or without VECTORS every film. The columns are
+    user_id, similar_user_id or item_id, similar_item_id, then rank (from 1) and score.
     """
     with answering(as_json=as_json) as answer:
-        if (item is None) == (user is None) or (user is None) != (people is None):
-            raise typer.BadParameter("expected either --item ID, or --user HISTORIES and --people VECTORS")
+        wrong_item = item is not None and (user is not None or people is not None or out is not None)
+        if (
+            wrong_item
+            or (user is not None and people is None)
+            or (item is None and user is None and out is None)
+        ):
+            raise typer.BadParameter(
+                "expected --item ID; or --user HISTORIES and --people VECTORS; or --out FILE for all films, with "
+                "--people VECTORS for all people"
+            )
         from tastevec.serving.recommender import load
 
         recommender = load(model)
@@ -86,10 +100,40 @@ def similar(
         if item is not None:
             films = recommender.similar_items(item, k=k).to_pylist()
             answer.give(facts | {"item_id": item, "similar": films}, "\n".join(map(_line, films)))
-            return
-        found = list(_near(recommender, str(user), people, k, horizon))
-        text = "\n\n".join("\n".join([f"{one['user_id']}:", *map(_line, one["similar"])]) for one in found)
-        answer.give(facts | {"horizon": horizon, "people": found}, text)
+        elif out is not None:
+            rows = _write(recommender, user, people, out, k, horizon)
+            answer.give(facts | {"out": out, "k": k, "rows": rows}, f"{rows:,} pairs are in {out}.")
+        else:
+            found = list(_near(recommender, str(user), people, k, horizon))
+            text = "\n\n".join(
+                "\n".join([f"{one['user_id']}:", *map(_line, one["similar"])]) for one in found
+            )
+            answer.give(facts | {"horizon": horizon, "people": found}, text)
+
+
+def _write(
+    recommender: "Recommender",
+    user: str | None,
+    people: Path | None,
+    out: Path,
+    k: int,
+    horizon: Literal["next", "overall"],
+) -> int:
+    """Write the nearest of everybody, or of every film; the number of rows."""
+    from tastevec.schema import USER_ID
+    from tastevec.serving.neighbours import read_people
+    from tastevec.serving.similar import similar_among, similar_films, similar_people, write_similar
+
+    told = {"space": recommender.bundle.space}
+    with bar("Looking for neighbours") as tell:
+        if people is None:
+            return write_similar(similar_films(recommender, k=k), out, told, tell)
+        known = read_people(people, recommender.bundle.space)
+        if user is None:
+            return write_similar(similar_among(known, USER_ID, k=k), out, told, tell)
+        groups = _people(user, recommender, lambda _users: None)
+        near = similar_people(recommender, groups, known, k=k, horizon=horizon)
+        return write_similar(near, out, told | {"horizon": horizon}, tell)
 
 
 def _near(

@@ -16,6 +16,7 @@ from tastevec.data import tables
 from tastevec.data.counts import Counts, Tally
 from tastevec.data.flat import write_flat
 from tastevec.data.reading import liked_from
+from tastevec.data.spark.engine import SparkEngine
 from tastevec.data.splits import liang_shuffle, note_shuffle, split_expression
 from tastevec.data.spool import plain_errors, spooled
 from tastevec.errors import DataError, SettingsError
@@ -32,13 +33,14 @@ from tastevec.schema import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ibis.backends.duckdb import Backend
 
     from tastevec.data.readers import Source
 
-__all__ = ["ArrangeSettings", "arrange", "find_cut"]
+__all__ = ["ArrangeSettings", "arrange"]
 
 _LEAST_LIKES = 5  # of Liang et al. 2018, section 4.1
 _LIANG_PARTS = 3  # training people are not fewer than those of validation or of test
@@ -60,7 +62,7 @@ class ArrangeSettings:
         keep_items: The films whose interactions are kept, by their own ids; None keeps all. The research note keeps
             those with a genome.
         heldout: Of "liang": people of validation, and as many of test.
-        cut: Of "time": Unix seconds; ``find_cut`` finds it. What has no time is then kept of nobody.
+        cut: Of "time": Unix seconds; ``cut.find_cut`` finds it. What has no time is then kept of nobody.
 
     Raises:
         SettingsError: A number is under 1, the fractions are no shares of a whole, or there is a cut without "time"
@@ -102,29 +104,12 @@ class ArrangeSettings:
         return f"user with fewer than {self.minimum_interactions} interactions"
 
 
-def find_cut(source: Source, connection: Backend, *, later: float) -> int:
-    """The moment that divides the ratings of ``source`` in time, Unix seconds.
-
-    Args:
-        source: What the readers give.
-        connection: The result of ``tables.connect``.
-        later: The share of all ratings that lie at or after it, in (0, 1).
-
-    Raises:
-        DataError: No rating has a time.
-    """
-    found = connection.to_pyarrow(tables.cut_time(source.interactions, later)).as_py()
-    if found is None:
-        raise DataError(
-            f"no rating of {source.name} has a time; expected timestamps to split by: give a column timestamp, or prepare with --split hash"
-        )
-    return int(found)
-
-
-def arrange(source: Source, folder: Path, settings: ArrangeSettings, connection: Backend) -> Counts:
+def arrange(
+    source: Source, folder: Path, settings: ArrangeSettings, connection: Backend | SparkEngine
+) -> Counts:
     """Write histories, users and items of ``source`` into ``folder``.
 
-    The ratings are read by DuckDB, sorted (on disk where they do not fit) and copied, a batch at a time, into flat
+    The ratings are sorted by the engine (on disk where they do not fit) and copied, a batch at a time, into flat
     arrays; only the people and the films are ever held whole.
 
     Args:
@@ -132,7 +117,7 @@ def arrange(source: Source, folder: Path, settings: ArrangeSettings, connection:
         folder: An existing folder; it receives ``histories/``, ``users.parquet`` and ``items.parquet`` (every film
             by ascending id, still without ``vector_source``).
         settings: How.
-        connection: The result of ``tables.connect``.
+        connection: The result of ``tables.connect``, or Spark, as the interactions are a table of the one or the other.
 
     Raises:
         DataError: Nobody is left.
@@ -151,12 +136,19 @@ def arrange(source: Source, folder: Path, settings: ArrangeSettings, connection:
         _write_users(chosen, folder)
         rows = tables.histories(known, ibis.memtable(chosen), order=settings.order)
         write_flat(
-            spooled(rows, connection=connection, folder=folder),
+            _in_order(rows, connection, folder),
             rows.schema().to_pyarrow(),
             chosen["kept"].to_numpy(),
             folder / HISTORIES_FOLDER,
         )
     return _count(catalogue, everybody if read is None else read, (everybody, chosen), settings)
+
+
+def _in_order(rows: ibis.Table, connection: Backend | SparkEngine, folder: Path) -> Iterator[pa.RecordBatch]:
+    """The rows in their order, by way of a file or, from Spark, of many."""
+    if isinstance(connection, SparkEngine):
+        return connection.spooled(rows)
+    return spooled(rows, connection=connection, folder=folder)
 
 
 def _refuse_twins(ids: pa.ChunkedArray, name: str) -> None:
@@ -181,7 +173,9 @@ def _by_hash(table: ibis.Table, settings: ArrangeSettings) -> ibis.Value:
     return split_expression(table[USER_ID], seed=settings.seed, fractions=settings.fractions)
 
 
-def _everybody(known: ibis.Table, settings: ArrangeSettings, connection: Backend, liked: float) -> pa.Table:
+def _everybody(
+    known: ibis.Table, settings: ArrangeSettings, connection: Backend | SparkEngine, liked: float
+) -> pa.Table:
     """One row a person, by ascending id, with his split where a hash decides it and his likes where they do."""
     table = tables.people(known, liked_from=liked if settings.split == "liang" else None)
     if settings.split in {"hash", "time"}:
@@ -222,7 +216,10 @@ def _by_likes(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.T
 
 
 def _write_items(catalogue: pa.Table, folder: Path) -> None:
-    pq.write_table(catalogue.select([ITEM_ID, TITLE, YEAR, GENRES]), folder / ITEMS_FILE)
+    # What engines differ in would show in the bytes: chunks, and the name of what a list holds.
+    genres = catalogue[GENRES].cast(pa.list_(pa.string()))
+    written = pa.table({name: catalogue[name] for name in (ITEM_ID, TITLE, YEAR)} | {GENRES: genres})
+    pq.write_table(written.combine_chunks(), folder / ITEMS_FILE)
 
 
 def _write_users(chosen: pa.Table, folder: Path) -> None:
@@ -235,7 +232,7 @@ def _write_users(chosen: pa.Table, folder: Path) -> None:
             "last_day": chosen["last_day"],
         }
     )
-    pq.write_table(written, folder / USERS_FILE)
+    pq.write_table(written.combine_chunks(), folder / USERS_FILE)
 
 
 def _count(

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 __all__ = [
+    "SECONDS_A_DAY",
     "all_items",
     "connect",
-    "cut_time",
     "histories",
     "known_items",
     "people",
+    "ratings_per",
     "told_histories",
     "totals",
     "until",
 ]
 
-_SECONDS_A_DAY = 86_400
+SECONDS_A_DAY = 86_400
+_FINENESS = 2.0**32  # every float32 from 0.004 up to two thousand million is a whole number of such parts
 _SILENT = 1e-5  # as in histories.normalise_ratings: a deviation below it says nothing
 
 
@@ -78,9 +80,23 @@ def known_items(interactions: ibis.Table, catalogue: ibis.Table) -> ibis.Table:
     return interactions.join(catalogue.select(ITEM_ID, "item", "kept"), ITEM_ID)
 
 
-def cut_time(interactions: ibis.Table, later: float) -> ibis.Value:
-    """The time at or after which a share ``later`` of all ratings lie; NULL where no rating has a time."""
-    return interactions[TIMESTAMP].quantile(1 - later, where=interactions[RATING].notnull()).ceil()
+def ratings_per(interactions: ibis.Table, seconds: int, since: int | None = None) -> ibis.Table:
+    """How many ratings lie in each span of ``seconds``, by ascending time; those without a time in none.
+
+    Args:
+        interactions: As the readers give it.
+        seconds: The length of a span.
+        since: The first second of the one day that is looked at; None looks at all.
+
+    Returns:
+        start (its first second) and ratings, of the spans that have any.
+    """
+    timestamp = interactions[TIMESTAMP]
+    rated = interactions.filter(interactions[RATING].notnull() & timestamp.notnull())
+    if since is not None:
+        rated = rated.filter(timestamp >= since, timestamp < since + SECONDS_A_DAY)
+    spans = rated.group_by(start=(timestamp // seconds).cast("int64") * seconds).agg(ratings=rated.count())
+    return spans.order_by("start")
 
 
 def until(interactions: ibis.Table, cut: int, *, spared: ibis.Value) -> ibis.Table:
@@ -111,8 +127,11 @@ def people(interactions: ibis.Table, *, liked_from: float | None = None) -> ibis
         mean, highest, lowest, and likes if they are asked for; and over what is kept: kept, first_day, last_day.
     """
     rating, day = _given(interactions), _days(interactions[TIMESTAMP])
-    # Decimals add up to the same sum in every order, so that neither threads nor engines change a byte.
-    total = rating.cast("decimal(38, 12)").sum().cast("float64")
+    # Whole numbers add up to the same sum in every order, so that neither threads nor engines change a byte; and a rating
+    # times a power of two, cut at the point, is the same one everywhere, while engines round decimals differently.
+    total = (rating * _FINENESS).floor().cast("int64").cast("decimal(38, 0)").sum().cast(
+        "float64"
+    ) / _FINENESS
     # Compared in the width in which ratings are kept, so that the histories show the same likes.
     likes = {} if liked_from is None else {"likes": (rating >= float(np.float32(liked_from))).sum()}
     return interactions.group_by(USER_ID).agg(
@@ -181,7 +200,7 @@ def _given(table: ibis.Table) -> ibis.Value:
 
 
 def _days(timestamp: ibis.Value) -> ibis.Value:
-    return (timestamp // _SECONDS_A_DAY).cast("int32")
+    return (timestamp // SECONDS_A_DAY).cast("int32")
 
 
 def _time(table: ibis.Table) -> ibis.Value:

@@ -82,6 +82,19 @@ class Bundle:
         """
         return str(self.facts["space"])
 
+    @property
+    def fingerprint(self) -> str:
+        """A name for all that an answer depends on besides the person's history: weights, films, and what computes."""
+        told = {
+            "reading": asdict(self.reading),
+            "checksums": self.facts.get("checksums"),
+            "space": self.space,
+        }
+        found = hashlib.sha256(json.dumps({**told, "runtime": type(self.model).__name__}).encode())
+        found.update(repr(self.item_ids.tolist()).encode())
+        found.update(self.model.table.tobytes())
+        return found.hexdigest()
+
     def save(self, out: Path, *, curves: Path | None = None) -> Path:
         """Write the bundle to the folder ``out``, whole or not at all.
 

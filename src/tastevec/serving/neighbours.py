@@ -95,6 +95,8 @@ def read_people(people: Path | str | pa.Table, space: str, *, horizon: Horizon |
         raise DataError(
             f"people's vectors are of the horizon {answer}; expected {horizon}: run tastevec encode with --horizon {horizon}"
         )
+    if not len(table):
+        raise DataError("people hold nobody; expected one at least: run tastevec encode on their histories")
     flat = table[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     vectors = np.ascontiguousarray(flat.reshape(len(table), kind.list_size), np.float32)
     return Neighbours(table[USER_ID].to_numpy(), vectors)

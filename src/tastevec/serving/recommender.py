@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from tastevec.errors import FormatError, SettingsError, UnknownItemError
 from tastevec.evaluation.encoded import EncodedScorer
-from tastevec.evaluation.metrics import rank_unseen
 from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
 
 from .arrivals import read_arrivals, with_arrivals
+from .best_films import best_films
+from .bulk import vectors_of
 from .bundle import Bundle, Runtime
 from .explanation import TagReading, explain_films, explain_people
 from .neighbours import Neighbours, read_people
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recommender", "load"]
 
-_PEOPLE = 256  # encoded at once
-_CELLS = 1 << 22  # scores held at once: 16 MB, and a few times that while they are ranked
+_ANSWERED = 1024  # people whose films are told at once
 
 
 def load(folder: Path | str, *, runtime: Runtime = "auto") -> Recommender:
@@ -65,6 +65,11 @@ class Recommender:
     @cached_property
     def _films(self) -> Neighbours:
         return Neighbours(self.bundle.item_ids, self.item_vectors)
+
+    @cached_property
+    def _with_vector(self) -> NDArray[np.bool_]:
+        """(N,) the films that can be recommended."""
+        return np.asarray(self.item_vectors.any(axis=1))
 
     def encode(self, ratings: object, *, horizon: Horizon = "next") -> NDArray[np.float32] | pa.Table:
         """One person's vector (D,), or a table of user_id and vector.
@@ -234,9 +239,7 @@ class Recommender:
         """
         if horizon not in get_args(Horizon):
             raise SettingsError(f"horizon is {horizon!r}; expected one of {', '.join(get_args(Horizon))}")
-        model, reading = self.bundle.model, self.bundle.reading
-        parts = [model.answer(horizon, **reading.arrays(part)) for part in histories.chunks(_PEOPLE)]
-        return np.concatenate([np.zeros((0, self.item_vectors.shape[1]), np.float32), *parts])
+        return vectors_of(self.bundle.model, self.bundle.reading, histories, horizon)
 
     def encoded(self, people: Iterable[Histories], horizon: Horizon) -> Iterator[pa.RecordBatch]:
         """``user_id, vector`` of any number of people, a group at a time."""
@@ -255,26 +258,24 @@ class Recommender:
             SettingsError: ``k`` is below 1.
         """
         _at_least_one(k)
-        scorer = self.scorer("model").asked(horizon)
         for group in people:
-            for histories in group.chunks(max(1, _CELLS // len(self.item_vectors))):
-                yield self._best(histories, scorer.score(histories), k)
+            for histories in group.chunks(_ANSWERED):
+                yield self._best(histories, k, horizon)
 
     def scorer(self, name: str) -> EncodedScorer:
         """This model as the evaluation sees it."""
         return EncodedScorer(name, self.bundle.space, self.item_vectors, self.vectors)
 
-    def _best(self, histories: Histories, scores: NDArray[np.float32], k: int) -> pa.RecordBatch:
-        best = rank_unseen(scores, histories, k)  # (B, K)
-        gained = np.take_along_axis(scores, np.maximum(best, 0), 1)
-        # A film without a vector, whose score is the lowest number, is no recommendation.
-        there = (best >= 0) & (gained > np.finfo(np.float32).min)
+    def _best(self, histories: Histories, k: int, horizon: Horizon) -> pa.RecordBatch:
+        vectors = self.vectors(histories, horizon)
+        best, scores = best_films(vectors, self.item_vectors, histories, k, self._with_vector)  # (B, K)
+        there = best >= 0
         people, places = np.nonzero(there)
         columns = {
             USER_ID: pa.array(histories.user_ids[people]),
             ITEM_ID: pa.array(self.bundle.item_ids[best[there]]),
             RANK: pa.array((places + 1).astype(np.int32)),
-            SCORE: pa.array(gained[there]),
+            SCORE: pa.array(scores[there]),
         }
         return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 

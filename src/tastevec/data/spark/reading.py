@@ -1,0 +1,204 @@
+"""A source read on Spark: its interactions by Spark, films, tags and genome by DuckDB in this process."""
+
+# ruff: noqa: S608 -- each query is built from our own words only
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import ibis
+
+from tastevec.data.readers import _desk, _range_of, _read_films, kinds
+from tastevec.data.readers.assembly import item_table, tag_table
+from tastevec.data.readers.headers import match_columns, split_header
+from tastevec.data.readers.movielens import read_own_tags
+from tastevec.data.readers.own_tables import read_item_table
+from tastevec.data.readers.places import GENOME_FILES
+from tastevec.data.readers.rows import Column
+from tastevec.data.readers.sources import Source
+from tastevec.data.readers.tags import read_tag_file
+from tastevec.data.spark.failures import plain_spark_errors
+from tastevec.data.spark.judging import JudgedRows, judge
+from tastevec.data.spark.kinds import on_spark, rating_within
+from tastevec.data.spark.rows import FoundRows, first_line, parquet, parquet_rows, text_rows
+from tastevec.data.spark.sources import Found, find_source
+from tastevec.data.spark.storage import reader
+from tastevec.errors import SourceError
+from tastevec.schema import ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+    from ibis.backends.duckdb import Backend
+    from pyspark.sql import DataFrame
+
+    from tastevec.data.readers.kinds import Kind
+    from tastevec.data.readers.rows import Checked, Desk
+    from tastevec.data.readers.sources import ReadSettings
+    from tastevec.data.spark.engine import SparkEngine
+    from tastevec.data.spark.rows import Layout
+
+__all__ = ["read_source"]
+
+_SEPARATORS: Final = {"ml-100k": "\t", "ml-1m": "::", "ml-10m": "::"}  # of releases without a header
+_NUMBERS: Final = (
+    "tinyint",
+    "smallint",
+    "int",
+    "bigint",
+    "decimal(20,0)",
+    "float",
+    "double",
+)  # as the readers have them
+_AFTER_ALL: Final = 1 << 62  # the place of what was only tagged
+
+
+def read_source(
+    source: Path | str, *, engine: SparkEngine, connection: Backend, settings: ReadSettings
+) -> Source:
+    """What ``readers.read_source`` gives, with the interactions as a table of Spark.
+
+    Args:
+        source: A release (folder or zip) or a table on a disk that the workers see too, a folder of Parquet files, or
+            the address of a release's folder or of a table.
+        engine: Reads the interactions.
+        connection: Ibis on DuckDB, which reads what lies beside them.
+        settings: Ranges, tags and items from elsewhere, and what happens to bad rows.
+
+    Raises:
+        SourceError: Nothing is there, nothing that we know, or a file is empty or has a wrong header.
+        BadRowError: A row is wrong and ``skip_bad_rows`` is off.
+        SettingsError: Spark fails.
+    """
+    found = find_source(source, engine)
+    place = found.place
+    rating_range = settings.rating_range or _range_of(place)
+    with _desk(connection, settings) as desk:
+        with plain_spark_errors("reading the interactions", source=str(source)):
+            rows, columns = _open(found, engine, rating_range)
+            ratings = judge(engine, rows, columns, skip_bad_rows=settings.skip_bad_rows)
+        films = read_item_table(settings.items, desk) if settings.items else _read_films(place, desk)
+        own = read_own_tags(place, desk)
+        types = _id_type(ratings, columns, USER_ID), _id_type(ratings, columns, ITEM_ID)
+        if films is not None and not films.holds_whole_ids(desk, ITEM_ID):
+            types = types[0], "string"
+        borrowed = [read_tag_file(file, desk, whole_ids=types[1] == "int64") for file in settings.tags]
+        checked = [films, own, *(table for tables in borrowed for table in tables)]
+        genome = place.file(GENOME_FILES[0])
+        return Source(
+            name=place.name,
+            format=place.format,
+            rating_range=rating_range,
+            interactions=_interactions(engine, ratings, types, _tagged(own, desk)),
+            items=ibis.memtable(connection.to_pyarrow(item_table(desk, films, types[1]))),
+            tags=tag_table(desk, own, [tables[0] for tables in borrowed], types),
+            genome_folder=genome and genome.parent,
+            accounts=(ratings.account, *(table.account for table in checked if table is not None)),
+        )
+
+
+def _open(
+    found: Found, engine: SparkEngine, rating_range: tuple[float, float]
+) -> tuple[FoundRows, list[Column]]:
+    """The rows of the interactions as text, and what shall be taken out of them."""
+    layout, file = found.place.format, found.address.rpartition("/")[2]
+    is_open = layout in {"table", "recbole"}
+    ids, times = (kinds.OPEN_ID, kinds.TIME) if is_open else (kinds.WHOLE_ID, kinds.SECONDS)
+    asked = {
+        USER_ID: on_spark(ids),
+        ITEM_ID: on_spark(ids),
+        RATING: rating_within(*rating_range),
+        TIMESTAMP: on_spark(times),
+    }
+    optional = (TIMESTAMP,) if is_open else ()
+    if found.is_parquet:
+        return _open_parquet(found.address, file, engine, asked)
+    if layout in _SEPARATORS:
+        columns = [
+            Column(role, role, f"fields[{place}]", kind)
+            for place, (role, kind) in enumerate(asked.items(), 1)
+        ]
+        rows = text_rows(engine.session, found.address, _SEPARATORS[layout], tuple(asked), "plain")
+        return rows, columns
+    header = first_line(engine.session, found.address)
+    if header is None:
+        raise SourceError(
+            f"{file} is empty (0 bytes); expected rows of text; fetch or export it again, then rerun"
+        )
+    separator, names = split_header(header)
+    if layout == "recbole":
+        separator, names = "\t", [name.partition(":")[0] for name in header.split("\t")]
+    columns = match_columns(file, names, asked, optional)
+    quotes: Layout = "headed" if layout == "recbole" else "quoted"
+    return text_rows(engine.session, found.address, separator, names, quotes), columns
+
+
+def _open_parquet(
+    address: str, file: str, engine: SparkEngine, asked: dict[str, Kind]
+) -> tuple[FoundRows, list[Column]]:
+    """A Parquet table knows the types of its ids: whole numbers are whole numbers, and texts stay texts."""
+    types = parquet(engine.session, address).dtypes
+    columns: list[Column] = []
+    names: list[str] = []  # of many columns only these are read
+    for column in match_columns(file, [name for name, _ in types], asked, (TIMESTAMP,)):
+        name, type_name = types[column.place or 0]
+        names.append(name)
+        kind = _id_kind(type_name) if column.kind is on_spark(kinds.OPEN_ID) else column.kind
+        columns.append(replace(column, text=f"fields[{len(names)}]", kind=kind))
+    return parquet_rows(engine.session, address, names), columns
+
+
+def _id_kind(type_name: str) -> Kind:
+    return on_spark(kinds.WHOLE_ID if type_name in _NUMBERS else kinds.TEXT_ID)
+
+
+def _id_type(ratings: JudgedRows, columns: list[Column], role: str) -> str:
+    """``int64`` or ``string``, as ``readers.assembly.id_type`` decides it."""
+    kind = next(column.kind for column in columns if column.role == role)
+    whole = ratings.whole[role] if kind is on_spark(kinds.OPEN_ID) else kind is on_spark(kinds.WHOLE_ID)
+    return "int64" if whole else "string"
+
+
+def _tagged(own: Checked | None, desk: Desk) -> pa.Table | None:
+    """Whom the release's own tags tell of which film: the time of the first tag, and the order in which they stand."""
+    if own is None:
+        return None
+    asked = f"""SELECT {USER_ID}, {ITEM_ID}, min({TIMESTAMP}) AS {TIMESTAMP}, row_number() OVER (ORDER BY min(line)) AS place
+        FROM {own.table} WHERE fault IS NULL GROUP BY {USER_ID}, {ITEM_ID}"""
+    return desk.connection.raw_sql(asked).to_arrow_table()
+
+
+def _interactions(
+    engine: SparkEngine, ratings: JudgedRows, types: tuple[str, str], tagged: pa.Table | None
+) -> ibis.Table:
+    """What people rated, then what they only tagged, in the order of the source."""
+    casts = {"int64": "BIGINT", "string": "STRING"}
+    frame = ratings.frame.selectExpr(
+        f"CAST({USER_ID} AS {casts[types[0]]}) AS {USER_ID}",
+        f"CAST({ITEM_ID} AS {casts[types[1]]}) AS {ITEM_ID}",
+        *(RATING, TIMESTAMP, POSITION),
+    )
+    if tagged is not None:
+        frame = frame.unionByName(_only_tagged(engine, frame, tagged))
+    kinds_of = {
+        USER_ID: types[0],
+        ITEM_ID: types[1],
+        RATING: "float64",
+        TIMESTAMP: "int64",
+        POSITION: "int64",
+    }
+    return engine.table(frame, kinds_of)
+
+
+def _only_tagged(engine: SparkEngine, rated: DataFrame, tagged: pa.Table) -> DataFrame:
+    """The tagged films that their people did not rate. Tags are few: they go to the ratings, not the other way round."""
+    told, keys, address = engine.lend(tagged), [USER_ID, ITEM_ID], engine.fresh("tagged")
+    both = rated.join(told.hint("broadcast"), keys, "left_semi").select(keys)
+    only = told.join(both, keys, "left_anti")
+    with plain_spark_errors("looking for what was only tagged"):
+        only.selectExpr(
+            *keys, f"CAST(NULL AS DOUBLE) AS {RATING}", TIMESTAMP, f"place + {_AFTER_ALL} AS {POSITION}"
+        ).write.parquet(address)
+        return reader(engine.session).parquet(address)

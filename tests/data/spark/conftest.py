@@ -1,0 +1,36 @@
+"""One Spark for all tests of this folder: two threads, and files read in many small pieces."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """A running Spark, which every preparation of these tests then finds."""
+    pytest.importorskip("pyspark", reason="pyspark is not installed: pip install 'tastevec[spark]'")
+    home = os.environ.get("JAVA_HOME")
+    if shutil.which("java", path=home and f"{home}/bin") is None:
+        pytest.skip("Spark needs Java, and there is none")
+    from pyspark.sql import SparkSession  # noqa: PLC0415  only where it is installed
+
+    from tastevec.data.spark.session import _starting  # noqa: PLC0415  as above
+
+    builder = SparkSession.builder
+    settings = _starting("local[2]", tmp_path_factory.mktemp("spark"))
+    # What is short is compiled quickly rather than well.
+    settings["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    settings |= {
+        "spark.sql.files.maxPartitionBytes": "1000000",
+        "spark.sql.files.openCostInBytes": "0",
+    }
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
+    gc.collect()  # PySpark leaves sockets open, which would be held against the next tests

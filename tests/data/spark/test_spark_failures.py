@@ -1,0 +1,129 @@
+"""What goes wrong inside Spark is one sentence, and nothing half-written is left."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ibis
+import pytest
+
+import worlds
+from tastevec.data.spark.engine import spark_engine
+from tastevec.data.spark.sources import find_source
+from tastevec.errors import SettingsError, SourceError
+from tastevec.items.prepare import PrepareSettings, prepare
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("spark"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+SPARK = PrepareSettings(engine="spark")
+
+
+def test_another_master_than_the_running_one_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"master is local\[1\] and Spark runs on local\[2\] already"):
+        prepare("source", tmp_path / "out", settings=PrepareSettings(engine="spark", master="local[1]"))
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("file:///nowhere/ratings.parquet", "does not exist"),
+        ("nosuch://bucket/ratings.parquet", "No FileSystem for scheme"),
+    ],
+)
+def test_an_address_that_spark_cannot_reach_is_told_with_its_own_words(address, found, tmp_path):
+    with pytest.raises(SourceError, match=f"{address} cannot be read by Spark .*{found}"):
+        prepare(address, tmp_path / "out", settings=SPARK)
+
+
+def test_a_zip_at_an_address_is_refused(tmp_path):
+    (tmp_path / "a.zip").touch()
+    with spark_engine(tmp_path) as engine, pytest.raises(SourceError, match="unpack a zip first"):
+        find_source(f"file://{tmp_path}/a.zip", engine)
+
+
+@pytest.mark.parametrize("text", [b"", b"user_id,item_id\n1,2\n"], ids=["nothing", "no rating"])
+def test_a_table_without_rows_or_columns_is_refused_in_duckdb_s_words(text, tmp_path):
+    (tmp_path / "own.csv").write_bytes(text)
+    said = []
+    for settings in (SPARK, PrepareSettings()):
+        with pytest.raises(SourceError) as caught:
+            prepare(tmp_path / "own.csv", tmp_path / "out", settings=settings)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+def test_a_truncated_parquet_is_a_fault_of_the_source(tmp_path):
+    whole = tmp_path / "whole.parquet"
+    ibis.duckdb.connect().read_csv(worlds.write_own_csv(tmp_path)).to_parquet(whole)
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(whole.read_bytes()[:-100])
+    with pytest.raises(SourceError, match=r"cut\.parquet cannot be read by Spark .*then rerun"):
+        prepare(cut, tmp_path / "out", settings=SPARK)
+
+
+def test_a_folder_that_cannot_be_written_into_is_one_sentence_and_the_old_result_stays(tmp_path):
+    source = worlds.write_own_csv(tmp_path)
+    before = prepare(source, tmp_path / "out").fingerprint
+    how = PrepareSettings(engine="spark", scratch=f"file://{source}")
+    with pytest.raises(SettingsError, match=r"Spark failed while \w.* \(.*\); look into its log") as caught:
+        prepare(source, tmp_path / "out", settings=how)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [source.name, "out"]
+    assert prepare(source, tmp_path / "out").fingerprint == before
+
+
+KILLING = """
+import os, signal, subprocess, sys, threading, time
+from pathlib import Path
+from tastevec.errors import SettingsError
+from tastevec.items.prepare import PrepareSettings, prepare
+
+def below(pid):
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    return [int(child) for child in found] + [deeper for child in found for deeper in below(child)]
+
+def kill_when_writing(name):
+    def wait():
+        while not any(Path().glob(".tastevec-spark-*/judged-*/_temporary/*")):
+            time.sleep(0.02)
+        mine = [pid for pid in below(os.getpid()) if name in Path(f"/proc/{pid}/cmdline").read_text()]
+        os.kill(mine[0], signal.SIGKILL)
+        print("killed", name, flush=True)
+    threading.Thread(target=wait, daemon=True).start()
+
+how = PrepareSettings(engine="spark", master="local-cluster[2,1,512]")
+kill_when_writing("CoarseGrainedExecutorBackend")
+print(prepare(sys.argv[1], Path("out"), settings=how).fingerprint, flush=True)
+kill_when_writing("PythonGatewayServer")
+try:
+    prepare(sys.argv[1], Path("out"), settings=how)
+except SettingsError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to find Spark's workers")
+def test_a_killed_worker_changes_nothing_and_a_killed_spark_leaves_the_old_result(tmp_path):
+    source = worlds.write_csv_release(tmp_path / "release")
+    here = tmp_path / "here"
+    here.mkdir()
+    environment = os.environ | {"SPARK_WORKER_DIR": str(tmp_path / "workers"), "SPARK_LOCAL_IP": "127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLING, str(source)],
+        cwd=here, env=environment, capture_output=True, text=True, check=False, timeout=500,
+    )  # fmt: skip
+    told = done.stdout.splitlines()
+    expected = prepare(source, tmp_path / "expected").fingerprint
+    assert told[:3] == ["killed CoarseGrainedExecutorBackend", expected, "killed PythonGatewayServer"], (
+        done.stderr
+    )
+    assert told[3].startswith("Spark failed while reading the interactions (")
+    assert len(told) == 4
+    assert [path.name for path in here.iterdir()] == ["out"]
+    assert prepare(source, tmp_path / "expected").fingerprint == expected

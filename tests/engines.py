@@ -1,0 +1,83 @@
+"""One source prepared by DuckDB and by Spark, and what must then be equal: every byte and every count."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tastevec.data.arrangement import ArrangeSettings, arrange
+from tastevec.data.cut import find_cut
+from tastevec.data.readers import ReadSettings, read_source
+from tastevec.data.spark.engine import spark_engine
+from tastevec.data.spark.reading import read_source as read_on_spark
+from tastevec.data.tables import connect
+from tastevec.items.prepare import PrepareSettings, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tastevec.data.readers import Source
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file of the folder."""
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()
+    }
+
+
+@contextmanager
+def read_by(engine: str, path: Path | str, place: Path, **settings: Any) -> Iterator[tuple[Source, Any]]:
+    """The source, and the engine that has its interactions."""
+    how = ReadSettings(**settings)
+    with closing_connection() as connection:
+        if engine == "duckdb":
+            yield read_source(path, connection=connection, settings=how), connection
+        else:
+            with spark_engine(place) as spark:
+                yield read_on_spark(path, engine=spark, connection=connection, settings=how), spark
+
+
+@contextmanager
+def closing_connection() -> Iterator[Any]:
+    """A DuckDB that is closed afterwards."""
+    connection = connect("500MB")
+    with closing(connection.con):
+        yield connection
+
+
+def arranged_by(engine: str, path: Path | str, place: Path, **settings: Any) -> dict[str, Any]:
+    """What is read and arranged of a source, by name: files, counts and the account of every row.
+
+    Args:
+        engine: "duckdb" or "spark".
+        path: The source.
+        place: An existing folder.
+        settings: Of the reading, and ``arranging``; a split by time finds its own cut.
+    """
+    arranging = settings.pop("arranging", {})
+    folder = place / engine
+    folder.mkdir()
+    with read_by(engine, path, place, **settings) as (source, connection):
+        if arranging.get("split") == "time":
+            arranging = arranging | {"cut": find_cut(source, connection, later=0.1)}
+        counts = arrange(source, folder, ArrangeSettings(**arranging), connection)
+        told = {
+            "cut": arranging.get("cut"),
+            "counts": dataclasses.asdict(counts),
+            "accounts": source.accounts,
+        }
+    return told | {"files": bytes_of(folder)}
+
+
+def prepared_by_both(source: Path | str, place: Path, **settings: Any) -> list[dict[str, Any]]:
+    """The manifests of both engines, without timings and without the engine's name; every file is sealed in them."""
+    manifests = []
+    for engine in ("duckdb", "spark"):
+        made = prepare(source, place / engine, settings=PrepareSettings(engine=engine, **settings)).manifest
+        assert made["settings"].pop("engine") == engine
+        del made["timings"]
+        manifests.append(made)
+    return manifests

@@ -1,0 +1,116 @@
+"""Many people at once are each alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from encoders import NOTE, encoder, reading
+from people import of_every_length, together, world
+from tastevec.answers import load_for_many
+from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.serving import bulk
+from tastevec.serving.bulk import by_length, sees_gpu, vectors_of
+from tastevec.serving.bundle import Bundle
+from tastevec.serving.encoder import OnnxEncoder
+
+HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
+
+
+@pytest.fixture(scope="module", params=["onnx", "torch"], name="bundle")
+def _bundle(request, bundle_folder):
+    return Bundle.load(bundle_folder, request.param)
+
+
+@given(widths=st.lists(st.integers(1, 30), max_size=40), most=st.integers(1, 60))
+def test_batches_hold_everybody_once_by_ascending_width_and_no_more_than_asked(widths, most):
+    batches = by_length(np.array(widths, np.int64), most)
+    order = [person for batch in batches for person in batch.tolist()]
+    assert sorted(order) == list(range(len(widths)))
+    assert [widths[person] for person in order] == sorted(widths)
+    for batch in batches:
+        assert len(batch) * max(widths[person] for person in batch) <= most or len(batch) == 1
+
+
+@HORIZONS
+@pytest.mark.parametrize("films", [1, 30, 10_000])
+def test_nobodys_vector_depends_on_who_else_is_asked(bundle, horizon, films, monkeypatch):
+    monkeypatch.setattr(bulk, "_FILMS", films)
+    crowd = together(world(), of_every_length(), world())
+    found = vectors_of(bundle.model, bundle.reading, crowd, horizon)
+    assert found.dtype == np.float32
+    for person, alone in enumerate(crowd.chunks(1)):
+        [expected] = bundle.model.answer(horizon, **bundle.reading.arrays(alone))
+        np.testing.assert_allclose(found[person], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_encoder_that_reads_padding_is_given_it_whatever_the_length():
+    model, how = encoder(**NOTE), reading(pad="full")
+    crowd = of_every_length()
+    found = vectors_of(model, how, crowd, "next")
+    for person, alone in enumerate(crowd.chunks(1)):
+        [expected] = model.answer("next", **how.arrays(alone))
+        np.testing.assert_allclose(found[person], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_nobody_has_no_vector(bundle):
+    nobody = world().take(np.zeros(0, np.int64))
+    assert vectors_of(bundle.model, bundle.reading, nobody, "next").shape == (0, bundle.model.table.shape[1])
+
+
+@HORIZONS
+def test_somebody_with_500_000_ratings_is_read_by_the_newest_of_them(bundle, horizon):
+    count = 500_000
+    rng = np.random.default_rng(3)
+    ratings, offsets = rng.integers(1, 6, count).astype(np.float32), np.array([0, count])
+    items = rng.integers(0, 20, count).astype(np.int32)
+    one = Histories(
+        np.array([7]), offsets, items, ratings, normalise_ratings(ratings, offsets), np.full(count, NO_TIME)
+    )
+    newest = max(bundle.reading.max_history, bundle.reading.set_history)
+    found = vectors_of(bundle.model, bundle.reading, one, horizon)
+    np.testing.assert_allclose(
+        found, vectors_of(bundle.model, bundle.reading, one.last(newest), horizon), rtol=1e-5, atol=1e-5
+    )
+    assert np.isfinite(found).all()
+
+
+def test_the_encoder_that_serves_uses_as_many_cores_as_it_is_told(bundle_folder):
+    whole = OnnxEncoder.load(bundle_folder)
+    one = OnnxEncoder(*whole.parts, cores=1)
+    assert (one.cores, whole.cores >= 1) == (1, True)
+    how, crowd = Bundle.load(bundle_folder).reading, together(world(), of_every_length())
+    np.testing.assert_allclose(
+        vectors_of(one, how, crowd, "next"), vectors_of(whole, how, crowd, "next"), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_torch_answers_many_people_only_where_it_sees_a_gpu(bundle_folder, monkeypatch):
+    """Here it sees none, whatever the driver says."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for there in (False, True):
+        monkeypatch.setattr("tastevec.answers.sees_gpu", lambda there=there: there)
+        assert isinstance(load_for_many(bundle_folder).bundle.model, OnnxEncoder)
+
+
+def test_a_machine_without_a_driver_has_no_gpu(monkeypatch):
+    def no_driver(_name):
+        raise OSError
+
+    monkeypatch.setattr("ctypes.CDLL", no_driver)
+    assert not sees_gpu()
+
+
+@pytest.mark.parametrize(("count", "error", "expected"), [(1, 0, True), (0, 0, False), (1, 100, False)])
+def test_the_driver_is_asked_how_many_gpus_there_are(monkeypatch, count, error, expected):
+    class Driver:
+        def cuInit(self, _flags):  # noqa: N802  the driver's own name
+            return error
+
+        def cuDeviceGetCount(self, found):  # noqa: N802  as above
+            found._obj.value = count
+            return 0
+
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: Driver())
+    assert sees_gpu() is expected

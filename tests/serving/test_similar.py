@@ -1,0 +1,101 @@
+"""The nearest of everybody at once are those that each one finds alone."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tastevec as tv
+from people import world
+from tastevec.errors import DataError
+from tastevec.serving import similar as module
+from tastevec.serving.neighbours import Neighbours
+from tastevec.serving.similar import similar_among, similar_films, similar_people, write_similar
+
+
+@pytest.fixture(name="model", scope="module")
+def _model(bundle_folder):
+    return tv.load(bundle_folder)
+
+
+def unit(vectors):
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
+
+
+@given(
+    vectors=hnp.arrays(np.float32, st.tuples(st.integers(1, 14), st.just(3)), elements=st.integers(-9, 9)),
+    k=st.integers(1, 16),
+    words=st.booleans(),
+)
+def test_each_has_its_nearest_others_and_never_itself(vectors, k, words):
+    """Vectors of zeros and equal ones are among them."""
+    ids = np.arange(100, 100 + len(vectors))
+    known = Neighbours(ids.astype(str).astype(object) if words else ids, vectors)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_ASKED", 4)
+        table = pa.Table.from_batches(similar_among(known, "user_id", k=k))
+    assert table.column_names == ["user_id", "similar_user_id", "rank", "score"]
+    nearest = min(k, len(vectors) - 1)
+    assert table["rank"].to_pylist() == list(range(1, nearest + 1)) * len(vectors)
+    assert [int(one) for one in table["user_id"].to_pylist()] == np.repeat(ids, nearest).tolist()
+    others = np.array([int(one) for one in table["similar_user_id"].to_pylist()], np.int64)
+    others = others.reshape(len(vectors), nearest) - 100
+    cosines = unit(vectors) @ unit(vectors).T
+    for one in range(len(vectors)):
+        assert one not in others[one]
+        assert len(set(others[one])) == nearest
+    scores = table["score"].to_numpy().reshape(len(vectors), nearest)
+    np.testing.assert_allclose(scores, np.take_along_axis(cosines, others, 1), atol=1e-5)
+    np.fill_diagonal(cosines, -2)
+    np.testing.assert_allclose(scores, -np.sort(-cosines, axis=1)[:, :nearest], atol=1e-5)
+
+
+def test_all_films_at_once_find_what_each_finds_alone(model):
+    rows = pa.Table.from_batches(similar_films(model, k=4)).to_pylist()
+    for film in range(1, 21):
+        alone = model.similar_items(film, k=4).to_pylist()
+        together = [row for row in rows if row["item_id"] == film]
+        assert [row["similar_item_id"] for row in together] == [row["item_id"] for row in alone]
+        assert [row["score"] for row in together] == pytest.approx([row["score"] for row in alone], abs=1e-6)
+
+
+def test_films_without_a_vector_are_near_nobody(bundle_folder):
+    model = tv.load(bundle_folder)
+    model.item_vectors = model.item_vectors.copy()
+    model.item_vectors[3] = 0
+    rows = pa.Table.from_batches(similar_films(model, k=100)).to_pylist()
+    assert len(rows) == 19 * 18
+    assert 4 not in {row["item_id"] for row in rows} | {row["similar_item_id"] for row in rows}
+
+
+def test_people_who_are_told_find_those_who_are_stored(model):
+    known = Neighbours(world().user_ids, model.vectors(world(), "overall"))
+    groups = world().chunks(5)
+    table = pa.Table.from_batches(similar_people(model, groups, known, k=2, horizon="overall"))
+    first = [row for row in table.to_pylist() if row["rank"] == 1]
+    assert [row["user_id"] for row in first] == list(range(1, 13))
+    assert [row["score"] for row in first] == pytest.approx(
+        [1] * 12, abs=1e-5
+    )  # himself, or one who is alike in all
+
+
+def test_the_file_says_which_space_its_numbers_are_of(model, tmp_path):
+    seen = []
+    out = tmp_path / "near" / "films.parquet"
+    rows = write_similar(similar_films(model, k=3), out, {"space": model.bundle.space}, seen.append)
+    table = pq.read_table(out)
+    assert rows == len(table) == 60
+    assert seen[-1] == 60
+    assert table.schema.metadata[b"space"].decode() == model.bundle.space
+    assert [file.name for file in out.parent.iterdir()] == ["films.parquet"]
+
+
+def test_where_there_is_nobody_nothing_is_written(tmp_path):
+    nobody = Neighbours(np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
+    with pytest.raises(DataError, match="expected at least one whose neighbours are wanted"):
+        write_similar(similar_among(nobody, "user_id", k=3), tmp_path / "near.parquet", {}, print)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,274 @@
+"""Spark's workers say of everybody what one process says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from tastevec.answers import open_people, write_vectors
+from tastevec.cli import app
+from tastevec.errors import DataError, FormatError
+from tastevec.serving.bundle import Bundle
+from tastevec.serving.on_spark import encode_on_spark
+from tastevec.serving.recommender import load
+
+pytestmark = pytest.mark.slow
+REAL = Path(__file__).parents[3] / "shared" / "data" / "ml-latest-small"
+HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
+
+
+@pytest.fixture(scope="module", name="spark")
+def _spark(tmp_path_factory):
+    """A session in which a batch holds seven rows, so that people span batches."""
+    pytest.importorskip("pyspark", reason="pyspark is not installed: pip install 'tastevec[spark]'")
+    home = os.environ.get("JAVA_HOME")
+    if shutil.which("java", path=home and f"{home}/bin") is None:
+        pytest.skip("Spark needs Java, and there is none")
+    from pyspark import SparkContext  # noqa: PLC0415  only where it is installed
+    from pyspark.sql import SparkSession  # noqa: PLC0415  as above
+
+    from tastevec.data.spark.session import _starting  # noqa: PLC0415  as above
+
+    running = SparkContext._active_spark_context
+    builder = SparkSession.builder
+    for name, value in _starting("local[2]", tmp_path_factory.mktemp("spark")).items():
+        builder = builder.config(name, value)
+    shared = builder.getOrCreate()
+    session = shared.newSession()
+    session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "7")
+    session.conf.set("spark.sql.shuffle.partitions", "3")
+    yield session
+    if running is None:
+        shared.stop()
+
+
+@pytest.fixture(scope="module", name="real_model")
+def _real_model(tmp_path_factory):
+    """A tiny model of the real films, trained for a moment."""
+    if not REAL.is_dir():
+        pytest.skip("the real data are not here")
+    from encoders import TINY  # noqa: PLC0415  torch
+    from tastevec.items.prepare import PrepareSettings, prepare  # noqa: PLC0415  as above
+    from tastevec.model.export import export_onnx  # noqa: PLC0415  as above
+    from tastevec.serving import bundle  # noqa: PLC0415  as above
+    from tastevec.stages import train  # noqa: PLC0415  as above
+
+    place = tmp_path_factory.mktemp("real")
+    prepare(REAL, place / "data", settings=PrepareSettings(seed=1))
+    train(place / "data", place / "model", epochs=1, **TINY | {"batch_size": 64})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "export", export_onnx)
+        Bundle.load(place / "model", "torch").save(place / "served")
+    return place / "served"
+
+
+def here(model, histories, out, horizon):
+    """The vectors of one process, by person."""
+    recommender = load(model)
+    write_vectors(recommender, open_people(histories, recommender), out, horizon=horizon)
+    return by_person(pq.read_table(out).to_pylist())
+
+
+def by_person(rows):
+    return {row["user_id"]: row["vector"] for row in rows}
+
+
+def alike(found, expected):
+    assert sorted(found) == sorted(expected)
+    for person, vector in expected.items():
+        np.testing.assert_allclose(found[person], vector, rtol=1e-5, atol=1e-5)
+
+
+def crowd(people=200, seed=1):
+    """People with 1 to 22 films, of whom the model does not know four; many in the same second, some only tagged."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (
+            person,
+            film,
+            None if rng.random() < 0.05 else float(rng.integers(1, 6)),
+            int(rng.integers(0, 4)) * 90_000,
+        )
+        for person in range(1, people + 1)
+        for film in rng.choice(24, int(rng.integers(1, 23)), replace=False).tolist()
+    ]
+    columns = list(zip(*rows, strict=True))
+    return pa.table(dict(zip(("user_id", "item_id", "rating", "timestamp"), columns, strict=True)))
+
+
+def untagged(table):
+    """Without what was only tagged, which a table of one's own cannot say."""
+    return table.filter(pa.compute.is_valid(table["rating"]))
+
+
+@HORIZONS
+@pytest.mark.parametrize("ids", ["numbers", "names"])
+def test_generated_people_have_the_vectors_that_one_process_gives_them(
+    horizon, ids, spark, bundle_folder, tmp_path
+):
+    table = untagged(crowd())
+    if ids == "names":
+        names = pa.array([f"person {person}" for person in table["user_id"].to_pylist()])
+        table = table.set_column(0, "user_id", names).set_column(
+            1, "item_id", table["item_id"].cast(pa.string())
+        )
+    pq.write_table(table, tmp_path / "h.parquet", row_group_size=500)
+    frame = spark.read.parquet(str(tmp_path / "h.parquet"))
+    answered = encode_on_spark(bundle_folder, frame, horizon=horizon)
+    assert answered.rdd.getNumPartitions() == 3
+    assert answered.schema["vector"].metadata == {
+        "space": Bundle.load(bundle_folder).space,
+        "horizon": horizon,
+    }
+    expected = here(bundle_folder, tmp_path / "h.parquet", tmp_path / "v.parquet", horizon)
+    alike(by_person(row.asDict() for row in answered.collect()), expected)
+
+
+def test_what_was_only_tagged_is_read_as_such(spark, bundle_folder):
+    table = crowd(60)
+    rows = list(zip(*table.to_pydict().values(), strict=True))
+    frame = spark.createDataFrame(rows, "user_id long, item_id long, rating double, timestamp long")
+    answered = by_person(row.asDict() for row in encode_on_spark(bundle_folder, frame).collect())
+    with_stars = by_person(
+        row.asDict() for row in encode_on_spark(bundle_folder, frame.na.fill({"rating": 3.0})).collect()
+    )
+    assert sorted(answered) == list(range(1, 61))
+    assert any(not np.allclose(answered[person], with_stars[person]) for person in answered)
+
+
+@HORIZONS
+def test_real_people_have_the_vectors_that_one_process_gives_them(horizon, spark, real_model, tmp_path):
+    frame = spark.read.option("header", "true").option("inferSchema", "true").csv(str(REAL / "ratings.csv"))
+    frame = frame.withColumnsRenamed({"userId": "user_id", "movieId": "item_id"})
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "1000")
+    answered = by_person(
+        row.asDict() for row in encode_on_spark(real_model, frame, horizon=horizon).collect()
+    )
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "7")
+    alike(answered, here(real_model, REAL / "ratings.csv", tmp_path / "v.parquet", horizon))
+
+
+@pytest.mark.usefixtures("spark")
+def test_the_command_writes_a_folder_of_parts_with_everybody_in_it(bundle_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pcsv.write_csv(untagged(crowd()), tmp_path / "h.csv")
+    told = CliRunner().invoke(
+        app, ["encode", str(bundle_folder), "h.csv", "--engine", "spark", "--out", "vectors", "--json"]
+    )
+    assert told.exit_code == 0, told.stderr
+    assert '"rows": 200' in told.stdout
+    assert (tmp_path / "vectors" / "_SUCCESS").exists()
+    expected = here(bundle_folder, Path("h.csv"), Path("v.parquet"), "next")
+    alike(by_person(pq.read_table(tmp_path / "vectors").to_pylist()), expected)
+    again = CliRunner().invoke(
+        app, ["encode", str(bundle_folder), "h.csv", "--engine", "spark", "--out", "vectors"]
+    )
+    assert again.exit_code == 1
+    assert "vectors is there already" in again.stderr
+
+
+@pytest.mark.usefixtures("spark")
+def test_bad_rows_are_refused_or_set_aside_and_nothing_is_left_of_a_failure(
+    bundle_folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    rows = ["user_id,item_id,rating", "ann,1,5", "ann,2,eleven", "bob,3,4"]
+    (tmp_path / "odd.csv").write_text("\n".join(rows) + "\n")
+    told = ["encode", str(bundle_folder), "odd.csv", "--engine", "spark", "--out", "vectors"]
+    refused = CliRunner().invoke(app, told)
+    assert refused.exit_code == 1
+    assert "odd.csv line 3" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]
+    spoken = CliRunner().invoke(app, [*told, "--skip-bad-rows"])
+    assert "2 vectors are in vectors." in spoken.stdout
+    assert "Bad rows set aside: 1 " in spoken.stdout
+
+
+def test_a_worker_refuses_what_no_model_can_read(spark, bundle_folder):
+    from pyspark.errors import PythonException  # noqa: PLC0415  only where it is installed
+
+    twice = spark.createDataFrame([(1, 3, 4.0), (1, 3, 5.0)], "user_id long, item_id long, rating double")
+    with pytest.raises(PythonException, match="user 1 has item 3 twice; expected each film once"):
+        encode_on_spark(bundle_folder, twice).collect()
+    high = spark.createDataFrame([(1, 3, 4.0), (2, 3, 50.0)], "user_id long, item_id long, rating double")
+    with pytest.raises(
+        PythonException, match=r"user 2 gave 50; expected [0-9.]+ to 5, the model's own scale"
+    ):
+        encode_on_spark(bundle_folder, high).collect()
+
+
+def test_histories_without_a_column_and_a_bundle_of_torch_are_refused_before_spark_begins(
+    spark, bundle_folder
+):
+    frame = spark.createDataFrame([(1, 3)], "user_id long, item_id long")
+    with pytest.raises(DataError, match="there is no rating"):
+        encode_on_spark(bundle_folder, frame)
+    with pytest.raises(FormatError, match="computes with torch"):
+        encode_on_spark(Bundle.load(bundle_folder, "torch"), frame)
+
+
+# A session of its own, which tries a task again, and whose first worker is killed in the middle of its work.
+KILLED = """
+    import os, signal, sys, tempfile
+    from pathlib import Path
+    from pyspark.sql import SparkSession
+    from tastevec.data.spark.session import _starting
+    from tastevec.serving import on_spark
+
+    model, histories, out, mark = sys.argv[1:]
+    answer = on_spark.vectors_of
+
+    class Killed(on_spark._Encoding):
+        def __call__(self, batches):
+            for number, batch in enumerate(super().__call__(batches)):
+                yield batch
+                if not Path(mark).exists():
+                    Path(mark).touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    on_spark._Encoding = Killed
+    with tempfile.TemporaryDirectory() as scratch:
+        builder = SparkSession.builder
+        for name, value in _starting("local[2,3]", Path(scratch)).items():
+            builder = builder.config(name, value)
+        spark = builder.getOrCreate()
+        frame = spark.read.parquet(histories)
+        on_spark.encode_on_spark(model, frame).write.parquet(out)
+        spark.stop()
+"""
+
+
+def test_a_worker_killed_in_the_middle_is_replaced_and_nobody_is_lost(spark, bundle_folder, tmp_path):
+    del spark  # that there is Spark
+    histories, mark = tmp_path / "h.parquet", tmp_path / "killed"
+    pq.write_table(untagged(crowd()), histories)
+    told = [bundle_folder, histories, tmp_path / "vectors", mark]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), *map(str, told)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert mark.exists()
+    found = pq.read_table(tmp_path / "vectors").to_pylist()
+    assert len(found) == 200
+    alike(by_person(found), here(bundle_folder, histories, tmp_path / "v.parquet", "next"))
+
+
+def test_workers_need_neither_torch_nor_duckdb():
+    code = "import sys, tastevec.serving.on_spark; print(*sorted({'torch', 'transformers', 'duckdb', 'ibis'} & sys.modules.keys()))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
