@@ -25,6 +25,13 @@ __all__ = ["PARTS", "quick"]
 NAME = "bench"
 # The roofs come first, and all on one machine in one run, so that each part can be set beside them.
 PARTS = ("roofs", "preparation", "encoding", "training", "catalogue", "ranking", "evaluation")
+STAGED = (
+    "preparation",
+    "encoding",
+    "training",
+    "catalogue",
+    "ranking",
+)  # they keep finished stages of their own
 
 
 def quick(work: Path) -> dict[str, Any]:
@@ -32,7 +39,8 @@ def quick(work: Path) -> dict[str, Any]:
     parts, stages = {}, []
     for name in PARTS:
         out = work / f"{name}.json"
-        stages.append(stage(name, [*_script(name), "--quick", "--out", str(out)], work / "stages"))
+        own = ["--work", str(work / name)] if name in STAGED else []
+        stages.append(stage(name, [*_script(name), "--quick", "--out", str(out), *own], work / "stages"))
         parts[name] = json.loads(out.read_text())
     return {**provenance(), "parts": parts, "stages": stages, "beside_roofs": limits(parts)}
 

@@ -87,7 +87,7 @@ def asked(
     told = [str(work / "data"), "--model", str(work / "model"), "--system", system, "--out", str(out)]
     if people is not None:
         told += ["--people", str(people)]
-    script = str(ROOT / "benchmarks" / "encoders.py")
+    script = str(ROOT / "benchmarks" / "encoding_systems.py")
     stages.append(stage(name, [sys.executable, script, *told], work / "stages"))
     seen: dict[str, Any] = json.loads(out.read_text())
     return seen | {"users_per_second": round(seen["people"] / seen["seconds"], 3), "busy": stages[-1]["busy"]}

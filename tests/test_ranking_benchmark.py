@@ -133,6 +133,30 @@ def test_a_stage_stands_beside_the_roof_of_its_own_machine():
     assert beside_roofs.limits({"roofs": ROOFS, "ranking": other})["of_another_machine"] == ["ranking"]
 
 
+def test_each_kind_of_stage_is_counted_in_what_it_does_most():
+    parts = {
+        "preparation": {
+            "data": {"megabytes": [10, 340]},
+            "preparations": [
+                {"system": "tastevec prepare", "ratings": ratings, "seconds": seconds}
+                for ratings, seconds in ((5, 1.0), (50, 3.0), (50, 4.0), (50, 9.0))
+            ],
+        },
+        "encoding": {"encodings": [{"system": "onnx", "gflop": 6.0, "seconds": 12.0}]},
+        "catalogue": {
+            "answers": 1000,
+            "dim": 64,
+            "catalogue": [{"films": 10, "loss_seconds": 1.0}, {"films": 1000, "loss_seconds": 0.5}],
+        },
+    }
+    here = {name: part | {"machine": MACHINE} for name, part in parts.items()}
+    prepare, encode, train = beside_roofs.limits({"roofs": ROOFS, **here})["limits"]
+    assert (prepare["reached"], prepare["share"]) == (85, 0.5)  # 340 MB in 4 seconds, the middle of three
+    assert encode["reached"] == 0.5
+    assert train["stage"] == "train, softmax over 1,000 films"
+    assert train["reached"] == pytest.approx(4 * 1000 * 1000 * 64 / 0.5 / 1e9, abs=1e-3)
+
+
 def test_one_table_holds_every_part_with_its_ratios():
     stage = {"stage": "ranking", "seconds": 61.4, "peak_memory_mb": 1234, "busy": 0.5}
     evaluation = {"rows": [{"users": 4000, "films": 30_000, "seconds": 10.0}]}

@@ -78,21 +78,81 @@ def test_the_page_says_what_was_measured_and_whether_the_aim_was_reached(aim, to
     assert "it has grown by 300 MB" in text
 
 
+def test_the_page_says_what_reading_padding_bfloat16_and_a_whole_release_cost():
+    plain = {**ROUNDS[1], "reading": 0.012, "padding": 0.25, "packed": False}
+    packed = {**plain, "users_per_second": 60.0, "padding": 0.06, "packed": True}
+    peaks = {"imported": 500, "before_the_first_step": 2_400, "after_the_steps": 2_450}
+    release = {
+        "users": 200_000,
+        "train_users": 140_000,
+        "films": 87_000,
+        "interactions": 33_000_000,
+        "warm_up": 3,
+        "steps": 60,
+        "peak_memory_mb": {**peaks, "after_the_validation": 2_500},
+    }
+    halves = [
+        {"hidden_size": 128, "precision": "float32", "users_per_second": 100.0},
+        {"hidden_size": 128, "precision": "bfloat16", "users_per_second": 25.0},
+    ]
+    results = {
+        "data": "ml-1m-5k",
+        "speed": [{**ROUNDS[0], "reading": 0.001, "packed": False}, plain],
+        "times_the_note": training.times_the_note(ROUNDS[:2]),
+        "aim": 20,
+        "packed": [packed],
+        "most": {"reading": 0.05, "padding": 0.15, "memory_mb": 3_000},
+        "precision": {"native": False, "rows": halves},
+        "memory": [release, {**release, "users": 400_000}],
+        "release": release,
+    }
+    text = rendered_training(results)
+    assert "| as it comes | 1.2% | 25.0% | 50.0 |" in text.splitlines()
+    assert "| `packed=true` | 1.2% | 6.0% | 60.0 |" in text.splitlines()
+    assert (
+        "under 5% of a step (met), and padding at most 15% of what is computed: missed as taste comes" in text
+    )
+    assert "and met with `packed=true`" in text
+    assert "1.20 times as many people a second" in text
+    assert "does not compute in bfloat16" in text
+    assert "| 128 | 100.0 | 25.0 | 0.25 |" in text.splitlines()
+    assert "200,000 people, 87,000 films and 33,000,000 films rated" in text
+    assert "under 3,000 MB (met)" in text
+
+
 @pytest.mark.parametrize("validate", [True, False])
 def test_a_watched_training_ends_behind_its_steps_and_knows_what_they_read(prepared_folder, validate):
     watch = watched_training.Watch(1, 2, validate=validate)
     settings = resolve_settings("taste", **{**TINY, "batch_size": 2, "cut": 0.0, "epochs": 3})
     found = watched_training.watched(prepared_folder, settings, watch)
-    assert len(watch.ended) == 3  # of the 4 steps of its first epoch
+    assert len(watch.steps) == 3  # of the 4 steps of its first epoch
     assert found["steps"] == 2
     assert found["warm_up"] == 1
-    assert watch.read == [(24, 24)] * 3  # two people a step who know 12 films or more
+    # Two people a step who know 12 films or more, each with a start before them.
+    assert [(step.films, step.held, step.computed) for step in watch.steps] == [(24, 26, 26)] * 3
     assert found["padding"] == 0.0
+    assert 0 < found["reading"] < 1
     assert found["users_per_second"] == pytest.approx(4 / found["seconds"], rel=1)
     assert (found["users"], found["train_users"]) == (12, 7)
     assert ("after_the_validation" in found["peak_memory_mb"]) is validate
     assert list(found["peak_memory_mb"].values()) == sorted(found["peak_memory_mb"].values())
     json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "padding"), [({}, True), ({"packed": True}, False), ({"accumulate": 4}, False)]
+)
+def test_padding_is_what_the_blocks_compute_for_nobody_in_all_pieces_of_a_step(
+    prepared_folder, changes, padding
+):
+    watch = watched_training.Watch(1, None, validate=False)
+    how = {**TINY, "batch_size": 2, "cut": 1.0, "max_history": 12, "epochs": 1}
+    found = watched_training.watched(prepared_folder, resolve_settings("taste", **{**how, **changes}), watch)
+    assert len(watch.steps) == 4  # all of its only epoch
+    # Everybody knows 12 films or more, and each run is cut into two pieces with a start before each.
+    assert [(step.films, step.held) for step in watch.steps] == [(24, 28)] * 3 + [(12, 14)]
+    assert (found["padding"] > 0.25) is padding
+    assert found["packed"] is changes.get("packed", False)
 
 
 def test_a_watched_training_ends_within_its_first_epoch(prepared_folder):

@@ -42,6 +42,12 @@ def test_each_row_is_the_dense_solution():
     np.testing.assert_allclose(solved(*told), dense(*told), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("lengths", [[0], [0, 0, 0], [5, 0, 0, 1], [1, 0]])
+def test_rows_without_interactions_are_solved_among_others(lengths):
+    told = case(lengths)
+    np.testing.assert_allclose(solved(*told), dense(*told), rtol=1e-6, atol=1e-9)
+
+
 def test_in_small_batches_it_is_the_same(monkeypatch):
     told = case([4, 0, 9, 1, 4])
     whole = solved(*told)

@@ -6,6 +6,7 @@ import pytest
 from people import TAGGED
 from tastevec.data.reading import RatingScale
 from tastevec.errors import SettingsError
+from tastevec.items import linear
 from tastevec.items.linear import LinearSettings
 
 KINDS = ("seen", "wanted", "confidence", "liking")
@@ -27,6 +28,13 @@ def test_five_ratings_are_given_and_those_between_them_lie_on_straight_lines(kin
 def test_a_film_that_was_only_tagged_is_one_rated_in_the_middle(rating_range):
     settings = LinearSettings(rating_range=rating_range, **STEEP)
     assert settings.graded(np.array([TAGGED], np.float32), "liking").tolist() == [4]
+
+
+def test_many_ratings_say_the_same_as_few(monkeypatch):
+    ratings = np.array([1, 2.5, TAGGED, 4, 5, 3, 1.5], np.float32)
+    whole = LinearSettings(rating_range=(1, 5)).graded(ratings, "confidence")
+    monkeypatch.setattr(linear, "_BLOCK", 3)
+    np.testing.assert_array_equal(LinearSettings(rating_range=(1, 5)).graded(ratings, "confidence"), whole)
 
 
 def test_no_ratings_say_nothing():

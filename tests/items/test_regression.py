@@ -89,6 +89,20 @@ def test_only_the_most_seen_films_are_fitted_as_if_there_were_no_others(monkeypa
     np.testing.assert_array_equal(found.weights, alone.weights)
 
 
+def test_products_made_a_few_films_at_a_time_are_the_same(monkeypatch):
+    whole = ItemRegression.fit(world(), FILMS, SETTINGS)
+    monkeypatch.setattr(regression, "_BLOCK_FILMS", 7)
+    np.testing.assert_array_equal(ItemRegression.fit(world(), FILMS, SETTINGS).weights, whole.weights)
+
+
+def test_the_inverse_is_that_of_numpy_in_double_precision():
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(90, 40))
+    gram = rows.T @ rows + 0.01 * np.eye(40)
+    wanted = np.linalg.inv(gram).astype(np.float32)
+    np.testing.assert_allclose(regression._inverted(gram), wanted, rtol=1e-6)
+
+
 def test_of_films_seen_equally_often_the_first_are_fitted(monkeypatch):
     monkeypatch.setattr(regression, "_MOST_FILMS", 2)
     assert ItemRegression.fit(people([(3, 5), (1, 5), (2, 5)]), 5, SETTINGS).films.tolist() == [1, 2]

@@ -6,7 +6,7 @@ from encoders import TINY, reading
 from people import TAGGED, people, world
 from tastevec.data.histories import normalise_ratings
 from tastevec.data.reading import FIRST_GAP, UNKNOWN_GAP
-from tastevec.training.batches import Batches, LengthBuckets, People, best_rated_batch, liked_batch
+from tastevec.training.batches import Batches, Chosen, LengthBuckets, People, best_rated_batch, liked_batch
 from tastevec.training.settings import resolve_settings
 
 # Everything that is drawn, but for where a run begins.
@@ -189,6 +189,32 @@ def test_the_draws_depend_on_seed_epoch_and_people_alone():
     for other in (drawn(2, 0, 3, 4, 5), drawn(1, 1, 3, 4, 5), drawn(1, 0, 4, 3, 5)):
         assert other["items"] != first["items"]
         assert other["moments"] != first["moments"]
+
+
+def test_people_chosen_among_others_are_read_as_if_they_stood_alone():
+    users = np.array([1, 4, 5, 9])
+    chosen, alone = Chosen(world(), users), world().take(users)
+    settings = resolve_settings(**{**TINY, "max_history": 5})
+    batches = [Batches(some, reading(max_history=5), settings) for some in (chosen, alone)]
+    for people_ in ([(0, 3), (0, 1)], [(2, 0)]):
+        one, other = (each(people_) for each in batches)
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len(chosen) == 4
+    assert chosen.lengths.tolist() == alone.lengths.tolist()
+    assert chosen.all().items.tolist() == alone.items.tolist()
+
+
+def test_ratings_alone_are_read_without_looking_at_times():
+    users = np.array([1, 4, 5, 9])
+    histories, alone = world(), world().take(users)
+    unread = np.empty(0)  # no array of that length could be gathered from
+    object.__setattr__(histories, "times", unread)
+    object.__setattr__(histories, "normalised", unread)
+    told = Chosen(histories, users).ratings_alone()
+    np.testing.assert_array_equal(told.items, alone.items)
+    np.testing.assert_array_equal(told.ratings, alone.ratings)
+    np.testing.assert_array_equal(told.offsets, alone.offsets)
+    assert told.times.strides == told.normalised.strides == (0,)  # no room is taken for them
 
 
 def test_each_person_comes_with_the_epoch():

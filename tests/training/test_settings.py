@@ -112,3 +112,16 @@ def test_what_does_not_fit_is_refused_in_one_sentence(changes, said):
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(SettingsError, match="preset 'sage' is unknown; expected one of taste, seed"):
         resolve_settings("sage")
+
+
+def test_histories_share_rows_only_where_a_film_sees_no_later_one():
+    assert resolve_settings(packed="true").packed
+    with pytest.raises(
+        SettingsError, match="packed needs attention=causal, found padded: set attention=causal or"
+    ):
+        resolve_settings("seed", packed=True)
+
+
+def test_what_costs_memory_or_time_alone_is_as_it_was_measured_by_default():
+    settings = resolve_settings()
+    assert (settings.accumulate, settings.packed, settings.precision) == (1, False, "float32")

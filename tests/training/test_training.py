@@ -309,6 +309,57 @@ def test_the_notes_optimizer_is_adamw_with_its_rate_decay_and_cosine(data, tmp_p
     assert arguments.load_best_model_at_end
 
 
+@pytest.mark.parametrize(
+    ("told", "width", "expected"),
+    [
+        ({"avx512_bf16": True}, 128, True),
+        ({"amx_bf16": True}, 256, True),
+        ({"avx512_bf16": True}, 64, False),
+        ({"avx512_bf16": False, "avx2": True}, 256, False),
+        ({}, 256, False),
+    ],
+)
+def test_by_itself_bfloat16_is_taken_where_the_processor_has_it_and_the_blocks_are_wide(
+    monkeypatch, told, width, expected
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    processor = torch.device("cpu")
+    auto = resolve_settings(precision="auto", hidden_size=width)
+    assert loop._in_bfloat16(auto, processor) is expected
+    assert loop._in_bfloat16(auto.model_copy(update={"precision": "bfloat16"}), processor)
+    assert not loop._in_bfloat16(auto.model_copy(update={"precision": "float32"}), processor)
+
+
+def test_in_bfloat16_the_blocks_learn_and_everything_that_is_kept_or_measured_stays_float32(
+    data, tmp_path, monkeypatch
+):
+    seen = set()
+    ours = loop.next_softmax_loss
+
+    def watched(answers, *told):
+        seen.add(answers.dtype)
+        return ours(answers, *told)
+
+    monkeypatch.setattr(loop, "next_softmax_loss", watched)
+    plain = {"dropout": 0.0, "input_dropout": 0.0}
+    whole, half = (
+        learn(data, tmp_path / precision, precision=precision, **plain)
+        for precision in ("float32", "bfloat16")
+    )
+    assert seen == {torch.float32}
+    assert {weight.dtype for weight in half.model.state_dict().values()} == {torch.float32}
+    assert not same(whole, half)
+    for name, weight in half.model.state_dict().items():
+        torch.testing.assert_close(weight, whole.model.state_dict()[name], rtol=0.05, atol=0.01, msg=name)
+    people_ = data.histories.take(data.users_in("test"))
+    answers = half.model.answer("next", **half.reading.arrays(people_))
+    again = type(half.model)(
+        half.model.config
+    )  # as if it were loaded: nothing but weights is left of the training
+    again.load_state_dict(half.model.state_dict())
+    np.testing.assert_array_equal(again.answer("next", **half.reading.arrays(people_)), answers)
+
+
 CORRECTIONS = {
     "order": {"order": "time"},
     "truncate": {"truncate": "newest"},
@@ -348,6 +399,8 @@ def test_each_correction_of_the_note_can_be_made_alone(data, tmp_path, name):
         {"asked": 1.0, "cut": 1.0},
         {"item_input": "table", "gaps": False},
         {"set_history": 0},
+        {"packed": True},
+        {"accumulate": 3},
         {"next_overall": 0.0, "next_recent": 0.0, "next_short": 0.0},
     ],
 )

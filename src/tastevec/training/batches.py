@@ -60,7 +60,7 @@ class Chosen:
 
     def ratings_alone(self) -> Histories:
         """The same without times and normalised ratings, which take no room then and are not read."""
-        return _silent(_silent(self.histories).take(self.users))
+        return _silent(_silent(self.histories).take(self.users))  # neither read from the map, nor kept
 
 
 class People(torch.utils.data.Dataset[tuple[int, int]]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -98,17 +99,18 @@ class _TasteTrainer(Trainer):
         The loss is a mean over the answers of the whole batch, and processes average their gradients: each piece weighs as
         many of the answers as it has, times the number of processes.
         """
-        pieces = self.course.settings.accumulate
-        count, whole = together() * pieces, asked_of(inputs, self.course.settings.loss)
+        loss = self.course.settings.loss
+        pieces = min(self.course.settings.accumulate, math.ceil(len(inputs["lengths"]) / together()))
+        count, whole = together() * pieces, max(asked_of(inputs, loss), 1)
         if count == 1:
             return super().training_step(model, inputs)
-        losses = []
+        losses, trim = [], self.course.reading.pad == "longest"
         for piece in range(pieces):
-            own = share_of(inputs, place() * pieces + piece, count, trim=self.course.reading.pad == "longest")
-            weight = together() * asked_of(own, self.course.settings.loss) / max(whole, 1)
+            own = share_of(inputs, place() * pieces + piece, count, trim=trim)
+            weight = torch.tensor(together() * asked_of(own, loss) / whole)
             last = piece == pieces - 1
             with nullcontext() if last else self.accelerator.no_sync(model):
-                losses.append(super().training_step(model, own | {"weight": torch.tensor(weight)}))
+                losses.append(super().training_step(model, own | {"weight": weight}))
         return torch.stack(losses).sum()
 
     def create_optimizer(self, *_: object) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""One Spark for all tests of this folder: two threads, and files read in many small pieces."""
+"""A Spark for the tests of each module: two threads, files read in many pieces, and sorted rows in several parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def spark(tmp_path_factory):
     """A running Spark, which every preparation of these tests then finds."""
     pytest.importorskip("pyspark", reason="pyspark is not installed: pip install 'tastevec[spark]'")
@@ -20,14 +20,16 @@ def spark(tmp_path_factory):
 
     from tastevec.data.spark.session import _starting  # noqa: PLC0415  as above
 
-    builder = SparkSession.builder
     settings = _starting("local[2]", tmp_path_factory.mktemp("spark"))
     # What is short is compiled quickly rather than well.
     settings["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     settings |= {
         "spark.sql.files.maxPartitionBytes": "1000000",
         "spark.sql.files.openCostInBytes": "0",
+        "spark.sql.shuffle.partitions": "3",
+        "spark.sql.adaptive.enabled": "false",  # it would put the parts of small tables together
     }
+    builder = SparkSession.builder
     for name, value in settings.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()

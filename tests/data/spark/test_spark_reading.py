@@ -50,6 +50,13 @@ REPEATED = [b"1,1,3,99", b"2,1,3,99", b"1,1,4,99"]
 UNDECODABLE = [b"6,1,5,98065\xff0000", "7,1,5\U0010ffff,5".encode()]
 
 
+@pytest.fixture(autouse=True)
+def _not_compiled(monkeypatch):
+    """For tables of a few rows Spark's own compiler would take longer than the rows."""
+    monkeypatch.setitem(session._RECKONING, "spark.sql.codegen.wholeStage", "false")
+    monkeypatch.setitem(session._RECKONING, "spark.sql.codegen.factoryMode", "NO_CODEGEN")
+
+
 @pytest.fixture
 def all_examples(monkeypatch):
     """Every bad row is an example."""

@@ -1,6 +1,6 @@
 """One way from histories in memory to vectors, timed in a process of its own.
 
-``python benchmarks/encoders.py PREPARED --model MODEL --system onnx --out FILE`` takes all people of the prepared folder, or the first so
+``python benchmarks/encoding_systems.py PREPARED --model MODEL --system onnx --out FILE`` takes all people of the prepared folder, or the first so
 many that ``--people`` says of an order drawn once, so that systems that are asked for fewer meet the same mixture.
 """
 

@@ -1,0 +1,164 @@
+"""Which files are read by columns, and what is left of them: that it changes nothing is a property of its own."""
+
+import gc
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import worlds
+from tastevec.data.readers import ReadSettings, numeric, read_interactions, read_source, rows
+from tastevec.errors import BadRowError, SettingsError, SourceError
+
+PLAIN = ReadSettings()
+HEADER = b"user,item,rating,time\n"
+CLEAN = HEADER + b"1,2,5,1000000000\n1,3,4.5,1000000001\n2,2,0.5,999999999\n"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder in which everything temporary is made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """For each file that is read, whether it was read by columns."""
+    told = []
+
+    def spy(desk, records, *rest):
+        found = numeric.read_numbers(desk, records, *rest)
+        told.append((records.file, found is not None))
+        return found
+
+    monkeypatch.setattr(rows, "read_numbers", spy)
+    return told
+
+
+def rated(source):
+    table = source.interactions.filter(source.interactions.rating.notnull()).order_by("position").to_pyarrow()
+    return [tuple(row.values())[:4] for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("write", "file"),
+    [
+        (worlds.write_100k, "u.data"),
+        (worlds.write_1m, "ratings.dat"),
+        (worlds.write_10m, "ratings.dat"),
+        (worlds.write_csv_release, "ratings.csv"),
+        (worlds.write_recbole, "tiny.inter"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_the_ratings_of_every_release_are_read_by_columns(write, file, end, tmp_path, connection, taken):
+    folder = write(tmp_path / "release")
+    (folder / file).write_bytes((folder / file).read_bytes().replace(b"\n", end))
+    source = read_source(folder, connection=connection, settings=PLAIN)
+    assert dict(taken)[file]
+    assert not any(by_columns for name, by_columns in taken if name != file)
+    assert rated(source) == worlds.ratings()
+    assert source.accounts[0].rows_read == source.accounts[0].rows_kept == 192
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        CLEAN,
+        CLEAN.rstrip(b"\n"),
+        CLEAN.replace(b"\n", b"\r\n"),
+        CLEAN.replace(b",", b"\t"),
+        HEADER + b"3,1,5,\n1,2,5,1000000000\n",  # in no order, and a time is missing
+        b"item,note,stars,user\n7,000.1,3,8\n",  # a column that nobody asks for may say what it will
+        b'"user","item","rating"\n0,9223372036854775807,5\n',
+    ],
+)
+def test_a_table_of_numbers_is_read_by_columns(content, tmp_path, connection, taken):
+    (tmp_path / "mine.csv").write_bytes(content)
+    table, account = read_interactions(tmp_path / "mine.csv", connection=connection, settings=PLAIN)
+    assert taken == [("mine.csv", True)]
+    assert account.rows_kept == table.to_pyarrow().num_rows
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *(b"007,2,5,1", b"1,2.0,5,1", b"1,2,5,1.", b"1e2,2,5,1", b"+1,2,5,1", b"-1,2,5,1", b" 1,2,5,1", b"1,2,5_0,1"),
+        *(b"1,2,5,20240131", b"1,2,5,2024-01-31", b"1,2,5.5,1", b"1,2,,1", b"1,2,nan,1", b"1,,5,1", b",2,5,1"),
+        *(b"1,2,5", b"1,2,5,1,", b"1,2,5,1,6", b"", b"\r", b"1,2,5,1\r", b'"1",2,5,1', b"1,2,5,1\0", "é,2,5,1".encode()),
+        *(b"9223372036854775808,2,5,1", b"1,2,5,100000000001", b"1,3,4.5,1000000001"),
+        b"1e2,2,5,1\n05,2,5,1",  # as many bytes as 100 and 5 would take
+    ],
+)  # fmt: skip
+def test_a_table_with_one_odd_row_is_judged(row, tmp_path, connection, taken):
+    (tmp_path / "mine.csv").write_bytes(CLEAN + row + b"\n")
+    read_interactions(tmp_path / "mine.csv", connection=connection, settings=ReadSettings(skip_bad_rows=True))
+    assert taken == [("mine.csv", False)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "by_columns"),
+    [
+        ({}, True),
+        ({"user": pa.array([1, 2], pa.uint8())}, True),
+        ({"rating": pa.array([5, 4], pa.int32())}, True),
+        ({"time": pa.array([None, 3_000_000_000])}, True),
+        ({"time": pa.array([1, 19_700_101])}, False),  # the latter is a date to its writer
+        ({"user": ["1", "2"]}, False),
+        ({"item": [3.5, 4.0]}, False),
+        ({"user": [1, None]}, False),
+        ({"user": [1, -2]}, False),
+        ({"rating": [5.0, None]}, False),
+        ({"rating": [5.0, 6.0]}, False),
+        ({"user": [1, 1]}, False),
+    ],
+)
+def test_a_parquet_of_numbers_is_read_by_columns(columns, by_columns, tmp_path, connection, taken):
+    table = {"user": [1, 2], "item": [3, 3], "rating": [5.0, 0.5], "time": [1_000_000_000, 1_000_000_001]}
+    pq.write_table(pa.table(table | columns), tmp_path / "mine.parquet")
+    skip = ReadSettings(skip_bad_rows=True)
+    with suppress(SourceError):  # where no row is left
+        read_interactions(tmp_path / "mine.parquet", connection=connection, settings=skip)
+    assert taken == [("mine.parquet", by_columns)]
+
+
+def test_what_was_read_goes_with_the_connection(place):
+    connection = ibis.duckdb.connect(threads=1)
+    source = read_source(worlds.write_csv_release(place / "x"), connection=connection, settings=PLAIN)
+    assert [folder.name[:16] for folder in (place / "temporary").iterdir()] == ["tastevec-numbers"]
+    connection.disconnect()
+    del source, connection
+    gc.collect()
+    assert list((place / "temporary").iterdir()) == []
+
+
+def test_a_failed_reading_leaves_nothing_behind(place, connection):
+    folder = worlds.write_csv_release(place / "x")
+    (folder / "tags.csv").write_text("userId,movieId,tag,timestamp\nbad\n")
+    with pytest.raises(BadRowError):
+        read_source(folder, connection=connection, settings=PLAIN)
+    assert list((place / "temporary").iterdir()) == []
+
+
+def test_a_full_disk_is_one_sentence(place, connection, monkeypatch):
+    (place / "mine.csv").write_bytes(CLEAN)
+    run = rows.Desk.run
+
+    def full(desk, sql):
+        if sql.startswith("COPY"):
+            raise duckdb.IOException("IO Error: Could not write file: No space left on device")
+        return run(desk, sql)
+
+    monkeypatch.setattr(rows.Desk, "run", full)
+    with pytest.raises(
+        SettingsError, match=r"no room was left while reading mine.csv \(IO Error: Could not write"
+    ):
+        read_interactions(place / "mine.csv", connection=connection, settings=PLAIN)
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
