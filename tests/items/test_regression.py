@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from people import TAGGED, people, world
-from tastevec.errors import MissingExtraError
+from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items import regression
 from tastevec.items.linear import LinearSettings
 from tastevec.items.regression import ItemRegression, matrix_of
@@ -101,6 +101,13 @@ def test_the_inverse_is_that_of_numpy_in_double_precision():
     gram = rows.T @ rows + 0.01 * np.eye(40)
     wanted = np.linalg.inv(gram).astype(np.float32)
     np.testing.assert_allclose(regression._inverted(gram), wanted, rtol=1e-6)
+
+
+def test_a_ridge_that_is_lost_in_rounding_is_refused():
+    alike = people(*([(film, 5) for film in range(4)] for _ in range(50)))
+    settings = LinearSettings(rating_range=(1, 5), ridge=1e-12)
+    with pytest.raises(SettingsError, match="has no solution at its film 2; expected a ridge large enough"):
+        ItemRegression.fit(alike, 4, settings)
 
 
 def test_of_films_seen_equally_often_the_first_are_fitted(monkeypatch):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tastevec.errors import MissingExtraError
+from tastevec.errors import MissingExtraError, SettingsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +52,9 @@ class ItemRegression:
         With X the grades of what was seen, Y those of what was liked and C the inverse of ``X'X + ridge``, the weights
         are ``C X'Y`` less ``C`` times whatever brings the diagonal to zero (the Lagrange multipliers of Steck 2019,
         equation 8).
+
+        Raises:
+            SettingsError: The ridge is lost in the rounding of what stands beside it.
         """
         counts = np.bincount(histories.items, minlength=item_count)
         films = np.sort(np.argsort(-counts, kind="stable")[: min(_MOST_FILMS, np.count_nonzero(counts))])
@@ -125,7 +128,11 @@ def _inverted(gram: NDArray[np.float64]) -> NDArray[np.float32]:
     inverse = np.empty(gram.shape, np.float32)
     if len(gram):
         factor, failed = lapack.dpotrf(gram.T, overwrite_a=1)  # as LAPACK lays matrices out
-        assert not failed, "a ridge makes it positive definite"
+        if failed:
+            raise SettingsError(
+                f"the regression among {len(gram)} films has no solution at its film {failed}; expected a ridge large enough "
+                "for single precision: set a larger one"
+            )
         upper, _ = lapack.dpotri(factor, overwrite_c=1)
         for row in range(len(gram)):
             inverse[row, row:] = inverse[row:, row] = upper[row, row:]

@@ -70,11 +70,12 @@ def test_a_truncated_parquet_is_a_fault_of_the_source(tmp_path):
 def test_a_folder_that_cannot_be_written_into_is_one_sentence_and_the_old_result_stays(tmp_path):
     source = worlds.write_own_csv(tmp_path)
     before = prepare(source, tmp_path / "out").fingerprint
+    there = sorted(tmp_path.iterdir())
     how = PrepareSettings(engine="spark", scratch=f"file://{source}")
     with pytest.raises(SettingsError, match=r"Spark failed while \w.* \(.*\); look into its log") as caught:
         prepare(source, tmp_path / "out", settings=how)
     assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [source.name, "out"]
+    assert sorted(tmp_path.iterdir()) == there
     assert prepare(source, tmp_path / "out").fingerprint == before
 
 
@@ -97,10 +98,10 @@ def kill_when_writing(name):
         print("killed", name, flush=True)
     threading.Thread(target=wait, daemon=True).start()
 
-how = PrepareSettings(engine="spark", master="local-cluster[2,1,512]")
+how = PrepareSettings(engine="spark", master="local-cluster[2,1,1024]")
 kill_when_writing("CoarseGrainedExecutorBackend")
 print(prepare(sys.argv[1], Path("out"), settings=how).fingerprint, flush=True)
-kill_when_writing("PythonGatewayServer")
+kill_when_writing("SparkSubmit")
 try:
     prepare(sys.argv[1], Path("out"), settings=how)
 except SettingsError as error:
@@ -120,7 +121,7 @@ def test_a_killed_worker_changes_nothing_and_a_killed_spark_leaves_the_old_resul
     )  # fmt: skip
     told = done.stdout.splitlines()
     expected = prepare(source, tmp_path / "expected").fingerprint
-    assert told[:3] == ["killed CoarseGrainedExecutorBackend", expected, "killed PythonGatewayServer"], (
+    assert told[:3] == ["killed CoarseGrainedExecutorBackend", expected, "killed SparkSubmit"], (
         done.stderr
     )
     assert told[3].startswith("Spark failed while reading the interactions (")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tastevec.data.readers.sources import RowAccount
-from tastevec.data.readers.text import show
+from tastevec.data.readers.text import STRAY, show
 from tastevec.data.spark.findings import Findings
 from tastevec.data.spark.storage import reader
 from tastevec.data.spark.verdicts import NOTHING, STRAYS, WHOLE_ROW, with_verdict
@@ -145,12 +145,10 @@ def _describe(rows: FoundRows, columns: Sequence[Column], found: Findings, row: 
         place = f"{unit} {first}" if first_name == name else f"{first_name} {unit} {first}"
         return f"{where}: {', '.join(values)} was there on {place}; expected it once"
     if int(number) == WHOLE_ROW:
-        return (
-            f"{where}: {show(row.shown[0])} has {reason}; expected {len(rows.names)}: {', '.join(rows.names)}"
-        )
+        return f"{where}: {_as_it_stood(row.shown[0])} has {reason}; expected {len(rows.names)}: {', '.join(rows.names)}"
     column = columns[int(number)]
     what = f"is no text ({reason})" if reason in STRAYS else f"is {reason}"
-    return f"{where}, column {column.name}: {show(row.shown[int(number) + 1])} {what}; expected {column.kind.expected}"
+    return f"{where}, column {column.name}: {_as_it_stood(row.shown[int(number) + 1])} {what}; expected {column.kind.expected}"
 
 
 def _refuse(account: RowAccount, *, skip_bad_rows: bool) -> None:
@@ -165,3 +163,8 @@ def _refuse(account: RowAccount, *, skip_bad_rows: bool) -> None:
             f"{account.file} has {account.rows_read} rows and none of them is good; expected interactions; "
             f"{'; '.join(account.examples[:1]) or 'export it again, then rerun'}"
         )
+
+
+def _as_it_stood(text: str | None) -> str:
+    """As the other engine shows it, whose readers mark a stray carriage return as they mark every byte that no text holds."""
+    return show(text and text.replace("\r", f"{STRAY}0d"))
