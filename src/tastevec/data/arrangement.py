@@ -18,7 +18,7 @@ from tastevec.data.flat import write_flat
 from tastevec.data.reading import liked_from
 from tastevec.data.spark.engine import SparkEngine
 from tastevec.data.splits import liang_shuffle, note_shuffle, split_expression
-from tastevec.data.spool import plain_errors, spooled
+from tastevec.data.spool import plain_errors, portions, spooled
 from tastevec.errors import DataError, SettingsError
 from tastevec.schema import (
     GENRES,
@@ -134,21 +134,31 @@ def arrange(
         everybody = _everybody(known, settings, connection, liked_from(source.rating_range))
         chosen = _chosen(everybody, settings, source.name)
         _write_users(chosen, folder)
-        rows = tables.histories(known, ibis.memtable(chosen), order=settings.order)
         write_flat(
-            _in_order(rows, connection, folder),
-            rows.schema().to_pyarrow(),
+            _in_order(known, chosen, settings, connection, folder),
+            tables.histories(known, ibis.memtable(chosen), order=settings.order).schema().to_pyarrow(),
             chosen["kept"].to_numpy(),
             folder / HISTORIES_FOLDER,
         )
     return _count(catalogue, everybody if read is None else read, (everybody, chosen), settings)
 
 
-def _in_order(rows: ibis.Table, connection: Backend | SparkEngine, folder: Path) -> Iterator[pa.RecordBatch]:
-    """The rows in their order, by way of a file or, from Spark, of many."""
+def _in_order(
+    known: ibis.Table,
+    chosen: pa.Table,
+    settings: ArrangeSettings,
+    connection: Backend | SparkEngine,
+    folder: Path,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of the chosen people in their order, by way of a file for each portion of them or, from Spark, of many."""
     if isinstance(connection, SparkEngine):
-        return connection.spooled(rows)
-    return spooled(rows, connection=connection, folder=folder)
+        yield from connection.spooled(tables.histories(known, ibis.memtable(chosen), order=settings.order))
+        return
+    for some in portions(chosen, "kept"):
+        # Told to the engine, so that it passes over what lies elsewhere in the source.
+        near = known.filter(known[USER_ID].between(some[USER_ID][0].as_py(), some[USER_ID][-1].as_py()))
+        rows = tables.histories(near, ibis.memtable(some), order=settings.order)
+        yield from spooled(rows, connection=connection, folder=folder)
 
 
 def _refuse_twins(ids: pa.ChunkedArray, name: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+import numpy as np
 import pyarrow.parquet as pq
 
 from tastevec.errors import SettingsError
@@ -19,9 +20,25 @@ if TYPE_CHECKING:
     import ibis
     import pyarrow as pa
 
-__all__ = ["plain_errors", "spooled"]
+__all__ = ["plain_errors", "portions", "spooled"]
 
 _ROWS = 131_072  # a batch of five columns is about 4 MB
+_SORTED_ROWS = 8_000_000  # at once: 350 MB
+_MOST_PORTIONS = 16  # each reads all rows again, where the source is in no order
+
+
+def portions(people: pa.Table, rows: str) -> Iterator[pa.Table]:
+    """Consecutive people, in groups whose rows are sorted together, so that memory does not grow with the number of rows.
+
+    Args:
+        people: At least one.
+        rows: The column that says how many rows each of them has.
+    """
+    ends = np.cumsum(people[rows].to_numpy())
+    group = (ends - 1) // max(_SORTED_ROWS, -(-int(ends[-1]) // _MOST_PORTIONS))
+    starts = np.flatnonzero(np.diff(group, prepend=-1)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(people)], strict=True):
+        yield people.slice(start, end - start)
 
 
 def spooled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["SparkEngine", "spark_engine"]
 
 _ROWS = 131_072  # a batch of five columns is about 4 MB
+_TRIES, _PAUSE_S = 20, 0.5
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def spark_engine(
                     with suppress(Exception):  # whatever went wrong before is being told already
                         engine.storage.remove(shared)
     finally:
-        shutil.rmtree(local, ignore_errors=True)
+        _remove(local)
 
 
 @dataclass(frozen=True)
@@ -176,3 +178,12 @@ def _number(part: Entry) -> tuple[int, str]:
 def _sql(table: ibis.Table) -> Any:  # noqa: ANN401  text
     ibis.pyspark  # noqa: B018  loads the options that its compiler asks for
     return str(ibis.to_sql(table, dialect="pyspark"))
+
+
+def _remove(folder: Path) -> None:
+    """Take the folder away; workers that outlive a killed Spark may write into it for some seconds more."""
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_PAUSE_S)
