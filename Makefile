@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
+.PHONY: spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ speed: .venv/installed  ## time the small parts alone
 
 browser: .venv/installed  ## drive the page in a real Chromium, some minutes
 	TASTEVEC_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/browser
+
+spark: .venv/installed  ## the tests of preparing and encoding on a real Spark, which needs Java; some minutes
+	TASTEVEC_SPARK=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/data/spark tests/serving/test_spark_encoding.py
 
 check: .venv/installed  ## format, lint, types, import contracts and the quick tests
 	$(BIN)/ruff format --check $(SOURCES)

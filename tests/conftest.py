@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,15 @@ settings.load_profile("patient")
 
 
 EXPORT = bundle.export
+
+
+def pytest_collection_modifyitems(items):
+    """A Spark wants a machine of its own: beside the rest of the suite its tests take longer than all others together."""
+    if not os.environ.get("TASTEVEC_SPARK"):
+        aside = pytest.mark.skip(reason="a real Spark, which make spark drives")
+        for item in items:
+            if "spark" in item.path.parent.name or "spark" in item.path.stem:
+                item.add_marker(aside)
 
 
 @pytest.fixture(scope="session", autouse=True)
