@@ -9,6 +9,7 @@ import pytest
 import conftest
 from tastevec import stages
 from tastevec.data.prepared import Prepared
+from tastevec.model.export import export_onnx
 from tastevec.serving import bundle
 from tastevec.serving.bundle import Bundle
 
@@ -27,7 +28,7 @@ def _trained(tmp_path_factory):
     place = tmp_path_factory.mktemp("real")
     prepared = stages.prepare(_beginning(place / "ml-1m"), place / "prepared").folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle, "export", conftest.EXPORT)
+        patch.setattr(bundle, "export", export_onnx)
         stages.train(prepared, place / "model", epochs=1, device="cpu", report_to="none")
     return prepared, place / "model"
 
