@@ -6,7 +6,6 @@ import explanations
 import numpy as np
 import pytest
 
-import conftest
 from tastevec import stages
 from tastevec.data.prepared import Prepared
 from tastevec.model.export import export_onnx
