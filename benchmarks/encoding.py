@@ -40,16 +40,18 @@ class Plan:
         people: Of whom each system is asked for the first so many; all where it is not named.
         growth: Generated people of each measurement of memory.
         films: Generated films.
+        on_spark: Whether the command is run on Spark too, where there is one.
     """
 
     rounds: int
     people: dict[str, int]
     growth: tuple[int, ...]
     films: int
+    on_spark: bool
 
 
-WHOLE = Plan(3, {"torch": 2_000, "note": 40}, (5_000, 20_000, 80_000, 200_000), 2_000)
-QUICK = Plan(1, {"note": 8}, (1_000, 4_000), 500)
+WHOLE = Plan(3, {"torch": 2_000, "note": 40}, (5_000, 20_000, 80_000, 200_000), 2_000, on_spark=True)
+QUICK = Plan(1, {"note": 8}, (1_000, 4_000), 500, on_spark=False)
 SYSTEMS = ("onnx", "torch", "onnx overall", "note")
 
 
@@ -63,7 +65,7 @@ def measured(work: Path, plan: Plan, *, quick: bool) -> dict[str, Any]:
     stages.append(run(work, "train", "train", str(data), "--out", str(model), *short))
     turns = [(turn, system) for turn in range(plan.rounds) for system in SYSTEMS]
     rows = [asked(work, turn, system, plan.people.get(system), stages) for turn, system in turns]
-    command = commanded(work, data, model, stages)
+    command = commanded(work, data, model, stages, on_spark=plan.on_spark)
     return {
         "data": "generated people" if quick else "ml-1m-5k",
         **provenance(),
@@ -93,8 +95,10 @@ def asked(
     return seen | {"users_per_second": round(seen["people"] / seen["seconds"], 3), "busy": stages[-1]["busy"]}
 
 
-def commanded(work: Path, data: Path, model: Path, stages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The whole command from a Parquet file to a Parquet file, for all people; on Spark too where there is one."""
+def commanded(
+    work: Path, data: Path, model: Path, stages: list[dict[str, Any]], *, on_spark: bool
+) -> dict[str, Any]:
+    """The whole command from a Parquet file to a Parquet file, for all people; on Spark too if asked and there."""
     prepared, file = Prepared.open(data), work / "histories.parquet"
     people = prepared.histories
     if not file.exists():
@@ -107,11 +111,11 @@ def commanded(work: Path, data: Path, model: Path, stages: list[dict[str, Any]])
         parquet.write_table(pa.table(table), file)
     told = ["encode", str(model), str(file), "--out"]
     done = [run(work, "encode", *told, str(work / "vectors.parquet"))]
-    if find_spec("pyspark") and shutil.which("java"):
-        on_spark = str(work / "vectors")
+    if on_spark and find_spec("pyspark") and shutil.which("java"):
+        folder = work / "vectors"
         if not (work / "stages" / "encode-on-Spark.json").exists():
-            shutil.rmtree(on_spark, ignore_errors=True)
-        done.append(run(work, "encode on Spark", *told, on_spark, "--engine", "spark"))
+            shutil.rmtree(folder, ignore_errors=True)
+        done.append(run(work, "encode on Spark", *told, str(folder), "--engine", "spark"))
     stages += done
     took = {
         record["stage"]: {name: record[name] for name in ("seconds", "peak_memory_mb", "busy")}

@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.decomposition import TruncatedSVD
 from sklearn.model_selection import train_test_split
 
-__all__ = ["prepare_as_noted"]
+__all__ = ["prepare_as_noted", "scaled"]
 
 _SILENT = 1e-5
 _NUMBERS = [f"v{number}" for number in range(64)]
@@ -36,7 +36,7 @@ def prepare_as_noted(release: Path, out: Path) -> dict[str, float]:
     told("read")
     vectors = _film_vectors(release)
     told("film vectors")
-    ratings["normalised"] = _normalised(ratings)
+    ratings["normalised"] = scaled(ratings)
     told("normalise")
     joined = ratings.merge(vectors, how="left", left_on="movieId", right_index=True).dropna()
     counts = joined.groupby("userId")["movieId"].transform("count")
@@ -61,16 +61,16 @@ def _film_vectors(release: Path) -> pd.DataFrame:
     return pd.DataFrame(made, index=relevance.index, columns=_NUMBERS[: made.shape[1]])
 
 
-def _normalised(ratings: pd.DataFrame) -> np.ndarray:
+def scaled(ratings: pd.DataFrame) -> np.ndarray:
     """Section 3: everybody's ratings less their mean, each side divided by its own largest; in a loop over people."""
-    scaled = np.zeros(len(ratings))
+    made = np.zeros(len(ratings))
     for rows in ratings.groupby("userId").indices.values():
         off = ratings["rating"].iloc[rows] - ratings["rating"].iloc[rows].mean()
         highest, lowest = off.max(), -off.min()
         above = off / highest if highest >= _SILENT else off * 0
         below = off / lowest if lowest >= _SILENT else off * 0
-        scaled[rows] = np.where(off > 0, above, below)
-    return scaled
+        made[rows] = np.where(off > 0, above, below)
+    return made
 
 
 def main() -> None:

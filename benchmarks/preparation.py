@@ -189,11 +189,11 @@ def line(rows: list[dict[str, Any]], system: str) -> dict[str, float]:
 def extrapolated(note: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
     """What the note's recipe would take for as many ratings, if all but its film vectors grows with them; no measurement."""
     times = whole["ratings"] / note["ratings"]
-    grows = note["seconds"] - note["parts"][FIXED]
+    grows = sum(seconds for part, seconds in note["parts"].items() if part != FIXED)
     numbers = 8 * (64 + 5)  # of a joined row, in double precision: its film's vector and the ratings' columns
     return {
         "ratings": whole["ratings"],
-        "seconds": round(note["parts"][FIXED] + times * grows),
+        "seconds": round(note["seconds"] + (times - 1) * grows),
         "joined_table_mb": round(whole["ratings"] * numbers / 1e6),
     }
 

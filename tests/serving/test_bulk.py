@@ -85,6 +85,21 @@ def test_the_encoder_that_serves_uses_as_many_cores_as_it_is_told(bundle_folder)
     )
 
 
+def test_on_one_core_an_encoder_answers_the_same_and_so_does_what_grew_out_of_it(bundle_folder):
+    bundle = Bundle.load(bundle_folder, "onnx")
+    whole, arrays = bundle.model, bundle.reading.arrays(world())
+    alone = whole.on_one_core()
+    assert alone.cores == 1
+    assert whole.on_one_core()._session is alone._session  # made once
+    np.testing.assert_allclose(
+        alone.answer("next", **arrays), whole.answer("next", **arrays), rtol=1e-5, atol=1e-5
+    )
+    table = np.vstack([whole.table, np.ones_like(whole.table[:1])])
+    grown = whole.with_items(table, [len(table) - 1]).on_one_core()
+    assert len(grown.table) == len(table)
+    np.testing.assert_array_equal(grown.answer("next", **arrays), alone.answer("next", **arrays))
+
+
 def test_torch_answers_many_people_only_where_it_sees_a_gpu(bundle_folder, monkeypatch):
     """Here it sees none, whatever the driver says."""
     torch = pytest.importorskip("torch")

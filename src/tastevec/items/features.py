@@ -126,13 +126,14 @@ class ContentFeatures:
         shape = (len(items), len(self.genome_tags))
         if genome is None or not len(known):
             return sparse.csr_matrix(shape)
-        centred = genome.relevance[rows[known]][:, self._genome_columns(genome)] - self.genome_means
+        relevance = np.take(genome.relevance[rows[known]], self._genome_columns(genome), axis=1)
+        centred = (relevance - self.genome_means).ravel()
         columns = np.tile(np.arange(shape[1], dtype=np.int32), len(known))
         ends = np.cumsum(np.concatenate([[0], (rows >= 0) * shape[1]]))
-        block = sparse.csr_matrix((centred.ravel(), columns, ends), shape)
+        block = sparse.csr_matrix((centred, columns, ends), shape)
         block.eliminate_zeros()
-        squares = sparse.csr_matrix((block.data**2, block.indices, block.indptr), shape)
-        block.data *= np.repeat(1.0 / _lengths(squares), np.diff(block.indptr))
+        lengths = _lengths(sparse.csr_matrix((block.data**2, block.indices, block.indptr), shape))
+        block.data *= np.repeat(1.0 / lengths, np.diff(block.indptr))
         return block
 
     def _genome_columns(self, genome: Genome) -> list[int]:

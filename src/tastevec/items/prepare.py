@@ -150,6 +150,7 @@ def prepare(
                     counts = arrange(source, folder, arranging, engine)
             with clock.stage("vectors"):
                 tags = visible_tags(connection.to_pyarrow(source.tags), folder)
+                connection.disconnect()  # nothing more is asked of it, and the vectors want its memory
                 account = {}
                 if cut is not None:
                     tags, account["cut"] = cut_tags(tags, cut, genome)

@@ -9,6 +9,7 @@ import ctypes
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -51,12 +52,12 @@ def vectors_of(
     batches = by_length(widths, _FILMS_ON_GPU if on_gpu(model) else _FILMS)
     vectors = np.zeros((len(histories), model.table.shape[1]), np.float32)
 
-    def answer(people: NDArray[np.int64]) -> None:
-        vectors[people] = model.answer(horizon, **reading.arrays(histories.take(people)))
+    def answer(people: NDArray[np.int64], by: Encoder = model) -> None:
+        vectors[people] = by.answer(horizon, **reading.arrays(histories.take(people)))
 
     if len(batches) > 1 and isinstance(model, OnnxEncoder):
         with _one_thread_each(), ThreadPoolExecutor(model.cores) as cores:
-            list(cores.map(answer, batches))
+            list(cores.map(partial(answer, by=model.on_one_core()), batches))
     else:
         for people in batches:
             answer(people)
@@ -72,7 +73,7 @@ def by_length(widths: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
 
     Examples:
         >>> [batch.tolist() for batch in by_length(np.array([5, 1, 2, 9, 2]), 6)]
-        [[1, 2], [4], [0], [3]]
+        [[1, 2, 4], [0], [3]]
     """
     order = np.argsort(widths, kind="stable")
     batches, start = [], 0

@@ -1,0 +1,50 @@
+"""People are sorted in portions, and how large these are changes no byte of what is prepared."""
+
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sources import Row, prepare, source
+from tastevec.data import spool
+from tastevec.data.arrangement import ArrangeSettings
+from tastevec.data.spool import portions
+
+IDS = st.sampled_from([st.integers(-3, 12), st.sampled_from(["", "Ann", "ann", "b 7", "é", "12", "9"])])
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 20), st.integers(1, 5))
+def test_portions_are_all_people_in_order_and_none_is_larger_than_it_may_be(rows, at_once, most):
+    people = pa.table({"user": range(len(rows)), "rows": rows})
+    with patch.object(spool, "_SORTED_ROWS", at_once), patch.object(spool, "_MOST_PORTIONS", most):
+        found = list(portions(people, "rows"))
+    assert pa.concat_tables(found).equals(people)
+    assert len(found) <= most
+    allowed = max(at_once, -(-sum(rows) // most))
+    for some in found:
+        _, *after = some["rows"].to_pylist()
+        assert sum(after) < allowed  # a person is never divided
+
+
+@given(
+    IDS.flatmap(
+        lambda ids: st.lists(st.tuples(ids, st.integers(1, 8)), unique=True, min_size=2, max_size=30)
+    ),
+    st.sampled_from(["time", "item"]),
+    st.sampled_from(["hash", "note"]),
+    st.integers(1, 6),
+    st.data(),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_size_of_the_portions_changes_no_byte(pairs, order, split, at_once, data):
+    times = data.draw(st.lists(st.none() | st.integers(0, 40), min_size=len(pairs), max_size=len(pairs)))
+    rows = [Row(user, item, 0.5 + item / 2, time) for (user, item), time in zip(pairs, times, strict=True)]
+    chosen = ArrangeSettings(order=order, split=split, minimum_interactions=1)
+    with tempfile.TemporaryDirectory() as place:
+        whole = prepare(source(rows), Path(place) / "whole", chosen)
+        with patch.object(spool, "_SORTED_ROWS", at_once):
+            parts = prepare(source(rows), Path(place) / "parts", chosen)
+        assert whole.fingerprint == parts.fingerprint
