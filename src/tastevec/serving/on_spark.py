@@ -137,14 +137,14 @@ class _Model:
             wrong = np.flatnonzero((told.ratings < scale.low) | (told.ratings > scale.high))[0]
             person = told.user_ids[told.owners[wrong]]
             raise DataError(
-                f"user {person!r} gave {told.ratings[wrong]:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
+                f"user {person} gave {told.ratings[wrong]:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
             )
         pairs = known.owners * len(catalogue) + known.items
         if len(np.unique(pairs)) < len(pairs):
             places, counts = np.unique(pairs, return_counts=True)
             owner, film = divmod(int(places[counts > 1][0]), len(catalogue))
             raise DataError(
-                f"user {known.user_ids[owner]!r} has item {self.item_ids[film]!r} twice; expected each film once"
+                f"user {known.user_ids[owner]} has item {self.item_ids[film]} twice; expected each film once"
             )
         return known
 
