@@ -326,6 +326,7 @@ def test_by_itself_bfloat16_is_taken_where_the_processor_has_it_and_the_blocks_a
     processor = torch.device("cpu")
     auto = resolve_settings(precision="auto", hidden_size=width)
     assert loop._in_bfloat16(auto, processor) is expected
+    assert not loop._in_bfloat16(auto, torch.device("cuda"))
     assert loop._in_bfloat16(auto.model_copy(update={"precision": "bfloat16"}), processor)
     assert not loop._in_bfloat16(auto.model_copy(update={"precision": "float32"}), processor)
 

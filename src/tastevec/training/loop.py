@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.tensorboard import SummaryWriter
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
@@ -41,6 +42,8 @@ __all__ = ["Course", "run"]
 _ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths", "gaps")
 _STEPS_A_LINE = 50  # of the log
 _LONGEST_WAIT = 86_400  # seconds; all wait while the first process solves, and while it validates
+# Not cuDNN's: it is compiled anew for each width of a batch, which took ten times as long as all the rest of a step.
+_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 _WIDE = 128  # hidden numbers from which bfloat16 is faster, where it is computed in
 
 
@@ -134,7 +137,8 @@ class _TasteTrainer(Trainer):
         settings, table = self.course.settings, self.encoder.items.weight
         told = {name: inputs[name] for name in _ENCODER_ARGUMENTS}
         # The Trainer's own bf16 would leave the model computing in it, also where it is validated and exported.
-        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.halved):
+        halved = torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.halved)
+        with halved, sdpa_kernel(_ATTENTION):
             output: TasteOutput = model(**told, linear=False, packed=settings.packed)
         known = _known(inputs["items"], inputs["lengths"], len(table))  # (B, L)
         if settings.target == "liked":
@@ -239,14 +243,9 @@ def _in_bfloat16(settings: TrainSettings, device: torch.device) -> bool:
     """Whether the blocks compute in it on this device."""
     if settings.precision != "auto":
         return settings.precision == "bfloat16"
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        told: dict[str, Any] = getattr(
-            torch.cpu, "get_capabilities", dict
-        )()  # of a processor; torch tells since 2.10
-        fast = bool(told.get("avx512_bf16") or told.get("amx_bf16"))
-    return fast and settings.hidden_size >= _WIDE
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch tells since 2.10
+    fast = device.type == "cpu" and (told.get("avx512_bf16") or told.get("amx_bf16"))
+    return bool(fast) and settings.hidden_size >= _WIDE
 
 
 def _arguments(course: Course, folder: Path) -> TrainingArguments:

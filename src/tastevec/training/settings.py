@@ -96,7 +96,7 @@ class TrainSettings(BaseModel):
     and dropout draws other numbers."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """What the blocks compute in while they learn; the softmax over the catalogue stays in float32. ``auto`` is bfloat16 from a
-    hidden size of 128 on, on a GPU or a processor that has it; on one that has not, bfloat16 takes several times as long."""
+    hidden size of 128 on, on a processor that has it; on one that has not, bfloat16 takes several times as long."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """AdamW's highest rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
