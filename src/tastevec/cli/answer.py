@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+from safetensors import SafetensorError
 
 from tastevec.errors import TastevecError
 from tastevec.extras import missing_extra
@@ -57,9 +58,10 @@ def answering(*, as_json: bool, afterwards: str = "run the same command again") 
         if (missing := missing_extra(error)) is None:
             raise
         _fail(missing, str(missing), as_json=as_json)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}{error.strerror or error}; expected to read and write there; check the path, the rights and the room"
+    except (OSError, SafetensorError) as error:  # which writes files itself, and has no other error
+        place = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        said = getattr(error, "strerror", None) or error
+        message = f"{place}{said}; expected to read and write there; check the path, the rights and the room"
         _fail(error, message, as_json=as_json)
     except (KeyboardInterrupt, RuntimeError) as error:
         if not _is_interruption(error):

@@ -21,7 +21,7 @@ from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax
 from .batches import Batches, LengthBuckets, People
 from .processes import place, together
 from .shares import asked_of, share_of
-from .unfinished import begin, checkpoint_of
+from .unfinished import begin, checkpoint_of, saving
 from .validation import SELECTION, validate
 
 if TYPE_CHECKING:
@@ -217,7 +217,8 @@ def run(
     _agree(model, settings.seed)
     trainer.remove_callback(ProgressCallback)  # both print to stdout, which is kept for results
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with saving(folder):
+        trainer.train(resume_from_checkpoint=checkpoint)
     if not all(torch.isfinite(weight).all() for weight in model.state_dict().values()):
         raise TrainingError(
             "the model's numbers are no longer finite; train again with a lower --set learning_rate"

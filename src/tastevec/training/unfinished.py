@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from transformers.trainer_utils import get_last_checkpoint
 
 from tastevec.data.atomic import new_file, refuse_foreign
 from tastevec.errors import TrainingError
 
-__all__ = ["begin", "checkpoint_of"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["begin", "checkpoint_of", "saving"]
 
 _SETTINGS_FILE = "settings.json"
+_UNWRITTEN: Final = re.compile(
+    "iostream error|PytorchStreamWriter|unexpected pos"
+)  # torch's words for a full disk
 
 
 def begin(identity: dict[str, Any], folder: Path) -> None:
@@ -51,6 +61,21 @@ def checkpoint_of(identity: dict[str, Any], folder: Path) -> str | None:
     while (found := get_last_checkpoint(str(folder))) and not _is_whole(Path(found)):
         shutil.rmtree(found)
     return found
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Say of a checkpoint for which there was no room what the system says, where torch speaks of its streams.
+
+    Raises:
+        OSError: The disk of ``folder`` is full.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _UNWRITTEN.search(str(error)) is None:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def _is_whole(checkpoint: Path) -> bool:

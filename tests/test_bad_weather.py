@@ -1,0 +1,95 @@
+"""On a full disk, and in a folder that cannot be written, every command says so in one sentence and leaves nothing half-written."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import worlds
+from encoders import TINY
+from tastevec.cli import app
+from weather import need_own_disks, on_disk
+
+pytestmark = pytest.mark.slow
+READ_ONLY = "size=1m+ro"
+FULL = (
+    "size=4k",
+    "size=64k",
+    "size=128k",
+)  # of a page on, so that it is full at the start, in the middle, near the end
+SETTINGS = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture(scope="module", name="inputs")
+def _inputs(tmp_path_factory, prepared_folder, bundle_folder):
+    """What the commands read, all of it on another disk than the one they write to."""
+    need_own_disks()
+    folder = tmp_path_factory.mktemp("inputs")
+    release = worlds.write_csv_release(folder / "release", genome=True)
+    rows = [(person, film, 4.0) for person in range(400) for film in range(1, 16)]
+    columns = dict(zip(("user_id", "item_id", "rating"), zip(*rows, strict=True), strict=True))
+    pq.write_table(pa.table(columns), folder / "histories.parquet")
+    films = pa.table({"item_id": list(range(101, 400)), "title": ["A film"] * 299, "genres": ["Drama"] * 299})
+    pq.write_table(films, folder / "films.parquet")
+    encode = ["encode", str(bundle_folder), str(folder / "histories.parquet"), "--horizon", "overall"]
+    done = CliRunner().invoke(app, [*encode, "--out", str(folder / "vectors.parquet")])
+    assert done.exit_code == 0, done.stderr
+    return {
+        "vectors": str(folder / "vectors.parquet"),
+        "release": str(release),
+        "prepared": str(prepared_folder),
+        "model": str(bundle_folder),
+        "histories": str(folder / "histories.parquet"),
+        "films": str(folder / "films.parquet"),
+    }
+
+
+COMMANDS = {
+    "prepare": ("prepare", "{release}", "--out", "{disk}/data"),
+    "describe": ("describe", "{prepared}", "--out", "{disk}/pictures"),
+    "train": ("train", "{prepared}", "--out", "{disk}/model", "--set", "epochs=1", *SETTINGS),
+    "evaluate": ("evaluate", "{model}", "--data", "{prepared}", "--no-baselines", "--out", "{disk}/results"),
+    "encode": ("encode", "{model}", "{histories}", "--out", "{disk}/vectors.parquet"),
+    "recommend": ("recommend", "{model}", "{histories}", "--out", "{disk}/best.parquet"),
+    "similar": ("similar", "{model}", "--people", "{vectors}", "--out", "{disk}/similar.parquet"),
+    "add-items": ("add-items", "{model}", "{films}", "--out", "{disk}/larger"),
+}
+
+
+def ended_badly(disk, options, command, inputs):
+    """What the command said at last, after one sentence of which it left nothing that is half-written."""
+    disk.mkdir()
+    ended = on_disk(disk, options, *(word.format(disk=disk, **inputs) for word in COMMANDS[command]))
+    if ended.status == 0:
+        return None
+    assert ended.status == 1, ended.said
+    assert "Traceback" not in ended.said, ended.said
+    errors = [line for line in ended.said.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, ended.said
+    whole = [name for name in ended.left if not {".unfinished", ".training"} & set(_suffixes(name))]
+    assert whole == []  # but what the next run goes on with
+    return errors[0]
+
+
+def _suffixes(name):
+    return [suffix for part in PurePath(name).parts for suffix in PurePath(part).suffixes]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_where_nobody_may_write_a_command_ends_with_one_sentence(command, inputs, tmp_path):
+    said = ended_badly(tmp_path / "disk", READ_ONLY, command, inputs)
+    assert said is not None
+    assert "Read-only file system" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_on_a_full_disk_a_command_ends_with_one_sentence_and_leaves_nothing_half_written(
+    command, inputs, tmp_path
+):
+    said = [ended_badly(tmp_path / options, options, command, inputs) for options in FULL]
+    assert said[0] is not None
+    assert all("No space left" in sentence for sentence in said if sentence is not None)
