@@ -1,4 +1,7 @@
-"""On a full disk, and in a folder that cannot be written, every command says so in one sentence and leaves nothing half-written."""
+"""Bad weather ends in one clear sentence with nothing half-written, or in the right answer.
+
+The disks are real: full, or read-only. So is the little memory, and so are ids that a number with a point cannot hold.
+"""
 
 from __future__ import annotations
 
@@ -93,3 +96,57 @@ def test_on_a_full_disk_a_command_ends_with_one_sentence_and_leaves_nothing_half
     said = [ended_badly(tmp_path / options, options, command, inputs) for options in FULL]
     assert said[0] is not None
     assert all("No space left" in sentence for sentence in said if sentence is not None)
+
+
+def run(*words):
+    """One command in this process."""
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+@pytest.mark.parametrize("command", ["prepare", "encode", "recommend"])
+def test_memory_that_is_too_little_for_anything_is_named_with_what_to_do(command, inputs, tmp_path):
+    words = [word.format(disk=tmp_path, **inputs) for word in COMMANDS[command]]
+    ended = run(*words, "--memory", "1MB")
+    assert ended.exit_code == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "raise the memory setting" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_person_alone_is_prepared_and_encoded_and_is_too_few_to_learn_from(bundle_folder, tmp_path):
+    (tmp_path / "one.csv").write_text("user_id,item_id,rating\n7,1,4\n7,2,5\n7,3,1\n")
+    assert run("prepare", tmp_path / "one.csv", "--out", tmp_path / "one").exit_code == 0
+    refused = run("train", tmp_path / "one", "--out", tmp_path / "model")
+    assert refused.exit_code == 1
+    assert "1 training and 0 validation users; expected 2 or more of each" in refused.stderr
+    assert not (tmp_path / "model").exists()
+    assert run("encode", bundle_folder, tmp_path / "one.csv", "--out", tmp_path / "v.parquet").exit_code == 0
+    assert pq.read_table(tmp_path / "v.parquet")["user_id"].to_pylist() == [7]
+
+
+def test_ids_beyond_what_a_number_with_a_point_holds_go_unchanged_through_every_command(tmp_path):
+    """Neighbours among them would be one id if any step made them floats."""
+    far = 2**53
+    rows = [
+        (far + rating.user, far + rating.film, float(rating.stars), rating.time)
+        for rating in worlds.ratings()
+    ]
+    names = ("user_id", "item_id", "rating", "timestamp")
+    pq.write_table(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))), tmp_path / "t.parquet")
+    data, model = tmp_path / "data", tmp_path / "model"
+    people, films = ({row[place] for row in rows} for place in (0, 1))
+    for words in (
+        ("prepare", tmp_path / "t.parquet", "--rating-range", "1:5", "--out", data),
+        ("train", data, "--out", model, "--set", "epochs=1", *SETTINGS),
+        ("encode", model, tmp_path / "t.parquet", "--out", tmp_path / "v.parquet"),
+        ("recommend", model, tmp_path / "t.parquet", "--out", tmp_path / "r.parquet"),
+    ):
+        done = run(*words)
+        assert done.exit_code == 0, done.stderr
+    assert set(pq.read_table(data / "items.parquet")["item_id"].to_pylist()) == films
+    assert set(pq.read_table(tmp_path / "v.parquet")["user_id"].to_pylist()) == people
+    best = pq.read_table(tmp_path / "r.parquet").to_pylist()
+    rated = {(row[0], row[1]) for row in rows}
+    assert {row["user_id"] for row in best} == people
+    assert {row["item_id"] for row in best} <= films
+    assert not {(row["user_id"], row["item_id"]) for row in best} & rated
