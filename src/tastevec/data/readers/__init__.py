@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
 
-__all__ = ["ReadSettings", "RowAccount", "Source", "read_interactions", "read_items", "read_source"]
+__all__ = [
+    "ReadSettings",
+    "RowAccount",
+    "Source",
+    "films_of",
+    "open_desk",
+    "rating_range_of",
+    "read_interactions",
+    "read_items",
+    "read_source",
+]
 
 _RANGES = {"ml-100k": (1.0, 5.0), "ml-1m": (1.0, 5.0)}
 _HALF_STARS = (0.5, 5.0)  # every other release
@@ -47,11 +57,11 @@ def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> S
         SourceError: Nothing is there, nothing that we know, or a file is empty or has a wrong header.
         BadRowError: A row is wrong and ``skip_bad_rows`` is off.
     """
-    with _desk(connection, settings) as desk:
+    with open_desk(connection, settings) as desk:
         place = find_place(path, desk.scratch)
-        rating_range = settings.rating_range or _range_of(place)
+        rating_range = settings.rating_range or rating_range_of(place)
         ratings = _read_ratings(place, desk, rating_range)
-        films = read_item_table(settings.items, desk) if settings.items else _read_films(place, desk)
+        films = read_item_table(settings.items, desk) if settings.items else films_of(place, desk)
         own = read_own_tags(place, desk)
         item_type = id_type(desk, ITEM_ID, [ratings, films])
         borrowed = [read_tag_file(file, desk, whole_ids=item_type == "int64") for file in settings.tags]
@@ -90,7 +100,7 @@ def read_interactions(
         SourceError: The table cannot be read, is empty or lacks a column.
         BadRowError: A row is wrong and ``skip_bad_rows`` is off.
     """
-    with _desk(connection, settings) as desk:
+    with open_desk(connection, settings) as desk:
         name = None
         if path == "-":
             path, name = desk.scratch / "input.csv", "standard input"
@@ -119,7 +129,7 @@ def read_items(
         SourceError: A table cannot be read, is empty or lacks a column.
         BadRowError: A row is wrong and ``skip_bad_rows`` is off.
     """
-    with _desk(connection, settings) as desk:
+    with open_desk(connection, settings) as desk:
         films = read_item_table(path, desk)
         _refuse_nothing(films, "films")
         kind = id_type(desk, ITEM_ID, [films])
@@ -130,7 +140,8 @@ def read_items(
 
 
 @contextmanager
-def _desk(connection: Backend, settings: ReadSettings) -> Iterator[Desk]:
+def open_desk(connection: Backend, settings: ReadSettings) -> Iterator[Desk]:
+    """Where the files of one source are read; its scratch folder is gone afterwards."""
     # Rows are numbered as they stream past: without this setting DuckDB may shuffle them.
     connection.raw_sql("SET preserve_insertion_order = true")
     with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
@@ -149,7 +160,8 @@ def _read_ratings(place: Place, desk: Desk, rating_range: tuple[float, float]) -
     return read_ratings(place, desk, rating_range)
 
 
-def _read_films(place: Place, desk: Desk) -> Checked | None:
+def films_of(place: Place, desk: Desk) -> Checked | None:
+    """The rows of the films that lie beside the interactions."""
     if place.format == "table":
         return None
     if place.format == "recbole":
@@ -158,7 +170,8 @@ def _read_films(place: Place, desk: Desk) -> Checked | None:
     return read_films(place, desk)
 
 
-def _range_of(place: Place) -> tuple[float, float]:
+def rating_range_of(place: Place) -> tuple[float, float]:
+    """The lowest and the highest rating that the format allows."""
     return _RANGES.get(place.name if place.format == "recbole" else place.format, _HALF_STARS)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import ibis
 
-from tastevec.data.readers import _desk, _range_of, _read_films, kinds
+from tastevec.data.readers import films_of, kinds, open_desk, rating_range_of
 from tastevec.data.readers.assembly import item_table, tag_table
 from tastevec.data.readers.headers import match_columns, split_header
 from tastevec.data.readers.movielens import read_own_tags
@@ -74,12 +74,12 @@ def read_source(
     """
     found = find_source(source, engine)
     place = found.place
-    rating_range = settings.rating_range or _range_of(place)
-    with _desk(connection, settings) as desk:
+    rating_range = settings.rating_range or rating_range_of(place)
+    with open_desk(connection, settings) as desk:
         with plain_spark_errors("reading the interactions", source=str(source)):
             rows, columns = _open(found, engine, rating_range)
             ratings = judge(engine, rows, columns, skip_bad_rows=settings.skip_bad_rows)
-        films = read_item_table(settings.items, desk) if settings.items else _read_films(place, desk)
+        films = read_item_table(settings.items, desk) if settings.items else films_of(place, desk)
         own = read_own_tags(place, desk)
         types = _id_type(ratings, columns, USER_ID), _id_type(ratings, columns, ITEM_ID)
         if films is not None and not films.holds_whole_ids(desk, ITEM_ID):
