@@ -33,11 +33,7 @@ def whole_people(
         rows: Of a group at most; a person with more is a group of his own.
     """
     held: list[pa.RecordBatch] = []
-    starts, count, last = (
-        np.zeros(0, np.int64),
-        0,
-        None,
-    )  # the first row of each person held, and how many rows
+    starts, count, last = np.zeros(0, np.int64), 0, None  # each person's first row; all rows; who came last
     for batch in batches:
         if not len(batch):
             continue
