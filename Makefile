@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
+.PHONY: faults spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench: .venv/installed .venv/checkpoint  ## every benchmark, small and on genera
 
 bench-full: .venv/installed .venv/checkpoint  ## every benchmark at full size: 32 million ratings, 200,000 people; hours, goes on where it stopped
 	$(BIN)/python benchmarks/bench.py --full
+
+faults: .venv/installed  ## kill, fill and damage whatever is written, and count what was lost; some minutes
+	$(BIN)/python benchmarks/faults.py
 
 speed: .venv/installed  ## time the small parts alone
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly -p no:xdist --benchmark-enable --benchmark-only tests/speed

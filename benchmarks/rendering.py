@@ -10,8 +10,11 @@ from bench_rendering import rendered_bench
 from catalogue_rendering import rendered_catalogue
 from cold_rendering import rendered_cold
 from encoding_rendering import rendered_encoding
+from epoch_rendering import rendered_epochs
 from explanation_rendering import rendered_explanations
+from fault_rendering import rendered_faults
 from genome_rendering import rendered_genome
+from gpu_rendering import rendered_gpu
 from preparation_rendering import rendered_preparation
 from provenance import ROOT
 from ranking_rendering import rendered_ranking
@@ -28,6 +31,7 @@ PAGES = (
     ROOT / "docs" / "explanations.md",
     ROOT / "docs" / "service.md",
     ROOT / "docs" / "speed.md",
+    ROOT / "docs" / "faults.md",
 )
 
 # Of each question: what is shown, and what it is called.
@@ -45,6 +49,9 @@ _COLUMNS = (
 def rendered(results: dict[str, Any]) -> str:
     """The tables of one saved file, or the demo's output; what only one kind of file holds says which it is."""
     kinds = {
+        "gpu": rendered_gpu,
+        "epochs": rendered_epochs,
+        "faults": rendered_faults,
         "output": lambda demo: f"```\n{demo['output']}\n```",
         "by_evidence": rendered_genome,
         "ways": lambda placed: "\n".join(_placed(placed)),
