@@ -18,7 +18,7 @@ def rendered_faults(results: dict[str, Any]) -> str:
         if fault["kind"] == "a bit turned":  # of a folder; which file it was says the saved file
             where = f"each file of a {'prepared folder' if where.startswith('data') else 'model'}"
         counts.setdefault((fault["kind"], where), Counter())[fault["came"]] += 1
-    lines = [("fault", "where", "times", "the same bytes", "one clear sentence", "lost or silently wrong")]
+    lines = [("fault", "where", "times", "as undisturbed", "one clear sentence", "lost or silently wrong")]
     for (kind, where), found in counts.items():
         tried = sum(found.values()) - found["not tried"]
         lines.append((kind, where, f"{tried}", *(f"{found[came]}" for came in _CAME[:3])))

@@ -19,6 +19,7 @@ import numpy as np
 from fault_kills import killed, killed_while_reloading
 from fault_others import clocks_back, flipped, full_disks, two_at_once
 from fault_rendering import rendered_faults
+from fault_sizes import many_films
 from fault_tasks import tasks, undisturbed
 from provenance import ROOT, provenance, save
 from rendering import put
@@ -53,6 +54,8 @@ def campaign(work: Path, seed: int) -> dict[str, Any]:
             told.append(two_at_once(made[name], whole[name][0], work / "two"))
             told.append(clocks_back(made[name], whole[name][0], work / "clock"))
     told += flipped(work / "world", work / "flipped", FLIPS, rng)
+    print("ten million films ...", flush=True)
+    told.append(many_films(work / "films"))
     return {**provenance(), "seed": seed, "faults": told}
 
 

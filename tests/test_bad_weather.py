@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -150,3 +152,33 @@ def test_ids_beyond_what_a_number_with_a_point_holds_go_unchanged_through_every_
     assert {row["user_id"] for row in best} == people
     assert {row["item_id"] for row in best} <= films
     assert not {(row["user_id"], row["item_id"]) for row in best} & rated
+
+
+def test_half_a_million_ratings_of_one_person_are_prepared_and_encoded_as_those_that_the_model_knows(
+    bundle_folder, tmp_path
+):
+    rows = 500_000
+    films = np.arange(1, rows + 1)
+    eager = {"user_id": np.ones(rows, int), "item_id": films, "rating": 1.0 + films % 5, "timestamp": films}
+    others = {
+        "user_id": np.repeat(np.arange(2, 12), 20),
+        "item_id": np.tile(films[:20], 10),
+        "rating": np.full(200, 4.0),
+        "timestamp": np.arange(200),
+    }
+    table = pa.concat_tables([pa.table(eager), pa.table(others)])
+    pq.write_table(table, tmp_path / "all.parquet")
+    pq.write_table(table.filter(pc.less_equal(table["item_id"], worlds.FILMS)), tmp_path / "known.parquet")
+    told = run(
+        "prepare", tmp_path / "all.parquet", "--rating-range", "1:5", "--out", tmp_path / "data", "--json"
+    )
+    assert told.exit_code == 0, told.stderr
+    people = pq.read_table(tmp_path / "data" / "users.parquet")
+    assert people["interactions"].to_pylist() == [rows] + [20] * 10
+    for name in ("all", "known"):
+        done = run(
+            "encode", bundle_folder, tmp_path / f"{name}.parquet", "--out", tmp_path / f"v-{name}.parquet"
+        )
+        assert done.exit_code == 0, done.stderr
+    all_films, known = (pq.read_table(tmp_path / f"v-{name}.parquet") for name in ("all", "known"))
+    assert all_films.equals(known)
