@@ -74,7 +74,7 @@ check: .venv/installed  ## format, lint, types, import contracts and the quick t
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
 
 format: .venv/installed  ## lay the code out, and mend what can be mended
 	$(BIN)/ruff format $(SOURCES)
