@@ -131,7 +131,9 @@ def _read(batch: dict[str, Tensor], films: int) -> Tensor:
 
 def _loss(batch: dict[str, Tensor], films: int, *, plain: bool) -> tuple[Callable[[], None], Tensor]:
     """The softmax of one batch's answers over a random film table, with its gradient; and the answers."""
-    table = torch.randn(films, SETTINGS.dim) / SETTINGS.dim**0.5
+    table = torch.randn(films, SETTINGS.dim).mul_(
+        SETTINGS.dim**-0.5
+    )  # in place: a copy would raise the peak beforehand
     targets, read = batch["next_items"], _read(batch, films)
     answers = torch.randn(len(targets), SETTINGS.dim, requires_grad=True)
 
