@@ -21,7 +21,8 @@ __all__ = ["Task", "begin", "digest", "run", "sentence", "tasks", "undisturbed"]
 _RELEASE = {"ratings": 60_000, "users": 600, "films": 500, "genome-films": 60, "tags": 1_000, "seed": 5}
 _PEOPLE = 20_000  # who are encoded: five groups of them
 _SMALL = {"epochs": 3, "hidden_size": 32, "heads": 2, "layers": 1, "max_history": 50, "report_to": "none"}
-_TIMES = {"timings", "seconds", "trained", "train_runtime", "fetched"}  # what no two runs have alike
+# What no two runs have alike.
+_TIMES = {"timings", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
 # As `tastevec fetch`, from the address that is told first: a server of this machine, whose zip nobody published a digest of.
 _FETCH = """
 import dataclasses, sys

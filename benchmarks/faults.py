@@ -27,9 +27,9 @@ from rendering import put
 sys.path.append(str(ROOT / "tests"))  # a server that is broken off is there
 
 NAME = "faults"
-KILLS = {"fetch": 8, "prepare": 12, "train": 14, "encode": 10}  # and a service, to 50
+KILLS = {"fetch": 10, "prepare": 12, "train": 10, "encode": 12}  # and a service, to 50
 RELOADS = 6
-DISKS = 6  # of each command
+DISKS = 5  # of each command
 FLIPS = 3  # of each file
 
 
