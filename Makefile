@@ -67,6 +67,7 @@ spark: .venv/installed  ## the tests of preparing and encoding on a real Spark, 
 	TASTEVEC_SPARK=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/data/spark tests/serving/test_spark_encoding.py
 
 docs: .venv/installed  ## build the documentation site into site/, without a network; a warning is an error
+	$(BIN)/python scripts/reference.py
 	$(BIN)/zensical build --strict --clean
 	@echo "Next: open site/index.html, or for the search $(BIN)/python -m http.server --directory site"
 
