@@ -83,5 +83,5 @@ format: .venv/installed  ## lay the code out, and mend what can be mended
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:  ## remove what was made, .venv too
-	rm -rf .venv benchmarks/peers/.venv demo runs dist site .cache htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv benchmarks/peers/.venv demo runs dist site .cache docs/reference/commands.md docs/reference/http.md htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(SOURCES)) -name __pycache__ -prune -exec rm -rf {} +
