@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel
 
 from encoders import TINY
 from tastevec.data.prepared import Prepared
+from tastevec.errors import TrainingError
 from tastevec.model.backbone import BackboneError, load_backbone
 from tastevec.training.settings import resolve_settings
 from tastevec.training.train import train
@@ -62,9 +63,21 @@ def test_every_file_of_a_checkpoint_is_known(run):
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_a_poisoned_state_is_refused_and_never_run(prepared_folder, harmed, tmp_path, name):
     torch.save(Poison(tmp_path / "ran"), checkpoint(harmed) / name)
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(
+        TrainingError, match=rf"{name} cannot be read \(UnpicklingError\); .* remove the folder"
+    ):
         learn(prepared_folder, harmed, resume=True)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_half_a_state_is_refused_and_the_run_goes_on_as_is_said(prepared_folder, harmed, name):
+    file = checkpoint(harmed) / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(TrainingError, match=f"{name} cannot be read"):
+        learn(prepared_folder, harmed, resume=True)
+    shutil.rmtree(checkpoint(harmed))
+    learn(prepared_folder, harmed, resume=True)
 
 
 def test_poisoned_arguments_are_never_read(prepared_folder, harmed, tmp_path):
