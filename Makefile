@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: faults spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
+.PHONY: docs faults spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,11 @@ browser: .venv/installed  ## drive the page in a real Chromium, some minutes
 spark: .venv/installed  ## the tests of preparing and encoding on a real Spark, which needs Java; some minutes
 	TASTEVEC_SPARK=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/data/spark tests/serving/test_spark_encoding.py
 
+docs: .venv/installed  ## build the documentation site into site/, without a network; a warning is an error
+	$(BIN)/python scripts/reference.py
+	$(BIN)/zensical build --strict --clean
+	@echo "Next: open site/index.html, or for the search $(BIN)/python -m http.server --directory site"
+
 check: .venv/installed  ## format, lint, types, import contracts and the quick tests
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
@@ -81,5 +86,5 @@ format: .venv/installed  ## lay the code out, and mend what can be mended
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:  ## remove what was made, .venv too
-	rm -rf .venv benchmarks/peers/.venv demo runs dist htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv benchmarks/peers/.venv demo runs dist site .cache docs/reference/commands.md docs/reference/http.md htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(SOURCES)) -name __pycache__ -prune -exec rm -rf {} +

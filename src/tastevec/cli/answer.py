@@ -59,7 +59,8 @@ def answering(*, as_json: bool, afterwards: str = "run the same command again") 
             raise
         _fail(missing, str(missing), as_json=as_json)
     except (OSError, SafetensorError) as error:  # which writes files itself, and has no other error
-        place = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        where = getattr(error, "filename", None)
+        place = f"{where}: " if where else ""
         said = getattr(error, "strerror", None) or error
         message = f"{place}{said}; expected to read and write there; check the path, the rights and the room"
         _fail(error, message, as_json=as_json)

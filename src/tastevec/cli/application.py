@@ -10,6 +10,7 @@ import typer
 from .compare import compare
 from .data import describe, fetch, prepare
 from .doctor import doctor
+from .examples import example_of
 from .items import add_items
 from .likeness import explain, similar
 from .models import evaluate, settings_help, train
@@ -30,23 +31,22 @@ app = typer.Typer(
     epilog="First steps: tastevec fetch ml-100k; tastevec prepare ml-100k --out prepared; "
     "tastevec train prepared --out model; tastevec evaluate model --data prepared --out results.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # plain help stays whole at any width, in a pipe as on a terminal
     pretty_exceptions_enable=False,
 )
-app.command()(fetch)
-app.command()(prepare)
-app.command()(describe)
-app.command(epilog=settings_help())(train)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(encode)
-app.command()(recommend)
-app.command()(similar)
-app.command()(explain)
-app.command()(serve)
-app.command(epilog="Example: tastevec add-items model new-films.csv --tags tags.csv --out model2")(add_items)
-app.command()(doctor)
+app.command(epilog=example_of("fetch"))(fetch)
+app.command(epilog=example_of("prepare"))(prepare)
+app.command(epilog=example_of("describe"))(describe)
+app.command(epilog=f"{example_of('train')}\n\n{settings_help()}")(train)
+app.command(epilog=example_of("evaluate"))(evaluate)
+app.command(epilog=example_of("compare"))(compare)
+app.command(epilog=example_of("encode"))(encode)
+app.command(epilog=example_of("recommend"))(recommend)
+app.command(epilog=example_of("similar"))(similar)
+app.command(epilog=example_of("explain"))(explain)
+app.command(epilog=example_of("serve"))(serve)
+app.command(epilog=example_of("add-items"))(add_items)
+app.command(epilog=example_of("doctor"))(doctor)
 
 
 def main() -> None:

@@ -7,19 +7,20 @@ import stat
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from tastevec.data.confinement import leads_outside
 from tastevec.errors import DownloadError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["Unpacked", "unpack"]
+__all__ = ["MOST_EXPANSION", "Unpacked", "unpack", "unpacked_size_of_bomb"]
 
 # Tables of text shrink 4 to 10 times in a zip; a thousand times is a bomb.
-_MOST_EXPANSION: Final = 100
+MOST_EXPANSION: Final = 100
 _SMALL: Final = 1 << 20  # an archive that unpacks into a megabyte harms nobody, however well it is packed
 _BLOCK: Final = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -75,12 +76,7 @@ def _refuse_unsafe(opened: zipfile.ZipFile, origin: str) -> None:
     for entry in opened.infolist():
         path = entry.filename
         kind = stat.S_IFMT(entry.external_attr >> 16)
-        outside = (
-            ".." in PurePosixPath(path).parts
-            or path.startswith("/")
-            or "\\" in path
-            or PureWindowsPath(path).drive
-        )
+        outside = leads_outside(path)
         if outside or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DownloadError(
                 f"the zip from {origin} holds {path!r}, which {'points outside its folder' if outside else 'is a link or a device'}; "
@@ -104,11 +100,21 @@ def _choose(
     return chosen
 
 
+def unpacked_size_of_bomb(entries: Iterable[zipfile.ZipInfo], packed: int) -> int | None:
+    """Bytes that the entries of a zip would fill, where these are far more than a table's; None where they are not.
+
+    Args:
+        entries: Those that are wanted. None of them gives more than it declares: `zipfile` stops there.
+        packed: Bytes of the zip.
+    """
+    declared = sum(entry.file_size for entry in entries)
+    return declared if declared > max(MOST_EXPANSION * packed, _SMALL) else None
+
+
 def _refuse_bomb(chosen: dict[str, zipfile.ZipInfo], packed: int, origin: str) -> None:
-    declared = sum(entry.file_size for entry in chosen.values())
-    if declared > max(_MOST_EXPANSION * packed, _SMALL):
+    if declared := unpacked_size_of_bomb(chosen.values(), packed):
         raise DownloadError(
-            f"the zip from {origin} would unpack {packed:,} bytes into {declared:,}; expected at most {_MOST_EXPANSION} times "
+            f"the zip from {origin} would unpack {packed:,} bytes into {declared:,}; expected at most {MOST_EXPANSION} times "
             "as many, so nothing was unpacked; name another place with --source URL"
         )
 

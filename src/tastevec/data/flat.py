@@ -33,7 +33,7 @@ def write_flat(
     """
     folder.mkdir(parents=True, exist_ok=True)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    np.save(folder / "offsets.npy", offsets)
+    np.save(folder / "offsets.npy", offsets, allow_pickle=False)
     written = 0
     with ExitStack() as files:
         handles = {

@@ -93,9 +93,9 @@ class Histories:
     def save(self, folder: Path) -> None:
         """Write the flat arrays into ``folder``; the user ids are kept by the caller."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "offsets.npy", self.offsets)
+        np.save(folder / "offsets.npy", self.offsets, allow_pickle=False)
         for name in _FLAT:
-            np.save(folder / f"{name}.npy", getattr(self, name))
+            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
 
     @classmethod
     def open(cls, folder: Path, user_ids: NDArray[Any]) -> Histories:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from tastevec.data.confinement import inside
 from tastevec.data.histories import Histories
 from tastevec.errors import FormatError
 from tastevec.schema import (
@@ -194,7 +195,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     for name, expected in files.items():
-        path = folder / name
+        path = inside(folder, name)
         if not path.is_file():
             raise FormatError(f"{folder} lacks {name}, which its manifest names; {_AGAIN}")
         if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:

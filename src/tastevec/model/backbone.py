@@ -51,7 +51,9 @@ def load_backbone(encoder: TasteEncoder, name: str) -> None:
         BackboneError: The checkpoint is not there.
     """
     try:
-        bert = BertModel.from_pretrained(name, add_pooling_layer=encoder.config.readout == "pooler")
+        # The older format is a pickle, which is never opened.
+        pooled = encoder.config.readout == "pooler"
+        bert = BertModel.from_pretrained(name, use_safetensors=True, add_pooling_layer=pooled)
     except (OSError, ValueError) as error:
         raise _unreachable(name) from error
     for ours, theirs in zip(encoder.blocks.layer, bert.encoder.layer[: encoder.config.layers], strict=True):
@@ -62,6 +64,6 @@ def load_backbone(encoder: TasteEncoder, name: str) -> None:
 
 def _unreachable(name: str) -> BackboneError:
     return BackboneError(
-        f"backbone {name} is neither a local folder with a BERT checkpoint nor reachable on the Hugging Face hub; download "
+        f"backbone {name} is neither a local folder with a BERT checkpoint in safetensors nor reachable on the Hugging Face hub; download "
         "it where there is a network and pass its folder (--set backbone=FOLDER), or train fresh blocks (--set backbone=fresh)"
     )

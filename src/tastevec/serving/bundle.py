@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tastevec.data.atomic import new_folder
+from tastevec.data.confinement import inside
 from tastevec.data.reading import RatingScale, Reading
 from tastevec.errors import FormatError
 from tastevec.extras import need
@@ -145,7 +146,7 @@ class Bundle:
         """
         manifest = _read_manifest(folder)
         for name, expected in manifest["checksums"].items():
-            path = folder / name
+            path = inside(folder, name)
             if not path.is_file() or _sha256(path) != expected:
                 raise FormatError(
                     f"{path} is missing or not as it was written; copy the bundle again, or train again"

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import torch
+from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import get_last_checkpoint
 
 from tastevec.data.atomic import new_file, refuse_foreign
@@ -47,7 +49,7 @@ def checkpoint_of(identity: dict[str, Any], folder: Path) -> str | None:
     """The last whole checkpoint, of which a half-written one is removed; None where the run was stopped before its first.
 
     Raises:
-        TrainingError: There is nothing to resume, or it was another run.
+        TrainingError: There is nothing to resume, or it was another run; or the checkpoint is damaged.
     """
     if not (folder / _SETTINGS_FILE).exists():
         raise TrainingError(f"{folder} holds no unfinished run; run the same command without --resume")
@@ -60,6 +62,8 @@ def checkpoint_of(identity: dict[str, Any], folder: Path) -> str | None:
     found: str | None
     while (found := get_last_checkpoint(str(folder))) and not _is_whole(Path(found)):
         shutil.rmtree(found)
+    if found:
+        _refuse_damaged(Path(found))
     return found
 
 
@@ -76,6 +80,19 @@ def saving(folder: Path) -> Iterator[None]:
         if _UNWRITTEN.search(str(error)) is None:
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+
+
+def _refuse_damaged(checkpoint: Path) -> None:
+    """Open the states that torch wrote before the Trainer does, whose errors name no file. What is in them can run nothing."""
+    for file in sorted([*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")]):
+        try:
+            with safe_globals():
+                torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch gives what is damaged many names
+            raise TrainingError(
+                f"{file} cannot be read ({type(error).__name__}); expected what train wrote there; remove the folder {checkpoint} and "
+                "run the same command again, which goes on from the checkpoint before it or begins again"
+            ) from error
 
 
 def _is_whole(checkpoint: Path) -> bool:

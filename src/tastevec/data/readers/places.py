@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from tastevec.data.archives import MOST_EXPANSION, unpacked_size_of_bomb
 from tastevec.errors import SourceError
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ def _unpack(path: Path, scratch: Path) -> Path:
     target.mkdir()
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in _release_members(archive):
+            members = _release_members(archive)
+            _refuse_bomb(path, [archive.getinfo(member) for member in members])
+            for member in members:
                 # The name within the archive is not trusted: only its last part is used.
                 with archive.open(member) as packed, (target / PurePosixPath(member).name).open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
@@ -110,6 +113,15 @@ def _unpack(path: Path, scratch: Path) -> Path:
             f"{path} cannot be unpacked ({error}); expected a zip and room for its files; check both and run again"
         ) from error
     return target
+
+
+def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    packed = path.stat().st_size
+    if declared := unpacked_size_of_bomb(members, packed):
+        raise SourceError(
+            f"{path} would unpack {packed:,} bytes into {declared:,}; expected at most {MOST_EXPANSION} times as many, so nothing "
+            "was unpacked; unpack it yourself where you trust it, and name the folder"
+        )
 
 
 def _release_members(archive: zipfile.ZipFile) -> list[str]:

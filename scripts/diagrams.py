@@ -1,0 +1,179 @@
+"""The drawings of docs/how-it-works.md, as SVG without a font or a script of elsewhere; nothing in them is measured.
+
+``python scripts/diagrams.py`` writes them into docs/pictures; a test compares.
+"""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+HERE = Path(__file__).parent.parent / "docs" / "pictures"
+INK, PALE, PERSON, FILM = "#22262e", "#8a919e", "#d9822b", "#3f74c4"
+_STYLE = (
+    f"text{{font:15px sans-serif;fill:{INK}}} .small{{font-size:12.5px;fill:#565d69}} .strong{{font-weight:600}} "
+    f".box{{fill:#f4f5f7;stroke:#c9ced6}} .line{{stroke:{PALE};stroke-width:1.6;fill:none}}"
+)
+_STARS = 5
+
+
+def main() -> None:
+    """Write every drawing."""
+    HERE.mkdir(exist_ok=True)
+    for name, drawing in drawings().items():
+        (HERE / name).write_text(drawing, encoding="utf-8")
+
+
+def drawings() -> dict[str, str]:
+    """Each file's name and content."""
+    return {"idea.svg": _idea(), "two-answers.svg": _two_answers(), "path.svg": _path()}
+
+
+def _sheet(width: int, height: int, title: str, *parts: str) -> str:
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">\n<title>{html.escape(title)}</title>\n'
+        f'<style>{_STYLE}</style>\n<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+        f'orient="auto"><path d="M0 0 8 4 0 8Z" fill="{PALE}"/></marker></defs>\n'
+        f'<rect width="{width}" height="{height}" rx="10" fill="#ffffff"/>\n{body}\n</svg>\n'
+    )
+
+
+def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    return f'<text x="{x}" y="{y}" class="{kind}" text-anchor="{anchor}">{html.escape(words)}</text>'
+
+
+def _box(x: float, y: float, width: float, height: float, *lines: str) -> str:
+    """A box with a strong first line and small ones under it, all centred."""
+    top = y + height / 2 - 9 * (len(lines) - 1) + 5
+    words = [
+        _text(x + width / 2, top + 19 * row, line, "small" if row else "strong", "middle")
+        for row, line in enumerate(lines)
+    ]
+    return "\n".join(
+        [f'<rect class="box" x="{x}" y="{y}" width="{width}" height="{height}" rx="8"/>', *words]
+    )
+
+
+def _arrow(*points: tuple[float, float]) -> str:
+    path = " ".join(f"{x} {y}" for x, y in points)
+    return f'<path class="line" d="M{path}" marker-end="url(#tip)"/>'
+
+
+def _dot(x: float, y: float, colour: str, size: float = 6) -> str:
+    return f'<circle cx="{x}" cy="{y}" r="{size}" fill="{colour}"/>'
+
+
+def _rated(x: float, y: float, title: str, stars: int) -> str:
+    """A film of a person's history, with its stars."""
+    shown = "★" * stars + "☆" * (_STARS - stars)
+    return "\n".join(
+        [
+            f'<rect class="box" x="{x}" y="{y}" width="200" height="34" rx="6"/>',
+            _text(x + 10, y + 22, title),
+            _text(x + 190, y + 22, shown, "small", "end"),
+        ]
+    )
+
+
+def _idea() -> str:
+    """A person's films become a point among all films."""
+    history = [("Alien", 5), ("Heat", 4), ("Titanic", 2), ("Blade Runner", 5)]
+    cards = [_rated(24, 70 + 44 * row, title, stars) for row, (title, stars) in enumerate(history)]
+    films = [
+        (640, 90),
+        (700, 70),
+        (760, 110),
+        (610, 150),
+        (820, 210),
+        (850, 90),
+        (790, 250),
+        (600, 230),
+        (660, 250),
+        (860, 160),
+    ]
+    near = [(700, 150, "a film near: recommended"), (735, 185, "")]
+    return _sheet(
+        920,
+        310,
+        "A person's rated films go through the encoder and become a vector among the films' own",
+        _text(24, 40, "What happened to a person, in order", "strong"),
+        *cards,
+        _text(24, 270, "oldest first; each film is its vector, with its stars", "small"),
+        _arrow((230, 152), (278, 152)),
+        _box(282, 112, 194, 80, "The encoder", "reads the film vectors", "stores nothing about anybody"),
+        _arrow((480, 152), (550, 152)),
+        _text(515, 140, "64 numbers", "small", "middle"),
+        '<rect class="box" x="556" y="20" width="344" height="270" rx="10"/>',
+        _text(572, 46, "The space of all films", "strong"),
+        *(_dot(x, y, FILM, 5) for x, y in films),
+        *(f'<path class="line" d="M676 176 {x} {y}" stroke-dasharray="4 4"/>' for x, y, _ in near),
+        *(_dot(x, y, FILM, 7) for x, y, _ in near),
+        _dot(676, 176, PERSON, 9),
+        _text(660, 200, "the person", "", "end"),
+        _text(714, 146, near[0][2], "small"),
+        _text(572, 280, "near people: alike; a tag: a direction in it", "small"),
+    )
+
+
+def _two_answers() -> str:
+    """What comes next, and the taste as a whole, as two points of one space."""
+    return _sheet(
+        920,
+        300,
+        "Two questions: what comes next, read in order, and what the taste is overall, solved from the set",
+        _box(24, 110, 180, 80, "A person's films", "vectors and stars"),
+        _arrow((208, 135), (250, 75), (290, 75)),
+        _arrow((208, 165), (250, 225), (290, 225)),
+        _box(294, 35, 290, 80, "A transformer", "reads them in order, with the pauses", "between them"),
+        _box(
+            294,
+            185,
+            290,
+            80,
+            "One ridge step",
+            "the vector that explains his likes best,",
+            "solved; order plays no part",
+        ),
+        _arrow((588, 75), (672, 75)),
+        _arrow((588, 225), (672, 225)),
+        _arrow((440, 185), (440, 119)),
+        _text(450, 156, "some of it is added", "small"),
+        _box(676, 35, 220, 80, "next", "what he would like now"),
+        _box(676, 185, 220, 80, "overall", "what he likes"),
+        _text(786, 156, "both in the films' own space", "small", "middle"),
+    )
+
+
+def _path() -> str:
+    """From ratings to answers, with the command of each step."""
+    steps = [
+        ("prepare", "every row judged,", "people divided"),
+        ("train", "70 % of the people teach,", "15 % choose the epoch"),
+        ("evaluate", "15 % never seen:", "beside floors, baselines"),
+    ]
+    uses = ["encode", "recommend", "explain", "similar", "serve"]
+    boxes = [_box(24 + 226 * place, 30, 190, 80, *lines) for place, lines in enumerate(steps)]
+    arrows = [_arrow((218 + 226 * place, 70), (246 + 226 * place, 70)) for place in range(2)]
+    small = [_box(250 + 128 * place, 205, 114, 46, name) for place, name in enumerate(uses)]
+    return _sheet(
+        920,
+        280,
+        "The commands, from ratings to answers",
+        *boxes,
+        *arrows,
+        _arrow((345, 114), (345, 152)),
+        _text(345, 170, "a folder: the model, whole", "strong", "middle"),
+        _arrow((345, 178), (345, 189)),
+        '<rect class="line" x="240" y="193" width="656" height="70" rx="12" stroke-dasharray="4 4"/>',
+        *small,
+        _text(24, 225, "people it has", ""),
+        _text(24, 245, "never seen", ""),
+        _arrow((130, 228), (236, 228)),
+        _text(704, 64, "whoever is asked about", "small"),
+        _text(704, 82, "has taught nothing", "small"),
+    )
+
+
+if __name__ == "__main__":
+    main()

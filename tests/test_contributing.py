@@ -1,0 +1,102 @@
+"""The diffs of CONTRIBUTING.md are short, apply to the package as it is, and do what their text says."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DIFFS = dict(
+    re.findall(
+        r"^<!-- (\w+) -->\n```diff\n(.*?)^```$",
+        (ROOT / "CONTRIBUTING.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+)
+# What is tried with each of them; the tiny world is that of all tests.
+TRIED = {
+    "release": """
+from tastevec.data.releases import find_release
+assert find_release("ml-40m").address.endswith("/ml-40m.zip")
+""",
+    "vector": """
+import worlds
+from tastevec.items.genres import genre_matrix
+from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.training.settings import resolve_settings
+from tastevec.training.train import _space
+made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
+settings = resolve_settings("taste", item_vectors="genres", dim=20)
+space = _space(made, made.histories.take(made.users_in("train")), settings)
+assert (space.start.vectors == genre_matrix(made.items["genres"])).all()
+""",
+    "loss": """
+import worlds
+from encoders import TINY_SEED
+from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.training.settings import resolve_settings
+from tastevec.training.train import train
+made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
+how = {**TINY_SEED, "item_vectors": "content", "order": "time", "loss": "distance"}
+trained = train(made, here / "run", resolve_settings("seed", **how))
+assert trained.settings.loss == "distance"
+""",
+    "baseline": """
+import numpy as np
+from people import world
+from tastevec.evaluation.baselines import floors
+[recipe] = [each for each in floors(world(), rating_range=(1.0, 5.0)) if each.name == "mean rating"]
+scorer = recipe.make({}, 0)
+scorer.fit(world(), 20)
+own = world().ratings[world().items == 3]
+assert np.allclose(scorer.score(world())[:, 3], own.sum() / (1 + len(own)))
+""",
+}
+
+
+def test_every_diff_is_tried():
+    assert list(DIFFS) == list(TRIED)
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_a_diff_has_40_lines_or_fewer(name):
+    assert len(DIFFS[name].splitlines()) <= 40
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in {"vector", "loss"})) for name in TRIED]
+)
+def test_a_diff_applies_and_does_what_is_said_of_it(tmp_path, name):
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    alone = os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    applied = subprocess.run(
+        ["git", "apply", "-"],
+        cwd=tmp_path,
+        input=DIFFS[name],
+        env=alone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert applied.returncode == 0, applied.stderr
+    code = f"""
+from pathlib import Path
+import tastevec
+here = Path.cwd()
+assert here in Path(tastevec.__file__).parents
+{TRIED[name]}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=alone | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "src"), str(ROOT / "tests")])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr

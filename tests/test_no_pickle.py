@@ -1,0 +1,119 @@
+"""Nothing in the package reads or writes a format that can run code: pickle above all, by whatever name it goes."""
+
+import ast
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted((ROOT / "src").rglob("*.py"))
+FORBIDDEN = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+CALLS = {
+    *("eval", "exec", "torch.save", "torch.jit.load", "torch.hub.load"),
+    *("yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load"),
+    *("pandas.read_pickle", "pickle.load", "pickle.loads"),
+}
+# What a call must say, since what it does without is to unpickle, or may become that.
+SAYS = {
+    "torch.load": ("weights_only", True),
+    "numpy.save": ("allow_pickle", False),
+    "numpy.savez": ("allow_pickle", False),
+}
+# What no call may say, whatever it is called on.
+NEVER = {"allow_pickle": False, "weights_only": True, "trust_remote_code": False}
+
+
+def _imported(tree):
+    """Each module that is imported, with its line, and what each name of this file stands for."""
+    modules, names = [], {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                modules.append((node.lineno, alias.name))
+                names[alias.asname or alias.name.partition(".")[0]] = (
+                    alias.name if alias.asname else alias.name.partition(".")[0]
+                )
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules.append((node.lineno, str(node.module)))
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return modules, names
+
+
+def _called(node, names):
+    """The whole name of what is called, as ``numpy.load``; empty where it is no plain name."""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([names.get(node.id, node.id), *reversed(parts)]) if isinstance(node, ast.Name) else ""
+
+
+def _faults_of(call, names):
+    called = _called(call.func, names)
+    told = {keyword.arg: getattr(keyword.value, "value", ...) for keyword in call.keywords}
+    loaded = [argument.value for argument in call.args[:1] if isinstance(argument, ast.Constant)]
+    if called in CALLS or called.endswith((".to_pickle", ".read_pickle")):
+        yield f"{called} can run code"
+    if called in {"importlib.import_module", "__import__"} and loaded and loaded[0] in FORBIDDEN:
+        yield f"{loaded[0]} is imported"
+    if called in SAYS and told.get(SAYS[called][0], ...) is not SAYS[called][1]:
+        yield f"{called} does not say {SAYS[called][0]}={SAYS[called][1]}"
+    for name, harmless in NEVER.items():
+        if called not in SAYS and told.get(name, harmless) is not harmless:
+            yield f"{called} says {name} and not {harmless}"
+
+
+def faults(text):
+    """What is forbidden in a module, each with its line."""
+    tree = ast.parse(text)
+    modules, names = _imported(tree)
+    found = [f"{line}: {name} is imported" for line, name in modules if name.partition(".")[0] in FORBIDDEN]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            found += [f"{node.lineno}: {fault}" for fault in _faults_of(node, names)]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_module_reads_or_writes_what_can_run_code(path):
+    name = path.relative_to(ROOT).as_posix()
+    assert [f"{name}:{fault}" for fault in faults(path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("import pickle", "1: pickle is imported"),
+        ("import os, joblib.memory as m", "1: joblib.memory is imported"),
+        ("def f():\n    from cloudpickle import dumps", "2: cloudpickle is imported"),
+        ("import importlib\nimportlib.import_module('dill')", "2: dill is imported"),
+        ("__import__('shelve')", "1: shelve is imported"),
+        ("import torch\ntorch.load(f)", "2: torch.load does not say weights_only=True"),
+        ("import torch as t\nt.load(f, weights_only=False)", "2: torch.load does not say weights_only=True"),
+        ("from torch import load as l\nl(f)", "2: torch.load does not say weights_only=True"),
+        ("import torch\ntorch.save(x, f)", "2: torch.save can run code"),
+        (
+            "import numpy as np\nnp.load(f, allow_pickle=True)",
+            "2: numpy.load says allow_pickle and not False",
+        ),
+        ("import numpy as np\nnp.load(f, allow_pickle=x)", "2: numpy.load says allow_pickle and not False"),
+        ("import numpy as np\nnp.save(f, x)", "2: numpy.save does not say allow_pickle=False"),
+        ("import yaml\nyaml.load(f, Loader=yaml.Loader)", "2: yaml.load can run code"),
+        ("frame.to_pickle('x')", "1: frame.to_pickle can run code"),
+        ("A.from_pretrained(x, trust_remote_code=True)", "1: A.from_pretrained says trust_remote_code"),
+        ("eval(x)", "1: eval can run code"),
+    ],
+)
+def test_each_forbidden_thing_is_seen_and_its_line_told(text, fault):
+    [found] = faults(text)
+    assert found.startswith(fault)
+
+
+def test_what_is_harmless_is_let_be():
+    text = """
+        import json, numpy as np, torch, yaml
+        np.load(f), np.load(f, mmap_mode="r"), np.load(f, allow_pickle=False), np.save(f, x, allow_pickle=False)
+        torch.load(f, weights_only=True), yaml.safe_load(f), json.load(f), model.eval()
+    """
+    assert faults(textwrap.dedent(text)) == []

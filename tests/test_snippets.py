@@ -1,0 +1,184 @@
+"""Every command and every line of Python that the tutorial and the how-tos show, run as it stands.
+
+Replaced are the data: GroupLens is a server here that holds tiny releases of 60 people and 200 films under the real
+releases' names, and ``ratings.csv``, ``items.csv`` and ``histories.csv`` are such people's. Training is one epoch of one
+narrow block where a page sets nothing else; the service listens on a port of its own. Commands run in this process, so that
+torch is imported once. A block that does not run says why on the page, in front of it.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from typer.testing import CliRunner
+
+import worlds
+from databases import emptied_database, postgres
+from servers import Page, serving, zip_of
+from tastevec.cli import app
+from tastevec.data import releases
+from tastevec.serving import bundle
+from tastevec.training.settings import PRESETS
+
+pytestmark = pytest.mark.slow
+
+DOCS = Path(__file__).parent.parent / "docs"
+HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
+TUTORIAL = DOCS / "tutorial.md"
+BLOCK = re.compile(
+    r"(?:<!-- not executed: (?P<why>.+?) -->\s*)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```",
+    re.DOTALL | re.MULTILINE,
+)
+EXPORT = bundle.export
+HERE = "127.0.0.1:8000"
+HEREDOC = re.compile(r"<<'(\w+)'$")
+SMALL = {"epochs": 1, "hidden_size": 16, "layers": 1, "report_to": "none"}
+PEOPLE, FILMS = 60, 200  # the tutorial's own films are among the first 200 of ml-100k
+
+
+def _blocks(page):
+    return list(BLOCK.finditer(page.read_text(encoding="utf-8")))
+
+
+def _commands(code):
+    """The commands of a block, with a document that belongs to one."""
+    lines = iter(code.splitlines())
+    for line in lines:
+        command = line
+        if document := HEREDOC.search(line):
+            command = "\n".join([line, *takewhile(document[1].__ne__, lines), document[1]])
+        while command.count("'") % 2:  # a quoted text that runs over lines
+            command += f"\n{next(lines)}"
+        if command.strip():
+            yield command
+
+
+def _run_commands(code):
+    for command in _commands(code):
+        if command.startswith("tastevec "):
+            done = CliRunner().invoke(app, shlex.split(command, comments=True)[1:])
+            assert done.exit_code == 0, (command, done.stderr)
+        else:
+            shell = subprocess.run(
+                ["bash", "-euc", command], capture_output=True, text=True, check=False, timeout=60
+            )
+            assert shell.returncode == 0, (command, shell.stdout, shell.stderr)
+
+
+def _run(page, here=HERE):
+    """Every block of a page that runs, in this folder; the Python of one page is one program."""
+    names = {"__name__": page.stem}
+    for block in _blocks(page):
+        code = block["code"].replace(HERE, here)
+        if block["why"]:
+            continue
+        if block["kind"] == "bash":
+            _run_commands(code)
+        else:
+            exec(compile(code, str(page), "exec"), names)  # noqa: S102  it is what the page tells readers to run
+
+
+@pytest.fixture(scope="module", name="told")
+def _told(tmp_path_factory):
+    """A folder in which the tutorial was followed; everything else goes on from there."""
+    place = tmp_path_factory.mktemp("tutorial")
+    with pytest.MonkeyPatch.context() as patch, serving() as server:
+        patch.setattr(worlds, "USERS", PEOPLE)
+        patch.setattr(worlds, "FILMS", FILMS)
+        patch.setitem(PRESETS, "taste", SMALL)
+        undigested = {name: replace(release, md5=None) for name, release in releases.RELEASES.items()}
+        patch.setattr(releases, "RELEASES", MappingProxyType(undigested))
+        patch.setattr(releases, "_FOLDER", server.at(""))
+        made = tmp_path_factory.mktemp("made")
+        server.pages["ml-100k.zip"] = _zipped(worlds.write_100k(made / "ml-100k"))
+        server.pages["ml-25m.zip"] = _zipped(worlds.write_csv_release(made / "ml-25m", genome=True))
+        server.pages["ml-32m.zip"] = _zipped(worlds.write_csv_release(made / "ml-32m"))
+        patch.chdir(place)
+        with pytest.MonkeyPatch.context() as graphs:
+            graphs.setattr(bundle, "export", EXPORT)  # the service answers by the graph of this model
+            _run(TUTORIAL)
+        yield place
+
+
+def _zipped(folder):
+    return Page(zip_of({f"{folder.name}/{file.name}": file.read_bytes() for file in folder.iterdir()}))
+
+
+@pytest.fixture(name="place")
+def _place(told, tmp_path, monkeypatch):
+    """A copy of what the tutorial left, with a table of one's own."""
+    place = shutil.copytree(told, tmp_path / "place")
+    worlds.write_own_csv(place)
+    (place / "interactions.csv").rename(place / "ratings.csv")
+    rows = [f"{row.user},{row.film},{row.stars},{row.time}\n" for row in worlds.ratings()]
+    (place / "histories.csv").write_text("".join(["user_id,item_id,rating,timestamp\n", *rows]))
+    monkeypatch.chdir(place)
+    return place
+
+
+@contextmanager
+def _service(place):
+    """The service of the tutorial's model, and its address."""
+    command = [sys.executable, "-m", "tastevec", "serve", "model", "--port", "0"]
+    said = place / "log"
+    with said.open("w") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            while "model loaded" not in said.read_text():
+                assert process.poll() is None, said.read_text()
+                time.sleep(0.1)
+            yield re.search(r"127\.0\.0\.1:\d+", said.read_text())[0]
+        finally:
+            process.terminate()
+
+
+def test_the_tutorial_leads_to_films_and_vectors(told):
+    assert {"films.parquet", "vectors.parquet"} <= {file.name for file in told.iterdir()}
+    assert (told / "results" / "report.html").exists()
+    assert (told / "pictures" / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in HOW_TO if page.stem not in ("new-user", "pgvector")], ids=lambda page: page.stem
+)
+@pytest.mark.usefixtures("place")
+def test_a_how_to_runs(page):
+    _run(page)
+
+
+def test_a_new_person_is_answered_by_a_service_that_runs(place):
+    if shutil.which("curl") is None:
+        pytest.skip("curl, which the page uses, is not installed")
+    with _service(place) as here:
+        _run(DOCS / "how-to" / "new-user.md", here)
+
+
+@pytest.mark.usefixtures("place")
+def test_vectors_reach_a_real_database(monkeypatch):
+    pytest.importorskip("psycopg", reason="the extra pg is not installed")
+    with postgres() as server:
+        monkeypatch.setenv("TASTEVEC_DATABASE_URL", emptied_database(server, "pages"))
+        _run(DOCS / "how-to" / "pgvector.md")
+
+
+def test_the_russian_tutorial_shows_the_same_code():
+    assert [block.groups() for block in _blocks(DOCS / "tutorial.ru.md")] == [
+        block.groups() for block in _blocks(TUTORIAL)
+    ]
+
+
+def test_a_page_shows_no_code_that_is_not_looked_at():
+    for page in (TUTORIAL, *HOW_TO):
+        text = page.read_text(encoding="utf-8")
+        assert (
+            len(_blocks(page)) + text.count("```text\n")
+            == len(re.findall(r"^```\w*$", text, re.MULTILINE)) / 2
+        ), page
