@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -470,8 +471,21 @@ def test_on_a_terminal_the_bar_goes_to_standard_error_and_the_object_to_standard
 
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "tastevec", "doctor", "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=120)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)
     os.close(theirs)
-    assert json.loads(done.stdout)["python"]
-    assert b"Looking around" in os.read(ours, 1 << 16)
+    with ThreadPoolExecutor(1) as reader:  # of a terminal that nobody reads, a slow process waits for room
+        shown = reader.submit(_read_all, ours)
+        out, _ = process.communicate(timeout=120)
     os.close(ours)
+    assert process.returncode == 0
+    assert json.loads(out)["python"]
+    assert b"Looking around" in shown.result()
+
+
+def _read_all(terminal):
+    """What was written there until its last writer was gone, which Linux tells as an error."""
+    read = b""
+    with suppress(OSError):
+        while part := os.read(terminal, 1 << 12):
+            read += part
+    return read
