@@ -24,13 +24,17 @@ EXPORT = bundle.export
 def pytest_collection_modifyitems(items):
     """A Spark wants a machine of its own: beside the rest of the suite its tests take longer than all others together.
 
-    PySpark leaves sockets to the garbage collector, which may find them in any test that comes later.
+    PySpark leaves sockets to the garbage collector, which may find them in any test that comes later. What is published is
+    built and installed anew, for minutes.
     """
-    aside = pytest.mark.skip(reason="a real Spark, which make spark drives")
+    spark = pytest.mark.skip(reason="a real Spark, which make spark drives")
+    release = pytest.mark.skip(reason="packages are built and installed anew, which make release does")
     theirs = pytest.mark.filterwarnings("ignore:.*<socket:pytest.PytestUnraisableExceptionWarning")
     for item in items:
         if "spark" in item.path.parent.name or "spark" in item.path.stem:
-            item.add_marker(theirs if os.environ.get("TASTEVEC_SPARK") else aside)
+            item.add_marker(theirs if os.environ.get("TASTEVEC_SPARK") else spark)
+        if item.path.stem in {"test_release", "test_contributing"} and not os.environ.get("TASTEVEC_RELEASE"):
+            item.add_marker(release)
 
 
 @pytest.fixture(scope="session", autouse=True)

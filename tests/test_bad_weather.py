@@ -21,11 +21,7 @@ from weather import need_own_disks, on_disk
 
 pytestmark = pytest.mark.slow
 READ_ONLY = "size=1m+ro"
-FULL = (
-    "size=4k",
-    "size=64k",
-    "size=128k",
-)  # of a page on, so that it is full at the start, in the middle, near the end
+FULL = ("size=4k", "size=64k")  # of a page, and of some: full at the start, and in the middle
 SETTINGS = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
 
 
