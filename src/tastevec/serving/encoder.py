@@ -91,7 +91,7 @@ class OnnxEncoder:
     def on_one_core(self) -> OnnxEncoder:
         """The same encoder, each of whose answers is worked out on one core: for those who ask on every core at once.
 
-        On 16 cores they are answered 1.7 times as fast as by one that shares its own threads among them.
+        One that shares its own threads among them answers more slowly.
         """
         if 1 not in self._sessions:
             self._sessions[1] = _session(self._graph, 1)

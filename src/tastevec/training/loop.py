@@ -42,7 +42,7 @@ __all__ = ["Course", "run"]
 _ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths", "gaps")
 _STEPS_A_LINE = 50  # of the log
 _LONGEST_WAIT = 86_400  # seconds; all wait while the first process solves, and while it validates
-# Not cuDNN's: it is compiled anew for each width of a batch, which took ten times as long as all the rest of a step.
+# Not cuDNN's: it is compiled anew for each width of a batch. With it, bfloat16 took ten times as long as float32.
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 _WIDE = 128  # hidden numbers from which bfloat16 is faster, where it is computed in
 

@@ -92,7 +92,7 @@ class TrainSettings(BaseModel):
     """Pieces in which each process computes its part of a step, one after another, where it has no room for all at once;
     what a step learns is the same."""
     packed: bool = False
-    """Whether short histories share a row while the blocks learn: under 5 % of what they compute is padding, not a quarter,
+    """Whether short histories share a row while the blocks learn: about 5 % of what they compute is padding, not a quarter,
     and dropout draws other numbers."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """What the blocks compute in while they learn; the softmax over the catalogue stays in float32. ``auto`` is bfloat16 from a
