@@ -10,6 +10,22 @@ __all__ = ["rendered_gpu"]
 def rendered_gpu(results: dict[str, Any]) -> str:
     """Training by width, precision and people a step; encoding on the GPU and on the cores beside it."""
     machine, versions = results["machine"], results["versions"]
+    cores, gpu = (row["users_per_second"] for row in results["encodings"])
+    told = (
+        f"One {results['gpu']}, and {machine['cores']} cores ({machine['cpu']}); torch {versions['torch']}; ml-1m-5k, the taste preset, 40 steps "
+        "each, once."
+    )
+    encoded = f"Encoding everybody: {gpu:,.0f} people/s with torch on the GPU, {cores:,.0f} with ONNX on the {machine['cores']} cores."
+    parts = [told, "", *_table(results["trainings"]), "", encoded]
+    if since := results.get("without_cudnn"):  # some of it measured again, on another day
+        again = (
+            f"Again, with attention kept from cuDNN, on one {since['gpu']} (commit {since['commit'][:7]}):"
+        )
+        parts += ["", again, "", *_table(since["trainings"])]
+    return "\n".join(parts)
+
+
+def _table(trainings: list[dict[str, Any]]) -> list[str]:
     lines = [
         ("hidden size", "people a step", "precision", "films read/s", "people/s", "reading, share of a step")
     ]
@@ -22,13 +38,7 @@ def rendered_gpu(results: dict[str, Any]) -> str:
             f"{row['users_per_second']:,.0f}",
             f"{row['reading']:.1%}",
         )
-        for row in results["trainings"]
+        for row in trainings
     ]
-    cores, gpu = (row["users_per_second"] for row in results["encodings"])
-    told = (
-        f"One {results['gpu']}, and {machine['cores']} cores ({machine['cpu']}); torch {versions['torch']}; ml-1m-5k, the taste preset, 40 steps "
-        "each, once."
-    )
-    encoded = f"Encoding everybody: {gpu:,.0f} people/s with torch on the GPU, {cores:,.0f} with ONNX on the {machine['cores']} cores."
     rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([told, "", rows[0], "|---" * len(lines[0]) + "|", *rows[1:], "", encoded])
+    return [rows[0], "|---" * len(lines[0]) + "|", *rows[1:]]

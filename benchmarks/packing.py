@@ -25,7 +25,7 @@ NAME = "packing"
 def measured(asked: argparse.Namespace) -> dict[str, Any]:
     """Train from every seed both ways, and read what the validation people said."""
     runs = [(seed, packed) for seed in asked.seeds for packed in (False, True)]
-    stages = at_once(asked.jobs, [partial(trained, asked, *run) for run in runs])
+    at_once(asked.jobs, [partial(trained, asked, *run) for run in runs])
     bundles = [json.loads((_place(asked, *run) / "bundle.json").read_text()) for run in runs]
     return {
         "data": bundles[0]["data"]["name"],
@@ -36,8 +36,8 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
             name: value for name, value in bundles[0]["settings"].items() if name not in {"seed", "packed"}
         },
         "packing": [
-            {"seed": seed, "packed": packed, "seconds": stage["seconds"], **_said(bundle)}
-            for (seed, packed), stage, bundle in zip(runs, stages, bundles, strict=True)
+            {"seed": seed, "packed": packed, **_said(bundle)}
+            for (seed, packed), bundle in zip(runs, bundles, strict=True)
         ],
     }
 
