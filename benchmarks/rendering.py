@@ -34,6 +34,7 @@ PAGES = (
     ROOT / "docs" / "speed.md",
     ROOT / "docs" / "faults.md",
     ROOT / "docs" / "training.md",
+    ROOT / "docs" / "demo.md",
 )
 
 # Of each question: what is shown, and what it is called.

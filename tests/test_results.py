@@ -7,7 +7,9 @@ from pathlib import Path
 import bench
 import beside_roofs
 import pytest
+from headline_rendering import rendered_headline
 from rendering import PAGES, rendered
+from table import HEADLINE
 
 ROOT = Path(__file__).parents[1]
 SAVED = sorted((ROOT / "results").glob("*.json"))
@@ -18,6 +20,11 @@ SPEED = ROOT / "docs" / "speed.md"
 def test_what_the_pages_show_is_what_was_saved(saved):
     pages = "".join(page.read_text() for page in PAGES)
     assert rendered(json.loads(saved.read_text())) in pages
+
+
+def test_the_readme_shows_the_headline_of_the_saved_table():
+    saved = json.loads((ROOT / "results" / f"{HEADLINE}.json").read_text())
+    assert rendered_headline(saved) in (ROOT / "README.md").read_text()
 
 
 def test_there_are_saved_numbers():

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parent.parent / "docs"
 HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
 TUTORIAL = DOCS / "tutorial.md"
+README = DOCS.parent / "README.md"
 BLOCK = re.compile(
     r"(?:<!-- not executed: (?P<why>.+?) -->\s*)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```",
     re.DOTALL | re.MULTILINE,
@@ -152,6 +153,11 @@ def test_the_tutorial_leads_to_films_and_vectors(told):
 @pytest.mark.usefixtures("place")
 def test_a_how_to_runs(page):
     _run(page)
+
+
+def test_the_lines_of_python_that_the_readme_shows_run(place):
+    shutil.copytree(place / "model", place / "demo" / "model")
+    _run(README)
 
 
 def test_a_new_person_is_answered_by_a_service_that_runs(place):

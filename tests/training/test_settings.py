@@ -124,4 +124,4 @@ def test_histories_share_rows_only_where_a_film_sees_no_later_one():
 
 def test_what_costs_memory_or_time_alone_is_as_it_was_measured_by_default():
     settings = resolve_settings()
-    assert (settings.accumulate, settings.packed, settings.precision) == (1, False, "float32")
+    assert (settings.accumulate, settings.packed, settings.precision) == (1, True, "float32")

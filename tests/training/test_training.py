@@ -400,7 +400,7 @@ def test_each_correction_of_the_note_can_be_made_alone(data, tmp_path, name):
         {"asked": 1.0, "cut": 1.0},
         {"item_input": "table", "gaps": False},
         {"set_history": 0},
-        {"packed": True},
+        {"packed": False},
         {"accumulate": 3},
         {"next_overall": 0.0, "next_recent": 0.0, "next_short": 0.0},
     ],

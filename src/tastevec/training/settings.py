@@ -91,9 +91,9 @@ class TrainSettings(BaseModel):
     accumulate: Annotated[int, Field(ge=1)] = 1
     """Pieces in which each process computes its part of a step, one after another, where it has no room for all at once;
     what a step learns is the same."""
-    packed: bool = False
-    """Whether short histories share a row while the blocks learn: about 5 % of what they compute is padding, not a quarter,
-    and dropout draws other numbers."""
+    packed: bool = True
+    """Whether short histories share a row while causal blocks learn, so that about 5 % of what they compute is padding and not a
+    quarter; dropout draws other numbers then."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """What the blocks compute in while they learn; the softmax over the catalogue stays in float32. ``auto`` is bfloat16 from a
     hidden size of 128 on, on a processor that has it; on one that has not, bfloat16 takes several times as long."""
@@ -121,10 +121,6 @@ class TrainSettings(BaseModel):
                 "target=liked needs order=time and rating_input=embed: in another order the next film may stand before "
                 "the question, and a person's mean and range would tell an early moment of later films"
             )
-        if self.packed and self.attention != "causal":
-            raise ValueError(
-                f"packed needs attention=causal, found {self.attention}: set attention=causal or packed=false"
-            )
         if self.readout == "pooler" and self.attention == "causal":
             raise ValueError(
                 "readout=pooler needs attention=masked or padded: a causal first position sees one film only"
@@ -132,6 +128,10 @@ class TrainSettings(BaseModel):
         if self.readout == "pooler" and (self.next_overall or self.next_recent or self.next_short):
             raise ValueError(
                 "readout=pooler has no linear answer to add: set next_overall=0, next_recent=0 and next_short=0"
+            )
+        if self.packed and self.attention != "causal":
+            raise ValueError(
+                f"packed needs attention=causal, found {self.attention}: set attention=causal or packed=false"
             )
         return self
 
@@ -152,6 +152,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "order": "item",
         "truncate": "oldest",
         "attention": "padded",
+        "packed": False,
         "readout": "pooler",
         "positions": "none",
         "next_overall": 0.0,

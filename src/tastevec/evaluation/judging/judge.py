@@ -1,4 +1,4 @@
-"""Judging: everything that is measured of one scorer on one task.
+"""Judge: one scorer asked one task, and everything that comes of it measured.
 
 Dimension letters: B users, N items.
 """

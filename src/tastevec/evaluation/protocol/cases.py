@@ -1,4 +1,4 @@
-"""Protocols: which of a person's films are hidden, and what is known while they are guessed."""
+"""Cases: which of a person's films are hidden, and what is known while they are guessed."""
 
 from __future__ import annotations
 
