@@ -55,8 +55,8 @@ def kill(process, unfinished, epochs):
     assert process.returncode == -signal.SIGKILL
 
 
-def weights(folder):
-    return (folder / "model.safetensors").read_bytes()
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_a_killed_and_resumed_training_gives_the_same_bytes(prepared_folder, tmp_path):
@@ -68,11 +68,7 @@ def test_a_killed_and_resumed_training_gives_the_same_bytes(prepared_folder, tmp
         assert not out.exists()
         how = "resume"
     finish(start(prepared_folder, out, how))
-    assert weights(out) == weights(tmp_path / "straight")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "straight"]
-    logs = [
-        json.loads((tmp_path / name / "bundle.json").read_text())["log"] for name in ("killed", "straight")
-    ]
-    measured = [[entry["eval_selection"] for entry in log if "eval_selection" in entry] for log in logs]
-    assert measured[0] == measured[1]
-    assert len(measured[0]) == EPOCHS
+    assert contents(out) == contents(tmp_path / "straight")
+    log = json.loads((out / "bundle.json").read_text())["log"]
+    assert sum("eval_selection" in entry for entry in log) == EPOCHS

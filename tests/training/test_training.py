@@ -98,7 +98,8 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(data, tmp_path):
         learn(data, tmp_path / "run", epochs=3, callbacks=[Stop(5)])  # in the third of epochs of two steps
     resumed = learn(data, tmp_path / "run", epochs=3, resume=True)
     assert same(straight, resumed)
-    assert measures(resumed) == measures(straight)
+    assert resumed.log == straight.log
+    assert sum("loss" in entry for entry in straight.log) == 3  # a line an epoch at least
 
 
 def measures(trained):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.tensorboard import SummaryWriter
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
-    from transformers import TrainerCallback
+    from transformers import TrainerControl
 
     from tastevec.data.histories import Histories
     from tastevec.data.reading import Reading
@@ -77,6 +77,13 @@ class _Epochs(torch.utils.data.DataLoader[tuple[int, int]]):
         """Called by the Trainer as an epoch begins."""
         for part in self.parts:
             part.set_epoch(epoch)
+
+
+class _LogEpochs(TrainerCallback):
+    """A line of the log ends with each epoch, where a run may be resumed: else its mean loss would lack the steps before."""
+
+    def on_epoch_end(self, args: object, state: object, control: TrainerControl, **_: object) -> None:  # noqa: ARG002  the Trainer names them
+        control.should_log = True
 
 
 class _TasteTrainer(Trainer):
@@ -184,7 +191,7 @@ def run(
         callbacks: Told of the progress.
 
     Returns:
-        The log: one entry an epoch's validation and one for each few steps' loss.
+        The log, the same of a run that was resumed: an entry an epoch's validation, and one for the mean loss of each few steps.
 
     Raises:
         TrainingError: There is nothing to resume, or it was another run; or the loss is no number any more.
@@ -215,6 +222,7 @@ def run(
         callbacks=callbacks,
     )
     _agree(model, settings.seed)
+    trainer.add_callback(_LogEpochs())
     trainer.remove_callback(ProgressCallback)  # both print to stdout, which is kept for results
     trainer.remove_callback(PrinterCallback)
     with saving(folder):
@@ -223,7 +231,10 @@ def run(
         raise TrainingError(
             "the model's numbers are no longer finite; train again with a lower --set learning_rate"
         )
-    return [dict(entry) for entry in trainer.state.log_history]
+    # Sorted, as what a checkpoint kept of it is; and without the sum of all, which a resumed run does not know.
+    return [
+        dict(sorted(entry.items())) for entry in trainer.state.log_history if "train_runtime" not in entry
+    ]
 
 
 def _agree(model: TasteEncoder, seed: int) -> None:
