@@ -33,6 +33,13 @@ pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parent.parent / "docs"
 HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
+SERVED = ("new-user", "service")  # pages that ask a service which runs
+# Pages made of results or of docstrings show what was printed, and the note's page has a test of its own.
+PAGES = [
+    page
+    for page in sorted(DOCS.glob("*.md"))
+    if page.stem not in ("demo", "experiments", "layout", "measured", "tutorial.ru")
+]
 TUTORIAL = DOCS / "tutorial.md"
 README = DOCS.parent / "README.md"
 BLOCK = re.compile(
@@ -148,10 +155,12 @@ def test_the_tutorial_leads_to_films_and_vectors(told):
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in HOW_TO if page.stem not in ("new-user", "pgvector")], ids=lambda page: page.stem
+    "page",
+    [page for page in (*HOW_TO, *PAGES) if page.stem not in (*SERVED, "pgvector", "tutorial")],
+    ids=lambda page: page.stem,
 )
 @pytest.mark.usefixtures("place")
-def test_a_how_to_runs(page):
+def test_what_a_page_shows_runs(page):
     _run(page)
 
 
@@ -160,11 +169,14 @@ def test_the_lines_of_python_that_the_readme_shows_run(place):
     _run(README)
 
 
-def test_a_new_person_is_answered_by_a_service_that_runs(place):
+@pytest.mark.parametrize(
+    "page", [DOCS / "how-to" / "new-user.md", DOCS / "service.md"], ids=lambda page: page.stem
+)
+def test_what_a_page_asks_of_a_service_is_answered(page, place):
     if shutil.which("curl") is None:
         pytest.skip("curl, which the page uses, is not installed")
     with _service(place) as here:
-        _run(DOCS / "how-to" / "new-user.md", here)
+        _run(page, here)
 
 
 @pytest.mark.usefixtures("place")
@@ -182,7 +194,7 @@ def test_the_russian_tutorial_shows_the_same_code():
 
 
 def test_a_page_shows_no_code_that_is_not_looked_at():
-    for page in (TUTORIAL, *HOW_TO):
+    for page in (*PAGES, *HOW_TO):
         text = page.read_text(encoding="utf-8")
         assert (
             len(_blocks(page)) + text.count("```text\n")
