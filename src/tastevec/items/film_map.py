@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
+
+from tastevec.data.tensors import fitted, read_arrays
+from tastevec.schema import TRAIN_AGAIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,5 +104,11 @@ class FilmMap:
 
     @classmethod
     def load(cls, path: Path) -> FilmMap:
-        """What ``save`` wrote."""
-        return cls(load_file(path)[_PLACES])
+        """What ``save`` wrote.
+
+        Raises:
+            FormatError: It is missing or damaged.
+        """
+        arrays, _ = read_arrays(path, TRAIN_AGAIN)
+        fitted(path, arrays, {_PLACES: ("N", 2)}, TRAIN_AGAIN)
+        return cls(arrays[_PLACES])
