@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from tastevec.data.tensors import fitted, read_arrays
+from tastevec.errors import FormatError
 from tastevec.schema import TRAIN_AGAIN
 
 if TYPE_CHECKING:
@@ -111,4 +112,6 @@ class FilmMap:
         """
         arrays, _ = read_arrays(path, TRAIN_AGAIN)
         fitted(path, arrays, {_PLACES: ("N", 2)}, TRAIN_AGAIN)
+        if not np.isfinite(arrays[_PLACES]).all(axis=1).any():
+            raise FormatError(f"{path} places no film; {TRAIN_AGAIN}")
         return cls(arrays[_PLACES])
