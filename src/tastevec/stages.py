@@ -63,7 +63,9 @@ def prepare(
     try:
         settings = TypeAdapter(PrepareSettings).validate_python(changes)
     except ValidationError as error:
-        raise SettingsError(misfit(error)) from error
+        raise SettingsError(
+            f"a setting is not what it may be: {misfit(error)}; see tastevec prepare --help"
+        ) from error
     return prepare_from(source, Path(out), settings=settings, progress=progress)
 
 

@@ -23,8 +23,42 @@ ODD: list[Any] = [
     *(float("inf"), "", "0", "1", "nan", "a", "../a", "/etc/hostname", "\0", "\u202e", "é" * 3, "x" * 300),
     *([], [[]], {}, [None], [1, [2, [3]]], {"": {}}, {"format": 1}),
 ]
-FIELDS = ["", "0", "-1", "1e9", "nan", "inf", "9" * 30, "0x1", "1,5", '"', '"a', "a|b", " ", "\0", "\ufffd", "é", "1::2", "\t"]
-SNIPPETS = [b"", b"\0", b"\xff", b"\xfe\xff", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n\n", b'"', b"[" * 300, b"{", b"PK\x03\x04", b"PAR1", b"x" * 140_000]
+FIELDS = [
+    "",
+    "0",
+    "-1",
+    "1e9",
+    "nan",
+    "inf",
+    "9" * 30,
+    "0x1",
+    "1,5",
+    '"',
+    '"a',
+    "a|b",
+    " ",
+    "\0",
+    "\ufffd",
+    "é",
+    "1::2",
+    "\t",
+]
+SNIPPETS = [
+    b"",
+    b"\0",
+    b"\xff",
+    b"\xfe\xff",
+    b"\xef\xbb\xbf",
+    b"\r",
+    b"\r\n",
+    b"\n\n",
+    b'"',
+    b"[" * 300,
+    b"{",
+    b"PK\x03\x04",
+    b"PAR1",
+    b"x" * 140_000,
+]
 
 
 def mutated(name: str, valid: bytes, random: Random) -> bytes:
@@ -72,7 +106,9 @@ def _json(valid: bytes, random: Random) -> bytes:
         holder[random.choice(["a", "", "../a", key + "s"])] = holder.pop(key)
     else:
         held = holder[key]
-        holder[key] = random.choice([str(held), [held], {"a": held}, -held if isinstance(held, int | float) else None])
+        holder[key] = random.choice(
+            [str(held), [held], {"a": held}, -held if isinstance(held, int | float) else None]
+        )
     return json.dumps(told).encode()
 
 
@@ -82,7 +118,13 @@ def _place(told: Any, random: Random) -> tuple[Any, Any]:
     waiting = [told]
     while waiting:
         held = waiting.pop()
-        pairs = list(held.items()) if isinstance(held, dict) else list(enumerate(held)) if isinstance(held, list) else []
+        pairs = (
+            list(held.items())
+            if isinstance(held, dict)
+            else list(enumerate(held))
+            if isinstance(held, list)
+            else []
+        )
         found += [(held, key) for key, _ in pairs]
         waiting += [value for _, value in pairs]
     return random.choice(found) if found else (None, None)
@@ -155,7 +197,9 @@ def _parquet(valid: bytes, random: Random) -> bytes:
     elif way == "order":
         table = table.take(pa.array([random.randint(0, len(table) - 1) for _ in range(len(table))]))
     elif way == "told":
-        table = table.replace_schema_metadata({random.choice([b"space", b"horizon", b"\xff"]): random.choice([b"a", b"\xff"])})
+        table = table.replace_schema_metadata(
+            {random.choice([b"space", b"horizon", b"\xff"]): random.choice([b"a", b"\xff"])}
+        )
     else:
         table = table.slice(random.randint(0, len(table)))
     kept = io.BytesIO()

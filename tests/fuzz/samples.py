@@ -40,7 +40,9 @@ def write_samples(place: Path) -> Path:
     _tables(place / "tables")
     _hetrec(place / "hetrec")
     prepare(release, place / "prepared", settings=PrepareSettings(seed=1))
-    with mock.patch("tastevec.evaluation.report.page.draw", return_value=[Picture("none", "None", "Nothing.", b"")]):
+    with mock.patch(
+        "tastevec.evaluation.report.page.draw", return_value=[Picture("none", "None", "Nothing.", b"")]
+    ):
         lively(floors=["popularity"], models=["ours"], users=10).write(place / "results")
     _unfinished(place / "unfinished")
     _fetched(place / "fetched")
@@ -159,9 +161,17 @@ def _words(folder: Path) -> None:
     told = {
         "train.json": {"epochs": "3", "learning_rate": "0.001", "order": "time", "gaps": "true"},
         "prepare.json": {"seed": 1, "preset": "taste", "memory": "500MB", "rating_range": [1, 5]},
-        "service.json": {"TASTEVEC_RATE": "600/minute", "TASTEVEC_TIMEOUT_S": "10", "TASTEVEC_TOKEN": "secret"},
+        "service.json": {
+            "TASTEVEC_RATE": "600/minute",
+            "TASTEVEC_TIMEOUT_S": "10",
+            "TASTEVEC_TOKEN": "secret",
+        },
         "person.json": PERSON,
-        "recommend.json": {"people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}], "k": 3, "tags": {"space": 1}},
+        "recommend.json": {
+            "people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}],
+            "k": 3,
+            "tags": {"space": 1},
+        },
         "explain.json": {"people": [{"ratings": [{"item_id": 1, "rating": 4.5, "timestamp": 5}]}], "tags": 2},
         "steer.json": {"vectors": [[0.5] * 8], "tags": {"tears": -1.5}, "hold": 0.5},
         "similar.json": {"item_ids": [1, 2], "k": 3},

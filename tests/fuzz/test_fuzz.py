@@ -58,7 +58,12 @@ def test_a_file_that_is_altered_is_read_or_refused_in_a_sentence_of_ours(name, p
     valid = target.valid(place)
 
     @given(st.integers(0, 2**32 - 1))
-    @settings(max_examples=int(__import__("os").environ.get("N", "12")), derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=int(__import__("os").environ.get("N", "12")),
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     def altered(seed):
         look_at(target, place, mutated(target.file, valid, Random(seed)))
 

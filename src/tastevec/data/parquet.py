@@ -9,16 +9,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastevec.errors import FormatError
+from tastevec.schema import USER_ID, VECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-__all__ = ["DAMAGE", "IDS", "read_columns"]
+__all__ = ["DAMAGE", "IDS", "read_columns", "vector_type"]
 
 # What Arrow raises at a file that is none of its own; of a name that is no text, Python's own error.
 DAMAGE: Final = (OSError, ValueError, pa.ArrowException)
 IDS: Final = (pa.int64(), pa.string(), pa.large_string())
+
+
+def vector_type(schema: pa.Schema) -> pa.FixedSizeListType | None:
+    """What the vectors of a table of people are; None where it is none: ids and lists of one length, of numbers."""
+    if not all(len(schema.get_all_field_indices(name)) == 1 for name in (USER_ID, VECTOR)):
+        return None
+    kind = schema.field(VECTOR).type
+    fits = (
+        isinstance(kind, pa.FixedSizeListType)
+        and kind.list_size > 0
+        and pa.types.is_floating(kind.value_type)
+    )
+    return kind if fits and schema.field(USER_ID).type in IDS else None
 
 
 def read_columns(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from pydantic import TypeAdapter
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -53,7 +54,7 @@ def checkpoint_of(identity: dict[str, Any], folder: Path) -> str | None:
     """
     if not (folder / _SETTINGS_FILE).exists():
         raise TrainingError(f"{folder} holds no unfinished run; run the same command without --resume")
-    begun = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+    begun = _begun(folder / _SETTINGS_FILE)
     changed = sorted(name for name, value in identity.items() if begun.get(name) != value)
     if changed:
         raise TrainingError(
@@ -65,6 +66,18 @@ def checkpoint_of(identity: dict[str, Any], folder: Path) -> str | None:
     if found:
         _refuse_damaged(Path(found))
     return found
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    """What the unfinished run is."""
+    try:
+        told: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{path} cannot be read ({type(error).__name__}); expected the settings of the unfinished run; run the same command "
+            "without --resume, which begins again"
+        ) from error
+    return told
 
 
 @contextmanager
