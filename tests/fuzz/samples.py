@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
@@ -127,6 +127,13 @@ def _tables(folder: Path) -> None:
     pq.write_table(vectors.replace_schema_metadata(told_of), folder / "vectors.parquet")
 
 
+def people() -> Any:
+    """Whom the service can find."""
+    from tastevec.serving.neighbours import Neighbours  # noqa: PLC0415  an extra
+
+    return Neighbours(np.array([7, 9, 12]), np.eye(3, 8, dtype=np.float32))
+
+
 def _hetrec(folder: Path) -> None:
     folder.mkdir()
     (folder / "tags.dat").write_text("id\tvalue\n1\tspace\n2\ttears\n")
@@ -174,7 +181,9 @@ def _words(folder: Path) -> None:
         },
         "explain.json": {"people": [{"ratings": [{"item_id": 1, "rating": 4.5, "timestamp": 5}]}], "tags": 2},
         "steer.json": {"vectors": [[0.5] * 8], "tags": {"tears": -1.5}, "hold": 0.5},
-        "similar.json": {"item_ids": [1, 2], "k": 3},
+        "encode.json": {"people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}, {"ratings": []}], "horizon": "next"},
+        "similar-users.json": {"people": [{"ratings": [{"item_id": 1, "rating": 1}]}], "k": 2},
+        "similar-items.json": {"item_ids": [1, 2], "k": 3},
     }
     for name, value in told.items():
         (folder / name).write_text(json.dumps(value))

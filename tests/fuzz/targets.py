@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -254,6 +255,30 @@ def _service_settings(folder: Path) -> Any:
         return read_settings().timeout_s
 
 
+@cache
+def _served(folder: Path) -> Any:
+    from tastevec.serving.recommender import load  # noqa: PLC0415  as above
+    from tastevec.serving.service.served import Served  # noqa: PLC0415  as above
+
+    return Served(load(folder, runtime="onnx"), people=samples.people())
+
+
+def _asked(folder: Path, *, route: str) -> Any:
+    """What the service answers to a body; a fault of its own would be raised here."""
+    from fastapi.testclient import TestClient  # noqa: PLC0415  as above
+
+    from tastevec.serving.service.app import create_app  # noqa: PLC0415  as above
+    from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
+
+    served, body = _served(folder.parent / "bundle"), (folder / f"{route}.json").read_bytes()
+    with TestClient(create_app(lambda: served, ServiceSettings())) as client:
+        while not client.app.state.life.ready:  # type: ignore[attr-defined]  our own
+            time.sleep(0.001)
+        answer = client.post(f"/v1/{route}", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code < 500, answer.text
+    return answer.status_code
+
+
 def _results(folder: Path) -> Any:
     """Compared with itself under another name, and read for what was tuned."""
     from tastevec.evaluation.baselines import baselines  # noqa: PLC0415  as above
@@ -338,4 +363,6 @@ TOLD = [
     Target("words", "prepare.json", _prepare_settings),
     Target("words", "service.json", _service_settings),
 ]
-TARGETS = {target.name: target for target in [*SOURCES, *FOLDERS, *NETWORKS, *TOLD]}
+ROUTES = ("encode", "recommend", "similar-users", "explain", "steer", "similar-items")
+ASKED = [Target("words", f"{route}.json", partial(_asked, route=route), needs="torch") for route in ROUTES]
+TARGETS = {target.name: target for target in [*SOURCES, *FOLDERS, *NETWORKS, *TOLD, *ASKED]}
