@@ -181,7 +181,10 @@ def _words(folder: Path) -> None:
         },
         "explain.json": {"people": [{"ratings": [{"item_id": 1, "rating": 4.5, "timestamp": 5}]}], "tags": 2},
         "steer.json": {"vectors": [[0.5] * 8], "tags": {"tears": -1.5}, "hold": 0.5},
-        "encode.json": {"people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}, {"ratings": []}], "horizon": "next"},
+        "encode.json": {
+            "people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}, {"ratings": []}],
+            "horizon": "next",
+        },
         "similar-users.json": {"people": [{"ratings": [{"item_id": 1, "rating": 1}]}], "k": 2},
         "similar-items.json": {"item_ids": [1, 2], "k": 3},
     }
