@@ -24,6 +24,7 @@ __all__ = [
     "PLACING_FILE",
     "POSITION",
     "PREPARED_FORMAT",
+    "PREPARE_AGAIN",
     "RANK",
     "RATING",
     "REPORT_FILE",
@@ -35,6 +36,7 @@ __all__ = [
     "TAGS_FILE",
     "TIMESTAMP",
     "TITLE",
+    "TRAIN_AGAIN",
     "USERS_FILE",
     "USER_ID",
     "VECTOR",
@@ -97,6 +99,10 @@ MAP_FILE: Final = "map.safetensors"
 PREPARED_FORMAT: Final = 1
 BUNDLE_FORMAT: Final = 1
 RESULTS_FORMAT: Final = 2
+
+# What to do with a folder of ours that is damaged.
+PREPARE_AGAIN: Final = "run tastevec prepare again"
+TRAIN_AGAIN: Final = "copy the bundle again, or train again"
 
 # A film is liked from this share of the rating range on: 4 stars of 0.5 to 5 is (4 - 0.5) / 4.5 = 0.78,
 # of 1 to 5 it is (4 - 1) / 4 = 0.75, so that 0.75 means 4 stars on every MovieLens scale.

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["add_items", "describe", "evaluate", "prepare", "train"]
 
 _SELECTION = "eval_selection"  # as the training log names it
-_PATHS = ("genome", "items")  # settings of the preparation that are paths
 
 
 def prepare(
@@ -52,15 +51,21 @@ def prepare(
         FormatError: ``out`` holds something else.
         MissingExtraError: Spark is asked for and not installed.
     """
+    from pydantic import TypeAdapter, ValidationError
+
+    from tastevec.data.manifests import misfit
     from tastevec.items.prepare import PrepareSettings
     from tastevec.items.prepare import prepare as prepare_from
 
     known = [field.name for field in dataclasses.fields(PrepareSettings)]
     if unknown := sorted(changes.keys() - set(known)):
         raise SettingsError(f"setting {unknown[0]!r} is unknown; known settings: {', '.join(known)}")
-    paths = {name: Path(changes[name]) for name in _PATHS if changes.get(name) is not None}
-    tags = tuple(Path(file) for file in changes.get("tags", ()))
-    settings = PrepareSettings(**{**changes, **paths, "tags": tags})
+    try:
+        settings = TypeAdapter(PrepareSettings).validate_python(changes)
+    except ValidationError as error:
+        raise SettingsError(
+            f"a setting is not what it may be: {misfit(error)}; see tastevec prepare --help"
+        ) from error
     return prepare_from(source, Path(out), settings=settings, progress=progress)
 
 
@@ -206,9 +211,10 @@ def evaluate(
     from tastevec.serving.runs import model_runs
     from tastevec.training.mult_vae import mult_vae
 
-    if seeds < 1 or (tune and tuned is not None):
+    if seeds < 1 or seed < 0 or (tune and tuned is not None):
         raise SettingsError(
-            f"seeds is {seeds}, tune {tune} and tuned {tuned}; expected 1 seed or more, and one of tune and tuned at most"
+            f"seed is {seed}, seeds {seeds}, tune {tune} and tuned {tuned}; expected a seed of 0 or more, 1 seed or more, and one of "
+            "tune and tuned at most"
         )
     folders = [Path(folder).resolve() for folder in models]
     names = [folder.name for folder in folders]

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 import worlds
+from tastevec.data.manifests import sealed
 from tastevec.errors import DataError, FormatError, SettingsError
 from tastevec.evaluation import tuning
 from tastevec.items.prepare import PrepareSettings, prepare
@@ -53,7 +54,7 @@ def _twice(bundle_folder, folder):
         shutil.copytree(bundle_folder, folder / str(seed))
         manifest = json.loads((folder / str(seed) / "bundle.json").read_text())
         manifest["settings"]["seed"], manifest["space"] = seed, f"space {seed}"
-        (folder / str(seed) / "bundle.json").write_text(json.dumps(manifest))
+        (folder / str(seed) / "bundle.json").write_text(sealed(manifest))
     return folder
 
 

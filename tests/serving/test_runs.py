@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tastevec.data.manifests import sealed
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError
 from tastevec.serving.runs import model_runs
@@ -32,7 +33,7 @@ def _change(bundle, *, space=None, fingerprint=None, **settings):
     manifest["settings"] |= settings
     manifest["space"] = space or manifest["space"]
     manifest["data"]["fingerprint"] = fingerprint or manifest["data"]["fingerprint"]
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    (bundle / "bundle.json").write_text(sealed(manifest))
 
 
 def test_a_bundle_is_a_system_of_one_run(bundle_folder, prepared):

@@ -80,6 +80,22 @@ def test_half_a_state_is_refused_and_the_run_goes_on_as_is_said(prepared_folder,
     learn(prepared_folder, harmed, resume=True)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "trainer_state.json", "optimizer.pt", "config.json"])
+def test_one_altered_byte_of_a_checkpoint_is_refused_and_the_file_named(prepared_folder, harmed, name):
+    """A bit of the weights that turned would be learned on from, and nobody would know."""
+    file = checkpoint(harmed) / name
+    held = bytearray(file.read_bytes())
+    held[-20] ^= 1
+    file.write_bytes(held)
+    with pytest.raises(TrainingError, match=rf"{name} is not as it was written.* remove the folder"):
+        learn(prepared_folder, harmed, resume=True)
+
+
+def test_a_checkpoint_from_before_its_checksums_were_noted_is_gone_on_from(prepared_folder, harmed):
+    (harmed / "checksums-2.json").unlink()
+    learn(prepared_folder, harmed, resume=True)
+
+
 def test_poisoned_arguments_are_never_read(prepared_folder, harmed, tmp_path):
     torch.save(Poison(tmp_path / "ran"), checkpoint(harmed) / "training_args.bin")
     learn(prepared_folder, harmed, resume=True)

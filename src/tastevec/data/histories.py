@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tastevec.errors import FormatError
+from tastevec.schema import PREPARE_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,10 +16,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["NO_TIME", "Histories", "normalise_ratings"]
+__all__ = ["FLAT", "NO_TIME", "Histories", "normalise_ratings"]
 
 NO_TIME = -1
-_FLAT = {"items": np.int32, "ratings": np.float32, "normalised": np.float32, "times": np.int64}
+FLAT: Final[dict[str, type[np.generic]]] = {
+    "items": np.int32,
+    "ratings": np.float32,
+    "normalised": np.float32,
+    "times": np.int64,
+}
+_BLOCK = 1 << 20
 _SILENT = 1e-5  # the note's threshold: a deviation below it says nothing
 
 
@@ -50,7 +57,7 @@ class Histories:
             raise FormatError(
                 f"histories hold {len(self.user_ids)} users and {len(self.offsets)} offsets; expected one more offset than users, from 0"
             )
-        for name in _FLAT:
+        for name in FLAT:
             if len(getattr(self, name)) != self.offsets[-1]:
                 raise FormatError(
                     f"histories hold {len(getattr(self, name))} {name}; expected {self.offsets[-1]}, the last offset"
@@ -94,29 +101,35 @@ class Histories:
         """Write the flat arrays into ``folder``; the user ids are kept by the caller."""
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "offsets.npy", self.offsets, allow_pickle=False)
-        for name in _FLAT:
+        for name in FLAT:
             np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
 
     @classmethod
-    def open(cls, folder: Path, user_ids: NDArray[Any]) -> Histories:
+    def open(cls, folder: Path, user_ids: NDArray[Any], *, films: int | None = None) -> Histories:
         """Map the flat arrays of ``folder`` into memory, read-only.
 
+        Args:
+            folder: Where they lie.
+            user_ids: (B,).
+            films: Of the catalogue; None does not look whether the histories name others.
+
         Raises:
-            FormatError: An array is missing or damaged.
+            FormatError: An array is missing or damaged, or names a film that there is none of.
         """
-        try:
-            offsets = np.load(folder / "offsets.npy")
-            flat = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FLAT}
-        except (OSError, ValueError) as error:
+        offsets = np.array(_mapped(folder / "offsets.npy", np.int64))
+        if (np.diff(offsets) < 0).any():
             raise FormatError(
-                f"the histories in {folder} are not whole ({error}); run tastevec prepare again"
-            ) from error
+                f"{folder / 'offsets.npy'} goes back; expected offsets that ascend; {PREPARE_AGAIN}"
+            )
+        flat = {name: _mapped(folder / f"{name}.npy", kind) for name, kind in FLAT.items()}
+        if films is not None:
+            _refuse_unknown_films(folder / "items.npy", flat["items"].offset, films)
         return cls(user_ids=user_ids, offsets=offsets, **flat)
 
     def _gather(
         self, user_ids: NDArray[Any], rows: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> Histories:
-        flat = {name: np.asarray(getattr(self, name)[rows]) for name in _FLAT}
+        flat = {name: np.asarray(getattr(self, name)[rows]) for name in FLAT}
         return Histories(user_ids=user_ids, offsets=offsets.astype(np.int64), **flat)
 
 
@@ -152,6 +165,32 @@ def normalise_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) 
     divisors = np.where(deviations > 0, highest[owners], -lowest[owners])
     scaled = np.divide(deviations, divisors, out=np.zeros_like(deviations), where=divisors >= _SILENT)
     return scaled.astype(np.float32)
+
+
+def _mapped(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:
+    """A flat array on disk."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise FormatError(
+            f"the histories in {path.parent} are not whole ({path.name}: {error}); {PREPARE_AGAIN}"
+        ) from error
+    if array.ndim != 1 or array.dtype != kind:
+        raise FormatError(
+            f"{path} holds {array.dtype} of the shape {array.shape}; expected {np.dtype(kind)} in one row; {PREPARE_AGAIN}"
+        )
+    return array
+
+
+def _refuse_unknown_films(path: Path, start: int, films: int) -> None:
+    """Read, not mapped: the pages of a map would stay in memory."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while len(items := np.fromfile(file, np.int32, _BLOCK)):
+            if items.min() < 0 or items.max() >= films:
+                raise FormatError(
+                    f"{path} names the films {items.min()} to {items.max()}; expected 0 to {films - 1}; {PREPARE_AGAIN}"
+                )
 
 
 def _rows_of(

@@ -7,28 +7,33 @@ import hashlib
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from pydantic import Field, FiniteFloat
 
 from tastevec.data.confinement import inside
-from tastevec.data.histories import Histories
+from tastevec.data.histories import FLAT, Histories
+from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed
+from tastevec.data.parquet import IDS, read_columns
+from tastevec.data.tensors import fitted, read_arrays
 from tastevec.errors import FormatError
 from tastevec.schema import (
     FEATURES_FILE,
+    GENRES,
     HISTORIES_FOLDER,
     ITEM_ID,
     ITEMS_FILE,
     MANIFEST_FILE,
+    PREPARE_AGAIN,
     PREPARED_FORMAT,
     SPLITS,
+    TITLE,
     USER_ID,
     USERS_FILE,
     VECTORS_FILE,
+    YEAR,
 )
 
 if TYPE_CHECKING:
@@ -43,8 +48,50 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared", "seal", "write_manifest"]
 
-_AGAIN = "run tastevec prepare again"
+_NEEDED = (ITEMS_FILE, USERS_FILE, *(f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *FLAT)))
+_ITEMS = {
+    ITEM_ID: IDS,
+    TITLE: (pa.string(),),
+    YEAR: (pa.int32(),),
+    GENRES: (pa.list_(pa.string()),),
+}
+_USERS = {USER_ID: IDS, "split": (pa.uint8(),)}
 _TOLD = ("source", "counts", "settings", "vectors", "timings")  # of a manifest, beside formats and files
+
+
+class _Source(Shape):
+    name: str
+    rating_range: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
+
+
+class _Settings(Shape):
+    order: Literal["time", "item"] | None = None
+    split: Literal["hash", "liang", "time", "note"] | None = None
+    cut: int | None = None
+
+
+class _File(Shape):
+    bytes: int
+    sha256: str
+
+
+class _Manifest(Shape):
+    source: _Source
+    counts: dict[str, Any]
+    settings: _Settings
+    vectors: dict[str, Any]
+    timings: dict[str, Any]
+    files: dict[str, _File]
+
+
+_KIND = ManifestKind(
+    shape=_Manifest,
+    format=PREPARED_FORMAT,
+    files="files",
+    expected="a prepared folder: run tastevec prepare SOURCE",
+    again=PREPARE_AGAIN,
+    anew=PREPARE_AGAIN,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,22 +123,25 @@ class Prepared:
         Raises:
             FormatError: The folder is missing, of another format version, half-written or altered.
         """
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder / MANIFEST_FILE, _KIND)
         _check_files(folder, manifest["files"])
-        try:
-            items, users = pq.read_table(folder / ITEMS_FILE), pq.read_table(folder / USERS_FILE)
-            vectors = load_file(folder / VECTORS_FILE) if VECTORS_FILE in manifest["files"] else {}
-        except (OSError, pa.ArrowInvalid, SafetensorError) as error:
-            raise FormatError(f"{folder} cannot be read ({error}); {_AGAIN}") from error
-        user_ids = users[USER_ID].to_numpy()
+        items = read_columns(
+            folder / ITEMS_FILE, _ITEMS, PREPARE_AGAIN, full=(ITEM_ID, TITLE), ascending=ITEM_ID
+        )
+        users = read_columns(folder / USERS_FILE, _USERS, PREPARE_AGAIN, full=_USERS, ascending=USER_ID)
+        user_ids, splits = users[USER_ID].to_numpy(), users["split"].to_numpy()
+        if (splits >= len(SPLITS)).any():
+            raise FormatError(
+                f"{folder / USERS_FILE} holds a split {splits.max()}; expected 0 to {len(SPLITS) - 1}; {PREPARE_AGAIN}"
+            )
         return cls(
             folder=folder,
             manifest=manifest,
             items=items,
             user_ids=user_ids,
-            splits=users["split"].to_numpy(),
-            histories=Histories.open(folder / HISTORIES_FOLDER, user_ids),
-            vectors=vectors,
+            splits=splits,
+            histories=Histories.open(folder / HISTORIES_FOLDER, user_ids, films=len(items)),
+            vectors=_vectors(folder, len(items)) if VECTORS_FILE in manifest["files"] else {},
         )
 
     def users_in(self, split: Split) -> NDArray[np.int64]:
@@ -112,6 +162,17 @@ class Prepared:
         """
         files = {name: sealed for name, sealed in self.manifest["files"].items() if name != FEATURES_FILE}
         return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+
+    def setting(self, name: Literal["order", "split", "cut"]) -> Any:  # noqa: ANN401  each has its own type
+        """How the folder was prepared.
+
+        Raises:
+            FormatError: Its manifest does not say.
+        """
+        found = self.manifest["settings"].get(name)
+        if found is None:
+            raise FormatError(f"{self.folder / MANIFEST_FILE} does not say its {name}; {PREPARE_AGAIN}")
+        return found
 
     @property
     def rating_range(self) -> tuple[float, float]:
@@ -171,35 +232,29 @@ def seal(folder: Path, told: Mapping[str, Any]) -> None:
             for file in files
         },
     }
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(sealed(manifest, allow_nan=False), encoding="utf-8")
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST_FILE
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FormatError(
-            f"{folder} holds no {MANIFEST_FILE}; expected a prepared folder: run tastevec prepare SOURCE --out {folder}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({error}); {_AGAIN}") from error
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != PREPARED_FORMAT:
-        raise FormatError(
-            f"{folder} is of format {found}; this version of tastevec reads format {PREPARED_FORMAT}: {_AGAIN}"
-        )
-    return dict(manifest)
+def _vectors(folder: Path, films: int) -> dict[str, NDArray[np.float32]]:
+    path = folder / VECTORS_FILE
+    vectors, _ = read_arrays(path, PREPARE_AGAIN)
+    for name in vectors:  # each with a dimension of its own
+        fitted(path, vectors, {name: ("N", "D")}, PREPARE_AGAIN, sizes={"N": films})
+    return vectors
 
 
 def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    for name in (*_NEEDED, *(name for name in (VECTORS_FILE, FEATURES_FILE) if (folder / name).exists())):
+        if name not in files:
+            raise FormatError(
+                f"{folder / MANIFEST_FILE} does not name {name}, of which nobody knows then whether it is whole; {PREPARE_AGAIN}"
+            )
     for name, expected in files.items():
         path = inside(folder, name)
         if not path.is_file():
-            raise FormatError(f"{folder} lacks {name}, which its manifest names; {_AGAIN}")
+            raise FormatError(f"{folder} lacks {name}, which its manifest names; {PREPARE_AGAIN}")
         if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
-            raise FormatError(f"{path} is not as it was written (its checksum differs); {_AGAIN}")
+            raise FormatError(f"{path} is not as it was written (its checksum differs); {PREPARE_AGAIN}")
 
 
 def _sha256(file: Path) -> str:

@@ -67,13 +67,13 @@ class Cohort:
         """
         train = prepared.histories.take(prepared.users_in("train"))
         films = Films.of(prepared, train)
-        settings = prepared.manifest["settings"]
+        divided = prepared.setting("split")
         division: LiangSplit | TimeSplit | None = None
-        if settings["split"] == "liang":
+        if divided == "liang":
             liked = train.items[train.ratings >= liked_from(prepared.rating_range)]
             division = LiangSplit(np.bincount(liked, minlength=len(films)) > 0)
-        elif settings["split"] == "time" and split == "test":
-            division = TimeSplit(settings["cut"], films.raters > 0)
+        elif divided == "time" and split == "test":
+            division = TimeSplit(prepared.setting("cut"), films.raters > 0)
         return cls(
             train=train,
             unseen=prepared.histories.take(prepared.users_in(split)),

@@ -160,18 +160,25 @@ def read_choices(
         raise DataError(
             f"{folder} was tuned on data {found}; expected {fingerprint}, the data of this evaluation: evaluate with --tune"
         )
-    saved = {system["system"]: system["settings"] for system in results["systems"]}
+    saved = {str(system.get("system")): system.get("settings") for system in results["systems"]}
     choices: Choices = {}
     for recipe in recipes:
         for question in recipe.questions(horizons):
-            record = saved.get(question.system, {}).get(question.horizon)
-            if not record or (recipe.space and not record["tuning"]):
+            record = _part(saved.get(question.system), question.horizon)
+            settings, tuning = _part(record, "settings"), _part(record, "tuning")
+            if settings.keys() != recipe.published.keys() or (recipe.space and not tuning):
                 raise SettingsError(
                     f"{folder} holds no tuned settings of {question.system!r} for what is asked {question.horizon}; expected "
                     "an evaluation of the same systems and protocols that was tuned: evaluate with --tune"
                 )
-            choices[question] = Chosen(record["settings"], record["tuning"])
+            choices[question] = Chosen(settings, record["tuning"])
     return choices
+
+
+def _part(told: Any, name: str) -> dict[str, Any]:  # noqa: ANN401  what JSON holds
+    """What a record says under this name, where both are records; else nothing."""
+    part = told.get(name) if isinstance(told, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 def _distribution(allowed: Between | OneOf) -> BaseDistribution:

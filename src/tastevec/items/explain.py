@@ -11,12 +11,13 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from tastevec.data.tensors import WORDS, fitted, read_arrays, read_words
 from tastevec.errors import SettingsError
 from tastevec.items.tag_regression import TagRegression, best_penalty
 from tastevec.items.tag_table import same_word
+from tastevec.schema import TRAIN_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +36,6 @@ _LEAST_SURE: Final = 0.1
 # Directions nearer than this say the same: "sci-fi" beside "scifi" .77, "future" .87, "space" .81; beside "action" .5.
 _ALIKE: Final = 0.75
 _SINGULAR = 1e-4  # of the largest: tags that cannot be moved apart
-_WORDS = "words"
 _SUGGESTED = 3
 
 
@@ -178,17 +178,23 @@ class TagDirections:
         for kind, spread in self.spreads.items():
             arrays |= {f"mean.{kind}": spread.mean, f"deviation.{kind}": spread.deviation}
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, path, {_WORDS: json.dumps(self.names, ensure_ascii=False)})
+        save_file(contiguous, path, {WORDS: json.dumps(self.names, ensure_ascii=False)})
 
     @classmethod
     def load(cls, path: Path) -> TagDirections:
-        """What ``save`` wrote."""
-        with safe_open(path, "numpy") as file:
-            names = tuple(json.loads(file.metadata()[_WORDS]))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+        """What ``save`` wrote.
+
+        Raises:
+            FormatError: It is missing or damaged.
+        """
+        arrays, told = read_arrays(path, TRAIN_AGAIN)
+        names = read_words(path, told, list[str], TRAIN_AGAIN)
         kinds = [name.removeprefix("mean.") for name in arrays if name.startswith("mean.")]
+        shapes: dict[str, tuple[str | int, ...]] = {"directions": ("T", "D"), "confidence": ("T",)}
+        shapes |= {f"{what}.{kind}": ("T",) for kind in kinds for what in ("mean", "deviation")}
+        fitted(path, arrays, shapes, TRAIN_AGAIN, sizes={"T": len(names)})
         spreads = {kind: Spread(arrays[f"mean.{kind}"], arrays[f"deviation.{kind}"]) for kind in kinds}
-        return cls(names, arrays["directions"], arrays["confidence"], spreads)
+        return cls(tuple(names), arrays["directions"], arrays["confidence"], spreads)
 
     def _places(self, wanted: Mapping[str, float]) -> NDArray[np.int64]:
         """(wanted,) which tags are meant."""

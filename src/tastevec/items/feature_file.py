@@ -6,10 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from tastevec.data.manifests import Shape
+from tastevec.data.tensors import WORDS, fitted, read_arrays, read_words
 from tastevec.items.features import ContentFeatures
+from tastevec.schema import PREPARE_AGAIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["load_features", "save_features"]
 
-_WORDS = "words"  # the header's only entry: several would be written in any order, and the same data as other bytes
 _GENOME = "genome"
 _RARITIES, _MEANS = "rarities.", "genome_means"
+
+
+class _Words(Shape):
+    tags: list[str]
+    genres: list[str]
+    title: list[str]
+    genome: list[str]
 
 
 def save_features(path: Path, features: ContentFeatures, **beside: NDArray[Any]) -> None:
@@ -29,14 +37,35 @@ def save_features(path: Path, features: ContentFeatures, **beside: NDArray[Any])
     arrays |= {_MEANS: features.genome_means, **beside}
     words = {**features.words, _GENOME: features.genome_tags}
     contiguous = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-    save_file(contiguous, path, {_WORDS: json.dumps(words, ensure_ascii=False)})
+    save_file(contiguous, path, {WORDS: json.dumps(words, ensure_ascii=False)})
 
 
-def load_features(path: Path) -> tuple[ContentFeatures, dict[str, NDArray[Any]]]:
-    """The features of a file, and the arrays that were saved beside them."""
-    with safe_open(path, "numpy") as file:
-        words = {name: tuple(told) for name, told in json.loads(file.metadata()[_WORDS]).items()}
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
-    genome_tags, means = words.pop(_GENOME), arrays.pop(_MEANS)
-    rarities = {name: arrays.pop(f"{_RARITIES}{name}") for name in words}
-    return ContentFeatures(words, rarities, genome_tags, means), arrays
+def load_features(
+    path: Path, again: str = PREPARE_AGAIN, **beside: tuple[str | int, ...]
+) -> tuple[ContentFeatures, dict[str, NDArray[Any]]]:
+    """The features of a file, and the arrays that were saved beside them.
+
+    Args:
+        path: The file.
+        again: What to do where it is damaged.
+        **beside: The shapes of arrays that must be beside them, as `fitted` takes them; ``F`` is the features' width.
+
+    Raises:
+        FormatError: It is missing or damaged, or its arrays contradict each other or its words.
+    """
+    arrays, told = read_arrays(path, again)
+    words = read_words(path, told, _Words, again)
+    genome_tags = words.pop(_GENOME)
+    shapes: dict[str, tuple[str | int, ...]] = {
+        f"{_RARITIES}{name}": (len(vocabulary),) for name, vocabulary in words.items()
+    }
+    features = ContentFeatures(
+        {name: tuple(vocabulary) for name, vocabulary in words.items()},
+        {name: arrays.get(f"{_RARITIES}{name}", np.zeros(0)) for name in words},
+        tuple(genome_tags),
+        arrays.get(_MEANS, np.zeros(0)),
+    )
+    shapes[_MEANS] = (len(genome_tags),)
+    own = set(shapes)
+    fitted(path, arrays, shapes | beside, again, sizes={"F": features.width})
+    return features, {name: arrays[name] for name in arrays.keys() - own}

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
+
+from tastevec.data.tensors import fitted, read_arrays
+from tastevec.errors import FormatError
+from tastevec.schema import TRAIN_AGAIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,5 +105,13 @@ class FilmMap:
 
     @classmethod
     def load(cls, path: Path) -> FilmMap:
-        """What ``save`` wrote."""
-        return cls(load_file(path)[_PLACES])
+        """What ``save`` wrote.
+
+        Raises:
+            FormatError: It is missing or damaged.
+        """
+        arrays, _ = read_arrays(path, TRAIN_AGAIN)
+        fitted(path, arrays, {_PLACES: ("N", 2)}, TRAIN_AGAIN)
+        if not np.isfinite(arrays[_PLACES]).all(axis=1).any():
+            raise FormatError(f"{path} places no film; {TRAIN_AGAIN}")
+        return cls(arrays[_PLACES])

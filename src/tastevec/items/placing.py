@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tastevec.errors import FormatError
 from tastevec.items.feature_file import load_features, save_features
-from tastevec.schema import FEATURES_FILE
+from tastevec.schema import FEATURES_FILE, PREPARE_AGAIN, TRAIN_AGAIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,8 +72,12 @@ class FilmPlacing:
 
     @classmethod
     def load(cls, path: Path) -> FilmPlacing:
-        """What ``save`` wrote."""
-        features, arrays = load_features(path)
+        """What ``save`` wrote.
+
+        Raises:
+            FormatError: It is missing or damaged.
+        """
+        features, arrays = load_features(path, TRAIN_AGAIN, slopes=("F", "D"), mean=("D",))
         return cls(features, arrays["slopes"], arrays["mean"])
 
 
@@ -121,12 +126,21 @@ def save_rows(folder: Path, features: ContentFeatures, rows: csr_matrix) -> None
 
 
 def load_rows(folder: Path) -> tuple[ContentFeatures, csr_matrix] | None:
-    """What ``save_rows`` kept, (N, F) rows; None in a folder from before it was kept."""
+    """What ``save_rows`` kept, (N, F) rows; None in a folder from before it was kept.
+
+    Raises:
+        FormatError: It is damaged.
+    """
     from scipy import sparse  # noqa: PLC0415 - an extra
 
     path = folder / FEATURES_FILE
     if not path.exists():
         return None
-    features, arrays = load_features(path)
+    features, arrays = load_features(path, PREPARE_AGAIN, values=("M",), columns=("M",), offsets=("O",))
     shape = (len(arrays["offsets"]) - 1, features.width)
-    return features, sparse.csr_matrix((arrays["values"], arrays["columns"], arrays["offsets"]), shape=shape)
+    try:
+        rows = sparse.csr_matrix((arrays["values"], arrays["columns"], arrays["offsets"]), shape=shape)
+        rows.check_format()  # in full: a column that there is none of would be read from elsewhere in memory
+    except ValueError as error:
+        raise FormatError(f"{path} holds no rows of features ({error}); {PREPARE_AGAIN}") from error
+    return features, rows

@@ -6,15 +6,17 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pyarrow as pa
+from pydantic import Field
 
 from tastevec.data.arrangement import ArrangeSettings, arrange
 from tastevec.data.atomic import new_folder
 from tastevec.data.cut import find_cut
 from tastevec.data.prepared import Prepared, write_manifest
 from tastevec.data.readers import ReadSettings, Source, read_source
+from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
 from tastevec.data.spark.engine import SparkEngine, spark_engine
 from tastevec.data.spark.reading import read_source as read_on_spark
 from tastevec.data.spark.storage import is_address
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ibis.backends.duckdb import Backend
-
-    from tastevec.data.spark import Engine
 
 __all__ = ["PrepareSettings", "prepare"]
 
@@ -67,7 +67,7 @@ class PrepareSettings:
 
     preset: Preset = "taste"
     split: Division | None = None
-    heldout: int = 10_000
+    heldout: Annotated[int, Field(ge=1)] = 10_000
     genome: Path | None = None
     tags: tuple[Path, ...] = ()
     items: Path | None = None
@@ -77,7 +77,7 @@ class PrepareSettings:
     master: str | None = None
     scratch: str | None = None
     memory: str = "2GB"
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
 
     def __post_init__(self) -> None:
         if self.engine == "duckdb" and (self.master or self.scratch):

@@ -140,9 +140,10 @@ def _table(told: Any, name: str) -> pa.Table:  # noqa: ANN401  as above
 def _tags_in_table(told: object, items: pa.Table) -> pa.Table:
     """``item_id``, ``tag`` as files of tags are read, and ``weight``, 1 where the table has none."""
     table = _table(told, "tags")
-    if missing := [name for name in (ITEM_ID, TAG) if name not in table.column_names]:
+    names = table.column_names
+    if missing := [name for name in (ITEM_ID, TAG) if names.count(name) != 1 or names.count(WEIGHT) > 1]:
         raise DataError(
-            f"the table of tags has no column {missing[0]} among {', '.join(table.column_names)}; expected item_id, tag and, "
+            f"the table of tags has no one column {missing[0]} among {', '.join(table.column_names)}; expected item_id, tag and, "
             "if known, weight"
         )
     try:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tastevec.data.atomic import new_folder
 from tastevec.data.confinement import inside
+from tastevec.data.manifests import sealed
 from tastevec.data.reading import RatingScale, Reading
 from tastevec.errors import FormatError
 from tastevec.extras import need
@@ -29,11 +30,13 @@ from tastevec.schema import (
     MAP_FILE,
     PLACING_FILE,
     TAGS_FILE,
+    TRAIN_AGAIN,
     WEIGHTS_FILE,
 )
 
 from .card import model_card
 from .encoder import OnnxEncoder
+from .parts import bundle_films, bundle_manifest, refuse_misfits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,9 +129,7 @@ class Bundle:
                 "reading": asdict(self.reading),
                 "checksums": checksums,
             }
-            (folder / BUNDLE_FILE).write_text(
-                json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
+            (folder / BUNDLE_FILE).write_text(sealed(manifest), encoding="utf-8")
         return out
 
     @classmethod
@@ -144,13 +145,15 @@ class Bundle:
             FormatError: The folder is missing, damaged, or of another format version; or it has no graph and ``runtime``
                 is onnx.
         """
-        manifest = _read_manifest(folder)
+        manifest = bundle_manifest(folder)
         for name, expected in manifest["checksums"].items():
             path = inside(folder, name)
             if not path.is_file() or _sha256(path) != expected:
                 raise FormatError(
                     f"{path} is missing or not as it was written; copy the bundle again, or train again"
                 )
+        items = bundle_films(folder)
+        refuse_misfits(folder, manifest, films=len(items))
         scale = RatingScale(**manifest["reading"].pop("scale"))
         reading = Reading(scale=scale, **manifest["reading"])
         model = _encoder(folder, runtime, has_graph=ENCODER_FILE in manifest["checksums"])
@@ -158,7 +161,6 @@ class Bundle:
         placing = FilmPlacing.load(folder / PLACING_FILE) if PLACING_FILE in there else None
         tags = TagDirections.load(folder / TAGS_FILE) if TAGS_FILE in there else None
         film_map = FilmMap.load(folder / MAP_FILE) if MAP_FILE in there else None
-        items = pq.read_table(folder / ITEMS_FILE)
         return cls(model, reading, items, manifest, placing, tags, film_map)
 
 
@@ -187,32 +189,14 @@ def _encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder:
     from tastevec.model.config import TasteConfig  # noqa: PLC0415  as above
     from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415  as above
 
-    # As from_pretrained does, without its bar on the caller's terminal.
-    model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
-    load_model(model, folder / WEIGHTS_FILE)
+    try:  # as from_pretrained does, without its bar on the caller's terminal
+        model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
+        load_model(model, folder / WEIGHTS_FILE)
+    except Exception as error:  # transformers and torch give what does not fit many names
+        raise FormatError(f"{folder} holds no network that can be built ({error}); {TRAIN_AGAIN}") from error
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     encoder: Encoder = model
     return encoder
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / BUNDLE_FILE
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FormatError(
-            f"{folder} holds no {BUNDLE_FILE}; expected a trained model: run tastevec train PREPARED --out {folder}"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise FormatError(
-            f"{path} cannot be read ({error}); copy the bundle again, or train again"
-        ) from error
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != BUNDLE_FORMAT:
-        raise FormatError(
-            f"{folder} is of format {found}; this version of tastevec reads format {BUNDLE_FORMAT}: train again"
-        )
-    return dict(manifest)
 
 
 def _sha256(path: Path) -> str:

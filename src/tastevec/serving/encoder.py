@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from tastevec.schema import ENCODER_FILE, WEIGHTS_FILE
+from tastevec.data.tensors import read_arrays
+from tastevec.errors import FormatError
+from tastevec.schema import ENCODER_FILE, TRAIN_AGAIN, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "OnnxEncoder"]
 
 _CONFIG: Final = "config.json"
+_ARGUMENTS: Final = frozenset(
+    {"vectors", "strengths", "levels", "lengths", "gaps"}
+)  # of a graph; and "learned"
 _TOKENS: Final = 1024  # films that the blocks read at once: what more of them compute leaves a core's cache
 _TYPICAL: Final = 50.0  # films at which the ridge is what its constant says, as in the network
 
@@ -82,11 +87,26 @@ class OnnxEncoder:
 
     @classmethod
     def load(cls, folder: Path) -> OnnxEncoder:
-        """From a bundle's folder, whose files are known to be whole."""
-        from safetensors.numpy import load_file  # noqa: PLC0415  with the weights alone
+        """From a bundle's folder, whose files are known to be whole and to belong together.
 
+        Raises:
+            FormatError: The graph is none, or asks for what nobody has.
+        """
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        return cls(config, load_file(folder / WEIGHTS_FILE), (folder / ENCODER_FILE).read_bytes())
+        weights, _ = read_arrays(folder / WEIGHTS_FILE, TRAIN_AGAIN)
+        path = folder / ENCODER_FILE
+        try:
+            made = cls(config, weights, path.read_bytes())
+        except ImportError:
+            raise
+        except Exception as error:  # onnxruntime's errors have many names and no other in common
+            raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
+        has = _ARGUMENTS | ({"learned"} if "inputs.weight" in weights else set())
+        if unknown := made._reads - has:
+            raise FormatError(
+                f"{path} asks for {', '.join(sorted(unknown))}; expected {', '.join(sorted(has))} or fewer; {TRAIN_AGAIN}"
+            )
+        return made
 
     def on_one_core(self) -> OnnxEncoder:
         """The same encoder, each of whose answers is worked out on one core: for those who ask on every core at once.

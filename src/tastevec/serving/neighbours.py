@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tastevec.data.parquet import DAMAGE, vector_type
 from tastevec.errors import DataError, SourceError
 from tastevec.schema import USER_ID, VECTOR
 
@@ -74,14 +75,15 @@ def read_people(people: Path | str | pa.Table, space: str, *, horizon: Horizon |
     """
     try:
         table = people if isinstance(people, pa.Table) else pq.read_table(people)
-    except (OSError, pa.ArrowInvalid) as error:
+        table.validate(full=True)
+    except DAMAGE as error:
         raise SourceError(
             f"{people} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
         ) from error
-    kind = table.schema.field(VECTOR).type if {USER_ID, VECTOR} <= set(table.column_names) else None
-    if not isinstance(kind, pa.FixedSizeListType):
+    kind = vector_type(table.schema)
+    if kind is None or table[USER_ID].null_count or table[VECTOR].null_count:
         raise DataError(
-            f"people have the columns {', '.join(table.column_names)}; expected user_id and vector, a fixed-size list, as "
+            f"people have the columns {', '.join(table.column_names)}; expected user_id and vector, a fixed-size list of numbers, none of them missing, as "
             "tastevec encode writes them"
         )
     told = table.schema.metadata or {}
@@ -99,6 +101,8 @@ def read_people(people: Path | str | pa.Table, space: str, *, horizon: Horizon |
         raise DataError("people hold nobody; expected one at least: run tastevec encode on their histories")
     flat = table[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     vectors = np.ascontiguousarray(flat.reshape(len(table), kind.list_size), np.float32)
+    if not np.isfinite(vectors).all():
+        raise DataError("people hold a vector with a number that is none; encode them again")
     return Neighbours(table[USER_ID].to_numpy(), vectors)
 
 

@@ -21,7 +21,7 @@ from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax
 from .batches import Batches, LengthBuckets, People
 from .processes import place, together
 from .shares import asked_of, share_of
-from .unfinished import begin, checkpoint_of, saving
+from .unfinished import Sealing, begin, checkpoint_of, saving
 from .validation import SELECTION, validate
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def run(
         args=arguments,
         train_dataset=People(np.arange(len(course.train))),
         eval_dataset=People(np.arange(len(course.validation))),
-        callbacks=callbacks,
+        callbacks=[Sealing(), *(callbacks or [])],
     )
     _agree(model, settings.seed)
     trainer.add_callback(_LogEpochs())

@@ -119,7 +119,7 @@ def train(
 
 def _people(prepared: Prepared, settings: TrainSettings) -> tuple[Chosen, Chosen]:
     """Those who teach, and those who choose the epoch."""
-    order = prepared.manifest["settings"]["order"]
+    order = prepared.setting("order")
     if settings.order == "time" != order:
         raise SettingsError(
             f"the histories of {prepared.folder} are in the order of their films' ids, and order is time; run tastevec "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -12,21 +13,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from pydantic import TypeAdapter
+from transformers import TrainerCallback
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import get_last_checkpoint
 
 from tastevec.data.atomic import new_file, refuse_foreign
-from tastevec.errors import TrainingError
+from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed
+from tastevec.errors import FormatError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["begin", "checkpoint_of", "saving"]
+    from transformers import TrainerState, TrainingArguments
+
+__all__ = ["Sealing", "begin", "checkpoint_of", "saving"]
 
 _SETTINGS_FILE = "settings.json"
 _UNWRITTEN: Final = re.compile(
     "iostream error|PytorchStreamWriter|unexpected pos"
 )  # torch's words for a full disk
+# What the first process writes. The states of chance are each process's own, and the arguments are never read.
+_SEALED: Final = ("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+
+
+class _Sums(Shape):
+    checksums: dict[str, str]
 
 
 def begin(identity: dict[str, Any], folder: Path) -> None:
@@ -53,18 +65,35 @@ def checkpoint_of(identity: dict[str, Any], folder: Path) -> str | None:
     """
     if not (folder / _SETTINGS_FILE).exists():
         raise TrainingError(f"{folder} holds no unfinished run; run the same command without --resume")
-    begun = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+    begun = _begun(folder / _SETTINGS_FILE)
     changed = sorted(name for name, value in identity.items() if begun.get(name) != value)
     if changed:
         raise TrainingError(
             f"the unfinished run in {folder} differs in {', '.join(changed)}; resume it with its own settings, or run without --resume"
         )
+    for sums in folder.glob("checksums-*.json"):
+        if not sums.with_name(f"checkpoint-{sums.stem.partition('-')[2]}").exists():
+            sums.unlink()  # of one that was removed
     found: str | None
     while (found := get_last_checkpoint(str(folder))) and not _is_whole(Path(found)):
         shutil.rmtree(found)
     if found:
         _refuse_damaged(Path(found))
+    for checkpoint in sorted(folder.glob("checkpoint-*")):  # the best is read as well, in the end
+        _refuse_altered(checkpoint)
     return found
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    """What the unfinished run is."""
+    try:
+        told: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{path} cannot be read ({type(error).__name__}); expected the settings of the unfinished run; run the same command "
+            "without --resume, which begins again"
+        ) from error
+    return told
 
 
 @contextmanager
@@ -80,6 +109,44 @@ def saving(folder: Path) -> Iterator[None]:
         if _UNWRITTEN.search(str(error)) is None:
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+
+
+class Sealing(TrainerCallback):
+    """Notes beside each checkpoint, once it is written, what its files were."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:
+        """Called by the Trainer in every process; the first wrote them."""
+        folder = Path(args.output_dir or ".")
+        if state.is_world_process_zero:
+            checkpoint = folder / f"checkpoint-{state.global_step}"
+            sums = {name: _sha256(checkpoint / name) for name in _SEALED if (checkpoint / name).exists()}
+            with new_file(_sums(checkpoint)) as file:
+                file.write_text(sealed({"format": 1, "checksums": sums}), encoding="utf-8")
+
+
+def _sums(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"checksums-{checkpoint.name.rpartition('-')[2]}.json")
+
+
+def _refuse_altered(checkpoint: Path) -> None:
+    """One that was stopped before its checksums were noted is read without, and so is one from before they were."""
+    if not _sums(checkpoint).exists():
+        return
+    way_out = f"remove the folder {checkpoint} and run the same command again, which goes on from the checkpoint before it or begins again"
+    kind = ManifestKind(_Sums, 1, "checksums", "the checksums of a checkpoint", way_out, way_out)
+    try:
+        told = read_manifest(_sums(checkpoint), kind)
+    except FormatError as error:
+        raise TrainingError(str(error)) from error
+    for name, expected in told["checksums"].items():
+        file = checkpoint / name
+        if not file.is_file() or _sha256(file) != expected:
+            raise TrainingError(f"{file} is not as it was written (its checksum differs); {way_out}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _refuse_damaged(checkpoint: Path) -> None:

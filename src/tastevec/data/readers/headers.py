@@ -32,9 +32,18 @@ _SPELLINGS = {
 
 
 def split_header(line: str) -> tuple[str, list[str]]:
-    """The separator of a table's header, a tab or a comma, and its columns."""
+    """The separator of a table's header, a tab or a comma, and its columns.
+
+    Raises:
+        SourceError: It is no header.
+    """
     separator = "\t" if "\t" in line else ","
-    return separator, next(csv.reader([line], delimiter=separator), [])
+    try:
+        return separator, next(csv.reader([line], delimiter=separator), [])
+    except csv.Error as error:  # a name of a hundred thousand letters
+        raise SourceError(
+            f"line 1 begins with {show(line)} and is no header ({error}); expected the names of columns; correct it and run again"
+        ) from error
 
 
 def match_columns(

@@ -77,10 +77,9 @@ def read_numbers(
     with plain_errors(f"reading {records.file}"):
         try:
             desk.run(f"COPY ({_query(records.columns, columns)}) TO {sql_path(path)} (FORMAT parquet)")
-        except (
-            duckdb.DataError,
-            duckdb.ProgrammingError,
-        ):  # what is wrong, and with which row, is found out later
+        except duckdb.OperationalError:  # no room
+            raise
+        except duckdb.Error:  # what is wrong, and with which row, is found out later
             return None
         rows = _good_rows(desk, path, records.columns, columns)
         return Numbers(path, rows) if rows and _all_differ(desk, path, unique) else None

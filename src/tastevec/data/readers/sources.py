@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class ReadSettings:
     rating_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.rating_range and not self.rating_range[0] < self.rating_range[1]:
+        if self.rating_range and not -math.inf < self.rating_range[0] < self.rating_range[1] < math.inf:
             raise SettingsError(
                 f"the rating range is {self.rating_range[0]:g} to {self.rating_range[1]:g}; expected the lowest rating first, then the highest"
             )

@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 from dataclasses import fields, is_dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
+from tastevec.data.manifests import Shape, misfit, read_shape
 from tastevec.errors import FormatError
 from tastevec.evaluation.report.results import Asked, Measured
 from tastevec.schema import PER_USER_FILE, RESULTS_FILE, RESULTS_FORMAT, USER_ID
@@ -27,7 +30,34 @@ __all__ = ["as_json", "per_user_table", "plain", "read_measured", "read_results"
 _Kind = TypeVar("_Kind")
 
 _SAME = 1e-9  # how far a mean may be from that of the per-user values, in another order of adding
+_AGAIN = "expected what tastevec evaluate wrote; evaluate again"
 _OPEN = ("mean", "low", "high", "skill", "difference")  # numbers that may be missing, which JSON calls null
+
+
+class _Settings(Shape):
+    at: list[int]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class _Task(Shape):
+    task: str
+    protocol: str
+    users: int
+    left_out: int
+    fingerprint: str
+    note: str
+
+
+class _Results(Shape):
+    data: dict[str, Any] | None
+    settings: _Settings
+    tasks: list[_Task]
+    systems: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+    wholes: list[dict[str, Any]]
+    slices: list[dict[str, Any]]
+    skill: list[dict[str, Any]]
+    paired: list[dict[str, Any]]
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
@@ -91,7 +121,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     """
     file = folder / RESULTS_FILE
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results = from_json(file.read_bytes())
         found = results["format_version"]
     except FileNotFoundError as error:
         raise FormatError(
@@ -103,15 +133,26 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise FormatError(
             f"{file} is of format version {found}; expected {RESULTS_FORMAT}, which this tastevec writes; evaluate again"
         )
-    return dict(results)
+    checked: dict[str, Any] = read_shape(file, results, _Results, _AGAIN)
+    return checked
 
 
 def restored(kind: type[_Kind], records: Sequence[Mapping[str, Any]]) -> tuple[_Kind, ...]:
-    """Records of ``results.json`` as the values that they were; null becomes NaN where a number is missing."""
-    return tuple(
-        kind(**{key: float("nan") if cell is None and key in _OPEN else cell for key, cell in record.items()})
-        for record in records
-    )
+    """Records of ``results.json`` as the values that they were; null becomes NaN where a number is missing.
+
+    Raises:
+        TypeError: A record is not of that kind.
+    """
+    adapter, made = TypeAdapter(kind), []
+    try:
+        for record in records:
+            told = {
+                key: float("nan") if cell is None and key in _OPEN else cell for key, cell in record.items()
+            }
+            made.append(adapter.validate_python(vars(kind(**told))))  # made first: it takes no key too many
+        return tuple(made)
+    except ValidationError as error:
+        raise TypeError(misfit(error)) from error
 
 
 def read_measured(folder: Path, results: Mapping[str, Any], rows: Sequence[Row]) -> tuple[Measured, ...]:

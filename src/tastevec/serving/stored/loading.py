@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tastevec.data.parquet import DAMAGE, vector_type
 from tastevec.errors import DataError, SourceError
 from tastevec.schema import USER_ID, VECTOR, Horizon
 
@@ -42,10 +43,14 @@ def load_parquet(store: PeopleStore, path: Path | str) -> int:
                     f"somebody stands twice in {path}; expected each person once: encode them again"
                 )
             for batch in file.iter_batches(_ROWS, columns=[USER_ID, VECTOR]):
+                if batch[USER_ID].null_count or batch[VECTOR].null_count:
+                    raise DataError(
+                        f"{path} holds somebody without an id or a vector; expected both of everybody: encode them again"
+                    )
                 flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
                 store.upsert(space, batch[USER_ID].to_pylist(), {horizon: flat.reshape(len(batch), -1)})
             return len(ids)
-    except (OSError, pa.ArrowInvalid) as error:
+    except DAMAGE as error:
         raise SourceError(
             f"{path} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
         ) from error
@@ -54,8 +59,7 @@ def load_parquet(store: PeopleStore, path: Path | str) -> int:
 def _told_by(schema: pa.Schema, path: Path | str) -> tuple[str, Horizon]:
     """The space and the horizon of a file of vectors."""
     facts = schema.metadata or {}
-    kind = schema.field(VECTOR).type if {USER_ID, VECTOR} <= set(schema.names) else None
-    if not isinstance(kind, pa.FixedSizeListType) or not {b"space", b"horizon"} <= set(facts):
+    if vector_type(schema) is None or not {b"space", b"horizon"} <= set(facts):
         raise DataError(
             f"{path} does not say whose vectors of which space it holds; expected user_id, vector, space and horizon, as "
             "tastevec encode writes them"

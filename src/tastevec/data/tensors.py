@@ -1,0 +1,112 @@
+"""Arrays of ours on disk, in safetensors: read with the names and shapes that they must have, or refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from pydantic_core import from_json
+from safetensors import SafetensorError, safe_open
+
+from tastevec.data.manifests import read_shape
+from tastevec.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["WORDS", "array_shapes", "fitted", "read_arrays", "read_words"]
+
+WORDS: Final = "words"  # the header's only entry: several would be written in any order, and the same data as other bytes
+
+
+def read_arrays(path: Path, again: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The arrays of a file, and the words in its header.
+
+    Args:
+        path: The file.
+        again: What to do where it is damaged.
+
+    Raises:
+        FormatError: It is missing or damaged, or holds numbers that NumPy does not know.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+            return arrays, dict(file.metadata() or {})
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:  # numbers of another library
+        raise FormatError(f"{path} cannot be read ({error}); {again}") from error
+
+
+def array_shapes(path: Path, again: str) -> dict[str, NDArray[Any]]:
+    """Stand-ins for the arrays of a file, of their shapes and of no memory, so that large ones need not be read to be refused.
+
+    Raises:
+        FormatError: It is missing or damaged.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            return {
+                name: np.broadcast_to(np.float32(0), file.get_slice(name).get_shape())
+                for name in file.keys()  # noqa: SIM118  it is no mapping
+            }
+    except (OSError, SafetensorError, ValueError) as error:
+        raise FormatError(f"{path} cannot be read ({error}); {again}") from error
+
+
+def read_words(path: Path, told: Mapping[str, str], shape: Any, again: str) -> Any:  # noqa: ANN401  what JSON can hold
+    """What the header of such a file says in JSON.
+
+    Raises:
+        FormatError: It says nothing, or nothing of this shape.
+    """
+    try:
+        return read_shape(path, from_json(told.get(WORDS, "")), shape, again)
+    except ValueError as error:
+        raise FormatError(f"{path} says nothing of its arrays ({error}); {again}") from error
+
+
+def fitted(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    shapes: Mapping[str, tuple[str | int, ...]],
+    again: str,
+    *,
+    sizes: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """How large each dimension is, where every array has the shape that it must have.
+
+    Args:
+        path: Where the arrays are from, for the message.
+        arrays: What was read.
+        shapes: What each of them must be: a letter is a size that all who name it share, a number that size alone.
+        again: What to do where one is not.
+        sizes: Those letters whose size is known.
+
+    Raises:
+        FormatError: One is missing, of another shape, or of what is no number.
+
+    Examples:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> fitted(Path("a"), {"x": np.zeros((2, 3)), "y": np.zeros(3)}, {"x": ("N", "D"), "y": ("D",)}, "try again")
+        {'N': 2, 'D': 3}
+    """
+    known = dict(sizes or {})
+    for name, wanted in shapes.items():
+        found = arrays.get(name)
+        if found is None:
+            raise FormatError(f"{path} holds no {name}, but {', '.join(arrays) or 'nothing'}; {again}")
+        if len(found.shape) == len(wanted):
+            for letter, size in zip(wanted, found.shape, strict=True):
+                if isinstance(letter, str):
+                    known.setdefault(letter, size)
+        expected = tuple(known.get(letter, 0) if isinstance(letter, str) else letter for letter in wanted)
+        if found.shape != expected or found.dtype.kind not in "fiu":
+            raise FormatError(
+                f"{path} holds {name} as {found.dtype} of the shape {found.shape}; expected numbers of the shape "
+                f"({', '.join(map(str, wanted))}), here {expected}; {again}"
+            )
+    return known

@@ -1,0 +1,192 @@
+"""A whole and tiny example of everything that is read from outside, each in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import worlds
+from people import world
+from reports import lively
+from tastevec.data.drawing import Picture
+from tastevec.data.manifests import sealed
+from tastevec.data.prepared import Prepared
+from tastevec.data.tensors import read_arrays
+from tastevec.items.prepare import PrepareSettings, prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PERSON = [[1, 5.0], [2, 1.0], [11, 4.0]]
+SPACE = "a space"
+
+
+def write_samples(place: Path) -> Path:
+    """Write all of them into ``place``, but for the bundle, which needs torch."""
+    worlds.write_100k(place / "ml-100k")
+    worlds.write_1m(place / "ml-1m")
+    worlds.write_10m(place / "ml-10m")
+    worlds.write_recbole(place / "recbole")
+    release = worlds.write_csv_release(place / "csv", genome=True)
+    worlds.write_own_csv(place / "own")
+    (place / "zip").mkdir()
+    worlds.zip_folder(place / "ml-1m", place / "zip" / "ml-1m.zip")
+    _tables(place / "tables")
+    _hetrec(place / "hetrec")
+    prepare(release, place / "prepared", settings=PrepareSettings(seed=1))
+    with mock.patch(
+        "tastevec.evaluation.report.page.draw", return_value=[Picture("none", "None", "Nothing.", b"")]
+    ):
+        lively(floors=["popularity"], models=["ours"], users=10).write(place / "results")
+    _unfinished(place / "unfinished")
+    _fetched(place / "fetched")
+    _words(place / "words")
+    return place
+
+
+def write_bundle(folder: Path, prepared: Path) -> Path:
+    """A bundle with every part that one may have, of a network that nobody trained."""
+    from encoders import TASTE, encoder, reading  # noqa: PLC0415  torch
+    from tastevec.items.explain import TagDirections  # noqa: PLC0415  as above
+    from tastevec.items.film_map import FilmMap  # noqa: PLC0415  as above
+    from tastevec.items.placing import FilmPlacing, load_rows  # noqa: PLC0415  as above
+    from tastevec.serving.bundle import Bundle  # noqa: PLC0415  as above
+    from tastevec.serving.explanation import measured  # noqa: PLC0415  as above
+    from tastevec.serving.recommender import Recommender  # noqa: PLC0415  as above
+    from tastevec.training.settings import resolve_settings  # noqa: PLC0415  as above
+
+    data, network = Prepared.open(prepared), encoder(**TASTE)
+    films, counts = data.items.drop_columns(["vector_source"]), np.arange(1, worlds.FILMS + 1)
+    films = films.append_column("vector_source", pa.array(["both"] * worlds.FILMS))
+    read = load_rows(prepared)
+    assert read is not None
+    facts = {
+        "tastevec": "0.1.0",
+        "data": {"name": "tiny", "fingerprint": data.fingerprint, "train_users": 12, "items": worlds.FILMS},
+        "settings": resolve_settings(dim=8).model_dump(),
+        "validation": {"eval_selection": 0.5},
+        "log": [{"loss": 1.5, "step": 1}],
+        "space": SPACE,
+    }
+    places = np.random.default_rng(1).random((worlds.FILMS, 2)).astype(np.float32)
+    whole = Bundle(
+        network,
+        reading(set_history=100),
+        films.append_column("train_users", pa.array(counts)),
+        facts,
+        placing=FilmPlacing.fit(*read, network.table, counts),
+        film_map=FilmMap(places),
+    )
+    directions = np.random.default_rng(7).normal(size=(3, 8)).astype(np.float32)
+    tags = TagDirections(("space", "tears", "robots"), directions, np.array([0.9, 0.8, 0.7], np.float32), {})
+    tags = measured(Recommender(whole), tags.against("films", network.item_vectors), world())
+    return replace(whole, tags=tags).save(folder)
+
+
+def reseal(folder: Path, manifest: str, told: bytes) -> None:
+    """Write the manifest of a folder again for the files as they lie, as somebody would who alters one on purpose."""
+    from hashlib import sha256  # noqa: PLC0415  for this alone
+
+    said = json.loads(told)
+    said.pop("seal", None)
+    for key in ("files", "checksums"):
+        for name, before in said.get(key, {}).items():
+            held = (folder / name).read_bytes()
+            digest = sha256(held).hexdigest()
+            said[key][name] = {"bytes": len(held), "sha256": digest} if isinstance(before, dict) else digest
+    (folder / manifest).write_text(sealed(said), encoding="utf-8")
+
+
+def _tables(folder: Path) -> None:
+    """One's own tables, and vectors as ``encode`` writes them."""
+    folder.mkdir()
+    users, items, stars, times = zip(*worlds.ratings(), strict=True)
+    told = {"user_id": users, "item_id": items, "rating": [float(star) for star in stars], "timestamp": times}
+    pq.write_table(pa.table(told), folder / "ratings.parquet")
+    films = worlds.films()
+    listed = {
+        "item_id": [100 + film.film for film in films],
+        "title": [film.title for film in films],
+        "year": pa.array([film.year for film in films], pa.int32()),
+        "genres": [list(film.genres) for film in films],
+    }
+    pq.write_table(pa.table(listed), folder / "films.parquet")
+    pq.write_table(
+        pa.table({"item_id": [101, 102], "tag": ["space", "tears"], "weight": [1.0, 2.0]}),
+        folder / "tags.parquet",
+    )
+    flat = pa.array(np.linspace(-1, 1, 3 * 8).astype(np.float32))
+    vectors = pa.table({"user_id": [1, 2, 3], "vector": pa.FixedSizeListArray.from_arrays(flat, 8)})
+    told_of = {"space": SPACE, "horizon": "overall"}
+    pq.write_table(vectors.replace_schema_metadata(told_of), folder / "vectors.parquet")
+
+
+def people() -> Any:
+    """Whom the service can find."""
+    from tastevec.serving.neighbours import Neighbours  # noqa: PLC0415  an extra
+
+    return Neighbours(np.array([7, 9, 12]), np.eye(3, 8, dtype=np.float32))
+
+
+def _hetrec(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "tags.dat").write_text("id\tvalue\n1\tspace\n2\ttears\n")
+    (folder / "movie_tags.dat").write_text("movieID\ttagID\ttagWeight\n1\t1\t5\n11\t2\t3\n")
+
+
+def _unfinished(folder: Path) -> None:
+    (folder / "checkpoint-4").mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps({"data": "a", "epochs": 3}))
+    (folder / "checkpoint-4" / "trainer_state.json").write_text(json.dumps({"global_step": 4, "epoch": 1.0}))
+
+
+def _fetched(folder: Path) -> None:
+    """A release as ``fetch`` leaves it, a zip, and what stands beside a download that broke off."""
+    release = worlds.write_1m(folder / "ml-1m")
+    members = {}
+    for file in sorted(release.iterdir()):
+        from hashlib import sha256  # noqa: PLC0415  for this alone
+
+        members[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file.read_bytes()).hexdigest()}
+    told = {"format": 1, "name": "ml-1m", "used_source": "url", "address": "http://a.example/a.zip"}
+    told |= {"terms": "none", "citation": "none", "bytes": 10, "checksum": None, "tried": []}
+    (release / "SOURCE.json").write_text(json.dumps(told | {"members": members}))
+    (folder / "ml-1m.zip.part").write_bytes(b"PK\x03\x04")
+    begun = {"address": "http://a.example/a.zip", "validator": '"1"', "total": 10}
+    (folder / "ml-1m.zip.part.json").write_text(json.dumps(begun))
+
+
+def _words(folder: Path) -> None:
+    """What is told in words and not in files: settings, variables, one person's ratings, the body of a request."""
+    folder.mkdir()
+    told = {
+        "train.json": {"epochs": "3", "learning_rate": "0.001", "order": "time", "gaps": "true"},
+        "prepare.json": {"seed": 1, "preset": "taste", "memory": "500MB", "rating_range": [1, 5]},
+        "service.json": {
+            "TASTEVEC_RATE": "600/minute",
+            "TASTEVEC_TIMEOUT_S": "10",
+            "TASTEVEC_TOKEN": "secret",
+        },
+        "person.json": PERSON,
+        "recommend.json": {
+            "people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}],
+            "k": 3,
+            "tags": {"space": 1},
+        },
+        "explain.json": {"people": [{"ratings": [{"item_id": 1, "rating": 4.5, "timestamp": 5}]}], "tags": 2},
+        "steer.json": {"vectors": [[0.5] * 8], "tags": {"tears": -1.5}, "hold": 0.5},
+        "encode.json": {
+            "people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}, {"ratings": []}],
+            "horizon": "next",
+        },
+        "similar-users.json": {"people": [{"ratings": [{"item_id": 1, "rating": 1}]}], "k": 2},
+        "similar-items.json": {"item_ids": [1, 2], "k": 3},
+    }
+    for name, value in told.items():
+        (folder / name).write_text(json.dumps(value))
