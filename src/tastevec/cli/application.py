@@ -16,6 +16,7 @@ from .likeness import explain, similar
 from .models import evaluate, settings_help, train
 from .people import encode, recommend
 from .serve import serve
+from .share import push
 
 __all__ = ["app", "main"]
 
@@ -46,6 +47,7 @@ app.command(epilog=example_of("similar"))(similar)
 app.command(epilog=example_of("explain"))(explain)
 app.command(epilog=example_of("serve"))(serve)
 app.command(epilog=example_of("add-items"))(add_items)
+app.command(epilog=example_of("push"))(push)
 app.command(epilog=example_of("doctor"))(doctor)
 
 

@@ -17,6 +17,7 @@ EXAMPLES: Final = {
     "explain": "tastevec explain model histories.csv --tags 5",
     "serve": "tastevec serve model --people vectors.parquet --port 8080",
     "add-items": "tastevec add-items model new-films.csv --tags tags.csv --out model2",
+    "push": "tastevec push model org/taste --private",
     "doctor": "tastevec doctor --json",
 }
 
