@@ -7,7 +7,7 @@ import signal
 
 import typer
 
-from .compare import compare
+from .compare import align, compare
 from .data import describe, fetch, prepare
 from .doctor import doctor
 from .examples import example_of
@@ -41,6 +41,7 @@ app.command(epilog=example_of("describe"))(describe)
 app.command(epilog=f"{example_of('train')}\n\n{settings_help()}")(train)
 app.command(epilog=example_of("evaluate"))(evaluate)
 app.command(epilog=example_of("compare"))(compare)
+app.command(epilog=example_of("align"))(align)
 app.command(epilog=example_of("encode"))(encode)
 app.command(epilog=example_of("recommend"))(recommend)
 app.command(epilog=example_of("similar"))(similar)
