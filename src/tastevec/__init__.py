@@ -10,6 +10,7 @@ from tastevec.errors import (
     DataError,
     DownloadError,
     FormatError,
+    HubError,
     MissingExtraError,
     SettingsError,
     SourceError,
@@ -21,14 +22,17 @@ from tastevec.errors import (
 if TYPE_CHECKING:
     from tastevec.data.download import fetch
     from tastevec.evaluation.report import compare
+    from tastevec.serving.aligning import Alignment, align
     from tastevec.serving.recommender import Recommender, load
     from tastevec.stages import describe, evaluate, prepare, train
 
 __all__ = [
+    "Alignment",
     "BadRowError",
     "DataError",
     "DownloadError",
     "FormatError",
+    "HubError",
     "MissingExtraError",
     "Recommender",
     "SettingsError",
@@ -36,6 +40,7 @@ __all__ = [
     "TastevecError",
     "TrainingError",
     "UnknownItemError",
+    "align",
     "compare",
     "describe",
     "evaluate",
@@ -47,7 +52,9 @@ __all__ = [
 
 # Loaded when first asked for: `import tastevec` stays cheap.
 _ROOMS = {
+    "Alignment": "tastevec.serving.aligning",
     "Recommender": "tastevec.serving.recommender",
+    "align": "tastevec.serving.aligning",
     "compare": "tastevec.evaluation.report.comparison",
     "describe": "tastevec.stages",
     "evaluate": "tastevec.stages",

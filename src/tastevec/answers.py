@@ -24,7 +24,7 @@ from tastevec.data.tables import connect
 from tastevec.errors import FormatError
 from tastevec.schema import ITEM_ID, RANK, SCORE, USER_ID, VECTOR
 from tastevec.serving.bulk import on_gpu, sees_gpu
-from tastevec.serving.bundle import Bundle
+from tastevec.serving.hub import open_bundle
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def write_vectors_on_spark(
     from tastevec.data.spark.storage import is_address  # noqa: PLC0415  as above
     from tastevec.serving.on_spark import encode_on_spark  # noqa: PLC0415  as above
 
-    bundle, far, spark = Bundle.load(model, "onnx"), is_address(out), spark or SparkPlace()
+    bundle, far, spark = open_bundle(model, "onnx"), is_address(out), spark or SparkPlace()
     if not far and Path(out).exists():
         raise FormatError(f"{out} is there already; expected a new folder: name one with --out, or remove it")
     near = Path(tempfile.gettempdir()) if far else Path(out).resolve().parent

@@ -8,6 +8,7 @@
     │   ├── BadRowError      a row is wrong: file, line and column are named
     │   └── UnknownItemError a film that the catalogue does not hold
     ├── DownloadError        a release could not be fetched whole
+    ├── HubError             the Hugging Face hub refuses, or cannot be reached
     ├── FormatError          a folder of ours is missing, damaged or of another version
     ├── SettingsError        a setting is unknown or out of its range
     ├── MissingExtraError    an optional library is not installed
@@ -23,6 +24,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "FormatError",
+    "HubError",
     "MissingExtraError",
     "SettingsError",
     "SourceError",
@@ -54,6 +56,10 @@ class UnknownItemError(DataError):
 
 class DownloadError(TastevecError):
     """A release could not be fetched whole; nothing was left behind."""
+
+
+class HubError(TastevecError):
+    """The Hugging Face hub refuses, asks for a token, or cannot be reached."""
 
 
 class FormatError(TastevecError):

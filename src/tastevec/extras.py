@@ -32,6 +32,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         "torch": "torch",
         "transformers": "transformers",
     },
+    "hub": {"huggingface_hub": "huggingface_hub"},
     "map": {"openTSNE": "openTSNE"},
     "pg": {"pgvector": "pgvector", "psycopg": "psycopg[binary]", "psycopg_pool": "psycopg-pool"},
     "serve": {

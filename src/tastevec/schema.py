@@ -6,6 +6,10 @@ from typing import Final, Literal
 
 __all__ = [
     "ADDED",
+    "ALIGNED_COSINE",
+    "ALIGNED_FROM",
+    "ALIGNMENT_FILE",
+    "ALIGNMENT_FORMAT",
     "BUNDLE_FILE",
     "BUNDLE_FORMAT",
     "COLLABORATIVE",
@@ -37,6 +41,7 @@ __all__ = [
     "TIMESTAMP",
     "TITLE",
     "TRAIN_AGAIN",
+    "TURN_FILE",
     "USERS_FILE",
     "USER_ID",
     "VECTOR",
@@ -68,6 +73,10 @@ VECTOR_SOURCE: Final = "vector_source"
 RANK: Final = "rank"  # from 1
 SCORE: Final = "score"
 
+# What a file of vectors says of itself beside its space and horizon, where it was turned from another space.
+ALIGNED_FROM: Final = "aligned_from"
+ALIGNED_COSINE: Final = "aligned_cosine"  # mean, of films that had no part in the turning
+
 # Names of film vector tables.
 NOTE: Final = "note"  # SVD(genome) beside genres, SVD again: the research note's
 CONTENT: Final = "content"  # tags, genres, year and title words
@@ -95,8 +104,13 @@ PLACING_FILE: Final = "item_placing.safetensors"
 TAGS_FILE: Final = "tags.safetensors"
 MAP_FILE: Final = "map.safetensors"
 
+# Files of an alignment of two spaces.
+ALIGNMENT_FILE: Final = "alignment.json"
+TURN_FILE: Final = "turn.safetensors"
+
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 1
+ALIGNMENT_FORMAT: Final = 1
 BUNDLE_FORMAT: Final = 1
 RESULTS_FORMAT: Final = 2
 

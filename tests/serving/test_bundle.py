@@ -11,12 +11,14 @@ from people import world
 from tastevec.errors import FormatError
 from tastevec.serving import bundle as module
 from tastevec.serving.bundle import Bundle
+from tastevec.serving.code_inside import MODULES
 from tastevec.stages import train
 
 FILES = {
     "README.md",
     "bundle.json",
     "config.json",
+    *(f"{name}.py" for name in MODULES),
     "encoder.onnx",
     "items.parquet",
     "item_placing.safetensors",

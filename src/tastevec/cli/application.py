@@ -7,7 +7,7 @@ import signal
 
 import typer
 
-from .compare import compare
+from .compare import align, compare
 from .data import describe, fetch, prepare
 from .doctor import doctor
 from .examples import example_of
@@ -16,6 +16,7 @@ from .likeness import explain, similar
 from .models import evaluate, settings_help, train
 from .people import encode, recommend
 from .serve import serve
+from .share import push
 
 __all__ = ["app", "main"]
 
@@ -40,12 +41,14 @@ app.command(epilog=example_of("describe"))(describe)
 app.command(epilog=f"{example_of('train')}\n\n{settings_help()}")(train)
 app.command(epilog=example_of("evaluate"))(evaluate)
 app.command(epilog=example_of("compare"))(compare)
+app.command(epilog=example_of("align"))(align)
 app.command(epilog=example_of("encode"))(encode)
 app.command(epilog=example_of("recommend"))(recommend)
 app.command(epilog=example_of("similar"))(similar)
 app.command(epilog=example_of("explain"))(explain)
 app.command(epilog=example_of("serve"))(serve)
 app.command(epilog=example_of("add-items"))(add_items)
+app.command(epilog=example_of("push"))(push)
 app.command(epilog=example_of("doctor"))(doctor)
 
 

@@ -11,12 +11,14 @@ EXAMPLES: Final = {
     "train": "tastevec train prepared --out model --set epochs=10 --set seed=7",
     "evaluate": "tastevec evaluate model --data prepared --out results",
     "compare": "tastevec compare results earlier-results --out comparison",
+    "align": "tastevec align retrained model --vectors vectors.parquet --out aligned",
     "encode": "tastevec encode model histories.csv --horizon overall --out vectors.parquet",
     "recommend": "tastevec recommend model histories.csv --k 20 --out films.parquet",
     "similar": "tastevec similar model --user histories.csv --people vectors.parquet",
     "explain": "tastevec explain model histories.csv --tags 5",
     "serve": "tastevec serve model --people vectors.parquet --port 8080",
     "add-items": "tastevec add-items model new-films.csv --tags tags.csv --out model2",
+    "push": "tastevec push model org/taste --private",
     "doctor": "tastevec doctor --json",
 }
 

@@ -27,7 +27,13 @@ AsJson = Annotated[
 PreparedFolder = Annotated[
     Path, typer.Argument(metavar="PREPARED", help="A folder that tastevec prepare wrote.")
 ]
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that tastevec train wrote.")]
+ModelFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="A folder that tastevec train wrote; or, where none has that name, org/name of the Hugging Face hub.",
+    ),
+]
 HistoriesFile = Annotated[
     str,
     typer.Argument(

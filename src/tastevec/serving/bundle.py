@@ -35,6 +35,7 @@ from tastevec.schema import (
 )
 
 from .card import model_card
+from .code_inside import put_code
 from .encoder import OnnxEncoder
 from .parts import bundle_films, bundle_manifest, refuse_misfits
 
@@ -99,17 +100,19 @@ class Bundle:
         found.update(self.model.table.tobytes())
         return found.hexdigest()
 
-    def save(self, out: Path, *, curves: Path | None = None) -> Path:
+    def save(self, out: Path, *, curves: Path | None = None, known_as: str = "this folder") -> Path:
         """Write the bundle to the folder ``out``, whole or not at all.
 
         Args:
             out: An earlier bundle there is replaced.
             curves: A folder with the training's TensorBoard curves, kept as ``tensorboard``; it need not exist.
+            known_as: As which its card loads it.
         """
         with new_folder(out, owned_by=BUNDLE_FILE) as folder:
             self.model.save_pretrained(folder)
             if not isinstance(self.model, OnnxEncoder):
                 export(self.model, folder / ENCODER_FILE)
+            put_code(folder)
             pq.write_table(self.items, folder / ITEMS_FILE)
             for name, part in (
                 (PLACING_FILE, self.placing),
@@ -118,14 +121,16 @@ class Bundle:
             ):
                 if part is not None:
                     part.save(folder / name)
-            (folder / "README.md").write_text(model_card(self.facts), encoding="utf-8")
+            space = self.space if self.model.added_items else _sha256(folder / WEIGHTS_FILE)[:16]
+            card = model_card(self, space, known_as)
+            (folder / "README.md").write_text(card, encoding="utf-8")
             checksums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
             if curves is not None and curves.is_dir():
                 shutil.copytree(curves, folder / "tensorboard")
             manifest = {
                 "format": BUNDLE_FORMAT,
                 **self.facts,
-                "space": self.space if self.model.added_items else checksums[WEIGHTS_FILE][:16],
+                "space": space,
                 "reading": asdict(self.reading),
                 "checksums": checksums,
             }

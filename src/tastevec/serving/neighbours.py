@@ -5,6 +5,7 @@ Dimensions: B asked, M known, D numbers a vector, K nearest.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tastevec.data.parquet import DAMAGE, vector_type
 from tastevec.errors import DataError, SourceError
-from tastevec.schema import USER_ID, VECTOR
+from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, USER_ID, VECTOR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,9 @@ def read_people(people: Path | str | pa.Table, space: str, *, horizon: Horizon |
     Raises:
         SourceError: The file cannot be read.
         DataError: It is no table of vectors, or its vectors are of another space or horizon.
+
+    Warns:
+        UserWarning: The vectors were turned into this space from another one.
     """
     try:
         table = people if isinstance(people, pa.Table) else pq.read_table(people)
@@ -91,6 +95,13 @@ def read_people(people: Path | str | pa.Table, space: str, *, horizon: Horizon |
     if found != space:
         raise DataError(
             f"people's vectors are of the space {found}, and the model's is {space}; encode these people with this model"
+        )
+    if (turned := told.get(ALIGNED_FROM.encode())) is not None:
+        cosine = told.get(ALIGNED_COSINE.encode(), b"unknown").decode()
+        warnings.warn(
+            f"people's vectors were turned into this space from {turned.decode()}: near is approximate (mean cosine of films that had "
+            f"no part in it: {cosine})",
+            stacklevel=2,
         )
     answer = told.get(b"horizon", (horizon or "").encode()).decode()
     if horizon is not None and answer != horizon:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import pyarrow as pa
 
-from tastevec.errors import FormatError, SettingsError, UnknownItemError
+from tastevec.errors import FormatError, SettingsError
 from tastevec.evaluation.encoded import EncodedScorer
 from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
 
 from .arrivals import read_arrivals, with_arrivals
 from .best_films import best_films
 from .bulk import vectors_of
-from .bundle import Bundle, Runtime
 from .explanation import TagReading, explain_films, explain_people
+from .hub import open_bundle, push
 from .neighbours import Neighbours, read_people
-from .told import histories_in_table, history_of_one
+from .told import histories_in_table, history_of_one, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -32,22 +32,26 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.items.explain import TagDirections
 
+    from .bundle import Bundle, Runtime
+
 __all__ = ["Recommender", "load"]
 
 _ANSWERED = 1024  # people whose films are told at once
 
 
-def load(folder: Path | str, *, runtime: Runtime = "auto") -> Recommender:
-    """The recommender of a bundle folder.
+def load(folder: Path | str, *, runtime: Runtime = "auto", revision: str | None = None) -> Recommender:
+    """The recommender of a bundle.
 
     Args:
-        folder: A bundle.
+        folder: A bundle; or ``org/name`` of the Hugging Face hub, where there is no such folder.
         runtime: What computes; see `Bundle.load`.
+        revision: Of the hub: a branch, a tag or a commit.
 
     Raises:
         FormatError: It is missing, damaged, or of another format version.
+        HubError: The hub asks for a token, or cannot be reached and the model was not fetched before.
     """
-    return Recommender(Bundle.load(Path(folder), runtime))
+    return Recommender(open_bundle(folder, runtime, revision=revision))
 
 
 class Recommender:
@@ -70,6 +74,19 @@ class Recommender:
     def _with_vector(self) -> NDArray[np.bool_]:
         """(N,) the films that can be recommended."""
         return np.asarray(self.item_vectors.any(axis=1))
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the bundle to a folder, in place of an earlier one; a `FormatError` if something else is there."""
+        return self.bundle.save(Path(folder))
+
+    def push_to_hub(self, repository: str, *, private: bool | None = None) -> str:
+        """Write the bundle to ``org/name`` of the Hugging Face hub, from where `load` takes it; the address of what was written.
+
+        Raises:
+            HubError: The hub refuses, asks for a token that may write, or cannot be reached.
+            MissingExtraError: huggingface_hub is not installed.
+        """
+        return push(self.bundle, repository, private=private)
 
     def encode(self, ratings: object, *, horizon: Horizon = "next") -> NDArray[np.float32] | pa.Table:
         """One person's vector (D,), or a table of user_id and vector.
@@ -198,17 +215,7 @@ class Recommender:
         Raises:
             UnknownItemError: It is not there.
         """
-        ids = self.bundle.item_ids
-        try:
-            wanted = np.array([str(item_id)]).astype(ids.dtype)[0]
-        except ValueError:
-            wanted = None
-        found = 0 if wanted is None else int(np.searchsorted(ids, wanted))
-        if wanted is None or found == len(ids) or ids[found] != wanted:
-            raise UnknownItemError(
-                f"item {item_id!r} is not in the model's catalogue of {len(ids)} films; expected one of its ids"
-            )
-        return found
+        return place_of(item_id, self.bundle.item_ids)
 
     def with_items(
         self, items: object, *, tags: object = (), genome: Path | str | None = None

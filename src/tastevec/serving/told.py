@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tastevec.data.reading import RatingScale
     from tastevec.data.stream import HistoryStream
 
-__all__ = ["histories_in_file", "histories_in_table", "history_of_one"]
+__all__ = ["histories_in_file", "histories_in_table", "history_of_one", "place_of"]
 
 
 def histories_in_file(
@@ -103,3 +103,21 @@ def history_of_one(
         normalised=normalise_ratings(values, offsets),
         times=np.full(len(places), NO_TIME, np.int64),
     )
+
+
+def place_of(item_id: object, item_ids: NDArray[Any]) -> int:
+    """The position of a film in the catalogue, whose ids are in order, by its id, of whatever type.
+
+    Raises:
+        UnknownItemError: It is not there.
+    """
+    try:
+        wanted = np.array([str(item_id)]).astype(item_ids.dtype)[0]
+    except ValueError:
+        wanted = None
+    found = 0 if wanted is None else int(np.searchsorted(item_ids, wanted))
+    if wanted is None or found == len(item_ids) or item_ids[found] != wanted:
+        raise UnknownItemError(
+            f"item {item_id!r} is not in the model's catalogue of {len(item_ids)} films; expected one of its ids"
+        )
+    return found

@@ -1,0 +1,280 @@
+"""Two trainings, two spaces: a rotation of one onto the other, by the films that both know, and how badly it fits.
+
+Dimensions: B people, N films that both know, D numbers a vector.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tastevec.data.atomic import new_file, new_folder
+from tastevec.errors import DataError, FormatError, SourceError
+from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, ALIGNMENT_FILE, ALIGNMENT_FORMAT, TURN_FILE, VECTOR
+
+from .recommender import Recommender, load
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Alignment", "Fit", "align", "turn_people"]
+
+_FITTED: Final = 0.8  # of the films; the others say how well it does on films that had no part in it
+_TIMES: Final = 2  # films to each number of a vector, at least: of fewer a rotation fits whatever they are
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How near the turned vectors of films come to their vectors in the other space.
+
+    Attributes:
+        residual: Length of all differences together over that of all vectors; 0 is the same, 1.41 is what strangers have.
+        cosine: Mean cosine of a film's two vectors, in [-1, 1].
+    """
+
+    residual: float
+    cosine: float
+
+    @classmethod
+    def of(cls, turned: NDArray[np.float64], wanted: NDArray[np.float64]) -> Fit:
+        """Of (N, D) and (N, D)."""
+        alike = (turned * wanted).sum(1) / (np.linalg.norm(turned, axis=1) * np.linalg.norm(wanted, axis=1))
+        return cls(float(np.linalg.norm(turned - wanted) / np.linalg.norm(wanted)), float(alike.mean()))
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A rotation (or reflection) of a new model's space onto an old one's.
+
+    It changes no product and no cosine within the new space, since it neither moves the origin nor stretches; across the two
+    spaces it is an approximation, as good as ``held_out`` says.
+
+    Attributes:
+        turn: (D, D) float32, orthogonal; a row vector of the new space times it is one of the old.
+        new: The new space.
+        old: The old space.
+        films: How many both know, with a vector of their own in each.
+        used: On all of them, by the rotation as it is kept, which was fitted on them: it flatters.
+        held_out: On a fifth of them, by a rotation fitted on the others.
+        unturned: On that fifth, without any rotation.
+        shuffled: As ``held_out``, with each film given another film's old vector: what a rotation makes of nothing.
+    """
+
+    turn: NDArray[np.float32]
+    new: str
+    old: str
+    films: int
+    used: Fit
+    held_out: Fit
+    unturned: Fit
+    shuffled: Fit
+
+    @classmethod
+    def fit(
+        cls,
+        vectors: NDArray[np.floating[Any]],
+        wanted: NDArray[np.floating[Any]],
+        *,
+        new: str = "new",
+        old: str = "old",
+        seed: int = 42,
+    ) -> Alignment:
+        """The best rotation of ``vectors`` (N, D) onto ``wanted`` (N, D), film by film.
+
+        Args:
+            vectors: In the new space, none of zeros.
+            wanted: In the old space.
+            new: Its name.
+            old: Its name.
+            seed: Of which films are held out.
+
+        Raises:
+            DataError: The spaces have different widths, or there are fewer than two films to each number of a vector.
+
+        Source: Schönemann 1966, A generalized solution of the orthogonal Procrustes problem, without centring.
+
+        Examples:
+            >>> films = np.random.default_rng(1).normal(size=(20, 2))
+            >>> found = Alignment.fit(films, films[:, ::-1])  # the old space has the two numbers the other way round
+            >>> found.turn.round(3) + 0
+            array([[0., 1.],
+                   [1., 0.]], dtype=float32)
+            >>> round(found.held_out.cosine, 3)
+            1.0
+        """
+        width, wide = vectors.shape[1], wanted.shape[1]
+        if width != wide:
+            raise DataError(
+                f"the new model's vectors have {width} numbers and the old one's {wide}; expected the same: no rotation leads from one "
+                f"to the other; train the new model with --set dim={wide}"
+            )
+        films = len(vectors)
+        if films < _TIMES * width:
+            raise DataError(
+                f"both models know {films} films that people rated; expected {_TIMES * width} or more for vectors of {width} numbers: "
+                "a rotation fits whatever fewer films are"
+            )
+        told, asked = np.asarray(vectors, np.float64), np.asarray(wanted, np.float64)
+        random = np.random.default_rng(seed)
+        order = random.permutation(films)
+        fitted, held = np.split(order, [int(_FITTED * films)])
+        strange = asked[np.roll(order, 1)][np.argsort(order)]  # another film's, whichever the film
+        turn = _rotation(told, asked)
+        return cls(
+            turn.astype(np.float32),
+            new,
+            old,
+            films,
+            used=Fit.of(told @ turn, asked),
+            held_out=Fit.of(told[held] @ _rotation(told[fitted], asked[fitted]), asked[held]),
+            unturned=Fit.of(told[held], asked[held]),
+            shuffled=Fit.of(told[held] @ _rotation(told[fitted], strange[fitted]), strange[held]),
+        )
+
+    def apply(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """(B, D) float32 in the old space, of ``vectors`` (B, D) of the new one; of one (D,), (D,).
+
+        Raises:
+            DataError: They have another width.
+        """
+        if vectors.shape[-1] != len(self.turn):
+            raise DataError(
+                f"the vectors have {vectors.shape[-1]} numbers; expected {len(self.turn)}, as those of the space {self.new} have"
+            )
+        return np.asarray(vectors, np.float32) @ self.turn
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All but the rotation, as plain values."""
+        fits = {name: asdict(getattr(self, name)) for name in ("used", "held_out", "unturned", "shuffled")}
+        return {"new": self.new, "old": self.old, "films": self.films, **fits}
+
+    def save(self, out: Path | str) -> Path:
+        """Write it to the folder ``out``, whole or not at all; an earlier one there is replaced.
+
+        Raises:
+            FormatError: Something else is there.
+        """
+        with new_folder(Path(out), owned_by=ALIGNMENT_FILE) as folder:
+            save_file({"turn": self.turn}, folder / TURN_FILE)
+            checksum = hashlib.sha256((folder / TURN_FILE).read_bytes()).hexdigest()
+            told = {"format": ALIGNMENT_FORMAT, **self.facts, "checksums": {TURN_FILE: checksum}}
+            (folder / ALIGNMENT_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        return Path(out)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Alignment:
+        """Read what `save` wrote.
+
+        Raises:
+            FormatError: It is missing, damaged, or of another format version.
+        """
+        path = Path(folder) / ALIGNMENT_FILE
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            content = (Path(folder) / TURN_FILE).read_bytes()
+            whole = told["checksums"][TURN_FILE] == hashlib.sha256(content).hexdigest()
+            if told["format"] != ALIGNMENT_FORMAT or not whole:
+                raise ValueError("it is of another format version or not as it was written")  # noqa: TRY301  one sentence for all
+            fits = {name: Fit(**told[name]) for name in ("used", "held_out", "unturned", "shuffled")}
+            turn = load_file(Path(folder) / TURN_FILE)["turn"]
+            return cls(turn, told["new"], told["old"], told["films"], **fits)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise FormatError(
+                f"{folder} holds no whole alignment of this version ({error}); expected what tastevec align wrote: run it again"
+            ) from error
+
+
+def align(new: Recommender | Path | str, old: Recommender | Path | str, *, seed: int = 42) -> Alignment:
+    """The rotation of a retrained model's space onto that of an old one, fitted on the films that people rated in both.
+
+    Films that nobody rated, or that came after a training, stand where their content says, which is no evidence of how the
+    spaces lie; they are turned like all others, and have no say.
+
+    Args:
+        new: The model whose vectors shall be turned; or its folder, or ``org/name`` of the Hugging Face hub.
+        old: The model in whose space they are wanted.
+        seed: Of which films are held out to measure the fit.
+
+    Raises:
+        DataError: The models share a space, have vectors of different widths, or too few films in common.
+        FormatError: A folder is no bundle.
+        HubError: The hub is asked and cannot answer.
+    """
+    ours = new if isinstance(new, Recommender) else load(new)
+    theirs = old if isinstance(old, Recommender) else load(old)
+    if ours.bundle.space == theirs.bundle.space:
+        raise DataError(
+            f"both models have the space {ours.bundle.space}, and their vectors may be compared as they are; expected two trainings"
+        )
+    (ids, vectors), (known, wanted) = _rated(ours), _rated(theirs)
+    _, rows, places = np.intersect1d(ids, known, return_indices=True)
+    return Alignment.fit(
+        vectors[rows],
+        wanted[places],
+        new=ours.bundle.space,
+        old=theirs.bundle.space,
+        seed=seed,
+    )
+
+
+def turn_people(alignment: Alignment, people: Path | str, out: Path | str) -> int:
+    """Write the vectors that ``encode`` wrote with the new model to ``out`` as vectors of the old space; how many.
+
+    The file says that they are of the old space, from which one they were turned (``aligned_from``), and how well films that
+    had no part in it fit (``aligned_cosine``): whoever reads it with the old model is warned of that.
+
+    Raises:
+        SourceError: The file cannot be read.
+        DataError: It is no table of vectors of the new space.
+    """
+    try:
+        source = pq.ParquetFile(people)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(
+            f"{people} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
+        ) from error
+    with source:
+        schema = source.schema_arrow
+        told = schema.metadata or {}
+        found = told.get(b"space", b"nothing").decode()
+        if VECTOR not in schema.names or ALIGNED_FROM.encode() in told or found != alignment.new:
+            raise DataError(
+                f"{people} is of the space {found}; expected vectors of the space {alignment.new}, which this alignment turns: encode "
+                "these people with that model"
+            )
+        said = {name.decode(): value.decode() for name, value in told.items()}  # Arrow's are bytes
+        said |= {"space": alignment.old, ALIGNED_FROM: alignment.new}
+        said |= {ALIGNED_COSINE: f"{alignment.held_out.cosine:.4f}"}
+        schema = schema.with_metadata(said)
+        with new_file(Path(out)) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+            for batch in source.iter_batches():
+                flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
+                turned = alignment.apply(flat.reshape(len(batch), -1))
+                vectors = pa.FixedSizeListArray.from_arrays(pa.array(turned.ravel()), turned.shape[1])
+                place = schema.get_field_index(VECTOR)
+                writer.write_batch(batch.set_column(place, VECTOR, vectors).cast(schema))
+        return int(source.metadata.num_rows)
+
+
+def _rated(model: Recommender) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """The ids, as texts, and vectors of the films that training people rated."""
+    rated = model.bundle.items["train_users"].to_numpy() > 0
+    rated &= model.item_vectors.any(axis=1)
+    return model.bundle.item_ids[rated].astype(str), model.item_vectors[rated]
+
+
+def _rotation(vectors: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(D, D) the orthogonal matrix that brings ``vectors`` (N, D) nearest to ``wanted`` (N, D)."""
+    left, _, right = np.linalg.svd(vectors.T @ wanted)
+    turn: NDArray[np.float64] = left @ right
+    return turn

@@ -1,0 +1,286 @@
+"""Models pushed to a hub and loaded from there, over real HTTP; and what is said where the hub does not play along."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import tastevec as tv
+import worlds
+from hubs import TOKEN, hub_at, point_at
+from tastevec.cli import app
+from tastevec.errors import FormatError, HubError, MissingExtraError
+from tastevec.extras import EXTRAS
+from tastevec.serving import hub as module
+from tastevec.serving.recommender import load
+
+# The library's own upload of large files, of which its client has a word to say.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=.*:DeprecationWarning")
+
+NAME = "films/taste"
+NOBODY = "http://127.0.0.1:1"  # where nobody listens
+RATINGS = [(1, 5.0), (7, 2.0), (3, 4.5)]
+
+
+@pytest.fixture(name="hub")
+def _hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with hub_at(tmp_path / "cache") as server:
+        yield server
+
+
+@pytest.fixture(name="trusted")
+def _trusted(hub, monkeypatch):
+    assert hub.address  # which takes any token away
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+
+
+@pytest.fixture(name="pushed")
+def _pushed(hub, bundle_folder, monkeypatch):
+    """The hub with the model on it, and nobody's token set."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    load(bundle_folder).push_to_hub(NAME)
+    monkeypatch.delenv("HF_TOKEN")
+    return hub
+
+
+def forget(hub, tmp_path):
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+    hub.asked.clear()
+
+
+@pytest.mark.usefixtures("trusted")
+def test_what_is_pushed_and_loaded_answers_as_before(hub, bundle_folder):
+    model = load(bundle_folder)
+    address = model.push_to_hub(NAME)
+    assert address.startswith(f"{hub.address}/{NAME}")
+    back = tv.load(NAME)
+    assert back.bundle.space == model.bundle.space
+    assert back.encode(RATINGS).tolist() == model.encode(RATINGS).tolist()
+    assert back.recommend(RATINGS, k=5).equals(model.recommend(RATINGS, k=5))
+    kept = hub.repositories[NAME]
+    files = kept.commits[kept.refs["main"]]
+    assert set(files) == {".gitattributes", *(file.name for file in bundle_folder.iterdir())}
+    assert "encoder.onnx" in kept.by_lfs  # as large files go there
+    assert f'tv.load("{NAME}")' in files["README.md"].decode()
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_second_push_is_a_second_commit_and_revisions_are_told_apart(hub, bundle_folder):
+    model = load(bundle_folder)
+    model.push_to_hub(NAME)
+    first = hub.repositories[NAME].refs["main"]
+    hub.repositories[NAME].refs["v1"] = first
+    grown = model.with_items(
+        pq.read_table(bundle_folder / "items.parquet")
+        .slice(0, 1)
+        .select(["item_id", "title", "year", "genres"])
+        .set_column(0, "item_id", [[1_000]])
+    )
+    grown.push_to_hub(NAME)
+    assert len(tv.load(NAME).bundle.items) == worlds.FILMS + 1
+    assert len(tv.load(NAME, revision="v1").bundle.items) == worlds.FILMS
+    assert len(tv.load(NAME, revision=first).bundle.items) == worlds.FILMS
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_private_repository_is_shown_to_who_has_the_token_alone(hub, bundle_folder, tmp_path, monkeypatch):
+    load(bundle_folder).push_to_hub(NAME, private=True)
+    assert hub.repositories[NAME].private
+    assert tv.load(NAME).bundle.space
+    forget(hub, tmp_path)
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(HubError, match=r"expected a token that may read films/taste: set HF_TOKEN"):
+        tv.load(NAME)
+
+
+def test_a_folder_of_that_name_wins_and_the_hub_is_not_asked(pushed, bundle_folder, tmp_path):
+    forget(pushed, tmp_path)
+    shutil.copytree(bundle_folder, tmp_path / "films" / "taste")
+    assert tv.load(NAME).bundle.space
+    assert tv.load(Path("films") / "taste").bundle.space
+    (tmp_path / "films" / "taste" / "bundle.json").unlink()
+    with pytest.raises(FormatError, match=r"holds no bundle\.json"):
+        tv.load(NAME)
+    assert pushed.asked == []
+
+
+@pytest.mark.parametrize("name", ["model", "a/b/c", "/a", "a/", "./a", "../a", "~/a", "a\\b/c", ""])
+def test_what_is_no_name_of_a_hub_is_a_folder_and_the_hub_is_not_asked(hub, name):
+    with pytest.raises(FormatError, match="expected a trained model"):
+        tv.load(name)
+    assert hub.asked == []
+
+
+def test_a_name_that_the_hub_would_not_take_is_refused(hub):
+    with pytest.raises(
+        FormatError, match="there is no folder films/ta ste here, and the Hugging Face hub takes"
+    ):
+        tv.load("films/ta ste")
+    assert hub.asked == []
+
+
+@pytest.mark.usefixtures("hub", "trusted")
+def test_who_is_nowhere_is_named_with_both_places():
+    with pytest.raises(
+        FormatError, match="there is no folder films/taste here, and the Hugging Face hub has no"
+    ):
+        tv.load(NAME)
+
+
+@pytest.mark.usefixtures("hub")
+def test_without_a_token_the_hub_does_not_say_whether_it_is_there_and_neither_do_we():
+    with pytest.raises(HubError, match=r"set HF_TOKEN or run hf auth login; or the name is misspelt"):
+        tv.load(NAME)
+
+
+@pytest.mark.usefixtures("pushed")
+def test_a_revision_that_is_not_there_is_named():
+    with pytest.raises(FormatError, match="has no revision v9 of films/taste"):
+        tv.load(NAME, revision="v9")
+
+
+@pytest.mark.usefixtures("hub")
+def test_who_may_not_write_is_told_where_a_token_belongs(bundle_folder):
+    with pytest.raises(HubError, match=r"a token that may write to films/taste: set HF_TOKEN"):
+        load(bundle_folder).push_to_hub(NAME)
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize(
+    ("status", "said"), [(403, "status 403"), (500, "answered 500"), (418, "answered 418")]
+)
+def test_a_hub_that_refuses_is_quoted_by_its_status(hub, bundle_folder, status, said):
+    hub.status = status
+    with pytest.raises(HubError, match=said):
+        load(bundle_folder).push_to_hub(NAME)
+
+
+def test_a_hub_that_is_down_is_said_to_be(hub):
+    hub.status = 500
+    with pytest.raises(HubError, match=r"cannot be reached to load films/taste.*HF_ENDPOINT"):
+        tv.load(NAME)
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_refused_connection_is_said_to_be_one(hub, bundle_folder, monkeypatch):
+    point_at(monkeypatch, NOBODY)
+    with pytest.raises(HubError, match=r"there is no folder films/taste here, and .* cannot be reached"):
+        tv.load(NAME)
+    with pytest.raises(HubError, match=r"cannot be reached to push to films/taste"):
+        load(bundle_folder).push_to_hub(NAME)
+    assert hub.asked == []
+
+
+def test_what_was_fetched_once_is_loaded_without_the_hub(pushed, monkeypatch):
+    space = tv.load(NAME).bundle.space
+    point_at(monkeypatch, NOBODY)
+    pushed.asked.clear()
+    assert tv.load(NAME).bundle.space == space
+    assert pushed.asked == []
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "encoder.onnx", "items.parquet", "encoder.py"])
+def test_a_file_that_was_harmed_on_its_way_is_caught_by_its_checksum(pushed, name, tmp_path):
+    pushed.harm = lambda path, content: content[:-1] + b"\0" if path == name else content
+    with pytest.raises(FormatError, match=rf"films/taste, fetched from .*{name} is missing or not as it was"):
+        tv.load(NAME)
+    with pytest.raises(FormatError, match=r"remove .*models--films--taste"):
+        tv.load(NAME)
+    pushed.harm = lambda _path, content: content
+    shutil.rmtree(tmp_path / "cache" / "models--films--taste")  # as the message says
+    assert tv.load(NAME).bundle.space
+
+
+@pytest.mark.slow  # the library tries for ten seconds
+def test_a_file_that_was_cut_short_leaves_no_model(pushed):
+    pushed.cut = 7
+    with pytest.raises(HubError, match="broke off"):
+        tv.load(NAME)
+    pushed.cut = 0
+    assert tv.load(NAME).bundle.space
+
+
+def test_a_repository_of_something_else_is_no_model(pushed):
+    pushed.repositories[NAME].commit({"config.json": b"{}"})
+    with pytest.raises(FormatError, match=r"fetched from the Hugging Face hub, is no whole model"):
+        tv.load(NAME)
+
+
+@pytest.mark.parametrize("status", [None, 401, 403, 404, 500])
+@pytest.mark.parametrize("token", [TOKEN, "hf_wrong", "hf_with\x01control", "hf_ümlaut"])
+def test_no_token_is_in_an_error_or_a_log(hub, bundle_folder, caplog, capfd, status, token):
+    os.environ["HF_TOKEN"] = token  # the hub's fixture puts back what was there
+    hub.status = status
+    told = []
+    with caplog.at_level(logging.DEBUG):
+        for ask in (lambda: load(bundle_folder).push_to_hub(NAME), lambda: tv.load("films/other")):
+            try:
+                ask()
+            except tv.TastevecError as error:
+                told.append(f"{error!r} {error.__cause__!r} {error.__suppress_context__}")
+    assert all(told)
+    assert token not in "".join([*told, caplog.text, *capfd.readouterr()])
+    assert all(one.endswith("None True") for one in told)
+
+
+def test_without_huggingface_hub_a_missing_folder_is_still_what_is_said(monkeypatch, tmp_path, bundle_folder):
+    monkeypatch.chdir(tmp_path)
+
+    def missing(_name):
+        raise MissingExtraError("huggingface_hub", "hub")
+
+    monkeypatch.setattr(module, "need", missing)
+    with pytest.raises(
+        FormatError, match=r"there is no folder films/taste here.*pip install 'tastevec\[hub\]'"
+    ):
+        tv.load(NAME)
+    with pytest.raises(MissingExtraError):
+        load(bundle_folder).push_to_hub(NAME)
+    assert "huggingface_hub" in EXTRAS["hub"]
+
+
+@pytest.mark.usefixtures("trusted")
+def test_the_command_pushes_and_says_what_comes_next(hub, bundle_folder):
+    done = CliRunner().invoke(app, ["push", str(bundle_folder), NAME, "--private"])
+    assert done.exit_code == 0, done.output
+    assert f"The model is at {hub.address}/{NAME}" in done.stdout
+    assert f"tastevec recommend {NAME}" in done.stdout
+    assert hub.repositories[NAME].private
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_command_without_a_token_is_one_sentence(bundle_folder):
+    done = CliRunner().invoke(app, ["push", str(bundle_folder), NAME, "--json"])
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["kind"] == "HubError"
+
+
+@pytest.mark.slow
+def test_commands_take_a_model_of_the_hub(pushed, tmp_path):
+    rows = [f"{row.user},{row.film},{row.stars}\n" for row in worlds.ratings()]
+    (tmp_path / "histories.csv").write_text("".join(["user_id,item_id,rating\n", *rows]))
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": pushed.address,
+        "HF_HOME": str(tmp_path / "elsewhere"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    command = ["recommend", NAME, "histories.csv", "--k", "3", "--out", "films.parquet", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tastevec", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["users"] == worlds.USERS

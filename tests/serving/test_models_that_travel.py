@@ -1,0 +1,199 @@
+"""A bundle in other hands: its card, and the network inside it, opened where tastevec is not installed."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from transformers.dynamic_module_utils import get_relative_import_files
+
+from encoders import KINDS, SCALE, TINY_SEED, encoder, reading, tensors
+from people import of_every_length
+from tastevec.data.releases import TERMS
+from tastevec.errors import FormatError
+from tastevec.model import encoder as network
+from tastevec.serving import bundle as module
+from tastevec.serving.bundle import Bundle
+from tastevec.serving.code_inside import MODULES
+from tastevec.serving.recommender import load
+from tastevec.stages import train
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SECTIONS = (
+    "How to use it",
+    "Measured on validation people, who chose the epoch",
+    "What it is for",
+    "What it is not for, and what it cannot do",
+    "Terms",
+    "Settings",
+)
+# In front of a program: there is no tastevec, wherever it may be installed.
+WITHOUT_TASTEVEC = """
+import sys
+
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tastevec":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Nowhere())
+"""
+ASKED = """
+import numpy as np, torch
+from transformers import AutoModel
+
+for folder in sys.argv[1:]:
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    told = {name: torch.from_numpy(array) for name, array in np.load(folder + "/told.npz").items()}
+    with torch.no_grad():
+        answer = model(**told)
+    np.savez(folder + "/answered.npz", next=answer.next.numpy(), overall=answer.overall.numpy())
+"""
+
+
+def alone(code, place, *arguments):
+    """What a program prints where tastevec is not installed, started in ``place``."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"HF_HOME": str(place / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", WITHOUT_TASTEVEC + code, *map(str, arguments)],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def blocks(folder):
+    return BLOCK.findall((folder / "README.md").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(name="copied")
+def _copied(bundle_folder, tmp_path) -> Path:
+    """The bundle under another name, which is no name of a Python module."""
+    return Path(shutil.copytree(bundle_folder, tmp_path / "a copy.1"))
+
+
+@pytest.fixture(scope="session", name="note_folder")
+def _note_folder(prepared_folder, tmp_path_factory) -> Path:
+    """A bundle of the note's recipe, without a graph."""
+    out = tmp_path_factory.mktemp("note") / "note"
+    train(prepared_folder, out, preset="seed", order="time", **TINY_SEED)
+    return out
+
+
+def sealed(folder, **written):
+    """The bundle with these files changed, and its checksums as if they had always been so."""
+    told = json.loads((folder / "bundle.json").read_text())
+    for name, text in written.items():
+        path = folder / f"{name}.py"
+        path.write_text(text)
+        told["checksums"][path.name] = module._sha256(path)
+    (folder / "bundle.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_the_bundle_holds_every_module_that_the_network_imports_and_no_other():
+    needed = {Path(file).stem for file in get_relative_import_files(network.__file__)}
+    assert {"encoder", *needed} == set(MODULES)
+
+
+@pytest.mark.slow
+def test_transformers_alone_gives_the_very_vectors_of_our_network(tmp_path):
+    """For both presets and the note's masked; histories of every length, none and longer than what is read among them."""
+    shapes = [kind for mark in [KINDS] for kind in mark.args[1]]
+    expected = {}
+    for place, (shape, layout) in enumerate(shapes):
+        folder = tmp_path / f"{place} kind"
+        folder.mkdir()
+        model = encoder(**shape)
+        model.save_pretrained(folder)
+        module.put_code(folder)
+        told = tensors(of_every_length(), **layout)
+        np.savez(folder / "told.npz", **{name: array.numpy() for name, array in told.items()})
+        with torch.no_grad():
+            expected[folder] = model(**told)
+    alone(ASKED, tmp_path, *expected)
+    for folder, answer in expected.items():
+        found = np.load(folder / "answered.npz")
+        np.testing.assert_array_equal(found["next"], answer.next.numpy())
+        np.testing.assert_array_equal(found["overall"], answer.overall.numpy())
+    assert SCALE.levels == reading().scale.levels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", ["copied", "note_folder"])
+def test_the_program_on_the_card_runs_without_tastevec_and_gives_what_tastevec_gives(made, tmp_path, request):
+    """A copied folder, in which the program of its own card is run as it stands."""
+    folder = request.getfixturevalue(made)
+    ours, theirs = blocks(folder)
+    shutil.copytree(folder, tmp_path / "elsewhere" / "this folder")
+    told = "\nimport json; print(json.dumps([answer.next[0].tolist(), answer.overall[0].tolist()]))"
+    said = alone(theirs + told, tmp_path / "elsewhere")
+    following, overall = json.loads(said.splitlines()[-1])
+    names = {}
+    exec(ours.replace('"this folder"', f"{str(folder)!r}, runtime='torch'"), names)  # noqa: S102  the card's own
+    np.testing.assert_allclose(following, names["vector"], atol=1e-5)
+    np.testing.assert_allclose(overall, names["model"].encode(names["ratings"], horizon="overall"), atol=1e-5)
+    assert len(names["films"]) == 10
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_tastevec_runs_no_code_of_a_bundle_even_if_its_checksums_are_right(copied, runtime, tmp_path):
+    evil = f"open({str(tmp_path / 'run')!r}, 'w').close()\n"
+    names = dict.fromkeys((*MODULES, "bundle", "tastevec", "__init__"), evil)
+    load(sealed(copied, **names), runtime=runtime).encode([(1, 5.0)])
+    assert not (tmp_path / "run").exists()
+
+
+def test_changed_code_is_refused_before_anybody_can_trust_it(copied):
+    (copied / "encoder.py").write_text("import os\n")
+    with pytest.raises(FormatError, match=r"encoder\.py is missing or not as it was written"):
+        load(copied)
+
+
+def test_a_bundle_without_code_still_loads_and_has_it_when_it_is_saved_again(copied, tmp_path):
+    told = json.loads((copied / "bundle.json").read_text())
+    for name in MODULES:
+        (copied / f"{name}.py").unlink()
+        del told["checksums"][f"{name}.py"]
+    (copied / "bundle.json").write_text(json.dumps(told))
+    Bundle.load(copied).save(tmp_path / "again")
+    assert {f"{name}.py" for name in MODULES} < {file.name for file in (tmp_path / "again").iterdir()}
+
+
+def test_the_card_has_a_header_that_the_hub_reads_and_every_section(bundle_folder):
+    card = ModelCard.load(bundle_folder / "README.md")
+    assert card.data.library_name == "tastevec"
+    assert card.data.license == "unknown"  # nobody knows the terms of a table of one's own
+    assert {"recommender-systems", "custom_code"} <= set(card.data.tags)
+    assert card.data.datasets is None
+    assert re.findall(r"^## (.*)$", card.text, re.MULTILINE) == list(SECTIONS)
+    assert Bundle.load(bundle_folder).space in card.text
+
+
+def test_the_card_of_a_model_of_movielens_says_its_terms_and_what_to_cite(bundle_folder):
+    bundle = Bundle.load(bundle_folder)
+    facts = {**bundle.facts, "data": {**bundle.facts["data"], "name": "ml-25m"}}
+    text = module.model_card(
+        module.Bundle(bundle.model, bundle.reading, bundle.items, facts), "a", "org/name"
+    )
+    card = ModelCard(text)
+    assert (card.data.license, card.data.license_name) == ("other", "movielens-terms")
+    assert card.data.datasets == ["ml-25m"]
+    assert TERMS in card.text
+    assert "10.1145/2827872" in card.text
+    assert "10.1145/2362394.2362395" in card.text  # whose genome it may have been taught with
+    assert 'tv.load("org/name")' in card.text
+    assert 'snapshot_download("org/name")' in card.text
