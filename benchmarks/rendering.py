@@ -15,6 +15,7 @@ from explanation_rendering import rendered_explanations
 from fault_rendering import rendered_faults
 from genome_rendering import rendered_genome
 from gpu_rendering import rendered_gpu
+from note_rendering import rendered_note
 from preparation_rendering import rendered_preparation
 from provenance import ROOT
 from ranking_rendering import rendered_ranking
@@ -32,6 +33,7 @@ PAGES = (
     ROOT / "docs" / "service.md",
     ROOT / "docs" / "speed.md",
     ROOT / "docs" / "faults.md",
+    ROOT / "docs" / "notebook" / "index.md",
 )
 
 # Of each question: what is shown, and what it is called.
@@ -49,6 +51,7 @@ _COLUMNS = (
 def rendered(results: dict[str, Any]) -> str:
     """The tables of one saved file, or the demo's output; what only one kind of file holds says which it is."""
     kinds = {
+        "notebook": rendered_note,
         "gpu": rendered_gpu,
         "epochs": rendered_epochs,
         "faults": rendered_faults,
