@@ -11,12 +11,12 @@ __all__ = ["NOTEBOOK", "PICTURES", "rendered_note"]
 
 NOTEBOOK = ROOT / "docs" / "notebook" / "the-note.ipynb"
 PICTURES = ROOT / "docs" / "pictures"
-# Code that says how something is drawn or set up is left to the notebook.
-_UNTOLD = {"drawing", "parameters", "setup"}
+# Code that imports or draws is left to the notebook.
+_UNTOLD = {"drawing", "setup"}
 
 
 def rendered_note(results: dict[str, Any]) -> str:
-    """The notebook's own text and code, each picture with its saved caption; tables of the execution are left out."""
+    """The notebook's own text and code, each picture with its saved caption; of its tables those that are saved."""
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     parts: list[str] = []
     for cell in cells:
@@ -27,14 +27,16 @@ def rendered_note(results: dict[str, Any]) -> str:
             parts.append(f"```python\n{source}\n```")
         if caption := results["captions"].get(cell["id"]):
             parts.append(f"![{caption}](../pictures/note-{cell['id']}.svg)\n\n*{caption}*")
+        if table := results["tables"].get(cell["id"]):
+            parts.append(table)
     parts.insert(1, _executed(results))
     return "\n\n".join(parts)
 
 
 def _executed(results: dict[str, Any]) -> str:
-    told, machine = results["notebook"], results["machine"]
+    told = results["notebook"]
     return (
-        f"*The pictures below are those of one execution: {told['DATA']}, {told['EPOCHS']} epochs, {told['MAX_HISTORY']} films of a history read in order, "
-        f"{told['seconds']} s on {machine['cores']} cores, tastevec {results['versions']['tastevec']}, commit {results['commit'][:12]}. "
-        "The notebook itself is [the-note.ipynb](the-note.ipynb), where the code of the pictures is, too.*"
+        f"*Pictures and tables below come from one execution: {told['DATA']}, {told['EPOCHS']} epochs, {told['MAX_HISTORY']} films of a history read in "
+        f"order, tastevec {results['versions']['tastevec']}, commit {results['commit'][:12]}; they are saved in results/notebook.json. The code that draws, "
+        "and tables of people's ratings, are left to the notebook: [the-note.ipynb](the-note.ipynb).*"
     )

@@ -71,6 +71,17 @@ def pictures(notebook: Any) -> dict[str, tuple[str, str]]:  # noqa: ANN401  as a
     }
 
 
+def tables(notebook: Any) -> dict[str, str]:  # noqa: ANN401  as above
+    """The tables that are marked, by the id of their cell; none of them holds anybody's ratings."""
+    return {
+        cell.id: output.data["text/plain"]
+        for cell in notebook.cells
+        if "table" in cell.metadata.get("tags", ())
+        for output in cell.outputs
+        if "data" in output
+    }
+
+
 def publish(notebook: Any, facts: dict[str, Any]) -> None:  # noqa: ANN401  as above
     """Put the pictures and the page into the documentation, and what they were made with beside the results."""
     shown = pictures(notebook)
@@ -82,6 +93,7 @@ def publish(notebook: Any, facts: dict[str, Any]) -> None:  # noqa: ANN401  as a
         "notebook": facts,
         **provenance(),
         "captions": {name: told for name, (_, told) in shown.items()},
+        "tables": tables(notebook),
     }
     save(SAVED, results)
     put("notebook", rendered(results))
