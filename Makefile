@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: release docs faults spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
+.PHONY: release docs notebook faults spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ docs: .venv/installed  ## build the documentation site into site/, without a net
 	$(BIN)/python scripts/reference.py
 	$(BIN)/zensical build --strict --clean
 	@echo "Next: open site/index.html, or for the search $(BIN)/python -m http.server --directory site"
+
+notebook: .venv/installed  ## execute the notebook that walks the note's path, on real ratings; some minutes, one page into runs/notebook
+	$(BIN)/python benchmarks/the_note.py
 
 release: .venv/installed  ## build what is published, install it anew, and apply the diffs of CONTRIBUTING; some minutes
 	TASTEVEC_RELEASE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/test_release.py tests/test_contributing.py

@@ -15,6 +15,7 @@ from explanation_rendering import rendered_explanations
 from fault_rendering import rendered_faults
 from genome_rendering import rendered_genome
 from gpu_rendering import rendered_gpu
+from note_rendering import rendered_note
 from packing_rendering import rendered_packing
 from preparation_rendering import rendered_preparation
 from provenance import ROOT
@@ -35,6 +36,7 @@ PAGES = (
     ROOT / "docs" / "faults.md",
     ROOT / "docs" / "training.md",
     ROOT / "docs" / "demo.md",
+    ROOT / "docs" / "notebook" / "index.md",
 )
 
 # Of each question: what is shown, and what it is called.
@@ -53,6 +55,7 @@ def rendered(results: dict[str, Any]) -> str:
     """The tables of one saved file, or the demo's output; what only one kind of file holds says which it is."""
     kinds = {
         "packing": rendered_packing,
+        "notebook": rendered_note,
         "gpu": rendered_gpu,
         "epochs": rendered_epochs,
         "faults": rendered_faults,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tastevec.data import summary
 from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE, describe
+from tastevec.data.drawing import Picture
 from tastevec.data.histories import NO_TIME, Histories
 from tastevec.data.prepared import Prepared
 from tastevec.data.summary import summarise
@@ -224,3 +225,12 @@ def test_without_matplotlib_the_line_that_installs_it_is_said(tmp_path, monkeypa
     with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[describe\]'"):
         describe(_prepared(RATINGS), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_notebook_shows_a_picture_with_its_caption():
+    shown = Picture("stars", "Stars", "Most give <four>.", b"<svg/>")._repr_mimebundle_(
+        include=None, exclude=None
+    )
+    assert shown["image/svg+xml"] == "<svg/>"
+    assert shown["text/plain"] == "Most give <four>."
+    assert "<figcaption>Most give &lt;four&gt;.</figcaption>" in shown["text/html"]

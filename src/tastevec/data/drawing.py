@@ -38,6 +38,16 @@ class Picture:
     caption: str
     svg: bytes
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What a notebook shows: the picture with its caption; a program finds the drawing and the caption apart."""
+        from tastevec.data.page import as_figure  # noqa: PLC0415 - only a notebook asks
+
+        return {
+            "text/html": as_figure(self),
+            "image/svg+xml": self.svg.decode("utf-8"),
+            "text/plain": self.caption,
+        }
+
 
 def drawn(name: str, title: str, draw: Callable[[Figure], str]) -> Picture:
     """A picture: ``draw`` fills an empty figure and answers with the caption.

@@ -1,0 +1,115 @@
+"""The notebook that walks the note's path: kept without outputs, executed whole, and told by a page of the documentation."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from note_rendering import NOTEBOOK, PICTURES, rendered_note
+
+import worlds
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "benchmarks" / "the_note.py"
+SMALL = {"NOTE_EPOCHS": "1", "NOTE_MAX_HISTORY": "12"}
+PEOPLE, FILMS = 40, 80  # enough films for a map
+CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+CODE = [cell for cell in CELLS if cell["cell_type"] == "code"]
+REAL = ROOT.parent / "shared" / "data" / "ml-latest-small"
+# A graph takes seconds to write, and the notebook's models answer without: as in conftest, of which the kernel knows nothing.
+NO_GRAPHS = "from tastevec.serving import bundle\nbundle.export = lambda _model, _path: None\n"
+
+
+def _executed(data, work, **environment):
+    """The script's end, with the notebook executed on these data."""
+    told = {**os.environ, **SMALL, "NOTE_DATA": str(data), "NOTE_WORK": str(work), **environment}
+    return subprocess.run(
+        [sys.executable, SCRIPT], env=told, capture_output=True, text=True, check=False, timeout=570
+    )
+
+
+def _source(cell):
+    return "".join(cell["source"])
+
+
+def test_the_notebook_is_kept_without_outputs():
+    """If not: clear all outputs before it is saved."""
+    assert [(cell["outputs"], cell["execution_count"]) for cell in CODE] == [([], None)] * len(CODE)
+
+
+def test_what_can_be_changed_stands_in_one_cell():
+    assert [cell["id"] for cell in CODE if "NOTE_" in _source(cell)] == ["parameters"]
+
+
+def test_it_imports_what_is_public_alone():
+    imported = re.findall(
+        r"^(?:from|import) (\S+)(?: import (.+))?$", "\n".join(map(_source, CODE)), re.MULTILINE
+    )
+    ours = {module: names for module, names in imported if module.startswith("tastevec.")}
+    for module, names in ours.items():
+        public = __import__(module, fromlist=["__all__"]).__all__
+        assert {name.split(" as ")[0] for name in names.split(", ")} <= set(public), module
+
+
+def test_a_cell_is_short():
+    assert [cell["id"] for cell in CODE if len(_source(cell).splitlines()) > 40] == []
+
+
+@pytest.fixture(scope="module", name="folder")
+def _folder(tmp_path_factory):
+    """Where the notebook was executed, on a generated release with a genome."""
+    place = tmp_path_factory.mktemp("notebook")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worlds, "USERS", PEOPLE)
+        patch.setattr(worlds, "FILMS", FILMS)
+        release = worlds.write_csv_release(place / "release", genome=True)
+    startup = place / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "no_graphs.py").write_text(NO_GRAPHS)
+    done = _executed(release, place / "work", IPYTHONDIR=str(place / "ipython"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place / "work"
+
+
+@pytest.mark.slow
+def test_it_runs_from_the_first_cell_to_the_last_and_leaves_a_page(folder):
+    page = (folder / "the-note.html").read_text(encoding="utf-8")
+    drawn = [cell["id"] for cell in CODE if "drawn(" in _source(cell)]
+    assert page.count("<figure") == len(drawn) + 3  # and three that tastevec draws by itself
+    assert "Traceback" not in page
+
+
+@pytest.mark.slow
+def test_the_page_asks_no_network(folder):
+    page = (folder / "the-note.html").read_text(encoding="utf-8")
+    assert re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']*""", page) == []
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_is_told_with_its_error_and_leaves_no_page(tmp_path):
+    done = _executed("ml-900k", tmp_path)
+    assert done.returncode == 1
+    assert "fetched = tv.fetch(DATA, WORK)" in done.stderr
+    assert "ml-900k" in done.stderr.split("SettingsError")[-1]
+    assert "no page was written" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "not os.environ.get('TASTEVEC_NOTEBOOK')", reason="minutes of training: TASTEVEC_NOTEBOOK=1"
+)
+@pytest.mark.skipif(not REAL.is_dir(), reason="the shared copy of ml-latest-small is not here")
+def test_it_runs_on_a_real_release_with_tags(tmp_path):
+    done = _executed(REAL, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_shows_every_picture_and_each_is_small():
+    saved = json.loads((ROOT / "results" / "notebook.json").read_text(encoding="utf-8"))
+    shown = re.findall(r"\]\(\.\./pictures/(note-[a-z-]+\.svg)\)", rendered_note(saved))
+    assert sorted(shown) == sorted(file.name for file in PICTURES.glob("note-*.svg"))
+    assert [name for name in shown if (PICTURES / name).stat().st_size > 100_000] == []
