@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_ablations"]
 
 _COLUMNS = {
@@ -60,7 +62,7 @@ def _beside(results: dict[str, Any], base: str, bases: list[str]) -> str:
         changes = ", ".join(f"`{setting}={value}`" for setting, value in variant["changes"].items())
         shown = "all of the above" if len(variant["changes"]) > 3 else changes  # noqa: PLR2004  a cell's worth
         lines.append([f"**{name}**" if name == base else name, shown, *cells])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _cell(row: dict[str, Any] | None, metric: str) -> str:
@@ -70,8 +72,3 @@ def _cell(row: dict[str, Any] | None, metric: str) -> str:
     if metric == _RANK:
         return f"{row['mean']:.3g}"
     return f"{row['mean']:.3f} ±{(row['high'] - row['low']) / 2:.3f}"
-
-
-def _table(lines: list[list[str]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from accuracy_bars import best_rated, curve, taste_as_a_set, what_comes_next
+from markdown_table import markdown_table
 from model_bars import cold, cost, longer, vectors
 from provenance import ROOT
 from rendering import put
@@ -55,8 +56,7 @@ def rendered_bars(saved: Mapping[str, dict[str, Any] | None]) -> str:
     """The bars as a table in Markdown."""
     lines = [("question", "wanted", "measured", "")]
     lines += [(bar.about, bar.wanted, bar.measured, bar.verdict) for bar in bars(saved)]
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])
+    return markdown_table(lines)
 
 
 def show_bars() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from markdown_table import markdown_table
 from roof_rendering import rendered_limits
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def rendered_bench(results: dict[str, Any]) -> str:
     rows = [
         (name, *row) for name, headlines in HEADLINES.items() for row in headlines(results["parts"][name])
     ]
-    ratios = _table([("part", "what is measured", "tastevec", "beside it", "its own", "times"), *rows])
+    ratios = markdown_table(
+        [("part", "what is measured", "tastevec", "beside it", "its own", "times"), *rows]
+    )
     took = [
         (stage["stage"], f"{stage['seconds']:,.0f}", f"{stage['peak_memory_mb']:,}", f"{stage['busy']}")
         for stage in results["stages"]
@@ -41,7 +44,7 @@ def rendered_bench(results: dict[str, Any]) -> str:
     )
     better = "Times: how many times as much a second, or as little time or memory, as the system beside it."
     return "\n\n".join(
-        [told, better, ratios, _table([columns, *took]), rendered_limits(results["beside_roofs"])]
+        [told, better, ratios, markdown_table([columns, *took]), rendered_limits(results["beside_roofs"])]
     )
 
 
@@ -108,8 +111,3 @@ def _beside(what: str, ours: float, other: str, theirs: float, *, less: bool = F
 
 def _told(value: float) -> str:
     return f"{value:,.0f}" if value >= _LARGE else f"{value:,.3g}"
-
-
-def _table(lines: list[tuple[str, ...]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_catalogue"]
 
 
@@ -32,8 +34,7 @@ def rendered_catalogue(results: dict[str, Any]) -> str:
         f"From {few['films']:,} films to {many['films']:,}, {times:,.0f} times as many, a whole step takes {many['step_seconds'] / few['step_seconds']:,.0f} "
         "times as long; its memory is that of the film table and of what is learned of each film, with the optimiser's two moments."
     )
-    rows_of = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([told, "", rows_of[0], "|---" * len(lines[0]) + "|", *rows_of[1:]])
+    return f"{told}\n\n{markdown_table(lines)}"
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:

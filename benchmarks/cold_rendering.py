@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_cold"]
 
 _METRICS = {"recall@20": "R@20", "recall@50": "R@50", "ndcg@100": "NDCG@100"}
@@ -48,7 +50,7 @@ def _table(results: dict[str, Any], title: str, cell: Any, *, without: tuple[str
     places = [(question, metric) for question in _AMONG for metric in _METRICS]
     lines = [[title, *(f"{_AMONG[question]}, {_METRICS[metric]}" for question, metric in places)]]
     lines += [[_named(*system), *(cell(rows[(*system, *place)]) for place in places)] for system in systems]
-    return _marked(lines)
+    return markdown_table(lines)
 
 
 def _named(system: str, horizon: str | None) -> str:
@@ -78,7 +80,7 @@ def _warm(results: dict[str, Any]) -> str:
         [row["task"], row["metric"], f"{row['with_all']:.3f}", f"{row['without']:.3f}", _lost(row)]
         for row in results["warm"]
     ]
-    return _marked(lines)
+    return markdown_table(lines)
 
 
 def _lost(row: dict[str, Any]) -> str:
@@ -86,8 +88,3 @@ def _lost(row: dict[str, Any]) -> str:
         return "-"
     loss, low, high = (100 * (1 - row[name]) for name in ("ratio", "ratio_high", "ratio_low"))
     return f"{loss:+.1f} % [{low:+.1f}, {high:+.1f}]"
-
-
-def _marked(lines: list[list[str]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_encoding"]
 
 _NAMES = {
@@ -47,7 +49,7 @@ def _speed(results: dict[str, Any]) -> str:
         f"{results['data']}, {machine['cores']} cores ({machine['cpu']}), systems in turns, each time in a process of its own. Fewer people "
         "are the first of the same order, drawn once."
     )
-    return f"{told}\n\n{_table(lines)}"
+    return f"{told}\n\n{markdown_table(lines)}"
 
 
 def _compared(results: dict[str, Any]) -> str:
@@ -81,7 +83,7 @@ def _command(results: dict[str, Any]) -> str:
                     f"{took['peak_memory_mb']:,}" if name == "encode" else "-",
                 ]
             )
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _memory(results: dict[str, Any]) -> str:
@@ -96,7 +98,7 @@ def _memory(results: dict[str, Any]) -> str:
         ]
         for row in results["growth"]
     ]
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _growth(results: dict[str, Any]) -> str:
@@ -122,8 +124,3 @@ def _told(value: float) -> str:
 def _range(values: list[float]) -> str:
     low, high = min(values), max(values)
     return f"{low:,.1f}" if low == high else f"{low:,.1f} to {high:,.1f}"
-
-
-def _table(lines: list[list[str]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_epochs"]
 
 _PEER = "SASRec"
@@ -43,8 +45,7 @@ def rendered_epochs(results: dict[str, Any]) -> str:
         f"highest). SASRec is that of RecTools in its own environment ({versions}), with our rewriting of its softmax, which scores no padding and so is "
         "faster than its own."
     )
-    rows_of = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([told, "", rows_of[0], "|---" * len(lines[0]) + "|", *rows_of[1:]])
+    return f"{told}\n\n{markdown_table(lines)}"
 
 
 def _times(row: dict[str, Any] | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_explanations"]
 
 _FORETOLD = {
@@ -35,7 +37,7 @@ def _deleted(results: dict[str, Any]) -> str:
     for row in results["deletion"]:
         times = f"{row['named_ratio']:.1f} times as far [{row['named_ratio_low']:.1f}, {row['named_ratio_high']:.1f}]"
         lines.append([row["deleted"], _cell(row, 3), "" if row["deleted"] == "named" else times])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _foretold(results: dict[str, Any]) -> str:
@@ -48,7 +50,7 @@ def _foretold(results: dict[str, Any]) -> str:
         better = "" if name.startswith("named") else _cell(row["named_minus"], 2)
         named = told.format(named=results["tags"]["named"])
         lines.append([named, _cell(row["relevance"], 2), _cell(row["beyond_average"], 2), better])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _steered(results: dict[str, Any]) -> str:
@@ -75,7 +77,7 @@ def _steered(results: dict[str, Any]) -> str:
         ]
         for row in results["steering"]
     ]
-    return f"Mean relevance of the tag among the first {first} films:\n\n" + _table(lines)
+    return f"Mean relevance of the tag among the first {first} films:\n\n" + markdown_table(lines)
 
 
 def _reached(rows: list[dict[str, Any]]) -> str:
@@ -85,16 +87,12 @@ def _reached(rows: list[dict[str, Any]]) -> str:
         [row["horizon"], str(row["films"]), *(f"{found['mean']:.1f}" for found in row["doses"])]
         for row in rows
     ]
-    return f"Of the first {rows[0]['first']} films, those that were not there without steering:\n\n" + _table(
-        lines
+    return (
+        f"Of the first {rows[0]['first']} films, those that were not there without steering:\n\n"
+        + markdown_table(lines)
     )
 
 
 def _cell(found: dict[str, float], digits: int) -> str:
     mean, low, high = (f"{found[name]:.{digits}f}" for name in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
-
-
-def _table(lines: list[list[str]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_faults"]
 
 _CAME = ("same", "sentence", "wrong", "not tried")
@@ -24,5 +26,4 @@ def rendered_faults(results: dict[str, Any]) -> str:
         lines.append((kind, where, f"{tried}", *(f"{found[came]}" for came in _CAME[:3])))
     machine = results["machine"]
     told = f"{machine['cpu']}, {machine['cores']} cores; moments, bits and sizes drawn from seed {results['seed']}."
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([told, "", rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])
+    return f"{told}\n\n{markdown_table(lines)}"

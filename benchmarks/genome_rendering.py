@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_genome"]
 
 _MEASURES = {
@@ -39,7 +41,7 @@ def _asked(results: dict[str, Any]) -> str:
 def _systems(results: dict[str, Any]) -> str:
     lines = [["", *_MEASURES.values()]]
     lines += [[row["system"], *(_cell(row[measure]) for measure in _MEASURES)] for row in results["systems"]]
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _by_evidence(results: dict[str, Any]) -> str:
@@ -58,7 +60,7 @@ def _by_evidence(results: dict[str, Any]) -> str:
         ]
         for row in results["by_evidence"]
     ]
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _errors(results: dict[str, Any]) -> str:
@@ -83,8 +85,3 @@ def _cell(measure: dict[str, float] | None) -> str:
     if measure is None:
         return "-"
     return f"{measure['mean']:.3f} ±{(measure['high'] - measure['low']) / 2:.3f}"
-
-
-def _table(lines: list[list[str]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])

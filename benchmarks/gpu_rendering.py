@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_gpu"]
 
 
@@ -16,16 +18,16 @@ def rendered_gpu(results: dict[str, Any]) -> str:
         "each, once."
     )
     encoded = f"Encoding everybody: {gpu:,.0f} people/s with torch on the GPU, {cores:,.0f} with ONNX on the {machine['cores']} cores."
-    parts = [told, "", *_table(results["trainings"]), "", encoded]
+    parts = [told, "", _table(results["trainings"]), "", encoded]
     if since := results.get("without_cudnn"):  # some of it measured again, on another day
         again = (
             f"Again, with attention kept from cuDNN, on one {since['gpu']} (commit {since['commit'][:7]}):"
         )
-        parts += ["", again, "", *_table(since["trainings"])]
+        parts += ["", again, "", _table(since["trainings"])]
     return "\n".join(parts)
 
 
-def _table(trainings: list[dict[str, Any]]) -> list[str]:
+def _table(trainings: list[dict[str, Any]]) -> str:
     lines = [
         ("hidden size", "people a step", "precision", "films read/s", "people/s", "reading, share of a step")
     ]
@@ -40,5 +42,4 @@ def _table(trainings: list[dict[str, Any]]) -> list[str]:
         )
         for row in trainings
     ]
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return [rows[0], "|---" * len(lines[0]) + "|", *rows[1:]]
+    return markdown_table(lines)

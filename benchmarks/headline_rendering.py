@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_headline"]
 
 _COLUMNS = (
@@ -42,8 +44,7 @@ def rendered_headline(results: dict[str, Any]) -> str:
         f"{asked} test people, unseen; mean ± half of the 95 % interval over people. Bold: the best of the column, and whatever its paired interval "
         "cannot tell from it."
     )
-    table = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([told, "", table[0], "|---" * len(lines[0]) + "|", *table[1:]])
+    return f"{told}\n\n{markdown_table(lines)}"
 
 
 def _level(evaluation: dict[str, Any], task: str, metric: str, rows: dict[Any, Any]) -> set[str]:

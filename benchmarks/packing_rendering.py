@@ -5,6 +5,8 @@ from __future__ import annotations
 from statistics import mean, stdev
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_packing"]
 
 _MEASURES = ("fold-in_ndcg@100", "next-liked_ndcg@100", "last-20%_ndcg@100", "selection")
@@ -28,5 +30,4 @@ def rendered_packing(results: dict[str, Any]) -> str:
         f"{results['data']}, validation people, {settings['epochs']} epochs, {len(rows)} trainings on {where}. "
         "Validation people chose each training's epoch, so that all values flatter alike."
     )
-    table = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([told, "", table[0], "|---" * len(lines[0]) + "|", *table[1:]])
+    return f"{told}\n\n{markdown_table(lines)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_preparation"]
 
 _MOST_MEMORY = 2e9 / 2**20  # 2 GB, in the MB of the table
@@ -62,7 +64,7 @@ def _sizes(results: dict[str, Any]) -> str:
                 _range(busy),
             ]
         )
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _compared(results: dict[str, Any]) -> str:
@@ -95,7 +97,7 @@ def _parts(results: dict[str, Any]) -> str:
             ]
             cells.append("-" if None in found else _over(found))
         lines.append([name, *cells])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _grown(results: dict[str, Any]) -> str:
@@ -134,8 +136,3 @@ def _over(values: list[float]) -> str:
 def _range(values: list[float]) -> str:
     low, high = min(values), max(values)
     return f"{low:,.1f}" if low == high else f"{low:,.1f} to {high:,.1f}"
-
-
-def _table(lines: list[list[str]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])

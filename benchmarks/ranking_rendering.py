@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_ranking"]
 
 
@@ -30,7 +32,7 @@ def rendered_ranking(results: dict[str, Any]) -> str:
         "round nearly equal scores otherwise. All but tastevec and NumPy search to a depth: for the films wanted and as many as a person knows, people of "
         "like lengths together, from which his own are dropped; HNSW holds as many candidates as its number says, or as the depth."
     )
-    return "\n".join([asked, "", *_table(lines), *_growth(rows), "", *_similar(results)])
+    return "\n".join([asked, "", markdown_table(lines), *_growth(rows), "", *_similar(results)])
 
 
 def _similar(results: dict[str, Any]) -> list[str]:
@@ -50,13 +52,8 @@ def _similar(results: dict[str, Any]) -> list[str]:
     return [
         f"`similar`, the {results['nearest']} nearest people of everybody (faiss, exact):",
         "",
-        *_table(lines),
+        markdown_table(lines),
     ]
-
-
-def _table(lines: list[list[str]]) -> list[str]:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return [rows[0], "|---" * len(lines[0]) + "|", *rows[1:]]
 
 
 def _line(row: dict[str, Any], ours: dict[str, Any]) -> list[str]:

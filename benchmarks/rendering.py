@@ -15,6 +15,7 @@ from explanation_rendering import rendered_explanations
 from fault_rendering import rendered_faults
 from genome_rendering import rendered_genome
 from gpu_rendering import rendered_gpu
+from markdown_table import markdown_table
 from note_rendering import rendered_note
 from packing_rendering import rendered_packing
 from preparation_rendering import rendered_preparation
@@ -61,7 +62,7 @@ def rendered(results: dict[str, Any]) -> str:
         "faults": rendered_faults,
         "output": lambda demo: f"```\n{demo['output']}\n```",
         "by_evidence": rendered_genome,
-        "ways": lambda placed: "\n".join(_placed(placed)),
+        "ways": _placed,
         "ablations": rendered_ablations,
         "rates": rendered_service,
         "preparations": rendered_preparation,
@@ -75,13 +76,13 @@ def rendered(results: dict[str, Any]) -> str:
         "warm": rendered_cold,
         "beside_first": rendered_widths,
         "deletion": rendered_explanations,
-        "growth": lambda speed: "\n".join(_speed(speed)),
+        "growth": _speed,
     }
     for key, kind in kinds.items():
         if key in results:
             return kind(results)
     parts = (_asked, _accuracy, _beside, _vectors, _distances, _stages)
-    return "\n\n".join("\n".join(part(results)) for part in parts)
+    return "\n\n".join(part(results) for part in parts)
 
 
 def put(name: str, text: str) -> None:
@@ -91,16 +92,16 @@ def put(name: str, text: str) -> None:
         page.write_text(pattern.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page.read_text()))
 
 
-def _asked(results: dict[str, Any]) -> list[str]:
+def _asked(results: dict[str, Any]) -> str:
     asked = ", ".join(f"{task['task']} {task['users']}" for task in results["evaluation"]["tasks"])
     cautions = (
         "Mean ± half of the 95 % interval over people; where runs are named, the mean of so many seeds. A star: above the best "
         "floor or tuned baseline of the column, by a paired interval that excludes 0."
     )
-    return [f"Test people asked: {asked}. {cautions}"]
+    return f"Test people asked: {asked}. {cautions}"
 
 
-def _accuracy(results: dict[str, Any]) -> list[str]:
+def _accuracy(results: dict[str, Any]) -> str:
     evaluation = results["evaluation"]
     rows = {(row["system"], row["task"], row["metric"]): row for row in evaluation["rows"]}
     stars = {
@@ -116,10 +117,10 @@ def _accuracy(results: dict[str, Any]) -> list[str]:
             for task, metric, _ in _COLUMNS
         ]
         lines.append([_named(system, results), *cells])
-    return _table(lines)
+    return markdown_table(lines)
 
 
-def _beside(results: dict[str, Any]) -> list[str]:
+def _beside(results: dict[str, Any]) -> str:
     """Taste beside the best floor or baseline, and beside what else was judged, on the same people."""
     evaluation = results["evaluation"]
     others = [
@@ -139,7 +140,7 @@ def _beside(results: dict[str, Any]) -> list[str]:
         for other in others:
             pair = pairs[task, frozenset(("taste", other))]
             lines.append([other, task, metric, _difference(pair, 1 if pair["a"] == "taste" else -1)])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _difference(found: dict[str, Any], sign: int) -> str:
@@ -147,7 +148,7 @@ def _difference(found: dict[str, Any], sign: int) -> str:
     return f"{sign * found['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def _vectors(results: dict[str, Any]) -> list[str]:
+def _vectors(results: dict[str, Any]) -> str:
     """What the vectors are like, and what the lists are like, as *overall* is asked."""
     shown = ("effective_rank", "top_direction", "hubness@10", "coverage@10", "gini@10")
     wholes = {
@@ -176,10 +177,10 @@ def _vectors(results: dict[str, Any]) -> list[str]:
         cells = [_plain(wholes.get((name, metric))) for metric in shown]
         cells += [_cell(rows.get((name, metric))) for metric in per_person]
         lines.append([_named(system, results), *cells])
-    return _table(lines)
+    return markdown_table(lines)
 
 
-def _distances(results: dict[str, Any]) -> list[str]:
+def _distances(results: dict[str, Any]) -> str:
     """Cosine distance to the best-rated film, each model beside the floors in its own space."""
     evaluation = results["evaluation"]
     means = {(row["system"], row["metric"]): row for row in evaluation["rows"] if row["task"] == "best-rated"}
@@ -193,18 +194,18 @@ def _distances(results: dict[str, Any]) -> list[str]:
                     for metric in ("cosine_distance", "cosine_distance_centred")
                 ]
                 lines.append([model, _named(system, results), *cells])
-    return _table(lines)
+    return markdown_table(lines)
 
 
-def _stages(results: dict[str, Any]) -> list[str]:
+def _stages(results: dict[str, Any]) -> str:
     lines = [["stage", "seconds", "peak memory, MB"]]
     for stage in results["stages"]:
         memory = stage["peak_memory_mb"]  # unknown where a stage was stopped and resumed
         lines.append([stage["stage"], f"{stage['seconds']:,.1f}", f"{memory:,}" if memory else "-"])
-    return _table(lines)
+    return markdown_table(lines)
 
 
-def _speed(results: dict[str, Any]) -> list[str]:
+def _speed(results: dict[str, Any]) -> str:
     """Time and memory of evaluating more and more people."""
     names = ("users", "films", "seconds", "cpu_seconds", "peak_memory_mb", "busy")
     lines = [
@@ -218,16 +219,16 @@ def _speed(results: dict[str, Any]) -> list[str]:
         ]
     ]
     lines += [[f"{row[name]:,}" for name in names] for row in results["rows"]]
-    return _table(lines)
+    return markdown_table(lines)
 
 
-def _placed(results: dict[str, Any]) -> list[str]:
+def _placed(results: dict[str, Any]) -> str:
     """How near films that the training did not see are placed."""
     seen = ("cosine", "shared of 20 nearest")
     lines = [["placed by", "cosine to the learned vector", "shared of the 20 nearest films"]]
     for way, row in results["ways"].items():
         lines.append([way, *(f"{row[name]['mean']:.3f} ±{row[name]['deviation']:.3f}" for name in seen)])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _named(system: dict[str, Any], results: dict[str, Any]) -> str:
@@ -244,8 +245,3 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 def _plain(whole: dict[str, Any] | None) -> str:
     return "-" if whole is None or whole["mean"] is None else f"{whole['mean']:.3g}"
-
-
-def _table(lines: list[list[str]]) -> list[str]:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return [rows[0], "|---" * len(lines[0]) + "|", *rows[1:]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_limits", "rendered_roofs"]
 
 
@@ -24,7 +26,7 @@ def rendered_roofs(results: dict[str, Any]) -> str:
         ),
     ]
     told = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB. The disk takes {results['disk_mb_per_second']:,.0f} MB/s."
-    return "\n".join([told, "", *_table(lines)])
+    return "\n".join([told, "", markdown_table(lines)])
 
 
 def rendered_limits(results: dict[str, Any]) -> str:
@@ -42,9 +44,4 @@ def rendered_limits(results: dict[str, Any]) -> str:
     ]
     others = results["of_another_machine"]
     note = ["", f"Not shown, since measured on another machine: {', '.join(others)}."] if others else []
-    return "\n".join([*_table(lines), *note])
-
-
-def _table(lines: list[list[str]]) -> list[str]:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return [rows[0], "|---" * len(lines[0]) + "|", *rows[1:]]
+    return "\n".join([markdown_table(lines), *note])

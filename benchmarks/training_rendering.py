@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_training"]
 
 _NAMES = {"seed": "the note's recipe (seed)", "taste": "taste"}
@@ -48,7 +50,7 @@ def _speed(results: dict[str, Any]) -> str:
                 _range([row["busy"] for row in rows]),
             ]
         )
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _compared(results: dict[str, Any]) -> str:
@@ -89,7 +91,7 @@ def _packed(results: dict[str, Any]) -> str:
         f"{_met(padding['packed'] <= most['padding'])} with `packed=true`, where the pieces share a row: {statistics.median(times):.2f} times as many people a "
         f"second ({_range(times, '.2f')}) from the same histories, but with other draws of dropout. The highest shares of all rounds."
     )
-    return f"{_table(lines)}\n\n{told}"
+    return f"{markdown_table(lines)}\n\n{told}"
 
 
 def _precision(results: dict[str, Any]) -> str:
@@ -100,7 +102,7 @@ def _precision(results: dict[str, Any]) -> str:
         single, half = rows[width, "float32"], rows[width, "bfloat16"]
         lines.append([str(width), f"{single:,.1f}", f"{half:,.1f}", f"{half / single:.2f}"])
     told = "computes in bfloat16" if results["native"] else "does not compute in bfloat16"
-    return f"This processor {told}.\n\n{_table(lines)}"
+    return f"This processor {told}.\n\n{markdown_table(lines)}"
 
 
 def _release(results: dict[str, Any]) -> str:
@@ -141,7 +143,7 @@ def _memory(rows: list[dict[str, Any]]) -> str:
                 *(f"{peaks[when]:,}" for when in ("after_the_steps", "after_the_validation")),
             ]
         )
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _growth(results: dict[str, Any]) -> str:
@@ -168,8 +170,3 @@ def _over(rows: list[dict[str, Any]], what: str) -> str:
 def _range(values: list[float], shown: str = ",.1f") -> str:
     low, high = min(values), max(values)
     return f"{low:{shown}}" if low == high else f"{low:{shown}} to {high:{shown}}"
-
-
-def _table(lines: list[list[str]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from markdown_table import markdown_table
+
 __all__ = ["rendered_widths"]
 
 _COLUMNS = (
@@ -43,7 +45,7 @@ def _reached(results: dict[str, Any]) -> str:
         cells = [_cell(rows.get((system, task, metric))) for task, metric, _ in _COLUMNS]
         rank = f"{ranks[system]:.1f}" if system in ranks else "-"
         lines.append([str(width), *cells, rank, _seconds(results, system)])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _seconds(results: dict[str, Any], system: str) -> str:
@@ -63,15 +65,10 @@ def _beside(results: dict[str, Any]) -> str:
     for pair in sorted(results["beside_first"], key=lambda pair: int(pair["system"].removeprefix("dim-"))):
         found = f"{pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
         lines.append([pair["system"].removeprefix("dim-"), pair["task"], pair["metric"], found])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _cell(row: dict[str, Any] | None) -> str:
     if row is None or row["mean"] is None:
         return "-"
     return f"{row['mean']:.3f} ±{(row['high'] - row['low']) / 2:.3f}"
-
-
-def _table(lines: list[list[str]]) -> str:
-    rows = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])
