@@ -41,8 +41,7 @@ def page() -> str:
 
 def _modules(folder: Path) -> str:
     modules = sorted(path for path in folder.glob("*.py") if not path.stem.startswith("__"))
-    rows = [f"| `{path.stem}` | {_first_line(path)} |" for path in modules]
-    return "\n".join(["| module | what it is |", "|---|---|", *rows])
+    return "\n".join(f"- `{path.stem}`: {_first_line(path)}" for path in modules)
 
 
 def _said(folder: Path) -> str:
@@ -51,7 +50,7 @@ def _said(folder: Path) -> str:
 
 def _first_line(path: Path) -> str:
     told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return told.split("\n", maxsplit=1)[0].replace("``", "`").replace("|", "\\|")
+    return told.split("\n", maxsplit=1)[0].replace("``", "`")
 
 
 if __name__ == "__main__":

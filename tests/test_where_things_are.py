@@ -21,7 +21,6 @@ def test_every_room_stands_on_it_in_the_order_in_which_rooms_see_each_other():
 
 
 def test_every_module_says_in_one_line_what_it_is_and_no_two_the_same():
-    rows = [line.split(" | ") for line in layout.page().splitlines() if line.startswith("| `")]
-    said = [words for _, words in rows]
-    assert all(words.endswith(". |") for words in said)
+    said = [line.partition("`: ")[2] for line in layout.page().splitlines() if line.startswith("- `")]
+    assert all(words.endswith(".") for words in said)
     assert len(set(said)) == len(said)
