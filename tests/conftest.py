@@ -20,6 +20,9 @@ settings.load_profile("patient")
 
 EXPORT = bundle.export
 
+# Bundles with code of their own, which nothing but transformers shall run, and the script that made them.
+collect_ignore_glob = ["fixtures/*"]
+
 
 def pytest_collection_modifyitems(items):
     """A Spark wants a machine of its own: beside the rest of the suite its tests take longer than all others together.

@@ -140,12 +140,11 @@ def _table(told: Any, name: str) -> pa.Table:  # noqa: ANN401  as above
 def _tags_in_table(told: object, items: pa.Table) -> pa.Table:
     """``item_id``, ``tag`` as files of tags are read, and ``weight``, 1 where the table has none."""
     table = _table(told, "tags")
-    names = table.column_names
-    if missing := [name for name in (ITEM_ID, TAG) if names.count(name) != 1 or names.count(WEIGHT) > 1]:
-        raise DataError(
-            f"the table of tags has no one column {missing[0]} among {', '.join(table.column_names)}; expected item_id, tag and, "
-            "if known, weight"
-        )
+    names, expected = table.column_names, "expected item_id, tag and, if known, weight"
+    if missing := [name for name in (ITEM_ID, TAG) if name not in names]:
+        raise DataError(f"the table of tags has no column {missing[0]} among {', '.join(names)}; {expected}")
+    if len(set(names)) < len(names):
+        raise DataError(f"the table of tags has a column twice among {', '.join(names)}; {expected}")
     try:
         ids = table[ITEM_ID].cast(items[ITEM_ID].type)
         words = pc.utf8_lower(pc.utf8_trim_whitespace(table[TAG].cast(pa.string())))

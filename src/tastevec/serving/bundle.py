@@ -37,6 +37,7 @@ from tastevec.schema import (
 from .card import model_card
 from .code_inside import put_code
 from .encoder import OnnxEncoder
+from .formats import form_of, read_weights
 from .parts import bundle_films, bundle_manifest, refuse_misfits
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ class Bundle:
             ):
                 if part is not None:
                     part.save(folder / name)
-            space = self.space if self.model.added_items else _sha256(folder / WEIGHTS_FILE)[:16]
+            # An earlier form of weights is another file, and the same space.
+            kept = bool(self.model.added_items) or "earlier_form" in self.facts
+            space = self.space if kept else _sha256(folder / WEIGHTS_FILE)[:16]
             card = model_card(self, space, known_as)
             (folder / "README.md").write_text(card, encoding="utf-8")
             checksums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
@@ -162,6 +165,8 @@ class Bundle:
         scale = RatingScale(**manifest["reading"].pop("scale"))
         reading = Reading(scale=scale, **manifest["reading"])
         model = _encoder(folder, runtime, has_graph=ENCODER_FILE in manifest["checksums"])
+        if (form := form_of(folder)) is not None:
+            manifest["earlier_form"] = form
         there = manifest["checksums"]
         placing = FilmPlacing.load(folder / PLACING_FILE) if PLACING_FILE in there else None
         tags = TagDirections.load(folder / TAGS_FILE) if TAGS_FILE in there else None
@@ -189,14 +194,16 @@ def _encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder:
     if runtime == "onnx" or (runtime == "auto" and has_graph and find_spec("onnxruntime")):
         return OnnxEncoder.load(folder)
     import torch  # noqa: PLC0415  it takes seconds; a wrong folder, and who serves without it, should not
-    from safetensors.torch import load_model  # noqa: PLC0415  as above
 
     from tastevec.model.config import TasteConfig  # noqa: PLC0415  as above
     from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415  as above
 
     try:  # as from_pretrained does, without its bar on the caller's terminal
         model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
-        load_model(model, folder / WEIGHTS_FILE)
+        weights = read_weights(folder, model.state_dict().keys(), model.added_items)
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    except FormatError:
+        raise
     except Exception as error:  # transformers and torch give what does not fit many names
         raise FormatError(f"{folder} holds no network that can be built ({error}); {TRAIN_AGAIN}") from error
     model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -28,6 +28,8 @@ from tastevec.schema import (
     YEAR,
 )
 
+from .formats import form_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -85,7 +87,7 @@ class _Config(Shape):
     layers: _Some
     max_history: _Some
     rating_levels: _Some
-    readout: Literal["moments", "pooler"]
+    readout: str
     added_items: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
 
 
@@ -175,7 +177,9 @@ def refuse_misfits(folder: Path, manifest: dict[str, Any], *, films: int) -> Non
     }
     optional = {"inputs.weight": ("N", "H"), "positions.weight": ("L", "H")}
     shapes |= {name: shape for name, shape in optional.items() if name in found}
-    if config.readout == "moments":
+    if (
+        config.readout == "moments" and form_of(folder) is None
+    ):  # earlier forms are put into today's names first
         shapes |= {"fold_in.pulls": ("N", "D"), "fold_in.everyone": ("D", "D"), "fold_in.mean": ("D",)}
         shapes |= {"fold_in.levels": (levels + 1, 3), "fold_in.constants": (4,)}
     fitted(weights, found, shapes, TRAIN_AGAIN, sizes=sizes)
