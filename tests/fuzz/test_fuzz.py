@@ -65,7 +65,7 @@ def test_a_file_that_is_altered_is_read_or_refused_in_a_sentence_of_ours(name, p
         suppress_health_check=list(HealthCheck),
     )
     def altered(seed):
-        look_at(target, place, mutated(target.file, valid, Random(seed)))
+        look_at(target, place, mutated(target.file, valid, Random(seed)))  # noqa: S311  drawn by hypothesis
 
     altered()
 
