@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: release docs notebook faults spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
+.PHONY: release docs notebook faults fuzz spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,15 @@ bench-full: .venv/installed .venv/checkpoint  ## every benchmark at full size: 3
 
 faults: .venv/installed  ## kill, fill and damage whatever is written, and count what was lost; some minutes
 	$(BIN)/python benchmarks/faults.py
+
+.venv/atheris: .venv/installed  # Linux alone has it, and nothing else needs it
+	$(PIP) --no-deps atheris==3.0.0
+	touch $@
+
+SECONDS ?= 8
+TARGETS ?=
+fuzz: .venv/atheris  ## alter every file that is read, guided by what it reaches, SECONDS each; some minutes
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/guided.py --seconds $(SECONDS) $(TARGETS)
 
 speed: .venv/installed  ## time the small parts alone
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly -p no:xdist --benchmark-enable --benchmark-only tests/speed

@@ -25,10 +25,9 @@ def fuzz_one(name: str, seconds: int, found: Path) -> None:
     import atheris  # noqa: PLC0415  of `make fuzz` alone
 
     with atheris.instrument_imports(include=["tastevec"]):
-        from targets import TARGETS  # noqa: PLC0415  what is imported here is watched
-
-        import tastevec.serving.recommender  # noqa: F401, PLC0415  as above
+        import tastevec.serving.recommender  # noqa: PLC0415  as above
         import tastevec.training.settings  # noqa: F401, PLC0415  as above
+        from targets import TARGETS  # noqa: PLC0415  what is imported here is watched
     from mutations import mutated  # noqa: PLC0415  of the tests
     from test_fuzz import look_at  # noqa: PLC0415  as above
 
@@ -48,7 +47,7 @@ def fuzz_one(name: str, seconds: int, found: Path) -> None:
 
     def altered(data: bytes, longest: int, seed: int) -> bytes:
         """By our own ways alone, which know the format: in atheris 3.0.0, calling its own Mutate from here corrupts memory."""
-        return mutated(target.file, data, Random(seed))[:longest]
+        return mutated(target.file, data, Random(seed))[:longest]  # noqa: S311  drawn by libFuzzer
 
     atheris.Setup(told, lambda data: look_at(target, own, data), custom_mutator=altered)
     atheris.Fuzz()
@@ -66,7 +65,7 @@ def samples_of(folder: Path) -> Path:
         try:
             write_bundle(fresh / "bundle", fresh / "prepared")
         except ImportError:
-            print("torch is not installed: bundles are left out")
+            sys.stdout.write("torch is not installed: bundles are left out\n")
         with_copies(fresh).rename(place)
     return place
 
@@ -101,10 +100,9 @@ def main() -> None:
         with (asked.out / f"{name}.log").open("w") as log:
             code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
         inputs = sorted((asked.out / name / "crashes").glob("*"))
-        print(
-            f"{name}: {'nothing' if not code else f'ended with {code}'}, {len(inputs)} inputs in crashes",
-            flush=True,
-        )
+        ended = f"ended with {code}" if code else "nothing"
+        sys.stdout.write(f"{name}: {ended}, {len(inputs)} inputs in crashes\n")
+        sys.stdout.flush()
         crashed += [name] * bool(code or inputs)
     if crashed:
         sys.exit(f"An error that is none of ours came of {', '.join(crashed)}; see the logs in {asked.out}")

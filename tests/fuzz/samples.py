@@ -17,7 +17,6 @@ from reports import lively
 from tastevec.data.drawing import Picture
 from tastevec.data.manifests import sealed
 from tastevec.data.prepared import Prepared
-from tastevec.data.tensors import read_arrays
 from tastevec.items.prepare import PrepareSettings, prepare
 
 if TYPE_CHECKING:

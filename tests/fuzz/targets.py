@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ import samples
 import worlds
 from tastevec.data import archives, download, tables, transfer
 from tastevec.data.prepared import Prepared
-from tastevec.data.reading import RatingScale
 from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
+from tastevec.data.reading import RatingScale
 from tastevec.errors import TastevecError
 from tastevec.evaluation.report import compare
 from tastevec.items.genome import read_genome
@@ -284,10 +285,8 @@ def _results(folder: Path) -> Any:
     from tastevec.evaluation.baselines import baselines  # noqa: PLC0415  as above
     from tastevec.evaluation.tuning import read_choices  # noqa: PLC0415  as above
 
-    try:
+    with suppress(TastevecError):
         read_choices(folder, baselines(rating_range=(1, 5)), horizons=["overall"], fingerprint="f00d")
-    except TastevecError:
-        pass
     return compare([folder, folder.parent / "other"]).table()
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from pydantic_core import from_json
+
 from tastevec.data.archives import Unpacked, unpack
 from tastevec.data.atomic import new_folder
 from tastevec.data.releases import TERMS, PackagedCopy, Release, find_release
@@ -246,7 +248,7 @@ _TOLD: Final = ("name", "used_source", "address", "terms", "citation", "bytes", 
 def _recognised(release: Release, folder: Path, source: str) -> Fetched | None:
     """The release that an earlier call left in ``folder``, if it is whole and from the source that is asked for."""
     try:
-        told = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
+        told = from_json((folder / SOURCE_FILE).read_bytes())
         members = {name: Unpacked(**member) for name, member in told["members"].items()}
         found = Fetched(
             **{key: told[key] for key in _TOLD if key != "tried"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -171,7 +172,7 @@ def _mapped(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:
     """A flat array on disk."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:  # NumPy reads a header as Python
         raise FormatError(
             f"the histories in {path.parent} are not whole ({path.name}: {error}); {PREPARE_AGAIN}"
         ) from error

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, cast
 
+from pydantic_core import from_json
+
 from tastevec.errors import DownloadError
 
 if TYPE_CHECKING:
@@ -219,7 +221,7 @@ def _remembered(part: Path, address: str) -> _Started | None:
     if not _size(part):
         return None
     try:
-        started = _Started(**json.loads(_memory(part).read_text()))
+        started = _Started(**from_json(_memory(part).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
     return started if started.address == address else None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 from transformers import TrainerCallback
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import get_last_checkpoint
@@ -165,7 +166,7 @@ def _refuse_damaged(checkpoint: Path) -> None:
 def _is_whole(checkpoint: Path) -> bool:
     """Whether the Trainer finished writing it: its state is the last file."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        from_json((checkpoint / "trainer_state.json").read_bytes())
     except (OSError, ValueError):
         return False
     return True

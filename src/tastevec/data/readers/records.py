@@ -4,21 +4,23 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tastevec.data.readers.by_columns import numeric_text, parquet_columns
 from tastevec.data.readers.text import STRAY, TextFile, lines_of, literal, sql_path
+from tastevec.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ibis.backends.duckdb import Backend
 
     from tastevec.data.readers.by_columns import ByColumns
 
-__all__ = ["Records", "parquet_records", "plain_records", "quoted_records"]
+__all__ = ["Records", "parquet_records", "plain_records", "quoted_records", "readable"]
 
 _LONGEST = 100  # lines in one quoted text; a quote left open would otherwise swallow the rest of the file
 
@@ -50,6 +52,24 @@ class Records:
         return "row" if self.encoding == "parquet" else "line"
 
 
+@contextmanager
+def readable(file: str, names: Sequence[str]) -> Iterator[None]:
+    """Say of a file that DuckDB cannot read what should be in it.
+
+    Raises:
+        SourceError: It cannot: a line has millions of letters, or a page of Parquet is damaged.
+    """
+    import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
+
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).split("\n", maxsplit=1)[0][:200]
+        raise SourceError(
+            f"{file} cannot be read ({reason}); expected rows of {', '.join(names)}; export it again, then rerun"
+        ) from error
+
+
 def plain_records(text: TextFile, separator: str, names: Sequence[str], *, skip: int = 0) -> Records:
     """Rows of a format that knows no quotes, such as ``1::2::5::978300760``.
 
@@ -71,13 +91,17 @@ def quoted_records(text: TextFile, separator: str, names: Sequence[str], connect
         separator: One character.
         names: The columns of the header.
         connection: Ibis on DuckDB, asked whether any quoted text runs over a line's end.
+
+    Raises:
+        SourceError: DuckDB cannot read the file at all.
     """
     if not text.has_quotes:
         return plain_records(text, separator, names, skip=1)
     lines = f"SELECT line, coalesce(text, '') AS text, {_QUOTES} AS quotes FROM ({lines_of(text, skip=1)})"
-    (any_open,) = connection.raw_sql(
-        f"SELECT coalesce(bool_or(quotes % 2 = 1), false) FROM ({lines}) WHERE contains(text, '\"')"
-    ).fetchone()
+    with readable(text.name, names):
+        (any_open,) = connection.raw_sql(
+            f"SELECT coalesce(bool_or(quotes % 2 = 1), false) FROM ({lines}) WHERE contains(text, '\"')"
+        ).fetchone()
     field = rf'"(?:[^"]|"")*"|[^"{separator}]*'
     well_formed = literal(f"(?:{field})(?:{separator}(?:{field}))*")
     rows = _joined(lines, well_formed) if any_open else lines

@@ -11,9 +11,10 @@ from uuid import uuid4
 
 from tastevec.data.readers.kinds import BLANK, OPEN_ID, Kind
 from tastevec.data.readers.numeric import Numbers, read_numbers
+from tastevec.data.readers.records import readable
 from tastevec.data.readers.sources import RowAccount
 from tastevec.data.readers.text import STRAY, literal, show
-from tastevec.errors import BadRowError, SourceError
+from tastevec.errors import BadRowError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,19 +137,12 @@ def check_rows(
         SettingsError: Memory or disk do not suffice.
         SourceError: DuckDB cannot read the file at all.
     """
-    import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
-
     if numbers := read_numbers(desk, records, columns, unique):
         account = RowAccount(records.file, numbers.rows, numbers.rows, encoding=records.encoding)
         return Checked(numbers.table, account, tuple(columns), numbers)
     table = fresh_name(_PREFIX)
-    try:
+    with readable(records.file, records.names):
         desk.run(f"CREATE TEMP TABLE {table} AS {_judged(records, columns)}")
-    except duckdb.Error as error:
-        reason = str(error).split("\n", maxsplit=1)[0][:200]
-        raise SourceError(
-            f"{records.file} cannot be read ({reason}); expected rows of {', '.join(records.names)}; export it again, then rerun"
-        ) from error
     if unique:
         _mark_repeated(desk, table, unique)
     account = _account(desk, table, records, columns)
