@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 import worlds
 from databases import emptied_database, postgres
+from hubs import TOKEN, hub_at
 from servers import Page, serving, zip_of
 from tastevec.cli import app
 from tastevec.data import releases
@@ -147,7 +148,9 @@ def test_the_tutorial_leads_to_films_and_vectors(told):
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in HOW_TO if page.stem not in ("new-user", "pgvector")], ids=lambda page: page.stem
+    "page",
+    [page for page in HOW_TO if page.stem not in ("new-user", "pgvector", "share")],
+    ids=lambda page: page.stem,
 )
 @pytest.mark.usefixtures("place")
 def test_a_how_to_runs(page):
@@ -159,6 +162,15 @@ def test_a_new_person_is_answered_by_a_service_that_runs(place):
         pytest.skip("curl, which the page uses, is not installed")
     with _service(place) as here:
         _run(DOCS / "how-to" / "new-user.md", here)
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=.*:DeprecationWarning")  # of the library's own upload
+def test_a_model_is_shared_by_a_hub(place, tmp_path, monkeypatch):
+    with hub_at(tmp_path / "cache") as hub:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        _run(DOCS / "how-to" / "share.md")
+    assert {"org/taste", "org/taste-copy"} == set(hub.repositories)
+    assert (place / "films.parquet").exists()
 
 
 @pytest.mark.usefixtures("place")
