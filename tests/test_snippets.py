@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 import worlds
 from databases import emptied_database, postgres
+from hubs import TOKEN, hub_at
 from servers import Page, serving, zip_of
 from tastevec.cli import app
 from tastevec.data import releases
@@ -156,7 +157,7 @@ def test_the_tutorial_leads_to_films_and_vectors(told):
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in (*HOW_TO, *PAGES) if page.stem not in (*SERVED, "pgvector", "tutorial")],
+    [page for page in (*HOW_TO, *PAGES) if page.stem not in (*SERVED, "pgvector", "share", "tutorial")],
     ids=lambda page: page.stem,
 )
 @pytest.mark.usefixtures("place")
@@ -177,6 +178,15 @@ def test_what_a_page_asks_of_a_service_is_answered(page, place):
         pytest.skip("curl, which the page uses, is not installed")
     with _service(place) as here:
         _run(page, here)
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=.*:DeprecationWarning")  # of the library's own upload
+def test_a_model_is_shared_by_a_hub(place, tmp_path, monkeypatch):
+    with hub_at(tmp_path / "cache") as hub:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        _run(DOCS / "how-to" / "share.md")
+    assert {"org/taste", "org/taste-copy"} == set(hub.repositories)
+    assert (place / "films.parquet").exists()
 
 
 @pytest.mark.usefixtures("place")

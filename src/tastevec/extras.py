@@ -32,7 +32,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         "torch": "torch",
         "transformers": "transformers",
     },
-    "hub": {"huggingface_hub": "huggingface_hub"},
+    "hub": {"huggingface_hub": "huggingface-hub"},
     "map": {"openTSNE": "openTSNE"},
     "pg": {"pgvector": "pgvector", "psycopg": "psycopg[binary]", "psycopg_pool": "psycopg-pool"},
     "serve": {

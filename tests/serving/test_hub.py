@@ -235,7 +235,7 @@ def test_without_huggingface_hub_a_missing_folder_is_still_what_is_said(monkeypa
     monkeypatch.chdir(tmp_path)
 
     def missing(_name):
-        raise MissingExtraError("huggingface_hub", "hub")
+        raise MissingExtraError("huggingface-hub", "hub")
 
     monkeypatch.setattr(module, "need", missing)
     with pytest.raises(
