@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 SAVED = ROOT / "results" / "notebook.json"
 PAGE = "the-note.html"
 DRAWING = "image/svg+xml"
+STYLE = """<style>
+  pre { white-space: pre-wrap; margin: 0 0 1rem; font-size: .85rem; line-height: 1.45 }
+  .input_area { padding: .8rem 1rem .1rem; margin: 0 0 1rem; background: var(--first); border-radius: 8px }
+  .rendered_html table { margin: 0 0 1.2rem; width: auto }
+  th, td { border-width: 0 0 1px }
+</style>"""
 
 
 def parameters(notebook: Any) -> dict[str, Any]:  # noqa: ANN401  nbformat has no types
@@ -56,8 +62,15 @@ def page_of(notebook: Any, facts: list[tuple[str, str]]) -> str:  # noqa: ANN401
     for cell in quiet.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(quiet)
-    return whole_page("The note, executed", facts=facts, body=body, width=62)
+    plain = HTMLExporter(
+        template_name="basic",
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+    body, _ = plain.from_notebook_node(quiet)
+    body = body.replace('href="../', f'href="{NOTEBOOK.parents[1].as_uri()}/')  # the page lies elsewhere
+    return whole_page("The note, executed", facts=facts, body=f"{STYLE}\n{body}", width=62)
 
 
 def pictures(notebook: Any) -> dict[str, tuple[str, str]]:  # noqa: ANN401  as above
