@@ -13,6 +13,7 @@ __all__ = [
     "BUNDLE_FILE",
     "BUNDLE_FORMAT",
     "COLLABORATIVE",
+    "CONFIG_FILE",
     "CONTENT",
     "ENCODER_FILE",
     "FEATURES_FILE",
@@ -98,6 +99,7 @@ REPORT_FILE: Final = "report.html"
 
 # Files of a bundle.
 BUNDLE_FILE: Final = "bundle.json"
+CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 ENCODER_FILE: Final = "encoder.onnx"  # the blocks, for those who have no torch
 PLACING_FILE: Final = "item_placing.safetensors"

@@ -14,9 +14,10 @@ import tastevec as tv
 import worlds
 from tastevec.cli import app
 from tastevec.errors import DataError, FormatError, SourceError
-from tastevec.serving.aligning import Alignment, turn_people
+from tastevec.serving.aligning import Alignment
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.recommender import Recommender, load
+from tastevec.serving.turned import turn_people
 
 RATINGS = [(1, 5.0), (7, 2.0), (3, 4.5)]
 
@@ -78,8 +79,18 @@ def test_it_is_saved_and_read_as_it_was(new, old, tmp_path):
     np.testing.assert_array_equal(again.turn, found.turn)
 
 
-@pytest.mark.parametrize("harm", ["turn.safetensors", "alignment.json", "format"])
-def test_a_damaged_alignment_is_refused(new, old, tmp_path, harm):
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (
+            "turn.safetensors",
+            "turn.safetensors is missing or not as it was written; run tastevec align again",
+        ),
+        ("alignment.json", "alignment.json .* run tastevec align again"),
+        ("format", "is of format 2; this version of tastevec reads format 1: run tastevec align again"),
+    ],
+)
+def test_a_damaged_alignment_is_refused(new, old, tmp_path, harm, said):
     folder = tv.align(new, old).save(tmp_path / "aligned")
     if harm == "format":
         told = json.loads((folder / "alignment.json").read_text())
@@ -87,9 +98,11 @@ def test_a_damaged_alignment_is_refused(new, old, tmp_path, harm):
     else:
         content = (folder / harm).read_bytes()
         (folder / harm).write_bytes(content[:-9] + content[-8:])
-    with pytest.raises(FormatError, match="holds no whole alignment of this version"):
+    with pytest.raises(FormatError, match=said):
         Alignment.load(folder)
-    with pytest.raises(FormatError):
+    with pytest.raises(
+        FormatError, match=r"holds no alignment.json; expected an alignment: run tastevec align NEW OLD"
+    ):
         Alignment.load(tmp_path)
 
 

@@ -66,7 +66,7 @@ def align(
     """
     with answering(as_json=as_json) as answer:
         from tastevec.serving.aligning import align as aligned
-        from tastevec.serving.aligning import turn_people
+        from tastevec.serving.turned import turn_people
 
         with bar("Aligning"):
             found = aligned(new, old)

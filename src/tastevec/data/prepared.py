@@ -15,7 +15,7 @@ from pydantic import Field, FiniteFloat
 
 from tastevec.data.confinement import inside
 from tastevec.data.histories import FLAT, Histories
-from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed
+from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed, sha256_of
 from tastevec.data.parquet import IDS, read_columns
 from tastevec.data.tensors import fitted, read_arrays
 from tastevec.errors import FormatError
@@ -228,7 +228,7 @@ def seal(folder: Path, told: Mapping[str, Any]) -> None:
         "tastevec": version("tastevec"),
         **{name: told[name] for name in _TOLD},
         "files": {
-            file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+            file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
             for file in files
         },
     }
@@ -253,10 +253,5 @@ def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
         path = inside(folder, name)
         if not path.is_file():
             raise FormatError(f"{folder} lacks {name}, which its manifest names; {PREPARE_AGAIN}")
-        if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
+        if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:
             raise FormatError(f"{path} is not as it was written (its checksum differs); {PREPARE_AGAIN}")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

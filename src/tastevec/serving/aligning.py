@@ -5,31 +5,58 @@ Dimensions: B people, N films that both know, D numbers a vector.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from pydantic import ConfigDict
+from safetensors.numpy import save_file
 
-from tastevec.data.atomic import new_file, new_folder
-from tastevec.errors import DataError, FormatError, SourceError
-from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, ALIGNMENT_FILE, ALIGNMENT_FORMAT, TURN_FILE, VECTOR
+from tastevec.data.atomic import new_folder
+from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed, sha256_of
+from tastevec.data.tensors import fitted, read_arrays
+from tastevec.errors import DataError, FormatError
+from tastevec.schema import ALIGNMENT_FILE, ALIGNMENT_FORMAT, TURN_FILE
 
 from .recommender import Recommender, load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "Fit", "align", "turn_people"]
+__all__ = ["Alignment", "Fit", "align"]
 
 _FITTED: Final = 0.8  # of the films; the others say how well it does on films that had no part in it
 _TIMES: Final = 2  # films to each number of a vector, at least: of fewer a rotation fits whatever they are
+
+
+class _Fitted(Shape):
+    model_config = ConfigDict(extra="forbid")
+
+    residual: float
+    cosine: float
+
+
+class _Told(Shape):
+    new: str
+    old: str
+    films: int
+    used: _Fitted
+    held_out: _Fitted
+    unturned: _Fitted
+    shuffled: _Fitted
+    checksums: dict[str, str]
+
+
+_FITS: Final = ("used", "held_out", "unturned", "shuffled")
+_KIND: Final = ManifestKind(
+    shape=_Told,
+    format=ALIGNMENT_FORMAT,
+    files="checksums",
+    expected="an alignment: run tastevec align NEW OLD",
+    again="run tastevec align again",
+    anew="run tastevec align again",
+)
 
 
 @dataclass(frozen=True)
@@ -155,7 +182,7 @@ class Alignment:
     @property
     def facts(self) -> dict[str, Any]:
         """All but the rotation, as plain values."""
-        fits = {name: asdict(getattr(self, name)) for name in ("used", "held_out", "unturned", "shuffled")}
+        fits = {name: asdict(getattr(self, name)) for name in _FITS}
         return {"new": self.new, "old": self.old, "films": self.films, **fits}
 
     def save(self, out: Path | str) -> Path:
@@ -166,9 +193,12 @@ class Alignment:
         """
         with new_folder(Path(out), owned_by=ALIGNMENT_FILE) as folder:
             save_file({"turn": self.turn}, folder / TURN_FILE)
-            checksum = hashlib.sha256((folder / TURN_FILE).read_bytes()).hexdigest()
-            told = {"format": ALIGNMENT_FORMAT, **self.facts, "checksums": {TURN_FILE: checksum}}
-            (folder / ALIGNMENT_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            told = {
+                "format": ALIGNMENT_FORMAT,
+                **self.facts,
+                "checksums": {TURN_FILE: sha256_of(folder / TURN_FILE)},
+            }
+            (folder / ALIGNMENT_FILE).write_text(sealed(told), encoding="utf-8")
         return Path(out)
 
     @classmethod
@@ -178,20 +208,13 @@ class Alignment:
         Raises:
             FormatError: It is missing, damaged, or of another format version.
         """
-        path = Path(folder) / ALIGNMENT_FILE
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            content = (Path(folder) / TURN_FILE).read_bytes()
-            whole = told["checksums"][TURN_FILE] == hashlib.sha256(content).hexdigest()
-            if told["format"] != ALIGNMENT_FORMAT or not whole:
-                raise ValueError("it is of another format version or not as it was written")  # noqa: TRY301  one sentence for all
-            fits = {name: Fit(**told[name]) for name in ("used", "held_out", "unturned", "shuffled")}
-            turn = load_file(Path(folder) / TURN_FILE)["turn"]
-            return cls(turn, told["new"], told["old"], told["films"], **fits)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise FormatError(
-                f"{folder} holds no whole alignment of this version ({error}); expected what tastevec align wrote: run it again"
-            ) from error
+        told, path = read_manifest(Path(folder) / ALIGNMENT_FILE, _KIND), Path(folder) / TURN_FILE
+        if not path.is_file() or sha256_of(path) != told["checksums"].get(TURN_FILE):
+            raise FormatError(f"{path} is missing or not as it was written; {_KIND.again}")
+        arrays, _ = read_arrays(path, _KIND.again)
+        fitted(path, arrays, {"turn": ("D", "D")}, _KIND.again)
+        fits = {name: Fit(**told[name]) for name in _FITS}
+        return cls(arrays["turn"], told["new"], told["old"], told["films"], **fits)
 
 
 def align(new: Recommender | Path | str, old: Recommender | Path | str, *, seed: int = 42) -> Alignment:
@@ -225,45 +248,6 @@ def align(new: Recommender | Path | str, old: Recommender | Path | str, *, seed:
         old=theirs.bundle.space,
         seed=seed,
     )
-
-
-def turn_people(alignment: Alignment, people: Path | str, out: Path | str) -> int:
-    """Write the vectors that ``encode`` wrote with the new model to ``out`` as vectors of the old space; how many.
-
-    The file says that they are of the old space, from which one they were turned (``aligned_from``), and how well films that
-    had no part in it fit (``aligned_cosine``): whoever reads it with the old model is warned of that.
-
-    Raises:
-        SourceError: The file cannot be read.
-        DataError: It is no table of vectors of the new space.
-    """
-    try:
-        source = pq.ParquetFile(people)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(
-            f"{people} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
-        ) from error
-    with source:
-        schema = source.schema_arrow
-        told = schema.metadata or {}
-        found = told.get(b"space", b"nothing").decode()
-        if VECTOR not in schema.names or ALIGNED_FROM.encode() in told or found != alignment.new:
-            raise DataError(
-                f"{people} is of the space {found}; expected vectors of the space {alignment.new}, which this alignment turns: encode "
-                "these people with that model"
-            )
-        said = {name.decode(): value.decode() for name, value in told.items()}  # Arrow's are bytes
-        said |= {"space": alignment.old, ALIGNED_FROM: alignment.new}
-        said |= {ALIGNED_COSINE: f"{alignment.held_out.cosine:.4f}"}
-        schema = schema.with_metadata(said)
-        with new_file(Path(out)) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-            for batch in source.iter_batches():
-                flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
-                turned = alignment.apply(flat.reshape(len(batch), -1))
-                vectors = pa.FixedSizeListArray.from_arrays(pa.array(turned.ravel()), turned.shape[1])
-                place = schema.get_field_index(VECTOR)
-                writer.write_batch(batch.set_column(place, VECTOR, vectors).cast(schema))
-        return int(source.metadata.num_rows)
 
 
 def _rated(model: Recommender) -> tuple[NDArray[np.str_], NDArray[np.float32]]:

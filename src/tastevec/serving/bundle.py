@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tastevec.data.atomic import new_folder
 from tastevec.data.confinement import inside
-from tastevec.data.manifests import sealed
+from tastevec.data.manifests import sealed, sha256_of
 from tastevec.data.reading import RatingScale, Reading
 from tastevec.errors import FormatError
 from tastevec.extras import need
@@ -124,10 +124,10 @@ class Bundle:
                     part.save(folder / name)
             # An earlier form of weights is another file, and the same space.
             kept = bool(self.model.added_items) or "earlier_form" in self.facts
-            space = self.space if kept else _sha256(folder / WEIGHTS_FILE)[:16]
+            space = self.space if kept else sha256_of(folder / WEIGHTS_FILE)[:16]
             card = model_card(self, space, known_as)
             (folder / "README.md").write_text(card, encoding="utf-8")
-            checksums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+            checksums = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
             if curves is not None and curves.is_dir():
                 shutil.copytree(curves, folder / "tensorboard")
             manifest = {
@@ -156,7 +156,7 @@ class Bundle:
         manifest = bundle_manifest(folder)
         for name, expected in manifest["checksums"].items():
             path = inside(folder, name)
-            if not path.is_file() or _sha256(path) != expected:
+            if not path.is_file() or sha256_of(path) != expected:
                 raise FormatError(
                     f"{path} is missing or not as it was written; copy the bundle again, or train again"
                 )
@@ -209,8 +209,3 @@ def _encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder:
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     encoder: Encoder = model
     return encoder
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

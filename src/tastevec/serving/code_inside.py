@@ -11,12 +11,12 @@ import json
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+from tastevec.schema import CONFIG_FILE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CONFIG_FILE", "MODULES", "put_code"]
-
-CONFIG_FILE: Final = "config.json"
+__all__ = ["MODULES", "put_code"]
 
 # `tastevec.model.encoder` and all that it imports of its own room.
 MODULES: Final = ("config", "encoder", "fold_in", "newest", "output", "packing", "rows")

@@ -15,6 +15,7 @@ from tastevec.errors import FormatError
 from tastevec.schema import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,
+    CONFIG_FILE,
     ENCODER_FILE,
     GENRES,
     ITEM_ID,
@@ -33,9 +34,8 @@ from .formats import form_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CONFIG_FILE", "bundle_films", "bundle_manifest", "refuse_misfits"]
+__all__ = ["bundle_films", "bundle_manifest", "refuse_misfits"]
 
-CONFIG_FILE: Final = "config.json"
 _NEEDED: Final = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE)
 _FILMS: Final = {
     ITEM_ID: IDS,

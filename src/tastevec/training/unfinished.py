@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import get_last_checkpoint
 
 from tastevec.data.atomic import new_file, refuse_foreign
-from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed
+from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed, sha256_of
 from tastevec.errors import FormatError, TrainingError
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ class Sealing(TrainerCallback):
         folder = Path(args.output_dir or ".")
         if state.is_world_process_zero:
             checkpoint = folder / f"checkpoint-{state.global_step}"
-            sums = {name: _sha256(checkpoint / name) for name in _SEALED if (checkpoint / name).exists()}
+            sums = {name: sha256_of(checkpoint / name) for name in _SEALED if (checkpoint / name).exists()}
             with new_file(_sums(checkpoint)) as file:
                 file.write_text(sealed({"format": 1, "checksums": sums}), encoding="utf-8")
 
@@ -141,13 +140,8 @@ def _refuse_altered(checkpoint: Path) -> None:
         raise TrainingError(str(error)) from error
     for name, expected in told["checksums"].items():
         file = checkpoint / name
-        if not file.is_file() or _sha256(file) != expected:
+        if not file.is_file() or sha256_of(file) != expected:
             raise TrainingError(f"{file} is not as it was written (its checksum differs); {way_out}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _refuse_damaged(checkpoint: Path) -> None:
