@@ -39,12 +39,14 @@ COMMANDS = {
         *("--seeds", "--tune", "--tuned"),
     ],
     "compare": ["DIR", "--out"],
+    "align": ["NEW", "OLD", "--vectors", "--out"],
     "encode": ["MODEL", "HISTORIES", "--out", "--horizon", "--skip-bad-rows"],
     "recommend": ["MODEL", "HISTORIES", "--k", "--out", "--horizon", "--skip-bad-rows"],
     "similar": ["MODEL", "--item", "--user", "--people", "--out", "--k", "--horizon"],
     "explain": ["MODEL", "HISTORIES", "--tags", "--films", "--horizon", "--skip-bad-rows"],
     "serve": ["MODEL", "--host", "--port", "--people"],
     "add-items": ["MODEL", "ITEMS", "--out", "--tags", "--genome"],
+    "push": ["MODEL", "REPOSITORY", "--private"],
     "doctor": [],
 }
 # Each command with arguments that get as far as the work itself.

@@ -16,7 +16,8 @@ HEAVY = ("torch", "transformers")
         ("tastevec.items.prepare, tastevec.items.collaborative, tastevec.items.combine", HEAVY),
         ("tastevec.data.prepared, tastevec.data.stream, tastevec.data.reading", HEAVY),
         ("tastevec.evaluation.trial, tastevec.evaluation.encoded, tastevec.evaluation.baselines", HEAVY),
-        ("tastevec.serving.bundle, tastevec.serving.recommender", HEAVY),
+        ("tastevec.serving.bundle, tastevec.serving.recommender", (*HEAVY, "huggingface_hub")),
+        ("tastevec.serving.hub, tastevec.serving.aligning", (*HEAVY, "huggingface_hub", "duckdb")),
         ("tastevec.training.settings", HEAVY),
     ],
 )

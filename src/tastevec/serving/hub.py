@@ -148,7 +148,9 @@ def _refused(name: str, doing: str, missing: str, status: int) -> FormatError | 
 def _unreachable(name: str, doing: str, error: Exception) -> HubError:
     kept = ", and it was not fetched whole before" if doing == "load" else ""
     here = f"there is no folder {name} here, and " if doing == "load" else ""
+    wanted = "expected a folder that tastevec train wrote, or the hub: " if doing == "load" else ""
+    kind = type(error.__cause__ or error).__name__
     return HubError(
-        f"{here}the Hugging Face hub cannot be reached to {doing} {name}, or broke off ({type(error.__cause__ or error).__name__}){kept}; look at the "
-        "network, HF_ENDPOINT and HF_HUB_OFFLINE, and run the same again"
+        f"{here}the Hugging Face hub cannot be reached to {doing} {name}, or broke off ({kind}){kept}; {wanted}look at the network, "
+        "HF_ENDPOINT and HF_HUB_OFFLINE, and run the same again"
     )
