@@ -172,7 +172,13 @@ def _mapped(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:
     """A flat array on disk."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:  # NumPy reads a header as Python
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        SyntaxError,
+        TokenError,
+    ) as error:  # NumPy reads a header as Python
         raise FormatError(
             f"the histories in {path.parent} are not whole ({path.name}: {error}); {PREPARE_AGAIN}"
         ) from error
