@@ -148,7 +148,7 @@ def _prepared(folder: Path) -> Any:
     """Opened, and everything looked at that a training looks at first."""
     prepared = Prepared.open(folder)
     people = prepared.histories.take(prepared.users_in("train"))
-    RatingScale.of(prepared.rating_range).levels_of(people.ratings)
+    RatingScale.of(prepared.rating_range)
     load_rows(folder)
     titles = prepared.items["title"].take(people.items)
     return prepared.fingerprint, len(titles), sorted(prepared.vectors), prepared.setting("order")
