@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,9 @@ BUNDLE = [
     *("items.parquet", "config.json", "model.safetensors", "encoder.onnx"),
     *("item_placing.safetensors", "tags.safetensors", "map.safetensors"),
 ]
+
+
+OPENED = ExitStack()  # services that are asked
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def _prepared(folder: Path) -> Any:
     """Opened, and everything looked at that a training looks at first."""
     prepared = Prepared.open(folder)
     people = prepared.histories.take(prepared.users_in("train"))
-    RatingScale.of(prepared.rating_range).levels_of(people.ratings)
+    RatingScale.of(prepared.rating_range)
     load_rows(folder)
     titles = prepared.items["title"].take(people.items)
     return prepared.fingerprint, len(titles), sorted(prepared.vectors), prepared.setting("order")
@@ -257,25 +260,26 @@ def _service_settings(folder: Path) -> Any:
 
 
 @cache
-def _served(folder: Path) -> Any:
-    from tastevec.serving.recommender import load  # noqa: PLC0415  as above
-    from tastevec.serving.service.served import Served  # noqa: PLC0415  as above
+def _client(bundle: Path) -> Any:
+    """A client of the service, which runs until `OPENED` is closed."""
+    from fastapi.testclient import TestClient  # noqa: PLC0415  as above
 
-    return Served(load(folder, runtime="onnx"), people=samples.people())
+    from tastevec.serving.recommender import load  # noqa: PLC0415  as above
+    from tastevec.serving.service.app import create_app  # noqa: PLC0415  as above
+    from tastevec.serving.service.served import Served  # noqa: PLC0415  as above
+    from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
+
+    served = Served(load(bundle, runtime="onnx"), people=samples.people())
+    client = OPENED.enter_context(TestClient(create_app(lambda: served, ServiceSettings())))
+    while not client.app.state.life.ready:  # type: ignore[attr-defined]  our own
+        time.sleep(0.001)
+    return client
 
 
 def _asked(folder: Path, *, route: str) -> Any:
     """What the service answers to a body; a fault of its own would be raised here."""
-    from fastapi.testclient import TestClient  # noqa: PLC0415  as above
-
-    from tastevec.serving.service.app import create_app  # noqa: PLC0415  as above
-    from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
-
-    served, body = _served(folder.parent / "bundle"), (folder / f"{route}.json").read_bytes()
-    with TestClient(create_app(lambda: served, ServiceSettings())) as client:
-        while not client.app.state.life.ready:  # type: ignore[attr-defined]  our own
-            time.sleep(0.001)
-        answer = client.post(f"/v1/{route}", content=body, headers={"Content-Type": "application/json"})
+    body, said = (folder / f"{route}.json").read_bytes(), {"Content-Type": "application/json"}
+    answer = _client(folder.parent / "bundle").post(f"/v1/{route}", content=body, headers=said)
     assert answer.status_code < 500, answer.text
     return answer.status_code
 

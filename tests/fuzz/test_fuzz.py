@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from mutations import mutated
 from samples import write_bundle, write_samples
-from targets import TARGETS
+from targets import OPENED, TARGETS
 
-EXAMPLES = 8  # of each file, in the suite
+EXAMPLES = 6  # of each file, in the suite
 CORPUS = Path(__file__).parent / "corpus"
 KEPT = sorted(path for path in CORPUS.rglob("*") if path.is_file())
 
@@ -28,7 +28,8 @@ def _place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundle, "export", export_onnx)
         write_bundle(place / "bundle", place / "prepared")
-    return with_copies(place)
+    with OPENED:
+        yield with_copies(place)
 
 
 def with_copies(place):

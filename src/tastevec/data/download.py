@@ -262,7 +262,7 @@ def _recognised(release: Release, folder: Path, source: str) -> Fetched | None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     same = source in ("auto", found.used_source, found.address)
-    return found if whole and same and told["format"] == _FORMAT and found.name == release.name else None
+    return found if whole and same and told.get("format") == _FORMAT and found.name == release.name else None
 
 
 def _is_whole(file: Path, member: Unpacked) -> bool:
