@@ -18,7 +18,6 @@ SMALL = {"NOTE_EPOCHS": "1", "NOTE_MAX_HISTORY": "12"}
 PEOPLE, FILMS = 40, 80  # enough films for a map
 CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
 CODE = [cell for cell in CELLS if cell["cell_type"] == "code"]
-REAL = ROOT.parent / "shared" / "data" / "ml-latest-small"
 # A graph takes seconds to write, and the notebook's models answer without: as in conftest, of which the kernel knows nothing.
 NO_GRAPHS = "from tastevec.serving import bundle\nbundle.export = lambda _model, _path: None\n"
 
@@ -58,13 +57,19 @@ def test_a_cell_is_short():
     assert [cell["id"] for cell in CODE if len(_source(cell).splitlines()) > 40] == []
 
 
+def _one_tag_each():
+    """Everybody comments on one film that he has not rated."""
+    return [worlds.Tag(user, 5 - user % 5, "space", 979_500_001) for user in range(1, PEOPLE + 1)]
+
+
 @pytest.fixture(scope="module", name="folder")
 def _folder(tmp_path_factory):
-    """Where the notebook was executed, on a generated release with a genome."""
+    """Where the notebook was executed, on a generated release with tags and a genome."""
     place = tmp_path_factory.mktemp("notebook")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worlds, "USERS", PEOPLE)
         patch.setattr(worlds, "FILMS", FILMS)
+        patch.setattr(worlds, "tags", _one_tag_each)
         release = worlds.write_csv_release(place / "release", genome=True)
     startup = place / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
@@ -96,16 +101,6 @@ def test_a_cell_that_fails_is_told_with_its_error_and_leaves_no_page(tmp_path):
     assert "ml-900k" in done.stderr.split("SettingsError")[-1]
     assert "no page was written" in done.stderr
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    "not os.environ.get('TASTEVEC_NOTEBOOK')", reason="minutes of training: TASTEVEC_NOTEBOOK=1"
-)
-@pytest.mark.skipif(not REAL.is_dir(), reason="the shared copy of ml-latest-small is not here")
-def test_it_runs_on_a_real_release_with_tags(tmp_path):
-    done = _executed(REAL, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_page_shows_every_picture_and_each_is_small():
