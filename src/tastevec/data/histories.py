@@ -106,16 +106,24 @@ class Histories:
             np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
 
     @classmethod
-    def open(cls, folder: Path, user_ids: NDArray[Any], *, films: int | None = None) -> Histories:
+    def open(
+        cls,
+        folder: Path,
+        user_ids: NDArray[Any],
+        *,
+        films: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Histories:
         """Map the flat arrays of ``folder`` into memory, read-only.
 
         Args:
             folder: Where they lie.
             user_ids: (B,).
             films: Of the catalogue; None does not look whether the histories name others.
+            scale: The lowest and the highest rating; None does not look whether there are others.
 
         Raises:
-            FormatError: An array is missing or damaged, or names a film that there is none of.
+            FormatError: An array is missing or damaged, or holds a film or a rating that cannot be.
         """
         offsets = np.array(_mapped(folder / "offsets.npy", np.int64))
         if (np.diff(offsets) < 0).any():
@@ -124,7 +132,10 @@ class Histories:
             )
         flat = {name: _mapped(folder / f"{name}.npy", kind) for name, kind in FLAT.items()}
         if films is not None:
-            _refuse_unknown_films(folder / "items.npy", flat["items"].offset, films)
+            _refuse_beyond(folder / "items.npy", flat["items"], 0, films - 1)
+        if scale is not None:
+            _refuse_beyond(folder / "ratings.npy", flat["ratings"], *scale)
+            _refuse_beyond(folder / "normalised.npy", flat["normalised"], -1, 1)
         return cls(user_ids=user_ids, offsets=offsets, **flat)
 
     def _gather(
@@ -189,14 +200,15 @@ def _mapped(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:
     return array
 
 
-def _refuse_unknown_films(path: Path, start: int, films: int) -> None:
-    """Read, not mapped: the pages of a map would stay in memory."""
+def _refuse_beyond(path: Path, array: np.memmap[Any, Any], low: float, high: float) -> None:
+    """Read, not mapped: the pages of a map would stay in memory. NaN is the rating of a film that was only tagged."""
     with path.open("rb") as file:
-        file.seek(start)
-        while len(items := np.fromfile(file, np.int32, _BLOCK)):
-            if items.min() < 0 or items.max() >= films:
+        file.seek(array.offset)
+        while len(values := np.fromfile(file, array.dtype, _BLOCK)):
+            least, most = np.fmin.reduce(values), np.fmax.reduce(values)
+            if least < low or most > high:
                 raise FormatError(
-                    f"{path} names the films {items.min()} to {items.max()}; expected 0 to {films - 1}; {PREPARE_AGAIN}"
+                    f"{path} holds {least} to {most}; expected {low} to {high}; {PREPARE_AGAIN}"
                 )
 
 

@@ -140,7 +140,12 @@ class Prepared:
             items=items,
             user_ids=user_ids,
             splits=splits,
-            histories=Histories.open(folder / HISTORIES_FOLDER, user_ids, films=len(items)),
+            histories=Histories.open(
+                folder / HISTORIES_FOLDER,
+                user_ids,
+                films=len(items),
+                scale=tuple(manifest["source"]["rating_range"]),
+            ),
             vectors=_vectors(folder, len(items)) if VECTORS_FILE in manifest["files"] else {},
         )
 
