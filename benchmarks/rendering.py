@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from ablation_rendering import rendered_ablations
+from alignment_rendering import rendered_alignment
 from bench_rendering import rendered_bench
 from catalogue_rendering import rendered_catalogue
 from cold_rendering import rendered_cold
@@ -37,6 +38,7 @@ PAGES = (
     ROOT / "docs" / "faults.md",
     ROOT / "docs" / "training.md",
     ROOT / "docs" / "demo.md",
+    ROOT / "docs" / "how-to" / "compare.md",
     ROOT / "docs" / "notebook" / "index.md",
 )
 
@@ -55,6 +57,7 @@ _COLUMNS = (
 def rendered(results: dict[str, Any]) -> str:
     """The tables of one saved file, or the demo's output; what only one kind of file holds says which it is."""
     kinds = {
+        "alignment": rendered_alignment,
         "packing": rendered_packing,
         "notebook": rendered_note,
         "gpu": rendered_gpu,
