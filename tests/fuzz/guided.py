@@ -46,7 +46,7 @@ def fuzz_one(name: str, seconds: int, found: Path) -> None:
     ]
 
     def altered(data: bytes, longest: int, seed: int) -> bytes:
-        """By our own ways alone, which know the format: in atheris 3.0.0, calling its own Mutate from here corrupts memory."""
+        """By our own ways alone, which know the format: with atheris's own Mutate (3.0.0) processes died of a corrupted heap."""
         return mutated(target.file, data, Random(seed))[:longest]  # noqa: S311  drawn by libFuzzer
 
     atheris.Setup(told, lambda data: look_at(target, own, data), custom_mutator=altered)
