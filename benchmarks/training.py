@@ -33,7 +33,7 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        steps: Timed steps of each preset; ``packed`` is taste with short histories sharing rows.
+        steps: Timed steps of each preset; ``packed`` is taste as it comes, short histories sharing rows.
         rounds: How often the presets take turns, so that whatever else the machine does meets both.
         users: Generated people of each measurement of memory.
         memory_steps: Steps of each.
@@ -160,7 +160,7 @@ def flags(name: str, steps: int) -> tuple[str, ...]:
     """What a watched training is told that is called so; the note's blocks come out of a package."""
     kinds = {
         "seed": lambda: ("--preset", "seed", "--set", f"backbone={checkpoint()}"),
-        "taste": lambda: ("--preset", "taste"),
+        "taste": lambda: ("--preset", "taste", "--set", "packed=false"),
         "packed": lambda: ("--preset", "taste", "--set", "packed=true"),
     }
     return (*kinds[name](), "--steps", str(steps))

@@ -107,12 +107,10 @@ def test_the_page_says_what_reading_padding_bfloat16_and_a_whole_release_cost():
         "release": release,
     }
     text = rendered_training(results)
-    assert "| as it comes | 1.2% | 25.0% | 50.0 |" in text.splitlines()
-    assert "| `packed=true` | 1.2% | 6.0% | 60.0 |" in text.splitlines()
-    assert (
-        "under 5% of a step (met), and padding at most 15% of what is computed: missed as taste comes" in text
-    )
-    assert "and met with `packed=true`" in text
+    assert "| `packed=false` | 1.2% | 25.0% | 50.0 |" in text.splitlines()
+    assert "| as it comes | 1.2% | 6.0% | 60.0 |" in text.splitlines()
+    assert "under 5% of a step (met), and padding at most 15% of what is computed: met as taste comes" in text
+    assert "and missed with `packed=false`" in text
     assert "1.20 times as many people a second" in text
     assert "does not compute in bfloat16" in text
     assert "| 128 | 100.0 | 25.0 | 0.25 |" in text.splitlines()
@@ -140,7 +138,8 @@ def test_a_watched_training_ends_behind_its_steps_and_knows_what_they_read(prepa
 
 
 @pytest.mark.parametrize(
-    ("changes", "padding"), [({}, True), ({"packed": True}, False), ({"accumulate": 4}, False)]
+    ("changes", "padding"),
+    [({"packed": False}, True), ({}, False), ({"packed": False, "accumulate": 4}, False)],
 )
 def test_padding_is_what_the_blocks_compute_for_nobody_in_all_pieces_of_a_step(
     prepared_folder, changes, padding
@@ -152,7 +151,7 @@ def test_padding_is_what_the_blocks_compute_for_nobody_in_all_pieces_of_a_step(
     # Everybody knows 12 films or more, and each run is cut into two pieces with a start before each.
     assert [(step.films, step.held) for step in watch.steps] == [(24, 28)] * 3 + [(12, 14)]
     assert (found["padding"] > 0.25) is padding
-    assert found["packed"] is changes.get("packed", False)
+    assert found["packed"] is changes.get("packed", True)
 
 
 def test_a_watched_training_ends_within_its_first_epoch(prepared_folder):

@@ -50,6 +50,7 @@ SAME = {
     "dropout": NETWORK["dropout_rate"],
     "batch_size": NETWORK["batch_size"],
     "learning_rate": NETWORK["lr"],
+    "packed": False,
 }
 # SASRec is asked behind every film of one run; the recipe of taste behind half of them, and cuts three runs in ten in two.
 OURS = {
