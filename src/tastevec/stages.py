@@ -211,11 +211,12 @@ def evaluate(
     from tastevec.serving.runs import model_runs
     from tastevec.training.mult_vae import mult_vae
 
-    if seeds < 1 or seed < 0 or (tune and tuned is not None):
+    if seeds < 1 or (tune and tuned is not None):
         raise SettingsError(
-            f"seed is {seed}, seeds {seeds}, tune {tune} and tuned {tuned}; expected a seed of 0 or more, 1 seed or more, and one of "
-            "tune and tuned at most"
+            f"seeds is {seeds}, tune {tune} and tuned {tuned}; expected 1 seed or more, and one of tune and tuned at most"
         )
+    if seed < 0:
+        raise SettingsError(f"seed is {seed}; expected 0 or more")
     folders = [Path(folder).resolve() for folder in models]
     names = [folder.name for folder in folders]
     if len(set(names)) < len(names):

@@ -329,7 +329,9 @@ def test_the_cohort_of_a_prepared_folder_is_its_splits():
         rating_range = STARS
         items = pa.table({"year": [1999] * (worlds.FILMS - 1) + [None]})
         vectors: ClassVar = {"content": np.ones((worlds.FILMS, 2), np.float32)}
-        manifest: ClassVar = {"settings": {"split": "hash"}}
+
+        def setting(self, name):
+            return {"split": "hash"}[name]
 
         def users_in(self, split):
             return {"train": np.arange(8), "validation": np.array([8, 9]), "test": np.array([10, 11])}[split]

@@ -16,6 +16,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from encoders import KINDS, SCALE, TINY_SEED, encoder, reading, tensors
 from people import of_every_length
+from tastevec.data.manifests import sealed, sha256_of
 from tastevec.data.releases import TERMS
 from tastevec.errors import FormatError
 from tastevec.model import encoder as network
@@ -93,14 +94,14 @@ def _note_folder(prepared_folder, tmp_path_factory) -> Path:
     return out
 
 
-def sealed(folder, **written):
+def resealed(folder, **written):
     """The bundle with these files changed, and its checksums as if they had always been so."""
     told = json.loads((folder / "bundle.json").read_text())
     for name, text in written.items():
         path = folder / f"{name}.py"
         path.write_text(text)
-        told["checksums"][path.name] = module._sha256(path)
-    (folder / "bundle.json").write_text(json.dumps(told))
+        told["checksums"][path.name] = sha256_of(path)
+    (folder / "bundle.json").write_text(sealed(told))
     return folder
 
 
@@ -153,7 +154,7 @@ def test_the_program_on_the_card_runs_without_tastevec_and_gives_what_tastevec_g
 def test_tastevec_runs_no_code_of_a_bundle_even_if_its_checksums_are_right(copied, runtime, tmp_path):
     evil = f"open({str(tmp_path / 'run')!r}, 'w').close()\n"
     names = dict.fromkeys((*MODULES, "bundle", "tastevec", "__init__"), evil)
-    load(sealed(copied, **names), runtime=runtime).encode([(1, 5.0)])
+    load(resealed(copied, **names), runtime=runtime).encode([(1, 5.0)])
     assert not (tmp_path / "run").exists()
 
 
@@ -168,7 +169,7 @@ def test_a_bundle_without_code_still_loads_and_has_it_when_it_is_saved_again(cop
     for name in MODULES:
         (copied / f"{name}.py").unlink()
         del told["checksums"][f"{name}.py"]
-    (copied / "bundle.json").write_text(json.dumps(told))
+    (copied / "bundle.json").write_text(sealed(told))
     Bundle.load(copied).save(tmp_path / "again")
     assert {f"{name}.py" for name in MODULES} < {file.name for file in (tmp_path / "again").iterdir()}
 

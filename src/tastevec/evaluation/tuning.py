@@ -166,12 +166,12 @@ def read_choices(
         for question in recipe.questions(horizons):
             record = _part(saved.get(question.system), question.horizon)
             settings, tuning = _part(record, "settings"), _part(record, "tuning")
-            if settings.keys() != recipe.published.keys() or (recipe.space and not tuning):
+            if not record or settings.keys() != recipe.published.keys() or (recipe.space and not tuning):
                 raise SettingsError(
                     f"{folder} holds no tuned settings of {question.system!r} for what is asked {question.horizon}; expected "
                     "an evaluation of the same systems and protocols that was tuned: evaluate with --tune"
                 )
-            choices[question] = Chosen(settings, record["tuning"])
+            choices[question] = Chosen(settings, record.get("tuning"))
     return choices
 
 
