@@ -57,7 +57,7 @@ bench: .venv/installed .venv/checkpoint  ## every benchmark, small and on genera
 bench-full: .venv/installed .venv/checkpoint  ## every benchmark at full size: 32 million ratings, 200,000 people; hours, goes on where it stopped
 	$(BIN)/python benchmarks/bench.py --full
 
-faults: .venv/installed  ## kill, fill and damage whatever is written, and count what was lost; some minutes
+faults: .venv/installed  ## kill, fill and damage whatever is written, and count what was lost; half an hour
 	$(BIN)/python benchmarks/faults.py
 
 .venv/atheris: .venv/installed  # Linux alone has it, and nothing else needs it
