@@ -176,7 +176,7 @@ def test_a_bundle_without_code_still_loads_and_has_it_when_it_is_saved_again(cop
 
 def test_the_card_has_a_header_that_the_hub_reads_and_every_section(bundle_folder):
     card = ModelCard.load(bundle_folder / "README.md")
-    assert card.data.library_name == "tastevec"
+    assert card.data.to_dict()["library_name"] == "tastevec"
     assert card.data.license == "unknown"  # nobody knows the terms of a table of one's own
     assert {"recommender-systems", "custom_code"} <= set(card.data.tags)
     assert card.data.datasets is None
