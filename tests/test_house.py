@@ -36,8 +36,8 @@ def _functions(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_module_is_short_and_begins_with_a_sentence(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+def test_a_module_is_one_concept_of_readable_length_and_begins_with_a_sentence(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 620
     first = (ast.get_docstring(_tree(path)) or "").split("\n\n")[0]
     assert first.endswith(".")
     assert path.stem not in VAGUE
