@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from typer.testing import CliRunner
 
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.settings import ServiceSettings
 

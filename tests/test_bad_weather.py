@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import worlds
 from encoders import TINY
-from tastevec.cli import app
+from tastevec.cli.app import app
 from weather import need_own_disks, on_disk
 
 pytestmark = pytest.mark.slow

@@ -18,8 +18,10 @@ import tastevec.errors
 import worlds
 from servers import Page, serving, zip_of
 from tastevec import stages
-from tastevec.cli import app, application, progress
-from tastevec.cli.answer import answering
+from tastevec.cli import app as application
+from tastevec.cli import console as progress
+from tastevec.cli.app import app
+from tastevec.cli.console import answering
 from tastevec.data import releases
 from tastevec.errors import MissingExtraError, TastevecError
 from tastevec.extras import EXTRAS, missing_extra, need
@@ -354,7 +356,7 @@ def test_doctor_reports_versions_and_what_is_missing(monkeypatch):
     assert told["extras"]["prep"]["libraries"]["pyarrow"]
     assert told["cores"] >= 1
     assert told["memory_bytes"] > 2**20
-    found = sys.modules["tastevec.cli.doctor"]
+    found = sys.modules["tastevec.cli.app"]
     monkeypatch.setattr(found, "_version", lambda name: None if name in ("torch", "matplotlib") else "1.0")
     monkeypatch.delattr(found.os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(found.os, "sysconf", lambda _name: (_ for _ in ()).throw(ValueError))

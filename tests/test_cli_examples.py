@@ -6,8 +6,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from tastevec.cli import app
-from tastevec.cli.examples import EXAMPLES
+from tastevec.cli.app import EXAMPLES, app
 
 COMMANDS = get_command(app).commands
 

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tastevec import answers
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.serving.recommender import Recommender, load
 
 PEOPLE, GROUP = 400, 20

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import tastevec
 import worlds
 from servers import Page, serving, zip_of
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.data import releases
 
 pytestmark = pytest.mark.slow

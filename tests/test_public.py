@@ -67,7 +67,7 @@ def test_the_commands_start_without_the_optional_libraries():
     blocked = ", ".join(f"{name}=None" for name in HEAVY if name not in ("numpy", "typer"))
     script = (
         f"import sys; sys.modules.update(dict({blocked})); from typer.testing import CliRunner; "
-        "from tastevec.cli import app; print(CliRunner().invoke(app, ['evaluate', 'm', '--data', 'p', '--out', 'r']).stderr)"
+        "from tastevec.cli.app import app; print(CliRunner().invoke(app, ['evaluate', 'm', '--data', 'p', '--out', 'r']).stderr)"
     )
     assert _in_a_fresh_python(script) == "Error: pyarrow is not installed; run: pip install 'tastevec[prep]'"
 

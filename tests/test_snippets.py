@@ -25,7 +25,7 @@ import worlds
 from databases import emptied_database, postgres
 from hubs import TOKEN, hub_at
 from servers import Page, serving, zip_of
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.data import releases
 from tastevec.serving import bundle
 from tastevec.training.settings import PRESETS

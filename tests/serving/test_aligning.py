@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import tastevec as tv
 import worlds
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.errors import DataError, FormatError, SourceError
 from tastevec.serving.aligning import Alignment
 from tastevec.serving.bundle import Bundle

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import worlds
 from people import world
 from tastevec import stages
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.data.prepared import Prepared
 from tastevec.errors import BadRowError, DataError, FormatError, SourceError
 from tastevec.items.genome import Genome

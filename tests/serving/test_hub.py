@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import tastevec as tv
 import worlds
 from hubs import TOKEN, hub_at, point_at
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.errors import FormatError, HubError, MissingExtraError
 from tastevec.extras import EXTRAS
 from tastevec.serving import hub as module

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tastevec.answers import open_people, write_vectors
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.data.reading import RatingScale, Reading
 from tastevec.errors import DataError, FormatError
 from tastevec.serving.bundle import Bundle

@@ -1,5 +1,5 @@
 """The command line: one command a stage."""
 
-from .application import app, main
+from tastevec.cli.app import main
 
-__all__ = ["app", "main"]
+__all__ = ["main"]

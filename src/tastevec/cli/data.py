@@ -8,12 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
+from tastevec.cli.console import (
+    AsJson,
+    OutFolder,
+    PreparedFolder,
+    SkipBadRows,
+    SparkMaster,
+    SparkScratch,
+    WhichPreset,
+    answering,
+    bar,
+)
 from tastevec.data.spark import Engine
 from tastevec.schema import Division
-
-from .answer import answering
-from .flags import AsJson, OutFolder, PreparedFolder, SkipBadRows, SparkMaster, SparkScratch, WhichPreset
-from .progress import bar
 
 __all__ = ["describe", "fetch", "prepare"]
 

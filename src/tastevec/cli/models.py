@@ -1,23 +1,30 @@
-"""The commands about models: ``train`` and ``evaluate``."""
+"""Commands about models: train, evaluate, compare, align, push and add-items."""
 
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
+from tastevec.cli.console import (
+    AsJson,
+    ModelFolder,
+    OutFolder,
+    PreparedFolder,
+    Tell,
+    WhichPreset,
+    answering,
+    bar,
+    watched,
+)
 from tastevec.schema import REPORT_FILE, RESULTS_FILE, Protocol
 from tastevec.training.processes import place
 from tastevec.training.settings import TrainSettings, resolve_settings
 
-from .answer import answering
-from .flags import AsJson, OutFolder, PreparedFolder, WhichPreset
-from .progress import Tell, bar, watched
-
-__all__ = ["evaluate", "settings_help", "train"]
+__all__ = ["add_items", "align", "compare", "evaluate", "push", "settings_help", "train"]
 
 _PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
@@ -198,3 +205,162 @@ def _protocols(names: Sequence[str]) -> list[Protocol]:
         expected = ", ".join(_PROTOCOLS)
         raise typer.BadParameter(f"{wrong[0]!r} is none of {expected}", param_hint="--protocol")
     return [protocol for protocol in _PROTOCOLS if protocol in names]
+
+
+def compare(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR DIR...", help="Folders that tastevec evaluate wrote, on the same prepared folder."
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the whole comparison there, as evaluate does; an earlier one is replaced.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put finished evaluations side by side.
+
+    One table a question with the systems of all folders, each beside the best of them on the same people.
+    """
+    with answering(as_json=as_json) as answer:
+        from tastevec.evaluation.report import compare
+
+        with bar("Comparing"):
+            report = compare(folders, out)
+        facts = {"folders": folders, "out": out, **report.to_json()}
+        written = f"\n\nPictures: {out / REPORT_FILE}" if out else ""
+        answer.give(facts, f"{report.table()}{written}")
+
+
+def align(
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The model whose vectors shall be turned.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="The model in whose space they are wanted.")],
+    *,
+    out: OutFolder,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A Parquet that tastevec encode wrote with NEW; DIR/vectors.parquet is the same people in the space of OLD.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Map a retrained model's space onto an old one.
+
+    A rotation, fitted on the films that people rated in both trainings; how well it fits is measured on a fifth of them that
+    had no part in it. Turned vectors are near the old ones and not the same.
+    """
+    with answering(as_json=as_json) as answer:
+        from tastevec.serving.aligning import align as aligned
+        from tastevec.serving.turned import turn_people
+
+        with bar("Aligning"):
+            found = aligned(new, old)
+            found.save(out)
+            people = None if vectors is None else turn_people(found, vectors, out / "vectors.parquet")
+        facts = {"out": out, **found.facts} | ({} if people is None else {"people": people})
+        answer.give(facts, _fitted(facts))
+
+
+def _fitted(facts: dict[str, Any]) -> str:
+    """How well the spaces fit, beside what chance and doing nothing would give."""
+    names = {
+        "used": "all films, on which it was fitted",
+        "held_out": "a fifth of them, fitted on the others",
+        "unturned": "that fifth, not turned",
+        "shuffled": "that fifth, films paired by chance",
+    }
+    rows = "\n".join(
+        f"{label:38}  {facts[name]['residual']:17.4f}  {facts[name]['cosine']:+11.4f}"
+        for name, label in names.items()
+    )
+    written = f"\n{facts['people']:,} people were turned." if "people" in facts else ""
+    return (
+        f"The rotation from space {facts['new']} to {facts['old']} is in {facts['out']}, by {facts['films']:,} films.{written}\n"
+        f"{'':38}  relative residual  mean cosine\n{rows}"
+    )
+
+
+def push(
+    model: ModelFolder,
+    repository: Annotated[
+        str, typer.Argument(metavar="REPOSITORY", help="Where to: org/name; made if it is not there.")
+    ],
+    *,
+    private: Annotated[bool, typer.Option("--private", help="Show a new repository to nobody else.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model to the Hugging Face hub.
+
+    From there every command takes it as org/name. The token that may write there is read from HF_TOKEN, or from where
+    hf auth login keeps it. Read the model's card, README.md, first: it says under which terms the data may be used.
+    """
+    with answering(as_json=as_json) as answer:
+        from tastevec.serving.recommender import load
+
+        with bar("Pushing"):
+            opened = load(model)
+            address = opened.push_to_hub(repository, private=private or None)
+        facts = {"repository": repository, "address": address, "space": opened.bundle.space}
+        answer.give(
+            facts,
+            f"The model is at {address}.\nNext: tastevec recommend {repository} HISTORIES --out films.parquet",
+        )
+
+
+def add_items(
+    model: ModelFolder,
+    items: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ITEMS",
+            help="A CSV or Parquet of item_id, title and, if known, year and genres (between |).",
+        ),
+    ],
+    *,
+    out: OutFolder,
+    tags: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Tags, of these films or of more; may be repeated."),
+    ] = None,
+    genome: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The tag genome the model was trained with, borrowed by film id."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a model films that came after its training.
+
+    Each gets a vector by what is said of it and can be rated and recommended at once. Known films do not move.
+    """
+    with answering(as_json=as_json) as answer:
+        from tastevec.stages import add_items
+
+        began = time.perf_counter()
+        with bar("Adding films"):
+            bundle = add_items(model, items, out, tags=tags or (), genome=genome).bundle
+        facts = {
+            "out": out,
+            "space": bundle.space,
+            "items": len(bundle.items),
+            "added": bundle.facts["added"],
+            "seconds": round(time.perf_counter() - began, 3),
+        }
+        answer.give(facts, _told(facts))
+
+
+def _told(facts: dict[str, Any]) -> str:
+    """What the model knows now, and by what it placed the films."""
+    known_by = ", ".join(f"{name} of {count:,}" for name, count in facts["added"]["known_by"].items())
+    return (
+        f"The model in {facts['out']} knows {facts['items']:,} films, {facts['added']['items']:,} of them added after its "
+        f"training and placed by what it could read of them: {known_by}.\n"
+        f"Known films have not moved: its vectors may be compared with those of the model before (space {facts['space']})."
+    )

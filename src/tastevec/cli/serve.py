@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .answer import answering
-from .flags import AsJson, ModelFolder
+from tastevec.cli.console import AsJson, ModelFolder, answering
 
 __all__ = ["serve"]
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tastevec.errors import MissingExtraError, SettingsError
+from tastevec.items.least_squares import solved
 from tastevec.schema import LIKED_FROM
-
-from .least_squares import solved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

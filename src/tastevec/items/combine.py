@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 
-from .placing import STRETCH, TRUST, content_regression
+from tastevec.items.placing import STRETCH, TRUST, content_regression
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

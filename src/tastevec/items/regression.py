@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from tastevec.data.histories import Histories
-
-    from .linear import LinearSettings
+    from tastevec.items.linear import LinearSettings
 
 __all__ = ["ItemRegression", "matrix_of"]
 

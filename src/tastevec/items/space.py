@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tastevec.errors import MissingExtraError
-
-from .combine import InitialVectors, initial_vectors
-from .least_squares import solved
-from .regression import ItemRegression, matrix_of
+from tastevec.items.combine import InitialVectors, initial_vectors
+from tastevec.items.least_squares import solved
+from tastevec.items.regression import ItemRegression, matrix_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from tastevec.data.histories import Histories
-
-    from .linear import LinearSettings
+    from tastevec.items.linear import LinearSettings
 
 __all__ = ["TasteSpace"]
 

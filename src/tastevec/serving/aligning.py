@@ -18,8 +18,7 @@ from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed, 
 from tastevec.data.tensors import fitted, read_arrays
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ALIGNMENT_FILE, ALIGNMENT_FORMAT, TURN_FILE
-
-from .recommender import Recommender, load
+from tastevec.serving.recommender import Recommender, load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

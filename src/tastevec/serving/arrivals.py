@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from tastevec.items.genome import Genome
     from tastevec.items.placing import FilmPlacing
-
-    from .bundle import Bundle
+    from tastevec.serving.bundle import Bundle
 
 __all__ = ["Arrivals", "read_arrivals", "with_arrivals"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from .encoder import OnnxEncoder
+from tastevec.serving.encoder import OnnxEncoder
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.reading import Reading
     from tastevec.schema import Horizon
-
-    from .encoder import Encoder
+    from tastevec.serving.encoder import Encoder
 
 __all__ = ["by_length", "on_gpu", "sees_gpu", "vectors_of"]
 

@@ -33,19 +33,18 @@ from tastevec.schema import (
     TRAIN_AGAIN,
     WEIGHTS_FILE,
 )
-
-from .card import model_card
-from .code_inside import put_code
-from .encoder import OnnxEncoder
-from .formats import form_of, read_weights
-from .parts import bundle_films, bundle_manifest, refuse_misfits
+from tastevec.serving.card import model_card
+from tastevec.serving.code_inside import put_code
+from tastevec.serving.encoder import OnnxEncoder
+from tastevec.serving.formats import form_of, read_weights
+from tastevec.serving.parts import bundle_films, bundle_manifest, refuse_misfits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from .encoder import Encoder
+    from tastevec.serving.encoder import Encoder
 
 __all__ = ["Bundle", "Runtime"]
 

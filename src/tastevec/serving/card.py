@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tastevec.data.releases import RELEASES, TERMS
 
 if TYPE_CHECKING:
-    from .bundle import Bundle
+    from tastevec.serving.bundle import Bundle
 
 __all__ = ["model_card"]
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from tastevec.items.explain import TagDirections
     from tastevec.schema import Horizon
-
-    from .recommender import Recommender
+    from tastevec.serving.recommender import Recommender
 
 __all__ = [
     "Cause",

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from tastevec.errors import FormatError, HubError, MissingExtraError
 from tastevec.extras import need
-
-from .bundle import Bundle, Runtime
+from tastevec.serving.bundle import Bundle, Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,10 +20,9 @@ from tastevec.data.groups import group_of, whole_people
 from tastevec.data.histories import NO_TIME
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID, VECTOR
-
-from .bulk import vectors_of
-from .bundle import Bundle
-from .encoder import OnnxEncoder
+from tastevec.serving.bulk import vectors_of
+from tastevec.serving.bundle import Bundle
+from tastevec.serving.encoder import OnnxEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,17 +10,15 @@ from tastevec.items.explain import TagDirections
 from tastevec.items.film_map import FilmMap
 from tastevec.items.placing import load_rows
 from tastevec.items.tag_table import tag_blocks
-
-from .explanation import measured
-from .recommender import Recommender
+from tastevec.serving.explanation import measured
+from tastevec.serving.recommender import Recommender
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from tastevec.data.prepared import Prepared
-
-    from .bundle import Bundle
+    from tastevec.serving.bundle import Bundle
 
 __all__ = ["outfitted"]
 

@@ -28,8 +28,7 @@ from tastevec.schema import (
     WEIGHTS_FILE,
     YEAR,
 )
-
-from .formats import form_of
+from tastevec.serving.formats import form_of
 
 if TYPE_CHECKING:
     from pathlib import Path

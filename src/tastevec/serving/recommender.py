@@ -15,14 +15,13 @@ import pyarrow as pa
 from tastevec.errors import FormatError, SettingsError
 from tastevec.evaluation.encoded import EncodedScorer
 from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
-
-from .arrivals import read_arrivals, with_arrivals
-from .best_films import best_films
-from .bulk import vectors_of
-from .explanation import TagReading, explain_films, explain_people
-from .hub import open_bundle, push
-from .neighbours import Neighbours, read_people
-from .told import histories_in_table, history_of_one, place_of
+from tastevec.serving.arrivals import read_arrivals, with_arrivals
+from tastevec.serving.best_films import best_films
+from tastevec.serving.bulk import vectors_of
+from tastevec.serving.explanation import TagReading, explain_films, explain_people
+from tastevec.serving.hub import open_bundle, push
+from tastevec.serving.neighbours import Neighbours, read_people
+from tastevec.serving.told import histories_in_table, history_of_one, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.items.explain import TagDirections
-
-    from .bundle import Bundle, Runtime
+    from tastevec.serving.bundle import Bundle, Runtime
 
 __all__ = ["Recommender", "load"]
 

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Final
 from tastevec.errors import DataError, FormatError
 from tastevec.evaluation.scorers import Runs
 from tastevec.schema import BUNDLE_FILE
-
-from .recommender import load
+from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tastevec.data.prepared import Prepared
-
-    from .recommender import Recommender
+    from tastevec.serving.recommender import Recommender
 
 __all__ = ["model_runs"]
 

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from tastevec.data.atomic import new_file
 from tastevec.errors import DataError
 from tastevec.schema import ITEM_ID, RANK, SCORE, USER_ID
-
-from .neighbours import Neighbours
+from tastevec.serving.neighbours import Neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.schema import Horizon
-
-    from .recommender import Recommender
+    from tastevec.serving.recommender import Recommender
 
 __all__ = ["similar_among", "similar_films", "similar_people", "write_similar"]
 

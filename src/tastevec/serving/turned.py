@@ -13,7 +13,7 @@ from tastevec.errors import DataError, SourceError
 from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, VECTOR
 
 if TYPE_CHECKING:
-    from .aligning import Alignment
+    from tastevec.serving.aligning import Alignment
 
 __all__ = ["turn_people"]
 

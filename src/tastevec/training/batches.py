@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.reading import Reading
-
-    from .settings import TrainSettings
+    from tastevec.training.settings import TrainSettings
 
 __all__ = ["Batches", "Chosen", "LengthBuckets", "People", "best_rated_batch", "liked_batch"]
 

@@ -17,12 +17,11 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
-
-from .batches import Batches, LengthBuckets, People
-from .processes import place, together
-from .shares import asked_of, share_of
-from .unfinished import Sealing, begin, checkpoint_of, saving
-from .validation import SELECTION, validate
+from tastevec.training.batches import Batches, LengthBuckets, People
+from tastevec.training.processes import place, together
+from tastevec.training.shares import asked_of, share_of
+from tastevec.training.unfinished import Sealing, begin, checkpoint_of, saving
+from tastevec.training.validation import SELECTION, validate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.reading import Reading
     from tastevec.model.encoder import TasteEncoder, TasteOutput
-
-    from .batches import Chosen
-    from .settings import TrainSettings
+    from tastevec.training.batches import Chosen
+    from tastevec.training.settings import TrainSettings
 
 __all__ = ["Course", "run"]
 

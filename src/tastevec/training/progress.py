@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from transformers import TrainerCallback
 
-from .validation import SELECTION
+from tastevec.training.validation import SELECTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable

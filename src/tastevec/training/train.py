@@ -19,10 +19,9 @@ from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.schema import CONTENT, NOTE
-
-from .batches import Chosen
-from .loop import Course, run
-from .processes import place
+from tastevec.training.batches import Chosen
+from tastevec.training.loop import Course, run
+from tastevec.training.processes import place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.prepared import Prepared
-
-    from .settings import TrainSettings
+    from tastevec.training.settings import TrainSettings
 
 __all__ = ["Trained", "train"]
 

@@ -13,8 +13,7 @@ from tastevec.evaluation.encoded import EncodedScorer
 from tastevec.evaluation.judging.answers import measure
 from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.protocol import cases
-
-from .batches import best_rated_batch
+from tastevec.training.batches import best_rated_batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.reading import Reading
     from tastevec.model.encoder import TasteEncoder
-
-    from .settings import TrainSettings
+    from tastevec.training.settings import TrainSettings
 
 __all__ = ["SELECTION", "validate"]
 

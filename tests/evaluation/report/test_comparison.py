@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import tastevec
 from reports import DATA, asked, facts, lively, measured, report_of
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
 from tastevec.evaluation.report import Report, compare
 from tastevec.schema import REPORT_FILE, RESULTS_FILE

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from databases import emptied_database, run
-from tastevec.cli import app
+from tastevec.cli.app import app
 from tastevec.errors import SettingsError
 from tastevec.serving.service.settings import read_settings
 from tastevec.serving.stored import PeopleStore, StoreError

@@ -11,10 +11,9 @@ import numpy as np
 
 from tastevec.serving.best_films import best_films
 from tastevec.serving.explanation import explain_films, explain_people, film_effects
-
-from .errors import Problem
-from .finding import as_cosine
-from .sentences import shown
+from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.finding import as_cosine
+from tastevec.serving.service.sentences import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +23,9 @@ if TYPE_CHECKING:
     from tastevec.items.explain import TagDirections
     from tastevec.schema import Horizon
     from tastevec.serving.explanation import TagReading
-
-    from .persons import Told
-    from .schemas import ExplainRequest, RecommendRequest
-    from .served import Served
+    from tastevec.serving.service.persons import Told
+    from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest
+    from tastevec.serving.service.served import Served
 
 __all__ = [
     "causes_of",

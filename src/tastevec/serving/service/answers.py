@@ -5,8 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from tastevec.schema import Horizon
-
-from .schemas import ItemId
+from tastevec.serving.service.schemas import ItemId
 
 __all__ = [
     "EncodeAnswer",

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from .errors import catch_problems
-from .film_routes import film_router
-from .guard import Guard
-from .lifecycle import Lifecycle
-from .pages import page_routes
-from .people_routes import people_router
-from .service_routes import service_router
-from .settings import ServiceSettings
-from .stored_routes import Stored, stored_router
-from .watching import Watch
+from tastevec.serving.service.errors import catch_problems
+from tastevec.serving.service.film_routes import film_router
+from tastevec.serving.service.guard import Guard
+from tastevec.serving.service.lifecycle import Lifecycle
+from tastevec.serving.service.pages import page_routes
+from tastevec.serving.service.people_routes import people_router
+from tastevec.serving.service.service_routes import service_router
+from tastevec.serving.service.settings import ServiceSettings
+from tastevec.serving.service.stored_routes import Stored, stored_router
+from tastevec.serving.service.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from .served import Served
+    from tastevec.serving.service.served import Served
 
 __all__ = ["create_app"]
 

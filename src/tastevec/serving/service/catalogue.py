@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tastevec.schema import GENRES, ITEM_ID, TITLE, YEAR
-
-from .titles import TitleSearch
+from tastevec.serving.service.titles import TitleSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tastevec.errors import DataError, MissingExtraError, SettingsError, TastevecError, UnknownItemError
-
-from .sentences import sentence_of, shown
+from tastevec.serving.service.sentences import sentence_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from .answering import similar_films
-from .answers import (
+from tastevec.serving.service.answering import similar_films
+from tastevec.serving.service.answers import (
     ExampleAnswer,
     FilmsAnswer,
     MapAnswer,
@@ -15,13 +15,13 @@ from .answers import (
     ReloadAnswer,
     SimilarItemsAnswer,
 )
-from .errors import Problem
-from .lifecycle import life_of
-from .pages import unchanged
-from .reading import JsonRoute
-from .schemas import SimilarItemsRequest
-from .statuses import errors
-from .stored_routes import findable
+from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.lifecycle import life_of
+from tastevec.serving.service.pages import unchanged
+from tastevec.serving.service.reading import JsonRoute
+from tastevec.serving.service.schemas import SimilarItemsRequest
+from tastevec.serving.service.statuses import errors
+from tastevec.serving.service.stored_routes import findable
 
 __all__ = ["film_router"]
 

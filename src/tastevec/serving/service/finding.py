@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .persons import Told
-    from .served import Served
+    from tastevec.serving.service.persons import Told
+    from tastevec.serving.service.served import Served
 
 __all__ = ["Near", "as_cosine", "found_people", "people_in_memory"]
 

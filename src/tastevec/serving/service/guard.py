@@ -11,12 +11,12 @@ import limits
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from .errors import Problem, problem_answer
+from tastevec.serving.service.errors import Problem, problem_answer
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from .settings import ServiceSettings
+    from tastevec.serving.service.settings import ServiceSettings
 
 __all__ = ["Guard"]
 

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from tastevec.errors import TastevecError
-
-from .batching import Batcher
-from .errors import Problem
-from .metrics import Metrics
+from tastevec.serving.service.batching import Batcher
+from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
 
-    from .served import Served
-    from .settings import ServiceSettings
+    from tastevec.serving.service.served import Served
+    from tastevec.serving.service.settings import ServiceSettings
 
 __all__ = ["Lifecycle", "life_of"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 if TYPE_CHECKING:
-    from .served import Served
+    from tastevec.serving.service.served import Served
 
 __all__ = ["Metrics"]
 

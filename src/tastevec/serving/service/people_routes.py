@@ -8,20 +8,20 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-from .answering import causes_of, explained, explained_films, ranked, steered
-from .answers import (
+from tastevec.serving.service.answering import causes_of, explained, explained_films, ranked, steered
+from tastevec.serving.service.answers import (
     EncodeAnswer,
     ExplainAnswer,
     RecommendAnswer,
     SimilarUsersAnswer,
     SteerAnswer,
 )
-from .errors import Problem
-from .finding import found_people, people_in_memory
-from .lifecycle import life_of
-from .persons import Told, told_by
-from .reading import JsonRoute
-from .schemas import (
+from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.finding import found_people, people_in_memory
+from tastevec.serving.service.lifecycle import life_of
+from tastevec.serving.service.persons import Told, told_by
+from tastevec.serving.service.reading import JsonRoute
+from tastevec.serving.service.schemas import (
     EncodeRequest,
     ExplainRequest,
     Person,
@@ -29,9 +29,9 @@ from .schemas import (
     SimilarUsersRequest,
     SteerRequest,
 )
-from .served import Served
-from .statuses import errors
-from .stored_routes import found_in_store
+from tastevec.serving.service.served import Served
+from tastevec.serving.service.statuses import errors
+from tastevec.serving.service.stored_routes import found_in_store
 
 __all__ = ["people_router"]
 

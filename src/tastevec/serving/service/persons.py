@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
-
-from .errors import Problem
-from .sentences import shown
+from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.sentences import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tastevec.data.reading import RatingScale
-
-    from .catalogue import Catalogue
-    from .schemas import Person
+    from tastevec.serving.service.catalogue import Catalogue
+    from tastevec.serving.service.schemas import Person
 
 __all__ = ["Told", "told_by"]
 

@@ -8,8 +8,8 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from .errors import Problem
-from .sentences import shown
+from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.sentences import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -12,16 +12,15 @@ import structlog
 import uvicorn
 
 from tastevec.errors import SettingsError
-
-from .app import create_app
+from tastevec.serving.service.app import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from .lifecycle import Lifecycle
-    from .served import Served
-    from .settings import ServiceSettings
+    from tastevec.serving.service.lifecycle import Lifecycle
+    from tastevec.serving.service.served import Served
+    from tastevec.serving.service.settings import ServiceSettings
 
 __all__ = ["run_service"]
 

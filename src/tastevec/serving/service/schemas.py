@@ -6,8 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_v
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tastevec.schema import Horizon
-
-from .sentences import shown
+from tastevec.serving.service.sentences import shown
 
 __all__ = [
     "EncodeRequest",

@@ -15,9 +15,8 @@ import numpy as np
 from pydantic_core import to_json
 
 from tastevec.schema import Horizon
-
-from .catalogue import Catalogue
-from .example import example_person
+from tastevec.serving.service.catalogue import Catalogue
+from tastevec.serving.service.example import example_person
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,9 +4,9 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import to_json
 
-from .answers import ErrorAnswer, StateAnswer
-from .errors import Problem
-from .lifecycle import life_of
+from tastevec.serving.service.answers import ErrorAnswer, StateAnswer
+from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.lifecycle import life_of
 
 __all__ = ["service_router"]
 

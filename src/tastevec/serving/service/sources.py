@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from tastevec.serving.neighbours import read_people
 from tastevec.serving.recommender import load
-
-from .served import Served
+from tastevec.serving.service.served import Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .answers import ErrorAnswer
+from tastevec.serving.service.answers import ErrorAnswer
 
 __all__ = ["errors"]
 

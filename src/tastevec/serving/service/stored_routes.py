@@ -19,17 +19,16 @@ from pydantic_core import to_json
 
 from tastevec.errors import DataError, SettingsError, TastevecError
 from tastevec.schema import Horizon
+from tastevec.serving.service.answers import SimilarUsersAnswer
+from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.finding import Near, found_people
+from tastevec.serving.service.lifecycle import life_of
+from tastevec.serving.service.persons import Told, told_by
+from tastevec.serving.service.reading import JsonRoute
+from tastevec.serving.service.schemas import ItemId, Person, SimilarUsersRequest
+from tastevec.serving.service.served import Served
+from tastevec.serving.service.statuses import errors
 from tastevec.serving.stored import CONNECTIONS, PeopleStore, StoreError, id_text, told_by_url
-
-from .answers import SimilarUsersAnswer
-from .errors import Problem
-from .finding import Near, found_people
-from .lifecycle import life_of
-from .persons import Told, told_by
-from .reading import JsonRoute
-from .schemas import ItemId, Person, SimilarUsersRequest
-from .served import Served
-from .statuses import errors
 
 __all__ = ["Stored", "findable", "found_in_store", "stored_router"]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from .errors import Problem, problem_answer
+from tastevec.serving.service.errors import Problem, problem_answer
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from .metrics import Metrics
+    from tastevec.serving.service.metrics import Metrics
 
 __all__ = ["Watch"]
 

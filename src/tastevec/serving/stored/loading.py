@@ -11,13 +11,12 @@ import pyarrow.parquet as pq
 from tastevec.data.parquet import DAMAGE, vector_type
 from tastevec.errors import DataError, SourceError
 from tastevec.schema import USER_ID, VECTOR, Horizon
-
-from .people import horizon_of
+from tastevec.serving.stored.people import horizon_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .people import PeopleStore
+    from tastevec.serving.stored.people import PeopleStore
 
 __all__ = ["load_parquet"]
 

@@ -16,9 +16,16 @@ import numpy as np
 
 from tastevec.errors import DataError, SettingsError
 from tastevec.schema import Horizon
-
-from .database import answering, connection_pool, migrated, told_by_url
-from .shelves import build_index, drop_index, find_shelf, made_shelf, read, search, write
+from tastevec.serving.stored.database import answering, connection_pool, migrated, told_by_url
+from tastevec.serving.stored.shelves import (
+    build_index,
+    drop_index,
+    find_shelf,
+    made_shelf,
+    read,
+    search,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     import psycopg
     from numpy.typing import NDArray
 
-    from .shelves import Shelf
+    from tastevec.serving.stored.shelves import Shelf
 
 __all__ = ["PeopleStore", "horizon_of", "id_text"]
 
