@@ -18,9 +18,9 @@ from provenance import ROOT, provenance, save
 from rendering import put, rendered
 from sklearn.linear_model import Ridge
 
+from tastevec.data.expressions import connect
 from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_source
-from tastevec.data.tables import connect
 from tastevec.items.content import reduce_features
 from tastevec.items.features import ContentFeatures
 from tastevec.items.film_vectors import visible_tags

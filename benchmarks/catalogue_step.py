@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from watched_training import peak_mb
 
 from tastevec.data.histories import Histories
-from tastevec.data.reading import GAP_LEVELS, RatingScale, Reading
+from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
 from tastevec.model import losses
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.atomic import new_folder
+from tastevec.data.files import new_folder
 from tastevec.data.histories import NO_TIME
 from tastevec.data.prepared import Prepared, seal
 from tastevec.errors import DataError

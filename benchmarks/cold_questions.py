@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tastevec.data.reading import liked_from
+from tastevec.data.inputs import liked_from
 from tastevec.evaluation.baselines import MeanLiked
 from tastevec.evaluation.judging.answers import measure, only_known
 from tastevec.evaluation.metrics import unit_rows

@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does, befo
 
 import numpy as np
 
-from tastevec.data.groups import PEOPLE
 from tastevec.data.prepared import Prepared
+from tastevec.data.streaming import PEOPLE
 from tastevec.schema import CONTENT, NOTE
 from tastevec.serving.recommender import load
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tastevec.data.histories import Histories
-    from tastevec.data.reading import Reading
+    from tastevec.data.inputs import Reading
     from tastevec.schema import Horizon
     from tastevec.serving.bundle import Runtime
 

@@ -20,8 +20,8 @@ from scipy.sparse import csr_matrix
 from steering_reach import reached
 
 from tastevec.data.histories import normalise_ratings
+from tastevec.data.inputs import liked_from
 from tastevec.data.prepared import Prepared
-from tastevec.data.reading import liked_from
 from tastevec.errors import DataError
 from tastevec.evaluation.cohort import Cohort
 from tastevec.evaluation.metrics import rank_unseen

@@ -27,7 +27,7 @@ from generated_world import make_world
 from rich.console import Console
 from rich.progress import Progress
 
-from tastevec.data.atomic import new_folder
+from tastevec.data.files import new_folder
 from tastevec.errors import SettingsError, TastevecError
 
 if TYPE_CHECKING:

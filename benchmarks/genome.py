@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from provenance import ROOT, provenance, save
 from rendering import put, rendered
 
+from tastevec.data.expressions import connect
 from tastevec.data.readers import read_source
-from tastevec.data.tables import connect
 from tastevec.items.collaborative import AlsSettings, als_factors, film_counts
 from tastevec.items.film_vectors import visible_tags
 from tastevec.items.genome import Genome, read_genome

@@ -22,7 +22,7 @@ from note_rendering import NOTEBOOK, PICTURES
 from provenance import ROOT, provenance, save
 from rendering import put, rendered
 
-from tastevec.data.page import whole_page
+from tastevec.data.html import whole_page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from tastevec.data.reading import GAP_LEVELS, RatingScale, Reading
+from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 

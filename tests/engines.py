@@ -6,12 +6,11 @@ import dataclasses
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tastevec.data.arrangement import ArrangeSettings, arrange
-from tastevec.data.cut import find_cut
+from tastevec.data.expressions import connect
+from tastevec.data.preprocess import ArrangeSettings, arrange, find_cut
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.data.spark.engine import spark_engine
 from tastevec.data.spark.reading import read_source as read_on_spark
-from tastevec.data.tables import connect
 from tastevec.items.prepare import PrepareSettings, prepare
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import ibis
 import pyarrow as pa
 
 import worlds
-from tastevec.data import tables
-from tastevec.data.arrangement import ArrangeSettings, arrange
+from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared, write_manifest
+from tastevec.data.preprocess import ArrangeSettings, arrange
 from tastevec.data.readers import RowAccount, Source
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from catalogue_rendering import rendered_catalogue
 
-from tastevec.data.reading import RatingScale, Reading
+from tastevec.data.inputs import RatingScale, Reading
 from tastevec.model import losses
 from tastevec.training.batches import liked_batch
 

@@ -12,8 +12,8 @@ from note_encoding import FILMS, collated, normalised, note_vectors
 
 from people import of_every_length, people
 from tastevec.data.histories import normalise_ratings
+from tastevec.data.inputs import RatingScale, Reading
 from tastevec.data.prepared import Prepared
-from tastevec.data.reading import RatingScale, Reading
 
 
 def rated(*each):

@@ -18,9 +18,9 @@ import numpy as np
 from environment import HERE, ready
 from scorer import NETWORK, READINGS, Recipe, Sasrec
 
-from tastevec.data.atomic import refuse_foreign
+from tastevec.data.files import refuse_foreign
+from tastevec.data.inputs import liked_from
 from tastevec.data.prepared import Prepared
-from tastevec.data.reading import liked_from
 from tastevec.errors import SettingsError, TastevecError, TrainingError
 from tastevec.evaluation.baselines import Popularity
 from tastevec.evaluation.cohort import Cohort

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from tastevec.data.parts import fingerprint, parts_of
+from tastevec.data.expressions import connect
 from tastevec.data.readers import ReadSettings, read_interactions
-from tastevec.data.stream import iter_histories
-from tastevec.data.tables import connect
+from tastevec.data.shards import fingerprint, parts_of
+from tastevec.data.streaming import iter_histories
 from tastevec.errors import FormatError
 from tastevec.schema import ITEM_ID, RANK, SCORE, USER_ID, VECTOR
 from tastevec.serving.bulk import on_gpu, sees_gpu
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tastevec.data.histories import Histories
+    from tastevec.data.inputs import Reading
     from tastevec.data.readers import RowAccount
-    from tastevec.data.reading import Reading
-    from tastevec.data.stream import HistoryStream
+    from tastevec.data.streaming import HistoryStream
     from tastevec.schema import Horizon
     from tastevec.serving.recommender import Recommender
 

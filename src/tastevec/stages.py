@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
 
-from tastevec.data.atomic import refuse_foreign
+from tastevec.data.files import refuse_foreign
 from tastevec.data.prepared import Prepared
 from tastevec.errors import SettingsError
 from tastevec.extras import need
@@ -53,7 +53,7 @@ def prepare(
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from tastevec.data.manifests import misfit
+    from tastevec.data.files import misfit
     from tastevec.items.prepare import PrepareSettings
     from tastevec.items.prepare import prepare as prepare_from
 

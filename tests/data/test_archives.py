@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servers import zip_of
-from tastevec.data.archives import Unpacked, unpack
+from tastevec.data.download import Unpacked, unpack
 from tastevec.errors import DownloadError
 
 _TABLES = {"ml/a.csv": "one", "ml/b.csv": "two two"}

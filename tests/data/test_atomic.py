@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tastevec.data.atomic import new_file, new_folder, refuse_foreign
+from tastevec.data.files import new_file, new_folder, refuse_foreign
 from tastevec.errors import FormatError
 
 MARK = "ours.json"

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.data import summary
-from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE, describe
-from tastevec.data.drawing import Picture
+from tastevec.data import describe as summary
+from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE, describe, summarise
 from tastevec.data.histories import NO_TIME, Histories
+from tastevec.data.html import Picture
 from tastevec.data.prepared import Prepared
-from tastevec.data.summary import summarise
 from tastevec.errors import FormatError, MissingExtraError
 
 DAY = 86_400

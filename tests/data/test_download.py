@@ -12,7 +12,9 @@ from types import MappingProxyType
 import pytest
 
 from servers import Page, serving, zip_of
-from tastevec.data import download, releases, transfer, wheels
+from tastevec.data import download, releases
+from tastevec.data import download as wheels
+from tastevec.data import http as transfer
 from tastevec.data.download import SOURCE_FILE, fetch
 from tastevec.errors import DownloadError, SettingsError
 

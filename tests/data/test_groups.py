@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.data.groups import group_of, whole_people
+from tastevec.data.streaming import group_of, whole_people
 
 
 def batches(owners, cuts):

@@ -1,11 +1,11 @@
-"""How histories are laid out for an encoder (tastevec.data.reading)."""
+"""How histories are laid out for an encoder (tastevec.data.inputs)."""
 
 import numpy as np
 import pytest
 
 from encoders import reading
 from people import TAGGED, people
-from tastevec.data.reading import FIRST_GAP, UNKNOWN_GAP, RatingScale, gap_levels
+from tastevec.data.inputs import FIRST_GAP, UNKNOWN_GAP, RatingScale, gap_levels
 from tastevec.errors import SettingsError
 
 FULL_STARS, HALF_STARS = RatingScale.of((1.0, 5.0)), RatingScale.of((0.5, 5.0))

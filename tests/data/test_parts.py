@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from people import people
-from tastevec.data.parts import fingerprint, parts_of
+from tastevec.data.shards import fingerprint, parts_of
 from tastevec.errors import FormatError
 
 SCHEMA = pa.schema({"user_id": pa.int64(), "vector": pa.list_(pa.float32(), 2)}, metadata={"space": "here"})

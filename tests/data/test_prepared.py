@@ -12,11 +12,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from sources import Row, prepare, source, world
-from tastevec.data import tables
-from tastevec.data.arrangement import ArrangeSettings, arrange
-from tastevec.data.counts import Tally
+from tastevec.data import expressions as tables
 from tastevec.data.histories import normalise_ratings
-from tastevec.data.prepared import Prepared, write_manifest
+from tastevec.data.prepared import Prepared, Tally, write_manifest
+from tastevec.data.preprocess import ArrangeSettings, arrange
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.errors import DataError, FormatError, SettingsError
 

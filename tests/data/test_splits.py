@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from sklearn.model_selection import train_test_split
 
-from tastevec.data.splits import liang_shuffle, note_shuffle, split_expression
+from tastevec.data.preprocess import liang_shuffle, note_shuffle, split_expression
 
 
 def codes(user_ids, seed=42, fractions=(0.7, 0.15, 0.15)):

@@ -5,7 +5,7 @@ import pytest
 
 from sources import Row, interactions
 from tastevec.data.histories import NO_TIME
-from tastevec.data.stream import iter_histories
+from tastevec.data.streaming import iter_histories
 
 FILMS = np.array([10, 20, 30])
 
@@ -61,7 +61,9 @@ def test_ids_of_two_types_are_compared_as_text():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_a_group_holds_whole_people_and_no_more_than_asked(size, monkeypatch):
-    monkeypatch.setattr("tastevec.data.spool._ROWS", 2)  # so that people are cut by the batches that are read
+    monkeypatch.setattr(
+        "tastevec.data.streaming._ROWS", 2
+    )  # so that people are cut by the batches that are read
     rows = [Row(user, FILMS[film], film + 1.0) for user in range(7) for film in range(user % 3 + 1)]
     groups = list(iter_histories(interactions(rows), FILMS, users_per_batch=size))
     assert [len(group) for group in groups[:-1]] == [size] * (len(groups) - 1)

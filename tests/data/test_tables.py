@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sources import Row, source
-from tastevec.data import tables
-from tastevec.data.cut import find_cut
-from tastevec.data.spool import plain_errors, spooled
+from tastevec.data import expressions as tables
+from tastevec.data.preprocess import find_cut
+from tastevec.data.streaming import plain_errors, spooled
 from tastevec.errors import DataError, SettingsError
 
 

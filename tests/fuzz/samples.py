@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import worlds
 from people import world
 from reports import lively
-from tastevec.data.drawing import Picture
-from tastevec.data.manifests import sealed
+from tastevec.data.files import sealed
+from tastevec.data.html import Picture
 from tastevec.data.prepared import Prepared
 from tastevec.items.prepare import PrepareSettings, prepare
 

@@ -17,10 +17,13 @@ import pyarrow.parquet as pq
 
 import samples
 import worlds
-from tastevec.data import archives, download, tables, transfer
+from tastevec.data import download
+from tastevec.data import download as archives
+from tastevec.data import expressions as tables
+from tastevec.data import http as transfer
+from tastevec.data.inputs import RatingScale
 from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
-from tastevec.data.reading import RatingScale
 from tastevec.errors import TastevecError
 from tastevec.evaluation.report import compare
 from tastevec.items.genome import read_genome

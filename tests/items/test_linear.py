@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from people import TAGGED
-from tastevec.data.reading import RatingScale
+from tastevec.data.inputs import RatingScale
 from tastevec.errors import SettingsError
 from tastevec.items import linear
 from tastevec.items.linear import LinearSettings

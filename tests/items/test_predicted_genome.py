@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tastevec.data.expressions import connect
 from tastevec.data.readers import ReadSettings, read_source
-from tastevec.data.tables import connect
 from tastevec.errors import DataError
 from tastevec.items.genome import Genome, read_genome
 from tastevec.items.genome_evidence import Factors

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tastevec.data.atomic import new_file, new_folder
+from tastevec.data.files import new_file, new_folder
 
 MARK = "ours"
 CONTENTS = st.dictionaries(st.sampled_from(["a", "b", "c/d", "c/e"]), st.binary(max_size=9), max_size=4)

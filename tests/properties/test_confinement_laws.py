@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from servers import zip_of
-from tastevec.data.archives import unpack
-from tastevec.data.confinement import inside
+from tastevec.data.download import unpack
+from tastevec.data.files import inside
 from tastevec.data.prepared import Prepared
 from tastevec.data.readers.places import find_place
 from tastevec.errors import DownloadError, FormatError, SourceError

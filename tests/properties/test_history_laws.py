@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from encoders import reading
 from people import TAGGED, people
 from tastevec.data.histories import Histories, normalise_ratings
-from tastevec.data.reading import GAP_LEVELS, gap_levels
+from tastevec.data.inputs import GAP_LEVELS, gap_levels
 
 RATINGS = st.floats(0.5, 5, width=32) | st.just(TAGGED)
 PERSON = st.lists(

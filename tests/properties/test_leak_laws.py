@@ -19,8 +19,8 @@ from contracts.leaks import (
 )
 from people import TAGGED, films_of, people, rows_of
 from sources import Row, prepare, source
-from tastevec.data.arrangement import ArrangeSettings
 from tastevec.data.histories import NO_TIME, normalise_ratings
+from tastevec.data.preprocess import ArrangeSettings
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.protocol import cases
 from tastevec.evaluation.protocol.division import LiangSplit, TimeSplit

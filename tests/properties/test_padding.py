@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from encoders import MASKED, SCALE, TASTE, ask, encoder, reading
 from people import TAGGED, people
-from tastevec.data.reading import GAP_LEVELS
+from tastevec.data.inputs import GAP_LEVELS
 
 FILMS, MOST = 20, 12
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sources import Row, prepare, source
-from tastevec.data import spool
-from tastevec.data.arrangement import ArrangeSettings
-from tastevec.data.spool import portions
+from tastevec.data import streaming as spool
+from tastevec.data.preprocess import ArrangeSettings
+from tastevec.data.streaming import portions
 
 IDS = st.sampled_from([st.integers(-3, 12), st.sampled_from(["", "Ann", "ann", "b 7", "é", "12", "9"])])
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sources import Row, interactions, prepare, source
-from tastevec.data.arrangement import ArrangeSettings
 from tastevec.data.histories import NO_TIME, normalise_ratings
-from tastevec.data.stream import iter_histories
+from tastevec.data.preprocess import ArrangeSettings
+from tastevec.data.streaming import iter_histories
 from tastevec.errors import DataError
 
 STARS = st.sampled_from([step / 2 for step in range(1, 11)]) | st.none()
@@ -127,7 +127,7 @@ def test_with_distinct_times_the_order_of_the_rows_changes_no_byte(rows, random)
 def test_a_stream_tells_what_the_preparation_told_in_groups_of_any_size(rows, size, batch):
     with tempfile.TemporaryDirectory() as place:
         prepared = prepare(source(rows), Path(place) / "p", ArrangeSettings(minimum_interactions=1))
-        with patch("tastevec.data.spool._ROWS", batch):
+        with patch("tastevec.data.streaming._ROWS", batch):
             groups = list(iter_histories(interactions(rows), prepared.item_ids, users_per_batch=size))
         assert all(len(group) == size for group in groups[:-1])
         assert np.concatenate([group.user_ids for group in groups]).tolist() == prepared.user_ids.tolist()

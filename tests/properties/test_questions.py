@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from encoders import SCALE, TASTE, TINY, encoder, reading
 from people import TAGGED, people
-from tastevec.data.reading import GAP_LEVELS
+from tastevec.data.inputs import GAP_LEVELS
 from tastevec.training.batches import Batches, LengthBuckets, best_rated_batch
 from tastevec.training.settings import resolve_settings
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import worlds
-from tastevec.data.manifests import sealed
+from tastevec.data.files import sealed
 from tastevec.errors import DataError, FormatError, SettingsError
 from tastevec.evaluation import tuning
 from tastevec.items.prepare import PrepareSettings, prepare

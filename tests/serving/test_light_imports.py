@@ -14,7 +14,7 @@ HEAVY = ("torch", "transformers")
         ("tastevec", (*HEAVY, "ibis", "duckdb", "pyarrow", "sklearn", "matplotlib", "numpy")),
         ("tastevec.stages", HEAVY),
         ("tastevec.items.prepare, tastevec.items.collaborative, tastevec.items.combine", HEAVY),
-        ("tastevec.data.prepared, tastevec.data.stream, tastevec.data.reading", HEAVY),
+        ("tastevec.data.prepared, tastevec.data.streaming, tastevec.data.inputs", HEAVY),
         ("tastevec.evaluation.trial, tastevec.evaluation.encoded, tastevec.evaluation.baselines", HEAVY),
         ("tastevec.serving.bundle, tastevec.serving.recommender", (*HEAVY, "huggingface_hub")),
         ("tastevec.serving.hub, tastevec.serving.aligning", (*HEAVY, "huggingface_hub", "duckdb")),

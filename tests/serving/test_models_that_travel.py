@@ -16,7 +16,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from encoders import KINDS, SCALE, TINY_SEED, encoder, reading, tensors
 from people import of_every_length
-from tastevec.data.manifests import sealed, sha256_of
+from tastevec.data.files import sealed, sha256_of
 from tastevec.data.releases import TERMS
 from tastevec.errors import FormatError
 from tastevec.model import encoder as network

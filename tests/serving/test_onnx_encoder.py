@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from encoders import KINDS, SCALE, encoder
 from people import people, world
-from tastevec.data.reading import Reading
+from tastevec.data.inputs import Reading
 from tastevec.errors import FormatError
 from tastevec.model.export import export_onnx
 from tastevec.serving.bundle import Bundle

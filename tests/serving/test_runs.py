@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tastevec.data.manifests import sealed
+from tastevec.data.files import sealed
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError
 from tastevec.serving.runs import model_runs

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from tastevec.answers import open_people, write_vectors
 from tastevec.cli.app import app
-from tastevec.data.reading import RatingScale, Reading
+from tastevec.data.inputs import RatingScale, Reading
 from tastevec.errors import DataError, FormatError
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder

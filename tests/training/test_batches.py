@@ -5,7 +5,7 @@ import torch
 from encoders import TINY, reading
 from people import TAGGED, people, world
 from tastevec.data.histories import normalise_ratings
-from tastevec.data.reading import FIRST_GAP, UNKNOWN_GAP
+from tastevec.data.inputs import FIRST_GAP, UNKNOWN_GAP
 from tastevec.training.batches import Batches, Chosen, LengthBuckets, People, best_rated_batch, liked_batch
 from tastevec.training.settings import resolve_settings
 

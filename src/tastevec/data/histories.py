@@ -1,7 +1,8 @@
-"""Histories: what happened to each person, in order, as flat arrays that gather by index."""
+"""Histories of users as flat arrays: offsets, item indices, ratings and timestamps."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, Final
@@ -12,12 +13,14 @@ from tastevec.errors import FormatError
 from tastevec.schema import PREPARE_AGAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["FLAT", "NO_TIME", "Histories", "normalise_ratings"]
+__all__ = ["FLAT", "NO_TIME", "Histories", "normalise_ratings", "write_flat"]
 
 NO_TIME = -1
 FLAT: Final[dict[str, type[np.generic]]] = {
@@ -220,3 +223,43 @@ def _rows_of(
     gathered = np.concatenate([[0], np.cumsum(lengths)])
     rows = np.arange(gathered[-1]) + np.repeat(starts - gathered[:-1], lengths)
     return rows, gathered
+
+
+def write_flat(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, lengths: NDArray[np.int64], folder: Path
+) -> None:
+    """Write one ``.npy`` file a column, and ``offsets.npy``.
+
+    Plain writes, not a writable memory map: its dirty pages would count as this process' memory.
+
+    Args:
+        batches: All rows, person after person; NULL becomes NaN.
+        schema: Their columns; each column's type is its file's.
+        lengths: (B,) rows of each person; they sum to the rows of all batches.
+        folder: Made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    np.save(folder / "offsets.npy", offsets, allow_pickle=False)
+    written = 0
+    with ExitStack() as files:
+        handles = {
+            field.name: files.enter_context((folder / f"{field.name}.npy").open("wb")) for field in schema
+        }
+        for field in schema:
+            _write_header(handles[field.name], field.type.to_pandas_dtype(), int(offsets[-1]))
+        for batch in batches:
+            written += batch.num_rows
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                handles[name].write(column.to_numpy(zero_copy_only=False).data)
+    assert written == offsets[-1], f"{written} rows came, {offsets[-1]} were counted"
+
+
+def _write_header(handle: BinaryIO, dtype: type[np.generic], rows: int) -> None:
+    """The header that ``np.save`` would write for a vector of this many rows."""
+    described = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": (rows,),
+    }
+    np.lib.format.write_array_header_1_0(handle, described)

@@ -1,4 +1,4 @@
-"""A prepared folder: opened whole and checked, or refused."""
+"""The prepared dataset on disk: manifest, items, item vectors, histories and counts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, FiniteFloat
 
-from tastevec.data.confinement import inside
+from tastevec.data.arrays import IDS, fitted, read_arrays, read_columns
+from tastevec.data.files import ManifestKind, Shape, inside, read_manifest, sealed, sha256_of
 from tastevec.data.histories import FLAT, Histories
-from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed, sha256_of
-from tastevec.data.parquet import IDS, read_columns
-from tastevec.data.tensors import fitted, read_arrays
 from tastevec.errors import FormatError
 from tastevec.schema import (
     FEATURES_FILE,
@@ -42,11 +40,50 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.data.counts import Counts
     from tastevec.data.readers import Source
     from tastevec.schema import Split
 
-__all__ = ["Prepared", "seal", "write_manifest"]
+__all__ = ["Counts", "Prepared", "Tally", "seal", "write_manifest"]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many came in, how many stayed, and why the others did not; the sum always holds."""
+
+    read: int
+    kept: int
+    dropped: dict[str, int]
+
+    def __post_init__(self) -> None:
+        assert self.read == self.kept + sum(self.dropped.values()), f"rows are lost: {self}"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The account of an arrangement.
+
+    Attributes:
+        interactions: One person and one film; read is all that the readers kept.
+        users: People.
+        ratings: Interactions read that carry a rating.
+        tag_only: Interactions read that carry none.
+        untimed: Interactions read without a timestamp.
+        items: Films in the catalogue.
+        items_without_metadata: Films that only interactions name; they have no title.
+        splits: People kept in each split.
+        days: First and last day (since 1970) of what is kept; None where no time is known.
+    """
+
+    interactions: Tally
+    users: Tally
+    ratings: int
+    tag_only: int
+    untimed: int
+    items: int
+    items_without_metadata: int
+    splits: dict[str, int]
+    days: tuple[int, int] | None
+
 
 _NEEDED = (ITEMS_FILE, USERS_FILE, *(f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *FLAT)))
 _ITEMS = {

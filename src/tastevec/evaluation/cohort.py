@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tastevec.data.reading import liked_from
+from tastevec.data.inputs import liked_from
 from tastevec.errors import DataError, UnknownItemError
 from tastevec.evaluation.films import Films
 from tastevec.evaluation.protocol import cases

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from safetensors.numpy import save_file
 
-from tastevec.data.tensors import WORDS, fitted, read_arrays, read_words
+from tastevec.data.arrays import WORDS, fitted, read_arrays, read_words
 from tastevec.errors import SettingsError
 from tastevec.items.tag_regression import TagRegression, best_penalty
 from tastevec.items.tag_table import same_word

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from tastevec.data.manifests import Shape
-from tastevec.data.tensors import WORDS, fitted, read_arrays, read_words
+from tastevec.data.arrays import WORDS, fitted, read_arrays, read_words
+from tastevec.data.files import Shape
 from tastevec.items.features import ContentFeatures
 from tastevec.schema import PREPARE_AGAIN
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from safetensors.numpy import save_file
 
-from tastevec.data.tensors import fitted, read_arrays
+from tastevec.data.arrays import fitted, read_arrays
 from tastevec.errors import FormatError
 from tastevec.schema import TRAIN_AGAIN
 

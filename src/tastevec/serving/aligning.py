@@ -13,9 +13,8 @@ import numpy as np
 from pydantic import ConfigDict
 from safetensors.numpy import save_file
 
-from tastevec.data.atomic import new_folder
-from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed, sha256_of
-from tastevec.data.tensors import fitted, read_arrays
+from tastevec.data.arrays import fitted, read_arrays
+from tastevec.data.files import ManifestKind, Shape, new_folder, read_manifest, sealed, sha256_of
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ALIGNMENT_FILE, ALIGNMENT_FORMAT, TURN_FILE
 from tastevec.serving.recommender import Recommender, load

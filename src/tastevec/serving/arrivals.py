@@ -59,7 +59,7 @@ def read_arrivals(items: object, tags: object, genome: Path | None) -> Arrivals:
     Raises:
         DataError: A file or a table is not what it should be.
     """
-    from tastevec.data.tables import connect  # noqa: PLC0415  who serves reads no files, and has no DuckDB
+    from tastevec.data.expressions import connect  # noqa: PLC0415  who serves reads no files, and has no DuckDB
     from tastevec.items.genome import read_genome  # noqa: PLC0415  as above
 
     connection = connect()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.data.reading import Reading
+    from tastevec.data.inputs import Reading
     from tastevec.schema import Horizon
     from tastevec.serving.encoder import Encoder
 

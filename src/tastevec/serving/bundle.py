@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.atomic import new_folder
-from tastevec.data.confinement import inside
-from tastevec.data.manifests import sealed, sha256_of
-from tastevec.data.reading import RatingScale, Reading
+from tastevec.data.files import inside, new_folder, sealed, sha256_of
+from tastevec.data.inputs import RatingScale, Reading
 from tastevec.errors import FormatError
 from tastevec.extras import need
 from tastevec.items.explain import TagDirections

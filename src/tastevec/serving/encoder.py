@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from tastevec.data.tensors import read_arrays
+from tastevec.data.arrays import read_arrays
 from tastevec.errors import FormatError
 from tastevec.schema import ENCODER_FILE, TRAIN_AGAIN, WEIGHTS_FILE
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.parquet import DAMAGE, vector_type
+from tastevec.data.arrays import DAMAGE, vector_type
 from tastevec.errors import DataError, SourceError
 from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, USER_ID, VECTOR
 

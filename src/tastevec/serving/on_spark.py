@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tastevec.data.groups import group_of, whole_people
 from tastevec.data.histories import NO_TIME
+from tastevec.data.streaming import group_of, whole_people
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID, VECTOR
 from tastevec.serving.bulk import vectors_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from tastevec.data.histories import Histories
-    from tastevec.data.reading import Reading
+    from tastevec.data.inputs import Reading
     from tastevec.schema import Horizon
 
 __all__ = ["encode_on_spark"]

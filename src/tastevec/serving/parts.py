@@ -8,9 +8,8 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic_core import from_json
 
-from tastevec.data.manifests import ManifestKind, Shape, read_manifest, read_shape
-from tastevec.data.parquet import IDS, read_columns
-from tastevec.data.tensors import array_shapes, fitted
+from tastevec.data.arrays import IDS, array_shapes, fitted, read_columns
+from tastevec.data.files import ManifestKind, Shape, read_manifest, read_shape
 from tastevec.errors import FormatError
 from tastevec.schema import (
     BUNDLE_FILE,

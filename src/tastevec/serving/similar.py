@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.atomic import new_file
+from tastevec.data.files import new_file
 from tastevec.errors import DataError
 from tastevec.schema import ITEM_ID, RANK, SCORE, USER_ID
 from tastevec.serving.neighbours import Neighbours

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.data.reading import RatingScale
-    from tastevec.data.stream import HistoryStream
+    from tastevec.data.inputs import RatingScale
+    from tastevec.data.streaming import HistoryStream
 
 __all__ = ["histories_in_file", "histories_in_table", "history_of_one", "place_of"]
 
@@ -38,9 +38,9 @@ def histories_in_file(
         SourceError: The file is no table of interactions.
         BadRowError: A row is wrong and ``skip_bad_rows`` is off.
     """
+    from tastevec.data.expressions import connect  # noqa: PLC0415  as above
     from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415  who serves reads no files, and has no DuckDB
-    from tastevec.data.stream import iter_histories  # noqa: PLC0415  as above
-    from tastevec.data.tables import connect  # noqa: PLC0415  as above
+    from tastevec.data.streaming import iter_histories  # noqa: PLC0415  as above
 
     settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
     source: Path | Literal["-"] = "-" if path == "-" else Path(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.atomic import new_file
+from tastevec.data.files import new_file
 from tastevec.errors import DataError, SourceError
 from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, VECTOR
 

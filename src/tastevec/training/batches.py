@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tastevec.data.histories import NO_TIME, normalise_ratings
-from tastevec.data.reading import UNKNOWN_GAP
+from tastevec.data.inputs import UNKNOWN_GAP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.data.reading import Reading
+    from tastevec.data.inputs import Reading
     from tastevec.training.settings import TrainSettings
 
 __all__ = ["Batches", "Chosen", "LengthBuckets", "People", "best_rated_batch", "liked_batch"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from transformers import TrainerControl
 
     from tastevec.data.histories import Histories
-    from tastevec.data.reading import Reading
+    from tastevec.data.inputs import Reading
     from tastevec.model.encoder import TasteEncoder, TasteOutput
     from tastevec.training.batches import Chosen
     from tastevec.training.settings import TrainSettings

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tastevec.data.reading import liked_from
+from tastevec.data.inputs import liked_from
 from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines.likes import only_liked
 from tastevec.evaluation.baselines.recipes import NEWEST, Between, OneOf, Recipe

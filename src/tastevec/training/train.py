@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tastevec.data.reading import GAP_LEVELS, RatingScale, Reading
+from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.items.combine import InitialVectors
 from tastevec.items.linear import LinearSettings

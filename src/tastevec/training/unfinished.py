@@ -18,8 +18,15 @@ from transformers import TrainerCallback
 from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import get_last_checkpoint
 
-from tastevec.data.atomic import new_file, refuse_foreign
-from tastevec.data.manifests import ManifestKind, Shape, read_manifest, sealed, sha256_of
+from tastevec.data.files import (
+    ManifestKind,
+    Shape,
+    new_file,
+    read_manifest,
+    refuse_foreign,
+    sealed,
+    sha256_of,
+)
 from tastevec.errors import FormatError, TrainingError
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from people import people
+from tastevec.data import topk
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import (
     hit_rate,
@@ -13,7 +14,6 @@ from tastevec.evaluation.metrics import (
     ndcg,
     places_of,
     rank_unseen,
-    ranking,
     recall,
     top_k,
 )
@@ -81,7 +81,7 @@ def test_the_size_of_the_blocks_changes_nothing(crowd, monkeypatch):
     scores = crowd[0]
     known = people(*[[(person, 5), (person + 1, 5)] for person in range(USERS)])
     whole = rank_unseen(scores, known, DEPTH)
-    monkeypatch.setattr(ranking, "_CELLS", 3 * FILMS)
+    monkeypatch.setattr(topk, "_CELLS", 3 * FILMS)
     np.testing.assert_array_equal(rank_unseen(scores, known, DEPTH), whole)
 
 
@@ -104,7 +104,7 @@ def test_a_ranking_is_no_deeper_than_the_catalogue():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_no_number_names_user_and_item(bad, monkeypatch):
-    monkeypatch.setattr(ranking, "_CELLS", 3)  # ann stands in the second block
+    monkeypatch.setattr(topk, "_CELLS", 3)  # ann stands in the second block
     scores = np.zeros((2, 3), np.float32)
     scores[1, 2] = bad
     with pytest.raises(DataError, match=f"item 2 for user ann is {bad}; expected a finite number"):

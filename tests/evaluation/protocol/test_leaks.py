@@ -21,9 +21,9 @@ from contracts.leaks import (
 )
 from people import plain_cohort, rows_of, together, world
 from sources import Row, prepare, source
-from tastevec.data import tables
-from tastevec.data.arrangement import ArrangeSettings
+from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared
+from tastevec.data.preprocess import ArrangeSettings
 from tastevec.errors import DataError
 from tastevec.evaluation.cohort import Cohort
 from tastevec.evaluation.films import Films

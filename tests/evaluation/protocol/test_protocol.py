@@ -5,7 +5,7 @@ import pytest
 
 from people import TAGGED, films_of, people
 from tastevec.data.histories import normalise_ratings
-from tastevec.data.reading import liked_from
+from tastevec.data.inputs import liked_from
 from tastevec.errors import SettingsError
 from tastevec.evaluation.protocol import Task, cases
 

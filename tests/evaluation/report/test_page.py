@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from reports import asked, facts, lively, measured, report_of
-from tastevec.data.drawing import styled
+from tastevec.data.html import styled
 from tastevec.evaluation.report.looks import Look, label_ends, label_points, looks, short
 from tastevec.evaluation.report.page import report_page
 from tastevec.evaluation.report.pictures import draw

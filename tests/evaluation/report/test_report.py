@@ -13,7 +13,7 @@ import pytest
 import worlds
 from people import people, plain_cohort, world
 from reports import AT, asked, facts, lively, measured, report_of
-from tastevec.data.drawing import Picture
+from tastevec.data.html import Picture
 from tastevec.errors import FormatError, MissingExtraError
 from tastevec.evaluation.baselines import EASE, Popularity
 from tastevec.evaluation.report import Report

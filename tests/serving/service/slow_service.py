@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 
-from tastevec.data.reading import RatingScale, Reading
+from tastevec.data.inputs import RatingScale, Reading
 from tastevec.errors import FormatError
 from tastevec.serving.service.run import run_service
 from tastevec.serving.service.served import Served

@@ -69,7 +69,7 @@ def read_numbers(
     """
     import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
 
-    from tastevec.data.spool import plain_errors  # noqa: PLC0415 -- as above
+    from tastevec.data.streaming import plain_errors  # noqa: PLC0415 -- as above
 
     if records.columns is None or not records.columns.hold(columns):
         return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from tastevec.data.archives import MOST_EXPANSION, unpacked_size_of_bomb
+from tastevec.data.download import MOST_EXPANSION, unpacked_size_of_bomb
 from tastevec.errors import SourceError
 
 if TYPE_CHECKING:

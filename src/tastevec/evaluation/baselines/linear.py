@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.data.reading import liked_from
+from tastevec.data.inputs import liked_from
 from tastevec.evaluation.baselines.likes import graded_matrix, liked_matrix, only_liked
 from tastevec.items.collaborative import AlsSettings, als_factors, fold_in
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tastevec.data.histories import NO_TIME
-from tastevec.data.reading import liked_from
+from tastevec.data.inputs import liked_from
 from tastevec.evaluation.baselines.floors import (
     Constant,
     MeanLiked,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tastevec.data.topk import rank_unseen, top_k
 from tastevec.evaluation.metrics.distance import (
     cosine_distance,
     mean_direction,
@@ -17,17 +18,7 @@ from tastevec.evaluation.metrics.lists import (
     novelty,
     recommended,
 )
-from tastevec.evaluation.metrics.ranking import (
-    hit_rate,
-    hits,
-    hits_at,
-    mrr,
-    ndcg,
-    places_of,
-    rank_unseen,
-    recall,
-    top_k,
-)
+from tastevec.evaluation.metrics.ranking import hit_rate, hits, hits_at, mrr, ndcg, places_of, recall
 from tastevec.evaluation.metrics.shape import (
     effective_rank,
     halves_closer,

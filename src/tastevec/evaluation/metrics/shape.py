@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tastevec.data.topk import top_k
 from tastevec.evaluation.metrics.distance import cosine_distance, unit_rows
-from tastevec.evaluation.metrics.ranking import top_k
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

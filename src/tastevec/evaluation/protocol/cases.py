@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tastevec.data.reading import liked_from
+from tastevec.data.inputs import liked_from
 from tastevec.errors import SettingsError
 from tastevec.evaluation.protocol.division import LiangSplit, TimeSplit
 from tastevec.evaluation.protocol.draws import fold_in, liang_fold_in

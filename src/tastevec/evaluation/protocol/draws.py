@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.data.splits import LIANG_SEED
+from tastevec.data.preprocess import LIANG_SEED
 from tastevec.evaluation.protocol.task import ask, rows_of_each
 
 if TYPE_CHECKING:

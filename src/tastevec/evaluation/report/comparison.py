@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from tastevec.data.atomic import refuse_foreign
+from tastevec.data.files import refuse_foreign
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.report.differences import paired, skills
 from tastevec.evaluation.report.intervals import draw_people

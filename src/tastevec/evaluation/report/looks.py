@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tastevec.data.drawing import MUTED
+from tastevec.data.html import MUTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from tastevec.data.page import as_figure, whole_page
+from tastevec.data.html import as_figure, whole_page
 from tastevec.evaluation.report.pictures import draw
 from tastevec.evaluation.report.tables import LEGEND, tables
 

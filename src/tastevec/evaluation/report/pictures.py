@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tastevec.data.drawing import GRID, MUTED, Picture, drawn, styled
+from tastevec.data.html import GRID, MUTED, Picture, drawn, styled
 from tastevec.evaluation.report.looks import label_points, looks
 from tastevec.evaluation.report.results import headline
 from tastevec.evaluation.report.slice_pictures import slice_pictures

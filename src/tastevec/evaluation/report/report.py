@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tastevec.data.atomic import new_folder
+from tastevec.data.files import new_folder
 from tastevec.errors import FormatError
 from tastevec.evaluation.report.differences import Paired, Skill, paired, skills
 from tastevec.evaluation.report.intervals import RESAMPLES, draw_people

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Final
 
-from tastevec.data.drawing import MUTED, Picture, drawn, styled
+from tastevec.data.html import MUTED, Picture, drawn, styled
 from tastevec.evaluation.report.looks import label_ends, looks
 from tastevec.evaluation.report.results import headline
 from tastevec.evaluation.report.tables import spoken

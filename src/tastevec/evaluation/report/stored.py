@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from tastevec.data.manifests import Shape, misfit, read_shape
+from tastevec.data.files import Shape, misfit, read_shape
 from tastevec.errors import FormatError
 from tastevec.evaluation.report.results import Asked, Measured
 from tastevec.schema import PER_USER_FILE, RESULTS_FILE, RESULTS_FORMAT, USER_ID

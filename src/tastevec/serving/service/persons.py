@@ -17,7 +17,7 @@ from tastevec.serving.service.sentences import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tastevec.data.reading import RatingScale
+    from tastevec.data.inputs import RatingScale
     from tastevec.serving.service.catalogue import Catalogue
     from tastevec.serving.service.schemas import Person
 

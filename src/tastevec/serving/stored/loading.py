@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tastevec.data.parquet import DAMAGE, vector_type
+from tastevec.data.arrays import DAMAGE, vector_type
 from tastevec.errors import DataError, SourceError
 from tastevec.schema import USER_ID, VECTOR, Horizon
 from tastevec.serving.stored.people import horizon_of

@@ -1,4 +1,4 @@
-"""A table about many people, written in parts that outlive a killed run: each is used again for what it was made from."""
+"""Shards: long results written part by part, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.atomic import new_file
+from tastevec.data.files import new_file
 from tastevec.errors import FormatError
 
 if TYPE_CHECKING:

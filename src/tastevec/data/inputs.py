@@ -1,4 +1,4 @@
-"""How histories are laid out for an encoder: which films, in which order, padded how.
+"""Encoder inputs: ratings and timestamps of a history as normalized ratings, rating bins and time gap bins.
 
 Dimensions: B people, L films of the longest history, M interactions in all.
 """

@@ -1,4 +1,4 @@
-"""One file over HTTP: streamed in blocks, retried, and resumed where a broken connection left it."""
+"""HTTP downloads: resumable, verified and written atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The preparation as Ibis expressions: written once, run by DuckDB here and by Spark where data outgrow a machine."""
+"""Ibis expressions shared by DuckDB and Spark: histories, splits and statistics of interactions."""
 
 from __future__ import annotations
 
