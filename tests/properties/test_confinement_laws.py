@@ -16,7 +16,7 @@ from servers import zip_of
 from tastevec.data.download import unpack
 from tastevec.data.files import inside
 from tastevec.data.prepared import Prepared
-from tastevec.data.readers.places import find_place
+from tastevec.data.readers.formats import find_place
 from tastevec.errors import DownloadError, FormatError, SourceError
 from tastevec.schema import BUNDLE_FORMAT, PREPARED_FORMAT
 from tastevec.serving.bundle import Bundle

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tastevec.data.readers import ReadSettings, read_source, rows, text
+from tastevec.data.readers import ReadSettings, read_source, text
+from tastevec.data.readers import validate as rows
 from tastevec.errors import DataError
 
 FEW = settings(max_examples=25, deadline=None)

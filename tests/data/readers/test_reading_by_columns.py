@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import worlds
-from tastevec.data.readers import ReadSettings, numeric, read_interactions, read_source, rows
+from tastevec.data.readers import ReadSettings, read_interactions, read_source
+from tastevec.data.readers import validate as rows
 from tastevec.errors import BadRowError, SettingsError, SourceError
 
 PLAIN = ReadSettings()
@@ -32,9 +33,10 @@ def place(tmp_path, monkeypatch):
 def taken(monkeypatch):
     """For each file that is read, whether it was read by columns."""
     told = []
+    read_numbers = rows.read_numbers
 
     def spy(desk, records, *rest):
-        found = numeric.read_numbers(desk, records, *rest)
+        found = read_numbers(desk, records, *rest)
         told.append((records.file, found is not None))
         return found
 

@@ -9,7 +9,7 @@ import pytest
 
 import worlds
 from engines import arranged_by, read_by
-from tastevec.data.readers import rows
+from tastevec.data.readers import validate as rows
 from tastevec.data.spark import judging, session
 from tastevec.data.spark.storage import Storage
 from tastevec.errors import BadRowError

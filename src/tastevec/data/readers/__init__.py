@@ -1,43 +1,238 @@
-"""Any MovieLens release or table of one's own, read into the same three tables with every row accounted for."""
+"""Reading of a source: a MovieLens release, a RecBole folder, or a table of interactions."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import tempfile
 import weakref
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tastevec.data.readers.assembly import id_type, interaction_table, item_table, tag_table
-from tastevec.data.readers.movielens import read_films, read_own_tags, read_ratings
-from tastevec.data.readers.own_tables import read_interaction_table, read_item_table
-from tastevec.data.readers.places import GENOME_FILES, Place, find_place
-from tastevec.data.readers.recbole import read_atomic_interactions, read_atomic_items
-from tastevec.data.readers.rows import Checked, Desk
-from tastevec.data.readers.sources import ReadSettings, RowAccount, Source
-from tastevec.data.readers.tags import read_tag_file
-from tastevec.errors import SourceError
-from tastevec.schema import ITEM_ID, USER_ID
+from tastevec.data.readers.formats import (
+    GENOME_FILES,
+    Place,
+    find_place,
+    read_atomic_interactions,
+    read_atomic_items,
+    read_films,
+    read_interaction_table,
+    read_item_table,
+    read_own_tags,
+    read_ratings,
+    read_tag_file,
+)
+from tastevec.data.readers.validate import Checked, Desk, RowAccount, fresh_name
+from tastevec.errors import SettingsError, SourceError
+from tastevec.schema import (
+    GENRES,
+    ITEM_ID,
+    POSITION,
+    RATING,
+    TAG,
+    TIMESTAMP,
+    TITLE,
+    USER_ID,
+    WEIGHT,
+    YEAR,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
+
+    from tastevec.data.readers.validate import Numbers
 
 __all__ = [
     "ReadSettings",
     "RowAccount",
     "Source",
     "films_of",
+    "id_type",
+    "interaction_table",
+    "item_table",
     "open_desk",
     "rating_range_of",
     "read_interactions",
     "read_items",
     "read_source",
+    "tag_table",
 ]
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How a source is read.
+
+    Attributes:
+        tags: Files of tags from elsewhere: a ``tags.csv`` or ``tags.dat`` of MovieLens, or hetrec's
+            ``movie_tags.dat`` with ``tags.dat`` beside it. They say what films are, not what people did.
+        items: A table of item metadata, instead of the one that the source brings.
+        skip_bad_rows: Count bad rows and set them aside instead of refusing the file.
+        rating_range: The lowest and the highest rating; None is the release's own, and 0.5 to 5 for other tables.
+
+    Raises:
+        SettingsError: The range is empty.
+    """
+
+    tags: tuple[Path, ...] = ()
+    items: Path | None = None
+    skip_bad_rows: bool = False
+    rating_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rating_range and not -math.inf < self.rating_range[0] < self.rating_range[1] < math.inf:
+            raise SettingsError(
+                f"the rating range is {self.rating_range[0]:g} to {self.rating_range[1]:g}; expected the lowest rating first, then the highest"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A release or a table of one's own, read and checked, as tables of the connection it was read through.
+
+    Attributes:
+        name: The name of the folder, zip or file, without its ending.
+        format: ``ml-100k``, ``ml-1m``, ``ml-10m``, ``movielens-csv``, ``recbole`` or ``table``.
+        rating_range: The lowest and the highest rating that was accepted.
+        interactions: ``user_id, item_id`` (int64 or string), ``rating`` float64 (NULL where a film was only
+            tagged), ``timestamp`` int64 Unix seconds (NULL if unknown), ``position`` int64 from 0 (the order of
+            the source, ratings before tags); one row per user and item.
+        items: ``item_id, title`` string, ``year`` int32 or NULL, ``genres`` array of strings; empty if unknown.
+        tags: ``user_id`` (NULL if the tag comes from elsewhere), ``item_id``, ``tag`` (lower case, stripped),
+            ``weight`` float64 (1 per application, or the file's own), ``timestamp`` int64 (NULL if unknown).
+        genome_folder: Where ``genome-scores.csv`` lies, if the release has one; out of a zip it is unpacked into a
+            folder that lives as long as this value.
+        accounts: One per file that was read.
+    """
+
+    name: str
+    format: str
+    rating_range: tuple[float, float]
+    interactions: Table
+    items: Table
+    tags: Table
+    genome_folder: Path | None
+    accounts: tuple[RowAccount, ...]
+
+
+# ruff: noqa: S608 -- each query is built from our own words only
+
+
+# The last (1995), (2006-2007) or (2009- ) of a title: some go on after it, as in "(1995) (V)".
+_YEAR_IN_TITLE = (
+    r"TRY_CAST(regexp_extract_all(title, '\(([0-9]{4})(?:\s*[^\w\s)][^)]*)?\)', 1)[-1] AS INTEGER)"
+)
+
+
+def id_type(desk: Desk, role: str, tables: Sequence[Checked | None]) -> str:
+    """``int64`` if the ids of all of these tables are whole numbers, else ``string``; DuckDB knows both names too."""
+    whole = all(table.holds_whole_ids(desk, role) for table in tables if table is not None)
+    return "int64" if whole else "string"
+
+
+def interaction_table(
+    desk: Desk, ratings: Checked, types: tuple[str, str], own_tags: Checked | None = None
+) -> Table:
+    """What people rated, then what they only tagged, in the order of the source."""
+    user_type, item_type = types
+    numbers = ratings.numbers and _kept(desk, ratings.numbers)
+    time = TIMESTAMP if ratings.has(TIMESTAMP) else "CAST(NULL AS BIGINT)"
+    place = "line" if numbers else "row_number() OVER (ORDER BY line) - 1"
+    rated = f"""SELECT CAST({USER_ID} AS {user_type}) AS {USER_ID}, CAST({ITEM_ID} AS {item_type}) AS {ITEM_ID},
+        {RATING}, {time} AS {TIMESTAMP}, {place} AS {POSITION}
+        FROM {numbers.table if numbers else ratings.table} WHERE fault IS NULL"""
+    name = fresh_name("interactions")
+    if (
+        not numbers
+    ):  # what was judged goes with the desk; numbers lie on disk, in order, and are read from there
+        desk.run(f"CREATE TABLE {name} AS {rated}")
+        rated = f"SELECT * FROM {name}"
+    if own_tags is not None:
+        tagged = _tagged(own_tags, rated, first=ratings.account.rows_kept)
+        desk.run(f"CREATE TABLE {name} AS {tagged}" if numbers else f"INSERT INTO {name} {tagged}")
+        rated = f"{rated} UNION ALL SELECT * FROM {name}" if numbers else rated
+    columns = {
+        USER_ID: user_type,
+        ITEM_ID: item_type,
+        RATING: "float64",
+        TIMESTAMP: "int64",
+        POSITION: "int64",
+    }
+    return _expression(desk, rated, columns)
+
+
+def _kept(desk: Desk, numbers: Numbers) -> Numbers:
+    """The same rows, moved from the scratch folder to one that goes with the connection."""
+    folder = Path(tempfile.mkdtemp(prefix="tastevec-numbers-"))
+    weakref.finalize(desk.connection, shutil.rmtree, folder, ignore_errors=True)
+    return numbers.moved(folder)
+
+
+def _tagged(own_tags: Checked, rated: str, *, first: int) -> str:
+    """SQL of what people only tagged, numbered from ``first``."""
+    return f"""SELECT {USER_ID}, {ITEM_ID}, CAST(NULL AS DOUBLE) AS {RATING}, min({TIMESTAMP}) AS {TIMESTAMP},
+        {first} - 1 + row_number() OVER (ORDER BY min(line)) AS {POSITION}
+        FROM {own_tags.table} AS said WHERE fault IS NULL AND NOT EXISTS (
+            SELECT 1 FROM ({rated}) AS rated WHERE rated.{USER_ID} = said.{USER_ID} AND rated.{ITEM_ID} = said.{ITEM_ID})
+        GROUP BY {USER_ID}, {ITEM_ID}"""
+
+
+def item_table(desk: Desk, items: Checked | None, item_type: str) -> Table:
+    """What the films are; empty if nobody says."""
+    name = fresh_name("items")
+    desk.run(
+        f"CREATE TABLE {name} ({ITEM_ID} {item_type}, {TITLE} VARCHAR, {YEAR} INTEGER, {GENRES} VARCHAR[])"
+    )
+    if items is not None:
+        year = f"coalesce({YEAR}, {_YEAR_IN_TITLE})" if items.has(YEAR) else _YEAR_IN_TITLE
+        genres = GENRES if items.has(GENRES) else "[]"
+        desk.run(
+            f"INSERT INTO {name} SELECT CAST({ITEM_ID} AS {item_type}), {TITLE}, {year}, {genres} FROM {items.table} WHERE fault IS NULL ORDER BY line"
+        )
+    return _expression(
+        desk,
+        f"SELECT * FROM {name}",
+        {ITEM_ID: item_type, TITLE: "string", YEAR: "int32", GENRES: "array<string>"},
+    )
+
+
+def tag_table(desk: Desk, own: Checked | None, others: Sequence[Checked], types: tuple[str, str]) -> Table:
+    """Words about films: the release's own with their users, those from elsewhere without.
+
+    Args:
+        desk: Where the table is made.
+        own: The tags of the release's own people.
+        others: Tags from elsewhere.
+        types: The types of user and film ids.
+    """
+    name = fresh_name("tags")
+    user_type, item_type = types
+    desk.run(
+        f"CREATE TABLE {name} ({USER_ID} {user_type}, {ITEM_ID} {item_type}, {TAG} VARCHAR, {WEIGHT} DOUBLE, {TIMESTAMP} BIGINT)"
+    )
+    for table in ([own] if own is not None else []) + list(others):
+        user = USER_ID if table is own else "NULL"  # another release counts its users anew
+        weight = WEIGHT if table.has(WEIGHT) else "1"
+        time = TIMESTAMP if table.has(TIMESTAMP) else "NULL"
+        desk.run(
+            f"INSERT INTO {name} SELECT {user}, {ITEM_ID}, {TAG}, {weight}, {time} FROM {table.table} WHERE fault IS NULL ORDER BY line"
+        )
+    columns = {USER_ID: user_type, ITEM_ID: item_type, TAG: "string", WEIGHT: "float64", TIMESTAMP: "int64"}
+    return _expression(desk, f"SELECT * FROM {name}", columns)
+
+
+def _expression(desk: Desk, query: str, types: dict[str, str]) -> Table:
+    """The query as an Ibis expression of types that are promised rather than asked for again."""
+    import ibis  # noqa: PLC0415 -- importing the readers stays cheap
+
+    return desk.connection.sql(query, schema=ibis.schema(types))
+
 
 _RANGES = {"ml-100k": (1.0, 5.0), "ml-1m": (1.0, 5.0)}
 _HALF_STARS = (0.5, 5.0)  # every other release

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tastevec.data.readers.sources import RowAccount
 from tastevec.data.readers.text import STRAY, show
+from tastevec.data.readers.validate import RowAccount
 from tastevec.data.spark.findings import Findings
 from tastevec.data.spark.storage import reader
 from tastevec.data.spark.verdicts import NOTHING, STRAYS, WHOLE_ROW, with_verdict
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame, Row
 
-    from tastevec.data.readers.rows import Column
+    from tastevec.data.readers.columns import Column
     from tastevec.data.spark.engine import SparkEngine
     from tastevec.data.spark.rows import FoundRows
 

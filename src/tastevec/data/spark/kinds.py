@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tastevec.data.readers import kinds
-from tastevec.data.readers.kinds import Kind
+from tastevec.data.readers import columns as kinds
+from tastevec.data.readers.columns import Kind
 
 __all__ = ["is_whole", "on_spark", "rating_within"]
 

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import ibis
 
-from tastevec.data.readers import films_of, kinds, open_desk, rating_range_of
-from tastevec.data.readers.assembly import item_table, tag_table
-from tastevec.data.readers.headers import match_columns, split_header
-from tastevec.data.readers.movielens import read_own_tags
-from tastevec.data.readers.own_tables import read_item_table
-from tastevec.data.readers.places import GENOME_FILES
-from tastevec.data.readers.rows import Column
-from tastevec.data.readers.sources import Source
-from tastevec.data.readers.tags import read_tag_file
+from tastevec.data.readers import Source, films_of, item_table, open_desk, rating_range_of, tag_table
+from tastevec.data.readers import columns as kinds
+from tastevec.data.readers.columns import Column, match_columns, split_header
+from tastevec.data.readers.formats import GENOME_FILES, read_item_table, read_own_tags, read_tag_file
 from tastevec.data.spark.failures import plain_spark_errors
 from tastevec.data.spark.judging import JudgedRows, judge
 from tastevec.data.spark.kinds import on_spark, rating_within
@@ -34,9 +29,9 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from pyspark.sql import DataFrame
 
-    from tastevec.data.readers.kinds import Kind
-    from tastevec.data.readers.rows import Checked, Desk
-    from tastevec.data.readers.sources import ReadSettings
+    from tastevec.data.readers import ReadSettings
+    from tastevec.data.readers.columns import Kind
+    from tastevec.data.readers.validate import Checked, Desk
     from tastevec.data.spark.engine import SparkEngine
     from tastevec.data.spark.rows import Layout
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from tastevec.data.readers.places import GENOME_FILES, Place, find_place
+from tastevec.data.readers.formats import GENOME_FILES, Place, find_place
 from tastevec.data.spark.failures import plain_spark_errors
 from tastevec.data.spark.storage import address_of, is_address
 from tastevec.errors import SourceError

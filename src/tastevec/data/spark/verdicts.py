@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
-    from tastevec.data.readers.rows import Column
+    from tastevec.data.readers.columns import Column
     from tastevec.data.spark.rows import FoundRows
 
 __all__ = ["NOTHING", "STRAYS", "WHOLE_ROW", "with_verdict"]
