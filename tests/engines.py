@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tastevec.data.expressions import connect
 from tastevec.data.preprocess import ArrangeSettings, arrange, find_cut
 from tastevec.data.readers import ReadSettings, read_source
-from tastevec.data.spark.engine import spark_engine
 from tastevec.data.spark.reading import read_source as read_on_spark
+from tastevec.data.spark.session import spark_engine
 from tastevec.items.prepare import PrepareSettings, prepare
 
 if TYPE_CHECKING:

@@ -194,10 +194,12 @@ def write_vectors_on_spark(
         SettingsError: Spark fails.
         MissingExtraError: PySpark is not installed.
     """
-    from tastevec.data.spark.engine import spark_engine  # noqa: PLC0415  an extra
-    from tastevec.data.spark.failures import plain_spark_errors  # noqa: PLC0415  as above
     from tastevec.data.spark.reading import read_source  # noqa: PLC0415  as above
-    from tastevec.data.spark.storage import is_address  # noqa: PLC0415  as above
+    from tastevec.data.spark.session import (  # noqa: PLC0415  as above
+        is_address,
+        plain_spark_errors,
+        spark_engine,
+    )
     from tastevec.serving.on_spark import encode_on_spark  # noqa: PLC0415  as above
 
     bundle, far, spark = open_bundle(model, "onnx"), is_address(out), spark or SparkPlace()

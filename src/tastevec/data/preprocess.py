@@ -16,7 +16,7 @@ from tastevec.data import expressions as tables
 from tastevec.data.histories import write_flat
 from tastevec.data.inputs import liked_from
 from tastevec.data.prepared import Counts, Tally
-from tastevec.data.spark.engine import SparkEngine
+from tastevec.data.spark.session import SparkEngine
 from tastevec.data.streaming import plain_errors, portions, spooled
 from tastevec.errors import DataError, SettingsError
 from tastevec.schema import (

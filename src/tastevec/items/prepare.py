@@ -17,9 +17,8 @@ from tastevec.data.prepared import Prepared, write_manifest
 from tastevec.data.preprocess import ArrangeSettings, arrange, find_cut
 from tastevec.data.readers import ReadSettings, Source, read_source
 from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
-from tastevec.data.spark.engine import SparkEngine, spark_engine
 from tastevec.data.spark.reading import read_source as read_on_spark
-from tastevec.data.spark.storage import is_address
+from tastevec.data.spark.session import SparkEngine, is_address, spark_engine
 from tastevec.errors import SettingsError
 from tastevec.items.film_vectors import cut_tags, visible_tags, write_film_vectors
 from tastevec.items.genome import Genome, read_genome

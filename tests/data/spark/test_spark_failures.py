@@ -9,8 +9,8 @@ import ibis
 import pytest
 
 import worlds
-from tastevec.data.spark.engine import spark_engine
-from tastevec.data.spark.sources import find_source
+from tastevec.data.spark.reading import find_source
+from tastevec.data.spark.session import spark_engine
 from tastevec.errors import SettingsError, SourceError
 from tastevec.items.prepare import PrepareSettings, prepare
 

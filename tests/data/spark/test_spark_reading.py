@@ -10,8 +10,9 @@ import pytest
 import worlds
 from engines import arranged_by, read_by
 from tastevec.data.readers import validate as rows
-from tastevec.data.spark import judging, session
-from tastevec.data.spark.storage import Storage
+from tastevec.data.spark import session
+from tastevec.data.spark import validate as judging
+from tastevec.data.spark.session import Storage
 from tastevec.errors import BadRowError
 from tastevec.items.prepare import PrepareSettings, prepare
 

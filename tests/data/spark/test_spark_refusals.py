@@ -5,7 +5,7 @@ import sys
 import pytest
 
 import worlds
-from tastevec.data.spark.failures import first_line
+from tastevec.data.spark.session import first_line
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items.prepare import PrepareSettings, prepare
 

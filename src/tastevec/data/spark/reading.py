@@ -1,10 +1,9 @@
-"""A source read on Spark: its interactions by Spark, films, tags and genome by DuckDB in this process."""
-
-# ruff: noqa: S608 -- each query is built from our own words only
+"""Reading of a source on Spark into the same tables as on DuckDB."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import ibis
@@ -12,19 +11,30 @@ import ibis
 from tastevec.data.readers import Source, films_of, item_table, open_desk, rating_range_of, tag_table
 from tastevec.data.readers import columns as kinds
 from tastevec.data.readers.columns import Column, match_columns, split_header
-from tastevec.data.readers.formats import GENOME_FILES, read_item_table, read_own_tags, read_tag_file
-from tastevec.data.spark.failures import plain_spark_errors
-from tastevec.data.spark.judging import JudgedRows, judge
-from tastevec.data.spark.kinds import on_spark, rating_within
-from tastevec.data.spark.rows import FoundRows, first_line, parquet, parquet_rows, text_rows
-from tastevec.data.spark.sources import Found, find_source
-from tastevec.data.spark.storage import reader
+from tastevec.data.readers.formats import (
+    GENOME_FILES,
+    Place,
+    find_place,
+    read_item_table,
+    read_own_tags,
+    read_tag_file,
+)
+from tastevec.data.spark.session import address_of, is_address, plain_spark_errors, reader
+from tastevec.data.spark.validate import (
+    FoundRows,
+    JudgedRows,
+    first_line,
+    judge,
+    on_spark,
+    parquet,
+    parquet_rows,
+    rating_within,
+    text_rows,
+)
 from tastevec.errors import SourceError
 from tastevec.schema import ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
     from ibis.backends.duckdb import Backend
     from pyspark.sql import DataFrame
@@ -32,10 +42,87 @@ if TYPE_CHECKING:
     from tastevec.data.readers import ReadSettings
     from tastevec.data.readers.columns import Kind
     from tastevec.data.readers.validate import Checked, Desk
-    from tastevec.data.spark.engine import SparkEngine
-    from tastevec.data.spark.rows import Layout
+    from tastevec.data.spark.session import Entry, SparkEngine
+    from tastevec.data.spark.validate import Layout
 
-__all__ = ["read_source"]
+__all__ = ["PARQUET", "Found", "find_source", "read_source"]
+
+PARQUET: Final = (".parquet", ".pq")
+_TABLES: Final = (".csv", ".tsv", ".txt")
+_INTERACTIONS: Final = ("u.data", "ratings.dat", "ratings.csv")
+_BESIDE: Final = ("u.item", "u.genre", "movies.dat", "movies.csv", "tags.dat", "tags.csv", *GENOME_FILES)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source that was recognised.
+
+    Attributes:
+        address: Of the interactions, for Spark.
+        place: The release as this process sees it: what lies beside the interactions is here, they themselves may not be.
+        is_parquet: Whether they are a Parquet file or a folder of such.
+    """
+
+    address: str
+    place: Place
+    is_parquet: bool
+
+
+def find_source(source: Path | str, engine: SparkEngine) -> Found:
+    """What is at ``source``, a path of this machine that the workers see too, or an address.
+
+    Of a release at an address everything but its interactions is copied here: films, tags, genome.
+
+    Raises:
+        SourceError: Nothing is there, or nothing that we know.
+    """
+    if is_address(source):
+        return _at_address(str(source).rstrip("/"), engine)
+    path = Path(source)
+    if path.is_dir() and _holds_parts(path.name, [entry.name for entry in path.iterdir()]):
+        return Found(address_of(path), Place(path, path.stem, "table"), is_parquet=True)
+    place = find_place(path, engine.local)
+    return Found(address_of(place.interactions), place, is_parquet=place.interactions.suffix in PARQUET)
+
+
+def _at_address(address: str, engine: SparkEngine) -> Found:
+    name = PurePosixPath(address.partition("://")[2]).name
+    with plain_spark_errors("looking at the source", source=address):
+        is_folder = engine.storage.is_folder(address)
+        entries = engine.storage.entries(address) if is_folder else []
+    names = [entry.name for entry in entries]
+    suffix = PurePosixPath(name).suffix
+    if _holds_parts(name, names) if is_folder else suffix in PARQUET + _TABLES:
+        place = Place(Path(name), PurePosixPath(name).stem, "table")
+        return Found(address, place, is_parquet=is_folder or suffix in PARQUET)
+    if not is_folder:
+        raise SourceError(
+            f"{address} is no table that Spark can be given; expected a release's folder, a name ending in "
+            f"{', '.join(_TABLES + PARQUET)}, or a folder of Parquet files; unpack a zip first"
+        )
+    place = find_place(_copied(entries, name, engine), engine.local)
+    return Found(f"{address}/{place.interactions.name}", place, is_parquet=False)
+
+
+def _holds_parts(name: str, names: list[str]) -> bool:
+    return name.endswith(PARQUET) or any(name.endswith(PARQUET) for name in names)
+
+
+def _copied(entries: list[Entry], name: str, engine: SparkEngine) -> Path:
+    """A folder of this machine with what lies beside the interactions, and an empty file in their place."""
+    folder = engine.local / "release" / name
+    folder.mkdir(parents=True)
+    with plain_spark_errors("fetching what lies beside the interactions"):
+        for entry in entries:
+            if entry.name in _BESIDE or entry.name.endswith(".item"):
+                engine.storage.fetch(entry.address, folder / entry.name)
+            elif entry.name in _INTERACTIONS or entry.name.endswith(".inter"):
+                (folder / entry.name).touch()
+    return folder
+
+
+# ruff: noqa: S608 -- each query is built from our own words only
+
 
 _SEPARATORS: Final = {"ml-100k": "\t", "ml-1m": "::", "ml-10m": "::"}  # of releases without a header
 _NUMBERS: Final = (
