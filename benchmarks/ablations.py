@@ -24,8 +24,7 @@ from provenance import ROOT, at_once, provenance, save, stage
 from rendering import put, rendered
 from table import CHECKPOINT, SOURCES, checkpoint, run
 
-from tastevec.evaluation.report.differences import direction
-from tastevec.evaluation.report.intervals import draw_people, paired_differences
+from tastevec.evaluation.statistics import direction, draw_people, paired_differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -148,9 +147,9 @@ def trained(work: Path, variant: Variant, seed: int, budget: dict[str, int]) -> 
 def judged(data: Path, models: Path, jobs: int = 1) -> dict[str, Any]:
     """Every variant and the floors on the unseen people, each variant beside what it was made from."""
     from tastevec.data.prepared import Prepared  # noqa: PLC0415  with torch it is heavy, and each stage's peak would hold it
-    from tastevec.evaluation.cohort import Cohort  # noqa: PLC0415  as above
+    from tastevec.evaluation.dataset import Cohort  # noqa: PLC0415  as above
+    from tastevec.evaluation.evaluate import evaluate  # noqa: PLC0415  as above
     from tastevec.evaluation.report import Report  # noqa: PLC0415  as above
-    from tastevec.evaluation.trial import evaluate  # noqa: PLC0415  as above
     from tastevec.serving.runs import model_runs  # noqa: PLC0415  as above
 
     prepared = Prepared.open(data)
@@ -179,8 +178,8 @@ def judged(data: Path, models: Path, jobs: int = 1) -> dict[str, Any]:
 def answered(data: Path, models: Path, name: str) -> Report:
     """One variant asked all questions."""
     from tastevec.data.prepared import Prepared  # noqa: PLC0415  as above
-    from tastevec.evaluation.cohort import Cohort  # noqa: PLC0415  as above
-    from tastevec.evaluation.trial import evaluate  # noqa: PLC0415  as above
+    from tastevec.evaluation.dataset import Cohort  # noqa: PLC0415  as above
+    from tastevec.evaluation.evaluate import evaluate  # noqa: PLC0415  as above
     from tastevec.serving.runs import model_runs  # noqa: PLC0415  as above
 
     prepared = Prepared.open(data)
@@ -189,7 +188,7 @@ def answered(data: Path, models: Path, name: str) -> Report:
 
 def floors_of(prepared: Prepared, train: Any, models: Iterable[Runs]) -> list[Runs]:  # noqa: ANN401  Histories, which only the judge imports
     """Popularity, and the constant and the means in the film vectors of each of the models."""
-    from tastevec.evaluation.baselines import floors, line_up, published, vector_floors  # noqa: PLC0415  as in judged
+    from tastevec.evaluation.registry import floors, line_up, published, vector_floors  # noqa: PLC0415  as in judged
 
     stars = prepared.rating_range
     simple = floors(train, rating_range=stars)

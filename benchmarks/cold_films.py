@@ -34,7 +34,7 @@ from rendering import put, rendered
 
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
-from tastevec.evaluation.cohort import Cohort
+from tastevec.evaluation.dataset import Cohort
 from tastevec.serving.runs import model_runs
 
 if TYPE_CHECKING:

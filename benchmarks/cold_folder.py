@@ -17,7 +17,7 @@ from tastevec.data.files import new_folder
 from tastevec.data.histories import NO_TIME
 from tastevec.data.prepared import Prepared, seal
 from tastevec.errors import DataError
-from tastevec.evaluation.judging.answers import only_known
+from tastevec.evaluation.scorers import only_known
 from tastevec.schema import (
     FEATURES_FILE,
     HISTORIES_FOLDER,

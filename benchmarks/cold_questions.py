@@ -12,11 +12,10 @@ import numpy as np
 
 from tastevec.data.inputs import liked_from
 from tastevec.evaluation.baselines import MeanLiked
-from tastevec.evaluation.judging.answers import measure, only_known
 from tastevec.evaluation.metrics import unit_rows
-from tastevec.evaluation.protocol import Task, cases
-from tastevec.evaluation.protocol.task import ask
-from tastevec.evaluation.report.intervals import draw_people, mean_intervals
+from tastevec.evaluation.scorers import measure, only_known
+from tastevec.evaluation.statistics import draw_people, mean_intervals
+from tastevec.evaluation.tasks import Task, ask, cases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.evaluation.cohort import Cohort
+    from tastevec.evaluation.dataset import Cohort
     from tastevec.evaluation.scorers import Scorer
     from tastevec.schema import Horizon, Protocol
 

@@ -26,9 +26,8 @@ from rendering import put, rendered
 
 from tastevec.data.histories import Histories, normalise_ratings
 from tastevec.evaluation.baselines import MeanLiked
-from tastevec.evaluation.cohort import Cohort
-from tastevec.evaluation.films import Films
-from tastevec.evaluation.trial import evaluate
+from tastevec.evaluation.dataset import Cohort, Films
+from tastevec.evaluation.evaluate import evaluate
 
 USERS = (12_500, 25_000, 50_000, 100_000)
 QUICK_USERS = (1_000, 2_000, 4_000)

@@ -22,9 +22,9 @@ from steering_reach import reached
 from tastevec.data.histories import normalise_ratings
 from tastevec.data.inputs import liked_from
 from tastevec.data.prepared import Prepared
+from tastevec.data.topk import rank_unseen
 from tastevec.errors import DataError
-from tastevec.evaluation.cohort import Cohort
-from tastevec.evaluation.metrics import rank_unseen
+from tastevec.evaluation.dataset import Cohort
 from tastevec.items.explain import TagDirections
 from tastevec.items.placing import load_rows
 from tastevec.items.tag_table import tag_blocks
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.evaluation.protocol import Task
+    from tastevec.evaluation.tasks import Task
     from tastevec.items.tag_table import TagBlock
 
 SAVED = ROOT / "results" / "explanations.json"

@@ -9,7 +9,7 @@ import numpy as np
 from cold_questions import interval
 
 from tastevec.data.histories import normalise_ratings
-from tastevec.evaluation.metrics import rank_unseen
+from tastevec.data.topk import rank_unseen
 from tastevec.schema import Horizon
 
 if TYPE_CHECKING:

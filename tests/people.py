@@ -9,8 +9,7 @@ import numpy as np
 
 import worlds
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
-from tastevec.evaluation.cohort import Cohort
-from tastevec.evaluation.films import Films
+from tastevec.evaluation.dataset import Cohort, Films
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tastevec.evaluation.report import Report
-from tastevec.evaluation.report.results import Asked, Measured, Slice, SystemFacts
+from tastevec.evaluation.results import Asked, Measured, Slice, SystemFacts
 
 DATA = {"name": "tiny", "fingerprint": "f00d", "split": "test"}
 KNOWN = ("1", "2", "3", "5", "10", "20", "50", "100", "200")

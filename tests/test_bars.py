@@ -12,7 +12,7 @@ from wanted import NOT_MEASURED, Wanted
 from widths import beside, kept
 
 from reports import asked, facts, measured, report_of
-from tastevec.evaluation.report.results import Slice
+from tastevec.evaluation.results import Slice
 
 NOTHING = dict.fromkeys(read())
 

@@ -25,8 +25,7 @@ from people import films_of, people
 from tastevec.data.histories import normalise_ratings
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
-from tastevec.evaluation.cohort import Cohort
-from tastevec.evaluation.films import Films
+from tastevec.evaluation.dataset import Cohort, Films
 
 STARS = (1.0, 5.0)
 ALL = worlds.FILMS

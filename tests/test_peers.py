@@ -21,7 +21,7 @@ from contracts.scorer import ScorerContract
 from people import TAGGED, people, world
 from tastevec.data.prepared import Prepared
 from tastevec.errors import SettingsError, TrainingError
-from tastevec.evaluation.protocol import cases
+from tastevec.evaluation.tasks import cases
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("standin.py"))]
 TRAIN = people([(0, 5, 10), (1, 2, 10), (2, 4, 10)], [(2, 5), (3, TAGGED), (1, 4)])

@@ -23,9 +23,9 @@ from tastevec.data.inputs import liked_from
 from tastevec.data.prepared import Prepared
 from tastevec.errors import SettingsError, TastevecError, TrainingError
 from tastevec.evaluation.baselines import Popularity
-from tastevec.evaluation.cohort import Cohort
+from tastevec.evaluation.dataset import Cohort
+from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.scorers import Runs
-from tastevec.evaluation.trial import evaluate
 from tastevec.schema import RESULTS_FILE
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from scorer import Reading
 
     from tastevec.data.histories import Histories
-    from tastevec.evaluation.protocol import Task
     from tastevec.evaluation.report import Report
+    from tastevec.evaluation.tasks import Task
 
 __all__ = ["EPOCHS", "judged", "refuse_memory"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from process import Process
 
-from tastevec.evaluation.judging.answers import measure
+from tastevec.evaluation.scorers import measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.evaluation.protocol import Task
+    from tastevec.evaluation.tasks import Task
 
 __all__ = ["NETWORK", "READINGS", "Reading", "Recipe", "Sasrec"]
 

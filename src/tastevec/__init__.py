@@ -21,7 +21,7 @@ from tastevec.errors import (
 
 if TYPE_CHECKING:
     from tastevec.data.download import fetch
-    from tastevec.evaluation.report import compare
+    from tastevec.evaluation.compare import compare
     from tastevec.serving.aligning import Alignment, align
     from tastevec.serving.recommender import Recommender, load
     from tastevec.stages import describe, evaluate, prepare, train
@@ -55,7 +55,7 @@ _ROOMS = {
     "Alignment": "tastevec.serving.aligning",
     "Recommender": "tastevec.serving.recommender",
     "align": "tastevec.serving.aligning",
-    "compare": "tastevec.evaluation.report.comparison",
+    "compare": "tastevec.evaluation.compare",
     "describe": "tastevec.stages",
     "evaluate": "tastevec.stages",
     "fetch": "tastevec.data.download",

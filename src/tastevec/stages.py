@@ -203,13 +203,13 @@ def evaluate(
         SettingsError: Two models' folders have the same name, or settings contradict each other.
         MissingExtraError: Something shall be tuned and Optuna is not installed.
     """
-    from tastevec.evaluation.baselines import baselines, floors, line_up, published, vector_floors
-    from tastevec.evaluation.cohort import Cohort
-    from tastevec.evaluation.trial import evaluate as judge
+    from tastevec.evaluation.dataset import Cohort
+    from tastevec.evaluation.evaluate import evaluate as judge
+    from tastevec.evaluation.mult_vae import mult_vae
+    from tastevec.evaluation.registry import baselines, floors, line_up, published, vector_floors
     from tastevec.evaluation.tuning import read_choices
     from tastevec.evaluation.tuning import tune as tune_all
     from tastevec.serving.runs import model_runs
-    from tastevec.training.mult_vae import mult_vae
 
     if seeds < 1 or (tune and tuned is not None):
         raise SettingsError(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.evaluation.cohort import Cohort
-    from tastevec.evaluation.protocol import Task
+    from tastevec.evaluation.dataset import Cohort
+    from tastevec.evaluation.tasks import Task
 
 
 def hidden_of(task: Task, person: int = 0) -> list[int]:

@@ -9,6 +9,8 @@ import worlds
 from contracts.scorer import ScorerContract
 from people import TAGGED, people, world
 from tastevec.errors import DataError
+from tastevec.evaluation import baselines as linear
+from tastevec.evaluation import baselines as neighbours
 from tastevec.evaluation.baselines import (
     ALS,
     EASE,
@@ -20,12 +22,9 @@ from tastevec.evaluation.baselines import (
     Popularity,
     RecentPopularity,
     WeightedMean,
-    linear,
-    neighbours,
+    liked_matrix,
 )
-from tastevec.evaluation.baselines.likes import liked_matrix
-from tastevec.evaluation.encoded import EncodedScorer
-from tastevec.evaluation.scorers import fitted_parts
+from tastevec.evaluation.scorers import EncodedScorer, fitted_parts
 from tastevec.items.collaborative import AlsSettings
 
 FROM = 4.0

@@ -4,8 +4,7 @@ import pytest
 from contracts.scorer import ScorerContract
 from encoders import NOTE, TASTE, encoder, reading
 from people import people
-from tastevec.evaluation.encoded import EncodedScorer
-from tastevec.evaluation.scorers import HorizonScorer, VectorScorer
+from tastevec.evaluation.scorers import EncodedScorer, HorizonScorer, VectorScorer
 
 
 def scorer(shape, layout):

@@ -9,12 +9,12 @@ import pytest
 
 from people import plain_cohort
 from tastevec.data.histories import Histories, normalise_ratings
-from tastevec.evaluation.baselines import baselines, floors, line_up, published
-from tastevec.evaluation.trial import evaluate
+from tastevec.evaluation.evaluate import evaluate
+from tastevec.evaluation.registry import baselines, floors, line_up, published
 from tastevec.schema import Horizon
 
 if TYPE_CHECKING:
-    from tastevec.evaluation.cohort import Cohort
+    from tastevec.evaluation.dataset import Cohort
 
 FOLDER = Path(__file__).parents[2] / ".." / "shared" / "data" / "ml-1m-5k"
 # Each figure as it was measured elsewhere, on all of ml-1m with 1,000 unseen people of 6,040, and as it comes out here,

@@ -7,20 +7,9 @@ import numpy as np
 
 import worlds
 from people import people, world
-from tastevec.evaluation.baselines import (
-    EASE,
-    LastOnly,
-    PerHorizon,
-    Popularity,
-    baselines,
-    floors,
-    line_up,
-    published,
-    vector_floors,
-)
-from tastevec.evaluation.baselines.recipes import Chosen, Recipe
-from tastevec.evaluation.encoded import EncodedScorer
-from tastevec.evaluation.scorers import Runs
+from tastevec.evaluation.baselines import EASE, LastOnly, PerHorizon, Popularity
+from tastevec.evaluation.registry import Chosen, Recipe, baselines, floors, line_up, published, vector_floors
+from tastevec.evaluation.scorers import EncodedScorer, Runs
 
 BOTH = ("next", "overall")
 EASES = Recipe(

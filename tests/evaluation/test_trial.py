@@ -10,12 +10,11 @@ import worlds
 from fakes import Fixed, Summed
 from people import films_of, people, plain_cohort, world
 from tastevec.errors import DataError, SettingsError
+from tastevec.evaluation import scorers as answers
 from tastevec.evaluation.baselines import EASE, Constant, LastOnly, MeanLiked, Popularity
-from tastevec.evaluation.cohort import Cohort
-from tastevec.evaluation.films import NO_YEAR
-from tastevec.evaluation.judging import answers
+from tastevec.evaluation.dataset import NO_YEAR, Cohort
+from tastevec.evaluation.evaluate import PROTOCOLS, evaluate
 from tastevec.evaluation.scorers import Runs
-from tastevec.evaluation.trial import PROTOCOLS, evaluate
 
 FROM = 4.0
 STARS = (1.0, 5.0)

@@ -10,9 +10,8 @@ import worlds
 from people import plain_cohort, world
 from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
 from tastevec.evaluation import tuning
-from tastevec.evaluation.baselines import baselines, floors, line_up, published
-from tastevec.evaluation.baselines.recipes import Between, OneOf, Recipe
-from tastevec.evaluation.trial import evaluate
+from tastevec.evaluation.evaluate import evaluate
+from tastevec.evaluation.registry import Between, OneOf, Recipe, baselines, floors, line_up, published
 from tastevec.evaluation.tuning import read_choices, tune
 
 TEACH, CHOOSE, ASK = (np.array(some) for some in ([0, 1, 2, 3, 6, 7, 8, 9], [4, 10], [5, 11]))

@@ -40,7 +40,7 @@ def write_samples(place: Path) -> Path:
     _hetrec(place / "hetrec")
     prepare(release, place / "prepared", settings=PrepareSettings(seed=1))
     with mock.patch(
-        "tastevec.evaluation.report.page.draw", return_value=[Picture("none", "None", "Nothing.", b"")]
+        "tastevec.evaluation.plots.draw", return_value=[Picture("none", "None", "Nothing.", b"")]
     ):
         lively(floors=["popularity"], models=["ours"], users=10).write(place / "results")
     _unfinished(place / "unfinished")

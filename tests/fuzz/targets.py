@@ -25,7 +25,7 @@ from tastevec.data.inputs import RatingScale
 from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
 from tastevec.errors import TastevecError
-from tastevec.evaluation.report import compare
+from tastevec.evaluation.compare import compare
 from tastevec.items.genome import read_genome
 from tastevec.items.placing import load_rows
 from tastevec.schema import BUNDLE_FILE, MANIFEST_FILE
@@ -289,7 +289,7 @@ def _asked(folder: Path, *, route: str) -> Any:
 
 def _results(folder: Path) -> Any:
     """Compared with itself under another name, and read for what was tuned."""
-    from tastevec.evaluation.baselines import baselines  # noqa: PLC0415  as above
+    from tastevec.evaluation.registry import baselines  # noqa: PLC0415  as above
     from tastevec.evaluation.tuning import read_choices  # noqa: PLC0415  as above
 
     with suppress(TastevecError):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tastevec.evaluation.report.intervals import draw_people, mean_intervals, pairwise_differences
-from tastevec.evaluation.report.looks import spread
+from tastevec.evaluation.plots import spread
+from tastevec.evaluation.statistics import draw_people, mean_intervals, pairwise_differences
 
 # Eighths, whose sums are exact.
 scores = arrays.arrays(

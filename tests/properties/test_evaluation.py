@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from people import TAGGED, films_of, people
-from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, rank_unseen, recall, top_k
+from tastevec.data.topk import rank_unseen, top_k
+from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, recall
 
 FILMS = 30
 

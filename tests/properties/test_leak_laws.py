@@ -22,8 +22,7 @@ from sources import Row, prepare, source
 from tastevec.data.histories import NO_TIME, normalise_ratings
 from tastevec.data.preprocess import ArrangeSettings
 from tastevec.errors import DataError, SettingsError
-from tastevec.evaluation.protocol import cases
-from tastevec.evaluation.protocol.division import LiangSplit, TimeSplit
+from tastevec.evaluation.tasks import LiangSplit, TimeSplit, cases
 
 FILMS = 30
 STARS = (1, 5)

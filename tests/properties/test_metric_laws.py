@@ -8,20 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tastevec.evaluation.metrics import (
-    coverage,
+from tastevec.data.topk import top_k
+from tastevec.evaluation.geometry import (
     effective_rank,
-    gini,
     halves_cosine,
     hubness,
+    strangers_cosine,
+    top_direction,
+)
+from tastevec.evaluation.metrics import (
+    coverage,
+    gini,
     intra_list_similarity,
     log_popularity,
     novelty,
     places_of,
     recommended,
-    strangers_cosine,
-    top_direction,
-    top_k,
 )
 
 PEOPLE = 15

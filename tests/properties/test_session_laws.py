@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from people import TAGGED, people
 from tastevec.data.histories import NO_TIME
-from tastevec.evaluation.judging.sessions import sessions, shuffled
+from tastevec.evaluation.slices import sessions, shuffled
 
 
 @st.composite

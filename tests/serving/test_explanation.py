@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 import people as told_by_hand
 from people import TAGGED, people
+from tastevec.data.topk import rank_unseen
 from tastevec.errors import SettingsError
-from tastevec.evaluation.metrics import rank_unseen
 from tastevec.items.explain import TagDirections
 from tastevec.items.placing import load_rows
 from tastevec.items.tag_table import tag_blocks

@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers")
         ("tastevec.stages", HEAVY),
         ("tastevec.items.prepare, tastevec.items.collaborative, tastevec.items.combine", HEAVY),
         ("tastevec.data.prepared, tastevec.data.streaming, tastevec.data.inputs", HEAVY),
-        ("tastevec.evaluation.trial, tastevec.evaluation.encoded, tastevec.evaluation.baselines", HEAVY),
+        ("tastevec.evaluation.evaluate, tastevec.evaluation.scorers, tastevec.evaluation.baselines", HEAVY),
         ("tastevec.serving.bundle, tastevec.serving.recommender", (*HEAVY, "huggingface_hub")),
         ("tastevec.serving.hub, tastevec.serving.aligning", (*HEAVY, "huggingface_hub", "duckdb")),
         ("tastevec.training.settings", HEAVY),

@@ -9,7 +9,7 @@ from encoders import TINY
 from people import TAGGED, people
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError, UnknownItemError
-from tastevec.evaluation.cohort import Cohort
+from tastevec.evaluation.dataset import Cohort
 from tastevec.items.prepare import PrepareSettings, prepare
 from tastevec.serving import best_films, bulk
 from tastevec.serving import recommender as module

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tastevec.data.histories import Histories, normalise_ratings
-from tastevec.evaluation.metrics import rank_unseen, top_k
+from tastevec.data.topk import rank_unseen, top_k
 from tastevec.serving.best_films import best_films
 from tastevec.serving.neighbours import Neighbours
 

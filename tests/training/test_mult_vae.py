@@ -8,9 +8,9 @@ import worlds
 from contracts.scorer import ScorerContract
 from people import people, world
 from tastevec.errors import SettingsError
+from tastevec.evaluation import mult_vae as module
 from tastevec.evaluation.baselines import LastOnly
-from tastevec.training import mult_vae as module
-from tastevec.training.mult_vae import MultVAE, VaeSettings, mult_vae
+from tastevec.evaluation.mult_vae import MultVAE, VaeSettings, mult_vae
 
 TINY = {"hidden": 16, "latent": 4, "batch_size": 4, "epochs": 30, "learning_rate": 0.01}
 

@@ -229,7 +229,7 @@ def compare(
     One table a question with the systems of all folders, each beside the best of them on the same people.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.evaluation.report import compare
+        from tastevec.evaluation.compare import compare
 
         with bar("Comparing"):
             report = compare(folders, out)

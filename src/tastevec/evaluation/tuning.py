@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tastevec.errors import DataError, MissingExtraError, SettingsError
-from tastevec.evaluation.baselines.last_only import LastOnly
-from tastevec.evaluation.baselines.recipes import Between, Chosen
-from tastevec.evaluation.judging.answers import measure
-from tastevec.evaluation.report.stored import read_results
+from tastevec.evaluation.baselines import LastOnly
+from tastevec.evaluation.registry import Between, Chosen
+from tastevec.evaluation.report import read_results
+from tastevec.evaluation.scorers import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from optuna.distributions import BaseDistribution
 
-    from tastevec.evaluation.baselines.recipes import Choices, OneOf, Question, Recipe
-    from tastevec.evaluation.cohort import Cohort
-    from tastevec.evaluation.protocol import Task
+    from tastevec.evaluation.dataset import Cohort
+    from tastevec.evaluation.registry import Choices, OneOf, Question, Recipe
+    from tastevec.evaluation.tasks import Task
     from tastevec.schema import Horizon, Protocol
 
 __all__ = ["SECONDS", "TRIALS", "read_choices", "tune"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tastevec.evaluation.metrics import rank_unseen
+from tastevec.data.topk import rank_unseen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tastevec.errors import FormatError, SettingsError
-from tastevec.evaluation.encoded import EncodedScorer
+from tastevec.evaluation.scorers import EncodedScorer
 from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
 from tastevec.serving.arrivals import read_arrivals, with_arrivals
 from tastevec.serving.best_films import best_films

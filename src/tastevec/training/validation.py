@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tastevec.evaluation.encoded import EncodedScorer
-from tastevec.evaluation.judging.answers import measure
 from tastevec.evaluation.metrics import cosine_distance
-from tastevec.evaluation.protocol import cases
+from tastevec.evaluation.scorers import EncodedScorer, measure
+from tastevec.evaluation.tasks import cases
 from tastevec.training.batches import best_rated_batch
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from fakes import Fixed, Summed
 from people import people
 from tastevec.data.histories import normalise_ratings
 from tastevec.errors import DataError
-from tastevec.evaluation.judging import answers as module
-from tastevec.evaluation.judging.answers import answers, measure, only_known, with_horizon
-from tastevec.evaluation.protocol import cases
+from tastevec.evaluation import scorers as module
+from tastevec.evaluation.scorers import answers, measure, only_known, with_horizon
+from tastevec.evaluation.tasks import cases
 
 STARS = (1, 5)
 PEOPLE = people([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])

@@ -6,10 +6,10 @@ import pytest
 from fakes import Fixed, Summed
 from people import films_of, people
 from tastevec.data.histories import normalise_ratings
-from tastevec.evaluation.judging import curve
-from tastevec.evaluation.judging.answers import answers
-from tastevec.evaluation.judging.curve import KNOWN_FILMS, quality_curve
-from tastevec.evaluation.protocol import cases
+from tastevec.evaluation import slices as curve
+from tastevec.evaluation.scorers import answers
+from tastevec.evaluation.slices import KNOWN_FILMS, quality_curve
+from tastevec.evaluation.tasks import cases
 
 FILMS = 40
 LONG, SHORT = 12, 2  # known films
@@ -76,7 +76,7 @@ def test_questions_of_several_films_have_deeper_curves():
 
 
 def test_of_many_people_some_are_drawn_by_the_seed(task, monkeypatch):
-    monkeypatch.setattr(curve, "_PEOPLE", 1)
+    monkeypatch.setattr(curve, "_CURVE_USERS", 1)
     scorer = Fixed(np.zeros(FILMS))
     patterns = {
         seed: np.isfinite([part.values for part in curve_of(scorer, task, seed)]) for seed in range(8)

@@ -7,7 +7,7 @@ import pytest
 
 from fakes import Fixed
 from people import people, plain_cohort
-from tastevec.evaluation.judging.judge import Judge
+from tastevec.evaluation.evaluate import Judge
 
 FILMS = 8
 

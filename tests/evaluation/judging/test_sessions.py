@@ -4,7 +4,7 @@ import numpy as np
 
 from people import films_of, people
 from tastevec.data.histories import NO_TIME
-from tastevec.evaluation.judging.sessions import session_note, sessions, shuffled
+from tastevec.evaluation.slices import session_note, sessions, shuffled
 
 HOUR = 3600
 

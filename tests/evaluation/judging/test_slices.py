@@ -7,9 +7,9 @@ import pytest
 
 from people import people
 from tastevec.data.histories import NO_TIME
-from tastevec.evaluation.films import NO_YEAR, Films
-from tastevec.evaluation.judging.slices import slicings
-from tastevec.evaluation.protocol import cases
+from tastevec.evaluation.dataset import NO_YEAR, Films
+from tastevec.evaluation.slices import slicings
+from tastevec.evaluation.tasks import cases
 
 NOWHERE = 100
 

@@ -5,10 +5,11 @@ import pytest
 
 from fakes import Summed
 from people import people
-from tastevec.evaluation.judging import vectors as module
-from tastevec.evaluation.judging.vectors import distances, encoded, halves, shape
-from tastevec.evaluation.metrics import effective_rank, hubness, top_direction, unit_rows
-from tastevec.evaluation.protocol import cases
+from tastevec.evaluation import slices as module
+from tastevec.evaluation.geometry import effective_rank, hubness, top_direction
+from tastevec.evaluation.metrics import unit_rows
+from tastevec.evaluation.slices import distances, encoded, halves, shape
+from tastevec.evaluation.tasks import cases
 
 STARS = (1, 5)
 RIGHT = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)  # films at right angles, between, and nowhere
@@ -56,7 +57,7 @@ def test_the_size_of_the_chunks_changes_nothing(monkeypatch):
     [task] = cases(people(*films), protocol="best-rated", rating_range=STARS)
     scorer = Summed(rng.standard_normal((30, 4)))
     whole = distances(scorer, encoded(scorer, task.known), task) | halves(scorer, task.known)
-    monkeypatch.setattr(module, "_PEOPLE", 3)
+    monkeypatch.setattr(module, "_VECTOR_USERS", 3)
     parts = distances(scorer, encoded(scorer, task.known), task) | halves(scorer, task.known)
     for metric, values in whole.items():
         np.testing.assert_allclose(parts[metric], values, atol=1e-6)

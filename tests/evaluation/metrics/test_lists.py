@@ -5,11 +5,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from tastevec.evaluation import metrics as lists
 from tastevec.evaluation.metrics import (
     coverage,
     gini,
     intra_list_similarity,
-    lists,
     log_popularity,
     novelty,
     recommended,

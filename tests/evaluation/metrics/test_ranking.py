@@ -6,17 +6,9 @@ import pytest
 
 from people import people
 from tastevec.data import topk
+from tastevec.data.topk import rank_unseen, top_k
 from tastevec.errors import DataError
-from tastevec.evaluation.metrics import (
-    hit_rate,
-    hits,
-    mrr,
-    ndcg,
-    places_of,
-    rank_unseen,
-    recall,
-    top_k,
-)
+from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, places_of, recall
 
 USERS, FILMS, DEPTH = 40, 60, 20
 

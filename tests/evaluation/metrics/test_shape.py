@@ -8,12 +8,12 @@ from scipy.stats import skew
 from sklearn.metrics.pairwise import cosine_distances, paired_cosine_distances
 from sklearn.neighbors import NearestNeighbors
 
-from tastevec.evaluation.metrics import (
+from tastevec.evaluation import geometry as shape
+from tastevec.evaluation.geometry import (
     effective_rank,
     halves_closer,
     halves_cosine,
     hubness,
-    shape,
     strangers_cosine,
     top_direction,
 )

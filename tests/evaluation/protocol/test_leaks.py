@@ -25,11 +25,9 @@ from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared
 from tastevec.data.preprocess import ArrangeSettings
 from tastevec.errors import DataError
-from tastevec.evaluation.cohort import Cohort
-from tastevec.evaluation.films import Films
-from tastevec.evaluation.protocol import cases, future
-from tastevec.evaluation.protocol.division import LiangSplit, TimeSplit
-from tastevec.evaluation.protocol.task import Task, ask
+from tastevec.evaluation import tasks as future
+from tastevec.evaluation.dataset import Cohort, Films
+from tastevec.evaluation.tasks import LiangSplit, Task, TimeSplit, ask, cases
 from tastevec.items.collaborative import AlsSettings, als_factors
 
 PROTOCOLS = ("best-rated", "fold-in", "future")

@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 
 from people import films_of, people
-from tastevec.evaluation.cohort import Cohort
-from tastevec.evaluation.protocol import cases
-from tastevec.evaluation.protocol.division import LiangSplit
+from tastevec.evaluation.dataset import Cohort
+from tastevec.evaluation.tasks import LiangSplit, cases
 from tastevec.items.prepare import PrepareSettings, prepare
 
 if TYPE_CHECKING:

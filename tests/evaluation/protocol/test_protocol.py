@@ -7,7 +7,7 @@ from people import TAGGED, films_of, people
 from tastevec.data.histories import normalise_ratings
 from tastevec.data.inputs import liked_from
 from tastevec.errors import SettingsError
-from tastevec.evaluation.protocol import Task, cases
+from tastevec.evaluation.tasks import Task, cases
 
 A, B, C, D, E, F, G, H, I = range(9)  # noqa: E741 - the films of the docstring's timeline
 TIMELINE = [(A, 5), (B, 2), (C, TAGGED), (D, 4), (E, 5), (F, 3), (G, 4), (H, 4), (I, 1)]

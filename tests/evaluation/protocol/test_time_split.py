@@ -17,9 +17,8 @@ from people import TAGGED, films_of, people
 from tastevec.data.histories import NO_TIME
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
-from tastevec.evaluation.cohort import Cohort
-from tastevec.evaluation.protocol import cases
-from tastevec.evaluation.protocol.division import TimeSplit
+from tastevec.evaluation.dataset import Cohort
+from tastevec.evaluation.tasks import TimeSplit, cases
 from tastevec.items.prepare import PrepareSettings, prepare
 
 A, B, C, D, E, F, G = range(7)

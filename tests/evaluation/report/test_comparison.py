@@ -12,14 +12,15 @@ import tastevec
 from reports import DATA, asked, facts, lively, measured, report_of
 from tastevec.cli.app import app
 from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
-from tastevec.evaluation.report import Report, compare
+from tastevec.evaluation.compare import compare
+from tastevec.evaluation.report import Report
 from tastevec.schema import REPORT_FILE, RESULTS_FILE
 
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
     """Write a report without its pictures, which take a second, into a folder of this name."""
-    monkeypatch.setattr("tastevec.evaluation.report.page.report_page", lambda _report: "a page")
+    monkeypatch.setattr("tastevec.evaluation.html_report.report_page", lambda _report: "a page")
 
     def written(name, report):
         report.write(tmp_path / name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tastevec.evaluation.report import intervals
-from tastevec.evaluation.report.intervals import (
+from tastevec.evaluation import statistics as intervals
+from tastevec.evaluation.statistics import (
     RESAMPLES,
     direction,
     draw_people,

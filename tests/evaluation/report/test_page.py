@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from reports import asked, facts, lively, measured, report_of
 from tastevec.data.html import styled
-from tastevec.evaluation.report.looks import Look, label_ends, label_points, looks, short
-from tastevec.evaluation.report.page import report_page
-from tastevec.evaluation.report.pictures import draw
+from tastevec.evaluation.html_report import report_page
+from tastevec.evaluation.plots import Look, draw, label_ends, label_points, looks, short
 
 EVERY = ["headline", "quality-curve", "popularity", "age", "cold-films", "coverage"]
 
@@ -32,7 +31,7 @@ def pictures(report):
 @pytest.fixture(scope="module")
 def page(report, pictures):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tastevec.evaluation.report.page.draw", lambda _report: pictures)  # once is enough
+        patch.setattr("tastevec.evaluation.plots.draw", lambda _report: pictures)  # once is enough
         return report_page(report)
 
 
@@ -92,7 +91,7 @@ def test_names_and_notes_cannot_become_html(page):
 
 def test_the_page_names_models_and_data(page, report, pictures, monkeypatch):
     assert "<title>ours, the note&#x27;s on tiny</title>" in page
-    monkeypatch.setattr("tastevec.evaluation.report.page.draw", lambda _report: pictures)
+    monkeypatch.setattr("tastevec.evaluation.plots.draw", lambda _report: pictures)
     bare = report_page(replace(report, data=None))
     assert "<title>ours, the note&#x27;s</title>" in bare
     assert "split" not in bare

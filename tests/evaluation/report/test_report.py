@@ -16,8 +16,8 @@ from reports import AT, asked, facts, lively, measured, report_of
 from tastevec.data.html import Picture
 from tastevec.errors import FormatError, MissingExtraError
 from tastevec.evaluation.baselines import EASE, Popularity
+from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.report import Report
-from tastevec.evaluation.trial import evaluate
 from tastevec.schema import PER_USER_FILE, REPORT_FILE, RESULTS_FILE
 
 FROM = 4.0
@@ -34,7 +34,7 @@ def report():
 def no_pictures(monkeypatch):
     """What is written holds a page without its pictures, which take seconds."""
     monkeypatch.setattr(
-        "tastevec.evaluation.report.page.draw", lambda _report: [Picture("none", "None", "Nothing.", b"")]
+        "tastevec.evaluation.plots.draw", lambda _report: [Picture("none", "None", "Nothing.", b"")]
     )
 
 
@@ -115,7 +115,7 @@ def test_what_was_read_writes_the_same_bytes_over_an_earlier_evaluation(folder, 
     Report.read(folder).write(tmp_path / "copy")
     with pytest.MonkeyPatch.context() as patch:
         page = (folder / REPORT_FILE).read_text(encoding="utf-8")
-        patch.setattr("tastevec.evaluation.report.page.report_page", lambda _report: page)
+        patch.setattr("tastevec.evaluation.html_report.report_page", lambda _report: page)
         Report.read(tmp_path / "copy").write(tmp_path / "copy")
     for name in (RESULTS_FILE, PER_USER_FILE, REPORT_FILE):
         assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()

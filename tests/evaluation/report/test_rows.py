@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from reports import asked, facts, measured, report_of
-from tastevec.evaluation.protocol import Task
-from tastevec.evaluation.report.results import Asked, Measured, Slice, headline
+from tastevec.evaluation.results import Asked, Measured, Slice, headline
+from tastevec.evaluation.tasks import Task
 
 NAN = float("nan")
 

@@ -1,4 +1,4 @@
-"""Mult-VAE: the published neural baseline of films as a set, in our own few lines.
+"""Mult-VAE, a strong baseline trained with torch.
 
 Dimension letters: B users, N items, H hidden, Z latent.
 """
@@ -16,16 +16,16 @@ from torch.nn import functional
 
 from tastevec.data.inputs import liked_from
 from tastevec.errors import SettingsError
-from tastevec.evaluation.baselines.likes import only_liked
-from tastevec.evaluation.baselines.recipes import NEWEST, Between, OneOf, Recipe
-from tastevec.evaluation.judging.answers import measure
-from tastevec.evaluation.protocol import cases
+from tastevec.evaluation.baselines import only_liked
+from tastevec.evaluation.registry import NEWEST, Between, OneOf, Recipe
+from tastevec.evaluation.scorers import measure
+from tastevec.evaluation.tasks import cases
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.evaluation.protocol import Task
+    from tastevec.evaluation.tasks import Task
 
 __all__ = ["MultVAE", "VaeSettings", "mult_vae"]
 

@@ -1,4 +1,4 @@
-"""Shape: how the vectors of people lie, whatever is recommended by them.
+"""Geometry of embeddings: effective rank, top-direction share, hubness and split-half cosine.
 
 Dimension letters: B users, D dimensions.
 """
@@ -10,19 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tastevec.data.topk import top_k
-from tastevec.evaluation.metrics.distance import cosine_distance, unit_rows
+from tastevec.evaluation.metrics import cosine_distance, unit_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "effective_rank",
-    "halves_closer",
-    "halves_cosine",
-    "hubness",
-    "strangers_cosine",
-    "top_direction",
-]
+__all__ = ["effective_rank", "halves_closer", "halves_cosine", "hubness", "strangers_cosine", "top_direction"]
 
 _CELLS = 1 << 22  # cosines held at once: 16 MB
 _NOISE = 1e-9  # by which the cosines of the same two vectors may differ

@@ -1,4 +1,4 @@
-"""Results: what each system got from each person it was asked about.
+"""Measured results: per-user values of one system on one task, and facts about the system.
 
 Dimension letters: B users, S runs.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.evaluation.protocol import Task
+    from tastevec.evaluation.tasks import Task
     from tastevec.schema import Horizon, Protocol
 
 __all__ = [

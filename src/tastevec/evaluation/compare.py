@@ -1,4 +1,4 @@
-"""Comparison: finished evaluations of the same people side by side."""
+"""Comparison of finished evaluations on the same users."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ import numpy as np
 
 from tastevec.data.files import refuse_foreign
 from tastevec.errors import DataError, SettingsError
-from tastevec.evaluation.report.differences import paired, skills
-from tastevec.evaluation.report.intervals import draw_people
-from tastevec.evaluation.report.report import Report
-from tastevec.evaluation.report.results import Asked, by_task
-from tastevec.evaluation.report.rows import Row, SliceRow
+from tastevec.evaluation.report import Report
+from tastevec.evaluation.results import Asked, by_task
+from tastevec.evaluation.statistics import Row, SliceRow, draw_people, paired, skills
 from tastevec.extras import need
 from tastevec.schema import RESULTS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tastevec.evaluation.report.differences import Paired, Skill
-    from tastevec.evaluation.report.results import Measured, SystemFacts
+    from tastevec.evaluation.results import Measured, SystemFacts
+    from tastevec.evaluation.statistics import Paired, Skill
 
 __all__ = ["compare"]
 

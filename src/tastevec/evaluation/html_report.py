@@ -1,4 +1,4 @@
-"""The page of a report: its tables and pictures in one file that needs no network."""
+"""The HTML report of an evaluation, and the writing of its files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import html
 from typing import TYPE_CHECKING
 
 from tastevec.data.html import as_figure, whole_page
-from tastevec.evaluation.report.pictures import draw
-from tastevec.evaluation.report.tables import LEGEND, tables
+from tastevec.evaluation.plots import draw
+from tastevec.evaluation.tables import LEGEND, tables
 
 if TYPE_CHECKING:
-    from tastevec.evaluation.report.report import Report
-    from tastevec.evaluation.report.tables import Cell, Line, Table
+    from tastevec.evaluation.report import Report
+    from tastevec.evaluation.tables import Cell, Line, Table
 
 __all__ = ["report_page"]
 

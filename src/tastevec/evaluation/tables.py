@@ -1,4 +1,4 @@
-"""Tables: the numbers of a report that are looked at first, laid out for a terminal, for Markdown and for a page."""
+"""Tables of a report as data, rendered as text or Markdown."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tastevec.evaluation.report.results import CENTRED_DISTANCE, DISTANCE, SHUFFLED, headline
+from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, SHUFFLED, headline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tastevec.evaluation.protocol import Task
-    from tastevec.evaluation.report.differences import Paired
-    from tastevec.evaluation.report.report import Report
-    from tastevec.evaluation.report.results import Asked, SystemFacts
-    from tastevec.evaluation.report.rows import Row
+    from tastevec.evaluation.report import Report
+    from tastevec.evaluation.results import Asked, SystemFacts
+    from tastevec.evaluation.statistics import Paired, Row
+    from tastevec.evaluation.tasks import Task
 
 __all__ = ["LEGEND", "Cell", "Line", "Style", "Table", "as_text", "spoken", "tables"]
 

@@ -1,25 +1,68 @@
-"""Cohorts: who teaches the systems that are judged, who is asked, and about which films."""
+"""The evaluation dataset: training histories, held-out users and item facts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from tastevec.data.inputs import liked_from
 from tastevec.errors import DataError, UnknownItemError
-from tastevec.evaluation.films import Films
-from tastevec.evaluation.protocol import cases
-from tastevec.evaluation.protocol.division import LiangSplit, TimeSplit
+from tastevec.evaluation.tasks import LiangSplit, TimeSplit, cases
+from tastevec.schema import CONTENT, YEAR
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tastevec.data.histories import Histories
     from tastevec.data.prepared import Prepared
-    from tastevec.evaluation.protocol import Task
+    from tastevec.evaluation.tasks import Task
     from tastevec.schema import Protocol, Split
 
-__all__ = ["Cohort"]
+__all__ = ["NO_YEAR", "Cohort", "Films"]
+
+NO_YEAR: Final = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Films:
+    """What lists of films are described by; none of it comes from the people who are asked, or from a system.
+
+    Attributes:
+        raters: (N,) int64 training people who rated each film.
+        train_users: Training people in all.
+        vectors: (N, D) content vectors, in which two films are alike or not; a row of zeros is a film without one.
+        years: (N,) int64 when each film came out; ``NO_YEAR`` where that is unknown.
+    """
+
+    raters: NDArray[np.int64]
+    train_users: int
+    vectors: NDArray[np.float32]
+    years: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, prepared: Prepared, train: Histories) -> Films:
+        """The catalogue of a prepared folder, its films counted over the training people."""
+        rated = train.items[np.isfinite(train.ratings)]
+        years = prepared.items[YEAR].fill_null(NO_YEAR).to_numpy().astype(np.int64)
+        return cls(
+            raters=np.bincount(rated, minlength=prepared.items.num_rows),
+            train_users=len(train),
+            vectors=prepared.vectors[CONTENT],
+            years=years,
+        )
+
+    @classmethod
+    def plain(cls, train: Histories, item_count: int) -> Films:
+        """N films of which nothing is known but who rated them."""
+        rated = train.items[np.isfinite(train.ratings)]
+        raters = np.bincount(rated, minlength=item_count)
+        return cls(raters, len(train), np.zeros((item_count, 1), np.float32), np.full(item_count, NO_YEAR))
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.raters)
 
 
 @dataclass(frozen=True, eq=False)
