@@ -21,11 +21,9 @@ from sklearn.linear_model import Ridge
 from tastevec.data.expressions import connect
 from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_source
-from tastevec.items.content import reduce_features
-from tastevec.items.features import ContentFeatures
+from tastevec.items.cold_start import FilmPlacing
+from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.film_vectors import visible_tags
-from tastevec.items.genres import genre_matrix
-from tastevec.items.placing import FilmPlacing
 from tastevec.serving.bundle import Bundle
 
 if TYPE_CHECKING:

@@ -25,9 +25,8 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.topk import rank_unseen
 from tastevec.errors import DataError
 from tastevec.evaluation.dataset import Cohort
-from tastevec.items.explain import TagDirections
-from tastevec.items.placing import load_rows
-from tastevec.items.tag_table import tag_blocks
+from tastevec.items.cold_start import load_rows
+from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.schema import Split
 from tastevec.serving.explanation import explain_people
 from tastevec.serving.explanation import measured as measured_on
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.evaluation.tasks import Task
-    from tastevec.items.tag_table import TagBlock
+    from tastevec.items.tag_directions import TagBlock
 
 SAVED = ROOT / "results" / "explanations.json"
 NAMED, FILMS = 5, 3  # tags a person, films a tag

@@ -1,7 +1,7 @@
 """Cross-validate the predicted genome on the films that have a real one: ten folds, floors beside it, by how much is known.
 
 ``python benchmarks/genome.py`` prepares ml-1m-5k with the tags of ml-10m and hetrec2011, takes a tenth of the 208 films of
-genome-partial out of the genome at a time, predicts them as ``tastevec.items.predicted_genome.complete`` predicts any film,
+genome-partial out of the genome at a time, predicts them as ``tastevec.items.genome_prediction.complete`` predicts any film,
 and writes ``results/predicted-genome.json``; two minutes. Intervals are 95 % bootstraps over films.
 """
 
@@ -22,13 +22,11 @@ from rendering import put, rendered
 
 from tastevec.data.expressions import connect
 from tastevec.data.readers import read_source
-from tastevec.items.collaborative import AlsSettings, als_factors, film_counts
+from tastevec.items.als import AlsSettings, als_factors, film_counts
+from tastevec.items.content import genre_matrix
 from tastevec.items.film_vectors import visible_tags
 from tastevec.items.genome import Genome, read_genome
-from tastevec.items.genome_evidence import Factors
-from tastevec.items.genome_regression import row_correlations
-from tastevec.items.genres import genre_matrix
-from tastevec.items.predicted_genome import CompleteGenome, complete
+from tastevec.items.genome_prediction import CompleteGenome, Factors, complete, row_correlations
 from tastevec.items.prepare import PrepareSettings, prepare
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ assert find_release("ml-40m").address.endswith("/ml-40m.zip")
 """,
     "vector": """
 import worlds
-from tastevec.items.genres import genre_matrix
+from tastevec.items.content import genre_matrix
 from tastevec.items.prepare import PrepareSettings, prepare
 from tastevec.training.settings import resolve_settings
 from tastevec.training.train import _space

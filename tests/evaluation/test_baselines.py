@@ -25,7 +25,7 @@ from tastevec.evaluation.baselines import (
     liked_matrix,
 )
 from tastevec.evaluation.scorers import EncodedScorer, fitted_parts
-from tastevec.items.collaborative import AlsSettings
+from tastevec.items.als import AlsSettings
 
 FROM = 4.0
 DAY = 86_400

@@ -52,9 +52,9 @@ def write_samples(place: Path) -> Path:
 def write_bundle(folder: Path, prepared: Path) -> Path:
     """A bundle with every part that one may have, of a network that nobody trained."""
     from encoders import TASTE, encoder, reading  # noqa: PLC0415  torch
-    from tastevec.items.explain import TagDirections  # noqa: PLC0415  as above
+    from tastevec.items.cold_start import FilmPlacing, load_rows  # noqa: PLC0415  as above
     from tastevec.items.film_map import FilmMap  # noqa: PLC0415  as above
-    from tastevec.items.placing import FilmPlacing, load_rows  # noqa: PLC0415  as above
+    from tastevec.items.tag_directions import TagDirections  # noqa: PLC0415  as above
     from tastevec.serving.bundle import Bundle  # noqa: PLC0415  as above
     from tastevec.serving.explanation import measured  # noqa: PLC0415  as above
     from tastevec.serving.recommender import Recommender  # noqa: PLC0415  as above

@@ -26,8 +26,8 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
 from tastevec.errors import TastevecError
 from tastevec.evaluation.compare import compare
+from tastevec.items.cold_start import load_rows
 from tastevec.items.genome import read_genome
-from tastevec.items.placing import load_rows
 from tastevec.schema import BUNDLE_FILE, MANIFEST_FILE
 
 if TYPE_CHECKING:

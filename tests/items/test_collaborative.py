@@ -9,7 +9,7 @@ from scipy import sparse
 
 from tastevec.data.histories import Histories, normalise_ratings
 from tastevec.errors import MissingExtraError, SettingsError
-from tastevec.items.collaborative import AlsSettings, als_factors, film_counts, fold_in
+from tastevec.items.als import AlsSettings, als_factors, film_counts, fold_in
 from worlds import FILMS, USERS, ratings
 
 SETTINGS = AlsSettings(rating_range=(1, 5), dim=4, regularization=0.5)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from tastevec.items.combine import initial_vectors
-from tastevec.items.placing import STRETCH
+from tastevec.items.cold_start import STRETCH, initial_vectors
 
 
 def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

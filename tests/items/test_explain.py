@@ -8,11 +8,16 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from tastevec.errors import SettingsError
-from tastevec.items.explain import TagDirections
-from tastevec.items.features import ContentFeatures
+from tastevec.items.content import ContentFeatures
 from tastevec.items.genome import Genome
-from tastevec.items.tag_regression import TagRegression, best_penalty
-from tastevec.items.tag_table import TagBlock, same_word, tag_blocks
+from tastevec.items.tag_directions import (
+    TagBlock,
+    TagDirections,
+    TagRegression,
+    best_penalty,
+    same_word,
+    tag_blocks,
+)
 
 DIM, FILMS = 6, 60
 TAGS = ("space", "tears", "fog")
@@ -133,7 +138,7 @@ def test_the_order_of_the_films_changes_nothing(seed):
 
 def test_a_long_catalogue_in_groups_of_tags_is_the_same(monkeypatch):
     whole, _, _ = fitted()
-    monkeypatch.setattr("tastevec.items.tag_regression._CELLS", FILMS)
+    monkeypatch.setattr("tastevec.items.tag_directions._CELLS", FILMS)
     parts, _, _ = fitted()
     np.testing.assert_allclose(whole.directions, parts.directions, rtol=1e-6)
 

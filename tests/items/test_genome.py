@@ -9,9 +9,9 @@ import pytest
 from sklearn.decomposition import TruncatedSVD
 
 from tastevec.errors import BadRowError, DataError, SourceError
+from tastevec.items.content import GENRE_NAMES, NO_GENRES, genre_matrix
 from tastevec.items.genome import note_vectors, read_genome
-from tastevec.items.genres import GENRE_NAMES, NO_GENRES, genre_matrix
-from tastevec.items.reduction import reduce_rank
+from tastevec.items.linalg import reduce_rank
 from worlds import FILMS, write_genome
 
 PARTIAL = Path(__file__).parents[3] / "shared" / "data" / "genome-partial"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from tastevec.items.genome_regression import GenomeRegression, level_of, row_correlations
+from tastevec.items.genome_prediction import GenomeRegression, level_of, row_correlations
 
 RNG = np.random.default_rng(1)
 FEATURES = RNG.normal(size=(30, 4))

@@ -1,10 +1,10 @@
-"""Regularised least squares for many at once (tastevec.items.least_squares)."""
+"""Regularised least squares for many at once (tastevec.items.linalg)."""
 
 import numpy as np
 import pytest
 
-from tastevec.items import least_squares
-from tastevec.items.least_squares import solved
+from tastevec.items import linalg as least_squares
+from tastevec.items.linalg import solved
 
 
 def case(lengths, dim=3, films=9, kind=np.float64, seed=0):

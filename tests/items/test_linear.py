@@ -1,4 +1,4 @@
-"""What a rating says to the linear answer (tastevec.items.linear)."""
+"""What a rating says to the linear answer (tastevec.items.taste_space)."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from people import TAGGED
 from tastevec.data.inputs import RatingScale
 from tastevec.errors import SettingsError
-from tastevec.items import linear
-from tastevec.items.linear import LinearSettings
+from tastevec.items import taste_space as linear
+from tastevec.items.taste_space import LinearSettings
 
 KINDS = ("seen", "wanted", "confidence", "liking")
 # Each half star of 1 to 5 says something else.

@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError
-from tastevec.items.content import content_vectors, reduce_features
-from tastevec.items.feature_file import load_features, save_features
-from tastevec.items.features import ContentFeatures
+from tastevec.items.cold_start import STRETCH, FilmPlacing, content_regression, load_rows
+from tastevec.items.content import (
+    ContentFeatures,
+    content_vectors,
+    load_features,
+    reduce_features,
+    save_features,
+)
 from tastevec.items.genome import Genome
-from tastevec.items.placing import STRETCH, FilmPlacing, content_regression, load_rows
 from tastevec.schema import FEATURES_FILE
 from worlds import FILMS, films, tags
 

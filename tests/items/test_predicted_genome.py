@@ -10,9 +10,7 @@ from tastevec.data.expressions import connect
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.errors import DataError
 from tastevec.items.genome import Genome, read_genome
-from tastevec.items.genome_evidence import Factors
-from tastevec.items.genome_regression import row_correlations
-from tastevec.items.predicted_genome import complete
+from tastevec.items.genome_prediction import Factors, complete, row_correlations
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 TAGS = ("Space", "love", "quiet")

@@ -1,4 +1,4 @@
-"""The item regression (tastevec.items.regression)."""
+"""The item regression (tastevec.items.taste_space)."""
 
 import sys
 
@@ -7,9 +7,8 @@ import pytest
 
 from people import TAGGED, people, world
 from tastevec.errors import MissingExtraError, SettingsError
-from tastevec.items import regression
-from tastevec.items.linear import LinearSettings
-from tastevec.items.regression import ItemRegression, matrix_of
+from tastevec.items import taste_space as regression
+from tastevec.items.taste_space import ItemRegression, LinearSettings, matrix_of
 from worlds import FILMS
 
 SETTINGS = LinearSettings(rating_range=(1, 5), ridge=3.0)

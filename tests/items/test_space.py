@@ -1,4 +1,4 @@
-"""The taste space and the linear answer in it (tastevec.items.space)."""
+"""The taste space and the linear answer in it (tastevec.items.taste_space)."""
 
 import sys
 from dataclasses import replace
@@ -12,11 +12,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from encoders import SCALE, reading
 from people import TAGGED, people, world
 from tastevec.errors import MissingExtraError
-from tastevec.items import regression, space
-from tastevec.items.combine import InitialVectors
-from tastevec.items.linear import LinearSettings
-from tastevec.items.regression import ItemRegression
-from tastevec.items.space import TasteSpace
+from tastevec.items import taste_space as regression
+from tastevec.items import taste_space as space
+from tastevec.items.cold_start import InitialVectors
+from tastevec.items.taste_space import ItemRegression, LinearSettings, TasteSpace
 from tastevec.model.fold_in import RidgeFoldIn
 
 SETTINGS = LinearSettings(

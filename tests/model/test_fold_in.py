@@ -3,7 +3,7 @@ import torch
 
 from encoders import SCALE, TASTE, ask, encoder, reading, tensors
 from people import TAGGED, of_every_length, people
-from tastevec.items.collaborative import AlsSettings, fold_in
+from tastevec.items.als import AlsSettings, fold_in
 from tastevec.model.fold_in import RidgeFoldIn
 
 

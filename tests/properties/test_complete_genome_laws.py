@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tastevec.items.genome import Genome
-from tastevec.items.genome_evidence import Factors
-from tastevec.items.predicted_genome import CompleteGenome, complete
+from tastevec.items.genome_prediction import CompleteGenome, Factors, complete
 
 TAGS = ("space", "love", "quiet", "classic")
 WORDS = (*TAGS, "boring", "see again")

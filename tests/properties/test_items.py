@@ -8,14 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tastevec.data.histories import Histories
-from tastevec.items.collaborative import AlsSettings, fold_in
-from tastevec.items.combine import VECTOR_ORIGINS, InitialVectors, initial_vectors
-from tastevec.items.content import content_vectors
-from tastevec.items.genres import GENRE_NAMES, genre_matrix
-from tastevec.items.least_squares import solved
-from tastevec.items.linear import LinearSettings
-from tastevec.items.reduction import reduce_rank
-from tastevec.items.space import TasteSpace
+from tastevec.items.als import AlsSettings, fold_in
+from tastevec.items.cold_start import VECTOR_ORIGINS, InitialVectors, initial_vectors
+from tastevec.items.content import GENRE_NAMES, content_vectors, genre_matrix
+from tastevec.items.linalg import reduce_rank, solved
+from tastevec.items.taste_space import LinearSettings, TasteSpace
 
 SETTINGS = AlsSettings(rating_range=(1, 5), dim=3, regularization=0.1)
 FACTORS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)

@@ -9,9 +9,8 @@ import people as told_by_hand
 from people import TAGGED, people
 from tastevec.data.topk import rank_unseen
 from tastevec.errors import SettingsError
-from tastevec.items.explain import TagDirections
-from tastevec.items.placing import load_rows
-from tastevec.items.tag_table import tag_blocks
+from tastevec.items.cold_start import load_rows
+from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.serving import explanation as module
 from tastevec.serving.explanation import explain_films, explain_people, film_effects, measured, without_each
 from tastevec.serving.recommender import Recommender, load

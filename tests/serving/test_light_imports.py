@@ -13,7 +13,7 @@ HEAVY = ("torch", "transformers")
     [
         ("tastevec", (*HEAVY, "ibis", "duckdb", "pyarrow", "sklearn", "matplotlib", "numpy")),
         ("tastevec.stages", HEAVY),
-        ("tastevec.items.prepare, tastevec.items.collaborative, tastevec.items.combine", HEAVY),
+        ("tastevec.items.prepare, tastevec.items.als, tastevec.items.cold_start", HEAVY),
         ("tastevec.data.prepared, tastevec.data.streaming, tastevec.data.inputs", HEAVY),
         ("tastevec.evaluation.evaluate, tastevec.evaluation.scorers, tastevec.evaluation.baselines", HEAVY),
         ("tastevec.serving.bundle, tastevec.serving.recommender", (*HEAVY, "huggingface_hub")),

@@ -20,10 +20,9 @@ from people import people
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
-from tastevec.items.linear import LinearSettings
-from tastevec.items.placing import load_rows
+from tastevec.items.cold_start import load_rows
 from tastevec.items.prepare import PrepareSettings, prepare
-from tastevec.items.space import TasteSpace
+from tastevec.items.taste_space import LinearSettings, TasteSpace
 from tastevec.model.fold_in import RidgeFoldIn
 from tastevec.stages import train
 from tastevec.training import loop

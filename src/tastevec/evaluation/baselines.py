@@ -14,8 +14,8 @@ from tastevec.data.inputs import liked_from
 from tastevec.data.topk import top_k
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import unit_rows
-from tastevec.items.collaborative import AlsSettings, als_factors, fold_in
-from tastevec.items.regression import matrix_of
+from tastevec.items.als import AlsSettings, als_factors, fold_in
+from tastevec.items.taste_space import matrix_of
 from tastevec.schema import LIKED_FROM
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from tastevec.evaluation.baselines import (
     WeightedMean,
 )
 from tastevec.evaluation.scorers import Runs, VectorScorer
-from tastevec.items.collaborative import AlsSettings
+from tastevec.items.als import AlsSettings
 from tastevec.schema import Horizon
 
 if TYPE_CHECKING:

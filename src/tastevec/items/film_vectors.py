@@ -11,11 +11,9 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from tastevec.errors import DataError
-from tastevec.items.content import reduce_features
-from tastevec.items.features import ContentFeatures
+from tastevec.items.cold_start import save_rows
+from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.genome import note_vectors
-from tastevec.items.genres import genre_matrix
-from tastevec.items.placing import save_rows
 from tastevec.schema import (
     CONTENT,
     GENRES,

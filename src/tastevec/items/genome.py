@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tastevec.errors import BadRowError, DataError, SourceError
-from tastevec.items.reduction import reduce_rank
+from tastevec.items.linalg import reduce_rank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

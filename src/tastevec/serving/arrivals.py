@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tastevec.items.cold_start import FilmPlacing
     from tastevec.items.genome import Genome
-    from tastevec.items.placing import FilmPlacing
     from tastevec.serving.bundle import Bundle
 
 __all__ = ["Arrivals", "read_arrivals", "with_arrivals"]

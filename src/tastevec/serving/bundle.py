@@ -16,9 +16,9 @@ from tastevec.data.files import inside, new_folder, sealed, sha256_of
 from tastevec.data.inputs import RatingScale, Reading
 from tastevec.errors import FormatError
 from tastevec.extras import need
-from tastevec.items.explain import TagDirections
+from tastevec.items.cold_start import FilmPlacing
 from tastevec.items.film_map import FilmMap
-from tastevec.items.placing import FilmPlacing
+from tastevec.items.tag_directions import TagDirections
 from tastevec.schema import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.items.explain import TagDirections
+    from tastevec.items.tag_directions import TagDirections
     from tastevec.schema import Horizon
     from tastevec.serving.recommender import Recommender
 

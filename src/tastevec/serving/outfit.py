@@ -6,10 +6,9 @@ import dataclasses
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from tastevec.items.explain import TagDirections
+from tastevec.items.cold_start import load_rows
 from tastevec.items.film_map import FilmMap
-from tastevec.items.placing import load_rows
-from tastevec.items.tag_table import tag_blocks
+from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.serving.explanation import measured
 from tastevec.serving.recommender import Recommender
 

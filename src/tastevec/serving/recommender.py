@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.items.explain import TagDirections
+    from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.bundle import Bundle, Runtime
 
 __all__ = ["Recommender", "load"]

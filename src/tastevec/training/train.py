@@ -11,10 +11,8 @@ import torch
 
 from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
 from tastevec.errors import SettingsError, TrainingError
-from tastevec.items.combine import InitialVectors
-from tastevec.items.linear import LinearSettings
-from tastevec.items.placing import FilmPlacing, load_rows
-from tastevec.items.space import TasteSpace
+from tastevec.items.cold_start import FilmPlacing, InitialVectors, load_rows
+from tastevec.items.taste_space import LinearSettings, TasteSpace
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder

@@ -28,7 +28,7 @@ from tastevec.errors import DataError
 from tastevec.evaluation import tasks as future
 from tastevec.evaluation.dataset import Cohort, Films
 from tastevec.evaluation.tasks import LiangSplit, Task, TimeSplit, ask, cases
-from tastevec.items.collaborative import AlsSettings, als_factors
+from tastevec.items.als import AlsSettings, als_factors
 
 PROTOCOLS = ("best-rated", "fold-in", "future")
 STARS = (1, 5)

@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 import worlds
 from encoders import TASTE, encoder, reading
 from people import world
-from tastevec.items.explain import TagDirections
 from tastevec.items.film_map import FilmMap
+from tastevec.items.tag_directions import TagDirections
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.explanation import measured
 from tastevec.serving.recommender import Recommender

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.items.explain import TagDirections
+    from tastevec.items.tag_directions import TagDirections
     from tastevec.schema import Horizon
     from tastevec.serving.explanation import TagReading
     from tastevec.serving.service.persons import Told

@@ -1,4 +1,4 @@
-"""Collaborative film vectors: implicit-feedback alternating least squares over the training people's histories."""
+"""Implicit alternating least squares (iALS): item factors and the fold-in of users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tastevec.errors import MissingExtraError, SettingsError
-from tastevec.items.least_squares import solved
+from tastevec.items.linalg import solved
 from tastevec.schema import LIKED_FROM
 
 if TYPE_CHECKING:
