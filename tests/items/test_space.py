@@ -16,7 +16,7 @@ from tastevec.items import taste_space as regression
 from tastevec.items import taste_space as space
 from tastevec.items.cold_start import InitialVectors
 from tastevec.items.taste_space import ItemRegression, LinearSettings, TasteSpace
-from tastevec.model.fold_in import RidgeFoldIn
+from tastevec.model.encoder import RidgeFoldIn
 
 SETTINGS = LinearSettings(
     rating_range=(1, 5), dim=6, ridge=3.0, shrinkage=1.0, reading_shrinkage=1.0, iterations=4

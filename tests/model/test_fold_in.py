@@ -4,7 +4,7 @@ import torch
 from encoders import SCALE, TASTE, ask, encoder, reading, tensors
 from people import TAGGED, of_every_length, people
 from tastevec.items.als import AlsSettings, fold_in
-from tastevec.model.fold_in import RidgeFoldIn
+from tastevec.model.encoder import RidgeFoldIn
 
 
 def test_the_linear_answer_comes_with_the_film_table():

@@ -1,4 +1,4 @@
-"""Packing (tastevec.model.packing): runs behind one another in rows, as if each had a row of its own."""
+"""Packing (tastevec.model.encoder): runs behind one another in rows, as if each had a row of its own."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders import TASTE, encoder
-from tastevec.model.packing import Packing
+from tastevec.model.encoder import Packing
 
 lengths = st.lists(st.integers(1, 12), min_size=1, max_size=14)
 

@@ -23,7 +23,7 @@ from tastevec.evaluation.metrics import cosine_distance
 from tastevec.items.cold_start import load_rows
 from tastevec.items.prepare import PrepareSettings, prepare
 from tastevec.items.taste_space import LinearSettings, TasteSpace
-from tastevec.model.fold_in import RidgeFoldIn
+from tastevec.model.encoder import RidgeFoldIn
 from tastevec.stages import train
 from tastevec.training import loop
 from tastevec.training.batches import best_rated_batch

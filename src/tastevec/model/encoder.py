@@ -1,4 +1,4 @@
-"""The encoder: a person's rated film vectors in, a vector in the films' own space out.
+"""The encoder: a causal transformer over rated item vectors with a ridge fold-in.
 
 Dimensions: B people, L films of a history, N films of the catalogue, D numbers a vector, H hidden width, R rating levels.
 """
@@ -6,26 +6,267 @@ Dimensions: B people, L films of a history, N films of the catalogue, D numbers 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertEncoder, BertPooler
+from transformers.utils.generic import ModelOutput
 
 from .config import TasteConfig
-from .fold_in import RidgeFoldIn
-from .newest import state_at
-from .output import TasteOutput
-from .packing import through_packed
-from .rows import blank, newest_of, spread, without
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["TasteEncoder", "TasteOutput"]
+__all__ = [
+    "Packing",
+    "RidgeFoldIn",
+    "TasteEncoder",
+    "TasteOutput",
+    "blank",
+    "newest_of",
+    "spread",
+    "state_at",
+    "through_packed",
+    "without",
+]
+
+
+@dataclass
+class TasteOutput(ModelOutput):
+    """What the encoder says of B people.
+
+    Attributes:
+        next: (B, D) the answer to "what comes next?": the newest of the moments, and some of the linear answer.
+        overall: (B, D) the answer to "what is the taste as a whole?"; None where it was not asked.
+        moments: (B, L + 1, D) what the blocks say of what comes next before the first film and after each one. None where
+            one vector answers both questions.
+    """
+
+    next: Tensor | None = None
+    overall: Tensor | None = None
+    moments: Tensor | None = None
+
+
+def blank(vectors: Tensor, lengths: Tensor) -> Tensor:
+    """``vectors`` (B, L, D) with zeros where padded."""
+    steps = torch.arange(vectors.shape[1], device=lengths.device)
+    return vectors * (steps < lengths[:, None])[..., None]
+
+
+def newest_of(items: Tensor, levels: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The newest ``count`` films of each history: ``items`` and ``levels`` (B, count), and how many there are (B,)."""
+    steps = torch.arange(count, device=lengths.device)
+    places = ((lengths - count).clamp(min=0)[:, None] + steps).clamp(max=items.shape[1] - 1)
+    return items.gather(1, places), levels.gather(1, places), lengths.clamp(max=count)
+
+
+def without(count: int, rows: list[int], device: torch.device) -> Tensor:
+    """(count,) true but in these rows."""
+    kept = torch.ones(count, dtype=torch.bool, device=device)
+    kept[rows] = False
+    return kept
+
+
+def spread(rows: Tensor, places: Tensor) -> Tensor:
+    """``rows`` in the places where ``places`` is true, in order, and zeros in the others."""
+    grown = torch.zeros(len(places), rows.shape[1], dtype=rows.dtype, device=rows.device)
+    grown[places] = rows
+    return grown
+
+
+def state_at(
+    blocks: BertEncoder, tokens: Tensor, places: Tensor, *, mask: Tensor | None, seen: Tensor | None
+) -> Tensor:
+    """(B, H) the state of each history at its place, as ``blocks(tokens, mask)`` gives it there.
+
+    The last block asks for that place only, and reads of the others no more than their keys and values: of two blocks this
+    leaves out two fifths of all that is computed.
+
+    Args:
+        blocks: One or more, not in training: nothing is dropped.
+        tokens: (B, L, H) what they read.
+        places: (B,) int in [0, L - 1].
+        mask: As the blocks take it.
+        seen: (B, 1, 1, L) true where the last block may look from that place; None: everywhere.
+    """
+    last: Any
+    *first, last = blocks.layer
+    for block in first:
+        tokens = block(tokens, mask)
+    asked = tokens[torch.arange(len(places), device=places.device), places][:, None]  # (B, 1, H)
+    reader = last.attention.self
+    query, key, value = (
+        read(told)
+        .unflatten(-1, (reader.num_attention_heads, -1))
+        .transpose(1, 2)  # (B, heads, 1 or L, H / heads)
+        for read, told in ((reader.query, asked), (reader.key, tokens), (reader.value, tokens))
+    )
+    found = functional.scaled_dot_product_attention(query, key, value, seen, scale=reader.scaling)
+    attended = last.attention.output(found.transpose(1, 2).flatten(2), asked)  # (B, 1, H)
+    state: Tensor = last.feed_forward_chunk(attended)[:, 0]
+    return state
+
+
+_TYPICAL = 50  # films at which the ridge holds as it is given
+
+
+class RidgeFoldIn(nn.Module):
+    """Ridge regression of a person's vector on his films. Nothing of it learns: it was solved before the training.
+
+    With V all films of the training, and for each film v of the person what it says of others w, and by its rating level
+    how much it was seen s, a confidence c and a pull p, the answer is ``(V'V + sum c v v' + ridge I)^-1 (trust * sum s w +
+    sum p v)``, and the fewer films there are the more of the mean person is added: iALS' step for one person (Hu, Koren &
+    Volinsky 2008, equation 4) towards what an item regression expects instead of zeros.
+
+    Args:
+        item_count: N.
+        dim: D.
+        rating_levels: R; one level more stands for "only tagged".
+
+    Attributes:
+        pulls: (N, D) what each film says of others; zeros for one that came after the training.
+        everyone: (D, D) V'V of the films of the training, so that later films move nobody.
+        mean: (D,) the mean person.
+        levels: (R + 1, 3) how much a rating level was seen, its confidence and its pull.
+        constants: (4,) trust, the ridge at 50 films, the power of the number of films with which it grows, and the number
+            of films at which the mean person weighs a quarter.
+    """
+
+    pulls: Tensor
+    everyone: Tensor
+    mean: Tensor
+    levels: Tensor
+    constants: Tensor
+
+    def __init__(self, item_count: int, dim: int, rating_levels: int) -> None:
+        super().__init__()
+        self.register_buffer("pulls", torch.zeros(item_count, dim))
+        self.register_buffer("everyone", torch.zeros(dim, dim))
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("levels", torch.ones(rating_levels + 1, 3))
+        self.register_buffer("constants", torch.tensor([1.0, 10.0, 0.0, 1.0]))
+
+    def start_from(
+        self, items: Tensor, pulls: Tensor, mean: Tensor, levels: Tensor, constants: Tensor
+    ) -> None:
+        """Take what was solved around the film table ``items`` (N, D)."""
+        self.everyone.copy_(items.T @ items)
+        for name, value in (("pulls", pulls), ("mean", mean), ("levels", levels), ("constants", constants)):
+            getattr(self, name).copy_(value)
+
+    def forward(
+        self, vectors: Tensor, items: Tensor, levels: Tensor, lengths: Tensor, *, mean: bool = True
+    ) -> Tensor:
+        """(B, D) the people's vectors.
+
+        Args:
+            vectors: (B, L, D) their films' vectors, zeros where padded: those add nothing.
+            items: (B, L) int in [0, N - 1], any of them where padded.
+            levels: (B, L) int in [0, R].
+            lengths: (B,) int in [0, L].
+            mean: Whether the mean person is added.
+        """
+        trust, shrinkage, power, mean_films = self.constants
+        steps = torch.arange(items.shape[1], device=lengths.device)
+        there = (steps < lengths[:, None])[..., None]  # (B, L, 1)
+        seen, confidence, pull = self.levels[levels].mul(there).split(1, -1)  # (B, L, 1) each
+        expected = trust * (self.pulls[items] * seen).sum(1)  # (B, D)
+        ridge = shrinkage * ((lengths + 1) / _TYPICAL) ** power  # (B,)
+        systems = self.everyone + (vectors * confidence).transpose(1, 2) @ vectors  # (B, D, D)
+        systems = systems + ridge[:, None, None] * torch.eye(vectors.shape[2], device=vectors.device)
+        own: Tensor = torch.linalg.solve(systems, expected + (vectors * pull).sum(1))
+        if mean:
+            own = own + (mean_films / (mean_films + lengths))[:, None] ** 2 * self.mean
+        return own
+
+
+@dataclass(frozen=True, eq=False)
+class Packing:
+    """Where the places of B runs lie in R rows.
+
+    Attributes:
+        runs: (B, L) the shape of what is packed.
+        rows: (R, W) the shape in which it is packed.
+        sources: (T,) the places that hold something, flat in (B, L).
+        places: (T,) where they lie, flat in (R, W).
+    """
+
+    runs: tuple[int, int]
+    rows: tuple[int, int]
+    sources: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, lengths: Tensor, width: int) -> Packing:
+        """Of runs of these lengths (B,), from 1 to ``width``: the longest first, each into the first row that has room.
+
+        A row is as long as the longest run, or one place more where fewer places are needed then: the two pieces of a run
+        that was cut are together one place longer than it was, since each begins with a start.
+        """
+        told = lengths.tolist()
+        longest = max(told, default=1)
+        packed = min(
+            (_first_fit(told, room) for room in (longest, longest + 1)), key=lambda it: it[2] * it[3]
+        )
+        row, start, height, room = packed
+        steps = torch.arange(width, device=lengths.device)
+        there = steps < lengths[:, None]  # (B, L)
+        firsts = lengths.new_tensor([r * room + s for r, s in zip(row, start, strict=True)])
+        return cls(
+            (len(told), width),
+            (height, room),
+            there.flatten().nonzero()[:, 0],
+            (firsts[:, None] + steps)[there],
+        )
+
+    def pack(self, states: Tensor) -> Tensor:
+        """(R, W, H) of ``states`` (B, L, H); zeros where nothing lies."""
+        return _moved(states, self.sources, self.places, self.rows)
+
+    def unpack(self, states: Tensor) -> Tensor:
+        """(B, L, H) of ``states`` (R, W, H); zeros where there was padding."""
+        return _moved(states, self.places, self.sources, self.runs)
+
+    def mask(self) -> Tensor:
+        """(R, 1, W, W) true where a place may look: at its own run, and not ahead. What is padding sees padding."""
+        owners = torch.full(self.rows, -1, device=self.places.device)
+        owners.view(-1)[self.places] = self.sources // self.runs[1]
+        same = owners[:, :, None] == owners[:, None, :]
+        return same.tril()[:, None]
+
+
+def through_packed(blocks: nn.Module, head: nn.Module, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """What causal ``blocks`` and ``head`` make of each place of ``tokens`` (B, L, H) up to ``lengths`` (B,); zeros behind."""
+    packing = Packing.of(lengths, tokens.shape[1])
+    states = blocks(packing.pack(tokens), packing.mask()).last_hidden_state  # (R, W, H)
+    return packing.unpack(head(states))
+
+
+def _first_fit(lengths: list[int], room: int) -> tuple[list[int], list[int], int, int]:
+    """Each run's row and first place, the number of rows, and the room that each of them has."""
+    row, start, filled = [0] * len(lengths), [0] * len(lengths), list[int]()
+    for run in sorted(range(len(lengths)), key=lambda run: -lengths[run]):
+        place = next(
+            (place for place, taken in enumerate(filled) if taken + lengths[run] <= room), len(filled)
+        )
+        if place == len(filled):
+            filled.append(0)
+        row[run], start[run] = place, filled[place]
+        filled[place] += lengths[run]
+    return row, start, max(len(filled), 1), room
+
+
+def _moved(states: Tensor, sources: Tensor, places: Tensor, shape: tuple[int, int]) -> Tensor:
+    """``states`` (X, Y, H) in an empty (*shape, H), each of ``sources`` at its of ``places``."""
+    empty = states.new_zeros(shape[0] * shape[1], states.shape[2])
+    return empty.index_copy(0, places, states.flatten(0, 1)[sources]).view(*shape, -1)
+
 
 _CALM = 0.4  # the answer's length at the start: at 1 the softmax is so sure that its first steps wreck the film table
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["MODULES", "put_code"]
 
 # `tastevec.model.encoder` and all that it imports of its own room.
-MODULES: Final = ("config", "encoder", "fold_in", "newest", "output", "packing", "rows")
+MODULES: Final = ("config", "encoder")
 
 # Where transformers finds the classes, as its own save_pretrained writes it.
 _AUTO_MAP: Final = {"AutoConfig": "config.TasteConfig", "AutoModel": "encoder.TasteEncoder"}

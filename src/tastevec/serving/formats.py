@@ -61,7 +61,7 @@ def _solved(weights: dict[str, NDArray[Any]], added: Sequence[int]) -> dict[str,
 
     It was ``sharpness * (V'V + sum a v v' + ridge I)^-1 sum b v``, with a confidence a and a pull b by rating level, of which
     today's is the general case: what films say of others is not trusted, the ridge does not grow with films, and there is no
-    mean person. See `tastevec.model.fold_in`.
+    mean person. See `tastevec.model.encoder`.
     """
     old = {name: weights[name].astype(np.float64) for name in weights if name.startswith("fold_in.")}
     table = weights["items.weight"].astype(np.float64)
