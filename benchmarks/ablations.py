@@ -150,7 +150,7 @@ def judged(data: Path, models: Path, jobs: int = 1) -> dict[str, Any]:
     from tastevec.evaluation.dataset import Cohort  # noqa: PLC0415  as above
     from tastevec.evaluation.evaluate import evaluate  # noqa: PLC0415  as above
     from tastevec.evaluation.report import Report  # noqa: PLC0415  as above
-    from tastevec.serving.runs import model_runs  # noqa: PLC0415  as above
+    from tastevec.pipelines.evaluate import model_runs  # noqa: PLC0415  as above
 
     prepared = Prepared.open(data)
     cohort = Cohort.of(prepared)
@@ -180,7 +180,7 @@ def answered(data: Path, models: Path, name: str) -> Report:
     from tastevec.data.prepared import Prepared  # noqa: PLC0415  as above
     from tastevec.evaluation.dataset import Cohort  # noqa: PLC0415  as above
     from tastevec.evaluation.evaluate import evaluate  # noqa: PLC0415  as above
-    from tastevec.serving.runs import model_runs  # noqa: PLC0415  as above
+    from tastevec.pipelines.evaluate import model_runs  # noqa: PLC0415  as above
 
     prepared = Prepared.open(data)
     return evaluate([model_runs(models / name, prepared)], Cohort.of(prepared), seed=SEED)

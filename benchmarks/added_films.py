@@ -23,7 +23,7 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.items.cold_start import FilmPlacing
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
-from tastevec.items.film_vectors import visible_tags
+from tastevec.pipelines.prepare import visible_tags
 from tastevec.serving.bundle import Bundle
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from rendering import put, rendered
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.dataset import Cohort
-from tastevec.serving.runs import model_runs
+from tastevec.pipelines.evaluate import model_runs
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,10 +24,10 @@ from tastevec.data.expressions import connect
 from tastevec.data.readers import read_source
 from tastevec.items.als import AlsSettings, als_factors, film_counts
 from tastevec.items.content import genre_matrix
-from tastevec.items.film_vectors import visible_tags
 from tastevec.items.genome import Genome, read_genome
 from tastevec.items.genome_prediction import CompleteGenome, Factors, complete, row_correlations
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings, visible_tags
+from tastevec.pipelines.prepare import write_prepared as prepare
 
 if TYPE_CHECKING:
     from tastevec.data.prepared import Prepared

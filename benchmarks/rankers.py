@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tastevec.data.histories import Histories
+from tastevec.pipelines.batch import similar_among
 from tastevec.serving.best_films import best_films
 from tastevec.serving.neighbours import Neighbours
-from tastevec.serving.similar import similar_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "layout.md"
 SOURCE = ROOT / "src" / "tastevec"
 # As the import contracts in pyproject.toml order them: a room sees only those behind it.
-ROOMS = ("cli", "serving", "training", "model", "evaluation", "items", "data")
+ROOMS = ("cli", "pipelines", "serving", "training", "model", "evaluation", "items", "data")
 
 _HEAD = """# Where things are
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import settings
 
 import worlds
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.serving import bundle
 
 # How long an example takes says how busy the machine is.
@@ -60,7 +61,7 @@ def prepared_folder(tmp_path_factory) -> Path:
 def bundle_folder(prepared_folder, tmp_path_factory) -> Path:
     """A model of the ``taste`` preset, as small as can be, trained on the tiny world for one epoch."""
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
-    from tastevec.stages import train  # noqa: PLC0415  as above
+    from tastevec.pipelines.train import train  # noqa: PLC0415  as above
 
     out = tmp_path_factory.mktemp("bundle") / "model"
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,8 @@ from tastevec.data.preprocess import ArrangeSettings, arrange, find_cut
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.data.spark.reading import read_source as read_on_spark
 from tastevec.data.spark.session import spark_engine
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from encoders import TINY, TINY_SEED
 from reports import asked, facts, measured, report_of
 from tastevec.evaluation.scorers import Runs
 from tastevec.model.backbone import backbone_shape
-from tastevec.stages import train
+from tastevec.pipelines.train import train
 from tastevec.training.settings import resolve_settings
 
 

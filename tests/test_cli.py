@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 import tastevec.errors
 import worlds
 from servers import Page, serving, zip_of
-from tastevec import stages
 from tastevec.cli import app as application
 from tastevec.cli import console as progress
 from tastevec.cli.app import app
@@ -27,6 +26,7 @@ from tastevec.errors import MissingExtraError, TastevecError
 from tastevec.extras import EXTRAS, missing_extra, need
 from tastevec.schema import Protocol
 
+PIPELINE = {"describe": "prepare"}  # where a stage has not the name of its module
 COMMANDS = {
     "fetch": ["NAME", "--to", "--source"],
     "prepare": [
@@ -85,7 +85,7 @@ def _failing(monkeypatch, stage, error):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(stages, stage, fail)
+    monkeypatch.setattr(f"tastevec.pipelines.{PIPELINE.get(stage, stage)}.{stage}", fail)
 
 
 def test_the_commands_are_those_of_the_design():
@@ -431,7 +431,7 @@ def test_evaluation_passes_every_flag_on_and_shows_how_far_it_is(monkeypatch):
     def bar(note):
         yield lambda *told: moved.append((note, *told))
 
-    monkeypatch.setattr(stages, "evaluate", evaluate)
+    monkeypatch.setattr("tastevec.pipelines.evaluate.evaluate", evaluate)
     monkeypatch.setattr("tastevec.cli.models.bar", bar)
     flags = ["--protocol", "future", "--no-baselines", "--split", "validation", "--seeds", 5]
     assert run(*CALLS["evaluate"], *flags, "--tune").exit_code == 1

@@ -26,7 +26,7 @@ assert find_release("ml-40m").address.endswith("/ml-40m.zip")
     "vector": """
 import worlds
 from tastevec.items.content import genre_matrix
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings, prepare
 from tastevec.training.settings import resolve_settings
 from tastevec.training.train import _space
 made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
@@ -37,7 +37,7 @@ assert (space.start.vectors == genre_matrix(made.items["genres"])).all()
     "loss": """
 import worlds
 from encoders import TINY_SEED
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings, prepare
 from tastevec.training.settings import resolve_settings
 from tastevec.training.train import train
 made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))

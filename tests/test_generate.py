@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.errors import FormatError, SettingsError
-from tastevec.stages import prepare
+from tastevec.pipelines.prepare import prepare
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "ml-latest-small"
 SMALL = Sizes(ratings=100_000, users=600, films=9_000, genome_films=50, genome_tags=40, tags=3_000)

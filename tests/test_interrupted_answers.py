@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from tastevec import answers
 from tastevec.cli.app import app
+from tastevec.pipelines import batch as answers
 from tastevec.serving.recommender import Recommender, load
 
 PEOPLE, GROUP = 400, 20

@@ -16,7 +16,7 @@ from preparation_rendering import rendered_preparation
 
 import worlds
 from tastevec.data.histories import normalise_ratings
-from tastevec.stages import prepare
+from tastevec.pipelines.prepare import prepare
 
 
 def measured(system, ratings, seconds, *, vectors=0.0, turn=1, memory=900):

@@ -22,9 +22,11 @@ from tastevec.errors import (
 if TYPE_CHECKING:
     from tastevec.data.download import fetch
     from tastevec.evaluation.compare import compare
+    from tastevec.pipelines.evaluate import evaluate
+    from tastevec.pipelines.prepare import describe, prepare
+    from tastevec.pipelines.train import train
     from tastevec.serving.aligning import Alignment, align
     from tastevec.serving.recommender import Recommender, load
-    from tastevec.stages import describe, evaluate, prepare, train
 
 __all__ = [
     "Alignment",
@@ -56,12 +58,12 @@ _ROOMS = {
     "Recommender": "tastevec.serving.recommender",
     "align": "tastevec.serving.aligning",
     "compare": "tastevec.evaluation.compare",
-    "describe": "tastevec.stages",
-    "evaluate": "tastevec.stages",
+    "describe": "tastevec.pipelines.prepare",
+    "evaluate": "tastevec.pipelines.evaluate",
     "fetch": "tastevec.data.download",
     "load": "tastevec.serving.recommender",
-    "prepare": "tastevec.stages",
-    "train": "tastevec.stages",
+    "prepare": "tastevec.pipelines.prepare",
+    "train": "tastevec.pipelines.train",
 }
 
 

@@ -179,9 +179,9 @@ class Heard:
 @pytest.fixture(scope="session", name="served")
 def _served(tmp_path_factory):
     """The world's model with its tags, its map and its people."""
+    import tastevec as stages  # noqa: PLC0415  as above
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
-    from tastevec import stages  # noqa: PLC0415  as above
-    from tastevec.answers import open_people, write_vectors  # noqa: PLC0415  as above
+    from tastevec.pipelines.batch import open_people, write_vectors  # noqa: PLC0415  as above
     from tastevec.serving.service.sources import from_folder  # noqa: PLC0415  as above
 
     place = tmp_path_factory.mktemp("browser")

@@ -17,7 +17,8 @@ from reports import lively
 from tastevec.data.files import sealed
 from tastevec.data.html import Picture
 from tastevec.data.prepared import Prepared
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -237,7 +237,7 @@ def _train_settings(folder: Path) -> Any:
 
 def _prepare_settings(folder: Path) -> Any:
     """Only what is said of it: a source that is not there ends it."""
-    from tastevec.stages import prepare  # noqa: PLC0415  as above
+    from tastevec.pipelines.prepare import prepare  # noqa: PLC0415  as above
 
     told = _words(folder / "prepare.json")
     told = told if isinstance(told, dict) else {str(told): told}

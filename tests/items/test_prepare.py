@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tastevec.errors import BadRowError, DataError, FormatError, SettingsError
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 from worlds import (
     FILMS,
     USERS,

@@ -15,15 +15,15 @@ from typer.testing import CliRunner
 
 import worlds
 from people import world
-from tastevec import stages
 from tastevec.cli.app import app
 from tastevec.data.prepared import Prepared
 from tastevec.errors import BadRowError, DataError, FormatError, SourceError
 from tastevec.items.genome import Genome
+from tastevec.pipelines.evaluate import model_runs
+from tastevec.pipelines.train import add_items
 from tastevec.serving.arrivals import Arrivals, with_arrivals
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.recommender import Recommender, load
-from tastevec.serving.runs import model_runs
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]
@@ -319,7 +319,7 @@ def test_the_command_may_replace_the_model_itself(model, files):
     folder = model.bundle.save(files / "model")
     assert run("add-items", folder, files / "new.csv", "--genome", files, "--out", folder).exit_code == 1
     assert len(load(folder).item_vectors) == 20
-    stages.add_items(folder, _without_the_last(files), folder)
+    add_items(folder, _without_the_last(files), folder)
     assert len(load(folder).item_vectors) == 22
 
 

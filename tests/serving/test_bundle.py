@@ -9,10 +9,10 @@ import torch
 from encoders import TINY_SEED
 from people import world
 from tastevec.errors import FormatError
+from tastevec.pipelines.train import train
 from tastevec.serving import bundle as module
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.code_inside import MODULES
-from tastevec.stages import train
 
 FILES = {
     "README.md",

@@ -9,8 +9,9 @@ import worlds
 from tastevec.data.files import sealed
 from tastevec.errors import DataError, FormatError, SettingsError
 from tastevec.evaluation import tuning
-from tastevec.items.prepare import PrepareSettings, prepare
-from tastevec.stages import evaluate
+from tastevec.pipelines.evaluate import evaluate
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 
 
 def test_a_model_stands_beside_the_floors_of_its_own_space(bundle_folder, prepared_folder, tmp_path):

@@ -12,8 +12,8 @@ HEAVY = ("torch", "transformers")
     ("modules", "heavy"),
     [
         ("tastevec", (*HEAVY, "ibis", "duckdb", "pyarrow", "sklearn", "matplotlib", "numpy")),
-        ("tastevec.stages", HEAVY),
-        ("tastevec.items.prepare, tastevec.items.als, tastevec.items.cold_start", HEAVY),
+        ("tastevec.pipelines.train", HEAVY),
+        ("tastevec.pipelines.prepare, tastevec.items.als, tastevec.items.cold_start", HEAVY),
         ("tastevec.data.prepared, tastevec.data.streaming, tastevec.data.inputs", HEAVY),
         ("tastevec.evaluation.evaluate, tastevec.evaluation.scorers, tastevec.evaluation.baselines", HEAVY),
         ("tastevec.serving.bundle, tastevec.serving.recommender", (*HEAVY, "huggingface_hub")),

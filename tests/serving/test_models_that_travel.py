@@ -20,11 +20,11 @@ from tastevec.data.files import sealed, sha256_of
 from tastevec.data.releases import TERMS
 from tastevec.errors import FormatError
 from tastevec.model import encoder as network
+from tastevec.pipelines.train import train
 from tastevec.serving import bundle as module
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.code_inside import MODULES
 from tastevec.serving.recommender import load
-from tastevec.stages import train
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SECTIONS = (

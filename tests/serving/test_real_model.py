@@ -6,7 +6,7 @@ import explanations
 import numpy as np
 import pytest
 
-from tastevec import stages
+import tastevec as stages
 from tastevec.data.prepared import Prepared
 from tastevec.model.export import export_onnx
 from tastevec.serving import bundle

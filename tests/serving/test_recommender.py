@@ -10,12 +10,13 @@ from people import TAGGED, people
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError, UnknownItemError
 from tastevec.evaluation.dataset import Cohort
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.pipelines.train import train
 from tastevec.serving import best_films, bulk
 from tastevec.serving import recommender as module
 from tastevec.serving.recommender import Recommender, load
 from tastevec.serving.told import histories_in_file
-from tastevec.stages import train
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]

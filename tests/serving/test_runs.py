@@ -8,7 +8,7 @@ import pytest
 from tastevec.data.files import sealed
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError
-from tastevec.serving.runs import model_runs
+from tastevec.pipelines.evaluate import model_runs
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as hnp
 import tastevec as tv
 from people import world
 from tastevec.errors import DataError
-from tastevec.serving import similar as module
+from tastevec.pipelines import batch as module
+from tastevec.pipelines.batch import similar_among, similar_films, similar_people, write_similar
 from tastevec.serving.neighbours import Neighbours
-from tastevec.serving.similar import similar_among, similar_films, similar_people, write_similar
 
 
 @pytest.fixture(name="model", scope="module")

@@ -16,13 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from tastevec.answers import open_people, write_vectors
 from tastevec.cli.app import app
 from tastevec.data.inputs import RatingScale, Reading
 from tastevec.errors import DataError, FormatError
+from tastevec.pipelines.batch import encode_on_spark, open_people, write_vectors
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder
-from tastevec.serving.on_spark import encode_on_spark
 from tastevec.serving.recommender import Recommender, load
 
 pytestmark = pytest.mark.slow
@@ -278,6 +277,6 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_nobody_is_lost(spark, bun
 
 
 def test_workers_need_neither_torch_nor_duckdb():
-    code = "import sys, tastevec.serving.on_spark; print(*sorted({'torch', 'transformers', 'duckdb', 'ibis'} & sys.modules.keys()))"
+    code = "import sys, tastevec.pipelines.batch; print(*sorted({'torch', 'transformers', 'duckdb', 'ibis'} & sys.modules.keys()))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == []

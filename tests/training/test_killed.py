@@ -19,7 +19,7 @@ EPOCHS = 30
 TRAINS = """
 import json, sys
 import torch
-from tastevec.stages import train
+from tastevec.pipelines.train import train
 torch.set_num_threads(1)
 data, out, resume, settings = sys.argv[1:]
 train(data, out, resume=resume == "resume", **json.loads(settings))

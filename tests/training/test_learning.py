@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from encoders import TINY, TINY_SEED
-from tastevec.items.prepare import PrepareSettings, prepare
-from tastevec.stages import evaluate, train
+from tastevec.pipelines.evaluate import evaluate
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.pipelines.train import train
 
 PEOPLE, FILMS = 240, 40
 

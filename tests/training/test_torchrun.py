@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from encoders import TINY
-from tastevec.stages import train
+from tastevec.pipelines.train import train
 from tastevec.training import loop
 
 pytestmark = pytest.mark.slow

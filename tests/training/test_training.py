@@ -21,10 +21,11 @@ from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
 from tastevec.items.cold_start import load_rows
-from tastevec.items.prepare import PrepareSettings, prepare
 from tastevec.items.taste_space import LinearSettings, TasteSpace
 from tastevec.model.encoder import RidgeFoldIn
-from tastevec.stages import train
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.pipelines.train import train
 from tastevec.training import loop
 from tastevec.training.batches import best_rated_batch
 from tastevec.training.settings import resolve_settings

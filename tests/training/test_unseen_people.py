@@ -9,8 +9,9 @@ import pytest
 
 import worlds
 from encoders import TINY, TINY_SEED
-from tastevec.items.prepare import PrepareSettings, prepare
-from tastevec.stages import train
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.pipelines.train import train
 
 if TYPE_CHECKING:
     from pathlib import Path

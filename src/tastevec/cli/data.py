@@ -130,7 +130,7 @@ def prepare(
     """
     scale = _rating_range(rating_range) if rating_range else None
     with answering(as_json=as_json) as answer:
-        from tastevec.stages import prepare
+        from tastevec.pipelines.prepare import prepare
 
         with bar("Preparing") as tell:
             prepared = prepare(
@@ -190,7 +190,7 @@ def describe(prepared: PreparedFolder, *, out: OutFolder, as_json: AsJson = Fals
     """
     with answering(as_json=as_json) as answer:
         from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE
-        from tastevec.stages import describe
+        from tastevec.pipelines.prepare import describe
 
         with bar("Drawing"):
             description = describe(prepared, out)

@@ -78,7 +78,7 @@ def train(
     afterwards = "go on with the same command and --resume"
     with _heard_once(), answering(as_json=as_json, afterwards=afterwards) as answer:
         epochs = resolve_settings(preset, **settings).epochs  # a wrong setting shall not wait for torch
-        from tastevec.stages import train
+        from tastevec.pipelines.train import train
 
         began = time.perf_counter()
         with bar("Starting to train") as tell:
@@ -179,7 +179,7 @@ def evaluate(
     if tune and tuned:
         raise typer.BadParameter("expected --tune or --tuned, not both", param_hint="--tuned")
     with answering(as_json=as_json) as answer:
-        from tastevec.stages import evaluate
+        from tastevec.pipelines.evaluate import evaluate
 
         with bar("Reading") as tell:
             report = evaluate(
@@ -341,7 +341,7 @@ def add_items(
     Each gets a vector by what is said of it and can be rated and recommended at once. Known films do not move.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.stages import add_items
+        from tastevec.pipelines.train import add_items
 
         began = time.perf_counter()
         with bar("Adding films"):

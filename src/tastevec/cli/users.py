@@ -23,7 +23,7 @@ from tastevec.data.spark import Engine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tastevec.answers import People, Written
+    from tastevec.pipelines.batch import People, Written
     from tastevec.serving.explanation import TagReading
     from tastevec.serving.recommender import Recommender
 
@@ -132,9 +132,9 @@ def _write(
     horizon: Literal["next", "overall"],
 ) -> int:
     """Write the nearest of everybody, or of every film; the number of rows."""
+    from tastevec.pipelines.batch import similar_among, similar_films, similar_people, write_similar
     from tastevec.schema import USER_ID
     from tastevec.serving.neighbours import read_people
-    from tastevec.serving.similar import similar_among, similar_films, similar_people, write_similar
 
     told = {"space": recommender.bundle.space}
     with bar("Looking for neighbours") as tell:
@@ -170,7 +170,7 @@ def _near(
 def _people(
     histories: str, recommender: "Recommender", tell: "Callable[..., None]", *, skip_bad_rows: bool = False
 ) -> "Iterator[Any]":
-    from tastevec.answers import open_people
+    from tastevec.pipelines.batch import open_people
 
     place: Path | Literal["-"] = "-" if histories == "-" else Path(histories)
     opened = open_people(place, recommender, skip_bad_rows=skip_bad_rows, tell=tell)
@@ -249,7 +249,7 @@ def encode(
     same command after an interruption asks for nobody twice.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.answers import (
+        from tastevec.pipelines.batch import (
             SparkPlace,
             load_for_many,
             open_people,
@@ -298,7 +298,7 @@ def recommend(
     as encode does.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.answers import load_for_many, open_people, write_recommendations
+        from tastevec.pipelines.batch import load_for_many, open_people, write_recommendations
 
         began = time.perf_counter()
         with bar("Choosing films") as tell:

@@ -12,7 +12,8 @@ import worlds
 from tastevec.data.spark.reading import find_source
 from tastevec.data.spark.session import spark_engine
 from tastevec.errors import SettingsError, SourceError
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 
 pytestmark = [
     pytest.mark.slow,
@@ -83,7 +84,7 @@ KILLING = """
 import os, signal, subprocess, sys, threading, time
 from pathlib import Path
 from tastevec.errors import SettingsError
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings, prepare
 
 def below(pid):
     found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()

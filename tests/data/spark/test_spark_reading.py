@@ -14,7 +14,8 @@ from tastevec.data.spark import session
 from tastevec.data.spark import validate as judging
 from tastevec.data.spark.session import Storage
 from tastevec.errors import BadRowError
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 
 pytestmark = [
     pytest.mark.slow,

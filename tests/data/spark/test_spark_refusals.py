@@ -7,7 +7,8 @@ import pytest
 import worlds
 from tastevec.data.spark.session import first_line
 from tastevec.errors import MissingExtraError, SettingsError
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 
 SPARK = PrepareSettings(engine="spark")
 

@@ -13,7 +13,8 @@ import pytest
 from people import films_of, people
 from tastevec.evaluation.dataset import Cohort
 from tastevec.evaluation.tasks import LiangSplit, cases
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 
 if TYPE_CHECKING:
     from tastevec.data.prepared import Prepared

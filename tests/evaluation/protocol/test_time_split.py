@@ -19,7 +19,8 @@ from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.dataset import Cohort
 from tastevec.evaluation.tasks import TimeSplit, cases
-from tastevec.items.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 
 A, B, C, D, E, F, G = range(7)
 TIMELINE = [(A, 5, 10), (B, 2, 20), (C, 4, 30), (D, 3, 40), (E, 4, 50), (F, 1, 60), (G, 5, 70)]

@@ -1,15 +1,20 @@
-"""From a source to one prepared folder: histories, films and the vectors of both kinds, whole or not at all."""
+"""The prepare and describe stages: from a source to a prepared dataset and a report about it."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import Field
+from safetensors.numpy import save_file
 
 from tastevec.data.expressions import connect
 from tastevec.data.files import new_folder
@@ -19,17 +24,124 @@ from tastevec.data.readers import ReadSettings, Source, read_source
 from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
 from tastevec.data.spark.reading import read_source as read_on_spark
 from tastevec.data.spark.session import SparkEngine, is_address, spark_engine
-from tastevec.errors import SettingsError
-from tastevec.items.film_vectors import cut_tags, visible_tags, write_film_vectors
-from tastevec.items.genome import Genome, read_genome
-from tastevec.schema import ITEM_ID, MANIFEST_FILE, Division, Preset
+from tastevec.errors import DataError, SettingsError
+from tastevec.items.cold_start import save_rows
+from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
+from tastevec.items.genome import Genome, note_vectors, read_genome
+from tastevec.schema import (
+    CONTENT,
+    GENRES,
+    ITEM_ID,
+    ITEMS_FILE,
+    MANIFEST_FILE,
+    NOTE,
+    SPLITS,
+    TIMESTAMP,
+    USER_ID,
+    USERS_FILE,
+    VECTOR_SOURCE,
+    VECTORS_FILE,
+    Division,
+    Preset,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ibis.backends.duckdb import Backend
+    from numpy.typing import NDArray
 
-__all__ = ["PrepareSettings", "prepare"]
+    from tastevec.items.genome import Genome
+    from tastevec.schema import Preset
+
+__all__ = [
+    "PrepareSettings",
+    "cut_tags",
+    "describe",
+    "prepare",
+    "visible_tags",
+    "write_film_vectors",
+    "write_prepared",
+]
+
+
+def visible_tags(tags: pa.Table, folder: Path) -> pa.Table:
+    """The tags of the training people of ``folder``, and those from elsewhere, which are nobody's."""
+    users = pq.read_table(folder / USERS_FILE, columns=[USER_ID, "split"])
+    train = users.filter(pc.equal(users["split"], SPLITS.index("train")))[USER_ID].combine_chunks()
+    owner = tags[USER_ID].cast(train.type)
+    return tags.filter(pc.or_(pc.is_null(owner), pc.is_in(owner, train)))
+
+
+def cut_tags(tags: pa.Table, cut: int, genome: Genome | None) -> tuple[pa.Table, dict[str, Any]]:
+    """The tags without those given at or after ``cut``, and an account of what could be cut and what could not.
+
+    A tag without a time stays, and so do the genome and what the metadata say, which nobody has dated.
+    """
+    kept = tags.filter(pc.fill_null(pc.less(tags[TIMESTAMP], cut), True))  # noqa: FBT003 - Arrow names it no further
+    account = {
+        "tags_left_out": len(tags) - len(kept),
+        "not_cut": {
+            "tags without a time": kept[TIMESTAMP].null_count,
+            "films of the genome": 0 if genome is None else len(genome.item_ids),
+        },
+    }
+    return kept, account
+
+
+def write_film_vectors(
+    folder: Path, tags: pa.Table, genome: Genome | None, *, seed: int, borrowed: bool
+) -> dict[str, Any]:
+    """Write the vectors and, beside each film, where its vector came from; what was made, for the manifest.
+
+    Args:
+        folder: Holds ``items.parquet``, which receives the column ``vector_source``.
+        tags: What may be looked at.
+        genome: Where there is one.
+        seed: Of the content vectors; the note's have their own.
+        borrowed: Whether the genome is another release's.
+
+    Raises:
+        DataError: No film of the genome is in the catalogue.
+    """
+    items = pq.read_table(folder / ITEMS_FILE)
+    features = ContentFeatures.fit(items, tags, genome)
+    wide = features.rows(items, tags, genome)
+    content = reduce_features(wide, seed=seed)
+    vectors = {CONTENT: content}
+    origins = np.where(content.any(axis=1), CONTENT, "none").astype("<U8")
+    made: dict[str, Any] = {CONTENT: {"films": int(content.any(axis=1).sum()), "tags": len(tags)}}
+    if genome is not None:
+        rows = genome.rows_of(items[ITEM_ID])
+        vectors[NOTE] = _note(items, genome, rows)
+        origins[rows >= 0] = "genome"
+        made[NOTE] = {
+            "films": int((rows >= 0).sum()),
+            "tags": len(genome.tags),
+            "borrowed": borrowed,
+            "films_set_aside": {str(film): list(lacking) for film, lacking in genome.missing.items()},
+            "rows_set_aside": dict(genome.bad_rows),
+        }
+    made["seed_preset_reads"] = CONTENT if genome is None else NOTE
+    pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
+    save_file(vectors, folder / VECTORS_FILE)
+    save_rows(folder, features, wide)
+    return made
+
+
+def _note(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(N, 64) the note's vectors, fitted on the films that have a genome; zeros for the others."""
+    known = np.flatnonzero(rows >= 0)
+    if not len(known):
+        raise DataError(
+            f"none of the {len(genome.item_ids)} films of the genome is in the catalogue (its ids begin with "
+            f"{items[ITEM_ID][:3].to_pylist()}); expected MovieLens' film ids; leave out --genome"
+        )
+    made = note_vectors(genome.relevance[rows[known]], genre_matrix(items[GENRES].take(pa.array(known))))
+    vectors = np.zeros((len(items), made.shape[1]), np.float32)
+    vectors[known] = made
+    return vectors
+
 
 _RESOLVED = ("split", "order", "minimum_interactions")  # what the preset decided, for the manifest
 _WHERE = ("master", "scratch")  # of an engine, and nothing that the result depends on
@@ -106,7 +218,7 @@ class PrepareSettings:
         return ArrangeSettings(split=self.split or "hash", seed=self.seed, heldout=self.heldout, cut=cut)
 
 
-def prepare(
+def write_prepared(
     source_path: Path | str,
     out: Path,
     *,
@@ -246,3 +358,53 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
         return [shown(part) for part in value] if isinstance(value, tuple) else value
 
     return {name: shown(value) for name, value in settings.items()}
+
+
+def prepare(
+    source: Path | str,
+    out: Path | str,
+    *,
+    progress: Callable[[str], None] | None = None,
+    **changes: Any,  # noqa: ANN401  each has its own type
+) -> Prepared:
+    """Read a release or a table of one's own and write the prepared folder ``out``.
+
+    Args:
+        source: A release's folder or zip, or a CSV or Parquet of interactions; with ``engine="spark"`` also a folder of
+            Parquet files, or an address that Spark's workers reach, such as ``s3a://bucket/ml-32m``.
+        out: Where the folder shall be; an earlier one of ours is replaced.
+        progress: Told the name of each stage as it begins: read, genome, arrange, vectors.
+        **changes: Settings that differ from the defaults; see `PrepareSettings`.
+
+    Raises:
+        SettingsError: A setting is unknown or does not fit, or Spark fails.
+        DataError: The source cannot be understood, or a row is bad.
+        FormatError: ``out`` holds something else.
+        MissingExtraError: Spark is asked for and not installed.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from tastevec.data.files import misfit
+
+    known = [field.name for field in dataclasses.fields(PrepareSettings)]
+    if unknown := sorted(changes.keys() - set(known)):
+        raise SettingsError(f"setting {unknown[0]!r} is unknown; known settings: {', '.join(known)}")
+    try:
+        settings = TypeAdapter(PrepareSettings).validate_python(changes)
+    except ValidationError as error:
+        raise SettingsError(
+            f"a setting is not what it may be: {misfit(error)}; see tastevec prepare --help"
+        ) from error
+    return write_prepared(source, Path(out), settings=settings, progress=progress)
+
+
+def describe(data: Path | str, out: Path | str) -> dict[str, Any]:
+    """Write one page of pictures about a prepared folder, and the numbers behind them, into ``out``; the numbers.
+
+    Raises:
+        FormatError: ``data`` is no prepared folder, or ``out`` holds something else.
+        MissingExtraError: matplotlib is not installed.
+    """
+    from tastevec.data.describe import describe as draw
+
+    return draw(Prepared.open(Path(data)), Path(out))

@@ -1,0 +1,1 @@
+"""One file a stage: prepare, train, evaluate and batch inference, behind the command line and `import tastevec`."""
