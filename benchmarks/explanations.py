@@ -28,8 +28,8 @@ from tastevec.evaluation.dataset import Cohort
 from tastevec.items.cold_start import load_rows
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.schema import Split
-from tastevec.serving.explanation import explain_people
-from tastevec.serving.explanation import measured as measured_on
+from tastevec.serving.explain import explain_people
+from tastevec.serving.explain import measured as measured_on
 from tastevec.serving.recommender import Recommender, load
 
 if TYPE_CHECKING:

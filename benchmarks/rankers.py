@@ -19,8 +19,8 @@ import numpy as np
 
 from tastevec.data.histories import Histories
 from tastevec.pipelines.batch import similar_among
-from tastevec.serving.best_films import best_films
 from tastevec.serving.neighbours import Neighbours
+from tastevec.serving.recommender import best_films
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tastevec.pipelines.evaluate import evaluate
     from tastevec.pipelines.prepare import describe, prepare
     from tastevec.pipelines.train import train
-    from tastevec.serving.aligning import Alignment, align
+    from tastevec.serving.align import Alignment, align
     from tastevec.serving.recommender import Recommender, load
 
 __all__ = [
@@ -54,9 +54,9 @@ __all__ = [
 
 # Loaded when first asked for: `import tastevec` stays cheap.
 _ROOMS = {
-    "Alignment": "tastevec.serving.aligning",
+    "Alignment": "tastevec.serving.align",
     "Recommender": "tastevec.serving.recommender",
-    "align": "tastevec.serving.aligning",
+    "align": "tastevec.serving.align",
     "compare": "tastevec.evaluation.compare",
     "describe": "tastevec.pipelines.prepare",
     "evaluate": "tastevec.pipelines.evaluate",

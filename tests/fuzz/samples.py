@@ -57,7 +57,7 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
     from tastevec.items.film_map import FilmMap  # noqa: PLC0415  as above
     from tastevec.items.tag_directions import TagDirections  # noqa: PLC0415  as above
     from tastevec.serving.bundle import Bundle  # noqa: PLC0415  as above
-    from tastevec.serving.explanation import measured  # noqa: PLC0415  as above
+    from tastevec.serving.explain import measured  # noqa: PLC0415  as above
     from tastevec.serving.recommender import Recommender  # noqa: PLC0415  as above
     from tastevec.training.settings import resolve_settings  # noqa: PLC0415  as above
 

@@ -189,7 +189,7 @@ def _arrivals(folder: Path, *, tagged: bool) -> Any:
 def _people(folder: Path) -> Any:
     """Vectors of people, from a file; and as they are put into the database."""
     from tastevec.serving.neighbours import read_people  # noqa: PLC0415  as above
-    from tastevec.serving.stored.loading import load_parquet  # noqa: PLC0415  as above
+    from tastevec.serving.user_store import load_parquet  # noqa: PLC0415  as above
 
     load_parquet(mock.Mock(), folder / "vectors.parquet")
     return len(read_people(folder / "vectors.parquet", samples.SPACE, horizon="overall"))
@@ -197,7 +197,7 @@ def _people(folder: Path) -> Any:
 
 def _told(folder: Path) -> Any:
     """A table in memory."""
-    from tastevec.serving.told import histories_in_table  # noqa: PLC0415  as above
+    from tastevec.serving.recommender import histories_in_table  # noqa: PLC0415  as above
 
     try:
         table = pq.read_table(folder / "ratings.parquet")
@@ -208,7 +208,7 @@ def _told(folder: Path) -> Any:
 
 
 def _person(folder: Path) -> Any:
-    from tastevec.serving.told import history_of_one  # noqa: PLC0415  as above
+    from tastevec.serving.recommender import history_of_one  # noqa: PLC0415  as above
 
     told = _words(folder / "person.json")
     ids = np.arange(1, worlds.FILMS + 1)

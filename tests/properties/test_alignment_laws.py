@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tastevec.errors import DataError
-from tastevec.serving.aligning import Alignment
+from tastevec.serving.align import Alignment
 
 SEEDS = st.integers(0, 2**32 - 1)
 WIDTHS = st.integers(1, 12)

@@ -14,10 +14,9 @@ import tastevec as tv
 import worlds
 from tastevec.cli.app import app
 from tastevec.errors import DataError, FormatError, SourceError
-from tastevec.serving.aligning import Alignment
+from tastevec.serving.align import Alignment, turn_people
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.recommender import Recommender, load
-from tastevec.serving.turned import turn_people
 
 RATINGS = [(1, 5.0), (7, 2.0), (3, 4.5)]
 

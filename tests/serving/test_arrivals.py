@@ -21,8 +21,8 @@ from tastevec.errors import BadRowError, DataError, FormatError, SourceError
 from tastevec.items.genome import Genome
 from tastevec.pipelines.evaluate import model_runs
 from tastevec.pipelines.train import add_items
-from tastevec.serving.arrivals import Arrivals, with_arrivals
 from tastevec.serving.bundle import Bundle
+from tastevec.serving.new_items import Arrivals, with_arrivals
 from tastevec.serving.recommender import Recommender, load
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from people import people
 from tastevec.errors import DataError
-from tastevec.serving import best_films as module
-from tastevec.serving.best_films import best_films
+from tastevec.serving import recommender as module
+from tastevec.serving.recommender import best_films
 
 DIM = 2
 

@@ -9,10 +9,9 @@ from encoders import NOTE, encoder, reading
 from people import of_every_length, together, world
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
 from tastevec.pipelines.batch import load_for_many
-from tastevec.serving import bulk
-from tastevec.serving.bulk import by_length, sees_gpu, vectors_of
+from tastevec.serving import encoder as bulk
 from tastevec.serving.bundle import Bundle
-from tastevec.serving.encoder import OnnxEncoder
+from tastevec.serving.encoder import OnnxEncoder, by_length, sees_gpu, vectors_of
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 
@@ -105,7 +104,7 @@ def test_torch_answers_many_people_only_where_it_sees_a_gpu(bundle_folder, monke
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for there in (False, True):
-        monkeypatch.setattr("tastevec.serving.bulk.sees_gpu", lambda there=there: there)
+        monkeypatch.setattr("tastevec.serving.encoder.sees_gpu", lambda there=there: there)
         assert isinstance(load_for_many(bundle_folder).bundle.model, OnnxEncoder)
 
 

@@ -11,8 +11,7 @@ from people import world
 from tastevec.errors import FormatError
 from tastevec.pipelines.train import train
 from tastevec.serving import bundle as module
-from tastevec.serving.bundle import Bundle
-from tastevec.serving.code_inside import MODULES
+from tastevec.serving.bundle import MODULES, Bundle
 
 FILES = {
     "README.md",

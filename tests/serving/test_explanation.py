@@ -11,8 +11,8 @@ from tastevec.data.topk import rank_unseen
 from tastevec.errors import SettingsError
 from tastevec.items.cold_start import load_rows
 from tastevec.items.tag_directions import TagDirections, tag_blocks
-from tastevec.serving import explanation as module
-from tastevec.serving.explanation import explain_films, explain_people, film_effects, measured, without_each
+from tastevec.serving import explain as module
+from tastevec.serving.explain import explain_films, explain_people, film_effects, measured, without_each
 from tastevec.serving.recommender import Recommender, load
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])

@@ -17,7 +17,7 @@ HEAVY = ("torch", "transformers")
         ("tastevec.data.prepared, tastevec.data.streaming, tastevec.data.inputs", HEAVY),
         ("tastevec.evaluation.evaluate, tastevec.evaluation.scorers, tastevec.evaluation.baselines", HEAVY),
         ("tastevec.serving.bundle, tastevec.serving.recommender", (*HEAVY, "huggingface_hub")),
-        ("tastevec.serving.hub, tastevec.serving.aligning", (*HEAVY, "huggingface_hub", "duckdb")),
+        ("tastevec.serving.hub, tastevec.serving.align", (*HEAVY, "huggingface_hub", "duckdb")),
         ("tastevec.training.settings", HEAVY),
     ],
 )

@@ -22,8 +22,7 @@ from tastevec.errors import FormatError
 from tastevec.model import encoder as network
 from tastevec.pipelines.train import train
 from tastevec.serving import bundle as module
-from tastevec.serving.bundle import Bundle
-from tastevec.serving.code_inside import MODULES
+from tastevec.serving.bundle import MODULES, Bundle
 from tastevec.serving.recommender import load
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)

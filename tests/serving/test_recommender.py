@@ -13,10 +13,10 @@ from tastevec.evaluation.dataset import Cohort
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
-from tastevec.serving import best_films, bulk
+from tastevec.serving import encoder as bulk
+from tastevec.serving import recommender as best_films
 from tastevec.serving import recommender as module
-from tastevec.serving.recommender import Recommender, load
-from tastevec.serving.told import histories_in_file
+from tastevec.serving.recommender import Recommender, histories_in_file, load
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]

@@ -5,8 +5,8 @@ import pytest
 
 from tastevec.data.histories import Histories, normalise_ratings
 from tastevec.data.topk import rank_unseen, top_k
-from tastevec.serving.best_films import best_films
 from tastevec.serving.neighbours import Neighbours
+from tastevec.serving.recommender import best_films
 
 PEOPLE, FILMS, DIM, RATED, K = 256, 20_000, 64, 150, 100
 

@@ -258,8 +258,8 @@ def align(
     had no part in it. Turned vectors are near the old ones and not the same.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.serving.aligning import align as aligned
-        from tastevec.serving.turned import turn_people
+        from tastevec.serving.align import align as aligned
+        from tastevec.serving.align import turn_people
 
         with bar("Aligning"):
             found = aligned(new, old)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tastevec.pipelines.batch import People, Written
-    from tastevec.serving.explanation import TagReading
+    from tastevec.serving.explain import TagReading
     from tastevec.serving.recommender import Recommender
 
 __all__ = ["encode", "explain", "recommend", "similar"]
@@ -47,7 +47,7 @@ def explain(
     A strength is in standard deviations from the average person; an effect is what the strength would lose without the film.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.serving.explanation import explain_people
+        from tastevec.serving.explain import explain_people
         from tastevec.serving.recommender import load
 
         recommender = load(model)

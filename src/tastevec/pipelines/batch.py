@@ -30,9 +30,8 @@ from tastevec.data.shards import fingerprint, parts_of
 from tastevec.data.streaming import group_of, iter_histories, whole_people
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, TIMESTAMP, USER_ID, VECTOR
-from tastevec.serving.bulk import on_gpu, sees_gpu, vectors_of
 from tastevec.serving.bundle import Bundle
-from tastevec.serving.encoder import OnnxEncoder
+from tastevec.serving.encoder import OnnxEncoder, on_gpu, sees_gpu, vectors_of
 from tastevec.serving.hub import open_bundle
 from tastevec.serving.neighbours import Neighbours
 from tastevec.serving.recommender import load

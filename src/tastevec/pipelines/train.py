@@ -18,7 +18,7 @@ from tastevec.items.cold_start import load_rows
 from tastevec.items.film_map import FilmMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.schema import BUNDLE_FILE, VECTOR_SOURCE
-from tastevec.serving.explanation import measured
+from tastevec.serving.explain import measured
 from tastevec.serving.recommender import Recommender
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Bundles: a trained model on disk with all that its use needs, whole and checked."""
+"""The model folder on disk: its parts, format version and checksums."""
 
 from __future__ import annotations
 
@@ -6,13 +6,29 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
+from importlib import resources
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ConfigDict, Field, FiniteFloat
+from pydantic_core import from_json
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
-from tastevec.data.files import inside, new_folder, sealed, sha256_of
+from tastevec.data.arrays import IDS, array_shapes, fitted, read_columns
+from tastevec.data.files import (
+    ManifestKind,
+    Shape,
+    inside,
+    new_folder,
+    read_manifest,
+    read_shape,
+    sealed,
+    sha256_of,
+)
 from tastevec.data.inputs import RatingScale, Reading
 from tastevec.errors import FormatError
 from tastevec.extras import need
@@ -22,29 +38,267 @@ from tastevec.items.tag_directions import TagDirections
 from tastevec.schema import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,
+    CONFIG_FILE,
     ENCODER_FILE,
+    GENRES,
     ITEM_ID,
     ITEMS_FILE,
     MAP_FILE,
     PLACING_FILE,
     TAGS_FILE,
+    TITLE,
     TRAIN_AGAIN,
     WEIGHTS_FILE,
+    YEAR,
 )
-from tastevec.serving.card import model_card
-from tastevec.serving.code_inside import put_code
 from tastevec.serving.encoder import OnnxEncoder
-from tastevec.serving.formats import form_of, read_weights
-from tastevec.serving.parts import bundle_films, bundle_manifest, refuse_misfits
+from tastevec.serving.model_card import model_card
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from tastevec.serving.encoder import Encoder
 
-__all__ = ["Bundle", "Runtime"]
+__all__ = [
+    "LEARNED",
+    "MODULES",
+    "Bundle",
+    "Runtime",
+    "bundle_films",
+    "bundle_manifest",
+    "form_of",
+    "put_code",
+    "read_weights",
+    "refuse_misfits",
+]
+
+LEARNED: Final = "learned linear answer"  # until decision 9
+_SIGN: Final = "fold_in.log_sharpness"  # a weight that those bundles alone have
+
+
+def form_of(folder: Path) -> str | None:
+    """What the weights were when they were written, where that is not what they are today."""
+    with safe_open(folder / WEIGHTS_FILE, "numpy") as file:
+        return LEARNED if _SIGN in file.keys() else None  # noqa: SIM118  it is no mapping
+
+
+def read_weights(folder: Path, names: Collection[str], added: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """The weights of a bundle as today's network has them.
+
+    Args:
+        folder: The bundle, whose files are known to be whole.
+        names: Of all weights that the network has, as its configuration makes it.
+        added: Rows of the film table that came after the training.
+
+    Raises:
+        FormatError: They are of a network that this version no longer has.
+    """
+    weights = load_file(folder / WEIGHTS_FILE)
+    if _SIGN in weights and not any(name.startswith("correction.") for name in weights):
+        weights = _solved(weights, added)
+    if differing := sorted({*names} ^ weights.keys()):
+        raise FormatError(
+            f"{folder} holds a network of an earlier version, which this one no longer has (it differs in {', '.join(differing[:3])}); "
+            "use it with the version that bundle.json names, or train again"
+        )
+    return weights
+
+
+def _solved(weights: dict[str, NDArray[Any]], added: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """The learned linear answer in the terms of the solved one, number for number the same.
+
+    It was ``sharpness * (V'V + sum a v v' + ridge I)^-1 sum b v``, with a confidence a and a pull b by rating level, of which
+    today's is the general case: what films say of others is not trusted, the ridge does not grow with films, and there is no
+    mean person. See `tastevec.model.encoder`.
+    """
+    old = {name: weights[name].astype(np.float64) for name in weights if name.startswith("fold_in.")}
+    table = weights["items.weight"].astype(np.float64)
+    trained = np.delete(table, list(added), axis=0)
+    confidence, pull = np.exp(old["fold_in.log_confidence"]), np.exp(old[_SIGN]) * old["fold_in.pull"]
+    solved = {
+        "fold_in.pulls": np.zeros_like(table),
+        "fold_in.everyone": trained.T @ trained,
+        "fold_in.mean": np.zeros(table.shape[1]),
+        "fold_in.levels": np.stack([np.zeros_like(pull), confidence, pull], axis=1),
+        # Trust, the ridge, its power of the number of films, and films of the mean person, who is nobody.
+        "fold_in.constants": np.array([0.0, np.exp(old["fold_in.log_ridge"]), 0.0, 1.0]),
+    }
+    kept = {name: array for name, array in weights.items() if name not in old}
+    return kept | {name: array.astype(np.float32) for name, array in solved.items()}
+
+
+_NEEDED: Final = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE)
+_FILMS: Final = {
+    ITEM_ID: IDS,
+    TITLE: (pa.string(),),
+    YEAR: (pa.int32(),),
+    GENRES: (pa.list_(pa.string()),),
+    "train_users": (pa.int64(),),
+}
+# Shapes of what stands beside the network: N films, D numbers a vector, T tags, F features.
+_BESIDE: Final[dict[str, dict[str, tuple[str | int, ...]]]] = {
+    PLACING_FILE: {"slopes": ("F", "D"), "mean": ("D",)},
+    TAGS_FILE: {"directions": ("T", "D"), "confidence": ("T",)},
+    MAP_FILE: {"places": ("N", 2)},
+}
+_Some = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class _Scale(Shape):
+    low: FiniteFloat
+    high: FiniteFloat
+    levels: Annotated[int, Field(ge=2)]
+
+
+class _Reading(Shape):
+    model_config = ConfigDict(extra="forbid")
+
+    scale: _Scale
+    max_history: _Some
+    order: Literal["time", "item"] = "time"
+    truncate: Literal["newest", "oldest"] = "newest"
+    pad: Literal["longest", "full"] = "longest"
+    set_history: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class _Manifest(Shape):
+    space: str
+    reading: _Reading
+    checksums: dict[str, str]
+    data: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    validation: dict[str, FiniteFloat] = Field(default_factory=dict)
+
+
+class _Config(Shape):
+    item_count: _Some
+    dim: _Some
+    hidden_size: _Some
+    intermediate_size: _Some
+    layers: _Some
+    max_history: _Some
+    rating_levels: _Some
+    readout: str
+    added_items: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+
+
+class _Served(_Config):
+    """What is read beside a graph, too."""
+
+    added_items: list[Annotated[int, Field(ge=0)]]
+    similarity: Literal["dot", "cosine"]
+    recent: _Some
+    next_overall: FiniteFloat
+    next_recent: FiniteFloat
+    next_short: FiniteFloat
+
+
+_KIND: Final = ManifestKind(
+    shape=_Manifest,
+    format=BUNDLE_FORMAT,
+    files="checksums",
+    expected="a trained model: run tastevec train PREPARED",
+    again=TRAIN_AGAIN,
+    anew="train again",
+)
+
+
+def bundle_manifest(folder: Path) -> dict[str, Any]:
+    """What the manifest of a bundle says.
+
+    Raises:
+        FormatError: There is none, or it is damaged, of another format version, or silent about a file that would be read.
+    """
+    path = folder / BUNDLE_FILE
+    manifest = read_manifest(path, _KIND)
+    for name in (*_NEEDED, *(name for name in _BESIDE if (folder / name).exists())):
+        if name not in manifest["checksums"]:
+            raise FormatError(f"{path} does not name {name}; {TRAIN_AGAIN}")
+    return manifest
+
+
+def bundle_films(folder: Path) -> pa.Table:
+    """The films of a bundle, ascending by their ids, by which they are found.
+
+    Raises:
+        FormatError: The table is damaged.
+    """
+    return read_columns(
+        folder / ITEMS_FILE, _FILMS, TRAIN_AGAIN, full=(ITEM_ID, TITLE, "train_users"), ascending=ITEM_ID
+    )
+
+
+def refuse_misfits(folder: Path, manifest: dict[str, Any], *, films: int) -> None:
+    """Refuse a bundle whose parts are each whole and do not belong together, before a network is built of them.
+
+    Raises:
+        FormatError: One does not fit.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        told = from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
+    has_graph = ENCODER_FILE in manifest["checksums"]
+    config = (_Served if has_graph else _Config)(
+        **read_shape(path, told, _Served if has_graph else _Config, TRAIN_AGAIN)
+    )
+    levels = manifest["reading"]["scale"]["levels"]
+    if (config.item_count, config.rating_levels) != (films, levels) or max(
+        config.added_items, default=0
+    ) >= films:
+        raise FormatError(
+            f"{path} speaks of {config.item_count} films and {config.rating_levels} levels of rating, and {BUNDLE_FILE} of "
+            f"{films} and {levels}; {TRAIN_AGAIN}"
+        )
+    sizes = {
+        "N": films,
+        "D": config.dim,
+        "H": config.hidden_size,
+        "I": config.intermediate_size,
+        "L": config.max_history,
+    }
+    weights = folder / WEIGHTS_FILE
+    found = array_shapes(weights, TRAIN_AGAIN)
+    last = f"blocks.layer.{config.layers - 1}"
+    shapes: dict[str, tuple[str | int, ...]] = {
+        "items.weight": ("N", "D"),
+        "lift.weight": ("H", "D"),
+        f"{last}.output.dense.weight": ("H", "I"),
+    }
+    optional = {"inputs.weight": ("N", "H"), "positions.weight": ("L", "H")}
+    shapes |= {name: shape for name, shape in optional.items() if name in found}
+    if (
+        config.readout == "moments" and form_of(folder) is None
+    ):  # earlier forms are put into today's names first
+        shapes |= {"fold_in.pulls": ("N", "D"), "fold_in.everyone": ("D", "D"), "fold_in.mean": ("D",)}
+        shapes |= {"fold_in.levels": (levels + 1, 3), "fold_in.constants": (4,)}
+    fitted(weights, found, shapes, TRAIN_AGAIN, sizes=sizes)
+    for name, of_it in _BESIDE.items():
+        if name in manifest["checksums"]:
+            fitted(folder / name, array_shapes(folder / name, TRAIN_AGAIN), of_it, TRAIN_AGAIN, sizes=sizes)
+
+
+# `tastevec.model.encoder` and all that it imports of its own room.
+MODULES: Final = ("config", "encoder")
+
+# Where transformers finds the classes, as its own save_pretrained writes it.
+_AUTO_MAP: Final = {"AutoConfig": "config.TasteConfig", "AutoModel": "encoder.TasteEncoder"}
+
+
+def put_code(folder: Path) -> None:
+    """Write the network's modules into ``folder``, and into its configuration where the classes are."""
+    room = resources.files("tastevec.model")
+    for name in MODULES:
+        (folder / f"{name}.py").write_bytes((room / f"{name}.py").read_bytes())
+    path = folder / CONFIG_FILE
+    config = json.loads(path.read_text(encoding="utf-8"))
+    text = json.dumps({**config, "auto_map": _AUTO_MAP}, indent=2, sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")
+
 
 Runtime = Literal["auto", "onnx", "torch"]
 

@@ -1,38 +1,204 @@
-"""The recommender: a trained model, asked.
+"""The recommender: encode, recommend, similar, explain and steer with a trained model.
 
 Dimensions: B people, N films of the catalogue, D numbers a vector, K films recommended.
 """
 
 from __future__ import annotations
 
+import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tastevec.errors import FormatError, SettingsError
+from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.data.topk import rank_unseen
+from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
 from tastevec.evaluation.scorers import EncodedScorer
 from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
-from tastevec.serving.arrivals import read_arrivals, with_arrivals
-from tastevec.serving.best_films import best_films
-from tastevec.serving.bulk import vectors_of
-from tastevec.serving.explanation import TagReading, explain_films, explain_people
+from tastevec.serving.encoder import vectors_of
+from tastevec.serving.explain import TagReading, explain_films, explain_people
 from tastevec.serving.hub import open_bundle, push
 from tastevec.serving.neighbours import Neighbours, read_people
-from tastevec.serving.told import histories_in_table, history_of_one, place_of
+from tastevec.serving.new_items import read_arrivals, with_arrivals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from tastevec.data.histories import Histories
+    from tastevec.data.inputs import RatingScale
+    from tastevec.data.streaming import HistoryStream
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.bundle import Bundle, Runtime
 
-__all__ = ["Recommender", "load"]
+__all__ = [
+    "Recommender",
+    "best_films",
+    "histories_in_file",
+    "histories_in_table",
+    "history_of_one",
+    "load",
+    "place_of",
+]
+
+
+def histories_in_file(
+    path: Path | str,
+    item_ids: NDArray[Any],
+    scale: RatingScale,
+    *,
+    skip_bad_rows: bool = False,
+    memory: str = "2GB",
+) -> HistoryStream:
+    """The people of a CSV or Parquet file, or of CSV on standard input (``-``), a group at a time.
+
+    Raises:
+        SourceError: The file is no table of interactions.
+        BadRowError: A row is wrong and ``skip_bad_rows`` is off.
+    """
+    from tastevec.data.expressions import connect  # noqa: PLC0415  as above
+    from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415  who serves reads no files, and has no DuckDB
+    from tastevec.data.streaming import iter_histories  # noqa: PLC0415  as above
+
+    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    source: Path | Literal["-"] = "-" if path == "-" else Path(path)
+    table, _ = read_interactions(source, connection=connect(memory), settings=settings)
+    return iter_histories(table, item_ids)
+
+
+def histories_in_table(table: object, item_ids: NDArray[Any], scale: RatingScale) -> HistoryStream:
+    """The people of a table in memory: Polars, pandas, Arrow, or anything else that speaks Arrow's interface.
+
+    Raises:
+        DataError: It is no table, or a row is wrong.
+    """
+    if not hasattr(table, "__arrow_c_stream__") and not hasattr(table, "__arrow_c_array__"):
+        raise DataError(
+            f"ratings are a {type(table).__name__}; expected a table (Polars, pandas, Arrow) or one person's [(item_id, rating), ...]"
+        )
+    with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
+        path = Path(scratch) / "ratings.parquet"
+        pq.write_table(pa.table(table), path)
+        return histories_in_file(path, item_ids, scale)
+
+
+def history_of_one(
+    ratings: Sequence[tuple[Any, float]], item_ids: NDArray[Any], scale: RatingScale
+) -> Histories:
+    """One person's ratings, oldest first; ids of other types than the catalogue's are compared as text, as in a table.
+
+    Raises:
+        UnknownItemError: A film is not in the catalogue.
+        DataError: A rating is out of range, or a film stands twice.
+    """
+    try:
+        ids = np.array([item for item, _ in ratings], dtype=object).astype(str).astype(item_ids.dtype)
+        values = np.array([rating for _, rating in ratings], np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = "text" if item_ids.dtype == object else "whole numbers"
+        raise DataError(
+            f"one person's ratings are not [(item_id, rating), ...] ({error}); the model's item ids are {kind}"
+        ) from error
+    places = np.searchsorted(item_ids, ids)
+    unknown = item_ids[np.minimum(places, len(item_ids) - 1)] != ids
+    if unknown.any():
+        raise UnknownItemError(
+            f"item {ids[unknown].tolist()[0]!r} is not in the model's catalogue of {len(item_ids)} films; leave it out"
+        )
+    wrong = ~((values >= scale.low) & (values <= scale.high))
+    if wrong.any():
+        raise DataError(
+            f"item {ids[wrong].tolist()[0]!r} is rated {values[wrong][0]:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
+        )
+    if len(np.unique(places)) < len(places):
+        raise DataError("a film is rated twice; expected each film once, at its last rating")
+    offsets = np.array([0, len(places)])
+    return Histories(
+        user_ids=np.array([0]),
+        offsets=offsets,
+        items=places.astype(np.int32),
+        ratings=values,
+        normalised=normalise_ratings(values, offsets),
+        times=np.full(len(places), NO_TIME, np.int64),
+    )
+
+
+def place_of(item_id: object, item_ids: NDArray[Any]) -> int:
+    """The position of a film in the catalogue, whose ids are in order, by its id, of whatever type.
+
+    Raises:
+        UnknownItemError: It is not there.
+    """
+    try:
+        wanted = np.array([str(item_id)]).astype(item_ids.dtype)[0]
+    except ValueError:
+        wanted = None
+    found = 0 if wanted is None else int(np.searchsorted(item_ids, wanted))
+    if wanted is None or found == len(item_ids) or item_ids[found] != wanted:
+        raise UnknownItemError(
+            f"item {item_id!r} is not in the model's catalogue of {len(item_ids)} films; expected one of its ids"
+        )
+    return found
+
+
+_CELLS = 1 << 24  # scores of a block, 64 MB: with fewer people at once their product is slower
+
+
+def best_films(
+    vectors: NDArray[np.float32],
+    item_vectors: NDArray[np.float32],
+    known: Histories,
+    k: int,
+    candidates: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(B, K) places of the films that score highest for each person and that he does not know, best first, and the scores.
+
+    There is no index, and nothing is searched to a depth: a person's own films are struck out of the scores themselves, so
+    that a long history costs no more than a short one. Equal scores stand in the order of the catalogue. Memory is that of
+    16 million scores, or of as many as all film vectors have numbers where these are more; how many people are asked
+    changes nothing.
+
+    Args:
+        vectors: (B, D) float32, one a person of ``known``.
+        item_vectors: (N, D) float32.
+        known: Whose films are left out.
+        k: Films wanted; fewer where the catalogue is smaller.
+        candidates: (N,) the films that may be among the best; None is all.
+
+    Returns:
+        Of a person who has fewer films left, the remaining places are -1 and their scores minus infinity.
+
+    Raises:
+        DataError: A score is not a finite number.
+
+    Examples:
+        >>> from tastevec.data.histories import Histories
+        >>> one = np.ones(1, np.float32)
+        >>> known = Histories(np.array([7]), np.array([0, 1]), np.array([0], np.int32), one, one, np.array([0]))
+        >>> films = np.array([[2, 0], [1, 1], [0, 3], [1, 0]], np.float32)
+        >>> best_films(np.array([[1, 0.5]], np.float32), films, known, 2)  # film 0 is his own; 1 and 2 tie
+        (array([[1, 2]]), array([[1.5, 1.5]], dtype=float32))
+    """
+    films, dim = item_vectors.shape
+    rows = max(1, min(len(known), max(dim, _CELLS // films)))
+    scores = np.empty((rows, films), np.float32)
+    places = np.empty((len(known), min(k, films)), np.int64)  # (B, K)
+    best = np.empty(places.shape, np.float32)
+    for number, part in enumerate(known.chunks(rows)):
+        now = slice(number * rows, number * rows + len(part))
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # the ranking refuses what is no number, and says whose
+            block = np.matmul(vectors[now], item_vectors.T, out=scores[: len(part)])  # (rows, N)
+        places[now] = rank_unseen(block, part, k, candidates, overwrite_scores=True)
+        best[now] = np.take_along_axis(block, np.maximum(places[now], 0), 1)
+    best[places < 0] = -np.inf
+    return places, best
+
 
 _ANSWERED = 1024  # people whose films are told at once
 

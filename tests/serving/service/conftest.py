@@ -17,7 +17,7 @@ from people import world
 from tastevec.items.film_map import FilmMap
 from tastevec.items.tag_directions import TagDirections
 from tastevec.serving.bundle import Bundle
-from tastevec.serving.explanation import measured
+from tastevec.serving.explain import measured
 from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.served import Served

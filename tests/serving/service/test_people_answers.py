@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import worlds
-from tastevec.serving.recommender import Recommender
-from tastevec.serving.told import history_of_one
+from tastevec.serving.recommender import Recommender, history_of_one
 
 ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]
 LETTERS = [(11, 5.0), (13, 4.0), (2, 1.0)]

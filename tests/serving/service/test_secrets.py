@@ -17,7 +17,7 @@ from databases import emptied_database, run
 from tastevec.cli.app import app
 from tastevec.errors import SettingsError
 from tastevec.serving.service.settings import read_settings
-from tastevec.serving.stored import PeopleStore, StoreError
+from tastevec.serving.user_store import PeopleStore, StoreError
 
 pytest.importorskip("psycopg", reason="the extra pg is not installed")
 

@@ -11,7 +11,7 @@ from databases import emptied_database, run
 from tastevec.errors import SettingsError
 from tastevec.serving.neighbours import Neighbours
 from tastevec.serving.service.stored_routes import Stored
-from tastevec.serving.stored import PeopleStore
+from tastevec.serving.user_store import PeopleStore
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
 ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]

@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 from databases import emptied_database, run
 from tastevec.errors import DataError, FormatError, SettingsError, SourceError
+from tastevec.serving import user_store as database
 from tastevec.serving.neighbours import Neighbours
-from tastevec.serving.stored import CONNECTIONS, PeopleStore, StoreError, database, load_parquet
+from tastevec.serving.user_store import CONNECTIONS, PeopleStore, StoreError, load_parquet
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
 DIM = 4
@@ -331,7 +332,7 @@ def written(path, ids, vectors, metadata):
 
 
 def test_a_file_of_vectors_is_stored_in_its_space_and_horizon(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.stored.loading._ROWS", 2)
+    monkeypatch.setattr("tastevec.serving.user_store._ROWS", 2)
     vectors = np.eye(5, DIM, 1, dtype=np.float32) + 1
     facts = {"space": "one", "horizon": "next"}
     path = written(tmp_path / "people.parquet", [3, 1, 4, 15, 9], vectors, facts)

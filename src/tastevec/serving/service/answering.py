@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.serving.best_films import best_films
-from tastevec.serving.explanation import explain_films, explain_people, film_effects
+from tastevec.serving.explain import explain_films, explain_people, film_effects
+from tastevec.serving.recommender import best_films
 from tastevec.serving.service.errors import Problem
 from tastevec.serving.service.finding import as_cosine
 from tastevec.serving.service.sentences import shown
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tastevec.items.tag_directions import TagDirections
     from tastevec.schema import Horizon
-    from tastevec.serving.explanation import TagReading
+    from tastevec.serving.explain import TagReading
     from tastevec.serving.service.persons import Told
     from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest
     from tastevec.serving.service.served import Served

@@ -28,7 +28,7 @@ from tastevec.serving.service.reading import JsonRoute
 from tastevec.serving.service.schemas import ItemId, Person, SimilarUsersRequest
 from tastevec.serving.service.served import Served
 from tastevec.serving.service.statuses import errors
-from tastevec.serving.stored import CONNECTIONS, PeopleStore, StoreError, id_text, told_by_url
+from tastevec.serving.user_store import CONNECTIONS, PeopleStore, StoreError, id_text, told_by_url
 
 __all__ = ["Stored", "findable", "found_in_store", "stored_router"]
 

@@ -1,4 +1,4 @@
-"""Films that arrive after the training: read, placed among those that were learned, and known from then on.
+"""New items: added to a model after training, without retraining.
 
 Dimensions: N films of the catalogue, D numbers a vector.
 """

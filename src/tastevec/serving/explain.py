@@ -1,4 +1,4 @@
-"""Explanations: people and films in tags, and which of a person's own films made an answer what it is.
+"""Tag explanations of a user embedding, with the contributions of rated items.
 
 Dimensions: B people, L films of one person, N films of the catalogue, D numbers a vector, T tags, K films recommended.
 """

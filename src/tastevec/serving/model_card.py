@@ -1,4 +1,4 @@
-"""The model card: what a bundle says of itself to a reader, on disk as on a hub."""
+"""The model card: data, terms, use, limits and measured results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from tastevec.serving.bundle import Bundle
 
 __all__ = ["model_card"]
-
 
 _HERE: Final = "this folder"
 

@@ -1,4 +1,4 @@
-"""Two trainings, two spaces: a rotation of one onto the other, by the films that both know, and how badly it fits.
+"""Alignment of two embedding spaces by an orthogonal rotation.
 
 Dimensions: B people, N films that both know, D numbers a vector.
 """
@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ConfigDict
 from safetensors.numpy import save_file
 
 from tastevec.data.arrays import fitted, read_arrays
-from tastevec.data.files import ManifestKind, Shape, new_folder, read_manifest, sealed, sha256_of
-from tastevec.errors import DataError, FormatError
-from tastevec.schema import ALIGNMENT_FILE, ALIGNMENT_FORMAT, TURN_FILE
+from tastevec.data.files import ManifestKind, Shape, new_file, new_folder, read_manifest, sealed, sha256_of
+from tastevec.errors import DataError, FormatError, SourceError
+from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, ALIGNMENT_FILE, ALIGNMENT_FORMAT, TURN_FILE, VECTOR
 from tastevec.serving.recommender import Recommender, load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "Fit", "align"]
+__all__ = ["Alignment", "Fit", "align", "turn_people"]
 
 _FITTED: Final = 0.8  # of the films; the others say how well it does on films that had no part in it
 _TIMES: Final = 2  # films to each number of a vector, at least: of fewer a rotation fits whatever they are
@@ -260,3 +262,42 @@ def _rotation(vectors: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDAr
     left, _, right = np.linalg.svd(vectors.T @ wanted)
     turn: NDArray[np.float64] = left @ right
     return turn
+
+
+def turn_people(alignment: Alignment, people: Path | str, out: Path | str) -> int:
+    """Write the vectors that ``encode`` wrote with the new model to ``out`` as vectors of the old space; how many.
+
+    The file says that they are of the old space, from which one they were turned (``aligned_from``), and how well films that
+    had no part in it fit (``aligned_cosine``): whoever reads it with the old model is warned of that.
+
+    Raises:
+        SourceError: The file cannot be read.
+        DataError: It is no table of vectors of the new space.
+    """
+    try:
+        source = pq.ParquetFile(people)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(
+            f"{people} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
+        ) from error
+    with source:
+        schema = source.schema_arrow
+        told = schema.metadata or {}
+        found = told.get(b"space", b"nothing").decode()
+        if VECTOR not in schema.names or ALIGNED_FROM.encode() in told or found != alignment.new:
+            raise DataError(
+                f"{people} is of the space {found}; expected vectors of the space {alignment.new}, which this alignment turns: encode "
+                "these people with that model"
+            )
+        said = {name.decode(): value.decode() for name, value in told.items()}  # Arrow's are bytes
+        said |= {"space": alignment.old, ALIGNED_FROM: alignment.new}
+        said |= {ALIGNED_COSINE: f"{alignment.held_out.cosine:.4f}"}
+        schema = schema.with_metadata(said)
+        with new_file(Path(out)) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+            for batch in source.iter_batches():
+                flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
+                turned = alignment.apply(flat.reshape(len(batch), -1))
+                vectors = pa.FixedSizeListArray.from_arrays(pa.array(turned.ravel()), turned.shape[1])
+                place = schema.get_field_index(VECTOR)
+                writer.write_batch(batch.set_column(place, VECTOR, vectors).cast(schema))
+        return int(source.metadata.num_rows)
