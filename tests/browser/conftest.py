@@ -182,7 +182,7 @@ def _served(tmp_path_factory):
     import tastevec as stages  # noqa: PLC0415  as above
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
     from tastevec.pipelines.batch import open_people, write_vectors  # noqa: PLC0415  as above
-    from tastevec.serving.service.sources import from_folder  # noqa: PLC0415  as above
+    from tastevec.serving.service.app import from_folder  # noqa: PLC0415  as above
 
     place = tmp_path_factory.mktemp("browser")
     release = write_release(place / "release")

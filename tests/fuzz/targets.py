@@ -269,7 +269,7 @@ def _client(bundle: Path) -> Any:
 
     from tastevec.serving.recommender import load  # noqa: PLC0415  as above
     from tastevec.serving.service.app import create_app  # noqa: PLC0415  as above
-    from tastevec.serving.service.served import Served  # noqa: PLC0415  as above
+    from tastevec.serving.service.responses import Served  # noqa: PLC0415  as above
     from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
 
     served = Served(load(bundle, runtime="onnx"), people=samples.people())

@@ -36,9 +36,8 @@ def serve(
     TASTEVEC_TIMEOUT_S, TASTEVEC_BODY_BYTES.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.serving.service.run import run_service
+        from tastevec.serving.service.app import from_folder, run_service
         from tastevec.serving.service.settings import read_settings
-        from tastevec.serving.service.sources import from_folder
 
         opened = []
 

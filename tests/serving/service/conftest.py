@@ -20,7 +20,7 @@ from tastevec.serving.bundle import Bundle
 from tastevec.serving.explain import measured
 from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
-from tastevec.serving.service.served import Served
+from tastevec.serving.service.responses import Served
 from tastevec.serving.service.settings import ServiceSettings
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from tastevec.data.inputs import RatingScale, Reading
 from tastevec.errors import FormatError
-from tastevec.serving.service.run import run_service
-from tastevec.serving.service.served import Served
+from tastevec.serving.service.app import run_service
+from tastevec.serving.service.responses import Served
 from tastevec.serving.service.settings import read_settings
 
 FILMS = 40

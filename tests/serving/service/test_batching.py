@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from people import people
-from tastevec.serving.service.batching import Batcher
 from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.inference import Batcher
 
 
 class Slow:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import worlds
-from tastevec.serving.service.example import example_person
+from tastevec.serving.service.catalogue import example_person
 
 
 def get(client, path, **query):

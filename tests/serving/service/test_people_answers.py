@@ -194,7 +194,7 @@ def test_nothing_of_anybody_is_kept(client):
 
 
 def test_a_history_reads_as_the_python_interface_reads_it(tiny):
-    from tastevec.serving.service.persons import told_by  # noqa: PLC0415  beside what it is compared with
+    from tastevec.serving.service.responses import told_by  # noqa: PLC0415  beside what it is compared with
     from tastevec.serving.service.schemas import Person  # noqa: PLC0415  as above
 
     scale = tiny.model.bundle.reading.scale

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from databases import emptied_database, run
 from tastevec.errors import SettingsError
 from tastevec.serving.neighbours import Neighbours
-from tastevec.serving.service.stored_routes import Stored
+from tastevec.serving.service.store_routes import Stored
 from tastevec.serving.user_store import PeopleStore
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
@@ -147,7 +147,7 @@ def people_told(client):
 
 
 def test_the_model_tells_how_many_are_stored_of_its_space(nobody_else, url, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.service.stored_routes._FRESH_S", -1.0)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._FRESH_S", -1.0)
     client = nobody_else(url)
     with PeopleStore(url) as kept:
         kept.upsert("space-0", ["ann", "bob"], {"overall": np.ones((2, 8)), "next": np.ones((2, 8))})
@@ -165,7 +165,7 @@ def test_a_count_is_told_for_some_seconds_and_null_while_the_database_is_away(
     assert people_told(client) == 0
     assert store(client, "ann", ROCKETS).status_code == 200
     assert people_told(client) == 0
-    monkeypatch.setattr("tastevec.serving.service.stored_routes._FRESH_S", -1.0)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._FRESH_S", -1.0)
     client = nobody_else(url)
     assert people_told(client) == 1
     run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS false")
@@ -177,7 +177,7 @@ def test_a_count_is_told_for_some_seconds_and_null_while_the_database_is_away(
 
 
 def test_a_count_that_does_not_come_is_not_waited_for(nobody_else, url, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.service.stored_routes._COUNT_S", 0.05)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_S", 0.05)
     gone = Event()
     monkeypatch.setattr(PeopleStore, "count", lambda *_: gone.wait(30))
     assert people_told(nobody_else(url)) is None
@@ -325,7 +325,7 @@ def test_neither_the_log_nor_the_counters_tell_of_anybody(client, caplog):
 
 
 def test_only_so_many_wait_for_the_database(client, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.service.stored_routes._WAITING", 0)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._WAITING", 0)
     assert "expected fewer" in refused(delete(client, "ann"), 503, "too_busy")["message"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.serving.service.titles import TitleSearch, words_of
+from tastevec.serving.service.catalogue import TitleSearch, words_of
 
 TITLES = [
     "Matrix, The (1999)",

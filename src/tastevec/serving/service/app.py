@@ -1,33 +1,39 @@
-"""The application: its paths, and the layers around them."""
+"""The HTTP application: assembled, run and reloaded."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
+import sys
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from tastevec.errors import SettingsError
+from tastevec.serving.neighbours import read_people
+from tastevec.serving.recommender import load
 from tastevec.serving.service.errors import catch_problems
-from tastevec.serving.service.film_routes import film_router
-from tastevec.serving.service.guard import Guard
-from tastevec.serving.service.lifecycle import Lifecycle
-from tastevec.serving.service.pages import page_routes
-from tastevec.serving.service.people_routes import people_router
-from tastevec.serving.service.service_routes import service_router
+from tastevec.serving.service.inference import Lifecycle
+from tastevec.serving.service.middleware import Guard, Watch
+from tastevec.serving.service.responses import Served
+from tastevec.serving.service.routes import film_router, people_router, service_router
 from tastevec.serving.service.settings import ServiceSettings
-from tastevec.serving.service.stored_routes import Stored, stored_router
-from tastevec.serving.service.watching import Watch
+from tastevec.serving.service.static import page_routes
+from tastevec.serving.service.store_routes import Stored, stored_router
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from types import FrameType
 
-    from tastevec.serving.service.served import Served
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "from_folder", "run_service"]
 
 _WEB = Path(__file__).parent.parent / "web"
 _ABOUT = (
@@ -104,3 +110,118 @@ def _ask_for_token(app: FastAPI) -> None:
         return schema
 
     app.openapi = told  # type: ignore[method-assign]  # the framework's own way to change the schema
+
+
+_LOG = structlog.get_logger("tastevec.service")
+
+
+def run_service(
+    source: Callable[[], Served],
+    settings: ServiceSettings,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    tell: Callable[[str], object] = lambda _address: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; SIGHUP loads the model again.
+
+    Args:
+        source: Loads what is to be served.
+        settings: How the service guards itself.
+        host: The address to be bound to.
+        port: 0 takes any that is free.
+        tell: Called with the address once it is open; the model may still be loading.
+
+    Raises:
+        SettingsError: The address cannot be bound to.
+        Exception: The first model could not be loaded.
+    """
+    _log_to_stderr()
+    if settings.token is None and host not in {"127.0.0.1", "::1", "localhost"}:
+        _LOG.warning(
+            "no token", host=host, message="whoever reaches this address may ask; set TASTEVEC_TOKEN"
+        )
+    app = create_app(source, settings)
+    life: Lifecycle = app.state.life
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # ours has one line a request, and no address in it
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        timeout_keep_alive=30,
+    )
+    server = _Server(config, life, tell)
+    try:
+        asyncio.run(server.serve())
+    except SystemExit:
+        raise SettingsError(
+            f"the address {host}, port {port}, cannot be served; expected one of this machine's that is free: choose another "
+            "with --host and --port"
+        ) from None
+    if life.failure is not None:
+        raise life.failure
+
+
+class _Server(uvicorn.Server):
+    """A server that tells its application when it begins and when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, life: Lifecycle, tell: Callable[[str], object]) -> None:
+        super().__init__(config)
+        self._life, self._tell = life, tell
+        life.on_failure = self._stop
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # none are passed
+        assert sockets is None
+        await super().startup()
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._life.load_soon)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        self._tell(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        # As uvicorn's own, which would also raise the signal again once it has stopped.
+        self._life.draining = True
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def _log_to_stderr() -> None:
+    """One line an event, of key=value on a terminal as in a file; the server's own troubles beside them."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def from_folder(folder: Path, people: Path | None = None) -> Callable[[], Served]:
+    """A source that loads the bundle of this folder as it is at that moment.
+
+    Args:
+        folder: The bundle.
+        people: Who can be found: a Parquet file that ``tastevec encode --horizon overall`` wrote with this model.
+
+    Raises:
+        FormatError: By the source: the folder is missing, damaged, or of another format version.
+        DataError: By the source: the people's vectors are of another space or horizon.
+    """
+
+    def source() -> Served:
+        model = load(folder)
+        known = None if people is None else read_people(people, model.bundle.space, horizon="overall")
+        return Served(model, name=folder.resolve().name, people=known)
+
+    return source

@@ -1,24 +1,26 @@
-"""The one shape of every error: a code for programs, a sentence for people, and where in the request it is."""
+"""Errors of the service: one JSON shape, status codes, and the reading of request bodies."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic_core import to_json
+from fastapi.routing import APIRoute
+from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from tastevec.errors import DataError, MissingExtraError, SettingsError, TastevecError, UnknownItemError
-from tastevec.serving.service.sentences import sentence_of, shown
+from tastevec.serving.service.messages import sentence_of, shown
+from tastevec.serving.service.schemas import ErrorAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from fastapi import FastAPI
-    from starlette.requests import Request
 
-__all__ = ["Problem", "catch_problems", "problem_answer", "problem_of"]
+__all__ = ["JsonRoute", "Problem", "catch_problems", "errors", "problem_answer", "problem_of"]
 
 _CODES = {404: "not_found", 405: "wrong_method"}
 
@@ -93,3 +95,71 @@ def _of_http(request: Request, error: HTTPException) -> Problem:
     return Problem(
         error.status_code, _CODES.get(error.status_code, "wrong_request"), message, None, error.headers
     )
+
+
+_WHEN = {
+    400: "The body is not JSON.",
+    401: "The bearer token is missing or wrong.",
+    403: "The service has no token, and does this for nobody.",
+    404: "A film, a map, tags or people that are asked for are not there.",
+    408: "The body did not come in time.",
+    409: "The model could not be loaded; the one before still answers.",
+    413: "The body is too large.",
+    415: "The body is not sent as JSON.",
+    422: "Something in the request is not as it should be.",
+    429: "Too many requests from this address.",
+    500: "A fault of ours.",
+    503: "The model is not loaded, the database is away, or too many requests are waiting.",
+    504: "The answer took too long.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of these statuses, in addition to those that every answer may have."""
+    return {
+        status: {"model": ErrorAnswer, "description": _WHEN[status]}
+        for status in sorted({*statuses, 401, 422, 429, 500, 503, 504})
+    }
+
+
+class JsonRoute(APIRoute):
+    """A route that reads its body so."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's handler, asked with such a request."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_JsonRequest(request.scope, request.receive))
+
+        return handle
+
+
+class _JsonRequest(Request):
+    async def body(self) -> bytes:
+        """The body, which is not empty.
+
+        Raises:
+            Problem: It is sent as something else than JSON, or there is none.
+        """
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            found = shown(kind) if kind else "no type"
+            message = f"the body is sent as {found}; expected Content-Type: application/json"
+            raise Problem(415, "not_json", message)
+        body = await super().body()
+        if not body:
+            raise Problem(400, "not_json", "the body is empty; expected a JSON object")
+        return body
+
+    async def json(self) -> Any:  # noqa: ANN401  whatever is told
+        """What the body says.
+
+        Raises:
+            Problem: It is no JSON; NaN and Infinity are none.
+        """
+        try:
+            return from_json(await self.body(), allow_inf_nan=False)
+        except ValueError as error:
+            message = f"the body is no JSON ({error}); expected a JSON object"
+            raise Problem(400, "not_json", message) from None

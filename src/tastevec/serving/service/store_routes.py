@@ -1,4 +1,4 @@
-"""People whom the service keeps, where it has a database and a token: stored, deleted, found.
+"""HTTP routes for stored user vectors.
 
 Without a database the service keeps nothing about anybody, and without a token it keeps nothing for anybody.
 """
@@ -19,15 +19,10 @@ from pydantic_core import to_json
 
 from tastevec.errors import DataError, SettingsError, TastevecError
 from tastevec.schema import Horizon
-from tastevec.serving.service.answers import SimilarUsersAnswer
-from tastevec.serving.service.errors import Problem
-from tastevec.serving.service.finding import Near, found_people
-from tastevec.serving.service.lifecycle import life_of
-from tastevec.serving.service.persons import Told, told_by
-from tastevec.serving.service.reading import JsonRoute
-from tastevec.serving.service.schemas import ItemId, Person, SimilarUsersRequest
-from tastevec.serving.service.served import Served
-from tastevec.serving.service.statuses import errors
+from tastevec.serving.service.errors import JsonRoute, Problem, errors
+from tastevec.serving.service.inference import life_of
+from tastevec.serving.service.responses import Near, Served, Told, found_people, told_by
+from tastevec.serving.service.schemas import ItemId, Person, SimilarUsersAnswer, SimilarUsersRequest
 from tastevec.serving.user_store import CONNECTIONS, PeopleStore, StoreError, id_text, told_by_url
 
 __all__ = ["Stored", "findable", "found_in_store", "stored_router"]

@@ -1,4 +1,4 @@
-"""The page: files of the package, read once and served from memory."""
+"""The web page and its static files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong requests in plain words: what stands where, and what was expected there."""
+"""Messages of invalid requests, from validation errors."""
 
 from __future__ import annotations
 
