@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from tastevec.data.prepared import Prepared
+from tastevec.training.fit import train
 from tastevec.training.settings import PRESETS, resolve_settings
-from tastevec.training.train import train
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -28,7 +28,7 @@ import worlds
 from tastevec.items.content import genre_matrix
 from tastevec.pipelines.prepare import PrepareSettings, prepare
 from tastevec.training.settings import resolve_settings
-from tastevec.training.train import _space
+from tastevec.training.fit import _space
 made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
 settings = resolve_settings("taste", item_vectors="genres", dim=20)
 space = _space(made, made.histories.take(made.users_in("train")), settings)
@@ -39,7 +39,7 @@ import worlds
 from encoders import TINY_SEED
 from tastevec.pipelines.prepare import PrepareSettings, prepare
 from tastevec.training.settings import resolve_settings
-from tastevec.training.train import train
+from tastevec.training.fit import train
 made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
 how = {**TINY_SEED, "item_vectors": "content", "order": "time", "loss": "distance"}
 trained = train(made, here / "run", resolve_settings("seed", **how))

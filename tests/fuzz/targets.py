@@ -298,7 +298,7 @@ def _results(folder: Path) -> Any:
 
 
 def _unfinished(folder: Path) -> Any:
-    from tastevec.training.unfinished import checkpoint_of  # noqa: PLC0415  as above
+    from tastevec.training.checkpoints import checkpoint_of  # noqa: PLC0415  as above
 
     whole = shutil.copytree(folder, folder.parent / "copy", dirs_exist_ok=True)
     try:

@@ -13,8 +13,8 @@ from encoders import TINY
 from tastevec.data.prepared import Prepared
 from tastevec.errors import TrainingError
 from tastevec.model.backbone import BackboneError, load_backbone
+from tastevec.training.fit import train
 from tastevec.training.settings import resolve_settings
-from tastevec.training.train import train
 
 
 class Poison:

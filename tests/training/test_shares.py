@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from encoders import TINY, TINY_SEED, reading
 from people import people
 from tastevec.data.prepared import Prepared
-from tastevec.training import loop
-from tastevec.training.batches import Batches
+from tastevec.training import trainer as loop
+from tastevec.training.batches import Batches, asked_of, share_of
+from tastevec.training.fit import train
 from tastevec.training.settings import resolve_settings
-from tastevec.training.shares import asked_of, share_of
-from tastevec.training.train import train
 
 
 def batch(histories, seed=1, **changes):

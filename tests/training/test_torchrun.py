@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from encoders import TINY
 from tastevec.pipelines.train import train
-from tastevec.training import loop
+from tastevec.training import trainer as loop
 
 pytestmark = pytest.mark.slow
 

@@ -26,11 +26,11 @@ from tastevec.model.encoder import RidgeFoldIn
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
-from tastevec.training import loop
+from tastevec.training import trainer as loop
 from tastevec.training.batches import best_rated_batch
+from tastevec.training.fit import _placed
+from tastevec.training.fit import train as train_on
 from tastevec.training.settings import resolve_settings
-from tastevec.training.train import _placed
-from tastevec.training.train import train as train_on
 
 
 @pytest.fixture(name="data")

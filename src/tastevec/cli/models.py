@@ -21,8 +21,8 @@ from tastevec.cli.console import (
     watched,
 )
 from tastevec.schema import REPORT_FILE, RESULTS_FILE, Protocol
-from tastevec.training.processes import place
 from tastevec.training.settings import TrainSettings, resolve_settings
+from tastevec.training.trainer import place
 
 __all__ = ["add_items", "align", "compare", "evaluate", "push", "settings_help", "train"]
 

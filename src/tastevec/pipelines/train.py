@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tastevec.schema import Preset
     from tastevec.serving.bundle import Bundle
-    from tastevec.training.train import Trained
+    from tastevec.training.fit import Trained
 
 __all__ = ["add_items", "outfitted", "train"]
 
@@ -88,9 +88,9 @@ def train(
     """
     from tastevec.serving.bundle import Bundle
     from tastevec.serving.recommender import Recommender
-    from tastevec.training.progress import Tell
+    from tastevec.training.fit import train as train_on
     from tastevec.training.settings import resolve_settings
-    from tastevec.training.train import train as train_on
+    from tastevec.training.trainer import Tell
 
     out, settings = Path(out), resolve_settings(preset, **changes)
     if settings.report_to == "wandb":

@@ -1,8 +1,9 @@
-"""The training loop: Hugging Face's Trainer, asked our questions."""
+"""The training loop: the Hugging Face Trainer with our losses, validation and progress."""
 
 from __future__ import annotations
 
 import math
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,18 +17,20 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from tastevec.errors import SettingsError, TrainingError
+from tastevec.evaluation.metrics import cosine_distance
+from tastevec.evaluation.scorers import EncodedScorer, measure
+from tastevec.evaluation.tasks import cases
 from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
-from tastevec.training.batches import Batches, LengthBuckets, People
-from tastevec.training.processes import place, together
-from tastevec.training.shares import asked_of, share_of
-from tastevec.training.unfinished import Sealing, begin, checkpoint_of, saving
-from tastevec.training.validation import SELECTION, validate
+from tastevec.training.batches import Batches, LengthBuckets, People, asked_of, best_rated_batch, share_of
+from tastevec.training.checkpoints import Sealing, begin, checkpoint_of, saving
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor, nn
-    from transformers import TrainerControl
+    from transformers import TrainerControl, TrainerState
 
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import Reading
@@ -35,7 +38,95 @@ if TYPE_CHECKING:
     from tastevec.training.batches import Chosen
     from tastevec.training.settings import TrainSettings
 
-__all__ = ["Course", "run"]
+__all__ = ["SELECTION", "Course", "Tell", "place", "run", "together", "validate"]
+
+SELECTION = "eval_selection"  # the checkpoint with the highest is kept
+_PEOPLE = 256  # encoded at once
+_DEPTH = 100
+
+
+def validate(
+    model: TasteEncoder, people: Histories, reading: Reading, settings: TrainSettings
+) -> dict[str, float]:
+    """What the model is selected by, and what it is made of, each named ``eval_*``.
+
+    A model that learns what people like is asked *fold-in* and *future* over the full catalogue, and selected by the
+    mean NDCG@100 of the questions. One that learns the note's target is selected by the note's own metric, the mean
+    cosine distance of its answer to the best-rated film.
+    """
+    if settings.target == "best-rated":
+        distance = _note_distance(model, people, reading, settings)
+        return {"eval_cosine_distance": distance, SELECTION: -distance}
+    scorer = EncodedScorer(
+        "model",
+        "model",
+        model.item_vectors,
+        lambda known, horizon: _encoded(model, known, reading, horizon),
+    )
+    rating_range = (reading.scale.low, reading.scale.high)
+    tasks = [
+        task
+        for protocol in ("fold-in", "future")
+        for task in cases(people, protocol=protocol, rating_range=rating_range, seed=settings.seed)
+        if len(task)
+    ]
+    gains = {
+        f"eval_{task.name}_ndcg@{_DEPTH}": float(
+            measure(scorer, task, len(scorer.item_vectors), (_DEPTH,))[f"ndcg@{_DEPTH}"].mean()
+        )
+        for task in tasks
+    }
+    return gains | {SELECTION: float(np.mean(list(gains.values()))) if gains else 0.0}
+
+
+def _encoded(model: TasteEncoder, people: Histories, reading: Reading, horizon: str) -> NDArray[np.float32]:
+    """(B, D) the people's vectors, a group at a time: while they are encoded, people take far more room than their scores."""
+    parts = [model.answer(horizon, **reading.arrays(part)) for part in people.chunks(_PEOPLE)]
+    return np.concatenate(parts)
+
+
+def _note_distance(
+    model: TasteEncoder, people: Histories, reading: Reading, settings: TrainSettings
+) -> float:
+    total, count = 0.0, 0
+    for part in people.chunks(_PEOPLE):
+        batch = best_rated_batch(part, reading, settings)
+        owners, targets = batch.pop("hidden_people"), batch.pop("hidden_items")
+        answers = model.answer("next", **batch)  # (B, D), the one that learned it
+        distances = cosine_distance(answers[owners], model.item_vectors[targets])
+        total, count = total + float(distances.sum()), count + len(distances)
+    return total / max(count, 1)
+
+
+class Tell(TrainerCallback):
+    """Tells a function of each step.
+
+    Args:
+        tell: Called with steps done, steps in all, and the newest measures.
+    """
+
+    def __init__(self, tell: Callable[[int, int, dict[str, float]], None]) -> None:
+        self.tell = tell
+        self.newest: dict[str, float] = {}
+
+    def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
+        """Keep what was measured."""
+        self.newest |= {name: value for name, value in (logs or {}).items() if name in {"loss", SELECTION}}
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
+        """Pass it on."""
+        self.tell(state.global_step, state.max_steps, self.newest)
+
+
+def together() -> int:
+    """How many processes train the model; 1 where nobody started several."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def place() -> int:
+    """Which of them this is, from 0; what is written and said once is the first one's."""
+    return int(os.environ.get("RANK", "0")) if together() > 1 else 0
+
 
 _ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths", "gaps")
 _STEPS_A_LINE = 50  # of the log

@@ -1,4 +1,4 @@
-"""Training from a prepared folder: where film vectors start, what the network is, who learns and who chooses."""
+"""Fitting of a model to a prepared dataset: embedding space, encoder and training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.schema import CONTENT, NOTE
 from tastevec.training.batches import Chosen
-from tastevec.training.loop import Course, run
-from tastevec.training.processes import place
+from tastevec.training.trainer import Course, place, run
 
 if TYPE_CHECKING:
     from pathlib import Path

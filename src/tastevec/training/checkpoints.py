@@ -1,4 +1,4 @@
-"""The folder of a run that is not finished: whose it is, and from where it can go on."""
+"""Checkpoints: written with checksums, resumed exactly."""
 
 from __future__ import annotations
 
