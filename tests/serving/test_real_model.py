@@ -74,7 +74,7 @@ def test_without_torch_it_says_the_same_of_histories_of_every_length(trained, ho
 def test_the_first_films_follow_the_dose_and_little_else_changes(trained):
     """Of 60 tags steered by -2 to 2 standard deviations: what the benchmark measures, on few people and a short training."""
     prepared, model = trained
-    world = explanations.World.read(model, prepared, "test", 100)
+    world = explanations.World.read(model, prepared, 100)
     found = explanations.steered(world, 1.0, 0)
     doses = [dose["mean"] for dose in found["doses"]]
     assert doses == sorted(doses)
