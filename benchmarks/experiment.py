@@ -134,7 +134,7 @@ def write_histories(histories: Histories, item_ids: Any, out: Path) -> Path:  # 
         "timestamp": histories.times,
     }
     write = csv.write_csv if out.suffix == ".csv" else parquet.write_table
-    write(pa.table(columns), out)
+    write(pa.table(columns).filter(np.isfinite(histories.ratings)), out)  # tag-only interactions have no rating
     return out
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from types import FunctionType
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch is imported
 
@@ -65,11 +65,12 @@ class Run:
         """Run a tastevec command once."""
         return self.step(name, sys.executable, "-m", "tastevec", *arguments)
 
-    def call(self, name: str, function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:  # noqa: ANN401  any JSON
+    def call(self, name: str, function: FunctionType, /, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401  any JSON
         """Return what the function returns, called once in a process of its own, with the step's peak memory and load."""
         out = self.work / "returned" / f"{name.replace(' ', '-')}.json"
         out.parent.mkdir(parents=True, exist_ok=True)
-        call = (function.__module__, function.__name__, json.dumps(arguments, default=str), out)
+        module = Path(function.__code__.co_filename).stem  # not __module__, which of a script is __main__
+        call = (module, function.__name__, json.dumps(arguments, default=str), out)
         record = self.step(name, sys.executable, __file__, *call)
         returned: dict[str, Any] = json.loads(out.read_text())
         return {"peak_memory_mb": record["peak_memory_mb"], "busy": record["busy"], **returned}

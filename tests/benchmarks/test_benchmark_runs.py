@@ -13,7 +13,6 @@ import numpy as np
 import preparation
 import pytest
 import ranking
-import roofs
 import run as sasrec
 from generate import Sizes
 from measure import Run
@@ -39,7 +38,7 @@ class InProcess(Run):
         self.steps.append(record)
         return record
 
-    def call(self, name, function, **arguments):
+    def call(self, name, function, /, **arguments):
         returned = function(**json.loads(json.dumps(arguments, default=str)))
         self.steps.append({"stage": name, "seconds": 1.0, "peak_memory_mb": 100, "busy": 0.1})
         return {"peak_memory_mb": 100, "busy": 0.1, **json.loads(json.dumps(returned))}
@@ -90,14 +89,12 @@ def test_a_small_run_fills_its_tables(name, request, tmp_path, monkeypatch, chec
     assert render(bench.BENCHMARKS[name], results).count("\n|") > 2
 
 
-def test_a_step_runs_once(tmp_path):
-    run = Run(tmp_path)
-    word = f"open({str(tmp_path / 'log')!r}, 'a').write('x')"
-    records = [run.step("write", sys.executable, "-c", word) for _ in range(2)]
-    assert (tmp_path / "log").read_text() == "x"
-    assert records[0] == records[1]
-    assert records[0]["peak_memory_mb"] > 0
-    assert run.call("best", roofs.multiply, side=16, times=1, threads=1)["gflops"] > 0
+def test_a_small_run_is_resumed_where_it_stopped(tmp_path, capsys):
+    first = bench.run_small(tmp_path, ("roofs",))
+    assert "roofs ..." in capsys.readouterr().out
+    assert bench.run_small(tmp_path, ("roofs",)) == first
+    assert capsys.readouterr().out == ""
+    assert first["stages"][0]["peak_memory_mb"] > 0
 
 
 def test_an_experiment_evaluates_every_variant_of_every_seed(world):
