@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["measured"]
-
 SEEDS = {"old": 42, "new": 43}
 NEAREST = 10
 # One epoch is enough: the item vectors, which make the space, are solved before the first.

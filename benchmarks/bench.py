@@ -16,8 +16,6 @@ from typing import Any
 from measure import ROOT, Run, provenance, save
 from pages import REGIONS, render, show
 
-__all__ = ["BENCHMARKS", "run_full", "run_small"]
-
 # Each benchmark: its module, and the region of the pages (and with it the file of results) that it fills.
 BENCHMARKS = {
     "roofs": "bench-roofs",  # first: the other parts are compared with it
@@ -47,9 +45,13 @@ def measured(name: str, run: Run) -> dict[str, Any]:
 def run_small(work: Path, names: tuple[str, ...] = SPEED) -> dict[str, Any]:
     """Return the results of small runs, with what each took and the machine limits that it reached."""
     whole = Run(work)
-    parts = {name: whole.call(name, part, name=name, work=str(work / name)) for name in names}
+    parts = {_key(name): whole.call(name, part, name=name, work=str(work / name)) for name in names}
     limits = import_module("roofs").limits(parts) if "roofs" in parts else {}
     return {**provenance(), "parts": parts, "stages": whole.steps, "beside_roofs": limits}
+
+
+def _key(name: str) -> str:
+    return BENCHMARKS[name].removeprefix("bench-")
 
 
 def part(name: str, work: str) -> dict[str, Any]:
@@ -96,15 +98,15 @@ def _small(names: tuple[str, ...], *, whole: bool) -> None:
         save(ROOT / "results" / "bench.json", results)
         print(show("bench"))
     else:
-        for name, found in results["parts"].items():
-            print(render(BENCHMARKS[name], found))
+        for name in names:
+            print(render(BENCHMARKS[name], results["parts"][_key(name)]))
 
 
 def _save_limits(names: tuple[str, ...]) -> None:
     """Compare the saved speed results with the machine limits, after a full run of any of them."""
     if {*names} & {*SPEED}:
         files = {name: ROOT / "results" / f"{BENCHMARKS[name]}.json" for name in SPEED}
-        parts = {name: json.loads(file.read_text()) for name, file in files.items()}
+        parts = {_key(name): json.loads(file.read_text()) for name, file in files.items()}
         save(ROOT / "results" / "bench-limits.json", provenance() | import_module("roofs").limits(parts))
         show("bench-limits")
 

@@ -14,7 +14,6 @@ import torch
 from measure import Run, peak_mb
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tastevec.data.histories import Histories
 from tastevec.data.reading import GAP_LEVELS, RatingScale, Reading
@@ -26,8 +25,6 @@ from tastevec.training.settings import resolve_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["measured", "timed"]
 
 FULL, SMALL = ((1_000, 10_000, 100_000, 1_000_000), 8, 7), ((1_000, 10_000, 100_000), 4, 3)
 MOST_AT_ONCE = 100_000  # items of which all scores are held at once, for comparison
@@ -81,38 +78,8 @@ def timed(what: str, items: int, users: int, repeats: int) -> dict[str, Any]:
     found = {f"{what}_seconds": round(statistics.median(seconds[1:]), 4), f"{what}_peak_mb": peak}
     if what == "step":
         return found
-    with _LargestTensor() as largest:
-        once()
     answers = {"answers": len(batch["next_items"]), "dim": SETTINGS.dim}
-    return found | {f"{what}_grown_mb": peak - before, f"{what}_largest": largest.elements, **answers}
-
-
-class _LargestTensor(TorchDispatchMode):
-    """Records the size of the largest tensor that is made while it is active; views do not count."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(
-        self,
-        operation: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: Any = None,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401  whatever an operation returns
-        """Run the operation and look at what it returns."""
-        del types
-        made = operation(*args, **(kwargs or {}))
-        given = {_storage(each) for each in args if isinstance(each, Tensor)}
-        for each in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(each, Tensor) and _storage(each) not in given:
-                self.elements = max(self.elements, each.numel())
-        return made
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    return found | {f"{what}_grown_mb": peak - before, **answers}
 
 
 def _histories(users: int, items: int, rng: np.random.Generator) -> Histories:

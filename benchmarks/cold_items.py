@@ -53,8 +53,6 @@ if TYPE_CHECKING:
 
     from tastevec.evaluation.scorers import Scorer
 
-__all__ = ["draw_items", "measured", "without_items"]
-
 SHARE = 0.1
 WITHOUT, WITH_ALL = "taste, trained without them", "taste, trained with all films"
 METRICS: Final = ("recall@20", "recall@50", "ndcg@100")

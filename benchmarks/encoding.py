@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.reading import Reading
 
-__all__ = ["encoded", "measured"]
-
 WARM_UP = 64  # users that are encoded before the clock starts
 # Rounds, and the generated users of each measurement of memory; they rate 64 items each of 2,000.
 FULL, SMALL = (3, (5_000, 20_000, 80_000, 200_000)), (1, (1_000, 4_000))

@@ -16,18 +16,15 @@ from tastevec.evaluation.trial import evaluate
 if TYPE_CHECKING:
     from measure import Run
 
-__all__ = ["evaluated", "measured", "random_histories"]
-
 FULL, SMALL = (12_500, 25_000, 50_000, 100_000), (1_000, 2_000, 4_000)
 ITEMS, DIM, TRAIN_USERS = 30_000, 64, 2_000
 
 
 def measured(run: Run) -> dict[str, Any]:
-    """Return one row for each number of users, and how the columns grow with it."""
+    """Return one row for each number of users."""
     sizes = FULL if run.full else SMALL
     rows = [run.call(f"{users} users", evaluated, users=users, items=ITEMS) for users in sizes]
-    growth = {column: _line(rows, column) for column in ("seconds", "cpu_seconds", "peak_memory_mb")}
-    return {"rows": rows, "growth": growth}
+    return {"rows": rows}
 
 
 def evaluated(users: int, items: int) -> dict[str, Any]:
@@ -68,15 +65,3 @@ def random_histories(users: int, first_id: int, rng: np.random.Generator, items:
         normalised=normalise_ratings(ratings, offsets),
         times=1_000_000_000 + 600 * position,
     )
-
-
-def _line(rows: list[dict[str, Any]], column: str) -> dict[str, float]:
-    """Return the growth of a column with the users, its value at none, and the fit (R squared)."""
-    users, values = (np.array([row[name] for row in rows], np.float64) for name in ("users", column))
-    slope, start = np.polyfit(users, values, 1)
-    unexplained = np.var(values - (start + slope * users)) / max(np.var(values), 1e-12)
-    return {
-        "per_10_000_users": round(10_000 * slope, 2),
-        "start": round(start, 1),
-        "r_squared": round(1 - unexplained, 4),
-    }

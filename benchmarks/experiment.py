@@ -24,22 +24,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = [
-    "BACKBONE",
-    "RELEASES",
-    "SHARED",
-    "backbone",
-    "dataset",
-    "experiment",
-    "generated",
-    "interval",
-    "prepared_histories",
-    "ratio",
-    "small_world",
-    "train",
-    "write_histories",
-]
-
 SHARED = ROOT.parent / "shared" / "data"
 RELEASES: dict[str, tuple[str | Path, ...]] = {  # what `tastevec prepare` reads of each release
     "ml-100k": (ROOT / "demo" / "data" / "ml-100k",),
@@ -134,7 +118,9 @@ def write_histories(histories: Histories, item_ids: Any, out: Path) -> Path:  # 
         "timestamp": histories.times,
     }
     write = csv.write_csv if out.suffix == ".csv" else parquet.write_table
-    write(pa.table(columns).filter(np.isfinite(histories.ratings)), out)  # tag-only interactions have no rating
+    write(
+        pa.table(columns).filter(np.isfinite(histories.ratings)), out
+    )  # tag-only interactions have no rating
     return out
 
 

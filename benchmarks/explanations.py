@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from tastevec.evaluation.protocol import Task
 
-__all__ = ["World", "measured", "steered"]
-
 NAMED, ITEMS = 5, 3  # tags per user, items per tag
 AMOUNTS, ONES, HOLDS = (-2, -1, 0, 1, 2), [1, 3], (0.0, 1.0)  # ONES are the indices of -1 and +1
 FIRST, STEERED, NEAREST = 50, 60, 10  # items of a list, tags that are steered, most similar other tags

@@ -14,10 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from socket import socket
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -25,6 +23,7 @@ import numpy as np
 import pytest
 from experiment import generated, prepared_histories
 from measure import ROOT, Run
+from service import start
 
 from tastevec.data.prepared import Prepared
 from tastevec.errors import TastevecError
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 sys.path.append(str(ROOT / "tests"))  # it has servers that break off and disks of any size
-
-__all__ = ["Task", "flipped", "killed", "measured"]
 
 FULL = {"fetch": 10, "prepare": 12, "train": 10, "encode": 12, "reloads": 6, "disks": 5, "flips": 3}
 SMALL = dict.fromkeys(FULL, 1)
@@ -218,35 +215,17 @@ def _killed_while_reloading(world: Path, folder: Path, rng: np.random.Generator)
     shutil.copytree(world / "model", folder / "model")
     responses = []
     for reload in (True, False):
-        service, port = _serve(folder / "model")
+        service, port, _ = start(folder / "model", folder / "log")
         try:
             responses.append(_recommend(port))
             if reload:
                 service.send_signal(signal.SIGHUP)
                 time.sleep(float(rng.uniform(0, 0.5)))
         finally:
-            os.killpg(service.pid, signal.SIGKILL)
+            service.kill()
             service.wait()
     same = responses[0] == responses[1] and _digests(folder / "model") == _digests(world / "model")
     return _fault("killed", "serve, reloading", "same" if same else "wrong")
-
-
-def _serve(model: Path) -> tuple[subprocess.Popen[bytes], int]:
-    with socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tastevec", "serve", str(model), "--port", str(port)]
-    quiet = subprocess.DEVNULL
-    service = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
-    for _ in range(1_200):  # a minute
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5)
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.05)
-        else:
-            return service, port
-    os.killpg(service.pid, signal.SIGKILL)
-    raise TimeoutError(f"the service of {model} is not ready after a minute")
 
 
 def _recommend(port: int) -> Any:  # noqa: ANN401  any JSON

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MARK", "Sizes", "generate"]
-
 MARK: Final = "generated.json"  # in every generated folder, so that no real release is overwritten or taken for one of these
 _VERSION: Final = 1
 

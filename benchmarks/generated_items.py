@@ -7,7 +7,6 @@ wanted number of ratings falls with the rank as in ml-32m. The words of titles a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,77 +17,45 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = [
-    "DIMENSIONS",
-    "FIRST_SECOND",
-    "LAST_SECOND",
-    "SLOTS",
-    "YEAR_SECONDS",
-    "Items",
-    "Tags",
-    "apportion",
-    "draw_tags",
-    "genome_rows",
-    "item_tables",
-    "make_items",
-    "make_tags",
-    "tag_counts",
-]
-
 # Titles: "Silent Café of Paris".
-FIRST: Final = (
-    "Silent Broken Golden Hidden Last Lost Crimson Distant Empty Frozen Gentle Hollow Iron Lonely "
-    "Midnight Northern Paper Quiet Restless Scarlet Secret Sleeping Stolen Summer Tender Unknown Velvet "
-    "Wandering Wild Winter Burning Electric"
-)
-SECOND: Final = (
-    "Harbour Garden River Letter Promise Stranger Window Station Orchard Voyage Kingdom Winter Mirror "
-    "Shadow Detective Circus Daughter Soldier Summer Island Bridge Machine Lighthouse Café Señor Général "
-    "Doctor Ghost Planet Highway Brother Sister"
-)
-THIRD: Final = (
-    "Dawn Dusk Paris Rome Desire Sorrow Midnight Memory Glass Stone Dreams Fire Rain Snow Sand Thunder "
-    "Silence Freedom Mars Tomorrow Yesterday Fortune Mercy Honour Fear Love Iron Ashes Autumn Echoes "
-    "Night Light Åland Málaga"
-)
+FIRST: Final = "Silent Broken Golden Hidden Last Lost Crimson Distant Empty Frozen Gentle Hollow Iron Lonely Midnight Northern Paper Quiet Restless Scarlet Secret Sleeping Stolen Summer Tender Unknown Velvet Wandering Wild Winter Burning Electric"
+SECOND: Final = "Harbour Garden River Letter Promise Stranger Window Station Orchard Voyage Kingdom Winter Mirror Shadow Detective Circus Daughter Soldier Summer Island Bridge Machine Lighthouse Café Señor Général Doctor Ghost Planet Highway Brother Sister"
+THIRD: Final = "Dawn Dusk Paris Rome Desire Sorrow Midnight Memory Glass Stone Dreams Fire Rain Snow Sand Thunder Silence Freedom Mars Tomorrow Yesterday Fortune Mercy Honour Fear Love Iron Ashes Autumn Echoes Night Light Åland Málaga"
 # Tags: "dark heist".
-HOW: Final = (
-    "dark quirky slow gritty dreamlike violent touching cheesy brilliant bleak stylish surreal cerebral "
-    "tense whimsical nostalgic haunting raunchy epic intimate romantic paranoid satirical poetic brutal "
-    "hopeful chilling deadpan lavish minimalist"
-)
-WHAT: Final = (
-    "comedy heist revenge family robots zombies courtroom samurai road-movie small-town time-travel space "
-    "war friendship serial-killer musical boxing detective ghosts superhero espionage school vampires "
-    "dystopia politics wedding chess dance aliens prison pirates dinosaurs submarine newspaper circus "
-    "archaeology opera football"
-)
+HOW: Final = "dark quirky slow gritty dreamlike violent touching cheesy brilliant bleak stylish surreal cerebral tense whimsical nostalgic haunting raunchy epic intimate romantic paranoid satirical poetic brutal hopeful chilling deadpan lavish minimalist"
+WHAT: Final = "comedy heist revenge family robots zombies courtroom samurai road-movie small-town time-travel space war friendship serial-killer musical boxing detective ghosts superhero espionage school vampires dystopia politics wedding chess dance aliens prison pirates dinosaurs submarine newspaper circus archaeology opera football"
 DIMENSIONS: Final = 16  # of the vectors of items and users
 FIRST_SECOND, LAST_SECOND = 789_652_009, 1_697_164_147  # of ml-32m: 9 January 1995 to 13 October 2023
 YEAR_SECONDS: Final = 365.25 * 86_400
 NO_GENRE: Final = "(no genres listed)"
 # How many of ml-latest-small's 9,742 items have each genre, to the nearest ten.
-_GENRES: Final = {
-    "Action": 1830,
-    "Adventure": 1260,
-    "Animation": 610,
-    "Children": 660,
-    "Comedy": 3760,
-    "Crime": 1200,
-    "Documentary": 440,
-    "Drama": 4360,
-    "Fantasy": 780,
-    "Film-Noir": 90,
-    "Horror": 980,
-    "IMAX": 160,
-    "Musical": 330,
-    "Mystery": 570,
-    "Romance": 1600,
-    "Sci-Fi": 980,
-    "Thriller": 1890,
-    "War": 380,
-    "Western": 170,
-}
+_GENRES: Final = dict(
+    zip(
+        [
+            "Action",
+            "Adventure",
+            "Animation",
+            "Children",
+            "Comedy",
+            "Crime",
+            "Documentary",
+            "Drama",
+            "Fantasy",
+            "Film-Noir",
+            "Horror",
+            "IMAX",
+            "Musical",
+            "Mystery",
+            "Romance",
+            "Sci-Fi",
+            "Thriller",
+            "War",
+            "Western",
+        ],
+        (1830, 1260, 610, 660, 3760, 1200, 440, 4360, 780, 90, 980, 160, 330, 570, 1600, 980, 1890, 380, 170),
+        strict=True,
+    )
+)
 _GENRE_COUNTS: Final = (0.29, 0.33, 0.24, 0.10, 0.04)  # items with one genre, two, ... in the same release
 _WITHOUT_GENRE: Final = 0.1  # of the rarer items
 # The share of users after its entry who rate the item of this rank. Fitted to ml-32m: its most popular item has 103,000
@@ -105,25 +72,15 @@ _WITHOUT_NUMBER: Final = 0.001  # at one of the other sites
 
 @dataclass(frozen=True)
 class Items:
-    """All items of a release, in ascending order of their IDs; M items, D dimensions, G genres.
+    """All items of a release, in ascending order of their IDs; M items, D dimensions, G genres."""
 
-    Attributes:
-        ids: int64 (M,), with gaps that grow.
-        vectors: float32 (M, D), content; about 1 long.
-        wanted: float64 (M,), relative number of ratings among the users after the item's entry.
-        quality: float32 (M,), mean 0, standard deviation about 1.
-        entered: float64 (M,), the Unix second before which nobody rates the item.
-        years: int64 (M,), of release.
-        genres: bool (M, G).
-    """
-
-    ids: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-    wanted: NDArray[np.float64]
-    quality: NDArray[np.float32]
-    entered: NDArray[np.float64]
-    years: NDArray[np.int64]
-    genres: NDArray[np.bool_]
+    ids: NDArray[np.int64]  # (M,), with gaps that grow
+    vectors: NDArray[np.float32]  # (M, D), content; about 1 long
+    wanted: NDArray[np.float64]  # (M,), relative number of ratings among the users after the item's entry
+    quality: NDArray[np.float32]  # (M,), mean 0, standard deviation about 1
+    entered: NDArray[np.float64]  # (M,), the Unix second before which nobody rates the item
+    years: NDArray[np.int64]  # (M,), of release
+    genres: NDArray[np.bool_]  # (M, G)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -221,31 +178,20 @@ def _titles(items: Items, rng: np.random.Generator) -> pl.Series:
 SLOTS: Final = 12  # tags that users give to one item
 _TAGGERS: Final = 0.08  # of all users; ml-latest-small: 0.095
 _ITEMS_AT_ONCE: Final = 1_000
-_SECONDS_A_DAY: Final = 86_400
-_DATED: Final = 0.5  # of an item's least relevant tags are dates
 _WRITTEN: Final = (0.8, 0.18, 0.005, 0.015)  # plain, capitalized, quoted, with a comma
 _UNRATED: Final = 0.03  # of tags are on an item that the user has not rated
 
 
 @dataclass(frozen=True)
 class Tags:
-    """The tags; V tags of the genome, M items.
+    """The tags; V tags of the genome, M items."""
 
-    Attributes:
-        names: The V tags of the genome, in alphabetical order.
-        texts: All texts that users write: the names, capitalized, quoted, with a comma, and dates.
-        order: int64, the alphabetical position of each text, ignoring case.
-        directions: float32 (V, D).
-        bias: float32 (V,).
-        top: int64 (M, SLOTS), the most relevant tags of each item, in order.
-    """
-
-    names: list[str]
-    texts: pl.Series
-    order: NDArray[np.int64]
-    directions: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    top: NDArray[np.int64]
+    names: list[str]  # the V tags of the genome, in alphabetical order
+    texts: pl.Series  # All texts that users write: the names, capitalized, quoted, and with a comma
+    order: NDArray[np.int64]  # the alphabetical position of each text, ignoring case
+    directions: NDArray[np.float32]  # (V, D)
+    bias: NDArray[np.float32]  # (V,)
+    top: NDArray[np.int64]  # (M, SLOTS), the most relevant tags of each item, in order
 
 
 def make_tags(items: Items, tags: int, rng: np.random.Generator) -> Tags:
@@ -260,12 +206,8 @@ def make_tags(items: Items, tags: int, rng: np.random.Generator) -> Tags:
     for start in range(0, len(items), _ITEMS_AT_ONCE):
         logits = _logits(items.vectors[start : start + _ITEMS_AT_ONCE], directions, bias, rng)
         top[start : start + _ITEMS_AT_ONCE] = np.argsort(-logits, axis=1)[:, :SLOTS]
-    day = datetime.fromtimestamp(FIRST_SECOND, UTC).date()
-    dates = [
-        f"seen {day + timedelta(days)}" for days in range((LAST_SECOND - FIRST_SECOND) // _SECONDS_A_DAY + 2)
-    ]
     written = [*names, *(name.capitalize() for name in names), *(f'"{name}"' for name in names)]
-    texts = [*written, *(f"{name}, sort of" for name in names), *dates]
+    texts = [*written, *(f"{name}, sort of" for name in names)]
     order = np.empty(len(texts), np.int64)
     order[sorted(range(len(texts)), key=lambda index: texts[index].lower())] = np.arange(len(texts))
     return Tags(names, pl.Series(texts), order, directions, bias, top)
@@ -343,25 +285,12 @@ def draw_tags(
     seconds = times[cells] + rng.integers(0, 300, len(cells))
     item = keys[cells] % items
     text = tags.top[item, slots] + variants * rng.choice(len(_WRITTEN), len(cells), p=_WRITTEN)
-    dated = (slots == SLOTS - 1) & (rng.random(len(cells)) < _DATED)
-    text[dated] = len(_WRITTEN) * variants + (seconds[dated] - FIRST_SECOND) // _SECONDS_A_DAY
-    item = _elsewhere(keys, owners, item, items, rng)
+    # A few tags go to a neighbor that the user has not rated: tag-only interactions.
+    wanted = owners * items + (item + 1) % items
+    rated = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    item = np.where(~rated & (rng.random(len(item)) < _UNRATED), (item + 1) % items, item)
     order = np.lexsort((tags.order[text], item, owners))
     return owners[order], item[order], text[order], seconds[order]
-
-
-def _elsewhere(
-    keys: NDArray[np.int64],
-    owners: NDArray[np.int64],
-    item: NDArray[np.int64],
-    items: int,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Return the items, a few of them replaced by a neighbor that the user has not rated."""
-    other = (item + 1) % items
-    wanted = owners * items + other
-    found = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
-    return np.where(~found & (rng.random(len(item)) < _UNRATED), other, item)
 
 
 def apportion(

@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = [
-    "GROUP",
-    "Users",
-    "World",
-    "choose",
-    "draw_times",
-    "history_lengths",
-    "make_users",
-    "make_world",
-    "rate",
-]
-
 GROUP: Final = 2_000  # users
 TASTES: Final = 32  # each user has a few of them
 OWN_TASTES: Final = 3
@@ -50,27 +38,16 @@ _MOST_OF_THE_TIME: Final = 0.9 * (LAST_SECOND - FIRST_SECOND)
 
 @dataclass(frozen=True)
 class Users:
-    """A group of users; B users, D dimensions, W tastes each, N ratings.
+    """A group of users; B users, D dimensions, W tastes each, N ratings."""
 
-    Attributes:
-        lengths: int64 (B,), the number of ratings.
-        tastes: int64 (B, W), indices of their tastes.
-        shares: float64 (B, W), the share of each taste; sums to 1.
-        vectors: float32 (B, D), the mean of their tastes, 1 long.
-        bias: float32 (B,), how much higher they rate, mean 0, standard deviation 1.
-        starts: float64 (B,), the Unix second of the first rating.
-        times: int64 (N,), of all ratings, user by user, ascending.
-        whole: bool (B,), whether they give whole stars only.
-    """
-
-    lengths: NDArray[np.int64]
-    tastes: NDArray[np.int64]
-    shares: NDArray[np.float64]
-    vectors: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    starts: NDArray[np.float64]
-    times: NDArray[np.int64]
-    whole: NDArray[np.bool_]
+    lengths: NDArray[np.int64]  # (B,), the number of ratings
+    tastes: NDArray[np.int64]  # (B, W), indices of their tastes
+    shares: NDArray[np.float64]  # (B, W), the share of each taste; sums to 1
+    vectors: NDArray[np.float32]  # (B, D), the mean of their tastes, 1 long
+    bias: NDArray[np.float32]  # (B,), how much higher they rate, mean 0, standard deviation 1
+    starts: NDArray[np.float64]  # (B,), the Unix second of the first rating
+    times: NDArray[np.int64]  # (N,), of all ratings, user by user, ascending
+    whole: NDArray[np.bool_]  # (B,), whether they give whole stars only
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -153,25 +130,17 @@ _UNSEEN: Final = 1e-13  # the attraction of an item before its entry, for users 
 
 @dataclass(frozen=True)
 class World:
-    """What determines choices and ratings; K tastes, M items.
+    """What determines choices and ratings; K tastes, M items."""
 
-    Attributes:
-        items: All items.
-        directions: float32 (K, D), of the tastes.
-        weights: float32 (K, M), of each item in each taste; a row sums to 1.
-        cumulated: float64 (K, M), the cumulative sums.
-        accepted: float64, the share of draws that count at each time of ``CLOCK``, a mean over tastes.
-        rating_mean: Of the scores of chosen items, before noise.
-        rating_spread: The standard deviation of the scores, with noise.
-    """
-
-    items: Items
-    directions: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    cumulated: NDArray[np.float64]
-    accepted: NDArray[np.float64]
-    rating_mean: float
-    rating_spread: float
+    items: Items  # All items
+    directions: NDArray[np.float32]  # (K, D), of the tastes
+    weights: NDArray[np.float32]  # (K, M), of each item in each taste; a row sums to 1
+    cumulated: NDArray[np.float64]  # (K, M), the cumulative sums
+    accepted: NDArray[
+        np.float64
+    ]  # the share of draws that count at each time of ``CLOCK``, a mean over tastes
+    rating_mean: float  # Of the scores of chosen items, before noise
+    rating_spread: float  # the standard deviation of the scores, with noise
 
 
 def make_world(items: Items, lengths: NDArray[np.int64], rng: np.random.Generator) -> World:
@@ -273,11 +242,7 @@ _HALVES: Final = (_ALL - _WHOLE_SHARE * _WHOLE) / (1 - _WHOLE_SHARE)
 
 
 def rate(
-    users: Users,
-    owners: NDArray[np.int64],
-    items: NDArray[np.int64],
-    world: World,
-    rng: np.random.Generator,
+    users: Users, owners: NDArray[np.int64], items: NDArray[np.int64], world: World, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Return half stars, 1 to 10, of these users for these items; both (N,)."""
     match = np.einsum("nd,nd->n", users.vectors[owners], world.items.vectors[items])
@@ -348,11 +313,7 @@ def _draw_in_rounds(
 
 
 def _draw(
-    users: Users,
-    owners: NDArray[np.int64],
-    draws: NDArray[np.int64],
-    world: World,
-    rng: np.random.Generator,
+    users: Users, owners: NDArray[np.int64], draws: NDArray[np.int64], world: World, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Return one item for each of ``owners``, which come in runs of ``draws``; some follow the current mood."""
     place = np.arange(len(owners)) - np.repeat(np.cumsum(draws) - draws, draws)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch is imported
 
-__all__ = ["ROOT", "Run", "peak_mb", "provenance", "save", "spread"]
-
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("tastevec", "torch", "transformers", "duckdb", "ibis-framework", "implicit", "numpy", "optuna", "scikit-learn", "faiss-cpu", "onnxruntime", "pyspark", "usearch")  # fmt: skip
 

@@ -1,7 +1,7 @@
 """New items: how similar the vectors of items added after the training are to those that the training learns for them.
 
 A random tenth of the well-known items is hidden from what computes vectors of new items, several times; ``ridge on all features``
-is what the package does, the other ways are those that were tried.
+is what the package does; the penalty was tuned on other draws.
 
 Dimensions: N items, F features, D numbers a vector.
 """
@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 from experiment import RELEASES, small_world
-from sklearn.linear_model import Ridge
 
 from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.data.tables import connect
-from tastevec.items.content import reduce_features
 from tastevec.items.features import ContentFeatures
 from tastevec.items.film_vectors import visible_tags
 from tastevec.items.genres import genre_matrix
@@ -28,17 +26,11 @@ from tastevec.items.placing import FilmPlacing
 from tastevec.serving.bundle import Bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from measure import Run
     from numpy.typing import NDArray
 
-__all__ = ["measured"]
-
 DRAWS = (42, 43, 44, 45, 46)
-TUNING = (1, 2, 3)  # other draws, which select the penalties and the number of neighbors
 NEAREST = 20
-RIDGES, NEIGHBORS = (0.3, 1.0, 2.0, 3.0, 10.0), (5, 10, 20, 40)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,32 +83,19 @@ class Draw:
         users = self.world.users[self.fitted]
         return np.asarray(users / (users + 10.0))
 
-    def ridge(self, penalty: float) -> NDArray[np.float32]:
+    def ridge(self) -> NDArray[np.float32]:
         """Return what the package computes."""
         learned, users = self.world.learned[self.fitted], self.world.users[self.fitted]
-        model = FilmPlacing.fit(self.features, self.rows[self.fitted], learned, users, ridge=penalty)
+        model = FilmPlacing.fit(self.features, self.rows[self.fitted], learned, users)
         return model.place(self.rows[self.hidden])
 
-    def short_ridge(self, penalty: float) -> NDArray[np.float64]:
-        """Return a ridge regression on the content vectors."""
-        short, learned = reduce_features(self.rows), self.world.learned[self.fitted]
-        model = Ridge(alpha=penalty).fit(short[self.fitted], learned, sample_weight=self.weights)
-        return np.asarray(model.predict(short[self.hidden]))
-
-    def neighbors(self, count: int) -> NDArray[np.float64]:
-        """Return the mean of the items with the most similar content vectors, weighted by cosine."""
-        short = _unit(reduce_features(self.rows))
-        cosine = (short[self.hidden] @ short[self.fitted].T).astype(np.float64)
-        bound = -np.partition(-cosine, count - 1, axis=1)[:, count - 1, None]
-        return self._mean(np.where(cosine >= bound, cosine.clip(1e-6), 0.0))
-
-    def same_genres(self, _: float = 0) -> NDArray[np.float64]:
+    def same_genres(self) -> NDArray[np.float64]:
         """Return the mean of the items with the most similar genres."""
         genres = _unit(genre_matrix(self.world.items["genres"]))
         cosine = genres[self.hidden] @ genres[self.fitted].T
         return self._mean(cosine >= cosine.max(axis=1, keepdims=True) - 1e-6)
 
-    def mean(self, _: float = 0) -> NDArray[np.float64]:
+    def mean(self) -> NDArray[np.float64]:
         """Return the mean of all items."""
         return self._mean(np.ones((len(self.hidden), len(self.fitted))))
 
@@ -137,51 +116,32 @@ class Draw:
         return {"cosine": float(cosines.mean()), f"shared of {NEAREST} nearest": float(np.mean(shared))}
 
 
-WAYS: dict[str, tuple[Callable[[Draw, Any], NDArray[Any]], tuple[float, ...]]] = {
-    "ridge on all features": (Draw.ridge, RIDGES),
-    "ridge on all features, no tags": (Draw.ridge, RIDGES),
-    "ridge on content vectors": (Draw.short_ridge, RIDGES),
-    "nearest by content vector": (Draw.neighbors, NEIGHBORS),
-    "floor: nearest by genres": (Draw.same_genres, ()),
-    "floor: mean of all films": (Draw.mean, ()),
-}
-
-
 def measured(run: Run) -> dict[str, Any]:
-    """Return every way's mean and standard deviation over the draws."""
+    """Return every method's mean and standard deviation over the draws."""
     data, model = small_world(run)
     release, settings = run.work / "release", ReadSettings()
     if run.full:
         folder, _, tags = RELEASES["ml-1m-5k"]
         release, settings = Path(folder), ReadSettings(tags=(Path(tags),))
     world = World.read(model, data, release, settings)
-    found = {
-        name: _way(world.without_tags() if "no tags" in name else world, *way) for name, way in WAYS.items()
-    }
+    draws, untagged = ([Draw.of(one, seed) for seed in DRAWS] for one in (world, world.without_tags()))
     return {
         "data": "ml-1m-5k with the tags of ml-10m" if run.full else "generated",
         "films": len(world.users),
-        "hidden": len(Draw.of(world, DRAWS[0]).hidden),
+        "hidden": len(draws[0].hidden),
         "known_from": world.known_from,
         "draws": DRAWS,
-        "choosing_draws": TUNING,
-        "ways": found,
+        "ways": {
+            "ridge on all features": _summary([draw.quality(draw.ridge()) for draw in draws]),
+            "ridge on all features, no tags": _summary([draw.quality(draw.ridge()) for draw in untagged]),
+            "floor: nearest by genres": _summary([draw.quality(draw.same_genres()) for draw in draws]),
+            "floor: mean of all films": _summary([draw.quality(draw.mean()) for draw in draws]),
+        },
     }
 
 
-def _way(
-    world: World, way: Callable[[Draw, Any], NDArray[Any]], settings: tuple[float, ...]
-) -> dict[str, Any]:
-    """Select the setting on the tuning draws, and summarize the quality on the others."""
-    setting = None
-    if settings:
-        tuning = [Draw.of(world, seed) for seed in TUNING]
-        setting = max(
-            settings, key=lambda one: np.mean([draw.quality(way(draw, one))["cosine"] for draw in tuning])
-        )
-    draws = [Draw.of(world, seed) for seed in DRAWS]
-    values = [draw.quality(way(draw, setting)) for draw in draws]
-    return {"setting": setting} | {
+def _summary(values: list[dict[str, float]]) -> dict[str, Any]:
+    return {
         name: {
             "mean": round(float(np.mean([value[name] for value in values])), 4),
             "deviation": round(float(np.std([value[name] for value in values], ddof=1)), 4),

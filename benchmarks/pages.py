@@ -12,8 +12,6 @@ from typing import Any
 
 from tables import grouped, markdown_table, pivoted, render_cell
 
-__all__ = ["NOTEBOOK", "PAGES", "REGIONS", "ROOT", "Region", "Table", "render", "show"]
-
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 NOTEBOOK = ROOT / "docs" / "notebook" / "the-note.ipynb"
@@ -40,22 +38,6 @@ class Table:
         rows = results.get(self.rows, ()) if isinstance(self.rows, str) else self.rows(results)
         text = markdown_table(self.columns, found) if (found := list(rows)) else ""
         return f"{render_cell(self.title, results)}\n\n{text}" if text and self.title else text
-
-
-@dataclass(frozen=True)
-class Region:
-    """What one pair of markers encloses: a file in ``results``, and texts (format strings) and tables."""
-
-    file: str
-    parts: tuple[str | Table | Callable[[Results], str], ...]
-
-    def render(self, results: Results) -> str:
-        """Return the Markdown of these results."""
-        return "\n\n".join(filter(None, (_part(part, results) for part in self.parts)))
-
-
-def _region(file: str, *parts: str | Table | Callable[[Results], str]) -> Region:
-    return Region(file, parts)
 
 
 def _part(part: str | Table | Callable[[Results], str], results: Results) -> str:
@@ -178,8 +160,7 @@ SYSTEM = {"system": "{system} ({runs})"}
 EVALUATION = (
     "Users: {evaluation[tasks][0][users]}. In parentheses: training seeds. "
     + CI
-    + " `*`: significantly above the best baseline of "
-    "the column (the paired 95 % CI excludes 0).",
+    + " `*`: significantly above the best baseline of the column (the paired 95 % CI excludes 0).",
     Table(
         SYSTEM
         | {
@@ -274,67 +255,13 @@ def _dose_columns(doses: Iterable[int], spec: str) -> dict[str, str]:
 # ---- speed ----
 
 
-def _comparisons(results: Results) -> Iterable[Row]:
-    """The main figure of every part of the small run: tastevec and each system it is compared with."""
-    parts = results["parts"]
-    for part, (rows, keys, title, system, value, ours, less) in COMPARED.items():
-        last = [row for row in parts.get(part, {}).get(rows, ()) if all(row.get(key) for key in keys)]
-        by_system = {row[system]: row for row in last}
-        if ours not in by_system:
-            continue
-        mine = value(by_system[ours])
-        for name, row in by_system.items():
-            if not name.startswith(ours):
-                other = value(row)
-                times = other / mine if less else mine / other
-                yield {
-                    "part": part,
-                    "title": title,
-                    "mine": mine,
-                    "system": name,
-                    "other": other,
-                    "times": times,
-                }
-
-
-# Of each part: its rows, keys without which a row does not count, what is compared, the key of the system, the value, our
-# own system, and whether less is better. The last row of a system is the largest.
-COMPARED: dict[str, tuple[str, tuple[str, ...], str, str, Callable[[Row], float], str, bool]] = {
-    "preparation": (
-        *("preparations", (), "seconds without content vectors", "system"),
-        *(lambda row: row["seconds"] - row["parts"].get("vectors", 0), "tastevec prepare", True),
-    ),
-    "encoding": (
-        "encodings",
-        (),
-        "users/s",
-        "system",
-        lambda row: float(row["users_per_second"]),
-        "onnx",
-        False,
-    ),
-    "training": (
-        "speed",
-        (),
-        "users/s",
-        "preset",
-        lambda row: float(row["users_per_second"]),
-        "taste",
-        False,
-    ),
-    "ranking": (
-        *("rankings", (), "users/s", "system"),
-        *(lambda row: float(row["people_per_second"]), "tastevec", False),
-    ),
-}
-
-
-def _preparation_parts(results: Results) -> list[Row]:
-    most = results["preparations"][-1]["ratings"]
-    rows = [
-        row["parts"] | {"system": row["system"]} for row in results["preparations"] if row["ratings"] == most
-    ]
-    return grouped(rows, "system")
+def _small_run(results: Results) -> str:
+    """Render the first table of every part of a small run."""
+    found = []
+    for name, part in results["parts"].items():
+        table = next(one for one in REGIONS[f"bench-{name}"] if isinstance(one, Table))
+        found.append(f"**{name}**\n\n{table.render(part)}")
+    return "\n\n".join(found)
 
 
 def _training_memory(results: Results) -> list[Row]:
@@ -364,6 +291,19 @@ def _alignment_items(results: Results) -> list[Row]:
     return [{"name": name} | results["alignment"][fit] for fit, name in ALIGNED_ITEMS.items()]
 
 
+def _aligned_users(results: Results) -> list[Row]:
+    keys = {
+        "aligned": "",
+        "not aligned": ", not turned",
+        "all encoded with the new model": ", each in its own space",
+    }
+    users = results["people"]
+    return [
+        {"name": name, "cosine": users.get(f"cosine{key}"), "shared": users[f"shared{key}"]}
+        for name, key in keys.items()
+    ]
+
+
 ALIGNED_ITEMS = {
     "used": "all items (in-sample)",
     "held_out": "held-out fifth",
@@ -386,11 +326,7 @@ def _notebook(results: Results) -> str:
             parts.append(f"![{caption}](../pictures/note-{name}.svg)\n\n*{caption}*")
         if table := results["tables"].get(name):
             parts.append(table)
-    executed = (
-        "*Pictures and tables come from one execution: {notebook[DATA]}, {notebook[EPOCHS]} epochs, histories of at most "
-        "{notebook[MAX_HISTORY]}, tastevec {versions[tastevec]}, commit {commit:.12}; they are saved in results/notebook.json. The "
-        "code that draws, and tables of ratings, are in the notebook: [the-note.ipynb](the-note.ipynb).*"
-    )
+    executed = "*Pictures and tables come from one execution: {notebook[DATA]}, {notebook[EPOCHS]} epochs, histories of at most {notebook[MAX_HISTORY]}, tastevec {versions[tastevec]}, commit {commit:.12}; they are saved in results/notebook.json. The code that draws, and tables of ratings, are in the notebook: [the-note.ipynb](the-note.ipynb).*"
     return "\n\n".join([parts[0], render_cell(executed, results), *parts[1:]])
 
 
@@ -401,8 +337,9 @@ LIMITS = {
     "machine limit": "{roof:,.1f} {unit}",
     "share": "{share:.0%}",
 }
-SPEED_REGIONS = {
-    "bench-roofs": _region(
+# Each region of the pages: a file in `results`, and texts (format strings), tables and functions of its content.
+REGIONS: dict[str, tuple[Any, ...]] = {
+    "bench-roofs": (
         "bench-roofs",
         MACHINE + " Disk: {disk_mb_per_second:,.0f} MB/s.",
         Table(
@@ -415,12 +352,11 @@ SPEED_REGIONS = {
             lambda results: [{"threads": name} | roof for name, roof in results["roofs"].items()],
         ),
     ),
-    "bench-limits": _region("bench-limits", Table(LIMITS, "limits")),
-    "bench-preparation": _region(
+    "bench-limits": ("bench-limits", Table(LIMITS, "limits")),
+    "bench-preparation": (
         "bench-preparation",
         MACHINE
-        + " Generated: {data[films]:,} items, {data[genome_films]:,} of them with a tag genome, {data[tags]:,} tags; the "
-        "smaller datasets are the first users of the largest.",
+        + " Generated: {data[films]:,} items, {data[genome_films]:,} of them with a tag genome, {data[tags]:,} tags.",
         Table(
             {
                 "ratings": "{ratings:,}",
@@ -441,14 +377,8 @@ SPEED_REGIONS = {
             },
             "times_plain",
         ),
-        Table(
-            {"system": "{system}"}
-            | {name: f"{{{name}:~.1f}}" for name in ("read", "genome", "arrange", "vectors")},
-            _preparation_parts,
-            "Seconds of each part, largest dataset:",
-        ),
     ),
-    "bench-encoding": _region(
+    "bench-encoding": (
         "bench-encoding",
         MACHINE + " Data: {data}.",
         Table(
@@ -481,7 +411,7 @@ SPEED_REGIONS = {
             "`tastevec encode`, generated users:",
         ),
     ),
-    "bench-training": _region(
+    "bench-training": (
         "bench-training",
         MACHINE + " Data: {data}; backbone of the preset seed: {checkpoint}.",
         Table(
@@ -516,7 +446,7 @@ SPEED_REGIONS = {
             "Peak memory, preset taste, generated users:",
         ),
     ),
-    "bench-catalogue": _region(
+    "bench-catalogue": (
         "bench-catalogue",
         MACHINE + " A step of {people} users and {answers:,} positions, float32.",
         Table(
@@ -533,7 +463,7 @@ SPEED_REGIONS = {
             "catalogue",
         ),
     ),
-    "bench-ranking": _region(
+    "bench-ranking": (
         "bench-ranking",
         MACHINE + " The {k} best of {films:,} items, input items excluded, {dim} dimensions, generated.",
         Table(
@@ -558,7 +488,7 @@ SPEED_REGIONS = {
             "`similar`, the {nearest} most similar users of every user (faiss, exact):",
         ),
     ),
-    "bench-evaluation": _region(
+    "bench-evaluation": (
         "bench-evaluation",
         MACHINE,
         Table(
@@ -569,18 +499,16 @@ SPEED_REGIONS = {
             "rows",
         ),
     ),
-}
-REGIONS: dict[str, Region] = {
-    "headline": _region(
+    "headline": (
         "ml-1m-5k",
         CI + " Bold: no system is significantly better.",
         Table({"System": "{name}"} | TASKS, _headline),
     ),
-    "ml-1m-5k": _region("ml-1m-5k", *EVALUATION),
-    "ml-100k": _region("ml-100k", *EVALUATION),
-    "demo": _region("demo", "```\n{output}\n```"),
-    "notebook": _region("notebook", _notebook),
-    "added-films": _region(
+    "ml-1m-5k": ("ml-1m-5k", *EVALUATION),
+    "ml-100k": ("ml-100k", *EVALUATION),
+    "demo": ("demo", "```\n{output}\n```"),
+    "notebook": ("notebook", _notebook),
+    "added-films": (
         "added-films",
         Table(
             {
@@ -591,10 +519,9 @@ REGIONS: dict[str, Region] = {
             _placements,
         ),
     ),
-    "cold-films": _region(
+    "cold-films": (
         "cold-films",
-        "{draw[films]:,} of {draw[catalogue]:,} items of {data} removed (seed {draw[seed]}) with their {draw[held_back]:,} training and "
-        "validation interactions. {asked[all films][users]:,} test users have {asked[all films][hidden_films]:,} positives among "
+        "{draw[films]:,} of {draw[catalogue]:,} items of {data} removed (seed {draw[seed]}) with their {draw[held_back]:,} training and validation interactions. {asked[all films][users]:,} test users have {asked[all films][hidden_films]:,} positives among "
         "them: the held-out items. " + CI,
         Table({"system": "{name}"} | _cold_columns("±.3f"), _cold),
         Table(
@@ -612,10 +539,9 @@ REGIONS: dict[str, Region] = {
             "warm",
         ),
     ),
-    "explanations": _region(
+    "explanations": (
         "explanations",
-        "{people} {split} users of {data}, {tags[count]} tags (median reliability {tags[median_confidence]:.2f}). Mean and 95 % CI over "
-        "users. Strengths are in standard deviations over users, relevances in standard deviations over items.",
+        "{people} {split} users of {data}, {tags[count]} tags (median reliability {tags[median_confidence]:.2f}). Mean and 95 % CI over users. Strengths are in standard deviations over users, relevances in standard deviations over items.",
         Table(
             {
                 "deleted items": "{deleted}",
@@ -653,11 +579,10 @@ REGIONS: dict[str, Region] = {
             "Items among the first {reach[0][first]} that are not there without steering:",
         ),
     ),
-    "service": _region(
+    "service": (
         "bench-service",
         MACHINE
-        + " `POST /v1/recommend`, ten items for histories of {films_of_a_person} ({data}), on loopback; clients and service "
-        "share the cores. Ready {ready_after_s} seconds after the start.",
+        + " `POST /v1/recommend`, ten items for histories of {films_of_a_person} ({data}), on loopback; clients and service share the cores. Ready {ready_after_s} seconds after the start.",
         Table(
             {
                 "connections": "{connections}",
@@ -674,10 +599,9 @@ REGIONS: dict[str, Region] = {
             lambda results: results["memory"][::5],
         ),
     ),
-    "alignment": _region(
+    "alignment": (
         "alignment",
-        "{data}, two trainings on training users drawn with two seeds; {alignment[films]:,} items rated in both, {people[unseen by both]:,} "
-        "users in neither training, horizon overall.",
+        "{data}, two trainings on training users drawn with two seeds; {alignment[films]:,} items rated in both, {people[unseen by both]:,} users in neither training, horizon overall.",
         Table(
             {"items": "{name}", "residual, relative": "{residual:.3f}", "mean cosine": "{cosine:+.3f}"},
             _alignment_items,
@@ -688,25 +612,10 @@ REGIONS: dict[str, Region] = {
                 "mean cosine to the old vector": "{cosine:+.3f}",
                 "share of the 10 most similar users of the old space": "{shared:.0%}",
             },
-            lambda results: [
-                {
-                    "name": "aligned",
-                    "cosine": results["people"]["cosine"],
-                    "shared": results["people"]["shared"],
-                },
-                {
-                    "name": "not aligned",
-                    "cosine": results["people"]["cosine, not turned"],
-                    "shared": results["people"]["shared, not turned"],
-                },
-                {
-                    "name": "all encoded with the new model",
-                    "shared": results["people"]["shared, each in its own space"],
-                },
-            ],
+            _aligned_users,
         ),
     ),
-    "faults": _region(
+    "faults": (
         "faults",
         MACHINE + " Seed {seed}.",
         Table(
@@ -721,40 +630,26 @@ REGIONS: dict[str, Region] = {
             _faults,
         ),
     ),
-    **SPEED_REGIONS,
-    "bench": _region(
+    "bench": (
         "bench",
-        "{machine[cpu]}, {machine[cores]} cores, {machine[memory_gib]} GiB, Python {machine[python]}; tastevec {versions[tastevec]}, "
-        "torch {versions[torch]}, duckdb {versions[duckdb]}, onnxruntime {versions[onnxruntime]}; commit {commit:.7}.",
-        Table(
-            {
-                "part": "{part}",
-                "measure": "{title}",
-                "tastevec": "{mine:,.4g}",
-                "compared with": "{system}",
-                "its value": "{other:,.4g}",
-                "tastevec is better, times": "{times:,.2f}",
-            },
-            _comparisons,
-        ),
+        "{machine[cpu]}, {machine[cores]} cores, {machine[memory_gib]} GiB, Python {machine[python]}; tastevec {versions[tastevec]}, torch {versions[torch]}, duckdb {versions[duckdb]}, onnxruntime {versions[onnxruntime]}; commit {commit:.7}.",
+        _small_run,
         Table({"part": "{stage}"} | SECONDS | BUSY, "stages"),
-        Table(
-            LIMITS,
-            lambda results: results.get("beside_roofs", {}).get("limits", ()),
-        ),
+        Table(LIMITS, lambda results: results.get("beside_roofs", {}).get("limits", ())),
     ),
 }
 
 
 def render(name: str, results: Results) -> str:
     """Return what the markers of this name enclose, for these results."""
-    return REGIONS[name].render(results)
+    _, *parts = REGIONS[name]
+    return "\n\n".join(filter(None, (_part(part, results) for part in parts)))
 
 
 def show(name: str, text: str | None = None) -> str:
     """Replace what the markers of this name enclose on every page, by default with what the saved results give."""
     if text is None:
-        text = render(name, json.loads((ROOT / "results" / f"{REGIONS[name].file}.json").read_text()))
+        text = render(name, json.loads((ROOT / "results" / f"{REGIONS[name][0]}.json").read_text()))
     pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.DOTALL)
     for page in PAGES:
         old = page.read_text(encoding="utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,62 +22,45 @@ from pyarrow import parquet
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["measured", "prepare_plainly"]
-
+Plan = tuple[tuple[Sizes, ...], int, str]
 PLAIN, OURS = "plain DuckDB SQL", "tastevec prepare"
 FLAT = ("offsets", "items", "ratings", "times", "normalised")
 TOLERANCE = 1e-5  # of a normalized rating, whose mean is a sum of floats in any order
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        sizes: The generated datasets, the smallest first.
-        rounds: Repetitions, one system after the other, so that other load meets both.
-        little: The DuckDB memory limit of one more run on the largest dataset.
-    """
-
-    sizes: tuple[Sizes, ...]
-    rounds: int
-    little: str
-
-
-FULL = Plan(
-    tuple(Sizes(ratings=160 * users, users=users, seed=1) for users in (25_000, 50_000, 100_000, 200_000)),
-    3,
-    "1GB",
-)
-SMALL = Plan(
-    tuple(Sizes(100 * users, users, 3_000, 60, 1_128, 3_000, seed=1) for users in (300, 600)), 1, "300MB"
+# The generated datasets, the smallest first; rounds, one system after the other, so that other load meets both; and the DuckDB
+# memory limit of one more run on the largest dataset.
+USERS = (25_000, 50_000, 100_000, 200_000)
+FULL: Plan = (tuple(Sizes(160 * users, users, seed=1) for users in USERS), 3, "1GB")
+SMALL: Plan = (
+    tuple(Sizes(100 * users, users, 3_000, 60, 1_128, 3_000, 1) for users in (300, 600)),
+    1,
+    "300MB",
 )
 
 
 def measured(run: Run) -> dict[str, Any]:
     """Return one row for each size, system and round."""
-    plan = FULL if run.full else SMALL
+    datasets, rounds, little = FULL if run.full else SMALL
     rows: list[dict[str, Any]] = []
-    for sizes in plan.sizes:
+    for sizes in datasets:
         release = run.work / f"release-{sizes.users}"
         run.call(f"generate {sizes.users}", generated, out=release, sizes=vars(sizes))
-        for turn in range(1, plan.rounds + 1):
+        for turn in range(1, rounds + 1):
             rows += [_plain(run, release, sizes, turn), _ours(run, release, sizes, turn)]
         _require_same_result(run.work, release)
-    rows.append(
-        _ours(run, run.work / f"release-{plan.sizes[-1].users}", plan.sizes[-1], 1, "--memory", plan.little)
-    )
-    largest = plan.sizes[-1]
+    rows.append(_ours(run, run.work / f"release-{datasets[-1].users}", datasets[-1], 1, "--memory", little))
+    largest = datasets[-1]
     counts = {"ratings": largest.ratings, "films": largest.items, "genome_films": largest.genome_items}
     return {
         "data": {
-            "people": [sizes.users for sizes in plan.sizes],
+            "people": [sizes.users for sizes in datasets],
             **counts,
             "tags": largest.tags,
-            "megabytes": [_megabytes(run.work / f"release-{sizes.users}") for sizes in plan.sizes],
+            "megabytes": [_megabytes(run.work / f"release-{sizes.users}") for sizes in datasets],
         },
         "preparations": rows,
-        "times_plain": [_multiples(rows, sizes.users) for sizes in plan.sizes],
+        "times_plain": [_multiples(rows, sizes.users) for sizes in datasets],
         "stages": run.steps,
     }
 

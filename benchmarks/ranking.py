@@ -23,39 +23,26 @@ from tastevec.serving.similar import similar_among
 if TYPE_CHECKING:
     from measure import Run
 
-__all__ = ["SYSTEMS", "measured", "ranked", "similar", "write_world"]
-
 Rank = Callable[[NDArray[np.float32], Histories], NDArray[np.int64]]
 Search = Callable[[NDArray[np.float32], int], NDArray[np.int64]]
+Plan = tuple[int, int, dict[str, tuple[int, ...]], tuple[int, ...]]
 
 K, NEAREST, DIM = 100, 10, 64
 GROUP = 4096  # users that are read and ranked at once
 TOGETHER = 512  # of them, users with histories of similar length: searched to one depth
 CHECKED = 2_000  # users whose lists are compared with the exact ones
 CELLS = 1 << 24  # scores that NumPy holds at once
-# Users and items; the users that each system ranks; the users whose most similar users are found.
-FULL: tuple[int, int, dict[str, tuple[int, ...]], tuple[int, ...]] = (
+# Users and items; the users that each system ranks, slow ones fewer; the users whose most similar users are found.
+FULL: Plan = (
     *(200_000, 87_000),
-    {
-        "tastevec": (50_000, 200_000),
-        "faiss exact": (50_000, 200_000),
-        "NumPy argpartition": (8_000,),
-        "usearch exact": (2_000,),
-        "usearch HNSW 128": (8_000,),
-        "usearch HNSW 1024": (4_000,),
-    },
+    {"tastevec": (50_000, 200_000), "faiss exact": (50_000, 200_000), "NumPy argpartition": (8_000,)}
+    | {"usearch HNSW 128": (8_000,), "usearch HNSW 1024": (4_000,)},
     (50_000, 100_000, 200_000),
 )
-SMALL: tuple[int, int, dict[str, tuple[int, ...]], tuple[int, ...]] = (
+SMALL: Plan = (
     *(8_000, 20_000),
-    {
-        "tastevec": (8_000,),
-        "faiss exact": (8_000,),
-        "NumPy argpartition": (2_000,),
-        "usearch exact": (1_000,),
-        "usearch HNSW 128": (2_000,),
-        "usearch HNSW 1024": (1_000,),
-    },
+    {"tastevec": (8_000,), "faiss exact": (8_000,), "NumPy argpartition": (2_000,)}
+    | {"usearch HNSW 128": (2_000,), "usearch HNSW 1024": (1_000,)},
     (4_000, 8_000),
 )
 
@@ -153,15 +140,6 @@ def _faiss(items: NDArray[np.float32]) -> Rank:
     return _to_depth(lambda vectors, depth: index.search(vectors, depth)[1], len(items))
 
 
-def _usearch_exact(items: NDArray[np.float32]) -> Rank:
-    from usearch.index import search  # noqa: PLC0415  as above
-
-    def find(vectors: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
-        return _matched(search(items, vectors, depth, "ip", exact=True), depth)
-
-    return _to_depth(find, len(items))
-
-
 def _usearch_graph(items: NDArray[np.float32], *, expansion: int) -> Rank:
     """Return the HNSW graph of usearch with its defaults; a search holds ``expansion`` candidates."""
     from usearch.index import Index  # noqa: PLC0415  as above
@@ -180,7 +158,6 @@ SYSTEMS: dict[str, Callable[[NDArray[np.float32]], Rank]] = {
     "tastevec": _tastevec,
     "faiss exact": _faiss,
     "NumPy argpartition": _argpartition,
-    "usearch exact": _usearch_exact,
     "usearch HNSW 128": partial(_usearch_graph, expansion=128),
     "usearch HNSW 1024": partial(_usearch_graph, expansion=1024),
 }

@@ -60,16 +60,12 @@ def page_of(notebook: Any, facts: list[tuple[str, str]]) -> str:  # noqa: ANN401
     for cell in quiet.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    plain = HTMLExporter(
-        template_name="basic",
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-    )
+    prompts = {"exclude_input_prompt": True, "exclude_output_prompt": True}
+    plain = HTMLExporter(template_name="basic", exclude_anchor_links=True, **prompts)
     body, _ = plain.from_notebook_node(quiet)
     body = body.replace(
         'href="../', f'href="{NOTEBOOK.parents[1].as_uri()}/'
-    )  # the page is in another folder
+    )  # our page is in another folder
     return whole_page("The note, executed", facts=facts, body=f"{STYLE}\n{body}", width=62)
 
 
@@ -128,9 +124,8 @@ def main() -> None:
         sys.exit(f"{error}\nThe notebook stopped at the cell above; no page was written.")
     facts = {**facts, "seconds": round(time.perf_counter() - began)}
     page = work / PAGE
-    page.write_text(
-        page_of(notebook, [(name, str(value)) for name, value in facts.items()]), encoding="utf-8"
-    )
+    shown = [(name, str(value)) for name, value in facts.items()]
+    page.write_text(page_of(notebook, shown), encoding="utf-8")
     if options.publish:
         publish(notebook, facts)
     print(f"{facts['seconds']} s. Next: open {page}")

@@ -20,8 +20,6 @@ from pages import show
 
 from tastevec.data.prepared import Prepared
 
-__all__ = ["measured"]
-
 SEEDS = (42, 43, 44)
 # The research note's preset without a GPU: a smaller pretrained backbone, and histories of 128 items instead of 512.
 SMALL_NOTE = ("--preset", "seed", "--set", "max_history=128")

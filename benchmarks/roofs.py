@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from measure import Run
 
-__all__ = ["limits", "measured", "multiply"]
-
 COLUMNS = {"userId": "BIGINT", "movieId": "BIGINT", "rating": "DOUBLE", "timestamp": "BIGINT"}
 # Megabytes copied and written, side of the matrices, rows of the CSV, repetitions. The best counts: other load only slows down.
 FULL, SMALL = (512, 3_072, 8_000_000, 5), (128, 1_024, 500_000, 3)
@@ -171,6 +169,6 @@ def _product(step: str, gflops: float, roofs: dict[str, float]) -> Row:
 STEPS: dict[str, Callable[[dict[str, Any], dict[str, float]], Iterator[Row]]] = {
     "preparation": _preparation,
     "encoding": _encoding,
-    "catalog": _catalog,
+    "catalogue": _catalog,
     "ranking": _ranking,
 }

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from measure import Run
 
-__all__ = ["measured"]
-
 CONNECTIONS, HISTORY, BODIES = (1, 8, 64), 50, 200  # so many different bodies, so that no cache helps
 FULL, SMALL = (
     (10.0, 20_000),
@@ -36,7 +34,7 @@ def measured(run: Run) -> dict[str, Any]:
     seconds, requests = FULL if run.full else SMALL
     _, model = small_world(run)
     bodies = _bodies(model, run.seed)
-    process, port, ready_after = _start(model, run.work / "service.log")
+    process, port, ready_after = start(model, run.work / "service.log")
     try:
         # Warm up: nothing is slow because it is the first.
         asyncio.run(_load(port, 8, bodies, seconds=seconds / 5, requests=requests))
@@ -115,7 +113,7 @@ async def _response(reader: asyncio.StreamReader) -> bytes:
     return head.split(b" ", 2)[1]
 
 
-def _start(model: Path, log: Path) -> tuple[subprocess.Popen[bytes], int, float]:
+def start(model: Path, log: Path) -> tuple[subprocess.Popen[bytes], int, float]:
     """Start the service; return it with its port and the seconds until it is ready."""
     began = time.perf_counter()
     with log.open("wb") as lines:

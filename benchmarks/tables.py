@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
-__all__ = ["grouped", "markdown_table", "pivoted", "render_cell"]
-
 Record = Mapping[str, Any]
 MISSING = "-"
 

@@ -20,58 +20,47 @@ from tastevec.training.train import train
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["measured", "timed"]
-
+Plan = tuple[dict[str, int], int, tuple[int, ...], tuple[int, int, int]]
 WARM_UP = 3  # steps that are not timed
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        steps: Timed steps of each variant.
-        rounds: Repetitions, variant after variant, so that other load meets all of them.
-        users: Generated users of each measurement of memory; they rate 64 items each of 2,000.
-        release: Ratings, users and items of the largest dataset.
-    """
-
-    steps: dict[str, int]
-    rounds: int
-    users: tuple[int, ...]
-    release: tuple[int, int, int]
-
-
-FULL = Plan(
-    {"seed": 20, "taste": 60, "packed": 60}, 3, (5_000, 20_000, 80_000), (32_000_000, 200_000, 87_000)
+# Timed steps of each variant; rounds, variant after variant, so that other load meets all of them; generated users of each
+# measurement of memory, who rate 64 items each of 2,000; ratings, users and items of the largest dataset.
+FULL: Plan = (
+    {"seed": 20, "taste": 60, "packed": 60},
+    3,
+    (5_000, 20_000, 80_000),
+    (32_000_000, 200_000, 87_000),
 )
-SMALL = Plan({"seed": 2, "taste": 4, "packed": 4}, 1, (200, 400), (20_000, 200, 2_000))
+SMALL: Plan = ({"seed": 2, "taste": 4, "packed": 4}, 1, (200, 400), (20_000, 200, 2_000))
 
 
 def measured(run: Run) -> dict[str, Any]:
     """Return speed and memory."""
-    plan = FULL if run.full else SMALL
-    data = run.prepared if run.full and run.prepared else _generated(run, plan.users[0])
+    steps, rounds, users, release = FULL if run.full else SMALL
+    data = run.prepared if run.full and run.prepared else _generated(run, users[0])
     variants = {
         "seed": {"preset": "seed", "backbone": backbone()},
         "taste": {"preset": "taste", "packed": "false"},
         "packed": {"preset": "taste", "packed": "true"},
     }
     rows = [
-        run.call(f"{name} round {turn}", timed, data=data, steps=plan.steps[name], settings=settings)
-        for turn in range(1, plan.rounds + 1)
+        run.call(f"{name} round {turn}", timed, data=data, steps=steps[name], settings=settings)
+        for turn in range(1, rounds + 1)
         for name, settings in variants.items()
     ]
     speed = [row for row in rows if not row["packed"]]
-    largest = dataset(run, "release", *plan.release)
+    largest = dataset(run, "release", *release)
     return {
         "data": Prepared.open(data).manifest["source"]["name"],
         "checkpoint": BACKBONE,
         "speed": speed,
         "times_the_note": _multiples(speed),
         "packed": [row for row in rows if row["packed"]],
-        "memory": [_memory(run, f"memory {users}", _generated(run, users), plan) for users in plan.users],
-        "release": _memory(run, "memory release", largest, plan),
+        "memory": [
+            _memory(run, f"memory {count}", _generated(run, count), steps["taste"]) for count in users
+        ],
+        "release": _memory(run, "memory release", largest, steps["taste"]),
         "stages": run.steps,
     }
 
@@ -99,9 +88,9 @@ def _generated(run: Run, users: int) -> Path:
     return dataset(run, f"{users}", 64 * users, users, 2_000)
 
 
-def _memory(run: Run, name: str, data: Path, plan: Plan) -> dict[str, Any]:
+def _memory(run: Run, name: str, data: Path, steps: int) -> dict[str, Any]:
     settings = {"preset": "taste", "packed": "false"}
-    return run.call(name, timed, data=data, steps=plan.steps["taste"], settings=settings, validate=True)
+    return run.call(name, timed, data=data, steps=steps, settings=settings, validate=True)
 
 
 def _multiples(speed: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -34,15 +34,13 @@ from tastevec.evaluation.trial import evaluate
 from tastevec.schema import RESULTS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
     from tastevec.evaluation.protocol import Task
     from tastevec.evaluation.report import Report
-
-__all__ = ["Sasrec", "evaluated"]
 
 HERE = Path(__file__).resolve().parent
 SEED = 42
@@ -99,6 +97,25 @@ class Process:
             pass
 
 
+@dataclass(frozen=True)
+class Training:
+    """How SASRec is trained.
+
+    Attributes:
+        positive: The rating from which an item is positive.
+        epochs: At most; the best on validation users are kept.
+        validation: The task of the validation users.
+        command: The process that holds the model.
+        work: A folder for tables.
+    """
+
+    positive: float
+    epochs: int
+    validation: Task
+    command: Sequence[str]
+    work: Path
+
+
 class Sasrec:
     """SASRec of RecTools as a scorer: trained once, then scoring held-out users from their histories.
 
@@ -106,30 +123,15 @@ class Sasrec:
 
     Args:
         variant: Which interactions are read and which predicted.
-        positive: The rating from which an item is positive.
-        epochs: At most; the best on validation users are kept.
-        validation: The task of the validation users.
+        training: How it is trained.
         seed: Of weights, dropout and batch order.
-        command: The process that holds the model.
-        work: A folder for tables.
     """
 
     name = "SASRec"
 
-    def __init__(  # noqa: PLR0913  keywords, each described above
-        self,
-        variant: Variant,
-        *,
-        positive: float,
-        epochs: int,
-        validation: Task,
-        seed: int,
-        command: Sequence[str],
-        work: Path,
-    ) -> None:
-        self._variant, self._positive, self._epochs = variant, positive, epochs
-        self._validation, self._seed, self._command = validation, seed, command
-        self._folder = mkdtemp(dir=work)
+    def __init__(self, variant: Variant, training: Training, seed: int) -> None:
+        self._variant, self._training, self._seed = variant, training, seed
+        self._folder = mkdtemp(dir=training.work)
         self._process: Process | None = None
         self._popular = np.zeros(0, np.float32)
         self.best = -inf  # NDCG@100 on validation users
@@ -146,12 +148,16 @@ class Sasrec:
         """Train until validation no longer improves, and restore the best epoch; a trained model stays as it is."""
         if self._process:
             return
-        start, positive = perf_counter(), train.ratings >= self._positive
+        start, positive = perf_counter(), train.ratings >= self._training.positive
         self._popular = np.bincount(train.items[positive], minlength=item_count).astype(np.float32)
         predicted = positive if self._variant == "likes among all" else np.ones_like(positive)
         table = self._save("train", train, predicted)
         self._process = Process(
-            self._command, interactions=table, item_count=item_count, settings=dict(NETWORK), seed=self._seed
+            self._training.command,
+            interactions=table,
+            item_count=item_count,
+            settings=dict(NETWORK),
+            seed=self._seed,
         )
         self.versions = self._process.welcome
         curve = self._train(item_count)
@@ -182,10 +188,12 @@ class Sasrec:
         """Return NDCG@100 on validation users after so many epochs; restore the best weights."""
         curve: dict[int, float] = {}
         stale = 0
-        while (done := max(curve, default=0)) < self._epochs and stale < PATIENCE:
-            epochs = min(EVERY, self._epochs - done)
+        while (done := max(curve, default=0)) < self._training.epochs and stale < PATIENCE:
+            epochs = min(EVERY, self._training.epochs - done)
             self.process.request(do="train", epochs=epochs)
-            value = float(measure(self, self._validation, item_count, (DEPTH,))[f"ndcg@{DEPTH}"].mean())
+            value = float(
+                measure(self, self._training.validation, item_count, (DEPTH,))[f"ndcg@{DEPTH}"].mean()
+            )
             curve[done + epochs] = value
             stale += 1
             if value > self.best:
@@ -197,7 +205,7 @@ class Sasrec:
     def _save(self, name: str, histories: Histories, predicted: NDArray[np.bool_]) -> str:
         """Write what is read as a table; users are named by their index, and ``predicted`` (M,) interactions weigh 1."""
         positives = self._variant == "likes"
-        read = histories.ratings >= self._positive if positives else np.isfinite(histories.ratings)
+        read = histories.ratings >= self._training.positive if positives else np.isfinite(histories.ratings)
         path = f"{self._folder}/{name}.npz"
         np.savez(
             path,
@@ -209,29 +217,6 @@ class Sasrec:
         return path
 
 
-@dataclass(frozen=True, eq=False)
-class _Trainer:
-    """Trains models whose processes and tables last as long as ``stack``."""
-
-    cohort: Cohort
-    validation: Task
-    command: Sequence[str]
-    epochs: int
-    work: Path
-    stack: ExitStack
-
-    def train(self, variant: Variant, seed: int) -> Sasrec:
-        """Return a trained model."""
-        print(f"SASRec, {variant}, seed {seed} ...", flush=True)
-        positive = liked_from(self.cohort.rating_range)
-        settings: dict[str, Any] = {"validation": self.validation, "command": self.command, "work": self.work}
-        model = Sasrec(variant, positive=positive, epochs=self.epochs, seed=seed, **settings)
-        self.stack.enter_context(closing(model))
-        model.fit(self.cohort.train, self.cohort.item_count)
-        _require_histories(model, self.validation.known)
-        return model
-
-
 def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epochs: int = 40) -> Report:
     """Return the evaluation of SASRec on test users, with popularity.
 
@@ -241,12 +226,22 @@ def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epo
         seeds: Trainings of the selected variant.
         epochs: Of a training, at most.
     """
-    cohort = Cohort.of(prepared, "validation")
+    cohort, positive = Cohort.of(prepared, "validation"), liked_from(prepared.rating_range)
     validation = next(task for task in cohort.tasks("future", SEED) if task.name == "last-20%")
-    baseline = Popularity(liked_from=liked_from(prepared.rating_range))
     with ExitStack() as stack:
         work = Path(stack.enter_context(TemporaryDirectory()))
-        runs = _selected(_Trainer(cohort, validation, command, epochs, work, stack), seeds)
+        training = Training(positive, epochs, validation, command, work)
+
+        def trained(variant: Variant, seed: int) -> Sasrec:
+            print(f"SASRec, {variant}, seed {seed} ...", flush=True)
+            model = Sasrec(variant, training, seed)
+            stack.enter_context(closing(model))
+            model.fit(cohort.train, cohort.item_count)
+            _require_histories(model, validation.known)
+            return model
+
+        runs = _selected(trained, seeds, epochs)
+        baseline = Popularity(liked_from=positive)
         report = evaluate([runs], Cohort.of(prepared, "test"), floors=[baseline], seed=SEED)
     # The models are fitted before the evaluation, which cannot measure it.
     seconds = sum(run["fit_seconds"] for run in runs.settings["runs"])
@@ -258,15 +253,15 @@ def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epo
     return replace(report, systems=tuple(systems), data=data)
 
 
-def _selected(trainer: _Trainer, seeds: int) -> Runs:
+def _selected(trained: Callable[[Variant, int], Sasrec], seeds: int, epochs: int) -> Runs:
     """Return the best variant on validation users, trained from every seed."""
-    tried: dict[Variant, Sasrec] = {variant: trainer.train(variant, SEED) for variant in get_args(Variant)}
+    tried: dict[Variant, Sasrec] = {variant: trained(variant, SEED) for variant in get_args(Variant)}
     best = max(tried, key=lambda variant: tried[variant].best)
-    models = [tried[best], *(trainer.train(best, seed) for seed in range(SEED + 1, SEED + seeds))]
+    models = [tried[best], *(trained(best, seed) for seed in range(SEED + 1, SEED + seeds))]
     settings = {
         "network": dict(NETWORK),
         "reading": best,
-        "most_epochs": trainer.epochs,
+        "most_epochs": epochs,
         "tried": {variant: model.record for variant, model in tried.items()},
         "runs": [model.record for model in models],
         "versions": tried[best].versions,

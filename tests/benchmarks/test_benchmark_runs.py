@@ -10,7 +10,6 @@ import bench
 import experiment
 import faults
 import numpy as np
-import preparation
 import pytest
 import ranking
 import run as sasrec
@@ -57,7 +56,7 @@ def _world(tmp_path_factory):
 # What makes a small run tiny: the constants of a module.
 CONSTANTS = {
     "roofs": {"SMALL": (1, 32, 100, 1)},
-    "preparation": {"SMALL": preparation.Plan((Sizes(900, 30, 2_100, 20, 20, 50),), 1, "300MB")},
+    "preparation": {"SMALL": ((Sizes(900, 30, 2_100, 20, 20, 50),), 1, "300MB")},
     "catalog": {"SMALL": ((300,), 2, 1)},
     "ranking": {"SMALL": (40, 700, dict.fromkeys(ranking.SYSTEMS, (40,)), (40,))},
     "evaluation": {"SMALL": (40, 60, 80), "ITEMS": 300, "TRAIN_USERS": 40},
@@ -69,7 +68,7 @@ CONSTANTS = {
             "torch": ("torch", "next", 20),
         },  # the suite exports no graphs
     },
-    "training": {"SMALL": training.Plan({"seed": 1, "taste": 1, "packed": 1}, 1, (120,), (4_000, 60, 2_100))},
+    "training": {"SMALL": ({"seed": 1, "taste": 1, "packed": 1}, 1, (120,), (4_000, 60, 2_100))},
     "explanations": {"SMALL": 5, "STEERED": 2, "REACH_TAGS": 1},
     "alignment": {"SMALL": TINY},
     "cold_items": {"TINY": TINY},
