@@ -33,6 +33,14 @@ BENCHMARKS = {
     "faults": "faults",
 }
 SPEED = tuple(BENCHMARKS)[:7]
+TRAINED = {
+    "encoding",
+    "training",
+    "service",
+    "explanations",
+    "cold_items",
+    "new_items",
+}  # full runs measure a trained model
 TABLE = ROOT / "runs" / "table" / "ml-1m-5k"  # of `make table`: the dataset and the model of full runs
 
 
@@ -44,10 +52,10 @@ def measured(name: str, run: Run) -> dict[str, Any]:
 
 def run_small(work: Path, names: tuple[str, ...] = SPEED) -> dict[str, Any]:
     """Return the results of small runs, with what each took and the machine limits that it reached."""
-    whole = Run(work)
-    parts = {_key(name): whole.call(name, part, name=name, work=str(work / name)) for name in names}
+    run = Run(work)
+    parts = {_key(name): run.call(name, part, name=name, work=str(work / name)) for name in names}
     limits = import_module("roofs").limits(parts) if "roofs" in parts else {}
-    return {**provenance(), "parts": parts, "stages": whole.steps, "beside_roofs": limits}
+    return {**provenance(), "parts": parts, "stages": run.steps, "beside_roofs": limits}
 
 
 def _key(name: str) -> str:
@@ -84,17 +92,19 @@ def main() -> None:
         for name in REGIONS:
             show(name)
     elif options.full:
+        if {*names} & TRAINED and not (options.prepared.exists() and options.model.exists()):
+            parser.error(f"{options.prepared} or {options.model} does not exist. Run: make table")
         for name in names:
             work = ROOT / "runs" / "bench-full" / name
             run_full(name, Run(work, True, options.seed, options.prepared, options.model))  # noqa: FBT003  full
         _save_limits(names)
     else:
-        _small(names, whole=not options.names)
+        _small(names, every=not options.names)
 
 
-def _small(names: tuple[str, ...], *, whole: bool) -> None:
+def _small(names: tuple[str, ...], *, every: bool) -> None:
     results = run_small(ROOT / "runs" / "bench", names)
-    if whole:
+    if every:
         save(ROOT / "results" / "bench.json", results)
         print(show("bench"))
     else:

@@ -20,11 +20,13 @@ from tastevec.serving.recommender import load
 if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.reading import Reading
+    from tastevec.schema import Horizon
+    from tastevec.serving.bundle import Runtime
 
 WARM_UP = 64  # users that are encoded before the clock starts
 # Rounds, and the generated users of each measurement of memory; they rate 64 items each of 2,000.
 FULL, SMALL = (3, (5_000, 20_000, 80_000, 200_000)), (1, (1_000, 4_000))
-SYSTEMS = {  # runtime, horizon, and at most so many users
+SYSTEMS: dict[str, tuple[Runtime, Horizon, int | None]] = {  # runtime, horizon, and at most so many users
     "onnx": ("onnx", "next", None),
     "torch": ("torch", "next", 2_000),
     "onnx overall": ("onnx", "overall", None),

@@ -6,7 +6,7 @@ Dimensions: B users, N items, T tags.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 from experiment import interval, ratio, small_world
@@ -38,7 +38,7 @@ AMOUNTS, ONES, HOLDS = (-2, -1, 0, 1, 2), [1, 3], (0.0, 1.0)  # ONES are the ind
 FIRST, STEERED, NEAREST = 50, 60, 10  # items of a list, tags that are steered, most similar other tags
 REACH_AMOUNTS, REACH_LENGTHS = (-4, -2, -1, 1, 2, 4), (5, 20, 100)  # the page's sliders end at 4
 REACH_FIRST, REACH_TAGS, REACH_USERS = 12, 20, 100
-HORIZON = "overall"
+HORIZON: Final = "overall"
 FULL, SMALL = 300, 20  # users
 
 
@@ -120,7 +120,7 @@ def measured(run: Run) -> dict[str, Any]:
 
 def _standardized(blocks: tuple[TagBlock, ...], names: tuple[str, ...]) -> NDArray[np.float64]:
     """Return relevance in standard deviations over the items with any evidence, (N, T); NaN for the others."""
-    columns = {}
+    columns: dict[str, NDArray[np.float64]] = {}
     for block in blocks:
         dense = block.relevance.toarray()
         known = dense[block.known]
@@ -147,9 +147,9 @@ def _deleted(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how far a named tag's strength moves without three items: the named ones, the highest rated or random ones."""
     rng, users = np.random.default_rng(seed), world.task.known
     explained = explain_people(world.recommender, world.directions, users, HORIZON, tags=NAMED, films=ITEMS)
-    whole = world.strengths(users)
+    strengths = world.strengths(users)
     found = [
-        _moved(world, users.take(np.array([user])), whole[user], tags, rng)
+        _moved(world, users.take(np.array([user])), strengths[user], tags, rng)
         for user, tags in enumerate(explained)
     ]
     moved = np.array([row for row in found if row is not None])

@@ -118,15 +118,15 @@ def measured(run: Run) -> dict[str, Any]:
         rows = {f"ml-1m/{name}.dat": lines for name in ("movies", "ratings", "users")}
         server.pages["ml-1m.zip"] = Page(zip_of(rows))
         tasks = _tasks(run, server.at(""))
-        whole = {name: _undisturbed(task, work / "undisturbed" / name) for name, task in tasks.items()}
+        digests = {name: _undisturbed(task, work / "undisturbed" / name) for name, task in tasks.items()}
         for name, task in tasks.items():
             print(f"{name} ...", flush=True)
-            faults += [killed(task, *whole[name], work / "killed", rng) for _ in range(counts[name])]
+            faults += [killed(task, *digests[name], work / "killed", rng) for _ in range(counts[name])]
         for name in ("prepare", "train", "encode"):
-            digests = whole[name][0]
-            faults += _full_disks(tasks[name], digests, work / "disks", counts["disks"], rng)
-            faults.append(_two_at_once(tasks[name], digests, work / "two"))
-            faults.append(_clock_back(tasks[name], digests, work / "clock"))
+            undisturbed = digests[name][0]
+            faults += _full_disks(tasks[name], undisturbed, work / "disks", counts["disks"], rng)
+            faults.append(_two_at_once(tasks[name], undisturbed, work / "two"))
+            faults.append(_clock_back(tasks[name], undisturbed, work / "clock"))
     world = work / "world"
     faults += [_killed_while_reloading(world, work / "reloaded", rng) for _ in range(counts["reloads"])]
     faults += flipped(world, work / "flipped", counts["flips"], rng)
@@ -185,7 +185,7 @@ def _undisturbed(task: Task, folder: Path) -> tuple[dict[str, str], float]:
 
 
 def killed(
-    task: Task, whole: dict[str, str], seconds: float, folder: Path, rng: np.random.Generator
+    task: Task, digests: dict[str, str], seconds: float, folder: Path, rng: np.random.Generator
 ) -> Fault:
     """Kill the command at a random moment, and run it again to the bytes of an undisturbed run."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -197,7 +197,7 @@ def killed(
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     left = folder / task.leaves
-    if left.exists() and _digests(left) != whole:
+    if left.exists() and _digests(left) != digests:
         return _fault("killed", task.name, "wrong", f"half-written after {moment:.2f} s")
     unfinished = (folder / f"{task.leaves}.training").exists() and not left.exists()
     status, stderr = task.run(folder, unfinished=unfinished)
@@ -205,12 +205,12 @@ def killed(
         error = _one_error(stderr)
         return _fault("killed", task.name, "sentence" if error else "wrong", error or stderr[-500:])
     return _fault(
-        "killed", task.name, "same" if _digests(left) == whole else "wrong", f"after {moment:.2f} s"
+        "killed", task.name, "same" if _digests(left) == digests else "wrong", f"after {moment:.2f} s"
     )
 
 
 def _killed_while_reloading(world: Path, folder: Path, rng: np.random.Generator) -> Fault:
-    """Kill a service soon after it starts to reload its model; a new one answers as before."""
+    """Kill a service soon after it starts to reload its model; a new one responds as before."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(world / "model", folder / "model")
     responses = []
@@ -267,7 +267,7 @@ def flipped(world: Path, folder: Path, flips: int, rng: np.random.Generator) -> 
 
 
 def _full_disks(
-    task: Task, whole: dict[str, str], folder: Path, count: int, rng: np.random.Generator
+    task: Task, digests: dict[str, str], folder: Path, count: int, rng: np.random.Generator
 ) -> list[Fault]:
     """Run the command on disks of random size: it finishes, or reports no space and leaves nothing half-written."""
     from weather import need_own_disks, on_disk  # noqa: PLC0415  of the tests, on the path only now
@@ -284,7 +284,7 @@ def _full_disks(
     for pages in rng.integers(1, 2 * size // page, count).tolist():
         ended = on_disk(disk, f"size={pages * page}", *task.command(disk)[3:])
         left = [name for name in ended.left if ".training" not in name and ".unfinished" not in name]
-        done = ended.status == 0 and {name.removeprefix("./") for name in left} >= set(whole)
+        done = ended.status == 0 and {name.removeprefix("./") for name in left} >= set(digests)
         error = _one_error(ended.said)
         clear = error is not None and "No space left" in error and not left
         came = "same" if done else "sentence" if clear else "wrong"
@@ -292,26 +292,26 @@ def _full_disks(
     return faults
 
 
-def _two_at_once(task: Task, whole: dict[str, str], folder: Path) -> Fault:
+def _two_at_once(task: Task, digests: dict[str, str], folder: Path) -> Fault:
     """Run the command twice at the same time, into the same place."""
     shutil.rmtree(folder, ignore_errors=True)
     both = [task.start(folder) for _ in range(2)]
     outputs = [process.communicate()[1] for process in both]
     clear = [process.returncode == 0 or _one_error(text) for process, text in zip(both, outputs, strict=True)]
     left = folder / task.leaves
-    if left.exists() and _digests(left) == whole and all(clear):
+    if left.exists() and _digests(left) == digests and all(clear):
         return _fault("two at once", task.name, "same", "; ".join(filter(None, map(_one_error, outputs))))
     return _fault("two at once", task.name, "wrong", " | ".join(text[-300:] for text in outputs))
 
 
-def _clock_back(task: Task, whole: dict[str, str], folder: Path) -> Fault:
+def _clock_back(task: Task, digests: dict[str, str], folder: Path) -> Fault:
     """Run the command while the clock jumps back an hour again and again."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "clock").mkdir(parents=True)
     (folder / "clock" / "sitecustomize.py").write_text(CLOCK)
     path = os.pathsep.join(filter(None, [str(folder / "clock"), os.environ.get("PYTHONPATH")]))
     status, stderr = task.run(folder / "out", PYTHONPATH=path)
-    same = status == 0 and _digests(folder / "out" / task.leaves) == whole
+    same = status == 0 and _digests(folder / "out" / task.leaves) == digests
     return _fault(
         "the clock jumps back", task.name, "same" if same else "wrong", "" if same else stderr[-300:]
     )
@@ -343,7 +343,7 @@ def _many_items(folder: Path, items: int) -> Fault:
 
 
 def _one_error(stderr: str) -> str | None:
-    """Return the one error line with which a command of ours ends; None where it ends in any other way."""
+    """Return the one error line with which a command ends; None where it ends in any other way."""
     errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
     return errors[0] if len(errors) == 1 and "Traceback" not in stderr else None
 

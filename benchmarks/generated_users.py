@@ -291,7 +291,7 @@ def _draw_in_rounds(
     users: Users, who: NDArray[np.int64], world: World, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return user times M plus item in the order of choice, and the users who are not complete after the last round."""
-    items, kept, active = len(world.items), np.empty(0, np.int64), who
+    items, accepted_keys, active = len(world.items), np.empty(0, np.int64), who
     have = np.zeros(len(users), np.int64)
     odds = np.interp(users.starts, CLOCK, world.accepted).clip(0.02, 1)  # of a draw to count
     for turn in range(_ROUNDS):
@@ -302,14 +302,14 @@ def _draw_in_rounds(
         owners = np.repeat(active, draws)
         drawn = _draw(users, owners, draws, world, rng)
         accepted = rng.random(len(drawn)) < attraction(users.starts[owners], world.items.entered[drawn])
-        keys = np.concatenate([kept, (owners * items + drawn)[accepted]])
-        kept = keys[np.sort(np.unique(keys, return_index=True)[1])]
-        have = np.bincount(kept // items, minlength=len(users))
+        keys = np.concatenate([accepted_keys, (owners * items + drawn)[accepted]])
+        accepted_keys = keys[np.sort(np.unique(keys, return_index=True)[1])]
+        have = np.bincount(accepted_keys // items, minlength=len(users))
         active = active[have[active] < users.lengths[active]]
-    kept = kept[np.argsort(kept // items, kind="stable")]
-    user = kept // items
-    place = np.arange(len(kept)) - (np.cumsum(have) - have)[user]
-    return kept[(place < users.lengths[user]) & ~np.isin(user, active)], active
+    accepted_keys = accepted_keys[np.argsort(accepted_keys // items, kind="stable")]
+    user = accepted_keys // items
+    place = np.arange(len(accepted_keys)) - (np.cumsum(have) - have)[user]
+    return accepted_keys[(place < users.lengths[user]) & ~np.isin(user, active)], active
 
 
 def _draw(

@@ -6,6 +6,7 @@ writes the JSON that the function returns, so that the peak memory is that of th
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from types import FunctionType
+    from collections.abc import Callable
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch is imported
 
@@ -63,11 +64,11 @@ class Run:
         """Run a tastevec command once."""
         return self.step(name, sys.executable, "-m", "tastevec", *arguments)
 
-    def call(self, name: str, function: FunctionType, /, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401  any JSON
+    def call(self, name: str, function: Callable[..., Any], /, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401  any JSON
         """Return what the function returns, called once in a process of its own, with the step's peak memory and load."""
         out = self.work / "returned" / f"{name.replace(' ', '-')}.json"
         out.parent.mkdir(parents=True, exist_ok=True)
-        module = Path(function.__code__.co_filename).stem  # not __module__, which of a script is __main__
+        module = Path(inspect.getfile(function)).stem  # not __module__, which of a script is __main__
         call = (module, function.__name__, json.dumps(arguments, default=str), out)
         record = self.step(name, sys.executable, __file__, *call)
         returned: dict[str, Any] = json.loads(out.read_text())

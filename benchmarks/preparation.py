@@ -142,7 +142,7 @@ def _require_same_result(work: Path, release: Path) -> None:
 
 
 def _multiples(rows: list[dict[str, Any]], users: int) -> dict[str, Any]:
-    """Return the seconds of ours as multiples of SQL's, round by round: without content vectors, and with them."""
+    """Return the seconds of tastevec as multiples of SQL's, round by round: without content vectors, and with them."""
     plain, ours = (
         [row for row in rows if (row["system"], row["people"]) == (system, users)] for system in (PLAIN, OURS)
     )
@@ -169,7 +169,7 @@ _YEAR = r"TRY_CAST(regexp_extract_all(title, '\(([0-9]{4})(?:\s*[^\w\s)][^)]*)?\
 _READ = """
 CREATE TABLE ratings AS FROM read_csv('{source}/ratings.csv', header = true,
     columns = {{userId: 'BIGINT', movieId: 'BIGINT', rating: 'DOUBLE', timestamp: 'BIGINT'}});
-CREATE TABLE films AS SELECT movieId, title, {year} AS year, list_filter(string_split(genres, '|'), lambda g: g <> '(no genres listed)') AS genres
+CREATE TABLE items AS SELECT movieId, title, {year} AS year, list_filter(string_split(genres, '|'), lambda g: g <> '(no genres listed)') AS genres
     FROM read_csv('{source}/movies.csv', header = true, columns = {{movieId: 'BIGINT', title: 'VARCHAR', genres: 'VARCHAR'}});
 CREATE TABLE tags AS SELECT userId, movieId, lower(trim(tag)) AS tag, timestamp FROM read_csv('{source}/tags.csv', header = true,
     columns = {{userId: 'BIGINT', movieId: 'BIGINT', tag: 'VARCHAR', timestamp: 'BIGINT'}})
@@ -178,7 +178,7 @@ _CHECKS = (
     "SELECT count(*) FROM ratings WHERE coalesce(rating NOT BETWEEN 0.5 AND 5 OR timestamp < 0 OR userId IS NULL OR movieId IS NULL, true)",
     "SELECT count(*) FROM (SELECT 1 FROM ratings GROUP BY userId, movieId HAVING count(*) > 1)",
     "SELECT count(*) FROM tags WHERE userId IS NULL OR movieId IS NULL OR timestamp IS NULL OR timestamp < 0",
-    "SELECT count(*) FROM (SELECT 1 FROM films GROUP BY movieId HAVING count(*) > 1 OR movieId IS NULL)",
+    "SELECT count(*) FROM (SELECT 1 FROM items GROUP BY movieId HAVING count(*) > 1 OR movieId IS NULL)",
 )
 _GENOME = """
 CREATE TABLE genome_tags AS FROM read_csv('{source}/genome-tags.csv', header = true, columns = {{tagId: 'BIGINT', tag: 'VARCHAR'}});
@@ -195,18 +195,18 @@ _ARRANGE = """
 INSERT INTO ratings SELECT userId, movieId, NULL, min(timestamp) FROM tags
     WHERE NOT EXISTS (SELECT 1 FROM ratings WHERE ratings.userId = tags.userId AND ratings.movieId = tags.movieId)
     GROUP BY userId, movieId ORDER BY min(tags.rowid);
-INSERT INTO films SELECT DISTINCT movieId, '', NULL, [] FROM ratings WHERE movieId NOT IN (SELECT movieId FROM films);
-CREATE TABLE catalogue AS SELECT *, row_number() OVER (ORDER BY movieId) - 1 AS item FROM films;
-COPY (SELECT movieId AS item_id, title, year, genres FROM catalogue ORDER BY item) TO '{out}/items.parquet';
-CREATE TABLE people AS SELECT userId, count(*) AS interactions, avg(rating) AS mean, max(rating) AS highest, min(rating) AS lowest,
+INSERT INTO items SELECT DISTINCT movieId, '', NULL, [] FROM ratings WHERE movieId NOT IN (SELECT movieId FROM items);
+CREATE TABLE item_catalog AS SELECT *, row_number() OVER (ORDER BY movieId) - 1 AS item FROM items;
+COPY (SELECT movieId AS item_id, title, year, genres FROM item_catalog ORDER BY item) TO '{out}/items.parquet';
+CREATE TABLE users AS SELECT userId, count(*) AS interactions, avg(rating) AS mean, max(rating) AS highest, min(rating) AS lowest,
     min(timestamp) // 86400 AS first_day, max(timestamp) // 86400 AS last_day, {split} AS split
     FROM ratings GROUP BY userId HAVING count(*) >= 2;
-COPY (SELECT userId AS user_id, split, interactions, first_day, last_day FROM people ORDER BY userId) TO '{out}/users.parquet';
+COPY (SELECT userId AS user_id, split, interactions, first_day, last_day FROM users ORDER BY userId) TO '{out}/users.parquet';
 COPY (
     SELECT item::INTEGER AS items, rating::FLOAT AS ratings, coalesce(timestamp, -1) AS times, coalesce(CASE
         WHEN rating > mean AND highest - mean >= 1e-5 THEN (rating - mean) / (highest - mean)
         WHEN rating <= mean AND mean - lowest >= 1e-5 THEN (rating - mean) / (mean - lowest) ELSE 0 END, 0)::FLOAT AS normalised
-    FROM (SELECT *, rowid AS position FROM ratings) JOIN people USING (userId) JOIN catalogue USING (movieId)
+    FROM (SELECT *, rowid AS position FROM ratings) JOIN users USING (userId) JOIN item_catalog USING (movieId)
     ORDER BY userId, times, position
 ) TO '{out}/histories.parquet'
 """

@@ -72,9 +72,9 @@ def timed(data: str, steps: int, settings: dict[str, str], *, validate: bool = F
     prepared, imported = Prepared.open(Path(data)), peak_mb()
     with tempfile.TemporaryDirectory() as folder:
         train(prepared, Path(folder) / "run", resolved, callbacks=[clock])
-    kept = ("preset", "packed", "precision", "batch_size", "max_history", "hidden_size")
+    names = ("preset", "packed", "precision", "batch_size", "max_history", "hidden_size")
     return {
-        **{name: getattr(resolved, name) for name in kept},
+        **{name: getattr(resolved, name) for name in names},
         "films": len(prepared.item_ids),
         "users": len(prepared.user_ids),
         "train_users": len(prepared.users_in("train")),

@@ -63,10 +63,10 @@ EVERY, PATIENCE, DEPTH = 2, 3, 100  # epochs between validations; validations wi
 
 
 class Process:
-    """A process that answers each line of JSON with a line of JSON; the answer to the first is ``welcome``.
+    """A process that responds to each line of JSON with a line of JSON; the first response is ``welcome``.
 
     Raises:
-        TrainingError: The process ends without an answer.
+        TrainingError: The process ends without a response.
     """
 
     def __init__(self, command: Sequence[str], **first: Any) -> None:  # noqa: ANN401  any JSON
@@ -103,7 +103,7 @@ class Training:
 
     Attributes:
         positive: The rating from which an item is positive.
-        epochs: At most; the best on validation users are kept.
+        epochs: At most; the best on validation users counts.
         validation: The task of the validation users.
         command: The process that holds the model.
         work: A folder for tables.

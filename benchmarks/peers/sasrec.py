@@ -70,12 +70,12 @@ class Sasrec:
         return {"loss": loss}
 
     def keep(self) -> dict[str, Any]:
-        """Keep a copy of the weights."""
+        """Copy the weights."""
         self._kept = deepcopy(self._model.torch_model.state_dict())
         return {}
 
     def restore(self) -> dict[str, Any]:
-        """Restore the kept weights."""
+        """Restore the copied weights."""
         self._model.torch_model.load_state_dict(self._kept)
         return {}
 
