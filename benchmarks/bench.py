@@ -33,14 +33,8 @@ BENCHMARKS = {
     "faults": "faults",
 }
 SPEED = tuple(BENCHMARKS)[:7]
-TRAINED = {
-    "encoding",
-    "training",
-    "service",
-    "explanations",
-    "cold_items",
-    "new_items",
-}  # full runs measure a trained model
+# Full runs of these measure a trained model.
+TRAINED = {"encoding", "training", "service", "explanations", "cold_items", "new_items"}
 TABLE = ROOT / "runs" / "table" / "ml-1m-5k"  # of `make table`: the dataset and the model of full runs
 
 
@@ -69,7 +63,7 @@ def part(name: str, work: str) -> dict[str, Any]:
 
 def run_full(name: str, run: Run) -> None:
     """Measure one benchmark at full size, save it and render its region."""
-    save(ROOT / "results" / f"{REGIONS[BENCHMARKS[name]].file}.json", measured(name, run))
+    save(ROOT / "results" / f"{REGIONS[BENCHMARKS[name]][0]}.json", measured(name, run))
     print(show(BENCHMARKS[name]))
 
 
