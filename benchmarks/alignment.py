@@ -40,7 +40,6 @@ def measured(run: Run) -> dict[str, Any]:
     aligned = found.apply(new)
     return {
         "data": "ml-1m-5k" if run.full else "generated",
-        "stages": run.steps,
         "alignment": found.facts,
         "people": {
             "unseen by both": len(users),

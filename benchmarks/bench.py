@@ -39,9 +39,9 @@ TABLE = ROOT / "runs" / "table" / "ml-1m-5k"  # of `make table`: the dataset and
 
 
 def measured(name: str, run: Run) -> dict[str, Any]:
-    """Return the results of one benchmark."""
+    """Return the results of one benchmark, with where, from what and in which steps they are measured."""
     results: dict[str, Any] = import_module(name).measured(run)
-    return {**provenance(), **results}
+    return {**provenance(), "seed": run.seed, "full": run.full, **results, "stages": run.steps}
 
 
 def run_small(work: Path, names: tuple[str, ...] = SPEED) -> dict[str, Any]:

@@ -95,7 +95,6 @@ def measured(run: Run) -> dict[str, Any]:
     counts = {"films": int(cold.sum()), "catalogue": len(cold), "held_back": dropped[_REASON]}
     return {
         "data": prepared.manifest["source"]["name"],
-        "stages": run.steps,
         "draw": {"seed": run.seed, "share": SHARE, **counts, "fingerprint": prepared.fingerprint},
         "settings": dict(runs[WITHOUT].settings),
         **_cold(models, cohorts, cold, run.seed),

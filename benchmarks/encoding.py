@@ -54,7 +54,6 @@ def measured(run: Run) -> dict[str, Any]:
         "times": {"torch": spread(multiples)},
         "command": _command(run, data, model),
         "growth": [_grown(run, users, model) for users in growth],
-        "stages": run.steps,
     }
 
 

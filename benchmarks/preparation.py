@@ -61,7 +61,6 @@ def measured(run: Run) -> dict[str, Any]:
         },
         "preparations": rows,
         "times_plain": [_multiples(rows, sizes.users) for sizes in datasets],
-        "stages": run.steps,
     }
 
 

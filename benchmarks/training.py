@@ -61,7 +61,6 @@ def measured(run: Run) -> dict[str, Any]:
             _memory(run, f"memory {count}", _generated(run, count), steps["taste"]) for count in users
         ],
         "release": _memory(run, "memory release", largest, steps["taste"]),
-        "stages": run.steps,
     }
 
 
