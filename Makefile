@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := src tests scripts benchmarks
 
-.PHONY: release docs notebook faults fuzz spark help install demo serve test table ablations peers cold widths bars bench bench-full speed browser check format clean
+.PHONY: release docs notebook faults fuzz spark help install demo serve test table bench bench-full render speed browser check format clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,37 +28,26 @@ demo: .venv/installed  ## go from real ratings to taste vectors, into demo/
 
 serve: .venv/installed  ## show the page on the demo's model, at http://127.0.0.1:8000
 	@test -d demo/model || (echo "There is no model yet; run: make demo" && exit 1)
-	$(BIN)/tastevec serve demo/model --people demo/people.parquet
+	$(BIN)/tastevec serve demo/model --user-vectors demo/people.parquet
 
 test: .venv/installed .venv/checkpoint  ## run the whole suite, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov
 
-table: .venv/installed .venv/checkpoint  ## measure everything that the pages show, some hours; goes on where it stopped
-	$(BIN)/python benchmarks/table.py
+table: .venv/installed .venv/checkpoint  ## measure the main results, with SASRec and the demo; hours, resumable
+	$(BIN)/python benchmarks/results_table.py
 
-ablations: .venv/installed .venv/checkpoint  ## each correction of the note's recipe alone and together, an hour or two; goes on where it stopped
-	$(BIN)/python benchmarks/ablations.py
+PARTS ?=
+bench: .venv/installed .venv/checkpoint  ## speed benchmarks, small, on generated data; minutes, resumable; PARTS="ranking ..." runs these alone
+	$(BIN)/python benchmarks/bench.py $(PARTS)
 
-peers: .venv/installed  ## SASRec from RecTools, in an environment of its own, asked what our models are asked
-	$(BIN)/python benchmarks/peers/run.py runs/table/ml-1m-5k/prepared --seeds 1 --epochs 24 --out runs/table/ml-1m-5k/peers
+bench-full: .venv/installed .venv/checkpoint  ## the same at full size, or PARTS="cold_items explanations ..." after make table; hours, resumable
+	$(BIN)/python benchmarks/bench.py --full $(PARTS)
 
-cold: .venv/installed  ## films taken out of the training, and whether people who never met them are led there; one training
-	$(BIN)/python benchmarks/cold_films.py runs/table/ml-1m-5k/prepared --model runs/table/ml-1m-5k/taste/42
+render: .venv/installed  ## render the saved results into the tables of README and docs
+	$(BIN)/python benchmarks/bench.py --render
 
-widths: .venv/installed  ## the taste preset with 64, 128 and 256 numbers a vector; three trainings
-	$(BIN)/python benchmarks/widths.py runs/table/ml-1m-5k/prepared
-
-bars: .venv/installed  ## what was to be reached, beside the saved results
-	$(BIN)/python benchmarks/bars.py
-
-bench: .venv/installed .venv/checkpoint  ## every benchmark, small and on generated data, into one table of docs/speed.md; some minutes, goes on where it stopped
-	$(BIN)/python benchmarks/bench.py
-
-bench-full: .venv/installed .venv/checkpoint  ## every benchmark at full size: 32 million ratings, 200,000 people; hours, goes on where it stopped
-	$(BIN)/python benchmarks/bench.py --full
-
-faults: .venv/installed  ## kill, fill and damage whatever is written, and count what was lost; half an hour
-	$(BIN)/python benchmarks/faults.py
+faults: .venv/installed  ## kill, fill and damage what commands write, and count what is lost; half an hour
+	$(BIN)/python benchmarks/bench.py --full faults
 
 .venv/atheris: .venv/installed  # Linux alone has it, and nothing else needs it
 	$(PIP) --no-deps atheris==3.0.0
@@ -83,8 +72,8 @@ docs: .venv/installed  ## build the documentation site into site/, without a net
 	$(BIN)/zensical build --strict --clean
 	@echo "Next: open site/index.html, or for the search $(BIN)/python -m http.server --directory site"
 
-notebook: .venv/installed  ## execute the notebook that walks the note's path, on real ratings; some minutes, one page into runs/notebook
-	$(BIN)/python benchmarks/the_note.py
+notebook: .venv/installed  ## execute the notebook on real ratings and write its page to runs/notebook; minutes
+	$(BIN)/python benchmarks/research_note.py
 
 release: .venv/installed  ## build what is published, install it anew, and apply the diffs of CONTRIBUTING; some minutes
 	TASTEVEC_RELEASE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/test_release.py tests/test_contributing.py

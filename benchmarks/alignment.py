@@ -1,117 +1,90 @@
-"""How near a rotation brings a retrained model's space to the old one: two trainings that share about half of their people.
-
-``python benchmarks/alignment.py`` prepares ml-1m-5k twice, divided by two seeds, trains each for one epoch (the film vectors, which make
-the space, are solved before the first), aligns them, and encodes the people whom neither has learned from. It writes
-``results/alignment.json``; finished stages stay in ``--work``. ``--render`` only puts the saved numbers into the page again.
-"""
+"""Alignment: how similar a rotated model is to an older one, for two trainings that share about half of their users."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from alignment_rendering import rendered_alignment
-from provenance import ROOT, provenance, save
-from rendering import put
-from table import SOURCES, run
+from experiment import RELEASES, TINY, generated, train
+from generate import Sizes
 
-import tastevec as tv
+from tastevec import align, load
 from tastevec.data.prepared import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from measure import Run
     from numpy.typing import NDArray
 
-NAME, RELEASE = "alignment", "ml-1m-5k"
+    from tastevec.data.histories import Histories
+
 SEEDS = {"old": 42, "new": 43}
 NEAREST = 10
+# One epoch is enough: the item vectors, which make the space, are solved before the first.
+FULL, SMALL = ("epochs=1", "report_to=none"), TINY
 
 
-def measured(work: Path) -> dict[str, Any]:
-    """Prepare, train and align; then ask who is nearest to whom, in the old space and in the one that was turned into it."""
-    stages = []
+def measured(run: Run) -> dict[str, Any]:
+    """Prepare with two split seeds, train, align, and compare users whom neither model has in its training data."""
+    source = _source(run)
     for name, seed in SEEDS.items():
-        data, model = str(work / f"data-{name}"), str(work / name)
-        stages.append(
-            run(work, f"prepare {name}", "prepare", *SOURCES[RELEASE], "--seed", str(seed), "--out", data)
-        )
-        changes = ("--set", f"seed={seed}", "--set", "epochs=1", "--set", "report_to=none")
-        stages.append(run(work, f"train {name}", "train", data, "--out", model, *changes))
-    found = tv.align(work / "new", work / "old")
-    people = unseen({name: Prepared.open(work / f"data-{name}") for name in SEEDS})
-    vectors = {name: encoded(work / name, people) for name in SEEDS}
+        data = run.work / f"data-{name}"
+        run.tastevec(f"prepare {name}", "prepare", *source, "--seed", str(seed), "--out", data)
+        changes = (f"seed={seed}", *(FULL if run.full else SMALL))
+        train(run, data, name, *(word for change in changes for word in ("--set", change)))
+    found = align(run.work / "new", run.work / "old")
+    users = _held_out({name: Prepared.open(run.work / f"data-{name}") for name in SEEDS})
+    old, new = (load(run.work / name).vectors(users, "overall") for name in SEEDS)
+    aligned = found.apply(new)
     return {
-        "data": RELEASE,
-        **provenance(),
-        "stages": stages,
+        "data": "ml-1m-5k" if run.full else "generated",
         "alignment": found.facts,
         "people": {
-            "unseen by both": len(people),
-            "cosine": cosine(found.apply(vectors["new"]), vectors["old"]),
-            "cosine, not turned": cosine(vectors["new"], vectors["old"]),
+            "unseen by both": len(users),
+            "cosine": _cosine(aligned, old),
+            "cosine, not turned": _cosine(new, old),
             "nearest": NEAREST,
-            "shared": shared(found.apply(vectors["new"]), vectors["old"], vectors["old"]),
-            "shared, not turned": shared(vectors["new"], vectors["old"], vectors["old"]),
-            "shared, each in its own space": shared(vectors["new"], vectors["new"], vectors["old"]),
+            "shared": _shared(aligned, old, old),
+            "shared, not turned": _shared(new, old, old),
+            "shared, each in its own space": _shared(new, new, old),
         },
     }
 
 
-def unseen(prepared: Mapping[str, Prepared]) -> Any:  # noqa: ANN401  Histories, which only the judge imports
-    """The histories of the people from whom neither model has learned."""
-    taught = {user for data in prepared.values() for user in data.user_ids[data.users_in("train")].tolist()}
+def _source(run: Run) -> tuple[str | Path, ...]:
+    if run.full:
+        return RELEASES["ml-1m-5k"]
+    sizes = Sizes(ratings=16_000, users=300, items=300, genome_items=0, genome_tags=20, tags=0)
+    run.call("generate", generated, out=run.work / "release", sizes=vars(sizes))
+    return (run.work / "release",)
+
+
+def _held_out(prepared: Mapping[str, Prepared]) -> Histories:
+    """Return the users that are in the training data of neither model."""
+    trained = {user for data in prepared.values() for user in data.user_ids[data.users_in("train")].tolist()}
     old = prepared["old"]
-    rows = [row for row, user in enumerate(old.user_ids.tolist()) if user not in taught]
+    rows = [row for row, user in enumerate(old.user_ids.tolist()) if user not in trained]
     return old.histories.take(np.array(rows))
 
 
-def encoded(model: Path, people: Any) -> NDArray[np.float32]:  # noqa: ANN401  as above
-    """(B, D) each person's taste as a whole."""
-    return tv.load(model).vectors(people, "overall")
+def _cosine(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> float:
+    return round(float((_unit(vectors) * _unit(others)).sum(axis=1).mean()), 4)
 
 
-def cosine(vectors: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    """The mean cosine of a person's two vectors."""
-    return round(float((_unit(vectors) * _unit(wanted)).sum(axis=1).mean()), 4)
+def _shared(users: NDArray[np.float32], among: NDArray[np.float32], old: NDArray[np.float32]) -> float:
+    """Return the share of the most similar users of the old space that ``users`` find among ``among``."""
+    pairs = zip(_nearest(users, among), _nearest(old, old), strict=True)
+    return round(float(np.mean([len({*found} & {*wanted}) for found, wanted in pairs])) / NEAREST, 4)
 
 
-def shared(asked: NDArray[np.float32], among: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Of the people nearest to a person in the old space, the share that is found when he is asked with ``asked`` among ``among``."""
-    found, wanted = _nearest(asked, among), _nearest(truth, truth)
-    return round(float(np.mean([len({*a} & {*b}) for a, b in zip(found, wanted, strict=True)])) / NEAREST, 4)
-
-
-def _nearest(asked: NDArray[np.float32], among: NDArray[np.float32]) -> list[list[int]]:
-    """Of each person the nearest others, himself left out."""
-    scores = _unit(asked) @ _unit(among).T
+def _nearest(users: NDArray[np.float32], among: NDArray[np.float32]) -> list[list[int]]:
+    """Return the most similar other users of each user."""
+    scores = _unit(users) @ _unit(among).T
     np.fill_diagonal(scores, -np.inf)
     return [list(row) for row in np.argsort(-scores, axis=1)[:, :NEAREST].tolist()]
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def main() -> None:
-    """Measure, or only render."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=ROOT / "runs" / NAME, help="where finished stages stay")
-    parser.add_argument("--render", action="store_true", help="only put the saved numbers into the page")
-    asked = parser.parse_args()
-    saved = ROOT / "results" / f"{NAME}.json"
-    if not asked.render:
-        if not Path(SOURCES[RELEASE][0]).exists():
-            sys.exit(f"{SOURCES[RELEASE][0]} is not there; it is the release that is measured")
-        save(saved, measured(asked.work))
-    results = json.loads(saved.read_text())
-    put(NAME, rendered_alignment(results))
-    print(rendered_alignment(results))
-
-
-if __name__ == "__main__":
-    main()

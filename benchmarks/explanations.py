@@ -1,181 +1,224 @@
-"""Whether explanations are faithful and steering steers: what deleting named films does, what named tags foretell, what follows a dose.
+"""Faithfulness of tag explanations: deleting the named items, relevance of the named tags to held-out items, and steering.
 
-``python benchmarks/explanations.py MODEL PREPARED`` explains 300 test people in tags and writes what came of three questions to
-``results/explanations.json``; three minutes. Intervals are 95 % bootstraps over people.
+Dimensions: B users, N items, T tags.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
-from cold_questions import interval, ratio
-from explanation_rendering import rendered_explanations
-from provenance import ROOT, provenance, save
-from rendering import put
+from experiment import interval, ratio, small_world
 from scipy.sparse import csr_matrix
-from steering_reach import reached
 
-from tastevec.data.histories import normalise_ratings
-from tastevec.data.inputs import liked_from
+from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Prepared
-from tastevec.data.topk import rank_unseen
-from tastevec.errors import DataError
-from tastevec.evaluation.dataset import Cohort
+from tastevec.data.topk import rank_items
+from tastevec.evaluation.dataset import EvalDataset
 from tastevec.items.cold_start import load_rows
-from tastevec.items.tag_directions import TagDirections, tag_blocks
-from tastevec.schema import Split
-from tastevec.serving.explain import explain_people
+from tastevec.items.tag_directions import TagBlock, TagDirections, tag_blocks
+from tastevec.schema import Horizon
+from tastevec.serving.explain import explain_users
 from tastevec.serving.explain import measured as measured_on
 from tastevec.serving.recommender import Recommender, load
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from measure import Run
     from numpy.typing import NDArray
 
-    from tastevec.data.histories import Histories
     from tastevec.evaluation.tasks import Task
-    from tastevec.items.tag_directions import TagBlock
 
-SAVED = ROOT / "results" / "explanations.json"
-NAMED, FILMS = 5, 3  # tags a person, films a tag
-DOSES, ONES, HOLDS = (-2, -1, 0, 1, 2), [1, 3], (0.0, 1.0)  # ONES are the places of -1 and +1
-FIRST, STEERED, NEAREST = 50, 60, 10  # films of a list, tags steered by, other tags that are nearest
-HORIZON = "overall"
+NAMED, ITEMS = 5, 3  # tags per user, items per tag
+AMOUNTS, ONES, HOLDS = (-2, -1, 0, 1, 2), [1, 3], (0.0, 1.0)  # ONES are the indices of -1 and +1
+FIRST, STEERED, NEAREST = 50, 60, 10  # items of a list, tags that are steered, most similar other tags
+REACH_AMOUNTS, REACH_LENGTHS = (-4, -2, -1, 1, 2, 4), (5, 20, 100)  # the page's sliders end at 4
+REACH_FIRST, REACH_TAGS, REACH_USERS = 12, 20, 100
+HORIZON: Final = "overall"
+FULL, SMALL = 300, 20  # users
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """N films, their T tags and the people who are asked.
+    """What explanations are compared with.
 
     Attributes:
         recommender: The model.
-        directions: As a training makes them, people compared with its training people.
-        relevance: (N, T) standard deviations from the mean film; NaN where nothing is known.
-        liked: (T,) the mean relevance of what training people liked, each person alike.
-        task: The people who are asked, with likes of theirs that are hidden.
+        directions: The tag directions, with the strengths of training users as the scale.
+        relevance: (N, T) standard deviations from the mean item; NaN where nothing is known.
+        positive: (T,) the mean relevance of the training users' positives, every user with the same weight.
+        task: The users, with held-out positives.
     """
 
     recommender: Recommender
     directions: TagDirections
     relevance: NDArray[np.float64]
-    liked: NDArray[np.float64]
+    positive: NDArray[np.float64]
     task: Task
 
     @classmethod
-    def read(cls, model: Path, data: Path, split: Split, people: int) -> World:
-        """At most so many people of the split, those with the first ids."""
-        recommender, prepared = load(model), Prepared.open(data)
-        if recommender.bundle.facts["data"]["fingerprint"] != prepared.fingerprint:
-            raise DataError(
-                f"model {model.name} was not trained on {data.name}; expected its own prepared folder: name that one"
-            )
-        read = load_rows(data)
-        if read is None:
-            raise DataError(f"{data.name} does not say how films are read; run tastevec prepare again")
-        blocks, cohort = tag_blocks(*read), Cohort.of(prepared, split)
+    def read(cls, model: Path, data: Path, users: int) -> World:
+        """Read a model and at most so many test users of its prepared dataset."""
+        recommender, prepared, rows = load(model), Prepared.open(data), load_rows(data)
+        assert rows is not None
+        blocks, dataset = tag_blocks(*rows), EvalDataset.of(prepared, "test")
         counts = recommender.bundle.items["train_users"].to_numpy()
         directions = TagDirections.fit(blocks, recommender.item_vectors, counts)
-        directions = measured_on(recommender, directions, cohort.train)
-        relevance = standardised(blocks, directions.names)
-        likes = cohort.train.keep(cohort.train.ratings >= liked_from(cohort.rating_range))
-        liked = np.nanmean(mean_of_each(relevance, likes.items, likes.offsets), axis=0)
-        [task] = cohort.tasks("fold-in")
-        return cls(recommender, directions, relevance, liked, next(task.chunks(people)))
+        directions = measured_on(recommender, directions, dataset.train)
+        relevance = _standardized(blocks, directions.names)
+        positives = dataset.train.keep(dataset.train.ratings >= positive_from(dataset.rating_range))
+        positive = np.nanmean(_user_means(relevance, positives.items, positives.offsets), axis=0)
+        [task] = dataset.tasks("fold-in")
+        return cls(recommender, directions, relevance, positive, next(task.chunks(users)))
 
-    def read_people(self, histories: Histories) -> NDArray[np.float64]:
-        """(B, T) their readings."""
+    def normalized_ratings(self, histories: Histories) -> NDArray[np.float64]:
+        """Return the tag strengths of users, (B, T)."""
         return self.directions.read(self.recommender.vectors(histories, HORIZON), HORIZON)
 
+    def ranked(self, vectors: NDArray[np.float32], known: Histories, first: int) -> NDArray[np.int64]:
+        """Return the first recommended items, (B, first)."""
+        table = self.recommender.item_vectors
+        scores = vectors @ table.T
+        scores[:, ~table.any(axis=1)] = np.finfo(np.float32).min
+        return np.asarray(rank_items(scores, known, first))
 
-def standardised(blocks: tuple[TagBlock, ...], names: tuple[str, ...]) -> NDArray[np.float64]:
-    """(N, T) relevance in standard deviations over the films of which anything is said; NaN for the others."""
-    told = {}
+    def spread_tags(self, count: int) -> NDArray[np.int64]:
+        """Return tags of every reliability, the most reliable first."""
+        order = np.argsort(-self.directions.confidence, kind="stable")
+        return order[np.unique(np.linspace(0, len(order) - 1, count).astype(int))]
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """Return the results of all three questions."""
+    data, model = small_world(run)
+    world = World.read(model, data, FULL if run.full else SMALL)
+    names, confidence = world.directions.names, world.directions.confidence
+    return {
+        "data": world.recommender.bundle.facts["data"]["name"],
+        "split": "test",
+        "people": len(world.task),
+        "seed": run.seed,
+        "tags": {
+            "count": len(confidence),
+            "median_confidence": float(np.median(confidence)),
+            "named": NAMED,
+            "films": ITEMS,
+            "first": FIRST,
+            "nearest": NEAREST,
+            "popular": [names[tag] for tag in np.argsort(-world.positive, kind="stable")[:NAMED]],
+        },
+        "deletion": _deleted(world, run.seed),
+        "foretold": _predicted(world, run.seed),
+        "steering": [steered(world, hold, run.seed) for hold in HOLDS],
+        "reach": _reach(world, run.seed),
+    }
+
+
+def _standardized(blocks: tuple[TagBlock, ...], names: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return relevance in standard deviations over the items with any evidence, (N, T); NaN for the others."""
+    columns: dict[str, NDArray[np.float64]] = {}
     for block in blocks:
         dense = block.relevance.toarray()
         known = dense[block.known]
         scaled = (dense - known.mean(axis=0)) / known.std(axis=0)
         scaled[~block.known] = np.nan
-        told |= dict(zip(block.names, scaled.T, strict=True))
-    return np.stack([told[name] for name in names], axis=1)
+        columns |= dict(zip(block.names, scaled.T, strict=True))
+    return np.stack([columns[name] for name in names], axis=1)
 
 
-def mean_of_each(
+def _user_means(
     relevance: NDArray[np.float64], items: NDArray[np.integer[Any]], offsets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(B, T) the mean relevance of each person's films; NaN where nothing is known of any."""
+    """Return the mean relevance of each user's items, (B, T); NaN where none is known."""
     there = np.isfinite(relevance)
     each = csr_matrix((np.ones(len(items)), items, offsets), shape=(len(offsets) - 1, len(relevance)))
     with np.errstate(invalid="ignore"):
         return np.asarray((each @ np.where(there, relevance, 0.0)) / (each @ there.astype(float)))
 
 
-def deleted(world: World, seed: int) -> list[dict[str, Any]]:
-    """How far a named tag's reading moves where three films are deleted: those named with it, or others of the person."""
-    rng, people, ids = np.random.default_rng(seed), world.task.known, world.recommender.bundle.item_ids
-    explained = explain_people(world.recommender, world.directions, people, HORIZON, tags=NAMED, films=FILMS)
-    whole, tag_of = world.read_people(people), {name: tag for tag, name in enumerate(world.directions.names)}
-    found = np.full((len(people), 3), np.nan)  # named, highest rated, random
-    for person, readings in enumerate(explained):
-        one = people.take(np.array([person]))
-        rated = np.argsort(-np.nan_to_num(one.ratings, nan=-np.inf), kind="stable")
-        named = [
-            np.flatnonzero(np.isin(ids[one.items], [item for item, _ in told.causes])) for told in readings
-        ]
-        asked = [
-            (tag_of[told.tag], rows, rated[: len(rows)], rng.permutation(len(rated))[: len(rows)])
-            for told, rows in zip(readings, named, strict=True)
-        ]
-        if not asked:
-            continue
-        shortened = without(one, [rows for _, *ways in asked for rows in ways])
-        left = world.read_people(shortened).reshape(len(asked), 3, -1)
-        moved = [np.abs(whole[person, tag] - left[place, :, tag]) for place, (tag, *_) in enumerate(asked)]
-        found[person] = np.mean(moved, axis=0)
-    found = found[np.isfinite(found).all(axis=1)]
+# ---- deletion ----
+
+
+def _deleted(world: World, seed: int) -> list[dict[str, Any]]:
+    """Return how far a named tag's strength moves without three items: the named ones, the highest rated or random ones."""
+    rng, users = np.random.default_rng(seed), world.task.known
+    explained = explain_users(world.recommender, world.directions, users, HORIZON, tags=NAMED, items=ITEMS)
+    normalized_ratings = world.normalized_ratings(users)
+    found = [
+        _moved(world, users.take(np.array([user])), normalized_ratings[user], tags, rng)
+        for user, tags in enumerate(explained)
+    ]
+    moved = np.array([row for row in found if row is not None])
     return [
-        {
-            "deleted": name,
-            **interval(found[:, way], seed),
-            **{f"named_{key}": value for key, value in ratio(found[:, 0], found[:, way], seed).items()},
-        }
+        {"deleted": name, **interval(moved[:, way], seed)}
+        | {f"named_{key}": value for key, value in ratio(moved[:, 0], moved[:, way], seed).items()}
         for way, name in enumerate(("named", "highest rated", "random"))
     ]
 
 
-def without(one: Histories, deleted_rows: list[NDArray[np.int64]]) -> Histories:
-    """One person, each time as if he had never told some of his films."""
-    kept = np.ones((len(deleted_rows), len(one.items)), np.bool_)
-    for copy, rows in zip(kept, deleted_rows, strict=True):
+def _moved(
+    world: World,
+    user: Histories,
+    normalized_ratings: NDArray[np.float64],
+    tags: Any,  # noqa: ANN401  the package's readings
+    rng: np.random.Generator,
+) -> NDArray[np.float64] | None:
+    """Return the mean change of one user's named tags for each way of deleting items, (3,)."""
+    indices = {name: tag for tag, name in enumerate(world.directions.names)}
+    ids = world.recommender.bundle.item_ids[user.items]
+    rated = np.argsort(-np.nan_to_num(user.ratings, nan=-np.inf), kind="stable")
+    ways = []
+    for tag in tags:
+        named = np.flatnonzero(np.isin(ids, [item for item, _ in tag.contributions]))
+        ways += [named, rated[: len(named)], rng.permutation(len(rated))[: len(named)]]
+    if not ways:
+        return None
+    left = world.normalized_ratings(_without(user, ways)).reshape(len(tags), 3, -1)
+    moved = [
+        np.abs(normalized_ratings[indices[tag.tag]] - left[row, :, indices[tag.tag]])
+        for row, tag in enumerate(tags)
+    ]
+    mean = np.mean(moved, axis=0)
+    return mean if np.isfinite(mean).all() else None
+
+
+def _without(user: Histories, deleted: list[NDArray[np.int64]]) -> Histories:
+    """Return one user several times, each time without some interactions."""
+    kept = np.ones((len(deleted), len(user.items)), np.bool_)
+    for copy, rows in zip(kept, deleted, strict=True):
         copy[rows] = False
-    left = one.take(np.zeros(len(kept), np.int64)).keep(kept.ravel())
+    left = user.take(np.zeros(len(kept), np.int64)).keep(kept.ravel())
     return replace(left, normalised=normalise_ratings(left.ratings, left.offsets))
 
 
-def foretold(world: World, seed: int) -> list[dict[str, Any]]:
-    """How relevant the tags named of a person are to the likes of his that were hidden, beside other tags."""
-    readings = world.read_people(world.task.known)
-    hidden = mean_of_each(world.relevance, world.task.targets, world.task.offsets)  # (B, T)
-    beyond = hidden - world.liked
-    popular = np.argsort(-world.liked, kind="stable")[:NAMED]
+# ---- prediction ----
+
+
+def _predicted(world: World, seed: int) -> list[dict[str, Any]]:
+    """Return how relevant a user's named tags are to their held-out positives, against other tags."""
+    normalized_ratings = world.normalized_ratings(world.task.known)
+    relevance = _user_means(world.relevance, world.task.targets, world.task.offsets)  # (B, T)
+    popular = np.argsort(-world.positive, kind="stable")[:NAMED]
     tags = {
-        "named, applies more": [best(world.directions, reading) for reading in readings],
-        "named, applies less": [best(world.directions, -reading) for reading in readings],
-        "most liked by all": [popular] * len(readings),
-        "any": [np.arange(len(world.directions.names))] * len(readings),
+        "named, applies more": [_named(world.directions, row) for row in normalized_ratings],
+        "named, applies less": [_named(world.directions, -row) for row in normalized_ratings],
+        "most liked by all": [popular] * len(normalized_ratings),
+        "any": [np.arange(len(world.directions.names))] * len(normalized_ratings),
     }
     found = {
         name: np.array(
             [
-                [np.nanmean(hidden[person, chosen]), np.nanmean(beyond[person, chosen])]
-                for person, chosen in enumerate(each)
+                [np.nanmean(relevance[user, chosen]), np.nanmean((relevance - world.positive)[user, chosen])]
+                for user, chosen in enumerate(each)
             ]
         )
         for name, each in tags.items()
     }
-    first, there = found["named, applies more"], np.isfinite(np.stack(list(found.values()))).all(axis=(0, 2))
+    first = found["named, applies more"]
+    there = np.isfinite(np.stack(list(found.values()))).all(axis=(0, 2))
     return [
         {
             "tags": name,
@@ -187,113 +230,86 @@ def foretold(world: World, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def best(directions: TagDirections, strengths: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The tags with the largest strength times confidence, as they are told of a person, of one sign."""
-    weighed = strengths * directions.confidence
-    order = [int(tag) for tag in np.argsort(-weighed, kind="stable") if weighed[tag] > 0]
+def _named(directions: TagDirections, normalized_ratings: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the tags with the largest strength times reliability, as an explanation names them."""
+    weighted = normalized_ratings * directions.confidence
+    order = [int(tag) for tag in np.argsort(-weighted, kind="stable") if weighted[tag] > 0]
     return np.array(directions.distinct(order, NAMED), np.int64)
 
 
+# ---- steering ----
+
+
 def steered(world: World, hold: float, seed: int) -> dict[str, Any]:
-    """What the first 50 films become where people are moved along a tag, the mean of tags of every confidence."""
-    directions = world.directions
-    order = np.argsort(-directions.confidence, kind="stable")
-    tags = order[np.unique(np.linspace(0, len(order) - 1, STEERED).astype(int))]
-    vectors = world.recommender.vectors(world.task.known, HORIZON)
-    before = first_films(world, vectors)
-    plain = relevance_of(world, before)  # (B, T)
-    own, kept = np.empty((2, len(tags), len(DOSES), len(vectors)))
-    beside = np.empty((2, len(tags), len(vectors)))  # all other tags; those nearest to the wanted one
-    for place, tag in enumerate(tags):
+    """Return what the first 50 items become when users are steered by one tag, the mean of tags of every reliability."""
+    directions, known = world.directions, world.task.known
+    tags, vectors = world.spread_tags(STEERED), world.recommender.vectors(known, HORIZON)
+    before = world.ranked(vectors, known, FIRST)
+    plain = _relevance(world, before)  # (B, T)
+    own, kept = np.empty((2, len(tags), len(AMOUNTS), len(vectors)))
+    others, nearest = np.empty((2, len(tags), len(vectors)))
+    for row, tag in enumerate(tags):
         step = directions.steer(np.zeros_like(vectors[0]), {directions.names[tag]: 1.0}, hold=hold)
-        lists = [first_films(world, vectors + np.float32(dose) * step) for dose in DOSES]
-        found = np.stack([relevance_of(world, films) for films in lists])  # (doses, B, T)
-        own[place], kept[place] = found[:, :, tag], [shared(films, before) for films in lists]
+        lists = [world.ranked(vectors + np.float32(amount) * step, known, FIRST) for amount in AMOUNTS]
+        found = np.stack([_relevance(world, items) for items in lists])  # (amounts, B, T)
+        own[row], kept[row] = found[:, :, tag], [_shared(items, before) for items in lists]
         change = np.abs(found[ONES] - plain).mean(axis=0)  # (B, T)
-        others = [other for other in order.tolist() if len(directions.distinct([tag, other], 2)) > 1]
-        beside[0, place] = change[:, others].mean(axis=1)
-        beside[1, place] = change[:, nearest(directions, tag, others)].mean(axis=1)
-    by_dose = own.mean(axis=0)  # (doses, B)
+        apart = [
+            other for other in range(len(directions.names)) if len(directions.distinct([tag, other], 2)) > 1
+        ]
+        others[row] = change[:, apart].mean(axis=1)
+        nearest[row] = change[:, _nearest(directions, tag, apart)].mean(axis=1)
     return {
         "hold": hold,
         "tags": len(tags),
         "rising": float(np.mean(np.all(np.diff(own.mean(axis=2), axis=1) > 0, axis=1))),
         "doses": [
-            {"dose": dose, **interval(values, seed)} for dose, values in zip(DOSES, by_dose, strict=True)
+            {"dose": amount, **interval(values, seed)}
+            for amount, values in zip(AMOUNTS, own.mean(axis=0), strict=True)
         ],
         "own_change": interval(np.abs(own[:, ONES] - plain.T[tags, None]).mean(axis=(0, 1)), seed),
-        "others_change": interval(beside[0].mean(axis=0), seed),
-        "nearest_change": interval(beside[1].mean(axis=0), seed),
+        "others_change": interval(others.mean(axis=0), seed),
+        "nearest_change": interval(nearest.mean(axis=0), seed),
         "kept": interval(kept[:, ONES].mean(axis=(0, 1)), seed),
     }
 
 
-def nearest(directions: TagDirections, tag: int, others: list[int]) -> list[int]:
-    """Of these other tags the ten whose directions are nearest to this one's, or to its opposite."""
+def _nearest(directions: TagDirections, tag: int, others: list[int]) -> list[int]:
+    """Return the tags whose directions are most similar to this one's, or to its opposite."""
     units = directions.directions / np.linalg.norm(directions.directions, axis=1, keepdims=True)
     return sorted(others, key=lambda other: -abs(float(units[other] @ units[tag])))[:NEAREST]
 
 
-def first_films(world: World, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(B, 50) the films that would be recommended first."""
-    table = world.recommender.item_vectors
-    scores = vectors @ table.T
-    scores[:, ~table.any(axis=1)] = np.finfo(np.float32).min
-    return np.asarray(rank_unseen(scores, world.task.known, FIRST))
+def _relevance(world: World, items: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean relevance of each user's list, (B, T)."""
+    return _user_means(world.relevance, items.ravel(), np.arange(len(items) + 1) * items.shape[1])
 
 
-def relevance_of(world: World, films: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(B, T) the mean relevance of each person's films."""
-    return mean_of_each(world.relevance, films.ravel(), np.arange(len(films) + 1) * films.shape[1])
-
-
-def shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(B,) the share of films that stand in both lists."""
+def _shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the share of items that are in both lists, (B,)."""
     return np.asarray((one[:, :, None] == other[:, None]).any(axis=2).mean(axis=1))
 
 
-def measured(asked: argparse.Namespace) -> dict[str, Any]:
-    """Everything that is saved."""
-    world = World.read(asked.model, asked.prepared, asked.split, asked.people)
-    names, confidence = world.directions.names, world.directions.confidence
-    return {
-        "data": world.recommender.bundle.facts["data"]["name"],
-        **provenance(),
-        "split": asked.split,
-        "people": len(world.task),
-        "seed": asked.seed,
-        "tags": {
-            "count": len(confidence),
-            "median_confidence": float(np.median(confidence)),
-            "named": NAMED,
-            "films": FILMS,
-            "first": FIRST,
-            "nearest": NEAREST,
-            "popular": [names[tag] for tag in np.argsort(-world.liked, kind="stable")[:NAMED]],
-        },
-        "deletion": deleted(world, asked.seed),
-        "foretold": foretold(world, asked.seed),
-        "steering": [steered(world, hold, asked.seed) for hold in HOLDS],
-        "reach": reached(world.recommender, world.directions, world.task.known, asked.seed),
-    }
-
-
-def main() -> None:
-    """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="a bundle")
-    parser.add_argument("prepared", type=Path, help="what it was trained on")
-    parser.add_argument("--split", choices=get_args(Split), default="test", help="who is asked")
-    parser.add_argument("--people", type=int, default=300, help="at most")
-    parser.add_argument("--seed", type=int, default=42, help="of the random films and the intervals")
-    parser.add_argument("--out", type=Path, default=SAVED, help="another file than this is not shown")
-    asked = parser.parse_args()
-    results = measured(asked)
-    save(asked.out, results)
-    if asked.out == SAVED:
-        put("explanations", rendered_explanations(results))
-    print(rendered_explanations(results))
-
-
-if __name__ == "__main__":
-    main()
+def _reach(world: World, seed: int) -> list[dict[str, Any]]:
+    """Return how many of the first 12 items are new at each amount, by horizon and length of the input."""
+    directions, users = world.directions, world.task.known
+    users = users.take(np.arange(min(REACH_USERS, len(users))))
+    still, found = np.zeros(directions.directions.shape[1], np.float32), []
+    for horizon in get_args(Horizon):
+        steps = [
+            directions.steer(still, {directions.names[tag]: 1.0}, kind=horizon)
+            for tag in world.spread_tags(REACH_TAGS)
+        ]
+        for length in REACH_LENGTHS:
+            known = users.last(length)
+            known = replace(known, normalised=normalise_ratings(known.ratings, known.offsets))
+            vectors = world.recommender.vectors(known, horizon)
+            before, rows = world.ranked(vectors, known, REACH_FIRST), []
+            for amount in REACH_AMOUNTS:
+                moved = [
+                    world.ranked(vectors + np.float32(amount) * step, known, REACH_FIRST) for step in steps
+                ]
+                new = [REACH_FIRST * (1 - _shared(items, before)) for items in moved]
+                rows.append({"dose": amount, **interval(np.mean(new, axis=0), seed)})
+            found.append({"horizon": horizon, "films": length, "first": REACH_FIRST, "doses": rows})
+    return found

@@ -1,227 +1,243 @@
-"""Measure the preparation: seconds and peak memory of `tastevec prepare` beside plain DuckDB SQL, by the number of ratings.
+"""Speed of the preparation: seconds and peak memory of ``tastevec prepare`` against plain DuckDB SQL, by the number of ratings.
 
-``python benchmarks/preparation.py`` generates a release of 32 million ratings (200,000 people, 87,000 films, a genome of 16,000 films,
-2 million tags), prepares it and the parts of its first people (4, 8 and 16 million ratings) with both, in turns, each in a process of
-its own; then once with little memory, and a slice as the research note did it in pandas; compares what came out, and writes
-``results/bench-preparation.json``. The generated data and finished stages stay in ``runs/preparation`` and are not made a second
-time until that folder is removed. ``--render`` only puts the saved numbers into docs/speed.md again; ``--quick`` tries everything
-out on little data, and saves only into ``--out``.
+The SQL does the same work on the same tables with declared types: it checks rows, joins items, adds tag-only interactions, splits
+users by a hash, scales ratings, sorts by time and writes flat columns. It reports no row and makes no content vectors.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import statistics
 import sys
-from dataclasses import asdict, dataclass
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
-from part_release import count_rows, first_people, megabytes, read_through
-from provenance import ROOT, provenance, save, stage
+from experiment import generated
+from generate import Sizes
+from measure import Run, save, spread
 from pyarrow import parquet
-from rendering import put, rendered
 
-NAME = "bench-preparation"
-AIM = 1.5  # times the seconds of plain SQL
-PLAIN, OURS, NOTE = "plain DuckDB SQL", "tastevec prepare", "the note in pandas"
-VECTORS = "vectors"  # the part of ours that has no SQL
-FIXED = "film vectors"  # the part of the note's that does not grow with ratings
-TOLERANCE = 1e-5  # of a scaled rating, whose mean is a sum of floats in any order
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Plan = tuple[tuple[Sizes, ...], int, str]
+PLAIN, OURS = "plain DuckDB SQL", "tastevec prepare"
 FLAT = ("offsets", "items", "ratings", "times", "normalised")
+TOLERANCE = 1e-5  # of a normalized rating, whose mean is a sum of floats in any order
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        people: Of the parts, fewest first, and of the whole release.
-        ratings: Of the whole release, as the next three.
-        films: In its list.
-        genome_films: Those of them that have a genome.
-        tags: Given by people.
-        rounds: How often the two take turns, so that whatever else the machine does meets both.
-        little: What ``--memory`` is told, once, on the whole release.
-        note_people: Whom the note's recipe is timed with.
-    """
-
-    people: tuple[int, ...]
-    ratings: int
-    films: int
-    genome_films: int
-    tags: int
-    rounds: int
-    little: str
-    note_people: int
+# The generated datasets, the smallest first; rounds, one system after the other, so that other load meets both; and the DuckDB
+# memory limit of one more run on the largest dataset.
+USERS = (25_000, 50_000, 100_000, 200_000)
+FULL: Plan = (tuple(Sizes(160 * users, users, seed=1) for users in USERS), 3, "1GB")
+SMALL: Plan = (
+    tuple(Sizes(100 * users, users, 3_000, 60, 1_128, 3_000, 1) for users in (300, 600)),
+    1,
+    "300MB",
+)
 
 
-WHOLE = Plan((25_000, 50_000, 100_000, 200_000), 32_000_000, 87_000, 16_000, 2_000_000, 3, "1GB", 3_125)
-QUICK = Plan((300, 600), 60_000, 3_000, 60, 3_000, 1, "300MB", 150)
-
-
-def measured(work: Path, plan: Plan) -> dict[str, Any]:
-    """Both at every size, in turns, and what stands beside them."""
-    stages: list[dict[str, Any]] = []
-    whole = generated(work, plan, stages)
-    releases = [first_people(whole, people) for people in plan.people]
+def measured(run: Run) -> dict[str, Any]:
+    """Return one row for each size, system and round."""
+    datasets, rounds, little = FULL if run.full else SMALL
     rows: list[dict[str, Any]] = []
-    for release in releases:
-        read_through(release)
-        turns = [(system, turn) for turn in range(1, plan.rounds + 1) for system in (PLAIN, OURS)]
-        rows += [ran(work, system, release, turn, stages) for system, turn in turns]
-        refuse_other_work(work, release)
-    rows.append(ran(work, f"{OURS} --memory {plan.little}", releases[-1], 1, stages))
-    note = ran(work, NOTE, first_people(whole, plan.note_people), 1, stages)
+    for sizes in datasets:
+        release = run.work / f"release-{sizes.users}"
+        run.call(f"generate {sizes.users}", generated, out=release, sizes=vars(sizes))
+        for turn in range(1, rounds + 1):
+            rows += [_plain(run, release, sizes, turn), _ours(run, release, sizes, turn)]
+        _require_same_result(run.work, release)
+    rows.append(_ours(run, run.work / f"release-{datasets[-1].users}", datasets[-1], 1, "--memory", little))
+    largest = datasets[-1]
+    counts = {"ratings": largest.ratings, "films": largest.items, "genome_films": largest.genome_items}
     return {
-        **provenance(),
-        "data": asdict(plan) | {"megabytes": [megabytes(release) for release in releases]},
+        "data": {
+            "people": [sizes.users for sizes in datasets],
+            **counts,
+            "tags": largest.tags,
+            "megabytes": [_megabytes(run.work / f"release-{sizes.users}") for sizes in datasets],
+        },
         "preparations": rows,
-        "times_plain": [times_plain(rows, people) for people in plan.people],
-        "by_ratings": {system: line(rows, system) for system in (PLAIN, OURS)},
-        "note": note | {"extrapolated": extrapolated(note, rows[-1])},
-        "aim": AIM,
-        "stages": stages,
+        "times_plain": [_multiples(rows, sizes.users) for sizes in datasets],
     }
 
 
-def generated(work: Path, plan: Plan, stages: list[dict[str, Any]]) -> Path:
-    """The whole release."""
-    release, script = work / "release", str(ROOT / "benchmarks" / "generate.py")
-    sizes = {"ratings": plan.ratings, "users": plan.people[-1], "films": plan.films, "tags": plan.tags}
-    sizes |= {"genome-films": plan.genome_films, "seed": 1}
-    told = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
-    stages.append(stage("generate", [sys.executable, script, str(release), *told], work / "stages"))
-    return release
+def prepare_plainly(release: str, out: str) -> dict[str, Any]:
+    """Prepare a release by SQL and return the seconds of each part; called in a process of its own."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"source": release, "out": out, "year": _YEAR, "split": _SPLIT}
+    seconds, began = {}, time.perf_counter()
+    with duckdb.connect(config={"memory_limit": "2GB", "temp_directory": f"{out}/spill"}) as database:
+        database.execute(_READ.format(**words))
+        _check(database, _CHECKS)
+        seconds["read"] = time.perf_counter() - began
+        if Path(release, "genome-scores.csv").exists():
+            database.execute(_GENOME.format(**words))
+            _check(database, _GENOME_CHECKS)
+            assert np.isfinite(database.execute(_MATRIX).fetchnumpy()["relevance"]).all()
+            database.execute("DROP TABLE genome")
+        seconds["genome"] = time.perf_counter() - began - sum(seconds.values())
+        database.execute(_ARRANGE.format(**words))
+        _write_flat(folder)
+        seconds["arrange"] = time.perf_counter() - began - sum(seconds.values())
+    return {"parts": {part: round(took, 2) for part, took in seconds.items()}}
 
 
-def ran(work: Path, system: str, release: Path, turn: int, stages: list[dict[str, Any]]) -> dict[str, Any]:
-    """One preparation as a stage, with the seconds of its parts."""
-    name = f"{system.replace('--', '')} of {release.name} round {turn}"
-    out, record = work / folder_of(system), work / "parts" / f"{name.replace(' ', '-')}.json"
-    stages.append(stage(name, command(system, release, out), work / "stages"))
-    if not record.exists():
-        save(record, parts_of(system, out))
+def _plain(run: Run, release: Path, sizes: Sizes, turn: int) -> dict[str, Any]:
+    found = run.call(f"plain {sizes.users} {turn}", prepare_plainly, release=release, out=run.work / "plain")
+    return _row(PLAIN, sizes, turn, run.steps[-1], found["parts"])
+
+
+def _ours(run: Run, release: Path, sizes: Sizes, turn: int, *flags: str) -> dict[str, Any]:
+    name, out = " ".join((f"prepare {sizes.users} {turn}", *flags)), run.work / "ours"
+    record = run.tastevec(name.replace("--", ""), "prepare", release, "--out", out, *flags)
+    timings = (
+        run.work / "timings" / f"{name.replace(' ', '-')}.json"
+    )  # the next round writes to the same folder
+    if not timings.exists():
+        save(timings, json.loads((out / "manifest.json").read_text())["timings"])
+    return _row(" ".join((OURS, *flags)), sizes, turn, record, json.loads(timings.read_text()))
+
+
+def _row(
+    system: str, sizes: Sizes, turn: int, record: dict[str, Any], parts: dict[str, float]
+) -> dict[str, Any]:
+    measures = {name: record[name] for name in ("seconds", "peak_memory_mb", "busy")}
     return {
         "system": system,
-        "people": int(release.name.rpartition("-")[2]),
-        "ratings": count_rows(release / "ratings.csv"),
+        "people": sizes.users,
+        "ratings": sizes.ratings,
         "turn": turn,
-        **{told: stages[-1][told] for told in ("seconds", "peak_memory_mb", "busy")},
-        "parts": json.loads(record.read_text()),
+        **measures,
+        "parts": parts,
     }
 
 
-def folder_of(system: str) -> str:
-    """Where the system writes; the next turn writes there again."""
-    return "ours" if system.startswith(OURS) else {PLAIN: "plain", NOTE: "note"}[system]
-
-
-def command(system: str, release: Path, out: Path) -> list[str]:
-    """How the system is run."""
-    if system.startswith(OURS):
-        own = [sys.executable, "-m", "tastevec", "prepare", str(release), "--out", str(out)]
-        return own + system.removeprefix(OURS).split()
-    script = "plain_preparation.py" if system == PLAIN else "note_preparation.py"
-    return [sys.executable, str(ROOT / "benchmarks" / script), str(release), str(out)]
-
-
-def parts_of(system: str, out: Path) -> dict[str, float]:
-    """The seconds of each part, as the system itself took them."""
-    if system.startswith(OURS):
-        return dict(json.loads((out / "manifest.json").read_text())["timings"])
-    return dict(json.loads((out / "parts.json").read_text()))
-
-
-def refuse_other_work(work: Path, release: Path) -> None:
-    """End here if the two have not made the same histories, people and films."""
-    record = work / "parts" / f"the-same-of-{release.name}.json"
+def _require_same_result(work: Path, release: Path) -> None:
+    """Stop if the two systems do not prepare the same histories, users and items."""
+    record = work / "same" / f"{release.name}.json"
     if record.exists():
         return
-    plain, ours = work / folder_of(PLAIN), work / folder_of(OURS)
-    found = {
-        name: abs(np.load(plain / f"{name}.npy") - np.load(ours / "histories" / f"{name}.npy"))
+    plain, ours = work / "plain", work / "ours"
+    off = {
+        name: float(
+            np.nanmax(
+                abs(np.load(plain / f"{name}.npy") - np.load(ours / "histories" / f"{name}.npy")), initial=0
+            )
+        )
         for name in FLAT
     }
-    off = {name: float(np.nanmax(difference, initial=0)) for name, difference in found.items()}
-    users, films = (
-        [parquet.read_table(folder / name)[columns].to_pylist() for folder in (plain, ours)]
-        for name, columns in (("users.parquet", "split"), ("items.parquet", "item_id"))
+    users, items = (
+        [parquet.read_table(folder / name)[column].to_pylist() for folder in (plain, ours)]
+        for name, column in (("users.parquet", "split"), ("items.parquet", "item_id"))
     )
-    exact = all(off[name] == 0 for name in FLAT if name != "normalised")
-    if not exact or off["normalised"] > TOLERANCE or users[0] != users[1] or films[0] != films[1]:
-        sys.exit(f"SQL and tastevec did not prepare the same of {release.name}: {off}")
+    equal = users[0] == users[1] and items[0] == items[1]
+    if not equal or any(difference > TOLERANCE * (name == "normalised") for name, difference in off.items()):
+        sys.exit(f"SQL and tastevec prepared different data of {release.name}: {off}. Expected the same.")
     save(record, off)
 
 
-def times_plain(rows: list[dict[str, Any]], people: int) -> dict[str, Any]:
-    """Seconds of ours as multiples of plain SQL's, round by round: without the film vectors, which SQL cannot make, and with them."""
+def _multiples(rows: list[dict[str, Any]], users: int) -> dict[str, Any]:
+    """Return the seconds of tastevec as multiples of SQL's, round by round: without content vectors, and with them."""
     plain, ours = (
-        [row for row in rows if (row["system"], row["people"]) == (system, people)]
-        for system in (PLAIN, OURS)
+        [row for row in rows if (row["system"], row["people"]) == (system, users)] for system in (PLAIN, OURS)
     )
     pairs = list(zip(ours, plain, strict=True))
-    same = [(mine["seconds"] - mine["parts"][VECTORS]) / other["seconds"] for mine, other in pairs]
-    whole = [mine["seconds"] / other["seconds"] for mine, other in pairs]
+    same = [(one["seconds"] - one["parts"]["vectors"]) / other["seconds"] for one, other in pairs]
     return {
-        "people": people,
+        "people": users,
         "ratings": plain[0]["ratings"],
-        "same_work": _spread(same),
-        "whole": _spread(whole),
+        "same_work": spread(same, 3),
+        "whole": spread([one["seconds"] / other["seconds"] for one, other in pairs], 3),
     }
 
 
-def line(rows: list[dict[str, Any]], system: str) -> dict[str, float]:
-    """How the seconds grow: those of a million ratings, those of none, and the fit (R squared)."""
-    asked = [row for row in rows if row["system"] == system]
-    ratings, seconds = (np.array([row[what] for row in asked], np.float64) for what in ("ratings", "seconds"))
-    slope, start = np.polyfit(ratings, seconds, 1)
-    unexplained = np.var(seconds - (start + slope * ratings)) / np.var(seconds)
-    return {
-        "per_million": round(1e6 * slope, 3),
-        "start": round(start, 2),
-        "r_squared": round(1 - unexplained, 4),
-    }
+def _megabytes(release: Path) -> int:
+    return round(sum(file.stat().st_size for file in release.iterdir()) / 1e6)
 
 
-def extrapolated(note: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
-    """What the note's recipe would take for as many ratings, if all but its film vectors grows with them; no measurement."""
-    times = whole["ratings"] / note["ratings"]
-    grows = sum(seconds for part, seconds in note["parts"].items() if part != FIXED)
-    numbers = 8 * (64 + 5)  # of a joined row, in double precision: its film's vector and the ratings' columns
-    return {
-        "ratings": whole["ratings"],
-        "seconds": round(note["seconds"] + (times - 1) * grows),
-        "joined_table_mb": round(whole["ratings"] * numbers / 1e6),
-    }
+# ---- the SQL ----
+
+_ROWS = 131_072
+_SPLIT = """CASE WHEN md5('42:' || userId) < 'b3333333' THEN 0 WHEN md5('42:' || userId) < 'd999999a' THEN 1 ELSE 2 END"""
+_YEAR = r"TRY_CAST(regexp_extract_all(title, '\(([0-9]{4})(?:\s*[^\w\s)][^)]*)?\)', 1)[-1] AS INTEGER)"
+
+_READ = """
+CREATE TABLE ratings AS FROM read_csv('{source}/ratings.csv', header = true,
+    columns = {{userId: 'BIGINT', movieId: 'BIGINT', rating: 'DOUBLE', timestamp: 'BIGINT'}});
+CREATE TABLE items AS SELECT movieId, title, {year} AS year, list_filter(string_split(genres, '|'), lambda g: g <> '(no genres listed)') AS genres
+    FROM read_csv('{source}/movies.csv', header = true, columns = {{movieId: 'BIGINT', title: 'VARCHAR', genres: 'VARCHAR'}});
+CREATE TABLE tags AS SELECT userId, movieId, lower(trim(tag)) AS tag, timestamp FROM read_csv('{source}/tags.csv', header = true,
+    columns = {{userId: 'BIGINT', movieId: 'BIGINT', tag: 'VARCHAR', timestamp: 'BIGINT'}})
+"""
+_CHECKS = (
+    "SELECT count(*) FROM ratings WHERE coalesce(rating NOT BETWEEN 0.5 AND 5 OR timestamp < 0 OR userId IS NULL OR movieId IS NULL, true)",
+    "SELECT count(*) FROM (SELECT 1 FROM ratings GROUP BY userId, movieId HAVING count(*) > 1)",
+    "SELECT count(*) FROM tags WHERE userId IS NULL OR movieId IS NULL OR timestamp IS NULL OR timestamp < 0",
+    "SELECT count(*) FROM (SELECT 1 FROM items GROUP BY movieId HAVING count(*) > 1 OR movieId IS NULL)",
+)
+_GENOME = """
+CREATE TABLE genome_tags AS FROM read_csv('{source}/genome-tags.csv', header = true, columns = {{tagId: 'BIGINT', tag: 'VARCHAR'}});
+CREATE TABLE genome AS FROM read_csv('{source}/genome-scores.csv', header = true,
+    columns = {{movieId: 'BIGINT', tagId: 'BIGINT', relevance: 'FLOAT'}})
+"""
+_GENOME_CHECKS = (
+    "SELECT count(*) FROM genome WHERE coalesce(relevance NOT BETWEEN 0 AND 1, true) OR tagId NOT IN (SELECT tagId FROM genome_tags)",
+    """SELECT count(*) FROM (SELECT 1 FROM genome GROUP BY movieId HAVING count(DISTINCT tagId) <> (SELECT count(*) FROM genome_tags)
+        OR count(*) <> (SELECT count(*) FROM genome_tags))""",
+)
+_MATRIX = "SELECT relevance FROM genome ORDER BY movieId, tagId"
+_ARRANGE = """
+INSERT INTO ratings SELECT userId, movieId, NULL, min(timestamp) FROM tags
+    WHERE NOT EXISTS (SELECT 1 FROM ratings WHERE ratings.userId = tags.userId AND ratings.movieId = tags.movieId)
+    GROUP BY userId, movieId ORDER BY min(tags.rowid);
+INSERT INTO items SELECT DISTINCT movieId, '', NULL, [] FROM ratings WHERE movieId NOT IN (SELECT movieId FROM items);
+CREATE TABLE item_catalog AS SELECT *, row_number() OVER (ORDER BY movieId) - 1 AS item FROM items;
+COPY (SELECT movieId AS item_id, title, year, genres FROM item_catalog ORDER BY item) TO '{out}/items.parquet';
+CREATE TABLE users AS SELECT userId, count(*) AS interactions, avg(rating) AS mean, max(rating) AS highest, min(rating) AS lowest,
+    min(timestamp) // 86400 AS first_day, max(timestamp) // 86400 AS last_day, {split} AS split
+    FROM ratings GROUP BY userId HAVING count(*) >= 2;
+COPY (SELECT userId AS user_id, split, interactions, first_day, last_day FROM users ORDER BY userId) TO '{out}/users.parquet';
+COPY (
+    SELECT item::INTEGER AS items, rating::FLOAT AS ratings, coalesce(timestamp, -1) AS times, coalesce(CASE
+        WHEN rating > mean AND highest - mean >= 1e-5 THEN (rating - mean) / (highest - mean)
+        WHEN rating <= mean AND mean - lowest >= 1e-5 THEN (rating - mean) / (mean - lowest) ELSE 0 END, 0)::FLOAT AS normalised
+    FROM (SELECT *, rowid AS position FROM ratings) JOIN users USING (userId) JOIN item_catalog USING (movieId)
+    ORDER BY userId, times, position
+) TO '{out}/histories.parquet'
+"""
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    told = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-    return {name: round(value, 3) for name, value in told.items()}
+def _check(database: duckdb.DuckDBPyConnection, counts: tuple[str, ...]) -> None:
+    for count in counts:
+        ((found,),) = database.execute(count).fetchall()
+        if found:
+            raise SystemExit(f"{found} rows fail: {count}. Expected none.")
 
 
-def main() -> None:
-    """Measure, or only render."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--render", action="store_true", help="only put the saved numbers into the page")
-    parser.add_argument("--quick", action="store_true", help="little data")
-    parser.add_argument("--out", type=Path, help="where a quick run saves its numbers; nowhere without it")
-    parser.add_argument("--work", type=Path, help="where finished stages stay")
-    asked = parser.parse_args()
-    saved = ROOT / "results" / f"{NAME}.json"
-    if asked.quick:
-        results = measured(asked.work or ROOT / "runs" / "preparation-quick", QUICK)
-        if asked.out:
-            save(asked.out, results)
-        print(rendered(results))
-        return
-    if not asked.render:
-        save(saved, measured(asked.work or ROOT / "runs" / "preparation", WHOLE))
-    put(NAME, rendered(json.loads(saved.read_text())))
+def _write_flat(out: Path) -> None:
+    """Write the columns of the sorted rows as ``.npy``, and the offsets of the users."""
+    lengths = parquet.read_table(out / "users.parquet", columns=["interactions"])["interactions"].to_numpy()
+    np.save(out / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]))
+    with parquet.ParquetFile(out / "histories.parquet", pre_buffer=False) as rows:
+        names = rows.schema_arrow.names
+        handles = {name: (out / f"{name}.npy").open("wb") for name in names}
+        for field in rows.schema_arrow:
+            described = np.lib.format.dtype_to_descr(np.dtype(field.type.to_pandas_dtype()))
+            shape = (rows.metadata.num_rows,)
+            header = {"descr": described, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(handles[field.name], header)
+        for name, column in _columns(rows):
+            handles[name].write(column)
+        for handle in handles.values():
+            handle.close()
+    (out / "histories.parquet").unlink()
 
 
-if __name__ == "__main__":
-    main()
+def _columns(rows: parquet.ParquetFile) -> Iterator[tuple[str, memoryview]]:
+    for batch in rows.iter_batches(batch_size=_ROWS):
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            yield name, column.to_numpy(zero_copy_only=False).data

@@ -1,161 +1,174 @@
-"""Measure what this machine can do at most: move memory, multiply, parse a CSV, write to its disk.
-
-``python benchmarks/roofs.py`` measures each roof a few times, keeps the best, and writes ``results/bench-roofs.json``; what a
-stage reaches stands beside its roof in docs/speed.md. ``--render`` only puts the saved numbers there again; ``--quick`` measures
-with less, and saves only into ``--out``.
-"""
+"""Machine limits: how fast this machine copies memory, multiplies matrices, parses CSV and writes to disk, and the share that steps reach."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import subprocess
-import sys
+import statistics
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
-from provenance import ROOT, provenance, save
-from rendering import put, rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-NAME = "bench-roofs"
-RATINGS = {"userId": "BIGINT", "movieId": "BIGINT", "rating": "DOUBLE", "timestamp": "BIGINT"}
+    from measure import Run
 
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is moved, multiplied, parsed and written.
-
-    Attributes:
-        megabytes: Of each array that is copied, and of the file that is written.
-        side: Of the square matrices that are multiplied.
-        rows: Of the CSV.
-        times: How often; the best is kept, since whatever else the machine does only takes away.
-    """
-
-    megabytes: int
-    side: int
-    rows: int
-    times: int
+COLUMNS = {"userId": "BIGINT", "movieId": "BIGINT", "rating": "DOUBLE", "timestamp": "BIGINT"}
+# Megabytes copied and written, side of the matrices, rows of the CSV, repetitions. The best counts: other load only slows down.
+FULL, SMALL = (512, 3_072, 8_000_000, 5), (128, 1_024, 500_000, 3)
+Row = tuple[str, str, str, float, float]  # step, limited by, unit, reached, limit
 
 
-WHOLE = Plan(megabytes=512, side=3_072, rows=8_000_000, times=5)
-QUICK = Plan(megabytes=128, side=1_024, rows=500_000, times=3)
-
-
-def measured(plan: Plan) -> dict[str, Any]:
-    """Every roof, with one thread and with as many as there are cores."""
+def measured(run: Run) -> dict[str, Any]:
+    """Return every limit, with one thread and with one for each core."""
+    megabytes, side, rows, times = FULL if run.full else SMALL
     roofs = {}
     for threads in sorted({1, os.cpu_count() or 1}):
+        product = run.call(f"product {threads}", multiply, side=side, times=times, threads=threads)
         roofs[str(threads)] = {
-            "copy_gb_per_second": copying(plan, threads),
-            "product_gflops": multiplying(plan, threads),
-            "csv_mb_per_second": parsing(plan, threads),
+            "copy_gb_per_second": _copy(megabytes, threads, times),
+            "product_gflops": product["gflops"],
+            "csv_mb_per_second": _parse(rows, threads, times),
         }
-    return {**provenance(), "roofs": roofs, "disk_mb_per_second": writing(plan)}
+    return {"roofs": roofs, "disk_mb_per_second": _write(run.work, megabytes, times)}
 
 
-def copying(plan: Plan, threads: int) -> float:
-    """GB/s read and written, by one copy a thread of arrays that no cache holds."""
-    pairs = [(np.ones(plan.megabytes << 17), np.empty(plan.megabytes << 17)) for _ in range(threads)]
+def multiply(side: int, times: int, threads: int) -> dict[str, float]:
+    """Return the GFLOP/s of a product of square float32 matrices; called in a process of its own."""
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415  only this call needs it
+
+    left, right = np.random.default_rng(0).standard_normal((2, side, side)).astype(np.float32)
+    out = np.empty_like(left)
+    with threadpool_limits(threads):
+        seconds = _best(lambda: np.matmul(left, right, out=out), times + 1)  # the first starts the threads
+    return {"gflops": round(2 * side**3 / seconds / 1e9, 1)}
+
+
+def _copy(megabytes: int, threads: int, times: int) -> float:
+    """Return the GB/s read and written by one copy per thread of arrays that exceed every cache."""
+    pairs = [(np.ones(megabytes << 17), np.empty(megabytes << 17)) for _ in range(threads)]
     with ThreadPoolExecutor(threads) as workers:
 
         def copy() -> None:
             list(workers.map(lambda pair: np.copyto(pair[1], pair[0]), pairs))
 
-        seconds = best(copy, plan.times + 1)  # the first one maps the pages
-    return round(2 * threads * (plan.megabytes << 20) / seconds / 1e9, 1)
+        seconds = _best(copy, times + 1)  # the first maps the pages
+    return round(2 * threads * (megabytes << 20) / seconds / 1e9, 1)
 
 
-def multiplying(plan: Plan, threads: int) -> float:
-    """GFLOP/s of a product of square float32 matrices; NumPy's library is told its threads before it starts."""
-    told = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    command = [sys.executable, __file__, "--multiply", str(plan.side), str(plan.times)]
-    seconds = float(subprocess.check_output(command, env=os.environ | told, text=True))
-    return round(2 * plan.side**3 / seconds / 1e9, 1)
-
-
-def parsing(plan: Plan, threads: int) -> float:
-    """MB/s of a CSV of ratings whose columns DuckDB is told, each number read and added up."""
+def _parse(rows: int, threads: int, times: int) -> float:
+    """Return the MB/s at which DuckDB reads and sums a CSV of ratings with declared columns."""
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         file = Path(folder) / "ratings.csv"
-        draw = (
-            f"SELECT i // 160 AS userId, hash(i) % 200000 AS movieId, (1 + hash(i + 1) % 10) / 2 AS rating, "  # noqa: S608  numbers of our own
-            f"1000000000 + hash(i + 2) % 700000000 AS timestamp FROM range({plan.rows}) t(i)"
+        connection.execute(
+            f"COPY (SELECT i // 160 AS userId, hash(i) % 200000 AS movieId, (1 + hash(i + 1) % 10) / 2 AS rating, "  # noqa: S608  our numbers
+            f"1000000000 + hash(i + 2) % 700000000 AS timestamp FROM range({rows}) t(i)) TO '{file}' (HEADER)"
         )
-        connection.execute(f"COPY ({draw}) TO '{file}' (HEADER)")
         connection.execute(f"SET threads = {threads}")
-        sums = ", ".join(f"sum({column})" for column in RATINGS)
-        columns = ", ".join(f"'{name}': '{kind}'" for name, kind in RATINGS.items())
-        query = f"SELECT {sums} FROM read_csv('{file}', header = true, columns = {{{columns}}})"  # noqa: S608  as above
-        seconds = best(lambda: connection.execute(query).fetchall(), plan.times)
+        sums = ", ".join(f"sum({column})" for column in COLUMNS)
+        types = ", ".join(f"'{name}': '{kind}'" for name, kind in COLUMNS.items())
+        query = f"SELECT {sums} FROM read_csv('{file}', header = true, columns = {{{types}}})"  # noqa: S608  as above
+        seconds = _best(lambda: connection.execute(query).fetchall(), times)
         return round(file.stat().st_size / seconds / 1e6, 1)
 
 
-def writing(plan: Plan) -> float:
-    """MB/s of a file written beside the results and settled on the disk."""
+def _write(folder: Path, megabytes: int, times: int) -> float:
+    """Return the MB/s of a file written and synchronized to the disk of ``folder``."""
     block = np.random.default_rng(0).bytes(16 << 20)
-    runs = ROOT / "runs"
-    runs.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
     def write() -> None:
-        with tempfile.TemporaryFile(dir=runs) as file:
-            for _ in range(plan.megabytes // 16):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for _ in range(megabytes // 16):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
 
-    return round((plan.megabytes << 20) / best(write, plan.times) / 1e6, 1)
+    return round((megabytes << 20) / _best(write, times) / 1e6, 1)
 
 
-def best(what: Callable[[], object], times: int) -> float:
-    """Its seconds at best."""
+def _best(function: Callable[[], object], times: int) -> float:
     found = []
     for _ in range(times):
         began = time.perf_counter()
-        what()
+        function()
         found.append(time.perf_counter() - began)
     return min(found)
 
 
-def multiply(side: int, times: int) -> float:
-    """The seconds of a product at best."""
-    one, other = np.random.default_rng(0).standard_normal((2, side, side)).astype(np.float32)
-    out = np.empty_like(one)
-    return best(lambda: np.matmul(one, other, out=out), times + 1)  # the first one starts the threads
+# ---- the share of each limit that steps reach ----
 
 
-def main() -> None:
-    """Measure, or only render."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--render", action="store_true", help="only put the saved numbers into the page")
-    parser.add_argument("--quick", action="store_true", help="with less")
-    parser.add_argument("--out", type=Path, help="where a quick run saves its numbers; nowhere without it")
-    parser.add_argument("--multiply", type=int, nargs=2, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    saved = ROOT / "results" / f"{NAME}.json"
-    if asked.multiply:
-        print(multiply(*asked.multiply))
-        return
-    if asked.quick:
-        results = measured(QUICK)
-        if asked.out:
-            save(asked.out, results)
-        print(rendered(results))
-        return
-    if not asked.render:
-        save(saved, measured(WHOLE))
-    put(NAME, rendered(json.loads(saved.read_text())))
+def limits(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return, for each step of the speed results, what it reaches of the limit of the same machine.
+
+    Args:
+        parts: The results of the speed benchmarks by name; those of another machine than the limits are named and not compared.
+    """
+    roofs = parts["roofs"]
+    same = {name: part for name, part in parts.items() if part.get("machine") == roofs.get("machine")}
+    most = roofs["roofs"][max(roofs["roofs"], key=int)]
+    rows = [row for name, steps in STEPS.items() if name in same for row in steps(same[name], most)]
+    return {
+        "machine": roofs.get("machine"),
+        "limits": [
+            {
+                "stage": step,
+                "limit": limit,
+                "unit": unit,
+                "reached": round(reached, 3),
+                "roof": roof,
+                "share": round(reached / roof, 4),
+            }
+            for step, limit, unit, reached, roof in rows
+        ],
+        "of_another_machine": sorted(set(STEPS) & (set(parts) - set(same))),
+    }
 
 
-if __name__ == "__main__":
-    main()
+def _preparation(part: dict[str, Any], roofs: dict[str, float]) -> Iterator[Row]:
+    """All text of the largest dataset; content vectors included."""
+    rows = [row for row in part["preparations"] if row["system"] == "tastevec prepare"]
+    seconds = [row["seconds"] for row in rows if row["ratings"] == rows[-1]["ratings"]]
+    reached = part["data"]["megabytes"][-1] / statistics.median(seconds)
+    yield "prepare", "parsing text", "MB/s", reached, roofs["csv_mb_per_second"]
+
+
+def _encoding(part: dict[str, Any], roofs: dict[str, float]) -> Iterator[Row]:
+    """The matrix products of the encoder, padding not counted."""
+    speed = [row["gflop"] / row["seconds"] for row in part["encodings"] if row["system"] == "onnx"]
+    yield _product("encode", statistics.median(speed), roofs)
+
+
+def _catalog(part: dict[str, Any], roofs: dict[str, float]) -> Iterator[Row]:
+    """Scores of all items and their gradient: two products, two operations an element."""
+    row = part["catalogue"][-1]
+    operations = 4 * part["answers"] * row["films"] * part["dim"]
+    yield _product(
+        f"train, softmax over {row['films']:,} items", operations / row["loss_seconds"] / 1e9, roofs
+    )
+
+
+def _ranking(part: dict[str, Any], roofs: dict[str, float]) -> Iterator[Row]:
+    """The products of users with all items, and of users with all users."""
+    ours = [row for row in part["rankings"] if row["system"] == "tastevec"][-1]
+    yield _product("recommend", ours["people_per_second"] * 2 * part["films"] * part["dim"] / 1e9, roofs)
+    alike = part["similar"][-1]
+    yield _product("similar", alike["people_per_second"] * 2 * alike["people"] * part["dim"] / 1e9, roofs)
+
+
+def _product(step: str, gflops: float, roofs: dict[str, float]) -> Row:
+    return step, "product of matrices", "GFLOP/s", gflops, roofs["product_gflops"]
+
+
+STEPS: dict[str, Callable[[dict[str, Any], dict[str, float]], Iterator[Row]]] = {
+    "preparation": _preparation,
+    "encoding": _encoding,
+    "catalogue": _catalog,
+    "ranking": _ranking,
+}

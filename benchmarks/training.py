@@ -1,230 +1,183 @@
-"""Measure training: people a second of each preset, what of it is reading and padding, and memory against people and films.
-
-``python benchmarks/training.py`` trains the note's recipe and ours on ml-1m-5k, in turns, each for a few steps in a process of
-its own; ours in bfloat16; ours on 5,000, 20,000 and 80,000 generated people; and ours on a generated release as large as ml-32m; and
-writes ``results/bench-training.json``. Finished stages stay in ``runs/training`` and are not run a second time until that folder
-is removed. ``--render`` only puts the saved numbers into docs/measured.md again; ``--quick`` tries everything out on generated people, and
-saves only into ``--out``.
-"""
+"""Speed of training: users per second of each preset, the shares of reading and padding, and memory against users."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from bars import show_bars
-from provenance import ROOT, provenance, save, stage
-from rendering import put, rendered
-from table import CHECKPOINT, SOURCES, checkpoint, run
+from experiment import BACKBONE, backbone, dataset
+from measure import Run, peak_mb, spread
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-AIM = 20  # times the people a second of the note's recipe
-MOST_MB = 3_000  # of memory, at the size of ml-32m
-MOST_READING, MOST_PADDING = 0.05, 0.15  # of a step's time, and of the places that its blocks compute
+from tastevec.data.prepared import Prepared
+from tastevec.training.fit import train
+from tastevec.training.settings import resolve_settings
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        steps: Timed steps of each preset; ``packed`` is taste as it comes, short histories sharing rows.
-        rounds: How often the presets take turns, so that whatever else the machine does meets both.
-        users: Generated people of each measurement of memory.
-        memory_steps: Steps of each.
-        films: Generated films.
-        widths: Hidden sizes that are tried in float32 and in bfloat16.
-        release: What is asked of ``generate.py``.
-    """
-
-    steps: dict[str, int]
-    rounds: int
-    users: tuple[int, ...]
-    memory_steps: int
-    films: int
-    widths: tuple[int, ...]
-    release: dict[str, int]
+Plan = tuple[dict[str, int], int, tuple[int, ...], tuple[int, int, int]]
+WARM_UP = 3  # steps that are not timed
 
 
-WHOLE = Plan(
+# Timed steps of each variant; rounds, variant after variant, so that other load meets all of them; generated users of each
+# measurement of memory, who rate 64 items each of 2,000; ratings, users and items of the largest dataset.
+FULL: Plan = (
     {"seed": 20, "taste": 60, "packed": 60},
-    rounds=3,
-    users=(5_000, 20_000, 80_000),
-    memory_steps=60,
-    films=2_000,
-    widths=(64, 128, 256),
-    release={
-        "ratings": 32_000_000,
-        "users": 200_000,
-        "films": 87_000,
-        "genome_films": 16_000,
-        "genome_tags": 1_128,
-        "tags": 2_000_000,
-    },
+    3,
+    (5_000, 20_000, 80_000),
+    (32_000_000, 200_000, 87_000),
 )
-QUICK = Plan(
-    {"seed": 2, "taste": 4, "packed": 4},
-    rounds=1,
-    users=(200, 400),
-    memory_steps=4,
-    films=150,
-    widths=(64,),
-    release={
-        "ratings": 20_000,
-        "users": 200,
-        "films": 2_000,
-        "genome_films": 300,
-        "genome_tags": 200,
-        "tags": 1_000,
-    },
-)
+SMALL: Plan = ({"seed": 2, "taste": 4, "packed": 4}, 1, (200, 400), (20_000, 200, 2_000))
 
 
-def measured(work: Path, plan: Plan, *, quick: bool) -> dict[str, Any]:
-    """Both measurements, with the machine and the stages that they took."""
-    stages: list[dict[str, Any]] = []
-    if quick:
-        data = world(work, plan.users[0], plan.films, stages)
-    else:
-        data = work / "ml-1m-5k"
-        stages.append(run(work, "prepare ml-1m-5k", "prepare", *SOURCES["ml-1m-5k"], "--out", str(data)))
-    turns = [
-        watched(work, f"{name} round {turn + 1}", data, stages, *flags(name, plan.steps[name]))
-        for turn in range(plan.rounds)
-        for name in plan.steps
+def measured(run: Run) -> dict[str, Any]:
+    """Return speed and memory."""
+    steps, rounds, users, release = FULL if run.full else SMALL
+    data = run.prepared if run.full and run.prepared else _generated(run, users[0])
+    variants = {
+        "seed": {"preset": "seed", "backbone": backbone()},
+        "taste": {"preset": "taste", "packed": "false"},
+        "packed": {"preset": "taste", "packed": "true"},
+    }
+    rows = [
+        run.call(f"{name} round {turn}", timed, data=data, steps=steps[name], settings=settings)
+        for turn in range(1, rounds + 1)
+        for name, settings in variants.items()
     ]
-    speed = [row for row in turns if not row["packed"]]
-    memory = [
-        watched(
-            work,
-            f"memory {users}",
-            world(work, users, plan.films, stages),
-            stages,
-            *flags("taste", plan.memory_steps),
-            "--validate",
-        )
-        for users in plan.users
-    ]
+    speed = [row for row in rows if not row["packed"]]
+    largest = dataset(run, "release", *release)
     return {
-        "data": "generated" if quick else "ml-1m-5k",
-        **provenance(),
-        "checkpoint": CHECKPOINT["backbone"],
-        "stages": stages,
+        "data": Prepared.open(data).manifest["source"]["name"],
+        "checkpoint": BACKBONE,
         "speed": speed,
-        "times_the_note": times_the_note(speed),
-        "aim": AIM,
-        "packed": [row for row in turns if row["packed"]],
-        "most": {"reading": MOST_READING, "padding": MOST_PADDING, "memory_mb": MOST_MB},
-        "precision": precision(work, data, plan, stages),
-        "generated_films": plan.films,
-        "memory": memory,
-        "release": watched(
-            work,
-            "memory release",
-            release(work, plan, stages),
-            stages,
-            *flags("taste", plan.memory_steps),
-            "--validate",
-        ),
+        "times_the_note": _multiples(speed),
+        "packed": [row for row in rows if row["packed"]],
+        "memory": [
+            _memory(run, f"memory {count}", _generated(run, count), steps["taste"]) for count in users
+        ],
+        "release": _memory(run, "memory release", largest, steps["taste"]),
     }
 
 
-def precision(work: Path, data: Path, plan: Plan, stages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Taste at each width in both precisions, and whether the processor itself computes in bfloat16."""
-    rows = []
-    for width in plan.widths:
-        for kind in ("float32", "bfloat16"):
-            sets = ("--set", f"hidden_size={width}", "--set", f"precision={kind}")
-            told = (*flags("taste", max(plan.steps["taste"] // 6, 1)), *sets)
-            rows.append(watched(work, f"{kind} {width}", data, stages, *told))
-    can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return {"native": bool(can.get("avx512_bf16") or can.get("amx_bf16")), "rows": rows}
-
-
-def release(work: Path, plan: Plan, stages: list[dict[str, Any]]) -> Path:
-    """A generated release, prepared."""
-    made, out = work / "release", work / "prepared-release"
-    script = str(ROOT / "benchmarks" / "generate.py")
-    sizes = [f"--{name.replace('_', '-')}={size}" for name, size in plan.release.items()]
-    stages.append(stage("generate release", [sys.executable, script, str(made), *sizes], work / "stages"))
-    stages.append(run(work, "prepare release", "prepare", str(made), "--out", str(out)))
-    return out
-
-
-def flags(name: str, steps: int) -> tuple[str, ...]:
-    """What a watched training is told that is called so; the note's blocks come out of a package."""
-    kinds = {
-        "seed": lambda: ("--preset", "seed", "--set", f"backbone={checkpoint()}"),
-        "taste": lambda: ("--preset", "taste", "--set", "packed=false"),
-        "packed": lambda: ("--preset", "taste", "--set", "packed=true"),
+def timed(data: str, steps: int, settings: dict[str, str], *, validate: bool = False) -> dict[str, Any]:
+    """Train for a number of steps and stop; called in a process of its own."""
+    preset, changes = settings.pop("preset"), {"device": "cpu", "report_to": "none", **settings}
+    resolved, clock = resolve_settings(preset, **changes), _Clock(steps, validate=validate)
+    prepared, imported = Prepared.open(Path(data)), peak_mb()
+    with tempfile.TemporaryDirectory() as folder:
+        train(prepared, Path(folder) / "run", resolved, callbacks=[clock])
+    names = ("preset", "packed", "precision", "batch_size", "max_history", "hidden_size")
+    return {
+        **{name: getattr(resolved, name) for name in names},
+        "films": len(prepared.item_ids),
+        "users": len(prepared.user_ids),
+        "train_users": len(prepared.users_in("train")),
+        "interactions": len(prepared.histories.items),
+        **clock.speed(),
+        "peak_memory_mb": {"imported": imported, **clock.peaks},
     }
-    return (*kinds[name](), "--steps", str(steps))
 
 
-def watched(work: Path, name: str, data: Path, stages: list[dict[str, Any]], *told: str) -> dict[str, Any]:
-    """One training of a few steps as a stage, and what it saw."""
-    out = work / "seen" / f"{name.replace(' ', '-')}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    script = str(ROOT / "benchmarks" / "watched_training.py")
-    stages.append(stage(name, [sys.executable, script, str(data), *told, "--out", str(out)], work / "stages"))
-    seen: dict[str, Any] = json.loads(out.read_text())
-    return seen | {"busy": stages[-1]["busy"]}
+def _generated(run: Run, users: int) -> Path:
+    return dataset(run, f"{users}", 64 * users, users, 2_000)
 
 
-def world(work: Path, users: int, films: int, stages: list[dict[str, Any]]) -> Path:
-    """So many generated people, prepared as a user prepares a table of his own."""
-    tables, out = work / f"generated-{users}", work / f"prepared-{users}"
-    script = str(ROOT / "benchmarks" / "generated.py")
-    told = [str(users), "--films", str(films), "--out", str(tables)]
-    stages.append(stage(f"generate {users}", [sys.executable, script, *told], work / "stages"))
-    own = (str(tables / "ratings.parquet"), "--items", str(tables / "films.csv"), "--rating-range", "1:5")
-    stages.append(run(work, f"prepare {users}", "prepare", *own, "--out", str(out)))
-    return out
+def _memory(run: Run, name: str, data: Path, steps: int) -> dict[str, Any]:
+    settings = {"preset": "taste", "packed": "false"}
+    return run.call(name, timed, data=data, steps=steps, settings=settings, validate=True)
 
 
-def times_the_note(speed: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """What the taste preset does a second, as a multiple of the note's recipe: median, lowest and highest over the rounds."""
-    rounds = zip(
-        *([row for row in speed if row["preset"] == preset] for preset in ("taste", "seed")), strict=True
-    )
-    pairs = list(rounds)
-    found = {}
-    for what in ("users_per_second", "films_per_second"):
-        times = [ours[what] / note[what] for ours, note in pairs]
-        found[what] = {
-            "median": round(statistics.median(times), 2),
-            "lowest": round(min(times), 2),
-            "highest": round(max(times), 2),
+def _multiples(speed: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the speed of taste as a multiple of the preset seed's, over the rounds."""
+    ours, theirs = ([row for row in speed if row["preset"] == preset] for preset in ("taste", "seed"))
+    return {
+        what: spread([one[what] / two[what] for one, two in zip(ours, theirs, strict=True)])
+        for what in ("users_per_second", "films_per_second")
+    }
+
+
+@dataclass
+class _Step:
+    """One step: when it began (its batch is read) and ended, items read, and positions that hold an item or are computed."""
+
+    began: float
+    items: int = 0
+    held: int = 0
+    computed: int = 0
+    ended: float = 0.0
+
+
+class _Clock(TrainerCallback):
+    """Times the steps after the warm-up and stops the training after the last one."""
+
+    def __init__(self, steps: int, *, validate: bool) -> None:
+        self.last, self.validate = WARM_UP + steps, validate
+        self.batch_size = 0
+        self.steps: list[_Step] = []
+        self.peaks: dict[str, int] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, *_: object, model: nn.Module, **__: object
+    ) -> None:
+        """Watch what the model reads and computes."""
+        if (epoch := state.max_steps // args.num_train_epochs) < self.last:
+            sys.exit(f"An epoch has {epoch:.0f} steps. Expected at least {self.last}.")
+        self.batch_size = args.train_batch_size
+        model.register_forward_pre_hook(self._read, with_kwargs=True)
+        model.blocks.register_forward_pre_hook(self._computed)
+        self.peaks["before_the_first_step"] = peak_mb()
+
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        """Note when the batch is read."""
+        self.steps.append(_Step(time.perf_counter()))
+
+    def on_step_end(
+        self, _: TrainingArguments, state: TrainerState, control: TrainerControl, **__: object
+    ) -> None:
+        """Note when the optimizer is done; stop after the last step."""
+        self.steps[-1].ended = time.perf_counter()
+        if state.global_step == self.last:
+            self.peaks["after_the_steps"] = peak_mb()
+            control.should_training_stop = True
+
+    def on_epoch_end(
+        self, _: TrainingArguments, __: TrainerState, control: TrainerControl, **___: object
+    ) -> None:
+        """Skip the validation where it is not measured, and always the checkpoint."""
+        control.should_evaluate, control.should_save = self.validate, False
+
+    def on_evaluate(self, *_: object, **__: object) -> None:
+        """Note the memory of the validation."""
+        self.peaks["after_the_validation"] = peak_mb()
+
+    def speed(self) -> dict[str, float]:
+        """Return speed, the share of time that is reading, and the share of positions that is padding."""
+        timed_steps, before = self.steps[WARM_UP : self.last], self.steps[WARM_UP - 1 : self.last - 1]
+        seconds = timed_steps[-1].ended - before[0].ended
+        reading = sum(step.began - last.ended for step, last in zip(timed_steps, before, strict=True))
+        held, computed = (sum(getattr(step, name) for step in timed_steps) for name in ("held", "computed"))
+        return {
+            "warm_up": WARM_UP,
+            "steps": len(timed_steps),
+            "seconds": round(seconds, 2),
+            "users_per_second": round(len(timed_steps) * self.batch_size / seconds, 2),
+            "films_per_second": round(sum(step.items for step in timed_steps) / seconds, 1),
+            "reading": round(reading / seconds, 4),
+            "padding": round(1 - held / computed, 3),
         }
-    return found
 
+    def _read(self, model: nn.Module, _: object, inputs: dict[str, Tensor]) -> None:
+        if model.training:
+            lengths = inputs["lengths"]
+            self.steps[-1].items += int(lengths.sum())
+            starts = len(lengths) if model.config.readout == "moments" else 0
+            self.steps[-1].held += int(lengths.sum()) + starts
 
-def main() -> None:
-    """Measure, or only render."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--render", action="store_true", help="only put the saved numbers into the page")
-    parser.add_argument("--quick", action="store_true", help="try it out, small")
-    parser.add_argument("--out", type=Path, help="where a quick run saves its numbers; nowhere without it")
-    parser.add_argument("--work", type=Path, help="where finished stages stay")
-    asked = parser.parse_args()
-    name = "bench-training"
-    saved = ROOT / "results" / f"{name}.json"
-    if asked.quick:
-        results = measured(asked.work or ROOT / "runs" / "training-quick", QUICK, quick=True)
-        if asked.out:
-            save(asked.out, results)
-        print(rendered(results))
-        return
-    if not asked.render:
-        save(saved, measured(asked.work or ROOT / "runs" / "training", WHOLE, quick=False))
-    put(name, rendered(json.loads(saved.read_text())))
-    show_bars()
-
-
-if __name__ == "__main__":
-    main()
+    def _computed(self, blocks: nn.Module, states: tuple[Tensor, ...]) -> None:
+        if blocks.training:
+            self.steps[-1].computed += states[0].shape[0] * states[0].shape[1]

@@ -16,8 +16,8 @@ from tastevec.data.prepared import Prepared
 
 DEMO = Path("demo")
 DATA, PREPARED, MODEL = DEMO / "data" / "ml-100k", DEMO / "prepared", DEMO / "model"
-UNSEEN, VECTORS, FILMS = DEMO / "unseen.csv", DEMO / "vectors.parquet", DEMO / "recommendations.parquet"
-PEOPLE = DEMO / "people.parquet"
+UNSEEN, VECTORS, ITEMS = DEMO / "unseen.csv", DEMO / "vectors.parquet", DEMO / "recommendations.parquet"
+USERS = DEMO / "people.parquet"
 SHOWN = 10
 
 
@@ -32,8 +32,8 @@ def main() -> None:
     tastevec("evaluate", MODEL, "--data", PREPARED, "--seeds", 1, "--out", DEMO / "results")
     write_unseen()
     tastevec("encode", MODEL, UNSEEN, "--out", VECTORS)
-    tastevec("encode", MODEL, UNSEEN, "--horizon", "overall", "--out", PEOPLE)
-    tastevec("recommend", MODEL, UNSEEN, "--k", SHOWN, "--out", FILMS)
+    tastevec("encode", MODEL, UNSEEN, "--horizon", "overall", "--out", USERS)
+    tastevec("recommend", MODEL, UNSEEN, "--k", SHOWN, "--out", ITEMS)
     show_one_person()
     show_files()
     print(f"\nAll in {time.perf_counter() - began:.0f} s.")
@@ -50,31 +50,31 @@ def tastevec(*arguments: object) -> None:
 def write_unseen() -> None:
     """The histories of the test people, whom the model has never seen, as a table of one's own."""
     prepared = Prepared.open(PREPARED)
-    people = prepared.histories.take(prepared.users_in("test"))
+    users = prepared.histories.take(prepared.users_in("test"))
     with UNSEEN.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["user_id", "item_id", "rating", "timestamp"])
         columns = (
-            people.user_ids[people.owners],
-            prepared.item_ids[people.items],
-            people.ratings,
-            people.times,
+            users.user_ids[users.owners],
+            prepared.item_ids[users.items],
+            users.ratings,
+            users.times,
         )
         table.writerows(zip(*(column.tolist() for column in columns), strict=True))
-    print(f"\nThe histories of {len(people)} people whom the model has never seen are in {UNSEEN}.")
+    print(f"\nThe histories of {len(users)} people whom the model has never seen are in {UNSEEN}.")
 
 
 def show_one_person() -> None:
     """The first unseen person's newest five-star films, and the films recommended to him, by title."""
     prepared = Prepared.open(PREPARED)
     titles = prepared.items["title"].to_pylist()
-    person = prepared.histories.take(prepared.users_in("test")[:1])
-    loved = person.items[person.ratings == prepared.rating_range[1]][-SHOWN:]
-    print(f"\nUser {person.user_ids[0]}, whom the model has never seen, gave five stars to")
+    user = prepared.histories.take(prepared.users_in("test")[:1])
+    loved = user.items[user.ratings == prepared.rating_range[1]][-SHOWN:]
+    print(f"\nUser {user.user_ids[0]}, whom the model has never seen, gave five stars to")
     print("".join(f"  {titles[item]}\n" for item in loved), end="")
-    films = pq.read_table(FILMS)
-    films = films.filter(pc.equal(films["user_id"], person.user_ids[0]))
-    places = pc.index_in(films["item_id"], prepared.items["item_id"])
+    items = pq.read_table(ITEMS)
+    items = items.filter(pc.equal(items["user_id"], user.user_ids[0]))
+    places = pc.index_in(items["item_id"], prepared.items["item_id"])
     print("and is recommended")
     print(
         "".join(f"  {rank:2d}. {titles[place]}\n" for rank, place in enumerate(places.to_pylist(), 1)), end=""
@@ -90,8 +90,8 @@ def show_files() -> None:
         "the table and pictures of it": DEMO / "results" / "report.html",
         "every number of the table": DEMO / "results" / "results.json",
         "taste vectors of the unseen": VECTORS,
-        "the same, of their taste as a whole": PEOPLE,
-        "films for them": FILMS,
+        "the same, of their taste as a whole": USERS,
+        "films for them": ITEMS,
     }
     print()
     print("".join(f"{path!s:32} {what}\n" for what, path in made.items()), end="")

@@ -80,7 +80,7 @@ def _idea() -> str:
     """A person's films become a point among all films."""
     history = [("Alien", 5), ("Heat", 4), ("Titanic", 2), ("Blade Runner", 5)]
     cards = [_rated(24, 70 + 44 * row, title, stars) for row, (title, stars) in enumerate(history)]
-    films = [
+    items = [
         (640, 90),
         (700, 70),
         (760, 110),
@@ -106,7 +106,7 @@ def _idea() -> str:
         _text(515, 140, "64 numbers", "small", "middle"),
         '<rect class="box" x="556" y="20" width="344" height="270" rx="10"/>',
         _text(572, 46, "The space of all films", "strong"),
-        *(_dot(x, y, FILM, 5) for x, y in films),
+        *(_dot(x, y, FILM, 5) for x, y in items),
         *(f'<path class="line" d="M676 176 {x} {y}" stroke-dasharray="4 4"/>' for x, y, _ in near),
         *(_dot(x, y, FILM, 7) for x, y, _ in near),
         _dot(676, 176, PERSON, 9),

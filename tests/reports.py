@@ -23,8 +23,8 @@ def asked(name="fold-in", users=4, *, fingerprint=None, ids=None):
         left_out=1,
         fingerprint=fingerprint or f"{name}-{users}",
         user_ids=np.arange(1, users + 1) if ids is None else np.array(ids),
-        known_films=np.full(users, 5),
-        hidden_films=np.full(users, 2),
+        input_items=np.full(users, 5),
+        held_out_items=np.full(users, 2),
     )
 
 
@@ -33,11 +33,11 @@ def facts(system, *, floor=False, space=None, runs=1):
     return SystemFacts(system, floor, space, runs, {"seed": 42}, 0.5, 0.25)
 
 
-def measured(system, task, *, wholes=None, slices=(), **values):
+def measured(system, task, *, system_metrics=None, slices=(), **values):
     """One run of a system: metric_at_10=[...] is the metric@10 of each person."""
     values = {name.replace("_at_", "@"): np.array(column, float) for name, column in values.items()}
     runs = {metric: np.array([np.nanmean(column)]) for metric, column in values.items()}
-    return Measured(system, task, values, runs, wholes or {}, tuple(slices))
+    return Measured(system, task, values, runs, system_metrics or {}, tuple(slices))
 
 
 def report_of(systems, results, *, data=DATA, at=(10, 100), seed=42):
@@ -45,22 +45,27 @@ def report_of(systems, results, *, data=DATA, at=(10, 100), seed=42):
     return Report.of(systems, results, at=at, seed=seed, data=data)
 
 
-def lively(*, floors, models, users=300, tasks=("best-rated", "fold-in", "next-liked", "last-20%"), seed=0):
+def lively(
+    *, trivial_baselines, models, users=300, tasks=("best-rated", "fold-in", "next-liked", "last-20%"), seed=0
+):
     """A report as real ones are, of systems better and better by their place; models last."""
     rng = np.random.default_rng(seed)
-    names = [*floors, *models]
-    every = [facts(name, floor=name in floors, runs=1 if name in floors else 3) for name in names]
+    names = [*trivial_baselines, *models]
+    every = [
+        facts(name, floor=name in trivial_baselines, runs=1 if name in trivial_baselines else 3)
+        for name in names
+    ]
     results = []
     for name in tasks:
-        task, people = asked(name, users), rng.gamma(2.0, 0.5, users)
+        task, n_users = asked(name, users), rng.gamma(2.0, 0.5, users)
         for place, system in enumerate(names):
-            results.append(_lively(system, task, people, 0.04 + 0.3 * (place + 1) / len(names), rng))
+            results.append(_lively(system, task, n_users, 0.04 + 0.3 * (place + 1) / len(names), rng))
     return report_of(every, results, at=AT)
 
 
-def _lively(system, task, people, level, rng):
+def _lively(system, task, users, level, rng):
     def scores(share, runs=3):
-        return np.clip(level * share * people + rng.normal(0, 0.05, (runs, len(people))), 0, 1)
+        return np.clip(level * share * users + rng.normal(0, 0.05, (runs, len(users))), 0, 1)
 
     ranked = {
         f"{kind}@{k}": scores(0.3 + 0.15 * np.log10(k))
@@ -70,9 +75,9 @@ def _lively(system, task, people, level, rng):
     if task.horizon == "next":
         ranked |= {f"{metric}_shuffled": 0.8 * values for metric, values in ranked.items()}
     ranked["cosine_distance"] = 1 - scores(1.0)
-    ranked["halves_cosine"] = scores(2.0)
+    ranked["split_half_cosine"] = scores(2.0)
     ranked["novelty@10"] = 8 + scores(3.0)
-    wholes = {
+    system_metrics = {
         "effective_rank": rng.normal(20 + 10 * level, 1, 3),
         "coverage@10": np.clip(rng.normal(level, 0.08, 3), 0.01, 1),
         "gini@10": rng.uniform(0.8, 0.99, 3),
@@ -97,6 +102,6 @@ def _lively(system, task, people, level, rng):
         task,
         {metric: values.mean(axis=0) for metric, values in ranked.items()},
         {metric: values.mean(axis=1) for metric, values in ranked.items()},
-        wholes,
+        system_metrics,
         tuple(slices),
     )

@@ -11,7 +11,7 @@ import worlds
 from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared, write_manifest
 from tastevec.data.preprocess import ArrangeSettings, arrange
-from tastevec.data.readers import RowAccount, Source
+from tastevec.data.readers import RowReport, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,9 +47,9 @@ def interactions(rows: Sequence[Row]) -> ibis.Table:
     )
 
 
-def source(rows: Sequence[Row], films: Sequence[tuple[Any, str, int | None, list[str]]] = ()) -> Source:
+def source(rows: Sequence[Row], indices: Sequence[tuple[Any, str, int | None, list[str]]] = ()) -> Source:
     """What ``read_source`` would give for these rows and films."""
-    ids, titles, years, genres = zip(*films, strict=True) if films else ([], [], [], [])
+    ids, titles, years, genres = zip(*indices, strict=True) if indices else ([], [], [], [])
     item_type = _id_type([row.item for row in rows])
     items = pa.table(
         {
@@ -67,15 +67,15 @@ def source(rows: Sequence[Row], films: Sequence[tuple[Any, str, int | None, list
         items=ibis.memtable(items),
         tags=ibis.memtable(items.select(["item_id"])),  # nothing here reads tags
         genome_folder=None,
-        accounts=(RowAccount(file="told", rows_read=len(rows), rows_kept=len(rows)),),
+        row_reports=(RowReport(file="told", rows_read=len(rows), rows_kept=len(rows)),),
     )
 
 
 def world() -> Source:
     """The tiny world of 12 people and 20 films, with its two tag-only interactions."""
-    rated = [Row(r.user, r.film, float(r.stars), r.time) for r in worlds.ratings()]
-    films = [(film.film, film.title, film.year, list(film.genres)) for film in worlds.films()]
-    return source([*rated, Row(1, 4, None, 979_500_002), Row(7, 13, None, 985_500_002)], films)
+    rated = [Row(r.user, r.item, float(r.stars), r.time) for r in worlds.ratings()]
+    items = [(item.item, item.title, item.year, list(item.genres)) for item in worlds.items()]
+    return source([*rated, Row(1, 4, None, 979_500_002), Row(7, 13, None, 985_500_002)], items)
 
 
 def prepare(

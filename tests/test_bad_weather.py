@@ -31,11 +31,11 @@ def _inputs(tmp_path_factory, prepared_folder, bundle_folder):
     need_own_disks()
     folder = tmp_path_factory.mktemp("inputs")
     release = worlds.write_csv_release(folder / "release", genome=True)
-    rows = [(person, film, 4.0) for person in range(400) for film in range(1, 16)]
+    rows = [(user, item, 4.0) for user in range(400) for item in range(1, 16)]
     columns = dict(zip(("user_id", "item_id", "rating"), zip(*rows, strict=True), strict=True))
     pq.write_table(pa.table(columns), folder / "histories.parquet")
-    films = pa.table({"item_id": list(range(101, 400)), "title": ["A film"] * 299, "genres": ["Drama"] * 299})
-    pq.write_table(films, folder / "films.parquet")
+    items = pa.table({"item_id": list(range(101, 400)), "title": ["A film"] * 299, "genres": ["Drama"] * 299})
+    pq.write_table(items, folder / "films.parquet")
     encode = ["encode", str(bundle_folder), str(folder / "histories.parquet"), "--horizon", "overall"]
     done = CliRunner().invoke(app, [*encode, "--out", str(folder / "vectors.parquet")])
     assert done.exit_code == 0, done.stderr
@@ -45,7 +45,7 @@ def _inputs(tmp_path_factory, prepared_folder, bundle_folder):
         "prepared": str(prepared_folder),
         "model": str(bundle_folder),
         "histories": str(folder / "histories.parquet"),
-        "films": str(folder / "films.parquet"),
+        "items": str(folder / "films.parquet"),
     }
 
 
@@ -56,7 +56,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "{model}", "--data", "{prepared}", "--no-baselines", "--out", "{disk}/results"),
     "encode": ("encode", "{model}", "{histories}", "--out", "{disk}/vectors.parquet"),
     "recommend": ("recommend", "{model}", "{histories}", "--out", "{disk}/best.parquet"),
-    "similar": ("similar", "{model}", "--people", "{vectors}", "--out", "{disk}/similar.parquet"),
+    "similar": ("similar", "{model}", "--user-vectors", "{vectors}", "--out", "{disk}/similar.parquet"),
     "add-items": ("add-items", "{model}", "{films}", "--out", "{disk}/larger"),
 }
 
@@ -126,13 +126,13 @@ def test_ids_beyond_what_a_number_with_a_point_holds_go_unchanged_through_every_
     """Neighbours among them would be one id if any step made them floats."""
     far = 2**53
     rows = [
-        (far + rating.user, far + rating.film, float(rating.stars), rating.time)
+        (far + rating.user, far + rating.item, float(rating.stars), rating.time)
         for rating in worlds.ratings()
     ]
     names = ("user_id", "item_id", "rating", "timestamp")
     pq.write_table(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))), tmp_path / "t.parquet")
     data, model = tmp_path / "data", tmp_path / "model"
-    people, films = ({row[place] for row in rows} for place in (0, 1))
+    users, items = ({row[place] for row in rows} for place in (0, 1))
     for words in (
         ("prepare", tmp_path / "t.parquet", "--rating-range", "1:5", "--out", data),
         ("train", data, "--out", model, "--set", "epochs=1", *SETTINGS),
@@ -141,12 +141,12 @@ def test_ids_beyond_what_a_number_with_a_point_holds_go_unchanged_through_every_
     ):
         done = run(*words)
         assert done.exit_code == 0, done.stderr
-    assert set(pq.read_table(data / "items.parquet")["item_id"].to_pylist()) == films
-    assert set(pq.read_table(tmp_path / "v.parquet")["user_id"].to_pylist()) == people
+    assert set(pq.read_table(data / "items.parquet")["item_id"].to_pylist()) == items
+    assert set(pq.read_table(tmp_path / "v.parquet")["user_id"].to_pylist()) == users
     best = pq.read_table(tmp_path / "r.parquet").to_pylist()
     rated = {(row[0], row[1]) for row in rows}
-    assert {row["user_id"] for row in best} == people
-    assert {row["item_id"] for row in best} <= films
+    assert {row["user_id"] for row in best} == users
+    assert {row["item_id"] for row in best} <= items
     assert not {(row["user_id"], row["item_id"]) for row in best} & rated
 
 
@@ -154,23 +154,23 @@ def test_half_a_million_ratings_of_one_person_are_prepared_and_encoded_as_those_
     bundle_folder, tmp_path
 ):
     rows = 500_000
-    films = np.arange(1, rows + 1)
-    eager = {"user_id": np.ones(rows, int), "item_id": films, "rating": 1.0 + films % 5, "timestamp": films}
+    items = np.arange(1, rows + 1)
+    eager = {"user_id": np.ones(rows, int), "item_id": items, "rating": 1.0 + items % 5, "timestamp": items}
     others = {
         "user_id": np.repeat(np.arange(2, 12), 20),
-        "item_id": np.tile(films[:20], 10),
+        "item_id": np.tile(items[:20], 10),
         "rating": np.full(200, 4.0),
         "timestamp": np.arange(200),
     }
     table = pa.concat_tables([pa.table(eager), pa.table(others)])
     pq.write_table(table, tmp_path / "all.parquet")
-    pq.write_table(table.filter(pc.less_equal(table["item_id"], worlds.FILMS)), tmp_path / "known.parquet")
+    pq.write_table(table.filter(pc.less_equal(table["item_id"], worlds.ITEMS)), tmp_path / "known.parquet")
     told = run(
         "prepare", tmp_path / "all.parquet", "--rating-range", "1:5", "--out", tmp_path / "data", "--json"
     )
     assert told.exit_code == 0, told.stderr
-    people = pq.read_table(tmp_path / "data" / "users.parquet")
-    assert people["interactions"].to_pylist() == [rows] + [20] * 10
+    users = pq.read_table(tmp_path / "data" / "users.parquet")
+    assert users["interactions"].to_pylist() == [rows] + [20] * 10
     for name in ("all", "known"):
         done = run(
             "encode", bundle_folder, tmp_path / f"{name}.parquet", "--out", tmp_path / f"v-{name}.parquet"

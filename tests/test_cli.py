@@ -44,9 +44,9 @@ COMMANDS = {
     "align": ["NEW", "OLD", "--vectors", "--out"],
     "encode": ["MODEL", "HISTORIES", "--out", "--horizon", "--skip-bad-rows"],
     "recommend": ["MODEL", "HISTORIES", "--k", "--out", "--horizon", "--skip-bad-rows"],
-    "similar": ["MODEL", "--item", "--user", "--people", "--out", "--k", "--horizon"],
-    "explain": ["MODEL", "HISTORIES", "--tags", "--films", "--horizon", "--skip-bad-rows"],
-    "serve": ["MODEL", "--host", "--port", "--people"],
+    "similar": ["MODEL", "--item", "--users", "--user-vectors", "--out", "--k", "--horizon"],
+    "explain": ["MODEL", "HISTORIES", "--tags", "--contributions", "--horizon", "--skip-bad-rows"],
+    "serve": ["MODEL", "--host", "--port", "--user-vectors"],
     "add-items": ["MODEL", "ITEMS", "--out", "--tags", "--genome"],
     "push": ["MODEL", "REPOSITORY", "--private"],
     "doctor": [],
@@ -135,11 +135,11 @@ def test_help_of_train_lists_every_setting():
         (["recommend", "m", "h.csv", "--out", "r.parquet", "--k", "0"], "--k"),
         (["encode", "m", "h.csv", "--out", "v.parquet", "--horizon", "later"], "overall"),
         (["similar", "m"], "--item"),
-        (["similar", "m", "--item", "1", "--user", "h.csv"], "--people"),
-        (["similar", "m", "--user", "h.csv"], "--people"),
-        (["similar", "m", "--people", "v.parquet"], "--out"),
+        (["similar", "m", "--item", "1", "--users", "h.csv"], "--user-vectors"),
+        (["similar", "m", "--users", "h.csv"], "--user-vectors"),
+        (["similar", "m", "--user-vectors", "v.parquet"], "--out"),
         (["similar", "m", "--item", "1", "--out", "n.parquet"], "--item"),
-        (["similar", "m", "--user", "h.csv", "--out", "n.parquet"], "--people"),
+        (["similar", "m", "--users", "h.csv", "--out", "n.parquet"], "--user-vectors"),
         (["similar", "m", "--item", "1", "--k", "0"], "--k"),
         (["explain", "m", "h.csv", "--tags", "0"], "--tags"),
         (["juggle"], "juggle"),
@@ -221,9 +221,9 @@ def test_another_runtime_error_is_our_bug_and_stays_loud(monkeypatch):
 def test_what_libraries_print_stays_off_standard_output(capsys):
     with answering(as_json=True) as answer:
         print("chatter")  # noqa: T201  as a library might
-        answer.give({"films": 3}, "three films")
+        answer.give({"items": 3}, "three films")
     told = capsys.readouterr()
-    assert json.loads(told.out) == {"films": 3}
+    assert json.loads(told.out) == {"items": 3}
     assert told.err == "chatter\n"
 
 
@@ -391,13 +391,13 @@ def _need_where_nothing_is():
 
 
 def test_a_bar_is_drawn_only_where_somebody_looks(monkeypatch, capsys):
-    with progress.bar("Counting") as tell:
-        tell(1, 2)
+    with progress.bar("Counting") as report:
+        report(1, 2)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "watched", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with progress.bar("Counting", in_bytes=True) as tell:
-        tell(1, 2, "Counting on")
+    with progress.bar("Counting", in_bytes=True) as report:
+        report(1, 2, "Counting on")
     told = capsys.readouterr()
     assert "Counting on" in told.err
     assert told.out == ""

@@ -19,7 +19,7 @@ from tastevec.cli.app import app
 from tastevec.pipelines import batch as answers
 from tastevec.serving.recommender import Recommender, load
 
-PEOPLE, GROUP = 400, 20
+USERS, GROUP = 400, 20
 # As `tastevec encode` does it, with small groups that take their time.
 ENCODES = f"""
 import sys, time
@@ -40,13 +40,13 @@ print(answers.write_vectors(recommender, people, Path(out)).found)
 """
 
 
-def ratings(people=PEOPLE, seed=0):
+def ratings(users=USERS, seed=0):
     """Each rates some of the 20 films of the tiny world, and some that it does not know."""
     rng = np.random.default_rng(seed)
     rows = [
-        (person, film, int(rng.integers(1, 6)), 1_000_000_000 + int(rng.integers(0, 10**6)))
-        for person in range(1, people + 1)
-        for film in rng.choice(24, int(rng.integers(1, 20)), replace=False).tolist()
+        (user, item, int(rng.integers(1, 6)), 1_000_000_000 + int(rng.integers(0, 10**6)))
+        for user in range(1, users + 1)
+        for item in rng.choice(24, int(rng.integers(1, 20)), replace=False).tolist()
     ]
     return pa.table(
         dict(zip(("user_id", "item_id", "rating", "timestamp"), zip(*rows, strict=True), strict=True))
@@ -122,7 +122,7 @@ def test_an_encoding_killed_at_any_moment_ends_as_if_it_never_had_been(bundle_fo
     done = len(list(kept.glob("part-*")))
     assert finish(start(bundle_folder, out, 0)) == done * GROUP >= 14 * GROUP
     assert out.read_bytes() == (tmp_path / "straight.parquet").read_bytes()
-    assert pq.read_table(out)["user_id"].to_pylist() == list(range(1, PEOPLE + 1))
+    assert pq.read_table(out)["user_id"].to_pylist() == list(range(1, USERS + 1))
     assert everything_in(tmp_path) == ["histories.parquet", "killed.parquet", "straight.parquet"]
 
 
@@ -140,11 +140,11 @@ def test_the_same_command_again_asks_for_nobody_twice_and_says_so(
     assert stopped.exit_code == 130
     assert "run the same command again" in stopped.stderr
     assert not (tmp_path / "again.parquet").exists()
-    asked = stop_after(monkeypatch, PEOPLE, KeyboardInterrupt)
+    asked = stop_after(monkeypatch, USERS, KeyboardInterrupt)
     again = run(*told, "again.parquet")
     assert again.exit_code == 0
     assert f"{5 * GROUP} people had been answered before an interruption" in again.stderr
-    assert sum(asked) == PEOPLE - 5 * GROUP
+    assert sum(asked) == USERS - 5 * GROUP
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "straight.parquet").read_bytes()
     assert everything_in(tmp_path) == ["again.parquet", "histories.parquet", "straight.parquet"]
 
@@ -199,7 +199,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anybody_is_asked(
 ):
     (tmp_path / "there").touch()  # a file where a folder would have to be
     (tmp_path / "folder").mkdir()
-    asked = stop_after(monkeypatch, PEOPLE, KeyboardInterrupt)
+    asked = stop_after(monkeypatch, USERS, KeyboardInterrupt)
     result = run("encode", bundle_folder, "histories.parquet", "--out", out)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
@@ -237,15 +237,15 @@ def test_somebody_with_500_000_ratings_among_others_is_answered(bundle_folder):
     """Most of his films the model does not know; they say what his scale is all the same."""
     count = 500_000
     many = {
-        "user_id": np.full(count, PEOPLE // 2),
+        "user_id": np.full(count, USERS // 2),
         "item_id": np.arange(count) + 1,
         "rating": np.arange(count) % 5 + 1,
         "timestamp": np.arange(count),
     }
-    others = ratings().filter(pa.compute.not_equal(ratings()["user_id"], PEOPLE // 2))
+    others = ratings().filter(pa.compute.not_equal(ratings()["user_id"], USERS // 2))
     pq.write_table(pa.concat_tables([others, pa.table(many).cast(others.schema)]), "histories.parquet")
     result = run("encode", bundle_folder, "histories.parquet", "--out", "v.parquet", "--memory", "256MB")
     assert result.exit_code == 0, result.stderr
     vectors = pq.read_table("v.parquet")
-    assert vectors["user_id"].to_pylist() == list(range(1, PEOPLE + 1))
+    assert vectors["user_id"].to_pylist() == list(range(1, USERS + 1))
     assert np.isfinite(np.stack(vectors["vector"].to_numpy())).all()

@@ -177,19 +177,19 @@ def test_encode_reads_csv_parquet_and_standard_input_alike(place):
 def test_recommend_ranks_from_1_and_leaves_known_films_out(place):
     told = well("recommend", "model", "histories.csv", "--k", 3, "--out", "films.parquet")
     assert told["k"] == 3
-    films = pq.read_table(place / "films.parquet")
-    assert films.column_names == ["user_id", "item_id", "rank", "score"]
-    assert films["rank"].to_pylist() == [1, 2, 3] * 60
+    items = pq.read_table(place / "films.parquet")
+    assert items.column_names == ["user_id", "item_id", "rank", "score"]
+    assert items["rank"].to_pylist() == [1, 2, 3] * 60
     table = pcsv.read_csv(place / "histories.csv")
     known = set(zip(table["user_id"].to_pylist(), table["item_id"].to_pylist(), strict=True))
-    shown = set(zip(films["user_id"].to_pylist(), films["item_id"].to_pylist(), strict=True))
+    shown = set(zip(items["user_id"].to_pylist(), items["item_id"].to_pylist(), strict=True))
     assert not known & shown
     python = tastevec.load("model").recommend(table, k=3)
-    assert films["item_id"].to_pylist() == python["item_id"].to_pylist()
+    assert items["item_id"].to_pylist() == python["item_id"].to_pylist()
 
 
 def test_somebody_who_knows_every_film_gets_no_row(place):
-    rows = ["user_id,item_id,rating", *(f"all,{film},4" for film in range(1, worlds.FILMS + 1))]
+    rows = ["user_id,item_id,rating", *(f"all,{item},4" for item in range(1, worlds.ITEMS + 1))]
     (place / "omniscient.csv").write_text("\n".join(rows))
     told = well("recommend", "model", "omniscient.csv", "--out", "films.parquet")
     assert (told["users"], told["rows"]) == (1, 0)
@@ -295,45 +295,50 @@ def _bytes(table):
 
 
 def test_people_are_explained_in_tags_by_films_of_their_own(place):
-    told = well("explain", "model", "histories.csv", "--tags", "4", "--films", "2")
-    assert len(told["people"]) == 60
+    told = well("explain", "model", "histories.csv", "--tags", "4", "--contributions", "2")
+    assert len(told["users"]) == 60
     rated = {}
     for line in (place / "histories.csv").read_text().splitlines()[1:]:
         user, item, *_ = line.split(",")
         rated.setdefault(user, set()).add(item)
-    for person in told["people"]:
-        assert len(person["tags"]) <= 4
-        for reading in person["tags"]:
+    for owner in told["users"]:
+        assert len(owner["tags"]) <= 4
+        for reading in owner["tags"]:
             assert 0 <= reading["confidence"] <= 1
-            assert len(reading["films"]) <= 2
-            assert {str(film["item_id"]) for film in reading["films"]} <= rated[str(person["user_id"])]
-    assert any(reading["films"] for person in told["people"] for reading in person["tags"])
+            assert len(reading["items"]) <= 2
+            assert {str(index["item_id"]) for index in reading["items"]} <= rated[str(owner["user_id"])]
+    assert any(reading["items"] for owner in told["users"] for reading in owner["tags"])
     spoken = run("explain", "model", "histories.csv", "--tags", "2").stdout
-    first = told["people"][0]["tags"][0]
+    first = told["users"][0]["tags"][0]
     assert first["tag"] in spoken
-    assert first["films"][0]["title"] in spoken
+    assert first["items"][0]["title"] in spoken
 
 
 def test_near_films_and_near_people_are_found():
-    films = well("similar", "model", "--item", "3", "--k", "4")
-    assert [film["rank"] for film in films["similar"]] == [1, 2, 3, 4]
-    assert films["similar"][0]["title"] in run("similar", "model", "--item", "3").stdout
+    items = well("similar", "model", "--item", "3", "--k", "4")
+    assert [item["rank"] for item in items["similar"]] == [1, 2, 3, 4]
+    assert items["similar"][0]["title"] in run("similar", "model", "--item", "3").stdout
     well("encode", "model", "histories.csv", "--out", "vectors.parquet", "--horizon", "overall")
-    found = well("similar", "model", "--user", "histories.csv", "--people", "vectors.parquet", "--k", "3")
-    assert len(found["people"]) == 60
-    for person in found["people"]:  # everybody is nearest to himself
-        assert person["similar"][0]["score"] == pytest.approx(1, abs=1e-4)
-    assert "1.000" in run("similar", "model", "--user", "histories.csv", "--people", "vectors.parquet").stdout
+    found = well(
+        "similar", "model", "--users", "histories.csv", "--user-vectors", "vectors.parquet", "--k", "3"
+    )
+    assert len(found["users"]) == 60
+    for user in found["users"]:  # everybody is nearest to himself
+        assert user["similar"][0]["score"] == pytest.approx(1, abs=1e-4)
+    assert (
+        "1.000"
+        in run("similar", "model", "--users", "histories.csv", "--user-vectors", "vectors.parquet").stdout
+    )
     for among in (
-        ("--people", "vectors.parquet"),
-        ("--user", "histories.csv", "--people", "vectors.parquet"),
+        ("--user-vectors", "vectors.parquet"),
+        ("--users", "histories.csv", "--user-vectors", "vectors.parquet"),
     ):
         assert well("similar", "model", *among, "--out", "near.parquet", "--k", "2")["rows"] == 60 * 2
         near = pq.read_table("near.parquet")
         assert near.column_names == ["user_id", "similar_user_id", "rank", "score"]
         himself = pc.equal(near["user_id"], near["similar_user_id"])
         assert pc.any(himself).as_py() == (
-            "--user" in among
+            "--users" in among
         )  # who is stored is told of others, who is told of all
     assert "pairs are in near.parquet" in run("similar", "model", "--out", "near.parquet").stdout
     assert pq.read_table("near.parquet").column_names[:2] == ["item_id", "similar_item_id"]

@@ -51,7 +51,7 @@ EXPORT = bundle.export
 HERE = "127.0.0.1:8000"
 HEREDOC = re.compile(r"<<'(\w+)'$")
 SMALL = {"epochs": 1, "hidden_size": 16, "layers": 1, "report_to": "none"}
-PEOPLE, FILMS = 60, 200  # the tutorial's own films are among the first 200 of ml-100k
+USERS, ITEMS = 60, 200  # the tutorial's own films are among the first 200 of ml-100k
 
 
 def _blocks(page):
@@ -101,8 +101,8 @@ def _told(tmp_path_factory):
     """A folder in which the tutorial was followed; everything else goes on from there."""
     place = tmp_path_factory.mktemp("tutorial")
     with pytest.MonkeyPatch.context() as patch, serving() as server:
-        patch.setattr(worlds, "USERS", PEOPLE)
-        patch.setattr(worlds, "FILMS", FILMS)
+        patch.setattr(worlds, "USERS", USERS)
+        patch.setattr(worlds, "ITEMS", ITEMS)
         patch.setitem(PRESETS, "taste", SMALL)
         undigested = {name: replace(release, md5=None) for name, release in releases.RELEASES.items()}
         patch.setattr(releases, "RELEASES", MappingProxyType(undigested))
@@ -128,7 +128,7 @@ def _place(told, tmp_path, monkeypatch):
     place = shutil.copytree(told, tmp_path / "place")
     worlds.write_own_csv(place)
     (place / "interactions.csv").rename(place / "ratings.csv")
-    rows = [f"{row.user},{row.film},{row.stars},{row.time}\n" for row in worlds.ratings()]
+    rows = [f"{row.user},{row.item},{row.stars},{row.time}\n" for row in worlds.ratings()]
     (place / "histories.csv").write_text("".join(["user_id,item_id,rating,timestamp\n", *rows]))
     monkeypatch.chdir(place)
     return place

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-USERS, FILMS = 12, 20
+USERS, ITEMS = 12, 20
 GENRES_100K = [
     "unknown",
     "Action",
@@ -43,15 +43,15 @@ class Rating(NamedTuple):
     """One rating: stars from 1 to 5, time in Unix seconds."""
 
     user: int
-    film: int
+    item: int
     stars: int
     time: int
 
 
-class Film(NamedTuple):
+class Item(NamedTuple):
     """One film; the title carries its year."""
 
-    film: int
+    item: int
     title: str
     year: int
     genres: tuple[str, ...]
@@ -61,40 +61,40 @@ class Tag(NamedTuple):
     """One person's word about one film."""
 
     user: int
-    film: int
+    item: int
     tag: str
     time: int
 
 
-def loves(user: int, film: int) -> bool:
+def loves(user: int, item: int) -> bool:
     """Whether the film is of this person's taste."""
-    return (user <= USERS // 2) == (film <= FILMS // 2)
+    return (user <= USERS // 2) == (item <= ITEMS // 2)
 
 
 def ratings() -> list[Rating]:
     """192 ratings, person by person, each person's in the order of time; nobody rates every fifth film."""
     rows = []
     for user in range(1, USERS + 1):
-        seen = [film for film in range(1, FILMS + 1) if (user + film) % 5]
-        seen.sort(key=lambda film: (film * 7 + user * 3) % 23)  # a different order for everybody
-        for step, film in enumerate(seen):
-            stars = (5 - film % 2) if loves(user, film) else (1 + film % 2)
-            rows.append(Rating(user, film, stars, 978_300_000 + user * 1_000_000 + step * 90_000))
+        seen = [item for item in range(1, ITEMS + 1) if (user + item) % 5]
+        seen.sort(key=lambda item: (item * 7 + user * 3) % 23)  # a different order for everybody
+        for step, item in enumerate(seen):
+            stars = (5 - item % 2) if loves(user, item) else (1 + item % 2)
+            rows.append(Rating(user, item, stars, 978_300_000 + user * 1_000_000 + step * 90_000))
     return rows
 
 
-def films() -> list[Film]:
+def items() -> list[Item]:
     """20 films; the 10th has no genre, the 20th a title with a comma, quotes and an accent."""
     made = []
-    for film in range(1, FILMS + 1):
-        year = 1979 + film
-        name = f"{'Rocket' if film <= FILMS // 2 else 'Letter'} {film}"
-        genres: tuple[str, ...] = ("Action", "Sci-Fi") if film <= FILMS // 2 else ("Drama", "Romance")
-        if film == FILMS // 2:
+    for item in range(1, ITEMS + 1):
+        year = 1979 + item
+        name = f"{'Rocket' if item <= ITEMS // 2 else 'Letter'} {item}"
+        genres: tuple[str, ...] = ("Action", "Sci-Fi") if item <= ITEMS // 2 else ("Drama", "Romance")
+        if item == ITEMS // 2:
             genres = ()
-        if film == FILMS:
+        if item == ITEMS:
             name = 'Café, "The" Letter'
-        made.append(Film(film, f"{name} ({year})", year, genres))
+        made.append(Item(item, f"{name} ({year})", year, genres))
     return made
 
 
@@ -116,10 +116,10 @@ def write_100k(folder: Path) -> Path:
     _lines(folder / "u.data", ("\t".join(map(str, row)) for row in ratings()))
     _lines(folder / "u.genre", (f"{name}|{number}" for number, name in enumerate(GENRES_100K)))
     rows = []
-    for film in films():
-        flags = [name in film.genres or (name == "unknown" and not film.genres) for name in GENRES_100K]
+    for item in items():
+        flags = [name in item.genres or (name == "unknown" and not item.genres) for name in GENRES_100K]
         shown = "|".join(str(int(flag)) for flag in flags)
-        rows.append(f"{film.film}|{film.title}|01-Jan-{film.year}||http://us.imdb.com/M/title|{shown}")
+        rows.append(f"{item.item}|{item.title}|01-Jan-{item.year}||http://us.imdb.com/M/title|{shown}")
     _lines(folder / "u.item", rows, encoding="iso-8859-1")
     return folder
 
@@ -147,12 +147,12 @@ def write_csv_release(folder: Path, *, genome: bool = False, genome_tags: int = 
     folder.mkdir(parents=True, exist_ok=True)
     _csv(folder / "ratings.csv", "userId,movieId,rating,timestamp", ratings())
     _csv(folder / "tags.csv", "userId,movieId,tag,timestamp", tags())
-    listed = [(film.film, film.title, "|".join(film.genres) or "(no genres listed)") for film in films()]
+    listed = [(item.item, item.title, "|".join(item.genres) or "(no genres listed)") for item in items()]
     _csv(folder / "movies.csv", "movieId,title,genres", listed)
     _csv(
         folder / "links.csv",
         "movieId,imdbId,tmdbId",
-        [(film.film, f"{film.film:07}", "") for film in films()],
+        [(item.item, f"{item.item:07}", "") for item in items()],
     )
     if genome:
         write_genome(folder, tags=genome_tags)
@@ -164,10 +164,10 @@ def write_genome(folder: Path, *, tags: int = 12) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _csv(folder / "genome-tags.csv", "tagId,tag", [(tag, f"tag {tag}") for tag in range(1, tags + 1)])
     scores = []
-    for film in range(1, FILMS + 1):
+    for item in range(1, ITEMS + 1):
         for tag in range(1, tags + 1):
-            fits = (film <= FILMS // 2) == (tag % 2 == 1)
-            scores.append((film, tag, round((0.8 if fits else 0.1) + (film * 31 + tag * 17) % 19 / 100, 2)))
+            fits = (item <= ITEMS // 2) == (tag % 2 == 1)
+            scores.append((item, tag, round((0.8 if fits else 0.1) + (item * 31 + tag * 17) % 19 / 100, 2)))
     _csv(folder / "genome-scores.csv", "movieId,tagId,relevance", scores)
     return folder
 
@@ -178,7 +178,7 @@ def write_recbole(folder: Path, name: str = "tiny") -> Path:
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     _lines(folder / f"{name}.inter", [header, *("\t".join(map(str, row)) for row in ratings())])
     header = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"
-    rows = [f"{f.film}\t{f.title[:-7]}\t{f.year}\t{' '.join(f.genres)}" for f in films()]
+    rows = [f"{f.item}\t{f.title[:-7]}\t{f.year}\t{' '.join(f.genres)}" for f in items()]
     _lines(folder / f"{name}.item", [header, *rows])
     return folder
 
@@ -186,9 +186,9 @@ def write_recbole(folder: Path, name: str = "tiny") -> Path:
 def write_own_csv(folder: Path) -> Path:
     """One's own ``interactions.csv`` with string ids and no times, and ``items.csv`` beside it; the former's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [(f"person-{row.user}", f"film-{row.film}", row.stars) for row in ratings()]
+    rows = [(f"person-{row.user}", f"film-{row.item}", row.stars) for row in ratings()]
     _csv(folder / "interactions.csv", "user,item,rating", rows)
-    listed = [(f"film-{f.film}", f.title, f.year, "|".join(f.genres)) for f in films()]
+    listed = [(f"film-{f.item}", f.title, f.year, "|".join(f.genres)) for f in items()]
     _csv(folder / "items.csv", "item,title,year,genres", listed)
     return folder / "interactions.csv"
 
@@ -203,8 +203,8 @@ def zip_folder(folder: Path, target: Path) -> Path:
 
 def _films_with(separator: str) -> list[str]:
     return [
-        f"{f.film}{separator}{f.title}{separator}{'|'.join(f.genres) or '(no genres listed)'}"
-        for f in films()
+        f"{f.item}{separator}{f.title}{separator}{'|'.join(f.genres) or '(no genres listed)'}"
+        for f in items()
     ]
 
 

@@ -1,9 +1,9 @@
-"""SASRec of RecTools as a process of its own: a line of JSON asks, a line of JSON answers.
+"""SASRec of RecTools in a process of its own: a line of JSON is a request, a line of JSON the response.
 
-It runs in the peers' environment, which holds RecTools and no tastevec. Tables are ``.npz``, since no pyarrow of today lives with
-RecTools' numpy: an array a column of RecTools', ``user_id``, ``item_id``, ``weight`` and ``datetime``, which here only says the order.
+Its environment has RecTools and no tastevec. Tables are ``.npz``, since current pyarrow versions need another numpy: one array for
+each column of RecTools, ``user_id``, ``item_id``, ``weight`` and ``datetime``, which is only the order.
 
-Dimension letters: B users, N items.
+Dimensions: B users, L history, N items, D numbers a vector.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 import warnings
 from copy import deepcopy
 from importlib.metadata import version
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,39 +32,28 @@ LIBRARIES = ("RecTools", "torch", "pytorch-lightning", "numpy", "pandas")
 
 
 class Softmax(TransformerLightningModule):
-    """The softmax loss of RecTools, the same number in a third of the time: what weighs nothing is not scored at all."""
-
-    def on_train_start(self) -> None:
-        """Begin to note what is read, and when each step has ended."""
-        super().on_train_start()
-        self.films, self.places, self.ended = [], [], []
-
-    def on_train_batch_end(self, *_: object) -> None:
-        """Look at the clock."""
-        self.ended.append(perf_counter())
+    """The softmax loss of RecTools, the same value in a third of the time: positions of weight 0 are not scored."""
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """The mean surprise over the films that are foretold, 0 in a batch without any."""
+        """Return the mean cross-entropy of the predicted items, 0 in a batch without any."""
         del batch_idx
-        self.films.append(int((batch["x"] > 0).sum()))
-        self.places.append(batch["x"].numel())
-        films = self.torch_model.item_model.get_all_embeddings()  # (N + 1, D), the padding first
-        states = self.torch_model.encode_sessions(batch, films)  # (B, L, D)
-        told = batch["yw"] > 0
-        surprise = cross_entropy(states[told] @ films.T, batch["y"][told], reduction="sum")
-        loss = surprise / told.sum().clamp(min=1)
+        items = self.torch_model.item_model.get_all_embeddings()  # (N + 1, D), the padding first
+        states = self.torch_model.encode_sessions(batch, items)  # (B, L, D)
+        predicted = batch["yw"] > 0
+        surprise = cross_entropy(states[predicted] @ items.T, batch["y"][predicted], reduction="sum")
+        loss = surprise / predicted.sum().clamp(min=1)
         self.log(self.train_loss_name, loss, on_step=False, on_epoch=True)
         return loss
 
 
 class Sasrec:
-    """One model, trained a few epochs at a time and asked about people whom it has never seen.
+    """One model, trained a few epochs at a time, which scores held-out users.
 
     Args:
-        interactions: The training people's table.
-        item_count: N; films are called 0 to N - 1.
+        interactions: The table of training users.
+        item_count: N; items are 0 to N - 1.
         settings: Keywords of ``SASRecModel``.
-        seed: Of the weights, the dropout and the order of the batches.
+        seed: Of weights, dropout and batch order.
     """
 
     def __init__(self, interactions: str, item_count: int, settings: dict[str, Any], seed: int) -> None:
@@ -76,36 +64,35 @@ class Sasrec:
         self._kept: dict[str, Any] = {}
 
     def train(self, epochs: int) -> dict[str, Any]:
-        """Train so many epochs more; the loss, of each step the films and the places read, and on a clock when it ended."""
+        """Train more epochs; return the loss."""
         self._model.fit_partial(self._dataset, min_epochs=epochs, max_epochs=epochs)
-        module = self._model.lightning_model
         loss = float(self._model.fit_trainer.callback_metrics[SASRecModel.train_loss_name])
-        return {"loss": loss, "films": module.films, "places": module.places, "ended": module.ended}
+        return {"loss": loss}
 
     def keep(self) -> dict[str, Any]:
-        """Remember the weights as they are."""
+        """Copy the weights."""
         self._kept = deepcopy(self._model.torch_model.state_dict())
         return {}
 
     def restore(self) -> dict[str, Any]:
-        """Go back to the weights that were remembered."""
+        """Restore the copied weights."""
         self._model.torch_model.load_state_dict(self._kept)
         return {}
 
     def score(self, histories: str, users: int, out: str) -> dict[str, Any]:
-        """Save (B, N) scores; NaN for films without training, and for people of whom nothing is known.
+        """Save scores (B, N); NaN for items without training, and for users without a known item.
 
-        Whom the model was trained on plays no part: RecTools reads the histories in the table and nothing else.
+        RecTools scores users from the histories in the table and from nothing else.
         """
-        films = self._model.data_preparator.get_known_item_ids()
+        items = self._model.data_preparator.get_known_item_ids()
         table = _read(histories)
-        table = table[table["item_id"].isin(films)]
+        table = table[table["item_id"].isin(items)]
         scores = np.full((users, self._item_count), np.nan, np.float32)
         if len(table):
             found = self._model.recommend(
                 table["user_id"].unique(),
                 Dataset.construct(table),
-                k=len(films),
+                k=len(items),
                 filter_viewed=False,
                 add_rank_col=False,
             )
@@ -120,17 +107,17 @@ def _read(table: str) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Answer until there are no more questions; the first begins a model, the others ask it."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints must not stand among the answers
-    warnings.simplefilter("ignore")  # of Lightning, about loggers and worker processes that we do without
+    """Respond until the input ends; the first request makes the model."""
+    responses = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints must not be among the responses
+    warnings.simplefilter("ignore")  # Lightning warns of loggers and workers that we do not use
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     model = Sasrec(**json.loads(sys.stdin.readline()))
-    print(json.dumps({library: version(library) for library in LIBRARIES}), file=answers)
+    print(json.dumps({library: version(library) for library in LIBRARIES}), file=responses)
     for line in sys.stdin:
         request = json.loads(line)
-        answer = getattr(model, request.pop("do"))(**request)
-        print(json.dumps(answer), file=answers)
+        response = getattr(model, request.pop("do"))(**request)
+        print(json.dumps(response), file=responses)
 
 
 if __name__ == "__main__":

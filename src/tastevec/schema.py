@@ -12,6 +12,7 @@ __all__ = [
     "ALIGNMENT_FORMAT",
     "BUNDLE_FILE",
     "BUNDLE_FORMAT",
+    "COLD_START_FILE",
     "COLLABORATIVE",
     "CONFIG_FILE",
     "CONTENT",
@@ -21,13 +22,12 @@ __all__ = [
     "HISTORIES_FOLDER",
     "ITEMS_FILE",
     "ITEM_ID",
-    "LIKED_FROM",
     "MANIFEST_FILE",
     "MAP_FILE",
     "NOTE",
     "PER_USER_FILE",
-    "PLACING_FILE",
     "POSITION",
+    "POSITIVE_FROM",
     "PREPARED_FORMAT",
     "PREPARE_AGAIN",
     "RANK",
@@ -102,7 +102,7 @@ BUNDLE_FILE: Final = "bundle.json"
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 ENCODER_FILE: Final = "encoder.onnx"  # the blocks, for those who have no torch
-PLACING_FILE: Final = "item_placing.safetensors"
+COLD_START_FILE: Final = "item_placing.safetensors"
 TAGS_FILE: Final = "tags.safetensors"
 MAP_FILE: Final = "map.safetensors"
 
@@ -122,7 +122,7 @@ TRAIN_AGAIN: Final = "copy the bundle again, or train again"
 
 # A film is liked from this share of the rating range on: 4 stars of 0.5 to 5 is (4 - 0.5) / 4.5 = 0.78,
 # of 1 to 5 it is (4 - 1) / 4 = 0.75, so that 0.75 means 4 stars on every MovieLens scale.
-LIKED_FROM: Final = 0.75
+POSITIVE_FROM: Final = 0.75
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet

@@ -56,7 +56,7 @@ THINGS = (
     ("Postcard", "Waltz"),
     ("Orbit", "Machine"),
 )
-FILMS, PEOPLE = 120, 80
+ITEMS, USERS = 120, 80
 # A title must be shown as it is, whatever it holds.
 HOSTILE = "<b>Bold</b> & \"Brazen\" 'Café'"
 SMALL = {"dim": 32, "hidden_size": 16, "max_history": 24, "batch_size": 16, "epochs": 1}
@@ -69,18 +69,18 @@ LAUNCH = (
 )
 
 
-def genre_of(film):
+def genre_of(item):
     """The genre of a film, by its number from 0."""
-    return film % len(GENRES)
+    return item % len(GENRES)
 
 
-def title_of(film):
+def title_of(item):
     """A name such as Silent Trombone, The (1971): the article stands behind, as in the releases."""
-    if film == FILMS - 1:
+    if item == ITEMS - 1:
         return f"{HOSTILE} (2001)"
-    number = film // len(GENRES)
-    name = f"{FIRST[number % len(FIRST)]} {THINGS[genre_of(film)][number // len(FIRST)]}"
-    return f"{name}, The ({1960 + film // 3})"
+    number = item // len(GENRES)
+    name = f"{FIRST[number % len(FIRST)]} {THINGS[genre_of(item)][number // len(FIRST)]}"
+    return f"{name}, The ({1960 + item // 3})"
 
 
 def write_release(folder):
@@ -90,28 +90,28 @@ def write_release(folder):
     _csv(
         folder / "movies.csv",
         "movieId,title,genres",
-        [(film + 1, title_of(film), GENRES[genre_of(film)]) for film in range(FILMS)],
+        [(item + 1, title_of(item), GENRES[genre_of(item)]) for item in range(ITEMS)],
     )
     rows = []
-    for person in range(PEOPLE):
+    for user in range(USERS):
         tastes = rng.permutation(len(GENRES))
-        likes = dict(zip(tastes.tolist(), (4.5, 4.0, 3.0, 3.0, 2.5, 1.0), strict=True))
-        wanted = np.array([likes[genre_of(film)] for film in range(FILMS)]) * np.linspace(1.5, 0.5, FILMS)
-        for step, film in enumerate(rng.choice(FILMS, 40, replace=False, p=wanted / wanted.sum()).tolist()):
-            stars = min(5.0, max(0.5, likes[genre_of(film)] + rng.integers(-1, 2) / 2))
-            rows.append((person + 1, film + 1, stars, 1_000_000_000 + person * 1_000_000 + step * 7_000))
+        positives = dict(zip(tastes.tolist(), (4.5, 4.0, 3.0, 3.0, 2.5, 1.0), strict=True))
+        wanted = np.array([positives[genre_of(item)] for item in range(ITEMS)]) * np.linspace(1.5, 0.5, ITEMS)
+        for step, item in enumerate(rng.choice(ITEMS, 40, replace=False, p=wanted / wanted.sum()).tolist()):
+            stars = min(5.0, max(0.5, positives[genre_of(item)] + rng.integers(-1, 2) / 2))
+            rows.append((user + 1, item + 1, stars, 1_000_000_000 + user * 1_000_000 + step * 7_000))
     _csv(folder / "ratings.csv", "userId,movieId,rating,timestamp", rows)
     words = list(itertools.chain(*WORDS))
     _csv(folder / "genome-tags.csv", "tagId,tag", list(enumerate(words, 1)))
     scores = [
         (
-            film + 1,
+            item + 1,
             tag + 1,
             round(
-                float(np.clip((0.75 if tag // 2 == genre_of(film) else 0.15) + rng.normal(0, 0.1), 0, 1)), 3
+                float(np.clip((0.75 if tag // 2 == genre_of(item) else 0.15) + rng.normal(0, 0.1), 0, 1)), 3
             ),
         )
-        for film in range(FILMS)
+        for item in range(ITEMS)
         for tag in range(len(words))
     ]
     _csv(folder / "genome-scores.csv", "movieId,tagId,relevance", scores)
@@ -181,7 +181,7 @@ def _served(tmp_path_factory):
     """The world's model with its tags, its map and its people."""
     import tastevec as stages  # noqa: PLC0415  as above
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
-    from tastevec.pipelines.batch import open_people, write_vectors  # noqa: PLC0415  as above
+    from tastevec.pipelines.batch import open_users, write_vectors  # noqa: PLC0415  as above
     from tastevec.serving.service.app import from_folder  # noqa: PLC0415  as above
 
     place = tmp_path_factory.mktemp("browser")
@@ -189,7 +189,7 @@ def _served(tmp_path_factory):
     prepared = stages.prepare(release, place / "prepared")
     model = stages.train(prepared.folder, place / "cinema", **{**TINY, **SMALL})
     write_vectors(
-        model, open_people(release / "ratings.csv", model), place / "people.parquet", horizon="overall"
+        model, open_users(release / "ratings.csv", model), place / "people.parquet", horizon="overall"
     )
     return from_folder(place / "cinema", place / "people.parquet")()
 
@@ -198,8 +198,8 @@ def _served(tmp_path_factory):
 def _bare(served):
     """The same model, saved without a map and served without people."""
     model = copy.copy(served.model)
-    model.bundle = dataclasses.replace(model.bundle, film_map=None)
-    return dataclasses.replace(served, model=model, people=None)
+    model.bundle = dataclasses.replace(model.bundle, item_map=None)
+    return dataclasses.replace(served, model=model, users=None)
 
 
 @pytest.fixture(scope="session", name="service")

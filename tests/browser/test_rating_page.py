@@ -62,7 +62,7 @@ def test_the_first_sight_is_full(visit):
 
 def test_the_strip_draws_each_number_by_its_sign_and_size(visit, served):
     page = visit()
-    ratings = [(film["item_id"], film["rating"]) for film in served.example["ratings"]]
+    ratings = [(item["item_id"], item["rating"]) for item in served.example["ratings"]]
     vector = served.model.encode(ratings, horizon="next").tolist()
     bars = page.locator("#strip-track i")
     expect(bars).to_have_count(len(vector))
@@ -202,7 +202,7 @@ def test_what_is_saved_as_json_brings_the_taste_back(visit, served, tmp_path):
     assert told["ratings"][-1]["rating"] == 4
     assert len(told["ratings"]) == 12
     assert told["vector"] == pytest.approx(
-        served.model.encode([(film["item_id"], film["rating"]) for film in told["ratings"]]).tolist(),
+        served.model.encode([(item["item_id"], item["rating"]) for item in told["ratings"]]).tolist(),
         abs=1e-4,
     )
     assert [tag["tag"] for tag in told["tags"]] == page.locator("#tag-list .tag-name").all_inner_texts()
@@ -212,8 +212,8 @@ def test_what_is_saved_as_json_brings_the_taste_back(visit, served, tmp_path):
     expect(other.locator("#rated-list li")).to_have_count(12)
     expect(other.locator("#person")).to_have_text("Your taste in films")
     shown = "all => all.map((each) => each.textContent)"
-    films = "#rated-list .film"
-    assert other.locator(films).evaluate_all(shown) == page.locator(films).evaluate_all(shown)
+    items = "#rated-list .film"
+    assert other.locator(items).evaluate_all(shown) == page.locator(items).evaluate_all(shown)
 
 
 def test_a_file_that_is_no_taste_is_refused_with_a_sentence(visit, tmp_path):
@@ -273,28 +273,28 @@ def test_a_model_without_map_and_people_has_a_page_without_them(visit, run, bare
     expect(page.locator("#recommendations li")).to_have_count(12)
     expect(page.locator("#map-note")).to_contain_text("saved without a map")
     expect(page.locator("#people")).to_be_hidden()
-    expect(page.get_by_role("link", name="People")).to_be_hidden()
+    expect(page.get_by_role("link", name="Users")).to_be_hidden()
 
 
 @pytest.mark.parametrize(
-    ("people", "code", "said"),
+    ("users", "code", "said"),
     [
         (None, "store_unavailable", "cannot be reached just now"),
         (1, "no_people", "Nobody is kept here yet."),
     ],
 )
-def test_people_who_cannot_be_found_are_no_fault_of_the_page(visit, people, code, said):
+def test_people_who_cannot_be_found_are_no_fault_of_the_page(visit, users, code, said):
     """Their database is away, or they were all deleted: said in their place, and in no message."""
     page = visit()
 
     def told(route):
         answer = route.fetch()
-        route.fulfill(response=answer, json=answer.json() | {"people": people})
+        route.fulfill(response=answer, json=answer.json() | {"users": users})
 
     page.route("**/v1/model", told)
     error = {"error": {"code": code, "message": "not now", "where": None}}
     page.route(
-        "**/v1/similar-users", lambda route: route.fulfill(status=503 if people is None else 404, json=error)
+        "**/v1/similar-users", lambda route: route.fulfill(status=503 if users is None else 404, json=error)
     )
     page.reload()
     expect(page.locator("#people-empty")).to_contain_text(said)

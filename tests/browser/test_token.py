@@ -79,7 +79,7 @@ def test_the_token_stays_in_the_tab_and_goes_nowhere_but_to_the_service(locked, 
     with page.expect_download() as saved:
         page.click("#export-button")
     saved.value.save_as(tmp_path / "person.json")
-    assert json.loads((tmp_path / "person.json").read_text(encoding="utf-8"))["format"] == "tastevec.person"
+    assert json.loads((tmp_path / "person.json").read_text(encoding="utf-8"))["format"] == "tastevec.user"
     places = [
         (tmp_path / "person.json").read_text(encoding="utf-8"),
         page.evaluate("JSON.stringify({...localStorage})"),

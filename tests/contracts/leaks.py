@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from people import films_of, rows_of, turned
 from tastevec.data.histories import normalise_ratings
+from users import films_of, rows_of, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.evaluation.dataset import Cohort
+    from tastevec.evaluation.dataset import EvalDataset
     from tastevec.evaluation.tasks import Task
 
 
-def hidden_of(task: Task, person: int = 0) -> list[int]:
+def hidden_of(task: Task, user: int = 0) -> list[int]:
     """The hidden films of one person, in the order of his history."""
-    return task.targets[task.offsets[person] : task.offsets[person + 1]].tolist()
+    return task.targets[task.offsets[user] : task.offsets[user + 1]].tolist()
 
 
 def assert_no_target_is_known(task: Task) -> None:
     """No film that is asked for stands in the history that is shown."""
-    for person in range(len(task)):
-        leaked = set(hidden_of(task, person)) & set(films_of(task.known, person))
-        assert not leaked, f"user {task.known.user_ids[person]} is shown the films he is asked for: {leaked}"
+    for user in range(len(task)):
+        leaked = set(hidden_of(task, user)) & set(films_of(task.known, user))
+        assert not leaked, f"user {task.known.user_ids[user]} is shown the films he is asked for: {leaked}"
 
 
 def assert_nothing_is_invented(task: Task, histories: Histories) -> None:
     """What is known and what is hidden happened, in this order, to this person, and each has some of both."""
-    place = {user: person for person, user in enumerate(histories.user_ids.tolist())}
+    place = {user: owner for owner, user in enumerate(histories.user_ids.tolist())}
     assert len(task) + task.left_out == len(histories)
-    for person, user in enumerate(task.known.user_ids.tolist()):
+    for owner, user in enumerate(task.known.user_ids.tolist()):
         everything = rows_of(histories, place[user])
-        known, hidden = rows_of(task.known, person), hidden_of(task, person)
+        known, hidden = rows_of(task.known, owner), hidden_of(task, owner)
         assert known
         assert hidden
         assert known == [row for row in everything if row in set(known)]
-        times = task.times[task.offsets[person] : task.offsets[person + 1]].tolist()
-        happened = {(film, time) for film, _, time in everything}
+        times = task.times[task.offsets[owner] : task.offsets[owner + 1]].tolist()
+        happened = {(item, time) for item, _, time in everything}
         assert set(zip(hidden, times, strict=True)) <= happened
 
 
@@ -57,14 +57,14 @@ def assert_statistics_are_of_known(task: Task) -> None:
 
 def assert_nothing_after_the_first_hidden(task: Task, histories: Histories) -> None:
     """Whatever is shown stood before the first hidden film, in the history and in time."""
-    place = {user: person for person, user in enumerate(histories.user_ids.tolist())}
-    for person, user in enumerate(task.known.user_ids.tolist()):
+    place = {user: owner for owner, user in enumerate(histories.user_ids.tolist())}
+    for owner, user in enumerate(task.known.user_ids.tolist()):
         everything = films_of(histories, place[user])
-        first = everything.index(hidden_of(task, person)[0])
-        late = set(films_of(task.known, person)) - set(everything[:first])
+        first = everything.index(hidden_of(task, owner)[0])
+        late = set(films_of(task.known, owner)) - set(everything[:first])
         assert not late, f"user {user} is shown films of the future: {late}"
-        shown = slice(task.known.offsets[person], task.known.offsets[person + 1])
-        assert task.known.times[shown].max() <= task.times[task.offsets[person]]
+        shown = slice(task.known.offsets[owner], task.known.offsets[owner + 1])
+        assert task.known.times[shown].max() <= task.times[task.offsets[owner]]
 
 
 def assert_nothing_from_the_cut_on(histories: Histories, cut: int) -> None:
@@ -72,17 +72,19 @@ def assert_nothing_from_the_cut_on(histories: Histories, cut: int) -> None:
     assert (histories.times < cut).all(), "somebody learns from what happened after the cut"
 
 
-def assert_asked_are_not_taught(cohort: Cohort) -> None:
+def assert_asked_are_not_taught(dataset: EvalDataset) -> None:
     """Nobody who is asked has taught."""
-    both = np.intersect1d(cohort.train.user_ids, cohort.unseen.user_ids)
+    both = np.intersect1d(dataset.train.user_ids, dataset.unseen.user_ids)
     assert not len(both), f"taught and asked: {both}"
 
 
-def assert_asked_move_nothing(statistic: Callable[[Cohort], NDArray[np.generic]], cohort: Cohort) -> None:
+def assert_asked_move_nothing(
+    statistic: Callable[[EvalDataset], NDArray[np.generic]], dataset: EvalDataset
+) -> None:
     """``statistic`` has the same bytes when the people who are asked have rated everything the other way round."""
-    other = type(cohort)(
-        cohort.train, turned(cohort.unseen, cohort.rating_range), cohort.films, cohort.rating_range
+    other = type(dataset)(
+        dataset.train, turned(dataset.unseen, dataset.rating_range), dataset.items, dataset.rating_range
     )
-    assert statistic(cohort).tobytes() == statistic(other).tobytes(), (
+    assert statistic(dataset).tobytes() == statistic(other).tobytes(), (
         "the people who are asked move a statistic"
     )

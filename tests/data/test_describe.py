@@ -23,13 +23,13 @@ NAN = float("nan")
 
 def _prepared(ratings, times=None, *, items=None, genres=None, vectors=None, rating_range=(1.0, 5.0)):
     """A world from one list of (film, rating) a person; film i of 4 has the genres of row i."""
-    rows = [row for person in ratings for row in person]
-    offsets = np.concatenate([[0], np.cumsum([len(person) for person in ratings])]).astype(np.int64)
+    rows = [row for user in ratings for row in user]
+    offsets = np.concatenate([[0], np.cumsum([len(user) for user in ratings])]).astype(np.int64)
     genres = [["Drama"], ["Drama", "War"], ["Comedy"], []] if genres is None else genres
     histories = Histories(
         user_ids=np.arange(len(ratings)),
         offsets=offsets,
-        items=np.array([film for film, _ in rows], np.int32),
+        items=np.array([item for item, _ in rows], np.int32),
         ratings=np.array([rating for _, rating in rows], np.float32),
         normalised=np.zeros(len(rows), np.float32),
         times=np.array([NO_TIME] * len(rows) if times is None else times, np.int64),
@@ -82,7 +82,7 @@ def test_the_mean_of_means_weighs_people_and_not_ratings():
 def test_ratings_are_counted_by_value_and_likes_begin_at_four_stars():
     ratings = summarise(_prepared(RATINGS))["ratings"]
     assert (ratings["values"], ratings["counts"]) == ([2, 3, 4, 5], [1, 1, 1, 1])
-    assert (ratings["mean"], ratings["liked_from"], ratings["share_liked"]) == (3.5, 4.0, 0.5)
+    assert (ratings["mean"], ratings["positive_from"], ratings["share_liked"]) == (3.5, 4.0, 0.5)
 
 
 def test_half_stars_keep_their_values():
@@ -144,14 +144,14 @@ def test_coverage_weighs_films_and_interactions():
 
 
 @given(
-    people=st.lists(
+    users=st.lists(
         st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1.0, 2.5, 5.0, NAN])), max_size=6), max_size=6
     ),
     rows=st.integers(1, 5),
 )
-def test_the_size_of_the_blocks_changes_no_number(people, rows):
-    times = [7 * step for step in range(sum(map(len, people)))]
-    world = _prepared(people, times)
+def test_the_size_of_the_blocks_changes_no_number(users, rows):
+    times = [7 * step for step in range(sum(map(len, users)))]
+    world = _prepared(users, times)
     whole = summarise(world)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(summary, "_ROWS", rows)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.data.streaming import group_of, whole_people
+from tastevec.data.streaming import complete_users, group_of
 
 
 def batches(owners, cuts):
@@ -23,32 +23,32 @@ def batches(owners, cuts):
 
 
 def owners_of(lengths):
-    return [person for person, length in enumerate(lengths) for _ in range(length)]
+    return [user for user, length in enumerate(lengths) for _ in range(length)]
 
 
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=12),
     cuts=st.lists(st.integers(0, 40), max_size=6),
-    people=st.integers(1, 5),
+    users=st.integers(1, 5),
     rows=st.integers(1, 12),
 )
 def test_groups_hold_whole_people_and_no_more_than_asked_wherever_the_batches_are_cut(
-    lengths, cuts, people, rows
+    lengths, cuts, users, rows
 ):
     owners = owners_of(lengths)
     groups = list(
-        whole_people(batches(owners, [cut for cut in cuts if cut < len(owners)]), people=people, rows=rows)
+        complete_users(batches(owners, [cut for cut in cuts if cut < len(owners)]), users=users, rows=rows)
     )
     assert [place for group in groups for place in group["place"].to_pylist()] == list(range(len(owners)))
     held = [set(group["user_id"].to_pylist()) for group in groups]
     assert sum(map(len, held)) == len(lengths)  # nobody is in two
     for group, members in zip(groups, held, strict=True):
-        assert len(members) <= people
+        assert len(members) <= users
         assert len(group) <= rows or len(members) == 1
     for group, following in pairwise(groups):  # each is as full as it can be
         newcomer = lengths[following["user_id"][0].as_py()]
-        assert len(set(group["user_id"].to_pylist())) == people or len(group) + newcomer > rows
-    whole = list(whole_people(batches(owners, []), people=people, rows=rows))
+        assert len(set(group["user_id"].to_pylist())) == users or len(group) + newcomer > rows
+    whole = list(complete_users(batches(owners, []), users=users, rows=rows))
     assert [group.to_pydict() for group in groups] == [group.to_pydict() for group in whole]
 
 
@@ -62,12 +62,12 @@ def test_a_group_keeps_the_callers_own_ids(ids):
             "times": [1, 2, 3],
         }
     )
-    people = group_of(table)
-    assert people.user_ids.tolist() == [ids[0], ids[2]]
-    assert people.items.tolist() == [3, -1, -1]
-    assert people.offsets.tolist() == [0, 2, 3]
-    np.testing.assert_array_equal(people.ratings, [4, np.nan, 2])
+    users = group_of(table)
+    assert users.user_ids.tolist() == [ids[0], ids[2]]
+    assert users.items.tolist() == [3, -1, -1]
+    assert users.offsets.tolist() == [0, 2, 3]
+    np.testing.assert_array_equal(users.ratings, [4, np.nan, 2])
 
 
 def test_nobody_makes_no_group():
-    assert list(whole_people([])) == []
+    assert list(complete_users([])) == []

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from encoders import reading
-from people import TAGGED, people
 from tastevec.data.inputs import FIRST_GAP, UNKNOWN_GAP, RatingScale, gap_levels
 from tastevec.errors import SettingsError
+from users import TAGGED, users
 
 FULL_STARS, HALF_STARS = RatingScale.of((1.0, 5.0)), RatingScale.of((0.5, 5.0))
 
@@ -31,51 +31,51 @@ def test_every_half_star_has_its_own_level_and_a_tag_the_one_above(scale):
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
 def test_a_film_is_liked_from_four_stars_on_and_never_for_a_tag_alone(scale):
     stars = np.array([1, 3.5, 4, 4.5, 5, TAGGED], np.float32)
-    assert scale.liked(stars).tolist() == [False, False, True, True, True, False]
+    assert scale.positive(stars).tolist() == [False, False, True, True, True, False]
 
 
 def test_histories_stand_side_by_side_padded_on_the_right():
-    arrays = reading().arrays(people([(7, 5), (3, 1)], [], [(4, TAGGED)]))
+    arrays = reading().arrays(users([(7, 5), (3, 1)], [], [(4, TAGGED)]))
     assert arrays["items"].tolist() == [[7, 3], [0, 0], [4, 0]]
     assert arrays["levels"].tolist() == [[8, 0], [0, 0], [9, 0]]
-    assert arrays["strengths"].tolist() == [[1, -1], [0, 0], [0, 0]]
+    assert arrays["normalized_ratings"].tolist() == [[1, -1], [0, 0], [0, 0]]
     assert arrays["lengths"].tolist() == [2, 0, 1]
     assert arrays["gaps"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [0, 0], [UNKNOWN_GAP, 0]]
     assert {name: array.dtype.name for name, array in arrays.items()} == {
         "items": "int64",
         "levels": "int64",
-        "strengths": "float32",
+        "normalized_ratings": "float32",
         "gaps": "int64",
         "lengths": "int64",
     }
 
 
 def test_the_note_always_pads_to_the_longest_history_that_is_read():
-    assert reading(max_history=4, pad="full").arrays(people([(7, 5)]))["items"].shape == (1, 4)
+    assert reading(max_history=4, pad="full").arrays(users([(7, 5)]))["items"].shape == (1, 4)
 
 
 def test_people_without_any_film_have_one_empty_place():
-    assert reading().arrays(people([], []))["items"].shape == (2, 1)
+    assert reading().arrays(users([], []))["items"].shape == (2, 1)
 
 
 def test_of_a_long_history_either_end_is_read():
-    histories = people([(9, 1), (8, 2), (7, 3)], [(6, 4)])
+    histories = users([(9, 1), (8, 2), (7, 3)], [(6, 4)])
     assert items_of(reading(max_history=2), histories) == [[8, 7], [6, 0]]
     assert items_of(reading(max_history=2, truncate="oldest"), histories) == [[9, 8], [6, 0]]
 
 
 def test_the_note_reads_films_in_the_order_of_their_ids_and_keeps_the_first():
-    histories = people([(9, 1), (2, 5), (7, 3)], [(6, 4), (1, 2)])
+    histories = users([(9, 1), (2, 5), (7, 3)], [(6, 4), (1, 2)])
     arrays = reading(order="item").arrays(histories)
     assert arrays["items"].tolist() == [[2, 7, 9], [1, 6, 0]]
     assert arrays["levels"].tolist() == [[8, 4, 0], [2, 6, 0]]
-    assert arrays["strengths"][0].tolist() == [1, 0, -1]
+    assert arrays["normalized_ratings"][0].tolist() == [1, 0, -1]
     first = reading(order="item", truncate="oldest", max_history=2)
     assert items_of(first, histories) == [[2, 7], [1, 6]]
 
 
 def test_a_set_is_read_beside_the_order_and_may_hold_more():
-    histories = people([(9, 1), (8, 2), (7, 5)], [(6, 4)])
+    histories = users([(9, 1), (8, 2), (7, 5)], [(6, 4)])
     arrays = reading(max_history=1, set_history=2).arrays(histories)
     assert arrays["items"].tolist() == [[7], [6]]
     assert arrays["set_items"].tolist() == [[8, 7], [6, 0]]
@@ -84,7 +84,7 @@ def test_a_set_is_read_beside_the_order_and_may_hold_more():
 
 
 def test_what_is_read_in_order_holds_no_set():
-    how, histories = reading(max_history=1, set_history=2), people([(9, 1), (8, 2)])
+    how, histories = reading(max_history=1, set_history=2), users([(9, 1), (8, 2)])
     whole = how.arrays(histories)
     for name, array in how.in_order(histories).items():
         np.testing.assert_array_equal(array, whole.pop(name))
@@ -96,28 +96,28 @@ def test_what_is_read_in_order_holds_no_set():
     [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (2**20, 21), (2**21 - 1, 21), (2**21, 22), (2**40, 22)],
 )
 def test_each_doubling_of_the_time_between_two_films_is_a_level_and_the_last_is_open(seconds, level):
-    histories = people([(0, 5, 1000), (1, 5, 1000 + seconds)])
+    histories = users([(0, 5, 1000), (1, 5, 1000 + seconds)])
     assert gap_levels(histories).tolist() == [FIRST_GAP, level]
 
 
 def test_where_a_time_is_unknown_so_is_the_pause_on_either_side_of_that_persons_film():
-    histories = people([(0, 5, 7), (1, 5), (2, 5, 9), (3, 5, 9), (4, 5)], [(0, 5, 5), (1, 5, 6)])
+    histories = users([(0, 5, 7), (1, 5), (2, 5, 9), (3, 5, 9), (4, 5)], [(0, 5, 5), (1, 5, 6)])
     unknown = UNKNOWN_GAP
     assert gap_levels(histories).tolist() == [FIRST_GAP, unknown, unknown, 0, unknown, FIRST_GAP, 1]
 
 
 def test_of_what_is_read_the_first_film_has_none_before_it():
-    histories = people([(9, 1, 10), (8, 2, 11), (7, 3, 12)], [(6, 4, 5)])
+    histories = users([(9, 1, 10), (8, 2, 11), (7, 3, 12)], [(6, 4, 5)])
     arrays = reading(max_history=2).arrays(histories)
     assert arrays["gaps"].tolist() == [[FIRST_GAP, 1], [FIRST_GAP, 0]]
 
 
 def test_films_in_another_order_than_time_have_pauses_of_nothing_where_time_goes_back():
-    arrays = reading(order="item").arrays(people([(9, 1, 10), (2, 5, 14)]))
+    arrays = reading(order="item").arrays(users([(9, 1, 10), (2, 5, 14)]))
     assert arrays["gaps"].tolist() == [[FIRST_GAP, 0]]
 
 
 def test_reading_leaves_the_histories_as_they_were():
-    histories = people([(9, 1), (2, 5)])
+    histories = users([(9, 1), (2, 5)])
     reading(order="item").arrays(histories)
     assert histories.items.tolist() == [9, 2]

@@ -3,9 +3,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from people import people
 from tastevec.data.shards import fingerprint, parts_of
 from tastevec.errors import FormatError
+from users import users
 
 SCHEMA = pa.schema({"user_id": pa.int64(), "vector": pa.list_(pa.float32(), 2)}, metadata={"space": "here"})
 
@@ -149,16 +149,16 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_made
 
 
 def test_a_fingerprint_is_the_same_only_where_all_is():
-    group = people([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)])
-    same = people([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)])
+    group = users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)])
+    same = users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)])
     assert fingerprint(group, "model") == fingerprint(same, "model")
     others = [
-        people([(0, 5, 100), (1, 3, 200)], [(2, 4, 101)]),  # a time
-        people([(0, 5, 100), (1, 3, 200)], [(3, 4, 100)]),  # a film
-        people([(0, 5, 100), (1, 2, 200)], [(2, 4, 100)]),  # a rating
-        people([(0, 5, 100)], [(1, 3, 200), (2, 4, 100)]),  # whose it is
-        people([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)], ids=[1, 3]),
-        people([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)], ids=["1", "2"]),
+        users([(0, 5, 100), (1, 3, 200)], [(2, 4, 101)]),  # a time
+        users([(0, 5, 100), (1, 3, 200)], [(3, 4, 100)]),  # a film
+        users([(0, 5, 100), (1, 2, 200)], [(2, 4, 100)]),  # a rating
+        users([(0, 5, 100)], [(1, 3, 200), (2, 4, 100)]),  # whose it is
+        users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)], ids=[1, 3]),
+        users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)], ids=["1", "2"]),
     ]
     told = [
         fingerprint(group, "model"),

@@ -36,8 +36,8 @@ def test_the_world_comes_out_whole_each_person_oldest_first(tmp_path):
     assert prepared.user_ids.tolist() == list(range(1, 13))
     assert prepared.item_ids.tolist() == list(range(1, 21))
     assert prepared.histories.lengths.tolist() == [17, 16, 16, 16, 16, 16] * 2
-    for person in range(12):
-        assert np.all(np.diff(prepared.histories.take(np.array([person])).times) > 0)
+    for user in range(12):
+        assert np.all(np.diff(prepared.histories.take(np.array([user])).times) > 0)
     assert prepared.items["title"][19].as_py() == 'Café, "The" Letter (1999)'
     assert prepared.items["genres"][9].as_py() == []
     assert prepared.rating_range == (0.5, 5.0)
@@ -115,12 +115,12 @@ def test_a_tally_that_loses_rows_cannot_be_made():
 
 
 def test_users_parquet_holds_a_person_a_row(folder):
-    person = pq.read_table(folder / "users.parquet").slice(0, 1).to_pylist()[0]
-    assert person == {"user_id": 1, "split": 0, "interactions": 17, "first_day": 11334, "last_day": 11350}
+    user = pq.read_table(folder / "users.parquet").slice(0, 1).to_pylist()[0]
+    assert user == {"user_id": 1, "split": 0, "interactions": 17, "first_day": 11334, "last_day": 11350}
 
 
 def test_who_liked_fewer_than_five_films_has_no_place_in_the_published_split(tmp_path):
-    rows = [Row(user, film, 4.0) for user in range(1, 8) for film in range(3 if user == 4 else 5)]
+    rows = [Row(user, item, 4.0) for user in range(1, 8) for item in range(3 if user == 4 else 5)]
     prepared = prepare(source(rows), tmp_path / "prepared", ArrangeSettings(split="liang", heldout=2))
     counts = prepared.manifest["counts"]
     assert counts["users"]["dropped"] == {"user with fewer than 5 liked films": 1}
@@ -132,7 +132,7 @@ def test_who_liked_fewer_than_five_films_has_no_place_in_the_published_split(tmp
     ("users", "way_out"), [(5, "give --heldout 1 or less"), (2, "prepare with --split hash")]
 )
 def test_too_few_people_for_the_published_split_are_one_sentence(tmp_path, users, way_out):
-    rows = [Row(user, film, 4.0) for user in range(users) for film in range(5)]
+    rows = [Row(user, item, 4.0) for user in range(users) for item in range(5)]
     told = (
         f"^heldout is 2 and {users} users of told liked 5 films or more; expected 6 or more, .*: {way_out}$"
     )

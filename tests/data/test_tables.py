@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sources import Row, source
 from tastevec.data import expressions as tables
-from tastevec.data.preprocess import find_cut
+from tastevec.data.preprocess import find_split_timestamp
 from tastevec.data.streaming import plain_errors, spooled
 from tastevec.errors import DataError, SettingsError
 
@@ -17,14 +17,14 @@ from tastevec.errors import DataError, SettingsError
 def known(rows, without_vector=()):
     """The interactions of these rows joined to their catalogue, whose films are numbered by ascending id."""
     told = source(rows)
-    catalogue = tables.all_items(told.interactions, told.items)
-    numbered = catalogue.mutate(item=catalogue.item_id, kept=catalogue.item_id.notin([-1, *without_vector]))
+    catalog = tables.all_items(told.interactions, told.items)
+    numbered = catalog.mutate(item=catalog.item_id, kept=catalog.item_id.notin([-1, *without_vector]))
     return tables.known_items(told.interactions, numbered)
 
 
 def histories(rows, without_vector=(), order="time"):
     joined = known(rows, without_vector)
-    return tables.histories(joined, tables.people(joined), order=order).to_pyarrow().to_pydict()
+    return tables.histories(joined, tables.users(joined), order=order).to_pyarrow().to_pydict()
 
 
 def test_a_rating_is_set_between_the_person_s_own_worst_and_best():
@@ -75,35 +75,35 @@ def test_the_note_s_order_is_by_film():
 
 def test_a_day_begins_at_midnight_utc():
     rows = [Row(1, 1, 3, 86_399), Row(1, 2, 3, 86_400), Row(2, 1, 3, -1)]
-    told = tables.people(known(rows)).order_by("user_id").to_pyarrow().to_pydict()
+    told = tables.users(known(rows)).order_by("user_id").to_pyarrow().to_pydict()
     assert (told["first_day"], told["last_day"]) == ([0, -1], [1, -1])
 
 
 def test_a_person_s_row_counts_what_he_touched_and_what_of_it_is_kept():
     rows = [Row(1, 1, 4, 5), Row(1, 2, 2), Row(1, 3, None, 6)]
-    (person,) = tables.people(known(rows, without_vector=[2])).to_pyarrow().to_pylist()
-    assert {name: person[name] for name in ("interactions", "ratings", "untimed", "kept")} == {
+    (user,) = tables.users(known(rows, without_vector=[2])).to_pyarrow().to_pylist()
+    assert {name: user[name] for name in ("interactions", "ratings", "untimed", "kept")} == {
         "interactions": 3,
         "ratings": 2,
         "untimed": 1,
         "kept": 2,
     }
-    assert (person["mean"], person["lowest"], person["highest"]) == (3, 2, 4)
+    assert (user["mean"], user["lowest"], user["highest"]) == (3, 2, 4)
 
 
 def test_the_mean_does_not_depend_on_the_order_of_the_sum():
     """Floats of 0.1 add up to other last digits in another order; decimals do not."""
     ratings = [0.1 * step for step in range(1, 31)] * 40
     rows = [Row(1, item, rating) for item, rating in enumerate(ratings)]
-    (forth,) = tables.people(known(rows)).to_pyarrow()["mean"].to_pylist()
-    (back,) = tables.people(known(rows[::-1])).to_pyarrow()["mean"].to_pylist()
+    (forth,) = tables.users(known(rows)).to_pyarrow()["mean"].to_pylist()
+    (back,) = tables.users(known(rows[::-1])).to_pyarrow()["mean"].to_pylist()
     assert forth == back
 
 
 def test_the_catalogue_holds_the_metadata_and_what_only_interactions_name():
     told = source([Row(1, 30), Row(2, 10), Row(3, 30)], [(20, "B", 1990, ["x"]), (10, "A", None, [])])
-    catalogue = tables.all_items(told.interactions, told.items).to_pyarrow().to_pylist()
-    assert catalogue == [
+    catalog = tables.all_items(told.interactions, told.items).to_pyarrow().to_pylist()
+    assert catalog == [
         {"item_id": 10, "title": "A", "year": None, "genres": [], "described": True},
         {"item_id": 20, "title": "B", "year": 1990, "genres": ["x"], "described": True},
         {"item_id": 30, "title": "", "year": None, "genres": [], "described": False},
@@ -177,11 +177,11 @@ def numbers(expression):
 
 
 def test_the_cut_leaves_a_share_of_the_ratings_at_or_after_it_and_tags_do_not_move_it():
-    rows = [Row(1, film, 3.0, 10 * film) for film in range(10)]
-    rows += [Row(2, film, None, 1_000) for film in range(10)]
-    assert 80 < find_cut(source(rows), ibis.duckdb.connect(), later=0.1) <= 90
+    rows = [Row(1, item, 3.0, 10 * item) for item in range(10)]
+    rows += [Row(2, item, None, 1_000) for item in range(10)]
+    assert 80 < find_split_timestamp(source(rows), ibis.duckdb.connect(), later=0.1) <= 90
     with pytest.raises(DataError, match="no rating of told has a time"):
-        find_cut(source(rows[10:]), ibis.duckdb.connect(), later=0.1)
+        find_split_timestamp(source(rows[10:]), ibis.duckdb.connect(), later=0.1)
 
 
 @settings(max_examples=30)
@@ -190,17 +190,17 @@ def test_the_cut_leaves_a_share_of_the_ratings_at_or_after_it_and_tags_do_not_mo
     st.sampled_from([0.1, 0.25, 0.5]),
 )
 def test_the_cut_is_the_quantile_of_all_times_though_only_one_day_is_ever_looked_at_closely(times, later):
-    rows = [Row(1, film, 3.0, time) for film, time in enumerate(times)]
+    rows = [Row(1, item, 3.0, time) for item, time in enumerate(times)]
     told = source(rows)
     quantile = numbers(told.interactions["timestamp"].quantile(1 - later)).as_py()
-    found = find_cut(told, ibis.duckdb.connect(), later=later)
+    found = find_split_timestamp(told, ibis.duckdb.connect(), later=later)
     # A double says of a whole second perhaps that it is a little later than that.
     whole = abs(quantile - round(quantile)) < 1e-6
     assert found == (round(quantile) if whole and found < quantile else math.ceil(quantile))
 
 
 def test_until_the_cut_there_is_what_came_before_it_and_all_of_the_spared():
-    rows = [Row(user, film, 3.0, 10 * film or None) for user in (1, 2) for film in range(4)]
+    rows = [Row(user, item, 3.0, 10 * item or None) for user in (1, 2) for item in range(4)]
     told = source(rows).interactions
     left = numbers(tables.until(told, 20, spared=told.user_id == 2).order_by("position"))
     pairs = zip(left["user_id"].to_pylist(), left["item_id"].to_pylist(), strict=True)
@@ -217,7 +217,7 @@ def test_likes_are_counted_from_the_rating_given_as_the_histories_will_show_them
         source(rows).interactions,
         ibis.memtable(pa.table({"item_id": [1, 2, 3], "item": [0, 1, 2], "kept": [True] * 3})),
     )
-    for liked_from, likes in ((3.875, [1, 0]), (0.1, [2, 1])):
-        counted = numbers(tables.people(told, liked_from=liked_from).order_by("user_id"))
-        assert counted["likes"].to_pylist() == likes
-    assert "likes" not in tables.people(told).columns
+    for positive_from, positives in ((3.875, [1, 0]), (0.1, [2, 1])):
+        counted = numbers(tables.users(told, positive_from=positive_from).order_by("user_id"))
+        assert counted["positives"].to_pylist() == positives
+    assert "positives" not in tables.users(told).columns

@@ -3,8 +3,8 @@ import pytest
 
 from contracts.scorer import ScorerContract
 from encoders import NOTE, TASTE, encoder, reading
-from people import people
 from tastevec.evaluation.scorers import EncodedScorer, HorizonScorer, VectorScorer
+from users import users
 
 
 def scorer(shape, layout):
@@ -37,7 +37,7 @@ def test_it_answers_two_questions_and_has_vectors():
     made = scorer(TASTE, {})
     assert isinstance(made, HorizonScorer)
     assert isinstance(made, VectorScorer)
-    histories = people([(0, 5), (3, 1)])
+    histories = users([(0, 5), (3, 1)])
     assert made.horizon == "next"
     assert not np.allclose(made.score(histories), made.asked("overall").score(histories))
 
@@ -45,6 +45,6 @@ def test_it_answers_two_questions_and_has_vectors():
 def test_a_film_without_a_vector_scores_lowest():
     made = scorer(TASTE, {})
     made.item_vectors[7] = 0
-    scores = made.score(people([(0, 5)]))[0]
+    scores = made.score(users([(0, 5)]))[0]
     assert scores.argmin() == 7
     assert scores[7] == np.finfo(np.float32).min

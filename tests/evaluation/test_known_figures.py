@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pytest
 
-from people import plain_cohort
 from tastevec.data.histories import Histories, normalise_ratings
 from tastevec.evaluation.evaluate import evaluate
-from tastevec.evaluation.registry import baselines, floors, line_up, published
+from tastevec.evaluation.registry import baselines, build_baselines, published, trivial_baselines
 from tastevec.schema import Horizon
+from users import plain_cohort
 
 if TYPE_CHECKING:
-    from tastevec.evaluation.dataset import Cohort
+    from tastevec.evaluation.dataset import EvalDataset
 
 FOLDER = Path(__file__).parents[2] / ".." / "shared" / "data" / "ml-1m-5k"
 # Each figure as it was measured elsewhere, on all of ml-1m with 1,000 unseen people of 6,040, and as it comes out here,
@@ -66,7 +66,7 @@ KNOWN = {
 }
 
 
-def _cohort() -> Cohort:
+def _cohort() -> EvalDataset:
     text = (FOLDER / "ratings.dat").read_text(encoding="ascii").replace("::", " ")
     table = np.fromstring(text, dtype=np.int64, sep=" ").reshape(-1, 4)
     table = table[np.lexsort((table[:, 3], table[:, 0]))]  # stable: the file is in each person's order
@@ -85,7 +85,11 @@ def _cohort() -> Cohort:
 # Of the last fifth every learner finds .008 to .017 less here, up to half an interval beyond the interval, and popularity
 # as much as elsewhere. Taught by the validation people too, they find only .001 to .003 more.
 OUTSIDE = {
-    ("iALS, likes", "last-20%", "recall@20"),  # at the interval's edge: machines differ by .0014 in the mean
+    (
+        "iALS, likes",
+        "last-20%",
+        "recall@20",
+    ),  # at the interval's edge: machines differ by .0014 in the mean
     ("EASE", "last-20%", "ndcg@100"),
     ("iALS, likes", "last-20%", "ndcg@100"),
     ("EASE, last 20 only", "last-20%", "recall@20"),
@@ -100,11 +104,11 @@ FIGURES = [(*place, metric) for place, metrics in KNOWN.items() for metric in me
 @pytest.fixture(scope="module")
 def found():
     """The rows of the systems that are known, at their published settings, by system, task and metric."""
-    cohort = _cohort()
-    recipes = [*floors(cohort.train, rating_range=(1, 5)), *baselines(rating_range=(1, 5))]
-    systems = line_up(recipes, published(recipes, get_args(Horizon)), seeds=[42])
+    dataset = _cohort()
+    specs = [*trivial_baselines(dataset.train, rating_range=(1, 5)), *baselines(rating_range=(1, 5))]
+    systems = build_baselines(specs, published(specs, get_args(Horizon)), seeds=[42])
     known = [system for system in systems if system.name in {name for name, _ in KNOWN}]
-    report = evaluate(known, cohort, protocols=["fold-in", "future"])
+    report = evaluate(known, dataset, protocols=["fold-in", "future"])
     return {(row.system, row.task, row.metric): row for row in report.rows}
 
 

@@ -6,14 +6,25 @@ from dataclasses import replace
 import numpy as np
 
 import worlds
-from people import people, world
 from tastevec.evaluation.baselines import EASE, LastOnly, PerHorizon, Popularity
-from tastevec.evaluation.registry import Chosen, Recipe, baselines, floors, line_up, published, vector_floors
+from tastevec.evaluation.registry import (
+    BaselineSpec,
+    Chosen,
+    baselines,
+    build_baselines,
+    published,
+    trivial_baselines,
+    vector_baselines,
+)
 from tastevec.evaluation.scorers import EncodedScorer, Runs
+from users import users, world
 
 BOTH = ("next", "overall")
-EASES = Recipe(
-    "EASE", lambda settings, _seed: EASE(liked_from=4, **settings), published={"ridge": 400.0}, newest=(20,)
+EASES = BaselineSpec(
+    "EASE",
+    lambda settings, _seed: EASE(positive_from=4, **settings),
+    published={"ridge": 400.0},
+    newest=(20,),
 )
 
 
@@ -25,13 +36,13 @@ def _chosen(**ridges):
     }
 
 
-def _names(recipes, horizons=BOTH):
-    return [runs.name for runs in line_up(recipes, published(recipes, horizons), [1])]
+def _names(specs, horizons=BOTH):
+    return [runs.name for runs in build_baselines(specs, published(specs, horizons), [1])]
 
 
 def test_recency_is_left_out_without_times():
-    assert _names(floors(world(), rating_range=(1, 5))) == ["popularity", "recent popularity"]
-    assert _names(floors(people([(0, 5)]), rating_range=(1, 5))) == ["popularity"]
+    assert _names(trivial_baselines(world(), rating_range=(1, 5))) == ["popularity", "recent popularity"]
+    assert _names(trivial_baselines(users([(0, 5)]), rating_range=(1, 5))) == ["popularity"]
 
 
 def test_the_baselines_stand_whole_and_shortened():
@@ -51,40 +62,40 @@ def test_the_baselines_stand_whole_and_shortened():
 
 
 def test_a_scorer_is_called_as_its_row():
-    for recipes in (floors(world(), rating_range=(1, 5)), baselines(rating_range=(1, 5))):
-        for runs in line_up(recipes, published(recipes, BOTH), [1]):
+    for specs in (trivial_baselines(world(), rating_range=(1, 5)), baselines(rating_range=(1, 5))):
+        for runs in build_baselines(specs, published(specs, BOTH), [1]):
             assert {scorer.name for scorer in runs.scorers} == {runs.name}
 
 
 def test_what_chance_has_a_part_in_has_a_run_for_each_seed():
     lineup = baselines(rating_range=(1, 5))
-    runs = {system.name: system for system in line_up(lineup, published(lineup, BOTH), [5, 6, 7])}
+    runs = {system.name: system for system in build_baselines(lineup, published(lineup, BOTH), [5, 6, 7])}
     assert {len(system.scorers) for name, system in runs.items() if name.startswith("iALS")} == {3}
     assert {len(system.scorers) for name, system in runs.items() if not name.startswith("iALS")} == {1}
     assert runs["iALS, likes"].settings["seeds"] == [5, 6, 7]
     whole, shortened = runs["iALS, likes"], runs["iALS, likes, last 20 only"]
     assert [scorer.scorer for scorer in shortened.scorers] == whole.scorers
     for scorer in whole.scorers:
-        scorer.fit(world(), worlds.FILMS)
+        scorer.fit(world(), worlds.ITEMS)
     first, second, _ = (scorer.score(world()) for scorer in whole.scorers)
     assert not np.array_equal(first, second)
 
 
 def test_the_settings_of_a_row_can_be_written_and_built_again():
-    for recipes in (floors(world(), rating_range=(1, 5)), baselines(rating_range=(1, 5))):
-        for runs in line_up(recipes, published(recipes, BOTH), [1, 2]):
+    for specs in (trivial_baselines(world(), rating_range=(1, 5)), baselines(rating_range=(1, 5))):
+        for runs in build_baselines(specs, published(specs, BOTH), [1, 2]):
             assert json.loads(json.dumps(runs.settings)) == runs.settings
-    [ease, shortened] = line_up([EASES], published([EASES], BOTH), [1])
+    [ease, shortened] = build_baselines([EASES], published([EASES], BOTH), [1])
     record = {"settings": {"ridge": 400.0}, "tuning": None}
     assert ease.settings == {"next": record, "overall": record}
     assert shortened.settings == {"next": record}
 
 
 def test_published_settings_lie_within_what_may_be_tried():
-    for recipe in [*baselines(rating_range=(1, 5)), *floors(world(), rating_range=(1, 5))]:
-        assert recipe.space.keys() == recipe.published.keys()
-        for name, allowed in recipe.space.items():
-            value = recipe.published[name]
+    for spec in [*baselines(rating_range=(1, 5)), *trivial_baselines(world(), rating_range=(1, 5))]:
+        assert spec.space.keys() == spec.published.keys()
+        for name, allowed in spec.space.items():
+            value = spec.published[name]
             assert (
                 value in allowed.options
                 if hasattr(allowed, "options")
@@ -93,24 +104,28 @@ def test_published_settings_lie_within_what_may_be_tried():
 
 
 def test_every_corner_of_what_may_be_tried_makes_a_scorer():
-    for recipe in baselines(rating_range=(1, 5)):
+    for spec in baselines(rating_range=(1, 5)):
         ends = {
             name: list(getattr(allowed, "options", None) or (allowed.low, allowed.high))
-            for name, allowed in recipe.space.items()
+            for name, allowed in spec.space.items()
         }
         for end in (0, -1):
-            assert recipe.make({name: values[end] for name, values in ends.items()}, 1)
+            assert spec.make({name: values[end] for name, values in ends.items()}, 1)
 
 
 def test_one_setting_for_all_questions_is_one_scorer():
-    [whole], [shortened] = (runs.scorers for runs in line_up([EASES], _chosen(o=3.0, n=3.0, s=3.0), [1]))
+    [whole], [shortened] = (
+        runs.scorers for runs in build_baselines([EASES], _chosen(o=3.0, n=3.0, s=3.0), [1])
+    )
     assert isinstance(whole, EASE)
     assert isinstance(shortened, LastOnly)
     assert shortened.scorer is whole
 
 
 def test_each_question_has_its_own_setting_and_what_is_alike_is_shared():
-    [whole], [shortened] = (runs.scorers for runs in line_up([EASES], _chosen(o=1.0, n=2.0, s=1.0), [1]))
+    [whole], [shortened] = (
+        runs.scorers for runs in build_baselines([EASES], _chosen(o=1.0, n=2.0, s=1.0), [1])
+    )
     assert isinstance(whole, PerHorizon)
     assert whole.name == "EASE"
     assert whole.asked("overall")._ridge == 1.0
@@ -120,14 +135,14 @@ def test_each_question_has_its_own_setting_and_what_is_alike_is_shared():
 
 def test_recipes_of_like_settings_share_nothing():
     other = replace(EASES, name="another", newest=())
-    [one, _, two] = line_up([EASES, other], published([EASES, other], BOTH), [1])
+    [one, _, two] = build_baselines([EASES, other], published([EASES, other], BOTH), [1])
     assert one.scorers[0] is not two.scorers[0]
 
 
 def test_a_model_has_floors_in_the_space_of_each_of_its_runs():
-    spaces = [np.full((worlds.FILMS, 2), number, np.float32) for number in (1, 2)]
+    spaces = [np.full((worlds.ITEMS, 2), number, np.float32) for number in (1, 2)]
     runs = [EncodedScorer("taste", f"space {i}", space, None) for i, space in enumerate(spaces)]
-    found = vector_floors(Runs("taste", runs), rating_range=(1, 5))
+    found = vector_baselines(Runs("taste", runs), rating_range=(1, 5))
     assert [floor.name for floor in found] == [
         "constant (taste)",
         "mean of liked (taste)",
@@ -139,4 +154,4 @@ def test_a_model_has_floors_in_the_space_of_each_of_its_runs():
 
 
 def test_a_system_without_vectors_has_no_such_floors():
-    assert vector_floors(Runs.one(Popularity(liked_from=4)), rating_range=(1, 5)) == []
+    assert vector_baselines(Runs.one(Popularity(positive_from=4)), rating_range=(1, 5)) == []

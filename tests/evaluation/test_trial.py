@@ -8,23 +8,23 @@ import pytest
 
 import worlds
 from fakes import Fixed, Summed
-from people import films_of, people, plain_cohort, world
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation import scorers as answers
-from tastevec.evaluation.baselines import EASE, Constant, LastOnly, MeanLiked, Popularity
-from tastevec.evaluation.dataset import NO_YEAR, Cohort
+from tastevec.evaluation.baselines import EASE, Constant, LastOnly, MeanPositive, Popularity
+from tastevec.evaluation.dataset import NO_YEAR, EvalDataset
 from tastevec.evaluation.evaluate import PROTOCOLS, evaluate
 from tastevec.evaluation.scorers import Runs
+from users import films_of, plain_cohort, users, world
 
 FROM = 4.0
 STARS = (1.0, 5.0)
 
 
 @pytest.fixture
-def cohort():
+def dataset():
     """Five people of each taste teach; the sixth of each is asked."""
     train = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])
-    return plain_cohort(world().take(train), world().take(np.array([5, 11])), worlds.FILMS, STARS)
+    return plain_cohort(world().take(train), world().take(np.array([5, 11])), worlds.ITEMS, STARS)
 
 
 def row_of(report, system, task, metric):
@@ -33,17 +33,19 @@ def row_of(report, system, task, metric):
 
 
 def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero():
-    unseen = people([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-liked hides film 2 of both
-    cohort = plain_cohort(people([(0, 5)], ids=[99]), unseen, 5, STARS)
+    unseen = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-liked hides film 2 of both
+    dataset = plain_cohort(users([(0, 5)], ids=[99]), unseen, 5, STARS)
     right, wrong = Fixed([0, 0, 1, 0, 0], "right"), Fixed([0, 0, -1, 0, 0], "wrong")
-    report = evaluate([right, wrong], cohort, protocols=["future"], at=[1, 2])
+    report = evaluate([right, wrong], dataset, protocols=["future"], at=[1, 2])
     for metric in ("hr@1", "recall@2", "ndcg@2", "mrr@1"):
         assert row_of(report, "right", "next-liked", metric).mean == 1
         assert row_of(report, "wrong", "next-liked", metric).mean == 0
 
 
-def test_every_system_meets_every_task_and_every_metric(cohort):
-    report = evaluate([EASE(liked_from=FROM)], cohort, floors=[Popularity(liked_from=FROM)], at=[5, 10])
+def test_every_system_meets_every_task_and_every_metric(dataset):
+    report = evaluate(
+        [EASE(positive_from=FROM)], dataset, trivial_baselines=[Popularity(positive_from=FROM)], at=[5, 10]
+    )
     assert [task.name for task in report.tasks] == ["best-rated", "fold-in", "next-liked", "last-20%"]
     assert [(result.system, result.task.name) for result in report.measured] == [
         (system, task.name) for system in ("popularity", "EASE") for task in report.tasks
@@ -53,37 +55,43 @@ def test_every_system_meets_every_task_and_every_metric(cohort):
     for result in report.measured:
         in_order = {f"{metric}_shuffled" for metric in accuracy} if result.task.horizon == "next" else set()
         assert set(result.values) == set(result.runs) == accuracy | described | in_order
-        assert set(result.wholes) == {"coverage@10", "gini@10"}
+        assert set(result.system_metrics) == {"coverage@10", "gini@10"}
         assert {part.by for part in result.slices} == {"known films", "popularity decile", "cold films"}
         assert all(values.shape == (2,) for values in result.values.values())
         assert all(part.values.shape == (2,) for part in result.slices)
 
 
-def test_a_system_with_vectors_has_their_shape_measured_too(cohort):
-    space = np.random.default_rng(0).standard_normal((worlds.FILMS, 3))
-    report = evaluate([Summed(space)], cohort, protocols=["fold-in"])
+def test_a_system_with_vectors_has_their_shape_measured_too(dataset):
+    space = np.random.default_rng(0).standard_normal((worlds.ITEMS, 3))
+    report = evaluate([Summed(space)], dataset, protocols=["fold-in"])
     [result] = report.measured
-    halves = {"halves_cosine", "strangers_cosine", "halves_closer"}
+    halves = {"split_half_cosine", "between_user_cosine", "split_half_accuracy"}
     assert {"cosine_distance", "cosine_distance_centred"} | halves < set(result.values)
-    assert set(result.wholes) == {"coverage@10", "gini@10", "effective_rank", "top_direction", "hubness@10"}
-    assert 1 <= result.wholes["effective_rank"][0] <= 2  # two people
+    assert set(result.system_metrics) == {
+        "coverage@10",
+        "gini@10",
+        "effective_rank",
+        "top_direction",
+        "hubness@10",
+    }
+    assert 1 <= result.system_metrics["effective_rank"][0] <= 2  # two people
 
 
-def test_a_list_is_described_by_the_films_that_stand_in_it(cohort):
+def test_a_list_is_described_by_the_films_that_stand_in_it(dataset):
     """Ten films for everybody: those that he does not know, 4 for each of the two people."""
-    report = evaluate([Fixed(np.arange(worlds.FILMS))], cohort, protocols=["best-rated"])
+    report = evaluate([Fixed(np.arange(worlds.ITEMS))], dataset, protocols=["best-rated"])
     [result] = report.measured
-    answered = [set(range(worlds.FILMS)) - set(films_of(result.task.known, person)) for person in range(2)]
-    counts = np.bincount([film for films in answered for film in films], minlength=worlds.FILMS)
-    assert result.wholes["coverage@10"] == [np.mean(counts > 0)]
-    raters = cohort.films.raters
+    answered = [set(range(worlds.ITEMS)) - set(films_of(result.task.known, user)) for user in range(2)]
+    counts = np.bincount([item for items in answered for item in items], minlength=worlds.ITEMS)
+    assert result.system_metrics["coverage@10"] == [np.mean(counts > 0)]
+    raters = dataset.items.raters
     assert result.values["log_popularity@10"] == pytest.approx(
-        [np.log1p(raters[list(films)]).mean() for films in answered]
+        [np.log1p(raters[list(items)]).mean() for items in answered]
     )
 
 
-def test_who_reads_no_order_gets_the_same_from_shuffled_sessions(cohort):
-    report = evaluate([EASE(liked_from=FROM)], cohort, protocols=["future"])
+def test_who_reads_no_order_gets_the_same_from_shuffled_sessions(dataset):
+    report = evaluate([EASE(positive_from=FROM)], dataset, protocols=["future"])
     for result in report.measured:
         for metric in ("ndcg@10", "recall@100"):
             np.testing.assert_array_equal(result.values[metric], result.values[f"{metric}_shuffled"])
@@ -97,18 +105,18 @@ def test_who_reads_the_last_film_is_found_out_by_shuffled_sessions():
         def score(self, histories):
             return np.eye(30, dtype=np.float32)[histories.items[histories.offsets[1:] - 1] + 1]
 
-    chains = people(*[[(film, 5, 0) for film in range(start, start + 9)] for start in range(20)])
-    cohort = plain_cohort(people([(0, 5)], ids=[99]), chains, 30, STARS)
-    report = evaluate([NextNumber([])], cohort, protocols=["future"])
+    chains = users(*[[(item, 5, 0) for item in range(start, start + 9)] for start in range(20)])
+    dataset = plain_cohort(users([(0, 5)], ids=[99]), chains, 30, STARS)
+    report = evaluate([NextNumber([])], dataset, protocols=["future"])
     assert row_of(report, "fixed", "next-liked", "hr@10").mean == 1
     assert row_of(report, "fixed", "next-liked", "mrr@10").mean == 1
     assert row_of(report, "fixed", "next-liked", "mrr@10_shuffled").mean < 0.5
 
 
-def test_the_newest_films_alone_are_asked_what_comes_next_and_nothing_else(cohort):
-    scorer = Fixed(np.zeros(worlds.FILMS))
-    short = Runs("short", (LastOnly(scorer), LastOnly(Fixed(np.ones(worlds.FILMS)))))
-    report = evaluate([scorer, LastOnly(scorer), short], cohort)
+def test_the_newest_films_alone_are_asked_what_comes_next_and_nothing_else(dataset):
+    scorer = Fixed(np.zeros(worlds.ITEMS))
+    short = Runs("short", (LastOnly(scorer), LastOnly(Fixed(np.ones(worlds.ITEMS)))))
+    report = evaluate([scorer, LastOnly(scorer), short], dataset)
     asked = {
         name: [r.task.name for r in report.measured if r.system == name]
         for name in ("fixed", "fixed, last 20 only", "short")
@@ -117,36 +125,36 @@ def test_the_newest_films_alone_are_asked_what_comes_next_and_nothing_else(cohor
     assert asked["fixed, last 20 only"] == asked["short"] == ["next-liked", "last-20%"]
 
 
-def test_a_system_that_no_question_is_for_is_left_out(cohort):
-    scorer = Fixed(np.zeros(worlds.FILMS))
-    report = evaluate([scorer, LastOnly(scorer)], cohort, protocols=["fold-in"])
+def test_a_system_that_no_question_is_for_is_left_out(dataset):
+    scorer = Fixed(np.zeros(worlds.ITEMS))
+    report = evaluate([scorer, LastOnly(scorer)], dataset, protocols=["fold-in"])
     assert [facts.system for facts in report.systems] == ["fixed"]
     with pytest.raises(
         SettingsError, match="no system can be asked fold-in; expected one that is not a LastOnly"
     ):
-        evaluate([LastOnly(scorer)], cohort, protocols=["fold-in"])
+        evaluate([LastOnly(scorer)], dataset, protocols=["fold-in"])
 
 
-def test_a_value_is_the_mean_over_the_runs_and_each_run_keeps_its_own(cohort):
-    one, other = Fixed(np.arange(worlds.FILMS), "one"), Fixed(-np.arange(worlds.FILMS), "other")
-    both = evaluate([Runs("both", (one, other), {"seeds": 2})], cohort, protocols=["fold-in"], at=[3])
-    alone = evaluate([one, other], cohort, protocols=["fold-in"], at=[3])
+def test_a_value_is_the_mean_over_the_runs_and_each_run_keeps_its_own(dataset):
+    one, other = Fixed(np.arange(worlds.ITEMS), "one"), Fixed(-np.arange(worlds.ITEMS), "other")
+    both = evaluate([Runs("both", (one, other), {"seeds": 2})], dataset, protocols=["fold-in"], at=[3])
+    alone = evaluate([one, other], dataset, protocols=["fold-in"], at=[3])
     [result], apart = both.measured, alone.measured
     assert (both.systems[0].runs, both.systems[0].settings) == (2, {"seeds": 2})
     for metric, values in result.values.items():
         np.testing.assert_allclose(values, (apart[0].values[metric] + apart[1].values[metric]) / 2)
         np.testing.assert_allclose(result.runs[metric], [apart[0].runs[metric][0], apart[1].runs[metric][0]])
-    for metric, values in result.wholes.items():
-        assert values.tolist() == [apart[0].wholes[metric][0], apart[1].wholes[metric][0]]
+    for metric, values in result.system_metrics.items():
+        assert values.tolist() == [apart[0].system_metrics[metric][0], apart[1].system_metrics[metric][0]]
     for part, first, second in zip(result.slices, apart[0].slices, apart[1].slices, strict=True):
         assert (part.by, part.label, part.metric) == (first.by, first.label, first.metric)
         np.testing.assert_allclose(part.values, (first.values + second.values) / 2)
 
 
-def test_progress_tells_what_begins_and_how_much_is_done(cohort):
+def test_progress_tells_what_begins_and_how_much_is_done(dataset):
     told = []
-    systems = [Fixed(np.zeros(worlds.FILMS)), LastOnly(Fixed(np.ones(worlds.FILMS), "other"))]
-    evaluate(systems, cohort, protocols=["fold-in", "future"], progress=lambda *what: told.append(what))
+    systems = [Fixed(np.zeros(worlds.ITEMS)), LastOnly(Fixed(np.ones(worlds.ITEMS), "other"))]
+    evaluate(systems, dataset, protocols=["fold-in", "future"], progress=lambda *what: told.append(what))
     assert told == [
         (0, 5, "fixed: fit"),
         (0, 5, "other, last 20 only: fit"),
@@ -159,16 +167,16 @@ def test_progress_tells_what_begins_and_how_much_is_done(cohort):
     ]
 
 
-def test_the_same_seed_gives_the_same_numbers(cohort):
-    space = np.random.default_rng(0).standard_normal((worlds.FILMS, 3))
-    first, again = (evaluate([Summed(space)], cohort, seed=7) for _ in range(2))
+def test_the_same_seed_gives_the_same_numbers(dataset):
+    space = np.random.default_rng(0).standard_normal((worlds.ITEMS, 3))
+    first, again = (evaluate([Summed(space)], dataset, seed=7) for _ in range(2))
     for one, other in zip(first.measured, again.measured, strict=True):
-        for metric, values in (one.values | one.wholes).items():
-            np.testing.assert_array_equal(values, (other.values | other.wholes)[metric])
+        for metric, values in (one.values | one.system_metrics).items():
+            np.testing.assert_array_equal(values, (other.values | other.system_metrics)[metric])
 
 
-def test_a_mean_is_the_mean_of_the_per_user_values(cohort):
-    report = evaluate([EASE(liked_from=FROM)], cohort, at=[5])
+def test_a_mean_is_the_mean_of_the_per_user_values(dataset):
+    report = evaluate([EASE(positive_from=FROM)], dataset, at=[5])
     for result in report.measured:
         for metric, values in result.values.items():
             mean = row_of(report, result.system, result.task.name, metric).mean
@@ -178,27 +186,29 @@ def test_a_mean_is_the_mean_of_the_per_user_values(cohort):
                 assert mean == pytest.approx(values.mean())
 
 
-def test_the_size_of_the_chunks_changes_nothing(cohort, monkeypatch):
-    space = np.random.default_rng(0).standard_normal((worlds.FILMS, 4)).astype(np.float32)
-    systems = [EASE(liked_from=FROM), MeanLiked(space, space="s", liked_from=FROM)]
-    whole = evaluate(systems, cohort)
+def test_the_size_of_the_chunks_changes_nothing(dataset, monkeypatch):
+    space = np.random.default_rng(0).standard_normal((worlds.ITEMS, 4)).astype(np.float32)
+    systems = [EASE(positive_from=FROM), MeanPositive(space, space="s", positive_from=FROM)]
+    whole = evaluate(systems, dataset)
     monkeypatch.setattr(answers, "_CELLS", 1)  # one person at a time
-    for row, expected in zip(evaluate(systems, cohort).rows, whole.rows, strict=True):
+    for row, expected in zip(evaluate(systems, dataset).rows, whole.rows, strict=True):
         assert (row.system, row.task, row.metric) == (expected.system, expected.task, expected.metric)
         assert (row.mean, row.low) == pytest.approx((expected.mean, expected.low), nan_ok=True)
 
 
-def test_a_system_and_its_shortened_self_are_fitted_once(cohort):
-    scorer = Fixed(np.zeros(worlds.FILMS))
-    evaluate([scorer, LastOnly(scorer)], cohort, protocols=["future"])
+def test_a_system_and_its_shortened_self_are_fitted_once(dataset):
+    scorer = Fixed(np.zeros(worlds.ITEMS))
+    evaluate([scorer, LastOnly(scorer)], dataset, protocols=["future"])
     assert scorer.fits == 1
 
 
-def test_distances_are_those_of_the_systems_own_space(cohort):
-    space = np.zeros((worlds.FILMS, 2), np.float32)
-    space[: worlds.FILMS // 2, 0], space[worlds.FILMS // 2 :, 1] = 1, 1  # the two tastes, at right angles
-    systems = [MeanLiked(space, space="tastes", liked_from=FROM), EASE(liked_from=FROM)]
-    report = evaluate(systems, cohort, floors=[Constant(space, space="tastes", liked_from=FROM)])
+def test_distances_are_those_of_the_systems_own_space(dataset):
+    space = np.zeros((worlds.ITEMS, 2), np.float32)
+    space[: worlds.ITEMS // 2, 0], space[worlds.ITEMS // 2 :, 1] = 1, 1  # the two tastes, at right angles
+    systems = [MeanPositive(space, space="tastes", positive_from=FROM), EASE(positive_from=FROM)]
+    report = evaluate(
+        systems, dataset, trivial_baselines=[Constant(space, space="tastes", positive_from=FROM)]
+    )
     mean, constant = "mean of liked (tastes)", "constant (tastes)"
     for task in ("best-rated", "fold-in"):
         assert row_of(report, mean, task, "cosine_distance").mean == pytest.approx(0, abs=1e-6)
@@ -211,17 +221,17 @@ def test_distances_are_those_of_the_systems_own_space(cohort):
 
 def test_hidden_films_without_a_vector_do_not_count_in_the_distance():
     space = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
-    unseen = people([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # best-rated hides 1 and 2; and 2 alone
+    unseen = users([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # best-rated hides 1 and 2; and 2 alone
     report = evaluate(
-        [MeanLiked(space, space="s", liked_from=FROM)],
-        plain_cohort(people([(0, 5)], ids=[99]), unseen, 3, STARS),
+        [MeanPositive(space, space="s", positive_from=FROM)],
+        plain_cohort(users([(0, 5)], ids=[99]), unseen, 3, STARS),
         protocols=["best-rated"],
     )
     row = row_of(report, "mean of liked (s)", "best-rated", "cosine_distance")
     assert (row.mean, row.users) == (1, 1)
 
 
-def test_a_system_with_two_answers_is_asked_for_the_right_one(cohort):
+def test_a_system_with_two_answers_is_asked_for_the_right_one(dataset):
     asked = []
 
     class TwoAnswers(Fixed):
@@ -229,34 +239,39 @@ def test_a_system_with_two_answers_is_asked_for_the_right_one(cohort):
             asked.append(horizon)
             return self
 
-    evaluate([TwoAnswers(np.zeros(worlds.FILMS))], cohort)
+    evaluate([TwoAnswers(np.zeros(worlds.ITEMS))], dataset)
     assert asked == ["overall", "overall", "next", "next"]
 
 
 def test_skill_is_the_way_gone_from_the_best_floor_to_perfection():
-    unseen = people(*[[(0, 5), (person % 4 + 1, 5)] for person in range(8)])  # next-liked hides films 1 to 4
-    cohort = plain_cohort(people([(0, 5)], ids=[99]), unseen, 6, STARS)
+    unseen = users(*[[(0, 5), (user % 4 + 1, 5)] for user in range(8)])  # next-liked hides films 1 to 4
+    dataset = plain_cohort(users([(0, 5)], ids=[99]), unseen, 6, STARS)
     low, floor = Fixed([0, 0, 0, 0, 0, 9], "low"), Fixed([0, 9, 0, 0, 0, 0], "floor")
     better = Fixed([0, 9, 8, 0, 0, 0], "better")
-    report = evaluate([better], cohort, floors=[low, floor], protocols=["future"], at=[1, 2])
+    report = evaluate([better], dataset, trivial_baselines=[low, floor], protocols=["future"], at=[1, 2])
     found = {(skill.task, skill.metric): skill for skill in report.skills}
     one, two = found["next-liked", "recall@1"], found["next-liked", "recall@2"]
     assert (one.floor, one.skill, one.difference) == ("floor", 0, 0)
     # At 2 the floor's second place is film 2 too, the lowest index of its ties: both have half of the answers.
     assert (two.floor, two.skill) == ("floor", 0)
     best = Fixed([0, 9, 8, 7, 6, 0], "best")
-    report = evaluate([best], cohort, floors=[Fixed([0, 0, 0, 0, 0, 9], "low")], protocols=["future"], at=[2])
+    report = evaluate(
+        [best], dataset, trivial_baselines=[Fixed([0, 0, 0, 0, 0, 9], "low")], protocols=["future"], at=[2]
+    )
     skill = next(s for s in report.skills if (s.task, s.metric) == ("next-liked", "recall@2"))
     assert skill.skill == pytest.approx((0.5 - 0.25) / (1 - 0.25))
     assert skill.low <= skill.difference == 0.25 <= skill.high
 
 
-def test_distances_have_skill_beside_floors_of_their_own_space_only(cohort):
-    one, other = np.random.default_rng(0).standard_normal((2, worlds.FILMS, 3)).astype(np.float32)
+def test_distances_have_skill_beside_floors_of_their_own_space_only(dataset):
+    one, other = np.random.default_rng(0).standard_normal((2, worlds.ITEMS, 3)).astype(np.float32)
     report = evaluate(
-        [MeanLiked(one, space="one", liked_from=FROM)],
-        cohort,
-        floors=[Constant(one, space="one", liked_from=FROM), Constant(other, space="other", liked_from=FROM)],
+        [MeanPositive(one, space="one", positive_from=FROM)],
+        dataset,
+        trivial_baselines=[
+            Constant(one, space="one", positive_from=FROM),
+            Constant(other, space="other", positive_from=FROM),
+        ],
         protocols=["fold-in"],
     )
     [skill] = [skill for skill in report.skills if skill.metric == "cosine_distance"]
@@ -266,58 +281,58 @@ def test_distances_have_skill_beside_floors_of_their_own_space_only(cohort):
     assert skill.skill == pytest.approx(1 - system / floor)
 
 
-def test_without_floors_there_is_no_skill(cohort):
-    assert evaluate([Fixed(np.zeros(worlds.FILMS))], cohort, protocols=["fold-in"]).skills == ()
+def test_without_floors_there_is_no_skill(dataset):
+    assert evaluate([Fixed(np.zeros(worlds.ITEMS))], dataset, protocols=["fold-in"]).skills == ()
 
 
 def test_nobody_to_ask_is_an_error():
     with pytest.raises(DataError, match="the split holds 0 users"):
-        plain_cohort(world(), world().take(np.array([], np.int64)), worlds.FILMS, STARS)
+        plain_cohort(world(), world().take(np.array([], np.int64)), worlds.ITEMS, STARS)
 
 
 def test_a_person_who_teaches_is_not_asked():
     with pytest.raises(DataError, match="1 users are both taught and asked, user 3 among them"):
-        plain_cohort(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.FILMS, STARS)
+        plain_cohort(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.ITEMS, STARS)
 
 
 def test_a_task_that_nobody_can_be_asked_is_an_error():
-    cohort = plain_cohort(people([(0, 5)], ids=[9]), people([(0, 5)]), 3, STARS)
+    dataset = plain_cohort(users([(0, 5)], ids=[9]), users([(0, 5)]), 3, STARS)
     with pytest.raises(DataError, match="none of the 1 users can be asked best-rated"):
-        evaluate([Fixed([0, 0, 0])], cohort)
+        evaluate([Fixed([0, 0, 0])], dataset)
 
 
-def test_a_model_of_another_catalogue_is_refused(cohort):
+def test_a_model_of_another_catalogue_is_refused(dataset):
     with pytest.raises(DataError, match=r"fixed scored 2 users x 7 films; expected 2 x 20"):
-        evaluate([Fixed(np.zeros(7))], cohort)
+        evaluate([Fixed(np.zeros(7))], dataset)
 
 
-def test_two_systems_of_one_name_are_refused(cohort):
+def test_two_systems_of_one_name_are_refused(dataset):
     with pytest.raises(SettingsError, match="fixed, fixed; expected different names"):
-        evaluate([Fixed([0])], cohort, floors=[Fixed([0])])
+        evaluate([Fixed([0])], dataset, trivial_baselines=[Fixed([0])])
 
 
 @pytest.mark.parametrize("at", [[], [0, 10]])
-def test_a_depth_below_one_is_refused(cohort, at):
+def test_a_depth_below_one_is_refused(dataset, at):
     with pytest.raises(SettingsError, match="expected depths of 1 or more"):
-        evaluate([Fixed([0])], cohort, at=at)
+        evaluate([Fixed([0])], dataset, at=at)
 
 
-def test_a_planted_leak_shows(cohort):
+def test_a_planted_leak_shows(dataset):
     """A system that could see what is hidden would be perfect; the protocols give it no way to."""
     for protocol in PROTOCOLS:
-        spy = Fixed(np.zeros(worlds.FILMS))
-        report = evaluate([spy], cohort, protocols=[protocol])
+        spy = Fixed(np.zeros(worlds.ITEMS))
+        report = evaluate([spy], dataset, protocols=[protocol])
         hidden = [
             {
-                (user, film)
-                for user, film in zip(np.repeat(task.known.user_ids, task.hidden), task.targets, strict=True)
+                (user, item)
+                for user, item in zip(np.repeat(task.known.user_ids, task.hidden), task.targets, strict=True)
             }
             for task in report.tasks
         ]
         assert spy.seen
         for known in spy.seen:
             pairs = set(zip(known.user_ids[known.owners], known.items, strict=True))
-            assert any(not films & pairs for films in hidden)
+            assert any(not items & pairs for items in hidden)
 
 
 def test_the_cohort_of_a_prepared_folder_is_its_splits():
@@ -326,8 +341,8 @@ def test_the_cohort_of_a_prepared_folder_is_its_splits():
 
         histories = world()
         rating_range = STARS
-        items = pa.table({"year": [1999] * (worlds.FILMS - 1) + [None]})
-        vectors: ClassVar = {"content": np.ones((worlds.FILMS, 2), np.float32)}
+        items = pa.table({"year": [1999] * (worlds.ITEMS - 1) + [None]})
+        vectors: ClassVar = {"content": np.ones((worlds.ITEMS, 2), np.float32)}
 
         def setting(self, name):
             return {"split": "hash"}[name]
@@ -335,11 +350,11 @@ def test_the_cohort_of_a_prepared_folder_is_its_splits():
         def users_in(self, split):
             return {"train": np.arange(8), "validation": np.array([8, 9]), "test": np.array([10, 11])}[split]
 
-    assert Cohort.of(Folder()).unseen.user_ids.tolist() == [11, 12]
-    assert Cohort.of(Folder()).films.years[-2:].tolist() == [1999, NO_YEAR]
-    cohort = Cohort.of(Folder(), "validation")
-    assert (len(cohort.train), cohort.unseen.user_ids.tolist(), cohort.item_count) == (
+    assert EvalDataset.of(Folder()).unseen.user_ids.tolist() == [11, 12]
+    assert EvalDataset.of(Folder()).items.years[-2:].tolist() == [1999, NO_YEAR]
+    dataset = EvalDataset.of(Folder(), "validation")
+    assert (len(dataset.train), dataset.unseen.user_ids.tolist(), dataset.item_count) == (
         8,
         [9, 10],
-        worlds.FILMS,
+        worlds.ITEMS,
     )

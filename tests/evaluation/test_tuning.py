@@ -7,12 +7,20 @@ import numpy as np
 import pytest
 
 import worlds
-from people import plain_cohort, world
 from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
 from tastevec.evaluation import tuning
 from tastevec.evaluation.evaluate import evaluate
-from tastevec.evaluation.registry import Between, OneOf, Recipe, baselines, floors, line_up, published
+from tastevec.evaluation.registry import (
+    BaselineSpec,
+    Between,
+    OneOf,
+    baselines,
+    build_baselines,
+    published,
+    trivial_baselines,
+)
 from tastevec.evaluation.tuning import read_choices, tune
+from users import plain_cohort, world
 
 TEACH, CHOOSE, ASK = (np.array(some) for some in ([0, 1, 2, 3, 6, 7, 8, 9], [4, 10], [5, 11]))
 
@@ -34,11 +42,11 @@ class Nudged:
         self.seen.append(histories)
         aim = 30.0 if histories.lengths.max(initial=0) <= 3 else 3.0
         own = np.array(
-            [np.bincount(items >= worlds.FILMS // 2, minlength=2).argmax() for items in _items(histories)]
+            [np.bincount(items >= worlds.ITEMS // 2, minlength=2).argmax() for items in _items(histories)]
         )
-        half = np.arange(worlds.FILMS) >= worlds.FILMS // 2
+        half = np.arange(worlds.ITEMS) >= worlds.ITEMS // 2
         distance = abs(np.log10(self.push) - np.log10(aim))
-        right = np.where(half == own[:, None], 1.0, -1.0) - distance * (np.arange(worlds.FILMS) % 3)
+        right = np.where(half == own[:, None], 1.0, -1.0) - distance * (np.arange(worlds.ITEMS) % 3)
         return right.astype(np.float32)
 
 
@@ -47,7 +55,7 @@ def _items(histories):
 
 
 def _cohort(asked=CHOOSE):
-    return plain_cohort(world().take(TEACH), world().take(asked), worlds.FILMS, (1.0, 5.0))
+    return plain_cohort(world().take(TEACH), world().take(asked), worlds.ITEMS, (1.0, 5.0))
 
 
 @pytest.fixture
@@ -56,8 +64,8 @@ def made():
 
 
 @pytest.fixture
-def recipe(made):
-    return Recipe(
+def spec(made):
+    return BaselineSpec(
         "nudged",
         lambda settings, _seed: Nudged(settings["push"], made),
         published={"push": 100.0},
@@ -66,8 +74,8 @@ def recipe(made):
     )
 
 
-def test_each_question_takes_the_best_of_twelve_and_the_published_settings_are_tried_first(recipe, made):
-    choices = tune([recipe], _cohort())
+def test_each_question_takes_the_best_of_twelve_and_the_published_settings_are_tried_first(spec, made):
+    choices = tune([spec], _cohort())
     assert made[0].push == 100.0
     assert len(made) == 12
     for question, chosen in choices.items():
@@ -85,33 +93,33 @@ def test_each_question_takes_the_best_of_twelve_and_the_published_settings_are_t
     ]
 
 
-def test_a_trial_is_fitted_once_for_all_questions_on_training_people_alone(recipe, made):
-    tune([recipe], _cohort())
+def test_a_trial_is_fitted_once_for_all_questions_on_training_people_alone(spec, made):
+    tune([spec], _cohort())
     for scorer in made:
         [taught] = scorer.taught
         assert set(taught.user_ids) == set(world().user_ids[TEACH])
         assert {user for seen in scorer.seen for user in seen.user_ids} == set(world().user_ids[CHOOSE])
 
 
-def test_the_same_seed_tries_the_same_settings(recipe, made):
-    first = tune([recipe], _cohort(), seed=3)
+def test_the_same_seed_tries_the_same_settings(spec, made):
+    first = tune([spec], _cohort(), seed=3)
     pushes = [scorer.push for scorer in made]
     made.clear()
-    again = tune([recipe], _cohort(), seed=3)
+    again = tune([spec], _cohort(), seed=3)
     assert [scorer.push for scorer in made] == pushes
     assert [c.settings for c in again.values()] == [c.settings for c in first.values()]
 
 
-def test_out_of_time_the_published_settings_are_tried_all_the_same(recipe, made, monkeypatch):
+def test_out_of_time_the_published_settings_are_tried_all_the_same(spec, made, monkeypatch):
     monkeypatch.setattr(tuning, "SECONDS", 0.0)
-    for chosen in tune([recipe], _cohort()).values():
+    for chosen in tune([spec], _cohort()).values():
         assert chosen.settings == {"push": 100.0}
         assert chosen.tuning["trials"] == 1
     assert len(made) == 1
 
 
 def test_where_nothing_is_better_the_published_settings_stay(made):
-    flat = Recipe(
+    flat = BaselineSpec(
         "flat",
         lambda _settings, _seed: Nudged(3.0, made),
         published={"push": 7, "share": 0.5},
@@ -121,12 +129,12 @@ def test_where_nothing_is_better_the_published_settings_stay(made):
         assert chosen.settings == {"push": 7, "share": 0.5}
 
 
-def test_only_what_is_asked_is_tuned(recipe):
-    assert [question.horizon for question in tune([recipe], _cohort(), horizons=["overall"])] == ["overall"]
+def test_only_what_is_asked_is_tuned(spec):
+    assert [question.horizon for question in tune([spec], _cohort(), horizons=["overall"])] == ["overall"]
 
 
 def test_what_has_nothing_to_tune_keeps_its_settings():
-    [popularity, recent] = floors(world(), rating_range=(1, 5))
+    [popularity, recent] = trivial_baselines(world(), rating_range=(1, 5))
     choices = tune([popularity, recent], _cohort())
     assert {question.system: chosen.tuning is None for question, chosen in choices.items()} == {
         "popularity": True,
@@ -134,44 +142,44 @@ def test_what_has_nothing_to_tune_keeps_its_settings():
     }
 
 
-def test_progress_counts_every_trial(recipe):
+def test_progress_counts_every_trial(spec):
     told = []
-    tune([recipe, recipe], _cohort(), progress=lambda *step: told.append(step))
+    tune([spec, spec], _cohort(), progress=lambda *step: told.append(step))
     assert [done for done, _, _ in told] == [*range(13), *range(12, 25)]
     assert {(total, note) for _, total, note in told} == {(24, "Tuning nudged")}
 
 
-def test_optuna_is_silent_and_speaks_to_others_as_before(recipe, capfd):
+def test_optuna_is_silent_and_speaks_to_others_as_before(spec, capfd):
     import optuna  # noqa: PLC0415  an extra
 
     before = optuna.logging.get_verbosity()
-    tune([recipe], _cohort())
+    tune([spec], _cohort())
     assert optuna.logging.get_verbosity() == before
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_optuna_the_line_that_installs_it_is_said(recipe, monkeypatch):
+def test_without_optuna_the_line_that_installs_it_is_said(spec, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[tune\]'"):
-        tune([recipe], _cohort())
+        tune([spec], _cohort())
 
 
 @pytest.mark.parametrize("place", range(6))
 def test_every_baseline_can_be_tuned(place, monkeypatch):
     monkeypatch.setattr(tuning, "TRIALS", 2)
-    recipe = baselines(rating_range=(1, 5))[place]
-    choices = tune([recipe], _cohort())
-    report = evaluate(line_up([recipe], choices, [1]), _cohort(ASK), protocols=["fold-in", "future"])
-    short = {f"{recipe.name}, last {count} only" for count in recipe.newest}
-    assert {facts.system for facts in report.systems} == {recipe.name, *short}
+    spec = baselines(rating_range=(1, 5))[place]
+    choices = tune([spec], _cohort())
+    report = evaluate(build_baselines([spec], choices, [1]), _cohort(ASK), protocols=["fold-in", "future"])
+    short = {f"{spec.name}, last {count} only" for count in spec.newest}
+    assert {facts.system for facts in report.systems} == {spec.name, *short}
 
 
 @pytest.fixture
 def saved(tmp_path):
     """The folder of an evaluation, tuned on data called abc."""
 
-    def save(choices, recipes, fingerprint="abc"):
-        report = evaluate(line_up(recipes, choices, [1]), _cohort(ASK), protocols=["future"])
+    def save(choices, specs, fingerprint="abc"):
+        report = evaluate(build_baselines(specs, choices, [1]), _cohort(ASK), protocols=["future"])
         object.__setattr__(report, "data", {"name": "tiny", "fingerprint": fingerprint, "split": "test"})
         report.write(tmp_path / "results")
         return tmp_path / "results"
@@ -179,33 +187,33 @@ def saved(tmp_path):
     return save
 
 
-def _floors_and(recipe):
-    return [*floors(world(), rating_range=(1, 5)), recipe]
+def _floors_and(spec):
+    return [*trivial_baselines(world(), rating_range=(1, 5)), spec]
 
 
-def test_settings_come_back_from_an_earlier_evaluation_as_they_were(saved, recipe):
-    recipes = _floors_and(recipe)
-    choices = tune(recipes, _cohort(), horizons=["next"])
-    again = read_choices(saved(choices, recipes), recipes, horizons=["next"], fingerprint="abc")
+def test_settings_come_back_from_an_earlier_evaluation_as_they_were(saved, spec):
+    specs = _floors_and(spec)
+    choices = tune(specs, _cohort(), horizons=["next"])
+    again = read_choices(saved(choices, specs), specs, horizons=["next"], fingerprint="abc")
     assert again == choices
 
 
-def test_settings_of_other_data_are_refused(saved, recipe):
-    folder = saved(published([recipe], ["next"]), [recipe])
+def test_settings_of_other_data_are_refused(saved, spec):
+    folder = saved(published([spec], ["next"]), [spec])
     with pytest.raises(DataError, match=r"was tuned on data abc; expected xyz, the data of this evaluation"):
-        read_choices(folder, [recipe], horizons=["next"], fingerprint="xyz")
+        read_choices(folder, [spec], horizons=["next"], fingerprint="xyz")
 
 
-def test_an_evaluation_that_was_not_tuned_or_was_asked_less_is_refused(saved, recipe):
-    recipes = _floors_and(recipe)
-    folder = saved(published(recipes, ["next"]), recipes)
+def test_an_evaluation_that_was_not_tuned_or_was_asked_less_is_refused(saved, spec):
+    specs = _floors_and(spec)
+    folder = saved(published(specs, ["next"]), specs)
     with pytest.raises(SettingsError, match="holds no tuned settings of 'recent popularity'"):
-        read_choices(folder, recipes, horizons=["next"], fingerprint="abc")
-    folder = saved(tune(recipes, _cohort(), horizons=["next"]), recipes)
+        read_choices(folder, specs, horizons=["next"], fingerprint="abc")
+    folder = saved(tune(specs, _cohort(), horizons=["next"]), specs)
     with pytest.raises(SettingsError, match="of 'popularity' for what is asked overall"):
-        read_choices(folder, recipes, horizons=["overall"], fingerprint="abc")
+        read_choices(folder, specs, horizons=["overall"], fingerprint="abc")
 
 
-def test_a_folder_without_results_is_refused(tmp_path, recipe):
+def test_a_folder_without_results_is_refused(tmp_path, spec):
     with pytest.raises(FormatError):
-        read_choices(tmp_path, [recipe], horizons=["next"], fingerprint="abc")
+        read_choices(tmp_path, [spec], horizons=["next"], fingerprint="abc")

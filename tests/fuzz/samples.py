@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import worlds
-from people import world
 from reports import lively
 from tastevec.data.files import sealed
 from tastevec.data.html import Picture
 from tastevec.data.prepared import Prepared
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
+from users import world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def write_samples(place: Path) -> Path:
     with mock.patch(
         "tastevec.evaluation.plots.draw", return_value=[Picture("none", "None", "Nothing.", b"")]
     ):
-        lively(floors=["popularity"], models=["ours"], users=10).write(place / "results")
+        lively(trivial_baselines=["popularity"], models=["ours"], users=10).write(place / "results")
     _unfinished(place / "unfinished")
     _fetched(place / "fetched")
     _words(place / "words")
@@ -53,8 +53,8 @@ def write_samples(place: Path) -> Path:
 def write_bundle(folder: Path, prepared: Path) -> Path:
     """A bundle with every part that one may have, of a network that nobody trained."""
     from encoders import TASTE, encoder, reading  # noqa: PLC0415  torch
-    from tastevec.items.cold_start import FilmPlacing, load_rows  # noqa: PLC0415  as above
-    from tastevec.items.film_map import FilmMap  # noqa: PLC0415  as above
+    from tastevec.items.cold_start import ColdStartModel, load_rows  # noqa: PLC0415  as above
+    from tastevec.items.item_map import ItemMap  # noqa: PLC0415  as above
     from tastevec.items.tag_directions import TagDirections  # noqa: PLC0415  as above
     from tastevec.serving.bundle import Bundle  # noqa: PLC0415  as above
     from tastevec.serving.explain import measured  # noqa: PLC0415  as above
@@ -62,30 +62,30 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
     from tastevec.training.settings import resolve_settings  # noqa: PLC0415  as above
 
     data, network = Prepared.open(prepared), encoder(**TASTE)
-    films, counts = data.items.drop_columns(["vector_source"]), np.arange(1, worlds.FILMS + 1)
-    films = films.append_column("vector_source", pa.array(["both"] * worlds.FILMS))
+    items, counts = data.items.drop_columns(["vector_source"]), np.arange(1, worlds.ITEMS + 1)
+    items = items.append_column("vector_source", pa.array(["both"] * worlds.ITEMS))
     read = load_rows(prepared)
     assert read is not None
     facts = {
         "tastevec": "0.1.0",
-        "data": {"name": "tiny", "fingerprint": data.fingerprint, "train_users": 12, "items": worlds.FILMS},
+        "data": {"name": "tiny", "fingerprint": data.fingerprint, "train_users": 12, "items": worlds.ITEMS},
         "settings": resolve_settings(dim=8).model_dump(),
         "validation": {"eval_selection": 0.5},
         "log": [{"loss": 1.5, "step": 1}],
         "space": SPACE,
     }
-    places = np.random.default_rng(1).random((worlds.FILMS, 2)).astype(np.float32)
+    places = np.random.default_rng(1).random((worlds.ITEMS, 2)).astype(np.float32)
     whole = Bundle(
         network,
         reading(set_history=100),
-        films.append_column("train_users", pa.array(counts)),
+        items.append_column("train_users", pa.array(counts)),
         facts,
-        placing=FilmPlacing.fit(*read, network.table, counts),
-        film_map=FilmMap(places),
+        cold_start=ColdStartModel.fit(*read, network.table, counts),
+        item_map=ItemMap(places),
     )
     directions = np.random.default_rng(7).normal(size=(3, 8)).astype(np.float32)
     tags = TagDirections(("space", "tears", "robots"), directions, np.array([0.9, 0.8, 0.7], np.float32), {})
-    tags = measured(Recommender(whole), tags.against("films", network.item_vectors), world())
+    tags = measured(Recommender(whole), tags.against("items", network.item_vectors), world())
     return replace(whole, tags=tags).save(folder)
 
 
@@ -109,12 +109,12 @@ def _tables(folder: Path) -> None:
     users, items, stars, times = zip(*worlds.ratings(), strict=True)
     told = {"user_id": users, "item_id": items, "rating": [float(star) for star in stars], "timestamp": times}
     pq.write_table(pa.table(told), folder / "ratings.parquet")
-    films = worlds.films()
+    indices = worlds.items()
     listed = {
-        "item_id": [100 + film.film for film in films],
-        "title": [film.title for film in films],
-        "year": pa.array([film.year for film in films], pa.int32()),
-        "genres": [list(film.genres) for film in films],
+        "item_id": [100 + item.item for item in indices],
+        "title": [item.title for item in indices],
+        "year": pa.array([item.year for item in indices], pa.int32()),
+        "genres": [list(item.genres) for item in indices],
     }
     pq.write_table(pa.table(listed), folder / "films.parquet")
     pq.write_table(
@@ -127,11 +127,11 @@ def _tables(folder: Path) -> None:
     pq.write_table(vectors.replace_schema_metadata(told_of), folder / "vectors.parquet")
 
 
-def people() -> Any:
+def users() -> Any:
     """Whom the service can find."""
-    from tastevec.serving.neighbours import Neighbours  # noqa: PLC0415  an extra
+    from tastevec.serving.neighbors import Neighbors  # noqa: PLC0415  an extra
 
-    return Neighbours(np.array([7, 9, 12]), np.eye(3, 8, dtype=np.float32))
+    return Neighbors(np.array([7, 9, 12]), np.eye(3, 8, dtype=np.float32))
 
 
 def _hetrec(folder: Path) -> None:
@@ -175,17 +175,17 @@ def _words(folder: Path) -> None:
         },
         "person.json": PERSON,
         "recommend.json": {
-            "people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}],
+            "users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}],
             "k": 3,
             "tags": {"space": 1},
         },
-        "explain.json": {"people": [{"ratings": [{"item_id": 1, "rating": 4.5, "timestamp": 5}]}], "tags": 2},
+        "explain.json": {"users": [{"ratings": [{"item_id": 1, "rating": 4.5, "timestamp": 5}]}], "tags": 2},
         "steer.json": {"vectors": [[0.5] * 8], "tags": {"tears": -1.5}, "hold": 0.5},
         "encode.json": {
-            "people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}, {"ratings": []}],
+            "users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}, {"ratings": []}],
             "horizon": "next",
         },
-        "similar-users.json": {"people": [{"ratings": [{"item_id": 1, "rating": 1}]}], "k": 2},
+        "similar-users.json": {"users": [{"ratings": [{"item_id": 1, "rating": 1}]}], "k": 2},
         "similar-items.json": {"item_ids": [1, 2], "k": 3},
     }
     for name, value in told.items():

@@ -130,11 +130,11 @@ def _interactions(folder: Path, *, name: str) -> Any:
         connection.disconnect()
 
 
-def _films(folder: Path) -> Any:
+def _items(folder: Path) -> Any:
     connection = tables.connect("500MB", threads=1)
     try:
-        films, _, _ = read_items(folder / "films.parquet", connection=connection, settings=ReadSettings())
-        return len(connection.to_pyarrow(films))
+        items, _, _ = read_items(folder / "films.parquet", connection=connection, settings=ReadSettings())
+        return len(connection.to_pyarrow(items))
     finally:
         connection.disconnect()
 
@@ -150,10 +150,10 @@ def _genome(folder: Path, *, skip: bool) -> Any:
 def _prepared(folder: Path) -> Any:
     """Opened, and everything looked at that a training looks at first."""
     prepared = Prepared.open(folder)
-    people = prepared.histories.take(prepared.users_in("train"))
+    users = prepared.histories.take(prepared.users_in("train"))
     RatingScale.of(prepared.rating_range)
     load_rows(folder)
-    titles = prepared.items["title"].take(people.items)
+    titles = prepared.items["title"].take(users.items)
     return prepared.fingerprint, len(titles), sorted(prepared.vectors), prepared.setting("order")
 
 
@@ -162,12 +162,12 @@ def _bundle(folder: Path, *, runtime: Any = "onnx") -> Any:
     from tastevec.serving.recommender import load  # noqa: PLC0415  who has no torch has the rest
 
     model = load(folder, runtime=runtime)
-    person = [tuple(row) for row in samples.PERSON]
-    told = [model.recommend(person, k=2, horizon=horizon).to_pydict() for horizon in ("next", "overall")]
+    user = [tuple(row) for row in samples.PERSON]
+    told = [model.recommend(user, k=2, horizon=horizon).to_pydict() for horizon in ("next", "overall")]
     if model.bundle.tags is not None:
-        model.explain(person)
-    if model.bundle.film_map is not None:
-        model.bundle.film_map.place(np.ones((1, 8), np.float32), model.item_vectors)
+        model.explain(user)
+    if model.bundle.item_map is not None:
+        model.bundle.item_map.place(np.ones((1, 8), np.float32), model.item_vectors)
     return told, model.similar_items(model.bundle.item_ids[0], k=2).to_pydict(), model.bundle.facts["space"]
 
 
@@ -186,13 +186,13 @@ def _arrivals(folder: Path, *, tagged: bool) -> Any:
     )
 
 
-def _people(folder: Path) -> Any:
+def _users(folder: Path) -> Any:
     """Vectors of people, from a file; and as they are put into the database."""
-    from tastevec.serving.neighbours import read_people  # noqa: PLC0415  as above
+    from tastevec.serving.neighbors import read_users  # noqa: PLC0415  as above
     from tastevec.serving.user_store import load_parquet  # noqa: PLC0415  as above
 
     load_parquet(mock.Mock(), folder / "vectors.parquet")
-    return len(read_people(folder / "vectors.parquet", samples.SPACE, horizon="overall"))
+    return len(read_users(folder / "vectors.parquet", samples.SPACE, horizon="overall"))
 
 
 def _told(folder: Path) -> Any:
@@ -203,15 +203,15 @@ def _told(folder: Path) -> Any:
         table = pq.read_table(folder / "ratings.parquet")
     except Exception:  # noqa: BLE001  what Arrow cannot read is no table
         return None
-    ids = np.arange(1, worlds.FILMS + 1)
+    ids = np.arange(1, worlds.ITEMS + 1)
     return [len(group) for group in histories_in_table(table, ids, RatingScale(1, 5))]
 
 
-def _person(folder: Path) -> Any:
+def _user(folder: Path) -> Any:
     from tastevec.serving.recommender import history_of_one  # noqa: PLC0415  as above
 
     told = _words(folder / "person.json")
-    ids = np.arange(1, worlds.FILMS + 1)
+    ids = np.arange(1, worlds.ITEMS + 1)
     texts = np.array(sorted(map(str, ids)), object)
     return [len(history_of_one(told, some, RatingScale(1, 5)).items) for some in (ids, texts)]
 
@@ -272,7 +272,7 @@ def _client(bundle: Path) -> Any:
     from tastevec.serving.service.responses import Served  # noqa: PLC0415  as above
     from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
 
-    served = Served(load(bundle, runtime="onnx"), people=samples.people())
+    served = Served(load(bundle, runtime="onnx"), users=samples.users())
     client = OPENED.enter_context(TestClient(create_app(lambda: served, ServiceSettings())))
     while not client.app.state.life.ready:  # type: ignore[attr-defined]  our own
         time.sleep(0.001)
@@ -339,7 +339,7 @@ SOURCES = [
     *(Target("hetrec", file, _borrowed) for file in ("movie_tags.dat", "tags.dat")),
     Target("zip", "ml-1m.zip", lambda folder: _source(folder / "ml-1m.zip")),
     Target("tables", "ratings.parquet", partial(_interactions, name="ratings.parquet")),
-    Target("tables", "films.parquet", _films),
+    Target("tables", "films.parquet", _items),
     Target("fetched", "ml-1m/SOURCE.json", _fetched),
     Target("fetched", "ml-1m.zip.part.json", _fetched),
 ]
@@ -362,9 +362,9 @@ NETWORKS = [
     Target("arrivals", "tags.parquet", partial(_arrivals, tagged=True), needs="torch"),
 ]
 TOLD = [
-    Target("tables", "vectors.parquet", _people),
+    Target("tables", "vectors.parquet", _users),
     Target("told", "ratings.parquet", _told),
-    Target("words", "person.json", _person),
+    Target("words", "person.json", _user),
     Target("words", "train.json", _train_settings),
     Target("words", "prepare.json", _prepare_settings),
     Target("words", "service.json", _service_settings),

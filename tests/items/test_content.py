@@ -4,29 +4,30 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import worlds
 from tastevec.items.content import content_vectors
 from tastevec.items.genome import Genome
-from worlds import FILMS, films, tags
+from worlds import ITEMS, tags
 
 
 def world() -> tuple[pa.Table, pa.Table]:
     """The films and tags of the tiny world: 1 to 10 are rockets, 11 to 20 letters."""
     items = pa.table(
         {
-            "item_id": pa.array([film.film for film in films()]),
-            "title": [film.title for film in films()],
-            "year": pa.array([film.year for film in films()], pa.int32()),
-            "genres": pa.array([list(film.genres) for film in films()], pa.list_(pa.string())),
+            "item_id": pa.array([item.item for item in worlds.items()]),
+            "title": [item.title for item in worlds.items()],
+            "year": pa.array([item.year for item in worlds.items()], pa.int32()),
+            "genres": pa.array([list(item.genres) for item in worlds.items()], pa.list_(pa.string())),
         }
     )
-    return items, said((tag.film, tag.tag.lower()) for tag in tags())
+    return items, said((tag.item, tag.tag.lower()) for tag in tags())
 
 
 def said(pairs) -> pa.Table:
     rows = list(pairs)
     return pa.table(
         {
-            "item_id": pa.array([film for film, _ in rows], pa.int64()),
+            "item_id": pa.array([item for item, _ in rows], pa.int64()),
             "tag": pa.array([tag for _, tag in rows], pa.string()),
             "weight": np.ones(len(rows)),
         }
@@ -55,7 +56,7 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
 
 def test_films_of_a_kind_are_nearer_to_each_other_than_to_the_other_kind():
     vectors = content_vectors(*world())
-    assert vectors.shape == (FILMS, 64)
+    assert vectors.shape == (ITEMS, 64)
     assert vectors.dtype == np.float32
     near = cosines(vectors)
     rockets, letters = slice(0, 8), slice(11, 20)  # away from the year in which the kinds meet
@@ -131,7 +132,7 @@ def test_a_genome_of_other_films_changes_nothing():
 
 def test_film_ids_may_be_text():
     items, told = world()
-    texts = [pa.array([f"film-{film}" for film in table["item_id"].to_pylist()]) for table in (items, told)]
+    texts = [pa.array([f"film-{item}" for item in table["item_id"].to_pylist()]) for table in (items, told)]
     as_text = content_vectors(
         items.set_column(0, "item_id", texts[0]), told.set_column(0, "item_id", texts[1])
     )
@@ -140,4 +141,4 @@ def test_film_ids_may_be_text():
 
 @pytest.mark.parametrize("dim", [1, 7, 100])
 def test_the_length_of_a_vector_is_the_callers_choice(dim):
-    assert content_vectors(*world(), dim=dim).shape == (FILMS, dim)
+    assert content_vectors(*world(), dim=dim).shape == (ITEMS, dim)

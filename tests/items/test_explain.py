@@ -19,16 +19,16 @@ from tastevec.items.tag_directions import (
     tag_blocks,
 )
 
-DIM, FILMS = 6, 60
+DIM, ITEMS = 6, 60
 TAGS = ("space", "tears", "fog")
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def draw(seed=0, films=FILMS):
+def draw(seed=0, items=ITEMS):
     """Films whose first three numbers say how much the three tags apply, and the people behind each."""
     rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(films, DIM)).astype(np.float32)
-    return vectors, rng.integers(1, 50, films), rng
+    vectors = rng.normal(size=(items, DIM)).astype(np.float32)
+    return vectors, rng.integers(1, 50, items), rng
 
 
 def block(relevance, names=TAGS, known=None):
@@ -38,10 +38,10 @@ def block(relevance, names=TAGS, known=None):
 
 def fitted(seed=0, noise=0.3):
     """Three tags of such films, and 40 people around an average that is not 0."""
-    vectors, people, rng = draw(seed)
-    relevance = vectors[:, :3] + noise * rng.normal(size=(FILMS, 3))
+    vectors, users, rng = draw(seed)
+    relevance = vectors[:, :3] + noise * rng.normal(size=(ITEMS, 3))
     crowd = (rng.normal(size=(40, DIM)) * 2 + 1).astype(np.float32)
-    return TagDirections.fit([block(relevance)], vectors, people).against("overall", crowd), vectors, crowd
+    return TagDirections.fit([block(relevance)], vectors, users).against("overall", crowd), vectors, crowd
 
 
 def made(seed, tags=5):
@@ -65,27 +65,27 @@ def test_a_tag_is_found_where_it_lies_and_is_the_surer_the_plainer_it_is():
 
 
 def test_a_tag_that_no_vector_tells_is_left_out():
-    vectors, people, rng = draw(films=400)
+    vectors, users, rng = draw(items=400)
     relevance = np.column_stack([vectors[:, 0], rng.normal(size=400), np.ones(400)])
-    directions = TagDirections.fit([block(relevance)], vectors, people)
+    directions = TagDirections.fit([block(relevance)], vectors, users)
     assert directions.names == ("space",)
 
 
 def test_confidence_is_that_of_films_left_out_one_by_one():
-    vectors, people, rng = draw(films=25)
+    vectors, users, rng = draw(items=25)
     relevance = vectors[:, :3] + rng.normal(size=(25, 3))
-    fit = TagRegression.of(block(relevance), vectors, people)
+    fit = TagRegression.of(block(relevance), vectors, users)
     penalty = best_penalty([fit])
-    weights, own = people / (people + 10), np.empty((25, 3))
+    weights, own = users / (users + 10), np.empty((25, 3))
     ridge = penalty * (fit.scatter.mean()) * weights.mean()  # on the weights as they are
-    for film in range(25):
-        rest = np.arange(25) != film
+    for item in range(25):
+        rest = np.arange(25) != item
         center, mean = (np.average(of[rest], axis=0, weights=weights[rest]) for of in (vectors, relevance))
         apart, wanted = vectors[rest] - center, weights[rest, None] * (relevance[rest] - mean)
         slopes = np.linalg.solve(
             apart.T @ (weights[rest, None] * apart) + ridge * np.eye(DIM), apart.T @ wanted
         )
-        own[film] = mean + (vectors[film] - center) @ slopes
+        own[item] = mean + (vectors[item] - center) @ slopes
     for tag in range(3):
         both = np.cov(own[:, tag], relevance[:, tag], aweights=weights)
         expected = both[0, 1] / np.sqrt(both[0, 0] * both[1, 1])
@@ -93,52 +93,52 @@ def test_confidence_is_that_of_films_left_out_one_by_one():
 
 
 def test_films_of_which_nothing_is_said_or_known_teach_nothing():
-    vectors, people, rng = draw()
-    relevance, known = vectors[:, :3] + 0.1 * rng.normal(size=(FILMS, 3)), np.ones(FILMS, bool)
-    known[3], people[5], vectors[7] = False, 0, 0
+    vectors, users, rng = draw()
+    relevance, known = vectors[:, :3] + 0.1 * rng.normal(size=(ITEMS, 3)), np.ones(ITEMS, bool)
+    known[3], users[5], vectors[7] = False, 0, 0
     spoilt = relevance.copy()
     spoilt[[3, 5, 7]] = 1e6
     one, other = (
-        TagDirections.fit([block(told, known=known)], vectors, people) for told in (relevance, spoilt)
+        TagDirections.fit([block(told, known=known)], vectors, users) for told in (relevance, spoilt)
     )
     np.testing.assert_array_equal(one.directions, other.directions)
 
 
 def test_without_films_or_tags_there_is_nothing_to_tell():
-    vectors, people, _ = draw()
+    vectors, users, _ = draw()
     for blocks in ([], [block(vectors[:9, :3])]):
         count = len(blocks) and 9
-        directions = TagDirections.fit(blocks, vectors[:count], people[:count])
+        directions = TagDirections.fit(blocks, vectors[:count], users[:count])
         assert directions.names == ()
-        assert directions.read(vectors, "films").shape == (FILMS, 0)
+        assert directions.read(vectors, "items").shape == (ITEMS, 0)
         with pytest.raises(SettingsError, match="the model knows 0 tags, among them none"):
             directions.steer(vectors[0], {"space": 1})
 
 
 def test_of_two_spellings_the_surer_stays():
-    vectors, people, rng = draw()
-    vague = vectors[:, :1] + rng.normal(size=(FILMS, 1))
+    vectors, users, rng = draw()
+    vague = vectors[:, :1] + rng.normal(size=(ITEMS, 1))
     blocks = [block(vague, ["Sci-Fi"]), block(vectors[:, :1], ["scifi"])]
-    assert TagDirections.fit(blocks, vectors, people).names == ("scifi",)
+    assert TagDirections.fit(blocks, vectors, users).names == ("scifi",)
 
 
 @given(SEEDS)
 @settings(max_examples=20)
 def test_the_order_of_the_films_changes_nothing(seed):
-    vectors, people, rng = draw(seed)
-    relevance = vectors[:, :3] + 0.5 * rng.normal(size=(FILMS, 3))
-    order = rng.permutation(FILMS)
-    one = TagDirections.fit([block(relevance)], vectors, people)
-    other = TagDirections.fit([block(relevance[order])], vectors[order], people[order])
+    vectors, users, rng = draw(seed)
+    relevance = vectors[:, :3] + 0.5 * rng.normal(size=(ITEMS, 3))
+    order = rng.permutation(ITEMS)
+    one = TagDirections.fit([block(relevance)], vectors, users)
+    other = TagDirections.fit([block(relevance[order])], vectors[order], users[order])
     assert one.names == other.names
     np.testing.assert_allclose(one.directions, other.directions, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(one.confidence, other.confidence, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(one.spreads["films"].mean, other.spreads["films"].mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(one.spreads["items"].mean, other.spreads["items"].mean, rtol=1e-4, atol=1e-5)
 
 
 def test_a_long_catalogue_in_groups_of_tags_is_the_same(monkeypatch):
     whole, _, _ = fitted()
-    monkeypatch.setattr("tastevec.items.tag_directions._CELLS", FILMS)
+    monkeypatch.setattr("tastevec.items.tag_directions._CELLS", ITEMS)
     parts, _, _ = fitted()
     np.testing.assert_allclose(whole.directions, parts.directions, rtol=1e-6)
 
@@ -151,10 +151,10 @@ def test_readings_are_standard_deviations_from_the_average():
 
 
 def test_a_film_is_compared_with_films_as_often_as_they_were_seen():
-    vectors, people, _ = draw()
-    directions = TagDirections.fit([block(vectors[:, :3])], vectors, people)
-    seen = np.repeat(vectors, people, axis=0)
-    readings = directions.read(seen, "films")
+    vectors, users, _ = draw()
+    directions = TagDirections.fit([block(vectors[:, :3])], vectors, users)
+    seen = np.repeat(vectors, users, axis=0)
+    readings = directions.read(seen, "items")
     np.testing.assert_allclose(readings.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(readings.std(axis=0), 1, rtol=1e-4)
 
@@ -259,7 +259,7 @@ def test_any_spelling_of_a_tag_is_understood():
 
 def test_people_can_be_read_once_people_were_measured():
     directions, vectors, _ = fitted()
-    with pytest.raises(SettingsError, match="'next' cannot be read in tags; expected one of films, overall"):
+    with pytest.raises(SettingsError, match="'next' cannot be read in tags; expected one of items, overall"):
         directions.read(vectors, "next")
 
 
@@ -274,7 +274,7 @@ def test_saved_directions_are_the_same_whatever_the_words(tmp_path_factory, name
         rng.uniform(size=len(names)).astype(np.float32),
         {},
     )
-    for kind in ("films", "next", "overall"):
+    for kind in ("items", "next", "overall"):
         directions = directions.against(kind, rng.normal(size=(5, DIM)).astype(np.float32))
     directions.save(folder / "one")
     again = TagDirections.load(folder / "one")
@@ -282,7 +282,7 @@ def test_saved_directions_are_the_same_whatever_the_words(tmp_path_factory, name
     assert (folder / "one").read_bytes() == (folder / "two").read_bytes()
     assert again.names == directions.names
     asked = rng.normal(size=(3, DIM)).astype(np.float32)
-    for kind in ("films", "next", "overall"):
+    for kind in ("items", "next", "overall"):
         np.testing.assert_array_equal(again.read(asked, kind), directions.read(asked, kind))
 
 
@@ -291,8 +291,8 @@ def test_saved_directions_are_the_same_whatever_the_words(tmp_path_factory, name
 COUNT = 40
 
 
-def catalogue():
-    years, genres = [1990] * COUNT, [["Sci-Fi"] if film % 2 else ["Drama", "War"] for film in range(COUNT)]
+def catalog():
+    years, genres = [1990] * COUNT, [["Sci-Fi"] if item % 2 else ["Drama", "War"] for item in range(COUNT)]
     return pa.table(
         {
             "item_id": pa.array(range(COUNT), pa.int64()),
@@ -305,11 +305,11 @@ def catalogue():
 
 def said(**words):
     """Each word of each film, so and so often."""
-    rows = [(film, word, times) for word, films in words.items() for film, times in films.items()]
-    films, names, times = zip(*rows, strict=True) if rows else ((), (), ())
+    rows = [(item, word, times) for word, items in words.items() for item, times in items.items()]
+    items, names, times = zip(*rows, strict=True) if rows else ((), (), ())
     return pa.table(
         {
-            "item_id": pa.array(films, pa.int64()),
+            "item_id": pa.array(items, pa.int64()),
             "tag": pa.array(names, pa.string()),
             "weight": pa.array(times, pa.float64()),
         }
@@ -317,10 +317,10 @@ def said(**words):
 
 
 def told(tags, genome=None):
-    features = ContentFeatures.fit(catalogue(), tags, genome)
+    features = ContentFeatures.fit(catalog(), tags, genome)
     return {
         name: (block, block.relevance[:, place].toarray().ravel())
-        for block in tag_blocks(features, features.rows(catalogue(), tags, genome))
+        for block in tag_blocks(features, features.rows(catalog(), tags, genome))
         for place, name in enumerate(block.names)
     }
 
@@ -329,8 +329,8 @@ EVERYWHERE = dict.fromkeys(range(COUNT), 1)
 
 
 def test_a_word_counts_where_people_say_it_of_the_same_films():
-    agreed = {film: 4 if film < 8 else 1 for film in range(12)}
-    scattered = {film: 2 if film in {20, 30} else 1 for film in range(COUNT)}
+    agreed = {item: 4 if item < 8 else 1 for item in range(12)}
+    scattered = {item: 2 if item in {20, 30} else 1 for item in range(COUNT)}
     found = told(said(space=agreed, mine=scattered, shelf=EVERYWHERE, once={0: 3, 1: 3}))
     assert sorted(found) == ["Drama", "Sci-Fi", "War", "space"]
     block, relevance = found["space"]
@@ -354,7 +354,7 @@ def test_all_spellings_are_one_word_under_the_commonest_and_numbers_are_none():
 
 def test_films_of_which_nobody_said_a_word_are_unknown_to_tags_and_known_to_genres():
     found = told(said(space=dict.fromkeys(range(12), 3)))
-    assert found["space"][0].known.tolist() == [film < 12 for film in range(COUNT)]
+    assert found["space"][0].known.tolist() == [item < 12 for item in range(COUNT)]
     assert found["Drama"][0].known.all()
 
 
@@ -364,7 +364,7 @@ def test_a_genome_stands_for_what_people_said():
     found = told(said(space=dict.fromkeys(range(12), 3)), genome)
     assert sorted(found) == ["Drama", "Sci-Fi", "War", "dark", "light"]
     block, dark = found["dark"]
-    assert block.known.tolist() == [film < 20 for film in range(COUNT)]
+    assert block.known.tolist() == [item < 20 for item in range(COUNT)]
     centred = relevance - relevance.mean(axis=0)
     np.testing.assert_allclose(
         dark[:20], (centred / np.linalg.norm(centred, axis=1, keepdims=True))[:, 0], atol=1e-6
@@ -381,15 +381,15 @@ def test_the_order_in_which_films_and_words_are_told_changes_nothing(seed):
     rng = np.random.default_rng(seed)
     tags = said(
         **{
-            word: {int(film): int(rng.integers(1, 5)) for film in rng.permutation(COUNT)[:15]}
+            word: {int(item): int(rng.integers(1, 5)) for item in rng.permutation(COUNT)[:15]}
             for word in "abcd"
         }
     )
-    features = ContentFeatures.fit(catalogue(), tags)
+    features = ContentFeatures.fit(catalog(), tags)
     order = rng.permutation(COUNT)
-    items = catalogue().take(pa.array(order))
+    items = catalog().take(pa.array(order))
     shuffled = tags.take(pa.array(rng.permutation(len(tags))))
-    blocks = tag_blocks(features, features.rows(catalogue(), tags))
+    blocks = tag_blocks(features, features.rows(catalog(), tags))
     others = tag_blocks(features, features.rows(items, shuffled))
     for one, other in zip(blocks, others, strict=True):
         assert one.names == other.names

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.items.film_map import FEWEST_FILMS, FilmMap
+from tastevec.items.item_map import MIN_ITEMS, ItemMap
 
 CLUSTERS = 4
 
 
-def _films(count=80, seed=0):
+def _items(count=80, seed=0):
     """Films of four kinds, one after another; the last has no vector."""
     rng = np.random.default_rng(seed)
     kinds = np.eye(CLUSTERS, 8)[np.arange(count) % CLUSTERS]
@@ -21,7 +21,7 @@ def _films(count=80, seed=0):
 
 @pytest.fixture(name="drawn", scope="module")
 def _drawn():
-    return FilmMap.fit(_films(), seed=1)
+    return ItemMap.fit(_items(), seed=1)
 
 
 def test_films_of_a_kind_are_neighbours(drawn):
@@ -41,24 +41,24 @@ def test_places_fill_the_unit_square_and_a_film_without_a_vector_has_none(drawn)
 
 
 def test_the_same_films_and_seed_give_the_same_map(drawn):
-    np.testing.assert_array_equal(FilmMap.fit(_films(), seed=1).places, drawn.places)
+    np.testing.assert_array_equal(ItemMap.fit(_items(), seed=1).places, drawn.places)
 
 
 def test_a_few_films_make_no_map():
-    assert FilmMap.fit(_films(FEWEST_FILMS), seed=1) is None  # one of them has no vector
+    assert ItemMap.fit(_items(MIN_ITEMS), seed=1) is None  # one of them has no vector
 
 
 def test_a_person_stands_among_the_films_of_his_kind_whatever_the_length_of_his_vector(drawn):
     kinds = np.eye(CLUSTERS, 8, dtype=np.float32)
-    places = drawn.place(kinds, _films())
-    np.testing.assert_array_equal(drawn.place(100 * kinds, _films()), places)
+    places = drawn.place(kinds, _items())
+    np.testing.assert_array_equal(drawn.place(100 * kinds, _items()), places)
     centres = np.array([drawn.places[kind:79:CLUSTERS].mean(axis=0) for kind in range(CLUSTERS)])
     nearest = np.linalg.norm(places[:, None] - centres, axis=2).argmin(axis=1)
     np.testing.assert_array_equal(nearest, np.arange(CLUSTERS))
 
 
 def test_nobody_in_particular_stands_amid_all_films(drawn):
-    [place] = drawn.place(np.zeros((1, 8), np.float32), _films())
+    [place] = drawn.place(np.zeros((1, 8), np.float32), _items())
     np.testing.assert_allclose(place, np.median(drawn.places[:-1], axis=0), atol=1e-6)
 
 
@@ -66,8 +66,8 @@ def test_nobody_in_particular_stands_amid_all_films(drawn):
 def test_later_films_move_no_other_wherever_they_stand(order):
     rng = np.random.default_rng(2)
     vectors = np.asarray(rng.normal(size=(12, 4)), np.float32)
-    before = FilmMap(np.asarray(rng.uniform(size=(9, 2)), np.float32))
-    rows = np.array([film if film < 9 else -1 for film in order])
+    before = ItemMap(np.asarray(rng.uniform(size=(9, 2)), np.float32))
+    rows = np.array([item if item < 9 else -1 for item in order])
     after = before.with_items(rows, vectors[order])
     np.testing.assert_array_equal(after.places[rows >= 0], before.places[rows[rows >= 0]])
     assert np.isfinite(after.places).all()
@@ -76,4 +76,4 @@ def test_later_films_move_no_other_wherever_they_stand(order):
 
 def test_what_is_saved_is_loaded(drawn, tmp_path):
     drawn.save(tmp_path / "map.safetensors")
-    np.testing.assert_array_equal(FilmMap.load(tmp_path / "map.safetensors").places, drawn.places)
+    np.testing.assert_array_equal(ItemMap.load(tmp_path / "map.safetensors").places, drawn.places)

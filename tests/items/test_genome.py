@@ -12,7 +12,7 @@ from tastevec.errors import BadRowError, DataError, SourceError
 from tastevec.items.content import GENRE_NAMES, NO_GENRES, genre_matrix
 from tastevec.items.genome import note_vectors, read_genome
 from tastevec.items.linalg import reduce_rank
-from worlds import FILMS, write_genome
+from worlds import ITEMS, write_genome
 
 PARTIAL = Path(__file__).parents[3] / "shared" / "data" / "genome-partial"
 
@@ -37,12 +37,12 @@ def damaged(folder: Path, line: int, row: str | None) -> Path:
 def test_each_film_has_each_tag_where_the_file_put_it(tmp_path, connection):
     write_genome(tmp_path, tags=12)
     genome = read_genome(tmp_path, connection)
-    assert genome.relevance.shape == (FILMS, 12)
-    assert genome.item_ids.tolist() == list(range(1, FILMS + 1))
+    assert genome.relevance.shape == (ITEMS, 12)
+    assert genome.item_ids.tolist() == list(range(1, ITEMS + 1))
     assert genome.tags[:2] == ("tag 1", "tag 2")
     for row in (tmp_path / "genome-scores.csv").read_text().splitlines()[1:]:
-        film, tag, relevance = row.split(",")
-        assert genome.relevance[int(film) - 1, int(tag) - 1] == np.float32(relevance)
+        item, tag, relevance = row.split(",")
+        assert genome.relevance[int(item) - 1, int(tag) - 1] == np.float32(relevance)
     assert not genome.missing
     assert not genome.bad_rows
 
@@ -79,7 +79,7 @@ def test_a_bad_row_is_refused_with_its_line_or_set_aside_with_its_film(tmp_path,
     genome = read_genome(folder, connection, skip_bad_rows=True)
     assert genome.missing == {1: (2,)}
     assert genome.bad_rows == {message.partition(": ")[2]: 1}
-    assert genome.item_ids.tolist() == list(range(2, FILMS + 1))
+    assert genome.item_ids.tolist() == list(range(2, ITEMS + 1))
 
 
 def test_a_film_that_lacks_a_tag_is_never_filled_with_zeros(tmp_path, connection):
@@ -90,7 +90,7 @@ def test_a_film_that_lacks_a_tag_is_never_filled_with_zeros(tmp_path, connection
         read_genome(folder, connection)
     genome = read_genome(folder, connection, skip_bad_rows=True)
     assert genome.missing == {1: (2,)}
-    assert genome.relevance.shape == (FILMS - 1, 3)
+    assert genome.relevance.shape == (ITEMS - 1, 3)
 
 
 def test_a_number_given_twice_is_refused_or_set_aside_with_its_film(tmp_path, connection):
@@ -110,7 +110,7 @@ def test_a_row_of_other_columns_is_refused(tmp_path, connection, row):
 
 def test_a_row_of_other_columns_far_down_the_file_is_named_before_any_bad_number(tmp_path, connection):
     write_genome(tmp_path, tags=1)
-    rows = "".join(f"{film},1,0.5\n" for film in range(200_000))
+    rows = "".join(f"{item},1,0.5\n" for item in range(200_000))
     (tmp_path / "genome-scores.csv").write_text(f"movieId,tagId,relevance\n1,1,2\n{rows}1,2\n")
     with pytest.raises(BadRowError, match=r"a genome file is not the CSV it should be \(.*Line: 200003\)"):
         read_genome(tmp_path, connection)
@@ -119,7 +119,7 @@ def test_a_row_of_other_columns_far_down_the_file_is_named_before_any_bad_number
 def test_the_line_of_a_bad_row_is_counted_over_all_batches(tmp_path, connection, monkeypatch):
     monkeypatch.setattr("tastevec.items.genome._BATCH_ROWS", 1)
     write_genome(tmp_path, tags=1)
-    rows = "".join(f"{film},1,0.5\n" for film in range(5_000))
+    rows = "".join(f"{item},1,0.5\n" for item in range(5_000))
     (tmp_path / "genome-scores.csv").write_text(f"movieId,tagId,relevance\n{rows}7,1,2\n8,1,0.5\n")
     with pytest.raises(BadRowError, match=r"genome-scores.csv:5002: relevance is not a number"):
         read_genome(tmp_path, connection)
@@ -132,8 +132,8 @@ def test_the_line_of_a_bad_row_is_counted_over_all_batches(tmp_path, connection,
 
 
 def test_a_wrong_header_and_a_missing_file_are_named(tmp_path, connection):
-    with pytest.raises(BadRowError, match=r"genome-scores.csv:1: the header is 'film,tag,score'"):
-        read_genome(damaged(tmp_path, 1, "film,tag,score"), connection)
+    with pytest.raises(BadRowError, match=r"genome-scores.csv:1: the header is 'item,tag,score'"):
+        read_genome(damaged(tmp_path, 1, "item,tag,score"), connection)
     (tmp_path / "genome-tags.csv").unlink()
     with pytest.raises(SourceError, match=r"genome-tags.csv is not there; .* --genome"):
         read_genome(tmp_path, connection)
@@ -162,10 +162,10 @@ def test_the_real_genome_keeps_1128_tags_a_film(connection):
     assert not genome.missing
 
 
-def note_world(films: int, tags: int) -> tuple[np.ndarray, np.ndarray]:
+def note_world(items: int, tags: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    genres = (rng.random((films, len(GENRE_NAMES))) < 0.2).astype(np.float32)
-    return rng.random((films, tags), dtype=np.float32), genres
+    genres = (rng.random((items, len(GENRE_NAMES))) < 0.2).astype(np.float32)
+    return rng.random((items, tags), dtype=np.float32), genres
 
 
 def test_note_vectors_are_scikit_learns_two_svds_to_the_letter():

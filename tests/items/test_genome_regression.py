@@ -28,10 +28,10 @@ def test_films_left_out_are_given_what_a_regression_without_them_gives():
     model = GenomeRegression.fit(FEATURES, NOBODY, truth)
     apart = np.abs(model.predict(FEATURES, NOBODY) - ridge(FEATURES, truth, 0.25, FEATURES)).max()
     assert apart < 1e-6  # so little noise takes the smallest penalty
-    for film in range(len(FEATURES)):
-        others = np.arange(len(FEATURES)) != film
-        given = ridge(FEATURES[others], truth[others], 0.25, FEATURES[film])
-        np.testing.assert_allclose(model.left_out[film], np.clip(given, 0, 1), atol=1e-9)
+    for item in range(len(FEATURES)):
+        others = np.arange(len(FEATURES)) != item
+        given = ridge(FEATURES[others], truth[others], 0.25, FEATURES[item])
+        np.testing.assert_allclose(model.left_out[item], np.clip(given, 0, 1), atol=1e-9)
 
 
 def test_features_that_say_nothing_take_the_largest_penalty():

@@ -7,13 +7,13 @@ from tastevec.items import linalg as least_squares
 from tastevec.items.linalg import solved
 
 
-def case(lengths, dim=3, films=9, kind=np.float64, seed=0):
+def case(lengths, dim=3, items=9, kind=np.float64, seed=0):
     """The arguments of `solved` for rows of these lengths."""
     rng = np.random.default_rng(seed)
-    places = [rng.permutation(films)[:length] for length in lengths]
+    places = [rng.permutation(items)[:length] for length in lengths]
     count = sum(lengths)
     return (
-        rng.normal(size=(films, dim)).astype(kind),
+        rng.normal(size=(items, dim)).astype(kind),
         np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         np.concatenate([np.zeros(0, np.int64), *places]),
         rng.uniform(0, 3, count).astype(np.float32),

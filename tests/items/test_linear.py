@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from people import TAGGED
 from tastevec.data.inputs import RatingScale
 from tastevec.errors import SettingsError
 from tastevec.items import taste_space as linear
 from tastevec.items.taste_space import LinearSettings
+from users import TAGGED
 
 KINDS = ("seen", "wanted", "confidence", "liking")
 # Each half star of 1 to 5 says something else.
@@ -73,7 +73,7 @@ def test_a_level_says_what_its_rating_says_and_the_one_above_what_a_tag_says(rat
         {"ridge": 0},
         {"shrinkage": 0},
         {"reading_shrinkage": -1},
-        {"mean_films": 0},
+        {"mean_items": 0},
         {"ridge": float("nan")},
         {"rating_range": (5, 5)},
         {"rating_range": (5, 1)},

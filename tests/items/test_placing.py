@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError
-from tastevec.items.cold_start import STRETCH, FilmPlacing, content_regression, load_rows
+from tastevec.items.cold_start import STRETCH, ColdStartModel, content_regression, load_rows
 from tastevec.items.content import (
     ContentFeatures,
     content_vectors,
@@ -20,14 +20,14 @@ from tastevec.items.content import (
 )
 from tastevec.items.genome import Genome
 from tastevec.schema import FEATURES_FILE
-from worlds import FILMS, films, tags
+from worlds import ITEMS, items, tags
 
-PEOPLE = np.full(FILMS, 50)
+USERS = np.full(ITEMS, 50)
 # Rockets (films 1 to 10) lie along the first axis, letters along the second.
-LEARNED = np.repeat(np.eye(2, dtype=np.float32), FILMS // 2, axis=0)
+LEARNED = np.repeat(np.eye(2, dtype=np.float32), ITEMS // 2, axis=0)
 
 
-def catalogue(*told) -> pa.Table:
+def catalog(*told) -> pa.Table:
     """Films as id, title, year and genres."""
     names, types = (
         ("item_id", "title", "year", "genres"),
@@ -42,19 +42,19 @@ def catalogue(*told) -> pa.Table:
 def said(*pairs) -> pa.Table:
     return pa.table(
         {
-            "item_id": pa.array([film for film, _ in pairs], pa.int64()),
+            "item_id": pa.array([item for item, _ in pairs], pa.int64()),
             "tag": pa.array([tag for _, tag in pairs], pa.string()),
             "weight": np.ones(len(pairs)),
         }
     )
 
 
-KNOWN = catalogue(*((film.film, film.title, film.year, list(film.genres)) for film in films()))
-WORDS = said(*((tag.film, tag.tag.lower()) for tag in tags()), (2, "robots"))
-GENOME = Genome(np.arange(1, FILMS + 1), ("space", "tears"), np.repeat([[0.9, 0.1], [0.1, 0.9]], 10, axis=0))
+KNOWN = catalog(*((item.item, item.title, item.year, list(item.genres)) for item in items()))
+WORDS = said(*((tag.item, tag.tag.lower()) for tag in tags()), (2, "robots"))
+GENOME = Genome(np.arange(1, ITEMS + 1), ("space", "tears"), np.repeat([[0.9, 0.1], [0.1, 0.9]], 10, axis=0))
 FEATURES = ContentFeatures.fit(KNOWN, WORDS, GENOME)
 ROWS = FEATURES.rows(KNOWN, WORDS, GENOME)
-PLACING = FilmPlacing.fit(FEATURES, ROWS, LEARNED, PEOPLE)
+PLACING = ColdStartModel.fit(FEATURES, ROWS, LEARNED, USERS)
 
 
 def placed(items, words=WORDS, genome=None) -> np.ndarray:
@@ -62,7 +62,7 @@ def placed(items, words=WORDS, genome=None) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("film", "words", "genome"),
+    ("item", "words", "genome"),
     [
         ((99, "", None, ["Sci-Fi"]), said(), None),
         ((99, "The ROCKET: again (1990)", None, []), said(), None),
@@ -72,57 +72,57 @@ def placed(items, words=WORDS, genome=None) -> np.ndarray:
     ],
     ids=["genres", "title", "year", "tags", "genome"],
 )
-def test_each_kind_of_information_alone_puts_a_film_among_its_like(film, words, genome):
-    [[rocket, letter]] = placed(catalogue(film), words, genome)
+def test_each_kind_of_information_alone_puts_a_film_among_its_like(item, words, genome):
+    [[rocket, letter]] = placed(catalog(item), words, genome)
     assert rocket > letter + 0.03
 
 
 def test_a_film_of_which_nothing_is_known_has_no_features_and_lies_in_the_middle():
-    stranger = catalogue((99, "Zzyzx", None, ["Anime"]))
+    stranger = catalog((99, "Zzyzx", None, ["Anime"]))
     assert FEATURES.rows(stranger, said((99, "dubbed"))).nnz == 0
     np.testing.assert_allclose(placed(stranger), [STRETCH * PLACING.mean])
 
 
 def test_known_films_are_met_and_more_information_meets_them_better():
     with_all = PLACING.place(ROWS) / STRETCH
-    genres = placed(KNOWN.set_column(1, "title", pa.array([""] * FILMS)), said()) / STRETCH
+    genres = placed(KNOWN.set_column(1, "title", pa.array([""] * ITEMS)), said()) / STRETCH
     assert np.abs(with_all - LEARNED).mean() < 0.15
     assert np.abs(with_all - LEARNED).mean() < np.abs(genres - LEARNED).mean()
 
 
 def test_a_film_that_nobody_has_rated_stands_further_out_than_the_regression_says():
     """Else it would stand behind all films that people have rated, whoever asks."""
-    slopes, mean = content_regression(ROWS, LEARNED, PEOPLE)
+    slopes, mean = content_regression(ROWS, LEARNED, USERS)
     np.testing.assert_allclose(PLACING.place(ROWS), STRETCH * (ROWS @ slopes + mean), rtol=1e-5, atol=1e-6)
     assert STRETCH > 1
 
 
 def test_a_dense_table_of_features_teaches_what_a_sparse_one_does():
-    dense, sparse = (content_regression(rows, LEARNED, PEOPLE) for rows in (ROWS.toarray(), ROWS))
+    dense, sparse = (content_regression(rows, LEARNED, USERS) for rows in (ROWS.toarray(), ROWS))
     for one, other in zip(dense, sparse, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_films_without_people_or_without_a_vector_teach_nothing():
-    people, learned = PEOPLE.copy(), LEARNED.copy()
-    people[3] = 0
+    users, learned = USERS.copy(), LEARNED.copy()
+    users[3] = 0
     learned[5] = 0
     spoilt = learned.copy()
     spoilt[3] = 1e6
-    one, two = (FilmPlacing.fit(FEATURES, ROWS, table, people) for table in (learned, spoilt))
+    one, two = (ColdStartModel.fit(FEATURES, ROWS, table, users) for table in (learned, spoilt))
     np.testing.assert_array_equal(one.slopes, two.slopes)
-    rest = np.delete(np.arange(FILMS), [3, 5])
-    three = FilmPlacing.fit(FEATURES, ROWS[rest], LEARNED[rest], PEOPLE[rest])
+    rest = np.delete(np.arange(ITEMS), [3, 5])
+    three = ColdStartModel.fit(FEATURES, ROWS[rest], LEARNED[rest], USERS[rest])
     np.testing.assert_array_equal(one.slopes, three.slopes)
 
 
 def test_where_no_film_can_teach_every_film_is_at_zero():
-    placing = FilmPlacing.fit(FEATURES, ROWS, LEARNED, np.zeros(FILMS, int))
-    assert not placing.place(ROWS).any()
-    assert placing.place(ROWS).shape == (FILMS, 2)
+    cold_start = ColdStartModel.fit(FEATURES, ROWS, LEARNED, np.zeros(ITEMS, int))
+    assert not cold_start.place(ROWS).any()
+    assert cold_start.place(ROWS).shape == (ITEMS, 2)
 
 
-@given(st.permutations(range(FILMS)), st.integers(0, FILMS))
+@given(st.permutations(range(ITEMS)), st.integers(0, ITEMS))
 @settings(max_examples=25)
 def test_no_films_place_depends_on_the_others_or_on_their_order(order, cut):
     together = placed(KNOWN, WORDS, GENOME)
@@ -134,7 +134,7 @@ def test_no_films_place_depends_on_the_others_or_on_their_order(order, cut):
 @given(st.lists(st.text(max_size=6), min_size=1, max_size=8), st.data())
 @settings(max_examples=25)
 def test_features_are_the_same_after_saving_whatever_the_words(tmp_path_factory, words, data):
-    items = catalogue(
+    items = catalog(
         *(
             (place, word, data.draw(st.none() | st.integers(0, 9999)), [word])
             for place, word in enumerate(words)
@@ -153,7 +153,7 @@ def test_features_are_the_same_after_saving_whatever_the_words(tmp_path_factory,
 def test_a_saved_placing_places_the_same_and_is_the_same_bytes(tmp_path):
     paths = tmp_path / "one", tmp_path / "two"
     PLACING.save(paths[0])
-    again = FilmPlacing.load(paths[0])
+    again = ColdStartModel.load(paths[0])
     again.save(paths[1])
     assert paths[0].read_bytes() == paths[1].read_bytes()
     np.testing.assert_array_equal(again.place(ROWS), PLACING.place(ROWS))
@@ -187,7 +187,7 @@ def test_another_genome_than_the_trainings_is_refused(features, tags, message):
 def test_a_prepared_folder_keeps_how_its_films_are_read(prepared_folder):
     prepared = Prepared.open(prepared_folder)
     features, rows = load_rows(prepared_folder)
-    assert rows.shape == (FILMS, features.width)
+    assert rows.shape == (ITEMS, features.width)
     assert len(features.genome_tags) == 12
     np.testing.assert_allclose(reduce_features(rows), prepared.vectors["content"], atol=1e-5)
 

@@ -14,35 +14,35 @@ from tastevec.items.genome_prediction import Factors, complete, row_correlations
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 TAGS = ("Space", "love", "quiet")
-FILMS = 40  # 1 to 20 fly to space, 21 to 40 are of love
-MEASURED = [film for film in range(1, FILMS + 1) if film % 4]
+ITEMS = 40  # 1 to 20 fly to space, 21 to 40 are of love
+MEASURED = [item for item in range(1, ITEMS + 1) if item % 4]
 
 
-def catalogue(*, bare: int = 0) -> pa.Table:
+def catalog(*, bare: int = 0) -> pa.Table:
     """The films, and behind them so many of which nothing is known."""
-    genres = [["Sci-Fi"] if film <= FILMS // 2 else ["Romance"] for film in range(1, FILMS + 1)]
+    genres = [["Sci-Fi"] if item <= ITEMS // 2 else ["Romance"] for item in range(1, ITEMS + 1)]
     return pa.table(
         {
-            "item_id": pa.array(range(1, FILMS + bare + 1), pa.int64()),
-            "title": pa.array([""] * (FILMS + bare)),
-            "year": pa.array([None] * (FILMS + bare), pa.int32()),
+            "item_id": pa.array(range(1, ITEMS + bare + 1), pa.int64()),
+            "title": pa.array([""] * (ITEMS + bare)),
+            "year": pa.array([None] * (ITEMS + bare), pa.int32()),
             "genres": pa.array(genres + [[]] * bare, pa.list_(pa.string())),
         }
     )
 
 
-def measured(films=tuple(MEASURED)) -> Genome:
+def measured(items=tuple(MEASURED)) -> Genome:
     """Space films are .8 of space and .1 of love, films of love the other way; all are a little quiet."""
-    space = np.array([0.8 if film <= FILMS // 2 else 0.1 for film in films])
-    noise = np.random.default_rng(0).normal(scale=0.02, size=(len(films), 3))
-    relevance = np.stack([space, 0.9 - space, np.full(len(films), 0.2)], axis=1) + noise
-    return Genome(np.array(films), TAGS, relevance.astype(np.float32))
+    space = np.array([0.8 if item <= ITEMS // 2 else 0.1 for item in items])
+    noise = np.random.default_rng(0).normal(scale=0.02, size=(len(items), 3))
+    relevance = np.stack([space, 0.9 - space, np.full(len(items), 0.2)], axis=1) + noise
+    return Genome(np.array(items), TAGS, relevance.astype(np.float32))
 
 
 def said(*rows: tuple[int, str, float]) -> pa.Table:
     return pa.table(
         {
-            "item_id": pa.array([film for film, _, _ in rows], pa.int64()),
+            "item_id": pa.array([item for item, _, _ in rows], pa.int64()),
             "tag": pa.array([tag for _, tag, _ in rows], pa.string()),
             "weight": pa.array([weight for _, _, weight in rows], pa.float64()),
         }
@@ -50,9 +50,9 @@ def said(*rows: tuple[int, str, float]) -> pa.Table:
 
 
 def test_a_film_without_a_genome_is_given_what_films_of_its_kind_have():
-    whole = complete(measured(), catalogue(), said())
+    whole = complete(measured(), catalog(), said())
     assert whole.tags == TAGS
-    assert whole.item_ids.to_pylist() == list(range(1, FILMS + 1))
+    assert whole.item_ids.to_pylist() == list(range(1, ITEMS + 1))
     np.testing.assert_allclose(whole.relevance[3], [0.8, 0.1, 0.2], atol=0.05)
     np.testing.assert_allclose(whole.relevance[39], [0.1, 0.8, 0.2], atol=0.05)
     assert (whole.sources[[3, 39]] == "predicted").all()
@@ -60,7 +60,7 @@ def test_a_film_without_a_genome_is_given_what_films_of_its_kind_have():
 
 
 def test_what_was_measured_stays_as_it_was_and_is_called_so():
-    whole = complete(measured(), catalogue(), said())
+    whole = complete(measured(), catalog(), said())
     assert (np.flatnonzero(whole.measured) + 1).tolist() == MEASURED
     np.testing.assert_array_equal(whole.relevance[whole.measured], measured().relevance)
     assert (whole.confidence[whole.measured] == 1).all()
@@ -69,15 +69,15 @@ def test_what_was_measured_stays_as_it_was_and_is_called_so():
 
 
 def test_a_film_of_which_nothing_is_known_is_given_the_mean_and_no_confidence():
-    whole = complete(measured(), catalogue(bare=2), said())
+    whole = complete(measured(), catalog(bare=2), said())
     np.testing.assert_allclose(whole.relevance[-1], measured().relevance.mean(axis=0), rtol=1e-6)
     assert whole.sources[-2:].tolist() == ["none", "none"]
     assert (whole.confidence[-2:] == 0).all()
-    np.testing.assert_allclose(whole.standard_errors(np.array([FILMS]))[0], measured().relevance.std(axis=0))
+    np.testing.assert_allclose(whole.standard_errors(np.array([ITEMS]))[0], measured().relevance.std(axis=0))
 
 
 def test_a_standard_error_is_that_of_left_out_films_at_the_same_level():
-    whole = complete(measured(), catalogue(), said())
+    whole = complete(measured(), catalog(), said())
     space, love, quiet = whole.standard_errors(np.array([3]))[0]
     assert 0.01 < love < 0.05
     assert 0.01 < quiet < 0.05
@@ -85,45 +85,45 @@ def test_a_standard_error_is_that_of_left_out_films_at_the_same_level():
 
 
 def test_a_tag_of_the_genome_that_people_applied_by_its_name_counts_for_that_tag():
-    films = np.arange(1, FILMS + 1)
-    quiet = films % 3 == 0  # and nothing but what people say tells which
-    relevance = np.stack([np.full(FILMS, 0.3), np.full(FILMS, 0.3), np.where(quiet, 0.9, 0.1)], axis=1)
+    items = np.arange(1, ITEMS + 1)
+    quiet = items % 3 == 0  # and nothing but what people say tells which
+    relevance = np.stack([np.full(ITEMS, 0.3), np.full(ITEMS, 0.3), np.where(quiet, 0.9, 0.1)], axis=1)
     rows = np.array(MEASURED) - 1
-    genome = Genome(films[rows], TAGS, relevance[rows].astype(np.float32))
-    whole = complete(genome, catalogue(), said(*((int(film), "quiet", 2.0) for film in films[quiet])))
+    genome = Genome(items[rows], TAGS, relevance[rows].astype(np.float32))
+    whole = complete(genome, catalog(), said(*((int(item), "quiet", 2.0) for item in items[quiet])))
     assert whole.relevance[11, 2] > 0.7  # film 12
     assert whole.relevance[7, 2] < 0.3  # film 8
     assert whole.confidence[11] >= whole.confidence[7]
 
 
 def test_the_genomes_own_spelling_may_have_capitals():
-    loud = [(film, "space", 5.0) for film in MEASURED if film <= FILMS // 2]
-    alone = complete(measured(), catalogue(bare=1), said(*loud))
-    named = complete(measured(), catalogue(bare=1), said(*loud, (FILMS + 1, "space", 5.0)))
+    loud = [(item, "space", 5.0) for item in MEASURED if item <= ITEMS // 2]
+    alone = complete(measured(), catalog(bare=1), said(*loud))
+    named = complete(measured(), catalog(bare=1), said(*loud, (ITEMS + 1, "space", 5.0)))
     assert named.relevance[-1, 0] > alone.relevance[-1, 0]
     assert named.sources[-1] == "predicted"
 
 
 def test_training_people_tell_kinds_apart_where_nothing_else_does():
-    films = np.arange(FILMS)
-    sides = np.where(films < FILMS // 2, 1.0, -1.0)
-    factors = Factors(np.stack([sides, np.ones(FILMS)], 1).astype(np.float32), np.full(FILMS, 50))
-    items = catalogue().set_column(3, "genres", pa.array([[]] * FILMS, pa.list_(pa.string())))
+    indices = np.arange(ITEMS)
+    sides = np.where(indices < ITEMS // 2, 1.0, -1.0)
+    factors = Factors(np.stack([sides, np.ones(ITEMS)], 1).astype(np.float32), np.full(ITEMS, 50))
+    items = catalog().set_column(3, "genres", pa.array([[]] * ITEMS, pa.list_(pa.string())))
     assert (complete(measured(), items, said()).sources[[3, 39]] == "none").all()
     whole = complete(measured(), items, said(), factors=factors)
     np.testing.assert_allclose(whole.relevance[[3, 39], 0], [0.8, 0.1], atol=0.05)
 
 
 def test_factors_that_nobody_stands_behind_say_nothing():
-    factors = Factors(np.zeros((FILMS, 2), np.float32), np.zeros(FILMS, np.int64))
-    with_none = complete(measured(), catalogue(), said(), factors=factors)
-    without = complete(measured(), catalogue(), said())
+    factors = Factors(np.zeros((ITEMS, 2), np.float32), np.zeros(ITEMS, np.int64))
+    with_none = complete(measured(), catalog(), said(), factors=factors)
+    without = complete(measured(), catalog(), said())
     np.testing.assert_allclose(with_none.relevance, without.relevance, atol=1e-6)
 
 
 def test_films_of_the_genome_and_tags_that_are_not_in_the_catalogue_are_passed_over():
     beyond = measured((*MEASURED, 900))
-    whole = complete(beyond, catalogue(), said((901, "space", 1.0)))
+    whole = complete(beyond, catalog(), said((901, "space", 1.0)))
     np.testing.assert_array_equal(
         whole.relevance[whole.measured], beyond.relevance[beyond.rows_of(whole.item_ids)][whole.measured]
     )
@@ -131,11 +131,11 @@ def test_films_of_the_genome_and_tags_that_are_not_in_the_catalogue_are_passed_o
 
 def test_too_few_measured_films_are_refused():
     with pytest.raises(DataError, match="9 of the 40 films of the catalogue have a genome"):
-        complete(measured(tuple(MEASURED[:9])), catalogue(), said())
+        complete(measured(tuple(MEASURED[:9])), catalog(), said())
 
 
 def test_films_may_have_names_for_ids():
-    items = catalogue()
+    items = catalog()
     named = items.set_column(0, "item_id", items["item_id"].cast(pa.string()))
     assert complete(measured(), named, said()).measured.sum() == len(MEASURED)
 

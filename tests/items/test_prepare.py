@@ -11,7 +11,7 @@ from tastevec.errors import BadRowError, DataError, FormatError, SettingsError
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from worlds import (
-    FILMS,
+    ITEMS,
     USERS,
     write_1m,
     write_10m,
@@ -33,11 +33,11 @@ def sources(prepared: Prepared) -> list[str]:
     return prepared.items["vector_source"].to_pylist()
 
 
-def part_of_a_genome(folder: Path, films: set[int]) -> Path:
+def part_of_a_genome(folder: Path, items: set[int]) -> Path:
     write_genome(folder)
     scores = folder / "genome-scores.csv"
     header, *rows = scores.read_text().splitlines()
-    kept = [row for row in rows if int(row.partition(",")[0]) in films]
+    kept = [row for row in rows if int(row.partition(",")[0]) in items]
     scores.write_text("\n".join([header, *kept]) + "\n")
     return folder
 
@@ -49,9 +49,9 @@ def test_every_release_becomes_histories_and_content_vectors(tmp_path, write):
     assert stages == ["read", "genome", "arrange", "vectors"]
     assert list(prepared.manifest["timings"]) == stages
     assert len(prepared.histories) == USERS
-    assert prepared.item_ids.tolist() == list(range(1, FILMS + 1))
-    assert sources(prepared) == ["content"] * FILMS
-    assert {name: made.shape for name, made in prepared.vectors.items()} == {"content": (FILMS, 64)}
+    assert prepared.item_ids.tolist() == list(range(1, ITEMS + 1))
+    assert sources(prepared) == ["content"] * ITEMS
+    assert {name: made.shape for name, made in prepared.vectors.items()} == {"content": (ITEMS, 64)}
 
 
 def test_a_table_of_ones_own_is_prepared_with_its_metadata_or_without(tmp_path):
@@ -66,11 +66,11 @@ def test_a_table_of_ones_own_is_prepared_with_its_metadata_or_without(tmp_path):
 def test_a_release_with_a_genome_gets_the_notes_vectors(tmp_path):
     release = write_csv_release(tmp_path / "source", genome=True)
     prepared = prepare(release, tmp_path / "out")
-    assert sources(prepared) == ["genome"] * FILMS
+    assert sources(prepared) == ["genome"] * ITEMS
     assert prepared.vectors["note"].any(axis=1).all()
     made = prepared.manifest["vectors"]
     assert made["note"] == {
-        "films": FILMS,
+        "items": ITEMS,
         "tags": 12,
         "borrowed": False,
         "films_set_aside": {},
@@ -139,10 +139,10 @@ def test_no_rating_and_no_tag_of_an_unseen_person_moves_a_film_vector_or_anybody
     settings = PrepareSettings(seed=SEED)
     before = prepare(release, tmp_path / "before", settings=settings)
     place = int(before.users_in(split)[0])
-    person = str(before.user_ids[place])
-    _rewrite(release / "ratings.csv", lambda row: [*row[:2], "0.5", "1000"] if row[0] == person else row)
+    user = str(before.user_ids[place])
+    _rewrite(release / "ratings.csv", lambda row: [*row[:2], "0.5", "1000"] if row[0] == user else row)
     with (release / "tags.csv").open("a", encoding="utf-8") as handle:
-        handle.write(f"{person},1,tears,1000\n{person},11,space,1000\n{person},12,space,1000\n")
+        handle.write(f"{user},1,tears,1000\n{user},11,space,1000\n{user},12,space,1000\n")
     after = prepare(release, tmp_path / "after", settings=settings)
     vectors = [(tmp_path / side / "item_vectors.safetensors").read_bytes() for side in ("before", "after")]
     assert vectors[0] == vectors[1]
@@ -158,12 +158,12 @@ def test_a_tag_of_a_training_person_and_one_from_elsewhere_do_move_film_vectors(
     release = write_csv_release(tmp_path / "source")
     settings = PrepareSettings(seed=SEED)
     before = prepare(release, tmp_path / "before", settings=settings)
-    person = before.user_ids[before.users_in("train")[0]]
+    user = before.user_ids[before.users_in("train")[0]]
     elsewhere = tmp_path / "tags.csv"
     elsewhere.write_text("userId,movieId,tag,timestamp\n1,5,whales,1\n2,15,whales,1\n")
     borrowed = prepare(release, tmp_path / "borrowed", settings=PrepareSettings(seed=SEED, tags=(elsewhere,)))
     with (release / "tags.csv").open("a", encoding="utf-8") as handle:
-        handle.write(f"{person},5,whales,1000\n{person},15,whales,1000\n")
+        handle.write(f"{user},5,whales,1000\n{user},15,whales,1000\n")
     told = prepare(release, tmp_path / "told", settings=settings)
     for after in (borrowed, told):
         assert not np.array_equal(before.vectors["content"], after.vectors["content"])
@@ -218,7 +218,7 @@ def test_ml_latest_small_borrows_the_real_genome(tmp_path):
     prepared = prepare(SHARED / "ml-latest-small", tmp_path / "out", settings=settings)
     named = sources(prepared)
     assert len(named) == 9742
-    assert named.count("genome") == prepared.manifest["vectors"]["note"]["films"] == 189
+    assert named.count("genome") == prepared.manifest["vectors"]["note"]["items"] == 189
     assert named.count("none") == (~prepared.vectors["content"].any(axis=1)).sum()
     assert len(prepared.histories) == 610
     unit = prepared.vectors["note"][np.array(named) == "genome"]

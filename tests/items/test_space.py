@@ -10,13 +10,13 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from encoders import SCALE, reading
-from people import TAGGED, people, world
 from tastevec.errors import MissingExtraError
 from tastevec.items import taste_space as regression
 from tastevec.items import taste_space as space
 from tastevec.items.cold_start import InitialVectors
 from tastevec.items.taste_space import ItemRegression, LinearSettings, TasteSpace
 from tastevec.model.encoder import RidgeFoldIn
+from users import TAGGED, users, world
 
 SETTINGS = LinearSettings(
     rating_range=(1, 5), dim=6, ridge=3.0, shrinkage=1.0, reading_shrinkage=1.0, iterations=4
@@ -31,18 +31,18 @@ SPACE = TasteSpace.fit(world(), CONTENT, SETTINGS)
 
 def several():
     """People of several lengths, with every kind of rating."""
-    return people(
+    return users(
         [(0, 5), (1, 4), (2, 3), (3, 1), (4, TAGGED)],
         [],
         [(19, 4.5)],
-        [(film, 1 + film % 5) for film in range(20)],
+        [(item, 1 + item % 5) for item in range(20)],
         [(20, 5), (22, 2.5)],
     )
 
 
 def scores(found, *history):
     """(N,) what is expected of each film by somebody with this history."""
-    return (found.fold_in(people(list(history))) @ found.start.vectors.T)[0]
+    return (found.fold_in(users(list(history))) @ found.start.vectors.T)[0]
 
 
 def test_who_likes_two_rockets_is_expected_to_like_the_other_rockets():
@@ -72,25 +72,25 @@ def test_what_an_encoder_answers_is_what_was_solved():
 
 def test_a_persons_vector_is_the_dense_ridge_regression():
     histories, vectors = several(), SPACE.start.vectors.astype(np.float64)
-    of_films = ItemRegression.fit(world(), 23, SETTINGS)
+    of_items = ItemRegression.fit(world(), 23, SETTINGS)
     found = SPACE.fold_in(histories)
-    for person, own in enumerate(histories.chunks(1)):
+    for user, own in enumerate(histories.chunks(1)):
         seen, weights, target = np.zeros(23), np.ones(23), np.zeros(23)
         confidence = SETTINGS.graded(own.ratings, "confidence")
         seen[own.items] = SETTINGS.graded(own.ratings, "seen")
         weights[own.items] += confidence
         target[own.items] = (1 + confidence) * SETTINGS.graded(own.ratings, "liking")
         expected = np.zeros(23)
-        expected[of_films.films] = seen[of_films.films] @ of_films.weights
+        expected[of_items.items] = seen[of_items.items] @ of_items.weights
         ridge = SETTINGS.reading_shrinkage * ((len(own.items) + 1) / 50) ** SETTINGS.shrinkage_power
         system = vectors.T @ (weights[:, None] * vectors) + ridge * np.eye(6)
         vector = np.linalg.solve(system, vectors.T @ (SETTINGS.trust * expected + target))
         vector += (16 / (16 + len(own.items))) ** 2 * SPACE.mean
-        np.testing.assert_allclose(found[person], vector, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(found[user], vector, rtol=1e-3, atol=1e-4)
 
 
 def test_somebody_without_a_history_gets_the_mean_of_the_training_people():
-    np.testing.assert_array_equal(SPACE.fold_in(people([]))[0], SPACE.mean)
+    np.testing.assert_array_equal(SPACE.fold_in(users([]))[0], SPACE.mean)
     nobody = replace(SPACE, mean=np.zeros(6, np.float32))
     np.testing.assert_allclose(SPACE.mean, nobody.fold_in(world()).mean(axis=0), rtol=1e-5, atol=1e-6)
     assert SPACE.mean.any()
@@ -99,14 +99,14 @@ def test_somebody_without_a_history_gets_the_mean_of_the_training_people():
 def test_longer_histories_beside_his_add_nothing_to_a_persons():
     histories = several()
     together = SPACE.fold_in(histories)
-    for person, own in enumerate(histories.chunks(1)):
-        np.testing.assert_allclose(SPACE.fold_in(own)[0], together[person], rtol=1e-4, atol=1e-5)
+    for user, own in enumerate(histories.chunks(1)):
+        np.testing.assert_allclose(SPACE.fold_in(own)[0], together[user], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("film", [0, 15, 20])
-def test_a_low_rating_of_a_film_lowers_what_is_expected_of_it_against_a_high_one(film):
+@pytest.mark.parametrize("item", [0, 15, 20])
+def test_a_low_rating_of_a_film_lowers_what_is_expected_of_it_against_a_high_one(item):
     others = [(other, 4) for other in (2, 3, 12)]
-    expected = [scores(SPACE, *others, (film, stars))[film] for stars in (1, 2, 3, 4, 5)]
+    expected = [scores(SPACE, *others, (item, stars))[item] for stars in (1, 2, 3, 4, 5)]
     assert expected[0] < expected[2] < expected[4]
     assert sorted(expected) == expected
 
@@ -114,8 +114,8 @@ def test_a_low_rating_of_a_film_lowers_what_is_expected_of_it_against_a_high_one
 def test_films_that_nobody_has_rated_stand_where_their_content_says():
     vectors = SPACE.start.vectors
     rockets, letters = vectors[:10].mean(axis=0), vectors[10:20].mean(axis=0)
-    for film, near, far in ((20, rockets, letters), (21, letters, rockets)):
-        assert np.linalg.norm(vectors[film] - near) < np.linalg.norm(vectors[film] - far)
+    for item, near, far in ((20, rockets, letters), (21, letters, rockets)):
+        assert np.linalg.norm(vectors[item] - near) < np.linalg.norm(vectors[item] - far)
     assert not vectors[22].any()
     assert SPACE.start.origins.tolist() == ["both"] * 20 + ["content"] * 2 + ["none"]
     assert not SPACE.pulls[20:].any()  # they say nothing of other films but by where they stand
@@ -130,7 +130,7 @@ def test_content_may_be_sparse():
 
 
 def test_films_beyond_the_most_seen_have_factors_though_no_regression(monkeypatch):
-    monkeypatch.setattr(regression, "_MOST_FILMS", 15)
+    monkeypatch.setattr(regression, "_MAX_ITEMS", 15)
     found = TasteSpace.fit(world(), CONTENT, SETTINGS)
     assert np.flatnonzero(~found.pulls[:20].any(axis=1)).tolist() == [8, 12, 13, 17, 18]
     assert found.start.vectors[:20].any(axis=1).all()
@@ -138,37 +138,37 @@ def test_films_beyond_the_most_seen_have_factors_though_no_regression(monkeypatc
     assert expected[8] > expected[[12, 13, 17, 18]].max()
 
 
-def misfit(histories, films, settings):
-    """What the alternation makes small, written out for every person and film, at the best people for ``films``."""
-    count = len(films)
-    of_films = ItemRegression.fit(histories, count, settings)
+def misfit(histories, items, settings):
+    """What the alternation makes small, written out for every person and film, at the best people for ``items``."""
+    count = len(items)
+    of_items = ItemRegression.fit(histories, count, settings)
     seen, confidence, liking = np.zeros((3, len(histories), count))
     at = (histories.owners, histories.items)
     seen[at] = settings.graded(histories.ratings, "seen")
     confidence[at] = settings.graded(histories.ratings, "confidence")
     liking[at] = settings.graded(histories.ratings, "liking")
     expected = np.zeros_like(seen)
-    expected[:, of_films.films] = seen[:, of_films.films] @ of_films.weights
+    expected[:, of_items.items] = seen[:, of_items.items] @ of_items.weights
     wanted = liking + expected / (1 + confidence)
     ridges = settings.shrunk(histories.lengths, settings.shrinkage)
     persons = np.array(
         [
             np.linalg.solve(
-                films.T @ ((1 + c)[:, None] * films) + ridge * np.eye(films.shape[1]), films.T @ ((1 + c) * w)
+                items.T @ ((1 + c)[:, None] * items) + ridge * np.eye(items.shape[1]), items.T @ ((1 + c) * w)
             )
             for c, w, ridge in zip(confidence, wanted, ridges, strict=True)
         ]
     )
     counts = np.bincount(histories.items, minlength=count)
-    loss = ((1 + confidence) * (wanted - persons @ films.T) ** 2).sum() + (ridges[:, None] * persons**2).sum()
-    return loss + (settings.shrunk(counts, settings.shrinkage)[:, None] * films**2).sum()
+    loss = ((1 + confidence) * (wanted - persons @ items.T) ** 2).sum() + (ridges[:, None] * persons**2).sum()
+    return loss + (settings.shrunk(counts, settings.shrinkage)[:, None] * items**2).sum()
 
 
 def test_each_alternation_fits_the_ratings_and_the_expectations_better():
     def after(iterations):
         settings = replace(SETTINGS, iterations=iterations, dim=3)
-        of_films = ItemRegression.fit(world(), 20, settings)
-        return misfit(world(), space._factors(of_films, world(), 20, settings).astype(np.float64), settings)
+        of_items = ItemRegression.fit(world(), 20, settings)
+        return misfit(world(), space._factors(of_items, world(), 20, settings).astype(np.float64), settings)
 
     found = [after(iterations) for iterations in (1, 2, 4, 8)]
     assert found[0] > found[1] > found[2] > found[3]
@@ -178,7 +178,7 @@ def test_each_alternation_fits_the_ratings_and_the_expectations_better():
 def crowd():
     """So many people and films that BLAS divides the work, where it may."""
     rng = np.random.default_rng(3)
-    return people(*([(film, rng.integers(1, 6)) for film in rng.permutation(400)[:60]] for _ in range(150)))
+    return users(*([(item, rng.integers(1, 6)) for item in rng.permutation(400)[:60]] for _ in range(150)))
 
 
 def bytes_of(found):
@@ -217,7 +217,7 @@ def test_while_it_is_solved_blas_has_one_thread_and_afterwards_those_of_before(m
 
 def test_around_vectors_from_elsewhere_a_film_says_nothing_of_others_but_by_its_place():
     start = InitialVectors(np.eye(4, dtype=np.float32), np.full(4, "note"))
-    found = TasteSpace.around(start, people([(0, 5), (1, 5)], [(0, 5)]), SETTINGS)
+    found = TasteSpace.around(start, users([(0, 5), (1, 5)], [(0, 5)]), SETTINGS)
     assert found.start is start
     assert not found.pulls.any()
     assert found.mean[0] > found.mean[1] > found.mean[2] == found.mean[3] == 0

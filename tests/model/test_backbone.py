@@ -6,10 +6,10 @@ import torch
 from transformers import BertModel
 
 from encoders import NOTE, TASTE, ask, reading
-from people import world
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
+from users import world
 
 LAYERS = 2
 

@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 
 from encoders import KINDS, MASKED, NOTE, TASTE, ask, encoder, reading, tensors
-from people import of_every_length, people, world
 from tastevec.model.encoder import TasteEncoder
+from users import of_every_length, users, world
 
 
 @KINDS
@@ -29,10 +29,10 @@ def test_a_saved_encoder_comes_back_bit_for_bit(tmp_path, shape, layout):
 def test_a_batch_equals_one_person_at_a_time_for_every_length(shape, layout):
     model, how, histories = encoder(**shape), reading(**layout), of_every_length()
     together = ask(model, histories, how)
-    for person, alone in enumerate(histories.chunks(1)):
+    for user, alone in enumerate(histories.chunks(1)):
         single = ask(model, alone, how)
-        torch.testing.assert_close(together.next[person], single.next[0], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(together.overall[person], single.overall[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(together.next[user], single.next[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(together.overall[user], single.overall[0], rtol=1e-5, atol=1e-5)
 
 
 @KINDS
@@ -46,7 +46,7 @@ def test_the_order_of_the_people_is_the_order_of_the_answers(shape, layout):
 
 @KINDS
 def test_somebody_without_a_history_gets_finite_vectors(shape, layout):
-    answer = ask(encoder(**shape), people([], [(0, 5)]), reading(**layout))
+    answer = ask(encoder(**shape), users([], [(0, 5)]), reading(**layout))
     assert answer.next.isfinite().all()
     assert answer.overall.isfinite().all()
 
@@ -64,10 +64,10 @@ def test_films_gathered_by_the_caller_are_those_gathered_inside(shape, layout):
 
 @pytest.mark.parametrize("shape", [TASTE, MASKED], ids=["taste", "masked"])
 def test_of_a_history_that_is_too_long_the_newest_films_are_read(shape):
-    films = [(place, 1 + place % 5) for place in range(20)]
+    items = [(place, 1 + place % 5) for place in range(20)]
     model, how = encoder(**shape), reading(set_history=12)
     # The scale of the note is over everything that he rated, so that it must be given by hand.
-    long, short = people(films), people(films).last(12)
+    long, short = users(items), users(items).last(12)
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
             model.answer(horizon, **how.arrays(long)), model.answer(horizon, **how.arrays(short))
@@ -87,14 +87,14 @@ def test_the_attention_that_runs_is_sdpa(shape):
 @KINDS
 def test_the_films_that_are_read_and_their_ratings_move_the_answer(shape, layout):
     model, how = encoder(**shape), reading(**layout)
-    answers = ask(model, people([(0, 5), (1, 1)], [(2, 5), (1, 1)], [(0, 1), (1, 5)]), how)
+    answers = ask(model, users([(0, 5), (1, 1)], [(2, 5), (1, 1)], [(0, 1), (1, 5)]), how)
     for told in (answers.next, answers.overall):
         assert not torch.allclose(told[0], told[1], atol=1e-3)
         assert not torch.allclose(told[0], told[2], atol=1e-3)
 
 
 def test_the_order_of_the_films_moves_what_comes_next_and_not_the_overall_taste():
-    answers = ask(encoder(**TASTE), people([(0, 5), (1, 1)], [(1, 1), (0, 5)]), reading(set_history=5))
+    answers = ask(encoder(**TASTE), users([(0, 5), (1, 1)], [(1, 1), (0, 5)]), reading(set_history=5))
     assert not torch.allclose(answers.next[0], answers.next[1], atol=1e-3)
     torch.testing.assert_close(answers.overall[0], answers.overall[1], rtol=1e-5, atol=1e-5)
 
@@ -111,9 +111,9 @@ def test_to_that_the_linear_answers_to_everything_and_to_the_newest_films_are_ad
     model, histories, count = encoder(**TASTE, recent=recent), of_every_length(), torch.arange(13)
     answers = ask(model, histories, reading(set_history=100))
     newest = tensors(histories.last(recent))
-    films, levels, lengths = newest["items"], newest["levels"], newest["lengths"]
+    items, levels, lengths = newest["items"], newest["levels"], newest["lengths"]
     with torch.no_grad():
-        recent_ = model.fold_in(model.items(films), films, levels, lengths, mean=False)
+        recent_ = model.fold_in(model.items(items), items, levels, lengths, mean=False)
     weight = 0.5 + 1.0 / count.clamp(min=1)
     expected = answers.moments[count, count] + 0.5 * answers.overall + weight[:, None] * recent_
     torch.testing.assert_close(answers.next, expected, rtol=1e-5, atol=1e-5)
@@ -139,7 +139,7 @@ def test_one_vector_answers_both_questions_in_the_notes_recipe():
 
 def test_the_note_sees_its_padding_and_a_mask_hides_it():
     short, padded = reading(max_history=3, pad="full"), reading(pad="full")
-    histories = people([(0, 5), (1, 1)])
+    histories = users([(0, 5), (1, 1)])
     for shape, seen in ((NOTE, True), (MASKED, False)):
         model = encoder(**shape)
         same = torch.allclose(

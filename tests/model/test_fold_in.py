@@ -2,9 +2,9 @@ import numpy as np
 import torch
 
 from encoders import SCALE, TASTE, ask, encoder, reading, tensors
-from people import TAGGED, of_every_length, people
 from tastevec.items.als import AlsSettings, fold_in
 from tastevec.model.encoder import RidgeFoldIn
+from users import TAGGED, of_every_length, users
 
 
 def test_the_linear_answer_comes_with_the_film_table():
@@ -21,8 +21,8 @@ def test_the_linear_answer_comes_with_the_film_table():
 
 
 def test_the_linear_answer_with_the_constants_of_als_is_the_fold_in_of_als():
-    settings = AlsSettings(rating_range=(1.0, 5.0), dim=8, regularization=3.0, liked=7.0, neutral=1.5)
-    histories = people([(0, 5), (1, 4), (2, 3), (3, 1), (4, TAGGED)], [], [(19, 4)])
+    settings = AlsSettings(rating_range=(1.0, 5.0), dim=8, regularization=3.0, positive=7.0, neutral=1.5)
+    histories = users([(0, 5), (1, 4), (2, 3), (3, 1), (4, TAGGED)], [], [(19, 4)])
     table = np.random.default_rng(1).normal(size=(20, 8)).astype(np.float32)
     linear = RidgeFoldIn(20, 8, SCALE.levels)
     ratings = np.array([*np.linspace(1, 5, SCALE.levels), np.nan], np.float32)
@@ -57,4 +57,4 @@ def test_somebody_without_a_history_is_the_mean_person_who_fades_with_each_film(
     added = model.fold_in(vectors, *told) - model.fold_in(vectors, *told, mean=False)
     shares = (3 / (3 + torch.arange(13.0))) ** 2  # a quarter at 3 films
     torch.testing.assert_close(added, shares[:, None] * model.fold_in.mean, rtol=1e-4, atol=1e-5)
-    assert torch.equal(ask(model, people([]), reading()).overall[0], model.fold_in.mean)
+    assert torch.equal(ask(model, users([]), reading()).overall[0], model.fold_in.mean)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from encoders import KINDS, TASTE, ask, encoder, reading, tensors
-from people import of_every_length, people
+from users import of_every_length, users
 
 
 def sittings(*times):
     """The same films and ratings, at other times."""
-    return people(*([(film, 5, time) for film, time in enumerate(told)] for told in times))
+    return users(*([(item, 5, time) for item, time in enumerate(told)] for told in times))
 
 
 def test_the_pauses_between_films_move_what_comes_next_and_not_the_overall_taste():
@@ -26,7 +26,7 @@ def test_the_pauses_between_films_move_what_comes_next_and_not_the_overall_taste
 
 
 def test_what_is_learned_of_a_film_as_input_moves_what_comes_next_and_not_the_overall_taste():
-    model, histories = encoder(**TASTE), people([(0, 5), (1, 4)])
+    model, histories = encoder(**TASTE), users([(0, 5), (1, 4)])
     before = ask(model, histories, reading())
     with torch.no_grad():
         model.inputs.weight[1] *= -1
@@ -51,11 +51,11 @@ def test_only_in_training_films_go_without_what_is_learned_of_them():
 
 
 def test_of_a_film_all_is_dropped_or_nothing_and_so_often_as_is_said():
-    model, films = encoder(**TASTE, input_dropout=0.3).train(), torch.arange(20).repeat(200, 1)
+    model, items = encoder(**TASTE, input_dropout=0.3).train(), torch.arange(20).repeat(200, 1)
     torch.manual_seed(3)
-    learned = model._learned(films)
+    learned = model._learned(items)
     dropped = (learned == 0).all(-1)
-    assert torch.equal(learned[~dropped], model.inputs(films)[~dropped])
+    assert torch.equal(learned[~dropped], model.inputs(items)[~dropped])
     assert dropped.float().mean().item() == pytest.approx(0.3, abs=0.03)
 
 
@@ -84,10 +84,10 @@ def test_a_film_that_came_later_is_read_by_its_vector_alone():
     with torch.no_grad():
         model.inputs.weight[3] = 0
         model.fold_in.pulls[3] = 0
-    twin, film = people([(5, 4), (21, 5)]), people([(4, 4), (3, 5)])
+    twin, item = users([(5, 4), (21, 5)]), users([(4, 4), (3, 5)])
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
-            grown.answer(horizon, **reading().arrays(twin)), model.answer(horizon, **reading().arrays(film))
+            grown.answer(horizon, **reading().arrays(twin)), model.answer(horizon, **reading().arrays(item))
         )
 
 

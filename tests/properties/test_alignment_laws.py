@@ -12,7 +12,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 WIDTHS = st.integers(1, 12)
 
 
-def films(seed, width, count=None):
+def items(seed, width, count=None):
     return np.random.default_rng(seed).normal(size=(count or 4 * width, width)).astype(np.float32)
 
 
@@ -23,7 +23,7 @@ def rotation(seed, width):
 
 @given(SEEDS, WIDTHS)
 def test_a_table_that_was_turned_is_turned_back(seed, width):
-    new, turn = films(seed, width), rotation(seed + 1, width)
+    new, turn = items(seed, width), rotation(seed + 1, width)
     found = Alignment.fit(new, new @ turn)
     np.testing.assert_allclose(found.turn, turn, atol=1e-5)
     np.testing.assert_allclose(found.apply(new), new @ turn, atol=1e-4)
@@ -34,18 +34,18 @@ def test_a_table_that_was_turned_is_turned_back(seed, width):
 
 @given(SEEDS, SEEDS, WIDTHS)
 def test_whatever_the_tables_the_map_is_orthogonal_and_touches_no_cosine_of_the_new_space(seed, other, width):
-    new, old = films(seed, width), films(other, width)
+    new, old = items(seed, width), items(other, width)
     found = Alignment.fit(new, old)
     np.testing.assert_allclose(found.turn @ found.turn.T, np.eye(width), atol=1e-5)
-    people = films(seed + 2, width, 7)
+    users = items(seed + 2, width, 7)
     np.testing.assert_allclose(
-        found.apply(people) @ found.apply(new).T, people @ new.T, rtol=1e-3, atol=1e-3 * width
+        found.apply(users) @ found.apply(new).T, users @ new.T, rtol=1e-3, atol=1e-3 * width
     )
 
 
 @given(SEEDS, WIDTHS)
 def test_no_other_rotation_fits_better(seed, width):
-    new, old = films(seed, width), films(seed + 1, width)
+    new, old = items(seed, width), items(seed + 1, width)
     found = Alignment.fit(new, old)
     other = new @ rotation(seed + 2, width)
     assert found.used.residual <= np.linalg.norm(other - old) / np.linalg.norm(old) + 1e-6
@@ -53,7 +53,7 @@ def test_no_other_rotation_fits_better(seed, width):
 
 @given(SEEDS, st.floats(0.01, 0.3))
 def test_noise_shows_in_the_residual_and_what_is_held_out_is_worse_than_what_is_used(seed, noise):
-    new = films(seed, 8, 200)
+    new = items(seed, 8, 200)
     random = np.random.default_rng(seed + 1)
     old = new @ rotation(seed + 2, 8) + noise * random.normal(size=new.shape)
     found = Alignment.fit(new, old)
@@ -64,14 +64,14 @@ def test_noise_shows_in_the_residual_and_what_is_held_out_is_worse_than_what_is_
 
 
 def test_strangers_fit_no_better_than_films_paired_by_chance():
-    found = Alignment.fit(films(1, 8, 2_000), films(2, 8, 2_000))
+    found = Alignment.fit(items(1, 8, 2_000), items(2, 8, 2_000))
     assert found.held_out.residual == pytest.approx(2**0.5, abs=0.1)
     assert found.held_out.cosine == pytest.approx(0, abs=0.1)
     assert found.shuffled.residual == pytest.approx(2**0.5, abs=0.1)
 
 
 def test_the_same_seed_gives_the_same_numbers():
-    one, two, other = (Alignment.fit(films(1, 4), films(2, 4), seed=seed).facts for seed in (1, 1, 2))
+    one, two, other = (Alignment.fit(items(1, 4), items(2, 4), seed=seed).facts for seed in (1, 1, 2))
     assert one == two
     assert one["used"] == other["used"]
     assert one["held_out"] != other["held_out"]
@@ -79,9 +79,9 @@ def test_the_same_seed_gives_the_same_numbers():
 
 def test_other_widths_and_too_few_films_are_refused():
     with pytest.raises(DataError, match="have 8 numbers and the old one's 4; expected the same"):
-        Alignment.fit(films(1, 8, 40), films(1, 4, 40))
+        Alignment.fit(items(1, 8, 40), items(1, 4, 40))
     with pytest.raises(DataError, match="both models know 15 films that people rated; expected 16 or more"):
-        Alignment.fit(films(1, 8, 15), films(2, 8, 15))
-    Alignment.fit(films(1, 8, 16), films(2, 8, 16))
+        Alignment.fit(items(1, 8, 15), items(2, 8, 15))
+    Alignment.fit(items(1, 8, 16), items(2, 8, 16))
     with pytest.raises(DataError, match="the vectors have 3 numbers; expected 8"):
-        Alignment.fit(films(1, 8), films(2, 8)).apply(films(1, 3))
+        Alignment.fit(items(1, 8), items(2, 8)).apply(items(1, 3))

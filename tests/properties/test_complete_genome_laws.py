@@ -83,24 +83,24 @@ def test_a_film_of_which_nothing_is_known_has_the_mean_genome_and_nobody_less_co
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_films_of_tags_and_of_the_genome_changes_no_bit(world, random):
     genome, items, tags, factors = world
-    films, rows, known = (
+    indices, rows, known = (
         np.array(random.sample(range(count), count), np.int64)
         for count in (len(items), len(tags), len(genome.item_ids))
     )
     turned = made(
         (
             Genome(genome.item_ids[known], TAGS, genome.relevance[known]),
-            items.take(pa.array(films)),
+            items.take(pa.array(indices)),
             tags.take(pa.array(rows)),
-            factors and factors.take(films),
+            factors and factors.take(indices),
         )
     )
     straight = made(world)
-    assert turned.relevance.tobytes() == straight.relevance[films].tobytes()
-    assert turned.confidence.tobytes() == straight.confidence[films].tobytes()
-    assert turned.sources.tolist() == straight.sources[films].tolist()
+    assert turned.relevance.tobytes() == straight.relevance[indices].tobytes()
+    assert turned.confidence.tobytes() == straight.confidence[indices].tobytes()
+    assert turned.sources.tolist() == straight.sources[indices].tolist()
     places = np.arange(len(items))
-    assert turned.standard_errors(places).tobytes() == straight.standard_errors(places)[films].tobytes()
+    assert turned.standard_errors(places).tobytes() == straight.standard_errors(places)[indices].tobytes()
 
 
 @settings(max_examples=15)

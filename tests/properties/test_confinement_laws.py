@@ -16,7 +16,7 @@ from servers import zip_of
 from tastevec.data.download import unpack
 from tastevec.data.files import inside
 from tastevec.data.prepared import Prepared
-from tastevec.data.readers.formats import find_place
+from tastevec.data.readers.formats import find_layout
 from tastevec.errors import DownloadError, FormatError, SourceError
 from tastevec.schema import BUNDLE_FORMAT, PREPARED_FORMAT
 from tastevec.serving.bundle import Bundle
@@ -67,7 +67,7 @@ def test_a_zip_that_is_prepared_fills_its_own_folder_alone(members):
         packed = outer / "r.zip"
         packed.write_bytes(zip_of({"ml/ratings.dat": b"1", "ml/movies.dat": b"2"} | members))
         before = around(outer, inner)
-        place = find_place(packed, inner)
+        place = find_layout(packed, inner)
         assert inner in place.interactions.parents
         assert around(outer, inner) == before
 
@@ -94,7 +94,7 @@ def test_no_zip_fills_more_than_a_hundred_times_its_own_size_and_a_megabyte(firs
         packed.write_bytes(bomb)
         refused = first + second > max(100 * len(bomb), 1 << 20)
         with pytest.raises(SourceError, match="expected at most 100 times") if refused else nullcontext():
-            find_place(packed, inner)
+            find_layout(packed, inner)
         written = sum(path.stat().st_size for path in inner.rglob("*") if path.is_file())
         assert written <= max(100 * len(bomb), 1 << 20)
 
@@ -108,7 +108,7 @@ def test_a_bomb_that_lies_about_its_size_is_cut_where_it_said_it_would_end():
     with nest() as (outer, inner):
         (outer / "r.zip").write_bytes(content)
         with pytest.raises(SourceError, match="is not a whole zip"):
-            find_place(outer / "r.zip", inner)
+            find_layout(outer / "r.zip", inner)
         assert (inner / "unpacked" / "ratings.dat").stat().st_size <= 1000
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tastevec.evaluation.plots import spread
-from tastevec.evaluation.statistics import draw_people, mean_intervals, pairwise_differences
+from tastevec.evaluation.statistics import bootstrap_users, mean_intervals, pairwise_differences
 
 # Eighths, whose sums are exact.
 scores = arrays.arrays(
@@ -23,7 +23,7 @@ scores = arrays.arrays(
 
 @given(scores, st.integers(0, 5))
 def test_a_minus_b_is_the_opposite_of_b_minus_a(values, seed):
-    draws = draw_people(len(values), seed)
+    draws = bootstrap_users(len(values), seed)
     found, turned = pairwise_differences(values, draws), pairwise_differences(values[:, ::-1], draws)
     for matrix, other in zip(found, (found.mean, found.high, found.low), strict=True):
         np.testing.assert_array_equal(matrix, -other.T)
@@ -34,14 +34,14 @@ def test_a_minus_b_is_the_opposite_of_b_minus_a(values, seed):
 @given(scores, st.integers(0, 5), st.integers(-8, 8))
 def test_a_system_that_is_better_by_as_much_for_everybody_differs_by_exactly_that(values, seed, eighths):
     pair = np.stack([values[:, 0] + eighths / 8, values[:, 0]], axis=1)
-    found = pairwise_differences(pair, draw_people(len(values), seed))
+    found = pairwise_differences(pair, bootstrap_users(len(values), seed))
     assert [matrix[0, 1] for matrix in found] == pytest.approx([eighths / 8] * 3, abs=1e-12)
 
 
 @given(scores, st.integers(0, 5))
 def test_a_mean_lies_inside_its_people_and_an_interval_around_no_more(values, seed):
     for interval, column in zip(
-        mean_intervals(values, draw_people(len(values), seed)), values.T, strict=True
+        mean_intervals(values, bootstrap_users(len(values), seed)), values.T, strict=True
     ):
         assert column.min() <= interval.low <= interval.high <= column.max()
         assert interval.mean == pytest.approx(column.mean())

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from people import TAGGED, films_of, people
-from tastevec.data.topk import rank_unseen, top_k
+from tastevec.data.topk import rank_items, top_k
 from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, recall
+from users import TAGGED, films_of, users
 
-FILMS = 30
+ITEMS = 30
 
 
 @st.composite
@@ -19,18 +19,18 @@ def crowds(draw):
     """Up to 6 people with 0 to 20 different films each, some only tagged, in the order of their times."""
     each = []
     for _ in range(draw(st.integers(1, 6))):
-        films = draw(st.lists(st.integers(0, FILMS - 1), max_size=20, unique=True))
+        items = draw(st.lists(st.integers(0, ITEMS - 1), max_size=20, unique=True))
         ratings = draw(
-            st.lists(st.sampled_from([1, 2, 3, 4, 5, TAGGED]), min_size=len(films), max_size=len(films))
+            st.lists(st.sampled_from([1, 2, 3, 4, 5, TAGGED]), min_size=len(items), max_size=len(items))
         )
-        times = sorted(draw(st.lists(st.integers(0, 9), min_size=len(films), max_size=len(films))))
-        each.append(list(zip(films, ratings, times, strict=True)))
-    return people(*each)
+        times = sorted(draw(st.lists(st.integers(0, 9), min_size=len(items), max_size=len(items))))
+        each.append(list(zip(items, ratings, times, strict=True)))
+    return users(*each)
 
 
 scores_with_ties = arrays.arrays(
     np.float32,
-    st.tuples(st.integers(1, 5), st.integers(1, FILMS)),
+    st.tuples(st.integers(1, 5), st.integers(1, ITEMS)),
     elements=st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5, 1.0, 3.0]),
 )
 
@@ -40,25 +40,25 @@ def test_top_k_is_the_head_of_a_stable_sort(scores, k):
     np.testing.assert_array_equal(top_k(scores, k), np.argsort(-scores, axis=1, kind="stable")[:, :k])
 
 
-@given(crowds(), st.integers(1, FILMS), st.integers(0, 10_000))
+@given(crowds(), st.integers(1, ITEMS), st.integers(0, 10_000))
 def test_a_ranking_holds_each_unseen_film_once(histories, k, seed):
-    scores = np.random.default_rng(seed).integers(0, 4, (len(histories), FILMS)).astype(np.float32)
-    for person, ranked in enumerate(rank_unseen(scores, histories, k)):
-        own = films_of(histories, person)
+    scores = np.random.default_rng(seed).integers(0, 4, (len(histories), ITEMS)).astype(np.float32)
+    for user, ranked in enumerate(rank_items(scores, histories, k)):
+        own = films_of(histories, user)
         there = ranked[ranked >= 0].tolist()
-        assert len(set(there)) == len(there) == min(k, FILMS - len(own))
+        assert len(set(there)) == len(there) == min(k, ITEMS - len(own))
         assert not set(there) & set(own)
 
 
-@given(st.integers(0, 10_000), st.integers(1, FILMS))
+@given(st.integers(0, 10_000), st.integers(1, ITEMS))
 def test_metrics_stay_between_nothing_and_all_and_grow_with_depth(seed, k):
     rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, FILMS, 4)
-    targets = np.concatenate([rng.permutation(FILMS)[:size] for size in sizes]).astype(np.int32)
-    ranked = top_k(rng.random((4, FILMS)).astype(np.float32), FILMS)
-    hit = hits(ranked, np.concatenate([[0], np.cumsum(sizes)]), targets, FILMS)
+    sizes = rng.integers(1, ITEMS, 4)
+    targets = np.concatenate([rng.permutation(ITEMS)[:size] for size in sizes]).astype(np.int32)
+    ranked = top_k(rng.random((4, ITEMS)).astype(np.float32), ITEMS)
+    hit = hits(ranked, np.concatenate([[0], np.cumsum(sizes)]), targets, ITEMS)
     np.testing.assert_array_equal(hit.sum(axis=1), sizes)
     for values in (hit_rate(hit, k), recall(hit, sizes, k), ndcg(hit, sizes, k), mrr(hit, k)):
         assert ((values >= 0) & (values <= 1 + 1e-12)).all()
     assert (hit_rate(hit, k) >= hit_rate(hit, max(1, k - 1))).all()
-    np.testing.assert_allclose(recall(hit, sizes, FILMS), 1)
+    np.testing.assert_allclose(recall(hit, sizes, ITEMS), 1)

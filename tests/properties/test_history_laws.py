@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from encoders import reading
-from people import TAGGED, people
 from tastevec.data.histories import Histories, normalise_ratings
 from tastevec.data.inputs import GAP_LEVELS, gap_levels
+from users import TAGGED, users
 
 RATINGS = st.floats(0.5, 5, width=32) | st.just(TAGGED)
 PERSON = st.lists(
@@ -37,34 +37,34 @@ def rows(histories):
 @given(EACH, st.data())
 @FEW
 def test_taking_people_is_taking_their_lists(each, data):
-    histories = people(*each)
+    histories = users(*each)
     chosen = data.draw(st.lists(st.integers(0, len(each) - 1), max_size=8))
     taken = histories.take(np.array(chosen, np.int64))
-    assert rows(taken) == [rows(histories)[person] for person in chosen]
-    assert taken.user_ids.tolist() == [person + 1 for person in chosen]
+    assert rows(taken) == [rows(histories)[user] for user in chosen]
+    assert taken.user_ids.tolist() == [user + 1 for user in chosen]
 
 
 @given(EACH, st.data())
 @FEW
 def test_keeping_interactions_is_filtering_the_lists(each, data):
-    histories = people(*each)
+    histories = users(*each)
     mask = data.draw(arrays.arrays(bool, len(histories.items)))
     kept = iter(mask.tolist())
-    assert rows(histories.keep(mask)) == [[row for row in person if next(kept)] for person in rows(histories)]
+    assert rows(histories.keep(mask)) == [[row for row in user if next(kept)] for user in rows(histories)]
 
 
 @given(EACH, st.integers(1, 9), st.integers(1, 4))
 @FEW
 def test_the_newest_are_the_end_of_each_list_and_groups_put_together_are_the_whole(each, newest, size):
-    histories = people(*each)
-    assert rows(histories.last(newest)) == [person[-newest:] for person in rows(histories)]
-    assert [person for group in histories.chunks(size) for person in rows(group)] == rows(histories)
+    histories = users(*each)
+    assert rows(histories.last(newest)) == [user[-newest:] for user in rows(histories)]
+    assert [user for group in histories.chunks(size) for user in rows(group)] == rows(histories)
 
 
 @given(EACH)
 @FEW
 def test_saving_and_opening_changes_nothing(each):
-    histories = people(*each)
+    histories = users(*each)
     with tempfile.TemporaryDirectory() as place:
         histories.save(Path(place))
         assert rows(Histories.open(Path(place), histories.user_ids)) == rows(histories)
@@ -73,11 +73,11 @@ def test_saving_and_opening_changes_nothing(each):
 @given(EACH)
 @FEW
 def test_the_notes_scale_keeps_the_order_and_its_ends(each):
-    histories = people(*each)
+    histories = users(*each)
     scaled = normalise_ratings(histories.ratings, histories.offsets)
     assert np.isfinite(scaled).all()
-    for person in range(len(each)):
-        mine = histories.owners == person
+    for user in range(len(each)):
+        mine = histories.owners == user
         rated = mine & np.isfinite(histories.ratings)
         given_, got = histories.ratings[rated].astype(np.float64), scaled[rated]
         assert not scaled[mine & ~rated].any()
@@ -93,27 +93,27 @@ def test_the_notes_scale_keeps_the_order_and_its_ends(each):
 @given(EACH, st.integers(1, 9), st.sampled_from(["time", "item"]), st.sampled_from(["newest", "oldest"]))
 @FEW
 def test_what_an_encoder_reads_are_the_films_of_one_end_in_one_order(each, most, order, end):
-    histories = people(*each)
+    histories = users(*each)
     read = reading(max_history=most, order=order, truncate=end).arrays(histories)
-    for person, films in enumerate(rows(histories)):
-        wanted = [row[0] for row in films]
+    for user, items in enumerate(rows(histories)):
+        wanted = [row[0] for row in items]
         if order == "item":
             wanted.sort()
         wanted = wanted[-most:] if end == "newest" else wanted[:most]
-        length = read["lengths"][person]
-        assert read["items"][person, :length].tolist() == wanted
-        for column in ("items", "levels", "strengths", "gaps"):
-            assert not read[column][person, length:].any()
+        length = read["lengths"][user]
+        assert read["items"][user, :length].tolist() == wanted
+        for column in ("items", "levels", "normalized_ratings", "gaps"):
+            assert not read[column][user, length:].any()
 
 
 @given(EACH, st.integers(0, 2_000_000_000))
 @FEW
 def test_the_pauses_of_a_person_are_his_own_and_know_no_calendar(each, later):
-    together = gap_levels(people(*each))
+    together = gap_levels(users(*each))
     assert ((together >= 0) & (together < GAP_LEVELS)).all()
-    alone = [gap_levels(people(person)).tolist() for person in each]
-    assert together.tolist() == [level for person in alone for level in person]
+    alone = [gap_levels(users(user)).tolist() for user in each]
+    assert together.tolist() == [level for user in alone for level in user]
     shifted = [
-        [(film, stars, time if time < 0 else time + later) for film, stars, time in person] for person in each
+        [(item, stars, time if time < 0 else time + later) for item, stars, time in user] for user in each
     ]
-    assert gap_levels(people(*shifted)).tolist() == together.tolist()
+    assert gap_levels(users(*shifted)).tolist() == together.tolist()

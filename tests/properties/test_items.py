@@ -22,7 +22,7 @@ SPACE = TasteSpace(
     mean=FACTORS[4],
     settings=LinearSettings(rating_range=(1, 5), dim=3),
 )
-people = st.lists(
+users = st.lists(
     st.lists(
         st.tuples(st.integers(0, 8), st.sampled_from([1, 3, 5])), max_size=9, unique_by=lambda row: row[0]
     ),
@@ -38,7 +38,7 @@ small = st.integers(0, 6)
 
 
 def histories(rows) -> Histories:
-    flat = [entry for person in rows for entry in person]
+    flat = [entry for user in rows for entry in user]
     return Histories(
         user_ids=np.arange(len(rows)),
         offsets=np.cumsum([0, *map(len, rows)]),
@@ -49,22 +49,22 @@ def histories(rows) -> Histories:
     )
 
 
-@given(people)
+@given(users)
 def test_many_people_at_once_are_as_each_of_them_alone(rows):
     together = fold_in(FACTORS, histories(rows), SETTINGS)
     assert together.shape == (len(rows), 3)
-    for person, vector in zip(rows, together, strict=True):
-        np.testing.assert_allclose(fold_in(FACTORS, histories([person]), SETTINGS)[0], vector, atol=1e-5)
+    for user, vector in zip(rows, together, strict=True):
+        np.testing.assert_allclose(fold_in(FACTORS, histories([user]), SETTINGS)[0], vector, atol=1e-5)
 
 
-@given(people, st.randoms(use_true_random=False))
+@given(users, st.randoms(use_true_random=False))
 def test_the_order_of_a_history_changes_nothing(rows, random):
-    turned = [random.sample(person, len(person)) for person in rows]
+    turned = [random.sample(user, len(user)) for user in rows]
     made = [fold_in(FACTORS, histories(each), SETTINGS) for each in (rows, turned)]
     np.testing.assert_allclose(made[0], made[1], atol=1e-5)
 
 
-@given(people, st.integers(0, 99))
+@given(users, st.integers(0, 99))
 def test_each_row_of_a_least_squares_solved_alone_is_as_solved_with_others(rows, seed):
     rng, told = np.random.default_rng(seed), histories(rows)
     confidence, pull = rng.uniform(0, 3, (2, len(told.items))).astype(np.float32)
@@ -78,13 +78,13 @@ def test_each_row_of_a_least_squares_solved_alone_is_as_solved_with_others(rows,
         np.testing.assert_allclose(alone[0], together[row], rtol=1e-5, atol=1e-6)
 
 
-@given(people, st.randoms(use_true_random=False))
+@given(users, st.randoms(use_true_random=False))
 def test_a_space_places_a_person_by_his_films_in_any_order_and_by_nobody_elses(rows, random):
-    turned = histories([random.sample(person, len(person)) for person in rows])
+    turned = histories([random.sample(user, len(user)) for user in rows])
     found = SPACE.fold_in(histories(rows))
     np.testing.assert_allclose(SPACE.fold_in(turned), found, atol=1e-4)
-    for person, vector in zip(rows, found, strict=True):
-        np.testing.assert_allclose(SPACE.fold_in(histories([person]))[0], vector, atol=1e-4)
+    for user, vector in zip(rows, found, strict=True):
+        np.testing.assert_allclose(SPACE.fold_in(histories([user]))[0], vector, atol=1e-4)
 
 
 @given(small.filter(bool), small, st.integers(1, 8))
@@ -126,11 +126,11 @@ def test_films_move_with_their_rows(lists, data):
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=12))
-def test_a_start_is_finite_and_zero_only_where_it_says_none(films):
-    rng = np.random.default_rng(len(films))
-    counts = np.array([count for count, _ in films])
-    content = rng.normal(size=(len(films), 4)) * np.array([[has] for _, has in films])
-    factors = rng.normal(size=(len(films), 3)).astype(np.float32)
+def test_a_start_is_finite_and_zero_only_where_it_says_none(items):
+    rng = np.random.default_rng(len(items))
+    counts = np.array([count for count, _ in items])
+    content = rng.normal(size=(len(items), 4)) * np.array([[has] for _, has in items])
+    factors = rng.normal(size=(len(items), 3)).astype(np.float32)
     start = initial_vectors(factors, content.astype(np.float32), counts)
     assert np.isfinite(start.vectors).all()
     assert set(start.origins) <= set(VECTOR_ORIGINS)

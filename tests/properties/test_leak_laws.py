@@ -17,14 +17,14 @@ from contracts.leaks import (
     assert_statistics_are_of_known,
     hidden_of,
 )
-from people import TAGGED, films_of, people, rows_of
 from sources import Row, prepare, source
 from tastevec.data.histories import NO_TIME, normalise_ratings
 from tastevec.data.preprocess import ArrangeSettings
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.tasks import LiangSplit, TimeSplit, cases
+from users import TAGGED, films_of, rows_of, users
 
-FILMS = 30
+ITEMS = 30
 STARS = (1, 5)
 PROTOCOLS = ("best-rated", "fold-in", "future")
 # Five and more likes are common, so that fold-in has somebody to ask.
@@ -36,16 +36,16 @@ def crowds(draw):
     """Up to 6 people with 0 to 20 different films each, some only tagged, oldest first; unknown times come first."""
     each = []
     for _ in range(draw(st.integers(1, 6))):
-        films = draw(st.lists(st.integers(0, FILMS - 1), max_size=20, unique=True))
-        ratings = draw(st.lists(RATINGS, min_size=len(films), max_size=len(films)))
-        times = draw(st.lists(st.integers(NO_TIME, 9), min_size=len(films), max_size=len(films)))
-        each.append(list(zip(films, ratings, sorted(times), strict=True)))
-    return people(*each)
+        items = draw(st.lists(st.integers(0, ITEMS - 1), max_size=20, unique=True))
+        ratings = draw(st.lists(RATINGS, min_size=len(items), max_size=len(items)))
+        times = draw(st.lists(st.integers(NO_TIME, 9), min_size=len(items), max_size=len(items)))
+        each.append(list(zip(items, ratings, sorted(times), strict=True)))
+    return users(*each)
 
 
-films = st.lists(st.booleans(), min_size=FILMS, max_size=FILMS).map(lambda flags: np.array(flags, np.bool_))
-by_person = st.none() | st.builds(TimeSplit, st.integers(1, 9), films)
-divisions = by_person | st.builds(LiangSplit, films)
+items = st.lists(st.booleans(), min_size=ITEMS, max_size=ITEMS).map(lambda flags: np.array(flags, np.bool_))
+by_person = st.none() | st.builds(TimeSplit, st.integers(1, 9), items)
+divisions = by_person | st.builds(LiangSplit, items)
 
 
 def tasks_of(histories, division, seed=42):
@@ -61,11 +61,11 @@ def questions(tasks):
     return [
         {
             user: (
-                rows_of(task.known, person),
-                task.known.normalised[task.known.offsets[person] : task.known.offsets[person + 1]].tolist(),
-                hidden_of(task, person),
+                rows_of(task.known, owner),
+                task.known.normalised[task.known.offsets[owner] : task.known.offsets[owner + 1]].tolist(),
+                hidden_of(task, owner),
             )
-            for person, user in enumerate(task.known.user_ids.tolist())
+            for owner, user in enumerate(task.known.user_ids.tolist())
         }
         for task in tasks
     ]
@@ -81,7 +81,7 @@ def test_no_task_shows_what_it_asks_for_or_what_came_later_or_what_never_was(his
             assert_nothing_after_the_first_hidden(task, histories)
 
 
-@given(crowds(), st.builds(TimeSplit, st.integers(1, 9), films))
+@given(crowds(), st.builds(TimeSplit, st.integers(1, 9), items))
 def test_where_people_are_divided_by_time_one_task_alone_looks_past_the_cut(histories, division):
     *others, last = tasks_of(histories, division)
     assert last.name == "after-cut"
@@ -96,10 +96,10 @@ def test_where_people_are_divided_by_time_one_task_alone_looks_past_the_cut(hist
 @given(crowds(), by_person, st.integers(0, 3))
 def test_what_a_person_is_asked_depends_on_nobody_else(histories, division, seed):
     together = questions(tasks_of(histories, division, seed))
-    for person in range(len(histories)):
-        one = questions(tasks_of(histories.take(np.array([person])), division, seed))
+    for owner in range(len(histories)):
+        one = questions(tasks_of(histories.take(np.array([owner])), division, seed))
         for whole, part in zip(together, one, strict=True):
-            user = int(histories.user_ids[person])
+            user = int(histories.user_ids[owner])
             assert whole.get(user) == part.get(user)
 
 
@@ -112,7 +112,7 @@ def test_the_order_of_the_people_changes_nothing(histories, division, random):
     assert questions(tasks_of(histories, division)) == questions(other)
 
 
-@given(crowds(), films)
+@given(crowds(), items)
 def test_in_the_published_split_only_likes_that_exist_are_known_or_hidden(histories, candidates):
     [task] = cases(histories, protocol="fold-in", rating_range=STARS, division=LiangSplit(candidates))
     assert candidates[task.known.items].all()
@@ -129,15 +129,15 @@ def test_what_is_hidden_changes_nothing_that_is_known(histories):
     [task] = cases(histories, protocol="best-rated", rating_range=STARS)
     kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.known.user_ids)))
     hidden = np.isin(
-        kept.owners * FILMS + kept.items, np.repeat(np.arange(len(task)), task.hidden) * FILMS + task.targets
+        kept.owners * ITEMS + kept.items, np.repeat(np.arange(len(task)), task.hidden) * ITEMS + task.targets
     )
-    raised = people(
+    raised = users(
         *[
             [
                 (int(kept.items[row]), 9.0 if hidden[row] else float(kept.ratings[row]), int(kept.times[row]))
-                for row in range(kept.offsets[person], kept.offsets[person + 1])
+                for row in range(kept.offsets[user], kept.offsets[user + 1])
             ]
-            for person in range(len(kept))
+            for user in range(len(kept))
         ],
         ids=kept.user_ids.tolist() or None,
     )
@@ -151,9 +151,9 @@ def tables(draw):
     """Rows of 6 to 14 people with 5 to 8 films each, some without a rating or a time."""
     rows = []
     for user in range(draw(st.integers(6, 14))):
-        for film in draw(st.lists(st.integers(1, 12), min_size=5, max_size=8, unique=True)):
+        for item in draw(st.lists(st.integers(1, 12), min_size=5, max_size=8, unique=True)):
             rating = draw(st.sampled_from([2.0, 4.0, 4.5, 5.0, 5.0, None]))
-            rows.append(Row(user, film, rating, draw(st.integers(0, 30) | st.none())))
+            rows.append(Row(user, item, rating, draw(st.integers(0, 30) | st.none())))
     return rows
 
 
@@ -194,9 +194,9 @@ def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole
             assert_nothing_from_the_cut_on(prepared.histories.take(prepared.users_in(split)), cut)
         asked = set(prepared.user_ids[prepared.users_in("test")].tolist())
         found = {
-            (user, int(ids[film]))
-            for person, user in enumerate(prepared.user_ids.tolist())
-            for film in films_of(prepared.histories, person)
+            (user, int(ids[item]))
+            for owner, user in enumerate(prepared.user_ids.tolist())
+            for item in films_of(prepared.histories, owner)
         }
         times = {(row.user, row.item): row.timestamp for row in rows}
         assert found == {pair for pair in expected if pair[0] in asked or times[pair] < cut}

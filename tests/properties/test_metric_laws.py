@@ -10,10 +10,10 @@ from hypothesis.extra import numpy as arrays
 
 from tastevec.data.topk import top_k
 from tastevec.evaluation.geometry import (
+    between_user_cosine,
     effective_rank,
-    halves_cosine,
     hubness,
-    strangers_cosine,
+    split_half_cosine,
     top_direction,
 )
 from tastevec.evaluation.metrics import (
@@ -22,11 +22,11 @@ from tastevec.evaluation.metrics import (
     intra_list_similarity,
     log_popularity,
     novelty,
-    places_of,
+    ranks_of,
     recommended,
 )
 
-PEOPLE = 15
+USERS = 15
 counts_of_films = arrays.arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 50))
 seeds = st.integers(0, 10_000)
 sizes = st.tuples(st.integers(2, 12), st.integers(1, 6))
@@ -53,21 +53,21 @@ def test_gini_and_coverage_stay_in_their_ranges_and_do_not_depend_on_order_or_sc
 
 
 @given(st.integers(1, 30), st.integers(1, 50))
-def test_films_that_are_recommended_alike_have_no_inequality(films, count):
-    assert gini(np.full(films, count)) == pytest.approx(0, abs=1e-12)
+def test_films_that_are_recommended_alike_have_no_inequality(items, count):
+    assert gini(np.full(items, count)) == pytest.approx(0, abs=1e-12)
 
 
 @given(seeds, st.integers(1, 20), st.integers(1, 12))
-def test_lists_stay_in_their_ranges(seed, films, depth):
+def test_lists_stay_in_their_ranges(seed, items, depth):
     rng = np.random.default_rng(seed)
-    ranked = np.stack([np.append(rng.permutation(films), np.full(depth, -1))[:depth] for _ in range(4)])
-    raters = rng.integers(0, PEOPLE + 1, films)
-    popular, novel = log_popularity(ranked, raters), novelty(ranked, raters, PEOPLE)
+    ranked = np.stack([np.append(rng.permutation(items), np.full(depth, -1))[:depth] for _ in range(4)])
+    raters = rng.integers(0, USERS + 1, items)
+    popular, novel = log_popularity(ranked, raters), novelty(ranked, raters, USERS)
     assert ((popular >= 0) & (popular <= np.log1p(raters.max()) + 1e-12)).all()
-    assert ((novel >= -1e-12) & (novel <= np.log2(PEOPLE + 1) + 1e-12)).all()
-    alike = intra_list_similarity(ranked, cloud(seed, (films, 3)))
+    assert ((novel >= -1e-12) & (novel <= np.log2(USERS + 1) + 1e-12)).all()
+    alike = intra_list_similarity(ranked, cloud(seed, (items, 3)))
     assert (np.isnan(alike) | (np.abs(alike) <= 1 + 1e-9)).all()
-    assert recommended(ranked, films).sum() == (ranked >= 0).sum()
+    assert recommended(ranked, items).sum() == (ranked >= 0).sum()
 
 
 @given(seeds, sizes)
@@ -83,27 +83,27 @@ def test_a_shape_does_not_change_when_the_space_is_turned_or_the_people_trade_pl
 
 
 @given(seeds, st.integers(3, 12), st.integers(1, 5))
-def test_hubs_do_not_depend_on_the_length_of_a_vector(seed, people, k):
-    vectors = cloud(seed, (people, 4))
-    lengths = np.random.default_rng(seed).uniform(0.5, 2, (people, 1))
+def test_hubs_do_not_depend_on_the_length_of_a_vector(seed, users, k):
+    vectors = cloud(seed, (users, 4))
+    lengths = np.random.default_rng(seed).uniform(0.5, 2, (users, 1))
     np.testing.assert_allclose(hubness(vectors * lengths, k), hubness(vectors, k), equal_nan=True)
 
 
 @given(seeds, sizes)
 def test_cosines_of_halves_stay_between_opposite_and_same(seed, size):
     first, second = cloud(seed, (2, *size))
-    for values in (halves_cosine(first, second), strangers_cosine(first, second)):
+    for values in (split_half_cosine(first, second), between_user_cosine(first, second)):
         assert (np.abs(values) <= 1 + 1e-9).all()
-    np.testing.assert_allclose(halves_cosine(first, 3 * first), 1)
-    np.testing.assert_allclose(halves_cosine(first, -first), -1)
+    np.testing.assert_allclose(split_half_cosine(first, 3 * first), 1)
+    np.testing.assert_allclose(split_half_cosine(first, -first), -1)
 
 
 @given(seeds, st.integers(1, 20), st.integers(1, 25))
-def test_the_place_of_a_hidden_film_is_where_the_ranking_has_it(seed, films, k):
+def test_the_place_of_a_hidden_film_is_where_the_ranking_has_it(seed, items, k):
     rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, films + 1, 3)
-    targets = np.concatenate([rng.permutation(films)[:size] for size in sizes]).astype(np.int32)
-    ranked = top_k(rng.random((3, films)).astype(np.float32), k)
-    places = places_of(ranked, np.concatenate([[0], np.cumsum(sizes)]), targets, films)
+    sizes = rng.integers(1, items + 1, 3)
+    targets = np.concatenate([rng.permutation(items)[:size] for size in sizes]).astype(np.int32)
+    ranked = top_k(rng.random((3, items)).astype(np.float32), k)
+    places = ranks_of(ranked, np.concatenate([[0], np.cumsum(sizes)]), targets, items)
     for owner, target, place in zip(np.repeat(np.arange(3), sizes), targets, places, strict=True):
         assert place == (ranked[owner].tolist().index(target) if target in ranked[owner] else ranked.shape[1])

@@ -140,7 +140,7 @@ def read(path, connection, *, skip, by_columns=True):
         except DataError as error:
             return str(error)
     found = source.interactions.order_by("position").to_pyarrow()
-    return found.schema, found.to_pydict(), source.accounts
+    return found.schema, found.to_pydict(), source.row_reports
 
 
 def check(name, content, connection):

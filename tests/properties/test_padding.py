@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import MASKED, SCALE, TASTE, ask, encoder, reading
-from people import TAGGED, people
 from tastevec.data.inputs import GAP_LEVELS
+from users import TAGGED, users
 
-FILMS, MOST = 20, 12
+ITEMS, MOST = 20, 12
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 RATINGS = st.sampled_from([1.0, 2.5, 4.0, 5.0, TAGGED])
 TIMES = st.sampled_from([-1, 0, 60, 5_000, 900_000])
 HISTORIES = st.lists(
     st.lists(
-        st.tuples(st.integers(0, FILMS - 1), RATINGS, TIMES), max_size=MOST, unique_by=lambda row: row[0]
+        st.tuples(st.integers(0, ITEMS - 1), RATINGS, TIMES), max_size=MOST, unique_by=lambda row: row[0]
     ),
     min_size=1,
     max_size=4,
@@ -33,10 +33,10 @@ def padded(arrays, extra, rng):
         lengths = arrays[f"{prefix}lengths"]
         width = arrays[f"{prefix}items"].shape[1] + extra
         rubbish = {
-            "items": rng.integers(0, FILMS, (len(lengths), width)),
+            "items": rng.integers(0, ITEMS, (len(lengths), width)),
             "levels": rng.integers(0, SCALE.levels + 1, (len(lengths), width)),
             "gaps": rng.integers(0, GAP_LEVELS, (len(lengths), width)),
-            "strengths": rng.uniform(-1, 1, (len(lengths), width)).astype(np.float32),
+            "normalized_ratings": rng.uniform(-1, 1, (len(lengths), width)).astype(np.float32),
         }
         there = np.arange(width) < lengths[:, None]
         for name, values in rubbish.items():
@@ -53,7 +53,7 @@ def padded(arrays, extra, rng):
 @settings(max_examples=30, deadline=None)
 def test_padding_changes_nothing(kind, each, extra, seed):
     model, how = MODELS[kind], reading(set_history=50)
-    arrays = how.arrays(people(*each))
+    arrays = how.arrays(users(*each))
     with torch.no_grad():
         bare = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
         wide = model(**padded(arrays, extra, np.random.default_rng(seed)))
@@ -62,24 +62,24 @@ def test_padding_changes_nothing(kind, each, extra, seed):
 
 
 @given(
-    films=st.permutations(range(FILMS)).map(lambda films: films[:MOST]),
+    items=st.permutations(range(ITEMS)).map(lambda items: items[:MOST]),
     ratings=st.lists(RATINGS, min_size=2 * MOST, max_size=2 * MOST),
     moment=st.integers(0, MOST - 1),
 )
 @settings(max_examples=30, deadline=None)
-def test_a_moment_sees_no_film_that_comes_later_and_no_later_rating(films, ratings, moment):
-    before = list(zip(films, ratings[:MOST], strict=True))
-    others = [film for film in range(FILMS) if film not in films[:moment]]
+def test_a_moment_sees_no_film_that_comes_later_and_no_later_rating(items, ratings, moment):
+    before = list(zip(items, ratings[:MOST], strict=True))
+    others = [item for item in range(ITEMS) if item not in items[:moment]]
     after = [*before[:moment], *zip(others, ratings[MOST:], strict=False)][:MOST]
-    told = ask(MODELS["taste"], people(before, after), reading())
+    told = ask(MODELS["taste"], users(before, after), reading())
     torch.testing.assert_close(told.moments[0, : moment + 1], told.moments[1, : moment + 1], **CLOSE)
 
 
 @given(each=HISTORIES)
 @settings(max_examples=30, deadline=None)
 def test_a_film_changes_the_moment_behind_it(each):
-    given_ = [person for person in each if person] or [[(0, 5.0, 60)]]
-    told = ask(MODELS["taste"], people(*given_), reading())
-    for person, films in enumerate(given_):
-        steps = told.moments[person, : len(films) + 1].diff(dim=0).abs().amax(dim=1)
+    given_ = [user for user in each if user] or [[(0, 5.0, 60)]]
+    told = ask(MODELS["taste"], users(*given_), reading())
+    for user, items in enumerate(given_):
+        steps = told.moments[user, : len(items) + 1].diff(dim=0).abs().amax(dim=1)
         assert (steps > 1e-4).all()

@@ -18,10 +18,10 @@ IDS = st.sampled_from([st.integers(-3, 12), st.sampled_from(["", "Ann", "ann", "
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 20), st.integers(1, 5))
 def test_portions_are_all_people_in_order_and_none_is_larger_than_it_may_be(rows, at_once, most):
-    people = pa.table({"user": range(len(rows)), "rows": rows})
+    users = pa.table({"user": range(len(rows)), "rows": rows})
     with patch.object(spool, "_SORTED_ROWS", at_once), patch.object(spool, "_MOST_PORTIONS", most):
-        found = list(portions(people, "rows"))
-    assert pa.concat_tables(found).equals(people)
+        found = list(portions(users, "rows"))
+    assert pa.concat_tables(found).equals(users)
     assert len(found) <= most
     allowed = max(at_once, -(-sum(rows) // most))
     for some in found:

@@ -31,17 +31,17 @@ def tables(draw, ratings=STARS, times=TIMES, most=40):
 
 def expected(rows, keep, minimum):
     """What the preparation must give, said in plain Python."""
-    catalogue = sorted({row.item for row in rows})
-    people = defaultdict(list)
+    catalog = sorted({row.item for row in rows})
+    users = defaultdict(list)
     for row in rows:
-        people[row.user].append(row)
+        users[row.user].append(row)
     told = {}
-    for user in sorted(people):
-        of_all = np.array([np.nan if row.rating is None else row.rating for row in people[user]], np.float32)
+    for user in sorted(users):
+        of_all = np.array([np.nan if row.rating is None else row.rating for row in users[user]], np.float32)
         scaled = normalise_ratings(of_all, np.array([0, len(of_all)]))
         kept = [
-            (NO_TIME if row.timestamp is None else row.timestamp, catalogue.index(row.item), rating, scale)
-            for row, rating, scale in zip(people[user], of_all, scaled, strict=True)
+            (NO_TIME if row.timestamp is None else row.timestamp, catalog.index(row.item), rating, scale)
+            for row, rating, scale in zip(users[user], of_all, scaled, strict=True)
             if keep is None or row.item in keep
         ]
         if len(kept) >= minimum:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import SCALE, TASTE, TINY, encoder, reading
-from people import TAGGED, people
 from tastevec.data.inputs import GAP_LEVELS
-from tastevec.training.batches import Batches, LengthBuckets, best_rated_batch
+from tastevec.training.batches import Batches, LengthBuckets, top_rated_batch
 from tastevec.training.settings import resolve_settings
+from users import TAGGED, users
 
 MODEL = encoder(**TASTE)
 RATINGS = st.sampled_from([1.0, 3.0, 4.0, 5.0, TAGGED])
@@ -24,8 +24,8 @@ EACH = st.lists(PERSON, min_size=1, max_size=4)
 FEW = settings(max_examples=60, deadline=None)
 
 
-def liked_of(person):
-    return [film for film, rating in person if rating >= 4]
+def liked_of(user):
+    return [item for item, rating in user if rating >= 4]
 
 
 def read(made, row):
@@ -39,32 +39,32 @@ def read(made, row):
 @FEW
 def test_a_moment_is_asked_for_the_first_liked_film_that_is_still_to_come(each, seed, asked, cut, most):
     changes = {"max_history": most, "seed": seed, "asked": asked, "cut": cut}
-    batches = Batches(people(*each), reading(max_history=most), resolve_settings(**{**TINY, **changes}))
+    batches = Batches(users(*each), reading(max_history=most), resolve_settings(**{**TINY, **changes}))
     made = {
         name: tensor.numpy() for name, tensor in batches([(0, user) for user in range(len(each))]).items()
     }
-    width, liked = made["items"].shape[1] + 1, [set(liked_of(person)) for person in each]
+    width, positive = made["items"].shape[1] + 1, [set(liked_of(owner)) for owner in each]
     owners = owners_of(made, each, most)
     assert len(set(made["moments"].tolist())) == len(made["moments"])
-    for flat, film in zip(made["moments"], made["next_items"], strict=True):
+    for flat, item in zip(made["moments"], made["next_items"], strict=True):
         row, moment = divmod(int(flat), width)
         # Neither it nor anything later has been read.
-        assert film == next(other for other in read(made, row)[moment:] if other in liked[owners[row]])
+        assert item == next(other for other in read(made, row)[moment:] if other in positive[owners[row]])
 
 
 def owners_of(made, each, most):
     """Whose each row is: each person's run stands there whole, or as two rows."""
     owners, row = [], 0
-    for person, films in enumerate(each):
-        length = min(len(films), most)
+    for user, items in enumerate(each):
+        length = min(len(items), most)
         run = read(made, row)
-        owners.append(person)
+        owners.append(user)
         if len(run) < length:
             row += 1
             run += read(made, row)
-            owners.append(person)
+            owners.append(user)
         row += 1
-        names = [film for film, _ in films]
+        names = [item for item, _ in items]
         assert run in [names[start : start + length] for start in range(len(names) - length + 1)]
     assert row == len(made["items"])
     return owners
@@ -74,12 +74,12 @@ def owners_of(made, each, most):
 @FEW
 def test_every_moment_that_a_liked_film_follows_is_asked_if_all_are(each, seed):
     changes = {"max_history": 20, "seed": seed, "asked": 1.0, "cut": 0.0}
-    batches = Batches(people(*each), reading(max_history=20), resolve_settings(**{**TINY, **changes}))
+    batches = Batches(users(*each), reading(max_history=20), resolve_settings(**{**TINY, **changes}))
     made = batches([(0, user) for user in range(len(each))])
     moments = sum(
-        any(film in liked_of(person) for film, _ in person[start:])
-        for person in each
-        for start in range(len(person))
+        any(item in liked_of(owner) for item, _ in owner[start:])
+        for owner in each
+        for start in range(len(owner))
     )
     assert len(made["moments"]) == moments
 
@@ -88,15 +88,15 @@ def test_every_moment_that_a_liked_film_follows_is_asked_if_all_are(each, seed):
 @FEW
 def test_the_best_rated_film_is_asked_of_everything_else(each, ties, order):
     settings_ = resolve_settings("seed", backbone="fresh", ties=ties, order=order)
-    made = best_rated_batch(people(*each), reading(max_history=99, order=order), settings_)
-    for person, films in enumerate(each):
-        told = read(made, person)
-        wanted = made["hidden_items"][made["hidden_people"] == person].tolist()
-        rated = [(rating, film) for film, rating in films if not isnan(rating)]
-        top = {film for rating, film in rated if rating == max(rated)[0]}
+    made = top_rated_batch(users(*each), reading(max_history=99, order=order), settings_)
+    for user, items in enumerate(each):
+        told = read(made, user)
+        wanted = made["hidden_items"][made["hidden_people"] == user].tolist()
+        rated = [(rating, item) for item, rating in items if not isnan(rating)]
+        top = {item for rating, item in rated if rating == max(rated)[0]}
         assert set(wanted) <= top
         assert len(wanted) == (len(top) if ties == "all" else min(len(top), 1))
-        assert sorted(told + wanted) == sorted(film for film, _ in films)
+        assert sorted(told + wanted) == sorted(item for item, _ in items)
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=90), st.integers(1, 9), st.integers(0, 9))
@@ -112,19 +112,19 @@ def test_every_epoch_is_a_permutation_of_the_people(lengths, batch_size, epoch):
 def test_whatever_is_asked_of_a_moment_its_answer_does_not_know_the_film(each, data):
     """The whole way: another film in the place of what is asked, and in all that follows it, changes no answer."""
     settings_ = resolve_settings(**{**TINY, "max_history": 12, "cut": 0.0})
-    made = Batches(people(*each), reading(), settings_)([(0, user) for user in range(len(each))])
+    made = Batches(users(*each), reading(), settings_)([(0, user) for user in range(len(each))])
     if not len(made["moments"]):
         return
-    arguments = {name: made[name] for name in ("items", "strengths", "levels", "lengths", "gaps")}
+    arguments = {name: made[name] for name in ("items", "normalized_ratings", "levels", "lengths", "gaps")}
     one = data.draw(st.integers(0, len(made["moments"]) - 1))
-    person, moment = divmod(int(made["moments"][one]), arguments["items"].shape[1] + 1)
-    place = arguments["items"][person].tolist().index(int(made["next_items"][one]))
+    owner, moment = divmod(int(made["moments"][one]), arguments["items"].shape[1] + 1)
+    place = arguments["items"][owner].tolist().index(int(made["next_items"][one]))
     assert place >= moment
     other = {name: array.clone() for name, array in arguments.items()}
-    other["items"][person, place:] = (other["items"][person, place:] + 1) % 20
-    other["levels"][person, place:] = SCALE.levels - other["levels"][person, place:]
-    other["gaps"][person, place:] = (other["gaps"][person, place:] + 1) % GAP_LEVELS
+    other["items"][owner, place:] = (other["items"][owner, place:] + 1) % 20
+    other["levels"][owner, place:] = SCALE.levels - other["levels"][owner, place:]
+    other["gaps"][owner, place:] = (other["gaps"][owner, place:] + 1) % GAP_LEVELS
     with torch.no_grad():
         before, after = MODEL(**arguments).moments, MODEL(**other).moments
-    torch.testing.assert_close(after[person, moment], before[person, moment], rtol=1e-5, atol=1e-5)
-    assert not torch.allclose(after[person, place + 1], before[person, place + 1], atol=1e-4)
+    torch.testing.assert_close(after[owner, moment], before[owner, moment], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(after[owner, place + 1], before[owner, place + 1], atol=1e-4)

@@ -82,7 +82,7 @@ def test_texts_with_quotes_separators_and_newlines_are_read_back(connection, row
     with folder() as place, pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "_BLOCK", block)  # so that everything is cut somewhere
         path = write_csv(place / "mine.csv", ("user", "item", "rating", "time"), rows, quoting)
-        found, account = read_interactions(path, connection=connection, settings=PLAIN)
+        found, row_report = read_interactions(path, connection=connection, settings=PLAIN)
         read = values(found)
     whole = [all(_is_canonical(row[column]) for row in rows) for column in (0, 1)]
     expected = [
@@ -90,7 +90,7 @@ def test_texts_with_quotes_separators_and_newlines_are_read_back(connection, row
         for row in rows
     ]
     assert read == expected
-    assert account.rows_read == account.rows_kept == len(rows)
+    assert row_report.rows_read == row_report.rows_kept == len(rows)
 
 
 @FEW
@@ -145,9 +145,9 @@ def test_a_stray_byte_is_reported_or_changes_nothing(connection, write, data):
     if said is not None:  # the header was struck
         assert "line 1:" in said or "none of them is good" in said
         return
-    account = found.accounts[0]
-    assert account.rows_read == account.rows_kept + sum(account.set_aside.values())
-    assert account.rows_kept >= len(worlds.ratings()) - 2
+    row_report = found.row_reports[0]
+    assert row_report.rows_read == row_report.rows_kept + sum(row_report.set_aside.values())
+    assert row_report.rows_kept >= len(worlds.ratings()) - 2
 
 
 def _read(place, connection, told):

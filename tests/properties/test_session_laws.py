@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from people import TAGGED, people
 from tastevec.data.histories import NO_TIME
 from tastevec.evaluation.slices import sessions, shuffled
+from users import TAGGED, users
 
 
 @st.composite
@@ -16,21 +16,21 @@ def crowds(draw):
     """Up to 5 people with 0 to 15 films each, in sittings some minutes or an hour apart; now and then without times."""
     each = []
     for _ in range(draw(st.integers(0, 5))):
-        films = draw(st.lists(st.integers(0, 40), max_size=15, unique=True))
+        items = draw(st.lists(st.integers(0, 40), max_size=15, unique=True))
         pauses = draw(
-            st.lists(st.sampled_from([0, 60, 1800, 1801, 4000]), min_size=len(films), max_size=len(films))
+            st.lists(st.sampled_from([0, 60, 1800, 1801, 4000]), min_size=len(items), max_size=len(items))
         )
-        times = np.cumsum(pauses, dtype=np.int64) if draw(st.booleans()) else np.full(len(films), NO_TIME)
-        stars = draw(st.lists(st.sampled_from([1, 3, 5, TAGGED]), min_size=len(films), max_size=len(films)))
-        each.append(list(zip(films, stars, times.tolist(), strict=True)))
-    return people(*each)
+        times = np.cumsum(pauses, dtype=np.int64) if draw(st.booleans()) else np.full(len(items), NO_TIME)
+        stars = draw(st.lists(st.sampled_from([1, 3, 5, TAGGED]), min_size=len(items), max_size=len(items)))
+        each.append(list(zip(items, stars, times.tolist(), strict=True)))
+    return users(*each)
 
 
 def rows(histories):
     """(M,) every interaction with all that belongs to it, but for its place."""
     return [
-        (film, str(stars), float(scale))
-        for film, stars, scale in zip(histories.items, histories.ratings, histories.normalised, strict=True)
+        (item, str(stars), float(scale))
+        for item, stars, scale in zip(histories.items, histories.ratings, histories.normalised, strict=True)
     ]
 
 
@@ -57,7 +57,7 @@ def test_a_session_is_one_persons_and_has_no_long_pause(histories):
         inside = held == session
         assert len(np.unique(histories.owners[inside])) == 1
         assert np.diff(histories.times[inside]).max(initial=0) <= 1800
-    for person in range(len(histories)):
-        own = slice(histories.offsets[person], histories.offsets[person + 1])
+    for user in range(len(histories)):
+        own = slice(histories.offsets[user], histories.offsets[user + 1])
         between = np.diff(held[own]) > 0
         assert (np.diff(histories.times[own])[between] > 1800).all()

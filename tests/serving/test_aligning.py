@@ -14,7 +14,7 @@ import tastevec as tv
 import worlds
 from tastevec.cli.app import app
 from tastevec.errors import DataError, FormatError, SourceError
-from tastevec.serving.align import Alignment, turn_people
+from tastevec.serving.align import Alignment, rotate_users
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.recommender import Recommender, load
 
@@ -47,14 +47,14 @@ def _new(old, turn):
 def test_a_turned_model_is_turned_back_and_the_spaces_are_named(new, old):
     found = tv.align(new, old)
     np.testing.assert_allclose(found.apply(new.item_vectors), old.item_vectors, atol=1e-3)
-    assert (found.new, found.old, found.films) == (new.bundle.space, old.bundle.space, worlds.FILMS)
+    assert (found.new, found.old, found.items) == (new.bundle.space, old.bundle.space, worlds.ITEMS)
     assert found.held_out.residual < 1e-4
     assert found.unturned.residual > 0.5
 
 
 def test_films_are_paired_by_their_id_and_those_of_one_model_alone_have_no_say(old, turn):
     found = tv.align(turned(old.bundle, turn, ids=[0, *range(2, 21)]), old)
-    assert found.films == worlds.FILMS - 1
+    assert found.items == worlds.ITEMS - 1
     assert found.held_out.residual < 1e-4
 
 
@@ -63,7 +63,7 @@ def test_films_that_nobody_rated_have_no_say(new, old):
     counts[[2, 3]] = 0
     place = old.bundle.items.column_names.index("train_users")
     items = old.bundle.items.set_column(place, "train_users", pa.array(counts))
-    assert tv.align(new, Recommender(dataclasses.replace(old.bundle, items=items))).films == worlds.FILMS - 2
+    assert tv.align(new, Recommender(dataclasses.replace(old.bundle, items=items))).items == worlds.ITEMS - 2
 
 
 def test_two_models_of_one_space_need_no_map(old, bundle_folder):
@@ -120,7 +120,7 @@ def people_of(model, path):
 def test_people_are_turned_and_their_file_says_so(new, old, tmp_path):
     found = tv.align(new, old)
     vectors = people_of(new, tmp_path / "new.parquet")
-    assert turn_people(found, tmp_path / "new.parquet", tmp_path / "old.parquet") == 3
+    assert rotate_users(found, tmp_path / "new.parquet", tmp_path / "old.parquet") == 3
     table = pq.read_table(tmp_path / "old.parquet")
     np.testing.assert_allclose(np.stack(table["vector"].to_numpy()), found.apply(vectors), atol=1e-6)
     told = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
@@ -134,7 +134,7 @@ def test_the_old_model_takes_them_and_warns_and_the_new_one_refuses(new, old, tm
     people_of(new, tmp_path / "new.parquet")
     with pytest.raises(DataError, match="of the space turned"):
         old.similar_users(RATINGS, tmp_path / "new.parquet")
-    turn_people(tv.align(new, old), tmp_path / "new.parquet", tmp_path / "old.parquet")
+    rotate_users(tv.align(new, old), tmp_path / "new.parquet", tmp_path / "old.parquet")
     with pytest.warns(UserWarning, match=r"were turned into this space from turned: near is approximate"):
         near = old.similar_users(RATINGS, tmp_path / "old.parquet")
     assert set(near["user_id"].to_pylist()) == {1, 2, 3}
@@ -146,14 +146,14 @@ def test_vectors_of_another_space_or_turned_already_are_refused(new, old, tmp_pa
     found = tv.align(new, old)
     people_of(old, tmp_path / "theirs.parquet")
     with pytest.raises(DataError, match=f"expected vectors of the space {new.bundle.space}"):
-        turn_people(found, tmp_path / "theirs.parquet", tmp_path / "out.parquet")
+        rotate_users(found, tmp_path / "theirs.parquet", tmp_path / "out.parquet")
     people_of(new, tmp_path / "new.parquet")
-    turn_people(found, tmp_path / "new.parquet", tmp_path / "once.parquet")
+    rotate_users(found, tmp_path / "new.parquet", tmp_path / "once.parquet")
     with pytest.raises(DataError):
-        turn_people(found, tmp_path / "once.parquet", tmp_path / "twice.parquet")
+        rotate_users(found, tmp_path / "once.parquet", tmp_path / "twice.parquet")
     (tmp_path / "text.parquet").write_text("no table")
     with pytest.raises(SourceError, match="expected a Parquet file that tastevec encode wrote"):
-        turn_people(found, tmp_path / "text.parquet", tmp_path / "out.parquet")
+        rotate_users(found, tmp_path / "text.parquet", tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
 
 
@@ -174,4 +174,4 @@ def test_the_command_aligns_two_folders_and_shows_what_chance_would_give(new, bu
     }
     shutil.rmtree(tmp_path / "aligned")
     told = CliRunner().invoke(app, ["align", str(tmp_path / "new"), str(bundle_folder), *where[2:], "--json"])
-    assert json.loads(told.stdout)["films"] == worlds.FILMS
+    assert json.loads(told.stdout)["items"] == worlds.ITEMS

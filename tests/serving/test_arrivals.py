@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import worlds
-from people import world
 from tastevec.cli.app import app
 from tastevec.data.prepared import Prepared
 from tastevec.errors import BadRowError, DataError, FormatError, SourceError
@@ -22,8 +21,9 @@ from tastevec.items.genome import Genome
 from tastevec.pipelines.evaluate import model_runs
 from tastevec.pipelines.train import add_items
 from tastevec.serving.bundle import Bundle
-from tastevec.serving.new_items import Arrivals, with_arrivals
+from tastevec.serving.new_items import NewItems, with_new_items
 from tastevec.serving.recommender import Recommender, load
+from users import world
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]
@@ -62,13 +62,13 @@ def _grown(model, genome_folder) -> Recommender:
     return model.with_items(pa.table(NEW), tags=TAGS, genome=genome_folder)
 
 
-def arrivals(places=(0, 1, 2)) -> Arrivals:
+def new_items(places=(0, 1, 2)) -> NewItems:
     """Some of the new films, in this order, as they are read."""
     items = pa.table(NEW).take(pa.array(list(places), pa.int64()))
     genres = pa.array([text.split("|") if text else [] for text in items["genres"].to_pylist()])
     items = items.set_column(3, "genres", genres.cast(pa.list_(pa.string())))
     items = items.set_column(2, "year", items["year"].cast(pa.int32()))
-    return Arrivals(items, TAGS_AS_READ, GENOME)
+    return NewItems(items, TAGS_AS_READ, GENOME)
 
 
 def table_of(bundle):
@@ -133,22 +133,22 @@ def test_new_films_can_be_rated_and_recommended_at_once(model, grown, horizon):
     told = grown.encode([*ROCKETS, (0, 5)], horizon=horizon)
     assert not np.allclose(told, model.encode(ROCKETS, horizon=horizon))
     assert 0 not in grown.recommend([*ROCKETS, (0, 5)], k=23, horizon=horizon)["item_id"].to_pylist()
-    people = pa.table({"user_id": [1, 1, 2], "item_id": [0, 3, 40], "rating": [5, 4, 2]})
-    assert grown.encode(people, horizon=horizon)["user_id"].to_pylist() == [1, 2]
+    users = pa.table({"user_id": [1, 1, 2], "item_id": [0, 3, 40], "rating": [5, 4, 2]})
+    assert grown.encode(users, horizon=horizon)["user_id"].to_pylist() == [1, 2]
 
 
 def test_a_new_film_lies_where_its_like_lie(model):
     learned = np.repeat(np.eye(2, 8, dtype=np.float32), 10, axis=0)
-    placing = model.bundle.placing
-    features = placing.features
+    cold_start = model.bundle.cold_start
+    features = cold_start.features
     items = model.bundle.items
     rows = features.rows(items, TAGS.slice(0, 0).append_column("weight", pa.array([], pa.float64())))
     taught = dataclasses.replace(
         model.bundle,
         model=model.bundle.model.with_items(learned, []),
-        placing=type(placing).fit(features, rows, learned, np.full(20, 50)),
+        cold_start=type(cold_start).fit(features, rows, learned, np.full(20, 50)),
     )
-    vectors = table_of(with_arrivals(taught, arrivals()))
+    vectors = table_of(with_new_items(taught, new_items()))
     assert vectors[0, 0] > vectors[0, 1] + 0.5  # Rocket 0
     assert vectors[22, 1] > vectors[22, 0] + 0.5  # Letter to nobody
 
@@ -156,10 +156,10 @@ def test_a_new_film_lies_where_its_like_lie(model):
 @given(st.permutations([0, 1, 2]), st.integers(1, 2))
 @settings(max_examples=12)
 def test_adding_in_steps_and_in_any_order_is_adding_at_once(model, order, cut):
-    at_once = with_arrivals(model.bundle, arrivals())
-    first = with_arrivals(model.bundle, arrivals(order[:cut]))
-    same(with_arrivals(first, arrivals(order[cut:])), at_once)
-    same(with_arrivals(model.bundle, arrivals(order)), at_once)
+    at_once = with_new_items(model.bundle, new_items())
+    first = with_new_items(model.bundle, new_items(order[:cut]))
+    same(with_new_items(first, new_items(order[cut:])), at_once)
+    same(with_new_items(model.bundle, new_items(order)), at_once)
 
 
 def test_what_is_saved_and_loaded_is_the_same(model, grown, tmp_path):
@@ -172,12 +172,12 @@ def test_what_is_saved_and_loaded_is_the_same(model, grown, tmp_path):
         )
     assert again.bundle.space == model.bundle.space
     assert "It knows 3 films more, added later" in (tmp_path / "grown" / "README.md").read_text()
-    more = _renumbered(arrivals([0, 1]).items, 100)
-    assert with_arrivals(again.bundle, Arrivals(more, TAGS_AS_READ, None)).facts["added"]["items"] == 5
+    more = _renumbered(new_items([0, 1]).items, 100)
+    assert with_new_items(again.bundle, NewItems(more, TAGS_AS_READ, None)).facts["added"]["items"] == 5
 
 
 def _renumbered(items, by):
-    return items.set_column(0, "item_id", pa.array([film + by for film in items["item_id"].to_pylist()]))
+    return items.set_column(0, "item_id", pa.array([item + by for item in items["item_id"].to_pylist()]))
 
 
 def test_files_and_tables_of_every_kind_are_the_same(grown, model, genome_folder, tmp_path):
@@ -227,7 +227,7 @@ def test_what_is_said_of_a_film_moves_it(model):
         ({"item_id": [31, 31], "title": ["Rocket", "Rocket"]}, BadRowError, "31"),
         ({"item_id": [31], "year": [1999]}, SourceError, "no column for title among"),
         ({"title": ["Rocket"]}, SourceError, "no column for item_id among"),
-        ({"item_id": [], "title": []}, SourceError, "none of them is good; expected films"),
+        ({"item_id": [], "title": []}, SourceError, "none of them is good; expected items"),
     ],
 )
 def test_films_that_cannot_be_added_are_refused(model, items, error, message):
@@ -246,14 +246,14 @@ def test_what_is_no_table_is_refused(model):
 
 def test_another_genome_is_refused(model, tmp_path):
     worlds.write_genome(tmp_path, tags=3)
-    films = tmp_path / "genome-scores.csv"
-    films.write_text("movieId,tagId,relevance\n" + "".join(f"31,{tag},0.5\n" for tag in (1, 2, 3)))
+    items = tmp_path / "genome-scores.csv"
+    items.write_text("movieId,tagId,relevance\n" + "".join(f"31,{tag},0.5\n" for tag in (1, 2, 3)))
     with pytest.raises(DataError, match="the genome lacks 9 of 12 tags"):
         model.with_items(pa.table(NEW), genome=tmp_path)
 
 
 def test_films_with_ids_of_text_are_added_to_a_catalogue_of_texts(model):
-    texts = pa.array([f"film-{film:02}" for film in range(1, 21)])
+    texts = pa.array([f"film-{item:02}" for item in range(1, 21)])
     worded = dataclasses.replace(model.bundle, items=model.bundle.items.set_column(0, "item_id", texts))
     grown = Recommender(worded).with_items(pa.table({"item_id": ["film-005"], "title": ["Rocket"]}))
     assert grown.bundle.items["item_id"].to_pylist()[:2] == ["film-005", "film-01"]
@@ -263,7 +263,7 @@ def test_films_with_ids_of_text_are_added_to_a_catalogue_of_texts(model):
 @pytest.fixture(name="old_folder")
 def _old_folder(model, tmp_path):
     """A bundle from before new films could be placed."""
-    return dataclasses.replace(model.bundle, placing=None).save(tmp_path / "old")
+    return dataclasses.replace(model.bundle, cold_start=None).save(tmp_path / "old")
 
 
 def test_an_old_bundle_answers_as_ever_and_says_that_it_cannot_take_films(model, old_folder):

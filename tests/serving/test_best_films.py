@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from people import people
 from tastevec.errors import DataError
 from tastevec.serving import recommender as module
-from tastevec.serving.recommender import best_films
+from tastevec.serving.recommender import best_items
+from users import users
 
 DIM = 2
 
@@ -19,14 +19,14 @@ DIM = 2
 @st.composite
 def worlds(draw):
     """Films and people whose products are exact and often equal, what people know, and which films may be told."""
-    films = draw(st.integers(1, 12))
+    indices = draw(st.integers(1, 12))
     crowd = draw(st.integers(0, 9))
     numbers = st.integers(-3, 3)
-    items = draw(hnp.arrays(np.float32, (films, DIM), elements=numbers))
+    items = draw(hnp.arrays(np.float32, (indices, DIM), elements=numbers))
     vectors = draw(hnp.arrays(np.float32, (crowd, DIM), elements=numbers))
-    own = [draw(st.lists(st.integers(0, films - 1), unique=True)) for _ in range(crowd)]
-    known = people(*[[(film, 5) for film in mine] for mine in own])
-    candidates = draw(st.none() | hnp.arrays(np.bool_, films))
+    own = [draw(st.lists(st.integers(0, indices - 1), unique=True)) for _ in range(crowd)]
+    known = users(*[[(item, 5) for item in mine] for mine in own])
+    candidates = draw(st.none() | hnp.arrays(np.bool_, indices))
     return vectors, items, known, candidates
 
 
@@ -35,32 +35,32 @@ def test_they_are_the_head_of_a_stable_sort_of_the_films_that_may_be_told(world,
     vectors, items, known, candidates = world
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_CELLS", 1)  # two people a block, as many as a vector has numbers
-        places, scores = best_films(vectors, items, known, k, candidates)
+        places, scores = best_items(vectors, items, known, k, candidates)
     assert places.shape == scores.shape == (len(known), min(k, len(items)))
-    for person, vector in enumerate(vectors):
-        own = known.items[known.offsets[person] : known.offsets[person + 1]]
+    for user, vector in enumerate(vectors):
+        own = known.items[known.offsets[user] : known.offsets[user + 1]]
         may = np.ones(len(items), np.bool_) if candidates is None else candidates.copy()
         may[own] = False
         gained = items @ vector
-        expected = [film for film in np.argsort(-gained, kind="stable") if may[film]][:k]
+        expected = [item for item in np.argsort(-gained, kind="stable") if may[item]][:k]
         empty = places.shape[1] - len(expected)
-        assert places[person].tolist() == expected + [-1] * empty
-        assert scores[person].tolist() == [*gained[expected].tolist(), *[-np.inf] * empty]
+        assert places[user].tolist() == expected + [-1] * empty
+        assert scores[user].tolist() == [*gained[expected].tolist(), *[-np.inf] * empty]
 
 
 def test_the_length_of_a_history_changes_nothing_for_the_others():
     rng = np.random.default_rng(5)
     items, vectors = (rng.standard_normal((count, 8)).astype(np.float32) for count in (300, 3))
-    short, long = [(0, 5)], [(film, 5) for film in range(299)]
-    together, _ = best_films(vectors, items, people(short, long, short), 20)
-    alone, _ = best_films(vectors[[0]], items, people(short), 20)
+    short, long = [(0, 5)], [(item, 5) for item in range(299)]
+    together, _ = best_items(vectors, items, users(short, long, short), 20)
+    alone, _ = best_items(vectors[[0]], items, users(short), 20)
     np.testing.assert_array_equal(together[0], alone[0])
     assert together[1].tolist() == [299, *[-1] * 19]
 
 
 def test_the_numbers_that_were_asked_with_are_left_as_they_were():
     items, vectors = np.eye(3, dtype=np.float32), np.ones((1, 3), np.float32)
-    best_films(vectors, items, people([(1, 5)]), 2, np.array([True, True, False]))
+    best_items(vectors, items, users([(1, 5)]), 2, np.array([True, True, False]))
     np.testing.assert_array_equal(items, np.eye(3))
     np.testing.assert_array_equal(vectors, np.ones((1, 3)))
 
@@ -69,7 +69,7 @@ def test_the_numbers_that_were_asked_with_are_left_as_they_were():
 def test_a_vector_that_is_no_number_names_the_person(bad):
     vectors = np.array([[1, 0], [bad, 1]], np.float32)
     with pytest.raises(DataError, match=r"for user 2 is .*; expected a finite number"):
-        best_films(vectors, np.eye(2, dtype=np.float32), people([(0, 5)], []), 1)
+        best_items(vectors, np.eye(2, dtype=np.float32), users([(0, 5)], []), 1)
 
 
 @pytest.mark.parametrize("crowd", [500, 4000])
@@ -78,9 +78,9 @@ def test_memory_is_bounded_however_many_people_are_asked(crowd, monkeypatch):
     monkeypatch.setattr(module, "_CELLS", 1 << 18)
     rng = np.random.default_rng(1)
     items, vectors = (rng.standard_normal((count, 8)).astype(np.float32) for count in (2000, crowd))
-    known = people(*[[(person % 2000, 5)] for person in range(crowd)])
+    known = users(*[[(user % 2000, 5)] for user in range(crowd)])
     tracemalloc.start()
-    best_films(vectors, items, known, 10)
+    best_items(vectors, items, known, 10)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak - 12 * 10 * crowd < 12 << 20

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders import NOTE, encoder, reading
-from people import of_every_length, together, world
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
 from tastevec.pipelines.batch import load_for_many
 from tastevec.serving import encoder as bulk
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder, by_length, sees_gpu, vectors_of
+from users import of_every_length, together, world
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 
@@ -24,32 +24,32 @@ def _bundle(request, bundle_folder):
 @given(widths=st.lists(st.integers(1, 30), max_size=40), most=st.integers(1, 60))
 def test_batches_hold_everybody_once_by_ascending_width_and_no_more_than_asked(widths, most):
     batches = by_length(np.array(widths, np.int64), most)
-    order = [person for batch in batches for person in batch.tolist()]
+    order = [user for batch in batches for user in batch.tolist()]
     assert sorted(order) == list(range(len(widths)))
-    assert [widths[person] for person in order] == sorted(widths)
+    assert [widths[user] for user in order] == sorted(widths)
     for batch in batches:
-        assert len(batch) * max(widths[person] for person in batch) <= most or len(batch) == 1
+        assert len(batch) * max(widths[user] for user in batch) <= most or len(batch) == 1
 
 
 @HORIZONS
-@pytest.mark.parametrize("films", [1, 30, 10_000])
-def test_nobodys_vector_depends_on_who_else_is_asked(bundle, horizon, films, monkeypatch):
-    monkeypatch.setattr(bulk, "_FILMS", films)
+@pytest.mark.parametrize("items", [1, 30, 10_000])
+def test_nobodys_vector_depends_on_who_else_is_asked(bundle, horizon, items, monkeypatch):
+    monkeypatch.setattr(bulk, "_FILMS", items)
     crowd = together(world(), of_every_length(), world())
     found = vectors_of(bundle.model, bundle.reading, crowd, horizon)
     assert found.dtype == np.float32
-    for person, alone in enumerate(crowd.chunks(1)):
+    for user, alone in enumerate(crowd.chunks(1)):
         [expected] = bundle.model.answer(horizon, **bundle.reading.arrays(alone))
-        np.testing.assert_allclose(found[person], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found[user], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_encoder_that_reads_padding_is_given_it_whatever_the_length():
     model, how = encoder(**NOTE), reading(pad="full")
     crowd = of_every_length()
     found = vectors_of(model, how, crowd, "next")
-    for person, alone in enumerate(crowd.chunks(1)):
+    for user, alone in enumerate(crowd.chunks(1)):
         [expected] = model.answer("next", **how.arrays(alone))
-        np.testing.assert_allclose(found[person], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found[user], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_nobody_has_no_vector(bundle):

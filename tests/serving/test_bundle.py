@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from encoders import TINY_SEED
-from people import world
 from tastevec.errors import FormatError
 from tastevec.pipelines.train import train
 from tastevec.serving import bundle as module
 from tastevec.serving.bundle import MODULES, Bundle
+from users import world
 
 FILES = {
     "README.md",
@@ -35,8 +35,8 @@ def _folder(bundle_folder, tmp_path) -> Path:
 def test_a_bundle_names_its_checkpoint_and_not_the_folder_that_it_lay_in(
     prepared_folder, tmp_path, checkpoint
 ):
-    recipe = {**TINY_SEED, "preset": "seed", "backbone": checkpoint, "layers": 1}
-    train(prepared_folder, tmp_path / "model", **recipe)
+    spec = {**TINY_SEED, "preset": "seed", "backbone": checkpoint, "layers": 1}
+    train(prepared_folder, tmp_path / "model", **spec)
     text = (tmp_path / "model" / "bundle.json").read_text(encoding="utf-8")
     assert json.loads(text)["settings"]["backbone"] == Path(checkpoint).name
     assert str(Path(checkpoint).parent) not in text

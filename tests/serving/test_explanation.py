@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import people as told_by_hand
-from people import TAGGED, people
-from tastevec.data.topk import rank_unseen
+import users as told_by_hand
+from tastevec.data.topk import rank_items
 from tastevec.errors import SettingsError
 from tastevec.items.cold_start import load_rows
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.serving import explain as module
-from tastevec.serving.explain import explain_films, explain_people, film_effects, measured, without_each
+from tastevec.serving.explain import explain_items, explain_users, item_effects, measured, without_each
 from tastevec.serving.recommender import Recommender, load
+from users import TAGGED, users
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -40,13 +40,13 @@ def _scattered(model) -> TagDirections:
     names = tuple(f"tag {letter}" for letter in "abcdef")
     directions = TagDirections(
         names, rng.normal(size=(6, dim)).astype(np.float32), np.linspace(0.2, 1, 6).astype(np.float32), {}
-    ).against("films", model.item_vectors)
+    ).against("items", model.item_vectors)
     return measured(model, directions, told_by_hand.world())
 
 
 def reread(model, directions, ratings, tag, horizon):
     """A tag's reading of somebody who told this, oldest first, encoded as any caller would."""
-    vector = model.vectors(people(ratings), horizon)
+    vector = model.vectors(users(ratings), horizon)
     return directions.read(vector, horizon)[0, directions.names.index(tag)]
 
 
@@ -62,7 +62,7 @@ PERSON = [
 
 @HORIZONS
 def test_each_cause_is_what_encoding_without_the_film_changes(model, scattered, horizon):
-    [readings] = explain_people(model, scattered, people(PERSON), horizon, tags=6, films=6)
+    [readings] = explain_users(model, scattered, users(PERSON), horizon, tags=6, items=6)
     ids = model.bundle.item_ids
     assert readings
     for reading in readings:
@@ -73,12 +73,12 @@ def test_each_cause_is_what_encoding_without_the_film_changes(model, scattered, 
             without = reread(model, scattered, PERSON[:place] + PERSON[place + 1 :], reading.tag, horizon)
             changes[ids[item]] = whole - without
         along = {item: change for item, change in changes.items() if change * whole > 1e-4}
-        found = dict(reading.causes)
+        found = dict(reading.contributions)
         assert set(along) <= set(found)
         for item, effect in found.items():
             assert effect == pytest.approx(changes[item], abs=1e-3)
             assert effect * whole > 0
-        sizes = [abs(effect) for _, effect in reading.causes]
+        sizes = [abs(effect) for _, effect in reading.contributions]
         assert sizes == sorted(sizes, reverse=True)
 
 
@@ -86,15 +86,15 @@ def test_each_cause_is_what_encoding_without_the_film_changes(model, scattered, 
 @settings(max_examples=30)
 def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(length, data):
     rows = [
-        (film, data.draw(st.sampled_from([1.0, 2.5, 5.0, TAGGED])), 10 * place)
-        for place, film in enumerate(data.draw(st.permutations(range(20)))[:length])
+        (item, data.draw(st.sampled_from([1.0, 2.5, 5.0, TAGGED])), 10 * place)
+        for place, item in enumerate(data.draw(st.permutations(range(20)))[:length])
     ]
     places = np.array(data.draw(st.lists(st.integers(0, length - 1)) if length else st.just([])), np.int64)
-    found = without_each(people(rows), places)
+    found = without_each(users(rows), places)
     assert len(found) == len(places)
-    for person, place in enumerate(places):
-        by_hand = people(rows[:place] + rows[place + 1 :])
-        one = found.take(np.array([person]))
+    for user, place in enumerate(places):
+        by_hand = users(rows[:place] + rows[place + 1 :])
+        one = found.take(np.array([user]))
         for name in ("items", "ratings", "normalised", "times"):
             np.testing.assert_array_equal(getattr(one, name), getattr(by_hand, name))
 
@@ -102,56 +102,56 @@ def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(lengt
 @HORIZONS
 def test_nobodys_explanation_depends_on_who_else_is_explained(model, scattered, horizon):
     world = told_by_hand.world()
-    together = explain_people(model, scattered, world, horizon, tags=4)
-    for person in (0, 7):
-        [alone] = explain_people(model, scattered, world.take(np.array([person])), horizon, tags=4)
-        assert [reading.tag for reading in alone] == [reading.tag for reading in together[person]]
-        for one, other in zip(alone, together[person], strict=True):
+    together = explain_users(model, scattered, world, horizon, tags=4)
+    for user in (0, 7):
+        [alone] = explain_users(model, scattered, world.take(np.array([user])), horizon, tags=4)
+        assert [reading.tag for reading in alone] == [reading.tag for reading in together[user]]
+        for one, other in zip(alone, together[user], strict=True):
             assert one.strength == pytest.approx(other.strength, abs=1e-4)
-            assert dict(one.causes) == pytest.approx(dict(other.causes), abs=1e-4)
+            assert dict(one.contributions) == pytest.approx(dict(other.contributions), abs=1e-4)
 
 
 def test_the_two_tastes_are_told_apart(model, directions):
     """Who loves rockets gets what is said of rockets, and who loves letters what is said of letters."""
-    explained = explain_people(model, directions, told_by_hand.world(), films=0)
-    first = [{reading.tag: reading.strength for reading in person} for person in explained]
+    explained = explain_users(model, directions, told_by_hand.world(), items=0)
+    first = [{reading.tag: reading.strength for reading in user} for user in explained]
     rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
-    for person, strengths in enumerate(first):
-        for tag, strength in strengths.items():
-            assert (strength > 0) == ((tag in rockets) == (person < 6))
+    for user, normalized_ratings in enumerate(first):
+        for tag, strength in normalized_ratings.items():
+            assert (strength > 0) == ((tag in rockets) == (user < 6))
 
 
 def test_the_strongest_and_surest_come_first(model, scattered):
-    for person in explain_people(model, scattered, told_by_hand.world(), tags=6, films=0):
-        weighed = [abs(reading.strength) * reading.confidence for reading in person]
+    for user in explain_users(model, scattered, told_by_hand.world(), tags=6, items=0):
+        weighed = [abs(reading.strength) * reading.confidence for reading in user]
         assert weighed == sorted(weighed, reverse=True)
-        assert all(reading.causes == () for reading in person)
+        assert all(reading.contributions == () for reading in user)
 
 
 def test_no_more_is_told_than_was_asked(model, scattered):
-    for person in explain_people(model, scattered, told_by_hand.world(), tags=2, films=1):
-        assert len(person) == 2
-        assert all(len(reading.causes) <= 1 for reading in person)
+    for user in explain_users(model, scattered, told_by_hand.world(), tags=2, items=1):
+        assert len(user) == 2
+        assert all(len(reading.contributions) <= 1 for reading in user)
 
 
 def test_tags_that_say_the_same_are_told_once(model, directions):
-    for person in explain_people(model, directions, told_by_hand.world(), tags=10, films=0):
-        chosen = [directions.names.index(reading.tag) for reading in person]
+    for user in explain_users(model, directions, told_by_hand.world(), tags=10, items=0):
+        chosen = [directions.names.index(reading.tag) for reading in user]
         units = directions.directions[chosen]
         units = units / np.linalg.norm(units, axis=1, keepdims=True)
         assert np.abs(np.triu(units @ units.T, 1)).max(initial=0) <= 0.75
 
 
 def test_somebody_who_told_nothing_has_no_causes(model, scattered):
-    explained = explain_people(model, scattered, people([], [(3, 5.0)]))
-    assert all(reading.causes == () for reading in explained[0])
-    assert explain_people(model, scattered, people()) == []
+    explained = explain_users(model, scattered, users([], [(3, 5.0)]))
+    assert all(reading.contributions == () for reading in explained[0])
+    assert explain_users(model, scattered, users()) == []
 
 
 def test_of_a_long_history_the_newest_films_are_left_out(model, scattered, monkeypatch):
-    every = {cause for reading in _explained(model, scattered) for cause, _ in reading.causes}
+    every = {cause for reading in _explained(model, scattered) for cause, _ in reading.contributions}
     monkeypatch.setattr(module, "_NEWEST", 2)
-    newest = {cause for reading in _explained(model, scattered) for cause, _ in reading.causes}
+    newest = {cause for reading in _explained(model, scattered) for cause, _ in reading.contributions}
     ids = model.bundle.item_ids
     assert newest == {ids[6], ids[15]} & every
 
@@ -160,11 +160,11 @@ def test_long_histories_in_parts_are_the_same(model, scattered, monkeypatch):
     whole = _explained(model, scattered)
     monkeypatch.setattr(module, "_ROWS", 1)
     for one, other in zip(whole, _explained(model, scattered), strict=True):
-        assert dict(one.causes) == pytest.approx(dict(other.causes), abs=1e-4)
+        assert dict(one.contributions) == pytest.approx(dict(other.contributions), abs=1e-4)
 
 
 def _explained(model, directions):
-    [readings] = explain_people(model, directions, people(PERSON), tags=6, films=6)
+    [readings] = explain_users(model, directions, users(PERSON), tags=6, items=6)
     return readings
 
 
@@ -179,24 +179,24 @@ def test_many_people_are_compared_with_every_other_one(model, scattered, monkeyp
 
 
 def test_films_are_told_in_tags_too(model, directions):
-    explained = explain_films(model, directions, [0, 15])
+    explained = explain_items(model, directions, [0, 15])
     rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
     for rocket, readings in zip((True, False), explained, strict=True):
         assert readings
         for reading in readings:
             assert (reading.strength > 0) == ((reading.tag in rockets) == rocket)
-            assert reading.causes == ()
-    assert explain_films(model, directions, []) == []
+            assert reading.contributions == ()
+    assert explain_items(model, directions, []) == []
 
 
 @HORIZONS
 def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
-    told = people(PERSON, [(1, 5.0, 100)])
-    best = rank_unseen(model.scorer("ours").asked(horizon).score(told), told, 19)
-    found = film_effects(model, told, best, horizon, films=6)
+    told = users(PERSON, [(1, 5.0, 100)])
+    best = rank_items(model.scorer("ours").asked(horizon).score(told), told, 19)
+    found = item_effects(model, told, best, horizon, items=6)
     ids = model.bundle.item_ids
     table = model.item_vectors
-    vector = model.vectors(people(PERSON), horizon)[0]
+    vector = model.vectors(users(PERSON), horizon)[0]
     for place, item in enumerate(best[0]):
         if item < 0:
             assert found[0][place] == ()
@@ -205,7 +205,7 @@ def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
         assert effects == sorted(effects, reverse=True)
         for cause, effect in found[0][place]:
             without = [row for row in PERSON if ids[row[0]] != cause]
-            other = model.vectors(people(without), horizon)[0]
+            other = model.vectors(users(without), horizon)[0]
             assert effect == pytest.approx(float((vector - other) @ table[item]), abs=1e-3)
             assert effect > 0
     assert (best[0] < 0).any()
@@ -214,9 +214,9 @@ def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
 
 def test_an_unknown_horizon_is_refused(model, scattered):
     with pytest.raises(SettingsError, match="horizon is 'later'"):
-        explain_people(model, scattered, people(PERSON), "later")
+        explain_users(model, scattered, users(PERSON), "later")
     with pytest.raises(SettingsError, match="horizon is 'later'"):
-        film_effects(model, people(PERSON), np.array([[1]]), "later")
+        item_effects(model, users(PERSON), np.array([[1]]), "later")
 
 
 def test_steering_moves_recommendations_along_the_tag(model, directions):

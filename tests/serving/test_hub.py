@@ -85,9 +85,9 @@ def test_a_second_push_is_a_second_commit_and_revisions_are_told_apart(hub, bund
         .set_column(0, "item_id", [[1_000]])
     )
     grown.push_to_hub(NAME)
-    assert len(tv.load(NAME).bundle.items) == worlds.FILMS + 1
-    assert len(tv.load(NAME, revision="v1").bundle.items) == worlds.FILMS
-    assert len(tv.load(NAME, revision=first).bundle.items) == worlds.FILMS
+    assert len(tv.load(NAME).bundle.items) == worlds.ITEMS + 1
+    assert len(tv.load(NAME, revision="v1").bundle.items) == worlds.ITEMS
+    assert len(tv.load(NAME, revision=first).bundle.items) == worlds.ITEMS
 
 
 @pytest.mark.usefixtures("trusted")
@@ -265,7 +265,7 @@ def test_the_command_without_a_token_is_one_sentence(bundle_folder):
 
 @pytest.mark.slow
 def test_commands_take_a_model_of_the_hub(pushed, tmp_path):
-    rows = [f"{row.user},{row.film},{row.stars}\n" for row in worlds.ratings()]
+    rows = [f"{row.user},{row.item},{row.stars}\n" for row in worlds.ratings()]
     (tmp_path / "histories.csv").write_text("".join(["user_id,item_id,rating\n", *rows]))
     environment = {
         **os.environ,

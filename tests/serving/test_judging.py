@@ -63,9 +63,9 @@ def test_a_model_of_two_seeds_stands_beside_floors_of_two_seeds(bundle_folder, p
     taste = _twice(bundle_folder, tmp_path / "taste")
     report = evaluate([taste], prepared_folder, protocols=["best-rated"], with_baselines=False)
     systems = {facts.system: facts for facts in report.systems}
-    floors = ["constant (taste)", "mean of liked (taste)", "rating-weighted mean (taste)"]
-    assert {systems[name].runs for name in [*floors, "taste"]} == {2}
-    assert {systems[name].space for name in [*floors, "taste"]} == {"space 1 + space 2"}
+    trivial_baselines = ["constant (taste)", "mean of liked (taste)", "rating-weighted mean (taste)"]
+    assert {systems[name].runs for name in [*trivial_baselines, "taste"]} == {2}
+    assert {systems[name].space for name in [*trivial_baselines, "taste"]} == {"space 1 + space 2"}
     assert "cosine_distance" in {skill.metric for skill in report.skills}
 
 

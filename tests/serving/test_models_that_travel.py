@@ -15,7 +15,6 @@ from huggingface_hub import ModelCard
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from encoders import KINDS, SCALE, TINY_SEED, encoder, reading, tensors
-from people import of_every_length
 from tastevec.data.files import sealed, sha256_of
 from tastevec.data.releases import TERMS
 from tastevec.errors import FormatError
@@ -24,6 +23,7 @@ from tastevec.pipelines.train import train
 from tastevec.serving import bundle as module
 from tastevec.serving.bundle import MODULES, Bundle
 from tastevec.serving.recommender import load
+from users import of_every_length
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SECTIONS = (
@@ -146,7 +146,7 @@ def test_the_program_on_the_card_runs_without_tastevec_and_gives_what_tastevec_g
     exec(ours.replace('"this folder"', f"{str(folder)!r}, runtime='torch'"), names)  # noqa: S102  the card's own
     np.testing.assert_allclose(following, names["vector"], atol=1e-5)
     np.testing.assert_allclose(overall, names["model"].encode(names["ratings"], horizon="overall"), atol=1e-5)
-    assert len(names["films"]) == 10
+    assert len(names["items"]) == 10
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])

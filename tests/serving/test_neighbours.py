@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tastevec as tv
-from people import world
 from tastevec.errors import DataError, SettingsError, SourceError, UnknownItemError
-from tastevec.serving.neighbours import Neighbours, read_people
+from tastevec.serving.neighbors import Neighbors, read_users
+from users import world
 
 NUMBERS = st.integers(-9, 9)  # no vector is so short that its square is none
 
@@ -27,7 +27,7 @@ def _model(bundle_folder):
     k=st.integers(1, 15),
 )
 def test_the_nearest_are_those_of_the_highest_cosine(known, asked, k):
-    places, scores = Neighbours(np.arange(len(known)), known).nearest(asked, k)
+    places, scores = Neighbors(np.arange(len(known)), known).nearest(asked, k)
     assert places.shape == scores.shape == (3, min(k, len(known)))
     cosines = _cosines(asked, known)
     np.testing.assert_allclose(scores, np.take_along_axis(cosines, places, 1), atol=1e-5)
@@ -79,10 +79,10 @@ def _table(model, space=None):
 
 def test_a_person_who_is_not_stored_finds_those_who_rated_alike(model, tmp_path):
     own = world().take(np.array([4]))
-    rated = [(int(film) + 1, float(stars)) for film, stars in zip(own.items, own.ratings, strict=True)]
+    rated = [(int(item) + 1, float(stars)) for item, stars in zip(own.items, own.ratings, strict=True)]
     pq.write_table(_table(model), tmp_path / "people.parquet")
-    for people in (_table(model), tmp_path / "people.parquet", str(tmp_path / "people.parquet")):
-        found = model.similar_users(rated, people, k=3)
+    for users in (_table(model), tmp_path / "people.parquet", str(tmp_path / "people.parquet")):
+        found = model.similar_users(rated, users, k=3)
         assert found.column_names == ["user_id", "rank", "score"]
         assert found["user_id"][0].as_py() == 5
         assert found["score"][0].as_py() == pytest.approx(1, abs=1e-5)
@@ -96,13 +96,13 @@ def test_vectors_of_another_space_are_refused(model):
 
 def test_what_is_no_table_of_vectors_is_refused(model, tmp_path):
     with pytest.raises(DataError, match="people have the columns user_id; expected user_id and vector"):
-        read_people(pa.table({"user_id": [1]}), model.bundle.space)
+        read_users(pa.table({"user_id": [1]}), model.bundle.space)
     with pytest.raises(DataError, match="fixed-size list"):
-        read_people(pa.table({"user_id": [1], "vector": [[1.0, 2.0]]}), model.bundle.space)
+        read_users(pa.table({"user_id": [1], "vector": [[1.0, 2.0]]}), model.bundle.space)
     with pytest.raises(DataError, match="people hold nobody; expected one at least"):
-        read_people(_table(model).slice(0, 0), model.bundle.space)
+        read_users(_table(model).slice(0, 0), model.bundle.space)
     (tmp_path / "no.parquet").write_text("no")
     with pytest.raises(SourceError, match="expected a Parquet file that tastevec encode wrote"):
-        read_people(tmp_path / "no.parquet", model.bundle.space)
+        read_users(tmp_path / "no.parquet", model.bundle.space)
     with pytest.raises(SourceError, match="expected a Parquet file"):
-        read_people(tmp_path / "missing.parquet", model.bundle.space)
+        read_users(tmp_path / "missing.parquet", model.bundle.space)

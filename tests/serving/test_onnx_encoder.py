@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import KINDS, SCALE, encoder
-from people import people, world
 from tastevec.data.inputs import Reading
 from tastevec.errors import FormatError
 from tastevec.model.export import export_onnx
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder
+from users import users, world
 
 LENGTHS = (0, 1, 2, 3, 7, 11, 12, 13, 20)  # films of a history; 12 are read in order
 HORIZONS = ("next", "overall")
@@ -40,7 +40,7 @@ def both(request, tmp_path_factory):
 def test_it_answers_as_the_network_does_whatever_the_length(both, horizon):
     model, served, reading = both
     for count in LENGTHS:
-        arrays = reading.arrays(people([(film, 1 + film % 5) for film in range(count)]))
+        arrays = reading.arrays(users([(item, 1 + item % 5) for item in range(count)]))
         found, expected = served.answer(horizon, **arrays), model.answer(horizon, **arrays)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
         assert found.dtype == np.float32
@@ -52,9 +52,9 @@ def test_it_answers_many_as_each(both, horizon):
     arrays = reading.arrays(world())
     together = served.answer(horizon, **arrays)
     np.testing.assert_allclose(together, model.answer(horizon, **arrays), rtol=1e-5, atol=1e-5)
-    for person, own in enumerate(world().chunks(1)):
+    for user, own in enumerate(world().chunks(1)):
         alone = served.answer(horizon, **reading.arrays(own))[0]
-        np.testing.assert_allclose(alone, together[person], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(alone, together[user], rtol=1e-5, atol=1e-5)
 
 
 def test_films_that_come_later_move_nobody_and_are_read_as_the_network_reads_them(both):
@@ -62,7 +62,7 @@ def test_films_that_come_later_move_nobody_and_are_read_as_the_network_reads_the
     arrays = reading.arrays(world())
     table = np.vstack([model.table, np.ones((2, 8), np.float32)])
     grown, expected = served.with_items(table, [20, 21]), model.with_items(table, [20, 21])
-    later = reading.arrays(people([(20, 5), (3, 2), (21, 1)]))
+    later = reading.arrays(users([(20, 5), (3, 2), (21, 1)]))
     for horizon in HORIZONS:
         np.testing.assert_array_equal(grown.answer(horizon, **arrays), served.answer(horizon, **arrays))
         found, wanted = grown.answer(horizon, **later), expected.answer(horizon, **later)
@@ -91,7 +91,7 @@ def test_what_is_saved_and_loaded_is_the_same_encoder(both, tmp_path):
 )
 def test_any_people_are_answered_alike(both_taste, rows):
     model, served, reading = both_taste
-    arrays = reading.arrays(people(*rows))
+    arrays = reading.arrays(users(*rows))
     for horizon in HORIZONS:
         found, expected = served.answer(horizon, **arrays), model.answer(horizon, **arrays)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -133,8 +133,8 @@ model = tv.load({str(bundle_folder)!r})
 print(json.dumps([model.encode([(1, 5.0), (2, 1.0)]).tolist(), model.recommend([(1, 5.0)], k=3).to_pylist()]))
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    vector, films = json.loads(told.stdout)
+    vector, items = json.loads(told.stdout)
     expected = Bundle.load(bundle_folder, "torch")
-    arrays = expected.reading.arrays(people([(0, 5), (1, 1)]))
+    arrays = expected.reading.arrays(users([(0, 5), (1, 1)]))
     np.testing.assert_allclose(vector, expected.model.answer("next", **arrays)[0], rtol=1e-4, atol=1e-5)
-    assert len(films) == 3
+    assert len(items) == 3

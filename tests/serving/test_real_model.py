@@ -13,7 +13,7 @@ from tastevec.serving import bundle
 from tastevec.serving.bundle import Bundle
 
 RELEASE = Path(__file__).parents[3] / "shared" / "data" / "ml-1m-5k"
-PEOPLE = 300  # of the release; more would teach for minutes
+USERS = 300  # of the release; more would teach for minutes
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not RELEASE.is_dir(), reason="the real ml-1m-5k is not on this machine"),
@@ -35,18 +35,18 @@ def _trained(tmp_path_factory):
 def _beginning(folder):
     """The release with its first people, and the films that they rated."""
     folder.mkdir()
-    users, rows, films = {}, [], set()
+    users, rows, items = {}, [], set()
     with (RELEASE / "ratings.dat").open(encoding="ascii") as ratings:
         for row in ratings:
-            user, film, _ = row.split("::", 2)
-            if len(users) == PEOPLE and user not in users:
+            user, item, _ = row.split("::", 2)
+            if len(users) == USERS and user not in users:
                 break
             users[user] = None
-            films.add(film)
+            items.add(item)
             rows.append(row)
     (folder / "ratings.dat").write_text("".join(rows), encoding="ascii")
     listed = (RELEASE / "movies.dat").read_text(encoding="iso-8859-1").splitlines(keepends=True)
-    told = [row for row in listed if row.split("::", 1)[0] in films]
+    told = [row for row in listed if row.split("::", 1)[0] in items]
     (folder / "movies.dat").write_text("".join(told), encoding="iso-8859-1")
     return folder
 
@@ -57,10 +57,10 @@ def test_without_torch_it_says_the_same_of_histories_of_every_length(trained, ho
     prepared, model = trained
     served, network = Bundle.load(model, "onnx"), Bundle.load(model, "torch")
     opened = Prepared.open(prepared)
-    people = opened.histories.take(opened.users_in("test"))
-    longest = people.lengths
-    asked = [people] + [
-        people.take(owners[length % len(owners) :][:1]).last(length)
+    users = opened.histories.take(opened.users_in("test"))
+    longest = users.lengths
+    asked = [users] + [
+        users.take(owners[length % len(owners) :][:1]).last(length)
         for length in range(1, 301)
         if len(owners := np.flatnonzero(longest >= length))
     ]
@@ -74,7 +74,7 @@ def test_without_torch_it_says_the_same_of_histories_of_every_length(trained, ho
 def test_the_first_films_follow_the_dose_and_little_else_changes(trained):
     """Of 60 tags steered by -2 to 2 standard deviations: what the benchmark measures, on few people and a short training."""
     prepared, model = trained
-    world = explanations.World.read(model, prepared, "test", 100)
+    world = explanations.World.read(model, prepared, 100)
     found = explanations.steered(world, 1.0, 0)
     doses = [dose["mean"] for dose in found["doses"]]
     assert doses == sorted(doses)

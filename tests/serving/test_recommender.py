@@ -6,17 +6,17 @@ import pytest
 
 import worlds
 from encoders import TINY
-from people import TAGGED, people
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError, UnknownItemError
-from tastevec.evaluation.dataset import Cohort
+from tastevec.evaluation.dataset import EvalDataset
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
 from tastevec.serving import encoder as bulk
-from tastevec.serving import recommender as best_films
+from tastevec.serving import recommender as best_items
 from tastevec.serving import recommender as module
 from tastevec.serving.recommender import Recommender, histories_in_file, load
+from users import TAGGED, users
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]
@@ -37,15 +37,15 @@ def _worded(tmp_path_factory) -> Recommender:
     return train(place / "data", place / "model", epochs=1, **TINY)
 
 
-def columns(people=range(1, 13)):
+def columns(users=range(1, 13)):
     """The ratings of the tiny world as columns."""
-    rows = [row for row in worlds.ratings() if row.user in people]
+    rows = [row for row in worlds.ratings() if row.user in users]
     names = ("user_id", "item_id", "rating", "timestamp")
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
-def table(people=range(1, 13)):
-    return pa.table(columns(people))
+def table(users=range(1, 13)):
+    return pa.table(columns(users))
 
 
 def by_person(vectors):
@@ -56,13 +56,13 @@ def by_person(vectors):
 def test_one_person_in_a_table_is_that_person_alone_and_as_a_list(model, horizon):
     together = by_person(model.encode(table(), horizon=horizon))
     assert sorted(together) == list(range(1, 13))
-    for person in (1, 7, 12):
-        alone = by_person(model.encode(table([person]), horizon=horizon))[person]
-        np.testing.assert_allclose(together[person], alone, rtol=1e-5, atol=1e-5)
-        rows = sorted((row for row in worlds.ratings() if row.user == person), key=lambda row: row.time)
-        listed = model.encode([(row.film, row.stars) for row in rows], horizon=horizon)
-        untimed = by_person(model.encode(table([person]).drop_columns("timestamp"), horizon=horizon))
-        np.testing.assert_allclose(untimed[person], listed, rtol=1e-5, atol=1e-5)
+    for user in (1, 7, 12):
+        alone = by_person(model.encode(table([user]), horizon=horizon))[user]
+        np.testing.assert_allclose(together[user], alone, rtol=1e-5, atol=1e-5)
+        rows = sorted((row for row in worlds.ratings() if row.user == user), key=lambda row: row.time)
+        listed = model.encode([(row.item, row.stars) for row in rows], horizon=horizon)
+        untimed = by_person(model.encode(table([user]).drop_columns("timestamp"), horizon=horizon))
+        np.testing.assert_allclose(untimed[user], listed, rtol=1e-5, atol=1e-5)
 
 
 def test_when_films_were_rated_says_something_of_what_comes_next_alone(model):
@@ -100,10 +100,10 @@ def test_the_order_of_the_rows_changes_nothing(model):
 
 @HORIZONS
 def test_many_people_in_groups_are_one_group(model, monkeypatch, horizon):
-    vectors, films = model.encode(table(), horizon=horizon), model.recommend(table(), horizon=horizon)
+    vectors, items = model.encode(table(), horizon=horizon), model.recommend(table(), horizon=horizon)
     monkeypatch.setattr(bulk, "_FILMS", 40)
     monkeypatch.setattr(module, "_ANSWERED", 10)
-    monkeypatch.setattr(best_films, "_CELLS", 3 * worlds.FILMS)
+    monkeypatch.setattr(best_items, "_CELLS", 3 * worlds.ITEMS)
     np.testing.assert_allclose(
         model.encode(table(), horizon=horizon)["vector"].to_pylist(),
         vectors["vector"].to_pylist(),
@@ -111,7 +111,7 @@ def test_many_people_in_groups_are_one_group(model, monkeypatch, horizon):
         atol=1e-5,
     )
     grouped = model.recommend(table(), horizon=horizon)
-    assert grouped.drop_columns("score").equals(films.drop_columns("score"))
+    assert grouped.drop_columns("score").equals(items.drop_columns("score"))
 
 
 def test_people_stream_through_a_group_at_a_time(model):
@@ -136,12 +136,12 @@ def histories_in_table_by(model, told):
 
 
 def test_recommendations_are_films_he_does_not_know_ranked_from_one(model):
-    films = model.recommend(table(), k=3)
-    assert films.column_names == ["user_id", "item_id", "title", "rank", "score"]
-    titles = {film.film: film.title for film in worlds.films()}
-    for person in range(1, 13):
-        mine = [row for row in films.to_pylist() if row["user_id"] == person]
-        known = {row.film for row in worlds.ratings() if row.user == person}
+    items = model.recommend(table(), k=3)
+    assert items.column_names == ["user_id", "item_id", "title", "rank", "score"]
+    titles = {item.item: item.title for item in worlds.items()}
+    for user in range(1, 13):
+        mine = [row for row in items.to_pylist() if row["user_id"] == user]
+        known = {row.item for row in worlds.ratings() if row.user == user}
         assert [row["rank"] for row in mine] == [1, 2, 3]
         assert not known & {row["item_id"] for row in mine}
         assert [row["title"] for row in mine] == [titles[row["item_id"]] for row in mine]
@@ -152,23 +152,23 @@ def test_recommendations_are_films_he_does_not_know_ranked_from_one(model):
 @HORIZONS
 def test_a_score_is_the_product_of_the_two_vectors(model, horizon):
     vector = model.encode(ROCKETS, horizon=horizon)
-    films = model.recommend(ROCKETS, k=16, horizon=horizon)
-    assert films.column_names == ["item_id", "title", "rank", "score"]
+    items = model.recommend(ROCKETS, k=16, horizon=horizon)
+    assert items.column_names == ["item_id", "title", "rank", "score"]
     scores = model.item_vectors @ vector
-    for row in films.to_pylist():
+    for row in items.to_pylist():
         assert row["score"] == pytest.approx(scores[row["item_id"] - 1], abs=1e-5)
 
 
 def test_more_films_than_there_are_gives_those_there_are(model):
-    films = model.recommend(ROCKETS, k=1000)
-    assert sorted(films["item_id"].to_pylist()) == [
-        film for film in range(1, 21) if film not in {1, 3, 12, 5}
+    items = model.recommend(ROCKETS, k=1000)
+    assert sorted(items["item_id"].to_pylist()) == [
+        item for item in range(1, 21) if item not in {1, 3, 12, 5}
     ]
-    assert films["rank"].to_pylist() == list(range(1, 17))
+    assert items["rank"].to_pylist() == list(range(1, 17))
 
 
 def test_somebody_who_knows_every_film_gets_none(model):
-    everything = [(film, 5) for film in range(1, 21)]
+    everything = [(item, 5) for item in range(1, 21)]
     assert len(model.recommend(everything)) == 0
     both = {"user_id": [1] * 20 + [2], "item_id": [*range(1, 21), 1], "rating": [5.0] * 21}
     assert set(model.recommend(pa.table(both), k=2)["user_id"].to_pylist()) == {2}
@@ -182,8 +182,8 @@ def test_somebody_of_whom_nothing_is_known_is_answered(model):
 def test_a_longer_history_than_is_read_still_leaves_its_films_out(model):
     # The twenty films are more than the twelve that this model reads in order.
     assert model.bundle.reading.max_history < 19
-    films = [(film, 5) for film in range(1, 20)]
-    assert model.recommend(films, k=5)["item_id"].to_pylist() == [20]
+    items = [(item, 5) for item in range(1, 20)]
+    assert model.recommend(items, k=5)["item_id"].to_pylist() == [20]
 
 
 def test_a_film_without_a_vector_is_not_recommended(bundle_folder):
@@ -206,10 +206,10 @@ def test_unknown_films_are_left_out_of_a_table_and_refused_of_one_person(model):
 
 def test_names_of_people_and_films_are_kept(worded):
     told = {"user": ["person-z", "Ann", "Ann"], "item": ["film-1", "film-12", "film-2"], "rating": [5, 1, 4]}
-    films = worded.recommend(pa.table(told), k=2)
-    assert films["user_id"].to_pylist() == ["Ann", "Ann", "person-z", "person-z"]
-    assert films["item_id"].type == pa.string()
-    assert not {"film-12", "film-2"} & set(films["item_id"].to_pylist()[:2])
+    items = worded.recommend(pa.table(told), k=2)
+    assert items["user_id"].to_pylist() == ["Ann", "Ann", "person-z", "person-z"]
+    assert items["item_id"].type == pa.string()
+    assert not {"film-12", "film-2"} & set(items["item_id"].to_pylist()[:2])
     assert worded.encode(pa.table(told))["user_id"].to_pylist() == ["Ann", "person-z"]
     assert worded.recommend([("film-2", 5)], k=1)["item_id"].to_pylist() != ["film-2"]
     with pytest.raises(UnknownItemError, match="item 'film-999' is not in"):
@@ -236,7 +236,7 @@ def test_numbers_written_as_text_are_the_same_films(model):
         ([(1, float("nan"))], "item 1 is rated nan; expected 0.5 to 5"),
         ([(1, 5), (1, 4)], "a film is rated twice; expected each film once"),
         ([(1.5, 5)], r"are not \[\(item_id, rating\), ...\] .*item ids are whole numbers"),
-        ([("film", 5)], "item ids are whole numbers"),
+        ([("item", 5)], "item ids are whole numbers"),
         ([(1, "good")], r"are not \[\(item_id, rating\)"),
         ([1, 2], r"are not \[\(item_id, rating\)"),
         ([(1,)], r"are not \[\(item_id, rating\)"),
@@ -260,12 +260,12 @@ def test_a_bad_row_of_a_table_is_refused(model):
 
 
 def test_a_film_that_was_only_tagged_counts_as_history(model):
-    told = people([(0, 5), (2, TAGGED)], [(0, 5)])
+    told = users([(0, 5), (2, TAGGED)], [(0, 5)])
     for horizon in ("next", "overall"):
         with_tag, without = model.vectors(told, horizon)
         assert not np.allclose(with_tag, without, atol=1e-4)
-    (films,) = model.recommended([told.take(np.array([0]))], k=100, horizon="next")
-    assert 3 not in films["item_id"].to_pylist()
+    (items,) = model.recommended([told.take(np.array([0]))], k=100, horizon="next")
+    assert 3 not in items["item_id"].to_pylist()
 
 
 def test_what_cannot_be_asked_is_refused(model):
@@ -289,9 +289,9 @@ def test_a_file_is_read_as_a_table_is(model, tmp_path):
 
 
 def test_the_evaluation_sees_the_same_vectors_as_a_caller(model, prepared_folder):
-    cohort = Cohort.of(Prepared.open(prepared_folder))
+    dataset = EvalDataset.of(Prepared.open(prepared_folder))
     scorer = model.scorer("ours")
     for horizon in ("next", "overall"):
-        vectors = scorer.asked(horizon).vectors(cohort.unseen)
-        np.testing.assert_array_equal(vectors, model.vectors(cohort.unseen, horizon))
+        vectors = scorer.asked(horizon).vectors(dataset.unseen)
+        np.testing.assert_array_equal(vectors, model.vectors(dataset.unseen, horizon))
     assert scorer.space == model.bundle.space

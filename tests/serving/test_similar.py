@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tastevec as tv
-from people import world
 from tastevec.errors import DataError
 from tastevec.pipelines import batch as module
-from tastevec.pipelines.batch import similar_among, similar_films, similar_people, write_similar
-from tastevec.serving.neighbours import Neighbours
+from tastevec.pipelines.batch import similar_among, similar_items, similar_users, write_similar
+from tastevec.serving.neighbors import Neighbors
+from users import world
 
 
 @pytest.fixture(name="model", scope="module")
@@ -34,7 +34,7 @@ def unit(vectors):
 def test_each_has_its_nearest_others_and_never_itself(vectors, k, words):
     """Vectors of zeros and equal ones are among them."""
     ids = np.arange(100, 100 + len(vectors))
-    known = Neighbours(ids.astype(str).astype(object) if words else ids, vectors)
+    known = Neighbors(ids.astype(str).astype(object) if words else ids, vectors)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_ASKED", 4)
         table = pa.Table.from_batches(similar_among(known, "user_id", k=k))
@@ -55,10 +55,10 @@ def test_each_has_its_nearest_others_and_never_itself(vectors, k, words):
 
 
 def test_all_films_at_once_find_what_each_finds_alone(model):
-    rows = pa.Table.from_batches(similar_films(model, k=4)).to_pylist()
-    for film in range(1, 21):
-        alone = model.similar_items(film, k=4).to_pylist()
-        together = [row for row in rows if row["item_id"] == film]
+    rows = pa.Table.from_batches(similar_items(model, k=4)).to_pylist()
+    for item in range(1, 21):
+        alone = model.similar_items(item, k=4).to_pylist()
+        together = [row for row in rows if row["item_id"] == item]
         assert [row["similar_item_id"] for row in together] == [row["item_id"] for row in alone]
         assert [row["score"] for row in together] == pytest.approx([row["score"] for row in alone], abs=1e-6)
 
@@ -67,15 +67,15 @@ def test_films_without_a_vector_are_near_nobody(bundle_folder):
     model = tv.load(bundle_folder)
     model.item_vectors = model.item_vectors.copy()
     model.item_vectors[3] = 0
-    rows = pa.Table.from_batches(similar_films(model, k=100)).to_pylist()
+    rows = pa.Table.from_batches(similar_items(model, k=100)).to_pylist()
     assert len(rows) == 19 * 18
     assert 4 not in {row["item_id"] for row in rows} | {row["similar_item_id"] for row in rows}
 
 
 def test_people_who_are_told_find_those_who_are_stored(model):
-    known = Neighbours(world().user_ids, model.vectors(world(), "overall"))
+    known = Neighbors(world().user_ids, model.vectors(world(), "overall"))
     groups = world().chunks(5)
-    table = pa.Table.from_batches(similar_people(model, groups, known, k=2, horizon="overall"))
+    table = pa.Table.from_batches(similar_users(model, groups, known, k=2, horizon="overall"))
     first = [row for row in table.to_pylist() if row["rank"] == 1]
     assert [row["user_id"] for row in first] == list(range(1, 13))
     assert [row["score"] for row in first] == pytest.approx(
@@ -86,7 +86,7 @@ def test_people_who_are_told_find_those_who_are_stored(model):
 def test_the_file_says_which_space_its_numbers_are_of(model, tmp_path):
     seen = []
     out = tmp_path / "near" / "films.parquet"
-    rows = write_similar(similar_films(model, k=3), out, {"space": model.bundle.space}, seen.append)
+    rows = write_similar(similar_items(model, k=3), out, {"space": model.bundle.space}, seen.append)
     table = pq.read_table(out)
     assert rows == len(table) == 60
     assert seen[-1] == 60
@@ -95,7 +95,7 @@ def test_the_file_says_which_space_its_numbers_are_of(model, tmp_path):
 
 
 def test_where_there_is_nobody_nothing_is_written(tmp_path):
-    nobody = Neighbours(np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
+    nobody = Neighbors(np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
     with pytest.raises(DataError, match="expected at least one whose neighbours are wanted"):
         write_similar(similar_among(nobody, "user_id", k=3), tmp_path / "near.parquet", {}, print)
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from tastevec.cli.app import app
 from tastevec.data.inputs import RatingScale, Reading
 from tastevec.errors import DataError, FormatError
-from tastevec.pipelines.batch import encode_on_spark, open_people, write_vectors
+from tastevec.pipelines.batch import encode_on_spark, open_users, write_vectors
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder
 from tastevec.serving.recommender import Recommender, load
@@ -63,18 +63,18 @@ def _real_model(tmp_path_factory):
     from tastevec.model.export import export_onnx  # noqa: PLC0415  as above
 
     folder = tmp_path_factory.mktemp("real")
-    films = pa.compute.unique(pcsv.read_csv(REAL / "ratings.csv")["movieId"]).sort()
-    model = encoder(items=len(films), **TASTE)
+    items = pa.compute.unique(pcsv.read_csv(REAL / "ratings.csv")["movieId"]).sort()
+    model = encoder(items=len(items), **TASTE)
     model.save_pretrained(folder)
     export_onnx(model, folder / "encoder.onnx")
     reading = Reading(RatingScale(0.5, 5.0, SCALE.levels), max_history=12, set_history=100)
-    return Bundle(OnnxEncoder.load(folder), reading, pa.table({"item_id": films}), {"space": "tiny"})
+    return Bundle(OnnxEncoder.load(folder), reading, pa.table({"item_id": items}), {"space": "tiny"})
 
 
 def here(model, histories, out, horizon):
     """The vectors of one process, by person."""
     recommender = Recommender(model) if isinstance(model, Bundle) else load(model)
-    write_vectors(recommender, open_people(histories, recommender), out, horizon=horizon)
+    write_vectors(recommender, open_users(histories, recommender), out, horizon=horizon)
     return by_person(pq.read_table(out).to_pylist())
 
 
@@ -95,22 +95,22 @@ def by_person(rows):
 
 def alike(found, expected):
     assert sorted(found) == sorted(expected)
-    for person, vector in expected.items():
-        np.testing.assert_allclose(found[person], vector, rtol=1e-5, atol=1e-5)
+    for user, vector in expected.items():
+        np.testing.assert_allclose(found[user], vector, rtol=1e-5, atol=1e-5)
 
 
-def crowd(people=200, seed=1):
+def crowd(users=200, seed=1):
     """People with 1 to 22 films, of whom the model does not know four; many in the same second, some only tagged."""
     rng = np.random.default_rng(seed)
     rows = [
         (
-            person,
-            film,
+            user,
+            item,
             None if rng.random() < 0.05 else float(rng.integers(1, 6)),
             int(rng.integers(0, 4)) * 90_000,
         )
-        for person in range(1, people + 1)
-        for film in rng.choice(24, int(rng.integers(1, 23)), replace=False).tolist()
+        for user in range(1, users + 1)
+        for item in rng.choice(24, int(rng.integers(1, 23)), replace=False).tolist()
     ]
     columns = list(zip(*rows, strict=True))
     return pa.table(dict(zip(("user_id", "item_id", "rating", "timestamp"), columns, strict=True)))
@@ -128,7 +128,7 @@ def test_generated_people_have_the_vectors_that_one_process_gives_them(
 ):
     table = untagged(crowd())
     if ids == "names":
-        names = pa.array([f"person {person}" for person in table["user_id"].to_pylist()])
+        names = pa.array([f"person {user}" for user in table["user_id"].to_pylist()])
         table = table.set_column(0, "user_id", names).set_column(
             1, "item_id", table["item_id"].cast(pa.string())
         )
@@ -153,7 +153,7 @@ def test_what_was_only_tagged_is_read_as_such(spark, bundle_folder, tmp_path):
     answered = there(encode_on_spark(bundle_folder, frame), tmp_path / "told")
     with_stars = there(encode_on_spark(bundle_folder, frame.na.fill({"rating": 3.0})), tmp_path / "stars")
     assert sorted(answered) == list(range(1, 61))
-    assert any(not np.allclose(answered[person], with_stars[person]) for person in answered)
+    assert any(not np.allclose(answered[user], with_stars[user]) for user in answered)
 
 
 @HORIZONS

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from encoders import TINY, reading
-from people import TAGGED, people, world
 from tastevec.data.histories import normalise_ratings
 from tastevec.data.inputs import FIRST_GAP, UNKNOWN_GAP
-from tastevec.training.batches import Batches, Chosen, LengthBuckets, People, best_rated_batch, liked_batch
+from tastevec.training.batches import Batches, Chosen, LengthBuckets, Users, positive_batch, top_rated_batch
 from tastevec.training.settings import resolve_settings
+from users import TAGGED, users, world
 
 # Everything that is drawn, but for where a run begins.
 WHOLE = {"asked": 1.0, "cut": 0.0, "input_dropout": 0.0}
@@ -45,24 +45,24 @@ def hidden(batch):
 
 def test_every_moment_is_asked_for_the_next_liked_film():
     # A liked, B not, C tagged, D liked, E not: behind D nothing liked comes any more.
-    histories = people([(0, 5), (1, 2), (2, TAGGED), (3, 4), (4, 3)], [(7, 1)], [(8, 4)])
-    batch = liked_batch(histories, reading(set_history=9), ALL, np.random.default_rng(1))
+    histories = users([(0, 5), (1, 2), (2, TAGGED), (3, 4), (4, 3)], [(7, 1)], [(8, 4)])
+    batch = positive_batch(histories, reading(set_history=9), ALL, np.random.default_rng(1))
     assert batch["items"].tolist() == [[0, 1, 2, 3, 4], [7, 0, 0, 0, 0], [8, 0, 0, 0, 0]]
     assert asked(batch, 6) == {(0, 0): 0, (0, 1): 3, (0, 2): 3, (0, 3): 3, (2, 0): 8}
     # What is solved in closed form is not learned, so that it is given nothing to read.
     assert set(batch) == {
-        *("items", "strengths", "levels", "gaps", "lengths"),
+        *("items", "normalized_ratings", "levels", "gaps", "lengths"),
         *("moments", "next_items"),
     }
 
 
 def test_only_a_share_of_the_moments_is_asked_each_time():
-    histories = people([(0, 5), (1, 2), (2, 4), (3, 5)])
+    histories = users([(0, 5), (1, 2), (2, 4), (3, 5)])
     some = ALL.model_copy(update={"asked": 0.5})
     draws = Draws([0], [0.9], [0.9], [0.9], [0.4, 0.5, 0.6, 0.1])
-    assert asked(liked_batch(histories, reading(), some, draws), 5) == {(0, 0): 0, (0, 3): 3}
+    assert asked(positive_batch(histories, reading(), some, draws), 5) == {(0, 0): 0, (0, 3): 3}
     counts = [
-        len(liked_batch(histories, reading(), some, np.random.default_rng(seed))["moments"])
+        len(positive_batch(histories, reading(), some, np.random.default_rng(seed))["moments"])
         for seed in range(500)
     ]
     assert np.mean(counts) == pytest.approx(2, abs=0.15)
@@ -70,16 +70,16 @@ def test_only_a_share_of_the_moments_is_asked_each_time():
 
 
 def test_of_a_long_history_a_random_run_is_read():
-    histories = people([(0, 5), (1, 5), (2, 5), (3, 5)], [(4, 5)])
+    histories = users([(0, 5), (1, 5), (2, 5), (3, 5)], [(4, 5)])
     settings = ALL.model_copy(update={"max_history": 2})
     draws = Draws([1, 0], [0.5] * 2, [0.5] * 2, [0.5] * 2, [0.5] * 3)
-    batch = liked_batch(histories, reading(max_history=2, set_history=9), settings, draws)
+    batch = positive_batch(histories, reading(max_history=2, set_history=9), settings, draws)
     assert batch["items"].tolist() == [[1, 2], [4, 0]]
     assert asked(batch, 3) == {(0, 0): 1, (0, 1): 2, (1, 0): 4}
 
 
 def test_a_share_of_the_runs_is_read_as_two_that_know_nothing_of_each_other():
-    histories = people(
+    histories = users(
         [(0, 5, 10), (1, 1, 11), (2, 5, 12)],
         [(3, 5, 10), (4, 5, 11)],
         [(5, 5, 7)],
@@ -89,7 +89,7 @@ def test_a_share_of_the_runs_is_read_as_two_that_know_nothing_of_each_other():
     settings = ALL.model_copy(update={"cut": 0.5})
     # The first is cut before his last film, the second is not, the next two cannot be, and the last can be in one place.
     cuts, places = [0.4, 0.5, 0.1, 0.1, 0.0], [0.5, 0.5, 0.5, 0.5, 0.99]
-    batch = liked_batch(histories, reading(), settings, Draws([0] * 5, cuts, places, [0.9] * 7, [0.9] * 7))
+    batch = positive_batch(histories, reading(), settings, Draws([0] * 5, cuts, places, [0.9] * 7, [0.9] * 7))
     assert batch["items"].tolist() == [[0, 1], [2, 0], [3, 4], [5, 0], [0, 0], [6, 0], [7, 0]]
     assert batch["lengths"].tolist() == [2, 1, 2, 1, 0, 1, 1]
     assert asked(batch, 3) == {(0, 0): 0, (1, 0): 2, (2, 0): 3, (2, 1): 4, (3, 0): 5, (5, 0): 6, (6, 0): 7}
@@ -98,36 +98,38 @@ def test_a_share_of_the_runs_is_read_as_two_that_know_nothing_of_each_other():
 
 
 def test_a_cut_falls_before_any_film_but_the_first():
-    histories = people([(film, 5) for film in range(6)])
+    histories = users([(item, 5) for item in range(6)])
     settings = ALL.model_copy(update={"cut": 1.0})
     firsts = [
-        liked_batch(histories, reading(), settings, np.random.default_rng(seed))["lengths"].tolist()
+        positive_batch(histories, reading(), settings, np.random.default_rng(seed))["lengths"].tolist()
         for seed in range(100)
     ]
     assert {tuple(lengths) for lengths in firsts} == {(length, 6 - length) for length in range(1, 6)}
 
 
 def test_a_share_of_the_histories_is_read_without_its_times():
-    histories = people([(0, 5, 10), (1, 5, 11)], [(2, 5, 10), (3, 5, 12)])
+    histories = users([(0, 5, 10), (1, 5, 11)], [(2, 5, 10), (3, 5, 12)])
     settings = ALL.model_copy(update={"input_dropout": 0.1})
     draws = Draws([0, 0], [0.9] * 2, [0.9] * 2, [0.09, 0.1], [0.9] * 4)
-    batch = liked_batch(histories, reading(), settings, draws)
+    batch = positive_batch(histories, reading(), settings, draws)
     assert batch["gaps"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [FIRST_GAP, 2]]
 
 
 def test_the_runs_of_a_long_history_reach_every_part_of_it():
-    histories = people([(film, 5) for film in range(10)])
+    histories = users([(item, 5) for item in range(10)])
     settings = ALL.model_copy(update={"max_history": 3})
     batches = [
-        liked_batch(histories, reading(max_history=3, set_history=9), settings, np.random.default_rng(seed))
+        positive_batch(
+            histories, reading(max_history=3, set_history=9), settings, np.random.default_rng(seed)
+        )
         for seed in range(60)
     ]
     assert {batch["items"][0, 0] for batch in batches} == set(range(8))
 
 
 def test_the_notes_target_is_the_top_rating_of_the_lowest_id_taken_out_of_the_input():
-    histories = people([(9, 5), (7, 1), (3, 5), (5, 4)], [(6, 2)], [(2, TAGGED)])
-    batch = best_rated_batch(
+    histories = users([(9, 5), (7, 1), (3, 5), (5, 4)], [(6, 2)], [(2, TAGGED)])
+    batch = top_rated_batch(
         histories, reading(max_history=4, order="item", truncate="oldest", pad="full"), NOTE
     )
     assert hidden(batch) == [(0, 3), (1, 6)]
@@ -135,7 +137,7 @@ def test_the_notes_target_is_the_top_rating_of_the_lowest_id_taken_out_of_the_in
     assert batch["lengths"].tolist() == [3, 0, 1]
     # Its rating stays part of his mean of 3.75 and of his range.
     whole = normalise_ratings(np.array([5, 1, 5, 4], np.float32), np.array([0, 4]))
-    assert batch["strengths"][0].tolist() == [whole[3], whole[1], whole[0], 0]
+    assert batch["normalized_ratings"][0].tolist() == [whole[3], whole[1], whole[0], 0]
 
 
 @pytest.mark.parametrize(
@@ -143,31 +145,33 @@ def test_the_notes_target_is_the_top_rating_of_the_lowest_id_taken_out_of_the_in
     [("all", [(0, 9), (0, 3)]), ("latest", [(0, 3)]), ("lowest-item", [(0, 3)])],
 )
 def test_ties_for_the_top_are_all_asked_or_the_newest_or_the_lowest(ties, targets):
-    histories = people([(9, 5), (7, 1), (3, 5), (5, 4)])
-    assert hidden(best_rated_batch(histories, reading(), NOTE.model_copy(update={"ties": ties}))) == targets
+    histories = users([(9, 5), (7, 1), (3, 5), (5, 4)])
+    assert hidden(top_rated_batch(histories, reading(), NOTE.model_copy(update={"ties": ties}))) == targets
 
 
 def test_the_newest_and_the_lowest_of_a_tie_differ_in_another_order():
-    histories = people([(3, 5), (7, 1), (9, 5)])
-    for ties, film in (("latest", 9), ("lowest-item", 3)):
-        batch = best_rated_batch(histories, reading(), NOTE.model_copy(update={"ties": ties}))
-        assert hidden(batch) == [(0, film)]
+    histories = users([(3, 5), (7, 1), (9, 5)])
+    for ties, item in (("latest", 9), ("lowest-item", 3)):
+        batch = top_rated_batch(histories, reading(), NOTE.model_copy(update={"ties": ties}))
+        assert hidden(batch) == [(0, item)]
 
 
 def test_without_the_target_a_persons_scale_is_of_what_is_known():
-    histories = people([(0, 5), (1, 4), (2, 3)])
-    for statistics, strengths in (("everything", [0, -1]), ("known", [1, -1])):
+    histories = users([(0, 5), (1, 4), (2, 3)])
+    for statistics, normalized_ratings in (("everything", [0, -1]), ("known", [1, -1])):
         settings = NOTE.model_copy(update={"statistics": statistics})
-        assert best_rated_batch(histories, reading(), settings)["strengths"].tolist() == [strengths]
+        assert top_rated_batch(histories, reading(), settings)["normalized_ratings"].tolist() == [
+            normalized_ratings
+        ]
 
 
 def test_a_batch_of_the_trainer_is_tensors_of_the_people_asked():
     batches = Batches(world(), reading(max_history=50), ALL.model_copy(update={"max_history": 50}))
     made = batches([(0, 3), (0, 1)])
     assert all(isinstance(tensor, torch.Tensor) for tensor in made.values())
-    films = world().take(np.array([3, 1]))
-    assert made["items"][0].tolist() == films.items[: films.offsets[1]].tolist()
-    assert made["items"][1].tolist() == films.items[films.offsets[1] :].tolist()
+    items = world().take(np.array([3, 1]))
+    assert made["items"][0].tolist() == items.items[: items.offsets[1]].tolist()
+    assert made["items"][1].tolist() == items.items[items.offsets[1] :].tolist()
 
 
 def test_a_batch_of_the_notes_question_has_nothing_drawn_in_it():
@@ -218,7 +222,7 @@ def test_ratings_alone_are_read_without_looking_at_times():
 
 
 def test_each_person_comes_with_the_epoch():
-    dataset = People(np.array([4, 7]))
+    dataset = Users(np.array([4, 7]))
     dataset.set_epoch(3)
     assert len(dataset) == 2
     assert [dataset[0], dataset[1]] == [(3, 4), (3, 7)]

@@ -13,30 +13,30 @@ from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
 
-PEOPLE, FILMS = 240, 40
+USERS, ITEMS = 240, 40
 
 
 @pytest.fixture(scope="module", name="planted")
 def _planted(tmp_path_factory):
     """Even people like even films and odd ones odd films, in the order of their numbers from somewhere on."""
-    place = tmp_path_factory.mktemp("planted")
+    rank = tmp_path_factory.mktemp("planted")
     rng = np.random.default_rng(5)
     rows = []
-    for person in range(PEOPLE):
-        start = rng.integers(FILMS // 2)
-        liked = [2 * ((start + step) % (FILMS // 2)) + person % 2 for step in range(10)]
-        disliked = rng.choice(np.arange(1 - person % 2, FILMS, 2), 3, replace=False)
-        films = [(film, int(rng.integers(4, 6))) for film in liked]
-        for film in disliked:
-            films.insert(int(rng.integers(len(films))), (int(film), int(rng.integers(1, 3))))
-        rows += [(person, film, stars, 1000 + step) for step, (film, stars) in enumerate(films)]
-    with (place / "ratings.csv").open("w", newline="", encoding="utf-8") as file:
+    for user in range(USERS):
+        start = rng.integers(ITEMS // 2)
+        positive = [2 * ((start + step) % (ITEMS // 2)) + user % 2 for step in range(10)]
+        disliked = rng.choice(np.arange(1 - user % 2, ITEMS, 2), 3, replace=False)
+        items = [(item, int(rng.integers(4, 6))) for item in positive]
+        for item in disliked:
+            items.insert(int(rng.integers(len(items))), (int(item), int(rng.integers(1, 3))))
+        rows += [(user, item, stars, 1000 + step) for step, (item, stars) in enumerate(items)]
+    with (rank / "ratings.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("user", "item", "rating", "time"), *rows])
-    names = [(film, f"{'Odd' if film % 2 else 'Even'} film", "") for film in range(FILMS)]
-    with (place / "items.csv").open("w", newline="", encoding="utf-8") as file:
+    names = [(item, f"{'Odd' if item % 2 else 'Even'} film", "") for item in range(ITEMS)]
+    with (rank / "items.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("item", "title", "genres"), *names])
-    settings = PrepareSettings(seed=2, items=place / "items.csv", rating_range=(1.0, 5.0))
-    return prepare(place / "ratings.csv", place / "data", settings=settings).folder
+    settings = PrepareSettings(seed=2, items=rank / "items.csv", rating_range=(1.0, 5.0))
+    return prepare(rank / "ratings.csv", rank / "data", settings=settings).folder
 
 
 def scores(report):
@@ -50,10 +50,10 @@ def test_in_a_few_epochs_our_preset_tells_two_tastes_apart_and_what_comes_next(p
     for question in ("best-rated", "fold-in", "next-liked", "last-20%"):
         assert found[question, "ours"] > 2 * found[question, "popularity"]
     # Who likes what is seen in any order; what comes next only in the right one.
-    (liked,) = (
+    (positive,) = (
         system for question, system in found if question == "next-liked" and system.startswith("mean of")
     )
-    assert found["next-liked", "ours"] > found["next-liked", liked] + 0.05
+    assert found["next-liked", "ours"] > found["next-liked", positive] + 0.05
 
 
 def test_the_notes_preset_comes_nearer_to_its_target_epoch_by_epoch(planted, tmp_path):

@@ -6,11 +6,11 @@ import torch
 
 import worlds
 from contracts.scorer import ScorerContract
-from people import people, world
 from tastevec.errors import SettingsError
 from tastevec.evaluation import mult_vae as module
 from tastevec.evaluation.baselines import LastOnly
 from tastevec.evaluation.mult_vae import MultVAE, VaeSettings, mult_vae
+from users import users, world
 
 TINY = {"hidden": 16, "latent": 4, "batch_size": 4, "epochs": 30, "learning_rate": 0.01}
 
@@ -29,17 +29,17 @@ class TestMultVAE(ScorerContract):
 
 def test_those_who_love_one_half_of_the_films_are_offered_that_half():
     scorer = _made(annealing=60)
-    scorer.fit(world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.FILMS)  # too few for any to judge
-    scores = scorer.score(people([(0, 5), (2, 5), (3, 4)], [(11, 5), (12, 5), (13, 4)]))
-    halves = scores.reshape(2, 2, worlds.FILMS // 2).mean(axis=2)
+    scorer.fit(world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS)  # too few for any to judge
+    scores = scorer.score(users([(0, 5), (2, 5), (3, 4)], [(11, 5), (12, 5), (13, 4)]))
+    halves = scores.reshape(2, 2, worlds.ITEMS // 2).mean(axis=2)
     assert halves[0, 0] > halves[0, 1]
     assert halves[1, 1] > halves[1, 0]
 
 
 def test_only_likes_are_read():
     scorer = _made()
-    scorer.fit(world(), worlds.FILMS)
-    scores = scorer.score(people([(0, 5)], [(0, 5), (13, 1)]))
+    scorer.fit(world(), worlds.ITEMS)
+    scores = scorer.score(users([(0, 5)], [(0, 5), (13, 1)]))
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
@@ -50,7 +50,7 @@ def test_the_seed_decides_and_leaves_the_draws_of_others_alone():
     scores = []
     for seed in (1, 1, 2):
         scorer = _made(seed=seed, epochs=2)
-        scorer.fit(world(), worlds.FILMS)
+        scorer.fit(world(), worlds.ITEMS)
         scores.append(scorer.score(world()))
     assert torch.rand(1) == untouched
     np.testing.assert_array_equal(scores[0], scores[1])
@@ -62,7 +62,7 @@ def _watched(monkeypatch, gains):
     scores = []
 
     def measure(scorer, task, item_count, at):
-        assert (item_count, tuple(at)) == (worlds.FILMS, (100,))
+        assert (item_count, tuple(at)) == (worlds.ITEMS, (100,))
         assert len(task) == 1  # a tenth of the 12 training people
         scores.append(scorer.score(world()))
         return {"ndcg@100": np.array([gains[len(scores) - 1]])}
@@ -74,14 +74,14 @@ def _watched(monkeypatch, gains):
 def test_the_epoch_that_the_held_out_people_found_best_is_kept(monkeypatch):
     scores = _watched(monkeypatch, [0.1, 0.5, 0.3, 0.4, 0.9])
     scorer = _made(patience=2)
-    scorer.fit(world(), worlds.FILMS)
+    scorer.fit(world(), worlds.ITEMS)
     assert len(scores) == 4  # two epochs without a better one, and the fifth never comes
     np.testing.assert_array_equal(scorer.score(world()), scores[1])
 
 
 def test_training_ends_after_its_last_epoch_whatever_the_judges_say(monkeypatch):
     scores = _watched(monkeypatch, [0.1, 0.2, 0.3])
-    _made(epochs=3, patience=1).fit(world(), worlds.FILMS)
+    _made(epochs=3, patience=1).fit(world(), worlds.ITEMS)
     assert len(scores) == 3
 
 
@@ -89,12 +89,12 @@ def test_the_held_out_do_not_teach(monkeypatch):
     taught = []
     learn = MultVAE._learn
 
-    def watch(self, liked, task, item_count):
-        taught.append((set(liked.user_ids), set(task.known.user_ids)))
-        learn(self, liked, task, item_count)
+    def watch(self, positive, task, item_count):
+        taught.append((set(positive.user_ids), set(task.known.user_ids)))
+        learn(self, positive, task, item_count)
 
     monkeypatch.setattr(MultVAE, "_learn", watch)
-    _made(epochs=1).fit(world(), worlds.FILMS)
+    _made(epochs=1).fit(world(), worlds.ITEMS)
     [(people_, judges)] = taught
     assert len(people_) == worlds.USERS - 1
     assert not people_ & judges
@@ -102,7 +102,7 @@ def test_the_held_out_do_not_teach(monkeypatch):
 
 def test_those_who_liked_nothing_teach_nothing():
     scorer = _made()
-    scorer.fit(people([(0, 1)], [(1, 2)]), worlds.FILMS)
+    scorer.fit(users([(0, 1)], [(1, 2)]), worlds.ITEMS)
     assert np.isfinite(scorer.score(world())).all()
 
 
@@ -112,8 +112,8 @@ def test_the_divergence_is_that_of_two_normal_distributions():
     with torch.no_grad():
         network.encode.weight.zero_()
         network.encode.bias[:] = torch.tensor([*mean, *np.log(spread**2)])
-        likes = module._Likes(torch.tensor([0]), torch.tensor([1]))
-        _, divergence = network.eval()(likes)
+        positives = module._Positives(torch.tensor([0]), torch.tensor([1]))
+        _, divergence = network.eval()(positives)
     posterior = torch.distributions.Normal(torch.tensor(mean), torch.tensor(spread))
     exact = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum()
     assert divergence.item() == pytest.approx(exact.item())
@@ -122,10 +122,10 @@ def test_the_divergence_is_that_of_two_normal_distributions():
 def test_the_input_has_the_length_of_one():
     network = module._Network(4, VaeSettings(hidden=2, latent=2)).eval()
     counted = []
-    network.films.register_forward_hook(
+    network.items.register_forward_hook(
         lambda _module, _given, options, _out: counted.append(options), with_kwargs=True
     )
-    network(module._Likes(torch.tensor([0, 1, 2, 3, 1]), torch.tensor([4, 0, 1])))
+    network(module._Positives(torch.tensor([0, 1, 2, 3, 1]), torch.tensor([4, 0, 1])))
     assert counted[0]["per_sample_weights"].tolist() == [0.5, 0.5, 0.5, 0.5, 1.0]
 
 
@@ -138,9 +138,9 @@ def test_settings_out_of_range_are_refused(wrong):
 
 
 def test_its_recipe_starts_from_the_published_settings_and_runs_once_a_seed():
-    recipe = mult_vae(rating_range=(1, 5))
-    assert recipe.seeded
-    assert recipe.space.keys() == recipe.published.keys()
-    scorer = recipe.make(recipe.published, 7)
+    spec = mult_vae(rating_range=(1, 5))
+    assert spec.seeded
+    assert spec.space.keys() == spec.published.keys()
+    scorer = spec.make(spec.published, 7)
     assert scorer._settings == VaeSettings((1, 5), seed=7)
-    assert scorer.name == recipe.name
+    assert scorer.name == spec.name

@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders import TINY, TINY_SEED, reading
-from people import people
 from tastevec.data.prepared import Prepared
 from tastevec.training import trainer as loop
 from tastevec.training.batches import Batches, asked_of, share_of
 from tastevec.training.fit import train
 from tastevec.training.settings import resolve_settings
+from users import users
 
 
 def batch(histories, seed=1, **changes):
     """One batch of everybody."""
-    target = changes.get("target", "liked")
+    target = changes.get("target", "positive")
     how = {**(TINY_SEED if target == "best-rated" else TINY), "max_history": 30, "seed": seed, "cut": 0.5}
     settings = resolve_settings("seed" if target == "best-rated" else "taste", **{**how, **changes})
     return Batches(histories, reading(max_history=30), settings)(
@@ -34,8 +34,8 @@ def questions(made):
         rows, places = made["moments"] // (width + 1), made["moments"] % (width + 1)
     wanted = made.get("next_items", made.get("hidden_items"))
     return sorted(
-        (made["items"][row, :place].tolist(), made["levels"][row, :place].tolist(), film)
-        for row, place, film in zip(rows, places.tolist(), wanted.tolist(), strict=True)
+        (made["items"][row, :rank].tolist(), made["levels"][row, :rank].tolist(), item)
+        for row, rank, item in zip(rows, places.tolist(), wanted.tolist(), strict=True)
     )
 
 
@@ -44,14 +44,14 @@ lengths = st.lists(st.integers(0, 25), min_size=1, max_size=12)
 
 def several(counts):
     """People who rate so many films each."""
-    return people(*([(film, 1 + (film * 7 + count) % 5) for film in range(count)] for count in counts))
+    return users(*([(item, 1 + (item * 7 + count) % 5) for item in range(count)] for count in counts))
 
 
-@pytest.mark.parametrize("target", ["liked", "best-rated"])
+@pytest.mark.parametrize("target", ["positive", "best-rated"])
 @given(counts=lengths, shares=st.integers(1, 9), seed=st.integers(0, 99))
 def test_shares_ask_together_what_the_batch_asks_and_nothing_twice(target, counts, shares, seed):
     whole = batch(several(counts), seed, target=target)
-    parts = [share_of(whole, place, shares, trim=True) for place in range(shares)]
+    parts = [share_of(whole, rank, shares, trim=True) for rank in range(shares)]
     assert sorted(question for part in parts for question in questions(part)) == questions(whole)
     assert sum(asked_of(part, "softmax") for part in parts) == asked_of(whole, "softmax")
     for part in parts:
@@ -62,7 +62,7 @@ def test_shares_ask_together_what_the_batch_asks_and_nothing_twice(target, count
 @given(counts=lengths, shares=st.integers(1, 5))
 def test_no_share_has_more_than_one_run_more_than_another(counts, shares):
     whole = batch(several(counts))
-    sizes = [len(share_of(whole, place, shares, trim=True)["lengths"]) for place in range(shares)]
+    sizes = [len(share_of(whole, rank, shares, trim=True)["lengths"]) for rank in range(shares)]
     assert max(sizes) - min(sizes) <= 1
 
 
@@ -72,12 +72,12 @@ def test_an_encoder_that_sees_its_padding_keeps_it():
 
 
 def test_answers_are_counted_or_people_where_each_weighs_the_same():
-    rated = people([(0, 5), (1, 5), (2, 1)], [(3, 4), (4, 1)])
+    rated = users([(0, 5), (1, 5), (2, 1)], [(3, 4), (4, 1)])
     made = batch(rated, target="best-rated", ties="all")
     assert asked_of(made, "cosine") == 3
     assert asked_of(made, "softmax") == 2
-    liked = batch(rated, asked=1.0)
-    assert asked_of(liked, "softmax") == len(liked["next_items"])
+    positive = batch(rated, asked=1.0)
+    assert asked_of(positive, "softmax") == len(positive["next_items"])
 
 
 def learned(data, folder, preset, **changes):

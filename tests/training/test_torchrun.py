@@ -61,16 +61,16 @@ def curves(out):
 def test_two_processes_have_the_loss_curve_and_the_weights_of_one_and_speak_once(
     command, prepared_folder, tmp_path, monkeypatch
 ):
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    done = torchrun(command, prepared_folder, together)
+    alone, world_size = tmp_path / "alone", tmp_path / "together"
+    done = torchrun(command, prepared_folder, world_size)
     assert done.returncode == 0, done.stderr[-3000:]
     monkeypatch.setattr(loop, "_STEPS_A_LINE", 1)
     train(prepared_folder, alone, **SAME)
     losses, selections = curves(alone)
     assert len(set(losses)) == 12  # two steps an epoch, of four people and of three
-    np.testing.assert_allclose(curves(together)[0], losses, rtol=1e-4)
-    np.testing.assert_allclose(curves(together)[1], selections, rtol=1e-4)
-    weights, expected = (load_file(out / "model.safetensors") for out in (together, alone))
+    np.testing.assert_allclose(curves(world_size)[0], losses, rtol=1e-4)
+    np.testing.assert_allclose(curves(world_size)[1], selections, rtol=1e-4)
+    weights, expected = (load_file(out / "model.safetensors") for out in (world_size, alone))
     assert weights.keys() == expected.keys()
     for name, weight in expected.items():
         np.testing.assert_allclose(weights[name], weight, rtol=1e-3, atol=1e-4, err_msg=name)

@@ -16,7 +16,6 @@ from transformers import BertModel, TrainerCallback
 
 import worlds
 from encoders import TINY, TINY_SEED
-from people import people
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
@@ -27,10 +26,11 @@ from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
 from tastevec.training import trainer as loop
-from tastevec.training.batches import best_rated_batch
+from tastevec.training.batches import top_rated_batch
 from tastevec.training.fit import _placed
 from tastevec.training.fit import train as train_on
 from tastevec.training.settings import resolve_settings
+from users import users
 
 
 @pytest.fixture(name="data")
@@ -188,7 +188,7 @@ def test_a_finished_training_leaves_the_model_alone_and_an_interrupted_one_leave
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(prepared_folder, tmp_path / "model", epochs=2, tell=stop, **TINY)
+        train(prepared_folder, tmp_path / "model", epochs=2, progress=stop, **TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["model.training"]
     train(prepared_folder, tmp_path / "model", epochs=2, resume=True, **TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -196,7 +196,7 @@ def test_a_finished_training_leaves_the_model_alone_and_an_interrupted_one_leave
 
 def test_progress_is_told_step_by_step_with_the_newest_measures(prepared_folder, tmp_path):
     told = []
-    train(prepared_folder, tmp_path / "model", epochs=2, tell=lambda *step: told.append(step), **TINY)
+    train(prepared_folder, tmp_path / "model", epochs=2, progress=lambda *step: told.append(step), **TINY)
     assert [done for done, _, _ in told] == [1, 2, 3, 4]
     assert {total for _, total, _ in told} == {4}
     assert "eval_selection" in told[-1][2]
@@ -226,9 +226,9 @@ def test_the_epochs_differ_in_what_is_asked_and_in_the_order_of_the_people(data,
     seen = []
     ours = loop.Batches.__call__
 
-    def watched(self, people):
-        seen.append(tuple(people))
-        return ours(self, people)
+    def watched(self, users):
+        seen.append(tuple(users))
+        return ours(self, users)
 
     monkeypatch.setattr(loop.Batches, "__call__", watched)
     learn(data, tmp_path / "run", epochs=3)
@@ -287,10 +287,10 @@ def test_the_notes_recipe_runs_as_it_was_and_says_its_own_metric(data, tmp_path)
     assert trained.origins.tolist() == ["note"] * 20
     (measured,) = [entry for entry in trained.log if "eval_cosine_distance" in entry]
     judges = data.histories.take(data.users_in("validation"))
-    batch = best_rated_batch(judges, trained.reading, trained.settings)
-    people, films = batch.pop("hidden_people"), batch.pop("hidden_items")
-    answers = trained.model.answer("next", **batch)[people]
-    distance = cosine_distance(answers, data.vectors["note"][films]).mean()
+    batch = top_rated_batch(judges, trained.reading, trained.settings)
+    users, items = batch.pop("hidden_people"), batch.pop("hidden_items")
+    answers = trained.model.answer("next", **batch)[users]
+    distance = cosine_distance(answers, data.vectors["note"][items]).mean()
     assert measured["eval_cosine_distance"] == pytest.approx(distance, abs=1e-5)
     assert measured["eval_selection"] == -measured["eval_cosine_distance"]
 
@@ -486,14 +486,14 @@ def test_an_earlier_run_in_the_same_place_is_thrown_away(data, tmp_path):
 def test_our_recipe_is_not_trained_on_histories_that_are_in_no_order_of_time(tmp_path):
     release = worlds.write_csv_release(tmp_path / "release", genome=True)
     settings = PrepareSettings(preset="seed")
-    by_film = prepare(release, tmp_path / "data", settings=settings)
+    by_item = prepare(release, tmp_path / "data", settings=settings)
     with pytest.raises(
         SettingsError, match="in the order of their films' ids, and order is time; run tastevec"
     ):
-        learn(by_film, tmp_path / "run")
+        learn(by_item, tmp_path / "run")
 
 
 def test_the_note_drops_films_without_a_vector_and_then_people_of_one_film():
-    histories = people([(0, 5), (1, 4), (2, 3)], [(0, 5), (1, 4)])
+    histories = users([(0, 5), (1, 4), (2, 3)], [(0, 5), (1, 4)])
     placed = _placed(histories, np.array([[1.0], [0.0], [1.0]], np.float32))
     assert (placed.user_ids.tolist(), placed.items.tolist()) == (histories.user_ids[:1].tolist(), [0, 2])

@@ -33,22 +33,22 @@ def rewritten(file, change):
         csv.writer(lines, lineterminator="\n").writerows([header, *filter(None, map(change, rows))])
 
 
-def turned(person):
+def turned(user):
     """Everything he rated, turned round, a day later, and one film fewer."""
 
     def change(row):
-        if row[0] != person:
+        if row[0] != user:
             return row
         return [row[0], row[1], 6 - int(row[2]), int(row[3]) + 86_400] if row[1] != "7" else None
 
     return lambda release: rewritten(release / "ratings.csv", change)
 
 
-def renamed(person):
+def renamed(user):
     """Everything he tagged, in other words and of other films."""
 
     def change(row):
-        return [row[0], int(row[1]) % worlds.FILMS + 1, "unheard of", row[3]] if row[0] == person else row
+        return [row[0], int(row[1]) % worlds.ITEMS + 1, "unheard of", row[3]] if row[0] == user else row
 
     return lambda release: rewritten(release / "tags.csv", change)
 
@@ -63,34 +63,34 @@ def silent(release):
 def _trained(tmp_path):
     """The bytes of the model that comes of a changed world."""
 
-    def bytes_of(recipe, change=None) -> bytes:
-        place: Path = tmp_path / str(len(list(tmp_path.iterdir())))
-        release = worlds.write_csv_release(place / "release", genome=recipe == "seed")
+    def bytes_of(spec, change=None) -> bytes:
+        rank: Path = tmp_path / str(len(list(tmp_path.iterdir())))
+        release = worlds.write_csv_release(rank / "release", genome=spec == "seed")
         if change:
             change(release)
-        data = prepare(release, place / "data", settings=PrepareSettings(seed=1)).folder
-        train(data, place / "model", **RECIPES[recipe])
-        return (place / "model" / "model.safetensors").read_bytes()
+        data = prepare(release, rank / "data", settings=PrepareSettings(seed=1)).folder
+        train(data, rank / "model", **RECIPES[spec])
+        return (rank / "model" / "model.safetensors").read_bytes()
 
     return bytes_of
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_what_an_unseen_person_did_changes_no_byte_of_the_model(trained, recipe):
-    told = trained(recipe)
+@pytest.mark.parametrize("spec", RECIPES)
+def test_what_an_unseen_person_did_changes_no_byte_of_the_model(trained, spec):
+    told = trained(spec)
     for change in (turned(UNSEEN), renamed(UNSEEN), silent):
-        assert trained(recipe, change) == told
+        assert trained(spec, change) == told
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_what_a_training_person_did_changes_the_model(trained, recipe):
+@pytest.mark.parametrize("spec", RECIPES)
+def test_what_a_training_person_did_changes_the_model(trained, spec):
     """Without this, the test above could not fail."""
-    assert trained(recipe, turned(TAUGHT)) != trained(recipe)
+    assert trained(spec, turned(TAUGHT)) != trained(spec)
 
 
-@pytest.mark.parametrize("recipe", ["taste", "taste-from-content", "seed-from-content"])
-def test_the_words_of_a_training_person_change_the_model(trained, recipe):
-    assert trained(recipe, renamed("7")) != trained(recipe)
+@pytest.mark.parametrize("spec", ["taste", "taste-from-content", "seed-from-content"])
+def test_the_words_of_a_training_person_change_the_model(trained, spec):
+    assert trained(spec, renamed("7")) != trained(spec)
 
 
 def test_a_judge_chooses_the_epoch_and_teaches_nothing(trained):

@@ -199,10 +199,10 @@ def bar(note: str, *, in_bytes: bool = False) -> Iterator[Tell]:
         DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not watched()) as progress:
-        task = progress.add_task(note, total=None)
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not watched()) as shown:
+        task = shown.add_task(note, total=None)
 
-        def tell(done: int, total: int | None = None, note: str | None = None) -> None:
-            progress.update(task, completed=done, total=total, description=note)
+        def report(done: int, total: int | None = None, note: str | None = None) -> None:
+            shown.update(task, completed=done, total=total, description=note)
 
-        yield tell
+        yield report

@@ -54,8 +54,8 @@ def fetch(
     with answering(as_json=as_json, afterwards="the same command goes on where it stopped") as answer:
         from tastevec.data.download import fetch
 
-        with bar(f"Fetching {name}", in_bytes=True) as tell:
-            fetched = fetch(name, to, source=source, progress=tell)
+        with bar(f"Fetching {name}", in_bytes=True) as progress:
+            fetched = fetch(name, to, source=source, progress=progress)
         how = "was there already" if fetched.already_there else "is there now"
         lines = [f"{fetched.name} {how}: {fetched.folder}, from {fetched.used_source} ({fetched.address})."]
         lines += [f"Not used: {failed}." for failed in fetched.tried]
@@ -132,11 +132,11 @@ def prepare(
     with answering(as_json=as_json) as answer:
         from tastevec.pipelines.prepare import prepare
 
-        with bar("Preparing") as tell:
+        with bar("Preparing") as progress:
             prepared = prepare(
                 source,
                 out,
-                progress=lambda stage: tell(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
+                progress=lambda stage: progress(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
                 preset=preset,
                 split=split,
                 heldout=heldout,

@@ -21,8 +21,8 @@ from tastevec.cli.console import (
     watched,
 )
 from tastevec.schema import REPORT_FILE, RESULTS_FILE, Protocol
+from tastevec.training.distributed import rank
 from tastevec.training.settings import TrainSettings, resolve_settings
-from tastevec.training.trainer import place
 
 __all__ = ["add_items", "align", "compare", "evaluate", "push", "settings_help", "train"]
 
@@ -81,8 +81,10 @@ def train(
         from tastevec.pipelines.train import train
 
         began = time.perf_counter()
-        with bar("Starting to train") as tell:
-            model = train(prepared, out, preset=preset, resume=resume, tell=_epochs(tell, epochs), **settings)
+        with bar("Starting to train") as progress:
+            model = train(
+                prepared, out, preset=preset, resume=resume, progress=_epochs(progress, epochs), **settings
+            )
         seconds, facts = time.perf_counter() - began, model.bundle.facts
         measured = ", ".join(
             f"{name.removeprefix('eval_')} {value:.4f}" for name, value in facts["validation"].items()
@@ -99,14 +101,14 @@ def train(
 def _heard_once() -> Iterator[None]:
     """Silence in every process that torchrun started but the first: what it says, an error too, all would say."""
     with ExitStack() as silence:
-        if place():
+        if rank():
             nobody = silence.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
             silence.enter_context(redirect_stdout(nobody))
             silence.enter_context(redirect_stderr(nobody))
         yield
 
 
-def _epochs(tell: Tell, epochs: int) -> Callable[[int, int, dict[str, float]], None]:
+def _epochs(progress: Tell, epochs: int) -> Callable[[int, int, dict[str, float]], None]:
     """Steps as a bar that names the epoch, the loss and the validation measure; unwatched, a line an epoch."""
     told = 0
 
@@ -115,7 +117,7 @@ def _epochs(tell: Tell, epochs: int) -> Callable[[int, int, dict[str, float]], N
         whole = (done - 1) * epochs // total  # what an epoch measured is known from the next one on
         names = {"loss": "loss", "eval_selection": "validation"}
         measured = "".join(f", {names[name]} {value:.4f}" for name, value in newest.items())
-        tell(done, total, f"Epoch {whole + 1} of {epochs}{measured}")
+        progress(done, total, f"Epoch {whole + 1} of {epochs}{measured}")
         if whole > told and not watched():
             told = whole
             typer.echo(f"epoch {whole} of {epochs} done{measured}", err=True)
@@ -181,7 +183,7 @@ def evaluate(
     with answering(as_json=as_json) as answer:
         from tastevec.pipelines.evaluate import evaluate
 
-        with bar("Reading") as tell:
+        with bar("Reading") as progress:
             report = evaluate(
                 models,
                 data,
@@ -192,7 +194,7 @@ def evaluate(
                 seeds=seeds,
                 tune=tune,
                 tuned=tuned,
-                progress=tell,
+                progress=progress,
             )
         answer.give(
             {"out": out, **report.to_json()},
@@ -259,13 +261,13 @@ def align(
     """
     with answering(as_json=as_json) as answer:
         from tastevec.serving.align import align as aligned
-        from tastevec.serving.align import turn_people
+        from tastevec.serving.align import rotate_users
 
         with bar("Aligning"):
             found = aligned(new, old)
             found.save(out)
-            people = None if vectors is None else turn_people(found, vectors, out / "vectors.parquet")
-        facts = {"out": out, **found.facts} | ({} if people is None else {"people": people})
+            users = None if vectors is None else rotate_users(found, vectors, out / "vectors.parquet")
+        facts = {"out": out, **found.facts} | ({} if users is None else {"users": users})
         answer.give(facts, _fitted(facts))
 
 
@@ -281,9 +283,9 @@ def _fitted(facts: dict[str, Any]) -> str:
         f"{label:38}  {facts[name]['residual']:17.4f}  {facts[name]['cosine']:+11.4f}"
         for name, label in names.items()
     )
-    written = f"\n{facts['people']:,} people were turned." if "people" in facts else ""
+    written = f"\n{facts['users']:,} people were turned." if "users" in facts else ""
     return (
-        f"The rotation from space {facts['new']} to {facts['old']} is in {facts['out']}, by {facts['films']:,} films.{written}\n"
+        f"The rotation from space {facts['new']} to {facts['old']} is in {facts['out']}, by {facts['items']:,} films.{written}\n"
         f"{'':38}  relative residual  mean cosine\n{rows}"
     )
 

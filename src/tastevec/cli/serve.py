@@ -20,7 +20,7 @@ def serve(
         int,
         typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port; 0 takes any that is free."),
     ] = 8000,
-    people: Annotated[
+    user_vectors: Annotated[
         Path | None,
         typer.Option(
             metavar="VECTORS",
@@ -41,9 +41,11 @@ def serve(
 
         opened = []
 
-        def tell(address: str) -> None:
+        def progress(address: str) -> None:
             opened.append(address)
             typer.echo(f"Serving {model} at {address}; stop with Ctrl+C.", err=True)
 
-        run_service(from_folder(model, people), read_settings(), host=host, port=port, tell=tell)
+        run_service(
+            from_folder(model, user_vectors), read_settings(), host=host, port=port, progress=progress
+        )
         answer.give({"model": model, "address": opened[0]}, f"The service at {opened[0]} has stopped.")

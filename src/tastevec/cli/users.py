@@ -23,7 +23,7 @@ from tastevec.data.spark import Engine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tastevec.pipelines.batch import People, Written
+    from tastevec.pipelines.batch import Users, Written
     from tastevec.serving.explain import TagReading
     from tastevec.serving.recommender import Recommender
 
@@ -37,7 +37,7 @@ def explain(
     histories: HistoriesFile,
     *,
     tags: Annotated[int, typer.Option(metavar="N", min=1, help="Tags a person.")] = 10,
-    films: Annotated[int, typer.Option(metavar="N", min=0, help="Causes a tag.")] = 3,
+    contributions: Annotated[int, typer.Option(metavar="N", min=0, help="Contributions per tag.")] = 3,
     horizon: WhichHorizon = "overall",
     skip_bad_rows: SkipBadRows = False,
     as_json: AsJson = False,
@@ -47,21 +47,23 @@ def explain(
     A strength is in standard deviations from the average person; an effect is what the strength would lose without the film.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.serving.explain import explain_people
+        from tastevec.serving.explain import explain_users
         from tastevec.serving.recommender import load
 
         recommender = load(model)
         titles = dict(zip(recommender.bundle.item_ids.tolist(), _titles(recommender), strict=True))
-        people: list[dict[str, Any]] = []
-        with bar("Explaining people") as tell:
-            for group in _people(histories, recommender, tell, skip_bad_rows=skip_bad_rows):
-                told = explain_people(recommender, recommender.tags, group, horizon, tags=tags, films=films)
-                people += [
+        users: list[dict[str, Any]] = []
+        with bar("Explaining people") as progress:
+            for group in _users(histories, recommender, progress, skip_bad_rows=skip_bad_rows):
+                told = explain_users(
+                    recommender, recommender.tags, group, horizon, tags=tags, items=contributions
+                )
+                users += [
                     {"user_id": user, "tags": [_reading(reading, titles) for reading in readings]}
                     for user, readings in zip(group.user_ids.tolist(), told, strict=True)
                 ]
-        facts = {"horizon": horizon, "space": recommender.bundle.space, "people": people}
-        answer.give(facts, "\n\n".join(map(_in_words, people)))
+        facts = {"horizon": horizon, "space": recommender.bundle.space, "users": users}
+        answer.give(facts, "\n\n".join(map(_in_words, users)))
 
 
 def similar(
@@ -70,11 +72,11 @@ def similar(
     item: Annotated[
         str | None, typer.Option(metavar="ID", help="The film whose neighbours are wanted.")
     ] = None,
-    user: Annotated[
+    users: Annotated[
         str | None,
         typer.Option(metavar="HISTORIES", help="People whose neighbours are wanted, or - for CSV."),
     ] = None,
-    people: Annotated[
+    user_vectors: Annotated[
         Path | None,
         typer.Option(
             metavar="VECTORS", help="Among whom: a Parquet that tastevec encode wrote with this model."
@@ -90,73 +92,77 @@ def similar(
 ) -> None:
     """Show the films, or people, nearest to one, or to all.
 
-    Nearness is the cosine of the vectors. With --user people need not be stored: they are told as histories. With --out and
-    neither --item nor --user it is everybody of VECTORS among themselves, or without VECTORS every film. The columns are
+    Nearness is the cosine of the vectors. With --users people need not be stored: they are told as histories. With --out and
+    neither --item nor --users it is everybody of VECTORS among themselves, or without VECTORS every film. The columns are
     user_id, similar_user_id or item_id, similar_item_id, then rank (from 1) and score.
     """
     with answering(as_json=as_json) as answer:
-        wrong_item = item is not None and (user is not None or people is not None or out is not None)
+        wrong_item = item is not None and (users is not None or user_vectors is not None or out is not None)
         if (
             wrong_item
-            or (user is not None and people is None)
-            or (item is None and user is None and out is None)
+            or (users is not None and user_vectors is None)
+            or (item is None and users is None and out is None)
         ):
             raise typer.BadParameter(
-                "expected --item ID; or --user HISTORIES and --people VECTORS; or --out FILE for all films, with "
-                "--people VECTORS for all people"
+                "expected --item ID; or --users HISTORIES and --user-vectors VECTORS; or --out FILE for all films, with "
+                "--user-vectors VECTORS for all people"
             )
         from tastevec.serving.recommender import load
 
         recommender = load(model)
         facts: dict[str, Any] = {"space": recommender.bundle.space}
         if item is not None:
-            films = recommender.similar_items(item, k=k).to_pylist()
-            answer.give(facts | {"item_id": item, "similar": films}, "\n".join(map(_line, films)))
+            items = recommender.similar_items(item, k=k).to_pylist()
+            answer.give(facts | {"item_id": item, "similar": items}, "\n".join(map(_line, items)))
         elif out is not None:
-            rows = _write(recommender, user, people, out, k, horizon)
+            rows = _write(recommender, users, user_vectors, out, k, horizon)
             answer.give(facts | {"out": out, "k": k, "rows": rows}, f"{rows:,} pairs are in {out}.")
         else:
-            found = list(_near(recommender, str(user), people, k, horizon))
+            found = list(_near(recommender, str(users), user_vectors, k, horizon))
             text = "\n\n".join(
                 "\n".join([f"{one['user_id']}:", *map(_line, one["similar"])]) for one in found
             )
-            answer.give(facts | {"horizon": horizon, "people": found}, text)
+            answer.give(facts | {"horizon": horizon, "users": found}, text)
 
 
 def _write(
     recommender: "Recommender",
-    user: str | None,
-    people: Path | None,
+    users: str | None,
+    user_vectors: Path | None,
     out: Path,
     k: int,
     horizon: Literal["next", "overall"],
 ) -> int:
     """Write the nearest of everybody, or of every film; the number of rows."""
-    from tastevec.pipelines.batch import similar_among, similar_films, similar_people, write_similar
+    from tastevec.pipelines.batch import similar_among, similar_items, similar_users, write_similar
     from tastevec.schema import USER_ID
-    from tastevec.serving.neighbours import read_people
+    from tastevec.serving.neighbors import read_users
 
     told = {"space": recommender.bundle.space}
-    with bar("Looking for neighbours") as tell:
-        if people is None:
-            return write_similar(similar_films(recommender, k=k), out, told, tell)
-        known = read_people(people, recommender.bundle.space)
-        if user is None:
-            return write_similar(similar_among(known, USER_ID, k=k), out, told, tell)
-        groups = _people(user, recommender, lambda _users: None)
-        near = similar_people(recommender, groups, known, k=k, horizon=horizon)
-        return write_similar(near, out, told | {"horizon": horizon}, tell)
+    with bar("Looking for neighbours") as progress:
+        if user_vectors is None:
+            return write_similar(similar_items(recommender, k=k), out, told, progress)
+        known = read_users(user_vectors, recommender.bundle.space)
+        if users is None:
+            return write_similar(similar_among(known, USER_ID, k=k), out, told, progress)
+        groups = _users(users, recommender, lambda _users: None)
+        near = similar_users(recommender, groups, known, k=k, horizon=horizon)
+        return write_similar(near, out, told | {"horizon": horizon}, progress)
 
 
 def _near(
-    recommender: "Recommender", user: str, people: Path | None, k: int, horizon: Literal["next", "overall"]
+    recommender: "Recommender",
+    users: str,
+    user_vectors: Path | None,
+    k: int,
+    horizon: Literal["next", "overall"],
 ) -> "Iterator[dict[str, Any]]":
-    """The nearest people of each person of the file ``user``."""
-    from tastevec.serving.neighbours import read_people
+    """The nearest people of each person of the file ``users``."""
+    from tastevec.serving.neighbors import read_users
 
-    known = read_people(str(people), recommender.bundle.space)
-    with bar("Looking for neighbours") as tell:
-        for group in _people(user, recommender, tell):
+    known = read_users(str(user_vectors), recommender.bundle.space)
+    with bar("Looking for neighbours") as progress:
+        for group in _users(users, recommender, progress):
             nearest = known.nearest(recommender.vectors(group, horizon), k)
             for one, places, scores in zip(group.user_ids.tolist(), *nearest, strict=True):
                 pairs = zip(known.ids[places].tolist(), scores.tolist(), strict=True)
@@ -167,16 +173,20 @@ def _near(
                 yield {"user_id": one, "similar": similar}
 
 
-def _people(
-    histories: str, recommender: "Recommender", tell: "Callable[..., None]", *, skip_bad_rows: bool = False
+def _users(
+    histories: str,
+    recommender: "Recommender",
+    progress: "Callable[..., None]",
+    *,
+    skip_bad_rows: bool = False,
 ) -> "Iterator[Any]":
-    from tastevec.pipelines.batch import open_people
+    from tastevec.pipelines.batch import open_users
 
     place: Path | Literal["-"] = "-" if histories == "-" else Path(histories)
-    opened = open_people(place, recommender, skip_bad_rows=skip_bad_rows, tell=tell)
+    opened = open_users(place, recommender, skip_bad_rows=skip_bad_rows, progress=progress)
     for group in opened.stream:
         yield group
-        tell(opened.stream.users)
+        progress(opened.stream.users)
 
 
 def _titles(recommender: "Recommender") -> list[str]:
@@ -185,20 +195,22 @@ def _titles(recommender: "Recommender") -> list[str]:
 
 
 def _reading(reading: "TagReading", titles: dict[Any, str]) -> dict[str, Any]:
-    films = [{"item_id": item, "title": titles[item], "effect": effect} for item, effect in reading.causes]
+    items = [
+        {"item_id": item, "title": titles[item], "effect": effect} for item, effect in reading.contributions
+    ]
     return {
         "tag": reading.tag,
         "strength": reading.strength,
         "confidence": reading.confidence,
-        "films": films,
+        "items": items,
     }
 
 
-def _in_words(person: dict[str, Any]) -> str:
+def _in_words(user: dict[str, Any]) -> str:
     """One person's lines, the tag first."""
-    lines = [f"{person['user_id']}:"]
-    for reading in person["tags"]:
-        because = "; ".join(film["title"] for film in reading["films"])
+    lines = [f"{user['user_id']}:"]
+    for reading in user["tags"]:
+        because = "; ".join(item["title"] for item in reading["items"])
         lines.append(
             f"  {reading['strength']:+5.1f}  {reading['tag']} ({reading['confidence']:.0%} sure)"
             f"{': ' + because if because else ''}"
@@ -252,7 +264,7 @@ def encode(
         from tastevec.pipelines.batch import (
             SparkPlace,
             load_for_many,
-            open_people,
+            open_users,
             write_vectors,
             write_vectors_on_spark,
         )
@@ -271,13 +283,13 @@ def encode(
             facts["seconds"] = round(time.perf_counter() - began, 3)
             answer.give(facts, f"{facts['rows']:,} vectors are in {out}.{_set_aside(facts)}")
             return
-        with bar("Encoding people") as tell:
+        with bar("Encoding people") as progress:
             recommender = load_for_many(model)
-            people = open_people(
-                _place(histories), recommender, skip_bad_rows=skip_bad_rows, memory=memory, tell=tell
+            users = open_users(
+                _place(histories), recommender, skip_bad_rows=skip_bad_rows, memory=memory, progress=progress
             )
-            written = write_vectors(recommender, people, Path(out), horizon=horizon)
-        facts |= {"space": recommender.bundle.space, "rows": written.rows, **_counts(people, written, began)}
+            written = write_vectors(recommender, users, Path(out), horizon=horizon)
+        facts |= {"space": recommender.bundle.space, "rows": written.rows, **_counts(users, written, began)}
         answer.give(facts, f"{written.rows:,} vectors are in {out}. {_told(facts)}")
 
 
@@ -298,17 +310,17 @@ def recommend(
     as encode does.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.pipelines.batch import load_for_many, open_people, write_recommendations
+        from tastevec.pipelines.batch import load_for_many, open_users, write_recommendations
 
         began = time.perf_counter()
-        with bar("Choosing films") as tell:
+        with bar("Choosing films") as progress:
             recommender = load_for_many(model)
-            people = open_people(
-                _place(histories), recommender, skip_bad_rows=skip_bad_rows, memory=memory, tell=tell
+            users = open_users(
+                _place(histories), recommender, skip_bad_rows=skip_bad_rows, memory=memory, progress=progress
             )
-            written = write_recommendations(recommender, people, out, k=k, horizon=horizon)
+            written = write_recommendations(recommender, users, out, k=k, horizon=horizon)
         facts = {"out": out, "horizon": horizon, "k": k, "rows": written.rows}
-        facts |= _counts(people, written, began)
+        facts |= _counts(users, written, began)
         answer.give(facts, f"{written.rows:,} recommendations are in {out}. {_told(facts)}")
 
 
@@ -316,8 +328,8 @@ def _place(histories: str) -> Path | Literal["-"]:
     return "-" if histories == "-" else Path(histories)
 
 
-def _counts(people: "People", written: "Written", began: float) -> dict[str, Any]:
-    stream, account = people.stream, people.account
+def _counts(users: "Users", written: "Written", began: float) -> dict[str, Any]:
+    stream, row_report = users.stream, users.row_report
     if written.found:
         note = f"{written.found:,} people had been answered before an interruption; they were not asked again"
         typer.echo(note, err=True)
@@ -326,8 +338,8 @@ def _counts(people: "People", written: "Written", began: float) -> dict[str, Any
         "users_found": written.found,
         "interactions": stream.interactions,
         "unknown_interactions": stream.unknown,
-        "rows_set_aside": account.set_aside,
-        "examples": account.examples,
+        "rows_set_aside": row_report.set_aside,
+        "examples": row_report.examples,
         "seconds": round(time.perf_counter() - began, 3),
     }
 

@@ -12,7 +12,7 @@ from pyarrow import compute
 from tastevec.data.files import new_folder
 from tastevec.data.histories import NO_TIME, Histories
 from tastevec.data.html import GRID, MUTED, SIZE, Picture, as_figure, drawn, styled, whole_page
-from tastevec.schema import CONTENT, GENRES, LIKED_FROM, NOTE
+from tastevec.schema import CONTENT, GENRES, NOTE, POSITIVE_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -122,10 +122,10 @@ def _add_ratings(tally: _Tally, histories: Histories, rows: slice, rating_range:
     items = np.asarray(histories.items[rows])
     ratings = np.asarray(histories.ratings[rows], np.float64)
     rated = np.isfinite(ratings)
-    owners, films, ratings = _owners(histories.offsets, rows)[rated], items[rated], ratings[rated]
+    owners, indices, ratings = _owners(histories.offsets, rows)[rated], items[rated], ratings[rated]
     tally.item_counts[:] += np.bincount(items, minlength=len(tally.item_counts))
-    tally.item_ratings[:] += np.bincount(films, minlength=len(tally.item_counts))
-    tally.item_sums[:] += np.bincount(films, ratings, minlength=len(tally.item_counts))
+    tally.item_ratings[:] += np.bincount(indices, minlength=len(tally.item_counts))
+    tally.item_sums[:] += np.bincount(indices, ratings, minlength=len(tally.item_counts))
     np.add.at(tally.user_ratings, owners, 1)
     np.add.at(tally.user_sums, owners, ratings)
     low, high = rating_range
@@ -164,7 +164,7 @@ def _user_means(tally: _Tally) -> dict[str, Any]:
 def _ratings(tally: _Tally, rating_range: tuple[float, float]) -> dict[str, Any]:
     low, high = rating_range
     total = max(float(tally.cells.sum()), 1.0)
-    liked = low + LIKED_FROM * (high - low)
+    positive = low + POSITIVE_FROM * (high - low)
     used = np.flatnonzero(tally.cells)
     places, counts = used / _CELLS, tally.cells[used].astype(np.int64)
     if len(used) > _BARS:
@@ -175,8 +175,8 @@ def _ratings(tally: _Tally, rating_range: tuple[float, float]) -> dict[str, Any]
         "mean": float(tally.item_sums.sum() / total) if len(used) else None,
         "values": (low + places * (high - low)).round(3).tolist(),
         "counts": counts.tolist(),
-        "liked_from": liked,
-        "share_liked": _share_from(tally.cells, LIKED_FROM, total),
+        "positive_from": positive,
+        "share_liked": _share_from(tally.cells, POSITIVE_FROM, total),
     }
 
 
@@ -204,19 +204,19 @@ def _genres(lists: pa.ListArray, tally: _Tally) -> list[dict[str, Any]]:
     coded = compute.dictionary_encode(compute.list_flatten(lists))
     names, codes = np.asarray(coded.dictionary, dtype=str), np.asarray(coded.indices)
     owners = np.asarray(compute.list_parent_indices(lists))
-    films = np.bincount(codes, minlength=len(names))
+    items = np.bincount(codes, minlength=len(names))
     interactions = np.bincount(codes, tally.item_counts[owners], minlength=len(names))
     ratings = np.bincount(codes, tally.item_ratings[owners], minlength=len(names))
     sums = np.bincount(codes, tally.item_sums[owners], minlength=len(names))
     return [
         {
             "genre": str(names[code]),
-            "items": int(films[code]),
-            "share_of_items": float(films[code] / max(len(lists), 1)),
+            "items": int(items[code]),
+            "share_of_items": float(items[code] / max(len(lists), 1)),
             "share_of_interactions": float(interactions[code] / max(tally.item_counts.sum(), 1)),
             "mean_rating": float(sums[code] / ratings[code]) if ratings[code] else None,
         }
-        for code in np.lexsort((names, -films))
+        for code in np.lexsort((names, -items))
     ]
 
 
@@ -317,13 +317,16 @@ def _draw_ratings(figure: Figure, numbers: Mapping[str, Any]) -> str:
     ratings = numbers["ratings"]
     values, counts = np.asarray(ratings["values"]), np.asarray(ratings["counts"])
     width = 0.8 * (np.diff(values).min() if len(values) > 1 else 1.0)
-    colours = [_MAIN if value >= ratings["liked_from"] else "#a9c4d2" for value in values]
+    colours = [_MAIN if value >= ratings["positive_from"] else "#a9c4d2" for value in values]
     axes.bar(values, counts / counts.sum() * 100, width, color=colours)
     axes.set(xlabel="rating", ylabel="ratings (%)", xticks=values[:: max(1, len(values) // 10)])
-    top, liked = values[counts.argmax()], values[values >= ratings["liked_from"]].min(initial=values[-1])
+    top, positive = (
+        values[counts.argmax()],
+        values[values >= ratings["positive_from"]].min(initial=values[-1]),
+    )
     return (
         f"How {counts.sum():,} ratings fall: {top:g} is given most ({counts.max() / counts.sum():.0%}), the mean is "
-        f"{ratings['mean']:.2f}, and {ratings['share_liked']:.0%} are likes, {liked:g} or more (dark)."
+        f"{ratings['mean']:.2f}, and {ratings['share_liked']:.0%} are likes, {positive:g} or more (dark)."
     )
 
 
@@ -332,7 +335,7 @@ def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
     lengths = numbers["history_lengths"]
     edges = np.asarray(lengths["edges"])
     axes.bar(edges[:-1], lengths["counts"], np.diff(edges), align="edge", color=_MAIN, edgecolor="white")
-    axes.set(xscale="log", xlabel="interactions of a person", ylabel="people", xlim=(edges[0], edges[-1]))
+    axes.set(xscale="log", xlabel="interactions of a person", ylabel="users", xlim=(edges[0], edges[-1]))
     ticks = [
         step * 10**power
         for power in range(10)
@@ -467,8 +470,8 @@ def _page(name: str, totals: dict[str, Any], pictures: list[Picture]) -> str:
 
 def _facts(totals: dict[str, Any]) -> list[tuple[str, str]]:
     return [
-        ("people", f"{totals['users']:,}"),
-        ("films", f"{totals['items']:,}"),
+        ("users", f"{totals['users']:,}"),
+        ("items", f"{totals['items']:,}"),
         ("ratings", f"{totals['ratings']:,}"),
         ("only tagged", f"{totals['tag_only']:,}"),
         ("of all pairs", f"{totals['density']:.2%}"),

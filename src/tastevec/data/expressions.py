@@ -24,11 +24,11 @@ __all__ = [
     "connect",
     "histories",
     "known_items",
-    "people",
     "ratings_per",
     "told_histories",
     "totals",
     "until",
+    "users",
 ]
 
 SECONDS_A_DAY = 86_400
@@ -75,9 +75,9 @@ def all_items(interactions: ibis.Table, items: ibis.Table) -> ibis.Table:
     return both.order_by(ITEM_ID)
 
 
-def known_items(interactions: ibis.Table, catalogue: ibis.Table) -> ibis.Table:
+def known_items(interactions: ibis.Table, catalog: ibis.Table) -> ibis.Table:
     """The interactions with each film's catalogue row: its index ``item`` and whether it is ``kept``."""
-    return interactions.join(catalogue.select(ITEM_ID, "item", "kept"), ITEM_ID)
+    return interactions.join(catalog.select(ITEM_ID, "item", "kept"), ITEM_ID)
 
 
 def ratings_per(interactions: ibis.Table, seconds: int, since: int | None = None) -> ibis.Table:
@@ -115,12 +115,12 @@ def totals(interactions: ibis.Table) -> ibis.Table:
     )
 
 
-def people(interactions: ibis.Table, *, liked_from: float | None = None) -> ibis.Table:
+def users(interactions: ibis.Table, *, positive_from: float | None = None) -> ibis.Table:
     """One row a person, with what his own scale needs.
 
     Args:
         interactions: The result of ``known_items``; ``rating`` is NULL where a film was only tagged.
-        liked_from: The rating from which a film is liked, where ``likes`` shall be counted.
+        positive_from: The rating from which a film is liked, where ``positives`` shall be counted.
 
     Returns:
         user_id, and over **all** that the person touched, with or without a vector: interactions, ratings, untimed,
@@ -133,7 +133,9 @@ def people(interactions: ibis.Table, *, liked_from: float | None = None) -> ibis
         "float64"
     ) / _FINENESS
     # Compared in the width in which ratings are kept, so that the histories show the same likes.
-    likes = {} if liked_from is None else {"likes": (rating >= float(np.float32(liked_from))).sum()}
+    positives = (
+        {} if positive_from is None else {"positives": (rating >= float(np.float32(positive_from))).sum()}
+    )
     return interactions.group_by(USER_ID).agg(
         interactions=interactions.count(),
         ratings=rating.count(),
@@ -144,7 +146,7 @@ def people(interactions: ibis.Table, *, liked_from: float | None = None) -> ibis
         kept=interactions.kept.sum(),
         first_day=day.min(where=interactions.kept),
         last_day=day.max(where=interactions.kept),
-        **likes,
+        **positives,
     )
 
 
@@ -153,7 +155,7 @@ def histories(interactions: ibis.Table, chosen: ibis.Table, *, order: Literal["t
 
     Args:
         interactions: The result of ``known_items``.
-        chosen: Rows of ``people``.
+        chosen: Rows of ``users``.
         order: "time" is oldest first (where time is unknown, before the known ones), and in the order of the source
             within a second; "item" is by film id, the research note's order.
 

@@ -114,7 +114,7 @@ class Histories:
         folder: Path,
         user_ids: NDArray[Any],
         *,
-        films: int | None = None,
+        items: int | None = None,
         scale: tuple[float, float] | None = None,
     ) -> Histories:
         """Map the flat arrays of ``folder`` into memory, read-only.
@@ -122,7 +122,7 @@ class Histories:
         Args:
             folder: Where they lie.
             user_ids: (B,).
-            films: Of the catalogue; None does not look whether the histories name others.
+            items: Of the catalogue; None does not look whether the histories name others.
             scale: The lowest and the highest rating; None does not look whether there are others.
 
         Raises:
@@ -134,8 +134,8 @@ class Histories:
                 f"{folder / 'offsets.npy'} goes back; expected offsets that ascend; {PREPARE_AGAIN}"
             )
         flat = {name: _mapped(folder / f"{name}.npy", kind) for name, kind in FLAT.items()}
-        if films is not None:
-            _refuse_beyond(folder / "items.npy", flat["items"], 0, films - 1)
+        if items is not None:
+            _refuse_beyond(folder / "items.npy", flat["items"], 0, items - 1)
         if scale is not None:
             _refuse_beyond(folder / "ratings.npy", flat["ratings"], *scale)
             _refuse_beyond(folder / "normalised.npy", flat["normalised"], -1, 1)

@@ -149,8 +149,8 @@ def _receive(response: http.client.HTTPResponse, address: str, part: Path, progr
     if not here:
         discard(part)
     validator = _validator(response)
-    tell = progress or (lambda _here, _total: None)
-    tell(here, total)
+    report = progress or (lambda _here, _total: None)
+    report(here, total)
     for block in _blocks(response):
         if not here:
             _refuse_other_than_zip(block, response, address)
@@ -158,7 +158,7 @@ def _receive(response: http.client.HTTPResponse, address: str, part: Path, progr
                 _memory(part).write_text(json.dumps(asdict(_Started(address, validator, total))))
         with part.open("ab") as file:
             here += file.write(block)
-        tell(here, total)
+        report(here, total)
     if total is not None and here < total:
         raise _BrokenError(f"it ended after {here:,} of {total:,} bytes")
     return here

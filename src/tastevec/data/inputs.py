@@ -12,28 +12,28 @@ import numpy as np
 
 from tastevec.data.histories import NO_TIME
 from tastevec.errors import SettingsError
-from tastevec.schema import LIKED_FROM
+from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
 
-__all__ = ["FIRST_GAP", "GAP_LEVELS", "UNKNOWN_GAP", "RatingScale", "Reading", "gap_levels", "liked_from"]
+__all__ = ["FIRST_GAP", "GAP_LEVELS", "UNKNOWN_GAP", "RatingScale", "Reading", "gap_levels", "positive_from"]
 
 GAP_LEVELS = 25  # none, 1 s, 2 s, 4 s, ... 24 days and more; the first film; unknown
 FIRST_GAP, UNKNOWN_GAP = GAP_LEVELS - 2, GAP_LEVELS - 1
 
 
-def liked_from(rating_range: tuple[float, float]) -> float:
+def positive_from(rating_range: tuple[float, float]) -> float:
     """The rating from which a film is liked: 4 stars on every MovieLens scale.
 
     Examples:
-        >>> liked_from((1, 5)), liked_from((0.5, 5))  # there is no rating between 3.875 and 4
+        >>> positive_from((1, 5)), positive_from((0.5, 5))  # there is no rating between 3.875 and 4
         (4.0, 3.875)
     """
     low, high = rating_range
-    return low + LIKED_FROM * (high - low)
+    return low + POSITIVE_FROM * (high - low)
 
 
 def gap_levels(histories: Histories) -> NDArray[np.int64]:
@@ -100,9 +100,9 @@ class RatingScale:
         levels = np.rint(share * (self.levels - 1)).astype(np.int64)
         return np.where(np.isnan(ratings), self.levels, levels)
 
-    def liked(self, ratings: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def positive(self, ratings: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which ratings say that the film was liked: four stars and more on MovieLens' scales; never NaN."""
-        return ratings >= liked_from((self.low, self.high))
+        return ratings >= positive_from((self.low, self.high))
 
 
 @dataclass(frozen=True)
@@ -163,13 +163,13 @@ class Reading:
         """What is read in order, padded on the right.
 
         Returns:
-            ``items`` (B, L) int64, ``strengths`` (B, L) float32, ``levels`` and ``gaps`` (B, L) int64, ``lengths`` (B,)
+            ``items`` (B, L) int64, ``normalized_ratings`` (B, L) float32, ``levels`` and ``gaps`` (B, L) int64, ``lengths`` (B,)
             int64.
         """
         known = self.cut(histories)
         read: dict[str, NDArray[Any]] = {
             "items": known.items,
-            "strengths": known.normalised,
+            "normalized_ratings": known.normalised,
             "levels": self.scale.levels_of(known.ratings),
             "gaps": gap_levels(known),
         }
@@ -183,6 +183,6 @@ def _padded(
     filled = np.arange(width or max(int(lengths.max(initial=0)), 1)) < lengths[:, None]  # (B, L)
     rows: dict[str, NDArray[Any]] = {"lengths": lengths}
     for name, values in flat.items():
-        rows[name] = np.zeros(filled.shape, np.float32 if name == "strengths" else np.int64)
+        rows[name] = np.zeros(filled.shape, np.float32 if name == "normalized_ratings" else np.int64)
         rows[name][filled] = values
     return rows

@@ -180,7 +180,7 @@ class Prepared:
             histories=Histories.open(
                 folder / HISTORIES_FOLDER,
                 user_ids,
-                films=len(items),
+                items=len(items),
                 scale=tuple(manifest["source"]["rating_range"]),
             ),
             vectors=_vectors(folder, len(items)) if VECTORS_FILE in manifest["files"] else {},
@@ -247,7 +247,7 @@ def write_manifest(
             "name": source.name,
             "format": source.format,
             "rating_range": list(source.rating_range),
-            "files": [dataclasses.asdict(account) for account in source.accounts],
+            "files": [dataclasses.asdict(row_report) for row_report in source.row_reports],
         },
         "counts": dataclasses.asdict(counts),
         "settings": dict(settings),
@@ -277,11 +277,11 @@ def seal(folder: Path, told: Mapping[str, Any]) -> None:
     (folder / MANIFEST_FILE).write_text(sealed(manifest, allow_nan=False), encoding="utf-8")
 
 
-def _vectors(folder: Path, films: int) -> dict[str, NDArray[np.float32]]:
+def _vectors(folder: Path, items: int) -> dict[str, NDArray[np.float32]]:
     path = folder / VECTORS_FILE
     vectors, _ = read_arrays(path, PREPARE_AGAIN)
     for name in vectors:  # each with a dimension of its own
-        fitted(path, vectors, {name: ("N", "D")}, PREPARE_AGAIN, sizes={"N": films})
+        fitted(path, vectors, {name: ("N", "D")}, PREPARE_AGAIN, sizes={"N": items})
     return vectors
 
 

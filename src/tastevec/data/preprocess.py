@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tastevec.data import expressions as tables
 from tastevec.data.histories import write_flat
-from tastevec.data.inputs import liked_from
+from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Counts, Tally
 from tastevec.data.spark.session import SparkEngine
 from tastevec.data.streaming import plain_errors, portions, spooled
@@ -44,14 +44,14 @@ __all__ = [
     "LIANG_SEED",
     "ArrangeSettings",
     "arrange",
-    "find_cut",
+    "find_split_timestamp",
     "liang_shuffle",
     "note_shuffle",
     "split_expression",
 ]
 
 
-def find_cut(source: Source, connection: Backend | SparkEngine, *, later: float) -> int:
+def find_split_timestamp(source: Source, connection: Backend | SparkEngine, *, later: float) -> int:
     """The moment that divides the ratings of ``source`` in time, Unix seconds.
 
     Args:
@@ -188,7 +188,7 @@ class ArrangeSettings:
         keep_items: The films whose interactions are kept, by their own ids; None keeps all. The research note keeps
             those with a genome.
         heldout: Of "liang": people of validation, and as many of test.
-        cut: Of "time": Unix seconds; ``cut.find_cut`` finds it. What has no time is then kept of nobody.
+        cut: Of "time": Unix seconds; ``cut.find_split_timestamp`` finds it. What has no time is then kept of nobody.
 
     Raises:
         SettingsError: A number is under 1, the fractions are no shares of a whole, or there is a cut without "time"
@@ -250,14 +250,14 @@ def arrange(
         SettingsError: A setting is out of its range, or memory or disk do not suffice.
     """
     with plain_errors("preparing the histories"):
-        catalogue = connection.to_pyarrow(tables.all_items(source.interactions, source.items))
-        _refuse_twins(catalogue[ITEM_ID], source.name)
-        _write_items(catalogue, folder)
-        known = tables.known_items(source.interactions, _numbered(catalogue, settings))
+        catalog = connection.to_pyarrow(tables.all_items(source.interactions, source.items))
+        _refuse_twins(catalog[ITEM_ID], source.name)
+        _write_items(catalog, folder)
+        known = tables.known_items(source.interactions, _numbered(catalog, settings))
         read = None if settings.cut is None else connection.to_pyarrow(tables.totals(known))
         if settings.cut is not None:
             known = tables.until(known, settings.cut, spared=_by_hash(known, settings) == _TEST)
-        everybody = _everybody(known, settings, connection, liked_from(source.rating_range))
+        everybody = _everybody(known, settings, connection, positive_from(source.rating_range))
         chosen = _chosen(everybody, settings, source.name)
         _write_users(chosen, folder)
         write_flat(
@@ -266,7 +266,7 @@ def arrange(
             chosen["kept"].to_numpy(),
             folder / HISTORIES_FOLDER,
         )
-    return _count(catalogue, everybody if read is None else read, (everybody, chosen), settings)
+    return _count(catalog, everybody if read is None else read, (everybody, chosen), settings)
 
 
 def _in_order(
@@ -294,9 +294,9 @@ def _refuse_twins(ids: pa.ChunkedArray, name: str) -> None:
         raise DataError(f"the metadata of {name} list item_id {twin!r} more than once; keep one row a film")
 
 
-def _numbered(catalogue: pa.Table, settings: ArrangeSettings) -> ibis.Table:
+def _numbered(catalog: pa.Table, settings: ArrangeSettings) -> ibis.Table:
     """Each film's index and whether it is kept."""
-    ids = catalogue[ITEM_ID]
+    ids = catalog[ITEM_ID]
     if settings.keep_items is None:
         kept = np.ones(len(ids), dtype=bool)
     else:
@@ -310,10 +310,10 @@ def _by_hash(table: ibis.Table, settings: ArrangeSettings) -> ibis.Value:
 
 
 def _everybody(
-    known: ibis.Table, settings: ArrangeSettings, connection: Backend | SparkEngine, liked: float
+    known: ibis.Table, settings: ArrangeSettings, connection: Backend | SparkEngine, positive: float
 ) -> pa.Table:
     """One row a person, by ascending id, with his split where a hash decides it and his likes where they do."""
-    table = tables.people(known, liked_from=liked if settings.split == "liang" else None)
+    table = tables.users(known, positive_from=positive if settings.split == "liang" else None)
     if settings.split in {"hash", "time"}:
         table = table.mutate(split=_by_hash(table, settings))
     return connection.to_pyarrow(table.order_by(USER_ID))
@@ -340,7 +340,7 @@ def _chosen(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Tab
 
 def _by_likes(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Table:
     """The people who liked enough films, divided as Liang et al. published it."""
-    chosen = everybody.filter(pc.greater_equal(everybody["likes"], _LEAST_LIKES))
+    chosen = everybody.filter(pc.greater_equal(everybody["positives"], _LEAST_LIKES))
     most = len(chosen) // _LIANG_PARTS
     if settings.heldout > most:
         raise SettingsError(
@@ -351,10 +351,10 @@ def _by_likes(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.T
     return chosen.append_column("split", pa.array(liang_shuffle(len(chosen), settings.heldout)))
 
 
-def _write_items(catalogue: pa.Table, folder: Path) -> None:
+def _write_items(catalog: pa.Table, folder: Path) -> None:
     # What engines differ in would show in the bytes: chunks, and the name of what a list holds.
-    genres = catalogue[GENRES].cast(pa.list_(pa.string()))
-    written = pa.table({name: catalogue[name] for name in (ITEM_ID, TITLE, YEAR)} | {GENRES: genres})
+    genres = catalog[GENRES].cast(pa.list_(pa.string()))
+    written = pa.table({name: catalog[name] for name in (ITEM_ID, TITLE, YEAR)} | {GENRES: genres})
     pq.write_table(written.combine_chunks(), folder / ITEMS_FILE)
 
 
@@ -372,10 +372,10 @@ def _write_users(chosen: pa.Table, folder: Path) -> None:
 
 
 def _count(
-    catalogue: pa.Table, read: pa.Table, people: tuple[pa.Table, pa.Table], settings: ArrangeSettings
+    catalog: pa.Table, read: pa.Table, n_users: tuple[pa.Table, pa.Table], settings: ArrangeSettings
 ) -> Counts:
     """The account of what was read, of everybody that is left by the cut, and of the people chosen out of them."""
-    everybody, chosen = people
+    everybody, chosen = n_users
     interactions, ratings, untimed = (_total(read[name]) for name in ("interactions", "ratings", "untimed"))
     seen, with_vector, kept = (
         _total(everybody["interactions"]),
@@ -397,8 +397,8 @@ def _count(
         ratings=ratings,
         tag_only=interactions - ratings,
         untimed=untimed,
-        items=len(catalogue),
-        items_without_metadata=len(catalogue) - _total(catalogue["described"]),
+        items=len(catalog),
+        items_without_metadata=len(catalog) - _total(catalog["described"]),
         splits={name: int(count) for name, count in zip(SPLITS, codes, strict=True)},
         days=None if first is None else (first, last),
     )

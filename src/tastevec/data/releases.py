@@ -56,7 +56,7 @@ class Release:
         name: As GroupLens spells it, and the name of the folder that `fetch` makes.
         ratings: Rows of ratings.
         users: People who rated or tagged.
-        films: Rows of the film table, rated or not.
+        items: Rows of the film table, rated or not.
         tags: Tag applications, 0 where the release has none.
         md5: The digest in the ``.md5`` file beside the zip; None where the release changes in place, so that the
             file beside it is asked at the time.
@@ -69,7 +69,7 @@ class Release:
     name: str
     ratings: int
     users: int
-    films: int
+    items: int
     tags: int
     md5: str | None
     encoding: str = "utf-8"
@@ -108,7 +108,7 @@ _ALL = (
         name="ml-100k",
         ratings=100_000,
         users=943,
-        films=1_682,
+        items=1_682,
         tags=0,
         md5="0e33842e24a9c977be4e0107933c0723",
         encoding="iso-8859-1",
@@ -120,7 +120,7 @@ _ALL = (
         name="ml-1m",
         ratings=1_000_209,
         users=6_040,
-        films=3_883,
+        items=3_883,
         tags=0,
         md5="c4d9eecfca2ab87c1945afe126590906",
         encoding="iso-8859-1",
@@ -131,7 +131,7 @@ _ALL = (
         name="ml-10m",
         ratings=10_000_054,
         users=71_567,
-        films=10_681,
+        items=10_681,
         tags=95_580,
         md5="ce571fd55effeba0271552578f2648bd",
         members=("movies.dat", "ratings.dat", "tags.dat"),
@@ -141,7 +141,7 @@ _ALL = (
         name="ml-20m",
         ratings=20_000_263,
         users=138_493,
-        films=27_278,
+        items=27_278,
         tags=465_564,
         md5="cd245b17a1ae2cc31bb14903e1204af3",
         members=_GENOME + _TABLES,
@@ -150,7 +150,7 @@ _ALL = (
         name="ml-25m",
         ratings=25_000_095,
         users=162_541,
-        films=62_423,
+        items=62_423,
         tags=1_093_360,
         md5="6b51fb2759a8657d3bfcbfc42b592ada",
         members=_GENOME + _TABLES,
@@ -159,7 +159,7 @@ _ALL = (
         name="ml-32m",
         ratings=32_000_204,
         users=200_948,
-        films=87_585,
+        items=87_585,
         tags=2_000_072,
         md5="d472be332d4daa821edc399621853b57",
     ),
@@ -168,12 +168,12 @@ _ALL = (
         name="ml-latest",
         ratings=33_832_162,
         users=330_975,
-        films=86_537,
+        items=86_537,
         tags=2_328_315,
         md5=None,
         members=_GENOME + _TABLES,
     ),
-    Release(name="ml-latest-small", ratings=100_836, users=610, films=9_742, tags=3_683, md5=None),
+    Release(name="ml-latest-small", ratings=100_836, users=610, items=9_742, tags=3_683, md5=None),
 )
 RELEASES: Final[Mapping[str, Release]] = MappingProxyType({release.name: release for release in _ALL})
 

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "PEOPLE",
     "ROWS",
+    "USERS",
     "HistoryStream",
+    "complete_users",
     "group_of",
     "iter_histories",
     "plain_errors",
     "portions",
     "spooled",
-    "whole_people",
 ]
 
 _ROWS = 131_072  # a batch of five columns is about 4 MB
@@ -44,18 +44,18 @@ _SORTED_ROWS = 8_000_000  # at once: 350 MB
 _MOST_PORTIONS = 16  # each reads all rows again, where the source is in no order
 
 
-def portions(people: pa.Table, rows: str) -> Iterator[pa.Table]:
+def portions(users: pa.Table, rows: str) -> Iterator[pa.Table]:
     """Consecutive people, in groups whose rows are sorted together, so that memory does not grow with the number of rows.
 
     Args:
-        people: At least one.
+        users: At least one.
         rows: The column that says how many rows each of them has.
     """
-    ends = np.cumsum(people[rows].to_numpy())
+    ends = np.cumsum(users[rows].to_numpy())
     group = (ends - 1) // max(_SORTED_ROWS, -(-int(ends[-1]) // _MOST_PORTIONS))
     starts = np.flatnonzero(np.diff(group, prepend=-1)).tolist()
-    for start, end in zip(starts, [*starts[1:], len(people)], strict=True):
-        yield people.slice(start, end - start)
+    for start, end in zip(starts, [*starts[1:], len(users)], strict=True):
+        yield users.slice(start, end - start)
 
 
 def spooled(
@@ -107,18 +107,18 @@ def _no_room(doing: str, error: BaseException) -> SettingsError:
     )
 
 
-PEOPLE = 4096  # of a group at most
+USERS = 4096  # of a group at most
 ROWS = 1 << 20  # of a group at most, 24 MB, unless one person alone has more
 
 
-def whole_people(
-    batches: Iterable[pa.RecordBatch], *, people: int = PEOPLE, rows: int = ROWS
+def complete_users(
+    batches: Iterable[pa.RecordBatch], *, users: int = USERS, rows: int = ROWS
 ) -> Iterator[pa.Table]:
     """The same rows, cut between people only; where the batches are cut has no part in it.
 
     Args:
         batches: With a column ``user_id`` in which nobody comes back once somebody else has come.
-        people: Of a group at most.
+        users: Of a group at most.
         rows: Of a group at most; a person with more is a group of his own.
     """
     held: list[pa.RecordBatch] = []
@@ -133,7 +133,7 @@ def whole_people(
         starts, last = np.concatenate([starts, begins + count]), owners[-1]
         held.append(batch)
         count += len(batch)
-        while (end := _end(starts, count, people, rows)) is not None:
+        while (end := _end(starts, count, users, rows)) is not None:
             table = pa.Table.from_batches(held)
             yield table.slice(0, end)
             held = table.slice(end).to_batches()
@@ -168,11 +168,11 @@ def _changes(owners: pa.Array) -> NDArray[np.int64]:
     return np.concatenate([[0], np.flatnonzero(changed) + 1]).astype(np.int64)
 
 
-def _end(starts: NDArray[np.int64], count: int, people: int, rows: int) -> int | None:
+def _end(starts: NDArray[np.int64], count: int, users: int, rows: int) -> int | None:
     """Where the first group ends; None while the next person may still belong to it."""
     ends = np.append(starts[1:], count)  # the last person's so far
-    over = np.flatnonzero(ends[:people] > rows)
-    first_out = max(int(over[0]) if len(over) else people, 1)  # one person fits, however many rows he has
+    over = np.flatnonzero(ends[:users] > rows)
+    first_out = max(int(over[0]) if len(over) else users, 1)  # one person fits, however many rows he has
     return int(starts[first_out]) if first_out < len(starts) else None
 
 
@@ -208,7 +208,7 @@ class HistoryStream:
 
 
 def iter_histories(
-    table: ibis.Table, item_ids: NDArray[Any], *, users_per_batch: int = PEOPLE
+    table: ibis.Table, item_ids: NDArray[Any], *, users_per_batch: int = USERS
 ) -> HistoryStream:
     """Groups of at most ``users_per_batch`` whole people and a million rows, by ascending user id, each person oldest first.
 
@@ -229,6 +229,6 @@ def iter_histories(
         SettingsError: Memory or disk do not suffice to sort the table.
     """
     ids = pa.array(item_ids.tolist())
-    catalogue = ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32)}))
-    rows = spooled(told_histories(table, catalogue))
-    return HistoryStream(group_of(group) for group in whole_people(rows, people=users_per_batch))
+    catalog = ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32)}))
+    rows = spooled(told_histories(table, catalog))
+    return HistoryStream(group_of(group) for group in complete_users(rows, users=users_per_batch))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["rank_unseen", "top_k"]
+__all__ = ["rank_items", "top_k"]
 
 _CELLS = 1 << 20  # scores ranked at once: 4 MB, which stays in the processor's cache through all passes
 
@@ -24,7 +24,7 @@ _CELLS = 1 << 20  # scores ranked at once: 4 MB, which stays in the processor's 
 _STRANDS = 1024
 
 
-def rank_unseen(
+def rank_items(
     scores: NDArray[np.float32],
     known: Histories,
     k: int,
@@ -55,7 +55,7 @@ def rank_unseen(
         >>> from tastevec.data.histories import Histories
         >>> one = np.ones(1, np.float32)
         >>> known = Histories(np.array([7]), np.array([0, 1]), np.array([2], np.int32), one, one, np.array([0]))
-        >>> rank_unseen(np.array([[0.1, 0.5, 0.9, 0.5]], np.float32), known, 4)  # film 2 is his own; 1 and 3 tie
+        >>> rank_items(np.array([[0.1, 0.5, 0.9, 0.5]], np.float32), known, 4)  # item 2 is his own; 1 and 3 tie
         array([[ 1,  3,  0, -1]])
     """
     ranked = np.empty((len(scores), min(k, scores.shape[1])), np.int64)

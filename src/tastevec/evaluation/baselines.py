@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tastevec.data.histories import NO_TIME
-from tastevec.data.inputs import liked_from
+from tastevec.data.inputs import positive_from
 from tastevec.data.topk import top_k
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import unit_rows
 from tastevec.items.als import AlsSettings, als_factors, fold_in
 from tastevec.items.taste_space import matrix_of
-from tastevec.schema import LIKED_FROM
+from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,15 +33,15 @@ __all__ = [
     "Constant",
     "ItemKNN",
     "LastOnly",
-    "MeanLiked",
+    "MeanPositive",
     "PerHorizon",
     "Popularity",
     "RecentPopularity",
     "WeightedMean",
     "graded_matrix",
-    "liked_matrix",
     "normalised_matrix",
-    "only_liked",
+    "only_positives",
+    "positive_matrix",
 ]
 
 
@@ -107,15 +107,15 @@ class PerHorizon:
 _MIDDLE_FROM = 0.5  # of the rating range: 3 stars of 1 to 5
 
 
-def only_liked(histories: Histories, liked_from: float) -> Histories:
-    """The same people with only the films that they rated ``liked_from`` or higher."""
-    return histories.keep(histories.ratings >= liked_from)  # NaN, only tagged, is not liked
+def only_positives(histories: Histories, positive_from: float) -> Histories:
+    """The same people with only the films that they rated ``positive_from`` or higher."""
+    return histories.keep(histories.ratings >= positive_from)  # NaN, only tagged, is not liked
 
 
-def liked_matrix(histories: Histories, item_count: int, liked_from: float) -> Any:  # noqa: ANN401 - scipy ships no types
+def positive_matrix(histories: Histories, item_count: int, positive_from: float) -> Any:  # noqa: ANN401 - scipy ships no types
     """(B, N) a scipy CSR matrix with 1 where a person liked a film."""
-    liked = only_liked(histories, liked_from)
-    return matrix_of(liked, np.ones(len(liked.items), np.float32), item_count)
+    positive = only_positives(histories, positive_from)
+    return matrix_of(positive, np.ones(len(positive.items), np.float32), item_count)
 
 
 def graded_matrix(
@@ -127,7 +127,7 @@ def graded_matrix(
     """
     share = (histories.ratings - rating_range[0]) / (rating_range[1] - rating_range[0])
     between = np.isnan(share) | (share >= _MIDDLE_FROM)
-    values = np.select([share >= LIKED_FROM, between], [1.0, middle], 0.0).astype(np.float32)
+    values = np.select([share >= POSITIVE_FROM, between], [1.0, middle], 0.0).astype(np.float32)
     return matrix_of(histories.keep(values > 0), values[values > 0], item_count)
 
 
@@ -143,19 +143,19 @@ class Popularity:
     """Every film scores the number of training people who liked it.
 
     Args:
-        liked_from: The rating from which a film is liked.
+        positive_from: The rating from which a film is liked.
     """
 
     name = "popularity"
 
-    def __init__(self, *, liked_from: float) -> None:
-        self._liked_from = liked_from
+    def __init__(self, *, positive_from: float) -> None:
+        self._positive_from = positive_from
         self._scores = np.zeros(0, np.float32)
 
     def fit(self, train: Histories, item_count: int) -> None:
         """Count the likes of each film."""
-        liked = only_liked(train, self._liked_from)
-        self._scores = np.bincount(liked.items, minlength=item_count).astype(np.float32)
+        positive = only_positives(train, self._positive_from)
+        self._scores = np.bincount(positive.items, minlength=item_count).astype(np.float32)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) the same row for everybody."""
@@ -166,14 +166,14 @@ class RecentPopularity:
     """Every film scores its likes within the last days of the training people's time; popularity settles ties.
 
     Args:
-        liked_from: The rating from which a film is liked.
+        positive_from: The rating from which a film is liked.
         days: How far back from the newest training interaction likes count.
     """
 
     name = "recent popularity"
 
-    def __init__(self, *, liked_from: float, days: int = 30) -> None:
-        self._liked_from = liked_from
+    def __init__(self, *, positive_from: float, days: int = 30) -> None:
+        self._positive_from = positive_from
         self._days = days
         self._scores = np.zeros(0, np.float32)
 
@@ -188,9 +188,11 @@ class RecentPopularity:
             raise DataError(
                 "no training interaction has a time; expected timestamps; leave recent popularity out of this evaluation"
             )
-        liked = only_liked(train, self._liked_from)
-        ever = np.bincount(liked.items, minlength=item_count)
-        recent = np.bincount(liked.items[liked.times > newest - self._days * _DAY], minlength=item_count)
+        positive = only_positives(train, self._positive_from)
+        ever = np.bincount(positive.items, minlength=item_count)
+        recent = np.bincount(
+            positive.items[positive.times > newest - self._days * _DAY], minlength=item_count
+        )
         self._scores = (recent + ever / (1 + ever.max(initial=0))).astype(np.float32)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
@@ -206,21 +208,21 @@ class Constant:
     Args:
         item_vectors: (N, D) the space; a row of zeros is a film without a vector.
         space: The name of the space.
-        liked_from: The rating from which a film is liked.
+        positive_from: The rating from which a film is liked.
     """
 
-    def __init__(self, item_vectors: NDArray[np.float32], *, space: str, liked_from: float) -> None:
+    def __init__(self, item_vectors: NDArray[np.float32], *, space: str, positive_from: float) -> None:
         self.name = f"constant ({space})"
         self.space = space
         self.item_vectors = item_vectors
         self._units = unit_rows(item_vectors).astype(np.float32)
-        self._liked_from = liked_from
+        self._positive_from = positive_from
         self._vector = np.zeros(item_vectors.shape[1], np.float32)
 
     def fit(self, train: Histories, item_count: int) -> None:
         """Average the liked films of the training people; each like counts once."""
-        likes = np.bincount(only_liked(train, self._liked_from).items, minlength=item_count)
-        self._vector = (likes.astype(np.float32) @ self._units) / np.float32(max(1, likes.sum()))
+        positives = np.bincount(only_positives(train, self._positive_from).items, minlength=item_count)
+        self._vector = (positives.astype(np.float32) @ self._units) / np.float32(max(1, positives.sum()))
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
         """(B, D) the same vector for everybody."""
@@ -231,23 +233,23 @@ class Constant:
         return np.tile(_cosines(self._vector[None], self._units), (len(histories), 1))
 
 
-class MeanLiked(Constant):
+class MeanPositive(Constant):
     """The mean of the vectors of the films that a person liked; the constant for who liked none.
 
     Args:
         item_vectors: (N, D) the space; a row of zeros is a film without a vector.
         space: The name of the space.
-        liked_from: The rating from which a film is liked.
+        positive_from: The rating from which a film is liked.
     """
 
-    def __init__(self, item_vectors: NDArray[np.float32], *, space: str, liked_from: float) -> None:
-        super().__init__(item_vectors, space=space, liked_from=liked_from)
+    def __init__(self, item_vectors: NDArray[np.float32], *, space: str, positive_from: float) -> None:
+        super().__init__(item_vectors, space=space, positive_from=positive_from)
         self.name = f"mean of liked ({space})"
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
         """(B, D) one mean a person."""
-        likes = liked_matrix(histories, len(self.item_vectors), self._liked_from)
-        return self._means(likes)
+        positives = positive_matrix(histories, len(self.item_vectors), self._positive_from)
+        return self._means(positives)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) the cosine of each person's mean with each film."""
@@ -260,7 +262,7 @@ class MeanLiked(Constant):
         return np.where(known, means, self._vector).astype(np.float32)
 
 
-class WeightedMean(MeanLiked):
+class WeightedMean(MeanPositive):
     """The mean of the vectors of all films of a person, each times its normalised rating: away from what he disliked.
 
     The note's input to its encoder, averaged. The constant stands for a person whose ratings say nothing.
@@ -268,11 +270,11 @@ class WeightedMean(MeanLiked):
     Args:
         item_vectors: (N, D) the space; a row of zeros is a film without a vector.
         space: The name of the space.
-        liked_from: The rating from which a film is liked, for the constant.
+        positive_from: The rating from which a film is liked, for the constant.
     """
 
-    def __init__(self, item_vectors: NDArray[np.float32], *, space: str, liked_from: float) -> None:
-        super().__init__(item_vectors, space=space, liked_from=liked_from)
+    def __init__(self, item_vectors: NDArray[np.float32], *, space: str, positive_from: float) -> None:
+        super().__init__(item_vectors, space=space, positive_from=positive_from)
         self.name = f"rating-weighted mean ({space})"
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
@@ -285,7 +287,7 @@ def _cosines(vectors: NDArray[np.float32], units: NDArray[np.float32]) -> NDArra
     return unit_rows(vectors).astype(np.float32) @ units.T
 
 
-_MOST_FILMS = 10_000  # P x P float64 is then 800 MB
+_MAX_ITEMS = 10_000  # P x P float64 is then 800 MB
 
 
 class EASE:
@@ -295,11 +297,11 @@ class EASE:
     inverse of ``X'X + ridge I``. Films beyond the 10,000 most liked score 0, since the inverse grows with their square.
 
     Args:
-        liked_from: The rating from which a film is liked.
+        positive_from: The rating from which a film is liked.
         ridge: lambda; 400 is the best found on ml-1m.
         name: What the tables call it.
         middle: What a film of the middle ratings counts beside the 1 of a liked one, and the rating range in which
-            that is the middle; then ``liked_from`` plays no part.
+            that is the middle; then ``positive_from`` plays no part.
 
     Source: Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", section 3.1.
     """
@@ -307,27 +309,27 @@ class EASE:
     def __init__(
         self,
         *,
-        liked_from: float,
+        positive_from: float,
         ridge: float = 400.0,
         name: str = "EASE",
         middle: tuple[float, tuple[float, float]] | None = None,
     ) -> None:
         self.name = name
-        self._liked_from = liked_from
+        self._positive_from = positive_from
         self._ridge = ridge
         self._middle = middle
-        self._films = np.zeros(0, np.int64)
+        self._items = np.zeros(0, np.int64)
         self._weights = np.zeros((0, 0), np.float32)
         self._item_count = 0
 
     def fit(self, train: Histories, item_count: int) -> None:
         """Solve for the weights (P, P) between the films that training people liked."""
-        likes = self._read(train, item_count)
-        counts = np.asarray(likes.sum(axis=0)).ravel()
-        most = np.argsort(-counts, kind="stable")[:_MOST_FILMS]
-        self._films = np.sort(most[counts[most] > 0])
+        positives = self._read(train, item_count)
+        counts = np.asarray(positives.sum(axis=0)).ravel()
+        most = np.argsort(-counts, kind="stable")[:_MAX_ITEMS]
+        self._items = np.sort(most[counts[most] > 0])
         self._item_count = item_count
-        fitted = likes[:, self._films]
+        fitted = positives[:, self._items]
         gram = (fitted.T @ fitted).toarray().astype(np.float64)  # (P, P)
         gram[np.diag_indices_from(gram)] += self._ridge
         inverse = np.linalg.inv(gram)
@@ -337,15 +339,15 @@ class EASE:
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) the liked films of each person times the weights."""
-        likes = self._read(histories, self._item_count)[:, self._films]
+        positives = self._read(histories, self._item_count)[:, self._items]
         scores = np.zeros((len(histories), self._item_count), np.float32)
-        scores[:, self._films] = likes @ self._weights
+        scores[:, self._items] = positives @ self._weights
         return scores
 
     def _read(self, histories: Histories, item_count: int) -> Any:  # noqa: ANN401 - scipy ships no types
         """(B, N) what counts of each history."""
         if self._middle is None:
-            return liked_matrix(histories, item_count, self._liked_from)
+            return positive_matrix(histories, item_count, self._positive_from)
         weight, rating_range = self._middle
         return graded_matrix(histories, item_count, rating_range, weight)
 
@@ -355,17 +357,17 @@ class ALS:
 
     Args:
         settings: How the factors are fitted and people folded in.
-        only_likes: Whether films that were not liked are left out, of training and of histories; otherwise those of
+        positives_only: Whether films that were not liked are left out, of training and of histories; otherwise those of
             the middle ratings count a little, as the settings say.
 
     Source: Hu, Koren & Volinsky 2008, "Collaborative Filtering for Implicit Feedback Datasets".
     """
 
-    def __init__(self, settings: AlsSettings, *, only_likes: bool) -> None:
-        self.name = f"iALS, {'likes' if only_likes else 'likes and middle'}"
+    def __init__(self, settings: AlsSettings, *, positives_only: bool) -> None:
+        self.name = f"iALS, {'likes' if positives_only else 'likes and middle'}"
         self._settings = settings
-        self._only_likes = only_likes
-        self._liked_from = liked_from(settings.rating_range)
+        self._positives_only = positives_only
+        self._positive_from = positive_from(settings.rating_range)
         self._factors = np.zeros((0, settings.dim), np.float32)
 
     @property
@@ -391,7 +393,7 @@ class ALS:
         return self.vectors(histories) @ self._factors.T
 
     def _read(self, histories: Histories) -> Histories:
-        return only_liked(histories, self._liked_from) if self._only_likes else histories
+        return only_positives(histories, self._positive_from) if self._positives_only else histories
 
 
 _CELLS = 1 << 22  # likenesses held at once: 16 MB, and a few times that while the highest are looked for
@@ -405,8 +407,8 @@ class ItemKNN:
     kept, found a block of films at a time.
 
     Args:
-        liked_from: The rating from which a film is liked.
-        neighbours: K.
+        positive_from: The rating from which a film is liked.
+        neighbors: K.
         shrink: Added to the denominator; 0 is the plain cosine.
 
     Source: Sarwar et al. 2001, "Item-Based Collaborative Filtering Recommendation Algorithms"; shrinkage and defaults
@@ -415,12 +417,12 @@ class ItemKNN:
 
     name = "item-kNN"
 
-    def __init__(self, *, liked_from: float, neighbours: int = 50, shrink: float = 100.0) -> None:
-        self._liked_from = liked_from
-        self._neighbours = neighbours
+    def __init__(self, *, positive_from: float, neighbors: int = 50, shrink: float = 100.0) -> None:
+        self._positive_from = positive_from
+        self._neighbours = neighbors
         self._shrink = shrink
         self._item_count = 0
-        self._films = np.zeros(0, np.int64)
+        self._items = np.zeros(0, np.int64)
         self._weights: Any = (
             None  # (P, P) scipy CSR, at most K a column: the neighbours of each film that is scored
         )
@@ -429,36 +431,36 @@ class ItemKNN:
         """Find the neighbours of each film among what training people liked."""
         from scipy import sparse  # noqa: PLC0415 - an extra
 
-        likes = liked_matrix(train, item_count, self._liked_from)
-        self._films = np.flatnonzero(np.bincount(likes.indices, minlength=item_count))
+        positives = positive_matrix(train, item_count, self._positive_from)
+        self._items = np.flatnonzero(np.bincount(positives.indices, minlength=item_count))
         self._item_count = item_count
         nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        blocks = zip(nothing, *self._nearest(likes[:, self._films]), strict=True)
-        films, neighbours, likenesses = (np.concatenate(part) for part in blocks)
-        shape = (len(self._films), len(self._films))
-        self._weights = sparse.csr_matrix((likenesses, (neighbours, films)), shape=shape)
+        blocks = zip(nothing, *self._nearest(positives[:, self._items]), strict=True)
+        items, neighbors, likenesses = (np.concatenate(part) for part in blocks)
+        shape = (len(self._items), len(self._items))
+        self._weights = sparse.csr_matrix((likenesses, (neighbors, items)), shape=shape)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) the liked films of each person times the likenesses."""
-        likes = liked_matrix(histories, self._item_count, self._liked_from)[:, self._films]
+        positives = positive_matrix(histories, self._item_count, self._positive_from)[:, self._items]
         scores = np.zeros((len(histories), self._item_count), np.float32)
-        scores[:, self._films] = (likes @ self._weights).toarray()
+        scores[:, self._items] = (positives @ self._weights).toarray()
         return scores
 
     def _nearest(
         self,
-        likes: Any,  # noqa: ANN401 - scipy ships no types
+        positives: Any,  # noqa: ANN401 - scipy ships no types
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
         """Films, neighbours and likenesses, all flat, of one block of films after another, out of likes (B, P)."""
-        by_film = likes.T.tocsr()  # (P, B)
-        norms = np.sqrt(np.diff(by_film.indptr))  # (P,)
+        by_item = positives.T.tocsr()  # (P, B)
+        norms = np.sqrt(np.diff(by_item.indptr))  # (P,)
         block = max(1, _CELLS // max(1, len(norms)))
         for start in range(0, len(norms), block):
-            films = np.arange(start, min(start + block, len(norms)))
-            both = (by_film[films] @ likes).toarray()  # (Q, P)
-            both[np.arange(len(films)), films] = 0.0  # a film is no neighbour of its own
-            likeness = (both / (np.outer(norms[films], norms) + self._shrink)).astype(np.float32)
+            items = np.arange(start, min(start + block, len(norms)))
+            both = (by_item[items] @ positives).toarray()  # (Q, P)
+            both[np.arange(len(items)), items] = 0.0  # a film is no neighbour of its own
+            likeness = (both / (np.outer(norms[items], norms) + self._shrink)).astype(np.float32)
             nearest = top_k(likeness, self._neighbours)  # (Q, K)
             values = np.take_along_axis(likeness, nearest, 1)
             there = values > 0
-            yield np.repeat(films, there.sum(axis=1)), nearest[there], values[there]
+            yield np.repeat(items, there.sum(axis=1)), nearest[there], values[there]

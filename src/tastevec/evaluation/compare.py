@@ -12,7 +12,7 @@ from tastevec.data.files import refuse_foreign
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.report import Report
 from tastevec.evaluation.results import Asked, by_task
-from tastevec.evaluation.statistics import Row, SliceRow, draw_people, paired, skills
+from tastevec.evaluation.statistics import Row, SliceRow, bootstrap_users, paired, skills
 from tastevec.extras import need
 from tastevec.schema import RESULTS_FILE
 
@@ -155,7 +155,7 @@ def _merged(reports: Mapping[str, Report]) -> Report:
         systems=systems,
         measured=measured,
         rows=_taken(named, {label: report.rows for label, report in reports.items()}),
-        wholes=_taken(named, {label: report.wholes for label, report in reports.items()}),
+        system_metrics=_taken(named, {label: report.system_metrics for label, report in reports.items()}),
         slices=_taken(named, {label: report.slices for label, report in reports.items()}),
         skills=beside,
         paired=pairs,
@@ -198,13 +198,13 @@ def _differences(
     beside: list[Skill] = []
     pairs: list[Paired] = []
     for asked in by_task(measured):
-        people = Asked.of(asked[0].task).user_ids
-        if any(not np.array_equal(Asked.of(result.task).user_ids, people) for result in asked):
+        users = Asked.of(asked[0].task).user_ids
+        if any(not np.array_equal(Asked.of(result.task).user_ids, users) for result in asked):
             raise DataError(
                 f"the per-user values of {asked[0].task.name} are of people in another order or of other people; expected the "
                 "same in every folder; evaluate again"
             )
-        draws = draw_people(len(people), seed)
+        draws = bootstrap_users(len(users), seed)
         beside += skills(systems, asked, draws)
         pairs += paired(asked, draws)
     return tuple(beside), tuple(pairs)

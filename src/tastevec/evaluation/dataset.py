@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tastevec.data.inputs import liked_from
+from tastevec.data.inputs import positive_from
 from tastevec.errors import DataError, UnknownItemError
 from tastevec.evaluation.tasks import LiangSplit, TimeSplit, cases
 from tastevec.schema import CONTENT, YEAR
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import Protocol, Split
 
-__all__ = ["NO_YEAR", "Cohort", "Films"]
+__all__ = ["NO_YEAR", "EvalDataset", "Items"]
 
 NO_YEAR: Final = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Films:
+class Items:
     """What lists of films are described by; none of it comes from the people who are asked, or from a system.
 
     Attributes:
@@ -42,7 +42,7 @@ class Films:
     years: NDArray[np.int64]
 
     @classmethod
-    def of(cls, prepared: Prepared, train: Histories) -> Films:
+    def of(cls, prepared: Prepared, train: Histories) -> Items:
         """The catalogue of a prepared folder, its films counted over the training people."""
         rated = train.items[np.isfinite(train.ratings)]
         years = prepared.items[YEAR].fill_null(NO_YEAR).to_numpy().astype(np.int64)
@@ -54,7 +54,7 @@ class Films:
         )
 
     @classmethod
-    def plain(cls, train: Histories, item_count: int) -> Films:
+    def plain(cls, train: Histories, item_count: int) -> Items:
         """N films of which nothing is known but who rated them."""
         rated = train.items[np.isfinite(train.ratings)]
         raters = np.bincount(rated, minlength=item_count)
@@ -66,13 +66,13 @@ class Films:
 
 
 @dataclass(frozen=True, eq=False)
-class Cohort:
+class EvalDataset:
     """Who teaches the systems and who is asked; nobody is both.
 
     Attributes:
         train: The people that systems may learn from.
         unseen: The people whose films are hidden and guessed.
-        films: The catalogue.
+        items: The catalogue.
         rating_range: The lowest and highest possible rating.
         division: How the people were divided, where the questions depend on it.
 
@@ -83,7 +83,7 @@ class Cohort:
 
     train: Histories
     unseen: Histories
-    films: Films
+    items: Items
     rating_range: tuple[float, float]
     division: LiangSplit | TimeSplit | None = None
 
@@ -98,29 +98,29 @@ class Cohort:
             raise DataError(
                 f"{len(both)} users are both taught and asked, user {both[0]} among them; expected disjoint splits; prepare again"
             )
-        for people in (self.train, self.unseen):
-            _refuse_unknown_films(people, len(self.films))
+        for users in (self.train, self.unseen):
+            _refuse_unknown_films(users, len(self.items))
 
     @classmethod
-    def of(cls, prepared: Prepared, split: Split = "test") -> Cohort:
+    def of(cls, prepared: Prepared, split: Split = "test") -> EvalDataset:
         """The people of a prepared folder: its training users, and those of another split.
 
         Its manifest says how they were divided, and the questions follow: see ``protocol.cases``. Validation people of
         a split by time end at the cut, so that they are asked as of any other split.
         """
         train = prepared.histories.take(prepared.users_in("train"))
-        films = Films.of(prepared, train)
+        items = Items.of(prepared, train)
         divided = prepared.setting("split")
         division: LiangSplit | TimeSplit | None = None
         if divided == "liang":
-            liked = train.items[train.ratings >= liked_from(prepared.rating_range)]
-            division = LiangSplit(np.bincount(liked, minlength=len(films)) > 0)
+            positive = train.items[train.ratings >= positive_from(prepared.rating_range)]
+            division = LiangSplit(np.bincount(positive, minlength=len(items)) > 0)
         elif divided == "time" and split == "test":
-            division = TimeSplit(prepared.setting("cut"), films.raters > 0)
+            division = TimeSplit(prepared.setting("cut"), items.raters > 0)
         return cls(
             train=train,
             unseen=prepared.histories.take(prepared.users_in(split)),
-            films=films,
+            items=items,
             rating_range=prepared.rating_range,
             division=division,
         )
@@ -128,7 +128,7 @@ class Cohort:
     @property
     def item_count(self) -> int:
         """N, films in the catalogue."""
-        return len(self.films)
+        return len(self.items)
 
     def tasks(self, protocol: Protocol, seed: int = 42) -> tuple[Task, ...]:
         """The questions of a protocol to the unseen people.
@@ -152,11 +152,11 @@ class Cohort:
         return tasks
 
 
-def _refuse_unknown_films(people: Histories, item_count: int) -> None:
-    unknown = np.flatnonzero((people.items < 0) | (people.items >= item_count))
+def _refuse_unknown_films(users: Histories, item_count: int) -> None:
+    unknown = np.flatnonzero((users.items < 0) | (users.items >= item_count))
     if len(unknown):
-        user = people.user_ids[people.owners[unknown[0]]]
+        user = users.user_ids[users.owners[unknown[0]]]
         raise UnknownItemError(
-            f"the history of user {user} holds film {people.items[unknown[0]]}, and the catalogue has films 0 to {item_count - 1}; "
+            f"the history of user {user} holds film {users.items[unknown[0]]}, and the catalogue has films 0 to {item_count - 1}; "
             "expected histories of this catalogue; take people and films from one prepared folder"
         )

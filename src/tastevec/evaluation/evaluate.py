@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.evaluation.dataset import Cohort, Films
+    from tastevec.evaluation.dataset import EvalDataset, Items
     from tastevec.evaluation.results import Slice
     from tastevec.evaluation.scorers import Answers, Scorer
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import Protocol
 
-__all__ = ["AT", "PROTOCOLS", "Judge", "Judged", "evaluate"]
+__all__ = ["AT", "PROTOCOLS", "Evaluator", "Judged", "evaluate"]
 
 _LIST: Final = 10  # films of each list that are looked at for what they are
 
@@ -59,70 +59,70 @@ class Judged:
 
     Attributes:
         values: (B,) by metric; NaN where a person has none.
-        wholes: By metric, what only the scorer as a whole has.
+        system_metrics: By metric, what only the scorer as a whole has.
         slices: The parts of the task.
     """
 
     values: dict[str, NDArray[np.float64]]
-    wholes: dict[str, float]
+    system_metrics: dict[str, float]
     slices: tuple[Slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class Evaluator:
     """What all scorers meet on one task.
 
     Attributes:
         task: The question.
         shuffled: The same with the films of each known session in a random order; None where order carries nothing.
-        films: The catalogue.
+        items: The catalogue.
         at: The depths of the ranking metrics.
         seed: Of the people that are drawn where not all can be taken.
     """
 
     task: Task
     shuffled: Task | None
-    films: Films
+    items: Items
     at: Sequence[int]
     seed: int
 
     @classmethod
-    def of(cls, task: Task, films: Films, at: Sequence[int], seed: int) -> Judge:
+    def of(cls, task: Task, items: Items, at: Sequence[int], seed: int) -> Evaluator:
         """The judge of a task; the sessions of one that asks what comes next are shuffled by the seed."""
         in_order = task.horizon == "next"
         other = replace(task, known=shuffled(task.known, seed)) if in_order else None
-        return cls(task, other, films, at, seed)
+        return cls(task, other, items, at, seed)
 
     def judged(self, scorer: Scorer) -> Judged:
         """Rank once for everything that can be read off one ranking; again for what is known otherwise."""
-        system, item_count = with_horizon(scorer, self.task), len(self.films)
+        system, item_count = with_horizon(scorer, self.task), len(self.items)
         whole = answers(system, self.task, item_count, max(*self.at, FOUND_AT, CURVE_DEPTH))
         values = whole.accuracy(self.at) | self._lists(whole)
-        wholes = self._catalogue(whole)
+        system_metrics = self._catalog(whole)
         if self.shuffled is not None:
             again = answers(system, self.shuffled, item_count, max(self.at)).accuracy(self.at)
             values |= {f"{metric}{SHUFFLED}": value for metric, value in again.items()}
         if isinstance(system, VectorScorer):
             vectors = encoded(system, self.task.known)
             values |= distances(system, vectors, self.task) | halves(system, self.task.known)
-            wholes |= shape(vectors, self.seed)
+            system_metrics |= shape(vectors, self.seed)
         slices = [*quality_curve(system, whole, item_count, self.seed)]
-        for slicing in slicings(self.task, self.films):
+        for slicing in slicings(self.task, self.items):
             slices += slicing.found(self.task, whole.places)
-        return Judged(values, wholes, tuple(slices))
+        return Judged(values, system_metrics, tuple(slices))
 
     def _lists(self, whole: Answers) -> dict[str, NDArray[np.float64]]:
         """(B,) what kind of films stand in each person's first 10."""
-        lists, films = whole.ranked[:, :_LIST], self.films
+        lists, items = whole.ranked[:, :_LIST], self.items
         return {
-            f"log_popularity@{_LIST}": log_popularity(lists, films.raters),
-            f"novelty@{_LIST}": novelty(lists, films.raters, films.train_users),
-            f"intra_list_similarity@{_LIST}": intra_list_similarity(lists, films.vectors),
+            f"log_popularity@{_LIST}": log_popularity(lists, items.raters),
+            f"novelty@{_LIST}": novelty(lists, items.raters, items.train_users),
+            f"intra_list_similarity@{_LIST}": intra_list_similarity(lists, items.vectors),
         }
 
-    def _catalogue(self, whole: Answers) -> dict[str, float]:
+    def _catalog(self, whole: Answers) -> dict[str, float]:
         """How much of what may be recommended is, and how unequally."""
-        counts = recommended(whole.ranked[:, :_LIST], len(self.films))
+        counts = recommended(whole.ranked[:, :_LIST], len(self.items))
         if self.task.candidates is not None:
             counts = counts[self.task.candidates]
         return {f"coverage@{_LIST}": coverage(counts), f"gini@{_LIST}": gini(counts)}
@@ -134,9 +134,9 @@ PROTOCOLS: tuple[Protocol, ...] = ("best-rated", "fold-in", "future")
 
 def evaluate(  # noqa: PLR0913  what a command's flags set, each by its keyword
     systems: Sequence[Scorer | Runs],
-    cohort: Cohort,
+    dataset: EvalDataset,
     *,
-    floors: Sequence[Scorer | Runs] = (),
+    trivial_baselines: Sequence[Scorer | Runs] = (),
     protocols: Sequence[Protocol] = PROTOCOLS,
     at: Sequence[int] = AT,
     seed: int = 42,
@@ -151,8 +151,8 @@ def evaluate(  # noqa: PLR0913  what a command's flags set, each by its keyword
     Args:
         systems: What is to be judged; each is fitted here (a trained model does nothing then). `LastOnly` is asked
             only what comes next, and is left out where nothing of the kind is asked.
-        cohort: Who teaches and who is asked.
-        floors: What the systems must beat; skill is counted from the best of them.
+        dataset: Who teaches and who is asked.
+        trivial_baselines: What the systems must beat; skill is counted from the best of them.
         protocols: The questions to ask.
         at: The depths k of the ranking metrics.
         seed: Reaches the random part of the protocols, the shuffled sessions, the people drawn and the intervals.
@@ -165,11 +165,11 @@ def evaluate(  # noqa: PLR0913  what a command's flags set, each by its keyword
         DataError: Nobody has enough for a task, or a system's scores do not fit the catalogue.
         SettingsError: Two systems share a name, none can be asked, or a depth is below 1.
     """
-    everyone = _checked([*floors, *systems], at)
+    everyone = _checked([*trivial_baselines, *systems], at)
     judges = [
-        Judge.of(_with_note(task), cohort.films, at, seed)
+        Evaluator.of(_with_note(task), dataset.items, at, seed)
         for protocol in protocols
-        for task in cohort.tasks(protocol, seed)
+        for task in dataset.tasks(protocol, seed)
     ]
     asked = {system.name: [judge for judge in judges if _meets(system, judge.task)] for system in everyone}
     everyone = [system for system in everyone if asked[system.name]]
@@ -177,15 +177,15 @@ def evaluate(  # noqa: PLR0913  what a command's flags set, each by its keyword
         raise SettingsError(
             f"no system can be asked {', '.join(protocols)}; expected one that is not a LastOnly; add a system or a protocol"
         )
-    total, tell = sum(map(len, asked.values())), progress or _silent
-    fit_seconds = _fit(everyone, cohort, lambda what: tell(0, total, what))
-    floor_names = {system.name for system in floors}
+    total, report = sum(map(len, asked.values())), progress or _silent
+    fit_seconds = _fit(everyone, dataset, lambda what: report(0, total, what))
+    floor_names = {system.name for system in trivial_baselines}
     measured: list[Measured] = []
     facts = []
     for system in everyone:
         start = perf_counter()
         for judge in asked[system.name]:
-            tell(len(measured), total, f"{system.name}: {judge.task.name}")
+            report(len(measured), total, f"{system.name}: {judge.task.name}")
             measured.append(_measured(system, judge))
         facts.append(
             SystemFacts(
@@ -198,7 +198,7 @@ def evaluate(  # noqa: PLR0913  what a command's flags set, each by its keyword
                 score_seconds=perf_counter() - start,
             )
         )
-    tell(total, total, "intervals")
+    report(total, total, "intervals")
     return Report.of(facts, measured, at=at, seed=seed)
 
 
@@ -228,7 +228,7 @@ def _meets(system: Runs, task: Task) -> bool:
     return task.horizon == "next" or not all(isinstance(scorer, LastOnly) for scorer in system.scorers)
 
 
-def _measured(system: Runs, judge: Judge) -> Measured:
+def _measured(system: Runs, judge: Evaluator) -> Measured:
     """One system on one task, each person's values the mean over its runs."""
     runs = [judge.judged(scorer) for scorer in system.scorers]
     stacked = {metric: np.stack([run.values[metric] for run in runs]) for metric in runs[0].values}  # (S, B)
@@ -237,7 +237,10 @@ def _measured(system: Runs, judge: Judge) -> Measured:
         task=judge.task,
         values={metric: values.mean(axis=0) for metric, values in stacked.items()},
         runs={metric: _means(values) for metric, values in stacked.items()},
-        wholes={metric: np.array([run.wholes[metric] for run in runs]) for metric in runs[0].wholes},
+        system_metrics={
+            metric: np.array([run.system_metrics[metric] for run in runs])
+            for metric in runs[0].system_metrics
+        },
         slices=tuple(
             replace(parts[0], values=np.mean([part.values for part in parts], axis=0))
             for parts in zip(*(run.slices for run in runs), strict=True)
@@ -260,17 +263,17 @@ def _space(system: Runs) -> str | None:
     return " + ".join(dict.fromkeys(spaces)) or None
 
 
-def _fit(systems: Sequence[Runs], cohort: Cohort, tell: Callable[[str], None]) -> dict[str, float]:
+def _fit(systems: Sequence[Runs], dataset: EvalDataset, progress: Callable[[str], None]) -> dict[str, float]:
     """Fit every scorer; the seconds of each system. What stands in several systems is fitted once, and counts in each."""
     seconds: dict[int, float] = {}  # by what was fitted
     total = {}
     for system in systems:
         parts = {id(part): part for scorer in system.scorers for part in fitted_parts(scorer)}
-        tell(f"{system.name}: fit")
+        progress(f"{system.name}: fit")
         for part in parts.values():
             if id(part) not in seconds:
                 start = perf_counter()
-                part.fit(cohort.train, cohort.item_count)
+                part.fit(dataset.train, dataset.item_count)
                 seconds[id(part)] = perf_counter() - start
         total[system.name] = sum(seconds[part] for part in parts)
     return total

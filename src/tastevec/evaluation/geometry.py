@@ -15,7 +15,14 @@ from tastevec.evaluation.metrics import cosine_distance, unit_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["effective_rank", "halves_closer", "halves_cosine", "hubness", "strangers_cosine", "top_direction"]
+__all__ = [
+    "between_user_cosine",
+    "effective_rank",
+    "hubness",
+    "split_half_accuracy",
+    "split_half_cosine",
+    "top_direction",
+]
 
 _CELLS = 1 << 22  # cosines held at once: 16 MB
 _NOISE = 1e-9  # by which the cosines of the same two vectors may differ
@@ -78,20 +85,20 @@ def hubness(vectors: NDArray[np.floating], k: int = 10) -> float:
         0.8165
     """
     units = unit_rows(vectors).astype(np.float32)
-    people = len(units)
-    if people < 2 or not np.ptp(units, axis=0).any():  # noqa: PLR2004  one person has no neighbour
+    users = len(units)
+    if users < 2 or not np.ptp(units, axis=0).any():  # noqa: PLR2004  one person has no neighbour
         return float("nan")
-    occurrences = np.zeros(people, np.int64)
-    rows = max(1, _CELLS // people)
-    for start in range(0, people, rows):
+    occurrences = np.zeros(users, np.int64)
+    rows = max(1, _CELLS // users)
+    for start in range(0, users, rows):
         cosines = units[start : start + rows] @ units.T  # (rows, B)
         own = np.arange(len(cosines))
         cosines[own, start + own] = -np.inf
-        occurrences += np.bincount(top_k(cosines, min(k, people - 1)).ravel(), minlength=people)
+        occurrences += np.bincount(top_k(cosines, min(k, users - 1)).ravel(), minlength=users)
     return _skewness(occurrences.astype(np.float64))
 
 
-def halves_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+def split_half_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
     """(B,) from -1 to 1: how near the vectors of two halves of one history are; 0 where a vector is zero.
 
     Args:
@@ -99,14 +106,14 @@ def halves_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> 
         second: (B, D) of the other half.
 
     Examples:
-        >>> halves_cosine(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])).round(4)
+        >>> split_half_cosine(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])).round(4)
         array([1., 0.])
     """
     return 1.0 - cosine_distance(first, second)
 
 
-def strangers_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(B,) from -1 to 1: `halves_cosine` where the second half is the next person's, and the first one's for the last.
+def between_user_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(B,) from -1 to 1: `split_half_cosine` where the second half is the next person's, and the first one's for the last.
 
     What two halves of one person must be seen against; NaN where there is only one person.
 
@@ -115,15 +122,15 @@ def strangers_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) 
         second: (B, D) of the other half.
 
     Examples:
-        >>> strangers_cosine(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])).round(4)
+        >>> between_user_cosine(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])).round(4)
         array([0.7071, 0.7071])
     """
     if len(first) == 1:
         return np.array([np.nan])
-    return halves_cosine(first, np.roll(second, -1, axis=0))
+    return split_half_cosine(first, np.roll(second, -1, axis=0))
 
 
-def halves_closer(
+def split_half_accuracy(
     first: NDArray[np.floating], second: NDArray[np.floating], strangers: int = 20
 ) -> NDArray[np.float64]:
     """(B,) from 0 to 1: the share of strangers that are farther from the first half of a history than its second half is.
@@ -138,19 +145,17 @@ def halves_closer(
         strangers: How many others everybody meets; all where there are fewer.
 
     Examples:
-        >>> halves_closer(np.eye(3), np.eye(3)), halves_closer(np.eye(2), 1 - np.eye(2)), halves_closer(*np.ones((2, 2, 2)))
+        >>> split_half_accuracy(np.eye(3), np.eye(3)), split_half_accuracy(np.eye(2), 1 - np.eye(2)), split_half_accuracy(*np.ones((2, 2, 2)))
         (array([1., 1., 1.]), array([0., 0.]), array([0.5, 0.5]))
     """
-    people = len(first)
-    met = min(strangers, people - 1)
+    users = len(first)
+    met = min(strangers, users - 1)
     if met < 1:
-        return np.full(people, np.nan)
+        return np.full(users, np.nan)
     left, right = unit_rows(first), unit_rows(second)
     own = np.einsum("bd,bd->b", left, right)
-    won = np.zeros(people)
-    for step in 1 + np.arange(met) * (people - 2) // max(
-        1, met - 1
-    ):  # from the next person to the one before
+    won = np.zeros(users)
+    for step in 1 + np.arange(met) * (users - 2) // max(1, met - 1):  # from the next person to the one before
         ahead = own - np.einsum("bd,bd->b", left, np.roll(right, -step, axis=0))
         won += np.where(np.abs(ahead) <= _NOISE, 0.5, ahead > 0)
     return won / met

@@ -26,7 +26,7 @@ __all__ = [
     "mrr",
     "ndcg",
     "novelty",
-    "places_of",
+    "ranks_of",
     "recall",
     "recommended",
     "unit_rows",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-def places_of(
+def ranks_of(
     ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], item_count: int
 ) -> NDArray[np.int64]:
     """(T,) the place of each hidden film in its person's ranking, from 0; K where it is not there.
@@ -46,7 +46,7 @@ def places_of(
         item_count: N.
 
     Examples:
-        >>> places_of(np.array([[4, 2, 0], [1, 3, -1]]), np.array([0, 2, 3]), np.array([0, 1, 3]), 5)
+        >>> ranks_of(np.array([[4, 2, 0], [1, 3, -1]]), np.array([0, 2, 3]), np.array([0, 1, 3]), 5)
         array([2, 3, 1])
     """
     users, depth = ranked.shape
@@ -59,14 +59,14 @@ def places_of(
 def hits(
     ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], item_count: int
 ) -> NDArray[np.bool_]:
-    """(B, K) whether each place of a ranking holds a hidden film; the arguments are those of `places_of`.
+    """(B, K) whether each place of a ranking holds a hidden film; the arguments are those of `ranks_of`.
 
     Examples:
         >>> hits(np.array([[4, 2, 0], [1, 3, -1]]), np.array([0, 2, 3]), np.array([0, 2, 3]), 5)
         array([[False,  True,  True],
                [False,  True, False]])
     """
-    return hits_at(places_of(ranked, offsets, targets, item_count), offsets, ranked.shape[1])
+    return hits_at(ranks_of(ranked, offsets, targets, item_count), offsets, ranked.shape[1])
 
 
 def hits_at(places: NDArray[np.int64], offsets: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
@@ -233,7 +233,7 @@ def unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
     return units
 
 
-_PEOPLE = 4096  # whose lists are compared at once
+_USERS = 4096  # whose lists are compared at once
 
 
 def log_popularity(ranked: NDArray[np.integer], raters: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -253,7 +253,7 @@ def log_popularity(ranked: NDArray[np.integer], raters: NDArray[np.int64]) -> ND
     return _mean_over_films(ranked, np.log1p(raters))
 
 
-def novelty(ranked: NDArray[np.integer], raters: NDArray[np.int64], people: int) -> NDArray[np.float64]:
+def novelty(ranked: NDArray[np.integer], raters: NDArray[np.int64], users: int) -> NDArray[np.float64]:
     """(B,) the self-information of each list in bits, from 0 to log2(people + 1); NaN for no film.
 
     The mean over its films of -log2 of the share of the training people who rated the film. The share is smoothed,
@@ -261,8 +261,8 @@ def novelty(ranked: NDArray[np.integer], raters: NDArray[np.int64], people: int)
 
     Args:
         ranked: (B, K) item indices, -1 for an empty place.
-        raters: (N,) training people who rated each film, at most ``people``.
-        people: Training people in all.
+        raters: (N,) training people who rated each film, at most ``users``.
+        users: Training people in all.
 
     Source: Zhou et al. 2010, "Solving the apparent diversity-accuracy dilemma of recommender systems".
 
@@ -270,7 +270,7 @@ def novelty(ranked: NDArray[np.integer], raters: NDArray[np.int64], people: int)
         >>> novelty(np.array([[0, 1], [0, -1]]), np.array([7, 0]), 7)  # everybody rated 0, nobody 1: -log2(1 / 8)
         array([1.5, 0. ])
     """
-    return _mean_over_films(ranked, np.log2((people + 1) / (raters + 1.0)))
+    return _mean_over_films(ranked, np.log2((users + 1) / (raters + 1.0)))
 
 
 def intra_list_similarity(ranked: NDArray[np.integer], vectors: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -286,8 +286,8 @@ def intra_list_similarity(ranked: NDArray[np.integer], vectors: NDArray[np.float
     Source: Ziegler et al. 2005, "Improving Recommendation Lists Through Topic Diversification", as a mean.
 
     Examples:
-        >>> films = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-        >>> intra_list_similarity(np.array([[0, 1, 2], [0, 1, 3], [0, 3, -1]]), films).round(4)  # 1 of 3 pairs; 1 of 1
+        >>> items = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+        >>> intra_list_similarity(np.array([[0, 1, 2], [0, 1, 3], [0, 3, -1]]), items).round(4)  # 1 of 3 pairs; 1 of 1
         array([0.3333, 1.    ,    nan])
     """
     units = np.concatenate(
@@ -295,15 +295,15 @@ def intra_list_similarity(ranked: NDArray[np.integer], vectors: NDArray[np.float
     )  # the last is the empty place, -1
     there = np.any(units, axis=1)
     similarity = np.full(len(ranked), np.nan)
-    for start in range(0, len(ranked), _PEOPLE):
-        group = ranked[start : start + _PEOPLE]
+    for start in range(0, len(ranked), _USERS):
+        group = ranked[start : start + _USERS]
         count = there[group].sum(axis=1)
         together = units[group].sum(
             axis=1
         )  # (B, D), whose squared length counts each pair twice and each film once
         twice = np.einsum("bd,bd->b", together, together) - count
         some = count > 1
-        similarity[start : start + _PEOPLE][some] = twice[some] / (count * (count - 1))[some]
+        similarity[start : start + _USERS][some] = twice[some] / (count * (count - 1))[some]
     return similarity
 
 
@@ -346,10 +346,10 @@ def gini(counts: NDArray[np.int64]) -> float:
         >>> gini(np.array([2, 2, 2])), gini(np.array([0, 0, 0, 8])), gini(np.array([1, 3]))
         (0.0, 0.75, 0.25)
     """
-    films, total = len(counts), counts.sum()
+    items, total = len(counts), counts.sum()
     if not total:
         return float("nan")
-    return float((2 * np.arange(1, films + 1) - films - 1) @ np.sort(counts) / (films * total))
+    return float((2 * np.arange(1, items + 1) - items - 1) @ np.sort(counts) / (items * total))
 
 
 def _mean_over_films(ranked: NDArray[np.integer], values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tastevec.data.inputs import liked_from
+from tastevec.data.inputs import positive_from
 from tastevec.errors import SettingsError
-from tastevec.evaluation.baselines import only_liked
-from tastevec.evaluation.registry import NEWEST, Between, OneOf, Recipe
+from tastevec.evaluation.baselines import only_positives
+from tastevec.evaluation.registry import NEWEST, BaselineSpec, Between, OneOf
 from tastevec.evaluation.scorers import measure
 from tastevec.evaluation.tasks import cases
 
@@ -77,15 +77,15 @@ class VaeSettings:
 
 
 @dataclass(frozen=True)
-class _Likes:
+class _Positives:
     """The liked films of B people, one after another."""
 
     items: Tensor
     counts: Tensor  # (B,)
 
     @classmethod
-    def of(cls, liked: Histories) -> _Likes:
-        return cls(torch.from_numpy(liked.items.astype(np.int64)), torch.from_numpy(liked.lengths))
+    def of(cls, positive: Histories) -> _Positives:
+        return cls(torch.from_numpy(positive.items.astype(np.int64)), torch.from_numpy(positive.lengths))
 
     @property
     def starts(self) -> Tensor:
@@ -100,18 +100,20 @@ class _Network(nn.Module):
         super().__init__()
         hidden, latent = settings.hidden, settings.latent
         self.dropout = nn.Dropout(settings.dropout)
-        self.films = nn.EmbeddingBag(item_count, hidden, mode="sum")
+        self.items = nn.EmbeddingBag(item_count, hidden, mode="sum")
         self.first_bias = nn.Parameter(torch.zeros(hidden))
         self.encode = nn.Linear(hidden, 2 * latent)
         self.decode = nn.Sequential(nn.Linear(latent, hidden), nn.Tanh(), nn.Linear(hidden, item_count))
         for weight in self.parameters():
             (nn.init.xavier_uniform_ if weight.ndim > 1 else nn.init.zeros_)(weight)
 
-    def forward(self, likes: _Likes) -> tuple[Tensor, Tensor]:
+    def forward(self, positives: _Positives) -> tuple[Tensor, Tensor]:
         """(B, N) logits of the films and (B,) the divergence of each person from the prior."""
-        counts = likes.counts.clamp(min=1).sqrt()  # each input at length 1
-        weights = self.dropout((1 / counts).repeat_interleave(likes.counts))
-        first = self.films(likes.items, likes.starts, per_sample_weights=weights) + self.first_bias  # (B, H)
+        counts = positives.counts.clamp(min=1).sqrt()  # each input at length 1
+        weights = self.dropout((1 / counts).repeat_interleave(positives.counts))
+        first = (
+            self.items(positives.items, positives.starts, per_sample_weights=weights) + self.first_bias
+        )  # (B, H)
         mean, log_variance = self.encode(first.tanh()).chunk(2, dim=1)  # (B, Z)
         divergence = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1)
         if self.training:
@@ -139,7 +141,7 @@ class MultVAE:
 
     def __init__(self, settings: VaeSettings) -> None:
         self._settings = settings
-        self._liked_from = liked_from(settings.rating_range)
+        self._positive_from = positive_from(settings.rating_range)
 
     def fit(self, train: Histories, item_count: int) -> None:
         """Learn from nine tenths of the people; the same people and seed give the same weights."""
@@ -148,28 +150,28 @@ class MultVAE:
         held = int(_HELD_OUT * len(train))
         judges = train.take(np.sort(order[:held]))
         [task] = cases(judges, protocol="fold-in", rating_range=settings.rating_range, seed=settings.seed)
-        liked = only_liked(train.take(np.sort(order[held:])), self._liked_from)
-        liked = liked.take(np.flatnonzero(liked.lengths))  # who liked nothing has no likelihood
+        positive = only_positives(train.take(np.sort(order[held:])), self._positive_from)
+        positive = positive.take(np.flatnonzero(positive.lengths))  # who liked nothing has no likelihood
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self._network = _Network(item_count, settings)
-            if len(liked):
-                self._learn(liked, task, item_count)
+            if len(positive):
+                self._learn(positive, task, item_count)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) logits of the films, from what each person liked."""
         self._network.eval()
         with torch.no_grad():
-            logits, _ = self._network(_Likes.of(only_liked(histories, self._liked_from)))
+            logits, _ = self._network(_Positives.of(only_positives(histories, self._positive_from)))
         return np.asarray(logits.numpy())
 
-    def _learn(self, liked: Histories, task: Task, item_count: int) -> None:
+    def _learn(self, positive: Histories, task: Task, item_count: int) -> None:
         """Epochs until the judges have seen no better one for long; without judges, until the annealing has ended."""
         settings = self._settings
         optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, fused=True)
         best, best_epoch, kept = -1.0, 0, None
         for epoch in range(settings.epochs if len(task) else settings.annealing):
-            self._one_epoch(liked, optimizer, epoch)
+            self._one_epoch(positive, optimizer, epoch)
             if not len(task):
                 continue
             gain = float(measure(self, task, item_count, (_DEPTH,))[f"ndcg@{_DEPTH}"].mean())
@@ -180,14 +182,14 @@ class MultVAE:
         if kept is not None:
             self._network.load_state_dict(kept)
 
-    def _one_epoch(self, liked: Histories, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    def _one_epoch(self, positive: Histories, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         settings = self._settings
-        batches = torch.randperm(len(liked)).split(settings.batch_size)
+        batches = torch.randperm(len(positive)).split(settings.batch_size)
         self._network.train()
-        for step, people in enumerate(batches, start=epoch * len(batches)):
+        for step, users in enumerate(batches, start=epoch * len(batches)):
             kl_weight = settings.kl_weight * min(1.0, step / (settings.annealing * len(batches)))
-            batch = liked.take(people.numpy())
-            logits, divergence = self._network(_Likes.of(batch))
+            batch = positive.take(users.numpy())
+            logits, divergence = self._network(_Positives.of(batch))
             owners, items = torch.from_numpy(batch.owners), torch.from_numpy(batch.items.astype(np.int64))
             gained = functional.log_softmax(logits, 1)[owners, items].sum() / len(batch)
             loss = kl_weight * divergence.mean() - gained
@@ -196,9 +198,9 @@ class MultVAE:
             optimizer.step()
 
 
-def mult_vae(*, rating_range: tuple[float, float]) -> Recipe:
+def mult_vae(*, rating_range: tuple[float, float]) -> BaselineSpec:
     """How a Mult-VAE is made, and what may be tuned of it."""
-    return Recipe(
+    return BaselineSpec(
         MultVAE.name,
         lambda settings, seed: MultVAE(VaeSettings(rating_range, seed=seed, **settings)),
         published={"hidden": 600, "dropout": 0.5, "kl_weight": 0.2, "learning_rate": 1e-3},

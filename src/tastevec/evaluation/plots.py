@@ -60,8 +60,8 @@ def short(name: str) -> str:
     """A name that fits beside a line: the middle of a long one is left out, since ends tell systems apart.
 
     Examples:
-        >>> short("iALS, likes and middle, last 20 only")
-        'iALS, likes a…, last 20 only'
+        >>> short("iALS, positives and middle, last 20 only")
+        'iALS, positiv…, last 20 only'
     """
     half = _LONGEST // 2
     return name if len(name) <= _LONGEST + 1 else f"{name[:half]}…{name[-half - 1 :]}"
@@ -250,7 +250,7 @@ def _draw(figure: Figure, report: Report, kind: _Kind, panels: Mapping[str, list
     figure.draw_without_rendering()  # so that the axes know their size, which says how far apart names must stand
     for axes, ended in zip(places, ends, strict=False):
         label_ends(axes, ended, look)
-    return f"{kind.says} {_people(panels)}"
+    return f"{kind.says} {_users(panels)}"
 
 
 def _chosen(report: Report, task: str, look: Mapping[str, Look]) -> list[str]:
@@ -258,11 +258,13 @@ def _chosen(report: Report, task: str, look: Mapping[str, Look]) -> list[str]:
     rows = [row for row in report.rows if row.task == task]
     metric = headline(task, list(dict.fromkeys(row.metric for row in rows)))
     means = {row.system: row.mean for row in rows if row.metric == metric}
-    floors = sorted((name for name in means if not look[name].model), key=lambda name: -means[name])
+    trivial_baselines = sorted(
+        (name for name in means if not look[name].model), key=lambda name: -means[name]
+    )
     models = [name for name in means if look[name].model]
-    familiar = [name for name in floors if name == _FAMILIAR]
+    familiar = [name for name in trivial_baselines if name == _FAMILIAR]
     return list(
-        dict.fromkeys([*floors[:_FLOORS], *familiar, *models])
+        dict.fromkeys([*trivial_baselines[:_FLOORS], *familiar, *models])
     )  # models last, so that they lie on top
 
 
@@ -317,7 +319,7 @@ def _end(curve: Mapping[str, SliceRow], *, log: bool, labels: Sequence[str]) -> 
     return float(label) if log else float(labels.index(label)), curve[label].mean
 
 
-def _people(panels: Mapping[str, Sequence[SliceRow]]) -> str:
+def _users(panels: Mapping[str, Sequence[SliceRow]]) -> str:
     told = []
     for task, rows in panels.items():
         users = [row.users for row in rows]
@@ -340,7 +342,7 @@ def draw(report: Report) -> list[Picture]:
     """
     pictures = [drawn("headline", "Every system on every task", lambda figure: _headlines(figure, report))]
     pictures += slice_pictures(report)
-    if any(row.metric == _COVERAGE for row in report.wholes):
+    if any(row.metric == _COVERAGE for row in report.system_metrics):
         title = "How good the lists are, and how much of the catalogue they show"
         pictures.append(drawn("coverage", title, lambda figure: _coverage(figure, report)))
     return pictures
@@ -356,9 +358,9 @@ def _headlines(figure: Figure, report: Report) -> str:
         metric = next(iter(rows.values())).metric
         _dots(styled(axes), rows, order, look)
         axes.set_title(f"{task}\n{spoken(metric)}", fontsize=9.5, loc="left", color=MUTED)
-        floors = [row.mean for system, row in rows.items() if not look[system].model]
-        if floors:
-            axes.axvline(max(floors), color=MUTED, linestyle="--", linewidth=0.9, zorder=1)
+        trivial_baselines = [row.mean for system, row in rows.items() if not look[system].model]
+        if trivial_baselines:
+            axes.axvline(max(trivial_baselines), color=MUTED, linestyle="--", linewidth=0.9, zorder=1)
     columns[0].set_yticks(np.arange(len(order)), order, fontsize=9)
     for label, name in zip(columns[0].get_yticklabels(), order, strict=True):
         label.set_color(look[name].ink)
@@ -390,10 +392,14 @@ def _coverage(figure: Figure, report: Report) -> str:
     look, tasks = looks(report), _headline_rows(report)
     shown = {}
     for task, rows in tasks.items():
-        wholes = {
-            row.system: row.mean for row in report.wholes if (row.task, row.metric) == (task, _COVERAGE)
+        system_metrics = {
+            row.system: row.mean
+            for row in report.system_metrics
+            if (row.task, row.metric) == (task, _COVERAGE)
         }
-        if points := {name: (wholes[name], row.mean) for name, row in rows.items() if name in wholes}:
+        if points := {
+            name: (system_metrics[name], row.mean) for name, row in rows.items() if name in system_metrics
+        }:
             shown[task] = points
     shown = dict(sorted(shown.items(), key=lambda item: item[0] not in ("fold-in", "last-20%"))[:2])
     figure.set_size_inches(_WIDE, 4.2)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 import numpy as np
 
 from tastevec.data.histories import NO_TIME
-from tastevec.data.inputs import liked_from
+from tastevec.data.inputs import positive_from
 from tastevec.evaluation.baselines import (
     ALS,
     EASE,
     Constant,
     ItemKNN,
     LastOnly,
-    MeanLiked,
+    MeanPositive,
     PerHorizon,
     Popularity,
     RecentPopularity,
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEWEST",
+    "BaselineSpec",
     "Between",
     "Choices",
     "Chosen",
     "OneOf",
     "Question",
-    "Recipe",
     "baselines",
-    "floors",
-    "line_up",
+    "build_baselines",
     "published",
-    "vector_floors",
+    "trivial_baselines",
+    "vector_baselines",
 ]
 
 NEWEST: Final = 20  # films that a system sees which sees the newest only
@@ -83,7 +83,7 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class BaselineSpec:
     """How a baseline is made.
 
     Attributes:
@@ -121,45 +121,43 @@ class Chosen:
 Choices: TypeAlias = dict[Question, Chosen]
 
 
-def published(recipes: Sequence[Recipe], horizons: Sequence[Horizon]) -> Choices:
+def published(specs: Sequence[BaselineSpec], horizons: Sequence[Horizon]) -> Choices:
     """Nothing tuned."""
-    return {
-        question: Chosen(recipe.published) for recipe in recipes for question in recipe.questions(horizons)
-    }
+    return {question: Chosen(spec.published) for spec in specs for question in spec.questions(horizons)}
 
 
-def line_up(recipes: Sequence[Recipe], choices: Choices, seeds: Sequence[int]) -> list[Runs]:
+def build_baselines(specs: Sequence[BaselineSpec], choices: Choices, seeds: Sequence[int]) -> list[Runs]:
     """The systems of the tables, each with the settings chosen for each question that it is asked.
 
     Systems and questions of the same settings and seed share one scorer, so that it is fitted once.
 
     Args:
-        recipes: In the order of the tables.
+        specs: In the order of the tables.
         choices: For every question of these recipes.
         seeds: One run each of what chance has a part in; the first, of all else.
     """
     made: dict[str, Scorer] = {}
 
-    def scorer(recipe: Recipe, question: Question, seed: int) -> Scorer:
+    def scorer(spec: BaselineSpec, question: Question, seed: int) -> Scorer:
         settings = choices[question].settings
-        key = json.dumps([recipe.name, settings, seed], sort_keys=True)
+        key = json.dumps([spec.name, settings, seed], sort_keys=True)
         if key not in made:
-            made[key] = recipe.make(settings, seed)
+            made[key] = spec.make(settings, seed)
         return made[key]
 
     systems = []
-    for recipe in recipes:
+    for spec in specs:
         rows: dict[str, list[Question]] = {}
-        for question in recipe.questions(get_args(Horizon)):
+        for question in spec.questions(get_args(Horizon)):
             if question in choices:
                 rows.setdefault(question.system, []).append(question)
-        of_seeds = seeds if recipe.seeded else seeds[:1]
+        of_seeds = seeds if spec.seeded else seeds[:1]
         for name, questions in rows.items():
             runs = [
-                _one(name, {question: scorer(recipe, question, seed) for question in questions})
+                _one(name, {question: scorer(spec, question, seed) for question in questions})
                 for seed in of_seeds
             ]
-            record: dict[str, Any] = {"seeds": list(of_seeds)} if recipe.seeded else {}
+            record: dict[str, Any] = {"seeds": list(of_seeds)} if spec.seeded else {}
             record |= {question.horizon: asdict(choices[question]) for question in questions}
             systems.append(Runs(name, runs, record))
     return systems
@@ -178,20 +176,20 @@ def _one(name: str, scorers: Mapping[Question, Scorer]) -> Scorer:
 
 _RIDGE: Final = Between(10, 5000, log=True)
 _ALS: Final[dict[str, Between | OneOf]] = {
-    "liked": Between(1, 50, log=True),
+    "positive": Between(1, 50, log=True),
     "regularization": Between(0.1, 100, log=True),
     "dim": OneOf((64, 128, 256)),
 }
 
 
-def floors(train: Histories, *, rating_range: tuple[float, float]) -> list[Recipe]:
+def trivial_baselines(train: Histories, *, rating_range: tuple[float, float]) -> list[BaselineSpec]:
     """Popularity, and recent popularity where the training people's ratings have times."""
-    threshold = liked_from(rating_range)
-    lineup = [Recipe("popularity", lambda _settings, _seed: Popularity(liked_from=threshold))]
+    threshold = positive_from(rating_range)
+    lineup = [BaselineSpec("popularity", lambda _settings, _seed: Popularity(positive_from=threshold))]
     if np.any(train.times != NO_TIME):
-        recent = Recipe(
+        recent = BaselineSpec(
             RecentPopularity.name,
-            lambda settings, _seed: RecentPopularity(liked_from=threshold, **settings),
+            lambda settings, _seed: RecentPopularity(positive_from=threshold, **settings),
             published={"days": 30},
             space={"days": OneOf((7, 30, 90, 365))},
         )
@@ -199,7 +197,7 @@ def floors(train: Histories, *, rating_range: tuple[float, float]) -> list[Recip
     return lineup
 
 
-def vector_floors(model: Runs, *, rating_range: tuple[float, float]) -> list[Runs]:
+def vector_baselines(model: Runs, *, rating_range: tuple[float, float]) -> list[Runs]:
     """The constant, the mean of liked and the rating-weighted mean in the space of each run of a model.
 
     Args:
@@ -209,18 +207,22 @@ def vector_floors(model: Runs, *, rating_range: tuple[float, float]) -> list[Run
     runs = [scorer for scorer in model.scorers if isinstance(scorer, VectorScorer)]
     if not runs:
         return []
-    threshold = liked_from(rating_range)
-    floors = {"constant": Constant, "mean of liked": MeanLiked, "rating-weighted mean": WeightedMean}
+    threshold = positive_from(rating_range)
+    trivial_baselines = {
+        "constant": Constant,
+        "mean of liked": MeanPositive,
+        "rating-weighted mean": WeightedMean,
+    }
     return [
         Runs(
             f"{name} ({model.name})",
-            [floor(run.item_vectors, space=run.space, liked_from=threshold) for run in runs],
+            [floor(run.item_vectors, space=run.space, positive_from=threshold) for run in runs],
         )
-        for name, floor in floors.items()
+        for name, floor in trivial_baselines.items()
     ]
 
 
-def baselines(*, rating_range: tuple[float, float]) -> list[Recipe]:
+def baselines(*, rating_range: tuple[float, float]) -> list[BaselineSpec]:
     """Item neighbours, three EASE and two iALS, each whole and on the last 20 films only.
 
     EASE of any rating takes what was watched, liked or not: the strongest floor of *what comes next*, and stronger yet on
@@ -230,31 +232,31 @@ def baselines(*, rating_range: tuple[float, float]) -> list[Recipe]:
     start from, and must then be seen to beat: its ``middle`` is how far the confidence in films of the middle ratings
     lies on the way from that in unwatched ones (0) to that in liked ones (1).
     """
-    liked = liked_from(rating_range)
+    positive = positive_from(rating_range)
     return [
-        Recipe(
+        BaselineSpec(
             ItemKNN.name,
-            lambda settings, _seed: ItemKNN(liked_from=liked, **settings),
-            published={"neighbours": 50, "shrink": 100.0},
+            lambda settings, _seed: ItemKNN(positive_from=positive, **settings),
+            published={"neighbors": 50, "shrink": 100.0},
             space={
-                "neighbours": Between(20, 1000, log=True, whole=True),
+                "neighbors": Between(20, 1000, log=True, whole=True),
                 "shrink": OneOf((0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)),
             },
             newest=(NEWEST,),
         ),
         *_eases(rating_range),
-        Recipe(
+        BaselineSpec(
             "iALS, likes",
-            lambda settings, seed: ALS(_als(settings, rating_range, seed), only_likes=True),
-            published={"liked": 10.0, "regularization": 5.0, "dim": 64},
+            lambda settings, seed: ALS(_als(settings, rating_range, seed), positives_only=True),
+            published={"positive": 10.0, "regularization": 5.0, "dim": 64},
             space=_ALS,
             seeded=True,
             newest=(NEWEST,),
         ),
-        Recipe(
+        BaselineSpec(
             "iALS, likes and middle",
-            lambda settings, seed: ALS(_als(settings, rating_range, seed), only_likes=False),
-            published={"liked": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
+            lambda settings, seed: ALS(_als(settings, rating_range, seed), positives_only=False),
+            published={"positive": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
             space={**_ALS, "middle": Between(0, 1)},
             seeded=True,
             newest=(NEWEST,),
@@ -262,28 +264,28 @@ def baselines(*, rating_range: tuple[float, float]) -> list[Recipe]:
     ]
 
 
-def _eases(rating_range: tuple[float, float]) -> list[Recipe]:
+def _eases(rating_range: tuple[float, float]) -> list[BaselineSpec]:
     """EASE of likes, of any rating, and of likes and middle."""
-    liked, anything = liked_from(rating_range), rating_range[0]
+    positive, anything = positive_from(rating_range), rating_range[0]
     return [
-        Recipe(
+        BaselineSpec(
             "EASE",
-            lambda settings, _seed: EASE(liked_from=liked, **settings),
+            lambda settings, _seed: EASE(positive_from=positive, **settings),
             published={"ridge": 400.0},
             space={"ridge": _RIDGE},
             newest=(NEWEST,),
         ),
-        Recipe(
+        BaselineSpec(
             "EASE, any rating",
-            lambda settings, _seed: EASE(liked_from=anything, name="EASE, any rating", **settings),
+            lambda settings, _seed: EASE(positive_from=anything, name="EASE, any rating", **settings),
             published={"ridge": 400.0},
             space={"ridge": _RIDGE},
             newest=(NEWEST, 5),
         ),
-        Recipe(
+        BaselineSpec(
             "EASE, likes and middle",
             lambda settings, _seed: EASE(
-                liked_from=liked,
+                positive_from=positive,
                 name="EASE, likes and middle",
                 ridge=settings["ridge"],
                 middle=(settings["middle"], rating_range),
@@ -297,6 +299,6 @@ def _eases(rating_range: tuple[float, float]) -> list[Recipe]:
 
 def _als(settings: Mapping[str, Any], rating_range: tuple[float, float], seed: int) -> AlsSettings:
     others = dict(settings)
-    liked, middle = others["liked"], others.pop("middle", 0.0)
-    neutral = min(liked, 1 + middle * (liked - 1))
+    positive, middle = others["positive"], others.pop("middle", 0.0)
+    neutral = min(positive, 1 + middle * (positive - 1))
     return AlsSettings(rating_range, neutral=neutral, seed=seed, **others)

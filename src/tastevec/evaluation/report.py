@@ -23,12 +23,12 @@ from tastevec.evaluation.statistics import (
     Row,
     Skill,
     SliceRow,
-    draw_people,
+    bootstrap_users,
     mean_rows,
     paired,
     skills,
     slice_rows,
-    whole_rows,
+    system_rows,
 )
 from tastevec.evaluation.tables import LEGEND, as_text, tables
 from tastevec.schema import PER_USER_FILE, REPORT_FILE, RESULTS_FILE, RESULTS_FORMAT, USER_ID
@@ -69,7 +69,7 @@ class _Results(Shape):
     tasks: list[_Task]
     systems: list[dict[str, Any]]
     rows: list[dict[str, Any]]
-    wholes: list[dict[str, Any]]
+    system_metrics: list[dict[str, Any]]
     slices: list[dict[str, Any]]
     skill: list[dict[str, Any]]
     paired: list[dict[str, Any]]
@@ -118,8 +118,8 @@ def per_user_table(measured: Sequence[Measured]) -> Any:  # noqa: ANN401 - pyarr
         }
         columns |= {
             USER_ID: pa.array(task.user_ids),
-            "known_films": pa.array(task.known_films),
-            "hidden_films": pa.array(task.hidden_films),
+            "input_items": pa.array(task.input_items),
+            "held_out_items": pa.array(task.held_out_items),
         }
         columns |= {
             metric: pa.array(result.values.get(metric, nothing), from_pandas=True) for metric in metrics
@@ -203,8 +203,8 @@ def _measured(system: str, task: Mapping[str, Any], table: Any, means: Mapping[s
         left_out=task["left_out"],
         fingerprint=task["fingerprint"],
         user_ids=table[USER_ID].to_numpy(),
-        known_films=table["known_films"].to_numpy(),
-        hidden_films=table["hidden_films"].to_numpy(),
+        input_items=table["input_items"].to_numpy(),
+        held_out_items=table["held_out_items"].to_numpy(),
     )
     values = {metric: np.asarray(table[metric].to_numpy(), np.float64) for metric in means}
     for metric, mean in means.items():
@@ -236,7 +236,7 @@ class Report:
         systems: One a system, floors first.
         measured: Per-user values, one a system and task.
         rows: Means with intervals.
-        wholes: What only a system as a whole has, without intervals.
+        system_metrics: What only a system as a whole has, without intervals.
         slices: Means of the parts of tasks.
         skills: Each system that is no floor beside the best floor.
         paired: Every two systems of a task beside each other.
@@ -248,7 +248,7 @@ class Report:
     systems: tuple[SystemFacts, ...]
     measured: tuple[Measured, ...]
     rows: tuple[Row, ...]
-    wholes: tuple[Row, ...]
+    system_metrics: tuple[Row, ...]
     slices: tuple[SliceRow, ...]
     skills: tuple[Skill, ...]
     paired: tuple[Paired, ...]
@@ -268,15 +268,15 @@ class Report:
     ) -> Report:
         """Means, intervals, skill and paired differences out of per-user values."""
         rows: list[Row] = []
-        wholes: list[Row] = []
+        system_metrics: list[Row] = []
         slices: list[SliceRow] = []
         beside: list[Skill] = []
         pairs: list[Paired] = []
         for asked in by_task(measured):
-            draws = draw_people(len(asked[0].task), seed)
+            draws = bootstrap_users(len(asked[0].task), seed)
             for result in asked:
                 rows += mean_rows(result, draws)
-                wholes += whole_rows(result)
+                system_metrics += system_rows(result)
                 slices += slice_rows(result, draws)
             beside += skills(systems, asked, draws)
             pairs += paired(asked, draws)
@@ -284,7 +284,7 @@ class Report:
             systems=tuple(systems),
             measured=tuple(measured),
             rows=tuple(rows),
-            wholes=tuple(wholes),
+            system_metrics=tuple(system_metrics),
             slices=tuple(slices),
             skills=tuple(beside),
             paired=tuple(pairs),
@@ -307,7 +307,7 @@ class Report:
                 systems=restored(SystemFacts, results["systems"]),
                 measured=read_measured(folder, results, rows),
                 rows=rows,
-                wholes=restored(Row, results["wholes"]),
+                system_metrics=restored(Row, results["system_metrics"]),
                 slices=restored(SliceRow, results["slices"]),
                 skills=restored(Skill, results["skill"]),
                 paired=restored(Paired, results["paired"]),
@@ -333,7 +333,7 @@ class Report:
                 "protocol": task.protocol,
                 "users": len(task),
                 "left_out": task.left_out,
-                "hidden_films": int(task.hidden_films.sum()),
+                "held_out_items": int(task.held_out_items.sum()),
                 "fingerprint": task.fingerprint,
                 "note": task.note,
             }
@@ -347,7 +347,7 @@ class Report:
             "tasks": tasks,
             "systems": self.systems,
             "rows": self.rows,
-            "wholes": self.wholes,
+            "system_metrics": self.system_metrics,
             "slices": self.slices,
             "skill": self.skills,
             "paired": self.paired,

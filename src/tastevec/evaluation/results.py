@@ -77,8 +77,8 @@ class Asked:
         left_out: People who did not have enough for this question.
         fingerprint: The same for the same people, known films, hidden films and candidates, and for nothing else.
         user_ids: (B,) the caller's own ids.
-        known_films: (B,) how many films of each person were known.
-        hidden_films: (B,) how many were to be found.
+        input_items: (B,) how many films of each person were known.
+        held_out_items: (B,) how many were to be found.
     """
 
     name: str
@@ -87,8 +87,8 @@ class Asked:
     left_out: int
     fingerprint: str
     user_ids: NDArray[Any]
-    known_films: NDArray[np.int64]
-    hidden_films: NDArray[np.int64]
+    input_items: NDArray[np.int64]
+    held_out_items: NDArray[np.int64]
 
     @classmethod
     def of(cls, task: Task | Asked) -> Asked:
@@ -102,8 +102,8 @@ class Asked:
             left_out=task.left_out,
             fingerprint=_fingerprint(task),
             user_ids=task.known.user_ids,
-            known_films=task.known.lengths,
-            hidden_films=task.hidden,
+            input_items=task.known.lengths,
+            held_out_items=task.hidden,
         )
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ class Measured:
         task: The question; of a report that was read from its files, what is kept of it.
         values: (B,) a metric's value of each person, the mean over the system's runs; NaN where a person has none.
         runs: (S,) a metric's mean over the people in each run, of the same metrics.
-        wholes: (S,) what only a system as a whole has (coverage, Gini, the shape of its vectors), in each run.
+        system_metrics: (S,) what only a system as a whole has (coverage, Gini, the shape of its vectors), in each run.
         slices: The parts of the task.
     """
 
@@ -143,7 +143,7 @@ class Measured:
     task: Task | Asked
     values: dict[str, NDArray[np.float64]]
     runs: dict[str, NDArray[np.float64]]
-    wholes: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    system_metrics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     slices: tuple[Slice, ...] = ()
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from tastevec.data.histories import normalise_ratings
-from tastevec.data.topk import rank_unseen
+from tastevec.data.topk import rank_items
 from tastevec.errors import DataError
-from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, places_of, recall
+from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -180,9 +180,9 @@ def answers(scorer: Scorer, task: Task, item_count: int, depth: int) -> Answers:
                 f"{scorer.name} scored {scores.shape[0]} users x {scores.shape[-1]} films; expected {len(part)} x {item_count}, "
                 "the catalogue of the data; evaluate it on the data that it was trained on"
             )
-        best = rank_unseen(scores, part.own or part.known, depth, part.candidates)
+        best = rank_items(scores, part.own or part.known, depth, part.candidates)
         ranked.append(best.astype(np.int32))
-        places.append(places_of(best, part.offsets, part.targets, item_count))
+        places.append(ranks_of(best, part.offsets, part.targets, item_count))
     return Answers(task, np.concatenate(ranked), np.concatenate(places))
 
 

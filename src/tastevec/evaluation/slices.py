@@ -13,11 +13,11 @@ import numpy as np
 from tastevec.data.histories import NO_TIME
 from tastevec.evaluation.dataset import NO_YEAR
 from tastevec.evaluation.geometry import (
+    between_user_cosine,
     effective_rank,
-    halves_closer,
-    halves_cosine,
     hubness,
-    strangers_cosine,
+    split_half_accuracy,
+    split_half_cosine,
     top_direction,
 )
 from tastevec.evaluation.metrics import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.evaluation.dataset import Films
+    from tastevec.evaluation.dataset import Items
     from tastevec.evaluation.scorers import Answers, Scorer, VectorScorer
     from tastevec.evaluation.tasks import Task
 
@@ -98,7 +98,7 @@ class Slicing:
                 yield Slice(self.by, label, f"found@{FOUND_AT}", shares[:, group].copy())
 
 
-def slicings(task: Task, films: Films) -> tuple[Slicing, ...]:
+def slicings(task: Task, items: Items) -> tuple[Slicing, ...]:
     """The hidden films by the film's popularity, by how cold it is, and by its age when it was rated.
 
     ``popularity decile``: of the films that a training person rated, by how many did, "1" the least popular tenth and
@@ -110,17 +110,17 @@ def slicings(task: Task, films: Films) -> tuple[Slicing, ...]:
         Slicing(
             "popularity decile",
             [str(decile + 1) for decile in range(_DECILES)],
-            _deciles(films.raters)[task.targets],
+            _deciles(items.raters)[task.targets],
         ),
         Slicing(
             "cold films",
             ("0 raters", "1-4", "5-19", "20 or more"),
-            np.searchsorted(_COLD, films.raters[task.targets], side="right"),
+            np.searchsorted(_COLD, items.raters[task.targets], side="right"),
         ),
         Slicing(
             "years since release",
             ("0-1", "2-4", "5-9", "10-19", "20-39", "40 or more"),
-            _ages(task.times, films.years[task.targets]),
+            _ages(task.times, items.years[task.targets]),
         ),
     )
 
@@ -204,9 +204,9 @@ def sessions(histories: Histories) -> NDArray[np.int64]:
 
     Examples:
         >>> from tastevec.data.histories import Histories
-        >>> films, one = np.arange(4, dtype=np.int32), np.ones(4, np.float32)
+        >>> items, one = np.arange(4, dtype=np.int32), np.ones(4, np.float32)
         >>> times = np.array([0, 1800, 3601, 3601])
-        >>> sessions(Histories(np.array([7, 8]), np.array([0, 3, 4]), films, one, one, times))
+        >>> sessions(Histories(np.array([7, 8]), np.array([0, 3, 4]), items, one, one, times))
         array([0, 0, 1, 2])
     """
     times, owners = histories.times, histories.owners
@@ -261,13 +261,13 @@ def distances(
     parts = []
     for part, start in zip(task.chunks(_VECTOR_USERS), range(0, len(task), _VECTOR_USERS), strict=True):
         targets = scorer.item_vectors[part.targets]  # (T, D)
-        people = np.repeat(vectors[start : start + len(part)], part.hidden, axis=0)  # (T, D)
-        centred = (without_direction(people, direction), without_direction(targets, direction))
+        users = np.repeat(vectors[start : start + len(part)], part.hidden, axis=0)  # (T, D)
+        centred = (without_direction(users, direction), without_direction(targets, direction))
         there = targets.any(axis=1)
         parts.append(
             [
                 mean_of_targets(np.where(there, cosine_distance(*pair), np.nan), part.offsets)
-                for pair in ((people, targets), centred)
+                for pair in ((users, targets), centred)
             ]
         )
     plain, apart = np.concatenate(parts, axis=1)
@@ -281,13 +281,13 @@ def halves(scorer: VectorScorer, known: Histories) -> dict[str, NDArray[np.float
     were all that is known. NaN for a person of one film, who has no halves.
     """
     both = np.flatnonzero(known.lengths >= _HALVES)
-    people = known.take(both)
-    odd = (np.arange(people.offsets[-1]) - people.offsets[:-1][people.owners]) % 2 == 0
-    first, second = (encoded(scorer, only_known(people, mask)) for mask in (odd, ~odd))
+    users = known.take(both)
+    odd = (np.arange(users.offsets[-1]) - users.offsets[:-1][users.owners]) % 2 == 0
+    first, second = (encoded(scorer, only_known(users, mask)) for mask in (odd, ~odd))
     found = {
-        "halves_cosine": halves_cosine(first, second),
-        "strangers_cosine": strangers_cosine(first, second),
-        "halves_closer": halves_closer(first, second),
+        "split_half_cosine": split_half_cosine(first, second),
+        "between_user_cosine": between_user_cosine(first, second),
+        "split_half_accuracy": split_half_accuracy(first, second),
     }
     of_all = {name: np.full(len(known), np.nan) for name in found}
     for name, values in found.items():

@@ -35,8 +35,8 @@ __all__ = [
     "Skill",
     "SliceRow",
     "as_columns",
+    "bootstrap_users",
     "direction",
-    "draw_people",
     "mean_intervals",
     "mean_rows",
     "paired",
@@ -44,7 +44,7 @@ __all__ = [
     "pairwise_differences",
     "skills",
     "slice_rows",
-    "whole_rows",
+    "system_rows",
 ]
 
 RESAMPLES = 1000
@@ -70,16 +70,16 @@ class Differences(NamedTuple):
     high: NDArray[np.float64]
 
 
-def draw_people(people: int, seed: int) -> NDArray[np.uint8]:
-    """(R, B) how often each of ``people`` was drawn, in ``RESAMPLES`` draws of as many with replacement.
+def bootstrap_users(users: int, seed: int) -> NDArray[np.uint8]:
+    """(R, B) how often each of ``users`` was drawn, in ``RESAMPLES`` draws of as many with replacement.
 
     One draw is shared by everything that was asked of the same people, so that differences are paired.
     """
     rng = np.random.default_rng(seed)
     # Nobody is drawn 256 times: 255 people or fewer make 255 draws at most, and of more it does not happen.
-    times = np.empty((RESAMPLES, people), np.uint8)
+    times = np.empty((RESAMPLES, users), np.uint8)
     for row in times:
-        row[:] = np.bincount(rng.integers(people, size=people), minlength=people)
+        row[:] = np.bincount(rng.integers(users, size=users), minlength=users)
     return times
 
 
@@ -90,7 +90,7 @@ def mean_intervals(values: NDArray[np.float64], draws: NDArray[np.uint8]) -> lis
 
     Args:
         values: (B, M) one row a person.
-        draws: (R, B) from `draw_people`.
+        draws: (R, B) from `bootstrap_users`.
 
     Returns:
         M intervals; all NaN where a column has no value at all.
@@ -98,7 +98,7 @@ def mean_intervals(values: NDArray[np.float64], draws: NDArray[np.uint8]) -> lis
     Source: Efron & Tibshirani 1993, section 13.3.
 
     Examples:
-        >>> [interval] = mean_intervals(np.array([[0.0], [1.0], [1.0], [np.nan]]), draw_people(4, seed=42))
+        >>> [interval] = mean_intervals(np.array([[0.0], [1.0], [1.0], [np.nan]]), bootstrap_users(4, seed=42))
         >>> round(interval.mean, 4), interval.low, interval.high, interval.users
         (0.6667, 0.0, 1.0, 3)
     """
@@ -121,11 +121,11 @@ def paired_differences(
     Args:
         left: (B, M) one row a person.
         right: (B, M) the same people and metrics.
-        draws: (R, B) from `draw_people`.
+        draws: (R, B) from `bootstrap_users`.
 
     Examples:
         >>> left, right = np.array([[0.5], [1.0]]), np.array([[0.25], [0.75]])
-        >>> [interval] = paired_differences(left, right, draw_people(2, seed=42))
+        >>> [interval] = paired_differences(left, right, bootstrap_users(2, seed=42))
         >>> interval.low, interval.high
         (0.25, 0.25)
     """
@@ -139,10 +139,10 @@ def pairwise_differences(values: NDArray[np.float64], draws: NDArray[np.uint8]) 
 
     Args:
         values: (B, S) one row a person, one column a system.
-        draws: (R, B) from `draw_people`.
+        draws: (R, B) from `bootstrap_users`.
 
     Examples:
-        >>> found = pairwise_differences(np.array([[0.5, 0.25], [1.0, 0.75]]), draw_people(2, seed=42))
+        >>> found = pairwise_differences(np.array([[0.5, 0.25], [1.0, 0.75]]), bootstrap_users(2, seed=42))
         >>> found.mean[0, 1], found.low[0, 1], found.high[1, 0]
         (np.float64(0.25), np.float64(0.25), np.float64(-0.25))
     """
@@ -247,12 +247,12 @@ def mean_rows(measured: Measured, draws: NDArray[np.uint8]) -> list[Row]:
     ]
 
 
-def whole_rows(measured: Measured) -> list[Row]:
+def system_rows(measured: Measured) -> list[Row]:
     """What only the system as a whole has: the mean over its runs, and no interval over people."""
     nothing, users = float("nan"), len(measured.task)
     return [
         _row(measured, metric, runs, float(np.mean(runs)), nothing, nothing, users)
-        for metric, runs in measured.wholes.items()
+        for metric, runs in measured.system_metrics.items()
     ]
 
 
@@ -335,12 +335,12 @@ def skills(
         draws: (R, B) the people drawn.
     """
     facts = {system.system: system for system in systems}
-    floors = [result for result in measured if facts[result.system].floor]
+    trivial_baselines = [result for result in measured if facts[result.system].floor]
     return [
         skill
         for result in measured
         if not facts[result.system].floor
-        for skill in _skills_of(result, floors, facts, draws)
+        for skill in _skills_of(result, trivial_baselines, facts, draws)
     ]
 
 
@@ -365,12 +365,15 @@ def paired(measured: Sequence[Measured], draws: NDArray[np.uint8]) -> list[Paire
 
 
 def _skills_of(
-    result: Measured, floors: list[Measured], facts: dict[str, SystemFacts], draws: NDArray[np.uint8]
+    result: Measured,
+    trivial_baselines: list[Measured],
+    facts: dict[str, SystemFacts],
+    draws: NDArray[np.uint8],
 ) -> list[Skill]:
     best = {
         metric: floor
         for metric in result.values
-        if is_judged(metric) and (floor := _best(metric, result, floors, facts))
+        if is_judged(metric) and (floor := _best(metric, result, trivial_baselines, facts))
     }
     users = len(result.task)
     left = as_columns([result.values[metric] for metric in best], users)
@@ -387,14 +390,14 @@ def _skills_of(
 
 
 def _best(
-    metric: str, result: Measured, floors: list[Measured], facts: dict[str, SystemFacts]
+    metric: str, result: Measured, trivial_baselines: list[Measured], facts: dict[str, SystemFacts]
 ) -> Measured | None:
     """The floor with the best mean, if any has a value; of distances, among those of the same space."""
     space = facts[result.system].space
     near = metric in (DISTANCE, CENTRED_DISTANCE)
     fair = [
         floor
-        for floor in floors
+        for floor in trivial_baselines
         if metric in floor.values
         and np.isfinite(floor.values[metric]).any()
         and (not near or facts[floor.system].space == space)

@@ -37,9 +37,9 @@ _KINDS = {
             "effective_rank",
             "top_direction",
             "hubness@10",
-            "halves_cosine",
-            "strangers_cosine",
-            "halves_closer",
+            "split_half_cosine",
+            "between_user_cosine",
+            "split_half_accuracy",
         ),
     ),
     "The first 10 films of everybody": (
@@ -138,7 +138,9 @@ def _of_task(report: Report, task: Task | Asked) -> Table:
 def _described(report: Report, title: str, metrics: tuple[str, ...]) -> Table:
     names = [task.name for task in report.tasks]
     task = _OVERALL if _OVERALL in names else names[0]
-    rows = {(row.system, row.metric): row for row in (*report.rows, *report.wholes) if row.task == task}
+    rows = {
+        (row.system, row.metric): row for row in (*report.rows, *report.system_metrics) if row.task == task
+    }
     there = [metric for metric in metrics if any(measured == metric for _, measured in rows)]
     lines = [
         Line(

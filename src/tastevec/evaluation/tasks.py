@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tastevec.data.histories import NO_TIME, normalise_ratings
-from tastevec.data.inputs import liked_from
+from tastevec.data.inputs import positive_from
 from tastevec.data.preprocess import LIANG_SEED
 from tastevec.errors import DataError, SettingsError
 
@@ -28,16 +28,16 @@ __all__ = [
     "LiangSplit",
     "Task",
     "TimeSplit",
-    "after_cut",
+    "after_split",
     "ask",
     "before",
     "cases",
     "fold_in",
-    "last_fifth",
+    "format_timestamp",
+    "last_20pct",
     "liang_fold_in",
-    "next_liked",
+    "next_item",
     "rows_of_each",
-    "shown_cut",
 ]
 
 _PROTOCOL_OF: Final[dict[str, Protocol]] = {
@@ -84,18 +84,18 @@ class Task:
     def __post_init__(self) -> None:
         if not len(self.targets):
             return
-        films = np.int64(max(self.targets.max(), self.known.items.max(initial=0))) + 1
-        people = np.repeat(np.arange(len(self)), self.hidden)
+        items = np.int64(max(self.targets.max(), self.known.items.max(initial=0))) + 1
+        users = np.repeat(np.arange(len(self)), self.hidden)
         hidden = np.sort(
-            people * films + self.targets
+            users * items + self.targets
         )  # (T,) far fewer than what is known, so that these are sorted
-        known = self.known.owners * films + self.known.items  # (M,)
+        known = self.known.owners * items + self.known.items  # (M,)
         place = np.minimum(np.searchsorted(hidden, known), len(hidden) - 1)
         leaks = np.flatnonzero(hidden[place] == known)
         if len(leaks):
-            person, film = divmod(int(known[leaks[0]]), int(films))
+            user, item = divmod(int(known[leaks[0]]), int(items))
             raise DataError(
-                f"film {film} of user {self.known.user_ids[person]} is both hidden and known in the task {self.name}; expected "
+                f"film {item} of user {self.known.user_ids[user]} is both hidden and known in the task {self.name}; expected "
                 "each film of a person once, on one side; prepare the data again"
             )
 
@@ -170,7 +170,7 @@ _LEAST_LIKED = 5  # fold-in asks only people who liked this many films (Liang et
 _HIDDEN = 0.2
 
 
-def fold_in(histories: Histories, liked: NDArray[np.bool_], seed: int) -> Task:
+def fold_in(histories: Histories, positive: NDArray[np.bool_], seed: int) -> Task:
     """A fifth of the liked films is hidden, each draw from the seed, the person's id and the film alone.
 
     One person's history, oldest first, ``*`` marks liked films; of 5 liked films 1 is hidden, of 9 too, of 10 two::
@@ -182,21 +182,21 @@ def fold_in(histories: Histories, liked: NDArray[np.bool_], seed: int) -> Task:
         hidden    D
         known     A B C E F G H I                               later films too: order carries nothing
     """
-    likes = rows_of_each(histories, liked)
-    wanted = np.where(likes >= _LEAST_LIKED, (_HIDDEN * likes).astype(np.int64), 0)
-    rows = np.flatnonzero(liked)
+    positives = rows_of_each(histories, positive)
+    wanted = np.where(positives >= _LEAST_LIKED, (_HIDDEN * positives).astype(np.int64), 0)
+    rows = np.flatnonzero(positive)
     owners = histories.owners[rows]
-    people = _mix(_hashed(histories.user_ids) ^ np.uint64(seed))
-    draws = _mix(people[owners] ^ _mix(histories.items[rows].astype(np.uint64)))
+    users = _mix(_hashed(histories.user_ids) ^ np.uint64(seed))
+    draws = _mix(users[owners] ^ _mix(histories.items[rows].astype(np.uint64)))
     order = np.lexsort((draws, owners))
-    place = np.arange(len(rows)) - (np.cumsum(likes) - likes)[owners]  # 0, 1, ... within each person
-    hidden = np.zeros(len(liked), np.bool_)
+    place = np.arange(len(rows)) - (np.cumsum(positives) - positives)[owners]  # 0, 1, ... within each person
+    hidden = np.zeros(len(positive), np.bool_)
     hidden[rows[order[place < wanted[owners]]]] = True
     note = f"A random 20 % of the liked films is hidden, of people who liked {_LEAST_LIKED} or more; order carries nothing."
     return ask(histories, hidden, ~hidden, name="fold-in", note=note)
 
 
-def liang_fold_in(histories: Histories, liked: NDArray[np.bool_], candidates: NDArray[np.bool_]) -> Task:
+def liang_fold_in(histories: Histories, positive: NDArray[np.bool_], candidates: NDArray[np.bool_]) -> Task:
     """A fifth of the liked films is hidden as Liang et al. published it, and only other liked films are known.
 
     People are taken in the order of their ids, the films of each in the order of theirs (as ml-20m lists them), and
@@ -216,17 +216,17 @@ def liang_fold_in(histories: Histories, liked: NDArray[np.bool_], candidates: ND
 
     Source: Liang, Krishnan, Hoffman & Jebara 2018, section 4.1, and its notebook, which hides the same films.
     """
-    usable = liked & candidates[histories.items]
-    likes = rows_of_each(histories, usable)
+    usable = positive & candidates[histories.items]
+    positives = rows_of_each(histories, usable)
     rows = np.flatnonzero(usable)
     rows = rows[np.lexsort((histories.items[rows], histories.owners[rows]))]
-    starts = np.cumsum(likes) - likes
+    starts = np.cumsum(positives) - positives
     random = np.random.RandomState(LIANG_SEED)  # the published draws come from this generator
-    hidden = np.zeros(len(liked), np.bool_)
-    for person in np.argsort(histories.user_ids, kind="stable"):
-        if likes[person] >= _LEAST_LIKED:
-            drawn = random.choice(likes[person], size=int(_HIDDEN * likes[person]), replace=False)
-            hidden[rows[starts[person] + drawn]] = True
+    hidden = np.zeros(len(positive), np.bool_)
+    for user in np.argsort(histories.user_ids, kind="stable"):
+        if positives[user] >= _LEAST_LIKED:
+            drawn = random.choice(positives[user], size=int(_HIDDEN * positives[user]), replace=False)
+            hidden[rows[starts[user] + drawn]] = True
     note = (
         f"The split and the draw of Liang et al. 2018 (seed {LIANG_SEED}): 20 % of the liked films is hidden, the other "
         f"liked films are known, and the {int(candidates.sum()):,} films that a training user liked are ranked. On ml-20m "
@@ -278,7 +278,7 @@ class TimeSplit:
     rated: NDArray[np.bool_]
 
 
-def next_liked(histories: Histories, liked: NDArray[np.bool_]) -> Task:
+def next_item(histories: Histories, positive: NDArray[np.bool_]) -> Task:
     """The last liked film is hidden; known is all before it.
 
     One person's history, oldest first, ``*`` marks liked films::
@@ -289,10 +289,10 @@ def next_liked(histories: Histories, liked: NDArray[np.bool_]) -> Task:
         hidden    H
         known     A B C D E F G                                 I came after H: never known
     """
-    return _last_liked("next-liked", histories, liked, np.ones(len(histories), np.int64))
+    return _last_positive("next-liked", histories, positive, np.ones(len(histories), np.int64))
 
 
-def last_fifth(histories: Histories, liked: NDArray[np.bool_]) -> Task:
+def last_20pct(histories: Histories, positive: NDArray[np.bool_]) -> Task:
     """The last 20 % of the liked films are hidden, at least one; known is all before the first of them.
 
     One person's history, oldest first, ``*`` marks liked films; of 10 liked films 2 are hidden::
@@ -303,11 +303,13 @@ def last_fifth(histories: Histories, liked: NDArray[np.bool_]) -> Task:
         hidden    J L
         known     A B C D E F G H I                             K came after J: never known
     """
-    likes = rows_of_each(histories, liked)
-    return _last_liked("last-20%", histories, liked, np.maximum(1, (_HIDDEN * likes).astype(np.int64)))
+    positives = rows_of_each(histories, positive)
+    return _last_positive(
+        "last-20%", histories, positive, np.maximum(1, (_HIDDEN * positives).astype(np.int64))
+    )
 
 
-def after_cut(histories: Histories, liked: NDArray[np.bool_], split: TimeSplit) -> Task:
+def after_split(histories: Histories, positive: NDArray[np.bool_], split: TimeSplit) -> Task:
     """What is liked at or after one moment, the same for everybody, is hidden; known is all before it.
 
     One person's history, ``*`` marks liked films; the cut is at 50, and nobody taught anything later::
@@ -321,12 +323,12 @@ def after_cut(histories: Histories, liked: NDArray[np.bool_], split: TimeSplit) 
 
     Films of unknown time are neither known nor hidden.
     """
-    known, hidden = before(histories, split.cut), liked & (histories.times >= split.cut)
+    known, hidden = before(histories, split.cut), positive & (histories.times >= split.cut)
     some = rows_of_each(histories, known) > 0
     none_later = some & (rows_of_each(histories, hidden) == 0)
     asked = histories.items[hidden & (some & ~none_later)[histories.owners]]
     note = (
-        f"The cut is {shown_cut(split.cut)}. {int((~split.rated[asked]).sum()):,} of the {len(asked):,} hidden films had been rated by "
+        f"The cut is {format_timestamp(split.cut)}. {int((~split.rated[asked]).sum()):,} of the {len(asked):,} hidden films had been rated by "
         f"no training user before it: only their content can find them. {int((~some).sum()):,} users had nothing before it and "
         f"{int(none_later.sum()):,} liked nothing after it: left out. {_tie_note(histories, hidden, known)}"
     )
@@ -339,22 +341,24 @@ def before(histories: Histories, cut: int) -> NDArray[np.bool_]:
     return earlier
 
 
-def shown_cut(cut: int) -> str:
+def format_timestamp(cut: int) -> str:
     """The moment as people read it.
 
     Examples:
-        >>> shown_cut(978_136_307)
+        >>> format_timestamp(978_136_307)
         '2000-12-30 00:31:47 UTC'
     """
     return f"{datetime.fromtimestamp(cut, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _last_liked(name: str, histories: Histories, liked: NDArray[np.bool_], wanted: NDArray[np.int64]) -> Task:
+def _last_positive(
+    name: str, histories: Histories, positive: NDArray[np.bool_], wanted: NDArray[np.int64]
+) -> Task:
     """Hide the last ``wanted`` (B,) liked films of each person; known is what stands before the first of them."""
     owners = histories.owners
-    through = np.cumsum(liked)  # liked films up to and with each row, over all people
+    through = np.cumsum(positive)  # liked films up to and with each row, over all people
     of_person = np.concatenate([[0], through])[histories.offsets[1:]]  # the same at each person's end
-    hidden = liked & (of_person[owners] - through < wanted[owners])
+    hidden = positive & (of_person[owners] - through < wanted[owners])
     known = _before_the_first(histories, hidden)
     return ask(histories, hidden, known, name=name, note=_tie_note(histories, hidden, known))
 
@@ -428,24 +432,24 @@ def cases(
         DataError: Somebody has a film twice.
         SettingsError: ``protocol`` is none of the three.
     """
-    threshold = liked_from(rating_range)
+    threshold = positive_from(rating_range)
     if isinstance(division, TimeSplit):
         earlier = histories.keep(before(histories, division.cut))
         tasks = cases(earlier, protocol=protocol, rating_range=rating_range, seed=seed)
-        ends = f" Histories end at the cut, {shown_cut(division.cut)}."
+        ends = f" Histories end at the cut, {format_timestamp(division.cut)}."
         tasks = tuple(replace(task, note=task.note + ends) for task in tasks)
         if protocol == "future":
-            tasks += (after_cut(histories, histories.ratings >= threshold, division),)
+            tasks += (after_split(histories, histories.ratings >= threshold, division),)
         return tasks
-    liked = histories.ratings >= threshold  # NaN, only tagged, is not liked
+    positive = histories.ratings >= threshold  # NaN, only tagged, is not liked
     if protocol == "best-rated":
         return (_best_rated(histories),)
     if protocol == "fold-in":
         if division is not None:
-            return (liang_fold_in(histories, liked, division.candidates),)
-        return (fold_in(histories, liked, seed),)
+            return (liang_fold_in(histories, positive, division.candidates),)
+        return (fold_in(histories, positive, seed),)
     if protocol == "future":
-        return next_liked(histories, liked), last_fifth(histories, liked)
+        return next_item(histories, positive), last_20pct(histories, positive)
     raise SettingsError(f"protocol is {protocol!r}; expected best-rated, fold-in or future")
 
 

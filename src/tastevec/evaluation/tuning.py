@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from optuna.distributions import BaseDistribution
 
-    from tastevec.evaluation.dataset import Cohort
-    from tastevec.evaluation.registry import Choices, OneOf, Question, Recipe
+    from tastevec.evaluation.dataset import EvalDataset
+    from tastevec.evaluation.registry import BaselineSpec, Choices, OneOf, Question
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import Horizon, Protocol
 
@@ -39,8 +39,8 @@ _RANDOM_TRIALS = 5  # Optuna's 10 would leave two trials of twelve to what was l
 
 
 def tune(
-    recipes: Sequence[Recipe],
-    cohort: Cohort,
+    specs: Sequence[BaselineSpec],
+    dataset: EvalDataset,
     *,
     horizons: Sequence[Horizon] = ("overall", "next"),
     seed: int = 42,
@@ -53,8 +53,8 @@ def tune(
     seconds.
 
     Args:
-        recipes: What is tuned; what has nothing to tune keeps its published settings.
-        cohort: Training people teach, and the *unseen* here are the validation people, who choose.
+        specs: What is tuned; what has nothing to tune keeps its published settings.
+        dataset: Training people teach, and the *unseen* here are the validation people, who choose.
         horizons: The questions.
         seed: Of the search, of what fold-in hides and of the systems.
         progress: Told how many trials are done, of how many, and of which system.
@@ -66,20 +66,20 @@ def tune(
         MissingExtraError: Optuna is not installed.
         DataError: No validation person can be asked.
     """
-    tasks = {horizon: cohort.tasks(_PROTOCOL[horizon], seed)[-1] for horizon in horizons}
+    tasks = {horizon: dataset.tasks(_PROTOCOL[horizon], seed)[-1] for horizon in horizons}
     choices: Choices = {}
-    for place, recipe in enumerate(recipes):
+    for place, spec in enumerate(specs):
 
-        def tell(trials: int, before: int = place * TRIALS, name: str = recipe.name) -> None:
+        def report(trials: int, before: int = place * TRIALS, name: str = spec.name) -> None:
             if progress:
-                progress(before + trials, len(recipes) * TRIALS, f"Tuning {name}")
+                progress(before + trials, len(specs) * TRIALS, f"Tuning {name}")
 
-        tell(0)
-        questions = recipe.questions(horizons)
-        if not recipe.space:
-            choices |= {question: Chosen(recipe.published) for question in questions}
+        report(0)
+        questions = spec.questions(horizons)
+        if not spec.space:
+            choices |= {question: Chosen(spec.published) for question in questions}
             continue
-        choices |= _Search(recipe, questions, cohort, tasks, seed).run(tell)
+        choices |= _Search(spec, questions, dataset, tasks, seed).run(report)
     return choices
 
 
@@ -87,27 +87,27 @@ def tune(
 class _Search:
     """The trials of one recipe."""
 
-    recipe: Recipe
+    spec: BaselineSpec
     questions: list[Question]
-    cohort: Cohort
+    dataset: EvalDataset
     tasks: Mapping[Horizon, Task]
     seed: int
     tried: list[dict[str, Any]] = field(default_factory=list)
     values: list[list[float]] = field(default_factory=list)  # of each trial, one a question
 
-    def run(self, tell: Callable[[int], None]) -> Choices:
+    def run(self, progress: Callable[[int], None]) -> Choices:
         """Search within the budget; what it found for each question."""
         seconds, start = SECONDS * len(self.questions), perf_counter()
         with _quiet() as optuna:
             sampler = optuna.samplers.TPESampler(seed=self.seed, n_startup_trials=_RANDOM_TRIALS)
             study = optuna.create_study(directions=["maximize"] * len(self.questions), sampler=sampler)
-            study.enqueue_trial(dict(self.recipe.published))
-            space = {name: _distribution(allowed) for name, allowed in self.recipe.space.items()}
+            study.enqueue_trial(dict(self.spec.published))
+            space = {name: _distribution(allowed) for name, allowed in self.spec.space.items()}
             while not self.tried or (len(self.tried) < TRIALS and perf_counter() - start < seconds):
                 trial = study.ask(space)
                 self._try({name: _short(value) for name, value in trial.params.items()})
                 study.tell(trial, self.values[-1])
-                tell(len(self.tried))
+                progress(len(self.tried))
         spent = {
             "trials": len(self.tried),
             "seconds": round(perf_counter() - start, 1),
@@ -118,13 +118,13 @@ class _Search:
         }
 
     def _try(self, settings: dict[str, Any]) -> None:
-        scorer = self.recipe.make(settings, self.seed)
-        scorer.fit(self.cohort.train, self.cohort.item_count)
+        scorer = self.spec.make(settings, self.seed)
+        scorer.fit(self.dataset.train, self.dataset.item_count)
         self.tried.append(settings)
         self.values.append([])
         for question in self.questions:
             asked = LastOnly(scorer, question.newest) if question.newest else scorer
-            gains = measure(asked, self.tasks[question.horizon], self.cohort.item_count, (_DEPTH,))
+            gains = measure(asked, self.tasks[question.horizon], self.dataset.item_count, (_DEPTH,))
             self.values[-1].append(float(gains[f"ndcg@{_DEPTH}"].mean()))
 
     def _chosen(self, place: int, question: Question, spent: Mapping[str, Any]) -> Chosen:
@@ -139,13 +139,13 @@ class _Search:
 
 
 def read_choices(
-    folder: Path, recipes: Sequence[Recipe], *, horizons: Sequence[Horizon], fingerprint: str
+    folder: Path, specs: Sequence[BaselineSpec], *, horizons: Sequence[Horizon], fingerprint: str
 ) -> Choices:
     """What an earlier evaluation was tuned to.
 
     Args:
         folder: Where its results lie.
-        recipes: The systems whose settings are wanted.
+        specs: The systems whose settings are wanted.
         horizons: The questions.
         fingerprint: Of the prepared data; settings of other data are refused, since their people may be unseen here.
 
@@ -162,11 +162,11 @@ def read_choices(
         )
     saved = {str(system.get("system")): system.get("settings") for system in results["systems"]}
     choices: Choices = {}
-    for recipe in recipes:
-        for question in recipe.questions(horizons):
+    for spec in specs:
+        for question in spec.questions(horizons):
             record = _part(saved.get(question.system), question.horizon)
             settings, tuning = _part(record, "settings"), _part(record, "tuning")
-            if not record or settings.keys() != recipe.published.keys() or (recipe.space and not tuning):
+            if not record or settings.keys() != spec.published.keys() or (spec.space and not tuning):
                 raise SettingsError(
                     f"{folder} holds no tuned settings of {question.system!r} for what is asked {question.horizon}; expected "
                     "an evaluation of the same systems and protocols that was tuned: evaluate with --tune"

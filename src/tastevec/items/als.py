@@ -9,14 +9,14 @@ import numpy as np
 
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items.linalg import solved
-from tastevec.schema import LIKED_FROM
+from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
 
-__all__ = ["AlsSettings", "als_factors", "film_counts", "fold_in"]
+__all__ = ["AlsSettings", "als_factors", "fold_in", "item_counts"]
 
 _NEUTRAL_FROM = 0.5  # of the rating range: 3 stars of 1 to 5
 
@@ -33,7 +33,7 @@ class AlsSettings:
         rating_range: The lowest and the highest rating, from which follows what a like is.
         dim: Numbers a film.
         regularization: Ridge on every film and person, over 0. It is absolute: a few dozen people want less.
-        liked: Confidence in a film rated four stars and more, where one that was not watched has 1.
+        positive: Confidence in a film rated four stars and more, where one that was not watched has 1.
         neutral: Confidence in a film rated from the middle of the range on, or only tagged; lower ones count as if
             not watched.
         iterations: Alternations.
@@ -46,14 +46,14 @@ class AlsSettings:
     rating_range: tuple[float, float] = (0.5, 5.0)
     dim: int = 64
     regularization: float = 20.0
-    liked: float = 5.0
+    positive: float = 5.0
     neutral: float = 2.0
     iterations: int = 15
     seed: int = 42
 
     def __post_init__(self) -> None:
         counts = min(self.dim, self.iterations)
-        if counts < 1 or self.regularization <= 0 or not 1 <= self.neutral <= self.liked:
+        if counts < 1 or self.regularization <= 0 or not 1 <= self.neutral <= self.positive:
             raise SettingsError(
                 f"{self} is out of range; expected dim and iterations from 1, regularization over 0, "
                 "1 <= neutral <= liked"
@@ -69,7 +69,9 @@ class AlsSettings:
         low, high = self.rating_range
         share = (ratings - low) / (high - low)
         middle = np.isnan(ratings) | (share >= _NEUTRAL_FROM)
-        return np.select([share >= LIKED_FROM, middle], [self.liked, self.neutral], 0.0).astype(np.float32)
+        return np.select([share >= POSITIVE_FROM, middle], [self.positive, self.neutral], 0.0).astype(
+            np.float32
+        )
 
 
 def als_factors(
@@ -143,7 +145,7 @@ def fold_in(
     return np.asarray(vectors, np.float32)
 
 
-def film_counts(
+def item_counts(
     histories: Histories, item_count: int, settings: AlsSettings | None = None
 ) -> NDArray[np.int64]:
     """(N,) how many of these people liked each film or found it neither good nor bad: those who shape its factors."""

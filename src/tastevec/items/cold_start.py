@@ -26,7 +26,7 @@ __all__ = [
     "STRETCH",
     "TRUST",
     "VECTOR_ORIGINS",
-    "FilmPlacing",
+    "ColdStartModel",
     "InitialVectors",
     "VectorOrigin",
     "content_regression",
@@ -47,7 +47,7 @@ _PRECISION = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class FilmPlacing:
+class ColdStartModel:
     """What places a film.
 
     Attributes:
@@ -66,12 +66,12 @@ class FilmPlacing:
         features: ContentFeatures,
         rows: csr_matrix,
         vectors: NDArray[np.float32],
-        people: NDArray[np.int64],
+        users: NDArray[np.int64],
         *,
         ridge: float = _RIDGE,
-    ) -> FilmPlacing:
+    ) -> ColdStartModel:
         """From films that are known, as `content_regression` does."""
-        return cls(features, *content_regression(rows, vectors, people, ridge=ridge))
+        return cls(features, *content_regression(rows, vectors, users, ridge=ridge))
 
     def place(self, rows: csr_matrix) -> NDArray[np.float32]:
         """(N, D) where films with these features belong; no film's vector depends on which others are asked."""
@@ -82,7 +82,7 @@ class FilmPlacing:
         save_features(path, self.features, slopes=self.slopes, mean=self.mean)
 
     @classmethod
-    def load(cls, path: Path) -> FilmPlacing:
+    def load(cls, path: Path) -> ColdStartModel:
         """What ``save`` wrote.
 
         Raises:
@@ -95,7 +95,7 @@ class FilmPlacing:
 def content_regression(
     rows: csr_matrix | NDArray[np.float32],
     vectors: NDArray[np.float32],
-    people: NDArray[np.int64],
+    users: NDArray[np.int64],
     *,
     ridge: float = _RIDGE,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -104,13 +104,13 @@ def content_regression(
     Args:
         rows: (N, F) features, sparse or dense.
         vectors: (N, D) learned vectors; a row of zeros is a film without one, and teaches nothing.
-        people: (N,) how many training people stand behind each; n count n / (n + 10).
+        users: (N,) how many training people stand behind each; n count n / (n + 10).
         ridge: The penalty, which the mean is free of.
     """
     from sklearn.linear_model import Ridge  # noqa: PLC0415 - 1 s to import, and an extra
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
 
-    known = np.flatnonzero((people > 0) & vectors.any(axis=1))
+    known = np.flatnonzero((users > 0) & vectors.any(axis=1))
     if not len(known):
         dim = vectors.shape[1]
         return np.zeros((rows.shape[1], dim), np.float32), np.zeros(dim, np.float32)
@@ -120,7 +120,7 @@ def content_regression(
         model.fit(
             rows[known],
             vectors[known].astype(np.float64),
-            sample_weight=people[known] / (people[known] + TRUST),
+            sample_weight=users[known] / (users[known] + TRUST),
         )
     return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
 

@@ -72,12 +72,12 @@ def genre_entries(genres: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]
     A film without a genre has no entry, whether its list is empty, null, or names ``(no genres listed)``.
     """
     lists = genres.combine_chunks() if isinstance(genres, pa.ChunkedArray) else genres
-    films = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    items = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64)
     names = pc.utf8_trim_whitespace(pc.list_flatten(lists).cast(pa.string()))
     for other, name in _OTHER_SPELLINGS.items():
         names = pc.if_else(pc.equal(names, other), name, names)
     known = pc.fill_null(pc.not_equal(names, NO_GENRES), fill_value=False).to_numpy(zero_copy_only=False)
-    return films[known], names.filter(pa.array(known))
+    return items[known], names.filter(pa.array(known))
 
 
 def genre_matrix(genres: pa.ChunkedArray) -> NDArray[np.float32]:
@@ -95,10 +95,10 @@ def genre_matrix(genres: pa.ChunkedArray) -> NDArray[np.float32]:
         >>> genre_matrix(pa.chunked_array([[["Action", "Children's"], []]])).nonzero()
         (array([0, 0, 1]), array([ 0,  3, 19]))
     """
-    films, names = genre_entries(genres)
+    items, names = genre_entries(genres)
     columns: NDArray[Any] = pc.fill_null(pc.index_in(names, pa.array(GENRE_NAMES)), -1).to_numpy()
     matrix = np.zeros((len(genres), len(GENRE_NAMES)), np.float32)
-    matrix[films[columns >= 0], columns[columns >= 0]] = 1.0
+    matrix[items[columns >= 0], columns[columns >= 0]] = 1.0
     matrix[~matrix.any(axis=1), GENRE_NAMES.index(NO_GENRES)] = 1.0
     return matrix
 
@@ -230,7 +230,7 @@ class ContentFeatures:
 class _Entries:
     """What was said: film positions (E,), words (E,), weights (E,)."""
 
-    films: NDArray[np.int64]
+    items: NDArray[np.int64]
     words: pa.Array
     weights: NDArray[np.float64]
 
@@ -245,17 +245,17 @@ def _entries(items: pa.Table, tags: pa.Table) -> dict[str, _Entries]:
 
 def _tag_entries(item_ids: pa.ChunkedArray, tags: pa.Table) -> _Entries:
     ids = tags[ITEM_ID].cast(item_ids.type)
-    films = pc.fill_null(pc.index_in(ids, item_ids.combine_chunks()), -1).to_numpy()
+    items = pc.fill_null(pc.index_in(ids, item_ids.combine_chunks()), -1).to_numpy()
     said = pc.fill_null(pc.not_equal(tags[TAG], ""), fill_value=False).to_numpy()
-    kept = (films >= 0) & said
+    kept = (items >= 0) & said
     return _Entries(
-        films[kept].astype(np.int64), tags[TAG].filter(pa.array(kept)), tags[WEIGHT].to_numpy()[kept]
+        items[kept].astype(np.int64), tags[TAG].filter(pa.array(kept)), tags[WEIGHT].to_numpy()[kept]
     )
 
 
 def _genre_entries(genres: pa.ChunkedArray) -> _Entries:
-    films, names = genre_entries(genres)
-    return _Entries(films, names, np.ones(len(films)))
+    items, names = genre_entries(genres)
+    return _Entries(items, names, np.ones(len(items)))
 
 
 def _word_entries(titles: pa.ChunkedArray) -> _Entries:
@@ -263,19 +263,19 @@ def _word_entries(titles: pa.ChunkedArray) -> _Entries:
     bare = pc.replace_substring_regex(pc.fill_null(titles, ""), r"\(\d{4}\)\s*$", "")
     words = pc.utf8_split_whitespace(pc.replace_substring_regex(pc.utf8_lower(bare), r"[^\pL\pN]+", " "))
     words = words.combine_chunks()
-    films = pc.list_parent_indices(words).to_numpy().astype(np.int64)
+    items = pc.list_parent_indices(words).to_numpy().astype(np.int64)
     flat = pc.list_flatten(words)
     kept = pc.not_equal(flat, "").to_numpy(zero_copy_only=False)  # Arrow splits "" into one empty word
-    return _Entries(films[kept], flat.filter(pa.array(kept)), np.ones(int(kept.sum())))
+    return _Entries(items[kept], flat.filter(pa.array(kept)), np.ones(int(kept.sum())))
 
 
 def _weighed(said: _Entries, count: int, *, shared: int) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """The words that at least ``shared`` films have, sorted so that the order of rows changes nothing, and how rare each is."""
     vocabulary = pc.unique(said.words).sort()
     counted = _counted(said, vocabulary, count)
-    films = np.bincount(counted.indices, minlength=len(vocabulary))
-    kept = films >= shared
-    return tuple(vocabulary.filter(pa.array(kept)).to_pylist()), np.log((1 + count) / films[kept])
+    items = np.bincount(counted.indices, minlength=len(vocabulary))
+    kept = items >= shared
+    return tuple(vocabulary.filter(pa.array(kept)).to_pylist()), np.log((1 + count) / items[kept])
 
 
 def _counted(said: _Entries, vocabulary: pa.Array, count: int) -> csr_matrix:
@@ -284,7 +284,7 @@ def _counted(said: _Entries, vocabulary: pa.Array, count: int) -> csr_matrix:
 
     columns: NDArray[Any] = pc.fill_null(pc.index_in(said.words, vocabulary), -1).to_numpy()
     known = columns >= 0
-    entries = (said.weights[known], (said.films[known], columns[known]))
+    entries = (said.weights[known], (said.items[known], columns[known]))
     counted = sparse.csr_matrix(entries, shape=(count, len(vocabulary)))  # sums repeated entries
     counted.data = np.log1p(np.maximum(counted.data, 0.0))
     counted.eliminate_zeros()

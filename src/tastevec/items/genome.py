@@ -148,13 +148,13 @@ class _Grid:
     """What was read so far, in the order in which films first came, with room for more.
 
     Attributes:
-        films: (F,) int64.
+        items: (F,) int64.
         relevance: (R, T) float32 in R >= F rows.
         counts: (R, T) int32, the rows of the file that gave each number.
         bad_rows: Counted by what is wrong with them.
     """
 
-    films: NDArray[np.int64]
+    items: NDArray[np.int64]
     relevance: NDArray[np.float32]
     counts: NDArray[np.int32]
     bad_rows: dict[str, int] = field(default_factory=dict)
@@ -164,19 +164,19 @@ class _Grid:
         """Of no film."""
         return cls(np.zeros(0, np.int64), np.zeros((0, tags), np.float32), np.zeros((0, tags), np.int32))
 
-    def rows_of(self, film: NDArray[np.int64]) -> NDArray[np.int64]:
+    def rows_of(self, item: NDArray[np.int64]) -> NDArray[np.int64]:
         """(M,) the row of each of these films, new ones added below."""
-        begins = np.flatnonzero(np.diff(film, prepend=film[:1] - 1))  # a file has one film's tags together
-        named, run = np.unique(film[begins], return_inverse=True)
-        self._add(named[~np.isin(named, self.films)])
-        order = np.argsort(self.films)
-        rows = order[np.searchsorted(self.films, named, sorter=order)]
-        return np.repeat(rows[run], np.diff(begins, append=len(film)))
+        begins = np.flatnonzero(np.diff(item, prepend=item[:1] - 1))  # a file has one film's tags together
+        named, run = np.unique(item[begins], return_inverse=True)
+        self._add(named[~np.isin(named, self.items)])
+        order = np.argsort(self.items)
+        rows = order[np.searchsorted(self.items, named, sorter=order)]
+        return np.repeat(rows[run], np.diff(begins, append=len(item)))
 
-    def _add(self, films: NDArray[np.int64]) -> None:
-        self.films = np.concatenate([self.films, films])
-        if len(self.films) > len(self.relevance):
-            room = max(len(self.films), 2 * len(self.relevance))
+    def _add(self, items: NDArray[np.int64]) -> None:
+        self.items = np.concatenate([self.items, items])
+        if len(self.items) > len(self.relevance):
+            room = max(len(self.items), 2 * len(self.relevance))
             for name in ("relevance", "counts"):
                 old = getattr(self, name)
                 new = np.zeros(
@@ -187,11 +187,11 @@ class _Grid:
 
     def sorted(self) -> _Grid:
         """The films by ascending id, and no room for more."""
-        order = np.argsort(self.films)
+        order = np.argsort(self.items)
         if (order == np.arange(len(order))).all():  # as in every release: nothing has to be copied
             count = len(order)
-            return _Grid(self.films, self.relevance[:count], self.counts[:count], self.bad_rows)
-        return _Grid(self.films[order], self.relevance[order], self.counts[order], self.bad_rows)
+            return _Grid(self.items, self.relevance[:count], self.counts[:count], self.bad_rows)
+        return _Grid(self.items[order], self.relevance[order], self.counts[order], self.bad_rows)
 
 
 def _read_tags(database: Any, path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:  # noqa: ANN401 - untyped
@@ -224,18 +224,18 @@ def _filled(
 ) -> _Grid:
     grid, line, refused = _Grid.empty(len(tag_ids)), 2, ""
     for batch in database.execute(query, [str(path)]).to_arrow_reader(_BATCH_ROWS):
-        film, tag, score = (column.to_numpy() for column in batch.columns)
+        item, tag, score = (column.to_numpy() for column in batch.columns)
         columns = np.minimum(np.searchsorted(tag_ids, tag), len(tag_ids) - 1)
-        faults = np.select([film < 0, tag_ids[columns] != tag, ~((score >= 0) & (score <= 1))], [1, 2, 3], 0)
+        faults = np.select([item < 0, tag_ids[columns] != tag, ~((score >= 0) & (score <= 1))], [1, 2, 3], 0)
         wrong = np.flatnonzero(faults)
         if len(wrong) and not refused:
             refused = f"{path}:{line + wrong[0]}: {_FAULTS[faults[wrong[0]]]}"
-        line += len(film)
+        line += len(item)
         for code, count in zip(*np.unique(faults[wrong], return_counts=True), strict=True):
             grid.bad_rows[_FAULTS[code]] = grid.bad_rows.get(_FAULTS[code], 0) + int(count)
-        named = film >= 0
+        named = item >= 0
         good = faults[named] == 0
-        place = (grid.rows_of(film[named]) * len(tag_ids) + columns[named])[good]
+        place = (grid.rows_of(item[named]) * len(tag_ids) + columns[named])[good]
         grid.relevance.reshape(-1)[place] = score[named][good]
         if (np.diff(place) > 0).all():  # as in every release, and ten times as fast
             grid.counts.reshape(-1)[place] += 1
@@ -250,27 +250,27 @@ def _whole_films(grid: _Grid, tag_ids: NDArray[np.int64], names: tuple[str, ...]
     """The films that have every tag once; the others are named with what they lack."""
     whole = (grid.counts == 1).all(axis=1)  # (F,)
     if whole.all():
-        return Genome(grid.films, names, grid.relevance, {}, grid.bad_rows)
+        return Genome(grid.items, names, grid.relevance, {}, grid.bad_rows)
     missing = {
-        int(grid.films[row]): tuple(tag_ids[grid.counts[row] != 1].tolist()) for row in np.flatnonzero(~whole)
+        int(grid.items[row]): tuple(tag_ids[grid.counts[row] != 1].tolist()) for row in np.flatnonzero(~whole)
     }
     repeated = int(grid.counts[grid.counts > 1].sum())
     bad_rows = grid.bad_rows | ({_REPEATED: repeated} if repeated else {})
-    return Genome(grid.films[whole], names, grid.relevance[whole], missing, bad_rows)
+    return Genome(grid.items[whole], names, grid.relevance[whole], missing, bad_rows)
 
 
 def _refuse_gaps(path: Path, grid: _Grid, tag_ids: NDArray[np.int64]) -> None:
     way_out = "fetch the release again, or set such films aside with --skip-bad-rows"
     for row, column in np.argwhere(grid.counts > 1)[:1]:
         raise BadRowError(
-            f"{path}: film {grid.films[row]} and tag {tag_ids[column]} are given {grid.counts[row, column]} times; "
+            f"{path}: film {grid.items[row]} and tag {tag_ids[column]} are given {grid.counts[row, column]} times; "
             f"expected once; {way_out}"
         )
     lacking = np.flatnonzero((grid.counts == 0).any(axis=1))
     if len(lacking):
         tags = tag_ids[grid.counts[lacking[0]] == 0].tolist()
         raise DataError(
-            f"{path}: {len(lacking)} films lack tags, the first of them film {grid.films[lacking[0]]}, which lacks "
+            f"{path}: {len(lacking)} films lack tags, the first of them film {grid.items[lacking[0]]}, which lacks "
             f"{len(tags)} of {len(tag_ids)} (ids {', '.join(map(str, tags[:5]))}{', …' * (len(tags) > 5)}); "  # noqa: PLR2004 - a glance
             f"expected a row for every tag; {way_out}"
         )

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CompleteGenome",
     "Factors",
-    "FilmEvidence",
     "GenomeRegression",
     "GenomeSource",
+    "ItemEvidence",
     "complete",
     "level_of",
     "row_correlations",
@@ -93,9 +93,9 @@ class GenomeRegression:
         """(N, T) in [0, 1], of films with features (N, C) and tags applied by name (N, T)."""
         given = np.empty((len(features), len(self.mean)), np.float32)
         for start in range(0, len(features), _BATCH_FILMS):
-            films = slice(start, start + _BATCH_FILMS)
-            from_features = np.clip((features[films] - self.center) @ self.slopes + self.mean, 0.0, 1.0)
-            given[films] = _move(from_features, applied[films], self.by_name)
+            items = slice(start, start + _BATCH_FILMS)
+            from_features = np.clip((features[items] - self.center) @ self.slopes + self.mean, 0.0, 1.0)
+            given[items] = _move(from_features, applied[items], self.by_name)
         return given
 
     def expect(
@@ -185,19 +185,19 @@ class Factors:
 
     Attributes:
         vectors: (N, D) as ``als_factors`` gives them.
-        counts: (N,) training people a film, as ``film_counts`` gives them.
+        counts: (N,) training people a film, as ``item_counts`` gives them.
     """
 
     vectors: NDArray[np.float32]
     counts: NDArray[np.int64]
 
-    def take(self, films: NDArray[np.int64]) -> Factors:
+    def take(self, items: NDArray[np.int64]) -> Factors:
         """The factors of these films, by their positions."""
-        return Factors(self.vectors[films], self.counts[films])
+        return Factors(self.vectors[items], self.counts[items])
 
 
 @dataclass(frozen=True, eq=False)
-class FilmEvidence:
+class ItemEvidence:
     """What is known of N films.
 
     Attributes:
@@ -215,7 +215,7 @@ class FilmEvidence:
     @classmethod
     def of(
         cls, items: pa.Table, tags: pa.Table, names: tuple[str, ...], factors: Factors | None
-    ) -> FilmEvidence:
+    ) -> ItemEvidence:
         """Gathered from the films' metadata, what was said of them, and the genome's T names of tags."""
         told = _told(items, tags)
         content = content_vectors(items, told, dim=_DIM).astype(np.float64)
@@ -246,13 +246,13 @@ def _applied(
     """(N, T) how often each tag of the genome was applied by its name, and (N,) how often any tag."""
     from scipy import sparse  # noqa: PLC0415 - an extra
 
-    films = pc.index_in(told[ITEM_ID], items[ITEM_ID].combine_chunks()).to_numpy()
+    indices = pc.index_in(told[ITEM_ID], items[ITEM_ID].combine_chunks()).to_numpy()
     columns = pc.fill_null(pc.index_in(told[TAG], pc.utf8_lower(pa.array(names, pa.string()))), -1).to_numpy()
     weights = told[WEIGHT].to_numpy()
     named = columns >= 0
-    entries = (weights[named], (films[named], columns[named]))
+    entries = (weights[named], (indices[named], columns[named]))
     applied = sparse.csr_matrix(entries, shape=(len(items), len(names)))  # sums repeated entries
-    return applied, np.bincount(films, weights, minlength=len(items)).astype(np.float64)
+    return applied, np.bincount(indices, weights, minlength=len(items)).astype(np.float64)
 
 
 def _directions(factors: Factors) -> NDArray[np.float64]:
@@ -304,14 +304,14 @@ class CompleteGenome:
         """(N,) whether a film's relevance was measured."""
         return np.asarray(self.sources == "genome")
 
-    def standard_errors(self, films: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    def standard_errors(self, items: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """(B, T) how far off the relevance of these films may be, by their positions (B,); 0 where measured.
 
         As far as films left out were off where the prediction was as high: that differs far more by the level (.04
         below .05, .2 from .5 to .7) than by how much is known of a film.
         """
-        sources = self.sources[films, None]
-        guessed = self.errors[level_of(self.relevance[films])]
+        sources = self.sources[items, None]
+        guessed = self.errors[level_of(self.relevance[items])]
         return np.select([sources == "genome", sources == "none"], [np.zeros(1), self.spread], guessed)
 
 
@@ -335,15 +335,15 @@ def complete(
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
 
     order = pc.sort_indices(items[ITEM_ID]).to_numpy().astype(np.int64)
-    catalogue = items.take(pa.array(order))
-    rows = genome.rows_of(catalogue[ITEM_ID])
+    catalog = items.take(pa.array(order))
+    rows = genome.rows_of(catalog[ITEM_ID])
     measured = np.flatnonzero(rows >= 0)
     if len(measured) < _FEWEST:
         raise DataError(
             f"{len(measured)} of the {len(items)} films of the catalogue have a genome; expected {_FEWEST} or more to "
             "learn from: name another genome with --genome"
         )
-    known = FilmEvidence.of(catalogue, tags, genome.tags, factors and factors.take(order))
+    known = ItemEvidence.of(catalog, tags, genome.tags, factors and factors.take(order))
     truth = genome.relevance[rows[measured]].astype(np.float64)  # (F, T)
     with threadpool_limits(1, "blas"):  # sums over another number of threads differ in their last bits
         model = GenomeRegression.fit(known.features[measured], known.applied[measured], truth)

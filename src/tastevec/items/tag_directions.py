@@ -122,10 +122,10 @@ def _together(words: Sequence[str], said: csr_matrix) -> tuple[tuple[str, ...], 
     """T words and how often each was said (N, T), all spellings of one under the commonest; no word is a bare number or an honour."""
     from scipy import sparse  # noqa: PLC0415 - an extra
 
-    films = said.getnnz(axis=0)
+    items = said.getnnz(axis=0)
     keys = [same_word(word) for word in words]
     names: dict[str, str] = {}
-    for place in sorted(range(len(words)), key=lambda place: (-films[place], words[place])):
+    for place in sorted(range(len(words)), key=lambda place: (-items[place], words[place])):
         described = not keys[place].isnumeric() and not _NO_DESCRIPTION.search(words[place].casefold())
         if keys[place] and described:
             names.setdefault(keys[place], words[place])
@@ -175,20 +175,20 @@ class TagRegression:
 
     @classmethod
     def of(
-        cls, block: TagBlock, vectors: NDArray[np.float32], people: NDArray[np.int64]
+        cls, block: TagBlock, vectors: NDArray[np.float32], users: NDArray[np.int64]
     ) -> TagRegression | None:
         """Films with a vector, of which something is said and behind which people stand; None of fewer than ten."""
-        films = np.flatnonzero(block.known & (people > 0) & vectors.any(axis=1))
-        if len(films) < _FEWEST:
+        items = np.flatnonzero(block.known & (users > 0) & vectors.any(axis=1))
+        if len(items) < _FEWEST:
             return None
-        weights = people[films] / (people[films] + TRUST)
+        weights = users[items] / (users[items] + TRUST)
         roots = np.sqrt(weights / weights.mean())
-        learned = vectors[films].astype(np.float64)
+        learned = vectors[items].astype(np.float64)
         weighed = roots[:, None] * (learned - np.average(learned, axis=0, weights=weights))
         with _one_thread():
             scatter, axes = np.linalg.eigh(weighed.T @ weighed)
             places = weighed @ axes
-        relevance = block.relevance[films].tocsc()
+        relevance = block.relevance[items].tocsc()
         return cls(block.names, relevance, roots, axes, np.maximum(scatter, 0.0), places)
 
     def directions(self, penalty: float) -> NDArray[np.float64]:
@@ -289,7 +289,7 @@ class TagDirections:
         directions: (T, D) float32, along which the relevance of each tag grows by 1.
         confidence: (T,) float32 in [0, 1], how well the relevance of films left out can be read off their vectors: its
             correlation with what is read.
-        spreads: What is compared with, by kind: ``films`` and, once measured, ``next`` and ``overall``.
+        spreads: What is compared with, by kind: ``items`` and, once measured, ``next`` and ``overall``.
     """
 
     names: tuple[str, ...]
@@ -299,7 +299,7 @@ class TagDirections:
 
     @classmethod
     def fit(
-        cls, blocks: Sequence[TagBlock], vectors: NDArray[np.float32], people: NDArray[np.int64]
+        cls, blocks: Sequence[TagBlock], vectors: NDArray[np.float32], users: NDArray[np.int64]
     ) -> TagDirections:
         """A ridge regression of relevances on film vectors, with one penalty for all tags, chosen on films left out.
 
@@ -308,10 +308,10 @@ class TagDirections:
         Args:
             blocks: The tags and the films of which they are said, N films each.
             vectors: (N, D); a row of zeros is a film without one, and teaches nothing.
-            people: (N,) training people behind each; n count n / (n + 10), and films of nobody teach nothing.
+            users: (N,) training people behind each; n count n / (n + 10), and films of nobody teach nothing.
         """
-        placed = (people > 0) & vectors.any(axis=1)
-        fits = [fit for block in blocks if (fit := TagRegression.of(block, vectors, people)) is not None]
+        placed = (users > 0) & vectors.any(axis=1)
+        fits = [fit for block in blocks if (fit := TagRegression.of(block, vectors, users)) is not None]
         penalty = best_penalty(fits)
         names = [name for fit in fits for name in fit.names]
         dim = vectors.shape[1]
@@ -325,11 +325,11 @@ class TagDirections:
             {},
         )
         # A film counts as often as it was seen: else most films would be little known, and every known one far from them.
-        return made.against("films", vectors[placed], weights=people[placed])
+        return made.against("items", vectors[placed], weights=users[placed])
 
     def against(
         self,
-        kind: Horizon | Literal["films"],
+        kind: Horizon | Literal["items"],
         vectors: NDArray[np.float32],
         *,
         weights: NDArray[np.integer] | None = None,
@@ -343,11 +343,11 @@ class TagDirections:
         spread = Spread(mean.astype(np.float32), deviation.astype(np.float32))
         return replace(self, spreads={**self.spreads, kind: spread})
 
-    def read(self, vectors: NDArray[np.float32], kind: Horizon | Literal["films"]) -> NDArray[np.float64]:
+    def read(self, vectors: NDArray[np.float32], kind: Horizon | Literal["items"]) -> NDArray[np.float64]:
         """(B, T) how far each vector (B, D) is from the average along each tag, in standard deviations."""
         return self.change(vectors, kind) - self._spread(kind).mean * self._scale(kind)
 
-    def change(self, moves: NDArray[np.floating], kind: Horizon | Literal["films"]) -> NDArray[np.float64]:
+    def change(self, moves: NDArray[np.floating], kind: Horizon | Literal["items"]) -> NDArray[np.float64]:
         """(..., T) how much the readings change where vectors move by this (..., D), in standard deviations."""
         return np.asarray(moves.astype(np.float64) @ self.directions.T * self._scale(kind))
 

@@ -62,7 +62,7 @@ class LinearSettings:
         iterations: Alternations.
         trust: Weight of the regression's expectation for a person who was not in the training.
         reading_shrinkage: ``shrinkage`` for such a person.
-        mean_films: Films that he must know for the mean person to weigh no more than a quarter.
+        mean_items: Films that he must know for the mean person to weigh no more than a quarter.
 
     Raises:
         SettingsError: The lowest rating is not below the highest, ``dim`` or ``iterations`` is under 1, or a ridge not over 0.
@@ -82,11 +82,11 @@ class LinearSettings:
     iterations: int = 10
     trust: float = 2.0
     reading_shrinkage: float = 6.0
-    mean_films: float = 16.0
+    mean_items: float = 16.0
 
     def __post_init__(self) -> None:
         low, high = self.rating_range
-        ridges = (self.ridge, self.shrinkage, self.reading_shrinkage, self.mean_films)
+        ridges = (self.ridge, self.shrinkage, self.reading_shrinkage, self.mean_items)
         if (
             not low < high
             or min(self.dim, self.iterations) < 1
@@ -124,7 +124,7 @@ class LinearSettings:
         return np.stack([seen, confidence, (1 + confidence) * liking], axis=1)
 
 
-_MOST_FILMS = (
+_MAX_ITEMS = (
     10_000  # P x P is then 800 MB in double precision while it is inverted, and twice 400 MB afterwards
 )
 _BLOCK_FILMS = 512  # rows of a product made at once: 40 MB of sparse numbers at the most
@@ -140,11 +140,11 @@ class ItemRegression:
     regression differ; and the ridge grows with a film's popularity.
 
     Attributes:
-        films: (P,) the films that are fitted, ascending: the 10,000 most seen.
+        items: (P,) the films that are fitted, ascending: the 10,000 most seen.
         weights: (P, P) float32, from a film that was seen to a film that may be liked; the diagonal is zero.
     """
 
-    films: NDArray[np.int64]
+    items: NDArray[np.int64]
     weights: NDArray[np.float32]
 
     @classmethod
@@ -159,31 +159,31 @@ class ItemRegression:
             SettingsError: The ridge is lost in the rounding of what stands beside it.
         """
         counts = np.bincount(histories.items, minlength=item_count)
-        films = np.sort(np.argsort(-counts, kind="stable")[: min(_MOST_FILMS, np.count_nonzero(counts))])
-        gram = _products(histories, films, item_count, settings, "seen", np.float64)
+        items = np.sort(np.argsort(-counts, kind="stable")[: min(_MAX_ITEMS, np.count_nonzero(counts))])
+        gram = _products(histories, items, item_count, settings, "seen", np.float64)
         diagonal = gram.diagonal().astype(np.float32)
-        popularity = diagonal / max(float(diagonal.mean()), 1e-9) if len(films) else np.zeros(0)
+        popularity = diagonal / max(float(diagonal.mean()), 1e-9) if len(items) else np.zeros(0)
         gram[np.diag_indices_from(gram)] = diagonal + (
             settings.ridge * (popularity + _LEAST_SHARE) ** settings.ridge_power
         ).astype(np.float32)
         inverse = _inverted(gram)
         del gram  # overwritten, and twice the size of all that follows
-        weights = inverse @ _products(histories, films, item_count, settings, "wanted", np.float32)
+        weights = inverse @ _products(histories, items, item_count, settings, "wanted", np.float32)
         inverse *= weights.diagonal() / inverse.diagonal()
         weights -= inverse
         np.fill_diagonal(weights, 0.0)  # else rounding leaves some
-        return cls(films, weights)
+        return cls(items, weights)
 
     def into(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, D) what each film that was seen adds to ``vectors' times what is expected``; zeros where not fitted."""
         made = np.zeros_like(vectors)
-        made[self.films] = self.weights @ vectors[self.films]
+        made[self.items] = self.weights @ vectors[self.items]
         return made
 
     def out_of(self, read: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, D) what is expected of each film by ``read`` (N, D), a sum over people of what they have seen."""
         made = np.zeros_like(read)
-        made[self.films] = self.weights.T @ read[self.films]
+        made[self.items] = self.weights.T @ read[self.items]
         return made
 
 
@@ -203,23 +203,23 @@ def matrix_of(histories: Histories, values: NDArray[np.float32], item_count: int
 
 def _products(
     histories: Histories,
-    films: NDArray[np.int64],
+    items: NDArray[np.int64],
     item_count: int,
     settings: LinearSettings,
     what: Literal["seen", "wanted"],
     kind: type[np.floating[Any]],
 ) -> NDArray[Any]:
     """(P, P) of these films ``X'Y``, with X the grades of what was seen and Y those of ``what``; a few films at a time."""
-    seen = matrix_of(histories, settings.graded(histories.ratings, "seen"), item_count)[:, films]
+    seen = matrix_of(histories, settings.graded(histories.ratings, "seen"), item_count)[:, items]
     others = (
         seen
         if what == "seen"
-        else matrix_of(histories, settings.graded(histories.ratings, what), item_count)[:, films]
+        else matrix_of(histories, settings.graded(histories.ratings, what), item_count)[:, items]
     )
-    by_film = seen.T.tocsr()
-    made = np.empty((len(films), len(films)), kind)
-    for start in range(0, len(films), _BLOCK_FILMS):
-        made[start : start + _BLOCK_FILMS] = (by_film[start : start + _BLOCK_FILMS] @ others).toarray()
+    by_item = seen.T.tocsr()
+    made = np.empty((len(items), len(items)), kind)
+    for start in range(0, len(items), _BLOCK_FILMS):
+        made[start : start + _BLOCK_FILMS] = (by_item[start : start + _BLOCK_FILMS] @ others).toarray()
     return made
 
 
@@ -241,7 +241,7 @@ def _inverted(gram: NDArray[np.float64]) -> NDArray[np.float32]:
     return inverse
 
 
-_PEOPLE = 4096  # folded in at once
+_USERS = 4096  # folded in at once
 _START = 0.05  # spread of the factors before the first alternation
 
 
@@ -306,7 +306,7 @@ class TasteSpace:
     ) -> TasteSpace:
         nobody = cls(start, pulls, np.zeros(start.vectors.shape[1], np.float32), settings)
         total = np.zeros(start.vectors.shape[1])
-        for some in histories.chunks(_PEOPLE):
+        for some in histories.chunks(_USERS):
             total += nobody.fold_in(some).sum(axis=0)
         return cls(start, pulls, np.asarray(total / max(len(histories), 1), np.float32), settings)
 
@@ -327,7 +327,7 @@ class TasteSpace:
             settings.shrunk(histories.lengths, settings.reading_shrinkage),
             settings.trust * (seen @ self.pulls),
         )
-        share = (settings.mean_films / (settings.mean_films + histories.lengths)) ** 2
+        share = (settings.mean_items / (settings.mean_items + histories.lengths)) ** 2
         return np.asarray(own + share[:, None] * self.mean, np.float32)
 
     def linear(self, levels: int) -> dict[str, NDArray[np.float32]]:
@@ -337,7 +337,7 @@ class TasteSpace:
             settings.trust,
             settings.reading_shrinkage,
             settings.shrinkage_power,
-            settings.mean_films,
+            settings.mean_items,
         )
         return {
             "pulls": self.pulls,
@@ -352,13 +352,13 @@ def _factors(
 ) -> NDArray[np.float32]:
     """(N, D) the films' half of the alternation."""
     rng = np.random.default_rng(settings.seed)
-    films = rng.normal(scale=_START, size=(item_count, settings.dim)).astype(np.float32)
+    items = rng.normal(scale=_START, size=(item_count, settings.dim)).astype(np.float32)
     seen = matrix_of(histories, settings.graded(histories.ratings, "seen"), item_count)
     of_people = _told(histories.ratings, settings)
-    by_film = np.argsort(histories.items, kind="stable")  # the interactions, film by film
-    of_films = of_people[0][by_film], of_people[1][by_film]
-    owners = histories.owners.astype(np.int32)[by_film]
-    del by_film  # as large as both together
+    by_item = np.argsort(histories.items, kind="stable")  # the interactions, film by film
+    of_items = of_people[0][by_item], of_people[1][by_item]
+    owners = histories.owners.astype(np.int32)[by_item]
+    del by_item  # as large as both together
     counts = np.bincount(histories.items, minlength=item_count)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     ridges = (
@@ -366,12 +366,12 @@ def _factors(
         settings.shrunk(counts, settings.shrinkage),
     )
     for _ in range(settings.iterations):
-        expected = seen @ regression.into(films)
-        people = solved(films, histories.offsets, histories.items, *of_people, ridges[0], expected)
-        expected = regression.out_of(seen.T @ people)
-        films = solved(people, offsets, owners, *of_films, ridges[1], expected)
-    films[counts == 0] = 0.0
-    return films
+        expected = seen @ regression.into(items)
+        users = solved(items, histories.offsets, histories.items, *of_people, ridges[0], expected)
+        expected = regression.out_of(seen.T @ users)
+        items = solved(users, offsets, owners, *of_items, ridges[1], expected)
+    items[counts == 0] = 0.0
+    return items
 
 
 def _told(

@@ -172,7 +172,7 @@ class RidgeFoldIn(nn.Module):
             lengths: (B,) int in [0, L].
             mean: Whether the mean person is added.
         """
-        trust, shrinkage, power, mean_films = self.constants
+        trust, shrinkage, power, mean_items = self.constants
         steps = torch.arange(items.shape[1], device=lengths.device)
         there = (steps < lengths[:, None])[..., None]  # (B, L, 1)
         seen, confidence, pull = self.levels[levels].mul(there).split(1, -1)  # (B, L, 1) each
@@ -182,7 +182,7 @@ class RidgeFoldIn(nn.Module):
         systems = systems + ridge[:, None, None] * torch.eye(vectors.shape[2], device=vectors.device)
         own: Tensor = torch.linalg.solve(systems, expected + (vectors * pull).sum(1))
         if mean:
-            own = own + (mean_films / (mean_films + lengths))[:, None] ** 2 * self.mean
+            own = own + (mean_items / (mean_items + lengths))[:, None] ** 2 * self.mean
         return own
 
 
@@ -322,7 +322,7 @@ class TasteEncoder(PreTrainedModel):
     def forward(  # noqa: PLR0913  a model's inputs are its batch's columns, as Hugging Face passes them
         self,
         items: Tensor,
-        strengths: Tensor,
+        normalized_ratings: Tensor,
         levels: Tensor,
         lengths: Tensor,
         gaps: Tensor | None = None,
@@ -338,7 +338,7 @@ class TasteEncoder(PreTrainedModel):
 
         Args:
             items: (B, L) int in [0, N - 1], the films; any of them where padded.
-            strengths: (B, L) float in [-1, 1], normalised ratings.
+            normalized_ratings: (B, L) float in [-1, 1], normalised ratings.
             levels: (B, L) int in [0, R], rating levels, R for "only tagged".
             lengths: (B,) int in [0, L], films of each person.
             gaps: (B, L) int in [0, G - 1], how long after the film before it each film was rated; unknown,
@@ -353,7 +353,9 @@ class TasteEncoder(PreTrainedModel):
         """
         vectors = self._gather(items, lengths) if inputs_embeds is None else blank(inputs_embeds, lengths)
         learned = self._learned(items) if self.config.item_input == "learned" else None
-        newest, moments = self.read(vectors, strengths, levels, lengths, gaps, learned, packed=packed)
+        newest, moments = self.read(
+            vectors, normalized_ratings, levels, lengths, gaps, learned, packed=packed
+        )
         if moments is None:
             return TasteOutput(next=newest, overall=newest)
         if not linear:
@@ -368,7 +370,7 @@ class TasteEncoder(PreTrainedModel):
     def read(  # noqa: PLR0913  as `forward`
         self,
         vectors: Tensor,
-        strengths: Tensor,
+        normalized_ratings: Tensor,
         levels: Tensor,
         lengths: Tensor,
         gaps: Tensor | None = None,
@@ -380,7 +382,7 @@ class TasteEncoder(PreTrainedModel):
 
         Args:
             vectors: (B, L, D) the films' vectors, zeros where padded.
-            strengths: As `forward` takes them, like the next three.
+            normalized_ratings: As `forward` takes them, like the next three.
             levels: (B, L).
             lengths: (B,).
             gaps: (B, L), or None.
@@ -390,7 +392,7 @@ class TasteEncoder(PreTrainedModel):
         Returns:
             (B, D) the newest answer, and (B, L + 1, D) those of all moments; None where there is one answer alone.
         """
-        tokens = self._inputs(vectors, strengths, levels, lengths, gaps, learned)  # (B, L, H)
+        tokens = self._inputs(vectors, normalized_ratings, levels, lengths, gaps, learned)  # (B, L, H)
         length = tokens.shape[1]
         if self.config.readout == "pooler":
             states = self.blocks(tokens, self._mask(lengths, length)).last_hidden_state
@@ -408,14 +410,14 @@ class TasteEncoder(PreTrainedModel):
     def newest(
         self,
         vectors: Tensor,
-        strengths: Tensor,
+        normalized_ratings: Tensor,
         levels: Tensor,
         lengths: Tensor,
         gaps: Tensor | None = None,
         learned: Tensor | None = None,
     ) -> Tensor:
         """(B, D) the newest answer of `read`, without working out the others: this part is exported."""
-        tokens = self._inputs(vectors, strengths, levels, lengths, gaps, learned)  # (B, L, H)
+        tokens = self._inputs(vectors, normalized_ratings, levels, lengths, gaps, learned)  # (B, L, H)
         if self.config.readout == "pooler":
             mask = self._mask(lengths, tokens.shape[1])
             state = state_at(self.blocks, tokens, torch.zeros_like(lengths), mask=mask, seen=mask)
@@ -487,14 +489,14 @@ class TasteEncoder(PreTrainedModel):
     def _inputs(
         self,
         vectors: Tensor,
-        strengths: Tensor,
+        normalized_ratings: Tensor,
         levels: Tensor,
         lengths: Tensor,
         gaps: Tensor | None,
         learned: Tensor | None,
     ) -> Tensor:
         if self.config.rating_input == "multiply":
-            tokens: Tensor = self.lift(vectors * strengths[..., None])  # (B, L, H)
+            tokens: Tensor = self.lift(vectors * normalized_ratings[..., None])  # (B, L, H)
         else:
             tokens = self.lift(vectors) + self.levels(levels)
         if learned is not None:

@@ -35,27 +35,27 @@ class _Blocks(nn.Module):
 def _inputs(encoder: TasteEncoder) -> dict[str, Tensor]:
     """By name, an example of all that the blocks read, of a shape that no dimension of the network has."""
     config = encoder.config
-    people, films = 3, min(7, config.max_history)
+    users, items = 3, min(7, config.max_history)
     if config.attention == "padded":
-        films = config.max_history  # the only length that it is ever shown
-    rows = torch.zeros(people, films, dtype=torch.long)
+        items = config.max_history  # the only length that it is ever shown
+    rows = torch.zeros(users, items, dtype=torch.long)
     told = {
-        "vectors": torch.zeros(people, films, config.dim),
-        "strengths": torch.zeros(people, films),
+        "vectors": torch.zeros(users, items, config.dim),
+        "normalized_ratings": torch.zeros(users, items),
         "levels": rows,
-        "lengths": torch.full((people,), films),
+        "lengths": torch.full((users,), items),
     }
     if config.gap_levels:
         told["gaps"] = rows.clone()  # one tensor in two places would be taken for one input
     if config.item_input == "learned":
-        told["learned"] = torch.zeros(people, films, config.hidden_size)
+        told["learned"] = torch.zeros(users, items, config.hidden_size)
     return told
 
 
 def export_onnx(encoder: TasteEncoder, path: Path) -> None:
     """Write the graph that answers as the encoder's blocks do.
 
-    It takes ``vectors`` (B, L, D), ``strengths`` (B, L), ``levels`` (B, L), ``lengths`` (B,), ``gaps`` (B, L) and ``learned``
+    It takes ``vectors`` (B, L, D), ``normalized_ratings`` (B, L), ``levels`` (B, L), ``lengths`` (B,), ``gaps`` (B, L) and ``learned``
     (B, L, H), those of them that this encoder reads, for any B and L, and gives ``newest`` (B, D).
 
     Raises:

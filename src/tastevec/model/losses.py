@@ -37,7 +37,7 @@ def next_softmax_loss(answers: Tensor, items: Tensor, targets: Tensor, read: Ten
 
 
 def hidden_softmax_loss(
-    answers: Tensor, items: Tensor, known: Tensor, people: Tensor, targets: Tensor
+    answers: Tensor, items: Tensor, known: Tensor, users: Tensor, targets: Tensor
 ) -> Tensor:
     """Cross-entropy of each person's hidden films among all films that he does not know, mean over people.
 
@@ -48,26 +48,26 @@ def hidden_softmax_loss(
         answers: (B, D).
         items: (N, D) the film table.
         known: (B, L) int in [0, N], the films that were read, which compete no more; N where padded.
-        people: (P,) int in [0, B - 1], the owner of each hidden film.
+        users: (P,) int in [0, B - 1], the owner of each hidden film.
         targets: (P,) int in [0, N - 1].
     """
-    hidden = torch.bincount(people, minlength=len(answers))  # (B,)
-    weights = 1 / (hidden[people] * (hidden > 0).sum()).to(answers.dtype)  # (P,)
-    return _surprise(answers, items, known, people, targets, weights)
+    hidden = torch.bincount(users, minlength=len(answers))  # (B,)
+    weights = 1 / (hidden[users] * (hidden > 0).sum()).to(answers.dtype)  # (P,)
+    return _surprise(answers, items, known, users, targets, weights)
 
 
-def cosine_loss(answers: Tensor, items: Tensor, people: Tensor, targets: Tensor) -> Tensor:
+def cosine_loss(answers: Tensor, items: Tensor, users: Tensor, targets: Tensor) -> Tensor:
     """The note's ``CosineEmbeddingLoss``: mean of 1 - cosine between each answer and its target's vector; 0 without targets.
 
     Args:
         answers: (B, D).
         items: (N, D) the film table.
-        people: (P,) int in [0, B - 1].
+        users: (P,) int in [0, B - 1].
         targets: (P,) int in [0, N - 1].
     """
-    same = torch.ones(len(people), device=answers.device)
-    total = functional.cosine_embedding_loss(answers[people], items[targets], same, reduction="sum")
-    return total / max(len(people), 1)  # the mean of nothing would be NaN, and so would every weight after it
+    same = torch.ones(len(users), device=answers.device)
+    total = functional.cosine_embedding_loss(answers[users], items[targets], same, reduction="sum")
+    return total / max(len(users), 1)  # the mean of nothing would be NaN, and so would every weight after it
 
 
 def _surprise(

@@ -27,13 +27,13 @@ from tastevec.data.files import new_file
 from tastevec.data.histories import NO_TIME
 from tastevec.data.readers import ReadSettings, read_interactions
 from tastevec.data.shards import fingerprint, parts_of
-from tastevec.data.streaming import group_of, iter_histories, whole_people
+from tastevec.data.streaming import complete_users, group_of, iter_histories
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, TIMESTAMP, USER_ID, VECTOR
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder, on_gpu, sees_gpu, vectors_of
 from tastevec.serving.hub import open_bundle
-from tastevec.serving.neighbours import Neighbours
+from tastevec.serving.neighbors import Neighbors
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
@@ -45,21 +45,21 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import Reading
-    from tastevec.data.readers import RowAccount
+    from tastevec.data.readers import RowReport
     from tastevec.data.streaming import HistoryStream
     from tastevec.schema import Horizon
     from tastevec.serving.recommender import Recommender
 
 __all__ = [
-    "People",
     "SparkPlace",
+    "Users",
     "Written",
     "encode_on_spark",
     "load_for_many",
-    "open_people",
+    "open_users",
     "similar_among",
-    "similar_films",
-    "similar_people",
+    "similar_items",
+    "similar_users",
     "write_recommendations",
     "write_similar",
     "write_vectors",
@@ -146,7 +146,7 @@ class _Model:
         return OnnxEncoder(*self.parts, cores=1)
 
     @cached_property
-    def catalogue(self) -> pa.Array:
+    def catalog(self) -> pa.Array:
         """(N,) the films' own ids."""
         return pa.array(self.item_ids.tolist())
 
@@ -156,23 +156,23 @@ class _Model:
         Raises:
             DataError: A rating is out of range, or a film stands twice in a history.
         """
-        ids, catalogue = table[ITEM_ID], self.catalogue
-        if ids.type != catalogue.type:  # compared as text, as everywhere
-            ids, catalogue = ids.cast(pa.string()), catalogue.cast(pa.string())
-        told = group_of(table.append_column("items", pc.index_in(ids, catalogue)))
+        ids, catalog = table[ITEM_ID], self.catalog
+        if ids.type != catalog.type:  # compared as text, as everywhere
+            ids, catalog = ids.cast(pa.string()), catalog.cast(pa.string())
+        told = group_of(table.append_column("items", pc.index_in(ids, catalog)))
         known, scale = told.keep(told.items >= 0), self.reading.scale
         if not np.all(np.isnan(told.ratings) | (told.ratings >= scale.low) & (told.ratings <= scale.high)):
             wrong = np.flatnonzero((told.ratings < scale.low) | (told.ratings > scale.high))[0]
-            person = told.user_ids[told.owners[wrong]]
+            user = told.user_ids[told.owners[wrong]]
             raise DataError(
-                f"user {person} gave {told.ratings[wrong]:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
+                f"user {user} gave {told.ratings[wrong]:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
             )
-        pairs = known.owners * len(catalogue) + known.items
+        pairs = known.owners * len(catalog) + known.items
         if len(np.unique(pairs)) < len(pairs):
             places, counts = np.unique(pairs, return_counts=True)
-            owner, film = divmod(int(places[counts > 1][0]), len(catalogue))
+            owner, item = divmod(int(places[counts > 1][0]), len(catalog))
             raise DataError(
-                f"user {known.user_ids[owner]} has item {self.item_ids[film]} twice; expected each film once"
+                f"user {known.user_ids[owner]} has item {self.item_ids[item]} twice; expected each film once"
             )
         return known
 
@@ -187,30 +187,30 @@ class _Encoding:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """``user_id, vector`` of the people of a partition, of whom one may span several batches."""
         model = self.shipped.value  # the same one at each task of a worker, so that its encoder is made once
-        for table in whole_people(batches):
-            people = model.group(table)
-            vectors = vectors_of(model.encoder, model.reading, people, self.horizon)
+        for table in complete_users(batches):
+            users = model.group(table)
+            vectors = vectors_of(model.encoder, model.reading, users, self.horizon)
             ends = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
             lists = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
-            ids = pa.array(people.user_ids.tolist(), table.schema.field(USER_ID).type)
+            ids = pa.array(users.user_ids.tolist(), table.schema.field(USER_ID).type)
             yield pa.RecordBatch.from_arrays([ids, lists], names=[USER_ID, VECTOR])
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class Users:
     """The people of a file, as a model knows their films.
 
     Attributes:
         stream: Their histories, a group at a time, and the counts of what has passed.
-        account: Where each row of the file went.
+        row_report: Where each row of the file went.
         id_type: Of the user ids.
-        tell: Called with the number of people answered so far.
+        progress: Called with the number of people answered so far.
     """
 
     stream: HistoryStream
-    account: RowAccount
+    row_report: RowReport
     id_type: pa.DataType
-    tell: Callable[[int], None]
+    progress: Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -252,14 +252,14 @@ def load_for_many(folder: Path) -> Recommender:
     return load(folder)
 
 
-def open_people(
+def open_users(
     path: Path | Literal["-"],
     recommender: Recommender,
     *,
     skip_bad_rows: bool = False,
     memory: str = "512MB",
-    tell: Callable[[int], None] = lambda _users: None,
-) -> People:
+    progress: Callable[[int], None] = lambda _users: None,
+) -> Users:
     """The people of a CSV or Parquet file, or of CSV on standard input (``-``).
 
     Args:
@@ -267,7 +267,7 @@ def open_people(
         recommender: The model that will be asked; it knows its films and its scale of ratings.
         skip_bad_rows: Count bad rows and set them aside instead of refusing the file.
         memory: What DuckDB may hold while it sorts the file; the rest goes to disk.
-        tell: Called with the number of people answered so far.
+        progress: Called with the number of people answered so far.
 
     Raises:
         SourceError: The file is no table of interactions.
@@ -275,14 +275,12 @@ def open_people(
         SettingsError: ``memory`` is no size, or too little; or the disk is full.
     """
     settings = _read_settings(recommender.bundle.reading, skip_bad_rows=skip_bad_rows)
-    table, account = read_interactions(path, connection=connect(memory), settings=settings)
+    table, row_report = read_interactions(path, connection=connect(memory), settings=settings)
     id_type = table.schema().to_pyarrow().field(USER_ID).type
-    return People(iter_histories(table, recommender.bundle.item_ids), account, id_type, tell)
+    return Users(iter_histories(table, recommender.bundle.item_ids), row_report, id_type, progress)
 
 
-def write_vectors(
-    recommender: Recommender, people: People, out: Path, *, horizon: Horizon = "next"
-) -> Written:
+def write_vectors(recommender: Recommender, users: Users, out: Path, *, horizon: Horizon = "next") -> Written:
     """Write ``user_id, vector`` (a fixed-size list of float32) of each person to ``out``.
 
     What is answered is kept beside ``out``, in ``OUT.unfinished``, until the file is whole. The same call after it was
@@ -290,14 +288,14 @@ def write_vectors(
     byte for byte, as that of a run that was never interrupted.
     """
     dim = recommender.item_vectors.shape[1]
-    columns = {USER_ID: people.id_type, VECTOR: pa.list_(pa.float32(), dim)}
+    columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim)}
     schema = _schema(columns, recommender, horizon)
     made_by = _made_by(recommender, answer="vectors", horizon=horizon)
-    return _written(people, out, schema, made_by, lambda group: recommender.encoded([group], horizon))
+    return _written(users, out, schema, made_by, lambda group: recommender.encoded([group], horizon))
 
 
 def write_recommendations(
-    recommender: Recommender, people: People, out: Path, *, k: int = 10, horizon: Horizon = "next"
+    recommender: Recommender, users: Users, out: Path, *, k: int = 10, horizon: Horizon = "next"
 ) -> Written:
     """Write ``user_id, item_id, rank, score`` to ``out``, ``k`` films a person, ranks from 1; kept as `write_vectors` does.
 
@@ -305,11 +303,11 @@ def write_recommendations(
         SettingsError: ``k`` is below 1.
     """
     item_type = recommender.bundle.items.schema.field(ITEM_ID).type
-    columns = {USER_ID: people.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
+    columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
     schema = _schema(columns, recommender, horizon)
     made_by = _made_by(recommender, answer="recommendations", horizon=horizon, k=k)
     return _written(
-        people, out, schema, made_by, lambda group: recommender.recommended([group], k=k, horizon=horizon)
+        users, out, schema, made_by, lambda group: recommender.recommended([group], k=k, horizon=horizon)
     )
 
 
@@ -356,17 +354,17 @@ def write_vectors_on_spark(
     settings = _read_settings(bundle.reading, skip_bad_rows=skip_bad_rows)
     with spark_engine(near, master=spark.master, scratch=spark.scratch) as engine:
         source = read_source(histories, engine=engine, connection=connect(), settings=settings)
-        [account, *_] = source.accounts
-        people = engine.session.table(source.interactions.get_name())
+        [row_report, *_] = source.row_reports
+        users = engine.session.table(source.interactions.get_name())
         address = out if far else f"file:{Path(out).resolve()}"
         with plain_spark_errors("encoding the people"):
             try:
-                encode_on_spark(bundle, people, horizon=horizon).write.parquet(address)
+                encode_on_spark(bundle, users, horizon=horizon).write.parquet(address)
                 rows = engine.session.read.parquet(address).count()
             except BaseException:
                 engine.storage.remove(address)
                 raise
-    facts = {"rows": rows, "rows_set_aside": account.set_aside, "examples": account.examples}
+    facts = {"rows": rows, "rows_set_aside": row_report.set_aside, "examples": row_report.examples}
     return facts | {"space": bundle.space}
 
 
@@ -377,7 +375,7 @@ def _read_settings(reading: Reading, *, skip_bad_rows: bool) -> ReadSettings:
 
 
 def _written(
-    people: People,
+    users: Users,
     out: Path,
     schema: pa.Schema,
     made_by: str,
@@ -385,11 +383,11 @@ def _written(
 ) -> Written:
     """What the model says of the people, in the file ``out``, whole or not at all."""
     found = 0
-    with closing(people.stream) as groups, parts_of(out, schema) as parts:
+    with closing(users.stream) as groups, parts_of(out, schema) as parts:
         for group in groups:
             if not parts.add(fingerprint(group, made_by), partial(ask, group)):
                 found += len(group)
-            people.tell(groups.users)
+            users.progress(groups.users)
         return Written(parts.join(), found)
 
 
@@ -407,31 +405,31 @@ def _schema(columns: dict[str, pa.DataType], recommender: Recommender, horizon: 
 _ASKED = 4096  # at once: faiss multiplies matrices, six times as fast, from 128,000 numbers on
 
 
-def similar_films(recommender: Recommender, *, k: int) -> Iterator[pa.RecordBatch]:
+def similar_items(recommender: Recommender, *, k: int) -> Iterator[pa.RecordBatch]:
     """``item_id, similar_item_id, rank, score`` of all films that have a vector, among themselves, a group at a time."""
     there = recommender.item_vectors.any(axis=1)
-    films = Neighbours(recommender.bundle.item_ids[there], recommender.item_vectors[there])
-    return similar_among(films, ITEM_ID, k=k)
+    items = Neighbors(recommender.bundle.item_ids[there], recommender.item_vectors[there])
+    return similar_among(items, ITEM_ID, k=k)
 
 
-def similar_people(
-    recommender: Recommender, people: Iterable[Histories], known: Neighbours, *, k: int, horizon: Horizon
+def similar_users(
+    recommender: Recommender, users: Iterable[Histories], known: Neighbors, *, k: int, horizon: Horizon
 ) -> Iterator[pa.RecordBatch]:
     """``user_id, similar_user_id, rank, score`` of people who are told as histories, a group at a time.
 
     Args:
         recommender: The model.
-        people: Groups of them.
+        users: Groups of them.
         known: Among whom; one of them is found too where he asks for himself.
         k: How many; fewer where fewer are known.
         horizon: That of the vectors of those who are known.
     """
-    for group in people:
+    for group in users:
         nearest = known.nearest(recommender.vectors(group, horizon), k)
         yield _batch(USER_ID, group.user_ids, known.ids, *nearest)
 
 
-def similar_among(known: Neighbours, name: str, *, k: int) -> Iterator[pa.RecordBatch]:
+def similar_among(known: Neighbors, name: str, *, k: int) -> Iterator[pa.RecordBatch]:
     """Each one's nearest others, a group at a time: its id, ``similar_`` and the other's id, rank from 1, score (the cosine).
 
     Memory is that of the vectors, twice, and of one group, however many there are.
@@ -456,7 +454,7 @@ def similar_among(known: Neighbours, name: str, *, k: int) -> Iterator[pa.Record
 
 
 def write_similar(
-    batches: Iterable[pa.RecordBatch], out: Path, told: dict[str, str], tell: Callable[[int], None]
+    batches: Iterable[pa.RecordBatch], out: Path, told: dict[str, str], progress: Callable[[int], None]
 ) -> int:
     """Write the table to ``out``, whole or not at all; the number of rows.
 
@@ -464,7 +462,7 @@ def write_similar(
         batches: Groups of the rows.
         out: A Parquet file; an earlier one is replaced.
         told: What the file says of its numbers: their space and horizon.
-        tell: Called with the number of rows so far.
+        progress: Called with the number of rows so far.
 
     Raises:
         DataError: There is nobody.
@@ -479,7 +477,7 @@ def write_similar(
         for batch in (first, *groups):
             writer.write_batch(batch.cast(schema))
             rows += len(batch)
-            tell(rows)
+            progress(rows)
     return rows
 
 

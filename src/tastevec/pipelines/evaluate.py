@@ -135,47 +135,45 @@ def evaluate(
         SettingsError: Two models' folders have the same name, or settings contradict each other.
         MissingExtraError: Something shall be tuned and Optuna is not installed.
     """
-    from tastevec.evaluation.dataset import Cohort
+    from tastevec.evaluation.dataset import EvalDataset
     from tastevec.evaluation.evaluate import evaluate as judge
     from tastevec.evaluation.mult_vae import mult_vae
-    from tastevec.evaluation.registry import baselines, floors, line_up, published, vector_floors
+    from tastevec.evaluation.registry import (
+        baselines,
+        build_baselines,
+        published,
+        trivial_baselines,
+        vector_baselines,
+    )
     from tastevec.evaluation.tuning import read_choices
     from tastevec.evaluation.tuning import tune as tune_all
 
-    if seeds < 1 or (tune and tuned is not None):
-        raise SettingsError(
-            f"seeds is {seeds}, tune {tune} and tuned {tuned}; expected 1 seed or more, and one of tune and tuned at most"
-        )
-    if seed < 0:
-        raise SettingsError(f"seed is {seed}; expected 0 or more")
     folders = [Path(folder).resolve() for folder in models]
-    names = [folder.name for folder in folders]
-    if len(set(names)) < len(names):
-        raise SettingsError(
-            f"the models' folders are called {', '.join(names)}; expected different names: rename one"
-        )
+    _check_settings(folders, seed=seed, seeds=seeds, tune=tune, tuned=tuned)
     prepared = Prepared.open(Path(data))
     if out is not None:  # now, not after the evaluation
         refuse_foreign(Path(out), owned_by=RESULTS_FILE)
         need("matplotlib")
     systems = [model_runs(folder, prepared) for folder in folders]
-    cohort = Cohort.of(prepared, split)
-    asked = {task.horizon for protocol in protocols for task in cohort.tasks(protocol, seed)}
+    dataset = EvalDataset.of(prepared, split)
+    asked = {task.horizon for protocol in protocols for task in dataset.tasks(protocol, seed)}
     horizons = [horizon for horizon in get_args(Horizon) if horizon in asked]
-    simple = floors(cohort.train, rating_range=prepared.rating_range)
+    simple = trivial_baselines(dataset.train, rating_range=prepared.rating_range)
     strong = [*baselines(rating_range=prepared.rating_range), mult_vae(rating_range=prepared.rating_range)]
-    recipes = [*simple, *(strong if with_baselines else [])]
+    specs = [*simple, *(strong if with_baselines else [])]
     if tune:
-        chooses = Cohort.of(prepared, "validation")
-        choices = tune_all(recipes, chooses, horizons=horizons, seed=seed, progress=progress)
+        chooses = EvalDataset.of(prepared, "validation")
+        choices = tune_all(specs, chooses, horizons=horizons, seed=seed, progress=progress)
     elif tuned is not None:
-        choices = read_choices(Path(tuned), recipes, horizons=horizons, fingerprint=prepared.fingerprint)
+        choices = read_choices(Path(tuned), specs, horizons=horizons, fingerprint=prepared.fingerprint)
     else:
-        choices = published(recipes, horizons)
-    beside = line_up(recipes, choices, range(seed, seed + seeds))
+        choices = published(specs, horizons)
+    beside = build_baselines(specs, choices, range(seed, seed + seeds))
     for model in systems:
-        beside += vector_floors(model, rating_range=prepared.rating_range)
-    report = judge(systems, cohort, floors=beside, protocols=protocols, seed=seed, progress=progress)
+        beside += vector_baselines(model, rating_range=prepared.rating_range)
+    report = judge(
+        systems, dataset, trivial_baselines=beside, protocols=protocols, seed=seed, progress=progress
+    )
     name = prepared.manifest["source"]["name"]
     report = dataclasses.replace(
         report, data={"name": name, "fingerprint": prepared.fingerprint, "split": split}
@@ -183,3 +181,20 @@ def evaluate(
     if out is not None:
         report.write(Path(out))
     return report
+
+
+def _check_settings(
+    folders: Sequence[Path], *, seed: int, seeds: int, tune: bool, tuned: Path | str | None
+) -> None:
+    """Raise SettingsError for settings that contradict each other, and for folders of the same name."""
+    if seeds < 1 or (tune and tuned is not None):
+        raise SettingsError(
+            f"seeds is {seeds}, tune {tune} and tuned {tuned}; expected 1 seed or more, and one of tune and tuned at most"
+        )
+    if seed < 0:
+        raise SettingsError(f"seed is {seed}; expected 0 or more")
+    names = [folder.name for folder in folders]
+    if len(set(names)) < len(names):
+        raise SettingsError(
+            f"the models' folders are called {', '.join(names)}; expected different names: rename one"
+        )

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from tastevec.data.expressions import connect
 from tastevec.data.files import new_folder
 from tastevec.data.prepared import Prepared, write_manifest
-from tastevec.data.preprocess import ArrangeSettings, arrange, find_cut
+from tastevec.data.preprocess import ArrangeSettings, arrange, find_split_timestamp
 from tastevec.data.readers import ReadSettings, Source, read_source
 from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
 from tastevec.data.spark.reading import read_source as read_on_spark
@@ -56,11 +56,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PrepareSettings",
-    "cut_tags",
     "describe",
     "prepare",
+    "tags_before",
     "visible_tags",
-    "write_film_vectors",
+    "write_item_vectors",
     "write_prepared",
 ]
 
@@ -73,23 +73,23 @@ def visible_tags(tags: pa.Table, folder: Path) -> pa.Table:
     return tags.filter(pc.or_(pc.is_null(owner), pc.is_in(owner, train)))
 
 
-def cut_tags(tags: pa.Table, cut: int, genome: Genome | None) -> tuple[pa.Table, dict[str, Any]]:
+def tags_before(tags: pa.Table, cut: int, genome: Genome | None) -> tuple[pa.Table, dict[str, Any]]:
     """The tags without those given at or after ``cut``, and an account of what could be cut and what could not.
 
     A tag without a time stays, and so do the genome and what the metadata say, which nobody has dated.
     """
     kept = tags.filter(pc.fill_null(pc.less(tags[TIMESTAMP], cut), True))  # noqa: FBT003 - Arrow names it no further
-    account = {
+    row_report = {
         "tags_left_out": len(tags) - len(kept),
         "not_cut": {
             "tags without a time": kept[TIMESTAMP].null_count,
             "films of the genome": 0 if genome is None else len(genome.item_ids),
         },
     }
-    return kept, account
+    return kept, row_report
 
 
-def write_film_vectors(
+def write_item_vectors(
     folder: Path, tags: pa.Table, genome: Genome | None, *, seed: int, borrowed: bool
 ) -> dict[str, Any]:
     """Write the vectors and, beside each film, where its vector came from; what was made, for the manifest.
@@ -110,16 +110,16 @@ def write_film_vectors(
     content = reduce_features(wide, seed=seed)
     vectors = {CONTENT: content}
     origins = np.where(content.any(axis=1), CONTENT, "none").astype("<U8")
-    made: dict[str, Any] = {CONTENT: {"films": int(content.any(axis=1).sum()), "tags": len(tags)}}
+    made: dict[str, Any] = {CONTENT: {"items": int(content.any(axis=1).sum()), "tags": len(tags)}}
     if genome is not None:
         rows = genome.rows_of(items[ITEM_ID])
         vectors[NOTE] = _note(items, genome, rows)
         origins[rows >= 0] = "genome"
         made[NOTE] = {
-            "films": int((rows >= 0).sum()),
+            "items": int((rows >= 0).sum()),
             "tags": len(genome.tags),
             "borrowed": borrowed,
-            "films_set_aside": {str(film): list(lacking) for film, lacking in genome.missing.items()},
+            "films_set_aside": {str(item): list(lacking) for item, lacking in genome.missing.items()},
             "rows_set_aside": dict(genome.bad_rows),
         }
     made["seed_preset_reads"] = CONTENT if genome is None else NOTE
@@ -255,17 +255,21 @@ def write_prepared(
                 with clock.stage("genome"):
                     genome = _find_genome(source, settings, connection)
                 with clock.stage("arrange"):
-                    cut = find_cut(source, engine, later=_LATER) if settings.split == "time" else None
+                    cut = (
+                        find_split_timestamp(source, engine, later=_LATER)
+                        if settings.split == "time"
+                        else None
+                    )
                     arranging = settings.arranging(_with_genome(source, genome), cut)
                     counts = arrange(source, folder, arranging, engine)
             with clock.stage("vectors"):
                 tags = visible_tags(connection.to_pyarrow(source.tags), folder)
                 connection.disconnect()  # nothing more is asked of it, and the vectors want its memory
-                account = {}
+                row_report = {}
                 if cut is not None:
-                    tags, account["cut"] = cut_tags(tags, cut, genome)
+                    tags, row_report["cut"] = tags_before(tags, cut, genome)
                 borrowed = settings.genome is not None
-                made = write_film_vectors(folder, tags, genome, seed=settings.seed, borrowed=borrowed)
+                made = write_item_vectors(folder, tags, genome, seed=settings.seed, borrowed=borrowed)
         finally:
             connection.disconnect()
         write_manifest(
@@ -274,7 +278,7 @@ def write_prepared(
             counts=counts,
             settings=_resolved(settings, arranging),
             timings=clock.seconds,
-            vectors=made | account,
+            vectors=made | row_report,
         )
     return Prepared.open(out)
 

@@ -15,7 +15,7 @@ from tastevec.data.files import refuse_foreign
 from tastevec.data.prepared import Prepared
 from tastevec.extras import need
 from tastevec.items.cold_start import load_rows
-from tastevec.items.film_map import FilmMap
+from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.schema import BUNDLE_FILE, VECTOR_SOURCE
 from tastevec.serving.explain import measured
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 __all__ = ["add_items", "outfitted", "train"]
 
 
-def outfitted(bundle: Bundle, prepared: Prepared, people: NDArray[np.int64]) -> Bundle:
+def outfitted(bundle: Bundle, prepared: Prepared, users: NDArray[np.int64]) -> Bundle:
     """The bundle with tags, on which people are compared with those who taught it, and with a map.
 
     Args:
         bundle: Just trained.
         prepared: On what.
-        people: (N,) how many training people stand behind each film.
+        users: (N,) how many training people stand behind each film.
     """
     vectors = bundle.model.item_vectors
     seed = bundle.facts["settings"]["seed"]
     drawn = (
-        FilmMap.fit(vectors, seed=seed) if find_spec("openTSNE") else None
+        ItemMap.fit(vectors, seed=seed) if find_spec("openTSNE") else None
     )  # an extra, and no vector needs it
     told = load_rows(prepared.folder)
-    tags = TagDirections.fit(tag_blocks(*told), vectors, people) if told else None
+    tags = TagDirections.fit(tag_blocks(*told), vectors, users) if told else None
     if tags is None or not tags.names:
-        return dataclasses.replace(bundle, film_map=drawn)
+        return dataclasses.replace(bundle, item_map=drawn)
     taught = prepared.histories.take(prepared.users_in("train"))
-    return dataclasses.replace(bundle, film_map=drawn, tags=measured(Recommender(bundle), tags, taught))
+    return dataclasses.replace(bundle, item_map=drawn, tags=measured(Recommender(bundle), tags, taught))
 
 
 _SELECTION = "eval_selection"  # as the training log names it
@@ -64,7 +64,7 @@ def train(
     *,
     preset: Preset = "taste",
     resume: bool = False,
-    tell: Callable[[int, int, dict[str, float]], None] | None = None,
+    progress: Callable[[int, int, dict[str, float]], None] | None = None,
     **changes: object,
 ) -> Recommender:
     """Train on a prepared folder and write a bundle.
@@ -74,7 +74,7 @@ def train(
         out: The bundle's folder. Until it is whole, checkpoints and curves lie beside it in ``OUT.training``.
         preset: The recipe, ``taste`` or ``seed`` (the research note's).
         resume: Go on with an interrupted run; the result equals that of never having stopped.
-        tell: Called with steps done, steps in all, and the newest measures.
+        progress: Called with steps done, steps in all, and the newest measures.
         **changes: Settings that differ from the preset's; see `TrainSettings`.
 
     Returns:
@@ -99,12 +99,12 @@ def train(
     refuse_foreign(out, owned_by=BUNDLE_FILE)  # now, not after the training
     unfinished = out.with_name(f"{out.name}.training")
     trained = train_on(
-        prepared, unfinished, settings, resume=resume, callbacks=[Tell(tell)] if tell else None
+        prepared, unfinished, settings, resume=resume, callbacks=[Tell(progress)] if progress else None
     )
     items = prepared.items.drop_columns([VECTOR_SOURCE])
     items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
-    bundle = Bundle(trained.model, trained.reading, items, _facts(prepared, trained), trained.placing)
+    bundle = Bundle(trained.model, trained.reading, items, _facts(prepared, trained), trained.cold_start)
     bundle = outfitted(bundle, prepared, trained.counts)
     bundle.save(out, curves=unfinished / "tensorboard")
     shutil.rmtree(unfinished)

@@ -24,7 +24,7 @@ from tastevec.serving.recommender import Recommender, load
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "Fit", "align", "turn_people"]
+__all__ = ["Alignment", "Fit", "align", "rotate_users"]
 
 _FITTED: Final = 0.8  # of the films; the others say how well it does on films that had no part in it
 _TIMES: Final = 2  # films to each number of a vector, at least: of fewer a rotation fits whatever they are
@@ -40,7 +40,7 @@ class _Fitted(Shape):
 class _Told(Shape):
     new: str
     old: str
-    films: int
+    items: int
     used: _Fitted
     held_out: _Fitted
     unturned: _Fitted
@@ -89,7 +89,7 @@ class Alignment:
         turn: (D, D) float32, orthogonal; a row vector of the new space times it is one of the old.
         new: The new space.
         old: The old space.
-        films: How many both know, with a vector of their own in each.
+        items: How many both know, with a vector of their own in each.
         used: On all of them, by the rotation as it is kept, which was fitted on them: it flatters.
         held_out: On a fifth of them, by a rotation fitted on the others.
         unturned: On that fifth, without any rotation.
@@ -99,7 +99,7 @@ class Alignment:
     turn: NDArray[np.float32]
     new: str
     old: str
-    films: int
+    items: int
     used: Fit
     held_out: Fit
     unturned: Fit
@@ -130,8 +130,8 @@ class Alignment:
         Source: Schönemann 1966, A generalized solution of the orthogonal Procrustes problem, without centring.
 
         Examples:
-            >>> films = np.random.default_rng(1).normal(size=(20, 2))
-            >>> found = Alignment.fit(films, films[:, ::-1])  # the old space has the two numbers the other way round
+            >>> items = np.random.default_rng(1).normal(size=(20, 2))
+            >>> found = Alignment.fit(items, items[:, ::-1])  # the old space has the two numbers the other way round
             >>> found.turn.round(3) + 0
             array([[0., 1.],
                    [1., 0.]], dtype=float32)
@@ -144,23 +144,23 @@ class Alignment:
                 f"the new model's vectors have {width} numbers and the old one's {wide}; expected the same: no rotation leads from one "
                 f"to the other; train the new model with --set dim={wide}"
             )
-        films = len(vectors)
-        if films < _TIMES * width:
+        items = len(vectors)
+        if items < _TIMES * width:
             raise DataError(
-                f"both models know {films} films that people rated; expected {_TIMES * width} or more for vectors of {width} numbers: "
+                f"both models know {items} films that people rated; expected {_TIMES * width} or more for vectors of {width} numbers: "
                 "a rotation fits whatever fewer films are"
             )
         told, asked = np.asarray(vectors, np.float64), np.asarray(wanted, np.float64)
         random = np.random.default_rng(seed)
-        order = random.permutation(films)
-        fitted, held = np.split(order, [int(_FITTED * films)])
+        order = random.permutation(items)
+        fitted, held = np.split(order, [int(_FITTED * items)])
         strange = asked[np.roll(order, 1)][np.argsort(order)]  # another film's, whichever the film
         turn = _rotation(told, asked)
         return cls(
             turn.astype(np.float32),
             new,
             old,
-            films,
+            items,
             used=Fit.of(told @ turn, asked),
             held_out=Fit.of(told[held] @ _rotation(told[fitted], asked[fitted]), asked[held]),
             unturned=Fit.of(told[held], asked[held]),
@@ -183,7 +183,7 @@ class Alignment:
     def facts(self) -> dict[str, Any]:
         """All but the rotation, as plain values."""
         fits = {name: asdict(getattr(self, name)) for name in _FITS}
-        return {"new": self.new, "old": self.old, "films": self.films, **fits}
+        return {"new": self.new, "old": self.old, "items": self.items, **fits}
 
     def save(self, out: Path | str) -> Path:
         """Write it to the folder ``out``, whole or not at all; an earlier one there is replaced.
@@ -214,7 +214,7 @@ class Alignment:
         arrays, _ = read_arrays(path, _KIND.again)
         fitted(path, arrays, {"turn": ("D", "D")}, _KIND.again)
         fits = {name: Fit(**told[name]) for name in _FITS}
-        return cls(arrays["turn"], told["new"], told["old"], told["films"], **fits)
+        return cls(arrays["turn"], told["new"], told["old"], told["items"], **fits)
 
 
 def align(new: Recommender | Path | str, old: Recommender | Path | str, *, seed: int = 42) -> Alignment:
@@ -264,7 +264,7 @@ def _rotation(vectors: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDAr
     return turn
 
 
-def turn_people(alignment: Alignment, people: Path | str, out: Path | str) -> int:
+def rotate_users(alignment: Alignment, users: Path | str, out: Path | str) -> int:
     """Write the vectors that ``encode`` wrote with the new model to ``out`` as vectors of the old space; how many.
 
     The file says that they are of the old space, from which one they were turned (``aligned_from``), and how well films that
@@ -275,10 +275,10 @@ def turn_people(alignment: Alignment, people: Path | str, out: Path | str) -> in
         DataError: It is no table of vectors of the new space.
     """
     try:
-        source = pq.ParquetFile(people)
+        source = pq.ParquetFile(users)
     except (OSError, pa.ArrowInvalid) as error:
         raise SourceError(
-            f"{people} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
+            f"{users} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
         ) from error
     with source:
         schema = source.schema_arrow
@@ -286,7 +286,7 @@ def turn_people(alignment: Alignment, people: Path | str, out: Path | str) -> in
         found = told.get(b"space", b"nothing").decode()
         if VECTOR not in schema.names or ALIGNED_FROM.encode() in told or found != alignment.new:
             raise DataError(
-                f"{people} is of the space {found}; expected vectors of the space {alignment.new}, which this alignment turns: encode "
+                f"{users} is of the space {found}; expected vectors of the space {alignment.new}, which this alignment turns: encode "
                 "these people with that model"
             )
         said = {name.decode(): value.decode() for name, value in told.items()}  # Arrow's are bytes

@@ -32,19 +32,19 @@ from tastevec.data.files import (
 from tastevec.data.inputs import RatingScale, Reading
 from tastevec.errors import FormatError
 from tastevec.extras import need
-from tastevec.items.cold_start import FilmPlacing
-from tastevec.items.film_map import FilmMap
+from tastevec.items.cold_start import ColdStartModel
+from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
 from tastevec.schema import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,
+    COLD_START_FILE,
     CONFIG_FILE,
     ENCODER_FILE,
     GENRES,
     ITEM_ID,
     ITEMS_FILE,
     MAP_FILE,
-    PLACING_FILE,
     TAGS_FILE,
     TITLE,
     TRAIN_AGAIN,
@@ -67,7 +67,7 @@ __all__ = [
     "MODULES",
     "Bundle",
     "Runtime",
-    "bundle_films",
+    "bundle_items",
     "bundle_manifest",
     "form_of",
     "put_code",
@@ -140,7 +140,7 @@ _FILMS: Final = {
 }
 # Shapes of what stands beside the network: N films, D numbers a vector, T tags, F features.
 _BESIDE: Final[dict[str, dict[str, tuple[str | int, ...]]]] = {
-    PLACING_FILE: {"slopes": ("F", "D"), "mean": ("D",)},
+    COLD_START_FILE: {"slopes": ("F", "D"), "mean": ("D",)},
     TAGS_FILE: {"directions": ("T", "D"), "confidence": ("T",)},
     MAP_FILE: {"places": ("N", 2)},
 }
@@ -220,7 +220,7 @@ def bundle_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def bundle_films(folder: Path) -> pa.Table:
+def bundle_items(folder: Path) -> pa.Table:
     """The films of a bundle, ascending by their ids, by which they are found.
 
     Raises:
@@ -231,7 +231,7 @@ def bundle_films(folder: Path) -> pa.Table:
     )
 
 
-def refuse_misfits(folder: Path, manifest: dict[str, Any], *, films: int) -> None:
+def refuse_misfits(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
     """Refuse a bundle whose parts are each whole and do not belong together, before a network is built of them.
 
     Raises:
@@ -247,15 +247,15 @@ def refuse_misfits(folder: Path, manifest: dict[str, Any], *, films: int) -> Non
         **read_shape(path, told, _Served if has_graph else _Config, TRAIN_AGAIN)
     )
     levels = manifest["reading"]["scale"]["levels"]
-    if (config.item_count, config.rating_levels) != (films, levels) or max(
+    if (config.item_count, config.rating_levels) != (items, levels) or max(
         config.added_items, default=0
-    ) >= films:
+    ) >= items:
         raise FormatError(
             f"{path} speaks of {config.item_count} films and {config.rating_levels} levels of rating, and {BUNDLE_FILE} of "
-            f"{films} and {levels}; {TRAIN_AGAIN}"
+            f"{items} and {levels}; {TRAIN_AGAIN}"
         )
     sizes = {
-        "N": films,
+        "N": items,
         "D": config.dim,
         "H": config.hidden_size,
         "I": config.intermediate_size,
@@ -312,18 +312,18 @@ class Bundle:
         reading: How it reads histories.
         items: Row i is film i: item_id, title, year, genres, vector_source, train_users.
         facts: What is known of its making: data, settings, training log, metrics; plain values.
-        placing: Where a film belongs that comes later; None in a bundle from before this was kept, as are the next two.
+        cold_start: Where a film belongs that comes later; None in a bundle from before this was kept, as are the next two.
         tags: What vectors say in words; None where nothing was said of the films.
-        film_map: Where each film lies on a map; None where they are too few for one.
+        item_map: Where each film lies on a map; None where they are too few for one.
     """
 
     model: Encoder
     reading: Reading
     items: pa.Table
     facts: dict[str, Any]
-    placing: FilmPlacing | None = None
+    cold_start: ColdStartModel | None = None
     tags: TagDirections | None = None
-    film_map: FilmMap | None = None
+    item_map: ItemMap | None = None
 
     @property
     def item_ids(self) -> NDArray[Any]:
@@ -367,9 +367,9 @@ class Bundle:
             put_code(folder)
             pq.write_table(self.items, folder / ITEMS_FILE)
             for name, part in (
-                (PLACING_FILE, self.placing),
+                (COLD_START_FILE, self.cold_start),
                 (TAGS_FILE, self.tags),
-                (MAP_FILE, self.film_map),
+                (MAP_FILE, self.item_map),
             ):
                 if part is not None:
                     part.save(folder / name)
@@ -411,18 +411,18 @@ class Bundle:
                 raise FormatError(
                     f"{path} is missing or not as it was written; copy the bundle again, or train again"
                 )
-        items = bundle_films(folder)
-        refuse_misfits(folder, manifest, films=len(items))
+        items = bundle_items(folder)
+        refuse_misfits(folder, manifest, items=len(items))
         scale = RatingScale(**manifest["reading"].pop("scale"))
         reading = Reading(scale=scale, **manifest["reading"])
         model = _encoder(folder, runtime, has_graph=ENCODER_FILE in manifest["checksums"])
         if (form := form_of(folder)) is not None:
             manifest["earlier_form"] = form
         there = manifest["checksums"]
-        placing = FilmPlacing.load(folder / PLACING_FILE) if PLACING_FILE in there else None
+        cold_start = ColdStartModel.load(folder / COLD_START_FILE) if COLD_START_FILE in there else None
         tags = TagDirections.load(folder / TAGS_FILE) if TAGS_FILE in there else None
-        film_map = FilmMap.load(folder / MAP_FILE) if MAP_FILE in there else None
-        return cls(model, reading, items, manifest, placing, tags, film_map)
+        item_map = ItemMap.load(folder / MAP_FILE) if MAP_FILE in there else None
+        return cls(model, reading, items, manifest, cold_start, tags, item_map)
 
 
 def export(model: Any, path: Path) -> None:  # noqa: ANN401  a TasteEncoder, which only torch knows

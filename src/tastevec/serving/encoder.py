@@ -36,7 +36,7 @@ __all__ = ["Encoder", "OnnxEncoder", "by_length", "on_gpu", "sees_gpu", "vectors
 
 _CONFIG: Final = "config.json"
 _ARGUMENTS: Final = frozenset(
-    {"vectors", "strengths", "levels", "lengths", "gaps"}
+    {"vectors", "normalized_ratings", "levels", "lengths", "gaps"}
 )  # of a graph; and "learned"
 _TOKENS: Final = 1024  # films that the blocks read at once: what more of them compute leaves a core's cache
 _TYPICAL: Final = 50.0  # films at which the ridge is what its constant says, as in the network
@@ -192,10 +192,10 @@ class OnnxEncoder:
     def _newest(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """(B, D) what the blocks answer."""
         count, length = arrays["items"].shape
-        people = max(1, _TOKENS // length)
+        users = max(1, _TOKENS // length)
         parts = [
-            self._blocks({name: array[start : start + people] for name, array in arrays.items()})
-            for start in range(0, max(count, 1), people)
+            self._blocks({name: array[start : start + users] for name, array in arrays.items()})
+            for start in range(0, max(count, 1), users)
         ]
         return np.concatenate(parts)
 
@@ -220,7 +220,7 @@ class OnnxEncoder:
     ) -> NDArray[np.float32]:
         """(B, D) the linear answer, as `RidgeFoldIn` gives it."""
         of = {name: self._weights[f"fold_in.{name}"] for name in ("pulls", "everyone", "mean", "levels")}
-        trust, shrinkage, power, mean_films = self._weights["fold_in.constants"]
+        trust, shrinkage, power, mean_items = self._weights["fold_in.constants"]
         there = np.arange(items.shape[1]) < lengths[:, None]  # (B, L)
         seen, confidence, pull = of["levels"].T[:, levels] * there  # (B, L) each
         vectors, pulls = (
@@ -235,7 +235,7 @@ class OnnxEncoder:
         np.einsum("bdd->bd", systems)[:] += ridge[:, None]
         own = np.linalg.solve(systems, wanted.transpose(0, 2, 1))[..., 0]
         if mean:
-            own = own + ((mean_films / (mean_films + lengths)) ** 2)[:, None] * of["mean"]
+            own = own + ((mean_items / (mean_items + lengths)) ** 2)[:, None] * of["mean"]
         return np.asarray(own, np.float32)
 
 
@@ -294,15 +294,15 @@ def vectors_of(
     batches = by_length(widths, _FILMS_ON_GPU if on_gpu(model) else _FILMS)
     vectors = np.zeros((len(histories), model.table.shape[1]), np.float32)
 
-    def answer(people: NDArray[np.int64], by: Encoder = model) -> None:
-        vectors[people] = by.answer(horizon, **reading.arrays(histories.take(people)))
+    def answer(users: NDArray[np.int64], by: Encoder = model) -> None:
+        vectors[users] = by.answer(horizon, **reading.arrays(histories.take(users)))
 
     if len(batches) > 1 and isinstance(model, OnnxEncoder):
         with _one_thread_each(), ThreadPoolExecutor(model.cores) as cores:
             list(cores.map(partial(answer, by=model.on_one_core()), batches))
     else:
-        for people in batches:
-            answer(people)
+        for users in batches:
+            answer(users)
     return vectors
 
 

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from tastevec.serving.recommender import Recommender
 
 __all__ = [
-    "Cause",
+    "Contribution",
     "TagReading",
-    "explain_films",
-    "explain_people",
-    "film_effects",
+    "explain_items",
+    "explain_users",
+    "item_effects",
     "measured",
     "without_each",
 ]
 
-Cause = tuple[Any, float]  # a film's id, and the effect of having rated it
+Contribution = tuple[Any, float]  # a film's id, and the effect of having rated it
 
 # A person's newest films that are left out in turn: each is an encoding of all the others.
 _NEWEST: Final = 500
@@ -49,34 +49,34 @@ class TagReading:
         tag: Its name.
         strength: Standard deviations from the average person, or film; negative for a tag that applies less than to most.
         confidence: In [0, 1], how well the tag can be read off vectors.
-        causes: The person's own films that made the reading so, the strongest first: item id and effect, the reading less
+        contributions: The person's own films that made the reading so, the strongest first: item id and effect, the reading less
             what it would be had the person never rated the film; the effect has the sign of the strength. Empty for a film.
     """
 
     tag: str
     strength: float
     confidence: float
-    causes: tuple[Cause, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
 
 
-def measured(recommender: Recommender, directions: TagDirections, people: Histories) -> TagDirections:
+def measured(recommender: Recommender, directions: TagDirections, users: Histories) -> TagDirections:
     """The directions, on which people of both horizons are compared with these; of more than 2,000 with every n-th."""
-    some = people.take(np.arange(0, len(people), -(-len(people) // _COMPARED) or 1))
+    some = users.take(np.arange(0, len(users), -(-len(users) // _COMPARED) or 1))
     for horizon in _HORIZONS:
         directions = directions.against(horizon, recommender.vectors(some, horizon))
     return directions
 
 
-def explain_people(
+def explain_users(
     recommender: Recommender,
     directions: TagDirections,
     histories: Histories,
     horizon: Horizon = "overall",
     *,
     tags: int = 10,
-    films: int = 3,
+    items: int = 3,
 ) -> list[list[TagReading]]:
-    """Each person in at most ``tags`` tags, the largest strength times confidence first, with up to ``films`` causes each.
+    """Each person in at most ``tags`` tags, the largest strength times confidence first, with up to ``items`` causes each.
 
     Of tags that say the same only one is told. Nobody's explanation depends on who else is explained.
 
@@ -84,41 +84,43 @@ def explain_people(
         SettingsError: There is no such horizon.
     """
     vectors = recommender.vectors(histories, horizon)
-    people = []
-    for person, strengths in enumerate(directions.read(vectors, horizon)):
-        told = _told(directions, strengths, tags)
-        if films and told:
-            rated, moves = _moves(recommender, histories, person, vectors[person], horizon)
+    users = []
+    for user, normalized_ratings in enumerate(directions.read(vectors, horizon)):
+        told = _told(directions, normalized_ratings, tags)
+        if items and told:
+            rated, moves = _moves(recommender, histories, user, vectors[user], horizon)
             effects = directions.change(moves, horizon)  # (L, T)
             told = {
-                tag: replace(reading, causes=_causes(rated, effects[:, tag], films, reading.strength))
+                tag: replace(
+                    reading, contributions=_contributions(rated, effects[:, tag], items, reading.strength)
+                )
                 for tag, reading in told.items()
             }
-        people.append(list(told.values()))
-    return people
+        users.append(list(told.values()))
+    return users
 
 
-def explain_films(
-    recommender: Recommender, directions: TagDirections, films: Sequence[int], *, tags: int = 10
+def explain_items(
+    recommender: Recommender, directions: TagDirections, items: Sequence[int], *, tags: int = 10
 ) -> list[list[TagReading]]:
     """Each of these films, by its place in the catalogue, in at most ``tags`` tags; none where it has no vector."""
-    vectors = recommender.item_vectors[np.asarray(films, np.int64)]
-    readings = directions.read(vectors, "films")
+    vectors = recommender.item_vectors[np.asarray(items, np.int64)]
+    readings = directions.read(vectors, "items")
     return [
-        list(_told(directions, strengths, tags).values()) if vector.any() else []
-        for vector, strengths in zip(vectors, readings, strict=True)
+        list(_told(directions, normalized_ratings, tags).values()) if vector.any() else []
+        for vector, normalized_ratings in zip(vectors, readings, strict=True)
     ]
 
 
-def film_effects(
+def item_effects(
     recommender: Recommender,
     histories: Histories,
     recommended: NDArray[np.integer[Any]],
     horizon: Horizon = "next",
     *,
-    films: int = 3,
-) -> list[list[tuple[Cause, ...]]]:
-    """Why each recommendation: up to ``films`` of the person's own films that raised its score, the strongest first.
+    items: int = 3,
+) -> list[list[tuple[Contribution, ...]]]:
+    """Why each recommendation: up to ``items`` of the person's own films that raised its score, the strongest first.
 
     An effect is the score less what it would be had the person never rated the film.
 
@@ -127,23 +129,23 @@ def film_effects(
         histories: B people.
         recommended: (B, K) films by their place in the catalogue; -1 is none, and nothing raised it.
         horizon: That of the recommendations.
-        films: How many causes each.
+        items: How many causes each.
 
     Raises:
         SettingsError: There is no such horizon.
     """
     vectors = recommender.vectors(histories, horizon)
-    people = []
-    for person, items in enumerate(recommended):
-        rated, moves = _moves(recommender, histories, person, vectors[person], horizon)
-        effects = moves @ recommender.item_vectors[items].T  # (L, K)
-        people.append(
+    users = []
+    for user, ranked in enumerate(recommended):
+        rated, moves = _moves(recommender, histories, user, vectors[user], horizon)
+        effects = moves @ recommender.item_vectors[ranked].T  # (L, K)
+        users.append(
             [
-                _causes(rated, effects[:, place], films, 1.0) if item >= 0 else ()
-                for place, item in enumerate(items)
+                _contributions(rated, effects[:, place], items, 1.0) if item >= 0 else ()
+                for place, item in enumerate(ranked)
             ]
         )
-    return people
+    return users
 
 
 def without_each(history: Histories, places: NDArray[np.int64]) -> Histories:
@@ -166,10 +168,10 @@ def without_each(history: Histories, places: NDArray[np.int64]) -> Histories:
 
 
 def _moves(
-    recommender: Recommender, histories: Histories, person: int, vector: NDArray[np.float32], horizon: Horizon
+    recommender: Recommender, histories: Histories, user: int, vector: NDArray[np.float32], horizon: Horizon
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """The ids (L,) of a person's newest films, and how each of them moved his vector (L, D) from where it would be."""
-    history = histories.take(np.array([person]))
+    history = histories.take(np.array([user]))
     length = len(history.items)
     places = np.arange(max(length - _NEWEST, 0), length)
     step = max(1, _ROWS // max(length, 1))
@@ -179,19 +181,23 @@ def _moves(
     return recommender.bundle.item_ids[history.items[places]], vector - others
 
 
-def _told(directions: TagDirections, strengths: NDArray[np.float64], count: int) -> dict[int, TagReading]:
+def _told(
+    directions: TagDirections, normalized_ratings: NDArray[np.float64], count: int
+) -> dict[int, TagReading]:
     """The tags that say most (T,), by their place, strongest first; of those that say the same only the strongest."""
-    weighed = np.abs(strengths) * directions.confidence
+    weighed = np.abs(normalized_ratings) * directions.confidence
     order = [int(tag) for tag in np.argsort(-weighed, kind="stable") if weighed[tag] > 0]
     return {
-        tag: TagReading(directions.names[tag], float(strengths[tag]), float(directions.confidence[tag]))
+        tag: TagReading(
+            directions.names[tag], float(normalized_ratings[tag]), float(directions.confidence[tag])
+        )
         for tag in directions.distinct(order, count)
     }
 
 
-def _causes(
+def _contributions(
     rated: NDArray[Any], effects: NDArray[np.floating[Any]], count: int, sign: float
-) -> tuple[Cause, ...]:
+) -> tuple[Contribution, ...]:
     """The films (L,) with the largest effects (L,) of this sign; of equal ones the newest."""
     along = effects * np.sign(sign)
     order = len(along) - 1 - np.argsort(-along[::-1], kind="stable")[:count]

@@ -98,7 +98,7 @@ from transformers import AutoModel
 folder = {folder}
 model = AutoModel.from_pretrained(folder, trust_remote_code=True)
 films = pq.read_table(f"{{folder}}/items.parquet")["item_id"].to_pylist()
-rows = {{film: row for row, film in enumerate(films)}}
+rows = {{item: row for row, item in enumerate(items)}}
 ratings = {_example(bundle)}
 {order}ratings = ratings{end}  # more are not read in order
 stars = torch.tensor([[stars for _, stars in ratings]])

@@ -17,24 +17,24 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastevec.errors import DataError, FormatError
-from tastevec.schema import ADDED, ITEM_ID, PLACING_FILE, TAG, TITLE, VECTOR_SOURCE, WEIGHT
+from tastevec.schema import ADDED, COLD_START_FILE, ITEM_ID, TAG, TITLE, VECTOR_SOURCE, WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from tastevec.items.cold_start import FilmPlacing
+    from tastevec.items.cold_start import ColdStartModel
     from tastevec.items.genome import Genome
     from tastevec.serving.bundle import Bundle
 
-__all__ = ["Arrivals", "read_arrivals", "with_arrivals"]
+__all__ = ["NewItems", "read_new_items", "with_new_items"]
 
 _NAMED = 10  # films that a message names
 
 
 @dataclass(frozen=True, eq=False)
-class Arrivals:
+class NewItems:
     """Films that a model does not know, and what is said of them.
 
     Attributes:
@@ -48,7 +48,7 @@ class Arrivals:
     genome: Genome | None
 
 
-def read_arrivals(items: object, tags: object, genome: Path | None) -> Arrivals:
+def read_new_items(items: object, tags: object, genome: Path | None) -> NewItems:
     """Films and what is said of them, from files or from tables in memory.
 
     Args:
@@ -71,12 +71,12 @@ def read_arrivals(items: object, tags: object, genome: Path | None) -> Arrivals:
                 path = Path(scratch) / "items.parquet"
                 pq.write_table(_table(items, "items"), path)
                 told = _read(path, tags, connection)
-        return Arrivals(*told, None if genome is None else read_genome(Path(genome), connection))
+        return NewItems(*told, None if genome is None else read_genome(Path(genome), connection))
     finally:
         connection.disconnect()
 
 
-def with_arrivals(bundle: Bundle, arrivals: Arrivals) -> Bundle:
+def with_new_items(bundle: Bundle, new_items: NewItems) -> Bundle:
     """The bundle with these films in it, and everything that it knew where it was.
 
     Raises:
@@ -84,13 +84,13 @@ def with_arrivals(bundle: Bundle, arrivals: Arrivals) -> Bundle:
         DataError: A film is known already, its id is of another kind than the catalogue's, or nothing that the model
             can read is said of it.
     """
-    if bundle.placing is None:
+    if bundle.cold_start is None:
         raise FormatError(
-            f"the model cannot take new films: its bundle holds no {PLACING_FILE}, which this version's prepare and train "
+            f"the model cannot take new films: its bundle holds no {COLD_START_FILE}, which this version's prepare and train "
             "leave; run tastevec prepare and tastevec train again"
         )
-    items = _of_our_ids(arrivals.items, bundle)
-    vectors, known_by = _placed(bundle.placing, dataclasses.replace(arrivals, items=items))
+    items = _of_our_ids(new_items.items, bundle)
+    vectors, known_by = _placed(bundle.cold_start, dataclasses.replace(new_items, items=items))
     grown = _joined(bundle.items, items)
     order = np.argsort(grown[ITEM_ID].to_numpy(), kind="stable")  # the catalogue is searched by id
     later = np.zeros(len(grown), bool)
@@ -104,7 +104,7 @@ def with_arrivals(bundle: Bundle, arrivals: Arrivals) -> Bundle:
     return dataclasses.replace(
         bundle,
         model=bundle.model.with_items(table[order], added),
-        film_map=bundle.film_map and bundle.film_map.with_items(rows, table[order]),
+        item_map=bundle.item_map and bundle.item_map.with_items(rows, table[order]),
         items=grown.take(pa.array(order)),
         facts={**bundle.facts, "space": bundle.space, "added": told},
     )
@@ -116,8 +116,8 @@ def _read(path: Path, tags: object, connection: Any) -> tuple[pa.Table, pa.Table
 
     in_memory = hasattr(tags, "__arrow_c_stream__")
     files = () if in_memory else _paths(tags)
-    films, said, _ = read_items(path, connection=connection, settings=ReadSettings(tags=files))
-    found = connection.to_pyarrow(films)
+    items, said, _ = read_items(path, connection=connection, settings=ReadSettings(tags=files))
+    found = connection.to_pyarrow(items)
     return found, _tags_in_table(tags, found) if in_memory else connection.to_pyarrow(said)
 
 
@@ -173,26 +173,26 @@ def _of_our_ids(items: pa.Table, bundle: Bundle) -> pa.Table:
     return items
 
 
-def _placed(placing: FilmPlacing, arrivals: Arrivals) -> tuple[NDArray[np.float32], dict[str, int]]:
+def _placed(cold_start: ColdStartModel, new_items: NewItems) -> tuple[NDArray[np.float32], dict[str, int]]:
     """(N, D) where each new film belongs, and how many of them each kind of information spoke of."""
-    told = (arrivals.items, arrivals.tags, arrivals.genome)
-    rows = placing.features.rows(*told)
+    told = (new_items.items, new_items.tags, new_items.genome)
+    rows = cold_start.features.rows(*told)
     unknown = np.flatnonzero(rows.getnnz(axis=1) == 0)
     if len(unknown):
-        mute = arrivals.items.take(pa.array(unknown))
+        mute = new_items.items.take(pa.array(unknown))
         raise DataError(
-            f"nothing that the model can read is said of {_shown(mute, arrivals.items)}; expected a year, a row of the genome, "
+            f"nothing that the model can read is said of {_shown(mute, new_items.items)}; expected a year, a row of the genome, "
             "or genres, title words or tags that its training's films have: say more of these films, or leave them out"
         )
-    blocks = placing.features.blocks(*told)
-    return placing.place(rows), {
+    blocks = cold_start.features.blocks(*told)
+    return cold_start.place(rows), {
         name: int((block.getnnz(axis=1) > 0).sum()) for name, block in blocks.items()
     }
 
 
 def _shown(some: pa.Table, items: pa.Table) -> str:
     """How many of the films these are, and the first of them by id and title."""
-    named = [f"{film[ITEM_ID]!r} {film[TITLE]!r}" for film in some.slice(0, _NAMED).to_pylist()]
+    named = [f"{item[ITEM_ID]!r} {item[TITLE]!r}" for item in some.slice(0, _NAMED).to_pylist()]
     return f"{len(some)} of the {len(items)} films ({', '.join(named)}{', …' * (len(some) > _NAMED)})"
 
 

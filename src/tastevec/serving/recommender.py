@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
-from tastevec.data.topk import rank_unseen
+from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
 from tastevec.evaluation.scorers import EncodedScorer
 from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
 from tastevec.serving.encoder import vectors_of
-from tastevec.serving.explain import TagReading, explain_films, explain_people
+from tastevec.serving.explain import TagReading, explain_items, explain_users
 from tastevec.serving.hub import open_bundle, push
-from tastevec.serving.neighbours import Neighbours, read_people
-from tastevec.serving.new_items import read_arrivals, with_arrivals
+from tastevec.serving.neighbors import Neighbors, read_users
+from tastevec.serving.new_items import read_new_items, with_new_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Recommender",
-    "best_films",
+    "best_items",
     "histories_in_file",
     "histories_in_table",
     "history_of_one",
@@ -148,7 +148,7 @@ def place_of(item_id: object, item_ids: NDArray[Any]) -> int:
 _CELLS = 1 << 24  # scores of a block, 64 MB: with fewer people at once their product is slower
 
 
-def best_films(
+def best_items(
     vectors: NDArray[np.float32],
     item_vectors: NDArray[np.float32],
     known: Histories,
@@ -179,14 +179,14 @@ def best_films(
         >>> from tastevec.data.histories import Histories
         >>> one = np.ones(1, np.float32)
         >>> known = Histories(np.array([7]), np.array([0, 1]), np.array([0], np.int32), one, one, np.array([0]))
-        >>> films = np.array([[2, 0], [1, 1], [0, 3], [1, 0]], np.float32)
-        >>> best_films(np.array([[1, 0.5]], np.float32), films, known, 2)  # film 0 is his own; 1 and 2 tie
+        >>> items = np.array([[2, 0], [1, 1], [0, 3], [1, 0]], np.float32)
+        >>> best_items(np.array([[1, 0.5]], np.float32), items, known, 2)  # item 0 is his own; 1 and 2 tie
         (array([[1, 2]]), array([[1.5, 1.5]], dtype=float32))
     """
-    films, dim = item_vectors.shape
-    rows = max(1, min(len(known), max(dim, _CELLS // films)))
-    scores = np.empty((rows, films), np.float32)
-    places = np.empty((len(known), min(k, films)), np.int64)  # (B, K)
+    items, dim = item_vectors.shape
+    rows = max(1, min(len(known), max(dim, _CELLS // items)))
+    scores = np.empty((rows, items), np.float32)
+    places = np.empty((len(known), min(k, items)), np.int64)  # (B, K)
     best = np.empty(places.shape, np.float32)
     for number, part in enumerate(known.chunks(rows)):
         now = slice(number * rows, number * rows + len(part))
@@ -194,7 +194,7 @@ def best_films(
             invalid="ignore", over="ignore"
         ):  # the ranking refuses what is no number, and says whose
             block = np.matmul(vectors[now], item_vectors.T, out=scores[: len(part)])  # (rows, N)
-        places[now] = rank_unseen(block, part, k, candidates, overwrite_scores=True)
+        places[now] = rank_items(block, part, k, candidates, overwrite_scores=True)
         best[now] = np.take_along_axis(block, np.maximum(places[now], 0), 1)
     best[places < 0] = -np.inf
     return places, best
@@ -231,8 +231,8 @@ class Recommender:
         self.item_vectors = bundle.model.item_vectors  # (N, D)
 
     @cached_property
-    def _films(self) -> Neighbours:
-        return Neighbours(self.bundle.item_ids, self.item_vectors)
+    def _items(self) -> Neighbors:
+        return Neighbors(self.bundle.item_ids, self.item_vectors)
 
     @cached_property
     def _with_vector(self) -> NDArray[np.bool_]:
@@ -272,8 +272,8 @@ class Recommender:
             UnknownItemError: One person's film is not in the catalogue; in a table such rows are left out.
         """
         one = isinstance(ratings, list | tuple)
-        people = iter([self._one(ratings)]) if one else self._many(ratings)
-        table = pa.Table.from_batches(list(self.recommended(people, k=k, horizon=horizon)))
+        users = iter([self._one(ratings)]) if one else self._many(ratings)
+        table = pa.Table.from_batches(list(self.recommended(users, k=k, horizon=horizon)))
         places = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(places))
         return table.drop_columns([USER_ID]) if one else table
@@ -286,18 +286,18 @@ class Recommender:
             UnknownItemError: The film is not in the catalogue.
         """
         place = self.place(item_id)
-        places, scores = self._films.nearest(self.item_vectors[[place]], _at_least_one(k) + 1)
+        places, scores = self._items.nearest(self.item_vectors[[place]], _at_least_one(k) + 1)
         near = (places[0] != place) & self.item_vectors[places[0]].any(axis=1)
         near &= bool(self.item_vectors[place].any())
         found, alike = places[0][near][:k], scores[0][near][:k]
-        films = self.bundle.items.select([ITEM_ID, TITLE]).take(pa.array(found))
+        items = self.bundle.items.select([ITEM_ID, TITLE]).take(pa.array(found))
         ranks = pa.array(np.arange(1, len(found) + 1, dtype=np.int32))
-        return films.append_column(RANK, ranks).append_column(SCORE, pa.array(alike))
+        return items.append_column(RANK, ranks).append_column(SCORE, pa.array(alike))
 
     def similar_users(
         self,
         ratings: object,
-        people: Path | str | pa.Table | Neighbours,
+        users: Path | str | pa.Table | Neighbors,
         *,
         k: int = 10,
         horizon: Horizon = "overall",
@@ -306,7 +306,7 @@ class Recommender:
 
         Args:
             ratings: One person's; see the class.
-            people: Whose vectors ``encode`` wrote with this model, as a Parquet file or a table.
+            users: Whose vectors ``encode`` wrote with this model, as a Parquet file or a table.
             k: How many.
             horizon: That of the people's vectors.
 
@@ -315,13 +315,13 @@ class Recommender:
             DataError: A rating is wrong, or the people's vectors are of another space.
             UnknownItemError: A film is not in the catalogue.
         """
-        known = people if isinstance(people, Neighbours) else read_people(people, self.bundle.space)
+        known = users if isinstance(users, Neighbors) else read_users(users, self.bundle.space)
         [places], [scores] = known.nearest(self.vectors(self._one(ratings), horizon), _at_least_one(k))
         ranks = pa.array(np.arange(1, len(places) + 1, dtype=np.int32))
         return pa.table({USER_ID: pa.array(known.ids[places]), RANK: ranks, SCORE: pa.array(scores)})
 
     def explain(
-        self, ratings: object, *, tags: int = 10, films: int = 3, horizon: Horizon = "overall"
+        self, ratings: object, *, tags: int = 10, items: int = 3, horizon: Horizon = "overall"
     ) -> list[TagReading]:
         """One person in tags, those that say most first, each with the films of his that caused it.
 
@@ -330,7 +330,7 @@ class Recommender:
             DataError: A rating is wrong.
             UnknownItemError: A film is not in the catalogue.
         """
-        [told] = explain_people(self, self.tags, self._one(ratings), horizon, tags=tags, films=films)
+        [told] = explain_users(self, self.tags, self._one(ratings), horizon, tags=tags, items=items)
         return told
 
     def explain_item(self, item_id: object, *, tags: int = 10) -> list[TagReading]:
@@ -340,7 +340,7 @@ class Recommender:
             FormatError: The bundle has no tags.
             UnknownItemError: The film is not in the catalogue.
         """
-        [told] = explain_films(self, self.tags, [self.place(item_id)], tags=tags)
+        [told] = explain_items(self, self.tags, [self.place(item_id)], tags=tags)
         return told
 
     def steer(
@@ -399,8 +399,8 @@ class Recommender:
             DataError: A film is known already, nothing that the model can read is said of it, or a row is wrong.
             FormatError: The model comes from before new films could be placed.
         """
-        arrivals = read_arrivals(items, tags, None if genome is None else Path(genome))
-        return Recommender(with_arrivals(self.bundle, arrivals))
+        new_items = read_new_items(items, tags, None if genome is None else Path(genome))
+        return Recommender(with_new_items(self.bundle, new_items))
 
     def vectors(self, histories: Histories, horizon: Horizon) -> NDArray[np.float32]:
         """(B, D) the vectors of these people.
@@ -412,16 +412,16 @@ class Recommender:
             raise SettingsError(f"horizon is {horizon!r}; expected one of {', '.join(get_args(Horizon))}")
         return vectors_of(self.bundle.model, self.bundle.reading, histories, horizon)
 
-    def encoded(self, people: Iterable[Histories], horizon: Horizon) -> Iterator[pa.RecordBatch]:
+    def encoded(self, users: Iterable[Histories], horizon: Horizon) -> Iterator[pa.RecordBatch]:
         """``user_id, vector`` of any number of people, a group at a time."""
         dim = self.item_vectors.shape[1]
-        for histories in people:
+        for histories in users:
             flat = pa.array(self.vectors(histories, horizon).ravel())
             columns = [pa.array(histories.user_ids), pa.FixedSizeListArray.from_arrays(flat, dim)]
             yield pa.RecordBatch.from_arrays(columns, names=[USER_ID, VECTOR])
 
     def recommended(
-        self, people: Iterable[Histories], *, k: int, horizon: Horizon
+        self, users: Iterable[Histories], *, k: int, horizon: Horizon
     ) -> Iterator[pa.RecordBatch]:
         """``user_id, item_id, rank, score`` of any number of people, a group at a time.
 
@@ -429,7 +429,7 @@ class Recommender:
             SettingsError: ``k`` is below 1.
         """
         _at_least_one(k)
-        for group in people:
+        for group in users:
             for histories in group.chunks(_ANSWERED):
                 yield self._best(histories, k, horizon)
 
@@ -439,11 +439,11 @@ class Recommender:
 
     def _best(self, histories: Histories, k: int, horizon: Horizon) -> pa.RecordBatch:
         vectors = self.vectors(histories, horizon)
-        best, scores = best_films(vectors, self.item_vectors, histories, k, self._with_vector)  # (B, K)
+        best, scores = best_items(vectors, self.item_vectors, histories, k, self._with_vector)  # (B, K)
         there = best >= 0
-        people, places = np.nonzero(there)
+        users, places = np.nonzero(there)
         columns = {
-            USER_ID: pa.array(histories.user_ids[people]),
+            USER_ID: pa.array(histories.user_ids[users]),
             ITEM_ID: pa.array(self.bundle.item_ids[best[there]]),
             RANK: pa.array((places + 1).astype(np.int32)),
             SCORE: pa.array(scores[there]),

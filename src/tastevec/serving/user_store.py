@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONNECTIONS",
-    "PeopleStore",
-    "Shelf",
+    "Collection",
     "StoreError",
+    "UserStore",
     "answering",
     "build_index",
     "connection_pool",
+    "create_collection",
     "drop_index",
-    "find_shelf",
+    "find_collection",
     "horizon_of",
     "id_text",
     "load_parquet",
-    "made_shelf",
     "migrated",
     "read",
     "search",
@@ -68,14 +68,14 @@ _MIGRATIONS: Final = (
         indexed boolean NOT NULL DEFAULT false,
         UNIQUE (space, horizon)
     );
-    CREATE TABLE tastevec.people (
+    CREATE TABLE tastevec.users (
         number integer NOT NULL REFERENCES tastevec.spaces ON DELETE CASCADE,
         user_id text COLLATE "C" NOT NULL,
         vector vector NOT NULL,
         updated_at timestamptz NOT NULL,
         PRIMARY KEY (number, user_id)
     );
-    CREATE INDEX people_user_id ON tastevec.people (user_id);
+    CREATE INDEX users_user_id ON tastevec.users (user_id);
     """,
 )
 
@@ -199,7 +199,7 @@ _CANDIDATES: Final = (
 
 # Values are parameters, everywhere; what is put into a statement are whole numbers of our own.
 _UPSERT = """
-    INSERT INTO tastevec.people (number, user_id, vector, updated_at)
+    INSERT INTO tastevec.users (number, user_id, vector, updated_at)
     SELECT %(number)s, told.user_id, told.vector, now()
     FROM unnest(%(ids)s::text[], %(vectors)b::vector[]) AS told (user_id, vector)
     ORDER BY told.user_id COLLATE "C"  -- two who write the same people wait for each other in one order
@@ -209,27 +209,27 @@ _UPSERT = """
 _EXACT = """
     SELECT user_id, 1 - distance FROM (
         SELECT user_id, coalesce(nullif(vector <=> %(asked)b::vector, 'NaN'), 1) AS distance
-        FROM tastevec.people WHERE number = %(number)s AND user_id <> ALL(%(exclude)s::text[])
+        FROM tastevec.users WHERE number = %(number)s AND user_id <> ALL(%(exclude)s::text[])
     ) AS told ORDER BY distance, user_id LIMIT %(k)s
 """
 # As numbers of SQL's own: what stands for a vector in Python has changed between releases of pgvector.
 _READ = """
-    SELECT user_id, vector::real[] FROM tastevec.people
+    SELECT user_id, vector::real[] FROM tastevec.users
     WHERE number = %(number)s AND user_id = ANY(%(ids)s::text[])
 """
 # The index serves the distance of vectors of a given length, so that the query above is exact with it and without.
 _BY_INDEX = """
     SELECT user_id, 1 - (vector::vector({dim}) <=> %(asked)b::vector)
-    FROM tastevec.people WHERE number = {number} AND user_id <> ALL(%(exclude)s::text[])
+    FROM tastevec.users WHERE number = {number} AND user_id <> ALL(%(exclude)s::text[])
     ORDER BY vector::vector({dim}) <=> %(asked)b::vector LIMIT %(k)s
 """
 _BUILD = """
-    CREATE INDEX CONCURRENTLY {name} ON tastevec.people
+    CREATE INDEX CONCURRENTLY {name} ON tastevec.users
     USING hnsw ((vector::vector({dim})) vector_cosine_ops) WHERE number = {number}
 """
 
 
-class Shelf(NamedTuple):
+class Collection(NamedTuple):
     """Where the people of one space and horizon stand.
 
     Attributes:
@@ -243,28 +243,28 @@ class Shelf(NamedTuple):
     indexed: bool
 
 
-def find_shelf(connection: psycopg.Connection, space: str, horizon: Horizon) -> Shelf | None:
+def find_collection(connection: psycopg.Connection, space: str, horizon: Horizon) -> Collection | None:
     """Where these people stand; None where nobody ever did."""
     asked = "SELECT number, dim, indexed FROM tastevec.spaces WHERE space = %s AND horizon = %s"
     row = connection.execute(asked, (space, horizon)).fetchone()
-    return None if row is None else Shelf(*row)
+    return None if row is None else Collection(*row)
 
 
-def made_shelf(connection: psycopg.Connection, space: str, horizon: Horizon, dim: int) -> Shelf:
+def create_collection(connection: psycopg.Connection, space: str, horizon: Horizon, dim: int) -> Collection:
     """Where these people stand from now on."""
-    shelf = find_shelf(connection, space, horizon)
-    if shelf is None:
+    collection = find_collection(connection, space, horizon)
+    if collection is None:
         made = "INSERT INTO tastevec.spaces (space, horizon, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
         connection.execute(made, (space, horizon, dim))
-        shelf = find_shelf(
+        collection = find_collection(
             connection, space, horizon
         )  # somebody else may have been first, with another length
-    assert shelf is not None
-    return shelf
+    assert collection is not None
+    return collection
 
 
 def write(
-    connection: psycopg.Connection, shelf: Shelf, ids: Sequence[str], rows: NDArray[np.float32]
+    connection: psycopg.Connection, collection: Collection, ids: Sequence[str], rows: NDArray[np.float32]
 ) -> None:
     """Put B people there, instead of what was there of them.
 
@@ -274,40 +274,48 @@ def write(
     from psycopg.errors import CardinalityViolation  # noqa: PLC0415  an extra
 
     try:
-        connection.execute(_UPSERT, {"number": shelf.number, "ids": list(ids), "vectors": list(rows)})
+        connection.execute(_UPSERT, {"number": collection.number, "ids": list(ids), "vectors": list(rows)})
     except CardinalityViolation:
         raise DataError("somebody stands twice among the people to be stored; expected each once") from None
 
 
-def read(connection: psycopg.Connection, shelf: Shelf, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+def read(
+    connection: psycopg.Connection, collection: Collection, ids: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
     """The vectors (D,), by their ids, of those of these people who are there."""
-    rows = connection.execute(_READ, {"number": shelf.number, "ids": list(ids)}, binary=True).fetchall()
+    rows = connection.execute(_READ, {"number": collection.number, "ids": list(ids)}, binary=True).fetchall()
     return {user_id: np.array(vector, np.float32) for user_id, vector in rows}
 
 
 def search(
-    connection: psycopg.Connection, shelf: Shelf, vectors: NDArray[np.float32], k: int, exclude: Sequence[str]
+    connection: psycopg.Connection,
+    collection: Collection,
+    vectors: NDArray[np.float32],
+    k: int,
+    exclude: Sequence[str],
 ) -> list[list[tuple[str, float]]]:
     """For each of B vectors the ids of the K nearest who are not left out, and their cosines, nearest first."""
     from psycopg import sql  # noqa: PLC0415  an extra
 
     query: sql.Composed | str = _EXACT
-    if shelf.indexed:
-        query = sql.SQL(_BY_INDEX).format(**_literals(shelf))
+    if collection.indexed:
+        query = sql.SQL(_BY_INDEX).format(**_literals(collection))
         least, most = _CANDIDATES
         held = str(min(most, max(least, 2 * (k + len(exclude)))))
         connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (held,))
-    told = {"number": shelf.number, "k": k, "exclude": list(exclude)}
+    told = {"number": collection.number, "k": k, "exclude": list(exclude)}
     return [connection.execute(query, {**told, "asked": row}).fetchall() for row in vectors]
 
 
-def build_index(connection: psycopg.Connection, shelf: Shelf) -> None:
+def build_index(connection: psycopg.Connection, collection: Collection) -> None:
     """Index these people, anew if they were; they are read and written meanwhile."""
     from psycopg import sql  # noqa: PLC0415  an extra
 
-    drop_index(connection, shelf.number)  # one whose building broke off would be taken for whole
-    connection.execute(sql.SQL(_BUILD).format(name=sql.Identifier(_name(shelf.number)), **_literals(shelf)))
-    connection.execute("UPDATE tastevec.spaces SET indexed = true WHERE number = %s", (shelf.number,))
+    drop_index(connection, collection.number)  # one whose building broke off would be taken for whole
+    connection.execute(
+        sql.SQL(_BUILD).format(name=sql.Identifier(_name(collection.number)), **_literals(collection))
+    )
+    connection.execute("UPDATE tastevec.spaces SET indexed = true WHERE number = %s", (collection.number,))
 
 
 def drop_index(connection: psycopg.Connection, number: int) -> None:
@@ -318,13 +326,13 @@ def drop_index(connection: psycopg.Connection, number: int) -> None:
 
 
 def _name(number: int) -> str:
-    return f"people_hnsw_{number}"
+    return f"users_hnsw_{number}"
 
 
-def _literals(shelf: Shelf) -> dict[str, sql.Literal]:
+def _literals(collection: Collection) -> dict[str, sql.Literal]:
     from psycopg import sql  # noqa: PLC0415  an extra
 
-    return {"number": sql.Literal(shelf.number), "dim": sql.Literal(shelf.dim)}
+    return {"number": sql.Literal(collection.number), "dim": sql.Literal(collection.dim)}
 
 
 _LONGEST = 200  # letters of an id
@@ -334,7 +342,7 @@ _UNFIT = re.compile(
 _LARGEST = 1e6  # of a number in a vector: 32 bits hold no square above 1e38
 
 
-class PeopleStore:
+class UserStore:
     """People's vectors in a database; a context manager that lets its connections go, safe to be asked by many threads.
 
     Ids are texts of 1 to 200 letters; whole numbers are stored as their digits, so that 7 and "7" are one person. What is
@@ -390,8 +398,8 @@ class PeopleStore:
                 rows = _rows(told)
                 if len(rows) != len(ids):
                     raise DataError(f"{len(ids)} user_ids came with {len(rows)} vectors; expected one each")
-                shelf = made_shelf(connection, space, horizon_of(horizon), rows.shape[1])
-                write(connection, _fitting(shelf, rows, space), ids, rows)
+                collection = create_collection(connection, space, horizon_of(horizon), rows.shape[1])
+                write(connection, _fitting(collection, rows, space), ids, rows)
 
     def delete(self, user_id: int | str) -> bool:
         """Delete one person from every space; whether anything was stored.
@@ -402,7 +410,7 @@ class PeopleStore:
         """
         asked = (id_text(user_id, "user_id"),)
         with self._pooled() as connection:
-            return connection.execute("DELETE FROM tastevec.people WHERE user_id = %s", asked).rowcount > 0
+            return connection.execute("DELETE FROM tastevec.users WHERE user_id = %s", asked).rowcount > 0
 
     def delete_space(self, space: str) -> int:
         """Delete everybody in a space, such as that of a model which is no more; how many people there were.
@@ -410,13 +418,13 @@ class PeopleStore:
         Raises:
             StoreError: The database does not answer.
         """
-        counted = "SELECT count(DISTINCT user_id) FROM tastevec.people JOIN tastevec.spaces USING (number) WHERE space = %s"
+        counted = "SELECT count(DISTINCT user_id) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s"
         emptied = "DELETE FROM tastevec.spaces WHERE space = %s RETURNING number"
         with self._alone() as connection, connection.transaction():
-            [(people,)] = connection.execute(counted, (space,)).fetchall()
+            [(users,)] = connection.execute(counted, (space,)).fetchall()
             for (number,) in connection.execute(emptied, (space,)).fetchall():
                 drop_index(connection, number)
-        return int(people)
+        return int(users)
 
     def count(self, space: str, horizon: Horizon = "overall") -> int:
         """M, the people of whom a vector of this space and horizon is stored.
@@ -425,10 +433,10 @@ class PeopleStore:
             SettingsError: There is no such horizon.
             StoreError: The database does not answer.
         """
-        counted = "SELECT count(*) FROM tastevec.people JOIN tastevec.spaces USING (number) WHERE space = %s AND horizon = %s"
+        counted = "SELECT count(*) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s AND horizon = %s"
         with self._pooled() as connection:
-            [(people,)] = connection.execute(counted, (space, horizon_of(horizon))).fetchall()
-        return int(people)
+            [(users,)] = connection.execute(counted, (space, horizon_of(horizon))).fetchall()
+        return int(users)
 
     def nearest(
         self,
@@ -461,10 +469,10 @@ class PeopleStore:
         asked = _rows(vectors)
         left_out = [id_text(user_id, f"exclude[{number}]") for number, user_id in enumerate(exclude)]
         with self._pooled() as connection, connection.transaction():
-            shelf = find_shelf(connection, space, horizon_of(horizon))
-            if shelf is None:
+            collection = find_collection(connection, space, horizon_of(horizon))
+            if collection is None:
                 return [[] for _ in asked]
-            return search(connection, _fitting(shelf, asked, space), asked, k, left_out)
+            return search(connection, _fitting(collection, asked, space), asked, k, left_out)
 
     def vectors(
         self, space: str, user_ids: Sequence[int | str], *, horizon: Horizon = "overall"
@@ -477,8 +485,8 @@ class PeopleStore:
         """
         asked = [id_text(user_id, f"user_ids[{number}]") for number, user_id in enumerate(user_ids)]
         with self._pooled() as connection:
-            shelf = find_shelf(connection, space, horizon_of(horizon))
-            return {} if shelf is None else read(connection, shelf, asked)
+            collection = find_collection(connection, space, horizon_of(horizon))
+            return {} if collection is None else read(connection, collection, asked)
 
     def index(self, space: str, horizon: Horizon = "overall") -> None:
         """Build an HNSW index of these people, by which `nearest` searches from then on; D is 2,000 at most.
@@ -491,10 +499,10 @@ class PeopleStore:
             StoreError: The database does not answer, or D is larger.
         """
         with self._alone() as connection:
-            shelf = find_shelf(connection, space, horizon_of(horizon))
-            if shelf is None:
+            collection = find_collection(connection, space, horizon_of(horizon))
+            if collection is None:
                 raise DataError(f"nobody of the space {space} is stored; expected people to be indexed")
-            build_index(connection, shelf)
+            build_index(connection, collection)
 
     @contextmanager
     def _pooled(self) -> Iterator[psycopg.Connection]:
@@ -551,18 +559,18 @@ def _rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows
 
 
-def _fitting(shelf: Shelf, rows: NDArray[np.float32], space: str) -> Shelf:
-    if rows.shape[1] != shelf.dim:
+def _fitting(collection: Collection, rows: NDArray[np.float32], space: str) -> Collection:
+    if rows.shape[1] != collection.dim:
         raise DataError(
-            f"vectors hold {rows.shape[1]} numbers each; expected {shelf.dim}, as those stored of the space {space}"
+            f"vectors hold {rows.shape[1]} numbers each; expected {collection.dim}, as those stored of the space {space}"
         )
-    return shelf
+    return collection
 
 
 _ROWS = 2_000  # of a file that are written together
 
 
-def load_parquet(store: PeopleStore, path: Path | str) -> int:
+def load_parquet(store: UserStore, path: Path | str) -> int:
     """Store the people of a file that ``encode`` wrote, group by group; how many they are.
 
     A load that breaks off leaves those stored who came before; loading again completes it.

@@ -27,11 +27,11 @@ __all__ = [
     "Batches",
     "Chosen",
     "LengthBuckets",
-    "People",
+    "Users",
     "asked_of",
-    "best_rated_batch",
-    "liked_batch",
+    "positive_batch",
     "share_of",
+    "top_rated_batch",
 ]
 
 Arrays = dict[str, "NDArray[np.generic]"]
@@ -71,7 +71,7 @@ class Chosen:
         return _silent(_silent(self.histories).take(self.users))  # neither read from the map, nor kept
 
 
-class People(torch.utils.data.Dataset[tuple[int, int]]):
+class Users(torch.utils.data.Dataset[tuple[int, int]]):
     """The people to learn from, each with the epoch, so that a batch's draws depend on seed, epoch and people alone."""
 
     def __init__(self, users: NDArray[np.int64]) -> None:
@@ -130,15 +130,15 @@ class Batches:
     reading: Reading
     settings: TrainSettings
 
-    def __call__(self, people: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
+    def __call__(self, n_users: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
         """The tensors of one step."""
-        users = np.array([user for _, user in people])
+        users = np.array([user for _, user in n_users])
         histories = self.histories.take(users)
         if self.settings.target == "best-rated":
-            arrays = best_rated_batch(histories, self.reading, self.settings)
+            arrays = top_rated_batch(histories, self.reading, self.settings)
         else:
-            rng = np.random.default_rng([self.settings.seed, people[0][0], *users])
-            arrays = liked_batch(histories, self.reading, self.settings, rng)
+            rng = np.random.default_rng([self.settings.seed, n_users[0][0], *users])
+            arrays = positive_batch(histories, self.reading, self.settings, rng)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -149,7 +149,7 @@ def _silent(histories: Histories) -> Histories:
     return replace(histories, normalised=normalised, times=times)
 
 
-def liked_batch(
+def positive_batch(
     histories: Histories, reading: Reading, settings: TrainSettings, rng: np.random.Generator
 ) -> Arrays:
     """What comes next, for each person of ``histories``.
@@ -165,7 +165,7 @@ def liked_batch(
     run = _cut(_random_run(histories, settings.max_history, rng), settings.cut, rng)
     arrays = reading.in_order(_with_statistics(run, settings))
     arrays["gaps"][rng.random(len(run)) < settings.input_dropout] = UNKNOWN_GAP
-    moments, next_rows = _next_liked(run, reading.scale.liked(run.ratings), arrays["items"].shape[1] + 1)
+    moments, next_rows = _next_item(run, reading.scale.positive(run.ratings), arrays["items"].shape[1] + 1)
     asked = rng.random(len(moments)) < settings.asked
     return arrays | {
         "moments": moments[asked],
@@ -173,7 +173,7 @@ def liked_batch(
     }
 
 
-def best_rated_batch(histories: Histories, reading: Reading, settings: TrainSettings) -> Arrays:
+def top_rated_batch(histories: Histories, reading: Reading, settings: TrainSettings) -> Arrays:
     """The note's question: the film rated highest is taken out of the input and is the target.
 
     Returns:
@@ -203,8 +203,8 @@ def _with_statistics(known: Histories, settings: TrainSettings) -> Histories:
 def _random_run(histories: Histories, length: int, rng: np.random.Generator) -> Histories:
     """A random run of at most ``length`` films of each history."""
     starts = rng.integers(0, np.maximum(histories.lengths - length, 0) + 1)
-    place = np.arange(len(histories.items)) - (histories.offsets[:-1] + starts)[histories.owners]
-    return histories.keep((place >= 0) & (place < length))
+    rank = np.arange(len(histories.items)) - (histories.offsets[:-1] + starts)[histories.owners]
+    return histories.keep((rank >= 0) & (rank < length))
 
 
 def _cut(runs: Histories, share: float, rng: np.random.Generator) -> Histories:
@@ -215,8 +215,8 @@ def _cut(runs: Histories, share: float, rng: np.random.Generator) -> Histories:
     return replace(runs, user_ids=np.repeat(runs.user_ids, 1 + chosen), offsets=offsets)
 
 
-def _next_liked(
-    run: Histories, liked: NDArray[np.bool_], width: int
+def _next_item(
+    run: Histories, positive: NDArray[np.bool_], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The moments (flat in (B, width)) that some liked film follows, and the row of the first such film.
 
@@ -225,8 +225,8 @@ def _next_liked(
     owners = np.repeat(np.arange(len(run)), run.lengths + 1)
     ahead = np.arange(len(owners)) - owners  # the first row that is still to come
     moments = ahead - run.offsets[owners]
-    liked_rows = np.append(np.flatnonzero(liked), len(liked))
-    following = liked_rows[np.searchsorted(liked_rows, ahead)]
+    positive_rows = np.append(np.flatnonzero(positive), len(positive))
+    following = positive_rows[np.searchsorted(positive_rows, ahead)]
     asked = following < run.offsets[1:][owners]
     return (owners * width + moments)[asked], following[asked]
 
@@ -241,20 +241,20 @@ def _one_each(histories: Histories, rows: NDArray[np.int64], *, by: str) -> NDAr
 
 Batch = dict[str, torch.Tensor]
 
-_IN_ORDER = ("items", "strengths", "levels", "gaps")
+_IN_ORDER = ("items", "normalized_ratings", "levels", "gaps")
 
 
-def share_of(batch: Batch, place: int, count: int, *, trim: bool) -> Batch:
-    """The ``place``-th of ``count`` shares, which together ask everything once; dealt by length, so that they cost alike.
+def share_of(batch: Batch, rank: int, count: int, *, trim: bool) -> Batch:
+    """The ``rank``-th of ``count`` shares, which together ask everything once; dealt by length, so that they cost alike.
 
     Args:
         batch: What `Batches` makes.
-        place: From 0 to ``count`` - 1.
+        rank: From 0 to ``count`` - 1.
         count: More shares than runs leave some with one run of which nothing is asked, so that no process waits in vain.
         trim: Whether padding that no run of the share needs is left out; not where the encoder sees its padding.
     """
     lengths, width = batch["lengths"], batch["items"].shape[1]
-    runs = torch.argsort(lengths, descending=True, stable=True)[place::count]
+    runs = torch.argsort(lengths, descending=True, stable=True)[rank::count]
     dealt = torch.full((len(lengths),), -1).scatter(
         0, runs, torch.arange(len(runs))
     )  # (B,) each run's new row
@@ -275,5 +275,5 @@ def asked_of(batch: Batch, loss: str) -> int:
     """Over how many the loss is a mean: answers, or people where each of them weighs the same."""
     if "next_items" in batch:
         return len(batch["next_items"])
-    people = batch["hidden_people"]
-    return len(people if loss == "cosine" else people.unique())
+    users = batch["hidden_people"]
+    return len(users if loss == "cosine" else users.unique())

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from transformers import TrainerState, TrainingArguments
 
-__all__ = ["Sealing", "begin", "checkpoint_of", "saving"]
+__all__ = ["ChecksumCallback", "begin", "checkpoint_of", "saving"]
 
 _SETTINGS_FILE = "settings.json"
 _UNWRITTEN: Final = re.compile(
@@ -118,7 +118,7 @@ def saving(folder: Path) -> Iterator[None]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
-class Sealing(TrainerCallback):
+class ChecksumCallback(TrainerCallback):
     """Notes beside each checkpoint, once it is written, what its files were."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:

@@ -11,14 +11,15 @@ import torch
 
 from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
 from tastevec.errors import SettingsError, TrainingError
-from tastevec.items.cold_start import FilmPlacing, InitialVectors, load_rows
+from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_rows
 from tastevec.items.taste_space import LinearSettings, TasteSpace
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.schema import CONTENT, NOTE
 from tastevec.training.batches import Chosen
-from tastevec.training.trainer import Course, place, run
+from tastevec.training.distributed import rank
+from tastevec.training.trainer import Course, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +48,7 @@ class Trained:
         counts: (N,) training people that have each film in their history.
         origins: (N,) where each film's vector started.
         log: The loop's own log.
-        placing: Where a film belongs that comes later; None if the prepared folder does not say how films are read.
+        cold_start: Where a film belongs that comes later; None if the prepared folder does not say how films are read.
     """
 
     model: TasteEncoder
@@ -56,7 +57,7 @@ class Trained:
     counts: NDArray[np.int64]
     origins: NDArray[np.str_]
     log: list[dict[str, float]]
-    placing: FilmPlacing | None
+    cold_start: ColdStartModel | None
 
 
 def train(
@@ -84,7 +85,7 @@ def train(
         TrainingError: There are too few people, or nothing to resume.
         SystemExit: With 0, at the end of every process but the first.
     """
-    people, judges = _people(prepared, settings)
+    users, judges = _users(prepared, settings)
     reading = Reading(
         scale=RatingScale.of(prepared.rating_range),
         max_history=settings.max_history,
@@ -93,26 +94,26 @@ def train(
         pad="full" if settings.attention == "padded" else "longest",
         set_history=settings.set_history,
     )
-    taught = people.ratings_alone()
+    taught = users.ratings_alone()
     counts = np.bincount(taught.items, minlength=len(prepared.item_ids))
     space = _space(prepared, taught, settings)
     del taught  # what is learned is read from the file
-    learners: Histories | Chosen = people
+    learners: Histories | Chosen = users
     choosers = judges.all()
     if settings.item_vectors != "collaborative":
-        learners, choosers = (_placed(some, space.start.vectors) for some in (people.all(), choosers))
+        learners, choosers = (_placed(some, space.start.vectors) for some in (users.all(), choosers))
         counts = np.bincount(learners.items, minlength=len(counts))
     model = _started(space, reading, settings)
     course = Course(learners, choosers, reading, settings, fingerprint=prepared.fingerprint)
     log = run(model, course, folder, resume=resume, callbacks=callbacks)
-    if place():
+    if rank():
         sys.exit(0)
     return Trained(
-        model, reading, settings, counts, space.start.origins, log, _placing(prepared, model, counts)
+        model, reading, settings, counts, space.start.origins, log, _cold_start(prepared, model, counts)
     )
 
 
-def _people(prepared: Prepared, settings: TrainSettings) -> tuple[Chosen, Chosen]:
+def _users(prepared: Prepared, settings: TrainSettings) -> tuple[Chosen, Chosen]:
     """Those who teach, and those who choose the epoch."""
     order = prepared.setting("order")
     if settings.order == "time" != order:
@@ -120,32 +121,32 @@ def _people(prepared: Prepared, settings: TrainSettings) -> tuple[Chosen, Chosen
             f"the histories of {prepared.folder} are in the order of their films' ids, and order is time; run tastevec "
             "prepare again without --preset seed, or train with --preset seed"
         )
-    people, judges = (
+    users, judges = (
         Chosen(prepared.histories, prepared.users_in(split)) for split in ("train", "validation")
     )
-    if min(len(people), len(judges)) < _LEAST_PEOPLE:
+    if min(len(users), len(judges)) < _LEAST_PEOPLE:
         raise TrainingError(
-            f"{prepared.folder} holds {len(people)} training and {len(judges)} validation users; expected 2 or more of "
+            f"{prepared.folder} holds {len(users)} training and {len(judges)} validation users; expected 2 or more of "
             "each; prepare more data"
         )
-    return people, judges
+    return users, judges
 
 
-def _placed(people: Histories, vectors: NDArray[np.float32]) -> Histories:
+def _placed(users: Histories, vectors: NDArray[np.float32]) -> Histories:
     """As the note does: without films that have no vector, and then without people of a single film."""
     there = np.count_nonzero(vectors, axis=1) > 0  # (N,)
-    placed = people.keep(there[people.items])
+    placed = users.keep(there[users.items])
     return placed.take(np.flatnonzero(placed.lengths >= _LEAST_FILMS))
 
 
-def _space(prepared: Prepared, people: Histories, settings: TrainSettings) -> TasteSpace:
+def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> TasteSpace:
     """The film table, where each row of it came from, and the linear answer."""
     linear = LinearSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
     if settings.item_vectors == "collaborative":
-        if place():  # the first process solves, and tells the others as they begin to learn
+        if rank():  # the first process solves, and tells the others as they begin to learn
             return TasteSpace.unsolved(len(prepared.item_ids), linear)
         read = load_rows(prepared.folder)
-        return TasteSpace.fit(people, read[1] if read else prepared.vectors[CONTENT], linear)
+        return TasteSpace.fit(users, read[1] if read else prepared.vectors[CONTENT], linear)
     name = NOTE if settings.item_vectors == NOTE and NOTE in prepared.vectors else CONTENT
     vectors = prepared.vectors[name]
     if vectors.shape[1] != settings.dim:
@@ -153,13 +154,13 @@ def _space(prepared: Prepared, people: Histories, settings: TrainSettings) -> Ta
             f"dim is {settings.dim}, and the {name} vectors of {prepared.folder} have {vectors.shape[1]} numbers; set dim={vectors.shape[1]}"
         )
     start = InitialVectors(vectors, np.where(vectors.any(axis=1), name, "none"))
-    return TasteSpace.around(start, people, linear)
+    return TasteSpace.around(start, users, linear)
 
 
-def _placing(prepared: Prepared, model: TasteEncoder, counts: NDArray[np.int64]) -> FilmPlacing | None:
+def _cold_start(prepared: Prepared, model: TasteEncoder, counts: NDArray[np.int64]) -> ColdStartModel | None:
     """What places later films among those that were learned."""
     read = load_rows(prepared.folder)
-    return read and FilmPlacing.fit(*read, model.table, counts)
+    return read and ColdStartModel.fit(*read, model.table, counts)
 
 
 def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> TasteEncoder:

@@ -70,7 +70,7 @@ class TrainSettings(BaseModel):
     """How much more of that, divided by the number of films that are known."""
     positions: Literal["from_end", "none"] = "from_end"
     """Whether the encoder is told how long ago a film was, counted in films."""
-    target: Literal["liked", "best-rated"] = "liked"
+    target: Literal["positive", "best-rated"] = "positive"
     """What is predicted: the next liked film, or the one rated highest (note)."""
     ties: Literal["all", "latest", "lowest-item"] = "all"
     """Which of several best-rated films is the target; ``lowest-item`` is the note's."""
@@ -110,13 +110,13 @@ class TrainSettings(BaseModel):
     def _agree(self) -> Self:
         if self.backbone == "fresh" and self.hidden_size % self.heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
-        if self.target == "liked" and (self.loss, self.readout, self.attention) != (
+        if self.target == "positive" and (self.loss, self.readout, self.attention) != (
             "softmax",
             "moments",
             "causal",
         ):
             raise ValueError("target=liked needs loss=softmax, readout=moments and attention=causal")
-        if self.target == "liked" and (self.order, self.rating_input) != ("time", "embed"):
+        if self.target == "positive" and (self.order, self.rating_input) != ("time", "embed"):
             raise ValueError(
                 "target=liked needs order=time and rating_input=embed: in another order the next film may stand before "
                 "the question, and a person's mean and range would tell an early moment of later films"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,9 @@ from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.scorers import EncodedScorer, measure
 from tastevec.evaluation.tasks import cases
 from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
-from tastevec.training.batches import Batches, LengthBuckets, People, asked_of, best_rated_batch, share_of
-from tastevec.training.checkpoints import Sealing, begin, checkpoint_of, saving
+from tastevec.training.batches import Batches, LengthBuckets, Users, asked_of, share_of, top_rated_batch
+from tastevec.training.checkpoints import ChecksumCallback, begin, checkpoint_of, saving
+from tastevec.training.distributed import rank, world_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from tastevec.training.batches import Chosen
     from tastevec.training.settings import TrainSettings
 
-__all__ = ["SELECTION", "Course", "Tell", "place", "run", "together", "validate"]
+__all__ = ["SELECTION", "Course", "Tell", "run", "validate"]
 
 SELECTION = "eval_selection"  # the checkpoint with the highest is kept
-_PEOPLE = 256  # encoded at once
+_USERS = 256  # encoded at once
 _DEPTH = 100
 
 
 def validate(
-    model: TasteEncoder, people: Histories, reading: Reading, settings: TrainSettings
+    model: TasteEncoder, users: Histories, reading: Reading, settings: TrainSettings
 ) -> dict[str, float]:
     """What the model is selected by, and what it is made of, each named ``eval_*``.
 
@@ -55,7 +55,7 @@ def validate(
     cosine distance of its answer to the best-rated film.
     """
     if settings.target == "best-rated":
-        distance = _note_distance(model, people, reading, settings)
+        distance = _note_distance(model, users, reading, settings)
         return {"eval_cosine_distance": distance, SELECTION: -distance}
     scorer = EncodedScorer(
         "model",
@@ -67,7 +67,7 @@ def validate(
     tasks = [
         task
         for protocol in ("fold-in", "future")
-        for task in cases(people, protocol=protocol, rating_range=rating_range, seed=settings.seed)
+        for task in cases(users, protocol=protocol, rating_range=rating_range, seed=settings.seed)
         if len(task)
     ]
     gains = {
@@ -79,18 +79,16 @@ def validate(
     return gains | {SELECTION: float(np.mean(list(gains.values()))) if gains else 0.0}
 
 
-def _encoded(model: TasteEncoder, people: Histories, reading: Reading, horizon: str) -> NDArray[np.float32]:
+def _encoded(model: TasteEncoder, users: Histories, reading: Reading, horizon: str) -> NDArray[np.float32]:
     """(B, D) the people's vectors, a group at a time: while they are encoded, people take far more room than their scores."""
-    parts = [model.answer(horizon, **reading.arrays(part)) for part in people.chunks(_PEOPLE)]
+    parts = [model.answer(horizon, **reading.arrays(part)) for part in users.chunks(_USERS)]
     return np.concatenate(parts)
 
 
-def _note_distance(
-    model: TasteEncoder, people: Histories, reading: Reading, settings: TrainSettings
-) -> float:
+def _note_distance(model: TasteEncoder, users: Histories, reading: Reading, settings: TrainSettings) -> float:
     total, count = 0.0, 0
-    for part in people.chunks(_PEOPLE):
-        batch = best_rated_batch(part, reading, settings)
+    for part in users.chunks(_USERS):
+        batch = top_rated_batch(part, reading, settings)
         owners, targets = batch.pop("hidden_people"), batch.pop("hidden_items")
         answers = model.answer("next", **batch)  # (B, D), the one that learned it
         distances = cosine_distance(answers[owners], model.item_vectors[targets])
@@ -102,11 +100,11 @@ class Tell(TrainerCallback):
     """Tells a function of each step.
 
     Args:
-        tell: Called with steps done, steps in all, and the newest measures.
+        progress: Called with steps done, steps in all, and the newest measures.
     """
 
-    def __init__(self, tell: Callable[[int, int, dict[str, float]], None]) -> None:
-        self.tell = tell
+    def __init__(self, progress: Callable[[int, int, dict[str, float]], None]) -> None:
+        self.progress = progress
         self.newest: dict[str, float] = {}
 
     def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
@@ -115,20 +113,10 @@ class Tell(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
         """Pass it on."""
-        self.tell(state.global_step, state.max_steps, self.newest)
+        self.progress(state.global_step, state.max_steps, self.newest)
 
 
-def together() -> int:
-    """How many processes train the model; 1 where nobody started several."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def place() -> int:
-    """Which of them this is, from 0; what is written and said once is the first one's."""
-    return int(os.environ.get("RANK", "0")) if together() > 1 else 0
-
-
-_ENCODER_ARGUMENTS = ("items", "strengths", "levels", "lengths", "gaps")
+_ENCODER_ARGUMENTS = ("items", "normalized_ratings", "levels", "lengths", "gaps")
 _STEPS_A_LINE = 50  # of the log
 _LONGEST_WAIT = 86_400  # seconds; all wait while the first process solves, and while it validates
 # Not cuDNN's: it is compiled anew for each width of a batch. With it, bfloat16 took ten times as long as float32.
@@ -158,9 +146,9 @@ class Course:
 class _Epochs(torch.utils.data.DataLoader[tuple[int, int]]):
     """Batches of people, in an order and with draws of their own in each epoch."""
 
-    def __init__(self, people: People, order: LengthBuckets, collator: Batches) -> None:
-        super().__init__(people, order.batch_size, sampler=order, collate_fn=collator)
-        self.parts = people, order
+    def __init__(self, users: Users, order: LengthBuckets, collator: Batches) -> None:
+        super().__init__(users, order.batch_size, sampler=order, collate_fn=collator)
+        self.parts = users, order
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the Trainer as an epoch begins."""
@@ -187,7 +175,7 @@ class _TasteTrainer(Trainer):
         """Whole batches in every process, each of which takes its share: what is drawn depends on all people of a batch."""
         course, settings = self.course, self.course.settings
         return _Epochs(
-            People(np.arange(len(course.train))),
+            Users(np.arange(len(course.train))),
             LengthBuckets(course.train.lengths, settings.batch_size, settings.seed),
             Batches(course.train, course.reading, settings),
         )
@@ -199,14 +187,14 @@ class _TasteTrainer(Trainer):
         many of the answers as it has, times the number of processes.
         """
         loss = self.course.settings.loss
-        pieces = min(self.course.settings.accumulate, math.ceil(len(inputs["lengths"]) / together()))
-        count, whole = together() * pieces, max(asked_of(inputs, loss), 1)
+        pieces = min(self.course.settings.accumulate, math.ceil(len(inputs["lengths"]) / world_size()))
+        count, whole = world_size() * pieces, max(asked_of(inputs, loss), 1)
         if count == 1:
             return super().training_step(model, inputs)
         losses, trim = [], self.course.reading.pad == "longest"
         for piece in range(pieces):
-            own = share_of(inputs, place() * pieces + piece, count, trim=trim)
-            weight = torch.tensor(together() * asked_of(own, loss) / whole)
+            own = share_of(inputs, rank() * pieces + piece, count, trim=trim)
+            weight = torch.tensor(world_size() * asked_of(own, loss) / whole)
             last = piece == pieces - 1
             with nullcontext() if last else self.accelerator.no_sync(model):
                 losses.append(super().training_step(model, own | {"weight": weight}))
@@ -237,23 +225,23 @@ class _TasteTrainer(Trainer):
         with halved, sdpa_kernel(_ATTENTION):
             output: TasteOutput = model(**told, linear=False, packed=settings.packed)
         known = _known(inputs["items"], inputs["lengths"], len(table))  # (B, L)
-        if settings.target == "liked":
+        if settings.target == "positive":
             width = known.shape[1] + 1
-            people, places = inputs["moments"] // width, inputs["moments"] % width
+            users, places = inputs["moments"] // width, inputs["moments"] % width
             answers = output["moments"].flatten(0, 1)[inputs["moments"]].float()  # (M, D)
-            read = _known(inputs["items"][people], places, len(table))  # (M, L)
+            read = _known(inputs["items"][users], places, len(table))  # (M, L)
             return next_softmax_loss(answers, table, inputs["next_items"], read)
-        people, films, answers = inputs["hidden_people"], inputs["hidden_items"], output["next"].float()
+        users, items, answers = inputs["hidden_people"], inputs["hidden_items"], output["next"].float()
         if settings.loss == "cosine":
-            return cosine_loss(answers, table, people, films)
-        return hidden_softmax_loss(answers, table, known, people, films)
+            return cosine_loss(answers, table, users, items)
+        return hidden_softmax_loss(answers, table, known, users, items)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Our validation in place of a mean loss; the first process measures, and all are told."""
         course, metrics = self.course, dict[str, float]()
-        if not place():
+        if not rank():
             metrics = validate(self.encoder, course.validation, course.reading, course.settings)
-        if together() > 1:
+        if world_size() > 1:
             told = [metrics]
             torch.distributed.broadcast_object_list(told, 0)
             [metrics] = told
@@ -296,19 +284,19 @@ def run(
     identity = {"data": course.fingerprint, **settings.model_dump(exclude={"device", "report_to"})}
     with arguments.main_process_first(local=False):  # no process reads the folder before it is tidy
         checkpoint = checkpoint_of(identity, folder) if resume else None
-        if not resume and not place():
+        if not resume and not rank():
             begin(identity, folder)
     set_seed(settings.seed)
     model.items.weight.requires_grad_(False)  # noqa: FBT003  torch names it no further
-    if settings.report_to == "tensorboard" and not place():
+    if settings.report_to == "tensorboard" and not rank():
         callbacks = [*(callbacks or []), TensorBoardCallback(SummaryWriter(folder / "tensorboard"))]
     trainer = _TasteTrainer(
         model,
         course,
         args=arguments,
-        train_dataset=People(np.arange(len(course.train))),
-        eval_dataset=People(np.arange(len(course.validation))),
-        callbacks=[Sealing(), *(callbacks or [])],
+        train_dataset=Users(np.arange(len(course.train))),
+        eval_dataset=Users(np.arange(len(course.validation))),
+        callbacks=[ChecksumCallback(), *(callbacks or [])],
     )
     _agree(model, settings.seed)
     trainer.add_callback(_LogEpochs())
@@ -328,10 +316,10 @@ def run(
 
 def _agree(model: TasteEncoder, seed: int) -> None:
     """Begin as the first process does, which alone has solved the linear answer; but draw dropout each for itself."""
-    if together() > 1:
+    if world_size() > 1:
         for weight in model.state_dict().values():
             torch.distributed.broadcast(weight, 0)
-        torch.manual_seed(seed + place())
+        torch.manual_seed(seed + rank())
 
 
 def _known(items: Tensor, lengths: Tensor, item_count: int) -> Tensor:

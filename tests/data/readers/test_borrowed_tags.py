@@ -27,8 +27,8 @@ def borrow(tmp_path, connection, *files, skip=False):
 def test_tags_of_another_release_belong_to_nobody_here(tmp_path, connection):
     other = worlds.write_csv_release(tmp_path / "other") / "tags.csv"
     source = borrow(tmp_path, connection, other)
-    assert tags(source) == [(None, tag.film, tag.tag.lower(), 1.0, tag.time) for tag in worlds.tags()]
-    assert source.accounts[-1].file == "other/tags.csv"
+    assert tags(source) == [(None, tag.item, tag.tag.lower(), 1.0, tag.time) for tag in worlds.tags()]
+    assert source.row_reports[-1].file == "other/tags.csv"
     counted = source.interactions.count().as_table()
     assert counted.get_backend().con.sql(counted.compile()).fetchall() == [
         (192,)
@@ -55,7 +55,7 @@ def test_hetrec_tags_have_weights_and_a_file_of_texts(header, tmp_path, connecti
         (None, 1, "café", 1.0, None),
         (None, 99, "earth", 2.0, None),
     ]
-    read = {account.file: (account.rows_kept, account.encoding) for account in source.accounts}
+    read = {row_report.file: (row_report.rows_kept, row_report.encoding) for row_report in source.row_reports}
     assert read["hetrec/movie_tags.dat"] == (3, "utf-8")
     assert read["hetrec/tags.dat"] == (3, "iso-8859-1")
 

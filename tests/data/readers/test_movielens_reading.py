@@ -35,11 +35,11 @@ def test_every_format_gives_the_same_world(layout, tmp_path, connection):
     assert rated(source) == worlds.ratings()
     items = rows(source.items)
     assert [(row["item_id"], row["year"], tuple(row["genres"])) for row in items] == [
-        (film.film, film.year, film.genres) for film in worlds.films()
+        (item.item, item.year, item.genres) for item in worlds.items()
     ]
-    whole = [film.title[:-7] if layout == "recbole" else film.title for film in worlds.films()]
+    whole = [item.title[:-7] if layout == "recbole" else item.title for item in worlds.items()]
     assert [row["title"] for row in items] == whole
-    assert all(account.rows_read == account.rows_kept for account in source.accounts)
+    assert all(row_report.rows_read == row_report.rows_kept for row_report in source.row_reports)
 
 
 @pytest.mark.parametrize("layout", WRITERS)
@@ -49,7 +49,7 @@ def test_a_zip_gives_what_its_folder_gives(layout, tmp_path, connection):
     first = read_source(folder, connection=connection, settings=PLAIN)
     second = read_source(packed, connection=connection, settings=PLAIN)
     assert second.name == first.name
-    assert second.accounts == first.accounts
+    assert second.row_reports == first.row_reports
     for name in ("interactions", "items", "tags"):
         assert rows(getattr(second, name)) == rows(getattr(first, name))
 
@@ -76,7 +76,7 @@ def test_a_film_that_was_only_tagged_is_history_from_its_first_tag(layout, tmp_p
         (7, 13, 985_500_002, 193),
     ]
     said = [tuple(row.values()) for row in rows(source.tags)]
-    assert said == [(tag.user, tag.film, tag.tag.lower(), 1.0, tag.time) for tag in worlds.tags()]
+    assert said == [(tag.user, tag.item, tag.tag.lower(), 1.0, tag.time) for tag in worlds.tags()]
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_recbole_copies_of_whole_star_releases_keep_their_range(tmp_path, connec
 def test_the_films_of_ml_1m_are_read_as_latin_and_those_of_ml_10m_as_utf8(tmp_path, connection):
     old = read_source(worlds.write_1m(tmp_path / "a"), connection=connection, settings=PLAIN)
     new = read_source(worlds.write_10m(tmp_path / "b"), connection=connection, settings=PLAIN)
-    assert {a.file: a.encoding for a in old.accounts}["movies.dat"] == "iso-8859-1"
-    assert {a.file: a.encoding for a in new.accounts}["movies.dat"] == "utf-8"
+    assert {a.file: a.encoding for a in old.row_reports}["movies.dat"] == "iso-8859-1"
+    assert {a.file: a.encoding for a in new.row_reports}["movies.dat"] == "utf-8"
 
 
 def test_the_genome_is_found_where_it_lies(tmp_path, connection):
@@ -152,9 +152,9 @@ def test_a_release_without_its_films_says_which_file_is_missing(layout, name, tm
 def test_films_of_another_table_take_the_place_of_the_missing_ones(tmp_path, connection):
     folder = worlds.write_1m(tmp_path / "release")
     (folder / "movies.dat").unlink()
-    films = worlds.write_csv_release(tmp_path / "other") / "movies.csv"
-    source = read_source(folder, connection=connection, settings=ReadSettings(items=films))
-    assert [row["title"] for row in rows(source.items)] == [film.title for film in worlds.films()]
+    items = worlds.write_csv_release(tmp_path / "other") / "movies.csv"
+    source = read_source(folder, connection=connection, settings=ReadSettings(items=items))
+    assert [row["title"] for row in rows(source.items)] == [item.title for item in worlds.items()]
 
 
 def test_a_release_without_tags_is_read_without_them(tmp_path, connection):

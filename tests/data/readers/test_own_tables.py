@@ -19,7 +19,7 @@ def rows(table):
     return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
 
-def films(table):
+def items(table):
     return table.get_backend().con.sql(table.compile()).fetchall()
 
 
@@ -50,9 +50,9 @@ def times(texts, tmp_path, connection):
     ],
 )
 def test_columns_go_by_many_names(header, tmp_path, connection):
-    table, account = read_text(f"{header}\n1,2,4.5,10\n", tmp_path, connection)
+    table, row_report = read_text(f"{header}\n1,2,4.5,10\n", tmp_path, connection)
     assert rows(table) == [{"user_id": 1, "item_id": 2, "rating": 4.5, "timestamp": 10, "position": 0}]
-    assert (account.file, account.rows_read, account.rows_kept) == ("mine.csv", 1, 1)
+    assert (row_report.file, row_report.rows_read, row_report.rows_kept) == ("mine.csv", 1, 1)
 
 
 def test_columns_stand_in_any_order_and_others_do_not_count(tmp_path, connection):
@@ -89,9 +89,9 @@ def test_ids_are_whole_numbers_only_if_every_one_is_written_as_one(ids, expected
 
 def test_bad_rows_have_no_say_in_what_ids_are(tmp_path, connection):
     (tmp_path / "mine.csv").write_text("user,item,rating\n1,1,5\nx,1,bad\n2,1,5\n")
-    table, account = read(tmp_path / "mine.csv", connection, ReadSettings(skip_bad_rows=True))
+    table, row_report = read(tmp_path / "mine.csv", connection, ReadSettings(skip_bad_rows=True))
     assert [row["user_id"] for row in rows(table)] == [1, 2]
-    assert account.set_aside == {"not a number": 1}
+    assert row_report.set_aside == {"not a number": 1}
 
 
 def test_times_are_unix_seconds_or_iso_dates_in_utc(tmp_path, connection):
@@ -143,17 +143,17 @@ def test_a_table_comes_with_the_metadata_of_its_items(tmp_path, connection):
         path, connection=connection, settings=ReadSettings(items=path.with_name("items.csv"))
     )
     assert (source.name, source.format, source.rating_range) == ("interactions", "table", (0.5, 5))
-    assert films(source.items) == [
-        (f"film-{f.film}", f.title, f.year, list(f.genres)) for f in worlds.films()
+    assert items(source.items) == [
+        (f"film-{f.item}", f.title, f.year, list(f.genres)) for f in worlds.items()
     ]
     assert [(row["user_id"], row["item_id"], row["rating"]) for row in rows(source.interactions)] == [
-        (f"person-{r.user}", f"film-{r.film}", r.stars) for r in worlds.ratings()
+        (f"person-{r.user}", f"film-{r.item}", r.stars) for r in worlds.ratings()
     ]
 
 
 def test_a_table_without_metadata_has_no_items_and_no_tags(tmp_path, connection):
     source = read_source(worlds.write_own_csv(tmp_path), connection=connection, settings=PLAIN)
-    assert films(source.items) == films(source.tags) == []
+    assert items(source.items) == items(source.tags) == []
     assert source.items.schema()["item_id"] == source.interactions.schema()["item_id"]
     assert source.genome_folder is None
 
@@ -164,7 +164,7 @@ def test_ids_of_items_are_texts_in_both_tables_if_they_are_in_one(tmp_path, conn
     settings = ReadSettings(items=tmp_path / "items.csv")
     source = read_source(tmp_path / "mine.csv", connection=connection, settings=settings)
     assert rows(source.interactions)[0]["item_id"] == "1"
-    assert films(source.items) == [("1", "One (1999)", 1999, []), ("x", "Other", None, [])]
+    assert items(source.items) == [("1", "One (1999)", 1999, []), ("x", "Other", None, [])]
 
 
 def test_a_year_column_comes_before_the_year_in_the_title(tmp_path, connection):
@@ -172,7 +172,7 @@ def test_a_year_column_comes_before_the_year_in_the_title(tmp_path, connection):
     (tmp_path / "items.csv").write_text("item,title,year\n1,One (1999),2001.0\n2,Two (1999),\n")
     settings = ReadSettings(items=tmp_path / "items.csv")
     source = read_source(tmp_path / "mine.csv", connection=connection, settings=settings)
-    assert [row[2] for row in films(source.items)] == [2001, 1999]
+    assert [row[2] for row in items(source.items)] == [2001, 1999]
     (tmp_path / "items.csv").write_text("item,title,year\n1,One (1999),soon\n")
     with pytest.raises(BadRowError, match=r"items.csv line 2, column year: 'soon' is not a year"):
         read_source(tmp_path / "mine.csv", connection=connection, settings=settings)
@@ -188,12 +188,12 @@ def test_a_parquet_keeps_the_types_of_its_ids(tmp_path, connection):
         }
     )
     pq.write_table(table, tmp_path / "mine.parquet")
-    read_table, account = read(tmp_path / "mine.parquet", connection)
+    read_table, row_report = read(tmp_path / "mine.parquet", connection)
     assert rows(read_table) == [
         {"user_id": "007", "item_id": 1, "rating": 4.1, "timestamp": NOON, "position": 0},
         {"user_id": "1", "item_id": 2, "rating": 3.0, "timestamp": None, "position": 1},
     ]
-    assert account.encoding == "parquet"
+    assert row_report.encoding == "parquet"
 
 
 def test_texts_in_a_parquet_are_texts_even_if_they_look_like_numbers(tmp_path, connection):
@@ -204,11 +204,11 @@ def test_texts_in_a_parquet_are_texts_even_if_they_look_like_numbers(tmp_path, c
 
 def test_items_in_a_parquet_may_have_lists_of_genres(tmp_path, connection):
     (tmp_path / "mine.csv").write_text("user,item,rating\n1,1,5\n")
-    items = pa.table({"item_id": [1, 2], "title": ["One", "Two"], "genres": [["Drama", "War"], None]})
-    pq.write_table(items, tmp_path / "items.parquet")
+    table = pa.table({"item_id": [1, 2], "title": ["One", "Two"], "genres": [["Drama", "War"], None]})
+    pq.write_table(table, tmp_path / "items.parquet")
     settings = ReadSettings(items=tmp_path / "items.parquet")
     source = read_source(tmp_path / "mine.csv", connection=connection, settings=settings)
-    assert films(source.items) == [(1, "One", None, ["Drama", "War"]), (2, "Two", None, [])]
+    assert items(source.items) == [(1, "One", None, ["Drama", "War"]), (2, "Two", None, [])]
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ def test_a_dash_is_a_csv_on_standard_input(monkeypatch, connection):
     with pytest.raises(BadRowError, match=r"^standard input line 2, column rating"):
         read("-", connection)
     Piped.buffer = io.BytesIO(b"user,item,rating\n1,2,5\n")
-    table, account = read("-", connection)
-    assert (rows(table)[0]["item_id"], account.file) == (2, "standard input")
+    table, row_report = read("-", connection)
+    assert (rows(table)[0]["item_id"], row_report.file) == (2, "standard input")
 
 
 def test_another_range_of_ratings_is_told(tmp_path, connection):

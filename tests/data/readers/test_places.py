@@ -82,7 +82,7 @@ def test_a_recbole_dataset_may_lack_its_items(tmp_path, connection):
     worlds.write_recbole(tmp_path, "a")
     (tmp_path / "a.item").unlink()
     source = read_source(tmp_path, connection=connection, settings=PLAIN)
-    assert [account.file for account in source.accounts] == ["a.inter"]
+    assert [row_report.file for row_report in source.row_reports] == ["a.inter"]
 
 
 def test_a_place_where_nothing_is_is_named(tmp_path, connection):

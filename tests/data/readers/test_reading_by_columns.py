@@ -35,8 +35,8 @@ def taken(monkeypatch):
     told = []
     read_numbers = rows.read_numbers
 
-    def spy(desk, records, *rest):
-        found = read_numbers(desk, records, *rest)
+    def spy(context, records, *rest):
+        found = read_numbers(context, records, *rest)
         told.append((records.file, found is not None))
         return found
 
@@ -67,7 +67,7 @@ def test_the_ratings_of_every_release_are_read_by_columns(write, file, end, tmp_
     assert dict(taken)[file]
     assert not any(by_columns for name, by_columns in taken if name != file)
     assert rated(source) == worlds.ratings()
-    assert source.accounts[0].rows_read == source.accounts[0].rows_kept == 192
+    assert source.row_reports[0].rows_read == source.row_reports[0].rows_kept == 192
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_the_ratings_of_every_release_are_read_by_columns(write, file, end, tmp_
 )
 def test_a_table_of_numbers_is_read_by_columns(content, tmp_path, connection, taken):
     (tmp_path / "mine.csv").write_bytes(content)
-    table, account = read_interactions(tmp_path / "mine.csv", connection=connection, settings=PLAIN)
+    table, row_report = read_interactions(tmp_path / "mine.csv", connection=connection, settings=PLAIN)
     assert taken == [("mine.csv", True)]
-    assert account.rows_kept == table.to_pyarrow().num_rows
+    assert row_report.rows_kept == table.to_pyarrow().num_rows
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,14 @@ def test_a_failed_reading_leaves_nothing_behind(place, connection):
 
 def test_a_full_disk_is_one_sentence(place, connection, monkeypatch):
     (place / "mine.csv").write_bytes(CLEAN)
-    run = rows.Desk.run
+    run = rows.ReaderContext.run
 
-    def full(desk, sql):
+    def full(context, sql):
         if sql.startswith("COPY"):
             raise duckdb.IOException("IO Error: Could not write file: No space left on device")
-        return run(desk, sql)
+        return run(context, sql)
 
-    monkeypatch.setattr(rows.Desk, "run", full)
+    monkeypatch.setattr(rows.ReaderContext, "run", full)
     with pytest.raises(
         SettingsError, match=r"no room was left while reading mine.csv \(IO Error: Could not write"
     ):

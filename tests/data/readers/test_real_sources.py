@@ -21,7 +21,9 @@ def arrays(table, order):
 def test_ml_latest_small_is_read_whole(connection):
     folder = REAL / "ml-latest-small"
     source = read_source(folder, connection=connection, settings=ReadSettings(tags=(TAGS_10M,)))
-    counts = {account.file: (account.rows_kept, account.set_aside) for account in source.accounts}
+    counts = {
+        row_report.file: (row_report.rows_kept, row_report.set_aside) for row_report in source.row_reports
+    }
     assert counts == {
         "ratings.csv": (100_836, {}),
         "movies.csv": (9_742, {}),
@@ -48,13 +50,13 @@ def test_titles_and_tags_of_ml_latest_small_are_as_pythons_reader_has_them(conne
         with path.open(encoding="utf-8", newline="") as handle:
             said += [(int(row["movieId"]), row["tag"].strip().lower()) for row in csv.DictReader(handle)]
     tags = source.tags.get_backend().con.sql(source.tags.select("item_id", "tag").compile()).fetchall()
-    assert sorted(tags) == sorted((film, tag) for film, tag in said if tag)
+    assert sorted(tags) == sorted((item, tag) for item, tag in said if tag)
 
 
 def test_ml_1m_is_read_whole_in_the_order_of_its_file(connection):
     folder = REAL / "ml-1m-5k"
     source = read_source(folder, connection=connection, settings=ReadSettings(tags=(HETREC,)))
-    assert {a.file: (a.rows_read, a.rows_kept, a.encoding) for a in source.accounts} == {
+    assert {a.file: (a.rows_read, a.rows_kept, a.encoding) for a in source.row_reports} == {
         "ratings.dat": (827_331, 827_331, "utf-8"),
         "movies.dat": (3_883, 3_883, "iso-8859-1"),
         "hetrec2011-tags/movie_tags.dat": (51_795, 51_795, "utf-8"),

@@ -66,12 +66,12 @@ def all_examples(monkeypatch):
         monkeypatch.setattr(module, "_EXAMPLES", 1_000)
 
 
-def accounts(path, place, engines=("duckdb", "spark"), **settings):
+def row_reports(path, place, engines=("duckdb", "spark"), **settings):
     """Where the rows went, and the message about the first of them, by engine."""
     told = []
     for engine in engines:
         with read_by(engine, path, place, skip_bad_rows=True, **settings) as (source, _):
-            told.append(source.accounts)
+            told.append(source.row_reports)
     return told
 
 
@@ -86,7 +86,7 @@ def test_every_bad_row_is_found_counted_and_told_in_the_same_words(tmp_path):
     folder = worlds.write_csv_release(tmp_path / "release")
     lines = [HEADER, *GOOD, *BAD, *REPEATED, b"8,1,4,10"]
     (folder / "ratings.csv").write_bytes(b"\r\n".join(lines) + b"\r\n")
-    by_duckdb, by_spark = accounts(folder, tmp_path)
+    by_duckdb, by_spark = row_reports(folder, tmp_path)
     assert by_spark == by_duckdb
     assert by_spark[0].rows_kept == 6
     assert refused("spark", folder, tmp_path) == refused("duckdb", folder, tmp_path)
@@ -96,7 +96,7 @@ def test_every_bad_row_is_found_counted_and_told_in_the_same_words(tmp_path):
 def test_bytes_that_no_text_holds_are_counted_the_same_and_shown_as_spark_shows_them(tmp_path):
     folder = worlds.write_csv_release(tmp_path / "release")
     (folder / "ratings.csv").write_bytes(b"\n".join([HEADER, *GOOD, *UNDECODABLE]))
-    (by_duckdb, *_), (by_spark, *_) = accounts(folder, tmp_path)
+    (by_duckdb, *_), (by_spark, *_) = row_reports(folder, tmp_path)
     assert by_spark.set_aside == by_duckdb.set_aside == {"undecodable byte": 2}
     found = "ratings.csv line 8, column timestamp: '98065\ufffd0000' is no text (undecodable byte)"
     assert by_spark.examples[0].startswith(found)
@@ -114,8 +114,8 @@ def test_every_layout_comes_out_the_same(write, tmp_path):
 
 def test_the_order_of_the_source_breaks_ties_though_the_file_is_read_in_many_pieces(tmp_path, monkeypatch):
     monkeypatch.setitem(session._RECKONING, "spark.sql.files.maxPartitionBytes", "2000")
-    films = np.random.default_rng(7).permutation(1_500)
-    lines = [f"{film % 3},{film},4,{film % 2}" for film in films.tolist()]
+    items = np.random.default_rng(7).permutation(1_500)
+    lines = [f"{item % 3},{item},4,{item % 2}" for item in items.tolist()]
     path = tmp_path / "own.csv"
     path.write_text("\n".join(["user_id,item_id,rating,timestamp", *lines]), encoding="utf-8-sig")
     by_spark = arranged_by("spark", path, tmp_path)
@@ -176,7 +176,7 @@ def test_ids_and_times_of_every_type_are_judged_the_same(columns, tmp_path):
 
 
 @pytest.fixture
-def shelf(spark, tmp_path):
+def collection(spark, tmp_path):
     """An address at which only Spark finds what lies in this folder."""
     folder = tmp_path / "shelf"
     folder.mkdir()
@@ -187,9 +187,9 @@ def shelf(spark, tmp_path):
 
 
 def test_a_release_at_an_address_comes_out_the_same_and_the_scratch_folder_there_is_left_empty(
-    shelf, tmp_path
+    collection, tmp_path
 ):
-    folder, address = shelf
+    folder, address = collection
     release = worlds.write_csv_release(folder / "release", genome=True)
     (folder / "scratch").mkdir()
     by_duckdb = prepare(release, tmp_path / "duckdb", settings=PrepareSettings(preset="seed"))

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 
 from fakes import Fixed, Summed
-from people import people
 from tastevec.data.histories import normalise_ratings
 from tastevec.errors import DataError
 from tastevec.evaluation import scorers as module
 from tastevec.evaluation.scorers import answers, measure, only_known, with_horizon
 from tastevec.evaluation.tasks import cases
+from users import users
 
 STARS = (1, 5)
-PEOPLE = people([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])
+USERS = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])
 
 
 @pytest.fixture
 def task():
     """Film 2 is hidden of both; the first knows 0 and 1, the second 3 and 0."""
-    return cases(PEOPLE, protocol="future", rating_range=STARS)[0]
+    return cases(USERS, protocol="future", rating_range=STARS)[0]
 
 
 def test_the_place_of_a_hidden_film_is_counted_without_the_persons_own(task):
@@ -67,7 +67,7 @@ def test_a_scorer_of_two_horizons_is_asked_for_that_of_the_task(task):
 
 
 def test_films_that_are_not_told_leave_no_trace_in_the_normalised_ratings():
-    told = only_known(PEOPLE, np.array([True, True, False, False, True, True]))
+    told = only_known(USERS, np.array([True, True, False, False, True, True]))
     assert told.items.tolist() == [0, 1, 0, 2]
     assert (
         told.normalised.tolist() == normalise_ratings(told.ratings, told.offsets).tolist() == [1, -1, -1, 1]

@@ -4,47 +4,45 @@ import numpy as np
 import pytest
 
 from fakes import Fixed, Summed
-from people import films_of, people
 from tastevec.data.histories import normalise_ratings
 from tastevec.evaluation import slices as curve
 from tastevec.evaluation.scorers import answers
 from tastevec.evaluation.slices import KNOWN_FILMS, quality_curve
 from tastevec.evaluation.tasks import cases
+from users import films_of, users
 
-FILMS = 40
+ITEMS = 40
 LONG, SHORT = 12, 2  # known films
 
 
 @pytest.fixture
 def task():
     """Two people who each end with film 30: the first knows films 1 to 12, the second films 13 and 14."""
-    own = [[(film, 5) for film in range(1, LONG + 1)], [(film, 4) for film in (LONG + 1, LONG + 2)]]
-    return cases(people(*[[*films, (30, 5)] for films in own]), protocol="future", rating_range=(1, 5))[0]
+    own = [[(item, 5) for item in range(1, LONG + 1)], [(item, 4) for item in (LONG + 1, LONG + 2)]]
+    return cases(users(*[[*items, (30, 5)] for items in own]), protocol="future", rating_range=(1, 5))[0]
 
 
 def curve_of(scorer, task, seed=1):
-    return list(quality_curve(scorer, answers(scorer, task, FILMS, 100), FILMS, seed))
+    return list(quality_curve(scorer, answers(scorer, task, ITEMS, 100), ITEMS, seed))
 
 
 def test_a_system_is_asked_again_with_the_newest_films_only_and_of_who_has_more(task):
-    scorer = Fixed(np.zeros(FILMS))
+    scorer = Fixed(np.zeros(ITEMS))
     curve_of(scorer, task)
-    told = [
-        [films_of(seen, person) for person in range(len(seen))] for seen in scorer.seen[1:]
-    ]  # [0] knows all
+    told = [[films_of(seen, user) for user in range(len(seen))] for seen in scorer.seen[1:]]  # [0] knows all
     newest = [list(range(LONG - length + 1, LONG + 1)) for length in KNOWN_FILMS if length < LONG]
-    assert told == [[newest[0], [LONG + 2]], *([films] for films in newest[1:])]
+    assert told == [[newest[0], [LONG + 2]], *([items] for items in newest[1:])]
 
 
 def test_older_films_leave_no_trace(task):
-    scorer = Fixed(np.zeros(FILMS))
+    scorer = Fixed(np.zeros(ITEMS))
     curve_of(scorer, task)
     for seen in scorer.seen:
         np.testing.assert_array_equal(seen.normalised, normalise_ratings(seen.ratings, seen.offsets))
 
 
 def test_quality_is_that_of_what_is_known(task):
-    vectors = np.zeros((FILMS, 2))
+    vectors = np.zeros((ITEMS, 2))
     vectors[1 : LONG - 3, 0] = 1  # the older films of the first person point away from film 30
     vectors[LONG - 3 : LONG + 3, 1] = 1
     vectors[30] = [-1, 0.1]
@@ -61,7 +59,7 @@ def test_quality_is_that_of_what_is_known(task):
 
 def test_films_that_are_not_told_of_are_not_recommended_either(task):
     liked_by_all = Fixed(
-        np.r_[np.arange(LONG + 1, 0, -1), np.zeros(FILMS - LONG - 1)]
+        np.r_[np.arange(LONG + 1, 0, -1), np.zeros(ITEMS - LONG - 1)]
     )  # the first person's own
     found = {
         part.label: part.values.tolist() for part in curve_of(liked_by_all, task) if part.metric == "hr@10"
@@ -70,14 +68,14 @@ def test_films_that_are_not_told_of_are_not_recommended_either(task):
 
 
 def test_questions_of_several_films_have_deeper_curves():
-    own = [[(film, 5) for film in range(person, person + 12)] for person in range(3)]
-    [task] = cases(people(*own), protocol="fold-in", rating_range=(1, 5))
-    assert {part.metric for part in curve_of(Fixed(np.arange(FILMS)), task)} == {"recall@20", "ndcg@100"}
+    own = [[(item, 5) for item in range(user, user + 12)] for user in range(3)]
+    [task] = cases(users(*own), protocol="fold-in", rating_range=(1, 5))
+    assert {part.metric for part in curve_of(Fixed(np.arange(ITEMS)), task)} == {"recall@20", "ndcg@100"}
 
 
 def test_of_many_people_some_are_drawn_by_the_seed(task, monkeypatch):
     monkeypatch.setattr(curve, "_CURVE_USERS", 1)
-    scorer = Fixed(np.zeros(FILMS))
+    scorer = Fixed(np.zeros(ITEMS))
     patterns = {
         seed: np.isfinite([part.values for part in curve_of(scorer, task, seed)]) for seed in range(8)
     }

@@ -2,41 +2,41 @@ from __future__ import annotations
 
 import numpy as np
 
-from people import films_of, people
 from tastevec.data.histories import NO_TIME
 from tastevec.evaluation.slices import session_note, sessions, shuffled
+from users import films_of, users
 
 HOUR = 3600
 
 
 def test_a_pause_of_more_than_half_an_hour_ends_a_session():
-    histories = people([(0, 5, 0), (1, 5, 1800), (2, 5, 3601)], [(0, 5, 3601), (1, 5, 3601)])
+    histories = users([(0, 5, 0), (1, 5, 1800), (2, 5, 3601)], [(0, 5, 3601), (1, 5, 3601)])
     assert sessions(histories).tolist() == [0, 0, 1, 2, 2]
 
 
 def test_a_film_of_unknown_time_ends_no_session():
-    histories = people([(0, 5, NO_TIME), (1, 5, 9 * HOUR), (2, 5, NO_TIME), (3, 5, 99 * HOUR)])
+    histories = users([(0, 5, NO_TIME), (1, 5, 9 * HOUR), (2, 5, NO_TIME), (3, 5, 99 * HOUR)])
     assert sessions(histories).tolist() == [0, 0, 0, 0]
 
 
 def test_films_trade_places_within_a_session_and_take_their_ratings_along():
     stars = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
-    histories = people([(film, stars[film], HOUR * (film // 5)) for film in range(10)])
+    histories = users([(item, stars[item], HOUR * (item // 5)) for item in range(10)])
     other = shuffled(histories, seed=1)
     assert films_of(other, 0) != films_of(histories, 0)
     assert set(films_of(other, 0)[:5]) == {0, 1, 2, 3, 4}
     assert other.times.tolist() == histories.times.tolist()
-    assert other.ratings.tolist() == [stars[film] for film in films_of(other, 0)]
-    assert other.normalised.tolist() == [histories.normalised[film] for film in films_of(other, 0)]
+    assert other.ratings.tolist() == [stars[item] for item in films_of(other, 0)]
+    assert other.normalised.tolist() == [histories.normalised[item] for item in films_of(other, 0)]
 
 
 def test_another_seed_gives_another_order():
-    histories = people([(film, 5, 0) for film in range(30)])
+    histories = users([(item, 5, 0) for item in range(30)])
     assert films_of(shuffled(histories, 1), 0) != films_of(shuffled(histories, 2), 0)
 
 
 def test_every_order_of_a_session_is_as_likely():
-    histories = people(*[[(film, 5, 0) for film in range(3)] for _ in range(6000)])
+    histories = users(*[[(item, 5, 0) for item in range(3)] for _ in range(6000)])
     orders = shuffled(histories, seed=3).items.reshape(-1, 3)
     _, counts = np.unique(orders, axis=0, return_counts=True)
     assert len(counts) == 6
@@ -44,17 +44,17 @@ def test_every_order_of_a_session_is_as_likely():
 
 
 def test_a_film_alone_in_its_session_stays():
-    histories = people([(film, 5, film * HOUR) for film in range(20)])
+    histories = users([(item, 5, item * HOUR) for item in range(20)])
     assert films_of(shuffled(histories, 1), 0) == list(range(20))
 
 
 def test_the_note_says_how_many_films_share_a_session_or_that_no_time_is_known():
-    timed = people([(0, 5, 0), (1, 5, 0), (2, 5, HOUR), (3, 5, 3 * HOUR)])
+    timed = users([(0, 5, 0), (1, 5, 0), (2, 5, HOUR), (3, 5, 3 * HOUR)])
     assert "50% of them share a session, which a pause of 30 minutes ends" in session_note(timed)
-    assert "No times are known" in session_note(people([(0, 5), (1, 5)]))
+    assert "No times are known" in session_note(users([(0, 5), (1, 5)]))
 
 
 def test_without_times_the_whole_history_is_one_session():
-    other = shuffled(people([(film, 5) for film in range(30)]), seed=1)
+    other = shuffled(users([(item, 5) for item in range(30)]), seed=1)
     assert films_of(other, 0) != list(range(30))
     assert sorted(films_of(other, 0)) == list(range(30))

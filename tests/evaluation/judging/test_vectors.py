@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from fakes import Summed
-from people import people
 from tastevec.evaluation import slices as module
 from tastevec.evaluation.geometry import effective_rank, hubness, top_direction
 from tastevec.evaluation.metrics import unit_rows
 from tastevec.evaluation.slices import distances, encoded, halves, shape
 from tastevec.evaluation.tasks import cases
+from users import users
 
 STARS = (1, 5)
 RIGHT = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)  # films at right angles, between, and nowhere
 
 
 def test_a_distance_is_the_mean_over_the_hidden_films_that_have_a_vector():
-    asked = people([(0, 1), (1, 5), (2, 5), (3, 5)], [(0, 1), (3, 5)])
+    asked = users([(0, 1), (1, 5), (2, 5), (3, 5)], [(0, 1), (3, 5)])
     [task] = cases(asked, protocol="best-rated", rating_range=STARS)  # hides 1, 2 and 3; and 3 alone
     scorer = Summed(RIGHT)
     found = distances(scorer, encoded(scorer, task.known), task)
@@ -25,7 +25,7 @@ def test_a_distance_is_the_mean_over_the_hidden_films_that_have_a_vector():
 
 def test_centred_distances_do_not_see_what_all_films_share():
     scorer = Summed(np.array([[1, 9], [-1, 9], [1, 9], [-1, 9]], np.float32))
-    [task] = cases(people([(0, 1), (2, 5)], [(0, 1), (1, 5)]), protocol="best-rated", rating_range=STARS)
+    [task] = cases(users([(0, 1), (2, 5)], [(0, 1), (1, 5)]), protocol="best-rated", rating_range=STARS)
     found = distances(scorer, encoded(scorer, task.known), task)
     assert found["cosine_distance"].max() < 0.03
     np.testing.assert_allclose(found["cosine_distance_centred"], [0, 2], atol=1e-6)
@@ -33,28 +33,26 @@ def test_centred_distances_do_not_see_what_all_films_share():
 
 def test_halves_are_alternate_films_and_the_stranger_is_the_next_person():
     """The halves are (0, 0) and (1); none; (1) and (0): the first's odd films are the last one's even film."""
-    found = halves(Summed(RIGHT), people([(0, 1), (1, 1), (0, 1)], [(2, 5)], [(1, 1), (0, 1)]))
-    np.testing.assert_allclose(found["halves_cosine"], [0, np.nan, 0])
-    np.testing.assert_allclose(found["strangers_cosine"], [1, np.nan, 1])
-    np.testing.assert_allclose(found["halves_closer"], [0, np.nan, 0])
+    found = halves(Summed(RIGHT), users([(0, 1), (1, 1), (0, 1)], [(2, 5)], [(1, 1), (0, 1)]))
+    np.testing.assert_allclose(found["split_half_cosine"], [0, np.nan, 0])
+    np.testing.assert_allclose(found["between_user_cosine"], [1, np.nan, 1])
+    np.testing.assert_allclose(found["split_half_accuracy"], [0, np.nan, 0])
 
 
 def test_a_half_is_normalised_by_its_own_films():
-    films = [(0, 5), (1, 3), (2, 5), (1, 1)]  # each half alone: 0 and 2 alike, so they say nothing; 3 above 1
-    found = halves(Summed(RIGHT, weighted=True), people(films, films))
-    assert found["halves_cosine"].tolist() == [0, 0]  # the first half's vector is zero
+    items = [(0, 5), (1, 3), (2, 5), (1, 1)]  # each half alone: 0 and 2 alike, so they say nothing; 3 above 1
+    found = halves(Summed(RIGHT, weighted=True), users(items, items))
+    assert found["split_half_cosine"].tolist() == [0, 0]  # the first half's vector is zero
 
 
 def test_without_two_films_there_are_no_halves():
-    assert all(
-        np.isnan(values).all() for values in halves(Summed(RIGHT), people([(0, 1)], [(1, 1)])).values()
-    )
+    assert all(np.isnan(values).all() for values in halves(Summed(RIGHT), users([(0, 1)], [(1, 1)])).values())
 
 
 def test_the_size_of_the_chunks_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
-    films = [[(int(film), 1 + int(film) % 5) for film in rng.permutation(30)[:9]] for _ in range(11)]
-    [task] = cases(people(*films), protocol="best-rated", rating_range=STARS)
+    items = [[(int(item), 1 + int(item) % 5) for item in rng.permutation(30)[:9]] for _ in range(11)]
+    [task] = cases(users(*items), protocol="best-rated", rating_range=STARS)
     scorer = Summed(rng.standard_normal((30, 4)))
     whole = distances(scorer, encoded(scorer, task.known), task) | halves(scorer, task.known)
     monkeypatch.setattr(module, "_VECTOR_USERS", 3)

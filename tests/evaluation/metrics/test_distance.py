@@ -22,10 +22,10 @@ def test_a_vector_of_zeros_is_as_far_as_a_right_angle():
 
 def test_films_that_share_one_direction_look_alike_until_it_is_taken_away():
     rng = np.random.default_rng(1)
-    films = (rng.standard_normal((500, 16)) + 3).astype(np.float32)
-    one, other = films[:250], films[250:]
+    items = (rng.standard_normal((500, 16)) + 3).astype(np.float32)
+    one, other = items[:250], items[250:]
     assert cosine_distance(one, other).mean() < 0.15
-    direction = mean_direction(films)
+    direction = mean_direction(items)
     apart = cosine_distance(without_direction(one, direction), without_direction(other, direction))
     assert apart.mean() == pytest.approx(1.0, abs=0.05)
 

@@ -15,37 +15,37 @@ from tastevec.evaluation.metrics import (
     recommended,
 )
 
-FILMS = 50
+ITEMS = 50
 
 
 @pytest.fixture(scope="module")
 def ranked():
     """30 lists of 10 films, some of them with empty places at the end."""
     rng = np.random.default_rng(5)
-    lists = np.stack([rng.permutation(FILMS)[:10] for _ in range(30)])
+    lists = np.stack([rng.permutation(ITEMS)[:10] for _ in range(30)])
     lists[np.arange(10) >= rng.integers(3, 11, 30)[:, None]] = -1
     return lists
 
 
 @pytest.fixture(scope="module")
-def films():
+def items():
     """Film vectors, those of the first five films missing."""
-    vectors = np.random.default_rng(6).standard_normal((FILMS, 4))
+    vectors = np.random.default_rng(6).standard_normal((ITEMS, 4))
     vectors[:5] = 0
     return vectors
 
 
-def test_intra_list_similarity_is_the_mean_cosine_of_the_pairs_that_have_vectors(ranked, films):
-    units = films / np.maximum(1e-12, np.linalg.norm(films, axis=1, keepdims=True))
-    for row, found in zip(ranked, intra_list_similarity(ranked, films), strict=True):
+def test_intra_list_similarity_is_the_mean_cosine_of_the_pairs_that_have_vectors(ranked, items):
+    units = items / np.maximum(1e-12, np.linalg.norm(items, axis=1, keepdims=True))
+    for row, found in zip(ranked, intra_list_similarity(ranked, items), strict=True):
         pairs = [units[a] @ units[b] for a, b in combinations(row[row >= 5], 2)]
         assert found == pytest.approx(np.mean(pairs))
 
 
-def test_the_size_of_the_groups_changes_no_similarity(ranked, films, monkeypatch):
-    whole = intra_list_similarity(ranked, films)
-    monkeypatch.setattr(lists, "_PEOPLE", 7)
-    np.testing.assert_array_equal(intra_list_similarity(ranked, films), whole)
+def test_the_size_of_the_groups_changes_no_similarity(ranked, items, monkeypatch):
+    whole = intra_list_similarity(ranked, items)
+    monkeypatch.setattr(lists, "_USERS", 7)
+    np.testing.assert_array_equal(intra_list_similarity(ranked, items), whole)
 
 
 def test_gini_is_half_of_the_mean_difference_over_the_mean():

@@ -4,22 +4,22 @@ import ir_measures
 import numpy as np
 import pytest
 
-from people import people
 from tastevec.data import topk
-from tastevec.data.topk import rank_unseen, top_k
+from tastevec.data.topk import rank_items, top_k
 from tastevec.errors import DataError
-from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, places_of, recall
+from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, ranks_of, recall
+from users import users
 
-USERS, FILMS, DEPTH = 40, 60, 20
+USERS, ITEMS, DEPTH = 40, 60, 20
 
 
 @pytest.fixture(scope="module")
 def crowd():
     """Random scores with many ties, and 1 to 30 hidden films each."""
     rng = np.random.default_rng(3)
-    scores = rng.integers(0, 12, (USERS, FILMS)).astype(np.float32)
+    scores = rng.integers(0, 12, (USERS, ITEMS)).astype(np.float32)
     sizes = rng.integers(1, 31, USERS)
-    targets = np.concatenate([rng.permutation(FILMS)[:size] for size in sizes]).astype(np.int32)
+    targets = np.concatenate([rng.permutation(ITEMS)[:size] for size in sizes]).astype(np.int32)
     return scores, np.concatenate([[0], np.cumsum(sizes)]), targets
 
 
@@ -27,7 +27,7 @@ def crowd():
 def test_metrics_agree_with_ir_measures(crowd, k):
     scores, offsets, targets = crowd
     ranked = top_k(scores, DEPTH)
-    hit, hidden = hits(ranked, offsets, targets, FILMS), np.diff(offsets)
+    hit, hidden = hits(ranked, offsets, targets, ITEMS), np.diff(offsets)
     qrels = {
         str(user): {str(item): 1 for item in targets[offsets[user] : offsets[user + 1]]}
         for user in range(USERS)
@@ -50,12 +50,12 @@ def test_metrics_agree_with_ir_measures(crowd, k):
         np.testing.assert_allclose(ours, [found[measure, user] for user in range(USERS)], atol=1e-12)
 
 
-@pytest.mark.parametrize("films", [5, 1500, 4099])
+@pytest.mark.parametrize("items", [5, 1500, 4099])
 @pytest.mark.parametrize("values", [1, 3, 100_000])
-def test_the_best_of_a_large_catalogue_are_those_of_a_stable_sort(films, values):
+def test_the_best_of_a_large_catalogue_are_those_of_a_stable_sort(items, values):
     """One value is all ties, 3 are many, 100,000 few; 1,024 strands go once and four times into the films."""
     scores = (
-        np.random.default_rng(films).integers(-values // 2, values // 2 + 1, (7, films)).astype(np.float32)
+        np.random.default_rng(items).integers(-values // 2, values // 2 + 1, (7, items)).astype(np.float32)
     )
     np.testing.assert_array_equal(top_k(scores, 100), np.argsort(-scores, axis=1, kind="stable")[:, :100])
 
@@ -66,20 +66,20 @@ def test_more_places_than_strands_are_ranked_too():
 
 
 def test_nobody_is_ranked_as_nobody():
-    assert rank_unseen(np.zeros((0, 5), np.float32), people(), 2).shape == (0, 2)
+    assert rank_items(np.zeros((0, 5), np.float32), users(), 2).shape == (0, 2)
 
 
 def test_the_size_of_the_blocks_changes_nothing(crowd, monkeypatch):
     scores = crowd[0]
-    known = people(*[[(person, 5), (person + 1, 5)] for person in range(USERS)])
-    whole = rank_unseen(scores, known, DEPTH)
-    monkeypatch.setattr(topk, "_CELLS", 3 * FILMS)
-    np.testing.assert_array_equal(rank_unseen(scores, known, DEPTH), whole)
+    known = users(*[[(user, 5), (user + 1, 5)] for user in range(USERS)])
+    whole = rank_items(scores, known, DEPTH)
+    monkeypatch.setattr(topk, "_CELLS", 3 * ITEMS)
+    np.testing.assert_array_equal(rank_items(scores, known, DEPTH), whole)
 
 
 def test_a_persons_own_films_are_never_ranked():
     scores = np.array([[9, 8, 7, 6], [9, 8, 7, 6]], np.float32)
-    ranked = rank_unseen(scores, people([(0, 1)], [(1, 5), (2, 5)]), 2)
+    ranked = rank_items(scores, users([(0, 1)], [(1, 5), (2, 5)]), 2)
     np.testing.assert_array_equal(ranked, [[1, 2], [0, 3]])
     np.testing.assert_array_equal(scores[0], [9, 8, 7, 6])  # the caller's scores are left as they were
 
@@ -87,11 +87,11 @@ def test_a_persons_own_films_are_never_ranked():
 def test_only_candidates_are_ranked():
     scores = np.array([[9, 8, 7, 6]], np.float32)
     candidates = np.array([True, True, False, True])
-    np.testing.assert_array_equal(rank_unseen(scores, people([(0, 1)]), 4, candidates), [[1, 3, -1, -1]])
+    np.testing.assert_array_equal(rank_items(scores, users([(0, 1)]), 4, candidates), [[1, 3, -1, -1]])
 
 
 def test_a_ranking_is_no_deeper_than_the_catalogue():
-    assert rank_unseen(np.zeros((1, 3), np.float32), people([(0, 1)]), 100).tolist() == [[1, 2, -1]]
+    assert rank_items(np.zeros((1, 3), np.float32), users([(0, 1)]), 100).tolist() == [[1, 2, -1]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -100,7 +100,7 @@ def test_a_score_that_is_no_number_names_user_and_item(bad, monkeypatch):
     scores = np.zeros((2, 3), np.float32)
     scores[1, 2] = bad
     with pytest.raises(DataError, match=f"item 2 for user ann is {bad}; expected a finite number"):
-        rank_unseen(scores, people([(0, 1)], [(0, 1)], ids=["bob", "ann"]), 2)
+        rank_items(scores, users([(0, 1)], [(0, 1)], ids=["bob", "ann"]), 2)
 
 
 def test_an_empty_place_is_no_hit():
@@ -110,7 +110,7 @@ def test_an_empty_place_is_no_hit():
 
 def test_a_place_beyond_the_first_255_is_told():
     ranked = np.arange(400)[None]
-    assert places_of(ranked, np.array([0, 2]), np.array([399, 400]), 500).tolist() == [399, 400]
+    assert ranks_of(ranked, np.array([0, 2]), np.array([399, 400]), 500).tolist() == [399, 400]
 
 
 def test_recall_of_a_short_ranking_counts_what_could_stand_there():

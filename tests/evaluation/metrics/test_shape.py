@@ -10,11 +10,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from tastevec.evaluation import geometry as shape
 from tastevec.evaluation.geometry import (
+    between_user_cosine,
     effective_rank,
-    halves_closer,
-    halves_cosine,
     hubness,
-    strangers_cosine,
+    split_half_accuracy,
+    split_half_cosine,
     top_direction,
 )
 
@@ -49,12 +49,12 @@ def test_a_shared_direction_makes_one_cone_of_the_vectors(vectors):
     assert effective_rank(ball + 10) < effective_rank(ball)
 
 
-@pytest.mark.parametrize("people", [3, 200])
-def test_a_shape_is_that_of_the_singular_values(vectors, people):
-    lengths = np.linalg.svd(vectors[:people], compute_uv=False)
+@pytest.mark.parametrize("users", [3, 200])
+def test_a_shape_is_that_of_the_singular_values(vectors, users):
+    lengths = np.linalg.svd(vectors[:users], compute_uv=False)
     shares = lengths / lengths.sum()
-    assert effective_rank(vectors[:people]) == pytest.approx(np.exp(-np.sum(shares * np.log(shares))))
-    assert top_direction(vectors[:people]) == pytest.approx(lengths[0] ** 2 / np.sum(lengths**2))
+    assert effective_rank(vectors[:users]) == pytest.approx(np.exp(-np.sum(shares * np.log(shares))))
+    assert top_direction(vectors[:users]) == pytest.approx(lengths[0] ** 2 / np.sum(lengths**2))
 
 
 def test_one_vector_for_everybody_has_one_direction_to_the_last_digit():
@@ -70,15 +70,15 @@ def test_vectors_of_zeros_have_no_shape():
 
 def test_two_halves_of_one_person_are_compared_and_a_stranger_is_the_next_person(vectors):
     first, second = vectors[:100], vectors[100:]
-    np.testing.assert_allclose(halves_cosine(first, second), 1 - paired_cosine_distances(first, second))
-    strangers = strangers_cosine(first, second)
-    np.testing.assert_allclose(strangers[:-1], halves_cosine(first[:-1], second[1:]))
-    np.testing.assert_allclose(strangers[-1:], halves_cosine(first[-1:], second[:1]))
+    np.testing.assert_allclose(split_half_cosine(first, second), 1 - paired_cosine_distances(first, second))
+    strangers = between_user_cosine(first, second)
+    np.testing.assert_allclose(strangers[:-1], split_half_cosine(first[:-1], second[1:]))
+    np.testing.assert_allclose(strangers[-1:], split_half_cosine(first[-1:], second[:1]))
 
 
 def test_one_person_alone_meets_no_stranger():
-    assert np.isnan(strangers_cosine(np.ones((1, 2)), np.ones((1, 2)))).all()
-    assert len(strangers_cosine(np.ones((0, 2)), np.ones((0, 2)))) == 0
+    assert np.isnan(between_user_cosine(np.ones((1, 2)), np.ones((1, 2)))).all()
+    assert len(between_user_cosine(np.ones((0, 2)), np.ones((0, 2)))) == 0
 
 
 def test_a_half_is_closer_than_so_many_strangers_as_its_cosine_beats(vectors):
@@ -87,7 +87,7 @@ def test_a_half_is_closer_than_so_many_strangers_as_its_cosine_beats(vectors):
     beaten = (cosines < np.diag(cosines)[:, None]).sum(axis=1) / 11
     assert 0 < beaten.mean() < 1
     np.testing.assert_allclose(
-        halves_closer(first, second), beaten
+        split_half_accuracy(first, second), beaten
     )  # 11 others are fewer than 20: all are met
 
 
@@ -95,28 +95,28 @@ def test_strangers_stand_in_even_steps_from_the_next_person_to_the_one_before():
     """Six people on an arc, their second halves each as near as the place of its owner is low."""
     angles = np.deg2rad([10, 20, 30, 40, 50, 60])
     first, second = np.tile([1.0, 0.0], (6, 1)), np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    found = halves_closer(first, second, strangers=3)  # those 1, 3 and 5 places on
+    found = split_half_accuracy(first, second, strangers=3)  # those 1, 3 and 5 places on
     np.testing.assert_allclose(found, np.array([3, 2, 2, 1, 1, 0]) / 3)
 
 
 def test_vectors_that_tell_nobody_apart_are_closer_half_of_the_time():
     rng = np.random.default_rng(3)
     everybody = np.tile(rng.standard_normal(64).astype(np.float32), (50, 1))
-    assert halves_closer(everybody, 3 * everybody).tolist() == [0.5] * 50
-    assert halves_closer(np.zeros((4, 2)), np.zeros((4, 2))).tolist() == [0.5] * 4
+    assert split_half_accuracy(everybody, 3 * everybody).tolist() == [0.5] * 50
+    assert split_half_accuracy(np.zeros((4, 2)), np.zeros((4, 2))).tolist() == [0.5] * 4
     first, second = rng.standard_normal((2, 5000, 8))
-    assert halves_closer(first, second).mean() == pytest.approx(0.5, abs=0.02)
+    assert split_half_accuracy(first, second).mean() == pytest.approx(0.5, abs=0.02)
 
 
 def test_one_person_alone_is_closer_than_nobody():
-    assert np.isnan(halves_closer(np.ones((1, 2)), np.ones((1, 2)))).all()
-    assert len(halves_closer(np.ones((0, 2)), np.ones((0, 2)))) == 0
+    assert np.isnan(split_half_accuracy(np.ones((1, 2)), np.ones((1, 2)))).all()
+    assert len(split_half_accuracy(np.ones((0, 2)), np.ones((0, 2)))) == 0
 
 
 def test_meeting_strangers_holds_no_more_than_a_few_halves_at_once():
     first, second = np.random.default_rng(4).standard_normal((2, 20_000, 16))
     tracemalloc.start()
-    halves_closer(first, second)
+    split_half_accuracy(first, second)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 6 * first.nbytes

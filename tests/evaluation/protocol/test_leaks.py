@@ -19,27 +19,27 @@ from contracts.leaks import (
     assert_nothing_is_invented,
     assert_statistics_are_of_known,
 )
-from people import plain_cohort, rows_of, together, world
 from sources import Row, prepare, source
 from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared
 from tastevec.data.preprocess import ArrangeSettings
 from tastevec.errors import DataError
 from tastevec.evaluation import tasks as future
-from tastevec.evaluation.dataset import Cohort, Films
+from tastevec.evaluation.dataset import EvalDataset, Items
 from tastevec.evaluation.tasks import LiangSplit, Task, TimeSplit, ask, cases
 from tastevec.items.als import AlsSettings, als_factors
+from users import plain_cohort, rows_of, together, world
 
 PROTOCOLS = ("best-rated", "fold-in", "future")
 STARS = (1, 5)
 CUT = 978_300_000 + 12 * 1_000_000 + 500_000  # the last person is in the middle of his history
-EVERY = np.ones(worlds.FILMS, np.bool_)
+EVERY = np.ones(worlds.ITEMS, np.bool_)
 DIVISIONS = {"hash": None, "liang": LiangSplit(EVERY), "time": TimeSplit(CUT, EVERY)}
 
 
-@pytest.fixture(name="cohort")
+@pytest.fixture(name="dataset")
 def _cohort():
-    return plain_cohort(world().take(np.arange(10)), world().take(np.array([10, 11])), worlds.FILMS, STARS)
+    return plain_cohort(world().take(np.arange(10)), world().take(np.array([10, 11])), worlds.ITEMS, STARS)
 
 
 def tasks(protocol_name, division=None):
@@ -59,20 +59,20 @@ def test_no_task_leaks(asked, division):
 
 
 def test_no_cohort_of_a_prepared_folder_leaks(prepared_folder):
-    cohort = Cohort.of(Prepared.open(prepared_folder))
-    assert_asked_are_not_taught(cohort)
-    np.testing.assert_array_equal(cohort.films.raters, popularity(cohort))
+    dataset = EvalDataset.of(Prepared.open(prepared_folder))
+    assert_asked_are_not_taught(dataset)
+    np.testing.assert_array_equal(dataset.items.raters, popularity(dataset))
     for statistic in (popularity, factors):
-        assert_asked_move_nothing(statistic, cohort)
+        assert_asked_move_nothing(statistic, dataset)
 
 
-def popularity(cohort):
-    return Films.plain(cohort.train, cohort.item_count).raters
+def popularity(dataset):
+    return Items.plain(dataset.train, dataset.item_count).raters
 
 
-def factors(cohort):
-    settings = AlsSettings(rating_range=cohort.rating_range, dim=4, iterations=2)
-    return als_factors(cohort.train, cohort.item_count, settings)
+def factors(dataset):
+    settings = AlsSettings(rating_range=dataset.rating_range, dim=4, iterations=2)
+    return als_factors(dataset.train, dataset.item_count, settings)
 
 
 def blabbing(histories, hidden, known, **how):
@@ -99,7 +99,7 @@ def test_planted_a_film_that_nobody_rated_fails_the_check(monkeypatch):
     monkeypatch.setattr(Task, "__post_init__", lambda _: None)
     [task] = tasks("best-rated")
     with pytest.raises(AssertionError):
-        assert_nothing_is_invented(replace(task, targets=(task.targets + 1) % worlds.FILMS), world())
+        assert_nothing_is_invented(replace(task, targets=(task.targets + 1) % worlds.ITEMS), world())
 
 
 def test_planted_a_scale_that_hidden_ratings_helped_to_make_fails_the_check(monkeypatch):
@@ -115,16 +115,16 @@ def test_planted_a_scale_that_hidden_ratings_helped_to_make_fails_the_check(monk
         assert_statistics_are_of_known(task)
 
 
-def test_planted_a_popularity_that_counts_the_asked_fails_the_check(cohort):
+def test_planted_a_popularity_that_counts_the_asked_fails_the_check(dataset):
     def leaky(of):
-        return Films.plain(together(of.train, of.unseen), of.item_count).raters
+        return Items.plain(together(of.train, of.unseen), of.item_count).raters
 
-    assert_asked_move_nothing(popularity, cohort)
+    assert_asked_move_nothing(popularity, dataset)
     with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
-        assert_asked_move_nothing(leaky, cohort)
+        assert_asked_move_nothing(leaky, dataset)
 
 
-def test_planted_factors_that_the_asked_helped_to_fit_fail_the_check(cohort):
+def test_planted_factors_that_the_asked_helped_to_fit_fail_the_check(dataset):
     def leaky(of):
         return factors(
             SimpleNamespace(
@@ -132,9 +132,9 @@ def test_planted_factors_that_the_asked_helped_to_fit_fail_the_check(cohort):
             )
         )
 
-    assert_asked_move_nothing(factors, cohort)
+    assert_asked_move_nothing(factors, dataset)
     with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
-        assert_asked_move_nothing(leaky, cohort)
+        assert_asked_move_nothing(leaky, dataset)
 
 
 def test_planted_a_rating_of_the_future_left_in_what_is_known_fails_the_check(monkeypatch):
@@ -152,18 +152,18 @@ def test_planted_a_rating_after_the_cut_left_in_what_is_known_fails_the_check(mo
         assert_nothing_after_the_first_hidden(task, world())
 
 
-def test_planted_a_person_who_is_taught_and_asked_fails_the_check_and_is_refused(cohort):
+def test_planted_a_person_who_is_taught_and_asked_fails_the_check_and_is_refused(dataset):
     both = SimpleNamespace(
-        train=cohort.train, unseen=together(cohort.unseen, cohort.train.take(np.array([3])))
+        train=dataset.train, unseen=together(dataset.unseen, dataset.train.take(np.array([3])))
     )
     with pytest.raises(AssertionError, match=r"taught and asked: \[4\]"):
         assert_asked_are_not_taught(both)
     with pytest.raises(DataError, match="1 users are both taught and asked, user 4 among them"):
-        replace(cohort, unseen=both.unseen)
+        replace(dataset, unseen=both.unseen)
 
 
 def test_planted_a_training_history_that_goes_on_after_the_cut_fails_the_check(tmp_path, monkeypatch):
-    rows = [Row(user, film, 4.0, 10 * film + user % 3) for user in range(30) for film in range(1, 9)]
+    rows = [Row(user, item, 4.0, 10 * item + user % 3) for user in range(30) for item in range(1, 9)]
     chosen = ArrangeSettings(split="time", cut=70)
 
     def taught(name):

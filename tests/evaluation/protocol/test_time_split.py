@@ -13,14 +13,14 @@ from contracts.leaks import (
     assert_nothing_from_the_cut_on,
     hidden_of,
 )
-from people import TAGGED, films_of, people
 from tastevec.data.histories import NO_TIME
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
-from tastevec.evaluation.dataset import Cohort
+from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.tasks import TimeSplit, cases
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
+from users import TAGGED, films_of, users
 
 A, B, C, D, E, F, G = range(7)
 TIMELINE = [(A, 5, 10), (B, 2, 20), (C, 4, 30), (D, 3, 40), (E, 4, 50), (F, 1, 60), (G, 5, 70)]
@@ -30,7 +30,7 @@ SPLIT = TimeSplit(50, np.array([True] * 6 + [False]))
 
 
 def future(*each, **how):
-    return cases(people(*each, **how), protocol="future", rating_range=STARS, division=SPLIT)
+    return cases(users(*each, **how), protocol="future", rating_range=STARS, division=SPLIT)
 
 
 def test_after_the_cut_the_liked_films_are_hidden_and_all_before_it_is_known():
@@ -41,12 +41,12 @@ def test_after_the_cut_the_liked_films_are_hidden_and_all_before_it_is_known():
 
 
 def test_the_other_questions_of_every_protocol_end_at_the_cut():
-    next_liked, last_fifth, _ = future(TIMELINE)
-    assert [hidden_of(task) for task in (next_liked, last_fifth)] == [[C], [C]]
-    assert films_of(next_liked.known, 0) == [A, B]
-    [best] = cases(people(TIMELINE), protocol="best-rated", rating_range=STARS, division=SPLIT)
+    next_item, last_20pct, _ = future(TIMELINE)
+    assert [hidden_of(task) for task in (next_item, last_20pct)] == [[C], [C]]
+    assert films_of(next_item.known, 0) == [A, B]
+    [best] = cases(users(TIMELINE), protocol="best-rated", rating_range=STARS, division=SPLIT)
     assert (hidden_of(best), films_of(best.known, 0)) == ([A], [B, C, D])
-    for task in (next_liked, last_fifth, best):
+    for task in (next_item, last_20pct, best):
         assert task.note.endswith("Histories end at the cut, 1970-01-01 00:00:50 UTC.")
 
 
@@ -74,7 +74,7 @@ def _release(tmp_path_factory):
         rows = worlds.ratings()
         each = len(rows) // worlds.USERS
         lines.writerows(
-            [row.user, row.film, row.stars, START + (place % each) * STEP + row.user * 100]
+            [row.user, row.item, row.stars, START + (place % each) * STEP + row.user * 100]
             for place, row in enumerate(rows)
         )
     return folder
@@ -161,23 +161,23 @@ def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(rel
 
 
 def test_a_cohort_of_the_folder_asks_past_the_cut_only_test_people(by_time):
-    cohort = Cohort.of(Prepared.open(by_time.folder))
-    names = [task.name for task in cohort.tasks("future")]
+    dataset = EvalDataset.of(Prepared.open(by_time.folder))
+    names = [task.name for task in dataset.tasks("future")]
     assert names == ["next-liked", "last-20%", "after-cut"]
-    *_, task = cohort.tasks("future")
-    assert_nothing_after_the_first_hidden(task, cohort.unseen)
+    *_, task = dataset.tasks("future")
+    assert_nothing_after_the_first_hidden(task, dataset.unseen)
     assert_nothing_from_the_cut_on(task.known, by_time.manifest["settings"]["cut"])
-    np.testing.assert_array_equal(cohort.division.rated, cohort.films.raters > 0)
-    judges = Cohort.of(by_time, "validation")
+    np.testing.assert_array_equal(dataset.division.rated, dataset.items.raters > 0)
+    judges = EvalDataset.of(by_time, "validation")
     assert [task.name for task in judges.tasks("future")] == ["next-liked", "last-20%"]
 
 
 def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_out_if_he_is_asked(tmp_path):
     """100 people with ten films each at times 0 to 9; two of every kind came only at the end."""
     table = tmp_path / "ratings.csv"
-    rows = [(user, film, 4 + film % 2, film) for user in range(100) for film in range(10)]
+    rows = [(user, item, 4 + item % 2, item) for user in range(100) for item in range(10)]
     late = range(100, 104)
-    rows += [(user, film, 5, 9) for user in late for film in range(2)]
+    rows += [(user, item, 5, 9) for user in late for item in range(2)]
     table.write_text(
         "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
     )
@@ -188,7 +188,7 @@ def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_ou
     assert {split_of[user] for user in kept} == {2}
     dropped = prepared.manifest["counts"]["users"]["dropped"]
     assert dropped["user with nothing before the cut"] == len(late) - len(kept)
-    *_, task = Cohort.of(prepared).tasks("future")
+    *_, task = EvalDataset.of(prepared).tasks("future")
     assert f"{len(kept)} users had nothing before it" in task.note
 
 
@@ -202,7 +202,7 @@ def test_a_table_without_times_cannot_be_split_by_time(tmp_path):
 
 def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
     table = tmp_path / "some.csv"
-    rows = [(user, film, 4, film or "") for user in range(30) for film in range(11)]
+    rows = [(user, item, 4, item or "") for user in range(30) for item in range(11)]
     table.write_text(
         "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
     )
@@ -213,7 +213,7 @@ def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
 
 def test_if_all_happened_in_one_second_nothing_lies_before_the_cut(tmp_path):
     table = tmp_path / "flat.csv"
-    rows = [f"{user},{film},4,5" for user in (1, 3) for film in range(4)]  # both teach
+    rows = [f"{user},{item},4,5" for user in (1, 3) for item in range(4)]  # both teach
     table.write_text("\n".join(["user,item,rating,timestamp", *rows]) + "\n")
     with pytest.raises(
         DataError, match="has 2 interactions before the cut in time; give people with at least 2"

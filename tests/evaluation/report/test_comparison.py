@@ -29,19 +29,19 @@ def write(tmp_path, monkeypatch):
     return written
 
 
-def simple(values, *, task="fold-in", floors=(), data=DATA, **how):
+def simple(values, *, task="fold-in", trivial_baselines=(), data=DATA, **how):
     """Systems on one task, each with the ndcg@100 of four people."""
     question = asked(task, **how)
     results = [measured(name, question, ndcg_at_100=column) for name, column in values.items()]
-    return report_of([facts(name, floor=name in floors) for name in values], results, data=data)
+    return report_of([facts(name, floor=name in trivial_baselines) for name in values], results, data=data)
 
 
 FLOOR = {"popularity": [0.1, 0.1, 0.2, 0.2]}
 
 
 def test_systems_of_two_folders_stand_in_one_table(write):
-    one = write("one", simple(FLOOR | {"taste": [0.3, 0.3, 0.4, 0.4]}, floors=FLOOR))
-    two = write("two", simple(FLOOR | {"seed": [0.2, 0.2, 0.3, 0.3]}, floors=FLOOR))
+    one = write("one", simple(FLOOR | {"taste": [0.3, 0.3, 0.4, 0.4]}, trivial_baselines=FLOOR))
+    two = write("two", simple(FLOOR | {"seed": [0.2, 0.2, 0.3, 0.3]}, trivial_baselines=FLOOR))
     report = compare([one, two])
     assert [system.system for system in report.systems] == ["popularity", "taste", "seed"]
     assert [system.floor for system in report.systems] == [True, False, False]
@@ -54,17 +54,17 @@ def test_systems_of_two_folders_stand_in_one_table(write):
 
 
 def test_the_best_floor_is_sought_in_all_folders(write):
-    one = write("one", simple(FLOOR | {"taste": [0.3] * 4}, floors=FLOOR))
-    two = write("two", simple({"EASE": [0.4] * 4}, floors=["EASE"]))
+    one = write("one", simple(FLOOR | {"taste": [0.3] * 4}, trivial_baselines=FLOOR))
+    two = write("two", simple({"EASE": [0.4] * 4}, trivial_baselines=["EASE"]))
     [skill] = compare([one, two]).skills
     assert (skill.floor, skill.star) == ("EASE", False)
 
 
 def test_numbers_stay_as_they_were_measured(write):
-    one = lively(floors=["popularity"], models=["taste"], users=20, seed=1)
-    two = lively(floors=["popularity"], models=["seed"], users=20, seed=1)
+    one = lively(trivial_baselines=["popularity"], models=["taste"], users=20, seed=1)
+    two = lively(trivial_baselines=["popularity"], models=["seed"], users=20, seed=1)
     merged = compare([write("one", one), write("two", two)])
-    for kind in ("rows", "wholes", "slices"):
+    for kind in ("rows", "system_metrics", "slices"):
         before, after = ([*getattr(one, kind), *getattr(two, kind)]), getattr(merged, kind)
         kept = {(row.system.split(" (")[0], row.task, row.metric, row.mean) for row in after}
         assert kept == {(row.system, row.task, row.metric, row.mean) for row in before}
@@ -96,10 +96,10 @@ def test_names_that_would_meet_are_refused(write):
 
 
 def test_what_only_one_folder_asked_is_kept(write):
-    both = lively(floors=["popularity"], models=["taste"], users=20, tasks=("fold-in", "last-20%"))
+    both = lively(trivial_baselines=["popularity"], models=["taste"], users=20, tasks=("fold-in", "last-20%"))
     taken = {
         name: tuple(row for row in getattr(both, name) if getattr(row, "task", "") == "fold-in")
-        for name in ("rows", "wholes", "slices", "skills", "paired")
+        for name in ("rows", "system_metrics", "slices", "skills", "paired")
     }
     first = tuple(result for result in both.measured if result.task.name == "fold-in")
     one, two = write("one", replace(both, measured=first, **taken)), write("two", both)

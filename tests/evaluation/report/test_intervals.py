@@ -8,8 +8,8 @@ import pytest
 from tastevec.evaluation import statistics as intervals
 from tastevec.evaluation.statistics import (
     RESAMPLES,
+    bootstrap_users,
     direction,
-    draw_people,
     mean_intervals,
     paired_differences,
     pairwise_differences,
@@ -17,11 +17,11 @@ from tastevec.evaluation.statistics import (
 
 
 def intervals_of(values, seed=1):
-    return mean_intervals(values, draw_people(len(values), seed))
+    return mean_intervals(values, bootstrap_users(len(values), seed))
 
 
 def test_each_draw_has_as_many_people_as_were_asked():
-    draws = draw_people(30, seed=7)
+    draws = bootstrap_users(30, seed=7)
     assert draws.shape == (RESAMPLES, 30)
     assert (draws.sum(axis=1) == 30).all()
     assert draws.mean(axis=0) == pytest.approx(np.ones(30), abs=0.15)
@@ -76,9 +76,9 @@ def test_the_size_of_the_blocks_changes_nothing(monkeypatch):
 
 def test_the_same_people_under_two_systems_differ_by_less_than_two_groups_would():
     rng = np.random.default_rng(0)
-    person = rng.random((200, 1))  # people differ much, the systems by 0.02
-    better, worse = person + 0.02 + rng.normal(0, 0.01, (200, 1)), person
-    draws = draw_people(200, seed=3)
+    user = rng.random((200, 1))  # people differ much, the systems by 0.02
+    better, worse = user + 0.02 + rng.normal(0, 0.01, (200, 1)), user
+    draws = bootstrap_users(200, seed=3)
     [paired] = paired_differences(better, worse, draws)
     [alone] = mean_intervals(better, draws)
     assert 0 < paired.low < 0.02 < paired.high + 0.005
@@ -86,7 +86,7 @@ def test_the_same_people_under_two_systems_differ_by_less_than_two_groups_would(
 
 
 def test_every_pair_at_once_is_each_pair_alone():
-    values, draws = np.random.default_rng(2).random((40, 4)), draw_people(40, seed=5)
+    values, draws = np.random.default_rng(2).random((40, 4)), bootstrap_users(40, seed=5)
     found = pairwise_differences(values, draws)
     for a in range(4):
         for b in range(4):
@@ -96,16 +96,16 @@ def test_every_pair_at_once_is_each_pair_alone():
 
 def test_two_people_make_four_draws_that_the_hand_can_count():
     """Differences are 0 and 1, so that a draw's mean is 0, 0.5, 0.5 or 1: both ends stand in over 2.5 % of the draws."""
-    found = pairwise_differences(np.array([[0.5, 0.5], [1.0, 0.0]]), draw_people(2, seed=42))
+    found = pairwise_differences(np.array([[0.5, 0.5], [1.0, 0.0]]), bootstrap_users(2, seed=42))
     assert [matrix[0, 1] for matrix in found] == [0.5, 0.0, 1.0]
     assert [matrix[1, 0] for matrix in found] == [-0.5, -1.0, 0.0]
 
 
 def test_a_person_without_a_value_under_one_system_counts_for_none():
     values = np.array([[0.5, 0.25, 0.0], [1.0, 0.75, np.nan]])
-    found = pairwise_differences(values, draw_people(2, seed=42))
+    found = pairwise_differences(values, bootstrap_users(2, seed=42))
     assert found.mean[0, 2] == found.low[0, 2] == found.high[0, 2] == 0.5
-    nobody = pairwise_differences(np.full((2, 2), np.nan), draw_people(2, seed=42))
+    nobody = pairwise_differences(np.full((2, 2), np.nan), bootstrap_users(2, seed=42))
     assert np.isnan(nobody.mean[0, 1])
     assert (nobody.mean.diagonal() == 0).all()
 

@@ -20,7 +20,9 @@ EVERY = ["headline", "quality-curve", "popularity", "age", "cold-films", "covera
 
 @pytest.fixture(scope="module")
 def report():
-    return lively(floors=["popularity", "EASE & <friends>", "iALS"], models=["ours", "the note's"], users=60)
+    return lively(
+        trivial_baselines=["popularity", "EASE & <friends>", "iALS"], models=["ours", "the note's"], users=60
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def test_the_page_names_models_and_data(page, report, pictures, monkeypatch):
     monkeypatch.setattr("tastevec.evaluation.plots.draw", lambda _report: pictures)
     bare = report_page(replace(report, data=None))
     assert "<title>ours, the note&#x27;s</title>" in bare
-    assert "split" not in bare
+    assert "<dt>split</dt>" not in bare
 
 
 def test_pictures_of_what_was_not_measured_are_left_out():
@@ -104,9 +106,9 @@ def test_pictures_of_what_was_not_measured_are_left_out():
 
 
 def test_a_system_that_was_not_asked_a_task_has_no_dot_there():
-    wholes = {"coverage@10": np.array([0.5])}
+    system_metrics = {"coverage@10": np.array([0.5])}
     results = [
-        measured("ours", asked("fold-in"), ndcg_at_100=[0, 0, 1, 1], wholes=wholes),
+        measured("ours", asked("fold-in"), ndcg_at_100=[0, 0, 1, 1], system_metrics=system_metrics),
         measured("ours", asked("next-liked"), ndcg_at_10=[0, 0, 0, 1]),
         measured("last only", asked("next-liked"), ndcg_at_10=[0, 0, 1, 1]),
     ]
@@ -117,14 +119,19 @@ def test_a_system_that_was_not_asked_a_task_has_no_dot_there():
 
 
 def test_a_report_in_which_nobody_found_anything_is_drawn():
-    wholes = {"coverage@10": np.array([0.0])}
-    report = report_of([facts("ours")], [measured("ours", asked(), ndcg_at_100=[0] * 4, wholes=wholes)])
+    system_metrics = {"coverage@10": np.array([0.0])}
+    report = report_of(
+        [facts("ours")], [measured("ours", asked(), ndcg_at_100=[0] * 4, system_metrics=system_metrics)]
+    )
     assert [picture.name for picture in draw(report)] == ["headline", "coverage"]
 
 
 def test_three_panels_leave_the_fourth_place_empty():
     report = lively(
-        floors=["popularity"], models=["ours"], users=20, tasks=("fold-in", "next-liked", "last-20%")
+        trivial_baselines=["popularity"],
+        models=["ours"],
+        users=20,
+        tasks=("fold-in", "next-liked", "last-20%"),
     )
     assert [picture.name for picture in draw(report)] == EVERY
 

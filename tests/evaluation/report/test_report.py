@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import worlds
-from people import people, plain_cohort, world
 from reports import AT, asked, facts, lively, measured, report_of
 from tastevec.data.html import Picture
 from tastevec.errors import FormatError, MissingExtraError
@@ -19,6 +18,7 @@ from tastevec.evaluation.baselines import EASE, Popularity
 from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.report import Report
 from tastevec.schema import PER_USER_FILE, REPORT_FILE, RESULTS_FILE
+from users import plain_cohort, users, world
 
 FROM = 4.0
 NAN = float("nan")
@@ -27,7 +27,7 @@ NAN = float("nan")
 @pytest.fixture(scope="module")
 def report():
     """Two floors and a model of three runs, on four tasks."""
-    return lively(floors=["popularity", "EASE"], models=["ours"], users=40)
+    return lively(trivial_baselines=["popularity", "EASE"], models=["ours"], users=40)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_the_files_hold_what_was_measured(report, folder):
     assert json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8")) == report.to_json()
     per_user = pq.read_table(folder / PER_USER_FILE).to_pandas()
     assert len(per_user) == 3 * 4 * 40  # systems, tasks, users
-    assert list(per_user)[:6] == ["system", "protocol", "task", "user_id", "known_films", "hidden_films"]
+    assert list(per_user)[:6] == ["system", "protocol", "task", "user_id", "input_items", "held_out_items"]
     means = per_user.groupby(["system", "task"], observed=True).mean(numeric_only=True)
     for row in report.rows:
         assert means.loc[(row.system, row.task), row.metric] == pytest.approx(row.mean)
@@ -66,13 +66,13 @@ def test_the_json_says_of_what_and_how_it_was_measured(report):
     found = report.to_json()
     assert list(found) == [
         *("format_version", "data", "settings", "tasks", "systems"),
-        *("rows", "wholes", "slices", "skill", "paired"),
+        *("rows", "system_metrics", "slices", "skill", "paired"),
     ]
     assert found["format_version"] == 2
     assert found["data"] == {"name": "tiny", "fingerprint": "f00d", "split": "test"}
     assert found["settings"] == {"at": list(AT), "seed": 42, "resamples": 1000, "interval": 0.95}
     assert [task["task"] for task in found["tasks"]] == ["best-rated", "fold-in", "next-liked", "last-20%"]
-    assert (found["tasks"][0]["users"], found["tasks"][0]["hidden_films"]) == (40, 80)
+    assert (found["tasks"][0]["users"], found["tasks"][0]["held_out_items"]) == (40, 80)
     assert [(system["system"], system["floor"], system["runs"]) for system in found["systems"]] == [
         ("popularity", True, 1),
         ("EASE", True, 1),
@@ -232,19 +232,22 @@ def test_string_ids_come_back_as_they_were(tmp_path):
 @pytest.mark.usefixtures("no_pictures")
 def test_an_evaluation_of_real_systems_is_written_and_read(tmp_path):
     train, unseen = np.array([0, 1, 2, 3, 6, 7, 8, 9]), np.array([4, 5, 10, 11])
-    cohort = plain_cohort(world().take(train), world().take(unseen), worlds.FILMS, (1.0, 5.0))
-    report = evaluate([EASE(liked_from=FROM, ridge=1.0)], cohort, floors=[Popularity(liked_from=FROM)])
+    dataset = plain_cohort(world().take(train), world().take(unseen), worlds.ITEMS, (1.0, 5.0))
+    report = evaluate(
+        [EASE(positive_from=FROM, ridge=1.0)], dataset, trivial_baselines=[Popularity(positive_from=FROM)]
+    )
     report.write(tmp_path / "out")
     assert Report.read(tmp_path / "out").table() == report.table()
     per_user = pq.read_table(tmp_path / "out" / PER_USER_FILE).to_pandas()
     assert set(per_user.user_id) == {5, 6, 11, 12}
-    assert (per_user.known_films + per_user.hidden_films <= 16).all()
+    assert (per_user.input_items + per_user.held_out_items <= 16).all()
 
 
 def test_two_evaluations_of_the_same_ask_the_same():
-    cohort = plain_cohort(people([(1, 5)], ids=[9]), people([(0, 3), (1, 5)]), 2, (1.0, 5.0))
+    dataset = plain_cohort(users([(1, 5)], ids=[9]), users([(0, 3), (1, 5)]), 2, (1.0, 5.0))
     one, other = (
-        evaluate([Popularity(liked_from=FROM)], cohort, protocols=["best-rated"]).to_json() for _ in range(2)
+        evaluate([Popularity(positive_from=FROM)], dataset, protocols=["best-rated"]).to_json()
+        for _ in range(2)
     )
     assert one["tasks"] == other["tasks"]
 

@@ -25,7 +25,7 @@ def three_runs(**changes):
     fields = {
         "values": {"ndcg@100": np.array([0.2, 0.4])},
         "runs": {"ndcg@100": np.array([0.2, 0.3, 0.4])},
-        "wholes": {"coverage@10": np.array([0.5, 0.6, 0.7])},
+        "system_metrics": {"coverage@10": np.array([0.5, 0.6, 0.7])},
         "slices": (Slice("cold films", "1-4", "found@20", np.array([1.0, NAN])),),
     }
     return Measured("ours", task, **fields | changes)
@@ -50,9 +50,9 @@ def test_one_run_has_no_spread():
 
 
 def test_what_only_the_whole_has_is_a_mean_over_runs_without_an_interval(report):
-    row = found(report.wholes)
+    row = found(report.system_metrics)
     assert (row.metric, row.mean, row.runs, row.seed_sd) == pytest.approx(("coverage@10", 0.6, 3, 0.1))
-    plain = report.to_json()["wholes"][0]
+    plain = report.to_json()["system_metrics"][0]
     assert (plain["low"], plain["high"], plain["users"]) == (None, None, 2)
 
 
@@ -118,7 +118,7 @@ def test_what_lists_are_like_is_no_contest():
         "ndcg_at_10": [1, 1],
         "novelty_at_10": [9, 9],
         "ndcg_at_10_shuffled": [1, 1],
-        "halves_cosine": [1, 1],
+        "split_half_cosine": [1, 1],
     }
     results = [measured(name, task, **values) for name in ("floor", "ours")]
     report = report_of([facts("floor", floor=True), facts("ours")], results)
@@ -164,12 +164,12 @@ def test_each_task_has_its_headline(task, metrics, expected):
 
 
 def question(**changes):
-    from people import people  # noqa: PLC0415  only these tests ask
+    from users import users  # noqa: PLC0415  only these tests ask
 
     fields = {
         "name": "fold-in",
         "protocol": "fold-in",
-        "known": people([(0, 5), (1, 3)], [(2, 4)]),
+        "known": users([(0, 5), (1, 3)], [(2, 4)]),
         "offsets": np.array([0, 1, 3]),
         "targets": np.array([4, 3, 4], np.int32),
         "times": np.zeros(3, np.int64),
@@ -183,19 +183,19 @@ def test_a_question_keeps_who_was_asked_and_how_much():
     kept = question()
     assert Asked.of(kept) is kept
     assert (len(kept), kept.horizon) == (2, "overall")
-    assert (kept.known_films.tolist(), kept.hidden_films.tolist()) == ([2, 1], [1, 2])
+    assert (kept.input_items.tolist(), kept.held_out_items.tolist()) == ([2, 1], [1, 2])
     assert question(name="last-20%", protocol="future").horizon == "next"
 
 
 def test_a_question_is_another_one_if_anything_that_is_asked_is():
-    from people import people  # noqa: PLC0415  only these tests ask
+    from users import users  # noqa: PLC0415  only these tests ask
 
     same = question(note="read with care", times=np.ones(3, np.int64))
     others = [
         question(targets=np.array([4, 3, 0], np.int32)),
         question(offsets=np.array([0, 2, 3])),
-        question(known=people([(0, 5), (1, 3)], [(1, 4)])),
-        question(known=people([(0, 5), (1, 3)], [(2, 4)], ids=[1, 3])),
+        question(known=users([(0, 5), (1, 3)], [(1, 4)])),
+        question(known=users([(0, 5), (1, 3)], [(2, 4)], ids=[1, 3])),
         question(candidates=np.array([True, True, True, False, True])),
     ]
     prints = [other.fingerprint for other in others]

@@ -13,8 +13,7 @@ from fastapi.testclient import TestClient
 
 import worlds
 from encoders import TASTE, encoder, reading
-from people import world
-from tastevec.items.film_map import FilmMap
+from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.explain import measured
@@ -22,6 +21,7 @@ from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.responses import Served
 from tastevec.serving.service.settings import ServiceSettings
+from users import world
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,23 @@ class Crowd:
 
 def made_bundle(*, seed=0, mapped=True, tagged=True):
     """A network of the taste preset over the films of the tiny world, known to more people the smaller their number is."""
-    films = worlds.films()
+    items = worlds.items()
     table = pa.table(
         {
-            "item_id": [film.film for film in films],
-            "title": [film.title for film in films],
-            "year": pa.array([film.year for film in films], pa.int32()),
-            "genres": [list(film.genres) for film in films],
-            "vector_source": ["both"] * len(films),
-            "train_users": [100 - film.film for film in films],
+            "item_id": [item.item for item in items],
+            "title": [item.title for item in items],
+            "year": pa.array([item.year for item in items], pa.int32()),
+            "genres": [list(item.genres) for item in items],
+            "vector_source": ["both"] * len(items),
+            "train_users": [100 - item.item for item in items],
         }
     )
     facts = {"space": f"space-{seed}", "data": {"name": "tiny"}, "tastevec": "0.1.0"}
-    plane = FilmMap(
-        np.array([np.linspace(0, 1, worlds.FILMS), np.linspace(1, 0, worlds.FILMS)], np.float32).T
+    plane = ItemMap(
+        np.array([np.linspace(0, 1, worlds.ITEMS), np.linspace(1, 0, worlds.ITEMS)], np.float32).T
     )
     network = encoder(**TASTE)
-    bundle = Bundle(network, reading(set_history=100), table, facts, film_map=plane if mapped else None)
+    bundle = Bundle(network, reading(set_history=100), table, facts, item_map=plane if mapped else None)
     if not tagged:
         return bundle
     random = np.random.default_rng(7)
@@ -66,7 +66,7 @@ def made_bundle(*, seed=0, mapped=True, tagged=True):
         random.normal(size=(3, 8)).astype(np.float32),
         np.array([0.9, 0.8, 0.7], np.float32),
         {},
-    ).against("films", network.item_vectors)
+    ).against("items", network.item_vectors)
     return replace(bundle, tags=measured(Recommender(bundle), directions, world()))
 
 
@@ -74,7 +74,7 @@ def served(model=None, **changes):
     """What is served in most tests."""
     model = model or Recommender(made_bundle())
     crowd = Crowd(np.array([7, 9, 12]), model.item_vectors[:3])
-    return Served(model, **({"name": "tiny", "people": crowd} | changes))
+    return Served(model, **({"name": "tiny", "users": crowd} | changes))
 
 
 def until_ready(client):

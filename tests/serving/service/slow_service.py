@@ -15,29 +15,29 @@ from tastevec.serving.service.app import run_service
 from tastevec.serving.service.responses import Served
 from tastevec.serving.service.settings import read_settings
 
-FILMS = 40
+ITEMS = 40
 
 
 class Slow:
     """A person is where the films are that were rated, on a circle of films."""
 
     def __init__(self, seed):
-        turns = np.linspace(0, 2 * np.pi, FILMS, endpoint=False)
+        turns = np.linspace(0, 2 * np.pi, ITEMS, endpoint=False)
         self.item_vectors = np.column_stack([np.cos(turns), np.sin(turns)]).astype(np.float32)
         columns = {
-            "item_id": np.arange(FILMS),
-            "title": [f"Film {n}" for n in range(FILMS)],
-            "year": pa.nulls(FILMS, pa.int32()),
-            "genres": pa.nulls(FILMS, pa.list_(pa.string())),
-            "train_users": np.arange(FILMS),
+            "item_id": np.arange(ITEMS),
+            "title": [f"Film {n}" for n in range(ITEMS)],
+            "year": pa.nulls(ITEMS, pa.int32()),
+            "genres": pa.nulls(ITEMS, pa.list_(pa.string())),
+            "train_users": np.arange(ITEMS),
         }
         self.bundle = SimpleNamespace(
             items=pa.table(columns),
-            item_ids=np.arange(FILMS),
+            item_ids=np.arange(ITEMS),
             reading=Reading(scale=RatingScale.of((1.0, 5.0)), max_history=12),
             facts={},
             space=f"space-{seed}",
-            film_map=None,
+            item_map=None,
             tags=None,
         )
 
@@ -45,7 +45,7 @@ class Slow:
         if "SLOW" in os.environ:
             sys.stderr.write("the model is asked\n")
         time.sleep(float(os.environ.get("SLOW", "0")))
-        weights = np.zeros((len(histories), FILMS), np.float32)
+        weights = np.zeros((len(histories), ITEMS), np.float32)
         weights[histories.owners, histories.items] = histories.ratings
         return weights @ self.item_vectors
 
@@ -63,5 +63,5 @@ def say(text):
 
 
 if __name__ == "__main__":
-    run_service(source, read_settings(), port=int(sys.argv[2]), tell=say)
+    run_service(source, read_settings(), port=int(sys.argv[2]), progress=say)
     say("ended")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from people import people
 from tastevec.serving.service.errors import Problem
 from tastevec.serving.service.inference import Batcher
+from users import users
 
 
 class Slow:
@@ -37,7 +37,7 @@ class Slow:
 
 def told(*ratings):
     """People who rated one film each."""
-    return people(*([(0, rating)] for rating in ratings))
+    return users(*([(0, rating)] for rating in ratings))
 
 
 def sums(vectors):
@@ -65,7 +65,7 @@ def run(model, questions, **settings):
 
 def test_what_gathers_while_the_model_works_goes_together():
     model, counted = Slow(held=True), []
-    answers = run(model, [(told(n), "next", sums) for n in range(1, 9)], tell=counted.append)
+    answers = run(model, [(told(n), "next", sums) for n in range(1, 9)], progress=counted.append)
     assert answers == [[float(n)] for n in range(1, 9)]
     assert model.passes == [(1, "next"), (7, "next")]
     assert counted == [1, 7]
@@ -182,13 +182,13 @@ def test_nobodys_answer_depends_on_who_else_is_asked(tiny, groups, horizon):
 
     async def ask():
         return await asyncio.gather(
-            *(batcher.ask(tiny.model, people(*group), horizon, np.asarray) for group in groups)
+            *(batcher.ask(tiny.model, users(*group), horizon, np.asarray) for group in groups)
         )
 
     try:
         for group, found in zip(groups, asyncio.run(ask()), strict=True):
             np.testing.assert_allclose(
-                found, tiny.model.vectors(people(*group), horizon), atol=1e-5, rtol=1e-5
+                found, tiny.model.vectors(users(*group), horizon), atol=1e-5, rtol=1e-5
             )
     finally:
         batcher.close()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import worlds
-from tastevec.serving.service.catalogue import example_person
+from tastevec.serving.service.catalog import example_user
 
 
 def get(client, path, **query):
@@ -28,7 +28,7 @@ def test_titles_are_searched_best_first(client):
             }
         ]
     }
-    assert [film["item_id"] for film in get(client, "/v1/items", query="rocket 1", limit=2)["items"]] == [
+    assert [item["item_id"] for item in get(client, "/v1/items", query="rocket 1", limit=2)["items"]] == [
         1,
         10,
     ]
@@ -39,7 +39,7 @@ def test_similar_films_keep_the_order_of_the_request(client):
     answer = client.post("/v1/similar-items", json={"item_ids": [3, "1"], "k": 2})
     assert answer.status_code == 200, answer.text
     items = answer.json()["items"]
-    assert [film["item_id"] for film in items] == [3, 1]
+    assert [item["item_id"] for item in items] == [3, 1]
     assert [near["rank"] for near in items[0]["similar"]] == [1, 2]
     assert all(-1 <= near["similarity"] <= 1 for near in items[0]["similar"])
     assert 3 not in [near["item_id"] for near in items[0]["similar"]]
@@ -59,7 +59,7 @@ def test_the_map_has_a_row_a_film_and_is_sent_once(client):
     answer = client.get("/v1/map", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["content-encoding"] == "gzip"
     told = answer.json()
-    assert {len(column) for column in told.values()} == {worlds.FILMS}
+    assert {len(column) for column in told.values()} == {worlds.ITEMS}
     assert (told["x"][0], told["y"][0]) == (0.0, 1.0)
     assert told["genres"][:2] == ["Action", "Action"]
     assert told["genres"][9] is None
@@ -78,8 +78,8 @@ def test_without_a_map_the_service_says_so(asking, make, bundle_of):
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "no_map"
     assert get(client, "/v1/model")["map"] is False
-    person = {"ratings": [{"item_id": 1, "rating": 5}]}
-    assert client.post("/v1/explain", json={"people": [person]}).json()["people"][0]["place"] is None
+    user = {"ratings": [{"item_id": 1, "rating": 5}]}
+    assert client.post("/v1/explain", json={"users": [user]}).json()["users"][0]["place"] is None
 
 
 def test_the_model_tells_what_it_is(client):
@@ -87,7 +87,7 @@ def test_the_model_tells_what_it_is(client):
     assert told == {
         "name": "tiny",
         "space": "space-0",
-        "films": 20,
+        "items": 20,
         "dim": 8,
         "data": "tiny",
         "version": "0.1.0",
@@ -99,7 +99,7 @@ def test_the_model_tells_what_it_is(client):
             {"tag": "tears", "confidence": 0.8},
             {"tag": "robots", "confidence": 0.7},
         ],
-        "people": 3,
+        "users": 3,
         "map": True,
     }
 
@@ -107,7 +107,7 @@ def test_the_model_tells_what_it_is(client):
 def test_the_example_can_be_asked_about_as_it_is(client):
     told = get(client, "/v1/example")
     ratings = [{name: row[name] for name in ("item_id", "rating")} for row in told["ratings"]]
-    answer = client.post("/v1/recommend", json={"people": [{"ratings": ratings}]})
+    answer = client.post("/v1/recommend", json={"users": [{"ratings": ratings}]})
     assert answer.status_code == 200
     assert told == get(client, "/v1/example")
 
@@ -118,22 +118,22 @@ def test_the_example_loves_one_genre_and_not_the_one_farthest_from_it():
     )
     vectors = np.array([[1, 0]] * 8 + [[1, 1]] * 4 + [[0, 1]] * 6 + [[-1, 0]] * 6 + [[-1, 0]] * 3, np.float32)
     watched = np.arange(len(genres), 0, -1)
-    name, rated = example_person(genres, watched, vectors, (0.5, 5.0, 0.5))
+    name, rated = example_user(genres, watched, vectors, (0.5, 5.0, 0.5))
     assert name == "Somebody who loves Action and has little patience for Romance"
-    loved = {film for film, rating in rated if rating >= 3.5}
-    other = {film for film, rating in rated if rating <= 2}
+    loved = {item for item, rating in rated if rating >= 3.5}
+    other = {item for item, rating in rated if rating <= 2}
     assert len(loved) == 7
     assert len(other) == 4
-    assert all("Action" in genres[film] for film in loved)
-    assert all(genres[film] == ["Romance"] for film in other)
+    assert all("Action" in genres[item] for item in loved)
+    assert all(genres[item] == ["Romance"] for item in other)
     assert all((rating * 2).is_integer() and 0.5 <= rating <= 5 for _, rating in rated)
 
 
 @pytest.mark.parametrize("genres", [[[]] * 9, [["Action"]] * 9])
 def test_without_two_genres_the_example_has_seen_what_everybody_has(genres):
-    name, rated = example_person(genres, np.arange(9), np.ones((9, 2), np.float32), (1, 5, 1))
+    name, rated = example_user(genres, np.arange(9), np.ones((9, 2), np.float32), (1, 5, 1))
     assert "everybody" in name
-    assert [film for film, _ in rated] == [8, 7, 6, 5, 4, 3, 2]
+    assert [item for item, _ in rated] == [8, 7, 6, 5, 4, 3, 2]
 
 
 def test_the_page_is_served_from_its_folder_and_from_nowhere_else(asking, tmp_path):

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from tastevec.errors import SettingsError
 from tastevec.serving.service.settings import ServiceSettings, read_settings
 
-GOOD = {"people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
+GOOD = {"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
 OPEN, CLOSED = (
     ("/healthz", "/readyz", "/openapi.json"),
     ("/v1/model", "/metrics", "/v1/nothing", "/v1/reload"),
@@ -163,7 +163,7 @@ def test_every_answer_has_its_security_headers(client):
 def test_a_request_is_one_line_of_the_log_and_tells_nothing_of_whom_asked(client):
     with capture_logs() as lines:
         client.get("/v1/items?query=my secret wish")
-        client.post("/v1/recommend", json={"people": [{"ratings": [{"item_id": 17, "rating": 3.25}]}]})
+        client.post("/v1/recommend", json={"users": [{"ratings": [{"item_id": 17, "rating": 3.25}]}]})
         client.get("/nobody@example.org")
     assert [line["event"] for line in lines] == ["request"] * 3
     assert [line["route"] for line in lines] == ["/v1/items", "/v1/recommend", "other"]

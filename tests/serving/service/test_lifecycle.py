@@ -12,11 +12,11 @@ from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.settings import ServiceSettings
 
-GOOD = {"people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
+GOOD = {"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
 TOKEN = {"Authorization": "Bearer s3cret"}
 
 
-class Shelf:
+class Collection:
     """A source whose model is changed, and which loads when it is let."""
 
     def __init__(self, make, bundle_of):
@@ -33,14 +33,14 @@ class Shelf:
         return self._make(model=Recommender(self._bundle_of(seed=self.seed)))
 
 
-@pytest.fixture(name="shelf")
+@pytest.fixture(name="collection")
 def _shelf(make, bundle_of):
-    return Shelf(make, bundle_of)
+    return Collection(make, bundle_of)
 
 
-def test_before_the_model_is_loaded_the_service_lives_and_is_not_ready(asking, shelf):
-    shelf.go.clear()
-    client = asking(shelf, wait=False)
+def test_before_the_model_is_loaded_the_service_lives_and_is_not_ready(asking, collection):
+    collection.go.clear()
+    client = asking(collection, wait=False)
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").json()["error"]["code"] == "not_ready"
     for answer in (
@@ -51,7 +51,7 @@ def test_before_the_model_is_loaded_the_service_lives_and_is_not_ready(asking, s
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "loading"
         assert int(answer.headers["retry-after"]) >= 1
-    shelf.go.set()
+    collection.go.set()
     while client.get("/readyz").status_code != 200:
         time.sleep(0.01)
     assert client.post("/v1/encode", json=GOOD).status_code == 200
@@ -66,30 +66,30 @@ def test_while_it_stops_the_service_is_not_ready(asking):
     assert client.post("/v1/encode", json=GOOD).status_code == 200
 
 
-def test_another_model_answers_once_it_is_loaded_and_not_before(asking, shelf):
-    client = asking(shelf, token="s3cret")
-    shelf.seed = 1
-    shelf.begun.clear()
-    shelf.go.clear()
+def test_another_model_answers_once_it_is_loaded_and_not_before(asking, collection):
+    client = asking(collection, token="s3cret")
+    collection.seed = 1
+    collection.begun.clear()
+    collection.go.clear()
     told = []
     thread = threading.Thread(target=lambda: told.append(client.post("/v1/reload", headers=TOKEN)))
     thread.start()
-    assert shelf.begun.wait(20)
+    assert collection.begun.wait(20)
     assert client.post("/v1/encode", json=GOOD, headers=TOKEN).json()["space"] == "space-0"
-    shelf.go.set()
+    collection.go.set()
     thread.join(20)
     assert told[0].status_code == 200
     assert told[0].json()["space"] == "space-1"
-    assert told[0].json()["films"] == 20
+    assert told[0].json()["items"] == 20
     assert client.post("/v1/encode", json=GOOD, headers=TOKEN).json()["space"] == "space-1"
     text = client.get("/metrics", headers=TOKEN).text
     assert 'space="space-1"' in text
     assert 'space="space-0"' not in text
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_one_before(asking, shelf):
-    client = asking(shelf, token="s3cret")
-    shelf.error = FormatError("the folder is empty; train again")
+def test_a_model_that_cannot_be_loaded_leaves_the_one_before(asking, collection):
+    client = asking(collection, token="s3cret")
+    collection.error = FormatError("the folder is empty; train again")
     with capture_logs() as lines:
         answer = client.post("/v1/reload", headers=TOKEN)
     assert answer.status_code == 409
@@ -98,7 +98,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_one_before(asking, shelf):
     assert [line["event"] for line in lines] == ["model not loaded", "request"]
     assert client.post("/v1/encode", json=GOOD, headers=TOKEN).json()["space"] == "space-0"
     assert 'tastevec_reloads_total{outcome="failed"} 1.0' in client.get("/metrics", headers=TOKEN).text
-    shelf.error = None
+    collection.error = None
     assert client.post("/v1/reload", headers=TOKEN).status_code == 200
 
 
@@ -108,8 +108,8 @@ def test_a_service_without_a_token_reloads_for_nobody(client):
     assert answer.json()["error"]["code"] == "no_token"
 
 
-def test_no_request_is_dropped_while_models_are_replaced(asking, shelf):
-    client = asking(shelf, token="s3cret")
+def test_no_request_is_dropped_while_models_are_replaced(asking, collection):
+    client = asking(collection, token="s3cret")
     over, told = threading.Event(), []
 
     def keep_asking():
@@ -121,7 +121,7 @@ def test_no_request_is_dropped_while_models_are_replaced(asking, shelf):
     for thread in threads:
         thread.start()
     for seed in range(1, 6):
-        shelf.seed = seed
+        collection.seed = seed
         assert client.post("/v1/reload", headers=TOKEN).json()["space"] == f"space-{seed}"
     over.set()
     for thread in threads:
@@ -130,13 +130,13 @@ def test_no_request_is_dropped_while_models_are_replaced(asking, shelf):
     assert len({space for _, space in told}) > 1
 
 
-def test_a_first_model_that_cannot_be_loaded_is_remembered(asking, shelf):
-    shelf.error = FormatError("the folder is empty; train again")
-    client = asking(shelf, wait=False)
+def test_a_first_model_that_cannot_be_loaded_is_remembered(asking, collection):
+    collection.error = FormatError("the folder is empty; train again")
+    client = asking(collection, wait=False)
     life = client.app.state.life
     while life.failure is None:
         time.sleep(0.01)
-    assert life.failure is shelf.error
+    assert life.failure is collection.error
     assert client.get("/readyz").status_code == 503
 
 

@@ -17,7 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-BODY = json.dumps({"people": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]})
+BODY = json.dumps({"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]})
 _LONG = 120  # seconds, for a machine that has much else to do
 JSON = {"Content-Type": "application/json"}
 

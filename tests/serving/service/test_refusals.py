@@ -94,7 +94,7 @@ def post(client, path, body, kind="application/json"):
         (
             [{"item_id": 1, "rating": 5}, {"item_id": "1", "rating": 5}],
             ".ratings[1].item_id",
-            "is '1', which is rated at people[0].ratings[0] already; expected each film once, at its last rating",
+            "is '1', which is rated at users[0].ratings[0] already; expected each film once, at its last rating",
         ),
         ([5], ".ratings[0]", "is 5; expected an object"),
         ({"1": 5}, ".ratings", "is an object; expected a list"),
@@ -109,9 +109,9 @@ def post(client, path, body, kind="application/json"):
 )
 def test_a_wrong_history_is_refused_with_its_place(client, ratings, where, message):
     for path in ("encode", "recommend", "explain", "similar-users"):
-        error = refused(post(client, path, {"people": [{"ratings": ratings}]}))
-        assert error["where"] == f"people[0]{where}"
-        assert error["message"].startswith(f"people[0]{where} ")
+        error = refused(post(client, path, {"users": [{"ratings": ratings}]}))
+        assert error["where"] == f"users[0]{where}"
+        assert error["message"].startswith(f"users[0]{where} ")
         assert message in error["message"]
 
 
@@ -136,39 +136,39 @@ def test_numbers_that_are_none_are_refused(client, number):
 @pytest.mark.parametrize(
     ("path", "body", "where"),
     [
-        ("encode", {}, "people"),
-        ("encode", {"people": []}, "people"),
-        ("encode", {"people": [GOOD] * 257}, "people"),
-        ("encode", {"people": [GOOD], "horizon": "soon"}, "horizon"),
-        ("encode", {"people": [GOOD], "Horizon": "next"}, "Horizon"),
-        ("encode", {"people": GOOD}, "people"),
+        ("encode", {}, "users"),
+        ("encode", {"users": []}, "users"),
+        ("encode", {"users": [GOOD] * 257}, "users"),
+        ("encode", {"users": [GOOD], "horizon": "soon"}, "horizon"),
+        ("encode", {"users": [GOOD], "Horizon": "next"}, "Horizon"),
+        ("encode", {"users": GOOD}, "users"),
         ("encode", [GOOD], None),
         ("encode", "null", None),
-        ("recommend", {"people": [GOOD], "k": 0}, "k"),
-        ("recommend", {"people": [GOOD], "k": 501}, "k"),
-        ("recommend", {"people": [GOOD], "k": 10**40}, "k"),
-        ("recommend", {"people": [GOOD], "k": "10"}, "k"),
-        ("recommend", {"people": [GOOD], "why": 6}, "why"),
-        ("recommend", {"people": [GOOD] * 17, "why": 1}, None),
-        ("recommend", {"people": [GOOD], "tags": {"space": 11}}, "tags.space"),
-        ("recommend", {"people": [GOOD], "tags": {"no such tag": 1}}, None),
-        ("recommend", {"people": [GOOD], "tags": {str(n): 1 for n in range(51)}}, "tags"),
+        ("recommend", {"users": [GOOD], "k": 0}, "k"),
+        ("recommend", {"users": [GOOD], "k": 501}, "k"),
+        ("recommend", {"users": [GOOD], "k": 10**40}, "k"),
+        ("recommend", {"users": [GOOD], "k": "10"}, "k"),
+        ("recommend", {"users": [GOOD], "why": 6}, "why"),
+        ("recommend", {"users": [GOOD] * 17, "why": 1}, None),
+        ("recommend", {"users": [GOOD], "tags": {"space": 11}}, "tags.space"),
+        ("recommend", {"users": [GOOD], "tags": {"no such tag": 1}}, None),
+        ("recommend", {"users": [GOOD], "tags": {str(n): 1 for n in range(51)}}, "tags"),
         ("similar-items", {"item_ids": []}, "item_ids"),
         ("similar-items", {"item_ids": [1] * 257}, "item_ids"),
-        ("similar-users", {"people": [GOOD], "k": -1}, "k"),
+        ("similar-users", {"users": [GOOD], "k": -1}, "k"),
         ("explain", {}, None),
-        ("explain", {"people": [GOOD], "item_ids": [1]}, None),
-        ("explain", {"people": [GOOD] * 17}, "people"),
-        ("explain", {"people": [GOOD], "tags": 101}, "tags"),
-        ("explain", {"people": []}, "people"),
-        ("steer", {"people": [GOOD]}, "tags"),
+        ("explain", {"users": [GOOD], "item_ids": [1]}, None),
+        ("explain", {"users": [GOOD] * 17}, "users"),
+        ("explain", {"users": [GOOD], "tags": 101}, "tags"),
+        ("explain", {"users": []}, "users"),
+        ("steer", {"users": [GOOD]}, "tags"),
         ("steer", {"tags": {"space": 1}}, None),
         ("steer", {"vectors": [[1.0] * 3], "tags": {"space": 1}}, "vectors"),
         ("steer", {"vectors": [[1.0] * 8, [1.0] * 7], "tags": {"space": 1}}, "vectors[1]"),
         ("steer", {"vectors": [[1e300] * 8], "tags": {"space": 1}}, "vectors[0][0]"),
         ("steer", {"vectors": [[]], "tags": {"space": 1}}, "vectors[0]"),
-        ("steer", {"people": [GOOD], "tags": {"space": 1}, "hold": 1.5}, "hold"),
-        ("steer", {"people": [GOOD], "tags": {"": 1}}, "tags"),
+        ("steer", {"users": [GOOD], "tags": {"space": 1}, "hold": 1.5}, "hold"),
+        ("steer", {"users": [GOOD], "tags": {"": 1}}, "tags"),
     ],
 )
 def test_a_wrong_request_is_refused_with_its_place(client, path, body, where):
@@ -200,7 +200,7 @@ def test_what_is_no_json_is_refused(client, path, body):
 )
 def test_json_that_is_not_called_so_is_refused(client, kind):
     """A page of another origin may send such bodies without asking."""
-    refused(post(client, "encode", {"people": [GOOD]}, kind), 415, "not_json")
+    refused(post(client, "encode", {"users": [GOOD]}, kind), 415, "not_json")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_fault_of_ours_is_told_without_its_inside(asking, make, bundle_of):
             raise RuntimeError("the secret of person 7")
 
     client = asking(lambda: make(model=Broken()))
-    answer = post(client, "encode", {"people": [GOOD]})
+    answer = post(client, "encode", {"users": [GOOD]})
     refused(answer, 500, "fault")
     assert "secret" not in answer.text
     assert client.get("/readyz").status_code == 200
@@ -268,13 +268,13 @@ JSON = st.recursive(
     max_leaves=12,
 )
 BODIES = st.dictionaries(
-    st.sampled_from(["people", "item_ids", "k", "tags", "vectors", "horizon", "films", "hold", "why"]),
+    st.sampled_from(["users", "item_ids", "k", "tags", "vectors", "horizon", "items", "hold", "why"]),
     JSON,
     max_size=4,
 )
-FILMS = st.integers(-3, 30) | st.text(max_size=4)
+ITEMS = st.integers(-3, 30) | st.text(max_size=4)
 RATED = st.fixed_dictionaries(
-    {"item_id": FILMS, "rating": st.floats(0, 6) | st.integers(0, 6)},
+    {"item_id": ITEMS, "rating": st.floats(0, 6) | st.integers(0, 6)},
     optional={"timestamp": st.integers(-1, 2**40)},
 )
 HISTORY = st.fixed_dictionaries({"ratings": st.lists(RATED, max_size=8)})
@@ -294,12 +294,12 @@ def test_no_body_makes_the_service_fail(client, path, body):
     st.lists(HISTORY, min_size=1, max_size=3),
 )
 @settings(max_examples=100)
-def test_people_are_answered_or_refused_and_every_number_is_one(client, path, people):
-    answer = post(client, path, {"people": people})
+def test_people_are_answered_or_refused_and_every_number_is_one(client, path, users):
+    answer = post(client, path, {"users": users})
     if answer.status_code == 200:
         told = json.loads(answer.text, parse_constant=pytest.fail)
-        assert len(told["people"]) == len(people)
+        assert len(told["users"]) == len(users)
         if path == "encode":
-            assert all(math.isfinite(number) for found in told["people"] for number in found["vector"])
+            assert all(math.isfinite(number) for found in told["users"] for number in found["vector"])
     else:
         refused(answer)

@@ -17,7 +17,7 @@ from databases import emptied_database, run
 from tastevec.cli.app import app
 from tastevec.errors import SettingsError
 from tastevec.serving.service.settings import read_settings
-from tastevec.serving.user_store import PeopleStore, StoreError
+from tastevec.serving.user_store import StoreError, UserStore
 
 pytest.importorskip("psycopg", reason="the extra pg is not installed")
 
@@ -51,10 +51,10 @@ def everything_asked(client):
     for headers in ({}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": f"Bearer {TOKEN}"}):
         for path in ("/healthz", "/readyz", "/openapi.json", "/metrics", "/v1/model", "/v1/nothing"):
             yield client.get(path, headers=headers)
-        yield client.post("/v1/encode", json={"people": [RATED]}, headers=headers)
+        yield client.post("/v1/encode", json={"users": [RATED]}, headers=headers)
         yield client.post("/v1/encode", content=b"{", headers=headers)
         yield client.put("/v1/people/ann", json=RATED, headers=headers)
-        yield client.post("/v1/people/search", json={"people": [RATED]}, headers=headers)
+        yield client.post("/v1/people/search", json={"users": [RATED]}, headers=headers)
         yield client.delete("/v1/people/ann", headers=headers)
         yield client.post("/v1/reload", headers=headers)
 
@@ -94,11 +94,11 @@ def test_when_the_database_goes_away_no_secret_is_told(asking, server, url, capl
 
 def test_what_fails_in_python_tells_no_password_either(closed):
     with pytest.raises(StoreError) as failed:
-        PeopleStore(closed)
+        UserStore(closed)
     holds_no_secret(str(failed.value))
     assert failed.value.__suppress_context__
     with pytest.raises(SettingsError) as failed:
-        PeopleStore(f"postgresql://postgres:{PASSWORD}@[half/people")
+        UserStore(f"postgresql://postgres:{PASSWORD}@[half/people")
     holds_no_secret(str(failed.value))
     assert failed.value.__suppress_context__
 
@@ -147,7 +147,7 @@ def test_the_process_tells_no_secret_from_its_start_to_its_end(tmp_path, closed)
     port = int(process.stdout.readline().rpartition(":")[2])
     for token in (TOKEN, "another"):
         with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
-            body = json.dumps({"people": [RATED]})
+            body = json.dumps({"users": [RATED]})
             head = (
                 f"POST /v1/people/search HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from databases import emptied_database, run
 from tastevec.errors import SettingsError
-from tastevec.serving.neighbours import Neighbours
+from tastevec.serving.neighbors import Neighbors
 from tastevec.serving.service.store_routes import Stored
-from tastevec.serving.user_store import PeopleStore
+from tastevec.serving.user_store import UserStore
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
 ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]
@@ -21,7 +21,7 @@ THROW_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datnam
 IDS = [
     "ann",
     "7",
-    "'; DROP TABLE tastevec.people; --",
+    "'; DROP TABLE tastevec.users; --",
     "x' OR '1'='1",
     "a/b/../c",
     "Ωmega ü 100%",
@@ -57,21 +57,19 @@ def _client(keeping, url):
 @pytest.fixture(name="nobody_else")
 def _nobody_else(keeping, make):
     """As `keeping`, of a service that was given no file of people."""
-    return lambda url, **changes: keeping(url, lambda: make(people=None), **changes)
+    return lambda url, **changes: keeping(url, lambda: make(users=None), **changes)
 
 
-def person(rated):
-    return {"ratings": [{"item_id": film, "rating": rating} for film, rating in rated]}
+def user(rated):
+    return {"ratings": [{"item_id": item, "rating": rating} for item, rating in rated]}
 
 
 def store(client, user_id, rated):
-    return client.put(f"/v1/people/{quote(user_id, safe='')}", json=person(rated))
+    return client.put(f"/v1/people/{quote(user_id, safe='')}", json=user(rated))
 
 
-def find(client, *people, k=10, **more):
-    return client.post(
-        "/v1/people/search", json={"people": [person(rated) for rated in people], "k": k, **more}
-    )
+def find(client, *users, k=10, **more):
+    return client.post("/v1/people/search", json={"users": [user(rated) for rated in users], "k": k, **more})
 
 
 def delete(client, user_id):
@@ -89,17 +87,17 @@ def test_who_is_stored_is_found_until_deleted(client):
     answer = store(client, "ann", [*ROCKETS, (99, 5.0)])
     assert (answer.status_code, answer.json()) == (200, {"space": "space-0", "unknown": [99]})
     assert store(client, "bob", LETTERS).status_code == 200
-    told = find(client, ROCKETS, [*LETTERS, (98, 1.0)]).json()["people"]
+    told = find(client, ROCKETS, [*LETTERS, (98, 1.0)]).json()["users"]
     assert [user["user_id"] for user in told[0]["users"]] == ["ann", "bob"]
     assert [user["user_id"] for user in told[1]["users"]] == ["bob", "ann"]
     assert [user["rank"] for user in told[0]["users"]] == [1, 2]
     assert told[0]["users"][0]["similarity"] == pytest.approx(1, abs=1e-6)
     assert [found["unknown"] for found in told] == [[], [98]]
-    [without] = find(client, ROCKETS, exclude=["ann"]).json()["people"]
+    [without] = find(client, ROCKETS, exclude=["ann"]).json()["users"]
     assert [user["user_id"] for user in without["users"]] == ["bob"]
     assert delete(client, "ann").json() == {"deleted": True}
     assert delete(client, "ann").json() == {"deleted": False}
-    [left] = find(client, ROCKETS).json()["people"]
+    [left] = find(client, ROCKETS).json()["users"]
     assert [user["user_id"] for user in left["users"]] == ["bob"]
 
 
@@ -109,12 +107,12 @@ def test_who_is_stored_is_found_with_the_films_nearest_as_who_stands_in_a_file_i
     client = nobody_else(url)
     for user_id, rated in (("ann", ROCKETS), ("bob", LETTERS)):
         assert store(client, user_id, rated).status_code == 200
-    asked = {"people": [person(ROCKETS), person(LETTERS)], "k": 2}
-    found = client.post("/v1/similar-users", json=asked).json()["people"]
-    assert client.post("/v1/people/search", json=asked).json()["people"] == found
+    asked = {"users": [user(ROCKETS), user(LETTERS)], "k": 2}
+    found = client.post("/v1/similar-users", json=asked).json()["users"]
+    assert client.post("/v1/people/search", json=asked).json()["users"] == found
     vectors = np.stack([tiny.model.encode(rated, horizon="overall") for rated in (ROCKETS, LETTERS)])
-    in_memory = make(people=Neighbours(np.array(["ann", "bob"]), vectors))
-    told = keeping(None, lambda: in_memory).post("/v1/similar-users", json=asked).json()["people"]
+    in_memory = make(users=Neighbors(np.array(["ann", "bob"]), vectors))
+    told = keeping(None, lambda: in_memory).post("/v1/similar-users", json=asked).json()["users"]
     for one, other in zip(found, told, strict=True):
         for stored, known in zip(one["users"], other["users"], strict=True):
             assert stored["favourites"] == known["favourites"]
@@ -127,15 +125,15 @@ def test_who_is_stored_is_found_with_the_films_nearest_as_who_stands_in_a_file_i
 def test_who_is_deleted_while_being_looked_for_is_not_told(client, monkeypatch):
     for user_id in ("ann", "bob"):
         assert store(client, user_id, ROCKETS).status_code == 200
-    nearest = PeopleStore.nearest
+    nearest = UserStore.nearest
 
     def and_ann_goes(self, *asked, **more):
         found = nearest(self, *asked, **more)
         self.delete("ann")
         return found
 
-    monkeypatch.setattr(PeopleStore, "nearest", and_ann_goes)
-    [found] = find(client, ROCKETS).json()["people"]
+    monkeypatch.setattr(UserStore, "nearest", and_ann_goes)
+    [found] = find(client, ROCKETS).json()["users"]
     assert [(user["user_id"], user["rank"]) for user in found["users"]] == [("bob", 1)]
 
 
@@ -143,13 +141,13 @@ def people_told(client):
     """What /v1/model says of those who can be found."""
     answer = client.get("/v1/model")
     assert answer.status_code == 200
-    return answer.json()["people"]
+    return answer.json()["users"]
 
 
 def test_the_model_tells_how_many_are_stored_of_its_space(nobody_else, url, monkeypatch):
     monkeypatch.setattr("tastevec.serving.service.store_routes._FRESH_S", -1.0)
     client = nobody_else(url)
-    with PeopleStore(url) as kept:
+    with UserStore(url) as kept:
         kept.upsert("space-0", ["ann", "bob"], {"overall": np.ones((2, 8)), "next": np.ones((2, 8))})
         kept.upsert("another", ["cat"], {"overall": np.ones((1, 8))})
     assert people_told(client) == 2
@@ -179,13 +177,13 @@ def test_a_count_is_told_for_some_seconds_and_null_while_the_database_is_away(
 def test_a_count_that_does_not_come_is_not_waited_for(nobody_else, url, monkeypatch):
     monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_S", 0.05)
     gone = Event()
-    monkeypatch.setattr(PeopleStore, "count", lambda *_: gone.wait(30))
+    monkeypatch.setattr(UserStore, "count", lambda *_: gone.wait(30))
     assert people_told(nobody_else(url)) is None
     gone.set()
 
 
 def test_a_database_that_cannot_hold_people_is_a_fault_of_the_service(nobody_else, url):
-    PeopleStore(url).close()
+    UserStore(url).close()
     run(url, "UPDATE tastevec.version SET version = 99")
     client = nobody_else(url)
     assert "use a later tastevec" in refused(store(client, "ann", ROCKETS), 503, "not_able")["message"]
@@ -198,31 +196,31 @@ def test_a_database_that_cannot_hold_people_is_a_fault_of_the_service(nobody_els
 def test_both_vectors_are_those_that_the_service_gives_and_are_replaced(client, url):
     for rated in (LETTERS, ROCKETS):
         assert store(client, "ann", rated).status_code == 200
-    with PeopleStore(url) as kept:
+    with UserStore(url) as kept:
         for horizon in ("next", "overall"):
-            asked = {"people": [person(ROCKETS)], "horizon": horizon}
-            [told] = client.post("/v1/encode", json=asked).json()["people"]
+            asked = {"users": [user(ROCKETS)], "horizon": horizon}
+            [told] = client.post("/v1/encode", json=asked).json()["users"]
             vectors = np.array([told["vector"]], np.float32)
             assert kept.nearest("space-0", vectors, 2, horizon=horizon) == [
                 [("ann", pytest.approx(1, abs=1e-6))]
             ]
-    assert run(url, "SELECT count(*) FROM tastevec.people") == [(2,)]
+    assert run(url, "SELECT count(*) FROM tastevec.users") == [(2,)]
 
 
 def test_any_text_is_just_an_id(client, url):
     for user_id in IDS:
         assert store(client, user_id, ROCKETS).status_code == 200
-    [found] = find(client, ROCKETS, k=50).json()["people"]
+    [found] = find(client, ROCKETS, k=50).json()["users"]
     assert {user["user_id"] for user in found["users"]} == set(IDS)
     for number, user_id in enumerate(IDS, 1):
         assert delete(client, user_id).json() == {"deleted": True}
-        assert run(url, "SELECT count(DISTINCT user_id) FROM tastevec.people") == [(len(IDS) - number,)]
+        assert run(url, "SELECT count(DISTINCT user_id) FROM tastevec.users") == [(len(IDS) - number,)]
 
 
 @pytest.mark.parametrize("path", ["", "l" * 201, "sec%00ret", "sec%FFret", "sec%ED%A0%80ret"])
 def test_an_id_that_cannot_be_stored_is_refused_and_not_repeated(client, path):
     for answer in (
-        client.put(f"/v1/people/{path}", json=person(ROCKETS)),
+        client.put(f"/v1/people/{path}", json=user(ROCKETS)),
         client.delete(f"/v1/people/{path}"),
     ):
         error = refused(answer, 422, "wrong_data")
@@ -247,7 +245,7 @@ def test_ratings_that_cannot_be_read_are_refused_at_their_place(client, url, rat
     assert error["where"] == where
     assert error["message"].startswith(where)
     assert "people[0]" not in error["message"]
-    assert run(url, "SELECT to_regclass('tastevec.people')") == [(None,)]  # not even opened
+    assert run(url, "SELECT to_regclass('tastevec.users')") == [(None,)]  # not even opened
 
 
 def test_without_a_token_nobody_is_kept_or_found(keeping, url):
@@ -277,7 +275,7 @@ def test_a_model_of_another_space_finds_nobody_and_says_so(keeping, url, make, b
     error = refused(find(client, ROCKETS), 404, "no_people")
     assert "nobody who could be found is stored of the space space-1" in error["message"]
     assert client.post("/v1/reload", json={}).json()["space"] == "space-0"
-    assert find(client, ROCKETS).json()["people"][0]["users"][0]["user_id"] == "ann"
+    assert find(client, ROCKETS).json()["users"][0]["users"][0]["user_id"] == "ann"
 
 
 def test_a_person_is_deleted_from_the_spaces_of_all_models(keeping, url, make, bundle_of):
@@ -287,9 +285,9 @@ def test_a_person_is_deleted_from_the_spaces_of_all_models(keeping, url, make, b
     store(client, "ann", ROCKETS)
     client.post("/v1/reload", json={})
     store(client, "ann", ROCKETS)
-    assert run(url, "SELECT count(*) FROM tastevec.people") == [(4,)]
+    assert run(url, "SELECT count(*) FROM tastevec.users") == [(4,)]
     assert delete(client, "ann").json() == {"deleted": True}
-    assert run(url, "SELECT count(*) FROM tastevec.people") == [(0,)]
+    assert run(url, "SELECT count(*) FROM tastevec.users") == [(0,)]
 
 
 def test_a_database_that_is_away_is_said_to_be_and_found_when_it_is_back(keeping, server, url):
@@ -304,7 +302,7 @@ def test_a_database_that_is_away_is_said_to_be_and_found_when_it_is_back(keeping
             error = refused(answer, 503, "store_unavailable")
             assert "secret" not in error["message"]
             assert answer.headers["retry-after"]
-        assert client.post("/v1/recommend", json={"people": [person(ROCKETS)]}).status_code == 200
+        assert client.post("/v1/recommend", json={"users": [user(ROCKETS)]}).status_code == 200
         run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS true")
         assert store(client, "ann-secret", ROCKETS).status_code == 200
         assert find(client, ROCKETS).status_code == 200
@@ -344,5 +342,5 @@ def test_the_paths_are_described_with_their_errors_in_the_one_shape(client):
         for status, answer in operation["responses"].items():
             if int(status) >= 400:
                 schema = answer["content"]["application/json"]["schema"]
-                assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+                assert schema == {"$ref": "#/components/schemas/ErrorResponse"}
     assert {"400", "415"} <= set(one["put"]["responses"]) & set(several["post"]["responses"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.serving.service.catalogue import TitleSearch, words_of
+from tastevec.serving.service.catalog import TitleSearch, words_of
 
 TITLES = [
     "Matrix, The (1999)",
@@ -85,10 +85,10 @@ def test_no_query_is_refused_and_no_film_comes_twice(query, limit):
 
 
 @given(st.sampled_from(range(len(TITLES))), st.data())
-def test_a_film_is_found_by_the_beginnings_of_any_of_its_words(film, data):
-    words = data.draw(st.lists(st.sampled_from(words_of(TITLES[film])), min_size=1, max_size=3))
+def test_a_film_is_found_by_the_beginnings_of_any_of_its_words(item, data):
+    words = data.draw(st.lists(st.sampled_from(words_of(TITLES[item])), min_size=1, max_size=3))
     query = " ".join(word[: data.draw(st.integers(1, len(word)))] for word in words)
-    assert film in SEARCH.find(query, len(TITLES))
+    assert item in SEARCH.find(query, len(TITLES))
 
 
 @given(st.text(max_size=20))

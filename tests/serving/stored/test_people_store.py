@@ -15,13 +15,13 @@ from hypothesis.extra import numpy as hnp
 from databases import emptied_database, run
 from tastevec.errors import DataError, FormatError, SettingsError, SourceError
 from tastevec.serving import user_store as database
-from tastevec.serving.neighbours import Neighbours
-from tastevec.serving.user_store import CONNECTIONS, PeopleStore, StoreError, load_parquet
+from tastevec.serving.neighbors import Neighbors
+from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, load_parquet
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
 DIM = 4
 SQL = [
-    "'; DROP TABLE tastevec.people; --",
+    "'; DROP TABLE tastevec.users; --",
     "x' OR '1'='1",
     "%s",
     "{number}",
@@ -57,19 +57,19 @@ def name_of(url):
 
 @pytest.fixture(name="url")
 def _url(server):
-    return emptied_database(server, "people")
+    return emptied_database(server, "users")
 
 
 @pytest.fixture(name="store")
 def _store(url):
-    with PeopleStore(url) as store:
+    with UserStore(url) as store:
         yield store
 
 
 @pytest.fixture(scope="module", name="shared")
 def _shared(server):
     """A store that property tests fill and empty."""
-    with PeopleStore(emptied_database(server, "crowds")) as store:
+    with UserStore(emptied_database(server, "crowds")) as store:
         yield store
 
 
@@ -87,7 +87,7 @@ def everything(store):
     """All that is stored: vectors by space, horizon and id."""
     with store._alone() as connection:
         rows = connection.execute(
-            "SELECT space, horizon, user_id, vector::text FROM tastevec.people JOIN tastevec.spaces USING (number)"
+            "SELECT space, horizon, user_id, vector::text FROM tastevec.users JOIN tastevec.spaces USING (number)"
         ).fetchall()
     return {row[:3]: row[3] for row in rows}
 
@@ -120,7 +120,7 @@ def test_the_store_finds_whom_an_index_in_memory_finds(emptied, crowd, asked, k)
     ids, vectors = crowd
     store = emptied()
     store.upsert("one", ids, {"overall": vectors})
-    _, expected = Neighbours(np.arange(len(ids)), vectors).nearest(asked, k)
+    _, expected = Neighbors(np.arange(len(ids)), vectors).nearest(asked, k)
     own = {str(user_id): place for place, user_id in enumerate(ids)}
     for row, found, scores in zip(
         cosines(asked, vectors), store.nearest("one", asked, k), expected, strict=True
@@ -198,13 +198,13 @@ def test_what_is_kept_of_a_person_is_id_vectors_space_and_time(store, url):
     store.upsert("one", [7], {"overall": np.ones((1, DIM))})
     asked = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'tastevec'"
     columns = set(run(url, asked))
-    assert {name for table, name in columns if table == "people"} == {
+    assert {name for table, name in columns if table == "users"} == {
         "number",
         "user_id",
         "vector",
         "updated_at",
     }
-    assert {table for table, _ in columns} == {"people", "spaces", "version"}
+    assert {table for table, _ in columns} == {"users", "spaces", "version"}
 
 
 def test_spaces_are_never_compared(store):
@@ -377,7 +377,7 @@ def test_a_database_that_was_lost_is_found_again(server, url, store):
         lambda: store.upsert("one", ["anna-secret"], {"overall": np.ones((1, DIM))}),
         lambda: store.delete("anna-secret"),
         lambda: store.delete_space("one"),
-        lambda: PeopleStore(url),
+        lambda: UserStore(url),
     ):
         with pytest.raises(StoreError, match="the database of people did not answer as it should") as lost:
             ask()
@@ -391,8 +391,8 @@ def test_a_database_that_was_lost_is_found_again(server, url, store):
 
 def test_a_question_that_takes_too_long_is_given_up(url, monkeypatch):
     monkeypatch.setattr(database, "_STATEMENT_MS", 100)
-    with PeopleStore(url) as store, psycopg.connect(url) as other:
-        other.execute("LOCK TABLE tastevec.people")
+    with UserStore(url) as store, psycopg.connect(url) as other:
+        other.execute("LOCK TABLE tastevec.users")
         with pytest.raises(StoreError, match="QueryCanceled"):
             store.delete("ann")
         other.rollback()
@@ -429,16 +429,16 @@ def test_many_ask_over_few_connections_and_wait_for_each_other_in_one_order(url,
 
 def test_the_tables_are_made_once_by_whoever_is_first(url):
     with ThreadPoolExecutor(4) as threads:
-        for store in threads.map(PeopleStore, [url] * 4):
+        for store in threads.map(UserStore, [url] * 4):
             store.close()
     assert run(url, "SELECT version FROM tastevec.version") == [(1,)]
 
 
 def test_tables_of_a_later_version_are_left_alone(url):
-    PeopleStore(url).close()
+    UserStore(url).close()
     run(url, "UPDATE tastevec.version SET version = 99")
     with pytest.raises(FormatError, match="is of version 99; expected 1 or older: use a later tastevec"):
-        PeopleStore(url)
+        UserStore(url)
 
 
 @pytest.mark.parametrize("wrong", ["s3cret", "postgresql://ann:s3cret@[/people", "postgresql:/s3cret=4"])
@@ -446,7 +446,7 @@ def test_an_address_that_is_none_is_not_repeated(wrong):
     with pytest.raises(
         SettingsError, match="expected one such as postgresql://user:password@host/name"
     ) as refused:
-        PeopleStore(wrong)
+        UserStore(wrong)
     assert "s3cret" not in str(refused.value)
     assert refused.value.__suppress_context__
 
@@ -454,4 +454,4 @@ def test_an_address_that_is_none_is_not_repeated(wrong):
 def test_a_database_without_pgvector_says_what_its_owner_must_do(url):
     run(url, "CREATE ROLE weak LOGIN")
     with pytest.raises(SettingsError, match="have its owner run CREATE EXTENSION vector"):
-        PeopleStore(url.replace("postgres:@", "weak@"))
+        UserStore(url.replace("postgres:@", "weak@"))

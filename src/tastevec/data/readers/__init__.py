@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Literal
 
 from tastevec.data.readers.formats import (
     GENOME_FILES,
-    Place,
-    find_place,
+    SourceLayout,
+    find_layout,
     read_atomic_interactions,
     read_atomic_items,
-    read_films,
     read_interaction_table,
     read_item_table,
+    read_movielens_items,
     read_own_tags,
     read_ratings,
     read_tag_file,
 )
-from tastevec.data.readers.validate import Checked, Desk, RowAccount, fresh_name
+from tastevec.data.readers.validate import ReaderContext, RowReport, ValidatedRows, fresh_name
 from tastevec.errors import SettingsError, SourceError
 from tastevec.schema import (
     GENRES,
@@ -50,17 +50,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ReadSettings",
-    "RowAccount",
+    "RowReport",
     "Source",
-    "films_of",
     "id_type",
     "interaction_table",
     "item_table",
-    "open_desk",
+    "items_of",
     "rating_range_of",
     "read_interactions",
     "read_items",
     "read_source",
+    "reader_context",
     "tag_table",
 ]
 
@@ -108,7 +108,7 @@ class Source:
             ``weight`` float64 (1 per application, or the file's own), ``timestamp`` int64 (NULL if unknown).
         genome_folder: Where ``genome-scores.csv`` lies, if the release has one; out of a zip it is unpacked into a
             folder that lives as long as this value.
-        accounts: One per file that was read.
+        row_reports: One per file that was read.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Source:
     items: Table
     tags: Table
     genome_folder: Path | None
-    accounts: tuple[RowAccount, ...]
+    row_reports: tuple[RowReport, ...]
 
 
 # ruff: noqa: S608 -- each query is built from our own words only
@@ -130,18 +130,21 @@ _YEAR_IN_TITLE = (
 )
 
 
-def id_type(desk: Desk, role: str, tables: Sequence[Checked | None]) -> str:
+def id_type(context: ReaderContext, role: str, tables: Sequence[ValidatedRows | None]) -> str:
     """``int64`` if the ids of all of these tables are whole numbers, else ``string``; DuckDB knows both names too."""
-    whole = all(table.holds_whole_ids(desk, role) for table in tables if table is not None)
+    whole = all(table.has_int_ids(context, role) for table in tables if table is not None)
     return "int64" if whole else "string"
 
 
 def interaction_table(
-    desk: Desk, ratings: Checked, types: tuple[str, str], own_tags: Checked | None = None
+    context: ReaderContext,
+    ratings: ValidatedRows,
+    types: tuple[str, str],
+    own_tags: ValidatedRows | None = None,
 ) -> Table:
     """What people rated, then what they only tagged, in the order of the source."""
     user_type, item_type = types
-    numbers = ratings.numbers and _kept(desk, ratings.numbers)
+    numbers = ratings.numbers and _kept(context, ratings.numbers)
     time = TIMESTAMP if ratings.has(TIMESTAMP) else "CAST(NULL AS BIGINT)"
     place = "line" if numbers else "row_number() OVER (ORDER BY line) - 1"
     rated = f"""SELECT CAST({USER_ID} AS {user_type}) AS {USER_ID}, CAST({ITEM_ID} AS {item_type}) AS {ITEM_ID},
@@ -151,11 +154,11 @@ def interaction_table(
     if (
         not numbers
     ):  # what was judged goes with the desk; numbers lie on disk, in order, and are read from there
-        desk.run(f"CREATE TABLE {name} AS {rated}")
+        context.run(f"CREATE TABLE {name} AS {rated}")
         rated = f"SELECT * FROM {name}"
     if own_tags is not None:
-        tagged = _tagged(own_tags, rated, first=ratings.account.rows_kept)
-        desk.run(f"CREATE TABLE {name} AS {tagged}" if numbers else f"INSERT INTO {name} {tagged}")
+        tagged = _tagged(own_tags, rated, first=ratings.row_report.rows_kept)
+        context.run(f"CREATE TABLE {name} AS {tagged}" if numbers else f"INSERT INTO {name} {tagged}")
         rated = f"{rated} UNION ALL SELECT * FROM {name}" if numbers else rated
     columns = {
         USER_ID: user_type,
@@ -164,17 +167,17 @@ def interaction_table(
         TIMESTAMP: "int64",
         POSITION: "int64",
     }
-    return _expression(desk, rated, columns)
+    return _expression(context, rated, columns)
 
 
-def _kept(desk: Desk, numbers: Numbers) -> Numbers:
+def _kept(context: ReaderContext, numbers: Numbers) -> Numbers:
     """The same rows, moved from the scratch folder to one that goes with the connection."""
     folder = Path(tempfile.mkdtemp(prefix="tastevec-numbers-"))
-    weakref.finalize(desk.connection, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(context.connection, shutil.rmtree, folder, ignore_errors=True)
     return numbers.moved(folder)
 
 
-def _tagged(own_tags: Checked, rated: str, *, first: int) -> str:
+def _tagged(own_tags: ValidatedRows, rated: str, *, first: int) -> str:
     """SQL of what people only tagged, numbered from ``first``."""
     return f"""SELECT {USER_ID}, {ITEM_ID}, CAST(NULL AS DOUBLE) AS {RATING}, min({TIMESTAMP}) AS {TIMESTAMP},
         {first} - 1 + row_number() OVER (ORDER BY min(line)) AS {POSITION}
@@ -183,55 +186,57 @@ def _tagged(own_tags: Checked, rated: str, *, first: int) -> str:
         GROUP BY {USER_ID}, {ITEM_ID}"""
 
 
-def item_table(desk: Desk, items: Checked | None, item_type: str) -> Table:
+def item_table(context: ReaderContext, items: ValidatedRows | None, item_type: str) -> Table:
     """What the films are; empty if nobody says."""
     name = fresh_name("items")
-    desk.run(
+    context.run(
         f"CREATE TABLE {name} ({ITEM_ID} {item_type}, {TITLE} VARCHAR, {YEAR} INTEGER, {GENRES} VARCHAR[])"
     )
     if items is not None:
         year = f"coalesce({YEAR}, {_YEAR_IN_TITLE})" if items.has(YEAR) else _YEAR_IN_TITLE
         genres = GENRES if items.has(GENRES) else "[]"
-        desk.run(
+        context.run(
             f"INSERT INTO {name} SELECT CAST({ITEM_ID} AS {item_type}), {TITLE}, {year}, {genres} FROM {items.table} WHERE fault IS NULL ORDER BY line"
         )
     return _expression(
-        desk,
+        context,
         f"SELECT * FROM {name}",
         {ITEM_ID: item_type, TITLE: "string", YEAR: "int32", GENRES: "array<string>"},
     )
 
 
-def tag_table(desk: Desk, own: Checked | None, others: Sequence[Checked], types: tuple[str, str]) -> Table:
+def tag_table(
+    context: ReaderContext, own: ValidatedRows | None, others: Sequence[ValidatedRows], types: tuple[str, str]
+) -> Table:
     """Words about films: the release's own with their users, those from elsewhere without.
 
     Args:
-        desk: Where the table is made.
+        context: Where the table is made.
         own: The tags of the release's own people.
         others: Tags from elsewhere.
         types: The types of user and film ids.
     """
     name = fresh_name("tags")
     user_type, item_type = types
-    desk.run(
+    context.run(
         f"CREATE TABLE {name} ({USER_ID} {user_type}, {ITEM_ID} {item_type}, {TAG} VARCHAR, {WEIGHT} DOUBLE, {TIMESTAMP} BIGINT)"
     )
     for table in ([own] if own is not None else []) + list(others):
         user = USER_ID if table is own else "NULL"  # another release counts its users anew
         weight = WEIGHT if table.has(WEIGHT) else "1"
         time = TIMESTAMP if table.has(TIMESTAMP) else "NULL"
-        desk.run(
+        context.run(
             f"INSERT INTO {name} SELECT {user}, {ITEM_ID}, {TAG}, {weight}, {time} FROM {table.table} WHERE fault IS NULL ORDER BY line"
         )
     columns = {USER_ID: user_type, ITEM_ID: item_type, TAG: "string", WEIGHT: "float64", TIMESTAMP: "int64"}
-    return _expression(desk, f"SELECT * FROM {name}", columns)
+    return _expression(context, f"SELECT * FROM {name}", columns)
 
 
-def _expression(desk: Desk, query: str, types: dict[str, str]) -> Table:
+def _expression(context: ReaderContext, query: str, types: dict[str, str]) -> Table:
     """The query as an Ibis expression of types that are promised rather than asked for again."""
     import ibis  # noqa: PLC0415 -- importing the readers stays cheap
 
-    return desk.connection.sql(query, schema=ibis.schema(types))
+    return context.connection.sql(query, schema=ibis.schema(types))
 
 
 _RANGES = {"ml-100k": (1.0, 5.0), "ml-1m": (1.0, 5.0)}
@@ -252,26 +257,26 @@ def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> S
         SourceError: Nothing is there, nothing that we know, or a file is empty or has a wrong header.
         BadRowError: A row is wrong and ``skip_bad_rows`` is off.
     """
-    with open_desk(connection, settings) as desk:
-        place = find_place(path, desk.scratch)
+    with reader_context(connection, settings) as context:
+        place = find_layout(path, context.scratch)
         rating_range = settings.rating_range or rating_range_of(place)
-        ratings = _read_ratings(place, desk, rating_range)
-        films = read_item_table(settings.items, desk) if settings.items else films_of(place, desk)
-        own = read_own_tags(place, desk)
-        item_type = id_type(desk, ITEM_ID, [ratings, films])
-        borrowed = [read_tag_file(file, desk, whole_ids=item_type == "int64") for file in settings.tags]
+        ratings = _read_ratings(place, context, rating_range)
+        items = read_item_table(settings.items, context) if settings.items else items_of(place, context)
+        own = read_own_tags(place, context)
+        item_type = id_type(context, ITEM_ID, [ratings, items])
+        borrowed = [read_tag_file(file, context, int_ids=item_type == "int64") for file in settings.tags]
         _refuse_nothing(ratings)
-        types = (id_type(desk, USER_ID, [ratings]), item_type)
-        checked = [ratings, films, own, *(table for tables in borrowed for table in tables)]
+        types = (id_type(context, USER_ID, [ratings]), item_type)
+        checked = [ratings, items, own, *(table for tables in borrowed for table in tables)]
         source = Source(
             name=place.name,
             format=place.format,
             rating_range=rating_range,
-            interactions=interaction_table(desk, ratings, types, own),
-            items=item_table(desk, films, item_type),
-            tags=tag_table(desk, own, [tables[0] for tables in borrowed], types),
-            genome_folder=_genome_folder(place, desk),
-            accounts=tuple(table.account for table in checked if table is not None),
+            interactions=interaction_table(context, ratings, types, own),
+            items=item_table(context, items, item_type),
+            tags=tag_table(context, own, [tables[0] for tables in borrowed], types),
+            genome_folder=_genome_folder(place, context),
+            row_reports=tuple(table.row_report for table in checked if table is not None),
         )
     if source.genome_folder is not None and not path.is_dir():
         weakref.finalize(source, shutil.rmtree, source.genome_folder, ignore_errors=True)
@@ -280,7 +285,7 @@ def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> S
 
 def read_interactions(
     path: Path | Literal["-"], *, connection: Backend, settings: ReadSettings
-) -> tuple[Table, RowAccount]:
+) -> tuple[Table, RowReport]:
     """One's own table of interactions, ``-`` for a CSV on standard input, and where its rows went.
 
     Args:
@@ -295,21 +300,21 @@ def read_interactions(
         SourceError: The table cannot be read, is empty or lacks a column.
         BadRowError: A row is wrong and ``skip_bad_rows`` is off.
     """
-    with open_desk(connection, settings) as desk:
+    with reader_context(connection, settings) as context:
         name = None
         if path == "-":
-            path, name = desk.scratch / "input.csv", "standard input"
+            path, name = context.scratch / "input.csv", "standard input"
             with path.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-        rows = read_interaction_table(Path(path), desk, settings.rating_range or _HALF_STARS, name=name)
+        rows = read_interaction_table(Path(path), context, settings.rating_range or _HALF_STARS, name=name)
         _refuse_nothing(rows)
-        types = (id_type(desk, USER_ID, [rows]), id_type(desk, ITEM_ID, [rows]))
-        return interaction_table(desk, rows, types), rows.account
+        types = (id_type(context, USER_ID, [rows]), id_type(context, ITEM_ID, [rows]))
+        return interaction_table(context, rows, types), rows.row_report
 
 
 def read_items(
     path: Path, *, connection: Backend, settings: ReadSettings
-) -> tuple[Table, Table, tuple[RowAccount, ...]]:
+) -> tuple[Table, Table, tuple[RowReport, ...]]:
     """One's own table of films, the tags of ``settings.tags``, and where the rows of each file went.
 
     Args:
@@ -324,63 +329,65 @@ def read_items(
         SourceError: A table cannot be read, is empty or lacks a column.
         BadRowError: A row is wrong and ``skip_bad_rows`` is off.
     """
-    with open_desk(connection, settings) as desk:
-        films = read_item_table(path, desk)
-        _refuse_nothing(films, "films")
-        kind = id_type(desk, ITEM_ID, [films])
-        said = [read_tag_file(file, desk, whole_ids=kind == "int64") for file in settings.tags]
-        tags = tag_table(desk, None, [tables[0] for tables in said], ("int64", kind))
-        accounts = tuple(table.account for tables in [[films], *said] for table in tables)
-        return item_table(desk, films, kind), tags, accounts
+    with reader_context(connection, settings) as context:
+        items = read_item_table(path, context)
+        _refuse_nothing(items, "items")
+        kind = id_type(context, ITEM_ID, [items])
+        said = [read_tag_file(file, context, int_ids=kind == "int64") for file in settings.tags]
+        tags = tag_table(context, None, [tables[0] for tables in said], ("int64", kind))
+        row_reports = tuple(table.row_report for tables in [[items], *said] for table in tables)
+        return item_table(context, items, kind), tags, row_reports
 
 
 @contextmanager
-def open_desk(connection: Backend, settings: ReadSettings) -> Iterator[Desk]:
+def reader_context(connection: Backend, settings: ReadSettings) -> Iterator[ReaderContext]:
     """Where the files of one source are read; its scratch folder is gone afterwards."""
     # Rows are numbered as they stream past: without this setting DuckDB may shuffle them.
     connection.raw_sql("SET preserve_insertion_order = true")
     with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
-        desk = Desk(connection, Path(scratch), settings.skip_bad_rows)
+        context = ReaderContext(connection, Path(scratch), settings.skip_bad_rows)
         try:
-            yield desk
+            yield context
         finally:
-            desk.clear()
+            context.clear()
 
 
-def _read_ratings(place: Place, desk: Desk, rating_range: tuple[float, float]) -> Checked:
+def _read_ratings(
+    place: SourceLayout, context: ReaderContext, rating_range: tuple[float, float]
+) -> ValidatedRows:
     if place.format == "table":
-        return read_interaction_table(place.interactions, desk, rating_range)
+        return read_interaction_table(place.interactions, context, rating_range)
     if place.format == "recbole":
-        return read_atomic_interactions(place.interactions, desk, rating_range)
-    return read_ratings(place, desk, rating_range)
+        return read_atomic_interactions(place.interactions, context, rating_range)
+    return read_ratings(place, context, rating_range)
 
 
-def films_of(place: Place, desk: Desk) -> Checked | None:
+def items_of(place: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
     """The rows of the films that lie beside the interactions."""
     if place.format == "table":
         return None
     if place.format == "recbole":
         path = place.file(f"{place.interactions.stem}.item")
-        return read_atomic_items(path, desk) if path else None
-    return read_films(place, desk)
+        return read_atomic_items(path, context) if path else None
+    return read_movielens_items(place, context)
 
 
-def rating_range_of(place: Place) -> tuple[float, float]:
+def rating_range_of(place: SourceLayout) -> tuple[float, float]:
     """The lowest and the highest rating that the format allows."""
     return _RANGES.get(place.name if place.format == "recbole" else place.format, _HALF_STARS)
 
 
-def _refuse_nothing(rows: Checked, expected: str = "interactions") -> None:
-    if not rows.account.rows_kept:
+def _refuse_nothing(rows: ValidatedRows, expected: str = "interactions") -> None:
+    if not rows.row_report.rows_kept:
         raise SourceError(
-            f"{rows.account.file} has {rows.account.rows_read} rows and none of them is good; expected {expected}; {'; '.join(rows.account.examples[:1]) or 'export it again, then rerun'}"
+            f"{rows.row_report.file} has {rows.row_report.rows_read} rows and none of them is good; expected {expected}; {'; '.join(rows.row_report.examples[:1]) or 'export it again, then rerun'}"
         )
 
 
-def _genome_folder(place: Place, desk: Desk) -> Path | None:
+def _genome_folder(place: SourceLayout, context: ReaderContext) -> Path | None:
     """Where the genome lies; what a zip held of it moves out of the scratch folder, which is about to go."""
     scores = place.file(GENOME_FILES[0])
-    if scores is None or not scores.is_relative_to(desk.scratch):
+    if scores is None or not scores.is_relative_to(context.scratch):
         return scores and scores.parent
     kept = Path(tempfile.mkdtemp(prefix="tastevec-genome-"))
     for name in GENOME_FILES:

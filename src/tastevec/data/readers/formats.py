@@ -32,7 +32,7 @@ from tastevec.data.readers.columns import (
 )
 from tastevec.data.readers.records import Records, parquet_records, plain_records, quoted_records
 from tastevec.data.readers.text import TextFile, open_text, sql_path
-from tastevec.data.readers.validate import Checked, Desk, check_rows
+from tastevec.data.readers.validate import ReaderContext, ValidatedRows, check_rows
 from tastevec.errors import SourceError
 from tastevec.schema import GENRES, ITEM_ID, RATING, TAG, TIMESTAMP, TITLE, USER_ID, WEIGHT, YEAR
 
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GENOME_FILES",
-    "Place",
-    "find_place",
+    "SourceLayout",
+    "find_layout",
     "read_atomic_interactions",
     "read_atomic_items",
-    "read_films",
     "read_interaction_table",
     "read_item_table",
+    "read_movielens_items",
     "read_own_tags",
     "read_ratings",
     "read_tag_file",
@@ -58,7 +58,9 @@ __all__ = [
 ]
 
 
-def read_atomic_interactions(path: Path, desk: Desk, rating_range: tuple[float, float]) -> Checked:
+def read_atomic_interactions(
+    path: Path, context: ReaderContext, rating_range: tuple[float, float]
+) -> ValidatedRows:
     """The ``.inter`` file: one row per user and item.
 
     Raises:
@@ -66,10 +68,10 @@ def read_atomic_interactions(path: Path, desk: Desk, rating_range: tuple[float, 
         BadRowError: A row is wrong and bad rows are not skipped.
     """
     kinds = {USER_ID: OPEN_ID, ITEM_ID: OPEN_ID, RATING: rating_within(*rating_range), TIMESTAMP: TIME}
-    return _read_recbole(path, desk, kinds, optional=(TIMESTAMP,), unique=(USER_ID, ITEM_ID))
+    return _read_recbole(path, context, kinds, optional=(TIMESTAMP,), unique=(USER_ID, ITEM_ID))
 
 
-def read_atomic_items(path: Path, desk: Desk) -> Checked:
+def read_atomic_items(path: Path, context: ReaderContext) -> ValidatedRows:
     """The ``.item`` file: id and title, year and genres if it has them.
 
     Raises:
@@ -77,16 +79,21 @@ def read_atomic_items(path: Path, desk: Desk) -> Checked:
         BadRowError: A row is wrong and bad rows are not skipped.
     """
     kinds = {ITEM_ID: OPEN_ID, TITLE: TEXT, YEAR: LOOSE_YEAR, GENRES: genre_list(" ")}
-    return _read_recbole(path, desk, kinds, optional=(YEAR, GENRES), unique=(ITEM_ID,))
+    return _read_recbole(path, context, kinds, optional=(YEAR, GENRES), unique=(ITEM_ID,))
 
 
 def _read_recbole(
-    path: Path, desk: Desk, kinds: dict[str, Kind], *, optional: tuple[str, ...], unique: tuple[str, ...]
-) -> Checked:
-    text = open_text(path, desk.scratch)
+    path: Path,
+    context: ReaderContext,
+    kinds: dict[str, Kind],
+    *,
+    optional: tuple[str, ...],
+    unique: tuple[str, ...],
+) -> ValidatedRows:
+    text = open_text(path, context.scratch)
     names = [name.partition(":")[0] for name in text.first_line().split("\t")]  # 'rating:float' is the rating
     columns = match_columns(text.name, names, kinds, optional)
-    return check_rows(desk, plain_records(text, "\t", names, skip=1), columns, unique=unique)
+    return check_rows(context, plain_records(text, "\t", names, skip=1), columns, unique=unique)
 
 
 _PARQUET = (".parquet", ".pq")
@@ -105,15 +112,15 @@ class _Table:
 
 
 def read_interaction_table(
-    path: Path, desk: Desk, rating_range: tuple[float, float], *, name: str | None = None
-) -> Checked:
+    path: Path, context: ReaderContext, rating_range: tuple[float, float], *, name: str | None = None
+) -> ValidatedRows:
     """Who rated what how, and when if the table says so: one row per user and item.
 
     Times are Unix seconds or ISO dates (UTC unless they say otherwise), cut to whole seconds; a missing one is NULL.
 
     Args:
         path: The table.
-        desk: Where the rows are judged.
+        context: Where the rows are judged.
         rating_range: The lowest and the highest rating.
         name: What messages call it; the file's own name if not given.
 
@@ -123,11 +130,11 @@ def read_interaction_table(
     """
     kinds = {USER_ID: OPEN_ID, ITEM_ID: OPEN_ID, RATING: rating_within(*rating_range), TIMESTAMP: TIME}
     return _read_own(
-        _open_own(path, desk, name), desk, kinds, optional=(TIMESTAMP,), unique=(USER_ID, ITEM_ID)
+        _open_own(path, context, name), context, kinds, optional=(TIMESTAMP,), unique=(USER_ID, ITEM_ID)
     )
 
 
-def read_item_table(path: Path, desk: Desk) -> Checked:
+def read_item_table(path: Path, context: ReaderContext) -> ValidatedRows:
     """What the items are: id and title, year and genres (between ``|``) if the table has them.
 
     Raises:
@@ -135,33 +142,38 @@ def read_item_table(path: Path, desk: Desk) -> Checked:
         BadRowError: A row is wrong and bad rows are not skipped.
     """
     kinds = {ITEM_ID: OPEN_ID, TITLE: TEXT, YEAR: YEAR_NUMBER, GENRES: genre_list("|")}
-    return _read_own(_open_own(path, desk), desk, kinds, optional=(YEAR, GENRES), unique=(ITEM_ID,))
+    return _read_own(_open_own(path, context), context, kinds, optional=(YEAR, GENRES), unique=(ITEM_ID,))
 
 
 def _read_own(
-    table: _Table, desk: Desk, kinds: dict[str, Kind], *, optional: tuple[str, ...], unique: tuple[str, ...]
-) -> Checked:
+    table: _Table,
+    context: ReaderContext,
+    kinds: dict[str, Kind],
+    *,
+    optional: tuple[str, ...],
+    unique: tuple[str, ...],
+) -> ValidatedRows:
     columns = [
         replace(column, kind=table.id_kinds.get(column.name, OPEN_ID)) if column.kind is OPEN_ID else column
         for column in match_columns(table.records.file, table.records.names, kinds, optional)
     ]
-    return check_rows(desk, table.records, columns, unique=unique)
+    return check_rows(context, table.records, columns, unique=unique)
 
 
-def _open_own(path: Path, desk: Desk, name: str | None = None) -> _Table:
+def _open_own(path: Path, context: ReaderContext, name: str | None = None) -> _Table:
     if path.suffix in _PARQUET:
-        return _open_parquet(path, desk)
-    text = open_text(path, desk.scratch, name=name)
+        return _open_parquet(path, context)
+    text = open_text(path, context.scratch, name=name)
     separator, names = split_header(text.first_line())
-    return _Table(quoted_records(text, separator, names, desk.connection), {})
+    return _Table(quoted_records(text, separator, names, context.connection), {})
 
 
-def _open_parquet(path: Path, desk: Desk) -> _Table:
+def _open_parquet(path: Path, context: ReaderContext) -> _Table:
     """A Parquet file knows the types of its ids: whole numbers are whole numbers, and texts stay texts."""
     import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
 
     try:
-        described = desk.run(f"DESCRIBE FROM read_parquet({sql_path(path)}, hive_partitioning = false)")
+        described = context.run(f"DESCRIBE FROM read_parquet({sql_path(path)}, hive_partitioning = false)")
     except duckdb.Error as error:
         raise SourceError(
             f"{path} cannot be read as Parquet ({str(error).splitlines()[0][:200]}); expected a table; check the path or export it again, then rerun"
@@ -191,7 +203,7 @@ _EXPECTED = "expected u.data (ml-100k), ratings.dat (ml-1m, ml-10m), ratings.csv
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceLayout:
     """A release that was recognised.
 
     Attributes:
@@ -210,7 +222,7 @@ class Place:
         return path if path.is_file() else None
 
 
-def find_place(path: Path, scratch: Path) -> Place:
+def find_layout(path: Path, scratch: Path) -> SourceLayout:
     """What is at ``path``: a release's folder or zip, a RecBole file, or a table.
 
     Args:
@@ -225,9 +237,9 @@ def find_place(path: Path, scratch: Path) -> Place:
             f"{path} does not exist; expected a release or a table; fetch one with tastevec fetch"
         )
     if path.suffix in TABLE_ENDINGS and path.is_file():
-        return Place(path, path.stem, "table")
+        return SourceLayout(path, path.stem, "table")
     if path.suffix == ".inter":
-        return Place(path, path.stem, "recbole")
+        return SourceLayout(path, path.stem, "recbole")
     folder = path if path.is_dir() else _unpack(path, scratch)
     names = sorted(entry.name for entry in folder.iterdir())
     found = _recognise(names)
@@ -237,7 +249,7 @@ def find_place(path: Path, scratch: Path) -> Place:
         )
     layout, main = found
     name = path.resolve().name if path.is_dir() else path.stem
-    return Place(folder / main, Path(main).stem if layout == "recbole" else name, layout)
+    return SourceLayout(folder / main, Path(main).stem if layout == "recbole" else name, layout)
 
 
 def _recognise(names: Iterable[str]) -> tuple[str, str] | None:
@@ -322,7 +334,9 @@ _FLAGS = (
 )
 
 
-def read_ratings(place: Place, desk: Desk, rating_range: tuple[float, float]) -> Checked:
+def read_ratings(
+    place: SourceLayout, context: ReaderContext, rating_range: tuple[float, float]
+) -> ValidatedRows:
     """The ratings of the release, one row per user and film.
 
     Raises:
@@ -330,13 +344,13 @@ def read_ratings(place: Place, desk: Desk, rating_range: tuple[float, float]) ->
         BadRowError: A row is wrong and bad rows are not skipped.
     """
     kinds = {USER_ID: WHOLE_ID, ITEM_ID: WHOLE_ID, RATING: rating_within(*rating_range), TIMESTAMP: SECONDS}
-    text, unique = open_text(place.interactions, desk.scratch), (USER_ID, ITEM_ID)
+    text, unique = open_text(place.interactions, context.scratch), (USER_ID, ITEM_ID)
     if place.format == "movielens-csv":
-        return _read_table(text, desk, kinds, unique=unique)
-    return _read_lines(text, "\t" if place.format == "ml-100k" else "::", desk, kinds, unique=unique)
+        return _read_table(text, context, kinds, unique=unique)
+    return _read_lines(text, "\t" if place.format == "ml-100k" else "::", context, kinds, unique=unique)
 
 
-def read_films(place: Place, desk: Desk) -> Checked:
+def read_movielens_items(place: SourceLayout, context: ReaderContext) -> ValidatedRows:
     """The films of the release: id, title and genres.
 
     Raises:
@@ -350,15 +364,15 @@ def read_films(place: Place, desk: Desk) -> Checked:
             f"{place.interactions.parent} has no {name}; expected the films of {place.format} there; fetch the release again or name a table with --items"
         )
     kinds = {ITEM_ID: WHOLE_ID, TITLE: TEXT, GENRES: genre_list("|")}
-    text = open_text(path, desk.scratch, latin=place.format in {"ml-100k", "ml-1m"})
+    text = open_text(path, context.scratch, latin=place.format in {"ml-100k", "ml-1m"})
     if place.format == "ml-100k":
-        return _read_flagged(text, _genres_of(place, desk), desk)
+        return _read_flagged(text, _genres_of(place, context), context)
     if place.format == "movielens-csv":
-        return _read_table(text, desk, kinds, unique=(ITEM_ID,))
-    return _read_lines(text, "::", desk, kinds, unique=(ITEM_ID,))
+        return _read_table(text, context, kinds, unique=(ITEM_ID,))
+    return _read_lines(text, "::", context, kinds, unique=(ITEM_ID,))
 
 
-def read_own_tags(place: Place, desk: Desk) -> Checked | None:
+def read_own_tags(place: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
     """The tags that the release's own people gave, if it has any.
 
     Raises:
@@ -366,29 +380,29 @@ def read_own_tags(place: Place, desk: Desk) -> Checked | None:
         BadRowError: A row is wrong and bad rows are not skipped.
     """
     if place.format == "movielens-csv" and (path := place.file("tags.csv")):
-        return read_tag_table(open_text(path, desk.scratch), desk, WHOLE_ID)
+        return read_tag_table(open_text(path, context.scratch), context, WHOLE_ID)
     if place.format == "ml-10m" and (path := place.file("tags.dat")):
-        return read_tag_lines(open_text(path, desk.scratch), desk, WHOLE_ID)
+        return read_tag_lines(open_text(path, context.scratch), context, WHOLE_ID)
     return None
 
 
-def read_tag_table(text: TextFile, desk: Desk, item_kind: Kind) -> Checked:
+def read_tag_table(text: TextFile, context: ReaderContext, item_kind: Kind) -> ValidatedRows:
     """A ``tags.csv``: who said what of which film, and when.
 
     Raises:
         SourceError: The header is wrong.
         BadRowError: A row is wrong and bad rows are not skipped.
     """
-    return _read_table(text, desk, _tag_kinds(item_kind))
+    return _read_table(text, context, _tag_kinds(item_kind))
 
 
-def read_tag_lines(text: TextFile, desk: Desk, item_kind: Kind) -> Checked:
+def read_tag_lines(text: TextFile, context: ReaderContext, item_kind: Kind) -> ValidatedRows:
     """A ``tags.dat`` of ml-10m: the same without a header, between ``::``.
 
     Raises:
         BadRowError: A row is wrong and bad rows are not skipped.
     """
-    return _read_lines(text, "::", desk, _tag_kinds(item_kind))
+    return _read_lines(text, "::", context, _tag_kinds(item_kind))
 
 
 def _tag_kinds(item_kind: Kind) -> dict[str, Kind]:
@@ -396,24 +410,31 @@ def _tag_kinds(item_kind: Kind) -> dict[str, Kind]:
 
 
 def _read_table(
-    text: TextFile, desk: Desk, kinds: dict[str, Kind], *, unique: tuple[str, ...] = ()
-) -> Checked:
+    text: TextFile, context: ReaderContext, kinds: dict[str, Kind], *, unique: tuple[str, ...] = ()
+) -> ValidatedRows:
     separator, names = split_header(text.first_line())
     columns = match_columns(text.name, names, kinds)
-    return check_rows(desk, quoted_records(text, separator, names, desk.connection), columns, unique=unique)
+    return check_rows(
+        context, quoted_records(text, separator, names, context.connection), columns, unique=unique
+    )
 
 
 def _read_lines(
-    text: TextFile, separator: str, desk: Desk, kinds: dict[str, Kind], *, unique: tuple[str, ...] = ()
-) -> Checked:
+    text: TextFile,
+    separator: str,
+    context: ReaderContext,
+    kinds: dict[str, Kind],
+    *,
+    unique: tuple[str, ...] = (),
+) -> ValidatedRows:
     """Columns that stand in the order of ``kinds``, under no header."""
     columns = [
         Column(role, role, f"fields[{place}]", kind) for place, (role, kind) in enumerate(kinds.items(), 1)
     ]
-    return check_rows(desk, plain_records(text, separator, tuple(kinds)), columns, unique=unique)
+    return check_rows(context, plain_records(text, separator, tuple(kinds)), columns, unique=unique)
 
 
-def _read_flagged(text: TextFile, genres: tuple[str, ...], desk: Desk) -> Checked:
+def _read_flagged(text: TextFile, genres: tuple[str, ...], context: ReaderContext) -> ValidatedRows:
     """The ``u.item`` of ml-100k, where each genre is a column of 0 and 1."""
     flags = f"array_to_string(fields[{len(_BEFORE_FLAGS) + 1}:], '|')"
     columns = (
@@ -421,15 +442,17 @@ def _read_flagged(text: TextFile, genres: tuple[str, ...], desk: Desk) -> Checke
         Column(TITLE, _BEFORE_FLAGS[1], "fields[2]", TEXT),
         Column(GENRES, "genres", flags, genre_flags(genres)),
     )
-    return check_rows(desk, plain_records(text, "|", (*_BEFORE_FLAGS, *genres)), columns, unique=(ITEM_ID,))
+    return check_rows(
+        context, plain_records(text, "|", (*_BEFORE_FLAGS, *genres)), columns, unique=(ITEM_ID,)
+    )
 
 
-def _genres_of(place: Place, desk: Desk) -> tuple[str, ...]:
+def _genres_of(place: SourceLayout, context: ReaderContext) -> tuple[str, ...]:
     """The names in ``u.genre`` in the order of the flags, or those of the release where the file is missing."""
     path = place.file("u.genre")
     if path is None:
         return _FLAGS
-    lines = open_text(path, desk.scratch).path.read_text(encoding="utf-8-sig").split("\n")
+    lines = open_text(path, context.scratch).path.read_text(encoding="utf-8-sig").split("\n")
     names = tuple(line.rpartition("|")[0] for line in lines if line)
     if not all(names) or len(set(names)) != len(names):
         raise SourceError(
@@ -438,13 +461,13 @@ def _genres_of(place: Place, desk: Desk) -> tuple[str, ...]:
     return names
 
 
-def read_tag_file(path: Path, desk: Desk, *, whole_ids: bool) -> list[Checked]:
+def read_tag_file(path: Path, context: ReaderContext, *, int_ids: bool) -> list[ValidatedRows]:
     """A file of tags, and the file it needs beside it.
 
     Args:
         path: ``tags.csv``, ``tags.dat`` of ml-10m, or ``movie_tags.dat`` of hetrec.
-        desk: Where the rows are judged.
-        whole_ids: Whether the films they are for have whole numbers as ids.
+        context: Where the rows are judged.
+        int_ids: Whether the films they are for have whole numbers as ids.
 
     Returns:
         The table with the tags of films first.
@@ -453,15 +476,15 @@ def read_tag_file(path: Path, desk: Desk, *, whole_ids: bool) -> list[Checked]:
         SourceError: A file is missing or empty, or its header is wrong.
         BadRowError: A row is wrong and bad rows are not skipped.
     """
-    kind = WHOLE_ID if whole_ids else TEXT_ID
+    kind = WHOLE_ID if int_ids else TEXT_ID
     if path.name == "movie_tags.dat":
-        return _read_weights(path, desk, kind)
-    text = _open_tags(path, desk)
+        return _read_weights(path, context, kind)
+    text = _open_tags(path, context)
     read = read_tag_lines if "::" in text.first_line() else read_tag_table
-    return [read(text, desk, kind)]
+    return [read(text, context, kind)]
 
 
-def _read_weights(path: Path, desk: Desk, kind: Kind) -> list[Checked]:
+def _read_weights(path: Path, context: ReaderContext, kind: Kind) -> list[ValidatedRows]:
     """``movie_tags.dat`` (movie, number of a tag, weight) with the texts of ``tags.dat``."""
     words = path.with_name("tags.dat")
     if not words.is_file():
@@ -469,25 +492,25 @@ def _read_weights(path: Path, desk: Desk, kind: Kind) -> list[Checked]:
             f"{words} is missing; expected it beside {path.name} with the text of each tag; put it there and run again"
         )
     texts = (Column("tag_id", "tagID", "fields[1]", WHOLE_ID), Column(TAG, "tagValue", "fields[2]", TAG_TEXT))
-    known = _read_tabs(_open_tags(words, desk, latin=True), desk, texts, unique=("tag_id",))
+    known = _read_tabs(_open_tags(words, context, latin=True), context, texts, unique=("tag_id",))
     weights = (
         Column(ITEM_ID, "movieID", "fields[1]", kind),
         Column("tag_id", "tagID", "fields[2]", WHOLE_ID),
         Column(TAG, "tagID", "fields[2]", known_tag(known.table)),
         Column(WEIGHT, "tagWeight", "fields[3]", WEIGHT_NUMBER),
     )
-    return [_read_tabs(_open_tags(path, desk), desk, weights, unique=(ITEM_ID, "tag_id")), known]
+    return [_read_tabs(_open_tags(path, context), context, weights, unique=(ITEM_ID, "tag_id")), known]
 
 
-def _open_tags(path: Path, desk: Desk, *, latin: bool = False) -> TextFile:
+def _open_tags(path: Path, context: ReaderContext, *, latin: bool = False) -> TextFile:
     """The file, called by its folder as well, since many are called tags.csv."""
-    return open_text(path, desk.scratch, latin=latin, name=f"{path.resolve().parent.name}/{path.name}")
+    return open_text(path, context.scratch, latin=latin, name=f"{path.resolve().parent.name}/{path.name}")
 
 
 def _read_tabs(
-    text: TextFile, desk: Desk, columns: tuple[Column, ...], *, unique: tuple[str, ...]
-) -> Checked:
+    text: TextFile, context: ReaderContext, columns: tuple[Column, ...], *, unique: tuple[str, ...]
+) -> ValidatedRows:
     """A hetrec file, whose header line may be missing."""
     has_header = text.first_line().startswith(columns[0].name) or text.first_line().startswith("id\t")
     names = list(dict.fromkeys(column.name for column in columns))
-    return check_rows(desk, plain_records(text, "\t", names, skip=int(has_header)), columns, unique=unique)
+    return check_rows(context, plain_records(text, "\t", names, skip=int(has_header)), columns, unique=unique)

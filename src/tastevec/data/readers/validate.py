@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from tastevec.data.readers.columns import Column
     from tastevec.data.readers.records import ByColumns, Records
 
-__all__ = ["Checked", "Desk", "Numbers", "RowAccount", "check_rows", "fresh_name", "read_numbers"]
+__all__ = [
+    "Numbers",
+    "ReaderContext",
+    "RowReport",
+    "ValidatedRows",
+    "check_rows",
+    "fresh_name",
+    "read_numbers",
+]
 
 # ruff: noqa: S608 -- each query is built from our own words and from values that `literal` has quoted
 
@@ -35,7 +43,7 @@ _STRAYS = {"NUL byte": f"{STRAY}00", "stray carriage return": f"{STRAY}0d", "und
 
 
 @dataclass(frozen=True)
-class Desk:
+class ReaderContext:
     """What every reader works with.
 
     Attributes:
@@ -62,18 +70,18 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class Checked:
+class ValidatedRows:
     """Judged rows.
 
     Attributes:
         table: SQL of ``line``, the columns by role, and ``fault`` (NULL where the row is good).
-        account: Where every row went.
+        row_report: Where every row went.
         columns: What was taken out of them.
         numbers: The same rows on disk, where all are good and of numbers.
     """
 
     table: str
-    account: RowAccount
+    row_report: RowReport
     columns: tuple[Column, ...]
     numbers: Numbers | None = None
 
@@ -81,13 +89,13 @@ class Checked:
         """Whether the file had such a column."""
         return any(column.role == role for column in self.columns)
 
-    def holds_whole_ids(self, desk: Desk, role: str) -> bool:
+    def has_int_ids(self, context: ReaderContext, role: str) -> bool:
         """Whether every id of the column is a whole number in its own writing, so that '007' makes all of them text."""
         kind = next(column.kind for column in self.columns if column.role == role)
         if kind is not OPEN_ID or self.numbers is not None:
             return kind.whole is not None
         canonical = f"coalesce(CAST(TRY_CAST({role} AS BIGINT) AS VARCHAR) = {role}, false)"
-        ((whole,),) = desk.run(
+        ((whole,),) = context.run(
             f"SELECT coalesce(bool_and({canonical}), true) FROM {self.table} WHERE fault IS NULL"
         )
         return bool(whole)
@@ -99,12 +107,12 @@ def fresh_name(what: str) -> str:
 
 
 def check_rows(
-    desk: Desk, records: Records, columns: Sequence[Column], *, unique: tuple[str, ...] = ()
-) -> Checked:
+    context: ReaderContext, records: Records, columns: Sequence[Column], *, unique: tuple[str, ...] = ()
+) -> ValidatedRows:
     """The table of all rows, each judged.
 
     Args:
-        desk: Where the table is made, and whether bad rows are refused.
+        context: Where the table is made, and whether bad rows are refused.
         records: The rows as text.
         columns: What is taken out of them.
         unique: Roles whose values together may occur once; the first row that has them is the good one.
@@ -114,16 +122,16 @@ def check_rows(
         SettingsError: Memory or disk do not suffice.
         SourceError: DuckDB cannot read the file at all.
     """
-    if numbers := read_numbers(desk, records, columns, unique):
-        account = RowAccount(records.file, numbers.rows, numbers.rows, encoding=records.encoding)
-        return Checked(numbers.table, account, tuple(columns), numbers)
+    if numbers := read_numbers(context, records, columns, unique):
+        row_report = RowReport(records.file, numbers.rows, numbers.rows, encoding=records.encoding)
+        return ValidatedRows(numbers.table, row_report, tuple(columns), numbers)
     table = fresh_name(_PREFIX)
     with readable(records.file, records.names):
-        desk.run(f"CREATE TEMP TABLE {table} AS {_judged_rows(records, columns)}")
+        context.run(f"CREATE TEMP TABLE {table} AS {_judged_rows(records, columns)}")
     if unique:
-        _mark_repeated(desk, table, unique)
-    account = _account(desk, table, records, columns)
-    return Checked(table, account, tuple(columns))
+        _mark_repeated(context, table, unique)
+    row_report = _account(context, table, records, columns)
+    return ValidatedRows(table, row_report, tuple(columns))
 
 
 def _judged_rows(records: Records, columns: Sequence[Column]) -> str:
@@ -166,38 +174,42 @@ def _branch(condition: str, place: int, reason: str) -> str:
     return f"WHEN {condition} THEN {literal(f'{place}:{reason}')}"
 
 
-def _mark_repeated(desk: Desk, table: str, unique: tuple[str, ...]) -> None:
+def _mark_repeated(context: ReaderContext, table: str, unique: tuple[str, ...]) -> None:
     """Give every good row after the first with the same values the fault that it repeats it."""
     key = ", ".join(unique)
     same = " AND ".join(f"rows.{role} = seen.{role}" for role in unique)
     shown = f"[CAST(seen.first AS VARCHAR), {', '.join(f'CAST(rows.{role} AS VARCHAR)' for role in unique)}]"
-    desk.run(
+    context.run(
         f"""UPDATE {table} AS rows SET fault = '{_WHOLE_ROW}:{_REPEATED}', shown = {shown}
         FROM (SELECT {key}, min(line) AS first FROM {table} WHERE fault IS NULL GROUP BY {key} HAVING count(*) > 1) AS seen
         WHERE {same} AND rows.fault IS NULL AND rows.line > seen.first"""
     )
 
 
-def _account(desk: Desk, table: str, records: Records, columns: Sequence[Column]) -> RowAccount:
-    counts = dict(desk.run(f"SELECT split_part(fault, ':', 2), count(*) FROM {table} GROUP BY 1 ORDER BY 1"))
+def _account(context: ReaderContext, table: str, records: Records, columns: Sequence[Column]) -> RowReport:
+    counts = dict(
+        context.run(f"SELECT split_part(fault, ':', 2), count(*) FROM {table} GROUP BY 1 ORDER BY 1")
+    )
     kept = counts.pop(None, 0)
     refused = sum(count for reason, count in counts.items() if reason not in _HARMLESS)
-    if refused and not desk.skip_bad_rows:
+    if refused and not context.skip_bad_rows:
         harmless = ", ".join(literal(reason) for reason in _HARMLESS)
         (first,) = _described(
-            desk, records, columns, f"{table} WHERE split_part(fault, ':', 2) NOT IN ({harmless})", 1
+            context, records, columns, f"{table} WHERE split_part(fault, ':', 2) NOT IN ({harmless})", 1
         )
         others = f" ({refused} bad rows in all)" if refused > 1 else ""
         raise BadRowError(f"{first}{others}; correct the file or run again with --skip-bad-rows")
-    examples = _described(desk, records, columns, f"{table} WHERE fault IS NOT NULL", _EXAMPLES)
-    return RowAccount(
+    examples = _described(context, records, columns, f"{table} WHERE fault IS NOT NULL", _EXAMPLES)
+    return RowReport(
         records.file, kept + sum(counts.values()), kept, counts, tuple(examples), records.encoding
     )
 
 
-def _described(desk: Desk, records: Records, columns: Sequence[Column], rows: str, count: int) -> list[str]:
+def _described(
+    context: ReaderContext, records: Records, columns: Sequence[Column], rows: str, count: int
+) -> list[str]:
     """The first ``count`` of these rows, each as what was found, where, and what was expected."""
-    found = desk.run(f"SELECT line, fault, shown FROM {rows} ORDER BY line LIMIT {count}")
+    found = context.run(f"SELECT line, fault, shown FROM {rows} ORDER BY line LIMIT {count}")
     return [_describe(records, columns, *row) for row in found]
 
 
@@ -243,7 +255,7 @@ class Numbers:
 
 
 def read_numbers(
-    desk: Desk, records: Records, columns: Sequence[Column], unique: tuple[str, ...]
+    context: ReaderContext, records: Records, columns: Sequence[Column], unique: tuple[str, ...]
 ) -> Numbers | None:
     """The rows, if every one of them is good; None where that is not certain.
 
@@ -251,7 +263,7 @@ def read_numbers(
     no field was 007, 5.0 or 5e0, and no row was shorter, longer or blank.
 
     Args:
-        desk: Where the rows are read.
+        context: Where the rows are read.
         records: The rows.
         columns: What is taken out of them.
         unique: Roles whose values together may occur once.
@@ -265,16 +277,16 @@ def read_numbers(
 
     if records.columns is None or not records.columns.hold(columns):
         return None
-    path = desk.scratch / f"numbers-{uuid4().hex}.parquet"
+    path = context.scratch / f"numbers-{uuid4().hex}.parquet"
     with plain_errors(f"reading {records.file}"):
         try:
-            desk.run(f"COPY ({_query(records.columns, columns)}) TO {sql_path(path)} (FORMAT parquet)")
+            context.run(f"COPY ({_query(records.columns, columns)}) TO {sql_path(path)} (FORMAT parquet)")
         except duckdb.OperationalError:  # no room
             raise
         except duckdb.Error:  # what is wrong, and with which row, is found out later
             return None
-        rows = _good_rows(desk, path, records.columns, columns)
-        return Numbers(path, rows) if rows and _all_differ(desk, path, unique) else None
+        rows = _good_rows(context, path, records.columns, columns)
+        return Numbers(path, rows) if rows and _all_differ(context, path, unique) else None
 
 
 def _query(scan: ByColumns, columns: Sequence[Column]) -> str:
@@ -304,17 +316,19 @@ def _judged_value(column: Column) -> str:
     return f"CASE WHEN NOT ({faults}) THEN {column.role} END"
 
 
-def _good_rows(desk: Desk, path: Path, scan: ByColumns, columns: Sequence[Column]) -> int | None:
+def _good_rows(context: ReaderContext, path: Path, scan: ByColumns, columns: Sequence[Column]) -> int | None:
     """How many rows there are, if each value is in its range and no byte of the file is unaccounted for."""
     asked = ", ".join(_bounds(column) for column in columns)
-    ((rows, width, *found),) = desk.run(f"SELECT count(*), sum({_WIDTH}), {asked} FROM {_parquet(path)}")
+    ((rows, width, *found),) = context.run(f"SELECT count(*), sum({_WIDTH}), {asked} FROM {_parquet(path)}")
     if not rows or not all(
         _are_good(column, rows, *told) for column, told in zip(columns, found, strict=True)
     ):
         return None
     if scan.layout is not None:
         digits = [_digits(c, *told) for c, told in zip(columns, found, strict=True) if c.kind.whole]
-        ((written,),) = desk.run(f"SELECT {' + '.join(['count_if(false)', *digits])} FROM {_parquet(path)}")
+        ((written,),) = context.run(
+            f"SELECT {' + '.join(['count_if(false)', *digits])} FROM {_parquet(path)}"
+        )
         if scan.layout.size != width + written + rows * scan.layout.around(len(scan.names)):
             return None
     return int(rows)
@@ -342,7 +356,7 @@ def _digits(column: Column, known: int, lowest: int | None, highest: int | None)
     return " + ".join([str(few * known), *more])
 
 
-def _all_differ(desk: Desk, path: Path, unique: tuple[str, ...]) -> bool:
+def _all_differ(context: ReaderContext, path: Path, unique: tuple[str, ...]) -> bool:
     """Whether no two rows have the same values."""
     if not unique:
         return True
@@ -351,12 +365,12 @@ def _all_differ(desk: Desk, path: Path, unique: tuple[str, ...]) -> bool:
     later = "false"
     for role in reversed(unique):
         later = f"{role} > before_{role} OR ({role} = before_{role} AND ({later}))"
-    ((disorder,),) = desk.run(
+    ((disorder,),) = context.run(
         f"SELECT count_if(NOT ({later})) FROM (SELECT {key}, {before} FROM {_parquet(path)})"
     )
     if not disorder:
         return True
-    return not desk.run(f"SELECT 1 FROM {_parquet(path)} GROUP BY {key} HAVING count(*) > 1 LIMIT 1")
+    return not context.run(f"SELECT 1 FROM {_parquet(path)} GROUP BY {key} HAVING count(*) > 1 LIMIT 1")
 
 
 def _parquet(path: Path, *, number: bool = False) -> str:
@@ -365,7 +379,7 @@ def _parquet(path: Path, *, number: bool = False) -> str:
 
 
 @dataclass(frozen=True)
-class RowAccount:
+class RowReport:
     """Where every row of one file went: ``rows_read == rows_kept + sum(set_aside.values())``.
 
     Attributes:

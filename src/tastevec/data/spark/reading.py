@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import ibis
 
-from tastevec.data.readers import Source, films_of, item_table, open_desk, rating_range_of, tag_table
+from tastevec.data.readers import Source, item_table, items_of, rating_range_of, reader_context, tag_table
 from tastevec.data.readers import columns as kinds
 from tastevec.data.readers.columns import Column, match_columns, split_header
 from tastevec.data.readers.formats import (
     GENOME_FILES,
-    Place,
-    find_place,
+    SourceLayout,
+    find_layout,
     read_item_table,
     read_own_tags,
     read_tag_file,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.readers import ReadSettings
     from tastevec.data.readers.columns import Kind
-    from tastevec.data.readers.validate import Checked, Desk
+    from tastevec.data.readers.validate import ReaderContext, ValidatedRows
     from tastevec.data.spark.session import Entry, SparkEngine
     from tastevec.data.spark.validate import Layout
 
@@ -64,7 +64,7 @@ class Found:
     """
 
     address: str
-    place: Place
+    place: SourceLayout
     is_parquet: bool
 
 
@@ -80,8 +80,8 @@ def find_source(source: Path | str, engine: SparkEngine) -> Found:
         return _at_address(str(source).rstrip("/"), engine)
     path = Path(source)
     if path.is_dir() and _holds_parts(path.name, [entry.name for entry in path.iterdir()]):
-        return Found(address_of(path), Place(path, path.stem, "table"), is_parquet=True)
-    place = find_place(path, engine.local)
+        return Found(address_of(path), SourceLayout(path, path.stem, "table"), is_parquet=True)
+    place = find_layout(path, engine.local)
     return Found(address_of(place.interactions), place, is_parquet=place.interactions.suffix in PARQUET)
 
 
@@ -93,14 +93,14 @@ def _at_address(address: str, engine: SparkEngine) -> Found:
     names = [entry.name for entry in entries]
     suffix = PurePosixPath(name).suffix
     if _holds_parts(name, names) if is_folder else suffix in PARQUET + _TABLES:
-        place = Place(Path(name), PurePosixPath(name).stem, "table")
+        place = SourceLayout(Path(name), PurePosixPath(name).stem, "table")
         return Found(address, place, is_parquet=is_folder or suffix in PARQUET)
     if not is_folder:
         raise SourceError(
             f"{address} is no table that Spark can be given; expected a release's folder, a name ending in "
             f"{', '.join(_TABLES + PARQUET)}, or a folder of Parquet files; unpack a zip first"
         )
-    place = find_place(_copied(entries, name, engine), engine.local)
+    place = find_layout(_copied(entries, name, engine), engine.local)
     return Found(f"{address}/{place.interactions.name}", place, is_parquet=False)
 
 
@@ -157,27 +157,27 @@ def read_source(
     found = find_source(source, engine)
     place = found.place
     rating_range = settings.rating_range or rating_range_of(place)
-    with open_desk(connection, settings) as desk:
+    with reader_context(connection, settings) as context:
         with plain_spark_errors("reading the interactions", source=str(source)):
             rows, columns = _open(found, engine, rating_range)
             ratings = judge(engine, rows, columns, skip_bad_rows=settings.skip_bad_rows)
-        films = read_item_table(settings.items, desk) if settings.items else films_of(place, desk)
-        own = read_own_tags(place, desk)
+        items = read_item_table(settings.items, context) if settings.items else items_of(place, context)
+        own = read_own_tags(place, context)
         types = _id_type(ratings, columns, USER_ID), _id_type(ratings, columns, ITEM_ID)
-        if films is not None and not films.holds_whole_ids(desk, ITEM_ID):
+        if items is not None and not items.has_int_ids(context, ITEM_ID):
             types = types[0], "string"
-        borrowed = [read_tag_file(file, desk, whole_ids=types[1] == "int64") for file in settings.tags]
-        checked = [films, own, *(table for tables in borrowed for table in tables)]
+        borrowed = [read_tag_file(file, context, int_ids=types[1] == "int64") for file in settings.tags]
+        checked = [items, own, *(table for tables in borrowed for table in tables)]
         genome = place.file(GENOME_FILES[0])
         return Source(
             name=place.name,
             format=place.format,
             rating_range=rating_range,
-            interactions=_interactions(engine, ratings, types, _tagged(own, desk)),
-            items=ibis.memtable(connection.to_pyarrow(item_table(desk, films, types[1]))),
-            tags=tag_table(desk, own, [tables[0] for tables in borrowed], types),
+            interactions=_interactions(engine, ratings, types, _tagged(own, context)),
+            items=ibis.memtable(connection.to_pyarrow(item_table(context, items, types[1]))),
+            tags=tag_table(context, own, [tables[0] for tables in borrowed], types),
             genome_folder=genome and genome.parent,
-            accounts=(ratings.account, *(table.account for table in checked if table is not None)),
+            row_reports=(ratings.row_report, *(table.row_report for table in checked if table is not None)),
         )
 
 
@@ -243,13 +243,13 @@ def _id_type(ratings: JudgedRows, columns: list[Column], role: str) -> str:
     return "int64" if whole else "string"
 
 
-def _tagged(own: Checked | None, desk: Desk) -> pa.Table | None:
+def _tagged(own: ValidatedRows | None, context: ReaderContext) -> pa.Table | None:
     """Whom the release's own tags tell of which film: the time of the first tag, and the order in which they stand."""
     if own is None:
         return None
     asked = f"""SELECT {USER_ID}, {ITEM_ID}, min({TIMESTAMP}) AS {TIMESTAMP}, row_number() OVER (ORDER BY min(line)) AS place
         FROM {own.table} WHERE fault IS NULL GROUP BY {USER_ID}, {ITEM_ID}"""
-    return desk.connection.raw_sql(asked).to_arrow_table()
+    return context.connection.raw_sql(asked).to_arrow_table()
 
 
 def _interactions(

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tastevec.data.readers import columns as kinds
 from tastevec.data.readers.columns import Kind
 from tastevec.data.readers.text import STRAY, show
-from tastevec.data.readers.validate import RowAccount
+from tastevec.data.readers.validate import RowReport
 from tastevec.data.spark.session import reader
 from tastevec.errors import BadRowError, SourceError
 from tastevec.schema import ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
@@ -395,12 +395,12 @@ class JudgedRows:
     Attributes:
         frame: user_id, item_id (bigint or text), rating, timestamp, and position: the row's place in the source.
         whole: By role, whether every id is a whole number in its own writing.
-        account: Where every row went.
+        row_report: Where every row went.
     """
 
     frame: DataFrame
     whole: dict[str, bool]
-    account: RowAccount
+    row_report: RowReport
 
 
 def judge(
@@ -433,7 +433,7 @@ def judge(
     told = (
         [_describe(rows, columns, found, row) for row in _examples(placed, good, repeated)] if counts else []
     )
-    account = RowAccount(
+    row_report = RowReport(
         rows.file,
         found.rows,
         found.rows - sum(counts.values()),
@@ -441,8 +441,8 @@ def judge(
         tuple(told),
         rows.encoding,
     )
-    _refuse(account, skip_bad_rows=skip_bad_rows)
-    return JudgedRows(repeated.without(good), found.whole, account)
+    _refuse(row_report, skip_bad_rows=skip_bad_rows)
+    return JudgedRows(repeated.without(good), found.whole, row_report)
 
 
 def _examples(placed: DataFrame, good: DataFrame, repeated: _Repeated) -> list[Row]:
@@ -511,17 +511,17 @@ def _describe(rows: FoundRows, columns: Sequence[Column], found: Findings, row: 
     return f"{where}, column {column.name}: {_as_it_stood(row.shown[int(number) + 1])} {what}; expected {column.kind.expected}"
 
 
-def _refuse(account: RowAccount, *, skip_bad_rows: bool) -> None:
-    bad = sum(account.set_aside.values())
+def _refuse(row_report: RowReport, *, skip_bad_rows: bool) -> None:
+    bad = sum(row_report.set_aside.values())
     if bad and not skip_bad_rows:
         others = f" ({bad} bad rows in all)" if bad > 1 else ""
         raise BadRowError(
-            f"{account.examples[0]}{others}; correct the file or run again with --skip-bad-rows"
+            f"{row_report.examples[0]}{others}; correct the file or run again with --skip-bad-rows"
         )
-    if not account.rows_kept:
+    if not row_report.rows_kept:
         raise SourceError(
-            f"{account.file} has {account.rows_read} rows and none of them is good; expected interactions; "
-            f"{'; '.join(account.examples[:1]) or 'export it again, then rerun'}"
+            f"{row_report.file} has {row_report.rows_read} rows and none of them is good; expected interactions; "
+            f"{'; '.join(row_report.examples[:1]) or 'export it again, then rerun'}"
         )
 
 

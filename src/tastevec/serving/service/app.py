@@ -17,13 +17,13 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from tastevec.errors import SettingsError
-from tastevec.serving.neighbours import read_people
+from tastevec.serving.neighbors import read_users
 from tastevec.serving.recommender import load
 from tastevec.serving.service.errors import catch_problems
 from tastevec.serving.service.inference import Lifecycle
 from tastevec.serving.service.middleware import Guard, Watch
 from tastevec.serving.service.responses import Served
-from tastevec.serving.service.routes import film_router, people_router, service_router
+from tastevec.serving.service.routes import item_router, service_router, user_router
 from tastevec.serving.service.settings import ServiceSettings
 from tastevec.serving.service.static import page_routes
 from tastevec.serving.service.store_routes import Stored, stored_router
@@ -77,7 +77,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.life, app.state.has_token, app.state.stored = life, settings.token is not None, stored
-    for router in (people_router, film_router, stored_router, service_router):
+    for router in (user_router, item_router, stored_router, service_router):
         app.include_router(router)
     app.router.routes.extend(page_routes(web))
     catch_problems(app)
@@ -121,7 +121,7 @@ def run_service(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    tell: Callable[[str], object] = lambda _address: None,
+    progress: Callable[[str], object] = lambda _address: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; SIGHUP loads the model again.
 
@@ -130,7 +130,7 @@ def run_service(
         settings: How the service guards itself.
         host: The address to be bound to.
         port: 0 takes any that is free.
-        tell: Called with the address once it is open; the model may still be loading.
+        progress: Called with the address once it is open; the model may still be loading.
 
     Raises:
         SettingsError: The address cannot be bound to.
@@ -154,7 +154,7 @@ def run_service(
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         timeout_keep_alive=30,
     )
-    server = _Server(config, life, tell)
+    server = _Server(config, life, progress)
     try:
         asyncio.run(server.serve())
     except SystemExit:
@@ -169,9 +169,9 @@ def run_service(
 class _Server(uvicorn.Server):
     """A server that tells its application when it begins and when it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, life: Lifecycle, tell: Callable[[str], object]) -> None:
+    def __init__(self, config: uvicorn.Config, life: Lifecycle, progress: Callable[[str], object]) -> None:
         super().__init__(config)
-        self._life, self._tell = life, tell
+        self._life, self._progress = life, progress
         life.on_failure = self._stop
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # none are passed
@@ -180,7 +180,7 @@ class _Server(uvicorn.Server):
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._life.load_soon)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        self._tell(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        self._progress(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         # As uvicorn's own, which would also raise the signal again once it has stopped.
@@ -207,12 +207,12 @@ def _log_to_stderr() -> None:
     )
 
 
-def from_folder(folder: Path, people: Path | None = None) -> Callable[[], Served]:
+def from_folder(folder: Path, users: Path | None = None) -> Callable[[], Served]:
     """A source that loads the bundle of this folder as it is at that moment.
 
     Args:
         folder: The bundle.
-        people: Who can be found: a Parquet file that ``tastevec encode --horizon overall`` wrote with this model.
+        users: Who can be found: a Parquet file that ``tastevec encode --horizon overall`` wrote with this model.
 
     Raises:
         FormatError: By the source: the folder is missing, damaged, or of another format version.
@@ -221,7 +221,7 @@ def from_folder(folder: Path, people: Path | None = None) -> Callable[[], Served
 
     def source() -> Served:
         model = load(folder)
-        known = None if people is None else read_people(people, model.bundle.space, horizon="overall")
-        return Served(model, name=folder.resolve().name, people=known)
+        known = None if users is None else read_users(users, model.bundle.space, horizon="overall")
+        return Served(model, name=folder.resolve().name, users=known)
 
     return source

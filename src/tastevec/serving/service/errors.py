@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from tastevec.errors import DataError, MissingExtraError, SettingsError, TastevecError, UnknownItemError
 from tastevec.serving.service.messages import sentence_of, shown
-from tastevec.serving.service.schemas import ErrorAnswer
+from tastevec.serving.service.schemas import ErrorResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -31,7 +31,7 @@ class Problem(HTTPException):
     Attributes:
         code: What went wrong, in one word for programs.
         message: One sentence: what was found and what was expected.
-        where: The place in the request, such as ``people[0].ratings[3].rating``; None where it is no single place.
+        where: The place in the request, such as ``users[0].ratings[3].rating``; None where it is no single place.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ _WHEN = {
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI says of these statuses, in addition to those that every answer may have."""
     return {
-        status: {"model": ErrorAnswer, "description": _WHEN[status]}
+        status: {"model": ErrorResponse, "description": _WHEN[status]}
         for status in sorted({*statuses, 401, 422, 429, 500, 503, 504})
     }
 

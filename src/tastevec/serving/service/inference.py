@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batcher", "Lifecycle", "Metrics", "life_of"]
 
-_PEOPLE = 256  # that go through the model together
+_USERS = 256  # that go through the model together
 T = TypeVar("T")
 
 
@@ -58,15 +58,15 @@ class Batcher:
     one question is not told to another.
     """
 
-    def __init__(self, *, waiting: int, tell: Callable[[int], object] = lambda _people: None) -> None:
+    def __init__(self, *, waiting: int, progress: Callable[[int], object] = lambda _users: None) -> None:
         """Nothing is answered before `open`.
 
         Args:
             waiting: Questions that may wait at once; more are refused.
-            tell: Called with the people of each pass through the model.
+            progress: Called with the people of each pass through the model.
         """
         self._questions: SimpleQueue[_Question | None] = SimpleQueue()
-        self._waiting, self._tell = waiting, tell
+        self._waiting, self._progress = waiting, progress
         self._thread: Thread | None = None
 
     def open(self) -> None:
@@ -115,8 +115,8 @@ class Batcher:
     def _gathered(self) -> Iterator[list[_Question]]:
         """What has gathered, each time; until the end."""
         while (question := self._questions.get()) is not None:
-            gathered, people = [question], len(question.histories)
-            while people < _PEOPLE:
+            gathered, users = [question], len(question.histories)
+            while users < _USERS:
                 try:
                     following = self._questions.get_nowait()
                 except Empty:
@@ -125,14 +125,14 @@ class Batcher:
                     self._questions.put(None)  # to be found again once these are answered
                     break
                 gathered.append(following)
-                people += len(following.histories)
+                users += len(following.histories)
             yield gathered
 
     def _answer(self, questions: Sequence[_Question]) -> None:
         try:
             histories = _together([question.histories for question in questions])
             vectors = questions[0].model.vectors(histories, questions[0].horizon)
-            self._tell(len(histories))
+            self._progress(len(histories))
         except Exception as error:  # noqa: BLE001  it is whose question it is, who is told
             if len(questions) == 1:
                 questions[0].future.set_exception(error)
@@ -182,7 +182,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._people = Histogram(
+        self._users = Histogram(
             "tastevec_batch_people",
             "People of one pass through the model.",
             buckets=_USER_BUCKETS,
@@ -203,9 +203,9 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def batch(self, people: int) -> None:
+    def batch(self, users: int) -> None:
         """Count one pass through the model."""
-        self._people.observe(people)
+        self._users.observe(users)
 
     def loaded(self, served: Served) -> None:
         """Tell which model answers now."""
@@ -253,7 +253,7 @@ class Lifecycle:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting = 0
         self.metrics = Metrics()
-        self.batcher = Batcher(waiting=settings.waiting, tell=self.metrics.batch)
+        self.batcher = Batcher(waiting=settings.waiting, progress=self.metrics.batch)
         self.failure: Exception | None = None
         self.draining = False
         self.on_failure: Callable[[], object] = lambda: None
@@ -304,7 +304,7 @@ class Lifecycle:
             self.metrics.loaded(served)
             seconds = time.perf_counter() - began
             _LOG.info(
-                "model loaded", space=served.space, films=len(served.catalogue), seconds=round(seconds, 2)
+                "model loaded", space=served.space, items=len(served.catalog), seconds=round(seconds, 2)
             )
             return seconds
 

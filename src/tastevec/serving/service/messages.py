@@ -62,8 +62,8 @@ def place_of(path: Sequence[object]) -> str | None:
     """A place in the request; None for the request as a whole.
 
     Examples:
-        >>> place_of(["people", 0, "ratings", 3, "rating"]), place_of([])
-        ('people[0].ratings[3].rating', None)
+        >>> place_of(["users", 0, "ratings", 3, "rating"]), place_of([])
+        ('users[0].ratings[3].rating', None)
     """
     text = ""
     for step in path:

@@ -194,9 +194,9 @@ class Watch:
             message = "the service failed at this request, which is a fault of its own; expected an answer: report it"
             await problem_answer(Problem(500, "fault", message))(scope, receive, answer)
         finally:
-            self._tell(scope, status or _GONE, time.perf_counter() - began)
+            self._progress(scope, status or _GONE, time.perf_counter() - began)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _progress(self, scope: Scope, status: int, seconds: float) -> None:
         route = route_of(scope)
         self._metrics.request(route, status, seconds)
         _LOG.info("request", method=_method(scope), route=route, status=status, ms=round(1000 * seconds, 2))

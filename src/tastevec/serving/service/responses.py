@@ -17,9 +17,9 @@ from pydantic_core import to_json
 
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
 from tastevec.schema import Horizon
-from tastevec.serving.explain import explain_films, explain_people, film_effects
-from tastevec.serving.recommender import best_films
-from tastevec.serving.service.catalogue import Catalogue, example_person
+from tastevec.serving.explain import explain_items, explain_users, item_effects
+from tastevec.serving.recommender import best_items
+from tastevec.serving.service.catalog import Catalog, example_user
 from tastevec.serving.service.errors import Problem
 from tastevec.serving.service.messages import shown
 
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.inputs import RatingScale
-    from tastevec.items.film_map import FilmMap
+    from tastevec.items.item_map import ItemMap
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.explain import TagReading
-    from tastevec.serving.neighbours import Neighbours
+    from tastevec.serving.neighbors import Neighbors
     from tastevec.serving.recommender import Recommender
-    from tastevec.serving.service.schemas import ExplainRequest, Person, RecommendRequest
+    from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest, User
 
 __all__ = [
     "Near",
     "Served",
     "Told",
     "as_cosine",
-    "causes_of",
+    "contributions_of",
     "explained",
-    "explained_films",
-    "found_people",
-    "people_in_memory",
+    "explained_items",
+    "found_users",
     "ranked",
-    "similar_films",
+    "similar_items",
     "steered",
     "told_by",
+    "users_in_memory",
 ]
 
 _Row = tuple[int, float, int]  # the film's place, the rating, the time
@@ -68,7 +68,7 @@ class Told:
     unknown: list[list[int | str]]
 
 
-def told_by(people: Sequence[Person], catalogue: Catalogue, scale: RatingScale) -> Told:
+def told_by(users: Sequence[User], catalog: Catalog, scale: RatingScale) -> Told:
     """Turn people into histories; nobody is repaired.
 
     Raises:
@@ -76,15 +76,15 @@ def told_by(people: Sequence[Person], catalogue: Catalogue, scale: RatingScale) 
     """
     rows: list[_Row] = []
     offsets, unknown = [0], []
-    for number, person in enumerate(people):
-        own, strangers = _read(person, f"people[{number}].ratings", catalogue, scale)
+    for number, user in enumerate(users):
+        own, strangers = _read(user, f"users[{number}].ratings", catalog, scale)
         rows += own
         offsets.append(len(rows))
         unknown.append(strangers)
     items, ratings, times = zip(*rows, strict=True) if rows else ((), (), ())
     given, bounds = np.array(ratings, np.float32), np.array(offsets, np.int64)
     histories = Histories(
-        user_ids=np.arange(len(people)),
+        user_ids=np.arange(len(users)),
         offsets=bounds,
         items=np.array(items, np.int32),
         ratings=given,
@@ -94,22 +94,20 @@ def told_by(people: Sequence[Person], catalogue: Catalogue, scale: RatingScale) 
     return Told(histories, unknown)
 
 
-def _read(
-    person: Person, where: str, catalogue: Catalogue, scale: RatingScale
-) -> tuple[list[_Row], list[int | str]]:
+def _read(user: User, where: str, catalog: Catalog, scale: RatingScale) -> tuple[list[_Row], list[int | str]]:
     """One person's rows in the order of time, and the ids that are unknown."""
     rows: list[_Row] = []
     unknown: list[int | str] = []
     first: dict[str, int] = {}
-    timed = sum(rated.timestamp is not None for rated in person.ratings)
-    if timed not in (0, len(person.ratings)):
+    timed = sum(rated.timestamp is not None for rated in user.ratings)
+    if timed not in (0, len(user.ratings)):
         raise Problem(
             422,
             "wrong_data",
-            f"{where} have a timestamp for {timed} of {len(person.ratings)} films; expected one for all or for none",
+            f"{where} have a timestamp for {timed} of {len(user.ratings)} films; expected one for all or for none",
             where,
         )
-    for number, rated in enumerate(person.ratings):
+    for number, rated in enumerate(user.ratings):
         if not scale.low <= rated.rating <= scale.high:
             place = f"{where}[{number}].rating"
             message = f"{place} is {rated.rating:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
@@ -121,11 +119,11 @@ def _read(
                 "once, at its last rating"
             )
             raise Problem(422, "wrong_data", message, place)
-        film = catalogue.place(rated.item_id)
-        if film is None:
+        item = catalog.place(rated.item_id)
+        if item is None:
             unknown.append(rated.item_id)
         else:
-            rows.append((film, rated.rating, NO_TIME if rated.timestamp is None else rated.timestamp))
+            rows.append((item, rated.rating, NO_TIME if rated.timestamp is None else rated.timestamp))
     return sorted(rows, key=lambda row: row[2]), unknown
 
 
@@ -139,16 +137,16 @@ class Served:
     Attributes:
         model: The recommender.
         name: What the model is called.
-        people: Whom it can find, by their vectors of the horizon ``overall``.
+        users: Whom it can find, by their vectors of the horizon ``overall``.
     """
 
     model: Recommender
     name: str = "model"
-    people: Neighbours | None = None
+    users: Neighbors | None = None
 
     def prepared(self) -> Served:
         """The same, with everything made that requests would otherwise wait for."""
-        for made in ("catalogue", "without_vector", "facts", "example", "map_body"):
+        for made in ("catalog", "without_vector", "facts", "example", "map_body"):
             getattr(self, made)
         return self
 
@@ -158,21 +156,21 @@ class Served:
         return self.model.bundle.space
 
     @property
-    def film_map(self) -> FilmMap | None:
+    def item_map(self) -> ItemMap | None:
         """Where the films lie on a plane."""
-        return self.model.bundle.film_map
+        return self.model.bundle.item_map
 
     def favourites(self, vectors: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
         """The films nearest to each vector (B, D) of a person, whether seen or not."""
         scores = vectors @ self.model.item_vectors.T  # (B, N)
         scores[:, self.without_vector] = -np.inf
         best = np.argsort(-scores, axis=1, kind="stable")[:, :_FAVOURITES]
-        return [[self.catalogue.film(place) for place in places] for places in best.tolist()]
+        return [[self.catalog.item(place) for place in places] for places in best.tolist()]
 
     @cached_property
-    def catalogue(self) -> Catalogue:
+    def catalog(self) -> Catalog:
         """The films."""
-        return Catalogue(self.model.bundle.items)
+        return Catalog(self.model.bundle.items)
 
     @cached_property
     def without_vector(self) -> NDArray[np.bool_]:
@@ -186,7 +184,7 @@ class Served:
         return {
             "name": self.name,
             "space": self.space,
-            "films": len(self.catalogue),
+            "items": len(self.catalog),
             "dim": int(self.model.item_vectors.shape[1]),
             "data": str(bundle.facts.get("data", {}).get("name", "unknown")),
             "version": str(bundle.facts.get("tastevec", "unknown")),
@@ -194,22 +192,22 @@ class Served:
             "rating_range": [scale.low, scale.high],
             "rating_step": self._step,
             "tags": self._tags,
-            "map": self.film_map is not None,
+            "map": self.item_map is not None,
         }
 
     @cached_property
     def example(self) -> dict[str, Any]:
         """What ``/v1/example`` says."""
         scale = self.model.bundle.reading.scale
-        catalogue = self.catalogue
-        name, rated = example_person(
-            catalogue.genres,
-            catalogue.watched,
+        catalog = self.catalog
+        name, rated = example_user(
+            catalog.genres,
+            catalog.watched,
             self.model.item_vectors,
             (scale.low, scale.high, self._step),
         )
         ratings = [
-            {**catalogue.named(place), "year": catalogue.years[place], "rating": rating}
+            {**catalog.named(place), "year": catalog.years[place], "rating": rating}
             for place, rating in rated
         ]
         return {"name": name, "ratings": ratings}
@@ -217,19 +215,19 @@ class Served:
     @cached_property
     def map_body(self) -> tuple[bytes, bytes, str] | None:
         """What ``/v1/map`` says as JSON, plain and compressed, and its tag; None without a map."""
-        if self.film_map is None:
+        if self.item_map is None:
             return None
-        catalogue, places = self.catalogue, self.film_map.places
+        catalog, places = self.catalog, self.item_map.places
         mapped = np.flatnonzero(np.isfinite(places).all(axis=1))
         x, y = np.round(places[mapped].astype(np.float64), 5).T.tolist()
         columns = {
-            "item_ids": [catalogue.ids[film] for film in mapped],
-            "titles": [catalogue.titles[film] for film in mapped],
-            "years": [catalogue.years[film] for film in mapped],
-            "genres": [next(iter(catalogue.genres[film]), None) for film in mapped],
+            "item_ids": [catalog.ids[item] for item in mapped],
+            "titles": [catalog.titles[item] for item in mapped],
+            "years": [catalog.years[item] for item in mapped],
+            "genres": [next(iter(catalog.genres[item]), None) for item in mapped],
             "x": x,
             "y": y,
-            "watched": catalogue.watched[mapped].tolist(),
+            "watched": catalog.watched[mapped].tolist(),
         }
         body = to_json(columns)
         return body, gzip.compress(body, 6, mtime=0), f'"{hashlib.sha256(body).hexdigest()[:32]}"'
@@ -256,7 +254,7 @@ Near = Sequence[Sequence[tuple[Any, float]]]  # of each person the ids and cosin
 _FOUND = 64  # people whose favourites are looked for at once
 
 
-def found_people(
+def found_users(
     served: Served,
     told: Told,
     near: Near,
@@ -288,13 +286,13 @@ def found_people(
     return answers
 
 
-def people_in_memory(
+def users_in_memory(
     served: Served, vectors: NDArray[np.float32], k: int
 ) -> tuple[Near, dict[Any, NDArray[np.float32]]]:
-    """Who of the people of a file is nearest to each vector (B, D), and their vectors; see `found_people`."""
-    assert served.people is not None
-    places, cosines = served.people.nearest(vectors, k)  # (B, K) each
-    ids, known = served.people.ids, served.people.vectors
+    """Who of the people of a file is nearest to each vector (B, D), and their vectors; see `found_users`."""
+    assert served.users is not None
+    places, cosines = served.users.nearest(vectors, k)  # (B, K) each
+    ids, known = served.users.ids, served.users.vectors
     near = [
         list(zip(ids[row].tolist(), found.tolist(), strict=True))
         for row, found in zip(places, cosines, strict=True)
@@ -318,10 +316,10 @@ def ranked(served: Served, told: Told, vectors: NDArray[np.float32], k: int) -> 
         k: Films wanted.
     """
     candidates = ~served.without_vector
-    places, scores = best_films(vectors, served.model.item_vectors, told.histories, k, candidates)
+    places, scores = best_items(vectors, served.model.item_vectors, told.histories, k, candidates)
     return [
         [
-            {**served.catalogue.film(place), "rank": rank, "score": score}
+            {**served.catalog.item(place), "rank": rank, "score": score}
             for rank, (place, score) in enumerate(zip(row, gained, strict=True), 1)
             if place >= 0
         ]
@@ -351,21 +349,21 @@ def steered(
     return np.asarray(vectors + move, np.float32)
 
 
-def similar_films(served: Served, item_ids: Sequence[int | str], k: int) -> list[dict[str, Any]]:
+def similar_items(served: Served, item_ids: Sequence[int | str], k: int) -> list[dict[str, Any]]:
     """The films nearest to each of these.
 
     Raises:
         Problem: One of them is not in the catalogue.
     """
-    catalogue, answers = served.catalogue, []
+    catalog, answers = served.catalog, []
     for place in _places(served, item_ids):
-        found = served.model.similar_items(catalogue.ids[place], k=k).to_pylist()
+        found = served.model.similar_items(catalog.ids[place], k=k).to_pylist()
         similar = [
-            {**film, "rank": row["rank"], "similarity": as_cosine(row["score"])}
+            {**item, "rank": row["rank"], "similarity": as_cosine(row["score"])}
             for row in found
-            for film in catalogue.films([row["item_id"]])
+            for item in catalog.items([row["item_id"]])
         ]
-        answers.append({**catalogue.named(place), "similar": similar})
+        answers.append({**catalog.named(place), "similar": similar})
     return answers
 
 
@@ -391,30 +389,33 @@ def explained(
     known, answers = _tags(served), []
     for number, unknown in enumerate(told.unknown):
         check()
-        person = told.histories.take(np.array([number]))
-        [readings] = explain_people(
-            served.model, known, person, asked.horizon, tags=asked.tags, films=asked.films
+        user = told.histories.take(np.array([number]))
+        [readings] = explain_users(
+            served.model, known, user, asked.horizon, tags=asked.tags, items=asked.items
         )
-        tags = [{**_reading(reading), "films": _causes(served, reading.causes)} for reading in readings]
+        tags = [
+            {**_reading(reading), "items": _contributions(served, reading.contributions)}
+            for reading in readings
+        ]
         answers.append({"tags": tags, "place": _place(served, vectors[number]), "unknown": unknown})
     return answers
 
 
-def explained_films(served: Served, item_ids: Sequence[int | str], tags: int) -> list[dict[str, Any]]:
+def explained_items(served: Served, item_ids: Sequence[int | str], tags: int) -> list[dict[str, Any]]:
     """Each of these films in tags.
 
     Raises:
         Problem: One of them is not in the catalogue, or the model has no tags.
     """
     places = list(_places(served, item_ids))
-    read = explain_films(served.model, _tags(served), places, tags=tags)
+    read = explain_items(served.model, _tags(served), places, tags=tags)
     return [
-        {**served.catalogue.named(place), "tags": [_reading(reading) for reading in readings]}
+        {**served.catalog.named(place), "tags": [_reading(reading) for reading in readings]}
         for place, readings in zip(places, read, strict=True)
     ]
 
 
-def causes_of(
+def contributions_of(
     served: Served,
     told: Told,
     best: Sequence[Sequence[dict[str, Any]]],
@@ -431,12 +432,12 @@ def causes_of(
         check: Called before each person; what it raises ends the work.
     """
     answers = []
-    for number, films in enumerate(best):
+    for number, items in enumerate(best):
         check()
-        person = told.histories.take(np.array([number]))
-        places = [place for film in films if (place := served.catalogue.place(film["item_id"])) is not None]
-        [causes] = film_effects(served.model, person, np.array([places]), asked.horizon, films=asked.why)
-        answers.append([_causes(served, of) for of in causes])
+        user = told.histories.take(np.array([number]))
+        places = [place for item in items if (place := served.catalog.place(item["item_id"])) is not None]
+        [contributions] = item_effects(served.model, user, np.array([places]), asked.horizon, items=asked.why)
+        answers.append([_contributions(served, of) for of in contributions])
     return answers
 
 
@@ -458,11 +459,11 @@ def _tags(served: Served) -> TagDirections:
 
 def _places(served: Served, item_ids: Sequence[int | str]) -> Iterator[int]:
     for number, item_id in enumerate(item_ids):
-        place = served.catalogue.place(item_id)
+        place = served.catalog.place(item_id)
         if place is None:
             where = f"item_ids[{number}]"
             message = (
-                f"{where} is {shown(item_id)}, which is not among the {len(served.catalogue)} films; expected an id that "
+                f"{where} is {shown(item_id)}, which is not among the {len(served.catalog)} films; expected an id that "
                 "/v1/items gives"
             )
             raise Problem(404, "unknown_item", message, where)
@@ -473,18 +474,18 @@ def _reading(reading: TagReading) -> dict[str, Any]:
     return {"tag": reading.tag, "strength": float(reading.strength), "confidence": float(reading.confidence)}
 
 
-def _causes(served: Served, causes: Sequence[tuple[Any, float]]) -> list[dict[str, Any]]:
-    catalogue = served.catalogue
+def _contributions(served: Served, contributions: Sequence[tuple[Any, float]]) -> list[dict[str, Any]]:
+    catalog = served.catalog
     return [
-        {**catalogue.named(place), "effect": float(effect)}
-        for item_id, effect in causes
-        if (place := catalogue.place(item_id)) is not None
+        {**catalog.named(place), "effect": float(effect)}
+        for item_id, effect in contributions
+        if (place := catalog.place(item_id)) is not None
     ]
 
 
 def _place(served: Served, vector: NDArray[np.float32]) -> list[float] | None:
     """Where a person stands on the map: amid the films nearest to the vector; None without a map."""
-    if served.film_map is None:
+    if served.item_map is None:
         return None
-    [place] = served.film_map.place(vector[None], served.model.item_vectors).tolist()
+    [place] = served.item_map.place(vector[None], served.model.item_vectors).tolist()
     return [float(axis) for axis in place]

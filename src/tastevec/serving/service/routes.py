@@ -15,72 +15,74 @@ from tastevec.serving.service.inference import life_of
 from tastevec.serving.service.responses import (
     Served,
     Told,
-    causes_of,
+    contributions_of,
     explained,
-    explained_films,
-    found_people,
-    people_in_memory,
+    explained_items,
+    found_users,
     ranked,
-    similar_films,
     steered,
     told_by,
+    users_in_memory,
+)
+from tastevec.serving.service.responses import (
+    similar_items as neighbors_of,
 )
 from tastevec.serving.service.schemas import (
-    EncodeAnswer,
     EncodeRequest,
-    ErrorAnswer,
-    ExampleAnswer,
-    ExplainAnswer,
+    EncodeResponse,
+    ErrorResponse,
+    ExampleResponse,
     ExplainRequest,
-    FilmsAnswer,
-    MapAnswer,
-    ModelAnswer,
-    Person,
-    RecommendAnswer,
+    ExplainResponse,
+    ItemsResponse,
+    MapResponse,
+    ModelResponse,
     RecommendRequest,
-    ReloadAnswer,
-    SimilarItemsAnswer,
+    RecommendResponse,
+    ReloadResponse,
     SimilarItemsRequest,
-    SimilarUsersAnswer,
+    SimilarItemsResponse,
     SimilarUsersRequest,
-    StateAnswer,
-    SteerAnswer,
+    SimilarUsersResponse,
+    StateResponse,
     SteerRequest,
+    SteerResponse,
+    User,
 )
 from tastevec.serving.service.static import unchanged
 from tastevec.serving.service.store_routes import findable, found_in_store
 
-__all__ = ["film_router", "people_router", "service_router"]
+__all__ = ["item_router", "service_router", "user_router"]
 
-people_router = APIRouter(
-    prefix="/v1", tags=["people"], route_class=JsonRoute, responses=errors(400, 408, 413, 415)
+user_router = APIRouter(
+    prefix="/v1", tags=["users"], route_class=JsonRoute, responses=errors(400, 408, 413, 415)
 )
-_NOBODY = Person(ratings=[])  # of whom nothing is known, and whose films are not left out
+_NOBODY = User(ratings=[])  # of whom nothing is known, and whose films are not left out
 
 
-@people_router.post("/encode", response_model=EncodeAnswer)
+@user_router.post("/encode", response_model=EncodeResponse)
 async def encode(request: Request, asked: EncodeRequest) -> Response:
     """Turn people into taste vectors."""
     life = life_of(request)
     served = life.served
-    told = _told(served, asked.people)
+    told = _told(served, asked.users)
 
     def finish(vectors: NDArray[np.float32]) -> bytes:
-        people = [
+        users = [
             {"vector": vector, "unknown": unknown}
             for vector, unknown in zip(vectors.tolist(), told.unknown, strict=True)
         ]
-        return to_json({"space": served.space, "horizon": asked.horizon, "people": people})
+        return to_json({"space": served.space, "horizon": asked.horizon, "users": users})
 
     return _json_bytes(await life.batcher.ask(served.model, told.histories, asked.horizon, finish))
 
 
-@people_router.post("/recommend", response_model=RecommendAnswer, responses=errors(404))
+@user_router.post("/recommend", response_model=RecommendResponse, responses=errors(404))
 async def recommend(request: Request, asked: RecommendRequest) -> Response:
     """Recommend films that are new to each person, steered along tags where they are given."""
     life = life_of(request)
     served = life.served
-    told = _told(served, asked.people)
+    told = _told(served, asked.users)
 
     def chosen(vectors: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
         if asked.tags:
@@ -95,73 +97,73 @@ async def recommend(request: Request, asked: RecommendRequest) -> Response:
     best = await life.batcher.ask(served.model, told.histories, asked.horizon, chosen)
 
     def reasons(check: Callable[[], None]) -> bytes:
-        return _recommended(served, told, best, causes_of(served, told, best, asked, check))
+        return _recommended(served, told, best, contributions_of(served, told, best, asked, check))
 
     return _json_bytes(await life.long(reasons))
 
 
-@people_router.post("/similar-users", response_model=SimilarUsersAnswer, responses=errors(404))
+@user_router.post("/similar-users", response_model=SimilarUsersResponse, responses=errors(404))
 async def similar_users(request: Request, asked: SimilarUsersRequest) -> Response:
     """Find the stored people whose taste is nearest, with films that they love."""
     life = life_of(request)
     served = life.served
-    if served.people is None and request.app.state.stored is not None:
-        return await found_in_store(request, asked.people, asked.k)
-    if served.people is None:
+    if served.users is None and request.app.state.stored is not None:
+        return await found_in_store(request, asked.users, asked.k)
+    if served.users is None:
         message = (
             "the service knows no people to be found; expected it to be started with an encoded table of them"
         )
         raise Problem(404, "no_people", message)
-    told = _told(served, asked.people)
+    told = _told(served, asked.users)
     vectors = await life.batcher.ask(served.model, told.histories, "overall", np.asarray)
 
     def found(check: Callable[[], None]) -> bytes:
-        near = people_in_memory(served, vectors, asked.k)
-        return to_json({"people": found_people(served, told, *near, check)})
+        near = users_in_memory(served, vectors, asked.k)
+        return to_json({"users": found_users(served, told, *near, check)})
 
     return _json_bytes(await life.long(found))
 
 
-@people_router.post("/explain", response_model=ExplainAnswer, responses=errors(404))
+@user_router.post("/explain", response_model=ExplainResponse, responses=errors(404))
 async def explain(request: Request, asked: ExplainRequest) -> Response:
     """Tell people, or films, in tags: each with its strength, its confidence and the films that caused it."""
     life = life_of(request)
     served = life.served
     if asked.item_ids:
-        items = await life.long(lambda _check: explained_films(served, asked.item_ids, asked.tags))
+        items = await life.long(lambda _check: explained_items(served, asked.item_ids, asked.tags))
         return _json_bytes(to_json({"items": items}))
-    told = _told(served, asked.people)
+    told = _told(served, asked.users)
     vectors = await life.batcher.ask(served.model, told.histories, asked.horizon, np.asarray)
 
     def in_tags(check: Callable[[], None]) -> bytes:
-        return to_json({"people": explained(served, told, vectors, asked, check)})
+        return to_json({"users": explained(served, told, vectors, asked, check)})
 
     return _json_bytes(await life.long(in_tags))
 
 
-@people_router.post("/steer", response_model=SteerAnswer, responses=errors(404))
+@user_router.post("/steer", response_model=SteerResponse, responses=errors(404))
 async def steer(request: Request, asked: SteerRequest) -> Response:
     """Move people, or vectors, along tags, and recommend from where they are then."""
     life = life_of(request)
     served = life.served
     given = _vectors(asked.vectors)
-    told = _told(served, asked.people or [_NOBODY] * len(given))
+    told = _told(served, asked.users or [_NOBODY] * len(given))
 
     def finish(vectors: NDArray[np.float32]) -> bytes:
-        start = vectors if asked.people else given
+        start = vectors if asked.users else given
         moved = steered(served, start, asked.tags, asked.hold, asked.horizon)
-        films = ranked(served, told, moved, asked.k)
+        indices = ranked(served, told, moved, asked.k)
         answers = [
             {"vector": vector, "items": items, "unknown": unknown}
-            for vector, items, unknown in zip(moved.tolist(), films, told.unknown, strict=True)
+            for vector, items, unknown in zip(moved.tolist(), indices, told.unknown, strict=True)
         ]
-        return to_json({"space": served.space, "people": answers})
+        return to_json({"space": served.space, "users": answers})
 
     return _json_bytes(await life.batcher.ask(served.model, told.histories, asked.horizon, finish))
 
 
-def _told(served: Served, people: Sequence[Person]) -> Told:
-    return told_by(people, served.catalogue, served.model.bundle.reading.scale)
+def _told(served: Served, users: Sequence[User]) -> Told:
+    return told_by(users, served.catalog, served.model.bundle.reading.scale)
 
 
 def _vectors(given: Sequence[Sequence[float]]) -> NDArray[np.float32]:
@@ -186,19 +188,19 @@ def _recommended(
     best: Sequence[Sequence[dict[str, Any]]],
     why: Sequence[Sequence[Sequence[dict[str, Any]]]] | None,
 ) -> bytes:
-    people = []
-    for number, (films, unknown) in enumerate(zip(best, told.unknown, strict=True)):
-        causes = why[number] if why else [()] * len(films)
-        items = [{**film, "why": of} for film, of in zip(films, causes, strict=True)]
-        people.append({"items": items, "unknown": unknown})
-    return to_json({"space": served.space, "people": people})
+    users = []
+    for number, (indices, unknown) in enumerate(zip(best, told.unknown, strict=True)):
+        contributions = why[number] if why else [()] * len(indices)
+        items = [{**item, "why": of} for item, of in zip(indices, contributions, strict=True)]
+        users.append({"items": items, "unknown": unknown})
+    return to_json({"space": served.space, "users": users})
 
 
 def _json_bytes(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
-film_router = APIRouter(prefix="/v1", tags=["films"], route_class=JsonRoute, responses=errors())
+item_router = APIRouter(prefix="/v1", tags=["items"], route_class=JsonRoute, responses=errors())
 
 
 class TitleQuery(BaseModel):
@@ -214,26 +216,26 @@ class TitleQuery(BaseModel):
     limit: int = Field(default=20, ge=1, le=100, description="Films at most.")
 
 
-@film_router.get("/items", response_model=FilmsAnswer)
+@item_router.get("/items", response_model=ItemsResponse)
 async def items(request: Request, asked: Annotated[TitleQuery, Query()]) -> Response:
     """Find films by title: best matches first, the more watched first among equals."""
     life = life_of(request)
-    return _json({"items": life.served.catalogue.search(asked.query, asked.limit)})
+    return _json({"items": life.served.catalog.search(asked.query, asked.limit)})
 
 
-@film_router.post(
-    "/similar-items", response_model=SimilarItemsAnswer, responses=errors(400, 404, 408, 413, 415)
+@item_router.post(
+    "/similar-items", response_model=SimilarItemsResponse, responses=errors(400, 404, 408, 413, 415)
 )
 async def similar_items(request: Request, asked: SimilarItemsRequest) -> Response:
     """Find the films nearest to each of these."""
     life = life_of(request)
     served = life.served
-    found = await life.long(lambda _check: similar_films(served, asked.item_ids, asked.k))
+    found = await life.long(lambda _check: neighbors_of(served, asked.item_ids, asked.k))
     return _json({"items": found})
 
 
-@film_router.get("/map", response_model=MapAnswer, responses=errors(404))
-async def film_map(request: Request) -> Response:
+@item_router.get("/map", response_model=MapResponse, responses=errors(404))
+async def item_map(request: Request) -> Response:
     """All films on a plane, as it was computed with the model; compressed for whoever takes it so."""
     life = life_of(request)
     made = life.served.map_body
@@ -249,21 +251,21 @@ async def film_map(request: Request) -> Response:
     return Response(body, headers=headers, media_type="application/json")
 
 
-@film_router.get("/example", response_model=ExampleAnswer)
+@item_router.get("/example", response_model=ExampleResponse)
 async def example(request: Request) -> Response:
     """An example person: well-known films of two genres that have little in common. Nobody real."""
     life = life_of(request)
     return _json(life.served.example)
 
 
-@film_router.get("/model", response_model=ModelAnswer)
+@item_router.get("/model", response_model=ModelResponse)
 async def model(request: Request) -> Response:
     """The model that answers, what it was trained on, and what it can say."""
     life = life_of(request)
-    return _json(life.served.facts | {"people": await findable(request)})
+    return _json(life.served.facts | {"users": await findable(request)})
 
 
-@film_router.post("/reload", response_model=ReloadAnswer, responses=errors(403, 409), tags=["service"])
+@item_router.post("/reload", response_model=ReloadResponse, responses=errors(403, 409), tags=["service"])
 async def reload(request: Request) -> Response:
     """Load the model again from where it is; requests are answered by the one before until then."""
     life = life_of(request)
@@ -271,7 +273,7 @@ async def reload(request: Request) -> Response:
         message = "the service has no token, and reloads for nobody; expected TASTEVEC_TOKEN to be set when it is started, or SIGHUP"
         raise Problem(403, "no_token", message)
     served, seconds = await life.replaced()
-    return _json({"space": served.space, "films": len(served.catalogue), "seconds": round(seconds, 3)})
+    return _json({"space": served.space, "items": len(served.catalog), "seconds": round(seconds, 3)})
 
 
 def _json(answer: object) -> Response:
@@ -281,14 +283,16 @@ def _json(answer: object) -> Response:
 service_router = APIRouter(tags=["service"])
 
 
-@service_router.get("/healthz", response_model=StateAnswer)
+@service_router.get("/healthz", response_model=StateResponse)
 async def healthz() -> Response:
     """Whether the process lives."""
     return Response(to_json({"status": "ok"}), media_type="application/json")
 
 
 @service_router.get(
-    "/readyz", response_model=StateAnswer, responses={503: {"model": ErrorAnswer, "description": "Not now."}}
+    "/readyz",
+    response_model=StateResponse,
+    responses={503: {"model": ErrorResponse, "description": "Not now."}},
 )
 async def readyz(request: Request) -> Response:
     """Whether requests are welcome: not before the model is loaded, and not while the process stops."""
@@ -306,7 +310,7 @@ async def readyz(request: Request) -> Response:
     response_class=Response,
     responses={
         200: {"description": "Counters, for Prometheus.", "content": {"text/plain": {}}},
-        401: {"model": ErrorAnswer, "description": "The bearer token is missing or wrong."},
+        401: {"model": ErrorResponse, "description": "The bearer token is missing or wrong."},
     },
 )
 async def metrics(request: Request) -> Response:

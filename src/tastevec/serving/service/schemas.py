@@ -9,32 +9,32 @@ from tastevec.schema import Horizon
 from tastevec.serving.service.messages import shown
 
 __all__ = [
-    "EncodeAnswer",
     "EncodeRequest",
-    "ErrorAnswer",
-    "ExampleAnswer",
-    "ExplainAnswer",
+    "EncodeResponse",
+    "ErrorResponse",
+    "ExampleResponse",
     "ExplainRequest",
-    "FilmsAnswer",
+    "ExplainResponse",
     "ItemId",
-    "MapAnswer",
-    "ModelAnswer",
-    "Person",
+    "ItemsResponse",
+    "MapResponse",
+    "ModelResponse",
     "Rated",
-    "RecommendAnswer",
     "RecommendRequest",
-    "ReloadAnswer",
-    "SimilarItemsAnswer",
+    "RecommendResponse",
+    "ReloadResponse",
     "SimilarItemsRequest",
-    "SimilarUsersAnswer",
+    "SimilarItemsResponse",
     "SimilarUsersRequest",
-    "StateAnswer",
-    "SteerAnswer",
+    "SimilarUsersResponse",
+    "StateResponse",
     "SteerRequest",
+    "SteerResponse",
     "Tags",
+    "User",
 ]
 
-MOST_PEOPLE, MOST_FILMS, MOST_IDS, MOST_EXPLAINED = 256, 2_000, 256, 16
+MAX_USERS, MAX_ITEMS, MOST_IDS, MOST_EXPLAINED = 256, 2_000, 256, 16
 _LONGEST_ID = 200
 T = TypeVar("T", bound=BaseModel)
 _WIDEST_ID = 2**63 - 1
@@ -105,21 +105,21 @@ class Rated(_Body):
     )
 
 
-class Person(_Body):
+class User(_Body):
     """One person's ratings; without times, the order in which they stand is the order in time."""
 
     ratings: list[Rated] = Field(
-        max_length=MOST_FILMS,
+        max_length=MAX_ITEMS,
         description="Each film once. None at all is a person of whom nothing is known.",
         examples=[[{"item_id": 1, "rating": 4.5}, {"item_id": 2, "rating": 2.0}]],
     )
 
 
-People = Annotated[list[Person], Field(min_length=1, max_length=MOST_PEOPLE)]
-FewPeople = Annotated[list[Person], Field(min_length=1, max_length=MOST_EXPLAINED)]
+Users = Annotated[list[User], Field(min_length=1, max_length=MAX_USERS)]
+FewUsers = Annotated[list[User], Field(min_length=1, max_length=MOST_EXPLAINED)]
 Vectors = Annotated[
     list[Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1, max_length=4096)]],
-    Field(min_length=1, max_length=MOST_PEOPLE, description="Of the space that /v1/model names."),
+    Field(min_length=1, max_length=MAX_USERS, description="Of the space that /v1/model names."),
 ]
 ItemIds = Annotated[list[ItemId], Field(min_length=1, max_length=MOST_IDS, examples=[[1, 2]])]
 
@@ -140,14 +140,14 @@ def _refuse_both(body: T, one: str, other: str) -> T:
 class EncodeRequest(_Body):
     """People to be turned into vectors."""
 
-    people: People
+    users: Users
     horizon: AskedHorizon = "next"
 
 
 class RecommendRequest(_Body):
     """People to whom films are recommended."""
 
-    people: People
+    users: Users
     k: K = 10
     horizon: AskedHorizon = "next"
     tags: Tags = Field(default_factory=dict)
@@ -162,9 +162,9 @@ class RecommendRequest(_Body):
 
     @model_validator(mode="after")
     def _few_where_why_is_asked(self) -> Self:
-        if self.why and len(self.people) > MOST_EXPLAINED:
+        if self.why and len(self.users) > MOST_EXPLAINED:
             raise _wrong(
-                f"asks why for {len(self.people)} people; expected {MOST_EXPLAINED} or fewer, or why to be 0"
+                f"asks why for {len(self.users)} people; expected {MOST_EXPLAINED} or fewer, or why to be 0"
             )
         return self
 
@@ -179,32 +179,32 @@ class SimilarItemsRequest(_Body):
 class SimilarUsersRequest(_Body):
     """People whose neighbours are wanted."""
 
-    people: People
+    users: Users
     k: K = 10
 
 
 class ExplainRequest(_Body):
     """People, or films, to be told in tags."""
 
-    model_config = ConfigDict(json_schema_extra=_one_of("people", "item_ids"))
+    model_config = ConfigDict(json_schema_extra=_one_of("users", "item_ids"))
 
-    people: FewPeople = Field(default_factory=list)
+    users: FewUsers = Field(default_factory=list)
     item_ids: ItemIds = Field(default_factory=list)
     tags: Annotated[int, Field(ge=1, le=100, description="Tags of each, the strongest.")] = 10
-    films: Annotated[int, Field(ge=0, le=20, description="The person's own films named for each tag.")] = 3
+    items: Annotated[int, Field(ge=0, le=20, description="The person's own films named for each tag.")] = 3
     horizon: AskedHorizon = "overall"
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
-        return _refuse_both(self, "people", "item_ids")
+        return _refuse_both(self, "users", "item_ids")
 
 
 class SteerRequest(_Body):
     """People, or vectors, to be moved along tags."""
 
-    model_config = ConfigDict(json_schema_extra=_one_of("people", "vectors"))
+    model_config = ConfigDict(json_schema_extra=_one_of("users", "vectors"))
 
-    people: People = Field(default_factory=list)
+    users: Users = Field(default_factory=list)
     vectors: Vectors = Field(default_factory=list)
     tags: Tags
     hold: Annotated[
@@ -216,30 +216,30 @@ class SteerRequest(_Body):
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
-        return _refuse_both(self, "people", "vectors")
+        return _refuse_both(self, "users", "vectors")
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Error(_Answer):
+class Error(_Response):
     """What was refused."""
 
     code: Annotated[str, Field(description="What went wrong, for programs.", examples=["unknown_item"])]
     message: Annotated[str, Field(description="One sentence: what was found and what was expected.")]
     where: Annotated[
-        str | None, Field(description="The place in the request.", examples=["people[0].ratings[3].rating"])
+        str | None, Field(description="The place in the request.", examples=["users[0].ratings[3].rating"])
     ]
 
 
-class ErrorAnswer(_Answer):
+class ErrorResponse(_Response):
     """The one shape of every error."""
 
     error: Error
 
 
-class Film(_Answer):
+class Item(_Response):
     """A film of the catalogue."""
 
     item_id: ItemId
@@ -248,7 +248,7 @@ class Film(_Answer):
     genres: list[str]
 
 
-class Cause(_Answer):
+class Contribution(_Response):
     """A film of the person's own and what it does: how much lower the number would be without it."""
 
     item_id: ItemId
@@ -256,20 +256,20 @@ class Cause(_Answer):
     effect: float
 
 
-class ScoredFilm(Film):
+class ScoredItem(Item):
     """A film at its rank."""
 
     rank: int
     score: float
 
 
-class RecommendedFilm(ScoredFilm):
+class RecommendedItem(ScoredItem):
     """A film at its rank, with the person's own films that put it there."""
 
-    why: list[Cause]
+    why: list[Contribution]
 
 
-class SimilarFilm(Film):
+class SimilarItem(Item):
     """A film near another."""
 
     rank: int
@@ -282,87 +282,87 @@ Unknown = Annotated[
 Vector = Annotated[list[float], Field(description="Comparable with vectors of the same space alone.")]
 
 
-class EncodedPerson(_Answer):
+class EncodedUser(_Response):
     """A person's vector."""
 
     vector: Vector
     unknown: Unknown
 
 
-class EncodeAnswer(_Answer):
+class EncodeResponse(_Response):
     """The people's vectors, in the order of the request."""
 
     space: str
     horizon: Horizon
-    people: list[EncodedPerson]
+    users: list[EncodedUser]
 
 
-class RecommendedPerson(_Answer):
+class RecommendedUser(_Response):
     """Films new to a person, best first."""
 
-    items: list[RecommendedFilm]
+    items: list[RecommendedItem]
     unknown: Unknown
 
 
-class RecommendAnswer(_Answer):
+class RecommendResponse(_Response):
     """What is recommended, in the order of the request."""
 
     space: str
-    people: list[RecommendedPerson]
+    users: list[RecommendedUser]
 
 
-class SteeredPerson(_Answer):
+class SteeredUser(_Response):
     """A vector after steering, and the films that follow from it."""
 
     vector: Vector
-    items: list[ScoredFilm]
+    items: list[ScoredItem]
     unknown: Unknown
 
 
-class SteerAnswer(_Answer):
+class SteerResponse(_Response):
     """The people after steering, in the order of the request."""
 
     space: str
-    people: list[SteeredPerson]
+    users: list[SteeredUser]
 
 
-class FilmNeighbours(_Answer):
+class ItemNeighbors(_Response):
     """A film and the films nearest to it."""
 
     item_id: ItemId
     title: str
-    similar: list[SimilarFilm]
+    similar: list[SimilarItem]
 
 
-class SimilarItemsAnswer(_Answer):
+class SimilarItemsResponse(_Response):
     """Each film's neighbours, in the order of the request."""
 
-    items: list[FilmNeighbours]
+    items: list[ItemNeighbors]
 
 
-class Neighbour(_Answer):
+class Neighbor(_Response):
     """A stored person near the one who asks."""
 
     user_id: ItemId
     rank: int
     similarity: float
-    favourites: list[Film]
+    favourites: list[Item]
 
 
-class PersonNeighbours(_Answer):
+class UserNeighbors(_Response):
     """The stored people nearest to one."""
 
-    users: list[Neighbour]
+    users: list[Neighbor]
     unknown: Unknown
 
 
-class SimilarUsersAnswer(_Answer):
+class SimilarUsersResponse(_Response):
     """Each person's neighbours, in the order of the request."""
 
-    people: list[PersonNeighbours]
+    users: list[UserNeighbors]
 
 
-class TagOfFilm(_Answer):
+class TagOfItem(_Response):
     """A tag as it is read on a film."""
 
     tag: str
@@ -370,42 +370,42 @@ class TagOfFilm(_Answer):
     confidence: Annotated[float, Field(ge=0, le=1)]
 
 
-class TagOfPerson(TagOfFilm):
+class TagOfUser(TagOfItem):
     """A tag as it is read on a person, and the person's own films behind it."""
 
-    films: list[Cause]
+    items: list[Contribution]
 
 
-class ExplainedPerson(_Answer):
+class ExplainedUser(_Response):
     """A person in tags, strongest first, and the place on the map of films."""
 
-    tags: list[TagOfPerson]
+    tags: list[TagOfUser]
     place: Annotated[list[float], Field(min_length=2, max_length=2)] | None
     unknown: Unknown
 
 
-class ExplainedFilm(_Answer):
+class ExplainedItem(_Response):
     """A film in tags, strongest first."""
 
     item_id: ItemId
     title: str
-    tags: list[TagOfFilm]
+    tags: list[TagOfItem]
 
 
-class ExplainAnswer(_Answer):
+class ExplainResponse(_Response):
     """People, or films, in tags; the other of the two is left out."""
 
-    people: list[ExplainedPerson] = []
-    items: list[ExplainedFilm] = []
+    users: list[ExplainedUser] = []
+    items: list[ExplainedItem] = []
 
 
-class FilmsAnswer(_Answer):
+class ItemsResponse(_Response):
     """Films found by their title, best first."""
 
-    items: list[Film]
+    items: list[Item]
 
 
-class MapAnswer(_Answer):
+class MapResponse(_Response):
     """All films on a plane, as columns of one length."""
 
     item_ids: list[ItemId]
@@ -417,7 +417,7 @@ class MapAnswer(_Answer):
     watched: Annotated[list[int], Field(description="People of the training who rated it.")]
 
 
-class ExampleFilm(_Answer):
+class ExampleItem(_Response):
     """A film that the example person rated."""
 
     item_id: ItemId
@@ -426,26 +426,26 @@ class ExampleFilm(_Answer):
     rating: float
 
 
-class ExampleAnswer(_Answer):
+class ExampleResponse(_Response):
     """A person who was made up."""
 
     name: str
-    ratings: list[ExampleFilm]
+    ratings: list[ExampleItem]
 
 
-class KnownTag(_Answer):
+class KnownTag(_Response):
     """A tag that the model can read and steer along."""
 
     tag: str
     confidence: Annotated[float, Field(ge=0, le=1)]
 
 
-class ModelAnswer(_Answer):
+class ModelResponse(_Response):
     """The model that answers."""
 
     name: str
     space: str
-    films: int
+    items: int
     dim: int
     data: str
     version: str
@@ -453,7 +453,7 @@ class ModelAnswer(_Answer):
     rating_range: Annotated[list[float], Field(min_length=2, max_length=2)]
     rating_step: float
     tags: list[KnownTag]
-    people: Annotated[
+    users: Annotated[
         int | None,
         Field(
             description="People that /v1/similar-users can find, counted some seconds ago at most where a database keeps them; "
@@ -463,15 +463,15 @@ class ModelAnswer(_Answer):
     map: bool
 
 
-class ReloadAnswer(_Answer):
+class ReloadResponse(_Response):
     """The model that answers from now on."""
 
     space: str
-    films: int
+    items: int
     seconds: float
 
 
-class StateAnswer(_Answer):
+class StateResponse(_Response):
     """How the service is."""
 
     status: Annotated[str, Field(examples=["ok"])]

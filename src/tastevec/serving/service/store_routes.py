@@ -21,19 +21,19 @@ from tastevec.errors import DataError, SettingsError, TastevecError
 from tastevec.schema import Horizon
 from tastevec.serving.service.errors import JsonRoute, Problem, errors
 from tastevec.serving.service.inference import life_of
-from tastevec.serving.service.responses import Near, Served, Told, found_people, told_by
-from tastevec.serving.service.schemas import ItemId, Person, SimilarUsersAnswer, SimilarUsersRequest
-from tastevec.serving.user_store import CONNECTIONS, PeopleStore, StoreError, id_text, told_by_url
+from tastevec.serving.service.responses import Near, Served, Told, found_users, told_by
+from tastevec.serving.service.schemas import ItemId, SimilarUsersRequest, SimilarUsersResponse, User
+from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, id_text, told_by_url
 
 __all__ = ["Stored", "findable", "found_in_store", "stored_router"]
 
 T = TypeVar("T")
 _COUNT_S, _FRESH_S = 1.0, 5.0  # a count is waited for so long, and told for so long
 _WAITING = 32  # more would wait for a database that is away until their own time is over
-_FIRST = "people[0]."
+_FIRST = "users[0]."
 
 stored_router = APIRouter(
-    prefix="/v1", tags=["people"], route_class=JsonRoute, responses=errors(403, 404, 408, 413)
+    prefix="/v1", tags=["users"], route_class=JsonRoute, responses=errors(403, 404, 408, 413)
 )
 UserId = Annotated[
     str,
@@ -52,7 +52,7 @@ class StoredSearch(SimilarUsersRequest):
     )
 
 
-class StoredAnswer(BaseModel):
+class StoredResponse(BaseModel):
     """What was stored: vectors of a space, made of the films that are not unknown."""
 
     model_config = ConfigDict(extra="forbid")
@@ -61,7 +61,7 @@ class StoredAnswer(BaseModel):
     unknown: Annotated[list[ItemId], Field(description="Items that the catalogue does not hold.")]
 
 
-class DeletedAnswer(BaseModel):
+class DeletedResponse(BaseModel):
     """Whether there was anything to delete."""
 
     model_config = ConfigDict(extra="forbid")
@@ -81,7 +81,7 @@ class Stored:
         """
         told_by_url(url)
         self._url = url
-        self._store: PeopleStore | None = None
+        self._store: UserStore | None = None
         self._opening = Lock()
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="tastevec-store")
         self._waiting = 0
@@ -94,13 +94,13 @@ class Stored:
         if self._counted is None or self._counted[0] != space or time.monotonic() > self._counted[1]:
             try:
                 async with asyncio.timeout(_COUNT_S):
-                    people = await self.ask(lambda store: store.count(space))
+                    users = await self.ask(lambda store: store.count(space))
             except (Problem, TastevecError, TimeoutError):
-                people = None
-            self._counted = space, time.monotonic() + _FRESH_S, people
+                users = None
+            self._counted = space, time.monotonic() + _FRESH_S, users
         return self._counted[2]
 
-    async def ask(self, work: Callable[[PeopleStore], T]) -> T:
+    async def ask(self, work: Callable[[UserStore], T]) -> T:
         """What ``work`` makes of the store.
 
         Raises:
@@ -125,25 +125,25 @@ class Stored:
         if self._store is not None:
             self._store.close()
 
-    def _opened(self) -> PeopleStore:
+    def _opened(self) -> UserStore:
         with self._opening:
             if self._store is None:
                 try:
-                    self._store = PeopleStore(self._url)
+                    self._store = UserStore(self._url)
                 except SettingsError as error:  # of those who run the service, not of who asks
                     raise Problem(503, "not_able", str(error)) from None
             return self._store
 
 
 @stored_router.put(
-    "/people/{user_id:path}", response_model=StoredAnswer, responses=errors(400, 408, 413, 415)
+    "/people/{user_id:path}", response_model=StoredResponse, responses=errors(400, 408, 413, 415)
 )
-async def store_person(request: Request, user_id: UserId, person: Person) -> Response:
+async def store_user(request: Request, user_id: UserId, user: User) -> Response:
     """Store a person's vectors, instead of those that were stored; the ratings are forgotten."""
     stored, name = _stored(request), _id(user_id)
     life = life_of(request)
     served = life.served
-    told = _told_by_one(served, person)
+    told = _told_by_one(served, user)
     if not len(told.histories.items):
         message = (
             "ratings name no film of the catalogue; expected one or more, or there is nothing to be stored"
@@ -157,32 +157,32 @@ async def store_person(request: Request, user_id: UserId, person: Person) -> Res
     return _json({"space": served.space, "unknown": told.unknown[0]})
 
 
-@stored_router.delete("/people/{user_id:path}", response_model=DeletedAnswer)
-async def delete_person(request: Request, user_id: UserId) -> Response:
+@stored_router.delete("/people/{user_id:path}", response_model=DeletedResponse)
+async def delete_user(request: Request, user_id: UserId) -> Response:
     """Delete all that is stored of a person, whichever model made it."""
     stored, name = _stored(request), _id(user_id)
     return _json({"deleted": await stored.ask(lambda store: store.delete(name))})
 
 
-@stored_router.post("/people/search", response_model=SimilarUsersAnswer, responses=errors(400, 415))
+@stored_router.post("/people/search", response_model=SimilarUsersResponse, responses=errors(400, 415))
 async def search(request: Request, asked: StoredSearch) -> Response:
     """Find the stored people whose taste is nearest, with the films nearest to theirs; of what they rated nothing is stored."""
-    return await found_in_store(request, asked.people, asked.k, asked.exclude)
+    return await found_in_store(request, asked.users, asked.k, asked.exclude)
 
 
 async def findable(request: Request) -> int | None:
     """How many people /v1/similar-users can find; None while their database does not say."""
     served, stored = life_of(request).served, request.app.state.stored
-    if served.people is not None:
-        return len(served.people)
+    if served.users is not None:
+        return len(served.users)
     if stored is None or not request.app.state.has_token:
         return 0
-    people: int | None = await stored.count(served.space)
-    return people
+    users: int | None = await stored.count(served.space)
+    return users
 
 
 async def found_in_store(
-    request: Request, people: Sequence[Person], k: int, exclude: Sequence[str] = ()
+    request: Request, users: Sequence[User], k: int, exclude: Sequence[str] = ()
 ) -> Response:
     """The answer that names the stored people nearest to each person.
 
@@ -191,10 +191,10 @@ async def found_in_store(
     """
     stored, life = _stored(request), life_of(request)
     served = life.served
-    told = told_by(people, served.catalogue, served.model.bundle.reading.scale)
+    told = told_by(users, served.catalog, served.model.bundle.reading.scale)
     vectors = await life.batcher.ask(served.model, told.histories, "overall", np.asarray)
 
-    def nearest(store: PeopleStore) -> tuple[Near, dict[str, NDArray[np.float32]]]:
+    def nearest(store: UserStore) -> tuple[Near, dict[str, NDArray[np.float32]]]:
         near = store.nearest(served.space, vectors, k, exclude=exclude)
         return near, store.vectors(served.space, sorted({user_id for row in near for user_id, _ in row}))
 
@@ -205,7 +205,7 @@ async def found_in_store(
             "answers, since those of other spaces cannot be compared"
         )
         raise Problem(404, "no_people", message)
-    return _json({"people": await life.long(partial(found_people, served, told, near, known))})
+    return _json({"users": await life.long(partial(found_users, served, told, near, known))})
 
 
 def _stored(request: Request) -> Stored:
@@ -231,10 +231,10 @@ def _id(user_id: str) -> str:
         raise Problem(422, "wrong_data", str(error), "user_id") from None
 
 
-def _told_by_one(served: Served, person: Person) -> Told:
+def _told_by_one(served: Served, user: User) -> Told:
     """One person, who is the whole body: places in it are named so."""
     try:
-        return told_by([person], served.catalogue, served.model.bundle.reading.scale)
+        return told_by([user], served.catalog, served.model.bundle.reading.scale)
     except Problem as problem:
         where = problem.where and problem.where.removeprefix(_FIRST)
         message = problem.message.replace(_FIRST, "")

@@ -1,0 +1,270 @@
+"""Cold items: how well items are recommended that no training user interacted with, and what the other items lose.
+
+A random tenth of the items that training users interacted with is removed from training and validation; test users keep theirs,
+and their positives among the removed items are held out. Baselines: the items most similar by content, random, and the model
+trained with all items.
+
+Dimensions: B users, N items, D numbers a vector.
+"""
+
+from __future__ import annotations
+
+import shutil
+from copy import deepcopy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from experiment import TINY, interval, ratio, small_world, train
+from pyarrow import parquet
+
+from tastevec.data.files import new_folder
+from tastevec.data.histories import NO_TIME, Histories
+from tastevec.data.inputs import positive_from
+from tastevec.data.prepared import Prepared, seal
+from tastevec.errors import SettingsError
+from tastevec.evaluation.baselines import MeanPositive
+from tastevec.evaluation.dataset import EvalDataset
+from tastevec.evaluation.metrics import unit_rows
+from tastevec.evaluation.scorers import measure, only_known
+from tastevec.evaluation.tasks import Task, ask, cases
+from tastevec.pipelines.evaluate import model_runs
+from tastevec.schema import (
+    FEATURES_FILE,
+    HISTORIES_FOLDER,
+    ITEMS_FILE,
+    MANIFEST_FILE,
+    SPLITS,
+    USER_ID,
+    USERS_FILE,
+    VECTORS_FILE,
+    Horizon,
+    Protocol,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from measure import Run
+    from numpy.typing import NDArray
+
+    from tastevec.evaluation.scorers import Scorer
+
+SHARE = 0.1
+WITHOUT, WITH_ALL = "taste, trained without them", "taste, trained with all films"
+METRICS: Final = ("recall@20", "recall@50", "ndcg@100")
+SELECTED_BY: Final = "ndcg@100"
+WARM: Final = {
+    "fold-in": ("ndcg@100", "recall@20"),
+    "next-liked": ("ndcg@10", "recall@20"),
+    "last-20%": ("ndcg@100", "recall@20"),
+}
+_PROTOCOLS: Final[dict[Horizon, Protocol]] = {"overall": "fold-in", "next": "future"}
+_DAY: Final = 86_400
+_REASON: Final = "film held back"
+_MAY_DIFFER: Final = {"seed", "seeds", "device", "report_to"}
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """Remove items, train without them, and evaluate both models."""
+    data, model = small_world(run)
+    prepared = Prepared.open(data)
+    cold = draw_items(prepared, SHARE, run.seed)
+    cut = without_items(prepared, cold, run.work / f"without-items-{run.seed}")
+    changes = (f"seed={run.seed}", *(() if run.full else TINY))
+    without = train(
+        run, cut.folder, f"without-{run.seed}", *(word for one in changes for word in ("--set", one))
+    )
+    runs = {WITHOUT: model_runs(without, cut), WITH_ALL: model_runs(model, prepared)}
+    settings = [
+        {name: value for name, value in one.settings.items() if name not in _MAY_DIFFER}
+        for one in runs.values()
+    ]
+    if settings[0] != settings[1]:
+        raise SettingsError(f"The settings of {model} differ. Expected those of the model without the items.")
+    models = {name: one.scorers[0] for name, one in runs.items()}
+    cohorts = {
+        "test": EvalDataset.of(prepared, "test"),
+        "validation": EvalDataset.of(prepared, "validation"),
+        "train": EvalDataset.of(cut, "test"),
+    }
+    dropped = cut.manifest["counts"]["interactions"]["dropped"]
+    counts = {"films": int(cold.sum()), "catalogue": len(cold), "held_back": dropped[_REASON]}
+    return {
+        "data": prepared.manifest["source"]["name"],
+        "draw": {"seed": run.seed, "share": SHARE, **counts, "fingerprint": prepared.fingerprint},
+        "settings": dict(runs[WITHOUT].settings),
+        **_cold(models, cohorts, cold, run.seed),
+        "warm": _warm(models, cohorts["test"], cold, run.seed),
+    }
+
+
+# ---- the dataset without the items ----
+
+
+def draw_items(prepared: Prepared, share: float, seed: int) -> NDArray[np.bool_]:
+    """Return a mask (N,) of a random share of the items that training users interacted with."""
+    items = np.unique(prepared.histories.take(prepared.users_in("train")).items)
+    drawn = np.zeros(prepared.items.num_rows, np.bool_)
+    drawn[np.random.default_rng(seed).permutation(items)[: int(share * len(items))]] = True
+    return drawn
+
+
+def without_items(prepared: Prepared, items: NDArray[np.bool_], out: Path) -> Prepared:
+    """Write the dataset without these items (N,) in the histories of training and validation users.
+
+    Test users, items and content vectors stay. Users with too few interactions left are dropped, as by ``prepare``. The same
+    items give the same bytes and the same fingerprint.
+    """
+    histories, settings = prepared.histories, prepared.manifest["settings"]
+    removed = (prepared.splits != SPLITS.index("test"))[histories.owners] & items[histories.items]
+    left = only_known(histories, ~removed)
+    stays = np.flatnonzero(left.lengths >= settings["minimum_interactions"])
+    left, splits = left.take(stays), prepared.splits[stays]
+    with new_folder(out, owned_by=MANIFEST_FILE) as folder:
+        left.save(folder / HISTORIES_FOLDER)
+        parquet.write_table(_users(left, splits), folder / USERS_FILE)
+        for name in (ITEMS_FILE, VECTORS_FILE, FEATURES_FILE):
+            if name in prepared.manifest["files"]:
+                shutil.copyfile(prepared.folder / name, folder / name)
+        counts = _counts(prepared, left, splits, int(removed.sum()))
+        seal(folder, prepared.manifest | {"counts": counts})
+    return Prepared.open(out)
+
+
+def _users(left: Histories, splits: NDArray[np.uint8]) -> pa.Table:
+    """Return the users as a prepared dataset lists them."""
+    days = pa.array(left.times // _DAY, mask=left.times == NO_TIME)
+    spans = pa.table({"owner": left.owners, "day": days}).group_by("owner", use_threads=False)
+    spans = spans.aggregate([("day", "min"), ("day", "max")]).sort_by("owner")
+    return pa.table(
+        {
+            USER_ID: left.user_ids,
+            "split": pa.array(splits, pa.uint8()),
+            "interactions": left.lengths,
+            "first_day": spans["day_min"],
+            "last_day": spans["day_max"],
+        }
+    )
+
+
+def _counts(prepared: Prepared, left: Histories, splits: NDArray[np.uint8], removed: int) -> dict[str, Any]:
+    """Return the row report of the dataset, with what is removed and the users that are dropped by that."""
+    counts: dict[str, Any] = deepcopy(prepared.manifest["counts"])
+    interactions, users = counts["interactions"], counts["users"]
+    too_few = f"user left with too few, {_REASON}"
+    of_dropped = interactions["kept"] - removed - len(left.items)
+    interactions |= {"kept": len(left.items)}
+    interactions["dropped"] |= {_REASON: removed, too_few: of_dropped}
+    users["dropped"] |= {too_few: users["kept"] - len(left)}
+    users |= {"kept": len(left)}
+    counts["splits"] = {name: int((splits == code).sum()) for code, name in enumerate(SPLITS)}
+    return counts
+
+
+# ---- the evaluation ----
+
+
+class _Random:
+    """Baseline: every item has a random score for every user."""
+
+    name = "random"
+
+    def __init__(self, item_count: int, seed: int) -> None:
+        self._item_count, self._rng = item_count, np.random.default_rng(seed)
+
+    def fit(self, train: Histories, item_count: int) -> None:
+        """Learn nothing."""
+
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """Return the next random numbers, (B, N)."""
+        return self._rng.random((len(histories), self._item_count), np.float32)
+
+
+def _cold(
+    models: dict[str, Scorer], cohorts: dict[str, EvalDataset], cold: NDArray[np.bool_], seed: int
+) -> dict[str, Any]:
+    """Return the metrics of every system on the cold items, and their ratio to the best content baseline."""
+    test, baselines = cohorts["test"], _content_baselines(cohorts["train"])
+    selection = _tasks(cohorts["validation"].unseen, cold, test.rating_range)
+    users, best, rows = {}, {}, []
+    for name, task in _tasks(test.unseen, cold, test.rating_range).items():
+        best[name] = _better(baselines, selection[name], test.item_count)
+        users[name] = {"users": len(task), "held_out_items": int(task.hidden.sum())}
+        entries: list[tuple[str, Scorer, Horizon | None]] = [
+            (system, model, horizon) for system, model in models.items() for horizon in _PROTOCOLS
+        ]
+        entries += [(one.name, one, None) for one in (*baselines, _Random(test.item_count, seed))]
+        found = {
+            (system, horizon): _values(scorer, task, test.item_count, horizon or "overall")
+            for system, scorer, horizon in entries
+        }
+        rows += [
+            {"question": name, "system": system, "horizon": horizon, "metric": metric}
+            | interval(values[metric], seed)
+            | ratio(values[metric], found[best[name], None][metric], seed)
+            for (system, horizon), values in found.items()
+            for metric in METRICS
+        ]
+    return {"asked": users, "floor": best, "chosen_by": SELECTED_BY, "cold": rows}
+
+
+def _tasks(users: Histories, cold: NDArray[np.bool_], rating_range: tuple[float, float]) -> dict[str, Task]:
+    """Return the task among all items and among the cold items alone; positives among the cold items are held out.
+
+    Cold items that a user rated and that are not positive stay among the candidates.
+    """
+    drawn, positive = cold[users.items], users.ratings >= positive_from(rating_range)
+    note = "Positives among the items removed from the training are held out."
+    task = ask(users, drawn & positive, ~drawn, name="fold-in", note=note)
+    return {"all films": task, "drawn films": replace(task, candidates=cold)}
+
+
+def _content_baselines(dataset: EvalDataset) -> list[MeanPositive]:
+    """Return the items most similar by content to the mean of the positives: as they are, and centered."""
+    units = unit_rows(dataset.items.vectors).astype(np.float32)  # (N, D)
+    there = units.any(axis=1, keepdims=True)
+    centered = np.where(there, units - units.sum(axis=0) / max(1, there.sum()), 0)
+    spaces = {"content": units, "content, mean film subtracted": centered}
+    positive = positive_from(dataset.rating_range)
+    baselines = [
+        MeanPositive(vectors, space=name, positive_from=positive) for name, vectors in spaces.items()
+    ]
+    for baseline in baselines:
+        baseline.fit(dataset.train, len(units))
+    return baselines
+
+
+def _values(scorer: Scorer, task: Task, item_count: int, horizon: Horizon) -> dict[str, NDArray[np.float64]]:
+    """Return each metric of every user, (B,)."""
+    return measure(scorer, replace(task, protocol=_PROTOCOLS[horizon]), item_count, (10, 20, 50, 100))
+
+
+def _better(baselines: Sequence[Scorer], task: Task, item_count: int) -> str:
+    """Return the name of the baseline with the higher NDCG@100 on validation users."""
+    means = {one.name: _values(one, task, item_count, "overall")[SELECTED_BY].mean() for one in baselines}
+    return max(means, key=lambda name: means[name])
+
+
+def _warm(
+    models: dict[str, Scorer], test: EvalDataset, cold: NDArray[np.bool_], seed: int
+) -> list[dict[str, Any]]:
+    """Return the metrics of both models on the other items, as if the cold items did not exist."""
+    users = only_known(test.unseen, ~cold[test.unseen.items])
+    protocols: tuple[Protocol, ...] = ("fold-in", "future")
+    tasks = [
+        replace(task, candidates=~cold)
+        for protocol in protocols
+        for task in cases(users, protocol=protocol, rating_range=test.rating_range, seed=seed)
+    ]
+    rows = []
+    for task in filter(len, tasks):
+        found = {name: _values(model, task, test.item_count, task.horizon) for name, model in models.items()}
+        for metric in WARM[task.name]:
+            without, with_all = found[WITHOUT][metric], found[WITH_ALL][metric]
+            means = {"without": float(without.mean()), "with_all": float(with_all.mean())}
+            row = {"task": task.name, "metric": metric, "users": len(task)}
+            rows.append(row | means | ratio(without, with_all, seed))
+    return rows

@@ -1,0 +1,659 @@
+"""Pages: the tables of README and docs between ``<!-- NAME -->`` and ``<!-- /NAME -->``, rendered from the files in ``results``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tables import grouped, markdown_table, pivoted, render_cell
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+NOTEBOOK = ROOT / "docs" / "notebook" / "the-note.ipynb"
+Results = Mapping[str, Any]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as data.
+
+    Attributes:
+        columns: Column titles and the format string of their cells.
+        rows: A key of the results, or a function of the results.
+        title: A format string, filled from the results; shown above the table.
+    """
+
+    columns: Mapping[str, str]
+    rows: str | Callable[[Results], Iterable[Row]]
+    title: str = ""
+
+    def render(self, results: Results) -> str:
+        """Return the title and the table; nothing where there are no rows."""
+        rows = results.get(self.rows, ()) if isinstance(self.rows, str) else self.rows(results)
+        text = markdown_table(self.columns, found) if (found := list(rows)) else ""
+        return f"{render_cell(self.title, results)}\n\n{text}" if text and self.title else text
+
+
+def _part(part: str | Table | Callable[[Results], str], results: Results) -> str:
+    if isinstance(part, Table):
+        return part.render(results)
+    return render_cell(part, results) if isinstance(part, str) else part(results)
+
+
+MACHINE = "{machine[cpu]}, {machine[cores]} cores; tastevec {versions[tastevec]}, commit {commit:.7}."
+CI = "Mean ± half of the 95 % CI (bootstrap over users; the variation of seeds is not in it)."
+BUSY = {"processes waiting at the start": "{busy:~.1f}"}
+SECONDS = {"seconds": "{seconds:,.1f}", "peak memory, MB": "{peak_memory_mb:,}"}
+TASKS = {
+    "Next item, NDCG@10": "{next-liked ndcg@10:±.3f}",
+    "Last 20 %, NDCG@100": "{last-20% ndcg@100:±.3f}",
+    "Random 20 %, NDCG@100": "{fold-in ndcg@100:±.3f}",
+    "Top-rated, NDCG@10": "{best-rated ndcg@10:±.3f}",
+}
+# The rows of README: our presets and, of each kind of baseline, the strongest somewhere.
+HEADLINE = {
+    "taste": "tastevec",
+    "seed": "BERT-cosine (research note)",
+    "SASRec": "SASRec",
+    "EASE, likes and middle": "EASE (graded)",
+    "EASE, any rating": "EASE (all ratings)",
+    "EASE, any rating, last 5 only": "EASE (all ratings), last 5 items",
+    "iALS, likes and middle": "iALS (graded)",
+    "Mult-VAE": "Mult-VAE",
+    "item-kNN": "item-kNN",
+    "mean of liked (taste)": "mean of positives",
+    "popularity": "popularity",
+}
+_TRIVIAL = ("constant", "mean of liked", "rating-weighted mean")
+
+
+# ---- evaluations ----
+
+
+def _systems(results: Results) -> list[Row]:
+    """One row for each system: its metrics by task and name, the best ones marked, and its seeds."""
+    evaluation = results.get("evaluation", results)
+    better = {
+        (skill["system"], skill["task"], skill["metric"])
+        for skill in evaluation.get("skill", ())
+        if skill["low"] > 0
+    }
+    rows = [
+        row | {"significant": (row["system"], row["task"], row["metric"]) in better}
+        for row in (*evaluation["rows"], *evaluation.get("wholes", ()))
+    ]
+    facts = {system["system"]: system for system in evaluation.get("systems", ())}
+    found = pivoted(rows, ("system",), "{task} {metric}")
+    return [row | {"runs": facts.get(row["system"], {}).get("runs", 1)} for row in found]
+
+
+def _main_systems(results: Results) -> list[Row]:
+    return [row for row in _systems(results) if not row["system"].startswith(_TRIVIAL)]
+
+
+def _headline(results: Results) -> list[Row]:
+    """The rows of README; bold is the best of a column and what its paired interval does not separate from it."""
+    by_name = {row["system"]: row for row in _systems(results)}
+    rows = [by_name[system] | {"name": name} for system, name in HEADLINE.items() if system in by_name]
+    for column in (cell[1:].partition(":")[0] for cell in TASKS.values()):
+        there = [row for row in rows if row.get(column) and row[column]["mean"] is not None]
+        if not there:
+            continue
+        best = max(there, key=lambda row: float(row[column]["mean"]))[column]
+        level = {best["system"]} | {
+            name
+            for pair in results["evaluation"]["paired"]
+            if (pair["task"], pair["metric"]) == (best["task"], best["metric"])
+            and best["system"] in (pair["a"], pair["b"])
+            and pair["low"] <= 0 <= pair["high"]
+            for name in (pair["a"], pair["b"])
+        }
+        for row in there:
+            row[column] = row[column] | {"significant": False, "bold": row["system"] in level}
+    return rows
+
+
+def _paired_differences(results: Results, system: str = "taste") -> list[Row]:
+    """The system minus the best baseline and minus every other model, on the same users."""
+    evaluation = results["evaluation"]
+    models = [entry["system"] for entry in evaluation["systems"] if not entry["floor"]]
+    pairs = [_oriented(pair, system) for pair in evaluation["paired"] if system in (pair["a"], pair["b"])]
+    shown = {(pair["task"], pair["metric"]) for pair in pairs}
+    best = [
+        skill | {"other": f"{skill['floor']} (best baseline)"}
+        for skill in evaluation["skill"]
+        if skill["system"] == system and (skill["task"], skill["metric"]) in shown
+    ]
+    others = [pair for pair in pairs if pair["other"] in models]
+    order = list(dict.fromkeys(row["task"] for row in best))
+    return sorted([*best, *others], key=lambda row: order.index(row["task"]))
+
+
+def _oriented(pair: Row, system: str) -> Row:
+    """A pair of systems as this system minus the other one."""
+    sign, other = (1, pair["b"]) if pair["a"] == system else (-1, pair["a"])
+    low, high = sorted((sign * pair["low"], sign * pair["high"]))
+    return pair | {"other": other, "difference": sign * pair["difference"], "low": low, "high": high}
+
+
+def _same_space(results: Results) -> list[Row]:
+    """The systems that share an embedding space with a model: their cosine distances compare."""
+    spaces = {
+        system["system"]: system["space"] for system in results["evaluation"]["systems"] if system["space"]
+    }
+    rows = [row for row in _systems(results) if row["system"] in spaces]
+    return [
+        row | {"model": model}
+        for model in results["settings"]
+        for row in rows
+        if spaces[row["system"]] == spaces[model]
+    ]
+
+
+SYSTEM = {"system": "{system} ({runs})"}
+EVALUATION = (
+    "Users: {evaluation[tasks][0][users]}. In parentheses: training seeds. "
+    + CI
+    + " `*`: significantly above the best baseline of the column (the paired 95 % CI excludes 0).",
+    Table(
+        SYSTEM
+        | {
+            "Next item, NDCG@10": "{next-liked ndcg@10:±.3f}",
+            "sessions shuffled": "{next-liked ndcg@10_shuffled:±.3f}",
+            "Last 20 %, NDCG@100": "{last-20% ndcg@100:±.3f}",
+            "sessions shuffled ": "{last-20% ndcg@100_shuffled:±.3f}",
+            "Random 20 %, Recall@20 (capped)": "{fold-in recall@20:±.3f}",
+            "Random 20 %, NDCG@100": "{fold-in ndcg@100:±.3f}",
+            "Top-rated, NDCG@10": "{best-rated ndcg@10:±.3f}",
+        },
+        _main_systems,
+    ),
+    Table(
+        {
+            "taste minus": "{other}",
+            "task": "{task}",
+            "metric": "{metric}",
+            "paired difference [95 % CI]": "{row:[+.3f]}",
+        },
+        _paired_differences,
+    ),
+    Table(
+        SYSTEM
+        | {
+            "effective rank": "{fold-in effective_rank[mean]:.3g}",
+            "top-direction share": "{fold-in top_direction[mean]:.3g}",
+            "hubness@10": "{fold-in hubness@10[mean]:.3g}",
+            "catalog coverage@10": "{fold-in coverage@10[mean]:.3g}",
+            "exposure Gini@10": "{fold-in gini@10[mean]:.3g}",
+            "split-half cosine": "{fold-in halves_cosine:±.3f}",
+            "between-user cosine": "{fold-in strangers_cosine:±.3f}",
+            "split-half accuracy": "{fold-in halves_closer:±.3f}",
+            "novelty@10": "{fold-in novelty@10:±.3f}",
+            "intra-list similarity@10": "{fold-in intra_list_similarity@10:±.3f}",
+        },
+        lambda results: [row for row in _systems(results) if "fold-in coverage@10" in row],
+        "Embeddings and lists, task Random 20 %:",
+    ),
+    Table(
+        {
+            "item embeddings of": "{model}",
+            "system": "{system} ({runs})",
+            "cosine distance": "{best-rated cosine_distance:±.3f}",
+            "centered": "{best-rated cosine_distance_centred:±.3f}",
+        },
+        _same_space,
+        "Cosine distance to the top-rated items, within one embedding space:",
+    ),
+    Table({"step": "{stage}"} | SECONDS, "stages"),
+)
+
+
+def _placements(results: Results) -> list[Row]:
+    return [{"name": name} | values for name, values in results["ways"].items()]
+
+
+# ---- cold items ----
+
+
+def _cold(results: Results) -> list[Row]:
+    rows = pivoted(results["cold"], ("system", "horizon"), "{question} {metric}")
+    return [
+        row | {"name": f"{row['system']}: {row['horizon']}" if row["horizon"] else row["system"]}
+        for row in rows
+    ]
+
+
+def _cold_columns(spec: str) -> dict[str, str]:
+    places = {"all films": "all items", "drawn films": "cold items"}
+    metrics = {"recall@20": "Recall@20", "recall@50": "Recall@50", "ndcg@100": "NDCG@100"}
+    return {
+        f"among {place}, {title}": f"{{{question} {metric}:{spec}}}"
+        for question, place in places.items()
+        for metric, title in metrics.items()
+    }
+
+
+# ---- explanations ----
+
+
+def _doses(rows: str) -> Callable[[Results], list[Row]]:
+    return lambda results: [
+        row | {f"{one['dose']:+d}": one for one in row["doses"]} for row in results.get(rows, ())
+    ]
+
+
+def _dose_columns(doses: Iterable[int], spec: str) -> dict[str, str]:
+    return {f"amount {dose:+d}": f"{{{dose:+d}[mean]:{spec}}}" for dose in doses}
+
+
+# ---- speed ----
+
+
+def _small_run(results: Results) -> str:
+    """Render the first table of every part of a small run."""
+    found = []
+    for name, part in results["parts"].items():
+        table = next(one for one in REGIONS[f"bench-{name}"] if isinstance(one, Table))
+        found.append(f"**{name}**\n\n{table.render(part)}")
+    return "\n\n".join(found)
+
+
+def _training_memory(results: Results) -> list[Row]:
+    return [*results.get("memory", ()), *([results["release"]] if "release" in results else ())]
+
+
+def _training_speed(results: Results) -> list[Row]:
+    rows = [row | {"packed": row.get("packed", False)} for row in results["speed"]]
+    return grouped([*rows, *results.get("packed", ())], "preset", "packed", "batch_size", "max_history")
+
+
+def _faults(results: Results) -> list[Row]:
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for fault in results["faults"]:
+        kind, where = fault["kind"], fault["where"]
+        if kind == "a bit turned":  # one line for each folder; the saved file names every file
+            where = f"each file of a {'prepared dataset' if where.startswith('data') else 'model'}"
+        counts.setdefault((kind, where), Counter())[fault["came"]] += 1
+    return [
+        {"kind": kind, "where": where, "tried": sum(found.values()) - found["not tried"]}
+        | {came: found[came] for came in ("same", "sentence", "wrong")}
+        for (kind, where), found in counts.items()
+    ]
+
+
+def _alignment_items(results: Results) -> list[Row]:
+    return [{"name": name} | results["alignment"][fit] for fit, name in ALIGNED_ITEMS.items()]
+
+
+def _aligned_users(results: Results) -> list[Row]:
+    keys = {
+        "aligned": "",
+        "not aligned": ", not turned",
+        "all encoded with the new model": ", each in its own space",
+    }
+    users = results["people"]
+    return [
+        {"name": name, "cosine": users.get(f"cosine{key}"), "shared": users[f"shared{key}"]}
+        for name, key in keys.items()
+    ]
+
+
+ALIGNED_ITEMS = {
+    "used": "all items (in-sample)",
+    "held_out": "held-out fifth",
+    "unturned": "held-out fifth, not aligned",
+    "shuffled": "held-out fifth, items paired at random",
+}
+_HIDDEN_CODE = {"drawing", "setup"}  # cells that import or draw are in the notebook alone
+
+
+def _notebook(results: Results) -> str:
+    """Return the text and the code of the notebook, each picture with its caption, and the saved tables."""
+    parts: list[str] = []
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        source, name = "".join(cell["source"]), cell["id"]
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+        elif _HIDDEN_CODE.isdisjoint(cell["metadata"].get("tags", ())):
+            parts.append(f"```python\n{source}\n```")
+        if caption := results["captions"].get(name):
+            parts.append(f"![{caption}](../pictures/note-{name}.svg)\n\n*{caption}*")
+        if table := results["tables"].get(name):
+            parts.append(table)
+    executed = "*Pictures and tables come from one execution: {notebook[DATA]}, {notebook[EPOCHS]} epochs, histories of at most {notebook[MAX_HISTORY]}, tastevec {versions[tastevec]}, commit {commit:.12}; they are saved in results/notebook.json. The code that draws, and tables of ratings, are in the notebook: [the-note.ipynb](the-note.ipynb).*"
+    return "\n\n".join([parts[0], render_cell(executed, results), *parts[1:]])
+
+
+LIMITS = {
+    "step": "{stage}",
+    "limited by": "{limit}",
+    "reached": "{reached:,.1f} {unit}",
+    "machine limit": "{roof:,.1f} {unit}",
+    "share": "{share:.0%}",
+}
+# Each region of the pages: a file in `results`, and texts (format strings), tables and functions of its content.
+REGIONS: dict[str, tuple[Any, ...]] = {
+    "bench-roofs": (
+        "bench-roofs",
+        MACHINE + " Disk: {disk_mb_per_second:,.0f} MB/s.",
+        Table(
+            {
+                "threads": "{threads}",
+                "memory copy, GB/s": "{copy_gb_per_second:,.1f}",
+                "float32 matrix product, GFLOP/s": "{product_gflops:,.1f}",
+                "CSV parsing, MB/s": "{csv_mb_per_second:,.1f}",
+            },
+            lambda results: [{"threads": name} | roof for name, roof in results["roofs"].items()],
+        ),
+    ),
+    "bench-limits": ("bench-limits", Table(LIMITS, "limits")),
+    "bench-preparation": (
+        "bench-preparation",
+        MACHINE
+        + " Generated: {data[films]:,} items, {data[genome_films]:,} of them with a tag genome, {data[tags]:,} tags.",
+        Table(
+            {
+                "ratings": "{ratings:,}",
+                "users": "{people:,}",
+                "system": "{system}",
+                "runs": "{runs}",
+                "seconds": "{seconds:~,.1f}",
+                "peak memory, MB": "{peak_memory_mb:~,}",
+            }
+            | BUSY,
+            lambda results: grouped(results["preparations"], "ratings", "people", "system"),
+        ),
+        Table(
+            {
+                "ratings": "{ratings:,}",
+                "`prepare` without content vectors, multiple of plain SQL": "{same_work:~.2f}",
+                "with content vectors": "{whole:~.2f}",
+            },
+            "times_plain",
+        ),
+    ),
+    "bench-encoding": (
+        "bench-encoding",
+        MACHINE + " Data: {data}.",
+        Table(
+            {
+                "system": "{system}",
+                "runs": "{runs}",
+                "users": "{people:~,}",
+                "users/s": "{users_per_second:~,.1f}",
+            }
+            | BUSY,
+            lambda results: grouped(results["encodings"], "system"),
+            "From histories in memory to vectors:",
+        ),
+        Table(
+            {"ONNX, multiple of": "{name}", "users/s": "{row:~,.2f}"},
+            lambda results: [{"name": name} | times for name, times in results["times"].items()],
+        ),
+        Table(
+            {"command": "`tastevec {name}`", "users": "{people:,}", "interactions": "{films:,}"} | SECONDS,
+            lambda results: [
+                results["command"] | results["command"][name] | {"name": name}
+                for name in ("encode", "encode on Spark")
+                if name in results["command"]
+            ],
+            "From file to file:",
+        ),
+        Table(
+            {"users": "{users:,}", "interactions": "{interactions:,}"} | SECONDS,
+            "growth",
+            "`tastevec encode`, generated users:",
+        ),
+    ),
+    "bench-training": (
+        "bench-training",
+        MACHINE + " Data: {data}; backbone of the preset seed: {checkpoint}.",
+        Table(
+            {
+                "preset": "{preset}",
+                "packed": "{packed}",
+                "users per step": "{batch_size}",
+                "history, at most": "{max_history}",
+                "runs": "{runs}",
+                "users/s": "{users_per_second:~,.1f}",
+                "interactions/s": "{films_per_second:~,.1f}",
+                "share of padding": "{padding:~.0%}",
+            }
+            | BUSY,
+            _training_speed,
+        ),
+        Table(
+            {"taste, multiple of seed": "{name}", "median (lowest to highest)": "{row:~.1f}"},
+            lambda results: [{"name": name} | times for name, times in results["times_the_note"].items()],
+        ),
+        Table(
+            {
+                "users": "{users:,}",
+                "training users": "{train_users:,}",
+                "interactions": "{interactions:,}",
+                "imports, MB": "{peak_memory_mb[imported]:,}",
+                "before the first step, MB": "{peak_memory_mb[before_the_first_step]:,}",
+                "after the steps, MB": "{peak_memory_mb[after_the_steps]:,}",
+                "after validation, MB": "{peak_memory_mb[after_the_validation]:,}",
+            },
+            _training_memory,
+            "Peak memory, preset taste, generated users:",
+        ),
+    ),
+    "bench-catalogue": (
+        "bench-catalogue",
+        MACHINE + " A step of {people} users and {answers:,} positions, float32.",
+        Table(
+            {
+                "items": "{films:,}",
+                "softmax, s": "{loss_seconds:.3f}",
+                "all scores at once, s": "{plain_seconds:.3f}",
+                "softmax, MB": "{loss_grown_mb:,}",
+                "all scores at once, MB": "{plain_grown_mb:,}",
+                "largest tensor, elements": "{loss_largest:,}",
+                "complete step, s": "{step_seconds:.3f}",
+                "peak memory of its process, MB": "{step_peak_mb:,}",
+            },
+            "catalogue",
+        ),
+    ),
+    "bench-ranking": (
+        "bench-ranking",
+        MACHINE + " The {k} best of {films:,} items, input items excluded, {dim} dimensions, generated.",
+        Table(
+            {
+                "system": "{system}",
+                "users": "{people:,}",
+                "index, s": "{build_seconds:,.1f}",
+                "users/s": "{people_per_second:,.0f}",
+                "recall@100": "{recall:.4f}",
+                "peak memory, MB": "{peak_memory_mb:,}",
+            },
+            "rankings",
+        ),
+        Table(
+            {
+                "users": "{people:,}",
+                "users/s": "{people_per_second:,.0f}",
+                "index, s": "{build_seconds:,.1f}",
+                "peak memory, MB": "{peak_memory_mb:,}",
+            },
+            "similar",
+            "`similar`, the {nearest} most similar users of every user (faiss, exact):",
+        ),
+    ),
+    "bench-evaluation": (
+        "bench-evaluation",
+        MACHINE,
+        Table(
+            {"users": "{users:,}", "items": "{films:,}"}
+            | SECONDS
+            | {"CPU seconds": "{cpu_seconds:,.1f}"}
+            | BUSY,
+            "rows",
+        ),
+    ),
+    "headline": (
+        "ml-1m-5k",
+        CI + " Bold: no system is significantly better.",
+        Table({"System": "{name}"} | TASKS, _headline),
+    ),
+    "ml-1m-5k": ("ml-1m-5k", *EVALUATION),
+    "ml-100k": ("ml-100k", *EVALUATION),
+    "demo": ("demo", "```\n{output}\n```"),
+    "notebook": ("notebook", _notebook),
+    "added-films": (
+        "added-films",
+        Table(
+            {
+                "method": "{name}",
+                "cosine to the trained embedding": "{cosine:±.3f}",
+                "shared of the 20 most similar items": "{shared of 20 nearest:±.3f}",
+            },
+            _placements,
+        ),
+    ),
+    "cold-films": (
+        "cold-films",
+        "{draw[films]:,} of {draw[catalogue]:,} items of {data} removed (seed {draw[seed]}) with their {draw[held_back]:,} training and validation interactions. {asked[all films][users]:,} test users have {asked[all films][hidden_films]:,} positives among "
+        "them: the held-out items. " + CI,
+        Table({"system": "{name}"} | _cold_columns("±.3f"), _cold),
+        Table(
+            {"multiple of the best content baseline [95 % CI]": "{name}"} | _cold_columns("[.2f]"),
+            lambda results: [row for row in _cold(results) if row["system"] != "random"],
+        ),
+        Table(
+            {
+                "other items, task": "{task}",
+                "metric": "{metric}",
+                "trained with all items": "{with_all:.3f}",
+                "trained without the cold items": "{without:.3f}",
+                "ratio [95 % CI]": "{row:[.3f]}",
+            },
+            "warm",
+        ),
+    ),
+    "explanations": (
+        "explanations",
+        "{people} {split} users of {data}, {tags[count]} tags (median reliability {tags[median_confidence]:.2f}). Mean and 95 % CI over users. Strengths are in standard deviations over users, relevances in standard deviations over items.",
+        Table(
+            {
+                "deleted items": "{deleted}",
+                "change of the tag strength": "{row:[.3f]}",
+                "change by the named items, multiple": "{named_ratio:.1f} [{named_ratio_low:.1f}, {named_ratio_high:.1f}]",
+            },
+            "deletion",
+        ),
+        Table(
+            {
+                "tags": "{tags}",
+                "relevance to held-out positives": "{relevance:[.2f]}",
+                "beyond the average user's positives": "{beyond_average:[.2f]}",
+                "named tags minus these": "{named_minus:[.2f]}",
+            },
+            "foretold",
+        ),
+        Table(
+            {"hold": "{hold:g}"}
+            | _dose_columns((-2, -1, 0, 1, 2), ".2f")
+            | {
+                "tags that rise with every amount": "{rising:.0%}",
+                "change by an amount of 1": "{own_change:[.3f]}",
+                "other tags": "{others_change:[.3f]}",
+                "the 10 most similar tags": "{nearest_change:[.3f]}",
+                "recommendations kept": "{kept[mean]:.0%}",
+            },
+            _doses("steering"),
+            "Mean relevance of the tag among the first {tags[first]} items:",
+        ),
+        Table(
+            {"horizon": "{horizon}", "latest items in the input": "{films}"}
+            | _dose_columns((-4, -2, -1, 1, 2, 4), ".1f"),
+            _doses("reach"),
+            "Items among the first {reach[0][first]} that are not there without steering:",
+        ),
+    ),
+    "service": (
+        "bench-service",
+        MACHINE
+        + " `POST /v1/recommend`, ten items for histories of {films_of_a_person} ({data}), on loopback; clients and service share the cores. Ready {ready_after_s} seconds after the start.",
+        Table(
+            {
+                "connections": "{connections}",
+                "requests/s": "{requests_a_second:,.0f}",
+                "p50, ms": "{p50_ms:.1f}",
+                "p99, ms": "{p99_ms:.1f}",
+                "requests": "{requests:,}",
+                "errors": "{errors}",
+            },
+            "rates",
+        ),
+        Table(
+            {"requests so far": "{requests:,}", "memory, MB": "{memory_mb:,.0f}"},
+            lambda results: results["memory"][::5],
+        ),
+    ),
+    "alignment": (
+        "alignment",
+        "{data}, two trainings on training users drawn with two seeds; {alignment[films]:,} items rated in both, {people[unseen by both]:,} users in neither training, horizon overall.",
+        Table(
+            {"items": "{name}", "residual, relative": "{residual:.3f}", "mean cosine": "{cosine:+.3f}"},
+            _alignment_items,
+        ),
+        Table(
+            {
+                "user vectors": "{name}",
+                "mean cosine to the old vector": "{cosine:+.3f}",
+                "share of the 10 most similar users of the old space": "{shared:.0%}",
+            },
+            _aligned_users,
+        ),
+    ),
+    "faults": (
+        "faults",
+        MACHINE + " Seed {seed}.",
+        Table(
+            {
+                "fault": "{kind}",
+                "where": "{where}",
+                "runs": "{tried}",
+                "same bytes": "{same}",
+                "one clear error": "{sentence}",
+                "lost or silently wrong": "{wrong}",
+            },
+            _faults,
+        ),
+    ),
+    "bench": (
+        "bench",
+        "{machine[cpu]}, {machine[cores]} cores, {machine[memory_gib]} GiB, Python {machine[python]}; tastevec {versions[tastevec]}, torch {versions[torch]}, duckdb {versions[duckdb]}, onnxruntime {versions[onnxruntime]}; commit {commit:.7}.",
+        _small_run,
+        Table({"part": "{stage}"} | SECONDS | BUSY, "stages"),
+        Table(LIMITS, lambda results: results.get("beside_roofs", {}).get("limits", ())),
+    ),
+}
+
+
+def render(name: str, results: Results) -> str:
+    """Return what the markers of this name enclose, for these results."""
+    _, *parts = REGIONS[name]
+    return "\n\n".join(filter(None, (_part(part, results) for part in parts)))
+
+
+def show(name: str, text: str | None = None) -> str:
+    """Replace what the markers of this name enclose on every page, by default with what the saved results give."""
+    if text is None:
+        text = render(name, json.loads((ROOT / "results" / f"{REGIONS[name][0]}.json").read_text()))
+    pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)", re.DOTALL)
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = pattern.sub(lambda found: f"{found[1]}{text}\n{found[2]}", old)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+    return text
