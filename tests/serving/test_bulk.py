@@ -66,7 +66,7 @@ def test_somebody_with_500_000_ratings_is_read_by_the_newest_of_them(bundle, hor
     one = Histories(
         np.array([7]), offsets, items, ratings, normalise_ratings(ratings, offsets), np.full(count, NO_TIME)
     )
-    newest = max(bundle.reading.max_history, bundle.reading.set_history)
+    newest = max(bundle.reading.max_history, bundle.reading.max_history_overall)
     found = vectors_of(bundle.model, bundle.reading, one, horizon)
     np.testing.assert_allclose(
         found, vectors_of(bundle.model, bundle.reading, one.last(newest), horizon), rtol=1e-5, atol=1e-5
