@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "ADDED",
@@ -18,13 +21,13 @@ __all__ = [
     "CONTENT",
     "ENCODER_FILE",
     "FEATURES_FILE",
+    "GENOME_SVD",
     "GENRES",
     "HISTORIES_FOLDER",
     "ITEMS_FILE",
     "ITEM_ID",
     "MANIFEST_FILE",
     "MAP_FILE",
-    "NOTE",
     "PER_USER_FILE",
     "POSITION",
     "POSITIVE_FROM",
@@ -56,6 +59,7 @@ __all__ = [
     "Preset",
     "Protocol",
     "Split",
+    "renamed",
 ]
 
 # Columns of every table that we write.
@@ -79,7 +83,7 @@ ALIGNED_FROM: Final = "aligned_from"
 ALIGNED_COSINE: Final = "aligned_cosine"  # mean, of films that had no part in the turning
 
 # Names of film vector tables.
-NOTE: Final = "note"  # SVD(genome) beside genres, SVD again: the research note's
+GENOME_SVD: Final = "genome-svd"  # SVD(genome) beside genres, SVD again: the research note's
 CONTENT: Final = "content"  # tags, genres, year and title words
 COLLABORATIVE: Final = "collaborative"  # factors of the training users' ratings
 ADDED: Final = "content, added"  # where the vector of a film that came after the training is from
@@ -127,6 +131,22 @@ POSITIVE_FROM: Final = 0.75
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet
 Division = Literal["hash", "liang", "time"]
-Preset = Literal["taste", "seed"]
+Preset = Literal["taste", "bert-cosine"]
 Protocol = Literal["best-rated", "fold-in", "future"]
 Horizon = Literal["next", "overall"]
+
+_RENAMED: Final[Mapping[tuple[str, str], str]] = {
+    ("preset", "seed"): "bert-cosine",
+    ("item_vectors", "note"): GENOME_SVD,
+}
+
+
+def renamed(name: str, value: object) -> str | None:
+    """Return the message for an old value of a setting; None where the value has no new name.
+
+    Examples:
+        >>> renamed("preset", "seed")
+        "preset 'seed' is now 'bert-cosine'"
+    """
+    new = _RENAMED.get((name, str(value)))
+    return None if new is None else f"{name} {value!r} is now {new!r}"

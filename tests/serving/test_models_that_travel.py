@@ -89,7 +89,7 @@ def _copied(bundle_folder, tmp_path) -> Path:
 def _note_folder(prepared_folder, tmp_path_factory) -> Path:
     """A bundle of the note's recipe, without a graph."""
     out = tmp_path_factory.mktemp("note") / "note"
-    train(prepared_folder, out, preset="seed", order="time", **TINY_SEED)
+    train(prepared_folder, out, preset="bert-cosine", order="time", **TINY_SEED)
     return out
 
 

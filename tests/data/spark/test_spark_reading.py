@@ -192,8 +192,8 @@ def test_a_release_at_an_address_comes_out_the_same_and_the_scratch_folder_there
     folder, address = collection
     release = worlds.write_csv_release(folder / "release", genome=True)
     (folder / "scratch").mkdir()
-    by_duckdb = prepare(release, tmp_path / "duckdb", settings=PrepareSettings(preset="seed"))
-    how = PrepareSettings(preset="seed", engine="spark", scratch=f"{address}/scratch")
+    by_duckdb = prepare(release, tmp_path / "duckdb", settings=PrepareSettings(preset="bert-cosine"))
+    how = PrepareSettings(preset="bert-cosine", engine="spark", scratch=f"{address}/scratch")
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Storage, "remove", lambda storage, place: seen.append(place) or REMOVE(storage, place))
