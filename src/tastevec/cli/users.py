@@ -338,7 +338,7 @@ def _counts(users: "Users", written: "BatchResult", began: float) -> dict[str, A
         "users_found": written.found,
         "interactions": stream.interactions,
         "unknown_interactions": stream.unknown,
-        "rows_set_aside": row_report.set_aside,
+        "rows_set_aside": row_report.skipped,
         "examples": row_report.examples,
         "seconds": round(time.perf_counter() - began, 3),
     }

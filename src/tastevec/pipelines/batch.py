@@ -370,7 +370,7 @@ def write_vectors_on_spark(
             except BaseException:
                 engine.storage.remove(address)
                 raise
-    facts = {"rows": rows, "rows_set_aside": row_report.set_aside, "examples": row_report.examples}
+    facts = {"rows": rows, "rows_set_aside": row_report.skipped, "examples": row_report.examples}
     return facts | {"space": bundle.space}
 
 
