@@ -305,9 +305,9 @@ def _aligned_users(results: Results) -> list[Row]:
 
 
 ALIGNED_ITEMS = {
-    "used": "all items (in-sample)",
+    "in_sample": "all items (in-sample)",
     "held_out": "held-out fifth",
-    "unturned": "held-out fifth, not aligned",
+    "unaligned": "held-out fifth, not aligned",
     "shuffled": "held-out fifth, items paired at random",
 }
 _HIDDEN_CODE = {"drawing", "setup"}  # cells that import or draw are in the notebook alone

@@ -38,14 +38,15 @@ __all__ = [
     "REPORT_FILE",
     "RESULTS_FILE",
     "RESULTS_FORMAT",
+    "ROTATION_FILE",
     "SCORE",
+    "SIMILARITY",
     "SPLITS",
     "TAG",
     "TAGS_FILE",
     "TIMESTAMP",
     "TITLE",
     "TRAIN_AGAIN",
-    "TURN_FILE",
     "USERS_FILE",
     "USER_ID",
     "VECTOR",
@@ -77,6 +78,7 @@ VECTOR: Final = "vector"
 VECTOR_SOURCE: Final = "vector_source"
 RANK: Final = "rank"  # from 1
 SCORE: Final = "score"
+SIMILARITY: Final = "similarity"  # a cosine
 
 # What a file of vectors says of itself beside its space and horizon, where it was turned from another space.
 ALIGNED_FROM: Final = "aligned_from"
@@ -112,11 +114,11 @@ MAP_FILE: Final = "map.safetensors"
 
 # Files of an alignment of two spaces.
 ALIGNMENT_FILE: Final = "alignment.json"
-TURN_FILE: Final = "turn.safetensors"
+ROTATION_FILE: Final = "rotation.safetensors"
 
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 1
-ALIGNMENT_FORMAT: Final = 1
+ALIGNMENT_FORMAT: Final = 2
 BUNDLE_FORMAT: Final = 1
 RESULTS_FORMAT: Final = 2
 

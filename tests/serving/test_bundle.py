@@ -67,7 +67,7 @@ def test_what_is_loaded_and_saved_again_is_the_same_bytes(bundle_folder, tmp_pat
     arrays = first.reading.arrays(world())
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
-            second.model.answer(horizon, **arrays), first.model.answer(horizon, **arrays)
+            second.model.encode(horizon, **arrays), first.model.encode(horizon, **arrays)
         )
 
 

@@ -119,7 +119,7 @@ def test_transformers_alone_gives_the_very_vectors_of_our_network(tmp_path):
         folder.mkdir()
         model = encoder(**shape)
         model.save_pretrained(folder)
-        module.put_code(folder)
+        module.write_code(folder)
         told = tensors(of_every_length(), **layout)
         np.savez(folder / "told.npz", **{name: array.numpy() for name, array in told.items()})
         with torch.no_grad():

@@ -271,7 +271,7 @@ def test_the_overall_answer_is_the_linear_one_before_the_first_step_and_after_th
     space = TasteSpace.fit(taught, rows, settings)
     np.testing.assert_array_equal(trained.model.item_vectors, space.start.vectors)
     unseen = data.histories.take(data.users_in("test"))
-    answers = trained.model.answer("overall", **trained.reading.arrays(unseen))
+    answers = trained.model.encode("overall", **trained.reading.arrays(unseen))
     np.testing.assert_allclose(answers, space.fold_in(unseen), rtol=1e-4, atol=1e-4)
 
 
@@ -291,7 +291,7 @@ def test_the_notes_recipe_runs_as_it_was_and_says_its_own_metric(data, tmp_path)
     judges = data.histories.take(data.users_in("validation"))
     batch = top_rated_batch(judges, trained.reading, trained.settings)
     users, items = batch.pop("hidden_people"), batch.pop("hidden_items")
-    answers = trained.model.answer("next", **batch)[users]
+    answers = trained.model.encode("next", **batch)[users]
     distance = cosine_distance(answers, data.vectors["genome-svd"][items]).mean()
     assert measured["eval_cosine_distance"] == pytest.approx(distance, abs=1e-5)
     assert measured["eval_selection"] == -measured["eval_cosine_distance"]
@@ -356,12 +356,12 @@ def test_in_bfloat16_the_blocks_learn_and_everything_that_is_kept_or_measured_st
     for name, weight in half.model.state_dict().items():
         torch.testing.assert_close(weight, whole.model.state_dict()[name], rtol=0.05, atol=0.01, msg=name)
     people_ = data.histories.take(data.users_in("test"))
-    answers = half.model.answer("next", **half.reading.arrays(people_))
+    answers = half.model.encode("next", **half.reading.arrays(people_))
     again = type(half.model)(
         half.model.config
     )  # as if it were loaded: nothing but weights is left of the training
     again.load_state_dict(half.model.state_dict())
-    np.testing.assert_array_equal(again.answer("next", **half.reading.arrays(people_)), answers)
+    np.testing.assert_array_equal(again.encode("next", **half.reading.arrays(people_)), answers)
 
 
 CORRECTIONS = {
