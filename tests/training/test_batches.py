@@ -19,7 +19,7 @@ from users import TAGGED, users, world
 # Everything that is drawn, but for where a run begins.
 WHOLE = {"target_fraction": 1.0, "history_split_rate": 0.0, "input_dropout": 0.0}
 ALL = resolve_settings(**TINY, **WHOLE)
-NOTE = resolve_settings("seed", backbone="fresh", max_history=4)
+NOTE = resolve_settings("bert-cosine", backbone="fresh", max_history=4)
 
 
 class Draws:

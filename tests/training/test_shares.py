@@ -24,7 +24,7 @@ def batch(histories, seed=1, **changes):
         "seed": seed,
         "history_split_rate": 0.5,
     }
-    settings = resolve_settings("seed" if target == "best-rated" else "taste", **{**how, **changes})
+    settings = resolve_settings("bert-cosine" if target == "best-rated" else "taste", **{**how, **changes})
     return Collator(histories, reading(max_history=30), settings)(
         [(0, user) for user in range(len(histories))]
     )
@@ -87,7 +87,7 @@ def test_answers_are_counted_or_people_where_each_weighs_the_same():
 
 def learned(data, folder, preset, **changes):
     """The loss of each step and the weights, without dropout, which draws other numbers for a piece."""
-    tiny = TINY_SEED if preset == "seed" else TINY
+    tiny = TINY_SEED if preset == "bert-cosine" else TINY
     plain = {**tiny, "epochs": 2, "dropout": 0.0, "input_dropout": 0.0}
     trained = train(Prepared.open(data), folder, resolve_settings(preset, **{**plain, **changes}))
     return [entry["loss"] for entry in trained.log if "loss" in entry], trained.model.state_dict()
@@ -96,7 +96,7 @@ def learned(data, folder, preset, **changes):
 @pytest.mark.parametrize("pieces", [2, 7])
 @pytest.mark.parametrize(
     ("preset", "changes"),
-    [("taste", {"sequence_packing": True}), ("seed", {}), ("seed", {"loss": "softmax"})],
+    [("taste", {"sequence_packing": True}), ("bert-cosine", {}), ("bert-cosine", {"loss": "softmax"})],
 )
 def test_steps_in_pieces_have_the_losses_and_the_weights_of_whole_ones(
     prepared_folder, tmp_path, monkeypatch, preset, changes, pieces
