@@ -128,7 +128,7 @@ def test_help_of_train_lists_every_setting():
         (["prepare", "source", "--out", "p", "--split-strategy", "luck"], "liang"),
         (["prepare", "source", "--out", "p", "--split-strategy", "liang", "--heldout", "0"], "--heldout"),
         (["train", "prepared", "--out", "m", "--set", "epochs"], "NAME=VALUE"),
-        (["train", "prepared", "--out", "m", "--set", "preset=seed"], "--preset seed"),
+        (["train", "prepared", "--out", "m", "--set", "preset=bert-cosine"], "--preset bert-cosine"),
         (["evaluate", "--data", "prepared", "--out", "r"], "MODEL"),
         (["evaluate", "m", "--data", "prepared", "--out", "r", "--protocol", "luck"], "fold-in"),
         (["compare"], "DIR"),
@@ -328,9 +328,9 @@ def test_prepare_passes_every_flag(tmp_path):
     assert facts["settings"]["seed"] == 7
     assert facts["settings"]["items"] == "items.csv"
     source = worlds.write_1m(tmp_path / "tiny")
-    borrowed = ["--genome", genome, "--tags", tags, "--preset", "seed"]
+    borrowed = ["--genome", genome, "--tags", tags, "--preset", "bert-cosine"]
     facts = read_json(run("prepare", source, "--out", "prepared", *borrowed, "--json"))
-    assert facts["vectors"]["note"]["borrowed"] is True
+    assert facts["vectors"]["genome-svd"]["borrowed"] is True
     assert facts["vectors"]["content"]["tags"] == 1
     assert facts["counts"]["splits"]["test"] == 0
 
@@ -349,8 +349,8 @@ def test_prepare_applies_the_split_strategy(tmp_path):
     assert refused.exit_code == 1
     assert "12 users of tiny liked 5 films or more" in refused.stderr
     assert "give --heldout 4 or less" in refused.stderr
-    refused = run("prepare", source, "--out", "own", "--split-strategy", "hash", "--preset", "seed")
-    assert "preset seed divides people by the research note's own shuffle" in refused.stderr
+    refused = run("prepare", source, "--out", "own", "--split-strategy", "hash", "--preset", "bert-cosine")
+    assert "preset bert-cosine divides people by the research note's own shuffle" in refused.stderr
 
 
 def test_prepare_with_invalid_row_stops_or_skips_it(tmp_path):
@@ -438,11 +438,11 @@ def test_train_unwatched_prints_a_line_per_epoch(capsys, monkeypatch):
     step = _epochs(lambda *arguments: moved.append(arguments), 2)
     step(1, 4, {})
     step(2, 4, {"loss": 2.5})
-    step(3, 4, {"loss": 2.5, "eval_selection": 0.125})
+    step(3, 4, {"loss": 2.5, "eval_validation_score": 0.125})
     assert capsys.readouterr().err == "epoch 1/2: loss 2.500, validation 0.125\n"
-    step(4, 4, {"loss": 2.5, "eval_selection": 0.125})
+    step(4, 4, {"loss": 2.5, "eval_validation_score": 0.125})
     assert capsys.readouterr().err == ""
-    step(4, 4, {"loss": 2.25, "eval_selection": 0.25})
+    step(4, 4, {"loss": 2.25, "eval_validation_score": 0.25})
     assert capsys.readouterr().err == "epoch 2/2: loss 2.250, validation 0.250\n"
     assert moved[0] == (1, 4, "epoch 1/2")
     assert moved[2] == (3, 4, "epoch 2/2: loss 2.500, validation 0.125")

@@ -73,7 +73,7 @@ def test_train_prints_validation_metrics_and_leaves_only_the_model(place):
     facts = run_json("train", "prepared", "--out", "again", *settings(*SMALL))
     assert facts["out"] == "again"
     assert facts["settings"]["epochs"] == 2
-    assert "eval_selection" in facts["validation"]
+    assert "eval_validation_score" in facts["validation"]
     assert len(facts["space"]) == 16
     assert not (place / "again.training").exists()
     assert (place / "again" / "model.safetensors").read_bytes() == (
@@ -327,7 +327,7 @@ def test_similar_finds_items_and_users():
     )
     assert len(found["users"]) == 60
     for user in found["users"]:  # each user is most similar to themselves
-        assert user["similar"][0]["score"] == pytest.approx(1, abs=1e-4)
+        assert user["similar"][0]["similarity"] == pytest.approx(1, abs=1e-4)
     assert (
         "1.000"
         in run("similar", "model", "--users", "histories.csv", "--user-vectors", "vectors.parquet").stdout
@@ -338,7 +338,7 @@ def test_similar_finds_items_and_users():
     ):
         assert run_json("similar", "model", *among, "--out", "near.parquet", "--k", "2")["rows"] == 60 * 2
         near = pq.read_table("near.parquet")
-        assert near.column_names == ["user_id", "similar_user_id", "rank", "score"]
+        assert near.column_names == ["user_id", "similar_user_id", "rank", "similarity"]
         same = pc.equal(near["user_id"], near["similar_user_id"])
         assert pc.any(same).as_py() == (
             "--users" in among

@@ -49,6 +49,7 @@ __all__ = [
     "WhichHorizon",
     "WhichPreset",
     "is_watched",
+    "one_of",
     "progress_bar",
     "reporting",
     "skipped_rows",
@@ -223,7 +224,28 @@ WhichHorizon = Annotated[
         help="next: what the user is likely to want next (order-aware). overall: long-term preferences (order-free).",
     ),
 ]
-WhichPreset = Annotated[Preset, typer.Option("--preset", help="taste, or seed (the research note's model).")]
+
+
+def one_of(name: str, values: tuple[str, ...]) -> Callable[[str], str]:
+    """Return a parser of a choice that names the new value where an old one is given."""
+
+    def parse(value: str) -> str:
+        if value not in values:
+            raise typer.BadParameter(renamed(name, value) or f"{value!r}. Expected {' or '.join(values)}")
+        return value
+
+    return parse
+
+
+WhichPreset = Annotated[
+    Preset,
+    typer.Option(
+        "--preset",
+        parser=one_of("preset", get_args(Preset)),
+        metavar="|".join(get_args(Preset)),
+        help="taste (default) or bert-cosine (the research note's model).",
+    ),
+]
 
 
 class Progress(Protocol):

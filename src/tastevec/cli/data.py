@@ -183,9 +183,9 @@ def _prepared_text(facts: dict[str, Any]) -> str:
             f"Split timestamp: {datetime.fromtimestamp(cut, UTC):%Y-%m-%d %H:%M:%S} UTC; {tags:,} later tags ignored."
         )
     lines += [
-        skipped_rows(file["set_aside"], file["examples"], file["file"])
+        skipped_rows(file["skipped"], file["examples"], file["file"])
         for file in facts["source"]["files"]
-        if file["set_aside"]
+        if file["skipped"]
     ]
     return "\n".join([*lines, f"Next: tastevec train {facts['out']} --out model"])
 

@@ -118,7 +118,7 @@ def _epochs(progress: Progress, epochs: int) -> Callable[[int, int, dict[str, fl
         nonlocal printed, last_step
         # The measures of an epoch arrive with the next step, those of the last with a second call for its last step.
         finished = (done if done == last_step else done - 1) * epochs // total
-        names = {"loss": "loss", "eval_selection": "validation"}
+        names = {"loss": "loss", "eval_validation_score": "validation"}
         measured = ", ".join(f"{names[name]} {value:.3f}" for name, value in newest.items())
         progress(
             done, total, f"epoch {min(finished + 1, epochs)}/{epochs}{': ' if measured else ''}{measured}"
@@ -280,9 +280,9 @@ def align(
 def _alignment(facts: dict[str, Any]) -> str:
     """Return the message with the quality of fit, and what no rotation and a random one give."""
     names = {
-        "used": "all items, in sample",
+        "in_sample": "all items, in sample",
         "held_out": "held-out fifth",
-        "unturned": "held-out fifth, not rotated",
+        "unaligned": "held-out fifth, not rotated",
         "shuffled": "held-out fifth, items paired at random",
     }
     rows = "\n".join(

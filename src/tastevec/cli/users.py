@@ -27,8 +27,8 @@ from tastevec.data.spark import Engine
 from tastevec.schema import Horizon
 
 if TYPE_CHECKING:
-    from tastevec.pipelines.batch import Users, Written
-    from tastevec.serving.explain import TagReading
+    from tastevec.pipelines.batch import BatchResult, Users
+    from tastevec.serving.explain import TagExplanation
     from tastevec.serving.recommender import Recommender
 
 __all__ = ["encode", "explain", "recommend", "similar"]
@@ -72,8 +72,8 @@ def encode(
     """
     with reporting(as_json=as_json, interrupted=_resume) as output:
         from tastevec.pipelines.batch import (
-            SparkPlace,
-            load_for_many,
+            SparkConfig,
+            load_for_batch,
             write_vectors,
             write_vectors_on_spark,
         )
@@ -81,14 +81,14 @@ def encode(
         began = time.perf_counter()
         facts: dict[str, Any] = {"out": out, "horizon": horizon}
         if engine == "spark":
-            spark = SparkPlace(master, scratch)
+            spark = SparkConfig(master, scratch)
             facts |= write_vectors_on_spark(
                 model, histories, out, horizon=horizon, skip_bad_rows=skip_bad_rows, spark=spark
             )
             facts["seconds"] = round(time.perf_counter() - began, 3)
         else:
             with progress_bar("Encoding users") as progress:
-                recommender = load_for_many(model)
+                recommender = load_for_batch(model)
                 users = _open(histories, recommender, progress, skip_bad_rows=skip_bad_rows, memory=memory)
                 written = write_vectors(recommender, users, Path(out), horizon=horizon)
             space, dim = recommender.bundle.space, recommender.item_vectors.shape[1]
@@ -118,11 +118,11 @@ def recommend(
     interruption the same command resumes.
     """
     with reporting(as_json=as_json, interrupted=_resume) as output:
-        from tastevec.pipelines.batch import load_for_many, write_recommendations
+        from tastevec.pipelines.batch import load_for_batch, write_recommendations
 
         began = time.perf_counter()
         with progress_bar("Scoring items") as progress:
-            recommender = load_for_many(model)
+            recommender = load_for_batch(model)
             users = _open(histories, recommender, progress, skip_bad_rows=skip_bad_rows, memory=memory)
             written = write_recommendations(recommender, users, out, k=k, horizon=horizon)
         facts = {"out": out, "horizon": horizon, "k": k, "rows": written.rows}
@@ -135,7 +135,7 @@ def _resume() -> str:
     return f"no partial output remains; finished batches do. Resume: {typed_command()}"
 
 
-def _counts(users: "Users", written: "Written", began: float) -> dict[str, Any]:
+def _counts(users: "Users", written: "BatchResult", began: float) -> dict[str, Any]:
     stream, row_report = users.stream, users.row_report
     if written.found:
         typer.echo(f"Resumed: {written.found:,} users were finished before the interruption.", err=True)
@@ -144,7 +144,7 @@ def _counts(users: "Users", written: "Written", began: float) -> dict[str, Any]:
         "users_resumed": written.found,
         "interactions": stream.interactions,
         "unknown_interactions": stream.unknown,
-        "rows_skipped": row_report.set_aside,
+        "rows_skipped": row_report.skipped,
         "examples": row_report.examples,
         "seconds": round(time.perf_counter() - began, 3),
     }
@@ -184,7 +184,7 @@ def similar(
 
     Similarity is the cosine of two vectors. The users of HISTORIES need not be in VECTORS. With --out and neither --item nor
     --users, each user of VECTORS is compared with the others, or without VECTORS each item. The columns are user_id,
-    similar_user_id or item_id, similar_item_id, then rank (from 1) and score.
+    similar_user_id or item_id, similar_item_id, then rank (from 1) and similarity.
     """
     with reporting(as_json=as_json) as output:
         one_item = item is not None and users is None and user_vectors is None and out is None
@@ -229,11 +229,11 @@ def _pairs(
     """Return batches of pairs: of all items, of all users of ``user_vectors``, or of the users of a file with those."""
     from tastevec.pipelines.batch import similar_among, similar_items, similar_users
     from tastevec.schema import USER_ID
-    from tastevec.serving.neighbors import read_users
+    from tastevec.serving.neighbors import read_user_vectors
 
     if user_vectors is None:
         return similar_items(recommender, k=k)
-    known = read_users(user_vectors, recommender.bundle.space)
+    known = read_user_vectors(user_vectors, recommender.bundle.space)
     if users is None:
         return similar_among(known, USER_ID, k=k)
     groups = _groups(users, recommender, lambda *_: None)
@@ -245,7 +245,8 @@ def _by_user(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "user_id": user,
             "similar": [
-                {"user_id": row["similar_user_id"], "rank": row["rank"], "score": row["score"]} for row in own
+                {"user_id": row["similar_user_id"], "rank": row["rank"], "similarity": row["similarity"]}
+                for row in own
             ],
         }
         for user, own in groupby(rows, key=itemgetter("user_id"))
@@ -254,7 +255,7 @@ def _by_user(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _line(row: dict[str, Any]) -> str:
     name = f"{row['title']} ({row['item_id']})" if "title" in row else row["user_id"]
-    return f"{row['rank']:4d}  {row['score']:.3f}  {name}"
+    return f"{row['rank']:4d}  {row['similarity']:.3f}  {name}"
 
 
 def explain(
@@ -293,7 +294,7 @@ def explain(
         output.set(facts, "\n".join(line for user in users for line in _tag_lines(user)))
 
 
-def _tag(explanation: "TagReading", titles: dict[Any, str]) -> dict[str, Any]:
+def _tag(explanation: "TagExplanation", titles: dict[Any, str]) -> dict[str, Any]:
     contributions = [
         {"item_id": item, "title": titles[item], "effect": effect}
         for item, effect in explanation.contributions
@@ -301,7 +302,7 @@ def _tag(explanation: "TagReading", titles: dict[Any, str]) -> dict[str, Any]:
     return {
         "tag": explanation.tag,
         "strength": explanation.strength,
-        "reliability": explanation.confidence,
+        "reliability": explanation.reliability,
         "contributions": contributions,
     }
 
