@@ -413,7 +413,7 @@ def test_training_tells_each_epoch_where_nobody_watches(capsys, monkeypatch):
     step = _epochs(lambda *told: moved.append(told), 2)
     step(1, 4, {})
     step(2, 4, {"loss": 2.5})
-    step(3, 4, {"loss": 2.5, "eval_selection": 0.125})
+    step(3, 4, {"loss": 2.5, "eval_validation_score": 0.125})
     assert capsys.readouterr().err == "epoch 1 of 2 done, loss 2.5000, validation 0.1250\n"
     assert moved[0] == (1, 4, "Epoch 1 of 2")
     assert moved[2] == (3, 4, "Epoch 2 of 2, loss 2.5000, validation 0.1250")

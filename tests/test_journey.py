@@ -73,7 +73,7 @@ def test_training_says_what_was_measured_and_leaves_only_the_model(place):
     told = well("train", "prepared", "--out", "again", *settings(*SMALL))
     assert told["out"] == "again"
     assert told["settings"]["epochs"] == 2
-    assert "eval_selection" in told["validation"]
+    assert "eval_validation_score" in told["validation"]
     assert len(told["space"]) == 16
     assert not (place / "again.training").exists()
     assert (place / "again" / "model.safetensors").read_bytes() == (

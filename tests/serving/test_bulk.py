@@ -74,7 +74,7 @@ def test_somebody_with_500_000_ratings_is_read_by_the_newest_of_them(bundle, hor
         normalize_ratings(ratings, offsets),
         np.full(count, NO_TIMESTAMP),
     )
-    newest = max(bundle.reading.max_history, bundle.reading.set_history)
+    newest = max(bundle.reading.max_history, bundle.reading.max_history_overall)
     found = encode_histories(bundle.model, bundle.reading, one, horizon)
     np.testing.assert_allclose(
         found, encode_histories(bundle.model, bundle.reading, one.last(newest), horizon), rtol=1e-5, atol=1e-5

@@ -40,7 +40,7 @@ __all__ = [
     "SkipBadRows",
     "SparkMaster",
     "SparkScratch",
-    "Tell",
+    "StepProgressCallback",
     "WhichHorizon",
     "WhichPreset",
     "answering",
@@ -192,7 +192,7 @@ WhichPreset = Annotated[
 ]
 
 
-class Tell(Protocol):
+class StepProgressCallback(Protocol):
     """How a bar is moved."""
 
     def __call__(self, done: int, total: int | None = None, note: str | None = None) -> None:
@@ -205,7 +205,7 @@ def watched() -> bool:
 
 
 @contextmanager
-def bar(note: str, *, in_bytes: bool = False) -> Iterator[Tell]:
+def bar(note: str, *, in_bytes: bool = False) -> Iterator[StepProgressCallback]:
     """A bar that is there while the block runs, if standard error is a terminal.
 
     Args:
