@@ -25,7 +25,7 @@ from tastevec.cli.app import EXAMPLES, app
 from tastevec.cli.console import RENAMED_FLAGS, reporting
 from tastevec.data import releases
 from tastevec.errors import MissingExtraError, TastevecError
-from tastevec.extras import EXTRAS, missing_extra, need
+from tastevec.extras import EXTRAS, missing_extra, require
 from tastevec.schema import Protocol
 
 PIPELINE = {"describe": "prepare"}  # the module of a stage, where its name differs
@@ -34,7 +34,7 @@ COMMANDS = {
     "fetch": ["NAME", "--to", "--source"],
     "prepare": [
         *("SOURCE", "--out", "--genome", "--tags", "--items", "--preset", "--seed"),
-        *("--split-strategy", "--heldout"),
+        *("--split-strategy", "--held-out-users"),
         *("--skip-bad-rows", "--rating-range", "--memory"),
     ],
     "describe": ["PREPARED", "--out"],
@@ -126,7 +126,10 @@ def test_help_of_train_lists_every_setting():
         (["prepare", "source", "--out", "p", "--rating-range", "5"], "LOW:HIGH"),
         (["prepare", "source", "--out", "p", "--preset", "best"], "taste"),
         (["prepare", "source", "--out", "p", "--split-strategy", "luck"], "liang"),
-        (["prepare", "source", "--out", "p", "--split-strategy", "liang", "--heldout", "0"], "--heldout"),
+        (
+            ["prepare", "source", "--out", "p", "--split-strategy", "liang", "--held-out-users", "0"],
+            "--held-out-users",
+        ),
         (["train", "prepared", "--out", "m", "--set", "epochs"], "NAME=VALUE"),
         (["train", "prepared", "--out", "m", "--set", "preset=bert-cosine"], "--preset bert-cosine"),
         (["evaluate", "--data", "prepared", "--out", "r"], "MODEL"),
@@ -341,14 +344,24 @@ def test_prepare_applies_the_split_strategy(tmp_path):
     assert "Split timestamp: 2001-05-19 19:03:20 UTC; 0 later tags ignored." in by_time.stdout
     assert "Dropped interactions, of 194: 20 at or after the cut." in by_time.stdout
     facts = read_json(
-        run("prepare", source, "--out", "published", "--split-strategy", "liang", "--heldout", "2", "--json")
+        run(
+            "prepare",
+            source,
+            "--out",
+            "published",
+            "--split-strategy",
+            "liang",
+            "--held-out-users",
+            "2",
+            "--json",
+        )
     )
     assert facts["counts"]["splits"] == {"train": 8, "validation": 2, "test": 2}
-    assert (facts["settings"]["split"], facts["settings"]["heldout"]) == ("liang", 2)
+    assert (facts["settings"]["split"], facts["settings"]["held_out_users"]) == ("liang", 2)
     refused = run("prepare", source, "--out", "too-few", "--split-strategy", "liang")
     assert refused.exit_code == 1
     assert "12 users of tiny liked 5 films or more" in refused.stderr
-    assert "give --heldout 4 or less" in refused.stderr
+    assert "give --held-out-users 4 or less" in refused.stderr
     refused = run("prepare", source, "--out", "own", "--split-strategy", "hash", "--preset", "bert-cosine")
     assert "preset bert-cosine divides people by the research note's own shuffle" in refused.stderr
 
@@ -406,7 +419,7 @@ def test_extras_match_the_package_metadata():
 
 
 def test_need_raises_only_for_a_missing_library():
-    need("pyarrow")
+    require("pyarrow")
     assert missing_extra(ImportError("no name at all")) is None
     with pytest.raises(MissingExtraError, match=r"tastevec\[wandb\]"):
         _need_where_nothing_is()
@@ -415,7 +428,7 @@ def test_need_raises_only_for_a_missing_library():
 def _need_where_nothing_is():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tastevec.extras.find_spec", lambda _name: None)
-        need("wandb")
+        require("wandb")
 
 
 def test_progress_bar_is_drawn_only_on_a_terminal(monkeypatch, capsys):
@@ -479,7 +492,7 @@ def test_evaluate_passes_every_flag_and_progress(monkeypatch):
         "tune": True,
         "tuned": None,
     }
-    assert moved == [("Reading", 3, 12, "Tuning EASE")]
+    assert moved == [("Loading data", 3, 12, "Tuning EASE")]
     run(*CALLS["evaluate"], "--tuned", "earlier")
     assert (passed["tune"], passed["tuned"]) == (False, Path("earlier"))
 

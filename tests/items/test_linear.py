@@ -61,7 +61,7 @@ def test_a_level_says_what_its_rating_says_and_the_one_above_what_a_tag_says(rat
     assert table.shape == (scale.levels + 1, 3)
     assert table.dtype == np.float32
     seen, confidence, liking = (settings.graded(ratings, kind) for kind in ("seen", "confidence", "liking"))
-    told = table[scale.levels_of(ratings)]
+    told = table[scale.bin_ratings(ratings)]
     np.testing.assert_allclose(told, np.stack([seen, confidence, (1 + confidence) * liking], 1), rtol=1e-5)
 
 

@@ -95,7 +95,7 @@ def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(lengt
     for user, place in enumerate(places):
         by_hand = users(rows[:place] + rows[place + 1 :])
         one = found.take(np.array([user]))
-        for name in ("items", "ratings", "normalised", "times"):
+        for name in ("items", "ratings", "normalized_ratings", "timestamps"):
             np.testing.assert_array_equal(getattr(one, name), getattr(by_hand, name))
 
 

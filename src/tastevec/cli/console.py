@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Protocol, get_args
 
 import typer
 from rich import progress
@@ -27,7 +27,7 @@ from typer.core import TyperCommand
 
 from tastevec.errors import TastevecError
 from tastevec.extras import missing_extra
-from tastevec.schema import Horizon, Preset
+from tastevec.schema import Horizon, Preset, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,6 +62,7 @@ _TYPED: ContextVar[str] = ContextVar("typed command", default="tastevec")
 # Flags before the first release; nothing but the error message knows them.
 RENAMED_FLAGS: Final[Mapping[tuple[str, str], str]] = {
     ("explain", "--films"): "--contributions",
+    ("prepare", "--heldout"): "--held-out-users",
     ("prepare", "--split"): "--split-strategy",
     ("serve", "--people"): "--user-vectors",
     ("similar", "--people"): "--user-vectors",

@@ -22,7 +22,7 @@ from tastevec.cli.console import (
     typed_command,
 )
 from tastevec.data.spark import Engine
-from tastevec.schema import Division
+from tastevec.schema import SplitStrategy
 
 __all__ = ["describe", "fetch", "prepare"]
 
@@ -95,13 +95,13 @@ def prepare(
     out: OutFolder,
     preset: WhichPreset = "taste",
     split_strategy: Annotated[
-        Division | None,
+        SplitStrategy | None,
         typer.Option(
             help="hash: users by a hash of their IDs (default). liang: the ml-20m user split of Liang et al. 2018. "
             "time: hash, and training ends before the last tenth of all interactions.",
         ),
     ] = None,
-    heldout: Annotated[
+    held_out_users: Annotated[
         int, typer.Option(min=1, metavar="N", help="liang: number of validation users, and of test users.")
     ] = 10_000,
     genome: Annotated[
@@ -146,7 +146,7 @@ def prepare(
                 progress=lambda stage: progress(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
                 preset=preset,
                 split=split_strategy,
-                heldout=heldout,
+                held_out_users=held_out_users,
                 genome=genome,
                 tags=tags or (),
                 items=items,

@@ -189,7 +189,7 @@ def evaluate(
     with reporting(as_json=as_json) as output:
         from tastevec.pipelines.evaluate import evaluate
 
-        with progress_bar("Reading") as progress:
+        with progress_bar("Loading data") as progress:
             report = evaluate(
                 models,
                 data,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from safetensors.numpy import save_file
 
-from tastevec.data.arrays import WORDS, fitted, read_arrays, read_words
+from tastevec.data.arrays import HEADER, check_shapes, read_arrays, read_header
 from tastevec.errors import SettingsError
 from tastevec.items.cold_start import TRUST
 from tastevec.schema import TRAIN_AGAIN
@@ -408,7 +408,7 @@ class TagDirections:
         for kind, spread in self.spreads.items():
             arrays |= {f"mean.{kind}": spread.mean, f"deviation.{kind}": spread.deviation}
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, path, {WORDS: json.dumps(self.names, ensure_ascii=False)})
+        save_file(contiguous, path, {HEADER: json.dumps(self.names, ensure_ascii=False)})
 
     @classmethod
     def load(cls, path: Path) -> TagDirections:
@@ -418,11 +418,11 @@ class TagDirections:
             FormatError: It is missing or damaged.
         """
         arrays, told = read_arrays(path, TRAIN_AGAIN)
-        names = read_words(path, told, list[str], TRAIN_AGAIN)
+        names = read_header(path, told, list[str], TRAIN_AGAIN)
         kinds = [name.removeprefix("mean.") for name in arrays if name.startswith("mean.")]
         shapes: dict[str, tuple[str | int, ...]] = {"directions": ("T", "D"), "confidence": ("T",)}
         shapes |= {f"{what}.{kind}": ("T",) for kind in kinds for what in ("mean", "deviation")}
-        fitted(path, arrays, shapes, TRAIN_AGAIN, sizes={"T": len(names)})
+        check_shapes(path, arrays, shapes, TRAIN_AGAIN, sizes={"T": len(names)})
         spreads = {kind: Spread(arrays[f"mean.{kind}"], arrays[f"deviation.{kind}"]) for kind in kinds}
         return cls(tuple(names), arrays["directions"], arrays["confidence"], spreads)
 
