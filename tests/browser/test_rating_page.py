@@ -280,7 +280,7 @@ def test_a_model_without_map_and_people_has_a_page_without_them(visit, run, bare
     ("users", "code", "said"),
     [
         (None, "store_unavailable", "cannot be reached just now"),
-        (1, "no_people", "Nobody is kept here yet."),
+        (1, "no_users", "Nobody is kept here yet."),
     ],
 )
 def test_people_who_cannot_be_found_are_no_fault_of_the_page(visit, users, code, said):

@@ -19,7 +19,7 @@ from tastevec.serving.bundle import Bundle
 from tastevec.serving.explain import measured
 from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
-from tastevec.serving.service.responses import Served
+from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.settings import ServiceSettings
 from users import world
 
@@ -74,7 +74,7 @@ def served(model=None, **changes):
     """What is served in most tests."""
     model = model or Recommender(made_bundle())
     crowd = Crowd(np.array([7, 9, 12]), model.item_vectors[:3])
-    return Served(model, **({"name": "tiny", "users": crowd} | changes))
+    return AppState(model, **({"name": "tiny", "users": crowd} | changes))
 
 
 def until_ready(client):

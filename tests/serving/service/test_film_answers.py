@@ -95,9 +95,9 @@ def test_the_model_tells_what_it_is(client):
         "rating_range": [1.0, 5.0],
         "rating_step": 0.5,
         "tags": [
-            {"tag": "space", "confidence": 0.9},
-            {"tag": "tears", "confidence": 0.8},
-            {"tag": "robots", "confidence": 0.7},
+            {"tag": "space", "reliability": 0.9},
+            {"tag": "tears", "reliability": 0.8},
+            {"tag": "robots", "reliability": 0.7},
         ],
         "users": 3,
         "map": True,

@@ -138,7 +138,7 @@ def test_a_person_in_tags_has_own_films_behind_each_and_a_place_on_the_map(clien
     assert [tag["tag"] for tag in found["tags"]] == [reading.tag for reading in expected]
     for tag, reading in zip(found["tags"], expected, strict=True):
         assert tag["strength"] == pytest.approx(reading.strength, abs=1e-4)
-        assert tag["confidence"] == pytest.approx(reading.confidence)
+        assert tag["reliability"] == pytest.approx(reading.confidence)
         assert [index["item_id"] for index in tag["items"]] == [item for item, _ in reading.contributions]
         assert [index["effect"] for index in tag["items"]] == pytest.approx(
             [effect for _, effect in reading.contributions], abs=1e-4
@@ -177,14 +177,14 @@ def test_people_are_found_with_films_that_they_love(client, asking, make):
     assert [one["user_id"] for one in found["users"]] == [7, 9]
     assert [one["rank"] for one in found["users"]] == [1, 2]
     assert found["users"][0]["similarity"] == 1.0
-    favourites = [item["item_id"] for item in found["users"][0]["favourites"]]
+    favourites = [item["item_id"] for item in found["users"][0]["nearest_items"]]
     table = make().model.item_vectors
     assert favourites == [place + 1 for place in np.argsort(-(table @ table[0]))[:6]]
     [one, other] = ask(client, "similar-users", users=[user(ROCKETS), user([])], k=1)["users"]
     assert one["users"] == other["users"] == found["users"][:1]
     alone = asking(lambda: make(users=None)).post("/v1/similar-users", json={"users": [user(ROCKETS)]})
     assert alone.status_code == 404
-    assert alone.json()["error"]["code"] == "no_people"
+    assert alone.json()["error"]["code"] == "no_users"
 
 
 def test_nothing_of_anybody_is_kept(client):

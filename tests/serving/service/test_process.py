@@ -192,7 +192,7 @@ def test_a_client_that_sends_slowly_is_told_to_come_back_and_holds_nobody_up(sta
         assert service.ask()[0] == 200
         answer = b"".join(iter(lambda: client.recv(65_536), b"")).decode()  # to the end: it hangs up
     assert answer.startswith("HTTP/1.1 408")
-    assert "body_too_slow" in answer
+    assert "body_timeout" in answer
     assert "connection: close" in answer.lower()
 
 

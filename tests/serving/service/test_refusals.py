@@ -118,8 +118,8 @@ def test_a_wrong_history_is_refused_with_its_place(client, ratings, where, messa
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_numbers_that_are_none_are_refused(client, number):
     for body in (
-        f'{{"people": [{{"ratings": [{{"item_id": 1, "rating": {number}}}]}}]}}',
-        f'{{"people": [{{"ratings": [{{"item_id": {number}, "rating": 5}}]}}]}}',
+        f'{{"users": [{{"ratings": [{{"item_id": 1, "rating": {number}}}]}}]}}',
+        f'{{"users": [{{"ratings": [{{"item_id": {number}, "rating": 5}}]}}]}}',
     ):
         answer = post(client, "encode", body)
         refused(answer, 400 if "e" not in number else 422)
@@ -128,7 +128,7 @@ def test_numbers_that_are_none_are_refused(client, number):
         400 if "e" not in number else 422,
     )
     refused(
-        post(client, "steer", f'{{"people": [{{"ratings": []}}], "tags": {{"space": {number}}}}}'),
+        post(client, "steer", f'{{"users": [{{"ratings": []}}], "tags": {{"space": {number}}}}}'),
         400 if "e" not in number else 422,
     )
 
@@ -192,7 +192,7 @@ def test_a_wrong_request_is_refused_with_its_place(client, path, body, where):
 )
 @pytest.mark.parametrize("path", PATHS)
 def test_what_is_no_json_is_refused(client, path, body):
-    refused(post(client, path, body), 400, "not_json")
+    refused(post(client, path, body), 400, "invalid_json")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_what_is_no_json_is_refused(client, path, body):
 )
 def test_json_that_is_not_called_so_is_refused(client, kind):
     """A page of another origin may send such bodies without asking."""
-    refused(post(client, "encode", {"users": [GOOD]}, kind), 415, "not_json")
+    refused(post(client, "encode", {"users": [GOOD]}, kind), 415, "invalid_json")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_path_that_is_not_there_is_refused_in_the_same_shape(client, path):
 )
 def test_another_method_is_refused_in_the_same_shape(client, method, path):
     answer = client.request(method, path)
-    refused(answer, 405, "wrong_method")
+    refused(answer, 405, "method_not_allowed")
     assert answer.headers["allow"]
 
 
@@ -254,7 +254,7 @@ def test_a_fault_of_ours_is_told_without_its_inside(asking, make, bundle_of):
 
     client = asking(lambda: make(model=Broken()))
     answer = post(client, "encode", {"users": [GOOD]})
-    refused(answer, 500, "fault")
+    refused(answer, 500, "internal_error")
     assert "secret" not in answer.text
     assert client.get("/readyz").status_code == 200
 
