@@ -59,7 +59,7 @@ TASKS = {
 # The rows of README: our presets and, of each kind of baseline, the strongest somewhere.
 HEADLINE = {
     "taste": "tastevec",
-    "seed": "BERT-cosine (research note)",
+    "bert-cosine": "BERT-cosine (research note)",
     "SASRec": "SASRec",
     "EASE, likes and middle": "EASE (graded)",
     "EASE, any rating": "EASE (all ratings)",
@@ -305,9 +305,9 @@ def _aligned_users(results: Results) -> list[Row]:
 
 
 ALIGNED_ITEMS = {
-    "used": "all items (in-sample)",
+    "in_sample": "all items (in-sample)",
     "held_out": "held-out fifth",
-    "unturned": "held-out fifth, not aligned",
+    "unaligned": "held-out fifth, not aligned",
     "shuffled": "held-out fifth, items paired at random",
 }
 _HIDDEN_CODE = {"drawing", "setup"}  # cells that import or draw are in the notebook alone
@@ -413,7 +413,7 @@ REGIONS: dict[str, tuple[Any, ...]] = {
     ),
     "bench-training": (
         "bench-training",
-        MACHINE + " Data: {data}; backbone of the preset seed: {checkpoint}.",
+        MACHINE + " Data: {data}; backbone of the preset bert-cosine: {checkpoint}.",
         Table(
             {
                 "preset": "{preset}",

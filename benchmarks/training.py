@@ -27,12 +27,12 @@ WARM_UP = 3  # steps that are not timed
 # Timed steps of each variant; rounds, variant after variant, so that other load meets all of them; generated users of each
 # measurement of memory, who rate 64 items each of 2,000; ratings, users and items of the largest dataset.
 FULL: Plan = (
-    {"seed": 20, "taste": 60, "packed": 60},
+    {"bert-cosine": 20, "taste": 60, "packed": 60},
     3,
     (5_000, 20_000, 80_000),
     (32_000_000, 200_000, 87_000),
 )
-SMALL: Plan = ({"seed": 2, "taste": 4, "packed": 4}, 1, (200, 400), (20_000, 200, 2_000))
+SMALL: Plan = ({"bert-cosine": 2, "taste": 4, "packed": 4}, 1, (200, 400), (20_000, 200, 2_000))
 
 
 def measured(run: Run) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def measured(run: Run) -> dict[str, Any]:
     steps, rounds, users, release = FULL if run.full else SMALL
     data = run.prepared if run.full and run.prepared else _generated(run, users[0])
     variants = {
-        "seed": {"preset": "seed", "backbone": backbone()},
+        "bert-cosine": {"preset": "bert-cosine", "backbone": backbone()},
         "taste": {"preset": "taste", "packed": "false"},
         "packed": {"preset": "taste", "packed": "true"},
     }
@@ -93,8 +93,8 @@ def _memory(run: Run, name: str, data: Path, steps: int) -> dict[str, Any]:
 
 
 def _multiples(speed: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the speed of taste as a multiple of the preset seed's, over the rounds."""
-    ours, theirs = ([row for row in speed if row["preset"] == preset] for preset in ("taste", "seed"))
+    """Return the speed of taste as a multiple of preset bert-cosine's, over the rounds."""
+    ours, theirs = ([row for row in speed if row["preset"] == preset] for preset in ("taste", "bert-cosine"))
     return {
         what: spread([one[what] / two[what] for one, two in zip(ours, theirs, strict=True)])
         for what in ("users_per_second", "films_per_second")

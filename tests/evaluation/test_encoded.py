@@ -13,7 +13,7 @@ def scorer(shape, layout):
         "ours",
         "a space",
         model.item_vectors,
-        lambda histories, horizon: model.answer(horizon, **how.arrays(histories)),
+        lambda histories, horizon: model.encode(horizon, **how.arrays(histories)),
     )
 
 

@@ -216,7 +216,7 @@ def test_while_it_is_solved_blas_has_one_thread_and_afterwards_those_of_before(m
 
 
 def test_around_vectors_from_elsewhere_a_film_says_nothing_of_others_but_by_its_place():
-    start = InitialVectors(np.eye(4, dtype=np.float32), np.full(4, "note"))
+    start = InitialVectors(np.eye(4, dtype=np.float32), np.full(4, "genome-svd"))
     found = TasteSpace.around(start, users([(0, 5), (1, 5)], [(0, 5)]), SETTINGS)
     assert found.start is start
     assert not found.pulls.any()

@@ -22,7 +22,7 @@ def test_a_saved_encoder_comes_back_bit_for_bit(tmp_path, shape, layout):
     how = reading(**layout)
     for horizon in ("next", "overall"):
         arrays = how.arrays(histories)
-        np.testing.assert_array_equal(again.answer(horizon, **arrays), model.answer(horizon, **arrays))
+        np.testing.assert_array_equal(again.encode(horizon, **arrays), model.encode(horizon, **arrays))
 
 
 @KINDS
@@ -70,7 +70,7 @@ def test_of_a_history_that_is_too_long_the_newest_films_are_read(shape):
     long, short = users(items), users(items).last(12)
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
-            model.answer(horizon, **how.arrays(long)), model.answer(horizon, **how.arrays(short))
+            model.encode(horizon, **how.arrays(long)), model.encode(horizon, **how.arrays(short))
         )
 
 
@@ -128,7 +128,7 @@ def test_training_asks_the_blocks_alone_and_an_overall_answer_of_a_set_does_not_
     assert torch.equal(told.moments, whole.moments)
     assert torch.equal(told.next, whole.moments[torch.arange(13), torch.arange(13)])
     with patch.object(model.blocks, "forward", side_effect=AssertionError("the blocks were asked")):
-        np.testing.assert_array_equal(model.answer("overall", **arrays), whole.overall.numpy())
+        np.testing.assert_array_equal(model.encode("overall", **arrays), whole.overall.numpy())
 
 
 def test_one_vector_answers_both_questions_in_the_notes_recipe():

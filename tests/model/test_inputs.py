@@ -71,8 +71,8 @@ def test_films_that_come_later_move_nobodys_vectors_by_a_bit(shape, layout):
     shifted = replace(histories, items=histories.items + 1)
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
-            grown_by_two(model).answer(horizon, **how.arrays(shifted)),
-            model.answer(horizon, **how.arrays(histories)),
+            grown_by_two(model).encode(horizon, **how.arrays(shifted)),
+            model.encode(horizon, **how.arrays(histories)),
         )
 
 
@@ -87,7 +87,7 @@ def test_a_film_that_came_later_is_read_by_its_vector_alone():
     twin, item = users([(5, 4), (21, 5)]), users([(4, 4), (3, 5)])
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
-            grown.answer(horizon, **reading().arrays(twin)), model.answer(horizon, **reading().arrays(item))
+            grown.encode(horizon, **reading().arrays(twin)), model.encode(horizon, **reading().arrays(item))
         )
 
 

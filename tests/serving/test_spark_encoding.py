@@ -39,11 +39,11 @@ def _spark(tmp_path_factory):
     from pyspark import SparkContext  # noqa: PLC0415  only where it is installed
     from pyspark.sql import SparkSession  # noqa: PLC0415  as above
 
-    from tastevec.data.spark.session import _starting  # noqa: PLC0415  as above
+    from tastevec.data.spark.session import launch_conf  # noqa: PLC0415  as above
 
     running = SparkContext._active_spark_context
     builder = SparkSession.builder
-    for name, value in _starting("local[2]", tmp_path_factory.mktemp("spark")).items():
+    for name, value in launch_conf("local[2]", tmp_path_factory.mktemp("spark")).items():
         builder = builder.config(name, value)
     shared = builder.getOrCreate()
     session = shared.newSession()

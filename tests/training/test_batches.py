@@ -12,7 +12,7 @@ from users import TAGGED, users, world
 # Everything that is drawn, but for where a run begins.
 WHOLE = {"asked": 1.0, "cut": 0.0, "input_dropout": 0.0}
 ALL = resolve_settings(**TINY, **WHOLE)
-NOTE = resolve_settings("seed", backbone="fresh", max_history=4)
+NOTE = resolve_settings("bert-cosine", backbone="fresh", max_history=4)
 
 
 class Draws:

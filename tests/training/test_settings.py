@@ -9,7 +9,7 @@ def test_the_seed_preset_is_the_research_notes_recipe_to_the_letter():
         "backbone": "bert-base-cased",
         "layers": 2,
         "dim": 64,
-        "item_vectors": "note",
+        "item_vectors": "genome-svd",
         "item_input": "table",
         "gaps": False,
         "rating_input": "multiply",
@@ -33,12 +33,12 @@ def test_the_seed_preset_is_the_research_notes_recipe_to_the_letter():
         "warmup": 0.0,
         "seed": 42,
     }
-    settings = resolve_settings("seed").model_dump()
+    settings = resolve_settings("bert-cosine").model_dump()
     assert {name: settings[name] for name in said} == said
 
 
 def test_every_word_of_the_note_differs_from_ours_so_that_its_effect_can_be_measured():
-    ours, note = resolve_settings().model_dump(), resolve_settings("seed").model_dump()
+    ours, note = resolve_settings().model_dump(), resolve_settings("bert-cosine").model_dump()
     wrong = (
         "order",
         "truncate",
@@ -64,7 +64,7 @@ def test_a_change_changes_just_that():
 
 
 def test_the_words_of_a_command_line_are_read_as_the_settings_types():
-    settings = resolve_settings("seed", epochs="2", gaps="true", learning_rate="1e-3", ties="all")
+    settings = resolve_settings("bert-cosine", epochs="2", gaps="true", learning_rate="1e-3", ties="all")
     assert (settings.epochs, settings.gaps, settings.learning_rate, settings.ties) == (
         2,
         True,
@@ -110,8 +110,20 @@ def test_what_does_not_fit_is_refused_in_one_sentence(changes, said):
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
-    with pytest.raises(SettingsError, match="preset 'sage' is unknown; expected one of taste, seed"):
+    with pytest.raises(SettingsError, match="preset 'sage' is unknown; expected one of taste, bert-cosine"):
         resolve_settings("sage")
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "message"),
+    [
+        ("seed", {}, "^preset 'seed' is now 'bert-cosine'$"),
+        ("bert-cosine", {"item_vectors": "note"}, "^item_vectors 'note' is now 'genome-svd'$"),
+    ],
+)
+def test_resolve_settings_old_value_names_new_value(preset, changes, message):
+    with pytest.raises(SettingsError, match=message):
+        resolve_settings(preset, **changes)
 
 
 def test_histories_share_rows_only_where_a_film_sees_no_later_one():
@@ -119,7 +131,7 @@ def test_histories_share_rows_only_where_a_film_sees_no_later_one():
     with pytest.raises(
         SettingsError, match="packed needs attention=causal, found padded: set attention=causal or"
     ):
-        resolve_settings("seed", packed=True)
+        resolve_settings("bert-cosine", packed=True)
 
 
 def test_what_costs_memory_or_time_alone_is_as_it_was_measured_by_default():

@@ -19,7 +19,7 @@ def batch(histories, seed=1, **changes):
     """One batch of everybody."""
     target = changes.get("target", "positive")
     how = {**(TINY_SEED if target == "best-rated" else TINY), "max_history": 30, "seed": seed, "cut": 0.5}
-    settings = resolve_settings("seed" if target == "best-rated" else "taste", **{**how, **changes})
+    settings = resolve_settings("bert-cosine" if target == "best-rated" else "taste", **{**how, **changes})
     return Batches(histories, reading(max_history=30), settings)(
         [(0, user) for user in range(len(histories))]
     )
@@ -82,7 +82,7 @@ def test_answers_are_counted_or_people_where_each_weighs_the_same():
 
 def learned(data, folder, preset, **changes):
     """The loss of each step and the weights, without dropout, which draws other numbers for a piece."""
-    tiny = TINY_SEED if preset == "seed" else TINY
+    tiny = TINY_SEED if preset == "bert-cosine" else TINY
     plain = {**tiny, "epochs": 2, "dropout": 0.0, "input_dropout": 0.0}
     trained = train(Prepared.open(data), folder, resolve_settings(preset, **{**plain, **changes}))
     return [entry["loss"] for entry in trained.log if "loss" in entry], trained.model.state_dict()
@@ -90,7 +90,8 @@ def learned(data, folder, preset, **changes):
 
 @pytest.mark.parametrize("pieces", [2, 7])
 @pytest.mark.parametrize(
-    ("preset", "changes"), [("taste", {"packed": True}), ("seed", {}), ("seed", {"loss": "softmax"})]
+    ("preset", "changes"),
+    [("taste", {"packed": True}), ("bert-cosine", {}), ("bert-cosine", {"loss": "softmax"})],
 )
 def test_steps_in_pieces_have_the_losses_and_the_weights_of_whole_ones(
     prepared_folder, tmp_path, monkeypatch, preset, changes, pieces

@@ -274,9 +274,9 @@ def align(
 def _fitted(facts: dict[str, Any]) -> str:
     """How well the spaces fit, beside what chance and doing nothing would give."""
     names = {
-        "used": "all films, on which it was fitted",
+        "in_sample": "all films, on which it was fitted",
         "held_out": "a fifth of them, fitted on the others",
-        "unturned": "that fifth, not turned",
+        "unaligned": "that fifth, not turned",
         "shuffled": "that fifth, films paired by chance",
     }
     rows = "\n".join(

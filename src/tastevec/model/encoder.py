@@ -436,7 +436,7 @@ class TasteEncoder(PreTrainedModel):
         return answer
 
     @torch.inference_mode()
-    def answer(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
+    def encode(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
         """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from the arguments of `forward` in NumPy."""
         self.eval()
         told = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}

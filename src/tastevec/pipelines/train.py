@@ -72,7 +72,7 @@ def train(
     Args:
         data: A folder that ``prepare`` wrote.
         out: The bundle's folder. Until it is whole, checkpoints and curves lie beside it in ``OUT.training``.
-        preset: The recipe, ``taste`` or ``seed`` (the research note's).
+        preset: The recipe, ``taste`` or ``bert-cosine`` (the research note's).
         resume: Go on with an interrupted run; the result equals that of never having stopped.
         progress: Called with steps done, steps in all, and the newest measures.
         **changes: Settings that differ from the preset's; see `TrainSettings`.

@@ -70,9 +70,9 @@ __all__ = [
     "bundle_items",
     "bundle_manifest",
     "form_of",
-    "put_code",
     "read_weights",
     "refuse_misfits",
+    "write_code",
 ]
 
 LEARNED: Final = "learned linear answer"  # until decision 9
@@ -289,7 +289,7 @@ MODULES: Final = ("config", "encoder")
 _AUTO_MAP: Final = {"AutoConfig": "config.TasteConfig", "AutoModel": "encoder.TasteEncoder"}
 
 
-def put_code(folder: Path) -> None:
+def write_code(folder: Path) -> None:
     """Write the network's modules into ``folder``, and into its configuration where the classes are."""
     room = resources.files("tastevec.model")
     for name in MODULES:
@@ -364,7 +364,7 @@ class Bundle:
             self.model.save_pretrained(folder)
             if not isinstance(self.model, OnnxEncoder):
                 export(self.model, folder / ENCODER_FILE)
-            put_code(folder)
+            write_code(folder)
             pq.write_table(self.items, folder / ITEMS_FILE)
             for name, part in (
                 (COLD_START_FILE, self.cold_start),

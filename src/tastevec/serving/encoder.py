@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import Reading
     from tastevec.schema import Horizon
 
-__all__ = ["Encoder", "OnnxEncoder", "by_length", "on_gpu", "sees_gpu", "vectors_of"]
+__all__ = ["Encoder", "OnnxEncoder", "batches_by_length", "encode_histories", "gpu_available", "on_gpu"]
 
 _CONFIG: Final = "config.json"
 _ARGUMENTS: Final = frozenset(
@@ -57,7 +57,7 @@ class Encoder(Protocol):
     def added_items(self) -> list[int]:
         """Rows of the film table that came after the training."""
 
-    def answer(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
         """(B, D) the people's vectors for a horizon, from what `Reading.arrays` gives."""
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> Encoder:
@@ -117,7 +117,7 @@ class OnnxEncoder:
             )
         return made
 
-    def on_one_core(self) -> OnnxEncoder:
+    def single_threaded(self) -> OnnxEncoder:
         """The same encoder, each of whose answers is worked out on one core: for those who ask on every core at once.
 
         One that shares its own threads among them answers more slowly.
@@ -159,7 +159,7 @@ class OnnxEncoder:
         """Rows of the film table that came after the training."""
         return list(self.config["added_items"])
 
-    def answer(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
         """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from what `Reading.arrays` gives."""
         items, levels, lengths = arrays["items"], arrays["levels"], arrays["lengths"]
         if self.config["readout"] == "pooler":
@@ -275,7 +275,7 @@ _FILMS: Final = 8_192  # of a batch, padding included: a few MB of vectors
 _FILMS_ON_GPU: Final = 1 << 18  # which a small batch would leave idle
 
 
-def vectors_of(
+def encode_histories(
     model: Encoder, reading: Reading, histories: Histories, horizon: Horizon
 ) -> NDArray[np.float32]:
     """(B, D) the vectors of these people, in their order; nobody's depends on who else is asked.
@@ -291,22 +291,22 @@ def vectors_of(
     longest = max(reading.max_history, reading.set_history)
     least = reading.max_history if reading.pad == "full" else 1
     widths = np.clip(histories.lengths, least, longest)
-    batches = by_length(widths, _FILMS_ON_GPU if on_gpu(model) else _FILMS)
+    batches = batches_by_length(widths, _FILMS_ON_GPU if on_gpu(model) else _FILMS)
     vectors = np.zeros((len(histories), model.table.shape[1]), np.float32)
 
     def answer(users: NDArray[np.int64], by: Encoder = model) -> None:
-        vectors[users] = by.answer(horizon, **reading.arrays(histories.take(users)))
+        vectors[users] = by.encode(horizon, **reading.arrays(histories.take(users)))
 
     if len(batches) > 1 and isinstance(model, OnnxEncoder):
         with _one_thread_each(), ThreadPoolExecutor(model.cores) as cores:
-            list(cores.map(partial(answer, by=model.on_one_core()), batches))
+            list(cores.map(partial(answer, by=model.single_threaded()), batches))
     else:
         for users in batches:
             answer(users)
     return vectors
 
 
-def by_length(widths: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+def batches_by_length(widths: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
     """The positions of all people, in batches of ascending width.
 
     Args:
@@ -331,7 +331,7 @@ def on_gpu(model: Encoder) -> bool:
     return getattr(getattr(model, "device", None), "type", "cpu") != "cpu"
 
 
-def sees_gpu() -> bool:
+def gpu_available() -> bool:
     """Whether a driver of NVIDIA's lists a GPU; asked of the driver, since importing torch to hear no takes seconds."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")

@@ -16,7 +16,7 @@ from tastevec.items.taste_space import LinearSettings, TasteSpace
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
-from tastevec.schema import CONTENT, NOTE
+from tastevec.schema import CONTENT, GENOME_SVD
 from tastevec.training.batches import Chosen
 from tastevec.training.distributed import rank
 from tastevec.training.trainer import Course, run
@@ -119,7 +119,7 @@ def _users(prepared: Prepared, settings: TrainSettings) -> tuple[Chosen, Chosen]
     if settings.order == "time" != order:
         raise SettingsError(
             f"the histories of {prepared.folder} are in the order of their films' ids, and order is time; run tastevec "
-            "prepare again without --preset seed, or train with --preset seed"
+            "prepare again without --preset bert-cosine, or train with --preset bert-cosine"
         )
     users, judges = (
         Chosen(prepared.histories, prepared.users_in(split)) for split in ("train", "validation")
@@ -147,7 +147,7 @@ def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> Tas
             return TasteSpace.unsolved(len(prepared.item_ids), linear)
         read = load_rows(prepared.folder)
         return TasteSpace.fit(users, read[1] if read else prepared.vectors[CONTENT], linear)
-    name = NOTE if settings.item_vectors == NOTE and NOTE in prepared.vectors else CONTENT
+    name = GENOME_SVD if settings.item_vectors == GENOME_SVD and GENOME_SVD in prepared.vectors else CONTENT
     vectors = prepared.vectors[name]
     if vectors.shape[1] != settings.dim:
         raise SettingsError(

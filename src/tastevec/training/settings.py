@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tastevec.errors import SettingsError
-from tastevec.schema import NOTE, Preset
+from tastevec.schema import GENOME_SVD, Preset, renamed
 
 __all__ = ["PRESETS", "TrainSettings", "resolve_settings"]
 
@@ -42,7 +42,7 @@ class TrainSettings(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of hidden numbers dropped while training."""
 
-    item_vectors: Literal["collaborative", "content", "note"] = "collaborative"
+    item_vectors: Literal["collaborative", "content", "genome-svd"] = "collaborative"
     """Where film vectors come from: factors of the training users' ratings with content for rare films, content alone,
     or the note's (genome and genres; content where the data hold no genome). They do not learn."""
     item_input: Literal["learned", "table"] = "learned"
@@ -138,14 +138,14 @@ class TrainSettings(BaseModel):
 
 PRESETS: dict[Preset, dict[str, Any]] = {
     "taste": {},
-    "seed": {
+    "bert-cosine": {
         "backbone": "bert-base-cased",
         "hidden_size": 768,
         "heads": 12,
         "max_history": 512,
         "set_history": 0,
         "dropout": 0.1,
-        "item_vectors": NOTE,
+        "item_vectors": GENOME_SVD,
         "item_input": "table",
         "gaps": False,
         "rating_input": "multiply",
@@ -177,13 +177,14 @@ def resolve_settings(preset: Preset = "taste", **changes: object) -> TrainSettin
         SettingsError: A name is unknown, a value out of its range, or two settings contradict each other.
 
     Examples:
-        >>> resolve_settings("seed", epochs="1").epochs
+        >>> resolve_settings("bert-cosine", epochs="1").epochs
         1
     """
     try:
         return TrainSettings.model_validate({"preset": preset, **PRESETS[preset], **changes})
     except KeyError:
-        raise SettingsError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}") from None
+        message = f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}"
+        raise SettingsError(renamed("preset", preset) or message) from None
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:  # two settings contradict each other
@@ -195,4 +196,5 @@ def resolve_settings(preset: Preset = "taste", **changes: object) -> TrainSettin
                 f"{name} is no setting{f'; did you mean {near[0]}?' if near else ''} "
                 f"(known settings: {', '.join(TrainSettings.model_fields)})"
             ) from None
-        raise SettingsError(f"{name}: {first['msg']}, found {first['input']!r}") from None
+        message = f"{name}: {first['msg']}, found {first['input']!r}"
+        raise SettingsError(renamed(name, first["input"]) or message) from None

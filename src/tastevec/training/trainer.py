@@ -81,7 +81,7 @@ def validate(
 
 def _encoded(model: TasteEncoder, users: Histories, reading: Reading, horizon: str) -> NDArray[np.float32]:
     """(B, D) the people's vectors, a group at a time: while they are encoded, people take far more room than their scores."""
-    parts = [model.answer(horizon, **reading.arrays(part)) for part in users.chunks(_USERS)]
+    parts = [model.encode(horizon, **reading.arrays(part)) for part in users.chunks(_USERS)]
     return np.concatenate(parts)
 
 
@@ -90,7 +90,7 @@ def _note_distance(model: TasteEncoder, users: Histories, reading: Reading, sett
     for part in users.chunks(_USERS):
         batch = top_rated_batch(part, reading, settings)
         owners, targets = batch.pop("hidden_people"), batch.pop("hidden_items")
-        answers = model.answer("next", **batch)  # (B, D), the one that learned it
+        answers = model.encode("next", **batch)  # (B, D), the one that learned it
         distances = cosine_distance(answers[owners], model.item_vectors[targets])
         total, count = total + float(distances.sum()), count + len(distances)
     return total / max(count, 1)

@@ -138,7 +138,7 @@ def test_a_person_in_tags_has_own_films_behind_each_and_a_place_on_the_map(clien
     assert [tag["tag"] for tag in found["tags"]] == [reading.tag for reading in expected]
     for tag, reading in zip(found["tags"], expected, strict=True):
         assert tag["strength"] == pytest.approx(reading.strength, abs=1e-4)
-        assert tag["reliability"] == pytest.approx(reading.confidence)
+        assert tag["reliability"] == pytest.approx(reading.reliability)
         assert [index["item_id"] for index in tag["items"]] == [item for item, _ in reading.contributions]
         assert [index["effect"] for index in tag["items"]] == pytest.approx(
             [effect for _, effect in reading.contributions], abs=1e-4

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import RatingScale
     from tastevec.items.item_map import ItemMap
     from tastevec.items.tag_directions import TagDirections
-    from tastevec.serving.explain import TagReading
+    from tastevec.serving.explain import TagExplanation
     from tastevec.serving.neighbors import Neighbors
     from tastevec.serving.recommender import Recommender
     from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest, User
@@ -355,7 +355,7 @@ def similar_items(state: AppState, item_ids: Sequence[int | str], k: int) -> lis
     catalog, responses = state.catalog, []
     for index in _item_indices(state, item_ids):
         similar = [
-            {**catalog.item(neighbor), "rank": row["rank"], "similarity": _clip_cosine(row["score"])}
+            {**catalog.item(neighbor), "rank": row["rank"], "similarity": _clip_cosine(row["similarity"])}
             for row in state.model.similar_items(catalog.ids[index], k=k).to_pylist()
             if (neighbor := catalog.index(row["item_id"])) is not None
         ]
@@ -464,11 +464,11 @@ def _item_indices(state: AppState, item_ids: Sequence[int | str]) -> list[int]:
     return indices
 
 
-def _tag(explanation: TagReading) -> dict[str, Any]:
+def _tag(explanation: TagExplanation) -> dict[str, Any]:
     return {
         "tag": explanation.tag,
         "strength": float(explanation.strength),
-        "reliability": float(explanation.confidence),
+        "reliability": float(explanation.reliability),
     }
 
 

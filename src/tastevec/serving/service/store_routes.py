@@ -21,7 +21,7 @@ from tastevec.serving.service import schemas
 from tastevec.serving.service.errors import JsonRoute, Problem, error_responses, json_response
 from tastevec.serving.service.inference import lifecycle_of, too_busy
 from tastevec.serving.service.responses import AppState, NearestUsers, ParsedUsers, similar_users
-from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, id_text, told_by_url
+from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, id_text, connection_settings
 
 __all__ = ["StoreClient", "findable_users", "search_store", "store_router"]
 
@@ -52,7 +52,7 @@ class StoreClient:
             SettingsError: The URL is invalid; the message does not repeat it.
             MissingExtraError: psycopg or pgvector is not installed.
         """
-        told_by_url(url)
+        connection_settings(url)
         self._url = url
         self._store: UserStore | None = None
         self._opening = Lock()
