@@ -274,7 +274,7 @@ def _client(bundle: Path) -> Any:
 
     served = AppState(load(bundle, runtime="onnx"), users=samples.users())
     client = OPENED.enter_context(TestClient(create_app(lambda: served, ServiceSettings())))
-    while not client.app.state.life.ready:  # type: ignore[attr-defined]  our own
+    while not client.app.state.lifecycle.ready:  # type: ignore[attr-defined]  our own
         time.sleep(0.001)
     return client
 

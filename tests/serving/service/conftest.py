@@ -79,10 +79,10 @@ def served(model=None, **changes):
 
 def until_ready(client):
     """Wait for the model."""
-    life = client.app.state.life
-    while not life.ready:
-        if life.failure:
-            raise life.failure
+    lifecycle = client.app.state.lifecycle
+    while not lifecycle.ready:
+        if lifecycle.failure:
+            raise lifecycle.failure
         time.sleep(0.01)
 
 

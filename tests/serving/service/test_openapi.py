@@ -55,7 +55,7 @@ def _described(tiny):
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     # A tag that there is not, vectors of another length, and people of whom none are kept: no schema can say that.
     schema.config.checks.positive_data_acceptance.expected_statuses += ["404", "422"]
-    while not app.state.life.ready:
+    while not app.state.lifecycle.ready:
         time.sleep(0.01)
     return schema
 

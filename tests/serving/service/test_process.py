@@ -121,10 +121,10 @@ def test_a_hangup_loads_the_model_again_without_dropping_a_request(start):
     for seed in (1, 2):
         service.seed.write_text(str(seed))
         service.process.send_signal(signal.SIGHUP)
-        service.until_said("model loaded", times=seed + 1)
+        service.until_said("model_loaded", times=seed + 1)
     service.seed.write_text("broken")
     service.process.send_signal(signal.SIGHUP)
-    service.until_said("model not loaded")
+    service.until_said("model_load_failed")
     time.sleep(0.1)
     over.set()
     for thread in threads:
@@ -147,7 +147,7 @@ def test_an_address_that_is_taken_is_refused_in_a_sentence(tmp_path):
         service = Running(tmp_path, port=str(taken.getsockname()[1]))
         code, _ = service.ended()
     assert code == 1
-    assert "SettingsError: the address 127.0.0.1" in service.said()
+    assert "SettingsError: --host 127.0.0.1" in service.said()
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["with a length", "in chunks"])
@@ -224,4 +224,4 @@ def test_who_listens_on_all_addresses_without_a_token_is_warned(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert 'level=warning event="no token"' in done.stderr
+    assert 'level=warning event=no_token' in done.stderr

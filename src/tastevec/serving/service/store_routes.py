@@ -21,7 +21,7 @@ from tastevec.serving.service import schemas
 from tastevec.serving.service.errors import JsonRoute, Problem, error_responses, json_response
 from tastevec.serving.service.inference import lifecycle_of, too_busy
 from tastevec.serving.service.responses import AppState, NearestUsers, ParsedUsers, similar_users
-from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, id_text, connection_settings
+from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, connection_settings, id_text
 
 __all__ = ["StoreClient", "findable_users", "search_store", "store_router"]
 
