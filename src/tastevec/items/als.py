@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["AlsSettings", "als_factors", "fold_in", "item_counts"]
+__all__ = ["AlsSettings", "als_factors", "fold_in"]
 
 _NEUTRAL_FROM = 0.5  # of the rating range: 3 stars of 1 to 5
 
@@ -143,14 +143,6 @@ def fold_in(
     ridges = np.full(len(told), settings.regularization, np.float32)
     vectors = solved(factors, told.offsets, told.items, confidence - 1, confidence, ridges, nothing)
     return np.asarray(vectors, np.float32)
-
-
-def item_counts(
-    histories: Histories, item_count: int, settings: AlsSettings | None = None
-) -> NDArray[np.int64]:
-    """(N,) how many of these people liked each film or found it neither good nor bad: those who shape its factors."""
-    told, _ = _told(histories, settings or AlsSettings())
-    return np.bincount(told.items, minlength=item_count)
 
 
 def _told(histories: Histories, settings: AlsSettings) -> tuple[Histories, NDArray[np.float32]]:
