@@ -26,7 +26,7 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
 from tastevec.errors import TastevecError
 from tastevec.evaluation.compare import compare
-from tastevec.items.cold_start import load_rows
+from tastevec.items.cold_start import load_item_features
 from tastevec.items.genome import read_genome
 from tastevec.schema import BUNDLE_FILE, MANIFEST_FILE
 
@@ -152,7 +152,7 @@ def _prepared(folder: Path) -> Any:
     prepared = Prepared.open(folder)
     users = prepared.histories.take(prepared.users_in("train"))
     RatingScale.of(prepared.rating_range)
-    load_rows(folder)
+    load_item_features(folder)
     titles = prepared.items["title"].take(users.items)
     return prepared.fingerprint, len(titles), sorted(prepared.vectors), prepared.setting("order")
 
@@ -167,7 +167,7 @@ def _bundle(folder: Path, *, runtime: Any = "onnx") -> Any:
     if model.bundle.tags is not None:
         model.explain(user)
     if model.bundle.item_map is not None:
-        model.bundle.item_map.place(np.ones((1, 8), np.float32), model.item_vectors)
+        model.bundle.item_map.locate(np.ones((1, 8), np.float32), model.item_vectors)
     return told, model.similar_items(model.bundle.item_ids[0], k=2).to_pydict(), model.bundle.facts["space"]
 
 

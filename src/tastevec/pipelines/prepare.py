@@ -25,9 +25,9 @@ from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
 from tastevec.data.spark.reading import read_source as read_on_spark
 from tastevec.data.spark.session import SparkEngine, is_address, spark_engine
 from tastevec.errors import DataError, SettingsError
-from tastevec.items.cold_start import save_rows
+from tastevec.items.cold_start import save_item_features
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
-from tastevec.items.genome import Genome, note_vectors, read_genome
+from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
 from tastevec.schema import (
     CONTENT,
     GENRES,
@@ -125,7 +125,7 @@ def write_item_vectors(
     made["seed_preset_reads"] = CONTENT if genome is None else NOTE
     pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
     save_file(vectors, folder / VECTORS_FILE)
-    save_rows(folder, features, wide)
+    save_item_features(folder, features, wide)
     return made
 
 
@@ -137,7 +137,9 @@ def _note(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDArray[n
             f"none of the {len(genome.item_ids)} films of the genome is in the catalogue (its ids begin with "
             f"{items[ITEM_ID][:3].to_pylist()}); expected MovieLens' film ids; leave out --genome"
         )
-    made = note_vectors(genome.relevance[rows[known]], genre_matrix(items[GENRES].take(pa.array(known))))
+    made = genome_svd_vectors(
+        genome.relevance[rows[known]], genre_matrix(items[GENRES].take(pa.array(known)))
+    )
     vectors = np.zeros((len(items), made.shape[1]), np.float32)
     vectors[known] = made
     return vectors

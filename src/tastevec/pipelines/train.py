@@ -14,7 +14,7 @@ import pyarrow as pa
 from tastevec.data.files import refuse_foreign
 from tastevec.data.prepared import Prepared
 from tastevec.extras import need
-from tastevec.items.cold_start import load_rows
+from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.schema import BUNDLE_FILE, VECTOR_SOURCE
@@ -47,7 +47,7 @@ def outfitted(bundle: Bundle, prepared: Prepared, users: NDArray[np.int64]) -> B
     drawn = (
         ItemMap.fit(vectors, seed=seed) if find_spec("openTSNE") else None
     )  # an extra, and no vector needs it
-    told = load_rows(prepared.folder)
+    told = load_item_features(prepared.folder)
     tags = TagDirections.fit(tag_blocks(*told), vectors, users) if told else None
     if tags is None or not tags.names:
         return dataclasses.replace(bundle, item_map=drawn)

@@ -141,8 +141,8 @@ _FILMS: Final = {
 # Shapes of what stands beside the network: N films, D numbers a vector, T tags, F features.
 _BESIDE: Final[dict[str, dict[str, tuple[str | int, ...]]]] = {
     COLD_START_FILE: {"slopes": ("F", "D"), "mean": ("D",)},
-    TAGS_FILE: {"directions": ("T", "D"), "confidence": ("T",)},
-    MAP_FILE: {"places": ("N", 2)},
+    TAGS_FILE: {"directions": ("T", "D"), "reliability": ("T",)},
+    MAP_FILE: {"positions": ("N", 2)},
 }
 _Some = Annotated[int, Field(ge=1, lt=2**31)]
 

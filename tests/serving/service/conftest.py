@@ -66,7 +66,7 @@ def made_bundle(*, seed=0, mapped=True, tagged=True):
         random.normal(size=(3, 8)).astype(np.float32),
         np.array([0.9, 0.8, 0.7], np.float32),
         {},
-    ).against("items", network.item_vectors)
+    ).with_reference("items", network.item_vectors)
     return replace(bundle, tags=measured(Recommender(bundle), directions, world()))
 
 

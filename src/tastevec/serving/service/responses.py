@@ -217,7 +217,7 @@ class Served:
         """What ``/v1/map`` says as JSON, plain and compressed, and its tag; None without a map."""
         if self.item_map is None:
             return None
-        catalog, places = self.catalog, self.item_map.places
+        catalog, places = self.catalog, self.item_map.positions
         mapped = np.flatnonzero(np.isfinite(places).all(axis=1))
         x, y = np.round(places[mapped].astype(np.float64), 5).T.tolist()
         columns = {
@@ -238,9 +238,9 @@ class Served:
         tags = self.model.bundle.tags
         if tags is None:
             return []
-        order = np.argsort(-tags.confidence, kind="stable").tolist()
+        order = np.argsort(-tags.reliability, kind="stable").tolist()
         return [
-            {"tag": tags.names[tag], "confidence": round(float(tags.confidence[tag]), 3)} for tag in order
+            {"tag": tags.names[tag], "confidence": round(float(tags.reliability[tag]), 3)} for tag in order
         ]
 
     @property
@@ -345,7 +345,7 @@ def steered(
             "vectors",
         )
     # One move for all: it is the same wherever it starts.
-    move = _tags(served).steer(np.zeros(dim, np.float32), doses, hold=hold, kind=horizon)
+    move = _tags(served).steer(np.zeros(dim, np.float32), doses, hold=hold, horizon=horizon)
     return np.asarray(vectors + move, np.float32)
 
 
@@ -487,5 +487,5 @@ def _place(served: Served, vector: NDArray[np.float32]) -> list[float] | None:
     """Where a person stands on the map: amid the films nearest to the vector; None without a map."""
     if served.item_map is None:
         return None
-    [place] = served.item_map.place(vector[None], served.model.item_vectors).tolist()
+    [place] = served.item_map.locate(vector[None], served.model.item_vectors).tolist()
     return [float(axis) for axis in place]
