@@ -73,7 +73,7 @@ def test_training_says_what_was_measured_and_leaves_only_the_model(place):
     told = well("train", "prepared", "--out", "again", *settings(*SMALL))
     assert told["out"] == "again"
     assert told["settings"]["epochs"] == 2
-    assert "eval_selection" in told["validation"]
+    assert "eval_validation_score" in told["validation"]
     assert len(told["space"]) == 16
     assert not (place / "again.training").exists()
     assert (place / "again" / "model.safetensors").read_bytes() == (
@@ -324,7 +324,7 @@ def test_near_films_and_near_people_are_found():
     )
     assert len(found["users"]) == 60
     for user in found["users"]:  # everybody is nearest to himself
-        assert user["similar"][0]["score"] == pytest.approx(1, abs=1e-4)
+        assert user["similar"][0]["similarity"] == pytest.approx(1, abs=1e-4)
     assert (
         "1.000"
         in run("similar", "model", "--users", "histories.csv", "--user-vectors", "vectors.parquet").stdout
@@ -335,7 +335,7 @@ def test_near_films_and_near_people_are_found():
     ):
         assert well("similar", "model", *among, "--out", "near.parquet", "--k", "2")["rows"] == 60 * 2
         near = pq.read_table("near.parquet")
-        assert near.column_names == ["user_id", "similar_user_id", "rank", "score"]
+        assert near.column_names == ["user_id", "similar_user_id", "rank", "similarity"]
         himself = pc.equal(near["user_id"], near["similar_user_id"])
         assert pc.any(himself).as_py() == (
             "--users" in among

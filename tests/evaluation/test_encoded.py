@@ -13,7 +13,7 @@ def scorer(shape, layout):
         "ours",
         "a space",
         model.item_vectors,
-        lambda histories, horizon: model.answer(horizon, **how.arrays(histories)),
+        lambda histories, horizon: model.encode(horizon, **how.arrays(histories)),
     )
 
 
@@ -22,7 +22,7 @@ class TestTasteScorer(ScorerContract):
 
     @pytest.fixture
     def make(self):
-        return lambda: scorer(TASTE, {"set_history": 50})
+        return lambda: scorer(TASTE, {"max_history_overall": 50})
 
 
 class TestNoteScorer(ScorerContract):

@@ -70,14 +70,14 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
         "tastevec": "0.1.0",
         "data": {"name": "tiny", "fingerprint": data.fingerprint, "train_users": 12, "items": worlds.ITEMS},
         "settings": resolve_settings(dim=8).model_dump(),
-        "validation": {"eval_selection": 0.5},
+        "validation": {"eval_validation_score": 0.5},
         "log": [{"loss": 1.5, "step": 1}],
         "space": SPACE,
     }
     places = np.random.default_rng(1).random((worlds.ITEMS, 2)).astype(np.float32)
     whole = Bundle(
         network,
-        reading(set_history=100),
+        reading(max_history_overall=100),
         items.append_column("train_users", pa.array(counts)),
         facts,
         cold_start=ColdStartModel.fit(*read, network.table, counts),
@@ -166,7 +166,7 @@ def _words(folder: Path) -> None:
     """What is told in words and not in files: settings, variables, one person's ratings, the body of a request."""
     folder.mkdir()
     told = {
-        "train.json": {"epochs": "3", "learning_rate": "0.001", "order": "time", "gaps": "true"},
+        "train.json": {"epochs": "3", "learning_rate": "0.001", "order": "time", "time_gaps": "true"},
         "prepare.json": {"seed": 1, "preset": "taste", "memory": "500MB", "rating_range": [1, 5]},
         "service.json": {
             "TASTEVEC_RATE": "600/minute",

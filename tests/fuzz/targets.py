@@ -188,11 +188,11 @@ def _arrivals(folder: Path, *, tagged: bool) -> Any:
 
 def _users(folder: Path) -> Any:
     """Vectors of people, from a file; and as they are put into the database."""
-    from tastevec.serving.neighbors import read_users  # noqa: PLC0415  as above
+    from tastevec.serving.neighbors import read_user_vectors  # noqa: PLC0415  as above
     from tastevec.serving.user_store import load_parquet  # noqa: PLC0415  as above
 
     load_parquet(mock.Mock(), folder / "vectors.parquet")
-    return len(read_users(folder / "vectors.parquet", samples.SPACE, horizon="overall"))
+    return len(read_user_vectors(folder / "vectors.parquet", samples.SPACE, horizon="overall"))
 
 
 def _told(folder: Path) -> Any:

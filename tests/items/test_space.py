@@ -60,14 +60,14 @@ def test_the_defaults_tell_the_two_tastes_apart_even_in_a_tiny_world():
 def test_what_an_encoder_answers_is_what_was_solved():
     histories, table = several(), torch.from_numpy(SPACE.initial.vectors)
     linear = RidgeFoldIn(23, 6, SCALE.levels)
-    linear.start_from(
+    linear.initialize(
         table,
         **{name: torch.from_numpy(array) for name, array in SPACE.fold_in_parameters(SCALE.levels).items()},
     )
     told = {
         name: torch.from_numpy(array) for name, array in reading(max_history=30).arrays(histories).items()
     }
-    answer = linear(table[told["items"]], told["items"], told["levels"], told["lengths"])
+    answer = linear(table[told["items"]], told["items"], told["rating_bins"], told["lengths"])
     np.testing.assert_allclose(answer.numpy(), SPACE.fold_in(histories), rtol=1e-4, atol=1e-4)
 
 
@@ -217,7 +217,7 @@ def test_while_it_is_solved_blas_has_one_thread_and_afterwards_those_of_before(m
 
 
 def test_around_vectors_from_elsewhere_a_film_says_nothing_of_others_but_by_its_place():
-    start = InitialVectors(np.eye(4, dtype=np.float32), np.full(4, "note"))
+    start = InitialVectors(np.eye(4, dtype=np.float32), np.full(4, "genome-svd"))
     found = TasteSpace.from_vectors(start, users([(0, 5), (1, 5)], [(0, 5)]), SETTINGS)
     assert found.initial is start
     assert not found.item_prior.any()

@@ -157,7 +157,7 @@ def tables(draw):
     return rows
 
 
-@given(tables(), st.sampled_from(["hash", "note", "liang", "time"]), st.integers(0, 9))
+@given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "time"]), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
 def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
     chosen = ArrangeSettings(split=split, seed=seed, heldout=1, cut=20 if split == "time" else None)

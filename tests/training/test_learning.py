@@ -58,7 +58,9 @@ def test_in_a_few_epochs_our_preset_tells_two_tastes_apart_and_what_comes_next(p
 
 def test_the_notes_preset_comes_nearer_to_its_target_epoch_by_epoch(planted, tmp_path):
     model = train(
-        planted, tmp_path / "note", **{**TINY_SEED, "preset": "seed", "epochs": 6, "learning_rate": 1e-3}
+        planted,
+        tmp_path / "note",
+        **{**TINY_SEED, "preset": "bert-cosine", "epochs": 6, "learning_rate": 1e-3},
     )
     told = [
         entry["eval_cosine_distance"]

@@ -14,7 +14,7 @@ from tastevec.cli.console import (
     ModelFolder,
     OutFolder,
     PreparedFolder,
-    Tell,
+    StepProgressCallback,
     WhichPreset,
     answering,
     bar,
@@ -108,14 +108,14 @@ def _heard_once() -> Iterator[None]:
         yield
 
 
-def _epochs(progress: Tell, epochs: int) -> Callable[[int, int, dict[str, float]], None]:
+def _epochs(progress: StepProgressCallback, epochs: int) -> Callable[[int, int, dict[str, float]], None]:
     """Steps as a bar that names the epoch, the loss and the validation measure; unwatched, a line an epoch."""
     told = 0
 
     def step(done: int, total: int, newest: dict[str, float]) -> None:
         nonlocal told
         whole = (done - 1) * epochs // total  # what an epoch measured is known from the next one on
-        names = {"loss": "loss", "eval_selection": "validation"}
+        names = {"loss": "loss", "eval_validation_score": "validation"}
         measured = "".join(f", {names[name]} {value:.4f}" for name, value in newest.items())
         progress(done, total, f"Epoch {whole + 1} of {epochs}{measured}")
         if whole > told and not watched():
@@ -274,9 +274,9 @@ def align(
 def _fitted(facts: dict[str, Any]) -> str:
     """How well the spaces fit, beside what chance and doing nothing would give."""
     names = {
-        "used": "all films, on which it was fitted",
+        "in_sample": "all films, on which it was fitted",
         "held_out": "a fifth of them, fitted on the others",
-        "unturned": "that fifth, not turned",
+        "unaligned": "that fifth, not turned",
         "shuffled": "that fifth, films paired by chance",
     }
     rows = "\n".join(

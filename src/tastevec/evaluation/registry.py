@@ -37,7 +37,7 @@ __all__ = [
     "BaselineSpec",
     "Between",
     "Choices",
-    "Chosen",
+    "HistorySubset",
     "OneOf",
     "Question",
     "baselines",
@@ -111,19 +111,21 @@ class BaselineSpec:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class HistorySubset:
     """The settings of one system for one question, and how they were found; None where they are the published ones."""
 
     settings: Mapping[str, Any]
     tuning: Mapping[str, Any] | None = None
 
 
-Choices: TypeAlias = dict[Question, Chosen]
+Choices: TypeAlias = dict[Question, HistorySubset]
 
 
 def published(specs: Sequence[BaselineSpec], horizons: Sequence[Horizon]) -> Choices:
     """Nothing tuned."""
-    return {question: Chosen(spec.published) for spec in specs for question in spec.questions(horizons)}
+    return {
+        question: HistorySubset(spec.published) for spec in specs for question in spec.questions(horizons)
+    }
 
 
 def build_baselines(specs: Sequence[BaselineSpec], choices: Choices, seeds: Sequence[int]) -> list[Runs]:

@@ -322,9 +322,9 @@ class TasteSpace:
             settings.prior_mean_items,
         )
         return {
-            "pulls": self.item_prior,
-            "mean": self.prior_mean,
-            "levels": settings.by_rating_level(levels),
+            "item_prior": self.item_prior,
+            "prior_mean": self.prior_mean,
+            "rating_weights": settings.by_rating_level(levels),
             "constants": np.array(constants, np.float32),
         }
 

@@ -224,9 +224,9 @@ def test_if_all_happened_in_one_second_nothing_lies_before_the_cut(tmp_path):
 @pytest.mark.parametrize("split", ["hash", "liang", "time"])
 def test_the_seed_preset_keeps_its_own_split(split):
     with pytest.raises(
-        SettingsError, match=f"^split is {split}, and preset seed divides people by .*own shuffle"
+        SettingsError, match=f"^split is {split}, and preset bert-cosine divides people by .*own shuffle"
     ):
-        PrepareSettings(preset="seed", split=split)
+        PrepareSettings(preset="bert-cosine", split=split)
 
 
 def test_a_person_who_only_tagged_before_the_cut_is_known_by_it():

@@ -41,15 +41,15 @@ FLOOR = {"popularity": [0.1, 0.1, 0.2, 0.2]}
 
 def test_systems_of_two_folders_stand_in_one_table(write):
     one = write("one", simple(FLOOR | {"taste": [0.3, 0.3, 0.4, 0.4]}, trivial_baselines=FLOOR))
-    two = write("two", simple(FLOOR | {"seed": [0.2, 0.2, 0.3, 0.3]}, trivial_baselines=FLOOR))
+    two = write("two", simple(FLOOR | {"bert-cosine": [0.2, 0.2, 0.3, 0.3]}, trivial_baselines=FLOOR))
     report = compare([one, two])
-    assert [system.system for system in report.systems] == ["popularity", "taste", "seed"]
+    assert [system.system for system in report.systems] == ["popularity", "taste", "bert-cosine"]
     assert [system.floor for system in report.systems] == [True, False, False]
     differences = {(pair.a, pair.b): pair for pair in report.paired}
-    assert differences["taste", "seed"].difference == pytest.approx(0.1)
-    assert differences["taste", "seed"].star
+    assert differences["taste", "bert-cosine"].difference == pytest.approx(0.1)
+    assert differences["taste", "bert-cosine"].star
     lines = report.table().split("\n\n")[1].splitlines()
-    assert [line.split("  ")[0] for line in lines[2:]] == ["taste", "seed", "popularity"]
+    assert [line.split("  ")[0] for line in lines[2:]] == ["taste", "bert-cosine", "popularity"]
     assert lines[3].endswith("-0.100* [-0.100, -0.100]")
 
 
@@ -62,7 +62,7 @@ def test_the_best_floor_is_sought_in_all_folders(write):
 
 def test_numbers_stay_as_they_were_measured(write):
     one = lively(trivial_baselines=["popularity"], models=["taste"], users=20, seed=1)
-    two = lively(trivial_baselines=["popularity"], models=["seed"], users=20, seed=1)
+    two = lively(trivial_baselines=["popularity"], models=["bert-cosine"], users=20, seed=1)
     merged = compare([write("one", one), write("two", two)])
     for kind in ("rows", "system_metrics", "slices"):
         before, after = ([*getattr(one, kind), *getattr(two, kind)]), getattr(merged, kind)
