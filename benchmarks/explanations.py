@@ -12,7 +12,7 @@ import numpy as np
 from experiment import interval, ratio, small_world
 from scipy.sparse import csr_matrix
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Prepared
 from tastevec.data.topk import rank_items
@@ -191,7 +191,7 @@ def _without(user: Histories, deleted: list[NDArray[np.int64]]) -> Histories:
     for copy, rows in zip(kept, deleted, strict=True):
         copy[rows] = False
     left = user.take(np.zeros(len(kept), np.int64)).keep(kept.ravel())
-    return replace(left, normalised=normalise_ratings(left.ratings, left.offsets))
+    return replace(left, normalized_ratings=normalize_ratings(left.ratings, left.offsets))
 
 
 # ---- prediction ----
@@ -302,7 +302,7 @@ def _reach(world: World, seed: int) -> list[dict[str, Any]]:
         ]
         for length in REACH_LENGTHS:
             known = users.last(length)
-            known = replace(known, normalised=normalise_ratings(known.ratings, known.offsets))
+            known = replace(known, normalized_ratings=normalize_ratings(known.ratings, known.offsets))
             vectors = world.recommender.vectors(known, horizon)
             before, rows = world.ranked(vectors, known, REACH_FIRST), []
             for amount in REACH_AMOUNTS:

@@ -23,7 +23,7 @@ from tastevec.cli.app import app
 from tastevec.cli.console import answering
 from tastevec.data import releases
 from tastevec.errors import MissingExtraError, TastevecError
-from tastevec.extras import EXTRAS, missing_extra, need
+from tastevec.extras import EXTRAS, missing_extra, require
 from tastevec.schema import Protocol
 
 PIPELINE = {"describe": "prepare"}  # where a stage has not the name of its module
@@ -31,7 +31,7 @@ COMMANDS = {
     "fetch": ["NAME", "--to", "--source"],
     "prepare": [
         *("SOURCE", "--out", "--genome", "--tags", "--items", "--preset", "--seed"),
-        *("--split", "--heldout"),
+        *("--split", "--held-out-users"),
         *("--skip-bad-rows", "--rating-range", "--memory"),
     ],
     "describe": ["PREPARED", "--out"],
@@ -124,7 +124,10 @@ def test_help_of_train_lists_every_setting():
         (["prepare", "source", "--out", "p", "--rating-range", "5"], "LOW:HIGH"),
         (["prepare", "source", "--out", "p", "--preset", "best"], "taste"),
         (["prepare", "source", "--out", "p", "--split", "luck"], "liang"),
-        (["prepare", "source", "--out", "p", "--split", "liang", "--heldout", "0"], "--heldout"),
+        (
+            ["prepare", "source", "--out", "p", "--split", "liang", "--held-out-users", "0"],
+            "--held-out-users",
+        ),
         (["train", "prepared", "--out", "m", "--set", "epochs"], "key=value"),
         (["train", "prepared", "--out", "m", "--set", "preset=bert-cosine"], "--preset bert-cosine"),
         (["evaluate", "--data", "prepared", "--out", "r"], "MODEL"),
@@ -313,14 +316,14 @@ def test_prepare_divides_people_as_it_is_told(tmp_path):
     assert "Cut: 2001-05-19 19:03:20 UTC; 20 later" in by_time.stdout
     assert " later interactions of training and validation people are left out, and 0 tags." in by_time.stdout
     told = only_object(
-        run("prepare", source, "--out", "published", "--split", "liang", "--heldout", "2", "--json")
+        run("prepare", source, "--out", "published", "--split", "liang", "--held-out-users", "2", "--json")
     )
     assert told["counts"]["splits"] == {"train": 8, "validation": 2, "test": 2}
-    assert (told["settings"]["split"], told["settings"]["heldout"]) == ("liang", 2)
+    assert (told["settings"]["split"], told["settings"]["held_out_users"]) == ("liang", 2)
     refused = run("prepare", source, "--out", "too-few", "--split", "liang")
     assert refused.exit_code == 1
     assert "12 users of tiny liked 5 films or more" in refused.stderr
-    assert "give --heldout 4 or less" in refused.stderr
+    assert "give --held-out-users 4 or less" in refused.stderr
     refused = run("prepare", source, "--out", "own", "--split", "hash", "--preset", "bert-cosine")
     assert "preset bert-cosine divides people by the research note's own shuffle" in refused.stderr
 
@@ -378,7 +381,7 @@ def test_the_extras_are_those_that_the_package_declares():
 
 
 def test_a_library_that_is_here_is_not_missed():
-    need("pyarrow")
+    require("pyarrow")
     assert missing_extra(ImportError("no name at all")) is None
     with pytest.raises(MissingExtraError, match=r"tastevec\[wandb\]"):
         _need_where_nothing_is()
@@ -387,7 +390,7 @@ def test_a_library_that_is_here_is_not_missed():
 def _need_where_nothing_is():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tastevec.extras.find_spec", lambda _name: None)
-        need("wandb")
+        require("wandb")
 
 
 def test_a_bar_is_drawn_only_where_somebody_looks(monkeypatch, capsys):
@@ -447,7 +450,7 @@ def test_evaluation_passes_every_flag_on_and_shows_how_far_it_is(monkeypatch):
         "tune": True,
         "tuned": None,
     }
-    assert moved == [("Reading", 3, 12, "Tuning EASE")]
+    assert moved == [("InputConfig", 3, 12, "Tuning EASE")]
     run(*CALLS["evaluate"], "--tuned", "earlier")
     assert (passed["tune"], passed["tuned"]) == (False, Path("earlier"))
 

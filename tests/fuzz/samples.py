@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 import worlds
 from reports import lively
-from tastevec.data.files import sealed
-from tastevec.data.html import Picture
+from tastevec.data.files import manifest_text
+from tastevec.data.html import Chart
 from tastevec.data.prepared import Prepared
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
@@ -40,9 +40,7 @@ def write_samples(place: Path) -> Path:
     _tables(place / "tables")
     _hetrec(place / "hetrec")
     prepare(release, place / "prepared", settings=PrepareSettings(seed=1))
-    with mock.patch(
-        "tastevec.evaluation.plots.draw", return_value=[Picture("none", "None", "Nothing.", b"")]
-    ):
+    with mock.patch("tastevec.evaluation.plots.draw", return_value=[Chart("none", "None", "Nothing.", b"")]):
         lively(trivial_baselines=["popularity"], models=["ours"], users=10).write(place / "results")
     _unfinished(place / "unfinished")
     _fetched(place / "fetched")
@@ -94,13 +92,13 @@ def reseal(folder: Path, manifest: str, told: bytes) -> None:
     from hashlib import sha256  # noqa: PLC0415  for this alone
 
     said = json.loads(told)
-    said.pop("seal", None)
+    said.pop("manifest_checksum", None)
     for key in ("files", "checksums"):
         for name, before in said.get(key, {}).items():
             held = (folder / name).read_bytes()
             digest = sha256(held).hexdigest()
             said[key][name] = {"bytes": len(held), "sha256": digest} if isinstance(before, dict) else digest
-    (folder / manifest).write_text(sealed(said), encoding="utf-8")
+    (folder / manifest).write_text(manifest_text(said), encoding="utf-8")
 
 
 def _tables(folder: Path) -> None:

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-HISTORIES = [f"histories/{name}.npy" for name in ("offsets", "items", "ratings", "normalised", "times")]
+HISTORIES = [
+    f"histories/{name}.npy" for name in ("offsets", "items", "ratings", "normalized_ratings", "timestamps")
+]
 PREPARED = [
     "items.parquet",
     "users.parquet",
@@ -60,7 +62,7 @@ class Target:
         file: Its name there.
         read: Reads the example, and says something of what was read.
         manifest: The manifest that is written again for the altered file, as one does who means harm; none where it is not.
-        sealed: Whether a checksum covers it, so that whatever is altered must be noticed.
+        manifest_text: Whether a checksum covers it, so that whatever is altered must be noticed.
         needs: A library without which it is left out.
     """
 
@@ -68,7 +70,7 @@ class Target:
     file: str
     read: Callable[[Path], Any]
     manifest: str | None = None
-    sealed: bool = False
+    manifest_text: bool = False
     needs: str | None = None
 
     @property
@@ -344,15 +346,15 @@ SOURCES = [
     Target("fetched", "ml-1m.zip.part.json", _fetched),
 ]
 FOLDERS = [
-    Target("prepared", MANIFEST_FILE, _prepared, sealed=True),
-    *(Target("prepared", file, _prepared, sealed=True) for file in PREPARED),
+    Target("prepared", MANIFEST_FILE, _prepared, manifest_text=True),
+    *(Target("prepared", file, _prepared, manifest_text=True) for file in PREPARED),
     *(Target("prepared", file, _prepared, manifest=MANIFEST_FILE) for file in PREPARED),
     Target("results", "results.json", _results),
     Target("results", "per_user.parquet", _results),
 ]
 NETWORKS = [
-    Target("bundle", BUNDLE_FILE, _bundle, sealed=True, needs="torch"),
-    *(Target("bundle", file, _bundle, sealed=True, needs="torch") for file in BUNDLE),
+    Target("bundle", BUNDLE_FILE, _bundle, manifest_text=True, needs="torch"),
+    *(Target("bundle", file, _bundle, manifest_text=True, needs="torch") for file in BUNDLE),
     *(Target("bundle", file, _bundle, manifest=BUNDLE_FILE, needs="torch") for file in BUNDLE),
     *(
         Target("unfinished", file, _unfinished, needs="torch")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items.als import AlsSettings, als_factors, fold_in
 from worlds import ITEMS, USERS, ratings
@@ -25,8 +25,8 @@ def world() -> Histories:
         offsets=offsets,
         items=np.array([row.item - 1 for row in rows], np.int32),
         ratings=stars,
-        normalised=normalise_ratings(stars, offsets),
-        times=np.array([row.time for row in rows]),
+        normalized_ratings=normalize_ratings(stars, offsets),
+        timestamps=np.array([row.time for row in rows]),
     )
 
 
@@ -38,8 +38,8 @@ def user(*positive: int) -> Histories:
         offsets=np.array([0, len(positive)]),
         items=np.array(positive, np.int32),
         ratings=stars,
-        normalised=np.zeros(len(positive), np.float32),
-        times=np.zeros(len(positive), np.int64),
+        normalized_ratings=np.zeros(len(positive), np.float32),
+        timestamps=np.zeros(len(positive), np.int64),
     )
 
 

@@ -67,7 +67,7 @@ def test_a_level_says_what_its_rating_says_and_the_one_above_what_a_tag_says(rat
     seen, confidence, liking = (
         settings.grades(ratings, kind) for kind in ("input_grades", "confidence_grades", "preference_grades")
     )
-    told = table[scale.levels_of(ratings)]
+    told = table[scale.bin_ratings(ratings)]
     np.testing.assert_allclose(told, np.stack([seen, confidence, (1 + confidence) * liking], 1), rtol=1e-5)
 
 

@@ -139,7 +139,7 @@ def test_films_beyond_the_most_seen_have_factors_though_no_regression(monkeypatc
     assert expected[8] > expected[[12, 13, 17, 18]].max()
 
 
-def misfit(histories, items, settings):
+def validation_message(histories, items, settings):
     """What the alternation makes small, written out for every person and film, at the best people for ``items``."""
     count = len(items)
     of_items = ItemRegression.fit(histories, count, settings)
@@ -169,7 +169,9 @@ def test_each_alternation_fits_the_ratings_and_the_expectations_better():
     def after(iterations):
         settings = replace(SETTINGS, iterations=iterations, dim=3)
         of_items = ItemRegression.fit(world(), 20, settings)
-        return misfit(world(), space._factors(of_items, world(), 20, settings).astype(np.float64), settings)
+        return validation_message(
+            world(), space._factors(of_items, world(), 20, settings).astype(np.float64), settings
+        )
 
     found = [after(iterations) for iterations in (1, 2, 4, 8)]
     assert found[0] > found[1] > found[2] > found[3]

@@ -44,8 +44,8 @@ def histories(rows) -> Histories:
         offsets=np.cumsum([0, *map(len, rows)]),
         items=np.array([item for item, _ in flat], np.int32),
         ratings=np.array([stars for _, stars in flat], np.float32),
-        normalised=np.zeros(len(flat), np.float32),
-        times=np.zeros(len(flat), np.int64),
+        normalized_ratings=np.zeros(len(flat), np.float32),
+        timestamps=np.zeros(len(flat), np.int64),
     )
 
 

@@ -95,7 +95,7 @@ def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(lengt
     for user, place in enumerate(places):
         by_hand = users(rows[:place] + rows[place + 1 :])
         one = found.take(np.array([user]))
-        for name in ("items", "ratings", "normalised", "times"):
+        for name in ("items", "ratings", "normalized_ratings", "timestamps"):
             np.testing.assert_array_equal(getattr(one, name), getattr(by_hand, name))
 
 
@@ -175,7 +175,7 @@ def test_many_people_are_compared_with_every_other_one(model, scattered, monkeyp
     vectors = model.vectors(world.take(np.arange(0, 12, 2)), "overall")
     np.testing.assert_allclose(some.strengths(vectors, "overall").mean(axis=0), 0, atol=1e-4)
     nobody = measured(model, scattered, world.take(np.arange(0)))
-    assert not nobody.read(vectors, "overall").any()
+    assert not nobody.strengths(vectors, "overall").any()
 
 
 def test_films_are_told_in_tags_too(model, directions):

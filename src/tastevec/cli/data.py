@@ -20,7 +20,7 @@ from tastevec.cli.console import (
     bar,
 )
 from tastevec.data.spark import Engine
-from tastevec.schema import Division
+from tastevec.schema import SplitStrategy
 
 __all__ = ["describe", "fetch", "prepare"]
 
@@ -86,13 +86,13 @@ def prepare(
     out: OutFolder,
     preset: WhichPreset = "taste",
     split: Annotated[
-        Division | None,
+        SplitStrategy | None,
         typer.Option(
             help="How people are divided: hash (of their ids, the default), liang (as Liang et al. 2018), or time "
             "(by hash, and nothing is learned from the last tenth of all ratings).",
         ),
     ] = None,
-    heldout: Annotated[
+    held_out_users: Annotated[
         int, typer.Option(min=1, metavar="N", help="Of liang: people of validation, and as many of test.")
     ] = 10_000,
     genome: Annotated[
@@ -139,7 +139,7 @@ def prepare(
                 progress=lambda stage: progress(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
                 preset=preset,
                 split=split,
-                heldout=heldout,
+                held_out_users=held_out_users,
                 genome=genome,
                 tags=tags or (),
                 items=items,

@@ -183,7 +183,7 @@ def evaluate(
     with answering(as_json=as_json) as answer:
         from tastevec.pipelines.evaluate import evaluate
 
-        with bar("Reading") as progress:
+        with bar("InputConfig") as progress:
             report = evaluate(
                 models,
                 data,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from safetensors.numpy import save_file
 
-from tastevec.data.arrays import fitted, read_arrays
+from tastevec.data.arrays import check_shapes, read_arrays
 from tastevec.errors import FormatError
 from tastevec.schema import TRAIN_AGAIN
 
@@ -111,7 +111,7 @@ class ItemMap:
             FormatError: It is missing or damaged.
         """
         arrays, _ = read_arrays(path, TRAIN_AGAIN)
-        fitted(path, arrays, {_POSITIONS: ("N", 2)}, TRAIN_AGAIN)
+        check_shapes(path, arrays, {_POSITIONS: ("N", 2)}, TRAIN_AGAIN)
         if not np.isfinite(arrays[_POSITIONS]).all(axis=1).any():
             raise FormatError(f"{path}: no item has a position. Expected one or more; {TRAIN_AGAIN}")
         return cls(arrays[_POSITIONS])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from safetensors.numpy import save_file
 
-from tastevec.data.arrays import WORDS, fitted, read_arrays, read_words
+from tastevec.data.arrays import HEADER, check_shapes, read_arrays, read_header
 from tastevec.errors import SettingsError
 from tastevec.items.cold_start import SHRINKAGE_USERS
 from tastevec.items.linalg import one_blas_thread
@@ -414,7 +414,7 @@ class TagDirections:
         for reference, statistics in self.references.items():
             arrays |= {f"mean.{reference}": statistics.mean, f"deviation.{reference}": statistics.deviation}
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, path, {WORDS: json.dumps(self.names, ensure_ascii=False)})
+        save_file(contiguous, path, {HEADER: json.dumps(self.names, ensure_ascii=False)})
 
     @classmethod
     def load(cls, path: Path) -> TagDirections:
@@ -424,13 +424,13 @@ class TagDirections:
             FormatError: It is missing or damaged.
         """
         arrays, metadata = read_arrays(path, TRAIN_AGAIN)
-        names = read_words(path, metadata, list[str], TRAIN_AGAIN)
+        names = read_header(path, metadata, list[str], TRAIN_AGAIN)
         references = [name.removeprefix("mean.") for name in arrays if name.startswith("mean.")]
         shapes: dict[str, tuple[str | int, ...]] = {"directions": ("T", "D"), "reliability": ("T",)}
         shapes |= {
             f"{part}.{reference}": ("T",) for reference in references for part in ("mean", "deviation")
         }
-        fitted(path, arrays, shapes, TRAIN_AGAIN, sizes={"T": len(names)})
+        check_shapes(path, arrays, shapes, TRAIN_AGAIN, sizes={"T": len(names)})
         statistics = {
             reference: ReferenceStatistics(arrays[f"mean.{reference}"], arrays[f"deviation.{reference}"])
             for reference in references

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tastevec.data.files import refuse_foreign
+from tastevec.data.files import check_replaceable
 from tastevec.data.prepared import Prepared
-from tastevec.extras import need
+from tastevec.extras import require
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
@@ -94,9 +94,9 @@ def train(
 
     out, settings = Path(out), resolve_settings(preset, **changes)
     if settings.report_to == "wandb":
-        need("wandb")
+        require("wandb")
     prepared = Prepared.open(Path(data))
-    refuse_foreign(out, owned_by=BUNDLE_FILE)  # now, not after the training
+    check_replaceable(out, marker_file=BUNDLE_FILE)  # now, not after the training
     unfinished = out.with_name(f"{out.name}.training")
     trained = train_on(
         prepared,
@@ -142,7 +142,7 @@ def add_items(
     from tastevec.serving.recommender import load
 
     model, out = Path(model), Path(out)
-    refuse_foreign(out, owned_by=BUNDLE_FILE)
+    check_replaceable(out, marker_file=BUNDLE_FILE)
     grown = load(model).with_items(Path(items), tags=tags, genome=genome)
     grown.bundle.save(out, curves=model / "tensorboard")
     return load(out)

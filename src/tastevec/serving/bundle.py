@@ -18,20 +18,20 @@ from pydantic_core import from_json
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from tastevec.data.arrays import IDS, array_shapes, fitted, read_columns
+from tastevec.data.arrays import ID_TYPES, array_shapes, check_shapes, read_columns
 from tastevec.data.files import (
-    ManifestKind,
-    Shape,
-    inside,
-    new_folder,
+    ManifestSpec,
+    StrictModel,
+    atomic_folder,
+    manifest_text,
+    path_inside,
     read_manifest,
-    read_shape,
-    sealed,
     sha256_of,
+    validate_json,
 )
-from tastevec.data.inputs import RatingScale, Reading
+from tastevec.data.inputs import InputConfig, RatingScale
 from tastevec.errors import FormatError
-from tastevec.extras import need
+from tastevec.extras import require
 from tastevec.items.cold_start import ColdStartModel
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
@@ -132,7 +132,7 @@ def _solved(weights: dict[str, NDArray[Any]], added: Sequence[int]) -> dict[str,
 
 _NEEDED: Final = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE)
 _FILMS: Final = {
-    ITEM_ID: IDS,
+    ITEM_ID: ID_TYPES,
     TITLE: (pa.string(),),
     YEAR: (pa.int32(),),
     GENRES: (pa.list_(pa.string()),),
@@ -147,13 +147,13 @@ _BESIDE: Final[dict[str, dict[str, tuple[str | int, ...]]]] = {
 _Some = Annotated[int, Field(ge=1, lt=2**31)]
 
 
-class _Scale(Shape):
+class _Scale(StrictModel):
     low: FiniteFloat
     high: FiniteFloat
     levels: Annotated[int, Field(ge=2)]
 
 
-class _Reading(Shape):
+class _Reading(StrictModel):
     model_config = ConfigDict(extra="forbid")
 
     scale: _Scale
@@ -164,7 +164,7 @@ class _Reading(Shape):
     max_history_overall: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
-class _Manifest(Shape):
+class _Manifest(StrictModel):
     space: str
     reading: _Reading
     checksums: dict[str, str]
@@ -173,7 +173,7 @@ class _Manifest(Shape):
     validation: dict[str, FiniteFloat] = Field(default_factory=dict)
 
 
-class _Config(Shape):
+class _Config(StrictModel):
     n_items: _Some
     dim: _Some
     hidden_size: _Some
@@ -196,7 +196,7 @@ class _Served(_Config):
     blend_short: FiniteFloat
 
 
-_KIND: Final = ManifestKind(
+_KIND: Final = ManifestSpec(
     shape=_Manifest,
     format=BUNDLE_FORMAT,
     files="checksums",
@@ -244,7 +244,7 @@ def refuse_misfits(folder: Path, manifest: dict[str, Any], *, items: int) -> Non
         raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
     has_graph = ENCODER_FILE in manifest["checksums"]
     config = (_Served if has_graph else _Config)(
-        **read_shape(path, told, _Served if has_graph else _Config, TRAIN_AGAIN)
+        **validate_json(path, told, _Served if has_graph else _Config, TRAIN_AGAIN)
     )
     levels = manifest["reading"]["scale"]["levels"]
     if (config.n_items, config.rating_bins) != (items, levels) or max(config.added_items, default=0) >= items:
@@ -274,10 +274,12 @@ def refuse_misfits(folder: Path, manifest: dict[str, Any], *, items: int) -> Non
     ):  # earlier forms are put into today's names first
         shapes |= {"fold_in.item_prior": ("N", "D"), "fold_in.gram": ("D", "D"), "fold_in.prior_mean": ("D",)}
         shapes |= {"fold_in.rating_weights": (levels + 1, 3), "fold_in.constants": (4,)}
-    fitted(weights, found, shapes, TRAIN_AGAIN, sizes=sizes)
+    check_shapes(weights, found, shapes, TRAIN_AGAIN, sizes=sizes)
     for name, of_it in _BESIDE.items():
         if name in manifest["checksums"]:
-            fitted(folder / name, array_shapes(folder / name, TRAIN_AGAIN), of_it, TRAIN_AGAIN, sizes=sizes)
+            check_shapes(
+                folder / name, array_shapes(folder / name, TRAIN_AGAIN), of_it, TRAIN_AGAIN, sizes=sizes
+            )
 
 
 # `tastevec.model.encoder` and all that it imports of its own room.
@@ -316,7 +318,7 @@ class Bundle:
     """
 
     model: Encoder
-    reading: Reading
+    reading: InputConfig
     items: pa.Table
     facts: dict[str, Any]
     cold_start: ColdStartModel | None = None
@@ -358,7 +360,7 @@ class Bundle:
             curves: A folder with the training's TensorBoard curves, kept as ``tensorboard``; it need not exist.
             known_as: As which its card loads it.
         """
-        with new_folder(out, owned_by=BUNDLE_FILE) as folder:
+        with atomic_folder(out, marker_file=BUNDLE_FILE) as folder:
             self.model.save_pretrained(folder)
             if not isinstance(self.model, OnnxEncoder):
                 export(self.model, folder / ENCODER_FILE)
@@ -386,7 +388,7 @@ class Bundle:
                 "reading": asdict(self.reading),
                 "checksums": checksums,
             }
-            (folder / BUNDLE_FILE).write_text(sealed(manifest), encoding="utf-8")
+            (folder / BUNDLE_FILE).write_text(manifest_text(manifest), encoding="utf-8")
         return out
 
     @classmethod
@@ -404,7 +406,7 @@ class Bundle:
         """
         manifest = bundle_manifest(folder)
         for name, expected in manifest["checksums"].items():
-            path = inside(folder, name)
+            path = path_inside(folder, name)
             if not path.is_file() or sha256_of(path) != expected:
                 raise FormatError(
                     f"{path} is missing or not as it was written; copy the bundle again, or train again"
@@ -412,7 +414,7 @@ class Bundle:
         items = bundle_items(folder)
         refuse_misfits(folder, manifest, items=len(items))
         scale = RatingScale(**manifest["reading"].pop("scale"))
-        reading = Reading(scale=scale, **manifest["reading"])
+        reading = InputConfig(scale=scale, **manifest["reading"])
         model = _encoder(folder, runtime, has_graph=ENCODER_FILE in manifest["checksums"])
         if (form := form_of(folder)) is not None:
             manifest["earlier_form"] = form
@@ -429,7 +431,7 @@ def export(model: Any, path: Path) -> None:  # noqa: ANN401  a TasteEncoder, whi
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
     """
-    need("onnxscript")
+    require("onnxscript")
     from tastevec.model.export import export_onnx  # noqa: PLC0415  torch
 
     export_onnx(model, path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,8 +162,8 @@ def leave_one_out(history: Histories, places: NDArray[np.int64]) -> Histories:
         offsets=offsets,
         items=history.items[rows],
         ratings=ratings,
-        normalised=normalise_ratings(ratings, offsets),
-        times=history.times[rows],
+        normalized_ratings=normalize_ratings(ratings, offsets),
+        timestamps=history.timestamps[rows],
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
+from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_item_features
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
@@ -52,7 +52,7 @@ class Trained:
     """
 
     model: TasteEncoder
-    reading: Reading
+    reading: InputConfig
     settings: TrainSettings
     counts: NDArray[np.int64]
     origins: NDArray[np.str_]
@@ -86,7 +86,7 @@ def train(
         SystemExit: With 0, at the end of every process but the first.
     """
     users, judges = _users(prepared, settings)
-    reading = Reading(
+    reading = InputConfig(
         scale=RatingScale.of(prepared.rating_range),
         max_history=settings.max_history,
         order=settings.order,
@@ -163,7 +163,7 @@ def _cold_start(prepared: Prepared, model: TasteEncoder, counts: NDArray[np.int6
     return read and ColdStartModel.fit(*read, model.table, counts)
 
 
-def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> TasteEncoder:
+def _started(space: TasteSpace, reading: InputConfig, settings: TrainSettings) -> TasteEncoder:
     """The network before its first step."""
     torch.manual_seed(settings.seed)
     shape: dict[str, Any] = {
@@ -190,7 +190,7 @@ def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> Ta
             blend_overall=settings.blend_overall,
             blend_recent=settings.blend_recent,
             blend_short=settings.blend_short,
-            time_gap_bins=GAP_LEVELS if settings.time_gaps else 0,
+            time_gap_bins=N_TIME_GAP_BINS if settings.time_gaps else 0,
             similarity="cosine" if settings.loss == "cosine" else "dot",
             **shape,
         )

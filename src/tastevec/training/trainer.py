@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState
 
     from tastevec.data.histories import Histories
-    from tastevec.data.inputs import Reading
+    from tastevec.data.inputs import InputConfig
     from tastevec.model.encoder import TasteEncoder, TasteOutput
     from tastevec.training.batches import HistorySubset
     from tastevec.training.settings import TrainSettings
@@ -53,7 +53,7 @@ _DEPTH = 100
 
 
 def validate(
-    model: TasteEncoder, users: Histories, reading: Reading, settings: TrainSettings
+    model: TasteEncoder, users: Histories, reading: InputConfig, settings: TrainSettings
 ) -> dict[str, float]:
     """What the model is selected by, and what it is made of, each named ``eval_*``.
 
@@ -86,13 +86,17 @@ def validate(
     return gains | {VALIDATION_SCORE: float(np.mean(list(gains.values()))) if gains else 0.0}
 
 
-def _encoded(model: TasteEncoder, users: Histories, reading: Reading, horizon: str) -> NDArray[np.float32]:
+def _encoded(
+    model: TasteEncoder, users: Histories, reading: InputConfig, horizon: str
+) -> NDArray[np.float32]:
     """(B, D) the people's vectors, a group at a time: while they are encoded, people take far more room than their scores."""
     parts = [model.encode(horizon, **reading.arrays(part)) for part in users.chunks(_USERS)]
     return np.concatenate(parts)
 
 
-def _note_distance(model: TasteEncoder, users: Histories, reading: Reading, settings: TrainSettings) -> float:
+def _note_distance(
+    model: TasteEncoder, users: Histories, reading: InputConfig, settings: TrainSettings
+) -> float:
     total, count = 0.0, 0
     for part in users.chunks(_USERS):
         batch = top_rated_batch(part, reading, settings)
@@ -147,7 +151,7 @@ class TrainingRun:
 
     train: Histories | HistorySubset
     validation: Histories
-    reading: Reading
+    reading: InputConfig
     settings: TrainSettings
     fingerprint: str
 

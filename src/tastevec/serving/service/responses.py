@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from pydantic_core import to_json
 
-from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
 from tastevec.schema import Horizon
 from tastevec.serving.explain import explain_items, explain_users, item_effects
 from tastevec.serving.recommender import best_items
@@ -81,15 +81,15 @@ def to_histories(users: Sequence[User], catalog: Catalog, scale: RatingScale) ->
         rows += own
         offsets.append(len(rows))
         unknown.append(strangers)
-    items, ratings, times = zip(*rows, strict=True) if rows else ((), (), ())
+    items, ratings, timestamps = zip(*rows, strict=True) if rows else ((), (), ())
     given, bounds = np.array(ratings, np.float32), np.array(offsets, np.int64)
     histories = Histories(
         user_ids=np.arange(len(users)),
         offsets=bounds,
         items=np.array(items, np.int32),
         ratings=given,
-        normalised=normalise_ratings(given, bounds),
-        times=np.array(times, np.int64),
+        normalized_ratings=normalize_ratings(given, bounds),
+        timestamps=np.array(timestamps, np.int64),
     )
     return ParsedUsers(histories, unknown)
 
@@ -123,7 +123,7 @@ def _read(user: User, where: str, catalog: Catalog, scale: RatingScale) -> tuple
         if item is None:
             unknown.append(rated.item_id)
         else:
-            rows.append((item, rated.rating, NO_TIME if rated.timestamp is None else rated.timestamp))
+            rows.append((item, rated.rating, NO_TIMESTAMP if rated.timestamp is None else rated.timestamp))
     return sorted(rows, key=lambda row: row[2]), unknown
 
 
