@@ -18,20 +18,20 @@ from pydantic_core import from_json
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from tastevec.data.arrays import IDS, array_shapes, fitted, read_columns
+from tastevec.data.arrays import ID_TYPES, array_shapes, check_shapes, read_columns
 from tastevec.data.files import (
-    ManifestKind,
-    Shape,
-    inside,
-    new_folder,
+    ManifestSpec,
+    StrictModel,
+    atomic_folder,
+    manifest_text,
+    path_inside,
     read_manifest,
-    read_shape,
-    sealed,
     sha256_of,
+    validate_json,
 )
-from tastevec.data.inputs import RatingScale, Reading
+from tastevec.data.inputs import InputConfig, RatingScale
 from tastevec.errors import FormatError
-from tastevec.extras import need
+from tastevec.extras import require
 from tastevec.items.cold_start import ColdStartModel
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
@@ -119,10 +119,10 @@ def _solved(weights: dict[str, NDArray[Any]], added: Sequence[int]) -> dict[str,
     trained = np.delete(table, list(added), axis=0)
     confidence, pull = np.exp(old["fold_in.log_confidence"]), np.exp(old[_SIGN]) * old["fold_in.pull"]
     solved = {
-        "fold_in.pulls": np.zeros_like(table),
-        "fold_in.everyone": trained.T @ trained,
-        "fold_in.mean": np.zeros(table.shape[1]),
-        "fold_in.levels": np.stack([np.zeros_like(pull), confidence, pull], axis=1),
+        "fold_in.item_prior": np.zeros_like(table),
+        "fold_in.gram": trained.T @ trained,
+        "fold_in.prior_mean": np.zeros(table.shape[1]),
+        "fold_in.rating_weights": np.stack([np.zeros_like(pull), confidence, pull], axis=1),
         # Trust, the ridge, its power of the number of films, and films of the mean person, who is nobody.
         "fold_in.constants": np.array([0.0, np.exp(old["fold_in.log_ridge"]), 0.0, 1.0]),
     }
@@ -132,7 +132,7 @@ def _solved(weights: dict[str, NDArray[Any]], added: Sequence[int]) -> dict[str,
 
 _NEEDED: Final = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE)
 _FILMS: Final = {
-    ITEM_ID: IDS,
+    ITEM_ID: ID_TYPES,
     TITLE: (pa.string(),),
     YEAR: (pa.int32(),),
     GENRES: (pa.list_(pa.string()),),
@@ -141,19 +141,19 @@ _FILMS: Final = {
 # Shapes of what stands beside the network: N films, D numbers a vector, T tags, F features.
 _BESIDE: Final[dict[str, dict[str, tuple[str | int, ...]]]] = {
     COLD_START_FILE: {"slopes": ("F", "D"), "mean": ("D",)},
-    TAGS_FILE: {"directions": ("T", "D"), "confidence": ("T",)},
-    MAP_FILE: {"places": ("N", 2)},
+    TAGS_FILE: {"directions": ("T", "D"), "reliability": ("T",)},
+    MAP_FILE: {"positions": ("N", 2)},
 }
 _Some = Annotated[int, Field(ge=1, lt=2**31)]
 
 
-class _Scale(Shape):
+class _Scale(StrictModel):
     low: FiniteFloat
     high: FiniteFloat
     levels: Annotated[int, Field(ge=2)]
 
 
-class _Reading(Shape):
+class _Reading(StrictModel):
     model_config = ConfigDict(extra="forbid")
 
     scale: _Scale
@@ -161,10 +161,10 @@ class _Reading(Shape):
     order: Literal["time", "item"] = "time"
     truncate: Literal["newest", "oldest"] = "newest"
     pad: Literal["longest", "full"] = "longest"
-    set_history: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    max_history_overall: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
-class _Manifest(Shape):
+class _Manifest(StrictModel):
     space: str
     reading: _Reading
     checksums: dict[str, str]
@@ -173,14 +173,14 @@ class _Manifest(Shape):
     validation: dict[str, FiniteFloat] = Field(default_factory=dict)
 
 
-class _Config(Shape):
-    item_count: _Some
+class _Config(StrictModel):
+    n_items: _Some
     dim: _Some
     hidden_size: _Some
     intermediate_size: _Some
     layers: _Some
     max_history: _Some
-    rating_levels: _Some
+    rating_bins: _Some
     readout: str
     added_items: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
 
@@ -191,12 +191,12 @@ class _Served(_Config):
     added_items: list[Annotated[int, Field(ge=0)]]
     similarity: Literal["dot", "cosine"]
     recent: _Some
-    next_overall: FiniteFloat
-    next_recent: FiniteFloat
-    next_short: FiniteFloat
+    blend_overall: FiniteFloat
+    blend_recent: FiniteFloat
+    blend_short: FiniteFloat
 
 
-_KIND: Final = ManifestKind(
+_KIND: Final = ManifestSpec(
     shape=_Manifest,
     format=BUNDLE_FORMAT,
     files="checksums",
@@ -244,14 +244,12 @@ def refuse_misfits(folder: Path, manifest: dict[str, Any], *, items: int) -> Non
         raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
     has_graph = ENCODER_FILE in manifest["checksums"]
     config = (_Served if has_graph else _Config)(
-        **read_shape(path, told, _Served if has_graph else _Config, TRAIN_AGAIN)
+        **validate_json(path, told, _Served if has_graph else _Config, TRAIN_AGAIN)
     )
     levels = manifest["reading"]["scale"]["levels"]
-    if (config.item_count, config.rating_levels) != (items, levels) or max(
-        config.added_items, default=0
-    ) >= items:
+    if (config.n_items, config.rating_bins) != (items, levels) or max(config.added_items, default=0) >= items:
         raise FormatError(
-            f"{path} speaks of {config.item_count} films and {config.rating_levels} levels of rating, and {BUNDLE_FILE} of "
+            f"{path} speaks of {config.n_items} films and {config.rating_bins} levels of rating, and {BUNDLE_FILE} of "
             f"{items} and {levels}; {TRAIN_AGAIN}"
         )
     sizes = {
@@ -274,12 +272,14 @@ def refuse_misfits(folder: Path, manifest: dict[str, Any], *, items: int) -> Non
     if (
         config.readout == "moments" and form_of(folder) is None
     ):  # earlier forms are put into today's names first
-        shapes |= {"fold_in.pulls": ("N", "D"), "fold_in.everyone": ("D", "D"), "fold_in.mean": ("D",)}
-        shapes |= {"fold_in.levels": (levels + 1, 3), "fold_in.constants": (4,)}
-    fitted(weights, found, shapes, TRAIN_AGAIN, sizes=sizes)
+        shapes |= {"fold_in.item_prior": ("N", "D"), "fold_in.gram": ("D", "D"), "fold_in.prior_mean": ("D",)}
+        shapes |= {"fold_in.rating_weights": (levels + 1, 3), "fold_in.constants": (4,)}
+    check_shapes(weights, found, shapes, TRAIN_AGAIN, sizes=sizes)
     for name, of_it in _BESIDE.items():
         if name in manifest["checksums"]:
-            fitted(folder / name, array_shapes(folder / name, TRAIN_AGAIN), of_it, TRAIN_AGAIN, sizes=sizes)
+            check_shapes(
+                folder / name, array_shapes(folder / name, TRAIN_AGAIN), of_it, TRAIN_AGAIN, sizes=sizes
+            )
 
 
 # `tastevec.model.encoder` and all that it imports of its own room.
@@ -318,7 +318,7 @@ class Bundle:
     """
 
     model: Encoder
-    reading: Reading
+    reading: InputConfig
     items: pa.Table
     facts: dict[str, Any]
     cold_start: ColdStartModel | None = None
@@ -360,7 +360,7 @@ class Bundle:
             curves: A folder with the training's TensorBoard curves, kept as ``tensorboard``; it need not exist.
             known_as: As which its card loads it.
         """
-        with new_folder(out, owned_by=BUNDLE_FILE) as folder:
+        with atomic_folder(out, marker_file=BUNDLE_FILE) as folder:
             self.model.save_pretrained(folder)
             if not isinstance(self.model, OnnxEncoder):
                 export(self.model, folder / ENCODER_FILE)
@@ -388,7 +388,7 @@ class Bundle:
                 "reading": asdict(self.reading),
                 "checksums": checksums,
             }
-            (folder / BUNDLE_FILE).write_text(sealed(manifest), encoding="utf-8")
+            (folder / BUNDLE_FILE).write_text(manifest_text(manifest), encoding="utf-8")
         return out
 
     @classmethod
@@ -406,7 +406,7 @@ class Bundle:
         """
         manifest = bundle_manifest(folder)
         for name, expected in manifest["checksums"].items():
-            path = inside(folder, name)
+            path = path_inside(folder, name)
             if not path.is_file() or sha256_of(path) != expected:
                 raise FormatError(
                     f"{path} is missing or not as it was written; copy the bundle again, or train again"
@@ -414,7 +414,7 @@ class Bundle:
         items = bundle_items(folder)
         refuse_misfits(folder, manifest, items=len(items))
         scale = RatingScale(**manifest["reading"].pop("scale"))
-        reading = Reading(scale=scale, **manifest["reading"])
+        reading = InputConfig(scale=scale, **manifest["reading"])
         model = _encoder(folder, runtime, has_graph=ENCODER_FILE in manifest["checksums"])
         if (form := form_of(folder)) is not None:
             manifest["earlier_form"] = form
@@ -431,7 +431,7 @@ def export(model: Any, path: Path) -> None:  # noqa: ANN401  a TasteEncoder, whi
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
     """
-    need("onnxscript")
+    require("onnxscript")
     from tastevec.model.export import export_onnx  # noqa: PLC0415  torch
 
     export_onnx(model, path)

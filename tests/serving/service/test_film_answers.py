@@ -88,6 +88,7 @@ def test_the_model_tells_what_it_is(client):
         "name": "tiny",
         "space": "space-0",
         "n_items": 20,
+        "item_noun": {"one": "item", "many": "items"},
         "dim": 8,
         "data": "tiny",
         "version": "0.1.0",

@@ -217,11 +217,11 @@ def test_clients_that_hang_up_or_speak_no_http_change_nothing(start):
 
 def test_who_listens_on_all_addresses_without_a_token_is_warned(tmp_path):
     code = (
-        "from tastevec.serving.service import run, settings\n"
-        "run.uvicorn.Server.run = run.asyncio.run = lambda coroutine: coroutine.close()\n"
-        "run.run_service(lambda: None, settings.ServiceSettings(), host='0.0.0.0')\n"
+        "from tastevec.serving.service import app, settings\n"
+        "app.uvicorn.Server.run = app.asyncio.run = lambda coroutine: coroutine.close()\n"
+        "app.run_service(lambda: None, settings.ServiceSettings(), host='0.0.0.0')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert 'level=warning event=no_token' in done.stderr
+    assert "level=warning event=no_token" in done.stderr

@@ -38,7 +38,11 @@ def post(client, path, body, kind="application/json"):
         ([{"item_id": 1, "rating": True}], ".ratings[0].rating", "true. Expected a number"),
         ([{"item_id": 1, "rating": None}], ".ratings[0].rating", "null. Expected a number"),
         ([{"item_id": 1, "rating": [5]}], ".ratings[0].rating", "a list. Expected a number"),
-        ([{"item_id": 1, "rating": 9}], ".ratings[0].rating", "9. Expected 1 to 5, the rating scale of the model"),
+        (
+            [{"item_id": 1, "rating": 9}],
+            ".ratings[0].rating",
+            "9. Expected 1 to 5, the rating scale of the model",
+        ),
         (
             [{"item_id": 1, "rating": -1}],
             ".ratings[0].rating",
@@ -267,7 +271,9 @@ JSON = st.recursive(
     max_leaves=12,
 )
 BODIES = st.dictionaries(
-    st.sampled_from(["users", "item_ids", "k", "tags", "vectors", "horizon", "items", "hold", "contributions"]),
+    st.sampled_from(
+        ["users", "item_ids", "k", "tags", "vectors", "horizon", "items", "hold", "contributions"]
+    ),
     JSON,
     max_size=4,
 )

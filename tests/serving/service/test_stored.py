@@ -145,7 +145,7 @@ def people_told(client):
 
 
 def test_the_model_tells_how_many_are_stored_of_its_space(nobody_else, url, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.service.store_routes._FRESH_S", -1.0)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_VALID_S", -1.0)
     client = nobody_else(url)
     with UserStore(url) as kept:
         kept.upsert("space-0", ["ann", "bob"], {"overall": np.ones((2, 8)), "next": np.ones((2, 8))})
@@ -163,7 +163,7 @@ def test_a_count_is_told_for_some_seconds_and_null_while_the_database_is_away(
     assert people_told(client) == 0
     assert store(client, "ann", ROCKETS).status_code == 200
     assert people_told(client) == 0
-    monkeypatch.setattr("tastevec.serving.service.store_routes._FRESH_S", -1.0)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_VALID_S", -1.0)
     client = nobody_else(url)
     assert people_told(client) == 1
     run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS false")
@@ -175,7 +175,7 @@ def test_a_count_is_told_for_some_seconds_and_null_while_the_database_is_away(
 
 
 def test_a_count_that_does_not_come_is_not_waited_for(nobody_else, url, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_S", 0.05)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_TIMEOUT_S", 0.05)
     gone = Event()
     monkeypatch.setattr(UserStore, "count", lambda *_: gone.wait(30))
     assert people_told(nobody_else(url)) is None

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from pydantic_core import to_json
 
-from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
-from tastevec.schema import Horizon
+from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
+from tastevec.schema import ITEM_NOUN, Horizon
 from tastevec.serving.explain import explain_items, explain_users, item_effects
 from tastevec.serving.recommender import best_items
 from tastevec.serving.service.catalog import Catalog, example_user
@@ -87,8 +87,8 @@ def parse_users(users: Sequence[User], catalog: Catalog, scale: RatingScale) -> 
         offsets=offsets,
         items=np.array(items, np.int32),
         ratings=flat,
-        normalised=normalise_ratings(flat, offsets),
-        times=np.array(times, np.int64),
+        normalized_ratings=normalize_ratings(flat, offsets),
+        timestamps=np.array(times, np.int64),
     )
     return ParsedUsers(histories, unknown)
 
@@ -116,7 +116,7 @@ def _parse_user(
         if item is None:
             unknown.append(rated.item_id)
         else:
-            rows.append((item, rated.rating, NO_TIME if rated.timestamp is None else rated.timestamp))
+            rows.append((item, rated.rating, NO_TIMESTAMP if rated.timestamp is None else rated.timestamp))
     return sorted(rows, key=lambda row: row[2]), unknown
 
 
@@ -186,6 +186,7 @@ class AppState:
             "name": self.name,
             "space": self.space,
             "n_items": len(self.catalog),
+            "item_noun": bundle.facts.get("data", {}).get("item_noun", ITEM_NOUN),
             "dim": int(self.model.item_vectors.shape[1]),
             "data": str(bundle.facts.get("data", {}).get("name", "unknown")),
             "version": str(bundle.facts.get("tastevec", "unknown")),
@@ -217,7 +218,7 @@ class AppState:
         """The response of ``/v1/map`` as JSON, plain and gzipped, and its ETag; None without a map."""
         if self.item_map is None:
             return None
-        catalog, positions = self.catalog, self.item_map.places
+        catalog, positions = self.catalog, self.item_map.positions
         mapped = np.flatnonzero(np.isfinite(positions).all(axis=1))
         x, y = np.round(positions[mapped].astype(np.float64), 5).T.tolist()
         columns = {
@@ -238,9 +239,9 @@ class AppState:
         tags = self.model.bundle.tags
         if tags is None:
             return []
-        order = np.argsort(-tags.confidence, kind="stable").tolist()
+        order = np.argsort(-tags.reliability, kind="stable").tolist()
         return [
-            {"tag": tags.names[tag], "reliability": round(float(tags.confidence[tag]), 3)} for tag in order
+            {"tag": tags.names[tag], "reliability": round(float(tags.reliability[tag]), 3)} for tag in order
         ]
 
     @property
@@ -342,7 +343,7 @@ def steer_vectors(
             "vectors", f"{vectors.shape[1]} dimensions. Expected {dim}, as in space {state.space}."
         )
     # Steering is linear: one move serves all vectors.
-    move = _tag_directions(state).steer(np.zeros(dim, np.float32), amounts, hold=hold, kind=horizon)
+    move = _tag_directions(state).steer(np.zeros(dim, np.float32), amounts, hold=hold, horizon=horizon)
     return np.asarray(vectors + move, np.float32)
 
 
@@ -484,5 +485,5 @@ def _map_position(state: AppState, vector: NDArray[np.float32]) -> list[float] |
     """Return the map position of a user vector, among its nearest items; None without a map."""
     if state.item_map is None:
         return None
-    [position] = state.item_map.place(vector[None], state.model.item_vectors).tolist()
+    [position] = state.item_map.locate(vector[None], state.model.item_vectors).tolist()
     return [float(axis) for axis in position]

@@ -426,12 +426,20 @@ class ModelTag(_Response):
     reliability: Annotated[float, Field(ge=0, le=1)]
 
 
+class ItemNoun(_Response):
+    """What the catalog calls its items, for texts."""
+
+    one: str
+    many: str
+
+
 class ModelResponse(_Response):
     """The model of the service."""
 
     name: str
     space: str
     n_items: int
+    item_noun: ItemNoun
     dim: int
     data: str
     version: str
