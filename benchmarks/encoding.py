@@ -19,7 +19,7 @@ from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
     from tastevec.data.histories import Histories
-    from tastevec.data.inputs import Reading
+    from tastevec.data.inputs import InputConfig
     from tastevec.schema import Horizon
     from tastevec.serving.bundle import Runtime
 
@@ -83,7 +83,7 @@ def encoded(data: str, model: str, system: str) -> dict[str, Any]:
     return found | {"users_per_second": round(len(users) / seconds, 3)}
 
 
-def _operations(users: Histories, reading: Reading, config: dict[str, Any]) -> float:
+def _operations(users: Histories, reading: InputConfig, config: dict[str, Any]) -> float:
     """Return the multiplications and additions that the *next* vectors need, padding not counted."""
     width, inner, dim = config["hidden_size"], config["intermediate_size"], config["dim"]
     items = np.minimum(users.lengths, reading.max_history).astype(float)
@@ -92,7 +92,7 @@ def _operations(users: Histories, reading: Reading, config: dict[str, Any]) -> f
     # The last block computes keys and values of every item, and all of the last position alone.
     each = dim * width + blocks * (whole + 2 * items * width) + 2 * width**2
     last = whole - 2 * width**2 + 2 * items * width + width * dim
-    as_set = np.minimum(users.lengths, reading.set_history or reading.max_history)
+    as_set = np.minimum(users.lengths, reading.max_history_overall or reading.max_history)
     ridge = (as_set + np.minimum(items, config["recent"])) * (dim**2 + 2 * dim) + 2 * dim**3 / 3
     return float(2 * (items * each + last + ridge).sum())
 

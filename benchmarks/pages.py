@@ -269,8 +269,10 @@ def _training_memory(results: Results) -> list[Row]:
 
 
 def _training_speed(results: Results) -> list[Row]:
-    rows = [row | {"packed": row.get("packed", False)} for row in results["speed"]]
-    return grouped([*rows, *results.get("packed", ())], "preset", "packed", "batch_size", "max_history")
+    rows = [row | {"sequence_packing": row.get("sequence_packing", False)} for row in results["speed"]]
+    return grouped(
+        [*rows, *results.get("packed", ())], "preset", "sequence_packing", "batch_size", "max_history"
+    )
 
 
 def _faults(results: Results) -> list[Row]:
@@ -417,7 +419,7 @@ REGIONS: dict[str, tuple[Any, ...]] = {
         Table(
             {
                 "preset": "{preset}",
-                "packed": "{packed}",
+                "packed": "{sequence_packing}",
                 "users per step": "{batch_size}",
                 "history, at most": "{max_history}",
                 "runs": "{runs}",

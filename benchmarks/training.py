@@ -41,22 +41,22 @@ def measured(run: Run) -> dict[str, Any]:
     data = run.prepared if run.full and run.prepared else _generated(run, users[0])
     variants = {
         "bert-cosine": {"preset": "bert-cosine", "backbone": backbone()},
-        "taste": {"preset": "taste", "packed": "false"},
-        "packed": {"preset": "taste", "packed": "true"},
+        "taste": {"preset": "taste", "sequence_packing": "false"},
+        "packed": {"preset": "taste", "sequence_packing": "true"},
     }
     rows = [
         run.call(f"{name} round {turn}", timed, data=data, steps=steps[name], settings=settings)
         for turn in range(1, rounds + 1)
         for name, settings in variants.items()
     ]
-    speed = [row for row in rows if not row["packed"]]
+    speed = [row for row in rows if not row["sequence_packing"]]
     largest = dataset(run, "release", *release)
     return {
         "data": Prepared.open(data).manifest["source"]["name"],
         "checkpoint": BACKBONE,
         "speed": speed,
         "times_the_note": _multiples(speed),
-        "packed": [row for row in rows if row["packed"]],
+        "packed": [row for row in rows if row["sequence_packing"]],
         "memory": [
             _memory(run, f"memory {count}", _generated(run, count), steps["taste"]) for count in users
         ],
@@ -71,7 +71,7 @@ def timed(data: str, steps: int, settings: dict[str, str], *, validate: bool = F
     prepared, imported = Prepared.open(Path(data)), peak_mb()
     with tempfile.TemporaryDirectory() as folder:
         train(prepared, Path(folder) / "run", resolved, callbacks=[clock])
-    names = ("preset", "packed", "precision", "batch_size", "max_history", "hidden_size")
+    names = ("preset", "sequence_packing", "precision", "batch_size", "max_history", "hidden_size")
     return {
         **{name: getattr(resolved, name) for name in names},
         "films": len(prepared.item_ids),
@@ -88,7 +88,7 @@ def _generated(run: Run, users: int) -> Path:
 
 
 def _memory(run: Run, name: str, data: Path, steps: int) -> dict[str, Any]:
-    settings = {"preset": "taste", "packed": "false"}
+    settings = {"preset": "taste", "sequence_packing": "false"}
     return run.call(name, timed, data=data, steps=steps, settings=settings, validate=True)
 
 

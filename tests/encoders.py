@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
+from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 
@@ -39,17 +39,17 @@ TASTE = {
     "attention": "causal",
     "readout": "moments",
     "item_input": "learned",
-    "gap_levels": GAP_LEVELS,
-    "next_overall": 0.5,
-    "next_recent": 0.5,
-    "next_short": 1.0,
+    "time_gap_bins": N_TIME_GAP_BINS,
+    "blend_overall": 0.5,
+    "blend_recent": 0.5,
+    "blend_short": 1.0,
 }
 NOTE = {"attention": "padded", "readout": "pooler", "rating_input": "multiply", "positions": "none"}
 MASKED = {**NOTE, "attention": "masked"}
 # Each of them with how it reads histories.
 KINDS = pytest.mark.parametrize(
     ("shape", "layout"),
-    [(TASTE, {"set_history": 100}), (NOTE, {"pad": "full"}), (MASKED, {})],
+    [(TASTE, {"max_history_overall": 100}), (NOTE, {"pad": "full"}), (MASKED, {})],
     ids=["taste", "note", "masked"],
 )
 
@@ -57,14 +57,14 @@ KINDS = pytest.mark.parametrize(
 def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteEncoder:
     """An encoder of 8 numbers over 20 films, the same at each call, ready to answer."""
     config = TasteConfig(
-        item_count=items,
+        n_items=items,
         dim=8,
         hidden_size=16,
         layers=2,
         heads=2,
         intermediate_size=32,
         max_history=max_history,
-        rating_levels=SCALE.levels,
+        rating_bins=SCALE.levels,
         **changes,
     )
     made = TasteEncoder(config)
@@ -74,19 +74,19 @@ def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteE
             if weight.ndim > 1:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
         if made.config.readout == "moments":
-            made.fold_in.start_from(
+            made.fold_in.initialize(
                 made.items.weight,
-                pulls=torch.randn(made.fold_in.pulls.shape, generator=generator) * 0.3,
-                mean=torch.randn(made.fold_in.mean.shape, generator=generator) * 0.3,
-                levels=torch.rand(made.fold_in.levels.shape, generator=generator) + 0.2,
+                item_prior=torch.randn(made.fold_in.item_prior.shape, generator=generator) * 0.3,
+                prior_mean=torch.randn(made.fold_in.prior_mean.shape, generator=generator) * 0.3,
+                rating_weights=torch.rand(made.fold_in.rating_weights.shape, generator=generator) + 0.2,
                 constants=torch.tensor([0.7, 2.0, 0.5, 3.0]),
             )
     return made.eval()
 
 
-def reading(*, max_history: int = 12, **changes: Any) -> Reading:
+def reading(*, max_history: int = 12, **changes: Any) -> InputConfig:
     """How such an encoder reads histories rated from 1 to 5."""
-    return Reading(scale=SCALE, max_history=max_history, **changes)
+    return InputConfig(scale=SCALE, max_history=max_history, **changes)
 
 
 def tensors(histories: Histories, **layout: Any) -> dict[str, torch.Tensor]:
@@ -94,7 +94,7 @@ def tensors(histories: Histories, **layout: Any) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in reading(**layout).arrays(histories).items()}
 
 
-def ask(model: TasteEncoder, histories: Histories, how: Reading) -> TasteOutput:
+def ask(model: TasteEncoder, histories: Histories, how: InputConfig) -> TasteOutput:
     """What the encoder says of these people."""
     with torch.no_grad():
         return model(**{name: torch.from_numpy(array) for name, array in how.arrays(histories).items()})

@@ -55,11 +55,11 @@ __all__ = [
     "WEIGHT",
     "WEIGHTS_FILE",
     "YEAR",
-    "Division",
     "Horizon",
     "Preset",
     "Protocol",
     "Split",
+    "SplitStrategy",
     "renamed",
 ]
 
@@ -132,7 +132,7 @@ POSITIVE_FROM: Final = 0.75
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet
-Division = Literal["hash", "liang", "time"]
+SplitStrategy = Literal["hash", "liang", "time"]
 Preset = Literal["taste", "bert-cosine"]
 Protocol = Literal["best-rated", "fold-in", "future"]
 Horizon = Literal["next", "overall"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from encoders import reading
-from tastevec.data.inputs import FIRST_GAP, UNKNOWN_GAP, RatingScale, gap_levels
+from tastevec.data.inputs import FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN, RatingScale, bin_time_gaps
 from tastevec.errors import SettingsError
 from users import TAGGED, users
 
@@ -24,8 +24,8 @@ def test_a_scale_that_tells_nothing_apart_is_refused(low, high, levels):
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
 def test_every_half_star_has_its_own_level_and_a_tag_the_one_above(scale):
     stars = np.arange(scale.low, scale.high + 0.5, 0.5, dtype=np.float32)
-    assert scale.levels_of(stars).tolist() == list(range(scale.levels))
-    assert scale.levels_of(np.array([TAGGED], np.float32)).tolist() == [scale.levels]
+    assert scale.bin_ratings(stars).tolist() == list(range(scale.levels))
+    assert scale.bin_ratings(np.array([TAGGED], np.float32)).tolist() == [scale.levels]
 
 
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
@@ -37,15 +37,19 @@ def test_a_film_is_liked_from_four_stars_on_and_never_for_a_tag_alone(scale):
 def test_histories_stand_side_by_side_padded_on_the_right():
     arrays = reading().arrays(users([(7, 5), (3, 1)], [], [(4, TAGGED)]))
     assert arrays["items"].tolist() == [[7, 3], [0, 0], [4, 0]]
-    assert arrays["levels"].tolist() == [[8, 0], [0, 0], [9, 0]]
+    assert arrays["rating_bins"].tolist() == [[8, 0], [0, 0], [9, 0]]
     assert arrays["normalized_ratings"].tolist() == [[1, -1], [0, 0], [0, 0]]
     assert arrays["lengths"].tolist() == [2, 0, 1]
-    assert arrays["gaps"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [0, 0], [UNKNOWN_GAP, 0]]
+    assert arrays["time_gap_bins"].tolist() == [
+        [UNKNOWN_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN],
+        [0, 0],
+        [UNKNOWN_TIME_GAP_BIN, 0],
+    ]
     assert {name: array.dtype.name for name, array in arrays.items()} == {
         "items": "int64",
-        "levels": "int64",
+        "rating_bins": "int64",
         "normalized_ratings": "float32",
-        "gaps": "int64",
+        "time_gap_bins": "int64",
         "lengths": "int64",
     }
 
@@ -68,7 +72,7 @@ def test_the_note_reads_films_in_the_order_of_their_ids_and_keeps_the_first():
     histories = users([(9, 1), (2, 5), (7, 3)], [(6, 4), (1, 2)])
     arrays = reading(order="item").arrays(histories)
     assert arrays["items"].tolist() == [[2, 7, 9], [1, 6, 0]]
-    assert arrays["levels"].tolist() == [[8, 4, 0], [2, 6, 0]]
+    assert arrays["rating_bins"].tolist() == [[8, 4, 0], [2, 6, 0]]
     assert arrays["normalized_ratings"][0].tolist() == [1, 0, -1]
     first = reading(order="item", truncate="oldest", max_history=2)
     assert items_of(first, histories) == [[2, 7], [1, 6]]
@@ -76,19 +80,19 @@ def test_the_note_reads_films_in_the_order_of_their_ids_and_keeps_the_first():
 
 def test_a_set_is_read_beside_the_order_and_may_hold_more():
     histories = users([(9, 1), (8, 2), (7, 5)], [(6, 4)])
-    arrays = reading(max_history=1, set_history=2).arrays(histories)
+    arrays = reading(max_history=1, max_history_overall=2).arrays(histories)
     assert arrays["items"].tolist() == [[7], [6]]
-    assert arrays["set_items"].tolist() == [[8, 7], [6, 0]]
-    assert arrays["set_levels"].tolist() == [[2, 8], [6, 0]]
-    assert arrays["set_lengths"].tolist() == [2, 1]
+    assert arrays["overall_items"].tolist() == [[8, 7], [6, 0]]
+    assert arrays["overall_rating_bins"].tolist() == [[2, 8], [6, 0]]
+    assert arrays["overall_lengths"].tolist() == [2, 1]
 
 
 def test_what_is_read_in_order_holds_no_set():
-    how, histories = reading(max_history=1, set_history=2), users([(9, 1), (8, 2)])
+    how, histories = reading(max_history=1, max_history_overall=2), users([(9, 1), (8, 2)])
     whole = how.arrays(histories)
     for name, array in how.in_order(histories).items():
         np.testing.assert_array_equal(array, whole.pop(name))
-    assert set(whole) == {"set_items", "set_levels", "set_lengths"}
+    assert set(whole) == {"overall_items", "overall_rating_bins", "overall_lengths"}
 
 
 @pytest.mark.parametrize(
@@ -97,24 +101,32 @@ def test_what_is_read_in_order_holds_no_set():
 )
 def test_each_doubling_of_the_time_between_two_films_is_a_level_and_the_last_is_open(seconds, level):
     histories = users([(0, 5, 1000), (1, 5, 1000 + seconds)])
-    assert gap_levels(histories).tolist() == [FIRST_GAP, level]
+    assert bin_time_gaps(histories).tolist() == [FIRST_TIME_GAP_BIN, level]
 
 
 def test_where_a_time_is_unknown_so_is_the_pause_on_either_side_of_that_persons_film():
     histories = users([(0, 5, 7), (1, 5), (2, 5, 9), (3, 5, 9), (4, 5)], [(0, 5, 5), (1, 5, 6)])
-    unknown = UNKNOWN_GAP
-    assert gap_levels(histories).tolist() == [FIRST_GAP, unknown, unknown, 0, unknown, FIRST_GAP, 1]
+    unknown = UNKNOWN_TIME_GAP_BIN
+    assert bin_time_gaps(histories).tolist() == [
+        FIRST_TIME_GAP_BIN,
+        unknown,
+        unknown,
+        0,
+        unknown,
+        FIRST_TIME_GAP_BIN,
+        1,
+    ]
 
 
 def test_of_what_is_read_the_first_film_has_none_before_it():
     histories = users([(9, 1, 10), (8, 2, 11), (7, 3, 12)], [(6, 4, 5)])
     arrays = reading(max_history=2).arrays(histories)
-    assert arrays["gaps"].tolist() == [[FIRST_GAP, 1], [FIRST_GAP, 0]]
+    assert arrays["time_gap_bins"].tolist() == [[FIRST_TIME_GAP_BIN, 1], [FIRST_TIME_GAP_BIN, 0]]
 
 
 def test_films_in_another_order_than_time_have_pauses_of_nothing_where_time_goes_back():
     arrays = reading(order="item").arrays(users([(9, 1, 10), (2, 5, 14)]))
-    assert arrays["gaps"].tolist() == [[FIRST_GAP, 0]]
+    assert arrays["time_gap_bins"].tolist() == [[FIRST_TIME_GAP_BIN, 0]]
 
 
 def test_reading_leaves_the_histories_as_they_were():

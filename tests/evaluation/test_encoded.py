@@ -22,7 +22,7 @@ class TestTasteScorer(ScorerContract):
 
     @pytest.fixture
     def make(self):
-        return lambda: scorer(TASTE, {"set_history": 50})
+        return lambda: scorer(TASTE, {"max_history_overall": 50})
 
 
 class TestNoteScorer(ScorerContract):

@@ -9,7 +9,7 @@ import worlds
 from tastevec.evaluation.baselines import EASE, LastOnly, PerHorizon, Popularity
 from tastevec.evaluation.registry import (
     BaselineSpec,
-    Chosen,
+    HistorySubset,
     baselines,
     build_baselines,
     published,
@@ -32,7 +32,8 @@ def _chosen(**ridges):
     """EASE with these ridges: overall, next, and next of the shortened."""
     questions = EASES.questions(["overall", "next"])
     return {
-        question: Chosen({"ridge": ridge}) for question, ridge in zip(questions, ridges.values(), strict=True)
+        question: HistorySubset({"ridge": ridge})
+        for question, ridge in zip(questions, ridges.values(), strict=True)
     }
 
 

@@ -295,8 +295,8 @@ def test_the_command_writes_a_model_and_says_what_it_knows(bundle_folder, genome
     assert told["space"] == grown.bundle.space
     np.testing.assert_array_equal(load(files / "model2").item_vectors, grown.item_vectors)
     spoken = run(*arguments, "--out", files / "model2")
-    assert "knows 23 films, 3 of them added after its training" in spoken.stdout
-    assert "genres of 2" in spoken.stdout
+    assert ": 23 items, 3 of them new" in spoken.stdout
+    assert "genres 2" in spoken.stdout
 
 
 def test_the_command_may_replace_the_model_itself(model, files):

@@ -50,7 +50,12 @@ def test_a_bundle_holds_all_that_its_use_needs(bundle_folder):
     assert told["data"]["train_users"] == 7
     assert told["data"]["items"] == 20
     assert set(told["validation"]) == {
-        *("eval_fold-in_ndcg@100", "eval_next-liked_ndcg@100", "eval_last-20%_ndcg@100", "eval_selection")
+        *(
+            "eval_fold-in_ndcg@100",
+            "eval_next-liked_ndcg@100",
+            "eval_last-20%_ndcg@100",
+            "eval_validation_score",
+        )
     }
 
 

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from encoders import KINDS, SCALE, TINY_SEED, encoder, reading, tensors
-from tastevec.data.files import sealed, sha256_of
+from tastevec.data.files import manifest_text, sha256_of
 from tastevec.data.releases import TERMS
 from tastevec.errors import FormatError
 from tastevec.model import encoder as network
@@ -100,7 +100,7 @@ def resealed(folder, **written):
         path = folder / f"{name}.py"
         path.write_text(text)
         told["checksums"][path.name] = sha256_of(path)
-    (folder / "bundle.json").write_text(sealed(told))
+    (folder / "bundle.json").write_text(manifest_text(told))
     return folder
 
 
@@ -168,7 +168,7 @@ def test_a_bundle_without_code_still_loads_and_has_it_when_it_is_saved_again(cop
     for name in MODULES:
         (copied / f"{name}.py").unlink()
         del told["checksums"][f"{name}.py"]
-    (copied / "bundle.json").write_text(sealed(told))
+    (copied / "bundle.json").write_text(manifest_text(told))
     Bundle.load(copied).save(tmp_path / "again")
     assert {f"{name}.py" for name in MODULES} < {file.name for file in (tmp_path / "again").iterdir()}
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import KINDS, SCALE, encoder
-from tastevec.data.inputs import Reading
+from tastevec.data.inputs import InputConfig
 from tastevec.errors import FormatError
 from tastevec.model.export import export_onnx
 from tastevec.serving.bundle import Bundle
@@ -33,7 +33,7 @@ def both(request, tmp_path_factory):
     shape, layout = request.param
     model = encoder(**shape)
     layout = {"pad": "full", **layout} if shape.get("attention") == "padded" else layout
-    return model, _served(model, tmp_path_factory.mktemp("served")), Reading(SCALE, 12, **layout)
+    return model, _served(model, tmp_path_factory.mktemp("served")), InputConfig(SCALE, 12, **layout)
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
@@ -101,7 +101,7 @@ def test_any_people_are_answered_alike(both_taste, rows):
 def both_taste(tmp_path_factory):
     shape, layout = KINDS.args[1][0]
     model = encoder(**shape)
-    return model, _served(model, tmp_path_factory.mktemp("taste")), Reading(SCALE, 12, **layout)
+    return model, _served(model, tmp_path_factory.mktemp("taste")), InputConfig(SCALE, 12, **layout)
 
 
 def test_a_bundle_is_the_same_with_torch_and_without(bundle_folder):

@@ -19,8 +19,8 @@ from encoders import TINY, TINY_SEED
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
-from tastevec.items.cold_start import load_rows
-from tastevec.items.taste_space import LinearSettings, TasteSpace
+from tastevec.items.cold_start import load_item_features
+from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.encoder import RidgeFoldIn
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
@@ -103,7 +103,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(data, tmp_path):
 
 
 def measures(trained):
-    return [entry["eval_selection"] for entry in trained.log if "eval_selection" in entry]
+    return [entry["eval_validation_score"] for entry in trained.log if "eval_validation_score" in entry]
 
 
 def test_a_run_stopped_before_its_first_epoch_begins_again(data, tmp_path):
@@ -116,7 +116,7 @@ def test_a_run_stopped_behind_its_last_epoch_is_finished_by_resuming_from_anywhe
     data, tmp_path, monkeypatch
 ):
     falling = iter([3.0, 2.0, 1.0])  # so that a best epoch must be found again, which is not the last
-    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_selection": next(falling)})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_validation_score": next(falling)})
     monkeypatch.chdir(tmp_path)
     straight = learn(data, Path("run"), epochs=3)
     (tmp_path / "elsewhere").mkdir()
@@ -142,7 +142,7 @@ def test_a_half_written_checkpoint_is_passed_over(data, tmp_path, harm):
     assert same(straight, learn(data, tmp_path / "run", epochs=2, resume=True))
 
 
-@pytest.mark.parametrize("changes", [{"learning_rate": 0.5}, {"seed": 7, "asked": 0.1}])
+@pytest.mark.parametrize("changes", [{"learning_rate": 0.5}, {"seed": 7, "target_fraction": 0.1}])
 def test_a_run_is_not_resumed_with_other_settings(data, tmp_path, changes):
     learn(data, tmp_path / "run")
     with pytest.raises(
@@ -199,15 +199,15 @@ def test_progress_is_told_step_by_step_with_the_newest_measures(prepared_folder,
     train(prepared_folder, tmp_path / "model", epochs=2, progress=lambda *step: told.append(step), **TINY)
     assert [done for done, _, _ in told] == [1, 2, 3, 4]
     assert {total for _, total, _ in told} == {4}
-    assert "eval_selection" in told[-1][2]
+    assert "eval_validation_score" in told[-1][2]
 
 
 def test_the_curves_of_each_run_are_its_own(data, tmp_path):
     for name in ("first", "second"):  # in one process, which must not remember where the first one wrote
         learn(data, tmp_path / name, report_to="tensorboard")
         events = EventAccumulator(str(tmp_path / name / "tensorboard")).Reload()
-        assert "eval/selection" in events.Tags()["scalars"]
-        assert len(events.Scalars("eval/selection")) == 1
+        assert "eval/validation_score" in events.Tags()["scalars"]
+        assert len(events.Scalars("eval/validation_score")) == 1
 
 
 def test_there_is_an_evaluation_and_a_checkpoint_each_epoch_and_the_best_is_kept(data, tmp_path):
@@ -224,13 +224,13 @@ def test_there_is_an_evaluation_and_a_checkpoint_each_epoch_and_the_best_is_kept
 
 def test_the_epochs_differ_in_what_is_asked_and_in_the_order_of_the_people(data, tmp_path, monkeypatch):
     seen = []
-    ours = loop.Batches.__call__
+    ours = loop.Collator.__call__
 
     def watched(self, users):
         seen.append(tuple(users))
         return ours(self, users)
 
-    monkeypatch.setattr(loop.Batches, "__call__", watched)
+    monkeypatch.setattr(loop.Collator, "__call__", watched)
     learn(data, tmp_path / "run", epochs=3)
     assert [{epoch for epoch, _ in batch} for batch in seen] == [{0}, {0}, {1}, {1}, {2}, {2}]
     orders = [[user for batch in pair for _, user in batch] for pair in (seen[:2], seen[2:4], seen[4:])]
@@ -250,7 +250,9 @@ def test_what_was_solved_stays_as_it_is_and_everything_else_learns(data, tmp_pat
     learn(data, tmp_path / "run", preset, epochs=2, callbacks=[look])
     first, last = look.states[0], look.states[-1]
     stayed = {name for name, weight in first.items() if torch.equal(weight, last[name])}
-    solved = {"pulls", "everyone", "mean", "levels", "constants"} if preset == "taste" else set()
+    solved = (
+        {"item_prior", "gram", "prior_mean", "rating_weights", "constants"} if preset == "taste" else set()
+    )
     assert stayed == {"items.weight", *(f"fold_in.{name}" for name in solved)}
 
 
@@ -258,7 +260,7 @@ def test_what_was_solved_stays_as_it_is_and_everything_else_learns(data, tmp_pat
     "changes", [{}, {"preset": "bert-cosine", "readout": "moments", "attention": "causal"}]
 )
 def test_training_asks_what_comes_next_and_never_the_linear_answer(data, tmp_path, monkeypatch, changes):
-    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_selection": 0.0})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_validation_score": 0.0})
     monkeypatch.setattr(RidgeFoldIn, "forward", lambda *_, **__: pytest.fail("it was asked"))
     learn(data, tmp_path / "run", **changes)
 
@@ -266,10 +268,10 @@ def test_training_asks_what_comes_next_and_never_the_linear_answer(data, tmp_pat
 def test_the_overall_answer_is_the_linear_one_before_the_first_step_and_after_the_last(data, tmp_path):
     trained = learn(data, tmp_path / "run", epochs=2)
     taught = data.histories.take(data.users_in("train"))
-    settings = LinearSettings(rating_range=data.rating_range, dim=8)
-    _, rows = load_rows(data.folder)
+    settings = TasteSpaceSettings(rating_range=data.rating_range, dim=8)
+    _, rows = load_item_features(data.folder)
     space = TasteSpace.fit(taught, rows, settings)
-    np.testing.assert_array_equal(trained.model.item_vectors, space.start.vectors)
+    np.testing.assert_array_equal(trained.model.item_vectors, space.initial.vectors)
     unseen = data.histories.take(data.users_in("test"))
     answers = trained.model.encode("overall", **trained.reading.arrays(unseen))
     np.testing.assert_allclose(answers, space.fold_in(unseen), rtol=1e-4, atol=1e-4)
@@ -278,8 +280,8 @@ def test_the_overall_answer_is_the_linear_one_before_the_first_step_and_after_th
 def test_vectors_of_content_have_a_linear_answer_without_a_regression(data, tmp_path):
     trained = learn(data, tmp_path / "run", item_vectors="content", dim=64)
     np.testing.assert_array_equal(trained.model.item_vectors, data.vectors["content"])
-    assert not trained.model.fold_in.pulls.any()
-    assert trained.model.fold_in.mean.any()
+    assert not trained.model.fold_in.item_prior.any()
+    assert trained.model.fold_in.prior_mean.any()
 
 
 def test_the_notes_recipe_runs_as_it_was_and_says_its_own_metric(data, tmp_path):
@@ -290,16 +292,17 @@ def test_the_notes_recipe_runs_as_it_was_and_says_its_own_metric(data, tmp_path)
     (measured,) = [entry for entry in trained.log if "eval_cosine_distance" in entry]
     judges = data.histories.take(data.users_in("validation"))
     batch = top_rated_batch(judges, trained.reading, trained.settings)
-    users, items = batch.pop("hidden_people"), batch.pop("hidden_items")
+    users, items = batch.pop("target_users"), batch.pop("target_items")
     answers = trained.model.encode("next", **batch)[users]
     distance = cosine_distance(answers, data.vectors["genome-svd"][items]).mean()
     assert measured["eval_cosine_distance"] == pytest.approx(distance, abs=1e-5)
-    assert measured["eval_selection"] == -measured["eval_cosine_distance"]
+    assert measured["eval_validation_score"] == -measured["eval_cosine_distance"]
 
 
 def test_the_notes_optimizer_is_adamw_with_its_rate_decay_and_cosine(data, tmp_path):
     arguments = loop._arguments(
-        loop.Course(data.histories, data.histories, None, resolve_settings("bert-cosine"), "data"), tmp_path
+        loop.TrainingRun(data.histories, data.histories, None, resolve_settings("bert-cosine"), "data"),
+        tmp_path,
     )
     assert arguments.learning_rate == 1e-4
     assert arguments.weight_decay == 0.01
@@ -376,12 +379,12 @@ CORRECTIONS = {
     "statistics": {"statistics": "known"},
     "loss": {"loss": "softmax"},
     "learned": {"loss": "softmax", "item_input": "learned"},
-    "gaps": {"gaps": True, "order": "time"},
-    "linear": {"readout": "moments", "next_overall": 1.5},
+    "time_gaps": {"time_gaps": True, "order": "time"},
+    "linear": {"readout": "moments", "blend_overall": 1.5},
     "rating_input": {"rating_input": "embed"},
     "vectors": {"item_vectors": "content"},
     "start": {"item_vectors": "collaborative"},
-    "set": {"readout": "moments", "set_history": 50},
+    "set": {"readout": "moments", "max_history_overall": 50},
 }
 
 
@@ -401,12 +404,12 @@ def test_each_correction_of_the_note_can_be_made_alone(data, tmp_path, name):
     [
         {"positions": "none"},
         {"item_vectors": "content", "dim": 64},
-        {"asked": 1.0, "cut": 1.0},
-        {"item_input": "table", "gaps": False},
-        {"set_history": 0},
-        {"packed": False},
-        {"accumulate": 3},
-        {"next_overall": 0.0, "next_recent": 0.0, "next_short": 0.0},
+        {"target_fraction": 1.0, "history_split_rate": 1.0},
+        {"item_input": "table", "time_gaps": False},
+        {"max_history_overall": 0},
+        {"sequence_packing": False},
+        {"gradient_accumulation_steps": 3},
+        {"blend_overall": 0.0, "blend_recent": 0.0, "blend_short": 0.0},
     ],
 )
 def test_our_recipe_has_its_own_variations(data, tmp_path, changes):
@@ -424,7 +427,7 @@ def test_one_person_a_batch_may_like_nothing_without_breaking_the_model(data, tm
 
 
 def test_a_model_whose_numbers_explode_is_refused(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_selection": 0.0})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_validation_score": 0.0})
     with pytest.raises(TrainingError, match="no longer finite; train again with a lower --set learning_rate"):
         learn(data, tmp_path / "run", callbacks=[Explode()])
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tastevec.cli.console import AsJson, ModelFolder, answering
+from tastevec.cli.console import AsJson, ModelFolder, reporting
 
 __all__ = ["serve"]
 
@@ -35,7 +35,7 @@ def serve(
     bearer token and the limits are set by the environment: TASTEVEC_TOKEN, TASTEVEC_RATE, TASTEVEC_CORS_ORIGINS,
     TASTEVEC_TIMEOUT_S, TASTEVEC_BODY_BYTES.
     """
-    with answering(as_json=as_json) as answer:
+    with reporting(as_json=as_json) as output:
         from tastevec.serving.service.app import from_folder, run_service
         from tastevec.serving.service.settings import read_settings
 
@@ -48,4 +48,4 @@ def serve(
         run_service(
             from_folder(model, user_vectors), read_settings(), host=host, port=port, progress=progress
         )
-        answer.give({"model": model, "address": opened[0]}, f"The service at {opened[0]} has stopped.")
+        output.set({"model": model, "address": opened[0]}, f"The service at {opened[0]} has stopped.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.inputs import positive_from
 from tastevec.evaluation.baselines import (
     ALS,
@@ -37,7 +37,7 @@ __all__ = [
     "BaselineSpec",
     "Between",
     "Choices",
-    "Chosen",
+    "HistorySubset",
     "OneOf",
     "Question",
     "baselines",
@@ -111,19 +111,21 @@ class BaselineSpec:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class HistorySubset:
     """The settings of one system for one question, and how they were found; None where they are the published ones."""
 
     settings: Mapping[str, Any]
     tuning: Mapping[str, Any] | None = None
 
 
-Choices: TypeAlias = dict[Question, Chosen]
+Choices: TypeAlias = dict[Question, HistorySubset]
 
 
 def published(specs: Sequence[BaselineSpec], horizons: Sequence[Horizon]) -> Choices:
     """Nothing tuned."""
-    return {question: Chosen(spec.published) for spec in specs for question in spec.questions(horizons)}
+    return {
+        question: HistorySubset(spec.published) for spec in specs for question in spec.questions(horizons)
+    }
 
 
 def build_baselines(specs: Sequence[BaselineSpec], choices: Choices, seeds: Sequence[int]) -> list[Runs]:
@@ -186,7 +188,7 @@ def trivial_baselines(train: Histories, *, rating_range: tuple[float, float]) ->
     """Popularity, and recent popularity where the training people's ratings have times."""
     threshold = positive_from(rating_range)
     lineup = [BaselineSpec("popularity", lambda _settings, _seed: Popularity(positive_from=threshold))]
-    if np.any(train.times != NO_TIME):
+    if np.any(train.timestamps != NO_TIMESTAMP):
         recent = BaselineSpec(
             RecentPopularity.name,
             lambda settings, _seed: RecentPopularity(positive_from=threshold, **settings),

@@ -11,7 +11,7 @@ import numpy as np
 
 from tastevec.errors import DataError, MissingExtraError, SettingsError
 from tastevec.evaluation.baselines import LastOnly
-from tastevec.evaluation.registry import Between, Chosen
+from tastevec.evaluation.registry import Between, HistorySubset
 from tastevec.evaluation.report import read_results
 from tastevec.evaluation.scorers import measure
 
@@ -77,7 +77,7 @@ def tune(
         report(0)
         questions = spec.questions(horizons)
         if not spec.space:
-            choices |= {question: Chosen(spec.published) for question in questions}
+            choices |= {question: HistorySubset(spec.published) for question in questions}
             continue
         choices |= _Search(spec, questions, dataset, tasks, seed).run(report)
     return choices
@@ -127,7 +127,7 @@ class _Search:
             gains = measure(asked, self.tasks[question.horizon], self.dataset.item_count, (_DEPTH,))
             self.values[-1].append(float(gains[f"ndcg@{_DEPTH}"].mean()))
 
-    def _chosen(self, place: int, question: Question, spent: Mapping[str, Any]) -> Chosen:
+    def _chosen(self, place: int, question: Question, spent: Mapping[str, Any]) -> HistorySubset:
         values = [of_trial[place] for of_trial in self.values]
         best = int(np.argmax(values))  # the first of equals, so that nothing is changed for nothing
         found = {
@@ -135,7 +135,7 @@ class _Search:
             "published": values[0],
             "best": values[best],
         }
-        return Chosen(self.tried[best], {**found, **spent})
+        return HistorySubset(self.tried[best], {**found, **spent})
 
 
 def read_choices(
@@ -171,7 +171,7 @@ def read_choices(
                     f"{folder} holds no tuned settings of {question.system!r} for what is asked {question.horizon}; expected "
                     "an evaluation of the same systems and protocols that was tuned: evaluate with --tune"
                 )
-            choices[question] = Chosen(settings, record.get("tuning"))
+            choices[question] = HistorySubset(settings, record.get("tuning"))
     return choices
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tastevec.data.files import refuse_foreign
+from tastevec.data.files import check_replaceable
 from tastevec.data.prepared import Prepared
-from tastevec.extras import need
-from tastevec.items.cold_start import load_rows
+from tastevec.extras import require
+from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.schema import BUNDLE_FILE, VECTOR_SOURCE
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from tastevec.serving.bundle import Bundle
     from tastevec.training.fit import Trained
 
-__all__ = ["add_items", "outfitted", "train"]
+__all__ = ["add_items", "train", "with_tags_and_map"]
 
 
-def outfitted(bundle: Bundle, prepared: Prepared, users: NDArray[np.int64]) -> Bundle:
+def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int64]) -> Bundle:
     """The bundle with tags, on which people are compared with those who taught it, and with a map.
 
     Args:
@@ -47,14 +47,14 @@ def outfitted(bundle: Bundle, prepared: Prepared, users: NDArray[np.int64]) -> B
     drawn = (
         ItemMap.fit(vectors, seed=seed) if find_spec("openTSNE") else None
     )  # an extra, and no vector needs it
-    tags = TagDirections.fit(tag_blocks(*load_rows(prepared.folder)), vectors, users)
+    tags = TagDirections.fit(tag_blocks(*load_item_features(prepared.folder)), vectors, users)
     if not tags.names:
         return dataclasses.replace(bundle, item_map=drawn)
     taught = prepared.histories.take(prepared.users_in("train"))
     return dataclasses.replace(bundle, item_map=drawn, tags=measured(Recommender(bundle), tags, taught))
 
 
-_SELECTION = "eval_selection"  # as the training log names it
+_VALIDATION_SCORE = "eval_validation_score"  # as the training log names it
 
 
 def train(
@@ -89,22 +89,26 @@ def train(
     from tastevec.serving.recommender import Recommender
     from tastevec.training.fit import train as train_on
     from tastevec.training.settings import resolve_settings
-    from tastevec.training.trainer import Tell
+    from tastevec.training.trainer import StepProgressCallback
 
     out, settings = Path(out), resolve_settings(preset, **changes)
     if settings.report_to == "wandb":
-        need("wandb")
+        require("wandb")
     prepared = Prepared.open(Path(data))
-    refuse_foreign(out, owned_by=BUNDLE_FILE)  # now, not after the training
+    check_replaceable(out, marker_file=BUNDLE_FILE)  # now, not after the training
     unfinished = out.with_name(f"{out.name}.training")
     trained = train_on(
-        prepared, unfinished, settings, resume=resume, callbacks=[Tell(progress)] if progress else None
+        prepared,
+        unfinished,
+        settings,
+        resume=resume,
+        callbacks=[StepProgressCallback(progress)] if progress else None,
     )
     items = prepared.items.drop_columns([VECTOR_SOURCE])
     items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
     bundle = Bundle(trained.model, trained.reading, items, _facts(prepared, trained), trained.cold_start)
-    bundle = outfitted(bundle, prepared, trained.counts)
+    bundle = with_tags_and_map(bundle, prepared, trained.counts)
     bundle.save(out, curves=unfinished / "tensorboard")
     shutil.rmtree(unfinished)
     return Recommender(Bundle.load(out))
@@ -137,7 +141,7 @@ def add_items(
     from tastevec.serving.recommender import load
 
     model, out = Path(model), Path(out)
-    refuse_foreign(out, owned_by=BUNDLE_FILE)
+    check_replaceable(out, marker_file=BUNDLE_FILE)
     grown = load(model).with_items(Path(items), tags=tags, genome=genome)
     grown.bundle.save(out, curves=model / "tensorboard")
     return load(out)
@@ -146,8 +150,8 @@ def add_items(
 def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
     """What a bundle remembers of its making."""
     chosen = max(
-        (entry for entry in trained.log if _SELECTION in entry),
-        key=lambda entry: entry[_SELECTION],
+        (entry for entry in trained.log if _VALIDATION_SCORE in entry),
+        key=lambda entry: entry[_VALIDATION_SCORE],
         default={},
     )
     settings = trained.settings.model_dump()

@@ -18,20 +18,20 @@ import pyarrow.parquet as pq
 from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic_core import from_json
 
-from tastevec.data.arrays import IDS, array_shapes, fitted, read_columns
+from tastevec.data.arrays import ID_TYPES, array_shapes, check_shapes, read_columns
 from tastevec.data.files import (
-    ManifestKind,
-    Shape,
-    inside,
-    new_folder,
+    ManifestSpec,
+    StrictModel,
+    atomic_folder,
+    manifest_text,
+    path_inside,
     read_manifest,
-    read_shape,
-    sealed,
     sha256_of,
+    validate_json,
 )
-from tastevec.data.inputs import RatingScale, Reading
+from tastevec.data.inputs import InputConfig, RatingScale
 from tastevec.errors import FormatError
-from tastevec.extras import need
+from tastevec.extras import require
 from tastevec.items.cold_start import ColdStartModel
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
@@ -68,7 +68,7 @@ Runtime = Literal["auto", "onnx", "torch"]
 
 _REQUIRED: Final = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE, COLD_START_FILE)
 _ITEM_COLUMNS: Final = {
-    ITEM_ID: IDS,
+    ITEM_ID: ID_TYPES,
     TITLE: (pa.string(),),
     YEAR: (pa.int32(),),
     GENRES: (pa.list_(pa.string()),),
@@ -77,19 +77,19 @@ _ITEM_COLUMNS: Final = {
 # Arrays of the other parts.
 _PART_SHAPES: Final[dict[str, dict[str, tuple[str | int, ...]]]] = {
     COLD_START_FILE: {"slopes": ("F", "D"), "mean": ("D",)},
-    TAGS_FILE: {"directions": ("T", "D"), "confidence": ("T",)},
-    MAP_FILE: {"places": ("N", 2)},
+    TAGS_FILE: {"directions": ("T", "D"), "reliability": ("T",)},
+    MAP_FILE: {"positions": ("N", 2)},
 }
 _Size = Annotated[int, Field(ge=1, lt=2**31)]
 
 
-class _Scale(Shape):
+class _Scale(StrictModel):
     low: FiniteFloat
     high: FiniteFloat
     levels: Annotated[int, Field(ge=2)]
 
 
-class _Reading(Shape):
+class _Reading(StrictModel):
     model_config = ConfigDict(extra="forbid")
 
     scale: _Scale
@@ -97,10 +97,10 @@ class _Reading(Shape):
     order: Literal["time", "item"]
     truncate: Literal["newest", "oldest"]
     pad: Literal["longest", "full"]
-    set_history: Annotated[int, Field(ge=0, lt=2**31)]
+    max_history_overall: Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class _Manifest(Shape):
+class _Manifest(StrictModel):
     space: str
     reading: _Reading
     checksums: dict[str, str]
@@ -109,24 +109,24 @@ class _Manifest(Shape):
     validation: dict[str, FiniteFloat]
 
 
-class _Config(Shape):
-    item_count: _Size
+class _Config(StrictModel):
+    n_items: _Size
     dim: _Size
     hidden_size: _Size
     intermediate_size: _Size
     layers: _Size
     max_history: _Size
-    rating_levels: _Size
+    rating_bins: _Size
     readout: str
     added_items: list[Annotated[int, Field(ge=0)]]
     similarity: Literal["dot", "cosine"]
     recent: _Size
-    next_overall: FiniteFloat
-    next_recent: FiniteFloat
-    next_short: FiniteFloat
+    blend_overall: FiniteFloat
+    blend_recent: FiniteFloat
+    blend_short: FiniteFloat
 
 
-_KIND: Final = ManifestKind(
+_KIND: Final = ManifestSpec(
     shape=_Manifest,
     format=BUNDLE_FORMAT,
     files="checksums",
@@ -158,7 +158,7 @@ class Bundle:
     """
 
     model: Encoder
-    reading: Reading
+    reading: InputConfig
     items: pa.Table
     facts: dict[str, Any]
     cold_start: ColdStartModel
@@ -203,7 +203,7 @@ class Bundle:
             name: The name under which the examples of the model card load the model.
         """
         parts = {COLD_START_FILE: self.cold_start, TAGS_FILE: self.tags, MAP_FILE: self.item_map}
-        with new_folder(out, owned_by=BUNDLE_FILE) as folder:
+        with atomic_folder(out, marker_file=BUNDLE_FILE) as folder:
             self.model.save_pretrained(folder)
             if not isinstance(self.model, OnnxEncoder):
                 export(self.model, folder / ENCODER_FILE)
@@ -225,7 +225,7 @@ class Bundle:
                 "reading": asdict(self.reading),
                 "checksums": checksums,
             }
-            (folder / BUNDLE_FILE).write_text(sealed(manifest), encoding="utf-8")
+            (folder / BUNDLE_FILE).write_text(manifest_text(manifest), encoding="utf-8")
         return out
 
     @classmethod
@@ -254,7 +254,7 @@ class Bundle:
         files = manifest["checksums"]
         return cls(
             _load_encoder(folder, runtime, has_graph=ENCODER_FILE in files),
-            Reading(scale=scale, **manifest["reading"]),
+            InputConfig(scale=scale, **manifest["reading"]),
             items,
             manifest,
             ColdStartModel.load(folder / COLD_START_FILE),
@@ -280,7 +280,7 @@ def export(model: Any, path: Path) -> None:  # noqa: ANN401  a TasteEncoder, whi
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
     """
-    need("onnxscript")
+    require("onnxscript")
     from tastevec.model.export import export_onnx  # noqa: PLC0415  torch
 
     export_onnx(model, path)
@@ -299,7 +299,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         if name not in checksums:
             raise FormatError(f"{path}: no checksum of {name}; {TRAIN_AGAIN}")
     for name, expected in checksums.items():
-        file = inside(folder, name)
+        file = path_inside(folder, name)
         if not file.is_file() or sha256_of(file) != expected:
             raise FormatError(f"{file}: missing, or checksum mismatch; {TRAIN_AGAIN}")
     return manifest
@@ -316,12 +316,12 @@ def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
         found = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
-    config = _Config(**read_shape(path, found, _Config, TRAIN_AGAIN))
+    config = _Config(**validate_json(path, found, _Config, TRAIN_AGAIN))
     levels = manifest["reading"]["scale"]["levels"]
-    same = (config.item_count, config.rating_levels) == (items, levels)
+    same = (config.n_items, config.rating_bins) == (items, levels)
     if not same or max(config.added_items, default=0) >= items:
         raise FormatError(
-            f"{path}: {config.item_count} items and {config.rating_levels} rating levels, but {BUNDLE_FILE} has {items} and "
+            f"{path}: {config.n_items} items and {config.rating_bins} rating levels, but {BUNDLE_FILE} has {items} and "
             f"{levels}; {TRAIN_AGAIN}"
         )
     sizes = {
@@ -333,10 +333,12 @@ def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
     }
     path = folder / WEIGHTS_FILE
     weights = array_shapes(path, TRAIN_AGAIN)
-    fitted(path, weights, _weight_shapes(config, weights), TRAIN_AGAIN, sizes=sizes)
+    check_shapes(path, weights, _weight_shapes(config, weights), TRAIN_AGAIN, sizes=sizes)
     for name, shapes in _PART_SHAPES.items():
         if name in manifest["checksums"]:
-            fitted(folder / name, array_shapes(folder / name, TRAIN_AGAIN), shapes, TRAIN_AGAIN, sizes=sizes)
+            check_shapes(
+                folder / name, array_shapes(folder / name, TRAIN_AGAIN), shapes, TRAIN_AGAIN, sizes=sizes
+            )
 
 
 def _weight_shapes(config: _Config, found: Collection[str]) -> dict[str, tuple[str | int, ...]]:
@@ -349,8 +351,8 @@ def _weight_shapes(config: _Config, found: Collection[str]) -> dict[str, tuple[s
     optional = {"inputs.weight": ("N", "H"), "positions.weight": ("L", "H")}
     shapes |= {name: shape for name, shape in optional.items() if name in found}
     if config.readout == "moments":
-        shapes |= {"fold_in.pulls": ("N", "D"), "fold_in.everyone": ("D", "D"), "fold_in.mean": ("D",)}
-        shapes |= {"fold_in.levels": (config.rating_levels + 1, 3), "fold_in.constants": (4,)}
+        shapes |= {"fold_in.item_prior": ("N", "D"), "fold_in.gram": ("D", "D"), "fold_in.prior_mean": ("D",)}
+        shapes |= {"fold_in.rating_weights": (config.rating_bins + 1, 3), "fold_in.constants": (4,)}
     return shapes
 
 

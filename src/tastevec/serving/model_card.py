@@ -9,14 +9,14 @@ from tastevec.data.releases import RELEASES, TERMS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tastevec.data.inputs import Reading
+    from tastevec.data.inputs import InputConfig
 
 __all__ = ["model_card"]
 
 _HERE: Final = "this folder"
 
 
-def model_card(facts: dict[str, Any], reading: Reading, item_ids: NDArray[Any], name: str) -> str:
+def model_card(facts: dict[str, Any], reading: InputConfig, item_ids: NDArray[Any], name: str) -> str:
     """Return the README of a model in Markdown, with the header that the Hugging Face Hub reads.
 
     Args:
@@ -78,7 +78,7 @@ items = model.recommend(ratings, k=10)
 """
 
 
-def _without_tastevec(reading: Reading, name: str, example: str, dim: int) -> str:
+def _without_tastevec(reading: InputConfig, name: str, example: str, dim: int) -> str:
     """Return how to compute the same vector with transformers alone."""
     scale, most = reading.scale, reading.max_history
     imports = "" if name == _HERE else "from huggingface_hub import snapshot_download\n"
@@ -110,7 +110,7 @@ off = stars - stars.mean()  # from the mean of this user; scaled to -1 to 1 belo
 inputs = {{
     "items": torch.tensor([[rows[item] for item, _ in ratings]]),
     "normalized_ratings": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5),
-    "levels": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.levels - 1}).round().long(),
+    "rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.levels - 1}).round().long(),
 }}
 {padded}output = model(**inputs, lengths=torch.tensor([len(ratings)]))
 output.next, output.overall  # (1, {dim}) each: order-aware, and order-free

@@ -179,7 +179,7 @@ def _placed(cold_start: ColdStartModel, new_items: NewItems) -> tuple[NDArray[np
             "or genres, title words or tags that its training's films have: say more of these films, or leave them out"
         )
     blocks = cold_start.features.blocks(*told)
-    return cold_start.place(rows), {
+    return cold_start.predict(rows), {
         name: int((block.getnnz(axis=1) > 0).sum()) for name, block in blocks.items()
     }
 

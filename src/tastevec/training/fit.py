@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
+from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.errors import SettingsError, TrainingError
-from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_rows
-from tastevec.items.taste_space import LinearSettings, TasteSpace
+from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_item_features
+from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.schema import CONTENT, GENOME_SVD
-from tastevec.training.batches import Chosen
+from tastevec.training.batches import HistorySubset
 from tastevec.training.distributed import rank
-from tastevec.training.trainer import Course, run
+from tastevec.training.trainer import TrainingRun, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ class Trained:
     """
 
     model: TasteEncoder
-    reading: Reading
+    reading: InputConfig
     settings: TrainSettings
     counts: NDArray[np.int64]
     origins: NDArray[np.str_]
@@ -86,25 +86,25 @@ def train(
         SystemExit: With 0, at the end of every process but the first.
     """
     users, judges = _users(prepared, settings)
-    reading = Reading(
+    reading = InputConfig(
         scale=RatingScale.of(prepared.rating_range),
         max_history=settings.max_history,
         order=settings.order,
         truncate=settings.truncate,
         pad="full" if settings.attention == "padded" else "longest",
-        set_history=settings.set_history,
+        max_history_overall=settings.max_history_overall,
     )
     taught = users.ratings_alone()
     counts = np.bincount(taught.items, minlength=len(prepared.item_ids))
     space = _space(prepared, taught, settings)
     del taught  # what is learned is read from the file
-    learners: Histories | Chosen = users
+    learners: Histories | HistorySubset = users
     choosers = judges.all()
     if settings.item_vectors != "collaborative":
-        learners, choosers = (_placed(some, space.start.vectors) for some in (users.all(), choosers))
+        learners, choosers = (_placed(some, space.initial.vectors) for some in (users.all(), choosers))
         counts = np.bincount(learners.items, minlength=len(counts))
     model = _started(space, reading, settings)
-    course = Course(learners, choosers, reading, settings, fingerprint=prepared.fingerprint)
+    course = TrainingRun(learners, choosers, reading, settings, fingerprint=prepared.fingerprint)
     log = run(model, course, folder, resume=resume, callbacks=callbacks)
     if rank():
         sys.exit(0)
@@ -113,13 +113,13 @@ def train(
         reading,
         settings,
         counts,
-        space.start.origins,
+        space.initial.origins,
         log,
-        ColdStartModel.fit(*load_rows(prepared.folder), model.table, counts),
+        ColdStartModel.fit(*load_item_features(prepared.folder), model.table, counts),
     )
 
 
-def _users(prepared: Prepared, settings: TrainSettings) -> tuple[Chosen, Chosen]:
+def _users(prepared: Prepared, settings: TrainSettings) -> tuple[HistorySubset, HistorySubset]:
     """Those who teach, and those who choose the epoch."""
     order = prepared.setting("order")
     if settings.order == "time" != order:
@@ -128,7 +128,7 @@ def _users(prepared: Prepared, settings: TrainSettings) -> tuple[Chosen, Chosen]
             "prepare again without --preset bert-cosine, or train with --preset bert-cosine"
         )
     users, judges = (
-        Chosen(prepared.histories, prepared.users_in(split)) for split in ("train", "validation")
+        HistorySubset(prepared.histories, prepared.users_in(split)) for split in ("train", "validation")
     )
     if min(len(users), len(judges)) < _LEAST_PEOPLE:
         raise TrainingError(
@@ -147,11 +147,11 @@ def _placed(users: Histories, vectors: NDArray[np.float32]) -> Histories:
 
 def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> TasteSpace:
     """The film table, where each row of it came from, and the linear answer."""
-    linear = LinearSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
+    linear = TasteSpaceSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
     if settings.item_vectors == "collaborative":
         if rank():  # the first process solves, and tells the others as they begin to learn
-            return TasteSpace.unsolved(len(prepared.item_ids), linear)
-        _, rows = load_rows(prepared.folder)
+            return TasteSpace.zeros(len(prepared.item_ids), linear)
+        _, rows = load_item_features(prepared.folder)
         return TasteSpace.fit(users, rows, linear)
     name = GENOME_SVD if settings.item_vectors == GENOME_SVD and GENOME_SVD in prepared.vectors else CONTENT
     vectors = prepared.vectors[name]
@@ -160,10 +160,10 @@ def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> Tas
             f"dim is {settings.dim}, and the {name} vectors of {prepared.folder} have {vectors.shape[1]} numbers; set dim={vectors.shape[1]}"
         )
     start = InitialVectors(vectors, np.where(vectors.any(axis=1), name, "none"))
-    return TasteSpace.around(start, users, linear)
+    return TasteSpace.from_vectors(start, users, linear)
 
 
-def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> TasteEncoder:
+def _started(space: TasteSpace, reading: InputConfig, settings: TrainSettings) -> TasteEncoder:
     """The network before its first step."""
     torch.manual_seed(settings.seed)
     shape: dict[str, Any] = {
@@ -175,29 +175,29 @@ def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> Ta
         if settings.backbone != "fresh":
             shape = backbone_shape(settings.backbone, settings.layers)
         config = TasteConfig(
-            item_count=len(space.start.vectors),
+            n_items=len(space.initial.vectors),
             dim=settings.dim,
             layers=settings.layers,
             max_history=settings.max_history,
             dropout=settings.dropout,
-            rating_levels=reading.scale.levels,
+            rating_bins=reading.scale.levels,
             rating_input=settings.rating_input,
             attention=settings.attention,
             readout=settings.readout,
             positions=settings.positions,
             item_input=settings.item_input,
             input_dropout=settings.input_dropout,
-            next_overall=settings.next_overall,
-            next_recent=settings.next_recent,
-            next_short=settings.next_short,
-            gap_levels=GAP_LEVELS if settings.gaps else 0,
+            blend_overall=settings.blend_overall,
+            blend_recent=settings.blend_recent,
+            blend_short=settings.blend_short,
+            time_gap_bins=N_TIME_GAP_BINS if settings.time_gaps else 0,
             similarity="cosine" if settings.loss == "cosine" else "dot",
             **shape,
         )
         model = TasteEncoder(config)
-        linear = space.linear(reading.scale.levels)
-        model.start_from(
-            torch.from_numpy(space.start.vectors),
+        linear = space.fold_in_parameters(reading.scale.levels)
+        model.initialize(
+            torch.from_numpy(space.initial.vectors),
             **{name: torch.from_numpy(array) for name, array in linear.items()},
         )
         if settings.backbone != "fresh":

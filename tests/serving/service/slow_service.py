@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 
-from tastevec.data.inputs import RatingScale, Reading
+from tastevec.data.inputs import InputConfig, RatingScale
 from tastevec.errors import FormatError
 from tastevec.serving.service.app import run_service
 from tastevec.serving.service.responses import Served
@@ -34,7 +34,7 @@ class Slow:
         self.bundle = SimpleNamespace(
             items=pa.table(columns),
             item_ids=np.arange(ITEMS),
-            reading=Reading(scale=RatingScale.of((1.0, 5.0)), max_history=12),
+            reading=InputConfig(scale=RatingScale.of((1.0, 5.0)), max_history=12),
             facts={},
             space=f"space-{seed}",
             item_map=None,

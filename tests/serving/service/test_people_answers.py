@@ -11,9 +11,9 @@ LETTERS = [(11, 5.0), (13, 4.0), (2, 1.0)]
 FILM = {"item_id", "title", "year", "genres"}
 
 
-def user(rated, times=None):
+def user(rated, timestamps=None):
     ratings = [{"item_id": item, "rating": rating} for item, rating in rated]
-    for row, time in zip(ratings, times or (), strict=False):
+    for row, time in zip(ratings, timestamps or (), strict=False):
         row["timestamp"] = time
     return {"ratings": ratings}
 
@@ -48,10 +48,10 @@ def test_an_id_of_another_type_is_compared_as_text(client):
 
 
 def test_the_order_is_that_of_the_times_where_there_are_times(client):
-    times = [40, 10, 30, 20]
-    in_order = [ROCKETS[place] for place in np.argsort(times)]
-    shuffled = ask(client, "encode", users=[user(ROCKETS, times)])
-    assert shuffled == ask(client, "encode", users=[user(in_order, sorted(times))])
+    timestamps = [40, 10, 30, 20]
+    in_order = [ROCKETS[place] for place in np.argsort(timestamps)]
+    shuffled = ask(client, "encode", users=[user(ROCKETS, timestamps)])
+    assert shuffled == ask(client, "encode", users=[user(in_order, sorted(timestamps))])
     assert shuffled != ask(client, "encode", users=[user(ROCKETS)])
 
 
@@ -200,5 +200,5 @@ def test_a_history_reads_as_the_python_interface_reads_it(tiny):
     scale = tiny.model.bundle.reading.scale
     told = to_histories([User.model_validate(user(ROCKETS))], tiny.catalog, scale).histories
     alone = history_of_one(ROCKETS, tiny.model.bundle.item_ids, scale)
-    for name in ("user_ids", "offsets", "items", "ratings", "normalised", "times"):
+    for name in ("user_ids", "offsets", "items", "ratings", "normalized_ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(told, name), getattr(alone, name))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from tastevec.data.download import MOST_EXPANSION, unpacked_size_of_bomb
+from tastevec.data.download import MAX_EXPANSION, excessive_unpacked_size
 from tastevec.data.readers.columns import (
     LOOSE_YEAR,
     OPEN_ID,
@@ -290,9 +290,9 @@ def _unpack(path: Path, scratch: Path) -> Path:
 
 def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
     packed = path.stat().st_size
-    if declared := unpacked_size_of_bomb(members, packed):
+    if declared := excessive_unpacked_size(members, packed):
         raise SourceError(
-            f"{path} would unpack {packed:,} bytes into {declared:,}; expected at most {MOST_EXPANSION} times as many, so nothing "
+            f"{path} would unpack {packed:,} bytes into {declared:,}; expected at most {MAX_EXPANSION} times as many, so nothing "
             "was unpacked; unpack it yourself where you trust it, and name the folder"
         )
 

@@ -187,12 +187,12 @@ def _open(
     """The rows of the interactions as text, and what shall be taken out of them."""
     layout, file = found.place.format, found.address.rpartition("/")[2]
     is_open = layout in {"table", "recbole"}
-    ids, times = (kinds.OPEN_ID, kinds.TIME) if is_open else (kinds.WHOLE_ID, kinds.SECONDS)
+    ids, timestamps = (kinds.OPEN_ID, kinds.TIME) if is_open else (kinds.WHOLE_ID, kinds.SECONDS)
     asked = {
         USER_ID: on_spark(ids),
         ITEM_ID: on_spark(ids),
         RATING: rating_within(*rating_range),
-        TIMESTAMP: on_spark(times),
+        TIMESTAMP: on_spark(timestamps),
     }
     optional = (TIMESTAMP,) if is_open else ()
     if found.is_parquet:

@@ -156,7 +156,7 @@ def _together(groups: Sequence[Histories]) -> Histories:
         return groups[0]
     flat = {
         name: np.concatenate([getattr(group, name) for group in groups])
-        for name in ("user_ids", "items", "ratings", "normalised", "times")
+        for name in ("user_ids", "items", "ratings", "normalized_ratings", "timestamps")
     }
     lengths = np.concatenate([group.lengths for group in groups])
     return Histories(offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)

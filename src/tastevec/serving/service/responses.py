@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from pydantic_core import to_json
 
-from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
 from tastevec.schema import Horizon
 from tastevec.serving.explain import explain_items, explain_users, item_effects
 from tastevec.serving.recommender import best_items
@@ -81,15 +81,15 @@ def to_histories(users: Sequence[User], catalog: Catalog, scale: RatingScale) ->
         rows += own
         offsets.append(len(rows))
         unknown.append(strangers)
-    items, ratings, times = zip(*rows, strict=True) if rows else ((), (), ())
+    items, ratings, timestamps = zip(*rows, strict=True) if rows else ((), (), ())
     given, bounds = np.array(ratings, np.float32), np.array(offsets, np.int64)
     histories = Histories(
         user_ids=np.arange(len(users)),
         offsets=bounds,
         items=np.array(items, np.int32),
         ratings=given,
-        normalised=normalise_ratings(given, bounds),
-        times=np.array(times, np.int64),
+        normalized_ratings=normalize_ratings(given, bounds),
+        timestamps=np.array(timestamps, np.int64),
     )
     return ParsedUsers(histories, unknown)
 
@@ -123,7 +123,7 @@ def _read(user: User, where: str, catalog: Catalog, scale: RatingScale) -> tuple
         if item is None:
             unknown.append(rated.item_id)
         else:
-            rows.append((item, rated.rating, NO_TIME if rated.timestamp is None else rated.timestamp))
+            rows.append((item, rated.rating, NO_TIMESTAMP if rated.timestamp is None else rated.timestamp))
     return sorted(rows, key=lambda row: row[2]), unknown
 
 
@@ -217,7 +217,7 @@ class Served:
         """What ``/v1/map`` says as JSON, plain and compressed, and its tag; None without a map."""
         if self.item_map is None:
             return None
-        catalog, places = self.catalog, self.item_map.places
+        catalog, places = self.catalog, self.item_map.positions
         mapped = np.flatnonzero(np.isfinite(places).all(axis=1))
         x, y = np.round(places[mapped].astype(np.float64), 5).T.tolist()
         columns = {
@@ -238,9 +238,9 @@ class Served:
         tags = self.model.bundle.tags
         if tags is None:
             return []
-        order = np.argsort(-tags.confidence, kind="stable").tolist()
+        order = np.argsort(-tags.reliability, kind="stable").tolist()
         return [
-            {"tag": tags.names[tag], "confidence": round(float(tags.confidence[tag]), 3)} for tag in order
+            {"tag": tags.names[tag], "confidence": round(float(tags.reliability[tag]), 3)} for tag in order
         ]
 
     @property
@@ -347,7 +347,7 @@ def steered(
             "vectors",
         )
     # One move for all: it is the same wherever it starts.
-    move = _tags(served).steer(np.zeros(dim, np.float32), doses, hold=hold, kind=horizon)
+    move = _tags(served).steer(np.zeros(dim, np.float32), doses, hold=hold, horizon=horizon)
     return np.asarray(vectors + move, np.float32)
 
 
@@ -489,5 +489,5 @@ def _place(served: Served, vector: NDArray[np.float32]) -> list[float] | None:
     """Where a person stands on the map: amid the films nearest to the vector; None without a map."""
     if served.item_map is None:
         return None
-    [place] = served.item_map.place(vector[None], served.model.item_vectors).tolist()
+    [place] = served.item_map.locate(vector[None], served.model.item_vectors).tolist()
     return [float(axis) for axis in place]
