@@ -114,7 +114,7 @@ BUNDLE_FILE: Final = "bundle.json"
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 ENCODER_FILE: Final = "encoder.onnx"  # the blocks, for those who have no torch
-COLD_START_FILE: Final = "item_placing.safetensors"
+COLD_START_FILE: Final = "item_cold_start.safetensors"
 TAGS_FILE: Final = "tags.safetensors"
 MAP_FILE: Final = "map.safetensors"
 
@@ -125,7 +125,7 @@ ROTATION_FILE: Final = "rotation.safetensors"
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 1
 ALIGNMENT_FORMAT: Final = 2
-BUNDLE_FORMAT: Final = 1
+BUNDLE_FORMAT: Final = 2
 RESULTS_FORMAT: Final = 2
 
 # What to do with a folder of ours that is damaged.

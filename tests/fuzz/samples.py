@@ -63,7 +63,6 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
     items, counts = data.items.drop_columns(["vector_source"]), np.arange(1, worlds.ITEMS + 1)
     items = items.append_column("vector_source", pa.array(["both"] * worlds.ITEMS))
     read = load_item_features(prepared)
-    assert read is not None
     facts = {
         "tastevec": "0.1.0",
         "data": {"name": "tiny", "fingerprint": data.fingerprint, "train_users": 12, "items": worlds.ITEMS},

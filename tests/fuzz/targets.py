@@ -46,7 +46,7 @@ PREPARED = [
 ]
 BUNDLE = [
     *("items.parquet", "config.json", "model.safetensors", "encoder.onnx"),
-    *("item_placing.safetensors", "tags.safetensors", "map.safetensors"),
+    *("item_cold_start.safetensors", "tags.safetensors", "map.safetensors"),
 ]
 
 

@@ -1,7 +1,5 @@
 """What places a film that nobody has rated."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -19,7 +17,6 @@ from tastevec.items.content import (
     save_features,
 )
 from tastevec.items.genome import Genome
-from tastevec.schema import FEATURES_FILE
 from worlds import ITEMS, items, tags
 
 USERS = np.full(ITEMS, 50)
@@ -192,11 +189,3 @@ def test_a_prepared_folder_keeps_how_its_films_are_read(prepared_folder):
     assert rows.shape == (ITEMS, features.width)
     assert len(features.genome_tags) == 12
     np.testing.assert_allclose(reduce_features(rows), prepared.vectors["content"], atol=1e-5)
-
-
-def test_a_folder_without_features_is_the_same_data_and_says_nothing_of_them(prepared_folder):
-    prepared = Prepared.open(prepared_folder)
-    before = prepared.fingerprint
-    del prepared.manifest["files"][FEATURES_FILE]
-    assert prepared.fingerprint == before
-    assert load_item_features(Path("nowhere")) is None

@@ -126,17 +126,15 @@ def save_item_features(folder: Path, features: ContentFeatures, rows: csr_matrix
     )
 
 
-def load_item_features(folder: Path) -> tuple[ContentFeatures, csr_matrix] | None:
-    """What ``save_item_features`` kept, (N, F) rows; None in a folder from before it was kept.
+def load_item_features(folder: Path) -> tuple[ContentFeatures, csr_matrix]:
+    """Return the features and rows (N, F) that ``save_item_features`` wrote.
 
     Raises:
-        FormatError: It is damaged.
+        FormatError: The file is missing or damaged.
     """
     from scipy import sparse  # noqa: PLC0415 - an extra
 
     path = folder / FEATURES_FILE
-    if not path.exists():
-        return None
     features, arrays = load_features(path, PREPARE_AGAIN, values=("M",), columns=("M",), offsets=("O",))
     shape = (len(arrays["offsets"]) - 1, features.width)
     try:

@@ -58,7 +58,7 @@ def made_bundle(*, seed=0, mapped=True, tagged=True):
     )
     network = encoder(**TASTE)
     bundle = Bundle(
-        network, reading(max_history_overall=100), table, facts, item_map=plane if mapped else None
+        network, reading(max_history_overall=100), table, facts, None, item_map=plane if mapped else None
     )
     if not tagged:
         return bundle
