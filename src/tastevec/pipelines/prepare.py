@@ -25,7 +25,7 @@ from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
 from tastevec.data.spark.reading import read_source as read_on_spark
 from tastevec.data.spark.session import SparkEngine, is_address, spark_engine
 from tastevec.errors import DataError, SettingsError
-from tastevec.items.cold_start import save_rows
+from tastevec.items.cold_start import save_item_features
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
 from tastevec.schema import (
@@ -125,7 +125,7 @@ def write_item_vectors(
     made["bert_cosine_reads"] = CONTENT if genome is None else GENOME_SVD
     pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
     save_file(vectors, folder / VECTORS_FILE)
-    save_rows(folder, features, wide)
+    save_item_features(folder, features, wide)
     return made
 
 
