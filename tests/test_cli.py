@@ -332,7 +332,7 @@ def test_a_bad_row_is_refused_and_leaves_nothing_or_set_aside_and_told(tmp_path)
     before = everything_in(tmp_path)
     refused = run("prepare", table, "--out", "prepared")
     assert refused.exit_code == 1
-    assert "interactions.csv line 194" in refused.stderr
+    assert "interactions.csv, line 194" in refused.stderr
     assert everything_in(tmp_path) == before
     skipped = run("prepare", table, "--out", "prepared", "--skip-bad-rows")
     assert skipped.exit_code == 0

@@ -201,7 +201,7 @@ def test_unknown_films_and_bad_rows_are_counted_and_told(place):
     (place / "odd.csv").write_text(table)
     refused = run("encode", "model", "odd.csv", "--out", "odd.parquet")
     assert refused.exit_code == 1
-    assert "odd.csv line 4" in refused.stderr
+    assert "odd.csv, line 4" in refused.stderr
     assert not (place / "odd.parquet").exists()
     spoken = run("encode", "model", "odd.csv", "--out", "odd.parquet", "--skip-bad-rows")
     assert "2 vectors are in odd.parquet." in spoken.stdout
