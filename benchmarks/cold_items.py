@@ -19,10 +19,10 @@ import pyarrow as pa
 from experiment import TINY, interval, ratio, small_world, train
 from pyarrow import parquet
 
-from tastevec.data.files import new_folder
-from tastevec.data.histories import NO_TIME, Histories
+from tastevec.data.files import atomic_folder
+from tastevec.data.histories import NO_TIMESTAMP, Histories
 from tastevec.data.inputs import positive_from
-from tastevec.data.prepared import Prepared, seal
+from tastevec.data.prepared import Prepared, write_manifest
 from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset
@@ -123,20 +123,20 @@ def without_items(prepared: Prepared, items: NDArray[np.bool_], out: Path) -> Pr
     left = only_known(histories, ~removed)
     stays = np.flatnonzero(left.lengths >= settings["minimum_interactions"])
     left, splits = left.take(stays), prepared.splits[stays]
-    with new_folder(out, owned_by=MANIFEST_FILE) as folder:
+    with atomic_folder(out, marker_file=MANIFEST_FILE) as folder:
         left.save(folder / HISTORIES_FOLDER)
         parquet.write_table(_users(left, splits), folder / USERS_FILE)
         for name in (ITEMS_FILE, VECTORS_FILE, FEATURES_FILE):
             if name in prepared.manifest["files"]:
                 shutil.copyfile(prepared.folder / name, folder / name)
         counts = _counts(prepared, left, splits, int(removed.sum()))
-        seal(folder, prepared.manifest | {"counts": counts})
+        write_manifest(folder, prepared.manifest | {"counts": counts})
     return Prepared.open(out)
 
 
 def _users(left: Histories, splits: NDArray[np.uint8]) -> pa.Table:
     """Return the users as a prepared dataset lists them."""
-    days = pa.array(left.times // _DAY, mask=left.times == NO_TIME)
+    days = pa.array(left.timestamps // _DAY, mask=left.timestamps == NO_TIMESTAMP)
     spans = pa.table({"owner": left.owners, "day": days}).group_by("owner", use_threads=False)
     spans = spans.aggregate([("day", "min"), ("day", "max")]).sort_by("owner")
     return pa.table(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset, Items
 from tastevec.evaluation.evaluate import evaluate
@@ -61,6 +61,6 @@ def random_histories(users: int, first_id: int, rng: np.random.Generator, items:
         offsets=offsets,
         items=chosen.astype(np.int32),
         ratings=ratings,
-        normalised=normalise_ratings(ratings, offsets),
-        times=1_000_000_000 + 600 * position,
+        normalized_ratings=normalize_ratings(ratings, offsets),
+        timestamps=1_000_000_000 + 600 * position,
     )

@@ -115,7 +115,7 @@ def write_histories(histories: Histories, item_ids: Any, out: Path) -> Path:  # 
         "user_id": histories.user_ids[histories.owners],
         "item_id": item_ids[histories.items],
         "rating": histories.ratings,
-        "timestamp": histories.times,
+        "timestamp": histories.timestamps,
     }
     write = csv.write_csv if out.suffix == ".csv" else parquet.write_table
     write(

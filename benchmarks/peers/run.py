@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 
-from tastevec.data.files import refuse_foreign
+from tastevec.data.files import check_replaceable
 from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Prepared
 from tastevec.errors import TastevecError, TrainingError
@@ -305,7 +305,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40, help="of a training, at most (default: 40)")
     options = parser.parse_args()
     try:
-        refuse_foreign(options.out, owned_by=RESULTS_FILE)  # now, not after the trainings
+        check_replaceable(options.out, marker_file=RESULTS_FILE)  # now, not after the trainings
         command = [str(_environment()), str(HERE / "sasrec.py")]
         prepared = Prepared.open(options.prepared)
         report = evaluated(prepared, command, seeds=options.seeds, epochs=options.epochs)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from servers import zip_of
 from tastevec.data.download import unpack
-from tastevec.data.files import inside
+from tastevec.data.files import path_inside
 from tastevec.data.prepared import Prepared
 from tastevec.data.readers.formats import find_layout
 from tastevec.errors import DownloadError, FormatError, SourceError
@@ -54,7 +54,7 @@ def around(outer, inner):
 def test_a_name_is_inside_its_folder_or_refused(name):
     folder = Path("some") / "folder"
     try:
-        found = inside(folder, name)
+        found = path_inside(folder, name)
     except FormatError:
         return
     assert os.path.normpath(found).startswith(str(folder))
@@ -129,7 +129,7 @@ def test_a_manifest_that_names_a_file_outside_is_refused_before_it_is_read(
     (tmp_path / "secret").write_text("kept")
     folder = tmp_path / "folder"
     folder.mkdir()
-    sealed = {name: {"bytes": 4, "sha256": ""}}
-    (folder / manifest).write_text(json.dumps({**told, files: sealed}))
+    manifest_text = {name: {"bytes": 4, "sha256": ""}}
+    (folder / manifest).write_text(json.dumps({**told, files: manifest_text}))
     with pytest.raises(FormatError, match="which is not inside it; expected files of its own"):
         opened(folder)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.inputs import positive_from
 from tastevec.data.topk import top_k
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import unit_rows
 from tastevec.items.als import AlsSettings, als_factors, fold_in
-from tastevec.items.taste_space import matrix_of
+from tastevec.items.taste_space import interaction_matrix
 from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def only_positives(histories: Histories, positive_from: float) -> Histories:
 def positive_matrix(histories: Histories, item_count: int, positive_from: float) -> Any:  # noqa: ANN401 - scipy ships no types
     """(B, N) a scipy CSR matrix with 1 where a person liked a film."""
     positive = only_positives(histories, positive_from)
-    return matrix_of(positive, np.ones(len(positive.items), np.float32), item_count)
+    return interaction_matrix(positive, np.ones(len(positive.items), np.float32), item_count)
 
 
 def graded_matrix(
@@ -128,12 +128,12 @@ def graded_matrix(
     share = (histories.ratings - rating_range[0]) / (rating_range[1] - rating_range[0])
     between = np.isnan(share) | (share >= _MIDDLE_FROM)
     values = np.select([share >= POSITIVE_FROM, between], [1.0, middle], 0.0).astype(np.float32)
-    return matrix_of(histories.keep(values > 0), values[values > 0], item_count)
+    return interaction_matrix(histories.keep(values > 0), values[values > 0], item_count)
 
 
 def normalised_matrix(histories: Histories, item_count: int) -> Any:  # noqa: ANN401 - scipy ships no types
     """(B, N) a scipy CSR matrix with each person's normalised ratings, from -1 to 1."""
-    return matrix_of(histories, np.asarray(histories.normalised), item_count)
+    return interaction_matrix(histories, np.asarray(histories.normalized_ratings), item_count)
 
 
 _DAY = 86_400  # seconds
@@ -183,15 +183,15 @@ class RecentPopularity:
         Raises:
             DataError: No training interaction has a time.
         """
-        newest = train.times.max(initial=NO_TIME)
-        if newest == NO_TIME:
+        newest = train.timestamps.max(initial=NO_TIMESTAMP)
+        if newest == NO_TIMESTAMP:
             raise DataError(
                 "no training interaction has a time; expected timestamps; leave recent popularity out of this evaluation"
             )
         positive = only_positives(train, self._positive_from)
         ever = np.bincount(positive.items, minlength=item_count)
         recent = np.bincount(
-            positive.items[positive.times > newest - self._days * _DAY], minlength=item_count
+            positive.items[positive.timestamps > newest - self._days * _DAY], minlength=item_count
         )
         self._scores = (recent + ever / (1 + ever.max(initial=0))).astype(np.float32)
 
@@ -278,7 +278,7 @@ class WeightedMean(MeanPositive):
         self.name = f"rating-weighted mean ({space})"
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, D) one weighted mean a person; ratings as ``Histories.normalised`` has them, from -1 to 1."""
+        """(B, D) one weighted mean a person; ratings as ``Histories.normalized_ratings`` has them, from -1 to 1."""
         return self._means(normalised_matrix(histories, len(self.item_vectors)))
 
 

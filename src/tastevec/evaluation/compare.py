@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from tastevec.data.files import refuse_foreign
+from tastevec.data.files import check_replaceable
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.report import Report
 from tastevec.evaluation.results import Asked, by_task
 from tastevec.evaluation.statistics import Row, SliceRow, bootstrap_users, paired, skills
-from tastevec.extras import need
+from tastevec.extras import require
 from tastevec.schema import RESULTS_FILE
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def compare(folders: Sequence[Path | str], out: Path | str | None = None) -> Rep
             f"{len(folders)} evaluation was named; expected two or more, to stand side by side; name another folder"
         )
     if out is not None:  # now, not after the work
-        need("matplotlib")
-        refuse_foreign(Path(out), owned_by=RESULTS_FILE)
+        require("matplotlib")
+        check_replaceable(Path(out), marker_file=RESULTS_FILE)
     reports = {label: Report.read(Path(folder)) for label, folder in _labels(folders).items()}
     _refuse_other_data(reports)
     _refuse_other_questions(reports)

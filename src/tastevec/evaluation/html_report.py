@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from tastevec.data.html import as_figure, whole_page
+from tastevec.data.html import figure_html, html_page
 from tastevec.evaluation.plots import draw
 from tastevec.evaluation.tables import LEGEND, tables
 
@@ -28,14 +28,14 @@ def report_page(report: Report) -> str:
     shown = tables(report)
     tasks, others = shown[: len(report.tasks)], shown[len(report.tasks) :]
     body = [
-        as_figure(pictures[0]),
+        figure_html(pictures[0]),
         *map(_section, tasks),
         f"<section><p>{html.escape(LEGEND)}</p></section>",
-        *map(as_figure, pictures[1:]),
+        *map(figure_html, pictures[1:]),
         *map(_section, others),
     ]
     title = f"{', '.join(models) or 'Floors and baselines'}{data}"
-    return whole_page(title, facts=_facts(report), body="\n".join(body), width=62)
+    return html_page(title, facts=_facts(report), body="\n".join(body), width=62)
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tastevec.data.html import GRID, MUTED, Picture, drawn, styled
+from tastevec.data.html import GRID, MUTED, Chart, draw_chart, style_axes
 from tastevec.evaluation.results import headline
 from tastevec.evaluation.tables import spoken
 
@@ -204,13 +204,13 @@ _KINDS: Final = (
 )
 
 
-def slice_pictures(report: Report) -> list[Picture]:
+def slice_pictures(report: Report) -> list[Chart]:
     """One picture for each way of slicing that was measured."""
     return [_picture(report, kind, panels) for kind in _KINDS if (panels := _panels(report, kind))]
 
 
-def _picture(report: Report, kind: _Kind, panels: Mapping[str, list[SliceRow]]) -> Picture:
-    return drawn(kind.name, kind.title, lambda figure: _draw(figure, report, kind, panels))
+def _picture(report: Report, kind: _Kind, panels: Mapping[str, list[SliceRow]]) -> Chart:
+    return draw_chart(kind.name, kind.title, lambda figure: _draw(figure, report, kind, panels))
 
 
 def _panels(report: Report, kind: _Kind) -> dict[str, list[SliceRow]]:
@@ -238,7 +238,7 @@ def _draw(figure: Figure, report: Report, kind: _Kind, panels: Mapping[str, list
     ends = []
     for axes, (task, rows) in zip(places, panels.items(), strict=False):
         curves = _curves(rows, _chosen(report, task, look))
-        _plot(styled(axes), curves, look, log=kind.by == _KNOWN)
+        _plot(style_axes(axes), curves, look, log=kind.by == _KNOWN)
         axes.set_title(f"{task}, {spoken(rows[0].metric)}", fontsize=9.5, loc="left", color=MUTED)
         axes.set_xlabel(kind.below, fontsize=9)
         ends.append(
@@ -334,17 +334,19 @@ _LINE: Final = 0.26  # inches a system
 _COVERAGE: Final = "coverage@10"
 
 
-def draw(report: Report) -> list[Picture]:
+def draw(report: Report) -> list[Chart]:
     """The pictures of what was measured; one for which nothing was measured is left out.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    pictures = [drawn("headline", "Every system on every task", lambda figure: _headlines(figure, report))]
+    pictures = [
+        draw_chart("headline", "Every system on every task", lambda figure: _headlines(figure, report))
+    ]
     pictures += slice_pictures(report)
     if any(row.metric == _COVERAGE for row in report.system_metrics):
         title = "How good the lists are, and how much of the catalogue they show"
-        pictures.append(drawn("coverage", title, lambda figure: _coverage(figure, report)))
+        pictures.append(draw_chart("coverage", title, lambda figure: _coverage(figure, report)))
     return pictures
 
 
@@ -356,7 +358,7 @@ def _headlines(figure: Figure, report: Report) -> str:
     columns = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for axes, (task, rows) in zip(columns, tasks.items(), strict=True):
         metric = next(iter(rows.values())).metric
-        _dots(styled(axes), rows, order, look)
+        _dots(style_axes(axes), rows, order, look)
         axes.set_title(f"{task}\n{spoken(metric)}", fontsize=9.5, loc="left", color=MUTED)
         trivial_baselines = [row.mean for system, row in rows.items() if not look[system].model]
         if trivial_baselines:
@@ -405,7 +407,7 @@ def _coverage(figure: Figure, report: Report) -> str:
     figure.set_size_inches(_WIDE, 4.2)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, (task, points) in zip(panels, shown.items(), strict=True):
-        styled(axes)
+        style_axes(axes)
         for name, point in points.items():
             axes.plot(*point, "o", color=look[name].colour, markersize=8 if look[name].model else 5)
         metric = next(iter(tasks[task].values())).metric

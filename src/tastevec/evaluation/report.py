@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from tastevec.data.files import Shape, misfit, new_folder, read_shape
+from tastevec.data.files import StrictModel, atomic_folder, validate_json, validation_message
 from tastevec.errors import FormatError
 from tastevec.evaluation.results import Asked, Measured, SystemFacts, by_task
 from tastevec.evaluation.statistics import (
@@ -49,12 +49,12 @@ _AGAIN = "expected what tastevec evaluate wrote; evaluate again"
 _OPEN = ("mean", "low", "high", "skill", "difference")  # numbers that may be missing, which JSON calls null
 
 
-class _Settings(Shape):
+class _Settings(StrictModel):
     at: list[int]
     seed: Annotated[int, Field(ge=0)]
 
 
-class _Task(Shape):
+class _Task(StrictModel):
     task: str
     protocol: str
     users: int
@@ -63,7 +63,7 @@ class _Task(Shape):
     note: str
 
 
-class _Results(Shape):
+class _Results(StrictModel):
     data: dict[str, Any] | None
     settings: _Settings
     tasks: list[_Task]
@@ -148,7 +148,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise FormatError(
             f"{file} is of format version {found}; expected {RESULTS_FORMAT}, which this tastevec writes; evaluate again"
         )
-    checked: dict[str, Any] = read_shape(file, results, _Results, _AGAIN)
+    checked: dict[str, Any] = validate_json(file, results, _Results, _AGAIN)
     return checked
 
 
@@ -167,7 +167,7 @@ def restored(kind: type[_Kind], records: Sequence[Mapping[str, Any]]) -> tuple[_
             made.append(adapter.validate_python(vars(kind(**told))))  # made first: it takes no key too many
         return tuple(made)
     except ValidationError as error:
-        raise TypeError(misfit(error)) from error
+        raise TypeError(validation_message(error)) from error
 
 
 def read_measured(folder: Path, results: Mapping[str, Any], rows: Sequence[Row]) -> tuple[Measured, ...]:
@@ -370,7 +370,7 @@ class Report:
         from tastevec.evaluation.html_report import report_page  # noqa: PLC0415 - it draws, which most callers do not need
 
         page = report_page(self)
-        with new_folder(folder, owned_by=RESULTS_FILE) as temporary:
+        with atomic_folder(folder, marker_file=RESULTS_FILE) as temporary:
             parquet.write_table(per_user_table(self.measured), temporary / PER_USER_FILE)
             (temporary / RESULTS_FILE).write_text(as_json(self.to_json()), encoding="utf-8")
             (temporary / REPORT_FILE).write_text(page, encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from tastevec.data.histories import normalise_ratings
+from tastevec.data.histories import normalize_ratings
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall
@@ -199,4 +199,4 @@ def with_horizon(scorer: Scorer, task: Task) -> Scorer:
 def only_known(histories: Histories, mask: NDArray[np.bool_]) -> Histories:
     """The same people as if they had told only the films where ``mask`` (M,) is true: the others leave no trace."""
     left = histories.keep(mask)
-    return replace(left, normalised=normalise_ratings(left.ratings, left.offsets))
+    return replace(left, normalized_ratings=normalize_ratings(left.ratings, left.offsets))

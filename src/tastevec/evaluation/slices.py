@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.evaluation.dataset import NO_YEAR
 from tastevec.evaluation.geometry import (
     between_user_cosine,
@@ -120,7 +120,7 @@ def slicings(task: Task, items: Items) -> tuple[Slicing, ...]:
         Slicing(
             "years since release",
             ("0-1", "2-4", "5-9", "10-19", "20-39", "40 or more"),
-            _ages(task.times, items.years[task.targets]),
+            _ages(task.timestamps, items.years[task.targets]),
         ),
     )
 
@@ -134,11 +134,11 @@ def _deciles(raters: NDArray[np.int64]) -> NDArray[np.int64]:
     return deciles
 
 
-def _ages(times: NDArray[np.int64], years: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ages(timestamps: NDArray[np.int64], years: NDArray[np.int64]) -> NDArray[np.int64]:
     """(T,) the label of each hidden film's age in years at the time of the rating."""
-    rated = times.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
+    rated = timestamps.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
     labels = np.searchsorted(_AGES, rated - years, side="right")
-    return np.where((times == NO_TIME) | (years == NO_YEAR), _NOWHERE, labels)
+    return np.where((timestamps == NO_TIMESTAMP) | (years == NO_YEAR), _NOWHERE, labels)
 
 
 KNOWN_FILMS: Final = (1, 2, 3, 5, 10, 20, 50, 100, 200)
@@ -189,7 +189,7 @@ def _shortened(task: Task, asked: NDArray[np.bool_], length: int) -> Task:
         own=known,
         offsets=np.concatenate([[0], np.cumsum(task.hidden[asked])]),
         targets=task.targets[rows],
-        times=task.times[rows],
+        timestamps=task.timestamps[rows],
     )
 
 
@@ -205,14 +205,14 @@ def sessions(histories: Histories) -> NDArray[np.int64]:
     Examples:
         >>> from tastevec.data.histories import Histories
         >>> items, one = np.arange(4, dtype=np.int32), np.ones(4, np.float32)
-        >>> times = np.array([0, 1800, 3601, 3601])
-        >>> sessions(Histories(np.array([7, 8]), np.array([0, 3, 4]), items, one, one, times))
+        >>> timestamps = np.array([0, 1800, 3601, 3601])
+        >>> sessions(Histories(np.array([7, 8]), np.array([0, 3, 4]), items, one, one, timestamps))
         array([0, 0, 1, 2])
     """
-    times, owners = histories.times, histories.owners
-    known = (times[1:] != NO_TIME) & (times[:-1] != NO_TIME)
-    ends = (owners[1:] != owners[:-1]) | (known & (np.diff(times) > SESSION_GAP))
-    return np.concatenate([np.zeros(min(1, len(times)), np.int64), np.cumsum(ends)])
+    timestamps, owners = histories.timestamps, histories.owners
+    known = (timestamps[1:] != NO_TIMESTAMP) & (timestamps[:-1] != NO_TIMESTAMP)
+    ends = (owners[1:] != owners[:-1]) | (known & (np.diff(timestamps) > SESSION_GAP))
+    return np.concatenate([np.zeros(min(1, len(timestamps)), np.int64), np.cumsum(ends)])
 
 
 def shuffled(histories: Histories, seed: int) -> Histories:
@@ -231,13 +231,13 @@ def shuffled(histories: Histories, seed: int) -> Histories:
         histories,
         items=histories.items[order],
         ratings=histories.ratings[order],
-        normalised=histories.normalised[order],
+        normalized_ratings=histories.normalized_ratings[order],
     )
 
 
 def session_note(histories: Histories) -> str:
     """What to know when reading the numbers of a shuffled history."""
-    if not np.any(histories.times != NO_TIME):
+    if not np.any(histories.timestamps != NO_TIMESTAMP):
         return "No times are known: shuffled, a whole history is one session, in a random order."
     sizes = np.bincount(sessions(histories))
     share = sizes[sizes > 1].sum() / sizes.sum()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME, normalise_ratings
+from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
 from tastevec.data.inputs import positive_from
 from tastevec.data.preprocess import LIANG_SEED
 from tastevec.errors import DataError, SettingsError
@@ -56,10 +56,10 @@ class Task:
     Attributes:
         name: ``best-rated``, ``fold-in``, ``next-liked``, ``last-20%`` or ``after-cut``.
         protocol: The protocol that asks it.
-        known: What each person did that may be looked at; its ``normalised`` column is of these ratings alone.
+        known: What each person did that may be looked at; its ``normalized_ratings`` column is of these ratings alone.
         offsets: (B + 1,) int64; person b's hidden films are ``targets[offsets[b]:offsets[b + 1]]``.
         targets: (T,) int32 indices into the catalogue; nobody has none.
-        times: (T,) int64 when each hidden film was rated, Unix seconds; ``NO_TIME`` where that is unknown.
+        timestamps: (T,) int64 when each hidden film was rated, Unix seconds; ``NO_TIMESTAMP`` where that is unknown.
         left_out: People who did not have enough for this question.
         note: What to know when reading the numbers.
         candidates: (N,) the films that may be recommended; None is the whole catalogue.
@@ -75,7 +75,7 @@ class Task:
     known: Histories
     offsets: NDArray[np.int64]
     targets: NDArray[np.int32]
-    times: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
     left_out: int
     note: str
     candidates: NDArray[np.bool_] | None = None
@@ -125,7 +125,7 @@ class Task:
                 known=known,
                 offsets=offsets - offsets[0],
                 targets=self.targets[part],
-                times=self.times[part],
+                timestamps=self.timestamps[part],
                 own=own,
             )
 
@@ -145,7 +145,7 @@ def ask(
     rows = enough[histories.owners]
     left = asked.keep(known[rows])
     # What is hidden must not speak through the person's mean, minimum or maximum.
-    left = replace(left, normalised=normalise_ratings(left.ratings, left.offsets))
+    left = replace(left, normalized_ratings=normalize_ratings(left.ratings, left.offsets))
     sizes = rows_of_each(asked, hidden[rows])
     return Task(
         name=name,
@@ -153,7 +153,7 @@ def ask(
         known=left,
         offsets=np.concatenate([[0], np.cumsum(sizes)]),
         targets=asked.items[hidden[rows]],
-        times=asked.times[hidden[rows]],
+        timestamps=asked.timestamps[hidden[rows]],
         left_out=int(len(enough) - enough.sum()),
         note=note,
         candidates=candidates,
@@ -323,7 +323,7 @@ def after_split(histories: Histories, positive: NDArray[np.bool_], split: TimeSp
 
     Films of unknown time are neither known nor hidden.
     """
-    known, hidden = before(histories, split.cut), positive & (histories.times >= split.cut)
+    known, hidden = before(histories, split.cut), positive & (histories.timestamps >= split.cut)
     some = rows_of_each(histories, known) > 0
     none_later = some & (rows_of_each(histories, hidden) == 0)
     asked = histories.items[hidden & (some & ~none_later)[histories.owners]]
@@ -337,7 +337,7 @@ def after_split(histories: Histories, positive: NDArray[np.bool_], split: TimeSp
 
 def before(histories: Histories, cut: int) -> NDArray[np.bool_]:
     """(M,) what certainly happened before ``cut``."""
-    earlier: NDArray[np.bool_] = (histories.times < cut) & (histories.times != NO_TIME)
+    earlier: NDArray[np.bool_] = (histories.timestamps < cut) & (histories.timestamps != NO_TIMESTAMP)
     return earlier
 
 
@@ -379,8 +379,8 @@ def _tie_note(histories: Histories, hidden: NDArray[np.bool_], known: NDArray[np
     rows = np.flatnonzero(known)
     last[owners[rows]] = rows
     both = (first >= 0) & (last >= 0)
-    times = histories.times[first[both]]
-    tied = (times == histories.times[last[both]]) & (times != NO_TIME)
+    timestamps = histories.timestamps[first[both]]
+    tied = (timestamps == histories.timestamps[last[both]]) & (timestamps != NO_TIMESTAMP)
     share = float(tied.mean()) if len(tied) else 0.0
     return f"{share:.0%} of the people saw the first hidden film in the same second as the film before it: such films keep the order of the source."
 

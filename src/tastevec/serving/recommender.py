@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
 from tastevec.evaluation.scorers import EncodedScorer
@@ -124,8 +124,8 @@ def history_of_one(
         offsets=offsets,
         items=places.astype(np.int32),
         ratings=values,
-        normalised=normalise_ratings(values, offsets),
-        times=np.full(len(places), NO_TIME, np.int64),
+        normalized_ratings=normalize_ratings(values, offsets),
+        timestamps=np.full(len(places), NO_TIMESTAMP, np.int64),
     )
 
 
@@ -359,7 +359,7 @@ class Recommender:
             FormatError: The bundle has no tags.
             SettingsError: There is no such tag, or a number is out of range.
         """
-        return self.tags.steer(vector, tags, hold=hold, kind=horizon)
+        return self.tags.steer(vector, tags, hold=hold, horizon=horizon)
 
     @property
     def tags(self) -> TagDirections:

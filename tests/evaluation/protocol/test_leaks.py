@@ -22,7 +22,7 @@ from contracts.leaks import (
 from sources import Row, prepare, source
 from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared
-from tastevec.data.preprocess import ArrangeSettings
+from tastevec.data.preprocess import PreprocessSettings
 from tastevec.errors import DataError
 from tastevec.evaluation import tasks as future
 from tastevec.evaluation.dataset import EvalDataset, Items
@@ -107,7 +107,7 @@ def test_planted_a_scale_that_hidden_ratings_helped_to_make_fails_the_check(monk
         task = ask(histories, hidden, known, **how)
         asked = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.known.user_ids)))
         shown = known[np.isin(histories.user_ids, task.known.user_ids)[histories.owners]]
-        return replace(task, known=replace(task.known, normalised=asked.normalised[shown]))
+        return replace(task, known=replace(task.known, normalized_ratings=asked.normalized_ratings[shown]))
 
     monkeypatch.setattr(sys.modules[cases.__module__], "ask", with_the_whole_scale)
     [task] = tasks("best-rated")
@@ -164,7 +164,7 @@ def test_planted_a_person_who_is_taught_and_asked_fails_the_check_and_is_refused
 
 def test_planted_a_training_history_that_goes_on_after_the_cut_fails_the_check(tmp_path, monkeypatch):
     rows = [Row(user, item, 4.0, 10 * item + user % 3) for user in range(30) for item in range(1, 9)]
-    chosen = ArrangeSettings(split="time", cut=70)
+    chosen = PreprocessSettings(split="time", cut=70)
 
     def taught(name):
         prepared = prepare(source(rows), tmp_path / name, chosen)

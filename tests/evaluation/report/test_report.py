@@ -12,7 +12,7 @@ import pytest
 
 import worlds
 from reports import AT, asked, facts, lively, measured, report_of
-from tastevec.data.html import Picture
+from tastevec.data.html import Chart
 from tastevec.errors import FormatError, MissingExtraError
 from tastevec.evaluation.baselines import EASE, Popularity
 from tastevec.evaluation.evaluate import evaluate
@@ -34,7 +34,7 @@ def report():
 def no_pictures(monkeypatch):
     """What is written holds a page without its pictures, which take seconds."""
     monkeypatch.setattr(
-        "tastevec.evaluation.plots.draw", lambda _report: [Picture("none", "None", "Nothing.", b"")]
+        "tastevec.evaluation.plots.draw", lambda _report: [Chart("none", "None", "Nothing.", b"")]
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from tastevec.data.download import MOST_EXPANSION, unpacked_size_of_bomb
+from tastevec.data.download import MAX_EXPANSION, excessive_unpacked_size
 from tastevec.data.readers.columns import (
     ANY_ID,
     ANY_TIME,
@@ -292,9 +292,9 @@ def _unpack(path: Path, scratch: Path) -> Path:
 
 def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
     packed = path.stat().st_size
-    if declared := unpacked_size_of_bomb(members, packed):
+    if declared := excessive_unpacked_size(members, packed):
         raise SourceError(
-            f"{path}: {packed:,} bytes would unpack into {declared:,}. Expected at most {MOST_EXPANSION} times as many. "
+            f"{path}: {packed:,} bytes would unpack into {declared:,}. Expected at most {MAX_EXPANSION} times as many. "
             "If you trust the file, unpack it and name the folder."
         )
 

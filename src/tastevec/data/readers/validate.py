@@ -442,12 +442,12 @@ def read_numeric(
     """
     import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
 
-    from tastevec.data.streaming import plain_errors  # noqa: PLC0415 -- as above
+    from tastevec.data.streaming import storage_errors  # noqa: PLC0415 -- as above
 
     if records.numeric is None or not records.numeric.can_read(columns):
         return None
     path = context.scratch / f"numbers-{uuid4().hex}.parquet"
-    with plain_errors(f"reading {records.file}"):
+    with storage_errors(f"reading {records.file}"):
         try:
             context.run(
                 f"COPY ({_numeric_query(records.numeric, columns)}) TO {sql_path(path)} (FORMAT parquet)"

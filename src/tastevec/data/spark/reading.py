@@ -197,8 +197,8 @@ def _open(
     """Return the rows of the interactions as text, and the columns to read."""
     layout, file = found.layout.format, found.address.rpartition("/")[2]
     is_open = layout in {"table", "recbole"}
-    ids, times = (ANY_ID, ANY_TIME) if is_open else (INT_ID, UNIX_SECONDS)
-    types = {USER_ID: ids, ITEM_ID: ids, RATING: rating_within(*rating_range), TIMESTAMP: times}
+    ids, timestamps = (ANY_ID, ANY_TIME) if is_open else (INT_ID, UNIX_SECONDS)
+    types = {USER_ID: ids, ITEM_ID: ids, RATING: rating_within(*rating_range), TIMESTAMP: timestamps}
     if found.is_parquet:
         return _open_parquet(found.address, file, engine, types)
     if layout in _SEPARATORS:

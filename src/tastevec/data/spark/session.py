@@ -354,9 +354,9 @@ class SparkEngine:
             SettingsError: Spark fails.
         """
         schema = table.schema().to_pyarrow()
-        return pa.Table.from_batches(list(self.spooled(table)), schema).combine_chunks()
+        return pa.Table.from_batches(list(self.materialize(table)), schema).combine_chunks()
 
-    def spooled(self, table: ibis.Table) -> Iterator[pa.RecordBatch]:
+    def materialize(self, table: ibis.Table) -> Iterator[pa.RecordBatch]:
         """Yield the rows of ``table`` in its order, in batches; Spark writes them in order, in parts.
 
         Raises:
