@@ -47,9 +47,8 @@ def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int6
     drawn = (
         ItemMap.fit(vectors, seed=seed) if find_spec("openTSNE") else None
     )  # an extra, and no vector needs it
-    told = load_item_features(prepared.folder)
-    tags = TagDirections.fit(tag_blocks(*told), vectors, users) if told else None
-    if tags is None or not tags.names:
+    tags = TagDirections.fit(tag_blocks(*load_item_features(prepared.folder)), vectors, users)
+    if not tags.names:
         return dataclasses.replace(bundle, item_map=drawn)
     taught = prepared.histories.take(prepared.users_in("train"))
     return dataclasses.replace(bundle, item_map=drawn, tags=measured(Recommender(bundle), tags, taught))

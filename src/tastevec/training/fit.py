@@ -11,7 +11,7 @@ import torch
 
 from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.errors import SettingsError, TrainingError
-from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_item_features
+from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_feature_rows
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
@@ -48,7 +48,7 @@ class Trained:
         counts: (N,) training people that have each film in their history.
         origins: (N,) where each film's vector started.
         log: The loop's own log.
-        cold_start: Where a film belongs that comes later; None if the prepared folder does not say how films are read.
+        cold_start: Regression of item vectors on item features, for new items.
     """
 
     model: TasteEncoder
@@ -57,7 +57,7 @@ class Trained:
     counts: NDArray[np.int64]
     origins: NDArray[np.str_]
     log: list[dict[str, float]]
-    cold_start: ColdStartModel | None
+    cold_start: ColdStartModel
 
 
 def train(
@@ -109,7 +109,13 @@ def train(
     if rank():
         sys.exit(0)
     return Trained(
-        model, reading, settings, counts, space.initial.origins, log, _cold_start(prepared, model, counts)
+        model,
+        reading,
+        settings,
+        counts,
+        space.initial.origins,
+        log,
+        ColdStartModel.fit(*load_feature_rows(prepared.folder), model.table, counts),
     )
 
 
@@ -145,8 +151,8 @@ def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> Tas
     if settings.item_vectors == "collaborative":
         if rank():  # the first process solves, and tells the others as they begin to learn
             return TasteSpace.zeros(len(prepared.item_ids), linear)
-        read = load_item_features(prepared.folder)
-        return TasteSpace.fit(users, read[1] if read else prepared.vectors[CONTENT], linear)
+        _, rows = load_feature_rows(prepared.folder)
+        return TasteSpace.fit(users, rows, linear)
     name = GENOME_SVD if settings.item_vectors == GENOME_SVD and GENOME_SVD in prepared.vectors else CONTENT
     vectors = prepared.vectors[name]
     if vectors.shape[1] != settings.dim:
@@ -155,12 +161,6 @@ def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> Tas
         )
     start = InitialVectors(vectors, np.where(vectors.any(axis=1), name, "none"))
     return TasteSpace.from_vectors(start, users, linear)
-
-
-def _cold_start(prepared: Prepared, model: TasteEncoder, counts: NDArray[np.int64]) -> ColdStartModel | None:
-    """What places later films among those that were learned."""
-    read = load_item_features(prepared.folder)
-    return read and ColdStartModel.fit(*read, model.table, counts)
 
 
 def _started(space: TasteSpace, reading: InputConfig, settings: TrainSettings) -> TasteEncoder:
