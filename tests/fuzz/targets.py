@@ -46,7 +46,7 @@ PREPARED = [
 ]
 BUNDLE = [
     *("items.parquet", "config.json", "model.safetensors", "encoder.onnx"),
-    *("item_placing.safetensors", "tags.safetensors", "map.safetensors"),
+    *("item_cold_start.safetensors", "tags.safetensors", "map.safetensors"),
 ]
 
 
@@ -271,12 +271,12 @@ def _client(bundle: Path) -> Any:
 
     from tastevec.serving.recommender import load  # noqa: PLC0415  as above
     from tastevec.serving.service.app import create_app  # noqa: PLC0415  as above
-    from tastevec.serving.service.responses import Served  # noqa: PLC0415  as above
+    from tastevec.serving.service.responses import AppState  # noqa: PLC0415  as above
     from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
 
-    served = Served(load(bundle, runtime="onnx"), users=samples.users())
+    served = AppState(load(bundle, runtime="onnx"), users=samples.users())
     client = OPENED.enter_context(TestClient(create_app(lambda: served, ServiceSettings())))
-    while not client.app.state.life.ready:  # type: ignore[attr-defined]  our own
+    while not client.app.state.lifecycle.ready:  # type: ignore[attr-defined]  our own
         time.sleep(0.001)
     return client
 

@@ -185,9 +185,8 @@ def load_feature_rows(folder: Path) -> tuple[ContentFeatures, csr_matrix]:
     """
     features, raw = load_item_features(folder)
     rows = features.normalize(raw)
-    rows.data = rows.data.astype(
-        np.float32
-    )  # csr_matrix.astype also sorts the columns, which changes the order of sums
+    # Not csr_matrix.astype, which also sorts the columns and so changes the order of sums.
+    rows.data = rows.data.astype(np.float32)
     return features, rows
 
 

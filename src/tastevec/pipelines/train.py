@@ -17,7 +17,7 @@ from tastevec.extras import require
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
-from tastevec.schema import BUNDLE_FILE, VECTOR_SOURCE
+from tastevec.schema import BUNDLE_FILE, ITEM_NOUN, VECTOR_SOURCE
 from tastevec.serving.explain import measured
 from tastevec.serving.recommender import Recommender
 
@@ -161,6 +161,7 @@ def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
         "tastevec": version("tastevec"),
         "data": {
             "name": prepared.manifest["source"]["name"],
+            "item_noun": prepared.manifest["source"].get("item_noun", ITEM_NOUN),
             "fingerprint": prepared.fingerprint,
             "train_users": len(prepared.users_in("train")),
             "items": prepared.items.num_rows,
