@@ -64,7 +64,9 @@ def histories_in_file(
     from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415  who serves reads no files, and has no DuckDB
     from tastevec.data.streaming import iter_histories  # noqa: PLC0415  as above
 
-    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    settings = ReadSettings(
+        skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high), model_scale=True
+    )
     source: Path | Literal["-"] = "-" if path == "-" else Path(path)
     table, _ = read_interactions(source, connection=connect(memory), settings=settings)
     return iter_histories(table, item_ids)
