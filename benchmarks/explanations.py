@@ -62,7 +62,6 @@ class World:
     def read(cls, model: Path, data: Path, users: int) -> World:
         """Read a model and at most so many test users of its prepared dataset."""
         recommender, prepared, rows = load(model), Prepared.open(data), load_item_features(data)
-        assert rows is not None
         blocks, dataset = tag_blocks(*rows), EvalDataset.of(prepared, "test")
         counts = recommender.bundle.items["train_users"].to_numpy()
         directions = TagDirections.fit(blocks, recommender.item_vectors, counts)
