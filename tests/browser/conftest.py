@@ -181,7 +181,7 @@ def _served(tmp_path_factory):
     """The world's model with its tags, its map and its people."""
     import tastevec as stages  # noqa: PLC0415  as above
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
-    from tastevec.pipelines.batch import open_users, write_vectors  # noqa: PLC0415  as above
+    from tastevec.pipelines.batch import write_vectors  # noqa: PLC0415  as above
     from tastevec.serving.service.app import from_folder  # noqa: PLC0415  as above
 
     place = tmp_path_factory.mktemp("browser")
@@ -189,7 +189,7 @@ def _served(tmp_path_factory):
     prepared = stages.prepare(release, place / "prepared")
     model = stages.train(prepared.folder, place / "cinema", **{**TINY, **SMALL})
     write_vectors(
-        model, open_users(release / "ratings.csv", model), place / "people.parquet", horizon="overall"
+        model, model.open_file(release / "ratings.csv"), place / "people.parquet", horizon="overall"
     )
     return from_folder(place / "cinema", place / "people.parquet")()
 

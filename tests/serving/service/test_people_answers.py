@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import worlds
-from tastevec.serving.recommender import Recommender, history_of_one
+from tastevec.serving.recommender import Recommender
 
 ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]
 LETTERS = [(11, 5.0), (13, 4.0), (2, 1.0)]
@@ -196,12 +196,10 @@ def test_nothing_of_anybody_is_kept(client):
 
 
 def test_a_history_reads_as_the_python_interface_reads_it(tiny):
-    from tastevec.serving.service.responses import parse_users  # noqa: PLC0415  beside what it is compared with
     from tastevec.serving.service.schemas import User  # noqa: PLC0415  as above
 
-    scale = tiny.model.bundle.reading.scale
-    told = parse_users([User.model_validate(user(ROCKETS))], tiny.catalog, scale).histories
-    alone = history_of_one(ROCKETS, tiny.model.bundle.item_ids, scale)
+    told = tiny.parse([User.model_validate(user(ROCKETS))]).histories
+    alone = tiny.model._one(ROCKETS)
     for name in ("user_ids", "offsets", "items", "ratings", "normalized_ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(told, name), getattr(alone, name))
 
