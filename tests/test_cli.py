@@ -31,7 +31,7 @@ COMMANDS = {
     "fetch": ["NAME", "--to", "--source"],
     "prepare": [
         *("SOURCE", "--out", "--genome", "--tags", "--items", "--preset", "--seed"),
-        *("--split", "--held-out-users"),
+        *("--split-strategy", "--held-out-users"),
         *("--skip-bad-rows", "--rating-range", "--memory"),
     ],
     "describe": ["PREPARED", "--out"],
@@ -123,9 +123,9 @@ def test_help_of_train_lists_every_setting():
         (["prepare", "source"], "--out"),
         (["prepare", "source", "--out", "p", "--rating-range", "5"], "LOW:HIGH"),
         (["prepare", "source", "--out", "p", "--preset", "best"], "taste"),
-        (["prepare", "source", "--out", "p", "--split", "luck"], "liang"),
+        (["prepare", "source", "--out", "p", "--split-strategy", "luck"], "liang"),
         (
-            ["prepare", "source", "--out", "p", "--split", "liang", "--held-out-users", "0"],
+            ["prepare", "source", "--out", "p", "--split-strategy", "liang", "--held-out-users", "0"],
             "--held-out-users",
         ),
         (["train", "prepared", "--out", "m", "--set", "epochs"], "key=value"),
@@ -312,19 +312,29 @@ def test_prepare_passes_every_flag_on(tmp_path):
 
 def test_prepare_divides_people_as_it_is_told(tmp_path):
     source = worlds.write_csv_release(tmp_path / "tiny")
-    by_time = run("prepare", source, "--out", "by-time", "--split", "time", "--seed", "1")
+    by_time = run("prepare", source, "--out", "by-time", "--split-strategy", "temporal", "--seed", "1")
     assert "Cut: 2001-05-19 19:03:20 UTC; 20 later" in by_time.stdout
     assert " later interactions of training and validation people are left out, and 0 tags." in by_time.stdout
     told = only_object(
-        run("prepare", source, "--out", "published", "--split", "liang", "--held-out-users", "2", "--json")
+        run(
+            "prepare",
+            source,
+            "--out",
+            "published",
+            "--split-strategy",
+            "liang",
+            "--held-out-users",
+            "2",
+            "--json",
+        )
     )
     assert told["counts"]["splits"] == {"train": 8, "validation": 2, "test": 2}
-    assert (told["settings"]["split"], told["settings"]["held_out_users"]) == ("liang", 2)
-    refused = run("prepare", source, "--out", "too-few", "--split", "liang")
+    assert (told["settings"]["split_strategy"], told["settings"]["held_out_users"]) == ("liang", 2)
+    refused = run("prepare", source, "--out", "too-few", "--split-strategy", "liang")
     assert refused.exit_code == 1
     assert "12 users of tiny liked 5 films or more" in refused.stderr
     assert "give --held-out-users 4 or less" in refused.stderr
-    refused = run("prepare", source, "--out", "own", "--split", "hash", "--preset", "bert-cosine")
+    refused = run("prepare", source, "--out", "own", "--split-strategy", "hash", "--preset", "bert-cosine")
     assert "preset bert-cosine divides people by the research note's own shuffle" in refused.stderr
 
 

@@ -83,10 +83,10 @@ def test_it_is_saved_and_read_as_it_was(new, old, tmp_path):
     [
         (
             "rotation.safetensors",
-            "rotation.safetensors is missing or not as it was written; run tastevec align again",
+            "rotation.safetensors is missing or not as it was written. Run tastevec align again",
         ),
         ("alignment.json", "alignment.json .* run tastevec align again"),
-        ("format", "is of format 3; this version of tastevec reads format 2: run tastevec align again"),
+        ("format", "format 3. Expected format 2. Run: tastevec align"),
     ],
 )
 def test_a_damaged_alignment_is_refused(new, old, tmp_path, harm, said):

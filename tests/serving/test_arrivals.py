@@ -333,7 +333,7 @@ def test_the_command_refuses_in_one_sentence_and_leaves_nothing(old_folder, bund
     for folder, items, message in [
         (old_folder, "new.csv", "the model cannot take new films"),
         (bundle_folder, "none.csv", "none.csv"),
-        (files, "new.csv", "holds no bundle.json"),
+        (files, "new.csv", "no bundle.json"),
     ]:
         result = run("add-items", folder, files / items, "--out", files / "model2", "--json")
         assert result.exit_code == 1

@@ -100,7 +100,7 @@ def test_two_trainings_are_two_spaces(bundle_folder, tmp_path):
 def test_a_missing_file_is_refused(folder, name):
     (folder / name).unlink()
     with pytest.raises(
-        FormatError, match=rf"{name} is missing or not as it was written; copy the bundle again"
+        FormatError, match=rf"{name} is missing or not as it was written; Copy the model folder again"
     ):
         Bundle.load(folder)
 
@@ -118,7 +118,7 @@ def test_a_changed_byte_is_refused(folder, name):
 def test_another_format_version_is_refused(folder, version):
     told = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**told, "format": version}))
-    with pytest.raises(FormatError, match=f"is of format {version}; this version of tastevec reads format 1"):
+    with pytest.raises(FormatError, match=f"format {version}. Expected format 1"):
         Bundle.load(folder)
 
 

@@ -107,7 +107,7 @@ def test_a_folder_of_that_name_wins_and_the_hub_is_not_asked(pushed, bundle_fold
     assert tv.load(NAME).bundle.space
     assert tv.load(Path("films") / "taste").bundle.space
     (tmp_path / "films" / "taste" / "bundle.json").unlink()
-    with pytest.raises(FormatError, match=r"holds no bundle\.json"):
+    with pytest.raises(FormatError, match=r"no bundle\.json"):
         tv.load(NAME)
     assert pushed.asked == []
 

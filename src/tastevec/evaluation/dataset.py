@@ -110,13 +110,13 @@ class EvalDataset:
         """
         train = prepared.histories.take(prepared.users_in("train"))
         items = Items.of(prepared, train)
-        divided = prepared.setting("split")
+        divided = prepared.setting("split_strategy")
         division: LiangSplit | TimeSplit | None = None
         if divided == "liang":
             positive = train.items[train.ratings >= positive_from(prepared.rating_range)]
             division = LiangSplit(np.bincount(positive, minlength=len(items)) > 0)
-        elif divided == "time" and split == "test":
-            division = TimeSplit(prepared.setting("cut"), items.raters > 0)
+        elif divided == "temporal" and split == "test":
+            division = TimeSplit(prepared.setting("split_timestamp"), items.raters > 0)
         return cls(
             train=train,
             unseen=prepared.histories.take(prepared.users_in(split)),

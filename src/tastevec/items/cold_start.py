@@ -153,7 +153,7 @@ def load_rows(folder: Path) -> tuple[ContentFeatures, csr_matrix] | None:
         rows = sparse.csr_matrix((arrays["values"], arrays["columns"], arrays["offsets"]), shape=shape)
         rows.check_format()  # in full: a column that there is none of would be read from elsewhere in memory
     except ValueError as error:
-        raise FormatError(f"{path} holds no rows of features ({error}); {PREPARE_AGAIN}") from error
+        raise FormatError(f"{path} holds no rows of features ({error}). {PREPARE_AGAIN}") from error
     return features, rows
 
 

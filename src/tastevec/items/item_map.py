@@ -113,5 +113,5 @@ class ItemMap:
         arrays, _ = read_arrays(path, TRAIN_AGAIN)
         check_shapes(path, arrays, {_PLACES: ("N", 2)}, TRAIN_AGAIN)
         if not np.isfinite(arrays[_PLACES]).all(axis=1).any():
-            raise FormatError(f"{path} places no film; {TRAIN_AGAIN}")
+            raise FormatError(f"{path} places no film. {TRAIN_AGAIN}")
         return cls(arrays[_PLACES])

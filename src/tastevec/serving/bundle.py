@@ -150,7 +150,7 @@ _Some = Annotated[int, Field(ge=1, lt=2**31)]
 class _Scale(StrictModel):
     low: FiniteFloat
     high: FiniteFloat
-    levels: Annotated[int, Field(ge=2)]
+    n_bins: Annotated[int, Field(ge=2)]
 
 
 class _Reading(StrictModel):
@@ -197,12 +197,12 @@ class _Served(_Config):
 
 
 _KIND: Final = ManifestSpec(
-    shape=_Manifest,
+    model=_Manifest,
     format=BUNDLE_FORMAT,
-    files="checksums",
-    expected="a trained model: run tastevec train PREPARED",
-    again=TRAIN_AGAIN,
-    anew="train again",
+    files_key="checksums",
+    expected="a model folder",
+    command="tastevec train PREPARED",
+    repair=TRAIN_AGAIN,
 )
 
 
@@ -216,7 +216,7 @@ def bundle_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(path, _KIND)
     for name in (*_NEEDED, *(name for name in _BESIDE if (folder / name).exists())):
         if name not in manifest["checksums"]:
-            raise FormatError(f"{path} does not name {name}; {TRAIN_AGAIN}")
+            raise FormatError(f"{path} does not name {name}. {TRAIN_AGAIN}")
     return manifest
 
 
@@ -227,7 +227,7 @@ def bundle_items(folder: Path) -> pa.Table:
         FormatError: The table is damaged.
     """
     return read_columns(
-        folder / ITEMS_FILE, _FILMS, TRAIN_AGAIN, full=(ITEM_ID, TITLE, "train_users"), ascending=ITEM_ID
+        folder / ITEMS_FILE, _FILMS, TRAIN_AGAIN, not_null=(ITEM_ID, TITLE, "train_users"), ascending=ITEM_ID
     )
 
 
@@ -241,16 +241,16 @@ def refuse_misfits(folder: Path, manifest: dict[str, Any], *, items: int) -> Non
     try:
         told = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
+        raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
     has_graph = ENCODER_FILE in manifest["checksums"]
     config = (_Served if has_graph else _Config)(
         **validate_json(path, told, _Served if has_graph else _Config, TRAIN_AGAIN)
     )
-    levels = manifest["reading"]["scale"]["levels"]
+    levels = manifest["reading"]["scale"]["n_bins"]
     if (config.n_items, config.rating_bins) != (items, levels) or max(config.added_items, default=0) >= items:
         raise FormatError(
             f"{path} speaks of {config.n_items} films and {config.rating_bins} levels of rating, and {BUNDLE_FILE} of "
-            f"{items} and {levels}; {TRAIN_AGAIN}"
+            f"{items} and {levels}. {TRAIN_AGAIN}"
         )
     sizes = {
         "N": items,
@@ -456,7 +456,7 @@ def _encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder:
     except FormatError:
         raise
     except Exception as error:  # transformers and torch give what does not fit many names
-        raise FormatError(f"{folder} holds no network that can be built ({error}); {TRAIN_AGAIN}") from error
+        raise FormatError(f"{folder} holds no network that can be built ({error}). {TRAIN_AGAIN}") from error
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     encoder: Encoder = model
     return encoder

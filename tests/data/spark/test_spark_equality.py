@@ -42,9 +42,9 @@ def test_800_000_real_ratings_split_in_time_come_out_the_same(real, tmp_path, mo
     monkeypatch.setitem(
         session.SESSION_CONF, "spark.sql.adaptive.enabled", "true"
     )  # as it is where nobody says anything
-    by_duckdb, by_spark = prepared_by_both(real / "ml-1m-5k", tmp_path, split="time")
+    by_duckdb, by_spark = prepared_by_both(real / "ml-1m-5k", tmp_path, split_strategy="temporal")
     assert by_spark == by_duckdb
-    assert by_spark["settings"]["cut"] > 0
+    assert by_spark["settings"]["split_timestamp"] > 0
 
 
 BIG = 2**53  # the next whole number is none of 64 bits with a point
@@ -104,7 +104,7 @@ FEW = {"max_examples": 4, "suppress_health_check": [HealthCheck.function_scoped_
     rated(),
     TAGGED,
     st.sampled_from(SOURCES),
-    st.sampled_from(["hash", "time"]),
+    st.sampled_from(["hash", "temporal"]),
     st.sampled_from(["time", "item"]),
 )
 def test_any_table_and_any_release_comes_out_the_same(tmp_path_factory, rows, tagged, kind, split, order):
@@ -115,5 +115,5 @@ def test_any_table_and_any_release_comes_out_the_same(tmp_path_factory, rows, ta
     else:
         release(place / "release", rows, tagged)
     source = place / ("own.csv" if kind == "table" else "release")
-    how = {"arranging": {"split": split, "order": order, "minimum_interactions": 1}}
+    how = {"arranging": {"split_strategy": split, "order": order, "minimum_interactions": 1}}
     assert arranged_by("spark", source, place, **how) == arranged_by("duckdb", source, place, **how)

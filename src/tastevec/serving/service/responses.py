@@ -247,7 +247,7 @@ class Served:
     def _step(self) -> float:
         """Between two ratings that the model tells apart."""
         scale = self.model.bundle.reading.scale
-        return (scale.high - scale.low) / (scale.levels - 1)
+        return (scale.high - scale.low) / (scale.n_bins - 1)
 
 
 Near = Sequence[Sequence[tuple[Any, float]]]  # of each person the ids and cosines of others
