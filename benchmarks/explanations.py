@@ -17,7 +17,7 @@ from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Prepared
 from tastevec.data.topk import rank_items
 from tastevec.evaluation.dataset import EvalDataset
-from tastevec.items.cold_start import load_rows
+from tastevec.items.cold_start import load_item_features
 from tastevec.items.tag_directions import TagBlock, TagDirections, tag_blocks
 from tastevec.schema import Horizon
 from tastevec.serving.explain import explain_users
@@ -62,7 +62,7 @@ class World:
     @classmethod
     def read(cls, model: Path, data: Path, users: int) -> World:
         """Read a model and at most so many test users of its prepared dataset."""
-        recommender, prepared, rows = load(model), Prepared.open(data), load_rows(data)
+        recommender, prepared, rows = load(model), Prepared.open(data), load_item_features(data)
         assert rows is not None
         blocks, dataset = tag_blocks(*rows), EvalDataset.of(prepared, "test")
         counts = recommender.bundle.items["train_users"].to_numpy()
@@ -76,7 +76,7 @@ class World:
 
     def normalized_ratings(self, histories: Histories) -> NDArray[np.float64]:
         """Return the tag strengths of users, (B, T)."""
-        return self.directions.read(self.recommender.vectors(histories, HORIZON), HORIZON)
+        return self.directions.strengths(self.recommender.vectors(histories, HORIZON), HORIZON)
 
     def ranked(self, vectors: NDArray[np.float32], known: Histories, first: int) -> NDArray[np.int64]:
         """Return the first recommended items, (B, first)."""
@@ -87,7 +87,7 @@ class World:
 
     def spread_tags(self, count: int) -> NDArray[np.int64]:
         """Return tags of every reliability, the most reliable first."""
-        order = np.argsort(-self.directions.confidence, kind="stable")
+        order = np.argsort(-self.directions.reliability, kind="stable")
         return order[np.unique(np.linspace(0, len(order) - 1, count).astype(int))]
 
 
@@ -95,7 +95,7 @@ def measured(run: Run) -> dict[str, Any]:
     """Return the results of all three questions."""
     data, model = small_world(run)
     world = World.read(model, data, FULL if run.full else SMALL)
-    names, confidence = world.directions.names, world.directions.confidence
+    names, confidence = world.directions.names, world.directions.reliability
     return {
         "data": world.recommender.bundle.facts["data"]["name"],
         "split": "test",
@@ -232,7 +232,7 @@ def _predicted(world: World, seed: int) -> list[dict[str, Any]]:
 
 def _named(directions: TagDirections, normalized_ratings: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the tags with the largest strength times reliability, as an explanation names them."""
-    weighted = normalized_ratings * directions.confidence
+    weighted = normalized_ratings * directions.reliability
     order = [int(tag) for tag in np.argsort(-weighted, kind="stable") if weighted[tag] > 0]
     return np.array(directions.distinct(order, NAMED), np.int64)
 
@@ -297,7 +297,7 @@ def _reach(world: World, seed: int) -> list[dict[str, Any]]:
     still, found = np.zeros(directions.directions.shape[1], np.float32), []
     for horizon in get_args(Horizon):
         steps = [
-            directions.steer(still, {directions.names[tag]: 1.0}, kind=horizon)
+            directions.steer(still, {directions.names[tag]: 1.0}, horizon=horizon)
             for tag in world.spread_tags(REACH_TAGS)
         ]
         for length in REACH_LENGTHS:

@@ -86,7 +86,7 @@ class Draw:
         """Return what the package computes."""
         learned, users = self.world.learned[self.fitted], self.world.users[self.fitted]
         model = ColdStartModel.fit(self.features, self.rows[self.fitted], learned, users)
-        return model.place(self.rows[self.hidden])
+        return model.predict(self.rows[self.hidden])
 
     def same_genres(self) -> NDArray[np.float64]:
         """Return the mean of the items with the most similar genres."""

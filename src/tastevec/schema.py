@@ -21,11 +21,13 @@ __all__ = [
     "CONTENT",
     "ENCODER_FILE",
     "FEATURES_FILE",
+    "FILM_NOUN",
     "GENOME_SVD",
     "GENRES",
     "HISTORIES_FOLDER",
     "ITEMS_FILE",
     "ITEM_ID",
+    "ITEM_NOUN",
     "MANIFEST_FILE",
     "MAP_FILE",
     "PER_USER_FILE",
@@ -62,6 +64,10 @@ __all__ = [
     "SplitStrategy",
     "renamed",
 ]
+
+# What a catalog calls its items, for texts about one dataset: the singular and the plural.
+ITEM_NOUN: Final = {"one": "item", "many": "items"}
+FILM_NOUN: Final = {"one": "film", "many": "films"}
 
 # Columns of every table that we write.
 USER_ID: Final = "user_id"
@@ -108,7 +114,7 @@ BUNDLE_FILE: Final = "bundle.json"
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 ENCODER_FILE: Final = "encoder.onnx"  # the blocks, for those who have no torch
-COLD_START_FILE: Final = "item_placing.safetensors"
+COLD_START_FILE: Final = "item_cold_start.safetensors"
 TAGS_FILE: Final = "tags.safetensors"
 MAP_FILE: Final = "map.safetensors"
 
@@ -119,7 +125,7 @@ ROTATION_FILE: Final = "rotation.safetensors"
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 2
 ALIGNMENT_FORMAT: Final = 2
-BUNDLE_FORMAT: Final = 1
+BUNDLE_FORMAT: Final = 2
 RESULTS_FORMAT: Final = 2
 
 # What to do with a damaged folder.

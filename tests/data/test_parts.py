@@ -135,7 +135,7 @@ def test_no_part_is_a_file_without_rows(tmp_path):
 def test_a_folder_in_the_place_of_the_file_is_refused_before_anything_is_made(tmp_path):
     (tmp_path / "v").mkdir()
     with (
-        pytest.raises(FormatError, match="a folder. Expected a file name"),
+        pytest.raises(FormatError, match=r"a folder\. Expected a file name"),
         open_shards(tmp_path / "v", SCHEMA),
     ):
         pytest.fail("it began")

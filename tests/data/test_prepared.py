@@ -141,11 +141,11 @@ def test_who_liked_fewer_than_five_films_has_no_place_in_the_published_split(tmp
 
 
 @pytest.mark.parametrize(
-    ("users", "way_out"), [(5, "give --held-out-users 1 or less"), (2, "prepare with --split hash")]
+    ("users", "way_out"), [(5, "Use --held-out-users 1 or less"), (2, "Use --split-strategy hash")]
 )
 def test_too_few_people_for_the_published_split_are_one_sentence(tmp_path, users, way_out):
     rows = [Row(user, item, 4.0) for user in range(users) for item in range(5)]
-    told = f"^held_out_users is 2 and {users} users of told liked 5 films or more; expected 6 or more, .*: {way_out}$"
+    told = rf"^held_out_users: 2, but {users} users of told have 5 positives or more\. Expected 6 or more, .*\. {way_out}$"
     with pytest.raises(SettingsError, match=told):
         prepare(
             source(rows), tmp_path / "prepared", PreprocessSettings(split_strategy="liang", held_out_users=2)
@@ -180,10 +180,10 @@ def test_a_film_listed_twice_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"minimum_interactions": 0}, "minimum_interactions is 0; expected 1 or more"),
-        ({"fractions": (0.5, 0.1, 0.1)}, "expected three shares that sum to 1"),
-        ({"fractions": (1.5, -0.5, 0.0)}, "expected three shares that sum to 1"),
-        ({"held_out_users": 0}, "held_out_users is 0; expected 1 or more"),
+        ({"minimum_interactions": 0}, "minimum_interactions: 0. Expected 1 or more"),
+        ({"fractions": (0.5, 0.1, 0.1)}, "Expected three shares that sum to 1"),
+        ({"fractions": (1.5, -0.5, 0.0)}, "Expected three shares that sum to 1"),
+        ({"held_out_users": 0}, "held_out_users: 0. Expected 1 or more"),
         ({"split_strategy": "temporal"}, "split_timestamp: None with split_strategy temporal"),
         ({"split_timestamp": 5}, "split_timestamp: 5 with split_strategy hash"),
     ],
@@ -272,7 +272,7 @@ def test_a_folder_that_was_not_prepared_is_refused(tmp_path):
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}', "\x00"])
 def test_a_manifest_that_is_damaged_or_of_another_version_is_refused(folder, content):
     (folder / "manifest.json").write_text(content)
-    with pytest.raises(FormatError, match="Run tastevec prepare again"):
+    with pytest.raises(FormatError, match=r"Run:? tastevec prepare"):
         Prepared.open(folder)
 
 

@@ -26,7 +26,7 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
 from tastevec.errors import TastevecError
 from tastevec.evaluation.compare import compare
-from tastevec.items.cold_start import load_rows
+from tastevec.items.cold_start import load_item_features
 from tastevec.items.genome import read_genome
 from tastevec.schema import BUNDLE_FILE, MANIFEST_FILE
 
@@ -46,7 +46,7 @@ PREPARED = [
 ]
 BUNDLE = [
     *("items.parquet", "config.json", "model.safetensors", "encoder.onnx"),
-    *("item_placing.safetensors", "tags.safetensors", "map.safetensors"),
+    *("item_cold_start.safetensors", "tags.safetensors", "map.safetensors"),
 ]
 
 
@@ -154,7 +154,7 @@ def _prepared(folder: Path) -> Any:
     prepared = Prepared.open(folder)
     users = prepared.histories.take(prepared.users_in("train"))
     RatingScale.of(prepared.rating_range)
-    load_rows(folder)
+    load_item_features(folder)
     titles = prepared.items["title"].take(users.items)
     return prepared.fingerprint, len(titles), sorted(prepared.vectors), prepared.setting("order")
 
@@ -169,7 +169,7 @@ def _bundle(folder: Path, *, runtime: Any = "onnx") -> Any:
     if model.bundle.tags is not None:
         model.explain(user)
     if model.bundle.item_map is not None:
-        model.bundle.item_map.place(np.ones((1, 8), np.float32), model.item_vectors)
+        model.bundle.item_map.locate(np.ones((1, 8), np.float32), model.item_vectors)
     return told, model.similar_items(model.bundle.item_ids[0], k=2).to_pydict(), model.bundle.facts["space"]
 
 
@@ -271,12 +271,12 @@ def _client(bundle: Path) -> Any:
 
     from tastevec.serving.recommender import load  # noqa: PLC0415  as above
     from tastevec.serving.service.app import create_app  # noqa: PLC0415  as above
-    from tastevec.serving.service.responses import Served  # noqa: PLC0415  as above
+    from tastevec.serving.service.responses import AppState  # noqa: PLC0415  as above
     from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
 
-    served = Served(load(bundle, runtime="onnx"), users=samples.users())
+    served = AppState(load(bundle, runtime="onnx"), users=samples.users())
     client = OPENED.enter_context(TestClient(create_app(lambda: served, ServiceSettings())))
-    while not client.app.state.life.ready:  # type: ignore[attr-defined]  our own
+    while not client.app.state.lifecycle.ready:  # type: ignore[attr-defined]  our own
         time.sleep(0.001)
     return client
 

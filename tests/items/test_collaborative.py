@@ -9,7 +9,7 @@ from scipy import sparse
 
 from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.errors import MissingExtraError, SettingsError
-from tastevec.items.als import AlsSettings, als_factors, fold_in, item_counts
+from tastevec.items.als import AlsSettings, als_factors, fold_in
 from worlds import ITEMS, USERS, ratings
 
 SETTINGS = AlsSettings(rating_range=(1, 5), dim=4, regularization=0.5)
@@ -113,12 +113,6 @@ def test_four_stars_are_a_like_on_every_scale():
     assert AlsSettings().confidence(stars).tolist() == [5, 2, 2, 0, 2]
     assert AlsSettings(rating_range=(1, 5)).confidence(stars).tolist() == [5, 2, 2, 0, 2]
     assert AlsSettings(rating_range=(1, 10)).confidence(2 * stars).tolist() == [5, 2, 2, 0, 2]
-
-
-def test_film_counts_are_the_people_who_shape_a_film():
-    counts = item_counts(world(), ITEMS + 1, SETTINGS)
-    positive = [row.item - 1 for row in ratings() if row.stars >= 4]
-    assert counts.tolist() == np.bincount(positive, minlength=ITEMS + 1).tolist()
 
 
 @pytest.mark.parametrize(

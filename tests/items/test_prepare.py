@@ -46,7 +46,7 @@ def part_of_a_genome(folder: Path, items: set[int]) -> Path:
 def test_every_release_becomes_histories_and_content_vectors(tmp_path, write):
     stages = []
     prepared = prepare(write(tmp_path / "source"), tmp_path / "out", progress=stages.append)
-    assert stages == ["read", "genome", "arrange", "vectors"]
+    assert stages == ["read", "genome", "preprocess", "vectors"]
     assert list(prepared.manifest["timings"]) == stages
     assert len(prepared.histories) == USERS
     assert prepared.item_ids.tolist() == list(range(1, ITEMS + 1))
@@ -124,7 +124,7 @@ def test_a_film_that_lacks_tags_is_refused_or_set_aside_by_name(tmp_path):
 def test_a_genome_of_other_films_is_refused_and_nothing_is_left(tmp_path):
     table = write_own_csv(tmp_path / "source")
     genome = write_genome(tmp_path / "genome")
-    with pytest.raises(DataError, match="none of the 20 films of the genome is in the catalogue"):
+    with pytest.raises(DataError, match="none of its 20 items is in the catalog"):
         prepare(table, tmp_path / "out", settings=PrepareSettings(genome=genome.parent / "genome"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["genome", "source"]
 
@@ -133,7 +133,7 @@ def test_a_genome_of_other_films_is_refused_and_nothing_is_left(tmp_path):
 def test_ml_100k_which_numbers_its_films_otherwise_borrows_nothing(tmp_path, wanted):
     release, other = write_100k(tmp_path / "source"), write_csv_release(tmp_path / "other", genome=True)
     borrowed = {"genome": other} if wanted == "genome" else {"tags": (other / "tags.csv",)}
-    with pytest.raises(SettingsError, match="numbers its films otherwise"):
+    with pytest.raises(SettingsError, match="its item ids differ"):
         prepare(release, tmp_path / "out", settings=PrepareSettings(**borrowed))
 
 
@@ -183,7 +183,7 @@ def test_the_same_source_gives_the_same_bytes(tmp_path):
     assert not {"held_out_users", "split_timestamp"} & set(first.manifest["settings"])
 
 
-@pytest.mark.parametrize("stage", ["read", "arrange", "vectors"])
+@pytest.mark.parametrize("stage", ["read", "preprocess", "vectors"])
 def test_interrupted_at_any_stage_the_old_folder_stays(tmp_path, stage):
     release, out = write_csv_release(tmp_path / "source"), tmp_path / "out"
     prepare(release, out)

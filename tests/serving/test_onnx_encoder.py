@@ -117,10 +117,10 @@ def test_a_bundle_is_the_same_with_torch_and_without(bundle_folder):
 
 
 def test_a_bundle_without_a_graph_needs_torch(bundle_folder, tmp_path):
-    Bundle.load(bundle_folder, "torch").save(tmp_path / "older")  # no graph: see conftest
-    assert not isinstance(Bundle.load(tmp_path / "older").model, OnnxEncoder)
-    with pytest.raises(FormatError, match=r"holds no encoder\.onnx"):
-        Bundle.load(tmp_path / "older", "onnx")
+    Bundle.load(bundle_folder, "torch").save(tmp_path / "no-graph")  # no graph: see conftest
+    assert not isinstance(Bundle.load(tmp_path / "no-graph").model, OnnxEncoder)
+    with pytest.raises(FormatError, match=r"no encoder\.onnx"):
+        Bundle.load(tmp_path / "no-graph", "onnx")
 
 
 def test_a_bundle_answers_where_there_is_no_torch(bundle_folder):

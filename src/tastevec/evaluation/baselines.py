@@ -15,7 +15,7 @@ from tastevec.data.topk import top_k
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import unit_rows
 from tastevec.items.als import AlsSettings, als_factors, fold_in
-from tastevec.items.taste_space import matrix_of
+from tastevec.items.taste_space import interaction_matrix
 from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def only_positives(histories: Histories, positive_from: float) -> Histories:
 def positive_matrix(histories: Histories, item_count: int, positive_from: float) -> Any:  # noqa: ANN401 - scipy ships no types
     """(B, N) a scipy CSR matrix with 1 where a person liked a film."""
     positive = only_positives(histories, positive_from)
-    return matrix_of(positive, np.ones(len(positive.items), np.float32), item_count)
+    return interaction_matrix(positive, np.ones(len(positive.items), np.float32), item_count)
 
 
 def graded_matrix(
@@ -128,12 +128,12 @@ def graded_matrix(
     share = (histories.ratings - rating_range[0]) / (rating_range[1] - rating_range[0])
     between = np.isnan(share) | (share >= _MIDDLE_FROM)
     values = np.select([share >= POSITIVE_FROM, between], [1.0, middle], 0.0).astype(np.float32)
-    return matrix_of(histories.keep(values > 0), values[values > 0], item_count)
+    return interaction_matrix(histories.keep(values > 0), values[values > 0], item_count)
 
 
 def normalised_matrix(histories: Histories, item_count: int) -> Any:  # noqa: ANN401 - scipy ships no types
     """(B, N) a scipy CSR matrix with each person's normalised ratings, from -1 to 1."""
-    return matrix_of(histories, np.asarray(histories.normalized_ratings), item_count)
+    return interaction_matrix(histories, np.asarray(histories.normalized_ratings), item_count)
 
 
 _DAY = 86_400  # seconds

@@ -74,7 +74,7 @@ def push(bundle: Bundle, repository: str, *, private: bool | None = None) -> str
     from huggingface_hub import HfApi  # noqa: PLC0415  an extra
 
     with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
-        folder = bundle.save(Path(scratch) / "model", known_as=repository)
+        folder = bundle.save(Path(scratch) / "model", name=repository)
         with _plain_errors(repository, "push to"), warnings.catch_warnings():
             # A model's films are a table, and belong to it.
             warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")

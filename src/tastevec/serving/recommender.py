@@ -357,7 +357,7 @@ class Recommender:
             FormatError: The bundle has no tags.
             SettingsError: There is no such tag, or a number is out of range.
         """
-        return self.tags.steer(vector, tags, hold=hold, kind=horizon)
+        return self.tags.steer(vector, tags, hold=hold, horizon=horizon)
 
     @property
     def tags(self) -> TagDirections:

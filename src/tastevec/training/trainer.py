@@ -128,6 +128,10 @@ class StepProgressCallback(TrainerCallback):
         """Pass it on."""
         self.progress(state.global_step, state.max_steps, self.newest)
 
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
+        """Report the last step again, now with the measures of the last epoch."""
+        self.progress(state.global_step, state.max_steps, self.newest)
+
 
 _ENCODER_ARGUMENTS = ("items", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins")
 _STEPS_A_LINE = 50  # of the log

@@ -41,7 +41,7 @@ def test_what_is_spark_s_alone_is_refused_without_it(setting):
 
 
 def test_an_address_is_refused_without_spark(tmp_path):
-    with pytest.raises(SettingsError, match="s3a://bucket/ml-32m is an address, which only Spark reads"):
+    with pytest.raises(SettingsError, match="s3a://bucket/ml-32m: an address, which only Spark reads"):
         prepare("s3a://bucket/ml-32m", tmp_path / "out")
 
 

@@ -198,7 +198,8 @@ def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_ou
 def test_a_table_without_times_cannot_be_split_by_time(tmp_path):
     table = worlds.write_own_csv(tmp_path / "own")
     with pytest.raises(
-        DataError, match=r"^no rating of interactions has a time; expected timestamps to split by: "
+        DataError,
+        match=r"^interactions: no rating has a timestamp\. Expected timestamps for a temporal split\. ",
     ):
         prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal"))
 
@@ -219,7 +220,7 @@ def test_if_all_happened_in_one_second_nothing_lies_before_the_cut(tmp_path):
     rows = [f"{user},{item},4,5" for user in (1, 3) for item in range(4)]  # both teach
     table.write_text("\n".join(["user,item,rating,timestamp", *rows]) + "\n")
     with pytest.raises(
-        DataError, match="has 2 interactions before the cut in time; give people with at least 2"
+        DataError, match=r"has 2 interactions before the split timestamp\. Expected users with at least 2"
     ):
         prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
 
@@ -227,7 +228,7 @@ def test_if_all_happened_in_one_second_nothing_lies_before_the_cut(tmp_path):
 @pytest.mark.parametrize("split", ["hash", "liang", "temporal"])
 def test_the_seed_preset_keeps_its_own_split(split):
     with pytest.raises(
-        SettingsError, match=f"^split is {split}, and preset bert-cosine divides people by .*own shuffle"
+        SettingsError, match=f"^--split-strategy {split}: --preset bert-cosine has its own split"
     ):
         PrepareSettings(preset="bert-cosine", split_strategy=split)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tastevec.data.inputs import InputConfig, RatingScale
 from tastevec.errors import FormatError
 from tastevec.serving.service.app import run_service
-from tastevec.serving.service.responses import Served
+from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.settings import read_settings
 
 ITEMS = 40
@@ -54,7 +54,7 @@ def source():
     told = Path(sys.argv[1]).read_text(encoding="utf-8")
     if not told.isdigit():
         raise FormatError(f"{told}; train again")
-    return Served(Slow(int(told)))
+    return AppState(Slow(int(told)))
 
 
 def say(text):
