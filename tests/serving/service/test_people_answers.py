@@ -134,7 +134,7 @@ def test_recommendations_follow_the_tags_that_are_given_with_them(client, horizo
 def test_a_person_in_tags_has_own_films_behind_each_and_a_place_on_the_map(client, tiny, horizon):
     told = [*ROCKETS, (99, 1.0)]
     [found] = ask(client, "explain", users=[user(told)], tags=2, contributions=2, horizon=horizon)["users"]
-    expected = tiny.model.explain(ROCKETS, tags=2, items=2, horizon=horizon)
+    expected = tiny.model.explain(ROCKETS, tags=2, contributions=2, horizon=horizon)
     assert [tag["tag"] for tag in found["tags"]] == [reading.tag for reading in expected]
     for tag, reading in zip(found["tags"], expected, strict=True):
         assert tag["strength"] == pytest.approx(reading.strength, abs=1e-4)
@@ -204,3 +204,16 @@ def test_a_history_reads_as_the_python_interface_reads_it(tiny):
     alone = history_of_one(ROCKETS, tiny.model.bundle.item_ids, scale)
     for name in ("user_ids", "offsets", "items", "ratings", "normalized_ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(told, name), getattr(alone, name))
+
+
+@pytest.mark.parametrize(("path", "body"), [("explain", {"tags": 1}), ("recommend", {"contributions": 2})])
+def test_contributions_encode_the_user_once_and_once_without_each_item(client, monkeypatch, path, body):
+    encoded, vectors = [], Recommender.vectors
+
+    def counted(self, histories, horizon):
+        encoded.append(len(histories))
+        return vectors(self, histories, horizon)
+
+    monkeypatch.setattr(Recommender, "vectors", counted)
+    ask(client, path, users=[user(ROCKETS)], **body)
+    assert encoded == [1, len(ROCKETS)]
