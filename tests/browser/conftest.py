@@ -184,8 +184,8 @@ class Activity:
     paths: list[str] = dataclasses.field(default_factory=list)
 
 
-@pytest.fixture(scope="session", name="state")
-def _state(tmp_path_factory):
+@pytest.fixture(scope="session", name="app_state")
+def _app_state(tmp_path_factory):
     """The model with tags, a map and users to find."""
     import tastevec as stages  # noqa: PLC0415  as above
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
@@ -203,28 +203,28 @@ def _state(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", name="bare")
-def _bare(state):
+def _bare(app_state):
     """The same model without a map and without users to find."""
-    model = copy.copy(state.model)
+    model = copy.copy(app_state.model)
     model.bundle = dataclasses.replace(model.bundle, item_map=None)
-    return dataclasses.replace(state, model=model, users=None)
+    return dataclasses.replace(app_state, model=model, users=None)
 
 
 @pytest.fixture(scope="session", name="service")
-def _service(state):
+def _service(app_state):
     """The service of most tests."""
-    running = Running(state).start()
+    running = Running(app_state).start()
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="module", name="opened")
-def _opened(state):
+def _opened(app_state):
     """Start services with settings; they run until the end of the module."""
     begun = []
 
     def start(**settings):
-        begun.append(Running(state).start(**settings))
+        begun.append(Running(app_state).start(**settings))
         return begun[-1]
 
     yield start
@@ -233,11 +233,11 @@ def _opened(state):
 
 
 @pytest.fixture(name="run")
-def _run(state):
+def _run(app_state):
     """Start services that the test may stop."""
     begun = []
 
-    def start(other=state):
+    def start(other=app_state):
         begun.append(Running(other).start())
         return begun[-1]
 

@@ -60,10 +60,10 @@ def test_page_first_visit_shows_the_example_profile(visit):
     assert colors > 20, "the map is empty"
 
 
-def test_strip_bars_show_sign_and_size_of_each_dimension(visit, state):
+def test_strip_bars_show_sign_and_size_of_each_dimension(visit, app_state):
     page = visit()
-    ratings = [(item["item_id"], item["rating"]) for item in state.example["ratings"]]
-    vector = state.model.encode(ratings, horizon="next").tolist()
+    ratings = [(item["item_id"], item["rating"]) for item in app_state.example["ratings"]]
+    vector = app_state.model.encode(ratings, horizon="next").tolist()
     bars = page.locator("#strip-track i")
     expect(bars).to_have_count(len(vector))
     assert bars.evaluate_all("bars => bars.map((bar) => bar.className)") == [
@@ -121,7 +121,7 @@ def test_tag_slider_dragged_changes_the_recommendations(visit, horizon):
 def test_page_after_reload_has_the_same_ratings_adjustments_and_horizon(visit, ready):
     page = visit()
     rate(page, FIVE[1], 1)
-    page.get_by_text("Overall taste").click()
+    page.get_by_text("Overall taste", exact=True).click()
     adjust(page, ["ArrowLeft"] * 4)
     before = recommended(page)
     amounts = page.locator("[data-tag-slider]").evaluate_all("all => all.map((each) => each.value)")
@@ -179,7 +179,7 @@ def test_map_with_the_keyboard_selects_an_item(visit):
 def test_horizon_change_changes_the_recommendations(visit):
     page = visit()
     before = recommended(page)
-    page.get_by_text("Overall taste").click()
+    page.get_by_text("Overall taste", exact=True).click()
     expect(page.locator("#strip-print")).to_contain_text("overall")
     quiet(page)
     assert recommended(page) != before
@@ -189,7 +189,7 @@ def test_horizon_change_changes_the_recommendations(visit):
     assert recommended(page) == before
 
 
-def test_export_and_import_restore_the_ratings(visit, state, tmp_path):
+def test_export_and_import_restore_the_ratings(visit, app_state, tmp_path):
     page = visit(accept_downloads=True)
     rate(page, FIVE[2], 4)
     quiet(page)
@@ -198,11 +198,11 @@ def test_export_and_import_restore_the_ratings(visit, state, tmp_path):
         page.click("#export-button")
     saved.value.save_as(tmp_path / "user.json")
     exported = json.loads((tmp_path / "user.json").read_text(encoding="utf-8"))
-    assert exported["space"] == state.space
+    assert exported["space"] == app_state.space
     assert exported["ratings"][-1]["rating"] == 4
     assert len(exported["ratings"]) == 12
     assert exported["vector"] == pytest.approx(
-        state.model.encode([(item["item_id"], item["rating"]) for item in exported["ratings"]]).tolist(),
+        app_state.model.encode([(item["item_id"], item["rating"]) for item in exported["ratings"]]).tolist(),
         abs=1e-4,
     )
     assert [tag["tag"] for tag in exported["tags"]] == page.locator("#tag-list .tag-name").all_inner_texts()
