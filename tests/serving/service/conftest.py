@@ -16,7 +16,7 @@ from encoders import TASTE, encoder, reading
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
 from tastevec.serving.bundle import Bundle
-from tastevec.serving.explain import measured
+from tastevec.serving.explain import with_user_reference
 from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.responses import AppState
@@ -69,7 +69,7 @@ def make_bundle(*, seed=0, mapped=True, tagged=True):
         np.array([0.9, 0.8, 0.7], np.float32),
         {},
     ).with_reference("items", network.item_vectors)
-    return replace(bundle, tags=measured(Recommender(bundle), directions, world()))
+    return replace(bundle, tags=with_user_reference(directions, Recommender(bundle).vectors, world()))
 
 
 def make_state(model=None, **changes):

@@ -134,7 +134,7 @@ def test_recommend_with_tags_equals_steer(client, horizon):
 def test_explain_equals_the_model_and_has_a_map_position(client, tiny, horizon):
     rated = [*ROCKETS, (99, 1.0)]
     [found] = post(client, "explain", users=[user(rated)], tags=2, contributions=2, horizon=horizon)["users"]
-    expected = tiny.model.explain(ROCKETS, tags=2, items=2, horizon=horizon)
+    expected = tiny.model.explain(ROCKETS, tags=2, contributions=2, horizon=horizon)
     assert [tag["tag"] for tag in found["tags"]] == [reading.tag for reading in expected]
     for tag, reading in zip(found["tags"], expected, strict=True):
         assert tag["strength"] == pytest.approx(reading.strength, abs=1e-4)
@@ -146,6 +146,19 @@ def test_explain_equals_the_model_and_has_a_map_position(client, tiny, horizon):
     assert len(found["map_position"]) == 2
     assert all(0 <= axis <= 1 for axis in found["map_position"])
     assert found["unknown"] == [99]
+
+
+@pytest.mark.parametrize(("path", "body"), [("explain", {"tags": 1}), ("recommend", {"contributions": 2})])
+def test_contributions_encode_the_user_once_and_once_without_each_item(client, monkeypatch, path, body):
+    encoded, vectors = [], Recommender.vectors
+
+    def counted(self, histories, horizon):
+        encoded.append(len(histories))
+        return vectors(self, histories, horizon)
+
+    monkeypatch.setattr(Recommender, "vectors", counted)
+    post(client, path, users=[user(ROCKETS)], **body)
+    assert encoded == [1, len(ROCKETS)]
 
 
 def test_explain_items_have_the_order_of_the_request(client, tiny):
