@@ -373,7 +373,7 @@ def test_prepare_with_invalid_row_stops_or_skips_it(tmp_path):
     before = list_files(tmp_path)
     refused = run("prepare", table, "--out", "prepared")
     assert refused.exit_code == 1
-    assert "interactions.csv line 194" in refused.stderr
+    assert "interactions.csv, line 194" in refused.stderr
     assert list_files(tmp_path) == before
     skipped = run("prepare", table, "--out", "prepared", "--skip-bad-rows")
     assert skipped.exit_code == 0

@@ -202,7 +202,7 @@ def test_encode_counts_unknown_items_and_skipped_rows(place):
     (place / "odd.csv").write_text(table)
     refused = run("encode", "model", "odd.csv", "--out", "odd.parquet")
     assert refused.exit_code == 1
-    assert "odd.csv line 4" in refused.stderr
+    assert "odd.csv, line 4" in refused.stderr
     assert not (place / "odd.parquet").exists()
     printed = run("encode", "model", "odd.csv", "--out", "odd.parquet", "--skip-bad-rows")
     assert printed.stdout.startswith(

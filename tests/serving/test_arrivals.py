@@ -225,9 +225,9 @@ def test_what_is_said_of_a_film_moves_it(model):
             "ids do not fit the model's, which are whole numbers",
         ),
         ({"item_id": [31, 31], "title": ["Rocket", "Rocket"]}, BadRowError, "31"),
-        ({"item_id": [31], "year": [1999]}, SourceError, "no column for title among"),
-        ({"title": ["Rocket"]}, SourceError, "no column for item_id among"),
-        ({"item_id": [], "title": []}, SourceError, "none of them is good; expected items"),
+        ({"item_id": [31], "year": [1999]}, SourceError, "no title among"),
+        ({"title": ["Rocket"]}, SourceError, "no item_id among"),
+        ({"item_id": [], "title": []}, SourceError, "none of them valid. Expected items"),
     ],
 )
 def test_films_that_cannot_be_added_are_refused(model, items, error, message):

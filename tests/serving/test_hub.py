@@ -239,7 +239,7 @@ def test_without_huggingface_hub_a_missing_folder_is_still_what_is_said(monkeypa
     def missing(_name):
         raise MissingExtraError("huggingface-hub", "hub")
 
-    monkeypatch.setattr(module, "need", missing)
+    monkeypatch.setattr(module, "require", missing)
     with pytest.raises(
         FormatError, match=r"there is no folder films/taste here.*pip install 'tastevec\[hub\]'"
     ):

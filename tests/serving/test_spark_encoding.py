@@ -196,7 +196,7 @@ def test_bad_rows_are_refused_or_set_aside_and_nothing_is_left_of_a_failure(
     told = ["encode", str(bundle_folder), "odd.csv", "--engine", "spark", "--out", "vectors"]
     refused = CliRunner().invoke(app, told)
     assert refused.exit_code == 1
-    assert "odd.csv line 3" in refused.stderr
+    assert "odd.csv, line 3" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]
     spoken = CliRunner().invoke(app, [*told, "--skip-bad-rows"])
     assert "2 vectors are in vectors." in spoken.stdout

@@ -381,7 +381,7 @@ def write_vectors_on_spark(
 def _read_settings(reading: InputConfig, *, skip_bad_rows: bool) -> ReadSettings:
     """How a table is read for a model, which knows one scale of ratings."""
     scale = reading.scale
-    return ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    return ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high), model_scale=True)
 
 
 def _written(
