@@ -27,7 +27,7 @@ from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.metrics import unit_rows
-from tastevec.evaluation.scorers import measure, only_known
+from tastevec.evaluation.scorers import measure, keep_only
 from tastevec.evaluation.tasks import Task, ask, cases
 from tastevec.pipelines.evaluate import model_runs
 from tastevec.schema import (
@@ -120,7 +120,7 @@ def without_items(prepared: Prepared, items: NDArray[np.bool_], out: Path) -> Pr
     """
     histories, settings = prepared.histories, prepared.manifest["settings"]
     removed = (prepared.splits != SPLITS.index("test"))[histories.owners] & items[histories.items]
-    left = only_known(histories, ~removed)
+    left = keep_only(histories, ~removed)
     stays = np.flatnonzero(left.lengths >= settings["minimum_interactions"])
     left, splits = left.take(stays), prepared.splits[stays]
     with new_folder(out, owned_by=MANIFEST_FILE) as folder:
@@ -172,10 +172,10 @@ class _Random:
 
     name = "random"
 
-    def __init__(self, item_count: int, seed: int) -> None:
-        self._item_count, self._rng = item_count, np.random.default_rng(seed)
+    def __init__(self, n_items: int, seed: int) -> None:
+        self._item_count, self._rng = n_items, np.random.default_rng(seed)
 
-    def fit(self, train: Histories, item_count: int) -> None:
+    def fit(self, train: Histories, n_items: int) -> None:
         """Learn nothing."""
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
@@ -191,14 +191,14 @@ def _cold(
     selection = _tasks(cohorts["validation"].unseen, cold, test.rating_range)
     users, best, rows = {}, {}, []
     for name, task in _tasks(test.unseen, cold, test.rating_range).items():
-        best[name] = _better(baselines, selection[name], test.item_count)
+        best[name] = _better(baselines, selection[name], test.n_items)
         users[name] = {"users": len(task), "held_out_items": int(task.hidden.sum())}
         entries: list[tuple[str, Scorer, Horizon | None]] = [
             (system, model, horizon) for system, model in models.items() for horizon in _PROTOCOLS
         ]
-        entries += [(one.name, one, None) for one in (*baselines, _Random(test.item_count, seed))]
+        entries += [(one.name, one, None) for one in (*baselines, _Random(test.n_items, seed))]
         found = {
-            (system, horizon): _values(scorer, task, test.item_count, horizon or "overall")
+            (system, horizon): _values(scorer, task, test.n_items, horizon or "overall")
             for system, scorer, horizon in entries
         }
         rows += [
@@ -237,14 +237,14 @@ def _content_baselines(dataset: EvalDataset) -> list[MeanPositive]:
     return baselines
 
 
-def _values(scorer: Scorer, task: Task, item_count: int, horizon: Horizon) -> dict[str, NDArray[np.float64]]:
+def _values(scorer: Scorer, task: Task, n_items: int, horizon: Horizon) -> dict[str, NDArray[np.float64]]:
     """Return each metric of every user, (B,)."""
-    return measure(scorer, replace(task, protocol=_PROTOCOLS[horizon]), item_count, (10, 20, 50, 100))
+    return measure(scorer, replace(task, protocol=_PROTOCOLS[horizon]), n_items, (10, 20, 50, 100))
 
 
-def _better(baselines: Sequence[Scorer], task: Task, item_count: int) -> str:
+def _better(baselines: Sequence[Scorer], task: Task, n_items: int) -> str:
     """Return the name of the baseline with the higher NDCG@100 on validation users."""
-    means = {one.name: _values(one, task, item_count, "overall")[SELECTED_BY].mean() for one in baselines}
+    means = {one.name: _values(one, task, n_items, "overall")[SELECTED_BY].mean() for one in baselines}
     return max(means, key=lambda name: means[name])
 
 
@@ -252,7 +252,7 @@ def _warm(
     models: dict[str, Scorer], test: EvalDataset, cold: NDArray[np.bool_], seed: int
 ) -> list[dict[str, Any]]:
     """Return the metrics of both models on the other items, as if the cold items did not exist."""
-    users = only_known(test.unseen, ~cold[test.unseen.items])
+    users = keep_only(test.unseen, ~cold[test.unseen.items])
     protocols: tuple[Protocol, ...] = ("fold-in", "future")
     tasks = [
         replace(task, candidates=~cold)
@@ -261,7 +261,7 @@ def _warm(
     ]
     rows = []
     for task in filter(len, tasks):
-        found = {name: _values(model, task, test.item_count, task.horizon) for name, model in models.items()}
+        found = {name: _values(model, task, test.n_items, task.horizon) for name, model in models.items()}
         for metric in WARM[task.name]:
             without, with_all = found[WITHOUT][metric], found[WITH_ALL][metric]
             means = {"without": float(without.mean()), "with_all": float(with_all.mean())}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tastevec.evaluation.report import Report
-from tastevec.evaluation.results import Asked, Measured, Slice, SystemFacts
+from tastevec.evaluation.results import TaskRecord, TaskResult, Slice, SystemFacts
 
 DATA = {"name": "tiny", "fingerprint": "f00d", "split": "test"}
 KNOWN = ("1", "2", "3", "5", "10", "20", "50", "100", "200")
@@ -16,7 +16,7 @@ AT = (10, 20, 50, 100)
 
 def asked(name="fold-in", users=4, *, fingerprint=None, ids=None):
     """A task of so many people, each with 5 known films and 2 hidden ones."""
-    return Asked(
+    return TaskRecord(
         name=name,
         protocol="future" if name in ("next-liked", "last-20%") else name,
         note="A note with <angles>.",
@@ -37,7 +37,7 @@ def measured(system, task, *, system_metrics=None, slices=(), **values):
     """One run of a system: metric_at_10=[...] is the metric@10 of each person."""
     values = {name.replace("_at_", "@"): np.array(column, float) for name, column in values.items()}
     runs = {metric: np.array([np.nanmean(column)]) for metric, column in values.items()}
-    return Measured(system, task, values, runs, system_metrics or {}, tuple(slices))
+    return TaskResult(system, task, values, runs, system_metrics or {}, tuple(slices))
 
 
 def report_of(systems, results, *, data=DATA, at=(10, 100), seed=42):
@@ -97,7 +97,7 @@ def _lively(system, task, users, level, rng):
             found = scores(2 * (place + 0.5) / len(labels)).mean(0)
             found[rng.random(len(found)) < 0.4] = np.nan
             slices.append(Slice(by, label, "found@20", found))
-    return Measured(
+    return TaskResult(
         system,
         task,
         {metric: values.mean(axis=0) for metric, values in ranked.items()},

@@ -54,8 +54,8 @@ __all__ = [
     "Division",
     "Horizon",
     "Preset",
-    "Protocol",
     "Split",
+    "TaskId",
 ]
 
 # Columns of every table that we write.
@@ -114,7 +114,7 @@ TURN_FILE: Final = "turn.safetensors"
 PREPARED_FORMAT: Final = 1
 ALIGNMENT_FORMAT: Final = 1
 BUNDLE_FORMAT: Final = 1
-RESULTS_FORMAT: Final = 2
+RESULTS_FORMAT: Final = 3
 
 # What to do with a folder of ours that is damaged.
 PREPARE_AGAIN: Final = "run tastevec prepare again"
@@ -128,5 +128,5 @@ Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet
 Division = Literal["hash", "liang", "time"]
 Preset = Literal["taste", "seed"]
-Protocol = Literal["best-rated", "fold-in", "future"]
+TaskId = Literal["top-rated", "random-20pct", "next-item", "last-20pct", "global-temporal"]
 Horizon = Literal["next", "overall"]

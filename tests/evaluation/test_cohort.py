@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tastevec.errors import DataError, UnknownItemError
-from users import plain_cohort, users
+from users import plain_dataset, users
 
 STARS = (1, 5)
 TAUGHT = users([(0, 5, 10), (1, 4, 20)])
@@ -16,7 +16,7 @@ ASKED = users([(0, 5, 10), (1, 4, 20), (2, 1, 30)], ids=[7])
 
 
 def dataset(train=TAUGHT, unseen=ASKED, items=3):
-    return plain_cohort(train, unseen, items, STARS)
+    return plain_dataset(train, unseen, items, STARS)
 
 
 def test_an_empty_test_set_is_one_sentence():

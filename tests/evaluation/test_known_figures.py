@@ -11,7 +11,7 @@ from tastevec.data.histories import Histories, normalise_ratings
 from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.registry import baselines, build_baselines, published, trivial_baselines
 from tastevec.schema import Horizon
-from users import plain_cohort
+from users import plain_dataset
 
 if TYPE_CHECKING:
     from tastevec.evaluation.dataset import EvalDataset
@@ -79,7 +79,7 @@ def _cohort() -> EvalDataset:
     digests = [hashlib.md5(f"42:{user}".encode(), usedforsecurity=False).hexdigest() for user in user_ids]
     shares = np.array([int(digest[:8], 16) / 2**32 for digest in digests])
     train, test = (histories.take(np.flatnonzero(part)) for part in (shares < 0.7, shares >= 0.85))
-    return plain_cohort(train, test, len(film_ids), (1.0, 5.0))
+    return plain_dataset(train, test, len(film_ids), (1.0, 5.0))
 
 
 # Of the last fifth every learner finds .008 to .017 less here, up to half an interval beyond the interval, and popularity

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 import worlds
-from tastevec.evaluation.baselines import EASE, LastOnly, PerHorizon, Popularity
+from tastevec.evaluation.baselines import EASE, LastItems, PerHorizon, Popularity
 from tastevec.evaluation.registry import (
     BaselineSpec,
-    Chosen,
+    VariantSettings,
     baselines,
     build_baselines,
     published,
@@ -32,7 +32,8 @@ def _chosen(**ridges):
     """EASE with these ridges: overall, next, and next of the shortened."""
     questions = EASES.questions(["overall", "next"])
     return {
-        question: Chosen({"ridge": ridge}) for question, ridge in zip(questions, ridges.values(), strict=True)
+        question: VariantSettings({"ridge": ridge})
+        for question, ridge in zip(questions, ridges.values(), strict=True)
     }
 
 
@@ -118,7 +119,7 @@ def test_one_setting_for_all_questions_is_one_scorer():
         runs.scorers for runs in build_baselines([EASES], _chosen(o=3.0, n=3.0, s=3.0), [1])
     )
     assert isinstance(whole, EASE)
-    assert isinstance(shortened, LastOnly)
+    assert isinstance(shortened, LastItems)
     assert shortened.scorer is whole
 
 

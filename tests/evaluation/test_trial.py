@@ -10,11 +10,11 @@ import worlds
 from fakes import Fixed, Summed
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation import scorers as answers
-from tastevec.evaluation.baselines import EASE, Constant, LastOnly, MeanPositive, Popularity
+from tastevec.evaluation.baselines import EASE, GlobalMeanVector, LastItems, MeanPositive, Popularity
 from tastevec.evaluation.dataset import NO_YEAR, EvalDataset
 from tastevec.evaluation.evaluate import PROTOCOLS, evaluate
 from tastevec.evaluation.scorers import Runs
-from users import films_of, plain_cohort, users, world
+from users import films_of, plain_dataset, users, world
 
 FROM = 4.0
 STARS = (1.0, 5.0)
@@ -24,7 +24,7 @@ STARS = (1.0, 5.0)
 def dataset():
     """Five people of each taste teach; the sixth of each is asked."""
     train = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])
-    return plain_cohort(world().take(train), world().take(np.array([5, 11])), worlds.ITEMS, STARS)
+    return plain_dataset(world().take(train), world().take(np.array([5, 11])), worlds.ITEMS, STARS)
 
 
 def row_of(report, system, task, metric):
@@ -34,7 +34,7 @@ def row_of(report, system, task, metric):
 
 def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero():
     unseen = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-liked hides film 2 of both
-    dataset = plain_cohort(users([(0, 5)], ids=[99]), unseen, 5, STARS)
+    dataset = plain_dataset(users([(0, 5)], ids=[99]), unseen, 5, STARS)
     right, wrong = Fixed([0, 0, 1, 0, 0], "right"), Fixed([0, 0, -1, 0, 0], "wrong")
     report = evaluate([right, wrong], dataset, protocols=["future"], at=[1, 2])
     for metric in ("hr@1", "recall@2", "ndcg@2", "mrr@1"):
@@ -106,7 +106,7 @@ def test_who_reads_the_last_film_is_found_out_by_shuffled_sessions():
             return np.eye(30, dtype=np.float32)[histories.items[histories.offsets[1:] - 1] + 1]
 
     chains = users(*[[(item, 5, 0) for item in range(start, start + 9)] for start in range(20)])
-    dataset = plain_cohort(users([(0, 5)], ids=[99]), chains, 30, STARS)
+    dataset = plain_dataset(users([(0, 5)], ids=[99]), chains, 30, STARS)
     report = evaluate([NextNumber([])], dataset, protocols=["future"])
     assert row_of(report, "fixed", "next-liked", "hr@10").mean == 1
     assert row_of(report, "fixed", "next-liked", "mrr@10").mean == 1
@@ -115,8 +115,8 @@ def test_who_reads_the_last_film_is_found_out_by_shuffled_sessions():
 
 def test_the_newest_films_alone_are_asked_what_comes_next_and_nothing_else(dataset):
     scorer = Fixed(np.zeros(worlds.ITEMS))
-    short = Runs("short", (LastOnly(scorer), LastOnly(Fixed(np.ones(worlds.ITEMS)))))
-    report = evaluate([scorer, LastOnly(scorer), short], dataset)
+    short = Runs("short", (LastItems(scorer), LastItems(Fixed(np.ones(worlds.ITEMS)))))
+    report = evaluate([scorer, LastItems(scorer), short], dataset)
     asked = {
         name: [r.task.name for r in report.measured if r.system == name]
         for name in ("fixed", "fixed, last 20 only", "short")
@@ -127,12 +127,12 @@ def test_the_newest_films_alone_are_asked_what_comes_next_and_nothing_else(datas
 
 def test_a_system_that_no_question_is_for_is_left_out(dataset):
     scorer = Fixed(np.zeros(worlds.ITEMS))
-    report = evaluate([scorer, LastOnly(scorer)], dataset, protocols=["fold-in"])
+    report = evaluate([scorer, LastItems(scorer)], dataset, protocols=["fold-in"])
     assert [facts.system for facts in report.systems] == ["fixed"]
     with pytest.raises(
         SettingsError, match="no system can be asked fold-in; expected one that is not a LastOnly"
     ):
-        evaluate([LastOnly(scorer)], dataset, protocols=["fold-in"])
+        evaluate([LastItems(scorer)], dataset, protocols=["fold-in"])
 
 
 def test_a_value_is_the_mean_over_the_runs_and_each_run_keeps_its_own(dataset):
@@ -153,7 +153,7 @@ def test_a_value_is_the_mean_over_the_runs_and_each_run_keeps_its_own(dataset):
 
 def test_progress_tells_what_begins_and_how_much_is_done(dataset):
     told = []
-    systems = [Fixed(np.zeros(worlds.ITEMS)), LastOnly(Fixed(np.ones(worlds.ITEMS), "other"))]
+    systems = [Fixed(np.zeros(worlds.ITEMS)), LastItems(Fixed(np.ones(worlds.ITEMS), "other"))]
     evaluate(systems, dataset, protocols=["fold-in", "future"], progress=lambda *what: told.append(what))
     assert told == [
         (0, 5, "fixed: fit"),
@@ -198,7 +198,7 @@ def test_the_size_of_the_chunks_changes_nothing(dataset, monkeypatch):
 
 def test_a_system_and_its_shortened_self_are_fitted_once(dataset):
     scorer = Fixed(np.zeros(worlds.ITEMS))
-    evaluate([scorer, LastOnly(scorer)], dataset, protocols=["future"])
+    evaluate([scorer, LastItems(scorer)], dataset, protocols=["future"])
     assert scorer.fits == 1
 
 
@@ -207,7 +207,7 @@ def test_distances_are_those_of_the_systems_own_space(dataset):
     space[: worlds.ITEMS // 2, 0], space[worlds.ITEMS // 2 :, 1] = 1, 1  # the two tastes, at right angles
     systems = [MeanPositive(space, space="tastes", positive_from=FROM), EASE(positive_from=FROM)]
     report = evaluate(
-        systems, dataset, trivial_baselines=[Constant(space, space="tastes", positive_from=FROM)]
+        systems, dataset, trivial_baselines=[GlobalMeanVector(space, space="tastes", positive_from=FROM)]
     )
     mean, constant = "mean of liked (tastes)", "constant (tastes)"
     for task in ("best-rated", "fold-in"):
@@ -224,7 +224,7 @@ def test_hidden_films_without_a_vector_do_not_count_in_the_distance():
     unseen = users([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # best-rated hides 1 and 2; and 2 alone
     report = evaluate(
         [MeanPositive(space, space="s", positive_from=FROM)],
-        plain_cohort(users([(0, 5)], ids=[99]), unseen, 3, STARS),
+        plain_dataset(users([(0, 5)], ids=[99]), unseen, 3, STARS),
         protocols=["best-rated"],
     )
     row = row_of(report, "mean of liked (s)", "best-rated", "cosine_distance")
@@ -245,7 +245,7 @@ def test_a_system_with_two_answers_is_asked_for_the_right_one(dataset):
 
 def test_skill_is_the_way_gone_from_the_best_floor_to_perfection():
     unseen = users(*[[(0, 5), (user % 4 + 1, 5)] for user in range(8)])  # next-liked hides films 1 to 4
-    dataset = plain_cohort(users([(0, 5)], ids=[99]), unseen, 6, STARS)
+    dataset = plain_dataset(users([(0, 5)], ids=[99]), unseen, 6, STARS)
     low, floor = Fixed([0, 0, 0, 0, 0, 9], "low"), Fixed([0, 9, 0, 0, 0, 0], "floor")
     better = Fixed([0, 9, 8, 0, 0, 0], "better")
     report = evaluate([better], dataset, trivial_baselines=[low, floor], protocols=["future"], at=[1, 2])
@@ -269,8 +269,8 @@ def test_distances_have_skill_beside_floors_of_their_own_space_only(dataset):
         [MeanPositive(one, space="one", positive_from=FROM)],
         dataset,
         trivial_baselines=[
-            Constant(one, space="one", positive_from=FROM),
-            Constant(other, space="other", positive_from=FROM),
+            GlobalMeanVector(one, space="one", positive_from=FROM),
+            GlobalMeanVector(other, space="other", positive_from=FROM),
         ],
         protocols=["fold-in"],
     )
@@ -287,16 +287,16 @@ def test_without_floors_there_is_no_skill(dataset):
 
 def test_nobody_to_ask_is_an_error():
     with pytest.raises(DataError, match="the split holds 0 users"):
-        plain_cohort(world(), world().take(np.array([], np.int64)), worlds.ITEMS, STARS)
+        plain_dataset(world(), world().take(np.array([], np.int64)), worlds.ITEMS, STARS)
 
 
 def test_a_person_who_teaches_is_not_asked():
     with pytest.raises(DataError, match="1 users are both taught and asked, user 3 among them"):
-        plain_cohort(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.ITEMS, STARS)
+        plain_dataset(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.ITEMS, STARS)
 
 
 def test_a_task_that_nobody_can_be_asked_is_an_error():
-    dataset = plain_cohort(users([(0, 5)], ids=[9]), users([(0, 5)]), 3, STARS)
+    dataset = plain_dataset(users([(0, 5)], ids=[9]), users([(0, 5)]), 3, STARS)
     with pytest.raises(DataError, match="none of the 1 users can be asked best-rated"):
         evaluate([Fixed([0, 0, 0])], dataset)
 
@@ -353,7 +353,7 @@ def test_the_cohort_of_a_prepared_folder_is_its_splits():
     assert EvalDataset.of(Folder()).unseen.user_ids.tolist() == [11, 12]
     assert EvalDataset.of(Folder()).items.years[-2:].tolist() == [1999, NO_YEAR]
     dataset = EvalDataset.of(Folder(), "validation")
-    assert (len(dataset.train), dataset.unseen.user_ids.tolist(), dataset.item_count) == (
+    assert (len(dataset.train), dataset.unseen.user_ids.tolist(), dataset.n_items) == (
         8,
         [9, 10],
         worlds.ITEMS,

@@ -12,15 +12,15 @@ from tastevec.evaluation import tuning
 from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.registry import (
     BaselineSpec,
-    Between,
+    Range,
     OneOf,
     baselines,
     build_baselines,
     published,
     trivial_baselines,
 )
-from tastevec.evaluation.tuning import read_choices, tune
-from users import plain_cohort, world
+from tastevec.evaluation.tuning import read_tuned_settings, tune
+from users import plain_dataset, world
 
 TEACH, CHOOSE, ASK = (np.array(some) for some in ([0, 1, 2, 3, 6, 7, 8, 9], [4, 10], [5, 11]))
 
@@ -55,7 +55,7 @@ def _items(histories):
 
 
 def _cohort(asked=CHOOSE):
-    return plain_cohort(world().take(TEACH), world().take(asked), worlds.ITEMS, (1.0, 5.0))
+    return plain_dataset(world().take(TEACH), world().take(asked), worlds.ITEMS, (1.0, 5.0))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def spec(made):
         "nudged",
         lambda settings, _seed: Nudged(settings["push"], made),
         published={"push": 100.0},
-        space={"push": Between(0.1, 1000, log=True)},
+        space={"push": Range(0.1, 1000, log=True)},
         newest=(20,),
     )
 
@@ -123,7 +123,7 @@ def test_where_nothing_is_better_the_published_settings_stay(made):
         "flat",
         lambda _settings, _seed: Nudged(3.0, made),
         published={"push": 7, "share": 0.5},
-        space={"push": OneOf((5, 6, 7)), "share": Between(0, 1)},
+        space={"push": OneOf((5, 6, 7)), "share": Range(0, 1)},
     )
     for chosen in tune([flat], _cohort()).values():
         assert chosen.settings == {"push": 7, "share": 0.5}
@@ -194,26 +194,26 @@ def _floors_and(spec):
 def test_settings_come_back_from_an_earlier_evaluation_as_they_were(saved, spec):
     specs = _floors_and(spec)
     choices = tune(specs, _cohort(), horizons=["next"])
-    again = read_choices(saved(choices, specs), specs, horizons=["next"], fingerprint="abc")
+    again = read_tuned_settings(saved(choices, specs), specs, horizons=["next"], fingerprint="abc")
     assert again == choices
 
 
 def test_settings_of_other_data_are_refused(saved, spec):
     folder = saved(published([spec], ["next"]), [spec])
     with pytest.raises(DataError, match=r"was tuned on data abc; expected xyz, the data of this evaluation"):
-        read_choices(folder, [spec], horizons=["next"], fingerprint="xyz")
+        read_tuned_settings(folder, [spec], horizons=["next"], fingerprint="xyz")
 
 
 def test_an_evaluation_that_was_not_tuned_or_was_asked_less_is_refused(saved, spec):
     specs = _floors_and(spec)
     folder = saved(published(specs, ["next"]), specs)
     with pytest.raises(SettingsError, match="holds no tuned settings of 'recent popularity'"):
-        read_choices(folder, specs, horizons=["next"], fingerprint="abc")
+        read_tuned_settings(folder, specs, horizons=["next"], fingerprint="abc")
     folder = saved(tune(specs, _cohort(), horizons=["next"]), specs)
     with pytest.raises(SettingsError, match="of 'popularity' for what is asked overall"):
-        read_choices(folder, specs, horizons=["overall"], fingerprint="abc")
+        read_tuned_settings(folder, specs, horizons=["overall"], fingerprint="abc")
 
 
 def test_a_folder_without_results_is_refused(tmp_path, spec):
     with pytest.raises(FormatError):
-        read_choices(tmp_path, [spec], horizons=["next"], fingerprint="abc")
+        read_tuned_settings(tmp_path, [spec], horizons=["next"], fingerprint="abc")

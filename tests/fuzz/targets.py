@@ -290,10 +290,10 @@ def _asked(folder: Path, *, route: str) -> Any:
 def _results(folder: Path) -> Any:
     """Compared with itself under another name, and read for what was tuned."""
     from tastevec.evaluation.registry import baselines  # noqa: PLC0415  as above
-    from tastevec.evaluation.tuning import read_choices  # noqa: PLC0415  as above
+    from tastevec.evaluation.tuning import read_tuned_settings  # noqa: PLC0415  as above
 
     with suppress(TastevecError):
-        read_choices(folder, baselines(rating_range=(1, 5)), horizons=["overall"], fingerprint="f00d")
+        read_tuned_settings(folder, baselines(rating_range=(1, 5)), horizons=["overall"], fingerprint="f00d")
     return compare([folder, folder.parent / "other"]).table()
 
 

@@ -21,7 +21,7 @@ from sources import Row, prepare, source
 from tastevec.data.histories import NO_TIME, normalise_ratings
 from tastevec.data.preprocess import ArrangeSettings
 from tastevec.errors import DataError, SettingsError
-from tastevec.evaluation.tasks import LiangSplit, TimeSplit, cases
+from tastevec.evaluation.tasks import LiangSplit, TemporalSplit, cases
 from users import TAGGED, films_of, rows_of, users
 
 ITEMS = 30
@@ -44,7 +44,7 @@ def crowds(draw):
 
 
 items = st.lists(st.booleans(), min_size=ITEMS, max_size=ITEMS).map(lambda flags: np.array(flags, np.bool_))
-by_person = st.none() | st.builds(TimeSplit, st.integers(1, 9), items)
+by_person = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
 divisions = by_person | st.builds(LiangSplit, items)
 
 
@@ -81,7 +81,7 @@ def test_no_task_shows_what_it_asks_for_or_what_came_later_or_what_never_was(his
             assert_nothing_after_the_first_hidden(task, histories)
 
 
-@given(crowds(), st.builds(TimeSplit, st.integers(1, 9), items))
+@given(crowds(), st.builds(TemporalSplit, st.integers(1, 9), items))
 def test_where_people_are_divided_by_time_one_task_alone_looks_past_the_cut(histories, division):
     *others, last = tasks_of(histories, division)
     assert last.name == "after-cut"

@@ -35,7 +35,7 @@ __all__ = [
 
 
 def ranks_of(
-    ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], item_count: int
+    ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], n_items: int
 ) -> NDArray[np.int64]:
     """(T,) the place of each hidden film in its person's ranking, from 0; K where it is not there.
 
@@ -43,7 +43,7 @@ def ranks_of(
         ranked: (B, K) item indices, each at most once a row; -1 for an empty place.
         offsets: (B + 1,) person b's hidden films are ``targets[offsets[b]:offsets[b + 1]]``.
         targets: (T,) item indices.
-        item_count: N.
+        n_items: N.
 
     Examples:
         >>> ranks_of(np.array([[4, 2, 0], [1, 3, -1]]), np.array([0, 2, 3]), np.array([0, 1, 3]), 5)
@@ -51,13 +51,13 @@ def ranks_of(
     """
     users, depth = ranked.shape
     # The last column stands for the empty place, -1.
-    places = np.full((users, item_count + 1), depth, np.min_scalar_type(depth))
-    np.put_along_axis(places, ranked % (item_count + 1), np.arange(depth, dtype=places.dtype)[None], axis=1)
+    places = np.full((users, n_items + 1), depth, np.min_scalar_type(depth))
+    np.put_along_axis(places, ranked % (n_items + 1), np.arange(depth, dtype=places.dtype)[None], axis=1)
     return places[np.repeat(np.arange(users), np.diff(offsets)), targets].astype(np.int64)
 
 
 def hits(
-    ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], item_count: int
+    ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], n_items: int
 ) -> NDArray[np.bool_]:
     """(B, K) whether each place of a ranking holds a hidden film; the arguments are those of `ranks_of`.
 
@@ -66,7 +66,7 @@ def hits(
         array([[False,  True,  True],
                [False,  True, False]])
     """
-    return hits_at(ranks_of(ranked, offsets, targets, item_count), offsets, ranked.shape[1])
+    return hits_at(ranks_of(ranked, offsets, targets, n_items), offsets, ranked.shape[1])
 
 
 def hits_at(places: NDArray[np.int64], offsets: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
@@ -307,14 +307,14 @@ def intra_list_similarity(ranked: NDArray[np.integer], vectors: NDArray[np.float
     return similarity
 
 
-def recommended(ranked: NDArray[np.integer], item_count: int) -> NDArray[np.int64]:
+def recommended(ranked: NDArray[np.integer], n_items: int) -> NDArray[np.int64]:
     """(N,) in how many of the lists (B, K) each film stands; -1 is an empty place.
 
     Examples:
         >>> recommended(np.array([[2, 0], [2, -1]]), 4)
         array([1, 0, 2, 0])
     """
-    return np.bincount(ranked[ranked >= 0], minlength=item_count)
+    return np.bincount(ranked[ranked >= 0], minlength=n_items)
 
 
 def coverage(counts: NDArray[np.int64]) -> float:

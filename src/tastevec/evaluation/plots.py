@@ -10,7 +10,7 @@ import numpy as np
 
 from tastevec.data.html import GRID, MUTED, Picture, drawn, styled
 from tastevec.evaluation.results import headline
-from tastevec.evaluation.tables import spoken
+from tastevec.evaluation.tables import metric_title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from tastevec.evaluation.report import Report
     from tastevec.evaluation.statistics import Row, SliceRow
 
-__all__ = ["SOFT", "Look", "draw", "label_ends", "label_points", "looks", "short", "slice_pictures", "spread"]
+__all__ = [
+    "SOFT",
+    "SeriesStyle",
+    "draw",
+    "label_ends",
+    "label_points",
+    "looks",
+    "short",
+    "slice_pictures",
+    "spread",
+]
 
 SOFT: Final = "#9aa5b1"  # what must be beaten
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")  # Okabe & Ito 2008
@@ -33,7 +43,7 @@ _HALF_LINE: Final = 4.5
 
 
 @dataclass(frozen=True)
-class Look:
+class SeriesStyle:
     """One system's colour and weight; models stand in front."""
 
     colour: str
@@ -46,13 +56,13 @@ class Look:
         return self.colour if self.model else MUTED
 
 
-def looks(report: Report) -> dict[str, Look]:
+def series_styles(report: Report) -> dict[str, SeriesStyle]:
     """Each system's look: a colour of its own for what is judged, one grey for all floors and baselines."""
-    found = {facts.system: Look(SOFT, "-", model=False) for facts in report.systems if facts.floor}
+    found = {facts.system: SeriesStyle(SOFT, "-", model=False) for facts in report.systems if facts.floor}
     models = [facts.system for facts in report.systems if not facts.floor]
     for place, system in enumerate(models):
         rounds, colour = divmod(place, len(_COLOURS))
-        found[system] = Look(_COLOURS[colour], _DASHES[rounds % len(_DASHES)], model=True)
+        found[system] = SeriesStyle(_COLOURS[colour], _DASHES[rounds % len(_DASHES)], model=True)
     return found
 
 
@@ -67,7 +77,7 @@ def short(name: str) -> str:
     return name if len(name) <= _LONGEST + 1 else f"{name[:half]}…{name[-half - 1 :]}"
 
 
-def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], look: Mapping[str, Look]) -> None:
+def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], look: Mapping[str, SeriesStyle]) -> None:
     """Write each system's name to the right of where its line ends (x, y), the names pushed apart."""
     low, high = axes.get_ylim()
     tall = axes.get_figure().get_size_inches()[1] * 72 * axes.get_position().height  # type: ignore[union-attr]  # axes without a figure cannot be here
@@ -107,7 +117,9 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     return [_bottom(block) + gap * place for block in blocks for place in range(int(block[1]))]
 
 
-def label_points(axes: Axes, points: Mapping[str, tuple[float, float]], look: Mapping[str, Look]) -> None:
+def label_points(
+    axes: Axes, points: Mapping[str, tuple[float, float]], look: Mapping[str, SeriesStyle]
+) -> None:
     """Write names beside points (x, y), those that come first before others; a name that finds no room is left out."""
     figure = axes.get_figure()
     size = figure.get_size_inches() * 72  # type: ignore[union-attr]  # as in label_ends
@@ -228,7 +240,7 @@ def _panels(report: Report, kind: _Kind) -> dict[str, list[SliceRow]]:
 
 
 def _draw(figure: Figure, report: Report, kind: _Kind, panels: Mapping[str, list[SliceRow]]) -> str:
-    look = looks(report)
+    look = series_styles(report)
     columns = min(_COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
     figure.set_size_inches(_WIDE if columns > 1 else _WIDE * 0.7, _HIGH * lines + 0.3)
@@ -239,7 +251,7 @@ def _draw(figure: Figure, report: Report, kind: _Kind, panels: Mapping[str, list
     for axes, (task, rows) in zip(places, panels.items(), strict=False):
         curves = _curves(rows, _chosen(report, task, look))
         _plot(styled(axes), curves, look, log=kind.by == _KNOWN)
-        axes.set_title(f"{task}, {spoken(rows[0].metric)}", fontsize=9.5, loc="left", color=MUTED)
+        axes.set_title(f"{task}, {metric_title(rows[0].metric)}", fontsize=9.5, loc="left", color=MUTED)
         axes.set_xlabel(kind.below, fontsize=9)
         ends.append(
             {
@@ -253,7 +265,7 @@ def _draw(figure: Figure, report: Report, kind: _Kind, panels: Mapping[str, list
     return f"{kind.says} {_users(panels)}"
 
 
-def _chosen(report: Report, task: str, look: Mapping[str, Look]) -> list[str]:
+def _chosen(report: Report, task: str, look: Mapping[str, SeriesStyle]) -> list[str]:
     """What is drawn of a task: every model, the best floors, and the most popular films."""
     rows = [row for row in report.rows if row.task == task]
     metric = headline(task, list(dict.fromkeys(row.metric for row in rows)))
@@ -279,7 +291,7 @@ def _labels(curves: Mapping[str, Mapping[str, SliceRow]]) -> list[str]:
 
 
 def _plot(
-    axes: Axes, curves: Mapping[str, Mapping[str, SliceRow]], look: Mapping[str, Look], *, log: bool
+    axes: Axes, curves: Mapping[str, Mapping[str, SliceRow]], look: Mapping[str, SeriesStyle], *, log: bool
 ) -> None:
     labels = _labels(curves)
     at = {label: float(label) if log else float(place) for place, label in enumerate(labels)}
@@ -350,14 +362,14 @@ def draw(report: Report) -> list[Picture]:
 
 def _headlines(figure: Figure, report: Report) -> str:
     """Dots with intervals, one column a task, the systems in the same order in all of them."""
-    look, order = looks(report), _ordered(report)
+    look, order = series_styles(report), _ordered(report)
     tasks = _headline_rows(report)
     figure.set_size_inches(_WIDE, 1.0 + _LINE * len(order))
     columns = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for axes, (task, rows) in zip(columns, tasks.items(), strict=True):
         metric = next(iter(rows.values())).metric
         _dots(styled(axes), rows, order, look)
-        axes.set_title(f"{task}\n{spoken(metric)}", fontsize=9.5, loc="left", color=MUTED)
+        axes.set_title(f"{task}\n{metric_title(metric)}", fontsize=9.5, loc="left", color=MUTED)
         trivial_baselines = [row.mean for system, row in rows.items() if not look[system].model]
         if trivial_baselines:
             axes.axvline(max(trivial_baselines), color=MUTED, linestyle="--", linewidth=0.9, zorder=1)
@@ -372,7 +384,7 @@ def _headlines(figure: Figure, report: Report) -> str:
     )
 
 
-def _dots(axes: Axes, rows: Mapping[str, Row], order: list[str], look: Mapping[str, Look]) -> None:
+def _dots(axes: Axes, rows: Mapping[str, Row], order: list[str], look: Mapping[str, SeriesStyle]) -> None:
     for place, name in enumerate(order):
         if name in rows:
             row = rows[name]
@@ -389,7 +401,7 @@ def _dots(axes: Axes, rows: Mapping[str, Row], order: list[str], look: Mapping[s
 
 
 def _coverage(figure: Figure, report: Report) -> str:
-    look, tasks = looks(report), _headline_rows(report)
+    look, tasks = series_styles(report), _headline_rows(report)
     shown = {}
     for task, rows in tasks.items():
         system_metrics = {
@@ -409,7 +421,7 @@ def _coverage(figure: Figure, report: Report) -> str:
         for name, point in points.items():
             axes.plot(*point, "o", color=look[name].colour, markersize=8 if look[name].model else 5)
         metric = next(iter(tasks[task].values())).metric
-        axes.set(xlabel="share of the catalogue in anybody's first 10", ylabel=spoken(metric))
+        axes.set(xlabel="share of the catalogue in anybody's first 10", ylabel=metric_title(metric))
         axes.set_title(task, fontsize=9.5, loc="left", color=MUTED)
         axes.tick_params(labelsize=8.5)
         axes.set_xlim(0, 1.25 * max(x for x, _ in points.values()) or 1)

@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.scorers import EncodedScorer, measure
-from tastevec.evaluation.tasks import cases
+from tastevec.evaluation.tasks import build_task
 from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
 from tastevec.training.batches import Batches, LengthBuckets, Users, asked_of, share_of, top_rated_batch
 from tastevec.training.checkpoints import ChecksumCallback, begin, checkpoint_of, saving
@@ -43,6 +43,7 @@ __all__ = ["SELECTION", "Course", "Tell", "run", "validate"]
 SELECTION = "eval_selection"  # the checkpoint with the highest is kept
 _USERS = 256  # encoded at once
 _DEPTH = 100
+_TASKS: Final[tuple[TaskId, ...]] = ("random-20pct", "next-item", "last-20pct")
 
 
 def validate(
@@ -66,9 +67,8 @@ def validate(
     rating_range = (reading.scale.low, reading.scale.high)
     tasks = [
         task
-        for protocol in ("fold-in", "future")
-        for task in cases(users, protocol=protocol, rating_range=rating_range, seed=settings.seed)
-        if len(task)
+        for name in _TASKS
+        if len(task := build_task(name, users, rating_range=rating_range, seed=settings.seed))
     ]
     gains = {
         f"eval_{task.name}_ndcg@{_DEPTH}": float(

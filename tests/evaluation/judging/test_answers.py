@@ -7,7 +7,7 @@ from fakes import Fixed, Summed
 from tastevec.data.histories import normalise_ratings
 from tastevec.errors import DataError
 from tastevec.evaluation import scorers as module
-from tastevec.evaluation.scorers import answers, measure, only_known, with_horizon
+from tastevec.evaluation.scorers import answers, measure, keep_only, with_horizon
 from tastevec.evaluation.tasks import cases
 from users import users
 
@@ -67,7 +67,7 @@ def test_a_scorer_of_two_horizons_is_asked_for_that_of_the_task(task):
 
 
 def test_films_that_are_not_told_leave_no_trace_in_the_normalised_ratings():
-    told = only_known(USERS, np.array([True, True, False, False, True, True]))
+    told = keep_only(USERS, np.array([True, True, False, False, True, True]))
     assert told.items.tolist() == [0, 1, 0, 2]
     assert (
         told.normalised.tolist() == normalise_ratings(told.ratings, told.offsets).tolist() == [1, -1, -1, 1]

@@ -7,7 +7,7 @@ from fakes import Fixed, Summed
 from tastevec.data.histories import normalise_ratings
 from tastevec.evaluation import slices as curve
 from tastevec.evaluation.scorers import answers
-from tastevec.evaluation.slices import KNOWN_FILMS, quality_curve
+from tastevec.evaluation.slices import HISTORY_LENGTHS, quality_curve
 from tastevec.evaluation.tasks import cases
 from users import films_of, users
 
@@ -30,7 +30,7 @@ def test_a_system_is_asked_again_with_the_newest_films_only_and_of_who_has_more(
     scorer = Fixed(np.zeros(ITEMS))
     curve_of(scorer, task)
     told = [[films_of(seen, user) for user in range(len(seen))] for seen in scorer.seen[1:]]  # [0] knows all
-    newest = [list(range(LONG - length + 1, LONG + 1)) for length in KNOWN_FILMS if length < LONG]
+    newest = [list(range(LONG - length + 1, LONG + 1)) for length in HISTORY_LENGTHS if length < LONG]
     assert told == [[newest[0], [LONG + 2]], *([items] for items in newest[1:])]
 
 
@@ -52,7 +52,7 @@ def test_quality_is_that_of_what_is_known(task):
         ("known films", "ndcg@10"),
     }
     found = {part.label: part.values.tolist() for part in parts if part.metric == "hr@10"}
-    assert list(found) == [str(length) for length in KNOWN_FILMS]
+    assert list(found) == [str(length) for length in HISTORY_LENGTHS]
     assert found["1"] == found["3"] == [1, 1]
     assert found["10"] == found["200"] == [0, 1]  # of the second person, who has 2 films, nothing changes
 

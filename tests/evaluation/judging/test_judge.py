@@ -7,7 +7,7 @@ import pytest
 
 from fakes import Fixed
 from tastevec.evaluation.evaluate import Evaluator
-from users import plain_cohort, users
+from users import plain_dataset, users
 
 ITEMS = 8
 
@@ -15,7 +15,7 @@ ITEMS = 8
 @pytest.fixture
 def dataset():
     asked = users([(0, 4, 0), (1, 4, 60), (2, 5, 120)], [(0, 4, 0), (3, 4, 60), (2, 5, 120)])
-    return plain_cohort(users([(0, 5), (2, 5), (7, 5)], ids=[99]), asked, ITEMS, (1, 5))
+    return plain_dataset(users([(0, 5), (2, 5), (7, 5)], ids=[99]), asked, ITEMS, (1, 5))
 
 
 def judge_of(dataset, protocol, **changes):

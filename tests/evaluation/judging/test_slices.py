@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tastevec.data.histories import NO_TIME
-from tastevec.evaluation.dataset import NO_YEAR, Items
+from tastevec.evaluation.dataset import NO_YEAR, ItemFacts
 from tastevec.evaluation.slices import slicings
 from tastevec.evaluation.tasks import cases
 from users import users
@@ -16,7 +16,7 @@ NOWHERE = 100
 
 def items(raters, years=None):
     raters = np.array(raters)
-    return Items(
+    return ItemFacts(
         raters, 99, np.zeros((len(raters), 1), np.float32), np.array(years or [NO_YEAR] * len(raters))
     )
 

@@ -25,21 +25,21 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.preprocess import ArrangeSettings
 from tastevec.errors import DataError
 from tastevec.evaluation import tasks as future
-from tastevec.evaluation.dataset import EvalDataset, Items
-from tastevec.evaluation.tasks import LiangSplit, Task, TimeSplit, ask, cases
+from tastevec.evaluation.dataset import EvalDataset, ItemFacts
+from tastevec.evaluation.tasks import LiangSplit, Task, TemporalSplit, ask, cases
 from tastevec.items.als import AlsSettings, als_factors
-from users import plain_cohort, rows_of, together, world
+from users import plain_dataset, rows_of, together, world
 
 PROTOCOLS = ("best-rated", "fold-in", "future")
 STARS = (1, 5)
 CUT = 978_300_000 + 12 * 1_000_000 + 500_000  # the last person is in the middle of his history
 EVERY = np.ones(worlds.ITEMS, np.bool_)
-DIVISIONS = {"hash": None, "liang": LiangSplit(EVERY), "time": TimeSplit(CUT, EVERY)}
+DIVISIONS = {"hash": None, "liang": LiangSplit(EVERY), "time": TemporalSplit(CUT, EVERY)}
 
 
 @pytest.fixture(name="dataset")
 def _cohort():
-    return plain_cohort(world().take(np.arange(10)), world().take(np.array([10, 11])), worlds.ITEMS, STARS)
+    return plain_dataset(world().take(np.arange(10)), world().take(np.array([10, 11])), worlds.ITEMS, STARS)
 
 
 def tasks(protocol_name, division=None):
@@ -67,12 +67,12 @@ def test_no_cohort_of_a_prepared_folder_leaks(prepared_folder):
 
 
 def popularity(dataset):
-    return Items.plain(dataset.train, dataset.item_count).raters
+    return ItemFacts.plain(dataset.train, dataset.n_items).raters
 
 
 def factors(dataset):
     settings = AlsSettings(rating_range=dataset.rating_range, dim=4, iterations=2)
-    return als_factors(dataset.train, dataset.item_count, settings)
+    return als_factors(dataset.train, dataset.n_items, settings)
 
 
 def blabbing(histories, hidden, known, **how):
@@ -117,7 +117,7 @@ def test_planted_a_scale_that_hidden_ratings_helped_to_make_fails_the_check(monk
 
 def test_planted_a_popularity_that_counts_the_asked_fails_the_check(dataset):
     def leaky(of):
-        return Items.plain(together(of.train, of.unseen), of.item_count).raters
+        return ItemFacts.plain(together(of.train, of.unseen), of.n_items).raters
 
     assert_asked_move_nothing(popularity, dataset)
     with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
@@ -127,9 +127,7 @@ def test_planted_a_popularity_that_counts_the_asked_fails_the_check(dataset):
 def test_planted_factors_that_the_asked_helped_to_fit_fail_the_check(dataset):
     def leaky(of):
         return factors(
-            SimpleNamespace(
-                **{**vars(of), "train": together(of.train, of.unseen), "item_count": of.item_count}
-            )
+            SimpleNamespace(**{**vars(of), "train": together(of.train, of.unseen), "n_items": of.n_items})
         )
 
     assert_asked_move_nothing(factors, dataset)

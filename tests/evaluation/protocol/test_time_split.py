@@ -17,7 +17,7 @@ from tastevec.data.histories import NO_TIME
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.dataset import EvalDataset
-from tastevec.evaluation.tasks import TimeSplit, cases
+from tastevec.evaluation.tasks import TemporalSplit, cases
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from users import TAGGED, films_of, users
@@ -26,7 +26,7 @@ A, B, C, D, E, F, G = range(7)
 TIMELINE = [(A, 5, 10), (B, 2, 20), (C, 4, 30), (D, 3, 40), (E, 4, 50), (F, 1, 60), (G, 5, 70)]
 STARS = (1, 5)
 START, STEP = 978_300_000, 90_000
-SPLIT = TimeSplit(50, np.array([True] * 6 + [False]))
+SPLIT = TemporalSplit(50, np.array([True] * 6 + [False]))
 
 
 def future(*each, **how):

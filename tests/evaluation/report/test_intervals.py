@@ -11,7 +11,7 @@ from tastevec.evaluation.statistics import (
     bootstrap_users,
     direction,
     mean_intervals,
-    paired_differences,
+    difference_intervals,
     pairwise_differences,
 )
 
@@ -79,7 +79,7 @@ def test_the_same_people_under_two_systems_differ_by_less_than_two_groups_would(
     user = rng.random((200, 1))  # people differ much, the systems by 0.02
     better, worse = user + 0.02 + rng.normal(0, 0.01, (200, 1)), user
     draws = bootstrap_users(200, seed=3)
-    [paired] = paired_differences(better, worse, draws)
+    [paired] = difference_intervals(better, worse, draws)
     [alone] = mean_intervals(better, draws)
     assert 0 < paired.low < 0.02 < paired.high + 0.005
     assert paired.high - paired.low < 0.1 * (alone.high - alone.low)
@@ -90,7 +90,7 @@ def test_every_pair_at_once_is_each_pair_alone():
     found = pairwise_differences(values, draws)
     for a in range(4):
         for b in range(4):
-            [alone] = paired_differences(values[:, [a]], values[:, [b]], draws)
+            [alone] = difference_intervals(values[:, [a]], values[:, [b]], draws)
             assert [matrix[a, b] for matrix in found] == pytest.approx(alone[:3])
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from reports import asked, facts, lively, measured, report_of
 from tastevec.data.html import styled
 from tastevec.evaluation.html_report import report_page
-from tastevec.evaluation.plots import Look, draw, label_ends, label_points, looks, short
+from tastevec.evaluation.plots import SeriesStyle, draw, label_ends, label_points, series_styles, short
 
 EVERY = ["headline", "quality-curve", "popularity", "age", "cold-films", "coverage"]
 
@@ -142,7 +142,7 @@ def test_models_have_colours_of_their_own_and_floors_share_a_grey():
         [facts("a", floor=True), facts("b", floor=True), *map(facts, names)],
         [measured("a", asked(), ndcg_at_10=[1] * 4)],
     )
-    found = looks(report)
+    found = series_styles(report)
     assert found["a"] == found["b"]
     assert len({(found[name].colour, found[name].dash) for name in names}) == 8
     assert found["a"].ink != found["a"].colour  # a name needs more contrast than a line
@@ -165,7 +165,7 @@ def boxes(figure, axes):
 def test_names_at_the_ends_of_lines_never_overlap():
     figure, axes = drawn_axes()
     ends = {f"line {place}": (1.0, 0.5 + place / 1000) for place in range(8)}
-    label_ends(axes, ends, dict.fromkeys(ends, Look("#000000", "-", model=True)))
+    label_ends(axes, ends, dict.fromkeys(ends, SeriesStyle("#000000", "-", model=True)))
     found = sorted(boxes(figure, axes), key=lambda box: box.y0)
     assert len(found) == 8
     assert all(upper.y0 >= lower.y1 - 1 for lower, upper in zip(found, found[1:], strict=False))  # noqa: RUF007  each beside the next
@@ -175,7 +175,7 @@ def test_names_of_points_never_overlap_though_some_find_no_room():
     figure, axes = drawn_axes()
     rng = np.random.default_rng(0)
     points = {f"system {place}": tuple(rng.uniform(0.3, 0.6, 2)) for place in range(30)}
-    label_points(axes, points, dict.fromkeys(points, Look("#000000", "-", model=False)))
+    label_points(axes, points, dict.fromkeys(points, SeriesStyle("#000000", "-", model=False)))
     found = boxes(figure, axes)
     assert 5 < len(found) < 30
     assert not any(one.overlaps(other) for place, one in enumerate(found) for other in found[:place])
@@ -184,7 +184,7 @@ def test_names_of_points_never_overlap_though_some_find_no_room():
 def test_of_points_that_meet_the_first_has_its_name_beside_it():
     _, axes = drawn_axes()
     points = dict.fromkeys([f"system {place}" for place in range(9)], (0.5, 0.5))
-    label_points(axes, points, dict.fromkeys(points, Look("#000000", "-", model=False)))
+    label_points(axes, points, dict.fromkeys(points, SeriesStyle("#000000", "-", model=False)))
     names = [text.get_text() for text in axes.texts]
     assert names == [f"system {place}" for place in range(len(names))]
     assert 1 <= len(names) < 9

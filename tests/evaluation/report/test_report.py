@@ -18,7 +18,7 @@ from tastevec.evaluation.baselines import EASE, Popularity
 from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.report import Report
 from tastevec.schema import PER_USER_FILE, REPORT_FILE, RESULTS_FILE
-from users import plain_cohort, users, world
+from users import plain_dataset, users, world
 
 FROM = 4.0
 NAN = float("nan")
@@ -232,7 +232,7 @@ def test_string_ids_come_back_as_they_were(tmp_path):
 @pytest.mark.usefixtures("no_pictures")
 def test_an_evaluation_of_real_systems_is_written_and_read(tmp_path):
     train, unseen = np.array([0, 1, 2, 3, 6, 7, 8, 9]), np.array([4, 5, 10, 11])
-    dataset = plain_cohort(world().take(train), world().take(unseen), worlds.ITEMS, (1.0, 5.0))
+    dataset = plain_dataset(world().take(train), world().take(unseen), worlds.ITEMS, (1.0, 5.0))
     report = evaluate(
         [EASE(positive_from=FROM, ridge=1.0)], dataset, trivial_baselines=[Popularity(positive_from=FROM)]
     )
@@ -244,7 +244,7 @@ def test_an_evaluation_of_real_systems_is_written_and_read(tmp_path):
 
 
 def test_two_evaluations_of_the_same_ask_the_same():
-    dataset = plain_cohort(users([(1, 5)], ids=[9]), users([(0, 3), (1, 5)]), 2, (1.0, 5.0))
+    dataset = plain_dataset(users([(1, 5)], ids=[9]), users([(0, 3), (1, 5)]), 2, (1.0, 5.0))
     one, other = (
         evaluate([Popularity(positive_from=FROM)], dataset, protocols=["best-rated"]).to_json()
         for _ in range(2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reports import asked, facts, measured, report_of
-from tastevec.evaluation.results import Asked, Measured, Slice, headline
+from tastevec.evaluation.results import TaskRecord, TaskResult, Slice, headline
 from tastevec.evaluation.tasks import Task
 
 NAN = float("nan")
@@ -28,7 +28,7 @@ def three_runs(**changes):
         "system_metrics": {"coverage@10": np.array([0.5, 0.6, 0.7])},
         "slices": (Slice("cold films", "1-4", "found@20", np.array([1.0, NAN])),),
     }
-    return Measured("ours", task, **fields | changes)
+    return TaskResult("ours", task, **fields | changes)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_smaller_distance_is_better_and_counts_in_its_own_space_only():
     results = [
         measured("mine", task, cosine_distance=[0.4, 0.4]),
         measured("others", task, cosine_distance=[0.1, 0.1]),
-        Measured(
+        TaskResult(
             "blind", task, {"cosine_distance": np.array([NAN, NAN])}, {"cosine_distance": np.array([NAN])}
         ),
         measured("ours", task, cosine_distance=[0.3, 0.3]),
@@ -176,12 +176,12 @@ def question(**changes):
         "left_out": 0,
         "note": "",
     }
-    return Asked.of(Task(**fields | changes))
+    return TaskRecord.of(Task(**fields | changes))
 
 
 def test_a_question_keeps_who_was_asked_and_how_much():
     kept = question()
-    assert Asked.of(kept) is kept
+    assert TaskRecord.of(kept) is kept
     assert (len(kept), kept.horizon) == (2, "overall")
     assert (kept.input_items.tolist(), kept.held_out_items.tolist()) == ([2, 1], [1, 2])
     assert question(name="last-20%", protocol="future").horizon == "next"
