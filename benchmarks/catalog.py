@@ -78,7 +78,7 @@ def timed(what: str, items: int, users: int, repeats: int) -> dict[str, Any]:
     found = {f"{what}_seconds": round(statistics.median(seconds[1:]), 4), f"{what}_peak_mb": peak}
     if what == "step":
         return found
-    answers = {"answers": len(batch["next_items"]), "dim": SETTINGS.dim}
+    answers = {"answers": len(batch["target_items"]), "dim": SETTINGS.dim}
     return found | {f"{what}_grown_mb": peak - before, **answers}
 
 
@@ -107,7 +107,7 @@ def _loss(batch: dict[str, Tensor], items: int, *, plain: bool) -> Callable[[], 
     """Return the softmax of one batch over a random item matrix, with its gradient."""
     # In place: a copy would raise the peak beforehand.
     table = torch.randn(items, SETTINGS.dim).mul_(SETTINGS.dim**-0.5)
-    targets, read = batch["next_items"], _read(batch, items)
+    targets, read = batch["target_items"], _read(batch, items)
     states = torch.randn(len(targets), SETTINGS.dim, requires_grad=True)
 
     def ours() -> None:
@@ -124,7 +124,7 @@ def _loss(batch: dict[str, Tensor], items: int, *, plain: bool) -> Callable[[], 
 def _step(batch: dict[str, Tensor], items: int) -> Callable[[], None]:
     """Return forward, loss, backward and optimizer of the preset taste."""
     config = TasteConfig(
-        item_count=items,
+        n_items=items,
         dim=SETTINGS.dim,
         hidden_size=SETTINGS.hidden_size,
         layers=SETTINGS.layers,
@@ -132,20 +132,23 @@ def _step(batch: dict[str, Tensor], items: int) -> Callable[[], None]:
         intermediate_size=4 * SETTINGS.hidden_size,
         max_history=SETTINGS.max_history,
         dropout=SETTINGS.dropout,
-        rating_levels=SCALE.levels,
+        rating_bins=SCALE.levels,
         item_input=SETTINGS.item_input,
-        gap_levels=GAP_LEVELS,
+        time_gap_bins=GAP_LEVELS,
     )
     model = TasteEncoder(config).train()
     model.items.weight.requires_grad_(False)  # noqa: FBT003  torch has no name for it
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad])
-    inputs = {name: batch[name] for name in ("items", "normalized_ratings", "levels", "lengths", "gaps")}
+    inputs = {
+        name: batch[name]
+        for name in ("items", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins")
+    }
     read = _read(batch, items)
 
     def step() -> None:
         optimizer.zero_grad()
         states = model(**inputs, linear=False)["moments"].flatten(0, 1)[batch["moments"]]
-        next_softmax_loss(states, model.items.weight, batch["next_items"], read).backward()
+        next_softmax_loss(states, model.items.weight, batch["target_items"], read).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 

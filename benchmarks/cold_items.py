@@ -27,7 +27,7 @@ from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.metrics import unit_rows
-from tastevec.evaluation.scorers import measure, keep_only
+from tastevec.evaluation.scorers import keep_only, measure
 from tastevec.evaluation.tasks import Task, ask, cases
 from tastevec.pipelines.evaluate import model_runs
 from tastevec.schema import (

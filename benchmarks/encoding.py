@@ -92,7 +92,7 @@ def _operations(users: Histories, reading: Reading, config: dict[str, Any]) -> f
     # The last block computes keys and values of every item, and all of the last position alone.
     each = dim * width + blocks * (whole + 2 * items * width) + 2 * width**2
     last = whole - 2 * width**2 + 2 * items * width + width * dim
-    as_set = np.minimum(users.lengths, reading.set_history or reading.max_history)
+    as_set = np.minimum(users.lengths, reading.max_history_overall or reading.max_history)
     ridge = (as_set + np.minimum(items, config["recent"])) * (dim**2 + 2 * dim) + 2 * dim**3 / 3
     return float(2 * (items * each + last + ridge).sum())
 

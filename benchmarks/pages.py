@@ -59,7 +59,7 @@ TASKS = {
 # The rows of README: our presets and, of each kind of baseline, the strongest somewhere.
 HEADLINE = {
     "taste": "tastevec",
-    "seed": "BERT-cosine (research note)",
+    "bert-cosine": "BERT-cosine (research note)",
     "SASRec": "SASRec",
     "EASE, likes and middle": "EASE (graded)",
     "EASE, any rating": "EASE (all ratings)",
@@ -269,8 +269,10 @@ def _training_memory(results: Results) -> list[Row]:
 
 
 def _training_speed(results: Results) -> list[Row]:
-    rows = [row | {"packed": row.get("packed", False)} for row in results["speed"]]
-    return grouped([*rows, *results.get("packed", ())], "preset", "packed", "batch_size", "max_history")
+    rows = [row | {"sequence_packing": row.get("sequence_packing", False)} for row in results["speed"]]
+    return grouped(
+        [*rows, *results.get("packed", ())], "preset", "sequence_packing", "batch_size", "max_history"
+    )
 
 
 def _faults(results: Results) -> list[Row]:
@@ -305,9 +307,9 @@ def _aligned_users(results: Results) -> list[Row]:
 
 
 ALIGNED_ITEMS = {
-    "used": "all items (in-sample)",
+    "in_sample": "all items (in-sample)",
     "held_out": "held-out fifth",
-    "unturned": "held-out fifth, not aligned",
+    "unaligned": "held-out fifth, not aligned",
     "shuffled": "held-out fifth, items paired at random",
 }
 _HIDDEN_CODE = {"drawing", "setup"}  # cells that import or draw are in the notebook alone
@@ -413,11 +415,11 @@ REGIONS: dict[str, tuple[Any, ...]] = {
     ),
     "bench-training": (
         "bench-training",
-        MACHINE + " Data: {data}; backbone of the preset seed: {checkpoint}.",
+        MACHINE + " Data: {data}; backbone of the preset bert-cosine: {checkpoint}.",
         Table(
             {
                 "preset": "{preset}",
-                "packed": "{packed}",
+                "packed": "{sequence_packing}",
                 "users per step": "{batch_size}",
                 "history, at most": "{max_history}",
                 "runs": "{runs}",

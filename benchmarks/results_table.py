@@ -22,7 +22,7 @@ from tastevec.data.prepared import Prepared
 
 SEEDS = (42, 43, 44)
 # The research note's preset without a GPU: a smaller pretrained backbone, and histories of 128 items instead of 512.
-SMALL_NOTE = ("--preset", "seed", "--set", "max_history=128")
+SMALL_NOTE = ("--preset", "bert-cosine", "--set", "max_history=128")
 METRICS = {
     *("hr@10", "ndcg@10", "recall@20", "recall@50", "ndcg@100"),
     *("hr@10_shuffled", "ndcg@10_shuffled", "recall@20_shuffled", "ndcg@100_shuffled"),
@@ -35,7 +35,7 @@ METRICS = {
     ),
     *("log_popularity@10", "novelty@10", "intra_list_similarity@10"),
 }
-PRESETS = ("taste", "seed")
+PRESETS = ("taste", "bert-cosine")
 
 
 def measured(run: Run, name: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def measured(run: Run, name: str) -> dict[str, Any]:
     run.tastevec("prepare", "prepare", *RELEASES[name], "--out", data)
     run.tastevec("describe", "describe", data, "--out", run.work / "pictures")
     prepared = Prepared.open(data)
-    variants = {"taste": (), "seed": (*SMALL_NOTE, "--set", f"backbone={backbone()}")}
+    variants = {"taste": (), "bert-cosine": (*SMALL_NOTE, "--set", f"backbone={backbone()}")}
     tuned = run.work / "tuned"
     found = experiment(
         run, data, variants, SEEDS, "--tuned", tuned, tune=("--tune", "--split", "validation", "--out", tuned)
@@ -53,7 +53,7 @@ def measured(run: Run, name: str) -> dict[str, Any]:
     run.tastevec("encode", "encode", model, histories, "--out", run.work / "vectors.parquet")
     run.tastevec("recommend", "recommend", model, histories, "--k", "100", "--out", run.work / "recs.parquet")
     evaluation = found["evaluation"] if name == "ml-100k" else _with_sasrec(run)
-    settings = found["settings"] | {"seed": found["settings"]["seed"] | {"backbone": BACKBONE}}
+    settings = found["settings"] | {"bert-cosine": found["settings"]["bert-cosine"] | {"backbone": BACKBONE}}
     return {
         "data": name,
         **provenance(),
@@ -85,7 +85,7 @@ def _selected(evaluation: dict[str, Any]) -> dict[str, Any]:
     ]
     systems = [
         system | {"settings": system["settings"] | {"backbone": BACKBONE}}
-        if system["system"] == "seed"
+        if system["system"] == "bert-cosine"
         else system
         for system in evaluation["systems"]
     ]

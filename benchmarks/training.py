@@ -27,12 +27,12 @@ WARM_UP = 3  # steps that are not timed
 # Timed steps of each variant; rounds, variant after variant, so that other load meets all of them; generated users of each
 # measurement of memory, who rate 64 items each of 2,000; ratings, users and items of the largest dataset.
 FULL: Plan = (
-    {"seed": 20, "taste": 60, "packed": 60},
+    {"bert-cosine": 20, "taste": 60, "packed": 60},
     3,
     (5_000, 20_000, 80_000),
     (32_000_000, 200_000, 87_000),
 )
-SMALL: Plan = ({"seed": 2, "taste": 4, "packed": 4}, 1, (200, 400), (20_000, 200, 2_000))
+SMALL: Plan = ({"bert-cosine": 2, "taste": 4, "packed": 4}, 1, (200, 400), (20_000, 200, 2_000))
 
 
 def measured(run: Run) -> dict[str, Any]:
@@ -40,23 +40,23 @@ def measured(run: Run) -> dict[str, Any]:
     steps, rounds, users, release = FULL if run.full else SMALL
     data = run.prepared if run.full and run.prepared else _generated(run, users[0])
     variants = {
-        "seed": {"preset": "seed", "backbone": backbone()},
-        "taste": {"preset": "taste", "packed": "false"},
-        "packed": {"preset": "taste", "packed": "true"},
+        "bert-cosine": {"preset": "bert-cosine", "backbone": backbone()},
+        "taste": {"preset": "taste", "sequence_packing": "false"},
+        "packed": {"preset": "taste", "sequence_packing": "true"},
     }
     rows = [
         run.call(f"{name} round {turn}", timed, data=data, steps=steps[name], settings=settings)
         for turn in range(1, rounds + 1)
         for name, settings in variants.items()
     ]
-    speed = [row for row in rows if not row["packed"]]
+    speed = [row for row in rows if not row["sequence_packing"]]
     largest = dataset(run, "release", *release)
     return {
         "data": Prepared.open(data).manifest["source"]["name"],
         "checkpoint": BACKBONE,
         "speed": speed,
         "times_the_note": _multiples(speed),
-        "packed": [row for row in rows if row["packed"]],
+        "packed": [row for row in rows if row["sequence_packing"]],
         "memory": [
             _memory(run, f"memory {count}", _generated(run, count), steps["taste"]) for count in users
         ],
@@ -71,7 +71,7 @@ def timed(data: str, steps: int, settings: dict[str, str], *, validate: bool = F
     prepared, imported = Prepared.open(Path(data)), peak_mb()
     with tempfile.TemporaryDirectory() as folder:
         train(prepared, Path(folder) / "run", resolved, callbacks=[clock])
-    names = ("preset", "packed", "precision", "batch_size", "max_history", "hidden_size")
+    names = ("preset", "sequence_packing", "precision", "batch_size", "max_history", "hidden_size")
     return {
         **{name: getattr(resolved, name) for name in names},
         "films": len(prepared.item_ids),
@@ -88,13 +88,13 @@ def _generated(run: Run, users: int) -> Path:
 
 
 def _memory(run: Run, name: str, data: Path, steps: int) -> dict[str, Any]:
-    settings = {"preset": "taste", "packed": "false"}
+    settings = {"preset": "taste", "sequence_packing": "false"}
     return run.call(name, timed, data=data, steps=steps, settings=settings, validate=True)
 
 
 def _multiples(speed: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the speed of taste as a multiple of the preset seed's, over the rounds."""
-    ours, theirs = ([row for row in speed if row["preset"] == preset] for preset in ("taste", "seed"))
+    """Return the speed of taste as a multiple of preset bert-cosine's, over the rounds."""
+    ours, theirs = ([row for row in speed if row["preset"] == preset] for preset in ("taste", "bert-cosine"))
     return {
         what: spread([one[what] / two[what] for one, two in zip(ours, theirs, strict=True)])
         for what in ("users_per_second", "films_per_second")

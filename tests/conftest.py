@@ -41,6 +41,24 @@ def pytest_collection_modifyitems(items):
             item.add_marker(release)
 
 
+# What a real part needs, by a word of the reason for which its tests are skipped, and how to have it.
+REAL_PARTS = {
+    "Java": "tests on a real Spark (no Java; on Debian: apt-get install default-jre-headless)",
+    "Chromium": "tests in a real browser (no Chromium; on Debian: apt-get install chromium)",
+}
+
+
+def pytest_unconfigure(config):
+    """Name as the last line what was skipped because a browser or Java is missing, and how to have it."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):
+        return
+    reasons = " ".join(str(report.longrepr) for report in reporter.stats.get("skipped", ()))
+    skipped = [part for word, part in REAL_PARTS.items() if word in reasons]
+    if skipped:
+        reporter.write_line(f"Skipped: {'; '.join(skipped)}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_graphs():
     """A graph takes seconds to write, and most tests need none; the model in `bundle_folder` has one."""

@@ -39,17 +39,17 @@ TASTE = {
     "attention": "causal",
     "readout": "moments",
     "item_input": "learned",
-    "gap_levels": GAP_LEVELS,
-    "next_overall": 0.5,
-    "next_recent": 0.5,
-    "next_short": 1.0,
+    "time_gap_bins": GAP_LEVELS,
+    "blend_overall": 0.5,
+    "blend_recent": 0.5,
+    "blend_short": 1.0,
 }
 NOTE = {"attention": "padded", "readout": "pooler", "rating_input": "multiply", "positions": "none"}
 MASKED = {**NOTE, "attention": "masked"}
 # Each of them with how it reads histories.
 KINDS = pytest.mark.parametrize(
     ("shape", "layout"),
-    [(TASTE, {"set_history": 100}), (NOTE, {"pad": "full"}), (MASKED, {})],
+    [(TASTE, {"max_history_overall": 100}), (NOTE, {"pad": "full"}), (MASKED, {})],
     ids=["taste", "note", "masked"],
 )
 
@@ -57,14 +57,14 @@ KINDS = pytest.mark.parametrize(
 def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteEncoder:
     """An encoder of 8 numbers over 20 films, the same at each call, ready to answer."""
     config = TasteConfig(
-        item_count=items,
+        n_items=items,
         dim=8,
         hidden_size=16,
         layers=2,
         heads=2,
         intermediate_size=32,
         max_history=max_history,
-        rating_levels=SCALE.levels,
+        rating_bins=SCALE.levels,
         **changes,
     )
     made = TasteEncoder(config)
@@ -74,11 +74,11 @@ def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteE
             if weight.ndim > 1:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
         if made.config.readout == "moments":
-            made.fold_in.start_from(
+            made.fold_in.initialize(
                 made.items.weight,
-                pulls=torch.randn(made.fold_in.pulls.shape, generator=generator) * 0.3,
-                mean=torch.randn(made.fold_in.mean.shape, generator=generator) * 0.3,
-                levels=torch.rand(made.fold_in.levels.shape, generator=generator) + 0.2,
+                item_prior=torch.randn(made.fold_in.item_prior.shape, generator=generator) * 0.3,
+                prior_mean=torch.randn(made.fold_in.prior_mean.shape, generator=generator) * 0.3,
+                rating_weights=torch.rand(made.fold_in.rating_weights.shape, generator=generator) + 0.2,
                 constants=torch.tensor([0.7, 2.0, 0.5, 3.0]),
             )
     return made.eval()

@@ -126,9 +126,9 @@ def test_help_of_train_lists_every_setting():
         (["prepare", "source", "--out", "p", "--split", "luck"], "liang"),
         (["prepare", "source", "--out", "p", "--split", "liang", "--heldout", "0"], "--heldout"),
         (["train", "prepared", "--out", "m", "--set", "epochs"], "key=value"),
-        (["train", "prepared", "--out", "m", "--set", "preset=seed"], "--preset seed"),
+        (["train", "prepared", "--out", "m", "--set", "preset=bert-cosine"], "--preset bert-cosine"),
         (["evaluate", "--data", "prepared", "--out", "r"], "MODEL"),
-        (["evaluate", "m", "--data", "prepared", "--out", "r", "--protocol", "luck"], "fold-in"),
+        (["evaluate", "m", "--data", "prepared", "--out", "r", "--protocol", "luck"], "random-20pct"),
         (["compare"], "DIR"),
         (["evaluate", "m", "--data", "p", "--out", "r", "--tune", "--tuned", "e"], "not both"),
         (["evaluate", "m", "--data", "p", "--out", "r", "--seeds", "0"], "--seeds"),
@@ -300,9 +300,9 @@ def test_prepare_passes_every_flag_on(tmp_path):
     assert told["settings"]["seed"] == 7
     assert told["settings"]["items"] == "items.csv"
     source = worlds.write_1m(tmp_path / "tiny")
-    borrowed = ["--genome", genome, "--tags", tags, "--preset", "seed"]
+    borrowed = ["--genome", genome, "--tags", tags, "--preset", "bert-cosine"]
     told = only_object(run("prepare", source, "--out", "prepared", *borrowed, "--json"))
-    assert told["vectors"]["note"]["borrowed"] is True
+    assert told["vectors"]["genome-svd"]["borrowed"] is True
     assert told["vectors"]["content"]["tags"] == 1
     assert told["counts"]["splits"]["test"] == 0
 
@@ -321,8 +321,8 @@ def test_prepare_divides_people_as_it_is_told(tmp_path):
     assert refused.exit_code == 1
     assert "12 users of tiny liked 5 films or more" in refused.stderr
     assert "give --heldout 4 or less" in refused.stderr
-    refused = run("prepare", source, "--out", "own", "--split", "hash", "--preset", "seed")
-    assert "preset seed divides people by the research note's own shuffle" in refused.stderr
+    refused = run("prepare", source, "--out", "own", "--split", "hash", "--preset", "bert-cosine")
+    assert "preset bert-cosine divides people by the research note's own shuffle" in refused.stderr
 
 
 def test_a_bad_row_is_refused_and_leaves_nothing_or_set_aside_and_told(tmp_path):
@@ -410,7 +410,7 @@ def test_training_tells_each_epoch_where_nobody_watches(capsys, monkeypatch):
     step = _epochs(lambda *told: moved.append(told), 2)
     step(1, 4, {})
     step(2, 4, {"loss": 2.5})
-    step(3, 4, {"loss": 2.5, "eval_selection": 0.125})
+    step(3, 4, {"loss": 2.5, "eval_validation_score": 0.125})
     assert capsys.readouterr().err == "epoch 1 of 2 done, loss 2.5000, validation 0.1250\n"
     assert moved[0] == (1, 4, "Epoch 1 of 2")
     assert moved[2] == (3, 4, "Epoch 2 of 2, loss 2.5000, validation 0.1250")
@@ -440,7 +440,7 @@ def test_evaluation_passes_every_flag_on_and_shows_how_far_it_is(monkeypatch):
         "models": [Path("model")],
         "data": Path("prepared"),
         "out": Path("results"),
-        "protocols": ["future"],
+        "tasks": ["next-item", "last-20pct"],
         "with_baselines": False,
         "split": "validation",
         "seeds": 5,

@@ -42,7 +42,7 @@ from tastevec.training.settings import resolve_settings
 from tastevec.training.fit import train
 made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
 how = {**TINY_SEED, "item_vectors": "content", "order": "time", "loss": "distance"}
-trained = train(made, here / "run", resolve_settings("seed", **how))
+trained = train(made, here / "run", resolve_settings("bert-cosine", **how))
 assert trained.settings.loss == "distance"
 """,
     "baseline": """

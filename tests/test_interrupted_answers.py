@@ -25,7 +25,7 @@ ENCODES = f"""
 import sys, time
 from functools import partial
 from pathlib import Path
-from tastevec import answers
+from tastevec.pipelines import batch
 from tastevec.serving.recommender import Recommender, load
 model, histories, out, pause = sys.argv[1:]
 vectors = Recommender.vectors
@@ -33,10 +33,10 @@ def slow(*told):
     time.sleep(float(pause))
     return vectors(*told)
 Recommender.vectors = slow
-answers.iter_histories = partial(answers.iter_histories, users_per_batch={GROUP})
+batch.iter_histories = partial(batch.iter_histories, users_per_batch={GROUP})
 recommender = load(model)
-people = answers.open_people(Path(histories), recommender)
-print(answers.write_vectors(recommender, people, Path(out)).found)
+users = batch.open_users(Path(histories), recommender)
+print(batch.write_vectors(recommender, users, Path(out)).found)
 """
 
 

@@ -73,7 +73,7 @@ def test_training_says_what_was_measured_and_leaves_only_the_model(place):
     told = well("train", "prepared", "--out", "again", *settings(*SMALL))
     assert told["out"] == "again"
     assert told["settings"]["epochs"] == 2
-    assert "eval_selection" in told["validation"]
+    assert "eval_validation_score" in told["validation"]
     assert len(told["space"]) == 16
     assert not (place / "again.training").exists()
     assert (place / "again" / "model.safetensors").read_bytes() == (
@@ -114,7 +114,7 @@ def test_evaluation_puts_the_model_beside_floors_and_baselines(place):
     assert told["out"] == "results"
     systems = {system["system"] for system in told["systems"]}
     assert {"popularity", "EASE", "model"} <= systems
-    assert {task["protocol"] for task in told["tasks"]} == {"best-rated", "fold-in", "future"}
+    assert {task["protocol"] for task in told["tasks"]} == {"top-rated", "random-20pct", "future"}
     assert everything_in(place / "results") == ["per_user.parquet", "report.html", "results.json"]
 
 
@@ -136,8 +136,8 @@ def test_two_models_of_one_name_are_refused_since_the_table_could_not_tell_them_
 
 def test_python_evaluates_without_writing(place):
     before = everything_in(place)
-    report = tastevec.evaluate(["model"], "prepared", protocols=["fold-in"], with_baselines=False)
-    assert [task.name for task in report.tasks] == ["fold-in"]
+    report = tastevec.evaluate(["model"], "prepared", tasks=["random-20pct"], with_baselines=False)
+    assert [task.name for task in report.tasks] == ["random-20pct"]
     assert everything_in(place) == before
 
 
@@ -324,7 +324,7 @@ def test_near_films_and_near_people_are_found():
     )
     assert len(found["users"]) == 60
     for user in found["users"]:  # everybody is nearest to himself
-        assert user["similar"][0]["score"] == pytest.approx(1, abs=1e-4)
+        assert user["similar"][0]["similarity"] == pytest.approx(1, abs=1e-4)
     assert (
         "1.000"
         in run("similar", "model", "--users", "histories.csv", "--user-vectors", "vectors.parquet").stdout
@@ -335,7 +335,7 @@ def test_near_films_and_near_people_are_found():
     ):
         assert well("similar", "model", *among, "--out", "near.parquet", "--k", "2")["rows"] == 60 * 2
         near = pq.read_table("near.parquet")
-        assert near.column_names == ["user_id", "similar_user_id", "rank", "score"]
+        assert near.column_names == ["user_id", "similar_user_id", "rank", "similarity"]
         himself = pc.equal(near["user_id"], near["similar_user_id"])
         assert pc.any(himself).as_py() == (
             "--users" in among

@@ -39,7 +39,7 @@ SERVED = ("new-user", "service")  # pages that ask a service which runs
 PAGES = [
     page
     for page in sorted(DOCS.glob("*.md"))
-    if page.stem not in ("demo", "experiments", "layout", "measured", "tutorial.ru")
+    if page.stem not in ("demo", "experiments", "layout", "measured", "tutorial.ru", "vocabulary")
 ]
 TUTORIAL = DOCS / "tutorial.md"
 README = DOCS.parent / "README.md"

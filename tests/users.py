@@ -54,7 +54,7 @@ def plain_dataset(
     train: Histories, unseen: Histories, n_items: int, rating_range: tuple[float, float]
 ) -> EvalDataset:
     """Who teaches and who is asked, of films that are nothing but numbers."""
-    return EvalDataset(train, unseen, ItemFacts.plain(train, n_items), rating_range)
+    return EvalDataset(train, unseen, ItemFacts.without_metadata(train, n_items), rating_range)
 
 
 def films_of(histories: Histories, user: int) -> list[int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "ADDED",
@@ -18,13 +21,13 @@ __all__ = [
     "CONTENT",
     "ENCODER_FILE",
     "FEATURES_FILE",
+    "GENOME_SVD",
     "GENRES",
     "HISTORIES_FOLDER",
     "ITEMS_FILE",
     "ITEM_ID",
     "MANIFEST_FILE",
     "MAP_FILE",
-    "NOTE",
     "PER_USER_FILE",
     "POSITION",
     "POSITIVE_FROM",
@@ -35,14 +38,15 @@ __all__ = [
     "REPORT_FILE",
     "RESULTS_FILE",
     "RESULTS_FORMAT",
+    "ROTATION_FILE",
     "SCORE",
+    "SIMILARITY",
     "SPLITS",
     "TAG",
     "TAGS_FILE",
     "TIMESTAMP",
     "TITLE",
     "TRAIN_AGAIN",
-    "TURN_FILE",
     "USERS_FILE",
     "USER_ID",
     "VECTOR",
@@ -56,6 +60,7 @@ __all__ = [
     "Preset",
     "Split",
     "TaskId",
+    "renamed",
 ]
 
 # Columns of every table that we write.
@@ -73,13 +78,14 @@ VECTOR: Final = "vector"
 VECTOR_SOURCE: Final = "vector_source"
 RANK: Final = "rank"  # from 1
 SCORE: Final = "score"
+SIMILARITY: Final = "similarity"  # a cosine
 
 # What a file of vectors says of itself beside its space and horizon, where it was turned from another space.
 ALIGNED_FROM: Final = "aligned_from"
 ALIGNED_COSINE: Final = "aligned_cosine"  # mean, of films that had no part in the turning
 
 # Names of film vector tables.
-NOTE: Final = "note"  # SVD(genome) beside genres, SVD again: the research note's
+GENOME_SVD: Final = "genome-svd"  # SVD(genome) beside genres, SVD again: the research note's
 CONTENT: Final = "content"  # tags, genres, year and title words
 COLLABORATIVE: Final = "collaborative"  # factors of the training users' ratings
 ADDED: Final = "content, added"  # where the vector of a film that came after the training is from
@@ -108,11 +114,11 @@ MAP_FILE: Final = "map.safetensors"
 
 # Files of an alignment of two spaces.
 ALIGNMENT_FILE: Final = "alignment.json"
-TURN_FILE: Final = "turn.safetensors"
+ROTATION_FILE: Final = "rotation.safetensors"
 
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 1
-ALIGNMENT_FORMAT: Final = 1
+ALIGNMENT_FORMAT: Final = 2
 BUNDLE_FORMAT: Final = 1
 RESULTS_FORMAT: Final = 3
 
@@ -127,6 +133,27 @@ POSITIVE_FROM: Final = 0.75
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet
 Division = Literal["hash", "liang", "time"]
-Preset = Literal["taste", "seed"]
+Preset = Literal["taste", "bert-cosine"]
 TaskId = Literal["top-rated", "random-20pct", "next-item", "last-20pct", "global-temporal"]
 Horizon = Literal["next", "overall"]
+
+_RENAMED: Final[Mapping[tuple[str, str], str]] = {
+    ("preset", "seed"): "bert-cosine",
+    ("item_vectors", "note"): GENOME_SVD,
+    ("task", "best-rated"): "top-rated",
+    ("task", "fold-in"): "random-20pct",
+    ("task", "next-liked"): "next-item",
+    ("task", "last-20%"): "last-20pct",
+    ("task", "after-cut"): "global-temporal",
+}
+
+
+def renamed(name: str, value: object) -> str | None:
+    """Return the message for an old value of a setting; None where the value has no new name.
+
+    Examples:
+        >>> renamed("preset", "seed")
+        "preset 'seed' is now 'bert-cosine'"
+    """
+    new = _RENAMED.get((name, str(value)))
+    return None if new is None else f"{name} {value!r} is now {new!r}"

@@ -68,7 +68,7 @@ CONSTANTS = {
             "torch": ("torch", "next", 20),
         },  # the suite exports no graphs
     },
-    "training": {"SMALL": ({"seed": 1, "taste": 1, "packed": 1}, 1, (120,), (4_000, 60, 2_100))},
+    "training": {"SMALL": ({"bert-cosine": 1, "taste": 1, "packed": 1}, 1, (120,), (4_000, 60, 2_100))},
     "explanations": {"SMALL": 5, "STEERED": 2, "REACH_TAGS": 1},
     "alignment": {"SMALL": TINY},
     "cold_items": {"TINY": TINY},

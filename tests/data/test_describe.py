@@ -132,10 +132,10 @@ def test_one_single_time_has_a_period_of_its_own():
 def test_coverage_weighs_films_and_interactions():
     with_vector = np.zeros((4, 64), np.float32)
     with_vector[0] = 1
-    vectors = {"content": np.ones((4, 64), np.float32), "note": with_vector}
+    vectors = {"content": np.ones((4, 64), np.float32), "genome-svd": with_vector}
     note, content = summarise(_prepared(RATINGS, vectors=vectors))["coverage"]
     assert note == {
-        "vectors": "note",
+        "vectors": "genome-svd",
         "items": 1,
         "share_of_items": 0.25,
         "share_of_interactions": pytest.approx(2 / 6),
@@ -159,7 +159,7 @@ def test_the_size_of_the_blocks_changes_no_number(users, rows):
 
 
 def test_the_page_stands_alone_and_every_picture_has_its_sentence(tmp_path):
-    vectors = {"note": np.eye(4, 64, dtype=np.float32), "content": np.ones((4, 64), np.float32)}
+    vectors = {"genome-svd": np.eye(4, 64, dtype=np.float32), "content": np.ones((4, 64), np.float32)}
     told = describe(_prepared(RATINGS, TIMES, vectors=vectors), tmp_path / "out")
     page = (tmp_path / "out" / PAGE_FILE).read_text()
     assert list(told["captions"]) == [

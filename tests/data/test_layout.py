@@ -37,15 +37,15 @@ def test_a_film_is_liked_from_four_stars_on_and_never_for_a_tag_alone(scale):
 def test_histories_stand_side_by_side_padded_on_the_right():
     arrays = reading().arrays(users([(7, 5), (3, 1)], [], [(4, TAGGED)]))
     assert arrays["items"].tolist() == [[7, 3], [0, 0], [4, 0]]
-    assert arrays["levels"].tolist() == [[8, 0], [0, 0], [9, 0]]
+    assert arrays["rating_bins"].tolist() == [[8, 0], [0, 0], [9, 0]]
     assert arrays["normalized_ratings"].tolist() == [[1, -1], [0, 0], [0, 0]]
     assert arrays["lengths"].tolist() == [2, 0, 1]
-    assert arrays["gaps"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [0, 0], [UNKNOWN_GAP, 0]]
+    assert arrays["time_gap_bins"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [0, 0], [UNKNOWN_GAP, 0]]
     assert {name: array.dtype.name for name, array in arrays.items()} == {
         "items": "int64",
-        "levels": "int64",
+        "rating_bins": "int64",
         "normalized_ratings": "float32",
-        "gaps": "int64",
+        "time_gap_bins": "int64",
         "lengths": "int64",
     }
 
@@ -68,7 +68,7 @@ def test_the_note_reads_films_in_the_order_of_their_ids_and_keeps_the_first():
     histories = users([(9, 1), (2, 5), (7, 3)], [(6, 4), (1, 2)])
     arrays = reading(order="item").arrays(histories)
     assert arrays["items"].tolist() == [[2, 7, 9], [1, 6, 0]]
-    assert arrays["levels"].tolist() == [[8, 4, 0], [2, 6, 0]]
+    assert arrays["rating_bins"].tolist() == [[8, 4, 0], [2, 6, 0]]
     assert arrays["normalized_ratings"][0].tolist() == [1, 0, -1]
     first = reading(order="item", truncate="oldest", max_history=2)
     assert items_of(first, histories) == [[2, 7], [1, 6]]
@@ -76,19 +76,19 @@ def test_the_note_reads_films_in_the_order_of_their_ids_and_keeps_the_first():
 
 def test_a_set_is_read_beside_the_order_and_may_hold_more():
     histories = users([(9, 1), (8, 2), (7, 5)], [(6, 4)])
-    arrays = reading(max_history=1, set_history=2).arrays(histories)
+    arrays = reading(max_history=1, max_history_overall=2).arrays(histories)
     assert arrays["items"].tolist() == [[7], [6]]
-    assert arrays["set_items"].tolist() == [[8, 7], [6, 0]]
-    assert arrays["set_levels"].tolist() == [[2, 8], [6, 0]]
-    assert arrays["set_lengths"].tolist() == [2, 1]
+    assert arrays["overall_items"].tolist() == [[8, 7], [6, 0]]
+    assert arrays["overall_rating_bins"].tolist() == [[2, 8], [6, 0]]
+    assert arrays["overall_lengths"].tolist() == [2, 1]
 
 
 def test_what_is_read_in_order_holds_no_set():
-    how, histories = reading(max_history=1, set_history=2), users([(9, 1), (8, 2)])
+    how, histories = reading(max_history=1, max_history_overall=2), users([(9, 1), (8, 2)])
     whole = how.arrays(histories)
     for name, array in how.in_order(histories).items():
         np.testing.assert_array_equal(array, whole.pop(name))
-    assert set(whole) == {"set_items", "set_levels", "set_lengths"}
+    assert set(whole) == {"overall_items", "overall_rating_bins", "overall_lengths"}
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ def test_where_a_time_is_unknown_so_is_the_pause_on_either_side_of_that_persons_
 def test_of_what_is_read_the_first_film_has_none_before_it():
     histories = users([(9, 1, 10), (8, 2, 11), (7, 3, 12)], [(6, 4, 5)])
     arrays = reading(max_history=2).arrays(histories)
-    assert arrays["gaps"].tolist() == [[FIRST_GAP, 1], [FIRST_GAP, 0]]
+    assert arrays["time_gap_bins"].tolist() == [[FIRST_GAP, 1], [FIRST_GAP, 0]]
 
 
 def test_films_in_another_order_than_time_have_pauses_of_nothing_where_time_goes_back():
     arrays = reading(order="item").arrays(users([(9, 1, 10), (2, 5, 14)]))
-    assert arrays["gaps"].tolist() == [[FIRST_GAP, 0]]
+    assert arrays["time_gap_bins"].tolist() == [[FIRST_GAP, 0]]
 
 
 def test_reading_leaves_the_histories_as_they_were():

@@ -73,7 +73,7 @@ def test_everybody_is_in_one_split(folder):
 
 
 def test_the_note_split_has_no_test_users(tmp_path):
-    prepared = prepare(world(), tmp_path / "prepared", ArrangeSettings(split="note", order="item"))
+    prepared = prepare(world(), tmp_path / "prepared", ArrangeSettings(split="bert-cosine", order="item"))
     assert [len(prepared.users_in(split)) for split in ("train", "validation", "test")] == [8, 4, 0]
     assert np.all(np.diff(prepared.histories.take(np.array([0])).items) > 0)
 
@@ -260,7 +260,7 @@ KILLED = """
 import json, os, pathlib, signal, sys
 import ibis.backends.duckdb
 from sources import prepare, world
-from tastevec.data import arrangement, atomic, flat, prepared
+from tastevec.data import files, prepared, preprocess
 
 out = pathlib.Path(sys.argv[1])
 
@@ -272,13 +272,13 @@ def dying_batches(*_, **__):
     die()
 
 MOMENTS = {
-    "before anything": (arrangement.tables, "all_items", die),
-    "before the users": (arrangement, "_write_users", die),
-    "in the histories": (arrangement, "spooled", dying_batches),
+    "before anything": (preprocess.tables, "all_items", die),
+    "before the users": (preprocess, "_write_users", die),
+    "in the histories": (preprocess, "spooled", dying_batches),
     "in the sort": (ibis.backends.duckdb.Backend, "to_parquet", die),
     "before the manifest": (prepared.json, "dumps", die),
-    "before the files are forced to disk": (atomic, "_settle", die),
-    "before the swap": (atomic, "_swap", die),
+    "before the files are forced to disk": (files, "_settle", die),
+    "before the swap": (files, "_swap", die),
     "while the old folder stands aside": (pathlib.Path, "rename", None),
 }
 real = pathlib.Path.rename
@@ -290,7 +290,7 @@ for moment, (owner, name, replacement) in MOMENTS.items():
     child = os.fork()
     if not child:
         setattr(owner, name, replacement or rename_then_die)
-        with atomic.new_folder(out, owned_by="manifest.json") as folder:
+        with files.new_folder(out, owned_by="manifest.json") as folder:
             prepare(world(), folder)
         os._exit(0)
     _, status = os.waitpid(child, 0)

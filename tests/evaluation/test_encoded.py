@@ -13,7 +13,7 @@ def scorer(shape, layout):
         "ours",
         "a space",
         model.item_vectors,
-        lambda histories, horizon: model.answer(horizon, **how.arrays(histories)),
+        lambda histories, horizon: model.encode(horizon, **how.arrays(histories)),
     )
 
 
@@ -22,7 +22,7 @@ class TestTasteScorer(ScorerContract):
 
     @pytest.fixture
     def make(self):
-        return lambda: scorer(TASTE, {"set_history": 50})
+        return lambda: scorer(TASTE, {"max_history_overall": 50})
 
 
 class TestNoteScorer(ScorerContract):
@@ -39,7 +39,7 @@ def test_it_answers_two_questions_and_has_vectors():
     assert isinstance(made, VectorScorer)
     histories = users([(0, 5), (3, 1)])
     assert made.horizon == "next"
-    assert not np.allclose(made.score(histories), made.asked("overall").score(histories))
+    assert not np.allclose(made.score(histories), made.at_horizon("overall").score(histories))
 
 
 def test_a_film_without_a_vector_scores_lowest():

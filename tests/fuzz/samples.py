@@ -16,6 +16,7 @@ from reports import lively
 from tastevec.data.files import sealed
 from tastevec.data.html import Picture
 from tastevec.data.prepared import Prepared
+from tastevec.evaluation.html_report import write_report
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from users import world
@@ -41,9 +42,9 @@ def write_samples(place: Path) -> Path:
     _hetrec(place / "hetrec")
     prepare(release, place / "prepared", settings=PrepareSettings(seed=1))
     with mock.patch(
-        "tastevec.evaluation.plots.draw", return_value=[Picture("none", "None", "Nothing.", b"")]
+        "tastevec.evaluation.html_report.draw", return_value=[Picture("none", "None", "Nothing.", b"")]
     ):
-        lively(trivial_baselines=["popularity"], models=["ours"], users=10).write(place / "results")
+        write_report(lively(baselines=["popularity"], models=["ours"], users=10), place / "results")
     _unfinished(place / "unfinished")
     _fetched(place / "fetched")
     _words(place / "words")
@@ -70,14 +71,14 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
         "tastevec": "0.1.0",
         "data": {"name": "tiny", "fingerprint": data.fingerprint, "train_users": 12, "items": worlds.ITEMS},
         "settings": resolve_settings(dim=8).model_dump(),
-        "validation": {"eval_selection": 0.5},
+        "validation": {"eval_validation_score": 0.5},
         "log": [{"loss": 1.5, "step": 1}],
         "space": SPACE,
     }
     places = np.random.default_rng(1).random((worlds.ITEMS, 2)).astype(np.float32)
     whole = Bundle(
         network,
-        reading(set_history=100),
+        reading(max_history_overall=100),
         items.append_column("train_users", pa.array(counts)),
         facts,
         cold_start=ColdStartModel.fit(*read, network.table, counts),
@@ -166,7 +167,7 @@ def _words(folder: Path) -> None:
     """What is told in words and not in files: settings, variables, one person's ratings, the body of a request."""
     folder.mkdir()
     told = {
-        "train.json": {"epochs": "3", "learning_rate": "0.001", "order": "time", "gaps": "true"},
+        "train.json": {"epochs": "3", "learning_rate": "0.001", "order": "time", "time_gaps": "true"},
         "prepare.json": {"seed": 1, "preset": "taste", "memory": "500MB", "rating_range": [1, 5]},
         "service.json": {
             "TASTEVEC_RATE": "600/minute",

@@ -26,6 +26,7 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
 from tastevec.errors import TastevecError
 from tastevec.evaluation.compare import compare
+from tastevec.evaluation.tables import report_text
 from tastevec.items.cold_start import load_rows
 from tastevec.items.genome import read_genome
 from tastevec.schema import BUNDLE_FILE, MANIFEST_FILE
@@ -188,11 +189,11 @@ def _arrivals(folder: Path, *, tagged: bool) -> Any:
 
 def _users(folder: Path) -> Any:
     """Vectors of people, from a file; and as they are put into the database."""
-    from tastevec.serving.neighbors import read_users  # noqa: PLC0415  as above
+    from tastevec.serving.neighbors import read_user_vectors  # noqa: PLC0415  as above
     from tastevec.serving.user_store import load_parquet  # noqa: PLC0415  as above
 
     load_parquet(mock.Mock(), folder / "vectors.parquet")
-    return len(read_users(folder / "vectors.parquet", samples.SPACE, horizon="overall"))
+    return len(read_user_vectors(folder / "vectors.parquet", samples.SPACE, horizon="overall"))
 
 
 def _told(folder: Path) -> Any:
@@ -289,12 +290,14 @@ def _asked(folder: Path, *, route: str) -> Any:
 
 def _results(folder: Path) -> Any:
     """Compared with itself under another name, and read for what was tuned."""
-    from tastevec.evaluation.registry import baselines  # noqa: PLC0415  as above
+    from tastevec.evaluation.registry import strong_baselines  # noqa: PLC0415  as above
     from tastevec.evaluation.tuning import read_tuned_settings  # noqa: PLC0415  as above
 
     with suppress(TastevecError):
-        read_tuned_settings(folder, baselines(rating_range=(1, 5)), horizons=["overall"], fingerprint="f00d")
-    return compare([folder, folder.parent / "other"]).table()
+        read_tuned_settings(
+            folder, strong_baselines(rating_range=(1, 5)), horizons=["overall"], fingerprint="f00d"
+        )
+    return report_text(compare([folder, folder.parent / "other"]))
 
 
 def _unfinished(folder: Path) -> Any:

@@ -10,7 +10,7 @@ from sklearn.decomposition import TruncatedSVD
 
 from tastevec.errors import BadRowError, DataError, SourceError
 from tastevec.items.content import GENRE_NAMES, NO_GENRES, genre_matrix
-from tastevec.items.genome import note_vectors, read_genome
+from tastevec.items.genome import genome_svd_vectors, read_genome
 from tastevec.items.linalg import reduce_rank
 from worlds import ITEMS, write_genome
 
@@ -173,14 +173,14 @@ def test_note_vectors_are_scikit_learns_two_svds_to_the_letter():
     tags = TruncatedSVD(80, n_iter=7, random_state=42).fit_transform(relevance.astype(np.float64))
     both = np.hstack([tags, genres])
     expected = TruncatedSVD(64, n_iter=7, random_state=42).fit_transform(both)
-    made = note_vectors(relevance, genres)
+    made = genome_svd_vectors(relevance, genres)
     assert made.dtype == np.float32
     np.testing.assert_allclose(made, expected, atol=1e-6)
 
 
 def test_note_vectors_of_few_films_are_padded_with_zeros_and_keep_all_angles():
     relevance, genres = note_world(10, 12)
-    made = note_vectors(relevance, genres)
+    made = genome_svd_vectors(relevance, genres)
     assert made.shape == (10, 64)
     assert not made[:, 10:].any()
     both = np.hstack([relevance, genres])

@@ -29,11 +29,11 @@ def dense(*told):
     found = []
     for row in range(len(expected)):
         own = slice(offsets[row], offsets[row + 1])
-        weights, pulls = np.ones(len(others)), np.zeros(len(others))
+        weights, item_prior = np.ones(len(others)), np.zeros(len(others))
         weights[places[own]] += confidence[own]
-        pulls[places[own]] = pull[own]
+        item_prior[places[own]] = pull[own]
         system = others.T @ np.diag(weights) @ others + ridges[row] * np.eye(others.shape[1])
-        found.append(np.linalg.inv(system) @ (expected[row] + others.T @ pulls))
+        found.append(np.linalg.inv(system) @ (expected[row] + others.T @ item_prior))
     return np.array(found)
 
 

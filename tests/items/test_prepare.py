@@ -67,23 +67,23 @@ def test_a_release_with_a_genome_gets_the_notes_vectors(tmp_path):
     release = write_csv_release(tmp_path / "source", genome=True)
     prepared = prepare(release, tmp_path / "out")
     assert sources(prepared) == ["genome"] * ITEMS
-    assert prepared.vectors["note"].any(axis=1).all()
+    assert prepared.vectors["genome-svd"].any(axis=1).all()
     made = prepared.manifest["vectors"]
-    assert made["note"] == {
+    assert made["genome-svd"] == {
         "items": ITEMS,
         "tags": 12,
         "borrowed": False,
         "films_set_aside": {},
         "rows_set_aside": {},
     }
-    assert made["seed_preset_reads"] == "note"
+    assert made["bert_cosine_reads"] == "genome-svd"
 
 
 def test_the_seed_preset_keeps_the_films_that_have_a_genome_in_the_order_of_their_ids(tmp_path):
     release = write_csv_release(tmp_path / "source")
     genome = part_of_a_genome(tmp_path / "genome", {1, 2, 3, 14, 15, 16, 17, 18})
     prepared = prepare(
-        release, tmp_path / "out", settings=PrepareSettings(preset="seed", genome=genome, seed=42)
+        release, tmp_path / "out", settings=PrepareSettings(preset="bert-cosine", genome=genome, seed=42)
     )
     histories = prepared.histories
     assert set(prepared.item_ids[histories.items]) == {1, 2, 3, 14, 15, 16, 17, 18}
@@ -91,19 +91,23 @@ def test_the_seed_preset_keeps_the_films_that_have_a_genome_in_the_order_of_thei
         (np.diff(histories.items[histories.owners == user]) > 0).all() for user in range(len(histories))
     )
     assert sources(prepared)[:4] == ["genome", "genome", "genome", "content"]
-    assert prepared.vectors["note"].any(axis=1).sum() == 8
-    assert prepared.manifest["vectors"]["note"]["borrowed"]
+    assert prepared.vectors["genome-svd"].any(axis=1).sum() == 8
+    assert prepared.manifest["vectors"]["genome-svd"]["borrowed"]
     resolved = prepared.manifest["settings"]
-    assert (resolved["preset"], resolved["split"], resolved["order"]) == ("seed", "note", "item")
+    assert (resolved["preset"], resolved["split"], resolved["order"]) == (
+        "bert-cosine",
+        "bert-cosine",
+        "item",
+    )
     assert prepared.manifest["counts"]["interactions"]["dropped"]["film without a vector"] > 0
     assert len(prepared.users_in("test")) == 0
 
 
 def test_the_seed_preset_without_any_genome_says_that_it_reads_content(tmp_path):
     release = write_csv_release(tmp_path / "source")
-    prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(preset="seed"))
-    assert prepared.manifest["vectors"]["seed_preset_reads"] == "content"
-    assert "note" not in prepared.vectors
+    prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(preset="bert-cosine"))
+    assert prepared.manifest["vectors"]["bert_cosine_reads"] == "content"
+    assert "genome-svd" not in prepared.vectors
 
 
 def test_a_film_that_lacks_tags_is_refused_or_set_aside_by_name(tmp_path):
@@ -113,7 +117,7 @@ def test_a_film_that_lacks_tags_is_refused_or_set_aside_by_name(tmp_path):
     with pytest.raises(DataError, match="film 20, which lacks 1 of 12"):
         prepare(release, tmp_path / "out")
     prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(skip_bad_rows=True))
-    assert prepared.manifest["vectors"]["note"]["films_set_aside"] == {"20": [12]}
+    assert prepared.manifest["vectors"]["genome-svd"]["films_set_aside"] == {"20": [12]}
     assert sources(prepared) == ["genome"] * 19 + ["content"]
 
 
@@ -190,7 +194,7 @@ def test_interrupted_at_any_stage_the_old_folder_stays(tmp_path, stage):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(release, out, settings=PrepareSettings(preset="seed"), progress=interrupt)
+        prepare(release, out, settings=PrepareSettings(preset="bert-cosine"), progress=interrupt)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "source"]
 
@@ -218,10 +222,10 @@ def test_ml_latest_small_borrows_the_real_genome(tmp_path):
     prepared = prepare(SHARED / "ml-latest-small", tmp_path / "out", settings=settings)
     named = sources(prepared)
     assert len(named) == 9742
-    assert named.count("genome") == prepared.manifest["vectors"]["note"]["items"] == 189
+    assert named.count("genome") == prepared.manifest["vectors"]["genome-svd"]["items"] == 189
     assert named.count("none") == (~prepared.vectors["content"].any(axis=1)).sum()
     assert len(prepared.histories) == 610
-    unit = prepared.vectors["note"][np.array(named) == "genome"]
+    unit = prepared.vectors["genome-svd"][np.array(named) == "genome"]
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
     assert (unit @ unit.mean(axis=0)).min() > 0.5  # the shared direction of which evidence speaks
 

@@ -52,7 +52,7 @@ def test_who_likes_two_rockets_is_expected_to_like_the_other_rockets():
 
 def test_the_defaults_tell_the_two_tastes_apart_even_in_a_tiny_world():
     found = TasteSpace.fit(world(), CONTENT, LinearSettings(rating_range=(1, 5)))
-    assert found.start.vectors.shape == found.pulls.shape == (23, 64)
+    assert found.start.vectors.shape == found.item_prior.shape == (23, 64)
     expected = scores(found, (0, 5), (1, 5))
     assert expected[2:10].mean() > expected[10:20].mean()
 
@@ -60,13 +60,13 @@ def test_the_defaults_tell_the_two_tastes_apart_even_in_a_tiny_world():
 def test_what_an_encoder_answers_is_what_was_solved():
     histories, table = several(), torch.from_numpy(SPACE.start.vectors)
     linear = RidgeFoldIn(23, 6, SCALE.levels)
-    linear.start_from(
+    linear.initialize(
         table, **{name: torch.from_numpy(array) for name, array in SPACE.linear(SCALE.levels).items()}
     )
     told = {
         name: torch.from_numpy(array) for name, array in reading(max_history=30).arrays(histories).items()
     }
-    answer = linear(table[told["items"]], told["items"], told["levels"], told["lengths"])
+    answer = linear(table[told["items"]], told["items"], told["rating_bins"], told["lengths"])
     np.testing.assert_allclose(answer.numpy(), SPACE.fold_in(histories), rtol=1e-4, atol=1e-4)
 
 
@@ -118,7 +118,7 @@ def test_films_that_nobody_has_rated_stand_where_their_content_says():
         assert np.linalg.norm(vectors[item] - near) < np.linalg.norm(vectors[item] - far)
     assert not vectors[22].any()
     assert SPACE.start.origins.tolist() == ["both"] * 20 + ["content"] * 2 + ["none"]
-    assert not SPACE.pulls[20:].any()  # they say nothing of other films but by where they stand
+    assert not SPACE.item_prior[20:].any()  # they say nothing of other films but by where they stand
     expected = scores(SPACE, (0, 5), (1, 5))
     assert expected[20] > expected[21]
 
@@ -132,7 +132,7 @@ def test_content_may_be_sparse():
 def test_films_beyond_the_most_seen_have_factors_though_no_regression(monkeypatch):
     monkeypatch.setattr(regression, "_MAX_ITEMS", 15)
     found = TasteSpace.fit(world(), CONTENT, SETTINGS)
-    assert np.flatnonzero(~found.pulls[:20].any(axis=1)).tolist() == [8, 12, 13, 17, 18]
+    assert np.flatnonzero(~found.item_prior[:20].any(axis=1)).tolist() == [8, 12, 13, 17, 18]
     assert found.start.vectors[:20].any(axis=1).all()
     expected = scores(found, (0, 5), (1, 5))
     assert expected[8] > expected[[12, 13, 17, 18]].max()
@@ -182,7 +182,7 @@ def crowd():
 
 
 def bytes_of(found):
-    return [array.tobytes() for array in (found.start.vectors, found.pulls, found.mean)]
+    return [array.tobytes() for array in (found.start.vectors, found.item_prior, found.mean)]
 
 
 def test_the_same_histories_give_the_same_bytes_whatever_the_threads():
@@ -216,10 +216,10 @@ def test_while_it_is_solved_blas_has_one_thread_and_afterwards_those_of_before(m
 
 
 def test_around_vectors_from_elsewhere_a_film_says_nothing_of_others_but_by_its_place():
-    start = InitialVectors(np.eye(4, dtype=np.float32), np.full(4, "note"))
+    start = InitialVectors(np.eye(4, dtype=np.float32), np.full(4, "genome-svd"))
     found = TasteSpace.around(start, users([(0, 5), (1, 5)], [(0, 5)]), SETTINGS)
     assert found.start is start
-    assert not found.pulls.any()
+    assert not found.item_prior.any()
     assert found.mean[0] > found.mean[1] > found.mean[2] == found.mean[3] == 0
     expected = scores(found, (2, 5), (3, 1))
     assert expected[2] > expected[3] > 0

@@ -20,7 +20,7 @@ def _offline(monkeypatch):
 
 
 def with_backbone(checkpoint, shape):
-    config = TasteConfig(item_count=20, dim=8, layers=LAYERS, **backbone_shape(checkpoint, LAYERS), **shape)
+    config = TasteConfig(n_items=20, dim=8, layers=LAYERS, **backbone_shape(checkpoint, LAYERS), **shape)
     made = TasteEncoder(config)
     load_backbone(made, checkpoint)
     return made.eval()

@@ -22,7 +22,7 @@ def test_a_saved_encoder_comes_back_bit_for_bit(tmp_path, shape, layout):
     how = reading(**layout)
     for horizon in ("next", "overall"):
         arrays = how.arrays(histories)
-        np.testing.assert_array_equal(again.answer(horizon, **arrays), model.answer(horizon, **arrays))
+        np.testing.assert_array_equal(again.encode(horizon, **arrays), model.encode(horizon, **arrays))
 
 
 @KINDS
@@ -65,12 +65,12 @@ def test_films_gathered_by_the_caller_are_those_gathered_inside(shape, layout):
 @pytest.mark.parametrize("shape", [TASTE, MASKED], ids=["taste", "masked"])
 def test_of_a_history_that_is_too_long_the_newest_films_are_read(shape):
     items = [(place, 1 + place % 5) for place in range(20)]
-    model, how = encoder(**shape), reading(set_history=12)
+    model, how = encoder(**shape), reading(max_history_overall=12)
     # The scale of the note is over everything that he rated, so that it must be given by hand.
     long, short = users(items), users(items).last(12)
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
-            model.answer(horizon, **how.arrays(long)), model.answer(horizon, **how.arrays(short))
+            model.encode(horizon, **how.arrays(long)), model.encode(horizon, **how.arrays(short))
         )
 
 
@@ -94,13 +94,13 @@ def test_the_films_that_are_read_and_their_ratings_move_the_answer(shape, layout
 
 
 def test_the_order_of_the_films_moves_what_comes_next_and_not_the_overall_taste():
-    answers = ask(encoder(**TASTE), users([(0, 5), (1, 1)], [(1, 1), (0, 5)]), reading(set_history=5))
+    answers = ask(encoder(**TASTE), users([(0, 5), (1, 1)], [(1, 1), (0, 5)]), reading(max_history_overall=5))
     assert not torch.allclose(answers.next[0], answers.next[1], atol=1e-3)
     torch.testing.assert_close(answers.overall[0], answers.overall[1], rtol=1e-5, atol=1e-5)
 
 
 def test_what_the_blocks_say_comes_next_is_the_newest_of_the_moments():
-    shape = {**TASTE, "next_overall": 0.0, "next_recent": 0.0, "next_short": 0.0}
+    shape = {**TASTE, "blend_overall": 0.0, "blend_recent": 0.0, "blend_short": 0.0}
     answers = ask(encoder(**shape), of_every_length(), reading())
     assert answers.moments.shape == (13, 13, 8)
     assert torch.equal(answers.next, answers.moments[torch.arange(13), torch.arange(13)])
@@ -109,9 +109,9 @@ def test_what_the_blocks_say_comes_next_is_the_newest_of_the_moments():
 @pytest.mark.parametrize("recent", [3, 10])
 def test_to_that_the_linear_answers_to_everything_and_to_the_newest_films_are_added(recent):
     model, histories, count = encoder(**TASTE, recent=recent), of_every_length(), torch.arange(13)
-    answers = ask(model, histories, reading(set_history=100))
+    answers = ask(model, histories, reading(max_history_overall=100))
     newest = tensors(histories.last(recent))
-    items, levels, lengths = newest["items"], newest["levels"], newest["lengths"]
+    items, levels, lengths = newest["items"], newest["rating_bins"], newest["lengths"]
     with torch.no_grad():
         recent_ = model.fold_in(model.items(items), items, levels, lengths, mean=False)
     weight = 0.5 + 1.0 / count.clamp(min=1)
@@ -120,15 +120,15 @@ def test_to_that_the_linear_answers_to_everything_and_to_the_newest_films_are_ad
 
 
 def test_training_asks_the_blocks_alone_and_an_overall_answer_of_a_set_does_not_ask_them():
-    model, arrays = encoder(**TASTE), reading(set_history=100).arrays(of_every_length())
+    model, arrays = encoder(**TASTE), reading(max_history_overall=100).arrays(of_every_length())
     with torch.no_grad():
         told = model(**tensors(of_every_length()), linear=False)
-    whole = ask(model, of_every_length(), reading(set_history=100))
+    whole = ask(model, of_every_length(), reading(max_history_overall=100))
     assert told.overall is None
     assert torch.equal(told.moments, whole.moments)
     assert torch.equal(told.next, whole.moments[torch.arange(13), torch.arange(13)])
     with patch.object(model.blocks, "forward", side_effect=AssertionError("the blocks were asked")):
-        np.testing.assert_array_equal(model.answer("overall", **arrays), whole.overall.numpy())
+        np.testing.assert_array_equal(model.encode("overall", **arrays), whole.overall.numpy())
 
 
 def test_one_vector_answers_both_questions_in_the_notes_recipe():
@@ -150,7 +150,7 @@ def test_the_note_sees_its_padding_and_a_mask_hides_it():
 
 def test_the_film_table_starts_from_the_vectors_given():
     model, vectors = encoder(**TASTE), torch.randn(20, 8)
-    model.start_from(vectors)
+    model.initialize(vectors)
     np.testing.assert_array_equal(model.item_vectors, vectors.numpy())
 
 
@@ -158,7 +158,7 @@ def test_where_similarity_is_the_cosine_film_vectors_have_unit_length_and_an_abs
     model = encoder(**NOTE, similarity="cosine")
     vectors = torch.randn(20, 8)
     vectors[3] = 0
-    model.start_from(vectors)
+    model.initialize(vectors)
     expected = functional.normalize(vectors, dim=1).numpy()
     np.testing.assert_allclose(model.item_vectors, expected, rtol=1e-5, atol=1e-7)
     assert not model.item_vectors[3].any()

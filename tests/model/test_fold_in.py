@@ -10,13 +10,13 @@ from users import TAGGED, of_every_length, users
 def test_the_linear_answer_comes_with_the_film_table():
     model, table = encoder(**TASTE), torch.randn(20, 8)
     linear = {
-        "pulls": torch.randn(20, 8),
-        "mean": torch.randn(8),
-        "levels": torch.rand(SCALE.levels + 1, 3),
+        "item_prior": torch.randn(20, 8),
+        "prior_mean": torch.randn(8),
+        "rating_weights": torch.rand(SCALE.levels + 1, 3),
         "constants": torch.rand(4),
     }
-    model.start_from(table, **linear)
-    assert torch.equal(model.fold_in.everyone, table.T @ table)
+    model.initialize(table, **linear)
+    assert torch.equal(model.fold_in.gram, table.T @ table)
     assert all(torch.equal(getattr(model.fold_in, name), value) for name, value in linear.items())
 
 
@@ -28,16 +28,16 @@ def test_the_linear_answer_with_the_constants_of_als_is_the_fold_in_of_als():
     ratings = np.array([*np.linspace(1, 5, SCALE.levels), np.nan], np.float32)
     confidence = torch.from_numpy(settings.confidence(ratings))
     more = (confidence - 1).clamp(min=0)  # what says nothing counts as what was never seen
-    linear.start_from(
+    linear.initialize(
         torch.from_numpy(table),
-        pulls=torch.zeros(20, 8),
-        mean=torch.zeros(8),
-        levels=torch.stack([torch.zeros_like(more), more, confidence], 1),
+        item_prior=torch.zeros(20, 8),
+        prior_mean=torch.zeros(8),
+        rating_weights=torch.stack([torch.zeros_like(more), more, confidence], 1),
         constants=torch.tensor([0.0, settings.regularization, 0.0, 1.0]),
     )
     arrays = tensors(histories)
     vectors = torch.from_numpy(table)[arrays["items"]]
-    answer = linear(vectors, arrays["items"], arrays["levels"], arrays["lengths"])
+    answer = linear(vectors, arrays["items"], arrays["rating_bins"], arrays["lengths"])
     np.testing.assert_allclose(answer.numpy(), fold_in(table, histories, settings), rtol=1e-4, atol=1e-5)
 
 
@@ -45,16 +45,16 @@ def test_nothing_of_the_linear_answer_learns():
     model = encoder(**TASTE)
     assert not list(model.fold_in.parameters())
     assert {name for name in model.state_dict() if name.startswith("fold_in.")} == {
-        f"fold_in.{name}" for name in ("pulls", "everyone", "mean", "levels", "constants")
+        f"fold_in.{name}" for name in ("item_prior", "gram", "prior_mean", "rating_weights", "constants")
     }
 
 
 def test_somebody_without_a_history_is_the_mean_person_who_fades_with_each_film():
     model = encoder(**TASTE)
     arrays = tensors(of_every_length())
-    told = arrays["items"], arrays["levels"], arrays["lengths"]
+    told = arrays["items"], arrays["rating_bins"], arrays["lengths"]
     vectors = model.items(told[0])
     added = model.fold_in(vectors, *told) - model.fold_in(vectors, *told, mean=False)
     shares = (3 / (3 + torch.arange(13.0))) ** 2  # a quarter at 3 films
-    torch.testing.assert_close(added, shares[:, None] * model.fold_in.mean, rtol=1e-4, atol=1e-5)
-    assert torch.equal(ask(model, users([]), reading()).overall[0], model.fold_in.mean)
+    torch.testing.assert_close(added, shares[:, None] * model.fold_in.prior_mean, rtol=1e-4, atol=1e-5)
+    assert torch.equal(ask(model, users([]), reading()).overall[0], model.fold_in.prior_mean)

@@ -21,7 +21,7 @@ def test_the_pauses_between_films_move_what_comes_next_and_not_the_overall_taste
     assert torch.equal(told.moments[0, :3], told.moments[1, :3])
     assert not torch.allclose(told.next[0], told.next[1], atol=1e-3)
     torch.testing.assert_close(told.overall[0], told.overall[1], rtol=1e-5, atol=1e-6)
-    deaf = ask(encoder(**{**TASTE, "gap_levels": 0}), histories, reading())
+    deaf = ask(encoder(**{**TASTE, "time_gap_bins": 0}), histories, reading())
     torch.testing.assert_close(deaf.next[0], deaf.next[1], rtol=1e-5, atol=1e-6)
 
 
@@ -71,8 +71,8 @@ def test_films_that_come_later_move_nobodys_vectors_by_a_bit(shape, layout):
     shifted = replace(histories, items=histories.items + 1)
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
-            grown_by_two(model).answer(horizon, **how.arrays(shifted)),
-            model.answer(horizon, **how.arrays(histories)),
+            grown_by_two(model).encode(horizon, **how.arrays(shifted)),
+            model.encode(horizon, **how.arrays(histories)),
         )
 
 
@@ -80,14 +80,14 @@ def test_a_film_that_came_later_is_read_by_its_vector_alone():
     model = encoder(**TASTE)
     grown = grown_by_two(model)
     assert not grown.inputs.weight[[0, 21]].any()
-    assert not grown.fold_in.pulls[[0, 21]].any()
+    assert not grown.fold_in.item_prior[[0, 21]].any()
     with torch.no_grad():
         model.inputs.weight[3] = 0
-        model.fold_in.pulls[3] = 0
+        model.fold_in.item_prior[3] = 0
     twin, item = users([(5, 4), (21, 5)]), users([(4, 4), (3, 5)])
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
-            grown.answer(horizon, **reading().arrays(twin)), model.answer(horizon, **reading().arrays(item))
+            grown.encode(horizon, **reading().arrays(twin)), model.encode(horizon, **reading().arrays(item))
         )
 
 
@@ -97,6 +97,6 @@ def test_films_may_come_later_more_than_once():
     first = model.with_items(once.item_vectors[1:], [20])
     twice = first.with_items(once.item_vectors, [0, 21])
     assert all(torch.equal(weight, twice.state_dict()[name]) for name, weight in once.state_dict().items())
-    assert (first.config.item_count, first.config.added_items) == (21, [20])
-    assert (twice.config.item_count, twice.config.added_items) == (22, [0, 21])
-    assert model.config.item_count == len(model.inputs.weight) == 20
+    assert (first.config.n_items, first.config.added_items) == (21, [20])
+    assert (twice.config.n_items, twice.config.added_items) == (22, [0, 21])
+    assert model.config.n_items == len(model.inputs.weight) == 20

@@ -59,8 +59,8 @@ def test_an_encoder_says_of_packed_histories_what_it_says_of_padded_ones(counts)
     told = {
         "items": torch.randint(20, (count, width), generator=generator),
         "normalized_ratings": torch.rand(count, width, generator=generator),
-        "levels": torch.randint(9, (count, width), generator=generator),
-        "gaps": torch.randint(3, (count, width), generator=generator),
+        "rating_bins": torch.randint(9, (count, width), generator=generator),
+        "time_gap_bins": torch.randint(3, (count, width), generator=generator),
         "lengths": torch.tensor(counts),
     }
     there = torch.arange(width + 1) <= told["lengths"][:, None]

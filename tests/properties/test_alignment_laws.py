@@ -25,9 +25,9 @@ def rotation(seed, width):
 def test_a_table_that_was_turned_is_turned_back(seed, width):
     new, turn = items(seed, width), rotation(seed + 1, width)
     found = Alignment.fit(new, new @ turn)
-    np.testing.assert_allclose(found.turn, turn, atol=1e-5)
+    np.testing.assert_allclose(found.rotation, turn, atol=1e-5)
     np.testing.assert_allclose(found.apply(new), new @ turn, atol=1e-4)
-    for fit in (found.used, found.held_out):
+    for fit in (found.in_sample, found.held_out):
         assert fit.residual < 1e-5
         assert fit.cosine > 1 - 1e-5
 
@@ -36,7 +36,7 @@ def test_a_table_that_was_turned_is_turned_back(seed, width):
 def test_whatever_the_tables_the_map_is_orthogonal_and_touches_no_cosine_of_the_new_space(seed, other, width):
     new, old = items(seed, width), items(other, width)
     found = Alignment.fit(new, old)
-    np.testing.assert_allclose(found.turn @ found.turn.T, np.eye(width), atol=1e-5)
+    np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(width), atol=1e-5)
     users = items(seed + 2, width, 7)
     np.testing.assert_allclose(
         found.apply(users) @ found.apply(new).T, users @ new.T, rtol=1e-3, atol=1e-3 * width
@@ -48,7 +48,7 @@ def test_no_other_rotation_fits_better(seed, width):
     new, old = items(seed, width), items(seed + 1, width)
     found = Alignment.fit(new, old)
     other = new @ rotation(seed + 2, width)
-    assert found.used.residual <= np.linalg.norm(other - old) / np.linalg.norm(old) + 1e-6
+    assert found.in_sample.residual <= np.linalg.norm(other - old) / np.linalg.norm(old) + 1e-6
 
 
 @given(SEEDS, st.floats(0.01, 0.3))
@@ -57,9 +57,9 @@ def test_noise_shows_in_the_residual_and_what_is_held_out_is_worse_than_what_is_
     random = np.random.default_rng(seed + 1)
     old = new @ rotation(seed + 2, 8) + noise * random.normal(size=new.shape)
     found = Alignment.fit(new, old)
-    assert 0.8 * noise < found.used.residual < 1.2 * noise
+    assert 0.8 * noise < found.in_sample.residual < 1.2 * noise
     assert found.held_out.residual < 2 * noise
-    assert found.unturned.residual > 2 * found.held_out.residual
+    assert found.unaligned.residual > 2 * found.held_out.residual
     assert found.shuffled.residual > 2 * found.held_out.residual
 
 
@@ -73,7 +73,7 @@ def test_strangers_fit_no_better_than_films_paired_by_chance():
 def test_the_same_seed_gives_the_same_numbers():
     one, two, other = (Alignment.fit(items(1, 4), items(2, 4), seed=seed).facts for seed in (1, 1, 2))
     assert one == two
-    assert one["used"] == other["used"]
+    assert one["in_sample"] == other["in_sample"]
     assert one["held_out"] != other["held_out"]
 
 

@@ -102,7 +102,7 @@ def test_what_an_encoder_reads_are_the_films_of_one_end_in_one_order(each, most,
         wanted = wanted[-most:] if end == "newest" else wanted[:most]
         length = read["lengths"][user]
         assert read["items"][user, :length].tolist() == wanted
-        for column in ("items", "levels", "normalized_ratings", "gaps"):
+        for column in ("items", "rating_bins", "normalized_ratings", "time_gap_bins"):
             assert not read[column][user, length:].any()
 
 

@@ -18,7 +18,7 @@ SETTINGS = AlsSettings(rating_range=(1, 5), dim=3, regularization=0.1)
 FACTORS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
 SPACE = TasteSpace(
     InitialVectors(FACTORS, np.full(9, "both")),
-    pulls=FACTORS[::-1] / 3,
+    item_prior=FACTORS[::-1] / 3,
     mean=FACTORS[4],
     settings=LinearSettings(rating_range=(1, 5), dim=3),
 )

@@ -134,7 +134,7 @@ def _placed(name, header, row):
 def read(path, connection, *, skip, by_columns=True):
     """What was read, to the last detail; or what the refusal said."""
     told = ReadSettings(skip_bad_rows=skip, rating_range=(0.5, 5))
-    with patch.object(rows, "read_numbers", rows.read_numbers if by_columns else lambda *_: None):
+    with patch.object(rows, "read_numeric", rows.read_numeric if by_columns else lambda *_: None):
         try:
             source = read_source(path, connection=connection, settings=told)
         except DataError as error:

@@ -29,13 +29,13 @@ MODELS = {"taste": encoder(**TASTE), "masked": encoder(**MASKED)}
 def padded(arrays, extra, rng):
     """The same people with ``extra`` more columns, and rubbish wherever there is no film."""
     wide = {}
-    for prefix in ("", "set_"):
+    for prefix in ("", "overall_"):
         lengths = arrays[f"{prefix}lengths"]
         width = arrays[f"{prefix}items"].shape[1] + extra
         rubbish = {
             "items": rng.integers(0, ITEMS, (len(lengths), width)),
-            "levels": rng.integers(0, SCALE.levels + 1, (len(lengths), width)),
-            "gaps": rng.integers(0, GAP_LEVELS, (len(lengths), width)),
+            "rating_bins": rng.integers(0, SCALE.levels + 1, (len(lengths), width)),
+            "time_gap_bins": rng.integers(0, GAP_LEVELS, (len(lengths), width)),
             "normalized_ratings": rng.uniform(-1, 1, (len(lengths), width)).astype(np.float32),
         }
         there = np.arange(width) < lengths[:, None]
@@ -52,7 +52,7 @@ def padded(arrays, extra, rng):
 @given(each=HISTORIES, extra=st.integers(0, 9), seed=st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
 def test_padding_changes_nothing(kind, each, extra, seed):
-    model, how = MODELS[kind], reading(set_history=50)
+    model, how = MODELS[kind], reading(max_history_overall=50)
     arrays = how.arrays(users(*each))
     with torch.no_grad():
         bare = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -34,7 +34,7 @@ def test_portions_are_all_people_in_order_and_none_is_larger_than_it_may_be(rows
         lambda ids: st.lists(st.tuples(ids, st.integers(1, 8)), unique=True, min_size=2, max_size=30)
     ),
     st.sampled_from(["time", "item"]),
-    st.sampled_from(["hash", "note"]),
+    st.sampled_from(["hash", "bert-cosine"]),
     st.integers(1, 6),
     st.data(),
 )

@@ -96,7 +96,7 @@ def test_the_splits_divide_everybody_by_the_hash_of_his_id(rows, seed):
         assert sorted(np.concatenate(parts).tolist()) == list(range(len(prepared.user_ids)))
 
 
-@given(tables(times=TIMES), st.randoms(use_true_random=False), st.sampled_from(["hash", "note"]))
+@given(tables(times=TIMES), st.randoms(use_true_random=False), st.sampled_from(["hash", "bert-cosine"]))
 @settings(max_examples=12, deadline=None)
 def test_the_order_of_the_rows_changes_no_split_and_no_set_of_films(rows, random, split):
     shuffled = random.sample(rows, len(rows))

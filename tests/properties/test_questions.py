@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from encoders import SCALE, TASTE, TINY, encoder, reading
 from tastevec.data.inputs import GAP_LEVELS
-from tastevec.training.batches import Batches, LengthBuckets, top_rated_batch
+from tastevec.training.batches import Collator, LengthBuckets, top_rated_batch
 from tastevec.training.settings import resolve_settings
 from users import TAGGED, users
 
@@ -38,15 +38,15 @@ def read(made, row):
 )
 @FEW
 def test_a_moment_is_asked_for_the_first_liked_film_that_is_still_to_come(each, seed, asked, cut, most):
-    changes = {"max_history": most, "seed": seed, "asked": asked, "cut": cut}
-    batches = Batches(users(*each), reading(max_history=most), resolve_settings(**{**TINY, **changes}))
+    changes = {"max_history": most, "seed": seed, "target_fraction": asked, "history_split_rate": cut}
+    batches = Collator(users(*each), reading(max_history=most), resolve_settings(**{**TINY, **changes}))
     made = {
         name: tensor.numpy() for name, tensor in batches([(0, user) for user in range(len(each))]).items()
     }
     width, positive = made["items"].shape[1] + 1, [set(liked_of(owner)) for owner in each]
     owners = owners_of(made, each, most)
     assert len(set(made["moments"].tolist())) == len(made["moments"])
-    for flat, item in zip(made["moments"], made["next_items"], strict=True):
+    for flat, item in zip(made["moments"], made["target_items"], strict=True):
         row, moment = divmod(int(flat), width)
         # Neither it nor anything later has been read.
         assert item == next(other for other in read(made, row)[moment:] if other in positive[owners[row]])
@@ -73,8 +73,8 @@ def owners_of(made, each, most):
 @given(EACH, st.integers(0, 50))
 @FEW
 def test_every_moment_that_a_liked_film_follows_is_asked_if_all_are(each, seed):
-    changes = {"max_history": 20, "seed": seed, "asked": 1.0, "cut": 0.0}
-    batches = Batches(users(*each), reading(max_history=20), resolve_settings(**{**TINY, **changes}))
+    changes = {"max_history": 20, "seed": seed, "target_fraction": 1.0, "history_split_rate": 0.0}
+    batches = Collator(users(*each), reading(max_history=20), resolve_settings(**{**TINY, **changes}))
     made = batches([(0, user) for user in range(len(each))])
     moments = sum(
         any(item in liked_of(owner) for item, _ in owner[start:])
@@ -87,11 +87,11 @@ def test_every_moment_that_a_liked_film_follows_is_asked_if_all_are(each, seed):
 @given(EACH, st.sampled_from(["all", "latest", "lowest-item"]), st.sampled_from(["time", "item"]))
 @FEW
 def test_the_best_rated_film_is_asked_of_everything_else(each, ties, order):
-    settings_ = resolve_settings("seed", backbone="fresh", ties=ties, order=order)
+    settings_ = resolve_settings("bert-cosine", backbone="fresh", ties=ties, order=order)
     made = top_rated_batch(users(*each), reading(max_history=99, order=order), settings_)
     for user, items in enumerate(each):
         told = read(made, user)
-        wanted = made["hidden_items"][made["hidden_people"] == user].tolist()
+        wanted = made["target_items"][made["target_users"] == user].tolist()
         rated = [(rating, item) for item, rating in items if not isnan(rating)]
         top = {item for rating, item in rated if rating == max(rated)[0]}
         assert set(wanted) <= top
@@ -111,19 +111,22 @@ def test_every_epoch_is_a_permutation_of_the_people(lengths, batch_size, epoch):
 @settings(max_examples=15, deadline=None)
 def test_whatever_is_asked_of_a_moment_its_answer_does_not_know_the_film(each, data):
     """The whole way: another film in the place of what is asked, and in all that follows it, changes no answer."""
-    settings_ = resolve_settings(**{**TINY, "max_history": 12, "cut": 0.0})
-    made = Batches(users(*each), reading(), settings_)([(0, user) for user in range(len(each))])
+    settings_ = resolve_settings(**{**TINY, "max_history": 12, "history_split_rate": 0.0})
+    made = Collator(users(*each), reading(), settings_)([(0, user) for user in range(len(each))])
     if not len(made["moments"]):
         return
-    arguments = {name: made[name] for name in ("items", "normalized_ratings", "levels", "lengths", "gaps")}
+    arguments = {
+        name: made[name]
+        for name in ("items", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins")
+    }
     one = data.draw(st.integers(0, len(made["moments"]) - 1))
     owner, moment = divmod(int(made["moments"][one]), arguments["items"].shape[1] + 1)
-    place = arguments["items"][owner].tolist().index(int(made["next_items"][one]))
+    place = arguments["items"][owner].tolist().index(int(made["target_items"][one]))
     assert place >= moment
     other = {name: array.clone() for name, array in arguments.items()}
     other["items"][owner, place:] = (other["items"][owner, place:] + 1) % 20
-    other["levels"][owner, place:] = SCALE.levels - other["levels"][owner, place:]
-    other["gaps"][owner, place:] = (other["gaps"][owner, place:] + 1) % GAP_LEVELS
+    other["rating_bins"][owner, place:] = SCALE.levels - other["rating_bins"][owner, place:]
+    other["time_gap_bins"][owner, place:] = (other["time_gap_bins"][owner, place:] + 1) % GAP_LEVELS
     with torch.no_grad():
         before, after = MODEL(**arguments).moments, MODEL(**other).moments
     torch.testing.assert_close(after[owner, moment], before[owner, moment], rtol=1e-5, atol=1e-5)

@@ -146,7 +146,7 @@ def test_a_stray_byte_is_reported_or_changes_nothing(connection, write, data):
         assert "line 1:" in said or "none of them is good" in said
         return
     row_report = found.row_reports[0]
-    assert row_report.rows_read == row_report.rows_kept + sum(row_report.set_aside.values())
+    assert row_report.rows_read == row_report.rows_kept + sum(row_report.skipped.values())
     assert row_report.rows_kept >= len(worlds.ratings()) - 2
 
 

@@ -49,7 +49,7 @@ def test_a_turned_model_is_turned_back_and_the_spaces_are_named(new, old):
     np.testing.assert_allclose(found.apply(new.item_vectors), old.item_vectors, atol=1e-3)
     assert (found.new, found.old, found.items) == (new.bundle.space, old.bundle.space, worlds.ITEMS)
     assert found.held_out.residual < 1e-4
-    assert found.unturned.residual > 0.5
+    assert found.unaligned.residual > 0.5
 
 
 def test_films_are_paired_by_their_id_and_those_of_one_model_alone_have_no_say(old, turn):
@@ -75,25 +75,25 @@ def test_it_is_saved_and_read_as_it_was(new, old, tmp_path):
     found = tv.align(new, old)
     again = Alignment.load(found.save(tmp_path / "aligned"))
     assert again.facts == found.facts
-    np.testing.assert_array_equal(again.turn, found.turn)
+    np.testing.assert_array_equal(again.rotation, found.rotation)
 
 
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
         (
-            "turn.safetensors",
-            "turn.safetensors is missing or not as it was written; run tastevec align again",
+            "rotation.safetensors",
+            "rotation.safetensors is missing or not as it was written; run tastevec align again",
         ),
         ("alignment.json", "alignment.json .* run tastevec align again"),
-        ("format", "is of format 2; this version of tastevec reads format 1: run tastevec align again"),
+        ("format", "is of format 3; this version of tastevec reads format 2: run tastevec align again"),
     ],
 )
 def test_a_damaged_alignment_is_refused(new, old, tmp_path, harm, said):
     folder = tv.align(new, old).save(tmp_path / "aligned")
     if harm == "format":
         told = json.loads((folder / "alignment.json").read_text())
-        (folder / "alignment.json").write_text(json.dumps({**told, "format": 2}))
+        (folder / "alignment.json").write_text(json.dumps({**told, "format": 3}))
     else:
         content = (folder / harm).read_bytes()
         (folder / harm).write_bytes(content[:-9] + content[-8:])
@@ -169,7 +169,7 @@ def test_the_command_aligns_two_folders_and_shows_what_chance_would_give(new, bu
     assert "that fifth, films paired by chance" in done.stdout
     assert {file.name for file in (tmp_path / "aligned").iterdir()} == {
         "alignment.json",
-        "turn.safetensors",
+        "rotation.safetensors",
         "vectors.parquet",
     }
     shutil.rmtree(tmp_path / "aligned")

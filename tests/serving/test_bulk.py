@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from encoders import NOTE, encoder, reading
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
-from tastevec.pipelines.batch import load_for_many
+from tastevec.pipelines.batch import load_for_batch
 from tastevec.serving import encoder as bulk
 from tastevec.serving.bundle import Bundle
-from tastevec.serving.encoder import OnnxEncoder, by_length, sees_gpu, vectors_of
+from tastevec.serving.encoder import OnnxEncoder, batches_by_length, encode_histories, gpu_available
 from users import of_every_length, together, world
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
@@ -23,7 +23,7 @@ def _bundle(request, bundle_folder):
 
 @given(widths=st.lists(st.integers(1, 30), max_size=40), most=st.integers(1, 60))
 def test_batches_hold_everybody_once_by_ascending_width_and_no_more_than_asked(widths, most):
-    batches = by_length(np.array(widths, np.int64), most)
+    batches = batches_by_length(np.array(widths, np.int64), most)
     order = [user for batch in batches for user in batch.tolist()]
     assert sorted(order) == list(range(len(widths)))
     assert [widths[user] for user in order] == sorted(widths)
@@ -36,25 +36,28 @@ def test_batches_hold_everybody_once_by_ascending_width_and_no_more_than_asked(w
 def test_nobodys_vector_depends_on_who_else_is_asked(bundle, horizon, items, monkeypatch):
     monkeypatch.setattr(bulk, "_FILMS", items)
     crowd = together(world(), of_every_length(), world())
-    found = vectors_of(bundle.model, bundle.reading, crowd, horizon)
+    found = encode_histories(bundle.model, bundle.reading, crowd, horizon)
     assert found.dtype == np.float32
     for user, alone in enumerate(crowd.chunks(1)):
-        [expected] = bundle.model.answer(horizon, **bundle.reading.arrays(alone))
+        [expected] = bundle.model.encode(horizon, **bundle.reading.arrays(alone))
         np.testing.assert_allclose(found[user], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_encoder_that_reads_padding_is_given_it_whatever_the_length():
     model, how = encoder(**NOTE), reading(pad="full")
     crowd = of_every_length()
-    found = vectors_of(model, how, crowd, "next")
+    found = encode_histories(model, how, crowd, "next")
     for user, alone in enumerate(crowd.chunks(1)):
-        [expected] = model.answer("next", **how.arrays(alone))
+        [expected] = model.encode("next", **how.arrays(alone))
         np.testing.assert_allclose(found[user], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_nobody_has_no_vector(bundle):
     nobody = world().take(np.zeros(0, np.int64))
-    assert vectors_of(bundle.model, bundle.reading, nobody, "next").shape == (0, bundle.model.table.shape[1])
+    assert encode_histories(bundle.model, bundle.reading, nobody, "next").shape == (
+        0,
+        bundle.model.table.shape[1],
+    )
 
 
 @HORIZONS
@@ -66,10 +69,10 @@ def test_somebody_with_500_000_ratings_is_read_by_the_newest_of_them(bundle, hor
     one = Histories(
         np.array([7]), offsets, items, ratings, normalise_ratings(ratings, offsets), np.full(count, NO_TIME)
     )
-    newest = max(bundle.reading.max_history, bundle.reading.set_history)
-    found = vectors_of(bundle.model, bundle.reading, one, horizon)
+    newest = max(bundle.reading.max_history, bundle.reading.max_history_overall)
+    found = encode_histories(bundle.model, bundle.reading, one, horizon)
     np.testing.assert_allclose(
-        found, vectors_of(bundle.model, bundle.reading, one.last(newest), horizon), rtol=1e-5, atol=1e-5
+        found, encode_histories(bundle.model, bundle.reading, one.last(newest), horizon), rtol=1e-5, atol=1e-5
     )
     assert np.isfinite(found).all()
 
@@ -80,23 +83,26 @@ def test_the_encoder_that_serves_uses_as_many_cores_as_it_is_told(bundle_folder)
     assert (one.cores, whole.cores >= 1) == (1, True)
     how, crowd = Bundle.load(bundle_folder).reading, together(world(), of_every_length())
     np.testing.assert_allclose(
-        vectors_of(one, how, crowd, "next"), vectors_of(whole, how, crowd, "next"), rtol=1e-5, atol=1e-5
+        encode_histories(one, how, crowd, "next"),
+        encode_histories(whole, how, crowd, "next"),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
 def test_on_one_core_an_encoder_answers_the_same_and_so_does_what_grew_out_of_it(bundle_folder):
     bundle = Bundle.load(bundle_folder, "onnx")
     whole, arrays = bundle.model, bundle.reading.arrays(world())
-    alone = whole.on_one_core()
+    alone = whole.single_threaded()
     assert alone.cores == 1
-    assert whole.on_one_core()._session is alone._session  # made once
+    assert whole.single_threaded()._session is alone._session  # made once
     np.testing.assert_allclose(
-        alone.answer("next", **arrays), whole.answer("next", **arrays), rtol=1e-5, atol=1e-5
+        alone.encode("next", **arrays), whole.encode("next", **arrays), rtol=1e-5, atol=1e-5
     )
     table = np.vstack([whole.table, np.ones_like(whole.table[:1])])
-    grown = whole.with_items(table, [len(table) - 1]).on_one_core()
+    grown = whole.with_items(table, [len(table) - 1]).single_threaded()
     assert len(grown.table) == len(table)
-    np.testing.assert_array_equal(grown.answer("next", **arrays), alone.answer("next", **arrays))
+    np.testing.assert_array_equal(grown.encode("next", **arrays), alone.encode("next", **arrays))
 
 
 def test_torch_answers_many_people_only_where_it_sees_a_gpu(bundle_folder, monkeypatch):
@@ -104,8 +110,8 @@ def test_torch_answers_many_people_only_where_it_sees_a_gpu(bundle_folder, monke
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for there in (False, True):
-        monkeypatch.setattr("tastevec.serving.encoder.sees_gpu", lambda there=there: there)
-        assert isinstance(load_for_many(bundle_folder).bundle.model, OnnxEncoder)
+        monkeypatch.setattr("tastevec.serving.encoder.gpu_available", lambda there=there: there)
+        assert isinstance(load_for_batch(bundle_folder).bundle.model, OnnxEncoder)
 
 
 def test_a_machine_without_a_driver_has_no_gpu(monkeypatch):
@@ -113,7 +119,7 @@ def test_a_machine_without_a_driver_has_no_gpu(monkeypatch):
         raise OSError
 
     monkeypatch.setattr("ctypes.CDLL", no_driver)
-    assert not sees_gpu()
+    assert not gpu_available()
 
 
 @pytest.mark.parametrize(("count", "error", "expected"), [(1, 0, True), (0, 0, False), (1, 100, False)])
@@ -127,4 +133,4 @@ def test_the_driver_is_asked_how_many_gpus_there_are(monkeypatch, count, error, 
             return 0
 
     monkeypatch.setattr("ctypes.CDLL", lambda _name: Driver())
-    assert sees_gpu() is expected
+    assert gpu_available() is expected

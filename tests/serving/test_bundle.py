@@ -35,7 +35,7 @@ def _folder(bundle_folder, tmp_path) -> Path:
 def test_a_bundle_names_its_checkpoint_and_not_the_folder_that_it_lay_in(
     prepared_folder, tmp_path, checkpoint
 ):
-    spec = {**TINY_SEED, "preset": "seed", "backbone": checkpoint, "layers": 1}
+    spec = {**TINY_SEED, "preset": "bert-cosine", "backbone": checkpoint, "layers": 1}
     train(prepared_folder, tmp_path / "model", **spec)
     text = (tmp_path / "model" / "bundle.json").read_text(encoding="utf-8")
     assert json.loads(text)["settings"]["backbone"] == Path(checkpoint).name
@@ -50,7 +50,12 @@ def test_a_bundle_holds_all_that_its_use_needs(bundle_folder):
     assert told["data"]["train_users"] == 7
     assert told["data"]["items"] == 20
     assert set(told["validation"]) == {
-        *("eval_fold-in_ndcg@100", "eval_next-liked_ndcg@100", "eval_last-20%_ndcg@100", "eval_selection")
+        *(
+            "eval_random-20pct_ndcg@100",
+            "eval_next-item_ndcg@100",
+            "eval_last-20pct_ndcg@100",
+            "eval_validation_score",
+        )
     }
 
 
@@ -67,7 +72,7 @@ def test_what_is_loaded_and_saved_again_is_the_same_bytes(bundle_folder, tmp_pat
     arrays = first.reading.arrays(world())
     for horizon in ("next", "overall"):
         np.testing.assert_array_equal(
-            second.model.answer(horizon, **arrays), first.model.answer(horizon, **arrays)
+            second.model.encode(horizon, **arrays), first.model.encode(horizon, **arrays)
         )
 
 

@@ -10,8 +10,9 @@ from tastevec.data.topk import rank_items
 from tastevec.errors import SettingsError
 from tastevec.items.cold_start import load_rows
 from tastevec.items.tag_directions import TagDirections, tag_blocks
+from tastevec.pipelines.evaluate import model_scorer
 from tastevec.serving import explain as module
-from tastevec.serving.explain import explain_items, explain_users, item_effects, measured, without_each
+from tastevec.serving.explain import explain_items, explain_users, item_effects, leave_one_out, measured
 from tastevec.serving.recommender import Recommender, load
 from users import TAGGED, users
 
@@ -90,7 +91,7 @@ def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(lengt
         for place, item in enumerate(data.draw(st.permutations(range(20)))[:length])
     ]
     places = np.array(data.draw(st.lists(st.integers(0, length - 1)) if length else st.just([])), np.int64)
-    found = without_each(users(rows), places)
+    found = leave_one_out(users(rows), places)
     assert len(found) == len(places)
     for user, place in enumerate(places):
         by_hand = users(rows[:place] + rows[place + 1 :])
@@ -123,7 +124,7 @@ def test_the_two_tastes_are_told_apart(model, directions):
 
 def test_the_strongest_and_surest_come_first(model, scattered):
     for user in explain_users(model, scattered, told_by_hand.world(), tags=6, items=0):
-        weighed = [abs(reading.strength) * reading.confidence for reading in user]
+        weighed = [abs(reading.strength) * reading.reliability for reading in user]
         assert weighed == sorted(weighed, reverse=True)
         assert all(reading.contributions == () for reading in user)
 
@@ -192,7 +193,7 @@ def test_films_are_told_in_tags_too(model, directions):
 @HORIZONS
 def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
     told = users(PERSON, [(1, 5.0, 100)])
-    best = rank_items(model.scorer("ours").asked(horizon).score(told), told, 19)
+    best = rank_items(model_scorer(model, "ours").at_horizon(horizon).score(told), told, 19)
     found = item_effects(model, told, best, horizon, items=6)
     ids = model.bundle.item_ids
     table = model.item_vectors

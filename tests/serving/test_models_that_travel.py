@@ -89,7 +89,7 @@ def _copied(bundle_folder, tmp_path) -> Path:
 def _note_folder(prepared_folder, tmp_path_factory) -> Path:
     """A bundle of the note's recipe, without a graph."""
     out = tmp_path_factory.mktemp("note") / "note"
-    train(prepared_folder, out, preset="seed", order="time", **TINY_SEED)
+    train(prepared_folder, out, preset="bert-cosine", order="time", **TINY_SEED)
     return out
 
 
@@ -119,7 +119,7 @@ def test_transformers_alone_gives_the_very_vectors_of_our_network(tmp_path):
         folder.mkdir()
         model = encoder(**shape)
         model.save_pretrained(folder)
-        module.put_code(folder)
+        module.write_code(folder)
         told = tensors(of_every_length(), **layout)
         np.savez(folder / "told.npz", **{name: array.numpy() for name, array in told.items()})
         with torch.no_grad():

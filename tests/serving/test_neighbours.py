@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 import tastevec as tv
 from tastevec.errors import DataError, SettingsError, SourceError, UnknownItemError
-from tastevec.serving.neighbors import Neighbors, read_users
+from tastevec.serving.neighbors import Neighbors, read_user_vectors
 from users import world
 
 NUMBERS = st.integers(-9, 9)  # no vector is so short that its square is none
@@ -42,10 +42,10 @@ def _cosines(one, other):
 
 def test_similar_films_are_other_films_nearest_first(model):
     found = model.similar_items(3, k=5)
-    assert found.column_names == ["item_id", "title", "rank", "score"]
+    assert found.column_names == ["item_id", "title", "rank", "similarity"]
     assert found["rank"].to_pylist() == [1, 2, 3, 4, 5]
     assert 3 not in found["item_id"].to_pylist()
-    scores = found["score"].to_pylist()
+    scores = found["similarity"].to_pylist()
     assert scores == sorted(scores, reverse=True)
     vectors = model.item_vectors
     best = np.argsort(-_cosines(vectors[[2]], vectors)[0])
@@ -83,9 +83,9 @@ def test_a_person_who_is_not_stored_finds_those_who_rated_alike(model, tmp_path)
     pq.write_table(_table(model), tmp_path / "people.parquet")
     for users in (_table(model), tmp_path / "people.parquet", str(tmp_path / "people.parquet")):
         found = model.similar_users(rated, users, k=3)
-        assert found.column_names == ["user_id", "rank", "score"]
+        assert found.column_names == ["user_id", "rank", "similarity"]
         assert found["user_id"][0].as_py() == 5
-        assert found["score"][0].as_py() == pytest.approx(1, abs=1e-5)
+        assert found["similarity"][0].as_py() == pytest.approx(1, abs=1e-5)
         assert found["rank"].to_pylist() == [1, 2, 3]
 
 
@@ -96,13 +96,13 @@ def test_vectors_of_another_space_are_refused(model):
 
 def test_what_is_no_table_of_vectors_is_refused(model, tmp_path):
     with pytest.raises(DataError, match="people have the columns user_id; expected user_id and vector"):
-        read_users(pa.table({"user_id": [1]}), model.bundle.space)
+        read_user_vectors(pa.table({"user_id": [1]}), model.bundle.space)
     with pytest.raises(DataError, match="fixed-size list"):
-        read_users(pa.table({"user_id": [1], "vector": [[1.0, 2.0]]}), model.bundle.space)
+        read_user_vectors(pa.table({"user_id": [1], "vector": [[1.0, 2.0]]}), model.bundle.space)
     with pytest.raises(DataError, match="people hold nobody; expected one at least"):
-        read_users(_table(model).slice(0, 0), model.bundle.space)
+        read_user_vectors(_table(model).slice(0, 0), model.bundle.space)
     (tmp_path / "no.parquet").write_text("no")
     with pytest.raises(SourceError, match="expected a Parquet file that tastevec encode wrote"):
-        read_users(tmp_path / "no.parquet", model.bundle.space)
+        read_user_vectors(tmp_path / "no.parquet", model.bundle.space)
     with pytest.raises(SourceError, match="expected a Parquet file"):
-        read_users(tmp_path / "missing.parquet", model.bundle.space)
+        read_user_vectors(tmp_path / "missing.parquet", model.bundle.space)

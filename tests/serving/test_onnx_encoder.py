@@ -41,7 +41,7 @@ def test_it_answers_as_the_network_does_whatever_the_length(both, horizon):
     model, served, reading = both
     for count in LENGTHS:
         arrays = reading.arrays(users([(item, 1 + item % 5) for item in range(count)]))
-        found, expected = served.answer(horizon, **arrays), model.answer(horizon, **arrays)
+        found, expected = served.encode(horizon, **arrays), model.encode(horizon, **arrays)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
         assert found.dtype == np.float32
 
@@ -50,10 +50,10 @@ def test_it_answers_as_the_network_does_whatever_the_length(both, horizon):
 def test_it_answers_many_as_each(both, horizon):
     model, served, reading = both
     arrays = reading.arrays(world())
-    together = served.answer(horizon, **arrays)
-    np.testing.assert_allclose(together, model.answer(horizon, **arrays), rtol=1e-5, atol=1e-5)
+    together = served.encode(horizon, **arrays)
+    np.testing.assert_allclose(together, model.encode(horizon, **arrays), rtol=1e-5, atol=1e-5)
     for user, own in enumerate(world().chunks(1)):
-        alone = served.answer(horizon, **reading.arrays(own))[0]
+        alone = served.encode(horizon, **reading.arrays(own))[0]
         np.testing.assert_allclose(alone, together[user], rtol=1e-5, atol=1e-5)
 
 
@@ -64,8 +64,8 @@ def test_films_that_come_later_move_nobody_and_are_read_as_the_network_reads_the
     grown, expected = served.with_items(table, [20, 21]), model.with_items(table, [20, 21])
     later = reading.arrays(users([(20, 5), (3, 2), (21, 1)]))
     for horizon in HORIZONS:
-        np.testing.assert_array_equal(grown.answer(horizon, **arrays), served.answer(horizon, **arrays))
-        found, wanted = grown.answer(horizon, **later), expected.answer(horizon, **later)
+        np.testing.assert_array_equal(grown.encode(horizon, **arrays), served.encode(horizon, **arrays))
+        found, wanted = grown.encode(horizon, **later), expected.encode(horizon, **later)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     assert grown.added_items == [20, 21]
     assert served.added_items == []
@@ -78,7 +78,7 @@ def test_what_is_saved_and_loaded_is_the_same_encoder(both, tmp_path):
     again, arrays = OnnxEncoder.load(tmp_path), reading.arrays(world())
     assert again.config == served.config
     for horizon in HORIZONS:
-        np.testing.assert_array_equal(again.answer(horizon, **arrays), served.answer(horizon, **arrays))
+        np.testing.assert_array_equal(again.encode(horizon, **arrays), served.encode(horizon, **arrays))
 
 
 @settings(max_examples=30)
@@ -93,7 +93,7 @@ def test_any_people_are_answered_alike(both_taste, rows):
     model, served, reading = both_taste
     arrays = reading.arrays(users(*rows))
     for horizon in HORIZONS:
-        found, expected = served.answer(horizon, **arrays), model.answer(horizon, **arrays)
+        found, expected = served.encode(horizon, **arrays), model.encode(horizon, **arrays)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -112,7 +112,7 @@ def test_a_bundle_is_the_same_with_torch_and_without(bundle_folder):
     arrays = one.reading.arrays(world())
     for horizon in HORIZONS:
         np.testing.assert_allclose(
-            one.model.answer(horizon, **arrays), two.model.answer(horizon, **arrays), rtol=1e-5, atol=1e-5
+            one.model.encode(horizon, **arrays), two.model.encode(horizon, **arrays), rtol=1e-5, atol=1e-5
         )
 
 
@@ -136,5 +136,5 @@ print(json.dumps([model.encode([(1, 5.0), (2, 1.0)]).tolist(), model.recommend([
     vector, items = json.loads(told.stdout)
     expected = Bundle.load(bundle_folder, "torch")
     arrays = expected.reading.arrays(users([(0, 5), (1, 1)]))
-    np.testing.assert_allclose(vector, expected.model.answer("next", **arrays)[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(vector, expected.model.encode("next", **arrays)[0], rtol=1e-4, atol=1e-5)
     assert len(items) == 3

@@ -67,7 +67,7 @@ def test_without_torch_it_says_the_same_of_histories_of_every_length(trained, ho
     assert len(asked) > 200
     for histories in asked:
         arrays = served.reading.arrays(histories)
-        found, expected = served.model.answer(horizon, **arrays), network.model.answer(horizon, **arrays)
+        found, expected = served.model.encode(horizon, **arrays), network.model.encode(horizon, **arrays)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -9,6 +9,7 @@ from encoders import TINY
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError, UnknownItemError
 from tastevec.evaluation.dataset import EvalDataset
+from tastevec.pipelines.evaluate import model_scorer
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
@@ -123,7 +124,10 @@ def test_people_stream_through_a_group_at_a_time(model):
             pulled.append(number)
             yield part
 
-    for stream in (model.encoded(groups(), "next"), model.recommended(groups(), k=2, horizon="next")):
+    for stream in (
+        model.encode_batches(groups(), "next"),
+        model.recommend_batches(groups(), k=2, horizon="next"),
+    ):
         pulled.clear()
         next(stream)
         assert pulled == [0]
@@ -264,7 +268,7 @@ def test_a_film_that_was_only_tagged_counts_as_history(model):
     for horizon in ("next", "overall"):
         with_tag, without = model.vectors(told, horizon)
         assert not np.allclose(with_tag, without, atol=1e-4)
-    (items,) = model.recommended([told.take(np.array([0]))], k=100, horizon="next")
+    (items,) = model.recommend_batches([told.take(np.array([0]))], k=100, horizon="next")
     assert 3 not in items["item_id"].to_pylist()
 
 
@@ -283,15 +287,15 @@ def test_a_file_is_read_as_a_table_is(model, tmp_path):
     lines = [",".join(written), *(",".join(map(str, row)) for row in zip(*written.values(), strict=True))]
     file.write_text("\n".join(lines) + "\n")
     stream = histories_in_file(str(file), model.bundle.item_ids, model.bundle.reading.scale)
-    vectors = pa.Table.from_batches(model.encoded(stream, "next"))
+    vectors = pa.Table.from_batches(model.encode_batches(stream, "next"))
     assert vectors.equals(model.encode(table()))
     assert (stream.users, stream.unknown) == (12, 0)
 
 
 def test_the_evaluation_sees_the_same_vectors_as_a_caller(model, prepared_folder):
     dataset = EvalDataset.of(Prepared.open(prepared_folder))
-    scorer = model.scorer("ours")
+    scorer = model_scorer(model, "ours")
     for horizon in ("next", "overall"):
-        vectors = scorer.asked(horizon).vectors(dataset.unseen)
-        np.testing.assert_array_equal(vectors, model.vectors(dataset.unseen, horizon))
+        vectors = scorer.at_horizon(horizon).vectors(dataset.held_out_users)
+        np.testing.assert_array_equal(vectors, model.vectors(dataset.held_out_users, horizon))
     assert scorer.space == model.bundle.space

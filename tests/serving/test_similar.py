@@ -38,7 +38,7 @@ def test_each_has_its_nearest_others_and_never_itself(vectors, k, words):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_ASKED", 4)
         table = pa.Table.from_batches(similar_among(known, "user_id", k=k))
-    assert table.column_names == ["user_id", "similar_user_id", "rank", "score"]
+    assert table.column_names == ["user_id", "similar_user_id", "rank", "similarity"]
     nearest = min(k, len(vectors) - 1)
     assert table["rank"].to_pylist() == list(range(1, nearest + 1)) * len(vectors)
     assert [int(one) for one in table["user_id"].to_pylist()] == np.repeat(ids, nearest).tolist()
@@ -48,7 +48,7 @@ def test_each_has_its_nearest_others_and_never_itself(vectors, k, words):
     for one in range(len(vectors)):
         assert one not in others[one]
         assert len(set(others[one])) == nearest
-    scores = table["score"].to_numpy().reshape(len(vectors), nearest)
+    scores = table["similarity"].to_numpy().reshape(len(vectors), nearest)
     np.testing.assert_allclose(scores, np.take_along_axis(cosines, others, 1), atol=1e-5)
     np.fill_diagonal(cosines, -2)
     np.testing.assert_allclose(scores, -np.sort(-cosines, axis=1)[:, :nearest], atol=1e-5)
@@ -60,7 +60,9 @@ def test_all_films_at_once_find_what_each_finds_alone(model):
         alone = model.similar_items(item, k=4).to_pylist()
         together = [row for row in rows if row["item_id"] == item]
         assert [row["similar_item_id"] for row in together] == [row["item_id"] for row in alone]
-        assert [row["score"] for row in together] == pytest.approx([row["score"] for row in alone], abs=1e-6)
+        assert [row["similarity"] for row in together] == pytest.approx(
+            [row["similarity"] for row in alone], abs=1e-6
+        )
 
 
 def test_films_without_a_vector_are_near_nobody(bundle_folder):
@@ -78,7 +80,7 @@ def test_people_who_are_told_find_those_who_are_stored(model):
     table = pa.Table.from_batches(similar_users(model, groups, known, k=2, horizon="overall"))
     first = [row for row in table.to_pylist() if row["rank"] == 1]
     assert [row["user_id"] for row in first] == list(range(1, 13))
-    assert [row["score"] for row in first] == pytest.approx(
+    assert [row["similarity"] for row in first] == pytest.approx(
         [1] * 12, abs=1e-5
     )  # himself, or one who is alike in all
 

@@ -39,11 +39,11 @@ def _spark(tmp_path_factory):
     from pyspark import SparkContext  # noqa: PLC0415  only where it is installed
     from pyspark.sql import SparkSession  # noqa: PLC0415  as above
 
-    from tastevec.data.spark.session import _starting  # noqa: PLC0415  as above
+    from tastevec.data.spark.session import launch_conf  # noqa: PLC0415  as above
 
     running = SparkContext._active_spark_context
     builder = SparkSession.builder
-    for name, value in _starting("local[2]", tmp_path_factory.mktemp("spark")).items():
+    for name, value in launch_conf("local[2]", tmp_path_factory.mktemp("spark")).items():
         builder = builder.config(name, value)
     shared = builder.getOrCreate()
     session = shared.newSession()
@@ -67,7 +67,7 @@ def _real_model(tmp_path_factory):
     model = encoder(items=len(items), **TASTE)
     model.save_pretrained(folder)
     export_onnx(model, folder / "encoder.onnx")
-    reading = Reading(RatingScale(0.5, 5.0, SCALE.levels), max_history=12, set_history=100)
+    reading = Reading(RatingScale(0.5, 5.0, SCALE.levels), max_history=12, max_history_overall=100)
     return Bundle(OnnxEncoder.load(folder), reading, pa.table({"item_id": items}), {"space": "tiny"})
 
 

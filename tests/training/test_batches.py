@@ -5,14 +5,21 @@ import torch
 from encoders import TINY, reading
 from tastevec.data.histories import normalise_ratings
 from tastevec.data.inputs import FIRST_GAP, UNKNOWN_GAP
-from tastevec.training.batches import Batches, Chosen, LengthBuckets, Users, positive_batch, top_rated_batch
+from tastevec.training.batches import (
+    Collator,
+    HistorySubset,
+    LengthBuckets,
+    UserDataset,
+    positive_batch,
+    top_rated_batch,
+)
 from tastevec.training.settings import resolve_settings
 from users import TAGGED, users, world
 
 # Everything that is drawn, but for where a run begins.
-WHOLE = {"asked": 1.0, "cut": 0.0, "input_dropout": 0.0}
+WHOLE = {"target_fraction": 1.0, "history_split_rate": 0.0, "input_dropout": 0.0}
 ALL = resolve_settings(**TINY, **WHOLE)
-NOTE = resolve_settings("seed", backbone="fresh", max_history=4)
+NOTE = resolve_settings("bert-cosine", backbone="fresh", max_history=4)
 
 
 class Draws:
@@ -35,30 +42,30 @@ def asked(batch, width):
     """Which film each moment is asked for, by (person, moment)."""
     people_, moments = np.divmod(batch["moments"], width)
     return dict(
-        zip(zip(people_.tolist(), moments.tolist(), strict=True), batch["next_items"].tolist(), strict=True)
+        zip(zip(people_.tolist(), moments.tolist(), strict=True), batch["target_items"].tolist(), strict=True)
     )
 
 
 def hidden(batch):
-    return list(zip(batch["hidden_people"].tolist(), batch["hidden_items"].tolist(), strict=True))
+    return list(zip(batch["target_users"].tolist(), batch["target_items"].tolist(), strict=True))
 
 
 def test_every_moment_is_asked_for_the_next_liked_film():
     # A liked, B not, C tagged, D liked, E not: behind D nothing liked comes any more.
     histories = users([(0, 5), (1, 2), (2, TAGGED), (3, 4), (4, 3)], [(7, 1)], [(8, 4)])
-    batch = positive_batch(histories, reading(set_history=9), ALL, np.random.default_rng(1))
+    batch = positive_batch(histories, reading(max_history_overall=9), ALL, np.random.default_rng(1))
     assert batch["items"].tolist() == [[0, 1, 2, 3, 4], [7, 0, 0, 0, 0], [8, 0, 0, 0, 0]]
     assert asked(batch, 6) == {(0, 0): 0, (0, 1): 3, (0, 2): 3, (0, 3): 3, (2, 0): 8}
     # What is solved in closed form is not learned, so that it is given nothing to read.
     assert set(batch) == {
-        *("items", "normalized_ratings", "levels", "gaps", "lengths"),
-        *("moments", "next_items"),
+        *("items", "normalized_ratings", "rating_bins", "time_gap_bins", "lengths"),
+        *("moments", "target_items"),
     }
 
 
 def test_only_a_share_of_the_moments_is_asked_each_time():
     histories = users([(0, 5), (1, 2), (2, 4), (3, 5)])
-    some = ALL.model_copy(update={"asked": 0.5})
+    some = ALL.model_copy(update={"target_fraction": 0.5})
     draws = Draws([0], [0.9], [0.9], [0.9], [0.4, 0.5, 0.6, 0.1])
     assert asked(positive_batch(histories, reading(), some, draws), 5) == {(0, 0): 0, (0, 3): 3}
     counts = [
@@ -73,7 +80,7 @@ def test_of_a_long_history_a_random_run_is_read():
     histories = users([(0, 5), (1, 5), (2, 5), (3, 5)], [(4, 5)])
     settings = ALL.model_copy(update={"max_history": 2})
     draws = Draws([1, 0], [0.5] * 2, [0.5] * 2, [0.5] * 2, [0.5] * 3)
-    batch = positive_batch(histories, reading(max_history=2, set_history=9), settings, draws)
+    batch = positive_batch(histories, reading(max_history=2, max_history_overall=9), settings, draws)
     assert batch["items"].tolist() == [[1, 2], [4, 0]]
     assert asked(batch, 3) == {(0, 0): 1, (0, 1): 2, (1, 0): 4}
 
@@ -86,20 +93,20 @@ def test_a_share_of_the_runs_is_read_as_two_that_know_nothing_of_each_other():
         [],
         [(6, 5, 1), (7, 5, 2)],
     )
-    settings = ALL.model_copy(update={"cut": 0.5})
+    settings = ALL.model_copy(update={"history_split_rate": 0.5})
     # The first is cut before his last film, the second is not, the next two cannot be, and the last can be in one place.
     cuts, places = [0.4, 0.5, 0.1, 0.1, 0.0], [0.5, 0.5, 0.5, 0.5, 0.99]
     batch = positive_batch(histories, reading(), settings, Draws([0] * 5, cuts, places, [0.9] * 7, [0.9] * 7))
     assert batch["items"].tolist() == [[0, 1], [2, 0], [3, 4], [5, 0], [0, 0], [6, 0], [7, 0]]
     assert batch["lengths"].tolist() == [2, 1, 2, 1, 0, 1, 1]
     assert asked(batch, 3) == {(0, 0): 0, (1, 0): 2, (2, 0): 3, (2, 1): 4, (3, 0): 5, (5, 0): 6, (6, 0): 7}
-    first = [gaps[0] for gaps, length in zip(batch["gaps"], batch["lengths"], strict=True) if length]
+    first = [gaps[0] for gaps, length in zip(batch["time_gap_bins"], batch["lengths"], strict=True) if length]
     assert first == [FIRST_GAP] * 6
 
 
 def test_a_cut_falls_before_any_film_but_the_first():
     histories = users([(item, 5) for item in range(6)])
-    settings = ALL.model_copy(update={"cut": 1.0})
+    settings = ALL.model_copy(update={"history_split_rate": 1.0})
     firsts = [
         positive_batch(histories, reading(), settings, np.random.default_rng(seed))["lengths"].tolist()
         for seed in range(100)
@@ -112,7 +119,7 @@ def test_a_share_of_the_histories_is_read_without_its_times():
     settings = ALL.model_copy(update={"input_dropout": 0.1})
     draws = Draws([0, 0], [0.9] * 2, [0.9] * 2, [0.09, 0.1], [0.9] * 4)
     batch = positive_batch(histories, reading(), settings, draws)
-    assert batch["gaps"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [FIRST_GAP, 2]]
+    assert batch["time_gap_bins"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [FIRST_GAP, 2]]
 
 
 def test_the_runs_of_a_long_history_reach_every_part_of_it():
@@ -120,7 +127,7 @@ def test_the_runs_of_a_long_history_reach_every_part_of_it():
     settings = ALL.model_copy(update={"max_history": 3})
     batches = [
         positive_batch(
-            histories, reading(max_history=3, set_history=9), settings, np.random.default_rng(seed)
+            histories, reading(max_history=3, max_history_overall=9), settings, np.random.default_rng(seed)
         )
         for seed in range(60)
     ]
@@ -166,7 +173,7 @@ def test_without_the_target_a_persons_scale_is_of_what_is_known():
 
 
 def test_a_batch_of_the_trainer_is_tensors_of_the_people_asked():
-    batches = Batches(world(), reading(max_history=50), ALL.model_copy(update={"max_history": 50}))
+    batches = Collator(world(), reading(max_history=50), ALL.model_copy(update={"max_history": 50}))
     made = batches([(0, 3), (0, 1)])
     assert all(isinstance(tensor, torch.Tensor) for tensor in made.values())
     items = world().take(np.array([3, 1]))
@@ -175,7 +182,7 @@ def test_a_batch_of_the_trainer_is_tensors_of_the_people_asked():
 
 
 def test_a_batch_of_the_notes_question_has_nothing_drawn_in_it():
-    batches = Batches(world(), reading(), NOTE)
+    batches = Collator(world(), reading(), NOTE)
     for one, other in zip(batches([(0, 3)]).items(), batches([(7, 3)]).items(), strict=True):
         assert one[0] == other[0]
         assert torch.equal(one[1], other[1])
@@ -184,7 +191,7 @@ def test_a_batch_of_the_notes_question_has_nothing_drawn_in_it():
 def test_the_draws_depend_on_seed_epoch_and_people_alone():
     def drawn(seed, epoch, *users):
         settings = resolve_settings(**{**TINY, "max_history": 5}, seed=seed)
-        batches = Batches(world(), reading(max_history=5), settings)
+        batches = Collator(world(), reading(max_history=5), settings)
         batches([(9, 0)])  # what came before leaves no trace
         return {name: tensor.tolist() for name, tensor in batches([(epoch, user) for user in users]).items()}
 
@@ -197,9 +204,9 @@ def test_the_draws_depend_on_seed_epoch_and_people_alone():
 
 def test_people_chosen_among_others_are_read_as_if_they_stood_alone():
     users = np.array([1, 4, 5, 9])
-    chosen, alone = Chosen(world(), users), world().take(users)
+    chosen, alone = HistorySubset(world(), users), world().take(users)
     settings = resolve_settings(**{**TINY, "max_history": 5})
-    batches = [Batches(some, reading(max_history=5), settings) for some in (chosen, alone)]
+    batches = [Collator(some, reading(max_history=5), settings) for some in (chosen, alone)]
     for people_ in ([(0, 3), (0, 1)], [(2, 0)]):
         one, other = (each(people_) for each in batches)
         assert all(torch.equal(one[name], other[name]) for name in one)
@@ -214,7 +221,7 @@ def test_ratings_alone_are_read_without_looking_at_times():
     unread = np.empty(0)  # no array of that length could be gathered from
     object.__setattr__(histories, "times", unread)
     object.__setattr__(histories, "normalised", unread)
-    told = Chosen(histories, users).ratings_alone()
+    told = HistorySubset(histories, users).ratings_alone()
     np.testing.assert_array_equal(told.items, alone.items)
     np.testing.assert_array_equal(told.ratings, alone.ratings)
     np.testing.assert_array_equal(told.offsets, alone.offsets)
@@ -222,7 +229,7 @@ def test_ratings_alone_are_read_without_looking_at_times():
 
 
 def test_each_person_comes_with_the_epoch():
-    dataset = Users(np.array([4, 7]))
+    dataset = UserDataset(np.array([4, 7]))
     dataset.set_epoch(3)
     assert len(dataset) == 2
     assert [dataset[0], dataset[1]] == [(3, 4), (3, 7)]

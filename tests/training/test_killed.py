@@ -71,4 +71,4 @@ def test_a_killed_and_resumed_training_gives_the_same_bytes(prepared_folder, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "straight"]
     assert contents(out) == contents(tmp_path / "straight")
     log = json.loads((out / "bundle.json").read_text())["log"]
-    assert sum("eval_selection" in entry for entry in log) == EPOCHS
+    assert sum("eval_validation_score" in entry for entry in log) == EPOCHS

@@ -90,7 +90,7 @@ def test_the_held_out_do_not_teach(monkeypatch):
     learn = MultVAE._learn
 
     def watch(self, positive, task, n_items):
-        taught.append((set(positive.user_ids), set(task.known.user_ids)))
+        taught.append((set(positive.user_ids), set(task.inputs.user_ids)))
         learn(self, positive, task, n_items)
 
     monkeypatch.setattr(MultVAE, "_learn", watch)

@@ -9,9 +9,9 @@ def test_the_seed_preset_is_the_research_notes_recipe_to_the_letter():
         "backbone": "bert-base-cased",
         "layers": 2,
         "dim": 64,
-        "item_vectors": "note",
+        "item_vectors": "genome-svd",
         "item_input": "table",
-        "gaps": False,
+        "time_gaps": False,
         "rating_input": "multiply",
         "order": "item",
         "truncate": "oldest",
@@ -19,9 +19,9 @@ def test_the_seed_preset_is_the_research_notes_recipe_to_the_letter():
         "attention": "padded",
         "readout": "pooler",
         "positions": "none",
-        "next_overall": 0.0,
-        "next_recent": 0.0,
-        "next_short": 0.0,
+        "blend_overall": 0.0,
+        "blend_recent": 0.0,
+        "blend_short": 0.0,
         "target": "best-rated",
         "ties": "lowest-item",
         "statistics": "everything",
@@ -33,12 +33,12 @@ def test_the_seed_preset_is_the_research_notes_recipe_to_the_letter():
         "warmup": 0.0,
         "seed": 42,
     }
-    settings = resolve_settings("seed").model_dump()
+    settings = resolve_settings("bert-cosine").model_dump()
     assert {name: settings[name] for name in said} == said
 
 
 def test_every_word_of_the_note_differs_from_ours_so_that_its_effect_can_be_measured():
-    ours, note = resolve_settings().model_dump(), resolve_settings("seed").model_dump()
+    ours, note = resolve_settings().model_dump(), resolve_settings("bert-cosine").model_dump()
     wrong = (
         "order",
         "truncate",
@@ -50,8 +50,8 @@ def test_every_word_of_the_note_differs_from_ours_so_that_its_effect_can_be_meas
         "target",
         "rating_input",
         "item_input",
-        "gaps",
-        "next_overall",
+        "time_gaps",
+        "blend_overall",
     )
     assert all(ours[name] != note[name] for name in wrong)
 
@@ -64,8 +64,8 @@ def test_a_change_changes_just_that():
 
 
 def test_the_words_of_a_command_line_are_read_as_the_settings_types():
-    settings = resolve_settings("seed", epochs="2", gaps="true", learning_rate="1e-3", ties="all")
-    assert (settings.epochs, settings.gaps, settings.learning_rate, settings.ties) == (
+    settings = resolve_settings("bert-cosine", epochs="2", time_gaps="true", learning_rate="1e-3", ties="all")
+    assert (settings.epochs, settings.time_gaps, settings.learning_rate, settings.ties) == (
         2,
         True,
         1e-3,
@@ -87,8 +87,8 @@ def test_every_setting_says_what_it_is():
         ({"seed": -1}, "seed: .* found -1"),
         ({"seed": 2**32}, "seed: "),
         ({"warmup": 1}, "warmup: .* found 1"),
-        ({"asked": 0}, "asked: .* found 0"),
-        ({"cut": 1.5}, r"cut: .* found 1\.5"),
+        ({"target_fraction": 0}, "target_fraction: .* found 0"),
+        ({"history_split_rate": 1.5}, r"history_split_rate: .* found 1\.5"),
         ({"input_dropout": 1}, "input_dropout: .* found 1"),
         ({"hide": 0.5}, "hide is no setting"),
         ({"hidden_size": 9, "heads": 2}, "^hidden_size 9 is not a multiple of heads 2$"),
@@ -99,7 +99,7 @@ def test_every_setting_says_what_it_is():
         ({"target": "best-rated", "readout": "pooler"}, "^readout=pooler needs attention=masked or padded"),
         (
             {"target": "best-rated", "readout": "pooler", "attention": "masked"},
-            "^readout=pooler has no linear answer to add: set next_overall=0",
+            "^readout=pooler has no linear answer to add: set blend_overall=0",
         ),
     ],
 )
@@ -110,18 +110,34 @@ def test_what_does_not_fit_is_refused_in_one_sentence(changes, said):
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
-    with pytest.raises(SettingsError, match="preset 'sage' is unknown; expected one of taste, seed"):
+    with pytest.raises(SettingsError, match="preset 'sage' is unknown; expected one of taste, bert-cosine"):
         resolve_settings("sage")
 
 
+@pytest.mark.parametrize(
+    ("preset", "changes", "message"),
+    [
+        ("seed", {}, "^preset 'seed' is now 'bert-cosine'$"),
+        ("bert-cosine", {"item_vectors": "note"}, "^item_vectors 'note' is now 'genome-svd'$"),
+    ],
+)
+def test_resolve_settings_old_value_names_new_value(preset, changes, message):
+    with pytest.raises(SettingsError, match=message):
+        resolve_settings(preset, **changes)
+
+
 def test_histories_share_rows_only_where_a_film_sees_no_later_one():
-    assert resolve_settings(packed="true").packed
+    assert resolve_settings(sequence_packing="true").sequence_packing
     with pytest.raises(
-        SettingsError, match="packed needs attention=causal, found padded: set attention=causal or"
+        SettingsError, match="sequence_packing needs attention=causal, found padded: set attention=causal or"
     ):
-        resolve_settings("seed", packed=True)
+        resolve_settings("bert-cosine", sequence_packing=True)
 
 
 def test_what_costs_memory_or_time_alone_is_as_it_was_measured_by_default():
     settings = resolve_settings()
-    assert (settings.accumulate, settings.packed, settings.precision) == (1, True, "float32")
+    assert (settings.gradient_accumulation_steps, settings.sequence_packing, settings.precision) == (
+        1,
+        True,
+        "float32",
+    )

@@ -26,7 +26,7 @@ from tastevec.cli import main
 main()
 """
 # Dropout draws other numbers in each process; what is compared is everything else.
-SAME = {**TINY, "epochs": 6, "dropout": 0.0, "input_dropout": 0.0, "cut": 0.5}
+SAME = {**TINY, "epochs": 6, "dropout": 0.0, "input_dropout": 0.0, "history_split_rate": 0.5}
 
 
 @pytest.fixture(name="command", scope="module")
@@ -55,7 +55,7 @@ def torchrun(command, data, out):
 def curves(out):
     """The loss of each step, and the selection of each epoch."""
     log = json.loads((out / "bundle.json").read_text())["log"]
-    return [[entry[name] for entry in log if name in entry] for name in ("loss", "eval_selection")]
+    return [[entry[name] for entry in log if name in entry] for name in ("loss", "eval_validation_score")]
 
 
 def test_two_processes_have_the_loss_curve_and_the_weights_of_one_and_speak_once(

@@ -40,7 +40,7 @@ def _data(prepared_folder) -> Prepared:
 
 def learn(data, folder, preset="taste", **changes):
     """The trained model, without a bundle."""
-    small = TINY_SEED if preset == "seed" else {**TINY, "epochs": 1}
+    small = TINY_SEED if preset == "bert-cosine" else {**TINY, "epochs": 1}
     how = {name: changes.pop(name) for name in ("resume", "callbacks") if name in changes}
     return train_on(data, folder, resolve_settings(preset, **{**small, **changes}), **how)
 
@@ -103,7 +103,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(data, tmp_path):
 
 
 def measures(trained):
-    return [entry["eval_selection"] for entry in trained.log if "eval_selection" in entry]
+    return [entry["eval_validation_score"] for entry in trained.log if "eval_validation_score" in entry]
 
 
 def test_a_run_stopped_before_its_first_epoch_begins_again(data, tmp_path):
@@ -116,7 +116,7 @@ def test_a_run_stopped_behind_its_last_epoch_is_finished_by_resuming_from_anywhe
     data, tmp_path, monkeypatch
 ):
     falling = iter([3.0, 2.0, 1.0])  # so that a best epoch must be found again, which is not the last
-    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_selection": next(falling)})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_validation_score": next(falling)})
     monkeypatch.chdir(tmp_path)
     straight = learn(data, Path("run"), epochs=3)
     (tmp_path / "elsewhere").mkdir()
@@ -142,7 +142,7 @@ def test_a_half_written_checkpoint_is_passed_over(data, tmp_path, harm):
     assert same(straight, learn(data, tmp_path / "run", epochs=2, resume=True))
 
 
-@pytest.mark.parametrize("changes", [{"learning_rate": 0.5}, {"seed": 7, "asked": 0.1}])
+@pytest.mark.parametrize("changes", [{"learning_rate": 0.5}, {"seed": 7, "target_fraction": 0.1}])
 def test_a_run_is_not_resumed_with_other_settings(data, tmp_path, changes):
     learn(data, tmp_path / "run")
     with pytest.raises(
@@ -199,15 +199,15 @@ def test_progress_is_told_step_by_step_with_the_newest_measures(prepared_folder,
     train(prepared_folder, tmp_path / "model", epochs=2, progress=lambda *step: told.append(step), **TINY)
     assert [done for done, _, _ in told] == [1, 2, 3, 4]
     assert {total for _, total, _ in told} == {4}
-    assert "eval_selection" in told[-1][2]
+    assert "eval_validation_score" in told[-1][2]
 
 
 def test_the_curves_of_each_run_are_its_own(data, tmp_path):
     for name in ("first", "second"):  # in one process, which must not remember where the first one wrote
         learn(data, tmp_path / name, report_to="tensorboard")
         events = EventAccumulator(str(tmp_path / name / "tensorboard")).Reload()
-        assert "eval/selection" in events.Tags()["scalars"]
-        assert len(events.Scalars("eval/selection")) == 1
+        assert "eval/validation_score" in events.Tags()["scalars"]
+        assert len(events.Scalars("eval/validation_score")) == 1
 
 
 def test_there_is_an_evaluation_and_a_checkpoint_each_epoch_and_the_best_is_kept(data, tmp_path):
@@ -224,13 +224,13 @@ def test_there_is_an_evaluation_and_a_checkpoint_each_epoch_and_the_best_is_kept
 
 def test_the_epochs_differ_in_what_is_asked_and_in_the_order_of_the_people(data, tmp_path, monkeypatch):
     seen = []
-    ours = loop.Batches.__call__
+    ours = loop.Collator.__call__
 
     def watched(self, users):
         seen.append(tuple(users))
         return ours(self, users)
 
-    monkeypatch.setattr(loop.Batches, "__call__", watched)
+    monkeypatch.setattr(loop.Collator, "__call__", watched)
     learn(data, tmp_path / "run", epochs=3)
     assert [{epoch for epoch, _ in batch} for batch in seen] == [{0}, {0}, {1}, {1}, {2}, {2}]
     orders = [[user for batch in pair for _, user in batch] for pair in (seen[:2], seen[2:4], seen[4:])]
@@ -244,19 +244,23 @@ def test_training_goes_on_in_training_mode_behind_a_validation(data, tmp_path):
     assert look.modes == [True] * 4
 
 
-@pytest.mark.parametrize("preset", ["taste", "seed"])
+@pytest.mark.parametrize("preset", ["taste", "bert-cosine"])
 def test_what_was_solved_stays_as_it_is_and_everything_else_learns(data, tmp_path, preset):
     look = Look()
     learn(data, tmp_path / "run", preset, epochs=2, callbacks=[look])
     first, last = look.states[0], look.states[-1]
     stayed = {name for name, weight in first.items() if torch.equal(weight, last[name])}
-    solved = {"pulls", "everyone", "mean", "levels", "constants"} if preset == "taste" else set()
+    solved = (
+        {"item_prior", "gram", "prior_mean", "rating_weights", "constants"} if preset == "taste" else set()
+    )
     assert stayed == {"items.weight", *(f"fold_in.{name}" for name in solved)}
 
 
-@pytest.mark.parametrize("changes", [{}, {"preset": "seed", "readout": "moments", "attention": "causal"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"preset": "bert-cosine", "readout": "moments", "attention": "causal"}]
+)
 def test_training_asks_what_comes_next_and_never_the_linear_answer(data, tmp_path, monkeypatch, changes):
-    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_selection": 0.0})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_validation_score": 0.0})
     monkeypatch.setattr(RidgeFoldIn, "forward", lambda *_, **__: pytest.fail("it was asked"))
     learn(data, tmp_path / "run", **changes)
 
@@ -269,35 +273,36 @@ def test_the_overall_answer_is_the_linear_one_before_the_first_step_and_after_th
     space = TasteSpace.fit(taught, rows, settings)
     np.testing.assert_array_equal(trained.model.item_vectors, space.start.vectors)
     unseen = data.histories.take(data.users_in("test"))
-    answers = trained.model.answer("overall", **trained.reading.arrays(unseen))
+    answers = trained.model.encode("overall", **trained.reading.arrays(unseen))
     np.testing.assert_allclose(answers, space.fold_in(unseen), rtol=1e-4, atol=1e-4)
 
 
 def test_vectors_of_content_have_a_linear_answer_without_a_regression(data, tmp_path):
     trained = learn(data, tmp_path / "run", item_vectors="content", dim=64)
     np.testing.assert_array_equal(trained.model.item_vectors, data.vectors["content"])
-    assert not trained.model.fold_in.pulls.any()
-    assert trained.model.fold_in.mean.any()
+    assert not trained.model.fold_in.item_prior.any()
+    assert trained.model.fold_in.prior_mean.any()
 
 
 def test_the_notes_recipe_runs_as_it_was_and_says_its_own_metric(data, tmp_path):
-    trained = learn(data, tmp_path / "run", "seed")
+    trained = learn(data, tmp_path / "run", "bert-cosine")
     assert trained.reading.pad == "full"
     assert trained.reading.max_history == 12
-    assert trained.origins.tolist() == ["note"] * 20
+    assert trained.origins.tolist() == ["genome-svd"] * 20
     (measured,) = [entry for entry in trained.log if "eval_cosine_distance" in entry]
     judges = data.histories.take(data.users_in("validation"))
     batch = top_rated_batch(judges, trained.reading, trained.settings)
-    users, items = batch.pop("hidden_people"), batch.pop("hidden_items")
-    answers = trained.model.answer("next", **batch)[users]
-    distance = cosine_distance(answers, data.vectors["note"][items]).mean()
+    users, items = batch.pop("target_users"), batch.pop("target_items")
+    answers = trained.model.encode("next", **batch)[users]
+    distance = cosine_distance(answers, data.vectors["genome-svd"][items]).mean()
     assert measured["eval_cosine_distance"] == pytest.approx(distance, abs=1e-5)
-    assert measured["eval_selection"] == -measured["eval_cosine_distance"]
+    assert measured["eval_validation_score"] == -measured["eval_cosine_distance"]
 
 
 def test_the_notes_optimizer_is_adamw_with_its_rate_decay_and_cosine(data, tmp_path):
     arguments = loop._arguments(
-        loop.Course(data.histories, data.histories, None, resolve_settings("seed"), "data"), tmp_path
+        loop.TrainingRun(data.histories, data.histories, None, resolve_settings("bert-cosine"), "data"),
+        tmp_path,
     )
     assert arguments.learning_rate == 1e-4
     assert arguments.weight_decay == 0.01
@@ -354,12 +359,12 @@ def test_in_bfloat16_the_blocks_learn_and_everything_that_is_kept_or_measured_st
     for name, weight in half.model.state_dict().items():
         torch.testing.assert_close(weight, whole.model.state_dict()[name], rtol=0.05, atol=0.01, msg=name)
     people_ = data.histories.take(data.users_in("test"))
-    answers = half.model.answer("next", **half.reading.arrays(people_))
+    answers = half.model.encode("next", **half.reading.arrays(people_))
     again = type(half.model)(
         half.model.config
     )  # as if it were loaded: nothing but weights is left of the training
     again.load_state_dict(half.model.state_dict())
-    np.testing.assert_array_equal(again.answer("next", **half.reading.arrays(people_)), answers)
+    np.testing.assert_array_equal(again.encode("next", **half.reading.arrays(people_)), answers)
 
 
 CORRECTIONS = {
@@ -374,23 +379,23 @@ CORRECTIONS = {
     "statistics": {"statistics": "known"},
     "loss": {"loss": "softmax"},
     "learned": {"loss": "softmax", "item_input": "learned"},
-    "gaps": {"gaps": True, "order": "time"},
-    "linear": {"readout": "moments", "next_overall": 1.5},
+    "time_gaps": {"time_gaps": True, "order": "time"},
+    "linear": {"readout": "moments", "blend_overall": 1.5},
     "rating_input": {"rating_input": "embed"},
     "vectors": {"item_vectors": "content"},
     "start": {"item_vectors": "collaborative"},
-    "set": {"readout": "moments", "set_history": 50},
+    "set": {"readout": "moments", "max_history_overall": 50},
 }
 
 
 @pytest.mark.parametrize("name", CORRECTIONS)
 def test_each_correction_of_the_note_can_be_made_alone(data, tmp_path, name):
-    changed = learn(data, tmp_path / "run", "seed", **CORRECTIONS[name])
+    changed = learn(data, tmp_path / "run", "bert-cosine", **CORRECTIONS[name])
     assert all(weight.isfinite().all() for weight in changed.model.parameters())
     assert np.isfinite(measures(changed)).all()
     assert measures(changed)
     settings = changed.settings.model_dump()
-    note = resolve_settings("seed", **TINY_SEED).model_dump()
+    note = resolve_settings("bert-cosine", **TINY_SEED).model_dump()
     assert {key for key, value in settings.items() if value != note[key]} == set(CORRECTIONS[name])
 
 
@@ -399,12 +404,12 @@ def test_each_correction_of_the_note_can_be_made_alone(data, tmp_path, name):
     [
         {"positions": "none"},
         {"item_vectors": "content", "dim": 64},
-        {"asked": 1.0, "cut": 1.0},
-        {"item_input": "table", "gaps": False},
-        {"set_history": 0},
-        {"packed": False},
-        {"accumulate": 3},
-        {"next_overall": 0.0, "next_recent": 0.0, "next_short": 0.0},
+        {"target_fraction": 1.0, "history_split_rate": 1.0},
+        {"item_input": "table", "time_gaps": False},
+        {"max_history_overall": 0},
+        {"sequence_packing": False},
+        {"gradient_accumulation_steps": 3},
+        {"blend_overall": 0.0, "blend_recent": 0.0, "blend_short": 0.0},
     ],
 )
 def test_our_recipe_has_its_own_variations(data, tmp_path, changes):
@@ -422,7 +427,7 @@ def test_one_person_a_batch_may_like_nothing_without_breaking_the_model(data, tm
 
 
 def test_a_model_whose_numbers_explode_is_refused(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_selection": 0.0})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"eval_validation_score": 0.0})
     with pytest.raises(TrainingError, match="no longer finite; train again with a lower --set learning_rate"):
         learn(data, tmp_path / "run", callbacks=[Explode()])
 
@@ -449,11 +454,11 @@ def test_a_graphics_card_that_is_not_there_is_refused(data, tmp_path, monkeypatc
 def test_a_backbone_that_cannot_be_reached_is_a_setting_that_does_not_fit(data, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SettingsError, match="backbone bert-base-cased is neither a local folder"):
-        learn(data, tmp_path / "run", "seed", backbone="bert-base-cased")
+        learn(data, tmp_path / "run", "bert-cosine", backbone="bert-base-cased")
 
 
 def test_the_notes_recipe_begins_with_the_first_layers_of_a_real_checkpoint(data, tmp_path, checkpoint):
-    trained = learn(data, tmp_path / "run", "seed", backbone=checkpoint, layers=2, learning_rate=1e-12)
+    trained = learn(data, tmp_path / "run", "bert-cosine", backbone=checkpoint, layers=2, learning_rate=1e-12)
     bert = BertModel.from_pretrained(checkpoint)
     assert trained.model.config.hidden_size == bert.config.hidden_size
     for ours, theirs in zip(trained.model.blocks.layer, bert.encoder.layer[:2], strict=True):
@@ -461,12 +466,12 @@ def test_the_notes_recipe_begins_with_the_first_layers_of_a_real_checkpoint(data
         for name, weight in ours.state_dict().items():  # as good as not moved at that rate
             torch.testing.assert_close(weight, wanted[name], rtol=0, atol=1e-6)
     with pytest.raises(SettingsError, match="is a bert of 6 layers; expected a BERT of 7 or more"):
-        learn(data, tmp_path / "deep", "seed", backbone=checkpoint, layers=7)
+        learn(data, tmp_path / "deep", "bert-cosine", backbone=checkpoint, layers=7)
 
 
 def test_without_a_genome_the_note_reads_content_and_says_so(data, tmp_path):
     bare = replace(data, vectors={"content": data.vectors["content"]})
-    assert set(learn(bare, tmp_path / "run", "seed").origins) == {"content"}
+    assert set(learn(bare, tmp_path / "run", "bert-cosine").origins) == {"content"}
 
 
 def test_the_film_table_remembers_who_stands_behind_it(data, tmp_path):
@@ -485,7 +490,7 @@ def test_an_earlier_run_in_the_same_place_is_thrown_away(data, tmp_path):
 
 def test_our_recipe_is_not_trained_on_histories_that_are_in_no_order_of_time(tmp_path):
     release = worlds.write_csv_release(tmp_path / "release", genome=True)
-    settings = PrepareSettings(preset="seed")
+    settings = PrepareSettings(preset="bert-cosine")
     by_item = prepare(release, tmp_path / "data", settings=settings)
     with pytest.raises(
         SettingsError, match="in the order of their films' ids, and order is time; run tastevec"

@@ -20,8 +20,8 @@ UNSEEN, TAUGHT, JUDGE = "2", "3", "5"  # with the split's seed 1
 RECIPES = {
     "taste": {**TINY, "epochs": 2},
     "taste-from-content": {**TINY, "epochs": 2, "dim": 64, "item_vectors": "content"},
-    "seed": {**TINY_SEED, "preset": "seed"},
-    "seed-from-content": {**TINY_SEED, "preset": "seed", "item_vectors": "content"},
+    "bert-cosine": {**TINY_SEED, "preset": "bert-cosine"},
+    "bert-cosine-from-content": {**TINY_SEED, "preset": "bert-cosine", "item_vectors": "content"},
 }
 
 
@@ -65,7 +65,7 @@ def _trained(tmp_path):
 
     def bytes_of(spec, change=None) -> bytes:
         rank: Path = tmp_path / str(len(list(tmp_path.iterdir())))
-        release = worlds.write_csv_release(rank / "release", genome=spec == "seed")
+        release = worlds.write_csv_release(rank / "release", genome=spec == "bert-cosine")
         if change:
             change(release)
         data = prepare(release, rank / "data", settings=PrepareSettings(seed=1)).folder
@@ -88,7 +88,7 @@ def test_what_a_training_person_did_changes_the_model(trained, spec):
     assert trained(spec, turned(TAUGHT)) != trained(spec)
 
 
-@pytest.mark.parametrize("spec", ["taste", "taste-from-content", "seed-from-content"])
+@pytest.mark.parametrize("spec", ["taste", "taste-from-content", "bert-cosine-from-content"])
 def test_the_words_of_a_training_person_change_the_model(trained, spec):
     assert trained(spec, renamed("7")) != trained(spec)
 

@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, get_args
 
 import typer
 from rich.console import Console
@@ -24,10 +24,10 @@ from safetensors import SafetensorError
 
 from tastevec.errors import TastevecError
 from tastevec.extras import missing_extra
-from tastevec.schema import Horizon, Preset
+from tastevec.schema import Horizon, Preset, renamed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "Answer",
@@ -40,11 +40,12 @@ __all__ = [
     "SkipBadRows",
     "SparkMaster",
     "SparkScratch",
-    "Tell",
+    "StepProgressCallback",
     "WhichHorizon",
     "WhichPreset",
     "answering",
     "bar",
+    "one_of",
     "watched",
 ]
 
@@ -167,12 +168,31 @@ SparkScratch = Annotated[
 WhichHorizon = Annotated[
     Horizon, typer.Option("--horizon", help="Ask what comes next, or for the taste as a whole.")
 ]
+
+
+def one_of(name: str, values: tuple[str, ...]) -> Callable[[str], str]:
+    """Return a parser of a choice that names the new value where an old one is given."""
+
+    def parse(value: str) -> str:
+        if value not in values:
+            raise typer.BadParameter(renamed(name, value) or f"{value!r} is not one of {', '.join(values)}")
+        return value
+
+    return parse
+
+
 WhichPreset = Annotated[
-    Preset, typer.Option("--preset", help="The recipe: taste is ours, seed the research note's.")
+    Preset,
+    typer.Option(
+        "--preset",
+        parser=one_of("preset", get_args(Preset)),
+        metavar="|".join(get_args(Preset)),
+        help="taste (default) or bert-cosine (the research note's model).",
+    ),
 ]
 
 
-class Tell(Protocol):
+class StepProgressCallback(Protocol):
     """How a bar is moved."""
 
     def __call__(self, done: int, total: int | None = None, note: str | None = None) -> None:
@@ -185,7 +205,7 @@ def watched() -> bool:
 
 
 @contextmanager
-def bar(note: str, *, in_bytes: bool = False) -> Iterator[Tell]:
+def bar(note: str, *, in_bytes: bool = False) -> Iterator[StepProgressCallback]:
     """A bar that is there while the block runs, if standard error is a terminal.
 
     Args:

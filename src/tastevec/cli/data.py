@@ -176,8 +176,8 @@ def _account(kept: dict[str, Any], out: Path) -> str:
             f"validation people are left out, and {tags:,} tags."
         )
     for file in kept["source"]["files"]:
-        if file["set_aside"]:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in file["set_aside"].items())
+        if file["skipped"]:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in file["skipped"].items())
             lines.append(f"Set aside in {file['file']}: {reasons}; the first: {file['examples'][0]}")
     lines.append(f"Next: tastevec train {out} --out model")
     return "\n".join(lines)

@@ -23,8 +23,8 @@ from tastevec.data.spark import Engine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tastevec.pipelines.batch import Users, Written
-    from tastevec.serving.explain import TagReading
+    from tastevec.pipelines.batch import BatchResult, Users
+    from tastevec.serving.explain import TagExplanation
     from tastevec.serving.recommender import Recommender
 
 __all__ = ["encode", "explain", "recommend", "similar"]
@@ -94,7 +94,7 @@ def similar(
 
     Nearness is the cosine of the vectors. With --users people need not be stored: they are told as histories. With --out and
     neither --item nor --users it is everybody of VECTORS among themselves, or without VECTORS every film. The columns are
-    user_id, similar_user_id or item_id, similar_item_id, then rank (from 1) and score.
+    user_id, similar_user_id or item_id, similar_item_id, then rank (from 1) and similarity.
     """
     with answering(as_json=as_json) as answer:
         wrong_item = item is not None and (users is not None or user_vectors is not None or out is not None)
@@ -136,13 +136,13 @@ def _write(
     """Write the nearest of everybody, or of every film; the number of rows."""
     from tastevec.pipelines.batch import similar_among, similar_items, similar_users, write_similar
     from tastevec.schema import USER_ID
-    from tastevec.serving.neighbors import read_users
+    from tastevec.serving.neighbors import read_user_vectors
 
     told = {"space": recommender.bundle.space}
     with bar("Looking for neighbours") as progress:
         if user_vectors is None:
             return write_similar(similar_items(recommender, k=k), out, told, progress)
-        known = read_users(user_vectors, recommender.bundle.space)
+        known = read_user_vectors(user_vectors, recommender.bundle.space)
         if users is None:
             return write_similar(similar_among(known, USER_ID, k=k), out, told, progress)
         groups = _users(users, recommender, lambda _users: None)
@@ -158,16 +158,16 @@ def _near(
     horizon: Literal["next", "overall"],
 ) -> "Iterator[dict[str, Any]]":
     """The nearest people of each person of the file ``users``."""
-    from tastevec.serving.neighbors import read_users
+    from tastevec.serving.neighbors import read_user_vectors
 
-    known = read_users(str(user_vectors), recommender.bundle.space)
+    known = read_user_vectors(str(user_vectors), recommender.bundle.space)
     with bar("Looking for neighbours") as progress:
         for group in _users(users, recommender, progress):
             nearest = known.nearest(recommender.vectors(group, horizon), k)
             for one, places, scores in zip(group.user_ids.tolist(), *nearest, strict=True):
                 pairs = zip(known.ids[places].tolist(), scores.tolist(), strict=True)
                 similar = [
-                    {"user_id": other, "rank": rank, "score": score}
+                    {"user_id": other, "rank": rank, "similarity": score}
                     for rank, (other, score) in enumerate(pairs, start=1)
                 ]
                 yield {"user_id": one, "similar": similar}
@@ -194,14 +194,14 @@ def _titles(recommender: "Recommender") -> list[str]:
     return titles
 
 
-def _reading(reading: "TagReading", titles: dict[Any, str]) -> dict[str, Any]:
+def _reading(reading: "TagExplanation", titles: dict[Any, str]) -> dict[str, Any]:
     items = [
         {"item_id": item, "title": titles[item], "effect": effect} for item, effect in reading.contributions
     ]
     return {
         "tag": reading.tag,
         "strength": reading.strength,
-        "confidence": reading.confidence,
+        "confidence": reading.reliability,
         "items": items,
     }
 
@@ -222,7 +222,7 @@ def _in_words(user: dict[str, Any]) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     name = f"{row['title']} ({row['item_id']})" if "title" in row else row["user_id"]
-    return f"{row['rank']:4d}  {row['score']:.3f}  {name}"
+    return f"{row['rank']:4d}  {row['similarity']:.3f}  {name}"
 
 
 Memory = Annotated[
@@ -262,8 +262,8 @@ def encode(
     """
     with answering(as_json=as_json) as answer:
         from tastevec.pipelines.batch import (
-            SparkPlace,
-            load_for_many,
+            SparkConfig,
+            load_for_batch,
             open_users,
             write_vectors,
             write_vectors_on_spark,
@@ -278,13 +278,13 @@ def encode(
                 out,
                 horizon=horizon,
                 skip_bad_rows=skip_bad_rows,
-                spark=SparkPlace(master, scratch),
+                spark=SparkConfig(master, scratch),
             )
             facts["seconds"] = round(time.perf_counter() - began, 3)
             answer.give(facts, f"{facts['rows']:,} vectors are in {out}.{_set_aside(facts)}")
             return
         with bar("Encoding people") as progress:
-            recommender = load_for_many(model)
+            recommender = load_for_batch(model)
             users = open_users(
                 _place(histories), recommender, skip_bad_rows=skip_bad_rows, memory=memory, progress=progress
             )
@@ -310,11 +310,11 @@ def recommend(
     as encode does.
     """
     with answering(as_json=as_json) as answer:
-        from tastevec.pipelines.batch import load_for_many, open_users, write_recommendations
+        from tastevec.pipelines.batch import load_for_batch, open_users, write_recommendations
 
         began = time.perf_counter()
         with bar("Choosing films") as progress:
-            recommender = load_for_many(model)
+            recommender = load_for_batch(model)
             users = open_users(
                 _place(histories), recommender, skip_bad_rows=skip_bad_rows, memory=memory, progress=progress
             )
@@ -328,7 +328,7 @@ def _place(histories: str) -> Path | Literal["-"]:
     return "-" if histories == "-" else Path(histories)
 
 
-def _counts(users: "Users", written: "Written", began: float) -> dict[str, Any]:
+def _counts(users: "Users", written: "BatchResult", began: float) -> dict[str, Any]:
     stream, row_report = users.stream, users.row_report
     if written.found:
         note = f"{written.found:,} people had been answered before an interruption; they were not asked again"
@@ -338,7 +338,7 @@ def _counts(users: "Users", written: "Written", began: float) -> dict[str, Any]:
         "users_found": written.found,
         "interactions": stream.interactions,
         "unknown_interactions": stream.unknown,
-        "rows_set_aside": row_report.set_aside,
+        "rows_set_aside": row_report.skipped,
         "examples": row_report.examples,
         "seconds": round(time.perf_counter() - began, 3),
     }

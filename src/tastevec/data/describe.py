@@ -12,7 +12,7 @@ from pyarrow import compute
 from tastevec.data.files import new_folder
 from tastevec.data.histories import NO_TIME, Histories
 from tastevec.data.html import GRID, MUTED, SIZE, Picture, as_figure, drawn, styled, whole_page
-from tastevec.schema import CONTENT, GENRES, NOTE, POSITIVE_FROM
+from tastevec.schema import CONTENT, GENOME_SVD, GENRES, POSITIVE_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -245,7 +245,7 @@ def _day(seconds: int) -> str:
 
 def _coverage(vectors: Mapping[str, NDArray[np.float32]], tally: _Tally) -> list[dict[str, Any]]:
     """For each kind of film vector, the share of films and of interactions that have one; a row of zeros is none."""
-    kinds = sorted(vectors, key=lambda kind: (kind != NOTE, kind))
+    kinds = sorted(vectors, key=lambda kind: (kind != GENOME_SVD, kind))
     present = {kind: np.any(vectors[kind] != 0, axis=1) for kind in kinds}
     return [
         {
@@ -261,7 +261,7 @@ def _coverage(vectors: Mapping[str, NDArray[np.float32]], tally: _Tally) -> list
 _MAIN, _OTHER = "#2b6c8f", "#e08a4f"
 _MOST_GENRES: Final = 20
 _TICKS: Final = 6
-_VECTORS: Final = {NOTE: "genome", CONTENT: "content"}
+_VECTORS: Final = {GENOME_SVD: "genome", CONTENT: "content"}
 
 
 def draw(numbers: Mapping[str, Any]) -> list[Picture]:
@@ -425,7 +425,7 @@ def _draw_coverage(figure: Figure, numbers: Mapping[str, Any]) -> str:
         f"which hold {kind['share_of_interactions']:.1%} of the interactions"
         for kind in coverage[::-1]
     )
-    lacking = "" if any(kind["vectors"] == NOTE for kind in coverage) else "; no tag genome was given"
+    lacking = "" if any(kind["vectors"] == GENOME_SVD for kind in coverage) else "; no tag genome was given"
     return f"Which films can be placed before anybody rates them: {told}{lacking}."
 
 

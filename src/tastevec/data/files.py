@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from tastevec.errors import FormatError
+from tastevec.schema import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -274,6 +275,8 @@ def misfit(error: ValidationError) -> str:
     """The first place that is not as it should be, what should be there, and what is."""
     first = error.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"])) or "all of it"
+    if message := renamed(where, first["input"]):
+        return message
     if first["type"] == "missing":
         return f"it lacks {where}"
     return f"{where}: {first['msg']}, found {reprlib.repr(first['input'])}"

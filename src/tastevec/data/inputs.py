@@ -116,7 +116,7 @@ class Reading:
         truncate: Which end of a longer history is read.
         pad: Up to the ``longest`` history of the batch, or always to the ``full`` ``max_history``: an encoder that
             sees its padding (the note's) answers differently for each length of it.
-        set_history: Films of a person, the newest, that are read as a set, without order; 0 where no set is read.
+        max_history_overall: Films of a person, the newest, that are read as a set, without order; 0 where no set is read.
     """
 
     scale: RatingScale
@@ -124,7 +124,7 @@ class Reading:
     order: Literal["time", "item"] = "time"
     truncate: Literal["newest", "oldest"] = "newest"
     pad: Literal["longest", "full"] = "longest"
-    set_history: int = 0
+    max_history_overall: int = 0
 
     def cut(self, histories: Histories) -> Histories:
         """The films that are read, in the order in which they are read."""
@@ -146,32 +146,34 @@ class Reading:
         """The encoder's arguments for B histories, padded on the right.
 
         Returns:
-            Those of `in_order`; and where a set is read ``set_items`` (B, S), ``set_levels`` (B, S) and ``set_lengths``
+            Those of `in_order`; and where a set is read ``overall_items`` (B, S), ``overall_rating_bins`` (B, S) and ``overall_lengths``
             (B,) too.
         """
         arrays = self.in_order(histories)
-        if self.set_history:
-            as_set = histories.last(self.set_history)
+        if self.max_history_overall:
+            as_set = histories.last(self.max_history_overall)
             read: dict[str, NDArray[Any]] = {
                 "items": as_set.items,
-                "levels": self.scale.levels_of(as_set.ratings),
+                "rating_bins": self.scale.levels_of(as_set.ratings),
             }
-            arrays |= {f"set_{name}": array for name, array in _padded(as_set.lengths, None, read).items()}
+            arrays |= {
+                f"overall_{name}": array for name, array in _padded(as_set.lengths, None, read).items()
+            }
         return arrays
 
     def in_order(self, histories: Histories) -> dict[str, NDArray[Any]]:
         """What is read in order, padded on the right.
 
         Returns:
-            ``items`` (B, L) int64, ``normalized_ratings`` (B, L) float32, ``levels`` and ``gaps`` (B, L) int64, ``lengths`` (B,)
+            ``items`` (B, L) int64, ``normalized_ratings`` (B, L) float32, ``rating_bins`` and ``time_gap_bins`` (B, L) int64, ``lengths`` (B,)
             int64.
         """
         known = self.cut(histories)
         read: dict[str, NDArray[Any]] = {
             "items": known.items,
             "normalized_ratings": known.normalised,
-            "levels": self.scale.levels_of(known.ratings),
-            "gaps": gap_levels(known),
+            "rating_bins": self.scale.levels_of(known.ratings),
+            "time_gap_bins": gap_levels(known),
         }
         return _padded(known.lengths, self.max_history if self.pad == "full" else None, read)
 

@@ -103,7 +103,7 @@ class _Source(Shape):
 
 class _Settings(Shape):
     order: Literal["time", "item"] | None = None
-    split: Literal["hash", "liang", "time", "note"] | None = None
+    split: Literal["hash", "liang", "time", "bert-cosine"] | None = None
     cut: int | None = None
 
 

@@ -178,11 +178,11 @@ class ArrangeSettings:
     """How a source becomes histories.
 
     Attributes:
-        split: "hash" divides by a hash of the user id; "note" is the research note's shuffle, 70 / 30, no test; "liang"
+        split: "hash" divides by a hash of the user id; "bert-cosine" is the research note's shuffle, 70 / 30, no test; "liang"
             is that of Liang et al. 2018, of people who liked 5 films or more; "time" divides people as "hash" does
             and ends the histories of training and validation people at ``cut``.
-        fractions: Expected shares of train, validation and test; "note" and "liang" have their own.
-        seed: Of the splits "hash", "time" and "note".
+        fractions: Expected shares of train, validation and test; "bert-cosine" and "liang" have their own.
+        seed: Of the splits "hash", "time" and "bert-cosine".
         order: "time" is oldest first; "item" is by film id, the research note's order.
         minimum_interactions: People with fewer are dropped.
         keep_items: The films whose interactions are kept, by their own ids; None keeps all. The research note keeps
@@ -195,7 +195,7 @@ class ArrangeSettings:
             or the other way round.
     """
 
-    split: Literal["hash", "note", "liang", "time"] = "hash"
+    split: Literal["hash", "bert-cosine", "liang", "time"] = "hash"
     fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
     seed: int = 42
     order: Literal["time", "item"] = "time"
@@ -332,7 +332,7 @@ def _chosen(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Tab
             f"none of the {len(everybody)} users of {name} has {minimum} interactions{which}; "
             f"give people with at least {minimum}{which}"
         )
-    if settings.split == "note":
+    if settings.split == "bert-cosine":
         codes = note_shuffle(chosen[USER_ID].to_numpy(), settings.seed)
         chosen = chosen.append_column("split", pa.array(codes))
     return chosen

@@ -124,7 +124,9 @@ def positive_matrix(histories: Histories, n_items: int, positive_from: float) ->
     return matrix_of(positive, np.ones(len(positive.items), np.float32), n_items)
 
 
-def graded_matrix(histories: Histories, n_items: int, rating_range: tuple[float, float], middle: float) -> Any:  # noqa: ANN401  scipy ships no types
+def graded_matrix(
+    histories: Histories, n_items: int, rating_range: tuple[float, float], middle: float
+) -> Any:  # noqa: ANN401  scipy ships no types
     """(B, N) scipy CSR matrix with 1 for each positive, and ``middle`` for each mid-scale rating.
 
     Mid-scale: from the middle of the rating range up to a positive, and tag-only interactions.
@@ -253,7 +255,9 @@ class MeanPositive(GlobalMeanVector):
     def _means(self, weights: Any) -> NDArray[np.float32]:  # noqa: ANN401  scipy ships no types
         """(B, D) weighted mean of the item vectors by row of (B, N); the global mean vector where it is zero."""
         means = np.asarray(weights @ self.item_vectors) / np.maximum(1, np.diff(weights.indptr))[:, None]
-        known = means.any(axis=1, keepdims=True)  # False without interactions, or without items that have a vector
+        known = means.any(
+            axis=1, keepdims=True
+        )  # False without interactions, or without items that have a vector
         return np.where(known, means, self._vector).astype(np.float32)
 
 
@@ -385,7 +389,9 @@ class ALS:
         return only_positives(histories, self._positive_from) if self._positives_only else histories
 
 
-_CELLS = 1 << 22  # similarities in memory at once: 16 MB, and a few times that during the search of the highest
+_CELLS = (
+    1 << 22
+)  # similarities in memory at once: 16 MB, and a few times that during the search of the highest
 
 
 class ItemKNN:

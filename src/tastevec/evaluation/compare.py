@@ -163,9 +163,7 @@ def _systems(reports: Mapping[str, Report]) -> list[_System]:
     found: list[_System] = []
     for label, report in reports.items():
         for facts in report.systems:
-            results = {
-                result.task.name: result for result in report.results if result.system == facts.system
-            }
+            results = {result.task.name: result for result in report.results if result.system == facts.system}
             system = _System(facts, {task: (label, result) for task, result in results.items()})
             twin = next((index for index, other in enumerate(found) if other.same_as(system)), None)
             if twin is None:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from tastevec.data.inputs import positive_from
 from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import only_positives
-from tastevec.evaluation.registry import LAST_N, BaselineSpec, Range, OneOf
+from tastevec.evaluation.registry import LAST_N, BaselineSpec, OneOf, Range
 from tastevec.evaluation.scorers import measure
 from tastevec.evaluation.tasks import build_task
 
@@ -149,9 +149,7 @@ class MultVAE:
         order = np.random.default_rng(settings.seed).permutation(len(train))
         count = int(_VALIDATION_SHARE * len(train))
         validation = train.take(np.sort(order[:count]))
-        task = build_task(
-            "random-20pct", validation, rating_range=settings.rating_range, seed=settings.seed
-        )
+        task = build_task("random-20pct", validation, rating_range=settings.rating_range, seed=settings.seed)
         positive = only_positives(train.take(np.sort(order[count:])), self._positive_from)
         positive = positive.take(np.flatnonzero(positive.lengths))  # without positives there is no likelihood
         with torch.random.fork_rng(devices=[]):

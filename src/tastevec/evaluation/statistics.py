@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.evaluation.results import TaskResult, SystemFacts
+    from tastevec.evaluation.results import SystemFacts, TaskResult
 
 __all__ = [
     "RESAMPLES",
@@ -129,7 +129,7 @@ def difference_intervals(
 
     Examples:
         >>> left, right = np.array([[0.5], [1.0]]), np.array([[0.25], [0.75]])
-        >>> [interval] = paired_differences(left, right, bootstrap_users(2, seed=42))
+        >>> [interval] = difference_intervals(left, right, bootstrap_users(2, seed=42))
         >>> interval.ci_low, interval.ci_high
         (0.25, 0.25)
     """

@@ -49,8 +49,19 @@ _SYSTEM_TABLES = {
     ),
 }
 _SYSTEM_TASK = "random-20pct"  # the tables above are of one task: this one where it was evaluated
-_TITLES = {"hr": "HR", "recall": "Recall", "ndcg": "NDCG", "mrr": "MRR", "coverage": "catalog coverage", "gini": "exposure Gini"}
-_NAMES = {"top_direction": "top-direction share", "log_popularity": "mean log popularity", CENTRED_DISTANCE: "centered cosine distance"}
+_TITLES = {
+    "hr": "HR",
+    "recall": "Recall",
+    "ndcg": "NDCG",
+    "mrr": "MRR",
+    "coverage": "catalog coverage",
+    "gini": "exposure Gini",
+}
+_NAMES = {
+    "top_direction": "top-direction share",
+    "log_popularity": "mean log popularity",
+    CENTRED_DISTANCE: "centered cosine distance",
+}
 
 
 class Cell(NamedTuple):
@@ -108,7 +119,11 @@ def metric_title(metric: str) -> str:
     """
     plain = metric.removesuffix(SHUFFLED)
     name, at, depth = plain.partition("@")
-    title = _NAMES.get(name) or _TITLES.get(name) or name.replace("split_half", "split-half").replace("between_user", "between-user")
+    title = (
+        _NAMES.get(name)
+        or _TITLES.get(name)
+        or name.replace("split_half", "split-half").replace("between_user", "between-user")
+    )
     return title.replace("_", " ") + at + depth + (", sessions shuffled" if plain != metric else "")
 
 

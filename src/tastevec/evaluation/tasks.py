@@ -15,6 +15,7 @@ from tastevec.data.histories import NO_TIME, normalise_ratings
 from tastevec.data.inputs import positive_from
 from tastevec.data.preprocess import LIANG_SEED
 from tastevec.errors import DataError, SettingsError
+from tastevec.schema import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,8 +197,12 @@ def build_task(
         SettingsError: The task is unknown, or ``global-temporal`` without a temporal split.
     """
     if name not in TASK_TITLES:
-        raise SettingsError(f"task: {name!r}. Expected one of {', '.join(TASK_TITLES)}.")
-    positive = histories.ratings >= positive_from(rating_range)  # NaN, a tag-only interaction, is not positive
+        raise SettingsError(
+            renamed("task", name) or f"task: {name!r}. Expected one of {', '.join(TASK_TITLES)}."
+        )
+    positive = histories.ratings >= positive_from(
+        rating_range
+    )  # NaN, a tag-only interaction, is not positive
     if name == "global-temporal":
         if not isinstance(split, TemporalSplit):
             raise SettingsError(
@@ -212,13 +217,11 @@ def build_task(
         return replace(task, note=task.note + ends)
     if name == "top-rated":
         return _top_rated(histories)
-    if name == "next-item":
-        return _next_item(histories, positive)
-    if name == "last-20pct":
-        return _last_20pct(histories, positive)
-    if split is not None:
-        return _liang_random_20pct(histories, positive, split.candidates)
-    return _random_20pct(histories, positive, seed)
+    if name != "random-20pct":
+        return (_next_item if name == "next-item" else _last_20pct)(histories, positive)
+    if split is None:
+        return _random_20pct(histories, positive, seed)
+    return _liang_random_20pct(histories, positive, split.candidates)
 
 
 def hold_out(
@@ -344,7 +347,9 @@ def _liang_random_20pct(
         "held-out users this is the setting of the published results of Mult-VAE, EASE and RecVAE; on other data it is not "
         "comparable with published results."
     )
-    return hold_out(histories, held_out, usable & ~held_out, name="random-20pct", note=note, candidates=candidates)
+    return hold_out(
+        histories, held_out, usable & ~held_out, name="random-20pct", note=note, candidates=candidates
+    )
 
 
 def _hash_ids(user_ids: NDArray[Any]) -> NDArray[np.uint64]:

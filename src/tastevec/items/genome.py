@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["GENOME_SCORES_FILE", "GENOME_TAGS_FILE", "Genome", "note_vectors", "read_genome"]
+__all__ = ["GENOME_SCORES_FILE", "GENOME_TAGS_FILE", "Genome", "genome_svd_vectors", "read_genome"]
 
 GENOME_SCORES_FILE: Final = "genome-scores.csv"
 GENOME_TAGS_FILE: Final = "genome-tags.csv"
@@ -109,7 +109,7 @@ def read_genome(folder: Path, connection: Any, *, skip_bad_rows: bool = False) -
     return _whole_films(grid, tag_ids, names)
 
 
-def note_vectors(
+def genome_svd_vectors(
     relevance: NDArray[np.float32], genres: NDArray[np.float32], dim: int = 64
 ) -> NDArray[np.float32]:
     """The note's film vectors: SVD of the relevance to 80, the genres beside it, SVD of both to ``dim``.

@@ -251,13 +251,13 @@ class TasteSpace:
 
     Attributes:
         start: The film vectors, and where each came from.
-        pulls: (N, D) float32, what a film that was seen says of all others (the regression, in this space).
+        item_prior: (N, D) float32, what a film that was seen says of all others (the regression, in this space).
         mean: (D,) float32, the mean vector of the training people.
         settings: Of the linear answer.
     """
 
     start: InitialVectors
-    pulls: NDArray[np.float32]
+    item_prior: NDArray[np.float32]
     mean: NDArray[np.float32]
     settings: LinearSettings
 
@@ -300,15 +300,15 @@ class TasteSpace:
     def _around(
         cls,
         start: InitialVectors,
-        pulls: NDArray[np.float32],
+        item_prior: NDArray[np.float32],
         histories: Histories,
         settings: LinearSettings,
     ) -> TasteSpace:
-        nobody = cls(start, pulls, np.zeros(start.vectors.shape[1], np.float32), settings)
+        nobody = cls(start, item_prior, np.zeros(start.vectors.shape[1], np.float32), settings)
         total = np.zeros(start.vectors.shape[1])
         for some in histories.chunks(_USERS):
             total += nobody.fold_in(some).sum(axis=0)
-        return cls(start, pulls, np.asarray(total / max(len(histories), 1), np.float32), settings)
+        return cls(start, item_prior, np.asarray(total / max(len(histories), 1), np.float32), settings)
 
     def fold_in(self, histories: Histories) -> NDArray[np.float32]:
         """(B, D) the vectors of people never seen, in closed form; of nobody in particular without a history.
@@ -325,7 +325,7 @@ class TasteSpace:
             histories.items,
             *_told(histories.ratings, settings),
             settings.shrunk(histories.lengths, settings.reading_shrinkage),
-            settings.trust * (seen @ self.pulls),
+            settings.trust * (seen @ self.item_prior),
         )
         share = (settings.mean_items / (settings.mean_items + histories.lengths)) ** 2
         return np.asarray(own + share[:, None] * self.mean, np.float32)
@@ -340,9 +340,9 @@ class TasteSpace:
             settings.mean_items,
         )
         return {
-            "pulls": self.pulls,
-            "mean": self.mean,
-            "levels": settings.of_levels(levels),
+            "item_prior": self.item_prior,
+            "prior_mean": self.mean,
+            "rating_weights": settings.of_levels(levels),
             "constants": np.array(constants, np.float32),
         }
 

@@ -13,7 +13,7 @@ class TasteConfig(PretrainedConfig):
     """Settings of a `TasteEncoder`.
 
     Args:
-        item_count: N, films in the catalogue.
+        n_items: N, films in the catalogue.
         dim: D, numbers in a film's and a person's vector.
         hidden_size: H, width of the transformer blocks.
         layers: Transformer blocks.
@@ -22,7 +22,7 @@ class TasteConfig(PretrainedConfig):
         max_history: The newest so many films of a person are read; a pretrained backbone sets no limit, since its own
             positions are not used.
         dropout: Probability of dropping a hidden number while training.
-        rating_levels: R, equal steps that the rating range is cut into; one level more stands for "only tagged".
+        rating_bins: R, equal steps that the rating range is cut into; one level more stands for "only tagged".
         rating_input: ``embed``: a learned vector a rating level is added; ``multiply``: the note's, the film's
             vector is multiplied by the normalised rating.
         attention: ``causal``: a film sees only earlier ones; ``masked``: all films see each other; ``padded``:
@@ -32,10 +32,10 @@ class TasteConfig(PretrainedConfig):
         item_input: ``learned``: beside its row of the film table a film has a learned vector (H,) as input; ``table``: not.
         input_dropout: Probability that it is dropped for a film of a history while training, so that films without one
             are understood too.
-        gap_levels: G, steps of the time between one film and the next that are told apart; 0: time is not read.
-        next_overall: How much of the *overall* answer is added to *next*, once training is over.
-        next_recent: How much is added of the linear answer to the newest ``recent`` films, without the mean person.
-        next_short: How much more of that, divided by the number of films that are known: of a few films the linear answer
+        time_gap_bins: G, steps of the time between one film and the next that are told apart; 0: time is not read.
+        blend_overall: How much of the *overall* answer is added to *next*, once training is over.
+        blend_recent: How much is added of the linear answer to the newest ``recent`` films, without the mean person.
+        blend_short: How much more of that, divided by the number of films that are known: of a few films the linear answer
             knows better what comes next than the blocks do.
         recent: Films.
         similarity: ``dot``: a film's score is its product with the answer; ``cosine``: their cosine, where the loss
@@ -49,7 +49,7 @@ class TasteConfig(PretrainedConfig):
 
     def __init__(  # noqa: PLR0913, PLR0917  Hugging Face rebuilds a configuration from its keywords
         self,
-        item_count: int = 1,
+        n_items: int = 1,
         dim: int = 64,
         hidden_size: int = 64,
         layers: int = 2,
@@ -57,24 +57,24 @@ class TasteConfig(PretrainedConfig):
         intermediate_size: int = 256,
         max_history: int = 200,
         dropout: float = 0.1,
-        rating_levels: int = 10,
+        rating_bins: int = 10,
         rating_input: Literal["embed", "multiply"] = "embed",
         attention: Literal["causal", "masked", "padded"] = "causal",
         readout: Literal["moments", "pooler"] = "moments",
         positions: Literal["from_end", "none"] = "from_end",
         item_input: Literal["table", "learned"] = "table",
         input_dropout: float = 0.0,
-        gap_levels: int = 0,
-        next_overall: float = 0.0,
-        next_recent: float = 0.0,
-        next_short: float = 0.0,
+        time_gap_bins: int = 0,
+        blend_overall: float = 0.0,
+        blend_recent: float = 0.0,
+        blend_short: float = 0.0,
         recent: int = 10,
         similarity: Literal["dot", "cosine"] = "dot",
         activation: str = "gelu",
         added_items: tuple[int, ...] | list[int] = (),
         **kwargs: Any,  # noqa: ANN401  Hugging Face's own fields
     ) -> None:
-        self.item_count = item_count
+        self.n_items = n_items
         self.dim = dim
         self.hidden_size = hidden_size
         self.layers = layers
@@ -82,17 +82,17 @@ class TasteConfig(PretrainedConfig):
         self.intermediate_size = intermediate_size
         self.max_history = max_history
         self.dropout = dropout
-        self.rating_levels = rating_levels
+        self.rating_bins = rating_bins
         self.rating_input = rating_input
         self.attention = attention
         self.readout = readout
         self.positions = positions
         self.item_input = item_input
         self.input_dropout = input_dropout
-        self.gap_levels = gap_levels
-        self.next_overall = next_overall
-        self.next_recent = next_recent
-        self.next_short = next_short
+        self.time_gap_bins = time_gap_bins
+        self.blend_overall = blend_overall
+        self.blend_recent = blend_recent
+        self.blend_short = blend_short
         self.recent = recent
         self.similarity = similarity
         self.activation = activation

@@ -59,11 +59,13 @@ def blank(vectors: Tensor, lengths: Tensor) -> Tensor:
     return vectors * (steps < lengths[:, None])[..., None]
 
 
-def newest_of(items: Tensor, levels: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The newest ``count`` films of each history: ``items`` and ``levels`` (B, count), and how many there are (B,)."""
+def newest_of(
+    items: Tensor, rating_bins: Tensor, lengths: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The newest ``count`` films of each history: ``items`` and ``rating_bins`` (B, count), and how many there are (B,)."""
     steps = torch.arange(count, device=lengths.device)
     places = ((lengths - count).clamp(min=0)[:, None] + steps).clamp(max=items.shape[1] - 1)
-    return items.gather(1, places), levels.gather(1, places), lengths.clamp(max=count)
+    return items.gather(1, places), rating_bins.gather(1, places), lengths.clamp(max=count)
 
 
 def without(count: int, rows: list[int], device: torch.device) -> Tensor:
@@ -125,64 +127,69 @@ class RidgeFoldIn(nn.Module):
     Volinsky 2008, equation 4) towards what an item regression expects instead of zeros.
 
     Args:
-        item_count: N.
+        n_items: N.
         dim: D.
-        rating_levels: R; one level more stands for "only tagged".
+        rating_bins: R; one level more stands for "only tagged".
 
     Attributes:
-        pulls: (N, D) what each film says of others; zeros for one that came after the training.
-        everyone: (D, D) V'V of the films of the training, so that later films move nobody.
-        mean: (D,) the mean person.
-        levels: (R + 1, 3) how much a rating level was seen, its confidence and its pull.
+        item_prior: (N, D) what each film says of others; zeros for one that came after the training.
+        gram: (D, D) V'V of the films of the training, so that later films move nobody.
+        prior_mean: (D,) the mean person.
+        rating_weights: (R + 1, 3) how much a rating level was seen, its confidence and its pull.
         constants: (4,) trust, the ridge at 50 films, the power of the number of films with which it grows, and the number
             of films at which the mean person weighs a quarter.
     """
 
-    pulls: Tensor
-    everyone: Tensor
-    mean: Tensor
-    levels: Tensor
+    item_prior: Tensor
+    gram: Tensor
+    prior_mean: Tensor
+    rating_weights: Tensor
     constants: Tensor
 
-    def __init__(self, item_count: int, dim: int, rating_levels: int) -> None:
+    def __init__(self, n_items: int, dim: int, rating_bins: int) -> None:
         super().__init__()
-        self.register_buffer("pulls", torch.zeros(item_count, dim))
-        self.register_buffer("everyone", torch.zeros(dim, dim))
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("levels", torch.ones(rating_levels + 1, 3))
+        self.register_buffer("item_prior", torch.zeros(n_items, dim))
+        self.register_buffer("gram", torch.zeros(dim, dim))
+        self.register_buffer("prior_mean", torch.zeros(dim))
+        self.register_buffer("rating_weights", torch.ones(rating_bins + 1, 3))
         self.register_buffer("constants", torch.tensor([1.0, 10.0, 0.0, 1.0]))
 
-    def start_from(
-        self, items: Tensor, pulls: Tensor, mean: Tensor, levels: Tensor, constants: Tensor
+    def initialize(
+        self, items: Tensor, item_prior: Tensor, prior_mean: Tensor, rating_weights: Tensor, constants: Tensor
     ) -> None:
         """Take what was solved around the film table ``items`` (N, D)."""
-        self.everyone.copy_(items.T @ items)
-        for name, value in (("pulls", pulls), ("mean", mean), ("levels", levels), ("constants", constants)):
+        self.gram.copy_(items.T @ items)
+        for name, value in (
+            ("item_prior", item_prior),
+            ("prior_mean", prior_mean),
+            ("rating_weights", rating_weights),
+            ("constants", constants),
+        ):
             getattr(self, name).copy_(value)
 
     def forward(
-        self, vectors: Tensor, items: Tensor, levels: Tensor, lengths: Tensor, *, mean: bool = True
+        self, vectors: Tensor, items: Tensor, rating_bins: Tensor, lengths: Tensor, *, mean: bool = True
     ) -> Tensor:
         """(B, D) the people's vectors.
 
         Args:
             vectors: (B, L, D) their films' vectors, zeros where padded: those add nothing.
             items: (B, L) int in [0, N - 1], any of them where padded.
-            levels: (B, L) int in [0, R].
+            rating_bins: (B, L) int in [0, R].
             lengths: (B,) int in [0, L].
             mean: Whether the mean person is added.
         """
         trust, shrinkage, power, mean_items = self.constants
         steps = torch.arange(items.shape[1], device=lengths.device)
         there = (steps < lengths[:, None])[..., None]  # (B, L, 1)
-        seen, confidence, pull = self.levels[levels].mul(there).split(1, -1)  # (B, L, 1) each
-        expected = trust * (self.pulls[items] * seen).sum(1)  # (B, D)
+        seen, confidence, pull = self.rating_weights[rating_bins].mul(there).split(1, -1)  # (B, L, 1) each
+        expected = trust * (self.item_prior[items] * seen).sum(1)  # (B, D)
         ridge = shrinkage * ((lengths + 1) / _TYPICAL) ** power  # (B,)
-        systems = self.everyone + (vectors * confidence).transpose(1, 2) @ vectors  # (B, D, D)
+        systems = self.gram + (vectors * confidence).transpose(1, 2) @ vectors  # (B, D, D)
         systems = systems + ridge[:, None, None] * torch.eye(vectors.shape[2], device=vectors.device)
         own: Tensor = torch.linalg.solve(systems, expected + (vectors * pull).sum(1))
         if mean:
-            own = own + (mean_items / (mean_items + lengths))[:, None] ** 2 * self.mean
+            own = own + (mean_items / (mean_items + lengths))[:, None] ** 2 * self.prior_mean
         return own
 
 
@@ -283,29 +290,29 @@ class TasteEncoder(PreTrainedModel):
 
     def __init__(self, config: TasteConfig) -> None:
         super().__init__(config)
-        self.items = nn.Embedding(config.item_count, config.dim)
+        self.items = nn.Embedding(config.n_items, config.dim)
         self.lift = nn.Linear(config.dim, config.hidden_size)
         self.blocks = BertEncoder(config.blocks())
         self.head = nn.Linear(config.hidden_size, config.dim)
         if config.rating_input == "embed":
-            self.levels = nn.Embedding(config.rating_levels + 1, config.hidden_size)
+            self.rating_bins = nn.Embedding(config.rating_bins + 1, config.hidden_size)
         if config.positions == "from_end":
             self.positions = nn.Embedding(config.max_history, config.hidden_size)
         if config.item_input == "learned":
-            self.inputs = nn.Embedding(config.item_count, config.hidden_size)
-        if config.gap_levels:
-            self.gaps = nn.Embedding(config.gap_levels, config.hidden_size)
+            self.inputs = nn.Embedding(config.n_items, config.hidden_size)
+        if config.time_gap_bins:
+            self.time_gap_bins = nn.Embedding(config.time_gap_bins, config.hidden_size)
         if config.readout == "pooler":
             self.pooler = BertPooler(config.blocks())
         else:
             self.start = nn.Embedding(1, config.hidden_size)  # what is said before the first film
             self.norm = nn.LayerNorm(config.hidden_size)
             self.dropout = nn.Dropout(config.dropout)
-            self.fold_in = RidgeFoldIn(config.item_count, config.dim, config.rating_levels)
+            self.fold_in = RidgeFoldIn(config.n_items, config.dim, config.rating_bins)
         self.post_init()
 
     @torch.no_grad()
-    def start_from(self, vectors: Tensor, **linear: Tensor) -> None:
+    def initialize(self, vectors: Tensor, **linear: Tensor) -> None:
         """Take the film table ``vectors`` (N, D), which stays as it is; start the input and the answer at the identity.
 
         Args:
@@ -315,7 +322,7 @@ class TasteEncoder(PreTrainedModel):
         self.items.weight.copy_(vectors)
         if self.config.readout == "moments":
             if linear:
-                self.fold_in.start_from(vectors, **linear)
+                self.fold_in.initialize(vectors, **linear)
             nn.init.eye_(self.lift.weight)
             self.head.weight.copy_(_CALM * torch.eye(self.config.dim, self.config.hidden_size))
 
@@ -323,13 +330,13 @@ class TasteEncoder(PreTrainedModel):
         self,
         items: Tensor,
         normalized_ratings: Tensor,
-        levels: Tensor,
+        rating_bins: Tensor,
         lengths: Tensor,
-        gaps: Tensor | None = None,
+        time_gap_bins: Tensor | None = None,
         *,
-        set_items: Tensor | None = None,
-        set_levels: Tensor | None = None,
-        set_lengths: Tensor | None = None,
+        overall_items: Tensor | None = None,
+        overall_rating_bins: Tensor | None = None,
+        overall_lengths: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         linear: bool = True,
         packed: bool = False,
@@ -339,13 +346,13 @@ class TasteEncoder(PreTrainedModel):
         Args:
             items: (B, L) int in [0, N - 1], the films; any of them where padded.
             normalized_ratings: (B, L) float in [-1, 1], normalised ratings.
-            levels: (B, L) int in [0, R], rating levels, R for "only tagged".
+            rating_bins: (B, L) int in [0, R], rating levels, R for "only tagged".
             lengths: (B,) int in [0, L], films of each person.
-            gaps: (B, L) int in [0, G - 1], how long after the film before it each film was rated; unknown,
+            time_gap_bins: (B, L) int in [0, G - 1], how long after the film before it each film was rated; unknown,
                 which is the last level, where it is not given.
-            set_items: (B, S) as ``items``: what the linear answer reads, if it is more than what is read in order.
-            set_levels: (B, S) as ``levels``.
-            set_lengths: (B,) as ``lengths``.
+            overall_items: (B, S) as ``items``: what the linear answer reads, if it is more than what is read in order.
+            overall_rating_bins: (B, S) as ``rating_bins``.
+            overall_lengths: (B,) as ``lengths``.
             inputs_embeds: (B, L, D) the films' vectors, gathered from the film table where not given.
             linear: Whether the linear answer is wanted, and its part in *next*; training does without.
             packed: Whether several histories share a row in causal blocks, so that less of it is padding; the answers are
@@ -354,26 +361,26 @@ class TasteEncoder(PreTrainedModel):
         vectors = self._gather(items, lengths) if inputs_embeds is None else blank(inputs_embeds, lengths)
         learned = self._learned(items) if self.config.item_input == "learned" else None
         newest, moments = self.read(
-            vectors, normalized_ratings, levels, lengths, gaps, learned, packed=packed
+            vectors, normalized_ratings, rating_bins, lengths, time_gap_bins, learned, packed=packed
         )
         if moments is None:
             return TasteOutput(next=newest, overall=newest)
         if not linear:
             return TasteOutput(next=newest, moments=moments)
-        if set_items is not None and set_levels is not None and set_lengths is not None:
-            overall = self.linear_answer(set_items, set_levels, set_lengths)
+        if overall_items is not None and overall_rating_bins is not None and overall_lengths is not None:
+            overall = self.linear_answer(overall_items, overall_rating_bins, overall_lengths)
         else:
-            overall = self.fold_in(vectors, items, levels, lengths)  # (B, D)
-        following = newest + self.config.next_overall * overall + self._recent(items, levels, lengths)
+            overall = self.fold_in(vectors, items, rating_bins, lengths)  # (B, D)
+        following = newest + self.config.blend_overall * overall + self._recent(items, rating_bins, lengths)
         return TasteOutput(next=following, overall=overall, moments=moments)
 
     def read(  # noqa: PLR0913  as `forward`
         self,
         vectors: Tensor,
         normalized_ratings: Tensor,
-        levels: Tensor,
+        rating_bins: Tensor,
         lengths: Tensor,
-        gaps: Tensor | None = None,
+        time_gap_bins: Tensor | None = None,
         learned: Tensor | None = None,
         *,
         packed: bool = False,
@@ -383,16 +390,18 @@ class TasteEncoder(PreTrainedModel):
         Args:
             vectors: (B, L, D) the films' vectors, zeros where padded.
             normalized_ratings: As `forward` takes them, like the next three.
-            levels: (B, L).
+            rating_bins: (B, L).
             lengths: (B,).
-            gaps: (B, L), or None.
+            time_gap_bins: (B, L), or None.
             learned: (B, L, H) what is learned of each film as input, where something is.
             packed: As `forward` takes it.
 
         Returns:
             (B, D) the newest answer, and (B, L + 1, D) those of all moments; None where there is one answer alone.
         """
-        tokens = self._inputs(vectors, normalized_ratings, levels, lengths, gaps, learned)  # (B, L, H)
+        tokens = self._inputs(
+            vectors, normalized_ratings, rating_bins, lengths, time_gap_bins, learned
+        )  # (B, L, H)
         length = tokens.shape[1]
         if self.config.readout == "pooler":
             states = self.blocks(tokens, self._mask(lengths, length)).last_hidden_state
@@ -411,13 +420,15 @@ class TasteEncoder(PreTrainedModel):
         self,
         vectors: Tensor,
         normalized_ratings: Tensor,
-        levels: Tensor,
+        rating_bins: Tensor,
         lengths: Tensor,
-        gaps: Tensor | None = None,
+        time_gap_bins: Tensor | None = None,
         learned: Tensor | None = None,
     ) -> Tensor:
         """(B, D) the newest answer of `read`, without working out the others: this part is exported."""
-        tokens = self._inputs(vectors, normalized_ratings, levels, lengths, gaps, learned)  # (B, L, H)
+        tokens = self._inputs(
+            vectors, normalized_ratings, rating_bins, lengths, time_gap_bins, learned
+        )  # (B, L, H)
         if self.config.readout == "pooler":
             mask = self._mask(lengths, tokens.shape[1])
             state = state_at(self.blocks, tokens, torch.zeros_like(lengths), mask=mask, seen=mask)
@@ -430,18 +441,20 @@ class TasteEncoder(PreTrainedModel):
         answer: Tensor = self.head(state)
         return answer
 
-    def linear_answer(self, items: Tensor, levels: Tensor, lengths: Tensor) -> Tensor:
+    def linear_answer(self, items: Tensor, rating_bins: Tensor, lengths: Tensor) -> Tensor:
         """(B, D) the *overall* answer to these films, without asking the blocks; the arguments are those of `forward`."""
-        answer: Tensor = self.fold_in(self._gather(items, lengths), items, levels, lengths)
+        answer: Tensor = self.fold_in(self._gather(items, lengths), items, rating_bins, lengths)
         return answer
 
     @torch.inference_mode()
-    def answer(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
+    def encode(self, horizon: str, **arrays: NDArray[np.generic]) -> NDArray[np.float32]:
         """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from the arguments of `forward` in NumPy."""
         self.eval()
         told = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
-        if horizon == "overall" and self.config.readout == "moments" and "set_items" in told:
-            answer = self.linear_answer(*(told[f"set_{name}"] for name in ("items", "levels", "lengths")))
+        if horizon == "overall" and self.config.readout == "moments" and "overall_items" in told:
+            answer = self.linear_answer(
+                *(told[f"overall_{name}"] for name in ("items", "rating_bins", "lengths"))
+            )
         else:
             answer = self(**told)[horizon]
         return np.asarray(answer.float().cpu().numpy())
@@ -460,8 +473,8 @@ class TasteEncoder(PreTrainedModel):
             learned = spread(self.inputs.weight[before], after)
             grown.inputs = nn.Embedding.from_pretrained(learned, freeze=False)
         if self.config.readout == "moments":
-            grown.fold_in.pulls = spread(self.fold_in.pulls[before], after)
-        grown.config.item_count, grown.config.added_items = len(table), added
+            grown.fold_in.item_prior = spread(self.fold_in.item_prior[before], after)
+        grown.config.n_items, grown.config.added_items = len(table), added
         return grown
 
     @property
@@ -490,29 +503,29 @@ class TasteEncoder(PreTrainedModel):
         self,
         vectors: Tensor,
         normalized_ratings: Tensor,
-        levels: Tensor,
+        rating_bins: Tensor,
         lengths: Tensor,
-        gaps: Tensor | None,
+        time_gap_bins: Tensor | None,
         learned: Tensor | None,
     ) -> Tensor:
         if self.config.rating_input == "multiply":
             tokens: Tensor = self.lift(vectors * normalized_ratings[..., None])  # (B, L, H)
         else:
-            tokens = self.lift(vectors) + self.levels(levels)
+            tokens = self.lift(vectors) + self.rating_bins(rating_bins)
         if learned is not None:
             tokens = tokens + learned
-        if self.config.gap_levels:
-            unknown = levels.new_full(levels.shape, self.config.gap_levels - 1)
-            tokens = tokens + self.gaps(unknown if gaps is None else gaps)
+        if self.config.time_gap_bins:
+            unknown = rating_bins.new_full(rating_bins.shape, self.config.time_gap_bins - 1)
+            tokens = tokens + self.time_gap_bins(unknown if time_gap_bins is None else time_gap_bins)
         if self.config.positions == "from_end":
             steps = torch.arange(vectors.shape[1], device=lengths.device)
             tokens = tokens + self.positions((lengths[:, None] - 1 - steps).clamp(min=0))
         return tokens
 
-    def _recent(self, items: Tensor, levels: Tensor, lengths: Tensor) -> Tensor:
+    def _recent(self, items: Tensor, rating_bins: Tensor, lengths: Tensor) -> Tensor:
         """(B, D) what the newest few films add to the *next* answer, the more the fewer are known."""
-        newest, ratings, there = newest_of(items, levels, lengths, self.config.recent)
-        weight = self.config.next_recent + self.config.next_short / lengths.clamp(min=1)  # (B,)
+        newest, ratings, there = newest_of(items, rating_bins, lengths, self.config.recent)
+        weight = self.config.blend_recent + self.config.blend_short / lengths.clamp(min=1)  # (B,)
         answer = self.fold_in(self._gather(newest, there), newest, ratings, there, mean=False)
         added: Tensor = weight[:, None] * answer
         return added

@@ -42,11 +42,11 @@ def _inputs(encoder: TasteEncoder) -> dict[str, Tensor]:
     told = {
         "vectors": torch.zeros(users, items, config.dim),
         "normalized_ratings": torch.zeros(users, items),
-        "levels": rows,
+        "rating_bins": rows,
         "lengths": torch.full((users,), items),
     }
-    if config.gap_levels:
-        told["gaps"] = rows.clone()  # one tensor in two places would be taken for one input
+    if config.time_gap_bins:
+        told["time_gap_bins"] = rows.clone()  # one tensor in two places would be taken for one input
     if config.item_input == "learned":
         told["learned"] = torch.zeros(users, items, config.hidden_size)
     return told
@@ -55,7 +55,7 @@ def _inputs(encoder: TasteEncoder) -> dict[str, Tensor]:
 def export_onnx(encoder: TasteEncoder, path: Path) -> None:
     """Write the graph that answers as the encoder's blocks do.
 
-    It takes ``vectors`` (B, L, D), ``normalized_ratings`` (B, L), ``levels`` (B, L), ``lengths`` (B,), ``gaps`` (B, L) and ``learned``
+    It takes ``vectors`` (B, L, D), ``normalized_ratings`` (B, L), ``rating_bins`` (B, L), ``lengths`` (B,), ``time_gap_bins`` (B, L) and ``learned``
     (B, L, H), those of them that this encoder reads, for any B and L, and gives ``newest`` (B, D).
 
     Raises:

@@ -29,9 +29,9 @@ from tastevec.data.readers import ReadSettings, read_interactions
 from tastevec.data.shards import fingerprint, parts_of
 from tastevec.data.streaming import complete_users, group_of, iter_histories
 from tastevec.errors import DataError, FormatError
-from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, TIMESTAMP, USER_ID, VECTOR
+from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, SIMILARITY, TIMESTAMP, USER_ID, VECTOR
 from tastevec.serving.bundle import Bundle
-from tastevec.serving.encoder import OnnxEncoder, on_gpu, sees_gpu, vectors_of
+from tastevec.serving.encoder import OnnxEncoder, encode_histories, gpu_available, on_gpu
 from tastevec.serving.hub import open_bundle
 from tastevec.serving.neighbors import Neighbors
 from tastevec.serving.recommender import load
@@ -51,11 +51,11 @@ if TYPE_CHECKING:
     from tastevec.serving.recommender import Recommender
 
 __all__ = [
-    "SparkPlace",
+    "BatchResult",
+    "SparkConfig",
     "Users",
-    "Written",
     "encode_on_spark",
-    "load_for_many",
+    "load_for_batch",
     "open_users",
     "similar_among",
     "similar_items",
@@ -189,7 +189,7 @@ class _Encoding:
         model = self.shipped.value  # the same one at each task of a worker, so that its encoder is made once
         for table in complete_users(batches):
             users = model.group(table)
-            vectors = vectors_of(model.encoder, model.reading, users, self.horizon)
+            vectors = encode_histories(model.encoder, model.reading, users, self.horizon)
             ends = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
             lists = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
             ids = pa.array(users.user_ids.tolist(), table.schema.field(USER_ID).type)
@@ -214,7 +214,7 @@ class Users:
 
 
 @dataclass(frozen=True)
-class Written:
+class BatchResult:
     """What came of it.
 
     Attributes:
@@ -227,7 +227,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class SparkPlace:
+class SparkConfig:
     """Where Spark is.
 
     Attributes:
@@ -239,13 +239,13 @@ class SparkPlace:
     scratch: str | None = None
 
 
-def load_for_many(folder: Path) -> Recommender:
+def load_for_batch(folder: Path) -> Recommender:
     """The recommender of a bundle folder, computed by what answers many people fastest here: a GPU, if torch sees one.
 
     Raises:
         FormatError: It is missing, damaged, or of another format version.
     """
-    if sees_gpu() and find_spec("torch"):
+    if gpu_available() and find_spec("torch"):
         recommender = load(folder, runtime="torch")
         if on_gpu(recommender.bundle.model):
             return recommender
@@ -280,7 +280,9 @@ def open_users(
     return Users(iter_histories(table, recommender.bundle.item_ids), row_report, id_type, progress)
 
 
-def write_vectors(recommender: Recommender, users: Users, out: Path, *, horizon: Horizon = "next") -> Written:
+def write_vectors(
+    recommender: Recommender, users: Users, out: Path, *, horizon: Horizon = "next"
+) -> BatchResult:
     """Write ``user_id, vector`` (a fixed-size list of float32) of each person to ``out``.
 
     What is answered is kept beside ``out``, in ``OUT.unfinished``, until the file is whole. The same call after it was
@@ -291,12 +293,12 @@ def write_vectors(recommender: Recommender, users: Users, out: Path, *, horizon:
     columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim)}
     schema = _schema(columns, recommender, horizon)
     made_by = _made_by(recommender, answer="vectors", horizon=horizon)
-    return _written(users, out, schema, made_by, lambda group: recommender.encoded([group], horizon))
+    return _written(users, out, schema, made_by, lambda group: recommender.encode_batches([group], horizon))
 
 
 def write_recommendations(
     recommender: Recommender, users: Users, out: Path, *, k: int = 10, horizon: Horizon = "next"
-) -> Written:
+) -> BatchResult:
     """Write ``user_id, item_id, rank, score`` to ``out``, ``k`` films a person, ranks from 1; kept as `write_vectors` does.
 
     Raises:
@@ -307,7 +309,11 @@ def write_recommendations(
     schema = _schema(columns, recommender, horizon)
     made_by = _made_by(recommender, answer="recommendations", horizon=horizon, k=k)
     return _written(
-        users, out, schema, made_by, lambda group: recommender.recommended([group], k=k, horizon=horizon)
+        users,
+        out,
+        schema,
+        made_by,
+        lambda group: recommender.recommend_batches([group], k=k, horizon=horizon),
     )
 
 
@@ -318,7 +324,7 @@ def write_vectors_on_spark(
     *,
     horizon: Horizon = "next",
     skip_bad_rows: bool = False,
-    spark: SparkPlace | None = None,
+    spark: SparkConfig | None = None,
 ) -> dict[str, Any]:
     """Write ``user_id, vector`` (an array of float) of each person into the folder ``out``, a Parquet file a partition.
 
@@ -346,7 +352,7 @@ def write_vectors_on_spark(
         spark_engine,
     )
 
-    bundle, far, spark = open_bundle(model, "onnx"), is_address(out), spark or SparkPlace()
+    bundle, far, spark = open_bundle(model, "onnx"), is_address(out), spark or SparkConfig()
     if not far and Path(out).exists():
         raise FormatError(f"{out} is there already; expected a new folder: name one with --out, or remove it")
     near = Path(tempfile.gettempdir()) if far else Path(out).resolve().parent
@@ -364,7 +370,7 @@ def write_vectors_on_spark(
             except BaseException:
                 engine.storage.remove(address)
                 raise
-    facts = {"rows": rows, "rows_set_aside": row_report.set_aside, "examples": row_report.examples}
+    facts = {"rows": rows, "rows_set_aside": row_report.skipped, "examples": row_report.examples}
     return facts | {"space": bundle.space}
 
 
@@ -380,7 +386,7 @@ def _written(
     schema: pa.Schema,
     made_by: str,
     ask: Callable[[Histories], Iterable[pa.RecordBatch]],
-) -> Written:
+) -> BatchResult:
     """What the model says of the people, in the file ``out``, whole or not at all."""
     found = 0
     with closing(users.stream) as groups, parts_of(out, schema) as parts:
@@ -388,7 +394,7 @@ def _written(
             if not parts.add(fingerprint(group, made_by), partial(ask, group)):
                 found += len(group)
             users.progress(groups.users)
-        return Written(parts.join(), found)
+        return BatchResult(parts.join(), found)
 
 
 def _made_by(recommender: Recommender, **asked: Any) -> str:  # noqa: ANN401  plain values
@@ -406,7 +412,7 @@ _ASKED = 4096  # at once: faiss multiplies matrices, six times as fast, from 128
 
 
 def similar_items(recommender: Recommender, *, k: int) -> Iterator[pa.RecordBatch]:
-    """``item_id, similar_item_id, rank, score`` of all films that have a vector, among themselves, a group at a time."""
+    """``item_id, similar_item_id, rank, similarity`` of all films that have a vector, among themselves, a group at a time."""
     there = recommender.item_vectors.any(axis=1)
     items = Neighbors(recommender.bundle.item_ids[there], recommender.item_vectors[there])
     return similar_among(items, ITEM_ID, k=k)
@@ -415,7 +421,7 @@ def similar_items(recommender: Recommender, *, k: int) -> Iterator[pa.RecordBatc
 def similar_users(
     recommender: Recommender, users: Iterable[Histories], known: Neighbors, *, k: int, horizon: Horizon
 ) -> Iterator[pa.RecordBatch]:
-    """``user_id, similar_user_id, rank, score`` of people who are told as histories, a group at a time.
+    """``user_id, similar_user_id, rank, similarity`` of people who are told as histories, a group at a time.
 
     Args:
         recommender: The model.
@@ -430,7 +436,7 @@ def similar_users(
 
 
 def similar_among(known: Neighbors, name: str, *, k: int) -> Iterator[pa.RecordBatch]:
-    """Each one's nearest others, a group at a time: its id, ``similar_`` and the other's id, rank from 1, score (the cosine).
+    """Each one's nearest others, a group at a time: its id, ``similar_`` and the other's id, rank from 1, similarity.
 
     Memory is that of the vectors, twice, and of one group, however many there are.
 
@@ -494,6 +500,6 @@ def _batch(
         name: pa.array(np.repeat(asked, nearest)),
         f"similar_{name}": pa.array(known[places.ravel()]),
         RANK: pa.array(ranks),
-        SCORE: pa.array(scores.ravel()),
+        SIMILARITY: pa.array(scores.ravel()),
     }
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

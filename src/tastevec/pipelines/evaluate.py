@@ -17,7 +17,6 @@ from tastevec.serving.recommender import load
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tastevec.evaluation.dataset import EvalDataset
     from tastevec.evaluation.registry import BaselineSpec
     from tastevec.evaluation.report import Report
     from tastevec.schema import Split, TaskId
@@ -169,9 +168,7 @@ def evaluate(
         validation = EvalDataset.of(prepared, "validation")
         chosen = tune_baselines(specs, validation, horizons=horizons, seed=seed, progress=progress)
     elif tuned is not None:
-        chosen = read_tuned_settings(
-            Path(tuned), specs, horizons=horizons, fingerprint=prepared.fingerprint
-        )
+        chosen = read_tuned_settings(Path(tuned), specs, horizons=horizons, fingerprint=prepared.fingerprint)
     else:
         chosen = published_settings(specs, horizons)
     baselines = build_baselines(specs, chosen, range(seed, seed + seeds))

@@ -27,14 +27,14 @@ from tastevec.data.spark.session import SparkEngine, is_address, spark_engine
 from tastevec.errors import DataError, SettingsError
 from tastevec.items.cold_start import save_rows
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
-from tastevec.items.genome import Genome, note_vectors, read_genome
+from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
 from tastevec.schema import (
     CONTENT,
+    GENOME_SVD,
     GENRES,
     ITEM_ID,
     ITEMS_FILE,
     MANIFEST_FILE,
-    NOTE,
     SPLITS,
     TIMESTAMP,
     USER_ID,
@@ -113,23 +113,23 @@ def write_item_vectors(
     made: dict[str, Any] = {CONTENT: {"items": int(content.any(axis=1).sum()), "tags": len(tags)}}
     if genome is not None:
         rows = genome.rows_of(items[ITEM_ID])
-        vectors[NOTE] = _note(items, genome, rows)
+        vectors[GENOME_SVD] = _genome_svd(items, genome, rows)
         origins[rows >= 0] = "genome"
-        made[NOTE] = {
+        made[GENOME_SVD] = {
             "items": int((rows >= 0).sum()),
             "tags": len(genome.tags),
             "borrowed": borrowed,
             "films_set_aside": {str(item): list(lacking) for item, lacking in genome.missing.items()},
             "rows_set_aside": dict(genome.bad_rows),
         }
-    made["seed_preset_reads"] = CONTENT if genome is None else NOTE
+    made["bert_cosine_reads"] = CONTENT if genome is None else GENOME_SVD
     pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
     save_file(vectors, folder / VECTORS_FILE)
     save_rows(folder, features, wide)
     return made
 
 
-def _note(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _genome_svd(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """(N, 64) the note's vectors, fitted on the films that have a genome; zeros for the others."""
     known = np.flatnonzero(rows >= 0)
     if not len(known):
@@ -137,7 +137,9 @@ def _note(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDArray[n
             f"none of the {len(genome.item_ids)} films of the genome is in the catalogue (its ids begin with "
             f"{items[ITEM_ID][:3].to_pylist()}); expected MovieLens' film ids; leave out --genome"
         )
-    made = note_vectors(genome.relevance[rows[known]], genre_matrix(items[GENRES].take(pa.array(known))))
+    made = genome_svd_vectors(
+        genome.relevance[rows[known]], genre_matrix(items[GENRES].take(pa.array(known)))
+    )
     vectors = np.zeros((len(items), made.shape[1]), np.float32)
     vectors[known] = made
     return vectors
@@ -154,9 +156,9 @@ class PrepareSettings:
     """How a source is prepared.
 
     Attributes:
-        preset: "taste" keeps everything, oldest first, and divides people by hash, 70 / 15 / 15; "seed" is the
+        preset: "taste" keeps everything, oldest first, and divides people by hash, 70 / 15 / 15; "bert-cosine" is the
             research note's: films in the order of their ids, only those with a genome, people shuffled 70 / 30.
-        split: How people are divided; None is the preset's own, and "seed" takes no other. "hash" is by a hash of
+        split: How people are divided; None is the preset's own, and "bert-cosine" takes no other. "hash" is by a hash of
             the id; "liang" is the published split of Liang et al. 2018, people who liked fewer than 5 films dropped;
             "time" divides by hash too, and ends what training and validation people did at the moment before which
             nine tenths of all ratings lie, so that nothing is learned from later.
@@ -195,10 +197,10 @@ class PrepareSettings:
                 f"engine is duckdb, master is {self.master} and scratch is {self.scratch}; both are Spark's: add --engine spark, "
                 "or leave them out"
             )
-        if self.preset == "seed" and self.split is not None:
+        if self.preset == "bert-cosine" and self.split is not None:
             raise SettingsError(
-                f"split is {self.split}, and preset seed divides people by the research note's own shuffle; leave out "
-                "--split, or --preset seed"
+                f"split is {self.split}, and preset bert-cosine divides people by the research note's own shuffle; leave out "
+                "--split, or --preset bert-cosine"
             )
 
     @property
@@ -213,8 +215,8 @@ class PrepareSettings:
 
     def arranging(self, with_vector: frozenset[Any] | None, cut: int | None = None) -> ArrangeSettings:
         """How histories are laid out, given the films that have a genome (None where there is none at all)."""
-        if self.preset == "seed":
-            return ArrangeSettings(split="note", seed=self.seed, order="item", keep_items=with_vector)
+        if self.preset == "bert-cosine":
+            return ArrangeSettings(split="bert-cosine", seed=self.seed, order="item", keep_items=with_vector)
         return ArrangeSettings(split=self.split or "hash", seed=self.seed, heldout=self.heldout, cut=cut)
 
 
@@ -396,9 +398,7 @@ def prepare(
     try:
         settings = TypeAdapter(PrepareSettings).validate_python(changes)
     except ValidationError as error:
-        raise SettingsError(
-            f"a setting is not what it may be: {misfit(error)}; see tastevec prepare --help"
-        ) from error
+        raise SettingsError(f"{misfit(error)}. See: tastevec prepare --help") from error
     return write_prepared(source, Path(out), settings=settings, progress=progress)
 
 

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from tastevec.serving.bundle import Bundle
     from tastevec.training.fit import Trained
 
-__all__ = ["add_items", "outfitted", "train"]
+__all__ = ["add_items", "train", "with_tags_and_map"]
 
 
-def outfitted(bundle: Bundle, prepared: Prepared, users: NDArray[np.int64]) -> Bundle:
+def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int64]) -> Bundle:
     """The bundle with tags, on which people are compared with those who taught it, and with a map.
 
     Args:
@@ -55,7 +55,7 @@ def outfitted(bundle: Bundle, prepared: Prepared, users: NDArray[np.int64]) -> B
     return dataclasses.replace(bundle, item_map=drawn, tags=measured(Recommender(bundle), tags, taught))
 
 
-_SELECTION = "eval_selection"  # as the training log names it
+_VALIDATION_SCORE = "eval_validation_score"  # as the training log names it
 
 
 def train(
@@ -72,7 +72,7 @@ def train(
     Args:
         data: A folder that ``prepare`` wrote.
         out: The bundle's folder. Until it is whole, checkpoints and curves lie beside it in ``OUT.training``.
-        preset: The recipe, ``taste`` or ``seed`` (the research note's).
+        preset: The recipe, ``taste`` or ``bert-cosine`` (the research note's).
         resume: Go on with an interrupted run; the result equals that of never having stopped.
         progress: Called with steps done, steps in all, and the newest measures.
         **changes: Settings that differ from the preset's; see `TrainSettings`.
@@ -90,7 +90,7 @@ def train(
     from tastevec.serving.recommender import Recommender
     from tastevec.training.fit import train as train_on
     from tastevec.training.settings import resolve_settings
-    from tastevec.training.trainer import Tell
+    from tastevec.training.trainer import StepProgressCallback
 
     out, settings = Path(out), resolve_settings(preset, **changes)
     if settings.report_to == "wandb":
@@ -99,13 +99,17 @@ def train(
     refuse_foreign(out, owned_by=BUNDLE_FILE)  # now, not after the training
     unfinished = out.with_name(f"{out.name}.training")
     trained = train_on(
-        prepared, unfinished, settings, resume=resume, callbacks=[Tell(progress)] if progress else None
+        prepared,
+        unfinished,
+        settings,
+        resume=resume,
+        callbacks=[StepProgressCallback(progress)] if progress else None,
     )
     items = prepared.items.drop_columns([VECTOR_SOURCE])
     items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
     bundle = Bundle(trained.model, trained.reading, items, _facts(prepared, trained), trained.cold_start)
-    bundle = outfitted(bundle, prepared, trained.counts)
+    bundle = with_tags_and_map(bundle, prepared, trained.counts)
     bundle.save(out, curves=unfinished / "tensorboard")
     shutil.rmtree(unfinished)
     return Recommender(Bundle.load(out))
@@ -147,8 +151,8 @@ def add_items(
 def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
     """What a bundle remembers of its making."""
     chosen = max(
-        (entry for entry in trained.log if _SELECTION in entry),
-        key=lambda entry: entry[_SELECTION],
+        (entry for entry in trained.log if _VALIDATION_SCORE in entry),
+        key=lambda entry: entry[_VALIDATION_SCORE],
         default={},
     )
     settings = trained.settings.model_dump()

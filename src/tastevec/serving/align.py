@@ -18,7 +18,14 @@ from safetensors.numpy import save_file
 from tastevec.data.arrays import fitted, read_arrays
 from tastevec.data.files import ManifestKind, Shape, new_file, new_folder, read_manifest, sealed, sha256_of
 from tastevec.errors import DataError, FormatError, SourceError
-from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, ALIGNMENT_FILE, ALIGNMENT_FORMAT, TURN_FILE, VECTOR
+from tastevec.schema import (
+    ALIGNED_COSINE,
+    ALIGNED_FROM,
+    ALIGNMENT_FILE,
+    ALIGNMENT_FORMAT,
+    ROTATION_FILE,
+    VECTOR,
+)
 from tastevec.serving.recommender import Recommender, load
 
 if TYPE_CHECKING:
@@ -41,14 +48,14 @@ class _Told(Shape):
     new: str
     old: str
     items: int
-    used: _Fitted
+    in_sample: _Fitted
     held_out: _Fitted
-    unturned: _Fitted
+    unaligned: _Fitted
     shuffled: _Fitted
     checksums: dict[str, str]
 
 
-_FITS: Final = ("used", "held_out", "unturned", "shuffled")
+_FITS: Final = ("in_sample", "held_out", "unaligned", "shuffled")
 _KIND: Final = ManifestKind(
     shape=_Told,
     format=ALIGNMENT_FORMAT,
@@ -86,23 +93,23 @@ class Alignment:
     spaces it is an approximation, as good as ``held_out`` says.
 
     Attributes:
-        turn: (D, D) float32, orthogonal; a row vector of the new space times it is one of the old.
+        rotation: (D, D) float32, orthogonal; a row vector of the new space times it is one of the old.
         new: The new space.
         old: The old space.
         items: How many both know, with a vector of their own in each.
-        used: On all of them, by the rotation as it is kept, which was fitted on them: it flatters.
+        in_sample: On all of them, by the rotation as it is kept, which was fitted on them: it flatters.
         held_out: On a fifth of them, by a rotation fitted on the others.
-        unturned: On that fifth, without any rotation.
+        unaligned: On that fifth, without any rotation.
         shuffled: As ``held_out``, with each film given another film's old vector: what a rotation makes of nothing.
     """
 
-    turn: NDArray[np.float32]
+    rotation: NDArray[np.float32]
     new: str
     old: str
     items: int
-    used: Fit
+    in_sample: Fit
     held_out: Fit
-    unturned: Fit
+    unaligned: Fit
     shuffled: Fit
 
     @classmethod
@@ -132,7 +139,7 @@ class Alignment:
         Examples:
             >>> items = np.random.default_rng(1).normal(size=(20, 2))
             >>> found = Alignment.fit(items, items[:, ::-1])  # the old space has the two numbers the other way round
-            >>> found.turn.round(3) + 0
+            >>> found.rotation.round(3) + 0
             array([[0., 1.],
                    [1., 0.]], dtype=float32)
             >>> round(found.held_out.cosine, 3)
@@ -155,15 +162,15 @@ class Alignment:
         order = random.permutation(items)
         fitted, held = np.split(order, [int(_FITTED * items)])
         strange = asked[np.roll(order, 1)][np.argsort(order)]  # another film's, whichever the film
-        turn = _rotation(told, asked)
+        rotation = _rotation(told, asked)
         return cls(
-            turn.astype(np.float32),
+            rotation.astype(np.float32),
             new,
             old,
             items,
-            used=Fit.of(told @ turn, asked),
+            in_sample=Fit.of(told @ rotation, asked),
             held_out=Fit.of(told[held] @ _rotation(told[fitted], asked[fitted]), asked[held]),
-            unturned=Fit.of(told[held], asked[held]),
+            unaligned=Fit.of(told[held], asked[held]),
             shuffled=Fit.of(told[held] @ _rotation(told[fitted], strange[fitted]), strange[held]),
         )
 
@@ -173,11 +180,11 @@ class Alignment:
         Raises:
             DataError: They have another width.
         """
-        if vectors.shape[-1] != len(self.turn):
+        if vectors.shape[-1] != len(self.rotation):
             raise DataError(
-                f"the vectors have {vectors.shape[-1]} numbers; expected {len(self.turn)}, as those of the space {self.new} have"
+                f"the vectors have {vectors.shape[-1]} numbers; expected {len(self.rotation)}, as those of the space {self.new} have"
             )
-        return np.asarray(vectors, np.float32) @ self.turn
+        return np.asarray(vectors, np.float32) @ self.rotation
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -192,11 +199,11 @@ class Alignment:
             FormatError: Something else is there.
         """
         with new_folder(Path(out), owned_by=ALIGNMENT_FILE) as folder:
-            save_file({"turn": self.turn}, folder / TURN_FILE)
+            save_file({"rotation": self.rotation}, folder / ROTATION_FILE)
             told = {
                 "format": ALIGNMENT_FORMAT,
                 **self.facts,
-                "checksums": {TURN_FILE: sha256_of(folder / TURN_FILE)},
+                "checksums": {ROTATION_FILE: sha256_of(folder / ROTATION_FILE)},
             }
             (folder / ALIGNMENT_FILE).write_text(sealed(told), encoding="utf-8")
         return Path(out)
@@ -208,13 +215,13 @@ class Alignment:
         Raises:
             FormatError: It is missing, damaged, or of another format version.
         """
-        told, path = read_manifest(Path(folder) / ALIGNMENT_FILE, _KIND), Path(folder) / TURN_FILE
-        if not path.is_file() or sha256_of(path) != told["checksums"].get(TURN_FILE):
+        told, path = read_manifest(Path(folder) / ALIGNMENT_FILE, _KIND), Path(folder) / ROTATION_FILE
+        if not path.is_file() or sha256_of(path) != told["checksums"].get(ROTATION_FILE):
             raise FormatError(f"{path} is missing or not as it was written; {_KIND.again}")
         arrays, _ = read_arrays(path, _KIND.again)
-        fitted(path, arrays, {"turn": ("D", "D")}, _KIND.again)
+        fitted(path, arrays, {"rotation": ("D", "D")}, _KIND.again)
         fits = {name: Fit(**told[name]) for name in _FITS}
-        return cls(arrays["turn"], told["new"], told["old"], told["items"], **fits)
+        return cls(arrays["rotation"], told["new"], told["old"], told["items"], **fits)
 
 
 def align(new: Recommender | Path | str, old: Recommender | Path | str, *, seed: int = 42) -> Alignment:
@@ -260,8 +267,8 @@ def _rated(model: Recommender) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
 def _rotation(vectors: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
     """(D, D) the orthogonal matrix that brings ``vectors`` (N, D) nearest to ``wanted`` (N, D)."""
     left, _, right = np.linalg.svd(vectors.T @ wanted)
-    turn: NDArray[np.float64] = left @ right
-    return turn
+    rotation: NDArray[np.float64] = left @ right
+    return rotation
 
 
 def rotate_users(alignment: Alignment, users: Path | str, out: Path | str) -> int:

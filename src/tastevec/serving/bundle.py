@@ -70,9 +70,9 @@ __all__ = [
     "bundle_items",
     "bundle_manifest",
     "form_of",
-    "put_code",
     "read_weights",
     "refuse_misfits",
+    "write_code",
 ]
 
 LEARNED: Final = "learned linear answer"  # until decision 9
@@ -119,10 +119,10 @@ def _solved(weights: dict[str, NDArray[Any]], added: Sequence[int]) -> dict[str,
     trained = np.delete(table, list(added), axis=0)
     confidence, pull = np.exp(old["fold_in.log_confidence"]), np.exp(old[_SIGN]) * old["fold_in.pull"]
     solved = {
-        "fold_in.pulls": np.zeros_like(table),
-        "fold_in.everyone": trained.T @ trained,
-        "fold_in.mean": np.zeros(table.shape[1]),
-        "fold_in.levels": np.stack([np.zeros_like(pull), confidence, pull], axis=1),
+        "fold_in.item_prior": np.zeros_like(table),
+        "fold_in.gram": trained.T @ trained,
+        "fold_in.prior_mean": np.zeros(table.shape[1]),
+        "fold_in.rating_weights": np.stack([np.zeros_like(pull), confidence, pull], axis=1),
         # Trust, the ridge, its power of the number of films, and films of the mean person, who is nobody.
         "fold_in.constants": np.array([0.0, np.exp(old["fold_in.log_ridge"]), 0.0, 1.0]),
     }
@@ -161,7 +161,7 @@ class _Reading(Shape):
     order: Literal["time", "item"] = "time"
     truncate: Literal["newest", "oldest"] = "newest"
     pad: Literal["longest", "full"] = "longest"
-    set_history: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    max_history_overall: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 class _Manifest(Shape):
@@ -174,13 +174,13 @@ class _Manifest(Shape):
 
 
 class _Config(Shape):
-    item_count: _Some
+    n_items: _Some
     dim: _Some
     hidden_size: _Some
     intermediate_size: _Some
     layers: _Some
     max_history: _Some
-    rating_levels: _Some
+    rating_bins: _Some
     readout: str
     added_items: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
 
@@ -191,9 +191,9 @@ class _Served(_Config):
     added_items: list[Annotated[int, Field(ge=0)]]
     similarity: Literal["dot", "cosine"]
     recent: _Some
-    next_overall: FiniteFloat
-    next_recent: FiniteFloat
-    next_short: FiniteFloat
+    blend_overall: FiniteFloat
+    blend_recent: FiniteFloat
+    blend_short: FiniteFloat
 
 
 _KIND: Final = ManifestKind(
@@ -247,11 +247,9 @@ def refuse_misfits(folder: Path, manifest: dict[str, Any], *, items: int) -> Non
         **read_shape(path, told, _Served if has_graph else _Config, TRAIN_AGAIN)
     )
     levels = manifest["reading"]["scale"]["levels"]
-    if (config.item_count, config.rating_levels) != (items, levels) or max(
-        config.added_items, default=0
-    ) >= items:
+    if (config.n_items, config.rating_bins) != (items, levels) or max(config.added_items, default=0) >= items:
         raise FormatError(
-            f"{path} speaks of {config.item_count} films and {config.rating_levels} levels of rating, and {BUNDLE_FILE} of "
+            f"{path} speaks of {config.n_items} films and {config.rating_bins} levels of rating, and {BUNDLE_FILE} of "
             f"{items} and {levels}; {TRAIN_AGAIN}"
         )
     sizes = {
@@ -274,8 +272,8 @@ def refuse_misfits(folder: Path, manifest: dict[str, Any], *, items: int) -> Non
     if (
         config.readout == "moments" and form_of(folder) is None
     ):  # earlier forms are put into today's names first
-        shapes |= {"fold_in.pulls": ("N", "D"), "fold_in.everyone": ("D", "D"), "fold_in.mean": ("D",)}
-        shapes |= {"fold_in.levels": (levels + 1, 3), "fold_in.constants": (4,)}
+        shapes |= {"fold_in.item_prior": ("N", "D"), "fold_in.gram": ("D", "D"), "fold_in.prior_mean": ("D",)}
+        shapes |= {"fold_in.rating_weights": (levels + 1, 3), "fold_in.constants": (4,)}
     fitted(weights, found, shapes, TRAIN_AGAIN, sizes=sizes)
     for name, of_it in _BESIDE.items():
         if name in manifest["checksums"]:
@@ -289,7 +287,7 @@ MODULES: Final = ("config", "encoder")
 _AUTO_MAP: Final = {"AutoConfig": "config.TasteConfig", "AutoModel": "encoder.TasteEncoder"}
 
 
-def put_code(folder: Path) -> None:
+def write_code(folder: Path) -> None:
     """Write the network's modules into ``folder``, and into its configuration where the classes are."""
     room = resources.files("tastevec.model")
     for name in MODULES:
@@ -364,7 +362,7 @@ class Bundle:
             self.model.save_pretrained(folder)
             if not isinstance(self.model, OnnxEncoder):
                 export(self.model, folder / ENCODER_FILE)
-            put_code(folder)
+            write_code(folder)
             pq.write_table(self.items, folder / ITEMS_FILE)
             for name, part in (
                 (COLD_START_FILE, self.cold_start),

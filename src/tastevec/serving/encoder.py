@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import Reading
     from tastevec.schema import Horizon
 
-__all__ = ["Encoder", "OnnxEncoder", "by_length", "on_gpu", "sees_gpu", "vectors_of"]
+__all__ = ["Encoder", "OnnxEncoder", "batches_by_length", "encode_histories", "gpu_available", "on_gpu"]
 
 _CONFIG: Final = "config.json"
 _ARGUMENTS: Final = frozenset(
-    {"vectors", "normalized_ratings", "levels", "lengths", "gaps"}
+    {"vectors", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins"}
 )  # of a graph; and "learned"
 _TOKENS: Final = 1024  # films that the blocks read at once: what more of them compute leaves a core's cache
 _TYPICAL: Final = 50.0  # films at which the ridge is what its constant says, as in the network
@@ -57,7 +57,7 @@ class Encoder(Protocol):
     def added_items(self) -> list[int]:
         """Rows of the film table that came after the training."""
 
-    def answer(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
         """(B, D) the people's vectors for a horizon, from what `Reading.arrays` gives."""
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> Encoder:
@@ -117,7 +117,7 @@ class OnnxEncoder:
             )
         return made
 
-    def on_one_core(self) -> OnnxEncoder:
+    def single_threaded(self) -> OnnxEncoder:
         """The same encoder, each of whose answers is worked out on one core: for those who ask on every core at once.
 
         One that shares its own threads among them answers more slowly.
@@ -159,19 +159,19 @@ class OnnxEncoder:
         """Rows of the film table that came after the training."""
         return list(self.config["added_items"])
 
-    def answer(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
+    def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
         """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from what `Reading.arrays` gives."""
-        items, levels, lengths = arrays["items"], arrays["levels"], arrays["lengths"]
+        items, levels, lengths = arrays["items"], arrays["rating_bins"], arrays["lengths"]
         if self.config["readout"] == "pooler":
             return self._newest(arrays)
-        as_set = [arrays.get(f"set_{name}", arrays[name]) for name in ("items", "levels", "lengths")]
+        as_set = [arrays.get(f"overall_{name}", arrays[name]) for name in ("items", "rating_bins", "lengths")]
         overall = self._fold_in(*as_set)
         if horizon == "overall":
             return overall
         newest, ratings, there = _last(items, levels, lengths, self.config["recent"])
-        weight = self.config["next_recent"] + self.config["next_short"] / np.maximum(lengths, 1)  # (B,)
+        weight = self.config["blend_recent"] + self.config["blend_short"] / np.maximum(lengths, 1)  # (B,)
         recent = weight[:, None] * self._fold_in(newest, ratings, there, mean=False)
-        return np.asarray(self._newest(arrays) + self.config["next_overall"] * overall + recent, np.float32)
+        return np.asarray(self._newest(arrays) + self.config["blend_overall"] * overall + recent, np.float32)
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> OnnxEncoder:
         """The same encoder on a larger film table (N, D), of which the rows ``added`` came after the training.
@@ -181,12 +181,12 @@ class OnnxEncoder:
         grown = copy.copy(self)
         before, after = _without(len(self.table), self.added_items), _without(len(table), added)
         grown._weights = self._weights | {"items.weight": np.ascontiguousarray(table, np.float32)}  # noqa: SLF001  its own
-        for name in {"inputs.weight", "fold_in.pulls"} & self._weights.keys():
+        for name in {"inputs.weight", "fold_in.item_prior"} & self._weights.keys():
             rows = self._weights[name]
             spread = np.zeros((len(table), rows.shape[1]), rows.dtype)
             spread[after] = rows[before]
             grown._weights[name] = spread  # noqa: SLF001  its own
-        grown.config = self.config | {"item_count": len(table), "added_items": list(added)}
+        grown.config = self.config | {"n_items": len(table), "added_items": list(added)}
         return grown
 
     def _newest(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -219,23 +219,26 @@ class OnnxEncoder:
         mean: bool = True,
     ) -> NDArray[np.float32]:
         """(B, D) the linear answer, as `RidgeFoldIn` gives it."""
-        of = {name: self._weights[f"fold_in.{name}"] for name in ("pulls", "everyone", "mean", "levels")}
+        of = {
+            name: self._weights[f"fold_in.{name}"]
+            for name in ("item_prior", "gram", "prior_mean", "rating_weights")
+        }
         trust, shrinkage, power, mean_items = self._weights["fold_in.constants"]
         there = np.arange(items.shape[1]) < lengths[:, None]  # (B, L)
-        seen, confidence, pull = of["levels"].T[:, levels] * there  # (B, L) each
-        vectors, pulls = (
+        seen, confidence, pull = of["rating_weights"].T[:, levels] * there  # (B, L) each
+        vectors, item_prior = (
             self.table.take(items, 0),
-            of["pulls"].take(items, 0),
+            of["item_prior"].take(items, 0),
         )  # (B, L, D), several times as fast as by index
-        wanted = trust * (seen[:, None] @ pulls) + pull[:, None] @ vectors  # (B, 1, D)
+        wanted = trust * (seen[:, None] @ item_prior) + pull[:, None] @ vectors  # (B, 1, D)
         ridge = shrinkage * ((lengths + 1) / _TYPICAL) ** power  # (B,)
-        trusted = np.multiply(vectors, confidence[..., None], out=pulls)
+        trusted = np.multiply(vectors, confidence[..., None], out=item_prior)
         systems = trusted.transpose(0, 2, 1) @ vectors  # (B, D, D)
-        systems += of["everyone"]
+        systems += of["gram"]
         np.einsum("bdd->bd", systems)[:] += ridge[:, None]
         own = np.linalg.solve(systems, wanted.transpose(0, 2, 1))[..., 0]
         if mean:
-            own = own + ((mean_items / (mean_items + lengths)) ** 2)[:, None] * of["mean"]
+            own = own + ((mean_items / (mean_items + lengths)) ** 2)[:, None] * of["prior_mean"]
         return np.asarray(own, np.float32)
 
 
@@ -254,7 +257,7 @@ def _session(graph: bytes, cores: int) -> Any:  # noqa: ANN401  onnxruntime's, w
 def _last(
     items: NDArray[np.int64], levels: NDArray[np.int64], lengths: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The newest ``count`` films of each history: ``items`` and ``levels`` (B, count), and how many there are (B,)."""
+    """The newest ``count`` films of each history: ``items`` and ``rating_bins`` (B, count), and how many there are (B,)."""
     places = np.maximum(lengths - count, 0)[:, None] + np.arange(count)
     places = np.minimum(places, items.shape[1] - 1)
     return (
@@ -275,7 +278,7 @@ _FILMS: Final = 8_192  # of a batch, padding included: a few MB of vectors
 _FILMS_ON_GPU: Final = 1 << 18  # which a small batch would leave idle
 
 
-def vectors_of(
+def encode_histories(
     model: Encoder, reading: Reading, histories: Histories, horizon: Horizon
 ) -> NDArray[np.float32]:
     """(B, D) the vectors of these people, in their order; nobody's depends on who else is asked.
@@ -288,25 +291,25 @@ def vectors_of(
         histories: B people.
         horizon: What is asked.
     """
-    longest = max(reading.max_history, reading.set_history)
+    longest = max(reading.max_history, reading.max_history_overall)
     least = reading.max_history if reading.pad == "full" else 1
     widths = np.clip(histories.lengths, least, longest)
-    batches = by_length(widths, _FILMS_ON_GPU if on_gpu(model) else _FILMS)
+    batches = batches_by_length(widths, _FILMS_ON_GPU if on_gpu(model) else _FILMS)
     vectors = np.zeros((len(histories), model.table.shape[1]), np.float32)
 
     def answer(users: NDArray[np.int64], by: Encoder = model) -> None:
-        vectors[users] = by.answer(horizon, **reading.arrays(histories.take(users)))
+        vectors[users] = by.encode(horizon, **reading.arrays(histories.take(users)))
 
     if len(batches) > 1 and isinstance(model, OnnxEncoder):
         with _one_thread_each(), ThreadPoolExecutor(model.cores) as cores:
-            list(cores.map(partial(answer, by=model.on_one_core()), batches))
+            list(cores.map(partial(answer, by=model.single_threaded()), batches))
     else:
         for users in batches:
             answer(users)
     return vectors
 
 
-def by_length(widths: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+def batches_by_length(widths: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
     """The positions of all people, in batches of ascending width.
 
     Args:
@@ -331,7 +334,7 @@ def on_gpu(model: Encoder) -> bool:
     return getattr(getattr(model, "device", None), "type", "cpu") != "cpu"
 
 
-def sees_gpu() -> bool:
+def gpu_available() -> bool:
     """Whether a driver of NVIDIA's lists a GPU; asked of the driver, since importing torch to hear no takes seconds."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")

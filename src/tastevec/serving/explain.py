@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Contribution",
-    "TagReading",
+    "TagExplanation",
     "explain_items",
     "explain_users",
     "item_effects",
+    "leave_one_out",
     "measured",
-    "without_each",
 ]
 
 Contribution = tuple[Any, float]  # a film's id, and the effect of having rated it
@@ -42,20 +42,20 @@ _HORIZONS: Final[tuple[Horizon, ...]] = ("next", "overall")
 
 
 @dataclass(frozen=True)
-class TagReading:
+class TagExplanation:
     """What one tag says of a person or a film.
 
     Attributes:
         tag: Its name.
         strength: Standard deviations from the average person, or film; negative for a tag that applies less than to most.
-        confidence: In [0, 1], how well the tag can be read off vectors.
+        reliability: In [0, 1], how well the tag can be read off vectors.
         contributions: The person's own films that made the reading so, the strongest first: item id and effect, the reading less
             what it would be had the person never rated the film; the effect has the sign of the strength. Empty for a film.
     """
 
     tag: str
     strength: float
-    confidence: float
+    reliability: float
     contributions: tuple[Contribution, ...] = ()
 
 
@@ -75,7 +75,7 @@ def explain_users(
     *,
     tags: int = 10,
     items: int = 3,
-) -> list[list[TagReading]]:
+) -> list[list[TagExplanation]]:
     """Each person in at most ``tags`` tags, the largest strength times confidence first, with up to ``items`` causes each.
 
     Of tags that say the same only one is told. Nobody's explanation depends on who else is explained.
@@ -85,8 +85,8 @@ def explain_users(
     """
     vectors = recommender.vectors(histories, horizon)
     users = []
-    for user, normalized_ratings in enumerate(directions.read(vectors, horizon)):
-        told = _told(directions, normalized_ratings, tags)
+    for user, strengths in enumerate(directions.read(vectors, horizon)):
+        told = _told(directions, strengths, tags)
         if items and told:
             rated, moves = _moves(recommender, histories, user, vectors[user], horizon)
             effects = directions.change(moves, horizon)  # (L, T)
@@ -102,13 +102,13 @@ def explain_users(
 
 def explain_items(
     recommender: Recommender, directions: TagDirections, items: Sequence[int], *, tags: int = 10
-) -> list[list[TagReading]]:
+) -> list[list[TagExplanation]]:
     """Each of these films, by its place in the catalogue, in at most ``tags`` tags; none where it has no vector."""
     vectors = recommender.item_vectors[np.asarray(items, np.int64)]
     readings = directions.read(vectors, "items")
     return [
-        list(_told(directions, normalized_ratings, tags).values()) if vector.any() else []
-        for vector, normalized_ratings in zip(vectors, readings, strict=True)
+        list(_told(directions, strengths, tags).values()) if vector.any() else []
+        for vector, strengths in zip(vectors, readings, strict=True)
     ]
 
 
@@ -148,7 +148,7 @@ def item_effects(
     return users
 
 
-def without_each(history: Histories, places: NDArray[np.int64]) -> Histories:
+def leave_one_out(history: Histories, places: NDArray[np.int64]) -> Histories:
     """One person's history without the film at each of these places in it, one shortened history each.
 
     As he would have told it had he never rated the film: on his scale of ratings too.
@@ -176,21 +176,17 @@ def _moves(
     places = np.arange(max(length - _NEWEST, 0), length)
     step = max(1, _ROWS // max(length, 1))
     groups = [places[start : start + step] for start in range(0, len(places), step)]
-    without = [recommender.vectors(without_each(history, group), horizon) for group in groups]
+    without = [recommender.vectors(leave_one_out(history, group), horizon) for group in groups]
     others = np.concatenate([np.zeros((0, len(vector)), np.float32), *without])
     return recommender.bundle.item_ids[history.items[places]], vector - others
 
 
-def _told(
-    directions: TagDirections, normalized_ratings: NDArray[np.float64], count: int
-) -> dict[int, TagReading]:
+def _told(directions: TagDirections, strengths: NDArray[np.float64], count: int) -> dict[int, TagExplanation]:
     """The tags that say most (T,), by their place, strongest first; of those that say the same only the strongest."""
-    weighed = np.abs(normalized_ratings) * directions.confidence
+    weighed = np.abs(strengths) * directions.confidence
     order = [int(tag) for tag in np.argsort(-weighed, kind="stable") if weighed[tag] > 0]
     return {
-        tag: TagReading(
-            directions.names[tag], float(normalized_ratings[tag]), float(directions.confidence[tag])
-        )
+        tag: TagExplanation(directions.names[tag], float(strengths[tag]), float(directions.confidence[tag]))
         for tag in directions.distinct(order, count)
     }
 

@@ -106,7 +106,7 @@ off = stars - stars.mean()  # from this person's mean; -1 to 1 in what follows
 told = {{
     "items": torch.tensor([[rows[film] for film, _ in ratings]]),
     "strengths": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5),
-    "levels": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.levels - 1}).round().long(),
+    "rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.levels - 1}).round().long(),
 }}
 {padded}answer = model(**told, lengths=torch.tensor([len(ratings)]))
 answer.next, answer.overall  # (1, {bundle.model.table.shape[1]}) each: what comes next, and the taste as a whole

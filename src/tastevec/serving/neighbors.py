@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tastevec.schema import Horizon
 
-__all__ = ["Neighbors", "read_users"]
+__all__ = ["Neighbors", "read_user_vectors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,9 @@ class Neighbors:
         return places, similarities
 
 
-def read_users(users: Path | str | pa.Table, space: str, *, horizon: Horizon | None = None) -> Neighbors:
+def read_user_vectors(
+    users: Path | str | pa.Table, space: str, *, horizon: Horizon | None = None
+) -> Neighbors:
     """People whose vectors were written by ``encode``.
 
     Args:

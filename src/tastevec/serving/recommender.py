@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
-from tastevec.schema import ITEM_ID, RANK, SCORE, TITLE, USER_ID, VECTOR, Horizon
-from tastevec.serving.encoder import vectors_of
-from tastevec.serving.explain import TagReading, explain_items, explain_users
+from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
+from tastevec.serving.encoder import encode_histories
+from tastevec.serving.explain import TagExplanation, explain_items, explain_users
 from tastevec.serving.hub import open_bundle, push
-from tastevec.serving.neighbors import Neighbors, read_users
+from tastevec.serving.neighbors import Neighbors, read_user_vectors
 from tastevec.serving.new_items import read_new_items, with_new_items
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ __all__ = [
     "histories_in_file",
     "histories_in_table",
     "history_of_one",
+    "index_of",
     "load",
-    "place_of",
 ]
 
 
@@ -126,7 +126,7 @@ def history_of_one(
     )
 
 
-def place_of(item_id: object, item_ids: NDArray[Any]) -> int:
+def index_of(item_id: object, item_ids: NDArray[Any]) -> int:
     """The position of a film in the catalogue, whose ids are in order, by its id, of whatever type.
 
     Raises:
@@ -260,7 +260,7 @@ class Recommender:
         """
         if isinstance(ratings, list | tuple):
             return self.vectors(self._one(ratings), horizon)[0]
-        return pa.Table.from_batches(list(self.encoded(self._many(ratings), horizon)))
+        return pa.Table.from_batches(list(self.encode_batches(self._many(ratings), horizon)))
 
     def recommend(self, ratings: object, *, k: int = 10, horizon: Horizon = "next") -> pa.Table:
         """The best films that each person does not know: item_id, title, rank from 1, score; user_id first in a table.
@@ -272,26 +272,26 @@ class Recommender:
         """
         one = isinstance(ratings, list | tuple)
         users = iter([self._one(ratings)]) if one else self._many(ratings)
-        table = pa.Table.from_batches(list(self.recommended(users, k=k, horizon=horizon)))
+        table = pa.Table.from_batches(list(self.recommend_batches(users, k=k, horizon=horizon)))
         places = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(places))
         return table.drop_columns([USER_ID]) if one else table
 
     def similar_items(self, item_id: object, *, k: int = 10) -> pa.Table:
-        """The films nearest to one: item_id, title, rank from 1, score (the cosine); itself and films without a vector are none.
+        """The films nearest to one: item_id, title, rank from 1, similarity (the cosine); itself and films without a vector are none.
 
         Raises:
             SettingsError: ``k`` is below 1.
             UnknownItemError: The film is not in the catalogue.
         """
-        place = self.place(item_id)
+        place = self.item_index(item_id)
         places, scores = self._items.nearest(self.item_vectors[[place]], _at_least_one(k) + 1)
         near = (places[0] != place) & self.item_vectors[places[0]].any(axis=1)
         near &= bool(self.item_vectors[place].any())
         found, alike = places[0][near][:k], scores[0][near][:k]
         items = self.bundle.items.select([ITEM_ID, TITLE]).take(pa.array(found))
         ranks = pa.array(np.arange(1, len(found) + 1, dtype=np.int32))
-        return items.append_column(RANK, ranks).append_column(SCORE, pa.array(alike))
+        return items.append_column(RANK, ranks).append_column(SIMILARITY, pa.array(alike))
 
     def similar_users(
         self,
@@ -301,7 +301,7 @@ class Recommender:
         k: int = 10,
         horizon: Horizon = "overall",
     ) -> pa.Table:
-        """The people nearest to one person, who need not be stored: user_id, rank from 1, score (the cosine).
+        """The people nearest to one person, who need not be stored: user_id, rank from 1, similarity (the cosine).
 
         Args:
             ratings: One person's; see the class.
@@ -314,14 +314,14 @@ class Recommender:
             DataError: A rating is wrong, or the people's vectors are of another space.
             UnknownItemError: A film is not in the catalogue.
         """
-        known = users if isinstance(users, Neighbors) else read_users(users, self.bundle.space)
+        known = users if isinstance(users, Neighbors) else read_user_vectors(users, self.bundle.space)
         [places], [scores] = known.nearest(self.vectors(self._one(ratings), horizon), _at_least_one(k))
         ranks = pa.array(np.arange(1, len(places) + 1, dtype=np.int32))
-        return pa.table({USER_ID: pa.array(known.ids[places]), RANK: ranks, SCORE: pa.array(scores)})
+        return pa.table({USER_ID: pa.array(known.ids[places]), RANK: ranks, SIMILARITY: pa.array(scores)})
 
     def explain(
         self, ratings: object, *, tags: int = 10, items: int = 3, horizon: Horizon = "overall"
-    ) -> list[TagReading]:
+    ) -> list[TagExplanation]:
         """One person in tags, those that say most first, each with the films of his that caused it.
 
         Raises:
@@ -332,14 +332,14 @@ class Recommender:
         [told] = explain_users(self, self.tags, self._one(ratings), horizon, tags=tags, items=items)
         return told
 
-    def explain_item(self, item_id: object, *, tags: int = 10) -> list[TagReading]:
+    def explain_item(self, item_id: object, *, tags: int = 10) -> list[TagExplanation]:
         """A film in tags.
 
         Raises:
             FormatError: The bundle has no tags.
             UnknownItemError: The film is not in the catalogue.
         """
-        [told] = explain_items(self, self.tags, [self.place(item_id)], tags=tags)
+        [told] = explain_items(self, self.tags, [self.item_index(item_id)], tags=tags)
         return told
 
     def steer(
@@ -372,13 +372,13 @@ class Recommender:
             )
         return self.bundle.tags
 
-    def place(self, item_id: object) -> int:
+    def item_index(self, item_id: object) -> int:
         """The position of a film in the catalogue, by its id, of whatever type.
 
         Raises:
             UnknownItemError: It is not there.
         """
-        return place_of(item_id, self.bundle.item_ids)
+        return index_of(item_id, self.bundle.item_ids)
 
     def with_items(
         self, items: object, *, tags: object = (), genome: Path | str | None = None
@@ -409,9 +409,9 @@ class Recommender:
         """
         if horizon not in get_args(Horizon):
             raise SettingsError(f"horizon is {horizon!r}; expected one of {', '.join(get_args(Horizon))}")
-        return vectors_of(self.bundle.model, self.bundle.reading, histories, horizon)
+        return encode_histories(self.bundle.model, self.bundle.reading, histories, horizon)
 
-    def encoded(self, users: Iterable[Histories], horizon: Horizon) -> Iterator[pa.RecordBatch]:
+    def encode_batches(self, users: Iterable[Histories], horizon: Horizon) -> Iterator[pa.RecordBatch]:
         """``user_id, vector`` of any number of people, a group at a time."""
         dim = self.item_vectors.shape[1]
         for histories in users:
@@ -419,7 +419,7 @@ class Recommender:
             columns = [pa.array(histories.user_ids), pa.FixedSizeListArray.from_arrays(flat, dim)]
             yield pa.RecordBatch.from_arrays(columns, names=[USER_ID, VECTOR])
 
-    def recommended(
+    def recommend_batches(
         self, users: Iterable[Histories], *, k: int, horizon: Horizon
     ) -> Iterator[pa.RecordBatch]:
         """``user_id, item_id, rank, score`` of any number of people, a group at a time.

@@ -37,19 +37,19 @@ __all__ = [
     "Collection",
     "StoreError",
     "UserStore",
-    "answering",
     "build_index",
     "connection_pool",
+    "connection_settings",
     "create_collection",
     "drop_index",
     "find_collection",
-    "horizon_of",
     "id_text",
     "load_parquet",
-    "migrated",
+    "migrate",
+    "parse_horizon",
     "read",
     "search",
-    "told_by_url",
+    "store_errors",
     "write",
 ]
 
@@ -85,7 +85,7 @@ class StoreError(TastevecError):
 
 
 @contextmanager
-def answering() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     """Let what the database refuses be a `StoreError`, without its own words, which may repeat an id."""
     import psycopg  # noqa: PLC0415  an extra
 
@@ -99,7 +99,7 @@ def answering() -> Iterator[None]:
         ) from None
 
 
-def told_by_url(url: str) -> dict[str, Any]:
+def connection_settings(url: str) -> dict[str, Any]:
     """How the database is reached.
 
     Raises:
@@ -122,7 +122,7 @@ def told_by_url(url: str) -> dict[str, Any]:
     return {**ours, **told, "autocommit": True}
 
 
-def migrated(connection: psycopg.Connection) -> None:
+def migrate(connection: psycopg.Connection) -> None:
     """Make the tables, or carry them from an older version to this one.
 
     Raises:
@@ -361,9 +361,9 @@ class UserStore:
             FormatError: The tables were made by a later version.
             MissingExtraError: psycopg or pgvector is not installed.
         """
-        self._told = told_by_url(url)
+        self._told = connection_settings(url)
         with self._alone() as connection:
-            migrated(connection)
+            migrate(connection)
         self._pool = connection_pool(self._told)
 
     def __enter__(self) -> Self:
@@ -398,7 +398,7 @@ class UserStore:
                 rows = _rows(told)
                 if len(rows) != len(ids):
                     raise DataError(f"{len(ids)} user_ids came with {len(rows)} vectors; expected one each")
-                collection = create_collection(connection, space, horizon_of(horizon), rows.shape[1])
+                collection = create_collection(connection, space, parse_horizon(horizon), rows.shape[1])
                 write(connection, _fitting(collection, rows, space), ids, rows)
 
     def delete(self, user_id: int | str) -> bool:
@@ -435,7 +435,7 @@ class UserStore:
         """
         counted = "SELECT count(*) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s AND horizon = %s"
         with self._pooled() as connection:
-            [(users,)] = connection.execute(counted, (space, horizon_of(horizon))).fetchall()
+            [(users,)] = connection.execute(counted, (space, parse_horizon(horizon))).fetchall()
         return int(users)
 
     def nearest(
@@ -469,7 +469,7 @@ class UserStore:
         asked = _rows(vectors)
         left_out = [id_text(user_id, f"exclude[{number}]") for number, user_id in enumerate(exclude)]
         with self._pooled() as connection, connection.transaction():
-            collection = find_collection(connection, space, horizon_of(horizon))
+            collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
                 return [[] for _ in asked]
             return search(connection, _fitting(collection, asked, space), asked, k, left_out)
@@ -485,7 +485,7 @@ class UserStore:
         """
         asked = [id_text(user_id, f"user_ids[{number}]") for number, user_id in enumerate(user_ids)]
         with self._pooled() as connection:
-            collection = find_collection(connection, space, horizon_of(horizon))
+            collection = find_collection(connection, space, parse_horizon(horizon))
             return {} if collection is None else read(connection, collection, asked)
 
     def index(self, space: str, horizon: Horizon = "overall") -> None:
@@ -499,7 +499,7 @@ class UserStore:
             StoreError: The database does not answer, or D is larger.
         """
         with self._alone() as connection:
-            collection = find_collection(connection, space, horizon_of(horizon))
+            collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
                 raise DataError(f"nobody of the space {space} is stored; expected people to be indexed")
             build_index(connection, collection)
@@ -507,7 +507,7 @@ class UserStore:
     @contextmanager
     def _pooled(self) -> Iterator[psycopg.Connection]:
         """A connection for a short question."""
-        with answering(), self._pool.connection() as connection:
+        with store_errors(), self._pool.connection() as connection:
             yield connection
 
     @contextmanager
@@ -515,7 +515,7 @@ class UserStore:
         """A connection for work that may take as long as it takes."""
         import psycopg  # noqa: PLC0415  an extra
 
-        with answering(), psycopg.connect(**self._told) as connection:
+        with store_errors(), psycopg.connect(**self._told) as connection:
             yield connection
 
 
@@ -536,7 +536,7 @@ def id_text(value: object, where: str) -> str:
     return value
 
 
-def horizon_of(horizon: str) -> Horizon:
+def parse_horizon(horizon: str) -> Horizon:
     """The horizon of this name.
 
     Raises:
@@ -610,4 +610,4 @@ def _told_by(schema: pa.Schema, path: Path | str) -> tuple[str, Horizon]:
             f"{path} does not say whose vectors of which space it holds; expected user_id, vector, space and horizon, as "
             "tastevec encode writes them"
         )
-    return facts[b"space"].decode(), horizon_of(facts[b"horizon"].decode())
+    return facts[b"space"].decode(), parse_horizon(facts[b"horizon"].decode())

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from tastevec.training.settings import TrainSettings
 
 __all__ = [
-    "Batches",
-    "Chosen",
+    "Collator",
+    "HistorySubset",
     "LengthBuckets",
-    "Users",
-    "asked_of",
+    "UserDataset",
     "positive_batch",
-    "share_of",
+    "shard_of",
+    "target_count",
     "top_rated_batch",
 ]
 
@@ -38,7 +38,7 @@ Arrays = dict[str, "NDArray[np.generic]"]
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class HistorySubset:
     """Some of the people of ``histories``, which may stay a memory map: read are those who are taken.
 
     Attributes:
@@ -71,7 +71,7 @@ class Chosen:
         return _silent(_silent(self.histories).take(self.users))  # neither read from the map, nor kept
 
 
-class Users(torch.utils.data.Dataset[tuple[int, int]]):
+class UserDataset(torch.utils.data.Dataset[tuple[int, int]]):
     """The people to learn from, each with the epoch, so that a batch's draws depend on seed, epoch and people alone."""
 
     def __init__(self, users: NDArray[np.int64]) -> None:
@@ -123,10 +123,10 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
 
 
 @dataclass(frozen=True)
-class Batches:
+class Collator:
     """The collator: people in, tensors out."""
 
-    histories: Histories | Chosen
+    histories: Histories | HistorySubset
     reading: Reading
     settings: TrainSettings
 
@@ -160,16 +160,16 @@ def positive_batch(
     A share ``input_dropout`` is read without its times, as the films that somebody names without saying when.
 
     Returns:
-        The arrays of `Reading.in_order`, B runs and pieces of runs; ``moments`` (M,) flat positions in (B, L + 1) and ``next_items`` (M,).
+        The arrays of `Reading.in_order`, B runs and pieces of runs; ``moments`` (M,) flat positions in (B, L + 1) and ``target_items`` (M,).
     """
-    run = _cut(_random_run(histories, settings.max_history, rng), settings.cut, rng)
+    run = _cut(_random_run(histories, settings.max_history, rng), settings.history_split_rate, rng)
     arrays = reading.in_order(_with_statistics(run, settings))
-    arrays["gaps"][rng.random(len(run)) < settings.input_dropout] = UNKNOWN_GAP
+    arrays["time_gap_bins"][rng.random(len(run)) < settings.input_dropout] = UNKNOWN_GAP
     moments, next_rows = _next_item(run, reading.scale.positive(run.ratings), arrays["items"].shape[1] + 1)
-    asked = rng.random(len(moments)) < settings.asked
+    asked = rng.random(len(moments)) < settings.target_fraction
     return arrays | {
         "moments": moments[asked],
-        "next_items": run.items[next_rows[asked]].astype(np.int64),
+        "target_items": run.items[next_rows[asked]].astype(np.int64),
     }
 
 
@@ -177,7 +177,7 @@ def top_rated_batch(histories: Histories, reading: Reading, settings: TrainSetti
     """The note's question: the film rated highest is taken out of the input and is the target.
 
     Returns:
-        The arrays of `Reading.in_order`, ``hidden_people`` (P,) and ``hidden_items`` (P,).
+        The arrays of `Reading.in_order`, ``target_users`` (P,) and ``target_items`` (P,).
     """
     ratings = np.nan_to_num(histories.ratings, nan=-np.inf)
     best = np.full(len(histories), -np.inf, np.float32)
@@ -188,8 +188,8 @@ def top_rated_batch(histories: Histories, reading: Reading, settings: TrainSetti
     known = np.ones(len(histories.items), bool)
     known[rows] = False
     return reading.in_order(_with_statistics(histories.keep(known), settings)) | {
-        "hidden_people": histories.owners[rows],
-        "hidden_items": histories.items[rows].astype(np.int64),
+        "target_users": histories.owners[rows],
+        "target_items": histories.items[rows].astype(np.int64),
     }
 
 
@@ -241,14 +241,14 @@ def _one_each(histories: Histories, rows: NDArray[np.int64], *, by: str) -> NDAr
 
 Batch = dict[str, torch.Tensor]
 
-_IN_ORDER = ("items", "normalized_ratings", "levels", "gaps")
+_IN_ORDER = ("items", "normalized_ratings", "rating_bins", "time_gap_bins")
 
 
-def share_of(batch: Batch, rank: int, count: int, *, trim: bool) -> Batch:
+def shard_of(batch: Batch, rank: int, count: int, *, trim: bool) -> Batch:
     """The ``rank``-th of ``count`` shares, which together ask everything once; dealt by length, so that they cost alike.
 
     Args:
-        batch: What `Batches` makes.
+        batch: What `Collator` makes.
         rank: From 0 to ``count`` - 1.
         count: More shares than runs leave some with one run of which nothing is asked, so that no process waits in vain.
         trim: Whether padding that no run of the share needs is left out; not where the encoder sees its padding.
@@ -264,16 +264,16 @@ def share_of(batch: Batch, rank: int, count: int, *, trim: bool) -> Batch:
     made = {name: batch[name][runs, :own] for name in _IN_ORDER} | {"lengths": lengths[runs]}
     if "moments" in batch:
         rows, places = dealt[batch["moments"] // (width + 1)], batch["moments"] % (width + 1)
-        asked = {"moments": rows * (own + 1) + places, "next_items": batch["next_items"]}
+        asked = {"moments": rows * (own + 1) + places, "target_items": batch["target_items"]}
     else:
-        rows = dealt[batch["hidden_people"]]
-        asked = {"hidden_people": rows, "hidden_items": batch["hidden_items"]}
+        rows = dealt[batch["target_users"]]
+        asked = {"target_users": rows, "target_items": batch["target_items"]}
     return made | {name: values[rows >= 0] for name, values in asked.items()}
 
 
-def asked_of(batch: Batch, loss: str) -> int:
+def target_count(batch: Batch, loss: str) -> int:
     """Over how many the loss is a mean: answers, or people where each of them weighs the same."""
-    if "next_items" in batch:
-        return len(batch["next_items"])
-    users = batch["hidden_people"]
+    if "moments" in batch:
+        return len(batch["target_items"])
+    users = batch["target_users"]
     return len(users if loss == "cosine" else users.unique())

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from transformers import TrainerState, TrainingArguments
 
-__all__ = ["ChecksumCallback", "begin", "checkpoint_of", "saving"]
+__all__ = ["ChecksumCallback", "disk_full_errors", "last_checkpoint", "start_run"]
 
 _SETTINGS_FILE = "settings.json"
 _UNWRITTEN: Final = re.compile(
@@ -48,7 +48,7 @@ class _Sums(Shape):
     checksums: dict[str, str]
 
 
-def begin(identity: dict[str, Any], folder: Path) -> None:
+def start_run(identity: dict[str, Any], folder: Path) -> None:
     """Empty the folder of an earlier run and say whose it is.
 
     Args:
@@ -64,7 +64,7 @@ def begin(identity: dict[str, Any], folder: Path) -> None:
         file.write_text(json.dumps(identity), encoding="utf-8")
 
 
-def checkpoint_of(identity: dict[str, Any], folder: Path) -> str | None:
+def last_checkpoint(identity: dict[str, Any], folder: Path) -> str | None:
     """The last whole checkpoint, of which a half-written one is removed; None where the run was stopped before its first.
 
     Raises:
@@ -104,7 +104,7 @@ def _begun(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def saving(folder: Path) -> Iterator[None]:
+def disk_full_errors(folder: Path) -> Iterator[None]:
     """Say of a checkpoint for which there was no room what the system says, where torch speaks of its streams.
 
     Raises:

@@ -16,10 +16,10 @@ from tastevec.items.taste_space import LinearSettings, TasteSpace
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
-from tastevec.schema import CONTENT, NOTE
-from tastevec.training.batches import Chosen
+from tastevec.schema import CONTENT, GENOME_SVD
+from tastevec.training.batches import HistorySubset
 from tastevec.training.distributed import rank
-from tastevec.training.trainer import Course, run
+from tastevec.training.trainer import TrainingRun, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,19 +92,19 @@ def train(
         order=settings.order,
         truncate=settings.truncate,
         pad="full" if settings.attention == "padded" else "longest",
-        set_history=settings.set_history,
+        max_history_overall=settings.max_history_overall,
     )
     taught = users.ratings_alone()
     counts = np.bincount(taught.items, minlength=len(prepared.item_ids))
     space = _space(prepared, taught, settings)
     del taught  # what is learned is read from the file
-    learners: Histories | Chosen = users
+    learners: Histories | HistorySubset = users
     choosers = judges.all()
     if settings.item_vectors != "collaborative":
         learners, choosers = (_placed(some, space.start.vectors) for some in (users.all(), choosers))
         counts = np.bincount(learners.items, minlength=len(counts))
     model = _started(space, reading, settings)
-    course = Course(learners, choosers, reading, settings, fingerprint=prepared.fingerprint)
+    course = TrainingRun(learners, choosers, reading, settings, fingerprint=prepared.fingerprint)
     log = run(model, course, folder, resume=resume, callbacks=callbacks)
     if rank():
         sys.exit(0)
@@ -113,16 +113,16 @@ def train(
     )
 
 
-def _users(prepared: Prepared, settings: TrainSettings) -> tuple[Chosen, Chosen]:
+def _users(prepared: Prepared, settings: TrainSettings) -> tuple[HistorySubset, HistorySubset]:
     """Those who teach, and those who choose the epoch."""
     order = prepared.setting("order")
     if settings.order == "time" != order:
         raise SettingsError(
             f"the histories of {prepared.folder} are in the order of their films' ids, and order is time; run tastevec "
-            "prepare again without --preset seed, or train with --preset seed"
+            "prepare again without --preset bert-cosine, or train with --preset bert-cosine"
         )
     users, judges = (
-        Chosen(prepared.histories, prepared.users_in(split)) for split in ("train", "validation")
+        HistorySubset(prepared.histories, prepared.users_in(split)) for split in ("train", "validation")
     )
     if min(len(users), len(judges)) < _LEAST_PEOPLE:
         raise TrainingError(
@@ -147,7 +147,7 @@ def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> Tas
             return TasteSpace.unsolved(len(prepared.item_ids), linear)
         read = load_rows(prepared.folder)
         return TasteSpace.fit(users, read[1] if read else prepared.vectors[CONTENT], linear)
-    name = NOTE if settings.item_vectors == NOTE and NOTE in prepared.vectors else CONTENT
+    name = GENOME_SVD if settings.item_vectors == GENOME_SVD and GENOME_SVD in prepared.vectors else CONTENT
     vectors = prepared.vectors[name]
     if vectors.shape[1] != settings.dim:
         raise SettingsError(
@@ -175,28 +175,28 @@ def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> Ta
         if settings.backbone != "fresh":
             shape = backbone_shape(settings.backbone, settings.layers)
         config = TasteConfig(
-            item_count=len(space.start.vectors),
+            n_items=len(space.start.vectors),
             dim=settings.dim,
             layers=settings.layers,
             max_history=settings.max_history,
             dropout=settings.dropout,
-            rating_levels=reading.scale.levels,
+            rating_bins=reading.scale.levels,
             rating_input=settings.rating_input,
             attention=settings.attention,
             readout=settings.readout,
             positions=settings.positions,
             item_input=settings.item_input,
             input_dropout=settings.input_dropout,
-            next_overall=settings.next_overall,
-            next_recent=settings.next_recent,
-            next_short=settings.next_short,
-            gap_levels=GAP_LEVELS if settings.gaps else 0,
+            blend_overall=settings.blend_overall,
+            blend_recent=settings.blend_recent,
+            blend_short=settings.blend_short,
+            time_gap_bins=GAP_LEVELS if settings.time_gaps else 0,
             similarity="cosine" if settings.loss == "cosine" else "dot",
             **shape,
         )
         model = TasteEncoder(config)
         linear = space.linear(reading.scale.levels)
-        model.start_from(
+        model.initialize(
             torch.from_numpy(space.start.vectors),
             **{name: torch.from_numpy(array) for name, array in linear.items()},
         )

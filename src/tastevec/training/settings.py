@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tastevec.errors import SettingsError
-from tastevec.schema import NOTE, Preset
+from tastevec.schema import GENOME_SVD, Preset, renamed
 
 __all__ = ["PRESETS", "TrainSettings", "resolve_settings"]
 
@@ -37,12 +37,12 @@ class TrainSettings(BaseModel):
     """Attention heads of fresh blocks."""
     max_history: Annotated[int, Field(ge=1)] = 200
     """Films of a person that are read at once, the newest."""
-    set_history: Annotated[int, Field(ge=0)] = 2000
+    max_history_overall: Annotated[int, Field(ge=0)] = 2000
     """Films of a person that the *overall* answer reads, the newest, without order; 0: those that are read in order."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of hidden numbers dropped while training."""
 
-    item_vectors: Literal["collaborative", "content", "note"] = "collaborative"
+    item_vectors: Literal["collaborative", "content", "genome-svd"] = "collaborative"
     """Where film vectors come from: factors of the training users' ratings with content for rare films, content alone,
     or the note's (genome and genres; content where the data hold no genome). They do not learn."""
     item_input: Literal["learned", "table"] = "learned"
@@ -50,7 +50,7 @@ class TrainSettings(BaseModel):
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of films that go without the learned one while training, as films do that come later; and of histories that
     go without their times."""
-    gaps: bool = True
+    time_gaps: bool = True
     """Whether the encoder is told how long after the film before it each film was rated."""
     rating_input: Literal["embed", "multiply"] = "embed"
     """A learned vector a rating level is added, or the film vector is multiplied by the normalised rating (note)."""
@@ -62,11 +62,11 @@ class TrainSettings(BaseModel):
     """Films see earlier ones; or all; or all and the padding too (note)."""
     readout: Literal["moments", "pooler"] = "moments"
     """The state behind each film and a ridge fold-in, or BERT's pooler over the first position (note)."""
-    next_overall: Annotated[float, Field(ge=0)] = 1.5
+    blend_overall: Annotated[float, Field(ge=0)] = 1.5
     """How much of the *overall* answer is added to the *next* one, after the training; for ``readout=moments``."""
-    next_recent: Annotated[float, Field(ge=0)] = 4.0
+    blend_recent: Annotated[float, Field(ge=0)] = 4.0
     """How much is added of the linear answer to the newest ten films, without the mean person."""
-    next_short: Annotated[float, Field(ge=0)] = 60.0
+    blend_short: Annotated[float, Field(ge=0)] = 60.0
     """How much more of that, divided by the number of films that are known."""
     positions: Literal["from_end", "none"] = "from_end"
     """Whether the encoder is told how long ago a film was, counted in films."""
@@ -78,20 +78,20 @@ class TrainSettings(BaseModel):
     """Whether a person's mean and range leave the target out (``known``) or not (note)."""
     loss: Literal["softmax", "cosine"] = "softmax"
     """Softmax over the whole catalogue, or cosine distance to the target's vector (note)."""
-    asked: Annotated[float, Field(gt=0, le=1)] = 0.5
+    target_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of a history's moments that are asked for the next liked film each time."""
 
-    cut: Annotated[float, Field(ge=0, le=1)] = 0.3
+    history_split_rate: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of histories that are read as two each time, as if the films before a random one were not known."""
 
     epochs: Annotated[int, Field(ge=1)] = 20
     """Passes over the training users."""
     batch_size: Annotated[int, Field(ge=1)] = 8
     """People a step, of all processes together."""
-    accumulate: Annotated[int, Field(ge=1)] = 1
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Pieces in which each process computes its part of a step, one after another, where it has no room for all at once;
     what a step learns is the same."""
-    packed: bool = True
+    sequence_packing: bool = True
     """Whether short histories share a row while causal blocks learn, so that about 5 % of what they compute is padding and not a
     quarter; dropout draws other numbers then."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
@@ -125,39 +125,39 @@ class TrainSettings(BaseModel):
             raise ValueError(
                 "readout=pooler needs attention=masked or padded: a causal first position sees one film only"
             )
-        if self.readout == "pooler" and (self.next_overall or self.next_recent or self.next_short):
+        if self.readout == "pooler" and (self.blend_overall or self.blend_recent or self.blend_short):
             raise ValueError(
-                "readout=pooler has no linear answer to add: set next_overall=0, next_recent=0 and next_short=0"
+                "readout=pooler has no linear answer to add: set blend_overall=0, blend_recent=0 and blend_short=0"
             )
-        if self.packed and self.attention != "causal":
+        if self.sequence_packing and self.attention != "causal":
             raise ValueError(
-                f"packed needs attention=causal, found {self.attention}: set attention=causal or packed=false"
+                f"sequence_packing needs attention=causal, found {self.attention}: set attention=causal or sequence_packing=false"
             )
         return self
 
 
 PRESETS: dict[Preset, dict[str, Any]] = {
     "taste": {},
-    "seed": {
+    "bert-cosine": {
         "backbone": "bert-base-cased",
         "hidden_size": 768,
         "heads": 12,
         "max_history": 512,
-        "set_history": 0,
+        "max_history_overall": 0,
         "dropout": 0.1,
-        "item_vectors": NOTE,
+        "item_vectors": GENOME_SVD,
         "item_input": "table",
-        "gaps": False,
+        "time_gaps": False,
         "rating_input": "multiply",
         "order": "item",
         "truncate": "oldest",
         "attention": "padded",
-        "packed": False,
+        "sequence_packing": False,
         "readout": "pooler",
         "positions": "none",
-        "next_overall": 0.0,
-        "next_recent": 0.0,
-        "next_short": 0.0,
+        "blend_overall": 0.0,
+        "blend_recent": 0.0,
+        "blend_short": 0.0,
         "target": "best-rated",
         "ties": "lowest-item",
         "statistics": "everything",
@@ -177,13 +177,14 @@ def resolve_settings(preset: Preset = "taste", **changes: object) -> TrainSettin
         SettingsError: A name is unknown, a value out of its range, or two settings contradict each other.
 
     Examples:
-        >>> resolve_settings("seed", epochs="1").epochs
+        >>> resolve_settings("bert-cosine", epochs="1").epochs
         1
     """
     try:
         return TrainSettings.model_validate({"preset": preset, **PRESETS[preset], **changes})
     except KeyError:
-        raise SettingsError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}") from None
+        message = f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}"
+        raise SettingsError(renamed("preset", preset) or message) from None
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:  # two settings contradict each other
@@ -195,4 +196,5 @@ def resolve_settings(preset: Preset = "taste", **changes: object) -> TrainSettin
                 f"{name} is no setting{f'; did you mean {near[0]}?' if near else ''} "
                 f"(known settings: {', '.join(TrainSettings.model_fields)})"
             ) from None
-        raise SettingsError(f"{name}: {first['msg']}, found {first['input']!r}") from None
+        message = f"{name}: {first['msg']}, found {first['input']!r}"
+        raise SettingsError(renamed(name, first["input"]) or message) from None

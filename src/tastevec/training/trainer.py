@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -20,8 +20,15 @@ from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.scorers import EncodedScorer, measure
 from tastevec.evaluation.tasks import build_task
 from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
-from tastevec.training.batches import Batches, LengthBuckets, Users, asked_of, share_of, top_rated_batch
-from tastevec.training.checkpoints import ChecksumCallback, begin, checkpoint_of, saving
+from tastevec.training.batches import (
+    Collator,
+    LengthBuckets,
+    UserDataset,
+    shard_of,
+    target_count,
+    top_rated_batch,
+)
+from tastevec.training.checkpoints import ChecksumCallback, disk_full_errors, last_checkpoint, start_run
 from tastevec.training.distributed import rank, world_size
 
 if TYPE_CHECKING:
@@ -35,12 +42,13 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import Reading
     from tastevec.model.encoder import TasteEncoder, TasteOutput
-    from tastevec.training.batches import Chosen
+    from tastevec.schema import TaskId
+    from tastevec.training.batches import HistorySubset
     from tastevec.training.settings import TrainSettings
 
-__all__ = ["SELECTION", "Course", "Tell", "run", "validate"]
+__all__ = ["VALIDATION_SCORE", "StepProgressCallback", "TrainingRun", "run", "validate"]
 
-SELECTION = "eval_selection"  # the checkpoint with the highest is kept
+VALIDATION_SCORE = "eval_validation_score"  # the checkpoint with the highest is kept
 _USERS = 256  # encoded at once
 _DEPTH = 100
 _TASKS: Final[tuple[TaskId, ...]] = ("random-20pct", "next-item", "last-20pct")
@@ -57,7 +65,7 @@ def validate(
     """
     if settings.target == "best-rated":
         distance = _note_distance(model, users, reading, settings)
-        return {"eval_cosine_distance": distance, SELECTION: -distance}
+        return {"eval_cosine_distance": distance, VALIDATION_SCORE: -distance}
     scorer = EncodedScorer(
         "model",
         "model",
@@ -76,12 +84,12 @@ def validate(
         )
         for task in tasks
     }
-    return gains | {SELECTION: float(np.mean(list(gains.values()))) if gains else 0.0}
+    return gains | {VALIDATION_SCORE: float(np.mean(list(gains.values()))) if gains else 0.0}
 
 
 def _encoded(model: TasteEncoder, users: Histories, reading: Reading, horizon: str) -> NDArray[np.float32]:
     """(B, D) the people's vectors, a group at a time: while they are encoded, people take far more room than their scores."""
-    parts = [model.answer(horizon, **reading.arrays(part)) for part in users.chunks(_USERS)]
+    parts = [model.encode(horizon, **reading.arrays(part)) for part in users.chunks(_USERS)]
     return np.concatenate(parts)
 
 
@@ -89,14 +97,14 @@ def _note_distance(model: TasteEncoder, users: Histories, reading: Reading, sett
     total, count = 0.0, 0
     for part in users.chunks(_USERS):
         batch = top_rated_batch(part, reading, settings)
-        owners, targets = batch.pop("hidden_people"), batch.pop("hidden_items")
-        answers = model.answer("next", **batch)  # (B, D), the one that learned it
+        owners, targets = batch.pop("target_users"), batch.pop("target_items")
+        answers = model.encode("next", **batch)  # (B, D), the one that learned it
         distances = cosine_distance(answers[owners], model.item_vectors[targets])
         total, count = total + float(distances.sum()), count + len(distances)
     return total / max(count, 1)
 
 
-class Tell(TrainerCallback):
+class StepProgressCallback(TrainerCallback):
     """Tells a function of each step.
 
     Args:
@@ -109,14 +117,16 @@ class Tell(TrainerCallback):
 
     def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
         """Keep what was measured."""
-        self.newest |= {name: value for name, value in (logs or {}).items() if name in {"loss", SELECTION}}
+        self.newest |= {
+            name: value for name, value in (logs or {}).items() if name in {"loss", VALIDATION_SCORE}
+        }
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
         """Pass it on."""
         self.progress(state.global_step, state.max_steps, self.newest)
 
 
-_ENCODER_ARGUMENTS = ("items", "normalized_ratings", "levels", "lengths", "gaps")
+_ENCODER_ARGUMENTS = ("items", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins")
 _STEPS_A_LINE = 50  # of the log
 _LONGEST_WAIT = 86_400  # seconds; all wait while the first process solves, and while it validates
 # Not cuDNN's: it is compiled anew for each width of a batch. With it, bfloat16 took ten times as long as float32.
@@ -125,7 +135,7 @@ _WIDE = 128  # hidden numbers from which bfloat16 is faster, where it is compute
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingRun:
     """What a model learns from and how.
 
     Attributes:
@@ -136,7 +146,7 @@ class Course:
         fingerprint: Names the data, so that a run is not resumed on others.
     """
 
-    train: Histories | Chosen
+    train: Histories | HistorySubset
     validation: Histories
     reading: Reading
     settings: TrainSettings
@@ -146,7 +156,7 @@ class Course:
 class _Epochs(torch.utils.data.DataLoader[tuple[int, int]]):
     """Batches of people, in an order and with draws of their own in each epoch."""
 
-    def __init__(self, users: Users, order: LengthBuckets, collator: Batches) -> None:
+    def __init__(self, users: UserDataset, order: LengthBuckets, collator: Collator) -> None:
         super().__init__(users, order.batch_size, sampler=order, collate_fn=collator)
         self.parts = users, order
 
@@ -166,7 +176,7 @@ class _LogEpochs(TrainerCallback):
 class _TasteTrainer(Trainer):
     """The Trainer with our batches, our losses and our validation."""
 
-    def __init__(self, encoder: TasteEncoder, course: Course, **kwargs: Any) -> None:  # noqa: ANN401  the Trainer's own
+    def __init__(self, encoder: TasteEncoder, course: TrainingRun, **kwargs: Any) -> None:  # noqa: ANN401  the Trainer's own
         self.encoder, self.course = encoder, course
         super().__init__(model=encoder, **kwargs)
         self.halved = _in_bfloat16(course.settings, self.args.device)
@@ -175,9 +185,9 @@ class _TasteTrainer(Trainer):
         """Whole batches in every process, each of which takes its share: what is drawn depends on all people of a batch."""
         course, settings = self.course, self.course.settings
         return _Epochs(
-            Users(np.arange(len(course.train))),
+            UserDataset(np.arange(len(course.train))),
             LengthBuckets(course.train.lengths, settings.batch_size, settings.seed),
-            Batches(course.train, course.reading, settings),
+            Collator(course.train, course.reading, settings),
         )
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *_: object) -> Tensor:
@@ -187,14 +197,16 @@ class _TasteTrainer(Trainer):
         many of the answers as it has, times the number of processes.
         """
         loss = self.course.settings.loss
-        pieces = min(self.course.settings.accumulate, math.ceil(len(inputs["lengths"]) / world_size()))
-        count, whole = world_size() * pieces, max(asked_of(inputs, loss), 1)
+        pieces = min(
+            self.course.settings.gradient_accumulation_steps, math.ceil(len(inputs["lengths"]) / world_size())
+        )
+        count, whole = world_size() * pieces, max(target_count(inputs, loss), 1)
         if count == 1:
             return super().training_step(model, inputs)
         losses, trim = [], self.course.reading.pad == "longest"
         for piece in range(pieces):
-            own = share_of(inputs, rank() * pieces + piece, count, trim=trim)
-            weight = torch.tensor(world_size() * asked_of(own, loss) / whole)
+            own = shard_of(inputs, rank() * pieces + piece, count, trim=trim)
+            weight = torch.tensor(world_size() * target_count(own, loss) / whole)
             last = piece == pieces - 1
             with nullcontext() if last else self.accelerator.no_sync(model):
                 losses.append(super().training_step(model, own | {"weight": weight}))
@@ -223,15 +235,15 @@ class _TasteTrainer(Trainer):
         # The Trainer's own bf16 would leave the model computing in it, also where it is validated and exported.
         halved = torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.halved)
         with halved, sdpa_kernel(_ATTENTION):
-            output: TasteOutput = model(**told, linear=False, packed=settings.packed)
+            output: TasteOutput = model(**told, linear=False, packed=settings.sequence_packing)
         known = _known(inputs["items"], inputs["lengths"], len(table))  # (B, L)
         if settings.target == "positive":
             width = known.shape[1] + 1
             users, places = inputs["moments"] // width, inputs["moments"] % width
             answers = output["moments"].flatten(0, 1)[inputs["moments"]].float()  # (M, D)
             read = _known(inputs["items"][users], places, len(table))  # (M, L)
-            return next_softmax_loss(answers, table, inputs["next_items"], read)
-        users, items, answers = inputs["hidden_people"], inputs["hidden_items"], output["next"].float()
+            return next_softmax_loss(answers, table, inputs["target_items"], read)
+        users, items, answers = inputs["target_users"], inputs["target_items"], output["next"].float()
         if settings.loss == "cosine":
             return cosine_loss(answers, table, users, items)
         return hidden_softmax_loss(answers, table, known, users, items)
@@ -252,7 +264,7 @@ class _TasteTrainer(Trainer):
 
 def run(
     model: TasteEncoder,
-    course: Course,
+    course: TrainingRun,
     folder: Path,
     *,
     resume: bool = False,
@@ -283,9 +295,9 @@ def run(
     arguments = _arguments(course, folder)
     identity = {"data": course.fingerprint, **settings.model_dump(exclude={"device", "report_to"})}
     with arguments.main_process_first(local=False):  # no process reads the folder before it is tidy
-        checkpoint = checkpoint_of(identity, folder) if resume else None
+        checkpoint = last_checkpoint(identity, folder) if resume else None
         if not resume and not rank():
-            begin(identity, folder)
+            start_run(identity, folder)
     set_seed(settings.seed)
     model.items.weight.requires_grad_(False)  # noqa: FBT003  torch names it no further
     if settings.report_to == "tensorboard" and not rank():
@@ -294,15 +306,15 @@ def run(
         model,
         course,
         args=arguments,
-        train_dataset=Users(np.arange(len(course.train))),
-        eval_dataset=Users(np.arange(len(course.validation))),
+        train_dataset=UserDataset(np.arange(len(course.train))),
+        eval_dataset=UserDataset(np.arange(len(course.validation))),
         callbacks=[ChecksumCallback(), *(callbacks or [])],
     )
     _agree(model, settings.seed)
     trainer.add_callback(_LogEpochs())
     trainer.remove_callback(ProgressCallback)  # both print to stdout, which is kept for results
     trainer.remove_callback(PrinterCallback)
-    with saving(folder):
+    with disk_full_errors(folder):
         trainer.train(resume_from_checkpoint=checkpoint)
     if not all(torch.isfinite(weight).all() for weight in model.state_dict().values()):
         raise TrainingError(
@@ -322,10 +334,10 @@ def _agree(model: TasteEncoder, seed: int) -> None:
         torch.manual_seed(seed + rank())
 
 
-def _known(items: Tensor, lengths: Tensor, item_count: int) -> Tensor:
-    """``items`` (B, L) with ``item_count`` from each row's length on."""
+def _known(items: Tensor, lengths: Tensor, n_items: int) -> Tensor:
+    """``items`` (B, L) with ``n_items`` from each row's length on."""
     steps = torch.arange(items.shape[1], device=items.device)
-    return torch.where(steps < lengths[:, None], items, item_count)
+    return torch.where(steps < lengths[:, None], items, n_items)
 
 
 def _in_bfloat16(settings: TrainSettings, device: torch.device) -> bool:
@@ -337,7 +349,7 @@ def _in_bfloat16(settings: TrainSettings, device: torch.device) -> bool:
     return bool(fast) and settings.hidden_size >= _WIDE
 
 
-def _arguments(course: Course, folder: Path) -> TrainingArguments:
+def _arguments(course: TrainingRun, folder: Path) -> TrainingArguments:
     settings = course.settings
     return TrainingArguments(
         output_dir=str(folder),
@@ -351,7 +363,7 @@ def _arguments(course: Course, folder: Path) -> TrainingArguments:
         save_strategy="epoch",
         save_total_limit=2,  # the last, to resume from, and the best
         load_best_model_at_end=True,
-        metric_for_best_model=SELECTION,
+        metric_for_best_model=VALIDATION_SCORE,
         greater_is_better=True,
         logging_steps=_STEPS_A_LINE,
         # TensorBoard comes as a callback: only there can its folder be said.
@@ -362,7 +374,7 @@ def _arguments(course: Course, folder: Path) -> TrainingArguments:
         ddp_broadcast_buffers=False,  # what was solved never changes
         ddp_timeout=_LONGEST_WAIT,
         remove_unused_columns=False,  # our dataset is people, our collator makes the columns
-        label_names=["next_items"],
+        label_names=["target_items"],
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )

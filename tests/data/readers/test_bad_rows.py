@@ -60,7 +60,7 @@ def test_a_bad_row_is_refused_by_name_or_set_aside_and_counted(text, reason, mes
     assert str(caught.value).endswith("; correct the file or run again with --skip-bad-rows")
     source = read_source(folder, connection=connection, settings=SKIP)
     row_report = source.row_reports[0]
-    assert (row_report.rows_read, row_report.rows_kept, row_report.set_aside) == (192, 191, {reason: 1})
+    assert (row_report.rows_read, row_report.rows_kept, row_report.skipped) == (192, 191, {reason: 1})
     assert [message in example for example in row_report.examples] == [True]
     kept = rows(source.interactions.filter(source.interactions.rating.notnull()))
     assert [tuple(row.values())[:4] for row in kept] == worlds.ratings()[:15] + worlds.ratings()[16:]
@@ -84,7 +84,7 @@ def test_the_first_of_many_bad_rows_is_named_with_their_number(tmp_path, connect
     with pytest.raises(BadRowError, match=r"^ratings.csv line 30: .* \(20 bad rows in all\)"):
         read_source(folder, connection=connection, settings=PLAIN)
     source = read_source(folder, connection=connection, settings=SKIP)
-    assert source.row_reports[0].set_aside == {"too few columns": 20}
+    assert source.row_reports[0].skipped == {"too few columns": 20}
     assert [example.split(":")[0] for example in source.row_reports[0].examples] == [
         f"ratings.csv line {line}" for line in range(30, 35)
     ]
@@ -123,7 +123,7 @@ def test_every_file_of_every_format_names_its_bad_row(write, place, text, messag
         read_source(folder, connection=connection, settings=PLAIN)
     assert message in str(caught.value)
     source = read_source(folder, connection=connection, settings=SKIP)
-    (row_report,) = (row_report for row_report in source.row_reports if row_report.set_aside)
+    (row_report,) = (row_report for row_report in source.row_reports if row_report.skipped)
     assert row_report.file == file
     assert row_report.rows_read == row_report.rows_kept + 1
 
@@ -132,7 +132,7 @@ def test_blank_tags_say_nothing_and_spoil_nothing(tmp_path, connection):
     folder = worlds.write_csv_release(tmp_path / "release")
     spoil(folder / "tags.csv", 3, b"1,4,  ,979500003")
     source = read_source(folder, connection=connection, settings=PLAIN)
-    assert source.row_reports[2].set_aside == {"blank": 1}
+    assert source.row_reports[2].skipped == {"blank": 1}
     assert [row["tag"] for row in rows(source.tags)] == ["space", "space", "tears", "love, lost", "space"]
 
 
@@ -193,7 +193,7 @@ def test_one_quote_left_open_does_not_swallow_the_rest_of_the_file(tmp_path, con
     (folder / "tags.csv").write_text("\n".join([TAG_HEADER, *good, ""]))
     source = read_source(folder, connection=connection, settings=SKIP)
     # The open quote shifts which quotes open and which close, so that the honest pair of lines falls with it.
-    assert source.row_reports[2].set_aside == {"broken quotes": 3}
+    assert source.row_reports[2].skipped == {"broken quotes": 3}
     assert len(rows(source.tags)) == 297
 
 
@@ -201,7 +201,7 @@ def test_an_open_quote_near_the_end_leaves_the_lines_after_it(tmp_path, connecti
     folder = worlds.write_csv_release(tmp_path / "release")
     (folder / "tags.csv").write_text(f'{TAG_HEADER}\n1,1,"open,5\n1,2,fine,6\n1,3,fine,7\n')
     source = read_source(folder, connection=connection, settings=SKIP)
-    assert source.row_reports[2].set_aside == {"broken quotes": 1}
+    assert source.row_reports[2].skipped == {"broken quotes": 1}
     assert [row["item_id"] for row in rows(source.tags)] == [2, 3]
 
 

@@ -91,7 +91,7 @@ def test_bad_rows_have_no_say_in_what_ids_are(tmp_path, connection):
     (tmp_path / "mine.csv").write_text("user,item,rating\n1,1,5\nx,1,bad\n2,1,5\n")
     table, row_report = read(tmp_path / "mine.csv", connection, ReadSettings(skip_bad_rows=True))
     assert [row["user_id"] for row in rows(table)] == [1, 2]
-    assert row_report.set_aside == {"not a number": 1}
+    assert row_report.skipped == {"not a number": 1}
 
 
 def test_times_are_unix_seconds_or_iso_dates_in_utc(tmp_path, connection):

@@ -33,14 +33,14 @@ def place(tmp_path, monkeypatch):
 def taken(monkeypatch):
     """For each file that is read, whether it was read by columns."""
     told = []
-    read_numbers = rows.read_numbers
+    read_numeric = rows.read_numeric
 
     def spy(context, records, *rest):
-        found = read_numbers(context, records, *rest)
+        found = read_numeric(context, records, *rest)
         told.append((records.file, found is not None))
         return found
 
-    monkeypatch.setattr(rows, "read_numbers", spy)
+    monkeypatch.setattr(rows, "read_numeric", spy)
     return told
 
 

@@ -22,7 +22,7 @@ def test_ml_latest_small_is_read_whole(connection):
     folder = REAL / "ml-latest-small"
     source = read_source(folder, connection=connection, settings=ReadSettings(tags=(TAGS_10M,)))
     counts = {
-        row_report.file: (row_report.rows_kept, row_report.set_aside) for row_report in source.row_reports
+        row_report.file: (row_report.rows_kept, row_report.skipped) for row_report in source.row_reports
     }
     assert counts == {
         "ratings.csv": (100_836, {}),

@@ -18,9 +18,9 @@ def spark(tmp_path_factory):
         pytest.skip("Spark needs Java, and there is none")
     from pyspark.sql import SparkSession  # noqa: PLC0415  only where it is installed
 
-    from tastevec.data.spark.session import _starting  # noqa: PLC0415  as above
+    from tastevec.data.spark.session import launch_conf  # noqa: PLC0415  as above
 
-    settings = _starting("local[2]", tmp_path_factory.mktemp("spark"))
+    settings = launch_conf("local[2]", tmp_path_factory.mktemp("spark"))
     # What is short is compiled quickly rather than well.
     settings["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     settings |= {

@@ -40,7 +40,7 @@ def test_a_real_release_with_tags_and_genome_from_elsewhere_comes_out_the_same(r
 
 def test_800_000_real_ratings_split_in_time_come_out_the_same(real, tmp_path, monkeypatch):
     monkeypatch.setitem(
-        session._RECKONING, "spark.sql.adaptive.enabled", "true"
+        session.SESSION_CONF, "spark.sql.adaptive.enabled", "true"
     )  # as it is where nobody says anything
     by_duckdb, by_spark = prepared_by_both(real / "ml-1m-5k", tmp_path, split="time")
     assert by_spark == by_duckdb

@@ -55,8 +55,8 @@ UNDECODABLE = [b"6,1,5,98065\xff0000", "7,1,5\U0010ffff,5".encode()]
 @pytest.fixture(autouse=True)
 def _not_compiled(monkeypatch):
     """For tables of a few rows Spark's own compiler would take longer than the rows."""
-    monkeypatch.setitem(session._RECKONING, "spark.sql.codegen.wholeStage", "false")
-    monkeypatch.setitem(session._RECKONING, "spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    monkeypatch.setitem(session.SESSION_CONF, "spark.sql.codegen.wholeStage", "false")
+    monkeypatch.setitem(session.SESSION_CONF, "spark.sql.codegen.factoryMode", "NO_CODEGEN")
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_bytes_that_no_text_holds_are_counted_the_same_and_shown_as_spark_shows_
     folder = worlds.write_csv_release(tmp_path / "release")
     (folder / "ratings.csv").write_bytes(b"\n".join([HEADER, *GOOD, *UNDECODABLE]))
     (by_duckdb, *_), (by_spark, *_) = row_reports(folder, tmp_path)
-    assert by_spark.set_aside == by_duckdb.set_aside == {"undecodable byte": 2}
+    assert by_spark.skipped == by_duckdb.skipped == {"undecodable byte": 2}
     found = "ratings.csv line 8, column timestamp: '98065\ufffd0000' is no text (undecodable byte)"
     assert by_spark.examples[0].startswith(found)
 
@@ -113,7 +113,7 @@ def test_every_layout_comes_out_the_same(write, tmp_path):
 
 
 def test_the_order_of_the_source_breaks_ties_though_the_file_is_read_in_many_pieces(tmp_path, monkeypatch):
-    monkeypatch.setitem(session._RECKONING, "spark.sql.files.maxPartitionBytes", "2000")
+    monkeypatch.setitem(session.SESSION_CONF, "spark.sql.files.maxPartitionBytes", "2000")
     items = np.random.default_rng(7).permutation(1_500)
     lines = [f"{item % 3},{item},4,{item % 2}" for item in items.tolist()]
     path = tmp_path / "own.csv"
@@ -192,8 +192,8 @@ def test_a_release_at_an_address_comes_out_the_same_and_the_scratch_folder_there
     folder, address = collection
     release = worlds.write_csv_release(folder / "release", genome=True)
     (folder / "scratch").mkdir()
-    by_duckdb = prepare(release, tmp_path / "duckdb", settings=PrepareSettings(preset="seed"))
-    how = PrepareSettings(preset="seed", engine="spark", scratch=f"{address}/scratch")
+    by_duckdb = prepare(release, tmp_path / "duckdb", settings=PrepareSettings(preset="bert-cosine"))
+    how = PrepareSettings(preset="bert-cosine", engine="spark", scratch=f"{address}/scratch")
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Storage, "remove", lambda storage, place: seen.append(place) or REMOVE(storage, place))

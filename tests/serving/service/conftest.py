@@ -57,7 +57,9 @@ def made_bundle(*, seed=0, mapped=True, tagged=True):
         np.array([np.linspace(0, 1, worlds.ITEMS), np.linspace(1, 0, worlds.ITEMS)], np.float32).T
     )
     network = encoder(**TASTE)
-    bundle = Bundle(network, reading(set_history=100), table, facts, item_map=plane if mapped else None)
+    bundle = Bundle(
+        network, reading(max_history_overall=100), table, facts, item_map=plane if mapped else None
+    )
     if not tagged:
         return bundle
     random = np.random.default_rng(7)

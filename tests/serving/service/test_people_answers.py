@@ -138,7 +138,7 @@ def test_a_person_in_tags_has_own_films_behind_each_and_a_place_on_the_map(clien
     assert [tag["tag"] for tag in found["tags"]] == [reading.tag for reading in expected]
     for tag, reading in zip(found["tags"], expected, strict=True):
         assert tag["strength"] == pytest.approx(reading.strength, abs=1e-4)
-        assert tag["confidence"] == pytest.approx(reading.confidence)
+        assert tag["confidence"] == pytest.approx(reading.reliability)
         assert [index["item_id"] for index in tag["items"]] == [item for item, _ in reading.contributions]
         assert [index["effect"] for index in tag["items"]] == pytest.approx(
             [effect for _, effect in reading.contributions], abs=1e-4
@@ -194,11 +194,11 @@ def test_nothing_of_anybody_is_kept(client):
 
 
 def test_a_history_reads_as_the_python_interface_reads_it(tiny):
-    from tastevec.serving.service.responses import told_by  # noqa: PLC0415  beside what it is compared with
+    from tastevec.serving.service.responses import to_histories  # noqa: PLC0415  beside what it is compared with
     from tastevec.serving.service.schemas import User  # noqa: PLC0415  as above
 
     scale = tiny.model.bundle.reading.scale
-    told = told_by([User.model_validate(user(ROCKETS))], tiny.catalog, scale).histories
+    told = to_histories([User.model_validate(user(ROCKETS))], tiny.catalog, scale).histories
     alone = history_of_one(ROCKETS, tiny.model.bundle.item_ids, scale)
     for name in ("user_ids", "offsets", "items", "ratings", "normalised", "times"):
         np.testing.assert_array_equal(getattr(told, name), getattr(alone, name))

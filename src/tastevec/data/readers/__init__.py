@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
 
-    from tastevec.data.readers.validate import Numbers
+    from tastevec.data.readers.validate import NumericRows
 
 __all__ = [
     "ReadSettings",
@@ -170,7 +170,7 @@ def interaction_table(
     return _expression(context, rated, columns)
 
 
-def _kept(context: ReaderContext, numbers: Numbers) -> Numbers:
+def _kept(context: ReaderContext, numbers: NumericRows) -> NumericRows:
     """The same rows, moved from the scratch folder to one that goes with the connection."""
     folder = Path(tempfile.mkdtemp(prefix="tastevec-numbers-"))
     weakref.finalize(context.connection, shutil.rmtree, folder, ignore_errors=True)

@@ -28,8 +28,8 @@ __all__ = [
     "WHOLE_ID",
     "YEAR_NUMBER",
     "Column",
-    "Kind",
-    "Whole",
+    "ColumnType",
+    "IntRange",
     "genre_flags",
     "genre_list",
     "known_tag",
@@ -42,7 +42,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Whole:
+class IntRange:
     """The whole numbers of a kind that are good and mean themselves; of others, nothing is said.
 
     Attributes:
@@ -57,7 +57,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ColumnType:
     """One kind of column.
 
     Attributes:
@@ -71,7 +71,7 @@ class Kind:
     value: str
     faults: tuple[tuple[str, str], ...] = ()
     expected: str = "text"
-    whole: Whole | None = None
+    whole: IntRange | None = None
     is_number: bool = False
 
     def faults_of(self, value: str, text: str) -> list[tuple[str, str]]:
@@ -100,24 +100,24 @@ _ISO = (
 _LAST_DATE = 21001231
 _SECONDS = f"(CASE WHEN NOT {_NUMBER} BETWEEN 19000101 AND {_LAST_DATE} THEN {_NUMBER} ELSE {_ISO} END)"
 
-_ANY = Whole(0, 2**63 - 1)
-WHOLE_ID = Kind(_WHOLE, (_EMPTY, ("not a whole number", _NOT_WHOLE)), "a whole number", _ANY)
-OPEN_ID = Kind("{t}", (_EMPTY,), "an id", _ANY)  # a whole number if all of its column are
-TEXT_ID = Kind("{t}", (_EMPTY,), "a text")
-TEXT = Kind("{t}")
-SECONDS = Kind(
+_ANY = IntRange(0, 2**63 - 1)
+WHOLE_ID = ColumnType(_WHOLE, (_EMPTY, ("not a whole number", _NOT_WHOLE)), "a whole number", _ANY)
+OPEN_ID = ColumnType("{t}", (_EMPTY,), "an id", _ANY)  # a whole number if all of its column are
+TEXT_ID = ColumnType("{t}", (_EMPTY,), "a text")
+TEXT = ColumnType("{t}")
+SECONDS = ColumnType(
     _WHOLE,
     (("not a whole number", _NOT_WHOLE), ("not a time", f"NOT {_WHOLE} BETWEEN 0 AND {_LATEST}")),
     "Unix seconds",
-    Whole(0, _LATEST),
+    IntRange(0, _LATEST),
 )
-TIME = Kind(
+TIME = ColumnType(
     f"TRY_CAST(floor({_SECONDS}) AS BIGINT)",
     (("not a time", f"{{t}} <> '' AND NOT coalesce({_SECONDS} BETWEEN 0 AND {_LATEST}, false)"),),
     "Unix seconds, an ISO date or nothing",
-    Whole(_LAST_DATE + 1, _LATEST, may_be_missing=True),
+    IntRange(_LAST_DATE + 1, _LATEST, may_be_missing=True),
 )
-YEAR_NUMBER = Kind(
+YEAR_NUMBER = ColumnType(
     f"TRY_CAST({_NUMBER} AS INTEGER)",
     (
         (
@@ -128,51 +128,51 @@ YEAR_NUMBER = Kind(
     "a year or nothing",
 )
 # RecBole calls the year a token: ml-100k has 'V' and 'unkonwn' there.
-LOOSE_YEAR = Kind("CASE WHEN regexp_full_match({t}, '[0-9]{4}') THEN CAST({t} AS INTEGER) END")
+LOOSE_YEAR = ColumnType("CASE WHEN regexp_full_match({t}, '[0-9]{4}') THEN CAST({t} AS INTEGER) END")
 _TAG = "lower(trim({t}, ' ' || chr(9) || chr(10) || chr(13) || chr(160)))"
-TAG_TEXT = Kind(_TAG, ((BLANK, f"{_TAG} = ''"),))
-WEIGHT_NUMBER = Kind(
+TAG_TEXT = ColumnType(_TAG, ((BLANK, f"{_TAG} = ''"),))
+WEIGHT_NUMBER = ColumnType(
     _NUMBER,
     (("not a number", f"{_NUMBER} IS NULL"), ("out of range", f"NOT ({_NUMBER} > 0 AND {_NUMBER} < 1e18)")),
     "a weight above 0",
 )
 
 
-def rating_within(lowest: float, highest: float) -> Kind:
+def rating_within(lowest: float, highest: float) -> ColumnType:
     """A rating from ``lowest`` to ``highest``."""
     faults = (
         ("not a number", f"{_NUMBER} IS NULL"),
         ("not finite", f"NOT isfinite({_NUMBER})"),
         ("out of range", f"NOT {_NUMBER} BETWEEN {lowest} AND {highest}"),
     )
-    return Kind(_NUMBER, faults, f"{lowest:g} to {highest:g}", is_number=True)
+    return ColumnType(_NUMBER, faults, f"{lowest:g} to {highest:g}", is_number=True)
 
 
-def genre_list(separator: str) -> Kind:
+def genre_list(separator: str) -> ColumnType:
     """Genres in one text; ``(no genres listed)`` and ``unknown`` are no genres."""
     nothing = "CAST([] AS VARCHAR[])"
     kept = (
         f"list_filter(string_split({{t}}, {literal(separator)}), lambda g: lower(g) NOT IN ('', 'unknown'))"
     )
-    return Kind(f"CASE WHEN lower({{t}}) = '(no genres listed)' THEN {nothing} ELSE {kept} END")
+    return ColumnType(f"CASE WHEN lower({{t}}) = '(no genres listed)' THEN {nothing} ELSE {kept} END")
 
 
-def genre_flags(names: Sequence[str]) -> Kind:
+def genre_flags(names: Sequence[str]) -> ColumnType:
     """Genres as ml-100k has them: one 0 or 1 a genre, joined here by ``|``."""
     listed = ", ".join(literal(name) for name in names)
     value = f"list_filter([{listed}], lambda g, i: string_split({{t}}, '|')[i] = '1' AND g <> 'unknown')"
     fault = ("not a row of flags", r"NOT regexp_full_match({t}, '[01](\|[01])*')")
-    return Kind(value, (fault,), "0 or 1 for each genre")
+    return ColumnType(value, (fault,), "0 or 1 for each genre")
 
 
-def known_tag(table: str) -> Kind:
+def known_tag(table: str) -> ColumnType:
     """The number of a tag in ``table`` (``tag_id, tag``), which becomes its text."""
     value = f"(SELECT n.tag FROM {table} n WHERE CAST(n.tag_id AS VARCHAR) = {{t}} AND n.fault IS NULL)"
     fault = (
         "not a known tag",
         f"{{t}} NOT IN (SELECT CAST(tag_id AS VARCHAR) FROM {table} WHERE fault IS NULL)",
     )
-    return Kind(value, (fault,), "the number of a tag in tags.dat")
+    return ColumnType(value, (fault,), "the number of a tag in tags.dat")
 
 
 # Case, spaces and punctuation do not count: 'Movie ID', 'movie_id' and 'movieId' are one.
@@ -204,7 +204,7 @@ def split_header(line: str) -> tuple[str, list[str]]:
 
 
 def match_columns(
-    file: str, names: Sequence[str], kinds: Mapping[str, Kind], optional: Sequence[str] = ()
+    file: str, names: Sequence[str], kinds: Mapping[str, ColumnType], optional: Sequence[str] = ()
 ) -> list[Column]:
     """The columns that ``kinds`` asks for by role, found among the header's ``names``.
 
@@ -259,7 +259,7 @@ class Column:
     role: str
     name: str
     text: str
-    kind: Kind
+    kind: ColumnType
 
     @property
     def place(self) -> int | None:

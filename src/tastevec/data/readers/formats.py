@@ -22,7 +22,7 @@ from tastevec.data.readers.columns import (
     WHOLE_ID,
     YEAR_NUMBER,
     Column,
-    Kind,
+    ColumnType,
     genre_flags,
     genre_list,
     known_tag,
@@ -85,7 +85,7 @@ def read_atomic_items(path: Path, context: ReaderContext) -> ValidatedRows:
 def _read_recbole(
     path: Path,
     context: ReaderContext,
-    kinds: dict[str, Kind],
+    kinds: dict[str, ColumnType],
     *,
     optional: tuple[str, ...],
     unique: tuple[str, ...],
@@ -108,7 +108,7 @@ class _Table:
     """A table as found: its rows as text, and what its column types say of the ids in them."""
 
     records: Records
-    id_kinds: dict[str, Kind]
+    id_kinds: dict[str, ColumnType]
 
 
 def read_interaction_table(
@@ -148,7 +148,7 @@ def read_item_table(path: Path, context: ReaderContext) -> ValidatedRows:
 def _read_own(
     table: _Table,
     context: ReaderContext,
-    kinds: dict[str, Kind],
+    kinds: dict[str, ColumnType],
     *,
     optional: tuple[str, ...],
     unique: tuple[str, ...],
@@ -386,7 +386,7 @@ def read_own_tags(place: SourceLayout, context: ReaderContext) -> ValidatedRows 
     return None
 
 
-def read_tag_table(text: TextFile, context: ReaderContext, item_kind: Kind) -> ValidatedRows:
+def read_tag_table(text: TextFile, context: ReaderContext, item_kind: ColumnType) -> ValidatedRows:
     """A ``tags.csv``: who said what of which film, and when.
 
     Raises:
@@ -396,7 +396,7 @@ def read_tag_table(text: TextFile, context: ReaderContext, item_kind: Kind) -> V
     return _read_table(text, context, _tag_kinds(item_kind))
 
 
-def read_tag_lines(text: TextFile, context: ReaderContext, item_kind: Kind) -> ValidatedRows:
+def read_tag_lines(text: TextFile, context: ReaderContext, item_kind: ColumnType) -> ValidatedRows:
     """A ``tags.dat`` of ml-10m: the same without a header, between ``::``.
 
     Raises:
@@ -405,12 +405,12 @@ def read_tag_lines(text: TextFile, context: ReaderContext, item_kind: Kind) -> V
     return _read_lines(text, "::", context, _tag_kinds(item_kind))
 
 
-def _tag_kinds(item_kind: Kind) -> dict[str, Kind]:
+def _tag_kinds(item_kind: ColumnType) -> dict[str, ColumnType]:
     return {USER_ID: WHOLE_ID, ITEM_ID: item_kind, TAG: TAG_TEXT, TIMESTAMP: SECONDS}
 
 
 def _read_table(
-    text: TextFile, context: ReaderContext, kinds: dict[str, Kind], *, unique: tuple[str, ...] = ()
+    text: TextFile, context: ReaderContext, kinds: dict[str, ColumnType], *, unique: tuple[str, ...] = ()
 ) -> ValidatedRows:
     separator, names = split_header(text.first_line())
     columns = match_columns(text.name, names, kinds)
@@ -423,7 +423,7 @@ def _read_lines(
     text: TextFile,
     separator: str,
     context: ReaderContext,
-    kinds: dict[str, Kind],
+    kinds: dict[str, ColumnType],
     *,
     unique: tuple[str, ...] = (),
 ) -> ValidatedRows:
@@ -484,7 +484,7 @@ def read_tag_file(path: Path, context: ReaderContext, *, int_ids: bool) -> list[
     return [read(text, context, kind)]
 
 
-def _read_weights(path: Path, context: ReaderContext, kind: Kind) -> list[ValidatedRows]:
+def _read_weights(path: Path, context: ReaderContext, kind: ColumnType) -> list[ValidatedRows]:
     """``movie_tags.dat`` (movie, number of a tag, weight) with the texts of ``tags.dat``."""
     words = path.with_name("tags.dat")
     if not words.is_file():

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from tastevec.data.readers.records import ByColumns, Records
 
 __all__ = [
-    "Numbers",
+    "NumericRows",
     "ReaderContext",
     "RowReport",
     "ValidatedRows",
     "check_rows",
     "fresh_name",
-    "read_numbers",
+    "read_numeric",
 ]
 
 # ruff: noqa: S608 -- each query is built from our own words and from values that `literal` has quoted
@@ -83,7 +83,7 @@ class ValidatedRows:
     table: str
     row_report: RowReport
     columns: tuple[Column, ...]
-    numbers: Numbers | None = None
+    numbers: NumericRows | None = None
 
     def has(self, role: str) -> bool:
         """Whether the file had such a column."""
@@ -122,7 +122,7 @@ def check_rows(
         SettingsError: Memory or disk do not suffice.
         SourceError: DuckDB cannot read the file at all.
     """
-    if numbers := read_numbers(context, records, columns, unique):
+    if numbers := read_numeric(context, records, columns, unique):
         row_report = RowReport(records.file, numbers.rows, numbers.rows, encoding=records.encoding)
         return ValidatedRows(numbers.table, row_report, tuple(columns), numbers)
     table = fresh_name(_PREFIX)
@@ -233,7 +233,7 @@ _WIDTH = "width"  # of what is not a whole number, in bytes
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumericRows:
     """Rows without a fault.
 
     Attributes:
@@ -249,14 +249,14 @@ class Numbers:
         """SQL of the same columns as a judged table has."""
         return f"(SELECT *, file_row_number AS line, NULL AS fault FROM {_parquet(self.path, number=True)})"
 
-    def moved(self, folder: Path) -> Numbers:
+    def moved(self, folder: Path) -> NumericRows:
         """The same rows, lying there from now on."""
-        return Numbers(Path(shutil.move(self.path, folder / self.path.name)), self.rows)
+        return NumericRows(Path(shutil.move(self.path, folder / self.path.name)), self.rows)
 
 
-def read_numbers(
+def read_numeric(
     context: ReaderContext, records: Records, columns: Sequence[Column], unique: tuple[str, ...]
-) -> Numbers | None:
+) -> NumericRows | None:
     """The rows, if every one of them is good; None where that is not certain.
 
     A file of text is taken only if its fields, written as the numbers they were read as, take every byte of it: then
@@ -286,7 +286,7 @@ def read_numbers(
         except duckdb.Error:  # what is wrong, and with which row, is found out later
             return None
         rows = _good_rows(context, path, records.columns, columns)
-        return Numbers(path, rows) if rows and _all_differ(context, path, unique) else None
+        return NumericRows(path, rows) if rows and _all_differ(context, path, unique) else None
 
 
 def _query(scan: ByColumns, columns: Sequence[Column]) -> str:
@@ -380,13 +380,13 @@ def _parquet(path: Path, *, number: bool = False) -> str:
 
 @dataclass(frozen=True)
 class RowReport:
-    """Where every row of one file went: ``rows_read == rows_kept + sum(set_aside.values())``.
+    """Where every row of one file went: ``rows_read == rows_kept + sum(skipped.values())``.
 
     Attributes:
         file: The file's name.
         rows_read: Rows found, headers and blank lines not counted.
         rows_kept: Rows that are in the tables.
-        set_aside: Rows that are not, by reason.
+        skipped: Rows that are not, by reason.
         examples: The first five rows set aside, each with file, line, column and what was found.
         encoding: How the file's bytes were read: ``utf-8``, ``iso-8859-1`` or ``parquet``.
     """
@@ -394,6 +394,6 @@ class RowReport:
     file: str
     rows_read: int
     rows_kept: int
-    set_aside: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     encoding: str = "utf-8"

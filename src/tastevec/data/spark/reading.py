@@ -21,15 +21,15 @@ from tastevec.data.readers.formats import (
 )
 from tastevec.data.spark.session import address_of, is_address, plain_spark_errors, reader
 from tastevec.data.spark.validate import (
-    FoundRows,
-    JudgedRows,
+    RawRows,
+    SparkRows,
     first_line,
-    judge,
     on_spark,
     parquet,
     parquet_rows,
     rating_within,
     text_rows,
+    validate_rows,
 )
 from tastevec.errors import SourceError
 from tastevec.schema import ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from tastevec.data.readers import ReadSettings
-    from tastevec.data.readers.columns import Kind
+    from tastevec.data.readers.columns import ColumnType
     from tastevec.data.readers.validate import ReaderContext, ValidatedRows
     from tastevec.data.spark.session import Entry, SparkEngine
     from tastevec.data.spark.validate import Layout
 
-__all__ = ["PARQUET", "Found", "find_source", "read_source"]
+__all__ = ["PARQUET", "SparkSource", "find_source", "read_source"]
 
 PARQUET: Final = (".parquet", ".pq")
 _TABLES: Final = (".csv", ".tsv", ".txt")
@@ -54,7 +54,7 @@ _BESIDE: Final = ("u.item", "u.genre", "movies.dat", "movies.csv", "tags.dat", "
 
 
 @dataclass(frozen=True)
-class Found:
+class SparkSource:
     """A source that was recognised.
 
     Attributes:
@@ -68,7 +68,7 @@ class Found:
     is_parquet: bool
 
 
-def find_source(source: Path | str, engine: SparkEngine) -> Found:
+def find_source(source: Path | str, engine: SparkEngine) -> SparkSource:
     """What is at ``source``, a path of this machine that the workers see too, or an address.
 
     Of a release at an address everything but its interactions is copied here: films, tags, genome.
@@ -80,12 +80,12 @@ def find_source(source: Path | str, engine: SparkEngine) -> Found:
         return _at_address(str(source).rstrip("/"), engine)
     path = Path(source)
     if path.is_dir() and _holds_parts(path.name, [entry.name for entry in path.iterdir()]):
-        return Found(address_of(path), SourceLayout(path, path.stem, "table"), is_parquet=True)
+        return SparkSource(address_of(path), SourceLayout(path, path.stem, "table"), is_parquet=True)
     place = find_layout(path, engine.local)
-    return Found(address_of(place.interactions), place, is_parquet=place.interactions.suffix in PARQUET)
+    return SparkSource(address_of(place.interactions), place, is_parquet=place.interactions.suffix in PARQUET)
 
 
-def _at_address(address: str, engine: SparkEngine) -> Found:
+def _at_address(address: str, engine: SparkEngine) -> SparkSource:
     name = PurePosixPath(address.partition("://")[2]).name
     with plain_spark_errors("looking at the source", source=address):
         is_folder = engine.storage.is_folder(address)
@@ -94,14 +94,14 @@ def _at_address(address: str, engine: SparkEngine) -> Found:
     suffix = PurePosixPath(name).suffix
     if _holds_parts(name, names) if is_folder else suffix in PARQUET + _TABLES:
         place = SourceLayout(Path(name), PurePosixPath(name).stem, "table")
-        return Found(address, place, is_parquet=is_folder or suffix in PARQUET)
+        return SparkSource(address, place, is_parquet=is_folder or suffix in PARQUET)
     if not is_folder:
         raise SourceError(
             f"{address} is no table that Spark can be given; expected a release's folder, a name ending in "
             f"{', '.join(_TABLES + PARQUET)}, or a folder of Parquet files; unpack a zip first"
         )
     place = find_layout(_copied(entries, name, engine), engine.local)
-    return Found(f"{address}/{place.interactions.name}", place, is_parquet=False)
+    return SparkSource(f"{address}/{place.interactions.name}", place, is_parquet=False)
 
 
 def _holds_parts(name: str, names: list[str]) -> bool:
@@ -160,7 +160,7 @@ def read_source(
     with reader_context(connection, settings) as context:
         with plain_spark_errors("reading the interactions", source=str(source)):
             rows, columns = _open(found, engine, rating_range)
-            ratings = judge(engine, rows, columns, skip_bad_rows=settings.skip_bad_rows)
+            ratings = validate_rows(engine, rows, columns, skip_bad_rows=settings.skip_bad_rows)
         items = read_item_table(settings.items, context) if settings.items else items_of(place, context)
         own = read_own_tags(place, context)
         types = _id_type(ratings, columns, USER_ID), _id_type(ratings, columns, ITEM_ID)
@@ -182,8 +182,8 @@ def read_source(
 
 
 def _open(
-    found: Found, engine: SparkEngine, rating_range: tuple[float, float]
-) -> tuple[FoundRows, list[Column]]:
+    found: SparkSource, engine: SparkEngine, rating_range: tuple[float, float]
+) -> tuple[RawRows, list[Column]]:
     """The rows of the interactions as text, and what shall be taken out of them."""
     layout, file = found.place.format, found.address.rpartition("/")[2]
     is_open = layout in {"table", "recbole"}
@@ -218,8 +218,8 @@ def _open(
 
 
 def _open_parquet(
-    address: str, file: str, engine: SparkEngine, asked: dict[str, Kind]
-) -> tuple[FoundRows, list[Column]]:
+    address: str, file: str, engine: SparkEngine, asked: dict[str, ColumnType]
+) -> tuple[RawRows, list[Column]]:
     """A Parquet table knows the types of its ids: whole numbers are whole numbers, and texts stay texts."""
     types = parquet(engine.session, address).dtypes
     columns: list[Column] = []
@@ -232,11 +232,11 @@ def _open_parquet(
     return parquet_rows(engine.session, address, names), columns
 
 
-def _id_kind(type_name: str) -> Kind:
+def _id_kind(type_name: str) -> ColumnType:
     return on_spark(kinds.WHOLE_ID if type_name in _NUMBERS else kinds.TEXT_ID)
 
 
-def _id_type(ratings: JudgedRows, columns: list[Column], role: str) -> str:
+def _id_type(ratings: SparkRows, columns: list[Column], role: str) -> str:
     """``int64`` or ``string``, as ``readers.assembly.id_type`` decides it."""
     kind = next(column.kind for column in columns if column.role == role)
     whole = ratings.whole[role] if kind is on_spark(kinds.OPEN_ID) else kind is on_spark(kinds.WHOLE_ID)
@@ -253,7 +253,7 @@ def _tagged(own: ValidatedRows | None, context: ReaderContext) -> pa.Table | Non
 
 
 def _interactions(
-    engine: SparkEngine, ratings: JudgedRows, types: tuple[str, str], tagged: pa.Table | None
+    engine: SparkEngine, ratings: SparkRows, types: tuple[str, str], tagged: pa.Table | None
 ) -> ibis.Table:
     """What people rated, then what they only tagged, in the order of the source."""
     casts = {"int64": "BIGINT", "string": "STRING"}
@@ -276,7 +276,7 @@ def _interactions(
 
 def _only_tagged(engine: SparkEngine, rated: DataFrame, tagged: pa.Table) -> DataFrame:
     """The tagged films that their people did not rate. Tags are few: they go to the ratings, not the other way round."""
-    told, keys, address = engine.lend(tagged), [USER_ID, ITEM_ID], engine.fresh("tagged")
+    told, keys, address = engine.upload(tagged), [USER_ID, ITEM_ID], engine.fresh("tagged")
     both = rated.join(told.hint("broadcast"), keys, "left_semi").select(keys)
     only = told.join(both, keys, "left_anti")
     with plain_spark_errors("looking for what was only tagged"):

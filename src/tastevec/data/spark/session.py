@@ -181,7 +181,7 @@ def _cause(thrown: Any) -> Any:  # noqa: ANN401  Java objects
 
 
 # Of a session of our own, so that a caller's stays as it is.
-_RECKONING: Final[Mapping[str, str]] = {
+SESSION_CONF: Final[Mapping[str, str]] = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",  # a number that does not fit is an error, not another number
     "spark.sql.caseSensitive": "true",
@@ -225,7 +225,7 @@ def spark_session(master: str | None, scratch: Path) -> Iterator[SparkSession]:
     if running is None:
         _refuse_no_java()
         builder = SparkSession.builder
-        for name, value in _starting(master, scratch).items():
+        for name, value in launch_conf(master, scratch).items():
             builder = builder.config(name, value)
     else:
         if master not in {None, running.master}:
@@ -236,7 +236,7 @@ def spark_session(master: str | None, scratch: Path) -> Iterator[SparkSession]:
     with plain_spark_errors("starting"):
         shared = builder.getOrCreate()
         session = shared.newSession()
-        for name, value in _RECKONING.items():
+        for name, value in SESSION_CONF.items():
             session.conf.set(name, value)
     try:
         yield session
@@ -255,7 +255,7 @@ def _refuse_no_java() -> None:
         )
 
 
-def _starting(master: str | None, scratch: Path) -> dict[str, str]:
+def launch_conf(master: str | None, scratch: Path) -> dict[str, str]:
     """How Spark is started: as others told it; and where nobody did, inside this machine and quietly."""
     settings = {
         "spark.ui.showConsoleProgress": "false",
@@ -391,7 +391,7 @@ class SparkEngine:
                 "all of them and this machine share: name one with --scratch"
             )
 
-    def lend(self, rows: pa.Table, name: str | None = None) -> DataFrame:
+    def upload(self, rows: pa.Table, name: str | None = None) -> DataFrame:
         """The rows as a frame: written as Parquet where the workers can read them."""
         name = name or f"lent_{uuid.uuid4().hex}"
         file, address = self.local / f"{name}.parquet", f"{self.shared}/{name}.parquet"
@@ -414,7 +414,7 @@ class SparkEngine:
     def _frame(self, table: ibis.Table) -> DataFrame:
         for told in table.op().find(InMemoryTable):
             if told.name not in self._lent:
-                frame = self.lend(told.data.to_pyarrow(told.schema), told.name)
+                frame = self.upload(told.data.to_pyarrow(told.schema), told.name)
                 frame.createOrReplaceTempView(told.name)
                 self._lent.add(told.name)
         return self.session.sql(_sql(table))

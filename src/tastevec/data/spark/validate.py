@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from tastevec.data.readers import columns as kinds
-from tastevec.data.readers.columns import Kind
+from tastevec.data.readers.columns import ColumnType
 from tastevec.data.readers.text import STRAY, show
 from tastevec.data.readers.validate import RowReport
 from tastevec.data.spark.session import reader
@@ -29,19 +29,19 @@ __all__ = [
     "NOTHING",
     "STRAYS",
     "WHOLE_ROW",
-    "Findings",
-    "FoundRows",
-    "JudgedRows",
+    "ErrorCounts",
     "Layout",
+    "RawRows",
+    "SparkRows",
     "first_line",
     "is_whole",
-    "judge",
     "on_spark",
     "parquet",
     "parquet_rows",
     "rating_within",
+    "row_errors",
     "text_rows",
-    "with_verdict",
+    "validate_rows",
 ]
 
 _LATEST = 100_000_000_000  # the year 5138: larger numbers are milliseconds
@@ -101,10 +101,10 @@ _SECONDS = (
 )
 
 
-def _twin(kind: Kind, value: str, *conditions: str) -> Kind:
+def _twin(kind: ColumnType, value: str, *conditions: str) -> ColumnType:
     """The same kind, judged for the same reasons; in a condition ``{v}`` is the value."""
     reasons = [reason for reason, _ in kind.faults]
-    return Kind(value, tuple(zip(reasons, conditions, strict=True)), kind.expected)
+    return ColumnType(value, tuple(zip(reasons, conditions, strict=True)), kind.expected)
 
 
 _EMPTY = "{t} = ''"
@@ -121,12 +121,12 @@ _TWINS = {
 }
 
 
-def on_spark(kind: Kind) -> Kind:
+def on_spark(kind: ColumnType) -> ColumnType:
     """The twin of one of DuckDB's kinds."""
     return _TWINS[kind]
 
 
-def rating_within(lowest: float, highest: float) -> Kind:
+def rating_within(lowest: float, highest: float) -> ColumnType:
     """A rating from ``lowest`` to ``highest``."""
     return _twin(
         kinds.rating_within(lowest, highest),
@@ -153,7 +153,7 @@ _PLACE = (
 
 
 @dataclass(frozen=True)
-class FoundRows:
+class RawRows:
     """Rows that wait to be judged.
 
     Attributes:
@@ -178,7 +178,7 @@ def first_line(session: SparkSession, address: str) -> str | None:
 
 def text_rows(
     session: SparkSession, address: str, separator: str, names: Sequence[str], layout: Layout
-) -> FoundRows:
+) -> RawRows:
     """Rows of one text file, a row a line.
 
     Args:
@@ -195,7 +195,7 @@ def text_rows(
     frame = _lines(session, address).selectExpr(
         "file", "block", "row", f"CASE WHEN NOT ({nothing}) THEN text END AS text", f"{fields} AS fields"
     )
-    return FoundRows(frame, tuple(names), address.rpartition("/")[2], "utf-8")
+    return RawRows(frame, tuple(names), address.rpartition("/")[2], "utf-8")
 
 
 def parquet(session: SparkSession, address: str) -> DataFrame:
@@ -203,7 +203,7 @@ def parquet(session: SparkSession, address: str) -> DataFrame:
     return reader(session).option("recursiveFileLookup", "true").parquet(address)
 
 
-def parquet_rows(session: SparkSession, address: str, names: Sequence[str]) -> FoundRows:
+def parquet_rows(session: SparkSession, address: str, names: Sequence[str]) -> RawRows:
     """Rows of a Parquet file, or of a folder of them in the order of their names: these columns as text.
 
     A NULL is the empty text.
@@ -211,7 +211,7 @@ def parquet_rows(session: SparkSession, address: str, names: Sequence[str]) -> F
     texts = ", ".join(f"coalesce(CAST(`{name.replace('`', '``')}` AS STRING), '')" for name in names)
     frame = parquet(session, address).selectExpr(*_PLACE, f"array({texts}) AS fields")
     frame = frame.selectExpr("file", "block", "row", "array_join(fields, ', ') AS text", "fields")
-    return FoundRows(frame, tuple(names), address.rpartition("/")[2], "parquet")
+    return RawRows(frame, tuple(names), address.rpartition("/")[2], "parquet")
 
 
 def _lines(session: SparkSession, address: str) -> DataFrame:
@@ -252,7 +252,7 @@ STRAYS: Final = {
 }
 
 
-def with_verdict(rows: FoundRows, columns: Sequence[Column]) -> DataFrame:
+def row_errors(rows: RawRows, columns: Sequence[Column]) -> DataFrame:
     """Each row's values, its first fault as ``column:reason``, and its texts where it has one."""
     place, numbers = ("file", "block", "row"), range(len(columns))
     texts = [f"get(fields, {column.place}) AS t{number}" for number, column in enumerate(columns)]
@@ -274,7 +274,7 @@ def with_verdict(rows: FoundRows, columns: Sequence[Column]) -> DataFrame:
     )
 
 
-def _faults(rows: FoundRows, columns: Sequence[Column]) -> str:
+def _faults(rows: RawRows, columns: Sequence[Column]) -> str:
     """The branches of a CASE, as ``readers.rows`` has them: the row's shape, then stray bytes, then each column's own."""
     width, numbers = len(rows.names), range(len(columns))
     branches = [
@@ -304,7 +304,7 @@ def _branch(condition: str, number: int, reason: str) -> str:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ErrorCounts:
     """What was found.
 
     Attributes:
@@ -315,7 +315,7 @@ class Findings:
     groups: list[Row]
 
     @classmethod
-    def of(cls, judged: DataFrame) -> Findings:
+    def of(cls, judged: DataFrame) -> ErrorCounts:
         """Of these rows, in one pass."""
         whole = [
             f"coalesce(bool_and({is_whole(f'CAST({role} AS STRING)')}), true) AS {role}"
@@ -389,7 +389,7 @@ _REPEATED: Final = "duplicate"
 
 
 @dataclass(frozen=True)
-class JudgedRows:
+class SparkRows:
     """What is left of the rows.
 
     Attributes:
@@ -403,9 +403,9 @@ class JudgedRows:
     row_report: RowReport
 
 
-def judge(
-    engine: SparkEngine, rows: FoundRows, columns: Sequence[Column], *, skip_bad_rows: bool
-) -> JudgedRows:
+def validate_rows(
+    engine: SparkEngine, rows: RawRows, columns: Sequence[Column], *, skip_bad_rows: bool
+) -> SparkRows:
     """Judge every row, once: what is found is written to the shared folder, and all that follows reads it there.
 
     Args:
@@ -419,12 +419,12 @@ def judge(
         SourceError: There is no good row.
     """
     address = engine.fresh("judged")
-    verdict = with_verdict(rows, columns)
+    verdict = row_errors(rows, columns)
     written = engine.write(verdict, address)
     judged = reader(engine.session).schema(verdict.schema).parquet(address)
-    found = Findings.of(judged)
+    found = ErrorCounts.of(judged)
     engine.refuse_loss(written, sum(group.rows for group in found.groups))
-    placed = judged.join(engine.lend(found.shifts()).hint("broadcast"), ["file", "block"]).selectExpr(
+    placed = judged.join(engine.upload(found.shifts()).hint("broadcast"), ["file", "block"]).selectExpr(
         "*", f"row + shift AS {POSITION}"
     )
     good = placed.where("fault IS NULL").select(USER_ID, ITEM_ID, RATING, TIMESTAMP, POSITION)
@@ -442,7 +442,7 @@ def judge(
         rows.encoding,
     )
     _refuse(row_report, skip_bad_rows=skip_bad_rows)
-    return JudgedRows(repeated.without(good), found.whole, row_report)
+    return SparkRows(repeated.without(good), found.whole, row_report)
 
 
 def _examples(placed: DataFrame, good: DataFrame, repeated: _Repeated) -> list[Row]:
@@ -493,7 +493,7 @@ def _repeated(engine: SparkEngine, good: DataFrame) -> _Repeated:
     return _Repeated(pairs.drop("rows") if count else None, count)
 
 
-def _describe(rows: FoundRows, columns: Sequence[Column], found: Findings, row: Row) -> str:
+def _describe(rows: RawRows, columns: Sequence[Column], found: ErrorCounts, row: Row) -> str:
     """One bad row as what was found, where, and what was expected; in the words of ``readers.rows``."""
     number, _, reason = row.fault.partition(":")
     unit = "row" if rows.encoding == "parquet" else "line"
@@ -512,7 +512,7 @@ def _describe(rows: FoundRows, columns: Sequence[Column], found: Findings, row: 
 
 
 def _refuse(row_report: RowReport, *, skip_bad_rows: bool) -> None:
-    bad = sum(row_report.set_aside.values())
+    bad = sum(row_report.skipped.values())
     if bad and not skip_bad_rows:
         others = f" ({bad} bad rows in all)" if bad > 1 else ""
         raise BadRowError(

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from tastevec.errors import SettingsError
-from tastevec.serving.neighbors import read_users
+from tastevec.serving.neighbors import read_user_vectors
 from tastevec.serving.recommender import load
 from tastevec.serving.service.errors import catch_problems
 from tastevec.serving.service.inference import Lifecycle
@@ -221,7 +221,7 @@ def from_folder(folder: Path, users: Path | None = None) -> Callable[[], Served]
 
     def source() -> Served:
         model = load(folder)
-        known = None if users is None else read_users(users, model.bundle.space, horizon="overall")
+        known = None if users is None else read_user_vectors(users, model.bundle.space, horizon="overall")
         return Served(model, name=folder.resolve().name, users=known)
 
     return source

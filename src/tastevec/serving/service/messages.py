@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["place_of", "sentence_of", "shown"]
+__all__ = ["index_of", "sentence_of", "shown"]
 
 _LONGEST = 60  # letters of the caller's own that a message repeats
 
@@ -58,7 +58,7 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def place_of(path: Sequence[object]) -> str | None:
+def index_of(path: Sequence[object]) -> str | None:
     """A place in the request; None for the request as a whole.
 
     Examples:
@@ -74,7 +74,7 @@ def place_of(path: Sequence[object]) -> str | None:
 def sentence_of(errors: Sequence[Any]) -> tuple[str, str | None]:
     """The first of pydantic's errors as one sentence, and its place."""
     first = errors[0]
-    where = place_of([step for step in first["loc"][1:] if step != "[key]"])
+    where = index_of([step for step in first["loc"][1:] if step != "[key]"])
     kind, told, found = str(first["type"]), first.get("ctx", {}), first.get("input")
     more = len(errors) - 1
     rest = f" ({more} more {'place is' if more == 1 else 'places are'} wrong)" if more else ""

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import RatingScale
     from tastevec.items.item_map import ItemMap
     from tastevec.items.tag_directions import TagDirections
-    from tastevec.serving.explain import TagReading
+    from tastevec.serving.explain import TagExplanation
     from tastevec.serving.neighbors import Neighbors
     from tastevec.serving.recommender import Recommender
     from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest, User
 
 __all__ = [
     "Near",
+    "ParsedUsers",
     "Served",
-    "Told",
     "as_cosine",
     "contributions_of",
     "explained",
@@ -48,7 +48,7 @@ __all__ = [
     "ranked",
     "similar_items",
     "steered",
-    "told_by",
+    "to_histories",
     "users_in_memory",
 ]
 
@@ -56,7 +56,7 @@ _Row = tuple[int, float, int]  # the film's place, the rating, the time
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class ParsedUsers:
     """What a request tells of B people.
 
     Attributes:
@@ -68,7 +68,7 @@ class Told:
     unknown: list[list[int | str]]
 
 
-def told_by(users: Sequence[User], catalog: Catalog, scale: RatingScale) -> Told:
+def to_histories(users: Sequence[User], catalog: Catalog, scale: RatingScale) -> ParsedUsers:
     """Turn people into histories; nobody is repaired.
 
     Raises:
@@ -91,7 +91,7 @@ def told_by(users: Sequence[User], catalog: Catalog, scale: RatingScale) -> Told
         normalised=normalise_ratings(given, bounds),
         times=np.array(times, np.int64),
     )
-    return Told(histories, unknown)
+    return ParsedUsers(histories, unknown)
 
 
 def _read(user: User, where: str, catalog: Catalog, scale: RatingScale) -> tuple[list[_Row], list[int | str]]:
@@ -256,7 +256,7 @@ _FOUND = 64  # people whose favourites are looked for at once
 
 def found_users(
     served: Served,
-    told: Told,
+    told: ParsedUsers,
     near: Near,
     vectors: Mapping[Any, NDArray[np.float32]],
     check: Callable[[], None] = lambda: None,
@@ -306,7 +306,9 @@ def as_cosine(value: float) -> float:
     return min(1.0, max(-1.0, float(value)))
 
 
-def ranked(served: Served, told: Told, vectors: NDArray[np.float32], k: int) -> list[list[dict[str, Any]]]:
+def ranked(
+    served: Served, told: ParsedUsers, vectors: NDArray[np.float32], k: int
+) -> list[list[dict[str, Any]]]:
     """The best K films new to each person: films with rank from 1 and score.
 
     Args:
@@ -359,7 +361,7 @@ def similar_items(served: Served, item_ids: Sequence[int | str], k: int) -> list
     for place in _places(served, item_ids):
         found = served.model.similar_items(catalog.ids[place], k=k).to_pylist()
         similar = [
-            {**item, "rank": row["rank"], "similarity": as_cosine(row["score"])}
+            {**item, "rank": row["rank"], "similarity": as_cosine(row["similarity"])}
             for row in found
             for item in catalog.items([row["item_id"]])
         ]
@@ -369,7 +371,7 @@ def similar_items(served: Served, item_ids: Sequence[int | str], k: int) -> list
 
 def explained(
     served: Served,
-    told: Told,
+    told: ParsedUsers,
     vectors: NDArray[np.float32],
     asked: ExplainRequest,
     check: Callable[[], None] = lambda: None,
@@ -417,7 +419,7 @@ def explained_items(served: Served, item_ids: Sequence[int | str], tags: int) ->
 
 def contributions_of(
     served: Served,
-    told: Told,
+    told: ParsedUsers,
     best: Sequence[Sequence[dict[str, Any]]],
     asked: RecommendRequest,
     check: Callable[[], None] = lambda: None,
@@ -470,8 +472,8 @@ def _places(served: Served, item_ids: Sequence[int | str]) -> Iterator[int]:
         yield place
 
 
-def _reading(reading: TagReading) -> dict[str, Any]:
-    return {"tag": reading.tag, "strength": float(reading.strength), "confidence": float(reading.confidence)}
+def _reading(reading: TagExplanation) -> dict[str, Any]:
+    return {"tag": reading.tag, "strength": float(reading.strength), "confidence": float(reading.reliability)}
 
 
 def _contributions(served: Served, contributions: Sequence[tuple[Any, float]]) -> list[dict[str, Any]]:

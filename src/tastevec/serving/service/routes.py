@@ -13,15 +13,15 @@ from pydantic_core import to_json
 from tastevec.serving.service.errors import JsonRoute, Problem, errors
 from tastevec.serving.service.inference import life_of
 from tastevec.serving.service.responses import (
+    ParsedUsers,
     Served,
-    Told,
     contributions_of,
     explained,
     explained_items,
     found_users,
     ranked,
     steered,
-    told_by,
+    to_histories,
     users_in_memory,
 )
 from tastevec.serving.service.responses import (
@@ -162,8 +162,8 @@ async def steer(request: Request, asked: SteerRequest) -> Response:
     return _json_bytes(await life.batcher.ask(served.model, told.histories, asked.horizon, finish))
 
 
-def _told(served: Served, users: Sequence[User]) -> Told:
-    return told_by(users, served.catalog, served.model.bundle.reading.scale)
+def _told(served: Served, users: Sequence[User]) -> ParsedUsers:
+    return to_histories(users, served.catalog, served.model.bundle.reading.scale)
 
 
 def _vectors(given: Sequence[Sequence[float]]) -> NDArray[np.float32]:
@@ -184,7 +184,7 @@ def _vectors(given: Sequence[Sequence[float]]) -> NDArray[np.float32]:
 
 def _recommended(
     served: Served,
-    told: Told,
+    told: ParsedUsers,
     best: Sequence[Sequence[dict[str, Any]]],
     why: Sequence[Sequence[Sequence[dict[str, Any]]]] | None,
 ) -> bytes:

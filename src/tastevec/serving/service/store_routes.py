@@ -21,9 +21,9 @@ from tastevec.errors import DataError, SettingsError, TastevecError
 from tastevec.schema import Horizon
 from tastevec.serving.service.errors import JsonRoute, Problem, errors
 from tastevec.serving.service.inference import life_of
-from tastevec.serving.service.responses import Near, Served, Told, found_users, told_by
+from tastevec.serving.service.responses import Near, ParsedUsers, Served, found_users, to_histories
 from tastevec.serving.service.schemas import ItemId, SimilarUsersRequest, SimilarUsersResponse, User
-from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, id_text, told_by_url
+from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, connection_settings, id_text
 
 __all__ = ["Stored", "findable", "found_in_store", "stored_router"]
 
@@ -79,7 +79,7 @@ class Stored:
             SettingsError: The address cannot be read; the message does not repeat it.
             MissingExtraError: psycopg or pgvector is not installed.
         """
-        told_by_url(url)
+        connection_settings(url)
         self._url = url
         self._store: UserStore | None = None
         self._opening = Lock()
@@ -191,7 +191,7 @@ async def found_in_store(
     """
     stored, life = _stored(request), life_of(request)
     served = life.served
-    told = told_by(users, served.catalog, served.model.bundle.reading.scale)
+    told = to_histories(users, served.catalog, served.model.bundle.reading.scale)
     vectors = await life.batcher.ask(served.model, told.histories, "overall", np.asarray)
 
     def nearest(store: UserStore) -> tuple[Near, dict[str, NDArray[np.float32]]]:
@@ -231,10 +231,10 @@ def _id(user_id: str) -> str:
         raise Problem(422, "wrong_data", str(error), "user_id") from None
 
 
-def _told_by_one(served: Served, user: User) -> Told:
+def _told_by_one(served: Served, user: User) -> ParsedUsers:
     """One person, who is the whole body: places in it are named so."""
     try:
-        return told_by([user], served.catalog, served.model.bundle.reading.scale)
+        return to_histories([user], served.catalog, served.model.bundle.reading.scale)
     except Problem as problem:
         where = problem.where and problem.where.removeprefix(_FIRST)
         message = problem.message.replace(_FIRST, "")
