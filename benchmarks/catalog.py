@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tastevec.data.histories import Histories
-from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
+from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.model.losses import next_softmax_loss
@@ -65,7 +65,7 @@ def timed(what: str, items: int, users: int, repeats: int) -> dict[str, Any]:
     """
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
-    reading = Reading(scale=SCALE, max_history=SETTINGS.max_history)
+    reading = InputConfig(scale=SCALE, max_history=SETTINGS.max_history)
     arrays = positive_batch(_histories(users, items, rng), reading, SETTINGS, rng)
     batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
     once = _step(batch, items) if what == "step" else _loss(batch, items, plain=what == "plain")
@@ -91,8 +91,8 @@ def _histories(users: int, items: int, rng: np.random.Generator) -> Histories:
         offsets=length * np.arange(users + 1),
         items=chosen.astype(np.int32),
         ratings=rng.integers(1, 6, len(chosen)).astype(np.float32),
-        normalised=np.zeros(len(chosen), np.float32),
-        times=np.tile(600 * np.arange(length), users),
+        normalized_ratings=np.zeros(len(chosen), np.float32),
+        timestamps=np.tile(600 * np.arange(length), users),
     )
 
 
@@ -134,7 +134,7 @@ def _step(batch: dict[str, Tensor], items: int) -> Callable[[], None]:
         dropout=SETTINGS.dropout,
         rating_bins=SCALE.levels,
         item_input=SETTINGS.item_input,
-        time_gap_bins=GAP_LEVELS,
+        time_gap_bins=N_TIME_GAP_BINS,
     )
     model = TasteEncoder(config).train()
     model.items.weight.requires_grad_(False)  # noqa: FBT003  torch has no name for it

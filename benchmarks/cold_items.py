@@ -19,16 +19,16 @@ import pyarrow as pa
 from experiment import TINY, interval, ratio, small_world, train
 from pyarrow import parquet
 
-from tastevec.data.files import new_folder
-from tastevec.data.histories import NO_TIME, Histories
+from tastevec.data.files import atomic_folder
+from tastevec.data.histories import NO_TIMESTAMP, Histories
 from tastevec.data.inputs import positive_from
-from tastevec.data.prepared import Prepared, seal
+from tastevec.data.prepared import Prepared, write_manifest
 from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.metrics import unit_rows
 from tastevec.evaluation.scorers import keep_only, measure
-from tastevec.evaluation.tasks import Task, ask, cases
+from tastevec.evaluation.tasks import Task, build_task, hold_out
 from tastevec.pipelines.evaluate import model_runs
 from tastevec.schema import (
     FEATURES_FILE,
@@ -40,7 +40,7 @@ from tastevec.schema import (
     USERS_FILE,
     VECTORS_FILE,
     Horizon,
-    Protocol,
+    TaskId,
 )
 
 if TYPE_CHECKING:
@@ -53,15 +53,15 @@ if TYPE_CHECKING:
     from tastevec.evaluation.scorers import Scorer
 
 SHARE = 0.1
-WITHOUT, WITH_ALL = "taste, trained without them", "taste, trained with all films"
+WITHOUT, WITH_ALL = "taste, trained without them", "taste, trained with all items"
 METRICS: Final = ("recall@20", "recall@50", "ndcg@100")
 SELECTED_BY: Final = "ndcg@100"
-WARM: Final = {
-    "fold-in": ("ndcg@100", "recall@20"),
-    "next-liked": ("ndcg@10", "recall@20"),
-    "last-20%": ("ndcg@100", "recall@20"),
+WARM: Final[dict[TaskId, tuple[str, ...]]] = {
+    "random-20pct": ("ndcg@100", "recall@20"),
+    "next-item": ("ndcg@10", "recall@20"),
+    "last-20pct": ("ndcg@100", "recall@20"),
 }
-_PROTOCOLS: Final[dict[Horizon, Protocol]] = {"overall": "fold-in", "next": "future"}
+_TASKS: Final[dict[Horizon, TaskId]] = {"overall": "random-20pct", "next": "last-20pct"}
 _DAY: Final = 86_400
 _REASON: Final = "film held back"
 _MAY_DIFFER: Final = {"seed", "seeds", "device", "report_to"}
@@ -123,20 +123,20 @@ def without_items(prepared: Prepared, items: NDArray[np.bool_], out: Path) -> Pr
     left = keep_only(histories, ~removed)
     stays = np.flatnonzero(left.lengths >= settings["minimum_interactions"])
     left, splits = left.take(stays), prepared.splits[stays]
-    with new_folder(out, owned_by=MANIFEST_FILE) as folder:
+    with atomic_folder(out, marker_file=MANIFEST_FILE) as folder:
         left.save(folder / HISTORIES_FOLDER)
         parquet.write_table(_users(left, splits), folder / USERS_FILE)
         for name in (ITEMS_FILE, VECTORS_FILE, FEATURES_FILE):
             if name in prepared.manifest["files"]:
                 shutil.copyfile(prepared.folder / name, folder / name)
         counts = _counts(prepared, left, splits, int(removed.sum()))
-        seal(folder, prepared.manifest | {"counts": counts})
+        write_manifest(folder, prepared.manifest | {"counts": counts})
     return Prepared.open(out)
 
 
 def _users(left: Histories, splits: NDArray[np.uint8]) -> pa.Table:
     """Return the users as a prepared dataset lists them."""
-    days = pa.array(left.times // _DAY, mask=left.times == NO_TIME)
+    days = pa.array(left.timestamps // _DAY, mask=left.timestamps == NO_TIMESTAMP)
     spans = pa.table({"owner": left.owners, "day": days}).group_by("owner", use_threads=False)
     spans = spans.aggregate([("day", "min"), ("day", "max")]).sort_by("owner")
     return pa.table(
@@ -188,13 +188,13 @@ def _cold(
 ) -> dict[str, Any]:
     """Return the metrics of every system on the cold items, and their ratio to the best content baseline."""
     test, baselines = cohorts["test"], _content_baselines(cohorts["train"])
-    selection = _tasks(cohorts["validation"].unseen, cold, test.rating_range)
+    selection = _tasks(cohorts["validation"].held_out_users, cold, test.rating_range)
     users, best, rows = {}, {}, []
-    for name, task in _tasks(test.unseen, cold, test.rating_range).items():
+    for name, task in _tasks(test.held_out_users, cold, test.rating_range).items():
         best[name] = _better(baselines, selection[name], test.n_items)
-        users[name] = {"users": len(task), "held_out_items": int(task.hidden.sum())}
+        users[name] = {"n_users": len(task), "held_out_items": int(task.held_out_items.sum())}
         entries: list[tuple[str, Scorer, Horizon | None]] = [
-            (system, model, horizon) for system, model in models.items() for horizon in _PROTOCOLS
+            (system, model, horizon) for system, model in models.items() for horizon in _TASKS
         ]
         entries += [(one.name, one, None) for one in (*baselines, _Random(test.n_items, seed))]
         found = {
@@ -202,13 +202,13 @@ def _cold(
             for system, scorer, horizon in entries
         }
         rows += [
-            {"question": name, "system": system, "horizon": horizon, "metric": metric}
+            {"candidates": name, "system": system, "horizon": horizon, "metric": metric}
             | interval(values[metric], seed)
             | ratio(values[metric], found[best[name], None][metric], seed)
             for (system, horizon), values in found.items()
             for metric in METRICS
         ]
-    return {"asked": users, "floor": best, "chosen_by": SELECTED_BY, "cold": rows}
+    return {"asked": users, "baseline": best, "chosen_by": SELECTED_BY, "cold": rows}
 
 
 def _tasks(users: Histories, cold: NDArray[np.bool_], rating_range: tuple[float, float]) -> dict[str, Task]:
@@ -218,8 +218,8 @@ def _tasks(users: Histories, cold: NDArray[np.bool_], rating_range: tuple[float,
     """
     drawn, positive = cold[users.items], users.ratings >= positive_from(rating_range)
     note = "Positives among the items removed from the training are held out."
-    task = ask(users, drawn & positive, ~drawn, name="fold-in", note=note)
-    return {"all films": task, "drawn films": replace(task, candidates=cold)}
+    task = hold_out(users, drawn & positive, ~drawn, name="random-20pct", note=note)
+    return {"all items": task, "cold items": replace(task, candidates=cold)}
 
 
 def _content_baselines(dataset: EvalDataset) -> list[MeanPositive]:
@@ -227,7 +227,7 @@ def _content_baselines(dataset: EvalDataset) -> list[MeanPositive]:
     units = unit_rows(dataset.items.vectors).astype(np.float32)  # (N, D)
     there = units.any(axis=1, keepdims=True)
     centered = np.where(there, units - units.sum(axis=0) / max(1, there.sum()), 0)
-    spaces = {"content": units, "content, mean film subtracted": centered}
+    spaces = {"content": units, "content, centered": centered}
     positive = positive_from(dataset.rating_range)
     baselines = [
         MeanPositive(vectors, space=name, positive_from=positive) for name, vectors in spaces.items()
@@ -239,7 +239,7 @@ def _content_baselines(dataset: EvalDataset) -> list[MeanPositive]:
 
 def _values(scorer: Scorer, task: Task, n_items: int, horizon: Horizon) -> dict[str, NDArray[np.float64]]:
     """Return each metric of every user, (B,)."""
-    return measure(scorer, replace(task, protocol=_PROTOCOLS[horizon]), n_items, (10, 20, 50, 100))
+    return measure(scorer, replace(task, name=_TASKS[horizon]), n_items, (10, 20, 50, 100))
 
 
 def _better(baselines: Sequence[Scorer], task: Task, n_items: int) -> str:
@@ -252,12 +252,10 @@ def _warm(
     models: dict[str, Scorer], test: EvalDataset, cold: NDArray[np.bool_], seed: int
 ) -> list[dict[str, Any]]:
     """Return the metrics of both models on the other items, as if the cold items did not exist."""
-    users = keep_only(test.unseen, ~cold[test.unseen.items])
-    protocols: tuple[Protocol, ...] = ("fold-in", "future")
+    users = keep_only(test.held_out_users, ~cold[test.held_out_users.items])
     tasks = [
-        replace(task, candidates=~cold)
-        for protocol in protocols
-        for task in cases(users, protocol=protocol, rating_range=test.rating_range, seed=seed)
+        replace(build_task(name, users, rating_range=test.rating_range, seed=seed), candidates=~cold)
+        for name in WARM
     ]
     rows = []
     for task in filter(len, tasks):
@@ -265,6 +263,6 @@ def _warm(
         for metric in WARM[task.name]:
             without, with_all = found[WITHOUT][metric], found[WITH_ALL][metric]
             means = {"without": float(without.mean()), "with_all": float(with_all.mean())}
-            row = {"task": task.name, "metric": metric, "users": len(task)}
+            row = {"task": task.name, "metric": metric, "n_users": len(task)}
             rows.append(row | means | ratio(without, with_all, seed))
     return rows

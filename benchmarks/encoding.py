@@ -19,7 +19,7 @@ from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
     from tastevec.data.histories import Histories
-    from tastevec.data.inputs import Reading
+    from tastevec.data.inputs import InputConfig
     from tastevec.schema import Horizon
     from tastevec.serving.bundle import Runtime
 
@@ -83,7 +83,7 @@ def encoded(data: str, model: str, system: str) -> dict[str, Any]:
     return found | {"users_per_second": round(len(users) / seconds, 3)}
 
 
-def _operations(users: Histories, reading: Reading, config: dict[str, Any]) -> float:
+def _operations(users: Histories, reading: InputConfig, config: dict[str, Any]) -> float:
     """Return the multiplications and additions that the *next* vectors need, padding not counted."""
     width, inner, dim = config["hidden_size"], config["intermediate_size"], config["dim"]
     items = np.minimum(users.lengths, reading.max_history).astype(float)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset, ItemFacts
 from tastevec.evaluation.evaluate import evaluate
@@ -40,7 +40,7 @@ def evaluated(users: int, items: int) -> dict[str, Any]:
     )
     scorer = MeanPositive(vectors, space="generated", positive_from=4.0)
     start, cpu = time.perf_counter(), time.process_time()
-    evaluate([scorer], dataset, protocols=["fold-in"])
+    evaluate([scorer], dataset, tasks=["random-20pct"])
     return {
         "users": users,
         "films": items,
@@ -63,6 +63,6 @@ def random_histories(users: int, first_id: int, rng: np.random.Generator, items:
         offsets=offsets,
         items=chosen.astype(np.int32),
         ratings=ratings,
-        normalised=normalise_ratings(ratings, offsets),
-        times=1_000_000_000 + 600 * position,
+        normalized_ratings=normalize_ratings(ratings, offsets),
+        timestamps=1_000_000_000 + 600 * position,
     )

@@ -12,12 +12,12 @@ import numpy as np
 from experiment import interval, ratio, small_world
 from scipy.sparse import csr_matrix
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Prepared
 from tastevec.data.topk import rank_items
 from tastevec.evaluation.dataset import EvalDataset
-from tastevec.items.cold_start import load_rows
+from tastevec.items.cold_start import load_item_features
 from tastevec.items.tag_directions import TagBlock, TagDirections, tag_blocks
 from tastevec.schema import Horizon
 from tastevec.serving.explain import explain_users
@@ -62,7 +62,7 @@ class World:
     @classmethod
     def read(cls, model: Path, data: Path, users: int) -> World:
         """Read a model and at most so many test users of its prepared dataset."""
-        recommender, prepared, rows = load(model), Prepared.open(data), load_rows(data)
+        recommender, prepared, rows = load(model), Prepared.open(data), load_item_features(data)
         assert rows is not None
         blocks, dataset = tag_blocks(*rows), EvalDataset.of(prepared, "test")
         counts = recommender.bundle.items["train_users"].to_numpy()
@@ -71,12 +71,12 @@ class World:
         relevance = _standardized(blocks, directions.names)
         positives = dataset.train.keep(dataset.train.ratings >= positive_from(dataset.rating_range))
         positive = np.nanmean(_user_means(relevance, positives.items, positives.offsets), axis=0)
-        [task] = dataset.tasks("fold-in")
+        task = dataset.task("random-20pct")
         return cls(recommender, directions, relevance, positive, next(task.chunks(users)))
 
     def normalized_ratings(self, histories: Histories) -> NDArray[np.float64]:
         """Return the tag strengths of users, (B, T)."""
-        return self.directions.read(self.recommender.vectors(histories, HORIZON), HORIZON)
+        return self.directions.strengths(self.recommender.vectors(histories, HORIZON), HORIZON)
 
     def ranked(self, vectors: NDArray[np.float32], known: Histories, first: int) -> NDArray[np.int64]:
         """Return the first recommended items, (B, first)."""
@@ -87,7 +87,7 @@ class World:
 
     def spread_tags(self, count: int) -> NDArray[np.int64]:
         """Return tags of every reliability, the most reliable first."""
-        order = np.argsort(-self.directions.confidence, kind="stable")
+        order = np.argsort(-self.directions.reliability, kind="stable")
         return order[np.unique(np.linspace(0, len(order) - 1, count).astype(int))]
 
 
@@ -95,7 +95,7 @@ def measured(run: Run) -> dict[str, Any]:
     """Return the results of all three questions."""
     data, model = small_world(run)
     world = World.read(model, data, FULL if run.full else SMALL)
-    names, confidence = world.directions.names, world.directions.confidence
+    names, confidence = world.directions.names, world.directions.reliability
     return {
         "data": world.recommender.bundle.facts["data"]["name"],
         "split": "test",
@@ -144,7 +144,7 @@ def _user_means(
 
 def _deleted(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how far a named tag's strength moves without three items: the named ones, the highest rated or random ones."""
-    rng, users = np.random.default_rng(seed), world.task.known
+    rng, users = np.random.default_rng(seed), world.task.inputs
     explained = explain_users(world.recommender, world.directions, users, HORIZON, tags=NAMED, items=ITEMS)
     normalized_ratings = world.normalized_ratings(users)
     found = [
@@ -191,7 +191,7 @@ def _without(user: Histories, deleted: list[NDArray[np.int64]]) -> Histories:
     for copy, rows in zip(kept, deleted, strict=True):
         copy[rows] = False
     left = user.take(np.zeros(len(kept), np.int64)).keep(kept.ravel())
-    return replace(left, normalised=normalise_ratings(left.ratings, left.offsets))
+    return replace(left, normalized_ratings=normalize_ratings(left.ratings, left.offsets))
 
 
 # ---- prediction ----
@@ -199,7 +199,7 @@ def _without(user: Histories, deleted: list[NDArray[np.int64]]) -> Histories:
 
 def _predicted(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how relevant a user's named tags are to their held-out positives, against other tags."""
-    normalized_ratings = world.normalized_ratings(world.task.known)
+    normalized_ratings = world.normalized_ratings(world.task.inputs)
     relevance = _user_means(world.relevance, world.task.targets, world.task.offsets)  # (B, T)
     popular = np.argsort(-world.positive, kind="stable")[:NAMED]
     tags = {
@@ -232,7 +232,7 @@ def _predicted(world: World, seed: int) -> list[dict[str, Any]]:
 
 def _named(directions: TagDirections, normalized_ratings: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the tags with the largest strength times reliability, as an explanation names them."""
-    weighted = normalized_ratings * directions.confidence
+    weighted = normalized_ratings * directions.reliability
     order = [int(tag) for tag in np.argsort(-weighted, kind="stable") if weighted[tag] > 0]
     return np.array(directions.distinct(order, NAMED), np.int64)
 
@@ -242,7 +242,7 @@ def _named(directions: TagDirections, normalized_ratings: NDArray[np.float64]) -
 
 def steered(world: World, hold: float, seed: int) -> dict[str, Any]:
     """Return what the first 50 items become when users are steered by one tag, the mean of tags of every reliability."""
-    directions, known = world.directions, world.task.known
+    directions, known = world.directions, world.task.inputs
     tags, vectors = world.spread_tags(STEERED), world.recommender.vectors(known, HORIZON)
     before = world.ranked(vectors, known, FIRST)
     plain = _relevance(world, before)  # (B, T)
@@ -292,17 +292,17 @@ def _shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.floa
 
 def _reach(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how many of the first 12 items are new at each amount, by horizon and length of the input."""
-    directions, users = world.directions, world.task.known
+    directions, users = world.directions, world.task.inputs
     users = users.take(np.arange(min(REACH_USERS, len(users))))
     still, found = np.zeros(directions.directions.shape[1], np.float32), []
     for horizon in get_args(Horizon):
         steps = [
-            directions.steer(still, {directions.names[tag]: 1.0}, kind=horizon)
+            directions.steer(still, {directions.names[tag]: 1.0}, horizon=horizon)
             for tag in world.spread_tags(REACH_TAGS)
         ]
         for length in REACH_LENGTHS:
             known = users.last(length)
-            known = replace(known, normalised=normalise_ratings(known.ratings, known.offsets))
+            known = replace(known, normalized_ratings=normalize_ratings(known.ratings, known.offsets))
             vectors = world.recommender.vectors(known, horizon)
             before, rows = world.ranked(vectors, known, REACH_FIRST), []
             for amount in REACH_AMOUNTS:

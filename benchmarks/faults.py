@@ -40,7 +40,7 @@ SMALL = dict.fromkeys(FULL, 1)
 RELEASE = {"items": 500, "genome_items": 60, "genome_tags": 1_128, "tags": 1_000, "seed": 5}
 TINY = {"epochs": 3, "hidden_size": 32, "heads": 2, "layers": 1, "max_history": 50, "report_to": "none"}
 EARLIEST = 0.3  # of the time of a command: before, it only imports libraries
-TIMES = {"seal", "timings"}  # JSON keys in which no two runs agree
+TIMES = {"manifest_checksum", "timings"}  # JSON keys in which no two runs agree
 MANY = 10_000_000
 # `tastevec fetch` from the address that comes first: a local server, whose zip has no published digest.
 FETCH = """
@@ -230,7 +230,7 @@ def _killed_while_reloading(world: Path, folder: Path, rng: np.random.Generator)
 
 def _recommend(port: int) -> Any:  # noqa: ANN401  any JSON
     ratings = [{"item_id": item, "rating": 4.0} for item in (1, 2, 3)]
-    body = json.dumps({"people": [{"ratings": ratings}], "k": 5}).encode()
+    body = json.dumps({"users": [{"ratings": ratings}], "k": 5}).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/recommend", body, {"Content-Type": "application/json"}
     )

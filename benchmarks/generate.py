@@ -26,7 +26,7 @@ from generated_items import (
 )
 from generated_users import GROUP, Users, World, choose, history_lengths, make_users, make_world, rate
 
-from tastevec.data.files import new_folder
+from tastevec.data.files import atomic_folder
 from tastevec.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Sizes:
 
 def generate(out: Path, sizes: Sizes) -> None:
     """Write a release of these sizes to a new or empty folder, or over an earlier one."""
-    with new_folder(out, owned_by=MARK) as folder:
+    with atomic_folder(out, marker_file=MARK) as folder:
         items = make_items(sizes.items, _rng(sizes, 0))
         tags = make_tags(items, sizes.genome_tags, _rng(sizes, 1))
         movies, links = item_tables(items, _rng(sizes, 2))

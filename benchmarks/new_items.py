@@ -21,7 +21,7 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.items.cold_start import ColdStartModel
 from tastevec.items.content import ContentFeatures, genre_matrix
-from tastevec.pipelines.prepare import visible_tags
+from tastevec.pipelines.prepare import training_tags
 from tastevec.serving.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class World:
         """Read the items of a model, with the tags that its preparation could use."""
         prepared, bundle, connection = Prepared.open(data), Bundle.load(model), connect()
         read = read_source(source, connection=connection, settings=settings)
-        tags = visible_tags(connection.to_pyarrow(read.tags), prepared.folder)
+        tags = training_tags(connection.to_pyarrow(read.tags), prepared.folder)
         users = bundle.items["train_users"].to_numpy()
         known_from = min(20, int(np.median(users)) + 1)
         return cls(bundle.items, tags, bundle.model.item_vectors, users, known_from)
@@ -86,7 +86,7 @@ class Draw:
         """Return what the package computes."""
         learned, users = self.world.learned[self.fitted], self.world.users[self.fitted]
         model = ColdStartModel.fit(self.features, self.rows[self.fitted], learned, users)
-        return model.place(self.rows[self.hidden])
+        return model.predict(self.rows[self.hidden])
 
     def same_genres(self) -> NDArray[np.float64]:
         """Return the mean of the items with the most similar genres."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Plan = tuple[tuple[Sizes, ...], int, str]
 PLAIN, OURS = "plain DuckDB SQL", "tastevec prepare"
-FLAT = ("offsets", "items", "ratings", "times", "normalised")
+FLAT = ("offsets", "items", "ratings", "timestamps", "normalized_ratings")
 TOLERANCE = 1e-5  # of a normalized rating, whose mean is a sum of floats in any order
 
 
@@ -135,7 +135,9 @@ def _require_same_result(work: Path, release: Path) -> None:
         for name, column in (("users.parquet", "split"), ("items.parquet", "item_id"))
     )
     equal = users[0] == users[1] and items[0] == items[1]
-    if not equal or any(difference > TOLERANCE * (name == "normalised") for name, difference in off.items()):
+    if not equal or any(
+        difference > TOLERANCE * (name == "normalized_ratings") for name, difference in off.items()
+    ):
         sys.exit(f"SQL and tastevec prepared different data of {release.name}: {off}. Expected the same.")
     save(record, off)
 
@@ -202,11 +204,11 @@ CREATE TABLE users AS SELECT userId, count(*) AS interactions, avg(rating) AS me
     FROM ratings GROUP BY userId HAVING count(*) >= 2;
 COPY (SELECT userId AS user_id, split, interactions, first_day, last_day FROM users ORDER BY userId) TO '{out}/users.parquet';
 COPY (
-    SELECT item::INTEGER AS items, rating::FLOAT AS ratings, coalesce(timestamp, -1) AS times, coalesce(CASE
+    SELECT item::INTEGER AS items, rating::FLOAT AS ratings, coalesce(timestamp, -1) AS timestamps, coalesce(CASE
         WHEN rating > mean AND highest - mean >= 1e-5 THEN (rating - mean) / (highest - mean)
-        WHEN rating <= mean AND mean - lowest >= 1e-5 THEN (rating - mean) / (mean - lowest) ELSE 0 END, 0)::FLOAT AS normalised
+        WHEN rating <= mean AND mean - lowest >= 1e-5 THEN (rating - mean) / (mean - lowest) ELSE 0 END, 0)::FLOAT AS normalized_ratings
     FROM (SELECT *, rowid AS position FROM ratings) JOIN users USING (userId) JOIN item_catalog USING (movieId)
-    ORDER BY userId, times, position
+    ORDER BY userId, timestamps, position
 ) TO '{out}/histories.parquet'
 """
 

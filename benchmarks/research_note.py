@@ -19,7 +19,7 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from pages import NOTEBOOK, show
 
-from tastevec.data.html import whole_page
+from tastevec.data.html import html_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ def page_of(notebook: Any, facts: list[tuple[str, str]]) -> str:  # noqa: ANN401
     body = body.replace(
         'href="../', f'href="{NOTEBOOK.parents[1].as_uri()}/'
     )  # our page is in another folder
-    return whole_page("The note, executed", facts=facts, body=f"{STYLE}\n{body}", width=62)
+    return html_page("The note, executed", facts=facts, body=f"{STYLE}\n{body}", width=62)
 
 
 def pictures(notebook: Any) -> dict[str, tuple[str, str]]:  # noqa: ANN401  as above

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
+from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 
@@ -39,7 +39,7 @@ TASTE = {
     "attention": "causal",
     "readout": "moments",
     "item_input": "learned",
-    "time_gap_bins": GAP_LEVELS,
+    "time_gap_bins": N_TIME_GAP_BINS,
     "blend_overall": 0.5,
     "blend_recent": 0.5,
     "blend_short": 1.0,
@@ -84,9 +84,9 @@ def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteE
     return made.eval()
 
 
-def reading(*, max_history: int = 12, **changes: Any) -> Reading:
+def reading(*, max_history: int = 12, **changes: Any) -> InputConfig:
     """How such an encoder reads histories rated from 1 to 5."""
-    return Reading(scale=SCALE, max_history=max_history, **changes)
+    return InputConfig(scale=SCALE, max_history=max_history, **changes)
 
 
 def tensors(histories: Histories, **layout: Any) -> dict[str, torch.Tensor]:
@@ -94,7 +94,7 @@ def tensors(histories: Histories, **layout: Any) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in reading(**layout).arrays(histories).items()}
 
 
-def ask(model: TasteEncoder, histories: Histories, how: Reading) -> TasteOutput:
+def ask(model: TasteEncoder, histories: Histories, how: InputConfig) -> TasteOutput:
     """What the encoder says of these people."""
     with torch.no_grad():
         return model(**{name: torch.from_numpy(array) for name, array in how.arrays(histories).items()})

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tastevec.data.expressions import connect
-from tastevec.data.preprocess import ArrangeSettings, arrange, find_split_timestamp
+from tastevec.data.preprocess import PreprocessSettings, find_split_timestamp, preprocess
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.data.spark.reading import read_source as read_on_spark
 from tastevec.data.spark.session import spark_engine
@@ -63,7 +63,7 @@ def arranged_by(engine: str, path: Path | str, place: Path, **settings: Any) -> 
     with read_by(engine, path, place, **settings) as (source, connection):
         if arranging.get("split") == "time":
             arranging = arranging | {"cut": find_split_timestamp(source, connection, later=0.1)}
-        counts = arrange(source, folder, ArrangeSettings(**arranging), connection)
+        counts = preprocess(source, folder, PreprocessSettings(**arranging), connection)
         told = {
             "cut": arranging.get("cut"),
             "counts": dataclasses.asdict(counts),

@@ -44,7 +44,9 @@ class Summed(Fixed):
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
         """(B, D) sums."""
-        weights = histories.normalised if self._weighted else np.ones_like(histories.normalised)
+        weights = (
+            histories.normalized_ratings if self._weighted else np.ones_like(histories.normalized_ratings)
+        )
         sums = np.zeros((len(histories), self.item_vectors.shape[1]), np.float32)
         np.add.at(sums, histories.owners, weights[:, None] * self.item_vectors[histories.items])
         return sums

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 import worlds
 from tastevec.data import expressions as tables
-from tastevec.data.prepared import Prepared, write_manifest
-from tastevec.data.preprocess import ArrangeSettings, arrange
+from tastevec.data.prepared import Prepared, manifest_content, write_manifest
+from tastevec.data.preprocess import PreprocessSettings, preprocess
 from tastevec.data.readers import RowReport, Source
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 def interactions(rows: Sequence[Row]) -> ibis.Table:
     """The rows as the readers give them, in this order."""
-    users, items, ratings, times = zip(*rows, strict=True) if rows else ([], [], [], [])
+    users, items, ratings, timestamps = zip(*rows, strict=True) if rows else ([], [], [], [])
     ids = {
         name: pa.array(column, _id_type(column)) for name, column in (("user_id", users), ("item_id", items))
     }
@@ -40,7 +40,7 @@ def interactions(rows: Sequence[Row]) -> ibis.Table:
             {
                 **ids,
                 "rating": pa.array(ratings, pa.float64()),
-                "timestamp": pa.array(times, pa.int64()),
+                "timestamp": pa.array(timestamps, pa.int64()),
                 "position": pa.array(range(len(rows)), pa.int64()),
             }
         )
@@ -79,14 +79,17 @@ def world() -> Source:
 
 
 def prepare(
-    told: Source, folder: Path, settings: ArrangeSettings | None = None, connection: Backend | None = None
+    told: Source, folder: Path, settings: PreprocessSettings | None = None, connection: Backend | None = None
 ) -> Prepared:
     """Arrange the source into ``folder``, seal it and open it."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = connection or tables.connect("500MB", spill=folder.parent)
-    counts = arrange(told, folder, settings or ArrangeSettings(), engine)
+    counts = preprocess(told, folder, settings or PreprocessSettings(), engine)
     write_manifest(
-        folder, source=told, counts=counts, settings={"seed": 42}, timings={"arrange": 0.1}, vectors={}
+        folder,
+        manifest_content(
+            source=told, counts=counts, settings={"seed": 42}, timings={"arrange": 0.1}, vectors={}
+        ),
     )
     return Prepared.open(folder)
 

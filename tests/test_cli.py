@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,32 +13,34 @@ from types import MappingProxyType
 
 import pytest
 import typer
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import tastevec.errors
 import worlds
 from servers import Page, serving, zip_of
 from tastevec.cli import app as application
-from tastevec.cli import console as progress
-from tastevec.cli.app import app
-from tastevec.cli.console import answering
+from tastevec.cli import console
+from tastevec.cli.app import EXAMPLES, app
+from tastevec.cli.console import RENAMED_FLAGS, reporting
 from tastevec.data import releases
 from tastevec.errors import MissingExtraError, TastevecError
-from tastevec.extras import EXTRAS, missing_extra, need
-from tastevec.schema import Protocol
+from tastevec.extras import EXTRAS, missing_extra, require
+from tastevec.schema import TaskId
 
-PIPELINE = {"describe": "prepare"}  # where a stage has not the name of its module
+PIPELINE = {"describe": "prepare"}  # the module of a stage, where its name differs
+PARSERS = get_command(app).commands
 COMMANDS = {
     "fetch": ["NAME", "--to", "--source"],
     "prepare": [
         *("SOURCE", "--out", "--genome", "--tags", "--items", "--preset", "--seed"),
-        *("--split", "--heldout"),
+        *("--split-strategy", "--held-out-users"),
         *("--skip-bad-rows", "--rating-range", "--memory"),
     ],
     "describe": ["PREPARED", "--out"],
     "train": ["PREPARED", "--out", "--preset", "--set", "--resume"],
     "evaluate": [
-        *("MODEL", "--data", "--out", "--protocol", "--baselines", "--no-baselines", "--split"),
+        *("MODEL", "--data", "--out", "--task", "--baselines", "--no-baselines", "--split"),
         *("--seeds", "--tune", "--tuned"),
     ],
     "compare": ["DIR", "--out"],
@@ -51,7 +54,7 @@ COMMANDS = {
     "push": ["MODEL", "REPOSITORY", "--private"],
     "doctor": [],
 }
-# Each command with arguments that get as far as the work itself.
+# Commands with arguments that reach the stage itself.
 CALLS = {
     "prepare": ["prepare", "source", "--out", "prepared"],
     "describe": ["describe", "prepared", "--out", "pictures"],
@@ -61,23 +64,23 @@ CALLS = {
 
 
 def run(*arguments, **how):
-    """The command, run inside this process."""
+    """Run a command in this process."""
     return CliRunner().invoke(app, [str(argument) for argument in arguments], **how)
 
 
-def only_object(result):
-    """The one JSON object on standard output."""
+def read_json(result):
+    """Return the JSON object on standard output."""
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
 
-def everything_in(folder):
+def list_files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
-    """Every test works in a folder of its own."""
+    """Every test runs in its own folder."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -88,20 +91,19 @@ def _failing(monkeypatch, stage, error):
     monkeypatch.setattr(f"tastevec.pipelines.{PIPELINE.get(stage, stage)}.{stage}", fail)
 
 
-def test_the_commands_are_those_of_the_design():
-    names = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
-    assert names == list(COMMANDS)
+def test_app_lists_the_documented_commands():
+    assert list(PARSERS) == list(EXAMPLES) == list(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_names_every_documented_flag_and_json(command):
+def test_help_of_each_command_names_every_flag(command):
     result = run(command, "--help")
     assert result.exit_code == 0
     for flag in [*COMMANDS[command], "--json"]:
         assert flag in result.stdout
 
 
-def test_the_list_of_commands_is_not_cut_short():
+def test_help_of_app_shows_each_description_in_full():
     result = run("--help")
     listed = result.stdout.split("Commands:")[1]
     assert "..." not in listed
@@ -110,7 +112,7 @@ def test_the_list_of_commands_is_not_cut_short():
 
 
 def test_help_of_train_lists_every_setting():
-    from tastevec.training.settings import TrainSettings  # noqa: PLC0415  its home is another room
+    from tastevec.training.settings import TrainSettings  # noqa: PLC0415  needed here alone
 
     shown = run("train", "--help").stdout
     for name in TrainSettings.model_fields:
@@ -118,17 +120,21 @@ def test_help_of_train_lists_every_setting():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["prepare", "source"], "--out"),
         (["prepare", "source", "--out", "p", "--rating-range", "5"], "LOW:HIGH"),
         (["prepare", "source", "--out", "p", "--preset", "best"], "taste"),
-        (["prepare", "source", "--out", "p", "--split", "luck"], "liang"),
-        (["prepare", "source", "--out", "p", "--split", "liang", "--heldout", "0"], "--heldout"),
-        (["train", "prepared", "--out", "m", "--set", "epochs"], "key=value"),
+        (["prepare", "source", "--out", "p", "--split-strategy", "luck"], "liang"),
+        (
+            ["prepare", "source", "--out", "p", "--split-strategy", "liang", "--held-out-users", "0"],
+            "--held-out-users",
+        ),
+        (["train", "prepared", "--out", "m", "--set", "epochs"], "NAME=VALUE"),
         (["train", "prepared", "--out", "m", "--set", "preset=bert-cosine"], "--preset bert-cosine"),
         (["evaluate", "--data", "prepared", "--out", "r"], "MODEL"),
-        (["evaluate", "m", "--data", "prepared", "--out", "r", "--protocol", "luck"], "random-20pct"),
+        (["evaluate", "m", "--data", "prepared", "--out", "r", "--task", "luck"], "random-20pct"),
+        (["evaluate", "m", "--data", "prepared", "--out", "r", "--task", "fold-in"], "is now 'random-20pct'"),
         (["compare"], "DIR"),
         (["evaluate", "m", "--data", "p", "--out", "r", "--tune", "--tuned", "e"], "not both"),
         (["evaluate", "m", "--data", "p", "--out", "r", "--seeds", "0"], "--seeds"),
@@ -145,12 +151,12 @@ def test_help_of_train_lists_every_setting():
         (["juggle"], "juggle"),
     ],
 )
-def test_wrong_usage_exits_2_and_says_what_was_expected(arguments, said, tmp_path):
+def test_wrong_usage_exits_2_and_names_what_is_expected(arguments, expected, tmp_path):
     result = run(*arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
     assert result.stdout == ""
-    assert everything_in(tmp_path) == []
+    assert list_files(tmp_path) == []
 
 
 ERRORS = [getattr(tastevec.errors, name) for name in tastevec.errors.__all__]
@@ -158,7 +164,7 @@ ERRORS = [getattr(tastevec.errors, name) for name in tastevec.errors.__all__]
 
 @pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize("as_json", [False, True])
-def test_every_error_of_ours_is_one_sentence_and_exit_1(kind, as_json, monkeypatch):
+def test_each_tastevec_error_is_one_line_and_exit_1(kind, as_json, monkeypatch):
     error = kind("faiss", "serve") if kind is MissingExtraError else kind("found this;\nexpected that")
     _failing(monkeypatch, "describe", error)
     result = run(*CALLS["describe"], *["--json"] * as_json)
@@ -167,44 +173,56 @@ def test_every_error_of_ours_is_one_sentence_and_exit_1(kind, as_json, monkeypat
     assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.output
     if as_json:
-        told = json.loads(result.stdout)["error"]
-        assert told["kind"] == kind.__name__
-        assert told["message"] in result.stderr
+        printed = json.loads(result.stdout)["error"]
+        assert printed["kind"] == kind.__name__
+        assert printed["message"] in result.stderr
     else:
         assert result.stdout == ""
 
 
-def test_a_missing_library_is_the_line_that_installs_it(monkeypatch):
+def test_missing_library_prints_install_command(monkeypatch):
     _failing(monkeypatch, "evaluate", ModuleNotFoundError("No module named 'sklearn'", name="sklearn.utils"))
     result = run(*CALLS["evaluate"])
     assert result.exit_code == 1
     assert result.stderr == "Error: scikit-learn is not installed; run: pip install 'tastevec[prep]'\n"
 
 
-def test_another_failed_import_is_our_bug_and_stays_loud(monkeypatch):
+def test_failed_import_of_unknown_library_is_raised(monkeypatch):
     _failing(monkeypatch, "evaluate", ModuleNotFoundError("No module named 'moon'", name="moon"))
     result = run(*CALLS["evaluate"])
     assert isinstance(result.exception, ModuleNotFoundError)
 
 
-def test_the_file_systems_refusal_names_the_place(monkeypatch):
+def test_file_error_names_path_and_command(monkeypatch):
     _failing(monkeypatch, "describe", PermissionError(13, "Permission denied", "/kept/shut"))
     result = run(*CALLS["describe"])
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: /kept/shut: Permission denied;")
+    assert result.stderr.startswith("Error: /kept/shut: Permission denied. Expected")
+    assert result.stderr.endswith("then run: tastevec describe prepared --out pictures\n")
 
 
 @pytest.mark.parametrize("command", CALLS)
-def test_an_interruption_says_how_to_go_on(command, monkeypatch):
+def test_interruption_prints_the_command_to_run(command, monkeypatch):
     _failing(monkeypatch, command, KeyboardInterrupt())
     result = run(*CALLS[command])
     assert result.exit_code == 130
-    assert result.stderr.startswith("Error: interrupted, and nothing half-written was left;")
-    assert ("--resume" in result.stderr) == (command == "train")
+    typed = shlex.join(["tastevec", *CALLS[command]])
+    assert result.stderr == f"Interrupted: no partial output remains. Run: {typed}\n"
 
 
-def test_an_interruption_inside_a_query_is_one_too(monkeypatch):
-    """DuckDB says it in its own way."""
+@pytest.mark.parametrize("flags", [[], ["--resume"]])
+def test_interruption_of_train_with_checkpoint_prints_resume(flags, monkeypatch, tmp_path):
+    (tmp_path / "model.training").mkdir()
+    _failing(monkeypatch, "train", KeyboardInterrupt())
+    result = run(*CALLS["train"], "--set", "epochs=2", *flags)
+    assert result.stderr == (
+        "Interrupted: no partial output remains; the checkpoint is in model.training. "
+        "Resume: tastevec train prepared --out model --set epochs=2 --resume\n"
+    )
+
+
+def test_interruption_inside_a_query_exits_130(monkeypatch):
+    """DuckDB raises a RuntimeError for it."""
     error = RuntimeError("Query interrupted")
     error.__cause__ = KeyboardInterrupt()
     _failing(monkeypatch, "prepare", error)
@@ -213,33 +231,43 @@ def test_an_interruption_inside_a_query_is_one_too(monkeypatch):
     assert json.loads(result.stdout)["error"]["kind"] == "KeyboardInterrupt"
 
 
-def test_another_runtime_error_is_our_bug_and_stays_loud(monkeypatch):
+def test_other_runtime_error_is_raised(monkeypatch):
     _failing(monkeypatch, "prepare", RuntimeError("broken"))
     assert isinstance(run(*CALLS["prepare"]).exception, RuntimeError)
 
 
-def test_what_libraries_print_stays_off_standard_output(capsys):
-    with answering(as_json=True) as answer:
+def test_prints_of_libraries_go_to_standard_error(capsys):
+    with reporting(as_json=True) as output:
         print("chatter")  # noqa: T201  as a library might
-        answer.give({"items": 3}, "three films")
-    told = capsys.readouterr()
-    assert json.loads(told.out) == {"items": 3}
-    assert told.err == "chatter\n"
+        output.set({"items": 3}, "three items")
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"items": 3}
+    assert printed.err == "chatter\n"
 
 
-def test_a_failed_command_prints_no_result(capsys):
+def test_failed_command_prints_no_result(capsys):
     with pytest.raises(typer.Exit):
-        _answering_too_soon()
+        _fail_after_output()
     assert capsys.readouterr().out == ""
 
 
-def _answering_too_soon():
-    with answering(as_json=False) as answer:
-        answer.give({}, "all well")
-        raise TastevecError("not well")
+def _fail_after_output():
+    with reporting(as_json=False) as output:
+        output.set({}, "done")
+        raise TastevecError("not done")
 
 
-def test_fetch_brings_a_release_and_says_its_terms(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("command", "flag"), RENAMED_FLAGS)
+def test_renamed_flag_is_an_error_that_names_the_new_one(command, flag):
+    result = run(command, "x", f"{flag}=y")
+    assert result.exit_code == 2
+    new = RENAMED_FLAGS[command, flag]
+    assert f"this flag is now {new}" in result.stderr
+    assert new in COMMANDS[command]
+    assert flag not in COMMANDS[command]
+
+
+def test_fetch_downloads_a_release_and_prints_its_terms(tmp_path, monkeypatch):
     files = {f"ml-1m/{path.name}": path.read_bytes() for path in worlds.write_1m(tmp_path / "made").iterdir()}
     with serving() as server:
         server.pages["ml-1m.zip"] = Page(zip_of(files))
@@ -248,38 +276,42 @@ def test_fetch_brings_a_release_and_says_its_terms(tmp_path, monkeypatch):
             "ml-1m", 0, 0, 0, 0, None, members=("ratings.dat", "movies.dat")
         )
         monkeypatch.setattr(releases, "RELEASES", MappingProxyType({"ml-1m": bare}))
-        told = only_object(run("fetch", "ml-1m", "--json"))
+        first = read_json(run("fetch", "ml-1m", "--json"))
         again = run("fetch", "ml-1m")
-    assert told["folder"] == "ml-1m"
-    assert told["used_source"] == "grouplens"
-    assert told["already_there"] is False
+    assert first["folder"] == "ml-1m"
+    assert first["used_source"] == "grouplens"
+    assert first["already_there"] is False
     assert (tmp_path / "ml-1m" / "ratings.dat").exists()
-    assert again.stdout.startswith("ml-1m was there already: ml-1m")
+    assert again.stdout.startswith("Found ml-1m in ml-1m (source: grouplens, ")
+    assert again.stdout.endswith("Next: tastevec prepare ml-1m --out prepared\n")
     assert "research use" in again.stdout
 
 
-def test_fetching_an_unknown_release_names_the_known(tmp_path):
+def test_fetch_of_unknown_release_suggests_a_known_one(tmp_path):
     result = run("fetch", "ml-33m")
     assert result.exit_code == 1
     assert "did you mean ml-32m?" in result.stderr
-    assert everything_in(tmp_path) == []
+    assert list_files(tmp_path) == []
 
 
-def test_prepare_and_describe_account_for_every_row(tmp_path):
+def test_prepare_and_describe_count_every_row(tmp_path):
     source = worlds.write_csv_release(tmp_path / "tiny")
-    told = only_object(run("prepare", source, "--out", "prepared", "--json"))
-    assert told["out"] == "prepared"
-    assert told["counts"]["users"]["kept"] == 12
-    described = only_object(run("describe", "prepared", "--out", "pictures", "--json"))
+    facts = read_json(run("prepare", source, "--out", "prepared", "--json"))
+    assert facts["out"] == "prepared"
+    assert facts["counts"]["users"]["kept"] == 12
+    described = read_json(run("describe", "prepared", "--out", "pictures", "--json"))
     assert (tmp_path / described["page"]).exists()
     assert described["totals"]["ratings"] == 192
-    spoken = run("prepare", source, "--out", "prepared")
-    assert "People: 12 of 12 (10 train, 1 validation, 1 test)." in spoken.stdout
-    assert "Interactions: 194 of 194; films: 20." in spoken.stdout
-    assert "12 people" in run("describe", "prepared", "--out", "pictures").stdout
+    assert run("prepare", source, "--out", "prepared").stdout == (
+        "Wrote prepared/ from tiny: 12 users (10 train, 1 validation, 1 test), 20 items, 194 interactions.\n"
+        "Next: tastevec train prepared --out model\n"
+    )
+    assert run("describe", "prepared", "--out", "pictures").stdout == (
+        "Wrote pictures/index.html (charts) and pictures/description.json (numbers).\n"
+    )
 
 
-def test_prepare_passes_every_flag_on(tmp_path):
+def test_prepare_passes_every_flag(tmp_path):
     table = worlds.write_own_csv(tmp_path / "own")
     genome = worlds.write_genome(tmp_path / "genome")
     tags = tmp_path / "tags.csv"
@@ -294,80 +326,90 @@ def test_prepare_passes_every_flag_on(tmp_path):
         "--seed",
         7,
     ]
-    told = only_object(run("prepare", table, "--out", "own-prepared", *with_all, "--json"))
-    assert told["source"]["rating_range"] == [1, 5]
-    assert told["settings"]["memory"] == "1GB"
-    assert told["settings"]["seed"] == 7
-    assert told["settings"]["items"] == "items.csv"
+    facts = read_json(run("prepare", table, "--out", "own-prepared", *with_all, "--json"))
+    assert facts["source"]["rating_range"] == [1, 5]
+    assert facts["settings"]["memory"] == "1GB"
+    assert facts["settings"]["seed"] == 7
+    assert facts["settings"]["items"] == "items.csv"
     source = worlds.write_1m(tmp_path / "tiny")
     borrowed = ["--genome", genome, "--tags", tags, "--preset", "bert-cosine"]
-    told = only_object(run("prepare", source, "--out", "prepared", *borrowed, "--json"))
-    assert told["vectors"]["genome-svd"]["borrowed"] is True
-    assert told["vectors"]["content"]["tags"] == 1
-    assert told["counts"]["splits"]["test"] == 0
+    facts = read_json(run("prepare", source, "--out", "prepared", *borrowed, "--json"))
+    assert facts["vectors"]["genome-svd"]["borrowed"] is True
+    assert facts["vectors"]["content"]["tags"] == 1
+    assert facts["counts"]["splits"]["test"] == 0
 
 
-def test_prepare_divides_people_as_it_is_told(tmp_path):
+def test_prepare_applies_the_split_strategy(tmp_path):
     source = worlds.write_csv_release(tmp_path / "tiny")
-    by_time = run("prepare", source, "--out", "by-time", "--split", "time", "--seed", "1")
-    assert "Cut: 2001-05-19 19:03:20 UTC; 20 later" in by_time.stdout
-    assert " later interactions of training and validation people are left out, and 0 tags." in by_time.stdout
-    told = only_object(
-        run("prepare", source, "--out", "published", "--split", "liang", "--heldout", "2", "--json")
+    by_time = run("prepare", source, "--out", "by-time", "--split-strategy", "time", "--seed", "1")
+    assert "Split timestamp: 2001-05-19 19:03:20 UTC; 0 later tags ignored." in by_time.stdout
+    assert "Dropped interactions, of 194: 20 at or after the cut." in by_time.stdout
+    facts = read_json(
+        run(
+            "prepare",
+            source,
+            "--out",
+            "published",
+            "--split-strategy",
+            "liang",
+            "--held-out-users",
+            "2",
+            "--json",
+        )
     )
-    assert told["counts"]["splits"] == {"train": 8, "validation": 2, "test": 2}
-    assert (told["settings"]["split"], told["settings"]["heldout"]) == ("liang", 2)
-    refused = run("prepare", source, "--out", "too-few", "--split", "liang")
+    assert facts["counts"]["splits"] == {"train": 8, "validation": 2, "test": 2}
+    assert (facts["settings"]["split"], facts["settings"]["held_out_users"]) == ("liang", 2)
+    refused = run("prepare", source, "--out", "too-few", "--split-strategy", "liang")
     assert refused.exit_code == 1
     assert "12 users of tiny liked 5 films or more" in refused.stderr
-    assert "give --heldout 4 or less" in refused.stderr
-    refused = run("prepare", source, "--out", "own", "--split", "hash", "--preset", "bert-cosine")
+    assert "give --held-out-users 4 or less" in refused.stderr
+    refused = run("prepare", source, "--out", "own", "--split-strategy", "hash", "--preset", "bert-cosine")
     assert "preset bert-cosine divides people by the research note's own shuffle" in refused.stderr
 
 
-def test_a_bad_row_is_refused_and_leaves_nothing_or_set_aside_and_told(tmp_path):
+def test_prepare_with_invalid_row_stops_or_skips_it(tmp_path):
     table = worlds.write_own_csv(tmp_path / "own")
     with table.open("a") as file:
         file.write("person-1,film-99,eleven\n")
-    before = everything_in(tmp_path)
+    before = list_files(tmp_path)
     refused = run("prepare", table, "--out", "prepared")
     assert refused.exit_code == 1
-    assert "interactions.csv line 194" in refused.stderr
-    assert everything_in(tmp_path) == before
+    assert "interactions.csv, line 194" in refused.stderr
+    assert list_files(tmp_path) == before
     skipped = run("prepare", table, "--out", "prepared", "--skip-bad-rows")
     assert skipped.exit_code == 0
-    assert "Set aside in interactions.csv: 1 " in skipped.stdout
+    assert "Skipped 1 row of interactions.csv: 1 " in skipped.stdout
 
 
-def test_a_failed_preparation_leaves_the_old_result(tmp_path):
+def test_failed_prepare_keeps_the_old_result(tmp_path):
     source = worlds.write_csv_release(tmp_path / "tiny")
     assert run("prepare", source, "--out", "prepared").exit_code == 0
-    before = everything_in(tmp_path)
+    before = list_files(tmp_path)
     (source / "movies.csv").unlink()
     assert run("prepare", source, "--out", "prepared").exit_code == 1
-    assert everything_in(tmp_path / "prepared") == [
+    assert list_files(tmp_path / "prepared") == [
         path.removeprefix("prepared/") for path in before if path.startswith("prepared/")
     ]
 
 
-def test_doctor_reports_versions_and_what_is_missing(monkeypatch):
-    told = only_object(run("doctor", "--json"))
-    assert set(told["extras"]) == set(EXTRAS)
-    assert told["extras"]["prep"]["libraries"]["pyarrow"]
-    assert told["cores"] >= 1
-    assert told["memory_bytes"] > 2**20
+def test_doctor_reports_versions_and_missing_libraries(monkeypatch):
+    facts = read_json(run("doctor", "--json"))
+    assert set(facts["extras"]) == set(EXTRAS)
+    assert facts["extras"]["prep"]["libraries"]["pyarrow"]
+    assert facts["cores"] >= 1
+    assert facts["memory_bytes"] > 2**20
     found = sys.modules["tastevec.cli.app"]
     monkeypatch.setattr(found, "_version", lambda name: None if name in ("torch", "matplotlib") else "1.0")
     monkeypatch.delattr(found.os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(found.os, "sysconf", lambda _name: (_ for _ in ()).throw(ValueError))
-    spoken = run("doctor").stdout
-    assert "[train] missing something; run: pip install 'tastevec[train]'" in spoken
-    assert "[prep] whole" in spoken
-    assert "torch -" in spoken
-    assert "unknown of memory" in spoken
+    printed = run("doctor").stdout
+    assert "[train] missing torch: pip install 'tastevec[train]'" in printed
+    assert "[prep] complete" in printed
+    assert "torch -" in printed
+    assert "memory: unknown" in printed
 
 
-def test_the_extras_are_those_that_the_package_declares():
+def test_extras_match_the_package_metadata():
     from importlib.metadata import requires  # noqa: PLC0415  only here
 
     lines = [line.replace('"', "'") for line in requires("tastevec")]
@@ -377,8 +419,8 @@ def test_the_extras_are_those_that_the_package_declares():
             assert distribution.lower() in declared
 
 
-def test_a_library_that_is_here_is_not_missed():
-    need("pyarrow")
+def test_need_raises_only_for_a_missing_library():
+    require("pyarrow")
     assert missing_extra(ImportError("no name at all")) is None
     with pytest.raises(MissingExtraError, match=r"tastevec\[wandb\]"):
         _need_where_nothing_is()
@@ -387,39 +429,43 @@ def test_a_library_that_is_here_is_not_missed():
 def _need_where_nothing_is():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tastevec.extras.find_spec", lambda _name: None)
-        need("wandb")
+        require("wandb")
 
 
-def test_a_bar_is_drawn_only_where_somebody_looks(monkeypatch, capsys):
-    with progress.bar("Counting") as report:
+def test_progress_bar_is_drawn_only_on_a_terminal(monkeypatch, capsys):
+    with console.progress_bar("Counting") as report:
         report(1, 2)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "watched", lambda: True)
+    monkeypatch.setattr(console, "is_watched", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with progress.bar("Counting", in_bytes=True) as report:
+    with console.progress_bar("Counting", in_bytes=True) as report:
         report(1, 2, "Counting on")
-    told = capsys.readouterr()
-    assert "Counting on" in told.err
-    assert told.out == ""
+    printed = capsys.readouterr()
+    assert "Counting on" in printed.err
+    assert printed.out == ""
 
 
-def test_training_tells_each_epoch_where_nobody_watches(capsys, monkeypatch):
-    from tastevec.cli.models import _epochs  # noqa: PLC0415  a part of its module
+def test_train_unwatched_prints_a_line_per_epoch(capsys, monkeypatch):
+    from tastevec.cli.models import _epochs  # noqa: PLC0415  part of its module
 
     moved = []
-    step = _epochs(lambda *told: moved.append(told), 2)
+    step = _epochs(lambda *arguments: moved.append(arguments), 2)
     step(1, 4, {})
     step(2, 4, {"loss": 2.5})
     step(3, 4, {"loss": 2.5, "eval_validation_score": 0.125})
-    assert capsys.readouterr().err == "epoch 1 of 2 done, loss 2.5000, validation 0.1250\n"
-    assert moved[0] == (1, 4, "Epoch 1 of 2")
-    assert moved[2] == (3, 4, "Epoch 2 of 2, loss 2.5000, validation 0.1250")
-    monkeypatch.setattr("tastevec.cli.models.watched", lambda: True)
+    assert capsys.readouterr().err == "epoch 1/2: loss 2.500, validation 0.125\n"
+    step(4, 4, {"loss": 2.5, "eval_validation_score": 0.125})
+    assert capsys.readouterr().err == ""
+    step(4, 4, {"loss": 2.25, "eval_validation_score": 0.25})
+    assert capsys.readouterr().err == "epoch 2/2: loss 2.250, validation 0.250\n"
+    assert moved[0] == (1, 4, "epoch 1/2")
+    assert moved[2] == (3, 4, "epoch 2/2: loss 2.500, validation 0.125")
+    monkeypatch.setattr("tastevec.cli.models.is_watched", lambda: True)
     _epochs(lambda *_: None, 2)(3, 4, {})
     assert capsys.readouterr().err == ""
 
 
-def test_evaluation_passes_every_flag_on_and_shows_how_far_it_is(monkeypatch):
+def test_evaluate_passes_every_flag_and_progress(monkeypatch):
     passed, moved = {}, []
 
     def evaluate(models, data, out, **how):
@@ -428,12 +474,22 @@ def test_evaluation_passes_every_flag_on_and_shows_how_far_it_is(monkeypatch):
         raise TastevecError("enough")
 
     @contextmanager
-    def bar(note):
-        yield lambda *told: moved.append((note, *told))
+    def progress_bar(note):
+        yield lambda *arguments: moved.append((note, *arguments))
 
     monkeypatch.setattr("tastevec.pipelines.evaluate.evaluate", evaluate)
-    monkeypatch.setattr("tastevec.cli.models.bar", bar)
-    flags = ["--protocol", "future", "--no-baselines", "--split", "validation", "--seeds", 5]
+    monkeypatch.setattr("tastevec.cli.models.progress_bar", progress_bar)
+    flags = [
+        "--task",
+        "last-20pct",
+        "--task",
+        "next-item",
+        "--no-baselines",
+        "--split",
+        "validation",
+        "--seeds",
+        5,
+    ]
     assert run(*CALLS["evaluate"], *flags, "--tune").exit_code == 1
     del passed["progress"]
     assert passed == {
@@ -447,18 +503,18 @@ def test_evaluation_passes_every_flag_on_and_shows_how_far_it_is(monkeypatch):
         "tune": True,
         "tuned": None,
     }
-    assert moved == [("Reading", 3, 12, "Tuning EASE")]
+    assert moved == [("Loading data", 3, 12, "Tuning EASE")]
     run(*CALLS["evaluate"], "--tuned", "earlier")
     assert (passed["tune"], passed["tuned"]) == (False, Path("earlier"))
 
 
-def test_the_protocols_offered_are_those_of_the_schema():
+def test_help_of_evaluate_lists_every_task():
     shown = run("evaluate", "--help").stdout
-    for protocol in Protocol.__args__:
-        assert protocol in shown
+    for task in TaskId.__args__:
+        assert task in shown
 
 
-def test_the_process_sets_what_torch_needs_and_takes_a_kill_as_an_interruption(monkeypatch):
+def test_main_sets_environment_and_turns_sigterm_into_interruption(monkeypatch):
     environment, handlers = {"TRANSFORMERS_VERBOSITY": "info"}, {}
     monkeypatch.setattr(application.os, "environ", environment)
     monkeypatch.setattr(application.signal, "signal", handlers.__setitem__)
@@ -470,26 +526,67 @@ def test_the_process_sets_what_torch_needs_and_takes_a_kill_as_an_interruption(m
 
 
 @pytest.mark.slow
-def test_on_a_terminal_the_bar_goes_to_standard_error_and_the_object_to_standard_output():
+def test_progress_on_a_terminal_goes_to_standard_error():
     import pty  # noqa: PLC0415  not on Windows
 
-    ours, theirs = pty.openpty()
+    reading, writing = pty.openpty()
     command = [sys.executable, "-m", "tastevec", "doctor", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)
-    os.close(theirs)
-    with ThreadPoolExecutor(1) as reader:  # of a terminal that nobody reads, a slow process waits for room
-        shown = reader.submit(_read_all, ours)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    with ThreadPoolExecutor(
+        1
+    ) as reader:  # without a reader, the process waits when the terminal buffer is full
+        shown = reader.submit(_read_all, reading)
         out, _ = process.communicate(timeout=120)
-    os.close(ours)
+    os.close(reading)
     assert process.returncode == 0
     assert json.loads(out)["python"]
-    assert b"Looking around" in shown.result()
+    assert b"Checking the installation" in shown.result()
 
 
 def _read_all(terminal):
-    """What was written there until its last writer was gone, which Linux tells as an error."""
+    """Return what was written until the last writer closed, which Linux reports as an error."""
     read = b""
     with suppress(OSError):
         while part := os.read(terminal, 1 << 12):
             read += part
     return read
+
+
+def completed(*words):
+    """Return the completions that a shell gets for the last word."""
+    environment = {
+        "_TASTEVEC_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["tastevec", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    return CliRunner().invoke(app, [], prog_name="tastevec", env=environment).stdout.split()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_help_prints_the_example_on_one_line(name):
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "40", "TERMINAL_WIDTH": "40"}).stdout
+    assert f"Example: {EXAMPLES[name]}" in [line.strip() for line in shown.splitlines()]
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES.items())
+def test_example_is_accepted_by_its_command(name, example):
+    program, command, *arguments = shlex.split(example)
+    assert (program, command) == ("tastevec", name)
+    assert PARSERS[name].make_context(name, arguments).params
+
+
+def test_parser_rejects_an_unknown_flag():
+    with pytest.raises(Exception, match="No such option"):
+        PARSERS["fetch"].make_context("fetch", ["ml-100k", "--into", "data"])
+
+
+def test_shell_completes_commands_flags_and_choices():
+    assert completed("rec") == ["recommend"]
+    assert completed("e") == ["evaluate", "encode", "explain"]
+    assert completed("prepare", "x", "--mem") == ["--memory"]
+    assert completed("encode", "model", "h.csv", "--horizon", "o") == ["overall"]
+
+
+def test_help_names_the_flag_that_installs_completion():
+    assert "--install-completion" in CliRunner().invoke(app, ["--help"]).stdout

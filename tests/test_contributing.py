@@ -32,7 +32,7 @@ from tastevec.training.fit import _space
 made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
 settings = resolve_settings("taste", item_vectors="genres", dim=20)
 space = _space(made, made.histories.take(made.users_in("train")), settings)
-assert (space.start.vectors == genre_matrix(made.items["genres"])).all()
+assert (space.initial.vectors == genre_matrix(made.items["genres"])).all()
 """,
     "loss": """
 import worlds

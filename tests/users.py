@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import worlds
-from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
 from tastevec.evaluation.dataset import EvalDataset, ItemFacts
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def users(*each: Sequence[tuple[float, ...]], ids: Sequence[object] | None = Non
         offsets=offsets,
         items=np.array([row[0] for row in rows], np.int32),
         ratings=ratings,
-        normalised=normalise_ratings(ratings, offsets),
-        times=np.array([row[2] if len(row) > 2 else NO_TIME for row in rows], np.int64),
+        normalized_ratings=normalize_ratings(ratings, offsets),
+        timestamps=np.array([row[2] if len(row) > 2 else NO_TIMESTAMP for row in rows], np.int64),
     )
 
 
@@ -51,10 +51,10 @@ def of_every_length() -> Histories:
 
 
 def plain_dataset(
-    train: Histories, unseen: Histories, n_items: int, rating_range: tuple[float, float]
+    train: Histories, held_out_users: Histories, n_items: int, rating_range: tuple[float, float]
 ) -> EvalDataset:
     """Who teaches and who is asked, of films that are nothing but numbers."""
-    return EvalDataset(train, unseen, ItemFacts.without_metadata(train, n_items), rating_range)
+    return EvalDataset(train, held_out_users, ItemFacts.without_metadata(train, n_items), rating_range)
 
 
 def films_of(histories: Histories, user: int) -> list[int]:
@@ -67,7 +67,9 @@ def rows_of(histories: Histories, user: int) -> list[tuple[int, float, int]]:
     part = slice(histories.offsets[user], histories.offsets[user + 1])
     ratings = np.nan_to_num(histories.ratings[part], nan=-1.0)
     return list(
-        zip(histories.items[part].tolist(), ratings.tolist(), histories.times[part].tolist(), strict=True)
+        zip(
+            histories.items[part].tolist(), ratings.tolist(), histories.timestamps[part].tolist(), strict=True
+        )
     )
 
 
@@ -80,8 +82,8 @@ def together(*groups: Histories) -> Histories:
         offsets=offsets,
         items=np.concatenate([group.items for group in groups]),
         ratings=ratings,
-        normalised=normalise_ratings(ratings, offsets),
-        times=np.concatenate([group.times for group in groups]),
+        normalized_ratings=normalize_ratings(ratings, offsets),
+        timestamps=np.concatenate([group.timestamps for group in groups]),
     )
 
 
@@ -91,5 +93,7 @@ def turned(histories: Histories, rating_range: tuple[float, float]) -> Histories
     ratings = np.float32(low + high) - histories.ratings
     kept = np.ones(len(ratings), np.bool_)
     kept[histories.offsets[:-1][histories.lengths > 1]] = False
-    changed = replace(histories, ratings=ratings, normalised=normalise_ratings(ratings, histories.offsets))
+    changed = replace(
+        histories, ratings=ratings, normalized_ratings=normalize_ratings(ratings, histories.offsets)
+    )
     return changed.keep(kept)

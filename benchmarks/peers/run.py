@@ -22,14 +22,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 
-from tastevec.data.files import refuse_foreign
+from tastevec.data.files import check_replaceable
 from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Prepared
 from tastevec.errors import TastevecError, TrainingError
 from tastevec.evaluation.baselines import Popularity
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.evaluate import evaluate
+from tastevec.evaluation.html_report import write_report
 from tastevec.evaluation.scorers import Runs, measure
+from tastevec.evaluation.tables import report_text
 from tastevec.schema import RESULTS_FILE
 
 if TYPE_CHECKING:
@@ -224,7 +226,7 @@ def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epo
         epochs: Of a training, at most.
     """
     dataset, positive = EvalDataset.of(prepared, "validation"), positive_from(prepared.rating_range)
-    validation = next(task for task in dataset.tasks("future", SEED) if task.name == "last-20%")
+    validation = dataset.task("last-20pct", SEED)
     with ExitStack() as stack:
         work = Path(stack.enter_context(TemporaryDirectory()))
         training = Training(positive, epochs, validation, command, work)
@@ -234,12 +236,12 @@ def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epo
             model = Sasrec(variant, training, seed)
             stack.enter_context(closing(model))
             model.fit(dataset.train, dataset.n_items)
-            _require_histories(model, validation.known)
+            _require_histories(model, validation.inputs)
             return model
 
         runs = _selected(trained, seeds, epochs)
         baseline = Popularity(positive_from=positive)
-        report = evaluate([runs], EvalDataset.of(prepared, "test"), trivial_baselines=[baseline], seed=SEED)
+        report = evaluate([runs], EvalDataset.of(prepared, "test"), baselines=[baseline], seed=SEED)
     # The models are fitted before the evaluation, which cannot measure it.
     seconds = sum(run["fit_seconds"] for run in runs.settings["runs"])
     systems = [
@@ -303,14 +305,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40, help="of a training, at most (default: 40)")
     options = parser.parse_args()
     try:
-        refuse_foreign(options.out, owned_by=RESULTS_FILE)  # now, not after the trainings
+        check_replaceable(options.out, marker_file=RESULTS_FILE)  # now, not after the trainings
         command = [str(_environment()), str(HERE / "sasrec.py")]
         prepared = Prepared.open(options.prepared)
         report = evaluated(prepared, command, seeds=options.seeds, epochs=options.epochs)
-        report.write(options.out)
+        write_report(report, options.out)
     except TastevecError as error:
         sys.exit(str(error))
-    print(report.table())
+    print(report_text(report))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tastevec.errors import MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EXTRAS", "missing_extra", "need"]
+__all__ = ["EXTRAS", "missing_extra", "require"]
 
 # The name under which Python imports a library, and the one under which pip knows it.
 EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -63,7 +63,7 @@ def missing_extra(error: ImportError) -> MissingExtraError | None:
     return None
 
 
-def need(module: str) -> None:
+def require(module: str) -> None:
     """Refuse now what would fail later without an optional library.
 
     Raises:

@@ -21,11 +21,13 @@ __all__ = [
     "CONTENT",
     "ENCODER_FILE",
     "FEATURES_FILE",
+    "FILM_NOUN",
     "GENOME_SVD",
     "GENRES",
     "HISTORIES_FOLDER",
     "ITEMS_FILE",
     "ITEM_ID",
+    "ITEM_NOUN",
     "MANIFEST_FILE",
     "MAP_FILE",
     "PER_USER_FILE",
@@ -55,13 +57,17 @@ __all__ = [
     "WEIGHT",
     "WEIGHTS_FILE",
     "YEAR",
-    "Division",
     "Horizon",
     "Preset",
     "Split",
+    "SplitStrategy",
     "TaskId",
     "renamed",
 ]
+
+# What a catalog calls its items, for texts about one dataset: the singular and the plural.
+ITEM_NOUN: Final = {"one": "item", "many": "items"}
+FILM_NOUN: Final = {"one": "film", "many": "films"}
 
 # Columns of every table that we write.
 USER_ID: Final = "user_id"
@@ -108,7 +114,7 @@ BUNDLE_FILE: Final = "bundle.json"
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
 ENCODER_FILE: Final = "encoder.onnx"  # the blocks, for those who have no torch
-COLD_START_FILE: Final = "item_placing.safetensors"
+COLD_START_FILE: Final = "item_cold_start.safetensors"
 TAGS_FILE: Final = "tags.safetensors"
 MAP_FILE: Final = "map.safetensors"
 
@@ -119,7 +125,7 @@ ROTATION_FILE: Final = "rotation.safetensors"
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 1
 ALIGNMENT_FORMAT: Final = 2
-BUNDLE_FORMAT: Final = 1
+BUNDLE_FORMAT: Final = 2
 RESULTS_FORMAT: Final = 3
 
 # What to do with a folder of ours that is damaged.
@@ -132,7 +138,7 @@ POSITIVE_FROM: Final = 0.75
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet
-Division = Literal["hash", "liang", "time"]
+SplitStrategy = Literal["hash", "liang", "time"]
 Preset = Literal["taste", "bert-cosine"]
 TaskId = Literal["top-rated", "random-20pct", "next-item", "last-20pct", "global-temporal"]
 Horizon = Literal["next", "overall"]

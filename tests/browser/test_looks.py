@@ -33,14 +33,14 @@ def steered(page):
     page.locator("[data-tag-slider]").first.focus()
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
-    expect(page.locator("#watch-note")).to_contain_text("Steered.")
+    expect(page.locator("#recommend-note")).to_contain_text("Steered.")
     page.locator("#tag-list .tag-name").first.click()
 
 
 def ticket_open(page):
     page.locator("#recommendations .add").first.click()
-    expect(page.locator("#ticket .ticket-words .warm, #ticket .ticket-words .cold").first).to_be_visible()
-    expect(page.locator("#ticket .ticket-close li")).to_have_count(3)
+    expect(page.locator("#dialog .dialog-tags .warm, #dialog .dialog-tags .cold").first).to_be_visible()
+    expect(page.locator("#dialog .dialog-similar li")).to_have_count(3)
 
 
 def search_open(page):

@@ -20,18 +20,18 @@ def quiet(page):
 
 def films_of(page):
     """The titles that are recommended, best first."""
-    return page.locator("#recommendations .titled .film").all_inner_texts()
+    return page.locator("#recommendations .titled .title").all_inner_texts()
 
 
 def rate(page, query, stars):
     """Search, take the first film found, and give it so many of five stars with the mouse."""
     page.fill("#search", query)
     page.locator("#search-options [role=option][data-item-id]").first.click()
-    row = page.locator("#ticket .stars")
+    row = page.locator("#dialog .stars")
     size = row.bounding_box()
-    # A locator waits until the ticket stands still: it grows while the film's words come.
+    # A locator waits until the dialog stands still: it grows while the film's words come.
     row.click(position={"x": size["width"] * (stars / 5 - 0.01), "y": size["height"] / 2})
-    expect(page.locator("#ticket")).to_be_hidden()
+    expect(page.locator("#dialog")).to_be_hidden()
 
 
 def steer(page, keys, tag=0):
@@ -39,25 +39,25 @@ def steer(page, keys, tag=0):
     page.locator("[data-tag-slider]").nth(tag).focus()
     for key in keys:
         page.keyboard.press(key)
-    expect(page.locator("#watch-note")).to_contain_text("Steered.")
+    expect(page.locator("#recommend-note")).to_contain_text("Steered.")
     quiet(page)
 
 
 def test_the_first_sight_is_full(visit):
     """The example is loaded, said in words, recommended for, compared, and standing on the map."""
     page = visit()
-    expect(page.locator("#person")).to_contain_text("An example person: Somebody who loves")
+    expect(page.locator("#profile-name")).to_contain_text("An example person: Somebody who loves")
     expect(page.locator("#headline")).to_contain_text("Leans towards")
     expect(page.locator("#rated-list li")).to_have_count(11)
     expect(page.locator("#tag-list > li")).not_to_have_count(0)
     expect(page.locator("#recommendations li")).to_have_count(12)
-    expect(page.locator("#people-list > li")).to_have_count(4)
+    expect(page.locator("#users-list > li")).to_have_count(4)
     expect(page.locator("#map-nearest li")).to_have_count(8)
-    colours = page.locator("#map-canvas").evaluate(
+    colors = page.locator("#map-canvas").evaluate(
         "canvas => new Set(new Uint32Array(canvas.getContext('2d')"
         ".getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"
     )
-    assert colours > 20, "the map is blank"
+    assert colors > 20, "the map is blank"
 
 
 def test_the_strip_draws_each_number_by_its_sign_and_size(visit, served):
@@ -88,7 +88,7 @@ def test_five_films_rated_are_read_in_words(visit):
     given = page.locator("#rated-list .stars").evaluate_all("all => all.map((each) => each.ariaValueNow)")
     assert given == ["2", "3", "1", "4.5", "5"]
     page.locator("#tag-list .tag-name").first.click()
-    expect(page.locator("#tag-list .causes").first.locator(".effect").first).to_be_visible()
+    expect(page.locator("#tag-list .contributions").first.locator(".effect").first).to_be_visible()
 
 
 @pytest.mark.parametrize("horizon", ["Next film", "My taste overall"])
@@ -105,15 +105,15 @@ def test_a_tag_dragged_moves_the_list_and_says_what_moved(visit, horizon):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 2, middle, steps=4)
     page.mouse.up()
-    expect(page.locator("#watch-note")).to_contain_text("Steered.")
+    expect(page.locator("#recommend-note")).to_contain_text("Steered.")
     quiet(page)
     after = films_of(page)
     moved = sum(old != new for old, new in zip(before, after, strict=True))
     assert moved > 0
-    expect(page.locator("#watch-note")).to_contain_text(f"{moved} of 12 films are new or moved")
+    expect(page.locator("#recommend-note")).to_contain_text(f"{moved} of 12 films are new or moved")
     expect(page.locator("#recommendations .move:not([data-move=none])")).to_have_count(moved)
-    page.click("#reset-steering")
-    expect(page.locator("#watch-note")).to_contain_text("nearest to your taste first")
+    page.click("#reset-adjustments")
+    expect(page.locator("#recommend-note")).to_contain_text("nearest to your taste first")
     quiet(page)
     assert films_of(page) == before
 
@@ -142,16 +142,16 @@ def test_everything_can_be_done_with_the_keyboard_alone(visit):
     page.keyboard.type("crimson")
     expect(page.locator("#search-options [role=option]").first).to_be_visible()
     page.keyboard.press("ArrowDown")
-    chosen = page.locator("#search-options [aria-selected=true] .film").inner_text()
+    chosen = page.locator("#search-options [aria-selected=true] .title").inner_text()
     page.keyboard.press("Enter")
-    expect(page.locator("#ticket [role=slider]")).to_be_focused()
+    expect(page.locator("#dialog [role=slider]")).to_be_focused()
     page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
-    expect(page.locator("#ticket")).to_be_hidden()
+    expect(page.locator("#dialog")).to_be_hidden()
     expect(page.locator("#search")).to_be_focused()
     newest = page.locator("#rated-list li").first
-    expect(newest.locator(".film")).to_have_text(chosen)
+    expect(newest.locator(".title")).to_have_text(chosen)
     expect(newest.locator(".stars")).to_have_attribute("aria-valuenow", "4.5")
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowLeft")
@@ -169,9 +169,9 @@ def test_the_map_is_read_and_chosen_from_with_the_keyboard(visit):
     page.focus("#map-canvas")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#map-tip")).to_be_visible()
-    named = page.locator("#map-tip .film").inner_text()
+    named = page.locator("#map-tip .title").inner_text()
     page.keyboard.press("Enter")
-    expect(page.locator("#ticket-title .film")).to_have_text(named)
+    expect(page.locator("#dialog-title .title")).to_have_text(named)
     page.keyboard.press("Escape")
     expect(page.locator("#map-canvas")).to_be_focused()
 
@@ -210,9 +210,9 @@ def test_what_is_saved_as_json_brings_the_taste_back(visit, served, tmp_path):
     other = visit()
     other.set_input_files("#import-file", tmp_path / "person.json")
     expect(other.locator("#rated-list li")).to_have_count(12)
-    expect(other.locator("#person")).to_have_text("Your taste in films")
+    expect(other.locator("#profile-name")).to_have_text("Your taste in films")
     shown = "all => all.map((each) => each.textContent)"
-    items = "#rated-list .film"
+    items = "#rated-list .title"
     assert other.locator(items).evaluate_all(shown) == page.locator(items).evaluate_all(shown)
 
 
@@ -234,7 +234,7 @@ def test_a_link_restores_the_ratings_and_leaves_strangers_out(visit, ready):
     expect(other.locator("#rated-list li")).to_have_count(12)
     expect(other.locator("#messages")).to_contain_text("2 of the link's films are not in this catalogue")
     expect(other.locator("#rated-list .stars").first).to_have_attribute("aria-valuenow", "4.5")
-    expect(other.locator("#rated-list .film").first).to_have_text("The Northern Waltz")
+    expect(other.locator("#rated-list .title").first).to_have_text("The Northern Waltz")
     assert "#" not in other.url
     other.reload()
     ready(other)
@@ -245,9 +245,9 @@ def test_a_title_that_looks_like_markup_is_shown_as_it_is(visit):
     page = visit()
     page.fill("#search", "brazen cafe")
     title = "<b>Bold</b> & \"Brazen\" 'Café'"
-    expect(page.locator("#search-options .film").first).to_have_text(title)
+    expect(page.locator("#search-options .title").first).to_have_text(title)
     rate(page, "brazen cafe", 5)
-    expect(page.locator("#rated-list .film").first).to_have_text(title)
+    expect(page.locator("#rated-list .title").first).to_have_text(title)
     assert page.locator("#rated-list b").count() == 0
 
 
@@ -272,7 +272,7 @@ def test_a_model_without_map_and_people_has_a_page_without_them(visit, run, bare
     page = visit(at=run(bare), wait=False)
     expect(page.locator("#recommendations li")).to_have_count(12)
     expect(page.locator("#map-note")).to_contain_text("saved without a map")
-    expect(page.locator("#people")).to_be_hidden()
+    expect(page.locator("#users")).to_be_hidden()
     expect(page.get_by_role("link", name="Users")).to_be_hidden()
 
 
@@ -280,7 +280,7 @@ def test_a_model_without_map_and_people_has_a_page_without_them(visit, run, bare
     ("users", "code", "said"),
     [
         (None, "store_unavailable", "cannot be reached just now"),
-        (1, "no_people", "Nobody is kept here yet."),
+        (1, "no_users", "Nobody is kept here yet."),
     ],
 )
 def test_people_who_cannot_be_found_are_no_fault_of_the_page(visit, users, code, said):
@@ -297,8 +297,8 @@ def test_people_who_cannot_be_found_are_no_fault_of_the_page(visit, users, code,
         "**/v1/similar-users", lambda route: route.fulfill(status=503 if users is None else 404, json=error)
     )
     page.reload()
-    expect(page.locator("#people-empty")).to_contain_text(said)
-    expect(page.locator("#people-list > li")).to_have_count(0)
+    expect(page.locator("#users-empty")).to_contain_text(said)
+    expect(page.locator("#users-list > li")).to_have_count(0)
     expect(page.locator("#recommendations li")).to_have_count(12)
     quiet(page)
     expect(page.locator(".message")).to_have_count(0)

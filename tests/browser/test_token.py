@@ -29,7 +29,7 @@ def _locked(visit, guarded):
 
     def come(*, at=guarded, **device):
         page = visit(at=at, wait=False, **device)
-        expect(page.locator("#door")).to_be_visible()
+        expect(page.locator("#login")).to_be_visible()
         return page
 
     return come
@@ -50,7 +50,7 @@ def test_the_token_is_asked_for_once_a_visit_and_again_where_it_was_wrong(locked
     page = locked()
     field = page.get_by_label("This service asks for a token")
     expect(field).to_be_focused()
-    expect(page.locator("#search, #strip, #map, #people, nav").locator("visible=true")).to_have_count(0)
+    expect(page.locator("#search, #strip, #map, #users, nav").locator("visible=true")).to_have_count(0)
     expect(page.get_by_role("alert")).to_have_text([""])
     page.keyboard.press("Enter")  # nothing is not sent
     expect(field).to_be_focused()
@@ -59,12 +59,12 @@ def test_the_token_is_asked_for_once_a_visit_and_again_where_it_was_wrong(locked
     expect(field).to_be_focused()
     give(page, TOKEN)  # what was there is selected, and typed over
     ready(page)
-    expect(page.locator("#door")).to_be_hidden()
+    expect(page.locator("#login")).to_be_hidden()
     expect(page.locator("#headline")).to_be_focused()
     expect(page.locator("#recommendations li")).to_have_count(12)
     page.reload()
     ready(page)
-    expect(page.locator("#door")).to_be_hidden()
+    expect(page.locator("#login")).to_be_hidden()
     refusals_forgotten(page)
 
 
@@ -90,7 +90,7 @@ def test_the_token_stays_in_the_tab_and_goes_nowhere_but_to_the_service(locked, 
         *(url for url, _ in told),
     ]
     assert not any("s3cret" in place for place in places)
-    assert page.locator("#door-token").input_value() == ""
+    assert page.locator("#login-token").input_value() == ""
     assert page.evaluate("Object.keys(sessionStorage)") == ["tastevec.token"]
     asked = {bool(header) for url, header in told if "/v1/" in url}
     assert asked == {True}
@@ -101,10 +101,10 @@ def test_the_token_stays_in_the_tab_and_goes_nowhere_but_to_the_service(locked, 
 def test_another_tab_is_asked_for_itself(locked, guarded):
     page = locked()
     give(page, TOKEN)
-    expect(page.locator("#door")).to_be_hidden()
+    expect(page.locator("#login")).to_be_hidden()
     other = page.context.new_page()
     other.goto(guarded.address)
-    expect(other.locator("#door")).to_be_visible()
+    expect(other.locator("#login")).to_be_visible()
     refusals_forgotten(page)
 
 
@@ -116,10 +116,10 @@ def test_a_token_that_is_changed_meanwhile_is_asked_for_and_nothing_is_lost(lock
     running.stop()
     running.start(token="second")
     page.locator("#rated-list .close").first.click()
-    expect(page.locator("#door")).to_be_visible()
+    expect(page.locator("#login")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_text("That is not the token of this service. Try again.")
     give(page, "second")
-    expect(page.locator("#door")).to_be_hidden()
+    expect(page.locator("#login")).to_be_hidden()
     expect(page.locator("#strip-print")).to_contain_text("10 films")
     refusals_forgotten(page)
 

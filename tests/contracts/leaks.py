@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tastevec.data.histories import normalise_ratings
+from tastevec.data.histories import normalize_ratings
 from users import films_of, rows_of, turned
 
 if TYPE_CHECKING:
@@ -44,15 +44,15 @@ def assert_nothing_is_invented(task: Task, histories: Histories) -> None:
         assert known
         assert hidden
         assert known == [row for row in everything if row in set(known)]
-        times = task.times[task.offsets[owner] : task.offsets[owner + 1]].tolist()
+        timestamps = task.timestamps[task.offsets[owner] : task.offsets[owner + 1]].tolist()
         happened = {(item, time) for item, _, time in everything}
-        assert set(zip(hidden, times, strict=True)) <= happened
+        assert set(zip(hidden, timestamps, strict=True)) <= happened
 
 
 def assert_statistics_are_of_known(task: Task) -> None:
     """A person's scale is that of the ratings which are shown, and no hidden rating moves it."""
-    expected = normalise_ratings(task.inputs.ratings, task.inputs.offsets)
-    np.testing.assert_array_equal(task.inputs.normalised, expected)
+    expected = normalize_ratings(task.inputs.ratings, task.inputs.offsets)
+    np.testing.assert_array_equal(task.inputs.normalized_ratings, expected)
 
 
 def assert_nothing_after_the_first_hidden(task: Task, histories: Histories) -> None:
@@ -64,12 +64,12 @@ def assert_nothing_after_the_first_hidden(task: Task, histories: Histories) -> N
         late = set(films_of(task.inputs, owner)) - set(everything[:first])
         assert not late, f"user {user} is shown films of the future: {late}"
         shown = slice(task.inputs.offsets[owner], task.inputs.offsets[owner + 1])
-        assert task.inputs.times[shown].max() <= task.times[task.offsets[owner]]
+        assert task.inputs.timestamps[shown].max() <= task.timestamps[task.offsets[owner]]
 
 
 def assert_nothing_from_the_cut_on(histories: Histories, cut: int) -> None:
     """Nothing of these histories happened at or after ``cut``."""
-    assert (histories.times < cut).all(), "somebody learns from what happened after the cut"
+    assert (histories.timestamps < cut).all(), "somebody learns from what happened after the cut"
 
 
 def assert_asked_are_not_taught(dataset: EvalDataset) -> None:

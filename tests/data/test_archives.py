@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servers import zip_of
-from tastevec.data.download import Unpacked, unpack
+from tastevec.data.download import Member, unpack
 from tastevec.errors import DownloadError
 
 _TABLES = {"ml/a.csv": "one", "ml/b.csv": "two two"}
@@ -32,8 +32,8 @@ def _refused(tmp_path, content, match, **names):
 def test_wanted_files_come_out_of_their_folder_with_size_and_digest(tmp_path):
     found = _unpack(tmp_path, zip_of(_TABLES | {"ml/c.csv": "not wanted"}))
     assert found == {
-        "a.csv": Unpacked(3, hashlib.sha256(b"one").hexdigest()),
-        "b.csv": Unpacked(7, hashlib.sha256(b"two two").hexdigest()),
+        "a.csv": Member(3, hashlib.sha256(b"one").hexdigest()),
+        "b.csv": Member(7, hashlib.sha256(b"two two").hexdigest()),
     }
     assert sorted(file.name for file in (tmp_path / "into").iterdir()) == ["a.csv", "b.csv"]
 

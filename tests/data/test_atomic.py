@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from tastevec.data.files import new_file, new_folder, refuse_foreign
+from tastevec.data.files import atomic_file, atomic_folder, check_replaceable
 from tastevec.errors import FormatError
 
 MARK = "ours.json"
 
 
 def write(folder, text="new"):
-    with new_folder(folder, owned_by=MARK) as temporary:
+    with atomic_folder(folder, marker_file=MARK) as temporary:
         (temporary / "deep").mkdir()
         (temporary / "deep" / "part").write_text(text)
         (temporary / MARK).write_text(text)
@@ -27,7 +27,7 @@ def names(folder):
 
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
     target = tmp_path / "far" / "a.txt"
-    with new_file(target) as temporary:
+    with atomic_file(target) as temporary:
         temporary.write_text("whole")
         assert not target.exists()
         assert temporary.parent == target.parent  # so that the rename cannot cross a file system
@@ -39,16 +39,16 @@ def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
 def test_a_file_that_fails_leaves_the_old_one(tmp_path, error):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(error), new_file(target) as temporary:
+    with pytest.raises(error), atomic_file(target) as temporary:
         write_half(temporary, error)
     assert target.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
 
 def test_colleagues_may_read_what_was_written_even_where_a_library_made_it_private(tmp_path):
-    with new_file(tmp_path / "a.txt") as temporary:
+    with atomic_file(tmp_path / "a.txt") as temporary:
         temporary.write_text("whole")
-    with new_folder(tmp_path / "out", owned_by=MARK) as temporary:
+    with atomic_folder(tmp_path / "out", marker_file=MARK) as temporary:
         (temporary / MARK).touch(mode=0o600)
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", f"out/{MARK}")]
     assert modes == [0o644, 0o644]
@@ -72,7 +72,7 @@ def test_an_empty_folder_is_taken(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_folder_that_fails_leaves_the_old_one(tmp_path, error):
     write(tmp_path / "out", "old")
-    with pytest.raises(error), new_folder(tmp_path / "out", owned_by=MARK) as temporary:
+    with pytest.raises(error), atomic_folder(tmp_path / "out", marker_file=MARK) as temporary:
         write_half(temporary / MARK, error)
     assert (tmp_path / "out" / MARK).read_text() == "old"
     assert names(tmp_path) == ["out"]
@@ -103,6 +103,6 @@ def test_what_is_not_ours_is_refused_untouched_before_any_work(tmp_path, kind):
     with pytest.raises(FormatError, match=r"was not written by this command .* name a new folder"):
         write(foreign)
     with pytest.raises(FormatError):
-        refuse_foreign(foreign, owned_by=MARK)
+        check_replaceable(foreign, marker_file=MARK)
     assert (foreign / "thesis.txt" if kind == "folder" else foreign).read_text() == "mine"
     assert names(tmp_path) == ["out"]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tastevec.data import describe as summary
-from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE, describe, summarise
-from tastevec.data.histories import NO_TIME, Histories
-from tastevec.data.html import Picture
+from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE, describe, summarize
+from tastevec.data.histories import NO_TIMESTAMP, Histories
+from tastevec.data.html import Chart
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, MissingExtraError
 
@@ -21,7 +21,7 @@ DAY = 86_400
 NAN = float("nan")
 
 
-def _prepared(ratings, times=None, *, items=None, genres=None, vectors=None, rating_range=(1.0, 5.0)):
+def _prepared(ratings, timestamps=None, *, items=None, genres=None, vectors=None, rating_range=(1.0, 5.0)):
     """A world from one list of (film, rating) a person; film i of 4 has the genres of row i."""
     rows = [row for user in ratings for row in user]
     offsets = np.concatenate([[0], np.cumsum([len(user) for user in ratings])]).astype(np.int64)
@@ -31,8 +31,8 @@ def _prepared(ratings, times=None, *, items=None, genres=None, vectors=None, rat
         offsets=offsets,
         items=np.array([item for item, _ in rows], np.int32),
         ratings=np.array([rating for _, rating in rows], np.float32),
-        normalised=np.zeros(len(rows), np.float32),
-        times=np.array([NO_TIME] * len(rows) if times is None else times, np.int64),
+        normalized_ratings=np.zeros(len(rows), np.float32),
+        timestamps=np.array([NO_TIMESTAMP] * len(rows) if timestamps is None else timestamps, np.int64),
     )
     return Prepared(
         folder=Path("nowhere"),
@@ -52,11 +52,11 @@ def _prepared(ratings, times=None, *, items=None, genres=None, vectors=None, rat
 
 # Ann means 4, Bob 2, and Cid only tagged.
 RATINGS = [[(0, 5), (1, 4), (2, 3)], [(0, 2), (1, NAN)], [(2, NAN)]]
-TIMES = [0, DAY, 2 * DAY, 10 * DAY, NO_TIME, 60 * DAY - 1]
+TIMES = [0, DAY, 2 * DAY, 10 * DAY, NO_TIMESTAMP, 60 * DAY - 1]
 
 
 def test_totals_tell_ratings_from_mere_tags():
-    totals = summarise(_prepared(RATINGS))["totals"]
+    totals = summarize(_prepared(RATINGS))["totals"]
     assert totals == {
         "users": 3,
         "items": 4,
@@ -69,7 +69,7 @@ def test_totals_tell_ratings_from_mere_tags():
 
 
 def test_the_mean_of_means_weighs_people_and_not_ratings():
-    means = summarise(_prepared(RATINGS))["user_means"]
+    means = summarize(_prepared(RATINGS))["user_means"]
     assert (means["users"], means["mean_of_means"], means["deviation"], means["share_above"]) == (
         2,
         3.0,
@@ -80,7 +80,7 @@ def test_the_mean_of_means_weighs_people_and_not_ratings():
 
 
 def test_ratings_are_counted_by_value_and_likes_begin_at_four_stars():
-    ratings = summarise(_prepared(RATINGS))["ratings"]
+    ratings = summarize(_prepared(RATINGS))["ratings"]
     assert (ratings["values"], ratings["counts"]) == ([2, 3, 4, 5], [1, 1, 1, 1])
     assert (ratings["mean"], ratings["positive_from"], ratings["share_liked"]) == (3.5, 4.0, 0.5)
 
@@ -88,25 +88,25 @@ def test_ratings_are_counted_by_value_and_likes_begin_at_four_stars():
 def test_half_stars_keep_their_values():
     halves = [0.5 + 0.5 * step for step in range(10)]
     world = _prepared([[(0, value) for value in halves]], rating_range=(0.5, 5.0))
-    assert summarise(world)["ratings"]["values"] == halves
+    assert summarize(world)["ratings"]["values"] == halves
 
 
 def test_a_scale_without_steps_is_counted_in_twenty_bars():
     values = np.linspace(0, 100, 500)
-    ratings = summarise(_prepared([[(0, value) for value in values]], rating_range=(0.0, 100.0)))["ratings"]
+    ratings = summarize(_prepared([[(0, value) for value in values]], rating_range=(0.0, 100.0)))["ratings"]
     assert len(ratings["values"]) == 20
     assert sum(ratings["counts"]) == 500
     assert min(ratings["counts"]) > 20
 
 
 def test_history_lengths_count_people():
-    lengths = summarise(_prepared(RATINGS))["history_lengths"]
+    lengths = summarize(_prepared(RATINGS))["history_lengths"]
     assert (lengths["mean"], lengths["median"], lengths["longest"]) == (2.0, 2.0, 3)
     assert sum(lengths["counts"]) == 3
 
 
 def test_a_film_counts_for_each_of_its_genres():
-    genres = {genre.pop("genre"): genre for genre in summarise(_prepared(RATINGS))["genres"]}
+    genres = {genre.pop("genre"): genre for genre in summarize(_prepared(RATINGS))["genres"]}
     assert list(genres) == ["Drama", "Comedy", "War"]
     assert genres["Drama"] == {
         "items": 2,
@@ -118,14 +118,14 @@ def test_a_film_counts_for_each_of_its_genres():
 
 
 def test_activity_counts_known_times_in_equal_periods():
-    activity = summarise(_prepared(RATINGS, TIMES))["activity"]
+    activity = summarize(_prepared(RATINGS, TIMES))["activity"]
     assert (activity["first"], activity["last"], activity["known"]) == ("1970-01-01", "1970-03-01", 5)
     assert activity["period_days"] == pytest.approx(1)
     assert (activity["counts"][:3], activity["counts"][10], activity["counts"][-1]) == ([1, 1, 1], 1, 1)
 
 
 def test_one_single_time_has_a_period_of_its_own():
-    activity = summarise(_prepared([[(0, 3)]], [100]))["activity"]
+    activity = summarize(_prepared([[(0, 3)]], [100]))["activity"]
     assert sum(activity["counts"]) == 1
 
 
@@ -133,7 +133,7 @@ def test_coverage_weighs_films_and_interactions():
     with_vector = np.zeros((4, 64), np.float32)
     with_vector[0] = 1
     vectors = {"content": np.ones((4, 64), np.float32), "genome-svd": with_vector}
-    note, content = summarise(_prepared(RATINGS, vectors=vectors))["coverage"]
+    note, content = summarize(_prepared(RATINGS, vectors=vectors))["coverage"]
     assert note == {
         "vectors": "genome-svd",
         "items": 1,
@@ -150,12 +150,12 @@ def test_coverage_weighs_films_and_interactions():
     rows=st.integers(1, 5),
 )
 def test_the_size_of_the_blocks_changes_no_number(users, rows):
-    times = [7 * step for step in range(sum(map(len, users)))]
-    world = _prepared(users, times)
-    whole = summarise(world)
+    timestamps = [7 * step for step in range(sum(map(len, users)))]
+    world = _prepared(users, timestamps)
+    whole = summarize(world)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(summary, "_ROWS", rows)
-        assert summarise(world) == whole
+        assert summarize(world) == whole
 
 
 def test_the_page_stands_alone_and_every_picture_has_its_sentence(tmp_path):
@@ -227,7 +227,7 @@ def test_without_matplotlib_the_line_that_installs_it_is_said(tmp_path, monkeypa
 
 
 def test_a_notebook_shows_a_picture_with_its_caption():
-    shown = Picture("stars", "Stars", "Most give <four>.", b"<svg/>")._repr_mimebundle_(
+    shown = Chart("stars", "Stars", "Most give <four>.", b"<svg/>")._repr_mimebundle_(
         include=None, exclude=None
     )
     assert shown["image/svg+xml"] == "<svg/>"

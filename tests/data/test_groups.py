@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.data.streaming import complete_users, group_of
+from tastevec.data.streaming import iter_user_batches, table_to_histories
 
 
 def batches(owners, cuts):
@@ -37,7 +37,7 @@ def test_groups_hold_whole_people_and_no_more_than_asked_wherever_the_batches_ar
 ):
     owners = owners_of(lengths)
     groups = list(
-        complete_users(batches(owners, [cut for cut in cuts if cut < len(owners)]), users=users, rows=rows)
+        iter_user_batches(batches(owners, [cut for cut in cuts if cut < len(owners)]), users=users, rows=rows)
     )
     assert [place for group in groups for place in group["place"].to_pylist()] == list(range(len(owners)))
     held = [set(group["user_id"].to_pylist()) for group in groups]
@@ -48,7 +48,7 @@ def test_groups_hold_whole_people_and_no_more_than_asked_wherever_the_batches_ar
     for group, following in pairwise(groups):  # each is as full as it can be
         newcomer = lengths[following["user_id"][0].as_py()]
         assert len(set(group["user_id"].to_pylist())) == users or len(group) + newcomer > rows
-    whole = list(complete_users(batches(owners, []), users=users, rows=rows))
+    whole = list(iter_user_batches(batches(owners, []), users=users, rows=rows))
     assert [group.to_pydict() for group in groups] == [group.to_pydict() for group in whole]
 
 
@@ -59,10 +59,10 @@ def test_a_group_keeps_the_callers_own_ids(ids):
             "user_id": ids,
             "items": pa.array([3, None, -1], pa.int32()),
             "ratings": pa.array([4, None, 2], pa.float32()),
-            "times": [1, 2, 3],
+            "timestamps": [1, 2, 3],
         }
     )
-    users = group_of(table)
+    users = table_to_histories(table)
     assert users.user_ids.tolist() == [ids[0], ids[2]]
     assert users.items.tolist() == [3, -1, -1]
     assert users.offsets.tolist() == [0, 2, 3]
@@ -70,4 +70,4 @@ def test_a_group_keeps_the_callers_own_ids(ids):
 
 
 def test_nobody_makes_no_group():
-    assert list(complete_users([])) == []
+    assert list(iter_user_batches([])) == []

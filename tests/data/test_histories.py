@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.errors import FormatError
 from users import TAGGED, films_of, users
 
@@ -44,7 +44,7 @@ def test_people_come_in_groups():
 def test_what_is_saved_comes_back(tmp_path, histories):
     histories.save(tmp_path / "histories")
     again = Histories.open(tmp_path / "histories", histories.user_ids)
-    for name in ("offsets", "items", "ratings", "normalised", "times"):
+    for name in ("offsets", "items", "ratings", "normalized_ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(again, name), getattr(histories, name))
         assert getattr(again, name).dtype == getattr(histories, name).dtype
 
@@ -70,13 +70,13 @@ def test_arrays_that_contradict_each_other_are_refused(tmp_path):
     THREE.save(tmp_path)
     with pytest.raises(FormatError, match="expected one more offset than users"):
         Histories.open(tmp_path, THREE.user_ids[:2])
-    np.save(tmp_path / "times.npy", THREE.times[:4])
-    with pytest.raises(FormatError, match="hold 4 times; expected 5"):
+    np.save(tmp_path / "timestamps.npy", THREE.timestamps[:4])
+    with pytest.raises(FormatError, match="hold 4 timestamps; expected 5"):
         Histories.open(tmp_path, THREE.user_ids)
 
 
 def test_the_notes_scale_by_hand():
     # A mean of 3: 5 is the largest deviation up, 1 down. Somebody who always says 5 says nothing.
     ratings = np.array([5, 4, 3, 2, 1, 5, 5, TAGGED, 4, 1], np.float32)
-    scaled = normalise_ratings(ratings, np.array([0, 5, 7, 7, 10]))
+    scaled = normalize_ratings(ratings, np.array([0, 5, 7, 7, 10]))
     assert scaled.tolist() == [1, 0.5, 0, -0.5, -1, 0, 0, 0, 1, -1]

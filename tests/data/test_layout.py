@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from encoders import reading
-from tastevec.data.inputs import FIRST_GAP, UNKNOWN_GAP, RatingScale, gap_levels
+from tastevec.data.inputs import FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN, RatingScale, bin_time_gaps
 from tastevec.errors import SettingsError
 from users import TAGGED, users
 
@@ -24,8 +24,8 @@ def test_a_scale_that_tells_nothing_apart_is_refused(low, high, levels):
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
 def test_every_half_star_has_its_own_level_and_a_tag_the_one_above(scale):
     stars = np.arange(scale.low, scale.high + 0.5, 0.5, dtype=np.float32)
-    assert scale.levels_of(stars).tolist() == list(range(scale.levels))
-    assert scale.levels_of(np.array([TAGGED], np.float32)).tolist() == [scale.levels]
+    assert scale.bin_ratings(stars).tolist() == list(range(scale.levels))
+    assert scale.bin_ratings(np.array([TAGGED], np.float32)).tolist() == [scale.levels]
 
 
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
@@ -40,7 +40,11 @@ def test_histories_stand_side_by_side_padded_on_the_right():
     assert arrays["rating_bins"].tolist() == [[8, 0], [0, 0], [9, 0]]
     assert arrays["normalized_ratings"].tolist() == [[1, -1], [0, 0], [0, 0]]
     assert arrays["lengths"].tolist() == [2, 0, 1]
-    assert arrays["time_gap_bins"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [0, 0], [UNKNOWN_GAP, 0]]
+    assert arrays["time_gap_bins"].tolist() == [
+        [UNKNOWN_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN],
+        [0, 0],
+        [UNKNOWN_TIME_GAP_BIN, 0],
+    ]
     assert {name: array.dtype.name for name, array in arrays.items()} == {
         "items": "int64",
         "rating_bins": "int64",
@@ -97,24 +101,32 @@ def test_what_is_read_in_order_holds_no_set():
 )
 def test_each_doubling_of_the_time_between_two_films_is_a_level_and_the_last_is_open(seconds, level):
     histories = users([(0, 5, 1000), (1, 5, 1000 + seconds)])
-    assert gap_levels(histories).tolist() == [FIRST_GAP, level]
+    assert bin_time_gaps(histories).tolist() == [FIRST_TIME_GAP_BIN, level]
 
 
 def test_where_a_time_is_unknown_so_is_the_pause_on_either_side_of_that_persons_film():
     histories = users([(0, 5, 7), (1, 5), (2, 5, 9), (3, 5, 9), (4, 5)], [(0, 5, 5), (1, 5, 6)])
-    unknown = UNKNOWN_GAP
-    assert gap_levels(histories).tolist() == [FIRST_GAP, unknown, unknown, 0, unknown, FIRST_GAP, 1]
+    unknown = UNKNOWN_TIME_GAP_BIN
+    assert bin_time_gaps(histories).tolist() == [
+        FIRST_TIME_GAP_BIN,
+        unknown,
+        unknown,
+        0,
+        unknown,
+        FIRST_TIME_GAP_BIN,
+        1,
+    ]
 
 
 def test_of_what_is_read_the_first_film_has_none_before_it():
     histories = users([(9, 1, 10), (8, 2, 11), (7, 3, 12)], [(6, 4, 5)])
     arrays = reading(max_history=2).arrays(histories)
-    assert arrays["time_gap_bins"].tolist() == [[FIRST_GAP, 1], [FIRST_GAP, 0]]
+    assert arrays["time_gap_bins"].tolist() == [[FIRST_TIME_GAP_BIN, 1], [FIRST_TIME_GAP_BIN, 0]]
 
 
 def test_films_in_another_order_than_time_have_pauses_of_nothing_where_time_goes_back():
     arrays = reading(order="item").arrays(users([(9, 1, 10), (2, 5, 14)]))
-    assert arrays["time_gap_bins"].tolist() == [[FIRST_GAP, 0]]
+    assert arrays["time_gap_bins"].tolist() == [[FIRST_TIME_GAP_BIN, 0]]
 
 
 def test_reading_leaves_the_histories_as_they_were():

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tastevec.data.shards import fingerprint, parts_of
+from tastevec.data.shards import fingerprint, open_shards
 from tastevec.errors import FormatError
 from users import users
 
@@ -33,7 +33,7 @@ def failing():
 
 def interrupted(out, *made, error=KeyboardInterrupt):
     """A run that was stopped after these parts: each what it was made of, and its maker."""
-    with pytest.raises(error), parts_of(out, SCHEMA) as parts:
+    with pytest.raises(error), open_shards(out, SCHEMA) as parts:
         _stopped(parts, made, error)
 
 
@@ -48,7 +48,7 @@ def names(folder):
 
 
 def test_the_parts_together_are_the_file_and_then_they_are_gone(tmp_path):
-    with parts_of(tmp_path / "v.parquet", SCHEMA) as parts:
+    with open_shards(tmp_path / "v.parquet", SCHEMA) as parts:
         assert parts.add("a", Maker(1, 2))
         assert parts.add("b", Maker(3))
         assert not parts.out.exists()
@@ -65,13 +65,13 @@ def test_what_is_made_outlives_an_interruption_and_is_not_made_again(tmp_path, e
     out, first, second = tmp_path / "v.parquet", Maker(1), Maker(2)
     interrupted(out, ("a", first), error=error)
     assert names(tmp_path) == ["v.parquet.unfinished"]
-    with parts_of(out, SCHEMA) as parts:
+    with open_shards(out, SCHEMA) as parts:
         assert not parts.add("a", first)
         assert parts.add("b", second)
         parts.join()
     assert (first.calls, second.calls) == (1, 1)
     straight = tmp_path / "straight.parquet"
-    with parts_of(straight, SCHEMA) as parts:
+    with open_shards(straight, SCHEMA) as parts:
         parts.add("a", Maker(1))
         parts.add("b", Maker(2))
         parts.join()
@@ -82,7 +82,7 @@ def test_what_is_made_outlives_an_interruption_and_is_not_made_again(tmp_path, e
 def test_a_part_that_was_made_of_something_else_is_made_again(tmp_path):
     out = tmp_path / "v.parquet"
     interrupted(out, ("a", Maker(1)), ("b", Maker(2)), ("more", Maker(3)))
-    with parts_of(out, SCHEMA) as parts:
+    with open_shards(out, SCHEMA) as parts:
         assert parts.add("other", Maker(7))
         assert not parts.add("b", Maker(2))
         assert parts.join() == 2
@@ -95,7 +95,7 @@ def test_a_damaged_part_is_made_again(tmp_path, damage):
     out = tmp_path / "v.parquet"
     interrupted(out, ("a", Maker(1)))
     (tmp_path / "v.parquet.unfinished" / "part-000000.parquet").write_bytes(damage)
-    with parts_of(out, SCHEMA) as parts:
+    with open_shards(out, SCHEMA) as parts:
         assert parts.add("a", Maker(1))
         assert parts.join() == 1
 
@@ -103,7 +103,7 @@ def test_a_damaged_part_is_made_again(tmp_path, damage):
 def test_a_part_that_fails_half_way_leaves_nothing_and_the_old_file_stays(tmp_path):
     out = tmp_path / "v.parquet"
     out.write_text("old")
-    with pytest.raises(KeyboardInterrupt), parts_of(out, SCHEMA) as parts:
+    with pytest.raises(KeyboardInterrupt), open_shards(out, SCHEMA) as parts:
         parts.add("a", failing)
     assert names(tmp_path) == ["v.parquet"]
     assert out.read_text() == "old"
@@ -112,14 +112,14 @@ def test_a_part_that_fails_half_way_leaves_nothing_and_the_old_file_stays(tmp_pa
 def test_what_is_not_ours_stays_in_the_folder(tmp_path):
     (tmp_path / "v.parquet.unfinished").mkdir()
     (tmp_path / "v.parquet.unfinished" / "notes.txt").touch()
-    with parts_of(tmp_path / "v.parquet", SCHEMA) as parts:
+    with open_shards(tmp_path / "v.parquet", SCHEMA) as parts:
         parts.add("a", Maker(1))
         parts.join()
     assert names(tmp_path / "v.parquet.unfinished") == ["notes.txt"]
 
 
 def test_what_a_killed_run_began_is_gone_in_the_end(tmp_path):
-    with parts_of(tmp_path / "v.parquet", SCHEMA) as parts:
+    with open_shards(tmp_path / "v.parquet", SCHEMA) as parts:
         (parts.folder / ".part-000000.parquet.0123.part").touch()
         parts.add("a", Maker(1))
         parts.join()
@@ -127,7 +127,7 @@ def test_what_a_killed_run_began_is_gone_in_the_end(tmp_path):
 
 
 def test_no_part_is_a_file_without_rows(tmp_path):
-    with parts_of(tmp_path / "v.parquet", SCHEMA) as parts:
+    with open_shards(tmp_path / "v.parquet", SCHEMA) as parts:
         assert parts.join() == 0
     assert pq.read_table(tmp_path / "v.parquet").num_rows == 0
 
@@ -136,7 +136,7 @@ def test_a_folder_in_the_place_of_the_file_is_refused_before_anything_is_made(tm
     (tmp_path / "v").mkdir()
     with (
         pytest.raises(FormatError, match="is a folder; expected the name of a file"),
-        parts_of(tmp_path / "v", SCHEMA),
+        open_shards(tmp_path / "v", SCHEMA),
     ):
         pytest.fail("it began")
     assert names(tmp_path) == ["v"]
@@ -144,7 +144,7 @@ def test_a_folder_in_the_place_of_the_file_is_refused_before_anything_is_made(tm
 
 def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"), parts_of(tmp_path / "file" / "v.parquet", SCHEMA):
+    with pytest.raises(OSError, match="file"), open_shards(tmp_path / "file" / "v.parquet", SCHEMA):
         pytest.fail("it began")
 
 

@@ -13,9 +13,9 @@ from safetensors.numpy import save_file
 
 from sources import Row, prepare, source, world
 from tastevec.data import expressions as tables
-from tastevec.data.histories import normalise_ratings
-from tastevec.data.prepared import Prepared, Tally, write_manifest
-from tastevec.data.preprocess import ArrangeSettings, arrange
+from tastevec.data.histories import normalize_ratings
+from tastevec.data.prepared import Prepared, RowCounts, manifest_content, write_manifest
+from tastevec.data.preprocess import PreprocessSettings, preprocess
 from tastevec.data.readers import ReadSettings, read_source
 from tastevec.errors import DataError, FormatError, SettingsError
 
@@ -37,7 +37,7 @@ def test_the_world_comes_out_whole_each_person_oldest_first(tmp_path):
     assert prepared.item_ids.tolist() == list(range(1, 21))
     assert prepared.histories.lengths.tolist() == [17, 16, 16, 16, 16, 16] * 2
     for user in range(12):
-        assert np.all(np.diff(prepared.histories.take(np.array([user])).times) > 0)
+        assert np.all(np.diff(prepared.histories.take(np.array([user])).timestamps) > 0)
     assert prepared.items["title"][19].as_py() == 'Café, "The" Letter (1999)'
     assert prepared.items["genres"][9].as_py() == []
     assert prepared.rating_range == (0.5, 5.0)
@@ -46,9 +46,15 @@ def test_the_world_comes_out_whole_each_person_oldest_first(tmp_path):
 def test_the_arrays_have_the_types_of_histories(folder):
     histories = Prepared.open(folder).histories
     kinds = {
-        name: getattr(histories, name).dtype.name for name in ("items", "ratings", "normalised", "times")
+        name: getattr(histories, name).dtype.name
+        for name in ("items", "ratings", "normalized_ratings", "timestamps")
     }
-    assert kinds == {"items": "int32", "ratings": "float32", "normalised": "float32", "times": "int64"}
+    assert kinds == {
+        "items": "int32",
+        "ratings": "float32",
+        "normalized_ratings": "float32",
+        "timestamps": "int64",
+    }
     assert histories.offsets.dtype == np.int64
 
 
@@ -60,7 +66,9 @@ def test_the_histories_stay_on_disk_and_cannot_be_written_to(folder):
 
 def test_both_ways_to_normalise_agree(folder):
     histories = Prepared.open(folder).histories
-    assert np.array_equal(histories.normalised, normalise_ratings(histories.ratings, histories.offsets))
+    assert np.array_equal(
+        histories.normalized_ratings, normalize_ratings(histories.ratings, histories.offsets)
+    )
 
 
 def test_everybody_is_in_one_split(folder):
@@ -73,7 +81,7 @@ def test_everybody_is_in_one_split(folder):
 
 
 def test_the_note_split_has_no_test_users(tmp_path):
-    prepared = prepare(world(), tmp_path / "prepared", ArrangeSettings(split="bert-cosine", order="item"))
+    prepared = prepare(world(), tmp_path / "prepared", PreprocessSettings(split="bert-cosine", order="item"))
     assert [len(prepared.users_in(split)) for split in ("train", "validation", "test")] == [8, 4, 0]
     assert np.all(np.diff(prepared.histories.take(np.array([0])).items) > 0)
 
@@ -95,7 +103,7 @@ def test_every_row_is_accounted_for(tmp_path):
         Row(4, 10, 1),
     ]
     told = source(rows, [(10, "A", 1990, []), (12, "never rated", None, [])])
-    prepared = prepare(told, tmp_path / "prepared", ArrangeSettings(keep_items=frozenset({10, 11, 12})))
+    prepared = prepare(told, tmp_path / "prepared", PreprocessSettings(keep_items=frozenset({10, 11, 12})))
     counts = prepared.manifest["counts"]
     assert counts["interactions"] == {
         "read": 8,
@@ -103,7 +111,7 @@ def test_every_row_is_accounted_for(tmp_path):
         "dropped": {"film without a vector": 4, "user with fewer than 2 interactions": 2},
     }
     assert counts["users"] == {"read": 4, "kept": 1, "dropped": {"user with fewer than 2 interactions": 3}}
-    assert (counts["ratings"], counts["tag_only"], counts["untimed"]) == (7, 1, 7)
+    assert (counts["ratings"], counts["tag_only"], counts["without_timestamp"]) == (7, 1, 7)
     assert (counts["items"], counts["items_without_metadata"]) == (5, 3)
     assert counts["days"] == [1, 1]
     assert prepared.histories.items.tolist() == [1, 0]
@@ -111,7 +119,7 @@ def test_every_row_is_accounted_for(tmp_path):
 
 def test_a_tally_that_loses_rows_cannot_be_made():
     with pytest.raises(AssertionError, match="rows are lost"):
-        Tally(3, 1, {"reason": 1})
+        RowCounts(3, 1, {"reason": 1})
 
 
 def test_users_parquet_holds_a_person_a_row(folder):
@@ -121,7 +129,9 @@ def test_users_parquet_holds_a_person_a_row(folder):
 
 def test_who_liked_fewer_than_five_films_has_no_place_in_the_published_split(tmp_path):
     rows = [Row(user, item, 4.0) for user in range(1, 8) for item in range(3 if user == 4 else 5)]
-    prepared = prepare(source(rows), tmp_path / "prepared", ArrangeSettings(split="liang", heldout=2))
+    prepared = prepare(
+        source(rows), tmp_path / "prepared", PreprocessSettings(split="liang", held_out_users=2)
+    )
     counts = prepared.manifest["counts"]
     assert counts["users"]["dropped"] == {"user with fewer than 5 liked films": 1}
     assert counts["interactions"]["dropped"]["user with fewer than 5 liked films"] == 3
@@ -129,15 +139,13 @@ def test_who_liked_fewer_than_five_films_has_no_place_in_the_published_split(tmp
 
 
 @pytest.mark.parametrize(
-    ("users", "way_out"), [(5, "give --heldout 1 or less"), (2, "prepare with --split hash")]
+    ("users", "way_out"), [(5, "give --held-out-users 1 or less"), (2, "prepare with --split hash")]
 )
 def test_too_few_people_for_the_published_split_are_one_sentence(tmp_path, users, way_out):
     rows = [Row(user, item, 4.0) for user in range(users) for item in range(5)]
-    told = (
-        f"^heldout is 2 and {users} users of told liked 5 films or more; expected 6 or more, .*: {way_out}$"
-    )
+    told = f"^held_out_users is 2 and {users} users of told liked 5 films or more; expected 6 or more, .*: {way_out}$"
     with pytest.raises(SettingsError, match=told):
-        prepare(source(rows), tmp_path / "prepared", ArrangeSettings(split="liang", heldout=2))
+        prepare(source(rows), tmp_path / "prepared", PreprocessSettings(split="liang", held_out_users=2))
 
 
 def test_a_source_in_which_nobody_has_two_films_is_refused(tmp_path):
@@ -146,7 +154,7 @@ def test_a_source_in_which_nobody_has_two_films_is_refused(tmp_path):
 
 
 def test_a_genome_that_covers_nothing_is_refused(tmp_path):
-    chosen = ArrangeSettings(keep_items=frozenset({99}))
+    chosen = PreprocessSettings(keep_items=frozenset({99}))
     with pytest.raises(
         DataError, match="none of the 12 users of told has 2 interactions with films of the genome"
     ):
@@ -171,22 +179,25 @@ def test_a_film_listed_twice_is_refused(tmp_path):
         ({"minimum_interactions": 0}, "minimum_interactions is 0; expected 1 or more"),
         ({"fractions": (0.5, 0.1, 0.1)}, "expected three shares that sum to 1"),
         ({"fractions": (1.5, -0.5, 0.0)}, "expected three shares that sum to 1"),
-        ({"heldout": 0}, "heldout is 0; expected 1 or more"),
+        ({"held_out_users": 0}, "held_out_users is 0; expected 1 or more"),
         ({"split": "time"}, "split is time and cut is None; expected a cut for a split by time"),
         ({"cut": 5}, "split is hash and cut is 5"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, told):
     with pytest.raises(SettingsError, match=told):
-        ArrangeSettings(**settings)
+        PreprocessSettings(**settings)
 
 
 def test_film_vectors_are_read_when_they_are_there(folder):
     assert Prepared.open(folder).vectors == {}
     save_file({"content": np.eye(20, 4, dtype=np.float32)}, folder / "item_vectors.safetensors")
-    counts = arrange(world(), folder, ArrangeSettings(), tables.connect("500MB"))
+    counts = preprocess(world(), folder, PreprocessSettings(), tables.connect("500MB"))
     write_manifest(
-        folder, source=world(), counts=counts, settings={}, timings={}, vectors={"content": {"dim": 4}}
+        folder,
+        manifest_content(
+            source=world(), counts=counts, settings={}, timings={}, vectors={"content": {"dim": 4}}
+        ),
     )
     prepared = Prepared.open(folder)
     assert np.array_equal(prepared.vectors["content"], np.eye(20, 4))
@@ -195,7 +206,7 @@ def test_film_vectors_are_read_when_they_are_there(folder):
 
 def test_the_fingerprint_changes_with_the_data_and_with_nothing_else(tmp_path):
     one, same = prepare(world(), tmp_path / "one"), prepare(world(), tmp_path / "same")
-    other = prepare(world(), tmp_path / "other", ArrangeSettings(seed=43))
+    other = prepare(world(), tmp_path / "other", PreprocessSettings(seed=43))
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
@@ -207,7 +218,10 @@ def test_the_manifest_names_every_other_file(folder):
 FILES = [
     "items.parquet",
     "users.parquet",
-    *(f"histories/{name}.npy" for name in ("offsets", "items", "ratings", "normalised", "times")),
+    *(
+        f"histories/{name}.npy"
+        for name in ("offsets", "items", "ratings", "normalized_ratings", "timestamps")
+    ),
 ]
 
 
@@ -238,8 +252,10 @@ def test_a_truncated_file_is_refused(folder):
 
 def test_a_file_that_is_sealed_but_is_not_what_its_name_says_is_refused(folder):
     (folder / "items.parquet").write_text("no table")
-    counts = arrange(world(), folder / "histories", ArrangeSettings(), tables.connect("500MB"))
-    write_manifest(folder, source=world(), counts=counts, settings={}, timings={}, vectors={})
+    counts = preprocess(world(), folder / "histories", PreprocessSettings(), tables.connect("500MB"))
+    write_manifest(
+        folder, manifest_content(source=world(), counts=counts, settings={}, timings={}, vectors={})
+    )
     with pytest.raises(FormatError, match="cannot be read"):
         Prepared.open(folder)
 
@@ -272,9 +288,9 @@ def dying_batches(*_, **__):
     die()
 
 MOMENTS = {
-    "before anything": (preprocess.tables, "all_items", die),
+    "before anything": (preprocess.tables, "build_catalog", die),
     "before the users": (preprocess, "_write_users", die),
-    "in the histories": (preprocess, "spooled", dying_batches),
+    "in the histories": (preprocess, "materialize", dying_batches),
     "in the sort": (ibis.backends.duckdb.Backend, "to_parquet", die),
     "before the manifest": (prepared.json, "dumps", die),
     "before the files are forced to disk": (files, "_settle", die),
@@ -290,7 +306,7 @@ for moment, (owner, name, replacement) in MOMENTS.items():
     child = os.fork()
     if not child:
         setattr(owner, name, replacement or rename_then_die)
-        with files.new_folder(out, owned_by="manifest.json") as folder:
+        with files.atomic_folder(out, marker_file="manifest.json") as folder:
             prepare(world(), folder)
         os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -337,10 +353,12 @@ def test_a_real_release_is_prepared_whole_and_in_the_order_of_its_file(tmp_path)
     assert prepared.manifest["counts"]["interactions"]["kept"] == 827_331
     assert prepared.manifest["source"]["files"][0]["rows_kept"] == 827_331
     histories = prepared.histories
-    assert np.array_equal(histories.normalised, normalise_ratings(histories.ratings, histories.offsets))
+    assert np.array_equal(
+        histories.normalized_ratings, normalize_ratings(histories.ratings, histories.offsets)
+    )
     rows = np.loadtxt(release / "ratings.dat", dtype=np.int64, delimiter=":", usecols=(0, 2, 4, 6))
     rows = rows[np.lexsort((rows[:, 3], rows[:, 0]))]  # stable, and the file is in each person's order
     assert np.array_equal(prepared.user_ids[histories.owners], rows[:, 0])
     assert np.array_equal(prepared.item_ids[histories.items], rows[:, 1])
     assert np.array_equal(histories.ratings, rows[:, 2])
-    assert np.array_equal(histories.times, rows[:, 3])
+    assert np.array_equal(histories.timestamps, rows[:, 3])

@@ -6,12 +6,12 @@ import pyarrow as pa
 import pytest
 from sklearn.model_selection import train_test_split
 
-from tastevec.data.preprocess import liang_shuffle, note_shuffle, split_expression
+from tastevec.data.preprocess import hash_split, liang_split, research_note_split
 
 
 def codes(user_ids, seed=42, fractions=(0.7, 0.15, 0.15)):
     table = ibis.memtable(pa.table({"user_id": user_ids}))
-    split = split_expression(table.user_id, seed=seed, fractions=fractions)
+    split = hash_split(table.user_id, seed=seed, fractions=fractions)
     return ibis.duckdb.connect().to_pyarrow(table.select(split=split))["split"].to_pylist()
 
 
@@ -48,18 +48,18 @@ def test_a_whole_share_takes_everybody(all_in):
 def test_the_note_split_is_what_scikit_learn_draws(count):
     users = np.arange(count) * 3 + 1
     train, validation = train_test_split(users, test_size=0.3, random_state=42)
-    drawn = note_shuffle(users, 42)
+    drawn = research_note_split(users, 42)
     assert set(users[drawn == 0]) == set(train)
     assert set(users[drawn == 1]) == set(validation)
 
 
 def test_the_note_split_has_the_note_s_own_sizes():
-    drawn = note_shuffle(np.arange(277_487), 42)
+    drawn = research_note_split(np.arange(277_487), 42)
     assert np.bincount(drawn).tolist() == [194_240, 83_247]
 
 
 def test_the_published_split_has_the_published_sizes_and_people_of_a_seeded_shuffle():
-    drawn = liang_shuffle(136_677, 10_000)
+    drawn = liang_split(136_677, 10_000)
     assert np.bincount(drawn).tolist() == [116_677, 10_000, 10_000]
     np.random.seed(98765)  # noqa: NPY002 - as published
     order = np.random.permutation(136_677)  # noqa: NPY002 - as published

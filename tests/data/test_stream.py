@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sources import Row, interactions
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.streaming import iter_histories
 
 ITEMS = np.array([10, 20, 30])
@@ -17,21 +17,21 @@ def test_people_come_by_ascending_id_each_oldest_first():
     assert users.offsets.tolist() == [0, 1, 3]
     assert users.items.tolist() == [1, 0, 2]
     assert users.ratings.tolist() == [3, 1, 5]
-    assert users.normalised.tolist() == [0, -1, 1]
-    assert users.times.tolist() == [8, 7, 9]
+    assert users.normalized_ratings.tolist() == [0, -1, 1]
+    assert users.timestamps.tolist() == [8, 7, 9]
 
 
 def test_without_times_the_order_of_the_source_stays():
     (users,) = iter_histories(interactions([Row(1, 30), Row(1, 10), Row(1, 20)]), ITEMS)
     assert users.items.tolist() == [2, 0, 1]
-    assert users.times.tolist() == [NO_TIME] * 3
+    assert users.timestamps.tolist() == [NO_TIMESTAMP] * 3
 
 
 def test_an_unknown_film_is_left_out_counted_and_still_part_of_the_person_s_scale():
     stream = iter_histories(interactions([Row(1, 10, 1.0), Row(1, 99, 5.0), Row(1, 20, 3.0)]), ITEMS)
     users = next(stream)
     assert users.items.tolist() == [0, 1]
-    assert users.normalised.tolist() == [-1, 0]  # the mean is 3, over all three films
+    assert users.normalized_ratings.tolist() == [-1, 0]  # the mean is 3, over all three films
     assert (stream.users, stream.interactions, stream.unknown) == (1, 3, 1)
 
 
@@ -44,7 +44,7 @@ def test_a_person_left_with_nothing_is_still_given():
 def test_a_film_that_was_only_tagged_has_no_rating():
     (users,) = iter_histories(interactions([Row(1, 10, None), Row(1, 20, 5.0), Row(1, 30, 3.0)]), ITEMS)
     assert np.isnan(users.ratings).tolist() == [True, False, False]
-    assert users.normalised.tolist() == [0, 1, -1]
+    assert users.normalized_ratings.tolist() == [0, 1, -1]
 
 
 def test_people_who_only_tagged_unknown_films_pass_too():

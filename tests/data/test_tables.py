@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from sources import Row, source
 from tastevec.data import expressions as tables
 from tastevec.data.preprocess import find_split_timestamp
-from tastevec.data.streaming import plain_errors, spooled
+from tastevec.data.streaming import materialize, storage_errors
 from tastevec.errors import DataError, SettingsError
 
 
 def known(rows, without_vector=()):
     """The interactions of these rows joined to their catalogue, whose films are numbered by ascending id."""
     told = source(rows)
-    catalog = tables.all_items(told.interactions, told.items)
+    catalog = tables.build_catalog(told.interactions, told.items)
     numbered = catalog.mutate(item=catalog.item_id, kept=catalog.item_id.notin([-1, *without_vector]))
-    return tables.known_items(told.interactions, numbered)
+    return tables.join_catalog(told.interactions, numbered)
 
 
 def histories(rows, without_vector=(), order="time"):
@@ -29,33 +29,33 @@ def histories(rows, without_vector=(), order="time"):
 
 def test_a_rating_is_set_between_the_person_s_own_worst_and_best():
     told = histories([Row(1, 1, 5), Row(1, 2, 3), Row(1, 3, 2), Row(2, 1, 1), Row(2, 2, 5)])
-    assert told["normalised"] == [1.0, -0.25, -1.0, -1.0, 1.0]
+    assert told["normalized_ratings"] == [1.0, -0.25, -1.0, -1.0, 1.0]
 
 
 def test_who_always_says_the_same_says_nothing():
-    assert histories([Row(1, 1, 5), Row(1, 2, 5)])["normalised"] == [0, 0]
+    assert histories([Row(1, 1, 5), Row(1, 2, 5)])["normalized_ratings"] == [0, 0]
 
 
 def test_a_spread_under_the_note_s_threshold_says_nothing():
     """Half a spread of 1.8e-5 is under 1e-5, half of one of 2.2e-5 is over it."""
-    assert histories([Row(1, 1, 1.0), Row(1, 2, 1.000018)])["normalised"] == [0, 0]
-    assert histories([Row(1, 1, 1.0), Row(1, 2, 1.000022)])["normalised"] == [-1, 1]
+    assert histories([Row(1, 1, 1.0), Row(1, 2, 1.000018)])["normalized_ratings"] == [0, 0]
+    assert histories([Row(1, 1, 1.0), Row(1, 2, 1.000022)])["normalized_ratings"] == [-1, 1]
 
 
 def test_the_scale_is_of_all_that_was_rated_though_a_film_without_a_vector_is_dropped():
     told = histories([Row(1, 1, 1), Row(1, 2, 3), Row(1, 3, 5)], without_vector=[3])
     assert told["items"] == [1, 2]
-    assert told["normalised"] == [-1, 0]
+    assert told["normalized_ratings"] == [-1, 0]
 
 
 def test_a_film_that_was_only_tagged_has_no_rating_and_says_nothing():
     told = histories([Row(1, 1, None), Row(1, 2, 1), Row(1, 3, 5)])
     assert told["ratings"] == [None, 1, 5]
-    assert told["normalised"] == [0, -1, 1]
+    assert told["normalized_ratings"] == [0, -1, 1]
 
 
 def test_who_only_tagged_has_a_history_without_ratings():
-    assert histories([Row(1, 1, None), Row(1, 2, None)])["normalised"] == [0, 0]
+    assert histories([Row(1, 1, None), Row(1, 2, None)])["normalized_ratings"] == [0, 0]
 
 
 def test_a_history_is_oldest_first_and_within_a_second_in_the_order_of_the_source():
@@ -66,7 +66,7 @@ def test_a_history_is_oldest_first_and_within_a_second_in_the_order_of_the_sourc
 def test_what_has_no_time_comes_first_in_the_order_of_the_source():
     rows = [Row(1, 4, 3, 20), Row(1, 9), Row(1, 2, 3, 10), Row(1, 7)]
     assert histories(rows)["items"] == [9, 7, 2, 4]
-    assert histories(rows)["times"] == [-1, -1, 10, 20]
+    assert histories(rows)["timestamps"] == [-1, -1, 10, 20]
 
 
 def test_the_note_s_order_is_by_film():
@@ -82,10 +82,10 @@ def test_a_day_begins_at_midnight_utc():
 def test_a_person_s_row_counts_what_he_touched_and_what_of_it_is_kept():
     rows = [Row(1, 1, 4, 5), Row(1, 2, 2), Row(1, 3, None, 6)]
     (user,) = tables.users(known(rows, without_vector=[2])).to_pyarrow().to_pylist()
-    assert {name: user[name] for name in ("interactions", "ratings", "untimed", "kept")} == {
+    assert {name: user[name] for name in ("interactions", "ratings", "without_timestamp", "kept")} == {
         "interactions": 3,
         "ratings": 2,
-        "untimed": 1,
+        "without_timestamp": 1,
         "kept": 2,
     }
     assert (user["mean"], user["lowest"], user["highest"]) == (3, 2, 4)
@@ -102,7 +102,7 @@ def test_the_mean_does_not_depend_on_the_order_of_the_sum():
 
 def test_the_catalogue_holds_the_metadata_and_what_only_interactions_name():
     told = source([Row(1, 30), Row(2, 10), Row(3, 30)], [(20, "B", 1990, ["x"]), (10, "A", None, [])])
-    catalog = tables.all_items(told.interactions, told.items).to_pyarrow().to_pylist()
+    catalog = tables.build_catalog(told.interactions, told.items).to_pyarrow().to_pylist()
     assert catalog == [
         {"item_id": 10, "title": "A", "year": None, "genres": [], "described": True},
         {"item_id": 20, "title": "B", "year": 1990, "genres": ["x"], "described": True},
@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_sentence(tmp_path):
         pytest.raises(
             SettingsError, match=r"no room was left while sorting .*raise the memory setting"
         ) as told,
-        plain_errors("sorting"),
+        storage_errors("sorting"),
     ):
         connection.to_parquet(table, tmp_path / "sorted.parquet")
     assert "\n" not in str(told.value)
@@ -152,20 +152,20 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 def test_a_file_system_without_room_is_the_same_sentence():
     with (
         pytest.raises(SettingsError, match=r"No space left on device.*free some disk"),
-        plain_errors("writing"),
+        storage_errors("writing"),
     ):
         raise OSError(28, "No space left on device")
 
 
 def test_other_errors_of_the_file_system_stay_what_they_are():
-    with pytest.raises(PermissionError), plain_errors("writing"):
+    with pytest.raises(PermissionError), storage_errors("writing"):
         raise PermissionError(13, "Permission denied")
 
 
 def test_spooled_rows_keep_their_order_over_many_batches(tmp_path):
     rows = [Row(user, item, 3, 7) for user in range(400) for item in range(400)]
     table = source(rows).interactions
-    batches = list(spooled(table.order_by(table.position.desc()), folder=tmp_path))
+    batches = list(materialize(table.order_by(table.position.desc()), folder=tmp_path))
     assert len(batches) == 2
     positions = np.concatenate([batch["position"].to_numpy() for batch in batches])
     assert np.array_equal(positions, np.arange(160_000)[::-1])
@@ -189,8 +189,10 @@ def test_the_cut_leaves_a_share_of_the_ratings_at_or_after_it_and_tags_do_not_mo
     st.lists(st.integers(-200_000, 200_000) | st.integers(0, 4_000_000_000), min_size=1, max_size=40),
     st.sampled_from([0.1, 0.25, 0.5]),
 )
-def test_the_cut_is_the_quantile_of_all_times_though_only_one_day_is_ever_looked_at_closely(times, later):
-    rows = [Row(1, item, 3.0, time) for item, time in enumerate(times)]
+def test_the_cut_is_the_quantile_of_all_times_though_only_one_day_is_ever_looked_at_closely(
+    timestamps, later
+):
+    rows = [Row(1, item, 3.0, time) for item, time in enumerate(timestamps)]
     told = source(rows)
     quantile = numbers(told.interactions["timestamp"].quantile(1 - later)).as_py()
     found = find_split_timestamp(told, ibis.duckdb.connect(), later=later)
@@ -202,18 +204,18 @@ def test_the_cut_is_the_quantile_of_all_times_though_only_one_day_is_ever_looked
 def test_until_the_cut_there_is_what_came_before_it_and_all_of_the_spared():
     rows = [Row(user, item, 3.0, 10 * item or None) for user in (1, 2) for item in range(4)]
     told = source(rows).interactions
-    left = numbers(tables.until(told, 20, spared=told.user_id == 2).order_by("position"))
+    left = numbers(tables.before_split(told, 20, spared=told.user_id == 2).order_by("position"))
     pairs = zip(left["user_id"].to_pylist(), left["item_id"].to_pylist(), strict=True)
     assert list(pairs) == [(1, 1), (2, 1), (2, 2), (2, 3)]
     assert numbers(tables.totals(told)).to_pylist() == [
-        {"interactions": 8, "ratings": 8, "untimed": 2, "users": 2}
+        {"interactions": 8, "ratings": 8, "without_timestamp": 2, "users": 2}
     ]
 
 
 def test_likes_are_counted_from_the_rating_given_as_the_histories_will_show_them():
     low = float(np.float32(0.1))  # a little more than 0.1 in 64 bits
     rows = [Row(1, 1, 4.0), Row(1, 2, 3.5), Row(1, 3, None), Row(2, 1, low)]
-    told = tables.known_items(
+    told = tables.join_catalog(
         source(rows).interactions,
         ibis.memtable(pa.table({"item_id": [1, 2, 3], "item": [0, 1, 2], "kept": [True] * 3})),
     )

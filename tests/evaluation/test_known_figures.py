@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pytest
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.registry import (
     build_baselines,
@@ -79,7 +79,7 @@ def _cohort() -> EvalDataset:
     film_ids, items = np.unique(table[:, 1], return_inverse=True)
     offsets, ratings = np.concatenate([[0], np.cumsum(counts)]), table[:, 2].astype(np.float32)
     histories = Histories(
-        user_ids, offsets, items.astype(np.int32), ratings, normalise_ratings(ratings, offsets), table[:, 3]
+        user_ids, offsets, items.astype(np.int32), ratings, normalize_ratings(ratings, offsets), table[:, 3]
     )
     digests = [hashlib.md5(f"42:{user}".encode(), usedforsecurity=False).hexdigest() for user in user_ids]
     shares = np.array([int(digest[:8], 16) / 2**32 for digest in digests])

@@ -240,7 +240,7 @@ def _tensors(valid: bytes, random: Random) -> bytes:
         key = random.choice(sorted(told))
         told[key] = _json(told[key].encode(), random).decode()
     else:
-        told = {"words": "[]"}
+        told = {"header": "[]"}
     return save(arrays, told or None)
 
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 import worlds
 from reports import lively
-from tastevec.data.files import sealed
-from tastevec.data.html import Picture
+from tastevec.data.files import manifest_text
+from tastevec.data.html import Chart
 from tastevec.data.prepared import Prepared
 from tastevec.evaluation.html_report import write_report
 from tastevec.pipelines.prepare import PrepareSettings
@@ -42,7 +42,7 @@ def write_samples(place: Path) -> Path:
     _hetrec(place / "hetrec")
     prepare(release, place / "prepared", settings=PrepareSettings(seed=1))
     with mock.patch(
-        "tastevec.evaluation.html_report.draw", return_value=[Picture("none", "None", "Nothing.", b"")]
+        "tastevec.evaluation.html_report.draw", return_value=[Chart("none", "None", "Nothing.", b"")]
     ):
         write_report(lively(baselines=["popularity"], models=["ours"], users=10), place / "results")
     _unfinished(place / "unfinished")
@@ -54,7 +54,7 @@ def write_samples(place: Path) -> Path:
 def write_bundle(folder: Path, prepared: Path) -> Path:
     """A bundle with every part that one may have, of a network that nobody trained."""
     from encoders import TASTE, encoder, reading  # noqa: PLC0415  torch
-    from tastevec.items.cold_start import ColdStartModel, load_rows  # noqa: PLC0415  as above
+    from tastevec.items.cold_start import ColdStartModel, load_item_features  # noqa: PLC0415  as above
     from tastevec.items.item_map import ItemMap  # noqa: PLC0415  as above
     from tastevec.items.tag_directions import TagDirections  # noqa: PLC0415  as above
     from tastevec.serving.bundle import Bundle  # noqa: PLC0415  as above
@@ -65,8 +65,7 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
     data, network = Prepared.open(prepared), encoder(**TASTE)
     items, counts = data.items.drop_columns(["vector_source"]), np.arange(1, worlds.ITEMS + 1)
     items = items.append_column("vector_source", pa.array(["both"] * worlds.ITEMS))
-    read = load_rows(prepared)
-    assert read is not None
+    read = load_item_features(prepared)
     facts = {
         "tastevec": "0.1.0",
         "data": {"name": "tiny", "fingerprint": data.fingerprint, "train_users": 12, "items": worlds.ITEMS},
@@ -86,7 +85,7 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
     )
     directions = np.random.default_rng(7).normal(size=(3, 8)).astype(np.float32)
     tags = TagDirections(("space", "tears", "robots"), directions, np.array([0.9, 0.8, 0.7], np.float32), {})
-    tags = measured(Recommender(whole), tags.against("items", network.item_vectors), world())
+    tags = measured(Recommender(whole), tags.with_reference("items", network.item_vectors), world())
     return replace(whole, tags=tags).save(folder)
 
 
@@ -95,13 +94,13 @@ def reseal(folder: Path, manifest: str, told: bytes) -> None:
     from hashlib import sha256  # noqa: PLC0415  for this alone
 
     said = json.loads(told)
-    said.pop("seal", None)
+    said.pop("manifest_checksum", None)
     for key in ("files", "checksums"):
         for name, before in said.get(key, {}).items():
             held = (folder / name).read_bytes()
             digest = sha256(held).hexdigest()
             said[key][name] = {"bytes": len(held), "sha256": digest} if isinstance(before, dict) else digest
-    (folder / manifest).write_text(sealed(said), encoding="utf-8")
+    (folder / manifest).write_text(manifest_text(said), encoding="utf-8")
 
 
 def _tables(folder: Path) -> None:

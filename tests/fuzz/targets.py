@@ -27,7 +27,7 @@ from tastevec.data.readers import ReadSettings, read_interactions, read_items, r
 from tastevec.errors import TastevecError
 from tastevec.evaluation.compare import compare
 from tastevec.evaluation.tables import report_text
-from tastevec.items.cold_start import load_rows
+from tastevec.items.cold_start import load_item_features
 from tastevec.items.genome import read_genome
 from tastevec.schema import BUNDLE_FILE, MANIFEST_FILE
 
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-HISTORIES = [f"histories/{name}.npy" for name in ("offsets", "items", "ratings", "normalised", "times")]
+HISTORIES = [
+    f"histories/{name}.npy" for name in ("offsets", "items", "ratings", "normalized_ratings", "timestamps")
+]
 PREPARED = [
     "items.parquet",
     "users.parquet",
@@ -45,7 +47,7 @@ PREPARED = [
 ]
 BUNDLE = [
     *("items.parquet", "config.json", "model.safetensors", "encoder.onnx"),
-    *("item_placing.safetensors", "tags.safetensors", "map.safetensors"),
+    *("item_cold_start.safetensors", "tags.safetensors", "map.safetensors"),
 ]
 
 
@@ -61,7 +63,7 @@ class Target:
         file: Its name there.
         read: Reads the example, and says something of what was read.
         manifest: The manifest that is written again for the altered file, as one does who means harm; none where it is not.
-        sealed: Whether a checksum covers it, so that whatever is altered must be noticed.
+        manifest_text: Whether a checksum covers it, so that whatever is altered must be noticed.
         needs: A library without which it is left out.
     """
 
@@ -69,7 +71,7 @@ class Target:
     file: str
     read: Callable[[Path], Any]
     manifest: str | None = None
-    sealed: bool = False
+    manifest_text: bool = False
     needs: str | None = None
 
     @property
@@ -153,7 +155,7 @@ def _prepared(folder: Path) -> Any:
     prepared = Prepared.open(folder)
     users = prepared.histories.take(prepared.users_in("train"))
     RatingScale.of(prepared.rating_range)
-    load_rows(folder)
+    load_item_features(folder)
     titles = prepared.items["title"].take(users.items)
     return prepared.fingerprint, len(titles), sorted(prepared.vectors), prepared.setting("order")
 
@@ -168,7 +170,7 @@ def _bundle(folder: Path, *, runtime: Any = "onnx") -> Any:
     if model.bundle.tags is not None:
         model.explain(user)
     if model.bundle.item_map is not None:
-        model.bundle.item_map.place(np.ones((1, 8), np.float32), model.item_vectors)
+        model.bundle.item_map.locate(np.ones((1, 8), np.float32), model.item_vectors)
     return told, model.similar_items(model.bundle.item_ids[0], k=2).to_pydict(), model.bundle.facts["space"]
 
 
@@ -270,12 +272,12 @@ def _client(bundle: Path) -> Any:
 
     from tastevec.serving.recommender import load  # noqa: PLC0415  as above
     from tastevec.serving.service.app import create_app  # noqa: PLC0415  as above
-    from tastevec.serving.service.responses import Served  # noqa: PLC0415  as above
+    from tastevec.serving.service.responses import AppState  # noqa: PLC0415  as above
     from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
 
-    served = Served(load(bundle, runtime="onnx"), users=samples.users())
+    served = AppState(load(bundle, runtime="onnx"), users=samples.users())
     client = OPENED.enter_context(TestClient(create_app(lambda: served, ServiceSettings())))
-    while not client.app.state.life.ready:  # type: ignore[attr-defined]  our own
+    while not client.app.state.lifecycle.ready:  # type: ignore[attr-defined]  our own
         time.sleep(0.001)
     return client
 
@@ -347,15 +349,15 @@ SOURCES = [
     Target("fetched", "ml-1m.zip.part.json", _fetched),
 ]
 FOLDERS = [
-    Target("prepared", MANIFEST_FILE, _prepared, sealed=True),
-    *(Target("prepared", file, _prepared, sealed=True) for file in PREPARED),
+    Target("prepared", MANIFEST_FILE, _prepared, manifest_text=True),
+    *(Target("prepared", file, _prepared, manifest_text=True) for file in PREPARED),
     *(Target("prepared", file, _prepared, manifest=MANIFEST_FILE) for file in PREPARED),
     Target("results", "results.json", _results),
     Target("results", "per_user.parquet", _results),
 ]
 NETWORKS = [
-    Target("bundle", BUNDLE_FILE, _bundle, sealed=True, needs="torch"),
-    *(Target("bundle", file, _bundle, sealed=True, needs="torch") for file in BUNDLE),
+    Target("bundle", BUNDLE_FILE, _bundle, manifest_text=True, needs="torch"),
+    *(Target("bundle", file, _bundle, manifest_text=True, needs="torch") for file in BUNDLE),
     *(Target("bundle", file, _bundle, manifest=BUNDLE_FILE, needs="torch") for file in BUNDLE),
     *(
         Target("unfinished", file, _unfinished, needs="torch")

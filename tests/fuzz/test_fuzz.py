@@ -44,7 +44,7 @@ def look_at(target, place, altered):
     came, told = target.outcome(place, altered)
     if came == "refused":
         assert len(told.split()) > 5  # a sentence
-    elif target.sealed and altered != target.valid(place):
+    elif target.manifest_text and altered != target.valid(place):
         assert told == target.read(place / target.sample), "altered, read, and answering otherwise"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from tastevec.items.cold_start import STRETCH, initial_vectors
+from tastevec.items.cold_start import NORM_SCALE, initial_vectors
 
 
 def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -25,7 +25,7 @@ def test_a_cold_film_stands_where_its_content_says_and_further_out_as_one_that_c
     told = csr_matrix(content) if sparse else content
     start = initial_vectors(collaborative, told, counts, ridge=1e-6)
     assert start.vectors.dtype == np.float32
-    np.testing.assert_allclose(start.vectors[30], STRETCH * (2 * content[30] + 1), atol=0.1)
+    np.testing.assert_allclose(start.vectors[30], NORM_SCALE * (2 * content[30] + 1), atol=0.1)
 
 
 def test_a_well_known_film_stays_at_its_own_factors():
@@ -37,7 +37,7 @@ def test_a_well_known_film_stays_at_its_own_factors():
 def test_between_them_the_number_of_people_decides():
     collaborative, content, counts = world()
     start = initial_vectors(collaborative, content, counts, shrinkage=30, ridge=1e-6)
-    predicted = STRETCH * (2 * content[31] + 1)
+    predicted = NORM_SCALE * (2 * content[31] + 1)
     # Not closer, since the film itself, which stands elsewhere, has a little part in the prediction.
     np.testing.assert_allclose(start.vectors[31], 0.25 * collaborative[31] + 0.75 * predicted, atol=0.3)
 

@@ -14,9 +14,9 @@ from tastevec.items.tag_directions import (
     TagBlock,
     TagDirections,
     TagRegression,
-    best_penalty,
-    same_word,
+    select_penalty,
     tag_blocks,
+    tag_key,
 )
 
 DIM, ITEMS = 6, 60
@@ -41,7 +41,11 @@ def fitted(seed=0, noise=0.3):
     vectors, users, rng = draw(seed)
     relevance = vectors[:, :3] + noise * rng.normal(size=(ITEMS, 3))
     crowd = (rng.normal(size=(40, DIM)) * 2 + 1).astype(np.float32)
-    return TagDirections.fit([block(relevance)], vectors, users).against("overall", crowd), vectors, crowd
+    return (
+        TagDirections.fit([block(relevance)], vectors, users).with_reference("overall", crowd),
+        vectors,
+        crowd,
+    )
 
 
 def made(seed, tags=5):
@@ -53,15 +57,15 @@ def made(seed, tags=5):
         rng.uniform(0.1, 1, tags).astype(np.float32),
         {},
     )
-    return directions.against("overall", rng.normal(size=(30, DIM)).astype(np.float32)), rng
+    return directions.with_reference("overall", rng.normal(size=(30, DIM)).astype(np.float32)), rng
 
 
 def test_a_tag_is_found_where_it_lies_and_is_the_surer_the_plainer_it_is():
     plain, _, _ = fitted(noise=0.1)
     vague, _, _ = fitted(noise=1.5)
     np.testing.assert_allclose(plain.directions[:, :3], np.eye(3), atol=0.1)
-    assert plain.confidence.min() > 0.95
-    assert all(vague.confidence < plain.confidence)
+    assert plain.reliability.min() > 0.95
+    assert all(vague.reliability < plain.reliability)
 
 
 def test_a_tag_that_no_vector_tells_is_left_out():
@@ -74,8 +78,8 @@ def test_a_tag_that_no_vector_tells_is_left_out():
 def test_confidence_is_that_of_films_left_out_one_by_one():
     vectors, users, rng = draw(items=25)
     relevance = vectors[:, :3] + rng.normal(size=(25, 3))
-    fit = TagRegression.of(block(relevance), vectors, users)
-    penalty = best_penalty([fit])
+    fit = TagRegression.fit(block(relevance), vectors, users)
+    penalty = select_penalty([fit])
     weights, own = users / (users + 10), np.empty((25, 3))
     ridge = penalty * (fit.scatter.mean()) * weights.mean()  # on the weights as they are
     for item in range(25):
@@ -89,7 +93,7 @@ def test_confidence_is_that_of_films_left_out_one_by_one():
     for tag in range(3):
         both = np.cov(own[:, tag], relevance[:, tag], aweights=weights)
         expected = both[0, 1] / np.sqrt(both[0, 0] * both[1, 1])
-        assert fit.confidence(penalty)[tag] == pytest.approx(max(expected, 0), abs=1e-6)
+        assert fit.reliability(penalty)[tag] == pytest.approx(max(expected, 0), abs=1e-6)
 
 
 def test_films_of_which_nothing_is_said_or_known_teach_nothing():
@@ -110,8 +114,8 @@ def test_without_films_or_tags_there_is_nothing_to_tell():
         count = len(blocks) and 9
         directions = TagDirections.fit(blocks, vectors[:count], users[:count])
         assert directions.names == ()
-        assert directions.read(vectors, "items").shape == (ITEMS, 0)
-        with pytest.raises(SettingsError, match="the model knows 0 tags, among them none"):
+        assert directions.strengths(vectors, "items").shape == (ITEMS, 0)
+        with pytest.raises(SettingsError, match="The model has no tags"):
             directions.steer(vectors[0], {"space": 1})
 
 
@@ -132,8 +136,10 @@ def test_the_order_of_the_films_changes_nothing(seed):
     other = TagDirections.fit([block(relevance[order])], vectors[order], users[order])
     assert one.names == other.names
     np.testing.assert_allclose(one.directions, other.directions, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(one.confidence, other.confidence, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(one.spreads["items"].mean, other.spreads["items"].mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(one.reliability, other.reliability, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        one.references["items"].mean, other.references["items"].mean, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_long_catalogue_in_groups_of_tags_is_the_same(monkeypatch):
@@ -145,7 +151,7 @@ def test_a_long_catalogue_in_groups_of_tags_is_the_same(monkeypatch):
 
 def test_readings_are_standard_deviations_from_the_average():
     directions, _, crowd = fitted()
-    readings = directions.read(crowd, "overall")
+    readings = directions.strengths(crowd, "overall")
     np.testing.assert_allclose(readings.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(readings.std(axis=0), 1, rtol=1e-5)
 
@@ -154,17 +160,17 @@ def test_a_film_is_compared_with_films_as_often_as_they_were_seen():
     vectors, users, _ = draw()
     directions = TagDirections.fit([block(vectors[:, :3])], vectors, users)
     seen = np.repeat(vectors, users, axis=0)
-    readings = directions.read(seen, "items")
+    readings = directions.strengths(seen, "items")
     np.testing.assert_allclose(readings.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(readings.std(axis=0), 1, rtol=1e-4)
 
 
 def test_where_all_are_alike_nobody_differs_and_nobody_can_be_moved():
     directions, _, crowd = fitted()
-    alike = directions.against("overall", crowd[:1])
-    assert not alike.read(crowd, "overall").any()
+    alike = directions.with_reference("overall", crowd[:1])
+    assert not alike.strengths(crowd, "overall").any()
     np.testing.assert_array_equal(alike.steer(crowd[0], {"space": 1}), crowd[0])
-    assert not directions.against("overall", crowd[:0]).read(crowd, "overall").any()
+    assert not directions.with_reference("overall", crowd[:0]).strengths(crowd, "overall").any()
 
 
 def test_tags_that_say_the_same_or_its_opposite_are_told_once():
@@ -187,7 +193,7 @@ def test_steering_changes_each_wanted_reading_by_its_dose(seed, doses, hold):
     wanted = dict(zip(directions.names, doses, strict=False))
     moved = directions.steer(vector, wanted, hold=hold)
     assert moved.dtype == np.float32
-    change = directions.read(np.stack([vector, moved]), "overall")
+    change = directions.strengths(np.stack([vector, moved]), "overall")
     apart = np.linalg.svd(directions.directions[:3], compute_uv=False)
     if apart[-1] > 0.3 * apart[0]:  # else the three cannot be moved apart
         np.testing.assert_allclose((change[1] - change[0])[:3], doses, atol=1e-3)
@@ -203,7 +209,7 @@ def test_the_more_is_held_the_less_other_readings_change(seed, dose, one, other)
 
     def rest(hold):
         moved = directions.steer(vector, {"tag a": dose}, hold=hold)
-        change = directions.change(moved - vector, "overall") * directions.confidence
+        change = directions.strength_changes(moved - vector, "overall") * directions.reliability
         return (change[held] ** 2).sum()
 
     less, more = sorted((one, other))
@@ -221,11 +227,11 @@ def test_held_by_nothing_a_vector_moves_along_the_tag():
 def test_a_tag_that_says_the_same_follows_and_no_tag_can_be_torn_from_itself():
     twins = TagDirections(
         ("one", "two"), np.eye(1, DIM, dtype=np.float32).repeat(2, 0), np.ones(2, np.float32), {}
-    ).against("overall", np.random.default_rng(0).normal(size=(30, DIM)).astype(np.float32))
+    ).with_reference("overall", np.random.default_rng(0).normal(size=(30, DIM)).astype(np.float32))
     vector = np.zeros(DIM, np.float32)
-    follows = twins.change(twins.steer(vector, {"one": 1.0}), "overall")
+    follows = twins.strength_changes(twins.steer(vector, {"one": 1.0}), "overall")
     np.testing.assert_allclose(follows, [1, 1], rtol=1e-5)
-    torn = twins.change(twins.steer(vector, {"one": 1.0, "two": -1.0}), "overall")
+    torn = twins.strength_changes(twins.steer(vector, {"one": 1.0, "two": -1.0}), "overall")
     np.testing.assert_allclose(torn, [0, 0], atol=1e-4)
 
 
@@ -238,11 +244,11 @@ def test_nothing_wanted_moves_nothing():
 @pytest.mark.parametrize(
     ("wanted", "hold", "said"),
     [
-        ({"spacee": 1.0}, 1.0, r"there is no tag 'spacee'; did you mean 'space'\?"),
-        ({"zzz": 1.0}, 1.0, "there is no tag 'zzz'; the model knows 3 tags, among them "),
-        ({"fog": float("nan")}, 1.0, "the dose of 'fog' is nan; expected a number of standard deviations"),
-        ({"fog": 1.0}, 1.5, r"hold is 1.5; expected 0 \(move along the tag\) to 1"),
-        ({"fog": 1.0}, float("nan"), "hold is nan"),
+        ({"spacee": 1.0}, 1.0, r"tag 'spacee' is unknown. Did you mean 'space'\?"),
+        ({"zzz": 1.0}, 1.0, "tag 'zzz' is unknown. Expected one of the 3 tags of the model, such as "),
+        ({"fog": float("nan")}, 1.0, "tag 'fog': nan. Expected a number of standard deviations"),
+        ({"fog": 1.0}, 1.5, r"hold: 1.5. Expected a number from 0 \(move along the tag\) to 1"),
+        ({"fog": 1.0}, float("nan"), "hold: nan"),
     ],
 )
 def test_what_cannot_be_steered_is_refused(wanted, hold, said):
@@ -259,8 +265,8 @@ def test_any_spelling_of_a_tag_is_understood():
 
 def test_people_can_be_read_once_people_were_measured():
     directions, vectors, _ = fitted()
-    with pytest.raises(SettingsError, match="'next' cannot be read in tags; expected one of items, overall"):
-        directions.read(vectors, "next")
+    with pytest.raises(SettingsError, match=r"'next' has no tag statistics. Expected one of items, overall"):
+        directions.strengths(vectors, "next")
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), max_size=5), SEEDS)
@@ -275,7 +281,7 @@ def test_saved_directions_are_the_same_whatever_the_words(tmp_path_factory, name
         {},
     )
     for kind in ("items", "next", "overall"):
-        directions = directions.against(kind, rng.normal(size=(5, DIM)).astype(np.float32))
+        directions = directions.with_reference(kind, rng.normal(size=(5, DIM)).astype(np.float32))
     directions.save(folder / "one")
     again = TagDirections.load(folder / "one")
     again.save(folder / "two")
@@ -283,7 +289,7 @@ def test_saved_directions_are_the_same_whatever_the_words(tmp_path_factory, name
     assert again.names == directions.names
     asked = rng.normal(size=(3, DIM)).astype(np.float32)
     for kind in ("items", "next", "overall"):
-        np.testing.assert_array_equal(again.read(asked, kind), directions.read(asked, kind))
+        np.testing.assert_array_equal(again.strengths(asked, kind), directions.strengths(asked, kind))
 
 
 # What is said of films. Each of 40 films has a genre; "space" is said by many of the same films, "mine" by many of different
@@ -349,7 +355,7 @@ def test_all_spellings_are_one_word_under_the_commonest_and_numbers_are_none():
     found = told(said(**tags))
     assert sorted(found) == ["Drama", "Sci-Fi", "War", "post-war"]
     assert np.flatnonzero(found["post-war"][1]).tolist() == list(range(11))
-    assert same_word("Post War") == same_word("post-war")
+    assert tag_key("Post War") == tag_key("post-war")
 
 
 def test_films_of_which_nobody_said_a_word_are_unknown_to_tags_and_known_to_genres():

@@ -1,7 +1,5 @@
 """What places a film that nobody has rated."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError
-from tastevec.items.cold_start import STRETCH, ColdStartModel, content_regression, load_rows
+from tastevec.items.cold_start import NORM_SCALE, ColdStartModel, content_regression, load_item_features
 from tastevec.items.content import (
     ContentFeatures,
     content_vectors,
@@ -19,7 +17,6 @@ from tastevec.items.content import (
     save_features,
 )
 from tastevec.items.genome import Genome
-from tastevec.schema import FEATURES_FILE
 from worlds import ITEMS, items, tags
 
 USERS = np.full(ITEMS, 50)
@@ -58,7 +55,7 @@ PLACING = ColdStartModel.fit(FEATURES, ROWS, LEARNED, USERS)
 
 
 def placed(items, words=WORDS, genome=None) -> np.ndarray:
-    return PLACING.place(FEATURES.rows(items, words, genome))
+    return PLACING.predict(FEATURES.rows(items, words, genome))
 
 
 @pytest.mark.parametrize(
@@ -80,12 +77,12 @@ def test_each_kind_of_information_alone_puts_a_film_among_its_like(item, words, 
 def test_a_film_of_which_nothing_is_known_has_no_features_and_lies_in_the_middle():
     stranger = catalog((99, "Zzyzx", None, ["Anime"]))
     assert FEATURES.rows(stranger, said((99, "dubbed"))).nnz == 0
-    np.testing.assert_allclose(placed(stranger), [STRETCH * PLACING.mean])
+    np.testing.assert_allclose(placed(stranger), [NORM_SCALE * PLACING.mean])
 
 
 def test_known_films_are_met_and_more_information_meets_them_better():
-    with_all = PLACING.place(ROWS) / STRETCH
-    genres = placed(KNOWN.set_column(1, "title", pa.array([""] * ITEMS)), said()) / STRETCH
+    with_all = PLACING.predict(ROWS) / NORM_SCALE
+    genres = placed(KNOWN.set_column(1, "title", pa.array([""] * ITEMS)), said()) / NORM_SCALE
     assert np.abs(with_all - LEARNED).mean() < 0.15
     assert np.abs(with_all - LEARNED).mean() < np.abs(genres - LEARNED).mean()
 
@@ -93,8 +90,10 @@ def test_known_films_are_met_and_more_information_meets_them_better():
 def test_a_film_that_nobody_has_rated_stands_further_out_than_the_regression_says():
     """Else it would stand behind all films that people have rated, whoever asks."""
     slopes, mean = content_regression(ROWS, LEARNED, USERS)
-    np.testing.assert_allclose(PLACING.place(ROWS), STRETCH * (ROWS @ slopes + mean), rtol=1e-5, atol=1e-6)
-    assert STRETCH > 1
+    np.testing.assert_allclose(
+        PLACING.predict(ROWS), NORM_SCALE * (ROWS @ slopes + mean), rtol=1e-5, atol=1e-6
+    )
+    assert NORM_SCALE > 1
 
 
 def test_a_dense_table_of_features_teaches_what_a_sparse_one_does():
@@ -118,8 +117,8 @@ def test_films_without_people_or_without_a_vector_teach_nothing():
 
 def test_where_no_film_can_teach_every_film_is_at_zero():
     cold_start = ColdStartModel.fit(FEATURES, ROWS, LEARNED, np.zeros(ITEMS, int))
-    assert not cold_start.place(ROWS).any()
-    assert cold_start.place(ROWS).shape == (ITEMS, 2)
+    assert not cold_start.predict(ROWS).any()
+    assert cold_start.predict(ROWS).shape == (ITEMS, 2)
 
 
 @given(st.permutations(range(ITEMS)), st.integers(0, ITEMS))
@@ -156,7 +155,7 @@ def test_a_saved_placing_places_the_same_and_is_the_same_bytes(tmp_path):
     again = ColdStartModel.load(paths[0])
     again.save(paths[1])
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    np.testing.assert_array_equal(again.place(ROWS), PLACING.place(ROWS))
+    np.testing.assert_array_equal(again.predict(ROWS), PLACING.predict(ROWS))
 
 
 def test_content_vectors_are_the_features_made_short():
@@ -186,15 +185,7 @@ def test_another_genome_than_the_trainings_is_refused(features, tags, message):
 
 def test_a_prepared_folder_keeps_how_its_films_are_read(prepared_folder):
     prepared = Prepared.open(prepared_folder)
-    features, rows = load_rows(prepared_folder)
+    features, rows = load_item_features(prepared_folder)
     assert rows.shape == (ITEMS, features.width)
     assert len(features.genome_tags) == 12
     np.testing.assert_allclose(reduce_features(rows), prepared.vectors["content"], atol=1e-5)
-
-
-def test_a_folder_without_features_is_the_same_data_and_says_nothing_of_them(prepared_folder):
-    prepared = Prepared.open(prepared_folder)
-    before = prepared.fingerprint
-    del prepared.manifest["files"][FEATURES_FILE]
-    assert prepared.fingerprint == before
-    assert load_rows(Path("nowhere")) is None

@@ -152,7 +152,7 @@ def test_no_rating_and_no_tag_of_an_unseen_person_moves_a_film_vector_or_anybody
     assert vectors[0] == vectors[1]
     assert before.items.equals(after.items)
     others = np.delete(np.arange(len(before.user_ids)), place)
-    for name in ("items", "ratings", "normalised", "times", "offsets"):
+    for name in ("items", "ratings", "normalized_ratings", "timestamps", "offsets"):
         values = [getattr(side.histories.take(others), name).tobytes() for side in (before, after)]
         assert values[0] == values[1]
     assert (after.histories.take(np.array([place])).ratings <= 0.5).any()
@@ -180,7 +180,7 @@ def test_the_same_source_gives_the_same_bytes(tmp_path):
     by_hash = prepare(release, tmp_path / "three", settings=PrepareSettings(split="hash"))
     assert by_hash.fingerprint == first.fingerprint
     assert first.manifest["settings"]["split"] == "hash"
-    assert not {"heldout", "cut"} & set(first.manifest["settings"])
+    assert not {"held_out_users", "cut"} & set(first.manifest["settings"])
 
 
 @pytest.mark.parametrize("stage", ["read", "arrange", "vectors"])

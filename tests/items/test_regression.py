@@ -7,30 +7,34 @@ import pytest
 
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items import taste_space as regression
-from tastevec.items.taste_space import ItemRegression, LinearSettings, matrix_of
+from tastevec.items.taste_space import ItemRegression, TasteSpaceSettings, interaction_matrix
 from users import TAGGED, users, world
 from worlds import ITEMS
 
-SETTINGS = LinearSettings(rating_range=(1, 5), ridge=3.0)
+SETTINGS = TasteSpaceSettings(rating_range=(1, 5), ridge=3.0)
 
 
 def grades(histories, what, items=ITEMS):
     """(B, N) dense."""
     table = np.zeros((len(histories), items))
-    table[histories.owners, histories.items] = SETTINGS.graded(histories.ratings, what)
+    table[histories.owners, histories.items] = SETTINGS.grades(histories.ratings, what)
     return table
 
 
 def ridges(histories, items=ITEMS):
     """(N,) as the settings say: the ridge at mean popularity, a tenth of that for a film of none, to the power."""
-    seen = (grades(histories, "seen", items) ** 2).sum(axis=0)
+    seen = (grades(histories, "input_grades", items) ** 2).sum(axis=0)
     return SETTINGS.ridge * (seen / seen.mean() + 0.1) ** SETTINGS.ridge_power
 
 
 def test_each_film_is_the_ridge_regression_of_its_liking_on_the_other_films():
     histories = world()
     found = ItemRegression.fit(histories, ITEMS, SETTINGS)
-    seen, positive, ridge = grades(histories, "seen"), grades(histories, "wanted"), ridges(histories)
+    seen, positive, ridge = (
+        grades(histories, "input_grades"),
+        grades(histories, "target_grades"),
+        ridges(histories),
+    )
     assert found.items.tolist() == list(range(ITEMS))
     for item in range(ITEMS):
         others = np.delete(np.arange(ITEMS), item)  # a film does not speak for itself
@@ -62,7 +66,7 @@ def test_a_film_that_nobody_has_seen_says_nothing_and_is_not_expected():
     assert found.weights.shape == (3, 3)
     vectors = np.random.default_rng(1).normal(size=(7, 2)).astype(np.float32)
     unseen = [1, 2, 4, 6]
-    for made in (found.into(vectors), found.out_of(vectors)):
+    for made in (found.project(vectors), found.project_transposed(vectors)):
         assert made.shape == (7, 2)
         assert made.dtype == np.float32
         assert not made[unseen].any()
@@ -75,8 +79,10 @@ def test_into_and_out_of_the_vectors_are_the_two_sides_of_what_is_expected():
     items, seen = rng.normal(size=(ITEMS, 4)).astype(np.float32), rng.random((5, ITEMS)).astype(np.float32)
     persons = rng.normal(size=(5, 4)).astype(np.float32)
     expected = seen @ found.weights  # of each of 5 people, for each film
-    np.testing.assert_allclose(seen @ found.into(items), expected @ items, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.out_of(seen.T @ persons), expected.T @ persons, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(seen @ found.project(items), expected @ items, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        found.project_transposed(seen.T @ persons), expected.T @ persons, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_only_the_most_seen_films_are_fitted_as_if_there_were_no_others(monkeypatch):
@@ -90,22 +96,14 @@ def test_only_the_most_seen_films_are_fitted_as_if_there_were_no_others(monkeypa
 
 def test_products_made_a_few_films_at_a_time_are_the_same(monkeypatch):
     whole = ItemRegression.fit(world(), ITEMS, SETTINGS)
-    monkeypatch.setattr(regression, "_BLOCK_FILMS", 7)
+    monkeypatch.setattr(regression, "_BLOCK_ITEMS", 7)
     np.testing.assert_array_equal(ItemRegression.fit(world(), ITEMS, SETTINGS).weights, whole.weights)
-
-
-def test_the_inverse_is_that_of_numpy_in_double_precision():
-    rng = np.random.default_rng(1)
-    rows = rng.normal(size=(90, 40))
-    gram = rows.T @ rows + 0.01 * np.eye(40)
-    wanted = np.linalg.inv(gram).astype(np.float32)
-    np.testing.assert_allclose(regression._inverted(gram), wanted, rtol=1e-6)
 
 
 def test_a_ridge_that_is_lost_in_rounding_is_refused():
     alike = users(*([(item, 5) for item in range(4)] for _ in range(50)))
-    settings = LinearSettings(rating_range=(1, 5), ridge=1e-12)
-    with pytest.raises(SettingsError, match="has no solution at its film 2; expected a ridge large enough"):
+    settings = TasteSpaceSettings(rating_range=(1, 5), ridge=1e-12)
+    with pytest.raises(SettingsError, match=r"is singular at item 2. Expected a ridge above"):
         ItemRegression.fit(alike, 4, settings)
 
 
@@ -117,15 +115,15 @@ def test_of_films_seen_equally_often_the_first_are_fitted(monkeypatch):
 def test_where_nobody_has_seen_anything_nothing_is_expected():
     found = ItemRegression.fit(users([], []), 3, SETTINGS)
     assert len(found.items) == 0
-    assert not found.into(np.ones((3, 2), np.float32)).any()
+    assert not found.project(np.ones((3, 2), np.float32)).any()
 
 
 def test_a_matrix_has_one_value_for_each_interaction():
-    matrix = matrix_of(users([(2, 5), (0, 1)], [], [(1, 3)]), np.array([5, 1, 3], np.float32), 4)
+    matrix = interaction_matrix(users([(2, 5), (0, 1)], [], [(1, 3)]), np.array([5, 1, 3], np.float32), 4)
     assert matrix.toarray().tolist() == [[1, 0, 5, 0], [0, 0, 0, 0], [0, 3, 0, 0]]
 
 
 def test_without_scipy_the_line_that_installs_it_is_given(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[train\]'"):
-        matrix_of(world(), np.zeros(len(world().items), np.float32), ITEMS)
+        interaction_matrix(world(), np.zeros(len(world().items), np.float32), ITEMS)

@@ -14,12 +14,12 @@ from tastevec.errors import MissingExtraError
 from tastevec.items import taste_space as regression
 from tastevec.items import taste_space as space
 from tastevec.items.cold_start import InitialVectors
-from tastevec.items.taste_space import ItemRegression, LinearSettings, TasteSpace
+from tastevec.items.taste_space import ItemRegression, TasteSpace, TasteSpaceSettings
 from tastevec.model.encoder import RidgeFoldIn
 from users import TAGGED, users, world
 
-SETTINGS = LinearSettings(
-    rating_range=(1, 5), dim=6, ridge=3.0, shrinkage=1.0, reading_shrinkage=1.0, iterations=4
+SETTINGS = TasteSpaceSettings(
+    rating_range=(1, 5), dim=6, ridge=3.0, shrinkage=1.0, fold_in_shrinkage=1.0, iterations=4
 )
 # 20 films, of which the first half are rockets and the others letters; then a rocket and a letter that nobody has rated,
 # and a film of which nothing is said.
@@ -42,7 +42,7 @@ def several():
 
 def scores(found, *history):
     """(N,) what is expected of each film by somebody with this history."""
-    return (found.fold_in(users(list(history))) @ found.start.vectors.T)[0]
+    return (found.fold_in(users(list(history))) @ found.initial.vectors.T)[0]
 
 
 def test_who_likes_two_rockets_is_expected_to_like_the_other_rockets():
@@ -51,17 +51,18 @@ def test_who_likes_two_rockets_is_expected_to_like_the_other_rockets():
 
 
 def test_the_defaults_tell_the_two_tastes_apart_even_in_a_tiny_world():
-    found = TasteSpace.fit(world(), CONTENT, LinearSettings(rating_range=(1, 5)))
-    assert found.start.vectors.shape == found.item_prior.shape == (23, 64)
+    found = TasteSpace.fit(world(), CONTENT, TasteSpaceSettings(rating_range=(1, 5)))
+    assert found.initial.vectors.shape == found.item_prior.shape == (23, 64)
     expected = scores(found, (0, 5), (1, 5))
     assert expected[2:10].mean() > expected[10:20].mean()
 
 
 def test_what_an_encoder_answers_is_what_was_solved():
-    histories, table = several(), torch.from_numpy(SPACE.start.vectors)
+    histories, table = several(), torch.from_numpy(SPACE.initial.vectors)
     linear = RidgeFoldIn(23, 6, SCALE.levels)
     linear.initialize(
-        table, **{name: torch.from_numpy(array) for name, array in SPACE.linear(SCALE.levels).items()}
+        table,
+        **{name: torch.from_numpy(array) for name, array in SPACE.fold_in_parameters(SCALE.levels).items()},
     )
     told = {
         name: torch.from_numpy(array) for name, array in reading(max_history=30).arrays(histories).items()
@@ -71,29 +72,29 @@ def test_what_an_encoder_answers_is_what_was_solved():
 
 
 def test_a_persons_vector_is_the_dense_ridge_regression():
-    histories, vectors = several(), SPACE.start.vectors.astype(np.float64)
+    histories, vectors = several(), SPACE.initial.vectors.astype(np.float64)
     of_items = ItemRegression.fit(world(), 23, SETTINGS)
     found = SPACE.fold_in(histories)
     for user, own in enumerate(histories.chunks(1)):
         seen, weights, target = np.zeros(23), np.ones(23), np.zeros(23)
-        confidence = SETTINGS.graded(own.ratings, "confidence")
-        seen[own.items] = SETTINGS.graded(own.ratings, "seen")
+        confidence = SETTINGS.grades(own.ratings, "confidence_grades")
+        seen[own.items] = SETTINGS.grades(own.ratings, "input_grades")
         weights[own.items] += confidence
-        target[own.items] = (1 + confidence) * SETTINGS.graded(own.ratings, "liking")
+        target[own.items] = (1 + confidence) * SETTINGS.grades(own.ratings, "preference_grades")
         expected = np.zeros(23)
         expected[of_items.items] = seen[of_items.items] @ of_items.weights
-        ridge = SETTINGS.reading_shrinkage * ((len(own.items) + 1) / 50) ** SETTINGS.shrinkage_power
+        ridge = SETTINGS.fold_in_shrinkage * ((len(own.items) + 1) / 50) ** SETTINGS.shrinkage_power
         system = vectors.T @ (weights[:, None] * vectors) + ridge * np.eye(6)
-        vector = np.linalg.solve(system, vectors.T @ (SETTINGS.trust * expected + target))
-        vector += (16 / (16 + len(own.items))) ** 2 * SPACE.mean
+        vector = np.linalg.solve(system, vectors.T @ (SETTINGS.prior_weight * expected + target))
+        vector += (16 / (16 + len(own.items))) ** 2 * SPACE.prior_mean
         np.testing.assert_allclose(found[user], vector, rtol=1e-3, atol=1e-4)
 
 
 def test_somebody_without_a_history_gets_the_mean_of_the_training_people():
-    np.testing.assert_array_equal(SPACE.fold_in(users([]))[0], SPACE.mean)
-    nobody = replace(SPACE, mean=np.zeros(6, np.float32))
-    np.testing.assert_allclose(SPACE.mean, nobody.fold_in(world()).mean(axis=0), rtol=1e-5, atol=1e-6)
-    assert SPACE.mean.any()
+    np.testing.assert_array_equal(SPACE.fold_in(users([]))[0], SPACE.prior_mean)
+    nobody = replace(SPACE, prior_mean=np.zeros(6, np.float32))
+    np.testing.assert_allclose(SPACE.prior_mean, nobody.fold_in(world()).mean(axis=0), rtol=1e-5, atol=1e-6)
+    assert SPACE.prior_mean.any()
 
 
 def test_longer_histories_beside_his_add_nothing_to_a_persons():
@@ -112,12 +113,12 @@ def test_a_low_rating_of_a_film_lowers_what_is_expected_of_it_against_a_high_one
 
 
 def test_films_that_nobody_has_rated_stand_where_their_content_says():
-    vectors = SPACE.start.vectors
+    vectors = SPACE.initial.vectors
     rockets, letters = vectors[:10].mean(axis=0), vectors[10:20].mean(axis=0)
     for item, near, far in ((20, rockets, letters), (21, letters, rockets)):
         assert np.linalg.norm(vectors[item] - near) < np.linalg.norm(vectors[item] - far)
     assert not vectors[22].any()
-    assert SPACE.start.origins.tolist() == ["both"] * 20 + ["content"] * 2 + ["none"]
+    assert SPACE.initial.origins.tolist() == ["both"] * 20 + ["content"] * 2 + ["none"]
     assert not SPACE.item_prior[20:].any()  # they say nothing of other films but by where they stand
     expected = scores(SPACE, (0, 5), (1, 5))
     assert expected[20] > expected[21]
@@ -125,32 +126,32 @@ def test_films_that_nobody_has_rated_stand_where_their_content_says():
 
 def test_content_may_be_sparse():
     sparse = TasteSpace.fit(world(), csr_matrix(CONTENT), SETTINGS)
-    np.testing.assert_allclose(sparse.start.vectors, SPACE.start.vectors, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(sparse.mean, SPACE.mean, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(sparse.initial.vectors, SPACE.initial.vectors, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(sparse.prior_mean, SPACE.prior_mean, rtol=1e-3, atol=1e-4)
 
 
 def test_films_beyond_the_most_seen_have_factors_though_no_regression(monkeypatch):
     monkeypatch.setattr(regression, "_MAX_ITEMS", 15)
     found = TasteSpace.fit(world(), CONTENT, SETTINGS)
     assert np.flatnonzero(~found.item_prior[:20].any(axis=1)).tolist() == [8, 12, 13, 17, 18]
-    assert found.start.vectors[:20].any(axis=1).all()
+    assert found.initial.vectors[:20].any(axis=1).all()
     expected = scores(found, (0, 5), (1, 5))
     assert expected[8] > expected[[12, 13, 17, 18]].max()
 
 
-def misfit(histories, items, settings):
+def validation_message(histories, items, settings):
     """What the alternation makes small, written out for every person and film, at the best people for ``items``."""
     count = len(items)
     of_items = ItemRegression.fit(histories, count, settings)
     seen, confidence, liking = np.zeros((3, len(histories), count))
     at = (histories.owners, histories.items)
-    seen[at] = settings.graded(histories.ratings, "seen")
-    confidence[at] = settings.graded(histories.ratings, "confidence")
-    liking[at] = settings.graded(histories.ratings, "liking")
+    seen[at] = settings.grades(histories.ratings, "input_grades")
+    confidence[at] = settings.grades(histories.ratings, "confidence_grades")
+    liking[at] = settings.grades(histories.ratings, "preference_grades")
     expected = np.zeros_like(seen)
     expected[:, of_items.items] = seen[:, of_items.items] @ of_items.weights
     wanted = liking + expected / (1 + confidence)
-    ridges = settings.shrunk(histories.lengths, settings.shrinkage)
+    ridges = settings.ridge_by_count(histories.lengths, settings.shrinkage)
     persons = np.array(
         [
             np.linalg.solve(
@@ -161,14 +162,16 @@ def misfit(histories, items, settings):
     )
     counts = np.bincount(histories.items, minlength=count)
     loss = ((1 + confidence) * (wanted - persons @ items.T) ** 2).sum() + (ridges[:, None] * persons**2).sum()
-    return loss + (settings.shrunk(counts, settings.shrinkage)[:, None] * items**2).sum()
+    return loss + (settings.ridge_by_count(counts, settings.shrinkage)[:, None] * items**2).sum()
 
 
 def test_each_alternation_fits_the_ratings_and_the_expectations_better():
     def after(iterations):
         settings = replace(SETTINGS, iterations=iterations, dim=3)
         of_items = ItemRegression.fit(world(), 20, settings)
-        return misfit(world(), space._factors(of_items, world(), 20, settings).astype(np.float64), settings)
+        return validation_message(
+            world(), space._factors(of_items, world(), 20, settings).astype(np.float64), settings
+        )
 
     found = [after(iterations) for iterations in (1, 2, 4, 8)]
     assert found[0] > found[1] > found[2] > found[3]
@@ -182,12 +185,12 @@ def crowd():
 
 
 def bytes_of(found):
-    return [array.tobytes() for array in (found.start.vectors, found.item_prior, found.mean)]
+    return [array.tobytes() for array in (found.initial.vectors, found.item_prior, found.prior_mean)]
 
 
 def test_the_same_histories_give_the_same_bytes_whatever_the_threads():
     content = np.random.default_rng(4).normal(size=(400, 5)).astype(np.float32)
-    settings = LinearSettings(rating_range=(1, 5), dim=24, iterations=2)
+    settings = TasteSpaceSettings(rating_range=(1, 5), dim=24, iterations=2)
     found = []
     for threads in (1, 1, 2, 4):
         with threadpool_limits(threads, "blas"):
@@ -199,28 +202,28 @@ def test_the_same_histories_give_the_same_bytes_whatever_the_threads():
 
 @pytest.mark.parametrize("how", ["fit", "around"])
 def test_while_it_is_solved_blas_has_one_thread_and_afterwards_those_of_before(monkeypatch, how):
-    seen, ours = set(), space.solved
+    seen, ours = set(), space.solve_ridge
 
     def watched(*told):
         seen.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
         return ours(*told)
 
-    monkeypatch.setattr(space, "solved", watched)
+    monkeypatch.setattr(space, "solve_ridge", watched)
     with threadpool_limits(2, "blas"):
         if how == "fit":
             TasteSpace.fit(world(), CONTENT, SETTINGS)
         else:
-            TasteSpace.around(SPACE.start, world(), SETTINGS)
+            TasteSpace.from_vectors(SPACE.initial, world(), SETTINGS)
         assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
     assert seen == {1}
 
 
 def test_around_vectors_from_elsewhere_a_film_says_nothing_of_others_but_by_its_place():
     start = InitialVectors(np.eye(4, dtype=np.float32), np.full(4, "genome-svd"))
-    found = TasteSpace.around(start, users([(0, 5), (1, 5)], [(0, 5)]), SETTINGS)
-    assert found.start is start
+    found = TasteSpace.from_vectors(start, users([(0, 5), (1, 5)], [(0, 5)]), SETTINGS)
+    assert found.initial is start
     assert not found.item_prior.any()
-    assert found.mean[0] > found.mean[1] > found.mean[2] == found.mean[3] == 0
+    assert found.prior_mean[0] > found.prior_mean[1] > found.prior_mean[2] == found.prior_mean[3] == 0
     expected = scores(found, (2, 5), (3, 1))
     assert expected[2] > expected[3] > 0
 

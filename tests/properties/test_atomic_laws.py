@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tastevec.data.files import new_file, new_folder
+from tastevec.data.files import atomic_file, atomic_folder
 
 MARK = "ours"
 CONTENTS = st.dictionaries(st.sampled_from(["a", "b", "c/d", "c/e"]), st.binary(max_size=9), max_size=4)
@@ -18,7 +18,7 @@ class _StopError(Exception):
 
 
 def write(folder, contents, *, stop):
-    with new_folder(folder, owned_by=MARK) as temporary:
+    with atomic_folder(folder, marker_file=MARK) as temporary:
         for step, (name, content) in enumerate([*contents.items(), (MARK, b"")]):
             if step == stop:
                 raise _StopError
@@ -27,7 +27,7 @@ def write(folder, contents, *, stop):
 
 
 def write_file(path, content, *, stops):
-    with new_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
         if stops:
             raise _StopError

@@ -23,8 +23,8 @@ def crowds(draw):
         ratings = draw(
             st.lists(st.sampled_from([1, 2, 3, 4, 5, TAGGED]), min_size=len(items), max_size=len(items))
         )
-        times = sorted(draw(st.lists(st.integers(0, 9), min_size=len(items), max_size=len(items))))
-        each.append(list(zip(items, ratings, times, strict=True)))
+        timestamps = sorted(draw(st.lists(st.integers(0, 9), min_size=len(items), max_size=len(items))))
+        each.append(list(zip(items, ratings, timestamps, strict=True)))
     return users(*each)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from encoders import reading
-from tastevec.data.histories import Histories, normalise_ratings
-from tastevec.data.inputs import GAP_LEVELS, gap_levels
+from tastevec.data.histories import Histories, normalize_ratings
+from tastevec.data.inputs import N_TIME_GAP_BINS, bin_time_gaps
 from users import TAGGED, users
 
 RATINGS = st.floats(0.5, 5, width=32) | st.just(TAGGED)
@@ -26,7 +26,7 @@ def rows(histories):
     """Each person as a list of his rows, NaN spelled None."""
     told = []
     for start, end in zip(histories.offsets, histories.offsets[1:], strict=False):
-        columns = (histories.items, histories.ratings, histories.normalised, histories.times)
+        columns = (histories.items, histories.ratings, histories.normalized_ratings, histories.timestamps)
         part = [column[start:end].tolist() for column in columns]
         told.append(
             [tuple(None if isnan(value) else value for value in row) for row in zip(*part, strict=True)]
@@ -74,7 +74,7 @@ def test_saving_and_opening_changes_nothing(each):
 @FEW
 def test_the_notes_scale_keeps_the_order_and_its_ends(each):
     histories = users(*each)
-    scaled = normalise_ratings(histories.ratings, histories.offsets)
+    scaled = normalize_ratings(histories.ratings, histories.offsets)
     assert np.isfinite(scaled).all()
     for user in range(len(each)):
         mine = histories.owners == user
@@ -109,11 +109,11 @@ def test_what_an_encoder_reads_are_the_films_of_one_end_in_one_order(each, most,
 @given(EACH, st.integers(0, 2_000_000_000))
 @FEW
 def test_the_pauses_of_a_person_are_his_own_and_know_no_calendar(each, later):
-    together = gap_levels(users(*each))
-    assert ((together >= 0) & (together < GAP_LEVELS)).all()
-    alone = [gap_levels(users(user)).tolist() for user in each]
+    together = bin_time_gaps(users(*each))
+    assert ((together >= 0) & (together < N_TIME_GAP_BINS)).all()
+    alone = [bin_time_gaps(users(user)).tolist() for user in each]
     assert together.tolist() == [level for user in alone for level in user]
     shifted = [
         [(item, stars, time if time < 0 else time + later) for item, stars, time in user] for user in each
     ]
-    assert gap_levels(users(*shifted)).tolist() == together.tolist()
+    assert bin_time_gaps(users(*shifted)).tolist() == together.tolist()

@@ -11,16 +11,16 @@ from tastevec.data.histories import Histories
 from tastevec.items.als import AlsSettings, fold_in
 from tastevec.items.cold_start import VECTOR_ORIGINS, InitialVectors, initial_vectors
 from tastevec.items.content import GENRE_NAMES, content_vectors, genre_matrix
-from tastevec.items.linalg import reduce_rank, solved
-from tastevec.items.taste_space import LinearSettings, TasteSpace
+from tastevec.items.linalg import reduce_rank, solve_ridge
+from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 
 SETTINGS = AlsSettings(rating_range=(1, 5), dim=3, regularization=0.1)
 FACTORS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
 SPACE = TasteSpace(
     InitialVectors(FACTORS, np.full(9, "both")),
     item_prior=FACTORS[::-1] / 3,
-    mean=FACTORS[4],
-    settings=LinearSettings(rating_range=(1, 5), dim=3),
+    prior_mean=FACTORS[4],
+    settings=TasteSpaceSettings(rating_range=(1, 5), dim=3),
 )
 users = st.lists(
     st.lists(
@@ -44,8 +44,8 @@ def histories(rows) -> Histories:
         offsets=np.cumsum([0, *map(len, rows)]),
         items=np.array([item for item, _ in flat], np.int32),
         ratings=np.array([stars for _, stars in flat], np.float32),
-        normalised=np.zeros(len(flat), np.float32),
-        times=np.zeros(len(flat), np.int64),
+        normalized_ratings=np.zeros(len(flat), np.float32),
+        timestamps=np.zeros(len(flat), np.int64),
     )
 
 
@@ -69,12 +69,12 @@ def test_each_row_of_a_least_squares_solved_alone_is_as_solved_with_others(rows,
     rng, told = np.random.default_rng(seed), histories(rows)
     confidence, pull = rng.uniform(0, 3, (2, len(told.items))).astype(np.float32)
     ridges, expected = rng.uniform(0.5, 2, len(rows)).astype(np.float32), rng.normal(size=(len(rows), 3))
-    together = solved(FACTORS, told.offsets, told.items, confidence, pull, ridges, expected)
+    together = solve_ridge(FACTORS, told.offsets, told.items, confidence, pull, ridges, expected)
     assert together.shape == (len(rows), 3)
     for row, (start, end) in enumerate(pairwise(told.offsets)):
         own = (told.items[start:end], confidence[start:end], pull[start:end])
         offsets, last = np.array([0, end - start]), slice(row, row + 1)
-        alone = solved(FACTORS, offsets, *own, ridges[last], expected[last])
+        alone = solve_ridge(FACTORS, offsets, *own, ridges[last], expected[last])
         np.testing.assert_allclose(alone[0], together[row], rtol=1e-5, atol=1e-6)
 
 

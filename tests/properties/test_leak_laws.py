@@ -18,8 +18,8 @@ from contracts.leaks import (
     hidden_of,
 )
 from sources import Row, prepare, source
-from tastevec.data.histories import NO_TIME, normalise_ratings
-from tastevec.data.preprocess import ArrangeSettings
+from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
+from tastevec.data.preprocess import PreprocessSettings
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, TemporalSplit, build_task
 from users import TAGGED, films_of, rows_of, users
@@ -37,8 +37,8 @@ def crowds(draw):
     for _ in range(draw(st.integers(1, 6))):
         items = draw(st.lists(st.integers(0, ITEMS - 1), max_size=20, unique=True))
         ratings = draw(st.lists(RATINGS, min_size=len(items), max_size=len(items)))
-        times = draw(st.lists(st.integers(NO_TIME, 9), min_size=len(items), max_size=len(items)))
-        each.append(list(zip(items, ratings, sorted(times), strict=True)))
+        timestamps = draw(st.lists(st.integers(NO_TIMESTAMP, 9), min_size=len(items), max_size=len(items)))
+        each.append(list(zip(items, ratings, sorted(timestamps), strict=True)))
     return users(*each)
 
 
@@ -61,7 +61,9 @@ def questions(tasks):
         {
             user: (
                 rows_of(task.inputs, owner),
-                task.inputs.normalised[task.inputs.offsets[owner] : task.inputs.offsets[owner + 1]].tolist(),
+                task.inputs.normalized_ratings[
+                    task.inputs.offsets[owner] : task.inputs.offsets[owner + 1]
+                ].tolist(),
                 hidden_of(task, owner),
             )
             for owner, user in enumerate(task.inputs.user_ids.tolist())
@@ -84,12 +86,12 @@ def test_no_task_shows_what_it_asks_for_or_what_came_later_or_what_never_was(his
 def test_where_people_are_divided_by_time_one_task_alone_looks_past_the_cut(histories, division):
     *others, last = tasks_of(histories, division)
     assert last.name == "global-temporal"
-    assert (last.times >= division.split_timestamp).all()
+    assert (last.timestamps >= division.split_timestamp).all()
     for task in others:
-        assert (task.times < division.split_timestamp).all()
+        assert (task.timestamps < division.split_timestamp).all()
     for task in (*others, last):
         assert_nothing_from_the_cut_on(task.inputs, division.split_timestamp)
-        assert (task.inputs.times != NO_TIME).all()
+        assert (task.inputs.timestamps != NO_TIMESTAMP).all()
 
 
 @given(crowds(), by_person, st.integers(0, 3))
@@ -134,7 +136,11 @@ def test_what_is_hidden_changes_nothing_that_is_known(histories):
     raised = users(
         *[
             [
-                (int(kept.items[row]), 9.0 if hidden[row] else float(kept.ratings[row]), int(kept.times[row]))
+                (
+                    int(kept.items[row]),
+                    9.0 if hidden[row] else float(kept.ratings[row]),
+                    int(kept.timestamps[row]),
+                )
                 for row in range(kept.offsets[user], kept.offsets[user + 1])
             ]
             for user in range(len(kept))
@@ -143,7 +149,7 @@ def test_what_is_hidden_changes_nothing_that_is_known(histories):
     )
     other = build_task("top-rated", raised, rating_range=(1, 9))
     np.testing.assert_array_equal(task.targets, other.targets)
-    np.testing.assert_array_equal(task.inputs.normalised, other.inputs.normalised)
+    np.testing.assert_array_equal(task.inputs.normalized_ratings, other.inputs.normalized_ratings)
 
 
 @st.composite
@@ -160,7 +166,7 @@ def tables(draw):
 @given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "time"]), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
 def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
-    chosen = ArrangeSettings(split=split, seed=seed, heldout=1, cut=20 if split == "time" else None)
+    chosen = PreprocessSettings(split=split, seed=seed, held_out_users=1, cut=20 if split == "time" else None)
     with tempfile.TemporaryDirectory() as place:
         try:
             prepared = prepare(source(rows), Path(place) / "p", chosen)
@@ -182,7 +188,7 @@ def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
 @given(tables(), st.integers(0, 9), st.integers(1, 30))
 @settings(max_examples=15, deadline=None)
 def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole(rows, seed, cut):
-    chosen = ArrangeSettings(split="time", seed=seed, cut=cut, minimum_interactions=1)
+    chosen = PreprocessSettings(split="time", seed=seed, cut=cut, minimum_interactions=1)
     with tempfile.TemporaryDirectory() as place:
         try:
             prepared = prepare(source(rows), Path(place) / "p", chosen)
@@ -198,8 +204,8 @@ def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole
             for owner, user in enumerate(prepared.user_ids.tolist())
             for item in films_of(prepared.histories, owner)
         }
-        times = {(row.user, row.item): row.timestamp for row in rows}
-        assert found == {pair for pair in expected if pair[0] in asked or times[pair] < cut}
+        timestamps = {(row.user, row.item): row.timestamp for row in rows}
+        assert found == {pair for pair in expected if pair[0] in asked or timestamps[pair] < cut}
         histories = prepared.histories
-        scales = normalise_ratings(histories.ratings, histories.offsets)
-        np.testing.assert_allclose(histories.normalised, scales, atol=1e-6)
+        scales = normalize_ratings(histories.ratings, histories.offsets)
+        np.testing.assert_allclose(histories.normalized_ratings, scales, atol=1e-6)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import MASKED, SCALE, TASTE, ask, encoder, reading
-from tastevec.data.inputs import GAP_LEVELS
+from tastevec.data.inputs import N_TIME_GAP_BINS
 from users import TAGGED, users
 
 ITEMS, MOST = 20, 12
@@ -35,7 +35,7 @@ def padded(arrays, extra, rng):
         rubbish = {
             "items": rng.integers(0, ITEMS, (len(lengths), width)),
             "rating_bins": rng.integers(0, SCALE.levels + 1, (len(lengths), width)),
-            "time_gap_bins": rng.integers(0, GAP_LEVELS, (len(lengths), width)),
+            "time_gap_bins": rng.integers(0, N_TIME_GAP_BINS, (len(lengths), width)),
             "normalized_ratings": rng.uniform(-1, 1, (len(lengths), width)).astype(np.float32),
         }
         there = np.arange(width) < lengths[:, None]

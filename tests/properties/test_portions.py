@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sources import Row, prepare, source
 from tastevec.data import streaming as spool
-from tastevec.data.preprocess import ArrangeSettings
-from tastevec.data.streaming import portions
+from tastevec.data.preprocess import PreprocessSettings
+from tastevec.data.streaming import user_ranges
 
 IDS = st.sampled_from([st.integers(-3, 12), st.sampled_from(["", "Ann", "ann", "b 7", "é", "12", "9"])])
 
@@ -20,7 +20,7 @@ IDS = st.sampled_from([st.integers(-3, 12), st.sampled_from(["", "Ann", "ann", "
 def test_portions_are_all_people_in_order_and_none_is_larger_than_it_may_be(rows, at_once, most):
     users = pa.table({"user": range(len(rows)), "rows": rows})
     with patch.object(spool, "_SORTED_ROWS", at_once), patch.object(spool, "_MOST_PORTIONS", most):
-        found = list(portions(users, "rows"))
+        found = list(user_ranges(users, "rows"))
     assert pa.concat_tables(found).equals(users)
     assert len(found) <= most
     allowed = max(at_once, -(-sum(rows) // most))
@@ -40,9 +40,11 @@ def test_portions_are_all_people_in_order_and_none_is_larger_than_it_may_be(rows
 )
 @settings(max_examples=25, deadline=None)
 def test_the_size_of_the_portions_changes_no_byte(pairs, order, split, at_once, data):
-    times = data.draw(st.lists(st.none() | st.integers(0, 40), min_size=len(pairs), max_size=len(pairs)))
-    rows = [Row(user, item, 0.5 + item / 2, time) for (user, item), time in zip(pairs, times, strict=True)]
-    chosen = ArrangeSettings(order=order, split=split, minimum_interactions=1)
+    timestamps = data.draw(st.lists(st.none() | st.integers(0, 40), min_size=len(pairs), max_size=len(pairs)))
+    rows = [
+        Row(user, item, 0.5 + item / 2, time) for (user, item), time in zip(pairs, timestamps, strict=True)
+    ]
+    chosen = PreprocessSettings(order=order, split=split, minimum_interactions=1)
     with tempfile.TemporaryDirectory() as place:
         whole = prepare(source(rows), Path(place) / "whole", chosen)
         with patch.object(spool, "_SORTED_ROWS", at_once):

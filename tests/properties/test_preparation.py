@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sources import Row, interactions, prepare, source
-from tastevec.data.histories import NO_TIME, normalise_ratings
-from tastevec.data.preprocess import ArrangeSettings
+from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
+from tastevec.data.preprocess import PreprocessSettings
 from tastevec.data.streaming import iter_histories
 from tastevec.errors import DataError
 
@@ -20,13 +20,13 @@ TIMES = st.integers(0, 40) | st.none()
 
 
 @st.composite
-def tables(draw, ratings=STARS, times=TIMES, most=40):
+def tables(draw, ratings=STARS, timestamps=TIMES, most=40):
     """Rows with one row a person and film; ids of people are all numbers or all text."""
     ids = draw(
         st.sampled_from([st.integers(-3, 12), st.sampled_from(["", "Ann", "ann", "b 7", "é", "12", "9"])])
     )
     pairs = draw(st.lists(st.tuples(ids, st.integers(1, 8)), unique=True, min_size=1, max_size=most))
-    return [Row(user, item, draw(ratings), draw(times)) for user, item in pairs]
+    return [Row(user, item, draw(ratings), draw(timestamps)) for user, item in pairs]
 
 
 def expected(rows, keep, minimum):
@@ -38,9 +38,9 @@ def expected(rows, keep, minimum):
     told = {}
     for user in sorted(users):
         of_all = np.array([np.nan if row.rating is None else row.rating for row in users[user]], np.float32)
-        scaled = normalise_ratings(of_all, np.array([0, len(of_all)]))
+        scaled = normalize_ratings(of_all, np.array([0, len(of_all)]))
         kept = [
-            (NO_TIME if row.timestamp is None else row.timestamp, catalog.index(row.item), rating, scale)
+            (NO_TIMESTAMP if row.timestamp is None else row.timestamp, catalog.index(row.item), rating, scale)
             for row, rating, scale in zip(users[user], of_all, scaled, strict=True)
             if keep is None or row.item in keep
         ]
@@ -58,19 +58,19 @@ def test_the_prepared_histories_are_what_plain_python_says(rows, keep, minimum):
             prepared = prepare(
                 source(rows),
                 Path(place) / "p",
-                ArrangeSettings(keep_items=keep, minimum_interactions=minimum),
+                PreprocessSettings(keep_items=keep, minimum_interactions=minimum),
             )
         except DataError:
             assert told == {}
             return
         assert prepared.user_ids.tolist() == list(told)
         flat = [row for history in told.values() for row in history]
-        assert prepared.histories.times.tolist() == [row[0] for row in flat]
+        assert prepared.histories.timestamps.tolist() == [row[0] for row in flat]
         assert prepared.histories.items.tolist() == [row[1] for row in flat]
         np.testing.assert_array_equal(
             prepared.histories.ratings, np.array([row[2] for row in flat], np.float32)
         )
-        np.testing.assert_allclose(prepared.histories.normalised, [row[3] for row in flat], atol=1e-6)
+        np.testing.assert_allclose(prepared.histories.normalized_ratings, [row[3] for row in flat], atol=1e-6)
         counts = prepared.manifest["counts"]
         assert counts["interactions"]["read"] == len(rows)
         assert counts["interactions"]["read"] == counts["interactions"]["kept"] + sum(
@@ -89,18 +89,18 @@ def test_the_splits_divide_everybody_by_the_hash_of_his_id(rows, seed):
 
     with tempfile.TemporaryDirectory() as place:
         prepared = prepare(
-            source(rows), Path(place) / "p", ArrangeSettings(minimum_interactions=1, seed=seed)
+            source(rows), Path(place) / "p", PreprocessSettings(minimum_interactions=1, seed=seed)
         )
         assert prepared.splits.tolist() == [code(user) for user in prepared.user_ids]
         parts = [prepared.users_in(split) for split in ("train", "validation", "test")]
         assert sorted(np.concatenate(parts).tolist()) == list(range(len(prepared.user_ids)))
 
 
-@given(tables(times=TIMES), st.randoms(use_true_random=False), st.sampled_from(["hash", "bert-cosine"]))
+@given(tables(timestamps=TIMES), st.randoms(use_true_random=False), st.sampled_from(["hash", "bert-cosine"]))
 @settings(max_examples=12, deadline=None)
 def test_the_order_of_the_rows_changes_no_split_and_no_set_of_films(rows, random, split):
     shuffled = random.sample(rows, len(rows))
-    chosen = ArrangeSettings(split=split, minimum_interactions=1)
+    chosen = PreprocessSettings(split=split, minimum_interactions=1)
     with tempfile.TemporaryDirectory() as place:
         one = prepare(source(rows), Path(place) / "one", chosen)
         two = prepare(source(shuffled), Path(place) / "two", chosen)
@@ -110,12 +110,12 @@ def test_the_order_of_the_rows_changes_no_split_and_no_set_of_films(rows, random
             assert sorted(one.histories.items[start:end]) == sorted(two.histories.items[start:end])
 
 
-@given(tables(ratings=ANY_RATING, times=st.none()), st.randoms(use_true_random=False))
+@given(tables(ratings=ANY_RATING, timestamps=st.none()), st.randoms(use_true_random=False))
 @settings(max_examples=12, deadline=None)
 def test_with_distinct_times_the_order_of_the_rows_changes_no_byte(rows, random):
     timed = [row._replace(timestamp=1000 - place) for place, row in enumerate(rows)]
     shuffled = random.sample(timed, len(timed))
-    chosen = ArrangeSettings(minimum_interactions=1)
+    chosen = PreprocessSettings(minimum_interactions=1)
     with tempfile.TemporaryDirectory() as place:
         one = prepare(source(timed), Path(place) / "one", chosen)
         two = prepare(source(shuffled), Path(place) / "two", chosen)
@@ -126,13 +126,13 @@ def test_with_distinct_times_the_order_of_the_rows_changes_no_byte(rows, random)
 @settings(max_examples=15, deadline=None)
 def test_a_stream_tells_what_the_preparation_told_in_groups_of_any_size(rows, size, batch):
     with tempfile.TemporaryDirectory() as place:
-        prepared = prepare(source(rows), Path(place) / "p", ArrangeSettings(minimum_interactions=1))
+        prepared = prepare(source(rows), Path(place) / "p", PreprocessSettings(minimum_interactions=1))
         with patch("tastevec.data.streaming._ROWS", batch):
             groups = list(iter_histories(interactions(rows), prepared.item_ids, users_per_batch=size))
         assert all(len(group) == size for group in groups[:-1])
         assert np.concatenate([group.user_ids for group in groups]).tolist() == prepared.user_ids.tolist()
-        for name in ("items", "ratings", "times"):
+        for name in ("items", "ratings", "timestamps"):
             streamed = np.concatenate([getattr(group, name) for group in groups])
             np.testing.assert_array_equal(streamed, getattr(prepared.histories, name))
-        streamed = np.concatenate([group.normalised for group in groups])
-        np.testing.assert_allclose(streamed, prepared.histories.normalised, atol=1e-6)
+        streamed = np.concatenate([group.normalized_ratings for group in groups])
+        np.testing.assert_allclose(streamed, prepared.histories.normalized_ratings, atol=1e-6)

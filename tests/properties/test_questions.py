@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import SCALE, TASTE, TINY, encoder, reading
-from tastevec.data.inputs import GAP_LEVELS
+from tastevec.data.inputs import N_TIME_GAP_BINS
 from tastevec.training.batches import Collator, LengthBuckets, top_rated_batch
 from tastevec.training.settings import resolve_settings
 from users import TAGGED, users
@@ -126,7 +126,7 @@ def test_whatever_is_asked_of_a_moment_its_answer_does_not_know_the_film(each, d
     other = {name: array.clone() for name, array in arguments.items()}
     other["items"][owner, place:] = (other["items"][owner, place:] + 1) % 20
     other["rating_bins"][owner, place:] = SCALE.levels - other["rating_bins"][owner, place:]
-    other["time_gap_bins"][owner, place:] = (other["time_gap_bins"][owner, place:] + 1) % GAP_LEVELS
+    other["time_gap_bins"][owner, place:] = (other["time_gap_bins"][owner, place:] + 1) % N_TIME_GAP_BINS
     with torch.no_grad():
         before, after = MODEL(**arguments).moments, MODEL(**other).moments
     torch.testing.assert_close(after[owner, moment], before[owner, moment], rtol=1e-5, atol=1e-5)

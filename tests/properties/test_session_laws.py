@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.evaluation.slices import sessions, shuffle_sessions
 from users import TAGGED, users
 
@@ -20,9 +20,11 @@ def crowds(draw):
         pauses = draw(
             st.lists(st.sampled_from([0, 60, 1800, 1801, 4000]), min_size=len(items), max_size=len(items))
         )
-        times = np.cumsum(pauses, dtype=np.int64) if draw(st.booleans()) else np.full(len(items), NO_TIME)
+        timestamps = (
+            np.cumsum(pauses, dtype=np.int64) if draw(st.booleans()) else np.full(len(items), NO_TIMESTAMP)
+        )
         stars = draw(st.lists(st.sampled_from([1, 3, 5, TAGGED]), min_size=len(items), max_size=len(items)))
-        each.append(list(zip(items, stars, times.tolist(), strict=True)))
+        each.append(list(zip(items, stars, timestamps.tolist(), strict=True)))
     return users(*each)
 
 
@@ -30,7 +32,9 @@ def rows(histories):
     """(M,) every interaction with all that belongs to it, but for its place."""
     return [
         (item, str(stars), float(scale))
-        for item, stars, scale in zip(histories.items, histories.ratings, histories.normalised, strict=True)
+        for item, stars, scale in zip(
+            histories.items, histories.ratings, histories.normalized_ratings, strict=True
+        )
     ]
 
 
@@ -39,7 +43,7 @@ def test_shuffling_keeps_every_film_in_its_session_and_every_time_in_its_place(h
     other = shuffle_sessions(histories, seed)
     np.testing.assert_array_equal(other.user_ids, histories.user_ids)
     np.testing.assert_array_equal(other.offsets, histories.offsets)
-    np.testing.assert_array_equal(other.times, histories.times)
+    np.testing.assert_array_equal(other.timestamps, histories.timestamps)
     held = sessions(histories)
     assert sorted(zip(held, rows(other), strict=True)) == sorted(zip(held, rows(histories), strict=True))
 
@@ -58,8 +62,8 @@ def test_a_session_is_one_persons_and_has_no_long_pause(histories):
     for session in np.unique(held):
         inside = held == session
         assert len(np.unique(histories.owners[inside])) == 1
-        assert np.diff(histories.times[inside]).max(initial=0) <= 1800
+        assert np.diff(histories.timestamps[inside]).max(initial=0) <= 1800
     for user in range(len(histories)):
         own = slice(histories.offsets[user], histories.offsets[user + 1])
         between = np.diff(held[own]) > 0
-        assert (np.diff(histories.times[own])[between] > 1800).all()
+        assert (np.diff(histories.timestamps[own])[between] > 1800).all()

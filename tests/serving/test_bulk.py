@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders import NOTE, encoder, reading
-from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
 from tastevec.pipelines.batch import load_for_batch
 from tastevec.serving import encoder as bulk
 from tastevec.serving.bundle import Bundle
@@ -67,7 +67,12 @@ def test_somebody_with_500_000_ratings_is_read_by_the_newest_of_them(bundle, hor
     ratings, offsets = rng.integers(1, 6, count).astype(np.float32), np.array([0, count])
     items = rng.integers(0, 20, count).astype(np.int32)
     one = Histories(
-        np.array([7]), offsets, items, ratings, normalise_ratings(ratings, offsets), np.full(count, NO_TIME)
+        np.array([7]),
+        offsets,
+        items,
+        ratings,
+        normalize_ratings(ratings, offsets),
+        np.full(count, NO_TIMESTAMP),
     )
     newest = max(bundle.reading.max_history, bundle.reading.max_history_overall)
     found = encode_histories(bundle.model, bundle.reading, one, horizon)

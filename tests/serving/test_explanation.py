@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import users as told_by_hand
 from tastevec.data.topk import rank_items
 from tastevec.errors import SettingsError
-from tastevec.items.cold_start import load_rows
+from tastevec.items.cold_start import load_item_features
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.pipelines.evaluate import model_scorer
 from tastevec.serving import explain as module
@@ -29,7 +29,7 @@ def _model(bundle_folder) -> Recommender:
 def _directions(model, prepared_folder) -> TagDirections:
     """Of the tiny world, whose films of one taste share the odd tags, and those of the other the even."""
     counts = model.bundle.items["train_users"].to_numpy()
-    fitted = TagDirections.fit(tag_blocks(*load_rows(prepared_folder)), model.item_vectors, counts)
+    fitted = TagDirections.fit(tag_blocks(*load_item_features(prepared_folder)), model.item_vectors, counts)
     return measured(model, fitted, told_by_hand.world())
 
 
@@ -41,14 +41,14 @@ def _scattered(model) -> TagDirections:
     names = tuple(f"tag {letter}" for letter in "abcdef")
     directions = TagDirections(
         names, rng.normal(size=(6, dim)).astype(np.float32), np.linspace(0.2, 1, 6).astype(np.float32), {}
-    ).against("items", model.item_vectors)
+    ).with_reference("items", model.item_vectors)
     return measured(model, directions, told_by_hand.world())
 
 
 def reread(model, directions, ratings, tag, horizon):
     """A tag's reading of somebody who told this, oldest first, encoded as any caller would."""
     vector = model.vectors(users(ratings), horizon)
-    return directions.read(vector, horizon)[0, directions.names.index(tag)]
+    return directions.strengths(vector, horizon)[0, directions.names.index(tag)]
 
 
 PERSON = [
@@ -96,7 +96,7 @@ def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(lengt
     for user, place in enumerate(places):
         by_hand = users(rows[:place] + rows[place + 1 :])
         one = found.take(np.array([user]))
-        for name in ("items", "ratings", "normalised", "times"):
+        for name in ("items", "ratings", "normalized_ratings", "timestamps"):
             np.testing.assert_array_equal(getattr(one, name), getattr(by_hand, name))
 
 
@@ -174,9 +174,9 @@ def test_many_people_are_compared_with_every_other_one(model, scattered, monkeyp
     world = told_by_hand.world()
     some = measured(model, scattered, world)
     vectors = model.vectors(world.take(np.arange(0, 12, 2)), "overall")
-    np.testing.assert_allclose(some.read(vectors, "overall").mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(some.strengths(vectors, "overall").mean(axis=0), 0, atol=1e-4)
     nobody = measured(model, scattered, world.take(np.arange(0)))
-    assert not nobody.read(vectors, "overall").any()
+    assert not nobody.strengths(vectors, "overall").any()
 
 
 def test_films_are_told_in_tags_too(model, directions):

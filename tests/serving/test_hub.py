@@ -190,7 +190,9 @@ def test_what_was_fetched_once_is_loaded_without_the_hub(pushed, monkeypatch):
 @pytest.mark.parametrize("name", ["model.safetensors", "encoder.onnx", "items.parquet", "encoder.py"])
 def test_a_file_that_was_harmed_on_its_way_is_caught_by_its_checksum(pushed, name, tmp_path):
     pushed.harm = lambda path, content: content[:-1] + b"\0" if path == name else content
-    with pytest.raises(FormatError, match=rf"films/taste, fetched from .*{name} is missing or not as it was"):
+    with pytest.raises(
+        FormatError, match=rf"films/taste, fetched from .*{name}: missing, or checksum mismatch"
+    ):
         tv.load(NAME)
     with pytest.raises(FormatError, match=r"remove .*models--films--taste"):
         tv.load(NAME)

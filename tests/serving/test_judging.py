@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import worlds
-from tastevec.data.files import sealed
+from tastevec.data.files import manifest_text
 from tastevec.errors import DataError, FormatError, SettingsError
 from tastevec.evaluation import tuning
 from tastevec.pipelines.evaluate import evaluate
@@ -59,7 +59,7 @@ def _twice(bundle_folder, folder):
         shutil.copytree(bundle_folder, folder / str(seed))
         manifest = json.loads((folder / str(seed) / "bundle.json").read_text())
         manifest["settings"]["seed"], manifest["space"] = seed, f"space {seed}"
-        (folder / str(seed) / "bundle.json").write_text(sealed(manifest))
+        (folder / str(seed) / "bundle.json").write_text(manifest_text(manifest))
     return folder
 
 

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from encoders import KINDS, SCALE, TINY_SEED, encoder, reading, tensors
-from tastevec.data.files import sealed, sha256_of
+from tastevec.data.files import manifest_text, sha256_of
 from tastevec.data.releases import TERMS
 from tastevec.errors import FormatError
 from tastevec.model import encoder as network
@@ -27,10 +27,10 @@ from users import of_every_length
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SECTIONS = (
-    "How to use it",
-    "Measured on validation people, who chose the epoch",
-    "What it is for",
-    "What it is not for, and what it cannot do",
+    "Usage",
+    "Validation metrics",
+    "Intended use",
+    "Limits and uses to avoid",
     "Terms",
     "Settings",
 )
@@ -100,7 +100,7 @@ def resealed(folder, **written):
         path = folder / f"{name}.py"
         path.write_text(text)
         told["checksums"][path.name] = sha256_of(path)
-    (folder / "bundle.json").write_text(sealed(told))
+    (folder / "bundle.json").write_text(manifest_text(told))
     return folder
 
 
@@ -139,7 +139,7 @@ def test_the_program_on_the_card_runs_without_tastevec_and_gives_what_tastevec_g
     folder = request.getfixturevalue(made)
     ours, theirs = blocks(folder)
     shutil.copytree(folder, tmp_path / "elsewhere" / "this folder")
-    told = "\nimport json; print(json.dumps([answer.next[0].tolist(), answer.overall[0].tolist()]))"
+    told = "\nimport json; print(json.dumps([output.next[0].tolist(), output.overall[0].tolist()]))"
     said = alone(theirs + told, tmp_path / "elsewhere")
     following, overall = json.loads(said.splitlines()[-1])
     names = {}
@@ -159,7 +159,7 @@ def test_tastevec_runs_no_code_of_a_bundle_even_if_its_checksums_are_right(copie
 
 def test_changed_code_is_refused_before_anybody_can_trust_it(copied):
     (copied / "encoder.py").write_text("import os\n")
-    with pytest.raises(FormatError, match=r"encoder\.py is missing or not as it was written"):
+    with pytest.raises(FormatError, match=r"encoder\.py: missing, or checksum mismatch"):
         load(copied)
 
 
@@ -168,7 +168,7 @@ def test_a_bundle_without_code_still_loads_and_has_it_when_it_is_saved_again(cop
     for name in MODULES:
         (copied / f"{name}.py").unlink()
         del told["checksums"][f"{name}.py"]
-    (copied / "bundle.json").write_text(sealed(told))
+    (copied / "bundle.json").write_text(manifest_text(told))
     Bundle.load(copied).save(tmp_path / "again")
     assert {f"{name}.py" for name in MODULES} < {file.name for file in (tmp_path / "again").iterdir()}
 
@@ -186,9 +186,7 @@ def test_the_card_has_a_header_that_the_hub_reads_and_every_section(bundle_folde
 def test_the_card_of_a_model_of_movielens_says_its_terms_and_what_to_cite(bundle_folder):
     bundle = Bundle.load(bundle_folder)
     facts = {**bundle.facts, "data": {**bundle.facts["data"], "name": "ml-25m"}}
-    text = module.model_card(
-        module.Bundle(bundle.model, bundle.reading, bundle.items, facts), "a", "org/name"
-    )
+    text = module.model_card(facts, bundle.reading, bundle.item_ids, "org/name")
     card = ModelCard(text)
     assert (card.data.license, card.data.license_name) == ("other", "movielens-terms")
     assert card.data.datasets == ["ml-25m"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders import KINDS, SCALE, encoder
-from tastevec.data.inputs import Reading
+from tastevec.data.inputs import InputConfig
 from tastevec.errors import FormatError
 from tastevec.model.export import export_onnx
 from tastevec.serving.bundle import Bundle
@@ -33,7 +33,7 @@ def both(request, tmp_path_factory):
     shape, layout = request.param
     model = encoder(**shape)
     layout = {"pad": "full", **layout} if shape.get("attention") == "padded" else layout
-    return model, _served(model, tmp_path_factory.mktemp("served")), Reading(SCALE, 12, **layout)
+    return model, _served(model, tmp_path_factory.mktemp("served")), InputConfig(SCALE, 12, **layout)
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
@@ -101,7 +101,7 @@ def test_any_people_are_answered_alike(both_taste, rows):
 def both_taste(tmp_path_factory):
     shape, layout = KINDS.args[1][0]
     model = encoder(**shape)
-    return model, _served(model, tmp_path_factory.mktemp("taste")), Reading(SCALE, 12, **layout)
+    return model, _served(model, tmp_path_factory.mktemp("taste")), InputConfig(SCALE, 12, **layout)
 
 
 def test_a_bundle_is_the_same_with_torch_and_without(bundle_folder):
@@ -117,10 +117,10 @@ def test_a_bundle_is_the_same_with_torch_and_without(bundle_folder):
 
 
 def test_a_bundle_without_a_graph_needs_torch(bundle_folder, tmp_path):
-    Bundle.load(bundle_folder, "torch").save(tmp_path / "older")  # no graph: see conftest
-    assert not isinstance(Bundle.load(tmp_path / "older").model, OnnxEncoder)
-    with pytest.raises(FormatError, match=r"holds no encoder\.onnx"):
-        Bundle.load(tmp_path / "older", "onnx")
+    Bundle.load(bundle_folder, "torch").save(tmp_path / "no-graph")  # no graph: see conftest
+    assert not isinstance(Bundle.load(tmp_path / "no-graph").model, OnnxEncoder)
+    with pytest.raises(FormatError, match=r"no encoder\.onnx"):
+        Bundle.load(tmp_path / "no-graph", "onnx")
 
 
 def test_a_bundle_answers_where_there_is_no_torch(bundle_folder):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tastevec.data.files import sealed
+from tastevec.data.files import manifest_text
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError
 from tastevec.pipelines.evaluate import model_runs
@@ -33,7 +33,7 @@ def _change(bundle, *, space=None, fingerprint=None, **settings):
     manifest["settings"] |= settings
     manifest["space"] = space or manifest["space"]
     manifest["data"]["fingerprint"] = fingerprint or manifest["data"]["fingerprint"]
-    (bundle / "bundle.json").write_text(sealed(manifest))
+    (bundle / "bundle.json").write_text(manifest_text(manifest))
 
 
 def test_a_bundle_is_a_system_of_one_run(bundle_folder, prepared):

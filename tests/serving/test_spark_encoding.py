@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tastevec.cli.app import app
-from tastevec.data.inputs import RatingScale, Reading
+from tastevec.data.inputs import InputConfig, RatingScale
 from tastevec.errors import DataError, FormatError
 from tastevec.pipelines.batch import encode_on_spark, open_users, write_vectors
 from tastevec.serving.bundle import Bundle
@@ -67,8 +67,8 @@ def _real_model(tmp_path_factory):
     model = encoder(items=len(items), **TASTE)
     model.save_pretrained(folder)
     export_onnx(model, folder / "encoder.onnx")
-    reading = Reading(RatingScale(0.5, 5.0, SCALE.levels), max_history=12, max_history_overall=100)
-    return Bundle(OnnxEncoder.load(folder), reading, pa.table({"item_id": items}), {"space": "tiny"})
+    reading = InputConfig(RatingScale(0.5, 5.0, SCALE.levels), max_history=12, max_history_overall=100)
+    return Bundle(OnnxEncoder.load(folder), reading, pa.table({"item_id": items}), {"space": "tiny"}, None)
 
 
 def here(model, histories, out, horizon):
@@ -196,7 +196,7 @@ def test_bad_rows_are_refused_or_set_aside_and_nothing_is_left_of_a_failure(
     told = ["encode", str(bundle_folder), "odd.csv", "--engine", "spark", "--out", "vectors"]
     refused = CliRunner().invoke(app, told)
     assert refused.exit_code == 1
-    assert "odd.csv line 3" in refused.stderr
+    assert "odd.csv, line 3" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]
     spoken = CliRunner().invoke(app, [*told, "--skip-bad-rows"])
     assert "2 vectors are in vectors." in spoken.stdout

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.data.topk import rank_items, top_k
 from tastevec.serving.neighbors import Neighbors
 from tastevec.serving.recommender import best_items
@@ -26,8 +26,8 @@ def _crowd():
         offsets=offsets,
         items=items.ravel().astype(np.int32),
         ratings=ratings,
-        normalised=normalise_ratings(ratings, offsets),
-        times=np.arange(USERS * RATED),
+        normalized_ratings=normalize_ratings(ratings, offsets),
+        timestamps=np.arange(USERS * RATED),
     )
 
 
@@ -66,7 +66,7 @@ def test_the_ten_nearest_films_of_256(benchmark, items):
 
 
 def test_ratings_of_256_people_on_their_own_scales(benchmark, crowd):
-    found = benchmark(normalise_ratings, crowd.ratings, crowd.offsets)
+    found = benchmark(normalize_ratings, crowd.ratings, crowd.offsets)
     assert found.shape == crowd.ratings.shape
 
 

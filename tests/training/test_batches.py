@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from encoders import TINY, reading
-from tastevec.data.histories import normalise_ratings
-from tastevec.data.inputs import FIRST_GAP, UNKNOWN_GAP
+from tastevec.data.histories import normalize_ratings
+from tastevec.data.inputs import FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN
 from tastevec.training.batches import (
     Collator,
     HistorySubset,
@@ -101,7 +101,7 @@ def test_a_share_of_the_runs_is_read_as_two_that_know_nothing_of_each_other():
     assert batch["lengths"].tolist() == [2, 1, 2, 1, 0, 1, 1]
     assert asked(batch, 3) == {(0, 0): 0, (1, 0): 2, (2, 0): 3, (2, 1): 4, (3, 0): 5, (5, 0): 6, (6, 0): 7}
     first = [gaps[0] for gaps, length in zip(batch["time_gap_bins"], batch["lengths"], strict=True) if length]
-    assert first == [FIRST_GAP] * 6
+    assert first == [FIRST_TIME_GAP_BIN] * 6
 
 
 def test_a_cut_falls_before_any_film_but_the_first():
@@ -119,7 +119,10 @@ def test_a_share_of_the_histories_is_read_without_its_times():
     settings = ALL.model_copy(update={"input_dropout": 0.1})
     draws = Draws([0, 0], [0.9] * 2, [0.9] * 2, [0.09, 0.1], [0.9] * 4)
     batch = positive_batch(histories, reading(), settings, draws)
-    assert batch["time_gap_bins"].tolist() == [[UNKNOWN_GAP, UNKNOWN_GAP], [FIRST_GAP, 2]]
+    assert batch["time_gap_bins"].tolist() == [
+        [UNKNOWN_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN],
+        [FIRST_TIME_GAP_BIN, 2],
+    ]
 
 
 def test_the_runs_of_a_long_history_reach_every_part_of_it():
@@ -143,7 +146,7 @@ def test_the_notes_target_is_the_top_rating_of_the_lowest_id_taken_out_of_the_in
     assert batch["items"].tolist() == [[5, 7, 9, 0], [0, 0, 0, 0], [2, 0, 0, 0]]
     assert batch["lengths"].tolist() == [3, 0, 1]
     # Its rating stays part of his mean of 3.75 and of his range.
-    whole = normalise_ratings(np.array([5, 1, 5, 4], np.float32), np.array([0, 4]))
+    whole = normalize_ratings(np.array([5, 1, 5, 4], np.float32), np.array([0, 4]))
     assert batch["normalized_ratings"][0].tolist() == [whole[3], whole[1], whole[0], 0]
 
 
@@ -219,13 +222,13 @@ def test_ratings_alone_are_read_without_looking_at_times():
     users = np.array([1, 4, 5, 9])
     histories, alone = world(), world().take(users)
     unread = np.empty(0)  # no array of that length could be gathered from
-    object.__setattr__(histories, "times", unread)
-    object.__setattr__(histories, "normalised", unread)
+    object.__setattr__(histories, "timestamps", unread)
+    object.__setattr__(histories, "normalized_ratings", unread)
     told = HistorySubset(histories, users).ratings_alone()
     np.testing.assert_array_equal(told.items, alone.items)
     np.testing.assert_array_equal(told.ratings, alone.ratings)
     np.testing.assert_array_equal(told.offsets, alone.offsets)
-    assert told.times.strides == told.normalised.strides == (0,)  # no room is taken for them
+    assert told.timestamps.strides == told.normalized_ratings.strides == (0,)  # no room is taken for them
 
 
 def test_each_person_comes_with_the_epoch():

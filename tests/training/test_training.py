@@ -19,8 +19,8 @@ from encoders import TINY, TINY_SEED
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
-from tastevec.items.cold_start import load_rows
-from tastevec.items.taste_space import LinearSettings, TasteSpace
+from tastevec.items.cold_start import load_item_features
+from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.encoder import RidgeFoldIn
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
@@ -268,10 +268,10 @@ def test_training_asks_what_comes_next_and_never_the_linear_answer(data, tmp_pat
 def test_the_overall_answer_is_the_linear_one_before_the_first_step_and_after_the_last(data, tmp_path):
     trained = learn(data, tmp_path / "run", epochs=2)
     taught = data.histories.take(data.users_in("train"))
-    settings = LinearSettings(rating_range=data.rating_range, dim=8)
-    _, rows = load_rows(data.folder)
+    settings = TasteSpaceSettings(rating_range=data.rating_range, dim=8)
+    _, rows = load_item_features(data.folder)
     space = TasteSpace.fit(taught, rows, settings)
-    np.testing.assert_array_equal(trained.model.item_vectors, space.start.vectors)
+    np.testing.assert_array_equal(trained.model.item_vectors, space.initial.vectors)
     unseen = data.histories.take(data.users_in("test"))
     answers = trained.model.encode("overall", **trained.reading.arrays(unseen))
     np.testing.assert_allclose(answers, space.fold_in(unseen), rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The command line application: its commands, `doctor`, examples in help, and the process entry point."""
+"""The command line application: its commands, ``doctor``, examples in help, and the process entry point."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ import platform
 import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from tastevec.cli.console import AsJson, answering, bar
+from tastevec.cli.console import AsJson, Command, progress_bar, reporting
 from tastevec.cli.data import describe, fetch, prepare
 from tastevec.cli.models import add_items, align, compare, evaluate, push, settings_help, train
 from tastevec.cli.serve import serve
 from tastevec.cli.users import encode, explain, recommend, similar
 from tastevec.extras import EXTRAS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["EXAMPLES", "app", "doctor", "example_of", "main"]
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Say what is installed and what is missing.
+    """Check the installation.
 
-    Each missing extra comes with the line that installs it.
+    Each incomplete extra comes with the command that installs it.
     """
-    with answering(as_json=as_json) as answer, bar("Looking around"):
-        found = _examined()
-        answer.give(found, _as_text(found))
+    with reporting(as_json=as_json) as output, progress_bar("Checking the installation"):
+        found = _installation()
+        output.set(found, _as_text(found))
 
 
-def _examined() -> dict[str, Any]:
+def _installation() -> dict[str, Any]:
     extras = {extra: {name: _version(name) for name in EXTRAS[extra].values()} for extra in EXTRAS}
     return {
         "tastevec": version("tastevec"),
@@ -41,11 +44,11 @@ def _examined() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_bytes": _memory(),
         "gpu": _gpu() if extras["train"]["torch"] else None,
-        "extras": {extra: _examined_extra(extra, libraries) for extra, libraries in extras.items()},
+        "extras": {extra: _extra(extra, libraries) for extra, libraries in extras.items()},
     }
 
 
-def _examined_extra(extra: str, libraries: dict[str, str | None]) -> dict[str, Any]:
+def _extra(extra: str, libraries: dict[str, str | None]) -> dict[str, Any]:
     complete = all(libraries.values())
     install = None if complete else f"pip install 'tastevec[{extra}]'"
     return {"complete": complete, "libraries": libraries, "install": install}
@@ -59,7 +62,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _memory() -> int | None:
-    """Bytes of memory in all; None where the system does not tell (Windows)."""
+    """Return the bytes of memory of the machine; None on a system without sysconf (Windows)."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -67,7 +70,6 @@ def _memory() -> int | None:
 
 
 def _gpu() -> str | None:
-    """The name of the GPU that torch sees."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -77,39 +79,40 @@ def _as_text(found: dict[str, Any]) -> str:
     memory = f"{found['memory_bytes'] / 2**30:.1f} GiB" if found["memory_bytes"] else "unknown"
     lines = [
         f"tastevec {found['tastevec']}, Python {found['python']} ({found['executable']})",
-        f"{found['platform']}, {found['cores']} cores, {memory} of memory, GPU: {found['gpu'] or 'none that torch sees'}",
+        f"{found['platform']}, {found['cores']} cores, memory: {memory}, GPU: {found['gpu'] or 'none found by PyTorch'}",
     ]
-    for extra, examined in found["extras"].items():
-        libraries = ", ".join(f"{name} {number or '-'}" for name, number in examined["libraries"].items())
-        state = "whole" if examined["complete"] else f"missing something; run: {examined['install']}"
+    for extra, facts in found["extras"].items():
+        missing = ", ".join(name for name, number in facts["libraries"].items() if number is None)
+        libraries = ", ".join(f"{name} {number or '-'}" for name, number in facts["libraries"].items())
+        state = "complete" if facts["complete"] else f"missing {missing}: {facts['install']}"
         lines += [f"[{extra}] {state}", f"    {libraries}"]
     return "\n".join(lines)
 
 
 EXAMPLES: Final = {
     "fetch": "tastevec fetch ml-100k --to data",
-    "prepare": "tastevec prepare ratings.csv --items films.csv --out prepared",
+    "prepare": "tastevec prepare ratings.csv --items items.csv --out prepared",
     "describe": "tastevec describe prepared --out pictures",
     "train": "tastevec train prepared --out model --set epochs=10 --set seed=7",
     "evaluate": "tastevec evaluate model --data prepared --out results",
     "compare": "tastevec compare results earlier-results --out comparison",
     "align": "tastevec align retrained model --vectors vectors.parquet --out aligned",
     "encode": "tastevec encode model histories.csv --horizon overall --out vectors.parquet",
-    "recommend": "tastevec recommend model histories.csv --k 20 --out films.parquet",
+    "recommend": "tastevec recommend model histories.csv --k 20 --out recs.parquet",
     "similar": "tastevec similar model --users histories.csv --user-vectors vectors.parquet",
     "explain": "tastevec explain model histories.csv --tags 5",
     "serve": "tastevec serve model --user-vectors vectors.parquet --port 8080",
-    "add-items": "tastevec add-items model new-films.csv --tags tags.csv --out model2",
+    "add-items": "tastevec add-items model new-items.csv --tags tags.csv --out model2",
     "push": "tastevec push model org/taste --private",
     "doctor": "tastevec doctor --json",
 }
 
 
 def example_of(command: str) -> str:
-    """The last lines of a command's help, which stay as they are at any width.
+    """Return the last lines of a command's help, which are not wrapped at any width.
 
     Args:
-        command: As it is typed, such as ``add-items``.
+        command: Name of the command, such as ``add-items``.
     """
     return f"\b\nExample: {EXAMPLES[command]}"
 
@@ -122,33 +125,25 @@ _ENVIRONMENT = {
 
 app = typer.Typer(
     name="tastevec",
-    help="Taste vectors: one short vector a person, from what they rated.",
+    help="User embeddings for recommendation, from interaction histories.",
     epilog="First steps: tastevec fetch ml-100k; tastevec prepare ml-100k --out prepared; "
     "tastevec train prepared --out model; tastevec evaluate model --data prepared --out results.",
     no_args_is_help=True,
-    rich_markup_mode=None,  # plain help stays whole at any width, in a pipe as on a terminal
+    rich_markup_mode=None,  # plain help is complete at any width, in a pipe as on a terminal
     pretty_exceptions_enable=False,
 )
-app.command(epilog=example_of("fetch"))(fetch)
-app.command(epilog=example_of("prepare"))(prepare)
-app.command(epilog=example_of("describe"))(describe)
-app.command(epilog=f"{example_of('train')}\n\n{settings_help()}")(train)
-app.command(epilog=example_of("evaluate"))(evaluate)
-app.command(epilog=example_of("compare"))(compare)
-app.command(epilog=example_of("align"))(align)
-app.command(epilog=example_of("encode"))(encode)
-app.command(epilog=example_of("recommend"))(recommend)
-app.command(epilog=example_of("similar"))(similar)
-app.command(epilog=example_of("explain"))(explain)
-app.command(epilog=example_of("serve"))(serve)
-app.command(epilog=example_of("add-items"))(add_items)
-app.command(epilog=example_of("push"))(push)
-app.command(epilog=example_of("doctor"))(doctor)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(fetch, prepare, describe, train, evaluate, compare, align, encode, recommend, similar, explain, serve),
+    *(add_items, push, doctor),
+)
+for name, function in zip(EXAMPLES, _COMMANDS, strict=True):
+    _more = f"\n\n{settings_help()}" if name == "train" else ""
+    app.command(name, cls=Command, epilog=f"{example_of(name)}{_more}")(function)
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit as it says."""
+    """Run the command that the arguments name."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # before torch and transformers are imported, which read it once
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that unfinished files go away on kill, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that kill removes unfinished files, too
     app()

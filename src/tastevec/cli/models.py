@@ -14,11 +14,13 @@ from tastevec.cli.console import (
     ModelFolder,
     OutFolder,
     PreparedFolder,
-    StepProgressCallback,
+    Progress,
     WhichPreset,
-    answering,
-    bar,
-    watched,
+    is_watched,
+    one_of,
+    progress_bar,
+    reporting,
+    typed_command,
 )
 from tastevec.schema import REPORT_FILE, RESULTS_FILE, TaskId
 from tastevec.training.distributed import rank
@@ -30,7 +32,7 @@ _TASKS: tuple[TaskId, ...] = get_args(TaskId)
 
 
 def settings_help() -> str:
-    """Every training setting with its default and what it does, for the end of ``train --help``."""
+    """Return every training setting with its default and description, for the end of ``train --help``."""
     lines = [
         f"  {name}={field.default}\n      {' '.join((field.description or '').split()).replace('``', '')}"
         for name, field in TrainSettings.model_fields.items()
@@ -40,17 +42,13 @@ def settings_help() -> str:
 
 
 def _setting(text: str) -> tuple[str, str]:
-    """``key=value`` as two texts; the settings themselves know the types."""
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise typer.BadParameter(
-            f"{text!r} is no setting; expected key=value, such as epochs=3", param_hint="--set"
-        )
-    if key == "preset":
-        raise typer.BadParameter(
-            f"the preset has a flag of its own; expected --preset {value}", param_hint="--set"
-        )
-    return key, value
+    """Return name and value of ``NAME=VALUE``; `TrainSettings` converts the value."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"{text!r}. Expected NAME=VALUE, such as epochs=3", param_hint="--set")
+    if name == "preset":
+        raise typer.BadParameter(f"the preset has its own flag: --preset {value}", param_hint="--set")
+    return name, value
 
 
 def train(
@@ -60,67 +58,76 @@ def train(
     preset: WhichPreset = "taste",
     changes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a setting of the preset (below); may be repeated."
-        ),
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting (list below); repeatable."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run of the same settings.")
+        bool, typer.Option("--resume", help="Resume an interrupted run of the same settings.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model on a prepared folder.
+    """Train a model on a prepared dataset.
 
-    Its training people teach, its validation people choose the epoch, and nobody else is looked at. Several processes share
-    each step as torchrun starts them: torchrun --nproc-per-node 2 -m tastevec train PREPARED --out MODEL.
+    Training users are for training, validation users select the epoch; test users are not read. For several processes:
+    torchrun --nproc-per-node 2 -m tastevec train PREPARED --out MODEL.
     """
     settings = dict(_setting(text) for text in changes or ())
-    afterwards = "go on with the same command and --resume"
-    with _heard_once(), answering(as_json=as_json, afterwards=afterwards) as answer:
-        epochs = resolve_settings(preset, **settings).epochs  # a wrong setting shall not wait for torch
+    with _rank_0_prints(), reporting(as_json=as_json, interrupted=lambda: _resume(out)) as output:
+        epochs = resolve_settings(preset, **settings).epochs  # a wrong setting fails before torch is imported
         from tastevec.pipelines.train import train
 
         began = time.perf_counter()
-        with bar("Starting to train") as progress:
+        with progress_bar("Loading data") as progress:
             model = train(
                 prepared, out, preset=preset, resume=resume, progress=_epochs(progress, epochs), **settings
             )
         seconds, facts = time.perf_counter() - began, model.bundle.facts
         measured = ", ".join(
-            f"{name.removeprefix('eval_')} {value:.4f}" for name, value in facts["validation"].items()
+            f"{name.removeprefix('eval_')} {value:.3f}" for name, value in facts["validation"].items()
         )
         text = (
-            f"The model is in {out}, trained in {seconds:,.0f} s; its best epoch on validation people: {measured}.\n"
+            f"Wrote {out}/ ({seconds:,.0f} s). Best epoch on validation users: {measured}.\n"
             f"Next: tastevec evaluate {out} --data {prepared} --out results"
         )
-        kept = {name: facts[name] for name in ("space", "data", "settings", "validation")}
-        answer.give({"out": out, "seconds": round(seconds, 3), **kept}, text)
+        shown = {name: facts[name] for name in ("space", "data", "settings", "validation")}
+        output.set({"out": out, "seconds": round(seconds, 3), **shown}, text)
+
+
+def _resume(out: Path) -> str:
+    checkpoints, command = out.with_name(f"{out.name}.training"), typed_command()
+    if not checkpoints.exists():
+        return f"no partial output remains. Run: {command}"
+    flag = "" if "--resume" in command else " --resume"
+    return f"no partial output remains; the checkpoint is in {checkpoints}. Resume: {command}{flag}"
 
 
 @contextmanager
-def _heard_once() -> Iterator[None]:
-    """Silence in every process that torchrun started but the first: what it says, an error too, all would say."""
+def _rank_0_prints() -> Iterator[None]:
+    """Silence all processes of torchrun but that of rank 0: each would print the same, errors too."""
     with ExitStack() as silence:
         if rank():
-            nobody = silence.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
-            silence.enter_context(redirect_stdout(nobody))
-            silence.enter_context(redirect_stderr(nobody))
+            null = silence.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            silence.enter_context(redirect_stdout(null))
+            silence.enter_context(redirect_stderr(null))
         yield
 
 
-def _epochs(progress: StepProgressCallback, epochs: int) -> Callable[[int, int, dict[str, float]], None]:
-    """Steps as a bar that names the epoch, the loss and the validation measure; unwatched, a line an epoch."""
-    told = 0
+def _epochs(progress: Progress, epochs: int) -> Callable[[int, int, dict[str, float]], None]:
+    """Return a callback that shows epoch, loss and validation score: as a bar, or unwatched as a line per epoch."""
+    printed = last_step = 0
 
     def step(done: int, total: int, newest: dict[str, float]) -> None:
-        nonlocal told
-        whole = (done - 1) * epochs // total  # what an epoch measured is known from the next one on
+        nonlocal printed, last_step
+        # The measures of an epoch arrive with the next step, those of the last with a second call for its last step.
+        finished = (done if done == last_step else done - 1) * epochs // total
         names = {"loss": "loss", "eval_validation_score": "validation"}
-        measured = "".join(f", {names[name]} {value:.4f}" for name, value in newest.items())
-        progress(done, total, f"Epoch {whole + 1} of {epochs}{measured}")
-        if whole > told and not watched():
-            told = whole
-            typer.echo(f"epoch {whole} of {epochs} done{measured}", err=True)
+        measured = ", ".join(f"{names[name]} {value:.3f}" for name, value in newest.items())
+        progress(
+            done, total, f"epoch {min(finished + 1, epochs)}/{epochs}{': ' if measured else ''}{measured}"
+        )
+        if finished > printed and not is_watched():
+            printed = finished
+            typer.echo(f"epoch {finished}/{epochs}: {measured}", err=True)
+        last_step = done
 
     return step
 
@@ -142,6 +149,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--task",
+            parser=one_of("task", _TASKS),
             metavar="|".join(_TASKS),
             help="Task to evaluate; repeatable. Default: all of the dataset.",
         ),
@@ -178,11 +186,11 @@ def evaluate(
     """Evaluate models on held-out users against baselines."""
     if tune and tuned:
         raise typer.BadParameter("--tune is set. Expected --tune or --tuned, not both.", param_hint="--tuned")
-    with answering(as_json=as_json) as answer:
+    with reporting(as_json=as_json) as output:
         from tastevec.evaluation.tables import report_text
         from tastevec.pipelines.evaluate import evaluate
 
-        with bar("Reading") as progress:
+        with progress_bar("Loading data") as progress:
             report = evaluate(
                 models,
                 data,
@@ -196,7 +204,7 @@ def evaluate(
                 progress=progress,
             )
         files = f"Report: {out / REPORT_FILE}. All metrics: {out / RESULTS_FILE}."
-        answer.give({"out": out, **report.to_dict()}, f"{report_text(report)}\n\n{files}")
+        output.set({"out": out, **report.to_dict()}, f"{report_text(report)}\n\n{files}")
 
 
 def compare(
@@ -214,63 +222,64 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare finished evaluations on the same users."""
-    with answering(as_json=as_json) as answer:
+    with reporting(as_json=as_json) as output:
         from tastevec.evaluation.compare import compare
         from tastevec.evaluation.tables import report_text
 
-        with bar("Comparing"):
+        with progress_bar("Comparing"):
             report = compare(folders, out)
         facts = {"folders": folders, "out": out, **report.to_dict()}
         written = f"\n\nReport: {out / REPORT_FILE}." if out else ""
-        answer.give(facts, f"{report_text(report)}{written}")
+        output.set(facts, f"{report_text(report)}{written}")
 
 
 def align(
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The model whose vectors shall be turned.")],
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="The model in whose space they are wanted.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Model whose embeddings are rotated.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="Model whose space is the target.")],
     *,
     out: OutFolder,
     vectors: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A Parquet that tastevec encode wrote with NEW; DIR/vectors.parquet is the same people in the space of OLD.",
+            help="Parquet file from tastevec encode NEW; the same users in the space of OLD go to DIR/vectors.parquet.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Map a retrained model's space onto an old one.
+    """Map a retrained model's embeddings to an older space.
 
-    A rotation, fitted on the films that people rated in both trainings; how well it fits is measured on a fifth of them that
-    had no part in it. Turned vectors are near the old ones and not the same.
+    The map is an orthogonal rotation, fitted on the items that users of both trainings rated and measured on a held-out fifth
+    of them. Aligned vectors are close to the old ones, not equal.
     """
-    with answering(as_json=as_json) as answer:
-        from tastevec.serving.align import align as aligned
+    with reporting(as_json=as_json) as output:
+        from tastevec.serving.align import align as fit
         from tastevec.serving.align import rotate_users
 
-        with bar("Aligning"):
-            found = aligned(new, old)
-            found.save(out)
-            users = None if vectors is None else rotate_users(found, vectors, out / "vectors.parquet")
-        facts = {"out": out, **found.facts} | ({} if users is None else {"users": users})
-        answer.give(facts, _fitted(facts))
+        with progress_bar("Aligning"):
+            alignment = fit(new, old)
+            alignment.save(out)
+            users = None if vectors is None else rotate_users(alignment, vectors, out / "vectors.parquet")
+        facts = {"out": out, **alignment.facts} | ({} if users is None else {"users": users})
+        output.set(facts, _alignment(facts))
 
 
-def _fitted(facts: dict[str, Any]) -> str:
-    """How well the spaces fit, beside what chance and doing nothing would give."""
+def _alignment(facts: dict[str, Any]) -> str:
+    """Return the message with the quality of fit, and what no rotation and a random one give."""
     names = {
-        "in_sample": "all films, on which it was fitted",
-        "held_out": "a fifth of them, fitted on the others",
-        "unaligned": "that fifth, not turned",
-        "shuffled": "that fifth, films paired by chance",
+        "in_sample": "all items, in sample",
+        "held_out": "held-out fifth",
+        "unaligned": "held-out fifth, not rotated",
+        "shuffled": "held-out fifth, items paired at random",
     }
     rows = "\n".join(
         f"{label:38}  {facts[name]['residual']:17.4f}  {facts[name]['cosine']:+11.4f}"
         for name, label in names.items()
     )
-    written = f"\n{facts['users']:,} people were turned." if "users" in facts else ""
+    users = f" Aligned {facts['users']:,} user vectors." if "users" in facts else ""
     return (
-        f"The rotation from space {facts['new']} to {facts['old']} is in {facts['out']}, by {facts['items']:,} films.{written}\n"
+        f"Wrote {facts['out']}/: rotation from space {facts['new']} to {facts['old']}, fitted on {facts['items']:,} items; "
+        f"held-out mean cosine {facts['held_out']['cosine']:.3f}.{users} Similarities across models are approximate.\n"
         f"{'':38}  relative residual  mean cosine\n{rows}"
     )
 
@@ -278,28 +287,26 @@ def _fitted(facts: dict[str, Any]) -> str:
 def push(
     model: ModelFolder,
     repository: Annotated[
-        str, typer.Argument(metavar="REPOSITORY", help="Where to: org/name; made if it is not there.")
+        str, typer.Argument(metavar="REPOSITORY", help="org/name; created if it does not exist.")
     ],
     *,
-    private: Annotated[bool, typer.Option("--private", help="Show a new repository to nobody else.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model to the Hugging Face hub.
+    """Upload a model to the Hugging Face Hub.
 
-    From there every command takes it as org/name. The token that may write there is read from HF_TOKEN, or from where
-    hf auth login keeps it. Read the model's card, README.md, first: it says under which terms the data may be used.
+    Every command loads it from there as org/name. The write token is read from HF_TOKEN, or from where hf auth login stores
+    it. Read the model card, README.md, first: it gives the terms of the training data.
     """
-    with answering(as_json=as_json) as answer:
+    with reporting(as_json=as_json) as output:
         from tastevec.serving.recommender import load
 
-        with bar("Pushing"):
+        with progress_bar("Uploading"):
             opened = load(model)
             address = opened.push_to_hub(repository, private=private or None)
         facts = {"repository": repository, "address": address, "space": opened.bundle.space}
-        answer.give(
-            facts,
-            f"The model is at {address}.\nNext: tastevec recommend {repository} HISTORIES --out films.parquet",
-        )
+        text = f"Uploaded {model}/ to {address}.\nNext: tastevec recommend {repository} HISTORIES --out recs.parquet"
+        output.set(facts, text)
 
 
 def add_items(
@@ -308,46 +315,41 @@ def add_items(
         Path,
         typer.Argument(
             metavar="ITEMS",
-            help="A CSV or Parquet of item_id, title and, if known, year and genres (between |).",
+            help="CSV or Parquet file of item_id, title and optional year and genres (separated by |).",
         ),
     ],
     *,
     out: OutFolder,
     tags: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Tags, of these films or of more; may be repeated."),
+        list[Path] | None, typer.Option(metavar="FILE", help="Tags of these items; repeatable.")
     ] = None,
     genome: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The tag genome the model was trained with, borrowed by film id."),
+        typer.Option(metavar="DIR", help="Tag genome that the model was trained with, joined by item_id."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a model films that came after its training.
+    """Add new items to a model without retraining.
 
-    Each gets a vector by what is said of it and can be rated and recommended at once. Known films do not move.
+    Each gets a vector computed from its metadata, tags and genome row. Vectors of known items do not change.
     """
-    with answering(as_json=as_json) as answer:
+    with reporting(as_json=as_json) as output:
         from tastevec.pipelines.train import add_items
 
         began = time.perf_counter()
-        with bar("Adding films"):
+        with progress_bar("Adding items"):
             bundle = add_items(model, items, out, tags=tags or (), genome=genome).bundle
+        added = bundle.facts["added"]
         facts = {
             "out": out,
             "space": bundle.space,
             "items": len(bundle.items),
-            "added": bundle.facts["added"],
+            "added": added,
             "seconds": round(time.perf_counter() - began, 3),
         }
-        answer.give(facts, _told(facts))
-
-
-def _told(facts: dict[str, Any]) -> str:
-    """What the model knows now, and by what it placed the films."""
-    known_by = ", ".join(f"{name} of {count:,}" for name, count in facts["added"]["known_by"].items())
-    return (
-        f"The model in {facts['out']} knows {facts['items']:,} films, {facts['added']['items']:,} of them added after its "
-        f"training and placed by what it could read of them: {known_by}.\n"
-        f"Known films have not moved: its vectors may be compared with those of the model before (space {facts['space']})."
-    )
+        used = ", ".join(f"{name} {count:,}" for name, count in added["known_by"].items())
+        output.set(
+            facts,
+            f"Wrote {out}/: {len(bundle.items):,} items, {added['items']:,} of them new ({used}). "
+            "The space is unchanged; stored vectors stay valid.",
+        )

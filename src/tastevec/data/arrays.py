@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 from safetensors import SafetensorError, safe_open
 
-from tastevec.data.files import read_shape
+from tastevec.data.files import validate_json
 from tastevec.errors import FormatError
 from tastevec.schema import USER_ID, VECTOR
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "DAMAGE",
-    "IDS",
-    "WORDS",
+    "HEADER",
+    "ID_TYPES",
+    "READ_ERRORS",
     "array_shapes",
-    "fitted",
+    "check_shapes",
     "read_arrays",
     "read_columns",
-    "read_words",
+    "read_header",
     "vector_type",
 ]
 
-WORDS: Final = "words"  # the header's only entry: several would be written in any order, and the same data as other bytes
+HEADER: Final = "header"  # the header's only entry: several would be written in any order, and the same data as other bytes
 
 
 def read_arrays(path: Path, again: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -70,19 +70,19 @@ def array_shapes(path: Path, again: str) -> dict[str, NDArray[Any]]:
         raise FormatError(f"{path} cannot be read ({error}); {again}") from error
 
 
-def read_words(path: Path, told: Mapping[str, str], shape: Any, again: str) -> Any:  # noqa: ANN401  what JSON can hold
+def read_header(path: Path, told: Mapping[str, str], shape: Any, again: str) -> Any:  # noqa: ANN401  what JSON can hold
     """What the header of such a file says in JSON.
 
     Raises:
         FormatError: It says nothing, or nothing of this shape.
     """
     try:
-        return read_shape(path, from_json(told.get(WORDS, "")), shape, again)
+        return validate_json(path, from_json(told.get(HEADER, "")), shape, again)
     except ValueError as error:
         raise FormatError(f"{path} says nothing of its arrays ({error}); {again}") from error
 
 
-def fitted(
+def check_shapes(
     path: Path,
     arrays: Mapping[str, NDArray[Any]],
     shapes: Mapping[str, tuple[str | int, ...]],
@@ -105,7 +105,7 @@ def fitted(
     Examples:
         >>> import numpy as np
         >>> from pathlib import Path
-        >>> fitted(Path("a"), {"x": np.zeros((2, 3)), "y": np.zeros(3)}, {"x": ("N", "D"), "y": ("D",)}, "try again")
+        >>> check_shapes(Path("a"), {"x": np.zeros((2, 3)), "y": np.zeros(3)}, {"x": ("N", "D"), "y": ("D",)}, "try again")
         {'N': 2, 'D': 3}
     """
     known = dict(sizes or {})
@@ -127,8 +127,8 @@ def fitted(
 
 
 # What Arrow raises at a file that is none of its own; of a name that is no text, Python's own error.
-DAMAGE: Final = (OSError, ValueError, pa.ArrowException)
-IDS: Final = (pa.int64(), pa.string(), pa.large_string())
+READ_ERRORS: Final = (OSError, ValueError, pa.ArrowException)
+ID_TYPES: Final = (pa.int64(), pa.string(), pa.large_string())
 
 
 def vector_type(schema: pa.Schema) -> pa.FixedSizeListType | None:
@@ -141,7 +141,7 @@ def vector_type(schema: pa.Schema) -> pa.FixedSizeListType | None:
         and kind.list_size > 0
         and pa.types.is_floating(kind.value_type)
     )
-    return kind if fits and schema.field(USER_ID).type in IDS else None
+    return kind if fits and schema.field(USER_ID).type in ID_TYPES else None
 
 
 def read_columns(
@@ -167,7 +167,7 @@ def read_columns(
     try:
         table = pq.read_table(path)
         table.validate(full=True)
-    except DAMAGE as error:
+    except READ_ERRORS as error:
         raise FormatError(f"{path} cannot be read ({error}); {again}") from error
     for name, kinds in columns.items():
         if table.column_names.count(name) != 1:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from pyarrow import compute
 
-from tastevec.data.files import new_folder
-from tastevec.data.histories import NO_TIME, Histories
-from tastevec.data.html import GRID, MUTED, SIZE, Picture, as_figure, drawn, styled, whole_page
+from tastevec.data.files import atomic_folder
+from tastevec.data.histories import NO_TIMESTAMP, Histories
+from tastevec.data.html import GRID, MUTED, SIZE, Chart, draw_chart, figure_html, html_page, style_axes
 from tastevec.schema import CONTENT, GENOME_SVD, GENRES, POSITIVE_FROM
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from tastevec.data.html import Picture
+    from tastevec.data.html import Chart
     from tastevec.data.prepared import Prepared
 
-__all__ = ["DESCRIPTION_FILE", "PAGE_FILE", "describe", "draw", "summarise"]
+__all__ = ["DESCRIPTION_FILE", "PAGE_FILE", "describe", "draw", "summarize"]
 
 _ROWS: Final = 1 << 22  # interactions looked at together: 4 million need about 150 MB
 _CELLS: Final = 360  # half a star is a whole number of cells on scales of 4, 4.5, 5, 9 and 10 stars
@@ -48,7 +48,7 @@ class _Tally:
     periods: NDArray[np.float64]  # (_PERIODS,)
 
 
-def summarise(prepared: Prepared) -> dict[str, Any]:
+def summarize(prepared: Prepared) -> dict[str, Any]:
     """Every number that the pictures show, as plain values that JSON can hold.
 
     The interactions are read in blocks of 4 million, so that memory depends on people and films only.
@@ -91,8 +91,8 @@ def _time_span(histories: Histories) -> tuple[int, int] | None:
     """The first and the last known time, None where none is known."""
     edges = []
     for rows in _blocks(int(histories.offsets[-1])):
-        times = histories.times[rows]
-        if len(known := times[times != NO_TIME]):
+        timestamps = histories.timestamps[rows]
+        if len(known := timestamps[timestamps != NO_TIMESTAMP]):
             edges += [int(known.min()), int(known.max())]
     return (min(edges), max(edges)) if edges else None
 
@@ -111,9 +111,11 @@ def _count(
     )
     for rows in _blocks(int(histories.offsets[-1])):
         _add_ratings(tally, histories, rows, rating_range)
-        times = histories.times[rows]
+        timestamps = histories.timestamps[rows]
         if span:
-            tally.periods[:] += np.histogram(times[times != NO_TIME], bins=_PERIODS, range=_edges(span))[0]
+            tally.periods[:] += np.histogram(
+                timestamps[timestamps != NO_TIMESTAMP], bins=_PERIODS, range=_edges(span)
+            )[0]
     return tally
 
 
@@ -264,11 +266,11 @@ _TICKS: Final = 6
 _VECTORS: Final = {GENOME_SVD: "genome", CONTENT: "content"}
 
 
-def draw(numbers: Mapping[str, Any]) -> list[Picture]:
+def draw(numbers: Mapping[str, Any]) -> list[Chart]:
     """The pictures of these numbers; one for which the data say nothing (no times, no genres) is left out.
 
     Args:
-        numbers: As `summarise` gives them.
+        numbers: As `summarize` gives them.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -286,12 +288,12 @@ def draw(numbers: Mapping[str, Any]) -> list[Picture]:
 
 def _picture(
     name: str, title: str, picture: Callable[[Figure, Mapping[str, Any]], str], numbers: Mapping[str, Any]
-) -> Picture:
-    return drawn(name, title, lambda figure: picture(figure, numbers))
+) -> Chart:
+    return draw_chart(name, title, lambda figure: picture(figure, numbers))
 
 
 def _draw_user_means(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = styled(figure.subplots())
+    axes = style_axes(figure.subplots())
     means = numbers["user_means"]
     shares = np.linspace(0, 100, len(means["quantiles"]))
     axes.fill_between(shares, means["mean_of_means"], means["quantiles"], color=_MAIN, alpha=0.15)
@@ -313,7 +315,7 @@ def _draw_user_means(figure: Figure, numbers: Mapping[str, Any]) -> str:
 
 
 def _draw_ratings(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = styled(figure.subplots())
+    axes = style_axes(figure.subplots())
     ratings = numbers["ratings"]
     values, counts = np.asarray(ratings["values"]), np.asarray(ratings["counts"])
     width = 0.8 * (np.diff(values).min() if len(values) > 1 else 1.0)
@@ -331,7 +333,7 @@ def _draw_ratings(figure: Figure, numbers: Mapping[str, Any]) -> str:
 
 
 def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = styled(figure.subplots())
+    axes = style_axes(figure.subplots())
     lengths = numbers["history_lengths"]
     edges = np.asarray(lengths["edges"])
     axes.bar(edges[:-1], lengths["counts"], np.diff(edges), align="edge", color=_MAIN, edgecolor="white")
@@ -360,7 +362,7 @@ def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
 
 
 def _draw_genres(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = styled(figure.subplots())
+    axes = style_axes(figure.subplots())
     genres = numbers["genres"][:_MOST_GENRES][::-1]
     places = np.arange(len(genres))
     figure.set_size_inches(SIZE[0], 1.2 + 0.27 * len(genres))
@@ -382,7 +384,7 @@ def _draw_genres(figure: Figure, numbers: Mapping[str, Any]) -> str:
 
 
 def _draw_activity(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = styled(figure.subplots())
+    axes = style_axes(figure.subplots())
     activity = numbers["activity"]
     counts = np.asarray(activity["counts"])
     axes.bar(np.arange(len(counts)), counts, 0.9, color=_MAIN, align="edge")
@@ -403,7 +405,7 @@ def _period(days: float) -> str:
 
 
 def _draw_coverage(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = styled(figure.subplots())
+    axes = style_axes(figure.subplots())
     coverage = numbers["coverage"][::-1]
     places = np.arange(len(coverage))
     figure.set_size_inches(SIZE[0], 1.2 + 0.8 * len(coverage))
@@ -442,13 +444,13 @@ def describe(prepared: Prepared, out: Path) -> dict[str, Any]:
         out: A new folder, or one that this wrote before.
 
     Returns:
-        What stands in ``description.json``: the numbers of `summarise`, and each picture's caption.
+        What stands in ``description.json``: the numbers of `summarize`, and each picture's caption.
 
     Raises:
         FormatError: ``out`` holds something else.
         MissingExtraError: matplotlib is not installed.
     """
-    numbers, name = summarise(prepared), str(prepared.manifest["source"]["name"])
+    numbers, name = summarize(prepared), str(prepared.manifest["source"]["name"])
     pictures = draw(numbers)
     description = {
         "format": _FORMAT,
@@ -456,16 +458,16 @@ def describe(prepared: Prepared, out: Path) -> dict[str, Any]:
         **numbers,
         "captions": {picture.name: picture.caption for picture in pictures},
     }
-    with new_folder(out, owned_by=DESCRIPTION_FILE) as fresh:
+    with atomic_folder(out, marker_file=DESCRIPTION_FILE) as fresh:
         text = json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False)
         (fresh / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
         (fresh / PAGE_FILE).write_text(_page(name, numbers["totals"], pictures), encoding="utf-8")
     return description
 
 
-def _page(name: str, totals: dict[str, Any], pictures: list[Picture]) -> str:
-    figures = "\n".join(as_figure(picture) for picture in pictures)
-    return whole_page(f"{name}, described", facts=_facts(totals), body=figures)
+def _page(name: str, totals: dict[str, Any], pictures: list[Chart]) -> str:
+    figures = "\n".join(figure_html(picture) for picture in pictures)
+    return html_page(f"{name}, described", facts=_facts(totals), body=figures)
 
 
 def _facts(totals: dict[str, Any]) -> list[tuple[str, str]]:

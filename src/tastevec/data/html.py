@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["GRID", "INK", "MUTED", "SIZE", "Picture", "as_figure", "drawn", "styled", "whole_page"]
+__all__ = ["GRID", "INK", "MUTED", "SIZE", "Chart", "draw_chart", "figure_html", "html_page", "style_axes"]
 
 
-def whole_page(title: str, *, facts: Sequence[tuple[str, str]], body: str, width: int = 46) -> str:
+def html_page(title: str, *, facts: Sequence[tuple[str, str]], body: str, width: int = 46) -> str:
     """The page: a heading, (label, value) facts in large type, and ``body``, which is HTML already.
 
     Args:
@@ -34,7 +34,7 @@ def whole_page(title: str, *, facts: Sequence[tuple[str, str]], body: str, width
     return _PAGE.format(title=html.escape(title), facts=shown, body=body, width=width)
 
 
-def as_figure(picture: Picture) -> str:
+def figure_html(picture: Chart) -> str:
     """One picture as an image of its own, so that the ids inside two drawings cannot meet."""
     data = base64.b64encode(picture.svg).decode("ascii")
     caption = html.escape(picture.caption)
@@ -92,7 +92,7 @@ SIZE: Final = (7.2, 3.4)  # inches
 
 
 @dataclass(frozen=True)
-class Picture:
+class Chart:
     """One picture.
 
     Attributes:
@@ -110,13 +110,13 @@ class Picture:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """What a notebook shows: the picture with its caption; a program finds the drawing and the caption apart."""
         return {
-            "text/html": as_figure(self),
+            "text/html": figure_html(self),
             "image/svg+xml": self.svg.decode("utf-8"),
             "text/plain": self.caption,
         }
 
 
-def drawn(name: str, title: str, draw: Callable[[Figure], str]) -> Picture:
+def draw_chart(name: str, title: str, draw: Callable[[Figure], str]) -> Chart:
     """A picture: ``draw`` fills an empty figure and answers with the caption.
 
     Raises:
@@ -133,10 +133,10 @@ def drawn(name: str, title: str, draw: Callable[[Figure], str]) -> Picture:
         caption = draw(figure)
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return Picture(name=name, title=title, caption=caption, svg=file.getvalue())
+    return Chart(name=name, title=title, caption=caption, svg=file.getvalue())
 
 
-def styled(axes: Axes) -> Axes:
+def style_axes(axes: Axes) -> Axes:
     """The same axes with a baseline and a faint grid, and nothing else around the data."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(MUTED)

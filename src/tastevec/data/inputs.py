@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.errors import SettingsError
 from tastevec.schema import POSITIVE_FROM
 
@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["FIRST_GAP", "GAP_LEVELS", "UNKNOWN_GAP", "RatingScale", "Reading", "gap_levels", "positive_from"]
+__all__ = [
+    "FIRST_TIME_GAP_BIN",
+    "N_TIME_GAP_BINS",
+    "UNKNOWN_TIME_GAP_BIN",
+    "InputConfig",
+    "RatingScale",
+    "bin_time_gaps",
+    "positive_from",
+]
 
-GAP_LEVELS = 25  # none, 1 s, 2 s, 4 s, ... 24 days and more; the first film; unknown
-FIRST_GAP, UNKNOWN_GAP = GAP_LEVELS - 2, GAP_LEVELS - 1
+N_TIME_GAP_BINS = 25  # none, 1 s, 2 s, 4 s, ... 24 days and more; the first film; unknown
+FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN = N_TIME_GAP_BINS - 2, N_TIME_GAP_BINS - 1
 
 
 def positive_from(rating_range: tuple[float, float]) -> float:
@@ -36,27 +44,27 @@ def positive_from(rating_range: tuple[float, float]) -> float:
     return low + POSITIVE_FROM * (high - low)
 
 
-def gap_levels(histories: Histories) -> NDArray[np.int64]:
-    """(M,) how long after a person's film before it each film came, in [0, ``GAP_LEVELS`` - 1].
+def bin_time_gaps(histories: Histories) -> NDArray[np.int64]:
+    """(M,) how long after a person's film before it each film came, in [0, ``N_TIME_GAP_BINS`` - 1].
 
     0 within the same second, then a level for each doubling from one second on, the last of them open; a person's first
     film and films of unknown time have levels of their own.
 
     Examples:
         >>> from tastevec.data.histories import Histories
-        >>> times = np.array([100, 100, 101, 104, -1])
-        >>> flat = {name: np.zeros(5) for name in ("items", "ratings", "normalised")}
-        >>> gap_levels(Histories(user_ids=np.array([7]), offsets=np.array([0, 5]), times=times, **flat))
+        >>> timestamps = np.array([100, 100, 101, 104, -1])
+        >>> flat = {name: np.zeros(5) for name in ("items", "ratings", "normalized_ratings")}
+        >>> bin_time_gaps(Histories(user_ids=np.array([7]), offsets=np.array([0, 5]), timestamps=timestamps, **flat))
         array([23,  0,  1,  2, 24])
     """
-    times = np.asarray(histories.times)
-    passed = np.diff(times, prepend=times[:1])
+    timestamps = np.asarray(histories.timestamps)
+    passed = np.diff(timestamps, prepend=timestamps[:1])
     doublings = np.log2(np.maximum(passed, 1)).astype(np.int64)
-    levels = np.where(passed <= 0, 0, np.minimum(1 + doublings, FIRST_GAP - 1))
-    unknown = times == NO_TIME
-    levels[1:][unknown[:-1]] = UNKNOWN_GAP
-    levels[histories.offsets[:-1][histories.lengths > 0]] = FIRST_GAP  # whoever stands before him
-    levels[unknown] = UNKNOWN_GAP
+    levels = np.where(passed <= 0, 0, np.minimum(1 + doublings, FIRST_TIME_GAP_BIN - 1))
+    unknown = timestamps == NO_TIMESTAMP
+    levels[1:][unknown[:-1]] = UNKNOWN_TIME_GAP_BIN
+    levels[histories.offsets[:-1][histories.lengths > 0]] = FIRST_TIME_GAP_BIN  # whoever stands before him
+    levels[unknown] = UNKNOWN_TIME_GAP_BIN
     return levels
 
 
@@ -89,11 +97,11 @@ class RatingScale:
         low, high = rating_range
         return cls(low, high, int(np.clip(round((high - low) / 0.5) + 1, 5, 20)))
 
-    def levels_of(self, ratings: NDArray[np.float32]) -> NDArray[np.int64]:
+    def bin_ratings(self, ratings: NDArray[np.float32]) -> NDArray[np.int64]:
         """Each rating's level in [0, levels - 1]; ``levels`` itself where a film was only tagged (NaN).
 
         Examples:
-            >>> RatingScale(0.5, 5.0).levels_of(np.array([0.5, 4.0, 5.0, np.nan], np.float32))
+            >>> RatingScale(0.5, 5.0).bin_ratings(np.array([0.5, 4.0, 5.0, np.nan], np.float32))
             array([ 0,  7,  9, 10])
         """
         share = (np.nan_to_num(ratings, nan=self.low) - self.low) / (self.high - self.low)
@@ -106,7 +114,7 @@ class RatingScale:
 
 
 @dataclass(frozen=True)
-class Reading:
+class InputConfig:
     """The layout that one trained encoder expects; saved with it.
 
     Attributes:
@@ -134,8 +142,8 @@ class Reading:
                 histories,
                 items=histories.items[rows],
                 ratings=histories.ratings[rows],
-                normalised=histories.normalised[rows],
-                times=histories.times[rows],
+                normalized_ratings=histories.normalized_ratings[rows],
+                timestamps=histories.timestamps[rows],
             )
         if self.truncate == "newest":
             return histories.last(self.max_history)
@@ -154,7 +162,7 @@ class Reading:
             as_set = histories.last(self.max_history_overall)
             read: dict[str, NDArray[Any]] = {
                 "items": as_set.items,
-                "rating_bins": self.scale.levels_of(as_set.ratings),
+                "rating_bins": self.scale.bin_ratings(as_set.ratings),
             }
             arrays |= {
                 f"overall_{name}": array for name, array in _padded(as_set.lengths, None, read).items()
@@ -171,9 +179,9 @@ class Reading:
         known = self.cut(histories)
         read: dict[str, NDArray[Any]] = {
             "items": known.items,
-            "normalized_ratings": known.normalised,
-            "rating_bins": self.scale.levels_of(known.ratings),
-            "time_gap_bins": gap_levels(known),
+            "normalized_ratings": known.normalized_ratings,
+            "rating_bins": self.scale.bin_ratings(known.ratings),
+            "time_gap_bins": bin_time_gaps(known),
         }
         return _padded(known.lengths, self.max_history if self.pad == "full" else None, read)
 

@@ -13,15 +13,24 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, FiniteFloat
 
-from tastevec.data.arrays import IDS, fitted, read_arrays, read_columns
-from tastevec.data.files import ManifestKind, Shape, inside, read_manifest, sealed, sha256_of
-from tastevec.data.histories import FLAT, Histories
+from tastevec.data.arrays import ID_TYPES, check_shapes, read_arrays, read_columns
+from tastevec.data.files import (
+    ManifestSpec,
+    StrictModel,
+    manifest_text,
+    path_inside,
+    read_manifest,
+    sha256_of,
+)
+from tastevec.data.histories import ARRAY_DTYPES, Histories
 from tastevec.errors import FormatError
 from tastevec.schema import (
     FEATURES_FILE,
+    FILM_NOUN,
     GENRES,
     HISTORIES_FOLDER,
     ITEM_ID,
+    ITEM_NOUN,
     ITEMS_FILE,
     MANIFEST_FILE,
     PREPARE_AGAIN,
@@ -43,11 +52,11 @@ if TYPE_CHECKING:
     from tastevec.data.readers import Source
     from tastevec.schema import Split
 
-__all__ = ["Counts", "Prepared", "Tally", "seal", "write_manifest"]
+__all__ = ["DatasetCounts", "Prepared", "RowCounts", "manifest_content", "write_manifest"]
 
 
 @dataclass(frozen=True)
-class Tally:
+class RowCounts:
     """How many came in, how many stayed, and why the others did not; the sum always holds."""
 
     read: int
@@ -59,7 +68,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Counts:
+class DatasetCounts:
     """The account of an arrangement.
 
     Attributes:
@@ -67,52 +76,52 @@ class Counts:
         users: People.
         ratings: Interactions read that carry a rating.
         tag_only: Interactions read that carry none.
-        untimed: Interactions read without a timestamp.
+        without_timestamp: Interactions read without a timestamp.
         items: Films in the catalogue.
         items_without_metadata: Films that only interactions name; they have no title.
         splits: People kept in each split.
         days: First and last day (since 1970) of what is kept; None where no time is known.
     """
 
-    interactions: Tally
-    users: Tally
+    interactions: RowCounts
+    users: RowCounts
     ratings: int
     tag_only: int
-    untimed: int
+    without_timestamp: int
     items: int
     items_without_metadata: int
     splits: dict[str, int]
     days: tuple[int, int] | None
 
 
-_NEEDED = (ITEMS_FILE, USERS_FILE, *(f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *FLAT)))
+_NEEDED = (ITEMS_FILE, USERS_FILE, *(f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *ARRAY_DTYPES)))
 _ITEMS = {
-    ITEM_ID: IDS,
+    ITEM_ID: ID_TYPES,
     TITLE: (pa.string(),),
     YEAR: (pa.int32(),),
     GENRES: (pa.list_(pa.string()),),
 }
-_USERS = {USER_ID: IDS, "split": (pa.uint8(),)}
-_TOLD = ("source", "counts", "settings", "vectors", "timings")  # of a manifest, beside formats and files
+_USERS = {USER_ID: ID_TYPES, "split": (pa.uint8(),)}
+_CONTENT = ("source", "counts", "settings", "vectors", "timings")  # of a manifest, beside formats and files
 
 
-class _Source(Shape):
+class _Source(StrictModel):
     name: str
     rating_range: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
 
 
-class _Settings(Shape):
+class _Settings(StrictModel):
     order: Literal["time", "item"] | None = None
     split: Literal["hash", "liang", "time", "bert-cosine"] | None = None
     cut: int | None = None
 
 
-class _File(Shape):
+class _File(StrictModel):
     bytes: int
     sha256: str
 
 
-class _Manifest(Shape):
+class _Manifest(StrictModel):
     source: _Source
     counts: dict[str, Any]
     settings: _Settings
@@ -121,7 +130,7 @@ class _Manifest(Shape):
     files: dict[str, _File]
 
 
-_KIND = ManifestKind(
+_KIND = ManifestSpec(
     shape=_Manifest,
     format=PREPARED_FORMAT,
     files="files",
@@ -202,7 +211,11 @@ class Prepared:
 
         The features are left out: they are what the film vectors were made from, and folders without them are the same data.
         """
-        files = {name: sealed for name, sealed in self.manifest["files"].items() if name != FEATURES_FILE}
+        files = {
+            name: manifest_text
+            for name, manifest_text in self.manifest["files"].items()
+            if name != FEATURES_FILE
+        }
         return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
     def setting(self, name: Literal["order", "split", "cut"]) -> Any:  # noqa: ANN401  each has its own type
@@ -223,29 +236,28 @@ class Prepared:
         return float(low), float(high)
 
 
-def write_manifest(
-    folder: Path,
+def manifest_content(
     *,
     source: Source,
-    counts: Counts,
+    counts: DatasetCounts,
     settings: Mapping[str, Any],
     timings: Mapping[str, float],
     vectors: Mapping[str, Any],
-) -> None:
-    """Write ``manifest.json``, the last file of a prepared folder: it lists and seals all the others.
+) -> dict[str, Any]:
+    """Return the content of ``manifest.json``, without formats and files.
 
     Args:
-        folder: With every other file in its final state.
-        source: What was read, with the readers' account of each file.
-        counts: What ``arrange`` gave.
-        settings: As resolved; anything that JSON holds.
+        source: The source, with the row report of each file.
+        counts: The result of `preprocess`.
+        settings: The resolved settings, as JSON values.
         timings: Seconds of each stage.
-        vectors: How the film vectors were made; anything that JSON holds.
+        vectors: How the item vectors were computed, as JSON values.
     """
-    told = {
+    return {
         "source": {
             "name": source.name,
             "format": source.format,
+            "item_noun": FILM_NOUN if source.format.startswith(("ml-", "movielens")) else ITEM_NOUN,
             "rating_range": list(source.rating_range),
             "files": [dataclasses.asdict(row_report) for row_report in source.row_reports],
         },
@@ -254,34 +266,33 @@ def write_manifest(
         "vectors": dict(vectors),
         "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
     }
-    seal(folder, told)
 
 
-def seal(folder: Path, told: Mapping[str, Any]) -> None:
-    """Write ``manifest.json`` of what is told of a prepared folder, as every manifest tells it, and of its files as they lie.
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write ``manifest.json``, the last file of a prepared dataset, with the checksums of all other files.
 
     Args:
-        folder: With every other file in its final state.
-        told: source, counts, settings, vectors and timings; what stands beside them is passed over.
+        folder: The dataset; all other files are final.
+        content: The result of `manifest_content`, or an earlier manifest; other keys are ignored.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST_FILE)
     manifest = {
         "format": PREPARED_FORMAT,
         "tastevec": version("tastevec"),
-        **{name: told[name] for name in _TOLD},
+        **{name: content[name] for name in _CONTENT},
         "files": {
             file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
             for file in files
         },
     }
-    (folder / MANIFEST_FILE).write_text(sealed(manifest, allow_nan=False), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(manifest_text(manifest, allow_nan=False), encoding="utf-8")
 
 
 def _vectors(folder: Path, items: int) -> dict[str, NDArray[np.float32]]:
     path = folder / VECTORS_FILE
     vectors, _ = read_arrays(path, PREPARE_AGAIN)
     for name in vectors:  # each with a dimension of its own
-        fitted(path, vectors, {name: ("N", "D")}, PREPARE_AGAIN, sizes={"N": items})
+        check_shapes(path, vectors, {name: ("N", "D")}, PREPARE_AGAIN, sizes={"N": items})
     return vectors
 
 
@@ -292,7 +303,7 @@ def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
                 f"{folder / MANIFEST_FILE} does not name {name}, of which nobody knows then whether it is whole; {PREPARE_AGAIN}"
             )
     for name, expected in files.items():
-        path = inside(folder, name)
+        path = path_inside(folder, name)
         if not path.is_file():
             raise FormatError(f"{folder} lacks {name}, which its manifest names; {PREPARE_AGAIN}")
         if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:

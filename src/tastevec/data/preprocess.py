@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastevec.data import expressions as tables
-from tastevec.data.histories import write_flat
+from tastevec.data.histories import write_arrays
 from tastevec.data.inputs import positive_from
-from tastevec.data.prepared import Counts, Tally
+from tastevec.data.prepared import DatasetCounts, RowCounts
 from tastevec.data.spark.session import SparkEngine
-from tastevec.data.streaming import plain_errors, portions, spooled
+from tastevec.data.streaming import materialize, storage_errors, user_ranges
 from tastevec.errors import DataError, SettingsError
 from tastevec.schema import (
     GENRES,
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LIANG_SEED",
-    "ArrangeSettings",
-    "arrange",
+    "PreprocessSettings",
     "find_split_timestamp",
-    "liang_shuffle",
-    "note_shuffle",
-    "split_expression",
+    "hash_split",
+    "liang_split",
+    "preprocess",
+    "research_note_split",
 ]
 
 
@@ -62,7 +62,7 @@ def find_split_timestamp(source: Source, connection: Backend | SparkEngine, *, l
     Raises:
         DataError: No rating has a time.
     """
-    days = connection.to_pyarrow(tables.ratings_per(source.interactions, tables.SECONDS_A_DAY))
+    days = connection.to_pyarrow(tables.ratings_per_span(source.interactions, tables.SECONDS_A_DAY))
     place = (int(days["ratings"].to_numpy().sum()) - 1) * (1 - later)  # between two ratings, counted from 0
     if place < 0:
         raise DataError(
@@ -75,7 +75,7 @@ def find_split_timestamp(source: Source, connection: Backend | SparkEngine, *, l
 def _time_of(rank: int, source: Source, connection: Backend | SparkEngine, days: pa.Table) -> int:
     """The time of the rating that ``rank`` are earlier than: first its day, then its second, so that no engine sorts all."""
     day, earlier = _span_of(rank, days)
-    seconds = connection.to_pyarrow(tables.ratings_per(source.interactions, 1, since=day))
+    seconds = connection.to_pyarrow(tables.ratings_per_span(source.interactions, 1, since=day))
     return _span_of(rank - earlier, seconds)[0]
 
 
@@ -91,7 +91,7 @@ _HEX_DIGITS = 8
 _NOTE_HELD_OUT = 0.3
 
 
-def split_expression(user_id: ibis.Value, *, seed: int, fractions: tuple[float, float, float]) -> ibis.Value:
+def hash_split(user_id: ibis.Value, *, seed: int, fractions: tuple[float, float, float]) -> ibis.Value:
     """Each person's split as its code in ``schema.SPLITS``, from nothing but his id and the seed.
 
     The MD5 of ``"{seed}:{user_id}"``, in hexadecimal, is compared as text with two thresholds, so that every engine
@@ -109,7 +109,7 @@ def split_expression(user_id: ibis.Value, *, seed: int, fractions: tuple[float, 
     return ibis.cases((in_train, 0), (in_validation, 1), else_=2).cast("int16")
 
 
-def note_shuffle(user_ids: NDArray[Any], seed: int) -> NDArray[np.uint8]:
+def research_note_split(user_ids: NDArray[Any], seed: int) -> NDArray[np.uint8]:
     """The research note's division: 70 % train (0), 30 % validation (1), nobody in test.
 
     Draws exactly what ``sklearn.model_selection.train_test_split(user_ids, test_size=0.3, random_state=seed)`` draws.
@@ -124,7 +124,7 @@ def note_shuffle(user_ids: NDArray[Any], seed: int) -> NDArray[np.uint8]:
     Source: the research note, section 6; scikit-learn, ``ShuffleSplit._iter_indices``.
 
     Examples:
-        >>> note_shuffle(np.arange(10), 42)
+        >>> research_note_split(np.arange(10), 42)
         array([0, 1, 0, 0, 0, 1, 0, 0, 1, 0], dtype=uint8)
     """
     shuffled = np.random.RandomState(seed).permutation(
@@ -135,15 +135,15 @@ def note_shuffle(user_ids: NDArray[Any], seed: int) -> NDArray[np.uint8]:
     return codes
 
 
-def liang_shuffle(count: int, heldout: int) -> NDArray[np.uint8]:
+def liang_split(count: int, held_out_users: int) -> NDArray[np.uint8]:
     """The division of Liang et al.: of people in a shuffled order, the last are test, those before them validation.
 
-    Draws exactly what the paper's published notebook draws, so that on ml-20m with ``heldout`` 10,000 the people of
+    Draws exactly what the paper's published notebook draws, so that on ml-20m with ``held_out_users`` 10,000 the people of
     each split are those of the published numbers.
 
     Args:
         count: B, the people who liked 5 films or more, in ascending order of their ids.
-        heldout: People of validation, and as many of test; 1 to B / 2.
+        held_out_users: People of validation, and as many of test; 1 to B / 2.
 
     Returns:
         (B,) codes, in the order of the ids.
@@ -152,13 +152,13 @@ def liang_shuffle(count: int, heldout: int) -> NDArray[np.uint8]:
     section 4.1, and its notebook.
 
     Examples:
-        >>> np.bincount(liang_shuffle(136_677, 10_000)).tolist()  # ml-20m
+        >>> np.bincount(liang_split(136_677, 10_000)).tolist()  # ml-20m
         [116677, 10000, 10000]
     """
     shuffled = np.random.RandomState(LIANG_SEED).permutation(count)  # the notebook draws from this generator
     codes = np.zeros(count, dtype=np.uint8)
-    codes[shuffled[-heldout:]] = 2
-    codes[shuffled[-2 * heldout : -heldout]] = 1
+    codes[shuffled[-held_out_users:]] = 2
+    codes[shuffled[-2 * held_out_users : -held_out_users]] = 1
     return codes
 
 
@@ -174,7 +174,7 @@ _TEST = SPLITS.index("test")
 
 
 @dataclass(frozen=True)
-class ArrangeSettings:
+class PreprocessSettings:
     """How a source becomes histories.
 
     Attributes:
@@ -187,7 +187,7 @@ class ArrangeSettings:
         minimum_interactions: People with fewer are dropped.
         keep_items: The films whose interactions are kept, by their own ids; None keeps all. The research note keeps
             those with a genome.
-        heldout: Of "liang": people of validation, and as many of test.
+        held_out_users: Of "liang": people of validation, and as many of test.
         cut: Of "time": Unix seconds; ``cut.find_split_timestamp`` finds it. What has no time is then kept of nobody.
 
     Raises:
@@ -201,7 +201,7 @@ class ArrangeSettings:
     order: Literal["time", "item"] = "time"
     minimum_interactions: int = 2
     keep_items: frozenset[Any] | None = None
-    heldout: int = 10_000
+    held_out_users: int = 10_000
     cut: int | None = None
 
     def __post_init__(self) -> None:
@@ -213,9 +213,9 @@ class ArrangeSettings:
             raise SettingsError(
                 f"minimum_interactions is {self.minimum_interactions}; expected 1 or more, the note's is 2"
             )
-        if self.heldout < 1:
+        if self.held_out_users < 1:
             raise SettingsError(
-                f"heldout is {self.heldout}; expected 1 or more, the published split's is 10000"
+                f"held_out_users is {self.held_out_users}; expected 1 or more, the published split's is 10000"
             )
         if (self.split == "time") != (self.cut is not None):
             raise SettingsError(
@@ -230,9 +230,9 @@ class ArrangeSettings:
         return f"user with fewer than {self.minimum_interactions} interactions"
 
 
-def arrange(
-    source: Source, folder: Path, settings: ArrangeSettings, connection: Backend | SparkEngine
-) -> Counts:
+def preprocess(
+    source: Source, folder: Path, settings: PreprocessSettings, connection: Backend | SparkEngine
+) -> DatasetCounts:
     """Write histories, users and items of ``source`` into ``folder``.
 
     The ratings are sorted by the engine (on disk where they do not fit) and copied, a batch at a time, into flat
@@ -249,18 +249,18 @@ def arrange(
         DataError: Nobody is left.
         SettingsError: A setting is out of its range, or memory or disk do not suffice.
     """
-    with plain_errors("preparing the histories"):
-        catalog = connection.to_pyarrow(tables.all_items(source.interactions, source.items))
+    with storage_errors("preparing the histories"):
+        catalog = connection.to_pyarrow(tables.build_catalog(source.interactions, source.items))
         _refuse_twins(catalog[ITEM_ID], source.name)
         _write_items(catalog, folder)
-        known = tables.known_items(source.interactions, _numbered(catalog, settings))
+        known = tables.join_catalog(source.interactions, _numbered(catalog, settings))
         read = None if settings.cut is None else connection.to_pyarrow(tables.totals(known))
         if settings.cut is not None:
-            known = tables.until(known, settings.cut, spared=_by_hash(known, settings) == _TEST)
+            known = tables.before_split(known, settings.cut, spared=_by_hash(known, settings) == _TEST)
         everybody = _everybody(known, settings, connection, positive_from(source.rating_range))
         chosen = _chosen(everybody, settings, source.name)
         _write_users(chosen, folder)
-        write_flat(
+        write_arrays(
             _in_order(known, chosen, settings, connection, folder),
             tables.histories(known, ibis.memtable(chosen), order=settings.order).schema().to_pyarrow(),
             chosen["kept"].to_numpy(),
@@ -272,19 +272,21 @@ def arrange(
 def _in_order(
     known: ibis.Table,
     chosen: pa.Table,
-    settings: ArrangeSettings,
+    settings: PreprocessSettings,
     connection: Backend | SparkEngine,
     folder: Path,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of the chosen people in their order, by way of a file for each portion of them or, from Spark, of many."""
     if isinstance(connection, SparkEngine):
-        yield from connection.spooled(tables.histories(known, ibis.memtable(chosen), order=settings.order))
+        yield from connection.materialize(
+            tables.histories(known, ibis.memtable(chosen), order=settings.order)
+        )
         return
-    for some in portions(chosen, "kept"):
+    for some in user_ranges(chosen, "kept"):
         # Told to the engine, so that it passes over what lies elsewhere in the source.
         near = known.filter(known[USER_ID].between(some[USER_ID][0].as_py(), some[USER_ID][-1].as_py()))
         rows = tables.histories(near, ibis.memtable(some), order=settings.order)
-        yield from spooled(rows, connection=connection, folder=folder)
+        yield from materialize(rows, connection=connection, folder=folder)
 
 
 def _refuse_twins(ids: pa.ChunkedArray, name: str) -> None:
@@ -294,7 +296,7 @@ def _refuse_twins(ids: pa.ChunkedArray, name: str) -> None:
         raise DataError(f"the metadata of {name} list item_id {twin!r} more than once; keep one row a film")
 
 
-def _numbered(catalog: pa.Table, settings: ArrangeSettings) -> ibis.Table:
+def _numbered(catalog: pa.Table, settings: PreprocessSettings) -> ibis.Table:
     """Each film's index and whether it is kept."""
     ids = catalog[ITEM_ID]
     if settings.keep_items is None:
@@ -304,13 +306,13 @@ def _numbered(catalog: pa.Table, settings: ArrangeSettings) -> ibis.Table:
     return ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32), "kept": kept}))
 
 
-def _by_hash(table: ibis.Table, settings: ArrangeSettings) -> ibis.Value:
+def _by_hash(table: ibis.Table, settings: PreprocessSettings) -> ibis.Value:
     """The split of each row's person."""
-    return split_expression(table[USER_ID], seed=settings.seed, fractions=settings.fractions)
+    return hash_split(table[USER_ID], seed=settings.seed, fractions=settings.fractions)
 
 
 def _everybody(
-    known: ibis.Table, settings: ArrangeSettings, connection: Backend | SparkEngine, positive: float
+    known: ibis.Table, settings: PreprocessSettings, connection: Backend | SparkEngine, positive: float
 ) -> pa.Table:
     """One row a person, by ascending id, with his split where a hash decides it and his likes where they do."""
     table = tables.users(known, positive_from=positive if settings.split == "liang" else None)
@@ -319,7 +321,7 @@ def _everybody(
     return connection.to_pyarrow(table.order_by(USER_ID))
 
 
-def _chosen(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Table:
+def _chosen(everybody: pa.Table, settings: PreprocessSettings, name: str) -> pa.Table:
     """The people with enough interactions, each with his split."""
     if settings.split == "liang":
         return _by_likes(everybody, settings, name)
@@ -333,22 +335,22 @@ def _chosen(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Tab
             f"give people with at least {minimum}{which}"
         )
     if settings.split == "bert-cosine":
-        codes = note_shuffle(chosen[USER_ID].to_numpy(), settings.seed)
+        codes = research_note_split(chosen[USER_ID].to_numpy(), settings.seed)
         chosen = chosen.append_column("split", pa.array(codes))
     return chosen
 
 
-def _by_likes(everybody: pa.Table, settings: ArrangeSettings, name: str) -> pa.Table:
+def _by_likes(everybody: pa.Table, settings: PreprocessSettings, name: str) -> pa.Table:
     """The people who liked enough films, divided as Liang et al. published it."""
     chosen = everybody.filter(pc.greater_equal(everybody["positives"], _LEAST_LIKES))
     most = len(chosen) // _LIANG_PARTS
-    if settings.heldout > most:
+    if settings.held_out_users > most:
         raise SettingsError(
-            f"heldout is {settings.heldout} and {len(chosen)} users of {name} liked {_LEAST_LIKES} films or more; expected "
-            f"{_LIANG_PARTS * settings.heldout} or more, to hold out {settings.heldout} twice and teach no fewer: "
-            + (f"give --heldout {most} or less" if most else "prepare with --split hash")
+            f"held_out_users is {settings.held_out_users} and {len(chosen)} users of {name} liked {_LEAST_LIKES} films or more; expected "
+            f"{_LIANG_PARTS * settings.held_out_users} or more, to hold out {settings.held_out_users} twice and teach no fewer: "
+            + (f"give --held-out-users {most} or less" if most else "prepare with --split hash")
         )
-    return chosen.append_column("split", pa.array(liang_shuffle(len(chosen), settings.heldout)))
+    return chosen.append_column("split", pa.array(liang_split(len(chosen), settings.held_out_users)))
 
 
 def _write_items(catalog: pa.Table, folder: Path) -> None:
@@ -372,11 +374,13 @@ def _write_users(chosen: pa.Table, folder: Path) -> None:
 
 
 def _count(
-    catalog: pa.Table, read: pa.Table, n_users: tuple[pa.Table, pa.Table], settings: ArrangeSettings
-) -> Counts:
+    catalog: pa.Table, read: pa.Table, n_users: tuple[pa.Table, pa.Table], settings: PreprocessSettings
+) -> DatasetCounts:
     """The account of what was read, of everybody that is left by the cut, and of the people chosen out of them."""
     everybody, chosen = n_users
-    interactions, ratings, untimed = (_total(read[name]) for name in ("interactions", "ratings", "untimed"))
+    interactions, ratings, without_timestamp = (
+        _total(read[name]) for name in ("interactions", "ratings", "without_timestamp")
+    )
     seen, with_vector, kept = (
         _total(everybody["interactions"]),
         _total(everybody["kept"]),
@@ -387,16 +391,19 @@ def _count(
     users_dropped = {settings.too_few: users - len(chosen)}
     if settings.cut is not None:
         users = _total(read["users"])
-        rows_dropped |= {"without a time": untimed, "at or after the cut": interactions - untimed - seen}
+        rows_dropped |= {
+            "without a time": without_timestamp,
+            "at or after the cut": interactions - without_timestamp - seen,
+        }
         users_dropped |= {"user with nothing before the cut": users - len(everybody)}
     first, last = pc.min(chosen["first_day"]).as_py(), pc.max(chosen["last_day"]).as_py()
     codes = np.bincount(chosen["split"].to_numpy(), minlength=len(SPLITS))
-    return Counts(
-        interactions=Tally(interactions, kept, rows_dropped),
-        users=Tally(users, len(chosen), users_dropped),
+    return DatasetCounts(
+        interactions=RowCounts(interactions, kept, rows_dropped),
+        users=RowCounts(users, len(chosen), users_dropped),
         ratings=ratings,
         tag_only=interactions - ratings,
-        untimed=untimed,
+        without_timestamp=without_timestamp,
         items=len(catalog),
         items_without_metadata=len(catalog) - _total(catalog["described"]),
         splits={name: int(count) for name, count in zip(SPLITS, codes, strict=True)},

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.files import new_file
+from tastevec.data.files import atomic_file
 from tastevec.errors import FormatError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["Parts", "fingerprint", "parts_of"]
+__all__ = ["ShardWriter", "fingerprint", "open_shards"]
 
 _MADE_OF: Final = "made_of"
 
@@ -34,13 +34,13 @@ def fingerprint(group: Histories, made_by: str) -> str:
     """
     told = hashlib.blake2b(made_by.encode(), digest_size=16)
     told.update(repr(group.user_ids.tolist()).encode())
-    for rows in (group.offsets, group.items, group.ratings, group.normalised, group.times):
+    for rows in (group.offsets, group.items, group.ratings, group.normalized_ratings, group.timestamps):
         told.update(np.ascontiguousarray(rows).data)
     return told.hexdigest()
 
 
 @contextmanager
-def parts_of(out: Path, schema: pa.Schema) -> Iterator[Parts]:
+def open_shards(out: Path, schema: pa.Schema) -> Iterator[ShardWriter]:
     """The parts of the Parquet file ``out``, in a folder ``OUT.unfinished`` beside it that is gone once they are together.
 
     Where the block is left early, the parts stay: a later block that asks for the same does not make them again.
@@ -55,7 +55,7 @@ def parts_of(out: Path, schema: pa.Schema) -> Iterator[Parts]:
     """
     if out.is_dir():
         raise FormatError(f"{out} is a folder; expected the name of a file: name one with --out")
-    parts = Parts(out, schema)
+    parts = ShardWriter(out, schema)
     parts.folder.mkdir(parents=True, exist_ok=True)
     try:
         yield parts
@@ -65,8 +65,8 @@ def parts_of(out: Path, schema: pa.Schema) -> Iterator[Parts]:
 
 
 @dataclass
-class Parts:
-    """What `parts_of` gives.
+class ShardWriter:
+    """What `open_shards` gives.
 
     Attributes:
         out: The file.
@@ -94,7 +94,7 @@ class Parts:
         there = _found(part) == made_of
         if not there:
             schema = self.schema.with_metadata({_MADE_OF: made_of})
-            with new_file(part) as temporary, self._writer(temporary, schema) as writer:
+            with atomic_file(part) as temporary, self._writer(temporary, schema) as writer:
                 for batch in make():
                     writer.write_batch(batch.cast(schema))
         self.count += 1
@@ -103,7 +103,7 @@ class Parts:
     def join(self) -> int:
         """Put the parts together as the file, whole or not at all; the number of rows."""
         rows = 0
-        with new_file(self.out) as temporary, self._writer(temporary, self.schema) as writer:
+        with atomic_file(self.out) as temporary, self._writer(temporary, self.schema) as writer:
             for number in range(self.count):
                 with pq.ParquetFile(self._part(number)) as part:
                     for group in range(part.num_row_groups):

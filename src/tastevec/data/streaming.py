@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tastevec.data.expressions import told_histories
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.expressions import indexed_histories
+from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.errors import SettingsError
 from tastevec.schema import ITEM_ID, USER_ID
 
@@ -31,12 +31,12 @@ __all__ = [
     "ROWS",
     "USERS",
     "HistoryStream",
-    "complete_users",
-    "group_of",
     "iter_histories",
-    "plain_errors",
-    "portions",
-    "spooled",
+    "iter_user_batches",
+    "materialize",
+    "storage_errors",
+    "table_to_histories",
+    "user_ranges",
 ]
 
 _ROWS = 131_072  # a batch of five columns is about 4 MB
@@ -44,7 +44,7 @@ _SORTED_ROWS = 8_000_000  # at once: 350 MB
 _MOST_PORTIONS = 16  # each reads all rows again, where the source is in no order
 
 
-def portions(users: pa.Table, rows: str) -> Iterator[pa.Table]:
+def user_ranges(users: pa.Table, rows: str) -> Iterator[pa.Table]:
     """Consecutive people, in groups whose rows are sorted together, so that memory does not grow with the number of rows.
 
     Args:
@@ -58,7 +58,7 @@ def portions(users: pa.Table, rows: str) -> Iterator[pa.Table]:
         yield users.slice(start, end - start)
 
 
-def spooled(
+def materialize(
     table: ibis.Table, *, connection: ibis.BaseBackend | None = None, folder: Path | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The rows of ``table``, in its order.
@@ -76,14 +76,14 @@ def spooled(
     """
     with tempfile.TemporaryDirectory(prefix=".tastevec-spool-", dir=folder) as place:
         file = Path(place) / "rows.parquet"
-        with plain_errors("sorting the interactions"):
+        with storage_errors("sorting the interactions"):
             (connection or table.get_backend()).to_parquet(table, file)
         with pq.ParquetFile(file, pre_buffer=False) as rows:  # a pre-buffer would hold whole columns
             yield from rows.iter_batches(batch_size=_ROWS)
 
 
 @contextmanager
-def plain_errors(doing: str) -> Iterator[None]:
+def storage_errors(doing: str) -> Iterator[None]:
     """Turn a full memory or a full disk, met while ``doing`` something, into one sentence.
 
     Raises:
@@ -111,7 +111,7 @@ USERS = 4096  # of a group at most
 ROWS = 1 << 20  # of a group at most, 24 MB, unless one person alone has more
 
 
-def complete_users(
+def iter_user_batches(
     batches: Iterable[pa.RecordBatch], *, users: int = USERS, rows: int = ROWS
 ) -> Iterator[pa.Table]:
     """The same rows, cut between people only; where the batches are cut has no part in it.
@@ -142,7 +142,7 @@ def complete_users(
         yield pa.Table.from_batches(held)
 
 
-def group_of(table: pa.Table) -> Histories:
+def table_to_histories(table: pa.Table) -> Histories:
     """The people of a group.
 
     Args:
@@ -157,8 +157,8 @@ def group_of(table: pa.Table) -> Histories:
         offsets=offsets,
         items=table["items"].fill_null(-1).to_numpy(),
         ratings=ratings,
-        normalised=normalise_ratings(ratings, offsets),
-        times=table["times"].to_numpy(),
+        normalized_ratings=normalize_ratings(ratings, offsets),
+        timestamps=table["timestamps"].to_numpy(),
     )
 
 
@@ -213,7 +213,7 @@ def iter_histories(
     """Groups of at most ``users_per_batch`` whole people and a million rows, by ascending user id, each person oldest first.
 
     Films that the catalogue does not hold are left out and counted; a person left with none is given with an empty
-    history, so that the caller can answer for everybody. As in the preparation, a person's scale (``normalised``)
+    history, so that the caller can answer for everybody. As in the preparation, a person's scale (``normalized_ratings``)
     is taken over all that he rated, known or not.
 
     Args:
@@ -230,5 +230,7 @@ def iter_histories(
     """
     ids = pa.array(item_ids.tolist())
     catalog = ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32)}))
-    rows = spooled(told_histories(table, catalog))
-    return HistoryStream(group_of(group) for group in complete_users(rows, users=users_per_batch))
+    rows = materialize(indexed_histories(table, catalog))
+    return HistoryStream(
+        table_to_histories(group) for group in iter_user_batches(rows, users=users_per_batch)
+    )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.inputs import positive_from
 from tastevec.data.topk import top_k
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import unit_rows
 from tastevec.items.als import AlsSettings, als_factors, fold_in
-from tastevec.items.taste_space import matrix_of
+from tastevec.items.taste_space import interaction_matrix
 from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ __all__ = [
     "WeightedMean",
     "graded_matrix",
     "last_items_name",
-    "normalised_matrix",
+    "normalized_matrix",
     "only_positives",
     "positive_matrix",
 ]
@@ -121,7 +121,7 @@ def only_positives(histories: Histories, positive_from: float) -> Histories:
 def positive_matrix(histories: Histories, n_items: int, positive_from: float) -> Any:  # noqa: ANN401  scipy ships no types
     """(B, N) scipy CSR matrix with 1 for each positive."""
     positive = only_positives(histories, positive_from)
-    return matrix_of(positive, np.ones(len(positive.items), np.float32), n_items)
+    return interaction_matrix(positive, np.ones(len(positive.items), np.float32), n_items)
 
 
 def graded_matrix(
@@ -134,12 +134,12 @@ def graded_matrix(
     share = (histories.ratings - rating_range[0]) / (rating_range[1] - rating_range[0])
     mid_scale = np.isnan(share) | (share >= _MIDDLE_FROM)
     values = np.select([share >= POSITIVE_FROM, mid_scale], [1.0, middle], 0.0).astype(np.float32)
-    return matrix_of(histories.keep(values > 0), values[values > 0], n_items)
+    return interaction_matrix(histories.keep(values > 0), values[values > 0], n_items)
 
 
-def normalised_matrix(histories: Histories, n_items: int) -> Any:  # noqa: ANN401  scipy ships no types
+def normalized_matrix(histories: Histories, n_items: int) -> Any:  # noqa: ANN401  scipy ships no types
     """(B, N) scipy CSR matrix with each user's normalized ratings, from -1 to 1."""
-    return matrix_of(histories, np.asarray(histories.normalised), n_items)
+    return interaction_matrix(histories, np.asarray(histories.normalized_ratings), n_items)
 
 
 _DAY = 86_400  # seconds
@@ -189,14 +189,16 @@ class RecentPopularity:
         Raises:
             DataError: No training interaction has a timestamp.
         """
-        latest = train.times.max(initial=NO_TIME)
-        if latest == NO_TIME:
+        latest = train.timestamps.max(initial=NO_TIMESTAMP)
+        if latest == NO_TIMESTAMP:
             raise DataError(
                 "recent popularity: no training interaction has a timestamp. Expected timestamps. Evaluate without it"
             )
         positive = only_positives(train, self._positive_from)
         total = np.bincount(positive.items, minlength=n_items)
-        recent = np.bincount(positive.items[positive.times > latest - self._days * _DAY], minlength=n_items)
+        recent = np.bincount(
+            positive.items[positive.timestamps > latest - self._days * _DAY], minlength=n_items
+        )
         self._scores = (recent + total / (1 + total.max(initial=0))).astype(np.float32)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
@@ -270,8 +272,8 @@ class WeightedMean(MeanPositive):
     kind = "rating-weighted mean"
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, D) one weighted mean a user, by ``Histories.normalised``, from -1 to 1."""
-        return self._means(normalised_matrix(histories, len(self.item_vectors)))
+        """(B, D) one weighted mean a user, by ``Histories.normalized_ratings``, from -1 to 1."""
+        return self._means(normalized_matrix(histories, len(self.item_vectors)))
 
 
 def _cosines(vectors: NDArray[np.float32], units: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from tastevec.data.files import refuse_foreign
+from tastevec.data.files import check_replaceable
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.html_report import write_report
 from tastevec.evaluation.report import Report
@@ -20,7 +20,7 @@ from tastevec.evaluation.statistics import (
     paired_differences,
     skill_scores,
 )
-from tastevec.extras import need
+from tastevec.extras import require
 from tastevec.schema import RESULTS_FILE
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def compare(folders: Sequence[Path | str], out: Path | str | None = None) -> Rep
     if len(folders) < 2:  # noqa: PLR2004  a comparison has two sides
         raise SettingsError(f"compare: {len(folders)} evaluation. Expected at least 2. Add a folder.")
     if out is not None:  # now, not after the work
-        need("matplotlib")
-        refuse_foreign(Path(out), owned_by=RESULTS_FILE)
+        require("matplotlib")
+        check_replaceable(Path(out), marker_file=RESULTS_FILE)
     reports = {label: Report.read(Path(folder)) for label, folder in _labels(folders).items()}
     _refuse_other_data(reports)
     _refuse_other_tasks(reports)

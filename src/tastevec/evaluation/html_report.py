@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from tastevec.data.files import new_folder
-from tastevec.data.html import as_figure, whole_page
+from tastevec.data.files import atomic_folder
+from tastevec.data.html import figure_html, html_page
 from tastevec.evaluation.plots import draw
 from tastevec.evaluation.report import per_user_table
 from tastevec.evaluation.tables import LEGEND, report_tables
@@ -31,7 +31,7 @@ def write_report(report: Report, folder: Path) -> None:
     from pyarrow import parquet  # noqa: PLC0415  an extra
 
     page = report_page(report)
-    with new_folder(folder, owned_by=RESULTS_FILE) as temporary:
+    with atomic_folder(folder, marker_file=RESULTS_FILE) as temporary:
         parquet.write_table(per_user_table(report.results), temporary / PER_USER_FILE)
         (temporary / RESULTS_FILE).write_text(report.to_json(), encoding="utf-8")
         (temporary / REPORT_FILE).write_text(page, encoding="utf-8")
@@ -49,14 +49,14 @@ def report_page(report: Report) -> str:
     shown = report_tables(report)
     tasks, others = shown[: len(report.tasks)], shown[len(report.tasks) :]
     body = [
-        as_figure(pictures[0]),
+        figure_html(pictures[0]),
         *map(_section, tasks),
         f"<section><p>{html.escape(LEGEND)}</p></section>",
-        *map(as_figure, pictures[1:]),
+        *map(figure_html, pictures[1:]),
         *map(_section, others),
     ]
     title = f"{', '.join(models) or 'Baselines'}{data}"
-    return whole_page(title, facts=_facts(report), body="\n".join(body), width=62)
+    return html_page(title, facts=_facts(report), body="\n".join(body), width=62)
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tastevec.data.html import GRID, MUTED, Picture, drawn, styled
+from tastevec.data.html import GRID, MUTED, Chart, draw_chart, style_axes
 from tastevec.evaluation.results import headline_metric
 from tastevec.evaluation.tables import metric_title
 
@@ -210,10 +210,10 @@ _SLICE_PLOTS: Final = (
 )
 
 
-def _draw_slices(report: Report) -> list[Picture]:
+def _draw_slices(report: Report) -> list[Chart]:
     """Return one plot for each kind of slice that was measured."""
     return [
-        drawn(plot.name, plot.title, _Painter(report, plot, panels).draw)
+        draw_chart(plot.name, plot.title, _Painter(report, plot, panels).draw)
         for plot in _SLICE_PLOTS
         if (panels := _panels(report, plot))
     ]
@@ -252,7 +252,7 @@ class _Painter:
         ends = []
         for axes, (task, rows) in zip(grid, self.panels.items(), strict=False):
             curves = _curves(rows, _shown_systems(self.report, task, styles))
-            _plot(styled(axes), curves, styles, log=log)
+            _plot(style_axes(axes), curves, styles, log=log)
             axes.set_title(f"{task}, {metric_title(rows[0].metric)}", fontsize=9.5, loc="left", color=MUTED)
             axes.set_xlabel(self.plot.axis, fontsize=9)
             x = _positions(curves, log=log)
@@ -340,17 +340,17 @@ _LINE: Final = 0.26  # inches a system
 _COVERAGE: Final = "coverage@10"
 
 
-def draw(report: Report) -> list[Picture]:
+def draw(report: Report) -> list[Chart]:
     """Return the plots of a report; a plot without data is omitted.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    pictures = [drawn("headline", "All systems and tasks", lambda figure: _headlines(figure, report))]
+    pictures = [draw_chart("headline", "All systems and tasks", lambda figure: _headlines(figure, report))]
     pictures += _draw_slices(report)
     if any(row.metric == _COVERAGE for row in report.system_metrics):
         pictures.append(
-            drawn("coverage", "Quality and catalog coverage", lambda figure: _coverage(figure, report))
+            draw_chart("coverage", "Quality and catalog coverage", lambda figure: _coverage(figure, report))
         )
     return pictures
 
@@ -362,7 +362,7 @@ def _headlines(figure: Figure, report: Report) -> str:
     columns = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for axes, (task, rows) in zip(columns, tasks.items(), strict=True):
         metric = next(iter(rows.values())).metric
-        _dots(styled(axes), rows, order, styles)
+        _dots(style_axes(axes), rows, order, styles)
         axes.set_title(f"{task}\n{metric_title(metric)}", fontsize=9.5, loc="left", color=MUTED)
         baselines = [row.mean for system, row in rows.items() if not styles[system].model]
         if baselines:
@@ -405,7 +405,7 @@ def _coverage(figure: Figure, report: Report) -> str:
     figure.set_size_inches(_WIDTH, 4.2)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, task in zip(panels, shown, strict=True):
-        styled(axes)
+        style_axes(axes)
         for name, point in points[task].items():
             axes.plot(*point, "o", color=styles[name].color, markersize=8 if styles[name].model else 5)
         metric = next(iter(tasks[task].values())).metric

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.inputs import positive_from
 from tastevec.evaluation.baselines import (
     ALS,
@@ -189,7 +189,7 @@ def trivial_baselines(train: Histories, *, rating_range: tuple[float, float]) ->
     """Return popularity, and recent popularity where the training data have timestamps."""
     threshold = positive_from(rating_range)
     specs = [BaselineSpec("popularity", lambda _settings, _seed: Popularity(positive_from=threshold))]
-    if np.any(train.times != NO_TIME):
+    if np.any(train.timestamps != NO_TIMESTAMP):
         recent = BaselineSpec(
             RecentPopularity.name,
             lambda settings, _seed: RecentPopularity(positive_from=threshold, **settings),

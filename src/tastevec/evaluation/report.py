@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from tastevec.data.files import Shape, misfit, read_shape
+from tastevec.data.files import StrictModel, validate_json, validation_message
 from tastevec.errors import FormatError
 from tastevec.evaluation.results import SystemFacts, TaskRecord, TaskResult, results_by_task
 from tastevec.evaluation.statistics import (
@@ -43,16 +43,16 @@ __all__ = ["Report", "per_user_table", "read_results"]
 _Record = TypeVar("_Record")
 
 _TOLERANCE = 1e-9  # of a mean against that of the per-user values, added in another order
-_AGAIN = "Expected a file of tastevec evaluate. Run: tastevec evaluate"
+_AGAIN = "expected a file of tastevec evaluate. Run: tastevec evaluate"
 _NULLABLE = ("mean", "ci_low", "ci_high", "skill", "difference")  # null in JSON, NaN here
 
 
-class _Settings(Shape):
+class _Settings(StrictModel):
     at: list[int]
     seed: Annotated[int, Field(ge=0)]
 
 
-class _Task(Shape):
+class _Task(StrictModel):
     task: str
     n_users: int
     excluded_users: int
@@ -60,7 +60,7 @@ class _Task(Shape):
     note: str
 
 
-class _Results(Shape):
+class _Results(StrictModel):
     data: dict[str, Any] | None
     settings: _Settings
     tasks: list[_Task]
@@ -267,7 +267,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise FormatError(
             f"{file}: format version {version}. Expected {RESULTS_FORMAT}. Run: tastevec evaluate"
         )
-    checked: dict[str, Any] = read_shape(file, results, _Results, _AGAIN)
+    checked: dict[str, Any] = validate_json(file, results, _Results, _AGAIN)
     return checked
 
 
@@ -287,7 +287,7 @@ def _restored(kind: type[_Record], records: Sequence[Mapping[str, Any]]) -> tupl
             made.append(adapter.validate_python(vars(kind(**values))))  # made first: rejects unknown keys
         return tuple(made)
     except ValidationError as error:
-        raise TypeError(misfit(error)) from error
+        raise TypeError(validation_message(error)) from error
 
 
 def _read_per_user(folder: Path, saved: Mapping[str, Any], rows: Sequence[Row]) -> tuple[TaskResult, ...]:
@@ -344,4 +344,4 @@ def _task_result(
 
 
 def _damaged(file: Path, error: Exception) -> FormatError:
-    return FormatError(f"{file} is missing or damaged ({error}). {_AGAIN}")
+    return FormatError(f"{file} is missing or damaged ({error}); {_AGAIN}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from tastevec.data.histories import normalise_ratings
+from tastevec.data.histories import normalize_ratings
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall
@@ -203,4 +203,4 @@ def with_horizon(scorer: Scorer, task: Task) -> Scorer:
 def keep_only(histories: Histories, mask: NDArray[np.bool_]) -> Histories:
     """Return the histories with only the rows where ``mask`` (M,) is true, normalized without the other rows."""
     kept = histories.keep(mask)
-    return replace(kept, normalised=normalise_ratings(kept.ratings, kept.offsets))
+    return replace(kept, normalized_ratings=normalize_ratings(kept.ratings, kept.offsets))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.evaluation.dataset import NO_YEAR
 from tastevec.evaluation.geometry import (
     between_user_cosine,
@@ -113,7 +113,7 @@ def slicings(task: Task, items: ItemFacts) -> tuple[Slicing, ...]:
     return (
         Slicing("item_popularity_decile", deciles, _deciles(items.raters)[task.targets]),
         Slicing("cold_items", ("0 raters", "1-4", "5-19", "20 or more"), cold),
-        Slicing("item_age_years", ages, _ages(task.times, items.years[task.targets])),
+        Slicing("item_age_years", ages, _ages(task.timestamps, items.years[task.targets])),
     )
 
 
@@ -126,11 +126,11 @@ def _deciles(raters: NDArray[np.int64]) -> NDArray[np.int64]:
     return deciles
 
 
-def _ages(times: NDArray[np.int64], years: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ages(timestamps: NDArray[np.int64], years: NDArray[np.int64]) -> NDArray[np.int64]:
     """(T,) label index of each held-out item's age in years at the rating."""
-    rated = times.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
+    rated = timestamps.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
     labels = np.searchsorted(_AGES, rated - years, side="right")
-    return np.where((times == NO_TIME) | (years == NO_YEAR), _NO_LABEL, labels)
+    return np.where((timestamps == NO_TIMESTAMP) | (years == NO_YEAR), _NO_LABEL, labels)
 
 
 HISTORY_LENGTHS: Final = (1, 2, 3, 5, 10, 20, 50, 100, 200)
@@ -180,7 +180,7 @@ def _shortened(task: Task, users: NDArray[np.bool_], length: int) -> Task:
         seen=full,
         offsets=np.concatenate([[0], np.cumsum(task.held_out_items[users])]),
         targets=task.targets[rows],
-        times=task.times[rows],
+        timestamps=task.timestamps[rows],
     )
 
 
@@ -200,10 +200,10 @@ def sessions(histories: Histories) -> NDArray[np.int64]:
         >>> sessions(Histories(np.array([7, 8]), np.array([0, 3, 4]), items, one, one, times))
         array([0, 0, 1, 2])
     """
-    times, owners = histories.times, histories.owners
-    known = (times[1:] != NO_TIME) & (times[:-1] != NO_TIME)
-    ends = (owners[1:] != owners[:-1]) | (known & (np.diff(times) > SESSION_GAP))
-    return np.concatenate([np.zeros(min(1, len(times)), np.int64), np.cumsum(ends)])
+    timestamps, owners = histories.timestamps, histories.owners
+    known = (timestamps[1:] != NO_TIMESTAMP) & (timestamps[:-1] != NO_TIMESTAMP)
+    ends = (owners[1:] != owners[:-1]) | (known & (np.diff(timestamps) > SESSION_GAP))
+    return np.concatenate([np.zeros(min(1, len(timestamps)), np.int64), np.cumsum(ends)])
 
 
 def shuffle_sessions(histories: Histories, seed: int) -> Histories:
@@ -222,13 +222,13 @@ def shuffle_sessions(histories: Histories, seed: int) -> Histories:
         histories,
         items=histories.items[order],
         ratings=histories.ratings[order],
-        normalised=histories.normalised[order],
+        normalized_ratings=histories.normalized_ratings[order],
     )
 
 
 def session_note(histories: Histories) -> str:
     """Return what to know when reading metrics of shuffled sessions."""
-    if not np.any(histories.times != NO_TIME):
+    if not np.any(histories.timestamps != NO_TIMESTAMP):
         return "No timestamps: with sessions shuffled, each history is one session in random order."
     sizes = np.bincount(sessions(histories))
     share = sizes[sizes > 1].sum() / sizes.sum()

@@ -83,10 +83,10 @@ def bootstrap_users(users: int, seed: int) -> NDArray[np.uint8]:
     """
     rng = np.random.default_rng(seed)
     # uint8 is enough: 255 users or fewer have at most 255 draws, and with more users 256 of one do not occur.
-    times = np.empty((RESAMPLES, users), np.uint8)
-    for row in times:
+    timestamps = np.empty((RESAMPLES, users), np.uint8)
+    for row in timestamps:
         row[:] = np.bincount(rng.integers(users, size=users), minlength=users)
-    return times
+    return timestamps
 
 
 def mean_intervals(values: NDArray[np.float64], draws: NDArray[np.uint8]) -> list[Interval]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME, normalise_ratings
+from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
 from tastevec.data.inputs import positive_from
 from tastevec.data.preprocess import LIANG_SEED
 from tastevec.errors import DataError, SettingsError
@@ -56,10 +56,10 @@ class Task:
 
     Attributes:
         name: The task ID.
-        inputs: The visible part of each history; its ``normalised`` column is computed from these ratings alone.
+        inputs: The visible part of each history; its ``normalized_ratings`` column is computed from these ratings alone.
         offsets: (B + 1,) int64; the held-out items of user b are ``targets[offsets[b]:offsets[b + 1]]``.
         targets: (T,) int32 item indices, at least one for each user.
-        times: (T,) int64 Unix seconds of each held-out interaction; ``NO_TIME`` where unknown.
+        timestamps: (T,) int64 Unix seconds of each held-out interaction; ``NO_TIMESTAMP`` where unknown.
         excluded_users: Number of users without enough interactions for this task.
         note: What to know when reading the metrics.
         candidates: (N,) items that may be recommended; None means the full catalog.
@@ -74,7 +74,7 @@ class Task:
     inputs: Histories
     offsets: NDArray[np.int64]
     targets: NDArray[np.int32]
-    times: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
     excluded_users: int
     note: str
     candidates: NDArray[np.bool_] | None = None
@@ -123,7 +123,7 @@ class Task:
                 inputs=inputs,
                 offsets=offsets - offsets[0],
                 targets=self.targets[rows],
-                times=self.times[rows],
+                timestamps=self.timestamps[rows],
                 seen=seen,
             )
 
@@ -239,14 +239,14 @@ def hold_out(
     rows = enough[histories.owners]
     visible = users.keep(inputs[rows])
     # Held-out ratings must not leak through the user's mean, minimum or maximum.
-    visible = replace(visible, normalised=normalise_ratings(visible.ratings, visible.offsets))
+    visible = replace(visible, normalized_ratings=normalize_ratings(visible.ratings, visible.offsets))
     sizes = _count_per_user(users, held_out[rows])
     return Task(
         name=name,
         inputs=visible,
         offsets=np.concatenate([[0], np.cumsum(sizes)]),
         targets=users.items[held_out[rows]],
-        times=users.times[held_out[rows]],
+        timestamps=users.timestamps[held_out[rows]],
         excluded_users=int(len(enough) - enough.sum()),
         note=f"{TASK_TITLES[name]}. {note}",
         candidates=candidates,
@@ -435,7 +435,7 @@ def _global_temporal(histories: Histories, positive: NDArray[np.bool_], split: T
     """
     inputs, held_out = (
         _before(histories, split.split_timestamp),
-        positive & (histories.times >= split.split_timestamp),
+        positive & (histories.timestamps >= split.split_timestamp),
     )
     some = _count_per_user(histories, inputs) > 0
     none_later = some & (_count_per_user(histories, held_out) == 0)
@@ -451,7 +451,7 @@ def _global_temporal(histories: Histories, positive: NDArray[np.bool_], split: T
 
 def _before(histories: Histories, timestamp: int) -> NDArray[np.bool_]:
     """(M,) rows with a known timestamp before this one."""
-    earlier: NDArray[np.bool_] = (histories.times < timestamp) & (histories.times != NO_TIME)
+    earlier: NDArray[np.bool_] = (histories.timestamps < timestamp) & (histories.timestamps != NO_TIMESTAMP)
     return earlier
 
 
@@ -474,7 +474,7 @@ def _tie_note(histories: Histories, held_out: NDArray[np.bool_], inputs: NDArray
     rows = np.flatnonzero(inputs)
     last[owners[rows]] = rows
     both = (first >= 0) & (last >= 0)
-    times = histories.times[first[both]]
-    tied = (times == histories.times[last[both]]) & (times != NO_TIME)
+    timestamps = histories.timestamps[first[both]]
+    tied = (timestamps == histories.timestamps[last[both]]) & (timestamps != NO_TIMESTAMP)
     share = float(tied.mean()) if len(tied) else 0.0
     return f"For {share:.0%} of the users the first held-out item and the item before it have equal timestamps: these keep the order of the source."

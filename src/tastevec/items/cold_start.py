@@ -1,6 +1,6 @@
 """Cold start: item vectors predicted from item features, for new and rarely rated items.
 
-Dimensions: N films, F features, D numbers a vector.
+Dimensions: N items, F features, D dimensions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from tastevec.errors import FormatError
 from tastevec.items.content import load_features, save_features
+from tastevec.items.linalg import ridge_regression
 from tastevec.schema import FEATURES_FILE, PREPARE_AGAIN, TRAIN_AGAIN
 
 if TYPE_CHECKING:
@@ -23,37 +24,36 @@ if TYPE_CHECKING:
     from tastevec.items.content import ContentFeatures
 
 __all__ = [
-    "STRETCH",
-    "TRUST",
+    "NORM_SCALE",
+    "SHRINKAGE_USERS",
     "VECTOR_ORIGINS",
     "ColdStartModel",
     "InitialVectors",
     "VectorOrigin",
     "content_regression",
     "initial_vectors",
-    "load_rows",
-    "save_rows",
+    "load_item_features",
+    "save_item_features",
 ]
 
-# Selected on ml-1m with the tags of ml-10m, by how near films left out come to their learned vectors: cosine .66, against
-# .64 from the 64 numbers of the content vectors, .63 for the nearest by these, .52 for the nearest by genres.
+# Selected on ml-1m with the tags of ml-10m, by the cosine of held-out items' predicted and learned vectors: .66, against
+# .64 from the 64 dimensions of the content vectors, .63 for the nearest by these, .52 for the nearest by genres.
 _RIDGE = 3.0
-TRUST = 10.0  # training people at whom a film counts half
-# A regression's guesses are shorter than what they guess, so that such films would stand behind all others in every ranking.
-# Selected on ml-1m's validation people, a tenth of the films left out of the training: these films' recall@50 among all
-# films is .11 at a length of 1, .21 at 1.2, .34 at 1.5 and .52 at 2, and NDCG@100 over all films .471, .473, .470, .438.
-STRETCH = 1.4
-_PRECISION = 1e-6
+SHRINKAGE_USERS = 10.0  # training users at whom an item has weight 1/2
+# Predictions of a regression are shorter than their targets, so that such items would rank below all others.
+# Selected on ml-1m's validation users, a tenth of the items held out of the training: these items' recall@50 among all
+# items is .11 at a factor of 1, .21 at 1.2, .34 at 1.5 and .52 at 2, and NDCG@100 over all items .471, .473, .470, .438.
+NORM_SCALE = 1.4
 
 
 @dataclass(frozen=True, eq=False)
 class ColdStartModel:
-    """What places a film.
+    """Regression of an item's vector on its features.
 
     Attributes:
-        features: How films are read.
+        features: Definition of the features.
         slopes: (F, D) float32.
-        mean: (D,) float32, where a film of which nothing is known would be.
+        mean: (D,) float32, the prediction for an item without any feature.
     """
 
     features: ContentFeatures
@@ -70,20 +70,20 @@ class ColdStartModel:
         *,
         ridge: float = _RIDGE,
     ) -> ColdStartModel:
-        """From films that are known, as `content_regression` does."""
+        """Fit the regression to items with learned vectors; see `content_regression`."""
         return cls(features, *content_regression(rows, vectors, users, ridge=ridge))
 
-    def place(self, rows: csr_matrix) -> NDArray[np.float32]:
-        """(N, D) where films with these features belong; no film's vector depends on which others are asked."""
-        return np.asarray(STRETCH * (rows @ self.slopes.astype(np.float64) + self.mean), np.float32)
+    def predict(self, rows: csr_matrix) -> NDArray[np.float32]:
+        """Return the vectors of items with these features (N, F), (N, D); no vector depends on another row."""
+        return np.asarray(NORM_SCALE * (rows @ self.slopes.astype(np.float64) + self.mean), np.float32)
 
     def save(self, path: Path) -> None:
-        """Write it to ``path``."""
+        """Write the model to ``path``."""
         save_features(path, self.features, slopes=self.slopes, mean=self.mean)
 
     @classmethod
     def load(cls, path: Path) -> ColdStartModel:
-        """What ``save`` wrote.
+        """Read what ``save`` wrote.
 
         Raises:
             FormatError: It is missing or damaged.
@@ -99,33 +99,23 @@ def content_regression(
     *,
     ridge: float = _RIDGE,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(F, D) slopes and (D,) mean of a weighted ridge regression of films' vectors on their features.
+    """Return slopes (F, D) and mean (D,) of a weighted ridge regression of items' vectors on their features.
 
     Args:
         rows: (N, F) features, sparse or dense.
-        vectors: (N, D) learned vectors; a row of zeros is a film without one, and teaches nothing.
-        users: (N,) how many training people stand behind each; n count n / (n + 10).
-        ridge: The penalty, which the mean is free of.
+        vectors: (N, D) learned vectors; rows of zeros are not fitted.
+        users: (N,) training users of each item; n users give weight n / (n + 10).
+        ridge: Penalty of the slopes.
     """
-    from sklearn.linear_model import Ridge  # noqa: PLC0415 - 1 s to import, and an extra
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
-
     known = np.flatnonzero((users > 0) & vectors.any(axis=1))
     if not len(known):
         dim = vectors.shape[1]
         return np.zeros((rows.shape[1], dim), np.float32), np.zeros(dim, np.float32)
-    # Never dense, so that a hundred thousand films and words fit. One BLAS thread, as everywhere: the same bytes.
-    model = Ridge(alpha=ridge, solver="sparse_cg", tol=_PRECISION)
-    with threadpool_limits(1, "blas"):
-        model.fit(
-            rows[known],
-            vectors[known].astype(np.float64),
-            sample_weight=users[known] / (users[known] + TRUST),
-        )
-    return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
+    weights = users[known] / (users[known] + SHRINKAGE_USERS)
+    return ridge_regression(rows[known], vectors[known].astype(np.float64), weights, ridge)
 
 
-def save_rows(folder: Path, features: ContentFeatures, rows: csr_matrix) -> None:
+def save_item_features(folder: Path, features: ContentFeatures, rows: csr_matrix) -> None:
     """Keep how the films of a prepared folder are read, and their features, for the training's end."""
     save_features(
         folder / FEATURES_FILE,
@@ -136,17 +126,15 @@ def save_rows(folder: Path, features: ContentFeatures, rows: csr_matrix) -> None
     )
 
 
-def load_rows(folder: Path) -> tuple[ContentFeatures, csr_matrix] | None:
-    """What ``save_rows`` kept, (N, F) rows; None in a folder from before it was kept.
+def load_item_features(folder: Path) -> tuple[ContentFeatures, csr_matrix]:
+    """Return the features and rows (N, F) that ``save_item_features`` wrote.
 
     Raises:
-        FormatError: It is damaged.
+        FormatError: The file is missing or damaged.
     """
     from scipy import sparse  # noqa: PLC0415 - an extra
 
     path = folder / FEATURES_FILE
-    if not path.exists():
-        return None
     features, arrays = load_features(path, PREPARE_AGAIN, values=("M",), columns=("M",), offsets=("O",))
     shape = (len(arrays["offsets"]) - 1, features.width)
     try:
@@ -163,11 +151,11 @@ VECTOR_ORIGINS: Final[tuple[VectorOrigin, ...]] = get_args(VectorOrigin)
 
 @dataclass(frozen=True, eq=False)
 class InitialVectors:
-    """The start of every film.
+    """Item vectors before the training of an encoder.
 
     Attributes:
         vectors: (N, D) float32.
-        origins: (N,) str, for each film one of ``VECTOR_ORIGINS``.
+        origins: (N,) str, one of ``VECTOR_ORIGINS`` for each item.
     """
 
     vectors: NDArray[np.float32]
@@ -179,40 +167,37 @@ def initial_vectors(
     content: csr_matrix | NDArray[np.float32],
     counts: NDArray[np.integer[Any]],
     *,
-    shrinkage: float = TRUST,
-    ridge: float = 3.0,
+    shrinkage: float = SHRINKAGE_USERS,
+    ridge: float = _RIDGE,
 ) -> InitialVectors:
-    """Collaborative factors, shrunk to what content predicts where few people stand behind them.
+    """Return collaborative factors, shrunk to the prediction from item features where an item has few users.
 
-    A film whose factors n training people shaped takes n / (n + shrinkage) of its own factors and the rest of a ridge
-    prediction from its content, stretched as that of a film that comes later. A film without content keeps its own
-    factors; one without people takes the prediction whole; one with neither, zeros.
+    The factors of an item with n training users have weight n / (n + shrinkage); the rest is a ridge prediction from its
+    features, scaled like that of a new item. An item without features keeps its own factors; one without users gets the
+    prediction; one with neither, zeros.
 
-    Selected on ml-1m's validation people, leaving most ratings of a fifth of the well-known films out of the
-    training: NDCG@20 among these films is .30 / .28 / .30 where 1 / 10 / 30 people are left, against .11 / .13 / .21
-    for factors alone, and .29 where nobody is.
+    Selected on ml-1m's validation users, with most ratings of a fifth of the popular items removed from the training:
+    NDCG@20 among these items is .30 / .28 / .30 where 1 / 10 / 30 users remain, against .11 / .13 / .21 for factors
+    alone, and .29 where none does.
 
     Args:
         collaborative: (N, D) factors.
-        content: (N, F) what is said of films, zeros where a film has none.
-        counts: (N,) training people a film.
-        shrinkage: People at whom a film's own factors weigh as much as its content.
-        ridge: Penalty of the prediction, in the unit of the content's squares.
-
-    Returns:
-        The vectors and where each came from.
+        content: (N, F) item features, zeros where an item has none.
+        counts: (N,) training users of each item.
+        shrinkage: Users at whom an item's factors and its prediction weigh the same.
+        ridge: Penalty of the prediction, in the unit of the squared features.
     """
-    watched = np.asarray(counts > 0)
+    rated = np.asarray(counts > 0)
     described = np.asarray(abs(content).sum(axis=1)).ravel() > 0
-    trust = np.asarray(counts / (counts + shrinkage))[:, None]  # (N, 1)
-    vectors = np.where(watched[:, None], collaborative, 0.0)
-    if (watched & described).any():
-        taught = np.where(described, counts, 0)  # a film without content has nothing to teach
-        slopes, mean = content_regression(content, collaborative, taught, ridge=ridge)
+    own_weight = np.asarray(counts / (counts + shrinkage))[:, None]  # (N, 1)
+    vectors = np.where(rated[:, None], collaborative, 0.0)
+    if (rated & described).any():
+        users = np.where(described, counts, 0)  # items without features are not fitted
+        slopes, mean = content_regression(content, collaborative, users, ridge=ridge)
         predicted = content @ slopes.astype(np.float64) + mean  # (N, D)
-        mixed = trust * vectors + (1 - trust) * STRETCH * predicted
+        mixed = own_weight * vectors + (1 - own_weight) * NORM_SCALE * predicted
         vectors = np.where(described[:, None], mixed, vectors)
-    else:  # nothing to learn the prediction from
+    else:  # nothing to fit the prediction to
         described = np.zeros_like(described)
-    origins = np.array(VECTOR_ORIGINS)[described + 2 * watched]
+    origins = np.array(VECTOR_ORIGINS)[described + 2 * rated]
     return InitialVectors(vectors.astype(np.float32), origins)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.numpy import save_file
 
-from tastevec.data.arrays import WORDS, fitted, read_arrays, read_words
-from tastevec.data.files import Shape
+from tastevec.data.arrays import HEADER, check_shapes, read_arrays, read_header
+from tastevec.data.files import StrictModel
 from tastevec.errors import DataError
 from tastevec.items.linalg import reduce_rank
 from tastevec.schema import GENRES, ITEM_ID, PREPARE_AGAIN, TAG, TITLE, WEIGHT, YEAR
@@ -364,7 +364,7 @@ _GENOME = "genome"
 _RARITIES, _MEANS = "rarities.", "genome_means"
 
 
-class _Words(Shape):
+class _Words(StrictModel):
     tags: list[str]
     genres: list[str]
     title: list[str]
@@ -377,7 +377,7 @@ def save_features(path: Path, features: ContentFeatures, **beside: NDArray[Any])
     arrays |= {_MEANS: features.genome_means, **beside}
     words = {**features.words, _GENOME: features.genome_tags}
     contiguous = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-    save_file(contiguous, path, {WORDS: json.dumps(words, ensure_ascii=False)})
+    save_file(contiguous, path, {HEADER: json.dumps(words, ensure_ascii=False)})
 
 
 def load_features(
@@ -388,13 +388,13 @@ def load_features(
     Args:
         path: The file.
         again: What to do where it is damaged.
-        **beside: The shapes of arrays that must be beside them, as `fitted` takes them; ``F`` is the features' width.
+        **beside: The shapes of arrays that must be beside them, as `check_shapes` takes them; ``F`` is the features' width.
 
     Raises:
         FormatError: It is missing or damaged, or its arrays contradict each other or its words.
     """
     arrays, told = read_arrays(path, again)
-    words = read_words(path, told, _Words, again)
+    words = read_header(path, told, _Words, again)
     genome_tags = words.pop(_GENOME)
     shapes: dict[str, tuple[str | int, ...]] = {
         f"{_RARITIES}{name}": (len(vocabulary),) for name, vocabulary in words.items()
@@ -407,5 +407,5 @@ def load_features(
     )
     shapes[_MEANS] = (len(genome_tags),)
     own = set(shapes)
-    fitted(path, arrays, shapes | beside, again, sizes={"F": features.width})
+    check_shapes(path, arrays, shapes | beside, again, sizes={"F": features.width})
     return features, {name: arrays[name] for name in arrays.keys() - own}

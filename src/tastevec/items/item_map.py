@@ -1,6 +1,6 @@
-"""A map of all films, on which films that lie near each other in the taste space are neighbours, and a person's place on it.
+"""A two-dimensional map of all items by t-SNE, and the position of a user on it.
 
-Dimensions: B people, N films, D numbers a vector.
+Dimensions: B users, N items, D dimensions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from safetensors.numpy import save_file
 
-from tastevec.data.arrays import fitted, read_arrays
+from tastevec.data.arrays import check_shapes, read_arrays
 from tastevec.errors import FormatError
 from tastevec.schema import TRAIN_AGAIN
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 __all__ = ["MIN_ITEMS", "ItemMap"]
 
-MIN_ITEMS: Final = 50  # fewer make no landscape
+MIN_ITEMS: Final = 50  # fewer give no useful layout
 _PERPLEXITY = 30
-_EXACT = 20_000  # films up to which all pairs are compared
-_NEAREST = 25  # films among which a person stands
-_PLACES = "places"
+_EXACT = 20_000  # items up to which all pairs are compared
+_NEAREST = 25  # items whose median is a user's position
+_POSITIONS = "positions"
 
 
 @dataclass(frozen=True, eq=False)
 class ItemMap:
-    """Where each film lies.
+    """Positions of items on the map.
 
     Attributes:
-        places: (N, 2) float32 in [0, 1], the longer side filling it; NaN for a film without a vector.
+        positions: (N, 2) float32 in [0, 1], the longer side filling it; NaN for an item without a vector.
     """
 
-    places: NDArray[np.float32]
+    positions: NDArray[np.float32]
 
     @classmethod
     def fit(cls, vectors: NDArray[np.float32], *, seed: int) -> ItemMap | None:
-        """Lay the films (N, D) out by t-SNE on the cosine (van der Maaten & Hinton 2008); None if they are fewer than 50.
+        """Compute the map of item vectors (N, D) by t-SNE on cosines (van der Maaten & Hinton 2008); None for under 50 items.
 
         The same vectors and seed give the same map on the same machine.
 
@@ -51,67 +51,67 @@ class ItemMap:
         from openTSNE import TSNE  # noqa: PLC0415  an extra
         from threadpoolctl import threadpool_limits  # noqa: PLC0415  as above
 
-        placed = np.asarray(vectors.any(axis=1))
-        if placed.sum() < MIN_ITEMS:
+        valid = np.asarray(vectors.any(axis=1))
+        if valid.sum() < MIN_ITEMS:
             return None
-        layout = TSNE(
-            perplexity=min(_PERPLEXITY, (int(placed.sum()) - 1) // 3),
+        tsne = TSNE(
+            perplexity=min(_PERPLEXITY, (int(valid.sum()) - 1) // 3),
             metric="cosine",
-            neighbors="exact" if placed.sum() <= _EXACT else "auto",
-            n_jobs=1,  # several threads add in any order
+            neighbors="exact" if valid.sum() <= _EXACT else "auto",
+            n_jobs=1,  # the sums of several threads differ in their last bits
             random_state=seed,
         )
         with threadpool_limits(1):
-            found = np.asarray(layout.fit(vectors[placed]))
-        places = np.full((len(vectors), 2), np.nan, np.float32)
-        low, high = found.min(axis=0), found.max(axis=0)
-        places[placed] = 0.5 + (found - (low + high) / 2) / (high - low).max()
-        return cls(places)
+            layout = np.asarray(tsne.fit(vectors[valid]))
+        positions = np.full((len(vectors), 2), np.nan, np.float32)
+        low, high = layout.min(axis=0), layout.max(axis=0)
+        positions[valid] = 0.5 + (layout - (low + high) / 2) / (high - low).max()
+        return cls(positions)
 
-    def place(self, vectors: NDArray[np.float32], item_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, 2) where people stand: amid the films nearest to their vectors, at the median, so that none pulls far.
+    def locate(self, vectors: NDArray[np.float32], item_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return positions of vectors, (B, 2): the median position of the most similar items, robust to outliers.
 
         Args:
-            vectors: (B, D) of people; nobody in particular, a vector of zeros, stands amid all films.
+            vectors: (B, D) of users; a vector of zeros gets the median of all items.
             item_vectors: (N, D).
         """
-        mapped = np.flatnonzero(np.isfinite(self.places).all(axis=1))
+        mapped = np.flatnonzero(np.isfinite(self.positions).all(axis=1))
         items = item_vectors[mapped] / np.linalg.norm(item_vectors[mapped], axis=1, keepdims=True)
-        alike = vectors @ items.T  # (B, N), the order of the cosines
+        similarities = vectors @ items.T  # (B, N), in the order of the cosines
         count = min(_NEAREST, len(mapped))
-        nearest = np.argpartition(-alike, count - 1, axis=1)[:, :count]
-        places = np.median(self.places[mapped[nearest]], axis=1)
-        everywhere = np.median(self.places[mapped], axis=0)
-        says = np.asarray(vectors.any(axis=1))
-        return np.asarray(np.where(says[:, None], places, everywhere), np.float32)
+        nearest = np.argpartition(-similarities, count - 1, axis=1)[:, :count]
+        positions = np.median(self.positions[mapped[nearest]], axis=1)
+        center = np.median(self.positions[mapped], axis=0)
+        known = np.asarray(vectors.any(axis=1))
+        return np.asarray(np.where(known[:, None], positions, center), np.float32)
 
     def with_items(self, rows: NDArray[np.int64], item_vectors: NDArray[np.float32]) -> ItemMap:
-        """The map with films that came later, each amid the films nearest to it; those that were there do not move.
+        """Return the map with new items, each at the median of the most similar items; old positions stay.
 
         Args:
-            rows: (M,) for each film of the larger catalogue its row here, -1 where it is new.
-            item_vectors: (M, D) the larger catalogue's.
+            rows: (M,) row in this map of each item of the larger catalog, -1 where it is new.
+            item_vectors: (M, D) of the larger catalog.
         """
         old = rows >= 0
-        places = np.full((len(rows), 2), np.nan, np.float32)
-        places[old] = self.places[rows[old]]
+        positions = np.full((len(rows), 2), np.nan, np.float32)
+        positions[old] = self.positions[rows[old]]
         new = ~old & np.asarray(item_vectors.any(axis=1))
-        places[new] = ItemMap(places[old]).place(item_vectors[new], item_vectors[old])
-        return ItemMap(places)
+        positions[new] = ItemMap(positions[old]).locate(item_vectors[new], item_vectors[old])
+        return ItemMap(positions)
 
     def save(self, path: Path) -> None:
-        """Write it to ``path``."""
-        save_file({_PLACES: np.ascontiguousarray(self.places)}, path)
+        """Write the map to ``path``."""
+        save_file({_POSITIONS: np.ascontiguousarray(self.positions)}, path)
 
     @classmethod
     def load(cls, path: Path) -> ItemMap:
-        """What ``save`` wrote.
+        """Read what ``save`` wrote.
 
         Raises:
             FormatError: It is missing or damaged.
         """
         arrays, _ = read_arrays(path, TRAIN_AGAIN)
-        fitted(path, arrays, {_PLACES: ("N", 2)}, TRAIN_AGAIN)
-        if not np.isfinite(arrays[_PLACES]).all(axis=1).any():
-            raise FormatError(f"{path} places no film; {TRAIN_AGAIN}")
-        return cls(arrays[_PLACES])
+        check_shapes(path, arrays, {_POSITIONS: ("N", 2)}, TRAIN_AGAIN)
+        if not np.isfinite(arrays[_POSITIONS]).all(axis=1).any():
+            raise FormatError(f"{path}: no item has a position. Expected one or more; {TRAIN_AGAIN}")
+        return cls(arrays[_POSITIONS])

@@ -1,6 +1,6 @@
-"""Linear algebra of item vectors: ridge least squares and truncated SVD.
+"""Linear algebra of item vectors: ridge regression, inverses and truncated SVD.
 
-Dimensions: B people, N films of the catalogue, D numbers a vector, M interactions.
+Dimensions: B systems, N vectors of the other side, D dimensions, M interactions, P items, F features.
 """
 
 from __future__ import annotations
@@ -9,99 +9,159 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tastevec.errors import MissingExtraError, SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-__all__ = ["reduce_rank", "solved"]
+__all__ = ["invert_positive_definite", "one_blas_thread", "reduce_rank", "ridge_regression", "solve_ridge"]
 
-_BATCH_ROWS = 1 << 16  # padded vectors held at once: 16 MB of float32 at 64 numbers
+_BATCH_ROWS = 1 << 16  # padded vectors in memory at once: 16 MB of float32 at 64 dimensions
+_PRECISION = 1e-6
 
 
-def solved(  # noqa: PLR0913, PLR0917  one half of an alternation, whichever
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Limit BLAS to one thread, because sums over another number of threads differ in their last bits.
+
+    Raises:
+        MissingExtraError: threadpoolctl is not installed.
+    """
+    try:
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise MissingExtraError("threadpoolctl", "train") from error
+    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
+    return limits
+
+
+def solve_ridge(  # noqa: PLR0913, PLR0917  one half of an alternation, of users or of items
     others: NDArray[Any],
     offsets: NDArray[np.int64],
-    places: NDArray[np.integer[Any]],
+    indices: NDArray[np.integer[Any]],
     confidence: NDArray[np.float32],
-    pull: NDArray[np.float32],
+    targets: NDArray[np.float32],
     ridges: NDArray[np.float32],
-    expected: NDArray[Any],
+    prior: NDArray[Any],
 ) -> NDArray[Any]:
-    """(B, D) the vectors that fit each one's interactions best, in the precision of ``others``.
+    """Return the ridge solution of each row, (B, D), in the precision of ``others``.
 
     With V the vectors of the other side, and v, c and p those of each interaction: ``(V'V + sum c v v' + ridge I)^-1
-    (expected + sum p v)``. Who else is solved beside them changes a vector by rounding alone.
+    (prior + sum p v)``. The other rows of the batch change a solution by rounding alone.
 
     Args:
-        others: (N, D) the vectors of the other side: films for people, people for films.
-        offsets: (B + 1,) the interactions of each.
-        places: (M,) with whom.
-        confidence: (M,) by how much more an interaction counts than the 1 of everything.
-        pull: (M,) how hard it pulls.
-        ridges: (B,).
-        expected: (B, D) ``others`` times what is expected of each of them.
+        others: (N, D) vectors of the other side: items for users, users for items.
+        offsets: (B + 1,) start of each row's interactions.
+        indices: (M,) row of ``others`` of each interaction.
+        confidence: (M,) weight of an interaction in addition to the 1 of every pair.
+        targets: (M,) weight of an interaction on the right-hand side.
+        ridges: (B,) over 0.
+        prior: (B, D) ``others'`` times the expected value of each pair.
+
+    Source: Hu, Koren and Volinsky 2008, equation 4.
     """
-    everyone = others.T @ others  # (D, D)
-    solved = np.zeros_like(expected)
-    for rows, taken, there in _by_length(offsets):
-        vectors = others[places[taken]]  # (b, L, D), anybody's where there are no more: they weigh nothing
-        weights = np.where(there, confidence[taken], np.float32(0))[:, :, None]
-        pulls = np.where(there, pull[taken], np.float32(0))[:, :, None]
-        systems = everyone + vectors.transpose(0, 2, 1) @ (vectors * weights)
+    gram = others.T @ others  # (D, D)
+    solutions = np.zeros_like(prior)
+    for rows, taken, valid in _by_length(offsets):
+        vectors = others[indices[taken]]  # (b, L, D), arbitrary vectors with weight 0 where padded
+        weights = np.where(valid, confidence[taken], np.float32(0))[:, :, None]
+        weighted = np.where(valid, targets[taken], np.float32(0))[:, :, None]
+        systems = gram + vectors.transpose(0, 2, 1) @ (vectors * weights)
         systems += ridges[rows][:, None, None] * np.eye(others.shape[1], dtype=others.dtype)
-        wanted = expected[rows] + (vectors * pulls).sum(axis=1)
-        solved[rows] = np.linalg.solve(systems, wanted[:, :, None])[:, :, 0]
-    return solved
+        right = prior[rows] + (vectors * weighted).sum(axis=1)
+        solutions[rows] = np.linalg.solve(systems, right[:, :, None])[:, :, 0]
+    return solutions
 
 
 def _by_length(
     offsets: NDArray[np.int64],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
-    """Rows of like length (b,), the places of their interactions (b, L), and which there are: the others stand at place 0."""
+    """Yield rows of similar length (b,), the indices of their interactions (b, L) and a mask (b, L); padding has index 0."""
     lengths = np.diff(offsets)
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):
         longest = int(lengths[order[start]])
         rows = order[start : start + max(_BATCH_ROWS // max(longest, 1), 1)]
         steps = np.arange(longest)
-        there = steps < lengths[rows][:, None]
-        yield rows, np.where(there, offsets[rows][:, None] + steps, 0), there
+        valid = steps < lengths[rows][:, None]
+        yield rows, np.where(valid, offsets[rows][:, None] + steps, 0), valid
         start += len(rows)
+
+
+def ridge_regression(
+    features: csr_matrix | NDArray[np.float32],
+    targets: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    ridge: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return slopes (F, D) and intercept (D,) of a weighted ridge regression, by conjugate gradients.
+
+    Args:
+        features: (N, F), never made dense, so that 100,000 items and words fit.
+        targets: (N, D).
+        weights: (N,) of each row.
+        ridge: Penalty of the slopes; the intercept has none.
+    """
+    from sklearn.linear_model import Ridge  # noqa: PLC0415 - 1 s to import, and an extra
+
+    model = Ridge(alpha=ridge, solver="sparse_cg", tol=_PRECISION)
+    with one_blas_thread():
+        model.fit(features, targets, sample_weight=weights)
+    return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
+
+
+def invert_positive_definite(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the inverse of a symmetric positive definite matrix (P, P), computed in double precision in its own memory.
+
+    The matrix is overwritten.
+
+    Raises:
+        SettingsError: The matrix is not positive definite in double precision.
+    """
+    from scipy.linalg import lapack  # noqa: PLC0415  an extra
+
+    inverse = np.empty(matrix.shape, np.float32)
+    if len(matrix):
+        factor, failed = lapack.dpotrf(matrix.T, overwrite_a=1)  # in LAPACK's order of rows and columns
+        if failed:
+            raise SettingsError(
+                f"ridge: the regression among {len(matrix)} items is singular at item {failed}. Expected a ridge above "
+                "the rounding error of single precision. Set a larger ridge"
+            )
+        upper, _ = lapack.dpotri(factor, overwrite_c=1)
+        for row in range(len(matrix)):
+            inverse[row, row:] = inverse[row:, row] = upper[row, row:]
+    return inverse
 
 
 def reduce_rank(
     matrix: NDArray[np.floating[Any]] | csr_matrix, dim: int, *, n_iter: int, seed: int
 ) -> NDArray[np.float64]:
-    """The rows of ``matrix`` in ``dim`` numbers: scikit-learn's randomised, uncentred TruncatedSVD.
+    """Return the rows of ``matrix`` in ``dim`` dimensions, (N, dim) float64: randomized, uncentered TruncatedSVD.
 
-    A matrix of rank at most ``min(matrix.shape)`` cannot fill more columns than that: with fewer rows or columns
-    than ``dim``, all of them are kept and the other columns are zero.
+    A matrix with fewer rows or columns than ``dim`` fills only so many columns; the others are zero.
 
     Args:
         matrix: (N, F) dense or sparse.
-        dim: Columns of the answer.
+        dim: Columns of the result.
         n_iter: Power iterations.
         seed: Seed of the random projection.
-
-    Returns:
-        (N, dim) float64.
 
     Examples:
         >>> reduce_rank(np.eye(3) * 2, 4, n_iter=7, seed=42).shape
         (3, 4)
     """
     from sklearn.decomposition import TruncatedSVD  # noqa: PLC0415 - 1 s to import, and an extra
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
 
     reduced = np.zeros((matrix.shape[0], dim))  # (N, D)
     rank = min(dim, *matrix.shape)
     if rank and matrix.shape[1] > 1:
         svd = TruncatedSVD(n_components=rank, n_iter=n_iter, random_state=seed)
-        # One BLAS thread: sums split over another number of threads differ in their last bits. Films that are all
-        # alike have no variance to explain, which scikit-learn divides by.
-        with threadpool_limits(1, "blas"), np.errstate(divide="ignore", invalid="ignore"):
+        # Identical items have no variance to explain, which scikit-learn divides by.
+        with one_blas_thread(), np.errstate(divide="ignore", invalid="ignore"):
             reduced[:, :rank] = svd.fit_transform(matrix.astype(np.float64, copy=False))
     elif rank:  # scikit-learn refuses a single column, which is its own reduction
         reduced[:, 0] = np.asarray(matrix.sum(axis=1)).ravel()

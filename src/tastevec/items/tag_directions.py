@@ -1,6 +1,6 @@
 """Tag directions: tags as directions in the embedding space, with their reliability.
 
-Dimensions: B vectors, N films, D numbers a vector, T tags.
+Dimensions: B vectors, N items, F fitted items, D dimensions, T tags, C tags of a group.
 """
 
 from __future__ import annotations
@@ -14,35 +14,45 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from safetensors.numpy import save_file
 
-from tastevec.data.arrays import WORDS, fitted, read_arrays, read_words
+from tastevec.data.arrays import HEADER, check_shapes, read_arrays, read_header
 from tastevec.errors import SettingsError
-from tastevec.items.cold_start import TRUST
-from tastevec.schema import TRAIN_AGAIN
+from tastevec.items.cold_start import SHRINKAGE_USERS
+from tastevec.items.linalg import one_blas_thread
+from tastevec.schema import TRAIN_AGAIN, Horizon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
     from scipy.sparse import csc_matrix, csr_matrix
 
     from tastevec.items.content import ContentFeatures
-    from tastevec.schema import Horizon
 
-__all__ = ["Spread", "TagBlock", "TagDirections", "TagRegression", "best_penalty", "same_word", "tag_blocks"]
+__all__ = [
+    "Reference",
+    "ReferenceStatistics",
+    "TagBlock",
+    "TagDirections",
+    "TagRegression",
+    "select_penalty",
+    "tag_blocks",
+    "tag_key",
+]
 
-_FEWEST = 10  # films with a word: of fewer, nobody can say whether it can be read off a vector
-# A word that people say of the same films says something of the films; one that each says of films of his own (owned, on my
-# shelf, seen on holiday) says something of them. People agree on the former far more often than if every saying had met a
-# film by chance, as often as other words are said of it. With the tags of ml-10m on ml-1m's films: "dystopia" 29 times as
-# often, "quirky" 8, "owned" 1.2, "seen at the cinema" .9, "tumey's dvds" 0.
+Reference = Horizon | Literal["items"]  # the vectors that a vector is compared with
+
+_FEWEST = 10  # items with a tag: with fewer, its reliability cannot be measured
+# A tag that different users give to the same items describes the items; one that each user gives to other items (owned, on
+# my shelf, seen on holiday) describes the user. Users agree on the former far more often than if every application had been
+# given to a random item, as often as other tags are given to it. With the tags of ml-10m on ml-1m's items: "dystopia" 29
+# times as often, "quirky" 8, "owned" 1.2, "seen at the cinema" .9, "tumey's dvds" 0.
 _ABOVE_CHANCE: Final = 2.0
 _TWICE = 1.5  # a count is known up to rounding
-_FEWEST_AGREED = 2  # films: a single one could be one person's second account
+_FEWEST_AGREED = 2  # items: a single one could be a second account of one user
 
 
-# Honours, lists and notes to oneself say that a film is well known or at hand, not what it is like; people agree on the first two.
+# Awards, lists and personal notes describe popularity or ownership, not content; users agree on the first two.
 _NO_DESCRIPTION: Final = re.compile(
     r"\b(oscars?|awards?|golden (globe|palm)|palme d'or|bafta|razzie|[ab]fi ?\d*|imdb|registry|best picture|criterion|top \d+"
     r"|\d+ (stars|greatest)|(my|own) dvds?|to own|owned|(want to|must) see|seen (more|at|in)|vhs|netflix)\b"
@@ -51,12 +61,12 @@ _NO_DESCRIPTION: Final = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class TagBlock:
-    """T tags that are said of the same films.
+    """T tags that are known of the same items.
 
     Attributes:
         names: T.
         relevance: (N, T) how much each applies: 1 or 0, or the genome's relevance less the tag's mean.
-        known: (N,) the films of which anything is said; of the others nobody knows whether a tag applies.
+        known: (N,) whether any tag of the block is known of the item; of other items no tag is known to apply or not.
     """
 
     names: tuple[str, ...]
@@ -64,43 +74,43 @@ class TagBlock:
     known: NDArray[np.bool_]
 
 
-def same_word(tag: str) -> str:
-    """What two spellings of a tag have in common; empty where a tag has neither a letter nor a digit.
+def tag_key(tag: str) -> str:
+    """Return what two spellings of a tag have in common; empty for a tag without a letter or digit.
 
     Examples:
-        >>> same_word("Sci-Fi") == same_word("scifi"), same_word("Film-Noir")
+        >>> tag_key("Sci-Fi") == tag_key("scifi"), tag_key("Film-Noir")
         (True, 'filmnoir')
     """
     return "".join(letter for letter in tag.casefold() if letter.isalnum())
 
 
 def tag_blocks(features: ContentFeatures, rows: csr_matrix) -> tuple[TagBlock, ...]:
-    """The genres, and the genome or else what people said; words of fewer than ten films are left out.
+    """Return the genres, and the genome or else the users' tags; tags of fewer than ten items are dropped.
 
-    Of what people said, only words are kept on which they agree, and none that is a bare number, an honour ("oscar winner"),
-    a list ("afi 100") or a note to oneself ("my dvds").
+    Of the users' tags, only those remain on which users agree, and none that is a bare number, an award ("oscar winner"),
+    a list ("afi 100") or a personal note ("my dvds").
 
     Args:
-        features: How films are read.
-        rows: (N, F) as ``features`` reads them.
+        features: Definition of the features.
+        rows: (N, F) as ``features`` computes them.
     """
-    said, genome = len(features.words["tags"]), len(features.genome_tags)
-    genres = rows[:, said + genome :][:, : len(features.words["genres"])]
-    names, times = _together(features.words["genres"], genres)
-    blocks = [_block(names, times, np.ones(len(names), np.bool_))]
-    if genome:
-        relevance = rows[:, said : said + genome].tocsr()
+    n_tags, n_genome = len(features.words["tags"]), len(features.genome_tags)
+    genres = rows[:, n_tags + n_genome :][:, : len(features.words["genres"])]
+    names, counts = _merge_spellings(features.words["genres"], genres)
+    blocks = [_block(names, counts, np.ones(len(names), np.bool_))]
+    if n_genome:
+        relevance = rows[:, n_tags : n_tags + n_genome].tocsr()
         blocks.append(TagBlock(features.genome_tags, relevance, relevance.getnnz(axis=1) > 0))
     else:
-        names, times = _together(features.words["tags"], _times(features, rows[:, :said].tocsr()))
-        blocks.append(_block(names, times, _agreed(times)))
+        names, counts = _merge_spellings(features.words["tags"], _times(features, rows[:, :n_tags].tocsr()))
+        blocks.append(_block(names, counts, _agreed(counts)))
     return tuple(block for block in blocks if block.names)
 
 
-def _block(names: tuple[str, ...], times: csr_matrix, kept: NDArray[np.bool_]) -> TagBlock:
-    """Of what was said (N, T), what is kept and said of enough films; a film is known if anything was said of it."""
-    applied = times.astype(np.bool_).astype(np.float64)
-    chosen = np.flatnonzero((applied.getnnz(axis=0) >= _FEWEST) & kept).tolist()
+def _block(names: tuple[str, ...], counts: csr_matrix, allowed: NDArray[np.bool_]) -> TagBlock:
+    """Return the allowed tags of enough items as 1 or 0; an item is known if it has any tag, of counts (N, T)."""
+    applied = counts.astype(np.bool_).astype(np.float64)
+    chosen = np.flatnonzero((applied.getnnz(axis=0) >= _FEWEST) & allowed).tolist()
     return TagBlock(tuple(names[tag] for tag in chosen), applied[:, chosen], applied.getnnz(axis=1) > 0)
 
 
@@ -118,50 +128,50 @@ def _times(features: ContentFeatures, said: csr_matrix) -> csr_matrix:
     return logs
 
 
-def _together(words: Sequence[str], said: csr_matrix) -> tuple[tuple[str, ...], csr_matrix]:
-    """T words and how often each was said (N, T), all spellings of one under the commonest; no word is a bare number or an honour."""
+def _merge_spellings(words: Sequence[str], counts: csr_matrix) -> tuple[tuple[str, ...], csr_matrix]:
+    """Return T tags and their counts (N, T), all spellings of a tag under the most common; no bare number and no award."""
     from scipy import sparse  # noqa: PLC0415 - an extra
 
-    items = said.getnnz(axis=0)
-    keys = [same_word(word) for word in words]
+    items = counts.getnnz(axis=0)
+    keys = [tag_key(word) for word in words]
     names: dict[str, str] = {}
-    for place in sorted(range(len(words)), key=lambda place: (-items[place], words[place])):
-        described = not keys[place].isnumeric() and not _NO_DESCRIPTION.search(words[place].casefold())
-        if keys[place] and described:
-            names.setdefault(keys[place], words[place])
-    order = {key: place for place, key in enumerate(sorted(names, key=names.__getitem__))}
-    pairs = [(place, order[key]) for place, key in enumerate(keys) if key in order]
-    spelled, meant = np.array(pairs, np.int64).reshape(-1, 2).T
+    for index in sorted(range(len(words)), key=lambda index: (-items[index], words[index])):
+        describes = not keys[index].isnumeric() and not _NO_DESCRIPTION.search(words[index].casefold())
+        if keys[index] and describes:
+            names.setdefault(keys[index], words[index])
+    order = {key: tag for tag, key in enumerate(sorted(names, key=names.__getitem__))}
+    pairs = [(index, order[key]) for index, key in enumerate(keys) if key in order]
+    spellings, merged = np.array(pairs, np.int64).reshape(-1, 2).T
     shape = (len(words), len(order))
-    same = sparse.csr_matrix((np.ones(len(pairs)), (spelled, meant)), shape=shape)
-    return tuple(names[key] for key in order), sparse.csr_matrix(said @ same)
+    same = sparse.csr_matrix((np.ones(len(pairs)), (spellings, merged)), shape=shape)
+    return tuple(names[key] for key in order), sparse.csr_matrix(counts @ same)
 
 
-def _agreed(times: csr_matrix) -> NDArray[np.bool_]:
-    """(T,) on which words people agree, of how often each was said of each film (N, T); all, if nothing was said twice."""
-    twice = times > _TWICE
-    if not twice.nnz:
-        return np.ones(times.shape[1], np.bool_)
-    said, squares = (np.asarray(of.sum(axis=0)).ravel() for of in (times, times.multiply(times)))  # (T,)
-    busy = np.asarray(times.sum(axis=1)).ravel()  # (N,) sayings of each film
-    # Of all other words: how often anything was said, and the sum of its squares over films.
-    others, spread = busy.sum() - said, busy @ busy - 2 * (times.T @ busy) + squares
-    above = (squares - said) * others**2 >= _ABOVE_CHANCE * said * (said - 1) * spread
-    return np.asarray(above & (twice.getnnz(axis=0) >= _FEWEST_AGREED))
+def _agreed(counts: csr_matrix) -> NDArray[np.bool_]:
+    """Return on which tags users agree, (T,), from how often each was given to each item (N, T); all, if none was twice."""
+    repeated = counts > _TWICE
+    if not repeated.nnz:
+        return np.ones(counts.shape[1], np.bool_)
+    total, squares = (np.asarray(of.sum(axis=0)).ravel() for of in (counts, counts.multiply(counts)))  # (T,)
+    by_item = np.asarray(counts.sum(axis=1)).ravel()  # (N,)
+    # Of all other tags: their count, and the sum of its squares over items.
+    others, spread = by_item.sum() - total, by_item @ by_item - 2 * (counts.T @ by_item) + squares
+    above = (squares - total) * others**2 >= _ABOVE_CHANCE * total * (total - 1) * spread
+    return np.asarray(above & (repeated.getnnz(axis=0) >= _FEWEST_AGREED))
 
 
 _PENALTIES: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # times the vectors' mean squared scatter
-_CELLS = 1 << 22  # relevances held at once: 32 MB
-_SILENT = 1e-12  # of a squared length: rounding leaves what is constant a little more than 0
+_CELLS = 1 << 22  # relevances in memory at once: 32 MB
+_ZERO = 1e-12  # of a squared length: rounding leaves a little more than 0 of a constant
 
 
 @dataclass(frozen=True, eq=False)
 class TagRegression:
-    """One block's films, turned into the axes of their scatter, where every penalty is a division.
+    """Ridge regression of one block's relevances on item vectors, in the eigenbasis of their scatter matrix.
 
-    Films are weighed by how many people stand behind them, and centred at their mean. What a film left out would have been
-    given follows from what it was given in closed form, so that each film is a fold of its own, and no order of the films
-    changes anything but rounding.
+    In that basis every penalty is a division, which is why this is not `tastevec.items.linalg.ridge_regression`. Items are
+    weighted by their users, and centered at their mean. The leave-one-out prediction of an item has a closed form, so each
+    item is a fold of its own, and the order of the items changes nothing but rounding.
 
     Source: Hastie, Tibshirani and Friedman 2009, section 7.10, on linear smoothers.
     """
@@ -170,81 +180,83 @@ class TagRegression:
     relevance: csc_matrix  # (F, T)
     roots: NDArray[np.float64]  # (F,) of the weights, whose mean is 1
     axes: NDArray[np.float64]  # (D, D)
-    scatter: NDArray[np.float64]  # (D,) of the weighed films along each axis
-    places: NDArray[np.float64]  # (F, D) the weighed films on the axes
+    scatter: NDArray[np.float64]  # (D,) of the weighted items along each axis
+    coordinates: NDArray[np.float64]  # (F, D) of the weighted items on the axes
 
     @classmethod
-    def of(
+    def fit(
         cls, block: TagBlock, vectors: NDArray[np.float32], users: NDArray[np.int64]
     ) -> TagRegression | None:
-        """Films with a vector, of which something is said and behind which people stand; None of fewer than ten."""
+        """Fit items with a vector, known tags and training users; None for fewer than ten."""
         items = np.flatnonzero(block.known & (users > 0) & vectors.any(axis=1))
         if len(items) < _FEWEST:
             return None
-        weights = users[items] / (users[items] + TRUST)
+        weights = users[items] / (users[items] + SHRINKAGE_USERS)
         roots = np.sqrt(weights / weights.mean())
         learned = vectors[items].astype(np.float64)
-        weighed = roots[:, None] * (learned - np.average(learned, axis=0, weights=weights))
-        with _one_thread():
-            scatter, axes = np.linalg.eigh(weighed.T @ weighed)
-            places = weighed @ axes
+        weighted = roots[:, None] * (learned - np.average(learned, axis=0, weights=weights))
+        with one_blas_thread():
+            scatter, axes = np.linalg.eigh(weighted.T @ weighted)
+            coordinates = weighted @ axes
         relevance = block.relevance[items].tocsc()
-        return cls(block.names, relevance, roots, axes, np.maximum(scatter, 0.0), places)
+        return cls(block.names, relevance, roots, axes, np.maximum(scatter, 0.0), coordinates)
 
     def directions(self, penalty: float) -> NDArray[np.float64]:
-        """(T, D) the slopes: along them the relevance of each tag grows by 1."""
-        with _one_thread():
-            parts = [self._slopes(wanted, penalty).T @ self.axes.T for wanted in self._wanted()]
+        """Return the slopes, (T, D): along them the relevance of each tag grows by 1."""
+        with one_blas_thread():
+            parts = [self._slopes(targets, penalty).T @ self.axes.T for targets in self._targets()]
         return np.concatenate(parts)
 
-    def confidence(self, penalty: float) -> NDArray[np.float64]:
-        """(T,) in [0, 1], the correlation of relevance with what films left out were given; 0 where it is negative."""
+    def reliability(self, penalty: float) -> NDArray[np.float64]:
+        """Return the correlation of relevance with its leave-one-out prediction, (T,) in [0, 1]; 0 where it is negative."""
         parts = []
-        mean = self.roots / np.linalg.norm(self.roots)  # weighed, a constant lies along this
-        with _one_thread():
-            for wanted in self._wanted():
-                given = wanted - self._off(wanted, penalty)
-                given -= mean[:, None] * (mean @ given)
-                lengths = (given**2).sum(axis=0) * (wanted**2).sum(axis=0)
-                products = (given * wanted).sum(axis=0)
-                silent = np.zeros(len(lengths))
-                parts.append(np.divide(products, np.sqrt(lengths), out=silent, where=lengths > _SILENT))
+        mean = self.roots / np.linalg.norm(self.roots)  # the direction of a weighted constant
+        with one_blas_thread():
+            for targets in self._targets():
+                predicted = targets - self._residuals(targets, penalty)
+                predicted -= mean[:, None] * (mean @ predicted)
+                lengths = (predicted**2).sum(axis=0) * (targets**2).sum(axis=0)
+                products = (predicted * targets).sum(axis=0)
+                zeros = np.zeros(len(lengths))
+                parts.append(np.divide(products, np.sqrt(lengths), out=zeros, where=lengths > _ZERO))
         return np.asarray(np.clip(np.concatenate(parts), 0.0, 1.0))
 
     def errors(self, penalty: float) -> NDArray[np.float64]:
-        """(T,) the squared error of films left out, as a share of the tag's own variance; 1 where it has none."""
+        """Return the squared leave-one-out error as a share of each tag's own variance, (T,); 1 where it has none."""
         parts = []
-        with _one_thread():
-            for wanted in self._wanted():
-                whole = (wanted**2).sum(axis=0)
-                off = (self._off(wanted, penalty) ** 2).sum(axis=0)
-                parts.append(np.divide(off, whole, out=np.ones(len(whole)), where=whole > _SILENT))
+        with one_blas_thread():
+            for targets in self._targets():
+                total = (targets**2).sum(axis=0)
+                squares = (self._residuals(targets, penalty) ** 2).sum(axis=0)
+                parts.append(np.divide(squares, total, out=np.ones(len(total)), where=total > _ZERO))
         return np.concatenate(parts)
 
-    def _wanted(self) -> Iterator[NDArray[np.float64]]:
-        """(F, C) relevances, weighed and centred, of a group of tags after another."""
+    def _targets(self) -> Iterator[NDArray[np.float64]]:
+        """Yield weighted and centered relevances of one group of tags after another, (F, C)."""
         width = max(1, _CELLS // len(self.roots))
         for start in range(0, len(self.names), width):
             dense = self.relevance[:, start : start + width].toarray().astype(np.float64)
             yield self.roots[:, None] * (dense - np.average(dense, axis=0, weights=self.roots**2))
 
-    def _slopes(self, wanted: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
-        """(D, C) on the axes."""
-        return np.asarray((self.places.T @ wanted) / self._ridged(penalty)[:, None])
+    def _slopes(self, targets: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
+        """Return the slopes on the axes, (D, C)."""
+        return np.asarray((self.coordinates.T @ targets) / self._penalized(penalty)[:, None])
 
-    def _off(self, wanted: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
-        """(F, C) how far off each film would be if it were left out."""
+    def _residuals(self, targets: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
+        """Return the leave-one-out residual of each item, (F, C)."""
         constant = self.roots**2 / (self.roots**2).sum()
-        own = self.places**2 @ (1.0 / self._ridged(penalty)) + constant  # (F,) of its own value, in its fit
-        return np.asarray((wanted - self.places @ self._slopes(wanted, penalty)) / (1 - own)[:, None])
+        leverage = self.coordinates**2 @ (1.0 / self._penalized(penalty)) + constant  # (F,)
+        return np.asarray(
+            (targets - self.coordinates @ self._slopes(targets, penalty)) / (1 - leverage)[:, None]
+        )
 
-    def _ridged(self, penalty: float) -> NDArray[np.float64]:
-        # The least of all numbers where every film has the same vector.
-        return np.asarray(self.scatter + max(penalty * self.scatter.mean(), _SILENT))
+    def _penalized(self, penalty: float) -> NDArray[np.float64]:
+        """Return the scatter plus the penalty, (D,), over 0 even where every item has the same vector."""
+        return np.asarray(self.scatter + max(penalty * self.scatter.mean(), _ZERO))
 
 
-def best_penalty(fits: Sequence[TagRegression]) -> float:
-    """The penalty whose predictions of films left out are nearest, in the mean over all tags."""
+def select_penalty(fits: Sequence[TagRegression]) -> float:
+    """Return the penalty with the smallest leave-one-out error in the mean over all tags."""
 
     def error(penalty: float) -> float:
         return float(sum(fit.errors(penalty).sum() for fit in fits))
@@ -252,26 +264,18 @@ def best_penalty(fits: Sequence[TagRegression]) -> float:
     return min(_PENALTIES, key=error)
 
 
-def _one_thread() -> AbstractContextManager[object]:
-    """As everywhere: several BLAS threads add in another order, which makes other bytes."""
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn, an extra
-
-    limits: AbstractContextManager[object] = threadpool_limits(1, "blas")
-    return limits
-
-
-# Of ml-1m's tags on shuffled films none is read with a confidence above .07, and from .1 on 95 in 100 tags tell the hidden
-# likes of validation people from those of others.
-_LEAST_SURE: Final = 0.1
-# Directions nearer than this say the same: "sci-fi" beside "scifi" .77, "future" .87, "space" .81; beside "action" .5.
-_ALIKE: Final = 0.75
+# Of ml-1m's tags on shuffled items none has a reliability above .07, and from .1 on 95 in 100 tags separate the held-out
+# positives of validation users from those of others.
+_LEAST_RELIABLE: Final = 0.1
+# Directions with a larger cosine are redundant: "sci-fi" with "scifi" .77, "future" .87, "space" .81; with "action" .5.
+_REDUNDANT: Final = 0.75
 _SINGULAR = 1e-4  # of the largest: tags that cannot be moved apart
 _SUGGESTED = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
-    """What the readings of many vectors are: their mean (T,) and standard deviation (T,), float32."""
+class ReferenceStatistics:
+    """Mean (T,) and standard deviation (T,), float32, of the reference vectors along each tag."""
 
     mean: NDArray[np.float32]
     deviation: NDArray[np.float32]
@@ -279,190 +283,199 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class TagDirections:
-    """T tags as directions among the film vectors.
+    """T tags as directions in the embedding space.
 
-    A vector is read along a direction and compared with other vectors of its kind: films with films, people with people
-    of the same horizon. Readings are standard deviations from their average.
+    A vector is projected on a direction and compared with reference vectors: items with items, users with training users
+    of the same horizon. The strength of a tag is the z-score of that projection.
 
     Attributes:
-        names: T, each another word.
+        names: T, without two spellings of one tag.
         directions: (T, D) float32, along which the relevance of each tag grows by 1.
-        confidence: (T,) float32 in [0, 1], how well the relevance of films left out can be read off their vectors: its
-            correlation with what is read.
-        spreads: What is compared with, by kind: ``items`` and, once measured, ``next`` and ``overall``.
+        reliability: (T,) float32 in [0, 1], the held-out correlation of predicted and observed tag relevance.
+        references: Statistics of the reference vectors: ``items`` and, once measured, ``next`` and ``overall``.
     """
 
     names: tuple[str, ...]
     directions: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    spreads: Mapping[str, Spread]
+    reliability: NDArray[np.float32]
+    references: Mapping[str, ReferenceStatistics]
 
     @classmethod
     def fit(
         cls, blocks: Sequence[TagBlock], vectors: NDArray[np.float32], users: NDArray[np.int64]
     ) -> TagDirections:
-        """A ridge regression of relevances on film vectors, with one penalty for all tags, chosen on films left out.
+        """Fit a ridge regression of relevances on item vectors, with one penalty for all tags, selected by leave-one-out.
 
-        Tags with a confidence under 0.1 are left out, and of the spellings of one word all but the surest.
+        Tags with a reliability under 0.1 are dropped, and of the spellings of one tag all but the most reliable.
 
         Args:
-            blocks: The tags and the films of which they are said, N films each.
-            vectors: (N, D); a row of zeros is a film without one, and teaches nothing.
-            users: (N,) training people behind each; n count n / (n + 10), and films of nobody teach nothing.
+            blocks: Tags with their relevance to N items each.
+            vectors: (N, D); rows of zeros are not fitted.
+            users: (N,) training users of each item; n users give weight n / (n + 10).
         """
-        placed = (users > 0) & vectors.any(axis=1)
-        fits = [fit for block in blocks if (fit := TagRegression.of(block, vectors, users)) is not None]
-        penalty = best_penalty(fits)
+        valid = (users > 0) & vectors.any(axis=1)
+        fits = [fit for block in blocks if (fit := TagRegression.fit(block, vectors, users)) is not None]
+        penalty = select_penalty(fits)
         names = [name for fit in fits for name in fit.names]
         dim = vectors.shape[1]
         directions = np.concatenate([np.zeros((0, dim)), *(fit.directions(penalty) for fit in fits)])
-        confidence = np.concatenate([np.zeros(0), *(fit.confidence(penalty) for fit in fits)])
-        kept = _surest(names, confidence)
-        made = cls(
-            tuple(names[tag] for tag in kept),
-            directions[kept].astype(np.float32),
-            confidence[kept].astype(np.float32),
+        reliability = np.concatenate([np.zeros(0), *(fit.reliability(penalty) for fit in fits)])
+        chosen = _most_reliable(names, reliability)
+        fitted_tags = cls(
+            tuple(names[tag] for tag in chosen),
+            directions[chosen].astype(np.float32),
+            reliability[chosen].astype(np.float32),
             {},
         )
-        # A film counts as often as it was seen: else most films would be little known, and every known one far from them.
-        return made.against("items", vectors[placed], weights=users[placed])
+        # An item counts as often as it was rated: else most items would be unpopular, and every popular one an outlier.
+        return fitted_tags.with_reference("items", vectors[valid], weights=users[valid])
 
-    def against(
+    def with_reference(
         self,
-        kind: Horizon | Literal["items"],
+        reference: Reference,
         vectors: NDArray[np.float32],
         *,
         weights: NDArray[np.integer] | None = None,
     ) -> TagDirections:
-        """The same directions, on which vectors of this kind are compared with these (B, D), each counted so often (B,)."""
+        """Return the same directions with the statistics of reference vectors (B, D), each with its weight (B,)."""
         raw = vectors.astype(np.float64) @ self.directions.T.astype(np.float64)  # (B, T)
         shares = np.ones(len(raw)) if weights is None else weights.astype(np.float64)
         shares /= max(shares.sum(), 1.0)
         mean = shares @ raw
         deviation = np.sqrt(shares @ (raw - mean) ** 2)
-        spread = Spread(mean.astype(np.float32), deviation.astype(np.float32))
-        return replace(self, spreads={**self.spreads, kind: spread})
+        statistics = ReferenceStatistics(mean.astype(np.float32), deviation.astype(np.float32))
+        return replace(self, references={**self.references, reference: statistics})
 
-    def read(self, vectors: NDArray[np.float32], kind: Horizon | Literal["items"]) -> NDArray[np.float64]:
-        """(B, T) how far each vector (B, D) is from the average along each tag, in standard deviations."""
-        return self.change(vectors, kind) - self._spread(kind).mean * self._scale(kind)
+    def strengths(self, vectors: NDArray[np.float32], reference: Reference) -> NDArray[np.float64]:
+        """Return the strength of each tag in each vector (B, D), (B, T): z-scores against the reference vectors."""
+        means = self._reference(reference).mean * self._scale(reference)
+        return self.strength_changes(vectors, reference) - means
 
-    def change(self, moves: NDArray[np.floating], kind: Horizon | Literal["items"]) -> NDArray[np.float64]:
-        """(..., T) how much the readings change where vectors move by this (..., D), in standard deviations."""
-        return np.asarray(moves.astype(np.float64) @ self.directions.T * self._scale(kind))
+    def strength_changes(self, moves: NDArray[np.floating], reference: Reference) -> NDArray[np.float64]:
+        """Return how much the strengths change when vectors move by ``moves`` (..., D), (..., T)."""
+        return np.asarray(moves.astype(np.float64) @ self.directions.T * self._scale(reference))
 
     def distinct(self, order: Iterable[int], count: int) -> list[int]:
-        """The first ``count`` of these tags, of tags that say the same, or its opposite, only the first."""
+        """Return the first ``count`` of these tags; of tags with the same direction or its opposite, only the first."""
         units = _unit(self.directions.astype(np.float64))
         chosen: list[int] = []
         for tag in order:
             if len(chosen) == count:
                 break
-            if not np.any(np.abs(units[chosen] @ units[tag]) > _ALIKE):
+            if not np.any(np.abs(units[chosen] @ units[tag]) > _REDUNDANT):
                 chosen.append(tag)
         return chosen
 
     def steer(
         self,
         vector: NDArray[np.float32],
-        wanted: Mapping[str, float],
+        amounts: Mapping[str, float],
         *,
         hold: float = 1.0,
-        kind: Horizon = "overall",
+        horizon: Horizon = "overall",
     ) -> NDArray[np.float32]:
-        """(D,) the vector of a person, moved so that its reading of each wanted tag changes by its dose.
+        """Return a user's vector, (D,), moved so that the strength of each given tag changes by its amount.
 
-        Of all moves that do this it is the one with the smallest sum of its own squared length and, as far as ``hold``
-        says, the mean squared change of all other readings, each weighed by its confidence. Tags that say the same as a
-        wanted one are free to follow it. Where wanted tags say the same, they get what is nearest to all doses.
+        Of all moves that do this it is the one with the smallest sum of its own squared length and, weighted by ``hold``,
+        the mean squared change of all other strengths, each weighted by its reliability. Tags with the same direction as
+        a given one are free to follow it. Where given tags have the same direction, the result is nearest to all amounts.
 
         Args:
             vector: (D,).
-            wanted: Standard deviations by tag, in any spelling; 0 holds a tag exactly.
-            hold: In [0, 1].
-            kind: The horizon of the vector.
+            amounts: Standard deviations by tag, in any spelling; 0 holds a tag exactly.
+            hold: In [0, 1], how strongly other tags stay constant.
+            horizon: That of the vector.
 
         Raises:
-            SettingsError: There is no such tag, or a number is out of range.
+            SettingsError: A tag is unknown, or a number is out of range.
         """
         if not 0 <= hold <= 1:
-            raise SettingsError(f"hold is {hold}; expected 0 (move along the tag) to 1 (hold all other tags)")
-        tags = self._places(wanted)
+            raise SettingsError(
+                f"hold: {hold}. Expected a number from 0 (move along the tag) to 1 (hold all other tags)"
+            )
+        tags = self._indices(amounts)
         if not len(tags):
             return np.array(vector, np.float32)
-        along = self.directions.astype(np.float64) * self._scale(kind)[:, None]  # (T, D), a reading each
-        free = (np.abs(_unit(along) @ _unit(along[tags]).T) > _ALIKE).any(axis=1)
-        held = np.where(free, 0.0, self.confidence)[:, None] * along
+        along = self.directions.astype(np.float64) * self._scale(horizon)[:, None]  # (T, D), a strength each
+        free = (np.abs(_unit(along) @ _unit(along[tags]).T) > _REDUNDANT).any(axis=1)
+        held = np.where(free, 0.0, self.reliability)[:, None] * along
         scatter = held.T @ held  # (D, D)
         dim, size = len(scatter), np.trace(scatter)
         # The scatter as large as the identity, so that ``hold`` means the same whatever the vectors' scale.
         cost = np.eye(dim) + (hold * dim / size * scatter if size > 0 else 0.0)
-        ways = np.linalg.solve(cost, along[tags].T)  # (D, wanted)
-        doses = np.array(list(wanted.values()), np.float64)
-        shares = np.linalg.pinv(along[tags] @ ways, rcond=_SINGULAR, hermitian=True) @ doses
-        return np.asarray(vector + ways @ shares, np.float32)
+        moves = np.linalg.solve(cost, along[tags].T)  # (D, given tags)
+        targets = np.array(list(amounts.values()), np.float64)
+        shares = np.linalg.pinv(along[tags] @ moves, rcond=_SINGULAR, hermitian=True) @ targets
+        return np.asarray(vector + moves @ shares, np.float32)
 
     def save(self, path: Path) -> None:
-        """Write them to ``path``."""
-        arrays = {"directions": self.directions, "confidence": self.confidence}
-        for kind, spread in self.spreads.items():
-            arrays |= {f"mean.{kind}": spread.mean, f"deviation.{kind}": spread.deviation}
+        """Write the directions to ``path``."""
+        arrays = {"directions": self.directions, "reliability": self.reliability}
+        for reference, statistics in self.references.items():
+            arrays |= {f"mean.{reference}": statistics.mean, f"deviation.{reference}": statistics.deviation}
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, path, {WORDS: json.dumps(self.names, ensure_ascii=False)})
+        save_file(contiguous, path, {HEADER: json.dumps(self.names, ensure_ascii=False)})
 
     @classmethod
     def load(cls, path: Path) -> TagDirections:
-        """What ``save`` wrote.
+        """Read what ``save`` wrote.
 
         Raises:
             FormatError: It is missing or damaged.
         """
-        arrays, told = read_arrays(path, TRAIN_AGAIN)
-        names = read_words(path, told, list[str], TRAIN_AGAIN)
-        kinds = [name.removeprefix("mean.") for name in arrays if name.startswith("mean.")]
-        shapes: dict[str, tuple[str | int, ...]] = {"directions": ("T", "D"), "confidence": ("T",)}
-        shapes |= {f"{what}.{kind}": ("T",) for kind in kinds for what in ("mean", "deviation")}
-        fitted(path, arrays, shapes, TRAIN_AGAIN, sizes={"T": len(names)})
-        spreads = {kind: Spread(arrays[f"mean.{kind}"], arrays[f"deviation.{kind}"]) for kind in kinds}
-        return cls(tuple(names), arrays["directions"], arrays["confidence"], spreads)
+        arrays, metadata = read_arrays(path, TRAIN_AGAIN)
+        names = read_header(path, metadata, list[str], TRAIN_AGAIN)
+        references = [name.removeprefix("mean.") for name in arrays if name.startswith("mean.")]
+        shapes: dict[str, tuple[str | int, ...]] = {"directions": ("T", "D"), "reliability": ("T",)}
+        shapes |= {
+            f"{part}.{reference}": ("T",) for reference in references for part in ("mean", "deviation")
+        }
+        check_shapes(path, arrays, shapes, TRAIN_AGAIN, sizes={"T": len(names)})
+        statistics = {
+            reference: ReferenceStatistics(arrays[f"mean.{reference}"], arrays[f"deviation.{reference}"])
+            for reference in references
+        }
+        return cls(tuple(names), arrays["directions"], arrays["reliability"], statistics)
 
-    def _places(self, wanted: Mapping[str, float]) -> NDArray[np.int64]:
-        """(wanted,) which tags are meant."""
-        known = {same_word(name): tag for tag, name in enumerate(self.names)}
-        for tag, dose in wanted.items():
-            if not np.isfinite(dose):
-                raise SettingsError(
-                    f"the dose of {tag!r} is {dose}; expected a number of standard deviations"
-                )
-            if same_word(tag) not in known:
-                raise SettingsError(f"there is no tag {tag!r}; {self._suggestion(tag)}")
-        return np.array([known[same_word(tag)] for tag in wanted], np.int64)
+    def _indices(self, amounts: Mapping[str, float]) -> NDArray[np.int64]:
+        """Return the index of each given tag."""
+        known = {tag_key(name): tag for tag, name in enumerate(self.names)}
+        for tag, amount in amounts.items():
+            if not np.isfinite(amount):
+                raise SettingsError(f"tag {tag!r}: {amount}. Expected a number of standard deviations")
+            if tag_key(tag) not in known:
+                raise SettingsError(f"tag {tag!r} is unknown. {self._suggestion(tag)}")
+        return np.array([known[tag_key(tag)] for tag in amounts], np.int64)
 
     def _suggestion(self, tag: str) -> str:
         near = get_close_matches(tag.casefold(), [name.casefold() for name in self.names], _SUGGESTED)
         if near:
             spelled = {name.casefold(): name for name in self.names}
-            return f"did you mean {' or '.join(repr(spelled[name]) for name in near)}?"
-        surest = [self.names[place] for place in np.argsort(-self.confidence, kind="stable")[:_SUGGESTED]]
-        return f"the model knows {len(self.names)} tags, among them {', '.join(surest) or 'none'}"
+            return f"Did you mean {' or '.join(repr(spelled[name]) for name in near)}?"
+        if not self.names:
+            return "The model has no tags"
+        best = [self.names[tag] for tag in np.argsort(-self.reliability, kind="stable")[:_SUGGESTED]]
+        return f"Expected one of the {len(self.names)} tags of the model, such as {', '.join(best)}"
 
-    def _scale(self, kind: str) -> NDArray[np.float64]:
-        """(T,) standard deviations a unit; 0 where all are alike, so that nothing differs from the average."""
-        deviation = self._spread(kind).deviation.astype(np.float64)
+    def _scale(self, reference: str) -> NDArray[np.float64]:
+        """Return standard deviations per unit, (T,); 0 where all reference vectors are alike, so that no strength differs from 0."""
+        deviation = self._reference(reference).deviation.astype(np.float64)
         return np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
 
-    def _spread(self, kind: str) -> Spread:
-        if kind not in self.spreads:
-            raise SettingsError(f"{kind!r} cannot be read in tags; expected one of {', '.join(self.spreads)}")
-        return self.spreads[kind]
+    def _reference(self, reference: str) -> ReferenceStatistics:
+        if reference not in self.references:
+            raise SettingsError(
+                f"reference {reference!r} has no tag statistics. Expected one of {', '.join(self.references)}"
+            )
+        return self.references[reference]
 
 
-def _surest(names: Sequence[str], confidence: NDArray[np.float64]) -> list[int]:
-    """Places of the tags that are sure enough, in order; of the spellings of a word the surest."""
+def _most_reliable(names: Sequence[str], reliability: NDArray[np.float64]) -> list[int]:
+    """Return the indices of the reliable tags, ascending; of the spellings of a tag the most reliable."""
     best: dict[str, int] = {}
-    for tag in np.argsort(-confidence, kind="stable").tolist():
-        if confidence[tag] >= _LEAST_SURE:
-            best.setdefault(same_word(names[tag]), tag)
+    for tag in np.argsort(-reliability, kind="stable").tolist():
+        if reliability[tag] >= _LEAST_RELIABLE:
+            best.setdefault(tag_key(names[tag]), tag)
     return sorted(best.values())
 
 

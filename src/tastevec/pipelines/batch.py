@@ -23,11 +23,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastevec.data.expressions import connect
-from tastevec.data.files import new_file
-from tastevec.data.histories import NO_TIME
+from tastevec.data.files import atomic_file
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.readers import ReadSettings, read_interactions
-from tastevec.data.shards import fingerprint, parts_of
-from tastevec.data.streaming import complete_users, group_of, iter_histories
+from tastevec.data.shards import fingerprint, open_shards
+from tastevec.data.streaming import iter_histories, iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, SIMILARITY, TIMESTAMP, USER_ID, VECTOR
 from tastevec.serving.bundle import Bundle
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from tastevec.data.histories import Histories
-    from tastevec.data.inputs import Reading
+    from tastevec.data.inputs import InputConfig
     from tastevec.data.readers import RowReport
     from tastevec.data.streaming import HistoryStream
     from tastevec.schema import Horizon
@@ -107,7 +107,7 @@ def encode_on_spark(
     schema = f"{USER_ID} {dict(rows.dtypes)[USER_ID]}, {VECTOR} array<float>"
     # A number of parts that is given stays: Spark would put small ones together, and leave all the work to one worker.
     parts = int(histories.sparkSession.conf.get("spark.sql.shuffle.partitions", "200") or 200)
-    in_order = rows.repartition(parts, USER_ID).sortWithinPartitions(USER_ID, "times", POSITION)
+    in_order = rows.repartition(parts, USER_ID).sortWithinPartitions(USER_ID, "timestamps", POSITION)
     vectors = in_order.mapInArrow(_Encoding(shipped, horizon), schema)
     return vectors.withMetadata(VECTOR, {"space": bundle.space, "horizon": horizon})
 
@@ -121,12 +121,16 @@ def _rows(histories: DataFrame) -> DataFrame:
             f"there is no {', no '.join(missing)}"
         )
     ids = {name: "BIGINT" if types[name] in _WHOLE else "STRING" for name in (USER_ID, ITEM_ID)}
-    time = f"coalesce(CAST({TIMESTAMP} AS BIGINT), {NO_TIME}L)" if TIMESTAMP in types else f"{NO_TIME}L"
+    time = (
+        f"coalesce(CAST({TIMESTAMP} AS BIGINT), {NO_TIMESTAMP}L)"
+        if TIMESTAMP in types
+        else f"{NO_TIMESTAMP}L"
+    )
     place = POSITION if POSITION in types else "monotonically_increasing_id()"
     return histories.selectExpr(
         *(f"CAST({name} AS {kind}) AS {name}" for name, kind in ids.items()),
         f"CAST({RATING} AS FLOAT) AS ratings",
-        f"{time} AS times",
+        f"{time} AS timestamps",
         f"{place} AS {POSITION}",
     )
 
@@ -136,7 +140,7 @@ class _Model:
     """What travels to the workers."""
 
     parts: tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]
-    reading: Reading
+    reading: InputConfig
     item_ids: NDArray[Any]
     fingerprint: str
 
@@ -159,7 +163,7 @@ class _Model:
         ids, catalog = table[ITEM_ID], self.catalog
         if ids.type != catalog.type:  # compared as text, as everywhere
             ids, catalog = ids.cast(pa.string()), catalog.cast(pa.string())
-        told = group_of(table.append_column("items", pc.index_in(ids, catalog)))
+        told = table_to_histories(table.append_column("items", pc.index_in(ids, catalog)))
         known, scale = told.keep(told.items >= 0), self.reading.scale
         if not np.all(np.isnan(told.ratings) | (told.ratings >= scale.low) & (told.ratings <= scale.high)):
             wrong = np.flatnonzero((told.ratings < scale.low) | (told.ratings > scale.high))[0]
@@ -187,7 +191,7 @@ class _Encoding:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """``user_id, vector`` of the people of a partition, of whom one may span several batches."""
         model = self.shipped.value  # the same one at each task of a worker, so that its encoder is made once
-        for table in complete_users(batches):
+        for table in iter_user_batches(batches):
             users = model.group(table)
             vectors = encode_histories(model.encoder, model.reading, users, self.horizon)
             ends = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
@@ -374,10 +378,10 @@ def write_vectors_on_spark(
     return facts | {"space": bundle.space}
 
 
-def _read_settings(reading: Reading, *, skip_bad_rows: bool) -> ReadSettings:
+def _read_settings(reading: InputConfig, *, skip_bad_rows: bool) -> ReadSettings:
     """How a table is read for a model, which knows one scale of ratings."""
     scale = reading.scale
-    return ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    return ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high), model_scale=True)
 
 
 def _written(
@@ -389,7 +393,7 @@ def _written(
 ) -> BatchResult:
     """What the model says of the people, in the file ``out``, whole or not at all."""
     found = 0
-    with closing(users.stream) as groups, parts_of(out, schema) as parts:
+    with closing(users.stream) as groups, open_shards(out, schema) as parts:
         for group in groups:
             if not parts.add(fingerprint(group, made_by), partial(ask, group)):
                 found += len(group)
@@ -479,7 +483,7 @@ def write_similar(
             "nobody is asked, and no film has a vector; expected at least one whose neighbours are wanted"
         )
     schema = first.schema.with_metadata(told)
-    with new_file(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_file(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for batch in (first, *groups):
             writer.write_batch(batch.cast(schema))
             rows += len(batch)

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
-from tastevec.data.files import refuse_foreign
+from tastevec.data.files import check_replaceable
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError, SettingsError
 from tastevec.evaluation.scorers import EncodedScorer, Runs
-from tastevec.extras import need
+from tastevec.extras import require
 from tastevec.schema import BUNDLE_FILE, RESULTS_FILE, Horizon
 from tastevec.serving.recommender import load
 
@@ -153,8 +153,8 @@ def evaluate(
     _check_settings(folders, seed=seed, seeds=seeds, tune=tune, tuned=tuned)
     prepared = Prepared.open(Path(data))
     if out is not None:  # now, not after the evaluation
-        refuse_foreign(Path(out), owned_by=RESULTS_FILE)
-        need("matplotlib")
+        check_replaceable(Path(out), marker_file=RESULTS_FILE)
+        require("matplotlib")
     systems = [model_runs(folder, prepared) for folder in folders]
     dataset, scale = EvalDataset.of(prepared, split), prepared.rating_range
     names = dataset.task_ids if tasks is None else tasks

@@ -17,15 +17,15 @@ from pydantic import Field
 from safetensors.numpy import save_file
 
 from tastevec.data.expressions import connect
-from tastevec.data.files import new_folder
-from tastevec.data.prepared import Prepared, write_manifest
-from tastevec.data.preprocess import ArrangeSettings, arrange, find_split_timestamp
+from tastevec.data.files import atomic_folder
+from tastevec.data.prepared import Prepared, manifest_content, write_manifest
+from tastevec.data.preprocess import PreprocessSettings, find_split_timestamp, preprocess
 from tastevec.data.readers import ReadSettings, Source, read_source
 from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
 from tastevec.data.spark.reading import read_source as read_on_spark
 from tastevec.data.spark.session import SparkEngine, is_address, spark_engine
 from tastevec.errors import DataError, SettingsError
-from tastevec.items.cold_start import save_rows
+from tastevec.items.cold_start import save_item_features
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
 from tastevec.schema import (
@@ -41,8 +41,8 @@ from tastevec.schema import (
     USERS_FILE,
     VECTOR_SOURCE,
     VECTORS_FILE,
-    Division,
     Preset,
+    SplitStrategy,
 )
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ __all__ = [
     "describe",
     "prepare",
     "tags_before",
-    "visible_tags",
+    "training_tags",
     "write_item_vectors",
     "write_prepared",
 ]
 
 
-def visible_tags(tags: pa.Table, folder: Path) -> pa.Table:
+def training_tags(tags: pa.Table, folder: Path) -> pa.Table:
     """The tags of the training people of ``folder``, and those from elsewhere, which are nobody's."""
     users = pq.read_table(folder / USERS_FILE, columns=[USER_ID, "split"])
     train = users.filter(pc.equal(users["split"], SPLITS.index("train")))[USER_ID].combine_chunks()
@@ -125,7 +125,7 @@ def write_item_vectors(
     made["bert_cosine_reads"] = CONTENT if genome is None else GENOME_SVD
     pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
     save_file(vectors, folder / VECTORS_FILE)
-    save_rows(folder, features, wide)
+    save_item_features(folder, features, wide)
     return made
 
 
@@ -162,7 +162,7 @@ class PrepareSettings:
             the id; "liang" is the published split of Liang et al. 2018, people who liked fewer than 5 films dropped;
             "time" divides by hash too, and ends what training and validation people did at the moment before which
             nine tenths of all ratings lie, so that nothing is learned from later.
-        heldout: Of "liang": people of validation, and as many of test; the published number is for ml-20m.
+        held_out_users: Of "liang": people of validation, and as many of test; the published number is for ml-20m.
         genome: A folder with a genome, borrowed by film id; instead of the release's own, if it has one.
         tags: Files of tags from elsewhere.
         items: A table of film metadata.
@@ -178,8 +178,8 @@ class PrepareSettings:
     """
 
     preset: Preset = "taste"
-    split: Division | None = None
-    heldout: Annotated[int, Field(ge=1)] = 10_000
+    split: SplitStrategy | None = None
+    held_out_users: Annotated[int, Field(ge=1)] = 10_000
     genome: Path | None = None
     tags: tuple[Path, ...] = ()
     items: Path | None = None
@@ -213,11 +213,17 @@ class PrepareSettings:
             rating_range=self.rating_range,
         )
 
-    def arranging(self, with_vector: frozenset[Any] | None, cut: int | None = None) -> ArrangeSettings:
+    def arranging(
+        self, items_with_vector: frozenset[Any] | None, cut: int | None = None
+    ) -> PreprocessSettings:
         """How histories are laid out, given the films that have a genome (None where there is none at all)."""
         if self.preset == "bert-cosine":
-            return ArrangeSettings(split="bert-cosine", seed=self.seed, order="item", keep_items=with_vector)
-        return ArrangeSettings(split=self.split or "hash", seed=self.seed, heldout=self.heldout, cut=cut)
+            return PreprocessSettings(
+                split="bert-cosine", seed=self.seed, order="item", keep_items=items_with_vector
+            )
+        return PreprocessSettings(
+            split=self.split or "hash", seed=self.seed, held_out_users=self.held_out_users, cut=cut
+        )
 
 
 def write_prepared(
@@ -247,7 +253,7 @@ def write_prepared(
     """
     settings = settings or PrepareSettings()
     clock = _Clock(progress or (lambda _stage: None))
-    with new_folder(out, owned_by=MANIFEST_FILE) as folder:
+    with atomic_folder(out, marker_file=MANIFEST_FILE) as folder:
         connection = connect(settings.memory, spill=folder.parent)
         try:
             with _engine(settings, connection, folder.parent) as engine:
@@ -263,9 +269,9 @@ def write_prepared(
                         else None
                     )
                     arranging = settings.arranging(_with_genome(source, genome), cut)
-                    counts = arrange(source, folder, arranging, engine)
+                    counts = preprocess(source, folder, arranging, engine)
             with clock.stage("vectors"):
-                tags = visible_tags(connection.to_pyarrow(source.tags), folder)
+                tags = training_tags(connection.to_pyarrow(source.tags), folder)
                 connection.disconnect()  # nothing more is asked of it, and the vectors want its memory
                 row_report = {}
                 if cut is not None:
@@ -276,11 +282,13 @@ def write_prepared(
             connection.disconnect()
         write_manifest(
             folder,
-            source=source,
-            counts=counts,
-            settings=_resolved(settings, arranging),
-            timings=clock.seconds,
-            vectors=made | row_report,
+            manifest_content(
+                source=source,
+                counts=counts,
+                settings=_resolved(settings, arranging),
+                timings=clock.seconds,
+                vectors=made | row_report,
+            ),
         )
     return Prepared.open(out)
 
@@ -343,13 +351,13 @@ def _with_genome(source: Source, genome: Genome | None) -> frozenset[Any] | None
     return frozenset(pa.array(genome.item_ids).cast(kind).to_pylist())
 
 
-def _resolved(settings: PrepareSettings, arranging: ArrangeSettings) -> dict[str, Any]:
+def _resolved(settings: PrepareSettings, arranging: PreprocessSettings) -> dict[str, Any]:
     """The settings for the manifest, with what the preset decided and without what the split does not ask for."""
     told = asdict(settings) | {name: getattr(arranging, name) for name in _RESOLVED}
     for name in _WHERE:
         del told[name]
     if arranging.split != "liang":
-        del told["heldout"]
+        del told["held_out_users"]
     if arranging.cut is not None:
         told |= {"cut": arranging.cut, "time_share": _LATER}
     return _plain(told)
@@ -390,7 +398,7 @@ def prepare(
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from tastevec.data.files import misfit
+    from tastevec.data.files import validation_message
 
     known = [field.name for field in dataclasses.fields(PrepareSettings)]
     if unknown := sorted(changes.keys() - set(known)):
@@ -398,7 +406,7 @@ def prepare(
     try:
         settings = TypeAdapter(PrepareSettings).validate_python(changes)
     except ValidationError as error:
-        raise SettingsError(f"{misfit(error)}. See: tastevec prepare --help") from error
+        raise SettingsError(f"{validation_message(error)}. See: tastevec prepare --help") from error
     return write_prepared(source, Path(out), settings=settings, progress=progress)
 
 

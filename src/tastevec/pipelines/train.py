@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tastevec.data.files import refuse_foreign
+from tastevec.data.files import check_replaceable
 from tastevec.data.prepared import Prepared
-from tastevec.extras import need
-from tastevec.items.cold_start import load_rows
+from tastevec.extras import require
+from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
-from tastevec.schema import BUNDLE_FILE, VECTOR_SOURCE
+from tastevec.schema import BUNDLE_FILE, ITEM_NOUN, VECTOR_SOURCE
 from tastevec.serving.explain import measured
 from tastevec.serving.recommender import Recommender
 
@@ -47,9 +47,8 @@ def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int6
     drawn = (
         ItemMap.fit(vectors, seed=seed) if find_spec("openTSNE") else None
     )  # an extra, and no vector needs it
-    told = load_rows(prepared.folder)
-    tags = TagDirections.fit(tag_blocks(*told), vectors, users) if told else None
-    if tags is None or not tags.names:
+    tags = TagDirections.fit(tag_blocks(*load_item_features(prepared.folder)), vectors, users)
+    if not tags.names:
         return dataclasses.replace(bundle, item_map=drawn)
     taught = prepared.histories.take(prepared.users_in("train"))
     return dataclasses.replace(bundle, item_map=drawn, tags=measured(Recommender(bundle), tags, taught))
@@ -94,9 +93,9 @@ def train(
 
     out, settings = Path(out), resolve_settings(preset, **changes)
     if settings.report_to == "wandb":
-        need("wandb")
+        require("wandb")
     prepared = Prepared.open(Path(data))
-    refuse_foreign(out, owned_by=BUNDLE_FILE)  # now, not after the training
+    check_replaceable(out, marker_file=BUNDLE_FILE)  # now, not after the training
     unfinished = out.with_name(f"{out.name}.training")
     trained = train_on(
         prepared,
@@ -142,7 +141,7 @@ def add_items(
     from tastevec.serving.recommender import load
 
     model, out = Path(model), Path(out)
-    refuse_foreign(out, owned_by=BUNDLE_FILE)
+    check_replaceable(out, marker_file=BUNDLE_FILE)
     grown = load(model).with_items(Path(items), tags=tags, genome=genome)
     grown.bundle.save(out, curves=model / "tensorboard")
     return load(out)
@@ -162,6 +161,7 @@ def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
         "tastevec": version("tastevec"),
         "data": {
             "name": prepared.manifest["source"]["name"],
+            "item_noun": prepared.manifest["source"].get("item_noun", ITEM_NOUN),
             "fingerprint": prepared.fingerprint,
             "train_users": len(prepared.users_in("train")),
             "items": prepared.items.num_rows,

@@ -15,8 +15,16 @@ import pyarrow.parquet as pq
 from pydantic import ConfigDict
 from safetensors.numpy import save_file
 
-from tastevec.data.arrays import fitted, read_arrays
-from tastevec.data.files import ManifestKind, Shape, new_file, new_folder, read_manifest, sealed, sha256_of
+from tastevec.data.arrays import check_shapes, read_arrays
+from tastevec.data.files import (
+    ManifestSpec,
+    StrictModel,
+    atomic_file,
+    atomic_folder,
+    manifest_text,
+    read_manifest,
+    sha256_of,
+)
 from tastevec.errors import DataError, FormatError, SourceError
 from tastevec.schema import (
     ALIGNED_COSINE,
@@ -37,14 +45,14 @@ _FITTED: Final = 0.8  # of the films; the others say how well it does on films t
 _TIMES: Final = 2  # films to each number of a vector, at least: of fewer a rotation fits whatever they are
 
 
-class _Fitted(Shape):
+class _Fitted(StrictModel):
     model_config = ConfigDict(extra="forbid")
 
     residual: float
     cosine: float
 
 
-class _Told(Shape):
+class _Told(StrictModel):
     new: str
     old: str
     items: int
@@ -56,7 +64,7 @@ class _Told(Shape):
 
 
 _FITS: Final = ("in_sample", "held_out", "unaligned", "shuffled")
-_KIND: Final = ManifestKind(
+_KIND: Final = ManifestSpec(
     shape=_Told,
     format=ALIGNMENT_FORMAT,
     files="checksums",
@@ -198,14 +206,14 @@ class Alignment:
         Raises:
             FormatError: Something else is there.
         """
-        with new_folder(Path(out), owned_by=ALIGNMENT_FILE) as folder:
+        with atomic_folder(Path(out), marker_file=ALIGNMENT_FILE) as folder:
             save_file({"rotation": self.rotation}, folder / ROTATION_FILE)
             told = {
                 "format": ALIGNMENT_FORMAT,
                 **self.facts,
                 "checksums": {ROTATION_FILE: sha256_of(folder / ROTATION_FILE)},
             }
-            (folder / ALIGNMENT_FILE).write_text(sealed(told), encoding="utf-8")
+            (folder / ALIGNMENT_FILE).write_text(manifest_text(told), encoding="utf-8")
         return Path(out)
 
     @classmethod
@@ -219,7 +227,7 @@ class Alignment:
         if not path.is_file() or sha256_of(path) != told["checksums"].get(ROTATION_FILE):
             raise FormatError(f"{path} is missing or not as it was written; {_KIND.again}")
         arrays, _ = read_arrays(path, _KIND.again)
-        fitted(path, arrays, {"rotation": ("D", "D")}, _KIND.again)
+        check_shapes(path, arrays, {"rotation": ("D", "D")}, _KIND.again)
         fits = {name: Fit(**told[name]) for name in _FITS}
         return cls(arrays["rotation"], told["new"], told["old"], told["items"], **fits)
 
@@ -300,7 +308,7 @@ def rotate_users(alignment: Alignment, users: Path | str, out: Path | str) -> in
         said |= {"space": alignment.old, ALIGNED_FROM: alignment.new}
         said |= {ALIGNED_COSINE: f"{alignment.held_out.cosine:.4f}"}
         schema = schema.with_metadata(said)
-        with new_file(Path(out)) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        with atomic_file(Path(out)) as temporary, pq.ParquetWriter(temporary, schema) as writer:
             for batch in source.iter_batches():
                 flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
                 turned = alignment.apply(flat.reshape(len(batch), -1))

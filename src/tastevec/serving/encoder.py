@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.data.inputs import Reading
+    from tastevec.data.inputs import InputConfig
     from tastevec.schema import Horizon
 
 __all__ = ["Encoder", "OnnxEncoder", "batches_by_length", "encode_histories", "gpu_available", "on_gpu"]
@@ -58,7 +58,7 @@ class Encoder(Protocol):
         """Rows of the film table that came after the training."""
 
     def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
-        """(B, D) the people's vectors for a horizon, from what `Reading.arrays` gives."""
+        """(B, D) the people's vectors for a horizon, from what `InputConfig.arrays` gives."""
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> Encoder:
         """The same encoder on a larger film table (N, D), of which the rows ``added`` came after the training."""
@@ -160,7 +160,7 @@ class OnnxEncoder:
         return list(self.config["added_items"])
 
     def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
-        """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from what `Reading.arrays` gives."""
+        """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from what `InputConfig.arrays` gives."""
         items, levels, lengths = arrays["items"], arrays["rating_bins"], arrays["lengths"]
         if self.config["readout"] == "pooler":
             return self._newest(arrays)
@@ -279,7 +279,7 @@ _FILMS_ON_GPU: Final = 1 << 18  # which a small batch would leave idle
 
 
 def encode_histories(
-    model: Encoder, reading: Reading, histories: Histories, horizon: Horizon
+    model: Encoder, reading: InputConfig, histories: Histories, horizon: Horizon
 ) -> NDArray[np.float32]:
     """(B, D) the vectors of these people, in their order; nobody's depends on who else is asked.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tastevec.data.histories import Histories, normalise_ratings
+from tastevec.data.histories import Histories, normalize_ratings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def measured(recommender: Recommender, directions: TagDirections, users: Histori
     """The directions, on which people of both horizons are compared with these; of more than 2,000 with every n-th."""
     some = users.take(np.arange(0, len(users), -(-len(users) // _COMPARED) or 1))
     for horizon in _HORIZONS:
-        directions = directions.against(horizon, recommender.vectors(some, horizon))
+        directions = directions.with_reference(horizon, recommender.vectors(some, horizon))
     return directions
 
 
@@ -85,11 +85,11 @@ def explain_users(
     """
     vectors = recommender.vectors(histories, horizon)
     users = []
-    for user, strengths in enumerate(directions.read(vectors, horizon)):
+    for user, strengths in enumerate(directions.strengths(vectors, horizon)):
         told = _told(directions, strengths, tags)
         if items and told:
             rated, moves = _moves(recommender, histories, user, vectors[user], horizon)
-            effects = directions.change(moves, horizon)  # (L, T)
+            effects = directions.strength_changes(moves, horizon)  # (L, T)
             told = {
                 tag: replace(
                     reading, contributions=_contributions(rated, effects[:, tag], items, reading.strength)
@@ -105,7 +105,7 @@ def explain_items(
 ) -> list[list[TagExplanation]]:
     """Each of these films, by its place in the catalogue, in at most ``tags`` tags; none where it has no vector."""
     vectors = recommender.item_vectors[np.asarray(items, np.int64)]
-    readings = directions.read(vectors, "items")
+    readings = directions.strengths(vectors, "items")
     return [
         list(_told(directions, strengths, tags).values()) if vector.any() else []
         for vector, strengths in zip(vectors, readings, strict=True)
@@ -162,8 +162,8 @@ def leave_one_out(history: Histories, places: NDArray[np.int64]) -> Histories:
         offsets=offsets,
         items=history.items[rows],
         ratings=ratings,
-        normalised=normalise_ratings(ratings, offsets),
-        times=history.times[rows],
+        normalized_ratings=normalize_ratings(ratings, offsets),
+        timestamps=history.timestamps[rows],
     )
 
 
@@ -183,10 +183,10 @@ def _moves(
 
 def _told(directions: TagDirections, strengths: NDArray[np.float64], count: int) -> dict[int, TagExplanation]:
     """The tags that say most (T,), by their place, strongest first; of those that say the same only the strongest."""
-    weighed = np.abs(strengths) * directions.confidence
+    weighed = np.abs(strengths) * directions.reliability
     order = [int(tag) for tag in np.argsort(-weighed, kind="stable") if weighed[tag] > 0]
     return {
-        tag: TagExplanation(directions.names[tag], float(strengths[tag]), float(directions.confidence[tag]))
+        tag: TagExplanation(directions.names[tag], float(strengths[tag]), float(directions.reliability[tag]))
         for tag in directions.distinct(order, count)
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tastevec.errors import FormatError, HubError, MissingExtraError
-from tastevec.extras import need
+from tastevec.extras import require
 from tastevec.serving.bundle import Bundle, Runtime
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def open_bundle(name: Path | str, runtime: Runtime = "auto", *, revision: str | 
     if folder.exists() or not _may_be_on_the_hub(said):
         return Bundle.load(folder, runtime)
     try:
-        need("huggingface_hub")
+        require("huggingface_hub")
     except MissingExtraError as error:
         raise FormatError(
             f"there is no folder {said} here; expected a folder that tastevec train wrote, or org/name of the Hugging Face hub, "
@@ -70,11 +70,11 @@ def push(bundle: Bundle, repository: str, *, private: bool | None = None) -> str
         HubError: The hub refuses, asks for a token that may write, or cannot be reached.
         MissingExtraError: huggingface_hub is not installed.
     """
-    need("huggingface_hub")
+    require("huggingface_hub")
     from huggingface_hub import HfApi  # noqa: PLC0415  an extra
 
     with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
-        folder = bundle.save(Path(scratch) / "model", known_as=repository)
+        folder = bundle.save(Path(scratch) / "model", name=repository)
         with _plain_errors(repository, "push to"), warnings.catch_warnings():
             # A model's films are a table, and belong to it.
             warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")

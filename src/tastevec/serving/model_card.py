@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tastevec.data.releases import RELEASES, TERMS
 
 if TYPE_CHECKING:
-    from tastevec.serving.bundle import Bundle
+    from numpy.typing import NDArray
+
+    from tastevec.data.inputs import InputConfig
 
 __all__ = ["model_card"]
 
 _HERE: Final = "this folder"
 
 
-def model_card(bundle: Bundle, space: str, name: str) -> str:
-    """The README of a bundle, in Markdown, with the header that the Hugging Face hub reads.
+def model_card(facts: dict[str, Any], reading: InputConfig, item_ids: NDArray[Any], name: str) -> str:
+    """Return the README of a model in Markdown, with the header that the Hugging Face Hub reads.
 
     Args:
-        bundle: Of which it tells.
-        space: The name of its vector space.
-        name: As which the examples load it: a folder, or ``org/name`` on the hub.
+        facts: The facts of the bundle: data, settings, validation metrics, space.
+        reading: The encoder's input layout.
+        item_ids: (N,) the catalog.
+        name: The name under which the examples load the model: a folder, or ``org/name`` on the Hub.
     """
-    settings, data = bundle.facts["settings"], bundle.facts["data"]
-    added = bundle.facts.get("added", {}).get("items", 0)
-    later = (
-        f"\nIt knows {added:,} films more, added later and placed by what is said of them." if added else ""
-    )
+    settings, data = facts["settings"], facts["data"]
+    added = facts.get("added", {}).get("items", 0)
+    later = f"\n{added:,} more items were added after training, without a rating." if added else ""
+    # Made-up ratings of three items that the model knows.
+    scale = reading.scale
+    stars = (float(scale.high), float(scale.low), float(scale.high))
+    example = repr(list(zip(item_ids[:3].tolist(), stars, strict=False)))
     return f"""{_header(data["name"])}
-# A taste encoder ({settings["preset"]} preset)
+# tastevec model ({settings["preset"]} preset)
 
-Reads what a person rated and answers with {settings["dim"]} numbers in the space of the film vectors.
-Trained by tastevec {bundle.facts["tastevec"]} on {data["train_users"]:,} people of {data["name"]} ({data["items"]:,} films).{later}
+Maps the ratings of a user to a user embedding of {settings["dim"]} dimensions, in the space of the item embeddings.
+Trained by tastevec {facts["tastevec"]} on {data["train_users"]:,} users of {data["name"]} ({data["items"]:,} items).{later}
 
-## How to use it
+## Usage
 
-{_with_tastevec(bundle, name)}
-{_without_tastevec(bundle, name)}
-{_measured(bundle)}
-{_intended(bundle, space)}
+{_with_tastevec(name, example)}
+{_without_tastevec(reading, name, example, settings["dim"])}
+{_validation_metrics(facts)}
+{_intended_use(facts, len(item_ids))}
 {_terms(data["name"])}
 ## Settings
 
@@ -47,111 +52,101 @@ Trained by tastevec {bundle.facts["tastevec"]} on {data["train_users"]:,} people
 
 
 def _header(data: str) -> str:
-    """What the hub indexes: nothing that could not be looked up is claimed."""
+    """Return what the Hub indexes, without a claim that cannot be looked up."""
     known = data in RELEASES
-    licence = "license: other\nlicense_name: movielens-terms" if known else "license: unknown"
+    license_ = "license: other\nlicense_name: movielens-terms" if known else "license: unknown"
     datasets = f"\ndatasets: [{data}]" if known else ""
     return f"""---
 library_name: tastevec
-{licence}{datasets}
+{license_}{datasets}
 tags: [recommender-systems, user-embeddings, feature-extraction, custom_code]
 ---
 """
 
 
-def _with_tastevec(bundle: Bundle, name: str) -> str:
-    return f"""With tastevec (`pip install 'tastevec[serve]'`), which runs no code out of the model:
+def _with_tastevec(name: str, example: str) -> str:
+    return f"""With tastevec (`pip install 'tastevec[serve]'`), which runs no code from the model folder:
 
 ```python
 import tastevec as tv
 
 model = tv.load("{name}")
-ratings = {_example(bundle)}  # of one person, oldest first: item_id and rating
+ratings = {example}  # of one user, oldest first: item_id and rating
 vector = model.encode(ratings)
-films = model.recommend(ratings, k=10)
+items = model.recommend(ratings, k=10)
 ```
 """
 
 
-def _without_tastevec(bundle: Bundle, name: str) -> str:
-    """The same vector by transformers alone, from film rows and ratings."""
-    reading = bundle.reading
+def _without_tastevec(reading: InputConfig, name: str, example: str, dim: int) -> str:
+    """Return how to compute the same vector with transformers alone."""
     scale, most = reading.scale, reading.max_history
-    brought = "" if name == _HERE else "from huggingface_hub import snapshot_download\n"
+    imports = "" if name == _HERE else "from huggingface_hub import snapshot_download\n"
     folder = f'"{name}"' if name == _HERE else f'snapshot_download("{name}")'
     order = "ratings = sorted(ratings, key=lambda rated: rows[rated[0]])\n" if reading.order == "item" else ""
     end = f"[-{most}:]" if reading.truncate == "newest" else f"[:{most}]"
     padded = (
-        f"told = {{name: torch.nn.functional.pad(row, (0, {most} - len(ratings))) for name, row in told.items()}}"
+        f"inputs = {{name: torch.nn.functional.pad(row, (0, {most} - len(ratings))) for name, row in inputs.items()}}"
         "  # it was trained to see its padding\n"
         if reading.pad == "full"
         else ""
     )
-    return f"""Without tastevec, by transformers, torch and pyarrow. `trust_remote_code` runs the Python files that lie beside the weights: they are
-tastevec's own network, and who does not know where this copy comes from should read them first.
+    return f"""Without tastevec, with transformers, torch and pyarrow. `trust_remote_code` runs the Python files next to the weights. They are the
+network of tastevec; read them first if you do not trust the source of this copy.
 
 ```python
-{brought}import pyarrow.parquet as pq
+{imports}import pyarrow.parquet as pq
 import torch
 from transformers import AutoModel
 
 folder = {folder}
 model = AutoModel.from_pretrained(folder, trust_remote_code=True)
-films = pq.read_table(f"{{folder}}/items.parquet")["item_id"].to_pylist()
-rows = {{item: row for row, item in enumerate(items)}}
-ratings = {_example(bundle)}
-{order}ratings = ratings{end}  # more are not read in order
+item_ids = pq.read_table(f"{{folder}}/items.parquet")["item_id"].to_pylist()
+rows = {{item: row for row, item in enumerate(item_ids)}}
+ratings = {example}
+{order}ratings = ratings{end}  # the network reads no more
 stars = torch.tensor([[stars for _, stars in ratings]])
-off = stars - stars.mean()  # from this person's mean; -1 to 1 in what follows
-told = {{
-    "items": torch.tensor([[rows[film] for film, _ in ratings]]),
-    "strengths": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5),
+off = stars - stars.mean()  # from the mean of this user; scaled to -1 to 1 below
+inputs = {{
+    "items": torch.tensor([[rows[item] for item, _ in ratings]]),
+    "normalized_ratings": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5),
     "rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.levels - 1}).round().long(),
 }}
-{padded}answer = model(**told, lengths=torch.tensor([len(ratings)]))
-answer.next, answer.overall  # (1, {bundle.model.table.shape[1]}) each: what comes next, and the taste as a whole
+{padded}output = model(**inputs, lengths=torch.tensor([len(ratings)]))
+output.next, output.overall  # (1, {dim}) each: order-aware, and order-free
 ```
 """
 
 
-def _example(bundle: Bundle) -> str:
-    """Ratings of one person, of films that the model knows."""
-    scale = bundle.reading.scale
-    stars = (float(scale.high), float(scale.low), float(scale.high))
-    return repr(list(zip(bundle.item_ids[:3].tolist(), stars, strict=False)))
+def _validation_metrics(facts: dict[str, Any]) -> str:
+    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in facts["validation"].items())
+    return f"""## Validation metrics
 
-
-def _measured(bundle: Bundle) -> str:
-    chosen = bundle.facts.get("validation") or {}
-    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in chosen.items())
-    return f"""## Measured on validation people, who chose the epoch
-
-| measure | value |
+| metric | value |
 |---|---|
 {rows}
 
-These people chose the epoch, so the values flatter. Nobody else was asked when this card was written. For people who chose nothing,
-beside floors and baselines and with intervals, run `tastevec evaluate MODEL --data PREPARED --out results` on the data that it
-was prepared from, and put that table here.
+The epoch was selected on these validation users, so the metrics are optimistic. For metrics on held-out test users, with baselines and
+95 % confidence intervals, run `tastevec evaluate MODEL --data PREPARED --out results` on the data of the training, and put its table here.
 """
 
 
-def _intended(bundle: Bundle, space: str) -> str:
-    data = bundle.facts["data"]
-    return f"""## What it is for
+def _intended_use(facts: dict[str, Any], items: int) -> str:
+    data = facts["data"]
+    return f"""## Intended use
 
-Recommending films, finding people and films that are alike, and describing a taste in tags; for people whom it has never seen, from their
-ratings. Research, teaching, and services whose owners have measured it on people of their own.
+Recommendation, similar users and items, and tag explanations, for users who are not in the training data. For research, teaching, and
+services whose operators evaluated it on their own users.
 
-## What it is not for, and what it cannot do
+## Limits and uses to avoid
 
-- **Decisions about people**: their work, credit, insurance, health, politics or whereabouts. A vector of taste says something of a person and proves nothing.
-- **Naming people.** It stores nobody, but was fitted to {data["train_users"]:,} people; a vector that it makes of somebody is personal data.
-- **Films that it does not know.** Its catalogue has {len(bundle.items):,}; others are refused or left out, until `tastevec add-items` places them by what is said of them.
-- **Everybody.** It learned from those who rate films at one place and time. What many of them rated is recommended more often than it is liked elsewhere,
-  and what few of them rated seldom.
-- **Comparing its vectors with another model's.** They live in the space `{space}`; those of a model trained apart, even on the same data, mean other things.
-  `tastevec align` maps one onto the other, and says how badly it fits.
+- **Decisions about users**: work, credit, insurance, health, politics or location. A user embedding is no evidence of any of these.
+- **Identification of users.** The model stores no user, but was fitted to {data["train_users"]:,} users; an embedding of a user is personal data.
+- **Unknown items.** The catalog has {items:,} items; others are refused or ignored until `tastevec add-items` adds them from their metadata.
+- **Other populations.** The training users rated items on one site at one time. Popular items are recommended more often than other users like
+  them, rare items less often.
+- **Comparison with vectors of another model.** Vectors are in the space `{facts["space"]}`; vectors of another training, even on the same data, are not
+  comparable. `tastevec align` rotates one space to the other, and reports the fit.
 """
 
 
@@ -160,17 +155,17 @@ def _terms(data: str) -> str:
     if release is None:
         return f"""## Terms
 
-The code is tastevec's, under the MIT licence. The weights and the film table were fitted to {data}, which is no release that tastevec knows: whoever
-passes this model on must know under which terms those data may be used, and say so here.
+The code is part of tastevec, under the MIT license. The weights and item embeddings were fitted to {data}, which is no release that tastevec knows.
+Before you share this model, find the terms of these data and state them here.
 """
     return f"""## Terms
 
-The code is tastevec's, under the MIT licence. The weights and the film table were fitted to MovieLens ({data}), collected by GroupLens Research at the
-University of Minnesota: {TERMS}. Use what was fitted to the data under the same terms.
+The code is part of tastevec, under the MIT license. The weights and item embeddings were fitted to MovieLens ({data}), collected by GroupLens
+Research at the University of Minnesota: {TERMS}. The same terms hold for what was fitted to the data.
 
-## How to cite
+## Citation
 
-The data: {release.citation}
+Data: {release.citation}
 
-The method: tastevec (its CITATION.cff), version as above.
+Method: tastevec (its CITATION.cff), version as above.
 """

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.arrays import DAMAGE, vector_type
+from tastevec.data.arrays import READ_ERRORS, vector_type
 from tastevec.errors import DataError, SourceError
 from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, USER_ID, VECTOR
 
@@ -82,7 +82,7 @@ def read_user_vectors(
     try:
         table = users if isinstance(users, pa.Table) else pq.read_table(users)
         table.validate(full=True)
-    except DAMAGE as error:
+    except READ_ERRORS as error:
         raise SourceError(
             f"{users} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
         ) from error

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tastevec.errors import DataError, FormatError
-from tastevec.schema import ADDED, COLD_START_FILE, ITEM_ID, TAG, TITLE, VECTOR_SOURCE, WEIGHT
+from tastevec.errors import DataError
+from tastevec.schema import ADDED, ITEM_ID, TAG, TITLE, VECTOR_SOURCE, WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,15 +80,9 @@ def with_new_items(bundle: Bundle, new_items: NewItems) -> Bundle:
     """The bundle with these films in it, and everything that it knew where it was.
 
     Raises:
-        FormatError: The bundle cannot take films: it does not say what places them.
         DataError: A film is known already, its id is of another kind than the catalogue's, or nothing that the model
             can read is said of it.
     """
-    if bundle.cold_start is None:
-        raise FormatError(
-            f"the model cannot take new films: its bundle holds no {COLD_START_FILE}, which this version's prepare and train "
-            "leave; run tastevec prepare and tastevec train again"
-        )
     items = _of_our_ids(new_items.items, bundle)
     vectors, known_by = _placed(bundle.cold_start, dataclasses.replace(new_items, items=items))
     grown = _joined(bundle.items, items)
@@ -185,7 +179,7 @@ def _placed(cold_start: ColdStartModel, new_items: NewItems) -> tuple[NDArray[np
             "or genres, title words or tags that its training's films have: say more of these films, or leave them out"
         )
     blocks = cold_start.features.blocks(*told)
-    return cold_start.place(rows), {
+    return cold_start.predict(rows), {
         name: int((block.getnnz(axis=1) > 0).sum()) for name, block in blocks.items()
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.histories import NO_TIME, Histories, normalise_ratings
+from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
 from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
@@ -63,7 +63,9 @@ def histories_in_file(
     from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415  who serves reads no files, and has no DuckDB
     from tastevec.data.streaming import iter_histories  # noqa: PLC0415  as above
 
-    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    settings = ReadSettings(
+        skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high), model_scale=True
+    )
     source: Path | Literal["-"] = "-" if path == "-" else Path(path)
     table, _ = read_interactions(source, connection=connect(memory), settings=settings)
     return iter_histories(table, item_ids)
@@ -121,8 +123,8 @@ def history_of_one(
         offsets=offsets,
         items=places.astype(np.int32),
         ratings=values,
-        normalised=normalise_ratings(values, offsets),
-        times=np.full(len(places), NO_TIME, np.int64),
+        normalized_ratings=normalize_ratings(values, offsets),
+        timestamps=np.full(len(places), NO_TIMESTAMP, np.int64),
     )
 
 
@@ -356,7 +358,7 @@ class Recommender:
             FormatError: The bundle has no tags.
             SettingsError: There is no such tag, or a number is out of range.
         """
-        return self.tags.steer(vector, tags, hold=hold, kind=horizon)
+        return self.tags.steer(vector, tags, hold=hold, horizon=horizon)
 
     @property
     def tags(self) -> TagDirections:

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tastevec.data.arrays import DAMAGE, vector_type
+from tastevec.data.arrays import READ_ERRORS, vector_type
 from tastevec.errors import DataError, FormatError, SettingsError, SourceError, TastevecError
-from tastevec.extras import need
+from tastevec.extras import require
 from tastevec.schema import USER_ID, VECTOR, Horizon
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def connection_settings(url: str) -> dict[str, Any]:
         MissingExtraError: psycopg or pgvector is not installed.
     """
     for module in ("psycopg", "psycopg_pool", "pgvector"):
-        need(module)
+        require(module)
     import psycopg  # noqa: PLC0415  an extra
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415  as above
 
@@ -596,7 +596,7 @@ def load_parquet(store: UserStore, path: Path | str) -> int:
                 flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
                 store.upsert(space, batch[USER_ID].to_pylist(), {horizon: flat.reshape(len(batch), -1)})
             return len(ids)
-    except DAMAGE as error:
+    except READ_ERRORS as error:
         raise SourceError(
             f"{path} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
         ) from error

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tastevec.data.histories import NO_TIME, normalise_ratings
-from tastevec.data.inputs import UNKNOWN_GAP
+from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
+from tastevec.data.inputs import UNKNOWN_TIME_GAP_BIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.data.inputs import Reading
+    from tastevec.data.inputs import InputConfig
     from tastevec.training.settings import TrainSettings
 
 __all__ = [
@@ -127,7 +127,7 @@ class Collator:
     """The collator: people in, tensors out."""
 
     histories: Histories | HistorySubset
-    reading: Reading
+    reading: InputConfig
     settings: TrainSettings
 
     def __call__(self, n_users: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
@@ -145,12 +145,15 @@ class Collator:
 def _silent(histories: Histories) -> Histories:
     """No time and no normalised rating, without room for them."""
     there = histories.items.shape
-    normalised, times = np.broadcast_to(np.float32(0), there), np.broadcast_to(np.int64(NO_TIME), there)
-    return replace(histories, normalised=normalised, times=times)
+    normalized_ratings, timestamps = (
+        np.broadcast_to(np.float32(0), there),
+        np.broadcast_to(np.int64(NO_TIMESTAMP), there),
+    )
+    return replace(histories, normalized_ratings=normalized_ratings, timestamps=timestamps)
 
 
 def positive_batch(
-    histories: Histories, reading: Reading, settings: TrainSettings, rng: np.random.Generator
+    histories: Histories, reading: InputConfig, settings: TrainSettings, rng: np.random.Generator
 ) -> Arrays:
     """What comes next, for each person of ``histories``.
 
@@ -160,11 +163,11 @@ def positive_batch(
     A share ``input_dropout`` is read without its times, as the films that somebody names without saying when.
 
     Returns:
-        The arrays of `Reading.in_order`, B runs and pieces of runs; ``moments`` (M,) flat positions in (B, L + 1) and ``target_items`` (M,).
+        The arrays of `InputConfig.in_order`, B runs and pieces of runs; ``moments`` (M,) flat positions in (B, L + 1) and ``target_items`` (M,).
     """
     run = _cut(_random_run(histories, settings.max_history, rng), settings.history_split_rate, rng)
     arrays = reading.in_order(_with_statistics(run, settings))
-    arrays["time_gap_bins"][rng.random(len(run)) < settings.input_dropout] = UNKNOWN_GAP
+    arrays["time_gap_bins"][rng.random(len(run)) < settings.input_dropout] = UNKNOWN_TIME_GAP_BIN
     moments, next_rows = _next_item(run, reading.scale.positive(run.ratings), arrays["items"].shape[1] + 1)
     asked = rng.random(len(moments)) < settings.target_fraction
     return arrays | {
@@ -173,11 +176,11 @@ def positive_batch(
     }
 
 
-def top_rated_batch(histories: Histories, reading: Reading, settings: TrainSettings) -> Arrays:
+def top_rated_batch(histories: Histories, reading: InputConfig, settings: TrainSettings) -> Arrays:
     """The note's question: the film rated highest is taken out of the input and is the target.
 
     Returns:
-        The arrays of `Reading.in_order`, ``target_users`` (P,) and ``target_items`` (P,).
+        The arrays of `InputConfig.in_order`, ``target_users`` (P,) and ``target_items`` (P,).
     """
     ratings = np.nan_to_num(histories.ratings, nan=-np.inf)
     best = np.full(len(histories), -np.inf, np.float32)
@@ -197,7 +200,7 @@ def _with_statistics(known: Histories, settings: TrainSettings) -> Histories:
     """The known ratings on the person's own scale, which the target is part of only in the note's recipe."""
     if settings.statistics == "everything" or settings.rating_input == "embed":
         return known
-    return replace(known, normalised=normalise_ratings(known.ratings, known.offsets))
+    return replace(known, normalized_ratings=normalize_ratings(known.ratings, known.offsets))
 
 
 def _random_run(histories: Histories, length: int, rng: np.random.Generator) -> Histories:

@@ -19,12 +19,12 @@ from transformers.trainer_pt_utils import safe_globals
 from transformers.trainer_utils import get_last_checkpoint
 
 from tastevec.data.files import (
-    ManifestKind,
-    Shape,
-    new_file,
+    ManifestSpec,
+    StrictModel,
+    atomic_file,
+    check_replaceable,
+    manifest_text,
     read_manifest,
-    refuse_foreign,
-    sealed,
     sha256_of,
 )
 from tastevec.errors import FormatError, TrainingError
@@ -44,7 +44,7 @@ _UNWRITTEN: Final = re.compile(
 _SEALED: Final = ("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 
 
-class _Sums(Shape):
+class _Sums(StrictModel):
     checksums: dict[str, str]
 
 
@@ -58,9 +58,9 @@ def start_run(identity: dict[str, Any], folder: Path) -> None:
     Raises:
         FormatError: ``folder`` holds something else.
     """
-    refuse_foreign(folder, owned_by=_SETTINGS_FILE)
+    check_replaceable(folder, marker_file=_SETTINGS_FILE)
     shutil.rmtree(folder, ignore_errors=True)
-    with new_file(folder / _SETTINGS_FILE) as file:
+    with atomic_file(folder / _SETTINGS_FILE) as file:
         file.write_text(json.dumps(identity), encoding="utf-8")
 
 
@@ -127,8 +127,8 @@ class ChecksumCallback(TrainerCallback):
         if state.is_world_process_zero:
             checkpoint = folder / f"checkpoint-{state.global_step}"
             sums = {name: sha256_of(checkpoint / name) for name in _SEALED if (checkpoint / name).exists()}
-            with new_file(_sums(checkpoint)) as file:
-                file.write_text(sealed({"format": 1, "checksums": sums}), encoding="utf-8")
+            with atomic_file(_sums(checkpoint)) as file:
+                file.write_text(manifest_text({"format": 1, "checksums": sums}), encoding="utf-8")
 
 
 def _sums(checkpoint: Path) -> Path:
@@ -140,7 +140,7 @@ def _refuse_altered(checkpoint: Path) -> None:
     if not _sums(checkpoint).exists():
         return
     way_out = f"remove the folder {checkpoint} and run the same command again, which goes on from the checkpoint before it or begins again"
-    kind = ManifestKind(_Sums, 1, "checksums", "the checksums of a checkpoint", way_out, way_out)
+    kind = ManifestSpec(_Sums, 1, "checksums", "the checksums of a checkpoint", way_out, way_out)
     try:
         told = read_manifest(_sums(checkpoint), kind)
     except FormatError as error:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tastevec.data.inputs import GAP_LEVELS, RatingScale, Reading
+from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.errors import SettingsError, TrainingError
-from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_rows
-from tastevec.items.taste_space import LinearSettings, TasteSpace
+from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_item_features
+from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
@@ -48,16 +48,16 @@ class Trained:
         counts: (N,) training people that have each film in their history.
         origins: (N,) where each film's vector started.
         log: The loop's own log.
-        cold_start: Where a film belongs that comes later; None if the prepared folder does not say how films are read.
+        cold_start: Where a film belongs that comes later.
     """
 
     model: TasteEncoder
-    reading: Reading
+    reading: InputConfig
     settings: TrainSettings
     counts: NDArray[np.int64]
     origins: NDArray[np.str_]
     log: list[dict[str, float]]
-    cold_start: ColdStartModel | None
+    cold_start: ColdStartModel
 
 
 def train(
@@ -86,7 +86,7 @@ def train(
         SystemExit: With 0, at the end of every process but the first.
     """
     users, judges = _users(prepared, settings)
-    reading = Reading(
+    reading = InputConfig(
         scale=RatingScale.of(prepared.rating_range),
         max_history=settings.max_history,
         order=settings.order,
@@ -101,7 +101,7 @@ def train(
     learners: Histories | HistorySubset = users
     choosers = judges.all()
     if settings.item_vectors != "collaborative":
-        learners, choosers = (_placed(some, space.start.vectors) for some in (users.all(), choosers))
+        learners, choosers = (_placed(some, space.initial.vectors) for some in (users.all(), choosers))
         counts = np.bincount(learners.items, minlength=len(counts))
     model = _started(space, reading, settings)
     course = TrainingRun(learners, choosers, reading, settings, fingerprint=prepared.fingerprint)
@@ -109,7 +109,13 @@ def train(
     if rank():
         sys.exit(0)
     return Trained(
-        model, reading, settings, counts, space.start.origins, log, _cold_start(prepared, model, counts)
+        model,
+        reading,
+        settings,
+        counts,
+        space.initial.origins,
+        log,
+        ColdStartModel.fit(*load_item_features(prepared.folder), model.table, counts),
     )
 
 
@@ -141,12 +147,12 @@ def _placed(users: Histories, vectors: NDArray[np.float32]) -> Histories:
 
 def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> TasteSpace:
     """The film table, where each row of it came from, and the linear answer."""
-    linear = LinearSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
+    linear = TasteSpaceSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
     if settings.item_vectors == "collaborative":
         if rank():  # the first process solves, and tells the others as they begin to learn
-            return TasteSpace.unsolved(len(prepared.item_ids), linear)
-        read = load_rows(prepared.folder)
-        return TasteSpace.fit(users, read[1] if read else prepared.vectors[CONTENT], linear)
+            return TasteSpace.zeros(len(prepared.item_ids), linear)
+        _, rows = load_item_features(prepared.folder)
+        return TasteSpace.fit(users, rows, linear)
     name = GENOME_SVD if settings.item_vectors == GENOME_SVD and GENOME_SVD in prepared.vectors else CONTENT
     vectors = prepared.vectors[name]
     if vectors.shape[1] != settings.dim:
@@ -154,16 +160,10 @@ def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> Tas
             f"dim is {settings.dim}, and the {name} vectors of {prepared.folder} have {vectors.shape[1]} numbers; set dim={vectors.shape[1]}"
         )
     start = InitialVectors(vectors, np.where(vectors.any(axis=1), name, "none"))
-    return TasteSpace.around(start, users, linear)
+    return TasteSpace.from_vectors(start, users, linear)
 
 
-def _cold_start(prepared: Prepared, model: TasteEncoder, counts: NDArray[np.int64]) -> ColdStartModel | None:
-    """What places later films among those that were learned."""
-    read = load_rows(prepared.folder)
-    return read and ColdStartModel.fit(*read, model.table, counts)
-
-
-def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> TasteEncoder:
+def _started(space: TasteSpace, reading: InputConfig, settings: TrainSettings) -> TasteEncoder:
     """The network before its first step."""
     torch.manual_seed(settings.seed)
     shape: dict[str, Any] = {
@@ -175,7 +175,7 @@ def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> Ta
         if settings.backbone != "fresh":
             shape = backbone_shape(settings.backbone, settings.layers)
         config = TasteConfig(
-            n_items=len(space.start.vectors),
+            n_items=len(space.initial.vectors),
             dim=settings.dim,
             layers=settings.layers,
             max_history=settings.max_history,
@@ -190,14 +190,14 @@ def _started(space: TasteSpace, reading: Reading, settings: TrainSettings) -> Ta
             blend_overall=settings.blend_overall,
             blend_recent=settings.blend_recent,
             blend_short=settings.blend_short,
-            time_gap_bins=GAP_LEVELS if settings.time_gaps else 0,
+            time_gap_bins=N_TIME_GAP_BINS if settings.time_gaps else 0,
             similarity="cosine" if settings.loss == "cosine" else "dot",
             **shape,
         )
         model = TasteEncoder(config)
-        linear = space.linear(reading.scale.levels)
+        linear = space.fold_in_parameters(reading.scale.levels)
         model.initialize(
-            torch.from_numpy(space.start.vectors),
+            torch.from_numpy(space.initial.vectors),
             **{name: torch.from_numpy(array) for name, array in linear.items()},
         )
         if settings.backbone != "fresh":

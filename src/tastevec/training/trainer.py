@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState
 
     from tastevec.data.histories import Histories
-    from tastevec.data.inputs import Reading
+    from tastevec.data.inputs import InputConfig
     from tastevec.model.encoder import TasteEncoder, TasteOutput
     from tastevec.schema import TaskId
     from tastevec.training.batches import HistorySubset
@@ -55,7 +55,7 @@ _TASKS: Final[tuple[TaskId, ...]] = ("random-20pct", "next-item", "last-20pct")
 
 
 def validate(
-    model: TasteEncoder, users: Histories, reading: Reading, settings: TrainSettings
+    model: TasteEncoder, users: Histories, reading: InputConfig, settings: TrainSettings
 ) -> dict[str, float]:
     """What the model is selected by, and what it is made of, each named ``eval_*``.
 
@@ -87,13 +87,17 @@ def validate(
     return gains | {VALIDATION_SCORE: float(np.mean(list(gains.values()))) if gains else 0.0}
 
 
-def _encoded(model: TasteEncoder, users: Histories, reading: Reading, horizon: str) -> NDArray[np.float32]:
+def _encoded(
+    model: TasteEncoder, users: Histories, reading: InputConfig, horizon: str
+) -> NDArray[np.float32]:
     """(B, D) the people's vectors, a group at a time: while they are encoded, people take far more room than their scores."""
     parts = [model.encode(horizon, **reading.arrays(part)) for part in users.chunks(_USERS)]
     return np.concatenate(parts)
 
 
-def _note_distance(model: TasteEncoder, users: Histories, reading: Reading, settings: TrainSettings) -> float:
+def _note_distance(
+    model: TasteEncoder, users: Histories, reading: InputConfig, settings: TrainSettings
+) -> float:
     total, count = 0.0, 0
     for part in users.chunks(_USERS):
         batch = top_rated_batch(part, reading, settings)
@@ -125,6 +129,10 @@ class StepProgressCallback(TrainerCallback):
         """Pass it on."""
         self.progress(state.global_step, state.max_steps, self.newest)
 
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
+        """Report the last step again, now with the measures of the last epoch."""
+        self.progress(state.global_step, state.max_steps, self.newest)
+
 
 _ENCODER_ARGUMENTS = ("items", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins")
 _STEPS_A_LINE = 50  # of the log
@@ -148,7 +156,7 @@ class TrainingRun:
 
     train: Histories | HistorySubset
     validation: Histories
-    reading: Reading
+    reading: InputConfig
     settings: TrainSettings
     fingerprint: str
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fakes import Fixed, Summed
-from tastevec.data.histories import normalise_ratings
+from tastevec.data.histories import normalize_ratings
 from tastevec.errors import DataError
 from tastevec.evaluation import scorers as module
 from tastevec.evaluation.scorers import keep_only, measure, rank_lists, with_horizon
@@ -70,5 +70,7 @@ def test_films_that_are_not_told_leave_no_trace_in_the_normalised_ratings():
     told = keep_only(USERS, np.array([True, True, False, False, True, True]))
     assert told.items.tolist() == [0, 1, 0, 2]
     assert (
-        told.normalised.tolist() == normalise_ratings(told.ratings, told.offsets).tolist() == [1, -1, -1, 1]
+        told.normalized_ratings.tolist()
+        == normalize_ratings(told.ratings, told.offsets).tolist()
+        == [1, -1, -1, 1]
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fakes import Fixed, Summed
-from tastevec.data.histories import normalise_ratings
+from tastevec.data.histories import normalize_ratings
 from tastevec.evaluation import slices as curve
 from tastevec.evaluation.scorers import rank_lists
 from tastevec.evaluation.slices import HISTORY_LENGTHS, quality_curve
@@ -38,7 +38,7 @@ def test_older_films_leave_no_trace(task):
     scorer = Fixed(np.zeros(ITEMS))
     curve_of(scorer, task)
     for seen in scorer.seen:
-        np.testing.assert_array_equal(seen.normalised, normalise_ratings(seen.ratings, seen.offsets))
+        np.testing.assert_array_equal(seen.normalized_ratings, normalize_ratings(seen.ratings, seen.offsets))
 
 
 def test_quality_is_that_of_what_is_known(task):

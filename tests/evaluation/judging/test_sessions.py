@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.evaluation.slices import session_note, sessions, shuffle_sessions
 from users import films_of, users
 
@@ -15,7 +15,7 @@ def test_a_pause_of_more_than_half_an_hour_ends_a_session():
 
 
 def test_a_film_of_unknown_time_ends_no_session():
-    histories = users([(0, 5, NO_TIME), (1, 5, 9 * HOUR), (2, 5, NO_TIME), (3, 5, 99 * HOUR)])
+    histories = users([(0, 5, NO_TIMESTAMP), (1, 5, 9 * HOUR), (2, 5, NO_TIMESTAMP), (3, 5, 99 * HOUR)])
     assert sessions(histories).tolist() == [0, 0, 0, 0]
 
 
@@ -25,9 +25,11 @@ def test_films_trade_places_within_a_session_and_take_their_ratings_along():
     other = shuffle_sessions(histories, seed=1)
     assert films_of(other, 0) != films_of(histories, 0)
     assert set(films_of(other, 0)[:5]) == {0, 1, 2, 3, 4}
-    assert other.times.tolist() == histories.times.tolist()
+    assert other.timestamps.tolist() == histories.timestamps.tolist()
     assert other.ratings.tolist() == [stars[item] for item in films_of(other, 0)]
-    assert other.normalised.tolist() == [histories.normalised[item] for item in films_of(other, 0)]
+    assert other.normalized_ratings.tolist() == [
+        histories.normalized_ratings[item] for item in films_of(other, 0)
+    ]
 
 
 def test_another_seed_gives_another_order():

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.evaluation.dataset import NO_YEAR, ItemFacts
 from tastevec.evaluation.slices import slicings
 from tastevec.evaluation.tasks import build_task
@@ -108,7 +108,7 @@ def test_a_film_from_before_1970_may_be_rated_on_the_first_day_of_a_year():
 
 
 def test_a_film_of_unknown_year_or_time_is_left_out():
-    task = task_of([(1, year(2000)), (2, NO_TIME)], [(3, year(2000))])
+    task = task_of([(1, year(2000)), (2, NO_TIMESTAMP)], [(3, year(2000))])
     parts = found("item_age_years", task, items([1] * 4, [1999, NO_YEAR, 1999, 1999]), [0, 0, NOWHERE])
     np.testing.assert_array_equal(parts["0-1"], [np.nan, 0])
     assert list(parts) == ["0-1"]

@@ -21,7 +21,7 @@ from contracts.leaks import (
 from sources import Row, prepare, source
 from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared
-from tastevec.data.preprocess import ArrangeSettings
+from tastevec.data.preprocess import PreprocessSettings
 from tastevec.errors import DataError
 from tastevec.evaluation import tasks as task_module
 from tastevec.evaluation.dataset import EvalDataset, ItemFacts
@@ -107,7 +107,7 @@ def test_planted_a_scale_that_hidden_ratings_helped_to_make_fails_the_check(monk
         task = hold_out(histories, hidden, known, **how)
         asked = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
         shown = known[np.isin(histories.user_ids, task.inputs.user_ids)[histories.owners]]
-        return replace(task, inputs=replace(task.inputs, normalised=asked.normalised[shown]))
+        return replace(task, inputs=replace(task.inputs, normalized_ratings=asked.normalized_ratings[shown]))
 
     monkeypatch.setattr(task_module, "hold_out", with_the_whole_scale)
     task = task_of("top-rated")
@@ -164,7 +164,7 @@ def test_planted_a_person_who_is_taught_and_asked_fails_the_check_and_is_refused
 
 def test_planted_a_training_history_that_goes_on_after_the_cut_fails_the_check(tmp_path, monkeypatch):
     rows = [Row(user, item, 4.0, 10 * item + user % 3) for user in range(30) for item in range(1, 9)]
-    chosen = ArrangeSettings(split="time", cut=70)
+    chosen = PreprocessSettings(split="time", cut=70)
 
     def taught(name):
         prepared = prepare(source(rows), tmp_path / name, chosen)
@@ -173,6 +173,6 @@ def test_planted_a_training_history_that_goes_on_after_the_cut_fails_the_check(t
     honest = taught("honest")
     assert_nothing_from_the_cut_on(honest, 70)
     assert rows_of(honest, 0)[-1][2] >= 60
-    monkeypatch.setattr(tables, "until", lambda interactions, *_, **__: interactions)
+    monkeypatch.setattr(tables, "before_split", lambda interactions, *_, **__: interactions)
     with pytest.raises(AssertionError, match="somebody learns from what happened after the cut"):
         assert_nothing_from_the_cut_on(taught("leaky"), 70)

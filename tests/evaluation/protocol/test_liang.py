@@ -23,7 +23,7 @@ REAL = Path(__file__).parents[4] / "shared" / "data" / "ml-1m-5k"
 SEED, LEAST = 98765, 5
 
 
-def published(ratings: pd.DataFrame, heldout: int) -> dict[str, object]:
+def published(ratings: pd.DataFrame, held_out_users: int) -> dict[str, object]:
     """The people of each split, the films of the vocabulary, and what is known and hidden of each person."""
     positives = ratings[ratings["rating"] > 3.5].sort_values(["user", "item"])  # the order of ml-20m's rows
     positives = positives.groupby("user").filter(lambda rows: len(rows) >= LEAST)
@@ -31,9 +31,9 @@ def published(ratings: pd.DataFrame, heldout: int) -> dict[str, object]:
     np.random.seed(SEED)  # noqa: NPY002 - as published
     users = users[np.random.permutation(len(users))]  # noqa: NPY002 - as published
     groups = {
-        "train": users[: -2 * heldout],
-        "validation": users[-2 * heldout : -heldout],
-        "test": users[-heldout:],
+        "train": users[: -2 * held_out_users],
+        "validation": users[-2 * held_out_users : -held_out_users],
+        "test": users[-held_out_users:],
     }
     vocabulary = set(positives[positives["user"].isin(groups["train"])]["item"])
     told: dict[str, object] = {"vocabulary": vocabulary}
@@ -91,8 +91,8 @@ def written(ratings: pd.DataFrame, place: Path) -> Path:
     return place
 
 
-def assert_as_published(prepared: Prepared, ratings: pd.DataFrame, heldout: int) -> None:
-    told = published(ratings, heldout)
+def assert_as_published(prepared: Prepared, ratings: pd.DataFrame, held_out_users: int) -> None:
+    told = published(ratings, held_out_users)
     for split in ("train", "validation", "test"):
         assert set(prepared.user_ids[prepared.users_in(split)].tolist()) == told[split]
     ids = prepared.item_ids
@@ -115,9 +115,9 @@ def test_people_and_hidden_films_are_the_published_ones_on_generated_data(tmp_pa
     prepared = prepare(
         written(ratings, tmp_path / "source"),
         tmp_path / "out",
-        settings=PrepareSettings(split="liang", heldout=40),
+        settings=PrepareSettings(split="liang", held_out_users=40),
     )
-    assert_as_published(prepared, ratings, heldout=40)
+    assert_as_published(prepared, ratings, held_out_users=40)
     task = EvalDataset.of(prepared).task("random-20pct")
     assert task.excluded_users > 0  # somebody liked 5 films and fewer of them are in the vocabulary
     assert len(task.inputs.items) < len(prepared.histories.items)
@@ -128,8 +128,8 @@ def test_people_and_hidden_films_are_the_published_ones_on_ml_1m_5k(tmp_path):
     text = (REAL / "ratings.dat").read_text(encoding="ascii").replace("::", " ")
     table = np.fromstring(text, dtype=np.int64, sep=" ").reshape(-1, 4)
     ratings = pd.DataFrame(table, columns=["user", "item", "rating", "time"])
-    prepared = prepare(REAL, tmp_path / "out", settings=PrepareSettings(split="liang", heldout=500))
-    assert_as_published(prepared, ratings, heldout=500)
+    prepared = prepare(REAL, tmp_path / "out", settings=PrepareSettings(split="liang", held_out_users=500))
+    assert_as_published(prepared, ratings, held_out_users=500)
 
 
 LIKED = [

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tastevec.data.histories import normalise_ratings
+from tastevec.data.histories import normalize_ratings
 from tastevec.data.inputs import positive_from
 from tastevec.errors import SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, Task, build_task, task_horizon
@@ -45,10 +45,12 @@ def test_future_asks_for_the_last_fifth_of_the_liked_films():
 
 def test_the_hidden_films_are_not_in_the_statistics_of_their_person():
     task = build_task("top-rated", users([(0, 5), (1, 3), (2, 1)]), rating_range=STARS)
-    np.testing.assert_array_equal(task.inputs.normalised, [1, -1])  # with the 5, film 1 would be the mean
+    np.testing.assert_array_equal(
+        task.inputs.normalized_ratings, [1, -1]
+    )  # with the 5, film 1 would be the mean
     later = build_task("next-item", users([(0, 1), (1, 2), (2, 5)]), rating_range=STARS)
     np.testing.assert_array_equal(
-        later.inputs.normalised, normalise_ratings(np.array([1, 2], np.float32), np.array([0, 2]))
+        later.inputs.normalized_ratings, normalize_ratings(np.array([1, 2], np.float32), np.array([0, 2]))
     )
 
 

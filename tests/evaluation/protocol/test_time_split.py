@@ -13,7 +13,7 @@ from contracts.leaks import (
     assert_nothing_from_the_cut_on,
     hidden_of,
 )
-from tastevec.data.histories import NO_TIME
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.dataset import EvalDataset
@@ -37,7 +37,7 @@ def test_after_the_cut_the_liked_films_are_hidden_and_all_before_it_is_known():
     task = task_of(TIMELINE)
     assert (task.name, task.horizon) == ("global-temporal", "next")
     assert (hidden_of(task), films_of(task.inputs, 0)) == ([E, G], [A, B, C, D])
-    assert task.times.tolist() == [50, 70]
+    assert task.timestamps.tolist() == [50, 70]
 
 
 def test_the_other_questions_of_every_protocol_end_at_the_cut():
@@ -61,7 +61,7 @@ def test_its_note_counts_the_films_that_nobody_could_know_and_the_people_left_ou
 
 
 def test_films_of_unknown_time_are_neither_known_nor_hidden():
-    task = task_of([(B, 5, NO_TIME), *TIMELINE[2:]])
+    task = task_of([(B, 5, NO_TIMESTAMP), *TIMELINE[2:]])
     assert (hidden_of(task), films_of(task.inputs, 0)) == ([E, G], [C, D])
 
 
@@ -90,8 +90,8 @@ def _by_time(release, tmp_path_factory):
 
 def test_nine_tenths_of_the_ratings_lie_before_the_cut_and_train_ends_there(by_time, release):
     cut = by_time.manifest["settings"]["cut"]
-    times = np.loadtxt(release / "ratings.csv", delimiter=",", skiprows=1, usecols=3)
-    assert np.mean(times < cut) == pytest.approx(0.9, abs=1 / len(times))
+    timestamps = np.loadtxt(release / "ratings.csv", delimiter=",", skiprows=1, usecols=3)
+    assert np.mean(timestamps < cut) == pytest.approx(0.9, abs=1 / len(timestamps))
     assert by_time.manifest["settings"]["split"] == "time"
     assert by_time.manifest["settings"]["time_share"] == 0.1
     for split in ("train", "validation"):
@@ -100,7 +100,7 @@ def test_nine_tenths_of_the_ratings_lie_before_the_cut_and_train_ends_there(by_t
         assert_nothing_from_the_cut_on(histories, cut)
     test = by_time.histories.take(by_time.users_in("test"))
     assert set(test.lengths.tolist()) == {16}
-    assert (test.times >= cut).any()
+    assert (test.timestamps >= cut).any()
 
 
 def test_people_fall_as_they_fall_by_hash(by_time, release, tmp_path):
@@ -111,11 +111,11 @@ def test_people_fall_as_they_fall_by_hash(by_time, release, tmp_path):
 
 
 def test_the_scale_of_who_teaches_is_of_what_he_rated_before_the_cut(by_time):
-    from tastevec.data.histories import normalise_ratings  # noqa: PLC0415 - beside its one use
+    from tastevec.data.histories import normalize_ratings  # noqa: PLC0415 - beside its one use
 
     histories = by_time.histories
     np.testing.assert_array_equal(
-        histories.normalised, normalise_ratings(histories.ratings, histories.offsets)
+        histories.normalized_ratings, normalize_ratings(histories.ratings, histories.offsets)
     )
 
 
@@ -156,7 +156,7 @@ def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(rel
     (other / "ratings.csv").write_text("\n".join([text[0], *(",".join(row) for row in changed)]) + "\n")
     after = prepare(other, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
     assert by_time.vectors["content"].tobytes() == after.vectors["content"].tobytes()
-    for name in ("items", "ratings", "normalised", "times"):
+    for name in ("items", "ratings", "normalized_ratings", "timestamps"):
         taught = [getattr(side.histories.take(side.users_in("train")), name) for side in (by_time, after)]
         assert taught[0].tobytes() == taught[1].tobytes()
 
@@ -208,7 +208,7 @@ def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
     )
     prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
     assert prepared.manifest["counts"]["interactions"]["dropped"]["without a time"] == 30
-    assert (prepared.histories.times > 0).all()
+    assert (prepared.histories.timestamps > 0).all()
 
 
 def test_if_all_happened_in_one_second_nothing_lies_before_the_cut(tmp_path):

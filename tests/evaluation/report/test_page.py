@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from reports import asked, facts, lively, measured, report_of
-from tastevec.data.html import styled
+from tastevec.data.html import style_axes
 from tastevec.evaluation.html_report import report_page
 from tastevec.evaluation.plots import SeriesStyle, draw, label_ends, label_points, series_styles, short
 from tastevec.evaluation.tables import report_text
@@ -154,7 +154,7 @@ def test_models_have_colours_of_their_own_and_floors_share_a_grey():
 
 def drawn_axes():
     figure = Figure(figsize=(6, 4))
-    axes = styled(figure.subplots())
+    axes = style_axes(figure.subplots())
     axes.set(xlim=(0, 1), ylim=(0, 1))
     return figure, axes
 

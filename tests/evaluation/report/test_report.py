@@ -12,7 +12,7 @@ import pytest
 
 import worlds
 from reports import AT, asked, facts, lively, measured, report_of
-from tastevec.data.html import Picture
+from tastevec.data.html import Chart
 from tastevec.errors import FormatError, MissingExtraError
 from tastevec.evaluation.baselines import EASE, Popularity
 from tastevec.evaluation.evaluate import evaluate
@@ -36,7 +36,7 @@ def report():
 def no_pictures(monkeypatch):
     """What is written holds a page without its pictures, which take seconds."""
     monkeypatch.setattr(
-        "tastevec.evaluation.html_report.draw", lambda _report: [Picture("none", "None", "Nothing.", b"")]
+        "tastevec.evaluation.html_report.draw", lambda _report: [Chart("none", "None", "Nothing.", b"")]
     )
 
 
@@ -68,9 +68,9 @@ def test_the_json_says_of_what_and_how_it_was_measured(report):
     found = report.to_dict()
     assert list(found) == [
         *("format_version", "data", "settings", "tasks", "systems"),
-        *("rows", "system_metrics", "slices", "skill", "paired"),
+        *("rows", "system_metrics", "slices", "skill", "paired_differences"),
     ]
-    assert found["format_version"] == 2
+    assert found["format_version"] == 3
     assert found["data"] == {"name": "tiny", "fingerprint": "f00d", "split": "test"}
     assert found["settings"] == {"at": list(AT), "seed": 42, "resamples": 1000, "interval": 0.95}
     assert [task["task"] for task in found["tasks"]] == [
@@ -274,7 +274,7 @@ def edited(folder, tmp_path, edit):
     [
         (lambda results: results.update(format_version=2), "format version 2. Expected 3"),
         (lambda results: results.pop("format_version"), "is missing or damaged"),
-        (lambda results: results.pop("slices"), "is missing or damaged"),
+        (lambda results: results.pop("slices"), "is damaged"),
         (lambda results: results["systems"][0].pop("runs"), "is missing or damaged"),
         (lambda results: results["rows"][0].update(colour="red"), "is missing or damaged"),
         (lambda results: results["rows"][0].update(mean=0.999), "per_user.parquet is missing or damaged"),

@@ -171,7 +171,7 @@ def question(**changes):
         "inputs": users([(0, 5), (1, 3)], [(2, 4)]),
         "offsets": np.array([0, 1, 3]),
         "targets": np.array([4, 3, 4], np.int32),
-        "times": np.zeros(3, np.int64),
+        "timestamps": np.zeros(3, np.int64),
         "excluded_users": 0,
         "note": "",
     }
@@ -189,7 +189,7 @@ def test_a_question_keeps_who_was_asked_and_how_much():
 def test_a_question_is_another_one_if_anything_that_is_asked_is():
     from users import users  # noqa: PLC0415  only these tests hold_out
 
-    same = question(note="read with care", times=np.ones(3, np.int64))
+    same = question(note="read with care", timestamps=np.ones(3, np.int64))
     others = [
         question(targets=np.array([4, 3, 0], np.int32)),
         question(offsets=np.array([0, 2, 3])),

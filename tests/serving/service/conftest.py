@@ -19,7 +19,7 @@ from tastevec.serving.bundle import Bundle
 from tastevec.serving.explain import measured
 from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
-from tastevec.serving.service.responses import Served
+from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.settings import ServiceSettings
 from users import world
 
@@ -58,7 +58,7 @@ def made_bundle(*, seed=0, mapped=True, tagged=True):
     )
     network = encoder(**TASTE)
     bundle = Bundle(
-        network, reading(max_history_overall=100), table, facts, item_map=plane if mapped else None
+        network, reading(max_history_overall=100), table, facts, None, item_map=plane if mapped else None
     )
     if not tagged:
         return bundle
@@ -68,7 +68,7 @@ def made_bundle(*, seed=0, mapped=True, tagged=True):
         random.normal(size=(3, 8)).astype(np.float32),
         np.array([0.9, 0.8, 0.7], np.float32),
         {},
-    ).against("items", network.item_vectors)
+    ).with_reference("items", network.item_vectors)
     return replace(bundle, tags=measured(Recommender(bundle), directions, world()))
 
 
@@ -76,15 +76,15 @@ def served(model=None, **changes):
     """What is served in most tests."""
     model = model or Recommender(made_bundle())
     crowd = Crowd(np.array([7, 9, 12]), model.item_vectors[:3])
-    return Served(model, **({"name": "tiny", "users": crowd} | changes))
+    return AppState(model, **({"name": "tiny", "users": crowd} | changes))
 
 
 def until_ready(client):
     """Wait for the model."""
-    life = client.app.state.life
-    while not life.ready:
-        if life.failure:
-            raise life.failure
+    lifecycle = client.app.state.lifecycle
+    while not lifecycle.ready:
+        if lifecycle.failure:
+            raise lifecycle.failure
         time.sleep(0.01)
 
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 
-from tastevec.data.inputs import RatingScale, Reading
+from tastevec.data.inputs import InputConfig, RatingScale
 from tastevec.errors import FormatError
 from tastevec.serving.service.app import run_service
-from tastevec.serving.service.responses import Served
+from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.settings import read_settings
 
 ITEMS = 40
@@ -34,7 +34,7 @@ class Slow:
         self.bundle = SimpleNamespace(
             items=pa.table(columns),
             item_ids=np.arange(ITEMS),
-            reading=Reading(scale=RatingScale.of((1.0, 5.0)), max_history=12),
+            reading=InputConfig(scale=RatingScale.of((1.0, 5.0)), max_history=12),
             facts={},
             space=f"space-{seed}",
             item_map=None,
@@ -54,7 +54,7 @@ def source():
     told = Path(sys.argv[1]).read_text(encoding="utf-8")
     if not told.isdigit():
         raise FormatError(f"{told}; train again")
-    return Served(Slow(int(told)))
+    return AppState(Slow(int(told)))
 
 
 def say(text):

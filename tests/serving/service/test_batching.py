@@ -46,9 +46,9 @@ def sums(vectors):
 
 async def together(model, questions, batcher):
     """Ask the first, and once the model works on it all others at the same time."""
-    first = asyncio.create_task(batcher.ask(model, questions[0][0], questions[0][1], questions[0][2]))
+    first = asyncio.create_task(batcher.run(model, questions[0][0], questions[0][1], questions[0][2]))
     await asyncio.to_thread(model.begun.wait, 20)
-    others = [asyncio.create_task(batcher.ask(model, *question)) for question in questions[1:]]
+    others = [asyncio.create_task(batcher.run(model, *question)) for question in questions[1:]]
     await asyncio.sleep(0.05)
     model.go.set()
     return await asyncio.gather(first, *others, return_exceptions=True)
@@ -84,9 +84,9 @@ def test_models_do_not_share_a_pass():
     batcher.open()
 
     async def ask():
-        first = asyncio.create_task(batcher.ask(one, told(1), "next", sums))
+        first = asyncio.create_task(batcher.run(one, told(1), "next", sums))
         await asyncio.to_thread(one.begun.wait, 20)
-        others = [asyncio.create_task(batcher.ask(model, told(2), "next", sums)) for model in (two, one, two)]
+        others = [asyncio.create_task(batcher.run(model, told(2), "next", sums)) for model in (two, one, two)]
         await asyncio.sleep(0.05)
         one.go.set()
         return await asyncio.gather(first, *others)
@@ -129,10 +129,10 @@ def test_whoever_has_left_is_not_asked_for():
     batcher.open()
 
     async def leave():
-        first = asyncio.create_task(batcher.ask(model, told(1), "next", sums))
+        first = asyncio.create_task(batcher.run(model, told(1), "next", sums))
         await asyncio.to_thread(model.begun.wait, 20)
-        second = asyncio.create_task(batcher.ask(model, told(2), "next", sums))
-        third = asyncio.create_task(batcher.ask(model, told(3), "next", sums))
+        second = asyncio.create_task(batcher.run(model, told(2), "next", sums))
+        third = asyncio.create_task(batcher.run(model, told(3), "next", sums))
         await asyncio.sleep(0.05)
         second.cancel()
         await asyncio.sleep(0.05)
@@ -152,7 +152,7 @@ def test_what_waits_is_answered_before_the_end():
     batcher.open()
 
     async def end():
-        asked = [asyncio.create_task(batcher.ask(model, told(n), "next", sums)) for n in range(3)]
+        asked = [asyncio.create_task(batcher.run(model, told(n), "next", sums)) for n in range(3)]
         await asyncio.to_thread(model.begun.wait, 20)
         closing = asyncio.create_task(asyncio.to_thread(batcher.close))
         await asyncio.sleep(0.05)
@@ -182,7 +182,7 @@ def test_nobodys_answer_depends_on_who_else_is_asked(tiny, groups, horizon):
 
     async def ask():
         return await asyncio.gather(
-            *(batcher.ask(tiny.model, users(*group), horizon, np.asarray) for group in groups)
+            *(batcher.run(tiny.model, users(*group), horizon, np.asarray) for group in groups)
         )
 
     try:

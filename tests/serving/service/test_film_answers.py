@@ -50,7 +50,7 @@ def test_an_unknown_film_is_named_with_its_place(client):
     assert answer.status_code == 404
     assert answer.json()["error"] == {
         "code": "unknown_item",
-        "message": "item_ids[1] is 'no such film', which is not among the 20 films; expected an id that /v1/items gives",
+        "message": "item_ids[1]: 'no such film' is not in the catalog (20 items). Expected an item_id from /v1/items.",
         "where": "item_ids[1]",
     }
 
@@ -79,7 +79,7 @@ def test_without_a_map_the_service_says_so(asking, make, bundle_of):
     assert answer.json()["error"]["code"] == "no_map"
     assert get(client, "/v1/model")["map"] is False
     user = {"ratings": [{"item_id": 1, "rating": 5}]}
-    assert client.post("/v1/explain", json={"users": [user]}).json()["users"][0]["place"] is None
+    assert client.post("/v1/explain", json={"users": [user]}).json()["users"][0]["map_position"] is None
 
 
 def test_the_model_tells_what_it_is(client):
@@ -87,7 +87,8 @@ def test_the_model_tells_what_it_is(client):
     assert told == {
         "name": "tiny",
         "space": "space-0",
-        "items": 20,
+        "n_items": 20,
+        "item_noun": {"one": "item", "many": "items"},
         "dim": 8,
         "data": "tiny",
         "version": "0.1.0",
@@ -95,11 +96,11 @@ def test_the_model_tells_what_it_is(client):
         "rating_range": [1.0, 5.0],
         "rating_step": 0.5,
         "tags": [
-            {"tag": "space", "confidence": 0.9},
-            {"tag": "tears", "confidence": 0.8},
-            {"tag": "robots", "confidence": 0.7},
+            {"tag": "space", "reliability": 0.9},
+            {"tag": "tears", "reliability": 0.8},
+            {"tag": "robots", "reliability": 0.7},
         ],
-        "users": 3,
+        "n_users": 3,
         "map": True,
     }
 
@@ -119,7 +120,7 @@ def test_the_example_loves_one_genre_and_not_the_one_farthest_from_it():
     vectors = np.array([[1, 0]] * 8 + [[1, 1]] * 4 + [[0, 1]] * 6 + [[-1, 0]] * 6 + [[-1, 0]] * 3, np.float32)
     watched = np.arange(len(genres), 0, -1)
     name, rated = example_user(genres, watched, vectors, (0.5, 5.0, 0.5))
-    assert name == "Somebody who loves Action and has little patience for Romance"
+    assert name == "likes Action, dislikes Romance"
     loved = {item for item, rating in rated if rating >= 3.5}
     other = {item for item, rating in rated if rating <= 2}
     assert len(loved) == 7
@@ -132,7 +133,7 @@ def test_the_example_loves_one_genre_and_not_the_one_farthest_from_it():
 @pytest.mark.parametrize("genres", [[[]] * 9, [["Action"]] * 9])
 def test_without_two_genres_the_example_has_seen_what_everybody_has(genres):
     name, rated = example_user(genres, np.arange(9), np.ones((9, 2), np.float32), (1, 5, 1))
-    assert "everybody" in name
+    assert name == "likes popular titles"
     assert [item for item, _ in rated] == [8, 7, 6, 5, 4, 3, 2]
 
 

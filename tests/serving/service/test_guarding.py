@@ -39,7 +39,7 @@ def test_with_a_token_nothing_is_told_without_it(asking):
         for path in CLOSED:
             answer = client.get(path, headers=headers)
             assert answer.status_code == 401
-            assert code(answer) == "not_allowed"
+            assert code(answer) == "unauthorized"
             assert answer.headers["www-authenticate"] == "Bearer"
             assert "s3cret" not in answer.text
         assert client.post("/v1/encode", json=GOOD, headers=headers).status_code == 401
@@ -76,7 +76,7 @@ def test_settings_come_from_the_environment(monkeypatch):
 )
 def test_a_wrong_setting_is_refused_by_name(monkeypatch, name, value):
     monkeypatch.setenv(f"TASTEVEC_{name}", value)
-    with pytest.raises(SettingsError, match=f"TASTEVEC_{name} in the environment"):
+    with pytest.raises(SettingsError, match=f"environment variable TASTEVEC_{name}:"):
         read_settings()
 
 
@@ -85,7 +85,7 @@ def test_whoever_asks_too_often_is_told_when_to_come_back(asking):
     statuses = [client.get("/v1/model").status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
     answer = client.get("/v1/items?query=a")
-    assert code(answer) == "too_often"
+    assert code(answer) == "rate_limited"
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert client.get("/healthz").status_code == 200
 
@@ -110,7 +110,7 @@ def test_a_body_may_be_as_large_as_is_said_and_no_larger(asking, told):
     answer = send(2_001)
     assert answer.status_code == 413
     assert code(answer) == "too_large"
-    assert "expected 2000 or fewer" in answer.json()["error"]["message"]
+    assert "Expected 2000 or fewer" in answer.json()["error"]["message"]
 
 
 def test_an_answer_that_takes_too_long_is_given_up(asking, make, bundle_of):
@@ -129,7 +129,7 @@ def test_an_answer_that_takes_too_long_is_given_up(asking, make, bundle_of):
     answer = client.post("/v1/recommend", json=GOOD)
     assert time.perf_counter() - began < 10
     assert answer.status_code == 504
-    assert code(answer) == "too_slow"
+    assert code(answer) == "timeout"
     assert client.get("/v1/model").status_code == 200
     go.set()
 
@@ -178,6 +178,6 @@ def test_the_counters_know_routes_and_no_person(client):
     assert 'tastevec_requests_total{route="/v1/recommend",status="200"}' in text
     assert 'tastevec_requests_total{route="other",status="404"}' in text
     assert 'tastevec_request_seconds_bucket{le="0.005",route="/v1/recommend"}' in text
-    assert "tastevec_batch_people_bucket" in text
+    assert "tastevec_batch_users_bucket" in text
     assert 'tastevec_model_info{data="tiny",space="space-0",version="0.1.0"} 1.0' in text
     assert "somebody" not in text

@@ -59,7 +59,7 @@ def test_before_the_model_is_loaded_the_service_lives_and_is_not_ready(asking, c
 
 def test_while_it_stops_the_service_is_not_ready(asking):
     client = asking()
-    client.app.state.life.draining = True
+    client.app.state.lifecycle.draining = True
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "stopping" in answer.json()["error"]["message"]
@@ -80,7 +80,7 @@ def test_another_model_answers_once_it_is_loaded_and_not_before(asking, collecti
     thread.join(20)
     assert told[0].status_code == 200
     assert told[0].json()["space"] == "space-1"
-    assert told[0].json()["items"] == 20
+    assert told[0].json()["n_items"] == 20
     assert client.post("/v1/encode", json=GOOD, headers=TOKEN).json()["space"] == "space-1"
     text = client.get("/metrics", headers=TOKEN).text
     assert 'space="space-1"' in text
@@ -94,8 +94,8 @@ def test_a_model_that_cannot_be_loaded_leaves_the_one_before(asking, collection)
         answer = client.post("/v1/reload", headers=TOKEN)
     assert answer.status_code == 409
     assert answer.json()["error"]["code"] == "not_reloaded"
-    assert "the one before still answers: the folder is empty" in answer.json()["error"]["message"]
-    assert [line["event"] for line in lines] == ["model not loaded", "request"]
+    assert "the previous model stays in use: the folder is empty" in answer.json()["error"]["message"]
+    assert [line["event"] for line in lines] == ["model_load_failed", "request"]
     assert client.post("/v1/encode", json=GOOD, headers=TOKEN).json()["space"] == "space-0"
     assert 'tastevec_reloads_total{outcome="failed"} 1.0' in client.get("/metrics", headers=TOKEN).text
     collection.error = None
@@ -133,10 +133,10 @@ def test_no_request_is_dropped_while_models_are_replaced(asking, collection):
 def test_a_first_model_that_cannot_be_loaded_is_remembered(asking, collection):
     collection.error = FormatError("the folder is empty; train again")
     client = asking(collection, wait=False)
-    life = client.app.state.life
-    while life.failure is None:
+    lifecycle = client.app.state.lifecycle
+    while lifecycle.failure is None:
         time.sleep(0.01)
-    assert life.failure is collection.error
+    assert lifecycle.failure is collection.error
     assert client.get("/readyz").status_code == 503
 
 
@@ -146,4 +146,4 @@ def test_an_application_may_be_started_again(make):
         with TestClient(app) as client:
             while client.get("/readyz").status_code != 200:
                 time.sleep(0.01)
-            assert client.post("/v1/recommend", json=GOOD | {"why": 1}).status_code == 200
+            assert client.post("/v1/recommend", json=GOOD | {"contributions": 1}).status_code == 200

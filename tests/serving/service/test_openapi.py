@@ -15,7 +15,7 @@ from tastevec.serving.service.settings import ServiceSettings
 
 ASKED = ("encode", "recommend", "similar-items", "similar-users", "explain", "steer", "reload")
 TOLD = ("/v1/items", "/v1/map", "/v1/example", "/v1/model", "/healthz", "/readyz", "/metrics")
-KEPT = {("PUT", "/v1/people/{user_id}"), ("DELETE", "/v1/people/{user_id}"), ("POST", "/v1/people/search")}
+KEPT = {("PUT", "/v1/users/{user_id}"), ("DELETE", "/v1/users/{user_id}"), ("POST", "/v1/users/search")}
 OPERATIONS = {("POST", f"/v1/{name}") for name in ASKED} | {("GET", path) for path in TOLD} | KEPT
 
 
@@ -55,7 +55,7 @@ def _described(tiny):
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     # A tag that there is not, vectors of another length, and people of whom none are kept: no schema can say that.
     schema.config.checks.positive_data_acceptance.expected_statuses += ["404", "422"]
-    while not app.state.life.ready:
+    while not app.state.lifecycle.ready:
         time.sleep(0.01)
     return schema
 

@@ -11,9 +11,9 @@ LETTERS = [(11, 5.0), (13, 4.0), (2, 1.0)]
 FILM = {"item_id", "title", "year", "genres"}
 
 
-def user(rated, times=None):
+def user(rated, timestamps=None):
     ratings = [{"item_id": item, "rating": rating} for item, rating in rated]
-    for row, time in zip(ratings, times or (), strict=False):
+    for row, time in zip(ratings, timestamps or (), strict=False):
         row["timestamp"] = time
     return {"ratings": ratings}
 
@@ -48,10 +48,10 @@ def test_an_id_of_another_type_is_compared_as_text(client):
 
 
 def test_the_order_is_that_of_the_times_where_there_are_times(client):
-    times = [40, 10, 30, 20]
-    in_order = [ROCKETS[place] for place in np.argsort(times)]
-    shuffled = ask(client, "encode", users=[user(ROCKETS, times)])
-    assert shuffled == ask(client, "encode", users=[user(in_order, sorted(times))])
+    timestamps = [40, 10, 30, 20]
+    in_order = [ROCKETS[place] for place in np.argsort(timestamps)]
+    shuffled = ask(client, "encode", users=[user(ROCKETS, timestamps)])
+    assert shuffled == ask(client, "encode", users=[user(in_order, sorted(timestamps))])
     assert shuffled != ask(client, "encode", users=[user(ROCKETS)])
 
 
@@ -70,7 +70,7 @@ def test_recommendations_are_those_of_the_model(client, tiny):
         np.testing.assert_allclose(
             [item["score"] for item in found["items"]], [row["score"] for row in expected], rtol=1e-4
         )
-        assert all(set(item) == FILM | {"rank", "score", "why"} for item in found["items"])
+        assert all(set(item) == FILM | {"rank", "score", "contributions"} for item in found["items"])
         assert not {item["item_id"] for item in found["items"]} & {item for item, _ in rated}
 
 
@@ -80,7 +80,7 @@ def test_of_a_small_catalogue_everything_else_is_recommended(client):
 
 
 def test_why_names_own_films_and_what_the_score_would_lose_without_each(client, tiny):
-    [found] = ask(client, "recommend", users=[user(ROCKETS)], k=3, why=2)["users"]
+    [found] = ask(client, "recommend", users=[user(ROCKETS)], k=3, contributions=2)["users"]
     model = tiny.model
     for index in found["items"]:
         row = model.item_vectors[index["item_id"] - 1]
@@ -90,14 +90,14 @@ def test_why_names_own_films_and_what_the_score_would_lose_without_each(client, 
         }
         lost = {item: index["score"] - without for item, without in score.items()}
         expected = sorted((item for item in lost if lost[item] > 0), key=lambda item: -lost[item])[:2]
-        assert [cause["item_id"] for cause in index["why"]] == expected
-        for cause in index["why"]:
+        assert [cause["item_id"] for cause in index["contributions"]] == expected
+        for cause in index["contributions"]:
             assert cause["effect"] == pytest.approx(lost[cause["item_id"]], abs=1e-4)
 
 
 def test_why_of_nobody_in_particular_names_nothing(client):
-    [found] = ask(client, "recommend", users=[user([])], k=3, why=2)["users"]
-    assert [item["why"] for item in found["items"]] == [[], [], []]
+    [found] = ask(client, "recommend", users=[user([])], k=3, contributions=2)["users"]
+    assert [item["contributions"] for item in found["items"]] == [[], [], []]
 
 
 def test_steering_moves_the_vector_and_the_films(client, tiny):
@@ -133,18 +133,20 @@ def test_recommendations_follow_the_tags_that_are_given_with_them(client, horizo
 @pytest.mark.parametrize("horizon", ["next", "overall"])
 def test_a_person_in_tags_has_own_films_behind_each_and_a_place_on_the_map(client, tiny, horizon):
     told = [*ROCKETS, (99, 1.0)]
-    [found] = ask(client, "explain", users=[user(told)], tags=2, items=2, horizon=horizon)["users"]
+    [found] = ask(client, "explain", users=[user(told)], tags=2, contributions=2, horizon=horizon)["users"]
     expected = tiny.model.explain(ROCKETS, tags=2, items=2, horizon=horizon)
     assert [tag["tag"] for tag in found["tags"]] == [reading.tag for reading in expected]
     for tag, reading in zip(found["tags"], expected, strict=True):
         assert tag["strength"] == pytest.approx(reading.strength, abs=1e-4)
-        assert tag["confidence"] == pytest.approx(reading.reliability)
-        assert [index["item_id"] for index in tag["items"]] == [item for item, _ in reading.contributions]
-        assert [index["effect"] for index in tag["items"]] == pytest.approx(
+        assert tag["reliability"] == pytest.approx(reading.reliability)
+        assert [index["item_id"] for index in tag["contributions"]] == [
+            item for item, _ in reading.contributions
+        ]
+        assert [index["effect"] for index in tag["contributions"]] == pytest.approx(
             [effect for _, effect in reading.contributions], abs=1e-4
         )
-    assert len(found["place"]) == 2
-    assert all(0 <= axis <= 1 for axis in found["place"])
+    assert len(found["map_position"]) == 2
+    assert all(0 <= axis <= 1 for axis in found["map_position"])
     assert found["unknown"] == [99]
 
 
@@ -177,14 +179,14 @@ def test_people_are_found_with_films_that_they_love(client, asking, make):
     assert [one["user_id"] for one in found["users"]] == [7, 9]
     assert [one["rank"] for one in found["users"]] == [1, 2]
     assert found["users"][0]["similarity"] == 1.0
-    favourites = [item["item_id"] for item in found["users"][0]["favourites"]]
+    favourites = [item["item_id"] for item in found["users"][0]["nearest_items"]]
     table = make().model.item_vectors
     assert favourites == [place + 1 for place in np.argsort(-(table @ table[0]))[:6]]
     [one, other] = ask(client, "similar-users", users=[user(ROCKETS), user([])], k=1)["users"]
     assert one["users"] == other["users"] == found["users"][:1]
     alone = asking(lambda: make(users=None)).post("/v1/similar-users", json={"users": [user(ROCKETS)]})
     assert alone.status_code == 404
-    assert alone.json()["error"]["code"] == "no_people"
+    assert alone.json()["error"]["code"] == "no_users"
 
 
 def test_nothing_of_anybody_is_kept(client):
@@ -194,11 +196,11 @@ def test_nothing_of_anybody_is_kept(client):
 
 
 def test_a_history_reads_as_the_python_interface_reads_it(tiny):
-    from tastevec.serving.service.responses import to_histories  # noqa: PLC0415  beside what it is compared with
+    from tastevec.serving.service.responses import parse_users  # noqa: PLC0415  beside what it is compared with
     from tastevec.serving.service.schemas import User  # noqa: PLC0415  as above
 
     scale = tiny.model.bundle.reading.scale
-    told = to_histories([User.model_validate(user(ROCKETS))], tiny.catalog, scale).histories
+    told = parse_users([User.model_validate(user(ROCKETS))], tiny.catalog, scale).histories
     alone = history_of_one(ROCKETS, tiny.model.bundle.item_ids, scale)
-    for name in ("user_ids", "offsets", "items", "ratings", "normalised", "times"):
+    for name in ("user_ids", "offsets", "items", "ratings", "normalized_ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(told, name), getattr(alone, name))

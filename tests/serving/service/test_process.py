@@ -121,10 +121,10 @@ def test_a_hangup_loads_the_model_again_without_dropping_a_request(start):
     for seed in (1, 2):
         service.seed.write_text(str(seed))
         service.process.send_signal(signal.SIGHUP)
-        service.until_said("model loaded", times=seed + 1)
+        service.until_said("model_loaded", times=seed + 1)
     service.seed.write_text("broken")
     service.process.send_signal(signal.SIGHUP)
-    service.until_said("model not loaded")
+    service.until_said("model_load_failed")
     time.sleep(0.1)
     over.set()
     for thread in threads:
@@ -147,7 +147,7 @@ def test_an_address_that_is_taken_is_refused_in_a_sentence(tmp_path):
         service = Running(tmp_path, port=str(taken.getsockname()[1]))
         code, _ = service.ended()
     assert code == 1
-    assert "SettingsError: the address 127.0.0.1" in service.said()
+    assert "SettingsError: --host 127.0.0.1" in service.said()
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["with a length", "in chunks"])
@@ -192,7 +192,7 @@ def test_a_client_that_sends_slowly_is_told_to_come_back_and_holds_nobody_up(sta
         assert service.ask()[0] == 200
         answer = b"".join(iter(lambda: client.recv(65_536), b"")).decode()  # to the end: it hangs up
     assert answer.startswith("HTTP/1.1 408")
-    assert "body_too_slow" in answer
+    assert "body_timeout" in answer
     assert "connection: close" in answer.lower()
 
 
@@ -217,11 +217,11 @@ def test_clients_that_hang_up_or_speak_no_http_change_nothing(start):
 
 def test_who_listens_on_all_addresses_without_a_token_is_warned(tmp_path):
     code = (
-        "from tastevec.serving.service import run, settings\n"
-        "run.uvicorn.Server.run = run.asyncio.run = lambda coroutine: coroutine.close()\n"
-        "run.run_service(lambda: None, settings.ServiceSettings(), host='0.0.0.0')\n"
+        "from tastevec.serving.service import app, settings\n"
+        "app.uvicorn.Server.run = app.asyncio.run = lambda coroutine: coroutine.close()\n"
+        "app.run_service(lambda: None, settings.ServiceSettings(), host='0.0.0.0')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert 'level=warning event="no token"' in done.stderr
+    assert "level=warning event=no_token" in done.stderr

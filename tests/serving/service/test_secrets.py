@@ -53,9 +53,9 @@ def everything_asked(client):
             yield client.get(path, headers=headers)
         yield client.post("/v1/encode", json={"users": [RATED]}, headers=headers)
         yield client.post("/v1/encode", content=b"{", headers=headers)
-        yield client.put("/v1/people/ann", json=RATED, headers=headers)
-        yield client.post("/v1/people/search", json={"users": [RATED]}, headers=headers)
-        yield client.delete("/v1/people/ann", headers=headers)
+        yield client.put("/v1/users/ann", json=RATED, headers=headers)
+        yield client.post("/v1/users/search", json={"users": [RATED]}, headers=headers)
+        yield client.delete("/v1/users/ann", headers=headers)
         yield client.post("/v1/reload", headers=headers)
 
 
@@ -84,7 +84,7 @@ def test_while_the_database_is_away_no_secret_is_told(asking, closed, caplog):
 def test_when_the_database_goes_away_no_secret_is_told(asking, server, url, caplog):
     """The pool of connections, which is somebody else's, has a log of its own."""
     client = asking(token=TOKEN, database_url=url)
-    assert client.put("/v1/people/ann", json=RATED, headers={"Authorization": f"Bearer {TOKEN}"}).is_success
+    assert client.put("/v1/users/ann", json=RATED, headers={"Authorization": f"Bearer {TOKEN}"}).is_success
     run(server.get_uri(), "ALTER DATABASE secretive ALLOW_CONNECTIONS false")
     run(server.get_uri(), THROW_OUT)
     answers = check(client, caplog)
@@ -149,7 +149,7 @@ def test_the_process_tells_no_secret_from_its_start_to_its_end(tmp_path, closed)
         with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             body = json.dumps({"users": [RATED]})
             head = (
-                f"POST /v1/people/search HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+                f"POST /v1/users/search HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             client.sendall((head + body).encode())

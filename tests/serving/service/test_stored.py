@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from databases import emptied_database, run
 from tastevec.errors import SettingsError
 from tastevec.serving.neighbors import Neighbors
-from tastevec.serving.service.store_routes import Stored
+from tastevec.serving.service.store_routes import StoreClient
 from tastevec.serving.user_store import UserStore
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
@@ -65,15 +65,15 @@ def user(rated):
 
 
 def store(client, user_id, rated):
-    return client.put(f"/v1/people/{quote(user_id, safe='')}", json=user(rated))
+    return client.put(f"/v1/users/{quote(user_id, safe='')}", json=user(rated))
 
 
 def find(client, *users, k=10, **more):
-    return client.post("/v1/people/search", json={"users": [user(rated) for rated in users], "k": k, **more})
+    return client.post("/v1/users/search", json={"users": [user(rated) for rated in users], "k": k, **more})
 
 
 def delete(client, user_id):
-    return client.delete(f"/v1/people/{quote(user_id, safe='')}")
+    return client.delete(f"/v1/users/{quote(user_id, safe='')}")
 
 
 def refused(answer, status, code):
@@ -109,14 +109,14 @@ def test_who_is_stored_is_found_with_the_films_nearest_as_who_stands_in_a_file_i
         assert store(client, user_id, rated).status_code == 200
     asked = {"users": [user(ROCKETS), user(LETTERS)], "k": 2}
     found = client.post("/v1/similar-users", json=asked).json()["users"]
-    assert client.post("/v1/people/search", json=asked).json()["users"] == found
+    assert client.post("/v1/users/search", json=asked).json()["users"] == found
     vectors = np.stack([tiny.model.encode(rated, horizon="overall") for rated in (ROCKETS, LETTERS)])
     in_memory = make(users=Neighbors(np.array(["ann", "bob"]), vectors))
     told = keeping(None, lambda: in_memory).post("/v1/similar-users", json=asked).json()["users"]
     for one, other in zip(found, told, strict=True):
         for stored, known in zip(one["users"], other["users"], strict=True):
-            assert stored["favourites"] == known["favourites"]
-            assert len(stored["favourites"]) == 6
+            assert stored["nearest_items"] == known["nearest_items"]
+            assert len(stored["nearest_items"]) == 6
             assert stored["user_id"] == known["user_id"]
             assert stored["similarity"] == pytest.approx(known["similarity"], abs=1e-6)
     assert "vector" not in str(found)
@@ -141,11 +141,11 @@ def people_told(client):
     """What /v1/model says of those who can be found."""
     answer = client.get("/v1/model")
     assert answer.status_code == 200
-    return answer.json()["users"]
+    return answer.json()["n_users"]
 
 
 def test_the_model_tells_how_many_are_stored_of_its_space(nobody_else, url, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.service.store_routes._FRESH_S", -1.0)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_VALID_S", -1.0)
     client = nobody_else(url)
     with UserStore(url) as kept:
         kept.upsert("space-0", ["ann", "bob"], {"overall": np.ones((2, 8)), "next": np.ones((2, 8))})
@@ -163,7 +163,7 @@ def test_a_count_is_told_for_some_seconds_and_null_while_the_database_is_away(
     assert people_told(client) == 0
     assert store(client, "ann", ROCKETS).status_code == 200
     assert people_told(client) == 0
-    monkeypatch.setattr("tastevec.serving.service.store_routes._FRESH_S", -1.0)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_VALID_S", -1.0)
     client = nobody_else(url)
     assert people_told(client) == 1
     run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS false")
@@ -175,7 +175,7 @@ def test_a_count_is_told_for_some_seconds_and_null_while_the_database_is_away(
 
 
 def test_a_count_that_does_not_come_is_not_waited_for(nobody_else, url, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_S", 0.05)
+    monkeypatch.setattr("tastevec.serving.service.store_routes._COUNT_TIMEOUT_S", 0.05)
     gone = Event()
     monkeypatch.setattr(UserStore, "count", lambda *_: gone.wait(30))
     assert people_told(nobody_else(url)) is None
@@ -186,11 +186,11 @@ def test_a_database_that_cannot_hold_people_is_a_fault_of_the_service(nobody_els
     UserStore(url).close()
     run(url, "UPDATE tastevec.version SET version = 99")
     client = nobody_else(url)
-    assert "use a later tastevec" in refused(store(client, "ann", ROCKETS), 503, "not_able")["message"]
+    assert "use a later tastevec" in refused(store(client, "ann", ROCKETS), 503, "unavailable")["message"]
     assert people_told(client) is None
     run(url, "DROP SCHEMA tastevec CASCADE; DROP EXTENSION vector; CREATE ROLE feeble LOGIN")
     client = nobody_else(url.replace("postgres:@", "feeble@"))
-    assert "CREATE EXTENSION vector" in refused(store(client, "ann", ROCKETS), 503, "not_able")["message"]
+    assert "CREATE EXTENSION vector" in refused(store(client, "ann", ROCKETS), 503, "unavailable")["message"]
 
 
 def test_both_vectors_are_those_that_the_service_gives_and_are_replaced(client, url):
@@ -220,31 +220,31 @@ def test_any_text_is_just_an_id(client, url):
 @pytest.mark.parametrize("path", ["", "l" * 201, "sec%00ret", "sec%FFret", "sec%ED%A0%80ret"])
 def test_an_id_that_cannot_be_stored_is_refused_and_not_repeated(client, path):
     for answer in (
-        client.put(f"/v1/people/{path}", json=user(ROCKETS)),
-        client.delete(f"/v1/people/{path}"),
+        client.put(f"/v1/users/{path}", json=user(ROCKETS)),
+        client.delete(f"/v1/users/{path}"),
     ):
-        error = refused(answer, 422, "wrong_data")
+        error = refused(answer, 422, "invalid_data")
         assert error["where"] == "user_id"
-        assert error["message"].startswith("user_id ")
+        assert error["message"].startswith("user_id")
         assert "sec" not in error["message"]
-    assert "exclude[0]" in refused(find(client, ROCKETS, exclude=[""]), 422, "wrong_data")["message"]
+    assert "exclude[0]" in refused(find(client, ROCKETS, exclude=[""]), 422, "invalid_data")["message"]
 
 
 @pytest.mark.parametrize(
     ("rated", "code", "where"),
     [
-        ([(1, 5.0), (2, 99.0)], "wrong_data", "ratings[1].rating"),
-        ([(1, 5.0), (1, 4.0)], "wrong_data", "ratings[1].item_id"),
-        ([(1, "five")], "wrong_request", "ratings[0].rating"),
-        ([], "wrong_data", "ratings"),
-        ([(99, 5.0)], "wrong_data", "ratings"),
+        ([(1, 5.0), (2, 99.0)], "invalid_data", "ratings[1].rating"),
+        ([(1, 5.0), (1, 4.0)], "invalid_data", "ratings[1].item_id"),
+        ([(1, "five")], "invalid_request", "ratings[0].rating"),
+        ([], "invalid_data", "ratings"),
+        ([(99, 5.0)], "invalid_data", "ratings"),
     ],
 )
 def test_ratings_that_cannot_be_read_are_refused_at_their_place(client, url, rated, code, where):
     error = refused(store(client, "ann", rated), 422, code)
     assert error["where"] == where
     assert error["message"].startswith(where)
-    assert "people[0]" not in error["message"]
+    assert "users[0]" not in error["message"]
     assert run(url, "SELECT to_regclass('tastevec.users')") == [(None,)]  # not even opened
 
 
@@ -252,18 +252,18 @@ def test_without_a_token_nobody_is_kept_or_found(keeping, url):
     client = keeping(url, token=None)
     for answer in (store(client, "ann", ROCKETS), delete(client, "ann"), find(client, ROCKETS)):
         error = refused(answer, 403, "no_token")
-        assert "expected TASTEVEC_TOKEN to be set" in error["message"]
+        assert "Expected TASTEVEC_TOKEN" in error["message"]
     wrong = keeping(url)
     wrong.headers.update({"Authorization": "Bearer other"})
     for answer in (store(wrong, "ann", ROCKETS), delete(wrong, "ann"), find(wrong, ROCKETS)):
-        refused(answer, 401, "not_allowed")
+        refused(answer, 401, "unauthorized")
 
 
 def test_without_a_database_the_service_keeps_nobody(keeping):
     client = keeping(None)
     for answer in (store(client, "ann", ROCKETS), delete(client, "ann"), find(client, ROCKETS)):
         error = refused(answer, 404, "no_store")
-        assert "expected TASTEVEC_DATABASE_URL to be set" in error["message"]
+        assert "Expected TASTEVEC_DATABASE_URL" in error["message"]
 
 
 def test_a_model_of_another_space_finds_nobody_and_says_so(keeping, url, make, bundle_of):
@@ -272,8 +272,8 @@ def test_a_model_of_another_space_finds_nobody_and_says_so(keeping, url, make, b
     client = keeping(url, lambda: make(model=kind(bundle_of(seed=next(seeds)))))
     assert store(client, "ann", ROCKETS).status_code == 200
     assert client.post("/v1/reload", json={}).json()["space"] == "space-1"
-    error = refused(find(client, ROCKETS), 404, "no_people")
-    assert "nobody who could be found is stored of the space space-1" in error["message"]
+    error = refused(find(client, ROCKETS), 404, "no_users")
+    assert "no stored users of space space-1" in error["message"]
     assert client.post("/v1/reload", json={}).json()["space"] == "space-0"
     assert find(client, ROCKETS).json()["users"][0]["users"][0]["user_id"] == "ann"
 
@@ -319,23 +319,23 @@ def test_neither_the_log_nor_the_counters_tell_of_anybody(client, caplog):
         delete(client, "ann-secret")
     assert len(lines) == 4
     assert "secret" not in str(lines) + caplog.text + client.get("/metrics").text
-    assert {line["route"] for line in lines} == {"/v1/people/{user_id:path}", "/v1/people/search"}
+    assert {line["route"] for line in lines} == {"/v1/users/{user_id:path}", "/v1/users/search"}
 
 
 def test_only_so_many_wait_for_the_database(client, monkeypatch):
     monkeypatch.setattr("tastevec.serving.service.store_routes._WAITING", 0)
-    assert "expected fewer" in refused(delete(client, "ann"), 503, "too_busy")["message"]
+    assert "Expected fewer" in refused(delete(client, "ann"), 503, "too_busy")["message"]
 
 
 def test_an_address_that_is_none_is_refused_before_anything_is_served():
     with pytest.raises(SettingsError, match="the address of the database cannot be read") as error:
-        Stored("postgresql:/s3cret=4")
+        StoreClient("postgresql:/s3cret=4")
     assert "s3cret" not in str(error.value)
 
 
 def test_the_paths_are_described_with_their_errors_in_the_one_shape(client):
     described = client.app.openapi()["paths"]
-    one, several = described["/v1/people/{user_id}"], described["/v1/people/search"]
+    one, several = described["/v1/users/{user_id}"], described["/v1/users/search"]
     for operation in (one["put"], one["delete"], several["post"]):
         assert operation["description"]
         assert {"401", "403", "404", "408", "413", "422", "429", "503"} <= set(operation["responses"])

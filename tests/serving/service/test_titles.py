@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.serving.service.catalog import TitleSearch, words_of
+from tastevec.serving.service.catalog import TitleSearch, title_words
 
 TITLES = [
     "Matrix, The (1999)",
@@ -86,14 +86,14 @@ def test_no_query_is_refused_and_no_film_comes_twice(query, limit):
 
 @given(st.sampled_from(range(len(TITLES))), st.data())
 def test_a_film_is_found_by_the_beginnings_of_any_of_its_words(item, data):
-    words = data.draw(st.lists(st.sampled_from(words_of(TITLES[item])), min_size=1, max_size=3))
+    words = data.draw(st.lists(st.sampled_from(title_words(TITLES[item])), min_size=1, max_size=3))
     query = " ".join(word[: data.draw(st.integers(1, len(word)))] for word in words)
     assert item in SEARCH.find(query, len(TITLES))
 
 
 @given(st.text(max_size=20))
 def test_case_and_marks_count_for_nothing(text):
-    assert words_of(text.upper().casefold()) == words_of(text.casefold().upper().casefold())
+    assert title_words(text.upper().casefold()) == title_words(text.casefold().upper().casefold())
 
 
 def test_a_catalogue_of_60000_films_answers_in_milliseconds():
