@@ -26,7 +26,7 @@ from tastevec.cli.console import RENAMED_FLAGS, reporting
 from tastevec.data import releases
 from tastevec.errors import MissingExtraError, TastevecError
 from tastevec.extras import EXTRAS, missing_extra, require
-from tastevec.schema import Protocol
+from tastevec.schema import TaskId
 
 PIPELINE = {"describe": "prepare"}  # the module of a stage, where its name differs
 PARSERS = get_command(app).commands
@@ -40,7 +40,7 @@ COMMANDS = {
     "describe": ["PREPARED", "--out"],
     "train": ["PREPARED", "--out", "--preset", "--set", "--resume"],
     "evaluate": [
-        *("MODEL", "--data", "--out", "--protocol", "--baselines", "--no-baselines", "--split"),
+        *("MODEL", "--data", "--out", "--task", "--baselines", "--no-baselines", "--split"),
         *("--seeds", "--tune", "--tuned"),
     ],
     "compare": ["DIR", "--out"],
@@ -133,7 +133,8 @@ def test_help_of_train_lists_every_setting():
         (["train", "prepared", "--out", "m", "--set", "epochs"], "NAME=VALUE"),
         (["train", "prepared", "--out", "m", "--set", "preset=bert-cosine"], "--preset bert-cosine"),
         (["evaluate", "--data", "prepared", "--out", "r"], "MODEL"),
-        (["evaluate", "m", "--data", "prepared", "--out", "r", "--protocol", "luck"], "fold-in"),
+        (["evaluate", "m", "--data", "prepared", "--out", "r", "--task", "luck"], "random-20pct"),
+        (["evaluate", "m", "--data", "prepared", "--out", "r", "--task", "fold-in"], "is now 'random-20pct'"),
         (["compare"], "DIR"),
         (["evaluate", "m", "--data", "p", "--out", "r", "--tune", "--tuned", "e"], "not both"),
         (["evaluate", "m", "--data", "p", "--out", "r", "--seeds", "0"], "--seeds"),
@@ -478,14 +479,24 @@ def test_evaluate_passes_every_flag_and_progress(monkeypatch):
 
     monkeypatch.setattr("tastevec.pipelines.evaluate.evaluate", evaluate)
     monkeypatch.setattr("tastevec.cli.models.progress_bar", progress_bar)
-    flags = ["--protocol", "future", "--no-baselines", "--split", "validation", "--seeds", 5]
+    flags = [
+        "--task",
+        "last-20pct",
+        "--task",
+        "next-item",
+        "--no-baselines",
+        "--split",
+        "validation",
+        "--seeds",
+        5,
+    ]
     assert run(*CALLS["evaluate"], *flags, "--tune").exit_code == 1
     del passed["progress"]
     assert passed == {
         "models": [Path("model")],
         "data": Path("prepared"),
         "out": Path("results"),
-        "protocols": ["future"],
+        "tasks": ["next-item", "last-20pct"],
         "with_baselines": False,
         "split": "validation",
         "seeds": 5,
@@ -497,10 +508,10 @@ def test_evaluate_passes_every_flag_and_progress(monkeypatch):
     assert (passed["tune"], passed["tuned"]) == (False, Path("earlier"))
 
 
-def test_help_of_evaluate_lists_every_protocol():
+def test_help_of_evaluate_lists_every_task():
     shown = run("evaluate", "--help").stdout
-    for protocol in Protocol.__args__:
-        assert protocol in shown
+    for task in TaskId.__args__:
+        assert task in shown
 
 
 def test_main_sets_environment_and_turns_sigterm_into_interruption(monkeypatch):

@@ -59,9 +59,9 @@ __all__ = [
     "YEAR",
     "Horizon",
     "Preset",
-    "Protocol",
     "Split",
     "SplitStrategy",
+    "TaskId",
     "renamed",
 ]
 
@@ -126,7 +126,7 @@ ROTATION_FILE: Final = "rotation.safetensors"
 PREPARED_FORMAT: Final = 2
 ALIGNMENT_FORMAT: Final = 2
 BUNDLE_FORMAT: Final = 2
-RESULTS_FORMAT: Final = 2
+RESULTS_FORMAT: Final = 3
 
 # What to do with a damaged folder.
 PREPARE_AGAIN: Final = "Run tastevec prepare again."
@@ -140,13 +140,21 @@ Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet
 SplitStrategy = Literal["hash", "liang", "temporal"]
 Preset = Literal["taste", "bert-cosine"]
-Protocol = Literal["best-rated", "fold-in", "future"]
+TaskId = Literal["top-rated", "random-20pct", "next-item", "last-20pct", "global-temporal"]
 Horizon = Literal["next", "overall"]
 
 _RENAMED: Final[Mapping[tuple[str, str], str]] = {
     ("preset", "seed"): "bert-cosine",
     ("item_vectors", "note"): GENOME_SVD,
+<<<<<<< HEAD
     ("split_strategy", "time"): "temporal",
+=======
+    ("task", "best-rated"): "top-rated",
+    ("task", "fold-in"): "random-20pct",
+    ("task", "next-liked"): "next-item",
+    ("task", "last-20%"): "last-20pct",
+    ("task", "after-cut"): "global-temporal",
+>>>>>>> 8d96bb371b4115e0ab84d8192806c70e3ee3f65f
 }
 
 

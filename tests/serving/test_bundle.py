@@ -51,9 +51,9 @@ def test_a_bundle_holds_all_that_its_use_needs(bundle_folder):
     assert told["data"]["items"] == 20
     assert set(told["validation"]) == {
         *(
-            "eval_fold-in_ndcg@100",
-            "eval_next-liked_ndcg@100",
-            "eval_last-20%_ndcg@100",
+            "eval_random-20pct_ndcg@100",
+            "eval_next-item_ndcg@100",
+            "eval_last-20pct_ndcg@100",
             "eval_validation_score",
         )
     }

@@ -17,7 +17,7 @@ from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.dataset import EvalDataset
-from tastevec.evaluation.tasks import TimeSplit, cases
+from tastevec.evaluation.tasks import TemporalSplit, build_task
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from users import TAGGED, films_of, users
@@ -26,42 +26,43 @@ A, B, C, D, E, F, G = range(7)
 TIMELINE = [(A, 5, 10), (B, 2, 20), (C, 4, 30), (D, 3, 40), (E, 4, 50), (F, 1, 60), (G, 5, 70)]
 STARS = (1, 5)
 START, STEP = 978_300_000, 90_000
-SPLIT = TimeSplit(50, np.array([True] * 6 + [False]))
+SPLIT = TemporalSplit(50, np.array([True] * 6 + [False]))
 
 
-def future(*each, **how):
-    return cases(users(*each, **how), protocol="future", rating_range=STARS, division=SPLIT)
+def task_of(*each, name="global-temporal"):
+    return build_task(name, users(*each), rating_range=STARS, split=SPLIT)
 
 
 def test_after_the_cut_the_liked_films_are_hidden_and_all_before_it_is_known():
-    *_, task = future(TIMELINE)
-    assert (task.name, task.protocol, task.horizon) == ("after-cut", "future", "next")
-    assert (hidden_of(task), films_of(task.known, 0)) == ([E, G], [A, B, C, D])
+    task = task_of(TIMELINE)
+    assert (task.name, task.horizon) == ("global-temporal", "next")
+    assert (hidden_of(task), films_of(task.inputs, 0)) == ([E, G], [A, B, C, D])
     assert task.timestamps.tolist() == [50, 70]
 
 
 def test_the_other_questions_of_every_protocol_end_at_the_cut():
-    next_item, last_20pct, _ = future(TIMELINE)
+    next_item, last_20pct, top = (
+        task_of(TIMELINE, name=name) for name in ("next-item", "last-20pct", "top-rated")
+    )
     assert [hidden_of(task) for task in (next_item, last_20pct)] == [[C], [C]]
-    assert films_of(next_item.known, 0) == [A, B]
-    [best] = cases(users(TIMELINE), protocol="best-rated", rating_range=STARS, division=SPLIT)
-    assert (hidden_of(best), films_of(best.known, 0)) == ([A], [B, C, D])
-    for task in (next_item, last_20pct, best):
-        assert task.note.endswith("Histories end at the cut, 1970-01-01 00:00:50 UTC.")
+    assert films_of(next_item.inputs, 0) == [A, B]
+    assert (hidden_of(top), films_of(top.inputs, 0)) == ([A], [B, C, D])
+    for task in (next_item, last_20pct, top):
+        assert task.note.endswith("Histories end at the split timestamp, 1970-01-01 00:00:50 UTC.")
 
 
 def test_its_note_counts_the_films_that_nobody_could_know_and_the_people_left_out():
     newcomer, gone = [(A, 5, 55), (B, 5, 60)], [(A, 5, 10), (B, 1, 90)]
-    *_, task = future(TIMELINE, newcomer, gone)
-    assert (task.left_out, task.known.user_ids.tolist()) == (2, [1])
-    assert "1 of the 2 hidden films had been rated by no training user before it" in task.note
-    assert "1 users had nothing before it and 1 liked nothing after it: left out." in task.note
-    assert "0% of the people saw the first hidden film in the same second" in task.note
+    task = task_of(TIMELINE, newcomer, gone)
+    assert (task.excluded_users, task.inputs.user_ids.tolist()) == (2, [1])
+    assert "1 of the 2 held-out items have no training rating" in task.note
+    assert "Excluded: 1 users without earlier interactions, 1 without later positives." in task.note
+    assert "For 0% of the users the first held-out item" in task.note
 
 
 def test_films_of_unknown_time_are_neither_known_nor_hidden():
-    *_, task = future([(B, 5, NO_TIMESTAMP), *TIMELINE[2:]])
-    assert (hidden_of(task), films_of(task.known, 0)) == ([E, G], [C, D])
+    task = task_of([(B, 5, NO_TIMESTAMP), *TIMELINE[2:]])
+    assert (hidden_of(task), films_of(task.inputs, 0)) == ([E, G], [C, D])
 
 
 @pytest.fixture(name="release", scope="module")
@@ -165,14 +166,22 @@ def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(rel
 
 def test_a_cohort_of_the_folder_asks_past_the_cut_only_test_people(by_time):
     dataset = EvalDataset.of(Prepared.open(by_time.folder))
+<<<<<<< HEAD
     names = [task.name for task in dataset.tasks("future")]
     assert names == ["next-liked", "last-20%", "after-cut"]
     *_, task = dataset.tasks("future")
     assert_nothing_after_the_first_hidden(task, dataset.unseen)
     assert_nothing_from_the_cut_on(task.known, by_time.manifest["settings"]["split_timestamp"])
     np.testing.assert_array_equal(dataset.division.rated, dataset.items.raters > 0)
+=======
+    assert dataset.task_ids[-1] == "global-temporal"
+    task = dataset.task("global-temporal")
+    assert_nothing_after_the_first_hidden(task, dataset.held_out_users)
+    assert_nothing_from_the_cut_on(task.inputs, by_time.manifest["settings"]["cut"])
+    np.testing.assert_array_equal(dataset.split.rated, dataset.items.raters > 0)
+>>>>>>> 8d96bb371b4115e0ab84d8192806c70e3ee3f65f
     judges = EvalDataset.of(by_time, "validation")
-    assert [task.name for task in judges.tasks("future")] == ["next-liked", "last-20%"]
+    assert "global-temporal" not in judges.task_ids
 
 
 def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_out_if_he_is_asked(tmp_path):
@@ -190,9 +199,15 @@ def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_ou
     assert 0 < len(kept) < len(late)
     assert {split_of[user] for user in kept} == {2}
     dropped = prepared.manifest["counts"]["users"]["dropped"]
+<<<<<<< HEAD
     assert dropped["user without interactions before the split timestamp"] == len(late) - len(kept)
     *_, task = EvalDataset.of(prepared).tasks("future")
     assert f"{len(kept)} users had nothing before it" in task.note
+=======
+    assert dropped["user with nothing before the cut"] == len(late) - len(kept)
+    task = EvalDataset.of(prepared).task("global-temporal")
+    assert f"{len(kept)} users without earlier interactions" in task.note
+>>>>>>> 8d96bb371b4115e0ab84d8192806c70e3ee3f65f
 
 
 def test_a_table_without_times_cannot_be_split_by_time(tmp_path):
@@ -234,5 +249,5 @@ def test_the_seed_preset_keeps_its_own_split(split):
 
 
 def test_a_person_who_only_tagged_before_the_cut_is_known_by_it():
-    *_, task = future([(A, TAGGED, 10), (E, 5, 60)])
-    assert (hidden_of(task), films_of(task.known, 0)) == ([E], [A])
+    task = task_of([(A, TAGGED, 10), (E, 5, 60)])
+    assert (hidden_of(task), films_of(task.inputs, 0)) == ([E], [A])
