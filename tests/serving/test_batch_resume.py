@@ -131,9 +131,7 @@ def test_encode_killed_and_resumed_gives_the_same_bytes(bundle_folder, tmp_path)
 
 @pytest.mark.usefixtures("small_groups")
 @pytest.mark.parametrize("command", [["encode"], ["recommend", "--k", 3]], ids=["encode", "recommend"])
-def test_command_interrupted_and_repeated_resumes(
-    command, bundle_folder, tmp_path, monkeypatch
-):
+def test_command_interrupted_and_repeated_resumes(command, bundle_folder, tmp_path, monkeypatch):
     name, *flags = command
     arguments = [name, bundle_folder, "histories.parquet", *flags, "--out"]
     assert run(*arguments, "straight.parquet").exit_code == 0
@@ -197,9 +195,7 @@ def test_full_disk_is_one_error_line_and_resumes(bundle_folder, tmp_path, monkey
 
 
 @pytest.mark.parametrize("out", ["there/v.parquet", "folder"])
-def test_unwritable_output_is_refused_before_encoding(
-    out, bundle_folder, tmp_path, monkeypatch
-):
+def test_unwritable_output_is_refused_before_encoding(out, bundle_folder, tmp_path, monkeypatch):
     (tmp_path / "there").touch()  # a file instead of a folder
     (tmp_path / "folder").mkdir()
     batches = stop_after(monkeypatch, USERS, KeyboardInterrupt)

@@ -67,7 +67,7 @@ def _real_model(tmp_path_factory):
     model = encoder(items=len(items), **TASTE)
     model.save_pretrained(folder)
     export_onnx(model, folder / "encoder.onnx")
-    reading = InputConfig(RatingScale(0.5, 5.0, SCALE.levels), max_history=12, max_history_overall=100)
+    reading = InputConfig(RatingScale(0.5, 5.0, SCALE.n_bins), max_history=12, max_history_overall=100)
     return Bundle(OnnxEncoder.load(folder), reading, pa.table({"item_id": items}), {"space": "tiny"}, None)
 
 
@@ -207,7 +207,7 @@ def test_a_worker_refuses_what_no_model_can_read(spark, bundle_folder):
     from pyspark.errors import PythonException  # noqa: PLC0415  only where it is installed
 
     twice = spark.createDataFrame([(1, 3, 4.0), (1, 3, 5.0)], "user_id long, item_id long, rating double")
-    with pytest.raises(PythonException, match="user 1: item 3 is rated twice. Expected each item once"):
+    with pytest.raises(PythonException, match=r"user 1: item 3 is rated twice. Expected each item once"):
         nowhere(encode_on_spark(bundle_folder, twice))
     high = spark.createDataFrame([(1, 3, 4.0), (2, 3, 50.0)], "user_id long, item_id long, rating double")
     with pytest.raises(

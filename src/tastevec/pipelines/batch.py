@@ -26,7 +26,7 @@ from tastevec.data.expressions import connect
 from tastevec.data.files import atomic_file
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.readers import ReadSettings
-from tastevec.data.shards import fingerprint, open_shards
+from tastevec.data.shards import input_digest, open_shards
 from tastevec.data.streaming import iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, SIMILARITY, TIMESTAMP, USER_ID, VECTOR
@@ -159,7 +159,7 @@ def _write_shards(
     resumed = 0
     with closing(users.stream) as batches, open_shards(out, schema) as shards:
         for batch in batches:
-            if not shards.add(fingerprint(batch, key), partial(compute, batch)):
+            if not shards.add(input_digest(batch, key), partial(compute, batch)):
                 resumed += len(batch)
             progress(batches.users)
         return BatchResult(shards.join(), resumed)

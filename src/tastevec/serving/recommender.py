@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from tastevec.data.topk import rank_items
 from tastevec.errors import FormatError, SettingsError, UnknownItemError
-from tastevec.evaluation.scorers import EncodedScorer
 from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
 from tastevec.serving.encoder import encode_histories
 from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
@@ -340,10 +339,6 @@ class Recommender:
         for batch in users:
             for histories in batch.chunks(_MAX_USERS):
                 yield self._recommend(histories, k, horizon)
-
-    def scorer(self, name: str) -> EncodedScorer:
-        """Return the model as a scorer of the evaluation."""
-        return EncodedScorer(name, self.bundle.space, self.item_vectors, self.vectors)
 
     def _recommend(self, histories: Histories, k: int, horizon: Horizon) -> pa.RecordBatch:
         vectors = self.vectors(histories, horizon)
