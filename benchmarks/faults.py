@@ -230,7 +230,7 @@ def _killed_while_reloading(world: Path, folder: Path, rng: np.random.Generator)
 
 def _recommend(port: int) -> Any:  # noqa: ANN401  any JSON
     ratings = [{"item_id": item, "rating": 4.0} for item in (1, 2, 3)]
-    body = json.dumps({"people": [{"ratings": ratings}], "k": 5}).encode()
+    body = json.dumps({"users": [{"ratings": ratings}], "k": 5}).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/recommend", body, {"Content-Type": "application/json"}
     )

@@ -62,7 +62,7 @@ def _bodies(model: Path, seed: int) -> list[bytes]:
     for _ in range(BODIES):
         chosen = rng.choice(ids, HISTORY, replace=False, p=popularity / popularity.sum()).tolist()
         ratings = [{"item_id": item, "rating": int(rng.integers(1, 6))} for item in chosen]
-        bodies.append(json.dumps({"people": [{"ratings": ratings}], "k": 10}).encode())
+        bodies.append(json.dumps({"users": [{"ratings": ratings}], "k": 10}).encode())
     return bodies
 
 

@@ -1,4 +1,4 @@
-"""The drawings of docs/how-it-works.md, as SVG without a font or a script of elsewhere; nothing in them is measured.
+"""The diagrams of docs/how-it-works.md, as SVG without external fonts or scripts; nothing in them is measured.
 
 ``python scripts/diagrams.py`` writes them into docs/pictures; a test compares.
 """
@@ -9,7 +9,7 @@ import html
 from pathlib import Path
 
 HERE = Path(__file__).parent.parent / "docs" / "pictures"
-INK, PALE, PERSON, FILM = "#22262e", "#8a919e", "#d9822b", "#3f74c4"
+INK, PALE, USER, ITEM = "#22262e", "#8a919e", "#d9822b", "#3f74c4"
 _STYLE = (
     f"text{{font:15px sans-serif;fill:{INK}}} .small{{font-size:12.5px;fill:#565d69}} .strong{{font-weight:600}} "
     f".box{{fill:#f4f5f7;stroke:#c9ced6}} .line{{stroke:{PALE};stroke-width:1.6;fill:none}}"
@@ -18,15 +18,15 @@ _STARS = 5
 
 
 def main() -> None:
-    """Write every drawing."""
+    """Write every diagram."""
     HERE.mkdir(exist_ok=True)
     for name, drawing in drawings().items():
         (HERE / name).write_text(drawing, encoding="utf-8")
 
 
 def drawings() -> dict[str, str]:
-    """Each file's name and content."""
-    return {"idea.svg": _idea(), "two-answers.svg": _two_answers(), "path.svg": _path()}
+    """Return the content of each file by name."""
+    return {"idea.svg": _idea(), "two-horizons.svg": _two_horizons(), "path.svg": _path()}
 
 
 def _sheet(width: int, height: int, title: str, *parts: str) -> str:
@@ -44,7 +44,7 @@ def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start")
 
 
 def _box(x: float, y: float, width: float, height: float, *lines: str) -> str:
-    """A box with a strong first line and small ones under it, all centred."""
+    """Return a box with a bold first line and small ones under it, all centered."""
     top = y + height / 2 - 9 * (len(lines) - 1) + 5
     words = [
         _text(x + width / 2, top + 19 * row, line, "small" if row else "strong", "middle")
@@ -60,12 +60,12 @@ def _arrow(*points: tuple[float, float]) -> str:
     return f'<path class="line" d="M{path}" marker-end="url(#tip)"/>'
 
 
-def _dot(x: float, y: float, colour: str, size: float = 6) -> str:
-    return f'<circle cx="{x}" cy="{y}" r="{size}" fill="{colour}"/>'
+def _dot(x: float, y: float, color: str, size: float = 6) -> str:
+    return f'<circle cx="{x}" cy="{y}" r="{size}" fill="{color}"/>'
 
 
 def _rated(x: float, y: float, title: str, stars: int) -> str:
-    """A film of a person's history, with its stars."""
+    """Return an item of a history, with its rating as stars."""
     shown = "★" * stars + "☆" * (_STARS - stars)
     return "\n".join(
         [
@@ -92,86 +92,86 @@ def _idea() -> str:
         (660, 250),
         (860, 160),
     ]
-    near = [(700, 150, "a film near: recommended"), (735, 185, "")]
+    near = [(700, 150, "a nearby item: recommended"), (735, 185, "")]
     return _sheet(
         920,
         310,
-        "A person's rated films go through the encoder and become a vector among the films' own",
-        _text(24, 40, "What happened to a person, in order", "strong"),
+        "The encoder maps a user's history to a vector in the item embedding space",
+        _text(24, 40, "A user's history", "strong"),
         *cards,
-        _text(24, 270, "oldest first; each film is its vector, with its stars", "small"),
+        _text(24, 270, "oldest first; item vectors and ratings", "small"),
         _arrow((230, 152), (278, 152)),
-        _box(282, 112, 194, 80, "The encoder", "reads the film vectors", "stores nothing about anybody"),
+        _box(282, 112, 194, 80, "Encoder", "reads item vectors and ratings", "stores nothing about users"),
         _arrow((480, 152), (550, 152)),
-        _text(515, 140, "64 numbers", "small", "middle"),
+        _text(515, 140, "64 dimensions", "small", "middle"),
         '<rect class="box" x="556" y="20" width="344" height="270" rx="10"/>',
-        _text(572, 46, "The space of all films", "strong"),
-        *(_dot(x, y, FILM, 5) for x, y in items),
+        _text(572, 46, "Item embedding space", "strong"),
+        *(_dot(x, y, ITEM, 5) for x, y in items),
         *(f'<path class="line" d="M676 176 {x} {y}" stroke-dasharray="4 4"/>' for x, y, _ in near),
-        *(_dot(x, y, FILM, 7) for x, y, _ in near),
-        _dot(676, 176, PERSON, 9),
-        _text(660, 200, "the person", "", "end"),
+        *(_dot(x, y, ITEM, 7) for x, y, _ in near),
+        _dot(676, 176, USER, 9),
+        _text(660, 200, "the user", "", "end"),
         _text(714, 146, near[0][2], "small"),
-        _text(572, 280, "near people: alike; a tag: a direction in it", "small"),
+        _text(572, 280, "nearby users are similar; a tag is a direction", "small"),
     )
 
 
-def _two_answers() -> str:
-    """What comes next, and the taste as a whole, as two points of one space."""
+def _two_horizons() -> str:
+    """Return the diagram of the horizons next and overall."""
     return _sheet(
         920,
         300,
-        "Two questions: what comes next, read in order, and what the taste is overall, solved from the set",
-        _box(24, 110, 180, 80, "A person's films", "vectors and stars"),
+        "Two horizons: next, from the ordered history, and overall, from the set of rated items",
+        _box(24, 110, 180, 80, "A user's history", "item vectors and ratings"),
         _arrow((208, 135), (250, 75), (290, 75)),
         _arrow((208, 165), (250, 225), (290, 225)),
-        _box(294, 35, 290, 80, "A transformer", "reads them in order, with the pauses", "between them"),
+        _box(294, 35, 290, 80, "Causal transformer", "reads items in order,", "with the time gaps"),
         _box(
             294,
             185,
             290,
             80,
-            "One ridge step",
-            "the vector that explains his likes best,",
-            "solved; order plays no part",
+            "Ridge fold-in",
+            "closed-form vector of the ratings;",
+            "order has no effect",
         ),
         _arrow((588, 75), (672, 75)),
         _arrow((588, 225), (672, 225)),
         _arrow((440, 185), (440, 119)),
-        _text(450, 156, "some of it is added", "small"),
-        _box(676, 35, 220, 80, "next", "what he would like now"),
-        _box(676, 185, 220, 80, "overall", "what he likes"),
-        _text(786, 156, "both in the films' own space", "small", "middle"),
+        _text(450, 156, "a share is added", "small"),
+        _box(676, 35, 220, 80, "next", "likely next item"),
+        _box(676, 185, 220, 80, "overall", "long-term preferences"),
+        _text(786, 156, "both in the item space", "small", "middle"),
     )
 
 
 def _path() -> str:
-    """From ratings to answers, with the command of each step."""
+    """Return the diagram of the commands from ratings to recommendations."""
     steps = [
-        ("prepare", "every row judged,", "people divided"),
-        ("train", "70 % of the people teach,", "15 % choose the epoch"),
-        ("evaluate", "15 % never seen:", "beside floors, baselines"),
+        ("prepare", "rows validated,", "users split"),
+        ("train", "70 % of users; 15 % for", "validation (epoch)"),
+        ("evaluate", "15 % held-out users,", "against baselines"),
     ]
     uses = ["encode", "recommend", "explain", "similar", "serve"]
-    boxes = [_box(24 + 226 * place, 30, 190, 80, *lines) for place, lines in enumerate(steps)]
-    arrows = [_arrow((218 + 226 * place, 70), (246 + 226 * place, 70)) for place in range(2)]
-    small = [_box(250 + 128 * place, 205, 114, 46, name) for place, name in enumerate(uses)]
+    boxes = [_box(24 + 226 * index, 30, 190, 80, *lines) for index, lines in enumerate(steps)]
+    arrows = [_arrow((218 + 226 * index, 70), (246 + 226 * index, 70)) for index in range(2)]
+    small = [_box(250 + 128 * index, 205, 114, 46, name) for index, name in enumerate(uses)]
     return _sheet(
         920,
         280,
-        "The commands, from ratings to answers",
+        "The commands, from ratings to recommendations",
         *boxes,
         *arrows,
         _arrow((345, 114), (345, 152)),
-        _text(345, 170, "a folder: the model, whole", "strong", "middle"),
+        _text(345, 170, "model folder", "strong", "middle"),
         _arrow((345, 178), (345, 189)),
         '<rect class="line" x="240" y="193" width="656" height="70" rx="12" stroke-dasharray="4 4"/>',
         *small,
-        _text(24, 225, "people it has", ""),
-        _text(24, 245, "never seen", ""),
+        _text(24, 225, "any users,", ""),
+        _text(24, 245, "new ones too", ""),
         _arrow((130, 228), (236, 228)),
-        _text(704, 64, "whoever is asked about", "small"),
-        _text(704, 82, "has taught nothing", "small"),
+        _text(704, 64, "test users are not", "small"),
+        _text(704, 82, "in the training data", "small"),
     )
 
 

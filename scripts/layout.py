@@ -1,6 +1,6 @@
-"""The page of where things are: every room of src/tastevec with its modules, in the words of their own docstrings.
+"""The code map: every package of src/tastevec with its modules and the first line of their docstrings.
 
-``python scripts/layout.py`` writes docs/layout.md again; a test compares the page with the tree.
+``python scripts/layout.py`` writes docs/layout.md; a test compares the page with the tree.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "layout.md"
 SOURCE = ROOT / "src" / "tastevec"
-# As the import contracts in pyproject.toml order them: a room sees only those behind it.
+# In the order of the import contracts in pyproject.toml: a package imports only from those after it.
 ROOMS = ("cli", "pipelines", "serving", "training", "model", "evaluation", "items", "data")
 
-_HEAD = """# Where things are
+_HEAD = """# Code map
 
-`src/tastevec` is a row of rooms. Each sees only the rooms after it in this list; import contracts hold that, and `make check` tests them. `model` stands alone, so that it can travel with its weights; `data`,
-`items` and `evaluation` know no torch.
+The packages of `src/tastevec`. Each imports only from those after it in this list; import contracts test it (`make check`). `model` imports no other package, because its code is copied into model folders. `data`,
+`items` and `evaluation` do not import torch.
 
-Beside it: `tests` has a folder a room; `benchmarks` measures, into `results`, which the pages show; `scripts` makes the demo and the pages that are made; `deploy` starts the service elsewhere; `docs/decisions` says
-why, with what was measured. How to add a release, an item vector, a loss or a baseline: `CONTRIBUTING.md`.
+Other folders: `tests` (one folder per package), `benchmarks` (writes `results`), `scripts` (the demo and the generated pages), `deploy` (the service in a container), `docs/decisions` (decisions and the measurements behind
+them). How to add a release, an item vector, a loss or a baseline: `CONTRIBUTING.md`.
 
-(Made by `python scripts/layout.py` from the first line of each module.)
+`python scripts/layout.py` generates this page from the first line of each module.
 """
 
 
 def page() -> str:
-    """The whole page, in Markdown."""
-    parts = [_HEAD, f"## tastevec\n\n{_said(SOURCE)}\n\n{_modules(SOURCE)}\n"]
+    """Return the page in Markdown."""
+    parts = [_HEAD, f"## tastevec\n\n{_description(SOURCE)}\n\n{_modules(SOURCE)}\n"]
     for room in ROOMS:
         folder = SOURCE / room
-        parts.append(f"## {room}\n\n{_said(folder)}\n\n{_modules(folder)}\n")
+        parts.append(f"## {room}\n\n{_description(folder)}\n\n{_modules(folder)}\n")
         parts += [
-            f"### {room}/{inner.name}\n\n{_said(inner)}\n\n{_modules(inner)}\n"
+            f"### {room}/{inner.name}\n\n{_description(inner)}\n\n{_modules(inner)}\n"
             for inner in sorted(path.parent for path in folder.glob("*/__init__.py"))
         ]
     return "\n".join(parts)
@@ -44,13 +44,13 @@ def _modules(folder: Path) -> str:
     return "\n".join(f"- `{path.stem}`: {_first_line(path)}" for path in modules)
 
 
-def _said(folder: Path) -> str:
+def _description(folder: Path) -> str:
     return _first_line(folder / "__init__.py")
 
 
 def _first_line(path: Path) -> str:
-    told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return told.split("\n", maxsplit=1)[0].replace("``", "`")
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.split("\n", maxsplit=1)[0].replace("``", "`")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""The pages of the reference that are made, not written: every command's help, and every path of the service.
+"""The generated pages of the reference: the help of every command, and every path of the service.
 
-They go into docs/reference, which git ignores, each time the site is built; what Python offers is read from its docstrings
-by the site itself.
+They go into docs/reference, which git ignores, each time the site is built. The site reads the Python API from docstrings.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent.parent / "docs" / "reference"
 _COLUMNS = "100"
 _HTTP = (
-    "Made from the schema that the service itself tells at `/openapi.json`. How it is asked, guarded and deployed: "
-    "[The service](../service.md)."
+    "Generated from the schema that the service returns at `/openapi.json`. Endpoints, security settings and deployment: "
+    "[HTTP service](../service.md)."
 )
-_ONE_SHAPE = "All in one shape, [ErrorAnswer](#erroranswer): a code, a sentence, the place in the request."
+_ONE_SHAPE = "All errors have one schema, [ErrorResponse](#errorresponse): a code, a message, the location in the request."
 
 
 def main() -> None:
     """Write both pages."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--out", type=Path, default=HERE, help="the folder to write into")
+    parser.add_argument("--out", type=Path, default=HERE, help="output folder")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     (out / "commands.md").write_text(commands(), encoding="utf-8")
@@ -43,13 +42,13 @@ def _nothing() -> Any:  # noqa: ANN401  never called: the schema needs no model
 
 
 def commands() -> str:
-    """What ``--help`` says, command by command."""
+    """Return the help of each command."""
     names = [
         command.name or command.callback.__name__ for command in app.registered_commands if command.callback
     ]
     parts = [
         "# Commands",
-        "Made from `tastevec COMMAND --help`. Every command takes `--json`, can be interrupted, and leaves a whole result or none.",
+        "Generated from `tastevec COMMAND --help`. Every command takes `--json`, can be interrupted, and leaves a complete result or none.",
         f"```text\n{_help()}\n```",
     ]
     for name in names:
@@ -58,28 +57,28 @@ def commands() -> str:
 
 
 def _help(*command: str) -> str:
-    told = CliRunner().invoke(app, [*command, "--help"], prog_name="tastevec", env={"COLUMNS": _COLUMNS})
-    return told.stdout.strip()
+    result = CliRunner().invoke(app, [*command, "--help"], prog_name="tastevec", env={"COLUMNS": _COLUMNS})
+    return result.stdout.strip()
 
 
 def http(schema: Mapping[str, Any]) -> str:
-    """Every path of an OpenAPI schema: what it takes, what it answers, how it refuses; then every shape."""
+    """Return every path of an OpenAPI schema with its request, response and errors; then every schema."""
     parts = [
         "# HTTP",
         _HTTP,
     ]
     for path, operations in schema["paths"].items():
-        for method, told in operations.items():
-            parts += [f"## {method.upper()} {path}", *_operation(told)]
-    parts += ["## Refusals", _ONE_SHAPE, _refusals(schema), "## Shapes"]
+        for method, operation in operations.items():
+            parts += [f"## {method.upper()} {path}", *_operation(operation)]
+    parts += ["## Errors", _ONE_SHAPE, _errors(schema), "## Schemas"]
     for name, shape in schema["components"]["schemas"].items():
         parts += [f"### {name}", shape.get("description", ""), *_fields(shape)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _operation(told: Mapping[str, Any]) -> Iterator[str]:
-    yield told["summary"] if "description" not in told else told["description"]
-    if parameters := told.get("parameters"):
+def _operation(operation: Mapping[str, Any]) -> Iterator[str]:
+    yield operation["summary"] if "description" not in operation else operation["description"]
+    if parameters := operation.get("parameters"):
         rows = [
             (
                 f"`{one['name']}`",
@@ -88,25 +87,25 @@ def _operation(told: Mapping[str, Any]) -> Iterator[str]:
             )
             for one in parameters
         ]
-        yield _table(("in the address", "kind", "what"), rows)
-    if body := told.get("requestBody"):
-        yield f"Takes {_kind(_json(body))}."
-    if shape := _json(told["responses"]["200"]):
-        yield f"Answers {_kind(shape)}."
-    if codes := sorted(told["responses"].keys() - {"200"}):
-        yield f"[Refuses](#refusals) with {', '.join(codes)}."
+        yield _table(("parameter", "type", "description"), rows)
+    if body := operation.get("requestBody"):
+        yield f"Request: {_kind(_json(body))}."
+    if shape := _json(operation["responses"]["200"]):
+        yield f"Response: {_kind(shape)}."
+    if codes := sorted(operation["responses"].keys() - {"200"}):
+        yield f"[Errors](#errors): {', '.join(codes)}."
 
 
-def _refusals(schema: Mapping[str, Any]) -> str:
-    """Every status that is no success, with all that it can mean."""
-    meant: dict[str, set[str]] = {}
+def _errors(schema: Mapping[str, Any]) -> str:
+    """Return a table of the error statuses and their causes."""
+    causes: dict[str, set[str]] = {}
     for operations in schema["paths"].values():
-        for told in operations.values():
-            for code, answer in told["responses"].items():
-                meant.setdefault(code, set()).add(answer["description"])
+        for operation in operations.values():
+            for code, response in operation["responses"].items():
+                causes.setdefault(code, set()).add(response["description"])
     return _table(
-        ("status", "because"),
-        [(code, " ".join(sorted(meant[code]))) for code in sorted(meant.keys() - {"200"})],
+        ("status", "cause"),
+        [(code, " ".join(sorted(causes[code]))) for code in sorted(causes.keys() - {"200"})],
     )
 
 
@@ -122,11 +121,11 @@ def _fields(shape: Mapping[str, Any]) -> Iterator[str]:
         for name, field in shape.get("properties", {}).items()
     ]
     if rows:
-        yield _table(("field", "kind", "what"), rows)
+        yield _table(("field", "type", "description"), rows)
 
 
 def _kind(field: Mapping[str, Any]) -> str:
-    """A field's type, in words."""
+    """Return the type of a field."""
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
@@ -142,19 +141,19 @@ def _kind(field: Mapping[str, Any]) -> str:
 
 
 def _about(field: Mapping[str, Any], *, needed: bool) -> str:
-    """What a field means, what it may be, and whether it must be there."""
+    """Return the description of a field, its limits and whether it is required."""
     limits = (
-        ("minItems", "at least {} of them"),
-        ("maxItems", "at most {} of them"),
+        ("minItems", "at least {} items"),
+        ("maxItems", "at most {} items"),
         ("minimum", "from {:g}"),
         ("maximum", "to {:g}"),
     )
     parts = [field.get("description", "").rstrip(".")]
     parts += [words.format(field[key]) for key, words in limits if key in field]
     if needed:
-        parts.append("must be there")
+        parts.append("required")
     elif field.get("default") is not None:
-        parts.append(f"`{field['default']}` if not told")
+        parts.append(f"`{field['default']}` by default")
     return "; ".join(part for part in parts if part)
 
 

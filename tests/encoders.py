@@ -56,7 +56,7 @@ def encoder(*, preset: str = "taste", items: int = 20, max_history: int = 12, **
     shape |= {"max_history": max_history, **changes}
     made: TasteEncoder | NoteEncoder
     if preset == "taste":
-        config = TasteConfig(**shape, rating_bins=SCALE.levels)
+        config = TasteConfig(**shape, rating_bins=SCALE.n_bins)
         made = TasteEncoder(config)
     else:
         made = NoteEncoder(NoteConfig(**shape))

@@ -57,7 +57,7 @@ COMMANDS = {
     "encode": ("encode", "{model}", "{histories}", "--out", "{disk}/vectors.parquet"),
     "recommend": ("recommend", "{model}", "{histories}", "--out", "{disk}/best.parquet"),
     "similar": ("similar", "{model}", "--user-vectors", "{vectors}", "--out", "{disk}/similar.parquet"),
-    "add-items": ("add-items", "{model}", "{films}", "--out", "{disk}/larger"),
+    "add-items": ("add-items", "{model}", "{items}", "--out", "{disk}/larger"),
 }
 
 

@@ -1,9 +1,9 @@
-"""Every command and every line of Python that the tutorial and the how-tos show, run as it stands.
+"""Every command and every line of Python in README, the tutorial and the other pages, executed.
 
-Replaced are the data: GroupLens is a server here that holds tiny releases of 60 people and 200 films under the real
-releases' names, and ``ratings.csv``, ``items.csv`` and ``histories.csv`` are such people's. Training is one epoch of one
-narrow block where a page sets nothing else; the service listens on a port of its own. Commands run in this process, so that
-torch is imported once. A block that does not run says why on the page, in front of it.
+The data are replaced: a local server has tiny releases of 60 users and 200 items under the names of the real releases, and
+``ratings.csv``, ``items.csv`` and ``histories.csv`` have the same users. Training is one epoch of one narrow layer unless a
+page sets more; the service listens on a free port. Commands run in this process, so that torch is imported once. A block that
+is not executed gives the reason on the page, in front of it.
 """
 
 import re
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parent.parent / "docs"
 HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
-SERVED = ("new-user", "service")  # pages that ask a service which runs
-# Pages made of results or of docstrings show what was printed, and the note's page has a test of its own.
+SERVED = ("new-user", "service")  # pages that need a running service
+# Pages of results and generated pages show printed output; the research note has its own test.
 PAGES = [
     page
     for page in sorted(DOCS.glob("*.md"))
@@ -51,7 +51,7 @@ EXPORT = bundle.export
 HERE = "127.0.0.1:8000"
 HEREDOC = re.compile(r"<<'(\w+)'$")
 SMALL = {"epochs": 1, "hidden_size": 16, "layers": 1, "report_to": "none"}
-USERS, ITEMS = 60, 200  # the tutorial's own films are among the first 200 of ml-100k
+USERS, ITEMS = 60, 200  # the items of the tutorial are among the first 200 of ml-100k
 
 
 def _blocks(page):
@@ -59,13 +59,13 @@ def _blocks(page):
 
 
 def _commands(code):
-    """The commands of a block, with a document that belongs to one."""
+    """Yield the commands of a block, a here-document with its command."""
     lines = iter(code.splitlines())
     for line in lines:
         command = line
         if document := HEREDOC.search(line):
             command = "\n".join([line, *takewhile(document[1].__ne__, lines), document[1]])
-        while command.count("'") % 2:  # a quoted text that runs over lines
+        while command.count("'") % 2:  # a quoted text of several lines
             command += f"\n{next(lines)}"
         if command.strip():
             yield command
@@ -84,7 +84,7 @@ def _run_commands(code):
 
 
 def _run(page, here=HERE):
-    """Every block of a page that runs, in this folder; the Python of one page is one program."""
+    """Execute every block of a page in this folder; the Python blocks of a page are one program."""
     names = {"__name__": page.stem}
     for block in _blocks(page):
         code = block["code"].replace(HERE, here)
@@ -93,19 +93,19 @@ def _run(page, here=HERE):
         if block["kind"] == "bash":
             _run_commands(code)
         else:
-            exec(compile(code, str(page), "exec"), names)  # noqa: S102  it is what the page tells readers to run
+            exec(compile(code, str(page), "exec"), names)  # noqa: S102  the page shows it as a program
 
 
-@pytest.fixture(scope="module", name="told")
-def _told(tmp_path_factory):
-    """A folder in which the tutorial was followed; everything else goes on from there."""
+@pytest.fixture(scope="module", name="finished")
+def _finished(tmp_path_factory):
+    """A folder after the tutorial, the start of the other pages."""
     place = tmp_path_factory.mktemp("tutorial")
     with pytest.MonkeyPatch.context() as patch, serving() as server:
         patch.setattr(worlds, "USERS", USERS)
         patch.setattr(worlds, "ITEMS", ITEMS)
         patch.setitem(PRESETS, "taste", SMALL)
-        undigested = {name: replace(release, md5=None) for name, release in releases.RELEASES.items()}
-        patch.setattr(releases, "RELEASES", MappingProxyType(undigested))
+        without_digests = {name: replace(release, md5=None) for name, release in releases.RELEASES.items()}
+        patch.setattr(releases, "RELEASES", MappingProxyType(without_digests))
         patch.setattr(releases, "_FOLDER", server.at(""))
         made = tmp_path_factory.mktemp("made")
         server.pages["ml-100k.zip"] = _zipped(worlds.write_100k(made / "ml-100k"))
@@ -113,7 +113,7 @@ def _told(tmp_path_factory):
         server.pages["ml-32m.zip"] = _zipped(worlds.write_csv_release(made / "ml-32m"))
         patch.chdir(place)
         with pytest.MonkeyPatch.context() as graphs:
-            graphs.setattr(bundle, "export", EXPORT)  # the service answers by the graph of this model
+            graphs.setattr(bundle, "export", EXPORT)  # the service runs the graph of this model
             _run(TUTORIAL)
         yield place
 
@@ -123,9 +123,9 @@ def _zipped(folder):
 
 
 @pytest.fixture(name="place")
-def _place(told, tmp_path, monkeypatch):
-    """A copy of what the tutorial left, with a table of one's own."""
-    place = shutil.copytree(told, tmp_path / "place")
+def _place(finished, tmp_path, monkeypatch):
+    """A copy of the folder after the tutorial, with a CSV file of other ratings."""
+    place = shutil.copytree(finished, tmp_path / "place")
     worlds.write_own_csv(place)
     (place / "interactions.csv").rename(place / "ratings.csv")
     rows = [f"{row.user},{row.item},{row.stars},{row.time}\n" for row in worlds.ratings()]
@@ -136,23 +136,23 @@ def _place(told, tmp_path, monkeypatch):
 
 @contextmanager
 def _service(place):
-    """The service of the tutorial's model, and its address."""
+    """Run the service of the tutorial's model; yield its address."""
     command = [sys.executable, "-m", "tastevec", "serve", "model", "--port", "0"]
-    said = place / "log"
-    with said.open("w") as log, subprocess.Popen(command, stderr=log) as process:
+    messages = place / "log"
+    with messages.open("w") as log, subprocess.Popen(command, stderr=log) as process:
         try:
-            while "model loaded" not in said.read_text():
-                assert process.poll() is None, said.read_text()
+            while "model loaded" not in messages.read_text():
+                assert process.poll() is None, messages.read_text()
                 time.sleep(0.1)
-            yield re.search(r"127\.0\.0\.1:\d+", said.read_text())[0]
+            yield re.search(r"127\.0\.0\.1:\d+", messages.read_text())[0]
         finally:
             process.terminate()
 
 
-def test_the_tutorial_leads_to_films_and_vectors(told):
-    assert {"films.parquet", "vectors.parquet"} <= {file.name for file in told.iterdir()}
-    assert (told / "results" / "report.html").exists()
-    assert (told / "pictures" / "index.html").exists()
+def test_tutorial_writes_recommendations_vectors_and_reports(finished):
+    assert {"recs.parquet", "vectors.parquet"} <= {file.name for file in finished.iterdir()}
+    assert (finished / "results" / "report.html").exists()
+    assert (finished / "pictures" / "index.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -161,19 +161,20 @@ def test_the_tutorial_leads_to_films_and_vectors(told):
     ids=lambda page: page.stem,
 )
 @pytest.mark.usefixtures("place")
-def test_what_a_page_shows_runs(page):
+def test_page_is_executable(page):
     _run(page)
 
 
-def test_the_lines_of_python_that_the_readme_shows_run(place):
+def test_readme_is_executable(place):
     shutil.copytree(place / "model", place / "demo" / "model")
+    shutil.copy(place / "histories.csv", place / "demo" / "test_users.csv")
     _run(README)
 
 
 @pytest.mark.parametrize(
     "page", [DOCS / "how-to" / "new-user.md", DOCS / "service.md"], ids=lambda page: page.stem
 )
-def test_what_a_page_asks_of_a_service_is_answered(page, place):
+def test_page_with_service_is_executable(page, place):
     if shutil.which("curl") is None:
         pytest.skip("curl, which the page uses, is not installed")
     with _service(place) as here:
@@ -181,29 +182,29 @@ def test_what_a_page_asks_of_a_service_is_answered(page, place):
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=.*:DeprecationWarning")  # of the library's own upload
-def test_a_model_is_shared_by_a_hub(place, tmp_path, monkeypatch):
+def test_page_about_sharing_is_executable(place, tmp_path, monkeypatch):
     with hub_at(tmp_path / "cache") as hub:
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         _run(DOCS / "how-to" / "share.md")
     assert {"org/taste", "org/taste-copy"} == set(hub.repositories)
-    assert (place / "films.parquet").exists()
+    assert (place / "recs.parquet").exists()
 
 
 @pytest.mark.usefixtures("place")
-def test_vectors_reach_a_real_database(monkeypatch):
+def test_page_about_pgvector_is_executable(monkeypatch):
     pytest.importorskip("psycopg", reason="the extra pg is not installed")
     with postgres() as server:
         monkeypatch.setenv("TASTEVEC_DATABASE_URL", emptied_database(server, "pages"))
         _run(DOCS / "how-to" / "pgvector.md")
 
 
-def test_the_russian_tutorial_shows_the_same_code():
+def test_russian_tutorial_has_the_same_code():
     assert [block.groups() for block in _blocks(DOCS / "tutorial.ru.md")] == [
         block.groups() for block in _blocks(TUTORIAL)
     ]
 
 
-def test_a_page_shows_no_code_that_is_not_looked_at():
+def test_pages_have_no_other_code_blocks():
     for page in (*PAGES, *HOW_TO):
         text = page.read_text(encoding="utf-8")
         assert (

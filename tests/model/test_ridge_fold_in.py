@@ -14,7 +14,7 @@ def test_initialize_sets_solution_and_gram_of_item_vectors():
     solution = {
         "item_prior": torch.randn(20, 8),
         "prior_mean": torch.randn(8),
-        "rating_weights": torch.rand(SCALE.levels + 1, 3),
+        "rating_weights": torch.rand(SCALE.n_bins + 1, 3),
         "constants": torch.rand(4),
     }
     model.initialize(vectors, **solution)
@@ -26,8 +26,8 @@ def test_fold_in_with_constants_of_als_equals_fold_in_of_als():
     settings = AlsSettings(rating_range=(1.0, 5.0), dim=8, regularization=3.0, positive=7.0, neutral=1.5)
     histories = users([(0, 5), (1, 4), (2, 3), (3, 1), (4, TAGGED)], [], [(19, 4)])
     table = np.random.default_rng(1).normal(size=(20, 8)).astype(np.float32)
-    ridge = RidgeFoldIn(20, 8, SCALE.levels)
-    ratings = np.array([*np.linspace(1, 5, SCALE.levels), np.nan], np.float32)
+    ridge = RidgeFoldIn(20, 8, SCALE.n_bins)
+    ratings = np.array([*np.linspace(1, 5, SCALE.n_bins), np.nan], np.float32)
     confidence = torch.from_numpy(settings.confidence(ratings))
     more = (confidence - 1).clamp(min=0)  # a rating without confidence counts as no interaction
     ridge.initialize(

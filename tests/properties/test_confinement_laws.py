@@ -93,7 +93,7 @@ def test_no_zip_fills_more_than_a_hundred_times_its_own_size_and_a_megabyte(firs
         packed = outer / "r.zip"
         packed.write_bytes(bomb)
         refused = first + second > max(100 * len(bomb), 1 << 20)
-        with pytest.raises(SourceError, match="expected at most 100 times") if refused else nullcontext():
+        with pytest.raises(SourceError, match="Expected at most 100 times") if refused else nullcontext():
             find_layout(packed, inner)
         written = sum(path.stat().st_size for path in inner.rglob("*") if path.is_file())
         assert written <= max(100 * len(bomb), 1 << 20)
@@ -107,7 +107,7 @@ def test_a_bomb_that_lies_about_its_size_is_cut_where_it_said_it_would_end():
     content[start + 24 : start + 28] = (1000).to_bytes(4, "little")  # the directory's uncompressed size
     with nest() as (outer, inner):
         (outer / "r.zip").write_bytes(content)
-        with pytest.raises(SourceError, match="is not a whole zip"):
+        with pytest.raises(SourceError, match="not a complete zip"):
             find_layout(outer / "r.zip", inner)
         assert (inner / "unpacked" / "ratings.dat").stat().st_size <= 1000
 
@@ -131,5 +131,5 @@ def test_a_manifest_that_names_a_file_outside_is_refused_before_it_is_read(
     folder.mkdir()
     manifest_text = {name: {"bytes": 4, "sha256": ""}}
     (folder / manifest).write_text(json.dumps({**told, files: manifest_text}))
-    with pytest.raises(FormatError, match="which is not inside it; expected files of its own"):
+    with pytest.raises(FormatError, match=r"which is outside the folder\. Expected files inside it"):
         opened(folder)

@@ -32,7 +32,7 @@ def padded(inputs, extra, rng):
         lengths = inputs[f"{prefix}lengths"]
         width = inputs[f"{prefix}items"].shape[1] + extra
         present = torch.arange(width) < lengths[:, None]
-        bounds = {"items": ITEMS, "rating_bins": SCALE.levels + 1, "time_gap_bins": N_TIME_GAP_BINS}
+        bounds = {"items": ITEMS, "rating_bins": SCALE.n_bins + 1, "time_gap_bins": N_TIME_GAP_BINS}
         for name, bound in bounds.items():
             if prefix + name in inputs:
                 values = torch.from_numpy(rng.integers(0, bound, (len(lengths), width)))

@@ -125,7 +125,7 @@ def test_state_at_target_position_does_not_depend_on_target_or_later_items(histo
     assert target >= position
     other = {name: array.clone() for name, array in inputs.items()}
     other["items"][owner, target:] = (other["items"][owner, target:] + 1) % 20
-    other["rating_bins"][owner, target:] = SCALE.levels - other["rating_bins"][owner, target:]
+    other["rating_bins"][owner, target:] = SCALE.n_bins - other["rating_bins"][owner, target:]
     other["time_gap_bins"][owner, target:] = (other["time_gap_bins"][owner, target:] + 1) % N_TIME_GAP_BINS
     with torch.no_grad():
         before, after = MODEL(**inputs).per_position, MODEL(**other).per_position

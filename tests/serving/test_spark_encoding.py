@@ -67,7 +67,7 @@ def _real_model(tmp_path_factory):
     model = encoder(items=len(items), **TASTE)
     model.save_pretrained(folder)
     export_onnx(model, folder / "encoder.onnx")
-    reading = InputConfig(RatingScale(0.5, 5.0, SCALE.levels), max_history=12, max_history_overall=100)
+    reading = InputConfig(RatingScale(0.5, 5.0, SCALE.n_bins), max_history=12, max_history_overall=100)
     return Bundle(OnnxEncoder.load(folder), reading, pa.table({"item_id": items}), {"space": "tiny"}, None)
 
 
@@ -196,7 +196,7 @@ def test_bad_rows_are_refused_or_set_aside_and_nothing_is_left_of_a_failure(
     told = ["encode", str(bundle_folder), "odd.csv", "--engine", "spark", "--out", "vectors"]
     refused = CliRunner().invoke(app, told)
     assert refused.exit_code == 1
-    assert "odd.csv line 3" in refused.stderr
+    assert "odd.csv, line 3" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]
     spoken = CliRunner().invoke(app, [*told, "--skip-bad-rows"])
     assert "2 vectors are in vectors." in spoken.stdout

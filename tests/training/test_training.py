@@ -19,7 +19,7 @@ from encoders import TINY, TINY_NOTE
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
-from tastevec.items.cold_start import load_item_features
+from tastevec.items.cold_start import load_feature_rows
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.encoder import RidgeFoldIn
 from tastevec.pipelines.prepare import PrepareSettings
@@ -256,7 +256,7 @@ def test_overall_is_fold_in_of_taste_space_after_training(data, tmp_path):
     trained = learn(data, tmp_path / "run", epochs=2)
     train_users = data.histories.take(data.users_in("train"))
     settings = TasteSpaceSettings(rating_range=data.rating_range, dim=8)
-    _, features = load_item_features(data.folder)
+    _, features = load_feature_rows(data.folder)
     space = TasteSpace.fit(train_users, features, settings)
     np.testing.assert_array_equal(trained.model.item_vectors, space.initial.vectors)
     test_users = data.histories.take(data.users_in("test"))

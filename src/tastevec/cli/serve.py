@@ -1,4 +1,4 @@
-"""The command ``serve``: the HTTP service and the page, until it is stopped."""
+"""The command ``serve``: the HTTP service and the web page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,38 +14,38 @@ def serve(
     model: ModelFolder,
     *,
     host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="The address to bind to; 0.0.0.0 is all of them.")
+        str, typer.Option("--host", metavar="ADDRESS", help="Address to bind to; 0.0.0.0 binds to all.")
     ] = "127.0.0.1",
     port: Annotated[
         int,
-        typer.Option("--port", metavar="PORT", min=0, max=65535, help="The port; 0 takes any that is free."),
+        typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port to bind to; 0 takes a free one."),
     ] = 8000,
     user_vectors: Annotated[
         Path | None,
         typer.Option(
             metavar="VECTORS",
-            help="Who can be found: a Parquet that tastevec encode --horizon overall wrote.",
+            help="Users to find similar users among: Parquet file from tastevec encode --horizon overall.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a model over HTTP, with the page.
+    """Serve a model over HTTP, with a web page.
 
-    It runs until it is interrupted, and answers what is under way before it ends; SIGHUP loads the model again. A
-    bearer token and the limits are set by the environment: TASTEVEC_TOKEN, TASTEVEC_RATE, TASTEVEC_CORS_ORIGINS,
-    TASTEVEC_TIMEOUT_S, TASTEVEC_BODY_BYTES.
+    At a stop, requests in progress finish first; SIGHUP reloads the model. Environment variables set the token, the
+    limits and the database: TASTEVEC_TOKEN, TASTEVEC_RATE, TASTEVEC_CORS_ORIGINS, TASTEVEC_TIMEOUT_S,
+    TASTEVEC_BODY_BYTES, TASTEVEC_DATABASE_URL.
     """
     with reporting(as_json=as_json) as output:
         from tastevec.serving.service.app import from_folder, run_service
         from tastevec.serving.service.settings import read_settings
 
-        opened = []
+        addresses = []
 
         def progress(address: str) -> None:
-            opened.append(address)
-            typer.echo(f"Serving {model} at {address}; stop with Ctrl+C.", err=True)
+            addresses.append(address)
+            typer.echo(f"Serving {model} at {address}. Press Ctrl+C to stop.", err=True)
 
         run_service(
             from_folder(model, user_vectors), read_settings(), host=host, port=port, progress=progress
         )
-        output.set({"model": model, "address": opened[0]}, f"The service at {opened[0]} has stopped.")
+        output.set({"model": model, "address": addresses[0]}, "Stopped.")

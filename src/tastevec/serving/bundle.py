@@ -85,7 +85,7 @@ _Size = Annotated[int, Field(ge=1, lt=2**31)]
 class _Scale(StrictModel):
     low: FiniteFloat
     high: FiniteFloat
-    levels: Annotated[int, Field(ge=2)]
+    n_bins: Annotated[int, Field(ge=2)]
 
 
 class _Reading(StrictModel):
@@ -128,12 +128,12 @@ class _TasteConfig(_NoteConfig):
 
 
 _KIND: Final = ManifestSpec(
-    shape=_Manifest,
+    model=_Manifest,
     format=BUNDLE_FORMAT,
-    files="checksums",
-    expected="a trained model: run tastevec train PREPARED",
-    again=TRAIN_AGAIN,
-    anew="train again",
+    files_key="checksums",
+    expected="a model folder",
+    command="tastevec train PREPARED",
+    repair=TRAIN_AGAIN,
 )
 
 
@@ -250,7 +250,7 @@ class Bundle:
             folder / ITEMS_FILE,
             _ITEM_COLUMNS,
             TRAIN_AGAIN,
-            full=(ITEM_ID, TITLE, "train_users"),
+            not_null=(ITEM_ID, TITLE, "train_users"),
             ascending=ITEM_ID,  # items are found by binary search
         )
         _check_parts(folder, manifest, items=len(items))
@@ -301,11 +301,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     checksums = manifest["checksums"]
     for name in (*_REQUIRED, *(name for name in _PART_SHAPES if (folder / name).exists())):
         if name not in checksums:
-            raise FormatError(f"{path}: no checksum of {name}; {TRAIN_AGAIN}")
+            raise FormatError(f"{path}: no checksum of {name}. {TRAIN_AGAIN}")
     for name, expected in checksums.items():
         file = path_inside(folder, name)
         if not file.is_file() or sha256_of(file) != expected:
-            raise FormatError(f"{file}: missing, or checksum mismatch; {TRAIN_AGAIN}")
+            raise FormatError(f"{file}: missing, or checksum mismatch. {TRAIN_AGAIN}")
     return manifest
 
 
@@ -319,15 +319,15 @@ def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
     try:
         found = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
+        raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
     is_note = isinstance(found, dict) and found.get("model_type") == NOTE_MODEL
     shape = _NoteConfig if is_note else _TasteConfig
     config = shape(**validate_json(path, found, shape, TRAIN_AGAIN))
-    levels = manifest["reading"]["scale"]["levels"]
+    levels = manifest["reading"]["scale"]["n_bins"]
     bins = config.rating_bins if isinstance(config, _TasteConfig) else levels
     if (config.n_items, bins) != (items, levels) or max(config.added_items, default=0) >= items:
         raise FormatError(
-            f"{path}: {config.n_items} items and {bins} rating bins, but {BUNDLE_FILE} has {items} and {levels}; {TRAIN_AGAIN}"
+            f"{path}: {config.n_items} items and {bins} rating bins, but {BUNDLE_FILE} has {items} and {levels}. {TRAIN_AGAIN}"
         )
     sizes = {
         "N": items,
@@ -380,7 +380,7 @@ def _load_encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder
         model = network((NoteConfig if is_note else TasteConfig).from_pretrained(folder)).eval()
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except Exception as error:  # transformers and torch raise many types for what does not fit
-        raise FormatError(f"{folder}: the network cannot be built ({error}); {TRAIN_AGAIN}") from error
+        raise FormatError(f"{folder}: the network cannot be built ({error}). {TRAIN_AGAIN}") from error
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     encoder: Encoder = model
     return encoder

@@ -118,10 +118,10 @@ class OnnxEncoder:
         except ImportError:
             raise
         except Exception as error:  # onnxruntime's errors have many names and no other in common
-            raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
+            raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
         if unknown := made._reads - _INPUTS:
             raise FormatError(
-                f"{path}: inputs {', '.join(sorted(unknown))}. Expected {', '.join(sorted(_INPUTS))} or fewer; {TRAIN_AGAIN}"
+                f"{path}: inputs {', '.join(sorted(unknown))}. Expected {', '.join(sorted(_INPUTS))} or fewer. {TRAIN_AGAIN}"
             )
         return made
 

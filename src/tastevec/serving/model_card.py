@@ -96,7 +96,7 @@ def _without_tastevec(reading: InputConfig, name: str, example: str, dim: int) -
 inputs = {"normalized_ratings": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5)}
 """
     else:
-        ratings_input = f"""inputs = {{"rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.levels - 1}).round().long()}}
+        ratings_input = f"""inputs = {{"rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.n_bins - 1}).round().long()}}
 """
     return f"""Without tastevec, with transformers, torch and pyarrow. `trust_remote_code` runs the Python files next to the weights. They are the
 network of tastevec; read them first if you do not trust the source of this copy.

@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
-from tastevec.evaluation.scorers import EncodedScorer
 from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
 from tastevec.serving.encoder import encode_histories
-from tastevec.serving.explain import TagExplanation, explain_items, explain_users
+from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
 from tastevec.serving.hub import open_bundle, push
 from tastevec.serving.neighbors import Neighbors, read_user_vectors
 from tastevec.serving.new_items import read_new_items, with_new_items
@@ -64,7 +63,9 @@ def histories_in_file(
     from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415  who serves reads no files, and has no DuckDB
     from tastevec.data.streaming import iter_histories  # noqa: PLC0415  as above
 
-    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    settings = ReadSettings(
+        skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high), model_scale=True
+    )
     source: Path | Literal["-"] = "-" if path == "-" else Path(path)
     table, _ = read_interactions(source, connection=connect(memory), settings=settings)
     return iter_histories(table, item_ids)
@@ -321,17 +322,25 @@ class Recommender:
         return pa.table({USER_ID: pa.array(known.ids[places]), RANK: ranks, SIMILARITY: pa.array(scores)})
 
     def explain(
-        self, ratings: object, *, tags: int = 10, items: int = 3, horizon: Horizon = "overall"
+        self, ratings: object, *, tags: int = 10, contributions: int = 3, horizon: Horizon = "overall"
     ) -> list[TagExplanation]:
-        """One person in tags, those that say most first, each with the films of his that caused it.
+        """Return the tags of one user, the largest strength times reliability first, with the contributions of rated items.
 
         Raises:
             FormatError: The bundle has no tags.
             DataError: A rating is wrong.
             UnknownItemError: A film is not in the catalogue.
         """
-        [told] = explain_users(self, self.tags, self._one(ratings), horizon, tags=tags, items=items)
-        return told
+        directions, history = self.tags, self._one(ratings)
+        vectors = self.vectors(history, horizon)
+        [explanations] = explain_users(
+            self.attribution(horizon), directions, history, vectors, tags=tags, contributions=contributions
+        )
+        return explanations
+
+    def attribution(self, horizon: Horizon) -> Attribution:
+        """Return the leave-one-out attribution for a horizon."""
+        return Attribution(lambda histories: self.vectors(histories, horizon), self.bundle.item_ids, horizon)
 
     def explain_item(self, item_id: object, *, tags: int = 10) -> list[TagExplanation]:
         """A film in tags.
@@ -340,8 +349,9 @@ class Recommender:
             FormatError: The bundle has no tags.
             UnknownItemError: The film is not in the catalogue.
         """
-        [told] = explain_items(self, self.tags, [self.item_index(item_id)], tags=tags)
-        return told
+        vectors = self.item_vectors[[self.item_index(item_id)]]
+        [explanations] = explain_items(self.tags, vectors, tags=tags)
+        return explanations
 
     def steer(
         self,
@@ -432,10 +442,6 @@ class Recommender:
         for group in users:
             for histories in group.chunks(_ANSWERED):
                 yield self._best(histories, k, horizon)
-
-    def scorer(self, name: str) -> EncodedScorer:
-        """This model as the evaluation sees it."""
-        return EncodedScorer(name, self.bundle.space, self.item_vectors, self.vectors)
 
     def _best(self, histories: Histories, k: int, horizon: Horizon) -> pa.RecordBatch:
         vectors = self.vectors(histories, horizon)

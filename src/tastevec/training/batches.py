@@ -160,11 +160,11 @@ def positive_batch(
     is read without times, as histories whose times are unknown.
 
     Returns:
-        The arrays of `InputConfig.in_order`, B runs and pieces of runs; ``target_positions`` (M,) flat in (B, L + 1) and
+        The arrays of `InputConfig.sequence_arrays`, B runs and pieces of runs; ``target_positions`` (M,) flat in (B, L + 1) and
         ``target_items`` (M,).
     """
     runs = _split(_random_run(histories, settings.max_history, rng), settings.history_split_rate, rng)
-    arrays = config.in_order(runs)
+    arrays = config.sequence_arrays(runs)
     arrays["time_gap_bins"][rng.random(len(runs)) < settings.input_dropout] = UNKNOWN_TIME_GAP_BIN
     positions, rows = _next_positive(runs, config.scale.positive(runs.ratings), arrays["items"].shape[1] + 1)
     chosen = rng.random(len(positions)) < settings.target_fraction
@@ -181,7 +181,7 @@ def top_rated_batch(histories: Histories, config: InputConfig) -> Arrays:
     ratings of its user are normalized. Both are flaws that the note's model reproduces.
 
     Returns:
-        The arrays of `InputConfig.in_order`, ``target_users`` (P,) and ``target_items`` (P,).
+        The arrays of `InputConfig.sequence_arrays`, ``target_users`` (P,) and ``target_items`` (P,).
     """
     ratings = np.nan_to_num(histories.ratings, nan=-np.inf)
     best = np.full(len(histories), -np.inf, np.float32)
@@ -192,7 +192,7 @@ def top_rated_batch(histories: Histories, config: InputConfig) -> Arrays:
     rows = rows[first]
     known = np.ones(len(histories.items), bool)
     known[rows] = False
-    return config.in_order(histories.keep(known)) | {
+    return config.sequence_arrays(histories.keep(known)) | {
         "target_users": users,
         "target_items": histories.items[rows].astype(np.int64),
     }

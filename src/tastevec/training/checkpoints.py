@@ -147,7 +147,7 @@ def _check_checksums(checkpoint: Path) -> None:
         return
     remedy = _remedy(checkpoint)
     try:
-        spec = ManifestSpec(_Checksums, 1, "checksums", "the checksums of a checkpoint", remedy, remedy)
+        spec = ManifestSpec(_Checksums, 1, "checksums", "the checksums of a checkpoint", "", remedy)
         checksums = read_manifest(file, spec)["checksums"]
     except FormatError as error:
         raise TrainingError(str(error)) from error

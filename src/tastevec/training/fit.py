@@ -11,7 +11,7 @@ import torch
 
 from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.errors import SettingsError, TrainingError
-from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_item_features
+from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_feature_rows
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import NoteConfig, TasteConfig
@@ -102,7 +102,7 @@ def train(
     log = train_encoder(model, run, folder, resume=resume, callbacks=callbacks)
     if rank():
         sys.exit(0)
-    cold_start = ColdStartModel.fit(*load_item_features(prepared.folder), model.table, counts)
+    cold_start = ColdStartModel.fit(*load_feature_rows(prepared.folder), model.table, counts)
     return Trained(model, config, settings, counts, origins, log, cold_start)
 
 
@@ -141,7 +141,7 @@ def _initial_model(
         initial = _prepared_vectors(prepared, settings)
         return _initial_note(initial.vectors, settings), initial.origins
     space = _taste_space(prepared, ratings, settings)
-    return _initial_taste(space, config.scale.levels, settings), space.initial.origins
+    return _initial_taste(space, config.scale.n_bins, settings), space.initial.origins
 
 
 def _prepared_vectors(prepared: Prepared, settings: TasteSettings | NoteSettings) -> InitialVectors:
@@ -163,7 +163,7 @@ def _taste_space(prepared: Prepared, ratings: Histories, settings: TasteSettings
         return TasteSpace.from_vectors(_prepared_vectors(prepared, settings), ratings, space)
     if rank():  # rank 0 solves, and broadcasts the solution before the first step
         return TasteSpace.zeros(len(prepared.item_ids), space)
-    _, features = load_item_features(prepared.folder)
+    _, features = load_feature_rows(prepared.folder)
     return TasteSpace.fit(ratings, features, space)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.scorers import EncodedScorer, measure
-from tastevec.evaluation.tasks import cases
+from tastevec.evaluation.tasks import build_task
 from tastevec.model.losses import cosine_loss, next_softmax_loss
 from tastevec.training.batches import Collator, LengthBuckets, UserDataset, shard_of, top_rated_batch
 from tastevec.training.checkpoints import ChecksumCallback, disk_full_errors, last_checkpoint, start_run
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import InputConfig
     from tastevec.model.encoder import EncoderOutput, TasteEncoder
     from tastevec.model.note import NoteEncoder
+    from tastevec.schema import TaskId
     from tastevec.training.batches import Batch, HistorySubset
 
 __all__ = ["VALIDATION_SCORE", "StepProgressCallback", "TrainingRun", "train_encoder", "validate"]
@@ -48,7 +49,9 @@ _TIMEOUT = 86_400  # seconds; all processes wait while rank 0 solves the item ve
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 _WIDE = 128  # hidden size from which bfloat16 is faster, where the processor supports it
 _CHUNK = 256  # users encoded at once in validation
+_TASKS: Final[tuple[TaskId, ...]] = ("random-20pct", "next-item", "last-20pct")
 _DEPTH = 100
+_TASKS: Final[tuple[TaskId, ...]] = ("random-20pct", "next-item", "last-20pct")
 
 
 @dataclass(frozen=True)
@@ -338,9 +341,8 @@ def validate(
     rating_range = (config.scale.low, config.scale.high)
     tasks = [
         task
-        for protocol in ("fold-in", "future")
-        for task in cases(users, protocol=protocol, rating_range=rating_range, seed=settings.seed)
-        if len(task)
+        for name in _TASKS
+        if len(task := build_task(name, users, rating_range=rating_range, seed=settings.seed))
     ]
     gains = {
         f"eval_{task.name}_ndcg@{_DEPTH}": float(

@@ -29,7 +29,7 @@ def rated(source):
 
 
 @pytest.mark.parametrize("layout", WRITERS)
-def test_every_format_gives_the_same_world(layout, tmp_path, connection):
+def test_every_format_is_read_as_the_same_data(layout, tmp_path, connection):
     source = read_source(WRITERS[layout](tmp_path / "release"), connection=connection, settings=PLAIN)
     assert source.format == layout
     assert rated(source) == worlds.ratings()
@@ -37,13 +37,13 @@ def test_every_format_gives_the_same_world(layout, tmp_path, connection):
     assert [(row["item_id"], row["year"], tuple(row["genres"])) for row in items] == [
         (item.item, item.year, item.genres) for item in worlds.items()
     ]
-    whole = [item.title[:-7] if layout == "recbole" else item.title for item in worlds.items()]
-    assert [row["title"] for row in items] == whole
+    titles = [item.title[:-7] if layout == "recbole" else item.title for item in worlds.items()]
+    assert [row["title"] for row in items] == titles
     assert all(row_report.rows_read == row_report.rows_kept for row_report in source.row_reports)
 
 
 @pytest.mark.parametrize("layout", WRITERS)
-def test_a_zip_gives_what_its_folder_gives(layout, tmp_path, connection):
+def test_zip_is_read_as_its_folder(layout, tmp_path, connection):
     folder = WRITERS[layout](tmp_path / "release")
     packed = worlds.zip_folder(folder, tmp_path / "release.zip")
     first = read_source(folder, connection=connection, settings=PLAIN)
@@ -55,7 +55,7 @@ def test_a_zip_gives_what_its_folder_gives(layout, tmp_path, connection):
 
 
 @pytest.mark.parametrize("layout", WRITERS)
-def test_columns_have_the_types_that_were_promised(layout, tmp_path, connection):
+def test_columns_have_the_documented_types(layout, tmp_path, connection):
     source = read_source(WRITERS[layout](tmp_path / "x"), connection=connection, settings=PLAIN)
     types = {
         "interactions": "user_id int64, item_id int64, rating float64, timestamp int64, position int64",
@@ -64,49 +64,49 @@ def test_columns_have_the_types_that_were_promised(layout, tmp_path, connection)
     }
     for name, expected in types.items():
         schema = getattr(source, name).schema()
-        assert ", ".join(f"{column} {kind}" for column, kind in schema.items()) == expected
+        assert ", ".join(f"{column} {dtype}" for column, dtype in schema.items()) == expected
 
 
 @pytest.mark.parametrize("layout", ["ml-10m", "movielens-csv"])
-def test_a_film_that_was_only_tagged_is_history_from_its_first_tag(layout, tmp_path, connection):
+def test_tag_only_interaction_has_the_time_of_its_first_tag(layout, tmp_path, connection):
     source = read_source(WRITERS[layout](tmp_path / "x"), connection=connection, settings=PLAIN)
     only = rows(source.interactions.filter(source.interactions.rating.isnull()).order_by("position"))
     assert [(row["user_id"], row["item_id"], row["timestamp"], row["position"]) for row in only] == [
         (1, 4, 979_500_002, 192),
         (7, 13, 985_500_002, 193),
     ]
-    said = [tuple(row.values()) for row in rows(source.tags)]
-    assert said == [(tag.user, tag.item, tag.tag.lower(), 1.0, tag.time) for tag in worlds.tags()]
+    tags = [tuple(row.values()) for row in rows(source.tags)]
+    assert tags == [(tag.user, tag.item, tag.tag.lower(), 1.0, tag.time) for tag in worlds.tags()]
 
 
 @pytest.mark.parametrize(
     ("layout", "expected"),
     [("ml-100k", (1, 5)), ("ml-1m", (1, 5)), ("ml-10m", (0.5, 5)), ("recbole", (0.5, 5))],
 )
-def test_each_release_has_its_own_range(layout, expected, tmp_path, connection):
+def test_each_release_has_its_own_rating_range(layout, expected, tmp_path, connection):
     source = read_source(WRITERS[layout](tmp_path / "x"), connection=connection, settings=PLAIN)
     assert source.rating_range == expected
 
 
-def test_recbole_copies_of_whole_star_releases_keep_their_range(tmp_path, connection):
+def test_recbole_copy_of_ml_100k_keeps_its_rating_range(tmp_path, connection):
     folder = worlds.write_recbole(tmp_path / "x", name="ml-100k")
     source = read_source(folder / "ml-100k.inter", connection=connection, settings=PLAIN)
     assert (source.name, source.format, source.rating_range) == ("ml-100k", "recbole", (1, 5))
 
 
-def test_the_films_of_ml_1m_are_read_as_latin_and_those_of_ml_10m_as_utf8(tmp_path, connection):
+def test_items_of_ml_1m_are_latin_1_and_those_of_ml_10m_utf_8(tmp_path, connection):
     old = read_source(worlds.write_1m(tmp_path / "a"), connection=connection, settings=PLAIN)
     new = read_source(worlds.write_10m(tmp_path / "b"), connection=connection, settings=PLAIN)
     assert {a.file: a.encoding for a in old.row_reports}["movies.dat"] == "iso-8859-1"
     assert {a.file: a.encoding for a in new.row_reports}["movies.dat"] == "utf-8"
 
 
-def test_the_genome_is_found_where_it_lies(tmp_path, connection):
+def test_genome_folder_is_found(tmp_path, connection):
     folder = worlds.write_csv_release(tmp_path / "release", genome=True)
     assert read_source(folder, connection=connection, settings=PLAIN).genome_folder == folder
 
 
-def test_a_genome_in_a_zip_lives_as_long_as_its_source(tmp_path, connection):
+def test_genome_of_a_zip_is_removed_with_its_source(tmp_path, connection):
     folder = worlds.write_csv_release(tmp_path / "release", genome=True)
     packed = worlds.zip_folder(folder, tmp_path / "release.zip")
     source = read_source(packed, connection=connection, settings=PLAIN)
@@ -117,7 +117,7 @@ def test_a_genome_in_a_zip_lives_as_long_as_its_source(tmp_path, connection):
     assert not unpacked.exists()
 
 
-def test_genre_names_are_those_of_the_release_where_u_genre_is_missing(tmp_path, connection):
+def test_missing_u_genre_falls_back_to_the_genres_of_the_release(tmp_path, connection):
     folder = worlds.write_100k(tmp_path / "release")
     (folder / "u.genre").unlink()
     source = read_source(folder, connection=connection, settings=PLAIN)
@@ -132,24 +132,24 @@ def test_genre_names_come_from_u_genre(tmp_path, connection):
     assert rows(source.items)[10]["genres"] == ["Tears", "Romance"]
 
 
-def test_a_u_genre_without_names_is_refused(tmp_path, connection):
+def test_u_genre_without_names_is_refused(tmp_path, connection):
     folder = worlds.write_100k(tmp_path / "release")
     (folder / "u.genre").write_text("Action\n")
-    with pytest.raises(SourceError, match=r"u\.genre does not name one genre a line"):
+    with pytest.raises(SourceError, match=r"u\.genre: not one genre per line"):
         read_source(folder, connection=connection, settings=PLAIN)
 
 
 @pytest.mark.parametrize(
     ("layout", "name"), [("ml-100k", "u.item"), ("ml-1m", "movies.dat"), ("movielens-csv", "movies.csv")]
 )
-def test_a_release_without_its_films_says_which_file_is_missing(layout, name, tmp_path, connection):
+def test_release_without_items_names_the_missing_file(layout, name, tmp_path, connection):
     folder = WRITERS[layout](tmp_path / "release")
     (folder / name).unlink()
-    with pytest.raises(SourceError, match=f"has no {name}.*--items"):
+    with pytest.raises(SourceError, match=f"release: no {name}.*--items"):
         read_source(folder, connection=connection, settings=PLAIN)
 
 
-def test_films_of_another_table_take_the_place_of_the_missing_ones(tmp_path, connection):
+def test_items_of_another_table_replace_missing_ones(tmp_path, connection):
     folder = worlds.write_1m(tmp_path / "release")
     (folder / "movies.dat").unlink()
     items = worlds.write_csv_release(tmp_path / "other") / "movies.csv"
@@ -157,7 +157,7 @@ def test_films_of_another_table_take_the_place_of_the_missing_ones(tmp_path, con
     assert [row["title"] for row in rows(source.items)] == [item.title for item in worlds.items()]
 
 
-def test_a_release_without_tags_is_read_without_them(tmp_path, connection):
+def test_release_without_tags_has_an_empty_tag_table(tmp_path, connection):
     folder = worlds.write_csv_release(tmp_path / "release")
     (folder / "tags.csv").unlink()
     source = read_source(folder, connection=connection, settings=PLAIN)
@@ -165,7 +165,7 @@ def test_a_release_without_tags_is_read_without_them(tmp_path, connection):
     assert len(rows(source.interactions)) == len(worlds.ratings())
 
 
-def test_the_year_of_a_title_is_its_last_one_in_parentheses(tmp_path, connection):
+def test_year_is_the_last_one_in_parentheses_of_the_title(tmp_path, connection):
     folder = worlds.write_csv_release(tmp_path / "release")
     titles = {
         "Babylon 5": None,
@@ -181,7 +181,7 @@ def test_the_year_of_a_title_is_its_last_one_in_parentheses(tmp_path, connection
     assert {row["title"]: row["year"] for row in rows(source.items)} == titles
 
 
-def test_nothing_is_left_in_the_database_but_the_three_tables(tmp_path, connection):
+def test_reading_leaves_only_three_tables_in_the_database(tmp_path, connection):
     read_source(worlds.write_csv_release(tmp_path / "x"), connection=connection, settings=PLAIN)
     names = connection.raw_sql(
         "SELECT split_part(table_name, '_', 1) FROM duckdb_tables() ORDER BY 1"
@@ -189,14 +189,14 @@ def test_nothing_is_left_in_the_database_but_the_three_tables(tmp_path, connecti
     assert names == [("interactions",), ("items",), ("tags",)]
 
 
-def test_files_in_folders_with_strange_names_are_read(tmp_path, connection):
+def test_folder_names_with_quotes_and_globs_are_read(tmp_path, connection):
     folder = worlds.write_csv_release(tmp_path / "it's [a]*? k=3")
     source = read_source(folder, connection=connection, settings=PLAIN)
     shutil.rmtree(folder)
-    assert rated(source) == worlds.ratings()  # what was read needs its files no more
+    assert rated(source) == worlds.ratings()  # the tables do not need the files
 
 
-def test_importing_the_readers_brings_neither_duckdb_nor_ibis():
+def test_importing_the_readers_imports_neither_duckdb_nor_ibis():
     code = "import sys, tastevec.data.readers; print({'duckdb', 'ibis', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

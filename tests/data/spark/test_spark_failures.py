@@ -1,4 +1,4 @@
-"""What goes wrong inside Spark is one sentence, and nothing half-written is left."""
+"""A failure of Spark is one error message, and no partial output remains."""
 
 import os
 import subprocess
@@ -25,8 +25,8 @@ pytestmark = [
 SPARK = PrepareSettings(engine="spark")
 
 
-def test_another_master_than_the_running_one_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match=r"master is local\[1\] and Spark runs on local\[2\] already"):
+def test_master_other_than_the_running_one_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"--master: local\[1\], but Spark already runs on local\[2\]"):
         prepare("source", tmp_path / "out", settings=PrepareSettings(engine="spark", master="local[1]"))
 
 
@@ -37,43 +37,43 @@ def test_another_master_than_the_running_one_is_refused(tmp_path):
         ("nosuch://bucket/ratings.parquet", "No FileSystem for scheme"),
     ],
 )
-def test_an_address_that_spark_cannot_reach_is_told_with_its_own_words(address, found, tmp_path):
-    with pytest.raises(SourceError, match=f"{address} cannot be read by Spark .*{found}"):
+def test_unreachable_address_is_a_source_error_with_the_reason_of_spark(address, found, tmp_path):
+    with pytest.raises(SourceError, match=f"{address}: not readable by Spark .*{found}"):
         prepare(address, tmp_path / "out", settings=SPARK)
 
 
-def test_a_zip_at_an_address_is_refused(tmp_path):
+def test_zip_at_an_address_is_refused(tmp_path):
     (tmp_path / "a.zip").touch()
-    with spark_engine(tmp_path) as engine, pytest.raises(SourceError, match="unpack a zip first"):
+    with spark_engine(tmp_path) as engine, pytest.raises(SourceError, match="Unpack a zip first"):
         find_source(f"file://{tmp_path}/a.zip", engine)
 
 
 @pytest.mark.parametrize("text", [b"", b"user_id,item_id\n1,2\n"], ids=["nothing", "no rating"])
-def test_a_table_without_rows_or_columns_is_refused_in_duckdb_s_words(text, tmp_path):
+def test_table_without_rows_or_columns_is_refused_as_on_duckdb(text, tmp_path):
     (tmp_path / "own.csv").write_bytes(text)
-    said = []
+    messages = []
     for settings in (SPARK, PrepareSettings()):
         with pytest.raises(SourceError) as caught:
             prepare(tmp_path / "own.csv", tmp_path / "out", settings=settings)
-        said.append(str(caught.value))
-    assert said[0] == said[1]
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
-def test_a_truncated_parquet_is_a_fault_of_the_source(tmp_path):
-    whole = tmp_path / "whole.parquet"
-    ibis.duckdb.connect().read_csv(worlds.write_own_csv(tmp_path)).to_parquet(whole)
+def test_truncated_parquet_is_a_source_error(tmp_path):
+    complete = tmp_path / "complete.parquet"
+    ibis.duckdb.connect().read_csv(worlds.write_own_csv(tmp_path)).to_parquet(complete)
     cut = tmp_path / "cut.parquet"
-    cut.write_bytes(whole.read_bytes()[:-100])
-    with pytest.raises(SourceError, match=r"cut\.parquet cannot be read by Spark .*then rerun"):
+    cut.write_bytes(complete.read_bytes()[:-100])
+    with pytest.raises(SourceError, match=r"cut\.parquet: not readable by Spark"):
         prepare(cut, tmp_path / "out", settings=SPARK)
 
 
-def test_a_folder_that_cannot_be_written_into_is_one_sentence_and_the_old_result_stays(tmp_path):
+def test_unwritable_scratch_folder_is_a_settings_error_and_keeps_the_old_result(tmp_path):
     source = worlds.write_own_csv(tmp_path)
     before = prepare(source, tmp_path / "out").fingerprint
     there = sorted(tmp_path.iterdir())
     how = PrepareSettings(engine="spark", scratch=f"file://{source}")
-    with pytest.raises(SettingsError, match=r"Spark failed while \w.* \(.*\); look into its log") as caught:
+    with pytest.raises(SettingsError, match=r"Spark: failed while \w.* \(.*\)\. Expected") as caught:
         prepare(source, tmp_path / "out", settings=how)
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.iterdir()) == there
@@ -84,17 +84,18 @@ KILLING = """
 import os, signal, subprocess, sys, threading, time
 from pathlib import Path
 from tastevec.errors import SettingsError
-from tastevec.pipelines.prepare import PrepareSettings, prepare
+from tastevec.pipelines.prepare import PrepareSettings
+from tastevec.pipelines.prepare import write_prepared as prepare
 
-def below(pid):
+def children(pid):
     found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
-    return [int(child) for child in found] + [deeper for child in found for deeper in below(child)]
+    return [int(child) for child in found] + [deeper for child in found for deeper in children(child)]
 
 def kill_when_writing(name):
     def wait():
-        while not any(Path().glob(".tastevec-spark-*/judged-*/_temporary/*")):
+        while not any(Path().glob(".tastevec-spark-*/validated-*/_temporary/*")):
             time.sleep(0.02)
-        mine = [pid for pid in below(os.getpid()) if name in Path(f"/proc/{pid}/cmdline").read_text()]
+        mine = [pid for pid in children(os.getpid()) if name in Path(f"/proc/{pid}/cmdline").read_text()]
         os.kill(mine[0], signal.SIGKILL)
         print("killed", name, flush=True)
     threading.Thread(target=wait, daemon=True).start()
@@ -111,7 +112,7 @@ except SettingsError as error:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to find Spark's workers")
-def test_a_killed_worker_changes_nothing_and_a_killed_spark_leaves_the_old_result(tmp_path):
+def test_killed_worker_changes_nothing_and_killed_spark_keeps_the_old_result(tmp_path):
     source = worlds.write_csv_release(tmp_path / "release")
     here = tmp_path / "here"
     here.mkdir()
@@ -120,11 +121,11 @@ def test_a_killed_worker_changes_nothing_and_a_killed_spark_leaves_the_old_resul
         [sys.executable, "-c", KILLING, str(source)],
         cwd=here, env=environment, capture_output=True, text=True, check=False, timeout=500,
     )  # fmt: skip
-    told = done.stdout.splitlines()
+    lines = done.stdout.splitlines()
     expected = prepare(source, tmp_path / "expected").fingerprint
-    assert told[:3] == ["killed CoarseGrainedExecutorBackend", expected, "killed SparkSubmit"], done.stderr
-    assert told[3].startswith("Spark failed while reading the interactions (")
-    assert len(told) == 4
+    assert lines[:3] == ["killed CoarseGrainedExecutorBackend", expected, "killed SparkSubmit"], done.stderr
+    assert lines[3].startswith("Spark: failed while reading the interactions (")
+    assert len(lines) == 4
     # Workers that outlive a killed Spark write for a moment more, and may make a folder again that was gone.
     assert {path.name.partition("-")[0] for path in here.iterdir()} <= {"out", ".tastevec"}
     assert [path.name for path in here.iterdir() if path.name == "out"] == ["out"]

@@ -1,4 +1,4 @@
-"""What Spark reads, refuses and sets aside is what DuckDB does."""
+"""Spark reads, refuses and skips the same rows as DuckDB."""
 
 from datetime import UTC, datetime
 
@@ -54,35 +54,35 @@ UNDECODABLE = [b"6,1,5,98065\xff0000", "7,1,5\U0010ffff,5".encode()]
 
 @pytest.fixture(autouse=True)
 def _not_compiled(monkeypatch):
-    """For tables of a few rows Spark's own compiler would take longer than the rows."""
+    """Switch off Spark's compiler, which takes longer than tables of a few rows."""
     monkeypatch.setitem(session.SESSION_CONF, "spark.sql.codegen.wholeStage", "false")
     monkeypatch.setitem(session.SESSION_CONF, "spark.sql.codegen.factoryMode", "NO_CODEGEN")
 
 
 @pytest.fixture
 def all_examples(monkeypatch):
-    """Every bad row is an example."""
+    """Make every invalid row an example."""
     for module in (rows, judging):
-        monkeypatch.setattr(module, "_EXAMPLES", 1_000)
+        monkeypatch.setattr(module, "EXAMPLES", 1_000)
 
 
-def row_reports(path, place, engines=("duckdb", "spark"), **settings):
-    """Where the rows went, and the message about the first of them, by engine."""
-    told = []
+def row_reports(path, folder, engines=("duckdb", "spark"), **settings):
+    """Return the row reports of each engine."""
+    found = []
     for engine in engines:
-        with read_by(engine, path, place, skip_bad_rows=True, **settings) as (source, _):
-            told.append(source.row_reports)
-    return told
+        with read_by(engine, path, folder, skip_bad_rows=True, **settings) as (source, _):
+            found.append(source.row_reports)
+    return found
 
 
-def refused(engine, path, place):
-    with pytest.raises(BadRowError) as caught, read_by(engine, path, place):
+def refused(engine, path, folder):
+    with pytest.raises(BadRowError) as caught, read_by(engine, path, folder):
         pass
     return str(caught.value)
 
 
 @pytest.mark.usefixtures("all_examples")
-def test_every_bad_row_is_found_counted_and_told_in_the_same_words(tmp_path):
+def test_invalid_rows_are_counted_and_described_as_on_duckdb(tmp_path):
     folder = worlds.write_csv_release(tmp_path / "release")
     lines = [HEADER, *GOOD, *BAD, *REPEATED, b"8,1,4,10"]
     (folder / "ratings.csv").write_bytes(b"\r\n".join(lines) + b"\r\n")
@@ -93,12 +93,12 @@ def test_every_bad_row_is_found_counted_and_told_in_the_same_words(tmp_path):
 
 
 @pytest.mark.usefixtures("all_examples")
-def test_bytes_that_no_text_holds_are_counted_the_same_and_shown_as_spark_shows_them(tmp_path):
+def test_undecodable_bytes_are_counted_as_on_duckdb(tmp_path):
     folder = worlds.write_csv_release(tmp_path / "release")
     (folder / "ratings.csv").write_bytes(b"\n".join([HEADER, *GOOD, *UNDECODABLE]))
     (by_duckdb, *_), (by_spark, *_) = row_reports(folder, tmp_path)
     assert by_spark.skipped == by_duckdb.skipped == {"undecodable byte": 2}
-    found = "ratings.csv line 8, column timestamp: '98065\ufffd0000' is no text (undecodable byte)"
+    found = "ratings.csv, line 8, column timestamp: '98065\ufffd0000' contains an undecodable byte"
     assert by_spark.examples[0].startswith(found)
 
 
@@ -107,12 +107,12 @@ def test_bytes_that_no_text_holds_are_counted_the_same_and_shown_as_spark_shows_
     [worlds.write_100k, worlds.write_1m, worlds.write_10m, worlds.write_recbole],
     ids=lambda w: w.__name__,
 )
-def test_every_layout_comes_out_the_same(write, tmp_path):
+def test_every_format_is_read_as_on_duckdb(write, tmp_path):
     folder = write(tmp_path / "release")
     assert arranged_by("spark", folder, tmp_path) == arranged_by("duckdb", folder, tmp_path)
 
 
-def test_the_order_of_the_source_breaks_ties_though_the_file_is_read_in_many_pieces(tmp_path, monkeypatch):
+def test_order_of_a_file_in_many_pieces_breaks_ties(tmp_path, monkeypatch):
     monkeypatch.setitem(session.SESSION_CONF, "spark.sql.files.maxPartitionBytes", "2000")
     items = np.random.default_rng(7).permutation(1_500)
     lines = [f"{item % 3},{item},4,{item % 2}" for item in items.tolist()]
@@ -126,30 +126,30 @@ def test_the_order_of_the_source_breaks_ties_though_the_file_is_read_in_many_pie
 
 def parquet(path, users, items, times):
     """One Parquet of interactions, in row groups of 7."""
-    ratings = pa.array([3.5 + place % 2 for place in range(len(users))], pa.float32())
+    ratings = pa.array([3.5 + row % 2 for row in range(len(users))], pa.float32())
     table = pa.table({"User ID": users, "movie": items, "rating": ratings, "date": times})
     pq.write_table(table, path, row_group_size=7)
     return table
 
 
-def test_a_folder_of_parts_is_read_in_the_order_of_their_names(tmp_path):
-    place = tmp_path / "odd [1] {a} %41 ü"
-    parts = place / "parts"
+def test_folder_of_parts_is_read_in_the_order_of_their_names(tmp_path):
+    folder = tmp_path / "odd [1] {a} %41 ü"
+    parts = folder / "parts"
     parts.mkdir(parents=True)
     days = [datetime(2024, 1, day, tzinfo=UTC) for day in (3, 3, 1, 2, 2) * 8]
     tables = [
         parquet(
             parts / f"part {number} %41.parquet",
-            pa.array([2**60 + place % 3 for place in range(40)]),
+            pa.array([2**60 + row % 3 for row in range(40)]),
             pa.array(range(40 * number, 40 * number + 40), pa.int32()),
             pa.array(days, pa.timestamp("us")),
         )
         for number in (2, 0, 1)
     ]
     (parts / "_SUCCESS").touch()
-    whole = tmp_path / "whole.parquet"
-    pq.write_table(pa.concat_tables([tables[1], tables[2], tables[0]]), whole)
-    by_spark, by_duckdb = arranged_by("spark", parts, place), arranged_by("duckdb", whole, place)
+    joined = tmp_path / "joined.parquet"
+    pq.write_table(pa.concat_tables([tables[1], tables[2], tables[0]]), joined)
+    by_spark, by_duckdb = arranged_by("spark", parts, folder), arranged_by("duckdb", joined, folder)
     assert (by_spark["files"], by_spark["counts"]) == (by_duckdb["files"], by_duckdb["counts"])
 
 
@@ -169,7 +169,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("columns", TYPES.values(), ids=TYPES)
-def test_ids_and_times_of_every_type_are_judged_the_same(columns, tmp_path):
+def test_parquet_columns_of_every_type_are_validated_as_on_duckdb(columns, tmp_path):
     path = tmp_path / "own.parquet"
     parquet(path, *columns)
     assert refused("spark", path, tmp_path) == refused("duckdb", path, tmp_path)
@@ -177,18 +177,16 @@ def test_ids_and_times_of_every_type_are_judged_the_same(columns, tmp_path):
 
 @pytest.fixture
 def collection(spark, tmp_path):
-    """An address at which only Spark finds what lies in this folder."""
-    folder = tmp_path / "shelf"
+    """Return a folder and an address at which only Spark can read it."""
+    folder = tmp_path / "remote"
     folder.mkdir()
     conf = spark._jsc.hadoopConfiguration()
-    conf.set("fs.viewfs.mounttable.shelf.link./data", f"file:{folder}")
+    conf.set("fs.viewfs.mounttable.remote.link./data", f"file:{folder}")
     conf.set("fs.viewfs.impl.disable.cache", "true")
-    return folder, "viewfs://shelf/data"
+    return folder, "viewfs://remote/data"
 
 
-def test_a_release_at_an_address_comes_out_the_same_and_the_scratch_folder_there_is_left_empty(
-    collection, tmp_path
-):
+def test_release_at_an_address_is_prepared_as_on_duckdb_and_scratch_is_left_empty(collection, tmp_path):
     folder, address = collection
     release = worlds.write_csv_release(folder / "release", genome=True)
     (folder / "scratch").mkdir()
@@ -196,10 +194,12 @@ def test_a_release_at_an_address_comes_out_the_same_and_the_scratch_folder_there
     how = PrepareSettings(preset="bert-cosine", engine="spark", scratch=f"{address}/scratch")
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Storage, "remove", lambda storage, place: seen.append(place) or REMOVE(storage, place))
+        patch.setattr(
+            Storage, "remove", lambda storage, address: seen.append(address) or REMOVE(storage, address)
+        )
         by_spark = prepare(f"{address}/release", tmp_path / "spark", settings=how)
     assert by_spark.fingerprint == by_duckdb.fingerprint
     assert by_spark.manifest["source"] == by_duckdb.manifest["source"]
-    assert all(place.startswith(f"{address}/scratch/.tastevec-spark-") for place in seen)
+    assert all(found.startswith(f"{address}/scratch/.tastevec-spark-") for found in seen)
     assert not any((folder / "scratch").iterdir())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["duckdb", "shelf", "spark"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["duckdb", "remote", "spark"]

@@ -16,16 +16,14 @@ from tastevec.data.readers.formats import (
     GENOME_FILES,
     SourceLayout,
     find_layout,
-    read_atomic_interactions,
-    read_atomic_items,
     read_interaction_table,
     read_item_table,
-    read_movielens_items,
+    read_items_of,
     read_own_tags,
     read_ratings,
     read_tag_file,
 )
-from tastevec.data.readers.validate import ReaderContext, RowReport, ValidatedRows, fresh_name
+from tastevec.data.readers.validate import ReaderContext, RowPolicy, RowReport, ValidatedRows, fresh_name
 from tastevec.errors import SettingsError, SourceError
 from tastevec.schema import (
     GENRES,
@@ -55,12 +53,12 @@ __all__ = [
     "id_type",
     "interaction_table",
     "item_table",
-    "items_of",
     "rating_range_of",
     "read_interactions",
     "read_items",
     "read_source",
     "reader_context",
+    "require_rows",
     "tag_table",
 ]
 
@@ -70,11 +68,12 @@ class ReadSettings:
     """How a source is read.
 
     Attributes:
-        tags: Files of tags from elsewhere: a ``tags.csv`` or ``tags.dat`` of MovieLens, or hetrec's
-            ``movie_tags.dat`` with ``tags.dat`` beside it. They say what films are, not what people did.
-        items: A table of item metadata, instead of the one that the source brings.
-        skip_bad_rows: Count bad rows and set them aside instead of refusing the file.
-        rating_range: The lowest and the highest rating; None is the release's own, and 0.5 to 5 for other tables.
+        tags: Files of tags from another release: a ``tags.csv`` or ``tags.dat`` of MovieLens, or hetrec's
+            ``movie_tags.dat`` in a folder with its ``tags.dat``. They describe items; their users are ignored.
+        items: A table of item metadata that replaces the source's own.
+        skip_bad_rows: Skip and count invalid rows instead of refusing the file.
+        rating_range: The lowest and the highest rating; by default the release's own, and 0.5 to 5 for other tables.
+        model_scale: Whether ``rating_range`` is the scale of a model, which messages must not suggest to change.
 
     Raises:
         SettingsError: The range is empty.
@@ -84,31 +83,31 @@ class ReadSettings:
     items: Path | None = None
     skip_bad_rows: bool = False
     rating_range: tuple[float, float] | None = None
+    model_scale: bool = False
 
     def __post_init__(self) -> None:
         if self.rating_range and not -math.inf < self.rating_range[0] < self.rating_range[1] < math.inf:
-            raise SettingsError(
-                f"the rating range is {self.rating_range[0]:g} to {self.rating_range[1]:g}; expected the lowest rating first, then the highest"
-            )
+            low, high = self.rating_range
+            raise SettingsError(f"rating range {low:g}:{high:g}. Expected LOW:HIGH, the lowest rating first.")
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A release or a table of one's own, read and checked, as tables of the connection it was read through.
+    """A release or a table, read and validated, as tables of the connection it was read through.
 
     Attributes:
         name: The name of the folder, zip or file, without its ending.
         format: ``ml-100k``, ``ml-1m``, ``ml-10m``, ``movielens-csv``, ``recbole`` or ``table``.
-        rating_range: The lowest and the highest rating that was accepted.
-        interactions: ``user_id, item_id`` (int64 or string), ``rating`` float64 (NULL where a film was only
-            tagged), ``timestamp`` int64 Unix seconds (NULL if unknown), ``position`` int64 from 0 (the order of
+        rating_range: The lowest and the highest valid rating.
+        interactions: ``user_id, item_id`` (int64 or string), ``rating`` float64 (NULL for tag-only
+            interactions), ``timestamp`` int64 Unix seconds (NULL if unknown), ``position`` int64 from 0 (the order of
             the source, ratings before tags); one row per user and item.
         items: ``item_id, title`` string, ``year`` int32 or NULL, ``genres`` array of strings; empty if unknown.
-        tags: ``user_id`` (NULL if the tag comes from elsewhere), ``item_id``, ``tag`` (lower case, stripped),
+        tags: ``user_id`` (NULL in tags of another release), ``item_id``, ``tag`` (lower case, stripped),
             ``weight`` float64 (1 per application, or the file's own), ``timestamp`` int64 (NULL if unknown).
-        genome_folder: Where ``genome-scores.csv`` lies, if the release has one; out of a zip it is unpacked into a
-            folder that lives as long as this value.
-        row_reports: One per file that was read.
+        genome_folder: The folder of ``genome-scores.csv``, if the release has one; for a zip, a temporary folder that
+            is removed with this value.
+        row_reports: One per file.
     """
 
     name: str
@@ -121,19 +120,18 @@ class Source:
     row_reports: tuple[RowReport, ...]
 
 
-# ruff: noqa: S608 -- each query is built from our own words only
+# ruff: noqa: S608 -- each query is built from constants and generated names
 
-
-# The last (1995), (2006-2007) or (2009- ) of a title: some go on after it, as in "(1995) (V)".
+# The last (1995), (2006-2007) or (2009- ) of a title; some have more text after it, as in "(1995) (V)".
 _YEAR_IN_TITLE = (
     r"TRY_CAST(regexp_extract_all(title, '\(([0-9]{4})(?:\s*[^\w\s)][^)]*)?\)', 1)[-1] AS INTEGER)"
 )
 
 
 def id_type(context: ReaderContext, role: str, tables: Sequence[ValidatedRows | None]) -> str:
-    """``int64`` if the ids of all of these tables are whole numbers, else ``string``; DuckDB knows both names too."""
-    whole = all(table.has_int_ids(context, role) for table in tables if table is not None)
-    return "int64" if whole else "string"
+    """Return ``int64`` if the IDs of all these tables are integers, else ``string``; DuckDB has both names, too."""
+    integers = all(table.has_int_ids(context, role) for table in tables if table is not None)
+    return "int64" if integers else "string"
 
 
 def interaction_table(
@@ -142,18 +140,16 @@ def interaction_table(
     types: tuple[str, str],
     own_tags: ValidatedRows | None = None,
 ) -> Table:
-    """What people rated, then what they only tagged, in the order of the source."""
+    """Return the rated interactions, then the tag-only ones, in the order of the source."""
     user_type, item_type = types
-    numbers = ratings.numbers and _kept(context, ratings.numbers)
-    time = TIMESTAMP if ratings.has(TIMESTAMP) else "CAST(NULL AS BIGINT)"
-    place = "line" if numbers else "row_number() OVER (ORDER BY line) - 1"
+    numbers = ratings.numbers and _moved(context, ratings.numbers)
+    timestamp = TIMESTAMP if ratings.has(TIMESTAMP) else "CAST(NULL AS BIGINT)"
+    position = "line" if numbers else "row_number() OVER (ORDER BY line) - 1"
     rated = f"""SELECT CAST({USER_ID} AS {user_type}) AS {USER_ID}, CAST({ITEM_ID} AS {item_type}) AS {ITEM_ID},
-        {RATING}, {time} AS {TIMESTAMP}, {place} AS {POSITION}
-        FROM {numbers.table if numbers else ratings.table} WHERE fault IS NULL"""
+        {RATING}, {timestamp} AS {TIMESTAMP}, {position} AS {POSITION}
+        FROM {numbers.table if numbers else ratings.table} WHERE error IS NULL"""
     name = fresh_name("interactions")
-    if (
-        not numbers
-    ):  # what was judged goes with the desk; numbers lie on disk, in order, and are read from there
+    if not numbers:  # validated tables are dropped with the context; numeric rows are a file, in order
         context.run(f"CREATE TABLE {name} AS {rated}")
         rated = f"SELECT * FROM {name}"
     if own_tags is not None:
@@ -170,24 +166,24 @@ def interaction_table(
     return _expression(context, rated, columns)
 
 
-def _kept(context: ReaderContext, numbers: NumericRows) -> NumericRows:
-    """The same rows, moved from the scratch folder to one that goes with the connection."""
+def _moved(context: ReaderContext, numbers: NumericRows) -> NumericRows:
+    """Move the rows from the scratch folder to one that is removed with the connection."""
     folder = Path(tempfile.mkdtemp(prefix="tastevec-numbers-"))
     weakref.finalize(context.connection, shutil.rmtree, folder, ignore_errors=True)
-    return numbers.moved(folder)
+    return numbers.move(folder)
 
 
 def _tagged(own_tags: ValidatedRows, rated: str, *, first: int) -> str:
-    """SQL of what people only tagged, numbered from ``first``."""
+    """Return SQL of the tag-only interactions, numbered from ``first``."""
     return f"""SELECT {USER_ID}, {ITEM_ID}, CAST(NULL AS DOUBLE) AS {RATING}, min({TIMESTAMP}) AS {TIMESTAMP},
         {first} - 1 + row_number() OVER (ORDER BY min(line)) AS {POSITION}
-        FROM {own_tags.table} AS said WHERE fault IS NULL AND NOT EXISTS (
-            SELECT 1 FROM ({rated}) AS rated WHERE rated.{USER_ID} = said.{USER_ID} AND rated.{ITEM_ID} = said.{ITEM_ID})
+        FROM {own_tags.table} AS tagged WHERE error IS NULL AND NOT EXISTS (
+            SELECT 1 FROM ({rated}) AS rated WHERE rated.{USER_ID} = tagged.{USER_ID} AND rated.{ITEM_ID} = tagged.{ITEM_ID})
         GROUP BY {USER_ID}, {ITEM_ID}"""
 
 
 def item_table(context: ReaderContext, items: ValidatedRows | None, item_type: str) -> Table:
-    """What the films are; empty if nobody says."""
+    """Return the item metadata; an empty table if there is none."""
     name = fresh_name("items")
     context.run(
         f"CREATE TABLE {name} ({ITEM_ID} {item_type}, {TITLE} VARCHAR, {YEAR} INTEGER, {GENRES} VARCHAR[])"
@@ -196,7 +192,7 @@ def item_table(context: ReaderContext, items: ValidatedRows | None, item_type: s
         year = f"coalesce({YEAR}, {_YEAR_IN_TITLE})" if items.has(YEAR) else _YEAR_IN_TITLE
         genres = GENRES if items.has(GENRES) else "[]"
         context.run(
-            f"INSERT INTO {name} SELECT CAST({ITEM_ID} AS {item_type}), {TITLE}, {year}, {genres} FROM {items.table} WHERE fault IS NULL ORDER BY line"
+            f"INSERT INTO {name} SELECT CAST({ITEM_ID} AS {item_type}), {TITLE}, {year}, {genres} FROM {items.table} WHERE error IS NULL ORDER BY line"
         )
     return _expression(
         context,
@@ -208,13 +204,13 @@ def item_table(context: ReaderContext, items: ValidatedRows | None, item_type: s
 def tag_table(
     context: ReaderContext, own: ValidatedRows | None, others: Sequence[ValidatedRows], types: tuple[str, str]
 ) -> Table:
-    """Words about films: the release's own with their users, those from elsewhere without.
+    """Return the release's own tags with their users, then the tags of other releases without.
 
     Args:
         context: Where the table is made.
-        own: The tags of the release's own people.
-        others: Tags from elsewhere.
-        types: The types of user and film ids.
+        own: The tags of the release's users.
+        others: Tags of other releases.
+        types: The types of user IDs and item IDs.
     """
     name = fresh_name("tags")
     user_type, item_type = types
@@ -222,18 +218,18 @@ def tag_table(
         f"CREATE TABLE {name} ({USER_ID} {user_type}, {ITEM_ID} {item_type}, {TAG} VARCHAR, {WEIGHT} DOUBLE, {TIMESTAMP} BIGINT)"
     )
     for table in ([own] if own is not None else []) + list(others):
-        user = USER_ID if table is own else "NULL"  # another release counts its users anew
+        user = USER_ID if table is own else "NULL"  # another release has other users under the same IDs
         weight = WEIGHT if table.has(WEIGHT) else "1"
-        time = TIMESTAMP if table.has(TIMESTAMP) else "NULL"
+        timestamp = TIMESTAMP if table.has(TIMESTAMP) else "NULL"
         context.run(
-            f"INSERT INTO {name} SELECT {user}, {ITEM_ID}, {TAG}, {weight}, {time} FROM {table.table} WHERE fault IS NULL ORDER BY line"
+            f"INSERT INTO {name} SELECT {user}, {ITEM_ID}, {TAG}, {weight}, {timestamp} FROM {table.table} WHERE error IS NULL ORDER BY line"
         )
     columns = {USER_ID: user_type, ITEM_ID: item_type, TAG: "string", WEIGHT: "float64", TIMESTAMP: "int64"}
     return _expression(context, f"SELECT * FROM {name}", columns)
 
 
 def _expression(context: ReaderContext, query: str, types: dict[str, str]) -> Table:
-    """The query as an Ibis expression of types that are promised rather than asked for again."""
+    """Return the query as an Ibis expression; with the types given, DuckDB does not plan it twice."""
     import ibis  # noqa: PLC0415 -- importing the readers stays cheap
 
     return context.connection.sql(query, schema=ibis.schema(types))
@@ -244,39 +240,39 @@ _HALF_STARS = (0.5, 5.0)  # every other release
 
 
 def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> Source:
-    """The release or table at ``path`` as tables of ``connection``.
+    """Return the release or table at ``path`` as tables of ``connection``.
 
     Args:
-        path: A MovieLens release (folder or zip), a folder of RecBole's files or its ``.inter``, or one's own
-            CSV, TSV or Parquet of interactions.
-        connection: Ibis on DuckDB; the tables live as long as it does. Rows are counted in the order of the
+        path: A MovieLens release (folder or zip), a folder of RecBole files or its ``.inter``, or a CSV, TSV or
+            Parquet table of interactions.
+        connection: Ibis on DuckDB; the tables exist as long as it does. Rows are numbered in the order of the
             files, so its ``preserve_insertion_order`` is switched on.
-        settings: Ranges, tags and items from elsewhere, and what happens to bad rows.
+        settings: Rating range, other tags and items, and what happens to invalid rows.
 
     Raises:
-        SourceError: Nothing is there, nothing that we know, or a file is empty or has a wrong header.
-        BadRowError: A row is wrong and ``skip_bad_rows`` is off.
+        SourceError: The path does not exist, its format is unknown, or a file is empty or has a wrong header.
+        BadRowError: A row is invalid and ``skip_bad_rows`` is off.
     """
-    with reader_context(connection, settings) as context:
-        place = find_layout(path, context.scratch)
-        rating_range = settings.rating_range or rating_range_of(place)
-        ratings = _read_ratings(place, context, rating_range)
-        items = read_item_table(settings.items, context) if settings.items else items_of(place, context)
-        own = read_own_tags(place, context)
+    with reader_context(connection, settings, path) as context:
+        layout = find_layout(path, context.scratch)
+        rating_range = settings.rating_range or rating_range_of(layout)
+        ratings = read_ratings(layout, context, rating_range)
+        items = read_item_table(settings.items, context) if settings.items else read_items_of(layout, context)
+        own = read_own_tags(layout, context)
         item_type = id_type(context, ITEM_ID, [ratings, items])
-        borrowed = [read_tag_file(file, context, int_ids=item_type == "int64") for file in settings.tags]
-        _refuse_nothing(ratings)
+        others = [read_tag_file(file, context, int_ids=item_type == "int64") for file in settings.tags]
+        require_rows(ratings.row_report)
         types = (id_type(context, USER_ID, [ratings]), item_type)
-        checked = [ratings, items, own, *(table for tables in borrowed for table in tables)]
+        files = [ratings, items, own, *(table for tables in others for table in tables)]
         source = Source(
-            name=place.name,
-            format=place.format,
+            name=layout.name,
+            format=layout.format,
             rating_range=rating_range,
             interactions=interaction_table(context, ratings, types, own),
             items=item_table(context, items, item_type),
-            tags=tag_table(context, own, [tables[0] for tables in borrowed], types),
-            genome_folder=_genome_folder(place, context),
-            row_reports=tuple(table.row_report for table in checked if table is not None),
+            tags=tag_table(context, own, [tables[0] for tables in others], types),
+            genome_folder=_genome_folder(layout, context),
+            row_reports=tuple(table.row_report for table in files if table is not None),
         )
     if source.genome_folder is not None and not path.is_dir():
         weakref.finalize(source, shutil.rmtree, source.genome_folder, ignore_errors=True)
@@ -286,28 +282,28 @@ def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> S
 def read_interactions(
     path: Path | Literal["-"], *, connection: Backend, settings: ReadSettings
 ) -> tuple[Table, RowReport]:
-    """One's own table of interactions, ``-`` for a CSV on standard input, and where its rows went.
+    """Return a table of interactions, ``-`` for a CSV on standard input, and its row report.
 
     Args:
-        path: A CSV, TSV or Parquet with columns for user, item, rating and, if known, time.
+        path: A CSV, TSV or Parquet table with columns for user, item, rating and, if known, timestamp.
         connection: As for ``read_source``.
-        settings: The rating range and what happens to bad rows.
+        settings: The rating range and what happens to invalid rows.
 
     Returns:
-        A table with the columns of ``Source.interactions``, and its account.
+        A table with the columns of ``Source.interactions``, and its row report.
 
     Raises:
         SourceError: The table cannot be read, is empty or lacks a column.
-        BadRowError: A row is wrong and ``skip_bad_rows`` is off.
+        BadRowError: A row is invalid and ``skip_bad_rows`` is off.
     """
-    with reader_context(connection, settings) as context:
+    with reader_context(connection, settings, path) as context:
         name = None
         if path == "-":
             path, name = context.scratch / "input.csv", "standard input"
             with path.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
         rows = read_interaction_table(Path(path), context, settings.rating_range or _HALF_STARS, name=name)
-        _refuse_nothing(rows)
+        require_rows(rows.row_report)
         types = (id_type(context, USER_ID, [rows]), id_type(context, ITEM_ID, [rows]))
         return interaction_table(context, rows, types), rows.row_report
 
@@ -315,82 +311,71 @@ def read_interactions(
 def read_items(
     path: Path, *, connection: Backend, settings: ReadSettings
 ) -> tuple[Table, Table, tuple[RowReport, ...]]:
-    """One's own table of films, the tags of ``settings.tags``, and where the rows of each file went.
+    """Return a table of items, the tags of ``settings.tags``, and the row report of each file.
 
     Args:
-        path: A CSV, TSV or Parquet with columns for the film and its title and, if known, year and genres.
+        path: A CSV, TSV or Parquet table with columns for the item and its title and, if known, year and genres.
         connection: As for ``read_source``.
-        settings: Files of tags and what happens to bad rows.
+        settings: Files of tags and what happens to invalid rows.
 
     Returns:
-        Tables with the columns of ``Source.items`` and ``Source.tags``, and an account per file.
+        Tables with the columns of ``Source.items`` and ``Source.tags``, and a row report per file.
 
     Raises:
         SourceError: A table cannot be read, is empty or lacks a column.
-        BadRowError: A row is wrong and ``skip_bad_rows`` is off.
+        BadRowError: A row is invalid and ``skip_bad_rows`` is off.
     """
-    with reader_context(connection, settings) as context:
+    with reader_context(connection, settings, path) as context:
         items = read_item_table(path, context)
-        _refuse_nothing(items, "items")
-        kind = id_type(context, ITEM_ID, [items])
-        said = [read_tag_file(file, context, int_ids=kind == "int64") for file in settings.tags]
-        tags = tag_table(context, None, [tables[0] for tables in said], ("int64", kind))
-        row_reports = tuple(table.row_report for tables in [[items], *said] for table in tables)
-        return item_table(context, items, kind), tags, row_reports
+        require_rows(items.row_report, "items")
+        item_type = id_type(context, ITEM_ID, [items])
+        tag_files = [read_tag_file(file, context, int_ids=item_type == "int64") for file in settings.tags]
+        tags = tag_table(context, None, [tables[0] for tables in tag_files], ("int64", item_type))
+        row_reports = tuple(table.row_report for tables in [[items], *tag_files] for table in tables)
+        return item_table(context, items, item_type), tags, row_reports
 
 
 @contextmanager
-def reader_context(connection: Backend, settings: ReadSettings) -> Iterator[ReaderContext]:
-    """Where the files of one source are read; its scratch folder is gone afterwards."""
-    # Rows are numbered as they stream past: without this setting DuckDB may shuffle them.
+def reader_context(
+    connection: Backend, settings: ReadSettings, source: Path | str
+) -> Iterator[ReaderContext]:
+    """Yield the context in which the files of one source are read; remove its scratch folder afterwards."""
+    # Rows are numbered while they stream: without this setting DuckDB may shuffle them.
     connection.raw_sql("SET preserve_insertion_order = true")
     with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
-        context = ReaderContext(connection, Path(scratch), settings.skip_bad_rows)
+        policy = RowPolicy(settings.skip_bad_rows, str(source), settings.model_scale)
+        context = ReaderContext(connection, Path(scratch), policy)
         try:
             yield context
         finally:
             context.clear()
 
 
-def _read_ratings(
-    place: SourceLayout, context: ReaderContext, rating_range: tuple[float, float]
-) -> ValidatedRows:
-    if place.format == "table":
-        return read_interaction_table(place.interactions, context, rating_range)
-    if place.format == "recbole":
-        return read_atomic_interactions(place.interactions, context, rating_range)
-    return read_ratings(place, context, rating_range)
+def rating_range_of(layout: SourceLayout) -> tuple[float, float]:
+    """Return the lowest and the highest rating of the format."""
+    return _RANGES.get(layout.name if layout.format == "recbole" else layout.format, _HALF_STARS)
 
 
-def items_of(place: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
-    """The rows of the films that lie beside the interactions."""
-    if place.format == "table":
-        return None
-    if place.format == "recbole":
-        path = place.file(f"{place.interactions.stem}.item")
-        return read_atomic_items(path, context) if path else None
-    return read_movielens_items(place, context)
+def require_rows(report: RowReport, expected: str = "interactions") -> None:
+    """Check that a file has a valid row.
 
-
-def rating_range_of(place: SourceLayout) -> tuple[float, float]:
-    """The lowest and the highest rating that the format allows."""
-    return _RANGES.get(place.name if place.format == "recbole" else place.format, _HALF_STARS)
-
-
-def _refuse_nothing(rows: ValidatedRows, expected: str = "interactions") -> None:
-    if not rows.row_report.rows_kept:
+    Raises:
+        SourceError: It has none.
+    """
+    if not report.rows_kept:
+        first = report.examples[0] if report.examples else "Export the file again."
         raise SourceError(
-            f"{rows.row_report.file} has {rows.row_report.rows_read} rows and none of them is good; expected {expected}; {'; '.join(rows.row_report.examples[:1]) or 'export it again, then rerun'}"
+            f"{report.file}: {report.rows_read:,} rows, none of them valid. Expected {expected}. {first}"
         )
 
 
-def _genome_folder(place: SourceLayout, context: ReaderContext) -> Path | None:
-    """Where the genome lies; what a zip held of it moves out of the scratch folder, which is about to go."""
-    scores = place.file(GENOME_FILES[0])
+def _genome_folder(layout: SourceLayout, context: ReaderContext) -> Path | None:
+    """Return the folder of the genome; files from a zip move out of the scratch folder, which is removed."""
+    scores = layout.file(GENOME_FILES[0])
     if scores is None or not scores.is_relative_to(context.scratch):
         return scores and scores.parent
-    kept = Path(tempfile.mkdtemp(prefix="tastevec-genome-"))
+    folder = Path(tempfile.mkdtemp(prefix="tastevec-genome-"))
     for name in GENOME_FILES:
-        if path := place.file(name):
-            path.rename(kept / name)
-    return kept
+        if path := layout.file(name):
+            path.rename(folder / name)
+    return folder

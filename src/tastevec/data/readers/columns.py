@@ -1,11 +1,11 @@
-"""Columns: their types, the rules a value must meet, and the header names that are accepted."""
+"""Column types: the rules that a value must meet on every engine, and the accepted header names."""
 
 from __future__ import annotations
 
 import csv
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tastevec.data.readers.text import literal, show
 from tastevec.errors import SourceError
@@ -16,39 +16,59 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "ANY_ID",
+    "ANY_TIME",
     "BLANK",
-    "LOOSE_YEAR",
-    "OPEN_ID",
-    "SECONDS",
+    "DATES",
+    "DUCKDB",
+    "INT_ID",
+    "OUT_OF_RANGE",
     "TAG_TEXT",
     "TEXT",
     "TEXT_ID",
-    "TIME",
+    "UNIX_SECONDS",
     "WEIGHT_NUMBER",
-    "WHOLE_ID",
     "YEAR_NUMBER",
+    "YEAR_TOKEN",
     "Column",
     "ColumnType",
+    "Dialect",
     "IntRange",
     "genre_flags",
     "genre_list",
     "known_tag",
     "match_columns",
+    "parse",
     "rating_within",
     "split_header",
 ]
 
-# ruff: noqa: S608 -- each piece is built from our own words and from values that `literal` has quoted
+# ruff: noqa: S608 -- each query is built from constants and from values that `literal` has quoted
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How an engine's SQL parses a text ``{t}``; NULL where the text is no such value. Nothing may raise.
+
+    Attributes:
+        integer: A 64-bit integer in its own spelling: neither ``007`` nor ``5.0``.
+        number: A float64.
+        seconds: Whole Unix seconds (int64) from a number or from an ISO 8601 date.
+    """
+
+    integer: str
+    number: str
+    seconds: str
 
 
 @dataclass(frozen=True)
 class IntRange:
-    """The whole numbers of a kind that are good and mean themselves; of others, nothing is said.
+    """The integers of a column type that are valid as they are; other values need the rules.
 
     Attributes:
         lowest: At least 0.
-        highest: At most what 64 bits hold.
-        may_be_missing: Whether an empty field is good, too, and means NULL.
+        highest: At most ``2**63 - 1``.
+        may_be_missing: Whether an empty field is valid, too, and means NULL.
     """
 
     lowest: int
@@ -58,125 +78,144 @@ class IntRange:
 
 @dataclass(frozen=True)
 class ColumnType:
-    """One kind of column.
+    """A column type: the value of a field and the rules that make its row invalid, for every engine.
+
+    In both templates ``{t}`` is the field's text and ``{integer}``, ``{number}``, ``{seconds}`` parse it (`Dialect`).
 
     Attributes:
-        value: SQL of the value, where ``{t}`` is the field's text; it must not raise whatever the text.
-        faults: Reasons to refuse the row, each with its SQL condition, the first true one counts.
-        expected: What a message says was expected.
-        whole: Of a kind whose columns can be read as numbers without a look at their text.
-        is_number: Whether a good value is always a number, never NULL, and judged without a look at its text.
+        value: SQL template of the value; it must not raise for any text.
+        errors: Reasons with their SQL conditions, in which ``{v}`` is the value; the first that is true counts.
+        expected: What an error message expects.
+        int_range: Of a type whose columns can be read as integers without a look at their text.
+        is_number: Whether a valid value is always a number, never NULL, and its rules need no text.
+        limits: The lowest and the highest valid number, of ratings.
     """
 
     value: str
-    faults: tuple[tuple[str, str], ...] = ()
+    errors: tuple[tuple[str, str], ...] = ()
     expected: str = "text"
-    whole: IntRange | None = None
+    int_range: IntRange | None = None
     is_number: bool = False
+    limits: tuple[float, float] | None = None
 
-    def faults_of(self, value: str, text: str) -> list[tuple[str, str]]:
-        """The reasons and their conditions, where the value and the text are already known by these names."""
+    def value_sql(self, dialect: Dialect, text: str) -> str:
+        """Return SQL of the value of the text that ``text`` names."""
+        return parse(self.value, dialect, text)
+
+    def error_sql(self, dialect: Dialect, value: str, text: str) -> list[tuple[str, str]]:
+        """Return the reasons and their conditions, for a value and a text of these names."""
         return [
-            (reason, condition.replace(self.value, value).replace("{t}", text))
-            for reason, condition in self.faults
+            (reason, parse(condition, dialect, text).replace("{v}", value))
+            for reason, condition in self.errors
         ]
 
 
-BLANK = "blank"  # ml-10m has some: nothing was said, so nothing is wrong
-_EMPTY = ("empty", "{t} = ''")
-_WHOLE = "TRY_CAST({t} AS BIGINT)"
+def parse(template: str, dialect: Dialect, text: str) -> str:
+    """Return the template in the dialect's SQL, with the name of the text in it."""
+    for name in ("integer", "number", "seconds"):
+        template = template.replace(f"{{{name}}}", getattr(dialect, name))
+    return template.replace("{t}", text)
+
+
+BLANK = "blank"  # a tag without text; ml-10m has some, and they are no error
+OUT_OF_RANGE = "out of range"
+_LATEST = 100_000_000_000  # the year 5138: larger numbers are milliseconds
+# Numbers that look like dates: 20240131 is a date to its writer and a day in 1970 as seconds.
+_LAST_DATE = 21001231
+DATES: Final = f"BETWEEN 19000101 AND {_LAST_DATE}"
+
 # DuckDB reads 1_0 as 10.
 _NUMBER = "(CASE WHEN NOT contains({t}, '_') THEN TRY_CAST({t} AS DOUBLE) END)"
-# '007' is a text and 5.7 no whole number: only what is written as the number itself would be counts.
-_NOT_WHOLE = f"coalesce(CAST({_WHOLE} AS VARCHAR) <> {{t}}, true)"
-_LATEST = 100_000_000_000  # the year 5138: larger numbers are milliseconds
-# Without an offset of its own a time is UTC, whatever the machine's zone; a cast to TIMESTAMP would drop the offset.
+# Without an offset of its own a timestamp is UTC, whatever the machine's zone; a cast to TIMESTAMP would drop the offset.
 _CLOCK = "[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?)?"
 _ISO = (
     f"CASE WHEN regexp_full_match({{t}}, '{_CLOCK}') THEN epoch(TRY_CAST({{t}} AS TIMESTAMP)) "
     f"WHEN regexp_full_match({{t}}, '{_CLOCK} ?([zZ]|[+-][0-9:]+)') THEN epoch(TRY_CAST({{t}} AS TIMESTAMPTZ)) END"
 )
-# 20240131 is a date to its writer and a day in 1970 to us.
-_LAST_DATE = 21001231
-_SECONDS = f"(CASE WHEN NOT {_NUMBER} BETWEEN 19000101 AND {_LAST_DATE} THEN {_NUMBER} ELSE {_ISO} END)"
+DUCKDB: Final = Dialect(
+    integer="(CASE WHEN CAST(TRY_CAST({t} AS BIGINT) AS VARCHAR) = {t} THEN TRY_CAST({t} AS BIGINT) END)",
+    number=_NUMBER,
+    seconds=f"TRY_CAST(floor(CASE WHEN NOT {_NUMBER} {DATES} THEN {_NUMBER} ELSE {_ISO} END) AS BIGINT)",
+)
 
-_ANY = IntRange(0, 2**63 - 1)
-WHOLE_ID = ColumnType(_WHOLE, (_EMPTY, ("not a whole number", _NOT_WHOLE)), "a whole number", _ANY)
-OPEN_ID = ColumnType("{t}", (_EMPTY,), "an id", _ANY)  # a whole number if all of its column are
+_EMPTY = ("empty", "{t} = ''")
+_NOT_AN_INTEGER = ("not an integer", "{v} IS NULL")
+_ANY_INTEGER = IntRange(0, 2**63 - 1)
+INT_ID = ColumnType("{integer}", (_EMPTY, _NOT_AN_INTEGER), "an integer", _ANY_INTEGER)
+ANY_ID = ColumnType("{t}", (_EMPTY,), "an ID", _ANY_INTEGER)  # an integer if all of its column are
 TEXT_ID = ColumnType("{t}", (_EMPTY,), "a text")
 TEXT = ColumnType("{t}")
-SECONDS = ColumnType(
-    _WHOLE,
-    (("not a whole number", _NOT_WHOLE), ("not a time", f"NOT {_WHOLE} BETWEEN 0 AND {_LATEST}")),
+UNIX_SECONDS = ColumnType(
+    "{integer}",
+    (_NOT_AN_INTEGER, ("not a timestamp", f"NOT {{v}} BETWEEN 0 AND {_LATEST}")),
     "Unix seconds",
     IntRange(0, _LATEST),
 )
-TIME = ColumnType(
-    f"TRY_CAST(floor({_SECONDS}) AS BIGINT)",
-    (("not a time", f"{{t}} <> '' AND NOT coalesce({_SECONDS} BETWEEN 0 AND {_LATEST}, false)"),),
-    "Unix seconds, an ISO date or nothing",
+ANY_TIME = ColumnType(
+    "{seconds}",
+    (("not a timestamp", f"{{t}} <> '' AND NOT coalesce({{v}} BETWEEN 0 AND {_LATEST}, false)"),),
+    "Unix seconds, an ISO 8601 date or an empty field",
     IntRange(_LAST_DATE + 1, _LATEST, may_be_missing=True),
 )
 YEAR_NUMBER = ColumnType(
-    f"TRY_CAST({_NUMBER} AS INTEGER)",
+    "TRY_CAST({number} AS INTEGER)",
     (
         (
             "not a year",
-            f"{{t}} <> '' AND NOT coalesce({_NUMBER} BETWEEN 0 AND 9999 AND {_NUMBER} = floor({_NUMBER}), false)",
+            "{t} <> '' AND NOT coalesce({number} BETWEEN 0 AND 9999 AND {number} = floor({number}), false)",
         ),
     ),
-    "a year or nothing",
+    "a year or an empty field",
 )
-# RecBole calls the year a token: ml-100k has 'V' and 'unkonwn' there.
-LOOSE_YEAR = ColumnType("CASE WHEN regexp_full_match({t}, '[0-9]{4}') THEN CAST({t} AS INTEGER) END")
-_TAG = "lower(trim({t}, ' ' || chr(9) || chr(10) || chr(13) || chr(160)))"
-TAG_TEXT = ColumnType(_TAG, ((BLANK, f"{_TAG} = ''"),))
+# RecBole's year is a token: ml-100k has 'V' and 'unkonwn' there.
+YEAR_TOKEN = ColumnType("CASE WHEN regexp_full_match({t}, '[0-9]{4}') THEN CAST({t} AS INTEGER) END")
+TAG_TEXT = ColumnType(
+    "lower(trim({t}, ' ' || chr(9) || chr(10) || chr(13) || chr(160)))", ((BLANK, "{v} = ''"),)
+)
 WEIGHT_NUMBER = ColumnType(
-    _NUMBER,
-    (("not a number", f"{_NUMBER} IS NULL"), ("out of range", f"NOT ({_NUMBER} > 0 AND {_NUMBER} < 1e18)")),
+    "{number}",
+    (("not a number", "{v} IS NULL"), (OUT_OF_RANGE, "NOT ({v} > 0 AND {v} < 1e18)")),
     "a weight above 0",
 )
 
 
 def rating_within(lowest: float, highest: float) -> ColumnType:
-    """A rating from ``lowest`` to ``highest``."""
-    faults = (
-        ("not a number", f"{_NUMBER} IS NULL"),
-        ("not finite", f"NOT isfinite({_NUMBER})"),
-        ("out of range", f"NOT {_NUMBER} BETWEEN {lowest} AND {highest}"),
+    """Return the type of a rating from ``lowest`` to ``highest``."""
+    errors = (
+        ("not a number", "{v} IS NULL"),
+        ("not finite", "isnan({v}) OR abs({v}) = CAST('Infinity' AS DOUBLE)"),
+        (OUT_OF_RANGE, f"NOT {{v}} BETWEEN CAST('{lowest!r}' AS DOUBLE) AND CAST('{highest!r}' AS DOUBLE)"),
     )
-    return ColumnType(_NUMBER, faults, f"{lowest:g} to {highest:g}", is_number=True)
+    expected = f"a number from {lowest:g} to {highest:g}"
+    return ColumnType("{number}", errors, expected, is_number=True, limits=(lowest, highest))
 
 
 def genre_list(separator: str) -> ColumnType:
-    """Genres in one text; ``(no genres listed)`` and ``unknown`` are no genres."""
-    nothing = "CAST([] AS VARCHAR[])"
-    kept = (
+    """Return the type of genres in one text; ``(no genres listed)`` and ``unknown`` are no genres."""
+    names = (
         f"list_filter(string_split({{t}}, {literal(separator)}), lambda g: lower(g) NOT IN ('', 'unknown'))"
     )
-    return ColumnType(f"CASE WHEN lower({{t}}) = '(no genres listed)' THEN {nothing} ELSE {kept} END")
+    none = "CAST([] AS VARCHAR[])"
+    return ColumnType(f"CASE WHEN lower({{t}}) = '(no genres listed)' THEN {none} ELSE {names} END")
 
 
 def genre_flags(names: Sequence[str]) -> ColumnType:
-    """Genres as ml-100k has them: one 0 or 1 a genre, joined here by ``|``."""
+    """Return the type of ml-100k's genres: one 0 or 1 per genre, joined here by ``|``."""
     listed = ", ".join(literal(name) for name in names)
     value = f"list_filter([{listed}], lambda g, i: string_split({{t}}, '|')[i] = '1' AND g <> 'unknown')"
-    fault = ("not a row of flags", r"NOT regexp_full_match({t}, '[01](\|[01])*')")
-    return ColumnType(value, (fault,), "0 or 1 for each genre")
+    error = ("invalid genre flags", r"NOT regexp_full_match({t}, '[01](\|[01])*')")
+    return ColumnType(value, (error,), "0 or 1 for each genre")
 
 
 def known_tag(table: str) -> ColumnType:
-    """The number of a tag in ``table`` (``tag_id, tag``), which becomes its text."""
-    value = f"(SELECT n.tag FROM {table} n WHERE CAST(n.tag_id AS VARCHAR) = {{t}} AND n.fault IS NULL)"
-    fault = (
-        "not a known tag",
-        f"{{t}} NOT IN (SELECT CAST(tag_id AS VARCHAR) FROM {table} WHERE fault IS NULL)",
-    )
-    return ColumnType(value, (fault,), "the number of a tag in tags.dat")
+    """Return the type of a tag number that ``table`` (``tag_id, tag``) resolves to a text."""
+    value = f"(SELECT n.tag FROM {table} n WHERE CAST(n.tag_id AS VARCHAR) = {{t}} AND n.error IS NULL)"
+    error = ("unknown tag", f"{{t}} NOT IN (SELECT CAST(tag_id AS VARCHAR) FROM {table} WHERE error IS NULL)")
+    return ColumnType(value, (error,), "the number of a tag in tags.dat")
 
 
 # Case, spaces and punctuation do not count: 'Movie ID', 'movie_id' and 'movieId' are one.
-_SPELLINGS = {
+_ALIASES = {
     USER_ID: ("userid", "user", "uid"),
     ITEM_ID: ("itemid", "item", "iid", "movieid", "movie", "filmid", "film"),
     RATING: ("rating", "score", "stars"),
@@ -188,81 +227,94 @@ _SPELLINGS = {
 }
 
 
+@dataclass(frozen=True)
+class Column:
+    """One column to read.
+
+    Attributes:
+        role: Its name in the tables of this package.
+        name: Its name in the file, for messages.
+        text: SQL that takes its text out of ``fields``.
+        type: Its value and its rules.
+    """
+
+    role: str
+    name: str
+    text: str
+    type: ColumnType
+
+    @property
+    def index(self) -> int | None:
+        """Which field it is, from 0; None where it is made of several."""
+        found = re.fullmatch(r"fields\[(\d+)\]", self.text)
+        return int(found[1]) - 1 if found else None
+
+
 def split_header(line: str) -> tuple[str, list[str]]:
-    """The separator of a table's header, a tab or a comma, and its columns.
+    """Return the separator of a table's header (a tab or a comma) and its column names.
 
     Raises:
-        SourceError: It is no header.
+        SourceError: The line is no header.
     """
     separator = "\t" if "\t" in line else ","
     try:
         return separator, next(csv.reader([line], delimiter=separator), [])
     except csv.Error as error:  # a name of a hundred thousand letters
         raise SourceError(
-            f"line 1 begins with {show(line)} and is no header ({error}); expected the names of columns; correct it and run again"
+            f"line 1: {show(line)} ({error}). Expected column names. Correct the header."
         ) from error
 
 
 def match_columns(
-    file: str, names: Sequence[str], kinds: Mapping[str, ColumnType], optional: Sequence[str] = ()
+    file: str, names: Sequence[str], types: Mapping[str, ColumnType], optional: Sequence[str] = ()
 ) -> list[Column]:
-    """The columns that ``kinds`` asks for by role, found among the header's ``names``.
+    """Return the columns of ``types``, by role, found among the header's ``names``.
 
     Args:
         file: The file's name, for messages.
         names: The header.
-        kinds: What is looked for, and how it will be judged.
+        types: The roles to find, each with its column type.
         optional: Roles that may be missing.
 
     Raises:
         SourceError: A column is missing, or two could be the same.
     """
-    found = {role: _place_of(file, names, role, must=role not in optional) for role in kinds}
+    found = {role: _find_index(file, names, role) for role in types}
+    missing = [role for role, index in found.items() if index is None and role not in optional]
+    if missing:
+        known = ", ".join(
+            f"{role}: {_bare(names[index])}" for role, index in found.items() if index is not None
+        )
+        raise SourceError(
+            f"{file}, line 1: no {' or '.join(missing)} among {', '.join(map(_bare, names[:10]))}{known and f' ({known})'}. "
+            f"Expected {' and '.join(map(_with_aliases, missing))}. Rename the columns."
+        )
     return [
-        Column(role, names[place].strip(), f"fields[{place + 1}]", kinds[role])
-        for role, place in found.items()
-        if place is not None
+        Column(role, names[index].strip(), f"fields[{index + 1}]", types[role])
+        for role, index in found.items()
+        if index is not None
     ]
 
 
-def _place_of(file: str, names: Sequence[str], role: str, *, must: bool) -> int | None:
-    places = [place for place, name in enumerate(names) if _plain(name) in _SPELLINGS[role]]
-    places = [place for place in places if names[place].strip() == role] or places
-    if len(places) > 1:
-        both = " and ".join(show(names[place]) for place in places)
+def _find_index(file: str, names: Sequence[str], role: str) -> int | None:
+    indices = [index for index, name in enumerate(names) if _plain(name) in _ALIASES[role]]
+    indices = [index for index in indices if names[index].strip() == role] or indices
+    if len(indices) > 1:
+        both = " and ".join(_bare(names[index]) for index in indices)
         raise SourceError(
-            f"{file} line 1: {both} could both be {role}; expected one of them; rename the other and run again"
+            f"{file}, line 1: {both} both match {role}. Expected one of them. Rename the other."
         )
-    if must and not places:
-        found = ", ".join(show(name) for name in names[:10])
-        raise SourceError(
-            f"{file} line 1: no column for {role} among {found}; expected a header with one of {', '.join(_SPELLINGS[role])}; correct the header and run again"
-        )
-    return places[0] if places else None
+    return indices[0] if indices else None
+
+
+def _with_aliases(role: str) -> str:
+    aliases = [alias for alias in _ALIASES[role] if alias != _plain(role)]
+    return f"{role} (or {', '.join(aliases)})" if aliases else role
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of what is read.
-
-    Attributes:
-        role: Its name in our tables.
-        name: Its name in the file, for messages.
-        text: SQL that takes its text out of ``fields``.
-        kind: How the text is judged and what it becomes.
-    """
-
-    role: str
-    name: str
-    text: str
-    kind: ColumnType
-
-    @property
-    def place(self) -> int | None:
-        """Which field it is, from 0; None where it is made of several."""
-        found = re.fullmatch(r"fields\[(\d+)\]", self.text)
-        return int(found[1]) - 1 if found else None
+def _bare(name: str) -> str:
+    return show(name)[1:-1]

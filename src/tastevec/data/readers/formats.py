@@ -1,4 +1,8 @@
-"""File formats: MovieLens releases of every age, RecBole atomic files, tag files, CSV and Parquet tables."""
+"""File formats: MovieLens releases of every age, RecBole atomic files, tag files, CSV and Parquet tables.
+
+Every reader returns the validated rows of one file. It raises a `SourceError` for a file that is missing, empty or
+damaged and for a wrong header, and a `BadRowError` for an invalid row that is not skipped.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,21 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tastevec.data.download import MAX_EXPANSION, excessive_unpacked_size
 from tastevec.data.readers.columns import (
-    LOOSE_YEAR,
-    OPEN_ID,
-    SECONDS,
+    ANY_ID,
+    ANY_TIME,
+    INT_ID,
     TAG_TEXT,
     TEXT,
     TEXT_ID,
-    TIME,
+    UNIX_SECONDS,
     WEIGHT_NUMBER,
-    WHOLE_ID,
     YEAR_NUMBER,
+    YEAR_TOKEN,
     Column,
     ColumnType,
     genre_flags,
@@ -32,12 +37,12 @@ from tastevec.data.readers.columns import (
 )
 from tastevec.data.readers.records import Records, parquet_records, plain_records, quoted_records
 from tastevec.data.readers.text import TextFile, open_text, sql_path
-from tastevec.data.readers.validate import ReaderContext, ValidatedRows, check_rows
+from tastevec.data.readers.validate import ReaderContext, ValidatedRows, validate_rows
 from tastevec.errors import SourceError
 from tastevec.schema import GENRES, ITEM_ID, RATING, TAG, TIMESTAMP, TITLE, USER_ID, WEIGHT, YEAR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tastevec.data.readers.text import TextFile
 
@@ -45,152 +50,17 @@ __all__ = [
     "GENOME_FILES",
     "SourceLayout",
     "find_layout",
-    "read_atomic_interactions",
-    "read_atomic_items",
     "read_interaction_table",
     "read_item_table",
-    "read_movielens_items",
+    "read_items_of",
     "read_own_tags",
     "read_ratings",
     "read_tag_file",
-    "read_tag_lines",
-    "read_tag_table",
 ]
 
 
-def read_atomic_interactions(
-    path: Path, context: ReaderContext, rating_range: tuple[float, float]
-) -> ValidatedRows:
-    """The ``.inter`` file: one row per user and item.
-
-    Raises:
-        SourceError: The file is empty or lacks a column.
-        BadRowError: A row is wrong and bad rows are not skipped.
-    """
-    kinds = {USER_ID: OPEN_ID, ITEM_ID: OPEN_ID, RATING: rating_within(*rating_range), TIMESTAMP: TIME}
-    return _read_recbole(path, context, kinds, optional=(TIMESTAMP,), unique=(USER_ID, ITEM_ID))
-
-
-def read_atomic_items(path: Path, context: ReaderContext) -> ValidatedRows:
-    """The ``.item`` file: id and title, year and genres if it has them.
-
-    Raises:
-        SourceError: The file is empty or lacks a column.
-        BadRowError: A row is wrong and bad rows are not skipped.
-    """
-    kinds = {ITEM_ID: OPEN_ID, TITLE: TEXT, YEAR: LOOSE_YEAR, GENRES: genre_list(" ")}
-    return _read_recbole(path, context, kinds, optional=(YEAR, GENRES), unique=(ITEM_ID,))
-
-
-def _read_recbole(
-    path: Path,
-    context: ReaderContext,
-    kinds: dict[str, ColumnType],
-    *,
-    optional: tuple[str, ...],
-    unique: tuple[str, ...],
-) -> ValidatedRows:
-    text = open_text(path, context.scratch)
-    names = [name.partition(":")[0] for name in text.first_line().split("\t")]  # 'rating:float' is the rating
-    columns = match_columns(text.name, names, kinds, optional)
-    return check_rows(context, plain_records(text, "\t", names, skip=1), columns, unique=unique)
-
-
 _PARQUET = (".parquet", ".pq")
-_WHOLE_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-# 1.0 is no id: pandas makes floats of whole numbers where one is missing, and they must not become texts.
-_FLOAT_TYPES = ("FLOAT", "DOUBLE")
-_ID_KINDS = dict.fromkeys(_WHOLE_TYPES + _FLOAT_TYPES, WHOLE_ID)
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A table as found: its rows as text, and what its column types say of the ids in them."""
-
-    records: Records
-    id_kinds: dict[str, ColumnType]
-
-
-def read_interaction_table(
-    path: Path, context: ReaderContext, rating_range: tuple[float, float], *, name: str | None = None
-) -> ValidatedRows:
-    """Who rated what how, and when if the table says so: one row per user and item.
-
-    Times are Unix seconds or ISO dates (UTC unless they say otherwise), cut to whole seconds; a missing one is NULL.
-
-    Args:
-        path: The table.
-        context: Where the rows are judged.
-        rating_range: The lowest and the highest rating.
-        name: What messages call it; the file's own name if not given.
-
-    Raises:
-        SourceError: The table cannot be read, is empty or lacks a column.
-        BadRowError: A row is wrong and bad rows are not skipped.
-    """
-    kinds = {USER_ID: OPEN_ID, ITEM_ID: OPEN_ID, RATING: rating_within(*rating_range), TIMESTAMP: TIME}
-    return _read_own(
-        _open_own(path, context, name), context, kinds, optional=(TIMESTAMP,), unique=(USER_ID, ITEM_ID)
-    )
-
-
-def read_item_table(path: Path, context: ReaderContext) -> ValidatedRows:
-    """What the items are: id and title, year and genres (between ``|``) if the table has them.
-
-    Raises:
-        SourceError: The table cannot be read, is empty or lacks a column.
-        BadRowError: A row is wrong and bad rows are not skipped.
-    """
-    kinds = {ITEM_ID: OPEN_ID, TITLE: TEXT, YEAR: YEAR_NUMBER, GENRES: genre_list("|")}
-    return _read_own(_open_own(path, context), context, kinds, optional=(YEAR, GENRES), unique=(ITEM_ID,))
-
-
-def _read_own(
-    table: _Table,
-    context: ReaderContext,
-    kinds: dict[str, ColumnType],
-    *,
-    optional: tuple[str, ...],
-    unique: tuple[str, ...],
-) -> ValidatedRows:
-    columns = [
-        replace(column, kind=table.id_kinds.get(column.name, OPEN_ID)) if column.kind is OPEN_ID else column
-        for column in match_columns(table.records.file, table.records.names, kinds, optional)
-    ]
-    return check_rows(context, table.records, columns, unique=unique)
-
-
-def _open_own(path: Path, context: ReaderContext, name: str | None = None) -> _Table:
-    if path.suffix in _PARQUET:
-        return _open_parquet(path, context)
-    text = open_text(path, context.scratch, name=name)
-    separator, names = split_header(text.first_line())
-    return _Table(quoted_records(text, separator, names, context.connection), {})
-
-
-def _open_parquet(path: Path, context: ReaderContext) -> _Table:
-    """A Parquet file knows the types of its ids: whole numbers are whole numbers, and texts stay texts."""
-    import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
-
-    try:
-        described = context.run(f"DESCRIBE FROM read_parquet({sql_path(path)}, hive_partitioning = false)")
-    except duckdb.Error as error:
-        raise SourceError(
-            f"{path} cannot be read as Parquet ({str(error).splitlines()[0][:200]}); expected a table; check the path or export it again, then rerun"
-        ) from error
-    types = {row[0]: row[1] for row in described}
-    id_kinds = {name: _ID_KINDS.get(kind, TEXT_ID) for name, kind in types.items()}
-    texts = [_as_text(name, kind) for name, kind in types.items()]
-    whole = frozenset(place for place, kind in enumerate(types.values()) if kind in _WHOLE_TYPES)
-    return _Table(parquet_records(path, list(types), texts, whole), id_kinds)
-
-
-def _as_text(name: str, kind: str) -> str:
-    column = '"' + name.replace('"', '""') + '"'
-    return f"array_to_string({column}, '|')" if kind == "VARCHAR[]" else f"CAST({column} AS VARCHAR)"
-
-
-TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+_TABLE_ENDINGS = (".csv", ".tsv", ".txt", *_PARQUET)
 GENOME_FILES = ("genome-scores.csv", "genome-tags.csv")
 _NEEDED = (
     *("u.data", "u.item", "u.genre"),
@@ -199,17 +69,17 @@ _NEEDED = (
     *GENOME_FILES,
 )
 _NEEDED_ENDINGS = (".inter", ".item")
-_EXPECTED = "expected u.data (ml-100k), ratings.dat (ml-1m, ml-10m), ratings.csv (ml-20m and later) or one NAME.inter (RecBole)"
+_EXPECTED = "Expected u.data (ml-100k), ratings.dat (ml-1m, ml-10m), ratings.csv (ml-20m and later) or one NAME.inter (RecBole)"
 
 
 @dataclass(frozen=True)
 class SourceLayout:
-    """A release that was recognised.
+    """A recognized source.
 
     Attributes:
-        interactions: The file that says who rated what.
-        name: What the release is called.
-        format: The layout of its files.
+        interactions: The file of the interactions.
+        name: The name of the source.
+        format: The format of its files.
     """
 
     interactions: Path
@@ -217,43 +87,43 @@ class SourceLayout:
     format: str
 
     def file(self, name: str) -> Path | None:
-        """The file of this name, if the release has it."""
+        """Return the file of this name next to the interactions, if there is one."""
         path = self.interactions.with_name(name)
         return path if path.is_file() else None
 
 
 def find_layout(path: Path, scratch: Path) -> SourceLayout:
-    """What is at ``path``: a release's folder or zip, a RecBole file, or a table.
+    """Return the layout of the source at ``path``: a release (folder or zip), a RecBole file, or a table.
 
     Args:
-        path: Where to look.
+        path: The source.
         scratch: A folder into which a zip is unpacked.
 
     Raises:
-        SourceError: Nothing is there, or nothing that we know.
+        SourceError: The path does not exist, or its format is unknown.
     """
     if not path.exists():
         raise SourceError(
-            f"{path} does not exist; expected a release or a table; fetch one with tastevec fetch"
+            f"{path}: not found. Expected a release or a table. Download one: tastevec fetch ml-100k"
         )
-    if path.suffix in TABLE_ENDINGS and path.is_file():
+    if path.suffix in _TABLE_ENDINGS and path.is_file():
         return SourceLayout(path, path.stem, "table")
     if path.suffix == ".inter":
         return SourceLayout(path, path.stem, "recbole")
     folder = path if path.is_dir() else _unpack(path, scratch)
     names = sorted(entry.name for entry in folder.iterdir())
-    found = _recognise(names)
+    found = _recognize(names)
     if found is None:
         raise SourceError(
-            f"{path} holds {', '.join(names[:8]) or 'none of the files of a release'}; {_EXPECTED}; name a release's folder or zip, or a table"
+            f"{path}: contains {', '.join(names[:8]) or 'no file of a release'}. {_EXPECTED}. Name a release (folder or zip) or a table."
         )
-    layout, main = found
+    format_name, main = found
     name = path.resolve().name if path.is_dir() else path.stem
-    return SourceLayout(folder / main, Path(main).stem if layout == "recbole" else name, layout)
+    return SourceLayout(folder / main, Path(main).stem if format_name == "recbole" else name, format_name)
 
 
-def _recognise(names: Iterable[str]) -> tuple[str, str] | None:
-    """The layout of a folder with these files, and which of them holds the interactions."""
+def _recognize(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the format of a folder with these files, and the file of its interactions."""
     present = set(names)
     if "u.data" in present:
         return "ml-100k", "u.data"
@@ -266,7 +136,7 @@ def _recognise(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _unpack(path: Path, scratch: Path) -> Path:
-    """The needed files of the zip, wherever one folder in it holds a release, straight into a new folder."""
+    """Unpack the files of the topmost release in the zip into a new folder, without its folders."""
     target = scratch / "unpacked"
     target.mkdir()
     try:
@@ -274,16 +144,16 @@ def _unpack(path: Path, scratch: Path) -> Path:
             members = _release_members(archive)
             _refuse_bomb(path, [archive.getinfo(member) for member in members])
             for member in members:
-                # The name within the archive is not trusted: only its last part is used.
+                # The name within the archive is untrusted: only its last part is used.
                 with archive.open(member) as packed, (target / PurePosixPath(member).name).open("wb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise SourceError(
-            f"{path} is not a whole zip ({error}); expected a release's folder or zip, or a table ending in {', '.join(TABLE_ENDINGS)}; fetch it again with tastevec fetch"
+            f"{path}: not a complete zip ({error}). Expected a release (folder or zip) or a table ({', '.join(_TABLE_ENDINGS)}). Fetch or export the file again."
         ) from error
     except OSError as error:
         raise SourceError(
-            f"{path} cannot be unpacked ({error}); expected a zip and room for its files; check both and run again"
+            f"{path}: cannot be unpacked ({error}). Expected a zip and space for its files. Free space, then run again."
         ) from error
     return target
 
@@ -292,210 +162,253 @@ def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
     packed = path.stat().st_size
     if declared := excessive_unpacked_size(members, packed):
         raise SourceError(
-            f"{path} would unpack {packed:,} bytes into {declared:,}; expected at most {MAX_EXPANSION} times as many, so nothing "
-            "was unpacked; unpack it yourself where you trust it, and name the folder"
+            f"{path}: {packed:,} bytes would unpack into {declared:,}. Expected at most {MAX_EXPANSION} times as many. "
+            "If you trust the file, unpack it and name the folder."
         )
 
 
 def _release_members(archive: zipfile.ZipFile) -> list[str]:
-    """The members to unpack: those of the topmost folder in which a release is recognised."""
+    """Return the members to unpack: those of the topmost folder with a recognized release."""
     by_folder: dict[PurePosixPath, list[str]] = {}
     for member in archive.namelist():
         inner = PurePosixPath(member)
         if not member.endswith("/") and (inner.name in _NEEDED or inner.suffix in _NEEDED_ENDINGS):
             by_folder.setdefault(inner.parent, []).append(member)
     for folder in sorted(by_folder, key=lambda folder: (len(folder.parts), str(folder))):
-        if _recognise(PurePosixPath(member).name for member in by_folder[folder]):
+        if _recognize(PurePosixPath(member).name for member in by_folder[folder]):
             return by_folder[folder]
     return []
 
 
-_FILM_FILES = {
+# Columns without a header, in the order of the file.
+_SEPARATORS = {"ml-100k": "\t", "ml-1m": "::", "ml-10m": "::"}
+_ITEM_FILES = {
     "ml-100k": "u.item",
     "ml-1m": "movies.dat",
     "ml-10m": "movies.dat",
     "movielens-csv": "movies.csv",
 }
+_TAG_FILES = {"ml-10m": "tags.dat", "movielens-csv": "tags.csv"}
 _BEFORE_FLAGS = ("movie id", "movie title", "release date", "video release date", "IMDb URL")
 _FLAGS = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
-    *(
-        "Fantasy",
-        "Film-Noir",
-        "Horror",
-        "Musical",
-        "Mystery",
-        "Romance",
-        "Sci-Fi",
-        "Thriller",
-        "War",
-        "Western",
-    ),
-)
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
 
 
 def read_ratings(
-    place: SourceLayout, context: ReaderContext, rating_range: tuple[float, float]
+    layout: SourceLayout, context: ReaderContext, rating_range: tuple[float, float]
 ) -> ValidatedRows:
-    """The ratings of the release, one row per user and film.
-
-    Raises:
-        SourceError: The file is empty or its header is wrong.
-        BadRowError: A row is wrong and bad rows are not skipped.
-    """
-    kinds = {USER_ID: WHOLE_ID, ITEM_ID: WHOLE_ID, RATING: rating_within(*rating_range), TIMESTAMP: SECONDS}
-    text, unique = open_text(place.interactions, context.scratch), (USER_ID, ITEM_ID)
-    if place.format == "movielens-csv":
-        return _read_table(text, context, kinds, unique=unique)
-    return _read_lines(text, "\t" if place.format == "ml-100k" else "::", context, kinds, unique=unique)
+    """Read the ratings of a source: one row per user and item."""
+    path, rating, unique = layout.interactions, rating_within(*rating_range), (USER_ID, ITEM_ID)
+    if layout.format == "table":
+        return read_interaction_table(path, context, rating_range)
+    if layout.format == "recbole":
+        types = {USER_ID: ANY_ID, ITEM_ID: ANY_ID, RATING: rating, TIMESTAMP: ANY_TIME}
+        return _read_headed(_atomic_records(path, context), context, types, (TIMESTAMP,), unique)
+    types = {USER_ID: INT_ID, ITEM_ID: INT_ID, RATING: rating, TIMESTAMP: UNIX_SECONDS}
+    return _read_movielens(open_text(path, context.scratch), layout.format, context, types, unique)
 
 
-def read_movielens_items(place: SourceLayout, context: ReaderContext) -> ValidatedRows:
-    """The films of the release: id, title and genres.
-
-    Raises:
-        SourceError: The file is missing or empty, or its header is wrong.
-        BadRowError: A row is wrong and bad rows are not skipped.
-    """
-    name = _FILM_FILES[place.format]
-    path = place.file(name)
+def read_items_of(layout: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
+    """Read the source's own item metadata, if it has any: item ID, title, genres and perhaps year."""
+    if layout.format == "table":
+        return None
+    if layout.format == "recbole":
+        path = layout.file(f"{layout.interactions.stem}.item")
+        types = {ITEM_ID: ANY_ID, TITLE: TEXT, YEAR: YEAR_TOKEN, GENRES: genre_list(" ")}
+        if path is None:
+            return None
+        return _read_headed(_atomic_records(path, context), context, types, (YEAR, GENRES), (ITEM_ID,))
+    name = _ITEM_FILES[layout.format]
+    path = layout.file(name)
     if path is None:
         raise SourceError(
-            f"{place.interactions.parent} has no {name}; expected the films of {place.format} there; fetch the release again or name a table with --items"
+            f"{layout.interactions.parent}: no {name}. Expected the items of {layout.format}. Fetch the release again, or name a table with --items."
         )
-    kinds = {ITEM_ID: WHOLE_ID, TITLE: TEXT, GENRES: genre_list("|")}
-    text = open_text(path, context.scratch, latin=place.format in {"ml-100k", "ml-1m"})
-    if place.format == "ml-100k":
-        return _read_flagged(text, _genres_of(place, context), context)
-    if place.format == "movielens-csv":
-        return _read_table(text, context, kinds, unique=(ITEM_ID,))
-    return _read_lines(text, "::", context, kinds, unique=(ITEM_ID,))
+    text = open_text(path, context.scratch, latin=layout.format in {"ml-100k", "ml-1m"})
+    if layout.format == "ml-100k":
+        return _read_flagged(text, _genre_names(layout, context), context)
+    types = {ITEM_ID: INT_ID, TITLE: TEXT, GENRES: genre_list("|")}
+    return _read_movielens(text, layout.format, context, types, (ITEM_ID,))
 
 
-def read_own_tags(place: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
-    """The tags that the release's own people gave, if it has any.
-
-    Raises:
-        SourceError: The file is empty or its header is wrong.
-        BadRowError: A row is wrong and bad rows are not skipped.
-    """
-    if place.format == "movielens-csv" and (path := place.file("tags.csv")):
-        return read_tag_table(open_text(path, context.scratch), context, WHOLE_ID)
-    if place.format == "ml-10m" and (path := place.file("tags.dat")):
-        return read_tag_lines(open_text(path, context.scratch), context, WHOLE_ID)
-    return None
-
-
-def read_tag_table(text: TextFile, context: ReaderContext, item_kind: ColumnType) -> ValidatedRows:
-    """A ``tags.csv``: who said what of which film, and when.
-
-    Raises:
-        SourceError: The header is wrong.
-        BadRowError: A row is wrong and bad rows are not skipped.
-    """
-    return _read_table(text, context, _tag_kinds(item_kind))
-
-
-def read_tag_lines(text: TextFile, context: ReaderContext, item_kind: ColumnType) -> ValidatedRows:
-    """A ``tags.dat`` of ml-10m: the same without a header, between ``::``.
-
-    Raises:
-        BadRowError: A row is wrong and bad rows are not skipped.
-    """
-    return _read_lines(text, "::", context, _tag_kinds(item_kind))
-
-
-def _tag_kinds(item_kind: ColumnType) -> dict[str, ColumnType]:
-    return {USER_ID: WHOLE_ID, ITEM_ID: item_kind, TAG: TAG_TEXT, TIMESTAMP: SECONDS}
-
-
-def _read_table(
-    text: TextFile, context: ReaderContext, kinds: dict[str, ColumnType], *, unique: tuple[str, ...] = ()
+def read_interaction_table(
+    path: Path, context: ReaderContext, rating_range: tuple[float, float], *, name: str | None = None
 ) -> ValidatedRows:
-    separator, names = split_header(text.first_line())
-    columns = match_columns(text.name, names, kinds)
-    return check_rows(
-        context, quoted_records(text, separator, names, context.connection), columns, unique=unique
-    )
+    """Read a table of interactions: one row per user and item.
+
+    Timestamps are Unix seconds or ISO 8601 dates (UTC without an offset), truncated to seconds; a missing one is NULL.
+
+    Args:
+        path: The table.
+        context: Where the rows are validated.
+        rating_range: The lowest and the highest rating.
+        name: The file's name in messages; by default its own.
+    """
+    types = {USER_ID: ANY_ID, ITEM_ID: ANY_ID, RATING: rating_within(*rating_range), TIMESTAMP: ANY_TIME}
+    records, id_types = _table_records(path, context, name)
+    return _read_headed(records, context, types, (TIMESTAMP,), (USER_ID, ITEM_ID), id_types)
 
 
-def _read_lines(
-    text: TextFile,
-    separator: str,
+def read_item_table(path: Path, context: ReaderContext) -> ValidatedRows:
+    """Read a table of items: item ID and title, year and genres (separated by ``|``) if the table has them."""
+    types = {ITEM_ID: ANY_ID, TITLE: TEXT, YEAR: YEAR_NUMBER, GENRES: genre_list("|")}
+    records, id_types = _table_records(path, context)
+    return _read_headed(records, context, types, (YEAR, GENRES), (ITEM_ID,), id_types)
+
+
+def _read_headed(
+    records: Records,
     context: ReaderContext,
-    kinds: dict[str, ColumnType],
-    *,
+    types: Mapping[str, ColumnType],
+    optional: tuple[str, ...] = (),
+    unique: tuple[str, ...] = (),
+    id_types: Mapping[str, ColumnType] = MappingProxyType({}),
+) -> ValidatedRows:
+    """Read a file with a header; ``id_types`` are the types of ID columns that the file knows itself, by name."""
+    columns = [
+        replace(column, type=id_types.get(column.name, ANY_ID)) if column.type is ANY_ID else column
+        for column in match_columns(records.file, records.names, types, optional)
+    ]
+    return validate_rows(context, records, columns, unique=unique)
+
+
+def _atomic_records(path: Path, context: ReaderContext) -> Records:
+    """Return the rows of a RecBole file; the type in a name such as ``rating:float`` is dropped."""
+    text = open_text(path, context.scratch)
+    names = [name.partition(":")[0] for name in text.first_line().split("\t")]
+    return plain_records(text, "\t", names, skip=1)
+
+
+def _table_records(
+    path: Path, context: ReaderContext, name: str | None = None
+) -> tuple[Records, dict[str, ColumnType]]:
+    """Return the rows of a table as text, and the types of the IDs in a Parquet file."""
+    if path.suffix in _PARQUET:
+        return _parquet_records(path, context)
+    text = open_text(path, context.scratch, name=name)
+    separator, names = split_header(text.first_line())
+    return quoted_records(text, separator, names, context.connection), {}
+
+
+_INT_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+# 1.0 is no ID: pandas turns integers into floats where one is missing, and they must not become texts.
+_FLOAT_TYPES = ("FLOAT", "DOUBLE")
+_ID_TYPES = dict.fromkeys(_INT_TYPES + _FLOAT_TYPES, INT_ID)
+
+
+def _parquet_records(path: Path, context: ReaderContext) -> tuple[Records, dict[str, ColumnType]]:
+    """Return the rows of a Parquet file, in which integer IDs stay integers and text IDs stay texts."""
+    import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
+
+    try:
+        described = context.run(f"DESCRIBE FROM read_parquet({sql_path(path)}, hive_partitioning = false)")
+    except duckdb.Error as error:
+        raise SourceError(
+            f"{path}: not readable as Parquet ({str(error).splitlines()[0][:200]}). Expected a table. Check the path, or export the file again."
+        ) from error
+    types = {row[0]: row[1] for row in described}
+    id_types = {name: _ID_TYPES.get(type_name, TEXT_ID) for name, type_name in types.items()}
+    texts = [_as_text(name, type_name) for name, type_name in types.items()]
+    integers = frozenset(index for index, type_name in enumerate(types.values()) if type_name in _INT_TYPES)
+    return parquet_records(path, list(types), texts, integers), id_types
+
+
+def _as_text(name: str, type_name: str) -> str:
+    column = '"' + name.replace('"', '""') + '"'
+    return f"array_to_string({column}, '|')" if type_name == "VARCHAR[]" else f"CAST({column} AS VARCHAR)"
+
+
+def _read_movielens(
+    text: TextFile,
+    format_name: str,
+    context: ReaderContext,
+    types: dict[str, ColumnType],
     unique: tuple[str, ...] = (),
 ) -> ValidatedRows:
-    """Columns that stand in the order of ``kinds``, under no header."""
-    columns = [
-        Column(role, role, f"fields[{place}]", kind) for place, (role, kind) in enumerate(kinds.items(), 1)
-    ]
-    return check_rows(context, plain_records(text, separator, tuple(kinds)), columns, unique=unique)
+    """Read a CSV with a header, or a file without one whose columns are in the order of ``types``."""
+    if format_name == "movielens-csv":
+        separator, names = split_header(text.first_line())
+        records = quoted_records(text, separator, names, context.connection)
+        return _read_headed(records, context, types, unique=unique)
+    columns = [Column(role, role, f"fields[{number}]", types[role]) for number, role in enumerate(types, 1)]
+    records = plain_records(text, _SEPARATORS[format_name], tuple(types))
+    return validate_rows(context, records, columns, unique=unique)
 
 
 def _read_flagged(text: TextFile, genres: tuple[str, ...], context: ReaderContext) -> ValidatedRows:
-    """The ``u.item`` of ml-100k, where each genre is a column of 0 and 1."""
+    """Read the ``u.item`` of ml-100k, where each genre is a column of 0 and 1."""
     flags = f"array_to_string(fields[{len(_BEFORE_FLAGS) + 1}:], '|')"
     columns = (
-        Column(ITEM_ID, _BEFORE_FLAGS[0], "fields[1]", WHOLE_ID),
+        Column(ITEM_ID, _BEFORE_FLAGS[0], "fields[1]", INT_ID),
         Column(TITLE, _BEFORE_FLAGS[1], "fields[2]", TEXT),
         Column(GENRES, "genres", flags, genre_flags(genres)),
     )
-    return check_rows(
-        context, plain_records(text, "|", (*_BEFORE_FLAGS, *genres)), columns, unique=(ITEM_ID,)
-    )
+    records = plain_records(text, "|", (*_BEFORE_FLAGS, *genres))
+    return validate_rows(context, records, columns, unique=(ITEM_ID,))
 
 
-def _genres_of(place: SourceLayout, context: ReaderContext) -> tuple[str, ...]:
-    """The names in ``u.genre`` in the order of the flags, or those of the release where the file is missing."""
-    path = place.file("u.genre")
+def _genre_names(layout: SourceLayout, context: ReaderContext) -> tuple[str, ...]:
+    """Return the names in ``u.genre`` in the order of the flags, or those of the release where it is missing."""
+    path = layout.file("u.genre")
     if path is None:
         return _FLAGS
     lines = open_text(path, context.scratch).path.read_text(encoding="utf-8-sig").split("\n")
     names = tuple(line.rpartition("|")[0] for line in lines if line)
     if not all(names) or len(set(names)) != len(names):
         raise SourceError(
-            "u.genre does not name one genre a line; expected lines such as 'Action|1', each once; fetch ml-100k again"
+            "u.genre: not one genre per line. Expected lines such as 'Action|1', each once. Download it again: tastevec fetch ml-100k"
         )
     return names
 
 
+def read_own_tags(layout: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
+    """Read the tags that users of a MovieLens release gave, if it has any."""
+    name = _TAG_FILES.get(layout.format)
+    path = layout.file(name) if name else None
+    return _read_tags(open_text(path, context.scratch), layout.format, context, INT_ID) if path else None
+
+
+def _read_tags(
+    text: TextFile, format_name: str, context: ReaderContext, item_type: ColumnType
+) -> ValidatedRows:
+    """Read user, item, tag and timestamp of a ``tags.csv`` with a header or of ml-10m's ``tags.dat`` without."""
+    types = {USER_ID: INT_ID, ITEM_ID: item_type, TAG: TAG_TEXT, TIMESTAMP: UNIX_SECONDS}
+    return _read_movielens(text, format_name, context, types)
+
+
 def read_tag_file(path: Path, context: ReaderContext, *, int_ids: bool) -> list[ValidatedRows]:
-    """A file of tags, and the file it needs beside it.
+    """Read a file of tags of another release, and the file that it refers to.
 
     Args:
         path: ``tags.csv``, ``tags.dat`` of ml-10m, or ``movie_tags.dat`` of hetrec.
-        context: Where the rows are judged.
-        int_ids: Whether the films they are for have whole numbers as ids.
+        context: Where the rows are validated.
+        int_ids: Whether the item IDs are integers.
 
     Returns:
-        The table with the tags of films first.
-
-    Raises:
-        SourceError: A file is missing or empty, or its header is wrong.
-        BadRowError: A row is wrong and bad rows are not skipped.
+        The rows of each file; those of the item tags first.
     """
-    kind = WHOLE_ID if int_ids else TEXT_ID
+    item_type = INT_ID if int_ids else TEXT_ID
     if path.name == "movie_tags.dat":
-        return _read_weights(path, context, kind)
+        return _read_weights(path, context, item_type)
     text = _open_tags(path, context)
-    read = read_tag_lines if "::" in text.first_line() else read_tag_table
-    return [read(text, context, kind)]
+    format_name = "ml-10m" if "::" in text.first_line() else "movielens-csv"
+    return [_read_tags(text, format_name, context, item_type)]
 
 
-def _read_weights(path: Path, context: ReaderContext, kind: ColumnType) -> list[ValidatedRows]:
-    """``movie_tags.dat`` (movie, number of a tag, weight) with the texts of ``tags.dat``."""
-    words = path.with_name("tags.dat")
-    if not words.is_file():
+def _read_weights(path: Path, context: ReaderContext, item_type: ColumnType) -> list[ValidatedRows]:
+    """Read ``movie_tags.dat`` (item, number of a tag, weight) with the texts of ``tags.dat``."""
+    texts = path.with_name("tags.dat")
+    if not texts.is_file():
         raise SourceError(
-            f"{words} is missing; expected it beside {path.name} with the text of each tag; put it there and run again"
+            f"{texts}: not found. Expected the texts of the tags in {path.name}. Copy the file there."
         )
-    texts = (Column("tag_id", "tagID", "fields[1]", WHOLE_ID), Column(TAG, "tagValue", "fields[2]", TAG_TEXT))
-    known = _read_tabs(_open_tags(words, context, latin=True), context, texts, unique=("tag_id",))
+    columns = (Column("tag_id", "tagID", "fields[1]", INT_ID), Column(TAG, "tagValue", "fields[2]", TAG_TEXT))
+    known = _read_tabs(_open_tags(texts, context, latin=True), context, columns, unique=("tag_id",))
     weights = (
-        Column(ITEM_ID, "movieID", "fields[1]", kind),
-        Column("tag_id", "tagID", "fields[2]", WHOLE_ID),
+        Column(ITEM_ID, "movieID", "fields[1]", item_type),
+        Column("tag_id", "tagID", "fields[2]", INT_ID),
         Column(TAG, "tagID", "fields[2]", known_tag(known.table)),
         Column(WEIGHT, "tagWeight", "fields[3]", WEIGHT_NUMBER),
     )
@@ -503,14 +416,16 @@ def _read_weights(path: Path, context: ReaderContext, kind: ColumnType) -> list[
 
 
 def _open_tags(path: Path, context: ReaderContext, *, latin: bool = False) -> TextFile:
-    """The file, called by its folder as well, since many are called tags.csv."""
+    """Open the file under the names of its folder and its own, since many are called tags.csv."""
     return open_text(path, context.scratch, latin=latin, name=f"{path.resolve().parent.name}/{path.name}")
 
 
 def _read_tabs(
     text: TextFile, context: ReaderContext, columns: tuple[Column, ...], *, unique: tuple[str, ...]
 ) -> ValidatedRows:
-    """A hetrec file, whose header line may be missing."""
+    """Read a file of hetrec, which may lack its header."""
     has_header = text.first_line().startswith(columns[0].name) or text.first_line().startswith("id\t")
     names = list(dict.fromkeys(column.name for column in columns))
-    return check_rows(context, plain_records(text, "\t", names, skip=int(has_header)), columns, unique=unique)
+    return validate_rows(
+        context, plain_records(text, "\t", names, skip=int(has_header)), columns, unique=unique
+    )

@@ -5,79 +5,268 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from tastevec.data.readers.columns import BLANK, OPEN_ID
+from tastevec.data.readers.columns import ANY_ID, BLANK, DUCKDB, OUT_OF_RANGE, parse
 from tastevec.data.readers.records import readable
-from tastevec.data.readers.text import STRAY, literal, show, sql_path
+from tastevec.data.readers.text import UNDECODED, literal, show, sql_path
 from tastevec.errors import BadRowError
+from tastevec.schema import RATING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ibis.backends.duckdb import Backend
 
-    from tastevec.data.readers.columns import Column
-    from tastevec.data.readers.records import ByColumns, Records
+    from tastevec.data.readers.columns import Column, Dialect
+    from tastevec.data.readers.records import NumericScan, Records
 
 __all__ = [
+    "DUPLICATE",
+    "EXAMPLES",
+    "NO_COLUMN",
+    "InvalidRow",
     "NumericRows",
     "ReaderContext",
+    "RowPolicy",
     "RowReport",
     "ValidatedRows",
-    "check_rows",
+    "describe_row",
+    "error_case",
     "fresh_name",
     "read_numeric",
+    "refuse_rows",
+    "validate_rows",
 ]
 
-# ruff: noqa: S608 -- each query is built from our own words and from values that `literal` has quoted
+# ruff: noqa: S608 -- each query is built from constants and from values that `literal` has quoted
 
-
-_EXAMPLES = 5
-_PREFIX = "judged"
-_WHOLE_ROW = -1  # the column of a fault that is of no one column
-_REPEATED = "duplicate"
+EXAMPLES = 5
+NO_COLUMN: Final = -1  # the column of an error that concerns the complete row
+DUPLICATE: Final = "duplicate"
 _HARMLESS = (BLANK,)
-_STRAYS = {"NUL byte": f"{STRAY}00", "stray carriage return": f"{STRAY}0d", "undecodable byte": STRAY}
+_TABLES = "validated"  # the prefix of temporary tables
+# More ratings than this share outside the range are another scale rather than typing errors.
+_SCALE_SHARE = 0.01
+_MARKS = {
+    "NUL byte": f"{UNDECODED}00",
+    "stray carriage return": f"{UNDECODED}0d",
+    "undecodable byte": UNDECODED,
+}
+_MARKS_SQL = {
+    reason: (f"contains({{t}}, '{mark}')", f"contains(text, '{mark}')") for reason, mark in _MARKS.items()
+}
+
+
+@dataclass(frozen=True)
+class RowReport:
+    """Where every row of one file went: ``rows_read == rows_kept + sum(skipped.values())``.
+
+    Attributes:
+        file: The file's name.
+        rows_read: Rows in the file, without headers and blank lines.
+        rows_kept: Rows in the tables.
+        skipped: Number of rows that are not in the tables, by reason.
+        examples: The first five skipped rows, each with file, line, column, value and what was expected.
+        encoding: How the file's bytes were read: ``utf-8``, ``iso-8859-1`` or ``parquet``.
+    """
+
+    file: str
+    rows_read: int
+    rows_kept: int
+    skipped: dict[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True)
+class RowPolicy:
+    """What happens to invalid rows.
+
+    Attributes:
+        skip: Whether they are skipped and counted instead of refused.
+        source: The source in commands that a message suggests.
+        model_scale: Whether the rating range is that of a model, which no flag can change.
+    """
+
+    skip: bool
+    source: str
+    model_scale: bool = False
+
+
+@dataclass(frozen=True)
+class InvalidRow:
+    """An invalid row.
+
+    Attributes:
+        found: The file, the line, the column and the value.
+        expected: What was expected.
+    """
+
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.found}. Expected {self.expected}."
+
+
+def error_case(
+    names: Sequence[str], columns: Sequence[Column], dialect: Dialect, marks: Mapping[str, tuple[str, str]]
+) -> str:
+    """Return the branches of a CASE over ``width``, ``text``, the texts ``t0, t1, …`` and the values ``v0, v1, …``.
+
+    Its value is the first error of a row as ``column:reason``: the shape of the row, undecodable bytes, then the rules
+    of each column.
+
+    Args:
+        names: All columns of the file.
+        columns: The columns that are read.
+        dialect: The engine's SQL.
+        marks: Reasons of undecodable bytes, each with its condition on a field ``{t}`` and on ``text``.
+    """
+    width, numbers = len(names), range(len(columns))
+    branches = [
+        _branch("width IS NULL", NO_COLUMN, "broken quotes"),
+        _branch(f"width < {width}", NO_COLUMN, "too few columns"),
+        _branch(f"width > {width}", NO_COLUMN, "too many columns"),
+    ]
+    if marks:
+        inner = []
+        for reason, (in_field, in_row) in marks.items():
+            inner += [_branch(in_field.replace("{t}", f"t{number}"), number, reason) for number in numbers]
+            inner.append(_branch(in_row, NO_COLUMN, reason))
+        anywhere = " OR ".join(in_row for _, in_row in marks.values())
+        branches.append(f"WHEN {anywhere} THEN CASE {' '.join(inner)} END")
+    for number, column in enumerate(columns):
+        for reason, condition in column.type.error_sql(dialect, f"v{number}", f"t{number}"):
+            branches.append(_branch(condition, number, reason))
+    return " ".join(branches)
+
+
+def _branch(condition: str, number: int, reason: str) -> str:
+    return f"WHEN {condition} THEN '{number}:{reason}'"
+
+
+def describe_row(
+    names: Sequence[str], columns: Sequence[Column], error: str, shown: Sequence[str | None], location: str
+) -> InvalidRow:
+    """Return what a message says about an invalid row.
+
+    Args:
+        names: All columns of the file.
+        columns: The columns that are read.
+        error: ``column:reason``.
+        shown: The text of the row and of each column; of a duplicate, where its first row is, and its key.
+        location: The file and the line of the row.
+    """
+    number, _, reason = error.partition(":")
+    if reason == DUPLICATE:
+        first, *key = shown
+        return InvalidRow(f"{location}: {', '.join(map(str, key))} repeats {first}", "one such row")
+    contains = f" contains {'an' if reason[0] == 'u' else 'a'} {reason}" if reason in _MARKS else ""
+    if int(number) == NO_COLUMN:
+        found = f"{location}: {show(shown[0])}{contains or f' has {reason}'}"
+        return InvalidRow(found, f"{len(names)} columns: {', '.join(names)}")
+    column, text = columns[int(number)], shown[int(number) + 1]
+    found = f"{location}, column {column.name}: {show(text) if text else 'empty'}{contains}"
+    return InvalidRow(found, column.type.expected)
+
+
+def refuse_rows(
+    report: RowReport,
+    first: InvalidRow,
+    scale: tuple[Column, int, float, float] | None,
+    policy: RowPolicy,
+) -> None:
+    """Raise the error of the invalid rows in ``report``.
+
+    Args:
+        report: The rows that were read.
+        first: The first invalid row.
+        scale: The rating column, the number of its ratings that are out of range, the lowest and the highest rating.
+        policy: What the message suggests.
+
+    Raises:
+        BadRowError: Always.
+    """
+    rows = report.rows_read
+    if scale is not None and 1 < scale[1] > _SCALE_SHARE * rows:
+        raise BadRowError(_wrong_scale(report, *scale, policy))
+    invalid = sum(count for reason, count in report.skipped.items() if reason not in _HARMLESS)
+    share = (
+        f"{invalid:,} of {rows:,} rows {'is' if invalid == 1 else 'are'} invalid, {_percent(invalid / rows)}"
+    )
+    fix = "Fix the row, or skip it" if invalid == 1 else "Fix the rows, or skip them"
+    raise BadRowError(f"{first.found} ({share}). Expected {first.expected}. {fix} with --skip-bad-rows.")
+
+
+def _wrong_scale(
+    report: RowReport, column: Column, outside: int, lowest: float, highest: float, policy: RowPolicy
+) -> str:
+    low, high = column.type.limits or (lowest, highest)
+    where = (
+        f"exceed {high:g}"
+        if lowest >= low
+        else f"are below {low:g}"
+        if highest <= high
+        else "are out of range"
+    )
+    if lowest == highest:
+        lowest, highest = min(lowest, low), max(highest, high)
+    fix = f"Run: tastevec prepare {policy.source} --out prepared --rating-range {_number(lowest)}:{_number(highest)}"
+    return (
+        f"{report.file}, column {column.name}: {outside:,} of {report.rows_read:,} ratings ({_percent(outside / report.rows_read)}) "
+        f"{where}; values go from {_number(lowest)} to {_number(highest)}. Expected {low:g} to {high:g}. "
+        f"{'Convert the ratings to the scale of the model.' if policy.model_scale else fix}"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return "under 0.1 %" if percent < 0.1 else f"{percent:.{int(percent < 10)}f} %"  # noqa: PLR2004 -- rounding
 
 
 @dataclass(frozen=True)
 class ReaderContext:
-    """What every reader works with.
+    """The connection, the scratch folder and the policy that all readers of a source share.
 
     Attributes:
-        connection: Ibis on DuckDB, where the tables are made.
-        scratch: A folder for copies, gone when the reading is over.
-        skip_bad_rows: Whether bad rows are set aside instead of refused.
+        connection: Ibis on DuckDB, which holds the tables.
+        scratch: A folder for copies that is removed after reading.
+        policy: What happens to invalid rows.
     """
 
     connection: Backend
     scratch: Path
-    skip_bad_rows: bool
+    policy: RowPolicy
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
-        """All rows of the answer."""
+        """Return all rows of the result."""
         rows: list[tuple[Any, ...]] = self.connection.raw_sql(sql).fetchall()
         return rows
 
     def clear(self) -> None:
-        """Drop the judged rows, once the tables are made of them or the reading has failed."""
+        """Drop the tables of validated rows."""
         for (table,) in self.run(
-            f"SELECT table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, '{_PREFIX}')"
+            f"SELECT table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, '{_TABLES}')"
         ):
             self.run(f"DROP TABLE {table}")
 
 
 @dataclass(frozen=True)
 class ValidatedRows:
-    """Judged rows.
+    """The rows of a file, each with its error, if it has one.
 
     Attributes:
-        table: SQL of ``line``, the columns by role, and ``fault`` (NULL where the row is good).
+        table: SQL of ``line``, the columns by role, and ``error`` (NULL where the row is valid).
         row_report: Where every row went.
-        columns: What was taken out of them.
-        numbers: The same rows on disk, where all are good and of numbers.
+        columns: The columns that were read.
+        numbers: The same rows on disk, where all are valid and numeric.
     """
 
     table: str
@@ -86,159 +275,139 @@ class ValidatedRows:
     numbers: NumericRows | None = None
 
     def has(self, role: str) -> bool:
-        """Whether the file had such a column."""
+        """Return whether the file has such a column."""
         return any(column.role == role for column in self.columns)
 
     def has_int_ids(self, context: ReaderContext, role: str) -> bool:
-        """Whether every id of the column is a whole number in its own writing, so that '007' makes all of them text."""
-        kind = next(column.kind for column in self.columns if column.role == role)
-        if kind is not OPEN_ID or self.numbers is not None:
-            return kind.whole is not None
-        canonical = f"coalesce(CAST(TRY_CAST({role} AS BIGINT) AS VARCHAR) = {role}, false)"
-        ((whole,),) = context.run(
-            f"SELECT coalesce(bool_and({canonical}), true) FROM {self.table} WHERE fault IS NULL"
+        """Return whether every ID of the column is an integer in its own spelling; '007' makes all of them text."""
+        column_type = next(column.type for column in self.columns if column.role == role)
+        if column_type is not ANY_ID or self.numbers is not None:
+            return column_type.int_range is not None
+        integer = f"{parse('{integer}', DUCKDB, role)} IS NOT NULL"
+        ((integers,),) = context.run(
+            f"SELECT coalesce(bool_and({integer}), true) FROM {self.table} WHERE error IS NULL"
         )
-        return bool(whole)
+        return bool(integers)
 
 
-def fresh_name(what: str) -> str:
-    """A table name that nobody has."""
-    return f"{what}_{uuid4().hex}"
+def fresh_name(prefix: str) -> str:
+    """Return a new table name."""
+    return f"{prefix}_{uuid4().hex}"
 
 
-def check_rows(
+def validate_rows(
     context: ReaderContext, records: Records, columns: Sequence[Column], *, unique: tuple[str, ...] = ()
 ) -> ValidatedRows:
-    """The table of all rows, each judged.
+    """Return the table of all rows, each with its error.
 
     Args:
-        context: Where the table is made, and whether bad rows are refused.
+        context: Where the table is made, and whether invalid rows are refused.
         records: The rows as text.
-        columns: What is taken out of them.
-        unique: Roles whose values together may occur once; the first row that has them is the good one.
+        columns: The columns to read.
+        unique: Roles whose values together may occur once; the first row that has them is valid.
 
     Raises:
-        BadRowError: A row is bad and bad rows are not skipped.
+        BadRowError: A row is invalid and invalid rows are not skipped.
         SettingsError: Memory or disk do not suffice.
-        SourceError: DuckDB cannot read the file at all.
+        SourceError: DuckDB cannot read the file.
     """
     if numbers := read_numeric(context, records, columns, unique):
         row_report = RowReport(records.file, numbers.rows, numbers.rows, encoding=records.encoding)
         return ValidatedRows(numbers.table, row_report, tuple(columns), numbers)
-    table = fresh_name(_PREFIX)
+    table = fresh_name(_TABLES)
     with readable(records.file, records.names):
-        context.run(f"CREATE TEMP TABLE {table} AS {_judged_rows(records, columns)}")
+        context.run(f"CREATE TEMP TABLE {table} AS {_row_errors(records, columns)}")
     if unique:
-        _mark_repeated(context, table, unique)
-    row_report = _account(context, table, records, columns)
+        _mark_duplicates(context, table, records.unit, unique)
+    row_report = _report_rows(context, table, records, columns)
     return ValidatedRows(table, row_report, tuple(columns))
 
 
-def _judged_rows(records: Records, columns: Sequence[Column]) -> str:
-    """SQL for the values of each row, its first fault as ``column:reason``, and the texts of a row that has one."""
-    texts = [f"{column.text} AS t{place}" for place, column in enumerate(columns)]
-    # Each value is made once, and its faults are found on it: on their own they would make it again and again.
-    values = [
-        f"{column.kind.value.replace('{t}', f't{place}')} AS v{place}" for place, column in enumerate(columns)
-    ]
-    named = [f"v{place} AS {column.role}" for place, column in enumerate(columns)]
-    names = [f"t{place}" for place in range(len(columns))]
+def _row_errors(records: Records, columns: Sequence[Column]) -> str:
+    """Return SQL of each row's values, its first error as ``column:reason``, and its texts where it has one."""
+    texts = [f"{column.text} AS t{number}" for number, column in enumerate(columns)]
+    # Each value is computed once, and the rules read it: on their own they would compute it again and again.
+    values = [f"{c.type.value_sql(DUCKDB, f't{number}')} AS v{number}" for number, c in enumerate(columns)]
+    named = [f"v{number} AS {column.role}" for number, column in enumerate(columns)]
+    shown = ", ".join(["text", *(f"t{number}" for number in range(len(columns)))])
+    errors = error_case(records.names, columns, DUCKDB, _MARKS_SQL if records.has_undecoded else {})
     return f"""
-        SELECT line, {", ".join(named)}, fault, CASE WHEN fault IS NOT NULL THEN [text, {", ".join(names)}] END AS shown
-        FROM (SELECT *, CASE {_faults(records, columns)} END AS fault
+        SELECT line, {", ".join(named)}, error, CASE WHEN error IS NOT NULL THEN [{shown}] END AS shown
+        FROM (SELECT *, CASE {errors} END AS error
               FROM (SELECT *, {", ".join(values)}
                     FROM (SELECT line, text, len(fields) AS width, {", ".join(texts)} FROM ({records.query}))))"""
 
 
-def _faults(records: Records, columns: Sequence[Column]) -> str:
-    """The branches of a CASE: the shape of the row first, then stray bytes, then each column's own faults."""
-    width = len(records.names)
-    branches = [
-        _branch("width IS NULL", _WHOLE_ROW, "broken quotes"),
-        _branch(f"width < {width}", _WHOLE_ROW, "too few columns"),
-        _branch(f"width > {width}", _WHOLE_ROW, "too many columns"),
-    ]
-    if records.has_strays:
-        for reason, mark in _STRAYS.items():
-            branches += [
-                _branch(f"contains(t{place}, '{mark}')", place, reason) for place in range(len(columns))
-            ]
-            branches.append(_branch(f"contains(text, '{mark}')", _WHOLE_ROW, reason))
-    for place, column in enumerate(columns):
-        for reason, condition in column.kind.faults_of(f"v{place}", f"t{place}"):
-            branches.append(_branch(condition, place, reason))
-    return " ".join(branches)
-
-
-def _branch(condition: str, place: int, reason: str) -> str:
-    return f"WHEN {condition} THEN {literal(f'{place}:{reason}')}"
-
-
-def _mark_repeated(context: ReaderContext, table: str, unique: tuple[str, ...]) -> None:
-    """Give every good row after the first with the same values the fault that it repeats it."""
+def _mark_duplicates(context: ReaderContext, table: str, unit: str, unique: tuple[str, ...]) -> None:
+    """Give every valid row after the first with the same values the error that it is a duplicate."""
     key = ", ".join(unique)
     same = " AND ".join(f"rows.{role} = seen.{role}" for role in unique)
-    shown = f"[CAST(seen.first AS VARCHAR), {', '.join(f'CAST(rows.{role} AS VARCHAR)' for role in unique)}]"
+    shown = f"['{unit} ' || seen.first, {', '.join(f'CAST(rows.{role} AS VARCHAR)' for role in unique)}]"
     context.run(
-        f"""UPDATE {table} AS rows SET fault = '{_WHOLE_ROW}:{_REPEATED}', shown = {shown}
-        FROM (SELECT {key}, min(line) AS first FROM {table} WHERE fault IS NULL GROUP BY {key} HAVING count(*) > 1) AS seen
-        WHERE {same} AND rows.fault IS NULL AND rows.line > seen.first"""
+        f"""UPDATE {table} AS rows SET error = '{NO_COLUMN}:{DUPLICATE}', shown = {shown}
+        FROM (SELECT {key}, min(line) AS first FROM {table} WHERE error IS NULL GROUP BY {key} HAVING count(*) > 1) AS seen
+        WHERE {same} AND rows.error IS NULL AND rows.line > seen.first"""
     )
 
 
-def _account(context: ReaderContext, table: str, records: Records, columns: Sequence[Column]) -> RowReport:
+def _report_rows(
+    context: ReaderContext, table: str, records: Records, columns: Sequence[Column]
+) -> RowReport:
     counts = dict(
-        context.run(f"SELECT split_part(fault, ':', 2), count(*) FROM {table} GROUP BY 1 ORDER BY 1")
+        context.run(f"SELECT split_part(error, ':', 2), count(*) FROM {table} GROUP BY 1 ORDER BY 1")
     )
     kept = counts.pop(None, 0)
-    refused = sum(count for reason, count in counts.items() if reason not in _HARMLESS)
-    if refused and not context.skip_bad_rows:
-        harmless = ", ".join(literal(reason) for reason in _HARMLESS)
-        (first,) = _described(
-            context, records, columns, f"{table} WHERE split_part(fault, ':', 2) NOT IN ({harmless})", 1
-        )
-        others = f" ({refused} bad rows in all)" if refused > 1 else ""
-        raise BadRowError(f"{first}{others}; correct the file or run again with --skip-bad-rows")
-    examples = _described(context, records, columns, f"{table} WHERE fault IS NOT NULL", _EXAMPLES)
-    return RowReport(
-        records.file, kept + sum(counts.values()), kept, counts, tuple(examples), records.encoding
+    examples = _invalid_rows(context, records, columns, f"{table} WHERE error IS NOT NULL", EXAMPLES)
+    report = RowReport(
+        records.file,
+        kept + sum(counts.values()),
+        kept,
+        counts,
+        tuple(map(str, examples)),
+        records.encoding,
     )
+    if any(reason not in _HARMLESS for reason in counts) and not context.policy.skip:
+        harmless = ", ".join(map(literal, _HARMLESS))
+        refused = f"{table} WHERE split_part(error, ':', 2) NOT IN ({harmless})"
+        (first,) = _invalid_rows(context, records, columns, refused, 1)
+        refuse_rows(report, first, _observed_scale(context, table, columns), context.policy)
+    return report
 
 
-def _described(
+def _invalid_rows(
     context: ReaderContext, records: Records, columns: Sequence[Column], rows: str, count: int
-) -> list[str]:
-    """The first ``count`` of these rows, each as what was found, where, and what was expected."""
-    found = context.run(f"SELECT line, fault, shown FROM {rows} ORDER BY line LIMIT {count}")
-    return [_describe(records, columns, *row) for row in found]
+) -> list[InvalidRow]:
+    """Return the first ``count`` of these rows."""
+    found = context.run(f"SELECT line, error, shown FROM {rows} ORDER BY line LIMIT {count}")
+    return [
+        describe_row(records.names, columns, error, shown, f"{records.file}, {records.unit} {line}")
+        for line, error, shown in found
+    ]
 
 
-def _describe(records: Records, columns: Sequence[Column], line: int, fault: str, shown: list[str]) -> str:
-    place, _, reason = fault.partition(":")
-    where = f"{records.file} {records.unit} {line}"
-    if reason == _REPEATED:
-        first, *values = shown
-        return f"{where}: {', '.join(values)} was there on {records.unit} {first}; expected it once"
-    if int(place) == _WHOLE_ROW:
-        return f"{where}: {show(shown[0])} has {reason}; expected {len(records.names)}: {', '.join(records.names)}"
-    column = columns[int(place)]
-    what = f"is no text ({reason})" if reason in _STRAYS else f"is {reason}"
-    return f"{where}, column {column.name}: {show(shown[int(place) + 1])} {what}; expected {column.kind.expected}"
+def _observed_scale(
+    context: ReaderContext, table: str, columns: Sequence[Column]
+) -> tuple[Column, int, float, float] | None:
+    number = next((number for number, column in enumerate(columns) if column.role == RATING), None)
+    if number is None:
+        return None
+    outside = literal(f"{number}:{OUT_OF_RANGE}")
+    (scale,) = context.run(
+        f"SELECT count(error), min({RATING}), max({RATING}) FROM {table} WHERE error IS NULL OR error = {outside}"
+    )
+    return columns[number], *scale
 
 
-# ruff: noqa: S608 -- each query is built from our own words and from values that `literal` has quoted
-
-
-_WIDTH = "width"  # of what is not a whole number, in bytes
+_WIDTH = "width"  # of the columns that are no integers, in bytes
 
 
 @dataclass(frozen=True)
 class NumericRows:
-    """Rows without a fault.
+    """Rows without an error.
 
     Attributes:
-        path: A Parquet with a column for each role, row by row as in the file.
-        rows: How many there are.
+        path: A Parquet file with a column for each role, row by row as in the source.
+        rows: Number of rows.
     """
 
     path: Path
@@ -246,26 +415,26 @@ class NumericRows:
 
     @property
     def table(self) -> str:
-        """SQL of the same columns as a judged table has."""
-        return f"(SELECT *, file_row_number AS line, NULL AS fault FROM {_parquet(self.path, number=True)})"
+        """SQL of the columns that a table of validated rows has."""
+        return f"(SELECT *, file_row_number AS line, NULL AS error FROM {_parquet(self.path, number=True)})"
 
-    def moved(self, folder: Path) -> NumericRows:
-        """The same rows, lying there from now on."""
+    def move(self, folder: Path) -> NumericRows:
+        """Move the file and return the same rows at their new path."""
         return NumericRows(Path(shutil.move(self.path, folder / self.path.name)), self.rows)
 
 
 def read_numeric(
     context: ReaderContext, records: Records, columns: Sequence[Column], unique: tuple[str, ...]
 ) -> NumericRows | None:
-    """The rows, if every one of them is good; None where that is not certain.
+    """Return the rows if every one of them is valid; None where that is not certain.
 
-    A file of text is taken only if its fields, written as the numbers they were read as, take every byte of it: then
-    no field was 007, 5.0 or 5e0, and no row was shorter, longer or blank.
+    A text file qualifies only if its fields, written as the numbers they were read as, take every byte of it: then no
+    field was 007, 5.0 or 5e0, and no row was shorter, longer or blank.
 
     Args:
         context: Where the rows are read.
         records: The rows.
-        columns: What is taken out of them.
+        columns: The columns to read.
         unique: Roles whose values together may occur once.
 
     Raises:
@@ -275,92 +444,101 @@ def read_numeric(
 
     from tastevec.data.streaming import storage_errors  # noqa: PLC0415 -- as above
 
-    if records.columns is None or not records.columns.hold(columns):
+    if records.numeric is None or not records.numeric.can_read(columns):
         return None
     path = context.scratch / f"numbers-{uuid4().hex}.parquet"
     with storage_errors(f"reading {records.file}"):
         try:
-            context.run(f"COPY ({_query(records.columns, columns)}) TO {sql_path(path)} (FORMAT parquet)")
-        except duckdb.OperationalError:  # no room
+            context.run(
+                f"COPY ({_numeric_query(records.numeric, columns)}) TO {sql_path(path)} (FORMAT parquet)"
+            )
+        except duckdb.OperationalError:  # no space
             raise
-        except duckdb.Error:  # what is wrong, and with which row, is found out later
+        except duckdb.Error:  # the validation of each row finds the reason
             return None
-        rows = _good_rows(context, path, records.columns, columns)
-        return NumericRows(path, rows) if rows and _all_differ(context, path, unique) else None
+        rows = _count_valid(context, path, records.numeric, columns)
+        return NumericRows(path, rows) if rows and _are_unique(context, path, unique) else None
 
 
-def _query(scan: ByColumns, columns: Sequence[Column]) -> str:
-    """SQL of each role's value, NULL where it has a fault, and of the width of all that is not a whole number."""
-    whole = {column.place for column in columns if column.kind.whole}
-    texts = [f"coalesce(strlen({text}), 0)" for place, text in enumerate(scan.texts) if place not in whole]
-    values = [f"{_value(scan, column)} AS {column.role}" for column in columns]
-    judged = [f"{_judged_value(column)} AS {column.role}" for column in columns]
+def _numeric_query(scan: NumericScan, columns: Sequence[Column]) -> str:
+    """Return SQL of each role's value, NULL where it is invalid, and of the bytes of all that is no integer."""
+    integers = {column.index for column in columns if column.type.int_range}
+    widths = [
+        f"coalesce(strlen({text}), 0)" for index, text in enumerate(scan.texts) if index not in integers
+    ]
+    values = [f"{_numeric_value(scan, column)} AS {column.role}" for column in columns]
+    valid = [f"{_valid_value(column)} AS {column.role}" for column in columns]
     return (
-        f"SELECT {', '.join(judged)}, {_WIDTH} FROM "
-        f"(SELECT {', '.join(values)}, {' + '.join(['0', *texts])} AS {_WIDTH} FROM {scan.source(whole)})"
+        f"SELECT {', '.join(valid)}, {_WIDTH} FROM "
+        f"(SELECT {', '.join(values)}, {' + '.join(['0', *widths])} AS {_WIDTH} FROM {scan.source(integers)})"
     )
 
 
-def _value(scan: ByColumns, column: Column) -> str:
-    assert column.place is not None
-    if column.kind.whole:
-        return scan.names[column.place]
-    return column.kind.value.replace("{t}", scan.texts[column.place])
+def _numeric_value(scan: NumericScan, column: Column) -> str:
+    assert column.index is not None
+    if column.type.int_range:
+        return scan.names[column.index]
+    return column.type.value_sql(DUCKDB, scan.texts[column.index])
 
 
-def _judged_value(column: Column) -> str:
-    """SQL of the value, or NULL where it has a fault; the faults of a number are all of its value."""
-    if column.kind.whole:
+def _valid_value(column: Column) -> str:
+    """Return SQL of the value, NULL where it is invalid; the rules of a number read its value only."""
+    if column.type.int_range:
         return column.role
-    faults = " OR ".join(condition for _, condition in column.kind.faults_of(column.role, column.role))
-    return f"CASE WHEN NOT ({faults}) THEN {column.role} END"
+    errors = column.type.error_sql(DUCKDB, column.role, column.role)
+    return f"CASE WHEN NOT ({' OR '.join(condition for _, condition in errors)}) THEN {column.role} END"
 
 
-def _good_rows(context: ReaderContext, path: Path, scan: ByColumns, columns: Sequence[Column]) -> int | None:
-    """How many rows there are, if each value is in its range and no byte of the file is unaccounted for."""
-    asked = ", ".join(_bounds(column) for column in columns)
-    ((rows, width, *found),) = context.run(f"SELECT count(*), sum({_WIDTH}), {asked} FROM {_parquet(path)}")
+def _count_valid(
+    context: ReaderContext, path: Path, scan: NumericScan, columns: Sequence[Column]
+) -> int | None:
+    """Return the number of rows if each value is in its range and the fields explain every byte of the file."""
+    bounds = ", ".join(_bounds(column) for column in columns)
+    ((rows, width, *found),) = context.run(f"SELECT count(*), sum({_WIDTH}), {bounds} FROM {_parquet(path)}")
     if not rows or not all(
-        _are_good(column, rows, *told) for column, told in zip(columns, found, strict=True)
+        _is_valid(column, rows, *bounds) for column, bounds in zip(columns, found, strict=True)
     ):
         return None
-    if scan.layout is not None:
-        digits = [_digits(c, *told) for c, told in zip(columns, found, strict=True) if c.kind.whole]
+    if scan.separator is not None:
+        digits = [_digits(c, *bounds) for c, bounds in zip(columns, found, strict=True) if c.type.int_range]
         ((written,),) = context.run(
             f"SELECT {' + '.join(['count_if(false)', *digits])} FROM {_parquet(path)}"
         )
-        if scan.layout.size != width + written + rows * scan.layout.around(len(scan.names)):
+        around = (
+            len(scan.separator) * (len(scan.names) - 1) + scan.end
+        )  # bytes of a row that belong to no field
+        if scan.size != width + written + rows * around:
             return None
     return int(rows)
 
 
 def _bounds(column: Column) -> str:
-    """SQL of how many values there are, and of the lowest and the highest of whole numbers."""
+    """Return SQL of the number of values, and of the lowest and the highest integer."""
     role = column.role
-    return f"[count({role}), {f'min({role}), max({role})' if column.kind.whole else '0, 0'}]"
+    return f"[count({role}), {f'min({role}), max({role})' if column.type.int_range else '0, 0'}]"
 
 
-def _are_good(column: Column, rows: int, known: int, lowest: int | None, highest: int | None) -> bool:
-    whole = column.kind.whole
-    if known < rows and not (whole and whole.may_be_missing):
+def _is_valid(column: Column, rows: int, known: int, lowest: int | None, highest: int | None) -> bool:
+    int_range = column.type.int_range
+    if known < rows and not (int_range and int_range.may_be_missing):
         return False
-    if whole is None or lowest is None or highest is None:
+    if int_range is None or lowest is None or highest is None:
         return True
-    return whole.lowest <= lowest and highest <= whole.highest
+    return int_range.lowest <= lowest and highest <= int_range.highest
 
 
 def _digits(column: Column, known: int, lowest: int | None, highest: int | None) -> str:
-    """SQL of how many digits all of these whole numbers have together."""
+    """Return SQL of the number of digits of all these integers together."""
     few, many = len(str(lowest)), len(str(highest))  # one more digit from each power of ten on
     more = [f"count_if({column.role} >= {10**power})" for power in range(few, many)]
     return " + ".join([str(few * known), *more])
 
 
-def _all_differ(context: ReaderContext, path: Path, unique: tuple[str, ...]) -> bool:
-    """Whether no two rows have the same values."""
+def _are_unique(context: ReaderContext, path: Path, unique: tuple[str, ...]) -> bool:
+    """Return whether no two rows have the same values of these roles."""
     if not unique:
         return True
-    # Releases are sorted by user and film: then one look at each row and the one before it is enough.
+    # Releases are sorted by user and item: then one comparison of each row with the one before it is enough.
     key, before = ", ".join(unique), ", ".join(f"lag({role}) OVER () AS before_{role}" for role in unique)
     later = "false"
     for role in reversed(unique):
@@ -374,26 +552,5 @@ def _all_differ(context: ReaderContext, path: Path, unique: tuple[str, ...]) -> 
 
 
 def _parquet(path: Path, *, number: bool = False) -> str:
-    told = ", file_row_number = true" if number else ""
-    return f"read_parquet({sql_path(path)}, hive_partitioning = false{told})"
-
-
-@dataclass(frozen=True)
-class RowReport:
-    """Where every row of one file went: ``rows_read == rows_kept + sum(skipped.values())``.
-
-    Attributes:
-        file: The file's name.
-        rows_read: Rows found, headers and blank lines not counted.
-        rows_kept: Rows that are in the tables.
-        skipped: Rows that are not, by reason.
-        examples: The first five rows set aside, each with file, line, column and what was found.
-        encoding: How the file's bytes were read: ``utf-8``, ``iso-8859-1`` or ``parquet``.
-    """
-
-    file: str
-    rows_read: int
-    rows_kept: int
-    skipped: dict[str, int] = field(default_factory=dict)
-    examples: tuple[str, ...] = ()
-    encoding: str = "utf-8"
+    row_number = ", file_row_number = true" if number else ""
+    return f"read_parquet({sql_path(path)}, hive_partitioning = false{row_number})"

@@ -1,4 +1,4 @@
-"""Reading of a source on Spark into the same tables as on DuckDB."""
+"""Read a source on Spark into the tables that DuckDB makes of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,31 @@ from typing import TYPE_CHECKING, Final
 
 import ibis
 
-from tastevec.data.readers import Source, item_table, items_of, rating_range_of, reader_context, tag_table
-from tastevec.data.readers import columns as kinds
-from tastevec.data.readers.columns import Column, match_columns, split_header
+from tastevec.data.readers import (
+    Source,
+    item_table,
+    rating_range_of,
+    reader_context,
+    require_rows,
+    tag_table,
+)
+from tastevec.data.readers.columns import (
+    ANY_ID,
+    ANY_TIME,
+    INT_ID,
+    TEXT_ID,
+    UNIX_SECONDS,
+    Column,
+    match_columns,
+    rating_within,
+    split_header,
+)
 from tastevec.data.readers.formats import (
     GENOME_FILES,
     SourceLayout,
     find_layout,
     read_item_table,
+    read_items_of,
     read_own_tags,
     read_tag_file,
 )
@@ -24,10 +41,8 @@ from tastevec.data.spark.validate import (
     RawRows,
     SparkRows,
     first_line,
-    on_spark,
     parquet,
     parquet_rows,
-    rating_within,
     text_rows,
     validate_rows,
 )
@@ -43,219 +58,202 @@ if TYPE_CHECKING:
     from tastevec.data.readers.columns import ColumnType
     from tastevec.data.readers.validate import ReaderContext, ValidatedRows
     from tastevec.data.spark.session import Entry, SparkEngine
-    from tastevec.data.spark.validate import Layout
+    from tastevec.data.spark.validate import TextFormat
 
-__all__ = ["PARQUET", "SparkSource", "find_source", "read_source"]
+__all__ = ["SparkSource", "find_source", "read_source"]
 
-PARQUET: Final = (".parquet", ".pq")
+# ruff: noqa: S608 -- each query is built from constants and generated names
+
+_PARQUET: Final = (".parquet", ".pq")
 _TABLES: Final = (".csv", ".tsv", ".txt")
 _INTERACTIONS: Final = ("u.data", "ratings.dat", "ratings.csv")
-_BESIDE: Final = ("u.item", "u.genre", "movies.dat", "movies.csv", "tags.dat", "tags.csv", *GENOME_FILES)
+_METADATA: Final = ("u.item", "u.genre", "movies.dat", "movies.csv", "tags.dat", "tags.csv", *GENOME_FILES)
 
 
 @dataclass(frozen=True)
 class SparkSource:
-    """A source that was recognised.
+    """A recognized source.
 
     Attributes:
-        address: Of the interactions, for Spark.
-        place: The release as this process sees it: what lies beside the interactions is here, they themselves may not be.
-        is_parquet: Whether they are a Parquet file or a folder of such.
+        address: Address of the interactions.
+        layout: The source on this machine: its metadata are here, its interactions may be elsewhere.
+        is_parquet: Whether the interactions are a Parquet file or a folder of such.
     """
 
     address: str
-    place: SourceLayout
+    layout: SourceLayout
     is_parquet: bool
 
 
 def find_source(source: Path | str, engine: SparkEngine) -> SparkSource:
-    """What is at ``source``, a path of this machine that the workers see too, or an address.
+    """Return the source at a path of this machine that the workers see, too, or at an address.
 
-    Of a release at an address everything but its interactions is copied here: films, tags, genome.
+    Of a release at an address everything but its interactions is copied to this machine: items, tags, genome.
 
     Raises:
-        SourceError: Nothing is there, or nothing that we know.
+        SourceError: The source does not exist, or its format is unknown.
     """
     if is_address(source):
-        return _at_address(str(source).rstrip("/"), engine)
+        return _find_remote(str(source).rstrip("/"), engine)
     path = Path(source)
-    if path.is_dir() and _holds_parts(path.name, [entry.name for entry in path.iterdir()]):
+    if path.is_dir() and _is_parquet_folder(path.name, [entry.name for entry in path.iterdir()]):
         return SparkSource(address_of(path), SourceLayout(path, path.stem, "table"), is_parquet=True)
-    place = find_layout(path, engine.local)
-    return SparkSource(address_of(place.interactions), place, is_parquet=place.interactions.suffix in PARQUET)
+    layout = find_layout(path, engine.local)
+    return SparkSource(
+        address_of(layout.interactions), layout, is_parquet=layout.interactions.suffix in _PARQUET
+    )
 
 
-def _at_address(address: str, engine: SparkEngine) -> SparkSource:
+def _find_remote(address: str, engine: SparkEngine) -> SparkSource:
     name = PurePosixPath(address.partition("://")[2]).name
-    with plain_spark_errors("looking at the source", source=address):
+    with plain_spark_errors("finding the source", source=address):
         is_folder = engine.storage.is_folder(address)
         entries = engine.storage.entries(address) if is_folder else []
     names = [entry.name for entry in entries]
     suffix = PurePosixPath(name).suffix
-    if _holds_parts(name, names) if is_folder else suffix in PARQUET + _TABLES:
-        place = SourceLayout(Path(name), PurePosixPath(name).stem, "table")
-        return SparkSource(address, place, is_parquet=is_folder or suffix in PARQUET)
+    if _is_parquet_folder(name, names) if is_folder else suffix in _PARQUET + _TABLES:
+        layout = SourceLayout(Path(name), PurePosixPath(name).stem, "table")
+        return SparkSource(address, layout, is_parquet=is_folder or suffix in _PARQUET)
     if not is_folder:
         raise SourceError(
-            f"{address} is no table that Spark can be given; expected a release's folder, a name ending in "
-            f"{', '.join(_TABLES + PARQUET)}, or a folder of Parquet files; unpack a zip first"
+            f"{address}: no table for Spark. Expected a release folder, a name that ends in {', '.join(_TABLES + _PARQUET)}, "
+            "or a folder of Parquet files. Unpack a zip first."
         )
-    place = find_layout(_copied(entries, name, engine), engine.local)
-    return SparkSource(f"{address}/{place.interactions.name}", place, is_parquet=False)
+    layout = find_layout(_copy_metadata(entries, name, engine), engine.local)
+    return SparkSource(f"{address}/{layout.interactions.name}", layout, is_parquet=False)
 
 
-def _holds_parts(name: str, names: list[str]) -> bool:
-    return name.endswith(PARQUET) or any(name.endswith(PARQUET) for name in names)
+def _is_parquet_folder(name: str, names: list[str]) -> bool:
+    return name.endswith(_PARQUET) or any(name.endswith(_PARQUET) for name in names)
 
 
-def _copied(entries: list[Entry], name: str, engine: SparkEngine) -> Path:
-    """A folder of this machine with what lies beside the interactions, and an empty file in their place."""
+def _copy_metadata(entries: list[Entry], name: str, engine: SparkEngine) -> Path:
+    """Return a local folder with copies of the metadata, and an empty file for the interactions."""
     folder = engine.local / "release" / name
     folder.mkdir(parents=True)
-    with plain_spark_errors("fetching what lies beside the interactions"):
+    with plain_spark_errors("copying the metadata"):
         for entry in entries:
-            if entry.name in _BESIDE or entry.name.endswith(".item"):
+            if entry.name in _METADATA or entry.name.endswith(".item"):
                 engine.storage.fetch(entry.address, folder / entry.name)
             elif entry.name in _INTERACTIONS or entry.name.endswith(".inter"):
                 (folder / entry.name).touch()
     return folder
 
 
-# ruff: noqa: S608 -- each query is built from our own words only
-
-
 _SEPARATORS: Final = {"ml-100k": "\t", "ml-1m": "::", "ml-10m": "::"}  # of releases without a header
-_NUMBERS: Final = (
-    "tinyint",
-    "smallint",
-    "int",
-    "bigint",
-    "decimal(20,0)",
-    "float",
-    "double",
-)  # as the readers have them
-_AFTER_ALL: Final = 1 << 62  # the place of what was only tagged
+# Types whose IDs are integers, as on DuckDB.
+_NUMBERS: Final = ("tinyint", "smallint", "int", "bigint", "decimal(20,0)", "float", "double")
+_TAG_ONLY_FROM: Final = 1 << 62  # the positions of tag-only interactions
 
 
 def read_source(
     source: Path | str, *, engine: SparkEngine, connection: Backend, settings: ReadSettings
 ) -> Source:
-    """What ``readers.read_source`` gives, with the interactions as a table of Spark.
+    """Return what ``readers.read_source`` returns, with the interactions as a table of Spark.
 
     Args:
-        source: A release (folder or zip) or a table on a disk that the workers see too, a folder of Parquet files, or
-            the address of a release's folder or of a table.
+        source: A release (folder or zip) or a table on a disk that the workers see, too, a folder of Parquet files, or
+            the address of a release folder or of a table.
         engine: Reads the interactions.
-        connection: Ibis on DuckDB, which reads what lies beside them.
-        settings: Ranges, tags and items from elsewhere, and what happens to bad rows.
+        connection: Ibis on DuckDB, which reads the metadata.
+        settings: Rating range, other tags and items, and what happens to invalid rows.
 
     Raises:
-        SourceError: Nothing is there, nothing that we know, or a file is empty or has a wrong header.
-        BadRowError: A row is wrong and ``skip_bad_rows`` is off.
+        SourceError: The source does not exist, its format is unknown, or a file is empty or has a wrong header.
+        BadRowError: A row is invalid and ``skip_bad_rows`` is off.
         SettingsError: Spark fails.
     """
     found = find_source(source, engine)
-    place = found.place
-    rating_range = settings.rating_range or rating_range_of(place)
-    with reader_context(connection, settings) as context:
+    layout = found.layout
+    rating_range = settings.rating_range or rating_range_of(layout)
+    with reader_context(connection, settings, source) as context:
         with plain_spark_errors("reading the interactions", source=str(source)):
             rows, columns = _open(found, engine, rating_range)
-            ratings = validate_rows(engine, rows, columns, skip_bad_rows=settings.skip_bad_rows)
-        items = read_item_table(settings.items, context) if settings.items else items_of(place, context)
-        own = read_own_tags(place, context)
+            ratings = validate_rows(engine, rows, columns, context.policy)
+        require_rows(ratings.row_report)
+        items = read_item_table(settings.items, context) if settings.items else read_items_of(layout, context)
+        own = read_own_tags(layout, context)
         types = _id_type(ratings, columns, USER_ID), _id_type(ratings, columns, ITEM_ID)
         if items is not None and not items.has_int_ids(context, ITEM_ID):
             types = types[0], "string"
-        borrowed = [read_tag_file(file, context, int_ids=types[1] == "int64") for file in settings.tags]
-        checked = [items, own, *(table for tables in borrowed for table in tables)]
-        genome = place.file(GENOME_FILES[0])
+        others = [read_tag_file(file, context, int_ids=types[1] == "int64") for file in settings.tags]
+        files = [items, own, *(table for tables in others for table in tables)]
+        genome = layout.file(GENOME_FILES[0])
         return Source(
-            name=place.name,
-            format=place.format,
+            name=layout.name,
+            format=layout.format,
             rating_range=rating_range,
-            interactions=_interactions(engine, ratings, types, _tagged(own, context)),
+            interactions=_interactions(engine, ratings, types, _first_tags(own, context)),
             items=ibis.memtable(connection.to_pyarrow(item_table(context, items, types[1]))),
-            tags=tag_table(context, own, [tables[0] for tables in borrowed], types),
+            tags=tag_table(context, own, [tables[0] for tables in others], types),
             genome_folder=genome and genome.parent,
-            row_reports=(ratings.row_report, *(table.row_report for table in checked if table is not None)),
+            row_reports=(ratings.row_report, *(table.row_report for table in files if table is not None)),
         )
 
 
 def _open(
     found: SparkSource, engine: SparkEngine, rating_range: tuple[float, float]
 ) -> tuple[RawRows, list[Column]]:
-    """The rows of the interactions as text, and what shall be taken out of them."""
-    layout, file = found.place.format, found.address.rpartition("/")[2]
+    """Return the rows of the interactions as text, and the columns to read."""
+    layout, file = found.layout.format, found.address.rpartition("/")[2]
     is_open = layout in {"table", "recbole"}
-    ids, timestamps = (kinds.OPEN_ID, kinds.TIME) if is_open else (kinds.WHOLE_ID, kinds.SECONDS)
-    asked = {
-        USER_ID: on_spark(ids),
-        ITEM_ID: on_spark(ids),
-        RATING: rating_within(*rating_range),
-        TIMESTAMP: on_spark(timestamps),
-    }
-    optional = (TIMESTAMP,) if is_open else ()
+    ids, timestamps = (ANY_ID, ANY_TIME) if is_open else (INT_ID, UNIX_SECONDS)
+    types = {USER_ID: ids, ITEM_ID: ids, RATING: rating_within(*rating_range), TIMESTAMP: timestamps}
     if found.is_parquet:
-        return _open_parquet(found.address, file, engine, asked)
+        return _open_parquet(found.address, file, engine, types)
     if layout in _SEPARATORS:
         columns = [
-            Column(role, role, f"fields[{place}]", kind)
-            for place, (role, kind) in enumerate(asked.items(), 1)
+            Column(role, role, f"fields[{number}]", types[role]) for number, role in enumerate(types, 1)
         ]
-        rows = text_rows(engine.session, found.address, _SEPARATORS[layout], tuple(asked), "plain")
+        rows = text_rows(engine.session, found.address, _SEPARATORS[layout], tuple(types), "plain")
         return rows, columns
     header = first_line(engine.session, found.address)
     if header is None:
-        raise SourceError(
-            f"{file} is empty (0 bytes); expected rows of text; fetch or export it again, then rerun"
-        )
+        raise SourceError(f"{file}: empty (0 bytes). Expected rows of text. Fetch or export the file again.")
     separator, names = split_header(header)
     if layout == "recbole":
         separator, names = "\t", [name.partition(":")[0] for name in header.split("\t")]
-    columns = match_columns(file, names, asked, optional)
-    quotes: Layout = "headed" if layout == "recbole" else "quoted"
-    return text_rows(engine.session, found.address, separator, names, quotes), columns
+    columns = match_columns(file, names, types, (TIMESTAMP,) if is_open else ())
+    text_format: TextFormat = "headed" if layout == "recbole" else "quoted"
+    return text_rows(engine.session, found.address, separator, names, text_format), columns
 
 
 def _open_parquet(
-    address: str, file: str, engine: SparkEngine, asked: dict[str, ColumnType]
+    address: str, file: str, engine: SparkEngine, types: dict[str, ColumnType]
 ) -> tuple[RawRows, list[Column]]:
-    """A Parquet table knows the types of its ids: whole numbers are whole numbers, and texts stay texts."""
-    types = parquet(engine.session, address).dtypes
+    """Open a Parquet table, in which integer IDs stay integers and text IDs stay texts."""
+    found = parquet(engine.session, address).dtypes
     columns: list[Column] = []
     names: list[str] = []  # of many columns only these are read
-    for column in match_columns(file, [name for name, _ in types], asked, (TIMESTAMP,)):
-        name, type_name = types[column.place or 0]
+    for column in match_columns(file, [name for name, _ in found], types, (TIMESTAMP,)):
+        name, type_name = found[column.index or 0]
         names.append(name)
-        kind = _id_kind(type_name) if column.kind is on_spark(kinds.OPEN_ID) else column.kind
-        columns.append(replace(column, text=f"fields[{len(names)}]", kind=kind))
+        id_type = INT_ID if type_name in _NUMBERS else TEXT_ID
+        column_type = id_type if column.type is ANY_ID else column.type
+        columns.append(replace(column, text=f"fields[{len(names)}]", type=column_type))
     return parquet_rows(engine.session, address, names), columns
 
 
-def _id_kind(type_name: str) -> ColumnType:
-    return on_spark(kinds.WHOLE_ID if type_name in _NUMBERS else kinds.TEXT_ID)
-
-
 def _id_type(ratings: SparkRows, columns: list[Column], role: str) -> str:
-    """``int64`` or ``string``, as ``readers.assembly.id_type`` decides it."""
-    kind = next(column.kind for column in columns if column.role == role)
-    whole = ratings.whole[role] if kind is on_spark(kinds.OPEN_ID) else kind is on_spark(kinds.WHOLE_ID)
-    return "int64" if whole else "string"
+    """Return ``int64`` or ``string``, as ``readers.id_type`` does."""
+    column_type = next(column.type for column in columns if column.role == role)
+    integers = ratings.integer_ids[role] if column_type is ANY_ID else column_type is INT_ID
+    return "int64" if integers else "string"
 
 
-def _tagged(own: ValidatedRows | None, context: ReaderContext) -> pa.Table | None:
-    """Whom the release's own tags tell of which film: the time of the first tag, and the order in which they stand."""
+def _first_tags(own: ValidatedRows | None, context: ReaderContext) -> pa.Table | None:
+    """Return the tagged pairs of user and item: the time of the first tag, and their order in the file."""
     if own is None:
         return None
-    asked = f"""SELECT {USER_ID}, {ITEM_ID}, min({TIMESTAMP}) AS {TIMESTAMP}, row_number() OVER (ORDER BY min(line)) AS place
-        FROM {own.table} WHERE fault IS NULL GROUP BY {USER_ID}, {ITEM_ID}"""
-    return context.connection.raw_sql(asked).to_arrow_table()
+    query = f"""SELECT {USER_ID}, {ITEM_ID}, min({TIMESTAMP}) AS {TIMESTAMP}, row_number() OVER (ORDER BY min(line)) AS tag_order
+        FROM {own.table} WHERE error IS NULL GROUP BY {USER_ID}, {ITEM_ID}"""
+    return context.connection.raw_sql(query).to_arrow_table()
 
 
 def _interactions(
     engine: SparkEngine, ratings: SparkRows, types: tuple[str, str], tagged: pa.Table | None
 ) -> ibis.Table:
-    """What people rated, then what they only tagged, in the order of the source."""
+    """Return the rated interactions, then the tag-only ones, in the order of the source."""
     casts = {"int64": "BIGINT", "string": "STRING"}
     frame = ratings.frame.selectExpr(
         f"CAST({USER_ID} AS {casts[types[0]]}) AS {USER_ID}",
@@ -263,24 +261,27 @@ def _interactions(
         *(RATING, TIMESTAMP, POSITION),
     )
     if tagged is not None:
-        frame = frame.unionByName(_only_tagged(engine, frame, tagged))
-    kinds_of = {
+        frame = frame.unionByName(_tag_only(engine, frame, tagged))
+    schema = {
         USER_ID: types[0],
         ITEM_ID: types[1],
         RATING: "float64",
         TIMESTAMP: "int64",
         POSITION: "int64",
     }
-    return engine.table(frame, kinds_of)
+    return engine.table(frame, schema)
 
 
-def _only_tagged(engine: SparkEngine, rated: DataFrame, tagged: pa.Table) -> DataFrame:
-    """The tagged films that their people did not rate. Tags are few: they go to the ratings, not the other way round."""
-    told, keys, address = engine.upload(tagged), [USER_ID, ITEM_ID], engine.fresh("tagged")
-    both = rated.join(told.hint("broadcast"), keys, "left_semi").select(keys)
-    only = told.join(both, keys, "left_anti")
-    with plain_spark_errors("looking for what was only tagged"):
+def _tag_only(engine: SparkEngine, rated: DataFrame, tagged: pa.Table) -> DataFrame:
+    """Return the tagged pairs without a rating. Tags are few: they are sent to the ratings, not the other way round."""
+    tags, keys, address = engine.upload(tagged), [USER_ID, ITEM_ID], engine.fresh("tagged")
+    both = rated.join(tags.hint("broadcast"), keys, "left_semi").select(keys)
+    only = tags.join(both, keys, "left_anti")
+    with plain_spark_errors("finding tag-only interactions"):
         only.selectExpr(
-            *keys, f"CAST(NULL AS DOUBLE) AS {RATING}", TIMESTAMP, f"place + {_AFTER_ALL} AS {POSITION}"
+            *keys,
+            f"CAST(NULL AS DOUBLE) AS {RATING}",
+            TIMESTAMP,
+            f"tag_order + {_TAG_ONLY_FROM} AS {POSITION}",
         ).write.parquet(address)
         return reader(engine.session).parquet(address)

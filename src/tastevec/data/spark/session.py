@@ -38,18 +38,18 @@ __all__ = [
 ]
 
 
-def is_address(place: str | Path) -> bool:
-    """Whether this is an address such as ``s3a://bucket/ratings.parquet`` rather than a path of this machine."""
-    return isinstance(place, str) and "://" in place
+def is_address(path: str | Path) -> bool:
+    """Return whether this is an address such as ``s3a://bucket/ratings.parquet`` rather than a local path."""
+    return isinstance(path, str) and "://" in path
 
 
 def address_of(path: Path) -> str:
-    """The address of a path of this machine. Not its URI: Hadoop takes an address as it stands, percent signs too."""
+    """Return the address of a local path. It is no URI: Hadoop reads percent signs literally."""
     return f"file:{path.resolve()}"
 
 
 def reader(session: SparkSession) -> DataFrameReader:
-    """A reader that takes addresses as they stand, and sees no pattern in ``[1]``."""
+    """Return a reader that reads addresses literally, without glob patterns such as ``[1]``."""
     return session.read.option("__globPaths__", "false")
 
 
@@ -64,15 +64,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Storage:
-    """Hadoop's file systems, asked through the session's own JVM, so that credentials are Spark's alone."""
+    """Hadoop's file systems, through the session's own JVM, so that only Spark needs credentials."""
 
     session: SparkSession
 
     def entries(self, address: str) -> list[Entry]:
-        """What lies in this folder, by name; the file itself where it is one.
+        """Return the entries of a folder by name; of a file, the file itself.
 
         Raises:
-            py4j.protocol.Py4JJavaError: Nothing is there, or it cannot be reached.
+            py4j.protocol.Py4JJavaError: The address does not exist or cannot be reached.
         """
         found = self._system(address).listStatus(self._path(address))
         entries = [
@@ -82,26 +82,26 @@ class Storage:
         return sorted(entries, key=lambda entry: entry.name)
 
     def is_folder(self, address: str) -> bool:
-        """Whether there is a folder at this address."""
+        """Return whether this is the address of a folder."""
         return bool(self._system(address).getFileStatus(self._path(address)).isDirectory())
 
     def fetch(self, address: str, file: Path) -> Path:
-        """A copy of what lies there as ``file`` on this machine."""
-        # Raw: no checksum file beside the copy.
+        """Copy the file at this address to the local ``file``."""
+        # Raw: no checksum file next to the copy.
         self._system(address).copyToLocalFile(False, self._path(address), self._path(address_of(file)), True)  # noqa: FBT003  Java names no arguments
         return file
 
     def send(self, file: Path, address: str) -> None:
-        """A copy of ``file`` at this address."""
+        """Copy the local ``file`` to this address."""
         self._system(address).copyFromLocalFile(self._path(address_of(file)), self._path(address))
 
     def remove(self, address: str) -> None:
-        """Take away the folder, if it is there."""
+        """Remove the folder, if it exists."""
         self._system(address).delete(self._path(address), True)  # noqa: FBT003  as above
 
     @contextmanager
     def local(self, entry: Entry, scratch: Path) -> Iterator[Path]:
-        """The file where this process can read it: itself, or a copy that is gone afterwards."""
+        """Yield a local path of the file: its own, or a copy that is removed afterwards."""
         scheme, _, path = entry.address.partition(":")
         if scheme == "file":
             yield Path(path)
@@ -125,8 +125,8 @@ class Storage:
 
 
 _LONGEST = 300
-# Of the source itself, in the words of Spark 3.5 and 4, and of Parquet.
-_OF_THE_SOURCE: Final = re.compile(
+# Errors of the source in Spark 3.5 and 4, and in Parquet.
+_SOURCE_ERRORS: Final = re.compile(
     "PATH_NOT_FOUND|PARQUET_TYPE_ILLEGAL|UNABLE_TO_INFER_SCHEMA|CANNOT_READ_FILE_FOOTER|FAILED_READ_FILE|is not a Parquet file"
     "|Could not read footer|Encountered error while reading file|does not exist|No FileSystem for scheme"
 )
@@ -134,15 +134,15 @@ _OF_THE_SOURCE: Final = re.compile(
 
 @contextmanager
 def plain_spark_errors(doing: str, *, source: str | None = None) -> Iterator[None]:
-    """Turn a failure of Spark, met while ``doing`` something, into one sentence.
+    """Raise an error of this package for every failure of Spark.
 
     Args:
-        doing: What was being done.
-        source: The source that was being read, if it was.
+        doing: The activity, for the message.
+        source: The source, if the activity reads it.
 
     Raises:
-        SettingsError: A job failed, the JVM is gone, or disk or memory do not suffice.
-        SourceError: The source cannot be read.
+        SettingsError: A job failed, the JVM ended, or disk or memory do not suffice.
+        SourceError: Spark cannot read the source.
     """
     from py4j.protocol import Py4JError  # noqa: PLC0415  comes with the extra
     from pyspark.errors import PySparkException  # noqa: PLC0415  as above
@@ -151,28 +151,28 @@ def plain_spark_errors(doing: str, *, source: str | None = None) -> Iterator[Non
         yield
     except (Py4JError, PySparkException, ConnectionError) as error:
         found = first_line(error)
-        if source is not None and _OF_THE_SOURCE.search(f"{found} {error}"):
+        if source is not None and _SOURCE_ERRORS.search(f"{found} {error}"):
             raise SourceError(
-                f"{source} cannot be read by Spark ({found}); expected a table that every worker reaches; check the address, the "
-                "file and Spark's rights, then rerun"
+                f"{source}: not readable by Spark ({found}). Expected a table that every worker can read. Check the address, the file "
+                "and Spark's permissions."
             ) from error
         raise SettingsError(
-            f"Spark failed while {doing} ({found}); look into its log, give it what it lacks (memory, disk, workers), then run again"
+            f"Spark: failed while {doing} ({found}). Expected enough memory, disk and workers. Read Spark's log, then run again."
         ) from error
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what was said at the bottom of the chain of causes."""
-    said = str(error)
+    """Return the first line of the message of the innermost cause."""
+    message = str(error)
     deepest = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
     try:
         while (cause := _cause(deepest)) is not None:
             deepest = cause
         if deepest is not None:
-            said = str(deepest.toString())
-    except Exception:  # noqa: BLE001, S110  the JVM may be dead: what Python knows must do
+            message = str(deepest.toString())
+    except Exception:  # noqa: BLE001, S110  the JVM may have ended: Python's message remains
         pass
-    line = next((line.strip() for line in said.splitlines() if line.strip()), type(error).__name__)
+    line = next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__)
     return line.rstrip(".")[:_LONGEST]
 
 
@@ -180,7 +180,7 @@ def _cause(thrown: Any) -> Any:  # noqa: ANN401  Java objects
     return None if thrown is None else thrown.getCause()
 
 
-# Of a session of our own, so that a caller's stays as it is.
+# Set in a new session, so that a caller's session does not change.
 SESSION_CONF: Final[Mapping[str, str]] = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",  # a number that does not fit is an error, not another number
@@ -189,7 +189,11 @@ SESSION_CONF: Final[Mapping[str, str]] = {
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.codegen.hugeMethodLimit": "8000",  # Java compiles no larger method, and interprets it row by row
 }
-_TOLD: Final = ("PYSPARK_SUBMIT_ARGS", "SPARK_CONF_DIR", "SPARK_HOME")  # where others say what Spark shall be
+_CONFIGURED_BY: Final = (
+    "PYSPARK_SUBMIT_ARGS",
+    "SPARK_CONF_DIR",
+    "SPARK_HOME",
+)  # others configure Spark with these
 _QUIET: Final = """\
 rootLogger.level = error
 logger.shell.name = org.apache.spark.api.python.PythonGatewayServer
@@ -205,16 +209,16 @@ appender.stderr.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n
 
 @contextmanager
 def spark_session(master: str | None, scratch: Path) -> Iterator[SparkSession]:
-    """A session of our own: of the Spark that runs already, or of one that is started now and stopped in the end.
+    """Yield a new session of the running Spark, or of one that is started and stopped here.
 
     Args:
-        master: Where Spark runs, such as ``local[2]`` or ``spark://host:7077``; None is what its own settings say
-            (``spark-submit``, ``PYSPARK_SUBMIT_ARGS``, ``spark-defaults.conf``), and this machine if they say nothing.
-        scratch: An existing folder for what a Spark inside this machine spills; the caller removes it.
+        master: Where Spark runs, such as ``local[2]`` or ``spark://host:7077``; by default what Spark's own settings
+            name (``spark-submit``, ``PYSPARK_SUBMIT_ARGS``, ``spark-defaults.conf``), else this machine.
+        scratch: An existing folder where a local Spark spills; the caller removes it.
 
     Raises:
         MissingExtraError: PySpark is not installed.
-        SettingsError: There is no Java, Spark does not start, or it runs elsewhere already.
+        SettingsError: Java is missing, Spark does not start, or it already runs with another master.
     """
     try:
         from pyspark import SparkContext  # noqa: PLC0415  an extra, and half a second
@@ -223,14 +227,14 @@ def spark_session(master: str | None, scratch: Path) -> Iterator[SparkSession]:
         raise MissingExtraError("pyspark", "spark") from error
     running = SparkContext._active_spark_context  # noqa: SLF001  PySpark has no public name for it
     if running is None:
-        _refuse_no_java()
+        _require_java()
         builder = SparkSession.builder
         for name, value in launch_conf(master, scratch).items():
             builder = builder.config(name, value)
     else:
         if master not in {None, running.master}:
             raise SettingsError(
-                f"master is {master} and Spark runs on {running.master} already; leave the master out, or stop that session"
+                f"--master: {master}, but Spark already runs on {running.master}. Expected the same master. Omit --master, or stop that session."
             )
         builder = SparkSession.builder
     with plain_spark_errors("starting"):
@@ -242,28 +246,28 @@ def spark_session(master: str | None, scratch: Path) -> Iterator[SparkSession]:
         yield session
     finally:
         if running is None:
-            with suppress(Exception):  # the JVM may be dead, and what went wrong is being told already
+            with suppress(Exception):  # the JVM may have ended, and its error is being raised
                 shared.stop()
 
 
-def _refuse_no_java() -> None:
+def _require_java() -> None:
     home = os.environ.get("JAVA_HOME")
     if shutil.which("java", path=str(Path(home) / "bin") if home else None) is None:
         raise SettingsError(
-            f"Spark needs Java and there is none ({f'JAVA_HOME is {home}' if home else 'no java on the PATH'}); expected "
-            "Java 17 or later: install it, such as openjdk-17-jre-headless, or prepare with --engine duckdb"
+            f"Spark: no Java found ({f'JAVA_HOME is {home}' if home else 'no java on the PATH'}). Expected Java 17 or newer. "
+            "Install it (Debian: apt-get install openjdk-17-jre-headless), or use --engine duckdb."
         )
 
 
 def launch_conf(master: str | None, scratch: Path) -> dict[str, str]:
-    """How Spark is started: as others told it; and where nobody did, inside this machine and quietly."""
+    """Return the settings of a new Spark; without a master and without other settings, it is local and quiet."""
     settings = {
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.warehouse.dir": address_of(scratch / "warehouse"),
     }
     if master is not None:
         settings["spark.master"] = master
-    if (master or "local").startswith("local") and not any(name in os.environ for name in _TOLD):
+    if (master or "local").startswith("local") and not any(name in os.environ for name in _CONFIGURED_BY):
         log = scratch / "log4j2.properties"
         log.write_text(_QUIET, encoding="ascii")
         settings |= {
@@ -283,21 +287,21 @@ _TRIES, _PAUSE_S = 20, 0.5
 
 @contextmanager
 def spark_engine(
-    place: Path, *, master: str | None = None, scratch: str | None = None
+    folder: Path, *, master: str | None = None, scratch: str | None = None
 ) -> Iterator[SparkEngine]:
-    """Spark, with a folder for what passes between it and this process; the folder is gone afterwards.
+    """Yield Spark with a folder for data exchange with this process; the folder is removed afterwards.
 
     Args:
-        place: An existing folder of this machine, in which a temporary one is made.
+        folder: An existing local folder for the temporary one.
         master: As for ``spark_session``.
-        scratch: The address of a folder that all workers and this process reach, where ``place`` is not one.
+        scratch: The address of a folder that all workers and this process can reach, if ``folder`` is not one.
 
     Raises:
         MissingExtraError: PySpark is not installed.
         SettingsError: Spark does not start.
     """
     name = f".tastevec-spark-{uuid.uuid4().hex}"
-    local = (place / name).resolve()
+    local = (folder / name).resolve()
     local.mkdir()
     try:
         with spark_session(master, local) as session:
@@ -307,7 +311,7 @@ def spark_engine(
                 yield engine
             finally:
                 if scratch is not None:
-                    with suppress(Exception):  # whatever went wrong before is being told already
+                    with suppress(Exception):  # an earlier error is being raised
                         engine.storage.remove(shared)
     finally:
         _remove(local)
@@ -315,36 +319,36 @@ def spark_engine(
 
 @dataclass(frozen=True)
 class SparkEngine:
-    """What an arrangement asks of an engine, answered by Spark.
+    """Runs the expressions of a preparation on Spark.
 
     Attributes:
-        session: Where the views are.
-        local: A folder of this process alone.
-        shared: The address of a folder of the workers and of this process.
+        session: The session with the views.
+        local: A folder of this process.
+        shared: The address of a folder that the workers and this process share.
     """
 
     session: SparkSession
     local: Path
     shared: str
-    _lent: set[str] = field(default_factory=set, repr=False)
+    _uploaded: set[str] = field(default_factory=set, repr=False)
 
     @property
     def storage(self) -> Storage:
-        """The file systems that Spark reaches."""
+        """The file systems that Spark can reach."""
         return Storage(self.session)
 
-    def fresh(self, what: str) -> str:
-        """An address in the shared folder that nobody has."""
-        return f"{self.shared}/{what}-{uuid.uuid4().hex}"
+    def fresh(self, prefix: str) -> str:
+        """Return a new address in the shared folder."""
+        return f"{self.shared}/{prefix}-{uuid.uuid4().hex}"
 
     def table(self, frame: DataFrame, schema: dict[str, str]) -> ibis.Table:
-        """The frame as a table for expressions that this engine will run."""
+        """Return the frame as a table for expressions of this engine."""
         name = f"rows_{uuid.uuid4().hex}"
         frame.createOrReplaceTempView(name)
         return ibis.table(schema, name=name)
 
     def to_pyarrow(self, table: ibis.Table) -> pa.Table:
-        """All rows, in their order, in the types of the expression.
+        """Return all rows in their order, in the types of the expression.
 
         Raises:
             SettingsError: Spark fails.
@@ -353,13 +357,13 @@ class SparkEngine:
         return pa.Table.from_batches(list(self.materialize(table)), schema).combine_chunks()
 
     def materialize(self, table: ibis.Table) -> Iterator[pa.RecordBatch]:
-        """The rows of ``table`` in its order, a batch at a time; Spark writes them in order, in parts.
+        """Yield the rows of ``table`` in its order, in batches; Spark writes them in order, in parts.
 
         Raises:
             SettingsError: Spark fails.
         """
         schema, address, found = table.schema().to_pyarrow(), self.fresh("rows"), 0
-        with plain_spark_errors("arranging the interactions"):
+        with plain_spark_errors("preprocessing the interactions"):
             written = self.write(self._frame(table), address)
             parts = [part for part in self.storage.entries(address) if part.name.startswith("part-")]
         for part in sorted(parts, key=_number):
@@ -367,11 +371,11 @@ class SparkEngine:
                 found += batch.num_rows
                 yield batch
         self.refuse_loss(written, found)
-        with plain_spark_errors("taking away what was read"):
+        with plain_spark_errors("removing temporary files"):
             self.storage.remove(address)
 
     def write(self, frame: DataFrame, address: str) -> int:
-        """Write the frame as Parquet; how many rows the workers say they wrote."""
+        """Write the frame as Parquet and return the number of rows that the workers wrote."""
         from pyspark.sql import Observation  # noqa: PLC0415  an extra
         from pyspark.sql.functions import expr  # noqa: PLC0415  as above
 
@@ -380,23 +384,23 @@ class SparkEngine:
         return int(seen.get["rows"])
 
     def refuse_loss(self, written: int, found: int) -> None:
-        """Nothing, if every row that the workers wrote is found.
+        """Check that this process finds every row that the workers wrote.
 
         Raises:
-            SettingsError: Some are not: each worker has a disk of its own at that address.
+            SettingsError: Rows are missing, since each worker has its own disk at that address.
         """
         if written != found:
             raise SettingsError(
-                f"Spark's workers wrote {written} rows into {self.shared} and {found} of them are there; expected a folder that "
-                "all of them and this machine share: name one with --scratch"
+                f"{self.shared}: {found} of the {written} rows that Spark's workers wrote. Expected a folder that all workers and this "
+                "machine share. Name one with --scratch."
             )
 
     def upload(self, rows: pa.Table, name: str | None = None) -> DataFrame:
-        """The rows as a frame: written as Parquet where the workers can read them."""
-        name = name or f"lent_{uuid.uuid4().hex}"
+        """Write the rows as Parquet where the workers can read them, and return them as a frame."""
+        name = name or f"uploaded_{uuid.uuid4().hex}"
         file, address = self.local / f"{name}.parquet", f"{self.shared}/{name}.parquet"
         pq.write_table(rows, file)
-        with plain_spark_errors("handing rows to it"):
+        with plain_spark_errors("uploading rows"):
             if address != address_of(file):
                 self.storage.send(file, address)
                 file.unlink()
@@ -404,34 +408,34 @@ class SparkEngine:
 
     def _read(self, part: Entry, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with (
-            plain_spark_errors("fetching what it arranged"),
+            plain_spark_errors("reading the results"),
             self.storage.local(part, self.local) as file,
-            pq.ParquetFile(file, pre_buffer=False) as rows,  # a pre-buffer would hold whole columns
+            pq.ParquetFile(file, pre_buffer=False) as rows,  # a pre-buffer would hold complete columns
         ):
             for batch in rows.iter_batches(batch_size=_ROWS):
                 yield batch.cast(schema)
 
     def _frame(self, table: ibis.Table) -> DataFrame:
-        for told in table.op().find(InMemoryTable):
-            if told.name not in self._lent:
-                frame = self.upload(told.data.to_pyarrow(told.schema), told.name)
-                frame.createOrReplaceTempView(told.name)
-                self._lent.add(told.name)
+        for memtable in table.op().find(InMemoryTable):
+            if memtable.name not in self._uploaded:
+                frame = self.upload(memtable.data.to_pyarrow(memtable.schema), memtable.name)
+                frame.createOrReplaceTempView(memtable.name)
+                self._uploaded.add(memtable.name)
         return self.session.sql(_sql(table))
 
 
 def _number(part: Entry) -> tuple[int, str]:
-    """The place of a part among the others: after 99999 their names have a digit more."""
+    """Return the sort key of a part: after 99999 their names have one digit more."""
     return int(part.name.split("-")[1]), part.name
 
 
-def _sql(table: ibis.Table) -> Any:  # noqa: ANN401  text
-    ibis.pyspark  # noqa: B018  loads the options that its compiler asks for
+def _sql(table: ibis.Table) -> Any:  # noqa: ANN401  untyped in Ibis
+    ibis.pyspark  # noqa: B018  loads the options of its compiler
     return str(ibis.to_sql(table, dialect="pyspark"))
 
 
 def _remove(folder: Path) -> None:
-    """Take the folder away; workers that outlive a killed Spark may write into it for some seconds more."""
+    """Remove the folder; workers that outlive a killed Spark may write into it for some seconds more."""
     for _ in range(_TRIES):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

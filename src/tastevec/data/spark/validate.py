@@ -1,4 +1,4 @@
-"""Row validation on Spark, with the same rules and messages as on DuckDB."""
+"""Row validation on Spark, with the rules and the messages of `tastevec.data.readers`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from tastevec.data.readers import columns as kinds
-from tastevec.data.readers.columns import ColumnType
-from tastevec.data.readers.text import STRAY, show
-from tastevec.data.readers.validate import RowReport
+from tastevec.data.readers.columns import DATES, OUT_OF_RANGE, Dialect, parse
+from tastevec.data.readers.text import UNDECODED
+from tastevec.data.readers.validate import (
+    DUPLICATE,
+    EXAMPLES,
+    NO_COLUMN,
+    InvalidRow,
+    RowReport,
+    describe_row,
+    error_case,
+    refuse_rows,
+)
 from tastevec.data.spark.session import reader
-from tastevec.errors import BadRowError, SourceError
 from tastevec.schema import ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
 
 if TYPE_CHECKING:
@@ -23,33 +30,25 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
 
     from tastevec.data.readers.columns import Column
+    from tastevec.data.readers.validate import RowPolicy
     from tastevec.data.spark.session import SparkEngine
 
 __all__ = [
-    "NOTHING",
-    "STRAYS",
-    "WHOLE_ROW",
-    "ErrorCounts",
-    "Layout",
+    "SPARK",
     "RawRows",
     "SparkRows",
+    "TextFormat",
     "first_line",
-    "is_whole",
-    "on_spark",
     "parquet",
     "parquet_rows",
-    "rating_within",
-    "row_errors",
     "text_rows",
     "validate_rows",
 ]
 
-_LATEST = 100_000_000_000  # the year 5138: larger numbers are milliseconds
-# '007' is a text and 5.7 no whole number: only what is written as the number itself would be counts.
-_BIGINT = "try_cast({t} AS BIGINT)"
-_WHOLE = f"(CASE WHEN CAST({_BIGINT} AS STRING) = {{t}} THEN {_BIGINT} END)"
+# ruff: noqa: S608 -- each query is built from constants and generated names
+
 _SPACE = r"[ \t\n\x0B\f\r]*"
-# As DuckDB reads one, which takes "+-5" for -5 and "nan(1)" for no number in particular; a group for each.
+# As DuckDB reads a number: it takes "+-5" for -5 and "nan(1)" for NaN; a group for each.
 _PLAIN = rf"\A{_SPACE}\+?(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?){_SPACE}\z"
 _NAMED = rf"(?i)\A{_SPACE}\+?(-?)(?:(inf|infinity)|nan(?:\([0-9a-z]*\))?){_SPACE}\z"
 _NUMBER = (
@@ -60,27 +59,27 @@ _NUMBER = (
 )
 _DAY, _CLOCK = "([0-9]{4}-[0-9]{2}-[0-9]{2})", "([0-9]{2}):([0-9]{2})"
 _LOCAL = rf"\A{_DAY}(?:[ T]{_CLOCK}(?::([0-9]{{2}})(?:[.][0-9]+)?)?)?\z"
-_EAST = r"(?:Z|([+-])([0-9]{2})(?:([0-9]{2})|:|:([0-9]{2}):?|:([0-9]{2}):([0-9]{2}))?)"
-_ZONED = rf"\A{_DAY}[ T]{_CLOCK}:([0-9]{{2}})(?:[.][0-9]+)?{_EAST}\z"
+_OFFSET = r"(?:Z|([+-])([0-9]{2})(?:([0-9]{2})|:|:([0-9]{2}):?|:([0-9]{2}):([0-9]{2}))?)"
+_ZONED = rf"\A{_DAY}[ T]{_CLOCK}:([0-9]{{2}})(?:[.][0-9]+)?{_OFFSET}\z"
 
 
 def _part(pattern: str, group: int) -> str:
-    """The number that a group of the pattern found, 0 where it found none."""
+    """Return SQL of the number in a group of the pattern, 0 where it is missing."""
     return f"coalesce(try_cast(regexp_extract({{t}}, r'{pattern}', {group}) AS INT), 0)"
 
 
 def _since_1970(pattern: str) -> str:
-    """Whole seconds of the day and the clock that a pattern finds, NULL where there is no such moment."""
+    """Return SQL of the Unix seconds of a date and a clock time; NULL where there is no such time."""
     hour, minute, second = (_part(pattern, group) for group in (2, 3, 4))
     day = f"unix_date(try_cast(regexp_extract({{t}}, r'{pattern}', 1) AS DATE))"
-    # Midnight may be the end of a day, as long as nothing follows it.
+    # Midnight may be 24:00:00, as long as no fraction follows.
     midnight = f"({hour} = 24 AND {minute} = 0 AND {second} = 0 AND NOT contains({{t}}, '.'))"
     valid = f"({hour} < 24 AND {minute} < 60 AND {second} < 60 OR {midnight})"
     return f"CASE WHEN {valid} THEN {day} * 86400L + {hour} * 3600 + {minute} * 60 + {second} END"
 
 
-def _east() -> str:
-    """Seconds east of Greenwich."""
+def _utc_offset() -> str:
+    """Return SQL of the offset from UTC in seconds, positive to the east."""
     minutes = " + ".join(_part(_ZONED, group) for group in (7, 8, 9))
     size = f"({_part(_ZONED, 6)} * 3600 + ({minutes}) * 60 + {_part(_ZONED, 10)})"
     return f"CASE WHEN regexp_extract({{t}}, r'{_ZONED}', 5) = '-' THEN -{size} ELSE {size} END"
@@ -88,79 +87,42 @@ def _east() -> str:
 
 _ISO = (
     f"CAST(CASE WHEN rlike({{t}}, r'{_LOCAL}') THEN {_since_1970(_LOCAL)} "
-    f"WHEN rlike({{t}}, r'{_ZONED}') THEN ({_since_1970(_ZONED)}) - ({_east()}) END AS DOUBLE)"
+    f"WHEN rlike({{t}}, r'{_ZONED}') THEN ({_since_1970(_ZONED)}) - ({_utc_offset()}) END AS DOUBLE)"
 )
-# 20240131 is a date to its writer and a day in 1970 to us.
-_DATES = "BETWEEN 19000101 AND 21001231"
-_ANY_SECONDS = f"CASE WHEN NOT {_NUMBER} {_DATES} THEN {_NUMBER} ELSE {_ISO} END"
-_SECONDS = (
-    "CASE WHEN rlike({t}, r'\\A[0-9]{1,12}\\z') "  # nearly all, and quickly
-    f"THEN CASE WHEN NOT CAST({{t}} AS BIGINT) {_DATES} THEN CAST({{t}} AS BIGINT) END "
-    # What is beyond these is no time and, infinite or no number at all, must not be cut to one.
-    f"WHEN {_ANY_SECONDS} BETWEEN -1e15D AND 1e15D THEN floor({_ANY_SECONDS}) END"
-)
-
-
-def _twin(kind: ColumnType, value: str, *conditions: str) -> ColumnType:
-    """The same kind, judged for the same reasons; in a condition ``{v}`` is the value."""
-    reasons = [reason for reason, _ in kind.faults]
-    return ColumnType(value, tuple(zip(reasons, conditions, strict=True)), kind.expected)
-
-
-_EMPTY = "{t} = ''"
-_TWINS = {
-    kinds.WHOLE_ID: _twin(kinds.WHOLE_ID, _WHOLE, _EMPTY, "{v} IS NULL"),
-    kinds.OPEN_ID: _twin(kinds.OPEN_ID, "{t}", _EMPTY),
-    kinds.TEXT_ID: _twin(kinds.TEXT_ID, "{t}", _EMPTY),
-    kinds.SECONDS: _twin(kinds.SECONDS, _WHOLE, "{v} IS NULL", f"NOT {{v}} BETWEEN 0 AND {_LATEST}"),
-    kinds.TIME: _twin(
-        kinds.TIME,
-        _SECONDS,
-        f"{{t}} <> '' AND NOT coalesce({{v}} BETWEEN 0 AND {_LATEST}, false)",
+_ANY_SECONDS = f"CASE WHEN NOT {_NUMBER} {DATES} THEN {_NUMBER} ELSE {_ISO} END"
+SPARK: Final = Dialect(
+    integer="(CASE WHEN CAST(try_cast({t} AS BIGINT) AS STRING) = {t} THEN try_cast({t} AS BIGINT) END)",
+    number=_NUMBER,
+    seconds=(
+        "(CASE WHEN rlike({t}, r'\\A[0-9]{1,12}\\z') "  # nearly all, and quickly
+        f"THEN CASE WHEN NOT CAST({{t}} AS BIGINT) {DATES} THEN CAST({{t}} AS BIGINT) END "
+        # Larger numbers, infinity and NaN are no timestamps and must not be truncated to one.
+        f"WHEN {_ANY_SECONDS} BETWEEN -1e15D AND 1e15D THEN floor({_ANY_SECONDS}) END)"
     ),
-}
+)
 
 
-def on_spark(kind: ColumnType) -> ColumnType:
-    """The twin of one of DuckDB's kinds."""
-    return _TWINS[kind]
-
-
-def rating_within(lowest: float, highest: float) -> ColumnType:
-    """A rating from ``lowest`` to ``highest``."""
-    return _twin(
-        kinds.rating_within(lowest, highest),
-        _NUMBER,
-        "{v} IS NULL",
-        "isnan({v}) OR abs({v}) = DOUBLE('Infinity')",
-        f"NOT {{v}} BETWEEN DOUBLE('{lowest!r}') AND DOUBLE('{highest!r}')",
-    )
-
-
-def is_whole(text: str) -> str:
-    """Whether a text is a whole number in its own writing: '007' and '1.0' are not."""
-    return f"({_WHOLE.replace('{t}', text)} IS NOT NULL)"
-
-
-Layout = Literal["plain", "headed", "quoted"]
-# The place of a row: its file, where in the file the piece begins that one worker read, and its number there. Spark
-# numbers the rows of a piece in their order, from wherever it likes.
-_PLACE = (
+TextFormat = Literal["plain", "headed", "quoted"]
+# Where a row is: its file, where in the file the piece begins that one worker read, and its number in the piece. Spark
+# numbers the rows of a piece in their order, from an arbitrary start.
+_LOCATION = ("file", "block", "row")
+_LOCATION_SQL = (
     "_metadata.file_path AS file",
     "_metadata.file_block_start AS block",
     "monotonically_increasing_id() AS row",
 )
+_NO_ROW: Final = "no row"  # the error of a header or a blank line
 
 
 @dataclass(frozen=True)
 class RawRows:
-    """Rows that wait to be judged.
+    """Rows of text to validate.
 
     Attributes:
-        frame: ``file``, ``block`` and ``row``; ``text`` (the whole row; NULL where nothing stands there, or a header) and
+        frame: ``file``, ``block`` and ``row``; ``text`` (the complete row; NULL for a header or a blank line) and
             ``fields`` (an array of strings, NULL where the quotes of a row are broken).
         names: The columns, in order; a row must have as many fields.
-        file: What messages call the source.
+        file: The name of the source in messages.
         encoding: ``utf-8`` or ``parquet``.
     """
 
@@ -169,64 +131,66 @@ class RawRows:
     file: str
     encoding: str
 
+    @property
+    def unit(self) -> str:
+        """What the number of a row counts."""
+        return "row" if self.encoding == "parquet" else "line"
+
 
 def first_line(session: SparkSession, address: str) -> str | None:
-    """The first line of a text file without its ending; None where the file is empty."""
+    """Return the first line of a text file without its ending; None if the file is empty."""
     lines = _lines(session, address).where("block = 0").limit(1).collect()
     return lines[0].text if lines else None
 
 
 def text_rows(
-    session: SparkSession, address: str, separator: str, names: Sequence[str], layout: Layout
+    session: SparkSession, address: str, separator: str, names: Sequence[str], text_format: TextFormat
 ) -> RawRows:
-    """Rows of one text file, a row a line.
+    """Return the rows of one text file, one per line.
 
     Args:
-        session: What reads them.
-        address: Of the file.
-        separator: What stands between two fields.
-        names: What the columns are called.
-        layout: "plain" has no header, "headed" has one, and in "quoted", which has one too, a field may be quoted by RFC
-            4180 and then hold separators; not newlines, since a file is read in pieces that begin at any line.
+        session: The Spark session.
+        address: Address of the file.
+        separator: Between two fields.
+        names: Names of the columns.
+        text_format: "plain" has no header, "headed" has one, and in "quoted", which has one too, a field may be quoted
+            by RFC 4180 and then contain separators; not newlines, since a piece of a file begins at any line.
     """
     # The first row of the first piece of the only file.
-    nothing = "text = ''" if layout == "plain" else "text = '' OR row = 0"
-    fields = _quoted(separator) if layout == "quoted" else _plain(separator)
+    no_row = "text = ''" if text_format == "plain" else "text = '' OR row = 0"
+    fields = _quoted(separator) if text_format == "quoted" else _plain(separator)
     frame = _lines(session, address).selectExpr(
-        "file", "block", "row", f"CASE WHEN NOT ({nothing}) THEN text END AS text", f"{fields} AS fields"
+        *_LOCATION, f"CASE WHEN NOT ({no_row}) THEN text END AS text", f"{fields} AS fields"
     )
     return RawRows(frame, tuple(names), address.rpartition("/")[2], "utf-8")
 
 
 def parquet(session: SparkSession, address: str) -> DataFrame:
-    """A Parquet file or a folder of them as it is; names of folders in it make no columns."""
+    """Return a Parquet file or a folder of them; names of folders in it make no columns."""
     return reader(session).option("recursiveFileLookup", "true").parquet(address)
 
 
 def parquet_rows(session: SparkSession, address: str, names: Sequence[str]) -> RawRows:
-    """Rows of a Parquet file, or of a folder of them in the order of their names: these columns as text.
-
-    A NULL is the empty text.
-    """
+    """Return these columns of a Parquet file, or of a folder of them by name, as text; NULL is the empty text."""
     texts = ", ".join(f"coalesce(CAST(`{name.replace('`', '``')}` AS STRING), '')" for name in names)
-    frame = parquet(session, address).selectExpr(*_PLACE, f"array({texts}) AS fields")
-    frame = frame.selectExpr("file", "block", "row", "array_join(fields, ', ') AS text", "fields")
+    frame = parquet(session, address).selectExpr(*_LOCATION_SQL, f"array({texts}) AS fields")
+    frame = frame.selectExpr(*_LOCATION, "array_join(fields, ', ') AS text", "fields")
     return RawRows(frame, tuple(names), address.rpartition("/")[2], "parquet")
 
 
 def _lines(session: SparkSession, address: str) -> DataFrame:
-    """Every line, blank ones too; a line ends with a newline, and a carriage return before it is a part of its end."""
-    ended = "CASE WHEN endswith(value, '\\r') THEN left(value, length(value) - 1) ELSE value END AS text"
-    return reader(session).option("lineSep", "\n").text(address).selectExpr(*_PLACE, ended)
+    """Return every line, blank ones too, without its newline and a carriage return before it."""
+    text = "CASE WHEN endswith(value, '\\r') THEN left(value, length(value) - 1) ELSE value END AS text"
+    return reader(session).option("lineSep", "\n").text(address).selectExpr(*_LOCATION_SQL, text)
 
 
 def _plain(separator: str) -> str:
-    """SQL for the fields between separators."""
+    """Return SQL of the fields between separators."""
     return f"split(text, r'\\Q{separator}\\E', -1)"
 
 
 def _quoted(separator: str) -> str:
-    """SQL for the fields of a row in which some may be quoted; NULL where the quotes are broken."""
+    """Return SQL of the fields of a row in which some may be quoted; NULL where the quotes are broken."""
     field = rf'"[^"]*(?:""[^"]*)*"|[^"{separator}]*'
     well_formed = rf"\A(?:{field})(?:{separator}(?:{field}))*\z"
     # Each match begins with a separator, so that an empty field is a match as well.
@@ -239,118 +203,102 @@ def _quoted(separator: str) -> str:
 
 
 _SHOWN = 200  # characters of a text that a message may show
-WHOLE_ROW: Final = -1  # the column of a fault that is of no one column
-NOTHING: Final = "nothing"  # the fault of a header or a blank line: there is no row
 # Each with the SQL that finds it in a field, and in a row: what UTF-8 cannot read becomes U+FFFD in the fields.
-STRAYS: Final = {
+_MARKS_SQL: Final = {
     "NUL byte": ("contains({t}, '\\u0000')", "contains(text, '\\u0000')"),
     "stray carriage return": ("contains({t}, '\\r')", "contains(text, '\\r')"),
     "undecodable byte": (
-        f"undecodable AND contains({{t}}, '\ufffd') OR contains({{t}}, '{STRAY}')",
-        f"undecodable OR contains(text, '{STRAY}')",
+        f"undecodable AND contains({{t}}, '\ufffd') OR contains({{t}}, '{UNDECODED}')",
+        f"undecodable OR contains(text, '{UNDECODED}')",
     ),
 }
 
 
 def row_errors(rows: RawRows, columns: Sequence[Column]) -> DataFrame:
-    """Each row's values, its first fault as ``column:reason``, and its texts where it has one."""
-    place, numbers = ("file", "block", "row"), range(len(columns))
-    texts = [f"get(fields, {column.place}) AS t{number}" for number, column in enumerate(columns)]
-    values = [
-        f"{column.kind.value.replace('{t}', f't{number}')} AS v{number}"
-        for number, column in enumerate(columns)
-    ]
-    strays = "coalesce(encode(text, 'UTF-8') <> CAST(text AS BINARY), false) AS undecodable"
-    frame = rows.frame.selectExpr(*place, "text", "array_size(fields) AS width", *texts, strays)
+    """Return each row's values, its first error as ``column:reason``, and its texts where it has one."""
+    texts = [f"get(fields, {column.index}) AS t{number}" for number, column in enumerate(columns)]
+    values = [f"{c.type.value_sql(SPARK, f't{number}')} AS v{number}" for number, c in enumerate(columns)]
+    undecodable = "coalesce(encode(text, 'UTF-8') <> CAST(text AS BINARY), false) AS undecodable"
+    frame = rows.frame.selectExpr(*_LOCATION, "text", "array_size(fields) AS width", *texts, undecodable)
     frame = frame.selectExpr("*", *values)
-    frame = frame.selectExpr("*", f"CASE {_faults(rows, columns)} END AS fault")
+    errors = error_case(rows.names, columns, SPARK, _MARKS_SQL)
+    frame = frame.selectExpr("*", f"CASE WHEN text IS NULL THEN '{_NO_ROW}' {errors} END AS error")
     named = {column.role: f"v{number}" for number, column in enumerate(columns)}
     named.setdefault(TIMESTAMP, "CAST(NULL AS BIGINT)")
-    shown = ", ".join(f"left({name}, {_SHOWN})" for name in ("text", *(f"t{number}" for number in numbers)))
+    shown = ["text", *(f"t{number}" for number in range(len(columns)))]
+    # A stray carriage return is marked as in the files that DuckDB reads.
+    shown = [f"replace(left({text}, {_SHOWN}), '\\r', '{UNDECODED}0d')" for text in shown]
     return frame.selectExpr(
-        *(*place, "fault"),
+        *(*_LOCATION, "error"),
         *(f"{value} AS {role}" for role, value in named.items()),
-        f"CASE WHEN fault <> '{NOTHING}' THEN array({shown}) END AS shown",
+        f"CASE WHEN error <> '{_NO_ROW}' THEN array({', '.join(shown)}) END AS shown",
     )
-
-
-def _faults(rows: RawRows, columns: Sequence[Column]) -> str:
-    """The branches of a CASE, as ``readers.rows`` has them: the row's shape, then stray bytes, then each column's own."""
-    width, numbers = len(rows.names), range(len(columns))
-    branches = [
-        f"WHEN text IS NULL THEN '{NOTHING}'",
-        _branch("width IS NULL", WHOLE_ROW, "broken quotes"),
-        _branch(f"width < {width}", WHOLE_ROW, "too few columns"),
-        _branch(f"width > {width}", WHOLE_ROW, "too many columns"),
-    ]
-    strays = []
-    for reason, (in_field, in_row) in STRAYS.items():
-        strays += [_branch(in_field.replace("{t}", f"t{number}"), number, reason) for number in numbers]
-        strays.append(_branch(in_row, WHOLE_ROW, reason))
-    anywhere = " OR ".join(in_row for _, in_row in STRAYS.values())
-    branches.append(f"WHEN {anywhere} THEN CASE {' '.join(strays)} END")
-    for number, column in enumerate(columns):
-        for reason, condition in column.kind.faults:
-            asked = condition.replace("{t}", f"t{number}").replace("{v}", f"v{number}")
-            branches.append(_branch(asked, number, reason))
-    return " ".join(branches)
-
-
-def _branch(condition: str, number: int, reason: str) -> str:
-    return f"WHEN {condition} THEN '{number}:{reason}'"
-
-
-# ruff: noqa: S608 -- each query is built from our own words only
 
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """What was found.
+    """The validated rows in numbers.
 
     Attributes:
-        groups: A row for each piece of a file and each fault in it: how many rows there are, the number of the first,
-            and whether their ids are whole numbers.
+        groups: A row for each piece of a file and each error in it: the number of rows, the number of the first, whether
+            their IDs are integers, and their lowest and highest rating.
     """
 
     groups: list[Row]
 
     @classmethod
-    def of(cls, judged: DataFrame) -> ErrorCounts:
-        """Of these rows, in one pass."""
-        whole = [
-            f"coalesce(bool_and({is_whole(f'CAST({role} AS STRING)')}), true) AS {role}"
+    def of(cls, validated: DataFrame) -> ErrorCounts:
+        """Count these rows in one pass."""
+        integer_ids = [
+            f"coalesce(bool_and({parse('{integer}', SPARK, f'CAST({role} AS STRING)')} IS NOT NULL), true) AS {role}"
             for role in (USER_ID, ITEM_ID)
         ]
-        measures = ", ".join(["count(*) AS rows", "min(row) AS first", *whole])
-        judged.createOrReplaceTempView("judged_rows")
-        asked = f"SELECT file, block, fault, {measures} FROM judged_rows GROUP BY file, block, fault"
-        return cls(judged.sparkSession.sql(asked).collect())
+        measures = [
+            "count(*) AS rows",
+            "min(row) AS first",
+            f"min({RATING}) AS lowest",
+            f"max({RATING}) AS highest",
+        ]
+        validated.createOrReplaceTempView("validated_rows")
+        query = f"SELECT file, block, error, {', '.join([*measures, *integer_ids])} FROM validated_rows GROUP BY file, block, error"
+        return cls(validated.sparkSession.sql(query).collect())
 
     @property
     def rows(self) -> int:
-        """Rows in all, headers and blank lines not counted."""
-        return sum(group.rows for group in self.groups if group.fault != NOTHING)
+        """Number of rows, without headers and blank lines."""
+        return sum(group.rows for group in self.groups if group.error != _NO_ROW)
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Bad rows by what is wrong with them."""
+        """Number of invalid rows by reason."""
         counts: dict[str, int] = {}
         for group in self.groups:
-            if group.fault not in {None, NOTHING}:
-                reason = group.fault.partition(":")[2]
+            if group.error not in {None, _NO_ROW}:
+                reason = group.error.partition(":")[2]
                 counts[reason] = counts.get(reason, 0) + group.rows
         return counts
 
     @property
-    def whole(self) -> dict[str, bool]:
-        """By role, whether every good id is a whole number in its own writing."""
+    def integer_ids(self) -> dict[str, bool]:
+        """By role, whether every ID of a valid row is an integer in its own spelling."""
         return {
-            role: all(group[role] for group in self.groups if group.fault is None)
+            role: all(group[role] for group in self.groups if group.error is None)
             for role in (USER_ID, ITEM_ID)
         }
 
+    def scale(self, columns: Sequence[Column]) -> tuple[Column, int, float, float] | None:
+        """Return the rating column, the number of its values out of range, the lowest and the highest value."""
+        number = next(number for number, column in enumerate(columns) if column.role == RATING)
+        outside = f"{number}:{OUT_OF_RANGE}"
+        groups = [group for group in self.groups if group.error in {None, outside}]
+        if not groups:
+            return None
+        count = sum(group.rows for group in groups if group.error)
+        lowest, highest = min(group.lowest for group in groups), max(group.highest for group in groups)
+        return columns[number], count, lowest, highest
+
     def pieces(self) -> list[tuple[str, int, int, int]]:
-        """In the order of the source: file, where the piece begins, the number of its first row, how many rows it has."""
+        """Return file, start of the piece, number of its first row and number of its rows, in the order of the source."""
         sizes: dict[tuple[str, int], tuple[int, int]] = {}
         for group in self.groups:
             first, rows = sizes.get((group.file, group.block), (group.first, 0))
@@ -358,21 +306,20 @@ class ErrorCounts:
         return [(file, block, *size) for (file, block), size in sorted(sizes.items())]
 
     def shifts(self) -> pa.Table:
-        """What to add to a row's number in its piece for its place in the source, from 0."""
+        """Return what to add to a row's number in its piece to get its position in the source, from 0."""
         pieces = self.pieces()
         before = accumulate((rows for *_, rows in pieces), initial=0)
+        shifts = [start - first for start, (_, _, first, _) in zip(before, pieces, strict=False)]
         return pa.table(
             {
                 "file": pa.array([file for file, *_ in pieces], pa.string()),
                 "block": pa.array([block for _, block, *_ in pieces], pa.int64()),
-                "shift": pa.array(
-                    [start - piece[2] for start, piece in zip(before, pieces, strict=False)], pa.int64()
-                ),
+                "shift": pa.array(shifts, pa.int64()),
             }
         )
 
-    def file_of(self, position: int) -> tuple[str, int]:
-        """The name of the file in which this row of the source stands, and its line there, from 1."""
+    def file_and_line(self, position: int) -> tuple[str, int]:
+        """Return the name of the file of a row of the source, and its line, from 1."""
         start, seen = 0, 0
         name = ""
         for file, _, _, rows in self.pieces():
@@ -384,147 +331,118 @@ class ErrorCounts:
         return unquote(name.rpartition("/")[2]), position - start + 1
 
 
-_EXAMPLES = 5
-_REPEATED: Final = "duplicate"
-
-
 @dataclass(frozen=True)
 class SparkRows:
-    """What is left of the rows.
+    """The valid rows.
 
     Attributes:
-        frame: user_id, item_id (bigint or text), rating, timestamp, and position: the row's place in the source.
-        whole: By role, whether every id is a whole number in its own writing.
+        frame: ``user_id``, ``item_id`` (bigint or text), ``rating``, ``timestamp``, and ``position`` in the source.
+        integer_ids: By role, whether every ID is an integer in its own spelling.
         row_report: Where every row went.
     """
 
     frame: DataFrame
-    whole: dict[str, bool]
+    integer_ids: dict[str, bool]
     row_report: RowReport
 
 
 def validate_rows(
-    engine: SparkEngine, rows: RawRows, columns: Sequence[Column], *, skip_bad_rows: bool
+    engine: SparkEngine, rows: RawRows, columns: Sequence[Column], policy: RowPolicy
 ) -> SparkRows:
-    """Judge every row, once: what is found is written to the shared folder, and all that follows reads it there.
+    """Validate every row once: the result is written to the shared folder, and every later step reads it there.
 
     Args:
-        engine: What runs it.
+        engine: The Spark engine.
         rows: The rows as text.
-        columns: What is taken out of them; user, item and rating are among them.
-        skip_bad_rows: Whether bad rows are set aside instead of refused.
+        columns: The columns to read; user, item and rating are among them.
+        policy: Whether invalid rows are skipped instead of refused.
 
     Raises:
-        BadRowError: A row is bad and bad rows are not skipped.
-        SourceError: There is no good row.
+        BadRowError: A row is invalid and invalid rows are not skipped.
     """
-    address = engine.fresh("judged")
-    verdict = row_errors(rows, columns)
-    written = engine.write(verdict, address)
-    judged = reader(engine.session).schema(verdict.schema).parquet(address)
-    found = ErrorCounts.of(judged)
-    engine.refuse_loss(written, sum(group.rows for group in found.groups))
-    placed = judged.join(engine.upload(found.shifts()).hint("broadcast"), ["file", "block"]).selectExpr(
-        "*", f"row + shift AS {POSITION}"
-    )
-    good = placed.where("fault IS NULL").select(USER_ID, ITEM_ID, RATING, TIMESTAMP, POSITION)
-    repeated = _repeated(engine, good)
-    counts = found.reasons | ({_REPEATED: repeated.count} if repeated.count else {})
-    told = (
-        [_describe(rows, columns, found, row) for row in _examples(placed, good, repeated)] if counts else []
+    address = engine.fresh("validated")
+    frame = row_errors(rows, columns)
+    written = engine.write(frame, address)
+    validated = reader(engine.session).schema(frame.schema).parquet(address)
+    counts = ErrorCounts.of(validated)
+    engine.refuse_loss(written, sum(group.rows for group in counts.groups))
+    shifts = engine.upload(counts.shifts()).hint("broadcast")
+    placed = validated.join(shifts, ["file", "block"]).selectExpr("*", f"row + shift AS {POSITION}")
+    valid = placed.where("error IS NULL").select(USER_ID, ITEM_ID, RATING, TIMESTAMP, POSITION)
+    duplicates = _find_duplicates(engine, valid)
+    reasons = counts.reasons | ({DUPLICATE: duplicates.count} if duplicates.count else {})
+    examples = (
+        [_describe(rows, columns, counts, row) for row in _examples(placed, valid, duplicates)]
+        if reasons
+        else []
     )
     row_report = RowReport(
         rows.file,
-        found.rows,
-        found.rows - sum(counts.values()),
-        dict(sorted(counts.items())),
-        tuple(told),
+        counts.rows,
+        counts.rows - sum(reasons.values()),
+        dict(sorted(reasons.items())),
+        tuple(map(str, examples)),
         rows.encoding,
     )
-    _refuse(row_report, skip_bad_rows=skip_bad_rows)
-    return SparkRows(repeated.without(good), found.whole, row_report)
+    if examples and not policy.skip:
+        refuse_rows(row_report, examples[0], counts.scale(columns), policy)
+    return SparkRows(duplicates.drop_from(valid), counts.integer_ids, row_report)
 
 
-def _examples(placed: DataFrame, good: DataFrame, repeated: _Repeated) -> list[Row]:
-    """The first bad rows, in the order of the source."""
-    faulty = placed.where(f"fault <> '{NOTHING}'").orderBy(POSITION).limit(_EXAMPLES).collect()
-    return sorted([*faulty, *repeated.examples(good)], key=lambda row: row[POSITION])[:_EXAMPLES]
+def _examples(placed: DataFrame, valid: DataFrame, duplicates: _Duplicates) -> list[Row]:
+    """Return the first invalid rows, in the order of the source."""
+    invalid = placed.where(f"error <> '{_NO_ROW}'").orderBy(POSITION).limit(EXAMPLES).collect()
+    return sorted([*invalid, *duplicates.examples(valid)], key=lambda row: row[POSITION])[:EXAMPLES]
 
 
 @dataclass(frozen=True)
-class _Repeated:
-    """Pairs of a person and a film that occur more than once, with the place at which they came first."""
+class _Duplicates:
+    """Pairs of a user and an item that occur more than once, with their first position."""
 
     pairs: DataFrame | None
     count: int
 
-    def examples(self, good: DataFrame) -> list[Row]:
+    def examples(self, valid: DataFrame) -> list[Row]:
         if self.pairs is None:
             return []
         found = (
-            good.join(self.pairs, [USER_ID, ITEM_ID])
+            valid.join(self.pairs, [USER_ID, ITEM_ID])
             .where(f"{POSITION} > earlier")
             .orderBy(POSITION)
-            .limit(_EXAMPLES)
+            .limit(EXAMPLES)
         )
         shown = f"array(CAST(earlier AS STRING), CAST({USER_ID} AS STRING), CAST({ITEM_ID} AS STRING))"
         return found.selectExpr(
-            POSITION, f"'{WHOLE_ROW}:{_REPEATED}' AS fault", f"{shown} AS shown"
+            POSITION, f"'{NO_COLUMN}:{DUPLICATE}' AS error", f"{shown} AS shown"
         ).collect()
 
-    def without(self, good: DataFrame) -> DataFrame:
-        """The good rows that come first."""
+    def drop_from(self, valid: DataFrame) -> DataFrame:
+        """Return the first row of each pair."""
         if self.pairs is None:
-            return good
-        joined = good.join(self.pairs, [USER_ID, ITEM_ID], "left").where(
+            return valid
+        joined = valid.join(self.pairs, [USER_ID, ITEM_ID], "left").where(
             f"earlier IS NULL OR {POSITION} = earlier"
         )
         return joined.drop("earlier")
 
 
-def _repeated(engine: SparkEngine, good: DataFrame) -> _Repeated:
+def _find_duplicates(engine: SparkEngine, valid: DataFrame) -> _Duplicates:
     from pyspark.sql.functions import expr  # noqa: PLC0415  an extra
 
-    pairs = good.groupBy(USER_ID, ITEM_ID).agg(expr("count(*) AS rows"), expr(f"min({POSITION}) AS earlier"))
-    address = engine.fresh("repeated")
+    pairs = valid.groupBy(USER_ID, ITEM_ID).agg(expr("count(*) AS rows"), expr(f"min({POSITION}) AS earlier"))
+    address = engine.fresh("duplicates")
     pairs.where("rows > 1").write.parquet(address)
     pairs = reader(engine.session).parquet(address)
     (count,) = pairs.selectExpr("coalesce(sum(rows - 1), 0) AS count").collect()[0]
-    return _Repeated(pairs.drop("rows") if count else None, count)
+    return _Duplicates(pairs.drop("rows") if count else None, count)
 
 
-def _describe(rows: RawRows, columns: Sequence[Column], found: ErrorCounts, row: Row) -> str:
-    """One bad row as what was found, where, and what was expected; in the words of ``readers.rows``."""
-    number, _, reason = row.fault.partition(":")
-    unit = "row" if rows.encoding == "parquet" else "line"
-    name, line = found.file_of(row[POSITION])
-    where = f"{name} {unit} {line}"
-    if reason == _REPEATED:
-        earlier, *values = row.shown
-        first_name, first = found.file_of(int(earlier))
-        place = f"{unit} {first}" if first_name == name else f"{first_name} {unit} {first}"
-        return f"{where}: {', '.join(values)} was there on {place}; expected it once"
-    if int(number) == WHOLE_ROW:
-        return f"{where}: {_as_it_stood(row.shown[0])} has {reason}; expected {len(rows.names)}: {', '.join(rows.names)}"
-    column = columns[int(number)]
-    what = f"is no text ({reason})" if reason in STRAYS else f"is {reason}"
-    return f"{where}, column {column.name}: {_as_it_stood(row.shown[int(number) + 1])} {what}; expected {column.kind.expected}"
-
-
-def _refuse(row_report: RowReport, *, skip_bad_rows: bool) -> None:
-    bad = sum(row_report.skipped.values())
-    if bad and not skip_bad_rows:
-        others = f" ({bad} bad rows in all)" if bad > 1 else ""
-        raise BadRowError(
-            f"{row_report.examples[0]}{others}; correct the file or run again with --skip-bad-rows"
-        )
-    if not row_report.rows_kept:
-        raise SourceError(
-            f"{row_report.file} has {row_report.rows_read} rows and none of them is good; expected interactions; "
-            f"{'; '.join(row_report.examples[:1]) or 'export it again, then rerun'}"
-        )
-
-
-def _as_it_stood(text: str | None) -> str:
-    """As the other engine shows it, whose readers mark a stray carriage return as they mark every byte that no text holds."""
-    return show(text and text.replace("\r", f"{STRAY}0d"))
+def _describe(rows: RawRows, columns: Sequence[Column], counts: ErrorCounts, row: Row) -> InvalidRow:
+    """Return one invalid row, as on DuckDB."""
+    name, line = counts.file_and_line(row[POSITION])
+    shown = list(row.shown)
+    if row.error.endswith(DUPLICATE):
+        first_name, first = counts.file_and_line(int(shown[0]))
+        same_file = f"{rows.unit} {first}"
+        shown[0] = same_file if first_name == name else f"{first_name}, {same_file}"
+    return describe_row(rows.names, columns, row.error, shown, f"{name}, {rows.unit} {line}")

@@ -1,1 +1,1 @@
-"""The HTTP service: a model asked over the network, by the page and by programs."""
+"""The HTTP service: a model over the network, for programs and the web page."""

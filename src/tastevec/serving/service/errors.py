@@ -1,4 +1,4 @@
-"""Errors of the service: one JSON shape, status codes, and the reading of request bodies."""
+"""Errors of the service: one JSON shape, status codes and request body parsing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tastevec.errors import DataError, MissingExtraError, SettingsError, TastevecError, UnknownItemError
-from tastevec.serving.service.messages import sentence_of, shown
+from tastevec.serving.service.error_messages import format_value, validation_message
 from tastevec.serving.service.schemas import ErrorResponse
 
 if TYPE_CHECKING:
@@ -20,18 +20,16 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-__all__ = ["JsonRoute", "Problem", "catch_problems", "errors", "problem_answer", "problem_of"]
-
-_CODES = {404: "not_found", 405: "wrong_method"}
+__all__ = ["JsonRoute", "Problem", "add_error_handlers", "error_response", "error_responses", "json_response"]
 
 
 class Problem(HTTPException):
-    """A request that is refused.
+    """A request that the service refuses.
 
     Attributes:
-        code: What went wrong, in one word for programs.
-        message: One sentence: what was found and what was expected.
-        where: The place in the request, such as ``users[0].ratings[3].rating``; None where it is no single place.
+        code: Error code, for programs.
+        message: ``WHERE: FOUND. Expected WHAT. NEXT``.
+        where: Location in the request, such as ``users[0].ratings[3].rating``; None without a single location.
     """
 
     def __init__(
@@ -46,87 +44,89 @@ class Problem(HTTPException):
         self.code, self.message, self.where = code, message, where
 
 
-def problem_answer(problem: Problem) -> Response:
-    """The answer that says so."""
+def json_response(content: object) -> Response:
+    """Return a response with this content as JSON; bytes are JSON already."""
+    body = content if isinstance(content, bytes) else to_json(content)
+    return Response(body, media_type="application/json")
+
+
+def error_response(problem: Problem) -> Response:
+    """Return the response for a problem."""
     body = {"error": {"code": problem.code, "message": problem.message, "where": problem.where}}
     return Response(to_json(body), problem.status_code, problem.headers, "application/json")
 
 
-def problem_of(error: TastevecError) -> Problem:
-    """What the library refuses, as the service says it."""
+def add_error_handlers(app: FastAPI) -> None:
+    """Give every error of the application, the framework and the library the same JSON shape."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, RequestValidationError):
+            error = Problem(422, "invalid_request", *validation_message(error.errors()))
+        elif isinstance(error, TastevecError):
+            error = _library_problem(error)
+        elif isinstance(error, HTTPException) and not isinstance(error, Problem):
+            error = _framework_problem(request, error)
+        assert isinstance(error, Problem)
+        return error_response(error)
+
+    kinds: list[Any] = [RequestValidationError, HTTPException, TastevecError]
+    for kind in kinds:
+        app.add_exception_handler(kind, handle)
+
+
+def _library_problem(error: TastevecError) -> Problem:
     message = " ".join(str(error).split())
     if isinstance(error, UnknownItemError):
         return Problem(404, "unknown_item", message)
     if isinstance(error, SettingsError):
-        return Problem(422, "wrong_setting", message)
+        return Problem(422, "invalid_setting", message)
     if isinstance(error, DataError):
-        return Problem(422, "wrong_data", message)
-    return Problem(503, "missing_library" if isinstance(error, MissingExtraError) else "not_able", message)
+        return Problem(422, "invalid_data", message)
+    return Problem(503, "missing_library" if isinstance(error, MissingExtraError) else "unavailable", message)
 
 
-def catch_problems(app: FastAPI) -> None:
-    """Have the application answer each of its own and its libraries' refusals in the one shape."""
-
-    async def refused(request: Request, error: Exception) -> Response:
-        if isinstance(error, RequestValidationError):
-            error = Problem(422, "wrong_request", *sentence_of(error.errors()))
-        elif isinstance(error, TastevecError):
-            error = problem_of(error)
-        elif isinstance(error, HTTPException) and not isinstance(error, Problem):
-            error = _of_http(request, error)
-        assert isinstance(error, Problem)
-        return problem_answer(error)
-
-    kinds: list[Any] = [RequestValidationError, HTTPException, TastevecError]
-    for kind in kinds:
-        app.add_exception_handler(kind, refused)
-
-
-def _of_http(request: Request, error: HTTPException) -> Problem:
-    """What the framework refuses: a path or a method that is not there."""
-    path = shown(request.url.path)
+def _framework_problem(request: Request, error: HTTPException) -> Problem:
+    path = format_value(request.url.path)
     if error.status_code == 405:  # noqa: PLR2004  the status is its own name
         allowed = (error.headers or {}).get("Allow", "another method")
-        message = f"{path} was asked with {request.method}; expected {allowed}"
+        code, message = "method_not_allowed", f"{path}: method {request.method}. Expected {allowed}."
     elif error.status_code == 404:  # noqa: PLR2004  as above
-        message = f"there is nothing at {path}; expected a path that /openapi.json names"
+        code, message = "not_found", f"{path}: unknown path. Expected a path that /openapi.json lists."
     else:
-        message = f"the request to {path} cannot be read; expected what /openapi.json says of it"
-    return Problem(
-        error.status_code, _CODES.get(error.status_code, "wrong_request"), message, None, error.headers
-    )
+        code, message = "invalid_request", f"{path}: invalid request. Expected a request as in /openapi.json."
+    return Problem(error.status_code, code, message, None, error.headers)
 
 
-_WHEN = {
+_DESCRIPTIONS = {
     400: "The body is not JSON.",
-    401: "The bearer token is missing or wrong.",
-    403: "The service has no token, and does this for nobody.",
-    404: "A film, a map, tags or people that are asked for are not there.",
-    408: "The body did not come in time.",
-    409: "The model could not be loaded; the one before still answers.",
+    401: "The bearer token is missing or invalid.",
+    403: "The service has no token, which this request needs.",
+    404: "Unknown item, or the service has no map, tags, users or database.",
+    408: "The body did not arrive in time.",
+    409: "The model could not be loaded; the previous model stays in use.",
     413: "The body is too large.",
-    415: "The body is not sent as JSON.",
-    422: "Something in the request is not as it should be.",
+    415: "The content type is not application/json.",
+    422: "The request is invalid.",
     429: "Too many requests from this address.",
-    500: "A fault of ours.",
-    503: "The model is not loaded, the database is away, or too many requests are waiting.",
-    504: "The answer took too long.",
+    500: "Internal error.",
+    503: "The model is not loaded, the database is unavailable, or too many requests are waiting.",
+    504: "The request timed out.",
 }
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of these statuses, in addition to those that every answer may have."""
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI descriptions of these error statuses and of those that every route shares."""
     return {
-        status: {"model": ErrorResponse, "description": _WHEN[status]}
+        status: {"model": ErrorResponse, "description": _DESCRIPTIONS[status]}
         for status in sorted({*statuses, 401, 422, 429, 500, 503, 504})
     }
 
 
 class JsonRoute(APIRoute):
-    """A route that reads its body so."""
+    """A route that accepts only JSON without NaN and Infinity."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The framework's handler, asked with such a request."""
+        """Return the handler of the framework, called with a strict request."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -137,29 +137,28 @@ class JsonRoute(APIRoute):
 
 class _JsonRequest(Request):
     async def body(self) -> bytes:
-        """The body, which is not empty.
+        """Return the body, which is not empty.
 
         Raises:
-            Problem: It is sent as something else than JSON, or there is none.
+            Problem: The body is empty, or its content type is not JSON.
         """
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            found = shown(kind) if kind else "no type"
-            message = f"the body is sent as {found}; expected Content-Type: application/json"
-            raise Problem(415, "not_json", message)
+            found = format_value(kind) if kind else "no content type"
+            raise Problem(415, "invalid_json", f"Content-Type: {found}. Expected application/json.")
         body = await super().body()
         if not body:
-            raise Problem(400, "not_json", "the body is empty; expected a JSON object")
+            raise Problem(400, "invalid_json", "the body: empty. Expected a JSON object.")
         return body
 
-    async def json(self) -> Any:  # noqa: ANN401  whatever is told
-        """What the body says.
+    async def json(self) -> Any:  # noqa: ANN401  any JSON value
+        """Return the parsed body.
 
         Raises:
-            Problem: It is no JSON; NaN and Infinity are none.
+            Problem: The body is not JSON; NaN and Infinity are not.
         """
         try:
             return from_json(await self.body(), allow_inf_nan=False)
         except ValueError as error:
-            message = f"the body is no JSON ({error}); expected a JSON object"
-            raise Problem(400, "not_json", message) from None
+            message = f"the body: invalid JSON ({error}). Expected a JSON object."
+            raise Problem(400, "invalid_json", message) from None

@@ -27,17 +27,23 @@ if TYPE_CHECKING:
 
     from tastevec.schema import Horizon
     from tastevec.serving.recommender import Recommender
-    from tastevec.serving.service.responses import Served
+    from tastevec.serving.service.responses import AppState
     from tastevec.serving.service.settings import ServiceSettings
 
-__all__ = ["Batcher", "Lifecycle", "Metrics", "life_of"]
+__all__ = ["Batcher", "Lifecycle", "Metrics", "lifecycle_of", "too_busy"]
 
-_USERS = 256  # that go through the model together
+_BATCH_USERS = 256  # maximum users per batch
 T = TypeVar("T")
 
 
+def too_busy(waiting: int) -> Problem:
+    """Return the error for a full queue."""
+    message = f"the service: {waiting} requests are waiting. Expected fewer. Retry in a second."
+    return Problem(503, "too_busy", message, headers={"Retry-After": "1"})
+
+
 @dataclass(frozen=True, eq=False)
-class _Question:
+class _Job:
     model: Recommender
     histories: Histories
     horizon: Horizon
@@ -45,27 +51,26 @@ class _Question:
     future: Future[Any] = field(default_factory=Future)
 
     @property
-    def kind(self) -> tuple[int, str]:
-        """Questions of one kind may share a pass through the model."""
+    def batch_key(self) -> tuple[int, str]:
+        """Jobs with the same key can share a batch."""
         return id(self.model), self.horizon
 
 
 class Batcher:
-    """One thread that asks the model.
+    """One thread for inference, which merges concurrent requests into micro-batches.
 
-    While it works on some questions others gather, and go together next: whoever is alone never waits for company, and
-    the busier it is the larger the batches are. Nobody's answer depends on who else is asked, and what is wrong with
-    one question is not told to another.
+    Jobs collect while a batch runs and form the next one. A single request never waits for others, and the batches
+    grow with the load. The result of a job does not depend on its batch, and an error reaches only its own job.
     """
 
     def __init__(self, *, waiting: int, progress: Callable[[int], object] = lambda _users: None) -> None:
-        """Nothing is answered before `open`.
+        """Create a batcher; `open` starts it.
 
         Args:
-            waiting: Questions that may wait at once; more are refused.
-            progress: Called with the people of each pass through the model.
+            waiting: Maximum queue length; further jobs are refused.
+            progress: Called with the number of users of each batch.
         """
-        self._questions: SimpleQueue[_Question | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting, self._progress = waiting, progress
         self._thread: Thread | None = None
 
@@ -74,84 +79,79 @@ class Batcher:
         self._thread = Thread(target=self._work, name="tastevec-model", daemon=True)
         self._thread.start()
 
-    async def ask(
+    async def run(
         self,
         model: Recommender,
         histories: Histories,
         horizon: Horizon,
         finish: Callable[[NDArray[np.float32]], T],
     ) -> T:
-        """What ``finish`` makes, in the thread, of the people's vectors (B, D).
+        """Return the result of ``finish``, called in the thread with the user vectors (B, D).
 
         Raises:
-            Problem: Too many questions are waiting.
+            Problem: The queue is full.
         """
-        if self._questions.qsize() >= self._waiting:
-            raise Problem(
-                503,
-                "too_busy",
-                f"{self._waiting} requests are waiting for the model; expected fewer: ask again in a second",
-                headers={"Retry-After": "1"},
-            )
-        question = _Question(model, histories, horizon, finish)
-        self._questions.put(question)
-        answer: T = await asyncio.wrap_future(question.future)
-        return answer
+        if self._queue.qsize() >= self._waiting:
+            raise too_busy(self._waiting)
+        job = _Job(model, histories, horizon, finish)
+        self._queue.put(job)
+        result: T = await asyncio.wrap_future(job.future)
+        return result
 
     def close(self) -> None:
-        """Answer what is waiting, then end the thread."""
-        self._questions.put(None)
+        """Finish the queue, then end the thread."""
+        self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
 
     def _work(self) -> None:
-        for questions in self._gathered():
-            # Whoever has stopped waiting is not asked for.
-            wanted = [question for question in questions if question.future.set_running_or_notify_cancel()]
-            wanted.sort(key=lambda question: question.kind)
-            for _, alike in groupby(wanted, key=lambda question: question.kind):
-                self._answer(list(alike))
+        for jobs in self._batches():
+            # Skip jobs whose client has disconnected.
+            active = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            active.sort(key=lambda job: job.batch_key)
+            for _, batch in groupby(active, key=lambda job: job.batch_key):
+                self._infer(list(batch))
 
-    def _gathered(self) -> Iterator[list[_Question]]:
-        """What has gathered, each time; until the end."""
-        while (question := self._questions.get()) is not None:
-            gathered, users = [question], len(question.histories)
-            while users < _USERS:
+    def _batches(self) -> Iterator[list[_Job]]:
+        """Yield the waiting jobs, up to the maximum batch size, until the end of the queue."""
+        while (job := self._queue.get()) is not None:
+            jobs, users = [job], len(job.histories)
+            while users < _BATCH_USERS:
                 try:
-                    following = self._questions.get_nowait()
+                    following = self._queue.get_nowait()
                 except Empty:
                     break
                 if following is None:
-                    self._questions.put(None)  # to be found again once these are answered
+                    self._queue.put(None)  # read again after this batch
                     break
-                gathered.append(following)
+                jobs.append(following)
                 users += len(following.histories)
-            yield gathered
+            yield jobs
 
-    def _answer(self, questions: Sequence[_Question]) -> None:
+    def _infer(self, jobs: Sequence[_Job]) -> None:
         try:
-            histories = _together([question.histories for question in questions])
-            vectors = questions[0].model.vectors(histories, questions[0].horizon)
+            histories = _concatenate([job.histories for job in jobs])
+            vectors = jobs[0].model.vectors(histories, jobs[0].horizon)
             self._progress(len(histories))
-        except Exception as error:  # noqa: BLE001  it is whose question it is, who is told
-            if len(questions) == 1:
-                questions[0].future.set_exception(error)
+        except Exception as error:  # noqa: BLE001  the error belongs to the request
+            if len(jobs) == 1:
+                jobs[0].future.set_exception(error)
                 return
-            for question in questions:  # one of them is at fault, and the others are not
-                self._answer([question])
+            for job in jobs:  # run each alone, so that only the faulty one fails
+                self._infer([job])
             return
         start = 0
-        for question in questions:
-            end = start + len(question.histories)
+        for job in jobs:
+            end = start + len(job.histories)
             try:
-                question.future.set_result(question.finish(vectors[start:end]))
+                job.future.set_result(job.finish(vectors[start:end]))
             except Exception as error:  # noqa: BLE001  as above
-                question.future.set_exception(error)
+                job.future.set_exception(error)
             start = end
 
 
-def _together(groups: Sequence[Histories]) -> Histories:
-    """The people of all groups."""
+def _concatenate(groups: Sequence[Histories]) -> Histories:
+    """Return the users of all groups."""
     if len(groups) == 1:
         return groups[0]
     flat = {
@@ -167,89 +167,81 @@ _USER_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Counters of one application."""
+    """Prometheus metrics of one application."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
-            "tastevec_requests", "Requests answered.", ["route", "status"], registry=self._registry
+            "tastevec_requests", "Requests.", ["route", "status"], registry=self._registry
         )
         self._seconds = Histogram(
             "tastevec_request_seconds",
-            "From the head of a request to the end of its answer.",
+            "Time from the request headers to the end of the response.",
             ["route"],
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._users = Histogram(
-            "tastevec_batch_people",
-            "People of one pass through the model.",
-            buckets=_USER_BUCKETS,
-            registry=self._registry,
+            "tastevec_batch_users", "Users per batch.", buckets=_USER_BUCKETS, registry=self._registry
         )
-        self._reloads = Counter(
-            "tastevec_reloads", "Attempts to load a model.", ["outcome"], registry=self._registry
-        )
+        self._reloads = Counter("tastevec_reloads", "Model loads.", ["outcome"], registry=self._registry)
         self._model = Gauge(
-            "tastevec_model_info",
-            "The model that answers.",
-            ["space", "data", "version"],
-            registry=self._registry,
+            "tastevec_model_info", "The model in use.", ["space", "data", "version"], registry=self._registry
         )
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """Count one answer; ``route`` is the template, never the path as it was asked."""
+        """Count one request; ``route`` is the template, never the requested path."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def batch(self, users: int) -> None:
-        """Count one pass through the model."""
+        """Count one batch."""
         self._users.observe(users)
 
-    def loaded(self, served: Served) -> None:
-        """Tell which model answers now."""
+    def model_loaded(self, state: AppState) -> None:
+        """Record the model in use."""
         self._reloads.labels("loaded").inc()
         self._model.clear()
-        self._model.labels(served.space, served.facts["data"], served.facts["version"]).set(1)
+        self._model.labels(state.space, state.facts["data"], state.facts["version"]).set(1)
 
-    def not_loaded(self) -> None:
-        """Count a model that could not be loaded."""
+    def model_load_failed(self) -> None:
+        """Count a failed load."""
         self._reloads.labels("failed").inc()
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
 
 _LOG = structlog.get_logger("tastevec.service")
-_LONG = 2  # threads for work that is no single pass through the model
+_WORKERS = 2  # threads for work that is not a single batch
 
 
-def life_of(request: Request) -> Lifecycle:
-    """The life of the application that a request came to."""
-    life: Lifecycle = request.app.state.life
-    return life
+def lifecycle_of(request: Request) -> Lifecycle:
+    """Return the lifecycle of the application of a request."""
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    return lifecycle
 
 
-class _LeftError(Exception):
-    """Nobody waits for this work any more."""
+class _CancelledError(Exception):
+    """The client disconnected, or the request timed out."""
 
 
 class Lifecycle:
-    """What lives as long as the process.
+    """Everything that lives as long as the process.
 
     Attributes:
-        metrics: What is counted.
-        batcher: Who asks the model.
-        failure: Why the first model could not be loaded; None if it was, or still may be.
-        draining: Whether the process has been told to stop.
+        metrics: The metrics.
+        batcher: The inference thread.
+        failure: The error of the first load; None if it succeeded or still runs.
+        draining: Whether the process is shutting down.
     """
 
-    def __init__(self, source: Callable[[], Served], settings: ServiceSettings) -> None:
-        """Remember where models come from; nothing is loaded yet."""
+    def __init__(self, source: Callable[[], AppState], settings: ServiceSettings) -> None:
+        """Create a lifecycle; `open` starts it."""
         self._source, self._settings = source, settings
-        self._served: Served | None = None
+        self._state: AppState | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting = 0
         self.metrics = Metrics()
@@ -260,62 +252,67 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        """Whether requests are welcome."""
-        return self._served is not None and not self.draining
+        """Whether the service accepts requests."""
+        return self._state is not None and not self.draining
 
     @property
-    def served(self) -> Served:
-        """What answers now; a request takes it once, and is answered by it to the end.
+    def state(self) -> AppState:
+        """The current model; a request reads it once, so that a reload does not change it midway.
 
         Raises:
-            Problem: It is not loaded yet.
+            Problem: The first model is not loaded yet.
         """
-        if self._served is None:
-            message = "the model is still being loaded; expected it to be ready: ask again in a few seconds"
+        if self._state is None:
+            message = "the model: not loaded yet. Expected a loaded model. Retry in a few seconds."
             raise Problem(503, "loading", message, headers={"Retry-After": "2"})
-        return self._served
+        return self._state
 
     def open(self) -> None:
-        """Start: the model is loaded in the background. What was closed may be opened again."""
+        """Start the threads, and load the model in the background; possible again after `close`."""
         self._loading = asyncio.Lock()
-        self._long = ThreadPoolExecutor(_LONG, thread_name_prefix="tastevec-long")
+        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="tastevec-worker")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="tastevec-load")
         self.batcher.open()
         self.load_soon()
 
     async def load(self) -> float:
-        """Load what the source has now, and let it answer from then on; the seconds that it took.
+        """Load the model from the source and switch to it; return the seconds.
 
         Raises:
-            Exception: It could not be loaded, and what answered before still does.
+            Exception: The model could not be loaded; the previous one stays in use.
         """
         async with self._loading:
             began = time.perf_counter()
             try:
-                served = await asyncio.get_running_loop().run_in_executor(
+                state = await asyncio.get_running_loop().run_in_executor(
                     self._loader, lambda: self._source().prepared()
                 )
             except Exception as error:
-                self.metrics.not_loaded()
-                kept = None if self._served is None else self._served.space
-                _LOG.error("model not loaded", kind=type(error).__name__, message=str(error), still=kept)
+                self.metrics.model_load_failed()
+                previous = None if self._state is None else self._state.space
+                _LOG.error(
+                    "model_load_failed",
+                    kind=type(error).__name__,
+                    message=str(error),
+                    previous_space=previous,
+                )
                 raise
-            self._served = served
-            self.metrics.loaded(served)
+            self._state = state
+            self.metrics.model_loaded(state)
             seconds = time.perf_counter() - began
             _LOG.info(
-                "model loaded", space=served.space, items=len(served.catalog), seconds=round(seconds, 2)
+                "model_loaded", space=state.space, n_items=len(state.catalog), seconds=round(seconds, 2)
             )
             return seconds
 
     def load_soon(self) -> None:
-        """Load in the background; a failure of the first time is kept, a later one leaves all as it is."""
+        """Load in the background; only a failure of the first load ends the service."""
 
         async def attempt() -> None:
             try:
                 await self.load()
-            except Exception as error:  # noqa: BLE001  it is logged, and kept if it matters
-                if self._served is None:
+            except Exception as error:  # noqa: BLE001  load logs it
+                if self._state is None:
                     self.failure = error
                     self.on_failure()
 
@@ -323,48 +320,45 @@ class Lifecycle:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def replaced(self) -> tuple[Served, float]:
-        """The model that was loaded instead of the one before, and the seconds that it took.
+    async def reload(self) -> tuple[AppState, float]:
+        """Load the model again; return it and the seconds.
 
         Raises:
-            Problem: It could not be loaded, and the one before still answers.
+            Problem: The model could not be loaded; the previous one stays in use.
         """
         try:
             seconds = await self.load()
         except Exception as error:
-            why = str(error) if isinstance(error, TastevecError) else type(error).__name__
-            message = (
-                f"the model could not be loaded, and the one before still answers: {' '.join(why.split())}"
-            )
+            reason = str(error) if isinstance(error, TastevecError) else type(error).__name__
+            message = f"the model: reload failed, the previous model stays in use: {' '.join(reason.split())}"
             raise Problem(409, "not_reloaded", message) from error
-        return self.served, seconds
+        return self.state, seconds
 
-    async def long(self, work: Callable[[Callable[[], None]], T]) -> T:
-        """What ``work`` makes in a thread of its own; it calls what it is given between its pieces.
+    async def run_in_worker(self, work: Callable[[Callable[[], None]], T]) -> T:
+        """Return the result of ``work(check)`` from a worker thread; ``check`` raises once the request has ended.
 
         Raises:
-            Problem: Too much work is waiting.
+            Problem: Too many requests are waiting.
         """
         if self._waiting >= self._settings.waiting:
-            message = f"{self._waiting} requests are waiting; expected fewer: ask again in a second"
-            raise Problem(503, "too_busy", message, headers={"Retry-After": "1"})
-        left = Event()
+            raise too_busy(self._waiting)
+        ended = Event()
 
         def check() -> None:
-            if left.is_set():
-                raise _LeftError
+            if ended.is_set():
+                raise _CancelledError
 
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._long, work, check)
+            return await asyncio.get_running_loop().run_in_executor(self._workers, work, check)
         finally:
             self._waiting -= 1
-            left.set()
+            ended.set()
 
     async def close(self) -> None:
-        """Let go of the threads, once their work is done."""
+        """Finish the running work and stop the threads."""
         for task in self._tasks:
             task.cancel()
         self._loader.shutdown(wait=False, cancel_futures=True)
-        self._long.shutdown(wait=False, cancel_futures=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self.batcher.close)

@@ -1,4 +1,4 @@
-"""Middleware: authentication, rate limit, body limit, timeouts, logs and counters."""
+"""Middleware: authentication, rate limit, body limit, timeouts, logs and metrics."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hmac
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import limits
 import structlog
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from tastevec.serving.service.errors import Problem, problem_answer
+from tastevec.serving.service.errors import Problem, error_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from tastevec.serving.service.inference import Metrics
     from tastevec.serving.service.settings import ServiceSettings
 
-__all__ = ["Guard", "Watch"]
+__all__ = ["ObservabilityMiddleware", "SecurityMiddleware"]
 
-_PATIENT = {"/v1/reload"}  # takes as long as the model takes to load
-_BODILESS = {"GET", "HEAD", "OPTIONS"}
+_WITHOUT_TIMEOUT = {"/v1/reload"}  # takes as long as loading a model
+_WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 
 
-class Guard:
-    """The layer that refuses before anything is read, and reads no more than is allowed."""
+class SecurityMiddleware:
+    """Check the token and the rate before the body is read; limit the body size and the time."""
 
     def __init__(self, app: ASGIApp, *, settings: ServiceSettings) -> None:
         self._app, self._settings = app, settings
@@ -38,110 +38,106 @@ class Guard:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on if it may pass, with its body read."""
+        """Pass a permitted request on with its complete body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
+        started = False
 
-        async def answer(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def tracked_send(message: Message) -> None:
+            nonlocal started
+            started = True
             await send(message)
 
         try:
-            self._admit(scope)
-            receive = await self._with_body(scope, receive)
-            seconds = None if scope["path"] in _PATIENT else self._settings.timeout_s
+            self._authorize(scope)
+            receive = await self._read_body(scope, receive)
+            seconds = None if scope["path"] in _WITHOUT_TIMEOUT else self._settings.timeout_s
             async with asyncio.timeout(seconds):
-                await self._app(scope, receive, answer)
+                await self._app(scope, receive, tracked_send)
         except Problem as problem:
-            await problem_answer(problem)(scope, receive, answer)
+            await error_response(problem)(scope, receive, tracked_send)
         except TimeoutError:
-            if begun:
+            if started:
                 raise
-            message = (
-                f"the answer was not ready after {self._settings.timeout_s:g} seconds; expected it sooner: ask for less at "
-                "once, or again later"
-            )
-            await problem_answer(Problem(504, "too_slow", message))(scope, receive, answer)
-        except _GoneError:
-            pass  # nobody is left to be answered
+            message = f"the request: timed out after {self._settings.timeout_s:g} seconds. Expected a smaller request. Retry later."
+            await error_response(Problem(504, "timeout", message))(scope, receive, tracked_send)
+        except _DisconnectedError:
+            pass  # no client is left to respond to
 
-    def _admit(self, scope: Scope) -> None:
-        """Refuse who has no token where one is asked for, and who has asked too often."""
+    def _authorize(self, scope: Scope) -> None:
+        """Check the token, then count the request against the rate limit of its address."""
         path = scope["path"]
         versioned = path.startswith("/v1/")
         if self._token and (versioned or path == "/metrics"):
-            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            scheme, _, token = given.partition(b" ")
+            header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            scheme, _, token = header.partition(b" ")
             if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self._token):
-                found = "no bearer token" if scheme.lower() != b"bearer" else "another bearer token"
-                message = (
-                    f"the request has {found}; expected Authorization: Bearer and the token of this service"
-                )
-                raise Problem(401, "not_allowed", message, headers={"WWW-Authenticate": "Bearer"})
+                found = "no bearer token" if scheme.lower() != b"bearer" else "invalid bearer token"
+                message = f"Authorization: {found}. Expected: Bearer TOKEN, with the token of this service."
+                raise Problem(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
         if self._rate and versioned:
             address = (scope.get("client") or ("unknown", 0))[0]
             if not self._limiter.hit(self._rate, address):
-                again = self._limiter.get_window_stats(self._rate, address).reset_time - time.time()
-                message = f"this address asks more often than {self._settings.rate}; expected a pause"
-                raise Problem(429, "too_often", message, headers={"Retry-After": str(max(1, round(again)))})
+                reset = self._limiter.get_window_stats(self._rate, address).reset_time - time.time()
+                seconds = max(1, round(reset))
+                message = f"the rate limit: exceeded. Expected at most {self._settings.rate} from one address. Retry in {seconds} s."
+                raise Problem(429, "rate_limited", message, headers={"Retry-After": str(seconds)})
 
-    async def _with_body(self, scope: Scope, receive: Receive) -> Receive:
-        """A channel that gives the whole body at once.
+    async def _read_body(self, scope: Scope, receive: Receive) -> Receive:
+        """Return a channel that delivers the complete body at once.
 
         Raises:
-            Problem: It is too large, or does not come.
+            Problem: The body is too large, or does not arrive in time.
         """
-        if scope["method"] in _BODILESS:
+        if scope["method"] in _WITHOUT_BODY:
             return receive
-        most, told = self._settings.body_bytes, 0
+        limit, announced = self._settings.body_bytes, 0
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit():
-                told = int(value[:20])
-        if told > most:
-            raise _too_large(f"{told} bytes", most)
+                announced = int(value[:20])
+        if announced > limit:
+            raise _too_large(f"{announced} bytes", limit)
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
-                body = await _body(receive, most)
+                body = await _collect(receive, limit)
         except TimeoutError:
             seconds = self._settings.body_timeout_s
-            message = f"the body had not come whole after {seconds:g} seconds; expected it sooner"
-            raise Problem(408, "body_too_slow", message, headers={"Connection": "close"}) from None
-        given = False
+            message = f"the body: incomplete after {seconds:g} seconds. Expected the complete body sooner."
+            raise Problem(408, "body_timeout", message, headers={"Connection": "close"}) from None
+        delivered = False
 
-        async def whole() -> Message:
-            nonlocal given
-            if given:
+        async def receive_body() -> Message:
+            nonlocal delivered
+            if delivered:
                 return await receive()
-            given = True
+            delivered = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        return whole
+        return receive_body
 
 
-class _GoneError(Exception):
-    """Whoever asked has hung up."""
+class _DisconnectedError(Exception):
+    """The client closed the connection."""
 
 
-async def _body(receive: Receive, most: int) -> bytes:
+async def _collect(receive: Receive, limit: int) -> bytes:
     parts, length, more = [], 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _GoneError
+            raise _DisconnectedError
         parts.append(message.get("body", b""))
         length += len(parts[-1])
         more = message.get("more_body", False)
-        if length > most:
-            raise _too_large(f"more than {most} bytes", most)
+        if length > limit:
+            raise _too_large(f"more than {limit} bytes", limit)
     return b"".join(parts)
 
 
-def _too_large(found: str, most: int) -> Problem:
-    # The rest of the body is still to come, and is not waited for.
-    message = f"the body holds {found}; expected {most} or fewer: ask for fewer people at once"
+def _too_large(found: str, limit: int) -> Problem:
+    # The rest of the body is not read, so the connection cannot be used again.
+    message = f"the body: {found}. Expected {limit} or fewer. Send fewer users per request."
     return Problem(413, "too_large", message, headers={"Connection": "close"})
 
 
@@ -158,64 +154,62 @@ _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
 ]
-_GONE = 499  # whoever asked hung up before the answer began
-_UNKEPT = (b"cache-control", b"no-store")
+_CLIENT_CLOSED = 499  # nginx's status for a client that disconnects before the response starts
+_NO_STORE = (b"cache-control", b"no-store")
+_METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"}
 
 
-class Watch:
-    """The outermost layer."""
+class ObservabilityMiddleware:
+    """The outermost layer: security headers, one log line and one count per request, responses to internal errors."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and look at what comes back."""
+        """Pass the request on, and record its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                told = message.setdefault("headers", [])
-                told += _HEADERS
-                if not any(name == b"cache-control" for name, _ in told):
-                    told.append(_UNKEPT)
+                headers = message.setdefault("headers", [])
+                headers += _HEADERS
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append(_NO_STORE)
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, send_with_headers)
         except Exception as error:
-            _LOG.error("fault", route=route_of(scope), kind=type(error).__name__, frames=_frames(error))
-            if status:  # the answer is under way, and can only be cut off
+            _LOG.error(
+                "request_failed", route=_route(scope), kind=type(error).__name__, frames=_frames(error)
+            )
+            if status:  # the response has started and can only be cut off
                 raise
-            message = "the service failed at this request, which is a fault of its own; expected an answer: report it"
-            await problem_answer(Problem(500, "fault", message))(scope, receive, answer)
+            message = "the service: internal error. Expected a response. Report it with the log line request_failed."
+            await error_response(Problem(500, "internal_error", message))(scope, receive, send_with_headers)
         finally:
-            self._progress(scope, status or _GONE, time.perf_counter() - began)
+            self._record(scope, status or _CLIENT_CLOSED, time.perf_counter() - began)
 
-    def _progress(self, scope: Scope, status: int, seconds: float) -> None:
-        route = route_of(scope)
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.request(route, status, seconds)
-        _LOG.info("request", method=_method(scope), route=route, status=status, ms=round(1000 * seconds, 2))
+        _LOG.info("request", method=method, route=route, status=status, ms=round(1000 * seconds, 2))
 
 
-def route_of(scope: Scope) -> str:
-    """The template of the route: a path as it was asked may tell something of who asked."""
+def _route(scope: Scope) -> str:
+    """Return the route template: a requested path may contain a user ID."""
     path = getattr(scope.get("route"), "path", None)
     return str(path) if path else "other"
 
 
-def _method(scope: Scope) -> str:
-    return (
-        scope["method"] if scope["method"] in {"DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"} else "other"
-    )
-
-
-def _frames(error: BaseException) -> list[Any]:
-    """Where it happened, without the message, which may hold what somebody told."""
+def _frames(error: BaseException) -> list[str]:
+    """Return the last stack frames, without the message, which may contain request data."""
     return [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)[-8:]

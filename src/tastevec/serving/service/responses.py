@@ -1,6 +1,6 @@
 """Responses of the service: from user vectors to JSON.
 
-Dimensions: B people, N films of the catalogue, D numbers a vector, K films wanted.
+Dimensions: B users, N items of the catalog, D dimensions, K results.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from pydantic_core import to_json
 
 from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
-from tastevec.schema import Horizon
+from tastevec.schema import ITEM_NOUN, Horizon
 from tastevec.serving.explain import explain_items, explain_users, item_effects
 from tastevec.serving.recommender import best_items
 from tastevec.serving.service.catalog import Catalog, example_user
+from tastevec.serving.service.error_messages import format_value
 from tastevec.serving.service.errors import Problem
-from tastevec.serving.service.messages import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -37,89 +37,82 @@ if TYPE_CHECKING:
     from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest, User
 
 __all__ = [
-    "Near",
+    "AppState",
+    "NearestUsers",
     "ParsedUsers",
-    "Served",
-    "as_cosine",
-    "contributions_of",
-    "explained",
-    "explained_items",
-    "found_users",
-    "ranked",
+    "contributions_to_items",
+    "item_tags",
+    "nearest_users",
+    "parse_users",
+    "recommended_items",
     "similar_items",
-    "steered",
-    "to_histories",
-    "users_in_memory",
+    "similar_users",
+    "steer_vectors",
+    "user_tags",
 ]
 
-_Row = tuple[int, float, int]  # the film's place, the rating, the time
+_Row = tuple[int, float, int]  # item index, rating, timestamp
 
 
 @dataclass(frozen=True, eq=False)
 class ParsedUsers:
-    """What a request tells of B people.
+    """The B users of a request.
 
     Attributes:
-        histories: Of the films that the catalogue holds, oldest first.
-        unknown: The ids that it does not hold, of each person.
+        histories: Their interactions with known items, oldest first.
+        unknown: The item IDs of each user that are not in the catalog.
     """
 
     histories: Histories
     unknown: list[list[int | str]]
 
 
-def to_histories(users: Sequence[User], catalog: Catalog, scale: RatingScale) -> ParsedUsers:
-    """Turn people into histories; nobody is repaired.
+def parse_users(users: Sequence[User], catalog: Catalog, scale: RatingScale) -> ParsedUsers:
+    """Return the histories of users.
 
     Raises:
-        Problem: A rating is off the scale, a film stands twice, or a person's times are not of all films.
+        Problem: A rating is off the scale, an item is rated twice, or only some items have a timestamp.
     """
     rows: list[_Row] = []
-    offsets, unknown = [0], []
+    ends, unknown = [0], []
     for number, user in enumerate(users):
-        own, strangers = _read(user, f"users[{number}].ratings", catalog, scale)
-        rows += own
-        offsets.append(len(rows))
-        unknown.append(strangers)
-    items, ratings, timestamps = zip(*rows, strict=True) if rows else ((), (), ())
-    given, bounds = np.array(ratings, np.float32), np.array(offsets, np.int64)
+        known_rows, unknown_ids = _parse_user(user, f"users[{number}].ratings", catalog, scale)
+        rows += known_rows
+        ends.append(len(rows))
+        unknown.append(unknown_ids)
+    items, ratings, times = zip(*rows, strict=True) if rows else ((), (), ())
+    flat, offsets = np.array(ratings, np.float32), np.array(ends, np.int64)
     histories = Histories(
         user_ids=np.arange(len(users)),
-        offsets=bounds,
+        offsets=offsets,
         items=np.array(items, np.int32),
-        ratings=given,
-        normalized_ratings=normalize_ratings(given, bounds),
-        timestamps=np.array(timestamps, np.int64),
+        ratings=flat,
+        normalized_ratings=normalize_ratings(flat, offsets),
+        timestamps=np.array(times, np.int64),
     )
     return ParsedUsers(histories, unknown)
 
 
-def _read(user: User, where: str, catalog: Catalog, scale: RatingScale) -> tuple[list[_Row], list[int | str]]:
-    """One person's rows in the order of time, and the ids that are unknown."""
+def _parse_user(
+    user: User, where: str, catalog: Catalog, scale: RatingScale
+) -> tuple[list[_Row], list[int | str]]:
+    """Return the rows of one user in time order, and the unknown item IDs."""
     rows: list[_Row] = []
     unknown: list[int | str] = []
     first: dict[str, int] = {}
-    timed = sum(rated.timestamp is not None for rated in user.ratings)
-    if timed not in (0, len(user.ratings)):
-        raise Problem(
-            422,
-            "wrong_data",
-            f"{where} have a timestamp for {timed} of {len(user.ratings)} films; expected one for all or for none",
-            where,
-        )
+    timed, count = sum(rated.timestamp is not None for rated in user.ratings), len(user.ratings)
+    if timed not in (0, count):
+        raise _invalid(where, f"{timed} of {count} items have a timestamp. Expected all or none.")
     for number, rated in enumerate(user.ratings):
         if not scale.low <= rated.rating <= scale.high:
-            place = f"{where}[{number}].rating"
-            message = f"{place} is {rated.rating:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
-            raise Problem(422, "wrong_data", message, place)
+            expected = f"Expected {scale.low:g} to {scale.high:g}, the rating scale of the model."
+            raise _invalid(f"{where}[{number}].rating", f"{rated.rating:g}. {expected}")
         if (before := first.setdefault(str(rated.item_id), number)) != number:
-            place = f"{where}[{number}].item_id"
-            message = (
-                f"{place} is {shown(rated.item_id)}, which is rated at {where}[{before}] already; expected each film "
-                "once, at its last rating"
+            raise _invalid(
+                f"{where}[{number}].item_id",
+                f"{format_value(rated.item_id)}, the same as {where}[{before}]. Expected each item once, with its latest rating.",
             )
-            raise Problem(422, "wrong_data", message, place)
-        item = catalog.place(rated.item_id)
+        item = catalog.index(rated.item_id)
         if item is None:
             unknown.append(rated.item_id)
         else:
@@ -127,64 +120,73 @@ def _read(user: User, where: str, catalog: Catalog, scale: RatingScale) -> tuple
     return sorted(rows, key=lambda row: row[2]), unknown
 
 
-_FAVOURITES = 6  # films that are told of a person who was found
+def _invalid(where: str, details: str) -> Problem:
+    return Problem(422, "invalid_data", f"{where}: {details}", where)
+
+
+_NEAREST_ITEMS = 6  # items shown per user found
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
-    """A model and all that is made of it once, when it is loaded.
+class AppState:
+    """A model and everything that is computed once when it is loaded.
 
     Attributes:
-        model: The recommender.
-        name: What the model is called.
-        users: Whom it can find, by their vectors of the horizon ``overall``.
+        model: The model.
+        name: Its name.
+        users: The users that can be found, by their vectors of the horizon ``overall``.
     """
 
     model: Recommender
     name: str = "model"
     users: Neighbors | None = None
 
-    def prepared(self) -> Served:
-        """The same, with everything made that requests would otherwise wait for."""
-        for made in ("catalog", "without_vector", "facts", "example", "map_body"):
-            getattr(self, made)
+    def prepared(self) -> AppState:
+        """Compute everything that requests would otherwise wait for; return the same state."""
+        for name in ("catalog", "without_vector", "facts", "example", "map_body"):
+            getattr(self, name)
         return self
 
     @property
     def space(self) -> str:
-        """The name of the vector space."""
+        """The ID of the embedding space."""
         return self.model.bundle.space
 
     @property
     def item_map(self) -> ItemMap | None:
-        """Where the films lie on a plane."""
+        """The item map."""
         return self.model.bundle.item_map
 
-    def favourites(self, vectors: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
-        """The films nearest to each vector (B, D) of a person, whether seen or not."""
+    def parse(self, users: Sequence[User]) -> ParsedUsers:
+        """Return the histories of users; see `parse_users`."""
+        return parse_users(users, self.catalog, self.model.bundle.reading.scale)
+
+    def nearest_items(self, vectors: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
+        """Return the items nearest to each user vector (B, D), rated or not."""
         scores = vectors @ self.model.item_vectors.T  # (B, N)
         scores[:, self.without_vector] = -np.inf
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :_FAVOURITES]
-        return [[self.catalog.item(place) for place in places] for places in best.tolist()]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :_NEAREST_ITEMS]
+        return [[self.catalog.item(index) for index in row] for row in best.tolist()]
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The films."""
+        """The items."""
         return Catalog(self.model.bundle.items)
 
     @cached_property
     def without_vector(self) -> NDArray[np.bool_]:
-        """(N,) films that the model cannot recommend."""
+        """(N,) items that cannot be recommended."""
         return np.asarray(~self.model.item_vectors.any(axis=1))
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What ``/v1/model`` says."""
+        """The response of ``/v1/model``, without the number of users."""
         bundle, scale = self.model.bundle, self.model.bundle.reading.scale
         return {
             "name": self.name,
             "space": self.space,
-            "items": len(self.catalog),
+            "n_items": len(self.catalog),
+            "item_noun": bundle.facts.get("data", {}).get("item_noun", ITEM_NOUN),
             "dim": int(self.model.item_vectors.shape[1]),
             "data": str(bundle.facts.get("data", {}).get("name", "unknown")),
             "version": str(bundle.facts.get("tastevec", "unknown")),
@@ -197,29 +199,28 @@ class Served:
 
     @cached_property
     def example(self) -> dict[str, Any]:
-        """What ``/v1/example`` says."""
-        scale = self.model.bundle.reading.scale
-        catalog = self.catalog
+        """The response of ``/v1/example``."""
+        scale, catalog = self.model.bundle.reading.scale, self.catalog
         name, rated = example_user(
             catalog.genres,
-            catalog.watched,
+            catalog.n_train_users,
             self.model.item_vectors,
             (scale.low, scale.high, self._step),
         )
         ratings = [
-            {**catalog.named(place), "year": catalog.years[place], "rating": rating}
-            for place, rating in rated
+            {**catalog.id_and_title(index), "year": catalog.years[index], "rating": rating}
+            for index, rating in rated
         ]
         return {"name": name, "ratings": ratings}
 
     @cached_property
     def map_body(self) -> tuple[bytes, bytes, str] | None:
-        """What ``/v1/map`` says as JSON, plain and compressed, and its tag; None without a map."""
+        """The response of ``/v1/map`` as JSON, plain and gzipped, and its ETag; None without a map."""
         if self.item_map is None:
             return None
-        catalog, places = self.catalog, self.item_map.positions
-        mapped = np.flatnonzero(np.isfinite(places).all(axis=1))
-        x, y = np.round(places[mapped].astype(np.float64), 5).T.tolist()
+        catalog, positions = self.catalog, self.item_map.positions
+        mapped = np.flatnonzero(np.isfinite(positions).all(axis=1))
+        x, y = np.round(positions[mapped].astype(np.float64), 5).T.tolist()
         columns = {
             "item_ids": [catalog.ids[item] for item in mapped],
             "titles": [catalog.titles[item] for item in mapped],
@@ -227,267 +228,275 @@ class Served:
             "genres": [next(iter(catalog.genres[item]), None) for item in mapped],
             "x": x,
             "y": y,
-            "watched": catalog.watched[mapped].tolist(),
+            "n_train_users": catalog.n_train_users[mapped].tolist(),
         }
         body = to_json(columns)
         return body, gzip.compress(body, 6, mtime=0), f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
     @property
     def _tags(self) -> list[dict[str, Any]]:
-        """What can be steered by, the surest first."""
+        """The tags for steering, the most reliable first."""
         tags = self.model.bundle.tags
         if tags is None:
             return []
         order = np.argsort(-tags.reliability, kind="stable").tolist()
         return [
-            {"tag": tags.names[tag], "confidence": round(float(tags.reliability[tag]), 3)} for tag in order
+            {"tag": tags.names[tag], "reliability": round(float(tags.reliability[tag]), 3)} for tag in order
         ]
 
     @property
     def _step(self) -> float:
-        """Between two ratings that the model tells apart."""
+        """The step between two ratings that the model distinguishes."""
         scale = self.model.bundle.reading.scale
-        return (scale.high - scale.low) / (scale.levels - 1)
+        return (scale.high - scale.low) / (scale.n_bins - 1)
 
 
-Near = Sequence[Sequence[tuple[Any, float]]]  # of each person the ids and cosines of others
-_FOUND = 64  # people whose favourites are looked for at once
+NearestUsers = Sequence[Sequence[tuple[Any, float]]]  # per user, the IDs and cosines of others, nearest first
+_USER_BLOCK = 64  # users whose nearest items are computed at once
 
 
-def found_users(
-    served: Served,
-    told: ParsedUsers,
-    near: Near,
+def similar_users(
+    state: AppState,
+    parsed: ParsedUsers,
+    nearest: NearestUsers,
     vectors: Mapping[Any, NDArray[np.float32]],
     check: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """The people nearest to each person, with the films nearest to them.
+    """Return the users nearest to each user, with the items nearest to them.
 
     Args:
-        served: The model.
-        told: The people who ask.
-        near: Ids and cosines of those who were found for each of them, nearest first.
-        vectors: (D,) of each who was found, by id; who is not among them is gone by now, and left out.
-        check: Called before each block of people; what it raises ends the work.
+        state: The model.
+        parsed: The users of the request.
+        nearest: The users found for each of them.
+        vectors: (D,) per user found, by ID; a user without a vector was deleted meanwhile and is skipped.
+        check: Called before each block of users; an exception ends the work.
     """
-    ids, favourites = list(vectors), list[list[dict[str, Any]]]()
-    for start in range(0, len(ids), _FOUND):
+    ids, rows = list(vectors), list[list[dict[str, Any]]]()
+    for start in range(0, len(ids), _USER_BLOCK):
         check()
-        favourites += served.favourites(np.stack([vectors[one] for one in ids[start : start + _FOUND]]))
-    loved = dict(zip(ids, favourites, strict=True))
-    answers = []
-    for found, unknown in zip(near, told.unknown, strict=True):
-        there = [(user_id, cosine) for user_id, cosine in found if user_id in loved]
+        rows += state.nearest_items(np.stack([vectors[one] for one in ids[start : start + _USER_BLOCK]]))
+    items = dict(zip(ids, rows, strict=True))
+    responses = []
+    for found, unknown in zip(nearest, parsed.unknown, strict=True):
+        present = [(user_id, cosine) for user_id, cosine in found if user_id in items]
         users = [
-            {"user_id": user_id, "rank": rank, "similarity": as_cosine(cosine), "favourites": loved[user_id]}
-            for rank, (user_id, cosine) in enumerate(there, 1)
+            {
+                "user_id": user_id,
+                "rank": rank,
+                "similarity": _clip_cosine(cosine),
+                "nearest_items": items[user_id],
+            }
+            for rank, (user_id, cosine) in enumerate(present, 1)
         ]
-        answers.append({"users": users, "unknown": unknown})
-    return answers
+        responses.append({"users": users, "unknown": unknown})
+    return responses
 
 
-def users_in_memory(
-    served: Served, vectors: NDArray[np.float32], k: int
-) -> tuple[Near, dict[Any, NDArray[np.float32]]]:
-    """Who of the people of a file is nearest to each vector (B, D), and their vectors; see `found_users`."""
-    assert served.users is not None
-    places, cosines = served.users.nearest(vectors, k)  # (B, K) each
-    ids, known = served.users.ids, served.users.vectors
-    near = [
-        list(zip(ids[row].tolist(), found.tolist(), strict=True))
-        for row, found in zip(places, cosines, strict=True)
+def nearest_users(
+    state: AppState, vectors: NDArray[np.float32], k: int
+) -> tuple[NearestUsers, dict[Any, NDArray[np.float32]]]:
+    """Return the users of the file nearest to each vector (B, D), and their vectors; see `similar_users`."""
+    assert state.users is not None
+    indices, cosines = state.users.nearest(vectors, k)  # (B, K) each
+    ids, known = state.users.ids, state.users.vectors
+    nearest = [
+        list(zip(ids[row].tolist(), similarities.tolist(), strict=True))
+        for row, similarities in zip(indices, cosines, strict=True)
     ]
-    once = np.unique(places)
-    return near, dict(zip(ids[once].tolist(), known[once], strict=True))
+    unique = np.unique(indices)
+    return nearest, dict(zip(ids[unique].tolist(), known[unique], strict=True))
 
 
-def as_cosine(value: float) -> float:
-    """A cosine, which rounding may have carried past 1."""
+def _clip_cosine(value: float) -> float:
+    """Return the cosine within [-1, 1], which rounding can exceed."""
     return min(1.0, max(-1.0, float(value)))
 
 
-def ranked(
-    served: Served, told: ParsedUsers, vectors: NDArray[np.float32], k: int
+def recommended_items(
+    state: AppState, parsed: ParsedUsers, vectors: NDArray[np.float32], k: int
 ) -> list[list[dict[str, Any]]]:
-    """The best K films new to each person: films with rank from 1 and score.
-
-    Args:
-        served: The model.
-        told: The people; their films are left out.
-        vectors: (B, D) theirs.
-        k: Films wanted.
-    """
-    candidates = ~served.without_vector
-    places, scores = best_items(vectors, served.model.item_vectors, told.histories, k, candidates)
+    """Return the K best unrated items per user, with rank and score, for user vectors (B, D)."""
+    candidates = ~state.without_vector
+    indices, scores = best_items(vectors, state.model.item_vectors, parsed.histories, k, candidates)
     return [
         [
-            {**served.catalog.item(place), "rank": rank, "score": score}
-            for rank, (place, score) in enumerate(zip(row, gained, strict=True), 1)
-            if place >= 0
+            {**state.catalog.item(index), "rank": rank, "score": score}
+            for rank, (index, score) in enumerate(zip(row, row_scores, strict=True), 1)
+            if index >= 0
         ]
-        for row, gained in zip(places.tolist(), scores.tolist(), strict=True)
+        for row, row_scores in zip(indices.tolist(), scores.tolist(), strict=True)
     ]
 
 
-def steered(
-    served: Served, vectors: NDArray[np.float32], doses: dict[str, float], hold: float, horizon: Horizon
+def steer_vectors(
+    state: AppState, vectors: NDArray[np.float32], amounts: dict[str, float], hold: float, horizon: Horizon
 ) -> NDArray[np.float32]:
-    """(B, D) the vectors, moved along the tags.
+    """Return the vectors (B, D) steered by the tags.
 
     Raises:
-        Problem: A vector is not of the model's length, or the model has no tags.
-        SettingsError: There is no such tag.
+        Problem: The vectors have another dimension, or the model has no tags.
+        SettingsError: The model has no such tag.
     """
-    dim = served.model.item_vectors.shape[1]
+    dim = state.model.item_vectors.shape[1]
     if vectors.shape[1:] != (dim,):
-        raise Problem(
-            422,
-            "wrong_data",
-            f"vectors hold {vectors.shape[1]} numbers each; expected {dim}, as in the space {served.space}",
-            "vectors",
+        raise _invalid(
+            "vectors", f"{vectors.shape[1]} dimensions. Expected {dim}, as in space {state.space}."
         )
-    # One move for all: it is the same wherever it starts.
-    move = _tags(served).steer(np.zeros(dim, np.float32), doses, hold=hold, horizon=horizon)
+    # Steering is linear: one move serves all vectors.
+    move = _tag_directions(state).steer(np.zeros(dim, np.float32), amounts, hold=hold, horizon=horizon)
     return np.asarray(vectors + move, np.float32)
 
 
-def similar_items(served: Served, item_ids: Sequence[int | str], k: int) -> list[dict[str, Any]]:
-    """The films nearest to each of these.
+def similar_items(state: AppState, item_ids: Sequence[int | str], k: int) -> list[dict[str, Any]]:
+    """Return the nearest items of each item.
 
     Raises:
-        Problem: One of them is not in the catalogue.
+        Problem: An item is not in the catalog.
     """
-    catalog, answers = served.catalog, []
-    for place in _places(served, item_ids):
-        found = served.model.similar_items(catalog.ids[place], k=k).to_pylist()
+    catalog, responses = state.catalog, []
+    for index in _item_indices(state, item_ids):
         similar = [
-            {**item, "rank": row["rank"], "similarity": as_cosine(row["similarity"])}
-            for row in found
-            for item in catalog.items([row["item_id"]])
+            {**catalog.item(neighbor), "rank": row["rank"], "similarity": _clip_cosine(row["similarity"])}
+            for row in state.model.similar_items(catalog.ids[index], k=k).to_pylist()
+            if (neighbor := catalog.index(row["item_id"])) is not None
         ]
-        answers.append({**catalog.named(place), "similar": similar})
-    return answers
+        responses.append({**catalog.id_and_title(index), "similar": similar})
+    return responses
 
 
-def explained(
-    served: Served,
-    told: ParsedUsers,
+def user_tags(
+    state: AppState,
+    parsed: ParsedUsers,
     vectors: NDArray[np.float32],
-    asked: ExplainRequest,
+    request: ExplainRequest,
     check: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Each person in tags, with the place on the map.
+    """Return the tags and the map position of each user.
 
     Args:
-        served: The model.
-        told: The people.
-        vectors: (B, D) theirs.
-        asked: How many tags, how many films of each, and for which horizon.
-        check: Called before each person; what it raises ends the work.
+        state: The model.
+        parsed: The users.
+        vectors: (B, D) user vectors.
+        request: The numbers of tags and contributions, and the horizon.
+        check: Called before each user; an exception ends the work.
 
     Raises:
         Problem: The model has no tags.
     """
-    known, answers = _tags(served), []
-    for number, unknown in enumerate(told.unknown):
+    attribution = state.model.attribution(request.horizon)
+    directions, responses = _tag_directions(state), []
+    for number, unknown in enumerate(parsed.unknown):
         check()
-        user = told.histories.take(np.array([number]))
-        [readings] = explain_users(
-            served.model, known, user, asked.horizon, tags=asked.tags, items=asked.items
+        user = parsed.histories.take(np.array([number]))
+        [explanations] = explain_users(
+            attribution,
+            directions,
+            user,
+            vectors[[number]],
+            tags=request.tags,
+            contributions=request.contributions,
         )
         tags = [
-            {**_reading(reading), "items": _contributions(served, reading.contributions)}
-            for reading in readings
+            {**_tag(explanation), "contributions": _contributions(state, explanation.contributions)}
+            for explanation in explanations
         ]
-        answers.append({"tags": tags, "place": _place(served, vectors[number]), "unknown": unknown})
-    return answers
+        position = _map_position(state, vectors[number])
+        responses.append({"tags": tags, "map_position": position, "unknown": unknown})
+    return responses
 
 
-def explained_items(served: Served, item_ids: Sequence[int | str], tags: int) -> list[dict[str, Any]]:
-    """Each of these films in tags.
+def item_tags(state: AppState, item_ids: Sequence[int | str], tags: int) -> list[dict[str, Any]]:
+    """Return the tags of each item.
 
     Raises:
-        Problem: One of them is not in the catalogue, or the model has no tags.
+        Problem: An item is not in the catalog, or the model has no tags.
     """
-    places = list(_places(served, item_ids))
-    read = explain_items(served.model, _tags(served), places, tags=tags)
+    indices = _item_indices(state, item_ids)
+    explanations = explain_items(_tag_directions(state), state.model.item_vectors[indices], tags=tags)
     return [
-        {**served.catalog.named(place), "tags": [_reading(reading) for reading in readings]}
-        for place, readings in zip(places, read, strict=True)
+        {**state.catalog.id_and_title(index), "tags": [_tag(explanation) for explanation in of_item]}
+        for index, of_item in zip(indices, explanations, strict=True)
     ]
 
 
-def contributions_of(
-    served: Served,
-    told: ParsedUsers,
-    best: Sequence[Sequence[dict[str, Any]]],
-    asked: RecommendRequest,
+def contributions_to_items(
+    state: AppState,
+    parsed: ParsedUsers,
+    vectors: NDArray[np.float32],
+    recommended: Sequence[Sequence[dict[str, Any]]],
+    request: RecommendRequest,
     check: Callable[[], None] = lambda: None,
 ) -> list[list[list[dict[str, Any]]]]:
-    """For each recommendation of each person the own films without which its score would be lower, the largest first.
+    """Return the largest contributions to the score of each recommended item of each user.
 
     Args:
-        served: The model.
-        told: The people.
-        best: What is recommended to each of them.
-        asked: How many films are to be named, and for which horizon.
-        check: Called before each person; what it raises ends the work.
+        state: The model.
+        parsed: The users.
+        vectors: (B, D) user vectors, before steering, which changes no difference of scores.
+        recommended: The recommended items of each user.
+        request: The number of contributions, and the horizon.
+        check: Called before each user; an exception ends the work.
     """
-    answers = []
-    for number, items in enumerate(best):
+    attribution, responses = state.model.attribution(request.horizon), []
+    for number, items in enumerate(recommended):
         check()
-        user = told.histories.take(np.array([number]))
-        places = [place for item in items if (place := served.catalog.place(item["item_id"])) is not None]
-        [contributions] = item_effects(served.model, user, np.array([places]), asked.horizon, items=asked.why)
-        answers.append([_contributions(served, of) for of in contributions])
-    return answers
+        user = parsed.histories.take(np.array([number]))
+        indices = [index for item in items if (index := state.catalog.index(item["item_id"])) is not None]
+        [effects] = item_effects(
+            attribution,
+            user,
+            vectors[[number]],
+            np.array([indices], np.int64),
+            state.model.item_vectors,
+            contributions=request.contributions,
+        )
+        responses.append([_contributions(state, of_item) for of_item in effects])
+    return responses
 
 
-def _tags(served: Served) -> TagDirections:
-    """What vectors say in words.
-
-    Raises:
-        Problem: The model has none.
-    """
-    tags = served.model.bundle.tags
+def _tag_directions(state: AppState) -> TagDirections:
+    tags = state.model.bundle.tags
     if tags is None:
         message = (
-            "the model knows no tags, since nothing was said of its films; expected one whose data have tags, a genome or "
-            "genres"
+            "the model: no tags. Expected a model of a dataset with tags, a tag genome or genres. Train one."
         )
         raise Problem(404, "no_tags", message)
     return tags
 
 
-def _places(served: Served, item_ids: Sequence[int | str]) -> Iterator[int]:
+def _item_indices(state: AppState, item_ids: Sequence[int | str]) -> list[int]:
+    indices = []
     for number, item_id in enumerate(item_ids):
-        place = served.catalog.place(item_id)
-        if place is None:
+        if (index := state.catalog.index(item_id)) is None:
             where = f"item_ids[{number}]"
             message = (
-                f"{where} is {shown(item_id)}, which is not among the {len(served.catalog)} films; expected an id that "
-                "/v1/items gives"
+                f"{where}: {format_value(item_id)} is not in the catalog ({len(state.catalog):,} items). "
+                "Expected an item_id from /v1/items."
             )
             raise Problem(404, "unknown_item", message, where)
-        yield place
+        indices.append(index)
+    return indices
 
 
-def _reading(reading: TagExplanation) -> dict[str, Any]:
-    return {"tag": reading.tag, "strength": float(reading.strength), "confidence": float(reading.reliability)}
+def _tag(explanation: TagExplanation) -> dict[str, Any]:
+    return {
+        "tag": explanation.tag,
+        "strength": float(explanation.strength),
+        "reliability": float(explanation.reliability),
+    }
 
 
-def _contributions(served: Served, contributions: Sequence[tuple[Any, float]]) -> list[dict[str, Any]]:
-    catalog = served.catalog
+def _contributions(state: AppState, contributions: Sequence[tuple[Any, float]]) -> list[dict[str, Any]]:
     return [
-        {**catalog.named(place), "effect": float(effect)}
+        {**state.catalog.id_and_title(index), "effect": float(effect)}
         for item_id, effect in contributions
-        if (place := catalog.place(item_id)) is not None
+        if (index := state.catalog.index(item_id)) is not None
     ]
 
 
-def _place(served: Served, vector: NDArray[np.float32]) -> list[float] | None:
-    """Where a person stands on the map: amid the films nearest to the vector; None without a map."""
-    if served.item_map is None:
+def _map_position(state: AppState, vector: NDArray[np.float32]) -> list[float] | None:
+    """Return the map position of a user vector, among its nearest items; None without a map."""
+    if state.item_map is None:
         return None
-    [place] = served.item_map.locate(vector[None], served.model.item_vectors).tolist()
-    return [float(axis) for axis in place]
+    [position] = state.item_map.locate(vector[None], state.model.item_vectors).tolist()
+    return [float(axis) for axis in position]

@@ -1,4 +1,4 @@
-"""Schemas of requests and responses."""
+"""Request and response schemas."""
 
 from typing import Annotated, Any, Self, TypeVar
 
@@ -6,60 +6,36 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_v
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tastevec.schema import Horizon
-from tastevec.serving.service.messages import shown
+from tastevec.serving.service.error_messages import format_value
 
-__all__ = [
-    "EncodeRequest",
-    "EncodeResponse",
-    "ErrorResponse",
-    "ExampleResponse",
-    "ExplainRequest",
-    "ExplainResponse",
-    "ItemId",
-    "ItemsResponse",
-    "MapResponse",
-    "ModelResponse",
-    "Rated",
-    "RecommendRequest",
-    "RecommendResponse",
-    "ReloadResponse",
-    "SimilarItemsRequest",
-    "SimilarItemsResponse",
-    "SimilarUsersRequest",
-    "SimilarUsersResponse",
-    "StateResponse",
-    "SteerRequest",
-    "SteerResponse",
-    "Tags",
-    "User",
-]
+__all__ = ["ErrorResponse", "ItemId", "User"]
 
-MAX_USERS, MAX_ITEMS, MOST_IDS, MOST_EXPLAINED = 256, 2_000, 256, 16
-_LONGEST_ID = 200
+MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED = 256, 2_000, 256, 16
+_MAX_ID_LENGTH = 200
+_MAX_ID = 2**63 - 1
+_MAX_TIMESTAMP = 253_402_300_799  # the last second of the year 9999
 T = TypeVar("T", bound=BaseModel)
-_WIDEST_ID = 2**63 - 1
-_LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
-def _wrong(sentence: str) -> PydanticCustomError:
-    """An error whose sentence follows the name of the place."""
-    return PydanticCustomError("said", "{sentence}", {"sentence": sentence})
+def _invalid(message: str) -> PydanticCustomError:
+    """Return an error whose message follows the location of the value."""
+    return PydanticCustomError("invalid", "{message}", {"message": message})
 
 
-def _check_id(value: Any) -> int | str:  # noqa: ANN401  whatever the caller told
+def _check_id(value: Any) -> int | str:  # noqa: ANN401  any JSON value
     if isinstance(value, str):
-        if len(value) <= _LONGEST_ID:
+        if len(value) <= _MAX_ID_LENGTH:
             return value
-        raise _wrong(f"is a text of {len(value)} letters; expected {_LONGEST_ID} or fewer")
+        raise _invalid(f"a string of {len(value)} characters. Expected {_MAX_ID_LENGTH} or fewer")
     if isinstance(value, int) and not isinstance(value, bool):
-        if -_WIDEST_ID <= value <= _WIDEST_ID:
+        if -_MAX_ID <= value <= _MAX_ID:
             return value
-        raise _wrong(f"is {shown(value)}; expected a whole number of at most 63 bits")
-    raise _wrong(f"is {shown(value)}; expected an item's id, a whole number or a text")
+        raise _invalid(f"{format_value(value)}. Expected an integer of at most 63 bits")
+    raise _invalid(f"{format_value(value)}. Expected an item ID, an integer or a string")
 
 
 class _IdSchema:
-    """An item's id in one check, so that what is said of a wrong one is one sentence."""
+    """An item ID as a single check, so that an invalid one gives one message instead of one per type."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> CoreSchema:
@@ -69,138 +45,149 @@ class _IdSchema:
     def __get_pydantic_json_schema__(
         cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        number = {"type": "integer", "minimum": -_WIDEST_ID, "maximum": _WIDEST_ID}
-        return {"anyOf": [number, {"type": "string", "maxLength": _LONGEST_ID}]}
+        number = {"type": "integer", "minimum": -_MAX_ID, "maximum": _MAX_ID}
+        return {"anyOf": [number, {"type": "string", "maxLength": _MAX_ID_LENGTH}]}
 
 
 ItemId = Annotated[int | str, _IdSchema]
-Dose = Annotated[float, Field(ge=-10, le=10)]
 Tags = Annotated[
-    dict[Annotated[str, Field(min_length=1, max_length=100)], Dose],
+    dict[Annotated[str, Field(min_length=1, max_length=100)], Annotated[float, Field(ge=-10, le=10)]],
     Field(
         max_length=50,
-        description="Tags to steer along, each with its dose, in standard deviations of people.",
+        description="Tags to steer by, each with an amount in standard deviations over users.",
         examples=[{"violence": -1.0}],
     ),
 ]
-K = Annotated[int, Field(ge=1, le=500, description="How many, at most.")]
-AskedHorizon = Annotated[
-    Horizon, Field(description="next asks what comes next, overall for the taste as a whole.")
+K = Annotated[int, Field(ge=1, le=500, description="Maximum number of results.")]
+HorizonField = Annotated[
+    Horizon,
+    Field(
+        description="`next`: what the user is likely to want next (order-aware). "
+        "`overall`: long-term preferences (order-free)."
+    ),
 ]
 
 
-class _Body(BaseModel):
-    """A request's body: unknown keys, other types and numbers that are none are refused."""
+class _Request(BaseModel):
+    """A request body: no unknown keys, no type conversion, no NaN or Infinity."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Rated(_Body):
-    """One film, rated."""
+class Rating(_Request):
+    """One rated item."""
 
-    item_id: ItemId = Field(description="The catalogue's own id of the film.", examples=[1])
-    rating: float = Field(description="On the model's own scale, which /v1/model tells.", examples=[4.5])
-    timestamp: Annotated[int, Field(ge=0, le=_LAST_SECOND)] | None = Field(
-        default=None, description="When, in Unix seconds; of all films of the person, or of none."
+    item_id: ItemId = Field(description="Item ID of the model's catalog.", examples=[1])
+    rating: float = Field(description="On the rating scale of the model, see /v1/model.", examples=[4.5])
+    timestamp: Annotated[int, Field(ge=0, le=_MAX_TIMESTAMP)] | None = Field(
+        default=None, description="Unix seconds; for all items of the user or for none."
     )
 
 
-class User(_Body):
-    """One person's ratings; without times, the order in which they stand is the order in time."""
+class User(_Request):
+    """The ratings of one user; without timestamps, the order of the list is the time order."""
 
-    ratings: list[Rated] = Field(
+    ratings: list[Rating] = Field(
         max_length=MAX_ITEMS,
-        description="Each film once. None at all is a person of whom nothing is known.",
+        description="At most one rating per item. May be empty.",
         examples=[[{"item_id": 1, "rating": 4.5}, {"item_id": 2, "rating": 2.0}]],
     )
 
 
 Users = Annotated[list[User], Field(min_length=1, max_length=MAX_USERS)]
-FewUsers = Annotated[list[User], Field(min_length=1, max_length=MOST_EXPLAINED)]
+FewUsers = Annotated[list[User], Field(min_length=1, max_length=MAX_EXPLAINED)]
 Vectors = Annotated[
     list[Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1, max_length=4096)]],
-    Field(min_length=1, max_length=MAX_USERS, description="Of the space that /v1/model names."),
+    Field(min_length=1, max_length=MAX_USERS, description="User vectors of the space in /v1/model."),
 ]
-ItemIds = Annotated[list[ItemId], Field(min_length=1, max_length=MOST_IDS, examples=[[1, 2]])]
+ItemIds = Annotated[list[ItemId], Field(min_length=1, max_length=MAX_IDS, examples=[[1, 2]])]
 
 
 def _one_of(one: str, other: str) -> dict[str, Any]:
-    """What JSON Schema says of a body that holds one of two things."""
+    """Return the JSON Schema of a body that contains one of two keys."""
     return {"oneOf": [{"required": [one]}, {"required": [other]}]}
 
 
 def _refuse_both(body: T, one: str, other: str) -> T:
-    """The body, which holds one of two things: neither can be given empty."""
+    """Return the body if it contains exactly one of two lists."""
     given = [name for name in (one, other) if getattr(body, name)]
     if len(given) != 1:
-        raise _wrong(f"holds {'both' if given else 'neither'}; expected {one} or {other}")
+        raise _invalid(f"{'both' if given else 'neither'} of two keys. Expected {one} or {other}")
     return body
 
 
-class EncodeRequest(_Body):
-    """People to be turned into vectors."""
+class EncodeRequest(_Request):
+    """Users to encode."""
 
     users: Users
-    horizon: AskedHorizon = "next"
+    horizon: HorizonField = "next"
 
 
-class RecommendRequest(_Body):
-    """People to whom films are recommended."""
+class RecommendRequest(_Request):
+    """Users to recommend items to."""
 
     users: Users
     k: K = 10
-    horizon: AskedHorizon = "next"
+    horizon: HorizonField = "next"
     tags: Tags = Field(default_factory=dict)
-    why: Annotated[
+    contributions: Annotated[
         int,
         Field(
             ge=0,
             le=5,
-            description=f"The person's own films named as causes; for {MOST_EXPLAINED} people at most.",
+            description=f"Contributions of rated items per recommendation; more than 0 for at most {MAX_EXPLAINED} users.",
         ),
     ] = 0
 
     @model_validator(mode="after")
-    def _few_where_why_is_asked(self) -> Self:
-        if self.why and len(self.users) > MOST_EXPLAINED:
-            raise _wrong(
-                f"asks why for {len(self.users)} people; expected {MOST_EXPLAINED} or fewer, or why to be 0"
+    def _limit_users_with_contributions(self) -> Self:
+        if self.contributions and len(self.users) > MAX_EXPLAINED:
+            raise _invalid(
+                f"contributions for {len(self.users)} users. Expected {MAX_EXPLAINED} users or fewer, or contributions 0"
             )
         return self
 
 
-class SimilarItemsRequest(_Body):
-    """Films whose neighbours are wanted."""
+class SimilarItemsRequest(_Request):
+    """Items whose neighbors to find."""
 
     item_ids: ItemIds
     k: K = 10
 
 
-class SimilarUsersRequest(_Body):
-    """People whose neighbours are wanted."""
+class SimilarUsersRequest(_Request):
+    """Users whose neighbors to find."""
 
     users: Users
     k: K = 10
 
 
-class ExplainRequest(_Body):
-    """People, or films, to be told in tags."""
+class StoredSearchRequest(SimilarUsersRequest):
+    """Users whose neighbors among the stored users to find."""
+
+    exclude: list[str] = Field(
+        default=[], max_length=100, description="IDs of stored users to exclude, such as the user's own."
+    )
+
+
+class ExplainRequest(_Request):
+    """Users, or items, to describe in tags."""
 
     model_config = ConfigDict(json_schema_extra=_one_of("users", "item_ids"))
 
     users: FewUsers = Field(default_factory=list)
     item_ids: ItemIds = Field(default_factory=list)
-    tags: Annotated[int, Field(ge=1, le=100, description="Tags of each, the strongest.")] = 10
-    items: Annotated[int, Field(ge=0, le=20, description="The person's own films named for each tag.")] = 3
-    horizon: AskedHorizon = "overall"
+    tags: Annotated[int, Field(ge=1, le=100, description="Number of tags, strongest first.")] = 10
+    contributions: Annotated[int, Field(ge=0, le=20, description="Contributions of rated items per tag.")] = 3
+    horizon: HorizonField = "overall"
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
         return _refuse_both(self, "users", "item_ids")
 
 
-class SteerRequest(_Body):
-    """People, or vectors, to be moved along tags."""
+class SteerRequest(_Request):
+    """Users, or user vectors, to steer by tags."""
 
     model_config = ConfigDict(json_schema_extra=_one_of("users", "vectors"))
 
@@ -208,11 +195,10 @@ class SteerRequest(_Body):
     vectors: Vectors = Field(default_factory=list)
     tags: Tags
     hold: Annotated[
-        float,
-        Field(ge=0, le=1, description="How much of everything else is held: 0 nothing, 1 all that can be."),
+        float, Field(ge=0, le=1, description="How strongly other tags stay constant, 0 to 1.")
     ] = 1.0
     k: K = 10
-    horizon: AskedHorizon = "overall"
+    horizon: HorizonField = "overall"
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> Self:
@@ -224,23 +210,23 @@ class _Response(BaseModel):
 
 
 class Error(_Response):
-    """What was refused."""
+    """Why a request failed."""
 
-    code: Annotated[str, Field(description="What went wrong, for programs.", examples=["unknown_item"])]
-    message: Annotated[str, Field(description="One sentence: what was found and what was expected.")]
+    code: Annotated[str, Field(description="Error code, for programs.", examples=["unknown_item"])]
+    message: Annotated[str, Field(description="Where, what was found, what was expected.")]
     where: Annotated[
-        str | None, Field(description="The place in the request.", examples=["users[0].ratings[3].rating"])
+        str | None, Field(description="Location in the request.", examples=["users[0].ratings[3].rating"])
     ]
 
 
 class ErrorResponse(_Response):
-    """The one shape of every error."""
+    """The shape of every error."""
 
     error: Error
 
 
 class Item(_Response):
-    """A film of the catalogue."""
+    """An item of the catalog."""
 
     item_id: ItemId
     title: str
@@ -249,7 +235,7 @@ class Item(_Response):
 
 
 class Contribution(_Response):
-    """A film of the person's own and what it does: how much lower the number would be without it."""
+    """A rated item and its effect: the value minus the value without this rating."""
 
     item_id: ItemId
     title: str
@@ -257,40 +243,38 @@ class Contribution(_Response):
 
 
 class ScoredItem(Item):
-    """A film at its rank."""
+    """A recommended item."""
 
     rank: int
-    score: float
+    score: Annotated[float, Field(description="Inner product of user and item vector.")]
 
 
 class RecommendedItem(ScoredItem):
-    """A film at its rank, with the person's own films that put it there."""
+    """A recommended item with the contributions of rated items to its score."""
 
-    why: list[Contribution]
+    contributions: list[Contribution]
 
 
 class SimilarItem(Item):
-    """A film near another."""
+    """A neighbor of an item."""
 
     rank: int
-    similarity: Annotated[float, Field(description="The cosine, -1 to 1.")]
+    similarity: Annotated[float, Field(description="Cosine, -1 to 1.")]
 
 
-Unknown = Annotated[
-    list[ItemId], Field(description="Items that the catalogue does not hold; they are passed over.")
-]
-Vector = Annotated[list[float], Field(description="Comparable with vectors of the same space alone.")]
+Unknown = Annotated[list[ItemId], Field(description="Item IDs that are not in the catalog; ignored.")]
+Vector = Annotated[list[float], Field(description="Comparable only with vectors of the same space.")]
 
 
 class EncodedUser(_Response):
-    """A person's vector."""
+    """A user vector."""
 
     vector: Vector
     unknown: Unknown
 
 
 class EncodeResponse(_Response):
-    """The people's vectors, in the order of the request."""
+    """User vectors, in the order of the request."""
 
     space: str
     horizon: Horizon
@@ -298,21 +282,21 @@ class EncodeResponse(_Response):
 
 
 class RecommendedUser(_Response):
-    """Films new to a person, best first."""
+    """Recommendations for one user, best first."""
 
     items: list[RecommendedItem]
     unknown: Unknown
 
 
 class RecommendResponse(_Response):
-    """What is recommended, in the order of the request."""
+    """Recommendations, in the order of the request."""
 
     space: str
     users: list[RecommendedUser]
 
 
 class SteeredUser(_Response):
-    """A vector after steering, and the films that follow from it."""
+    """A steered user vector and its recommendations."""
 
     vector: Vector
     items: list[ScoredItem]
@@ -320,14 +304,14 @@ class SteeredUser(_Response):
 
 
 class SteerResponse(_Response):
-    """The people after steering, in the order of the request."""
+    """Steered users, in the order of the request."""
 
     space: str
     users: list[SteeredUser]
 
 
 class ItemNeighbors(_Response):
-    """A film and the films nearest to it."""
+    """An item and its neighbors."""
 
     item_id: ItemId
     title: str
@@ -335,90 +319,92 @@ class ItemNeighbors(_Response):
 
 
 class SimilarItemsResponse(_Response):
-    """Each film's neighbours, in the order of the request."""
+    """Neighbors per item, in the order of the request."""
 
     items: list[ItemNeighbors]
 
 
-class Neighbor(_Response):
-    """A stored person near the one who asks."""
+class UserNeighbor(_Response):
+    """A user who can be found, near to the requested user."""
 
     user_id: ItemId
     rank: int
-    similarity: float
-    favourites: list[Item]
+    similarity: Annotated[float, Field(description="Cosine, -1 to 1.")]
+    nearest_items: list[Item]
 
 
 class UserNeighbors(_Response):
-    """The stored people nearest to one."""
+    """The neighbors of one user."""
 
-    users: list[Neighbor]
+    users: list[UserNeighbor]
     unknown: Unknown
 
 
 class SimilarUsersResponse(_Response):
-    """Each person's neighbours, in the order of the request."""
+    """Neighbors per user, in the order of the request."""
 
     users: list[UserNeighbors]
 
 
-class TagOfItem(_Response):
-    """A tag as it is read on a film."""
+class ItemTag(_Response):
+    """A tag of an item."""
 
     tag: str
-    strength: Annotated[float, Field(description="In standard deviations from the average.")]
-    confidence: Annotated[float, Field(ge=0, le=1)]
+    strength: Annotated[float, Field(description="z-score, in standard deviations from the average.")]
+    reliability: Annotated[
+        float, Field(ge=0, le=1, description="Held-out correlation of predicted and observed tag relevance.")
+    ]
 
 
-class TagOfUser(TagOfItem):
-    """A tag as it is read on a person, and the person's own films behind it."""
+class UserTag(ItemTag):
+    """A tag of a user, with the contributions of rated items to its strength."""
 
-    items: list[Contribution]
+    contributions: list[Contribution]
 
 
 class ExplainedUser(_Response):
-    """A person in tags, strongest first, and the place on the map of films."""
+    """Tags of a user, strongest first, and the position on the item map."""
 
-    tags: list[TagOfUser]
-    place: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    tags: list[UserTag]
+    map_position: Annotated[list[float], Field(min_length=2, max_length=2)] | None
     unknown: Unknown
 
 
 class ExplainedItem(_Response):
-    """A film in tags, strongest first."""
+    """Tags of an item, strongest first."""
 
     item_id: ItemId
     title: str
-    tags: list[TagOfItem]
+    tags: list[ItemTag]
 
 
 class ExplainResponse(_Response):
-    """People, or films, in tags; the other of the two is left out."""
+    """Users, or items, in tags; only the requested key is present."""
 
     users: list[ExplainedUser] = []
     items: list[ExplainedItem] = []
 
 
 class ItemsResponse(_Response):
-    """Films found by their title, best first."""
+    """Items found by title, best match first."""
 
     items: list[Item]
 
 
 class MapResponse(_Response):
-    """All films on a plane, as columns of one length."""
+    """All items of the map, as columns of equal length."""
 
     item_ids: list[ItemId]
     titles: list[str]
     years: list[int | None]
-    genres: Annotated[list[str | None], Field(description="The first genre of each.")]
+    genres: Annotated[list[str | None], Field(description="The first genre of each item.")]
     x: Annotated[list[float], Field(description="0 to 1.")]
     y: Annotated[list[float], Field(description="0 to 1.")]
-    watched: Annotated[list[int], Field(description="People of the training who rated it.")]
+    n_train_users: Annotated[list[int], Field(description="Training users who rated the item.")]
 
 
 class ExampleItem(_Response):
-    """A film that the example person rated."""
+    """A rated item of the example profile."""
 
     item_id: ItemId
     title: str
@@ -427,51 +413,72 @@ class ExampleItem(_Response):
 
 
 class ExampleResponse(_Response):
-    """A person who was made up."""
+    """The example profile."""
 
     name: str
     ratings: list[ExampleItem]
 
 
-class KnownTag(_Response):
-    """A tag that the model can read and steer along."""
+class ModelTag(_Response):
+    """A tag of the model, for explanation and steering."""
 
     tag: str
-    confidence: Annotated[float, Field(ge=0, le=1)]
+    reliability: Annotated[float, Field(ge=0, le=1)]
+
+
+class ItemNoun(_Response):
+    """What the catalog calls its items, for texts."""
+
+    one: str
+    many: str
 
 
 class ModelResponse(_Response):
-    """The model that answers."""
+    """The model of the service."""
 
     name: str
     space: str
-    items: int
+    n_items: int
+    item_noun: ItemNoun
     dim: int
     data: str
     version: str
     horizons: list[Horizon]
     rating_range: Annotated[list[float], Field(min_length=2, max_length=2)]
     rating_step: float
-    tags: list[KnownTag]
-    users: Annotated[
+    tags: list[ModelTag]
+    n_users: Annotated[
         int | None,
         Field(
-            description="People that /v1/similar-users can find, counted some seconds ago at most where a database keeps them; "
-            "null while it does not say."
+            description="Users that /v1/similar-users can find; at most a few seconds old with a database. "
+            "null while the database is unavailable."
         ),
     ]
     map: bool
 
 
 class ReloadResponse(_Response):
-    """The model that answers from now on."""
+    """The new model."""
 
     space: str
-    items: int
+    n_items: int
     seconds: float
 
 
-class StateResponse(_Response):
-    """How the service is."""
+class StatusResponse(_Response):
+    """The state of the service."""
 
     status: Annotated[str, Field(examples=["ok"])]
+
+
+class StoredResponse(_Response):
+    """The space of the stored vectors, and the ignored items."""
+
+    space: str
+    unknown: Unknown
+
+
+class DeletedResponse(_Response):
+    """Whether anything was stored."""
+
+    deleted: bool

@@ -1,4 +1,4 @@
-"""What can be set about the service; everything is read from the environment, with TASTEVEC_ before its name."""
+"""Settings of the service, read from environment variables with the prefix TASTEVEC_."""
 
 from typing import Annotated
 
@@ -12,32 +12,33 @@ __all__ = ["ServiceSettings", "read_settings"]
 
 
 class ServiceSettings(BaseSettings):
-    """How the service guards itself; ``TASTEVEC_TOKEN`` in the environment is ``token`` here, and so on."""
+    """Authentication, limits and database; the environment variable ``TASTEVEC_TOKEN`` sets ``token``, and so on."""
 
     model_config = SettingsConfigDict(env_prefix="TASTEVEC_", env_ignore_empty=True, frozen=True)
 
     token: SecretStr | None = Field(
-        default=None, description="The bearer token that /v1 and /metrics ask for; without it they are open."
+        default=None, description="Bearer token for /v1 and /metrics. Default: no authentication."
     )
     database_url: SecretStr | None = Field(
         default=None,
-        description="A PostgreSQL with pgvector, as postgresql://user:password@host/name, in which people are kept; without it "
-        "nothing is kept of anybody.",
+        description="PostgreSQL with pgvector that stores user vectors, as postgresql://user:password@host/name. "
+        "Default: nothing is stored.",
     )
     rate: str | None = Field(
-        default=None,
-        description="Requests of one address to /v1, such as 600/minute; without it there is no limit.",
+        default=None, description="Requests per address to /v1, such as 600/minute. Default: no limit."
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Origins whose pages may ask, such as https://films.example, with spaces between.",
+        description="Allowed CORS origins, such as https://shop.example, separated by spaces.",
     )
-    timeout_s: float = Field(default=10.0, gt=0, description="Seconds a request may take once it has come.")
-    body_timeout_s: float = Field(default=10.0, gt=0, description="Seconds in which a body must have come.")
-    body_bytes: int = Field(default=1_000_000, ge=1_000, description="Bytes of a body at most.")
-    waiting: int = Field(default=512, ge=1, description="Questions that may wait for the model at once.")
+    timeout_s: float = Field(default=10.0, gt=0, description="Request timeout in seconds.")
+    body_timeout_s: float = Field(
+        default=10.0, gt=0, description="Timeout for receiving the body, in seconds."
+    )
+    body_bytes: int = Field(default=1_000_000, ge=1_000, description="Maximum body size in bytes.")
+    waiting: int = Field(default=512, ge=1, description="Maximum number of requests that wait for inference.")
     drain_s: float = Field(
-        default=15.0, gt=0, description="Seconds that a stop waits for requests under way."
+        default=15.0, gt=0, description="Seconds for requests in progress to finish at shutdown."
     )
 
     @field_validator("cors_origins", mode="before")
@@ -59,10 +60,10 @@ class ServiceSettings(BaseSettings):
 
 
 def read_settings() -> ServiceSettings:
-    """The settings of this process's environment.
+    """Return the settings from the environment.
 
     Raises:
-        SettingsError: A variable is not what was expected.
+        SettingsError: A variable is invalid.
     """
     try:
         return ServiceSettings()
@@ -71,5 +72,5 @@ def read_settings() -> ServiceSettings:
         name = str(first["loc"][0])
         expected = ServiceSettings.model_fields[name].description
         raise SettingsError(
-            f"TASTEVEC_{name.upper()} in the environment cannot be used ({first['msg']}); expected: {expected}"
+            f"environment variable TASTEVEC_{name.upper()}: {first['msg']}. Expected: {expected}"
         ) from None

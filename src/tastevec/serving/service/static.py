@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-__all__ = ["page_routes", "unchanged"]
+__all__ = ["is_not_modified", "page_routes"]
 
-# The machine's own table of types may say otherwise, or nothing.
+# The MIME table of the operating system may differ or be empty.
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -31,37 +31,37 @@ _TYPES = {
     ".woff2": "font/woff2",
 }
 _INDEX = "index.html"
-_PAGE = SimpleNamespace(path="page")  # what the counters call each of its files
+_PAGE = SimpleNamespace(path="page")  # the route label of all static files in metrics and logs
 
 
 def page_routes(folder: Path) -> Iterator[Route]:
-    """A route for each file below the folder, and ``/`` for its index; none where there is no such folder.
+    """Yield a route per file of the folder, and ``/`` for its index; nothing without the folder.
 
-    Only what is there when the service starts can be asked for, so that no path leads out of the folder.
+    Only files that exist at the start have a route, so that no path leads out of the folder.
     """
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith((".", "__")) for part in name.parts):
-            place = f"/{'' if str(name) == _INDEX else name.as_posix()}"
-            yield Route(place, _file(path), methods=["GET"], include_in_schema=False)
+            route = f"/{'' if str(name) == _INDEX else name.as_posix()}"
+            yield Route(route, _file_endpoint(path), methods=["GET"], include_in_schema=False)
 
 
-def unchanged(request: Request, tag: str) -> bool:
-    """Whether whoever asks has what carries this tag already."""
+def is_not_modified(request: Request, etag: str) -> bool:
+    """Return whether the client has the content with this ETag."""
     known = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
-    return tag in known or "*" in known
+    return etag in known or "*" in known
 
 
-def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:
+def _file_endpoint(path: Path) -> Callable[[Request], Awaitable[Response]]:
     body = path.read_bytes()
     kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
 
-    async def answer(request: Request) -> Response:
+    async def endpoint(request: Request) -> Response:
         request.scope["route"] = _PAGE
-        if unchanged(request, tag):
+        if is_not_modified(request, etag):
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type=kind)
 
-    return answer
+    return endpoint

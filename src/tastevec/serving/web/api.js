@@ -1,7 +1,7 @@
-// The service's answers: one function a question, stale questions dropped, errors in the server's own words.
+// Requests to the service: one function per endpoint; a newer request on a channel aborts the older one.
 import { credentials } from "./token.js";
 
-/** What went wrong, as a sentence for people; `code` is the server's, or "offline". */
+/** A failed request; `code` is the service's error code, or "offline". */
 export class ApiError extends Error {
   constructor(code, message, status) {
     super(message);
@@ -10,63 +10,62 @@ export class ApiError extends Error {
   }
 }
 
-const asked = new Map();
+const running = new Map();
 
 /**
- * Asks the service. A new question on the same channel drops the one still waiting there.
- * @returns {Promise<Object>} the answer; rejects with ApiError, or with an AbortError when dropped
+ * Sends a request, and aborts the one that still runs on the same channel.
+ * @returns {Promise<Object>} the response; rejects with ApiError, or with an AbortError when aborted
  */
-async function ask(channel, path, body) {
-  asked.get(channel)?.abort();
+async function send(channel, path, body) {
+  running.get(channel)?.abort();
   const control = new AbortController();
-  asked.set(channel, control);
-  const given = { signal: control.signal, headers: { Accept: "application/json", ...credentials() } };
+  running.set(channel, control);
+  const options = { signal: control.signal, headers: { Accept: "application/json", ...credentials() } };
   if (body !== undefined) {
-    given.method = "POST";
-    given.headers["Content-Type"] = "application/json";
-    given.body = JSON.stringify(body);
+    options.method = "POST";
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
   }
   try {
-    // Relative to the page, so that the service works below a path of a proxy too.
-    const answer = await fetch(new URL(path, document.baseURI), given);
-    const told = await answer.json().catch(() => null);
-    if (answer.ok && told !== null) return told;
-    const { code, message } = told?.error ?? {};
-    const sentence = message ?? `The service answered ${answer.status} without a reason.`;
-    throw new ApiError(code ?? "failed", sentence, answer.status);
+    // Relative to the page, so that the service also works below a path of a proxy.
+    const response = await fetch(new URL(path, document.baseURI), options);
+    const content = await response.json().catch(() => null);
+    if (response.ok && content !== null) return content;
+    const { code, message } = content?.error ?? {};
+    throw new ApiError(code ?? "failed", message ?? `The service returned error ${response.status}.`, response.status);
   } catch (error) {
-    if (error instanceof ApiError || dropped(error)) throw error;
-    throw new ApiError("offline", "The service cannot be reached. What you see is the last answer.", 0);
+    if (error instanceof ApiError || isAbort(error)) throw error;
+    throw new ApiError("offline", "Cannot reach the service. Showing the last result.", 0);
   } finally {
-    if (asked.get(channel) === control) asked.delete(channel);
+    if (running.get(channel) === control) running.delete(channel);
   }
 }
 
-/** Whether an error only says that a newer question took its place. */
-export const dropped = (error) => error?.name === "AbortError";
+/** Whether an error means only that a newer request replaced this one. */
+export const isAbort = (error) => error?.name === "AbortError";
 
-/** Drops whatever is still being asked for these channels. */
-export function drop(...channels) {
-  for (const channel of channels) asked.get(channel)?.abort();
+/** Aborts the requests on these channels. */
+export function abort(...channels) {
+  for (const channel of channels) running.get(channel)?.abort();
 }
 
-export const model = () => ask("model", "v1/model");
-export const map = () => ask("map", "v1/map");
-export const example = () => ask("example", "v1/example");
+export const model = () => send("model", "v1/model");
+export const map = () => send("map", "v1/map");
+export const example = () => send("example", "v1/example");
 export const items = (query, limit) =>
-  ask("items", `v1/items?${new URLSearchParams({ query, limit })}`).then((answer) => answer.items);
+  send("items", `v1/items?${new URLSearchParams({ query, limit })}`).then((response) => response.items);
 
-const first = (answer) => answer.people[0];
-export const encode = (person, horizon, channel = "vector") =>
-  ask(channel, "v1/encode", { people: [person], horizon }).then(first);
-export const steer = (person, tags, horizon) =>
-  ask("vector", "v1/steer", { people: [person], tags, horizon, k: 1 }).then(first);
-export const explain = (person, tags) =>
-  ask("explain", "v1/explain", { people: [person], tags, films: 3, horizon: "overall" }).then(first);
-export const similarUsers = (person, k) => ask("people", "v1/similar-users", { people: [person], k }).then(first);
-export const recommend = (channel, person, asking) =>
-  ask(channel, "v1/recommend", { people: [person], ...asking }).then(first);
-export const explainItems = (ids, tags, channel = "film") =>
-  ask(channel, "v1/explain", { item_ids: ids, tags }).then((answer) => answer.items);
+const first = (response) => response.users[0];
+export const encode = (user, horizon, channel = "vector") =>
+  send(channel, "v1/encode", { users: [user], horizon }).then(first);
+export const steer = (user, tags, horizon) =>
+  send("vector", "v1/steer", { users: [user], tags, horizon, k: 1 }).then(first);
+export const explain = (user, tags) =>
+  send("explain", "v1/explain", { users: [user], tags, contributions: 3, horizon: "overall" }).then(first);
+export const similarUsers = (user, k) => send("users", "v1/similar-users", { users: [user], k }).then(first);
+export const recommend = (channel, user, options) =>
+  send(channel, "v1/recommend", { users: [user], ...options }).then(first);
+export const explainItems = (ids, tags, channel = "item") =>
+  send(channel, "v1/explain", { item_ids: ids, tags }).then((response) => response.items);
 export const similarItems = (id, k) =>
-  ask("similar", "v1/similar-items", { item_ids: [id], k }).then((answer) => answer.items[0].similar);
+  send("similar", "v1/similar-items", { item_ids: [id], k }).then((response) => response.items[0].similar);

@@ -1,230 +1,233 @@
-// The page's one flow: a change of ratings, steering or horizon asks the service again and shows what it answers.
+// The page: a change of ratings, adjustments or horizon sends requests and shows the responses.
 import * as api from "./api.js";
+import { openDialog, startDialog } from "./dialog.js";
 import { announce, byId, debounced } from "./dom.js";
-import { showHeadline, showWhose } from "./headline.js";
-import { showAbsent, showPlace, startMap } from "./map.js";
+import { setNoun, worded } from "./items.js";
+import { showMapPosition, showNoMap, startMap } from "./map.js";
 import { awaited, say } from "./messages.js";
-import { showPeople } from "./people.js";
+import { showHeadline, showOwner } from "./profile.js";
 import { showRated, showStarters } from "./rated.js";
 import { showRecommendations } from "./recommendations.js";
 import { startSearch } from "./search.js";
 import { copyLink, exportJson, startImport, unpacked } from "./share.js";
 import { onScale, setScale } from "./stars.js";
-import { asPerson, change, listen, now, remembered } from "./state.js";
+import { asUser, change, current, listen, stored } from "./state.js";
 import { showStrip } from "./strip.js";
 import { showTags, startAdding } from "./tags.js";
-import { openTicket, startTicket } from "./ticket.js";
+import { showUsers } from "./users.js";
 
-const SHOWN = 12;
+const RECOMMENDATIONS = 12;
 const TAGS = 10;
-const PEOPLE = 4;
+const USERS = 4;
 const STARTERS = 8;
 
 let model = null;
 const knownTags = new Map();
-const answers = { tags: [], vector: null, unknown: new Set() };
+const results = { tags: [], vector: null, unknown: new Set() };
 
-const ratingOf = (id) => now().ratings.find((each) => each.item_id === id)?.rating ?? null;
-const choose = (film, from) => openTicket(film, from, ratingOf(film.item_id));
-const steered = () => Object.keys(now().doses).length > 0;
+const ratingOf = (id) => current().ratings.find((each) => each.item_id === id)?.rating ?? null;
+const choose = (item, from) => openDialog(item, from, ratingOf(item.item_id));
+const adjusted = () => Object.keys(current().adjustments).length > 0;
 
-async function refreshWords() {
-  if (!now().ratings.length) return showWords({ tags: [], place: null, unknown: [] });
-  const told = await awaited(byId("words"), api.explain(asPerson(), TAGS), refresh);
-  if (told) showWords(told);
+async function refreshProfile() {
+  if (!current().ratings.length) return showProfile({ tags: [], map_position: null, unknown: [] });
+  const response = await awaited(byId("profile"), api.explain(asUser(), TAGS), refresh);
+  if (response) showProfile(response);
 }
 
-function showWords({ tags, place, unknown }) {
-  answers.tags = tags;
-  answers.unknown = new Set(unknown);
-  showHeadline(tags, Boolean(now().example));
-  showTags(tags, now().doses, knownTags);
-  showRated(now().ratings, answers.unknown);
-  showPlace(place, now().ratings);
+function showProfile({ tags, map_position: position, unknown }) {
+  results.tags = tags;
+  results.unknown = new Set(unknown);
+  showHeadline(tags);
+  showTags(tags, current().adjustments, knownTags);
+  showRated(current().ratings, results.unknown);
+  showMapPosition(position, current().ratings);
 }
 
-async function refreshWatch() {
-  const { ratings, doses, horizon } = now();
+async function refreshRecommendations() {
+  const { ratings, adjustments, horizon } = current();
   if (!ratings.length) {
     showRecommendations([], { plain: null, choose });
-    byId("watch-note").textContent = "";
+    byId("recommend-note").textContent = "";
     return;
   }
-  const asking = { k: SHOWN, horizon };
-  const plain = steered() ? api.recommend("plain", asPerson(), asking) : null;
-  const list = api.recommend("watch", asPerson(), { ...asking, why: 2, ...(plain && { tags: doses }) });
-  const told = await awaited(byId("watch"), Promise.all([list, plain]), refresh);
-  if (told) showRecommendations(told[0].items, { plain: told[1]?.items ?? null, choose });
+  const options = { k: RECOMMENDATIONS, horizon };
+  const plain = adjusted() ? api.recommend("plain", asUser(), options) : null;
+  const withTags = { ...options, contributions: 2, ...(plain && { tags: adjustments }) };
+  const list = api.recommend("recommend", asUser(), withTags);
+  const response = await awaited(byId("recommend"), Promise.all([list, plain]), refresh);
+  if (response) showRecommendations(response[0].items, { plain: response[1]?.items ?? null, choose });
 }
 
 async function refreshVector() {
-  const { ratings, doses, horizon } = now();
+  const { ratings, adjustments, horizon } = current();
   if (!ratings.length) return showVector(null);
-  const asking = steered() ? api.steer(asPerson(), doses, horizon) : api.encode(asPerson(), horizon);
-  const told = await awaited(byId("strip"), asking, refresh);
-  if (told) showVector(told.vector);
+  const request = adjusted() ? api.steer(asUser(), adjustments, horizon) : api.encode(asUser(), horizon);
+  const response = await awaited(byId("strip"), request, refresh);
+  if (response) showVector(response.vector);
 }
 
 function showVector(vector) {
-  answers.vector = vector;
+  results.vector = vector;
   if (!vector) return showStrip(null);
-  const { ratings, horizon } = now();
-  const asked = horizon === "next" ? "next film" : "taste overall";
-  const films = ratings.length === 1 ? "1 film" : `${ratings.length} films`;
-  const [least, most] = [Math.min(...vector), Math.max(...vector)].map((number) => number.toFixed(2));
-  const print = [`${vector.length} numbers`, films, asked, ...(steered() ? ["steered"] : []), `space ${model.space}`];
+  const { ratings, horizon } = current();
+  const count = ratings.length === 1 ? "1 rating" : `${ratings.length} ratings`;
+  const [least, most] = [Math.min(...vector), Math.max(...vector)].map((value) => value.toFixed(2));
+  const dimensions = `${vector.length} dimensions`;
+  const print = [dimensions, count, horizon, ...(adjusted() ? ["adjusted"] : []), `space ${model.space}`];
   showStrip(vector, {
     print: print.join("  \u25b8  "),
-    told: `The taste vector: ${vector.length} numbers from ${least} to ${most}, from ${films}, for ${asked}`,
+    label: `Taste vector: ${dimensions} from ${least} to ${most}, based on ${count}, horizon ${horizon}`,
   });
 }
 
-async function refreshPeople() {
-  if (model.people === 0) return;
-  if (!now().ratings.length) return showPeople([], choose);
-  const told = await awaited(byId("people"), api.similarUsers(asPerson(), PEOPLE).catch(nobody), refresh);
-  if (told) showPeople(told.users, choose, told.empty);
+async function refreshUsers() {
+  if (model.n_users === 0) return;
+  if (!current().ratings.length) return showUsers([], choose);
+  const request = api.similarUsers(asUser(), USERS).catch(withoutUsers);
+  const response = await awaited(byId("users"), request, refresh);
+  if (response) showUsers(response.users, choose, response.empty);
 }
 
-/** Nobody to be shown is no fault of the page's: it is said in the people's own place. */
-function nobody(error) {
+/** Missing users are not an error of the page: their section shows the reason. */
+function withoutUsers(error) {
   const empty = {
-    no_people: "Nobody is kept here yet.",
-    store_unavailable: "The people who are kept here cannot be reached just now.",
+    no_users: "No users are stored yet.",
+    store_unavailable: "The user database is unavailable. Try again later.",
   }[error.code];
   if (!empty) throw error;
   return { users: [], empty };
 }
 
-/** With nothing rated there is nothing to wait for. */
+/** Aborts all requests: without ratings there is nothing to wait for. */
 function stopWaiting() {
-  api.drop("explain", "watch", "plain", "vector", "people");
-  for (const id of ["words", "watch", "strip", "people"]) byId(id).removeAttribute("aria-busy");
+  api.abort("explain", "recommend", "plain", "vector", "users");
+  for (const id of ["profile", "recommend", "strip", "users"]) byId(id).removeAttribute("aria-busy");
 }
 
 function refresh() {
   if (!model) return begin();
-  if (!now().ratings.length) stopWaiting();
-  return Promise.all([refreshWords(), refreshWatch(), refreshVector(), refreshPeople()]).then(() => {
-    delete document.querySelector(".desk").dataset.waiting;
+  if (!current().ratings.length) stopWaiting();
+  return Promise.all([refreshProfile(), refreshRecommendations(), refreshVector(), refreshUsers()]).then(() => {
+    delete document.querySelector(".panels").dataset.waiting;
   });
 }
 
 const refreshSoon = debounced(refresh, 260);
-const resteerSoon = debounced(() => Promise.all([refreshWatch(), refreshVector()]), 160);
+const adjustSoon = debounced(() => Promise.all([refreshRecommendations(), refreshVector()]), 160);
 
-/** What can be shown without the service is shown at once; the rest follows when the changes have settled. */
+/** Shows at once what needs no request; the rest follows when the changes have settled. */
 function onChange(changed) {
   if (changed.has("ratings") || changed.has("example")) {
-    showRated(now().ratings, answers.unknown);
-    showWhose(now().example);
+    showRated(current().ratings, results.unknown);
+    showOwner(current().example);
   }
-  if (changed.has("doses")) showTags(answers.tags, now().doses, knownTags);
-  if (changed.has("horizon")) byId("horizon").elements[now().horizon === "next" ? 0 : 1].checked = true;
+  if (changed.has("adjustments")) showTags(results.tags, current().adjustments, knownTags);
+  if (changed.has("horizon")) byId("horizon").elements[current().horizon === "next" ? 0 : 1].checked = true;
   if (changed.has("ratings")) refreshSoon();
-  else if (changed.has("doses") || changed.has("horizon")) resteerSoon();
+  else if (changed.has("adjustments") || changed.has("horizon")) adjustSoon();
 }
 
-/** Puts other ratings in place of these, with a way back when there was something to lose. */
-function replaceRatings(ratings, example, sentence) {
-  const { ratings: before, example: was, doses } = now();
-  change({ ratings, example, doses: {} });
-  if (before.length && (!was || was.changed)) {
-    say(sentence, {
-      about: "replaced",
-      action: { label: "Bring them back", run: () => change({ ratings: before, example: was, doses }) },
-    });
+/** Replaces the ratings, with an undo button when there were own ratings. */
+function replaceRatings(ratings, example, text) {
+  const { ratings: before, example: previous, adjustments } = current();
+  change({ ratings, example, adjustments: {} });
+  if (before.length && (!previous || previous.changed)) {
+    const undo = () => change({ ratings: before, example: previous, adjustments });
+    say(text, { about: "replaced", action: { label: "Undo", run: undo } });
   }
 }
 
 async function loadExample() {
-  const told = await awaited(byId("rate"), api.example(), loadExample);
-  if (!told) return;
-  replaceRatings(told.ratings, { name: told.name }, "The example took the place of your ratings.");
-  announce(`Example person loaded: ${told.name}`);
+  const response = await awaited(byId("rate"), api.example(), loadExample);
+  if (!response) return;
+  replaceRatings(response.ratings, { name: response.name }, "Replaced your ratings with the example.");
+  announce(`Example profile loaded: ${response.name}`);
 }
 
 function startOwn() {
-  replaceRatings([], null, "The ratings were cleared.");
+  replaceRatings([], null, "Ratings cleared.");
   byId("search").focus();
 }
 
-/** Ratings from a link: those that the catalogue holds, with the titles that it gives them. */
-async function restoreLink(found) {
-  const retry = () => restoreLink(found);
-  const told = await awaited(byId("rate"), api.encode({ ratings: found }, "overall", "link"), retry);
-  if (!told) return;
-  const unknown = new Set(told.unknown);
-  const kept = [...new Map(found.map((each) => [each.item_id, each])).values()].filter((each) => !unknown.has(each.item_id));
-  if (!kept.length) return say("None of the link's films is in this catalogue.", { bad: true });
-  const films = await awaited(byId("rate"), api.explainItems(kept.map((each) => each.item_id), 1, "titles"), retry);
-  if (!films) return;
-  const titles = new Map(films.map((film) => [film.item_id, film.title]));
-  replaceRatings(kept.map((each) => ({ ...each, title: titles.get(each.item_id), year: null, genres: [] })), null,
-    "The link's ratings took the place of yours.");
-  if (unknown.size) say(`${unknown.size} of the link's films are not in this catalogue and were left out.`);
-  // The link is used up: a reload must show what the person did since, not the link again.
+/** Restores the ratings of a link, without unknown items, with the titles of the catalog. */
+async function restoreLink(ratings) {
+  const retry = () => restoreLink(ratings);
+  const response = await awaited(byId("rate"), api.encode({ ratings }, "overall", "link"), retry);
+  if (!response) return;
+  const unknown = new Set(response.unknown);
+  const unique = [...new Map(ratings.map((each) => [each.item_id, each])).values()];
+  const known = unique.filter((each) => !unknown.has(each.item_id));
+  if (!known.length) return say(worded("This model knows none of the {items} of the link."), { bad: true });
+  const items = await awaited(byId("rate"), api.explainItems(known.map((each) => each.item_id), 1, "titles"), retry);
+  if (!items) return;
+  const titles = new Map(items.map((item) => [item.item_id, item.title]));
+  replaceRatings(known.map((each) => ({ ...each, title: titles.get(each.item_id), year: null, genres: [] })), null,
+    "Replaced your ratings with the link.");
+  if (unknown.size) say(worded(`Skipped ${unknown.size} {${unknown.size === 1 ? "item" : "items"}} that this model does not know.`));
+  // Remove the link: a reload must show the later changes, not the link again.
   history.replaceState(null, "", location.pathname + location.search);
 }
 
 function importRatings(ratings) {
-  replaceRatings(ratings, null, "The file's ratings took the place of yours.");
-  announce(`${ratings.length} ratings opened`);
+  replaceRatings(ratings, null, "Replaced your ratings with the file.");
+  announce(`${ratings.length} ratings imported`);
 }
 
 function startButtons() {
   byId("start-own").addEventListener("click", startOwn);
   byId("load-example").addEventListener("click", loadExample);
   byId("copy-link").addEventListener("click", copyLink);
-  byId("export-button").addEventListener("click", () => exportJson({ ...answers, space: model?.space ?? null }));
-  byId("reset-steering").addEventListener("click", () => {
-    change({ doses: {} });
-    announce("Steering reset");
+  byId("export-button").addEventListener("click", () => exportJson({ ...results, space: model?.space ?? null }));
+  byId("reset-adjustments").addEventListener("click", () => {
+    change({ adjustments: {} });
+    announce("Adjustments reset");
   });
   byId("horizon").addEventListener("change", (event) => change({ horizon: event.target.value }));
   addEventListener("hashchange", () => {
-    const found = model && unpacked(location.hash);
-    if (found?.length) restoreLink(found);
+    const ratings = model && unpacked(location.hash);
+    if (ratings?.length) restoreLink(ratings);
   });
   startImport(importRatings);
-  startSearch({ choose: (film) => choose(film, byId("search")), ratingOf });
-  startTicket(ratingOf);
+  startSearch({ choose: (item) => choose(item, byId("search")), ratingOf });
+  startDialog(ratingOf);
   listen(onChange);
 }
 
-function meet(told) {
-  model = told;
+function showModel(response) {
+  model = response;
+  setNoun(model.item_noun);
   setScale(model.rating_range, model.rating_step);
-  for (const { tag, confidence } of model.tags) knownTags.set(tag, confidence);
+  for (const { tag, reliability } of model.tags) knownTags.set(tag, reliability);
   startAdding(knownTags);
   byId("horizon").hidden = model.horizons.length < 2;
-  // Null says that their database is away just now.
-  for (const node of document.querySelectorAll('[data-needs="people"]')) node.hidden = model.people === 0;
-  byId("model-line").textContent =
-    `Model ${model.name}, trained on ${model.data}: ${model.films.toLocaleString("en")} films, ` +
-    `${model.dim} numbers a person, space ${model.space}, tastevec ${model.version}.`;
+  // null: the database is unavailable now.
+  for (const node of document.querySelectorAll('[data-needs="users"]')) node.hidden = model.n_users === 0;
+  byId("model-line").textContent = worded(
+    `Model ${model.name} \u00b7 trained on ${model.data} \u00b7 ${model.n_items.toLocaleString("en")} {items} \u00b7 ` +
+    `${model.dim} dimensions \u00b7 space ${model.space} \u00b7 tastevec ${model.version}`);
 }
 
-/** Begins: who the model is, then whose taste to show: a link's, the one kept here, or the example. */
+/** Loads the model, then the ratings: those of a link, of the last visit, or the example. */
 async function begin() {
-  const told = await awaited(document.querySelector("main"), api.model(), begin);
-  if (!told) return;
-  meet(told);
-  const kept = remembered();
-  const found = unpacked(location.hash);
-  change(fitting(kept ?? now()));
-  if (!kept && !found?.length) await loadExample();
-  if (found?.length) await restoreLink(found);
-  if (model.map) startMap(choose, (films) => showStarters(films.slice(0, STARTERS), choose));
-  else showAbsent();
+  const response = await awaited(document.querySelector("main"), api.model(), begin);
+  if (!response) return;
+  showModel(response);
+  const previous = stored();
+  const link = unpacked(location.hash);
+  change(fitting(previous ?? current()));
+  if (!previous && !link?.length) await loadExample();
+  if (link?.length) await restoreLink(link);
+  if (model.map) startMap(choose, (items) => showStarters(items.slice(0, STARTERS), choose));
+  else showNoMap();
 }
 
-/** What was kept, less what this model does not know: another model may answer at this address than at the last visit. */
-const fitting = (kept) => ({
-  ...kept,
-  ratings: kept.ratings.filter(({ rating }) => onScale(rating)),
-  doses: Object.fromEntries(Object.entries(kept.doses).filter(([tag]) => knownTags.has(tag))),
-  horizon: model.horizons.includes(kept.horizon) ? kept.horizon : model.horizons[0],
+/** The stored state without what this model does not know: the model may have changed since the last visit. */
+const fitting = (previous) => ({
+  ...previous,
+  ratings: previous.ratings.filter(({ rating }) => onScale(rating)),
+  adjustments: Object.fromEntries(Object.entries(previous.adjustments).filter(([tag]) => knownTags.has(tag))),
+  horizon: model.horizons.includes(previous.horizon) ? previous.horizon : model.horizons[0],
 });
 
 showStrip(null);

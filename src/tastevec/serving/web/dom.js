@@ -1,9 +1,9 @@
-// Building the page's nodes: text is always set as text, so no title or tag can become markup.
+// DOM helpers: text is always set as text, so that no title or tag becomes markup.
 
 /**
  * A new element.
  * @param {string} name tag name
- * @param {Object} [given] class, text, dataset, on (listeners by event) and any attribute; null and false are left out
+ * @param {Object} [given] class, text, dataset, on (listeners by event) and any attribute; null and false are skipped
  * @param {...(Node|string|null)} children
  */
 export function el(name, given = {}, ...children) {
@@ -20,16 +20,16 @@ export function el(name, given = {}, ...children) {
   return node;
 }
 
-/** The element with this id, which index.html promises. */
+/** The element with this ID in index.html. */
 export const byId = (id) => document.getElementById(id);
 
-/** Whether the person asked her system for less movement. */
+/** Whether the system asks for reduced motion. */
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-/** Sets a custom property; allowed under a strict policy, unlike a style attribute in the markup. */
+/** Sets a CSS custom property, which the content security policy allows, unlike style attributes. */
 export const setVar = (node, name, value) => node.style.setProperty(name, String(value));
 
-/** A signed number for people: a true minus sign, never a minus zero. */
+/** A signed number with a true minus sign, never minus zero. */
 export function signed(value, digits = 1) {
   const text = Math.abs(value).toFixed(digits);
   if (Number(text) === 0) return text;
@@ -37,10 +37,10 @@ export function signed(value, digits = 1) {
 }
 
 /** "a, b and c" as nodes, each made by `make`. */
-export function listed(things, make) {
-  return things.flatMap((thing, at) => {
-    const before = at === 0 ? [] : [at === things.length - 1 ? " and " : ", "];
-    return [...before, make(thing)];
+export function listed(values, make) {
+  return values.flatMap((value, at) => {
+    const before = at === 0 ? [] : [at === values.length - 1 ? " and " : ", "];
+    return [...before, make(value)];
   });
 }
 
@@ -53,26 +53,26 @@ export function debounced(run, wait) {
   };
 }
 
-/** Tells screen readers what changed, in one sentence. */
-export function announce(sentence) {
-  byId("live").textContent = sentence;
+/** Announces a change to screen readers. */
+export function announce(text) {
+  byId("live").textContent = text;
 }
 
 /**
- * Makes the children of `list` match `things`, in order, keeping the nodes (and the focus) of those that stay.
+ * Makes the children of `list` match `values`, in order, and reuses the nodes (and the focus) of those that stay.
  * @param {Element} list
- * @param {Array} things
- * @param {{key: function, make: function, fill: function}} how key(thing), make(thing) -> node, fill(node, thing)
+ * @param {Array} values
+ * @param {{key: function, make: function, fill: function}} how key(value), make(value) -> node, fill(node, value)
  */
-export function reconcile(list, things, { key, make, fill }) {
+export function reconcile(list, values, { key, make, fill }) {
   const before = new Map([...list.children].map((node) => [node.dataset.key, node]));
   const tops = new Map([...before].map(([name, node]) => [name, node.offsetTop]));
   const focused = list.contains(document.activeElement) ? document.activeElement : null;
-  const nodes = things.map((thing) => {
-    const name = String(key(thing));
-    const node = before.get(name) ?? make(thing);
+  const nodes = values.map((value) => {
+    const name = String(key(value));
+    const node = before.get(name) ?? make(value);
     node.dataset.key = name;
-    fill(node, thing);
+    fill(node, value);
     return node;
   });
   list.replaceChildren(...nodes);
@@ -80,7 +80,7 @@ export function reconcile(list, things, { key, make, fill }) {
   if (!calm()) for (const node of nodes) slide(node, tops.get(node.dataset.key));
 }
 
-/** Lets a node that moved be seen moving, and a new one appear. */
+/** Animates a moved node, and fades in a new one. */
 function slide(node, top) {
   const ease = "cubic-bezier(.2, .7, .2, 1)";
   if (top === undefined) {

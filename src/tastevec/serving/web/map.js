@@ -1,34 +1,34 @@
-// The map of all films: its legend, its tip, and the person's place on it.
+// The item map: its legend, its tooltip, and the position of the user.
 import * as api from "./api.js";
 import { announce, byId, el, setVar } from "./dom.js";
-import { spoken, titled } from "./films.js";
+import { itemButton, spoken, titled } from "./items.js";
 import { gridOf, nearestPoints } from "./mapgrid.js";
 import { listenToMap } from "./mapinput.js";
 import { viewOf } from "./mapview.js";
 import { awaited } from "./messages.js";
 
-const GROUPS = 11; // genres with a colour of their own; the rest share the twelfth
+const GROUPS = 11; // genres with their own color; the others share the twelfth
 const OTHER = "Other";
 const NEAREST = 8;
-const REACH = 14; // pixels around the pointer in which a film counts as meant
-const KEY_REACH = 90; // and around the middle of the map, which is all that the keyboard can point at
+const REACH = 14; // pixels around the pointer that select an item
+const KEY_REACH = 90; // pixels around the center of the map, for the keyboard
 
 let chart = null;
 
 /**
- * Loads the map and starts it; a model without one says so.
- * @param {function(Object, Element)} choose what choosing a film does
- * @param {function(Array)} famous gets the most watched film of each genre that has a colour
+ * Loads and starts the map; without one, shows that the model has none.
+ * @param {function(Object, Element)} choose runs when an item is chosen
+ * @param {function(Array)} popular gets the most popular item of each genre with its own color
  */
-export async function startMap(choose, famous) {
+export async function startMap(choose, popular) {
   const section = byId("map");
-  const told = await awaited(section, api.map().catch(absent), () => startMap(choose, famous));
-  if (told === null) return;
-  if (told.absent) return showAbsent();
+  const response = await awaited(section, api.map().catch(absent), () => startMap(choose, popular));
+  if (response === null) return;
+  if (response.absent) return showNoMap();
   byId("map-body").hidden = false;
-  chart = chartOf(told, choose);
+  chart = chartOf(response, choose);
   chart.follow(pending);
-  famous(chart.famous);
+  popular(chart.popular);
 }
 
 const absent = (error) => {
@@ -36,21 +36,20 @@ const absent = (error) => {
   throw error;
 };
 
-/** Says that this model has no map. */
-export function showAbsent() {
-  byId("map-note").textContent =
-    "This model was saved without a map of its films. Everything else on this page works without it.";
+/** Shows that this model has no map. */
+export function showNoMap() {
+  byId("map-note").textContent = "This model has no map.";
 }
 
-let pending = { place: null, ratings: [] };
+let pending = { position: null, ratings: [] };
 
-/** Shows where the person stands and what she rated; kept until the map is there. */
-export function showPlace(place, ratings) {
-  pending = { place, ratings };
+/** Shows the position of the user and the rated items, once the map is loaded. */
+export function showMapPosition(position, ratings) {
+  pending = { position, ratings };
   chart?.follow(pending);
 }
 
-/** Genres by how many films they lead, and the group of each film. */
+/** The genres by how many items list them first, and the group of each item. */
 function grouped(genres) {
   const counts = new Map();
   for (const genre of genres) if (genre) counts.set(genre, (counts.get(genre) ?? 0) + 1);
@@ -60,19 +59,19 @@ function grouped(genres) {
   return { names: group.includes(named.length) ? [...named, OTHER] : named, group };
 }
 
-function chartOf(told, choose) {
-  const { item_ids: ids, titles, years, x, y, watched, genres } = told;
+function chartOf(response, choose) {
+  const { item_ids: ids, titles, years, x, y, n_train_users: popularity, genres } = response;
   const canvas = byId("map-canvas");
   const { names, group } = grouped(genres);
-  const wanted = new Set(); // groups asked for; none means all
+  const selected = new Set(); // groups of the filter; none means all
   const rowOf = new Map(ids.map((id, at) => [id, at]));
-  const film = (at) => ({ item_id: ids[at], title: titles[at], year: years[at], genres: genres[at] ? [genres[at]] : [] });
-  const lit = (which) => wanted.size === 0 || wanted.has(which);
+  const item = (at) => ({ item_id: ids[at], title: titles[at], year: years[at], genres: genres[at] ? [genres[at]] : [] });
+  const lit = (which) => selected.size === 0 || selected.has(which);
   const seen = (at) => lit(group[at]);
-  const order = Int32Array.from(ids, (_, at) => at).sort((one, other) => watched[other] - watched[one]);
-  const marks = { rated: [], marked: -1, place: null };
+  const order = Int32Array.from(ids, (_, at) => at).sort((one, other) => popularity[other] - popularity[one]);
+  const marks = { rated: [], marked: -1, position: null };
 
-  const swatches = showLegend(names, wanted, () => view.redraw());
+  const swatches = showLegend(names, selected, () => view.redraw());
   let paint = null;
   const look = () => ({ ...(paint ??= paints(canvas, swatches)), ...marks, lit });
   const view = viewOf(canvas, { x, y, group, order, names: (at) => spoken(titles[at], years[at]) }, look);
@@ -82,52 +81,52 @@ function chartOf(told, choose) {
     view.redraw();
   });
 
-  const under = (place, reach = REACH) => grid.nearest(...view.toMap(...place), view.reach(reach), seen);
+  const under = (point, reach = REACH) => grid.nearest(...view.toMap(...point), view.reach(reach), seen);
   const mark = (at) => {
     if (marks.marked === at) return;
     marks.marked = at;
     view.redraw();
   };
-  const tip = (at, spokenToo) => {
+  const tip = (at, announced) => {
     mark(at);
-    showTip(at < 0 ? null : film(at), at < 0 ? null : view.toScreen(x[at], y[at]), canvas.clientWidth);
-    canvas.dataset.film = at < 0 ? "" : ids[at];
-    if (at >= 0 && spokenToo) announce(`${spoken(titles[at], years[at])}, ${genres[at] ?? "no genre"}`);
+    showTip(at < 0 ? null : item(at), at < 0 ? null : view.toScreen(x[at], y[at]), canvas.clientWidth);
+    canvas.dataset.item = at < 0 ? "" : ids[at];
+    if (at >= 0 && announced) announce(`${spoken(titles[at], years[at])}, ${genres[at] ?? "no genre"}`);
   };
-  const whole = () => view.goTo([0.5, 0.5], 1);
+  const showAll = () => view.goTo([0.5, 0.5], 1);
   listenToMap(canvas, view, {
-    hover: (place, keys) => tip(place ? under(place, keys ? KEY_REACH : REACH) : -1, keys),
-    choose: (place, keys) => {
-      const at = under(place, keys ? KEY_REACH : REACH);
-      if (at >= 0) choose(film(at), canvas);
+    hover: (point, keys) => tip(point ? under(point, keys ? KEY_REACH : REACH) : -1, keys),
+    choose: (point, keys) => {
+      const at = under(point, keys ? KEY_REACH : REACH);
+      if (at >= 0) choose(item(at), canvas);
     },
     leave: () => tip(-1, false),
-    whole,
+    showAll,
   });
   startZoom({
-    in: () => view.zoomBy(1.6), out: () => view.zoomBy(1 / 1.6), all: whole,
-    you: () => marks.place && view.goTo(marks.place, Math.max(4, view.zoom())),
+    in: () => view.zoomBy(1.6), out: () => view.zoomBy(1 / 1.6), all: showAll,
+    you: () => marks.position && view.goTo(marks.position, Math.max(4, view.zoom())),
   });
 
-  function follow({ place, ratings }) {
-    marks.place = place;
+  function follow({ position, ratings }) {
+    marks.position = position;
     marks.rated = ratings.map((each) => rowOf.get(each.item_id)).filter((at) => at !== undefined);
-    view.setPlace(place);
+    view.setPosition(position);
     view.redraw();
-    document.querySelector('[data-zoom="you"]').disabled = !place;
+    document.querySelector('[data-zoom="you"]').disabled = !position;
     const known = new Set(marks.rated);
-    const near = place ? nearestPoints(x, y, place, NEAREST, (at) => !known.has(at)) : [];
-    showNearest(near.map(film), choose);
+    const near = position ? nearestPoints(x, y, position, NEAREST, (at) => !known.has(at)) : [];
+    showNearest(near.map(item), choose);
   }
-  const famous = names.filter((name) => name !== OTHER).map((_, which) => film(order.find((at) => group[at] === which)));
-  return { follow, famous };
+  const popular = names.filter((name) => name !== OTHER).map((_, which) => item(order.find((at) => group[at] === which)));
+  return { follow, popular };
 }
 
-/** Colours and type as the theme gives them: the swatches and the canvas are asked for what they really have. */
+/** The colors and fonts of the theme, from the computed styles of the swatches and the canvas. */
 function paints(canvas, swatches) {
   const style = getComputedStyle(canvas);
   return {
-    colours: swatches.map((swatch) => getComputedStyle(swatch).backgroundColor),
+    colors: swatches.map((swatch) => getComputedStyle(swatch).backgroundColor),
     ink: style.color,
     ground: style.backgroundColor,
     serif: style.getPropertyValue("--serif"),
@@ -135,16 +134,16 @@ function paints(canvas, swatches) {
   };
 }
 
-function showLegend(names, wanted, redraw) {
+function showLegend(names, selected, redraw) {
   const swatches = names.map((name, at) => {
     const swatch = el("i");
-    setVar(swatch, "--colour", `var(--genre-${name === OTHER ? "other" : at + 1})`);
+    setVar(swatch, "--color", `var(--genre-${name === OTHER ? "other" : at + 1})`);
     return swatch;
   });
   const items = names.map((name, at) => {
     const flip = () => {
-      if (!wanted.delete(at)) wanted.add(at);
-      button.setAttribute("aria-pressed", String(wanted.has(at)));
+      if (!selected.delete(at)) selected.add(at);
+      button.setAttribute("aria-pressed", String(selected.has(at)));
       redraw();
     };
     const button = el("button", { type: "button", "aria-pressed": "false", dataset: { genre: name }, on: { click: flip } },
@@ -155,23 +154,19 @@ function showLegend(names, wanted, redraw) {
   return swatches;
 }
 
-function showTip(film, place, width) {
+function showTip(item, point, width) {
   const tip = byId("map-tip");
-  tip.hidden = !film;
-  if (!film) return;
-  tip.replaceChildren(titled(film), el("span", { class: "genres", text: film.genres[0] ?? "" }));
-  tip.dataset.side = place[0] > width / 2 ? "left" : "right";
-  setVar(tip, "--left", `${place[0]}px`);
-  setVar(tip, "--top", `${place[1]}px`);
+  tip.hidden = !item;
+  if (!item) return;
+  tip.replaceChildren(titled(item), el("span", { class: "genres", text: item.genres[0] ?? "" }));
+  tip.dataset.side = point[0] > width / 2 ? "left" : "right";
+  setVar(tip, "--left", `${point[0]}px`);
+  setVar(tip, "--top", `${point[1]}px`);
 }
 
-function showNearest(films, choose) {
-  byId("nearest-empty").hidden = films.length > 0;
-  byId("map-nearest").replaceChildren(...films.map((film) => {
-    const pick = () => choose(film, button);
-    const button = el("button", { class: "film-button", type: "button", on: { click: pick } }, titled(film));
-    return el("li", {}, button);
-  }));
+function showNearest(items, choose) {
+  byId("nearest-empty").hidden = items.length > 0;
+  byId("map-nearest").replaceChildren(...items.map((item) => el("li", {}, itemButton(item, choose))));
 }
 
 function startZoom(moves) {

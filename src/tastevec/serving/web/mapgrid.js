@@ -1,4 +1,4 @@
-// Finding the film under a point among tens of thousands: a grid of cells over the map's unit square.
+// Spatial index: the nearest item to a point, from a grid of cells over the map's unit square.
 
 const CELLS = 128;
 const cell = (at) => Math.min(CELLS - 1, Math.max(0, Math.floor(at * CELLS)));
@@ -18,9 +18,9 @@ export function gridOf(x, y) {
 
   /**
    * The point nearest to (px, py) within `reach`, or -1.
-   * @param {function(number): boolean} wanted which points count
+   * @param {function(number): boolean} accept filter of points
    */
-  function nearest(px, py, reach, wanted) {
+  function nearest(px, py, reach, accept) {
     let best = -1;
     let least = reach * reach;
     for (let row = cell(py - reach); row <= cell(py + reach); row += 1) {
@@ -29,7 +29,7 @@ export function gridOf(x, y) {
       for (let at = from; at < to; at += 1) {
         const point = order[at];
         const apart = (x[point] - px) ** 2 + (y[point] - py) ** 2;
-        if (apart <= least && wanted(point)) {
+        if (apart <= least && accept(point)) {
           least = apart;
           best = point;
         }
@@ -40,15 +40,15 @@ export function gridOf(x, y) {
   return { nearest };
 }
 
-/** The `count` points nearest to (px, py), nearest first, of those wanted. */
-export function nearestPoints(x, y, [px, py], count, wanted) {
+/** The `count` accepted points nearest to (px, py), nearest first. */
+export function nearestPoints(x, y, [px, py], count, accept) {
   const best = [];
   for (let at = 0; at < x.length; at += 1) {
     const apart = (x[at] - px) ** 2 + (y[at] - py) ** 2;
     if (best.length === count && apart >= best[count - 1].apart) continue;
-    if (!wanted(at)) continue;
-    const place = best.findIndex((each) => each.apart > apart);
-    best.splice(place < 0 ? best.length : place, 0, { at, apart });
+    if (!accept(at)) continue;
+    const rank = best.findIndex((each) => each.apart > apart);
+    best.splice(rank < 0 ? best.length : rank, 0, { at, apart });
     if (best.length > count) best.pop();
   }
   return best.map(({ at }) => at);

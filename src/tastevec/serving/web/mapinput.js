@@ -1,28 +1,28 @@
-// Hands on the map: mouse, touch and keyboard, turned into moves of the view and choices of a film.
+// Map input: mouse, touch and keyboard move the view and select items.
 
-const CLICK = 5; // pixels a press may wander and still be a click
+const CLICK = 5; // maximum movement of a click, in pixels
 const KEYS = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
 
 /**
- * Listens to the canvas.
+ * Starts the input of the canvas.
  * @param {HTMLCanvasElement} canvas
  * @param {Object} view of viewOf
- * @param {{hover: function, choose: function, leave: function, whole: function}} told
- *   `hover` and `choose` get a place on the canvas in pixels, and whether the keyboard told it
+ * @param {{hover: function, choose: function, leave: function, showAll: function}} actions
+ *   `hover` and `choose` get a point on the canvas in pixels, and whether it comes from the keyboard
  */
-export function listenToMap(canvas, view, { hover, choose, leave, whole }) {
+export function listenToMap(canvas, view, { hover, choose, leave, showAll }) {
   const fingers = new Map();
-  let wandered = 0;
+  let moved = 0;
   const at = (event) => {
     const box = canvas.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   };
-  const middle = () => [canvas.clientWidth / 2, canvas.clientHeight / 2];
+  const center = () => [canvas.clientWidth / 2, canvas.clientHeight / 2];
 
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, at(event));
-    if (fingers.size === 1) wandered = 0;
+    if (fingers.size === 1) moved = 0;
   });
   canvas.addEventListener("pointermove", (event) => {
     const before = fingers.get(event.pointerId);
@@ -30,13 +30,13 @@ export function listenToMap(canvas, view, { hover, choose, leave, whole }) {
     if (!before) return hover(now, false);
     if (fingers.size === 2) pinch(event.pointerId, before, now);
     else if (event.pointerType !== "touch" || view.zoom() > 1) view.panBy(now[0] - before[0], now[1] - before[1]);
-    wandered += Math.hypot(now[0] - before[0], now[1] - before[1]);
+    moved += Math.hypot(now[0] - before[0], now[1] - before[1]);
     fingers.set(event.pointerId, now);
-    if (wandered > CLICK) hover(null, false);
+    if (moved > CLICK) hover(null, false);
   });
   const lift = (event) => {
     const pressed = fingers.delete(event.pointerId);
-    if (pressed && event.type === "pointerup" && fingers.size === 0 && wandered <= CLICK) choose(at(event), false);
+    if (pressed && event.type === "pointerup" && fingers.size === 0 && moved <= CLICK) choose(at(event), false);
   };
   canvas.addEventListener("pointerup", lift);
   canvas.addEventListener("pointercancel", lift);
@@ -47,11 +47,11 @@ export function listenToMap(canvas, view, { hover, choose, leave, whole }) {
     const [was, is] = [before, now].map((point) => Math.hypot(point[0] - other[0], point[1] - other[1]));
     view.panBy((now[0] - before[0]) / 2, (now[1] - before[1]) / 2);
     if (was > 0) view.zoomBy(is / was, (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
-    wandered = CLICK + 1;
+    moved = CLICK + 1;
   }
 
   canvas.addEventListener("wheel", (event) => {
-    // Until the map is chosen the wheel belongs to the page: a reader scrolling past is not caught by it.
+    // Without focus the wheel scrolls the page, so that the map does not trap it.
     if (document.activeElement !== canvas && !event.ctrlKey) return;
     if (event.deltaY > 0 && view.zoom() <= 1) return;
     event.preventDefault();
@@ -63,11 +63,11 @@ export function listenToMap(canvas, view, { hover, choose, leave, whole }) {
     if (event.key in KEYS) view.panBy(...KEYS[event.key]);
     else if (event.key === "+" || event.key === "=") view.zoomBy(1.5);
     else if (event.key === "-") view.zoomBy(1 / 1.5);
-    else if (event.key === "0") whole();
-    else if (event.key === "Enter" || event.key === " ") choose(middle(), true);
+    else if (event.key === "0") showAll();
+    else if (event.key === "Enter" || event.key === " ") choose(center(), true);
     else return;
     event.preventDefault();
-    hover(middle(), true);
+    hover(center(), true);
   });
   canvas.addEventListener("blur", leave);
 }

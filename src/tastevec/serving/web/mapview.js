@@ -1,33 +1,33 @@
-// The map's canvas: films as points, the person's place, and the way between the map's unit square and the screen.
+// The map's canvas: items as dots, the user's position, and the transform from the map's unit square to the screen.
 import { calm } from "./dom.js";
 import { dotsOn } from "./mapdots.js";
 
 const MOST_ZOOM = 60;
-const MARGIN = 0.03; // of the map, left free around it
+const MARGIN = 0.03; // free space around the map, as a share
 const LABELS = 26;
-const TRIES = 300; // films measured for a name in one drawing: on a full map most find no room
+const TRIES = 300; // items tried for a name in one drawing: on a full map most have no room
 
 /**
  * A view of the map.
  * @param {HTMLCanvasElement} canvas
- * @param {{x: number[], y: number[], group: Uint8Array, names: function(number): string, order: Int32Array}} films
- *   coordinates in [0, 1], colour group and name of each film, and the films by how much they are watched, most first
- * @param {function(): Object} look the colours and marks to draw with now
+ * @param {{x: number[], y: number[], group: Uint8Array, names: function(number): string, order: Int32Array}} items
+ *   coordinates in [0, 1], color group and name of each item, and the items by popularity, most popular first
+ * @param {function(): Object} look the current colors and marks
  */
-export function viewOf(canvas, films, look) {
+export function viewOf(canvas, items, look) {
   const pen = canvas.getContext("2d");
-  const dots = dotsOn(pen, films);
+  const dots = dotsOn(pen, items);
   let size = { width: 0, height: 0, ratio: 1 };
-  let centre = [0.5, 0.5];
+  let center = [0.5, 0.5];
   let zoom = 1;
-  let place = null;
+  let position = null;
   let due = 0;
 
   const unit = () => Math.min(size.width, size.height) * (1 - 2 * MARGIN) * zoom;
-  const toScreen = (x, y) => [size.width / 2 + (x - centre[0]) * unit(), size.height / 2 + (y - centre[1]) * unit()];
-  const toMap = (left, top) => [centre[0] + (left - size.width / 2) / unit(), centre[1] + (top - size.height / 2) / unit()];
+  const toScreen = (x, y) => [size.width / 2 + (x - center[0]) * unit(), size.height / 2 + (y - center[1]) * unit()];
+  const toMap = (left, top) => [center[0] + (left - size.width / 2) / unit(), center[1] + (top - size.height / 2) / unit()];
 
-  /** Draws once before the next frame, however often it is asked for. */
+  /** Draws once before the next frame, however often it is called. */
   function redraw() {
     if (!due) due = requestAnimationFrame(() => {
       due = 0;
@@ -37,34 +37,34 @@ export function viewOf(canvas, films, look) {
 
   function draw() {
     const now = look();
-    const { colours, lit, rated, marked, ink, ground } = now;
-    const dot = Math.min(7, (films.x.length > 20000 ? 0.8 : 1.3) + Math.sqrt(zoom) * 0.55);
+    const { colors, lit, rated, marked, ink, ground } = now;
+    const dot = Math.min(7, (items.x.length > 20000 ? 0.8 : 1.3) + Math.sqrt(zoom) * 0.55);
     const [left, top] = toScreen(0, 0);
     const [scale, radius] = [unit(), dot].map((length) => length * size.ratio);
-    const shown = dots({ radius, scale, left: left * size.ratio, top: top * size.ratio }, colours, lit);
+    const shown = dots({ radius, scale, left: left * size.ratio, top: top * size.ratio }, colors, lit);
     pen.setTransform(size.ratio, 0, 0, size.ratio, 0, 0);
     for (const at of rated) ring(at, dot + 3, ink, ground);
     if (marked >= 0) ring(marked, dot + 5, ink, ground);
     names(shown, now);
-    if (place) you(place, now);
+    if (position) you(position, now);
   }
 
   function ring(at, radius, ink, ground) {
-    const [x, y] = toScreen(films.x[at], films.y[at]);
-    for (const [width, colour] of [[4, ground], [1.75, ink]]) {
+    const [x, y] = toScreen(items.x[at], items.y[at]);
+    for (const [width, color] of [[4, ground], [1.75, ink]]) {
       pen.lineWidth = width;
-      pen.strokeStyle = colour;
+      pen.strokeStyle = color;
       pen.beginPath();
       pen.arc(x, y, radius, 0, 2 * Math.PI);
       pen.stroke();
     }
   }
 
-  /** Names the rated and then the most watched films that find room, as a map names its towns. */
+  /** Names the rated and then the most popular items that have room. */
   function names(shown, { rated, lit, ink, ground, serif }) {
     const around = ([x, y], left, right, high) => [x - left, y - high, x + right, y + high];
-    const taken = rated.map((at) => around(toScreen(films.x[at], films.y[at]), 6, 6, 6));
-    if (place) taken.push(around(toScreen(...place), 22, 48, 22));
+    const taken = rated.map((at) => around(toScreen(items.x[at], items.y[at]), 6, 6, 6));
+    if (position) taken.push(around(toScreen(...position), 22, 48, 22));
     pen.font = `italic 13px ${serif}`;
     pen.textBaseline = "middle";
     pen.lineWidth = 3.5;
@@ -74,10 +74,10 @@ export function viewOf(canvas, films, look) {
     let named = 0;
     let tried = 0;
     const name = (at) => {
-      if (!shown[at] || !lit(films.group[at])) return;
+      if (!shown[at] || !lit(items.group[at])) return;
       tried += 1;
-      const text = films.names(at);
-      const [x, y] = toScreen(films.x[at], films.y[at]);
+      const text = items.names(at);
+      const [x, y] = toScreen(items.x[at], items.y[at]);
       const box = [x + 6, y - 11, x + 12 + pen.measureText(text).width, y + 11];
       if (box[2] > size.width || box[0] < 0 || taken.some((other) => overlap(box, other))) return;
       taken.push(box);
@@ -86,7 +86,7 @@ export function viewOf(canvas, films, look) {
       pen.fillText(text, x + 8, y);
     };
     for (let at = rated.length - 1; at >= 0 && named < LABELS / 2; at -= 1) name(rated[at]);
-    for (let at = 0; at < films.order.length && named < LABELS && tried < TRIES; at += 1) name(films.order[at]);
+    for (let at = 0; at < items.order.length && named < LABELS && tried < TRIES; at += 1) name(items.order[at]);
   }
 
   function you([px, py], { ink, ground, narrow }) {
@@ -100,9 +100,9 @@ export function viewOf(canvas, films, look) {
       }
       pen.stroke();
     };
-    for (const [width, colour] of [[6, ground], [2.25, ink]]) {
+    for (const [width, color] of [[6, ground], [2.25, ink]]) {
       pen.lineWidth = width;
-      pen.strokeStyle = colour;
+      pen.strokeStyle = color;
       cross();
     }
     pen.font = `600 14px ${narrow}`;
@@ -123,10 +123,10 @@ export function viewOf(canvas, films, look) {
     redraw();
   }
 
-  function held() {
+  function clamp() {
     zoom = Math.min(MOST_ZOOM, Math.max(1, zoom));
-    // The middle of the screen stays on the map, so that nobody gets lost outside it.
-    centre = centre.map((at) => (zoom === 1 ? 0.5 : Math.min(1, Math.max(0, at))));
+    // The center of the screen stays on the map, so that the map never leaves the screen.
+    center = center.map((at) => (zoom === 1 ? 0.5 : Math.min(1, Math.max(0, at))));
     canvas.dataset.zoom = zoom.toFixed(2);
     redraw();
   }
@@ -135,48 +135,48 @@ export function viewOf(canvas, films, look) {
   function zoomBy(factor, left = size.width / 2, top = size.height / 2) {
     const [x, y] = toMap(left, top);
     zoom = Math.min(MOST_ZOOM, Math.max(1, zoom * factor));
-    centre = [x - (left - size.width / 2) / unit(), y - (top - size.height / 2) / unit()];
-    held();
+    center = [x - (left - size.width / 2) / unit(), y - (top - size.height / 2) / unit()];
+    clamp();
   }
 
   function panBy(left, top) {
-    centre = [centre[0] - left / unit(), centre[1] - top / unit()];
-    held();
+    center = [center[0] - left / unit(), center[1] - top / unit()];
+    clamp();
   }
 
-  /** Goes to a point and zoom, smoothly unless the person asked for calm. */
+  /** Goes to a point and zoom, animated unless the system asks for reduced motion. */
   function goTo(target, to) {
-    travel([...centre, Math.log(zoom)], [...target, Math.log(to)], ([x, y, log]) => {
-      centre = [x, y];
+    travel([...center, Math.log(zoom)], [...target, Math.log(to)], ([x, y, log]) => {
+      center = [x, y];
       zoom = Math.exp(log);
-      held();
+      clamp();
     });
   }
 
-  /** Moves the person's place; null takes the mark away. */
-  function setPlace(next) {
-    if (!next || !place) {
-      place = next;
+  /** Moves the user's position; null removes the mark. */
+  function setPosition(next) {
+    if (!next || !position) {
+      position = next;
       return redraw();
     }
-    travel(place, next, (at) => {
-      place = at;
+    travel(position, next, (at) => {
+      position = at;
       redraw();
     });
   }
 
   new ResizeObserver(resize).observe(canvas);
   return {
-    redraw, zoomBy, panBy, goTo, setPlace, toMap, toScreen,
+    redraw, zoomBy, panBy, goTo, setPosition, toMap, toScreen,
     reach: (pixels) => pixels / unit(),
     zoom: () => zoom,
-    centre: () => centre,
+    center: () => center,
   };
 }
 
 const overlap = (one, other) => one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
 
-/** Calls `step` with numbers on the way from `from` to `to`, over about half a second. */
+/** Calls `step` with values from `from` to `to`, over about half a second. */
 function travel(from, to, step) {
   if (calm()) return step(to);
   const begin = performance.now();

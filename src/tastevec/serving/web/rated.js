@@ -1,55 +1,49 @@
-// The list of films rated, newest first, each with its stars and a way to remove it.
+// The list of ratings, newest first, each with its stars and a button to remove it.
 import { announce, byId, el, reconcile } from "./dom.js";
-import { spoken, titled } from "./films.js";
+import { itemButton, spoken, titled } from "./items.js";
 import { rate, unrate } from "./state.js";
 import { stars } from "./stars.js";
 
 /**
  * Shows the ratings.
  * @param {Array} ratings oldest first
- * @param {Set} unknown ids that the model's catalogue does not hold
+ * @param {Set} unknown item IDs that are not in the catalog
  */
 export function showRated(ratings, unknown) {
-  const list = byId("rated-list");
   byId("rated-count").textContent = ratings.length ? String(ratings.length) : "";
   byId("rated-empty").hidden = ratings.length > 0;
-  reconcile(list, ratings.toReversed(), {
-    key: (film) => film.item_id,
+  reconcile(byId("rated-list"), ratings.toReversed(), {
+    key: (item) => item.item_id,
     make,
-    fill: (node, film) => {
-      node.stars.set(film.rating);
-      node.querySelector(".unknown").hidden = !unknown.has(film.item_id);
+    fill: (node, item) => {
+      node.stars.set(item.rating);
+      node.querySelector(".unknown").hidden = !unknown.has(item.item_id);
     },
   });
 }
 
-/** Well-known films to begin with, shown while nothing is rated. */
-export function showStarters(films, choose) {
-  byId("starters").replaceChildren(...films.map((film) => {
-    const pick = () => choose(film, button);
-    const button = el("button", { class: "film-button", type: "button", on: { click: pick } }, titled(film));
-    return el("li", {}, button);
-  }));
+/** Shows popular items to start with, while there are no ratings. */
+export function showStarters(items, choose) {
+  byId("starters").replaceChildren(...items.map((item) => el("li", {}, itemButton(item, choose))));
 }
 
-function make(film) {
-  const name = spoken(film.title, film.year);
-  const node = el("li", { dataset: { itemId: film.item_id } });
-  node.stars = stars({ label: `Your rating of ${name}`, value: film.rating, onCommit: (value) => rate(film, value) });
-  const remove = el("button", {
+function make(item) {
+  const name = spoken(item.title, item.year);
+  const node = el("li", { dataset: { itemId: item.item_id } });
+  node.stars = stars({ label: `Your rating of ${name}`, value: item.rating, onCommit: (value) => rate(item, value) });
+  const button = el("button", {
     class: "close", type: "button", "aria-label": `Remove ${name}`, title: "Remove",
-    on: { click: () => takeAway(node, film, name) },
+    on: { click: () => remove(node, item, name) },
   }, "\u00d7");
-  node.append(
-    el("span", { class: "what" }, titled(film), el("span", { class: "unknown", hidden: true }, "not in this catalogue")),
-    node.stars, remove);
+  const unknown = el("span", { class: "unknown", hidden: true }, "unknown to this model");
+  node.append(el("span", { class: "what" }, titled(item), unknown), node.stars, button);
   return node;
 }
 
-/** Removes a film and keeps the keyboard where it was: on the next film, or in the search box. */
-function takeAway(node, film, name) {
+/** Removes a rating and moves the focus to the next one, or to the search box. */
+function remove(node, item, name) {
   const next = node.nextElementSibling ?? node.previousElementSibling;
-  unrate(film.item_id);
+  unrate(item.item_id);
   (next?.querySelector(".close") ?? byId("search")).focus();
   announce(`${name} removed`);
 }

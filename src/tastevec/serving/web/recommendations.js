@@ -1,70 +1,70 @@
-// What to watch: films with the reason for each, and how steering moved them.
+// Recommendations with their contributions, and their rank changes after an adjustment.
 import { announce, byId, el, listed, reconcile, signed } from "./dom.js";
-import { genreLine, spoken, titled } from "./films.js";
+import { genreLine, spoken, titled } from "./items.js";
 
 /**
  * Shows recommendations.
- * @param {Array} films from the service, best first
- * @param {{plain: Array|null, choose: function(Object, Element)}} given the list without steering, to say what
- *   moved (null when nothing is steered), and what + does
+ * @param {Array} items from the service, best first
+ * @param {{plain: Array|null, choose: function(Object, Element)}} options the list without adjustments, for the rank
+ *   changes (null without adjustments), and the action of the + button
  */
-export function showRecommendations(films, { plain, choose }) {
-  const ranks = plain && new Map(plain.map((film) => [film.item_id, film.rank]));
-  reconcile(byId("recommendations"), films, {
-    key: (film) => film.item_id,
-    make: (film) => make(film, choose),
-    fill: (node, film) => fill(node, film, ranks),
+export function showRecommendations(items, { plain, choose }) {
+  const ranks = plain && new Map(plain.map((item) => [item.item_id, item.rank]));
+  reconcile(byId("recommendations"), items, {
+    key: (item) => item.item_id,
+    make: (item) => make(item, choose),
+    fill: (node, item) => fill(node, item, ranks),
   });
-  byId("watch-empty").hidden = films.length > 0;
-  const moved = ranks ? films.filter((film) => ranks.get(film.item_id) !== film.rank).length : 0;
-  byId("watch-note").textContent = ranks
-    ? `Steered. ${moved} of ${films.length} films are new or moved against your list without steering.`
-    : "Films you have not rated, nearest to your taste first.";
-  if (films.length) announce(`${films.length} recommendations updated${ranks ? `, ${moved} moved by steering` : ""}`);
+  byId("recommend-empty").hidden = items.length > 0;
+  const changed = ranks ? items.filter((item) => ranks.get(item.item_id) !== item.rank).length : 0;
+  byId("recommend-note").textContent = ranks
+    ? `Adjusted: ${changed} of ${items.length} recommendations changed.`
+    : "Not yet rated, best match first.";
+  if (items.length) announce(`${items.length} recommendations updated${ranks ? `, ${changed} changed after your adjustment` : ""}`);
 }
 
-function make(film, choose) {
+function make(item, choose) {
   const add = el("button", {
-    class: "add", type: "button", "aria-label": `Rate ${spoken(film.title, film.year)}`, title: "Seen it? Rate it",
-    on: { click: () => choose(film, add) },
+    class: "add", type: "button", "aria-label": `Rate ${spoken(item.title, item.year)}`, title: "Rate it",
+    on: { click: () => choose(item, add) },
   }, "+");
-  return el("li", { dataset: { itemId: film.item_id } },
+  return el("li", { dataset: { itemId: item.item_id } },
     el("span", { class: "rank" }),
-    el("div", { class: "what" }, titled(film), " ", el("span", { class: "genres", text: genreLine(film) }),
-      el("p", { class: "why" })),
+    el("div", { class: "what" }, titled(item), " ", el("span", { class: "genres", text: genreLine(item) }),
+      el("p", { class: "because" })),
     el("span", { class: "move" }), add);
 }
 
-function fill(node, film, ranks) {
-  node.dataset.rank = film.rank;
-  node.querySelector(".rank").textContent = film.rank;
+function fill(node, item, ranks) {
+  node.dataset.rank = item.rank;
+  node.querySelector(".rank").textContent = item.rank;
   const move = node.querySelector(".move");
-  const [kind, text, told] = moveOf(film, ranks);
+  const [kind, text, label] = moveOf(item, ranks);
   move.dataset.move = kind;
-  move.replaceChildren(el("span", { "aria-hidden": "true", text }), el("span", { class: "unseen", text: told }));
-  const why = node.querySelector(".why");
-  why.hidden = !film.why?.length;
-  if (film.why?.length) why.replaceChildren(...reasons(film.why));
+  move.replaceChildren(el("span", { "aria-hidden": "true", text }), el("span", { class: "visually-hidden", text: label }));
+  const because = node.querySelector(".because");
+  because.hidden = !item.contributions?.length;
+  if (item.contributions?.length) because.replaceChildren(...reasons(item.contributions));
 }
 
-function moveOf(film, ranks) {
+function moveOf(item, ranks) {
   if (!ranks) return ["none", "", ""];
-  const before = ranks.get(film.item_id);
-  if (before === undefined) return ["new", "new", "new by steering"];
-  if (before === film.rank) return ["none", "", ""];
-  const by = Math.abs(before - film.rank);
-  if (before > film.rank) return ["up", `\u2191${by}`, `up ${by} by steering`];
-  return ["down", `\u2193${by}`, `down ${by} by steering`];
+  const before = ranks.get(item.item_id);
+  if (before === undefined) return ["new", "new", "new after your adjustment"];
+  if (before === item.rank) return ["none", "", ""];
+  const by = Math.abs(before - item.rank);
+  if (before > item.rank) return ["up", `\u2191${by}`, `up ${by} after your adjustment`];
+  return ["down", `\u2193${by}`, `down ${by} after your adjustment`];
 }
 
-/** "For Alien +0.12 and Brazil +0.08, in spite of Big \u22120.03": what each film does to this one's score. */
-function reasons(why) {
-  const named = (cause) => el("span", { class: "cause" }, titled(cause, { year: false }), "\u00a0",
-    el("span", { class: "effect", text: signed(cause.effect, 2) }));
-  const pulls = why.filter((cause) => cause.effect >= 0);
-  const holds = why.filter((cause) => cause.effect < 0);
+/** "Because of Alien +0.12 and Brazil +0.08; despite Big \u22120.03": the contributions to the score. */
+function reasons(contributions) {
+  const named = (item) => el("span", { class: "contribution" }, titled(item, { year: false }), "\u00a0",
+    el("span", { class: "effect", text: signed(item.effect, 2) }));
+  const positive = contributions.filter((item) => item.effect >= 0);
+  const negative = contributions.filter((item) => item.effect < 0);
   const parts = [];
-  if (pulls.length) parts.push("For ", ...listed(pulls, named));
-  if (holds.length) parts.push(pulls.length ? ", in spite of " : "In spite of ", ...listed(holds, named));
+  if (positive.length) parts.push("Because of ", ...listed(positive, named));
+  if (negative.length) parts.push(positive.length ? "; despite " : "Despite ", ...listed(negative, named));
   return parts;
 }

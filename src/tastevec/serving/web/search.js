@@ -1,7 +1,7 @@
-// The film search: a combobox whose options follow what is typed.
+// The title search: a combobox with options from the service.
 import * as api from "./api.js";
 import { announce, byId, debounced, el } from "./dom.js";
-import { genreLine, titled } from "./films.js";
+import { genreLine, titled } from "./items.js";
 import { say } from "./messages.js";
 
 const LIMIT = 8;
@@ -9,17 +9,17 @@ const WAIT = 140;
 
 /**
  * Starts the search box.
- * @param {{choose: function(Object), ratingOf: function(number|string): number|null}} given what to do with a chosen
- *   film, and how it was rated
+ * @param {{choose: function(Object), ratingOf: function(number|string): number|null}} options the action for a chosen item,
+ *   and the current rating of an item
  */
 export function startSearch({ choose, ratingOf }) {
   const box = byId("search");
   const list = byId("search-options");
-  let films = [];
+  let items = [];
   let active = -1;
 
   const close = () => {
-    films = [];
+    items = [];
     active = -1;
     list.hidden = true;
     list.replaceChildren();
@@ -35,20 +35,20 @@ export function startSearch({ choose, ratingOf }) {
       list.children[at].scrollIntoView({ block: "nearest" });
     }
   };
-  const take = (film) => {
+  const take = (item) => {
     box.value = "";
     close();
-    choose(film);
+    choose(item);
   };
   const show = (found) => {
-    films = found;
-    const options = found.map((film, at) => option(film, at, ratingOf(film.item_id), () => take(film)));
-    const none = el("li", { class: "none", role: "option", "aria-disabled": "true" }, "No film of this name here.");
+    items = found;
+    const options = found.map((item, at) => option(item, at, ratingOf(item.item_id), () => take(item)));
+    const none = el("li", { class: "none", role: "option", "aria-disabled": "true" }, "No results.");
     list.replaceChildren(...(options.length ? options : [none]));
     list.hidden = false;
     box.setAttribute("aria-expanded", "true");
     light(found.length ? 0 : -1);
-    announce(found.length === 1 ? "1 film found" : `${found.length} films found`);
+    announce(found.length === 1 ? "1 result" : `${found.length} results`);
   };
   const look = debounced(async () => {
     const query = box.value.trim();
@@ -57,18 +57,18 @@ export function startSearch({ choose, ratingOf }) {
       const found = await api.items(query, LIMIT);
       if (box.value.trim() === query) show(found);
     } catch (error) {
-      if (!api.dropped(error)) say(error.message, { about: "search", bad: true, action: { label: "Try again", run: look } });
+      if (!api.isAbort(error)) say(error.message, { about: "search", bad: true, action: { label: "Try again", run: look } });
     }
   }, WAIT);
 
   box.addEventListener("input", look);
   box.addEventListener("blur", close);
   box.addEventListener("keydown", (event) => {
-    const last = films.length - 1;
-    if (event.key === "ArrowDown" && films.length) light(active >= last ? 0 : active + 1);
+    const last = items.length - 1;
+    if (event.key === "ArrowDown" && items.length) light(active >= last ? 0 : active + 1);
     else if (event.key === "ArrowDown" && box.value.trim()) look();
-    else if (event.key === "ArrowUp" && films.length) light(active <= 0 ? last : active - 1);
-    else if (event.key === "Enter" && active >= 0) take(films[active]);
+    else if (event.key === "ArrowUp" && items.length) light(active <= 0 ? last : active - 1);
+    else if (event.key === "Enter" && active >= 0) take(items[active]);
     else if (event.key === "Escape" && !list.hidden) close();
     else if (event.key === "Escape") box.value = "";
     else return;
@@ -76,11 +76,11 @@ export function startSearch({ choose, ratingOf }) {
   });
 }
 
-function option(film, at, rating, take) {
-  const told = rating === null ? genreLine(film) : `rated ${rating}`;
-  const node = el("li", { id: `search-option-${at}`, role: "option", dataset: { itemId: film.item_id } },
-    titled(film), el("span", { class: "genres", text: told }));
-  // On press, not on release: the box would lose the focus and close the list before the click.
+function option(item, at, rating, take) {
+  const note = rating === null ? genreLine(item) : `rated ${rating}`;
+  const node = el("li", { id: `search-option-${at}`, role: "option", dataset: { itemId: item.item_id } },
+    titled(item), el("span", { class: "genres", text: note }));
+  // Without this the press takes the focus from the box, which closes the list before the click.
   node.addEventListener("mousedown", (event) => event.preventDefault());
   node.addEventListener("click", take);
   return node;

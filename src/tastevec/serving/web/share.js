@@ -1,26 +1,26 @@
-// Taking a taste away and bringing it back: a JSON file, or a link that carries the ratings after its #.
+// Export and import of ratings: a JSON file, or a link with the ratings after its #.
 import { byId, el } from "./dom.js";
 import { say } from "./messages.js";
-import { isRating, now } from "./state.js";
 import { onScale } from "./stars.js";
+import { current, isRating } from "./state.js";
 
-const FORMAT = "tastevec.person";
-const MOST = 500; // films in a link or a file: more is no link to send, and no history to read at once
+const FORMAT = "tastevec.user";
+const MOST = 500; // ratings in a link or a file: a longer link cannot be shared
 
 /** The ratings as a short text for a link: id*rating, joined by commas, oldest first. */
 export const packed = (ratings) =>
   ratings.map(({ item_id, rating }) => `${encodeURIComponent(item_id)}*${rating}`).join(",");
 
-/** The ratings in a link's #, oldest first, without titles; null where there are none. */
+/** The ratings in the # of a link, oldest first, without titles; null without ratings. */
 export function unpacked(hash) {
   const text = new URLSearchParams(hash.replace(/^#/, "")).get("r");
   if (!text) return null;
   const pairs = text.split(",").slice(0, MOST).map((pair) => pair.split("*"));
-  const read = pairs.map(([id, rating]) => ({ item_id: identifier(id), rating: Number(rating) }));
-  return read.filter(({ item_id, rating }) => item_id !== null && Number.isFinite(rating) && onScale(rating));
+  const ratings = pairs.map(([id, rating]) => ({ item_id: identifier(id), rating: Number(rating) }));
+  return ratings.filter(({ item_id, rating }) => item_id !== null && Number.isFinite(rating) && onScale(rating));
 }
 
-/** Ids are the catalogue's own: whole numbers or words. */
+/** Item IDs are integers or strings. */
 function identifier(text) {
   if (/^\d{1,15}$/.test(text)) return Number(text);
   try {
@@ -30,35 +30,36 @@ function identifier(text) {
   }
 }
 
-/** Copies a link to this taste. */
+/** Copies a link with the ratings. */
 export async function copyLink() {
-  const { ratings } = now();
-  if (!ratings.length) return say("Rate a film first: the link carries the ratings.");
+  const { ratings } = current();
+  if (!ratings.length) return say("Add a rating first: the link contains your ratings.");
   const link = new URL(`#r=${packed(ratings)}`, location.href).href;
   try {
     await navigator.clipboard.writeText(link);
-    say(`A link with ${ratings.length} ratings is copied. Whoever opens it sees this taste.`);
+    const count = ratings.length === 1 ? "1 rating" : `${ratings.length} ratings`;
+    say(`Copied a link with ${count}. Anyone with the link can see them.`);
   } catch {
-    // Clipboards need a secure page; the address bar is then the way to take it.
+    // The clipboard needs a secure context (HTTPS or localhost).
     history.replaceState(null, "", link);
-    say("The link is now in the address bar: copy it from there.");
+    say("Copy the link from the address bar.");
   }
 }
 
 /**
- * Saves ratings, vector and tags as a file.
- * @param {{space: string, vector: number[]|null, tags: Array}} answers the service's latest
+ * Exports ratings, vector and tags as a file.
+ * @param {{space: string, vector: number[]|null, tags: Array}} results the latest from the service
  */
 export function exportJson({ space, vector, tags }) {
-  const { ratings, doses, horizon } = now();
-  if (!ratings.length) return say("Rate a film first: there is nothing to save.");
-  const told = { format: FORMAT, version: 1, space, horizon, ratings, steering: doses, vector, tags };
-  const address = URL.createObjectURL(new Blob([JSON.stringify(told, null, 1)], { type: "application/json" }));
-  el("a", { href: address, download: "tastevec-person.json" }).click();
+  const { ratings, adjustments, horizon } = current();
+  if (!ratings.length) return say("Add a rating first: there is nothing to export.");
+  const content = { format: FORMAT, version: 1, space, horizon, ratings, adjustments, vector, tags };
+  const address = URL.createObjectURL(new Blob([JSON.stringify(content, null, 1)], { type: "application/json" }));
+  el("a", { href: address, download: "tastevec-user.json" }).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
 
-/** Starts the button that opens such a file; `take(ratings)` gets what was in it, oldest first. */
+/** Starts the import button; `take(ratings)` gets the ratings of the file, oldest first. */
 export function startImport(take) {
   const file = byId("import-file");
   byId("import-button").addEventListener("click", () => file.click());
@@ -73,12 +74,12 @@ export function startImport(take) {
 
 async function read(file) {
   try {
-    const told = JSON.parse(await file.text());
-    const good = (told.ratings ?? []).filter((each) => isRating(each) && onScale(each.rating)).slice(0, MOST);
-    if (good.length) return [...new Map(good.map((each) => [each.item_id, each])).values()];
-    say(`${file.name} holds no ratings that can be read. Open a file that was saved here.`, { bad: true });
+    const content = JSON.parse(await file.text());
+    const valid = (content.ratings ?? []).filter((each) => isRating(each) && onScale(each.rating)).slice(0, MOST);
+    if (valid.length) return [...new Map(valid.map((each) => [each.item_id, each])).values()];
+    say(`${file.name} contains no ratings. Import a file exported from this page.`, { bad: true });
   } catch {
-    say(`${file.name} is not JSON. Open a file that was saved here.`, { bad: true });
+    say(`${file.name} is not JSON. Import a file exported from this page.`, { bad: true });
   }
   return null;
 }

@@ -1,25 +1,25 @@
-// The star control: one slider that reads as stars, for the mouse by half, for the keyboard by the model's step.
+// The star control: a slider in the shape of stars, in steps of the model's rating scale.
 import { el, setVar } from "./dom.js";
 
 let scale = { low: 0.5, high: 5, step: 0.5 };
 
-/** Takes the model's own scale of ratings. */
+/** Sets the rating scale of the model. */
 export function setScale([low, high], step) {
   scale = { low, high, step };
 }
 
-/** Whether a number lies on the model's scale of ratings. */
+/** Whether a number is on the rating scale of the model. */
 export const onScale = (value) => value >= scale.low && value <= scale.high;
 
 const snapped = (value) => {
   const steps = Math.round((value - scale.low) / scale.step);
   return Math.min(scale.high, Math.max(scale.low, Number((scale.low + steps * scale.step).toFixed(4))));
 };
-/** Scales that start above zero leave their stars below `low` filled: 3 of 5 shows three stars. */
-const floor = () => Math.min(0, scale.low);
-const count = () => Math.min(10, Math.max(1, Math.ceil(scale.high - floor())));
-const share = (value) => (value === null ? 0 : (value - floor()) / (scale.high - floor()));
-const inWords = (value) => (value === null ? "not rated" : `${value} of ${scale.high} stars`);
+/** Stars count from zero even if the scale starts above it: 3 of 5 shows three stars. */
+const zero = () => Math.min(0, scale.low);
+const count = () => Math.min(10, Math.max(1, Math.ceil(scale.high - zero())));
+const share = (value) => (value === null ? 0 : (value - zero()) / (scale.high - zero()));
+const valueText = (value) => (value === null ? "not rated" : `${value} of ${scale.high} stars`);
 
 const SVG = "http://www.w3.org/2000/svg";
 const STAR = "M12 2.2l3 6.5 7.1.8-5.3 4.8 1.5 7L12 17.7l-6.3 3.6 1.5-7L1.9 9.5 9 8.7z";
@@ -39,9 +39,9 @@ function row(name) {
 
 /**
  * A star control.
- * @param {{label: string, value: number|null, onCommit: function(number), onConfirm?: function, big?: boolean}} given
- *   onCommit hears each value chosen; onConfirm hears Enter, Space, and a click after its onCommit
- * @returns {HTMLElement & {set: function(number|null)}} the control; `set` shows a value without telling it
+ * @param {{label: string, value: number|null, onCommit: function(number), onConfirm?: function, big?: boolean}} options
+ *   onCommit gets each chosen value; onConfirm runs on Enter, Space, and a click after its onCommit
+ * @returns {HTMLElement & {set: function(number|null)}} the control; `set` shows a value without a callback
  */
 export function stars({ label, value, onCommit, onConfirm = () => {}, big = false }) {
   const lit = el("span", { class: "lit" }, row("row"));
@@ -56,7 +56,7 @@ export function stars({ label, value, onCommit, onConfirm = () => {}, big = fals
     node.setAttribute("aria-valuemin", scale.low);
     node.setAttribute("aria-valuemax", scale.high);
     node.setAttribute("aria-valuenow", next ?? scale.low);
-    node.setAttribute("aria-valuetext", inWords(next));
+    node.setAttribute("aria-valuetext", valueText(next));
     paint(next);
   };
   const choose = (next) => {
@@ -67,7 +67,7 @@ export function stars({ label, value, onCommit, onConfirm = () => {}, big = fals
   const under = (event) => {
     const box = node.getBoundingClientRect();
     const reach = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
-    const raw = floor() + reach * (scale.high - floor());
+    const raw = zero() + reach * (scale.high - zero());
     return snapped(scale.low + Math.ceil((raw - scale.low) / scale.step - 1e-9) * scale.step);
   };
 
@@ -88,10 +88,10 @@ export function stars({ label, value, onCommit, onConfirm = () => {}, big = fals
   return node;
 }
 
-/** Where an unrated control starts: half a step before the middle of the scale, so that one key lands on it. */
+/** The start of an unrated control: one step from the middle of the scale, so that the first key reaches it. */
 const middle = (key) => {
-  const centre = snapped((scale.low + scale.high) / 2);
-  return MOVES[key](centre) > centre ? centre - scale.step : centre + scale.step;
+  const center = snapped((scale.low + scale.high) / 2);
+  return MOVES[key](center) > center ? center - scale.step : center + scale.step;
 };
 const MOVES = {
   ArrowRight: (value) => snapped(value + scale.step),

@@ -1,55 +1,56 @@
-// What this page remembers: ratings, steering and the horizon, kept in this browser and told to whoever listens.
+// The state of this page: ratings, adjustments and the horizon, stored in this browser.
 
-const KEY = "tastevec.person";
-const NOTHING = { ratings: [], doses: {}, horizon: "next", example: null };
+const KEY = "tastevec.user";
+const EMPTY = { ratings: [], adjustments: {}, horizon: "next", example: null };
 
 const listeners = [];
-let state = NOTHING;
+let state = EMPTY;
 
-/** The state now; never edited in place. `ratings` are oldest first, as the encoder reads them. */
-export const now = () => state;
+/** The current state; never edited in place. `ratings` are oldest first, as the encoder expects. */
+export const current = () => state;
 
 /** Calls `run(changed)` after each change; `changed` is the set of names that changed. */
 export const listen = (run) => listeners.push(run);
 
-/** Replaces the named parts, keeps them in this browser and tells the listeners. */
+/** Replaces the named parts, stores them in this browser and calls the listeners. */
 export function change(parts) {
   state = { ...state, ...parts };
   try {
     localStorage.setItem(KEY, JSON.stringify(state));
   } catch {
-    // Storage is full or closed: the page works on, without a memory.
+    // Storage is full or blocked: the page works without it.
   }
   const changed = new Set(Object.keys(parts));
   for (const run of listeners) run(changed);
 }
 
-/** What was kept at the last visit, or null at the first one. Anything unreadable counts as nothing. */
-export function remembered() {
+/** The state of the last visit, or null at the first one or when it is unreadable. */
+export function stored() {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEY));
-    if (!Array.isArray(kept?.ratings) || !kept.ratings.every(isRating)) return null;
-    const { ratings, horizon, example } = kept;
-    return { ...NOTHING, ratings, horizon: horizon === "overall" ? "overall" : "next", example, doses: dosesOf(kept) };
+    const found = JSON.parse(localStorage.getItem(KEY));
+    if (!Array.isArray(found?.ratings) || !found.ratings.every(isRating)) return null;
+    const { ratings, horizon, example } = found;
+    const adjustments = adjustmentsIn(found);
+    return { ...EMPTY, ratings, horizon: horizon === "overall" ? "overall" : "next", example, adjustments };
   } catch {
     return null;
   }
 }
 
-/** Whether a thing read from outside is a rating that this page can show and send. */
-export function isRating(thing) {
-  const known = ["number", "string"].includes(typeof thing?.item_id);
-  return known && typeof thing.title === "string" && Number.isFinite(thing.rating);
+/** Whether a value from outside is a rating that this page can show and send. */
+export function isRating(value) {
+  const known = ["number", "string"].includes(typeof value?.item_id);
+  return known && typeof value.title === "string" && Number.isFinite(value.rating);
 }
 
-function dosesOf(kept) {
-  const pairs = Object.entries(kept.doses ?? {}).filter(([, dose]) => Number.isFinite(dose) && dose !== 0);
-  return Object.fromEntries(pairs);
+function adjustmentsIn(found) {
+  const pairs = Object.entries(found.adjustments ?? {});
+  return Object.fromEntries(pairs.filter(([, amount]) => Number.isFinite(amount) && amount !== 0));
 }
 
-/** Sets one film's rating: a film already rated keeps its place in time, a new one is the newest. */
-export function rate(film, rating) {
-  const { item_id, title, year = null, genres = [] } = film;
+/** Sets the rating of an item: a rated item keeps its position in the history, a new one is the newest. */
+export function rate(item, rating) {
+  const { item_id, title, year = null, genres = [] } = item;
   const { ratings, example } = state;
   const at = ratings.findIndex((each) => each.item_id === item_id);
   const next = at < 0
@@ -58,7 +59,7 @@ export function rate(film, rating) {
   change({ ratings: next, example: example && { ...example, changed: true } });
 }
 
-/** Forgets one film's rating. */
+/** Removes the rating of an item. */
 export function unrate(itemId) {
   const { ratings, example } = state;
   change({
@@ -67,11 +68,11 @@ export function unrate(itemId) {
   });
 }
 
-/** Sets how far to steer by a tag, in standard deviations; 0 forgets it. */
-export function dose(tag, amount) {
-  const { [tag]: _, ...others } = state.doses;
-  change({ doses: amount === 0 ? others : { ...others, [tag]: amount } });
+/** Sets the amount of a tag in standard deviations; 0 removes the adjustment. */
+export function adjust(tag, amount) {
+  const { [tag]: _, ...others } = state.adjustments;
+  change({ adjustments: amount === 0 ? others : { ...others, [tag]: amount } });
 }
 
-/** The ratings as the service takes them. */
-export const asPerson = () => ({ ratings: state.ratings.map(({ item_id, rating }) => ({ item_id, rating })) });
+/** The ratings for a request. */
+export const asUser = () => ({ ratings: state.ratings.map(({ item_id, rating }) => ({ item_id, rating })) });

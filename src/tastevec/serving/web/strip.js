@@ -1,25 +1,25 @@
-// The taste vector drawn as the soundtrack of a strip of film: one bar a number, warm above zero, cold below.
+// The taste vector as the soundtrack of a strip of film: one bar per dimension, warm above zero, cold below.
 import { byId, el, setVar } from "./dom.js";
 
-const SOFT = 0.7; // below 1 the small numbers are lifted, so that one large number does not silence the rest
+const EXPONENT = 0.7; // below 1 raises small bars, so that one large value does not hide the others
 
 /**
- * Draws a vector; the bars that are there move to their new heights.
- * @param {number[]|null} vector null draws a silent track
- * @param {{print?: string, told?: string}} [words] the print on the film's edge, and what a screen reader is told
+ * Draws a vector; existing bars move to their new heights.
+ * @param {number[]|null} vector null draws an empty track
+ * @param {{print?: string, label?: string}} [texts] the print on the film's edge, and the label for screen readers
  */
-export function showStrip(vector, { print = "", told = "The taste vector, not yet drawn" } = {}) {
+export function showStrip(vector, { print = "", label = "Taste vector: no ratings yet" } = {}) {
   const track = byId("strip-track");
-  const numbers = vector ?? new Array(64).fill(0);
-  while (track.children.length < numbers.length) track.append(el("i"));
-  while (track.children.length > numbers.length) track.lastChild.remove();
-  const most = Math.max(...numbers.map(Math.abs)) || 1;
-  numbers.forEach((number, at) => {
+  const values = vector ?? new Array(64).fill(0);
+  while (track.children.length < values.length) track.append(el("i"));
+  while (track.children.length > values.length) track.lastChild.remove();
+  const most = Math.max(...values.map(Math.abs)) || 1;
+  values.forEach((value, at) => {
     const bar = track.children[at];
-    bar.className = number < 0 ? "cold" : "warm";
-    setVar(bar, "--height", Math.max(0.02, (Math.abs(number) / most) ** SOFT).toFixed(3));
-    bar.title = `number ${at + 1}: ${number.toFixed(3)}`;
+    bar.className = value < 0 ? "cold" : "warm";
+    setVar(bar, "--height", Math.max(0.02, (Math.abs(value) / most) ** EXPONENT).toFixed(3));
+    bar.title = `dimension ${at + 1}: ${value.toFixed(3)}`;
   });
-  track.setAttribute("aria-label", told);
+  track.setAttribute("aria-label", label);
   byId("strip-print").textContent = print;
 }

@@ -1,11 +1,11 @@
-// The theme: the system's until the person chooses, then her choice, kept in this browser.
+// The theme: the system's until the user chooses one, which is stored in this browser.
 (() => {
   const KEY = "tastevec.theme";
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
 
-  /** Storage may be closed (private windows, blocked cookies); the page then lives without a memory. */
-  const kept = () => {
+  /** Storage may be blocked (private windows, cookie settings); the page works without it. */
+  const stored = () => {
     try {
       return localStorage.getItem(KEY);
     } catch {
@@ -14,12 +14,12 @@
   };
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
 
-  const choice = kept();
+  const choice = stored();
   if (choice === "light" || choice === "dark") root.dataset.theme = choice;
 
   addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme-toggle");
-    const told = () => {
+    const show = () => {
       button.textContent = isDark() ? "Light theme" : "Dark theme";
       root.dispatchEvent(new CustomEvent("themechange"));
     };
@@ -28,11 +28,11 @@
       try {
         localStorage.setItem(KEY, root.dataset.theme);
       } catch {
-        // Nothing to do: the choice holds until the page is closed.
+        // The choice lasts until the page is closed.
       }
-      told();
+      show();
     });
-    system.addEventListener("change", told);
-    told();
+    system.addEventListener("change", show);
+    show();
   });
 })();

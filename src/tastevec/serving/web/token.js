@@ -1,20 +1,20 @@
-// The token of a guarded service: asked for in one field, kept until this tab is closed, and told to the service alone.
+// The access token: entered once, stored until this tab is closed, and sent only to the service.
 import { byId } from "./dom.js";
 
 const KEY = "tastevec.token";
-const waiting = new Set(); // what could not be asked without it
+const waiting = new Set(); // requests to repeat with the token
 
-let token = kept();
+let token = stored();
 
-function kept() {
+function stored() {
   try {
     return sessionStorage.getItem(KEY);
   } catch {
-    return null; // Storage is closed: the token then lives as long as the page.
+    return null; // Storage is blocked: the token then lives as long as the page.
   }
 }
 
-function keep(next) {
+function store(next) {
   token = next;
   try {
     if (next === null) sessionStorage.removeItem(KEY);
@@ -24,36 +24,36 @@ function keep(next) {
   }
 }
 
-/** The headers that carry it; headers are bytes, so that a letter of another script goes as its bytes in UTF-8. */
+/** The headers with the token; headers are bytes, so that non-Latin letters are sent as UTF-8 bytes. */
 export const credentials = () =>
   (token === null ? {} : { Authorization: `Bearer ${String.fromCharCode(...new TextEncoder().encode(token))}` });
 
-/** Asks the person for the token, again where the one she gave was refused; `retry` runs once there is another. */
-export function askForToken(retry) {
+/** Shows the token field, again after an invalid token; `retry` runs with the next token. */
+export function requestToken(retry) {
   waiting.add(retry);
-  if (token === null && !byId("door").hidden) return; // another question was refused as well
-  byId("door-wrong").textContent = token === null ? "" : "That is not the token of this service. Try again.";
-  keep(null);
-  byId("door").hidden = false;
+  if (token === null && !byId("login").hidden) return; // another request has shown it
+  byId("login-error").textContent = token === null ? "" : "Invalid token. Try again.";
+  store(null);
+  byId("login").hidden = false;
   document.body.dataset.locked = "";
-  byId("door-token").focus();
-  byId("door-token").select();
+  byId("login-token").focus();
+  byId("login-token").select();
 }
 
-/** The service has answered: the field goes, and the keyboard to what comes first. */
-export function letIn() {
-  if (byId("door").hidden) return;
-  byId("door").hidden = true;
-  byId("door-token").value = "";
+/** Hides the token field after the first response, and moves the focus to the headline. */
+export function unlock() {
+  if (byId("login").hidden) return;
+  byId("login").hidden = true;
+  byId("login-token").value = "";
   delete document.body.dataset.locked;
   byId("headline").focus({ preventScroll: true });
 }
 
-byId("door").addEventListener("submit", (event) => {
+byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  const next = byId("door-token").value.trim();
-  if (!next) return byId("door-token").focus();
-  keep(next);
+  const next = byId("login-token").value.trim();
+  if (!next) return byId("login-token").focus();
+  store(next);
   const runs = [...waiting];
   waiting.clear();
   for (const run of runs) run();

@@ -1,4 +1,4 @@
-"""Which files are read by columns, and what is left of them: that it changes nothing is a property of its own."""
+"""Which files are read as numeric columns; that the result is the same is tested in tests/properties."""
 
 import gc
 import tempfile
@@ -22,26 +22,26 @@ CLEAN = HEADER + b"1,2,5,1000000000\n1,3,4.5,1000000001\n2,2,0.5,999999999\n"
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder in which everything temporary is made."""
+def root(tmp_path, monkeypatch):
+    """Return a folder in which all temporary files are made."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     return tmp_path
 
 
 @pytest.fixture
-def taken(monkeypatch):
-    """For each file that is read, whether it was read by columns."""
-    told = []
+def numeric(monkeypatch):
+    """Return a list with each file that is read and whether its columns were read as numbers."""
+    calls = []
     read_numeric = rows.read_numeric
 
     def spy(context, records, *rest):
         found = read_numeric(context, records, *rest)
-        told.append((records.file, found is not None))
+        calls.append((records.file, found is not None))
         return found
 
     monkeypatch.setattr(rows, "read_numeric", spy)
-    return told
+    return calls
 
 
 def rated(source):
@@ -60,12 +60,14 @@ def rated(source):
     ],
 )
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_the_ratings_of_every_release_are_read_by_columns(write, file, end, tmp_path, connection, taken):
+def test_ratings_of_every_release_are_read_as_numeric_columns(
+    write, file, end, tmp_path, connection, numeric
+):
     folder = write(tmp_path / "release")
     (folder / file).write_bytes((folder / file).read_bytes().replace(b"\n", end))
     source = read_source(folder, connection=connection, settings=PLAIN)
-    assert dict(taken)[file]
-    assert not any(by_columns for name, by_columns in taken if name != file)
+    assert dict(numeric)[file]
+    assert not any(by_columns for name, by_columns in numeric if name != file)
     assert rated(source) == worlds.ratings()
     assert source.row_reports[0].rows_read == source.row_reports[0].rows_kept == 192
 
@@ -78,14 +80,14 @@ def test_the_ratings_of_every_release_are_read_by_columns(write, file, end, tmp_
         CLEAN.replace(b"\n", b"\r\n"),
         CLEAN.replace(b",", b"\t"),
         HEADER + b"3,1,5,\n1,2,5,1000000000\n",  # in no order, and a time is missing
-        b"item,note,stars,user\n7,000.1,3,8\n",  # a column that nobody asks for may say what it will
+        b"item,note,stars,user\n7,000.1,3,8\n",  # an unused column may contain any number
         b'"user","item","rating"\n0,9223372036854775807,5\n',
     ],
 )
-def test_a_table_of_numbers_is_read_by_columns(content, tmp_path, connection, taken):
+def test_numeric_table_is_read_as_numeric_columns(content, tmp_path, connection, numeric):
     (tmp_path / "mine.csv").write_bytes(content)
     table, row_report = read_interactions(tmp_path / "mine.csv", connection=connection, settings=PLAIN)
-    assert taken == [("mine.csv", True)]
+    assert numeric == [("mine.csv", True)]
     assert row_report.rows_kept == table.to_pyarrow().num_rows
 
 
@@ -99,10 +101,10 @@ def test_a_table_of_numbers_is_read_by_columns(content, tmp_path, connection, ta
         b"1e2,2,5,1\n05,2,5,1",  # as many bytes as 100 and 5 would take
     ],
 )  # fmt: skip
-def test_a_table_with_one_odd_row_is_judged(row, tmp_path, connection, taken):
+def test_table_with_one_irregular_row_is_validated_row_by_row(row, tmp_path, connection, numeric):
     (tmp_path / "mine.csv").write_bytes(CLEAN + row + b"\n")
     read_interactions(tmp_path / "mine.csv", connection=connection, settings=ReadSettings(skip_bad_rows=True))
-    assert taken == [("mine.csv", False)]
+    assert numeric == [("mine.csv", False)]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_table_with_one_odd_row_is_judged(row, tmp_path, connection, taken):
         ({"user": pa.array([1, 2], pa.uint8())}, True),
         ({"rating": pa.array([5, 4], pa.int32())}, True),
         ({"time": pa.array([None, 3_000_000_000])}, True),
-        ({"time": pa.array([1, 19_700_101])}, False),  # the latter is a date to its writer
+        ({"time": pa.array([1, 19_700_101])}, False),  # the latter is a date
         ({"user": ["1", "2"]}, False),
         ({"item": [3.5, 4.0]}, False),
         ({"user": [1, None]}, False),
@@ -122,35 +124,35 @@ def test_a_table_with_one_odd_row_is_judged(row, tmp_path, connection, taken):
         ({"user": [1, 1]}, False),
     ],
 )
-def test_a_parquet_of_numbers_is_read_by_columns(columns, by_columns, tmp_path, connection, taken):
+def test_numeric_parquet_is_read_as_numeric_columns(columns, by_columns, tmp_path, connection, numeric):
     table = {"user": [1, 2], "item": [3, 3], "rating": [5.0, 0.5], "time": [1_000_000_000, 1_000_000_001]}
     pq.write_table(pa.table(table | columns), tmp_path / "mine.parquet")
     skip = ReadSettings(skip_bad_rows=True)
     with suppress(SourceError):  # where no row is left
         read_interactions(tmp_path / "mine.parquet", connection=connection, settings=skip)
-    assert taken == [("mine.parquet", by_columns)]
+    assert numeric == [("mine.parquet", by_columns)]
 
 
-def test_what_was_read_goes_with_the_connection(place):
+def test_numeric_rows_are_removed_with_the_connection(root):
     connection = ibis.duckdb.connect(threads=1)
-    source = read_source(worlds.write_csv_release(place / "x"), connection=connection, settings=PLAIN)
-    assert [folder.name[:16] for folder in (place / "temporary").iterdir()] == ["tastevec-numbers"]
+    source = read_source(worlds.write_csv_release(root / "x"), connection=connection, settings=PLAIN)
+    assert [folder.name[:16] for folder in (root / "temporary").iterdir()] == ["tastevec-numbers"]
     connection.disconnect()
     del source, connection
     gc.collect()
-    assert list((place / "temporary").iterdir()) == []
+    assert list((root / "temporary").iterdir()) == []
 
 
-def test_a_failed_reading_leaves_nothing_behind(place, connection):
-    folder = worlds.write_csv_release(place / "x")
+def test_failed_reading_leaves_no_file(root, connection):
+    folder = worlds.write_csv_release(root / "x")
     (folder / "tags.csv").write_text("userId,movieId,tag,timestamp\nbad\n")
     with pytest.raises(BadRowError):
         read_source(folder, connection=connection, settings=PLAIN)
-    assert list((place / "temporary").iterdir()) == []
+    assert list((root / "temporary").iterdir()) == []
 
 
-def test_a_full_disk_is_one_sentence(place, connection, monkeypatch):
-    (place / "mine.csv").write_bytes(CLEAN)
+def test_full_disk_is_a_settings_error(root, connection, monkeypatch):
+    (root / "mine.csv").write_bytes(CLEAN)
     run = rows.ReaderContext.run
 
     def full(context, sql):
@@ -162,5 +164,5 @@ def test_a_full_disk_is_one_sentence(place, connection, monkeypatch):
     with pytest.raises(
         SettingsError, match=r"no room was left while reading mine.csv \(IO Error: Could not write"
     ):
-        read_interactions(place / "mine.csv", connection=connection, settings=PLAIN)
+        read_interactions(root / "mine.csv", connection=connection, settings=PLAIN)
     assert list(Path(tempfile.gettempdir()).iterdir()) == []

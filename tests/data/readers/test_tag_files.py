@@ -19,28 +19,28 @@ def write_hetrec(folder, *, header=False):
     return folder / "movie_tags.dat"
 
 
-def borrow(tmp_path, connection, *files, skip=False):
+def read_with_tags(tmp_path, connection, *files, skip=False):
     folder = worlds.write_1m(tmp_path / "release")
     return read_source(folder, connection=connection, settings=ReadSettings(tags=files, skip_bad_rows=skip))
 
 
-def test_tags_of_another_release_belong_to_nobody_here(tmp_path, connection):
+def test_tags_of_another_release_have_no_user(tmp_path, connection):
     other = worlds.write_csv_release(tmp_path / "other") / "tags.csv"
-    source = borrow(tmp_path, connection, other)
+    source = read_with_tags(tmp_path, connection, other)
     assert tags(source) == [(None, tag.item, tag.tag.lower(), 1.0, tag.time) for tag in worlds.tags()]
     assert source.row_reports[-1].file == "other/tags.csv"
     counted = source.interactions.count().as_table()
     assert counted.get_backend().con.sql(counted.compile()).fetchall() == [
         (192,)
-    ]  # they are nobody's history
+    ]  # they belong to no history
 
 
-def test_tags_of_ml_10m_are_borrowed_in_its_own_format(tmp_path, connection):
+def test_tags_dat_of_ml_10m_is_read_as_another_release(tmp_path, connection):
     other = worlds.write_10m(tmp_path / "other") / "tags.dat"
-    assert len(tags(borrow(tmp_path, connection, other))) == len(worlds.tags())
+    assert len(tags(read_with_tags(tmp_path, connection, other))) == len(worlds.tags())
 
 
-def test_tags_of_ones_own_people_keep_their_people(tmp_path, connection):
+def test_own_tags_keep_their_users(tmp_path, connection):
     folder = worlds.write_csv_release(tmp_path / "release")
     other = worlds.write_csv_release(tmp_path / "other") / "tags.csv"
     source = read_source(folder, connection=connection, settings=ReadSettings(tags=(other,)))
@@ -49,7 +49,7 @@ def test_tags_of_ones_own_people_keep_their_people(tmp_path, connection):
 
 @pytest.mark.parametrize("header", [False, True])
 def test_hetrec_tags_have_weights_and_a_file_of_texts(header, tmp_path, connection):
-    source = borrow(tmp_path, connection, write_hetrec(tmp_path / "hetrec", header=header))
+    source = read_with_tags(tmp_path, connection, write_hetrec(tmp_path / "hetrec", header=header))
     assert tags(source) == [
         (None, 1, "earth", 3.0, None),
         (None, 1, "café", 1.0, None),
@@ -63,39 +63,49 @@ def test_hetrec_tags_have_weights_and_a_file_of_texts(header, tmp_path, connecti
 @pytest.mark.parametrize(
     ("file", "row", "message"),
     [
-        ("movie_tags.dat", "1\t70\t3", "hetrec/movie_tags.dat line 4, column tagID: '70' is not a known tag"),
-        ("movie_tags.dat", "1\t7\t5", "hetrec/movie_tags.dat line 4: 1, 7 was there on line 1"),
-        ("movie_tags.dat", "2\t7\t0", "column tagWeight: '0' is out of range; expected a weight above 0"),
-        ("movie_tags.dat", "2\t7\tmuch", "column tagWeight: 'much' is not a number"),
-        ("movie_tags.dat", "2\t7", "has too few columns; expected 3: movieID, tagID, tagWeight"),
-        ("tags.dat", "7\tagain", "hetrec/tags.dat line 4: 7 was there on line 1"),
+        ("movie_tags.dat", "1\t70\t3", "hetrec/movie_tags.dat, line 4, column tagID: '70'"),
+        ("movie_tags.dat", "1\t7\t5", "hetrec/movie_tags.dat, line 4: 1, 7 repeats line 1"),
+        (
+            "movie_tags.dat",
+            "2\t7\t0",
+            "column tagWeight: '0' (1 of 4 rows is invalid, 25 %). Expected a weight above 0",
+        ),
+        ("movie_tags.dat", "2\t7\tmuch", "column tagWeight: 'much'"),
+        (
+            "movie_tags.dat",
+            "2\t7",
+            "has too few columns (1 of 4 rows is invalid, 25 %). Expected 3 columns: movieID, tagID, tagWeight",
+        ),
+        ("tags.dat", "7\tagain", "hetrec/tags.dat, line 4: 7 repeats line 1"),
     ],
 )
-def test_a_bad_row_of_hetrec_is_named(file, row, message, tmp_path, connection):
+def test_invalid_row_of_hetrec_is_located(file, row, message, tmp_path, connection):
     path = write_hetrec(tmp_path / "hetrec")
     with path.with_name(file).open("a") as handle:
         handle.write(f"{row}\r\n")
     with pytest.raises(BadRowError) as caught:
-        borrow(tmp_path, connection, path)
+        read_with_tags(tmp_path, connection, path)
     assert message in str(caught.value)
-    source = borrow(tmp_path, connection, path, skip=True)
+    source = read_with_tags(tmp_path, connection, path, skip=True)
     assert len(tags(source)) == 3
 
 
-def test_a_missing_file_of_texts_is_named(tmp_path, connection):
+def test_missing_file_of_tag_texts_is_named(tmp_path, connection):
     path = write_hetrec(tmp_path / "hetrec")
     path.with_name("tags.dat").unlink()
-    with pytest.raises(SourceError, match=r"hetrec/tags\.dat is missing; expected it beside movie_tags\.dat"):
-        borrow(tmp_path, connection, path)
+    with pytest.raises(
+        SourceError, match=r"hetrec/tags\.dat: not found\. Expected the texts of the tags in movie_tags\.dat"
+    ):
+        read_with_tags(tmp_path, connection, path)
 
 
-def test_a_file_that_holds_no_tags_is_refused(tmp_path, connection):
+def test_file_without_tags_is_refused(tmp_path, connection):
     other = worlds.write_csv_release(tmp_path / "other") / "movies.csv"
-    with pytest.raises(SourceError, match=r"other/movies\.csv line 1: no column for user_id"):
-        borrow(tmp_path, connection, other)
+    with pytest.raises(SourceError, match=r"other/movies\.csv, line 1: no user_id or tag or timestamp among"):
+        read_with_tags(tmp_path, connection, other)
 
 
-def test_films_with_texts_for_ids_borrow_by_text(tmp_path, connection):
+def test_text_ids_match_tags_of_another_release_by_text(tmp_path, connection):
     (tmp_path / "mine.csv").write_text("user,item,rating\n1,tt1,5\n")
     (tmp_path / "tags.csv").write_text("userId,movieId,tag,timestamp\n5,tt1,Fine,3\n")
     settings = ReadSettings(tags=(tmp_path / "tags.csv",))

@@ -1,0 +1,310 @@
+"""Invalid requests get an error in the common shape, never an internal error."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+VALID = {"ratings": [{"item_id": 1, "rating": 4.5}]}
+PATHS = ["encode", "recommend", "similar-users", "explain", "steer", "similar-items"]
+
+
+def refused(response, status=422, code=None):
+    """Return the error of a response, which has the common shape."""
+    assert response.status_code == status, (response.status_code, response.text)
+    content = response.json()
+    assert set(content) == {"error"}
+    assert set(content["error"]) == {"code", "message", "where"}
+    message = content["error"]["message"]
+    assert "xpected" in message or "the model knows" in message
+    assert "\n" not in message
+    for jargon in ("pydantic", "Traceback", "Input should", "dict", "NoneType", "loc"):
+        assert jargon not in message
+    assert code in (None, content["error"]["code"])
+    return content["error"]
+
+
+def post(client, path, body, kind="application/json"):
+    content = body if isinstance(body, bytes | str) else json.dumps(body)
+    return client.post(f"/v1/{path}", content=content, headers={"Content-Type": kind})
+
+
+@pytest.mark.parametrize(
+    ("ratings", "where", "message"),
+    [
+        ([{"item_id": 1, "rating": "5"}], ".ratings[0].rating", "'5'. Expected a number"),
+        ([{"item_id": 1, "rating": True}], ".ratings[0].rating", "true. Expected a number"),
+        ([{"item_id": 1, "rating": None}], ".ratings[0].rating", "null. Expected a number"),
+        ([{"item_id": 1, "rating": [5]}], ".ratings[0].rating", "a list. Expected a number"),
+        (
+            [{"item_id": 1, "rating": 9}],
+            ".ratings[0].rating",
+            "9. Expected 1 to 5, the rating scale of the model",
+        ),
+        (
+            [{"item_id": 1, "rating": -1}],
+            ".ratings[0].rating",
+            "-1. Expected 1 to 5, the rating scale of the model",
+        ),
+        (
+            [{"item_id": 1.5, "rating": 5}],
+            ".ratings[0].item_id",
+            "1.5. Expected an item ID, an integer or a string",
+        ),
+        (
+            [{"item_id": None, "rating": 5}],
+            ".ratings[0].item_id",
+            "null. Expected an item ID, an integer or a string",
+        ),
+        (
+            [{"item_id": {"$gt": 0}, "rating": 5}],
+            ".ratings[0].item_id",
+            "an object. Expected an item ID, an integer or a string",
+        ),
+        (
+            [{"item_id": 10**30, "rating": 5}],
+            ".ratings[0].item_id",
+            "Expected an integer of at most 63 bits",
+        ),
+        (
+            [{"item_id": "a" * 300, "rating": 5}],
+            ".ratings[0].item_id",
+            "a string of 300 characters. Expected 200 or fewer",
+        ),
+        ([{"item_id": 1}], ".ratings[0].rating", "missing. Expected a value"),
+        (
+            [{"item_id": 1, "rating": 5, "mood": 1}],
+            ".ratings[0].mood",
+            "unknown key. Expected a key that /openapi.json lists",
+        ),
+        (
+            [{"item_id": 1, "rating": 5, "timestamp": -5}],
+            ".ratings[0].timestamp",
+            "-5. Expected 0 or more",
+        ),
+        (
+            [{"item_id": 1, "rating": 5, "timestamp": 1.5}],
+            ".ratings[0].timestamp",
+            "1.5. Expected an integer",
+        ),
+        (
+            [{"item_id": 1, "rating": 5, "timestamp": 5}, {"item_id": 2, "rating": 5}],
+            ".ratings",
+            "1 of 2 items have a timestamp. Expected all or none",
+        ),
+        (
+            [{"item_id": 1, "rating": 5}, {"item_id": "1", "rating": 5}],
+            ".ratings[1].item_id",
+            "'1', the same as users[0].ratings[0]. Expected each item once, with its latest rating",
+        ),
+        ([5], ".ratings[0]", "5. Expected an object"),
+        ({"1": 5}, ".ratings", "an object. Expected a list"),
+        ("all of them", ".ratings", "'all of them'. Expected a list"),
+        ([{"item_id": 1, "rating": 5}] * 2001, ".ratings", "2001 entries. Expected 2000 or fewer"),
+        (
+            [{"item_id": n, "rating": 5} for n in range(10_000)],
+            ".ratings",
+            "10000 entries. Expected 2000 or fewer",
+        ),
+    ],
+)
+def test_invalid_history_is_refused_with_its_location(client, ratings, where, message):
+    for path in ("encode", "recommend", "explain", "similar-users"):
+        error = refused(post(client, path, {"users": [{"ratings": ratings}]}))
+        assert error["where"] == f"users[0]{where}"
+        assert error["message"].startswith(f"users[0]{where}: ")
+        assert message in error["message"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_nan_and_infinity_are_refused(client, number):
+    for body in (
+        f'{{"users": [{{"ratings": [{{"item_id": 1, "rating": {number}}}]}}]}}',
+        f'{{"users": [{{"ratings": [{{"item_id": {number}, "rating": 5}}]}}]}}',
+    ):
+        response = post(client, "encode", body)
+        refused(response, 400 if "e" not in number else 422)
+    refused(
+        post(client, "steer", f'{{"vectors": [[{number}]], "tags": {{"space": 1}}}}'),
+        400 if "e" not in number else 422,
+    )
+    refused(
+        post(client, "steer", f'{{"users": [{{"ratings": []}}], "tags": {{"space": {number}}}}}'),
+        400 if "e" not in number else 422,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("encode", {}, "users"),
+        ("encode", {"users": []}, "users"),
+        ("encode", {"users": [VALID] * 257}, "users"),
+        ("encode", {"users": [VALID], "horizon": "soon"}, "horizon"),
+        ("encode", {"users": [VALID], "Horizon": "next"}, "Horizon"),
+        ("encode", {"users": VALID}, "users"),
+        ("encode", [VALID], None),
+        ("encode", "null", None),
+        ("recommend", {"users": [VALID], "k": 0}, "k"),
+        ("recommend", {"users": [VALID], "k": 501}, "k"),
+        ("recommend", {"users": [VALID], "k": 10**40}, "k"),
+        ("recommend", {"users": [VALID], "k": "10"}, "k"),
+        ("recommend", {"users": [VALID], "contributions": 6}, "contributions"),
+        ("recommend", {"users": [VALID] * 17, "contributions": 1}, None),
+        ("recommend", {"users": [VALID], "tags": {"space": 11}}, "tags.space"),
+        ("recommend", {"users": [VALID], "tags": {"no such tag": 1}}, None),
+        ("recommend", {"users": [VALID], "tags": {str(n): 1 for n in range(51)}}, "tags"),
+        ("similar-items", {"item_ids": []}, "item_ids"),
+        ("similar-items", {"item_ids": [1] * 257}, "item_ids"),
+        ("similar-users", {"users": [VALID], "k": -1}, "k"),
+        ("explain", {}, None),
+        ("explain", {"users": [VALID], "item_ids": [1]}, None),
+        ("explain", {"users": [VALID] * 17}, "users"),
+        ("explain", {"users": [VALID], "tags": 101}, "tags"),
+        ("explain", {"users": []}, "users"),
+        ("steer", {"users": [VALID]}, "tags"),
+        ("steer", {"tags": {"space": 1}}, None),
+        ("steer", {"vectors": [[1.0] * 3], "tags": {"space": 1}}, "vectors"),
+        ("steer", {"vectors": [[1.0] * 8, [1.0] * 7], "tags": {"space": 1}}, "vectors[1]"),
+        ("steer", {"vectors": [[1e300] * 8], "tags": {"space": 1}}, "vectors[0][0]"),
+        ("steer", {"vectors": [[]], "tags": {"space": 1}}, "vectors[0]"),
+        ("steer", {"users": [VALID], "tags": {"space": 1}, "hold": 1.5}, "hold"),
+        ("steer", {"users": [VALID], "tags": {"": 1}}, "tags"),
+    ],
+)
+def test_invalid_request_is_refused_with_its_location(client, path, body, where):
+    error = refused(post(client, path, body))
+    assert error["where"] == where or error["where"].startswith(where)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"users": "\\ud800"}',
+        b"1" * 5_000,
+        b"{} {}",
+        b"\x00",
+        b"{'a': 1}",
+    ],
+)
+@pytest.mark.parametrize("path", PATHS)
+def test_invalid_json_is_refused(client, path, body):
+    refused(post(client, path, body), 400, "invalid_json")
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
+def test_json_with_another_content_type_is_refused(client, kind):
+    """Pages of other origins can send these content types without a preflight request."""
+    refused(post(client, "encode", {"users": [VALID]}, kind), 415, "invalid_json")
+
+
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [
+        ({}, "query"),
+        ({"query": "a" * 201}, "query"),
+        ({"query": "a", "limit": "0"}, "limit"),
+        ({"query": "a", "limit": "ten"}, "limit"),
+        ({"query": "a", "limit": "1e2"}, "limit"),
+        ({"query": "a", "limit": "9" * 5000}, "limit"),
+        ({"query": "a", "limits": "1"}, "limits"),
+    ],
+)
+def test_invalid_query_is_refused(client, query, where):
+    assert refused(client.get("/v1/items", params=query))["where"] == where
+
+
+@pytest.mark.parametrize(
+    "query", ["%00", "%ff%fe", "'; DROP TABLE items; --", "%ED%A0%80", "../../etc", "🎬", "\u202e"]
+)
+def test_title_search_accepts_any_text(client, query):
+    assert client.get(f"/v1/items?query={query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/v1", "/v1/", "/v1/encode/", "/docs", "/v1/items/1", "/%00", "/" + "a" * 5000]
+)
+def test_unknown_path_returns_not_found(client, path):
+    for method in ("GET", "POST", "DELETE"):
+        refused(client.request(method, path), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/encode"), ("DELETE", "/v1/model"), ("POST", "/healthz"), ("BREW", "/v1/map")],
+)
+def test_other_method_returns_method_not_allowed(client, method, path):
+    response = client.request(method, path)
+    refused(response, 405, "method_not_allowed")
+    assert response.headers["allow"]
+
+
+def test_internal_error_does_not_show_its_cause(start_client, make, bundle_of):
+    class Broken:
+        bundle = bundle_of()
+        item_vectors = bundle.model.item_vectors
+
+        def vectors(self, *_):
+            raise RuntimeError("the secret of user 7")
+
+    client = start_client(lambda: make(model=Broken()))
+    response = post(client, "encode", {"users": [VALID]})
+    refused(response, 500, "internal_error")
+    assert "secret" not in response.text
+    assert client.get("/readyz").status_code == 200
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*"abc", "ratings", "item_id", "rating"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+BODIES = st.dictionaries(
+    st.sampled_from(
+        ["users", "item_ids", "k", "tags", "vectors", "horizon", "items", "hold", "contributions"]
+    ),
+    JSON,
+    max_size=4,
+)
+ITEMS = st.integers(-3, 30) | st.text(max_size=4)
+RATED = st.fixed_dictionaries(
+    {"item_id": ITEMS, "rating": st.floats(0, 6) | st.integers(0, 6)},
+    optional={"timestamp": st.integers(-1, 2**40)},
+)
+HISTORY = st.fixed_dictionaries({"ratings": st.lists(RATED, max_size=8)})
+
+
+@given(st.sampled_from(PATHS), BODIES)
+@settings(max_examples=150)
+def test_arbitrary_body_causes_no_internal_error(client, path, body):
+    response = post(client, path, json.dumps(body))
+    assert response.status_code in (200, 400, 404, 422), response.text
+    if response.status_code != 200:
+        refused(response, response.status_code)
+
+
+@given(
+    st.sampled_from(["encode", "recommend", "explain", "similar-users"]),
+    st.lists(HISTORY, min_size=1, max_size=3),
+)
+@settings(max_examples=100)
+def test_arbitrary_history_gives_finite_numbers_or_an_error(client, path, users):
+    response = post(client, path, {"users": users})
+    if response.status_code == 200:
+        content = json.loads(response.text, parse_constant=pytest.fail)
+        assert len(content["users"]) == len(users)
+        if path == "encode":
+            assert all(math.isfinite(value) for found in content["users"] for value in found["vector"])
+    else:
+        refused(response)
