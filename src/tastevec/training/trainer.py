@@ -51,7 +51,6 @@ _WIDE = 128  # hidden size from which bfloat16 is faster, where the processor su
 _CHUNK = 256  # users encoded at once in validation
 _TASKS: Final[tuple[TaskId, ...]] = ("random-20pct", "next-item", "last-20pct")
 _DEPTH = 100
-_TASKS: Final[tuple[TaskId, ...]] = ("random-20pct", "next-item", "last-20pct")
 
 
 @dataclass(frozen=True)
