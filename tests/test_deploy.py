@@ -14,8 +14,8 @@ def test_the_dockerfile_passes_its_linter():
     linter = Path(sys.executable).parent / "hadolint"
     if not linter.exists():
         pytest.skip("hadolint is not installed")
-    told = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stdout) == (0, "")
+    done = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_unit_is_one_that_systemd_understands(tmp_path):
@@ -25,10 +25,10 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path):
     # The program need not be installed where it is looked for.
     unit = (DEPLOY / "tastevec.service").read_text().replace("/opt/tastevec/bin/tastevec", sys.executable)
     (tmp_path / "tastevec.service").write_text(unit)
-    told = subprocess.run(
+    done = subprocess.run(
         [verify, "verify", tmp_path / "tastevec.service"], capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0, told.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", ["docs/service.md", "deploy/Dockerfile", "deploy/tastevec.service"])

@@ -55,7 +55,7 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
     from tastevec.items.item_map import ItemMap  # noqa: PLC0415  as above
     from tastevec.items.tag_directions import TagDirections  # noqa: PLC0415  as above
     from tastevec.serving.bundle import Bundle  # noqa: PLC0415  as above
-    from tastevec.serving.explain import measured  # noqa: PLC0415  as above
+    from tastevec.serving.explain import with_user_reference  # noqa: PLC0415  as above
     from tastevec.serving.recommender import Recommender  # noqa: PLC0415  as above
     from tastevec.training.settings import resolve_settings  # noqa: PLC0415  as above
 
@@ -82,7 +82,8 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
     )
     directions = np.random.default_rng(7).normal(size=(3, 8)).astype(np.float32)
     tags = TagDirections(("space", "tears", "robots"), directions, np.array([0.9, 0.8, 0.7], np.float32), {})
-    tags = measured(Recommender(whole), tags.with_reference("items", network.item_vectors), world())
+    tags = tags.with_reference("items", network.item_vectors)
+    tags = with_user_reference(tags, Recommender(whole).vectors, world())
     return replace(whole, tags=tags).save(folder)
 
 
