@@ -119,7 +119,9 @@ def write_item_vectors(
             "items": int((rows >= 0).sum()),
             "tags": len(genome.tags),
             "borrowed": borrowed,
-            "films_set_aside": {str(item): list(lacking) for item, lacking in genome.incomplete_items.items()},
+            "films_set_aside": {
+                str(item): list(lacking) for item, lacking in genome.incomplete_items.items()
+            },
             "rows_set_aside": dict(genome.skipped_rows),
         }
     made["bert_cosine_reads"] = CONTENT if genome is None else GENOME_SVD
