@@ -295,7 +295,7 @@ def test_tag_directions_survive_saving_with_any_names(tmp_path_factory, names, s
 
 
 # Tags of 40 items, each with a genre. Many users give "space" to the same items and "mine" to different ones; one user gives
-# "shelf" to most.
+# "private" to most.
 COUNT = 40
 
 
@@ -340,7 +340,7 @@ EVERYWHERE = dict.fromkeys(range(COUNT), 1)
 def test_tag_blocks_keep_tags_on_which_users_agree():
     agreed = {item: 4 if item < 8 else 1 for item in range(12)}
     scattered = {item: 2 if item in {20, 30} else 1 for item in range(COUNT)}
-    blocks = blocks_by_tag(tag_table(space=agreed, mine=scattered, shelf=EVERYWHERE, once={0: 3, 1: 3}))
+    blocks = blocks_by_tag(tag_table(space=agreed, mine=scattered, private=EVERYWHERE, once={0: 3, 1: 3}))
     assert sorted(blocks) == ["Drama", "Sci-Fi", "War", "space"]
     block, relevance = blocks["space"]
     assert np.flatnonzero(relevance).tolist() == list(range(12))
@@ -349,13 +349,13 @@ def test_tag_blocks_keep_tags_on_which_users_agree():
 
 
 def test_tag_blocks_without_repeated_tags_keep_all():
-    assert "shelf" in blocks_by_tag(tag_table(shelf=EVERYWHERE))
+    assert "private" in blocks_by_tag(tag_table(private=EVERYWHERE))
 
 
 def test_tag_blocks_use_counts_of_the_source():
     """Each item has one tag, so that a norm of its row would hide how often it was given."""
-    space, shelf = dict.fromkeys(range(10), 6), dict.fromkeys(range(10, COUNT), 1)
-    assert sorted(blocks_by_tag(tag_table(space=space, shelf=shelf))) == ["Drama", "Sci-Fi", "War", "space"]
+    space, private = dict.fromkeys(range(10), 6), dict.fromkeys(range(10, COUNT), 1)
+    assert sorted(blocks_by_tag(tag_table(space=space, private=private))) == ["Drama", "Sci-Fi", "War", "space"]
 
 
 def test_tag_blocks_merge_spellings_and_drop_numbers():

@@ -76,9 +76,9 @@ def test_ridge_by_count_grows_from_50_interactions():
 @pytest.mark.parametrize("rating_range", [(1, 5), (0.5, 5), (0, 100)])
 def test_by_rating_level_has_weights_of_each_level_and_of_tag_only(rating_range):
     settings, scale = TasteSpaceSettings(rating_range=rating_range), RatingScale.of(rating_range)
-    table = settings.by_rating_level(scale.levels)
-    ratings = np.array([*np.linspace(*rating_range, scale.levels), TAGGED], np.float32)
-    assert table.shape == (scale.levels + 1, 3)
+    table = settings.by_rating_level(scale.n_bins)
+    ratings = np.array([*np.linspace(*rating_range, scale.n_bins), TAGGED], np.float32)
+    assert table.shape == (scale.n_bins + 1, 3)
     assert table.dtype == np.float32
     inputs, confidence, preference = (
         settings.grades(ratings, grade)
@@ -269,10 +269,10 @@ def test_taste_space_with_defaults_separates_two_tastes_in_tiny_world():
 
 def test_fold_in_of_encoder_equals_fold_in_of_space():
     histories, table = several(), torch.from_numpy(SPACE.initial.vectors)
-    module = RidgeFoldIn(23, 6, SCALE.levels)
+    module = RidgeFoldIn(23, 6, SCALE.n_bins)
     module.initialize(
         table,
-        **{name: torch.from_numpy(array) for name, array in SPACE.fold_in_parameters(SCALE.levels).items()},
+        **{name: torch.from_numpy(array) for name, array in SPACE.fold_in_parameters(SCALE.n_bins).items()},
     )
     arrays = {
         name: torch.from_numpy(array) for name, array in reading(max_history=30).arrays(histories).items()
