@@ -20,8 +20,7 @@ from tastevec.evaluation.dataset import EvalDataset
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.tag_directions import TagBlock, TagDirections, tag_blocks
 from tastevec.schema import Horizon
-from tastevec.serving.explain import explain_users
-from tastevec.serving.explain import measured as measured_on
+from tastevec.serving.explain import explain_users, with_user_reference
 from tastevec.serving.recommender import Recommender, load
 
 if TYPE_CHECKING:
@@ -63,11 +62,10 @@ class World:
     def read(cls, model: Path, data: Path, users: int) -> World:
         """Read a model and at most so many test users of its prepared dataset."""
         recommender, prepared, rows = load(model), Prepared.open(data), load_item_features(data)
-        assert rows is not None
         blocks, dataset = tag_blocks(*rows), EvalDataset.of(prepared, "test")
         counts = recommender.bundle.items["train_users"].to_numpy()
         directions = TagDirections.fit(blocks, recommender.item_vectors, counts)
-        directions = measured_on(recommender, directions, dataset.train)
+        directions = with_user_reference(directions, recommender.vectors, dataset.train)
         relevance = _standardized(blocks, directions.names)
         positives = dataset.train.keep(dataset.train.ratings >= positive_from(dataset.rating_range))
         positive = np.nanmean(_user_means(relevance, positives.items, positives.offsets), axis=0)
@@ -145,7 +143,14 @@ def _user_means(
 def _deleted(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how far a named tag's strength moves without three items: the named ones, the highest rated or random ones."""
     rng, users = np.random.default_rng(seed), world.task.known
-    explained = explain_users(world.recommender, world.directions, users, HORIZON, tags=NAMED, items=ITEMS)
+    explained = explain_users(
+        world.recommender.attribution(HORIZON),
+        world.directions,
+        users,
+        world.recommender.vectors(users, HORIZON),
+        tags=NAMED,
+        contributions=ITEMS,
+    )
     normalized_ratings = world.normalized_ratings(users)
     found = [
         _moved(world, users.take(np.array([user])), normalized_ratings[user], tags, rng)

@@ -26,17 +26,20 @@ collect_ignore_glob = ["fixtures/*"]
 
 
 def pytest_collection_modifyitems(items):
-    """A Spark wants a machine of its own: beside the rest of the suite its tests take longer than all others together.
+    """Skip the long Spark tests and the release tests, which take minutes, unless an environment variable asks for them.
 
-    PySpark leaves sockets to the garbage collector, which may find them in any test that comes later. What is published is
-    built and installed anew, for minutes.
+    PySpark leaves sockets to the garbage collector, which may find them in any later test of the module.
     """
-    spark = pytest.mark.skip(reason="a real Spark, which make spark drives")
+    spark = pytest.mark.skip(reason="the long Spark tests; run: make spark")
     release = pytest.mark.skip(reason="packages are built and installed anew, which make release does")
     theirs = pytest.mark.filterwarnings("ignore:.*<socket:pytest.PytestUnraisableExceptionWarning")
     for item in items:
         if "spark" in item.path.parent.name or "spark" in item.path.stem:
-            item.add_marker(theirs if os.environ.get("TASTEVEC_SPARK") else spark)
+            runs = os.environ.get("TASTEVEC_SPARK") or item.path.stem in {
+                "test_spark_gate",
+                "test_spark_refusals",
+            }
+            item.add_marker(theirs if runs else spark)
         if item.path.stem in {"test_release", "test_contributing"} and not os.environ.get("TASTEVEC_RELEASE"):
             item.add_marker(release)
 

@@ -21,7 +21,6 @@ __all__ = [
     "CONTENT",
     "ENCODER_FILE",
     "FEATURES_FILE",
-    "FILM_NOUN",
     "GENOME_SVD",
     "GENRES",
     "HISTORIES_FOLDER",
@@ -30,6 +29,7 @@ __all__ = [
     "ITEM_NOUN",
     "MANIFEST_FILE",
     "MAP_FILE",
+    "MOVIELENS_NOUN",
     "PER_USER_FILE",
     "POSITION",
     "POSITIVE_FROM",
@@ -67,7 +67,7 @@ __all__ = [
 
 # What a catalog calls its items, for texts about one dataset: the singular and the plural.
 ITEM_NOUN: Final = {"one": "item", "many": "items"}
-FILM_NOUN: Final = {"one": "film", "many": "films"}
+MOVIELENS_NOUN: Final = {"one": "film", "many": "films"}
 
 # Columns of every table that we write.
 USER_ID: Final = "user_id"

@@ -1,4 +1,4 @@
-"""A generated world that is worth looking at, served by a real server, and a browser that may ask nobody else."""
+"""A generated dataset with readable titles, a real server, and a browser that reaches only this server."""
 
 from __future__ import annotations
 
@@ -16,19 +16,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-
-def pytest_collection_modifyitems(items):
-    """A browser wants a machine of its own: beside the rest of the suite pages are slower than any patience."""
-    if not os.environ.get("TASTEVEC_BROWSER"):
-        aside = pytest.mark.skip(reason="a real browser, which make browser drives")
-        for item in items:
-            if item.path.parent == Path(__file__).parent:
-                item.add_marker(aside)
-
-
 GENRES = ("Comedy", "Crime", "Drama", "Horror", "Romance", "Sci-Fi")
-# Two words a genre that its films have and the others lack.
-WORDS = (
+# Two tags per genre, which only films of the genre have.
+TAGS = (
     ("slapstick", "deadpan"),
     ("heist", "undercover"),
     ("family secrets", "slow"),
@@ -57,10 +47,12 @@ THINGS = (
     ("Orbit", "Machine"),
 )
 ITEMS, USERS = 120, 80
-# A title must be shown as it is, whatever it holds.
+# A title with markup must appear as text.
 HOSTILE = "<b>Bold</b> & \"Brazen\" 'Café'"
 SMALL = {"dim": 32, "hidden_size": 16, "max_history": 24, "batch_size": 16, "epochs": 1}
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 LAUNCH = (
     "--no-sandbox",
     "--use-angle=swiftshader",
@@ -69,13 +61,27 @@ LAUNCH = (
 )
 
 
+def pytest_collection_modifyitems(items):
+    """Skip all tests without a browser, and all but the essential ones without TASTEVEC_BROWSER.
+
+    During the complete suite two processes share the machine, which makes pages slow.
+    """
+    for item in items:
+        if item.path.parent != Path(__file__).parent:
+            continue
+        if CHROMIUM is None:
+            item.add_marker(pytest.mark.skip(reason="no Chromium on the path: apt-get install chromium"))
+        elif item.path.stem != "test_page_essentials" and not os.environ.get("TASTEVEC_BROWSER"):
+            item.add_marker(pytest.mark.skip(reason="make browser runs all tests in a real browser"))
+
+
 def genre_of(item):
-    """The genre of a film, by its number from 0."""
+    """Return the genre of the film with this index."""
     return item % len(GENRES)
 
 
 def title_of(item):
-    """A name such as Silent Trombone, The (1971): the article stands behind, as in the releases."""
+    """Return a title such as Silent Trombone, The (1971), with the article behind as in MovieLens."""
     if item == ITEMS - 1:
         return f"{HOSTILE} (2001)"
     number = item // len(GENRES)
@@ -84,7 +90,7 @@ def title_of(item):
 
 
 def write_release(folder):
-    """120 films of six genres, and 80 people who love two of them and cannot stand a third."""
+    """Write a release of 120 films of six genres, and 80 users who like two genres and dislike a third."""
     rng = np.random.default_rng(11)
     folder.mkdir()
     _csv(
@@ -94,15 +100,17 @@ def write_release(folder):
     )
     rows = []
     for user in range(USERS):
-        tastes = rng.permutation(len(GENRES))
-        positives = dict(zip(tastes.tolist(), (4.5, 4.0, 3.0, 3.0, 2.5, 1.0), strict=True))
-        wanted = np.array([positives[genre_of(item)] for item in range(ITEMS)]) * np.linspace(1.5, 0.5, ITEMS)
-        for step, item in enumerate(rng.choice(ITEMS, 40, replace=False, p=wanted / wanted.sum()).tolist()):
-            stars = min(5.0, max(0.5, positives[genre_of(item)] + rng.integers(-1, 2) / 2))
+        order = rng.permutation(len(GENRES))
+        genre_ratings = dict(zip(order.tolist(), (4.5, 4.0, 3.0, 3.0, 2.5, 1.0), strict=True))
+        weights = np.array([genre_ratings[genre_of(item)] for item in range(ITEMS)]) * np.linspace(
+            1.5, 0.5, ITEMS
+        )
+        for step, item in enumerate(rng.choice(ITEMS, 40, replace=False, p=weights / weights.sum()).tolist()):
+            stars = min(5.0, max(0.5, genre_ratings[genre_of(item)] + rng.integers(-1, 2) / 2))
             rows.append((user + 1, item + 1, stars, 1_000_000_000 + user * 1_000_000 + step * 7_000))
     _csv(folder / "ratings.csv", "userId,movieId,rating,timestamp", rows)
-    words = list(itertools.chain(*WORDS))
-    _csv(folder / "genome-tags.csv", "tagId,tag", list(enumerate(words, 1)))
+    tags = list(itertools.chain(*TAGS))
+    _csv(folder / "genome-tags.csv", "tagId,tag", list(enumerate(tags, 1)))
     scores = [
         (
             item + 1,
@@ -112,7 +120,7 @@ def write_release(folder):
             ),
         )
         for item in range(ITEMS)
-        for tag in range(len(words))
+        for tag in range(len(tags))
     ]
     _csv(folder / "genome-scores.csv", "movieId,tagId,relevance", scores)
     return folder
@@ -125,23 +133,23 @@ def _csv(path, header, rows):
 
 
 class Running:
-    """A service on a port of its own, in a thread, that can go away and come back."""
+    """A service on its own port, in a thread, that can stop and start again."""
 
-    def __init__(self, served):
-        self._served, self._server, self._thread, self.port = served, None, None, 0
+    def __init__(self, state):
+        self._state, self._server, self._thread, self.port = state, None, None, 0
 
     @property
     def address(self):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, **settings):
-        """Open the same port as before, guarded so, and wait for the model."""
+        """Open the same port as before with these settings, and wait for the model."""
         import uvicorn  # noqa: PLC0415  an extra
 
         from tastevec.serving.service.app import create_app  # noqa: PLC0415  as above
         from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
 
-        app = create_app(lambda: self._served, ServiceSettings(**settings))
+        app = create_app(lambda: self._state, ServiceSettings(**settings))
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app, host="127.0.0.1", port=self.port, ws="none", log_config=None, timeout_graceful_shutdown=2
@@ -156,67 +164,67 @@ class Running:
         return self
 
     def stop(self):
-        """Go away, as a server does that is stopped."""
+        """Stop the server."""
         self._server.should_exit = True
         self._thread.join()
 
 
 @dataclasses.dataclass
-class Heard:
-    """What a page did besides what was asked of it.
+class Activity:
+    """Console output and requests of a page.
 
     Attributes:
-        told: Lines on the console of the kinds error and warning, and errors that nobody caught.
-        outside: Requests to other machines; each was refused.
-        asked: Paths that were asked of the service.
+        errors: Errors and warnings on the console, and uncaught errors.
+        external: Requests to other hosts, all blocked.
+        paths: Requested paths of the service.
     """
 
-    told: list[str] = dataclasses.field(default_factory=list)
-    outside: list[str] = dataclasses.field(default_factory=list)
-    asked: list[str] = dataclasses.field(default_factory=list)
+    errors: list[str] = dataclasses.field(default_factory=list)
+    external: list[str] = dataclasses.field(default_factory=list)
+    paths: list[str] = dataclasses.field(default_factory=list)
 
 
-@pytest.fixture(scope="session", name="served")
-def _served(tmp_path_factory):
-    """The world's model with its tags, its map and its people."""
+@pytest.fixture(scope="session", name="app_state")
+def _app_state(tmp_path_factory):
+    """The model with tags, a map and users to find."""
     import tastevec as stages  # noqa: PLC0415  as above
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
     from tastevec.pipelines.batch import open_users, write_vectors  # noqa: PLC0415  as above
     from tastevec.serving.service.app import from_folder  # noqa: PLC0415  as above
 
-    place = tmp_path_factory.mktemp("browser")
-    release = write_release(place / "release")
-    prepared = stages.prepare(release, place / "prepared")
-    model = stages.train(prepared.folder, place / "cinema", **{**TINY, **SMALL})
+    folder = tmp_path_factory.mktemp("browser")
+    release = write_release(folder / "release")
+    prepared = stages.prepare(release, folder / "prepared")
+    model = stages.train(prepared.folder, folder / "cinema", **{**TINY, **SMALL})
     write_vectors(
-        model, open_users(release / "ratings.csv", model), place / "people.parquet", horizon="overall"
+        model, open_users(release / "ratings.csv", model), folder / "users.parquet", horizon="overall"
     )
-    return from_folder(place / "cinema", place / "people.parquet")()
+    return from_folder(folder / "cinema", folder / "users.parquet")()
 
 
 @pytest.fixture(scope="session", name="bare")
-def _bare(served):
-    """The same model, saved without a map and served without people."""
-    model = copy.copy(served.model)
+def _bare(app_state):
+    """The same model without a map and without users to find."""
+    model = copy.copy(app_state.model)
     model.bundle = dataclasses.replace(model.bundle, item_map=None)
-    return dataclasses.replace(served, model=model, users=None)
+    return dataclasses.replace(app_state, model=model, users=None)
 
 
 @pytest.fixture(scope="session", name="service")
-def _service(served):
-    """The service that most tests look at."""
-    running = Running(served).start()
+def _service(app_state):
+    """The service of most tests."""
+    running = Running(app_state).start()
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="module", name="opened")
-def _opened(served):
-    """Services of the model with settings of their own, for a module."""
+def _opened(app_state):
+    """Start services with settings; they run until the end of the module."""
     begun = []
 
     def start(**settings):
-        begun.append(Running(served).start(**settings))
+        begun.append(Running(app_state).start(**settings))
         return begun[-1]
 
     yield start
@@ -225,11 +233,11 @@ def _opened(served):
 
 
 @pytest.fixture(name="run")
-def _run(served):
-    """Services of one test, which it may stop: of the model, or of another one."""
+def _run(app_state):
+    """Start services that the test may stop."""
     begun = []
 
-    def start(other=served):
+    def start(other=app_state):
         begun.append(Running(other).start())
         return begun[-1]
 
@@ -240,30 +248,27 @@ def _run(served):
 
 @pytest.fixture(scope="module", name="browser")
 def _browser():
-    """Chromium; it goes with the module, since it holds this thread's event loop for as long as it runs."""
+    """Chromium, closed after each module, because it occupies this thread's event loop while it runs."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser is installed: none of {', '.join(CHROMIUMS)} is on the path")
-    playwright.expect.set_options(timeout=30_000)  # how long it takes says how busy the machine is
+    playwright.expect.set_options(timeout=30_000)  # a busy machine is slow
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=LAUNCH)
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=LAUNCH)
         yield browser
         browser.close()
 
 
 @pytest.fixture(name="visit")
 def _visit(browser, service):
-    """Open the page as a visitor of this device; whatever it does on the side fails the test in the end."""
-    contexts, heard = [], []
+    """Open the page on a device; console errors and external requests fail the test at its end."""
+    contexts, activities = [], []
 
     def open_page(*, at=service, path="/", wait=True, width=1280, height=900, **device):
         context = browser.new_context(viewport={"width": width, "height": height}, **device)
         contexts.append(context)
         context.set_default_timeout(60_000)
         page = context.new_page()
-        heard.append(_listen(page, context, urlsplit(at.address).netloc))
-        page.heard = heard[-1]
+        page.activity = _record(page, context, urlsplit(at.address).netloc)
+        activities.append(page.activity)
         page.goto(at.address + path)
         if wait:
             settled(page)
@@ -272,31 +277,31 @@ def _visit(browser, service):
     yield open_page
     for context in contexts:
         context.close()
-    for each in heard:
-        assert each.outside == []
-        assert each.told == []
+    for activity in activities:
+        assert activity.external == []
+        assert activity.errors == []
 
 
-def _listen(page, context, host):
-    heard = Heard()
+def _record(page, context, host):
+    activity = Activity()
 
-    def pass_on(route):
+    def handle(route):
         address = urlsplit(route.request.url)
         if address.netloc == host:
-            heard.asked.append(address.path)
+            activity.paths.append(address.path)
             route.continue_()
         else:
-            heard.outside.append(route.request.url)
+            activity.external.append(route.request.url)
             route.abort()
 
-    context.route("**/*", pass_on)
-    page.on("console", lambda line: line.type in ("error", "warning") and heard.told.append(line.text))
-    page.on("pageerror", lambda error: heard.told.append(str(error)))
-    return heard
+    context.route("**/*", handle)
+    page.on("console", lambda line: line.type in ("error", "warning") and activity.errors.append(line.text))
+    page.on("pageerror", lambda error: activity.errors.append(str(error)))
+    return activity
 
 
 def settled(page):
-    """Wait until everything is shown that the page asked for."""
+    """Wait until the page shows all its responses."""
     page.wait_for_selector("#recommendations li")
     page.wait_for_selector("#tag-list li")
     page.wait_for_selector("#map-body:not([hidden])")
@@ -305,5 +310,5 @@ def settled(page):
 
 @pytest.fixture(scope="session", name="ready")
 def _ready():
-    """`settled`, for tests that load the page again."""
+    """`settled`, for tests that reload the page."""
     return settled

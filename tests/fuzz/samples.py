@@ -51,18 +51,18 @@ def write_samples(place: Path) -> Path:
 def write_bundle(folder: Path, prepared: Path) -> Path:
     """A bundle with every part that one may have, of a network that nobody trained."""
     from encoders import TASTE, encoder, reading  # noqa: PLC0415  torch
-    from tastevec.items.cold_start import ColdStartModel, load_item_features  # noqa: PLC0415  as above
+    from tastevec.items.cold_start import ColdStartModel, load_feature_rows  # noqa: PLC0415  as above
     from tastevec.items.item_map import ItemMap  # noqa: PLC0415  as above
     from tastevec.items.tag_directions import TagDirections  # noqa: PLC0415  as above
     from tastevec.serving.bundle import Bundle  # noqa: PLC0415  as above
-    from tastevec.serving.explain import measured  # noqa: PLC0415  as above
+    from tastevec.serving.explain import with_user_reference  # noqa: PLC0415  as above
     from tastevec.serving.recommender import Recommender  # noqa: PLC0415  as above
     from tastevec.training.settings import resolve_settings  # noqa: PLC0415  as above
 
     data, network = Prepared.open(prepared), encoder(**TASTE)
     items, counts = data.items.drop_columns(["vector_source"]), np.arange(1, worlds.ITEMS + 1)
     items = items.append_column("vector_source", pa.array(["both"] * worlds.ITEMS))
-    read = load_item_features(prepared)
+    read = load_feature_rows(prepared)
     facts = {
         "tastevec": "0.1.0",
         "data": {"name": "tiny", "fingerprint": data.fingerprint, "train_users": 12, "items": worlds.ITEMS},
@@ -82,7 +82,8 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
     )
     directions = np.random.default_rng(7).normal(size=(3, 8)).astype(np.float32)
     tags = TagDirections(("space", "tears", "robots"), directions, np.array([0.9, 0.8, 0.7], np.float32), {})
-    tags = measured(Recommender(whole), tags.with_reference("items", network.item_vectors), world())
+    tags = tags.with_reference("items", network.item_vectors)
+    tags = with_user_reference(tags, Recommender(whole).vectors, world())
     return replace(whole, tags=tags).save(folder)
 
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 import worlds
-from tastevec.items.content import content_vectors
+from tastevec.items.content import ContentFeatures, reduce_features
 from tastevec.items.genome import Genome
 from worlds import ITEMS, tags
 
@@ -47,6 +47,11 @@ def bare(**columns) -> pa.Table:
 
 
 NOTHING_SAID = said([])
+
+
+def content_vectors(items, tags, genome=None, dim=64):
+    rows = ContentFeatures.fit(items, tags, genome).rows(items, tags, genome)
+    return reduce_features(rows, dim=dim)
 
 
 def cosines(vectors: np.ndarray) -> np.ndarray:

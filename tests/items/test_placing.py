@@ -1,22 +1,29 @@
 """What places a film that nobody has rated."""
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import worlds
 from tastevec.data.prepared import Prepared
-from tastevec.errors import DataError
-from tastevec.items.cold_start import NORM_SCALE, ColdStartModel, content_regression, load_item_features
-from tastevec.items.content import (
-    ContentFeatures,
-    content_vectors,
-    load_features,
-    reduce_features,
-    save_features,
+from tastevec.errors import DataError, FormatError
+from tastevec.items.cold_start import (
+    NORM_SCALE,
+    ColdStartModel,
+    content_regression,
+    load_feature_rows,
+    load_item_features,
+    save_item_features,
 )
+from tastevec.items.content import ContentFeatures, load_features, reduce_features, save_features
 from tastevec.items.genome import Genome
+from tastevec.pipelines.prepare import PrepareSettings, write_prepared
+from tastevec.schema import FEATURES_FILE
 from worlds import ITEMS, items, tags
 
 USERS = np.full(ITEMS, 50)
@@ -142,8 +149,8 @@ def test_features_are_the_same_after_saving_whatever_the_words(tmp_path_factory,
     told = said(*((place, word) for place, word in enumerate(words)), (0, words[-1]))
     features = ContentFeatures.fit(items, told)
     path = tmp_path_factory.mktemp("features") / "features.safetensors"
-    save_features(path, features, more=np.arange(3))
-    again, beside = load_features(path)
+    save_features(path, features, {"more": np.arange(3)})
+    again, beside = load_features(path, "", {"more": ("M",)})
     assert (again.words, again.genome_tags, again.width) == (features.words, (), features.width)
     assert beside["more"].tolist() == [0, 1, 2]
     assert (again.rows(items, told) != features.rows(items, told)).nnz == 0
@@ -158,10 +165,6 @@ def test_a_saved_placing_places_the_same_and_is_the_same_bytes(tmp_path):
     np.testing.assert_array_equal(again.predict(ROWS), PLACING.predict(ROWS))
 
 
-def test_content_vectors_are_the_features_made_short():
-    np.testing.assert_array_equal(content_vectors(KNOWN, WORDS, GENOME), reduce_features(ROWS))
-
-
 def test_a_genome_may_have_its_tags_in_another_order_and_others_beside():
     more = Genome(GENOME.item_ids, ("tears", "fog", "space"), GENOME.relevance[:, [1, 0, 0]])
     np.testing.assert_array_equal(placed(KNOWN, WORDS, more), placed(KNOWN, WORDS, GENOME))
@@ -170,11 +173,11 @@ def test_a_genome_may_have_its_tags_in_another_order_and_others_beside():
 @pytest.mark.parametrize(
     ("features", "tags", "message"),
     [
-        (FEATURES, ("space", "fog"), "the genome lacks 1 of 2 tags that films are read by"),
+        (FEATURES, ("space", "fog"), "the genome lacks 1 of 2 tags of these features"),
         (
             ContentFeatures.fit(KNOWN, WORDS),
             ("space", "tears"),
-            "the genome is the first one that films are read by",
+            "the genome is the first one of these features",
         ),
     ],
 )
@@ -183,9 +186,73 @@ def test_another_genome_than_the_trainings_is_refused(features, tags, message):
         features.rows(KNOWN, WORDS, Genome(GENOME.item_ids, tags, GENOME.relevance))
 
 
-def test_a_prepared_folder_keeps_how_its_films_are_read(prepared_folder):
+def test_feature_rows_of_prepared_dataset_give_its_content_vectors(prepared_folder):
     prepared = Prepared.open(prepared_folder)
-    features, rows = load_item_features(prepared_folder)
+    features, rows = load_feature_rows(prepared_folder)
     assert rows.shape == (ITEMS, features.width)
-    assert len(features.genome_tags) == 12
-    np.testing.assert_allclose(reduce_features(rows), prepared.vectors["content"], atol=1e-5)
+    assert rows.dtype == np.float32
+    features, raw = load_item_features(prepared_folder)
+    rows = features.normalize(raw)
+    np.testing.assert_array_equal(reduce_features(rows, seed=1), prepared.vectors["content"])
+
+
+def test_prepared_dataset_stores_tag_counts_and_relevances_of_the_source(tmp_path):
+    """Tags that several users gave to one item count so many times; nothing is normalized."""
+    release = worlds.write_csv_release(tmp_path / "release", genome=True)
+    more = [(user, item, "Space", 990_000_000) for user in range(1, 13) for item in (1, 2)]
+    with (release / "tags.csv").open("a", encoding="utf-8") as file:
+        file.writelines(f"{user},{item},{tag},{time}\n" for user, item, tag, time in more)
+    folder = write_prepared(release, tmp_path / "data", settings=PrepareSettings(seed=1)).folder
+    prepared = Prepared.open(folder)
+    features, raw = load_item_features(folder)
+    train = set(prepared.histories.user_ids[prepared.users_in("train")].tolist())
+    counts = Counter((item, tag.lower()) for user, item, tag, _ in (*worlds.tags(), *more) if user in train)
+    space = features.words["tags"].index("space")
+    expected = [counts[item, "space"] for item in range(1, ITEMS + 1)]
+    assert max(expected) >= 7  # training users
+    assert raw.counts["tags"][:, [space]].toarray().ravel().tolist() == expected
+    source = np.loadtxt(release / "genome-scores.csv", delimiter=",", skiprows=1)
+    items = prepared.items["item_id"].to_numpy()[raw.genome_items]
+    of_items = {(int(item), int(tag)): relevance for item, tag, relevance in source}
+    assert items.tolist() == sorted({int(item) for item in source[:, 0]})
+    assert raw.relevance.shape == (len(items), 12)
+    for row, item in enumerate(items.tolist()):
+        relevances = np.array([of_items[item, tag] for tag in range(1, 13)], np.float32)
+        np.testing.assert_array_equal(raw.relevance[row], relevances)
+    action = features.words["genres"].index("Action")
+    assert raw.counts["genres"][:, [action]].toarray().ravel().tolist() == [
+        float("Action" in item.genres) for item in worlds.items()
+    ]
+
+
+def test_item_features_without_file_are_refused(tmp_path):
+    with pytest.raises(FormatError, match="item_features"):
+        load_item_features(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [[-1, 0], [0, ITEMS], [1, 1]])
+def test_item_features_with_invalid_genome_items_are_refused(tmp_path, wrong):
+    raw = FEATURES.read(KNOWN, WORDS, GENOME)
+    save_item_features(
+        tmp_path, FEATURES, replace(raw, genome_items=np.array(wrong), relevance=raw.relevance[:2])
+    )
+    with pytest.raises(FormatError, match=r"invalid genome\.items"):
+        load_item_features(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"indices": 9}, {"indptr": 99}])
+def test_item_features_with_invalid_counts_are_refused(tmp_path, wrong):
+    raw = FEATURES.read(KNOWN, WORDS, GENOME)
+    tags = raw.counts["tags"].copy()
+    for name, value in wrong.items():
+        getattr(tags, name)[-1] = value
+    save_item_features(tmp_path, FEATURES, replace(raw, counts={**raw.counts, "tags": tags}))
+    with pytest.raises(FormatError, match="invalid counts"):
+        load_item_features(tmp_path)
+
+
+def test_fingerprint_does_not_cover_item_features(prepared_folder):
+    prepared = Prepared.open(prepared_folder)
+    before = prepared.fingerprint
+    del prepared.manifest["files"][FEATURES_FILE]
+    assert prepared.fingerprint == before

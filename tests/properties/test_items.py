@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tastevec.data.histories import Histories
 from tastevec.items.als import AlsSettings, fold_in
 from tastevec.items.cold_start import VECTOR_ORIGINS, InitialVectors, initial_vectors
-from tastevec.items.content import GENRE_NAMES, content_vectors, genre_matrix
+from tastevec.items.content import GENRE_NAMES, ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.linalg import reduce_rank, solve_ridge
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 
@@ -120,8 +120,10 @@ def test_films_move_with_their_rows(lists, data):
         {"item_id": pa.array([], pa.int64()), "tag": pa.array([], pa.string()), "weight": np.zeros(0)}
     )
     order = data.draw(st.permutations(range(count)))
-    straight = content_vectors(items, tags, dim=30)
-    turned = content_vectors(items.take(pa.array(order)), tags, dim=30)
+    features = ContentFeatures.fit(items, tags)
+    straight, turned = (
+        reduce_features(features.rows(table, tags), dim=30) for table in (items, items.take(pa.array(order)))
+    )
     np.testing.assert_allclose(turned @ turned.T, (straight @ straight.T)[np.ix_(order, order)], atol=1e-4)
 
 

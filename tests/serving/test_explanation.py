@@ -11,7 +11,13 @@ from tastevec.errors import SettingsError
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.serving import explain as module
-from tastevec.serving.explain import explain_items, explain_users, item_effects, leave_one_out, measured
+from tastevec.serving.explain import (
+    explain_items,
+    explain_users,
+    item_effects,
+    leave_one_out,
+    with_user_reference,
+)
 from tastevec.serving.recommender import Recommender, load
 from users import TAGGED, users
 
@@ -29,7 +35,7 @@ def _directions(model, prepared_folder) -> TagDirections:
     """Of the tiny world, whose films of one taste share the odd tags, and those of the other the even."""
     counts = model.bundle.items["train_users"].to_numpy()
     fitted = TagDirections.fit(tag_blocks(*load_item_features(prepared_folder)), model.item_vectors, counts)
-    return measured(model, fitted, told_by_hand.world())
+    return with_user_reference(fitted, model.vectors, told_by_hand.world())
 
 
 @pytest.fixture(scope="module", name="scattered")
@@ -41,7 +47,13 @@ def _scattered(model) -> TagDirections:
     directions = TagDirections(
         names, rng.normal(size=(6, dim)).astype(np.float32), np.linspace(0.2, 1, 6).astype(np.float32), {}
     ).with_reference("items", model.item_vectors)
-    return measured(model, directions, told_by_hand.world())
+    return with_user_reference(directions, model.vectors, told_by_hand.world())
+
+
+def explained(model, directions, histories, horizon="overall", **counts):
+    return explain_users(
+        model.attribution(horizon), directions, histories, model.vectors(histories, horizon), **counts
+    )
 
 
 def reread(model, directions, ratings, tag, horizon):
@@ -62,7 +74,7 @@ PERSON = [
 
 @HORIZONS
 def test_each_cause_is_what_encoding_without_the_film_changes(model, scattered, horizon):
-    [readings] = explain_users(model, scattered, users(PERSON), horizon, tags=6, items=6)
+    [readings] = explained(model, scattered, users(PERSON), horizon, tags=6, contributions=6)
     ids = model.bundle.item_ids
     assert readings
     for reading in readings:
@@ -102,9 +114,9 @@ def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(lengt
 @HORIZONS
 def test_nobodys_explanation_depends_on_who_else_is_explained(model, scattered, horizon):
     world = told_by_hand.world()
-    together = explain_users(model, scattered, world, horizon, tags=4)
+    together = explained(model, scattered, world, horizon, tags=4)
     for user in (0, 7):
-        [alone] = explain_users(model, scattered, world.take(np.array([user])), horizon, tags=4)
+        [alone] = explained(model, scattered, world.take(np.array([user])), horizon, tags=4)
         assert [reading.tag for reading in alone] == [reading.tag for reading in together[user]]
         for one, other in zip(alone, together[user], strict=True):
             assert one.strength == pytest.approx(other.strength, abs=1e-4)
@@ -113,8 +125,8 @@ def test_nobodys_explanation_depends_on_who_else_is_explained(model, scattered, 
 
 def test_the_two_tastes_are_told_apart(model, directions):
     """Who loves rockets gets what is said of rockets, and who loves letters what is said of letters."""
-    explained = explain_users(model, directions, told_by_hand.world(), items=0)
-    first = [{reading.tag: reading.strength for reading in user} for user in explained]
+    found = explained(model, directions, told_by_hand.world(), contributions=0)
+    first = [{reading.tag: reading.strength for reading in user} for user in found]
     rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
     for user, normalized_ratings in enumerate(first):
         for tag, strength in normalized_ratings.items():
@@ -122,20 +134,20 @@ def test_the_two_tastes_are_told_apart(model, directions):
 
 
 def test_the_strongest_and_surest_come_first(model, scattered):
-    for user in explain_users(model, scattered, told_by_hand.world(), tags=6, items=0):
+    for user in explained(model, scattered, told_by_hand.world(), tags=6, contributions=0):
         weighed = [abs(reading.strength) * reading.reliability for reading in user]
         assert weighed == sorted(weighed, reverse=True)
         assert all(reading.contributions == () for reading in user)
 
 
 def test_no_more_is_told_than_was_asked(model, scattered):
-    for user in explain_users(model, scattered, told_by_hand.world(), tags=2, items=1):
+    for user in explained(model, scattered, told_by_hand.world(), tags=2, contributions=1):
         assert len(user) == 2
         assert all(len(reading.contributions) <= 1 for reading in user)
 
 
 def test_tags_that_say_the_same_are_told_once(model, directions):
-    for user in explain_users(model, directions, told_by_hand.world(), tags=10, items=0):
+    for user in explained(model, directions, told_by_hand.world(), tags=10, contributions=0):
         chosen = [directions.names.index(reading.tag) for reading in user]
         units = directions.directions[chosen]
         units = units / np.linalg.norm(units, axis=1, keepdims=True)
@@ -143,14 +155,14 @@ def test_tags_that_say_the_same_are_told_once(model, directions):
 
 
 def test_somebody_who_told_nothing_has_no_causes(model, scattered):
-    explained = explain_users(model, scattered, users([], [(3, 5.0)]))
-    assert all(reading.contributions == () for reading in explained[0])
-    assert explain_users(model, scattered, users()) == []
+    found = explained(model, scattered, users([], [(3, 5.0)]))
+    assert all(reading.contributions == () for reading in found[0])
+    assert explained(model, scattered, users()) == []
 
 
 def test_of_a_long_history_the_newest_films_are_left_out(model, scattered, monkeypatch):
     every = {cause for reading in _explained(model, scattered) for cause, _ in reading.contributions}
-    monkeypatch.setattr(module, "_NEWEST", 2)
+    monkeypatch.setattr(module, "_MAX_ITEMS", 2)
     newest = {cause for reading in _explained(model, scattered) for cause, _ in reading.contributions}
     ids = model.bundle.item_ids
     assert newest == {ids[6], ids[15]} & every
@@ -158,42 +170,49 @@ def test_of_a_long_history_the_newest_films_are_left_out(model, scattered, monke
 
 def test_long_histories_in_parts_are_the_same(model, scattered, monkeypatch):
     whole = _explained(model, scattered)
-    monkeypatch.setattr(module, "_ROWS", 1)
+    monkeypatch.setattr(module, "_MAX_ROWS", 1)
     for one, other in zip(whole, _explained(model, scattered), strict=True):
         assert dict(one.contributions) == pytest.approx(dict(other.contributions), abs=1e-4)
 
 
 def _explained(model, directions):
-    [readings] = explain_users(model, directions, users(PERSON), tags=6, items=6)
+    [readings] = explained(model, directions, users(PERSON), tags=6, contributions=6)
     return readings
 
 
 def test_many_people_are_compared_with_every_other_one(model, scattered, monkeypatch):
-    monkeypatch.setattr(module, "_COMPARED", 6)
+    monkeypatch.setattr(module, "_REFERENCE_USERS", 6)
     world = told_by_hand.world()
-    some = measured(model, scattered, world)
+    some = with_user_reference(scattered, model.vectors, world)
     vectors = model.vectors(world.take(np.arange(0, 12, 2)), "overall")
     np.testing.assert_allclose(some.strengths(vectors, "overall").mean(axis=0), 0, atol=1e-4)
-    nobody = measured(model, scattered, world.take(np.arange(0)))
+    nobody = with_user_reference(scattered, model.vectors, world.take(np.arange(0)))
     assert not nobody.strengths(vectors, "overall").any()
 
 
 def test_films_are_told_in_tags_too(model, directions):
-    explained = explain_items(model, directions, [0, 15])
+    found = explain_items(directions, model.item_vectors[[0, 15]])
     rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
-    for rocket, readings in zip((True, False), explained, strict=True):
+    for rocket, readings in zip((True, False), found, strict=True):
         assert readings
         for reading in readings:
             assert (reading.strength > 0) == ((reading.tag in rockets) == rocket)
             assert reading.contributions == ()
-    assert explain_items(model, directions, []) == []
+    assert explain_items(directions, model.item_vectors[[]]) == []
 
 
 @HORIZONS
 def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
     told = users(PERSON, [(1, 5.0, 100)])
     best = rank_items(model.scorer("ours").asked(horizon).score(told), told, 19)
-    found = item_effects(model, told, best, horizon, items=6)
+    found = item_effects(
+        model.attribution(horizon),
+        told,
+        model.vectors(told, horizon),
+        best,
+        model.item_vectors,
+        contributions=6,
+    )
     ids = model.bundle.item_ids
     table = model.item_vectors
     vector = model.vectors(users(PERSON), horizon)[0]
@@ -212,11 +231,9 @@ def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
     assert found[1][-1] in {(), *((((ids[1], effect),)) for _, effect in found[1][-1])}
 
 
-def test_an_unknown_horizon_is_refused(model, scattered):
+def test_an_unknown_horizon_is_refused(model):
     with pytest.raises(SettingsError, match="horizon is 'later'"):
-        explain_users(model, scattered, users(PERSON), "later")
-    with pytest.raises(SettingsError, match="horizon is 'later'"):
-        item_effects(model, users(PERSON), np.array([[1]]), "later")
+        model.explain([(1, 5.0)], horizon="later")
 
 
 def test_steering_moves_recommendations_along_the_tag(model, directions):
@@ -229,3 +246,15 @@ def test_steering_moves_recommendations_along_the_tag(model, directions):
         shares.append((best < 10).mean())
     assert shares == sorted(shares)
     assert shares[-1] > shares[0]
+
+
+def test_explain_encodes_the_user_once_and_once_without_each_item(model, monkeypatch):
+    encoded, vectors = [], Recommender.vectors
+
+    def counted(self, histories, horizon):
+        encoded.append(len(histories))
+        return vectors(self, histories, horizon)
+
+    monkeypatch.setattr(Recommender, "vectors", counted)
+    assert model.explain([(1, 5.0), (3, 4.0), (12, 1.0)], tags=1)
+    assert encoded == [1, 3]

@@ -15,7 +15,7 @@ from encoders import TINY
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 30
+EPOCHS = 14
 TRAINS = """
 import json, sys
 import torch
@@ -63,7 +63,7 @@ def test_a_killed_and_resumed_training_gives_the_same_bytes(prepared_folder, tmp
     finish(start(prepared_folder, tmp_path / "straight"))
     out, unfinished = tmp_path / "killed", tmp_path / "killed.training"
     how = "anew"
-    for epochs in (4, 11, 19):
+    for epochs in (3, 8):
         kill(start(prepared_folder, out, how), unfinished, epochs)
         assert not out.exists()
         how = "resume"

@@ -19,7 +19,7 @@ from encoders import TINY, TINY_SEED
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
-from tastevec.items.cold_start import load_item_features
+from tastevec.items.cold_start import load_feature_rows
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.encoder import RidgeFoldIn
 from tastevec.pipelines.prepare import PrepareSettings
@@ -269,7 +269,7 @@ def test_the_overall_answer_is_the_linear_one_before_the_first_step_and_after_th
     trained = learn(data, tmp_path / "run", epochs=2)
     taught = data.histories.take(data.users_in("train"))
     settings = TasteSpaceSettings(rating_range=data.rating_range, dim=8)
-    _, rows = load_item_features(data.folder)
+    _, rows = load_feature_rows(data.folder)
     space = TasteSpace.fit(taught, rows, settings)
     np.testing.assert_array_equal(trained.model.item_vectors, space.initial.vectors)
     unseen = data.histories.take(data.users_in("test"))

@@ -283,8 +283,14 @@ def explain(
         users: list[dict[str, Any]] = []
         with progress_bar("Explaining users") as progress:
             for group in _groups(histories, recommender, progress, skip_bad_rows=skip_bad_rows):
+                vectors = recommender.vectors(group, horizon)
                 explained = explain_users(
-                    recommender, recommender.tags, group, horizon, tags=tags, items=contributions
+                    recommender.attribution(horizon),
+                    recommender.tags,
+                    group,
+                    vectors,
+                    tags=tags,
+                    contributions=contributions,
                 )
                 users += [
                     {"user_id": user, "tags": [_tag(explanation, titles) for explanation in explanations]}

@@ -26,13 +26,13 @@ from tastevec.data.histories import ARRAY_DTYPES, Histories
 from tastevec.errors import FormatError
 from tastevec.schema import (
     FEATURES_FILE,
-    FILM_NOUN,
     GENRES,
     HISTORIES_FOLDER,
     ITEM_ID,
     ITEM_NOUN,
     ITEMS_FILE,
     MANIFEST_FILE,
+    MOVIELENS_NOUN,
     PREPARE_AGAIN,
     PREPARED_FORMAT,
     SPLITS,
@@ -257,7 +257,7 @@ def manifest_content(
         "source": {
             "name": source.name,
             "format": source.format,
-            "item_noun": FILM_NOUN if source.format.startswith(("ml-", "movielens")) else ITEM_NOUN,
+            "item_noun": MOVIELENS_NOUN if source.format.startswith(("ml-", "movielens")) else ITEM_NOUN,
             "rating_range": list(source.rating_range),
             "files": [dataclasses.asdict(row_report) for row_report in source.row_reports],
         },

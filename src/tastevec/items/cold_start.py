@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import numpy as np
 
 from tastevec.errors import FormatError
-from tastevec.items.content import load_features, save_features
+from tastevec.items.content import VOCABULARIES, RawFeatures, load_features, save_features
 from tastevec.items.linalg import ridge_regression
 from tastevec.schema import FEATURES_FILE, PREPARE_AGAIN, TRAIN_AGAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,6 +33,7 @@ __all__ = [
     "VectorOrigin",
     "content_regression",
     "initial_vectors",
+    "load_feature_rows",
     "load_item_features",
     "save_item_features",
 ]
@@ -79,7 +81,7 @@ class ColdStartModel:
 
     def save(self, path: Path) -> None:
         """Write the model to ``path``."""
-        save_features(path, self.features, slopes=self.slopes, mean=self.mean)
+        save_features(path, self.features, {"slopes": self.slopes, "mean": self.mean})
 
     @classmethod
     def load(cls, path: Path) -> ColdStartModel:
@@ -88,7 +90,7 @@ class ColdStartModel:
         Raises:
             FormatError: It is missing or damaged.
         """
-        features, arrays = load_features(path, TRAIN_AGAIN, slopes=("F", "D"), mean=("D",))
+        features, arrays = load_features(path, TRAIN_AGAIN, {"slopes": ("F", "D"), "mean": ("D",)})
         return cls(features, arrays["slopes"], arrays["mean"])
 
 
@@ -115,33 +117,76 @@ def content_regression(
     return ridge_regression(rows[known], vectors[known].astype(np.float64), weights, ridge)
 
 
-def save_item_features(folder: Path, features: ContentFeatures, rows: csr_matrix) -> None:
-    """Keep how the films of a prepared folder are read, and their features, for the training's end."""
-    save_features(
-        folder / FEATURES_FILE,
-        features,
-        values=rows.data.astype(np.float32),
-        columns=rows.indices.astype(np.int32),
-        offsets=rows.indptr.astype(np.int64),
-    )
+def save_item_features(folder: Path, features: ContentFeatures, raw: RawFeatures) -> None:
+    """Write the definition of the features and the raw features of the items into a prepared dataset."""
+    arrays: dict[str, NDArray[Any]] = {
+        "years": raw.years,
+        "genome.items": raw.genome_items,
+        "genome.relevance": raw.relevance.astype(np.float32, copy=False),
+    }
+    for name, counts in raw.counts.items():
+        arrays |= {
+            f"{name}.counts": counts.data,
+            f"{name}.columns": counts.indices.astype(np.int32),
+            f"{name}.offsets": counts.indptr.astype(np.int64),
+        }
+    save_features(folder / FEATURES_FILE, features, arrays)
 
 
-def load_item_features(folder: Path) -> tuple[ContentFeatures, csr_matrix]:
-    """Return the features and rows (N, F) that ``save_item_features`` wrote.
+def load_item_features(folder: Path) -> tuple[ContentFeatures, RawFeatures]:
+    """Read what ``save_item_features`` wrote.
+
+    Raises:
+        FormatError: It is missing or damaged.
+    """
+    path = folder / FEATURES_FILE
+    shapes: dict[str, tuple[str | int, ...]] = {
+        "years": ("N",),
+        "genome.items": ("G",),
+        "genome.relevance": ("G", "T"),
+    }
+    for name in VOCABULARIES:
+        shapes |= {
+            f"{name}.counts": (f"{name} M",),
+            f"{name}.columns": (f"{name} M",),
+            f"{name}.offsets": (f"{name} O",),
+        }
+    features, arrays = load_features(path, PREPARE_AGAIN, shapes)
+    years, items = arrays["years"], arrays["genome.items"]
+    if len(items) and (items[0] < 0 or items[-1] >= len(years) or (np.diff(items) <= 0).any()):
+        raise FormatError(
+            f"{path}: invalid genome.items. Expected ascending indices of {len(years)} items; {PREPARE_AGAIN}"
+        )
+    try:
+        counts = {
+            name: _count_matrix(arrays, name, (len(years), len(features.words[name])))
+            for name in VOCABULARIES
+        }
+    except ValueError as error:
+        raise FormatError(f"{path}: invalid counts ({error}); {PREPARE_AGAIN}") from error
+    return features, RawFeatures(counts, years, items.astype(np.int64), arrays["genome.relevance"])
+
+
+def _count_matrix(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int]) -> csr_matrix:
+    """Return the counts of a vocabulary; ValueError where the arrays are no CSR matrix of this shape."""
+    from scipy import sparse  # noqa: PLC0415 - an extra
+
+    parts = [arrays[f"{name}.{part}"] for part in ("counts", "columns", "offsets")]
+    matrix = sparse.csr_matrix(tuple(parts), shape=shape)
+    matrix.check_format()  # in full: an invalid column would be read from elsewhere in memory
+    return matrix
+
+
+def load_feature_rows(folder: Path) -> tuple[ContentFeatures, csr_matrix]:
+    """Read the definition of the features and their normalized rows, (N, F) float32.
 
     Raises:
         FormatError: The file is missing or damaged.
     """
-    from scipy import sparse  # noqa: PLC0415 - an extra
-
-    path = folder / FEATURES_FILE
-    features, arrays = load_features(path, PREPARE_AGAIN, values=("M",), columns=("M",), offsets=("O",))
-    shape = (len(arrays["offsets"]) - 1, features.width)
-    try:
-        rows = sparse.csr_matrix((arrays["values"], arrays["columns"], arrays["offsets"]), shape=shape)
-        rows.check_format()  # in full: a column that there is none of would be read from elsewhere in memory
-    except ValueError as error:
-        raise FormatError(f"{path} holds no rows of features ({error}); {PREPARE_AGAIN}") from error
+    features, raw = load_item_features(folder)
+    rows = features.normalize(raw)
+    # Not csr_matrix.astype, which also sorts the columns and so changes the order of sums.
+    rows.data = rows.data.astype(np.float32)
     return features, rows
 
 

@@ -1,4 +1,7 @@
-"""Content vectors: item features from tags, genres, year, title words and genome, reduced by SVD."""
+"""Content vectors: item features from tags, genres, year, title words and genome, reduced by SVD.
+
+Dimensions: N items, V words of a vocabulary, T genome tags, G items with a genome row, F features, E entries.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from tastevec.data.arrays import HEADER, check_shapes, read_arrays, read_header
 from tastevec.data.files import StrictModel
 from tastevec.errors import DataError
 from tastevec.items.linalg import reduce_rank
-from tastevec.schema import GENRES, ITEM_ID, PREPARE_AGAIN, TAG, TITLE, WEIGHT, YEAR
+from tastevec.schema import GENRES, ITEM_ID, TAG, TITLE, WEIGHT, YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +32,9 @@ if TYPE_CHECKING:
 __all__ = [
     "GENRE_NAMES",
     "NO_GENRES",
+    "VOCABULARIES",
     "ContentFeatures",
-    "content_vectors",
+    "RawFeatures",
     "genre_entries",
     "genre_matrix",
     "load_features",
@@ -39,7 +43,7 @@ __all__ = [
 ]
 
 NO_GENRES: Final = "(no genres listed)"
-# The 20 columns of the research note, in the order of MovieLens' own readme.
+# The 20 columns of the research note, in the order of MovieLens' readme.
 GENRE_NAMES: Final = (
     "Action",
     "Adventure",
@@ -62,14 +66,14 @@ GENRE_NAMES: Final = (
     "Western",
     NO_GENRES,
 )
-# ml-100k and ml-1m say "Children's", ml-100k "unknown"; one's own tables may leave the name empty.
+# ml-100k and ml-1m write "Children's", ml-100k "unknown"; other tables may have an empty name.
 _OTHER_SPELLINGS = {"Children's": "Children", "unknown": NO_GENRES, "": NO_GENRES}
 
 
 def genre_entries(genres: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
-    """Each genre of each film: the film's position (E,) and the genre's name (E,), in one spelling.
+    """Return the item index (E,) and the name (E,) of each genre of each item, in one spelling.
 
-    A film without a genre has no entry, whether its list is empty, null, or names ``(no genres listed)``.
+    An item without a genre has no entry, whether its list is empty, null, or ``(no genres listed)``.
     """
     lists = genres.combine_chunks() if isinstance(genres, pa.ChunkedArray) else genres
     items = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -81,15 +85,13 @@ def genre_entries(genres: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]
 
 
 def genre_matrix(genres: pa.ChunkedArray) -> NDArray[np.float32]:
-    """Genres as the note's 20 columns, 1 where a film has the genre.
+    """Return genres as the 20 columns of the research note, (N, 20) float32 of 0 and 1.
 
-    Genres that MovieLens does not know have no column here; a film left without any has ``(no genres listed)``.
+    Columns are as in ``GENRE_NAMES``; genres that MovieLens does not have are ignored. An item without any genre has
+    ``(no genres listed)``.
 
     Args:
         genres: (N,) lists of genre names.
-
-    Returns:
-        (N, 20) float32 of 0 and 1, columns as in ``GENRE_NAMES``.
 
     Examples:
         >>> genre_matrix(pa.chunked_array([[["Action", "Children's"], []]])).nonzero()
@@ -103,29 +105,57 @@ def genre_matrix(genres: pa.ChunkedArray) -> NDArray[np.float32]:
     return matrix
 
 
-# The length of each kind of feature in a film's row. Chosen on ml-1m with the tags of ml-10m, by how much of the
-# collaborative factors of films left out a ridge explains (30 %; 24 % without tags): halving or doubling any one
-# moves it by less than one point.
-_LENGTHS: Final = {"tags": 1.0, "genome": 1.0, "genres": 0.7, "year": 0.7, "title": 0.3}
-# Films that must have a word before it counts: what a single film has makes no two films alike.
-_SHARED: Final = {"tags": 2, "genres": 1, "title": 2}
+# The norm of each block of features in an item's row. Selected on ml-1m with the tags of ml-10m, by the variance of held-out
+# items' collaborative factors that a ridge explains (30 %; 24 % without tags): halving or doubling any one moves it by less
+# than one point.
+_NORMS: Final = {"tags": 1.0, "genome": 1.0, "genres": 0.7, "year": 0.7, "title": 0.3}
+# Items that must have a word before it counts: a word of a single item makes no two items similar.
+_MIN_ITEMS: Final = {"tags": 2, "genres": 1, "title": 2}
+VOCABULARIES: Final = tuple(_MIN_ITEMS)
 _DECADES: Final = np.arange(1890, 2050, 10)
-_YEAR_WIDTH = 7.0  # years; neighbouring decades overlap, so that 1989 lies near 1990
-_FAR = 0.01  # a decade three widths away counts as nothing
+_YEAR_WIDTH = 7.0  # years; neighboring decades overlap, so that 1989 is similar to 1990
+_NEGLIGIBLE = 0.01  # a decade three widths away counts as nothing
+
+
+@dataclass(frozen=True, eq=False)
+class RawFeatures:
+    """Features of N items as the source gives them, before normalization.
+
+    Attributes:
+        counts: (N, V) float64 of each vocabulary: the summed weight of each tag, the occurrences of each genre and word.
+        years: (N,) int32, 0 where unknown.
+        genome_items: (G,) int64 indices of the items with a genome row, ascending.
+        relevance: (G, T) genome relevance of these items, in [0, 1].
+    """
+
+    counts: Mapping[str, csr_matrix]
+    years: NDArray[np.int32]
+    genome_items: NDArray[np.int64]
+    relevance: NDArray[np.floating[Any]]
+
+    def of_all_items(self, values: NDArray[np.floating[Any]]) -> csr_matrix:
+        """Return values of the items with a genome row (G, T) as rows of all items, (N, T)."""
+        from scipy import sparse  # noqa: PLC0415 - an extra
+
+        lengths = np.zeros(len(self.years), np.int64)
+        lengths[self.genome_items] = values.shape[1]
+        columns = np.tile(np.arange(values.shape[1], dtype=np.int32), len(values))
+        shape = (len(lengths), values.shape[1])
+        return sparse.csr_matrix((values.ravel(), columns, np.concatenate([[0], np.cumsum(lengths)])), shape)
 
 
 @dataclass(frozen=True, eq=False)
 class ContentFeatures:
-    """How films are read: which words count and how much, and what the genome's average film is.
+    """Definition of the features: vocabularies, inverse item frequencies and genome means.
 
-    Five blocks of columns stand side by side: tags (log of their weight x inverse film frequency), genome (relevance
-    less each tag's mean), genres and title words (inverse film frequency), and the year (bells ten years apart). Each
-    block of a film has a fixed length, so that a film with many tags is no longer than one with few.
+    A row of features has five blocks: tags (log of their weight x inverse item frequency), genome (relevance less each
+    tag's mean), genres and title words (inverse item frequency), and the year (Gaussians ten years apart). Each block of an
+    item has a fixed norm, so that an item with many tags has no longer vector than one with few.
 
     Attributes:
         words: The V words of each vocabulary (``tags``, ``genres``, ``title``), sorted.
-        rarities: (V,) float64 of each vocabulary: the logarithm of the inverse share of films that have the word.
-        genome_tags: The T tags of the genome; none where no film had one.
+        rarities: (V,) float64 of each vocabulary: the logarithm of the inverse share of items with the word.
+        genome_tags: The T tags of the genome; empty without one.
         genome_means: (T,) float64, the mean relevance of each.
     """
 
@@ -136,16 +166,17 @@ class ContentFeatures:
 
     @classmethod
     def fit(cls, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> ContentFeatures:
-        """What can be read from these films, and films that come later are read by.
+        """Return the features that these items define, for these and for new items.
 
         Args:
-            items: N films with ``item_id``, ``title``, ``year``, ``genres``.
-            tags: What was said of films, ``item_id``, ``tag``, ``weight``; films not in ``items`` are passed over.
-            genome: Where there is one, for the films that it holds.
+            items: N items with ``item_id``, ``title``, ``year``, ``genres``.
+            tags: ``item_id``, ``tag``, ``weight``; items that are not in ``items`` are ignored. Without the tags of
+                validation and test users.
+            genome: Genome of some of the items.
         """
         words, rarities = {}, {}
-        for name, said in _entries(items, tags).items():
-            words[name], rarities[name] = _weighed(said, len(items), shared=_SHARED[name])
+        for name, entries in _entries(items, tags).items():
+            words[name], rarities[name] = _vocabulary(entries, len(items), min_items=_MIN_ITEMS[name])
         rows = _genome_rows(items, genome)
         known = rows[rows >= 0]
         if genome is None or not len(known):
@@ -153,33 +184,46 @@ class ContentFeatures:
         means = genome.relevance[known].mean(axis=0, dtype=np.float64)
         return cls(words, rarities, genome.tags, means)
 
-    def rows(self, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> csr_matrix:
-        """(N, F) the features of these films; a row of zeros where nothing is known. No row depends on another.
+    def read(self, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> RawFeatures:
+        """Return the raw features of items, as in `fit`; words outside the vocabularies are ignored.
 
         Raises:
             DataError: The genome lacks tags that these features have.
         """
+        counts = {
+            name: _counts(entries, pa.array(self.words[name], pa.string()), len(items))
+            for name, entries in _entries(items, tags).items()
+        }
+        years = pc.fill_null(items[YEAR], 0).to_numpy().astype(np.int32)
+        rows = _genome_rows(items, genome)
+        known = np.flatnonzero(rows >= 0)
+        relevance = np.zeros((0, len(self.genome_tags)), np.float32)
+        if genome is not None and len(known):
+            relevance = np.take(genome.relevance[rows[known]], self._genome_columns(genome), axis=1)
+        return RawFeatures(counts, years, known, relevance)
+
+    def rows(self, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> csr_matrix:
+        """Return the normalized features of items, (N, F), as in `read` and `normalize`."""
+        return self.normalize(self.read(items, tags, genome))
+
+    def normalize(self, raw: RawFeatures) -> csr_matrix:
+        """Return the rows of features, (N, F); zeros for an item without any. No row depends on another."""
         from scipy import sparse  # noqa: PLC0415 - an extra
 
-        blocks = self.blocks(items, tags, genome)
+        blocks = self.blocks(raw)
         for name, block in blocks.items():
-            block.data *= _LENGTHS[name]  # in place: a whole genome's is 200 MB
-        wide: csr_matrix = sparse.hstack(list(blocks.values()), "csr")
-        return wide
+            block.data *= _NORMS[name]  # in place: that of a full genome is 200 MB
+        rows: csr_matrix = sparse.hstack(list(blocks.values()), "csr")
+        return rows
 
-    def blocks(self, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> dict[str, csr_matrix]:
-        """The blocks of columns by name, each row of length 1, or 0 where nothing of that kind is known.
-
-        Raises:
-            DataError: The genome lacks tags that these features have.
-        """
-        said = _entries(items, tags)
+    def blocks(self, raw: RawFeatures) -> dict[str, csr_matrix]:
+        """Return the blocks of columns by name, each row of norm 1, or 0 without any feature of that kind."""
         return {
-            "tags": self._read("tags", said["tags"], len(items)),
-            "genome": self._genome_block(items, genome),
-            "genres": self._read("genres", said["genres"], len(items)),
-            "year": _year_block(items[YEAR]),
-            "title": self._read("title", said["title"], len(items)),
+            "tags": self._tf_idf("tags", raw.counts["tags"]),
+            "genome": self._genome_block(raw),
+            "genres": self._tf_idf("genres", raw.counts["genres"]),
+            "year": _year_block(raw.years),
+            "title": self._tf_idf("title", raw.counts["title"]),
         }
 
     @property
@@ -187,48 +231,41 @@ class ContentFeatures:
         """F, the number of columns."""
         return sum(map(len, self.words.values())) + len(self.genome_tags) + len(_DECADES)
 
-    def _read(self, name: str, said: _Entries, count: int) -> csr_matrix:
-        """(N, V) tf-idf rows of length 1."""
+    def _tf_idf(self, name: str, counts: csr_matrix) -> csr_matrix:
+        """Return tf-idf rows of norm 1, (N, V)."""
         from scipy import sparse  # noqa: PLC0415 - an extra
 
-        counted = _counted(said, pa.array(self.words[name], pa.string()), count)
-        return _unit_rows(sparse.csr_matrix(counted @ sparse.diags(self.rarities[name])))
+        logs = counts.copy()
+        logs.data = np.log1p(np.maximum(logs.data, 0.0))
+        logs.eliminate_zeros()
+        return _unit_rows(sparse.csr_matrix(logs @ sparse.diags(self.rarities[name])))
 
-    def _genome_block(self, items: pa.Table, genome: Genome | None) -> csr_matrix:
-        """(N, T) centred, so that an absent row of zeros is the average film and not one to which no tag applies."""
+    def _genome_block(self, raw: RawFeatures) -> csr_matrix:
+        """Return centered relevances, (N, T), so that a row of zeros is the average item, not one without any tag."""
         from scipy import sparse  # noqa: PLC0415 - an extra
 
-        rows = _genome_rows(items, genome)
-        known = np.flatnonzero(rows >= 0)
-        shape = (len(items), len(self.genome_tags))
-        if genome is None or not len(known):
-            return sparse.csr_matrix(shape)
-        relevance = np.take(genome.relevance[rows[known]], self._genome_columns(genome), axis=1)
-        centred = (relevance - self.genome_means).ravel()
-        columns = np.tile(np.arange(shape[1], dtype=np.int32), len(known))
-        ends = np.cumsum(np.concatenate([[0], (rows >= 0) * shape[1]]))
-        block = sparse.csr_matrix((centred, columns, ends), shape)
+        block = raw.of_all_items(raw.relevance - self.genome_means)
         block.eliminate_zeros()
-        lengths = _lengths(sparse.csr_matrix((block.data**2, block.indices, block.indptr), shape))
-        block.data *= np.repeat(1.0 / lengths, np.diff(block.indptr))
+        norms = _norms(sparse.csr_matrix((block.data**2, block.indices, block.indptr), block.shape))
+        block.data *= np.repeat(1.0 / norms, np.diff(block.indptr))
         return block
 
     def _genome_columns(self, genome: Genome) -> list[int]:
-        """(T,) where this genome has our tags."""
-        places = {tag: place for place, tag in enumerate(genome.tags)}
-        missing = [tag for tag in self.genome_tags if tag not in places]
+        """Return the columns of the feature's tags in this genome, (T,)."""
+        columns = {tag: column for column, tag in enumerate(genome.tags)}
+        missing = [tag for tag in self.genome_tags if tag not in columns]
         if missing or not self.genome_tags:
             found = f"lacks {len(missing)} of {len(self.genome_tags)} tags" if missing else "is the first one"
             raise DataError(
-                f"the genome {found} that films are read by; expected the genome that was there when the data were "
-                "prepared: leave it out, or prepare and train with this one"
+                f"the genome {found} of these features. Expected the genome of the prepared dataset. Run without "
+                "--genome, or prepare and train with this genome"
             )
-        return [places[tag] for tag in self.genome_tags]
+        return [columns[tag] for tag in self.genome_tags]
 
 
 @dataclass(frozen=True, eq=False)
 class _Entries:
-    """What was said: film positions (E,), words (E,), weights (E,)."""
+    """Words of items: item indices (E,), words (E,), weights (E,)."""
 
     items: NDArray[np.int64]
     words: pa.Array
@@ -246,10 +283,10 @@ def _entries(items: pa.Table, tags: pa.Table) -> dict[str, _Entries]:
 def _tag_entries(item_ids: pa.ChunkedArray, tags: pa.Table) -> _Entries:
     ids = tags[ITEM_ID].cast(item_ids.type)
     items = pc.fill_null(pc.index_in(ids, item_ids.combine_chunks()), -1).to_numpy()
-    said = pc.fill_null(pc.not_equal(tags[TAG], ""), fill_value=False).to_numpy()
-    kept = (items >= 0) & said
+    named = pc.fill_null(pc.not_equal(tags[TAG], ""), fill_value=False).to_numpy()
+    known = (items >= 0) & named
     return _Entries(
-        items[kept].astype(np.int64), tags[TAG].filter(pa.array(kept)), tags[WEIGHT].to_numpy()[kept]
+        items[known].astype(np.int64), tags[TAG].filter(pa.array(known)), tags[WEIGHT].to_numpy()[known]
     )
 
 
@@ -259,103 +296,81 @@ def _genre_entries(genres: pa.ChunkedArray) -> _Entries:
 
 
 def _word_entries(titles: pa.ChunkedArray) -> _Entries:
-    """The words of each title, lower-cased, without the year in brackets that MovieLens puts behind it."""
+    """Return the lower-case words of each title, without the year in brackets that MovieLens appends."""
     bare = pc.replace_substring_regex(pc.fill_null(titles, ""), r"\(\d{4}\)\s*$", "")
     words = pc.utf8_split_whitespace(pc.replace_substring_regex(pc.utf8_lower(bare), r"[^\pL\pN]+", " "))
     words = words.combine_chunks()
     items = pc.list_parent_indices(words).to_numpy().astype(np.int64)
     flat = pc.list_flatten(words)
-    kept = pc.not_equal(flat, "").to_numpy(zero_copy_only=False)  # Arrow splits "" into one empty word
-    return _Entries(items[kept], flat.filter(pa.array(kept)), np.ones(int(kept.sum())))
+    known = pc.not_equal(flat, "").to_numpy(zero_copy_only=False)  # Arrow splits "" into one empty word
+    return _Entries(items[known], flat.filter(pa.array(known)), np.ones(int(known.sum())))
 
 
-def _weighed(said: _Entries, count: int, *, shared: int) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """The words that at least ``shared`` films have, sorted so that the order of rows changes nothing, and how rare each is."""
-    vocabulary = pc.unique(said.words).sort()
-    counted = _counted(said, vocabulary, count)
-    items = np.bincount(counted.indices, minlength=len(vocabulary))
-    kept = items >= shared
-    return tuple(vocabulary.filter(pa.array(kept)).to_pylist()), np.log((1 + count) / items[kept])
+def _vocabulary(
+    entries: _Entries, count: int, *, min_items: int
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Return the words of at least ``min_items`` items, sorted so that row order has no effect, and their rarities (V,)."""
+    words = pc.unique(entries.words).sort()
+    counts = _counts(entries, words, count)
+    items = np.bincount(counts.indices[counts.data > 0], minlength=len(words))
+    common = items >= min_items
+    return tuple(words.filter(pa.array(common)).to_pylist()), np.log((1 + count) / items[common])
 
 
-def _counted(said: _Entries, vocabulary: pa.Array, count: int) -> csr_matrix:
-    """(N, V) the logarithm of how often each word was said; words outside the vocabulary are passed over."""
+def _counts(entries: _Entries, vocabulary: pa.Array, count: int) -> csr_matrix:
+    """Return the summed weight of each word of each item, (N, V); words outside the vocabulary are ignored."""
     from scipy import sparse  # noqa: PLC0415 - an extra
 
-    columns: NDArray[Any] = pc.fill_null(pc.index_in(said.words, vocabulary), -1).to_numpy()
+    columns: NDArray[Any] = pc.fill_null(pc.index_in(entries.words, vocabulary), -1).to_numpy()
     known = columns >= 0
-    entries = (said.weights[known], (said.items[known], columns[known]))
-    counted = sparse.csr_matrix(entries, shape=(count, len(vocabulary)))  # sums repeated entries
-    counted.data = np.log1p(np.maximum(counted.data, 0.0))
-    counted.eliminate_zeros()
-    return counted
+    values = (entries.weights[known], (entries.items[known], columns[known]))
+    return sparse.csr_matrix(values, shape=(count, len(vocabulary)))  # sums repeated entries
 
 
 def _genome_rows(items: pa.Table, genome: Genome | None) -> NDArray[np.int64]:
     return np.full(len(items), -1) if genome is None else genome.rows_of(items[ITEM_ID])
 
 
-def _year_block(years: pa.ChunkedArray) -> csr_matrix:
-    """(N, decades) how near each decade is; a film without a year has none."""
+def _year_block(years: NDArray[np.int32]) -> csr_matrix:
+    """Return the proximity to each decade, (N, decades); zeros for an unknown year."""
     from scipy import sparse  # noqa: PLC0415 - an extra
 
-    known = pc.is_valid(years).to_numpy()
-    near = np.exp(-0.5 * ((pc.fill_null(years, 0).to_numpy()[:, None] - _DECADES) / _YEAR_WIDTH) ** 2)
-    return _unit_rows(sparse.csr_matrix(near * known[:, None] * (near > _FAR)))
+    near = np.exp(-0.5 * ((years[:, None] - _DECADES) / _YEAR_WIDTH) ** 2)
+    return _unit_rows(sparse.csr_matrix(near * (near > _NEGLIGIBLE)))
 
 
 def _unit_rows(block: csr_matrix) -> csr_matrix:
-    """The same rows with length 1; a row of zeros stays one."""
+    """Return the rows with norm 1; a row of zeros stays one."""
     from scipy import sparse  # noqa: PLC0415 - an extra
 
-    return sparse.csr_matrix(sparse.diags(1.0 / _lengths(block.multiply(block))) @ block)
+    return sparse.csr_matrix(sparse.diags(1.0 / _norms(block.multiply(block))) @ block)
 
 
-def _lengths(squares: csr_matrix) -> NDArray[np.float64]:
-    """(N,) the length of each row, of its numbers squared (N, F); 1 for a row of zeros."""
-    lengths = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
-    return np.asarray(np.where(lengths > 0, lengths, 1.0))
+def _norms(squares: csr_matrix) -> NDArray[np.float64]:
+    """Return the norm of each row, (N,), from its squared values (N, F); 1 for a row of zeros."""
+    norms = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
+    return np.asarray(np.where(norms > 0, norms, 1.0))
 
 
 _ITERATIONS = 7
 
 
-def content_vectors(
-    items: pa.Table, tags: pa.Table, genome: Genome | None = None, *, dim: int = 64, seed: int = 42
-) -> NDArray[np.float32]:
-    """What is known of each film in ``dim`` numbers; a row of zeros where nothing is, or nothing sets it apart.
-
-    Args:
-        items: N films with ``item_id``, ``title``, ``year``, ``genres``.
-        tags: What was said of films, ``item_id``, ``tag``, ``weight``; films not in ``items`` are passed over. Leave
-            out the tags of people who must stay unseen.
-        genome: Where there is one, for the films that it holds.
-        dim: Numbers a film.
-        seed: Seed of the SVD.
-
-    Returns:
-        (N, dim) float32.
-    """
-    rows = ContentFeatures.fit(items, tags, genome).rows(items, tags, genome)
-    return reduce_features(rows, dim=dim, seed=seed)
-
-
 def reduce_features(rows: csr_matrix, *, dim: int = 64, seed: int = 42) -> NDArray[np.float32]:
-    """(N, dim) what `ContentFeatures` says of each film, made short.
+    """Return content vectors, (N, dim) float32; zeros for an item without features.
 
-    TruncatedSVD reduces the rows, and the mean of the films that have any content is taken away, for else all vectors
-    share one direction. They are not scaled: earlier columns matter more, and a film of which little is known is short.
+    TruncatedSVD reduces the rows, and the mean of the items with features is subtracted, for else all vectors share one
+    direction. They are not scaled: earlier columns matter more, and an item with few features has a short vector.
 
     Args:
         rows: (N, F) features.
-        dim: Numbers a film.
+        dim: Dimensions of a vector.
         seed: Seed of the SVD.
     """
     known = np.flatnonzero(np.diff(rows.indptr))
     vectors = np.zeros((rows.shape[0], dim), np.float32)
     if len(known):
-        told = rows if len(known) == len(vectors) else rows[known]  # not copied without need
-        reduced = reduce_rank(told, dim, n_iter=_ITERATIONS, seed=seed)
+        described = rows if len(known) == len(vectors) else rows[known]  # not copied without need
+        reduced = reduce_rank(described, dim, n_iter=_ITERATIONS, seed=seed)
         vectors[known] = reduced - reduced.mean(axis=0)
     return vectors
 
@@ -371,41 +386,39 @@ class _Words(StrictModel):
     genome: list[str]
 
 
-def save_features(path: Path, features: ContentFeatures, **beside: NDArray[Any]) -> None:
-    """Write the features and the arrays ``beside`` them to ``path``."""
-    arrays = {f"{_RARITIES}{name}": values for name, values in features.rarities.items()}
-    arrays |= {_MEANS: features.genome_means, **beside}
+def save_features(path: Path, features: ContentFeatures, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the definition of the features, and more arrays, to ``path``."""
+    every = {f"{_RARITIES}{name}": values for name, values in features.rarities.items()}
+    every |= {_MEANS: features.genome_means, **arrays}
     words = {**features.words, _GENOME: features.genome_tags}
-    contiguous = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    contiguous = {name: np.ascontiguousarray(values) for name, values in every.items()}
     save_file(contiguous, path, {HEADER: json.dumps(words, ensure_ascii=False)})
 
 
 def load_features(
-    path: Path, again: str = PREPARE_AGAIN, **beside: tuple[str | int, ...]
+    path: Path, again: str, shapes: Mapping[str, tuple[str | int, ...]]
 ) -> tuple[ContentFeatures, dict[str, NDArray[Any]]]:
-    """The features of a file, and the arrays that were saved beside them.
+    """Read the definition of the features, and the other arrays of the file.
 
     Args:
         path: The file.
-        again: What to do where it is damaged.
-        **beside: The shapes of arrays that must be beside them, as `check_shapes` takes them; ``F`` is the features' width.
+        again: Advice for a damaged file.
+        shapes: Shapes of the other arrays, as for `check_shapes`; ``F`` is the features' width, ``T`` the genome's tags.
 
     Raises:
         FormatError: It is missing or damaged, or its arrays contradict each other or its words.
     """
-    arrays, told = read_arrays(path, again)
-    words = read_header(path, told, _Words, again)
+    arrays, metadata = read_arrays(path, again)
+    words = read_header(path, metadata, _Words, again)
     genome_tags = words.pop(_GENOME)
-    shapes: dict[str, tuple[str | int, ...]] = {
-        f"{_RARITIES}{name}": (len(vocabulary),) for name, vocabulary in words.items()
-    }
     features = ContentFeatures(
         {name: tuple(vocabulary) for name, vocabulary in words.items()},
         {name: arrays.get(f"{_RARITIES}{name}", np.zeros(0)) for name in words},
         tuple(genome_tags),
         arrays.get(_MEANS, np.zeros(0)),
     )
-    shapes[_MEANS] = (len(genome_tags),)
-    own = set(shapes)
-    check_shapes(path, arrays, shapes | beside, again, sizes={"F": features.width})
-    return features, {name: arrays[name] for name in arrays.keys() - own}
+    own = {f"{_RARITIES}{name}": (len(vocabulary),) for name, vocabulary in words.items()}
+    own[_MEANS] = (len(genome_tags),)
+    sizes = {"F": features.width, "T": len(genome_tags)}
+    check_shapes(path, arrays, {**own, **shapes}, again, sizes=sizes)
+    return features, {name: arrays[name] for name in arrays.keys() - own.keys()}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csc_matrix, csr_matrix
 
-    from tastevec.items.content import ContentFeatures
+    from tastevec.items.content import ContentFeatures, RawFeatures
 
 __all__ = [
     "Reference",
@@ -48,7 +48,6 @@ _FEWEST = 10  # items with a tag: with fewer, its reliability cannot be measured
 # given to a random item, as often as other tags are given to it. With the tags of ml-10m on ml-1m's items: "dystopia" 29
 # times as often, "quirky" 8, "owned" 1.2, "seen at the cinema" .9, "tumey's dvds" 0.
 _ABOVE_CHANCE: Final = 2.0
-_TWICE = 1.5  # a count is known up to rounding
 _FEWEST_AGREED = 2  # items: a single one could be a second account of one user
 
 
@@ -65,7 +64,7 @@ class TagBlock:
 
     Attributes:
         names: T.
-        relevance: (N, T) how much each applies: 1 or 0, or the genome's relevance less the tag's mean.
+        relevance: (N, T) how much each applies: 1 or 0, or the genome's relevance in [0, 1].
         known: (N,) whether any tag of the block is known of the item; of other items no tag is known to apply or not.
     """
 
@@ -84,7 +83,7 @@ def tag_key(tag: str) -> str:
     return "".join(letter for letter in tag.casefold() if letter.isalnum())
 
 
-def tag_blocks(features: ContentFeatures, rows: csr_matrix) -> tuple[TagBlock, ...]:
+def tag_blocks(features: ContentFeatures, raw: RawFeatures) -> tuple[TagBlock, ...]:
     """Return the genres, and the genome or else the users' tags; tags of fewer than ten items are dropped.
 
     Of the users' tags, only those remain on which users agree, and none that is a bare number, an award ("oscar winner"),
@@ -92,17 +91,16 @@ def tag_blocks(features: ContentFeatures, rows: csr_matrix) -> tuple[TagBlock, .
 
     Args:
         features: Definition of the features.
-        rows: (N, F) as ``features`` computes them.
+        raw: Features of N items.
     """
-    n_tags, n_genome = len(features.words["tags"]), len(features.genome_tags)
-    genres = rows[:, n_tags + n_genome :][:, : len(features.words["genres"])]
-    names, counts = _merge_spellings(features.words["genres"], genres)
+    names, counts = _merge_spellings(features.words["genres"], raw.counts["genres"])
     blocks = [_block(names, counts, np.ones(len(names), np.bool_))]
-    if n_genome:
-        relevance = rows[:, n_tags : n_tags + n_genome].tocsr()
-        blocks.append(TagBlock(features.genome_tags, relevance, relevance.getnnz(axis=1) > 0))
+    if features.genome_tags:
+        known = np.zeros(len(raw.years), np.bool_)
+        known[raw.genome_items] = True
+        blocks.append(TagBlock(features.genome_tags, raw.of_all_items(raw.relevance), known))
     else:
-        names, counts = _merge_spellings(features.words["tags"], _times(features, rows[:, :n_tags].tocsr()))
+        names, counts = _merge_spellings(features.words["tags"], raw.counts["tags"])
         blocks.append(_block(names, counts, _agreed(counts)))
     return tuple(block for block in blocks if block.names)
 
@@ -112,20 +110,6 @@ def _block(names: tuple[str, ...], counts: csr_matrix, allowed: NDArray[np.bool_
     applied = counts.astype(np.bool_).astype(np.float64)
     chosen = np.flatnonzero((applied.getnnz(axis=0) >= _FEWEST) & allowed).tolist()
     return TagBlock(tuple(names[tag] for tag in chosen), applied[:, chosen], applied.getnnz(axis=1) > 0)
-
-
-def _times(features: ContentFeatures, said: csr_matrix) -> csr_matrix:
-    """(N, V) how often each word was said of each film, if the one said least was said once."""
-    from scipy import sparse  # noqa: PLC0415 - an extra
-
-    # A film's row has a fixed length, which hides all but how the logarithms compare.
-    logs = sparse.csr_matrix(said @ sparse.diags(1.0 / features.rarities["tags"]))
-    logs.eliminate_zeros()
-    filled = np.flatnonzero(np.diff(logs.indptr))
-    if len(filled):
-        least = np.minimum.reduceat(logs.data, logs.indptr[filled])
-        logs.data = np.expm1(np.log(2.0) * logs.data / np.repeat(least, np.diff(logs.indptr)[filled]))
-    return logs
 
 
 def _merge_spellings(words: Sequence[str], counts: csr_matrix) -> tuple[tuple[str, ...], csr_matrix]:
@@ -149,7 +133,7 @@ def _merge_spellings(words: Sequence[str], counts: csr_matrix) -> tuple[tuple[st
 
 def _agreed(counts: csr_matrix) -> NDArray[np.bool_]:
     """Return on which tags users agree, (T,), from how often each was given to each item (N, T); all, if none was twice."""
-    repeated = counts > _TWICE
+    repeated = counts >= 2  # noqa: PLR2004  users
     if not repeated.nnz:
         return np.ones(counts.shape[1], np.bool_)
     total, squares = (np.asarray(of.sum(axis=0)).ravel() for of in (counts, counts.multiply(counts)))  # (T,)

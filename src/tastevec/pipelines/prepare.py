@@ -106,8 +106,8 @@ def write_item_vectors(
     """
     items = pq.read_table(folder / ITEMS_FILE)
     features = ContentFeatures.fit(items, tags, genome)
-    wide = features.rows(items, tags, genome)
-    content = reduce_features(wide, seed=seed)
+    raw = features.read(items, tags, genome)
+    content = reduce_features(features.normalize(raw), seed=seed)
     vectors = {CONTENT: content}
     origins = np.where(content.any(axis=1), CONTENT, "none").astype("<U8")
     made: dict[str, Any] = {CONTENT: {"items": int(content.any(axis=1).sum()), "tags": len(tags)}}
@@ -125,7 +125,7 @@ def write_item_vectors(
     made["bert_cosine_reads"] = CONTENT if genome is None else GENOME_SVD
     pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
     save_file(vectors, folder / VECTORS_FILE)
-    save_item_features(folder, features, wide)
+    save_item_features(folder, features, raw)
     return made
 
 

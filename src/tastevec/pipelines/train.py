@@ -18,7 +18,7 @@ from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
 from tastevec.schema import BUNDLE_FILE, ITEM_NOUN, VECTOR_SOURCE
-from tastevec.serving.explain import measured
+from tastevec.serving.explain import with_user_reference
 from tastevec.serving.recommender import Recommender
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int6
     if not tags.names:
         return dataclasses.replace(bundle, item_map=drawn)
     taught = prepared.histories.take(prepared.users_in("train"))
-    return dataclasses.replace(bundle, item_map=drawn, tags=measured(Recommender(bundle), tags, taught))
+    return dataclasses.replace(
+        bundle, item_map=drawn, tags=with_user_reference(tags, Recommender(bundle).vectors, taught)
+    )
 
 
 _VALIDATION_SCORE = "eval_validation_score"  # as the training log names it

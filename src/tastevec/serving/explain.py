@@ -1,6 +1,6 @@
 """Tag explanations of a user embedding, with the contributions of rated items.
 
-Dimensions: B people, L films of one person, N films of the catalogue, D numbers a vector, T tags, K films recommended.
+Dimensions: B users, L items of one history, N items of the catalog, D dimensions, T tags, K recommendations.
 """
 
 from __future__ import annotations
@@ -13,44 +13,42 @@ import numpy as np
 from tastevec.data.histories import Histories, normalize_ratings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from tastevec.items.tag_directions import TagDirections
     from tastevec.schema import Horizon
-    from tastevec.serving.recommender import Recommender
 
 __all__ = [
+    "Attribution",
     "Contribution",
     "TagExplanation",
     "explain_items",
     "explain_users",
     "item_effects",
     "leave_one_out",
-    "measured",
+    "with_user_reference",
 ]
 
-Contribution = tuple[Any, float]  # a film's id, and the effect of having rated it
+Contribution = tuple[Any, float]  # an item ID, and the effect of its rating
 
-# A person's newest films that are left out in turn: each is an encoding of all the others.
-_NEWEST: Final = 500
-_ROWS: Final = 1 << 20  # of shortened histories held at once: 20 MB
-# People whose readings are the average and its deviation, which are then known to 2 % of a standard deviation.
-_COMPARED: Final = 2_000
+_MAX_ITEMS: Final = 500  # of a history, the newest: each costs an encoding of all the others
+_MAX_ROWS: Final = 1 << 20  # of shortened histories at once: 20 MB
+_REFERENCE_USERS: Final = 2_000  # mean and deviation are then known to 2 % of a standard deviation
 _HORIZONS: Final[tuple[Horizon, ...]] = ("next", "overall")
 
 
 @dataclass(frozen=True)
 class TagExplanation:
-    """What one tag says of a person or a film.
+    """A tag of a user or an item.
 
     Attributes:
-        tag: Its name.
-        strength: Standard deviations from the average person, or film; negative for a tag that applies less than to most.
-        reliability: In [0, 1], how well the tag can be read off vectors.
-        contributions: The person's own films that made the reading so, the strongest first: item id and effect, the reading less
-            what it would be had the person never rated the film; the effect has the sign of the strength. Empty for a film.
+        tag: The name of the tag.
+        strength: z-score against the training users, or against all items; negative below their mean.
+        reliability: Held-out correlation of predicted and observed tag relevance, in [0, 1]; a property of the tag.
+        contributions: The rated items with the largest effect in the direction of the strength, as item ID and effect: the
+            strength minus what it would be without the rating (leave-one-out). Empty for an item.
     """
 
     tag: str
@@ -59,106 +57,137 @@ class TagExplanation:
     contributions: tuple[Contribution, ...] = ()
 
 
-def measured(recommender: Recommender, directions: TagDirections, users: Histories) -> TagDirections:
-    """The directions, on which people of both horizons are compared with these; of more than 2,000 with every n-th."""
-    some = users.take(np.arange(0, len(users), -(-len(users) // _COMPARED) or 1))
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Leave-one-out attribution with one model and one horizon.
+
+    Attributes:
+        encode: Returns the vectors (B, D) of histories, for the horizon.
+        item_ids: (N,) the catalog.
+        horizon: The horizon of the vectors.
+    """
+
+    encode: Callable[[Histories], NDArray[np.float32]]
+    item_ids: NDArray[Any]
+    horizon: Horizon
+
+    def changes(
+        self, history: Histories, vector: NDArray[np.float32]
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Return the IDs (L,) of the newest items of one history, and what each adds to its vector (L, D)."""
+        length = len(history.items)
+        positions = np.arange(max(length - _MAX_ITEMS, 0), length)
+        step = max(1, _MAX_ROWS // max(length, 1))
+        others = [
+            self.encode(leave_one_out(history, positions[start : start + step]))
+            for start in range(0, len(positions), step)
+        ]
+        without = np.concatenate([np.zeros((0, len(vector)), np.float32), *others])
+        return self.item_ids[history.items[positions]], vector - without
+
+
+def with_user_reference(
+    directions: TagDirections,
+    encode: Callable[[Histories, Horizon], NDArray[np.float32]],
+    users: Histories,
+) -> TagDirections:
+    """Return the directions with these users as the reference of both horizons; of more than 2,000, every n-th."""
+    sample = users.take(np.arange(0, len(users), -(-len(users) // _REFERENCE_USERS) or 1))
     for horizon in _HORIZONS:
-        directions = directions.with_reference(horizon, recommender.vectors(some, horizon))
+        directions = directions.with_reference(horizon, encode(sample, horizon))
     return directions
 
 
 def explain_users(
-    recommender: Recommender,
+    attribution: Attribution,
     directions: TagDirections,
     histories: Histories,
-    horizon: Horizon = "overall",
+    vectors: NDArray[np.float32],
     *,
     tags: int = 10,
-    items: int = 3,
+    contributions: int = 3,
 ) -> list[list[TagExplanation]]:
-    """Each person in at most ``tags`` tags, the largest strength times confidence first, with up to ``items`` causes each.
+    """Return at most ``tags`` tags per user, the largest strength times reliability first.
 
-    Of tags that say the same only one is told. Nobody's explanation depends on who else is explained.
+    Of tags with the same direction only one is returned. No explanation depends on the other users.
 
-    Raises:
-        SettingsError: There is no such horizon.
+    Args:
+        attribution: The model and the horizon.
+        directions: The tags.
+        histories: B users.
+        vectors: (B, D) their vectors; they are not encoded a second time.
+        tags: Tags per user.
+        contributions: Contributions per tag.
     """
-    vectors = recommender.vectors(histories, horizon)
-    users = []
+    horizon, users = attribution.horizon, []
     for user, strengths in enumerate(directions.strengths(vectors, horizon)):
-        told = _told(directions, strengths, tags)
-        if items and told:
-            rated, moves = _moves(recommender, histories, user, vectors[user], horizon)
-            effects = directions.strength_changes(moves, horizon)  # (L, T)
-            told = {
-                tag: replace(
-                    reading, contributions=_contributions(rated, effects[:, tag], items, reading.strength)
-                )
-                for tag, reading in told.items()
+        strongest = _strongest(directions, strengths, tags)
+        if contributions and strongest:
+            rated, changes = attribution.changes(histories.take(np.array([user])), vectors[user])
+            effects = directions.strength_changes(changes, horizon)  # (L, T)
+            strongest = {
+                tag: replace(one, contributions=_largest(rated, effects[:, tag], contributions, one.strength))
+                for tag, one in strongest.items()
             }
-        users.append(list(told.values()))
+        users.append(list(strongest.values()))
     return users
 
 
 def explain_items(
-    recommender: Recommender, directions: TagDirections, items: Sequence[int], *, tags: int = 10
+    directions: TagDirections, vectors: NDArray[np.float32], *, tags: int = 10
 ) -> list[list[TagExplanation]]:
-    """Each of these films, by its place in the catalogue, in at most ``tags`` tags; none where it has no vector."""
-    vectors = recommender.item_vectors[np.asarray(items, np.int64)]
-    readings = directions.strengths(vectors, "items")
+    """Return at most ``tags`` tags per item vector (B, D); none for a vector of zeros."""
     return [
-        list(_told(directions, strengths, tags).values()) if vector.any() else []
-        for vector, strengths in zip(vectors, readings, strict=True)
+        list(_strongest(directions, strengths, tags).values()) if vector.any() else []
+        for vector, strengths in zip(vectors, directions.strengths(vectors, "items"), strict=True)
     ]
 
 
 def item_effects(
-    recommender: Recommender,
+    attribution: Attribution,
     histories: Histories,
+    vectors: NDArray[np.float32],
     recommended: NDArray[np.integer[Any]],
-    horizon: Horizon = "next",
+    item_vectors: NDArray[np.float32],
     *,
-    items: int = 3,
+    contributions: int = 3,
 ) -> list[list[tuple[Contribution, ...]]]:
-    """Why each recommendation: up to ``items`` of the person's own films that raised its score, the strongest first.
+    """Return up to ``contributions`` contributions per recommendation, the rated items that raise its score most.
 
-    An effect is the score less what it would be had the person never rated the film.
+    An effect is the score minus what it would be without the rating (leave-one-out).
 
     Args:
-        recommender: What recommended.
-        histories: B people.
-        recommended: (B, K) films by their place in the catalogue; -1 is none, and nothing raised it.
-        horizon: That of the recommendations.
-        items: How many causes each.
-
-    Raises:
-        SettingsError: There is no such horizon.
+        attribution: The model and the horizon.
+        histories: B users.
+        vectors: (B, D) their vectors; they are not encoded a second time.
+        recommended: (B, K) item indices; -1 has no contributions.
+        item_vectors: (N, D) of the catalog.
+        contributions: Contributions per recommendation.
     """
-    vectors = recommender.vectors(histories, horizon)
     users = []
     for user, ranked in enumerate(recommended):
-        rated, moves = _moves(recommender, histories, user, vectors[user], horizon)
-        effects = moves @ recommender.item_vectors[ranked].T  # (L, K)
+        rated, changes = attribution.changes(histories.take(np.array([user])), vectors[user])
+        effects = changes @ item_vectors[ranked].T  # (L, K)
         users.append(
             [
-                _contributions(rated, effects[:, place], items, 1.0) if item >= 0 else ()
-                for place, item in enumerate(ranked)
+                _largest(rated, effects[:, rank], contributions, 1.0) if item >= 0 else ()
+                for rank, item in enumerate(ranked)
             ]
         )
     return users
 
 
-def leave_one_out(history: Histories, places: NDArray[np.int64]) -> Histories:
-    """One person's history without the film at each of these places in it, one shortened history each.
+def leave_one_out(history: Histories, positions: NDArray[np.int64]) -> Histories:
+    """Return one history per position, each without the item at that position.
 
-    As he would have told it had he never rated the film: on his scale of ratings too.
+    Ratings are normalized again, as if the user had never rated the item.
     """
-    left = np.arange(max(len(history.items) - 1, 0))
-    rows = (left + (left >= places[:, None])).ravel()
-    offsets = np.arange(len(places) + 1, dtype=np.int64) * len(left)
+    rest = np.arange(max(len(history.items) - 1, 0))
+    rows = (rest + (rest >= positions[:, None])).ravel()
+    offsets = np.arange(len(positions) + 1, dtype=np.int64) * len(rest)
     ratings = history.ratings[rows]
     return Histories(
-        user_ids=np.arange(len(places)),
+        user_ids=np.arange(len(positions)),
         offsets=offsets,
         items=history.items[rows],
         ratings=ratings,
@@ -167,35 +196,23 @@ def leave_one_out(history: Histories, places: NDArray[np.int64]) -> Histories:
     )
 
 
-def _moves(
-    recommender: Recommender, histories: Histories, user: int, vector: NDArray[np.float32], horizon: Horizon
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """The ids (L,) of a person's newest films, and how each of them moved his vector (L, D) from where it would be."""
-    history = histories.take(np.array([user]))
-    length = len(history.items)
-    places = np.arange(max(length - _NEWEST, 0), length)
-    step = max(1, _ROWS // max(length, 1))
-    groups = [places[start : start + step] for start in range(0, len(places), step)]
-    without = [recommender.vectors(leave_one_out(history, group), horizon) for group in groups]
-    others = np.concatenate([np.zeros((0, len(vector)), np.float32), *without])
-    return recommender.bundle.item_ids[history.items[places]], vector - others
-
-
-def _told(directions: TagDirections, strengths: NDArray[np.float64], count: int) -> dict[int, TagExplanation]:
-    """The tags that say most (T,), by their place, strongest first; of those that say the same only the strongest."""
-    weighed = np.abs(strengths) * directions.reliability
-    order = [int(tag) for tag in np.argsort(-weighed, kind="stable") if weighed[tag] > 0]
+def _strongest(
+    directions: TagDirections, strengths: NDArray[np.float64], count: int
+) -> dict[int, TagExplanation]:
+    """Return the tags with the largest |strength (T,)| times reliability, by index; of equal directions only the first."""
+    weights = np.abs(strengths) * directions.reliability
+    order = [int(tag) for tag in np.argsort(-weights, kind="stable") if weights[tag] > 0]
     return {
         tag: TagExplanation(directions.names[tag], float(strengths[tag]), float(directions.reliability[tag]))
         for tag in directions.distinct(order, count)
     }
 
 
-def _contributions(
-    rated: NDArray[Any], effects: NDArray[np.floating[Any]], count: int, sign: float
+def _largest(
+    item_ids: NDArray[Any], effects: NDArray[np.floating[Any]], count: int, sign: float
 ) -> tuple[Contribution, ...]:
-    """The films (L,) with the largest effects (L,) of this sign; of equal ones the newest."""
-    along = effects * np.sign(sign)
-    order = len(along) - 1 - np.argsort(-along[::-1], kind="stable")[:count]
-    ids = rated.tolist()
-    return tuple((ids[place], float(effects[place])) for place in order.tolist() if along[place] > 0)
+    """Return the items (L,) with the largest effects (L,) of this sign; of equal effects the newest first."""
+    signed = effects * np.sign(sign)
+    order = len(signed) - 1 - np.argsort(-signed[::-1], kind="stable")[:count]
+    ids = item_ids.tolist()
+    return tuple((ids[row], float(effects[row])) for row in order.tolist() if signed[row] > 0)

@@ -170,7 +170,8 @@ def _of_our_ids(items: pa.Table, bundle: Bundle) -> pa.Table:
 def _placed(cold_start: ColdStartModel, new_items: NewItems) -> tuple[NDArray[np.float32], dict[str, int]]:
     """(N, D) where each new film belongs, and how many of them each kind of information spoke of."""
     told = (new_items.items, new_items.tags, new_items.genome)
-    rows = cold_start.features.rows(*told)
+    raw = cold_start.features.read(*told)
+    rows = cold_start.features.normalize(raw)
     unknown = np.flatnonzero(rows.getnnz(axis=1) == 0)
     if len(unknown):
         mute = new_items.items.take(pa.array(unknown))
@@ -178,7 +179,7 @@ def _placed(cold_start: ColdStartModel, new_items: NewItems) -> tuple[NDArray[np
             f"nothing that the model can read is said of {_shown(mute, new_items.items)}; expected a year, a row of the genome, "
             "or genres, title words or tags that its training's films have: say more of these films, or leave them out"
         )
-    blocks = cold_start.features.blocks(*told)
+    blocks = cold_start.features.blocks(raw)
     return cold_start.predict(rows), {
         name: int((block.getnnz(axis=1) > 0).sum()) for name, block in blocks.items()
     }

@@ -20,7 +20,7 @@ from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemEr
 from tastevec.evaluation.scorers import EncodedScorer
 from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
 from tastevec.serving.encoder import encode_histories
-from tastevec.serving.explain import TagExplanation, explain_items, explain_users
+from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
 from tastevec.serving.hub import open_bundle, push
 from tastevec.serving.neighbors import Neighbors, read_user_vectors
 from tastevec.serving.new_items import read_new_items, with_new_items
@@ -323,17 +323,25 @@ class Recommender:
         return pa.table({USER_ID: pa.array(known.ids[places]), RANK: ranks, SIMILARITY: pa.array(scores)})
 
     def explain(
-        self, ratings: object, *, tags: int = 10, items: int = 3, horizon: Horizon = "overall"
+        self, ratings: object, *, tags: int = 10, contributions: int = 3, horizon: Horizon = "overall"
     ) -> list[TagExplanation]:
-        """One person in tags, those that say most first, each with the films of his that caused it.
+        """Return the tags of one user, the largest strength times reliability first, with the contributions of rated items.
 
         Raises:
             FormatError: The bundle has no tags.
             DataError: A rating is wrong.
             UnknownItemError: A film is not in the catalogue.
         """
-        [told] = explain_users(self, self.tags, self._one(ratings), horizon, tags=tags, items=items)
-        return told
+        directions, history = self.tags, self._one(ratings)
+        vectors = self.vectors(history, horizon)
+        [explanations] = explain_users(
+            self.attribution(horizon), directions, history, vectors, tags=tags, contributions=contributions
+        )
+        return explanations
+
+    def attribution(self, horizon: Horizon) -> Attribution:
+        """Return the leave-one-out attribution for a horizon."""
+        return Attribution(lambda histories: self.vectors(histories, horizon), self.bundle.item_ids, horizon)
 
     def explain_item(self, item_id: object, *, tags: int = 10) -> list[TagExplanation]:
         """A film in tags.
@@ -342,8 +350,9 @@ class Recommender:
             FormatError: The bundle has no tags.
             UnknownItemError: The film is not in the catalogue.
         """
-        [told] = explain_items(self, self.tags, [self.item_index(item_id)], tags=tags)
-        return told
+        vectors = self.item_vectors[[self.item_index(item_id)]]
+        [explanations] = explain_items(self.tags, vectors, tags=tags)
+        return explanations
 
     def steer(
         self,

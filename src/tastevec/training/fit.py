@@ -11,7 +11,7 @@ import torch
 
 from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.errors import SettingsError, TrainingError
-from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_item_features
+from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_feature_rows
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import TasteConfig
@@ -48,7 +48,7 @@ class Trained:
         counts: (N,) training people that have each film in their history.
         origins: (N,) where each film's vector started.
         log: The loop's own log.
-        cold_start: Where a film belongs that comes later.
+        cold_start: Regression of item vectors on item features, for new items.
     """
 
     model: TasteEncoder
@@ -115,7 +115,7 @@ def train(
         counts,
         space.initial.origins,
         log,
-        ColdStartModel.fit(*load_item_features(prepared.folder), model.table, counts),
+        ColdStartModel.fit(*load_feature_rows(prepared.folder), model.table, counts),
     )
 
 
@@ -151,7 +151,7 @@ def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> Tas
     if settings.item_vectors == "collaborative":
         if rank():  # the first process solves, and tells the others as they begin to learn
             return TasteSpace.zeros(len(prepared.item_ids), linear)
-        _, rows = load_item_features(prepared.folder)
+        _, rows = load_feature_rows(prepared.folder)
         return TasteSpace.fit(users, rows, linear)
     name = GENOME_SVD if settings.item_vectors == GENOME_SVD and GENOME_SVD in prepared.vectors else CONTENT
     vectors = prepared.vectors[name]

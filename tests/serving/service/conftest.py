@@ -1,4 +1,4 @@
-"""A model of the tiny world, and the service that serves it."""
+"""A model of the tiny dataset, and its service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from encoders import TASTE, encoder, reading
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
 from tastevec.serving.bundle import Bundle
-from tastevec.serving.explain import measured
+from tastevec.serving.explain import with_user_reference
 from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.responses import AppState
@@ -25,8 +25,8 @@ from users import world
 
 
 @dataclass(frozen=True)
-class Crowd:
-    """People who can be found: the nearest is always the first."""
+class Neighbors:
+    """Users to find; the first is always the nearest."""
 
     ids: Any
     vectors: Any
@@ -35,12 +35,12 @@ class Crowd:
         return len(self.ids)
 
     def nearest(self, vectors, k):
-        places = np.tile(np.arange(min(k, len(self))), (len(vectors), 1))
-        return places, 1.0000001 - places / 10
+        indices = np.tile(np.arange(min(k, len(self))), (len(vectors), 1))
+        return indices, 1.0000001 - indices / 10
 
 
-def made_bundle(*, seed=0, mapped=True, tagged=True):
-    """A network of the taste preset over the films of the tiny world, known to more people the smaller their number is."""
+def make_bundle(*, seed=0, mapped=True, tagged=True):
+    """Return a small model of the preset taste; items with smaller IDs are more popular."""
     items = worlds.items()
     table = pa.table(
         {
@@ -53,12 +53,12 @@ def made_bundle(*, seed=0, mapped=True, tagged=True):
         }
     )
     facts = {"space": f"space-{seed}", "data": {"name": "tiny"}, "tastevec": "0.1.0"}
-    plane = ItemMap(
+    item_map = ItemMap(
         np.array([np.linspace(0, 1, worlds.ITEMS), np.linspace(1, 0, worlds.ITEMS)], np.float32).T
     )
     network = encoder(**TASTE)
     bundle = Bundle(
-        network, reading(max_history_overall=100), table, facts, None, item_map=plane if mapped else None
+        network, reading(max_history_overall=100), table, facts, None, item_map=item_map if mapped else None
     )
     if not tagged:
         return bundle
@@ -69,14 +69,14 @@ def made_bundle(*, seed=0, mapped=True, tagged=True):
         np.array([0.9, 0.8, 0.7], np.float32),
         {},
     ).with_reference("items", network.item_vectors)
-    return replace(bundle, tags=measured(Recommender(bundle), directions, world()))
+    return replace(bundle, tags=with_user_reference(directions, Recommender(bundle).vectors, world()))
 
 
-def served(model=None, **changes):
-    """What is served in most tests."""
-    model = model or Recommender(made_bundle())
-    crowd = Crowd(np.array([7, 9, 12]), model.item_vectors[:3])
-    return AppState(model, **({"name": "tiny", "users": crowd} | changes))
+def make_state(model=None, **changes):
+    """Return the state of most tests."""
+    model = model or Recommender(make_bundle())
+    neighbors = Neighbors(np.array([7, 9, 12]), model.item_vectors[:3])
+    return AppState(model, **({"name": "tiny", "users": neighbors} | changes))
 
 
 def until_ready(client):
@@ -90,43 +90,43 @@ def until_ready(client):
 
 @pytest.fixture(scope="session", name="tiny")
 def _tiny():
-    return served()
+    return make_state()
 
 
 @pytest.fixture(scope="session", name="make")
 def _make():
-    """`served`, for tests that change it."""
-    return served
+    """`make_state`, for tests that change it."""
+    return make_state
 
 
 @pytest.fixture(scope="session", name="bundle_of")
 def _bundle_of():
-    """`made_bundle`, for tests that change it."""
-    return made_bundle
+    """`make_bundle`, for tests that change it."""
+    return make_bundle
 
 
-@pytest.fixture(name="asking")
-def _asking(tiny):
-    """A client of a service with these settings, once its model is loaded."""
-    opened = []
+@pytest.fixture(name="start_client")
+def _start_client(tiny):
+    """Start clients of services with settings, after the model is loaded."""
+    clients = []
 
     def start(source=lambda: tiny, *, wait=True, raises=True, web=None, **settings):
-        given = {} if web is None else {"web": web}
-        app = create_app(source, ServiceSettings(**settings), **given)
+        options = {} if web is None else {"web": web}
+        app = create_app(source, ServiceSettings(**settings), **options)
         client = TestClient(app, raise_server_exceptions=raises)
-        opened.append(client.__enter__())
+        clients.append(client.__enter__())
         if wait:
             until_ready(client)
         return client
 
     yield start
-    for client in opened:
+    for client in clients:
         client.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="session", name="client")
 def _client(tiny):
-    """A client of the service as it is by default."""
+    """A client of a service with default settings."""
     with TestClient(create_app(lambda: tiny, ServiceSettings())) as client:
         until_ready(client)
         yield client

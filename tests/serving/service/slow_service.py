@@ -1,4 +1,4 @@
-"""The service as a process of its own, with a model that is made at once, and answers as slowly as SLOW says."""
+"""A service process with a fast-loading model and an inference delay of SLOW seconds."""
 
 import os
 import sys
@@ -19,11 +19,11 @@ ITEMS = 40
 
 
 class Slow:
-    """A person is where the films are that were rated, on a circle of films."""
+    """Items are on a circle; a user vector is the sum of the rated items' vectors."""
 
     def __init__(self, seed):
-        turns = np.linspace(0, 2 * np.pi, ITEMS, endpoint=False)
-        self.item_vectors = np.column_stack([np.cos(turns), np.sin(turns)]).astype(np.float32)
+        angles = np.linspace(0, 2 * np.pi, ITEMS, endpoint=False)
+        self.item_vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
         columns = {
             "item_id": np.arange(ITEMS),
             "title": [f"Film {n}" for n in range(ITEMS)],
@@ -43,7 +43,7 @@ class Slow:
 
     def vectors(self, histories, _horizon):
         if "SLOW" in os.environ:
-            sys.stderr.write("the model is asked\n")
+            sys.stderr.write("inference starts\n")
         time.sleep(float(os.environ.get("SLOW", "0")))
         weights = np.zeros((len(histories), ITEMS), np.float32)
         weights[histories.owners, histories.items] = histories.ratings
@@ -51,10 +51,10 @@ class Slow:
 
 
 def source():
-    told = Path(sys.argv[1]).read_text(encoding="utf-8")
-    if not told.isdigit():
-        raise FormatError(f"{told}; train again")
-    return AppState(Slow(int(told)))
+    content = Path(sys.argv[1]).read_text(encoding="utf-8")
+    if not content.isdigit():
+        raise FormatError(f"{content}; train again")
+    return AppState(Slow(int(content)))
 
 
 def say(text):

@@ -1,4 +1,4 @@
-"""A model is loaded, replaced while requests run, and let go."""
+"""Loading, reloading and closing of the model."""
 
 import threading
 import time
@@ -12,12 +12,12 @@ from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.settings import ServiceSettings
 
-GOOD = {"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
+VALID = {"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
 TOKEN = {"Authorization": "Bearer s3cret"}
 
 
-class Collection:
-    """A source whose model is changed, and which loads when it is let."""
+class Source:
+    """A source with a replaceable model; loading can be blocked."""
 
     def __init__(self, make, bundle_of):
         self._make, self._bundle_of = make, bundle_of
@@ -33,117 +33,117 @@ class Collection:
         return self._make(model=Recommender(self._bundle_of(seed=self.seed)))
 
 
-@pytest.fixture(name="collection")
-def _shelf(make, bundle_of):
-    return Collection(make, bundle_of)
+@pytest.fixture(name="source")
+def _source(make, bundle_of):
+    return Source(make, bundle_of)
 
 
-def test_before_the_model_is_loaded_the_service_lives_and_is_not_ready(asking, collection):
-    collection.go.clear()
-    client = asking(collection, wait=False)
+def test_service_before_the_model_is_loaded_is_not_ready(start_client, source):
+    source.go.clear()
+    client = start_client(source, wait=False)
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").json()["error"]["code"] == "not_ready"
-    for answer in (
-        client.post("/v1/encode", json=GOOD),
+    for response in (
+        client.post("/v1/encode", json=VALID),
         client.get("/v1/model"),
         client.get("/v1/items?query=a"),
     ):
-        assert answer.status_code == 503
-        assert answer.json()["error"]["code"] == "loading"
-        assert int(answer.headers["retry-after"]) >= 1
-    collection.go.set()
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "loading"
+        assert int(response.headers["retry-after"]) >= 1
+    source.go.set()
     while client.get("/readyz").status_code != 200:
         time.sleep(0.01)
-    assert client.post("/v1/encode", json=GOOD).status_code == 200
+    assert client.post("/v1/encode", json=VALID).status_code == 200
 
 
-def test_while_it_stops_the_service_is_not_ready(asking):
-    client = asking()
+def test_service_during_shutdown_is_not_ready(start_client):
+    client = start_client()
     client.app.state.lifecycle.draining = True
-    answer = client.get("/readyz")
-    assert answer.status_code == 503
-    assert "stopping" in answer.json()["error"]["message"]
-    assert client.post("/v1/encode", json=GOOD).status_code == 200
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "stopping" in response.json()["error"]["message"]
+    assert client.post("/v1/encode", json=VALID).status_code == 200
 
 
-def test_another_model_answers_once_it_is_loaded_and_not_before(asking, collection):
-    client = asking(collection, token="s3cret")
-    collection.seed = 1
-    collection.begun.clear()
-    collection.go.clear()
-    told = []
-    thread = threading.Thread(target=lambda: told.append(client.post("/v1/reload", headers=TOKEN)))
+def test_reload_switches_after_the_new_model_is_loaded(start_client, source):
+    client = start_client(source, token="s3cret")
+    source.seed = 1
+    source.begun.clear()
+    source.go.clear()
+    results = []
+    thread = threading.Thread(target=lambda: results.append(client.post("/v1/reload", headers=TOKEN)))
     thread.start()
-    assert collection.begun.wait(20)
-    assert client.post("/v1/encode", json=GOOD, headers=TOKEN).json()["space"] == "space-0"
-    collection.go.set()
+    assert source.begun.wait(20)
+    assert client.post("/v1/encode", json=VALID, headers=TOKEN).json()["space"] == "space-0"
+    source.go.set()
     thread.join(20)
-    assert told[0].status_code == 200
-    assert told[0].json()["space"] == "space-1"
-    assert told[0].json()["n_items"] == 20
-    assert client.post("/v1/encode", json=GOOD, headers=TOKEN).json()["space"] == "space-1"
+    assert results[0].status_code == 200
+    assert results[0].json()["space"] == "space-1"
+    assert results[0].json()["n_items"] == 20
+    assert client.post("/v1/encode", json=VALID, headers=TOKEN).json()["space"] == "space-1"
     text = client.get("/metrics", headers=TOKEN).text
     assert 'space="space-1"' in text
     assert 'space="space-0"' not in text
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_one_before(asking, collection):
-    client = asking(collection, token="s3cret")
-    collection.error = FormatError("the folder is empty; train again")
+def test_reload_failure_keeps_the_previous_model(start_client, source):
+    client = start_client(source, token="s3cret")
+    source.error = FormatError("the folder is empty; train again")
     with capture_logs() as lines:
-        answer = client.post("/v1/reload", headers=TOKEN)
-    assert answer.status_code == 409
-    assert answer.json()["error"]["code"] == "not_reloaded"
-    assert "the previous model stays in use: the folder is empty" in answer.json()["error"]["message"]
+        response = client.post("/v1/reload", headers=TOKEN)
+    assert response.status_code == 409
+    assert response.json()["error"]["code"] == "not_reloaded"
+    assert "the previous model stays in use: the folder is empty" in response.json()["error"]["message"]
     assert [line["event"] for line in lines] == ["model_load_failed", "request"]
-    assert client.post("/v1/encode", json=GOOD, headers=TOKEN).json()["space"] == "space-0"
+    assert client.post("/v1/encode", json=VALID, headers=TOKEN).json()["space"] == "space-0"
     assert 'tastevec_reloads_total{outcome="failed"} 1.0' in client.get("/metrics", headers=TOKEN).text
-    collection.error = None
+    source.error = None
     assert client.post("/v1/reload", headers=TOKEN).status_code == 200
 
 
-def test_a_service_without_a_token_reloads_for_nobody(client):
-    answer = client.post("/v1/reload")
-    assert answer.status_code == 403
-    assert answer.json()["error"]["code"] == "no_token"
+def test_reload_without_a_token_is_refused(client):
+    response = client.post("/v1/reload")
+    assert response.status_code == 403
+    assert response.json()["error"]["code"] == "no_token"
 
 
-def test_no_request_is_dropped_while_models_are_replaced(asking, collection):
-    client = asking(collection, token="s3cret")
-    over, told = threading.Event(), []
+def test_reload_drops_no_request(start_client, source):
+    client = start_client(source, token="s3cret")
+    done, results = threading.Event(), []
 
-    def keep_asking():
-        while not over.is_set():
-            answer = client.post("/v1/recommend", json=GOOD, headers=TOKEN)
-            told.append((answer.status_code, answer.json().get("space")))
+    def send_requests():
+        while not done.is_set():
+            response = client.post("/v1/recommend", json=VALID, headers=TOKEN)
+            results.append((response.status_code, response.json().get("space")))
 
-    threads = [threading.Thread(target=keep_asking) for _ in range(3)]
+    threads = [threading.Thread(target=send_requests) for _ in range(3)]
     for thread in threads:
         thread.start()
     for seed in range(1, 6):
-        collection.seed = seed
+        source.seed = seed
         assert client.post("/v1/reload", headers=TOKEN).json()["space"] == f"space-{seed}"
-    over.set()
+    done.set()
     for thread in threads:
         thread.join(20)
-    assert {status for status, _ in told} == {200}
-    assert len({space for _, space in told}) > 1
+    assert {status for status, _ in results} == {200}
+    assert len({space for _, space in results}) > 1
 
 
-def test_a_first_model_that_cannot_be_loaded_is_remembered(asking, collection):
-    collection.error = FormatError("the folder is empty; train again")
-    client = asking(collection, wait=False)
+def test_first_load_failure_is_stored(start_client, source):
+    source.error = FormatError("the folder is empty; train again")
+    client = start_client(source, wait=False)
     lifecycle = client.app.state.lifecycle
     while lifecycle.failure is None:
         time.sleep(0.01)
-    assert lifecycle.failure is collection.error
+    assert lifecycle.failure is source.error
     assert client.get("/readyz").status_code == 503
 
 
-def test_an_application_may_be_started_again(make):
+def test_application_can_start_again(make):
     app = create_app(make, ServiceSettings())
     for _ in range(2):
         with TestClient(app) as client:
             while client.get("/readyz").status_code != 200:
                 time.sleep(0.01)
-            assert client.post("/v1/recommend", json=GOOD | {"contributions": 1}).status_code == 200
+            assert client.post("/v1/recommend", json=VALID | {"contributions": 1}).status_code == 200

@@ -1,4 +1,4 @@
-"""The description of the service is right, and what it describes holds."""
+"""The OpenAPI schema is complete, and the service conforms to it."""
 
 import json
 import time
@@ -13,10 +13,18 @@ from schemathesis import GenerationMode
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.settings import ServiceSettings
 
-ASKED = ("encode", "recommend", "similar-items", "similar-users", "explain", "steer", "reload")
-TOLD = ("/v1/items", "/v1/map", "/v1/example", "/v1/model", "/healthz", "/readyz", "/metrics")
-KEPT = {("PUT", "/v1/users/{user_id}"), ("DELETE", "/v1/users/{user_id}"), ("POST", "/v1/users/search")}
-OPERATIONS = {("POST", f"/v1/{name}") for name in ASKED} | {("GET", path) for path in TOLD} | KEPT
+POST_ROUTES = ("encode", "recommend", "similar-items", "similar-users", "explain", "steer", "reload")
+GET_PATHS = ("/v1/items", "/v1/map", "/v1/example", "/v1/model", "/healthz", "/readyz", "/metrics")
+STORE_OPERATIONS = {
+    ("PUT", "/v1/users/{user_id}"),
+    ("DELETE", "/v1/users/{user_id}"),
+    ("POST", "/v1/users/search"),
+}
+OPERATIONS = (
+    {("POST", f"/v1/{name}") for name in POST_ROUTES}
+    | {("GET", path) for path in GET_PATHS}
+    | STORE_OPERATIONS
+)
 
 
 def operations(described):
@@ -25,15 +33,15 @@ def operations(described):
     ]
 
 
-def test_every_path_is_described_with_its_errors_in_the_one_shape(client):
+def test_schema_describes_every_path_and_its_errors(client):
     described = client.get("/openapi.json").json()
     assert set(described["paths"]) == {path for _, path in OPERATIONS}
     for path, operation in operations(described):
         assert operation["description"], path
-        for status, answer in operation["responses"].items():
-            assert answer["description"], (path, status)
+        for status, response in operation["responses"].items():
+            assert response["description"], (path, status)
             if int(status) >= 400:
-                schema = answer["content"]["application/json"]["schema"]
+                schema = response["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/ErrorResponse"}
         if path.startswith("/v1/"):
             assert {"401", "422", "429", "500", "503", "504"} <= set(operation["responses"])
@@ -42,8 +50,8 @@ def test_every_path_is_described_with_its_errors_in_the_one_shape(client):
     assert "HTTPValidationError" not in json.dumps(described)
 
 
-def test_the_token_is_described_where_it_is_asked_for(asking, client):
-    described = asking(token="s3cret").get("/openapi.json").json()
+def test_schema_describes_the_token_on_protected_paths(start_client, client):
+    described = start_client(token="s3cret").get("/openapi.json").json()
     for path, operation in operations(described):
         assert ("security" in operation) is (path.startswith("/v1/") or path == "/metrics")
     assert all("security" not in operation for _, operation in operations(client.get("/openapi.json").json()))
@@ -53,15 +61,15 @@ def test_the_token_is_described_where_it_is_asked_for(asking, client):
 def _described(tiny):
     app = create_app(lambda: tiny, ServiceSettings())
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-    # A tag that there is not, vectors of another length, and people of whom none are kept: no schema can say that.
+    # The schema cannot describe unknown tags, vectors of another dimension and missing stored users.
     schema.config.checks.positive_data_acceptance.expected_statuses += ["404", "422"]
     while not app.state.lifecycle.ready:
         time.sleep(0.01)
     return schema
 
 
-def of_the_tiny_world(case):
-    """The same request with ratings on the model's scale and mostly films that it knows, which no schema can say."""
+def fit_model(case):
+    """Return the request with valid ratings and mostly known items, which the schema cannot describe."""
     body = case.body if isinstance(case.body, dict) else {}
     for user in body.get("users") or ():
         for number, rated in enumerate(user["ratings"]):
@@ -83,19 +91,19 @@ def of_the_tiny_world(case):
 @pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # streams that schemathesis leaves open
+)  # schemathesis leaves streams open
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))
-def test_the_service_does_what_it_describes(described, method, path, mode):
-    """Schemathesis makes up requests that the description allows, and such that it does not."""
+def test_service_conforms_to_its_schema(described, method, path, mode):
+    """Schemathesis generates valid and invalid requests."""
     made = described[path][method].as_strategy(generation_mode=mode)
 
-    @given(made if mode is GenerationMode.NEGATIVE else made.map(of_the_tiny_world))
+    @given(made if mode is GenerationMode.NEGATIVE else made.map(fit_model))
     @settings(max_examples=15, suppress_health_check=list(HealthCheck))
-    def ask(case):
+    def call(case):
         case.call_and_validate()
 
     try:
-        ask()
+        call()
     except (Unsatisfiable, SkipTest):
-        assert mode is GenerationMode.NEGATIVE  # nothing can be wrong with a request that holds nothing
+        assert mode is GenerationMode.NEGATIVE  # a request without input is never invalid

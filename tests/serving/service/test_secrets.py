@@ -1,4 +1,4 @@
-"""The bearer token and the database's password are in nothing that the service or ``doctor`` says."""
+"""Responses, logs, errors and ``doctor`` never contain the token or the database password."""
 
 import json
 import logging
@@ -26,28 +26,28 @@ RATED = {"ratings": [{"item_id": 1, "rating": 5.0}, {"item_id": 3, "rating": 4.0
 THROW_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'secretive'"
 
 
-def holds_no_secret(text):
+def assert_no_secret(text):
     assert TOKEN not in text
     assert PASSWORD not in text
 
 
 @pytest.fixture(name="closed")
 def _closed():
-    """The address of a database at a port where nobody listens."""
+    """The URL of a database at a closed port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/people"
+    return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/users"
 
 
 @pytest.fixture(name="url")
 def _url(server):
-    """The address of a database that is there, which asks for no password and is told one."""
-    told = urlsplit(emptied_database(server, "secretive"))
-    return urlunsplit(told._replace(netloc=f"postgres:{PASSWORD}@{told.netloc.rpartition('@')[2]}"))
+    """The URL of a running database, with a password that it does not need."""
+    parts = urlsplit(emptied_database(server, "secretive"))
+    return urlunsplit(parts._replace(netloc=f"postgres:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
 
 
-def everything_asked(client):
-    """What a client is told: welcome, refused and failed."""
+def all_responses(client):
+    """Yield responses of all routes: successes, refusals and failures."""
     for headers in ({}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": f"Bearer {TOKEN}"}):
         for path in ("/healthz", "/readyz", "/openapi.json", "/metrics", "/v1/model", "/v1/nothing"):
             yield client.get(path, headers=headers)
@@ -60,82 +60,82 @@ def everything_asked(client):
 
 
 def check(client, caplog):
-    """Ask everything, and look into the answers and the logs of everybody, down to the last detail."""
+    """Check all responses and all debug logs."""
     with caplog.at_level(logging.DEBUG), capture_logs() as lines:
-        answers = list(everything_asked(client))
-    assert {200, 401} < {answer.status_code for answer in answers}
-    for answer in answers:
-        holds_no_secret(answer.text + str(answer.headers))
+        answers = list(all_responses(client))
+    assert {200, 401} < {response.status_code for response in answers}
+    for response in answers:
+        assert_no_secret(response.text + str(response.headers))
     assert lines
-    holds_no_secret(str(lines) + caplog.text)
+    assert_no_secret(str(lines) + caplog.text)
     return answers
 
 
-def test_while_the_database_answers_no_secret_is_told(asking, url, caplog):
-    answers = check(asking(token=TOKEN, database_url=url), caplog)
-    assert 503 not in {answer.status_code for answer in answers}
+def test_secrets_with_a_database_do_not_leak(start_client, url, caplog):
+    answers = check(start_client(token=TOKEN, database_url=url), caplog)
+    assert 503 not in {response.status_code for response in answers}
 
 
-def test_while_the_database_is_away_no_secret_is_told(asking, closed, caplog):
-    answers = check(asking(token=TOKEN, database_url=closed), caplog)
-    assert 503 in {answer.status_code for answer in answers}
+def test_secrets_without_a_reachable_database_do_not_leak(start_client, closed, caplog):
+    answers = check(start_client(token=TOKEN, database_url=closed), caplog)
+    assert 503 in {response.status_code for response in answers}
 
 
-def test_when_the_database_goes_away_no_secret_is_told(asking, server, url, caplog):
-    """The pool of connections, which is somebody else's, has a log of its own."""
-    client = asking(token=TOKEN, database_url=url)
+def test_secrets_after_a_lost_connection_do_not_leak(start_client, server, url, caplog):
+    """The connection pool logs through psycopg."""
+    client = start_client(token=TOKEN, database_url=url)
     assert client.put("/v1/users/ann", json=RATED, headers={"Authorization": f"Bearer {TOKEN}"}).is_success
     run(server.get_uri(), "ALTER DATABASE secretive ALLOW_CONNECTIONS false")
     run(server.get_uri(), THROW_OUT)
     answers = check(client, caplog)
-    assert 503 in {answer.status_code for answer in answers}
+    assert 503 in {response.status_code for response in answers}
     assert "psycopg.pool" in {record.name for record in caplog.records}
 
 
-def test_what_fails_in_python_tells_no_password_either(closed):
+def test_store_errors_do_not_contain_the_password(closed):
     with pytest.raises(StoreError) as failed:
         UserStore(closed)
-    holds_no_secret(str(failed.value))
+    assert_no_secret(str(failed.value))
     assert failed.value.__suppress_context__
     with pytest.raises(SettingsError) as failed:
-        UserStore(f"postgresql://postgres:{PASSWORD}@[half/people")
-    holds_no_secret(str(failed.value))
+        UserStore(f"postgresql://postgres:{PASSWORD}@[half/users")
+    assert_no_secret(str(failed.value))
     assert failed.value.__suppress_context__
 
 
 @pytest.fixture(name="environment")
 def _environment(monkeypatch, closed):
-    """The secrets, told as they are told to the service."""
+    """The secrets in the environment."""
     monkeypatch.setenv("TASTEVEC_TOKEN", TOKEN)
     monkeypatch.setenv("TASTEVEC_DATABASE_URL", closed)
 
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("name", ["RATE", "TIMEOUT_S"])
-def test_a_wrong_setting_tells_no_secret_beside_it(monkeypatch, name):
+def test_setting_errors_do_not_contain_secrets(monkeypatch, name):
     monkeypatch.setenv(f"TASTEVEC_{name}", "wrong")
     with pytest.raises(SettingsError) as failed:
         read_settings()
-    holds_no_secret(str(failed.value))
+    assert_no_secret(str(failed.value))
 
 
 @pytest.mark.usefixtures("environment")
-def test_settings_that_are_shown_or_saved_tell_no_secret():
+def test_settings_repr_and_json_do_not_contain_secrets():
     settings = read_settings()
     assert settings.token.get_secret_value() == TOKEN
-    holds_no_secret(repr(settings) + settings.model_dump_json())
+    assert_no_secret(repr(settings) + settings.model_dump_json())
 
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_doctor_tells_no_secret(flags):
+def test_doctor_output_does_not_contain_secrets(flags):
     result = CliRunner().invoke(app, ["doctor", *flags])
     assert result.exit_code == 0
-    holds_no_secret(result.output)
+    assert_no_secret(result.output)
 
 
 @pytest.mark.slow
-def test_the_process_tells_no_secret_from_its_start_to_its_end(tmp_path, closed):
+def test_process_output_does_not_contain_secrets(tmp_path, closed):
     (tmp_path / "seed").write_text("0")
     process = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("slow_service.py"), tmp_path / "seed", "0"],
@@ -153,8 +153,8 @@ def test_the_process_tells_no_secret_from_its_start_to_its_end(tmp_path, closed)
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             client.sendall((head + body).encode())
-            holds_no_secret(b"".join(iter(lambda: client.recv(65_536), b"")).decode())
+            assert_no_secret(b"".join(iter(lambda: client.recv(65_536), b"")).decode())
     process.terminate()
-    said = "".join(process.communicate(timeout=60))
-    assert "status=401" in said
-    holds_no_secret(said)
+    output = "".join(process.communicate(timeout=60))
+    assert "status=401" in output
+    assert_no_secret(output)

@@ -180,7 +180,7 @@ class Catalog:
 
 
 _POPULAR = 200  # items that the example profile is drawn from
-_N_LIKED, _N_DISLIKED = 7, 4
+_N_HIGH, _N_LOW = 7, 4
 _MIN_GENRE = 4  # items that a genre needs
 _TINY = 1e-12  # avoids a division by zero
 # Ratings as shares of the rating range.
@@ -204,14 +204,14 @@ def example_user(
     popular = np.lexsort([np.arange(len(popularity)), -popularity])[:_POPULAR].tolist()
     items = _by_genre(popular, genres)
     if len(items) < 2:  # noqa: PLR2004  two are needed for a contrast
-        return "likes popular titles", _rated(popular[:_N_LIKED], _HIGH, scale)
-    liked, other = _contrast(items, vectors - vectors[popular].mean(axis=0))
-    both = set(items[liked]) & set(items[other])
-    liked_items, other_items = ([item for item in items[name] if item not in both] for name in (liked, other))
-    high, low = _rated(liked_items[:_N_LIKED], _HIGH, scale), _rated(other_items[:_N_DISLIKED], _LOW, scale)
+        return "likes popular titles", _rated(popular[:_N_HIGH], _HIGH, scale)
+    first, second = _contrast(items, vectors - vectors[popular].mean(axis=0))
+    both = set(items[first]) & set(items[second])
+    first_items, second_items = ([item for item in items[name] if item not in both] for name in (first, second))
+    high, low = _rated(first_items[:_N_HIGH], _HIGH, scale), _rated(second_items[:_N_LOW], _LOW, scale)
     for number, item in enumerate(low):  # interleaved: real histories are not sorted by genre
         high.insert(min(2 + 3 * number, len(high)), item)
-    return f"likes {liked}, dislikes {other}", high
+    return f"likes {first}, dislikes {second}", high
 
 
 def _by_genre(popular: Sequence[int], genres: Sequence[Sequence[str]]) -> dict[str, list[int]]:

@@ -383,12 +383,18 @@ def user_tags(
     Raises:
         Problem: The model has no tags.
     """
+    attribution = state.model.attribution(request.horizon)
     directions, responses = _tag_directions(state), []
     for number, unknown in enumerate(parsed.unknown):
         check()
         user = parsed.histories.take(np.array([number]))
         [explanations] = explain_users(
-            state.model, directions, user, request.horizon, tags=request.tags, items=request.contributions
+            attribution,
+            directions,
+            user,
+            vectors[[number]],
+            tags=request.tags,
+            contributions=request.contributions,
         )
         tags = [
             {**_tag(explanation), "contributions": _contributions(state, explanation.contributions)}
@@ -406,7 +412,7 @@ def item_tags(state: AppState, item_ids: Sequence[int | str], tags: int) -> list
         Problem: An item is not in the catalog, or the model has no tags.
     """
     indices = _item_indices(state, item_ids)
-    explanations = explain_items(state.model, _tag_directions(state), indices, tags=tags)
+    explanations = explain_items(_tag_directions(state), state.model.item_vectors[indices], tags=tags)
     return [
         {**state.catalog.id_and_title(index), "tags": [_tag(explanation) for explanation in of_item]}
         for index, of_item in zip(indices, explanations, strict=True)
@@ -416,6 +422,7 @@ def item_tags(state: AppState, item_ids: Sequence[int | str], tags: int) -> list
 def contributions_to_items(
     state: AppState,
     parsed: ParsedUsers,
+    vectors: NDArray[np.float32],
     recommended: Sequence[Sequence[dict[str, Any]]],
     request: RecommendRequest,
     check: Callable[[], None] = lambda: None,
@@ -425,17 +432,23 @@ def contributions_to_items(
     Args:
         state: The model.
         parsed: The users.
+        vectors: (B, D) user vectors, before steering, which changes no difference of scores.
         recommended: The recommended items of each user.
         request: The number of contributions, and the horizon.
         check: Called before each user; an exception ends the work.
     """
-    responses = []
+    attribution, responses = state.model.attribution(request.horizon), []
     for number, items in enumerate(recommended):
         check()
         user = parsed.histories.take(np.array([number]))
         indices = [index for item in items if (index := state.catalog.index(item["item_id"])) is not None]
         [effects] = item_effects(
-            state.model, user, np.array([indices]), request.horizon, items=request.contributions
+            attribution,
+            user,
+            vectors[[number]],
+            np.array([indices], np.int64),
+            state.model.item_vectors,
+            contributions=request.contributions,
         )
         responses.append([_contributions(state, of_item) for of_item in effects])
     return responses

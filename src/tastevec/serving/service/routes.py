@@ -59,10 +59,11 @@ async def recommend(request: Request, body: schemas.RecommendRequest) -> Respons
 
     if not body.contributions:
         return json_response(await lifecycle.batcher.run(state.model, parsed.histories, body.horizon, finish))
-    items = await lifecycle.batcher.run(state.model, parsed.histories, body.horizon, recommended)
+    vectors = await lifecycle.batcher.run(state.model, parsed.histories, body.horizon, np.asarray)
 
     def explained(check: Callable[[], None]) -> bytes:
-        contributions = responses.contributions_to_items(state, parsed, items, body, check)
+        items = recommended(vectors)
+        contributions = responses.contributions_to_items(state, parsed, vectors, items, body, check)
         return _recommend_body(state, parsed, items, contributions)
 
     return json_response(await lifecycle.run_in_worker(explained))

@@ -1,4 +1,4 @@
-"""Who may ask, how often, with how much and for how long."""
+"""Authentication, rate limit, body limit, timeouts, headers, logs and metrics."""
 
 import json
 import threading
@@ -10,19 +10,19 @@ from structlog.testing import capture_logs
 from tastevec.errors import SettingsError
 from tastevec.serving.service.settings import ServiceSettings, read_settings
 
-GOOD = {"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
+VALID = {"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
 OPEN, CLOSED = (
     ("/healthz", "/readyz", "/openapi.json"),
     ("/v1/model", "/metrics", "/v1/nothing", "/v1/reload"),
 )
 
 
-def code(answer):
-    return answer.json()["error"]["code"]
+def code(response):
+    return response.json()["error"]["code"]
 
 
-def test_with_a_token_nothing_is_told_without_it(asking):
-    client = asking(token="s3cret")
+def test_token_is_required_for_protected_paths(start_client):
+    client = start_client(token="s3cret")
     for path in OPEN:
         assert client.get(path).status_code == 200
     for given in (
@@ -37,30 +37,30 @@ def test_with_a_token_nothing_is_told_without_it(asking):
     ):
         headers = {} if given is None else {"Authorization": given.encode("latin-1")}
         for path in CLOSED:
-            answer = client.get(path, headers=headers)
-            assert answer.status_code == 401
-            assert code(answer) == "unauthorized"
-            assert answer.headers["www-authenticate"] == "Bearer"
-            assert "s3cret" not in answer.text
-        assert client.post("/v1/encode", json=GOOD, headers=headers).status_code == 401
+            response = client.get(path, headers=headers)
+            assert response.status_code == 401
+            assert code(response) == "unauthorized"
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert "s3cret" not in response.text
+        assert client.post("/v1/encode", json=VALID, headers=headers).status_code == 401
     for given in ("Bearer s3cret", "bearer s3cret"):
-        assert client.post("/v1/encode", json=GOOD, headers={"Authorization": given}).status_code == 200
+        assert client.post("/v1/encode", json=VALID, headers={"Authorization": given}).status_code == 200
         assert client.get("/metrics", headers={"Authorization": given}).status_code == 200
 
 
-def test_the_token_is_not_shown_with_the_settings():
+def test_token_is_not_in_the_repr_of_the_settings():
     assert "s3cret" not in repr(ServiceSettings(token="s3cret"))
 
 
-def test_settings_come_from_the_environment(monkeypatch):
+def test_settings_are_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("TASTEVEC_TOKEN", "s3cret")
     monkeypatch.setenv("TASTEVEC_RATE", "600/minute")
-    monkeypatch.setenv("TASTEVEC_CORS_ORIGINS", "https://films.example, http://localhost:5173")
+    monkeypatch.setenv("TASTEVEC_CORS_ORIGINS", "https://shop.example, http://localhost:5173")
     monkeypatch.setenv("TASTEVEC_TIMEOUT_S", "")
     found = read_settings()
     assert found.token.get_secret_value() == "s3cret"
     assert found.rate == "600/minute"
-    assert found.cors_origins == ("https://films.example", "http://localhost:5173")
+    assert found.cors_origins == ("https://shop.example", "http://localhost:5173")
     assert found.timeout_s == 10
 
 
@@ -71,49 +71,49 @@ def test_settings_come_from_the_environment(monkeypatch):
         ("TIMEOUT_S", "-1"),
         ("BODY_BYTES", "many"),
         ("CORS_ORIGINS", "*"),
-        ("CORS_ORIGINS", "https://films.example nowhere"),
+        ("CORS_ORIGINS", "https://shop.example nowhere"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(monkeypatch, name, value):
+def test_invalid_setting_is_refused_by_name(monkeypatch, name, value):
     monkeypatch.setenv(f"TASTEVEC_{name}", value)
     with pytest.raises(SettingsError, match=f"environment variable TASTEVEC_{name}:"):
         read_settings()
 
 
-def test_whoever_asks_too_often_is_told_when_to_come_back(asking):
-    client = asking(rate="3/minute")
+def test_rate_limit_exceeded_returns_retry_after(start_client):
+    client = start_client(rate="3/minute")
     statuses = [client.get("/v1/model").status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
-    answer = client.get("/v1/items?query=a")
-    assert code(answer) == "rate_limited"
-    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    response = client.get("/v1/items?query=a")
+    assert code(response) == "rate_limited"
+    assert 1 <= int(response.headers["retry-after"]) <= 60
     assert client.get("/healthz").status_code == 200
 
 
-def test_a_wrong_token_counts_for_nobodys_rate(asking):
-    client = asking(rate="2/minute", token="s3cret")
+def test_invalid_token_does_not_count_against_the_rate_limit(start_client):
+    client = start_client(rate="2/minute", token="s3cret")
     for _ in range(5):
         assert client.get("/v1/model").status_code == 401
     assert client.get("/v1/model", headers={"Authorization": "Bearer s3cret"}).status_code == 200
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["with a length", "in chunks"])
-def test_a_body_may_be_as_large_as_is_said_and_no_larger(asking, told):
-    client = asking(body_bytes=2_000)
+@pytest.mark.parametrize("announced", [True, False], ids=["with a length", "in chunks"])
+def test_body_above_the_limit_is_refused(start_client, announced):
+    client = start_client(body_bytes=2_000)
 
     def send(length):
-        body = json.dumps(GOOD).encode().ljust(length)
-        given = body if told else iter([body[:500], body[500:]])
+        body = json.dumps(VALID).encode().ljust(length)
+        given = body if announced else iter([body[:500], body[500:]])
         return client.post("/v1/encode", content=given, headers={"Content-Type": "application/json"})
 
     assert send(2_000).status_code == 200
-    answer = send(2_001)
-    assert answer.status_code == 413
-    assert code(answer) == "too_large"
-    assert "Expected 2000 or fewer" in answer.json()["error"]["message"]
+    response = send(2_001)
+    assert response.status_code == 413
+    assert code(response) == "too_large"
+    assert "Expected 2000 or fewer" in response.json()["error"]["message"]
 
 
-def test_an_answer_that_takes_too_long_is_given_up(asking, make, bundle_of):
+def test_slow_request_times_out(start_client, make, bundle_of):
     go = threading.Event()
 
     class Stuck:
@@ -124,43 +124,43 @@ def test_an_answer_that_takes_too_long_is_given_up(asking, make, bundle_of):
             assert go.wait(20)
             raise RuntimeError("late")
 
-    client = asking(lambda: make(model=Stuck()), timeout_s=0.2)
+    client = start_client(lambda: make(model=Stuck()), timeout_s=0.2)
     began = time.perf_counter()
-    answer = client.post("/v1/recommend", json=GOOD)
+    response = client.post("/v1/recommend", json=VALID)
     assert time.perf_counter() - began < 10
-    assert answer.status_code == 504
-    assert code(answer) == "timeout"
+    assert response.status_code == 504
+    assert code(response) == "timeout"
     assert client.get("/v1/model").status_code == 200
     go.set()
 
 
-def test_pages_of_other_origins_may_not_ask_unless_they_are_named(asking):
+def test_cors_allows_only_configured_origins(start_client):
     preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-    closed, opened = asking(), asking(cors_origins=["https://films.example"], token="s3cret")
-    for origin in ("https://films.example", "null"):
-        answer = closed.post("/v1/encode", json=GOOD, headers={"Origin": origin})
-        assert "access-control-allow-origin" not in answer.headers
+    closed, opened = start_client(), start_client(cors_origins=["https://shop.example"], token="s3cret")
+    for origin in ("https://shop.example", "null"):
+        response = closed.post("/v1/encode", json=VALID, headers={"Origin": origin})
+        assert "access-control-allow-origin" not in response.headers
         assert closed.options("/v1/encode", headers={"Origin": origin, **preflight}).status_code == 405
-    named = opened.options("/v1/encode", headers={"Origin": "https://films.example", **preflight})
+    named = opened.options("/v1/encode", headers={"Origin": "https://shop.example", **preflight})
     assert named.status_code == 200
-    assert named.headers["access-control-allow-origin"] == "https://films.example"
+    assert named.headers["access-control-allow-origin"] == "https://shop.example"
     other = opened.options("/v1/encode", headers={"Origin": "https://other.example", **preflight})
     assert "access-control-allow-origin" not in other.headers
-    refused = opened.post("/v1/encode", json=GOOD, headers={"Origin": "https://films.example"})
+    refused = opened.post("/v1/encode", json=VALID, headers={"Origin": "https://shop.example"})
     assert refused.status_code == 401
-    assert refused.headers["access-control-allow-origin"] == "https://films.example"
+    assert refused.headers["access-control-allow-origin"] == "https://shop.example"
 
 
-def test_every_answer_has_its_security_headers(client):
-    for answer in (client.get("/healthz"), client.get("/nope"), client.post("/v1/encode", json={})):
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-        assert answer.headers["referrer-policy"] == "no-referrer"
-        assert answer.headers["cache-control"] == "no-store"
-        assert "server" not in answer.headers
+def test_every_response_has_security_headers(client):
+    for response in (client.get("/healthz"), client.get("/nope"), client.post("/v1/encode", json={})):
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["content-security-policy"].startswith("default-src 'none'")
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert response.headers["cache-control"] == "no-store"
+        assert "server" not in response.headers
 
 
-def test_a_request_is_one_line_of_the_log_and_tells_nothing_of_whom_asked(client):
+def test_request_log_has_one_line_without_request_data(client):
     with capture_logs() as lines:
         client.get("/v1/items?query=my secret wish")
         client.post("/v1/recommend", json={"users": [{"ratings": [{"item_id": 17, "rating": 3.25}]}]})
@@ -171,8 +171,8 @@ def test_a_request_is_one_line_of_the_log_and_tells_nothing_of_whom_asked(client
     assert all(set(line) == {"event", "log_level", "method", "route", "status", "ms"} for line in lines)
 
 
-def test_the_counters_know_routes_and_no_person(client):
-    client.post("/v1/recommend", json=GOOD)
+def test_metrics_contain_routes_and_no_request_data(client):
+    client.post("/v1/recommend", json=VALID)
     client.get("/somebody/private")
     text = client.get("/metrics").text
     assert 'tastevec_requests_total{route="/v1/recommend",status="200"}' in text

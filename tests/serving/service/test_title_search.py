@@ -1,4 +1,4 @@
-"""Films are found as people type their titles."""
+"""The title search finds items as users type their titles."""
 
 import time
 
@@ -24,16 +24,16 @@ TITLES = [
     "The (2010)",
     "Crouching Tiger, Hidden Dragon (Wo hu cang long) (2000)",
 ]
-WATCHED = np.array([50, 90, 30, 40, 60, 5, 10, 20, 8, 70, 80, 1, 35])
-SEARCH = TitleSearch(TITLES, WATCHED)
+POPULARITY = np.array([50, 90, 30, 40, 60, 5, 10, 20, 8, 70, 80, 1, 35])
+SEARCH = TitleSearch(TITLES, POPULARITY)
 
 
 def found(query, limit=20):
-    return [TITLES[place] for place in SEARCH.find(query, limit)]
+    return [TITLES[index] for index in SEARCH.find(query, limit)]
 
 
 @pytest.mark.parametrize("query", ["The Matrix", "Matrix, The", "matrix", "MATRIX", "the matrix", "mátrïx"])
-def test_the_title_itself_comes_before_more_watched_titles_that_begin_so(query):
+def test_exact_title_comes_before_popular_titles_with_its_prefix(query):
     assert found(query) == ["Matrix, The (1999)", "Matrix Reloaded, The (2003)"]
 
 
@@ -58,45 +58,45 @@ def test_the_title_itself_comes_before_more_watched_titles_that_begin_so(query):
         ("tiger, hidden", "Crouching Tiger, Hidden Dragon (Wo hu cang long) (2000)"),
     ],
 )
-def test_a_title_is_found_however_it_is_typed(query, first):
+def test_title_is_found_with_other_spellings(query, first):
     assert found(query)[0] == first
 
 
-def test_words_may_stand_in_any_order_and_each_may_be_begun():
+def test_query_words_match_prefixes_in_any_order():
     assert found("kon kin") == ["King Kong (2005)", "King Kong (1933)"]
     assert found("kong king") == ["King Kong (2005)", "King Kong (1933)"]
     assert found("kong kang") == []
 
 
-def test_the_more_watched_come_first_among_equals():
+def test_popular_items_come_first_among_equals():
     assert found("king kong") == ["King Kong (2005)", "King Kong (1933)"]
     assert found("a")[0] == "Amelie (Fabuleux destin d'Amélie Poulain, Le) (2001)"
 
 
 @pytest.mark.parametrize("query", ["", " ", "?!", "'"])
-def test_without_a_word_the_most_watched_are_found(query):
+def test_query_without_a_word_finds_the_most_popular(query):
     assert found(query, 2) == ["Matrix Reloaded, The (2003)", "King Kong (2005)"]
 
 
 @given(st.text(max_size=30), st.integers(1, 5))
-def test_no_query_is_refused_and_no_film_comes_twice(query, limit):
-    places = SEARCH.find(query, limit).tolist()
-    assert len(places) == len(set(places)) <= limit
+def test_any_query_returns_unique_items(query, limit):
+    indices = SEARCH.find(query, limit).tolist()
+    assert len(indices) == len(set(indices)) <= limit
 
 
 @given(st.sampled_from(range(len(TITLES))), st.data())
-def test_a_film_is_found_by_the_beginnings_of_any_of_its_words(item, data):
+def test_item_is_found_by_prefixes_of_its_words(item, data):
     words = data.draw(st.lists(st.sampled_from(title_words(TITLES[item])), min_size=1, max_size=3))
     query = " ".join(word[: data.draw(st.integers(1, len(word)))] for word in words)
     assert item in SEARCH.find(query, len(TITLES))
 
 
 @given(st.text(max_size=20))
-def test_case_and_marks_count_for_nothing(text):
+def test_words_ignore_case(text):
     assert title_words(text.upper().casefold()) == title_words(text.casefold().upper().casefold())
 
 
-def test_a_catalogue_of_60000_films_answers_in_milliseconds():
+def test_search_of_60000_titles_takes_milliseconds():
     random = np.random.default_rng(1)
     syllables = ["ka", "mo", "ri", "te", "lu", "san", "dor", "vin"]
     titles = [
@@ -110,4 +110,4 @@ def test_a_catalogue_of_60000_films_answers_in_milliseconds():
             began = time.perf_counter()
             search.find(query, 20)
             taken.append(time.perf_counter() - began)
-        assert min(taken) < 0.05  # 1 to 3 ms where nothing else runs
+        assert min(taken) < 0.05  # 1 to 3 ms on a quiet machine

@@ -1,4 +1,4 @@
-"""How the page looks and what it asks of those who look at it: contrast, width, stillness, names for everything."""
+"""Accessibility and layout of the page: axe, widths, reduced motion, themes, screenshots."""
 
 import os
 from pathlib import Path
@@ -15,29 +15,29 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PHONE = {"width": 390, "height": 844, "has_touch": True}
 WIDTHS = (1920, 1280, 768, 360, 320)
-GRAVE = {"serious", "critical"}
-# Everything that moves of itself, counted from the first moment.
-COUNT_MOVES = """
-window.moves = 0;
-for (const kind of ["transitionrun", "animationstart"]) addEventListener(kind, () => { window.moves += 1; }, true);
+SERIOUS = {"serious", "critical"}
+# Counts all animations from the start.
+COUNT_ANIMATIONS = """
+window.animations = 0;
+for (const kind of ["transitionrun", "animationstart"]) addEventListener(kind, () => { window.animations += 1; }, true);
 const animate = Element.prototype.animate;
-Element.prototype.animate = function (...given) { window.moves += 1; return animate.apply(this, given); };
+Element.prototype.animate = function (...given) { window.animations += 1; return animate.apply(this, given); };
 """
 
 
-def as_it_is(_page):
-    """Nothing is done."""
+def initial(_page):
+    """Change nothing."""
 
 
-def steered(page):
+def adjusted(page):
     page.locator("[data-tag-slider]").first.focus()
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
-    expect(page.locator("#recommend-note")).to_contain_text("Steered.")
+    expect(page.locator("#recommend-note")).to_contain_text("Adjusted:")
     page.locator("#tag-list .tag-name").first.click()
 
 
-def ticket_open(page):
+def dialog_open(page):
     page.locator("#recommendations .add").first.click()
     expect(page.locator("#dialog .dialog-tags .warm, #dialog .dialog-tags .cold").first).to_be_visible()
     expect(page.locator("#dialog .dialog-similar li")).to_have_count(3)
@@ -48,35 +48,36 @@ def search_open(page):
     expect(page.locator("#search-options [role=option]").first).to_be_visible()
 
 
-def nothing_rated(page):
+def without_ratings(page):
     page.click("#start-own")
     expect(page.locator("#starters li").first).to_be_visible()
     expect(page.locator("#recommendations li")).to_have_count(0)
 
 
 def still(page):
-    """Wait until nothing moves and nothing is half transparent any more."""
+    """Wait until all animations have ended and nothing is half transparent."""
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
-    # Not wait_for_function, which the page's own policy forbids: it makes code of a string again and again.
+    # wait_for_function evaluates strings, which the content security policy forbids.
     while page.evaluate("document.getAnimations().some((each) => each.playState === 'running')"):
         page.wait_for_timeout(50)
 
 
-@pytest.mark.parametrize("state", [as_it_is, steered, ticket_open, search_open, nothing_rated])
+@pytest.mark.parametrize("state", [initial, adjusted, dialog_open, search_open, without_ratings])
 @pytest.mark.parametrize("device", [{}, {"color_scheme": "dark"}, PHONE], ids=["light", "dark", "phone"])
-def test_axe_finds_nothing_grave(visit, device, state):
+def test_page_state_has_no_serious_axe_violation(visit, device, state):
     page = visit(**device)
     state(page)
     still(page)
-    found = axe.Axe().run(page).response["violations"]
-    grave = {
-        rule["id"]: [node["html"] for node in rule["nodes"]] for rule in found if rule["impact"] in GRAVE
-    }
-    assert grave == {}
+    violations = axe.Axe().run(page).response["violations"]
+    assert {
+        rule["id"]: [node["html"] for node in rule["nodes"]]
+        for rule in violations
+        if rule["impact"] in SERIOUS
+    } == {}
 
 
-@pytest.mark.parametrize("state", [as_it_is, steered, ticket_open])
-def test_nothing_sticks_out_at_the_side(visit, state):
+@pytest.mark.parametrize("state", [initial, adjusted, dialog_open])
+def test_page_at_any_width_has_no_horizontal_scroll(visit, state):
     page = visit()
     state(page)
     for width in WIDTHS:
@@ -85,35 +86,35 @@ def test_nothing_sticks_out_at_the_side(visit, state):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_with_less_movement_asked_for_nothing_moves(visit, ready):
-    """And something does otherwise, or this would say nothing."""
-    moves = {}
-    for wish in ("reduce", "no-preference"):
-        page = visit(reduced_motion=wish)
-        page.add_init_script(COUNT_MOVES)
+def test_page_with_reduced_motion_has_no_animation(visit, ready):
+    """Without it there are animations, so that the test can fail."""
+    counts = {}
+    for preference in ("reduce", "no-preference"):
+        page = visit(reduced_motion=preference)
+        page.add_init_script(COUNT_ANIMATIONS)
         page.reload()
         ready(page)
-        steered(page)
+        adjusted(page)
         still(page)
         page.click("[data-zoom=you]")
         zoom = page.locator("#map-canvas").get_attribute("data-zoom")
-        moves[wish] = page.evaluate("window.moves")
-        if wish == "reduce":
-            assert float(zoom) >= 4, "the map travelled"
-    assert moves["reduce"] == 0
-    assert moves["no-preference"] > 0
+        counts[preference] = page.evaluate("window.animations")
+        if preference == "reduce":
+            assert float(zoom) >= 4, "the map is animated"
+    assert counts["reduce"] == 0
+    assert counts["no-preference"] > 0
 
 
-def test_a_chosen_theme_outlives_the_visit(visit, ready):
+def test_page_theme_after_reload_is_the_chosen_one(visit, ready):
     page = visit(color_scheme="light")
-    ground = "getComputedStyle(document.body).backgroundColor"
-    light = page.evaluate(ground)
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
     page.click("#theme-toggle")
-    dark = page.evaluate(ground)
+    dark = page.evaluate(background)
     assert dark != light
     page.reload()
     ready(page)
-    assert page.evaluate(ground) == dark
+    assert page.evaluate(background) == dark
     expect(page.locator("#theme-toggle")).to_have_text("Light theme")
 
 
@@ -122,8 +123,8 @@ def test_a_chosen_theme_outlives_the_visit(visit, ready):
     [("desktop-light", {}), ("desktop-dark", {"color_scheme": "dark"}), ("phone", PHONE)],
     ids=["desktop-light", "desktop-dark", "phone"],
 )
-def test_pictures_are_kept_of_the_whole_page(visit, tmp_path, name, device):
-    """In the folder that TASTEVEC_SCREENSHOTS names, where it does."""
+def test_page_screenshots_are_written(visit, tmp_path, name, device):
+    """They go to the folder TASTEVEC_SCREENSHOTS, if set."""
     folder = Path(os.environ.get("TASTEVEC_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     page = visit(**device)

@@ -1,4 +1,4 @@
-"""Whatever is asked, the answer is one sentence in one shape, and never a fault of ours."""
+"""Invalid requests get an error in the common shape, never an internal error."""
 
 import json
 import math
@@ -7,23 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-GOOD = {"ratings": [{"item_id": 1, "rating": 4.5}]}
+VALID = {"ratings": [{"item_id": 1, "rating": 4.5}]}
 PATHS = ["encode", "recommend", "similar-users", "explain", "steer", "similar-items"]
 
 
-def refused(answer, status=422, code=None):
-    """The error that was answered, which has the shape that all have."""
-    assert answer.status_code == status, (answer.status_code, answer.text)
-    told = answer.json()
-    assert set(told) == {"error"}
-    assert set(told["error"]) == {"code", "message", "where"}
-    message = told["error"]["message"]
+def refused(response, status=422, code=None):
+    """Return the error of a response, which has the common shape."""
+    assert response.status_code == status, (response.status_code, response.text)
+    content = response.json()
+    assert set(content) == {"error"}
+    assert set(content["error"]) == {"code", "message", "where"}
+    message = content["error"]["message"]
     assert "xpected" in message or "the model knows" in message
     assert "\n" not in message
     for jargon in ("pydantic", "Traceback", "Input should", "dict", "NoneType", "loc"):
         assert jargon not in message
-    assert code in (None, told["error"]["code"])
-    return told["error"]
+    assert code in (None, content["error"]["code"])
+    return content["error"]
 
 
 def post(client, path, body, kind="application/json"):
@@ -110,7 +110,7 @@ def post(client, path, body, kind="application/json"):
         ),
     ],
 )
-def test_a_wrong_history_is_refused_with_its_place(client, ratings, where, message):
+def test_invalid_history_is_refused_with_its_location(client, ratings, where, message):
     for path in ("encode", "recommend", "explain", "similar-users"):
         error = refused(post(client, path, {"users": [{"ratings": ratings}]}))
         assert error["where"] == f"users[0]{where}"
@@ -119,13 +119,13 @@ def test_a_wrong_history_is_refused_with_its_place(client, ratings, where, messa
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
-def test_numbers_that_are_none_are_refused(client, number):
+def test_nan_and_infinity_are_refused(client, number):
     for body in (
         f'{{"users": [{{"ratings": [{{"item_id": 1, "rating": {number}}}]}}]}}',
         f'{{"users": [{{"ratings": [{{"item_id": {number}, "rating": 5}}]}}]}}',
     ):
-        answer = post(client, "encode", body)
-        refused(answer, 400 if "e" not in number else 422)
+        response = post(client, "encode", body)
+        refused(response, 400 if "e" not in number else 422)
     refused(
         post(client, "steer", f'{{"vectors": [[{number}]], "tags": {{"space": 1}}}}'),
         400 if "e" not in number else 422,
@@ -141,40 +141,40 @@ def test_numbers_that_are_none_are_refused(client, number):
     [
         ("encode", {}, "users"),
         ("encode", {"users": []}, "users"),
-        ("encode", {"users": [GOOD] * 257}, "users"),
-        ("encode", {"users": [GOOD], "horizon": "soon"}, "horizon"),
-        ("encode", {"users": [GOOD], "Horizon": "next"}, "Horizon"),
-        ("encode", {"users": GOOD}, "users"),
-        ("encode", [GOOD], None),
+        ("encode", {"users": [VALID] * 257}, "users"),
+        ("encode", {"users": [VALID], "horizon": "soon"}, "horizon"),
+        ("encode", {"users": [VALID], "Horizon": "next"}, "Horizon"),
+        ("encode", {"users": VALID}, "users"),
+        ("encode", [VALID], None),
         ("encode", "null", None),
-        ("recommend", {"users": [GOOD], "k": 0}, "k"),
-        ("recommend", {"users": [GOOD], "k": 501}, "k"),
-        ("recommend", {"users": [GOOD], "k": 10**40}, "k"),
-        ("recommend", {"users": [GOOD], "k": "10"}, "k"),
-        ("recommend", {"users": [GOOD], "contributions": 6}, "contributions"),
-        ("recommend", {"users": [GOOD] * 17, "contributions": 1}, None),
-        ("recommend", {"users": [GOOD], "tags": {"space": 11}}, "tags.space"),
-        ("recommend", {"users": [GOOD], "tags": {"no such tag": 1}}, None),
-        ("recommend", {"users": [GOOD], "tags": {str(n): 1 for n in range(51)}}, "tags"),
+        ("recommend", {"users": [VALID], "k": 0}, "k"),
+        ("recommend", {"users": [VALID], "k": 501}, "k"),
+        ("recommend", {"users": [VALID], "k": 10**40}, "k"),
+        ("recommend", {"users": [VALID], "k": "10"}, "k"),
+        ("recommend", {"users": [VALID], "contributions": 6}, "contributions"),
+        ("recommend", {"users": [VALID] * 17, "contributions": 1}, None),
+        ("recommend", {"users": [VALID], "tags": {"space": 11}}, "tags.space"),
+        ("recommend", {"users": [VALID], "tags": {"no such tag": 1}}, None),
+        ("recommend", {"users": [VALID], "tags": {str(n): 1 for n in range(51)}}, "tags"),
         ("similar-items", {"item_ids": []}, "item_ids"),
         ("similar-items", {"item_ids": [1] * 257}, "item_ids"),
-        ("similar-users", {"users": [GOOD], "k": -1}, "k"),
+        ("similar-users", {"users": [VALID], "k": -1}, "k"),
         ("explain", {}, None),
-        ("explain", {"users": [GOOD], "item_ids": [1]}, None),
-        ("explain", {"users": [GOOD] * 17}, "users"),
-        ("explain", {"users": [GOOD], "tags": 101}, "tags"),
+        ("explain", {"users": [VALID], "item_ids": [1]}, None),
+        ("explain", {"users": [VALID] * 17}, "users"),
+        ("explain", {"users": [VALID], "tags": 101}, "tags"),
         ("explain", {"users": []}, "users"),
-        ("steer", {"users": [GOOD]}, "tags"),
+        ("steer", {"users": [VALID]}, "tags"),
         ("steer", {"tags": {"space": 1}}, None),
         ("steer", {"vectors": [[1.0] * 3], "tags": {"space": 1}}, "vectors"),
         ("steer", {"vectors": [[1.0] * 8, [1.0] * 7], "tags": {"space": 1}}, "vectors[1]"),
         ("steer", {"vectors": [[1e300] * 8], "tags": {"space": 1}}, "vectors[0][0]"),
         ("steer", {"vectors": [[]], "tags": {"space": 1}}, "vectors[0]"),
-        ("steer", {"users": [GOOD], "tags": {"space": 1}, "hold": 1.5}, "hold"),
-        ("steer", {"users": [GOOD], "tags": {"": 1}}, "tags"),
+        ("steer", {"users": [VALID], "tags": {"space": 1}, "hold": 1.5}, "hold"),
+        ("steer", {"users": [VALID], "tags": {"": 1}}, "tags"),
     ],
 )
-def test_a_wrong_request_is_refused_with_its_place(client, path, body, where):
+def test_invalid_request_is_refused_with_its_location(client, path, body, where):
     error = refused(post(client, path, body))
     assert error["where"] == where or error["where"].startswith(where)
 
@@ -186,7 +186,7 @@ def test_a_wrong_request_is_refused_with_its_place(client, path, body, where):
         b"{",
         b"\xff\xfe",
         b"[" * 100_000,
-        b'{"people": "\\ud800"}',
+        b'{"users": "\\ud800"}',
         b"1" * 5_000,
         b"{} {}",
         b"\x00",
@@ -194,16 +194,16 @@ def test_a_wrong_request_is_refused_with_its_place(client, path, body, where):
     ],
 )
 @pytest.mark.parametrize("path", PATHS)
-def test_what_is_no_json_is_refused(client, path, body):
+def test_invalid_json_is_refused(client, path, body):
     refused(post(client, path, body), 400, "invalid_json")
 
 
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
 )
-def test_json_that_is_not_called_so_is_refused(client, kind):
-    """A page of another origin may send such bodies without asking."""
-    refused(post(client, "encode", {"users": [GOOD]}, kind), 415, "invalid_json")
+def test_json_with_another_content_type_is_refused(client, kind):
+    """Pages of other origins can send these content types without a preflight request."""
+    refused(post(client, "encode", {"users": [VALID]}, kind), 415, "invalid_json")
 
 
 @pytest.mark.parametrize(
@@ -218,21 +218,21 @@ def test_json_that_is_not_called_so_is_refused(client, kind):
         ({"query": "a", "limits": "1"}, "limits"),
     ],
 )
-def test_a_wrong_query_is_refused(client, query, where):
+def test_invalid_query_is_refused(client, query, where):
     assert refused(client.get("/v1/items", params=query))["where"] == where
 
 
 @pytest.mark.parametrize(
-    "query", ["%00", "%ff%fe", "'; DROP TABLE films; --", "%ED%A0%80", "../../etc", "🎬", "\u202e"]
+    "query", ["%00", "%ff%fe", "'; DROP TABLE items; --", "%ED%A0%80", "../../etc", "🎬", "\u202e"]
 )
-def test_any_text_may_be_searched_for(client, query):
+def test_title_search_accepts_any_text(client, query):
     assert client.get(f"/v1/items?query={query}").status_code == 200
 
 
 @pytest.mark.parametrize(
     "path", ["/nope", "/v1", "/v1/", "/v1/encode/", "/docs", "/v1/items/1", "/%00", "/" + "a" * 5000]
 )
-def test_a_path_that_is_not_there_is_refused_in_the_same_shape(client, path):
+def test_unknown_path_returns_not_found(client, path):
     for method in ("GET", "POST", "DELETE"):
         refused(client.request(method, path), 404, "not_found")
 
@@ -241,24 +241,24 @@ def test_a_path_that_is_not_there_is_refused_in_the_same_shape(client, path):
     ("method", "path"),
     [("GET", "/v1/encode"), ("DELETE", "/v1/model"), ("POST", "/healthz"), ("BREW", "/v1/map")],
 )
-def test_another_method_is_refused_in_the_same_shape(client, method, path):
-    answer = client.request(method, path)
-    refused(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"]
+def test_other_method_returns_method_not_allowed(client, method, path):
+    response = client.request(method, path)
+    refused(response, 405, "method_not_allowed")
+    assert response.headers["allow"]
 
 
-def test_a_fault_of_ours_is_told_without_its_inside(asking, make, bundle_of):
+def test_internal_error_does_not_show_its_cause(start_client, make, bundle_of):
     class Broken:
         bundle = bundle_of()
         item_vectors = bundle.model.item_vectors
 
         def vectors(self, *_):
-            raise RuntimeError("the secret of person 7")
+            raise RuntimeError("the secret of user 7")
 
-    client = asking(lambda: make(model=Broken()))
-    answer = post(client, "encode", {"users": [GOOD]})
-    refused(answer, 500, "internal_error")
-    assert "secret" not in answer.text
+    client = start_client(lambda: make(model=Broken()))
+    response = post(client, "encode", {"users": [VALID]})
+    refused(response, 500, "internal_error")
+    assert "secret" not in response.text
     assert client.get("/readyz").status_code == 200
 
 
@@ -287,11 +287,11 @@ HISTORY = st.fixed_dictionaries({"ratings": st.lists(RATED, max_size=8)})
 
 @given(st.sampled_from(PATHS), BODIES)
 @settings(max_examples=150)
-def test_no_body_makes_the_service_fail(client, path, body):
-    answer = post(client, path, json.dumps(body))
-    assert answer.status_code in (200, 400, 404, 422), answer.text
-    if answer.status_code != 200:
-        refused(answer, answer.status_code)
+def test_arbitrary_body_causes_no_internal_error(client, path, body):
+    response = post(client, path, json.dumps(body))
+    assert response.status_code in (200, 400, 404, 422), response.text
+    if response.status_code != 200:
+        refused(response, response.status_code)
 
 
 @given(
@@ -299,12 +299,12 @@ def test_no_body_makes_the_service_fail(client, path, body):
     st.lists(HISTORY, min_size=1, max_size=3),
 )
 @settings(max_examples=100)
-def test_people_are_answered_or_refused_and_every_number_is_one(client, path, users):
-    answer = post(client, path, {"users": users})
-    if answer.status_code == 200:
-        told = json.loads(answer.text, parse_constant=pytest.fail)
-        assert len(told["users"]) == len(users)
+def test_arbitrary_history_gives_finite_numbers_or_an_error(client, path, users):
+    response = post(client, path, {"users": users})
+    if response.status_code == 200:
+        content = json.loads(response.text, parse_constant=pytest.fail)
+        assert len(content["users"]) == len(users)
         if path == "encode":
-            assert all(math.isfinite(number) for found in told["users"] for number in found["vector"])
+            assert all(math.isfinite(value) for found in content["users"] for value in found["vector"])
     else:
-        refused(answer)
+        refused(response)

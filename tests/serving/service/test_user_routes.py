@@ -1,0 +1,217 @@
+"""Routes for users return the same results as the model."""
+
+import numpy as np
+import pytest
+
+import worlds
+from tastevec.serving.recommender import Recommender, history_of_one
+
+ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]
+LETTERS = [(11, 5.0), (13, 4.0), (2, 1.0)]
+ITEM_KEYS = {"item_id", "title", "year", "genres"}
+
+
+def user(rated, timestamps=None):
+    ratings = [{"item_id": item, "rating": rating} for item, rating in rated]
+    for row, time in zip(ratings, timestamps or (), strict=False):
+        row["timestamp"] = time
+    return {"ratings": ratings}
+
+
+def post(client, path, **body):
+    response = client.post(f"/v1/{path}", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize("horizon", ["next", "overall"])
+def test_encode_equals_the_model(client, tiny, horizon):
+    content = post(client, "encode", users=[user(ROCKETS), user(LETTERS)], horizon=horizon)
+    assert content["space"] == "space-0"
+    assert content["horizon"] == horizon
+    for rated, found in zip((ROCKETS, LETTERS), content["users"], strict=True):
+        np.testing.assert_allclose(found["vector"], tiny.model.encode(rated, horizon=horizon), atol=1e-5)
+        assert found["unknown"] == []
+
+
+def test_encode_ignores_unknown_items_and_lists_them(client):
+    unknown = [(99, 5.0), ("1; DROP TABLE items", 3.0), (-1, 2.0), (2**62, 1.0), ("", 1.0)]
+    with_unknown = post(client, "encode", users=[user([*unknown, *ROCKETS])])["users"][0]
+    without = post(client, "encode", users=[user(ROCKETS)])["users"][0]
+    assert with_unknown["vector"] == without["vector"]
+    assert with_unknown["unknown"] == [item for item, _ in unknown]
+
+
+def test_encode_accepts_ids_of_another_type(client):
+    as_text = post(client, "encode", users=[user([(str(item), rating) for item, rating in ROCKETS])])
+    assert as_text == post(client, "encode", users=[user(ROCKETS)])
+
+
+def test_encode_with_timestamps_sorts_by_time(client):
+    timestamps = [40, 10, 30, 20]
+    in_order = [ROCKETS[index] for index in np.argsort(timestamps)]
+    shuffled = post(client, "encode", users=[user(ROCKETS, timestamps)])
+    assert shuffled == post(client, "encode", users=[user(in_order, sorted(timestamps))])
+    assert shuffled != post(client, "encode", users=[user(ROCKETS)])
+
+
+def test_recommend_without_known_items_works(client):
+    content = post(client, "recommend", users=[user([]), user([(99, 3.0)])], k=3)
+    assert content["users"][0]["items"] == content["users"][1]["items"]
+    assert len(content["users"][0]["items"]) == 3
+
+
+def test_recommend_equals_the_model(client, tiny):
+    content = post(client, "recommend", users=[user(ROCKETS), user(LETTERS)], k=4)
+    for rated, found in zip((ROCKETS, LETTERS), content["users"], strict=True):
+        expected = tiny.model.recommend(rated, k=4).to_pylist()
+        assert [item["item_id"] for item in found["items"]] == [row["item_id"] for row in expected]
+        assert [item["rank"] for item in found["items"]] == [1, 2, 3, 4]
+        np.testing.assert_allclose(
+            [item["score"] for item in found["items"]], [row["score"] for row in expected], rtol=1e-4
+        )
+        assert all(set(item) == ITEM_KEYS | {"rank", "score", "contributions"} for item in found["items"])
+        assert not {item["item_id"] for item in found["items"]} & {item for item, _ in rated}
+
+
+def test_recommend_with_a_large_k_returns_all_unrated_items(client):
+    content = post(client, "recommend", users=[user(ROCKETS)], k=500)
+    assert len(content["users"][0]["items"]) == worlds.ITEMS - len(ROCKETS)
+
+
+def test_recommend_contributions_are_leave_one_out_effects(client, tiny):
+    [found] = post(client, "recommend", users=[user(ROCKETS)], k=3, contributions=2)["users"]
+    model = tiny.model
+    for recommended in found["items"]:
+        row = model.item_vectors[recommended["item_id"] - 1]
+        score = {
+            item: float(row @ model.encode([pair for pair in ROCKETS if pair[0] != item]))
+            for item, _ in ROCKETS
+        }
+        lost = {item: recommended["score"] - without for item, without in score.items()}
+        expected = sorted((item for item in lost if lost[item] > 0), key=lambda item: -lost[item])[:2]
+        assert [one["item_id"] for one in recommended["contributions"]] == expected
+        for one in recommended["contributions"]:
+            assert one["effect"] == pytest.approx(lost[one["item_id"]], abs=1e-4)
+
+
+def test_recommend_contributions_without_ratings_are_empty(client):
+    [found] = post(client, "recommend", users=[user([])], k=3, contributions=2)["users"]
+    assert [item["contributions"] for item in found["items"]] == [[], [], []]
+
+
+def test_steer_equals_the_model(client, tiny):
+    plain = tiny.model.encode(ROCKETS, horizon="overall")
+    [found] = post(client, "steer", users=[user(ROCKETS)], tags={"space": 2.0, "tears": -1.0}, hold=0.5, k=3)[
+        "users"
+    ]
+    steered = tiny.model.steer(plain, {"space": 2.0, "tears": -1.0}, hold=0.5)
+    np.testing.assert_allclose(found["vector"], steered, atol=1e-4)
+    best = np.argsort(-(tiny.model.item_vectors @ steered))
+    unrated = [item + 1 for item in best.tolist() if item + 1 not in dict(ROCKETS)]
+    assert [item["item_id"] for item in found["items"]] == unrated[:3]
+    assert [item["rank"] for item in found["items"]] == [1, 2, 3]
+
+
+def test_steer_of_a_vector_equals_that_of_its_user(client):
+    [plain] = post(client, "encode", users=[user(ROCKETS)], horizon="overall")["users"]
+    [found] = post(client, "steer", users=[user(ROCKETS)], tags={"Space": 2.0})["users"]
+    [same] = post(client, "steer", vectors=[plain["vector"]], tags={"space": 2.0})["users"]
+    np.testing.assert_allclose(same["vector"], found["vector"], atol=1e-4)
+
+
+@pytest.mark.parametrize("horizon", ["next", "overall"])
+def test_recommend_with_tags_equals_steer(client, horizon):
+    body = {"users": [user(ROCKETS)], "tags": {"space": 2.0}, "k": 3, "horizon": horizon}
+    [steered] = post(client, "steer", **body)["users"]
+    [recommended] = post(client, "recommend", **body)["users"]
+    assert [item["item_id"] for item in recommended["items"]] == [
+        item["item_id"] for item in steered["items"]
+    ]
+
+
+@pytest.mark.parametrize("horizon", ["next", "overall"])
+def test_explain_equals_the_model_and_has_a_map_position(client, tiny, horizon):
+    rated = [*ROCKETS, (99, 1.0)]
+    [found] = post(client, "explain", users=[user(rated)], tags=2, contributions=2, horizon=horizon)["users"]
+    expected = tiny.model.explain(ROCKETS, tags=2, contributions=2, horizon=horizon)
+    assert [tag["tag"] for tag in found["tags"]] == [reading.tag for reading in expected]
+    for tag, reading in zip(found["tags"], expected, strict=True):
+        assert tag["strength"] == pytest.approx(reading.strength, abs=1e-4)
+        assert tag["reliability"] == pytest.approx(reading.reliability)
+        assert [one["item_id"] for one in tag["contributions"]] == [item for item, _ in reading.contributions]
+        assert [one["effect"] for one in tag["contributions"]] == pytest.approx(
+            [effect for _, effect in reading.contributions], abs=1e-4
+        )
+    assert len(found["map_position"]) == 2
+    assert all(0 <= axis <= 1 for axis in found["map_position"])
+    assert found["unknown"] == [99]
+
+
+@pytest.mark.parametrize(("path", "body"), [("explain", {"tags": 1}), ("recommend", {"contributions": 2})])
+def test_contributions_encode_the_user_once_and_once_without_each_item(client, monkeypatch, path, body):
+    encoded, vectors = [], Recommender.vectors
+
+    def counted(self, histories, horizon):
+        encoded.append(len(histories))
+        return vectors(self, histories, horizon)
+
+    monkeypatch.setattr(Recommender, "vectors", counted)
+    post(client, path, users=[user(ROCKETS)], **body)
+    assert encoded == [1, len(ROCKETS)]
+
+
+def test_explain_items_have_the_order_of_the_request(client, tiny):
+    content = post(client, "explain", item_ids=[5, "3"], tags=2)
+    assert set(content) == {"items"}
+    assert [item["item_id"] for item in content["items"]] == [5, 3]
+    expected = [reading.tag for reading in tiny.model.explain_item(5, tags=2)]
+    assert [tag["tag"] for tag in content["items"][0]["tags"]] == expected
+
+
+def test_model_without_tags_returns_no_tags(start_client, make, bundle_of):
+    client = start_client(lambda: make(model=Recommender(bundle_of(tagged=False))))
+    one = [user(ROCKETS)]
+    for path, body in (
+        ("explain", {"users": one}),
+        ("explain", {"item_ids": [1]}),
+        ("steer", {"users": one, "tags": {"space": 1}}),
+        ("recommend", {"users": one, "tags": {"space": 1}}),
+    ):
+        response = client.post(f"/v1/{path}", json=body)
+        assert response.status_code == 404
+        assert response.json()["error"]["code"] == "no_tags"
+    assert client.get("/v1/model").json()["tags"] == []
+    assert client.post("/v1/recommend", json={"users": one}).status_code == 200
+
+
+def test_similar_users_have_ranks_and_nearest_items(client, start_client, make):
+    [found] = post(client, "similar-users", users=[user(ROCKETS)], k=2)["users"]
+    assert [one["user_id"] for one in found["users"]] == [7, 9]
+    assert [one["rank"] for one in found["users"]] == [1, 2]
+    assert found["users"][0]["similarity"] == 1.0
+    nearest = [item["item_id"] for item in found["users"][0]["nearest_items"]]
+    table = make().model.item_vectors
+    assert nearest == [index + 1 for index in np.argsort(-(table @ table[0]))[:6]]
+    [one, other] = post(client, "similar-users", users=[user(ROCKETS), user([])], k=1)["users"]
+    assert one["users"] == other["users"] == found["users"][:1]
+    alone = start_client(lambda: make(users=None)).post("/v1/similar-users", json={"users": [user(ROCKETS)]})
+    assert alone.status_code == 404
+    assert alone.json()["error"]["code"] == "no_users"
+
+
+def test_requests_do_not_affect_each_other(client):
+    first = post(client, "recommend", users=[user(ROCKETS)], k=5)
+    post(client, "recommend", users=[user(LETTERS)], k=5)
+    assert post(client, "recommend", users=[user(ROCKETS)], k=5) == first
+
+
+def test_parse_users_equals_the_python_interface(tiny):
+    from tastevec.serving.service.responses import parse_users  # noqa: PLC0415  used only here
+    from tastevec.serving.service.schemas import User  # noqa: PLC0415  as above
+
+    scale = tiny.model.bundle.reading.scale
+    content = parse_users([User.model_validate(user(ROCKETS))], tiny.catalog, scale).histories
+    alone = history_of_one(ROCKETS, tiny.model.bundle.item_ids, scale)
+    for name in ("user_ids", "offsets", "items", "ratings", "normalized_ratings", "timestamps"):
+        np.testing.assert_array_equal(getattr(content, name), getattr(alone, name))
