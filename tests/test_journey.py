@@ -114,31 +114,32 @@ def test_evaluate_reports_model_and_baselines(folder):
     facts = run_json("evaluate", "model", "--data", "prepared", "--out", "results")
     assert facts["out"] == "results"
     systems = {system["system"] for system in facts["systems"]}
-    assert {"popularity", "EASE", "model"} <= systems
-    assert {task["protocol"] for task in facts["tasks"]} == {"best-rated", "fold-in", "future"}
+    assert {"popularity", "EASE (positives)", "model"} <= systems
+    tasks = ["top-rated", "random-20pct", "next-item", "last-20pct"]
+    assert [task["task"] for task in facts["tasks"]] == tasks
     assert list_files(folder / "results") == ["per_user.parquet", "report.html", "results.json"]
 
 
-def test_evaluate_runs_only_the_chosen_protocol():
-    narrow = ["--protocol", "future", "--no-baselines", "--split", "validation"]
+def test_evaluate_runs_only_the_chosen_tasks():
+    narrow = ["--task", "next-item", "--no-baselines", "--split", "validation"]
     result = run("evaluate", "model", "--data", "prepared", "--out", "narrow", *narrow)
     assert result.exit_code == 0
-    assert "next-liked: " in result.stdout
-    assert "best-rated: " not in result.stdout
+    assert "next-item: " in result.stdout
+    assert "top-rated: " not in result.stdout
     assert "EASE" not in result.stdout
-    assert result.stdout.rstrip().endswith("narrow/results.json")
+    assert result.stdout.rstrip().endswith("narrow/results.json.")
 
 
 def test_evaluate_rejects_two_models_of_one_name():
     result = run("evaluate", "model", "./model", "--data", "prepared", "--out", "never")
     assert result.exit_code == 1
-    assert "expected different names" in result.stderr
+    assert "Expected unique names" in result.stderr
 
 
 def test_evaluate_in_python_writes_nothing(folder):
     before = list_files(folder)
-    report = tastevec.evaluate(["model"], "prepared", protocols=["fold-in"], with_baselines=False)
-    assert [task.name for task in report.tasks] == ["fold-in"]
+    report = tastevec.evaluate(["model"], "prepared", tasks=["random-20pct"], with_baselines=False)
+    assert [task.name for task in report.tasks] == ["random-20pct"]
     assert list_files(folder) == before
 
 

@@ -16,6 +16,7 @@ from reports import lively
 from tastevec.data.files import manifest_text
 from tastevec.data.html import Chart
 from tastevec.data.prepared import Prepared
+from tastevec.evaluation.html_report import write_report
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from users import world
@@ -40,8 +41,10 @@ def write_samples(place: Path) -> Path:
     _tables(place / "tables")
     _hetrec(place / "hetrec")
     prepare(release, place / "prepared", settings=PrepareSettings(seed=1))
-    with mock.patch("tastevec.evaluation.plots.draw", return_value=[Chart("none", "None", "Nothing.", b"")]):
-        lively(trivial_baselines=["popularity"], models=["ours"], users=10).write(place / "results")
+    with mock.patch(
+        "tastevec.evaluation.html_report.draw", return_value=[Chart("none", "None", "Nothing.", b"")]
+    ):
+        write_report(lively(baselines=["popularity"], models=["ours"], users=10), place / "results")
     _unfinished(place / "unfinished")
     _fetched(place / "fetched")
     _words(place / "words")

@@ -26,6 +26,7 @@ from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
 from tastevec.errors import TastevecError
 from tastevec.evaluation.compare import compare
+from tastevec.evaluation.tables import report_text
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.genome import read_genome
 from tastevec.schema import BUNDLE_FILE, MANIFEST_FILE
@@ -291,12 +292,14 @@ def _asked(folder: Path, *, route: str) -> Any:
 
 def _results(folder: Path) -> Any:
     """Compared with itself under another name, and read for what was tuned."""
-    from tastevec.evaluation.registry import baselines  # noqa: PLC0415  as above
-    from tastevec.evaluation.tuning import read_choices  # noqa: PLC0415  as above
+    from tastevec.evaluation.registry import strong_baselines  # noqa: PLC0415  as above
+    from tastevec.evaluation.tuning import read_tuned_settings  # noqa: PLC0415  as above
 
     with suppress(TastevecError):
-        read_choices(folder, baselines(rating_range=(1, 5)), horizons=["overall"], fingerprint="f00d")
-    return compare([folder, folder.parent / "other"]).table()
+        read_tuned_settings(
+            folder, strong_baselines(rating_range=(1, 5)), horizons=["overall"], fingerprint="f00d"
+        )
+    return report_text(compare([folder, folder.parent / "other"]))
 
 
 def _unfinished(folder: Path) -> Any:

@@ -9,6 +9,7 @@ from encoders import TINY
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError, UnknownItemError
 from tastevec.evaluation.dataset import EvalDataset
+from tastevec.pipelines.evaluate import model_scorer
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
@@ -293,8 +294,8 @@ def test_a_file_is_read_as_a_table_is(model, tmp_path):
 
 def test_the_evaluation_sees_the_same_vectors_as_a_caller(model, prepared_folder):
     dataset = EvalDataset.of(Prepared.open(prepared_folder))
-    scorer = model.scorer("ours")
+    scorer = model_scorer(model, "ours")
     for horizon in ("next", "overall"):
-        vectors = scorer.asked(horizon).vectors(dataset.unseen)
-        np.testing.assert_array_equal(vectors, model.vectors(dataset.unseen, horizon))
+        vectors = scorer.at_horizon(horizon).vectors(dataset.held_out_users)
+        np.testing.assert_array_equal(vectors, model.vectors(dataset.held_out_users, horizon))
     assert scorer.space == model.bundle.space

@@ -47,13 +47,13 @@ def scores(report):
 def test_in_a_few_epochs_our_preset_tells_two_tastes_apart_and_what_comes_next(planted, tmp_path):
     train(planted, tmp_path / "ours", **{**TINY, "dim": 16, "hidden_size": 32, "epochs": 12, "dropout": 0.0})
     found = scores(evaluate([tmp_path / "ours"], planted, with_baselines=False))
-    for question in ("best-rated", "fold-in", "next-liked", "last-20%"):
+    for question in ("top-rated", "random-20pct", "next-item", "last-20pct"):
         assert found[question, "ours"] > 2 * found[question, "popularity"]
     # Who likes what is seen in any order; what comes next only in the right one.
     (positive,) = (
-        system for question, system in found if question == "next-liked" and system.startswith("mean of")
+        system for question, system in found if question == "next-item" and system.startswith("mean of")
     )
-    assert found["next-liked", "ours"] > found["next-liked", positive] + 0.05
+    assert found["next-item", "ours"] > found["next-item", positive] + 0.05
 
 
 def test_the_notes_preset_comes_nearer_to_its_target_epoch_by_epoch(planted, tmp_path):

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
-from tastevec.evaluation.scorers import EncodedScorer
 from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
 from tastevec.serving.encoder import encode_histories
 from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
@@ -443,10 +442,6 @@ class Recommender:
         for group in users:
             for histories in group.chunks(_ANSWERED):
                 yield self._best(histories, k, horizon)
-
-    def scorer(self, name: str) -> EncodedScorer:
-        """This model as the evaluation sees it."""
-        return EncodedScorer(name, self.bundle.space, self.item_vectors, self.vectors)
 
     def _best(self, histories: Histories, k: int, horizon: Horizon) -> pa.RecordBatch:
         vectors = self.vectors(histories, horizon)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.scorers import EncodedScorer, measure
-from tastevec.evaluation.tasks import cases
+from tastevec.evaluation.tasks import build_task
 from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
 from tastevec.training.batches import (
     Collator,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
     from tastevec.model.encoder import TasteEncoder, TasteOutput
+    from tastevec.schema import TaskId
     from tastevec.training.batches import HistorySubset
     from tastevec.training.settings import TrainSettings
 
@@ -50,6 +51,7 @@ __all__ = ["VALIDATION_SCORE", "StepProgressCallback", "TrainingRun", "run", "va
 VALIDATION_SCORE = "eval_validation_score"  # the checkpoint with the highest is kept
 _USERS = 256  # encoded at once
 _DEPTH = 100
+_TASKS: Final[tuple[TaskId, ...]] = ("random-20pct", "next-item", "last-20pct")
 
 
 def validate(
@@ -73,9 +75,8 @@ def validate(
     rating_range = (reading.scale.low, reading.scale.high)
     tasks = [
         task
-        for protocol in ("fold-in", "future")
-        for task in cases(users, protocol=protocol, rating_range=rating_range, seed=settings.seed)
-        if len(task)
+        for name in _TASKS
+        if len(task := build_task(name, users, rating_range=rating_range, seed=settings.seed))
     ]
     gains = {
         f"eval_{task.name}_ndcg@{_DEPTH}": float(
