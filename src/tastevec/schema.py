@@ -146,15 +146,12 @@ Horizon = Literal["next", "overall"]
 _RENAMED: Final[Mapping[tuple[str, str], str]] = {
     ("preset", "seed"): "bert-cosine",
     ("item_vectors", "note"): GENOME_SVD,
-<<<<<<< HEAD
     ("split_strategy", "time"): "temporal",
-=======
     ("task", "best-rated"): "top-rated",
     ("task", "fold-in"): "random-20pct",
     ("task", "next-liked"): "next-item",
     ("task", "last-20%"): "last-20pct",
     ("task", "after-cut"): "global-temporal",
->>>>>>> 8d96bb371b4115e0ab84d8192806c70e3ee3f65f
 }
 
 

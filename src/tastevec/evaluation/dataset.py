@@ -108,25 +108,14 @@ class EvalDataset:
         timestamp, so that they have the tasks of any other strategy.
         """
         train = prepared.histories.take(prepared.users_in("train"))
-<<<<<<< HEAD
-        items = Items.of(prepared, train)
-        divided = prepared.setting("split_strategy")
-        division: LiangSplit | TimeSplit | None = None
-        if divided == "liang":
-            positive = train.items[train.ratings >= positive_from(prepared.rating_range)]
-            division = LiangSplit(np.bincount(positive, minlength=len(items)) > 0)
-        elif divided == "temporal" and split == "test":
-            division = TimeSplit(prepared.setting("split_timestamp"), items.raters > 0)
-=======
         items = ItemFacts.of(prepared, train)
-        name = prepared.setting("split")
+        name = prepared.setting("split_strategy")
         strategy: LiangSplit | TemporalSplit | None = None
         if name == "liang":
             positive = train.items[train.ratings >= positive_from(prepared.rating_range)]
             strategy = LiangSplit(np.bincount(positive, minlength=len(items)) > 0)
-        elif name == "time" and split == "test":
-            strategy = TemporalSplit(prepared.setting("cut"), items.raters > 0)
->>>>>>> 8d96bb371b4115e0ab84d8192806c70e3ee3f65f
+        elif name == "temporal" and split == "test":
+            strategy = TemporalSplit(prepared.setting("split_timestamp"), items.raters > 0)
         return cls(
             train=train,
             held_out_users=prepared.histories.take(prepared.users_in(split)),

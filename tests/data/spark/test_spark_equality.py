@@ -113,14 +113,7 @@ def test_generated_table_or_release_is_preprocessed_as_on_duckdb(
         split = "hash"  # it may have no timestamps
         (root / "own.csv").write_text(table(rows), encoding="utf-8")
     else:
-<<<<<<< HEAD
-        release(place / "release", rows, tagged)
-    source = place / ("own.csv" if kind == "table" else "release")
-    how = {"arranging": {"split_strategy": split, "order": order, "minimum_interactions": 1}}
-    assert arranged_by("spark", source, place, **how) == arranged_by("duckdb", source, place, **how)
-=======
         release(root / "release", rows, tagged)
     source = root / ("own.csv" if source_type == "table" else "release")
-    how = {"arranging": {"split": split, "order": order, "minimum_interactions": 1}}
+    how = {"arranging": {"split_strategy": split, "order": order, "minimum_interactions": 1}}
     assert arranged_by("spark", source, root, **how) == arranged_by("duckdb", source, root, **how)
->>>>>>> 8d96bb371b4115e0ab84d8192806c70e3ee3f65f

@@ -166,20 +166,11 @@ def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(rel
 
 def test_a_cohort_of_the_folder_asks_past_the_cut_only_test_people(by_time):
     dataset = EvalDataset.of(Prepared.open(by_time.folder))
-<<<<<<< HEAD
-    names = [task.name for task in dataset.tasks("future")]
-    assert names == ["next-liked", "last-20%", "after-cut"]
-    *_, task = dataset.tasks("future")
-    assert_nothing_after_the_first_hidden(task, dataset.unseen)
-    assert_nothing_from_the_cut_on(task.known, by_time.manifest["settings"]["split_timestamp"])
-    np.testing.assert_array_equal(dataset.division.rated, dataset.items.raters > 0)
-=======
     assert dataset.task_ids[-1] == "global-temporal"
     task = dataset.task("global-temporal")
     assert_nothing_after_the_first_hidden(task, dataset.held_out_users)
-    assert_nothing_from_the_cut_on(task.inputs, by_time.manifest["settings"]["cut"])
+    assert_nothing_from_the_cut_on(task.inputs, by_time.manifest["settings"]["split_timestamp"])
     np.testing.assert_array_equal(dataset.split.rated, dataset.items.raters > 0)
->>>>>>> 8d96bb371b4115e0ab84d8192806c70e3ee3f65f
     judges = EvalDataset.of(by_time, "validation")
     assert "global-temporal" not in judges.task_ids
 
@@ -199,15 +190,9 @@ def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_ou
     assert 0 < len(kept) < len(late)
     assert {split_of[user] for user in kept} == {2}
     dropped = prepared.manifest["counts"]["users"]["dropped"]
-<<<<<<< HEAD
     assert dropped["user without interactions before the split timestamp"] == len(late) - len(kept)
-    *_, task = EvalDataset.of(prepared).tasks("future")
-    assert f"{len(kept)} users had nothing before it" in task.note
-=======
-    assert dropped["user with nothing before the cut"] == len(late) - len(kept)
     task = EvalDataset.of(prepared).task("global-temporal")
     assert f"{len(kept)} users without earlier interactions" in task.note
->>>>>>> 8d96bb371b4115e0ab84d8192806c70e3ee3f65f
 
 
 def test_a_table_without_times_cannot_be_split_by_time(tmp_path):
