@@ -184,7 +184,10 @@ def test_missing_library_prints_install_command(monkeypatch):
     _failing(monkeypatch, "evaluate", ModuleNotFoundError("No module named 'sklearn'", name="sklearn.utils"))
     result = run(*CALLS["evaluate"])
     assert result.exit_code == 1
-    assert result.stderr == "Error: scikit-learn is not installed; run: pip install 'tastevec[prep]'\n"
+    assert (
+        result.stderr
+        == "Error: scikit-learn is not installed. Expected the extra prep. Run: pip install 'tastevec[prep]'\n"
+    )
 
 
 def test_failed_import_of_unknown_library_is_raised(monkeypatch):

@@ -114,7 +114,7 @@ def test_a_film_that_lacks_tags_is_refused_or_set_aside_by_name(tmp_path):
     release = write_csv_release(tmp_path / "source", genome=True)
     scores = release / "genome-scores.csv"
     scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(DataError, match="film 20, which lacks 1 of 12"):
+    with pytest.raises(DataError, match="movieId 20 lacks 1 of 12"):
         prepare(release, tmp_path / "out")
     prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(skip_bad_rows=True))
     assert prepared.manifest["vectors"]["genome-svd"]["items_skipped"] == {"20": [12]}

@@ -118,8 +118,8 @@ def write_item_vectors(
             "items": int((rows >= 0).sum()),
             "tags": len(genome.tags),
             "borrowed": borrowed,
-            "items_skipped": {str(item): list(lacking) for item, lacking in genome.missing.items()},
-            "rows_skipped": dict(genome.bad_rows),
+            "items_skipped": {str(item): list(lacking) for item, lacking in genome.incomplete_items.items()},
+            "rows_skipped": dict(genome.skipped_rows),
         }
     made["bert_cosine_reads"] = CONTENT if genome is None else GENOME_SVD
     pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
