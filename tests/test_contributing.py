@@ -36,12 +36,12 @@ assert (space.initial.vectors == genre_matrix(made.items["genres"])).all()
 """,
     "loss": """
 import worlds
-from encoders import TINY_SEED
+from encoders import TINY_NOTE
 from tastevec.pipelines.prepare import PrepareSettings, prepare
 from tastevec.training.settings import resolve_settings
 from tastevec.training.fit import train
 made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
-how = {**TINY_SEED, "item_vectors": "content", "order": "time", "loss": "distance"}
+how = {**TINY_NOTE, "item_vectors": "content", "order": "time", "loss": "distance"}
 trained = train(made, here / "run", resolve_settings("bert-cosine", **how))
 assert trained.settings.loss == "distance"
 """,
