@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tastevec.cli.app import app
-from tastevec.pipelines import batch
+from tastevec.data import streaming
 from tastevec.serving.recommender import Recommender, load
 
 USERS, GROUP = 400, 20
@@ -33,10 +33,10 @@ def slow(*arguments):
     time.sleep(float(pause))
     return vectors(*arguments)
 Recommender.vectors = slow
-batch.iter_histories = partial(batch.iter_histories, users_per_batch={GROUP})
+streaming.iter_histories = partial(streaming.iter_histories, users_per_batch={GROUP})
 recommender = load(model)
-users = batch.open_users(Path(histories), recommender)
-print(batch.write_vectors(recommender, users, Path(out)).found)
+users = recommender.open_file(Path(histories))
+print(batch.write_vectors(recommender, users, Path(out)).resumed)
 """
 
 
@@ -61,9 +61,9 @@ def _here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_groups(monkeypatch):
-    iter_histories = batch.iter_histories
+    iter_histories = streaming.iter_histories
     monkeypatch.setattr(
-        batch, "iter_histories", lambda *arguments: iter_histories(*arguments, users_per_batch=GROUP)
+        streaming, "iter_histories", lambda *arguments: iter_histories(*arguments, users_per_batch=GROUP)
     )
 
 
