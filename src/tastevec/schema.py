@@ -91,7 +91,9 @@ ALIGNED_FROM: Final = "aligned_from"
 ALIGNED_COSINE: Final = "aligned_cosine"  # mean cosine of held-out items
 
 # Names of item vector matrices.
-GENOME_SVD: Final = "genome-svd"  # the research note's: SVD of the genome, concatenated with genres, SVD again
+GENOME_SVD: Final = (
+    "genome-svd"  # the research note's: SVD of the genome, concatenated with genres, SVD again
+)
 CONTENT: Final = "content"  # tags, genres, year and title words
 COLLABORATIVE: Final = "collaborative"  # factors of the training users' ratings
 ADDED: Final = "content, added"  # vector source of an item added after training

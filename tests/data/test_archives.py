@@ -66,9 +66,7 @@ def test_an_empty_zip_holds_nothing(tmp_path):
 
 @pytest.mark.parametrize("path", ["../a.csv", "ml/../../a.csv", "/etc/a.csv", "C:/a.csv", "..\\a.csv"])
 def test_a_path_out_of_the_folder_condemns_the_archive(tmp_path, path):
-    _refused(
-        tmp_path, zip_of(_TABLES | {path: "evil"}), r"is outside its folder\. Expected plain files"
-    )
+    _refused(tmp_path, zip_of(_TABLES | {path: "evil"}), r"is outside its folder\. Expected plain files")
     assert not any((tmp_path / "into").iterdir())
     assert not (tmp_path / "a.csv").exists()
 

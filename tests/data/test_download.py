@@ -467,9 +467,7 @@ def test_pip_itself_brings_the_wheel_from_the_index_the_user_set(tmp_path, monke
 def test_what_pip_complains_of_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(
-        DownloadError, match=r"pip: recbole==1\.2\.1 failed \(No matching distribution"
-    ):
+    with pytest.raises(DownloadError, match=r"pip: recbole==1\.2\.1 failed \(No matching distribution"):
         wheels.download_wheel("recbole==1.2.1", tmp_path)
 
 
