@@ -355,7 +355,12 @@ def test_tag_blocks_without_repeated_tags_keep_all():
 def test_tag_blocks_use_counts_of_the_source():
     """Each item has one tag, so that a norm of its row would hide how often it was given."""
     space, private = dict.fromkeys(range(10), 6), dict.fromkeys(range(10, COUNT), 1)
-    assert sorted(blocks_by_tag(tag_table(space=space, private=private))) == ["Drama", "Sci-Fi", "War", "space"]
+    assert sorted(blocks_by_tag(tag_table(space=space, private=private))) == [
+        "Drama",
+        "Sci-Fi",
+        "War",
+        "space",
+    ]
 
 
 def test_tag_blocks_merge_spellings_and_drop_numbers():
