@@ -348,4 +348,4 @@ def test_similar_finds_items_and_users():
     assert pq.read_table("near.parquet").column_names[:2] == ["item_id", "similar_item_id"]
     refused = run("similar", "model", "--item", "no film")
     assert refused.exit_code == 1
-    assert "'no film' is not in the model's catalogue" in refused.stderr
+    assert "'no film' is not in the catalog" in refused.stderr

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tastevec.cli.app import app
-from tastevec.pipelines import batch
+from tastevec.data import streaming
 from tastevec.serving.recommender import Recommender, load
 
 USERS, GROUP = 400, 20
@@ -25,6 +25,7 @@ ENCODE_SLOWLY = f"""
 import sys, time
 from functools import partial
 from pathlib import Path
+from tastevec.data import streaming
 from tastevec.pipelines import batch
 from tastevec.serving.recommender import Recommender, load
 model, histories, out, pause = sys.argv[1:]
@@ -33,10 +34,10 @@ def slow(*arguments):
     time.sleep(float(pause))
     return vectors(*arguments)
 Recommender.vectors = slow
-batch.iter_histories = partial(batch.iter_histories, users_per_batch={GROUP})
+streaming.iter_histories = partial(streaming.iter_histories, users_per_batch={GROUP})
 recommender = load(model)
-users = batch.open_users(Path(histories), recommender)
-print(batch.write_vectors(recommender, users, Path(out)).found)
+users = recommender.open_file(Path(histories))
+print(batch.write_vectors(recommender, users, Path(out)).resumed)
 """
 
 
@@ -61,9 +62,9 @@ def _here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_groups(monkeypatch):
-    iter_histories = batch.iter_histories
+    iter_histories = streaming.iter_histories
     monkeypatch.setattr(
-        batch, "iter_histories", lambda *arguments: iter_histories(*arguments, users_per_batch=GROUP)
+        streaming, "iter_histories", lambda *arguments: iter_histories(*arguments, users_per_batch=GROUP)
     )
 
 
@@ -113,7 +114,7 @@ def test_encode_killed_at_random_moments_gives_equal_bytes(bundle_folder, tmp_pa
     for least in (0, 3, 9, 14):
         process = start(bundle_folder, out, 0.05)
         deadline = time.monotonic() + 240
-        while len(list(unfinished.glob("part-*"))) < least and time.monotonic() < deadline:
+        while len(list(unfinished.glob("shard-*"))) < least and time.monotonic() < deadline:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.1))
@@ -121,7 +122,7 @@ def test_encode_killed_at_random_moments_gives_equal_bytes(bundle_folder, tmp_pa
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert not out.exists()
-    done = len(list(unfinished.glob("part-*")))
+    done = len(list(unfinished.glob("shard-*")))
     assert finish(start(bundle_folder, out, 0)) == done * GROUP >= 14 * GROUP
     assert out.read_bytes() == (tmp_path / "straight.parquet").read_bytes()
     assert pq.read_table(out)["user_id"].to_pylist() == list(range(1, USERS + 1))
