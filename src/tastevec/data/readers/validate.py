@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -163,10 +164,7 @@ def describe_row(
 
 
 def refuse_rows(
-    report: RowReport,
-    first: InvalidRow,
-    scale: tuple[Column, int, float, float] | None,
-    policy: RowPolicy,
+    report: RowReport, first: InvalidRow, scale: tuple[Column, int, float, float] | None, policy: RowPolicy
 ) -> None:
     """Raise the error of the invalid rows in ``report``, of which ``first`` is the first.
 
@@ -176,10 +174,8 @@ def refuse_rows(
     if scale is not None and 1 < scale[1] > _SCALE_SHARE * rows:
         raise BadRowError(_wrong_scale(report, *scale, policy))
     invalid = sum(count for reason, count in report.skipped.items() if reason not in _HARMLESS)
-    share = (
-        f"{invalid:,} of {rows:,} rows {'is' if invalid == 1 else 'are'} invalid, {_percent(invalid / rows)}"
-    )
-    fix = "Fix the row, or skip it" if invalid == 1 else "Fix the rows, or skip them"
+    are, fix = ("is", "Fix the row, or skip it") if invalid == 1 else ("are", "Fix the rows, or skip them")
+    share = f"{invalid:,} of {rows:,} rows {are} invalid, {_percent(invalid / rows)}"
     raise BadRowError(f"{first.found} ({share}). Expected {first.expected}. {fix} with --skip-bad-rows.")
 
 
@@ -187,16 +183,11 @@ def _wrong_scale(
     report: RowReport, column: Column, outside: int, lowest: float, highest: float, policy: RowPolicy
 ) -> str:
     low, high = column.type.limits or (lowest, highest)
-    where = (
-        f"exceed {high:g}"
-        if lowest >= low
-        else f"are below {low:g}"
-        if highest <= high
-        else "are out of range"
-    )
-    if lowest == highest:
-        lowest, highest = min(lowest, low), max(highest, high)
-    fix = f"Run: tastevec prepare {policy.source} --out prepared --rating-range {_number(lowest)}:{_number(highest)}"
+    where = "are out of range"
+    if lowest >= low or highest <= high:
+        where = f"exceed {high:g}" if lowest >= low else f"are below {low:g}"
+    scale = (lowest, highest) if lowest < highest else (min(lowest, low), max(highest, high))
+    fix = f"Run: tastevec prepare {quote(policy.source)} --out prepared --rating-range {':'.join(map(_number, scale))}"
     return (
         f"{report.file}, column {column.name}: {outside:,} of {report.rows_read:,} ratings ({_percent(outside / report.rows_read)}) "
         f"{where}; values go from {_number(lowest)} to {_number(highest)}. Expected {low:g} to {high:g}. "
