@@ -223,7 +223,7 @@ def write_vectors_on_spark(
         MissingExtraError: PySpark is not installed.
     """
     from tastevec.data.spark.reading import read_source
-    from tastevec.data.spark.session import is_address, spark_errors, spark_engine
+    from tastevec.data.spark.session import is_address, spark_engine, spark_errors
 
     bundle, remote, spark = open_bundle(model, "onnx"), is_address(out), spark or SparkConfig()
     if not remote and Path(out).exists():

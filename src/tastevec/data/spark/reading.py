@@ -36,7 +36,7 @@ from tastevec.data.readers.formats import (
     read_own_tags,
     read_tag_file,
 )
-from tastevec.data.spark.session import address_of, is_address, spark_errors, reader
+from tastevec.data.spark.session import address_of, is_address, reader, spark_errors
 from tastevec.data.spark.validate import (
     RawRows,
     SparkRows,

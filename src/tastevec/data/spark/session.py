@@ -31,9 +31,9 @@ __all__ = [
     "address_of",
     "first_line",
     "is_address",
-    "spark_errors",
     "reader",
     "spark_engine",
+    "spark_errors",
     "spark_session",
 ]
 
@@ -114,7 +114,8 @@ class Storage:
                 copy.unlink()
 
     def _path(self, address: str) -> Any:  # noqa: ANN401  a Java object
-        return self.session._jvm.org.apache.hadoop.fs.Path(address)  # noqa: SLF001  PySpark has no public name for it
+        jvm: Any = self.session._jvm  # noqa: SLF001  PySpark has no public name for it
+        return jvm.org.apache.hadoop.fs.Path(address)
 
     def _system(self, address: str) -> Any:  # noqa: ANN401  as above
         return self._path(address).getFileSystem(self.session._jsc.hadoopConfiguration())  # noqa: SLF001  as above
