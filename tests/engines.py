@@ -55,7 +55,7 @@ def arranged_by(engine: str, path: Path | str, place: Path, **settings: Any) -> 
         engine: "duckdb" or "spark".
         path: The source.
         place: An existing folder.
-        settings: Of the reading, and ``arranging``; a split by time finds its own cut.
+        settings: Of reading, and ``arranging``; a temporal split finds its own timestamp.
     """
     arranging = settings.pop("arranging", {})
     folder = place / engine
@@ -66,16 +66,16 @@ def arranged_by(engine: str, path: Path | str, place: Path, **settings: Any) -> 
                 "split_timestamp": find_split_timestamp(source, connection, later_share=0.1)
             }
         counts = preprocess(source, folder, PreprocessSettings(**arranging), connection)
-        told = {
+        result = {
             "split_timestamp": arranging.get("split_timestamp"),
             "counts": dataclasses.asdict(counts),
-            "accounts": source.row_reports,
+            "row_reports": source.row_reports,
         }
-    return told | {"files": bytes_of(folder)}
+    return result | {"files": bytes_of(folder)}
 
 
 def prepared_by_both(source: Path | str, place: Path, **settings: Any) -> list[dict[str, Any]]:
-    """The manifests of both engines, without timings and without the engine's name; every file is sealed in them."""
+    """Return the manifests of both engines, with all checksums, without timings and engine name."""
     manifests = []
     for engine in ("duckdb", "spark"):
         made = prepare(source, place / engine, settings=PrepareSettings(engine=engine, **settings)).manifest

@@ -79,16 +79,16 @@ def world() -> Source:
 
 
 def prepare(
-    told: Source, folder: Path, settings: PreprocessSettings | None = None, connection: Backend | None = None
+    raw: Source, folder: Path, settings: PreprocessSettings | None = None, connection: Backend | None = None
 ) -> Prepared:
-    """Arrange the source into ``folder``, seal it and open it."""
+    """Preprocess the source into ``folder``, write its manifest and open it."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = connection or tables.connect("500MB", spill=folder.parent)
-    counts = preprocess(told, folder, settings or PreprocessSettings(), engine)
+    counts = preprocess(raw, folder, settings or PreprocessSettings(), engine)
     write_manifest(
         folder,
         manifest_content(
-            source=told, counts=counts, settings={"seed": 42}, timings={"preprocess": 0.1}, vectors={}
+            source=raw, counts=counts, settings={"seed": 42}, timings={"preprocess": 0.1}, vectors={}
         ),
     )
     return Prepared.open(folder)

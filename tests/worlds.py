@@ -128,7 +128,7 @@ def write_1m(folder: Path) -> Path:
     """``ratings.dat``, ``movies.dat`` (ISO-8859-1) and ``users.dat`` as in ml-1m."""
     folder.mkdir(parents=True, exist_ok=True)
     _lines(folder / "ratings.dat", ("::".join(map(str, row)) for row in ratings()))
-    _lines(folder / "movies.dat", _films_with("::"), encoding="iso-8859-1")
+    _lines(folder / "movies.dat", _items_with("::"), encoding="iso-8859-1")
     _lines(folder / "users.dat", (f"{user}::F::25::1::00000" for user in range(1, USERS + 1)))
     return folder
 
@@ -137,7 +137,7 @@ def write_10m(folder: Path) -> Path:
     """``ratings.dat``, ``movies.dat`` (UTF-8) and ``tags.dat`` as in ml-10m."""
     folder.mkdir(parents=True, exist_ok=True)
     _lines(folder / "ratings.dat", ("::".join(map(str, row)) for row in ratings()))
-    _lines(folder / "movies.dat", _films_with("::"))
+    _lines(folder / "movies.dat", _items_with("::"))
     _lines(folder / "tags.dat", ("::".join(map(str, row)) for row in tags()))
     return folder
 
@@ -201,7 +201,7 @@ def zip_folder(folder: Path, target: Path) -> Path:
     return target
 
 
-def _films_with(separator: str) -> list[str]:
+def _items_with(separator: str) -> list[str]:
     return [
         f"{f.item}{separator}{f.title}{separator}{'|'.join(f.genres) or '(no genres listed)'}"
         for f in items()

@@ -40,7 +40,7 @@ def found(folder):
 
 @given(st.lists(st.tuples(CONTENTS, st.none() | st.integers(0, 5)), min_size=1, max_size=4))
 @settings(max_examples=40, deadline=None)
-def test_a_folder_is_what_was_last_written_whole(writings):
+def test_folder_has_content_of_last_complete_write(writings):
     with tempfile.TemporaryDirectory() as place:
         out, whole = Path(place) / "out", {}
         for contents, stop in writings:
@@ -53,7 +53,7 @@ def test_a_folder_is_what_was_last_written_whole(writings):
 
 @given(st.lists(st.tuples(st.binary(max_size=9), st.booleans()), min_size=1, max_size=4))
 @settings(max_examples=40, deadline=None)
-def test_a_file_is_what_was_last_written_whole(writings):
+def test_file_has_content_of_last_complete_write(writings):
     with tempfile.TemporaryDirectory() as place:
         out, whole = Path(place) / "out", None
         for content, stops in writings:

@@ -22,7 +22,7 @@ from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
 from tastevec.data.preprocess import PreprocessSettings
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, TemporalSplit, build_task
-from users import TAGGED, films_of, rows_of, users
+from users import TAGGED, items_of, rows_of, users
 
 ITEMS = 30
 STARS = (1, 5)
@@ -43,8 +43,8 @@ def crowds(draw):
 
 
 items = st.lists(st.booleans(), min_size=ITEMS, max_size=ITEMS).map(lambda flags: np.array(flags, np.bool_))
-by_person = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
-divisions = by_person | st.builds(LiangSplit, items)
+by_user = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
+divisions = by_user | st.builds(LiangSplit, items)
 
 
 def tasks_of(histories, division, seed=42):
@@ -83,7 +83,7 @@ def test_no_task_shows_what_it_asks_for_or_what_came_later_or_what_never_was(his
 
 
 @given(crowds(), st.builds(TemporalSplit, st.integers(1, 9), items))
-def test_where_people_are_divided_by_time_one_task_alone_looks_past_the_cut(histories, division):
+def test_temporal_split_has_one_task_after_the_timestamp(histories, division):
     *others, last = tasks_of(histories, division)
     assert last.name == "global-temporal"
     assert (last.timestamps >= division.split_timestamp).all()
@@ -94,8 +94,8 @@ def test_where_people_are_divided_by_time_one_task_alone_looks_past_the_cut(hist
         assert (task.inputs.timestamps != NO_TIMESTAMP).all()
 
 
-@given(crowds(), by_person, st.integers(0, 3))
-def test_what_a_person_is_asked_depends_on_nobody_else(histories, division, seed):
+@given(crowds(), by_user, st.integers(0, 3))
+def test_task_of_a_user_depends_on_no_other_user(histories, division, seed):
     together = questions(tasks_of(histories, division, seed))
     for owner in range(len(histories)):
         one = questions(tasks_of(histories.take(np.array([owner])), division, seed))
@@ -105,7 +105,7 @@ def test_what_a_person_is_asked_depends_on_nobody_else(histories, division, seed
 
 
 @given(crowds(), divisions, st.randoms(use_true_random=False))
-def test_the_order_of_the_people_changes_nothing(histories, division, random):
+def test_user_order_changes_nothing(histories, division, random):
     """In the published split too: its draw goes by ascending ids, and depends on who is there."""
     order = list(range(len(histories)))
     random.shuffle(order)
@@ -165,7 +165,7 @@ def tables(draw):
 
 @given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "temporal"]), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
-def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
+def test_splits_are_disjoint_and_cover_all_kept_users(rows, split, seed):
     chosen = PreprocessSettings(
         split_strategy=split, seed=seed, held_out_users=1, split_timestamp=20 if split == "temporal" else None
     )
@@ -189,7 +189,7 @@ def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
 
 @given(tables(), st.integers(0, 9), st.integers(1, 30))
 @settings(max_examples=15, deadline=None)
-def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole(rows, seed, cut):
+def test_train_and_validation_end_at_split_timestamp_and_test_is_complete(rows, seed, cut):
     chosen = PreprocessSettings(
         split_strategy="temporal", seed=seed, split_timestamp=cut, minimum_interactions=1
     )
@@ -202,14 +202,14 @@ def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole
         expected = {(row.user, row.item) for row in rows if row.timestamp is not None}
         for split in ("train", "validation"):
             assert_nothing_from_the_cut_on(prepared.histories.take(prepared.users_in(split)), cut)
-        asked = set(prepared.user_ids[prepared.users_in("test")].tolist())
+        test_users = set(prepared.user_ids[prepared.users_in("test")].tolist())
         found = {
             (user, int(ids[item]))
             for owner, user in enumerate(prepared.user_ids.tolist())
-            for item in films_of(prepared.histories, owner)
+            for item in items_of(prepared.histories, owner)
         }
         timestamps = {(row.user, row.item): row.timestamp for row in rows}
-        assert found == {pair for pair in expected if pair[0] in asked or timestamps[pair] < cut}
+        assert found == {pair for pair in expected if pair[0] in test_users or timestamps[pair] < cut}
         histories = prepared.histories
         scales = normalize_ratings(histories.ratings, histories.offsets)
         np.testing.assert_allclose(histories.normalized_ratings, scales, atol=1e-6)
