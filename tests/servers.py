@@ -20,7 +20,7 @@ class Page:
         drop_after: Close the connection after so many bytes of an answer, ``drops`` times.
         stall_after: Fall silent after so many bytes of an answer, ``drops`` times.
         drops: How often.
-        ranges: Honour Range; otherwise every answer is the whole.
+        ranges: Support Range; otherwise every response is the complete file.
         if_range: Honour If-Range; otherwise a stale range is answered all the same.
         length: Send Content-Length.
         chunked: Send the body in HTTP chunks instead.

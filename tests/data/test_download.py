@@ -1,4 +1,4 @@
-"""Fetching a release from a server that may misbehave: whole and verified, or one clear sentence and nothing left."""
+"""Downloads of releases from a server that may fail: complete and verified, or an error without leftovers."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ from tastevec.data import http as transfer
 from tastevec.data.download import SOURCE_FILE, fetch
 from tastevec.errors import DownloadError, SettingsError
 
-# Two films and two ratings in the form of ml-1m, and bytes that no compression shrinks, so that there is something to break.
+# Two items and two ratings in the format of ml-1m, and incompressible bytes, so that transfers take several blocks.
 FILES = {
     "ml-1m/movies.dat": "1::Toy Story (1995)::Animation\n2::Jumanji (1995)::Adventure\n",
     "ml-1m/ratings.dat": "1::1::5::978300760\n1::2::3::978302109\n",
@@ -29,7 +29,7 @@ ZIP = zip_of(FILES)
 
 @pytest.fixture(name="server")
 def _server(monkeypatch):
-    """GroupLens, on this machine: no known digests, no pauses, short patience, small blocks."""
+    """Yield a local GroupLens server: no known MD5, no pauses, a short timeout, small blocks."""
     with serving() as server:
         monkeypatch.setattr(releases, "_FOLDER", server.at(""))
         bare = {name: dataclasses.replace(release, md5=None) for name, release in releases.RELEASES.items()}

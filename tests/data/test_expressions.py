@@ -15,7 +15,7 @@ from tastevec.errors import DataError, SettingsError
 
 
 def known(rows, without_vector=()):
-    """The interactions of these rows joined to their catalogue, whose films are numbered by ascending id."""
+    """Return the interactions of these rows, joined with their catalog."""
     raw = source(rows)
     catalog = tables.build_catalog(raw.interactions, raw.items)
     numbered = catalog.mutate(item=catalog.item_id, kept=catalog.item_id.notin([-1, *without_vector]))
@@ -178,7 +178,7 @@ def test_split_timestamp_leaves_share_of_ratings_and_ignores_tags():
     rows = [Row(1, item, 3.0, 10 * item) for item in range(10)]
     rows += [Row(2, item, None, 1_000) for item in range(10)]
     assert 80 < find_split_timestamp(source(rows), ibis.duckdb.connect(), later_share=0.1) <= 90
-    with pytest.raises(DataError, match="told: no rating has a timestamp"):
+    with pytest.raises(DataError, match="world: no rating has a timestamp"):
         find_split_timestamp(source(rows[10:]), ibis.duckdb.connect(), later_share=0.1)
 
 

@@ -28,10 +28,10 @@ def names(folder):
 def test_atomic_file_appears_when_complete(tmp_path):
     target = tmp_path / "far" / "a.txt"
     with atomic_file(target) as temporary:
-        temporary.write_text("whole")
+        temporary.write_text("complete")
         assert not target.exists()
         assert temporary.parent == target.parent  # so that the rename cannot cross a file system
-    assert target.read_text() == "whole"
+    assert target.read_text() == "complete"
     assert names(target.parent) == ["a.txt"]
 
 
@@ -47,7 +47,7 @@ def test_atomic_file_after_error_is_unchanged(tmp_path, error):
 
 def test_written_files_are_readable_for_others(tmp_path):
     with atomic_file(tmp_path / "a.txt") as temporary:
-        temporary.write_text("whole")
+        temporary.write_text("complete")
     with atomic_folder(tmp_path / "out", marker_file=MARK) as temporary:
         (temporary / MARK).touch(mode=0o600)
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", f"out/{MARK}")]

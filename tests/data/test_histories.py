@@ -39,7 +39,9 @@ def test_chunks_return_consecutive_users():
 
 
 @pytest.mark.parametrize(
-    "histories", [THREE, users([], []), THREE.take(np.array([], np.int64))], ids=["three", "empty", "nobody"]
+    "histories",
+    [THREE, users([], []), THREE.take(np.array([], np.int64))],
+    ids=["three", "empty", "no users"],
 )
 def test_save_and_open_return_equal_histories(tmp_path, histories):
     histories.save(tmp_path / "histories")

@@ -89,10 +89,10 @@ def test_max_history_overall_adds_order_free_arrays():
 
 def test_sequence_arrays_have_no_order_free_arrays():
     how, histories = reading(max_history=1, max_history_overall=2), users([(9, 1), (8, 2)])
-    whole = how.arrays(histories)
+    arrays = how.arrays(histories)
     for name, array in how.sequence_arrays(histories).items():
-        np.testing.assert_array_equal(array, whole.pop(name))
-    assert set(whole) == {"overall_items", "overall_rating_bins", "overall_lengths"}
+        np.testing.assert_array_equal(array, arrays.pop(name))
+    assert set(arrays) == {"overall_items", "overall_rating_bins", "overall_lengths"}
 
 
 @pytest.mark.parametrize(

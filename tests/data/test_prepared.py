@@ -145,7 +145,7 @@ def test_liang_split_drops_users_with_fewer_than_five_positives(tmp_path):
 )
 def test_liang_split_with_too_few_users_is_refused(tmp_path, users, way_out):
     rows = [Row(user, item, 4.0) for user in range(users) for item in range(5)]
-    message = rf"^held_out_users: 2, but {users} users of told have 5 positives or more\. Expected 6 or more, .*\. {way_out}$"
+    message = rf"^held_out_users: 2, but {users} users of world have 5 positives or more\. Expected 6 or more, .*\. {way_out}$"
     with pytest.raises(SettingsError, match=message):
         prepare(
             source(rows), tmp_path / "prepared", PreprocessSettings(split_strategy="liang", held_out_users=2)
@@ -153,20 +153,20 @@ def test_liang_split_with_too_few_users_is_refused(tmp_path, users, way_out):
 
 
 def test_source_without_users_with_two_interactions_is_refused(tmp_path):
-    with pytest.raises(DataError, match="told: none of the 1 users has 2 interactions"):
+    with pytest.raises(DataError, match="world: none of the 1 users has 2 interactions"):
         prepare(source([Row(1, 1)]), tmp_path / "prepared")
 
 
 def test_genome_without_known_items_is_refused(tmp_path):
     chosen = PreprocessSettings(keep_items=frozenset({99}))
     with pytest.raises(
-        DataError, match="told: none of the 12 users has 2 interactions with items of the genome"
+        DataError, match="world: none of the 12 users has 2 interactions with items of the genome"
     ):
         prepare(world(), tmp_path / "prepared", chosen)
 
 
 def test_empty_source_is_refused(tmp_path):
-    with pytest.raises(DataError, match="told: none of the 0 users"):
+    with pytest.raises(DataError, match="world: none of the 0 users"):
         prepare(source([]), tmp_path / "prepared")
 
 
@@ -350,7 +350,7 @@ def test_killed_prepare_leaves_complete_dataset_or_none(tmp_path, old):
 def test_real_release_is_prepared_in_file_order(tmp_path):
     release = Path(__file__).parents[3] / "shared/data/ml-1m-5k"
     if not release.exists():
-        pytest.skip("the real release is not beside this checkout")
+        pytest.skip("the real release is not next to this checkout")
     connection = tables.connect("500MB", spill=tmp_path, threads=1)
     raw = read_source(release, connection=connection, settings=ReadSettings())
     prepared = prepare(raw, tmp_path / "prepared", connection=connection)
@@ -361,7 +361,7 @@ def test_real_release_is_prepared_in_file_order(tmp_path):
         histories.normalized_ratings, normalize_ratings(histories.ratings, histories.offsets)
     )
     rows = np.loadtxt(release / "ratings.dat", dtype=np.int64, delimiter=":", usecols=(0, 2, 4, 6))
-    rows = rows[np.lexsort((rows[:, 3], rows[:, 0]))]  # stable, and the file is in each person's order
+    rows = rows[np.lexsort((rows[:, 3], rows[:, 0]))]  # stable, and the file is sorted within each user
     assert np.array_equal(prepared.user_ids[histories.owners], rows[:, 0])
     assert np.array_equal(prepared.item_ids[histories.items], rows[:, 1])
     assert np.array_equal(histories.ratings, rows[:, 2])

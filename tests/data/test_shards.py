@@ -16,7 +16,7 @@ def batch(*ids):
 
 
 class Maker:
-    """Makes the rows of one part, and counts how often."""
+    """Compute the rows of one shard, and count the calls."""
 
     def __init__(self, *ids):
         self.ids, self.calls = ids, 0
@@ -32,7 +32,7 @@ def failing():
 
 
 def interrupted(out, *made, error=KeyboardInterrupt):
-    """A run that was stopped after these parts: each what it was made of, and its maker."""
+    """Interrupt a run after these shards, each with its digest and its maker."""
     with pytest.raises(error), open_shards(out, SCHEMA) as parts:
         _stopped(parts, made, error)
 
@@ -153,10 +153,10 @@ def test_input_digest_is_equal_only_for_equal_inputs():
     same = users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)])
     assert input_digest(group, "model") == input_digest(same, "model")
     others = [
-        users([(0, 5, 100), (1, 3, 200)], [(2, 4, 101)]),  # a time
-        users([(0, 5, 100), (1, 3, 200)], [(3, 4, 100)]),  # a film
+        users([(0, 5, 100), (1, 3, 200)], [(2, 4, 101)]),  # a timestamp
+        users([(0, 5, 100), (1, 3, 200)], [(3, 4, 100)]),  # an item
         users([(0, 5, 100), (1, 2, 200)], [(2, 4, 100)]),  # a rating
-        users([(0, 5, 100)], [(1, 3, 200), (2, 4, 100)]),  # whose it is
+        users([(0, 5, 100)], [(1, 3, 200), (2, 4, 100)]),  # the user
         users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)], ids=[1, 3]),
         users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)], ids=["1", "2"]),
     ]

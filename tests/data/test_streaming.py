@@ -99,7 +99,7 @@ def test_unknown_item_is_counted_and_part_of_normalization():
     stream = iter_histories(interactions([Row(1, 10, 1.0), Row(1, 99, 5.0), Row(1, 20, 3.0)]), ITEMS)
     users = next(stream)
     assert users.items.tolist() == [0, 1]
-    assert users.normalized_ratings.tolist() == [-1, 0]  # the mean is 3, over all three films
+    assert users.normalized_ratings.tolist() == [-1, 0]  # the mean is 3, over all three items
     assert (stream.users, stream.interactions, stream.unknown) == (1, 3, 1)
 
 
@@ -129,9 +129,7 @@ def test_item_ids_of_two_types_are_compared_as_text():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_iter_histories_batches_have_at_most_n_users(size, monkeypatch):
-    monkeypatch.setattr(
-        "tastevec.data.streaming._ROWS", 2
-    )  # so that people are cut by the batches that are read
+    monkeypatch.setattr("tastevec.data.streaming._ROWS", 2)  # so that batches of the file split users
     rows = [Row(user, ITEMS[item], item + 1.0) for user in range(7) for item in range(user % 3 + 1)]
     groups = list(iter_histories(interactions(rows), ITEMS, users_per_batch=size))
     assert [len(group) for group in groups[:-1]] == [size] * (len(groups) - 1)

@@ -1,4 +1,4 @@
-"""Zips from elsewhere are unpacked whole and inside their folder, or not at all."""
+"""Zips from other hosts are unpacked completely and inside their folder, or not at all."""
 
 import hashlib
 import io
@@ -86,8 +86,8 @@ def test_unpack_of_zip_bomb_is_refused(tmp_path):
 
 def test_unpack_of_entry_longer_than_declared_is_refused(tmp_path):
     content = bytearray(zip_of({"a.csv": "x" * 5000, "b.csv": ""}, compress=True))
-    place = content.index(b"PK\x01\x02") + 24  # the directory's uncompressed size
-    struct.pack_into("<L", content, place, 100)
+    offset = content.index(b"PK\x01\x02") + 24  # the directory's uncompressed size
+    struct.pack_into("<L", content, offset, 100)
     _refused(tmp_path, bytes(content), "truncated or damaged")
     assert (tmp_path / "into" / "a.csv").stat().st_size <= 100
 
@@ -100,8 +100,8 @@ def test_unpack_of_entry_shorter_than_declared_is_refused(tmp_path):
 
 def test_unpack_of_encrypted_entry_is_refused(tmp_path):
     content = bytearray(zip_of(_TABLES))
-    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        at = content.index(mark) + place
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.index(mark) + offset
         struct.pack_into("<H", content, at, 1)
     _refused(tmp_path, bytes(content), "truncated or damaged")
 

@@ -23,7 +23,7 @@ FEW = settings(max_examples=50, deadline=None)
 
 
 def rows(histories):
-    """Each person as a list of his rows, NaN spelled None."""
+    """Return the rows of each user as a list, with None for NaN."""
     histories_ = []
     for start, end in zip(histories.offsets, histories.offsets[1:], strict=False):
         columns = (histories.items, histories.ratings, histories.normalized_ratings, histories.timestamps)
@@ -65,9 +65,9 @@ def test_last_is_end_of_lists_and_chunks_join_to_all(each, newest, size):
 @FEW
 def test_save_and_open_change_nothing(each):
     histories = users(*each)
-    with tempfile.TemporaryDirectory() as place:
-        histories.save(Path(place))
-        assert rows(Histories.open(Path(place), histories.user_ids)) == rows(histories)
+    with tempfile.TemporaryDirectory() as root:
+        histories.save(Path(root))
+        assert rows(Histories.open(Path(root), histories.user_ids)) == rows(histories)
 
 
 @given(EACH)

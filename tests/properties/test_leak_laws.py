@@ -32,7 +32,7 @@ RATINGS = st.sampled_from([1, 2, 3, 4, 4, 4, 5, 5, TAGGED])
 
 @st.composite
 def crowds(draw):
-    """Up to 6 people with 0 to 20 different films each, some only tagged, oldest first; unknown times come first."""
+    """Return up to 6 users with 0 to 20 different items each, some tag-only, oldest first; unknown timestamps come first."""
     each = []
     for _ in range(draw(st.integers(1, 6))):
         items = draw(st.lists(st.integers(0, ITEMS - 1), max_size=20, unique=True))
@@ -56,7 +56,7 @@ def tasks_of(histories, division, seed=42):
 
 
 def questions(tasks):
-    """Of each task, what each person is shown and asked."""
+    """Return the inputs and the held-out items of each user, per task."""
     return [
         {
             user: (
@@ -99,9 +99,9 @@ def test_task_of_a_user_depends_on_no_other_user(histories, division, seed):
     together = questions(tasks_of(histories, division, seed))
     for owner in range(len(histories)):
         one = questions(tasks_of(histories.take(np.array([owner])), division, seed))
-        for whole, part in zip(together, one, strict=True):
+        for all_users, part in zip(together, one, strict=True):
             user = int(histories.user_ids[owner])
-            assert whole.get(user) == part.get(user)
+            assert all_users.get(user) == part.get(user)
 
 
 @given(crowds(), divisions, st.randoms(use_true_random=False))
@@ -126,7 +126,7 @@ def test_in_the_published_split_only_likes_that_exist_are_known_or_hidden(histor
 
 @given(crowds())
 def test_what_is_hidden_changes_nothing_that_is_known(histories):
-    """Whatever the top films were rated, as long as they are the top, the known part has the same bytes."""
+    """For any highest rating, the input items have the same bytes."""
     task = build_task("top-rated", histories, rating_range=STARS)
     kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
     hidden = np.isin(
@@ -154,7 +154,7 @@ def test_what_is_hidden_changes_nothing_that_is_known(histories):
 
 @st.composite
 def tables(draw):
-    """Rows of 6 to 14 people with 5 to 8 films each, some without a rating or a time."""
+    """Return rows of 6 to 14 users with 5 to 8 items each, some without a rating or a timestamp."""
     rows = []
     for user in range(draw(st.integers(6, 14))):
         for item in draw(st.lists(st.integers(1, 12), min_size=5, max_size=8, unique=True)):
@@ -169,13 +169,13 @@ def test_splits_are_disjoint_and_cover_all_kept_users(rows, split, seed):
     chosen = PreprocessSettings(
         split_strategy=split, seed=seed, held_out_users=1, split_timestamp=20 if split == "temporal" else None
     )
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as root:
         try:
-            prepared = prepare(source(rows), Path(place) / "p", chosen)
+            prepared = prepare(source(rows), Path(root) / "p", chosen)
         except (
             DataError,
             SettingsError,
-        ):  # nobody has two films before the cut; not three people have five likes
+        ):  # no user has two items before the timestamp; fewer than three users have five positives
             assert split in {"temporal", "liang"}
             return
         parts = [prepared.users_in(name) for name in ("train", "validation", "test")]
@@ -193,9 +193,9 @@ def test_train_and_validation_end_at_split_timestamp_and_test_is_complete(rows, 
     chosen = PreprocessSettings(
         split_strategy="temporal", seed=seed, split_timestamp=cut, minimum_interactions=1
     )
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as root:
         try:
-            prepared = prepare(source(rows), Path(place) / "p", chosen)
+            prepared = prepare(source(rows), Path(root) / "p", chosen)
         except DataError:
             return
         ids = prepared.item_ids

@@ -1,4 +1,4 @@
-"""Whatever an archive or a manifest names, nothing is read, written or filled outside its folder."""
+"""For any name in an archive or a manifest, nothing is read or written outside its folder."""
 
 import io
 import json
@@ -30,7 +30,7 @@ ANY = NAMES | st.text(max_size=20)
 
 @contextmanager
 def nest():
-    """A folder deep in another; whatever changes around it has got out."""
+    """Yield a deep folder and its ancestor; a change around the deep folder is an escape."""
     with tempfile.TemporaryDirectory() as name:
         inner = Path(name) / "one" / "two" / "three"
         inner.mkdir(parents=True)
@@ -67,8 +67,8 @@ def test_prepared_zip_writes_into_its_folder_only(members):
         packed = outer / "r.zip"
         packed.write_bytes(zip_of({"ml/ratings.dat": b"1", "ml/movies.dat": b"2"} | members))
         before = around(outer, inner)
-        place = find_layout(packed, inner)
-        assert inner in place.interactions.parents
+        layout = find_layout(packed, inner)
+        assert inner in layout.interactions.parents
         assert around(outer, inner) == before
 
 

@@ -26,7 +26,7 @@ def test_user_ranges_have_all_users_in_order_within_limits(rows, at_once, most):
     allowed = max(at_once, -(-sum(rows) // most))
     for some in found:
         _, *after = some["rows"].to_pylist()
-        assert sum(after) < allowed  # a person is never divided
+        assert sum(after) < allowed  # no user is split
 
 
 @given(
@@ -45,8 +45,8 @@ def test_preprocess_does_not_depend_on_range_size(pairs, order, split, at_once, 
         Row(user, item, 0.5 + item / 2, time) for (user, item), time in zip(pairs, timestamps, strict=True)
     ]
     chosen = PreprocessSettings(order=order, split_strategy=split, minimum_interactions=1)
-    with tempfile.TemporaryDirectory() as place:
-        whole = prepare(source(rows), Path(place) / "whole", chosen)
+    with tempfile.TemporaryDirectory() as root:
+        whole = prepare(source(rows), Path(root) / "whole", chosen)
         with patch.object(streaming, "_SORTED_ROWS", at_once):
-            parts = prepare(source(rows), Path(place) / "parts", chosen)
+            parts = prepare(source(rows), Path(root) / "parts", chosen)
         assert whole.fingerprint == parts.fingerprint

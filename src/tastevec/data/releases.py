@@ -1,4 +1,4 @@
-"""The MovieLens releases: where each is, what it holds, how to know that it is whole, and under what terms."""
+"""MovieLens releases: URLs, files, counts, checksums, terms and citations."""
 
 from __future__ import annotations
 
