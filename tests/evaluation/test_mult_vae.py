@@ -134,7 +134,7 @@ def test_the_input_has_the_length_of_one():
 @pytest.mark.parametrize(
     "wrong", [{"hidden": 0}, {"dropout": 1.0}, {"kl_weight": -0.1}, {"learning_rate": 0.0}, {"patience": 0}]
 )
-def test_settings_out_of_range_are_refused(wrong):
+def test_preprocess_settings_out_of_range_are_refused(wrong):
     with pytest.raises(SettingsError, match="is out of range"):
         VaeSettings(**wrong)
 
