@@ -25,16 +25,7 @@ __all__ = ["Catalog", "TitleSearch", "example_user", "title_words"]
 
 # Letters that do not decompose into a base letter and a mark, and how they are typed without them.
 _PLAIN = str.maketrans(
-    {
-        "ø": "o",
-        "ł": "l",
-        "đ": "d",
-        "ð": "d",
-        "þ": "th",
-        "æ": "ae",
-        "œ": "oe",
-        "\N{LATIN SMALL LETTER DOTLESS I}": "i",
-    }
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i"}
 )
 _IGNORED = str.maketrans({"'": "", "`": "", "\u00b4": "", "\u2019": "", "&": " and "})
 # Articles that MovieLens moves behind the title.
@@ -207,7 +198,9 @@ def example_user(
         return "likes popular titles", _rated(popular[:_N_HIGH], _HIGH, scale)
     first, second = _contrast(items, vectors - vectors[popular].mean(axis=0))
     both = set(items[first]) & set(items[second])
-    first_items, second_items = ([item for item in items[name] if item not in both] for name in (first, second))
+    first_items, second_items = (
+        [item for item in items[name] if item not in both] for name in (first, second)
+    )
     high, low = _rated(first_items[:_N_HIGH], _HIGH, scale), _rated(second_items[:_N_LOW], _LOW, scale)
     for number, item in enumerate(low):  # interleaved: real histories are not sorted by genre
         high.insert(min(2 + 3 * number, len(high)), item)
