@@ -27,8 +27,8 @@ from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.metrics import unit_rows
-from tastevec.evaluation.scorers import measure, only_known
-from tastevec.evaluation.tasks import Task, ask, cases
+from tastevec.evaluation.scorers import keep_only, measure
+from tastevec.evaluation.tasks import Task, build_task, hold_out
 from tastevec.pipelines.evaluate import model_runs
 from tastevec.schema import (
     FEATURES_FILE,
@@ -40,7 +40,7 @@ from tastevec.schema import (
     USERS_FILE,
     VECTORS_FILE,
     Horizon,
-    Protocol,
+    TaskId,
 )
 
 if TYPE_CHECKING:
@@ -53,15 +53,15 @@ if TYPE_CHECKING:
     from tastevec.evaluation.scorers import Scorer
 
 SHARE = 0.1
-WITHOUT, WITH_ALL = "taste, trained without them", "taste, trained with all films"
+WITHOUT, WITH_ALL = "taste, trained without them", "taste, trained with all items"
 METRICS: Final = ("recall@20", "recall@50", "ndcg@100")
 SELECTED_BY: Final = "ndcg@100"
-WARM: Final = {
-    "fold-in": ("ndcg@100", "recall@20"),
-    "next-liked": ("ndcg@10", "recall@20"),
-    "last-20%": ("ndcg@100", "recall@20"),
+WARM: Final[dict[TaskId, tuple[str, ...]]] = {
+    "random-20pct": ("ndcg@100", "recall@20"),
+    "next-item": ("ndcg@10", "recall@20"),
+    "last-20pct": ("ndcg@100", "recall@20"),
 }
-_PROTOCOLS: Final[dict[Horizon, Protocol]] = {"overall": "fold-in", "next": "future"}
+_TASKS: Final[dict[Horizon, TaskId]] = {"overall": "random-20pct", "next": "last-20pct"}
 _DAY: Final = 86_400
 _REASON: Final = "film held back"
 _MAY_DIFFER: Final = {"seed", "seeds", "device", "report_to"}
@@ -120,7 +120,7 @@ def without_items(prepared: Prepared, items: NDArray[np.bool_], out: Path) -> Pr
     """
     histories, settings = prepared.histories, prepared.manifest["settings"]
     removed = (prepared.splits != SPLITS.index("test"))[histories.owners] & items[histories.items]
-    left = only_known(histories, ~removed)
+    left = keep_only(histories, ~removed)
     stays = np.flatnonzero(left.lengths >= settings["minimum_interactions"])
     left, splits = left.take(stays), prepared.splits[stays]
     with atomic_folder(out, marker_file=MANIFEST_FILE) as folder:
@@ -172,10 +172,10 @@ class _Random:
 
     name = "random"
 
-    def __init__(self, item_count: int, seed: int) -> None:
-        self._item_count, self._rng = item_count, np.random.default_rng(seed)
+    def __init__(self, n_items: int, seed: int) -> None:
+        self._item_count, self._rng = n_items, np.random.default_rng(seed)
 
-    def fit(self, train: Histories, item_count: int) -> None:
+    def fit(self, train: Histories, n_items: int) -> None:
         """Learn nothing."""
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
@@ -188,27 +188,27 @@ def _cold(
 ) -> dict[str, Any]:
     """Return the metrics of every system on the cold items, and their ratio to the best content baseline."""
     test, baselines = cohorts["test"], _content_baselines(cohorts["train"])
-    selection = _tasks(cohorts["validation"].unseen, cold, test.rating_range)
+    selection = _tasks(cohorts["validation"].held_out_users, cold, test.rating_range)
     users, best, rows = {}, {}, []
-    for name, task in _tasks(test.unseen, cold, test.rating_range).items():
-        best[name] = _better(baselines, selection[name], test.item_count)
-        users[name] = {"users": len(task), "held_out_items": int(task.hidden.sum())}
+    for name, task in _tasks(test.held_out_users, cold, test.rating_range).items():
+        best[name] = _better(baselines, selection[name], test.n_items)
+        users[name] = {"n_users": len(task), "held_out_items": int(task.held_out_items.sum())}
         entries: list[tuple[str, Scorer, Horizon | None]] = [
-            (system, model, horizon) for system, model in models.items() for horizon in _PROTOCOLS
+            (system, model, horizon) for system, model in models.items() for horizon in _TASKS
         ]
-        entries += [(one.name, one, None) for one in (*baselines, _Random(test.item_count, seed))]
+        entries += [(one.name, one, None) for one in (*baselines, _Random(test.n_items, seed))]
         found = {
-            (system, horizon): _values(scorer, task, test.item_count, horizon or "overall")
+            (system, horizon): _values(scorer, task, test.n_items, horizon or "overall")
             for system, scorer, horizon in entries
         }
         rows += [
-            {"question": name, "system": system, "horizon": horizon, "metric": metric}
+            {"candidates": name, "system": system, "horizon": horizon, "metric": metric}
             | interval(values[metric], seed)
             | ratio(values[metric], found[best[name], None][metric], seed)
             for (system, horizon), values in found.items()
             for metric in METRICS
         ]
-    return {"asked": users, "floor": best, "chosen_by": SELECTED_BY, "cold": rows}
+    return {"asked": users, "baseline": best, "chosen_by": SELECTED_BY, "cold": rows}
 
 
 def _tasks(users: Histories, cold: NDArray[np.bool_], rating_range: tuple[float, float]) -> dict[str, Task]:
@@ -218,8 +218,8 @@ def _tasks(users: Histories, cold: NDArray[np.bool_], rating_range: tuple[float,
     """
     drawn, positive = cold[users.items], users.ratings >= positive_from(rating_range)
     note = "Positives among the items removed from the training are held out."
-    task = ask(users, drawn & positive, ~drawn, name="fold-in", note=note)
-    return {"all films": task, "drawn films": replace(task, candidates=cold)}
+    task = hold_out(users, drawn & positive, ~drawn, name="random-20pct", note=note)
+    return {"all items": task, "cold items": replace(task, candidates=cold)}
 
 
 def _content_baselines(dataset: EvalDataset) -> list[MeanPositive]:
@@ -227,7 +227,7 @@ def _content_baselines(dataset: EvalDataset) -> list[MeanPositive]:
     units = unit_rows(dataset.items.vectors).astype(np.float32)  # (N, D)
     there = units.any(axis=1, keepdims=True)
     centered = np.where(there, units - units.sum(axis=0) / max(1, there.sum()), 0)
-    spaces = {"content": units, "content, mean film subtracted": centered}
+    spaces = {"content": units, "content, centered": centered}
     positive = positive_from(dataset.rating_range)
     baselines = [
         MeanPositive(vectors, space=name, positive_from=positive) for name, vectors in spaces.items()
@@ -237,14 +237,14 @@ def _content_baselines(dataset: EvalDataset) -> list[MeanPositive]:
     return baselines
 
 
-def _values(scorer: Scorer, task: Task, item_count: int, horizon: Horizon) -> dict[str, NDArray[np.float64]]:
+def _values(scorer: Scorer, task: Task, n_items: int, horizon: Horizon) -> dict[str, NDArray[np.float64]]:
     """Return each metric of every user, (B,)."""
-    return measure(scorer, replace(task, protocol=_PROTOCOLS[horizon]), item_count, (10, 20, 50, 100))
+    return measure(scorer, replace(task, name=_TASKS[horizon]), n_items, (10, 20, 50, 100))
 
 
-def _better(baselines: Sequence[Scorer], task: Task, item_count: int) -> str:
+def _better(baselines: Sequence[Scorer], task: Task, n_items: int) -> str:
     """Return the name of the baseline with the higher NDCG@100 on validation users."""
-    means = {one.name: _values(one, task, item_count, "overall")[SELECTED_BY].mean() for one in baselines}
+    means = {one.name: _values(one, task, n_items, "overall")[SELECTED_BY].mean() for one in baselines}
     return max(means, key=lambda name: means[name])
 
 
@@ -252,19 +252,17 @@ def _warm(
     models: dict[str, Scorer], test: EvalDataset, cold: NDArray[np.bool_], seed: int
 ) -> list[dict[str, Any]]:
     """Return the metrics of both models on the other items, as if the cold items did not exist."""
-    users = only_known(test.unseen, ~cold[test.unseen.items])
-    protocols: tuple[Protocol, ...] = ("fold-in", "future")
+    users = keep_only(test.held_out_users, ~cold[test.held_out_users.items])
     tasks = [
-        replace(task, candidates=~cold)
-        for protocol in protocols
-        for task in cases(users, protocol=protocol, rating_range=test.rating_range, seed=seed)
+        replace(build_task(name, users, rating_range=test.rating_range, seed=seed), candidates=~cold)
+        for name in WARM
     ]
     rows = []
     for task in filter(len, tasks):
-        found = {name: _values(model, task, test.item_count, task.horizon) for name, model in models.items()}
+        found = {name: _values(model, task, test.n_items, task.horizon) for name, model in models.items()}
         for metric in WARM[task.name]:
             without, with_all = found[WITHOUT][metric], found[WITH_ALL][metric]
             means = {"without": float(without.mean()), "with_all": float(with_all.mean())}
-            row = {"task": task.name, "metric": metric, "users": len(task)}
+            row = {"task": task.name, "metric": metric, "n_users": len(task)}
             rows.append(row | means | ratio(without, with_all, seed))
     return rows

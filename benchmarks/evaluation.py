@@ -9,7 +9,7 @@ import numpy as np
 
 from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.evaluation.baselines import MeanPositive
-from tastevec.evaluation.dataset import EvalDataset, Items
+from tastevec.evaluation.dataset import EvalDataset, ItemFacts
 from tastevec.evaluation.evaluate import evaluate
 
 if TYPE_CHECKING:
@@ -35,10 +35,12 @@ def evaluated(users: int, items: int) -> dict[str, Any]:
     )
     vectors = rng.standard_normal((items, DIM)).astype(np.float32)
     raters = np.bincount(train.items, minlength=items)
-    dataset = EvalDataset(train, test, Items(raters, TRAIN_USERS, vectors, np.full(items, 1990)), (1.0, 5.0))
+    dataset = EvalDataset(
+        train, test, ItemFacts(raters, TRAIN_USERS, vectors, np.full(items, 1990)), (1.0, 5.0)
+    )
     scorer = MeanPositive(vectors, space="generated", positive_from=4.0)
     start, cpu = time.perf_counter(), time.process_time()
-    evaluate([scorer], dataset, protocols=["fold-in"])
+    evaluate([scorer], dataset, tasks=["random-20pct"])
     return {
         "users": users,
         "films": items,

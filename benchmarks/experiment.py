@@ -127,7 +127,7 @@ def write_histories(histories: Histories, item_ids: Any, out: Path) -> Path:  # 
 def interval(values: NDArray[np.float64], seed: int) -> dict[str, float]:
     """Return the mean of (B,) and its 95 % CI, by bootstrap over users."""
     [found] = mean_intervals(values[:, None], bootstrap_users(len(values), seed))
-    return {"mean": found.mean, "low": found.low, "high": found.high}
+    return {"mean": found.mean, "ci_low": found.ci_low, "ci_high": found.ci_high}
 
 
 def ratio(left: NDArray[np.float64], right: NDArray[np.float64], seed: int) -> dict[str, float | None]:

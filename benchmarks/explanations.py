@@ -69,7 +69,7 @@ class World:
         relevance = _standardized(blocks, directions.names)
         positives = dataset.train.keep(dataset.train.ratings >= positive_from(dataset.rating_range))
         positive = np.nanmean(_user_means(relevance, positives.items, positives.offsets), axis=0)
-        [task] = dataset.tasks("fold-in")
+        task = dataset.task("random-20pct")
         return cls(recommender, directions, relevance, positive, next(task.chunks(users)))
 
     def normalized_ratings(self, histories: Histories) -> NDArray[np.float64]:
@@ -142,7 +142,7 @@ def _user_means(
 
 def _deleted(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how far a named tag's strength moves without three items: the named ones, the highest rated or random ones."""
-    rng, users = np.random.default_rng(seed), world.task.known
+    rng, users = np.random.default_rng(seed), world.task.inputs
     explained = explain_users(
         world.recommender.attribution(HORIZON),
         world.directions,
@@ -204,7 +204,7 @@ def _without(user: Histories, deleted: list[NDArray[np.int64]]) -> Histories:
 
 def _predicted(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how relevant a user's named tags are to their held-out positives, against other tags."""
-    normalized_ratings = world.normalized_ratings(world.task.known)
+    normalized_ratings = world.normalized_ratings(world.task.inputs)
     relevance = _user_means(world.relevance, world.task.targets, world.task.offsets)  # (B, T)
     popular = np.argsort(-world.positive, kind="stable")[:NAMED]
     tags = {
@@ -247,7 +247,7 @@ def _named(directions: TagDirections, normalized_ratings: NDArray[np.float64]) -
 
 def steered(world: World, hold: float, seed: int) -> dict[str, Any]:
     """Return what the first 50 items become when users are steered by one tag, the mean of tags of every reliability."""
-    directions, known = world.directions, world.task.known
+    directions, known = world.directions, world.task.inputs
     tags, vectors = world.spread_tags(STEERED), world.recommender.vectors(known, HORIZON)
     before = world.ranked(vectors, known, FIRST)
     plain = _relevance(world, before)  # (B, T)
@@ -297,7 +297,7 @@ def _shared(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.floa
 
 def _reach(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how many of the first 12 items are new at each amount, by horizon and length of the input."""
-    directions, users = world.directions, world.task.known
+    directions, users = world.directions, world.task.inputs
     users = users.take(np.arange(min(REACH_USERS, len(users))))
     still, found = np.zeros(directions.directions.shape[1], np.float32), []
     for horizon in get_args(Horizon):

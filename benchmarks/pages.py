@@ -51,29 +51,37 @@ CI = "Mean ± half of the 95 % CI (bootstrap over users; the variation of seeds 
 BUSY = {"processes waiting at the start": "{busy:~.1f}"}
 SECONDS = {"seconds": "{seconds:,.1f}", "peak memory, MB": "{peak_memory_mb:,}"}
 TASKS = {
-    "Next item, NDCG@10": "{next-liked ndcg@10:±.3f}",
-    "Last 20 %, NDCG@100": "{last-20% ndcg@100:±.3f}",
-    "Random 20 %, NDCG@100": "{fold-in ndcg@100:±.3f}",
-    "Top-rated, NDCG@10": "{best-rated ndcg@10:±.3f}",
+    "Next item, NDCG@10": "{next-item ndcg@10:±.3f}",
+    "Last 20 %, NDCG@100": "{last-20pct ndcg@100:±.3f}",
+    "Random 20 %, NDCG@100": "{random-20pct ndcg@100:±.3f}",
+    "Top-rated, NDCG@10": "{top-rated ndcg@10:±.3f}",
 }
 # The rows of README: our presets and, of each kind of baseline, the strongest somewhere.
 HEADLINE = {
     "taste": "tastevec",
     "bert-cosine": "BERT-cosine (research note)",
     "SASRec": "SASRec",
-    "EASE, likes and middle": "EASE (graded)",
-    "EASE, any rating": "EASE (all ratings)",
-    "EASE, any rating, last 5 only": "EASE (all ratings), last 5 items",
-    "iALS, likes and middle": "iALS (graded)",
+    "EASE (graded)": "EASE (graded)",
+    "EASE (all ratings)": "EASE (all ratings)",
+    "EASE (all ratings), last 5 items": "EASE (all ratings), last 5 items",
+    "iALS (graded)": "iALS (graded)",
     "Mult-VAE": "Mult-VAE",
     "item-kNN": "item-kNN",
-    "mean of liked (taste)": "mean of positives",
+    "mean of positives (taste)": "mean of positives",
     "popularity": "popularity",
 }
-_TRIVIAL = ("constant", "mean of liked", "rating-weighted mean")
+DISPLAYED = {"taste": "tastevec", "bert-cosine": "BERT-cosine (research note)"}
+_TRIVIAL = ("global mean vector", "mean of positives", "rating-weighted mean")
 
 
 # ---- evaluations ----
+
+
+def _name(system: str) -> str:
+    """Return a system as the tables name it; presets also in parentheses, as the space of a baseline."""
+    for preset, name in DISPLAYED.items():
+        system = name if system == preset else system.replace(f"({preset})", f"({name.split(' (')[0]})")
+    return system
 
 
 def _systems(results: Results) -> list[Row]:
@@ -82,15 +90,18 @@ def _systems(results: Results) -> list[Row]:
     better = {
         (skill["system"], skill["task"], skill["metric"])
         for skill in evaluation.get("skill", ())
-        if skill["low"] > 0
+        if skill["ci_low"] > 0
     }
     rows = [
         row | {"significant": (row["system"], row["task"], row["metric"]) in better}
-        for row in (*evaluation["rows"], *evaluation.get("wholes", ()))
+        for row in (*evaluation["rows"], *evaluation.get("system_metrics", ()))
     ]
     facts = {system["system"]: system for system in evaluation.get("systems", ())}
     found = pivoted(rows, ("system",), "{task} {metric}")
-    return [row | {"runs": facts.get(row["system"], {}).get("runs", 1)} for row in found]
+    return [
+        row | {"name": _name(row["system"]), "runs": facts.get(row["system"], {}).get("runs", 1)}
+        for row in found
+    ]
 
 
 def _main_systems(results: Results) -> list[Row]:
@@ -108,10 +119,10 @@ def _headline(results: Results) -> list[Row]:
         best = max(there, key=lambda row: float(row[column]["mean"]))[column]
         level = {best["system"]} | {
             name
-            for pair in results["evaluation"]["paired"]
+            for pair in results["evaluation"]["paired_differences"]
             if (pair["task"], pair["metric"]) == (best["task"], best["metric"])
             and best["system"] in (pair["a"], pair["b"])
-            and pair["low"] <= 0 <= pair["high"]
+            and pair["ci_low"] <= 0 <= pair["ci_high"]
             for name in (pair["a"], pair["b"])
         }
         for row in there:
@@ -122,15 +133,19 @@ def _headline(results: Results) -> list[Row]:
 def _paired_differences(results: Results, system: str = "taste") -> list[Row]:
     """The system minus the best baseline and minus every other model, on the same users."""
     evaluation = results["evaluation"]
-    models = [entry["system"] for entry in evaluation["systems"] if not entry["floor"]]
-    pairs = [_oriented(pair, system) for pair in evaluation["paired"] if system in (pair["a"], pair["b"])]
+    models = [entry["system"] for entry in evaluation["systems"] if not entry["is_baseline"]]
+    pairs = [
+        _oriented(pair, system)
+        for pair in evaluation["paired_differences"]
+        if system in (pair["a"], pair["b"])
+    ]
     shown = {(pair["task"], pair["metric"]) for pair in pairs}
     best = [
-        skill | {"other": f"{skill['floor']} (best baseline)"}
+        skill | {"other": f"{skill['baseline']} (best baseline)"}
         for skill in evaluation["skill"]
         if skill["system"] == system and (skill["task"], skill["metric"]) in shown
     ]
-    others = [pair for pair in pairs if pair["other"] in models]
+    others = [pair | {"other": _name(pair["other"])} for pair in pairs if pair["other"] in models]
     order = list(dict.fromkeys(row["task"] for row in best))
     return sorted([*best, *others], key=lambda row: order.index(row["task"]))
 
@@ -138,8 +153,8 @@ def _paired_differences(results: Results, system: str = "taste") -> list[Row]:
 def _oriented(pair: Row, system: str) -> Row:
     """A pair of systems as this system minus the other one."""
     sign, other = (1, pair["b"]) if pair["a"] == system else (-1, pair["a"])
-    low, high = sorted((sign * pair["low"], sign * pair["high"]))
-    return pair | {"other": other, "difference": sign * pair["difference"], "low": low, "high": high}
+    low, high = sorted((sign * pair["ci_low"], sign * pair["ci_high"]))
+    return pair | {"other": other, "difference": sign * pair["difference"], "ci_low": low, "ci_high": high}
 
 
 def _same_space(results: Results) -> list[Row]:
@@ -149,34 +164,34 @@ def _same_space(results: Results) -> list[Row]:
     }
     rows = [row for row in _systems(results) if row["system"] in spaces]
     return [
-        row | {"model": model}
+        row | {"model": _name(model)}
         for model in results["settings"]
         for row in rows
         if spaces[row["system"]] == spaces[model]
     ]
 
 
-SYSTEM = {"system": "{system} ({runs})"}
+SYSTEM = {"system": "{name} ({runs})"}
 EVALUATION = (
-    "Users: {evaluation[tasks][0][users]}. In parentheses: training seeds. "
+    "Users: {evaluation[tasks][0][n_users]}. In parentheses: training seeds. "
     + CI
     + " `*`: significantly above the best baseline of the column (the paired 95 % CI excludes 0).",
     Table(
         SYSTEM
         | {
-            "Next item, NDCG@10": "{next-liked ndcg@10:±.3f}",
-            "sessions shuffled": "{next-liked ndcg@10_shuffled:±.3f}",
-            "Last 20 %, NDCG@100": "{last-20% ndcg@100:±.3f}",
-            "sessions shuffled ": "{last-20% ndcg@100_shuffled:±.3f}",
-            "Random 20 %, Recall@20 (capped)": "{fold-in recall@20:±.3f}",
-            "Random 20 %, NDCG@100": "{fold-in ndcg@100:±.3f}",
-            "Top-rated, NDCG@10": "{best-rated ndcg@10:±.3f}",
+            "Next item, NDCG@10": "{next-item ndcg@10:±.3f}",
+            "sessions shuffled": "{next-item ndcg@10_shuffled:±.3f}",
+            "Last 20 %, NDCG@100": "{last-20pct ndcg@100:±.3f}",
+            "sessions shuffled ": "{last-20pct ndcg@100_shuffled:±.3f}",
+            "Random 20 %, Recall@20 (capped)": "{random-20pct recall@20:±.3f}",
+            "Random 20 %, NDCG@100": "{random-20pct ndcg@100:±.3f}",
+            "Top-rated, NDCG@10": "{top-rated ndcg@10:±.3f}",
         },
         _main_systems,
     ),
     Table(
         {
-            "taste minus": "{other}",
+            "tastevec minus": "{other}",
             "task": "{task}",
             "metric": "{metric}",
             "paired difference [95 % CI]": "{row:[+.3f]}",
@@ -186,26 +201,26 @@ EVALUATION = (
     Table(
         SYSTEM
         | {
-            "effective rank": "{fold-in effective_rank[mean]:.3g}",
-            "top-direction share": "{fold-in top_direction[mean]:.3g}",
-            "hubness@10": "{fold-in hubness@10[mean]:.3g}",
-            "catalog coverage@10": "{fold-in coverage@10[mean]:.3g}",
-            "exposure Gini@10": "{fold-in gini@10[mean]:.3g}",
-            "split-half cosine": "{fold-in halves_cosine:±.3f}",
-            "between-user cosine": "{fold-in strangers_cosine:±.3f}",
-            "split-half accuracy": "{fold-in halves_closer:±.3f}",
-            "novelty@10": "{fold-in novelty@10:±.3f}",
-            "intra-list similarity@10": "{fold-in intra_list_similarity@10:±.3f}",
+            "effective rank": "{random-20pct effective_rank[mean]:.3g}",
+            "top-direction share": "{random-20pct top_direction[mean]:.3g}",
+            "hubness@10": "{random-20pct hubness@10[mean]:.3g}",
+            "catalog coverage@10": "{random-20pct coverage@10[mean]:.3g}",
+            "exposure Gini@10": "{random-20pct gini@10[mean]:.3g}",
+            "split-half cosine": "{random-20pct split_half_cosine:±.3f}",
+            "between-user cosine": "{random-20pct between_user_cosine:±.3f}",
+            "split-half accuracy": "{random-20pct split_half_accuracy:±.3f}",
+            "novelty@10": "{random-20pct novelty@10:±.3f}",
+            "intra-list similarity@10": "{random-20pct intra_list_similarity@10:±.3f}",
         },
-        lambda results: [row for row in _systems(results) if "fold-in coverage@10" in row],
+        lambda results: [row for row in _systems(results) if "random-20pct coverage@10" in row],
         "Embeddings and lists, task Random 20 %:",
     ),
     Table(
         {
             "item embeddings of": "{model}",
-            "system": "{system} ({runs})",
-            "cosine distance": "{best-rated cosine_distance:±.3f}",
-            "centered": "{best-rated cosine_distance_centred:±.3f}",
+            "system": "{name} ({runs})",
+            "cosine distance": "{top-rated cosine_distance:±.3f}",
+            "centered": "{top-rated cosine_distance_centred:±.3f}",
         },
         _same_space,
         "Cosine distance to the top-rated items, within one embedding space:",
@@ -222,7 +237,7 @@ def _placements(results: Results) -> list[Row]:
 
 
 def _cold(results: Results) -> list[Row]:
-    rows = pivoted(results["cold"], ("system", "horizon"), "{question} {metric}")
+    rows = pivoted(results["cold"], ("system", "horizon"), "{candidates} {metric}")
     return [
         row | {"name": f"{row['system']}: {row['horizon']}" if row["horizon"] else row["system"]}
         for row in rows
@@ -230,11 +245,10 @@ def _cold(results: Results) -> list[Row]:
 
 
 def _cold_columns(spec: str) -> dict[str, str]:
-    places = {"all films": "all items", "drawn films": "cold items"}
     metrics = {"recall@20": "Recall@20", "recall@50": "Recall@50", "ndcg@100": "NDCG@100"}
     return {
-        f"among {place}, {title}": f"{{{question} {metric}:{spec}}}"
-        for question, place in places.items()
+        f"among {candidates}, {title}": f"{{{candidates} {metric}:{spec}}}"
+        for candidates in ("all items", "cold items")
         for metric, title in metrics.items()
     }
 
@@ -523,7 +537,7 @@ REGIONS: dict[str, tuple[Any, ...]] = {
     ),
     "cold-films": (
         "cold-films",
-        "{draw[films]:,} of {draw[catalogue]:,} items of {data} removed (seed {draw[seed]}) with their {draw[held_back]:,} training and validation interactions. {asked[all films][users]:,} test users have {asked[all films][hidden_films]:,} positives among "
+        "{draw[films]:,} of {draw[catalogue]:,} items of {data} removed (seed {draw[seed]}) with their {draw[held_back]:,} training and validation interactions. {asked[all items][n_users]:,} test users have {asked[all items][held_out_items]:,} positives among "
         "them: the held-out items. " + CI,
         Table({"system": "{name}"} | _cold_columns("±.3f"), _cold),
         Table(

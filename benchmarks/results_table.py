@@ -81,7 +81,7 @@ def _selected(evaluation: dict[str, Any]) -> dict[str, Any]:
         [row for row in evaluation[part] if row["metric"] in METRICS] for part in ("rows", "skill")
     )
     slices = [
-        part for part in evaluation["slices"] if part["by"] == "known films" or part["system"] in PRESETS
+        part for part in evaluation["slices"] if part["by"] == "history_length" or part["system"] in PRESETS
     ]
     systems = [
         system | {"settings": system["settings"] | {"backbone": BACKBONE}}

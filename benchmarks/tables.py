@@ -30,7 +30,7 @@ class _CellFormatter(Formatter):
 
 
 def _with_half_width(row: Record, spec: str) -> str:
-    width = row["deviation"] if "deviation" in row else (row["high"] - row["low"]) / 2
+    width = row["deviation"] if "deviation" in row else (row["ci_high"] - row["ci_low"]) / 2
     text = f"{row['mean']:{spec}} ±{width:{spec}}"
     return f"**{text}**" if row.get("bold") else f"{text}{'*' if row.get('significant') else ''}"
 
@@ -39,7 +39,7 @@ def _with_interval(row: Record, spec: str) -> str:
     value = next(row[name] for name in ("difference", "ratio", "mean") if name in row)
     if "ratio_low" in row and row["ratio_low"] is None:
         return f"{value:{spec}}"
-    low, high = (row[f"ratio_{end}" if "ratio" in row else end] for end in ("low", "high"))
+    low, high = (row[f"ratio_{end}" if "ratio" in row else f"ci_{end}"] for end in ("low", "high"))
     return f"{value:{spec}} [{low:{spec}}, {high:{spec}}]"
 
 

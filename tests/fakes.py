@@ -21,9 +21,9 @@ class Fixed:
         self.seen: list[Histories] = []
         self._scores = np.asarray(scores, np.float32)
 
-    def fit(self, train: Histories, item_count: int) -> None:
+    def fit(self, train: Histories, n_items: int) -> None:
         """Count it."""
-        del train, item_count
+        del train, n_items
         self.fits += 1
 
     def score(self, histories: Histories) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tastevec.evaluation.report import Report
-from tastevec.evaluation.results import Asked, Measured, Slice, SystemFacts
+from tastevec.evaluation.results import Slice, SystemFacts, TaskRecord, TaskResult
 
 DATA = {"name": "tiny", "fingerprint": "f00d", "split": "test"}
 KNOWN = ("1", "2", "3", "5", "10", "20", "50", "100", "200")
@@ -14,13 +14,12 @@ AGES = ("0-1", "2-4", "5-9", "10-19", "20-39", "40 or more")
 AT = (10, 20, 50, 100)
 
 
-def asked(name="fold-in", users=4, *, fingerprint=None, ids=None):
+def asked(name="random-20pct", users=4, *, fingerprint=None, ids=None):
     """A task of so many people, each with 5 known films and 2 hidden ones."""
-    return Asked(
+    return TaskRecord(
         name=name,
-        protocol="future" if name in ("next-liked", "last-20%") else name,
         note="A note with <angles>.",
-        left_out=1,
+        excluded_users=1,
         fingerprint=fingerprint or f"{name}-{users}",
         user_ids=np.arange(1, users + 1) if ids is None else np.array(ids),
         input_items=np.full(users, 5),
@@ -28,16 +27,16 @@ def asked(name="fold-in", users=4, *, fingerprint=None, ids=None):
     )
 
 
-def facts(system, *, floor=False, space=None, runs=1):
+def facts(system, *, is_baseline=False, space=None, runs=1):
     """A system that was made in no time."""
-    return SystemFacts(system, floor, space, runs, {"seed": 42}, 0.5, 0.25)
+    return SystemFacts(system, is_baseline, space, runs, {"seed": 42}, 0.5, 0.25)
 
 
 def measured(system, task, *, system_metrics=None, slices=(), **values):
     """One run of a system: metric_at_10=[...] is the metric@10 of each person."""
     values = {name.replace("_at_", "@"): np.array(column, float) for name, column in values.items()}
     runs = {metric: np.array([np.nanmean(column)]) for metric, column in values.items()}
-    return Measured(system, task, values, runs, system_metrics or {}, tuple(slices))
+    return TaskResult(system, task, values, runs, system_metrics or {}, tuple(slices))
 
 
 def report_of(systems, results, *, data=DATA, at=(10, 100), seed=42):
@@ -46,15 +45,17 @@ def report_of(systems, results, *, data=DATA, at=(10, 100), seed=42):
 
 
 def lively(
-    *, trivial_baselines, models, users=300, tasks=("best-rated", "fold-in", "next-liked", "last-20%"), seed=0
+    *,
+    baselines,
+    models,
+    users=300,
+    tasks=("top-rated", "random-20pct", "next-item", "last-20pct"),
+    seed=0,
 ):
     """A report as real ones are, of systems better and better by their place; models last."""
     rng = np.random.default_rng(seed)
-    names = [*trivial_baselines, *models]
-    every = [
-        facts(name, floor=name in trivial_baselines, runs=1 if name in trivial_baselines else 3)
-        for name in names
-    ]
+    names = [*baselines, *models]
+    every = [facts(name, is_baseline=name in baselines, runs=1 if name in baselines else 3) for name in names]
     results = []
     for name in tasks:
         task, n_users = asked(name, users), rng.gamma(2.0, 0.5, users)
@@ -83,21 +84,21 @@ def _lively(system, task, users, level, rng):
         "gini@10": rng.uniform(0.8, 0.99, 3),
     }
     slices = []
-    metrics = ("hr@10", "ndcg@10") if task.name == "next-liked" else ("recall@20", "ndcg@100")
+    metrics = ("hr@10", "ndcg@10") if task.name == "next-item" else ("recall@20", "ndcg@100")
     for place, label in enumerate(KNOWN):
         slices += [
-            Slice("known films", label, metric, scores((place + 2) / 10).mean(0)) for metric in metrics
+            Slice("history_length", label, metric, scores((place + 2) / 10).mean(0)) for metric in metrics
         ]
     for by, labels in (
-        ("popularity decile", [str(n + 1) for n in range(10)]),
-        ("cold films", COLD),
-        ("years since release", AGES),
+        ("item_popularity_decile", [str(n + 1) for n in range(10)]),
+        ("cold_items", COLD),
+        ("item_age_years", AGES),
     ):
         for place, label in enumerate(labels):
             found = scores(2 * (place + 0.5) / len(labels)).mean(0)
             found[rng.random(len(found)) < 0.4] = np.nan
             slices.append(Slice(by, label, "found@20", found))
-    return Measured(
+    return TaskResult(
         system,
         task,
         {metric: values.mean(axis=0) for metric, values in ranked.items()},

@@ -26,7 +26,7 @@ from tastevec.cli.console import RENAMED_FLAGS, reporting
 from tastevec.data import releases
 from tastevec.errors import MissingExtraError, TastevecError
 from tastevec.extras import EXTRAS, missing_extra, require
-from tastevec.schema import Protocol
+from tastevec.schema import TaskId
 
 PIPELINE = {"describe": "prepare"}  # the module of a stage, where its name differs
 PARSERS = get_command(app).commands
@@ -40,7 +40,7 @@ COMMANDS = {
     "describe": ["PREPARED", "--out"],
     "train": ["PREPARED", "--out", "--preset", "--set", "--resume"],
     "evaluate": [
-        *("MODEL", "--data", "--out", "--protocol", "--baselines", "--no-baselines", "--split"),
+        *("MODEL", "--data", "--out", "--task", "--baselines", "--no-baselines", "--split"),
         *("--seeds", "--tune", "--tuned"),
     ],
     "compare": ["DIR", "--out"],
@@ -133,7 +133,8 @@ def test_help_of_train_lists_every_setting():
         (["train", "prepared", "--out", "m", "--set", "epochs"], "NAME=VALUE"),
         (["train", "prepared", "--out", "m", "--set", "preset=bert-cosine"], "--preset bert-cosine"),
         (["evaluate", "--data", "prepared", "--out", "r"], "MODEL"),
-        (["evaluate", "m", "--data", "prepared", "--out", "r", "--protocol", "luck"], "fold-in"),
+        (["evaluate", "m", "--data", "prepared", "--out", "r", "--task", "luck"], "random-20pct"),
+        (["evaluate", "m", "--data", "prepared", "--out", "r", "--task", "fold-in"], "is now 'random-20pct'"),
         (["compare"], "DIR"),
         (["evaluate", "m", "--data", "p", "--out", "r", "--tune", "--tuned", "e"], "not both"),
         (["evaluate", "m", "--data", "p", "--out", "r", "--seeds", "0"], "--seeds"),
@@ -183,7 +184,10 @@ def test_missing_library_prints_install_command(monkeypatch):
     _failing(monkeypatch, "evaluate", ModuleNotFoundError("No module named 'sklearn'", name="sklearn.utils"))
     result = run(*CALLS["evaluate"])
     assert result.exit_code == 1
-    assert result.stderr == "Error: scikit-learn is not installed; run: pip install 'tastevec[prep]'\n"
+    assert (
+        result.stderr
+        == "Error: scikit-learn is not installed. Expected the extra prep. Run: pip install 'tastevec[prep]'\n"
+    )
 
 
 def test_failed_import_of_unknown_library_is_raised(monkeypatch):
@@ -340,9 +344,9 @@ def test_prepare_passes_every_flag(tmp_path):
 
 def test_prepare_applies_the_split_strategy(tmp_path):
     source = worlds.write_csv_release(tmp_path / "tiny")
-    by_time = run("prepare", source, "--out", "by-time", "--split-strategy", "time", "--seed", "1")
+    by_time = run("prepare", source, "--out", "by-time", "--split-strategy", "temporal", "--seed", "1")
     assert "Split timestamp: 2001-05-19 19:03:20 UTC; 0 later tags ignored." in by_time.stdout
-    assert "Dropped interactions, of 194: 20 at or after the cut." in by_time.stdout
+    assert "Dropped interactions, of 194: 20 at or after the split timestamp." in by_time.stdout
     facts = read_json(
         run(
             "prepare",
@@ -357,13 +361,13 @@ def test_prepare_applies_the_split_strategy(tmp_path):
         )
     )
     assert facts["counts"]["splits"] == {"train": 8, "validation": 2, "test": 2}
-    assert (facts["settings"]["split"], facts["settings"]["held_out_users"]) == ("liang", 2)
+    assert (facts["settings"]["split_strategy"], facts["settings"]["held_out_users"]) == ("liang", 2)
     refused = run("prepare", source, "--out", "too-few", "--split-strategy", "liang")
     assert refused.exit_code == 1
-    assert "12 users of tiny liked 5 films or more" in refused.stderr
-    assert "give --held-out-users 4 or less" in refused.stderr
+    assert "12 users of tiny have 5 positives or more" in refused.stderr
+    assert "Use --held-out-users 4 or less" in refused.stderr
     refused = run("prepare", source, "--out", "own", "--split-strategy", "hash", "--preset", "bert-cosine")
-    assert "preset bert-cosine divides people by the research note's own shuffle" in refused.stderr
+    assert "--preset bert-cosine has its own split" in refused.stderr
 
 
 def test_prepare_with_invalid_row_stops_or_skips_it(tmp_path):
@@ -478,14 +482,24 @@ def test_evaluate_passes_every_flag_and_progress(monkeypatch):
 
     monkeypatch.setattr("tastevec.pipelines.evaluate.evaluate", evaluate)
     monkeypatch.setattr("tastevec.cli.models.progress_bar", progress_bar)
-    flags = ["--protocol", "future", "--no-baselines", "--split", "validation", "--seeds", 5]
+    flags = [
+        "--task",
+        "last-20pct",
+        "--task",
+        "next-item",
+        "--no-baselines",
+        "--split",
+        "validation",
+        "--seeds",
+        5,
+    ]
     assert run(*CALLS["evaluate"], *flags, "--tune").exit_code == 1
     del passed["progress"]
     assert passed == {
         "models": [Path("model")],
         "data": Path("prepared"),
         "out": Path("results"),
-        "protocols": ["future"],
+        "tasks": ["next-item", "last-20pct"],
         "with_baselines": False,
         "split": "validation",
         "seeds": 5,
@@ -497,10 +511,10 @@ def test_evaluate_passes_every_flag_and_progress(monkeypatch):
     assert (passed["tune"], passed["tuned"]) == (False, Path("earlier"))
 
 
-def test_help_of_evaluate_lists_every_protocol():
+def test_help_of_evaluate_lists_every_task():
     shown = run("evaluate", "--help").stdout
-    for protocol in Protocol.__args__:
-        assert protocol in shown
+    for task in TaskId.__args__:
+        assert task in shown
 
 
 def test_main_sets_environment_and_turns_sigterm_into_interruption(monkeypatch):

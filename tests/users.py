@@ -9,7 +9,7 @@ import numpy as np
 
 import worlds
 from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
-from tastevec.evaluation.dataset import EvalDataset, Items
+from tastevec.evaluation.dataset import EvalDataset, ItemFacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,11 +50,11 @@ def of_every_length() -> Histories:
     return users(*(items[:length] for length in range(13)))
 
 
-def plain_cohort(
-    train: Histories, unseen: Histories, item_count: int, rating_range: tuple[float, float]
+def plain_dataset(
+    train: Histories, held_out_users: Histories, n_items: int, rating_range: tuple[float, float]
 ) -> EvalDataset:
     """Who teaches and who is asked, of films that are nothing but numbers."""
-    return EvalDataset(train, unseen, Items.plain(train, item_count), rating_range)
+    return EvalDataset(train, held_out_users, ItemFacts.without_metadata(train, n_items), rating_range)
 
 
 def films_of(histories: Histories, user: int) -> list[int]:

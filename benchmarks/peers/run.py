@@ -29,7 +29,9 @@ from tastevec.errors import TastevecError, TrainingError
 from tastevec.evaluation.baselines import Popularity
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.evaluate import evaluate
+from tastevec.evaluation.html_report import write_report
 from tastevec.evaluation.scorers import Runs, measure
+from tastevec.evaluation.tables import report_text
 from tastevec.schema import RESULTS_FILE
 
 if TYPE_CHECKING:
@@ -143,23 +145,23 @@ class Sasrec:
         assert self._process is not None
         return self._process
 
-    def fit(self, train: Histories, item_count: int) -> None:
+    def fit(self, train: Histories, n_items: int) -> None:
         """Train until validation no longer improves, and restore the best epoch; a trained model stays as it is."""
         if self._process:
             return
         start, positive = perf_counter(), train.ratings >= self._training.positive
-        self._popular = np.bincount(train.items[positive], minlength=item_count).astype(np.float32)
+        self._popular = np.bincount(train.items[positive], minlength=n_items).astype(np.float32)
         predicted = positive if self._variant == "likes among all" else np.ones_like(positive)
         table = self._save("train", train, predicted)
         self._process = Process(
             self._training.command,
             interactions=table,
-            item_count=item_count,
+            n_items=n_items,
             settings=dict(NETWORK),
             seed=self._seed,
         )
         self.versions = self._process.welcome
-        curve = self._train(item_count)
+        curve = self._train(n_items)
         self.record = {
             "seed": self._seed,
             "epochs": max(curve, key=lambda epochs: curve[epochs]),
@@ -183,16 +185,14 @@ class Sasrec:
         if self._process:
             self._process.close()
 
-    def _train(self, item_count: int) -> dict[int, float]:
+    def _train(self, n_items: int) -> dict[int, float]:
         """Return NDCG@100 on validation users after so many epochs; restore the best weights."""
         curve: dict[int, float] = {}
         stale = 0
         while (done := max(curve, default=0)) < self._training.epochs and stale < PATIENCE:
             epochs = min(EVERY, self._training.epochs - done)
             self.process.request(do="train", epochs=epochs)
-            value = float(
-                measure(self, self._training.validation, item_count, (DEPTH,))[f"ndcg@{DEPTH}"].mean()
-            )
+            value = float(measure(self, self._training.validation, n_items, (DEPTH,))[f"ndcg@{DEPTH}"].mean())
             curve[done + epochs] = value
             stale += 1
             if value > self.best:
@@ -226,7 +226,7 @@ def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epo
         epochs: Of a training, at most.
     """
     dataset, positive = EvalDataset.of(prepared, "validation"), positive_from(prepared.rating_range)
-    validation = next(task for task in dataset.tasks("future", SEED) if task.name == "last-20%")
+    validation = dataset.task("last-20pct", SEED)
     with ExitStack() as stack:
         work = Path(stack.enter_context(TemporaryDirectory()))
         training = Training(positive, epochs, validation, command, work)
@@ -235,13 +235,13 @@ def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epo
             print(f"SASRec, {variant}, seed {seed} ...", flush=True)
             model = Sasrec(variant, training, seed)
             stack.enter_context(closing(model))
-            model.fit(dataset.train, dataset.item_count)
-            _require_histories(model, validation.known)
+            model.fit(dataset.train, dataset.n_items)
+            _require_histories(model, validation.inputs)
             return model
 
         runs = _selected(trained, seeds, epochs)
         baseline = Popularity(positive_from=positive)
-        report = evaluate([runs], EvalDataset.of(prepared, "test"), trivial_baselines=[baseline], seed=SEED)
+        report = evaluate([runs], EvalDataset.of(prepared, "test"), baselines=[baseline], seed=SEED)
     # The models are fitted before the evaluation, which cannot measure it.
     seconds = sum(run["fit_seconds"] for run in runs.settings["runs"])
     systems = [
@@ -309,10 +309,10 @@ def main() -> None:
         command = [str(_environment()), str(HERE / "sasrec.py")]
         prepared = Prepared.open(options.prepared)
         report = evaluated(prepared, command, seeds=options.seeds, epochs=options.epochs)
-        report.write(options.out)
+        write_report(report, options.out)
     except TastevecError as error:
         sys.exit(str(error))
-    print(report.table())
+    print(report_text(report))
 
 
 if __name__ == "__main__":

@@ -51,15 +51,15 @@ class Sasrec:
 
     Args:
         interactions: The table of training users.
-        item_count: N; items are 0 to N - 1.
+        n_items: N; items are 0 to N - 1.
         settings: Keywords of ``SASRecModel``.
         seed: Of weights, dropout and batch order.
     """
 
-    def __init__(self, interactions: str, item_count: int, settings: dict[str, Any], seed: int) -> None:
+    def __init__(self, interactions: str, n_items: int, settings: dict[str, Any], seed: int) -> None:
         seed_everything(seed, verbose=False)
         self._dataset = Dataset.construct(_read(interactions))
-        self._item_count = item_count
+        self._item_count = n_items
         self._model = SASRecModel(lightning_module_type=Softmax, **settings)
         self._kept: dict[str, Any] = {}
 

@@ -13,11 +13,11 @@ GOOD = 4  # epochs; a longer training reverses the ranking
 class SasrecDouble:
     """Scores are the weighted counts of the training table, plus 100 for the neighbors of a user's last item."""
 
-    def __init__(self, interactions: str, item_count: int, settings: dict[str, object], seed: int) -> None:
+    def __init__(self, interactions: str, n_items: int, settings: dict[str, object], seed: int) -> None:
         del settings, seed
         table = np.load(interactions)
-        self._counts = np.bincount(table["item_id"], weights=table["weight"], minlength=item_count)
-        self._trained = np.isin(np.arange(item_count), table["item_id"])
+        self._counts = np.bincount(table["item_id"], weights=table["weight"], minlength=n_items)
+        self._trained = np.isin(np.arange(n_items), table["item_id"])
         self._epochs = self._kept = 0
 
     def train(self, epochs: int) -> None:

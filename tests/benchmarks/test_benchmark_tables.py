@@ -24,11 +24,11 @@ def test_a_table_is_a_mapping_of_titles_to_format_strings():
 @pytest.mark.parametrize(
     ("template", "value", "text"),
     [
-        ("{x:±.2f}", {"mean": 0.5, "low": 0.4, "high": 0.6}, "0.50 ±0.10"),
-        ("{x:±.2f}", {"mean": 0.5, "low": 0.4, "high": 0.6, "significant": True}, "0.50 ±0.10*"),
+        ("{x:±.2f}", {"mean": 0.5, "ci_low": 0.4, "ci_high": 0.6}, "0.50 ±0.10"),
+        ("{x:±.2f}", {"mean": 0.5, "ci_low": 0.4, "ci_high": 0.6, "significant": True}, "0.50 ±0.10*"),
         ("{x:±.2f}", {"mean": 0.5, "deviation": 0.25}, "0.50 ±0.25"),
-        ("{x:±.2f}", {"mean": None, "low": None, "high": None}, "-"),
-        ("{x:[+.1f]}", {"difference": 0.5, "low": -0.1, "high": 1.1}, "+0.5 [-0.1, +1.1]"),
+        ("{x:±.2f}", {"mean": None, "ci_low": None, "ci_high": None}, "-"),
+        ("{x:[+.1f]}", {"difference": 0.5, "ci_low": -0.1, "ci_high": 1.1}, "+0.5 [-0.1, +1.1]"),
         ("{x:[.1f]}", {"ratio": 2, "ratio_low": 1, "ratio_high": 3, "mean": 9}, "2.0 [1.0, 3.0]"),
         ("{x:~,.0f}", [3, 1, 2], "2 (1 to 3)"),
         ("{x:~,.0f}", [2, 2], "2"),

@@ -88,7 +88,7 @@ class ScorerContract:
 
     def test_it_answers_each_question_for_every_film(self, fitted, unseen):
         for horizon in ("overall", "next"):
-            asked = fitted.asked(horizon) if isinstance(fitted, HorizonScorer) else fitted
+            asked = fitted.at_horizon(horizon) if isinstance(fitted, HorizonScorer) else fitted
             assert asked.score(unseen).shape == (3, worlds.ITEMS)
 
     def test_its_vectors_if_any_stand_in_the_space_of_its_films(self, fitted, unseen):

@@ -373,7 +373,7 @@ def test_a_release_without_a_package_has_no_pypi_source(tmp_path):
 
 
 def test_an_unknown_release_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match=r"did you mean ml-10m\?"):
+    with pytest.raises(SettingsError, match=r"Did you mean ml-10m\?"):
         fetch("ml-10mm", tmp_path)
 
 

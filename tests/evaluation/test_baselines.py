@@ -13,9 +13,9 @@ from tastevec.evaluation import baselines as neighbors
 from tastevec.evaluation.baselines import (
     ALS,
     EASE,
-    Constant,
+    GlobalMeanVector,
     ItemKNN,
-    LastOnly,
+    LastItems,
     MeanPositive,
     PerHorizon,
     Popularity,
@@ -47,8 +47,8 @@ def _halves(histories, horizon):
 MAKERS = {
     "popularity": lambda: Popularity(positive_from=FROM),
     "recent": lambda: RecentPopularity(positive_from=FROM),
-    "constant": lambda: Constant(SPACE, space="tiny", positive_from=FROM),
-    "mean of liked": lambda: MeanPositive(SPACE, space="tiny", positive_from=FROM),
+    "constant": lambda: GlobalMeanVector(SPACE, space="tiny", positive_from=FROM),
+    "mean of positives": lambda: MeanPositive(SPACE, space="tiny", positive_from=FROM),
     "rating-weighted mean": lambda: WeightedMean(SPACE, space="tiny", positive_from=FROM),
     "item-kNN": lambda: ItemKNN(positive_from=FROM, neighbors=3, shrink=0.0),
     "item-kNN, shrunk": lambda: ItemKNN(positive_from=FROM),
@@ -56,8 +56,8 @@ MAKERS = {
     "iALS": lambda: ALS(AlsSettings((1, 5), dim=4, regularization=0.1), positives_only=True),
     "iALS of more": lambda: ALS(AlsSettings((1, 5), dim=4, regularization=0.1), positives_only=False),
     "encoded": lambda: EncodedScorer("halves", "tiny", SPACE, _halves),
-    "last only": lambda: LastOnly(EASE(positive_from=FROM), 3),
-    "last only of neighbours": lambda: LastOnly(ItemKNN(positive_from=FROM)),
+    "last only": lambda: LastItems(EASE(positive_from=FROM), 3),
+    "last only of neighbours": lambda: LastItems(ItemKNN(positive_from=FROM)),
     "per horizon": lambda: PerHorizon(
         "EASE", overall=EASE(positive_from=FROM, ridge=1.0), next=EASE(positive_from=FROM, ridge=9.0)
     ),
@@ -93,10 +93,10 @@ def test_recent_popularity_without_times_is_refused():
 
 def test_the_constant_is_the_mean_of_unit_vectors_of_likes():
     vectors = np.array([[2, 0], [0, 3], [9, 9]], np.float32)
-    scorer = Constant(vectors, space="s", positive_from=FROM)
+    scorer = GlobalMeanVector(vectors, space="s", positive_from=FROM)
     scorer.fit(users([(0, 5), (2, 1)], [(0, 4), (1, 5), (0, 5)]), 3)
     np.testing.assert_allclose(scorer.vectors(users([], [])), [[0.75, 0.25]] * 2)
-    assert scorer.name == "constant (s)"
+    assert scorer.name == "global mean vector (s)"
 
 
 def test_the_mean_of_liked_is_a_persons_own_and_else_the_constant():
@@ -178,16 +178,16 @@ def test_each_question_is_answered_by_the_scorer_tuned_for_it():
     overall, following = EASE(positive_from=FROM, ridge=1.0), EASE(positive_from=FROM, ridge=9.0)
     scorer = PerHorizon("EASE", overall=overall, next=following)
     scorer.fit(world(), worlds.ITEMS)
-    assert scorer.asked("overall") is overall
-    assert scorer.asked("next") is following
+    assert scorer.at_horizon("overall") is overall
+    assert scorer.at_horizon("next") is following
     np.testing.assert_array_equal(scorer.score(world()), following.score(world()))
 
 
 def test_what_is_fitted_with_a_system_can_be_told():
     one, other = Popularity(positive_from=FROM), EASE(positive_from=FROM)
     assert fitted_parts(one) == (one,)
-    assert fitted_parts(LastOnly(one)) == (one,)
-    assert fitted_parts(PerHorizon("p", overall=one, next=LastOnly(other))) == (one, other)
+    assert fitted_parts(LastItems(one)) == (one,)
+    assert fitted_parts(PerHorizon("p", overall=one, next=LastItems(other))) == (one, other)
     assert fitted_parts(PerHorizon("p", overall=one, next=one)) == (one,)
 
 
@@ -215,7 +215,7 @@ def test_ease_keeps_to_the_most_liked_films_of_a_large_catalogue(monkeypatch):
     assert scores[[0, 2, 4]].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["EASE", "iALS", "mean of liked", "rating-weighted mean", "item-kNN"])
+@pytest.mark.parametrize("name", ["EASE", "iALS", "mean of positives", "rating-weighted mean", "item-kNN"])
 def test_those_who_love_one_half_of_the_films_are_offered_that_half(name):
     scorer = MAKERS[name]()
     scorer.fit(world(), worlds.ITEMS)
@@ -226,11 +226,11 @@ def test_those_who_love_one_half_of_the_films_are_offered_that_half(name):
 
 
 def test_last_only_forgets_what_is_older():
-    scorer = LastOnly(EASE(positive_from=FROM), 2)
+    scorer = LastItems(EASE(positive_from=FROM), 2)
     scorer.fit(world(), worlds.ITEMS)
     long, short = users([(0, 5), (11, 5), (12, 5)]), users([(11, 5), (12, 5)])
     np.testing.assert_array_equal(scorer.score(long), scorer.score(short))
-    assert scorer.name == "EASE, last 2 only"
+    assert scorer.name == "EASE (positives), last 2 items"
 
 
 def test_als_of_likes_does_not_see_what_was_not_liked():
@@ -252,5 +252,5 @@ def test_an_encoder_answers_both_questions_and_never_offers_a_film_without_a_vec
     scorer = MAKERS["encoded"]()
     user = users([(0, 5), (1, 5), (11, 5)])
     assert scorer.vectors(user).tolist() == [[2, 2]]
-    assert scorer.asked("overall").vectors(user).tolist() == [[2, 1]]
+    assert scorer.at_horizon("overall").vectors(user).tolist() == [[2, 1]]
     assert scorer.score(user)[0].argmin() == 5  # the film without a vector

@@ -30,7 +30,7 @@ class TestNoteScorer(ScorerContract):
 
     @pytest.fixture
     def make(self):
-        return lambda: scorer({**NOTE, "similarity": "cosine"}, {"pad": "full"})
+        return lambda: scorer(NOTE, {"pad": "full"})
 
 
 def test_it_answers_two_questions_and_has_vectors():
@@ -39,7 +39,7 @@ def test_it_answers_two_questions_and_has_vectors():
     assert isinstance(made, VectorScorer)
     histories = users([(0, 5), (3, 1)])
     assert made.horizon == "next"
-    assert not np.allclose(made.score(histories), made.asked("overall").score(histories))
+    assert not np.allclose(made.score(histories), made.at_horizon("overall").score(histories))
 
 
 def test_a_film_without_a_vector_scores_lowest():

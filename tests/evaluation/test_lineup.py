@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 import worlds
-from tastevec.evaluation.baselines import EASE, LastOnly, PerHorizon, Popularity
+from tastevec.evaluation.baselines import EASE, LastItems, PerHorizon, Popularity
 from tastevec.evaluation.registry import (
     BaselineSpec,
-    HistorySubset,
-    baselines,
+    VariantSettings,
     build_baselines,
-    published,
+    published_settings,
+    strong_baselines,
     trivial_baselines,
     vector_baselines,
 )
@@ -24,21 +24,21 @@ EASES = BaselineSpec(
     "EASE",
     lambda settings, _seed: EASE(positive_from=4, **settings),
     published={"ridge": 400.0},
-    newest=(20,),
+    last_n=(20,),
 )
 
 
 def _chosen(**ridges):
     """EASE with these ridges: overall, next, and next of the shortened."""
-    questions = EASES.questions(["overall", "next"])
+    questions = EASES.variants(["overall", "next"])
     return {
-        question: HistorySubset({"ridge": ridge})
+        question: VariantSettings({"ridge": ridge})
         for question, ridge in zip(questions, ridges.values(), strict=True)
     }
 
 
 def _names(specs, horizons=BOTH):
-    return [runs.name for runs in build_baselines(specs, published(specs, horizons), [1])]
+    return [runs.name for runs in build_baselines(specs, published_settings(specs, horizons), [1])]
 
 
 def test_recency_is_left_out_without_times():
@@ -49,32 +49,34 @@ def test_recency_is_left_out_without_times():
 def test_the_baselines_stand_whole_and_shortened():
     whole = [
         "item-kNN",
-        "EASE",
-        "EASE, any rating",
-        "EASE, likes and middle",
-        "iALS, likes",
-        "iALS, likes and middle",
+        "EASE (positives)",
+        "EASE (all ratings)",
+        "EASE (graded)",
+        "iALS (positives)",
+        "iALS (graded)",
     ]
-    lineup = baselines(rating_range=(1, 5))
-    standing = [name + end for name in whole for end in ("", ", last 20 only")]
-    standing.insert(standing.index("EASE, likes and middle"), "EASE, any rating, last 5 only")
+    lineup = strong_baselines(rating_range=(1, 5))
+    standing = [name + end for name in whole for end in ("", ", last 20 items")]
+    standing.insert(standing.index("EASE (graded)"), "EASE (all ratings), last 5 items")
     assert _names(lineup) == standing
     assert _names(lineup, ["overall"]) == whole
 
 
 def test_a_scorer_is_called_as_its_row():
-    for specs in (trivial_baselines(world(), rating_range=(1, 5)), baselines(rating_range=(1, 5))):
-        for runs in build_baselines(specs, published(specs, BOTH), [1]):
+    for specs in (trivial_baselines(world(), rating_range=(1, 5)), strong_baselines(rating_range=(1, 5))):
+        for runs in build_baselines(specs, published_settings(specs, BOTH), [1]):
             assert {scorer.name for scorer in runs.scorers} == {runs.name}
 
 
 def test_what_chance_has_a_part_in_has_a_run_for_each_seed():
-    lineup = baselines(rating_range=(1, 5))
-    runs = {system.name: system for system in build_baselines(lineup, published(lineup, BOTH), [5, 6, 7])}
+    lineup = strong_baselines(rating_range=(1, 5))
+    runs = {
+        system.name: system for system in build_baselines(lineup, published_settings(lineup, BOTH), [5, 6, 7])
+    }
     assert {len(system.scorers) for name, system in runs.items() if name.startswith("iALS")} == {3}
     assert {len(system.scorers) for name, system in runs.items() if not name.startswith("iALS")} == {1}
-    assert runs["iALS, likes"].settings["seeds"] == [5, 6, 7]
-    whole, shortened = runs["iALS, likes"], runs["iALS, likes, last 20 only"]
+    assert runs["iALS (positives)"].settings["seeds"] == [5, 6, 7]
+    whole, shortened = runs["iALS (positives)"], runs["iALS (positives), last 20 items"]
     assert [scorer.scorer for scorer in shortened.scorers] == whole.scorers
     for scorer in whole.scorers:
         scorer.fit(world(), worlds.ITEMS)
@@ -83,17 +85,17 @@ def test_what_chance_has_a_part_in_has_a_run_for_each_seed():
 
 
 def test_the_settings_of_a_row_can_be_written_and_built_again():
-    for specs in (trivial_baselines(world(), rating_range=(1, 5)), baselines(rating_range=(1, 5))):
-        for runs in build_baselines(specs, published(specs, BOTH), [1, 2]):
+    for specs in (trivial_baselines(world(), rating_range=(1, 5)), strong_baselines(rating_range=(1, 5))):
+        for runs in build_baselines(specs, published_settings(specs, BOTH), [1, 2]):
             assert json.loads(json.dumps(runs.settings)) == runs.settings
-    [ease, shortened] = build_baselines([EASES], published([EASES], BOTH), [1])
+    [ease, shortened] = build_baselines([EASES], published_settings([EASES], BOTH), [1])
     record = {"settings": {"ridge": 400.0}, "tuning": None}
     assert ease.settings == {"next": record, "overall": record}
     assert shortened.settings == {"next": record}
 
 
 def test_published_settings_lie_within_what_may_be_tried():
-    for spec in [*baselines(rating_range=(1, 5)), *trivial_baselines(world(), rating_range=(1, 5))]:
+    for spec in [*strong_baselines(rating_range=(1, 5)), *trivial_baselines(world(), rating_range=(1, 5))]:
         assert spec.space.keys() == spec.published.keys()
         for name, allowed in spec.space.items():
             value = spec.published[name]
@@ -105,7 +107,7 @@ def test_published_settings_lie_within_what_may_be_tried():
 
 
 def test_every_corner_of_what_may_be_tried_makes_a_scorer():
-    for spec in baselines(rating_range=(1, 5)):
+    for spec in strong_baselines(rating_range=(1, 5)):
         ends = {
             name: list(getattr(allowed, "options", None) or (allowed.low, allowed.high))
             for name, allowed in spec.space.items()
@@ -119,7 +121,7 @@ def test_one_setting_for_all_questions_is_one_scorer():
         runs.scorers for runs in build_baselines([EASES], _chosen(o=3.0, n=3.0, s=3.0), [1])
     )
     assert isinstance(whole, EASE)
-    assert isinstance(shortened, LastOnly)
+    assert isinstance(shortened, LastItems)
     assert shortened.scorer is whole
 
 
@@ -129,14 +131,14 @@ def test_each_question_has_its_own_setting_and_what_is_alike_is_shared():
     )
     assert isinstance(whole, PerHorizon)
     assert whole.name == "EASE"
-    assert whole.asked("overall")._ridge == 1.0
-    assert whole.asked("next")._ridge == 2.0
-    assert shortened.scorer is whole.asked("overall")
+    assert whole.at_horizon("overall")._ridge == 1.0
+    assert whole.at_horizon("next")._ridge == 2.0
+    assert shortened.scorer is whole.at_horizon("overall")
 
 
 def test_recipes_of_like_settings_share_nothing():
-    other = replace(EASES, name="another", newest=())
-    [one, _, two] = build_baselines([EASES, other], published([EASES, other], BOTH), [1])
+    other = replace(EASES, name="another", last_n=())
+    [one, _, two] = build_baselines([EASES, other], published_settings([EASES, other], BOTH), [1])
     assert one.scorers[0] is not two.scorers[0]
 
 
@@ -145,8 +147,8 @@ def test_a_model_has_floors_in_the_space_of_each_of_its_runs():
     runs = [EncodedScorer("taste", f"space {i}", space, None) for i, space in enumerate(spaces)]
     found = vector_baselines(Runs("taste", runs), rating_range=(1, 5))
     assert [floor.name for floor in found] == [
-        "constant (taste)",
-        "mean of liked (taste)",
+        "global mean vector (taste)",
+        "mean of positives (taste)",
         "rating-weighted mean (taste)",
     ]
     for floor in found:

@@ -10,11 +10,11 @@ import worlds
 from fakes import Fixed, Summed
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation import scorers as answers
-from tastevec.evaluation.baselines import EASE, Constant, LastOnly, MeanPositive, Popularity
+from tastevec.evaluation.baselines import EASE, GlobalMeanVector, LastItems, MeanPositive, Popularity
 from tastevec.evaluation.dataset import NO_YEAR, EvalDataset
-from tastevec.evaluation.evaluate import PROTOCOLS, evaluate
+from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.scorers import Runs
-from users import films_of, plain_cohort, users, world
+from users import films_of, plain_dataset, users, world
 
 FROM = 4.0
 STARS = (1.0, 5.0)
@@ -24,7 +24,7 @@ STARS = (1.0, 5.0)
 def dataset():
     """Five people of each taste teach; the sixth of each is asked."""
     train = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])
-    return plain_cohort(world().take(train), world().take(np.array([5, 11])), worlds.ITEMS, STARS)
+    return plain_dataset(world().take(train), world().take(np.array([5, 11])), worlds.ITEMS, STARS)
 
 
 def row_of(report, system, task, metric):
@@ -34,37 +34,41 @@ def row_of(report, system, task, metric):
 
 def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero():
     unseen = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-liked hides film 2 of both
-    dataset = plain_cohort(users([(0, 5)], ids=[99]), unseen, 5, STARS)
+    dataset = plain_dataset(users([(0, 5)], ids=[99]), unseen, 5, STARS)
     right, wrong = Fixed([0, 0, 1, 0, 0], "right"), Fixed([0, 0, -1, 0, 0], "wrong")
-    report = evaluate([right, wrong], dataset, protocols=["future"], at=[1, 2])
+    report = evaluate([right, wrong], dataset, tasks=["next-item", "last-20pct"], at=[1, 2])
     for metric in ("hr@1", "recall@2", "ndcg@2", "mrr@1"):
-        assert row_of(report, "right", "next-liked", metric).mean == 1
-        assert row_of(report, "wrong", "next-liked", metric).mean == 0
+        assert row_of(report, "right", "next-item", metric).mean == 1
+        assert row_of(report, "wrong", "next-item", metric).mean == 0
 
 
 def test_every_system_meets_every_task_and_every_metric(dataset):
     report = evaluate(
-        [EASE(positive_from=FROM)], dataset, trivial_baselines=[Popularity(positive_from=FROM)], at=[5, 10]
+        [EASE(positive_from=FROM)], dataset, baselines=[Popularity(positive_from=FROM)], at=[5, 10]
     )
-    assert [task.name for task in report.tasks] == ["best-rated", "fold-in", "next-liked", "last-20%"]
-    assert [(result.system, result.task.name) for result in report.measured] == [
-        (system, task.name) for system in ("popularity", "EASE") for task in report.tasks
+    assert [task.name for task in report.tasks] == ["top-rated", "random-20pct", "next-item", "last-20pct"]
+    assert [(result.system, result.task.name) for result in report.results] == [
+        (system, task.name) for system in ("popularity", "EASE (positives)") for task in report.tasks
     ]
     accuracy = {f"{metric}@{k}" for metric in ("hr", "recall", "ndcg", "mrr") for k in (5, 10)}
     described = {"log_popularity@10", "novelty@10", "intra_list_similarity@10"}
-    for result in report.measured:
+    for result in report.results:
         in_order = {f"{metric}_shuffled" for metric in accuracy} if result.task.horizon == "next" else set()
         assert set(result.values) == set(result.runs) == accuracy | described | in_order
         assert set(result.system_metrics) == {"coverage@10", "gini@10"}
-        assert {part.by for part in result.slices} == {"known films", "popularity decile", "cold films"}
+        assert {part.by for part in result.slices} == {
+            "history_length",
+            "item_popularity_decile",
+            "cold_items",
+        }
         assert all(values.shape == (2,) for values in result.values.values())
         assert all(part.values.shape == (2,) for part in result.slices)
 
 
 def test_a_system_with_vectors_has_their_shape_measured_too(dataset):
     space = np.random.default_rng(0).standard_normal((worlds.ITEMS, 3))
-    report = evaluate([Summed(space)], dataset, protocols=["fold-in"])
-    [result] = report.measured
+    report = evaluate([Summed(space)], dataset, tasks=["random-20pct"])
+    [result] = report.results
     halves = {"split_half_cosine", "between_user_cosine", "split_half_accuracy"}
     assert {"cosine_distance", "cosine_distance_centred"} | halves < set(result.values)
     assert set(result.system_metrics) == {
@@ -79,9 +83,9 @@ def test_a_system_with_vectors_has_their_shape_measured_too(dataset):
 
 def test_a_list_is_described_by_the_films_that_stand_in_it(dataset):
     """Ten films for everybody: those that he does not know, 4 for each of the two people."""
-    report = evaluate([Fixed(np.arange(worlds.ITEMS))], dataset, protocols=["best-rated"])
-    [result] = report.measured
-    answered = [set(range(worlds.ITEMS)) - set(films_of(result.task.known, user)) for user in range(2)]
+    report = evaluate([Fixed(np.arange(worlds.ITEMS))], dataset, tasks=["top-rated"])
+    [result] = report.results
+    answered = [set(range(worlds.ITEMS)) - set(films_of(result.task.inputs, user)) for user in range(2)]
     counts = np.bincount([item for items in answered for item in items], minlength=worlds.ITEMS)
     assert result.system_metrics["coverage@10"] == [np.mean(counts > 0)]
     raters = dataset.items.raters
@@ -91,11 +95,11 @@ def test_a_list_is_described_by_the_films_that_stand_in_it(dataset):
 
 
 def test_who_reads_no_order_gets_the_same_from_shuffled_sessions(dataset):
-    report = evaluate([EASE(positive_from=FROM)], dataset, protocols=["future"])
-    for result in report.measured:
+    report = evaluate([EASE(positive_from=FROM)], dataset, tasks=["next-item", "last-20pct"])
+    for result in report.results:
         for metric in ("ndcg@10", "recall@100"):
             np.testing.assert_array_equal(result.values[metric], result.values[f"{metric}_shuffled"])
-        assert "Shuffled, the known films of each session stand in a random order" in result.task.note
+        assert "Sessions shuffled: the input items of each session" in result.task.note
 
 
 def test_who_reads_the_last_film_is_found_out_by_shuffled_sessions():
@@ -106,40 +110,40 @@ def test_who_reads_the_last_film_is_found_out_by_shuffled_sessions():
             return np.eye(30, dtype=np.float32)[histories.items[histories.offsets[1:] - 1] + 1]
 
     chains = users(*[[(item, 5, 0) for item in range(start, start + 9)] for start in range(20)])
-    dataset = plain_cohort(users([(0, 5)], ids=[99]), chains, 30, STARS)
-    report = evaluate([NextNumber([])], dataset, protocols=["future"])
-    assert row_of(report, "fixed", "next-liked", "hr@10").mean == 1
-    assert row_of(report, "fixed", "next-liked", "mrr@10").mean == 1
-    assert row_of(report, "fixed", "next-liked", "mrr@10_shuffled").mean < 0.5
+    dataset = plain_dataset(users([(0, 5)], ids=[99]), chains, 30, STARS)
+    report = evaluate([NextNumber([])], dataset, tasks=["next-item", "last-20pct"])
+    assert row_of(report, "fixed", "next-item", "hr@10").mean == 1
+    assert row_of(report, "fixed", "next-item", "mrr@10").mean == 1
+    assert row_of(report, "fixed", "next-item", "mrr@10_shuffled").mean < 0.5
 
 
 def test_the_newest_films_alone_are_asked_what_comes_next_and_nothing_else(dataset):
     scorer = Fixed(np.zeros(worlds.ITEMS))
-    short = Runs("short", (LastOnly(scorer), LastOnly(Fixed(np.ones(worlds.ITEMS)))))
-    report = evaluate([scorer, LastOnly(scorer), short], dataset)
+    short = Runs("short", (LastItems(scorer), LastItems(Fixed(np.ones(worlds.ITEMS)))))
+    report = evaluate([scorer, LastItems(scorer), short], dataset)
     asked = {
-        name: [r.task.name for r in report.measured if r.system == name]
-        for name in ("fixed", "fixed, last 20 only", "short")
+        name: [r.task.name for r in report.results if r.system == name]
+        for name in ("fixed", "fixed, last 20 items", "short")
     }
-    assert asked["fixed"] == ["best-rated", "fold-in", "next-liked", "last-20%"]
-    assert asked["fixed, last 20 only"] == asked["short"] == ["next-liked", "last-20%"]
+    assert asked["fixed"] == ["top-rated", "random-20pct", "next-item", "last-20pct"]
+    assert asked["fixed, last 20 items"] == asked["short"] == ["next-item", "last-20pct"]
 
 
 def test_a_system_that_no_question_is_for_is_left_out(dataset):
     scorer = Fixed(np.zeros(worlds.ITEMS))
-    report = evaluate([scorer, LastOnly(scorer)], dataset, protocols=["fold-in"])
+    report = evaluate([scorer, LastItems(scorer)], dataset, tasks=["random-20pct"])
     assert [facts.system for facts in report.systems] == ["fixed"]
     with pytest.raises(
-        SettingsError, match="no system can be asked fold-in; expected one that is not a LastOnly"
+        SettingsError, match=r"no system for tasks random-20pct\. Expected one that is not a LastItems"
     ):
-        evaluate([LastOnly(scorer)], dataset, protocols=["fold-in"])
+        evaluate([LastItems(scorer)], dataset, tasks=["random-20pct"])
 
 
 def test_a_value_is_the_mean_over_the_runs_and_each_run_keeps_its_own(dataset):
     one, other = Fixed(np.arange(worlds.ITEMS), "one"), Fixed(-np.arange(worlds.ITEMS), "other")
-    both = evaluate([Runs("both", (one, other), {"seeds": 2})], dataset, protocols=["fold-in"], at=[3])
-    alone = evaluate([one, other], dataset, protocols=["fold-in"], at=[3])
-    [result], apart = both.measured, alone.measured
+    both = evaluate([Runs("both", (one, other), {"seeds": 2})], dataset, tasks=["random-20pct"], at=[3])
+    alone = evaluate([one, other], dataset, tasks=["random-20pct"], at=[3])
+    [result], apart = both.results, alone.results
     assert (both.systems[0].runs, both.systems[0].settings) == (2, {"seeds": 2})
     for metric, values in result.values.items():
         np.testing.assert_allclose(values, (apart[0].values[metric] + apart[1].values[metric]) / 2)
@@ -153,31 +157,36 @@ def test_a_value_is_the_mean_over_the_runs_and_each_run_keeps_its_own(dataset):
 
 def test_progress_tells_what_begins_and_how_much_is_done(dataset):
     told = []
-    systems = [Fixed(np.zeros(worlds.ITEMS)), LastOnly(Fixed(np.ones(worlds.ITEMS), "other"))]
-    evaluate(systems, dataset, protocols=["fold-in", "future"], progress=lambda *what: told.append(what))
+    systems = [Fixed(np.zeros(worlds.ITEMS)), LastItems(Fixed(np.ones(worlds.ITEMS), "other"))]
+    evaluate(
+        systems,
+        dataset,
+        tasks=["random-20pct", "next-item", "last-20pct"],
+        progress=lambda *what: told.append(what),
+    )
     assert told == [
         (0, 5, "fixed: fit"),
-        (0, 5, "other, last 20 only: fit"),
-        (0, 5, "fixed: fold-in"),
-        (1, 5, "fixed: next-liked"),
-        (2, 5, "fixed: last-20%"),
-        (3, 5, "other, last 20 only: next-liked"),
-        (4, 5, "other, last 20 only: last-20%"),
-        (5, 5, "intervals"),
+        (0, 5, "other, last 20 items: fit"),
+        (0, 5, "fixed: random-20pct"),
+        (1, 5, "fixed: next-item"),
+        (2, 5, "fixed: last-20pct"),
+        (3, 5, "other, last 20 items: next-item"),
+        (4, 5, "other, last 20 items: last-20pct"),
+        (5, 5, "confidence intervals"),
     ]
 
 
 def test_the_same_seed_gives_the_same_numbers(dataset):
     space = np.random.default_rng(0).standard_normal((worlds.ITEMS, 3))
     first, again = (evaluate([Summed(space)], dataset, seed=7) for _ in range(2))
-    for one, other in zip(first.measured, again.measured, strict=True):
+    for one, other in zip(first.results, again.results, strict=True):
         for metric, values in (one.values | one.system_metrics).items():
             np.testing.assert_array_equal(values, (other.values | other.system_metrics)[metric])
 
 
 def test_a_mean_is_the_mean_of_the_per_user_values(dataset):
     report = evaluate([EASE(positive_from=FROM)], dataset, at=[5])
-    for result in report.measured:
+    for result in report.results:
         for metric, values in result.values.items():
             mean = row_of(report, result.system, result.task.name, metric).mean
             if metric == "intra_list_similarity@10":  # nothing is known of the films
@@ -193,12 +202,12 @@ def test_the_size_of_the_chunks_changes_nothing(dataset, monkeypatch):
     monkeypatch.setattr(answers, "_CELLS", 1)  # one person at a time
     for row, expected in zip(evaluate(systems, dataset).rows, whole.rows, strict=True):
         assert (row.system, row.task, row.metric) == (expected.system, expected.task, expected.metric)
-        assert (row.mean, row.low) == pytest.approx((expected.mean, expected.low), nan_ok=True)
+        assert (row.mean, row.ci_low) == pytest.approx((expected.mean, expected.ci_low), nan_ok=True)
 
 
 def test_a_system_and_its_shortened_self_are_fitted_once(dataset):
     scorer = Fixed(np.zeros(worlds.ITEMS))
-    evaluate([scorer, LastOnly(scorer)], dataset, protocols=["future"])
+    evaluate([scorer, LastItems(scorer)], dataset, tasks=["next-item", "last-20pct"])
     assert scorer.fits == 1
 
 
@@ -207,16 +216,16 @@ def test_distances_are_those_of_the_systems_own_space(dataset):
     space[: worlds.ITEMS // 2, 0], space[worlds.ITEMS // 2 :, 1] = 1, 1  # the two tastes, at right angles
     systems = [MeanPositive(space, space="tastes", positive_from=FROM), EASE(positive_from=FROM)]
     report = evaluate(
-        systems, dataset, trivial_baselines=[Constant(space, space="tastes", positive_from=FROM)]
+        systems, dataset, baselines=[GlobalMeanVector(space, space="tastes", positive_from=FROM)]
     )
-    mean, constant = "mean of liked (tastes)", "constant (tastes)"
-    for task in ("best-rated", "fold-in"):
+    mean, constant = "mean of positives (tastes)", "global mean vector (tastes)"
+    for task in ("top-rated", "random-20pct"):
         assert row_of(report, mean, task, "cosine_distance").mean == pytest.approx(0, abs=1e-6)
         assert row_of(report, constant, task, "cosine_distance").mean == pytest.approx(
             1 - np.sqrt(0.5), abs=0.01
         )
         assert row_of(report, mean, task, "cosine_distance_centred").mean == pytest.approx(0, abs=1e-6)
-    assert not [row for row in report.rows if row.system == "EASE" and "cosine" in row.metric]
+    assert not [row for row in report.rows if row.system == "EASE (positives)" and "cosine" in row.metric]
 
 
 def test_hidden_films_without_a_vector_do_not_count_in_the_distance():
@@ -224,18 +233,18 @@ def test_hidden_films_without_a_vector_do_not_count_in_the_distance():
     unseen = users([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # best-rated hides 1 and 2; and 2 alone
     report = evaluate(
         [MeanPositive(space, space="s", positive_from=FROM)],
-        plain_cohort(users([(0, 5)], ids=[99]), unseen, 3, STARS),
-        protocols=["best-rated"],
+        plain_dataset(users([(0, 5)], ids=[99]), unseen, 3, STARS),
+        tasks=["top-rated"],
     )
-    row = row_of(report, "mean of liked (s)", "best-rated", "cosine_distance")
-    assert (row.mean, row.users) == (1, 1)
+    row = row_of(report, "mean of positives (s)", "top-rated", "cosine_distance")
+    assert (row.mean, row.n_users) == (1, 1)
 
 
 def test_a_system_with_two_answers_is_asked_for_the_right_one(dataset):
     asked = []
 
     class TwoAnswers(Fixed):
-        def asked(self, horizon):
+        def at_horizon(self, horizon):
             asked.append(horizon)
             return self
 
@@ -245,22 +254,26 @@ def test_a_system_with_two_answers_is_asked_for_the_right_one(dataset):
 
 def test_skill_is_the_way_gone_from_the_best_floor_to_perfection():
     unseen = users(*[[(0, 5), (user % 4 + 1, 5)] for user in range(8)])  # next-liked hides films 1 to 4
-    dataset = plain_cohort(users([(0, 5)], ids=[99]), unseen, 6, STARS)
+    dataset = plain_dataset(users([(0, 5)], ids=[99]), unseen, 6, STARS)
     low, floor = Fixed([0, 0, 0, 0, 0, 9], "low"), Fixed([0, 9, 0, 0, 0, 0], "floor")
     better = Fixed([0, 9, 8, 0, 0, 0], "better")
-    report = evaluate([better], dataset, trivial_baselines=[low, floor], protocols=["future"], at=[1, 2])
+    report = evaluate([better], dataset, baselines=[low, floor], tasks=["next-item", "last-20pct"], at=[1, 2])
     found = {(skill.task, skill.metric): skill for skill in report.skills}
-    one, two = found["next-liked", "recall@1"], found["next-liked", "recall@2"]
-    assert (one.floor, one.skill, one.difference) == ("floor", 0, 0)
+    one, two = found["next-item", "recall@1"], found["next-item", "recall@2"]
+    assert (one.baseline, one.skill, one.difference) == ("floor", 0, 0)
     # At 2 the floor's second place is film 2 too, the lowest index of its ties: both have half of the answers.
-    assert (two.floor, two.skill) == ("floor", 0)
+    assert (two.baseline, two.skill) == ("floor", 0)
     best = Fixed([0, 9, 8, 7, 6, 0], "best")
     report = evaluate(
-        [best], dataset, trivial_baselines=[Fixed([0, 0, 0, 0, 0, 9], "low")], protocols=["future"], at=[2]
+        [best],
+        dataset,
+        baselines=[Fixed([0, 0, 0, 0, 0, 9], "low")],
+        tasks=["next-item", "last-20pct"],
+        at=[2],
     )
-    skill = next(s for s in report.skills if (s.task, s.metric) == ("next-liked", "recall@2"))
+    skill = next(s for s in report.skills if (s.task, s.metric) == ("next-item", "recall@2"))
     assert skill.skill == pytest.approx((0.5 - 0.25) / (1 - 0.25))
-    assert skill.low <= skill.difference == 0.25 <= skill.high
+    assert skill.ci_low <= skill.difference == 0.25 <= skill.ci_high
 
 
 def test_distances_have_skill_beside_floors_of_their_own_space_only(dataset):
@@ -268,64 +281,66 @@ def test_distances_have_skill_beside_floors_of_their_own_space_only(dataset):
     report = evaluate(
         [MeanPositive(one, space="one", positive_from=FROM)],
         dataset,
-        trivial_baselines=[
-            Constant(one, space="one", positive_from=FROM),
-            Constant(other, space="other", positive_from=FROM),
+        baselines=[
+            GlobalMeanVector(one, space="one", positive_from=FROM),
+            GlobalMeanVector(other, space="other", positive_from=FROM),
         ],
-        protocols=["fold-in"],
+        tasks=["random-20pct"],
     )
     [skill] = [skill for skill in report.skills if skill.metric == "cosine_distance"]
-    assert skill.floor == "constant (one)"
-    floor = row_of(report, skill.floor, "fold-in", "cosine_distance").mean
-    system = row_of(report, skill.system, "fold-in", "cosine_distance").mean
+    assert skill.baseline == "global mean vector (one)"
+    floor = row_of(report, skill.baseline, "random-20pct", "cosine_distance").mean
+    system = row_of(report, skill.system, "random-20pct", "cosine_distance").mean
     assert skill.skill == pytest.approx(1 - system / floor)
 
 
 def test_without_floors_there_is_no_skill(dataset):
-    assert evaluate([Fixed(np.zeros(worlds.ITEMS))], dataset, protocols=["fold-in"]).skills == ()
+    assert evaluate([Fixed(np.zeros(worlds.ITEMS))], dataset, tasks=["random-20pct"]).skills == ()
 
 
 def test_nobody_to_ask_is_an_error():
-    with pytest.raises(DataError, match="the split holds 0 users"):
-        plain_cohort(world(), world().take(np.array([], np.int64)), worlds.ITEMS, STARS)
+    with pytest.raises(DataError, match="the split has 0 users"):
+        plain_dataset(world(), world().take(np.array([], np.int64)), worlds.ITEMS, STARS)
 
 
 def test_a_person_who_teaches_is_not_asked():
-    with pytest.raises(DataError, match="1 users are both taught and asked, user 3 among them"):
-        plain_cohort(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.ITEMS, STARS)
+    with pytest.raises(DataError, match="1 users are both training and held-out users, user 3 among them"):
+        plain_dataset(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.ITEMS, STARS)
 
 
 def test_a_task_that_nobody_can_be_asked_is_an_error():
-    dataset = plain_cohort(users([(0, 5)], ids=[9]), users([(0, 5)]), 3, STARS)
-    with pytest.raises(DataError, match="none of the 1 users can be asked best-rated"):
+    dataset = plain_dataset(users([(0, 5)], ids=[9]), users([(0, 5)]), 3, STARS)
+    with pytest.raises(DataError, match="task top-rated: none of the 1 users"):
         evaluate([Fixed([0, 0, 0])], dataset)
 
 
 def test_a_model_of_another_catalogue_is_refused(dataset):
-    with pytest.raises(DataError, match=r"fixed scored 2 users x 7 films; expected 2 x 20"):
+    with pytest.raises(DataError, match=r"fixed: scores of shape 2 x 7. Expected 2 x 20"):
         evaluate([Fixed(np.zeros(7))], dataset)
 
 
 def test_two_systems_of_one_name_are_refused(dataset):
-    with pytest.raises(SettingsError, match="fixed, fixed; expected different names"):
-        evaluate([Fixed([0])], dataset, trivial_baselines=[Fixed([0])])
+    with pytest.raises(SettingsError, match=r"fixed, fixed\. Expected unique names"):
+        evaluate([Fixed([0])], dataset, baselines=[Fixed([0])])
 
 
 @pytest.mark.parametrize("at", [[], [0, 10]])
 def test_a_depth_below_one_is_refused(dataset, at):
-    with pytest.raises(SettingsError, match="expected depths of 1 or more"):
+    with pytest.raises(SettingsError, match="Expected depths of at least 1"):
         evaluate([Fixed([0])], dataset, at=at)
 
 
 def test_a_planted_leak_shows(dataset):
-    """A system that could see what is hidden would be perfect; the protocols give it no way to."""
-    for protocol in PROTOCOLS:
+    """A system that could see what is hidden would be perfect; the tasks give it no way to."""
+    for name in dataset.task_ids:
         spy = Fixed(np.zeros(worlds.ITEMS))
-        report = evaluate([spy], dataset, protocols=[protocol])
+        report = evaluate([spy], dataset, tasks=[name])
         hidden = [
             {
                 (user, item)
-                for user, item in zip(np.repeat(task.known.user_ids, task.hidden), task.targets, strict=True)
+                for user, item in zip(
+                    np.repeat(task.inputs.user_ids, task.held_out_items), task.targets, strict=True
+                )
             }
             for task in report.tasks
         ]
@@ -345,15 +360,15 @@ def test_the_cohort_of_a_prepared_folder_is_its_splits():
         vectors: ClassVar = {"content": np.ones((worlds.ITEMS, 2), np.float32)}
 
         def setting(self, name):
-            return {"split": "hash"}[name]
+            return {"split_strategy": "hash"}[name]
 
         def users_in(self, split):
             return {"train": np.arange(8), "validation": np.array([8, 9]), "test": np.array([10, 11])}[split]
 
-    assert EvalDataset.of(Folder()).unseen.user_ids.tolist() == [11, 12]
+    assert EvalDataset.of(Folder()).held_out_users.user_ids.tolist() == [11, 12]
     assert EvalDataset.of(Folder()).items.years[-2:].tolist() == [1999, NO_YEAR]
     dataset = EvalDataset.of(Folder(), "validation")
-    assert (len(dataset.train), dataset.unseen.user_ids.tolist(), dataset.item_count) == (
+    assert (len(dataset.train), dataset.held_out_users.user_ids.tolist(), dataset.n_items) == (
         8,
         [9, 10],
         worlds.ITEMS,

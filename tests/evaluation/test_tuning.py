@@ -10,17 +10,18 @@ import worlds
 from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
 from tastevec.evaluation import tuning
 from tastevec.evaluation.evaluate import evaluate
+from tastevec.evaluation.html_report import write_report
 from tastevec.evaluation.registry import (
     BaselineSpec,
-    Between,
     OneOf,
-    baselines,
+    Range,
     build_baselines,
-    published,
+    published_settings,
+    strong_baselines,
     trivial_baselines,
 )
-from tastevec.evaluation.tuning import read_choices, tune
-from users import plain_cohort, world
+from tastevec.evaluation.tuning import read_tuned_settings, tune
+from users import plain_dataset, world
 
 TEACH, CHOOSE, ASK = (np.array(some) for some in ([0, 1, 2, 3, 6, 7, 8, 9], [4, 10], [5, 11]))
 
@@ -55,7 +56,7 @@ def _items(histories):
 
 
 def _cohort(asked=CHOOSE):
-    return plain_cohort(world().take(TEACH), world().take(asked), worlds.ITEMS, (1.0, 5.0))
+    return plain_dataset(world().take(TEACH), world().take(asked), worlds.ITEMS, (1.0, 5.0))
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ def spec(made):
         "nudged",
         lambda settings, _seed: Nudged(settings["push"], made),
         published={"push": 100.0},
-        space={"push": Between(0.1, 1000, log=True)},
-        newest=(20,),
+        space={"push": Range(0.1, 1000, log=True)},
+        last_n=(20,),
     )
 
 
@@ -84,12 +85,12 @@ def test_each_question_takes_the_best_of_twelve_and_the_published_settings_are_t
         assert found["trials"] == 12
         assert found["budget"] == {"trials": 12, "seconds": 360.0}
         assert chosen.settings["push"] in [scorer.push for scorer in made]
-        assert found["measure"].startswith("fold-in" if question.horizon == "overall" else "last-20%")
+        assert found["measure"].startswith("random-20pct" if question.horizon == "overall" else "last-20pct")
     assert json.loads(json.dumps([chosen.tuning for chosen in choices.values()]))
     assert [(question.system, question.horizon) for question in choices] == [
         ("nudged", "overall"),
         ("nudged", "next"),
-        ("nudged, last 20 only", "next"),
+        ("nudged, last 20 items", "next"),
     ]
 
 
@@ -123,7 +124,7 @@ def test_where_nothing_is_better_the_published_settings_stay(made):
         "flat",
         lambda _settings, _seed: Nudged(3.0, made),
         published={"push": 7, "share": 0.5},
-        space={"push": OneOf((5, 6, 7)), "share": Between(0, 1)},
+        space={"push": OneOf((5, 6, 7)), "share": Range(0, 1)},
     )
     for chosen in tune([flat], _cohort()).values():
         assert chosen.settings == {"push": 7, "share": 0.5}
@@ -167,10 +168,12 @@ def test_without_optuna_the_line_that_installs_it_is_said(spec, monkeypatch):
 @pytest.mark.parametrize("place", range(6))
 def test_every_baseline_can_be_tuned(place, monkeypatch):
     monkeypatch.setattr(tuning, "TRIALS", 2)
-    spec = baselines(rating_range=(1, 5))[place]
+    spec = strong_baselines(rating_range=(1, 5))[place]
     choices = tune([spec], _cohort())
-    report = evaluate(build_baselines([spec], choices, [1]), _cohort(ASK), protocols=["fold-in", "future"])
-    short = {f"{spec.name}, last {count} only" for count in spec.newest}
+    report = evaluate(
+        build_baselines([spec], choices, [1]), _cohort(ASK), tasks=["random-20pct", "next-item", "last-20pct"]
+    )
+    short = {f"{spec.name}, last {count} items" for count in spec.last_n}
     assert {facts.system for facts in report.systems} == {spec.name, *short}
 
 
@@ -179,9 +182,11 @@ def saved(tmp_path):
     """The folder of an evaluation, tuned on data called abc."""
 
     def save(choices, specs, fingerprint="abc"):
-        report = evaluate(build_baselines(specs, choices, [1]), _cohort(ASK), protocols=["future"])
+        report = evaluate(
+            build_baselines(specs, choices, [1]), _cohort(ASK), tasks=["next-item", "last-20pct"]
+        )
         object.__setattr__(report, "data", {"name": "tiny", "fingerprint": fingerprint, "split": "test"})
-        report.write(tmp_path / "results")
+        write_report(report, tmp_path / "results")
         return tmp_path / "results"
 
     return save
@@ -194,26 +199,26 @@ def _floors_and(spec):
 def test_settings_come_back_from_an_earlier_evaluation_as_they_were(saved, spec):
     specs = _floors_and(spec)
     choices = tune(specs, _cohort(), horizons=["next"])
-    again = read_choices(saved(choices, specs), specs, horizons=["next"], fingerprint="abc")
+    again = read_tuned_settings(saved(choices, specs), specs, horizons=["next"], fingerprint="abc")
     assert again == choices
 
 
 def test_settings_of_other_data_are_refused(saved, spec):
-    folder = saved(published([spec], ["next"]), [spec])
-    with pytest.raises(DataError, match=r"was tuned on data abc; expected xyz, the data of this evaluation"):
-        read_choices(folder, [spec], horizons=["next"], fingerprint="xyz")
+    folder = saved(published_settings([spec], ["next"]), [spec])
+    with pytest.raises(DataError, match=r"tuned on data abc. Expected xyz, the data of this evaluation"):
+        read_tuned_settings(folder, [spec], horizons=["next"], fingerprint="xyz")
 
 
 def test_an_evaluation_that_was_not_tuned_or_was_asked_less_is_refused(saved, spec):
     specs = _floors_and(spec)
-    folder = saved(published(specs, ["next"]), specs)
-    with pytest.raises(SettingsError, match="holds no tuned settings of 'recent popularity'"):
-        read_choices(folder, specs, horizons=["next"], fingerprint="abc")
+    folder = saved(published_settings(specs, ["next"]), specs)
+    with pytest.raises(SettingsError, match="no tuned settings of 'recent popularity'"):
+        read_tuned_settings(folder, specs, horizons=["next"], fingerprint="abc")
     folder = saved(tune(specs, _cohort(), horizons=["next"]), specs)
-    with pytest.raises(SettingsError, match="of 'popularity' for what is asked overall"):
-        read_choices(folder, specs, horizons=["overall"], fingerprint="abc")
+    with pytest.raises(SettingsError, match="of 'popularity' for horizon overall"):
+        read_tuned_settings(folder, specs, horizons=["overall"], fingerprint="abc")
 
 
 def test_a_folder_without_results_is_refused(tmp_path, spec):
     with pytest.raises(FormatError):
-        read_choices(tmp_path, [spec], horizons=["next"], fingerprint="abc")
+        read_tuned_settings(tmp_path, [spec], horizons=["next"], fingerprint="abc")

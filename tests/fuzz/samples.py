@@ -16,6 +16,7 @@ from reports import lively
 from tastevec.data.files import manifest_text
 from tastevec.data.html import Chart
 from tastevec.data.prepared import Prepared
+from tastevec.evaluation.html_report import write_report
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from users import world
@@ -40,8 +41,10 @@ def write_samples(place: Path) -> Path:
     _tables(place / "tables")
     _hetrec(place / "hetrec")
     prepare(release, place / "prepared", settings=PrepareSettings(seed=1))
-    with mock.patch("tastevec.evaluation.plots.draw", return_value=[Chart("none", "None", "Nothing.", b"")]):
-        lively(trivial_baselines=["popularity"], models=["ours"], users=10).write(place / "results")
+    with mock.patch(
+        "tastevec.evaluation.html_report.draw", return_value=[Chart("none", "None", "Nothing.", b"")]
+    ):
+        write_report(lively(baselines=["popularity"], models=["ours"], users=10), place / "results")
     _unfinished(place / "unfinished")
     _fetched(place / "fetched")
     _words(place / "words")
@@ -164,7 +167,7 @@ def _words(folder: Path) -> None:
     """What is told in words and not in files: settings, variables, one person's ratings, the body of a request."""
     folder.mkdir()
     told = {
-        "train.json": {"epochs": "3", "learning_rate": "0.001", "order": "time", "time_gaps": "true"},
+        "train.json": {"epochs": "3", "learning_rate": "0.001", "time_gaps": "true"},
         "prepare.json": {"seed": 1, "preset": "taste", "memory": "500MB", "rating_range": [1, 5]},
         "service.json": {
             "TASTEVEC_RATE": "600/minute",

@@ -25,7 +25,7 @@ scores = arrays.arrays(
 def test_a_minus_b_is_the_opposite_of_b_minus_a(values, seed):
     draws = bootstrap_users(len(values), seed)
     found, turned = pairwise_differences(values, draws), pairwise_differences(values[:, ::-1], draws)
-    for matrix, other in zip(found, (found.mean, found.high, found.low), strict=True):
+    for matrix, other in zip(found, (found.mean, found.ci_high, found.ci_low), strict=True):
         np.testing.assert_array_equal(matrix, -other.T)
     for matrix, other in zip(found, turned, strict=True):  # the order of the systems changes nothing
         np.testing.assert_allclose(matrix, other[::-1, ::-1], atol=1e-12)
@@ -43,7 +43,7 @@ def test_a_mean_lies_inside_its_people_and_an_interval_around_no_more(values, se
     for interval, column in zip(
         mean_intervals(values, bootstrap_users(len(values), seed)), values.T, strict=True
     ):
-        assert column.min() <= interval.low <= interval.high <= column.max()
+        assert column.min() <= interval.ci_low <= interval.ci_high <= column.max()
         assert interval.mean == pytest.approx(column.mean())
 
 

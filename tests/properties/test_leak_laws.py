@@ -21,12 +21,11 @@ from sources import Row, prepare, source
 from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
 from tastevec.data.preprocess import PreprocessSettings
 from tastevec.errors import DataError, SettingsError
-from tastevec.evaluation.tasks import LiangSplit, TimeSplit, cases
+from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, TemporalSplit, build_task
 from users import TAGGED, films_of, rows_of, users
 
 ITEMS = 30
 STARS = (1, 5)
-PROTOCOLS = ("best-rated", "fold-in", "future")
 # Five and more likes are common, so that fold-in has somebody to ask.
 RATINGS = st.sampled_from([1, 2, 3, 4, 4, 4, 5, 5, TAGGED])
 
@@ -44,15 +43,15 @@ def crowds(draw):
 
 
 items = st.lists(st.booleans(), min_size=ITEMS, max_size=ITEMS).map(lambda flags: np.array(flags, np.bool_))
-by_person = st.none() | st.builds(TimeSplit, st.integers(1, 9), items)
+by_person = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
 divisions = by_person | st.builds(LiangSplit, items)
 
 
 def tasks_of(histories, division, seed=42):
     return [
-        task
-        for protocol in PROTOCOLS
-        for task in cases(histories, protocol=protocol, rating_range=STARS, seed=seed, division=division)
+        build_task(name, histories, rating_range=STARS, seed=seed, split=division)
+        for name in TASK_TITLES
+        if name != "global-temporal" or isinstance(division, TemporalSplit)
     ]
 
 
@@ -61,13 +60,13 @@ def questions(tasks):
     return [
         {
             user: (
-                rows_of(task.known, owner),
-                task.known.normalized_ratings[
-                    task.known.offsets[owner] : task.known.offsets[owner + 1]
+                rows_of(task.inputs, owner),
+                task.inputs.normalized_ratings[
+                    task.inputs.offsets[owner] : task.inputs.offsets[owner + 1]
                 ].tolist(),
                 hidden_of(task, owner),
             )
-            for owner, user in enumerate(task.known.user_ids.tolist())
+            for owner, user in enumerate(task.inputs.user_ids.tolist())
         }
         for task in tasks
     ]
@@ -79,20 +78,20 @@ def test_no_task_shows_what_it_asks_for_or_what_came_later_or_what_never_was(his
         assert_no_target_is_known(task)
         assert_nothing_is_invented(task, histories)
         assert_statistics_are_of_known(task)
-        if task.protocol == "future":
+        if task.horizon == "next":
             assert_nothing_after_the_first_hidden(task, histories)
 
 
-@given(crowds(), st.builds(TimeSplit, st.integers(1, 9), items))
+@given(crowds(), st.builds(TemporalSplit, st.integers(1, 9), items))
 def test_where_people_are_divided_by_time_one_task_alone_looks_past_the_cut(histories, division):
     *others, last = tasks_of(histories, division)
-    assert last.name == "after-cut"
-    assert (last.timestamps >= division.cut).all()
+    assert last.name == "global-temporal"
+    assert (last.timestamps >= division.split_timestamp).all()
     for task in others:
-        assert (task.timestamps < division.cut).all()
+        assert (task.timestamps < division.split_timestamp).all()
     for task in (*others, last):
-        assert_nothing_from_the_cut_on(task.known, division.cut)
-        assert (task.known.timestamps != NO_TIMESTAMP).all()
+        assert_nothing_from_the_cut_on(task.inputs, division.split_timestamp)
+        assert (task.inputs.timestamps != NO_TIMESTAMP).all()
 
 
 @given(crowds(), by_person, st.integers(0, 3))
@@ -116,22 +115,23 @@ def test_the_order_of_the_people_changes_nothing(histories, division, random):
 
 @given(crowds(), items)
 def test_in_the_published_split_only_likes_that_exist_are_known_or_hidden(histories, candidates):
-    [task] = cases(histories, protocol="fold-in", rating_range=STARS, division=LiangSplit(candidates))
-    assert candidates[task.known.items].all()
+    task = build_task("random-20pct", histories, rating_range=STARS, split=LiangSplit(candidates))
+    assert candidates[task.inputs.items].all()
     assert candidates[task.targets].all()
-    assert (task.known.ratings >= 4).all()
-    both = task.known.lengths + task.hidden
-    np.testing.assert_array_equal(task.hidden, (0.2 * both).astype(int))
+    assert (task.inputs.ratings >= 4).all()
+    both = task.inputs.lengths + task.held_out_items
+    np.testing.assert_array_equal(task.held_out_items, (0.2 * both).astype(int))
     assert (both >= 5).all()
 
 
 @given(crowds())
 def test_what_is_hidden_changes_nothing_that_is_known(histories):
     """Whatever the top films were rated, as long as they are the top, the known part has the same bytes."""
-    [task] = cases(histories, protocol="best-rated", rating_range=STARS)
-    kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.known.user_ids)))
+    task = build_task("top-rated", histories, rating_range=STARS)
+    kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
     hidden = np.isin(
-        kept.owners * ITEMS + kept.items, np.repeat(np.arange(len(task)), task.hidden) * ITEMS + task.targets
+        kept.owners * ITEMS + kept.items,
+        np.repeat(np.arange(len(task)), task.held_out_items) * ITEMS + task.targets,
     )
     raised = users(
         *[
@@ -147,9 +147,9 @@ def test_what_is_hidden_changes_nothing_that_is_known(histories):
         ],
         ids=kept.user_ids.tolist() or None,
     )
-    [other] = cases(raised, protocol="best-rated", rating_range=(1, 9))
+    other = build_task("top-rated", raised, rating_range=(1, 9))
     np.testing.assert_array_equal(task.targets, other.targets)
-    np.testing.assert_array_equal(task.known.normalized_ratings, other.known.normalized_ratings)
+    np.testing.assert_array_equal(task.inputs.normalized_ratings, other.inputs.normalized_ratings)
 
 
 @st.composite
@@ -163,10 +163,12 @@ def tables(draw):
     return rows
 
 
-@given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "time"]), st.integers(0, 9))
+@given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "temporal"]), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
 def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
-    chosen = PreprocessSettings(split=split, seed=seed, held_out_users=1, cut=20 if split == "time" else None)
+    chosen = PreprocessSettings(
+        split_strategy=split, seed=seed, held_out_users=1, split_timestamp=20 if split == "temporal" else None
+    )
     with tempfile.TemporaryDirectory() as place:
         try:
             prepared = prepare(source(rows), Path(place) / "p", chosen)
@@ -174,7 +176,7 @@ def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
             DataError,
             SettingsError,
         ):  # nobody has two films before the cut; not three people have five likes
-            assert split in {"time", "liang"}
+            assert split in {"temporal", "liang"}
             return
         parts = [prepared.users_in(name) for name in ("train", "validation", "test")]
         assert sorted(np.concatenate(parts).tolist()) == list(range(len(prepared.user_ids)))
@@ -188,7 +190,9 @@ def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
 @given(tables(), st.integers(0, 9), st.integers(1, 30))
 @settings(max_examples=15, deadline=None)
 def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole(rows, seed, cut):
-    chosen = PreprocessSettings(split="time", seed=seed, cut=cut, minimum_interactions=1)
+    chosen = PreprocessSettings(
+        split_strategy="temporal", seed=seed, split_timestamp=cut, minimum_interactions=1
+    )
     with tempfile.TemporaryDirectory() as place:
         try:
             prepared = prepare(source(rows), Path(place) / "p", chosen)

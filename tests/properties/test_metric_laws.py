@@ -23,7 +23,7 @@ from tastevec.evaluation.metrics import (
     log_popularity,
     novelty,
     ranks_of,
-    recommended,
+    recommendation_counts,
 )
 
 USERS = 15
@@ -53,7 +53,7 @@ def test_gini_and_coverage_stay_in_their_ranges_and_do_not_depend_on_order_or_sc
 
 
 @given(st.integers(1, 30), st.integers(1, 50))
-def test_films_that_are_recommended_alike_have_no_inequality(items, count):
+def test_films_that_are_recommendation_counts_alike_have_no_inequality(items, count):
     assert gini(np.full(items, count)) == pytest.approx(0, abs=1e-12)
 
 
@@ -67,7 +67,7 @@ def test_lists_stay_in_their_ranges(seed, items, depth):
     assert ((novel >= -1e-12) & (novel <= np.log2(USERS + 1) + 1e-12)).all()
     alike = intra_list_similarity(ranked, cloud(seed, (items, 3)))
     assert (np.isnan(alike) | (np.abs(alike) <= 1 + 1e-9)).all()
-    assert recommended(ranked, items).sum() == (ranked >= 0).sum()
+    assert recommendation_counts(ranked, items).sum() == (ranked >= 0).sum()
 
 
 @given(seeds, sizes)

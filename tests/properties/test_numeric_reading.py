@@ -1,4 +1,4 @@
-"""Numbers that are read by columns are what judging them row by row gives, and of what is odd nothing is read so."""
+"""Reading a file as numeric columns gives what the validation of every row gives."""
 
 import tempfile
 from contextlib import contextmanager
@@ -21,8 +21,8 @@ HALF_STARS = st.integers(1, 10).map(lambda half: f"{half / 2}")
 RATINGS = HALF_STARS | st.sampled_from(["5", "3", "4.50", "0.75", "2.125", "00.5", "5."])
 IDS = st.integers(0, 12) | st.integers(0, 2**63 - 1)
 TIMES = st.integers(0, 100_000_000_000) | st.integers(800_000_000, 1_700_000_000)
-# What a number may be written as and is no whole number to us, or none at all.
-ODD = st.sampled_from(
+# Spellings of numbers that are no integer in its own spelling, or no number.
+IRREGULAR = st.sampled_from(
     [
         *(
             "007",
@@ -103,19 +103,19 @@ def folder():
 
 
 @st.composite
-def files(draw, odd):
-    """The name and the bytes of a file, with ``odd`` many things wrong in it, or more."""
+def files(draw, irregular):
+    """Draw the name and the bytes of a file with at least ``irregular`` irregular fields."""
     name, separator, header = draw(LAYOUTS)
     width = len(header.split(separator)) if header else 4
     table = draw(st.lists(st.tuples(IDS, IDS, RATINGS, TIMES, IDS), min_size=1, max_size=12))
     if draw(st.booleans()):
         table.sort()
-    lines = [list(map(str, _placed(name, header, row)[:width])) for row in table]
-    for _ in range(odd):
+    lines = [list(map(str, _in_file_order(name, header, row)[:width])) for row in table]
+    for _ in range(irregular):
         line = draw(st.sampled_from(lines))
-        line[draw(st.integers(0, len(line) - 1))] = draw(ODD)
+        line[draw(st.integers(0, len(line) - 1))] = draw(IRREGULAR)
     written = [separator.join(line) for line in lines]
-    for _ in range(odd and draw(st.integers(0, 1))):
+    for _ in range(irregular and draw(st.integers(0, 1))):
         written.insert(draw(st.integers(0, len(written))), draw(LINES))
     end = draw(st.sampled_from(["\n", "\r\n"]))
     content = end.join([*([header] if header else []), *written]) + end * draw(st.integers(0, 1))
@@ -123,8 +123,8 @@ def files(draw, odd):
     return name, (mark + content).encode()
 
 
-def _placed(name, header, row):
-    """The fields of a row in the order of the file's columns."""
+def _in_file_order(name, header, row):
+    """Return the fields of a row in the order of the file's columns."""
     user, item, rating, time, extra = row
     if header and header.startswith("movieId"):
         return item, time, extra, user, rating
@@ -132,11 +132,11 @@ def _placed(name, header, row):
 
 
 def read(path, connection, *, skip, by_columns=True):
-    """What was read, to the last detail; or what the refusal said."""
-    told = ReadSettings(skip_bad_rows=skip, rating_range=(0.5, 5))
+    """Return the schema, the values and the row reports, or the error message."""
+    read_settings = ReadSettings(skip_bad_rows=skip, rating_range=(0.5, 5))
     with patch.object(rows, "read_numeric", rows.read_numeric if by_columns else lambda *_: None):
         try:
-            source = read_source(path, connection=connection, settings=told)
+            source = read_source(path, connection=connection, settings=read_settings)
         except DataError as error:
             return str(error)
     found = source.interactions.order_by("position").to_pyarrow()
@@ -144,9 +144,9 @@ def read(path, connection, *, skip, by_columns=True):
 
 
 def check(name, content, connection):
-    """Whether the file was read by columns, once it is known that it made no difference."""
-    with folder() as place:
-        release = place / "release"
+    """Compare reading by numeric columns with the validation of every row."""
+    with folder() as root:
+        release = root / "release"
         release.mkdir()
         (release / name).write_bytes(content)
         if name in {"ratings.csv", "ratings.dat"}:
@@ -161,23 +161,23 @@ def check(name, content, connection):
 
 
 @FEW
-@given(files(odd=0))
-def test_numbers_read_by_columns_are_what_judging_every_row_gives(connection, file):
+@given(files(irregular=0))
+def test_numeric_columns_equal_row_by_row_validation(connection, file):
     check(*file, connection)
 
 
 @FEW
-@given(files(odd=1) | files(odd=2))
+@given(files(irregular=1) | files(irregular=2))
 @example(("mine.csv", b"user,item,rating\n1e2,05,5\n7,8,5\n"))  # as many bytes as 100,5 would take
 @example(("mine.csv", b"user,item,rating\n1,2,5\n\n1e3,2,5\n"))
 @example(("ratings.dat", b"1::2:::5::7\n"))
-def test_a_file_with_anything_odd_in_it_is_judged_row_by_row(connection, file):
+def test_irregular_file_is_validated_row_by_row(connection, file):
     check(*file, connection)
 
 
 @FEW
-@given(files(odd=0), st.sampled_from([1, 2, 3, 7, 4096]))
-def test_where_a_file_is_cut_while_it_is_looked_through_changes_nothing(connection, file, block):
+@given(files(irregular=0), st.sampled_from([1, 2, 3, 7, 4096]))
+def test_block_size_of_the_scan_changes_nothing(connection, file, block):
     with patch.object(text, "_BLOCK", block):
         check(*file, connection)
 
@@ -188,7 +188,7 @@ def test_where_a_file_is_cut_while_it_is_looked_through_changes_nothing(connecti
     st.sampled_from([pa.int64(), pa.uint64(), pa.string(), pa.float64()]),
     st.sampled_from([pa.float32(), pa.float64(), pa.string()]),
 )
-def test_a_parquet_of_numbers_is_read_as_its_texts_are(connection, table, ids, stars):
+def test_numeric_parquet_equals_row_by_row_validation(connection, table, ids, stars):
     users, items, ratings, times = zip(*table, strict=True)
     columns = {
         "user": pa.array(map(str, users) if ids == pa.string() else users).cast(ids, safe=False),
@@ -196,8 +196,8 @@ def test_a_parquet_of_numbers_is_read_as_its_texts_are(connection, table, ids, s
         "rating": pa.array(map(str, ratings) if stars == pa.string() else ratings).cast(stars),
         "time": pa.array(times, pa.int64()),
     }
-    with folder() as place:
-        pq.write_table(pa.table(columns), place / "mine.parquet")
+    with folder() as root:
+        pq.write_table(pa.table(columns), root / "mine.parquet")
         for skip in (False, True):
-            judged = read(place / "mine.parquet", connection, skip=skip, by_columns=False)
-            assert read(place / "mine.parquet", connection, skip=skip) == judged
+            validated = read(root / "mine.parquet", connection, skip=skip, by_columns=False)
+            assert read(root / "mine.parquet", connection, skip=skip) == validated

@@ -17,10 +17,10 @@ from tastevec.errors import DataError
 PLAIN, SKIP = ReadSettings(), ReadSettings(skip_bad_rows=True)
 FEW = settings(max_examples=40, deadline=None)
 IDS = st.integers(-(2**63), 2**63 - 1)
-# No surrogates (no file can hold them), no NUL, no lone carriage return, not our own mark for strays.
+# No surrogates (no file can contain them), no NUL, no lone carriage return, no mark of undecodable bytes.
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\U0010ffff"), max_size=12)
 HALF_STARS = st.integers(1, 10).map(lambda half: half / 2)
-# Between them lie the numbers that look like dates, such as 20240131, and are refused.
+# Numbers between these look like dates, such as 20240131, and are refused.
 SECONDS = st.integers(0, 19_000_000) | st.integers(22_000_000, 2_000_000_000)
 
 
@@ -56,19 +56,19 @@ def tables(ids, times=SECONDS):
 
 @FEW
 @given(tables(IDS), st.sampled_from(["::", "\t", ","]), st.booleans(), st.booleans())
-def test_what_was_written_in_any_format_is_read_back(connection, rows, separator, windows, ends):
+def test_ratings_in_any_format_are_read_back(connection, rows, separator, windows, ends):
     names = {"::": "ratings.dat", "\t": "u.data", ",": "ratings.csv"}
     newline = "\r\n" if windows else "\n"
     lines = [separator.join(map(str, row)) for row in rows]
-    with folder() as place:
-        {"::": worlds.write_10m, "\t": worlds.write_100k, ",": worlds.write_csv_release}[separator](place)
-        for tags in place.glob("tags.*"):
+    with folder() as root:
+        {"::": worlds.write_10m, "\t": worlds.write_100k, ",": worlds.write_csv_release}[separator](root)
+        for tags in root.glob("tags.*"):
             tags.unlink()
         if separator == ",":
             lines.insert(0, "userId,movieId,rating,timestamp")
         content = newline.join(lines) + newline * ends
-        (place / names[separator]).write_bytes(content.encode())
-        found = read_source(place, connection=connection, settings=ReadSettings(rating_range=(0.5, 5)))
+        (root / names[separator]).write_bytes(content.encode())
+        found = read_source(root, connection=connection, settings=ReadSettings(rating_range=(0.5, 5)))
     assert values(found.interactions) == rows
 
 
@@ -79,14 +79,14 @@ def test_what_was_written_in_any_format_is_read_back(connection, rows, separator
     st.sampled_from([1, 2, 3, 7, 4096]),
 )
 def test_texts_with_quotes_separators_and_newlines_are_read_back(connection, rows, quoting, block):
-    with folder() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "_BLOCK", block)  # so that everything is cut somewhere
-        path = write_csv(place / "mine.csv", ("user", "item", "rating", "time"), rows, quoting)
+    with folder() as root, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_BLOCK", block)  # so that block ends are everywhere
+        path = write_csv(root / "mine.csv", ("user", "item", "rating", "time"), rows, quoting)
         found, row_report = read_interactions(path, connection=connection, settings=PLAIN)
         read = values(found)
-    whole = [all(_is_canonical(row[column]) for row in rows) for column in (0, 1)]
+    integer_ids = [all(_is_canonical(row[column]) for row in rows) for column in (0, 1)]
     expected = [
-        tuple(int(value) if column < 2 and whole[column] else value for column, value in enumerate(row))
+        tuple(int(value) if column < 2 and integer_ids[column] else value for column, value in enumerate(row))
         for row in rows
     ]
     assert read == expected
@@ -95,65 +95,63 @@ def test_texts_with_quotes_separators_and_newlines_are_read_back(connection, row
 
 @FEW
 @given(tables(st.integers(-(2**31), 2**31 - 1) | TEXTS.filter(bool), st.none() | SECONDS))
-def test_a_parquet_of_texts_is_read_back(connection, rows):
+def test_parquet_of_texts_is_read_back(connection, rows):
     rows = list(
         {(str(user), str(item)): (str(user), str(item), *rest) for user, item, *rest in rows}.values()
     )
     columns = dict(zip(("user_id", "item_id", "rating", "timestamp"), zip(*rows, strict=True), strict=True))
     columns["timestamp"] = pa.array(columns["timestamp"], pa.int64())
-    with folder() as place:
-        pq.write_table(pa.table(columns), place / "mine.parquet")
-        found, _ = read_interactions(place / "mine.parquet", connection=connection, settings=PLAIN)
+    with folder() as root:
+        pq.write_table(pa.table(columns), root / "mine.parquet")
+        found, _ = read_interactions(root / "mine.parquet", connection=connection, settings=PLAIN)
     assert values(found) == rows
 
 
 @FEW
 @given(st.lists(TEXTS, min_size=1, max_size=10))
-def test_titles_are_read_back_letter_by_letter(connection, titles):
-    with folder() as place:
-        write_csv(place / "items.csv", ("item_id", "title"), list(enumerate(titles)))
-        write_csv(place / "mine.csv", ("user", "item", "rating"), [(1, 1, 5)])
-        told = ReadSettings(items=place / "items.csv")
-        source = read_source(place / "mine.csv", connection=connection, settings=told)
+def test_titles_are_read_back_exactly(connection, titles):
+    with folder() as root:
+        write_csv(root / "items.csv", ("item_id", "title"), list(enumerate(titles)))
+        write_csv(root / "mine.csv", ("user", "item", "rating"), [(1, 1, 5)])
+        read_settings = ReadSettings(items=root / "items.csv")
+        source = read_source(root / "mine.csv", connection=connection, settings=read_settings)
     assert [row[0] for row in values(source.items.select("title", "item_id"), "item_id")] == titles
 
 
-# Another digit, a sign or a point can make a number another number, which no reader can see; so can a digit gone.
-STRAYS = [bytes([byte]) for byte in b'\0\r\n\t ",:|;x_\xff\xc3']
+# An inserted digit, sign or point, or a missing digit, can make another valid number, which no reader can detect.
+INSERTED = [bytes([byte]) for byte in b'\0\r\n\t ",:|;x_\xff\xc3']
 
 
 @FEW
 @given(st.sampled_from([worlds.write_100k, worlds.write_1m, worlds.write_csv_release]), st.data())
-def test_a_stray_byte_is_reported_or_changes_nothing(connection, write, data):
-    with folder() as place:
-        write(place)
-        (file,) = (
-            place / name for name in ("u.data", "ratings.dat", "ratings.csv") if (place / name).exists()
-        )
-        whole = file.read_bytes()
-        at = data.draw(st.integers(0, len(whole) - 1))
-        replaced = not whole[at : at + 1].isdigit() and data.draw(st.booleans())
-        stray = data.draw(st.sampled_from([*STRAYS, b""] if replaced else STRAYS))
-        file.write_bytes(whole[:at] + stray + whole[at + replaced :])
-        found, said = _read(place, connection, PLAIN)
-        if said is None:
+def test_inserted_byte_is_reported_or_changes_nothing(connection, write, data):
+    with folder() as root:
+        write(root)
+        (file,) = (root / name for name in ("u.data", "ratings.dat", "ratings.csv") if (root / name).exists())
+        content = file.read_bytes()
+        at = data.draw(st.integers(0, len(content) - 1))
+        replaced = not content[at : at + 1].isdigit() and data.draw(st.booleans())
+        inserted = data.draw(st.sampled_from([*INSERTED, b""] if replaced else INSERTED))
+        file.write_bytes(content[:at] + inserted + content[at + replaced :])
+        found, message = _read(root, connection, PLAIN)
+        if message is None:
             rated = found.interactions.filter(found.interactions.rating.notnull())
             assert values(rated) == worlds.ratings()
             return
-        assert file.name in said
-        found, said = _read(place, connection, SKIP)
-    if said is not None:  # the header was struck
-        assert "line 1:" in said or "none of them valid" in said
+        assert file.name in message
+        found, message = _read(root, connection, SKIP)
+    if message is not None:  # the header is invalid
+        assert "line 1:" in message or "none of them valid" in message
         return
     row_report = found.row_reports[0]
     assert row_report.rows_read == row_report.rows_kept + sum(row_report.skipped.values())
     assert row_report.rows_kept >= len(worlds.ratings()) - 2
 
 
-def _read(place, connection, told):
-    """What was read, or what the refusal said."""
+def _read(root, connection, read_settings):
+    """Return the source, or the error message."""
     try:
-        return read_source(place, connection=connection, settings=told), None
+        return read_source(root, connection=connection, settings=read_settings), None
     except DataError as error:
         return None, str(error)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tastevec.data.histories import NO_TIMESTAMP
-from tastevec.evaluation.slices import sessions, shuffled
+from tastevec.evaluation.slices import sessions, shuffle_sessions
 from users import TAGGED, users
 
 
@@ -40,7 +40,7 @@ def rows(histories):
 
 @given(crowds(), st.integers(0, 100))
 def test_shuffling_keeps_every_film_in_its_session_and_every_time_in_its_place(histories, seed):
-    other = shuffled(histories, seed)
+    other = shuffle_sessions(histories, seed)
     np.testing.assert_array_equal(other.user_ids, histories.user_ids)
     np.testing.assert_array_equal(other.offsets, histories.offsets)
     np.testing.assert_array_equal(other.timestamps, histories.timestamps)
@@ -50,7 +50,9 @@ def test_shuffling_keeps_every_film_in_its_session_and_every_time_in_its_place(h
 
 @given(crowds(), st.integers(0, 100))
 def test_the_same_seed_gives_the_same_order(histories, seed):
-    np.testing.assert_array_equal(shuffled(histories, seed).items, shuffled(histories, seed).items)
+    np.testing.assert_array_equal(
+        shuffle_sessions(histories, seed).items, shuffle_sessions(histories, seed).items
+    )
 
 
 @given(crowds())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders import TINY_SEED
+from encoders import TINY_NOTE
 from tastevec.errors import FormatError
 from tastevec.pipelines.train import train
 from tastevec.serving import bundle as module
@@ -35,7 +35,7 @@ def _folder(bundle_folder, tmp_path) -> Path:
 def test_a_bundle_names_its_checkpoint_and_not_the_folder_that_it_lay_in(
     prepared_folder, tmp_path, checkpoint
 ):
-    spec = {**TINY_SEED, "preset": "bert-cosine", "backbone": checkpoint, "layers": 1}
+    spec = {**TINY_NOTE, "preset": "bert-cosine", "backbone": checkpoint, "layers": 1}
     train(prepared_folder, tmp_path / "model", **spec)
     text = (tmp_path / "model" / "bundle.json").read_text(encoding="utf-8")
     assert json.loads(text)["settings"]["backbone"] == Path(checkpoint).name
@@ -51,9 +51,9 @@ def test_a_bundle_holds_all_that_its_use_needs(bundle_folder):
     assert told["data"]["items"] == 20
     assert set(told["validation"]) == {
         *(
-            "eval_fold-in_ndcg@100",
-            "eval_next-liked_ndcg@100",
-            "eval_last-20%_ndcg@100",
+            "eval_random-20pct_ndcg@100",
+            "eval_next-item_ndcg@100",
+            "eval_last-20pct_ndcg@100",
             "eval_validation_score",
         )
     }
@@ -116,7 +116,7 @@ def test_a_changed_byte_is_refused(folder, name):
 def test_another_format_version_is_refused(folder, version):
     told = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**told, "format": version}))
-    with pytest.raises(FormatError, match=f"is of format {version}; this version of tastevec reads format 2"):
+    with pytest.raises(FormatError, match=rf"format {version}\. Expected format 2"):
         Bundle.load(folder)
 
 
@@ -128,9 +128,9 @@ def test_a_manifest_that_says_nothing_is_refused(folder, text):
 
 
 def test_a_folder_that_is_no_bundle_says_what_makes_one(tmp_path):
-    with pytest.raises(FormatError, match="expected a trained model: run tastevec train PREPARED --out"):
+    with pytest.raises(FormatError, match=r"Expected a model folder\. Run: tastevec train PREPARED --out"):
         Bundle.load(tmp_path)
-    with pytest.raises(FormatError, match="expected a trained model"):
+    with pytest.raises(FormatError, match="Expected a model folder"):
         Bundle.load(tmp_path / "nowhere")
 
 

@@ -10,6 +10,7 @@ from tastevec.data.topk import rank_items
 from tastevec.errors import SettingsError
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.tag_directions import TagDirections, tag_blocks
+from tastevec.pipelines.evaluate import model_scorer
 from tastevec.serving import explain as module
 from tastevec.serving.explain import (
     explain_items,
@@ -204,7 +205,7 @@ def test_films_are_told_in_tags_too(model, directions):
 @HORIZONS
 def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
     told = users(PERSON, [(1, 5.0, 100)])
-    best = rank_items(model.scorer("ours").asked(horizon).score(told), told, 19)
+    best = rank_items(model_scorer(model, "ours").at_horizon(horizon).score(told), told, 19)
     found = item_effects(
         model.attribution(horizon),
         told,
@@ -232,7 +233,7 @@ def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
 
 
 def test_an_unknown_horizon_is_refused(model):
-    with pytest.raises(SettingsError, match="horizon is 'later'"):
+    with pytest.raises(SettingsError, match="horizon: 'later'"):
         model.explain([(1, 5.0)], horizon="later")
 
 

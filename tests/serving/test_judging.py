@@ -15,18 +15,22 @@ from tastevec.pipelines.prepare import write_prepared as prepare
 
 
 def test_a_model_stands_beside_the_floors_of_its_own_space(bundle_folder, prepared_folder, tmp_path):
-    report = evaluate([bundle_folder], prepared_folder, tmp_path / "results", protocols=["future"])
+    report = evaluate(
+        [bundle_folder], prepared_folder, tmp_path / "results", tasks=["next-item", "last-20pct"]
+    )
     systems = {facts.system: facts for facts in report.systems}
-    assert {"popularity", "EASE", "model"} <= systems.keys()
+    assert {"popularity", "EASE (positives)", "model"} <= systems.keys()
     assert systems["model"].space is not None
-    assert any(facts.floor and facts.space == systems["model"].space for facts in report.systems)
-    assert {row.users for row in report.rows} <= {1, 2, 3}  # the three people whom nobody has seen
+    assert any(facts.is_baseline and facts.space == systems["model"].space for facts in report.systems)
+    assert {row.n_users for row in report.rows} <= {1, 2, 3}  # the three people whom nobody has seen
     assert (tmp_path / "results" / "results.json").exists()
 
 
 def test_without_baselines_only_the_floors_stand_there(bundle_folder, prepared_folder):
-    report = evaluate([bundle_folder], prepared_folder, protocols=["future"], with_baselines=False)
-    assert [facts.system for facts in report.systems if not facts.floor] == ["model"]
+    report = evaluate(
+        [bundle_folder], prepared_folder, tasks=["next-item", "last-20pct"], with_baselines=False
+    )
+    assert [facts.system for facts in report.systems if not facts.is_baseline] == ["model"]
 
 
 @pytest.mark.parametrize("change", ["another division", "another rating"])
@@ -38,14 +42,14 @@ def test_data_that_the_model_was_not_trained_on_are_refused(bundle_folder, tmp_p
     seed = 2 if change == "another division" else 1
     other = prepare(release, tmp_path / "data", settings=PrepareSettings(seed=seed)).folder
     with pytest.raises(
-        DataError, match=r"model model was not trained on .*: evaluate it on its own prepared folder"
+        DataError, match=r"model model was not trained on .*: held-out users may be in its training data"
     ):
         evaluate([bundle_folder], other)
 
 
 def test_two_models_of_one_name_are_refused(bundle_folder, prepared_folder, tmp_path):
     shutil.copytree(bundle_folder, tmp_path / "model")
-    with pytest.raises(SettingsError, match="folders are called model, model; expected different names"):
+    with pytest.raises(SettingsError, match="model folders: model, model\\. Expected unique names"):
         evaluate([bundle_folder, tmp_path / "model"], prepared_folder)
 
 
@@ -61,28 +65,32 @@ def _twice(bundle_folder, folder):
 
 def test_a_model_of_two_seeds_stands_beside_floors_of_two_seeds(bundle_folder, prepared_folder, tmp_path):
     taste = _twice(bundle_folder, tmp_path / "taste")
-    report = evaluate([taste], prepared_folder, protocols=["best-rated"], with_baselines=False)
+    report = evaluate([taste], prepared_folder, tasks=["top-rated"], with_baselines=False)
     systems = {facts.system: facts for facts in report.systems}
-    trivial_baselines = ["constant (taste)", "mean of liked (taste)", "rating-weighted mean (taste)"]
-    assert {systems[name].runs for name in [*trivial_baselines, "taste"]} == {2}
-    assert {systems[name].space for name in [*trivial_baselines, "taste"]} == {"space 1 + space 2"}
+    baselines = [
+        "global mean vector (taste)",
+        "mean of positives (taste)",
+        "rating-weighted mean (taste)",
+    ]
+    assert {systems[name].runs for name in [*baselines, "taste"]} == {2}
+    assert {systems[name].space for name in [*baselines, "taste"]} == {"space 1 + space 2"}
     assert "cosine_distance" in {skill.metric for skill in report.skills}
 
 
 def test_baselines_of_chance_run_once_a_seed_and_short_ones_answer_what_comes_next(
     bundle_folder, prepared_folder
 ):
-    report = evaluate([bundle_folder], prepared_folder, protocols=["fold-in"], seeds=2)
+    report = evaluate([bundle_folder], prepared_folder, tasks=["random-20pct"], seeds=2)
     runs = {facts.system: facts.runs for facts in report.systems}
-    assert {runs["Mult-VAE"], runs["iALS, likes"]} == {2}
-    assert runs["EASE"] == runs["item-kNN"] == 1
-    assert not any("last 20 only" in name for name in runs)
+    assert {runs["Mult-VAE"], runs["iALS (positives)"]} == {2}
+    assert runs["EASE (positives)"] == runs["item-kNN"] == 1
+    assert not any("last 20 items" in name for name in runs)
 
 
 def test_what_was_tuned_is_taken_again(bundle_folder, prepared_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "TRIALS", 2)
     told = []
-    how = {"protocols": ["future"], "seeds": 1}
+    how = {"tasks": ["next-item", "last-20pct"], "seeds": 1}
     tuned = evaluate(
         [bundle_folder],
         prepared_folder,
@@ -91,17 +99,17 @@ def test_what_was_tuned_is_taken_again(bundle_folder, prepared_folder, tmp_path,
         progress=lambda *step: told.append(step),
         **how,
     )
-    assert {note for _, _, note in told} >= {"Tuning EASE", "Tuning Mult-VAE"}
+    assert {note for _, _, note in told} >= {"Tuning EASE (positives)", "Tuning Mult-VAE"}
     monkeypatch.setattr(tuning, "tune", None)  # nothing is tuned again
     again = evaluate([bundle_folder], prepared_folder, tuned=tmp_path / "tuned", **how)
     settings = {facts.system: dict(facts.settings) for facts in again.systems}
     assert settings == {facts.system: dict(facts.settings) for facts in tuned.systems}
-    assert settings["EASE, last 20 only"]["next"]["tuning"]["trials"] == 2
+    assert settings["EASE (positives), last 20 items"]["next"]["tuning"]["trials"] == 2
     assert [row.mean for row in again.rows] == pytest.approx([row.mean for row in tuned.rows], nan_ok=True)
 
 
 def test_the_results_say_whose_data_they_are_of(bundle_folder, prepared_folder, tmp_path):
-    evaluate([bundle_folder], prepared_folder, tmp_path / "r", protocols=["fold-in"], with_baselines=False)
+    evaluate([bundle_folder], prepared_folder, tmp_path / "r", tasks=["random-20pct"], with_baselines=False)
     told = json.loads((tmp_path / "r" / "results.json").read_text())["data"]
     assert told["split"] == "test"
     assert len(told["fingerprint"]) == 16
@@ -109,9 +117,9 @@ def test_the_results_say_whose_data_they_are_of(bundle_folder, prepared_folder, 
 
 
 def test_tuning_and_taking_what_was_tuned_contradict_each_other(bundle_folder, prepared_folder, tmp_path):
-    with pytest.raises(SettingsError, match="one of tune and tuned at most"):
+    with pytest.raises(SettingsError, match="Expected at most one of them"):
         evaluate([bundle_folder], prepared_folder, tune=True, tuned=tmp_path)
-    with pytest.raises(SettingsError, match="expected 1 seed or more"):
+    with pytest.raises(SettingsError, match="Expected at least 1"):
         evaluate([bundle_folder], prepared_folder, seeds=0)
 
 

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from encoders import TINY, TINY_SEED
+from encoders import TINY, TINY_NOTE
 from tastevec.pipelines.evaluate import evaluate
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
@@ -47,20 +47,20 @@ def scores(report):
 def test_in_a_few_epochs_our_preset_tells_two_tastes_apart_and_what_comes_next(planted, tmp_path):
     train(planted, tmp_path / "ours", **{**TINY, "dim": 16, "hidden_size": 32, "epochs": 12, "dropout": 0.0})
     found = scores(evaluate([tmp_path / "ours"], planted, with_baselines=False))
-    for question in ("best-rated", "fold-in", "next-liked", "last-20%"):
+    for question in ("top-rated", "random-20pct", "next-item", "last-20pct"):
         assert found[question, "ours"] > 2 * found[question, "popularity"]
     # Who likes what is seen in any order; what comes next only in the right one.
     (positive,) = (
-        system for question, system in found if question == "next-liked" and system.startswith("mean of")
+        system for question, system in found if question == "next-item" and system.startswith("mean of")
     )
-    assert found["next-liked", "ours"] > found["next-liked", positive] + 0.05
+    assert found["next-item", "ours"] > found["next-item", positive] + 0.05
 
 
 def test_the_notes_preset_comes_nearer_to_its_target_epoch_by_epoch(planted, tmp_path):
     model = train(
         planted,
         tmp_path / "note",
-        **{**TINY_SEED, "preset": "bert-cosine", "epochs": 6, "learning_rate": 1e-3},
+        **{**TINY_NOTE, "preset": "bert-cosine", "epochs": 6, "learning_rate": 1e-3},
     )
     told = [
         entry["eval_cosine_distance"]

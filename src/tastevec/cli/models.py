@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -17,27 +17,33 @@ from tastevec.cli.console import (
     Progress,
     WhichPreset,
     is_watched,
+    one_of,
     progress_bar,
     reporting,
     typed_command,
 )
-from tastevec.schema import REPORT_FILE, RESULTS_FILE, Protocol
+from tastevec.schema import REPORT_FILE, RESULTS_FILE, TaskId
 from tastevec.training.distributed import rank
-from tastevec.training.settings import TrainSettings, resolve_settings
+from tastevec.training.settings import PRESETS, resolve_settings
 
 __all__ = ["add_items", "align", "compare", "evaluate", "push", "settings_help", "train"]
 
-_PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+_TASKS: tuple[TaskId, ...] = get_args(TaskId)
 
 
 def settings_help() -> str:
     """Return every training setting with its default and description, for the end of ``train --help``."""
-    lines = [
-        f"  {name}={field.default}\n      {' '.join((field.description or '').split()).replace('``', '')}"
-        for name, field in TrainSettings.model_fields.items()
-        if name != "preset"
-    ]
-    return "\b\nSettings for --set, at the values of the taste preset:\n" + "\n".join(lines)
+    listed: set[str] = set()
+    parts = []
+    for preset, settings in PRESETS.items():
+        lines = [
+            f"  {name}={field.default}\n      {' '.join((field.description or '').split()).replace('``', '')}"
+            for name, field in settings.model_fields.items()
+            if name != "preset"
+        ]
+        parts += [f"Settings for --set, preset {preset}:", *(line for line in lines if line not in listed)]
+        listed |= {*lines}
+    return "\b\n" + "\n".join(parts)
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -136,57 +142,57 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="MODEL...",
-            help="Folders that tastevec train wrote, or folders of such that differ by their seed alone.",
+            help="Model folders, or folders of models that differ in the random seed alone.",
         ),
     ],
     *,
     data: Annotated[
-        Path, typer.Option(metavar="PREPARED", help="The prepared folder that they were trained on.")
+        Path, typer.Option(metavar="PREPARED", help="The prepared dataset on which they were trained.")
     ],
     out: OutFolder,
-    protocol: Annotated[
+    tasks: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="|".join(_PROTOCOLS), help="A question to ask; may be repeated; all if not given."
+            "--task",
+            parser=one_of("task", _TASKS),
+            metavar="|".join(_TASKS),
+            help="Task to evaluate; repeatable. Default: all of the dataset.",
         ),
     ] = None,
     with_baselines: Annotated[
         bool,
         typer.Option(
             "--baselines/--no-baselines",
-            help="Fit item-kNN, EASE, ALS and Mult-VAE beside the floors; the last takes a minute or two a run.",
+            help="Fit strong baselines: item-kNN, EASE, iALS and Mult-VAE (a minute or two a run).",
         ),
     ] = True,
     split: Annotated[
         Literal["test", "validation"],
         typer.Option(
-            help="Who is asked; validation people chose the epoch and what is tuned, so they flatter."
+            help="Users to evaluate. Validation metrics are optimistic: these users selected the epoch and what is tuned."
         ),
     ] = "test",
     seeds: Annotated[
-        int, typer.Option(min=1, help="Runs of a baseline in which chance has a part (ALS, Mult-VAE).")
+        int,
+        typer.Option(min=1, help="Runs of each baseline that depends on the random seed (iALS, Mult-VAE)."),
     ] = 3,
     tune: Annotated[
         bool,
-        typer.Option("--tune", help="Tune each baseline first, on validation people and within one budget."),
+        typer.Option("--tune", help="Tune each baseline on validation users first, within one budget."),
     ] = False,
     tuned: Annotated[
         Path | None,
         typer.Option(
-            metavar="RESULTS",
-            help="Take the tuned settings of an earlier evaluation of these data, the folder that it wrote.",
+            metavar="RESULTS", help="Use the tuned settings of an earlier evaluation on these data."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure models on people they never saw.
-
-    Each model stands beside floors and baselines on the same people, with an interval beside each number.
-    """
-    protocols = _protocols(protocol or _PROTOCOLS)
+    """Evaluate models on held-out users against baselines."""
     if tune and tuned:
-        raise typer.BadParameter("expected --tune or --tuned, not both", param_hint="--tuned")
+        raise typer.BadParameter("--tune is set. Expected --tune or --tuned, not both.", param_hint="--tuned")
     with reporting(as_json=as_json) as output:
+        from tastevec.evaluation.tables import report_text
         from tastevec.pipelines.evaluate import evaluate
 
         with progress_bar("Loading data") as progress:
@@ -194,7 +200,7 @@ def evaluate(
                 models,
                 data,
                 out,
-                protocols=protocols,
+                tasks=[task for task in _TASKS if task in tasks] if tasks else None,
                 with_baselines=with_baselines,
                 split=split,
                 seeds=seeds,
@@ -202,48 +208,34 @@ def evaluate(
                 tuned=tuned,
                 progress=progress,
             )
-        output.set(
-            {"out": out, **report.to_json()},
-            f"{report.table()}\n\nPictures: {out / REPORT_FILE}\nEvery number: {out / RESULTS_FILE}",
-        )
-
-
-def _protocols(names: Sequence[str]) -> list[Protocol]:
-    if wrong := [name for name in names if name not in _PROTOCOLS]:
-        expected = ", ".join(_PROTOCOLS)
-        raise typer.BadParameter(f"{wrong[0]!r} is none of {expected}", param_hint="--protocol")
-    return [protocol for protocol in _PROTOCOLS if protocol in names]
+        files = f"Report: {out / REPORT_FILE}. All metrics: {out / RESULTS_FILE}."
+        output.set({"out": out, **report.to_dict()}, f"{report_text(report)}\n\n{files}")
 
 
 def compare(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR DIR...", help="Folders that tastevec evaluate wrote, on the same prepared folder."
+            metavar="DIR DIR...", help="Output folders of tastevec evaluate on one prepared dataset."
         ),
     ],
     *,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Write the whole comparison there, as evaluate does; an earlier one is replaced.",
-        ),
+        typer.Option(metavar="DIR", help="Output folder; an earlier result there is replaced."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put finished evaluations side by side.
-
-    One table a question with the systems of all folders, each beside the best of them on the same people.
-    """
+    """Compare finished evaluations on the same users."""
     with reporting(as_json=as_json) as output:
         from tastevec.evaluation.compare import compare
+        from tastevec.evaluation.tables import report_text
 
         with progress_bar("Comparing"):
             report = compare(folders, out)
-        facts = {"folders": folders, "out": out, **report.to_json()}
-        written = f"\n\nPictures: {out / REPORT_FILE}" if out else ""
-        output.set(facts, f"{report.table()}{written}")
+        facts = {"folders": folders, "out": out, **report.to_dict()}
+        written = f"\n\nReport: {out / REPORT_FILE}." if out else ""
+        output.set(facts, f"{report_text(report)}{written}")
 
 
 def align(

@@ -1,6 +1,6 @@
 """Baselines: popularity, vector means, item-kNN, EASE and iALS.
 
-Dimension letters: B users, N items, D dimensions.
+Dimension letters: B users, N items, D dimensions, P items with positives.
 """
 
 from __future__ import annotations
@@ -30,55 +30,61 @@ if TYPE_CHECKING:
 __all__ = [
     "ALS",
     "EASE",
-    "Constant",
+    "GlobalMeanVector",
     "ItemKNN",
-    "LastOnly",
+    "LastItems",
     "MeanPositive",
     "PerHorizon",
     "Popularity",
     "RecentPopularity",
     "WeightedMean",
     "graded_matrix",
-    "normalised_matrix",
+    "last_items_name",
+    "normalized_matrix",
     "only_positives",
     "positive_matrix",
 ]
 
 
-class LastOnly:
-    """A scorer that sees only the newest films of each person.
+def last_items_name(name: str, count: int) -> str:
+    """Return the name of a system that reads the latest items only."""
+    return f"{name}, last {count} items"
+
+
+class LastItems:
+    """A scorer on the latest items of each history.
 
     Args:
         scorer: The system; fitting this fits it.
-        count: How many of the newest interactions it sees.
+        count: Number of latest interactions that it reads.
     """
 
     def __init__(self, scorer: Scorer, count: int = 20) -> None:
-        self.name = f"{scorer.name}, last {count} only"
+        self.name = last_items_name(scorer.name, count)
         self.scorer = scorer
         self._count = count
 
     @property
     def parts(self) -> tuple[Scorer, ...]:
-        """What fitting this fits."""
+        """The scorers that fitting this one fits."""
         return (self.scorer,)
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Fit the scorer on whole training histories."""
-        self.scorer.fit(train, item_count)
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Fit the scorer on full training histories."""
+        self.scorer.fit(train, n_items)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) the scorer's scores for the shortened histories."""
+        """(B, N) scores of the shortened histories."""
         return self.scorer.score(histories.last(self._count))
 
 
 class PerHorizon:
-    """One row of the tables whose settings differ by question.
+    """One system with settings of its own for each horizon.
 
     Args:
-        name: What the tables call it.
-        overall: Answers what the taste is *overall*.
-        next: Answers what comes *next*, and whoever does not say what he asks.
+        name: The system name.
+        overall: The scorer at horizon ``overall``.
+        next: The scorer at horizon ``next``, the default.
     """
 
     def __init__(self, name: str, *, overall: Scorer, next: Scorer) -> None:  # noqa: A002  the horizon's one spelling
@@ -87,63 +93,63 @@ class PerHorizon:
 
     @property
     def parts(self) -> tuple[Scorer, ...]:
-        """What fitting this fits; a scorer that answers both questions once."""
+        """The scorers that fitting this one fits; a shared one once."""
         return tuple({id(scorer): scorer for scorer in self._scorers.values()}.values())
 
-    def fit(self, train: Histories, item_count: int) -> None:
+    def fit(self, train: Histories, n_items: int) -> None:
         """Fit the scorers."""
         for scorer in self.parts:
-            scorer.fit(train, item_count)
+            scorer.fit(train, n_items)
 
-    def asked(self, horizon: Horizon) -> Scorer:
-        """The scorer of this question."""
+    def at_horizon(self, horizon: Horizon) -> Scorer:
+        """Return the scorer of this horizon."""
         return self._scorers[horizon]
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) the scores of what comes next."""
+        """(B, N) scores at horizon ``next``."""
         return self._scorers["next"].score(histories)
 
 
-_MIDDLE_FROM = 0.5  # of the rating range: 3 stars of 1 to 5
+_MIDDLE_FROM = 0.5  # of the rating range: 3 of 1 to 5
 
 
 def only_positives(histories: Histories, positive_from: float) -> Histories:
-    """The same people with only the films that they rated ``positive_from`` or higher."""
-    return histories.keep(histories.ratings >= positive_from)  # NaN, only tagged, is not liked
+    """Return the histories with positives only."""
+    return histories.keep(histories.ratings >= positive_from)  # NaN, a tag-only interaction, is not positive
 
 
-def positive_matrix(histories: Histories, item_count: int, positive_from: float) -> Any:  # noqa: ANN401 - scipy ships no types
-    """(B, N) a scipy CSR matrix with 1 where a person liked a film."""
+def positive_matrix(histories: Histories, n_items: int, positive_from: float) -> Any:  # noqa: ANN401  scipy ships no types
+    """(B, N) scipy CSR matrix with 1 for each positive."""
     positive = only_positives(histories, positive_from)
-    return interaction_matrix(positive, np.ones(len(positive.items), np.float32), item_count)
+    return interaction_matrix(positive, np.ones(len(positive.items), np.float32), n_items)
 
 
 def graded_matrix(
-    histories: Histories, item_count: int, rating_range: tuple[float, float], middle: float
-) -> Any:  # noqa: ANN401 - scipy ships no types
-    """(B, N) a scipy CSR matrix with 1 where a person liked a film, and ``middle`` where he rated it in between.
+    histories: Histories, n_items: int, rating_range: tuple[float, float], middle: float
+) -> Any:  # noqa: ANN401  scipy ships no types
+    """(B, N) scipy CSR matrix with 1 for each positive, and ``middle`` for each mid-scale rating.
 
-    In between is from the middle of the rating range on, and what was only tagged.
+    Mid-scale: from the middle of the rating range up to a positive, and tag-only interactions.
     """
     share = (histories.ratings - rating_range[0]) / (rating_range[1] - rating_range[0])
-    between = np.isnan(share) | (share >= _MIDDLE_FROM)
-    values = np.select([share >= POSITIVE_FROM, between], [1.0, middle], 0.0).astype(np.float32)
-    return interaction_matrix(histories.keep(values > 0), values[values > 0], item_count)
+    mid_scale = np.isnan(share) | (share >= _MIDDLE_FROM)
+    values = np.select([share >= POSITIVE_FROM, mid_scale], [1.0, middle], 0.0).astype(np.float32)
+    return interaction_matrix(histories.keep(values > 0), values[values > 0], n_items)
 
 
-def normalised_matrix(histories: Histories, item_count: int) -> Any:  # noqa: ANN401 - scipy ships no types
-    """(B, N) a scipy CSR matrix with each person's normalised ratings, from -1 to 1."""
-    return interaction_matrix(histories, np.asarray(histories.normalized_ratings), item_count)
+def normalized_matrix(histories: Histories, n_items: int) -> Any:  # noqa: ANN401  scipy ships no types
+    """(B, N) scipy CSR matrix with each user's normalized ratings, from -1 to 1."""
+    return interaction_matrix(histories, np.asarray(histories.normalized_ratings), n_items)
 
 
 _DAY = 86_400  # seconds
 
 
 class Popularity:
-    """Every film scores the number of training people who liked it.
+    """Each item's score is its number of positives in the training data.
 
     Args:
-        positive_from: The rating from which a film is liked.
+        positive_from: The lowest positive rating.
     """
 
     name = "popularity"
@@ -152,22 +158,22 @@ class Popularity:
         self._positive_from = positive_from
         self._scores = np.zeros(0, np.float32)
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Count the likes of each film."""
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Count the positives of each item."""
         positive = only_positives(train, self._positive_from)
-        self._scores = np.bincount(positive.items, minlength=item_count).astype(np.float32)
+        self._scores = np.bincount(positive.items, minlength=n_items).astype(np.float32)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) the same row for everybody."""
+        """(B, N) the same row for every user."""
         return np.tile(self._scores, (len(histories), 1))
 
 
 class RecentPopularity:
-    """Every film scores its likes within the last days of the training people's time; popularity settles ties.
+    """Each item's score is its number of positives in the last days of the training data; popularity breaks ties.
 
     Args:
-        positive_from: The rating from which a film is liked.
-        days: How far back from the newest training interaction likes count.
+        positive_from: The lowest positive rating.
+        days: Length of the period before the latest training interaction.
     """
 
     name = "recent popularity"
@@ -177,113 +183,101 @@ class RecentPopularity:
         self._days = days
         self._scores = np.zeros(0, np.float32)
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Count the recent likes of each film.
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Count the recent positives of each item.
 
         Raises:
-            DataError: No training interaction has a time.
+            DataError: No training interaction has a timestamp.
         """
-        newest = train.timestamps.max(initial=NO_TIMESTAMP)
-        if newest == NO_TIMESTAMP:
+        latest = train.timestamps.max(initial=NO_TIMESTAMP)
+        if latest == NO_TIMESTAMP:
             raise DataError(
-                "no training interaction has a time; expected timestamps; leave recent popularity out of this evaluation"
+                "recent popularity: no training interaction has a timestamp. Expected timestamps. Evaluate without it"
             )
         positive = only_positives(train, self._positive_from)
-        ever = np.bincount(positive.items, minlength=item_count)
+        total = np.bincount(positive.items, minlength=n_items)
         recent = np.bincount(
-            positive.items[positive.timestamps > newest - self._days * _DAY], minlength=item_count
+            positive.items[positive.timestamps > latest - self._days * _DAY], minlength=n_items
         )
-        self._scores = (recent + ever / (1 + ever.max(initial=0))).astype(np.float32)
+        self._scores = (recent + total / (1 + total.max(initial=0))).astype(np.float32)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) the same row for everybody."""
+        """(B, N) the same row for every user."""
         return np.tile(self._scores, (len(histories), 1))
 
 
-class Constant:
-    """One vector for everybody: the mean of the unit vectors of all films liked in training.
+class GlobalMeanVector:
+    """One vector for all users: the mean of the unit vectors of all training positives.
 
-    No other constant is nearer, by cosine, to what people like.
+    No other constant vector has a higher mean cosine to the positives.
 
     Args:
-        item_vectors: (N, D) the space; a row of zeros is a film without a vector.
-        space: The name of the space.
-        positive_from: The rating from which a film is liked.
+        item_vectors: (N, D); a row of zeros is an item without a vector.
+        space: The embedding space.
+        positive_from: The lowest positive rating.
     """
 
+    kind = "global mean vector"
+
     def __init__(self, item_vectors: NDArray[np.float32], *, space: str, positive_from: float) -> None:
-        self.name = f"constant ({space})"
+        self.name = f"{self.kind} ({space})"
         self.space = space
         self.item_vectors = item_vectors
         self._units = unit_rows(item_vectors).astype(np.float32)
         self._positive_from = positive_from
         self._vector = np.zeros(item_vectors.shape[1], np.float32)
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Average the liked films of the training people; each like counts once."""
-        positives = np.bincount(only_positives(train, self._positive_from).items, minlength=item_count)
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Average the training positives; each interaction counts once."""
+        positives = np.bincount(only_positives(train, self._positive_from).items, minlength=n_items)
         self._vector = (positives.astype(np.float32) @ self._units) / np.float32(max(1, positives.sum()))
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, D) the same vector for everybody."""
+        """(B, D) the same vector for every user."""
         return np.tile(self._vector, (len(histories), 1))
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) the constant's cosine with each film, the same row for everybody."""
+        """(B, N) cosine of the vector and each item, the same row for every user."""
         return np.tile(_cosines(self._vector[None], self._units), (len(histories), 1))
 
 
-class MeanPositive(Constant):
-    """The mean of the vectors of the films that a person liked; the constant for who liked none.
+class MeanPositive(GlobalMeanVector):
+    """The mean of the vectors of a user's positives; the global mean vector without positives."""
 
-    Args:
-        item_vectors: (N, D) the space; a row of zeros is a film without a vector.
-        space: The name of the space.
-        positive_from: The rating from which a film is liked.
-    """
-
-    def __init__(self, item_vectors: NDArray[np.float32], *, space: str, positive_from: float) -> None:
-        super().__init__(item_vectors, space=space, positive_from=positive_from)
-        self.name = f"mean of liked ({space})"
+    kind = "mean of positives"
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, D) one mean a person."""
-        positives = positive_matrix(histories, len(self.item_vectors), self._positive_from)
-        return self._means(positives)
+        """(B, D) one mean a user."""
+        return self._means(positive_matrix(histories, len(self.item_vectors), self._positive_from))
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) the cosine of each person's mean with each film."""
+        """(B, N) cosine of each user's mean and each item."""
         return _cosines(self.vectors(histories), self._units)
 
-    def _means(self, weights: Any) -> NDArray[np.float32]:  # noqa: ANN401 - scipy ships no types
-        """(B, D) the mean of the film vectors of each row of ``weights`` (B, N); the constant where it is zero."""
+    def _means(self, weights: Any) -> NDArray[np.float32]:  # noqa: ANN401  scipy ships no types
+        """(B, D) weighted mean of the item vectors by row of (B, N); the global mean vector where it is zero."""
         means = np.asarray(weights @ self.item_vectors) / np.maximum(1, np.diff(weights.indptr))[:, None]
-        known = means.any(axis=1, keepdims=True)  # not: nothing is told, or only of films without a vector
+        known = means.any(
+            axis=1, keepdims=True
+        )  # False without interactions, or without items that have a vector
         return np.where(known, means, self._vector).astype(np.float32)
 
 
 class WeightedMean(MeanPositive):
-    """The mean of the vectors of all films of a person, each times its normalised rating: away from what he disliked.
+    """The mean of the vectors of all items of a user, each times its normalized rating: away from disliked items.
 
-    The note's input to its encoder, averaged. The constant stands for a person whose ratings say nothing.
-
-    Args:
-        item_vectors: (N, D) the space; a row of zeros is a film without a vector.
-        space: The name of the space.
-        positive_from: The rating from which a film is liked, for the constant.
+    The input of the research note's encoder, averaged. The global mean vector where all normalized ratings are 0.
     """
 
-    def __init__(self, item_vectors: NDArray[np.float32], *, space: str, positive_from: float) -> None:
-        super().__init__(item_vectors, space=space, positive_from=positive_from)
-        self.name = f"rating-weighted mean ({space})"
+    kind = "rating-weighted mean"
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, D) one weighted mean a person; ratings as ``Histories.normalized_ratings`` has them, from -1 to 1."""
-        return self._means(normalised_matrix(histories, len(self.item_vectors)))
+        """(B, D) one weighted mean a user, by ``Histories.normalized_ratings``, from -1 to 1."""
+        return self._means(normalized_matrix(histories, len(self.item_vectors)))
 
 
 def _cosines(vectors: NDArray[np.float32], units: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(B, N) cosines of people with films."""
+    """(B, N) cosines of users and items."""
     return unit_rows(vectors).astype(np.float32) @ units.T
 
 
@@ -291,17 +285,18 @@ _MAX_ITEMS = 10_000  # P x P float64 is then 800 MB
 
 
 class EASE:
-    """Each film's score is a weighted sum of the liked films, the weights in closed form.
+    """Each item's score is a weighted sum of the user's positives, with weights in closed form.
 
-    The weights minimise ``|X - XB|^2 + ridge |B|^2`` with a zero diagonal: ``B = I - C / diag(C)``, where C is the
-    inverse of ``X'X + ridge I``. Films beyond the 10,000 most liked score 0, since the inverse grows with their square.
+    The weights minimize ``|X - XB|^2 + ridge |B|^2`` with a zero diagonal: ``B = I - C / diag(C)``, where C is the
+    inverse of ``X'X + ridge I``. Items beyond the 10,000 with the most positives score 0, since the inverse grows with
+    their square.
 
     Args:
-        positive_from: The rating from which a film is liked.
+        positive_from: The lowest positive rating.
         ridge: lambda; 400 is the best found on ml-1m.
-        name: What the tables call it.
-        middle: What a film of the middle ratings counts beside the 1 of a liked one, and the rating range in which
-            that is the middle; then ``positive_from`` plays no part.
+        name: The system name.
+        middle: The weight of mid-scale ratings, where positives weigh 1, and the rating range; ``positive_from`` is then
+            unused.
 
     Source: Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", section 3.1.
     """
@@ -311,7 +306,7 @@ class EASE:
         *,
         positive_from: float,
         ridge: float = 400.0,
-        name: str = "EASE",
+        name: str = "EASE (positives)",
         middle: tuple[float, tuple[float, float]] | None = None,
     ) -> None:
         self.name = name
@@ -320,15 +315,15 @@ class EASE:
         self._middle = middle
         self._items = np.zeros(0, np.int64)
         self._weights = np.zeros((0, 0), np.float32)
-        self._item_count = 0
+        self._n_items = 0
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Solve for the weights (P, P) between the films that training people liked."""
-        positives = self._read(train, item_count)
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Solve for the weights (P, P) between items with training positives."""
+        positives = self._matrix(train, n_items)
         counts = np.asarray(positives.sum(axis=0)).ravel()
         most = np.argsort(-counts, kind="stable")[:_MAX_ITEMS]
         self._items = np.sort(most[counts[most] > 0])
-        self._item_count = item_count
+        self._n_items = n_items
         fitted = positives[:, self._items]
         gram = (fitted.T @ fitted).toarray().astype(np.float64)  # (P, P)
         gram[np.diag_indices_from(gram)] += self._ridge
@@ -338,33 +333,33 @@ class EASE:
         self._weights = weights.astype(np.float32)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) the liked films of each person times the weights."""
-        positives = self._read(histories, self._item_count)[:, self._items]
-        scores = np.zeros((len(histories), self._item_count), np.float32)
+        """(B, N) positives of each user times the weights."""
+        positives = self._matrix(histories, self._n_items)[:, self._items]
+        scores = np.zeros((len(histories), self._n_items), np.float32)
         scores[:, self._items] = positives @ self._weights
         return scores
 
-    def _read(self, histories: Histories, item_count: int) -> Any:  # noqa: ANN401 - scipy ships no types
-        """(B, N) what counts of each history."""
+    def _matrix(self, histories: Histories, n_items: int) -> Any:  # noqa: ANN401  scipy ships no types
+        """(B, N) weight of each interaction."""
         if self._middle is None:
-            return positive_matrix(histories, item_count, self._positive_from)
+            return positive_matrix(histories, n_items, self._positive_from)
         weight, rating_range = self._middle
-        return graded_matrix(histories, item_count, rating_range, weight)
+        return graded_matrix(histories, n_items, rating_range, weight)
 
 
 class ALS:
-    """Matrix factors of the training people, an unseen person folded in by one exact step.
+    """Implicit ALS: item factors of the training data; held-out users are folded in by one exact step.
 
     Args:
-        settings: How the factors are fitted and people folded in.
-        positives_only: Whether films that were not liked are left out, of training and of histories; otherwise those of
-            the middle ratings count a little, as the settings say.
+        settings: Of the factors and the fold-in.
+        positives_only: Whether positives alone count, in training data and in histories; otherwise mid-scale ratings
+            weigh less, by the settings.
 
     Source: Hu, Koren & Volinsky 2008, "Collaborative Filtering for Implicit Feedback Datasets".
     """
 
     def __init__(self, settings: AlsSettings, *, positives_only: bool) -> None:
-        self.name = f"iALS, {'likes' if positives_only else 'likes and middle'}"
+        self.name = f"iALS ({'positives' if positives_only else 'graded'})"
         self._settings = settings
         self._positives_only = positives_only
         self._positive_from = positive_from(settings.rating_range)
@@ -372,42 +367,44 @@ class ALS:
 
     @property
     def space(self) -> str:
-        """The space of its factors, which another seed turns."""
+        """The space of its factors; each seed has its own."""
         return f"{self.name}, seed {self._settings.seed}"
 
     @property
     def item_vectors(self) -> NDArray[np.float32]:
-        """(N, D) the films' factors."""
+        """(N, D) item factors."""
         return self._factors
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Fit the factors (N, D) of the films."""
-        self._factors = als_factors(self._read(train), item_count, self._settings)
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Fit the item factors (N, D)."""
+        self._factors = als_factors(self._relevant(train), n_items, self._settings)
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, D) people folded in."""
-        return fold_in(self._factors, self._read(histories), self._settings)
+        """(B, D) fold-in of the users."""
+        return fold_in(self._factors, self._relevant(histories), self._settings)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) dot products of folded-in people with films."""
+        """(B, N) inner products of users and items."""
         return self.vectors(histories) @ self._factors.T
 
-    def _read(self, histories: Histories) -> Histories:
+    def _relevant(self, histories: Histories) -> Histories:
         return only_positives(histories, self._positive_from) if self._positives_only else histories
 
 
-_CELLS = 1 << 22  # likenesses held at once: 16 MB, and a few times that while the highest are looked for
+_CELLS = (
+    1 << 22
+)  # similarities in memory at once: 16 MB, and a few times that during the search of the highest
 
 
 class ItemKNN:
-    """A film scores the sum of its likenesses to the liked films, of those that are among its nearest neighbours.
+    """Each item's score is the sum of its similarities to those of the user's positives that are its nearest neighbors.
 
-    The likeness of two films is ``both / (sqrt(one * other) + shrink)``, out of the numbers of people who liked both,
-    the one and the other: their cosine, drawn towards 0 where few people speak. No more than K neighbours a film are
-    kept, found a block of films at a time.
+    The similarity of two items is ``both / (sqrt(one * other) + shrink)``, of the numbers of training users with both, the
+    one and the other as positives: their cosine, shrunk towards 0 where few users have both. At most K neighbors of an
+    item are stored, computed a block of items at a time.
 
     Args:
-        positive_from: The rating from which a film is liked.
+        positive_from: The lowest positive rating.
         neighbors: K.
         shrink: Added to the denominator; 0 is the plain cosine.
 
@@ -419,48 +416,46 @@ class ItemKNN:
 
     def __init__(self, *, positive_from: float, neighbors: int = 50, shrink: float = 100.0) -> None:
         self._positive_from = positive_from
-        self._neighbours = neighbors
+        self._neighbors = neighbors
         self._shrink = shrink
-        self._item_count = 0
+        self._n_items = 0
         self._items = np.zeros(0, np.int64)
-        self._weights: Any = (
-            None  # (P, P) scipy CSR, at most K a column: the neighbours of each film that is scored
-        )
+        self._weights: Any = None  # (P, P) scipy CSR; column: a scored item with at most K neighbors
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Find the neighbours of each film among what training people liked."""
-        from scipy import sparse  # noqa: PLC0415 - an extra
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Compute the neighbors of each item with training positives."""
+        from scipy import sparse  # noqa: PLC0415  an extra
 
-        positives = positive_matrix(train, item_count, self._positive_from)
-        self._items = np.flatnonzero(np.bincount(positives.indices, minlength=item_count))
-        self._item_count = item_count
+        positives = positive_matrix(train, n_items, self._positive_from)
+        self._items = np.flatnonzero(np.bincount(positives.indices, minlength=n_items))
+        self._n_items = n_items
         nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
         blocks = zip(nothing, *self._nearest(positives[:, self._items]), strict=True)
-        items, neighbors, likenesses = (np.concatenate(part) for part in blocks)
+        items, neighbors, similarities = (np.concatenate(part) for part in blocks)
         shape = (len(self._items), len(self._items))
-        self._weights = sparse.csr_matrix((likenesses, (neighbors, items)), shape=shape)
+        self._weights = sparse.csr_matrix((similarities, (neighbors, items)), shape=shape)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) the liked films of each person times the likenesses."""
-        positives = positive_matrix(histories, self._item_count, self._positive_from)[:, self._items]
-        scores = np.zeros((len(histories), self._item_count), np.float32)
+        """(B, N) positives of each user times the similarities."""
+        positives = positive_matrix(histories, self._n_items, self._positive_from)[:, self._items]
+        scores = np.zeros((len(histories), self._n_items), np.float32)
         scores[:, self._items] = (positives @ self._weights).toarray()
         return scores
 
     def _nearest(
         self,
-        positives: Any,  # noqa: ANN401 - scipy ships no types
+        positives: Any,  # noqa: ANN401  scipy ships no types
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
-        """Films, neighbours and likenesses, all flat, of one block of films after another, out of likes (B, P)."""
+        """Yield items, neighbors and similarities, all flat, of each block of items, from positives (B, P)."""
         by_item = positives.T.tocsr()  # (P, B)
         norms = np.sqrt(np.diff(by_item.indptr))  # (P,)
         block = max(1, _CELLS // max(1, len(norms)))
         for start in range(0, len(norms), block):
             items = np.arange(start, min(start + block, len(norms)))
             both = (by_item[items] @ positives).toarray()  # (Q, P)
-            both[np.arange(len(items)), items] = 0.0  # a film is no neighbour of its own
-            likeness = (both / (np.outer(norms[items], norms) + self._shrink)).astype(np.float32)
-            nearest = top_k(likeness, self._neighbours)  # (Q, K)
-            values = np.take_along_axis(likeness, nearest, 1)
-            there = values > 0
-            yield np.repeat(items, there.sum(axis=1)), nearest[there], values[there]
+            both[np.arange(len(items)), items] = 0.0  # an item is not its own neighbor
+            similarity = (both / (np.outer(norms[items], norms) + self._shrink)).astype(np.float32)
+            nearest = top_k(similarity, self._neighbors)  # (Q, K)
+            values = np.take_along_axis(similarity, nearest, 1)
+            valid = values > 0
+            yield np.repeat(items, valid.sum(axis=1)), nearest[valid], values[valid]

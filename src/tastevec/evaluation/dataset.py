@@ -9,7 +9,7 @@ import numpy as np
 
 from tastevec.data.inputs import positive_from
 from tastevec.errors import DataError, UnknownItemError
-from tastevec.evaluation.tasks import LiangSplit, TimeSplit, cases
+from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, TemporalSplit, build_task
 from tastevec.schema import CONTENT, YEAR
 
 if TYPE_CHECKING:
@@ -18,145 +18,146 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.prepared import Prepared
     from tastevec.evaluation.tasks import Task
-    from tastevec.schema import Protocol, Split
+    from tastevec.schema import Split, TaskId
 
-__all__ = ["NO_YEAR", "EvalDataset", "Items"]
+__all__ = ["NO_YEAR", "EvalDataset", "ItemFacts"]
 
 NO_YEAR: Final = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Items:
-    """What lists of films are described by; none of it comes from the people who are asked, or from a system.
+class ItemFacts:
+    """Item facts for list metrics and slices; independent of the held-out users and of the systems.
 
     Attributes:
-        raters: (N,) int64 training people who rated each film.
-        train_users: Training people in all.
-        vectors: (N, D) content vectors, in which two films are alike or not; a row of zeros is a film without one.
-        years: (N,) int64 when each film came out; ``NO_YEAR`` where that is unknown.
+        raters: (N,) int64 number of training users who rated each item.
+        n_train_users: Number of training users.
+        vectors: (N, D) content vectors; a row of zeros is an item without one.
+        years: (N,) int64 release years; ``NO_YEAR`` where unknown.
     """
 
     raters: NDArray[np.int64]
-    train_users: int
+    n_train_users: int
     vectors: NDArray[np.float32]
     years: NDArray[np.int64]
 
     @classmethod
-    def of(cls, prepared: Prepared, train: Histories) -> Items:
-        """The catalogue of a prepared folder, its films counted over the training people."""
-        rated = train.items[np.isfinite(train.ratings)]
+    def of(cls, prepared: Prepared, train: Histories) -> ItemFacts:
+        """Return the facts of the catalog of a prepared dataset, with raters counted over the training users."""
         years = prepared.items[YEAR].fill_null(NO_YEAR).to_numpy().astype(np.int64)
         return cls(
-            raters=np.bincount(rated, minlength=prepared.items.num_rows),
-            train_users=len(train),
-            vectors=prepared.vectors[CONTENT],
-            years=years,
+            _count_raters(train, prepared.items.num_rows), len(train), prepared.vectors[CONTENT], years
         )
 
     @classmethod
-    def plain(cls, train: Histories, item_count: int) -> Items:
-        """N films of which nothing is known but who rated them."""
-        rated = train.items[np.isfinite(train.ratings)]
-        raters = np.bincount(rated, minlength=item_count)
-        return cls(raters, len(train), np.zeros((item_count, 1), np.float32), np.full(item_count, NO_YEAR))
+    def without_metadata(cls, train: Histories, n_items: int) -> ItemFacts:
+        """Return the facts of N items without vectors and years."""
+        vectors = np.zeros((n_items, 1), np.float32)
+        return cls(_count_raters(train, n_items), len(train), vectors, np.full(n_items, NO_YEAR))
 
     def __len__(self) -> int:
-        """N."""
+        """Return N."""
         return len(self.raters)
+
+
+def _count_raters(train: Histories, n_items: int) -> NDArray[np.int64]:
+    return np.bincount(train.items[np.isfinite(train.ratings)], minlength=n_items)
 
 
 @dataclass(frozen=True, eq=False)
 class EvalDataset:
-    """Who teaches the systems and who is asked; nobody is both.
+    """Training histories and held-out users, disjoint, over one catalog.
 
     Attributes:
-        train: The people that systems may learn from.
-        unseen: The people whose films are hidden and guessed.
-        items: The catalogue.
+        train: The histories that systems are fitted on.
+        held_out_users: The histories of the users to evaluate.
+        items: The item facts.
         rating_range: The lowest and highest possible rating.
-        division: How the people were divided, where the questions depend on it.
+        split: The split strategy, where tasks depend on it.
 
     Raises:
-        DataError: A person is in both, or there is nobody to ask.
-        UnknownItemError: Somebody's history holds a film that is not in the catalogue.
+        DataError: A user is in both, or there are no held-out users.
+        UnknownItemError: A history contains an item outside the catalog.
     """
 
     train: Histories
-    unseen: Histories
-    items: Items
+    held_out_users: Histories
+    items: ItemFacts
     rating_range: tuple[float, float]
-    division: LiangSplit | TimeSplit | None = None
+    split: LiangSplit | TemporalSplit | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.unseen):
+        if not len(self.held_out_users):
             raise DataError(
-                "there is nobody to ask: the split holds 0 users; expected 1 or more; prepare more people, divide them by "
-                "another seed, or ask another split"
+                "the split has 0 users. Expected at least 1. Prepare more users, another --seed, or evaluate another --split"
             )
-        both = np.intersect1d(self.train.user_ids, self.unseen.user_ids)
+        both = np.intersect1d(self.train.user_ids, self.held_out_users.user_ids)
         if len(both):
             raise DataError(
-                f"{len(both)} users are both taught and asked, user {both[0]} among them; expected disjoint splits; prepare again"
+                f"{len(both)} users are both training and held-out users, user {both[0]} among them. Expected disjoint splits. "
+                "Run: tastevec prepare"
             )
-        for users in (self.train, self.unseen):
-            _refuse_unknown_films(users, len(self.items))
+        for users in (self.train, self.held_out_users):
+            _refuse_unknown_items(users, len(self.items))
 
     @classmethod
     def of(cls, prepared: Prepared, split: Split = "test") -> EvalDataset:
-        """The people of a prepared folder: its training users, and those of another split.
+        """Return the training users of a prepared dataset, and the users of another split.
 
-        Its manifest says how they were divided, and the questions follow: see ``protocol.cases``. Validation people of
-        a split by time end at the cut, so that they are asked as of any other split.
+        The manifest gives the split strategy. Histories of validation users of a temporal split end at the split
+        timestamp, so that they have the tasks of any other strategy.
         """
         train = prepared.histories.take(prepared.users_in("train"))
-        items = Items.of(prepared, train)
-        divided = prepared.setting("split")
-        division: LiangSplit | TimeSplit | None = None
-        if divided == "liang":
+        items = ItemFacts.of(prepared, train)
+        name = prepared.setting("split_strategy")
+        strategy: LiangSplit | TemporalSplit | None = None
+        if name == "liang":
             positive = train.items[train.ratings >= positive_from(prepared.rating_range)]
-            division = LiangSplit(np.bincount(positive, minlength=len(items)) > 0)
-        elif divided == "time" and split == "test":
-            division = TimeSplit(prepared.setting("cut"), items.raters > 0)
+            strategy = LiangSplit(np.bincount(positive, minlength=len(items)) > 0)
+        elif name == "temporal" and split == "test":
+            strategy = TemporalSplit(prepared.setting("split_timestamp"), items.raters > 0)
         return cls(
             train=train,
-            unseen=prepared.histories.take(prepared.users_in(split)),
+            held_out_users=prepared.histories.take(prepared.users_in(split)),
             items=items,
             rating_range=prepared.rating_range,
-            division=division,
+            split=strategy,
         )
 
     @property
-    def item_count(self) -> int:
-        """N, films in the catalogue."""
+    def n_items(self) -> int:
+        """N, the size of the catalog."""
         return len(self.items)
 
-    def tasks(self, protocol: Protocol, seed: int = 42) -> tuple[Task, ...]:
-        """The questions of a protocol to the unseen people.
+    @property
+    def task_ids(self) -> tuple[TaskId, ...]:
+        """The tasks of these data: ``global-temporal`` only with a temporal split."""
+        temporal = isinstance(self.split, TemporalSplit)
+        return tuple(name for name in TASK_TITLES if temporal or name != "global-temporal")
+
+    def task(self, name: TaskId, seed: int = 42) -> Task:
+        """Return one task of the held-out users; see `build_task`.
 
         Raises:
-            DataError: Nobody has enough for a question.
+            DataError: No user has enough interactions for it.
+            SettingsError: The task is unknown, or needs a temporal split.
         """
-        tasks = cases(
-            self.unseen,
-            protocol=protocol,
-            rating_range=self.rating_range,
-            seed=seed,
-            division=self.division,
+        task = build_task(
+            name, self.held_out_users, rating_range=self.rating_range, seed=seed, split=self.split
         )
-        for task in tasks:
-            if not len(task):
-                raise DataError(
-                    f"none of the {task.left_out} users can be asked {task.name}: nobody has both a film to hide and a "
-                    "film to know; evaluate more users or leave this protocol out"
-                )
-        return tasks
+        if not len(task):
+            raise DataError(
+                f"task {name}: none of the {task.excluded_users} users has both an item to hold out and an input item. "
+                "Expected at least 1. Evaluate more users, or other tasks"
+            )
+        return task
 
 
-def _refuse_unknown_films(users: Histories, item_count: int) -> None:
-    unknown = np.flatnonzero((users.items < 0) | (users.items >= item_count))
+def _refuse_unknown_items(users: Histories, n_items: int) -> None:
+    unknown = np.flatnonzero((users.items < 0) | (users.items >= n_items))
     if len(unknown):
         user = users.user_ids[users.owners[unknown[0]]]
         raise UnknownItemError(
-            f"the history of user {user} holds film {users.items[unknown[0]]}, and the catalogue has films 0 to {item_count - 1}; "
-            "expected histories of this catalogue; take people and films from one prepared folder"
+            f"the history of user {user} contains item index {users.items[unknown[0]]}. Expected 0 to {n_items - 1}. "
+            "Use histories and items of one prepared dataset"
         )

@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from tastevec.errors import SettingsError
-from tastevec.evaluation.baselines import LastOnly
+from tastevec.evaluation.baselines import LastItems
 from tastevec.evaluation.metrics import (
     coverage,
     gini,
     intra_list_similarity,
     log_popularity,
     novelty,
-    recommended,
+    recommendation_counts,
 )
 from tastevec.evaluation.report import Report
-from tastevec.evaluation.results import SHUFFLED, Measured, SystemFacts
-from tastevec.evaluation.scorers import Runs, VectorScorer, answers, fitted_parts, with_horizon
+from tastevec.evaluation.results import SHUFFLED, SystemFacts, TaskResult
+from tastevec.evaluation.scorers import Runs, VectorScorer, fitted_parts, rank_lists, with_horizon
 from tastevec.evaluation.slices import (
     CURVE_DEPTH,
-    FOUND_AT,
-    distances,
-    encoded,
-    halves,
+    SLICE_DEPTH,
+    distance_metrics,
+    encode_in_chunks,
+    geometry_metrics,
     quality_curve,
     session_note,
-    shape,
-    shuffled,
+    shuffle_sessions,
     slicings,
+    split_half_metrics,
 )
 
 if TYPE_CHECKING:
@@ -42,25 +42,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.evaluation.dataset import EvalDataset, Items
+    from tastevec.evaluation.dataset import EvalDataset, ItemFacts
     from tastevec.evaluation.results import Slice
-    from tastevec.evaluation.scorers import Answers, Scorer
+    from tastevec.evaluation.scorers import RankedLists, Scorer
     from tastevec.evaluation.tasks import Task
-    from tastevec.schema import Protocol
+    from tastevec.schema import TaskId
 
-__all__ = ["AT", "PROTOCOLS", "Evaluator", "Judged", "evaluate"]
+__all__ = ["AT", "Evaluator", "RunResult", "evaluate"]
 
-_LIST: Final = 10  # films of each list that are looked at for what they are
+AT = (10, 20, 50, 100)
+_LIST: Final = 10  # depth of the list metrics
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """What was measured of one scorer on one task.
+class RunResult:
+    """One scorer on one task.
 
     Attributes:
-        values: (B,) by metric; NaN where a person has none.
-        system_metrics: By metric, what only the scorer as a whole has.
-        slices: The parts of the task.
+        values: (B,) per-user values by metric; NaN where a user has none.
+        system_metrics: System-level metrics.
+        slices: The slices of the task.
     """
 
     values: dict[str, NDArray[np.float64]]
@@ -70,171 +71,150 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class Evaluator:
-    """What all scorers meet on one task.
+    """One task under equal conditions for all scorers.
 
     Attributes:
-        task: The question.
-        shuffled: The same with the films of each known session in a random order; None where order carries nothing.
-        items: The catalogue.
-        at: The depths of the ranking metrics.
-        seed: Of the people that are drawn where not all can be taken.
+        task: The task.
+        shuffled: The same with the items of each input session in random order; None where the task is order-free.
+        items: The item facts.
+        at: Depths of the ranking metrics.
+        seed: Random seed of the sampled users.
     """
 
     task: Task
     shuffled: Task | None
-    items: Items
+    items: ItemFacts
     at: Sequence[int]
     seed: int
 
     @classmethod
-    def of(cls, task: Task, items: Items, at: Sequence[int], seed: int) -> Evaluator:
-        """The judge of a task; the sessions of one that asks what comes next are shuffled by the seed."""
-        in_order = task.horizon == "next"
-        other = replace(task, known=shuffled(task.known, seed)) if in_order else None
-        return cls(task, other, items, at, seed)
+    def of(cls, task: Task, items: ItemFacts, at: Sequence[int], seed: int) -> Evaluator:
+        """Return the evaluator of a task; the seed shuffles the sessions of an order-aware one."""
+        if task.horizon != "next":
+            return cls(task, None, items, at, seed)
+        task = replace(task, note=f"{task.note} {session_note(task.inputs)}")
+        return cls(task, replace(task, inputs=shuffle_sessions(task.inputs, seed)), items, at, seed)
 
-    def judged(self, scorer: Scorer) -> Judged:
-        """Rank once for everything that can be read off one ranking; again for what is known otherwise."""
-        system, item_count = with_horizon(scorer, self.task), len(self.items)
-        whole = answers(system, self.task, item_count, max(*self.at, FOUND_AT, CURVE_DEPTH))
-        values = whole.accuracy(self.at) | self._lists(whole)
-        system_metrics = self._catalog(whole)
+    def measure(self, scorer: Scorer) -> RunResult:
+        """Return all metrics of a scorer; rankings are computed once, and again for changed inputs."""
+        system, n_items = with_horizon(scorer, self.task), len(self.items)
+        lists = rank_lists(system, self.task, n_items, max(*self.at, SLICE_DEPTH, CURVE_DEPTH))
+        values = lists.accuracy(self.at) | self._list_metrics(lists)
+        system_metrics = self._catalog_metrics(lists)
         if self.shuffled is not None:
-            again = answers(system, self.shuffled, item_count, max(self.at)).accuracy(self.at)
+            again = rank_lists(system, self.shuffled, n_items, max(self.at)).accuracy(self.at)
             values |= {f"{metric}{SHUFFLED}": value for metric, value in again.items()}
         if isinstance(system, VectorScorer):
-            vectors = encoded(system, self.task.known)
-            values |= distances(system, vectors, self.task) | halves(system, self.task.known)
-            system_metrics |= shape(vectors, self.seed)
-        slices = [*quality_curve(system, whole, item_count, self.seed)]
+            vectors = encode_in_chunks(system, self.task.inputs)
+            values |= distance_metrics(system, vectors, self.task)
+            values |= split_half_metrics(system, self.task.inputs)
+            system_metrics |= geometry_metrics(vectors, self.seed)
+        slices = [*quality_curve(system, lists, n_items, self.seed)]
         for slicing in slicings(self.task, self.items):
-            slices += slicing.found(self.task, whole.places)
-        return Judged(values, system_metrics, tuple(slices))
+            slices += slicing.recall(self.task, lists.ranks)
+        return RunResult(values, system_metrics, tuple(slices))
 
-    def _lists(self, whole: Answers) -> dict[str, NDArray[np.float64]]:
-        """(B,) what kind of films stand in each person's first 10."""
-        lists, items = whole.ranked[:, :_LIST], self.items
+    def _list_metrics(self, lists: RankedLists) -> dict[str, NDArray[np.float64]]:
+        """(B,) popularity, novelty and similarity of each user's first 10 items."""
+        ranked, items = lists.ranked[:, :_LIST], self.items
         return {
-            f"log_popularity@{_LIST}": log_popularity(lists, items.raters),
-            f"novelty@{_LIST}": novelty(lists, items.raters, items.train_users),
-            f"intra_list_similarity@{_LIST}": intra_list_similarity(lists, items.vectors),
+            f"log_popularity@{_LIST}": log_popularity(ranked, items.raters),
+            f"novelty@{_LIST}": novelty(ranked, items.raters, items.n_train_users),
+            f"intra_list_similarity@{_LIST}": intra_list_similarity(ranked, items.vectors),
         }
 
-    def _catalog(self, whole: Answers) -> dict[str, float]:
-        """How much of what may be recommended is, and how unequally."""
-        counts = recommended(whole.ranked[:, :_LIST], len(self.items))
+    def _catalog_metrics(self, lists: RankedLists) -> dict[str, float]:
+        """Coverage and exposure Gini over the items that may be recommended."""
+        counts = recommendation_counts(lists.ranked[:, :_LIST], len(self.items))
         if self.task.candidates is not None:
             counts = counts[self.task.candidates]
         return {f"coverage@{_LIST}": coverage(counts), f"gini@{_LIST}": gini(counts)}
 
 
-AT = (10, 20, 50, 100)
-PROTOCOLS: tuple[Protocol, ...] = ("best-rated", "fold-in", "future")
-
-
-def evaluate(  # noqa: PLR0913  what a command's flags set, each by its keyword
+def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
     systems: Sequence[Scorer | Runs],
     dataset: EvalDataset,
     *,
-    trivial_baselines: Sequence[Scorer | Runs] = (),
-    protocols: Sequence[Protocol] = PROTOCOLS,
+    baselines: Sequence[Scorer | Runs] = (),
+    tasks: Sequence[TaskId] | None = None,
     at: Sequence[int] = AT,
     seed: int = 42,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Report:
-    """One report: every system and floor, fitted on the training people, on every task of the unseen.
+    """Return the report of every system and baseline, fitted on the training users, on every task.
 
-    Memory is bounded by 4 million scores at once and by what grows with the people: the histories that the tasks know,
-    of the scorer at hand 100 places and a few vectors a person, and of every system and task one number a person and
-    metric. There is never a row of scores for each person.
+    Memory: at most 4 million scores at once, and what grows with the users: the input histories of the tasks, 100 ranks
+    and a few vectors a user of the current scorer, and one number a user and metric of every system and task. There is
+    never a row of scores for each user.
 
     Args:
-        systems: What is to be judged; each is fitted here (a trained model does nothing then). `LastOnly` is asked
-            only what comes next, and is left out where nothing of the kind is asked.
-        dataset: Who teaches and who is asked.
-        trivial_baselines: What the systems must beat; skill is counted from the best of them.
-        protocols: The questions to ask.
-        at: The depths k of the ranking metrics.
-        seed: Reaches the random part of the protocols, the shuffled sessions, the people drawn and the intervals.
-        progress: Told how many of the pairs of a system and a task are done, of how many, and what begins now.
-
-    Returns:
-        Means with intervals and per-user values.
+        systems: The systems to evaluate; each is fitted here (a trained model does nothing then). `LastItems` has
+            order-aware tasks alone, and is omitted without them.
+        dataset: The training users and the held-out users.
+        baselines: The baselines; the skill score counts from the best of them.
+        tasks: The tasks; None means all tasks of the dataset.
+        at: Depths k of the ranking metrics.
+        seed: Random seed of ``random-20pct``, shuffled sessions, sampled users and confidence intervals.
+        progress: Called with the number of measured pairs of system and task, the total, and the current step.
 
     Raises:
-        DataError: Nobody has enough for a task, or a system's scores do not fit the catalogue.
-        SettingsError: Two systems share a name, none can be asked, or a depth is below 1.
+        DataError: No user has enough interactions for a task, or scores do not fit the catalog.
+        SettingsError: Two systems share a name, none has a task, or a depth is below 1.
     """
-    everyone = _checked([*trivial_baselines, *systems], at)
-    judges = [
-        Evaluator.of(_with_note(task), dataset.items, at, seed)
-        for protocol in protocols
-        for task in dataset.tasks(protocol, seed)
-    ]
-    asked = {system.name: [judge for judge in judges if _meets(system, judge.task)] for system in everyone}
-    everyone = [system for system in everyone if asked[system.name]]
-    if not everyone:
-        raise SettingsError(
-            f"no system can be asked {', '.join(protocols)}; expected one that is not a LastOnly; add a system or a protocol"
-        )
-    total, report = sum(map(len, asked.values())), progress or _silent
-    fit_seconds = _fit(everyone, dataset, lambda what: report(0, total, what))
-    floor_names = {system.name for system in trivial_baselines}
-    measured: list[Measured] = []
+    entries = _checked([*baselines, *systems], at)
+    names = dataset.task_ids if tasks is None else tasks
+    evaluators = [Evaluator.of(dataset.task(name, seed), dataset.items, at, seed) for name in names]
+    chosen = {entry.name: [one for one in evaluators if _has_task(entry, one.task)] for entry in entries}
+    entries = [entry for entry in entries if chosen[entry.name]]
+    if not entries:
+        raise SettingsError(f"no system for tasks {', '.join(names)}. Expected one that is not a LastItems.")
+    total, report = sum(map(len, chosen.values())), progress or (lambda _done, _total, _step: None)
+    fit_seconds = _fit(entries, dataset, lambda step: report(0, total, step))
+    baseline_names = {entry.name for entry in baselines}
+    results: list[TaskResult] = []
     facts = []
-    for system in everyone:
+    for entry in entries:
         start = perf_counter()
-        for judge in asked[system.name]:
-            report(len(measured), total, f"{system.name}: {judge.task.name}")
-            measured.append(_measured(system, judge))
+        for evaluator in chosen[entry.name]:
+            report(len(results), total, f"{entry.name}: {evaluator.task.name}")
+            results.append(_task_result(entry, evaluator))
         facts.append(
             SystemFacts(
-                system=system.name,
-                floor=system.name in floor_names,
-                space=_space(system),
-                runs=len(system.scorers),
-                settings=system.settings,
-                fit_seconds=fit_seconds[system.name],
+                system=entry.name,
+                is_baseline=entry.name in baseline_names,
+                space=_space(entry),
+                runs=len(entry.scorers),
+                settings=entry.settings,
+                fit_seconds=fit_seconds[entry.name],
                 score_seconds=perf_counter() - start,
             )
         )
-    report(total, total, "intervals")
-    return Report.of(facts, measured, at=at, seed=seed)
+    report(total, total, "confidence intervals")
+    return Report.of(facts, results, at=at, seed=seed)
 
 
 def _checked(systems: Sequence[Scorer | Runs], at: Sequence[int]) -> list[Runs]:
-    everyone = [system if isinstance(system, Runs) else Runs.one(system) for system in systems]
-    names = [system.name for system in everyone]
+    entries = [system if isinstance(system, Runs) else Runs.one(system) for system in systems]
+    names = [entry.name for entry in entries]
     if len(set(names)) < len(names):
-        raise SettingsError(f"the systems are named {', '.join(names)}; expected different names; rename one")
+        raise SettingsError(f"systems: {', '.join(names)}. Expected unique names. Rename one.")
     if not at or min(at) < 1:
-        raise SettingsError(f"at is {tuple(at)}; expected depths of 1 or more, such as {AT}")
-    return everyone
+        raise SettingsError(f"at: {tuple(at)}. Expected depths of at least 1, for example {AT}.")
+    return entries
 
 
-def _silent(done: int, total: int, what: str) -> None:
-    """Nobody wants to know."""
+def _has_task(system: Runs, task: Task) -> bool:
+    """Return whether the system has the task: the last items alone are for order-aware tasks."""
+    return task.horizon == "next" or not all(isinstance(scorer, LastItems) for scorer in system.scorers)
 
 
-def _with_note(task: Task) -> Task:
-    """A task that asks what comes next is read with its sessions in mind."""
-    if task.horizon != "next":
-        return task
-    return replace(task, note=f"{task.note} {session_note(task.known)}")
-
-
-def _meets(system: Runs, task: Task) -> bool:
-    """Whether the system is asked the task: the newest films alone answer what comes next and nothing else."""
-    return task.horizon == "next" or not all(isinstance(scorer, LastOnly) for scorer in system.scorers)
-
-
-def _measured(system: Runs, judge: Evaluator) -> Measured:
-    """One system on one task, each person's values the mean over its runs."""
-    runs = [judge.judged(scorer) for scorer in system.scorers]
+def _task_result(system: Runs, evaluator: Evaluator) -> TaskResult:
+    """Return one system on one task, each user's values the mean over the runs."""
+    runs = [evaluator.measure(scorer) for scorer in system.scorers]
     stacked = {metric: np.stack([run.values[metric] for run in runs]) for metric in runs[0].values}  # (S, B)
-    return Measured(
+    return TaskResult(
         system=system.name,
-        task=judge.task,
+        task=evaluator.task,
         values={metric: values.mean(axis=0) for metric, values in stacked.items()},
         runs={metric: _means(values) for metric, values in stacked.items()},
         system_metrics={
@@ -249,23 +229,23 @@ def _measured(system: Runs, judge: Evaluator) -> Measured:
 
 
 def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(S,) the mean of each run over the people that have a value."""
-    there = np.isfinite(values)
-    counts = there.sum(axis=1)
+    """(S,) mean of each run over the users with a value."""
+    valid = np.isfinite(values)
+    counts = valid.sum(axis=1)
     means = np.full(len(values), np.nan)
-    np.divide(np.where(there, values, 0.0).sum(axis=1), counts, out=means, where=counts > 0)
+    np.divide(np.where(valid, values, 0.0).sum(axis=1), counts, out=means, where=counts > 0)
     return means
 
 
 def _space(system: Runs) -> str | None:
-    """The space of its vectors; of runs that were trained apart, the spaces of all in their order."""
+    """Return the embedding space; of several runs, all spaces in their order."""
     spaces = [scorer.space for scorer in system.scorers if isinstance(scorer, VectorScorer)]
     return " + ".join(dict.fromkeys(spaces)) or None
 
 
 def _fit(systems: Sequence[Runs], dataset: EvalDataset, progress: Callable[[str], None]) -> dict[str, float]:
-    """Fit every scorer; the seconds of each system. What stands in several systems is fitted once, and counts in each."""
-    seconds: dict[int, float] = {}  # by what was fitted
+    """Fit every scorer and return the seconds of each system; a shared part is fitted once and counts in each."""
+    seconds: dict[int, float] = {}  # by the id of the part
     total = {}
     for system in systems:
         parts = {id(part): part for scorer in system.scorers for part in fitted_parts(scorer)}
@@ -273,7 +253,7 @@ def _fit(systems: Sequence[Runs], dataset: EvalDataset, progress: Callable[[str]
         for part in parts.values():
             if id(part) not in seconds:
                 start = perf_counter()
-                part.fit(dataset.train, dataset.item_count)
+                part.fit(dataset.train, dataset.n_items)
                 seconds[id(part)] = perf_counter() - start
         total[system.name] = sum(seconds[part] for part in parts)
     return total

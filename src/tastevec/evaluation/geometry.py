@@ -25,16 +25,16 @@ __all__ = [
 ]
 
 _CELLS = 1 << 22  # cosines held at once: 16 MB
-_NOISE = 1e-9  # by which the cosines of the same two vectors may differ
+_NOISE = 1e-9  # cosines of the same two vectors may differ by this
 
 
 def effective_rank(vectors: NDArray[np.floating]) -> float:
-    """How many directions the vectors use, from 1 to min(B, D): exp of the entropy of the shares of singular values.
+    """Return the effective rank, from 1 to min(B, D): exp of the entropy of the normalized singular values.
 
     NaN where all vectors are zero.
 
     Args:
-        vectors: (B, D) as they are, not centred.
+        vectors: (B, D), not centered.
 
     Source: Roy & Vetterli 2007, "The effective rank: a measure of effective dimensionality".
 
@@ -52,12 +52,12 @@ def effective_rank(vectors: NDArray[np.floating]) -> float:
 
 
 def top_direction(vectors: NDArray[np.floating]) -> float:
-    """The share of the vectors' energy that lies along one direction, from 1 / min(B, D) to 1: one cone, or a ball.
+    """Return the top-direction share, from 1 / min(B, D) to 1: the largest squared singular value over the sum of all.
 
-    The largest squared singular value over the sum of all; NaN where all vectors are zero.
+    NaN where all vectors are zero.
 
     Args:
-        vectors: (B, D) as they are, not centred: what everybody shares counts.
+        vectors: (B, D), not centered: a direction that all users share counts.
 
     Examples:
         >>> round(top_direction(np.eye(4)), 4), round(top_direction(np.diag([3.0, 1.0])), 4)  # 9 / (9 + 1)
@@ -68,25 +68,25 @@ def top_direction(vectors: NDArray[np.floating]) -> float:
 
 
 def hubness(vectors: NDArray[np.floating], k: int = 10) -> float:
-    """The skewness of how often each person is among the k nearest of another, by cosine: about 0 without hubs.
+    """Return the hubness: skewness of the number of users whose k nearest neighbors by cosine include a user; 0 without hubs.
 
-    NaN where that is the same for everybody, or where all vectors are the same and no neighbour is nearer than another.
-    Time grows with the square of B; memory does not, as the cosines are taken in chunks.
+    NaN where that number is equal for all users, or where all vectors are equal. Time grows with the square of B; memory
+    does not, as cosines are computed in chunks.
 
     Args:
-        vectors: (B, D); ties stand in the order of the rows.
-        k: Neighbours; all others where there are fewer.
+        vectors: (B, D); ties are in row order.
+        k: Number of neighbors; all others where there are fewer.
 
     Source: Radovanović et al. 2010, "Hubs in Space".
 
     Examples:
         >>> hub = np.array([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 0.0, 1.0], [1.0, -1.0, 0.0]])
-        >>> round(hubness(hub, 1), 4)  # everybody is nearest to the first, who is nearest to the second: 3, 1, 0, 0
+        >>> round(hubness(hub, 1), 4)  # all are nearest to the first, which is nearest to the second: 3, 1, 0, 0
         0.8165
     """
     units = unit_rows(vectors).astype(np.float32)
     users = len(units)
-    if users < 2 or not np.ptp(units, axis=0).any():  # noqa: PLR2004  one person has no neighbour
+    if users < 2 or not np.ptp(units, axis=0).any():  # noqa: PLR2004  one user has no neighbor
         return float("nan")
     occurrences = np.zeros(users, np.int64)
     rows = max(1, _CELLS // users)
@@ -99,11 +99,11 @@ def hubness(vectors: NDArray[np.floating], k: int = 10) -> float:
 
 
 def split_half_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(B,) from -1 to 1: how near the vectors of two halves of one history are; 0 where a vector is zero.
+    """(B,) split-half cosine, from -1 to 1: of the vectors of two halves of one history; 0 where a vector is zero.
 
     Args:
-        first: (B, D) one vector a person, of one half.
-        second: (B, D) of the other half.
+        first: (B, D) vectors of one half.
+        second: (B, D) vectors of the other half.
 
     Examples:
         >>> split_half_cosine(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])).round(4)
@@ -113,13 +113,13 @@ def split_half_cosine(first: NDArray[np.floating], second: NDArray[np.floating])
 
 
 def between_user_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(B,) from -1 to 1: `split_half_cosine` where the second half is the next person's, and the first one's for the last.
+    """(B,) between-user cosine, from -1 to 1: `split_half_cosine` with the second half of the next user, cyclic.
 
-    What two halves of one person must be seen against; NaN where there is only one person.
+    The reference for `split_half_cosine`; NaN for a single user.
 
     Args:
-        first: (B, D) one vector a person, of one half.
-        second: (B, D) of the other half.
+        first: (B, D) vectors of one half.
+        second: (B, D) vectors of the other half.
 
     Examples:
         >>> between_user_cosine(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])).round(4)
@@ -131,51 +131,53 @@ def between_user_cosine(first: NDArray[np.floating], second: NDArray[np.floating
 
 
 def split_half_accuracy(
-    first: NDArray[np.floating], second: NDArray[np.floating], strangers: int = 20
+    first: NDArray[np.floating], second: NDArray[np.floating], others: int = 20
 ) -> NDArray[np.float64]:
-    """(B,) from 0 to 1: the share of strangers that are farther from the first half of a history than its second half is.
+    """(B,) split-half accuracy, from 0 to 1: the share of other users whose second half is farther than the own one.
 
-    1 where nobody's second half is as near as one's own, 0.5 where vectors tell people apart no better than chance; a
-    stranger who is as near counts half. Strangers stand in even steps through the rows, the same steps for everybody,
-    and are met one after another, so that memory is that of one more half. NaN where there is only one person.
+    1 where no other user's second half is as near, 0.5 where vectors identify users no better than chance; ties count
+    half. The others are at even steps through the rows, the same steps for all users, one after another, so that memory is
+    that of one more half. NaN for a single user.
 
     Args:
-        first: (B, D) one vector a person, of one half.
-        second: (B, D) of the other half.
-        strangers: How many others everybody meets; all where there are fewer.
+        first: (B, D) vectors of one half.
+        second: (B, D) vectors of the other half.
+        others: Number of other users; all where there are fewer.
 
     Examples:
         >>> split_half_accuracy(np.eye(3), np.eye(3)), split_half_accuracy(np.eye(2), 1 - np.eye(2)), split_half_accuracy(*np.ones((2, 2, 2)))
         (array([1., 1., 1.]), array([0., 0.]), array([0.5, 0.5]))
     """
     users = len(first)
-    met = min(strangers, users - 1)
-    if met < 1:
+    count = min(others, users - 1)
+    if count < 1:
         return np.full(users, np.nan)
     left, right = unit_rows(first), unit_rows(second)
     own = np.einsum("bd,bd->b", left, right)
     won = np.zeros(users)
-    for step in 1 + np.arange(met) * (users - 2) // max(1, met - 1):  # from the next person to the one before
+    for step in 1 + np.arange(count) * (users - 2) // max(
+        1, count - 1
+    ):  # from the next user to the previous one
         ahead = own - np.einsum("bd,bd->b", left, np.roll(right, -step, axis=0))
         won += np.where(np.abs(ahead) <= _NOISE, 0.5, ahead > 0)
-    return won / met
+    return won / count
 
 
 def _energies(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(min(B, D),) the squared singular values, smallest first; those that are nothing but rounding are 0.
+    """(min(B, D),) squared singular values, smallest first; rounding noise is set to 0.
 
-    From the products of columns (or of rows, where these are fewer), since a whole decomposition of 100,000 people takes
+    From the products of columns (or of rows, where these are fewer), since a full decomposition of 100,000 users takes
     seconds.
     """
-    wide = vectors.astype(np.float64)
-    products = wide.T @ wide if wide.shape[0] >= wide.shape[1] else wide @ wide.T
+    double = vectors.astype(np.float64)
+    products = double.T @ double if double.shape[0] >= double.shape[1] else double @ double.T
     energies = np.linalg.eigvalsh(products)
-    noise = energies[-1] * max(wide.shape) * np.finfo(np.float64).eps
+    noise = energies[-1] * max(double.shape) * np.finfo(np.float64).eps
     return np.where(energies > noise, energies, 0.0)
 
 
 def _skewness(values: NDArray[np.float64]) -> float:
-    """The third moment over the standard deviation cubed; NaN where all values are the same."""
-    apart = values - values.mean()
-    spread = np.mean(apart**2)
-    return float(np.mean(apart**3) / spread**1.5) if spread else float("nan")
+    """Return the third moment over the standard deviation cubed; NaN where all values are equal."""
+    centered = values - values.mean()
+    spread = np.mean(centered**2)
+    return float(np.mean(centered**3) / spread**1.5) if spread else float("nan")

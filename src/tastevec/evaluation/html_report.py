@@ -5,27 +5,48 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from tastevec.data.files import atomic_folder
 from tastevec.data.html import figure_html, html_page
 from tastevec.evaluation.plots import draw
-from tastevec.evaluation.tables import LEGEND, tables
+from tastevec.evaluation.report import per_user_table
+from tastevec.evaluation.tables import LEGEND, report_tables
+from tastevec.schema import PER_USER_FILE, REPORT_FILE, RESULTS_FILE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tastevec.evaluation.report import Report
     from tastevec.evaluation.tables import Cell, Line, Table
 
-__all__ = ["report_page"]
+__all__ = ["report_page", "write_report"]
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write ``results.json``, ``per_user.parquet`` and ``report.html`` into ``folder``: all of them or none.
+
+    Raises:
+        FormatError: ``folder`` exists and has other content.
+        MissingExtraError: matplotlib is not installed.
+    """
+    from pyarrow import parquet  # noqa: PLC0415  an extra
+
+    page = report_page(report)
+    with atomic_folder(folder, marker_file=RESULTS_FILE) as temporary:
+        parquet.write_table(per_user_table(report.results), temporary / PER_USER_FILE)
+        (temporary / RESULTS_FILE).write_text(report.to_json(), encoding="utf-8")
+        (temporary / REPORT_FILE).write_text(page, encoding="utf-8")
 
 
 def report_page(report: Report) -> str:
-    """The HTML of the whole page.
+    """Return the report as one HTML page.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    models = [facts.system for facts in report.systems if not facts.floor]
+    models = [facts.system for facts in report.systems if not facts.is_baseline]
     data = f" on {report.data['name']}" if report.data else ""
     pictures = draw(report)
-    shown = tables(report)
+    shown = report_tables(report)
     tasks, others = shown[: len(report.tasks)], shown[len(report.tasks) :]
     body = [
         figure_html(pictures[0]),
@@ -34,13 +55,13 @@ def report_page(report: Report) -> str:
         *map(figure_html, pictures[1:]),
         *map(_section, others),
     ]
-    title = f"{', '.join(models) or 'Floors and baselines'}{data}"
+    title = f"{', '.join(models) or 'Baselines'}{data}"
     return html_page(title, facts=_facts(report), body="\n".join(body), width=62)
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
     facts = [
-        ("people asked", f"{max(map(len, report.tasks)):,}"),
+        ("users", f"{max(map(len, report.tasks)):,}"),
         ("systems", f"{len(report.systems):,}"),
         ("tasks", f"{len(report.tasks):,}"),
         ("seed", f"{report.seed}"),
@@ -59,7 +80,7 @@ def _section(table: Table) -> str:
 
 def _line(line: Line) -> str:
     cells = "".join(map(_cell, line.cells))
-    kind = "" if line.floor else ' class="model"'
+    kind = "" if line.is_baseline else ' class="model"'
     return f'<tr{kind}><th scope="row">{html.escape(line.system)}</th>{cells}</tr>'
 
 

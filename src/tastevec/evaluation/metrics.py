@@ -1,6 +1,6 @@
 """Metrics of rankings, vectors and lists: one value per user, or one per system.
 
-Dimension letters: B users, N items, K places of a ranking, T hidden films, S strands, C candidates of a row.
+Dimension letters: B users, N items, D dimensions, K ranks, T held-out items.
 """
 
 from __future__ import annotations
@@ -28,49 +28,49 @@ __all__ = [
     "novelty",
     "ranks_of",
     "recall",
-    "recommended",
+    "recommendation_counts",
     "unit_rows",
     "without_direction",
 ]
 
 
 def ranks_of(
-    ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], item_count: int
+    ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], n_items: int
 ) -> NDArray[np.int64]:
-    """(T,) the place of each hidden film in its person's ranking, from 0; K where it is not there.
+    """(T,) rank of each held-out item in its user's list, from 0; K where it is absent.
 
     Args:
-        ranked: (B, K) item indices, each at most once a row; -1 for an empty place.
-        offsets: (B + 1,) person b's hidden films are ``targets[offsets[b]:offsets[b + 1]]``.
+        ranked: (B, K) item indices, each at most once a row; -1 for none.
+        offsets: (B + 1,) the held-out items of user b are ``targets[offsets[b]:offsets[b + 1]]``.
         targets: (T,) item indices.
-        item_count: N.
+        n_items: N.
 
     Examples:
         >>> ranks_of(np.array([[4, 2, 0], [1, 3, -1]]), np.array([0, 2, 3]), np.array([0, 1, 3]), 5)
         array([2, 3, 1])
     """
     users, depth = ranked.shape
-    # The last column stands for the empty place, -1.
-    places = np.full((users, item_count + 1), depth, np.min_scalar_type(depth))
-    np.put_along_axis(places, ranked % (item_count + 1), np.arange(depth, dtype=places.dtype)[None], axis=1)
-    return places[np.repeat(np.arange(users), np.diff(offsets)), targets].astype(np.int64)
+    # The last column is for -1.
+    ranks = np.full((users, n_items + 1), depth, np.min_scalar_type(depth))
+    np.put_along_axis(ranks, ranked % (n_items + 1), np.arange(depth, dtype=ranks.dtype)[None], axis=1)
+    return ranks[np.repeat(np.arange(users), np.diff(offsets)), targets].astype(np.int64)
 
 
 def hits(
-    ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], item_count: int
+    ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], n_items: int
 ) -> NDArray[np.bool_]:
-    """(B, K) whether each place of a ranking holds a hidden film; the arguments are those of `ranks_of`.
+    """(B, K) whether the item at each rank is held out; arguments as for `ranks_of`.
 
     Examples:
         >>> hits(np.array([[4, 2, 0], [1, 3, -1]]), np.array([0, 2, 3]), np.array([0, 2, 3]), 5)
         array([[False,  True,  True],
                [False,  True, False]])
     """
-    return hits_at(ranks_of(ranked, offsets, targets, item_count), offsets, ranked.shape[1])
+    return hits_at(ranks_of(ranked, offsets, targets, n_items), offsets, ranked.shape[1])
 
 
-def hits_at(places: NDArray[np.int64], offsets: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
-    """(B, K) whether a hidden film stands at each place, from the place of each of them (T,), K where it has none.
+def hits_at(ranks: NDArray[np.int64], offsets: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """(B, K) whether the item at each rank is held out, from the ranks (T,) of `ranks_of`.
 
     Examples:
         >>> hits_at(np.array([2, 1, 1, 3]), np.array([0, 2, 4]), 3)
@@ -78,16 +78,14 @@ def hits_at(places: NDArray[np.int64], offsets: NDArray[np.int64], k: int) -> ND
                [False,  True, False]])
     """
     owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    found = places < k
+    found = ranks < k
     hit = np.zeros((len(offsets) - 1, k), np.bool_)
-    hit[owners[found], places[found]] = True
+    hit[owners[found], ranks[found]] = True
     return hit
 
 
 def hit_rate(hit: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
-    """(B,) HR@k: 1 where a hidden film stands among the first k, else 0.
-
-    The success of information retrieval; where one film is hidden, recall is the same.
+    """(B,) HR@k: 1 where a held-out item is among the first k, else 0; with one held-out item, equal to recall.
 
     Args:
         hit: (B, K) as `hits` gives it.
@@ -101,14 +99,12 @@ def hit_rate(hit: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     return np.asarray(np.any(hit[:, :k], axis=1), np.float64)
 
 
-def recall(hit: NDArray[np.bool_], hidden: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """(B,) R@k, from 0 to 1: hidden films among the first k, of those that could stand there.
-
-    That is hits / min(k, hidden): of a person with more than k hidden films a perfect ranking has 1 too.
+def recall(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """(B,) Recall@k (capped), from 0 to 1: hits / min(k, held-out items), so that a perfect ranking always has 1.
 
     Args:
         hit: (B, K) as `hits` gives it.
-        hidden: (B,) hidden films of each person, at least 1.
+        held_out_items: (B,) number of held-out items of each user, at least 1.
         k: The depth; a ranking may be shorter.
 
     Source: Liang et al. 2018, "Variational Autoencoders for Collaborative Filtering", section 4.2.
@@ -118,15 +114,15 @@ def recall(hit: NDArray[np.bool_], hidden: NDArray[np.int64], k: int) -> NDArray
         >>> recall(hit, np.array([4]), 3), recall(hit, np.array([4]), 2)  # 2 of min(3, 4); 1 of min(2, 4)
         (array([0.66666667]), array([0.5]))
     """
-    return np.asarray(hit[:, :k].sum(axis=1) / np.minimum(k, hidden))
+    return np.asarray(hit[:, :k].sum(axis=1) / np.minimum(k, held_out_items))
 
 
-def ndcg(hit: NDArray[np.bool_], hidden: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """(B,) NDCG@k, from 0 to 1: each hit worth 1 / log2(place + 1), over the same of a perfect ranking.
+def ndcg(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """(B,) NDCG@k, from 0 to 1: the sum of 1 / log2(rank + 1) over the hits, ranks from 1, over that of a perfect ranking.
 
     Args:
         hit: (B, K) as `hits` gives it.
-        hidden: (B,) hidden films of each person, at least 1.
+        held_out_items: (B,) number of held-out items of each user, at least 1.
         k: The depth; a ranking may be shorter.
 
     Source: Järvelin & Kekäläinen 2002, "Cumulated Gain-Based Evaluation of IR Techniques", with gains of 0 and 1.
@@ -135,14 +131,14 @@ def ndcg(hit: NDArray[np.bool_], hidden: NDArray[np.int64], k: int) -> NDArray[n
         >>> ndcg(np.array([[True, False, True]]), np.array([2]), 3)  # (1 + 1/2) / (1 + 1/log2(3))
         array([0.91972079])
     """
-    worth = 1.0 / np.log2(np.arange(2, k + 2))  # (k,)
-    perfect = np.cumsum(worth)[np.minimum(k, hidden) - 1]
+    gains = 1.0 / np.log2(np.arange(2, k + 2))  # (k,)
+    perfect = np.cumsum(gains)[np.minimum(k, held_out_items) - 1]
     found = hit[:, :k]
-    return np.asarray(found @ worth[: found.shape[1]] / perfect)
+    return np.asarray(found @ gains[: found.shape[1]] / perfect)
 
 
 def mrr(hit: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
-    """(B,) MRR@k, from 0 to 1: 1 / the place of the first hit among the first k; 0 without one.
+    """(B,) MRR@k, from 0 to 1: 1 / rank of the first hit among the first k, ranks from 1; 0 without a hit.
 
     Args:
         hit: (B, K) as `hits` gives it.
@@ -159,7 +155,7 @@ def mrr(hit: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     return np.where(found.any(axis=1), 1.0 / (found.argmax(axis=1) + 1), 0.0)
 
 
-_LEAST_NORM = 1e-12
+_MIN_NORM = 1e-12
 
 
 def cosine_distance(left: NDArray[np.floating], right: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -177,10 +173,10 @@ def cosine_distance(left: NDArray[np.floating], right: NDArray[np.floating]) -> 
 
 
 def mean_direction(item_vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(D,) the direction that all films share: the mean of their unit vectors, at length 1.
+    """(D,) the direction that all items share: the mean of their unit vectors, at length 1.
 
-    Each film of the catalogue (N, D) counts once, however popular it is, so that the direction does not depend on who
-    trained or who is tested; films without a vector (a row of zeros) do not count.
+    Each item of the catalog (N, D) counts once, regardless of popularity, so that the direction is independent of the
+    users; items without a vector (a row of zeros) do not count.
 
     Examples:
         >>> mean_direction(np.array([[3.0, 4.0], [8.0, -6.0], [0.0, 0.0]])).round(4)  # (.6, .8) and (.8, -.6)
@@ -191,9 +187,9 @@ def mean_direction(item_vectors: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def without_direction(vectors: NDArray[np.floating], direction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(T, D) what is left of each vector at right angles to a unit ``direction`` (D,).
+    """(T, D) each vector minus its projection onto a unit ``direction`` (D,).
 
-    Taking the share along the direction, and not the mean itself, away leaves a vector's own length without effect.
+    Removing the projection, and not the mean itself, makes the result independent of the scale of a vector.
 
     Examples:
         >>> without_direction(np.array([[5.0, 2.0]]), np.array([1.0, 0.0]))
@@ -203,7 +199,7 @@ def without_direction(vectors: NDArray[np.floating], direction: NDArray[np.float
 
 
 def mean_of_targets(values: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(B,) the mean of each person's hidden films' values (T,), NaN ones passed over; NaN where none is left.
+    """(B,) mean of the values (T,) of each user's held-out items, without NaN; NaN where none remains.
 
     Examples:
         >>> mean_of_targets(np.array([1.0, 3.0, np.nan]), np.array([0, 2, 3]))
@@ -219,29 +215,29 @@ def mean_of_targets(values: NDArray[np.float64], offsets: NDArray[np.int64]) -> 
 
 
 def unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(T, D) each row at length 1; a row of zeros stays.
+    """(T, D) each row at unit length; a row of zeros is unchanged.
 
     Examples:
         >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
         array([[0.6, 0.8],
                [0. , 0. ]])
     """
-    wide = vectors.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    units = np.zeros_like(wide)
-    np.divide(wide, norms, out=units, where=norms > _LEAST_NORM)
+    double = vectors.astype(np.float64)
+    norms = np.linalg.norm(double, axis=1, keepdims=True)
+    units = np.zeros_like(double)
+    np.divide(double, norms, out=units, where=norms > _MIN_NORM)
     return units
 
 
-_USERS = 4096  # whose lists are compared at once
+_USERS = 4096  # lists compared at once
 
 
 def log_popularity(ranked: NDArray[np.integer], raters: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(B,) the popularity bias of each list, from 0 up: the mean of ln(1 + raters) over its films; NaN for no film.
+    """(B,) mean log popularity of each list: mean of ln(1 + raters) over its items, at least 0; NaN for an empty list.
 
     Args:
-        ranked: (B, K) item indices, -1 for an empty place.
-        raters: (N,) training people who rated each film.
+        ranked: (B, K) item indices, -1 for none.
+        raters: (N,) number of training users who rated each item.
 
     Source: the average recommendation popularity of Yin et al. 2012, "Challenging the Long Tail Recommendation",
     on a log scale, so that one blockbuster does not outweigh the list.
@@ -250,38 +246,38 @@ def log_popularity(ranked: NDArray[np.integer], raters: NDArray[np.int64]) -> ND
         >>> log_popularity(np.array([[0, 1], [1, -1]]), np.array([0, 99])).round(4)  # ln 1 and ln 100
         array([2.3026, 4.6052])
     """
-    return _mean_over_films(ranked, np.log1p(raters))
+    return _mean_over_items(ranked, np.log1p(raters))
 
 
 def novelty(ranked: NDArray[np.integer], raters: NDArray[np.int64], users: int) -> NDArray[np.float64]:
-    """(B,) the self-information of each list in bits, from 0 to log2(people + 1); NaN for no film.
+    """(B,) novelty of each list in bits, from 0 to log2(users + 1); NaN for an empty list.
 
-    The mean over its films of -log2 of the share of the training people who rated the film. The share is smoothed,
-    (raters + 1) / (people + 1), so that a film that nobody rated has one too.
+    The mean over its items of -log2 of the share of training users who rated the item. The share is smoothed,
+    (raters + 1) / (users + 1), so that it is defined for an item without raters.
 
     Args:
-        ranked: (B, K) item indices, -1 for an empty place.
-        raters: (N,) training people who rated each film, at most ``users``.
-        users: Training people in all.
+        ranked: (B, K) item indices, -1 for none.
+        raters: (N,) number of training users who rated each item, at most ``users``.
+        users: Number of training users.
 
     Source: Zhou et al. 2010, "Solving the apparent diversity-accuracy dilemma of recommender systems".
 
     Examples:
-        >>> novelty(np.array([[0, 1], [0, -1]]), np.array([7, 0]), 7)  # everybody rated 0, nobody 1: -log2(1 / 8)
+        >>> novelty(np.array([[0, 1], [0, -1]]), np.array([7, 0]), 7)  # all 7 users rated 0, none 1: -log2(1 / 8)
         array([1.5, 0. ])
     """
-    return _mean_over_films(ranked, np.log2((users + 1) / (raters + 1.0)))
+    return _mean_over_items(ranked, np.log2((users + 1) / (raters + 1.0)))
 
 
 def intra_list_similarity(ranked: NDArray[np.integer], vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(B,) how alike the films of each list are, from -1 to 1: the mean cosine of its pairs.
+    """(B,) intra-list similarity, from -1 to 1: the mean cosine of the pairs of each list.
 
-    Films without a vector make no pair; NaN for a list of fewer than two others. People are taken in groups, so that
-    memory does not grow with them.
+    Items without a vector are ignored; NaN for fewer than two others. Computed in chunks of users, so that memory does
+    not grow with them.
 
     Args:
-        ranked: (B, K) item indices, -1 for an empty place.
-        vectors: (N, D) what films are like; a row of zeros is a film without a vector.
+        ranked: (B, K) item indices, -1 for none.
+        vectors: (N, D) content vectors; a row of zeros is an item without one.
 
     Source: Ziegler et al. 2005, "Improving Recommendation Lists Through Topic Diversification", as a mean.
 
@@ -290,38 +286,36 @@ def intra_list_similarity(ranked: NDArray[np.integer], vectors: NDArray[np.float
         >>> intra_list_similarity(np.array([[0, 1, 2], [0, 1, 3], [0, 3, -1]]), items).round(4)  # 1 of 3 pairs; 1 of 1
         array([0.3333, 1.    ,    nan])
     """
-    units = np.concatenate(
-        [unit_rows(vectors), np.zeros((1, vectors.shape[1]))]
-    )  # the last is the empty place, -1
-    there = np.any(units, axis=1)
+    units = np.concatenate([unit_rows(vectors), np.zeros((1, vectors.shape[1]))])  # the last row is for -1
+    valid = np.any(units, axis=1)
     similarity = np.full(len(ranked), np.nan)
     for start in range(0, len(ranked), _USERS):
         group = ranked[start : start + _USERS]
-        count = there[group].sum(axis=1)
-        together = units[group].sum(
+        count = valid[group].sum(axis=1)
+        total = units[group].sum(
             axis=1
-        )  # (B, D), whose squared length counts each pair twice and each film once
-        twice = np.einsum("bd,bd->b", together, together) - count
+        )  # (B, D); its squared length counts each pair twice and each item once
+        twice = np.einsum("bd,bd->b", total, total) - count
         some = count > 1
         similarity[start : start + _USERS][some] = twice[some] / (count * (count - 1))[some]
     return similarity
 
 
-def recommended(ranked: NDArray[np.integer], item_count: int) -> NDArray[np.int64]:
-    """(N,) in how many of the lists (B, K) each film stands; -1 is an empty place.
+def recommendation_counts(ranked: NDArray[np.integer], n_items: int) -> NDArray[np.int64]:
+    """(N,) number of lists (B, K) that contain each item; -1 is none.
 
     Examples:
-        >>> recommended(np.array([[2, 0], [2, -1]]), 4)
+        >>> recommendation_counts(np.array([[2, 0], [2, -1]]), 4)
         array([1, 0, 2, 0])
     """
-    return np.bincount(ranked[ranked >= 0], minlength=item_count)
+    return np.bincount(ranked[ranked >= 0], minlength=n_items)
 
 
 def coverage(counts: NDArray[np.int64]) -> float:
-    """The share of the catalogue that is recommended to anybody, from 0 to 1.
+    """Return the catalog coverage: the share of items recommended to at least one user, from 0 to 1.
 
     Args:
-        counts: (N,) how often each film is recommended.
+        counts: (N,) number of recommendations of each item.
 
     Source: Herlocker et al. 2004, "Evaluating Collaborative Filtering Recommender Systems".
 
@@ -333,12 +327,12 @@ def coverage(counts: NDArray[np.int64]) -> float:
 
 
 def gini(counts: NDArray[np.int64]) -> float:
-    """How unequally the recommendations fall on the films: 0 where all films have the same, 1 - 1/N where one has all.
+    """Return the exposure Gini: 0 where all items have equally many recommendations, 1 - 1/N where one has all.
 
-    Half of the mean difference between two films, over the mean; NaN where there is none at all.
+    Half of the mean difference between two items, over the mean; NaN without recommendations.
 
     Args:
-        counts: (N,) how often each film is recommended.
+        counts: (N,) number of recommendations of each item.
 
     Source: Gini 1912; as Castells et al. 2022, "Novelty and Diversity in Recommender Systems", use it.
 
@@ -352,10 +346,10 @@ def gini(counts: NDArray[np.int64]) -> float:
     return float((2 * np.arange(1, items + 1) - items - 1) @ np.sort(counts) / (items * total))
 
 
-def _mean_over_films(ranked: NDArray[np.integer], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(B,) the mean of a film's value (N,) over each list."""
-    there = ranked >= 0
-    counts = there.sum(axis=1)
+def _mean_over_items(ranked: NDArray[np.integer], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(B,) mean of the items' values (N,) over each list."""
+    valid = ranked >= 0
+    counts = valid.sum(axis=1)
     means = np.full(len(ranked), np.nan)
-    np.divide(np.where(there, values[ranked], 0.0).sum(axis=1), counts, out=means, where=counts > 0)
+    np.divide(np.where(valid, values[ranked], 0.0).sum(axis=1), counts, out=means, where=counts > 0)
     return means

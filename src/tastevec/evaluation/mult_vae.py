@@ -17,9 +17,9 @@ from torch.nn import functional
 from tastevec.data.inputs import positive_from
 from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import only_positives
-from tastevec.evaluation.registry import NEWEST, BaselineSpec, Between, OneOf
+from tastevec.evaluation.registry import LAST_N, BaselineSpec, OneOf, Range
 from tastevec.evaluation.scorers import measure
-from tastevec.evaluation.tasks import cases
+from tastevec.evaluation.tasks import build_task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 
 __all__ = ["MultVAE", "VaeSettings", "mult_vae"]
 
-_HELD_OUT = 0.1  # of the training people, who choose the epoch
-_DEPTH = 100  # of the NDCG that they choose it by
+_VALIDATION_SHARE = 0.1  # of the training users, for epoch selection
+_DEPTH = 100  # of the NDCG that selects the epoch
 
 
 @dataclass(frozen=True)
 class VaeSettings:
-    """How a Mult-VAE is built and trained; the defaults are the published ones, but for three.
+    """Settings of Mult-VAE; the defaults are the published ones, but for three.
 
     Attributes:
-        rating_range: The lowest and the highest rating, from which follows what a like is.
+        rating_range: The lowest and the highest possible rating; the top quarter is positive.
         hidden: H, width of the one layer on either side of the latent one.
         latent: Z.
-        dropout: Share of the input left out while training.
-        kl_weight: The highest weight of the Kullback-Leibler term, which begins at 0.
+        dropout: Dropout rate of the input.
+        kl_weight: Final weight of the Kullback-Leibler term, which starts at 0.
         learning_rate: Adam's.
-        annealing: Epochs until the term has its full weight. Published: 40,000 steps, which are 171 of 200 epochs;
-            fewer people are at their best long before.
-        batch_size: People a step; 500 is published, for thirty times as many people.
-        epochs: At most; published 200.
-        patience: Epochs without a better one before training stops; published: none stops it.
-        seed: Of every draw.
+        annealing: Epochs until the term has its final weight. Published: 40,000 steps, which are 171 of 200 epochs;
+            smaller data peak long before.
+        batch_size: Users a step; published 500, for thirty times as many users.
+        epochs: Maximum number of epochs; published 200.
+        patience: Epochs without improvement before training stops; published: no early stopping.
+        seed: Random seed.
 
     Raises:
         SettingsError: A value is out of its range.
@@ -71,14 +71,14 @@ class VaeSettings:
         counts = (self.hidden, self.latent, self.annealing, self.batch_size, self.epochs, self.patience)
         if min(counts) < 1 or not 0 <= self.dropout < 1 or self.kl_weight < 0 or self.learning_rate <= 0:
             raise SettingsError(
-                f"{self} is out of range; expected counts of 1 or more, 0 <= dropout < 1, kl_weight from 0 and "
-                "learning_rate over 0"
+                f"{self} is out of range. Expected counts of at least 1, 0 <= dropout < 1, kl_weight >= 0 and "
+                "learning_rate > 0"
             )
 
 
 @dataclass(frozen=True)
 class _Positives:
-    """The liked films of B people, one after another."""
+    """The positives of B users, flat."""
 
     items: Tensor
     counts: Tensor  # (B,)
@@ -89,27 +89,27 @@ class _Positives:
 
     @property
     def starts(self) -> Tensor:
-        """(B,) where each person's films begin."""
+        """(B,) first index of each user's items."""
         return self.counts.cumsum(0) - self.counts
 
 
 class _Network(nn.Module):
-    """N - H - Z - H - N, with tanh on the hidden layers; the first layer adds up the rows of the films that are there."""
+    """N - H - Z - H - N, with tanh on the hidden layers; the first layer sums the rows of the input items."""
 
-    def __init__(self, item_count: int, settings: VaeSettings) -> None:
+    def __init__(self, n_items: int, settings: VaeSettings) -> None:
         super().__init__()
         hidden, latent = settings.hidden, settings.latent
         self.dropout = nn.Dropout(settings.dropout)
-        self.items = nn.EmbeddingBag(item_count, hidden, mode="sum")
+        self.items = nn.EmbeddingBag(n_items, hidden, mode="sum")
         self.first_bias = nn.Parameter(torch.zeros(hidden))
         self.encode = nn.Linear(hidden, 2 * latent)
-        self.decode = nn.Sequential(nn.Linear(latent, hidden), nn.Tanh(), nn.Linear(hidden, item_count))
+        self.decode = nn.Sequential(nn.Linear(latent, hidden), nn.Tanh(), nn.Linear(hidden, n_items))
         for weight in self.parameters():
             (nn.init.xavier_uniform_ if weight.ndim > 1 else nn.init.zeros_)(weight)
 
     def forward(self, positives: _Positives) -> tuple[Tensor, Tensor]:
-        """(B, N) logits of the films and (B,) the divergence of each person from the prior."""
-        counts = positives.counts.clamp(min=1).sqrt()  # each input at length 1
+        """(B, N) logits of the items and (B,) KL divergence of each user from the prior."""
+        counts = positives.counts.clamp(min=1).sqrt()  # each input has unit length
         weights = self.dropout((1 / counts).repeat_interleave(positives.counts))
         first = (
             self.items(positives.items, positives.starts, per_sample_weights=weights) + self.first_bias
@@ -122,15 +122,15 @@ class _Network(nn.Module):
 
 
 class MultVAE:
-    """Films out of a draw around a point that an encoder finds for what a person liked.
+    """A variational autoencoder with a multinomial likelihood over a user's positives.
 
-    Training minimises the multinomial negative log-likelihood of each training person's likes plus the weighted
-    divergence of the point's distribution from a standard normal one. A tenth of the training people does not teach:
-    it is asked fold-in after each epoch, and the epoch of its highest NDCG@100 is kept. People are scored from the
-    mean of their distribution. Memory grows with N x H, never with users x N.
+    Training minimizes the multinomial negative log-likelihood of each training user's positives plus the weighted KL
+    divergence of the latent distribution from a standard normal one. A tenth of the training users is for epoch
+    selection, by NDCG@100 of ``random-20pct``. Scores come from the mean of the latent distribution. Memory grows with
+    N x H, never with users x N.
 
     Args:
-        settings: How it is built and trained.
+        settings: The settings.
 
     Source: Liang, Krishnan, Hoffman & Jebara 2018, "Variational Autoencoders for Collaborative Filtering", sections 2
     and 4.3.
@@ -143,44 +143,44 @@ class MultVAE:
         self._settings = settings
         self._positive_from = positive_from(settings.rating_range)
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Learn from nine tenths of the people; the same people and seed give the same weights."""
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Train on nine tenths of the users; the same users and seed give the same weights."""
         settings = self._settings
         order = np.random.default_rng(settings.seed).permutation(len(train))
-        held = int(_HELD_OUT * len(train))
-        judges = train.take(np.sort(order[:held]))
-        [task] = cases(judges, protocol="fold-in", rating_range=settings.rating_range, seed=settings.seed)
-        positive = only_positives(train.take(np.sort(order[held:])), self._positive_from)
-        positive = positive.take(np.flatnonzero(positive.lengths))  # who liked nothing has no likelihood
+        count = int(_VALIDATION_SHARE * len(train))
+        validation = train.take(np.sort(order[:count]))
+        task = build_task("random-20pct", validation, rating_range=settings.rating_range, seed=settings.seed)
+        positive = only_positives(train.take(np.sort(order[count:])), self._positive_from)
+        positive = positive.take(np.flatnonzero(positive.lengths))  # without positives there is no likelihood
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self._network = _Network(item_count, settings)
+            self._network = _Network(n_items, settings)
             if len(positive):
-                self._learn(positive, task, item_count)
+                self._learn(positive, task, n_items)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) logits of the films, from what each person liked."""
+        """(B, N) logits of the items, from each user's positives."""
         self._network.eval()
         with torch.no_grad():
             logits, _ = self._network(_Positives.of(only_positives(histories, self._positive_from)))
         return np.asarray(logits.numpy())
 
-    def _learn(self, positive: Histories, task: Task, item_count: int) -> None:
-        """Epochs until the judges have seen no better one for long; without judges, until the annealing has ended."""
+    def _learn(self, positive: Histories, task: Task, n_items: int) -> None:
+        """Train until validation no longer improves; without validation users, until the annealing ends."""
         settings = self._settings
         optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, fused=True)
-        best, best_epoch, kept = -1.0, 0, None
+        best, best_epoch, weights = -1.0, 0, None
         for epoch in range(settings.epochs if len(task) else settings.annealing):
             self._one_epoch(positive, optimizer, epoch)
             if not len(task):
                 continue
-            gain = float(measure(self, task, item_count, (_DEPTH,))[f"ndcg@{_DEPTH}"].mean())
-            if gain > best:
-                best, best_epoch, kept = gain, epoch, copy.deepcopy(self._network.state_dict())
+            value = float(measure(self, task, n_items, (_DEPTH,))[f"ndcg@{_DEPTH}"].mean())
+            if value > best:
+                best, best_epoch, weights = value, epoch, copy.deepcopy(self._network.state_dict())
             elif epoch - best_epoch >= settings.patience:
                 break
-        if kept is not None:
-            self._network.load_state_dict(kept)
+        if weights is not None:
+            self._network.load_state_dict(weights)
 
     def _one_epoch(self, positive: Histories, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         settings = self._settings
@@ -191,25 +191,25 @@ class MultVAE:
             batch = positive.take(users.numpy())
             logits, divergence = self._network(_Positives.of(batch))
             owners, items = torch.from_numpy(batch.owners), torch.from_numpy(batch.items.astype(np.int64))
-            gained = functional.log_softmax(logits, 1)[owners, items].sum() / len(batch)
-            loss = kl_weight * divergence.mean() - gained
+            likelihood = functional.log_softmax(logits, 1)[owners, items].sum() / len(batch)
+            loss = kl_weight * divergence.mean() - likelihood
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
 
 def mult_vae(*, rating_range: tuple[float, float]) -> BaselineSpec:
-    """How a Mult-VAE is made, and what may be tuned of it."""
+    """Return the spec of Mult-VAE: its published settings and its tuning space."""
     return BaselineSpec(
         MultVAE.name,
         lambda settings, seed: MultVAE(VaeSettings(rating_range, seed=seed, **settings)),
         published={"hidden": 600, "dropout": 0.5, "kl_weight": 0.2, "learning_rate": 1e-3},
         space={
             "hidden": OneOf((200, 400, 600, 800)),
-            "dropout": Between(0.1, 0.8),
-            "kl_weight": Between(0.05, 1.0, log=True),
-            "learning_rate": Between(3e-4, 5e-3, log=True),
+            "dropout": Range(0.1, 0.8),
+            "kl_weight": Range(0.05, 1.0, log=True),
+            "learning_rate": Range(3e-4, 5e-3, log=True),
         },
         seeded=True,
-        newest=(NEWEST,),
+        last_n=(LAST_N,),
     )

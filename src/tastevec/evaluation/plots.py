@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from tastevec.data.html import GRID, MUTED, Chart, draw_chart, style_axes
-from tastevec.evaluation.results import headline
-from tastevec.evaluation.tables import spoken
+from tastevec.evaluation.results import headline_metric
+from tastevec.evaluation.tables import metric_title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,58 +21,64 @@ if TYPE_CHECKING:
     from tastevec.evaluation.report import Report
     from tastevec.evaluation.statistics import Row, SliceRow
 
-__all__ = ["SOFT", "Look", "draw", "label_ends", "label_points", "looks", "short", "slice_pictures", "spread"]
+__all__ = ["SeriesStyle", "draw", "label_ends", "label_points", "series_styles", "short", "spread"]
 
-SOFT: Final = "#9aa5b1"  # what must be beaten
-_COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")  # Okabe & Ito 2008
-_DASHES: Final = ("-", "--", ":")  # once the colours have been used up
-_LONGEST: Final = 27  # letters of a name in a picture
+_BASELINE_COLOR: Final = "#9aa5b1"
+_COLORS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")  # Okabe & Ito 2008
+_DASHES: Final = ("-", "--", ":")  # once the colors are used up
+_MAX_NAME: Final = 27  # characters of a system name in a plot
 _SIDES: Final = ((7, 0, "left"), (-7, 0, "right"), (0, 9, "center"), (0, -9, "center"))  # points from the dot
-_HALF_LETTER: Final = 2.6  # points, at the size of labels
+_HALF_CHARACTER: Final = 2.6  # points, at the size of labels
 _HALF_LINE: Final = 4.5
 
 
 @dataclass(frozen=True)
-class Look:
-    """One system's colour and weight; models stand in front."""
+class SeriesStyle:
+    """Color, dash and weight of one system; models are drawn over baselines."""
 
-    colour: str
+    color: str
     dash: str
     model: bool
 
     @property
-    def ink(self) -> str:
-        """The colour of its name."""
-        return self.colour if self.model else MUTED
+    def text_color(self) -> str:
+        """The color of its name."""
+        return self.color if self.model else MUTED
 
 
-def looks(report: Report) -> dict[str, Look]:
-    """Each system's look: a colour of its own for what is judged, one grey for all floors and baselines."""
-    found = {facts.system: Look(SOFT, "-", model=False) for facts in report.systems if facts.floor}
-    models = [facts.system for facts in report.systems if not facts.floor]
-    for place, system in enumerate(models):
-        rounds, colour = divmod(place, len(_COLOURS))
-        found[system] = Look(_COLOURS[colour], _DASHES[rounds % len(_DASHES)], model=True)
-    return found
+def series_styles(report: Report) -> dict[str, SeriesStyle]:
+    """Return a color of its own for each model, and one gray for all baselines."""
+    styles = {
+        facts.system: SeriesStyle(_BASELINE_COLOR, "-", model=False)
+        for facts in report.systems
+        if facts.is_baseline
+    }
+    models = [facts.system for facts in report.systems if not facts.is_baseline]
+    for index, system in enumerate(models):
+        rounds, color = divmod(index, len(_COLORS))
+        styles[system] = SeriesStyle(_COLORS[color], _DASHES[rounds % len(_DASHES)], model=True)
+    return styles
 
 
 def short(name: str) -> str:
-    """A name that fits beside a line: the middle of a long one is left out, since ends tell systems apart.
+    """Return a name that fits into a plot: without the middle of a long one, since ends distinguish systems.
 
     Examples:
-        >>> short("iALS, positives and middle, last 20 only")
-        'iALS, positiv…, last 20 only'
+        >>> short("EASE (all ratings), last 20 items")
+        'EASE (all rat… last 20 items'
     """
-    half = _LONGEST // 2
-    return name if len(name) <= _LONGEST + 1 else f"{name[:half]}…{name[-half - 1 :]}"
+    half = _MAX_NAME // 2
+    return name if len(name) <= _MAX_NAME + 1 else f"{name[:half]}…{name[-half - 1 :]}"
 
 
-def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], look: Mapping[str, Look]) -> None:
-    """Write each system's name to the right of where its line ends (x, y), the names pushed apart."""
+def label_ends(
+    axes: Axes, ends: Mapping[str, tuple[float, float]], styles: Mapping[str, SeriesStyle]
+) -> None:
+    """Write each system name to the right of the end of its line (x, y), without overlap."""
     low, high = axes.get_ylim()
-    tall = axes.get_figure().get_size_inches()[1] * 72 * axes.get_position().height  # type: ignore[union-attr]  # axes without a figure cannot be here
+    points = axes.get_figure().get_size_inches()[1] * 72 * axes.get_position().height  # type: ignore[union-attr]  # axes without a figure cannot be here
     names = sorted(ends, key=lambda name: ends[name][1])
-    gap = (high - low) * 2.6 * _HALF_LINE / tall
+    gap = (high - low) * 2.6 * _HALF_LINE / points
     heights = spread([ends[name][1] for name in names], gap)
     for name, height in zip(names, heights, strict=True):
         axes.annotate(
@@ -82,48 +88,50 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], look: Mappin
             textcoords="offset points",
             va="center",
             fontsize=8.5,
-            color=look[name].ink,
-            fontweight="bold" if look[name].model else "normal",
+            color=styles[name].text_color,
+            fontweight="bold" if styles[name].model else "normal",
             annotation_clip=False,
         )
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights moved as little as need be for neighbours to stand ``gap`` apart.
+    """Return ascending heights, moved as little as possible so that neighbors are at least ``gap`` apart.
 
-    Those that would touch become a block around their common middle, blocks that touch become one.
+    Heights that would overlap become a block around their mean; blocks that overlap merge.
 
     Examples:
         >>> spread([0.0, 1.0, 5.0], 2.0)
         [-0.5, 1.5, 5.0]
     """
-    blocks: list[list[float]] = []  # [sum of (height - place in the block), members]
+    blocks: list[list[float]] = []  # [sum of (height - offset in the block), members]
     for height in heights:
         blocks.append([height, 1])
         while len(blocks) > 1 and _bottom(blocks[-1]) < _bottom(blocks[-2]) + gap * blocks[-2][1]:
             total, members = blocks.pop()
             blocks[-1][0] += total - gap * blocks[-1][1] * members
             blocks[-1][1] += members
-    return [_bottom(block) + gap * place for block in blocks for place in range(int(block[1]))]
+    return [_bottom(block) + gap * index for block in blocks for index in range(int(block[1]))]
 
 
-def label_points(axes: Axes, points: Mapping[str, tuple[float, float]], look: Mapping[str, Look]) -> None:
-    """Write names beside points (x, y), those that come first before others; a name that finds no room is left out."""
+def label_points(
+    axes: Axes, points: Mapping[str, tuple[float, float]], styles: Mapping[str, SeriesStyle]
+) -> None:
+    """Write names next to points (x, y), first ones first; a name without free space is omitted."""
     figure = axes.get_figure()
     size = figure.get_size_inches() * 72  # type: ignore[union-attr]  # as in label_ends
     box = axes.get_position()
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     scale = np.array([box.width * size[0] / (right - left), box.height * size[1] / (high - low)])
-    places = {name: (np.array(point) - (left, low)) * scale for name, point in points.items()}
-    taken = [(*place - 3, *place + 3) for place in places.values()]
-    for name, place in places.items():
+    centers = {name: (np.array(point) - (left, low)) * scale for name, point in points.items()}
+    taken = [(*center - 3, *center + 3) for center in centers.values()]
+    end = np.array([right - left, high - low]) * scale
+    for name, center in centers.items():
+        width = 2 * _HALF_CHARACTER * len(short(name))
         for right_by, up, side in _SIDES:
-            wide = 2 * _HALF_LETTER * len(short(name))
-            start = place[0] + right_by - {"left": 0, "center": wide / 2, "right": wide}[side]
-            area = (start, place[1] + up - _HALF_LINE, start + wide, place[1] + up + _HALF_LINE)
-            end = np.array([right - left, high - low]) * scale
+            start = center[0] + right_by - {"left": 0, "center": width / 2, "right": width}[side]
+            area = (start, center[1] + up - _HALF_LINE, start + width, center[1] + up + _HALF_LINE)
             inside = min(area[:2]) >= 0 and area[2] <= end[0] and area[3] <= end[1]
-            if inside and not any(_touch(area, other) for other in taken):
+            if inside and not any(_overlap(area, other) for other in taken):
                 taken.append(area)
                 axes.annotate(
                     short(name),
@@ -133,8 +141,8 @@ def label_points(axes: Axes, points: Mapping[str, tuple[float, float]], look: Ma
                     ha=side,
                     va="center",
                     fontsize=8.5,
-                    color=look[name].ink,
-                    fontweight="bold" if look[name].model else "normal",
+                    color=styles[name].text_color,
+                    fontweight="bold" if styles[name].model else "normal",
                 )
                 break
 
@@ -143,190 +151,188 @@ def _bottom(block: Sequence[float]) -> float:
     return block[0] / block[1]
 
 
-def _touch(one: Sequence[float], other: Sequence[float]) -> bool:
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-_WIDE: Final = 9.6  # inches
-_HIGH: Final = 3.2  # inches a row of panels
+_WIDTH: Final = 9.6  # inches
+_PANEL_HEIGHT: Final = 3.2  # inches
 _COLUMNS: Final = 2
-_FLOORS: Final = 2  # the best, which say what must be beaten
-_FAMILIAR: Final = "popularity"  # and the one that everybody knows
-_TASKS: Final = ("fold-in", "last-20%", "next-liked")  # these before others
-_KNOWN: Final = "known films"
+_BEST_BASELINES: Final = 2  # number of baselines in a slice plot
+_REFERENCE: Final = "popularity"  # and this one, for reference
+_TASKS: Final = ("random-20pct", "last-20pct", "next-item")  # shown first
+_CURVE: Final = "history_length"
+_RECALL: Final = "Recall@20 of the held-out items in each group, without a cap."
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """One way of slicing: what the picture is called, what stands below the axis, what it says."""
+class _SlicePlot:
+    """One kind of slice: plot name and title, axis label, caption, and the maximum number of panels."""
 
     by: str
     name: str
     title: str
-    below: str
-    says: str
-    most: int = 2  # panels
+    axis: str
+    caption: str
+    panels: int = 2
 
 
-_KINDS: Final = (
-    _Kind(
-        by=_KNOWN,
+_SLICE_PLOTS: Final = (
+    _SlicePlot(
+        by=_CURVE,
         name="quality-curve",
-        title="How good the answer is from the first rating on",
-        below="newest films known of everybody (log scale)",
-        says="The same people and the same hidden films each time, but only the newest n films of each person are known.",
-        most=4,
+        title="Quality by history length",
+        axis="latest input items (log scale)",
+        caption="The same users and held-out items at each length, with only the latest n input items.",
+        panels=4,
     ),
-    _Kind(
-        by="popularity decile",
+    _SlicePlot(
+        by="item_popularity_decile",
         name="popularity",
-        title="Hidden films found, by how popular they are",
-        below="tenths of the films, from the least popular on",
-        says="The share of a person's hidden films of each tenth that stands among his first 20: whoever recommends what "
-        "everybody watched finds nothing on the left.",
+        title="Recall by item popularity",
+        axis="popularity decile, least popular first",
+        caption=f"{_RECALL} A system that recommends popular items only has 0 on the left.",
     ),
-    _Kind(
-        by="years since release",
+    _SlicePlot(
+        by="item_age_years",
         name="age",
-        title="Hidden films found, by their age",
-        below="years between the film's release and the rating",
-        says="The share of a person's hidden films of each age that stands among his first 20. Below each "
-        "label: how many people have such films.",
+        title="Recall by item age",
+        axis="years from release to rating",
+        caption=f"{_RECALL} Below each label: number of users with such items.",
     ),
-    _Kind(
-        by="cold films",
-        name="cold-films",
-        title="Hidden films found, by how few people taught them",
-        below="people among the taught who rated the film",
-        says="The share of a person's hidden films that stands among his first 20, by how many people a system could learn the "
-        "film from. Below each label: how many people have such films.",
+    _SlicePlot(
+        by="cold_items",
+        name="cold-items",
+        title="Recall for cold items",
+        axis="training users who rated the item",
+        caption=f"{_RECALL} Below each label: number of users with such items.",
     ),
 )
 
 
-def slice_pictures(report: Report) -> list[Chart]:
-    """One picture for each way of slicing that was measured."""
-    return [_picture(report, kind, panels) for kind in _KINDS if (panels := _panels(report, kind))]
+def _draw_slices(report: Report) -> list[Chart]:
+    """Return one plot for each kind of slice that was measured."""
+    return [
+        draw_chart(plot.name, plot.title, _Painter(report, plot, panels).draw)
+        for plot in _SLICE_PLOTS
+        if (panels := _panels(report, plot))
+    ]
 
 
-def _picture(report: Report, kind: _Kind, panels: Mapping[str, list[SliceRow]]) -> Chart:
-    return draw_chart(kind.name, kind.title, lambda figure: _draw(figure, report, kind, panels))
-
-
-def _panels(report: Report, kind: _Kind) -> dict[str, list[SliceRow]]:
-    """The rows of each task that is shown, of one metric."""
+def _panels(report: Report, plot: _SlicePlot) -> dict[str, list[SliceRow]]:
+    """Return the rows of each shown task, of its headline metric."""
     rows: dict[str, list[SliceRow]] = {}
     for row in report.slices:
-        if row.by == kind.by and isfinite(row.mean):
+        if row.by == plot.by and isfinite(row.mean):
             rows.setdefault(row.task, []).append(row)
     tasks = sorted(rows, key=lambda task: _TASKS.index(task) if task in _TASKS else len(_TASKS))
     found = {}
-    for task in tasks[: kind.most]:
-        metric = headline(task, list(dict.fromkeys(row.metric for row in rows[task])))
+    for task in tasks[: plot.panels]:
+        metric = headline_metric(task, list(dict.fromkeys(row.metric for row in rows[task])))
         found[task] = [row for row in rows[task] if row.metric == metric]
     return found
 
 
-def _draw(figure: Figure, report: Report, kind: _Kind, panels: Mapping[str, list[SliceRow]]) -> str:
-    look = looks(report)
-    columns = min(_COLUMNS, len(panels))
-    lines = -(-len(panels) // columns)
-    figure.set_size_inches(_WIDE if columns > 1 else _WIDE * 0.7, _HIGH * lines + 0.3)
-    places = figure.subplots(lines, columns, squeeze=False, gridspec_kw={"hspace": 0.06}).ravel()
-    for spare in places[len(panels) :]:
-        spare.set_visible(False)
-    ends = []
-    for axes, (task, rows) in zip(places, panels.items(), strict=False):
-        curves = _curves(rows, _chosen(report, task, look))
-        _plot(style_axes(axes), curves, look, log=kind.by == _KNOWN)
-        axes.set_title(f"{task}, {spoken(rows[0].metric)}", fontsize=9.5, loc="left", color=MUTED)
-        axes.set_xlabel(kind.below, fontsize=9)
-        ends.append(
-            {
-                name: _end(curve, log=kind.by == _KNOWN, labels=_labels(curves))
-                for name, curve in curves.items()
-            }
-        )
-    figure.draw_without_rendering()  # so that the axes know their size, which says how far apart names must stand
-    for axes, ended in zip(places, ends, strict=False):
-        label_ends(axes, ended, look)
-    return f"{kind.says} {_users(panels)}"
+@dataclass(frozen=True)
+class _Painter:
+    """One slice plot: a panel for each task."""
+
+    report: Report
+    plot: _SlicePlot
+    panels: Mapping[str, list[SliceRow]]
+
+    def draw(self, figure: Figure) -> str:
+        styles, log = series_styles(self.report), self.plot.by == _CURVE
+        columns = min(_COLUMNS, len(self.panels))
+        lines = -(-len(self.panels) // columns)
+        figure.set_size_inches(_WIDTH if columns > 1 else _WIDTH * 0.7, _PANEL_HEIGHT * lines + 0.3)
+        grid = figure.subplots(lines, columns, squeeze=False, gridspec_kw={"hspace": 0.06}).ravel()
+        for spare in grid[len(self.panels) :]:
+            spare.set_visible(False)
+        ends = []
+        for axes, (task, rows) in zip(grid, self.panels.items(), strict=False):
+            curves = _curves(rows, _shown_systems(self.report, task, styles))
+            _plot(style_axes(axes), curves, styles, log=log)
+            axes.set_title(f"{task}, {metric_title(rows[0].metric)}", fontsize=9.5, loc="left", color=MUTED)
+            axes.set_xlabel(self.plot.axis, fontsize=9)
+            x = _positions(curves, log=log)
+            last = {name: list(curve)[-1] for name, curve in curves.items()}
+            ends.append({name: (x[label], curves[name][label].mean) for name, label in last.items()})
+        figure.draw_without_rendering()  # the axes know their size then, which decides the space between names
+        for axes, ended in zip(grid, ends, strict=False):
+            label_ends(axes, ended, styles)
+        return f"{self.plot.caption} {_user_counts(self.panels)}"
 
 
-def _chosen(report: Report, task: str, look: Mapping[str, Look]) -> list[str]:
-    """What is drawn of a task: every model, the best floors, and the most popular films."""
+def _shown_systems(report: Report, task: str, styles: Mapping[str, SeriesStyle]) -> list[str]:
+    """Return the systems of a slice plot: the best baselines, popularity, and every model."""
     rows = [row for row in report.rows if row.task == task]
-    metric = headline(task, list(dict.fromkeys(row.metric for row in rows)))
+    metric = headline_metric(task, list(dict.fromkeys(row.metric for row in rows)))
     means = {row.system: row.mean for row in rows if row.metric == metric}
-    trivial_baselines = sorted(
-        (name for name in means if not look[name].model), key=lambda name: -means[name]
-    )
-    models = [name for name in means if look[name].model]
-    familiar = [name for name in trivial_baselines if name == _FAMILIAR]
-    return list(
-        dict.fromkeys([*trivial_baselines[:_FLOORS], *familiar, *models])
-    )  # models last, so that they lie on top
+    baselines = sorted((name for name in means if not styles[name].model), key=lambda name: -means[name])
+    reference = [name for name in baselines if name == _REFERENCE]
+    models = [name for name in means if styles[name].model]  # last, so that they are drawn on top
+    return list(dict.fromkeys([*baselines[:_BEST_BASELINES], *reference, *models]))
 
 
-def _curves(rows: Sequence[SliceRow], chosen: Sequence[str]) -> dict[str, dict[str, SliceRow]]:
-    """Of each chosen system, its rows by label."""
-    curves = {name: {row.label: row for row in rows if row.system == name} for name in chosen}
+def _curves(rows: Sequence[SliceRow], systems: Sequence[str]) -> dict[str, dict[str, SliceRow]]:
+    """Return the rows of each system by label."""
+    curves = {name: {row.label: row for row in rows if row.system == name} for name in systems}
     return {name: curve for name, curve in curves.items() if curve}
 
 
-def _labels(curves: Mapping[str, Mapping[str, SliceRow]]) -> list[str]:
-    return list(dict.fromkeys(label for curve in curves.values() for label in curve))
+def _positions(curves: Mapping[str, Mapping[str, SliceRow]], *, log: bool) -> dict[str, float]:
+    """Return the x of each label: the number itself on a log axis, else its index."""
+    labels = dict.fromkeys(label for curve in curves.values() for label in curve)
+    return {label: float(label) if log else float(index) for index, label in enumerate(labels)}
 
 
 def _plot(
-    axes: Axes, curves: Mapping[str, Mapping[str, SliceRow]], look: Mapping[str, Look], *, log: bool
+    axes: Axes, curves: Mapping[str, Mapping[str, SliceRow]], styles: Mapping[str, SeriesStyle], *, log: bool
 ) -> None:
-    labels = _labels(curves)
-    at = {label: float(label) if log else float(place) for place, label in enumerate(labels)}
+    x_of = _positions(curves, log=log)
     for name, curve in curves.items():
-        x = [at[label] for label in curve]
-        seen = look[name]
+        x, style = [x_of[label] for label in curve], styles[name]
         axes.plot(
             x,
             [row.mean for row in curve.values()],
-            color=seen.colour,
-            linestyle=seen.dash,
-            linewidth=2.2 if seen.model else 1.3,
+            color=style.color,
+            linestyle=style.dash,
+            linewidth=2.2 if style.model else 1.3,
             marker="o",
-            markersize=4 if seen.model else 2.5,
+            markersize=4 if style.model else 2.5,
         )
-        if seen.model:
-            low, high = ([getattr(row, side) for row in curve.values()] for side in ("low", "high"))
-            axes.fill_between(x, low, high, color=seen.colour, alpha=0.14, linewidth=0)
+        if style.model:
+            low = [row.ci_low for row in curve.values()]
+            high = [row.ci_high for row in curve.values()]
+            axes.fill_between(x, low, high, color=style.color, alpha=0.14, linewidth=0)
     if log:
         axes.set_xscale("log")
-    axes.set_xticks(list(at.values()), _ticks(labels, curves, log=log), fontsize=8.5)
+    axes.set_xticks(list(x_of.values()), _tick_labels(curves, list(x_of), log=log), fontsize=8.5)
     axes.set_xticks([], minor=True)
     axes.tick_params(axis="y", labelsize=8.5)
     axes.set_ylim(bottom=0)
 
 
-def _ticks(labels: Sequence[str], curves: Mapping[str, Mapping[str, SliceRow]], *, log: bool) -> list[str]:
-    """The labels; under a few wide ones, how many people have such films."""
-    if log or max(map(len, labels)) <= 2:  # noqa: PLR2004 - numbers up to 10
+def _tick_labels(
+    curves: Mapping[str, Mapping[str, SliceRow]], labels: Sequence[str], *, log: bool
+) -> list[str]:
+    """Return the labels; a few long ones with the number of users below."""
+    if log or max(map(len, labels)) <= 2:  # noqa: PLR2004  numbers up to 10
         return list(labels)
-    users = {label: row.users for curve in curves.values() for label, row in curve.items()}
+    users = {label: row.n_users for curve in curves.values() for label, row in curve.items()}
     return [f"{label.replace(' or more', '+')}\n{users[label]:,}" for label in labels]
 
 
-def _end(curve: Mapping[str, SliceRow], *, log: bool, labels: Sequence[str]) -> tuple[float, float]:
-    label = list(curve)[-1]
-    return float(label) if log else float(labels.index(label)), curve[label].mean
-
-
-def _users(panels: Mapping[str, Sequence[SliceRow]]) -> str:
-    told = []
+def _user_counts(panels: Mapping[str, Sequence[SliceRow]]) -> str:
+    counts = []
     for task, rows in panels.items():
-        users = [row.users for row in rows]
-        told.append(f"{task} {min(users):,}" + (f" to {max(users):,}" if max(users) > min(users) else ""))
+        users = [row.n_users for row in rows]
+        several = f" to {max(users):,}" if max(users) > min(users) else ""
+        counts.append(f"{task} {min(users):,}{several}")
     return (
-        f"People in each point: {', '.join(told)}. Bands: 95 % intervals of the models (bootstrap over people). Grey: the two best "
-        "floors or baselines of the task, and popularity."
+        f"Users in each point: {', '.join(counts)}. Bands: 95 % CIs of the models (bootstrap over users). Gray: the two best "
+        "baselines of the task, and popularity."
     )
 
 
@@ -335,53 +341,48 @@ _COVERAGE: Final = "coverage@10"
 
 
 def draw(report: Report) -> list[Chart]:
-    """The pictures of what was measured; one for which nothing was measured is left out.
+    """Return the plots of a report; a plot without data is omitted.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    pictures = [
-        draw_chart("headline", "Every system on every task", lambda figure: _headlines(figure, report))
-    ]
-    pictures += slice_pictures(report)
+    pictures = [draw_chart("headline", "All systems and tasks", lambda figure: _headlines(figure, report))]
+    pictures += _draw_slices(report)
     if any(row.metric == _COVERAGE for row in report.system_metrics):
-        title = "How good the lists are, and how much of the catalogue they show"
-        pictures.append(draw_chart("coverage", title, lambda figure: _coverage(figure, report)))
+        pictures.append(
+            draw_chart("coverage", "Quality and catalog coverage", lambda figure: _coverage(figure, report))
+        )
     return pictures
 
 
 def _headlines(figure: Figure, report: Report) -> str:
-    """Dots with intervals, one column a task, the systems in the same order in all of them."""
-    look, order = looks(report), _ordered(report)
-    tasks = _headline_rows(report)
-    figure.set_size_inches(_WIDE, 1.0 + _LINE * len(order))
+    """Draw dots with CIs, one column a task, the systems in the same order in all of them."""
+    styles, order, tasks = series_styles(report), _ordered(report), _headline_rows(report)
+    figure.set_size_inches(_WIDTH, 1.0 + _LINE * len(order))
     columns = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for axes, (task, rows) in zip(columns, tasks.items(), strict=True):
         metric = next(iter(rows.values())).metric
-        _dots(style_axes(axes), rows, order, look)
-        axes.set_title(f"{task}\n{spoken(metric)}", fontsize=9.5, loc="left", color=MUTED)
-        trivial_baselines = [row.mean for system, row in rows.items() if not look[system].model]
-        if trivial_baselines:
-            axes.axvline(max(trivial_baselines), color=MUTED, linestyle="--", linewidth=0.9, zorder=1)
+        _dots(style_axes(axes), rows, order, styles)
+        axes.set_title(f"{task}\n{metric_title(metric)}", fontsize=9.5, loc="left", color=MUTED)
+        baselines = [row.mean for system, row in rows.items() if not styles[system].model]
+        if baselines:
+            axes.axvline(max(baselines), color=MUTED, linestyle="--", linewidth=0.9, zorder=1)
     columns[0].set_yticks(np.arange(len(order)), order, fontsize=9)
     for label, name in zip(columns[0].get_yticklabels(), order, strict=True):
-        label.set_color(look[name].ink)
-        label.set_fontweight("bold" if look[name].model else "normal")
-    asked = ", ".join(f"{task} {next(iter(rows.values())).users:,}" for task, rows in tasks.items())
+        label.set_color(styles[name].text_color)
+        label.set_fontweight("bold" if styles[name].model else "normal")
     return (
-        "The headline metric of each task, with its 95 % interval (bootstrap over people). Models are coloured, what they must "
-        f"beat is grey, and the dashed line stands at the best floor or baseline of the task. People asked: {asked}."
+        "The headline metric of each task with its 95 % CI (bootstrap over users). Models are colored, baselines are gray; dashed "
+        f"line: the best baseline of the task. Users: {_counts(tasks)}."
     )
 
 
-def _dots(axes: Axes, rows: Mapping[str, Row], order: list[str], look: Mapping[str, Look]) -> None:
-    for place, name in enumerate(order):
+def _dots(axes: Axes, rows: Mapping[str, Row], order: list[str], styles: Mapping[str, SeriesStyle]) -> None:
+    for y, name in enumerate(order):
         if name in rows:
-            row = rows[name]
-            axes.plot([row.low, row.high], [place, place], color=look[name].colour, linewidth=1.8)
-            axes.plot(
-                row.mean, place, "o", color=look[name].colour, markersize=6 if look[name].model else 4.5
-            )
+            row, style = rows[name], styles[name]
+            axes.plot([row.ci_low, row.ci_high], [y, y], color=style.color, linewidth=1.8)
+            axes.plot(row.mean, y, "o", color=style.color, markersize=6 if style.model else 4.5)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=GRID)
     axes.set_xlim(left=0)
@@ -391,54 +392,54 @@ def _dots(axes: Axes, rows: Mapping[str, Row], order: list[str], look: Mapping[s
 
 
 def _coverage(figure: Figure, report: Report) -> str:
-    look, tasks = looks(report), _headline_rows(report)
-    shown = {}
-    for task, rows in tasks.items():
-        system_metrics = {
-            row.system: row.mean
-            for row in report.system_metrics
-            if (row.task, row.metric) == (task, _COVERAGE)
+    """Draw the headline metric against the catalog coverage."""
+    styles, tasks = series_styles(report), _headline_rows(report)
+    coverage = {(row.task, row.system): row.mean for row in report.system_metrics if row.metric == _COVERAGE}
+    points = {
+        task: {
+            name: (coverage[task, name], row.mean) for name, row in rows.items() if (task, name) in coverage
         }
-        if points := {
-            name: (system_metrics[name], row.mean) for name, row in rows.items() if name in system_metrics
-        }:
-            shown[task] = points
-    shown = dict(sorted(shown.items(), key=lambda item: item[0] not in ("fold-in", "last-20%"))[:2])
-    figure.set_size_inches(_WIDE, 4.2)
+        for task, rows in tasks.items()
+    }
+    shown = sorted((task for task in points if points[task]), key=lambda task: task not in _TASKS[:2])[:2]
+    figure.set_size_inches(_WIDTH, 4.2)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axes, (task, points) in zip(panels, shown.items(), strict=True):
+    for axes, task in zip(panels, shown, strict=True):
         style_axes(axes)
-        for name, point in points.items():
-            axes.plot(*point, "o", color=look[name].colour, markersize=8 if look[name].model else 5)
+        for name, point in points[task].items():
+            axes.plot(*point, "o", color=styles[name].color, markersize=8 if styles[name].model else 5)
         metric = next(iter(tasks[task].values())).metric
-        axes.set(xlabel="share of the catalogue in anybody's first 10", ylabel=spoken(metric))
+        axes.set(xlabel="catalog coverage@10", ylabel=metric_title(metric))
         axes.set_title(task, fontsize=9.5, loc="left", color=MUTED)
         axes.tick_params(labelsize=8.5)
-        axes.set_xlim(0, 1.25 * max(x for x, _ in points.values()) or 1)
-        axes.set_ylim(0, 1.1 * max(y for _, y in points.values()) or 1)
-    figure.draw_without_rendering()  # so that the axes know their size, which says which names have room
-    for axes, points in zip(panels, shown.values(), strict=True):
-        first = sorted(points, key=lambda name: (not look[name].model, -points[name][1]))
-        label_points(axes, {name: points[name] for name in first}, look)
-    asked = ", ".join(f"{task} {next(iter(tasks[task].values())).users:,}" for task in shown)
+        axes.set_xlim(0, 1.25 * max(x for x, _ in points[task].values()) or 1)
+        axes.set_ylim(0, 1.1 * max(y for _, y in points[task].values()) or 1)
+    figure.draw_without_rendering()  # the axes know their size then, which decides which names fit
+    for axes, task in zip(panels, shown, strict=True):
+        order = sorted(points[task], key=lambda name: (not styles[name].model, -points[task][name][1]))
+        label_points(axes, {name: points[task][name] for name in order}, styles)
     return (
-        "A list can be right for many and the same for all: how good a system is (up) beside the share of the catalogue that "
-        f"stands in anybody's first 10 (right). Names that found no room stand in the tables. People asked: {asked}."
+        "Lists can be accurate and the same for all users: headline metric (up) and share of the catalog in any user's first 10 "
+        f"items (right). Names that do not fit are in the tables. Users: {_counts({task: tasks[task] for task in shown})}."
     )
 
 
+def _counts(tasks: Mapping[str, Mapping[str, Row]]) -> str:
+    return ", ".join(f"{task} {next(iter(rows.values())).n_users:,}" for task, rows in tasks.items())
+
+
 def _headline_rows(report: Report) -> dict[str, dict[str, Row]]:
-    """Of each task, every system's row of the headline metric."""
-    found = {}
+    """Return, for each task, every system's row of the headline metric."""
+    found: dict[str, dict[str, Row]] = {}
     for task in report.tasks:
         rows = [row for row in report.rows if row.task == task.name]
-        metric = headline(task.name, list(dict.fromkeys(row.metric for row in rows)))
+        metric = headline_metric(task.name, list(dict.fromkeys(row.metric for row in rows)))
         found[task.name] = {row.system: row for row in rows if row.metric == metric}
     return found
 
 
 def _ordered(report: Report) -> list[str]:
-    """The systems, the best last: by the mean, over the tasks that each was asked, of its share of the task's best."""
+    """Return the systems, best last: by the mean over their tasks of the share of the task's best."""
     shares: dict[str, list[float]] = {facts.system: [] for facts in report.systems}
     for rows in _headline_rows(report).values():
         best = max(row.mean for row in rows.values()) or 1.0

@@ -13,14 +13,15 @@ from tastevec.data.inputs import positive_from
 from tastevec.evaluation.baselines import (
     ALS,
     EASE,
-    Constant,
+    GlobalMeanVector,
     ItemKNN,
-    LastOnly,
+    LastItems,
     MeanPositive,
     PerHorizon,
     Popularity,
     RecentPopularity,
     WeightedMean,
+    last_items_name,
 )
 from tastevec.evaluation.scorers import Runs, VectorScorer
 from tastevec.items.als import AlsSettings
@@ -33,115 +34,115 @@ if TYPE_CHECKING:
     from tastevec.evaluation.scorers import Scorer
 
 __all__ = [
-    "NEWEST",
+    "LAST_N",
+    "BaselineSettings",
     "BaselineSpec",
-    "Between",
-    "Choices",
-    "HistorySubset",
     "OneOf",
-    "Question",
-    "baselines",
+    "Range",
+    "Variant",
+    "VariantSettings",
     "build_baselines",
-    "published",
+    "published_settings",
+    "strong_baselines",
     "trivial_baselines",
     "vector_baselines",
 ]
 
-NEWEST: Final = 20  # films that a system sees which sees the newest only
+LAST_N: Final = 20  # items of each history in the variants that read the latest items only
 
 
 @dataclass(frozen=True)
-class Between:
-    """A number from ``low`` to ``high`` may be tried, both included; of ``log`` ones, each order of magnitude alike."""
+class Range:
+    """Values from ``low`` to ``high``, both included; ``log``: each order of magnitude is equally likely."""
 
     low: float
     high: float
     log: bool = False
-    whole: bool = False
+    integer: bool = False
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Each of these may be tried."""
+    """A finite set of values."""
 
     options: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Question:
-    """What one system of the tables is asked, and has its settings for.
+class Variant:
+    """One system at one horizon, with settings of its own.
 
     Attributes:
-        system: What the tables call it.
-        horizon: What it is asked.
-        newest: It sees so many of the newest films; all where None.
+        system: The system name.
+        horizon: The horizon.
+        last_n: Number of latest items that it reads; all where None.
     """
 
     system: str
     horizon: Horizon
-    newest: int | None = None
+    last_n: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class BaselineSpec:
-    """How a baseline is made.
+    """How to build a baseline.
 
     Attributes:
-        name: What the tables call it.
-        make: Of its settings and a seed.
-        published: The settings of its paper or its code, or those found best elsewhere.
-        space: What may be tried in place of each; empty where there is nothing to tune.
-        seeded: Whether chance has a part in it.
-        newest: For each of these it stands in the tables once more, seeing so many of the newest films, for what comes next.
+        name: The system name.
+        make: Builds the scorer from its settings and a random seed.
+        published: The settings of its paper or code, or the best ones of other work.
+        space: The tuning space of each setting; empty where there is nothing to tune.
+        seeded: Whether its result depends on the random seed.
+        last_n: For each of these there is a further system that reads so many latest items, at horizon ``next``.
     """
 
     name: str
     make: Callable[[Mapping[str, Any], int], Scorer]
     published: Mapping[str, Any] = field(default_factory=dict)
-    space: Mapping[str, Between | OneOf] = field(default_factory=dict)
+    space: Mapping[str, Range | OneOf] = field(default_factory=dict)
     seeded: bool = False
-    newest: tuple[int, ...] = ()
+    last_n: tuple[int, ...] = ()
 
-    def questions(self, horizons: Sequence[Horizon]) -> list[Question]:
-        """What its systems are asked of these horizons."""
-        asked = [Question(self.name, horizon) for horizon in horizons]
+    def variants(self, horizons: Sequence[Horizon]) -> list[Variant]:
+        """Return the variants at these horizons."""
+        found = [Variant(self.name, horizon) for horizon in horizons]
         if "next" in horizons:
-            asked += [Question(f"{self.name}, last {count} only", "next", count) for count in self.newest]
-        return asked
+            found += [Variant(last_items_name(self.name, count), "next", count) for count in self.last_n]
+        return found
 
 
 @dataclass(frozen=True)
-class HistorySubset:
-    """The settings of one system for one question, and how they were found; None where they are the published ones."""
+class VariantSettings:
+    """The settings of a variant, and their tuning record; None where they are the published ones."""
 
     settings: Mapping[str, Any]
     tuning: Mapping[str, Any] | None = None
 
 
-Choices: TypeAlias = dict[Question, HistorySubset]
+BaselineSettings: TypeAlias = dict[Variant, VariantSettings]
 
 
-def published(specs: Sequence[BaselineSpec], horizons: Sequence[Horizon]) -> Choices:
-    """Nothing tuned."""
-    return {
-        question: HistorySubset(spec.published) for spec in specs for question in spec.questions(horizons)
-    }
+def published_settings(specs: Sequence[BaselineSpec], horizons: Sequence[Horizon]) -> BaselineSettings:
+    """Return the published settings of every variant."""
+    return {variant: VariantSettings(spec.published) for spec in specs for variant in spec.variants(horizons)}
 
 
-def build_baselines(specs: Sequence[BaselineSpec], choices: Choices, seeds: Sequence[int]) -> list[Runs]:
-    """The systems of the tables, each with the settings chosen for each question that it is asked.
+def build_baselines(
+    specs: Sequence[BaselineSpec], chosen: BaselineSettings, seeds: Sequence[int]
+) -> list[Runs]:
+    """Return the systems, each with the settings of its variants.
 
-    Systems and questions of the same settings and seed share one scorer, so that it is fitted once.
+    Variants with equal settings and seed share one scorer, so that it is fitted once.
 
     Args:
-        specs: In the order of the tables.
-        choices: For every question of these recipes.
-        seeds: One run each of what chance has a part in; the first, of all else.
+        specs: In the order of the report.
+        chosen: The settings of every variant.
+        seeds: One run each of seeded baselines; the first one for all others.
     """
     made: dict[str, Scorer] = {}
 
-    def scorer(spec: BaselineSpec, question: Question, seed: int) -> Scorer:
-        settings = choices[question].settings
+    def scorer(spec: BaselineSpec, variant: Variant, seed: int) -> Scorer:
+        settings = chosen[variant].settings
         key = json.dumps([spec.name, settings, seed], sort_keys=True)
         if key not in made:
             made[key] = spec.make(settings, seed)
@@ -149,45 +150,45 @@ def build_baselines(specs: Sequence[BaselineSpec], choices: Choices, seeds: Sequ
 
     systems = []
     for spec in specs:
-        rows: dict[str, list[Question]] = {}
-        for question in spec.questions(get_args(Horizon)):
-            if question in choices:
-                rows.setdefault(question.system, []).append(question)
-        of_seeds = seeds if spec.seeded else seeds[:1]
-        for name, questions in rows.items():
+        rows: dict[str, list[Variant]] = {}
+        for variant in spec.variants(get_args(Horizon)):
+            if variant in chosen:
+                rows.setdefault(variant.system, []).append(variant)
+        own_seeds = seeds if spec.seeded else seeds[:1]
+        for name, variants in rows.items():
             runs = [
-                _one(name, {question: scorer(spec, question, seed) for question in questions})
-                for seed in of_seeds
+                _one_run(name, {variant: scorer(spec, variant, seed) for variant in variants})
+                for seed in own_seeds
             ]
-            record: dict[str, Any] = {"seeds": list(of_seeds)} if spec.seeded else {}
-            record |= {question.horizon: asdict(choices[question]) for question in questions}
+            record: dict[str, Any] = {"seeds": list(own_seeds)} if spec.seeded else {}
+            record |= {variant.horizon: asdict(chosen[variant]) for variant in variants}
             systems.append(Runs(name, runs, record))
     return systems
 
 
-def _one(name: str, scorers: Mapping[Question, Scorer]) -> Scorer:
-    """One run of a system, out of the scorer of each question."""
+def _one_run(name: str, scorers: Mapping[Variant, Scorer]) -> Scorer:
+    """Return one run of a system from the scorer of each variant."""
     [first, *others] = scorers
-    if first.newest:
-        return LastOnly(scorers[first], first.newest)
+    if first.last_n:
+        return LastItems(scorers[first], first.last_n)
     if all(scorers[other] is scorers[first] for other in others):
         return scorers[first]
-    by_horizon = {question.horizon: scorer for question, scorer in scorers.items()}
+    by_horizon = {variant.horizon: scorer for variant, scorer in scorers.items()}
     return PerHorizon(name, overall=by_horizon["overall"], next=by_horizon["next"])
 
 
-_RIDGE: Final = Between(10, 5000, log=True)
-_ALS: Final[dict[str, Between | OneOf]] = {
-    "positive": Between(1, 50, log=True),
-    "regularization": Between(0.1, 100, log=True),
+_RIDGE: Final = Range(10, 5000, log=True)
+_ALS: Final[dict[str, Range | OneOf]] = {
+    "positive": Range(1, 50, log=True),
+    "regularization": Range(0.1, 100, log=True),
     "dim": OneOf((64, 128, 256)),
 }
 
 
 def trivial_baselines(train: Histories, *, rating_range: tuple[float, float]) -> list[BaselineSpec]:
-    """Popularity, and recent popularity where the training people's ratings have times."""
+    """Return popularity, and recent popularity where the training data have timestamps."""
     threshold = positive_from(rating_range)
-    lineup = [BaselineSpec("popularity", lambda _settings, _seed: Popularity(positive_from=threshold))]
+    specs = [BaselineSpec("popularity", lambda _settings, _seed: Popularity(positive_from=threshold))]
     if np.any(train.timestamps != NO_TIMESTAMP):
         recent = BaselineSpec(
             RecentPopularity.name,
@@ -195,44 +196,38 @@ def trivial_baselines(train: Histories, *, rating_range: tuple[float, float]) ->
             published={"days": 30},
             space={"days": OneOf((7, 30, 90, 365))},
         )
-        lineup.append(recent)
-    return lineup
+        specs.append(recent)
+    return specs
 
 
 def vector_baselines(model: Runs, *, rating_range: tuple[float, float]) -> list[Runs]:
-    """The constant, the mean of liked and the rating-weighted mean in the space of each run of a model.
+    """Return global mean vector, mean of positives and rating-weighted mean in the space of each run of a model.
 
     Args:
-        model: Its runs, each with film vectors; what has none, has no such floors.
+        model: Its runs; without item vectors there are no such baselines.
         rating_range: The lowest and highest possible rating.
     """
     runs = [scorer for scorer in model.scorers if isinstance(scorer, VectorScorer)]
     if not runs:
         return []
     threshold = positive_from(rating_range)
-    trivial_baselines = {
-        "constant": Constant,
-        "mean of liked": MeanPositive,
-        "rating-weighted mean": WeightedMean,
-    }
     return [
         Runs(
-            f"{name} ({model.name})",
-            [floor(run.item_vectors, space=run.space, positive_from=threshold) for run in runs],
+            f"{kind.kind} ({model.name})",
+            [kind(run.item_vectors, space=run.space, positive_from=threshold) for run in runs],
         )
-        for name, floor in trivial_baselines.items()
+        for kind in (GlobalMeanVector, MeanPositive, WeightedMean)
     ]
 
 
-def baselines(*, rating_range: tuple[float, float]) -> list[BaselineSpec]:
-    """Item neighbours, three EASE and two iALS, each whole and on the last 20 films only.
+def strong_baselines(*, rating_range: tuple[float, float]) -> list[BaselineSpec]:
+    """Return item-kNN, three EASE and two iALS, each on full histories and on the last 20 items.
 
-    EASE of any rating takes what was watched, liked or not: the strongest floor of *what comes next*, and stronger yet on
-    the last 5 films, as it stands a third time; that of likes and
-    middle lets films of the middle ratings count less, the strongest of *taste as a set*. iALS of likes is
-    the published baseline (64 factors, confidence 10, regularization 5); the other is the stronger one that a model may
-    start from, and must then be seen to beat: its ``middle`` is how far the confidence in films of the middle ratings
-    lies on the way from that in unwatched ones (0) to that in liked ones (1).
+    EASE (all ratings) reads every rating, positive or not: the strongest baseline of ``next-item`` and ``last-20pct``, and
+    stronger on the last 5 items, a system of its own. EASE (graded), where mid-scale ratings weigh less, is the strongest
+    of ``random-20pct`` and ``top-rated``. iALS (positives) is the published baseline (64 factors, confidence 10,
+    regularization 5). iALS (graded) is stronger, and a model may start from its factors: such a model has to beat it. Its
+    ``middle`` places the confidence of mid-scale ratings between that of unrated items (0) and that of positives (1).
     """
     positive = positive_from(rating_range)
     return [
@@ -241,65 +236,65 @@ def baselines(*, rating_range: tuple[float, float]) -> list[BaselineSpec]:
             lambda settings, _seed: ItemKNN(positive_from=positive, **settings),
             published={"neighbors": 50, "shrink": 100.0},
             space={
-                "neighbors": Between(20, 1000, log=True, whole=True),
+                "neighbors": Range(20, 1000, log=True, integer=True),
                 "shrink": OneOf((0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)),
             },
-            newest=(NEWEST,),
+            last_n=(LAST_N,),
         ),
-        *_eases(rating_range),
+        *_ease_baselines(rating_range),
         BaselineSpec(
-            "iALS, likes",
-            lambda settings, seed: ALS(_als(settings, rating_range, seed), positives_only=True),
+            "iALS (positives)",
+            lambda settings, seed: ALS(_als_settings(settings, rating_range, seed), positives_only=True),
             published={"positive": 10.0, "regularization": 5.0, "dim": 64},
             space=_ALS,
             seeded=True,
-            newest=(NEWEST,),
+            last_n=(LAST_N,),
         ),
         BaselineSpec(
-            "iALS, likes and middle",
-            lambda settings, seed: ALS(_als(settings, rating_range, seed), positives_only=False),
+            "iALS (graded)",
+            lambda settings, seed: ALS(_als_settings(settings, rating_range, seed), positives_only=False),
             published={"positive": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
-            space={**_ALS, "middle": Between(0, 1)},
+            space={**_ALS, "middle": Range(0, 1)},
             seeded=True,
-            newest=(NEWEST,),
+            last_n=(LAST_N,),
         ),
     ]
 
 
-def _eases(rating_range: tuple[float, float]) -> list[BaselineSpec]:
-    """EASE of likes, of any rating, and of likes and middle."""
-    positive, anything = positive_from(rating_range), rating_range[0]
+def _ease_baselines(rating_range: tuple[float, float]) -> list[BaselineSpec]:
+    """Return EASE of positives, of all ratings, and graded."""
+    positive, lowest = positive_from(rating_range), rating_range[0]
     return [
         BaselineSpec(
-            "EASE",
+            "EASE (positives)",
             lambda settings, _seed: EASE(positive_from=positive, **settings),
             published={"ridge": 400.0},
             space={"ridge": _RIDGE},
-            newest=(NEWEST,),
+            last_n=(LAST_N,),
         ),
         BaselineSpec(
-            "EASE, any rating",
-            lambda settings, _seed: EASE(positive_from=anything, name="EASE, any rating", **settings),
+            "EASE (all ratings)",
+            lambda settings, _seed: EASE(positive_from=lowest, name="EASE (all ratings)", **settings),
             published={"ridge": 400.0},
             space={"ridge": _RIDGE},
-            newest=(NEWEST, 5),
+            last_n=(LAST_N, 5),
         ),
         BaselineSpec(
-            "EASE, likes and middle",
+            "EASE (graded)",
             lambda settings, _seed: EASE(
                 positive_from=positive,
-                name="EASE, likes and middle",
+                name="EASE (graded)",
                 ridge=settings["ridge"],
                 middle=(settings["middle"], rating_range),
             ),
             published={"ridge": 400.0, "middle": 0.5},
-            space={"ridge": _RIDGE, "middle": Between(0, 1)},
-            newest=(NEWEST,),
+            space={"ridge": _RIDGE, "middle": Range(0, 1)},
+            last_n=(LAST_N,),
         ),
     ]
 
 
-def _als(settings: Mapping[str, Any], rating_range: tuple[float, float], seed: int) -> AlsSettings:
+def _als_settings(settings: Mapping[str, Any], rating_range: tuple[float, float], seed: int) -> AlsSettings:
     others = dict(settings)
     positive, middle = others["positive"], others.pop("middle", 0.0)
     neutral = min(positive, 1 + middle * (positive - 1))

@@ -14,39 +14,37 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from tastevec.data.files import StrictModel, atomic_folder, validate_json, validation_message
+from tastevec.data.files import StrictModel, validate_json, validation_message
 from tastevec.errors import FormatError
-from tastevec.evaluation.results import Asked, Measured, SystemFacts, by_task
+from tastevec.evaluation.results import SystemFacts, TaskRecord, TaskResult, results_by_task
 from tastevec.evaluation.statistics import (
     RESAMPLES,
-    Paired,
+    PairedDifference,
     Row,
     Skill,
     SliceRow,
     bootstrap_users,
     mean_rows,
-    paired,
-    skills,
+    paired_differences,
+    skill_scores,
     slice_rows,
     system_rows,
 )
-from tastevec.evaluation.tables import LEGEND, as_text, tables
-from tastevec.schema import PER_USER_FILE, REPORT_FILE, RESULTS_FILE, RESULTS_FORMAT, USER_ID
+from tastevec.schema import PER_USER_FILE, RESULTS_FILE, RESULTS_FORMAT, USER_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tastevec.evaluation.tables import Style
     from tastevec.evaluation.tasks import Task
 
-__all__ = ["Report", "as_json", "per_user_table", "plain", "read_measured", "read_results", "restored"]
+__all__ = ["Report", "per_user_table", "read_results"]
 
-_Kind = TypeVar("_Kind")
+_Record = TypeVar("_Record")
 
-_SAME = 1e-9  # how far a mean may be from that of the per-user values, in another order of adding
-_AGAIN = "expected what tastevec evaluate wrote; evaluate again"
-_OPEN = ("mean", "low", "high", "skill", "difference")  # numbers that may be missing, which JSON calls null
+_TOLERANCE = 1e-9  # of a mean against that of the per-user values, added in another order
+_AGAIN = "expected a file of tastevec evaluate. Run: tastevec evaluate"
+_NULLABLE = ("mean", "ci_low", "ci_high", "skill", "difference")  # null in JSON, NaN here
 
 
 class _Settings(StrictModel):
@@ -56,9 +54,8 @@ class _Settings(StrictModel):
 
 class _Task(StrictModel):
     task: str
-    protocol: str
-    users: int
-    left_out: int
+    n_users: int
+    excluded_users: int
     fingerprint: str
     note: str
 
@@ -72,49 +69,171 @@ class _Results(StrictModel):
     system_metrics: list[dict[str, Any]]
     slices: list[dict[str, Any]]
     skill: list[dict[str, Any]]
-    paired: list[dict[str, Any]]
+    paired_differences: list[dict[str, Any]]
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """A value as JSON knows it, which has no NaN, no tuples and no numbers but its own."""
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All results of an evaluation.
+
+    Attributes:
+        systems: The systems, baselines first.
+        results: Per-user values of each system and task.
+        rows: Means with CIs.
+        system_metrics: System-level metrics, without CIs.
+        slices: Means of slices.
+        skills: Skill scores of each system that is no baseline.
+        paired_differences: Differences of every two systems of a task.
+        at: Depths of the ranking metrics.
+        seed: Random seed.
+        data: Name, fingerprint and split of the dataset; None without a prepared dataset.
+    """
+
+    systems: tuple[SystemFacts, ...]
+    results: tuple[TaskResult, ...]
+    rows: tuple[Row, ...]
+    system_metrics: tuple[Row, ...]
+    slices: tuple[SliceRow, ...]
+    skills: tuple[Skill, ...]
+    paired_differences: tuple[PairedDifference, ...]
+    at: tuple[int, ...]
+    seed: int
+    data: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        systems: Sequence[SystemFacts],
+        results: Sequence[TaskResult],
+        *,
+        at: Sequence[int],
+        seed: int,
+        data: Mapping[str, Any] | None = None,
+    ) -> Report:
+        """Compute means, CIs, skill scores and paired differences from per-user values."""
+        rows: list[Row] = []
+        system_metrics: list[Row] = []
+        slices: list[SliceRow] = []
+        skills: list[Skill] = []
+        pairs: list[PairedDifference] = []
+        for of_task in results_by_task(results):
+            draws = bootstrap_users(len(of_task[0].task), seed)
+            for result in of_task:
+                rows += mean_rows(result, draws)
+                system_metrics += system_rows(result)
+                slices += slice_rows(result, draws)
+            skills += skill_scores(systems, of_task, draws)
+            pairs += paired_differences(of_task, draws)
+        return cls(
+            systems=tuple(systems),
+            results=tuple(results),
+            rows=tuple(rows),
+            system_metrics=tuple(system_metrics),
+            slices=tuple(slices),
+            skills=tuple(skills),
+            paired_differences=tuple(pairs),
+            at=tuple(at),
+            seed=seed,
+            data=data,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Report:
+        """Read the report of a finished evaluation, with slices as means only.
+
+        Raises:
+            FormatError: The folder has no report, a damaged one, or one of another format version.
+        """
+        saved = read_results(folder)
+        try:
+            rows = _restored(Row, saved["rows"])
+            return cls(
+                systems=_restored(SystemFacts, saved["systems"]),
+                results=_read_per_user(folder, saved, rows),
+                rows=rows,
+                system_metrics=_restored(Row, saved["system_metrics"]),
+                slices=_restored(SliceRow, saved["slices"]),
+                skills=_restored(Skill, saved["skill"]),
+                paired_differences=_restored(PairedDifference, saved["paired_differences"]),
+                at=tuple(saved["settings"]["at"]),
+                seed=saved["settings"]["seed"],
+                data=saved["data"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _damaged(folder / RESULTS_FILE, error) from error
+
+    @property
+    def tasks(self) -> tuple[Task | TaskRecord, ...]:
+        """The tasks, in their order."""
+        return tuple(of_task[0].task for of_task in results_by_task(self.results))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the per-user values as JSON values; NaN becomes null."""
+        tasks = [
+            {
+                "task": task.name,
+                "n_users": len(task),
+                "excluded_users": task.excluded_users,
+                "held_out_items": int(task.held_out_items.sum()),
+                "fingerprint": task.fingerprint,
+                "note": task.note,
+            }
+            for task in map(TaskRecord.of, self.tasks)
+        ]
+        saved = {
+            "format_version": RESULTS_FORMAT,
+            "data": self.data,
+            "settings": {"at": self.at, "seed": self.seed, "resamples": RESAMPLES, "confidence": 0.95},
+            "tasks": tasks,
+            "systems": self.systems,
+            "rows": self.rows,
+            "system_metrics": self.system_metrics,
+            "slices": self.slices,
+            "skill": self.skills,
+            "paired_differences": self.paired_differences,
+        }
+        return dict(_plain(saved))
+
+    def to_json(self) -> str:
+        """Return the text of ``results.json``, one record a line, so that two files can be compared by line."""
+        blocks = []
+        for key, value in self.to_dict().items():
+            if isinstance(value, list):
+                lines = ",\n".join(f"  {_dumped(record)}" for record in value)
+                blocks.append(f'"{key}": [\n{lines}\n]')
+            else:
+                blocks.append(f'"{key}": {_dumped(value)}')
+        return "{\n" + ",\n".join(blocks) + "\n}\n"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  any value that JSON can represent
+    """Return a value as JSON has it: without NaN, tuples and NumPy types."""
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if hasattr(value, "items"):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [_plain(inner) for inner in value]
     if isinstance(value, np.generic | np.ndarray):
-        return plain(value.tolist())
+        return _plain(value.tolist())
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def as_json(results: Mapping[str, Any]) -> str:
-    """The text of ``results.json``, one record a line, so that two files can be compared by line."""
-    blocks = []
-    for key, value in results.items():
-        if isinstance(value, list):
-            lines = ",\n".join(f"  {_dumped(record)}" for record in value)
-            blocks.append(f'"{key}": [\n{lines}\n]')
-        else:
-            blocks.append(f'"{key}": {_dumped(value)}')
-    return "{\n" + ",\n".join(blocks) + "\n}\n"
+def _dumped(value: Any) -> str:  # noqa: ANN401  as above
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def per_user_table(measured: Sequence[Measured]) -> Any:  # noqa: ANN401 - pyarrow ships no types
-    """One row a person, system and task: what was asked of whom, and every metric; null where there is no value."""
-    import pyarrow as pa  # noqa: PLC0415 - an extra
+def per_user_table(results: Sequence[TaskResult]) -> Any:  # noqa: ANN401  pyarrow ships no types
+    """Return a table with one row for each user, system and task: item counts and every metric; null without a value."""
+    import pyarrow as pa  # noqa: PLC0415  an extra
 
-    metrics = list(dict.fromkeys(metric for result in measured for metric in result.values))
+    metrics = list(dict.fromkeys(metric for result in results for metric in result.values))
     tables = []
-    for result in measured:
-        task, nothing = Asked.of(result.task), np.full(len(result.task), np.nan)
+    for result in results:
+        task, nothing = TaskRecord.of(result.task), np.full(len(result.task), np.nan)
         columns = {
             name: pa.array([text] * len(task)).dictionary_encode()
-            for name, text in (
-                ("system", result.system),
-                ("protocol", task.protocol),
-                ("task", task.name),
-            )
+            for name, text in (("system", result.system), ("task", task.name))
         }
         columns |= {
             USER_ID: pa.array(task.user_ids),
@@ -129,78 +248,83 @@ def per_user_table(measured: Sequence[Measured]) -> Any:  # noqa: ANN401 - pyarr
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What stands in ``results.json``.
+    """Return the content of ``results.json``.
 
     Raises:
-        FormatError: There is none, or it is damaged or of another format version.
+        FormatError: It is missing, damaged or of another format version.
     """
     file = folder / RESULTS_FILE
     try:
         results = from_json(file.read_bytes())
-        found = results["format_version"]
+        version = results["format_version"]
     except FileNotFoundError as error:
         raise FormatError(
-            f"{folder} holds no {RESULTS_FILE}; expected a folder that tastevec evaluate wrote; check the name, or evaluate again"
+            f"{folder}: no {RESULTS_FILE}. Expected a folder of tastevec evaluate. Check the name, or run: tastevec evaluate"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(file, error) from error
-    if found != RESULTS_FORMAT:
+    if version != RESULTS_FORMAT:
         raise FormatError(
-            f"{file} is of format version {found}; expected {RESULTS_FORMAT}, which this tastevec writes; evaluate again"
+            f"{file}: format version {version}. Expected {RESULTS_FORMAT}. Run: tastevec evaluate"
         )
     checked: dict[str, Any] = validate_json(file, results, _Results, _AGAIN)
     return checked
 
 
-def restored(kind: type[_Kind], records: Sequence[Mapping[str, Any]]) -> tuple[_Kind, ...]:
-    """Records of ``results.json`` as the values that they were; null becomes NaN where a number is missing.
+def _restored(kind: type[_Record], records: Sequence[Mapping[str, Any]]) -> tuple[_Record, ...]:
+    """Return records of ``results.json`` as values; null becomes NaN where a number may be missing.
 
     Raises:
-        TypeError: A record is not of that kind.
+        TypeError: A record has other fields or types.
     """
     adapter, made = TypeAdapter(kind), []
     try:
         for record in records:
-            told = {
-                key: float("nan") if cell is None and key in _OPEN else cell for key, cell in record.items()
+            values = {
+                key: float("nan") if cell is None and key in _NULLABLE else cell
+                for key, cell in record.items()
             }
-            made.append(adapter.validate_python(vars(kind(**told))))  # made first: it takes no key too many
+            made.append(adapter.validate_python(vars(kind(**values))))  # made first: rejects unknown keys
         return tuple(made)
     except ValidationError as error:
         raise TypeError(validation_message(error)) from error
 
 
-def read_measured(folder: Path, results: Mapping[str, Any], rows: Sequence[Row]) -> tuple[Measured, ...]:
-    """The per-user values beside ``results.json``, of each system and task that has rows there.
+def _read_per_user(folder: Path, saved: Mapping[str, Any], rows: Sequence[Row]) -> tuple[TaskResult, ...]:
+    """Return the per-user values of each system and task with rows.
 
     Raises:
-        FormatError: They are missing or damaged, or are not the values that the rows are the means of.
+        FormatError: The file is missing or damaged, or its means differ from the rows.
     """
-    import pyarrow as pa  # noqa: PLC0415 - an extra
-    import pyarrow.compute as pc  # noqa: PLC0415 - an extra
-    from pyarrow import parquet  # noqa: PLC0415 - an extra
+    import pyarrow as pa  # noqa: PLC0415  an extra
+    import pyarrow.compute as pc  # noqa: PLC0415  an extra
+    from pyarrow import parquet  # noqa: PLC0415  an extra
 
     file = folder / PER_USER_FILE
     try:
         table = parquet.read_table(file)
-        tasks = {task["task"]: task for task in results["tasks"]}
-        measured = []
+        tasks = {task["task"]: task for task in saved["tasks"]}
+        results = []
         for system, name in dict.fromkeys((row.system, row.task) for row in rows):
-            mine = pc.and_(pc.equal(table["system"], system), pc.equal(table["task"], name))
+            own = pc.and_(pc.equal(table["system"], system), pc.equal(table["task"], name))
             means = {row.metric: row.mean for row in rows if (row.system, row.task) == (system, name)}
-            measured.append(_measured(system, tasks[name], table.filter(mine), means))
+            results.append(_task_result(system, tasks[name], table.filter(own), means))
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise _damaged(file, error) from error
-    return tuple(measured)
+    return tuple(results)
 
 
-def _measured(system: str, task: Mapping[str, Any], table: Any, means: Mapping[str, float]) -> Measured:  # noqa: ANN401 - pyarrow ships no types
-    """One system on one task, out of its rows of the table."""
-    asked = Asked(
+def _task_result(
+    system: str,
+    task: Mapping[str, Any],
+    table: Any,  # noqa: ANN401  pyarrow ships no types
+    means: Mapping[str, float],
+) -> TaskResult:
+    """Return one system on one task from its rows of the table."""
+    record = TaskRecord(
         name=task["task"],
-        protocol=task["protocol"],
         note=task["note"],
-        left_out=task["left_out"],
+        excluded_users=task["excluded_users"],
         fingerprint=task["fingerprint"],
         user_ids=table[USER_ID].to_numpy(),
         input_items=table["input_items"].to_numpy(),
@@ -208,169 +332,16 @@ def _measured(system: str, task: Mapping[str, Any], table: Any, means: Mapping[s
     )
     values = {metric: np.asarray(table[metric].to_numpy(), np.float64) for metric in means}
     for metric, mean in means.items():
-        there = values[metric][np.isfinite(values[metric])]
-        found = there.mean() if len(there) else float("nan")
-        if len(table) != task["users"] or not np.isclose(found, mean, rtol=0, atol=_SAME, equal_nan=True):
+        valid = values[metric][np.isfinite(values[metric])]
+        found = valid.mean() if len(valid) else float("nan")
+        equal = np.isclose(found, mean, rtol=0, atol=_TOLERANCE, equal_nan=True)
+        if len(table) != task["n_users"] or not equal:
             raise ValueError(
-                f"{system} has {metric} {found:.6f} over {len(table)} users of {task['task']} there, and {mean:.6f} over "
-                f"{task['users']} in {RESULTS_FILE}"
+                f"{system}, {task['task']}: {metric} {found:.6f} of {len(table)} users, and {mean:.6f} of {task['n_users']} in "
+                f"{RESULTS_FILE}"
             )
-    return Measured(system, asked, values, runs={})
+    return TaskResult(system, record, values, runs={})
 
 
 def _damaged(file: Path, error: Exception) -> FormatError:
-    return FormatError(
-        f"{file} is missing or damaged ({error}); expected what tastevec evaluate wrote; evaluate again"
-    )
-
-
-def _dumped(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """Everything an evaluation measured.
-
-    Attributes:
-        systems: One a system, floors first.
-        measured: Per-user values, one a system and task.
-        rows: Means with intervals.
-        system_metrics: What only a system as a whole has, without intervals.
-        slices: Means of the parts of tasks.
-        skills: Each system that is no floor beside the best floor.
-        paired: Every two systems of a task beside each other.
-        at: The depths of the ranking metrics.
-        seed: What the draws came from.
-        data: Name, fingerprint and split of what was evaluated on; None of data that has none.
-    """
-
-    systems: tuple[SystemFacts, ...]
-    measured: tuple[Measured, ...]
-    rows: tuple[Row, ...]
-    system_metrics: tuple[Row, ...]
-    slices: tuple[SliceRow, ...]
-    skills: tuple[Skill, ...]
-    paired: tuple[Paired, ...]
-    at: tuple[int, ...]
-    seed: int
-    data: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of(
-        cls,
-        systems: Sequence[SystemFacts],
-        measured: Sequence[Measured],
-        *,
-        at: Sequence[int],
-        seed: int,
-        data: Mapping[str, Any] | None = None,
-    ) -> Report:
-        """Means, intervals, skill and paired differences out of per-user values."""
-        rows: list[Row] = []
-        system_metrics: list[Row] = []
-        slices: list[SliceRow] = []
-        beside: list[Skill] = []
-        pairs: list[Paired] = []
-        for asked in by_task(measured):
-            draws = bootstrap_users(len(asked[0].task), seed)
-            for result in asked:
-                rows += mean_rows(result, draws)
-                system_metrics += system_rows(result)
-                slices += slice_rows(result, draws)
-            beside += skills(systems, asked, draws)
-            pairs += paired(asked, draws)
-        return cls(
-            systems=tuple(systems),
-            measured=tuple(measured),
-            rows=tuple(rows),
-            system_metrics=tuple(system_metrics),
-            slices=tuple(slices),
-            skills=tuple(beside),
-            paired=tuple(pairs),
-            at=tuple(at),
-            seed=seed,
-            data=data,
-        )
-
-    @classmethod
-    def read(cls, folder: Path) -> Report:
-        """The report of a finished evaluation; of people and slices it holds what the files keep.
-
-        Raises:
-            FormatError: The folder holds none, or one that is damaged or of another format version.
-        """
-        results = read_results(folder)
-        try:
-            rows = restored(Row, results["rows"])
-            return cls(
-                systems=restored(SystemFacts, results["systems"]),
-                measured=read_measured(folder, results, rows),
-                rows=rows,
-                system_metrics=restored(Row, results["system_metrics"]),
-                slices=restored(SliceRow, results["slices"]),
-                skills=restored(Skill, results["skill"]),
-                paired=restored(Paired, results["paired"]),
-                at=tuple(results["settings"]["at"]),
-                seed=results["settings"]["seed"],
-                data=results["data"],
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise FormatError(
-                f"{folder / RESULTS_FILE} is damaged ({error}); expected what tastevec evaluate wrote; evaluate again"
-            ) from error
-
-    @property
-    def tasks(self) -> tuple[Task | Asked, ...]:
-        """The tasks, in the order asked."""
-        return tuple(asked[0].task for asked in by_task(self.measured))
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the per-user values, as plain values; what could not be measured is null."""
-        tasks = [
-            {
-                "task": task.name,
-                "protocol": task.protocol,
-                "users": len(task),
-                "left_out": task.left_out,
-                "held_out_items": int(task.held_out_items.sum()),
-                "fingerprint": task.fingerprint,
-                "note": task.note,
-            }
-            for task in map(Asked.of, self.tasks)
-        ]
-        settings = {"at": self.at, "seed": self.seed, "resamples": RESAMPLES, "interval": 0.95}
-        results = {
-            "format_version": RESULTS_FORMAT,
-            "data": self.data,
-            "settings": settings,
-            "tasks": tasks,
-            "systems": self.systems,
-            "rows": self.rows,
-            "system_metrics": self.system_metrics,
-            "slices": self.slices,
-            "skill": self.skills,
-            "paired": self.paired,
-        }
-        return dict(plain(results))
-
-    def table(self, style: Style = "text") -> str:
-        """One table a task, the best system first, each mean with its 95 % interval; then the vectors and the lists."""
-        return "\n\n".join([*(as_text(table, style) for table in tables(self)), LEGEND])
-
-    def write(self, folder: Path) -> None:
-        """Write ``results.json``, ``per_user.parquet`` and ``report.html`` into ``folder``, all of them or none.
-
-        Raises:
-            FormatError: ``folder`` exists and holds something else.
-            MissingExtraError: matplotlib is not installed.
-        """
-        from pyarrow import parquet  # noqa: PLC0415 - an extra
-
-        from tastevec.evaluation.html_report import report_page  # noqa: PLC0415 - it draws, which most callers do not need
-
-        page = report_page(self)
-        with atomic_folder(folder, marker_file=RESULTS_FILE) as temporary:
-            parquet.write_table(per_user_table(self.measured), temporary / PER_USER_FILE)
-            (temporary / RESULTS_FILE).write_text(as_json(self.to_json()), encoding="utf-8")
-            (temporary / REPORT_FILE).write_text(page, encoding="utf-8")
+    return FormatError(f"{file} is missing or damaged ({error}); {_AGAIN}")

@@ -1,4 +1,7 @@
-"""Scorers: the interface of a system under evaluation, its rankings and its vectors."""
+"""Scorers: the interface of a system under evaluation, its rankings and its vectors.
+
+Dimension letters: B users, N items, D dimensions, K ranks, T held-out items.
+"""
 
 from __future__ import annotations
 
@@ -22,67 +25,67 @@ if TYPE_CHECKING:
     from tastevec.schema import Horizon
 
 __all__ = [
-    "Answers",
     "EncodedScorer",
     "HorizonScorer",
+    "RankedLists",
     "Runs",
     "Scorer",
     "VectorScorer",
-    "answers",
     "fitted_parts",
+    "keep_only",
     "measure",
-    "only_known",
+    "rank_lists",
     "with_horizon",
 ]
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A system that scores the whole catalogue for people it has never seen."""
+    """A system that scores the full catalog for held-out users."""
 
     @property
     def name(self) -> str:
-        """What the tables call it; no two systems of a table share one."""
+        """The system name, unique in a report."""
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Learn from the training people; a system that is already trained does nothing."""
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Fit on the training users; a trained model does nothing."""
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) finite scores, higher is better; each row depends on that person's history alone."""
+        """(B, N) finite scores, higher is better; each row depends on that user's history alone."""
 
 
 @runtime_checkable
 class VectorScorer(Scorer, Protocol):
-    """A scorer that says where a person stands among film vectors, so that cosine distances can be measured too."""
+    """A scorer with user and item vectors in one space, for cosine distances and embedding geometry."""
 
     @property
     def space(self) -> str:
-        """The name of the film vectors; distances of different spaces are never compared."""
+        """The embedding space; distances of different spaces are never compared."""
 
     @property
     def item_vectors(self) -> NDArray[np.float32]:
-        """(N, D) one row a film; a row of zeros is a film without a vector."""
+        """(N, D) item vectors; a row of zeros is an item without a vector."""
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, D) one vector a person."""
+        """(B, D) user vectors."""
 
 
 @runtime_checkable
 class HorizonScorer(Scorer, Protocol):
-    """A scorer that answers differently to *what is next* and *what is the taste overall*."""
+    """A scorer whose scores depend on the horizon."""
 
-    def asked(self, horizon: Horizon) -> Scorer:
-        """The same system, answering that question."""
+    def at_horizon(self, horizon: Horizon) -> Scorer:
+        """Return the same system at that horizon."""
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """One system of the tables: the same scorer made once or, where chance has a part in it, from several seeds.
+    """One system of a report: one scorer, or one for each random seed.
 
     Attributes:
-        name: What the tables call it; no two systems of a table share one.
-        scorers: One a seed, at least one, alike in everything else.
-        settings: What it was made with, for the record; JSON holds every value.
+        name: The system name, unique in a report.
+        scorers: At least one; they differ in the seed alone.
+        settings: The settings, as JSON values.
     """
 
     name: str
@@ -91,26 +94,26 @@ class Runs:
 
     @classmethod
     def one(cls, scorer: Scorer) -> Runs:
-        """A system of a single run, under the scorer's own name."""
+        """Return a system of a single run, under the scorer's name."""
         return cls(scorer.name, (scorer,))
 
 
 def fitted_parts(scorer: Scorer) -> tuple[Scorer, ...]:
-    """The scorers that fitting this one fits, so that one which stands in several systems need be fitted only once."""
+    """Return the scorers that fitting this one fits, so that a part of several systems is fitted once."""
     parts = getattr(scorer, "parts", (scorer,))
     return (scorer,) if parts == (scorer,) else tuple(leaf for part in parts for leaf in fitted_parts(part))
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedScorer:
-    """Scores as products of a person's vector with film vectors.
+    """Scores as inner products of user and item vectors.
 
     Attributes:
-        name: What the tables call it.
-        space: The name of its film vectors.
-        item_vectors: (N, D) the film table; a row of zeros is a film without a vector, and scores lowest.
-        encode: (B, D) vectors of these people for a horizon.
-        horizon: The question that ``score`` and ``vectors`` answer.
+        name: The system name.
+        space: The embedding space.
+        item_vectors: (N, D); a row of zeros is an item without a vector, and scores lowest.
+        encode: Returns the (B, D) vectors of histories at a horizon.
+        horizon: The horizon of ``score`` and ``vectors``.
     """
 
     name: str
@@ -119,84 +122,85 @@ class EncodedScorer:
     encode: Callable[[Histories, Horizon], NDArray[np.float32]]
     horizon: Horizon = "next"
 
-    def fit(self, train: Histories, item_count: int) -> None:
-        """Nothing: it is trained."""
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Do nothing: the model is trained."""
 
-    def asked(self, horizon: Horizon) -> EncodedScorer:
-        """The same encoder, answering that question."""
+    def at_horizon(self, horizon: Horizon) -> EncodedScorer:
+        """Return the same encoder at that horizon."""
         return replace(self, horizon=horizon)
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, D) one vector a person."""
+        """(B, D) user vectors."""
         return self.encode(histories, self.horizon)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) higher is better."""
+        """(B, N) scores, higher is better."""
         scores = self.vectors(histories) @ self.item_vectors.T
         scores[:, ~self.item_vectors.any(axis=1)] = np.finfo(np.float32).min
         return scores
 
 
-_CELLS = 1 << 22  # scores held at once: 16 MB
+_CELLS = 1 << 22  # scores in memory at once: 16 MB
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What is kept of one scorer's scores: 4 K bytes a person, and never a row of N.
+class RankedLists:
+    """The top items of one scorer on one task: 4 K bytes a user, and never a row of N.
 
     Attributes:
-        task: The question.
-        ranked: (B, K) int32 item indices, best first; -1 for an empty place.
-        places: (T,) the place of each hidden film in its person's ranking, from 0; K where it is not there.
+        task: The task.
+        ranked: (B, K) int32 item indices, best first; -1 where fewer items remain.
+        ranks: (T,) rank of each held-out item in its user's list, from 0; K where it is absent.
     """
 
     task: Task
     ranked: NDArray[np.int32]
-    places: NDArray[np.int64]
+    ranks: NDArray[np.int64]
 
     def accuracy(self, at: Sequence[int]) -> dict[str, NDArray[np.float64]]:
         """(B,) HR, Recall, NDCG and MRR at each depth."""
-        hit, hidden = hits_at(self.places, self.task.offsets, self.ranked.shape[1]), self.task.hidden
+        hit = hits_at(self.ranks, self.task.offsets, self.ranked.shape[1])
+        sizes = self.task.held_out_items
         values = {}
         for k in at:
             values[f"hr@{k}"] = hit_rate(hit, k)
-            values[f"recall@{k}"] = recall(hit, hidden, k)
-            values[f"ndcg@{k}"] = ndcg(hit, hidden, k)
+            values[f"recall@{k}"] = recall(hit, sizes, k)
+            values[f"ndcg@{k}"] = ndcg(hit, sizes, k)
             values[f"mrr@{k}"] = mrr(hit, k)
         return values
 
 
-def answers(scorer: Scorer, task: Task, item_count: int, depth: int) -> Answers:
-    """The first ``depth`` films for everybody, the people taken in chunks: 4 million scores are held at once, 16 MB.
+def rank_lists(scorer: Scorer, task: Task, n_items: int, depth: int) -> RankedLists:
+    """Return the first ``depth`` items of every user; 4 million scores are in memory at once, 16 MB.
 
     Raises:
-        DataError: The scores are not those of this catalogue, or one is not a finite number.
+        DataError: The scores do not fit the catalog, or a score is not finite.
     """
-    ranked, places = [], []
-    for part in task.chunks(max(1, _CELLS // item_count)):
-        scores = scorer.score(part.known)
-        if scores.shape != (len(part), item_count):
+    ranked, ranks = [], []
+    for part in task.chunks(max(1, _CELLS // n_items)):
+        scores = scorer.score(part.inputs)
+        if scores.shape != (len(part), n_items):
             raise DataError(
-                f"{scorer.name} scored {scores.shape[0]} users x {scores.shape[-1]} films; expected {len(part)} x {item_count}, "
-                "the catalogue of the data; evaluate it on the data that it was trained on"
+                f"{scorer.name}: scores of shape {scores.shape[0]} x {scores.shape[-1]}. Expected {len(part)} x {n_items}, users x "
+                "items of these data. Evaluate a model on the dataset that it was trained on"
             )
-        best = rank_items(scores, part.own or part.known, depth, part.candidates)
+        best = rank_items(scores, part.seen or part.inputs, depth, part.candidates)
         ranked.append(best.astype(np.int32))
-        places.append(ranks_of(best, part.offsets, part.targets, item_count))
-    return Answers(task, np.concatenate(ranked), np.concatenate(places))
+        ranks.append(ranks_of(best, part.offsets, part.targets, n_items))
+    return RankedLists(task, np.concatenate(ranked), np.concatenate(ranks))
 
 
-def measure(scorer: Scorer, task: Task, item_count: int, at: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """(B,) HR, Recall, NDCG and MRR of each person at each depth: what a system is tuned and selected by."""
-    return answers(with_horizon(scorer, task), task, item_count, max(at)).accuracy(at)
+def measure(scorer: Scorer, task: Task, n_items: int, at: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """(B,) HR, Recall, NDCG and MRR of each user at each depth, for tuning and epoch selection."""
+    return rank_lists(with_horizon(scorer, task), task, n_items, max(at)).accuracy(at)
 
 
 def with_horizon(scorer: Scorer, task: Task) -> Scorer:
-    """The scorer, asked for the horizon of the task where it answers both differently."""
-    return scorer.asked(task.horizon) if isinstance(scorer, HorizonScorer) else scorer
+    """Return the scorer at the horizon of the task, where its scores depend on it."""
+    return scorer.at_horizon(task.horizon) if isinstance(scorer, HorizonScorer) else scorer
 
 
-def only_known(histories: Histories, mask: NDArray[np.bool_]) -> Histories:
-    """The same people as if they had told only the films where ``mask`` (M,) is true: the others leave no trace."""
-    left = histories.keep(mask)
-    return replace(left, normalized_ratings=normalize_ratings(left.ratings, left.offsets))
+def keep_only(histories: Histories, mask: NDArray[np.bool_]) -> Histories:
+    """Return the histories with only the rows where ``mask`` (M,) is true, normalized without the other rows."""
+    kept = histories.keep(mask)
+    return replace(kept, normalized_ratings=normalize_ratings(kept.ratings, kept.offsets))

@@ -6,61 +6,76 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, SHUFFLED, headline
+from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, SHUFFLED, headline_metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tastevec.evaluation.report import Report
-    from tastevec.evaluation.results import Asked, SystemFacts
-    from tastevec.evaluation.statistics import Paired, Row
+    from tastevec.evaluation.results import SystemFacts, TaskRecord
+    from tastevec.evaluation.statistics import PairedDifference, Row
     from tastevec.evaluation.tasks import Task
 
-__all__ = ["LEGEND", "Cell", "Line", "Style", "Table", "as_text", "spoken", "tables"]
+__all__ = ["LEGEND", "Cell", "Line", "Style", "Table", "metric_title", "report_tables", "report_text"]
 
 Style = Literal["text", "markdown"]
 
 LEGEND = (
-    "* beside a mean: better than the best floor or baseline, the paired 95 % interval of the difference excludes 0. "
-    "* beside a difference: its paired interval excludes 0. All intervals: bootstrap over people."
+    "* after a mean: significantly better than the best baseline (the paired 95 % CI of the difference excludes 0). "
+    "* after a difference: its paired CI excludes 0. All CIs: bootstrap over users. Recall@k is capped: hits / min(k, held-out items)."
 )
 
-# The columns of a task, where measured; the files hold every metric.
+# The columns of a task, where measured; the files contain every metric.
 _COLUMNS = {
-    "next-liked": ("hr@10", "ndcg@10", f"ndcg@10{SHUFFLED}"),
-    "best-rated": ("hr@10", "ndcg@10", DISTANCE, CENTRED_DISTANCE),
+    "next-item": ("hr@10", "ndcg@10", f"ndcg@10{SHUFFLED}"),
+    "top-rated": ("hr@10", "ndcg@10", DISTANCE, CENTRED_DISTANCE),
 }
-_OF_SEVERAL = ("recall@20", "ndcg@100", f"ndcg@100{SHUFFLED}")
-_KINDS = {
-    "The vectors": (
-        *(
-            "effective_rank",
-            "top_direction",
-            "hubness@10",
-            "split_half_cosine",
-            "between_user_cosine",
-            "split_half_accuracy",
-        ),
+_DEFAULT_COLUMNS = ("recall@20", "ndcg@100", f"ndcg@100{SHUFFLED}")
+_SYSTEM_TABLES = {
+    "Embeddings": (
+        "effective_rank",
+        "top_direction",
+        "hubness@10",
+        "split_half_cosine",
+        "between_user_cosine",
+        "split_half_accuracy",
     ),
-    "The first 10 films of everybody": (
-        *("coverage@10", "gini@10", "log_popularity@10", "novelty@10", "intra_list_similarity@10"),
+    "Lists (first 10 items)": (
+        "coverage@10",
+        "gini@10",
+        "log_popularity@10",
+        "novelty@10",
+        "intra_list_similarity@10",
     ),
 }
-_OVERALL = "fold-in"  # of vectors and lists, one task is shown: this one where it was asked
+_SYSTEM_TASK = "random-20pct"  # the tables above are of one task: this one where it was evaluated
+_TITLES = {
+    "hr": "HR",
+    "recall": "Recall",
+    "ndcg": "NDCG",
+    "mrr": "MRR",
+    "coverage": "catalog coverage",
+    "gini": "exposure Gini",
+}
+_NAMES = {
+    "top_direction": "top-direction share",
+    "log_popularity": "mean log popularity",
+    CENTRED_DISTANCE: "centered cosine distance",
+}
 
 
 class Cell(NamedTuple):
-    """A number and, where it has one, its interval."""
+    """A number and, where it has one, its CI."""
 
     value: str
     interval: str = ""
 
 
 class Line(NamedTuple):
-    """A system and its cells; the systems that are judged stand out from what they must beat."""
+    """A system and its cells."""
 
     system: str
-    floor: bool
+    is_baseline: bool
     cells: tuple[Cell, ...]
 
 
@@ -69,10 +84,10 @@ class Table:
     """One table.
 
     Attributes:
-        title: What it is about.
+        title: The title.
         note: What to know when reading it.
-        columns: What the cells of each line are.
-        lines: The systems, the best first.
+        columns: The titles of the cells of each line.
+        lines: The systems, best first.
     """
 
     title: str
@@ -81,15 +96,39 @@ class Table:
     lines: tuple[Line, ...]
 
 
-def tables(report: Report) -> list[Table]:
-    """One table a task, then one of the vectors and one of the lists, where they were measured."""
-    described = [_described(report, title, metrics) for title, metrics in _KINDS.items()]
-    asked = [_of_task(report, task) for task in report.tasks]
-    return [*asked, *(table for table in described if table.lines)]
+def report_text(report: Report, style: Style = "text") -> str:
+    """Return one table for each task, best system first, each mean with its 95 % CI; then embeddings and lists."""
+    return "\n\n".join([*(_as_text(table, style) for table in report_tables(report)), LEGEND])
 
 
-def as_text(table: Table, style: Style) -> str:
-    """The table in columns of equal width, under its title and note."""
+def report_tables(report: Report) -> list[Table]:
+    """Return one table for each task, then one of embeddings and one of lists, where measured."""
+    described = [_system_table(report, title, metrics) for title, metrics in _SYSTEM_TABLES.items()]
+    by_task = [_task_table(report, task) for task in report.tasks]
+    return [*by_task, *(table for table in described if table.lines)]
+
+
+def metric_title(metric: str) -> str:
+    """Return a metric as a column title.
+
+    Examples:
+        >>> metric_title("ndcg@10_shuffled"), metric_title("cosine_distance")
+        ('NDCG@10, sessions shuffled', 'cosine distance')
+        >>> metric_title("top_direction"), metric_title("coverage@10")
+        ('top-direction share', 'catalog coverage@10')
+    """
+    plain = metric.removesuffix(SHUFFLED)
+    name, at, depth = plain.partition("@")
+    title = (
+        _NAMES.get(name)
+        or _TITLES.get(name)
+        or name.replace("split_half", "split-half").replace("between_user", "between-user")
+    )
+    return title.replace("_", " ") + at + depth + (", sessions shuffled" if plain != metric else "")
+
+
+def _as_text(table: Table, style: Style) -> str:
+    """Return the table in columns of equal width, under its title and note."""
     lines = [["system", *table.columns]]
     lines += [[line.system, *(" ".join(filter(None, cell)) for cell in line.cells)] for line in table.lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -102,94 +141,94 @@ def as_text(table: Table, style: Style) -> str:
     return f"{table.title}: {table.note}\n\n{shown}"
 
 
-def spoken(metric: str) -> str:
-    """A metric as a column is called.
-
-    Examples:
-        >>> spoken("ndcg@10_shuffled"), spoken("cosine_distance")
-        ('ndcg@10, sessions shuffled', 'cosine distance')
-    """
-    return metric.replace(SHUFFLED, ", sessions shuffled").replace("_", " ")
-
-
-def _of_task(report: Report, task: Task | Asked) -> Table:
-    stars = {
-        (skill.system, skill.metric) for skill in report.skills if skill.star and skill.task == task.name
+def _task_table(report: Report, task: Task | TaskRecord) -> Table:
+    significant = {
+        (skill.system, skill.metric)
+        for skill in report.skills
+        if skill.significant and skill.task == task.name
     }
     rows = {(row.system, row.metric): row for row in report.rows if row.task == task.name}
     measured = list(dict.fromkeys(metric for _, metric in rows))
-    metrics = [metric for metric in _COLUMNS.get(task.name, _OF_SEVERAL) if metric in measured] or measured
-    first = headline(task.name, measured)
-    best, beside = _beside_best([pair for pair in report.paired if pair.task == task.name], rows, first)
-    several = any(facts.runs > 1 for facts in report.systems)
-    columns = [*map(spoken, metrics), *[f"{first}, sd of the runs"] * several, f"{first} beside {best}"]
+    columns = _COLUMNS.get(task.name, _DEFAULT_COLUMNS)
+    metrics = [metric for metric in columns if metric in measured] or measured
+    headline = headline_metric(task.name, measured)
+    pairs = [pair for pair in report.paired_differences if pair.task == task.name]
+    best, differences = _differences_from_best(pairs, rows, headline)
+    several_runs = any(facts.runs > 1 for facts in report.systems)
+    title = metric_title(headline)
+    titles = [
+        *map(metric_title, metrics),
+        *[f"{title}, SD of runs"] * several_runs,
+        f"Δ{title} vs. {best}",
+    ]
     lines = []
-    for facts in _ordered(report, rows, first):
+    for facts in _ordered(report, rows, headline):
         name = facts.system
-        cells = [_cell(rows.get((name, metric)), star=(name, metric) in stars) for metric in metrics]
-        cells += [*[_spread(rows[name, first])] * several, beside[name]]
-        lines.append(Line(_named(name, facts.runs), facts.floor, tuple(cells)))
-    note = f"{len(task):,} users asked, {task.left_out:,} left out. {task.note}"
-    if absent := [facts.system for facts in report.systems if (facts.system, first) not in rows]:
-        note += f" Not asked: {'; '.join(absent)}."
-    return Table(task.name, note, tuple(columns), tuple(lines))
+        cells = [
+            _cell(rows.get((name, metric)), significant=(name, metric) in significant) for metric in metrics
+        ]
+        cells += [*[_spread(rows[name, headline])] * several_runs, differences[name]]
+        lines.append(Line(_named(facts), facts.is_baseline, tuple(cells)))
+    note = f"{task.note} {len(task):,} users, {task.excluded_users:,} excluded."
+    if absent := [facts.system for facts in report.systems if (facts.system, headline) not in rows]:
+        note += f" Not evaluated: {'; '.join(absent)}."
+    return Table(task.name, note, tuple(titles), tuple(lines))
 
 
-def _described(report: Report, title: str, metrics: tuple[str, ...]) -> Table:
+def _system_table(report: Report, title: str, metrics: tuple[str, ...]) -> Table:
     names = [task.name for task in report.tasks]
-    task = _OVERALL if _OVERALL in names else names[0]
+    task = _SYSTEM_TASK if _SYSTEM_TASK in names else names[0]
     rows = {
         (row.system, row.metric): row for row in (*report.rows, *report.system_metrics) if row.task == task
     }
-    there = [metric for metric in metrics if any(measured == metric for _, measured in rows)]
+    present = [metric for metric in metrics if any(measured == metric for _, measured in rows)]
     lines = [
         Line(
-            _named(facts.system, facts.runs),
-            facts.floor,
-            tuple(_cell(rows.get((facts.system, metric))) for metric in there),
+            _named(facts),
+            facts.is_baseline,
+            tuple(_cell(rows.get((facts.system, metric))) for metric in present),
         )
         for facts in report.systems
-        if any((facts.system, metric) in rows for metric in there)
+        if any((facts.system, metric) in rows for metric in present)
     ]
-    return Table(title, f"as {task} is asked.", tuple(map(spoken, there)), tuple(lines))
+    return Table(title, f"task {task}.", tuple(map(metric_title, present)), tuple(lines))
 
 
 def _ordered(report: Report, rows: dict[tuple[str, str], Row], metric: str) -> list[SystemFacts]:
-    """The systems that have the metric, the best first."""
-    there = [facts for facts in report.systems if (facts.system, metric) in rows]
-    return sorted(there, key=lambda facts: -rows[facts.system, metric].mean)
+    """Return the systems with the metric, best first."""
+    present = [facts for facts in report.systems if (facts.system, metric) in rows]
+    return sorted(present, key=lambda facts: -rows[facts.system, metric].mean)
 
 
-def _beside_best(
-    pairs: Sequence[Paired], rows: dict[tuple[str, str], Row], metric: str
+def _differences_from_best(
+    pairs: Sequence[PairedDifference], rows: dict[tuple[str, str], Row], metric: str
 ) -> tuple[str, dict[str, Cell]]:
-    """The system with the best headline metric, and every other one's difference from it."""
+    """Return the system with the best headline metric, and the difference of every other one from it."""
     means = {system: row.mean for (system, measured), row in rows.items() if measured == metric}
     best = max(means, key=lambda system: means[system])
-    cells = {best: Cell("the best")}
+    cells = {best: Cell("best")}
     for pair in pairs:
         if pair.a == best:
-            cells[pair.b] = _signed(-pair.difference, -pair.high, -pair.low, star=pair.star)
+            cells[pair.b] = _signed(-pair.difference, -pair.ci_high, -pair.ci_low, pair)
         elif pair.b == best:
-            cells[pair.a] = _signed(pair.difference, pair.low, pair.high, star=pair.star)
+            cells[pair.a] = _signed(pair.difference, pair.ci_low, pair.ci_high, pair)
     return best, cells
 
 
-def _signed(difference: float, low: float, high: float, *, star: bool) -> Cell:
-    return Cell(f"{difference:+.3f}{'*' * star}", f"[{low:+.3f}, {high:+.3f}]")
+def _signed(difference: float, low: float, high: float, pair: PairedDifference) -> Cell:
+    return Cell(f"{difference:+.3f}{'*' * pair.significant}", f"[{low:+.3f}, {high:+.3f}]")
 
 
-def _cell(row: Row | None, *, star: bool = False) -> Cell:
+def _cell(row: Row | None, *, significant: bool = False) -> Cell:
     if row is None or not isfinite(row.mean):
         return Cell("-")
-    value = f"{row.mean:.3f}{'*' * star}"
-    return Cell(value, f"[{row.low:.3f}, {row.high:.3f}]") if isfinite(row.low) else Cell(value)
+    value = f"{row.mean:.3f}{'*' * significant}"
+    return Cell(value, f"[{row.ci_low:.3f}, {row.ci_high:.3f}]") if isfinite(row.ci_low) else Cell(value)
 
 
 def _spread(row: Row) -> Cell:
-    """How far the runs of a system are from each other."""
     return Cell("-" if row.seed_sd is None else f"{row.seed_sd:.3f}")
 
 
-def _named(system: str, runs: int) -> str:
-    return f"{system} ({runs} runs)" if runs > 1 else system
+def _named(facts: SystemFacts) -> str:
+    return f"{facts.system} ({facts.runs} runs)" if facts.runs > 1 else facts.system

@@ -1,6 +1,6 @@
 """Evaluation tasks: which items are held out, and what the input is.
 
-Dimension letters: B users, M interactions, N items, T hidden films.
+Dimension letters: B users, M interactions, N items, T held-out items.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
 from tastevec.data.inputs import positive_from
 from tastevec.data.preprocess import LIANG_SEED
 from tastevec.errors import DataError, SettingsError
+from tastevec.schema import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,226 +23,341 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.schema import Horizon, Protocol
+    from tastevec.schema import Horizon, TaskId
 
 __all__ = [
+    "TASK_TITLES",
     "LiangSplit",
     "Task",
-    "TimeSplit",
-    "after_split",
-    "ask",
-    "before",
-    "cases",
-    "fold_in",
-    "format_timestamp",
-    "last_20pct",
-    "liang_fold_in",
-    "next_item",
-    "rows_of_each",
+    "TemporalSplit",
+    "build_task",
+    "hold_out",
+    "task_horizon",
 ]
 
-_PROTOCOL_OF: Final[dict[str, Protocol]] = {
-    "best-rated": "best-rated",
-    "fold-in": "fold-in",
-    "next-liked": "future",
-    "last-20%": "future",
-    "after-cut": "future",
+TASK_TITLES: Final[dict[TaskId, str]] = {
+    "top-rated": "Top-rated items",
+    "random-20pct": "Random 20 % of positives",
+    "next-item": "Next item (leave-last-out)",
+    "last-20pct": "Last 20 % of positives (per-user temporal)",
+    "global-temporal": "Positives after the split timestamp",
 }
+_ORDER_FREE: Final = ("top-rated", "random-20pct")
+
+
+def task_horizon(task: TaskId) -> Horizon:
+    """Return the horizon that a task evaluates: ``next`` where the input ends before the first held-out item."""
+    return "overall" if task in _ORDER_FREE else "next"
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One question asked of B people: given what is known, which films are hidden?
+    """One task for B users: input histories and held-out items.
 
     Attributes:
-        name: ``best-rated``, ``fold-in``, ``next-liked``, ``last-20%`` or ``after-cut``.
-        protocol: The protocol that asks it.
-        known: What each person did that may be looked at; its ``normalized_ratings`` column is of these ratings alone.
-        offsets: (B + 1,) int64; person b's hidden films are ``targets[offsets[b]:offsets[b + 1]]``.
-        targets: (T,) int32 indices into the catalogue; nobody has none.
-        timestamps: (T,) int64 when each hidden film was rated, Unix seconds; ``NO_TIMESTAMP`` where that is unknown.
-        left_out: People who did not have enough for this question.
-        note: What to know when reading the numbers.
-        candidates: (N,) the films that may be recommended; None is the whole catalogue.
-        own: The B people with every film that is left out of their rankings, where that is more than what is told
-            of them; None is ``known``.
+        name: The task ID.
+        inputs: The visible part of each history; its ``normalized_ratings`` column is computed from these ratings alone.
+        offsets: (B + 1,) int64; the held-out items of user b are ``targets[offsets[b]:offsets[b + 1]]``.
+        targets: (T,) int32 item indices, at least one for each user.
+        timestamps: (T,) int64 Unix seconds of each held-out interaction; ``NO_TIMESTAMP`` where unknown.
+        excluded_users: Number of users without enough interactions for this task.
+        note: What to know when reading the metrics.
+        candidates: (N,) items that may be recommended; None means the full catalog.
+        seen: The histories whose items are excluded from the rankings, where these are more than ``inputs``;
+            None means ``inputs``.
 
     Raises:
-        DataError: A hidden film is known.
+        DataError: A held-out item is also an input item.
     """
 
-    name: str
-    protocol: Protocol
-    known: Histories
+    name: TaskId
+    inputs: Histories
     offsets: NDArray[np.int64]
     targets: NDArray[np.int32]
     timestamps: NDArray[np.int64]
-    left_out: int
+    excluded_users: int
     note: str
     candidates: NDArray[np.bool_] | None = None
-    own: Histories | None = None
+    seen: Histories | None = None
 
     def __post_init__(self) -> None:
         if not len(self.targets):
             return
-        items = np.int64(max(self.targets.max(), self.known.items.max(initial=0))) + 1
-        users = np.repeat(np.arange(len(self)), self.hidden)
-        hidden = np.sort(
-            users * items + self.targets
-        )  # (T,) far fewer than what is known, so that these are sorted
-        known = self.known.owners * items + self.known.items  # (M,)
-        place = np.minimum(np.searchsorted(hidden, known), len(hidden) - 1)
-        leaks = np.flatnonzero(hidden[place] == known)
+        items = np.int64(max(self.targets.max(), self.inputs.items.max(initial=0))) + 1
+        users = np.repeat(np.arange(len(self)), self.held_out_items)
+        # (T,) sorted, since held-out items are far fewer than input items
+        held_out = np.sort(users * items + self.targets)
+        inputs = self.inputs.owners * items + self.inputs.items  # (M,)
+        index = np.minimum(np.searchsorted(held_out, inputs), len(held_out) - 1)
+        leaks = np.flatnonzero(held_out[index] == inputs)
         if len(leaks):
-            user, item = divmod(int(known[leaks[0]]), int(items))
+            user, item = divmod(int(inputs[leaks[0]]), int(items))
             raise DataError(
-                f"film {item} of user {self.known.user_ids[user]} is both hidden and known in the task {self.name}; expected "
-                "each film of a person once, on one side; prepare the data again"
+                f"task {self.name}: item {item} of user {self.inputs.user_ids[user]} is both an input item and held out. "
+                "Expected each item of a user once. Run: tastevec prepare"
             )
 
     def __len__(self) -> int:
-        """The number of people asked."""
-        return len(self.known)
+        """Return B."""
+        return len(self.inputs)
 
     @property
     def horizon(self) -> Horizon:
-        """Which of a model's two vectors the question asks for."""
-        return "next" if self.protocol == "future" else "overall"
+        """The horizon of the user embedding."""
+        return task_horizon(self.name)
 
     @property
-    def hidden(self) -> NDArray[np.int64]:
-        """(B,) hidden films of each person, at least 1."""
+    def held_out_items(self) -> NDArray[np.int64]:
+        """(B,) number of held-out items of each user, at least 1."""
         return np.diff(self.offsets)
 
     def chunks(self, users: int) -> Iterator[Task]:
-        """The same question to consecutive groups of at most ``users`` people."""
-        every = self.known if self.own is None else self.own
+        """Yield the same task for consecutive groups of at most ``users`` users."""
+        every = self.inputs if self.seen is None else self.seen
         starts = range(0, len(self), users)
-        for known, own, start in zip(self.known.chunks(users), every.chunks(users), starts, strict=True):
-            offsets = self.offsets[start : start + len(known) + 1]
-            part = slice(offsets[0], offsets[-1])
+        for inputs, seen, start in zip(self.inputs.chunks(users), every.chunks(users), starts, strict=True):
+            offsets = self.offsets[start : start + len(inputs) + 1]
+            rows = slice(offsets[0], offsets[-1])
             yield replace(
                 self,
-                known=known,
+                inputs=inputs,
                 offsets=offsets - offsets[0],
-                targets=self.targets[part],
-                timestamps=self.timestamps[part],
-                own=own,
+                targets=self.targets[rows],
+                timestamps=self.timestamps[rows],
+                seen=seen,
             )
 
 
-def ask(
+@dataclass(frozen=True, eq=False)
+class LiangSplit:
+    """The published Mult-VAE user split: ``random-20pct`` holds out the items that Liang et al. held out.
+
+    Attributes:
+        candidates: (N,) items with a positive rating of a training user; no others are input, held out or recommended.
+    """
+
+    candidates: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class TemporalSplit:
+    """The global temporal split: nothing at or after the split timestamp is training data.
+
+    Attributes:
+        split_timestamp: Unix seconds.
+        rated: (N,) items that a training user rated before it.
+    """
+
+    split_timestamp: int
+    rated: NDArray[np.bool_]
+
+
+def build_task(
+    name: TaskId,
     histories: Histories,
-    hidden: NDArray[np.bool_],
-    known: NDArray[np.bool_],
     *,
-    name: str,
+    rating_range: tuple[float, float],
+    seed: int = 42,
+    split: LiangSplit | TemporalSplit | None = None,
+) -> Task:
+    """Return a task: what is held out of the histories, and the input that remains.
+
+    One user's history, oldest first; ``*`` marks positives, C is a tag-only interaction::
+
+        item      A    B    C    D    E    F    G    H    I
+        rating    5*   2    -    4*   5*   3    4*   4*   1
+
+        top-rated          held out A E    input B C D F G H I      the top rating, all ties
+        random-20pct       held out D      input A B C E F G H I    20 % of the positives at random; 5 or more positives
+        next-item          held out H      input A B C D E F G      the last positive; input is everything before it
+        last-20pct         held out H      input A B C D E F G      the last 20 % of the positives, at least one; input is
+                                                                    everything before the first of them
+        global-temporal    held out G H    input A B C D E F        split timestamp between F and G: positives from it on
+
+    With 10 positives, ``last-20pct`` holds out 2. What follows the first held-out item is never input (here I), except in
+    ``top-rated`` and ``random-20pct``. Order is that of the histories: interactions with equal timestamps keep the order
+    of the source, and the task's note gives the share of users that this affects.
+
+    With a temporal split, only ``global-temporal`` uses interactions from the split timestamp on. All other tasks end the
+    histories there: otherwise items of later days, which no system could learn, would be among the held-out items.
+
+    Args:
+        name: The task ID.
+        histories: The users to evaluate, each history oldest first.
+        rating_range: The lowest and highest possible rating; the top quarter is positive.
+        seed: What ``random-20pct`` holds out depends on the seed, the user ID and the item, not on other users.
+            With the split of Liang et al. the published draw decides instead, and all users must be given together.
+        split: The split strategy, where tasks depend on it.
+
+    Returns:
+        The task. Users without a held-out item or without input items are counted and excluded.
+
+    Raises:
+        DataError: A user has an item twice.
+        SettingsError: The task is unknown, or ``global-temporal`` without a temporal split.
+    """
+    if name not in TASK_TITLES:
+        raise SettingsError(
+            renamed("task", name) or f"task: {name!r}. Expected one of {', '.join(TASK_TITLES)}."
+        )
+    positive = histories.ratings >= positive_from(
+        rating_range
+    )  # NaN, a tag-only interaction, is not positive
+    if name == "global-temporal":
+        if not isinstance(split, TemporalSplit):
+            raise SettingsError(
+                "task global-temporal: the data have no split timestamp. Expected test users of a temporal split. "
+                "Run: tastevec prepare … --split-strategy temporal"
+            )
+        return _global_temporal(histories, positive, split)
+    if isinstance(split, TemporalSplit):
+        earlier = histories.keep(_before(histories, split.split_timestamp))
+        task = build_task(name, earlier, rating_range=rating_range, seed=seed)
+        ends = f" Histories end at the split timestamp, {_format_timestamp(split.split_timestamp)}."
+        return replace(task, note=task.note + ends)
+    if name == "top-rated":
+        return _top_rated(histories)
+    if name != "random-20pct":
+        return (_next_item if name == "next-item" else _last_20pct)(histories, positive)
+    if split is None:
+        return _random_20pct(histories, positive, seed)
+    return _liang_random_20pct(histories, positive, split.candidates)
+
+
+def hold_out(
+    histories: Histories,
+    held_out: NDArray[np.bool_],
+    inputs: NDArray[np.bool_],
+    *,
+    name: TaskId,
     note: str,
     candidates: NDArray[np.bool_] | None = None,
 ) -> Task:
-    """The task ``name`` for the people who have something hidden (M,) and something known (M,)."""
-    enough = (rows_of_each(histories, hidden) > 0) & (rows_of_each(histories, known) > 0)
-    asked = histories.take(np.flatnonzero(enough))
+    """Return the task of the users who have both held-out rows (M,) and input rows (M,)."""
+    enough = (_count_per_user(histories, held_out) > 0) & (_count_per_user(histories, inputs) > 0)
+    users = histories.take(np.flatnonzero(enough))
     rows = enough[histories.owners]
-    left = asked.keep(known[rows])
-    # What is hidden must not speak through the person's mean, minimum or maximum.
-    left = replace(left, normalized_ratings=normalize_ratings(left.ratings, left.offsets))
-    sizes = rows_of_each(asked, hidden[rows])
+    visible = users.keep(inputs[rows])
+    # Held-out ratings must not leak through the user's mean, minimum or maximum.
+    visible = replace(visible, normalized_ratings=normalize_ratings(visible.ratings, visible.offsets))
+    sizes = _count_per_user(users, held_out[rows])
     return Task(
         name=name,
-        protocol=_PROTOCOL_OF[name],
-        known=left,
+        inputs=visible,
         offsets=np.concatenate([[0], np.cumsum(sizes)]),
-        targets=asked.items[hidden[rows]],
-        timestamps=asked.timestamps[hidden[rows]],
-        left_out=int(len(enough) - enough.sum()),
-        note=note,
+        targets=users.items[held_out[rows]],
+        timestamps=users.timestamps[held_out[rows]],
+        excluded_users=int(len(enough) - enough.sum()),
+        note=f"{TASK_TITLES[name]}. {note}",
         candidates=candidates,
     )
 
 
-def rows_of_each(histories: Histories, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(B,) true rows of each person."""
+def _count_per_user(histories: Histories, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(B,) true rows of each user."""
     through: NDArray[np.int64] = np.concatenate([[0], np.cumsum(mask)])
     return np.diff(through[histories.offsets])
 
 
-_LEAST_LIKED = 5  # fold-in asks only people who liked this many films (Liang et al. 2018, section 4.1)
-_HIDDEN = 0.2
+def _top_rated(histories: Histories) -> Task:
+    """Hold out all items of the top rating; the rest is the input, normalized without them.
+
+    One user's history, oldest first; E is a tag-only interaction::
+
+        item      A    B    C    D    E
+        rating    5    2    5    4    -
+
+        held out  A C
+        input     B D E                     normalized, B is -1 and D +1: with the 5s, D would be near 0
+    """
+    owners = histories.owners
+    top = np.full(len(histories), -np.inf, np.float32)
+    np.fmax.at(top, owners, histories.ratings)  # fmax ignores NaN
+    held_out = histories.ratings == top[owners]
+    note = "All items of a user's top rating are held out."
+    return hold_out(histories, held_out, ~held_out, name="top-rated", note=note)
 
 
-def fold_in(histories: Histories, positive: NDArray[np.bool_], seed: int) -> Task:
-    """A fifth of the liked films is hidden, each draw from the seed, the person's id and the film alone.
+_MIN_POSITIVES = 5  # random-20pct needs this many positives of a user (Liang et al. 2018, section 4.1)
+_SHARE = 0.2
 
-    One person's history, oldest first, ``*`` marks liked films; of 5 liked films 1 is hidden, of 9 too, of 10 two::
 
-        film      A    B    C    D    E    F    G    H    I
+def _random_20pct(histories: Histories, positive: NDArray[np.bool_], seed: int) -> Task:
+    """Hold out a random 20 % of the positives; each draw depends on the seed, the user ID and the item alone.
+
+    One user's history, oldest first, ``*`` marks positives; of 5 positives 1 is held out, of 9 too, of 10 two::
+
+        item      A    B    C    D    E    F    G    H    I
         rating    5*   2    -    4*   5*   3    4*   4*   1
         draw      .7             .1   .4        .9   .5         D has the lowest
 
-        hidden    D
-        known     A B C E F G H I                               later films too: order carries nothing
+        held out  D
+        input     A B C E F G H I                               later items too: the task is order-free
     """
-    positives = rows_of_each(histories, positive)
-    wanted = np.where(positives >= _LEAST_LIKED, (_HIDDEN * positives).astype(np.int64), 0)
+    positives = _count_per_user(histories, positive)
+    sizes = np.where(positives >= _MIN_POSITIVES, (_SHARE * positives).astype(np.int64), 0)
     rows = np.flatnonzero(positive)
     owners = histories.owners[rows]
-    users = _mix(_hashed(histories.user_ids) ^ np.uint64(seed))
+    users = _mix(_hash_ids(histories.user_ids) ^ np.uint64(seed))
     draws = _mix(users[owners] ^ _mix(histories.items[rows].astype(np.uint64)))
     order = np.lexsort((draws, owners))
-    place = np.arange(len(rows)) - (np.cumsum(positives) - positives)[owners]  # 0, 1, ... within each person
-    hidden = np.zeros(len(positive), np.bool_)
-    hidden[rows[order[place < wanted[owners]]]] = True
-    note = f"A random 20 % of the liked films is hidden, of people who liked {_LEAST_LIKED} or more; order carries nothing."
-    return ask(histories, hidden, ~hidden, name="fold-in", note=note)
+    rank = np.arange(len(rows)) - (np.cumsum(positives) - positives)[owners]  # 0, 1, ... within each user
+    held_out = np.zeros(len(positive), np.bool_)
+    held_out[rows[order[rank < sizes[owners]]]] = True
+    note = f"Users with {_MIN_POSITIVES} or more positives; order-free."
+    return hold_out(histories, held_out, ~held_out, name="random-20pct", note=note)
 
 
-def liang_fold_in(histories: Histories, positive: NDArray[np.bool_], candidates: NDArray[np.bool_]) -> Task:
-    """A fifth of the liked films is hidden as Liang et al. published it, and only other liked films are known.
+def _liang_random_20pct(
+    histories: Histories, positive: NDArray[np.bool_], candidates: NDArray[np.bool_]
+) -> Task:
+    """Hold out 20 % of the positives as Liang et al. published it; only the other positives are input.
 
-    People are taken in the order of their ids, the films of each in the order of theirs (as ml-20m lists them), and
-    all draw from one generator, one after another: alone of all tasks, what is hidden of a person depends on who
-    stands before him. Only films that a training person liked exist (``candidates``); here C is none of them::
+    Users are processed in the order of their IDs, and the items of each in the order of theirs (as ml-20m lists them).
+    All draw from one generator: in this task alone, what is held out of a user depends on the users before. Only items
+    with a positive rating of a training user exist (``candidates``); here C is not one of them::
 
-        film      A    B    C    D    E    F    G    H
-        rating    5*   2    4*   4*   5*   3    4*   4*         5 liked films that exist: 1 is hidden
-        place     0              1    2         3    4
+        item      A    B    C    D    E    F    G    H
+        rating    5*   2    4*   4*   5*   3    4*   4*         5 positives that exist: 1 is held out
+        index     0              1    2         3    4
         drawn                         x
 
-        hidden    E
-        known     A D G H                                       B and F were not liked: they may be recommended,
+        held out  E
+        input     A D G H                                       B and F are not positive: they may be recommended,
                                                                 as in the published code
 
-    Whoever liked fewer than 5 of these films has nothing hidden and is not asked.
+    Users with fewer than 5 such positives have nothing held out and are excluded.
 
-    Source: Liang, Krishnan, Hoffman & Jebara 2018, section 4.1, and its notebook, which hides the same films.
+    Source: Liang, Krishnan, Hoffman & Jebara 2018, section 4.1, and its notebook, which holds out the same items.
     """
     usable = positive & candidates[histories.items]
-    positives = rows_of_each(histories, usable)
+    positives = _count_per_user(histories, usable)
     rows = np.flatnonzero(usable)
     rows = rows[np.lexsort((histories.items[rows], histories.owners[rows]))]
     starts = np.cumsum(positives) - positives
-    random = np.random.RandomState(LIANG_SEED)  # the published draws come from this generator
-    hidden = np.zeros(len(positive), np.bool_)
+    random = np.random.RandomState(LIANG_SEED)  # the generator of the published draws
+    held_out = np.zeros(len(positive), np.bool_)
     for user in np.argsort(histories.user_ids, kind="stable"):
-        if positives[user] >= _LEAST_LIKED:
-            drawn = random.choice(positives[user], size=int(_HIDDEN * positives[user]), replace=False)
-            hidden[rows[starts[user] + drawn]] = True
+        if positives[user] >= _MIN_POSITIVES:
+            drawn = random.choice(positives[user], size=int(_SHARE * positives[user]), replace=False)
+            held_out[rows[starts[user] + drawn]] = True
     note = (
-        f"The split and the draw of Liang et al. 2018 (seed {LIANG_SEED}): 20 % of the liked films is hidden, the other "
-        f"liked films are known, and the {int(candidates.sum()):,} films that a training user liked are ranked. On ml-20m "
-        "with 10,000 users held out these are the questions behind the published numbers of Mult-VAE, EASE and RecVAE; on "
-        "other data they compare with nothing published."
+        f"The split and the draw of Liang et al. 2018 (seed {LIANG_SEED}): the input is the other positives, and the "
+        f"{int(candidates.sum()):,} items with a positive rating of a training user are ranked. On ml-20m with 10,000 "
+        "held-out users this is the setting of the published results of Mult-VAE, EASE and RecVAE; on other data it is not "
+        "comparable with published results."
     )
-    return ask(histories, hidden, usable & ~hidden, name="fold-in", note=note, candidates=candidates)
+    return hold_out(
+        histories, held_out, usable & ~held_out, name="random-20pct", note=note, candidates=candidates
+    )
 
 
-def _hashed(user_ids: NDArray[Any]) -> NDArray[np.uint64]:
-    """(B,) a number of each id, read as text, so that 7 and "7" are one person and nobody else matters."""
+def _hash_ids(user_ids: NDArray[Any]) -> NDArray[np.uint64]:
+    """(B,) a hash of each ID, read as text, so that 7 and "7" are one user and other users do not matter."""
     text = np.ascontiguousarray(user_ids.astype(str))
     codes = text.view(np.uint32).reshape(len(text), text.dtype.itemsize // 4)
     state = np.zeros(len(text), np.uint64)
-    for column in codes.T.astype(np.uint64):  # one pass a character, not a person
+    for column in codes.T.astype(np.uint64):  # one pass a character, not a user
         state = np.where(column > 0, _mix(state ^ column), state)
     return state
 
@@ -254,219 +370,111 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-@dataclass(frozen=True, eq=False)
-class LiangSplit:
-    """The published split: ``fold-in`` hides what Liang et al. hid.
+def _next_item(histories: Histories, positive: NDArray[np.bool_]) -> Task:
+    """Hold out the last positive; everything before it is the input.
 
-    Attributes:
-        candidates: (N,) the films that a training person liked; no others are hidden, known or recommended.
-    """
+    One user's history, oldest first, ``*`` marks positives::
 
-    candidates: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class TimeSplit:
-    """A split by time: nothing was learned from what happened at or after the cut.
-
-    Attributes:
-        cut: Unix seconds.
-        rated: (N,) the films that a training person had rated before it.
-    """
-
-    cut: int
-    rated: NDArray[np.bool_]
-
-
-def next_item(histories: Histories, positive: NDArray[np.bool_]) -> Task:
-    """The last liked film is hidden; known is all before it.
-
-    One person's history, oldest first, ``*`` marks liked films::
-
-        film      A    B    C    D    E    F    G    H    I
+        item      A    B    C    D    E    F    G    H    I
         rating    5*   2    -    4*   5*   3    4*   4*   1
 
-        hidden    H
-        known     A B C D E F G                                 I came after H: never known
+        held out  H
+        input     A B C D E F G                                 I came after H: never input
     """
-    return _last_positive("next-liked", histories, positive, np.ones(len(histories), np.int64))
+    return _last_positives("next-item", histories, positive, np.ones(len(histories), np.int64))
 
 
-def last_20pct(histories: Histories, positive: NDArray[np.bool_]) -> Task:
-    """The last 20 % of the liked films are hidden, at least one; known is all before the first of them.
+def _last_20pct(histories: Histories, positive: NDArray[np.bool_]) -> Task:
+    """Hold out the last 20 % of the positives, at least one; everything before the first of them is the input.
 
-    One person's history, oldest first, ``*`` marks liked films; of 10 liked films 2 are hidden::
+    One user's history, oldest first, ``*`` marks positives; of 10 positives 2 are held out::
 
-        film      A    B    C    D    E    F    G    H    I    J    K    L
+        item      A    B    C    D    E    F    G    H    I    J    K    L
         rating    5*   4*   5*   4*   5*   4*   4*   3    5*   4*   2    5*
 
-        hidden    J L
-        known     A B C D E F G H I                             K came after J: never known
+        held out  J L
+        input     A B C D E F G H I                             K came after J: never input
     """
-    positives = rows_of_each(histories, positive)
-    return _last_positive(
-        "last-20%", histories, positive, np.maximum(1, (_HIDDEN * positives).astype(np.int64))
-    )
+    positives = _count_per_user(histories, positive)
+    sizes = np.maximum(1, (_SHARE * positives).astype(np.int64))
+    return _last_positives("last-20pct", histories, positive, sizes)
 
 
-def after_split(histories: Histories, positive: NDArray[np.bool_], split: TimeSplit) -> Task:
-    """What is liked at or after one moment, the same for everybody, is hidden; known is all before it.
-
-    One person's history, ``*`` marks liked films; the cut is at 50, and nobody taught anything later::
-
-        time      10   20   30   40   50   60   70
-        film      A    B    C    D    E    F    G
-        rating    5*   2    4*   3    4*   1    5*
-
-        hidden    E G                                           G came out at 65: no training person had rated it,
-        known     A B C D                                       it stays hidden, and only its content could find it
-
-    Films of unknown time are neither known nor hidden.
-    """
-    known, hidden = before(histories, split.cut), positive & (histories.timestamps >= split.cut)
-    some = rows_of_each(histories, known) > 0
-    none_later = some & (rows_of_each(histories, hidden) == 0)
-    asked = histories.items[hidden & (some & ~none_later)[histories.owners]]
-    note = (
-        f"The cut is {format_timestamp(split.cut)}. {int((~split.rated[asked]).sum()):,} of the {len(asked):,} hidden films had been rated by "
-        f"no training user before it: only their content can find them. {int((~some).sum()):,} users had nothing before it and "
-        f"{int(none_later.sum()):,} liked nothing after it: left out. {_tie_note(histories, hidden, known)}"
-    )
-    return ask(histories, hidden, known, name="after-cut", note=note)
-
-
-def before(histories: Histories, cut: int) -> NDArray[np.bool_]:
-    """(M,) what certainly happened before ``cut``."""
-    earlier: NDArray[np.bool_] = (histories.timestamps < cut) & (histories.timestamps != NO_TIMESTAMP)
-    return earlier
-
-
-def format_timestamp(cut: int) -> str:
-    """The moment as people read it.
-
-    Examples:
-        >>> format_timestamp(978_136_307)
-        '2000-12-30 00:31:47 UTC'
-    """
-    return f"{datetime.fromtimestamp(cut, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _last_positive(
-    name: str, histories: Histories, positive: NDArray[np.bool_], wanted: NDArray[np.int64]
+def _last_positives(
+    name: TaskId, histories: Histories, positive: NDArray[np.bool_], sizes: NDArray[np.int64]
 ) -> Task:
-    """Hide the last ``wanted`` (B,) liked films of each person; known is what stands before the first of them."""
+    """Hold out the last ``sizes`` (B,) positives of each user; everything before the first of them is the input."""
     owners = histories.owners
-    through = np.cumsum(positive)  # liked films up to and with each row, over all people
-    of_person = np.concatenate([[0], through])[histories.offsets[1:]]  # the same at each person's end
-    hidden = positive & (of_person[owners] - through < wanted[owners])
-    known = _before_the_first(histories, hidden)
-    return ask(histories, hidden, known, name=name, note=_tie_note(histories, hidden, known))
+    through = np.cumsum(positive)  # positives up to and with each row, over all users
+    of_user = np.concatenate([[0], through])[histories.offsets[1:]]  # the same at the end of each user
+    held_out = positive & (of_user[owners] - through < sizes[owners])
+    inputs = _before_first(histories, held_out)
+    return hold_out(histories, held_out, inputs, name=name, note=_tie_note(histories, held_out, inputs))
 
 
-def _before_the_first(histories: Histories, hidden: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(M,) the rows of each person that stand before his first hidden film."""
-    begun = np.concatenate([[0], np.cumsum(hidden)])
+def _before_first(histories: Histories, held_out: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(M,) rows before the first held-out row of their user."""
+    begun = np.concatenate([[0], np.cumsum(held_out)])
     none_yet: NDArray[np.bool_] = begun[1:] == begun[histories.offsets[:-1]][histories.owners]
     return none_yet
 
 
-def _tie_note(histories: Histories, hidden: NDArray[np.bool_], known: NDArray[np.bool_]) -> str:
-    """How far the order of films is no more than the order of the source."""
+def _global_temporal(histories: Histories, positive: NDArray[np.bool_], split: TemporalSplit) -> Task:
+    """Hold out the positives from the split timestamp on, one timestamp for all users; the input is everything before.
+
+    One user's history, ``*`` marks positives; the split timestamp is 50, and training data end there::
+
+        time      10   20   30   40   50   60   70
+        item      A    B    C    D    E    F    G
+        rating    5*   2    4*   3    4*   1    5*
+
+        held out  E G                                           G came out at 65: no training user rated it;
+        input     A B C D                                       it stays held out, and only its content can rank it
+
+    Interactions without a timestamp are neither input nor held out.
+    """
+    inputs, held_out = (
+        _before(histories, split.split_timestamp),
+        positive & (histories.timestamps >= split.split_timestamp),
+    )
+    some = _count_per_user(histories, inputs) > 0
+    none_later = some & (_count_per_user(histories, held_out) == 0)
+    targets = histories.items[held_out & (some & ~none_later)[histories.owners]]
+    note = (
+        f"Split timestamp: {_format_timestamp(split.split_timestamp)}. {int((~split.rated[targets]).sum()):,} of the "
+        f"{len(targets):,} held-out items have no training rating: only their content can rank them. Excluded: "
+        f"{int((~some).sum()):,} users without earlier interactions, {int(none_later.sum()):,} without later positives. "
+        f"{_tie_note(histories, held_out, inputs)}"
+    )
+    return hold_out(histories, held_out, inputs, name="global-temporal", note=note)
+
+
+def _before(histories: Histories, timestamp: int) -> NDArray[np.bool_]:
+    """(M,) rows with a known timestamp before this one."""
+    earlier: NDArray[np.bool_] = (histories.timestamps < timestamp) & (histories.timestamps != NO_TIMESTAMP)
+    return earlier
+
+
+def _format_timestamp(timestamp: int) -> str:
+    """Return a timestamp as readable text.
+
+    Examples:
+        >>> _format_timestamp(978_136_307)
+        '2000-12-30 00:31:47 UTC'
+    """
+    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _tie_note(histories: Histories, held_out: NDArray[np.bool_], inputs: NDArray[np.bool_]) -> str:
+    """Return the share of users for whom the order of the source separates input and held-out items."""
     owners = histories.owners
     first, last = np.full(len(histories), -1), np.full(len(histories), -1)
-    rows = np.flatnonzero(hidden)[::-1]
-    first[owners[rows]] = rows  # where several rows are of one person, the one assigned last stays
-    rows = np.flatnonzero(known)
+    rows = np.flatnonzero(held_out)[::-1]
+    first[owners[rows]] = rows  # of several rows of one user, the last assignment remains
+    rows = np.flatnonzero(inputs)
     last[owners[rows]] = rows
     both = (first >= 0) & (last >= 0)
     timestamps = histories.timestamps[first[both]]
     tied = (timestamps == histories.timestamps[last[both]]) & (timestamps != NO_TIMESTAMP)
     share = float(tied.mean()) if len(tied) else 0.0
-    return f"{share:.0%} of the people saw the first hidden film in the same second as the film before it: such films keep the order of the source."
-
-
-def cases(
-    histories: Histories,
-    *,
-    protocol: Protocol,
-    rating_range: tuple[float, float],
-    seed: int = 42,
-    division: LiangSplit | TimeSplit | None = None,
-) -> tuple[Task, ...]:
-    """The questions of a protocol, with what is hidden taken out of what is known.
-
-    One person's history, oldest first; ``*`` marks liked films, C has only been tagged::
-
-        film      A    B    C    D    E    F    G    H    I
-        rating    5*   2    -    4*   5*   3    4*   4*   1
-
-        best-rated           hidden A E    known B C D F G H I      the top rating; ties all count
-        fold-in              hidden D      known A B C E F G H I    20 % of the liked films, drawn; at least 5 liked
-        future, next-liked   hidden H      known A B C D E F G      the last liked film; known is all before it
-        future, last-20%     hidden H      known A B C D E F G      the last 20 % of the liked films, at least one;
-                                                                    known is all before the first of them
-        future, after-cut    hidden G H    known A B C D E F        where the people were divided by time, here
-                                                                    between F and G: the liked films after the cut
-
-    With 10 liked films, ``last-20%`` would hide 2. What follows the first hidden film in ``future`` is never known
-    (here I). Order is the histories' own: films of the same second stand as they stood in the source, and the
-    task's note says how many people that touches.
-
-    Where the people were divided by time, only ``after-cut`` looks past the cut: all other questions, of every
-    protocol, are asked of histories that end at it. Else a film of later days, which nobody could have learned,
-    would be hidden among those that everybody could.
-
-    Args:
-        histories: The people to ask, each history oldest first.
-        protocol: ``best-rated``, ``fold-in`` or ``future``; the latter asks two questions, or three.
-        rating_range: The lowest and highest possible rating; a film is liked from three quarters of the way.
-        seed: What ``fold-in`` hides depends on this, on the person's id and on the film, and not on other people;
-            but in the split of Liang et al. the published draw decides, and all people must be asked together.
-        division: How the people were divided, where the questions depend on it.
-
-    Returns:
-        One task, or two or three for ``future``. People with nothing to hide or nothing left to know are counted,
-        not asked.
-
-    Raises:
-        DataError: Somebody has a film twice.
-        SettingsError: ``protocol`` is none of the three.
-    """
-    threshold = positive_from(rating_range)
-    if isinstance(division, TimeSplit):
-        earlier = histories.keep(before(histories, division.cut))
-        tasks = cases(earlier, protocol=protocol, rating_range=rating_range, seed=seed)
-        ends = f" Histories end at the cut, {format_timestamp(division.cut)}."
-        tasks = tuple(replace(task, note=task.note + ends) for task in tasks)
-        if protocol == "future":
-            tasks += (after_split(histories, histories.ratings >= threshold, division),)
-        return tasks
-    positive = histories.ratings >= threshold  # NaN, only tagged, is not liked
-    if protocol == "best-rated":
-        return (_best_rated(histories),)
-    if protocol == "fold-in":
-        if division is not None:
-            return (liang_fold_in(histories, positive, division.candidates),)
-        return (fold_in(histories, positive, seed),)
-    if protocol == "future":
-        return next_item(histories, positive), last_20pct(histories, positive)
-    raise SettingsError(f"protocol is {protocol!r}; expected best-rated, fold-in or future")
-
-
-def _best_rated(histories: Histories) -> Task:
-    """The films of the top rating are hidden, all of them; known is the rest, whose scale they do not touch.
-
-    One person's history, oldest first; E was only tagged::
-
-        film      A    B    C    D    E
-        rating    5    2    5    4    -
-
-        hidden    A C
-        known     B D E                     on his scale B is -1 and D +1: with the 5s, D would be near 0
-    """
-    owners = histories.owners
-    top = np.full(len(histories), -np.inf, np.float32)
-    np.fmax.at(top, owners, histories.ratings)  # fmax passes over NaN
-    hidden = histories.ratings == top[owners]
-    note = "The films of a person's top rating are hidden, all of them where several share it."
-    return ask(histories, hidden, ~hidden, name="best-rated", note=note)
+    return f"For {share:.0%} of the users the first held-out item and the item before it have equal timestamps: these keep the order of the source."

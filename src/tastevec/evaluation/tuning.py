@@ -1,4 +1,4 @@
-"""Tuning: each baseline's settings for each question, chosen by validation people within one budget for all."""
+"""Hyperparameter tuning of baselines on validation users, with one budget for all."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tastevec.errors import DataError, MissingExtraError, SettingsError
-from tastevec.evaluation.baselines import LastOnly
-from tastevec.evaluation.registry import Between, HistorySubset
+from tastevec.evaluation.baselines import LastItems
+from tastevec.evaluation.registry import Range, VariantSettings
 from tastevec.evaluation.report import read_results
 from tastevec.evaluation.scorers import measure
 
@@ -23,19 +23,18 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from tastevec.evaluation.dataset import EvalDataset
-    from tastevec.evaluation.registry import BaselineSpec, Choices, OneOf, Question
+    from tastevec.evaluation.registry import BaselineSettings, BaselineSpec, OneOf, Variant
     from tastevec.evaluation.tasks import Task
-    from tastevec.schema import Horizon, Protocol
+    from tastevec.schema import Horizon, TaskId
 
-__all__ = ["SECONDS", "TRIALS", "read_choices", "tune"]
+__all__ = ["SECONDS", "TRIALS", "read_tuned_settings", "tune"]
 
-TRIALS: Final = 12  # settings that are tried of each system, the published ones first
-SECONDS: Final = 120.0  # for each question; whoever is asked several has them together; no trial is cut short
+TRIALS: Final = 12  # of each baseline, the published settings first
+SECONDS: Final = 120.0  # for each variant; several variants share their sum; no trial is cut short
 
-# Whose last task chooses, by its NDCG at a depth.
-_PROTOCOL: Final[dict[Horizon, Protocol]] = {"overall": "fold-in", "next": "future"}
-_DEPTH = 100
-_RANDOM_TRIALS = 5  # Optuna's 10 would leave two trials of twelve to what was learned
+_TASK: Final[dict[Horizon, TaskId]] = {"overall": "random-20pct", "next": "last-20pct"}
+_DEPTH = 100  # of the NDCG that is optimized
+_RANDOM_TRIALS = 5  # Optuna's 10 would leave the sampler two trials of twelve
 
 
 def tune(
@@ -45,67 +44,66 @@ def tune(
     horizons: Sequence[Horizon] = ("overall", "next"),
     seed: int = 42,
     progress: Callable[[int, int, str], None] | None = None,
-) -> Choices:
-    """The best settings of each system for each question that it is asked, of those tried.
+) -> BaselineSettings:
+    """Return the best settings of each variant among the trials.
 
-    A setting is fitted once and asked all questions of its recipe, whole and shortened histories alike; each question
-    then chooses for itself. So a recipe of three questions has 12 trials, each of which counts for all three, and 360
-    seconds.
+    A trial is fitted once and measured for all variants of its spec; each variant then takes its own best trial. A spec
+    with three variants has 12 trials, each of which counts for all three, and 360 seconds.
 
     Args:
-        specs: What is tuned; what has nothing to tune keeps its published settings.
-        dataset: Training people teach, and the *unseen* here are the validation people, who choose.
-        horizons: The questions.
-        seed: Of the search, of what fold-in hides and of the systems.
-        progress: Told how many trials are done, of how many, and of which system.
+        specs: The baselines; those without a search space keep their published settings.
+        dataset: Training users, and as held-out users the validation users.
+        horizons: The horizons to tune for.
+        seed: Random seed of the search, of ``random-20pct`` and of the systems.
+        progress: Called with the number of finished trials, the total, and the current baseline.
 
     Returns:
-        For each question the settings and what they were chosen by, as JSON holds it.
+        The settings of each variant and its tuning record, as JSON values.
 
     Raises:
         MissingExtraError: Optuna is not installed.
-        DataError: No validation person can be asked.
+        DataError: No validation user has enough interactions.
     """
-    tasks = {horizon: dataset.tasks(_PROTOCOL[horizon], seed)[-1] for horizon in horizons}
-    choices: Choices = {}
-    for place, spec in enumerate(specs):
+    tasks = {horizon: dataset.task(_TASK[horizon], seed) for horizon in horizons}
+    chosen: BaselineSettings = {}
+    for index, spec in enumerate(specs):
 
-        def report(trials: int, before: int = place * TRIALS, name: str = spec.name) -> None:
+        def report(trials: int, before: int = index * TRIALS, name: str = spec.name) -> None:
             if progress:
                 progress(before + trials, len(specs) * TRIALS, f"Tuning {name}")
 
         report(0)
-        questions = spec.questions(horizons)
-        if not spec.space:
-            choices |= {question: HistorySubset(spec.published) for question in questions}
-            continue
-        choices |= _Search(spec, questions, dataset, tasks, seed).run(report)
-    return choices
+        variants = spec.variants(horizons)
+        if spec.space:
+            chosen |= _Search(spec, variants, dataset, tasks, seed).run(report)
+        else:
+            chosen |= {variant: VariantSettings(spec.published) for variant in variants}
+    return chosen
 
 
 @dataclass(eq=False)
 class _Search:
-    """The trials of one recipe."""
+    """The trials of one baseline."""
 
     spec: BaselineSpec
-    questions: list[Question]
+    variants: list[Variant]
     dataset: EvalDataset
     tasks: Mapping[Horizon, Task]
     seed: int
     tried: list[dict[str, Any]] = field(default_factory=list)
-    values: list[list[float]] = field(default_factory=list)  # of each trial, one a question
+    values: list[list[float]] = field(default_factory=list)  # of each trial, one a variant
 
-    def run(self, progress: Callable[[int], None]) -> Choices:
-        """Search within the budget; what it found for each question."""
-        seconds, start = SECONDS * len(self.questions), perf_counter()
-        with _quiet() as optuna:
+    def run(self, progress: Callable[[int], None]) -> BaselineSettings:
+        """Search within the budget and return the best settings of each variant."""
+        seconds, start = SECONDS * len(self.variants), perf_counter()
+        with _quiet_optuna() as optuna:
             sampler = optuna.samplers.TPESampler(seed=self.seed, n_startup_trials=_RANDOM_TRIALS)
-            study = optuna.create_study(directions=["maximize"] * len(self.questions), sampler=sampler)
+            study = optuna.create_study(directions=["maximize"] * len(self.variants), sampler=sampler)
             study.enqueue_trial(dict(self.spec.published))
-            space = {name: _distribution(allowed) for name, allowed in self.spec.space.items()}
+            space = {name: _distribution(values) for name, values in self.spec.space.items()}
             while not self.tried or (len(self.tried) < TRIALS and perf_counter() - start < seconds):
                 trial = study.ask(space)
-                self._try({name: _short(value) for name, value in trial.params.items()})
+                self._try({name: _rounded(value) for name, value in trial.params.items()})
                 study.tell(trial, self.values[-1])
                 progress(len(self.tried))
         spent = {
@@ -113,103 +111,101 @@ class _Search:
             "seconds": round(perf_counter() - start, 1),
             "budget": {"trials": TRIALS, "seconds": seconds},
         }
-        return {
-            question: self._chosen(place, question, spent) for place, question in enumerate(self.questions)
-        }
+        return {variant: self._best(index, variant, spent) for index, variant in enumerate(self.variants)}
 
     def _try(self, settings: dict[str, Any]) -> None:
         scorer = self.spec.make(settings, self.seed)
-        scorer.fit(self.dataset.train, self.dataset.item_count)
+        scorer.fit(self.dataset.train, self.dataset.n_items)
         self.tried.append(settings)
         self.values.append([])
-        for question in self.questions:
-            asked = LastOnly(scorer, question.newest) if question.newest else scorer
-            gains = measure(asked, self.tasks[question.horizon], self.dataset.item_count, (_DEPTH,))
-            self.values[-1].append(float(gains[f"ndcg@{_DEPTH}"].mean()))
+        for variant in self.variants:
+            system = LastItems(scorer, variant.last_n) if variant.last_n else scorer
+            metrics = measure(system, self.tasks[variant.horizon], self.dataset.n_items, (_DEPTH,))
+            self.values[-1].append(float(metrics[f"ndcg@{_DEPTH}"].mean()))
 
-    def _chosen(self, place: int, question: Question, spent: Mapping[str, Any]) -> HistorySubset:
-        values = [of_trial[place] for of_trial in self.values]
-        best = int(np.argmax(values))  # the first of equals, so that nothing is changed for nothing
+    def _best(self, index: int, variant: Variant, spent: Mapping[str, Any]) -> VariantSettings:
+        values = [of_trial[index] for of_trial in self.values]
+        best = int(np.argmax(values))  # the first of equals: published settings stay unless others are better
         found = {
-            "measure": f"{self.tasks[question.horizon].name} ndcg@{_DEPTH} of validation people",
+            "measure": f"{self.tasks[variant.horizon].name} ndcg@{_DEPTH} of validation users",
             "published": values[0],
             "best": values[best],
         }
-        return HistorySubset(self.tried[best], {**found, **spent})
+        return VariantSettings(self.tried[best], {**found, **spent})
 
 
-def read_choices(
+def read_tuned_settings(
     folder: Path, specs: Sequence[BaselineSpec], *, horizons: Sequence[Horizon], fingerprint: str
-) -> Choices:
-    """What an earlier evaluation was tuned to.
+) -> BaselineSettings:
+    """Return the tuned settings of an earlier evaluation.
 
     Args:
-        folder: Where its results lie.
-        specs: The systems whose settings are wanted.
-        horizons: The questions.
-        fingerprint: Of the prepared data; settings of other data are refused, since their people may be unseen here.
+        folder: Its results.
+        specs: The baselines.
+        horizons: The horizons.
+        fingerprint: Of the prepared dataset; settings of other data are refused, since their users may be held out here.
 
     Raises:
-        FormatError: The folder holds no results, or damaged ones.
+        FormatError: The folder has no results, or damaged ones.
         DataError: They are of other data.
-        SettingsError: A system was not tuned for one of the questions.
+        SettingsError: A baseline was not tuned for one of the horizons.
     """
     results = read_results(folder)
     found = (results.get("data") or {}).get("fingerprint")
     if found != fingerprint:
         raise DataError(
-            f"{folder} was tuned on data {found}; expected {fingerprint}, the data of this evaluation: evaluate with --tune"
+            f"{folder}: tuned on data {found}. Expected {fingerprint}, the data of this evaluation. Evaluate with --tune"
         )
     saved = {str(system.get("system")): system.get("settings") for system in results["systems"]}
-    choices: Choices = {}
+    chosen: BaselineSettings = {}
     for spec in specs:
-        for question in spec.questions(horizons):
-            record = _part(saved.get(question.system), question.horizon)
-            settings, tuning = _part(record, "settings"), _part(record, "tuning")
+        for variant in spec.variants(horizons):
+            record = _dict_at(saved.get(variant.system), variant.horizon)
+            settings, tuning = _dict_at(record, "settings"), _dict_at(record, "tuning")
             if not record or settings.keys() != spec.published.keys() or (spec.space and not tuning):
                 raise SettingsError(
-                    f"{folder} holds no tuned settings of {question.system!r} for what is asked {question.horizon}; expected "
-                    "an evaluation of the same systems and protocols that was tuned: evaluate with --tune"
+                    f"{folder}: no tuned settings of {variant.system!r} for horizon {variant.horizon}. Expected a tuned evaluation "
+                    "of the same systems and tasks. Evaluate with --tune"
                 )
-            choices[question] = HistorySubset(settings, record.get("tuning"))
-    return choices
+            chosen[variant] = VariantSettings(settings, record.get("tuning"))
+    return chosen
 
 
-def _part(told: Any, name: str) -> dict[str, Any]:  # noqa: ANN401  what JSON holds
-    """What a record says under this name, where both are records; else nothing."""
-    part = told.get(name) if isinstance(told, dict) else None
+def _dict_at(record: Any, name: str) -> dict[str, Any]:  # noqa: ANN401  any JSON value
+    """Return the object under a name of a JSON object, else an empty one."""
+    part = record.get(name) if isinstance(record, dict) else None
     return part if isinstance(part, dict) else {}
 
 
-def _distribution(allowed: Between | OneOf) -> BaseDistribution:
-    from optuna.distributions import (  # noqa: PLC0415 - an extra
+def _distribution(values: Range | OneOf) -> BaseDistribution:
+    from optuna.distributions import (  # noqa: PLC0415  an extra
         CategoricalDistribution,
         FloatDistribution,
         IntDistribution,
     )
 
-    if not isinstance(allowed, Between):
-        return CategoricalDistribution(allowed.options)
-    if allowed.whole:
-        return IntDistribution(int(allowed.low), int(allowed.high), log=allowed.log)
-    return FloatDistribution(allowed.low, allowed.high, log=allowed.log)
+    if not isinstance(values, Range):
+        return CategoricalDistribution(values.options)
+    if values.integer:
+        return IntDistribution(int(values.low), int(values.high), log=values.log)
+    return FloatDistribution(values.low, values.high, log=values.log)
 
 
-def _short(value: float) -> float:
-    """A tried number at three digits, so that the record can be read and is what was run.
+def _rounded(value: float) -> float:
+    """Return a value at three digits, so that the record is short and exactly what was run.
 
     Examples:
-        >>> _short(123.456), _short(0.0123456), _short(64)
+        >>> _rounded(123.456), _rounded(0.0123456), _rounded(64)
         (123.0, 0.0123, 64)
     """
     return value if value == round(value) else float(f"{value:.3g}")
 
 
 @contextmanager
-def _quiet() -> Iterator[ModuleType]:
-    """Optuna, which tells of each trial unless it is told not to."""
+def _quiet_optuna() -> Iterator[ModuleType]:
+    """Yield Optuna without its log line for each trial."""
     try:
-        import optuna  # noqa: PLC0415 - an extra
+        import optuna  # noqa: PLC0415  an extra
     except ImportError as error:
         raise MissingExtraError("optuna", "tune") from error
     before = optuna.logging.get_verbosity()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
 from tastevec.data.files import check_replaceable
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError, SettingsError
-from tastevec.evaluation.scorers import Runs
+from tastevec.evaluation.scorers import EncodedScorer, Runs
 from tastevec.extras import require
 from tastevec.schema import BUNDLE_FILE, RESULTS_FILE, Horizon
 from tastevec.serving.recommender import load
@@ -17,86 +17,85 @@ from tastevec.serving.recommender import load
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tastevec.evaluation.registry import BaselineSpec
     from tastevec.evaluation.report import Report
-    from tastevec.schema import Protocol, Split
+    from tastevec.schema import Split, TaskId
     from tastevec.serving.recommender import Recommender
 
-__all__ = ["evaluate", "model_runs"]
+__all__ = ["evaluate", "model_runs", "model_scorer"]
 
-_OF_ITS_OWN: Final = ("seed", "device", "report_to")  # settings in which the runs of one system may differ
+_RUN_SETTINGS: Final = ("seed", "device", "report_to")  # settings in which the runs of one system may differ
+
+
+def model_scorer(recommender: Recommender, name: str) -> EncodedScorer:
+    """Return a trained model as a scorer."""
+    return EncodedScorer(name, recommender.bundle.space, recommender.item_vectors, recommender.vectors)
 
 
 def model_runs(folder: Path, prepared: Prepared) -> Runs:
-    """The model of this folder, called by its name, ready to be judged on the data that it was trained on.
+    """Return the model of a folder as a system with the folder's name.
 
     Args:
-        folder: A bundle; or a folder of bundles, one a seed, which are one system of several runs.
-        prepared: The data of the evaluation.
+        folder: A model folder; or a folder of model folders, one a seed, which are runs of one system.
+        prepared: The dataset of the evaluation, on which the model was trained.
 
     Raises:
-        FormatError: It is neither, or a bundle is damaged or of another format version.
-        DataError: A bundle was trained on other data or knows films that came later, or those of a folder differ by more
-            than their seed.
+        FormatError: It is neither, or a model is damaged or of another format version.
+        DataError: A model was trained on other data or has added items, or models of a folder differ by more than the seed.
     """
     folder = folder.resolve()
-    bundles = {bundle: load(bundle) for bundle in _bundles(folder)}
-    for bundle, recommender in bundles.items():
-        _refuse_other_data(bundle.relative_to(folder.parent), recommender, prepared)
-        _refuse_later_films(bundle.relative_to(folder.parent), recommender)
-    first, *others = bundles
+    models = {path: load(path) for path in _model_folders(folder)}
+    for path, recommender in models.items():
+        _refuse_other_data(path.relative_to(folder.parent), recommender, prepared)
+    first, *others = models
     for other in others:
-        _refuse_other_settings(first, other, bundles)
-    settings = [recommender.bundle.facts["settings"] for recommender in bundles.values()]
+        _refuse_other_settings(first, other, models)
+    settings = [recommender.bundle.facts["settings"] for recommender in models.values()]
     seeds = [own["seed"] for own in settings]
     if len(set(seeds)) < len(seeds):
         raise DataError(
-            f"the bundles in {folder} have the seeds {', '.join(map(str, seeds))}; expected a seed of its own for each: "
-            "remove what is there twice"
+            f"{folder}: models with seeds {', '.join(map(str, seeds))}. Expected a different seed for each. Remove duplicates"
         )
-    alike = {name: value for name, value in settings[0].items() if name not in _OF_ITS_OWN}
-    scorers = [recommender.scorer(folder.name) for recommender in bundles.values()]
-    return Runs(folder.name, scorers, {"seeds": seeds, **alike})
+    shared = {name: value for name, value in settings[0].items() if name not in _RUN_SETTINGS}
+    scorers = [model_scorer(recommender, folder.name) for recommender in models.values()]
+    return Runs(folder.name, scorers, {"seeds": seeds, **shared})
 
 
-def _bundles(folder: Path) -> list[Path]:
-    """The folder itself, or the bundles in it, by name."""
+def _model_folders(folder: Path) -> list[Path]:
+    """Return the folder itself, or the model folders in it, by name."""
     inside = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
     if (folder / BUNDLE_FILE).exists() or not any((path / BUNDLE_FILE).exists() for path in inside):
         return [folder]
     for path in inside:
         if not (path / BUNDLE_FILE).exists():
             raise FormatError(
-                f"{folder} holds bundles, and {path.name}, which is none (it lacks {BUNDLE_FILE}); expected one bundle a "
-                "seed and nothing else: let its training end, or move it away"
+                f"{folder}: {path.name} is not a model folder (no {BUNDLE_FILE}). Expected one model folder for each seed and "
+                "nothing else. Wait until its training ends, or move it"
             )
     return inside
 
 
-def _refuse_other_data(bundle: Path, recommender: Recommender, prepared: Prepared) -> None:
-    """A model that was trained on other people may have seen these, and its films may have other places."""
+def _refuse_other_data(path: Path, recommender: Recommender, prepared: Prepared) -> None:
+    """Raise DataError for other training data, which may contain the held-out users, and for added items."""
     if recommender.bundle.facts["data"]["fingerprint"] != prepared.fingerprint:
         raise DataError(
-            f"model {bundle} was not trained on {prepared.folder}; people who are unseen there may have taught it: evaluate "
-            "it on its own prepared folder, or train on this one"
+            f"model {path} was not trained on {prepared.folder}: held-out users may be in its training data. Expected the dataset of "
+            f"the training. Evaluate it on that dataset, or run: tastevec train {prepared.folder} --out {path}"
         )
-
-
-def _refuse_later_films(bundle: Path, recommender: Recommender) -> None:
-    """A model that knows more films than the data ranks another catalogue than its baselines."""
     if added := len(recommender.bundle.model.added_items):
         raise DataError(
-            f"model {bundle} knows {added} films that were added after its training, and the data do not; expected the model "
-            "as it was trained: evaluate the one that it was made from"
+            f"model {path} has {added} items added after training, which the dataset lacks. Expected the model as trained. "
+            "Evaluate the model before add-items"
         )
 
 
-def _refuse_other_settings(first: Path, other: Path, bundles: dict[Path, Recommender]) -> None:
-    one, two = (bundles[path].bundle.facts["settings"] for path in (first, other))
-    changed = [name for name in sorted({*one, *two} - {*_OF_ITS_OWN}) if one.get(name) != two.get(name)]
+def _refuse_other_settings(first: Path, other: Path, models: dict[Path, Recommender]) -> None:
+    one, two = (models[path].bundle.facts["settings"] for path in (first, other))
+    changed = [name for name in sorted({*one, *two} - {*_RUN_SETTINGS}) if one.get(name) != two.get(name)]
     if changed:
         raise DataError(
-            f"the bundles {first.name} and {other.name} in {first.parent} differ in {', '.join(changed)}; expected runs of one "
-            "system, which differ in their seed alone: evaluate them as two models"
+            f"{first.parent}: models {first.name} and {other.name} differ in {', '.join(changed)}. Expected runs that differ in the "
+            "seed alone. Evaluate them as two models"
         )
 
 
@@ -105,7 +104,7 @@ def evaluate(
     data: Path | str,
     out: Path | str | None = None,
     *,
-    protocols: Sequence[Protocol] = ("best-rated", "fold-in", "future"),
+    tasks: Sequence[TaskId] | None = None,
     with_baselines: bool = True,
     split: Split = "test",
     seed: int = 42,
@@ -114,39 +113,41 @@ def evaluate(
     tuned: Path | str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Report:
-    """Judge models beside floors and baselines on people whom none of them has seen.
+    """Evaluate models on held-out users against baselines.
 
     Args:
-        models: Bundle folders, or folders of bundles that differ by their seed alone; each is called by its name.
-        data: The prepared folder that they were trained on.
-        out: Where the results go; None writes nothing.
-        protocols: The questions asked.
-        with_baselines: Whether item-kNN, EASE, ALS and Mult-VAE stand beside the floors.
-        split: ``test``; or ``validation``, whose people chose the models' epochs and what is tuned, and flatter them.
-        seed: Of the random part of the protocols and of the intervals, and the first seed of the baselines.
-        seeds: Runs of a baseline in which chance has a part.
-        tune: Tune every baseline first, on the validation people.
-        tuned: The folder of an earlier evaluation of these data, whose tuned settings are taken.
-        progress: Told how much is done, of how much, and what begins now.
+        models: Model folders, or folders of models that differ in the seed alone; the folder name is the system name.
+        data: The prepared dataset on which they were trained.
+        out: Output folder; None writes nothing.
+        tasks: The tasks; None means all tasks of the dataset.
+        with_baselines: Whether to fit strong baselines (item-kNN, EASE, iALS, Mult-VAE), not only trivial ones.
+        split: ``test``; or ``validation``, whose metrics are optimistic: its users selected the epoch and what is tuned.
+        seed: Random seed of ``random-20pct`` and of the CIs, and the first seed of the baselines.
+        seeds: Number of runs of seeded baselines.
+        tune: Tune every baseline first, on the validation users.
+        tuned: The folder of an earlier evaluation on these data, whose tuned settings are used.
+        progress: Called with the number of finished steps, the total, and the current step.
 
     Raises:
-        FormatError: A folder is not what it should be.
-        DataError: A model or the tuned settings belong to other data, or nobody can be asked.
-        SettingsError: Two models' folders have the same name, or settings contradict each other.
-        MissingExtraError: Something shall be tuned and Optuna is not installed.
+        FormatError: A folder has other content.
+        DataError: A model or the tuned settings are of other data, or no user has enough interactions for a task.
+        SettingsError: Two model folders share a name, settings contradict each other, or a task needs a temporal split.
+        MissingExtraError: ``tune`` is set and Optuna is not installed.
     """
     from tastevec.evaluation.dataset import EvalDataset
-    from tastevec.evaluation.evaluate import evaluate as judge
+    from tastevec.evaluation.evaluate import evaluate as evaluate_systems
+    from tastevec.evaluation.html_report import write_report
     from tastevec.evaluation.mult_vae import mult_vae
     from tastevec.evaluation.registry import (
-        baselines,
         build_baselines,
-        published,
+        published_settings,
+        strong_baselines,
         trivial_baselines,
         vector_baselines,
     )
-    from tastevec.evaluation.tuning import read_choices
-    from tastevec.evaluation.tuning import tune as tune_all
+    from tastevec.evaluation.tasks import task_horizon
+    from tastevec.evaluation.tuning import read_tuned_settings
+    from tastevec.evaluation.tuning import tune as tune_baselines
 
     folders = [Path(folder).resolve() for folder in models]
     _check_settings(folders, seed=seed, seeds=seeds, tune=tune, tuned=tuned)
@@ -155,46 +156,43 @@ def evaluate(
         check_replaceable(Path(out), marker_file=RESULTS_FILE)
         require("matplotlib")
     systems = [model_runs(folder, prepared) for folder in folders]
-    dataset = EvalDataset.of(prepared, split)
-    asked = {task.horizon for protocol in protocols for task in dataset.tasks(protocol, seed)}
-    horizons = [horizon for horizon in get_args(Horizon) if horizon in asked]
-    simple = trivial_baselines(dataset.train, rating_range=prepared.rating_range)
-    strong = [*baselines(rating_range=prepared.rating_range), mult_vae(rating_range=prepared.rating_range)]
-    specs = [*simple, *(strong if with_baselines else [])]
+    dataset, scale = EvalDataset.of(prepared, split), prepared.rating_range
+    names = dataset.task_ids if tasks is None else tasks
+    for name in names:  # a task without users fails now, not after the tuning
+        dataset.task(name, seed)
+    horizons = [horizon for horizon in get_args(Horizon) if horizon in set(map(task_horizon, names))]
+    specs: list[BaselineSpec] = trivial_baselines(dataset.train, rating_range=scale)
+    if with_baselines:
+        specs += [*strong_baselines(rating_range=scale), mult_vae(rating_range=scale)]
     if tune:
-        chooses = EvalDataset.of(prepared, "validation")
-        choices = tune_all(specs, chooses, horizons=horizons, seed=seed, progress=progress)
+        validation = EvalDataset.of(prepared, "validation")
+        chosen = tune_baselines(specs, validation, horizons=horizons, seed=seed, progress=progress)
     elif tuned is not None:
-        choices = read_choices(Path(tuned), specs, horizons=horizons, fingerprint=prepared.fingerprint)
+        chosen = read_tuned_settings(Path(tuned), specs, horizons=horizons, fingerprint=prepared.fingerprint)
     else:
-        choices = published(specs, horizons)
-    beside = build_baselines(specs, choices, range(seed, seed + seeds))
-    for model in systems:
-        beside += vector_baselines(model, rating_range=prepared.rating_range)
-    report = judge(
-        systems, dataset, trivial_baselines=beside, protocols=protocols, seed=seed, progress=progress
+        chosen = published_settings(specs, horizons)
+    baselines = build_baselines(specs, chosen, range(seed, seed + seeds))
+    baselines += [one for model in systems for one in vector_baselines(model, rating_range=scale)]
+    report = evaluate_systems(
+        systems, dataset, baselines=baselines, tasks=names, seed=seed, progress=progress
     )
     name = prepared.manifest["source"]["name"]
-    report = dataclasses.replace(
-        report, data={"name": name, "fingerprint": prepared.fingerprint, "split": split}
-    )
+    report = replace(report, data={"name": name, "fingerprint": prepared.fingerprint, "split": split})
     if out is not None:
-        report.write(Path(out))
+        write_report(report, Path(out))
     return report
 
 
 def _check_settings(
     folders: Sequence[Path], *, seed: int, seeds: int, tune: bool, tuned: Path | str | None
 ) -> None:
-    """Raise SettingsError for settings that contradict each other, and for folders of the same name."""
-    if seeds < 1 or (tune and tuned is not None):
-        raise SettingsError(
-            f"seeds is {seeds}, tune {tune} and tuned {tuned}; expected 1 seed or more, and one of tune and tuned at most"
-        )
+    """Raise SettingsError for settings that contradict each other, and for folders that share a name."""
+    if seeds < 1:
+        raise SettingsError(f"seeds: {seeds}. Expected at least 1.")
+    if tune and tuned is not None:
+        raise SettingsError(f"tune: True, and tuned: {tuned}. Expected at most one of them.")
     if seed < 0:
-        raise SettingsError(f"seed is {seed}; expected 0 or more")
+        raise SettingsError(f"seed: {seed}. Expected at least 0.")
     names = [folder.name for folder in folders]
     if len(set(names)) < len(names):
-        raise SettingsError(
-            f"the models' folders are called {', '.join(names)}; expected different names: rename one"
-        )
+        raise SettingsError(f"model folders: {', '.join(names)}. Expected unique names. Rename one.")

@@ -34,7 +34,7 @@ def read_text(text, tmp_path, connection, name="mine.csv"):
 
 
 def times(texts, tmp_path, connection):
-    lines = "".join(f'{place},1,5,"{text}"\n' for place, text in enumerate(texts))
+    lines = "".join(f'{user},1,5,"{text}"\n' for user, text in enumerate(texts))
     table, _ = read_text("user_id,item_id,rating,timestamp\n" + lines, tmp_path, connection)
     return [row["timestamp"] for row in rows(table)]
 

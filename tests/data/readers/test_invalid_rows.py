@@ -44,7 +44,7 @@ INVALID = {
     "duplicate": (b"1,16,5,980650000", "duplicate", "line 17: 1, 16 repeats line 2. Expected one such row"),
     "NUL byte": (b"1,6,5\0,980650000", "NUL byte", r"line 17, column rating: '5\x00' contains a NUL byte"),
     "undecodable byte": (b"1,6,5,98065\xff0000", "undecodable byte", r"column timestamp: '98065\xff0000' contains an undecodable byte"),
-    "lone carriage return": (b"1,6,5\r,980650000", "stray carriage return", r"column rating: '5\x0d' contains a stray carriage return"),
+    "carriage return": (b"1,6,5\r,980650000", "stray carriage return", r"column rating: '5\x0d' contains a stray carriage return"),
     "noncharacter": ("1,6,5\U0010ffff,980650000".encode(), "undecodable byte", "column rating:"),
     "stray quote": (b'1,6,"5,980650000', "broken quotes", "line 17: '1,6,\"5,980650000' has broken quotes"),
     "quote inside a field": (b'1,6,5",980"650000', "broken quotes", "has broken quotes"),
@@ -66,8 +66,8 @@ def test_invalid_row_is_located_or_skipped_and_counted(text, reason, message, tm
     row_report = source.row_reports[0]
     assert (row_report.rows_read, row_report.rows_kept, row_report.skipped) == (192, 191, {reason: 1})
     assert [message in example for example in row_report.examples] == [True]
-    kept = rows(source.interactions.filter(source.interactions.rating.notnull()))
-    assert [tuple(row.values())[:4] for row in kept] == worlds.ratings()[:15] + worlds.ratings()[16:]
+    valid = rows(source.interactions.filter(source.interactions.rating.notnull()))
+    assert [tuple(row.values())[:4] for row in valid] == worlds.ratings()[:15] + worlds.ratings()[16:]
 
 
 def test_tagged_item_with_skipped_rating_is_a_tag_only_interaction(tmp_path, connection):
@@ -103,7 +103,7 @@ def test_long_text_is_shortened_in_the_message(tmp_path, connection):
 
 
 @pytest.mark.parametrize(
-    ("write", "place", "text", "message"),
+    ("write", "location", "text", "message"),
     [
         (worlds.write_100k, ("u.data", 3), b"1\t13\t6\t979480000", "u.data, line 3, column rating: '6'. Expected a number from 1 to 5"),
         (worlds.write_100k, ("u.item", 4), b"4|Rocket|1|2|3|" + b"0|" * 18 + b"x", "u.item, line 4, column genres: "),
@@ -119,8 +119,8 @@ def test_long_text_is_shortened_in_the_message(tmp_path, connection):
         (worlds.write_recbole, ("tiny.item", 3), b"\tx\t1\ty", "tiny.item, line 3, column item_id: empty. Expected an ID"),
     ],
 )  # fmt: skip
-def test_invalid_row_of_every_file_is_located(write, place, text, message, tmp_path, connection):
-    file, line = place
+def test_invalid_row_of_every_file_is_located(write, location, text, message, tmp_path, connection):
+    file, line = location
     folder = write(tmp_path / "release")
     replace_line(folder / file, line, text)
     with pytest.raises(BadRowError) as caught:

@@ -40,9 +40,9 @@ def test_real_release_with_other_tags_and_genome_is_prepared_as_on_duckdb(real, 
 
 def test_800_000_real_ratings_split_by_time_are_prepared_as_on_duckdb(real, tmp_path, monkeypatch):
     monkeypatch.setitem(session.SESSION_CONF, "spark.sql.adaptive.enabled", "true")  # Spark's default
-    by_duckdb, by_spark = prepared_by_both(real / "ml-1m-5k", tmp_path, split="time")
+    by_duckdb, by_spark = prepared_by_both(real / "ml-1m-5k", tmp_path, split_strategy="temporal")
     assert by_spark == by_duckdb
-    assert by_spark["settings"]["cut"] > 0
+    assert by_spark["settings"]["split_timestamp"] > 0
 
 
 BIG = 2**53  # float64 cannot represent the next integer
@@ -102,18 +102,18 @@ FEW = {"max_examples": 4, "suppress_health_check": [HealthCheck.function_scoped_
     rated(),
     TAGGED,
     st.sampled_from(SOURCES),
-    st.sampled_from(["hash", "time"]),
+    st.sampled_from(["hash", "temporal"]),
     st.sampled_from(["time", "item"]),
 )
 def test_generated_table_or_release_is_preprocessed_as_on_duckdb(
-    tmp_path_factory, rows, tagged, kind, split, order
+    tmp_path_factory, rows, tagged, source_type, split, order
 ):
-    place = tmp_path_factory.mktemp("any")
-    if kind == "table":
+    root = tmp_path_factory.mktemp("any")
+    if source_type == "table":
         split = "hash"  # it may have no timestamps
-        (place / "own.csv").write_text(table(rows), encoding="utf-8")
+        (root / "own.csv").write_text(table(rows), encoding="utf-8")
     else:
-        release(place / "release", rows, tagged)
-    source = place / ("own.csv" if kind == "table" else "release")
-    how = {"arranging": {"split": split, "order": order, "minimum_interactions": 1}}
-    assert arranged_by("spark", source, place, **how) == arranged_by("duckdb", source, place, **how)
+        release(root / "release", rows, tagged)
+    source = root / ("own.csv" if source_type == "table" else "release")
+    how = {"arranging": {"split_strategy": split, "order": order, "minimum_interactions": 1}}
+    assert arranged_by("spark", source, root, **how) == arranged_by("duckdb", source, root, **how)

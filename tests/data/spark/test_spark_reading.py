@@ -66,17 +66,17 @@ def all_examples(monkeypatch):
         monkeypatch.setattr(module, "EXAMPLES", 1_000)
 
 
-def row_reports(path, place, engines=("duckdb", "spark"), **settings):
+def row_reports(path, folder, engines=("duckdb", "spark"), **settings):
     """Return the row reports of each engine."""
     found = []
     for engine in engines:
-        with read_by(engine, path, place, skip_bad_rows=True, **settings) as (source, _):
+        with read_by(engine, path, folder, skip_bad_rows=True, **settings) as (source, _):
             found.append(source.row_reports)
     return found
 
 
-def refused(engine, path, place):
-    with pytest.raises(BadRowError) as caught, read_by(engine, path, place):
+def refused(engine, path, folder):
+    with pytest.raises(BadRowError) as caught, read_by(engine, path, folder):
         pass
     return str(caught.value)
 
@@ -126,21 +126,21 @@ def test_order_of_a_file_in_many_pieces_breaks_ties(tmp_path, monkeypatch):
 
 def parquet(path, users, items, times):
     """One Parquet of interactions, in row groups of 7."""
-    ratings = pa.array([3.5 + place % 2 for place in range(len(users))], pa.float32())
+    ratings = pa.array([3.5 + row % 2 for row in range(len(users))], pa.float32())
     table = pa.table({"User ID": users, "movie": items, "rating": ratings, "date": times})
     pq.write_table(table, path, row_group_size=7)
     return table
 
 
 def test_folder_of_parts_is_read_in_the_order_of_their_names(tmp_path):
-    place = tmp_path / "odd [1] {a} %41 ü"
-    parts = place / "parts"
+    folder = tmp_path / "odd [1] {a} %41 ü"
+    parts = folder / "parts"
     parts.mkdir(parents=True)
     days = [datetime(2024, 1, day, tzinfo=UTC) for day in (3, 3, 1, 2, 2) * 8]
     tables = [
         parquet(
             parts / f"part {number} %41.parquet",
-            pa.array([2**60 + place % 3 for place in range(40)]),
+            pa.array([2**60 + row % 3 for row in range(40)]),
             pa.array(range(40 * number, 40 * number + 40), pa.int32()),
             pa.array(days, pa.timestamp("us")),
         )
@@ -149,7 +149,7 @@ def test_folder_of_parts_is_read_in_the_order_of_their_names(tmp_path):
     (parts / "_SUCCESS").touch()
     joined = tmp_path / "joined.parquet"
     pq.write_table(pa.concat_tables([tables[1], tables[2], tables[0]]), joined)
-    by_spark, by_duckdb = arranged_by("spark", parts, place), arranged_by("duckdb", joined, place)
+    by_spark, by_duckdb = arranged_by("spark", parts, folder), arranged_by("duckdb", joined, folder)
     assert (by_spark["files"], by_spark["counts"]) == (by_duckdb["files"], by_duckdb["counts"])
 
 
@@ -194,10 +194,12 @@ def test_release_at_an_address_is_prepared_as_on_duckdb_and_scratch_is_left_empt
     how = PrepareSettings(preset="bert-cosine", engine="spark", scratch=f"{address}/scratch")
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Storage, "remove", lambda storage, place: seen.append(place) or REMOVE(storage, place))
+        patch.setattr(
+            Storage, "remove", lambda storage, address: seen.append(address) or REMOVE(storage, address)
+        )
         by_spark = prepare(f"{address}/release", tmp_path / "spark", settings=how)
     assert by_spark.fingerprint == by_duckdb.fingerprint
     assert by_spark.manifest["source"] == by_duckdb.manifest["source"]
-    assert all(place.startswith(f"{address}/scratch/.tastevec-spark-") for place in seen)
+    assert all(found.startswith(f"{address}/scratch/.tastevec-spark-") for found in seen)
     assert not any((folder / "scratch").iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["duckdb", "remote", "spark"]

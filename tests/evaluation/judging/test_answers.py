@@ -7,8 +7,8 @@ from fakes import Fixed, Summed
 from tastevec.data.histories import normalize_ratings
 from tastevec.errors import DataError
 from tastevec.evaluation import scorers as module
-from tastevec.evaluation.scorers import answers, measure, only_known, with_horizon
-from tastevec.evaluation.tasks import cases
+from tastevec.evaluation.scorers import keep_only, measure, rank_lists, with_horizon
+from tastevec.evaluation.tasks import build_task
 from users import users
 
 STARS = (1, 5)
@@ -18,14 +18,14 @@ USERS = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])
 @pytest.fixture
 def task():
     """Film 2 is hidden of both; the first knows 0 and 1, the second 3 and 0."""
-    return cases(USERS, protocol="future", rating_range=STARS)[0]
+    return build_task("next-item", USERS, rating_range=STARS)
 
 
 def test_the_place_of_a_hidden_film_is_counted_without_the_persons_own(task):
-    told = answers(Fixed([0, 5, 3, 4, 1]), task, 5, 3)
+    told = rank_lists(Fixed([0, 5, 3, 4, 1]), task, 5, 3)
     assert told.ranked.dtype == np.int32
     assert told.ranked.tolist() == [[3, 2, 4], [1, 2, 4]]
-    assert told.places.tolist() == [1, 1]
+    assert told.ranks.tolist() == [1, 1]
 
 
 def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero(task):
@@ -37,17 +37,17 @@ def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero(task):
 
 def test_people_are_scored_in_chunks_that_change_nothing(task, monkeypatch):
     scorer = Summed(np.random.default_rng(0).standard_normal((5, 3)))
-    whole = answers(scorer, task, 5, 4)
+    whole = rank_lists(scorer, task, 5, 4)
     monkeypatch.setattr(module, "_CELLS", 5)
-    parts = answers(scorer, task, 5, 4)
+    parts = rank_lists(scorer, task, 5, 4)
     assert [len(seen) for seen in scorer.seen] == [2, 1, 1]
     np.testing.assert_array_equal(parts.ranked, whole.ranked)
-    np.testing.assert_array_equal(parts.places, whole.places)
+    np.testing.assert_array_equal(parts.ranks, whole.ranks)
 
 
 def test_scores_of_another_catalogue_are_refused(task):
     with pytest.raises(
-        DataError, match=r"fixed scored 2 users x 7 films; expected 2 x 5, the catalogue of the data"
+        DataError, match=r"fixed: scores of shape 2 x 7. Expected 2 x 5, users x items of these data"
     ):
         measure(Fixed(np.zeros(7)), task, 5, (1,))
 
@@ -59,7 +59,7 @@ def test_scores_that_are_no_numbers_are_refused(task):
 
 def test_a_scorer_of_two_horizons_is_asked_for_that_of_the_task(task):
     class Both(Fixed):
-        def asked(self, horizon):
+        def at_horizon(self, horizon):
             return Fixed([0], name=horizon)
 
     assert with_horizon(Both([0]), task).name == "next"
@@ -67,7 +67,7 @@ def test_a_scorer_of_two_horizons_is_asked_for_that_of_the_task(task):
 
 
 def test_films_that_are_not_told_leave_no_trace_in_the_normalised_ratings():
-    told = only_known(USERS, np.array([True, True, False, False, True, True]))
+    told = keep_only(USERS, np.array([True, True, False, False, True, True]))
     assert told.items.tolist() == [0, 1, 0, 2]
     assert (
         told.normalized_ratings.tolist()

@@ -6,9 +6,9 @@ import pytest
 from fakes import Fixed, Summed
 from tastevec.data.histories import normalize_ratings
 from tastevec.evaluation import slices as curve
-from tastevec.evaluation.scorers import answers
-from tastevec.evaluation.slices import KNOWN_FILMS, quality_curve
-from tastevec.evaluation.tasks import cases
+from tastevec.evaluation.scorers import rank_lists
+from tastevec.evaluation.slices import HISTORY_LENGTHS, quality_curve
+from tastevec.evaluation.tasks import build_task
 from users import films_of, users
 
 ITEMS = 40
@@ -19,18 +19,18 @@ LONG, SHORT = 12, 2  # known films
 def task():
     """Two people who each end with film 30: the first knows films 1 to 12, the second films 13 and 14."""
     own = [[(item, 5) for item in range(1, LONG + 1)], [(item, 4) for item in (LONG + 1, LONG + 2)]]
-    return cases(users(*[[*items, (30, 5)] for items in own]), protocol="future", rating_range=(1, 5))[0]
+    return build_task("next-item", users(*[[*items, (30, 5)] for items in own]), rating_range=(1, 5))
 
 
 def curve_of(scorer, task, seed=1):
-    return list(quality_curve(scorer, answers(scorer, task, ITEMS, 100), ITEMS, seed))
+    return list(quality_curve(scorer, rank_lists(scorer, task, ITEMS, 100), ITEMS, seed))
 
 
 def test_a_system_is_asked_again_with_the_newest_films_only_and_of_who_has_more(task):
     scorer = Fixed(np.zeros(ITEMS))
     curve_of(scorer, task)
     told = [[films_of(seen, user) for user in range(len(seen))] for seen in scorer.seen[1:]]  # [0] knows all
-    newest = [list(range(LONG - length + 1, LONG + 1)) for length in KNOWN_FILMS if length < LONG]
+    newest = [list(range(LONG - length + 1, LONG + 1)) for length in HISTORY_LENGTHS if length < LONG]
     assert told == [[newest[0], [LONG + 2]], *([items] for items in newest[1:])]
 
 
@@ -48,11 +48,11 @@ def test_quality_is_that_of_what_is_known(task):
     vectors[30] = [-1, 0.1]
     parts = curve_of(Summed(vectors), task)
     assert {(part.by, part.metric) for part in parts} == {
-        ("known films", "hr@10"),
-        ("known films", "ndcg@10"),
+        ("history_length", "hr@10"),
+        ("history_length", "ndcg@10"),
     }
     found = {part.label: part.values.tolist() for part in parts if part.metric == "hr@10"}
-    assert list(found) == [str(length) for length in KNOWN_FILMS]
+    assert list(found) == [str(length) for length in HISTORY_LENGTHS]
     assert found["1"] == found["3"] == [1, 1]
     assert found["10"] == found["200"] == [0, 1]  # of the second person, who has 2 films, nothing changes
 
@@ -69,7 +69,7 @@ def test_films_that_are_not_told_of_are_not_recommended_either(task):
 
 def test_questions_of_several_films_have_deeper_curves():
     own = [[(item, 5) for item in range(user, user + 12)] for user in range(3)]
-    [task] = cases(users(*own), protocol="fold-in", rating_range=(1, 5))
+    task = build_task("random-20pct", users(*own), rating_range=(1, 5))
     assert {part.metric for part in curve_of(Fixed(np.arange(ITEMS)), task)} == {"recall@20", "ndcg@100"}
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from tastevec.data.histories import NO_TIMESTAMP
-from tastevec.evaluation.slices import session_note, sessions, shuffled
+from tastevec.evaluation.slices import session_note, sessions, shuffle_sessions
 from users import films_of, users
 
 HOUR = 3600
@@ -22,7 +22,7 @@ def test_a_film_of_unknown_time_ends_no_session():
 def test_films_trade_places_within_a_session_and_take_their_ratings_along():
     stars = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
     histories = users([(item, stars[item], HOUR * (item // 5)) for item in range(10)])
-    other = shuffled(histories, seed=1)
+    other = shuffle_sessions(histories, seed=1)
     assert films_of(other, 0) != films_of(histories, 0)
     assert set(films_of(other, 0)[:5]) == {0, 1, 2, 3, 4}
     assert other.timestamps.tolist() == histories.timestamps.tolist()
@@ -34,12 +34,12 @@ def test_films_trade_places_within_a_session_and_take_their_ratings_along():
 
 def test_another_seed_gives_another_order():
     histories = users([(item, 5, 0) for item in range(30)])
-    assert films_of(shuffled(histories, 1), 0) != films_of(shuffled(histories, 2), 0)
+    assert films_of(shuffle_sessions(histories, 1), 0) != films_of(shuffle_sessions(histories, 2), 0)
 
 
 def test_every_order_of_a_session_is_as_likely():
     histories = users(*[[(item, 5, 0) for item in range(3)] for _ in range(6000)])
-    orders = shuffled(histories, seed=3).items.reshape(-1, 3)
+    orders = shuffle_sessions(histories, seed=3).items.reshape(-1, 3)
     _, counts = np.unique(orders, axis=0, return_counts=True)
     assert len(counts) == 6
     assert (np.abs(counts - 1000) < 150).all()
@@ -47,16 +47,16 @@ def test_every_order_of_a_session_is_as_likely():
 
 def test_a_film_alone_in_its_session_stays():
     histories = users([(item, 5, item * HOUR) for item in range(20)])
-    assert films_of(shuffled(histories, 1), 0) == list(range(20))
+    assert films_of(shuffle_sessions(histories, 1), 0) == list(range(20))
 
 
 def test_the_note_says_how_many_films_share_a_session_or_that_no_time_is_known():
     timed = users([(0, 5, 0), (1, 5, 0), (2, 5, HOUR), (3, 5, 3 * HOUR)])
-    assert "50% of them share a session, which a pause of 30 minutes ends" in session_note(timed)
-    assert "No times are known" in session_note(users([(0, 5), (1, 5)]))
+    assert "50% of them share a session." in session_note(timed)
+    assert "No timestamps" in session_note(users([(0, 5), (1, 5)]))
 
 
 def test_without_times_the_whole_history_is_one_session():
-    other = shuffled(users([(item, 5) for item in range(30)]), seed=1)
+    other = shuffle_sessions(users([(item, 5) for item in range(30)]), seed=1)
     assert films_of(other, 0) != list(range(30))
     assert sorted(films_of(other, 0)) == list(range(30))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tastevec.data.histories import NO_TIMESTAMP
-from tastevec.evaluation.dataset import NO_YEAR, Items
+from tastevec.evaluation.dataset import NO_YEAR, ItemFacts
 from tastevec.evaluation.slices import slicings
-from tastevec.evaluation.tasks import cases
+from tastevec.evaluation.tasks import build_task
 from users import users
 
 NOWHERE = 100
@@ -16,7 +16,7 @@ NOWHERE = 100
 
 def items(raters, years=None):
     raters = np.array(raters)
-    return Items(
+    return ItemFacts(
         raters, 99, np.zeros((len(raters), 1), np.float32), np.array(years or [NO_YEAR] * len(raters))
     )
 
@@ -27,17 +27,16 @@ def year(number):
 
 def task_of(*hidden):
     """Each person knows film 0 and is asked for the films given, the best he rated."""
-    [task] = cases(
+    return build_task(
+        "top-rated",
         users(*[[(0, 1, 0), *((item, 5, time) for item, time in own)] for own in hidden]),
-        protocol="best-rated",
         rating_range=(1, 5),
     )
-    return task
 
 
 def found(by, task, catalog, places):
     [slicing] = [slicing for slicing in slicings(task, catalog) if slicing.by == by]
-    parts = list(slicing.found(task, np.array(places)))
+    parts = list(slicing.recall(task, np.array(places)))
     assert all(part.metric == "found@20" for part in parts)
     assert all(part.by == by for part in parts)
     return {part.label: part.values for part in parts}
@@ -45,7 +44,7 @@ def found(by, task, catalog, places):
 
 def test_a_share_is_of_the_persons_hidden_films_of_that_label_among_his_first_twenty():
     task = task_of([(1, 0), (2, 0), (3, 0)], [(3, 0)])
-    parts = found("cold films", task, items([0, 2, 2, 50]), [0, NOWHERE, 19, 20])
+    parts = found("cold_items", task, items([0, 2, 2, 50]), [0, NOWHERE, 19, 20])
     np.testing.assert_array_equal(
         parts["1-4"], [0.5, np.nan]
     )  # film 1 first, film 2 nowhere; the other has none
@@ -56,7 +55,7 @@ def test_a_share_is_of_the_persons_hidden_films_of_that_label_among_his_first_tw
 def test_films_are_cold_by_the_training_people_who_rated_them():
     raters = [9, 0, 1, 4, 5, 19, 20, 1000]
     task = task_of([(item, 0) for item in range(1, 8)])
-    parts = found("cold films", task, items(raters), [0, NOWHERE, 0, NOWHERE, 0, NOWHERE, NOWHERE])
+    parts = found("cold_items", task, items(raters), [0, NOWHERE, 0, NOWHERE, 0, NOWHERE, NOWHERE])
     assert {label: values.tolist() for label, values in parts.items()} == {
         "0 raters": [1],
         "1-4": [0.5],
@@ -68,7 +67,7 @@ def test_films_are_cold_by_the_training_people_who_rated_them():
 def test_a_decile_is_a_tenth_of_the_films_that_were_rated_the_least_popular_first():
     raters = [0, 0, *range(40, 20, -1)]  # film 2 is the most popular, film 21 the least; 0 and 1 nobody rated
     task = task_of([(item, 0) for item in range(1, 22)])
-    parts = found("popularity decile", task, items(raters), [0] * 3 + [NOWHERE] * 18)
+    parts = found("item_popularity_decile", task, items(raters), [0] * 3 + [NOWHERE] * 18)
     assert list(parts) == [str(decile) for decile in range(1, 11)]
     assert parts["10"].tolist() == [1]  # films 2 and 3; film 1, in no decile, does not count
     assert parts["9"].tolist() == [0]
@@ -76,16 +75,16 @@ def test_a_decile_is_a_tenth_of_the_films_that_were_rated_the_least_popular_firs
 
 def test_films_of_as_many_raters_stand_in_the_order_of_the_catalogue():
     task = task_of([(item, 0) for item in range(1, 20)])
-    parts = found("popularity decile", task, items([3] * 20), [0] * 19)
+    parts = found("item_popularity_decile", task, items([3] * 20), [0] * 19)
     assert [values.tolist() for values in parts.values()] == [[1]] * 10
 
 
 def test_fewer_than_ten_rated_films_leave_deciles_out():
-    assert list(found("popularity decile", task_of([(1, 0)], [(2, 0)]), items([0, 7, 8]), [0, 0])) == [
+    assert list(found("item_popularity_decile", task_of([(1, 0)], [(2, 0)]), items([0, 7, 8]), [0, 0])) == [
         "1",
         "6",
     ]
-    assert found("popularity decile", task_of([(1, 0)]), items([0, 0, 0]), [0]) == {}
+    assert found("item_popularity_decile", task_of([(1, 0)]), items([0, 0, 0]), [0]) == {}
 
 
 @pytest.mark.parametrize(
@@ -95,14 +94,14 @@ def test_fewer_than_ten_rated_films_leave_deciles_out():
 )  # fmt: skip
 def test_a_film_is_as_old_as_it_was_when_it_was_rated(age, label):
     task = task_of([(1, year(2000))])
-    assert list(found("years since release", task, items([1, 1], [NO_YEAR, 2000 - age]), [0])) == [label]
+    assert list(found("item_age_years", task, items([1, 1], [NO_YEAR, 2000 - age]), [0])) == [label]
 
 
 def test_a_film_from_before_1970_may_be_rated_on_the_first_day_of_a_year():
     first = int(datetime(1999, 1, 1, tzinfo=UTC).timestamp())
     old, new = (first, first - 1)  # 1999 and 1998: ages 40 and 39 of a film of 1959
     task = task_of([(1, old)], [(1, new)])
-    assert list(found("years since release", task, items([1, 1], [NO_YEAR, 1959]), [0, 0])) == [
+    assert list(found("item_age_years", task, items([1, 1], [NO_YEAR, 1959]), [0, 0])) == [
         "20-39",
         "40 or more",
     ]
@@ -110,6 +109,6 @@ def test_a_film_from_before_1970_may_be_rated_on_the_first_day_of_a_year():
 
 def test_a_film_of_unknown_year_or_time_is_left_out():
     task = task_of([(1, year(2000)), (2, NO_TIMESTAMP)], [(3, year(2000))])
-    parts = found("years since release", task, items([1] * 4, [1999, NO_YEAR, 1999, 1999]), [0, 0, NOWHERE])
+    parts = found("item_age_years", task, items([1] * 4, [1999, NO_YEAR, 1999, 1999]), [0, 0, NOWHERE])
     np.testing.assert_array_equal(parts["0-1"], [np.nan, 0])
     assert list(parts) == ["0-1"]

@@ -7,8 +7,13 @@ from fakes import Summed
 from tastevec.evaluation import slices as module
 from tastevec.evaluation.geometry import effective_rank, hubness, top_direction
 from tastevec.evaluation.metrics import unit_rows
-from tastevec.evaluation.slices import distances, encoded, halves, shape
-from tastevec.evaluation.tasks import cases
+from tastevec.evaluation.slices import (
+    distance_metrics,
+    encode_in_chunks,
+    geometry_metrics,
+    split_half_metrics,
+)
+from tastevec.evaluation.tasks import build_task
 from users import users
 
 STARS = (1, 5)
@@ -17,23 +22,23 @@ RIGHT = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)  # films at right
 
 def test_a_distance_is_the_mean_over_the_hidden_films_that_have_a_vector():
     asked = users([(0, 1), (1, 5), (2, 5), (3, 5)], [(0, 1), (3, 5)])
-    [task] = cases(asked, protocol="best-rated", rating_range=STARS)  # hides 1, 2 and 3; and 3 alone
+    task = build_task("top-rated", asked, rating_range=STARS)  # hides 1, 2 and 3; and 3 alone
     scorer = Summed(RIGHT)
-    found = distances(scorer, encoded(scorer, task.known), task)
+    found = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task)
     np.testing.assert_allclose(found["cosine_distance"], [(1 + 1 - np.sqrt(0.5)) / 2, np.nan])
 
 
 def test_centred_distances_do_not_see_what_all_films_share():
     scorer = Summed(np.array([[1, 9], [-1, 9], [1, 9], [-1, 9]], np.float32))
-    [task] = cases(users([(0, 1), (2, 5)], [(0, 1), (1, 5)]), protocol="best-rated", rating_range=STARS)
-    found = distances(scorer, encoded(scorer, task.known), task)
+    task = build_task("top-rated", users([(0, 1), (2, 5)], [(0, 1), (1, 5)]), rating_range=STARS)
+    found = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task)
     assert found["cosine_distance"].max() < 0.03
     np.testing.assert_allclose(found["cosine_distance_centred"], [0, 2], atol=1e-6)
 
 
 def test_halves_are_alternate_films_and_the_stranger_is_the_next_person():
     """The halves are (0, 0) and (1); none; (1) and (0): the first's odd films are the last one's even film."""
-    found = halves(Summed(RIGHT), users([(0, 1), (1, 1), (0, 1)], [(2, 5)], [(1, 1), (0, 1)]))
+    found = split_half_metrics(Summed(RIGHT), users([(0, 1), (1, 1), (0, 1)], [(2, 5)], [(1, 1), (0, 1)]))
     np.testing.assert_allclose(found["split_half_cosine"], [0, np.nan, 0])
     np.testing.assert_allclose(found["between_user_cosine"], [1, np.nan, 1])
     np.testing.assert_allclose(found["split_half_accuracy"], [0, np.nan, 0])
@@ -41,29 +46,36 @@ def test_halves_are_alternate_films_and_the_stranger_is_the_next_person():
 
 def test_a_half_is_normalised_by_its_own_films():
     items = [(0, 5), (1, 3), (2, 5), (1, 1)]  # each half alone: 0 and 2 alike, so they say nothing; 3 above 1
-    found = halves(Summed(RIGHT, weighted=True), users(items, items))
+    found = split_half_metrics(Summed(RIGHT, weighted=True), users(items, items))
     assert found["split_half_cosine"].tolist() == [0, 0]  # the first half's vector is zero
 
 
 def test_without_two_films_there_are_no_halves():
-    assert all(np.isnan(values).all() for values in halves(Summed(RIGHT), users([(0, 1)], [(1, 1)])).values())
+    assert all(
+        np.isnan(values).all()
+        for values in split_half_metrics(Summed(RIGHT), users([(0, 1)], [(1, 1)])).values()
+    )
 
 
 def test_the_size_of_the_chunks_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     items = [[(int(item), 1 + int(item) % 5) for item in rng.permutation(30)[:9]] for _ in range(11)]
-    [task] = cases(users(*items), protocol="best-rated", rating_range=STARS)
+    task = build_task("top-rated", users(*items), rating_range=STARS)
     scorer = Summed(rng.standard_normal((30, 4)))
-    whole = distances(scorer, encoded(scorer, task.known), task) | halves(scorer, task.known)
-    monkeypatch.setattr(module, "_VECTOR_USERS", 3)
-    parts = distances(scorer, encoded(scorer, task.known), task) | halves(scorer, task.known)
+    whole = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task) | split_half_metrics(
+        scorer, task.inputs
+    )
+    monkeypatch.setattr(module, "_CHUNK", 3)
+    parts = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task) | split_half_metrics(
+        scorer, task.inputs
+    )
     for metric, values in whole.items():
         np.testing.assert_allclose(parts[metric], values, atol=1e-6)
 
 
 def test_a_shape_is_of_directions_and_not_of_lengths():
     vectors = np.random.default_rng(1).standard_normal((40, 4)).astype(np.float32)
-    found = shape(vectors * np.arange(1, 41, dtype=np.float32)[:, None], seed=0)
+    found = geometry_metrics(vectors * np.arange(1, 41, dtype=np.float32)[:, None], seed=0)
     units = unit_rows(vectors)
     assert found == pytest.approx(
         {
@@ -76,6 +88,6 @@ def test_a_shape_is_of_directions_and_not_of_lengths():
 
 def test_hubs_are_sought_among_some_of_many_people(monkeypatch):
     vectors = np.random.default_rng(2).standard_normal((60, 4)).astype(np.float32)
-    monkeypatch.setattr(module, "_COMPARED", 30)
-    found = {shape(vectors, seed)["hubness@10"] for seed in (0, 0, 1, 2)}
+    monkeypatch.setattr(module, "_HUB_USERS", 30)
+    found = {geometry_metrics(vectors, seed)["hubness@10"] for seed in (0, 0, 1, 2)}
     assert len(found) == 3

@@ -12,7 +12,7 @@ from tastevec.evaluation.metrics import (
     intra_list_similarity,
     log_popularity,
     novelty,
-    recommended,
+    recommendation_counts,
 )
 
 ITEMS = 50
@@ -73,6 +73,6 @@ def test_an_empty_list_has_no_value():
 
 
 def test_coverage_counts_a_film_once_however_often_it_is_recommended():
-    counts = recommended(np.array([[0, 1], [0, 2], [0, -1]]), 6)
+    counts = recommendation_counts(np.array([[0, 1], [0, 2], [0, -1]]), 6)
     assert counts.tolist() == [3, 1, 1, 0, 0, 0]
     assert coverage(counts) == 0.5

@@ -95,7 +95,7 @@ def test_strangers_stand_in_even_steps_from_the_next_person_to_the_one_before():
     """Six people on an arc, their second halves each as near as the place of its owner is low."""
     angles = np.deg2rad([10, 20, 30, 40, 50, 60])
     first, second = np.tile([1.0, 0.0], (6, 1)), np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    found = split_half_accuracy(first, second, strangers=3)  # those 1, 3 and 5 places on
+    found = split_half_accuracy(first, second, others=3)  # those 1, 3 and 5 places on
     np.testing.assert_allclose(found, np.array([3, 2, 2, 1, 1, 0]) / 3)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -24,38 +23,39 @@ from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared
 from tastevec.data.preprocess import PreprocessSettings
 from tastevec.errors import DataError
-from tastevec.evaluation import tasks as future
-from tastevec.evaluation.dataset import EvalDataset, Items
-from tastevec.evaluation.tasks import LiangSplit, Task, TimeSplit, ask, cases
+from tastevec.evaluation import tasks as task_module
+from tastevec.evaluation.dataset import EvalDataset, ItemFacts
+from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, Task, TemporalSplit, build_task, hold_out
 from tastevec.items.als import AlsSettings, als_factors
-from users import plain_cohort, rows_of, together, world
+from users import plain_dataset, rows_of, together, world
 
-PROTOCOLS = ("best-rated", "fold-in", "future")
 STARS = (1, 5)
 CUT = 978_300_000 + 12 * 1_000_000 + 500_000  # the last person is in the middle of his history
 EVERY = np.ones(worlds.ITEMS, np.bool_)
-DIVISIONS = {"hash": None, "liang": LiangSplit(EVERY), "time": TimeSplit(CUT, EVERY)}
+SPLITS = {"hash": None, "liang": LiangSplit(EVERY), "temporal": TemporalSplit(CUT, EVERY)}
 
 
 @pytest.fixture(name="dataset")
 def _cohort():
-    return plain_cohort(world().take(np.arange(10)), world().take(np.array([10, 11])), worlds.ITEMS, STARS)
+    return plain_dataset(world().take(np.arange(10)), world().take(np.array([10, 11])), worlds.ITEMS, STARS)
 
 
-def tasks(protocol_name, division=None):
-    return cases(world(), protocol=protocol_name, rating_range=STARS, division=DIVISIONS.get(division))
+def task_of(name, split=None):
+    return build_task(name, world(), rating_range=STARS, split=SPLITS.get(split))
 
 
-@pytest.mark.parametrize("division", DIVISIONS)
-@pytest.mark.parametrize("asked", PROTOCOLS)
-def test_no_task_leaks(asked, division):
-    for task in tasks(asked, division):
-        assert len(task)
-        assert_no_target_is_known(task)
-        assert_nothing_is_invented(task, world())
-        assert_statistics_are_of_known(task)
-        if task.horizon == "next":
-            assert_nothing_after_the_first_hidden(task, world())
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("name", TASK_TITLES)
+def test_no_task_leaks(name, split):
+    if name == "global-temporal" and split != "temporal":
+        pytest.skip("this task needs a temporal split")
+    task = task_of(name, split)
+    assert len(task)
+    assert_no_target_is_known(task)
+    assert_nothing_is_invented(task, world())
+    assert_statistics_are_of_known(task)
+    if task.horizon == "next":
+        assert_nothing_after_the_first_hidden(task, world())
 
 
 def test_no_cohort_of_a_prepared_folder_leaks(prepared_folder):
@@ -67,57 +67,57 @@ def test_no_cohort_of_a_prepared_folder_leaks(prepared_folder):
 
 
 def popularity(dataset):
-    return Items.plain(dataset.train, dataset.item_count).raters
+    return ItemFacts.without_metadata(dataset.train, dataset.n_items).raters
 
 
 def factors(dataset):
     settings = AlsSettings(rating_range=dataset.rating_range, dim=4, iterations=2)
-    return als_factors(dataset.train, dataset.item_count, settings)
+    return als_factors(dataset.train, dataset.n_items, settings)
 
 
 def blabbing(histories, hidden, known, **how):
     """A way to ask that shows what it hides."""
-    return ask(histories, hidden, known | hidden, **how)
+    return hold_out(histories, hidden, known | hidden, **how)
 
 
 def test_planted_a_target_left_in_the_history_is_refused_by_the_task_itself(monkeypatch):
-    monkeypatch.setattr(sys.modules[cases.__module__], "ask", blabbing)
-    told = r"^film \d+ of user 1 is both hidden and known in the task best-rated; expected .*; prepare the data again$"
+    monkeypatch.setattr(task_module, "hold_out", blabbing)
+    told = r"^task top-rated: item \d+ of user 1 is both an input item and held out\. Expected .*Run: tastevec prepare$"
     with pytest.raises(DataError, match=told):
-        tasks("best-rated")
+        task_of("top-rated")
 
 
 def test_planted_a_target_left_in_the_history_fails_the_check(monkeypatch):
-    monkeypatch.setattr(sys.modules[cases.__module__], "ask", blabbing)
+    monkeypatch.setattr(task_module, "hold_out", blabbing)
     monkeypatch.setattr(Task, "__post_init__", lambda _: None)
-    [task] = tasks("best-rated")
+    task = task_of("top-rated")
     with pytest.raises(AssertionError, match="user 1 is shown the films he is asked for"):
         assert_no_target_is_known(task)
 
 
 def test_planted_a_film_that_nobody_rated_fails_the_check(monkeypatch):
     monkeypatch.setattr(Task, "__post_init__", lambda _: None)
-    [task] = tasks("best-rated")
+    task = task_of("top-rated")
     with pytest.raises(AssertionError):
         assert_nothing_is_invented(replace(task, targets=(task.targets + 1) % worlds.ITEMS), world())
 
 
 def test_planted_a_scale_that_hidden_ratings_helped_to_make_fails_the_check(monkeypatch):
     def with_the_whole_scale(histories, hidden, known, **how):
-        task = ask(histories, hidden, known, **how)
-        asked = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.known.user_ids)))
-        shown = known[np.isin(histories.user_ids, task.known.user_ids)[histories.owners]]
-        return replace(task, known=replace(task.known, normalized_ratings=asked.normalized_ratings[shown]))
+        task = hold_out(histories, hidden, known, **how)
+        asked = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
+        shown = known[np.isin(histories.user_ids, task.inputs.user_ids)[histories.owners]]
+        return replace(task, inputs=replace(task.inputs, normalized_ratings=asked.normalized_ratings[shown]))
 
-    monkeypatch.setattr(sys.modules[cases.__module__], "ask", with_the_whole_scale)
-    [task] = tasks("best-rated")
+    monkeypatch.setattr(task_module, "hold_out", with_the_whole_scale)
+    task = task_of("top-rated")
     with pytest.raises(AssertionError, match="not equal"):
         assert_statistics_are_of_known(task)
 
 
 def test_planted_a_popularity_that_counts_the_asked_fails_the_check(dataset):
     def leaky(of):
-        return Items.plain(together(of.train, of.unseen), of.item_count).raters
+        return ItemFacts.without_metadata(together(of.train, of.held_out_users), of.n_items).raters
 
     assert_asked_move_nothing(popularity, dataset)
     with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
@@ -128,7 +128,7 @@ def test_planted_factors_that_the_asked_helped_to_fit_fail_the_check(dataset):
     def leaky(of):
         return factors(
             SimpleNamespace(
-                **{**vars(of), "train": together(of.train, of.unseen), "item_count": of.item_count}
+                **{**vars(of), "train": together(of.train, of.held_out_users), "n_items": of.n_items}
             )
         )
 
@@ -138,33 +138,33 @@ def test_planted_factors_that_the_asked_helped_to_fit_fail_the_check(dataset):
 
 
 def test_planted_a_rating_of_the_future_left_in_what_is_known_fails_the_check(monkeypatch):
-    monkeypatch.setattr(future, "_before_the_first", lambda _, hidden: ~hidden)
-    task, _ = tasks("future")
+    monkeypatch.setattr(task_module, "_before_first", lambda _, held_out: ~held_out)
+    task = task_of("next-item")
     with pytest.raises(AssertionError, match="is shown films of the future"):
         assert_nothing_after_the_first_hidden(task, world())
 
 
 def test_planted_a_rating_after_the_cut_left_in_what_is_known_fails_the_check(monkeypatch):
-    monkeypatch.setattr(future, "before", lambda histories, _: histories.ratings < 3)
-    *_, task = tasks("future", "time")
-    assert task.name == "after-cut"
+    monkeypatch.setattr(task_module, "_before", lambda histories, _: histories.ratings < 3)
+    task = task_of("global-temporal", "temporal")
     with pytest.raises(AssertionError, match="is shown films of the future"):
         assert_nothing_after_the_first_hidden(task, world())
 
 
 def test_planted_a_person_who_is_taught_and_asked_fails_the_check_and_is_refused(dataset):
     both = SimpleNamespace(
-        train=dataset.train, unseen=together(dataset.unseen, dataset.train.take(np.array([3])))
+        train=dataset.train,
+        held_out_users=together(dataset.held_out_users, dataset.train.take(np.array([3]))),
     )
     with pytest.raises(AssertionError, match=r"taught and asked: \[4\]"):
         assert_asked_are_not_taught(both)
-    with pytest.raises(DataError, match="1 users are both taught and asked, user 4 among them"):
-        replace(dataset, unseen=both.unseen)
+    with pytest.raises(DataError, match="1 users are both training and held-out users, user 4 among them"):
+        replace(dataset, held_out_users=both.held_out_users)
 
 
 def test_planted_a_training_history_that_goes_on_after_the_cut_fails_the_check(tmp_path, monkeypatch):
     rows = [Row(user, item, 4.0, 10 * item + user % 3) for user in range(30) for item in range(1, 9)]
-    chosen = PreprocessSettings(split="time", cut=70)
+    chosen = PreprocessSettings(split_strategy="temporal", split_timestamp=70)
 
     def taught(name):
         prepared = prepare(source(rows), tmp_path / name, chosen)
@@ -173,6 +173,6 @@ def test_planted_a_training_history_that_goes_on_after_the_cut_fails_the_check(t
     honest = taught("honest")
     assert_nothing_from_the_cut_on(honest, 70)
     assert rows_of(honest, 0)[-1][2] >= 60
-    monkeypatch.setattr(tables, "until", lambda interactions, *_, **__: interactions)
+    monkeypatch.setattr(tables, "before_split", lambda interactions, *_, **__: interactions)
     with pytest.raises(AssertionError, match="somebody learns from what happened after the cut"):
         assert_nothing_from_the_cut_on(taught("leaky"), 70)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tastevec.evaluation.dataset import EvalDataset
-from tastevec.evaluation.tasks import LiangSplit, cases
+from tastevec.evaluation.tasks import LiangSplit, build_task
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from users import films_of, users
@@ -97,15 +97,15 @@ def assert_as_published(prepared: Prepared, ratings: pd.DataFrame, held_out_user
         assert set(prepared.user_ids[prepared.users_in(split)].tolist()) == told[split]
     ids = prepared.item_ids
     for split in ("validation", "test"):
-        [task] = EvalDataset.of(prepared, split).tasks("fold-in")
+        task = EvalDataset.of(prepared, split).task("random-20pct")
         assert set(ids[task.candidates].tolist()) == told["vocabulary"]
-        users = task.known.user_ids.tolist()
+        users = task.inputs.user_ids.tolist()
         hidden = {
             user: set(ids[task.targets[task.offsets[owner] : task.offsets[owner + 1]]].tolist())
             for owner, user in enumerate(users)
         }
         assert hidden == told[f"{split} hidden"]
-        known = {user: set(ids[films_of(task.known, owner)].tolist()) for owner, user in enumerate(users)}
+        known = {user: set(ids[films_of(task.inputs, owner)].tolist()) for owner, user in enumerate(users)}
         assert known == told[f"{split} known"]
 
 
@@ -115,12 +115,12 @@ def test_people_and_hidden_films_are_the_published_ones_on_generated_data(tmp_pa
     prepared = prepare(
         written(ratings, tmp_path / "source"),
         tmp_path / "out",
-        settings=PrepareSettings(split="liang", held_out_users=40),
+        settings=PrepareSettings(split_strategy="liang", held_out_users=40),
     )
     assert_as_published(prepared, ratings, held_out_users=40)
-    [task] = EvalDataset.of(prepared).tasks("fold-in")
-    assert task.left_out > 0  # somebody liked 5 films and fewer of them are in the vocabulary
-    assert len(task.known.items) < len(prepared.histories.items)
+    task = EvalDataset.of(prepared).task("random-20pct")
+    assert task.excluded_users > 0  # somebody liked 5 films and fewer of them are in the vocabulary
+    assert len(task.inputs.items) < len(prepared.histories.items)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real ml-1m-5k is not on this machine")
@@ -128,7 +128,9 @@ def test_people_and_hidden_films_are_the_published_ones_on_ml_1m_5k(tmp_path):
     text = (REAL / "ratings.dat").read_text(encoding="ascii").replace("::", " ")
     table = np.fromstring(text, dtype=np.int64, sep=" ").reshape(-1, 4)
     ratings = pd.DataFrame(table, columns=["user", "item", "rating", "time"])
-    prepared = prepare(REAL, tmp_path / "out", settings=PrepareSettings(split="liang", held_out_users=500))
+    prepared = prepare(
+        REAL, tmp_path / "out", settings=PrepareSettings(split_strategy="liang", held_out_users=500)
+    )
     assert_as_published(prepared, ratings, held_out_users=500)
 
 
@@ -139,13 +141,13 @@ LIKED = [
 
 def asked(histories, candidates):
     division = LiangSplit(np.isin(np.arange(10), candidates))
-    return cases(histories, protocol="fold-in", rating_range=(1, 5), division=division)[0]
+    return build_task("random-20pct", histories, rating_range=(1, 5), split=division)
 
 
 def test_lower_ratings_and_films_that_no_training_person_liked_are_neither_known_nor_hidden():
     history = [*LIKED[0], (8, 2, 9), (9, 5, 9)]
     task = asked(users(history), candidates=range(9))
-    assert sorted([*task.targets.tolist(), *films_of(task.known, 0)]) == [0, 1, 2, 3, 4]
+    assert sorted([*task.targets.tolist(), *films_of(task.inputs, 0)]) == [0, 1, 2, 3, 4]
     assert task.candidates[8]
     assert not task.candidates[9]
 
@@ -153,7 +155,7 @@ def test_lower_ratings_and_films_that_no_training_person_liked_are_neither_known
 def test_who_liked_fewer_than_five_of_the_films_is_left_out_and_draws_nothing():
     few = [(0, 5, 0), (1, 5, 1), (2, 5, 2), (3, 5, 3), (9, 5, 4)]
     alone, beside = asked(users(LIKED[1], ids=[2]), range(9)), asked(users(few, LIKED[1]), range(9))
-    assert (beside.left_out, beside.known.user_ids.tolist()) == (1, [2])
+    assert (beside.excluded_users, beside.inputs.user_ids.tolist()) == (1, [2])
     assert beside.targets.tolist() == alone.targets.tolist()
 
 
@@ -178,5 +180,5 @@ def test_alone_of_all_tasks_it_depends_on_who_is_asked_before():
 def test_the_note_says_what_the_numbers_compare_with():
     note = asked(users(*LIKED), range(9)).note
     assert "Liang et al. 2018 (seed 98765)" in note
-    assert "the 9 films that a training user liked are ranked" in note
-    assert "ml-20m with 10,000 users held out" in note
+    assert "the 9 items with a positive rating of a training user are ranked" in note
+    assert "ml-20m with 10,000 held-out users" in note

@@ -17,7 +17,7 @@ from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.dataset import EvalDataset
-from tastevec.evaluation.tasks import TimeSplit, cases
+from tastevec.evaluation.tasks import TemporalSplit, build_task
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from users import TAGGED, films_of, users
@@ -26,42 +26,43 @@ A, B, C, D, E, F, G = range(7)
 TIMELINE = [(A, 5, 10), (B, 2, 20), (C, 4, 30), (D, 3, 40), (E, 4, 50), (F, 1, 60), (G, 5, 70)]
 STARS = (1, 5)
 START, STEP = 978_300_000, 90_000
-SPLIT = TimeSplit(50, np.array([True] * 6 + [False]))
+SPLIT = TemporalSplit(50, np.array([True] * 6 + [False]))
 
 
-def future(*each, **how):
-    return cases(users(*each, **how), protocol="future", rating_range=STARS, division=SPLIT)
+def task_of(*each, name="global-temporal"):
+    return build_task(name, users(*each), rating_range=STARS, split=SPLIT)
 
 
 def test_after_the_cut_the_liked_films_are_hidden_and_all_before_it_is_known():
-    *_, task = future(TIMELINE)
-    assert (task.name, task.protocol, task.horizon) == ("after-cut", "future", "next")
-    assert (hidden_of(task), films_of(task.known, 0)) == ([E, G], [A, B, C, D])
+    task = task_of(TIMELINE)
+    assert (task.name, task.horizon) == ("global-temporal", "next")
+    assert (hidden_of(task), films_of(task.inputs, 0)) == ([E, G], [A, B, C, D])
     assert task.timestamps.tolist() == [50, 70]
 
 
 def test_the_other_questions_of_every_protocol_end_at_the_cut():
-    next_item, last_20pct, _ = future(TIMELINE)
+    next_item, last_20pct, top = (
+        task_of(TIMELINE, name=name) for name in ("next-item", "last-20pct", "top-rated")
+    )
     assert [hidden_of(task) for task in (next_item, last_20pct)] == [[C], [C]]
-    assert films_of(next_item.known, 0) == [A, B]
-    [best] = cases(users(TIMELINE), protocol="best-rated", rating_range=STARS, division=SPLIT)
-    assert (hidden_of(best), films_of(best.known, 0)) == ([A], [B, C, D])
-    for task in (next_item, last_20pct, best):
-        assert task.note.endswith("Histories end at the cut, 1970-01-01 00:00:50 UTC.")
+    assert films_of(next_item.inputs, 0) == [A, B]
+    assert (hidden_of(top), films_of(top.inputs, 0)) == ([A], [B, C, D])
+    for task in (next_item, last_20pct, top):
+        assert task.note.endswith("Histories end at the split timestamp, 1970-01-01 00:00:50 UTC.")
 
 
 def test_its_note_counts_the_films_that_nobody_could_know_and_the_people_left_out():
     newcomer, gone = [(A, 5, 55), (B, 5, 60)], [(A, 5, 10), (B, 1, 90)]
-    *_, task = future(TIMELINE, newcomer, gone)
-    assert (task.left_out, task.known.user_ids.tolist()) == (2, [1])
-    assert "1 of the 2 hidden films had been rated by no training user before it" in task.note
-    assert "1 users had nothing before it and 1 liked nothing after it: left out." in task.note
-    assert "0% of the people saw the first hidden film in the same second" in task.note
+    task = task_of(TIMELINE, newcomer, gone)
+    assert (task.excluded_users, task.inputs.user_ids.tolist()) == (2, [1])
+    assert "1 of the 2 held-out items have no training rating" in task.note
+    assert "Excluded: 1 users without earlier interactions, 1 without later positives." in task.note
+    assert "For 0% of the users the first held-out item" in task.note
 
 
 def test_films_of_unknown_time_are_neither_known_nor_hidden():
-    *_, task = future([(B, 5, NO_TIMESTAMP), *TIMELINE[2:]])
-    assert (hidden_of(task), films_of(task.known, 0)) == ([E, G], [C, D])
+    task = task_of([(B, 5, NO_TIMESTAMP), *TIMELINE[2:]])
+    assert (hidden_of(task), films_of(task.inputs, 0)) == ([E, G], [C, D])
 
 
 @pytest.fixture(name="release", scope="module")
@@ -83,16 +84,18 @@ def _release(tmp_path_factory):
 @pytest.fixture(name="by_time", scope="module")
 def _by_time(release, tmp_path_factory):
     return prepare(
-        release, tmp_path_factory.mktemp("time") / "out", settings=PrepareSettings(split="time", seed=1)
+        release,
+        tmp_path_factory.mktemp("time") / "out",
+        settings=PrepareSettings(split_strategy="temporal", seed=1),
     )
 
 
 def test_nine_tenths_of_the_ratings_lie_before_the_cut_and_train_ends_there(by_time, release):
-    cut = by_time.manifest["settings"]["cut"]
+    cut = by_time.manifest["settings"]["split_timestamp"]
     timestamps = np.loadtxt(release / "ratings.csv", delimiter=",", skiprows=1, usecols=3)
     assert np.mean(timestamps < cut) == pytest.approx(0.9, abs=1 / len(timestamps))
-    assert by_time.manifest["settings"]["split"] == "time"
-    assert by_time.manifest["settings"]["time_share"] == 0.1
+    assert by_time.manifest["settings"]["split_strategy"] == "temporal"
+    assert by_time.manifest["settings"]["later_share"] == 0.1
     for split in ("train", "validation"):
         histories = by_time.histories.take(by_time.users_in(split))
         assert len(histories)
@@ -120,13 +123,13 @@ def test_the_scale_of_who_teaches_is_of_what_he_rated_before_the_cut(by_time):
 
 def test_every_row_and_person_is_accounted_for(by_time):
     counts = by_time.manifest["counts"]
-    later = counts["interactions"]["dropped"]["at or after the cut"]
+    later = counts["interactions"]["dropped"]["at or after the split timestamp"]
     assert later > 0
     assert counts["interactions"]["read"] == 194 == counts["interactions"]["kept"] + later
     assert counts["ratings"] == 192
     assert counts["users"]["dropped"] == {
         "user with fewer than 2 interactions": 0,
-        "user with nothing before the cut": 0,
+        "user without interactions before the split timestamp": 0,
     }
 
 
@@ -135,11 +138,12 @@ def test_tags_after_the_cut_are_left_out_and_what_cannot_be_cut_is_said(release,
     hetrec.mkdir()
     (hetrec / "movie_tags.dat").write_text("1\t7\t3\n")
     (hetrec / "tags.dat").write_text("7\tearth\n")
-    settings = PrepareSettings(split="time", seed=1, tags=(hetrec / "movie_tags.dat",))
+    settings = PrepareSettings(split_strategy="temporal", seed=1, tags=(hetrec / "movie_tags.dat",))
     made = prepare(release, tmp_path / "out", settings=settings).manifest["vectors"]
-    assert made["cut"] == {
-        "tags_left_out": 2,  # of person 7, both in 2001; person 2 is a test person, 1 a validation person
-        "not_cut": {"tags without a time": 1, "films of the genome": 20},
+    assert made["temporal_split"] == {
+        "tags_dropped": 2,  # of person 7, both in 2001; person 2 is a test person, 1 a validation person
+        "tags_without_timestamp": 1,
+        "genome_items": 20,
     }
     assert made["content"]["tags"] == 1
 
@@ -147,13 +151,13 @@ def test_tags_after_the_cut_are_left_out_and_what_cannot_be_cut_is_said(release,
 def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(release, by_time, tmp_path):
     other = tmp_path / "release"
     worlds.write_csv_release(other, genome=True)
-    cut = by_time.manifest["settings"]["cut"]
+    cut = by_time.manifest["settings"]["split_timestamp"]
     text = (release / "ratings.csv").read_text().splitlines()
     rows = [row.split(",") for row in text[1:]]
     changed = [[u, f, "1" if int(t) >= cut and s != "1" else s, t] for u, f, s, t in rows]
     assert changed != rows
     (other / "ratings.csv").write_text("\n".join([text[0], *(",".join(row) for row in changed)]) + "\n")
-    after = prepare(other, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
+    after = prepare(other, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
     assert by_time.vectors["content"].tobytes() == after.vectors["content"].tobytes()
     for name in ("items", "ratings", "normalized_ratings", "timestamps"):
         taught = [getattr(side.histories.take(side.users_in("train")), name) for side in (by_time, after)]
@@ -162,14 +166,13 @@ def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(rel
 
 def test_a_cohort_of_the_folder_asks_past_the_cut_only_test_people(by_time):
     dataset = EvalDataset.of(Prepared.open(by_time.folder))
-    names = [task.name for task in dataset.tasks("future")]
-    assert names == ["next-liked", "last-20%", "after-cut"]
-    *_, task = dataset.tasks("future")
-    assert_nothing_after_the_first_hidden(task, dataset.unseen)
-    assert_nothing_from_the_cut_on(task.known, by_time.manifest["settings"]["cut"])
-    np.testing.assert_array_equal(dataset.division.rated, dataset.items.raters > 0)
+    assert dataset.task_ids[-1] == "global-temporal"
+    task = dataset.task("global-temporal")
+    assert_nothing_after_the_first_hidden(task, dataset.held_out_users)
+    assert_nothing_from_the_cut_on(task.inputs, by_time.manifest["settings"]["split_timestamp"])
+    np.testing.assert_array_equal(dataset.split.rated, dataset.items.raters > 0)
     judges = EvalDataset.of(by_time, "validation")
-    assert [task.name for task in judges.tasks("future")] == ["next-liked", "last-20%"]
+    assert "global-temporal" not in judges.task_ids
 
 
 def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_out_if_he_is_asked(tmp_path):
@@ -181,23 +184,24 @@ def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_ou
     table.write_text(
         "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
     )
-    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=3))
+    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=3))
     split_of = dict(zip(prepared.user_ids.tolist(), prepared.splits.tolist(), strict=True))
     kept = [user for user in late if user in split_of]
     assert 0 < len(kept) < len(late)
     assert {split_of[user] for user in kept} == {2}
     dropped = prepared.manifest["counts"]["users"]["dropped"]
-    assert dropped["user with nothing before the cut"] == len(late) - len(kept)
-    *_, task = EvalDataset.of(prepared).tasks("future")
-    assert f"{len(kept)} users had nothing before it" in task.note
+    assert dropped["user without interactions before the split timestamp"] == len(late) - len(kept)
+    task = EvalDataset.of(prepared).task("global-temporal")
+    assert f"{len(kept)} users without earlier interactions" in task.note
 
 
 def test_a_table_without_times_cannot_be_split_by_time(tmp_path):
     table = worlds.write_own_csv(tmp_path / "own")
     with pytest.raises(
-        DataError, match=r"^no rating of interactions has a time; expected timestamps to split by: "
+        DataError,
+        match=r"^interactions: no rating has a timestamp\. Expected timestamps for a temporal split\. ",
     ):
-        prepare(table, tmp_path / "out", settings=PrepareSettings(split="time"))
+        prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal"))
 
 
 def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
@@ -206,8 +210,8 @@ def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
     table.write_text(
         "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
     )
-    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
-    assert prepared.manifest["counts"]["interactions"]["dropped"]["without a time"] == 30
+    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
+    assert prepared.manifest["counts"]["interactions"]["dropped"]["without a timestamp"] == 30
     assert (prepared.histories.timestamps > 0).all()
 
 
@@ -216,19 +220,19 @@ def test_if_all_happened_in_one_second_nothing_lies_before_the_cut(tmp_path):
     rows = [f"{user},{item},4,5" for user in (1, 3) for item in range(4)]  # both teach
     table.write_text("\n".join(["user,item,rating,timestamp", *rows]) + "\n")
     with pytest.raises(
-        DataError, match="has 2 interactions before the cut in time; give people with at least 2"
+        DataError, match=r"has 2 interactions before the split timestamp\. Expected users with at least 2"
     ):
-        prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
+        prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
 
 
-@pytest.mark.parametrize("split", ["hash", "liang", "time"])
+@pytest.mark.parametrize("split", ["hash", "liang", "temporal"])
 def test_the_seed_preset_keeps_its_own_split(split):
     with pytest.raises(
-        SettingsError, match=f"^split is {split}, and preset bert-cosine divides people by .*own shuffle"
+        SettingsError, match=f"^--split-strategy {split}: --preset bert-cosine has its own split"
     ):
-        PrepareSettings(preset="bert-cosine", split=split)
+        PrepareSettings(preset="bert-cosine", split_strategy=split)
 
 
 def test_a_person_who_only_tagged_before_the_cut_is_known_by_it():
-    *_, task = future([(A, TAGGED, 10), (E, 5, 60)])
-    assert (hidden_of(task), films_of(task.known, 0)) == ([E], [A])
+    task = task_of([(A, TAGGED, 10), (E, 5, 60)])
+    assert (hidden_of(task), films_of(task.inputs, 0)) == ([E], [A])

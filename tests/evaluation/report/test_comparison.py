@@ -13,7 +13,9 @@ from reports import DATA, asked, facts, lively, measured, report_of
 from tastevec.cli.app import app
 from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
 from tastevec.evaluation.compare import compare
+from tastevec.evaluation.html_report import write_report
 from tastevec.evaluation.report import Report
+from tastevec.evaluation.tables import report_text
 from tastevec.schema import REPORT_FILE, RESULTS_FILE
 
 
@@ -23,46 +25,46 @@ def write(tmp_path, monkeypatch):
     monkeypatch.setattr("tastevec.evaluation.html_report.report_page", lambda _report: "a page")
 
     def written(name, report):
-        report.write(tmp_path / name)
+        write_report(report, tmp_path / name)
         return tmp_path / name
 
     return written
 
 
-def simple(values, *, task="fold-in", trivial_baselines=(), data=DATA, **how):
+def simple(values, *, task="random-20pct", baselines=(), data=DATA, **how):
     """Systems on one task, each with the ndcg@100 of four people."""
     question = asked(task, **how)
     results = [measured(name, question, ndcg_at_100=column) for name, column in values.items()]
-    return report_of([facts(name, floor=name in trivial_baselines) for name in values], results, data=data)
+    return report_of([facts(name, is_baseline=name in baselines) for name in values], results, data=data)
 
 
 FLOOR = {"popularity": [0.1, 0.1, 0.2, 0.2]}
 
 
 def test_systems_of_two_folders_stand_in_one_table(write):
-    one = write("one", simple(FLOOR | {"taste": [0.3, 0.3, 0.4, 0.4]}, trivial_baselines=FLOOR))
-    two = write("two", simple(FLOOR | {"bert-cosine": [0.2, 0.2, 0.3, 0.3]}, trivial_baselines=FLOOR))
+    one = write("one", simple(FLOOR | {"taste": [0.3, 0.3, 0.4, 0.4]}, baselines=FLOOR))
+    two = write("two", simple(FLOOR | {"bert-cosine": [0.2, 0.2, 0.3, 0.3]}, baselines=FLOOR))
     report = compare([one, two])
     assert [system.system for system in report.systems] == ["popularity", "taste", "bert-cosine"]
-    assert [system.floor for system in report.systems] == [True, False, False]
-    differences = {(pair.a, pair.b): pair for pair in report.paired}
+    assert [system.is_baseline for system in report.systems] == [True, False, False]
+    differences = {(pair.a, pair.b): pair for pair in report.paired_differences}
     assert differences["taste", "bert-cosine"].difference == pytest.approx(0.1)
-    assert differences["taste", "bert-cosine"].star
-    lines = report.table().split("\n\n")[1].splitlines()
+    assert differences["taste", "bert-cosine"].significant
+    lines = report_text(report).split("\n\n")[1].splitlines()
     assert [line.split("  ")[0] for line in lines[2:]] == ["taste", "bert-cosine", "popularity"]
     assert lines[3].endswith("-0.100* [-0.100, -0.100]")
 
 
 def test_the_best_floor_is_sought_in_all_folders(write):
-    one = write("one", simple(FLOOR | {"taste": [0.3] * 4}, trivial_baselines=FLOOR))
-    two = write("two", simple({"EASE": [0.4] * 4}, trivial_baselines=["EASE"]))
+    one = write("one", simple(FLOOR | {"taste": [0.3] * 4}, baselines=FLOOR))
+    two = write("two", simple({"EASE": [0.4] * 4}, baselines=["EASE"]))
     [skill] = compare([one, two]).skills
-    assert (skill.floor, skill.star) == ("EASE", False)
+    assert (skill.baseline, skill.significant) == ("EASE", False)
 
 
 def test_numbers_stay_as_they_were_measured(write):
-    one = lively(trivial_baselines=["popularity"], models=["taste"], users=20, seed=1)
-    two = lively(trivial_baselines=["popularity"], models=["bert-cosine"], users=20, seed=1)
+    one = lively(baselines=["popularity"], models=["taste"], users=20, seed=1)
+    two = lively(baselines=["popularity"], models=["bert-cosine"], users=20, seed=1)
     merged = compare([write("one", one), write("two", two)])
     for kind in ("rows", "system_metrics", "slices"):
         before, after = ([*getattr(one, kind), *getattr(two, kind)]), getattr(merged, kind)
@@ -90,31 +92,31 @@ def test_names_that_would_meet_are_refused(write):
     one = write("one", simple({"taste": [0.3] * 4, "taste (two)": [0.2] * 4}))
     two = write("two", simple({"taste": [0.4] * 4}))
     with pytest.raises(
-        SettingsError, match=r"taste \(one\), taste \(two\), taste \(two\); expected different names"
+        SettingsError, match=r"taste \(one\), taste \(two\), taste \(two\)\. Expected unique names"
     ):
         compare([one, two])
 
 
 def test_what_only_one_folder_asked_is_kept(write):
-    both = lively(trivial_baselines=["popularity"], models=["taste"], users=20, tasks=("fold-in", "last-20%"))
+    both = lively(baselines=["popularity"], models=["taste"], users=20, tasks=("random-20pct", "last-20pct"))
     taken = {
-        name: tuple(row for row in getattr(both, name) if getattr(row, "task", "") == "fold-in")
-        for name in ("rows", "system_metrics", "slices", "skills", "paired")
+        name: tuple(row for row in getattr(both, name) if getattr(row, "task", "") == "random-20pct")
+        for name in ("rows", "system_metrics", "slices", "skills", "paired_differences")
     }
-    first = tuple(result for result in both.measured if result.task.name == "fold-in")
-    one, two = write("one", replace(both, measured=first, **taken)), write("two", both)
+    first = tuple(result for result in both.results if result.task.name == "random-20pct")
+    one, two = write("one", replace(both, results=first, **taken)), write("two", both)
     for folders in ([one, two], [two, one]):
         report = compare(folders)
         assert [system.system for system in report.systems] == ["popularity", "taste"]
-        assert [task.name for task in report.tasks] == ["fold-in", "last-20%"]
+        assert [task.name for task in report.tasks] == ["random-20pct", "last-20pct"]
         assert sorted(map(str, report.rows)) == sorted(map(str, both.rows))
-        assert sorted(map(str, report.paired)) == sorted(map(str, both.paired))
+        assert sorted(map(str, report.paired_differences)) == sorted(map(str, both.paired_differences))
 
 
 def test_a_comparison_is_written_as_an_evaluation_is_and_can_be_compared_again(write, tmp_path):
     one, two = write("one", simple({"a": [0.1] * 4})), write("two", simple({"b": [0.2] * 4}))
     report = compare([one, two], tmp_path / "both")
-    assert Report.read(tmp_path / "both").table() == report.table()
+    assert report_text(Report.read(tmp_path / "both")) == report_text(report)
     assert (tmp_path / "both" / REPORT_FILE).exists()
     three = write("three", simple({"c": [0.3] * 4}))
     again = compare([tmp_path / "both", three])
@@ -122,19 +124,19 @@ def test_a_comparison_is_written_as_an_evaluation_is_and_can_be_compared_again(w
 
 
 def test_one_folder_is_no_comparison(write):
-    with pytest.raises(SettingsError, match="1 evaluation was named; expected two or more"):
+    with pytest.raises(SettingsError, match=r"1 evaluation\. Expected at least 2"):
         compare([write("one", simple(FLOOR))])
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"data": {**DATA, "fingerprint": "beef"}}, "whose fingerprint is f00d, two on beef"),
-        ({"data": {**DATA, "split": "validation"}}, "whose split is test, two on validation"),
-        ({"data": None}, "two does not say what data"),
-        ({"fingerprint": "others"}, "fold-in of one and of two asks other people or hides other films"),
-        ({"task": "next-liked"}, "two was asked next-liked, and the evaluations before it fold-in"),
-        ({"ids": [4, 3, 2, 1]}, "the per-user values of fold-in are of people in another order"),
+        ({"data": {**DATA, "fingerprint": "beef"}}, "fingerprint: f00d in one, beef in two"),
+        ({"data": {**DATA, "split": "validation"}}, "data split: test in one, validation in two"),
+        ({"data": None}, "two: no data fingerprint"),
+        ({"fingerprint": "others"}, "task random-20pct: one and two differ in users or held-out items"),
+        ({"task": "next-item"}, "two: tasks next-item; the evaluations before it: random-20pct"),
+        ({"ids": [4, 3, 2, 1]}, "task random-20pct: the per-user values have other users"),
     ],
 )
 def test_evaluations_of_something_else_are_refused(write, other, said):
@@ -142,11 +144,11 @@ def test_evaluations_of_something_else_are_refused(write, other, said):
     with pytest.raises(DataError, match=said) as caught:
         compare([one, two])
     assert "\n" not in str(caught.value)
-    assert "; evaluate" in str(caught.value)
+    assert "valuate" in str(caught.value)
 
 
 def test_a_folder_without_an_evaluation_is_refused(write, tmp_path):
-    with pytest.raises(FormatError, match=r"holds no results\.json"):
+    with pytest.raises(FormatError, match=r"no results\.json"):
         compare([write("one", simple(FLOOR)), tmp_path / "two"])
 
 
@@ -160,8 +162,8 @@ def test_the_command_prints_the_table_and_writes_where_it_is_told(write, tmp_pat
     one, two = write("one", simple({"a": [0.1] * 4})), write("two", simple({"b": [0.2] * 4}))
     shown = CliRunner().invoke(app, ["compare", str(one), str(two), "--out", str(tmp_path / "both")])
     assert shown.exit_code == 0, shown.stderr
-    assert "ndcg@100 beside b" in shown.stdout
-    assert f"Pictures: {tmp_path / 'both' / REPORT_FILE}" in shown.stdout
+    assert "ΔNDCG@100 vs. b" in shown.stdout
+    assert f"Report: {tmp_path / 'both' / REPORT_FILE}" in shown.stdout
     told = json.loads(CliRunner().invoke(app, ["compare", str(one), str(two), "--json"]).stdout)
     assert told["folders"] == [str(one), str(two)]
     assert told["out"] is None

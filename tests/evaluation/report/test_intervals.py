@@ -9,10 +9,10 @@ from tastevec.evaluation import statistics as intervals
 from tastevec.evaluation.statistics import (
     RESAMPLES,
     bootstrap_users,
-    direction,
+    difference_intervals,
     mean_intervals,
-    paired_differences,
     pairwise_differences,
+    sign_of_interval,
 )
 
 
@@ -32,13 +32,13 @@ def test_an_interval_is_near_the_one_of_the_normal_distribution():
     [interval] = intervals_of(values)
     half = 1.96 * values.std() / np.sqrt(800)
     assert interval.mean == pytest.approx(values.mean())
-    assert interval.low == pytest.approx(values.mean() - half, abs=0.15 * half)
-    assert interval.high == pytest.approx(values.mean() + half, abs=0.15 * half)
+    assert interval.ci_low == pytest.approx(values.mean() - half, abs=0.15 * half)
+    assert interval.ci_high == pytest.approx(values.mean() + half, abs=0.15 * half)
 
 
 def test_intervals_cover_the_truth_about_95_times_in_100():
     samples = np.random.default_rng(4).random((150, 300)) < 0.3  # 300 samples of 150 people, truth 0.3
-    covered = [item.low <= 0.3 <= item.high for item in intervals_of(samples.astype(float), seed=2)]
+    covered = [item.ci_low <= 0.3 <= item.ci_high for item in intervals_of(samples.astype(float), seed=2)]
     assert 0.9 <= np.mean(covered) <= 0.99
 
 
@@ -52,15 +52,15 @@ def test_people_without_a_value_do_not_count():
     values = np.array([[0.2], [0.4], [0.9]])
     [alone] = intervals_of(values)
     [padded] = intervals_of(np.concatenate([values, np.full((2, 1), np.nan)]))
-    assert (padded.mean, padded.users) == (alone.mean, 3)
-    assert 0.2 <= padded.low <= padded.high <= 0.9
+    assert (padded.mean, padded.n_users) == (alone.mean, 3)
+    assert 0.2 <= padded.ci_low <= padded.ci_high <= 0.9
 
 
 def test_a_column_without_any_value_has_no_interval():
     first, second = intervals_of(np.array([[1.0, np.nan], [1.0, np.nan]]))
-    assert (first.low, first.high, first.users) == (1, 1, 2)
-    assert np.isnan([second.mean, second.low, second.high]).all()
-    assert second.users == 0
+    assert (first.ci_low, first.ci_high, first.n_users) == (1, 1, 2)
+    assert np.isnan([second.mean, second.ci_low, second.ci_high]).all()
+    assert second.n_users == 0
 
 
 def test_of_no_columns_there_are_no_intervals():
@@ -79,10 +79,10 @@ def test_the_same_people_under_two_systems_differ_by_less_than_two_groups_would(
     user = rng.random((200, 1))  # people differ much, the systems by 0.02
     better, worse = user + 0.02 + rng.normal(0, 0.01, (200, 1)), user
     draws = bootstrap_users(200, seed=3)
-    [paired] = paired_differences(better, worse, draws)
+    [paired] = difference_intervals(better, worse, draws)
     [alone] = mean_intervals(better, draws)
-    assert 0 < paired.low < 0.02 < paired.high + 0.005
-    assert paired.high - paired.low < 0.1 * (alone.high - alone.low)
+    assert 0 < paired.ci_low < 0.02 < paired.ci_high + 0.005
+    assert paired.ci_high - paired.ci_low < 0.1 * (alone.ci_high - alone.ci_low)
 
 
 def test_every_pair_at_once_is_each_pair_alone():
@@ -90,7 +90,7 @@ def test_every_pair_at_once_is_each_pair_alone():
     found = pairwise_differences(values, draws)
     for a in range(4):
         for b in range(4):
-            [alone] = paired_differences(values[:, [a]], values[:, [b]], draws)
+            [alone] = difference_intervals(values[:, [a]], values[:, [b]], draws)
             assert [matrix[a, b] for matrix in found] == pytest.approx(alone[:3])
 
 
@@ -104,11 +104,16 @@ def test_two_people_make_four_draws_that_the_hand_can_count():
 def test_a_person_without_a_value_under_one_system_counts_for_none():
     values = np.array([[0.5, 0.25, 0.0], [1.0, 0.75, np.nan]])
     found = pairwise_differences(values, bootstrap_users(2, seed=42))
-    assert found.mean[0, 2] == found.low[0, 2] == found.high[0, 2] == 0.5
+    assert found.mean[0, 2] == found.ci_low[0, 2] == found.ci_high[0, 2] == 0.5
     nobody = pairwise_differences(np.full((2, 2), np.nan), bootstrap_users(2, seed=42))
     assert np.isnan(nobody.mean[0, 1])
     assert (nobody.mean.diagonal() == 0).all()
 
 
 def test_systems_that_are_equal_but_for_rounding_do_not_differ():
-    assert direction(1e-16, 1e-15) == direction(-1e-15, -1e-16) == direction(float("nan"), float("nan")) == 0
+    assert (
+        sign_of_interval(1e-16, 1e-15)
+        == sign_of_interval(-1e-15, -1e-16)
+        == sign_of_interval(float("nan"), float("nan"))
+        == 0
+    )

@@ -11,17 +11,18 @@ import pytest
 from matplotlib.figure import Figure
 
 from reports import asked, facts, lively, measured, report_of
-from tastevec.data.html import styled
+from tastevec.data.html import style_axes
 from tastevec.evaluation.html_report import report_page
-from tastevec.evaluation.plots import Look, draw, label_ends, label_points, looks, short
+from tastevec.evaluation.plots import SeriesStyle, draw, label_ends, label_points, series_styles, short
+from tastevec.evaluation.tables import report_text
 
-EVERY = ["headline", "quality-curve", "popularity", "age", "cold-films", "coverage"]
+EVERY = ["headline", "quality-curve", "popularity", "age", "cold-items", "coverage"]
 
 
 @pytest.fixture(scope="module")
 def report():
     return lively(
-        trivial_baselines=["popularity", "EASE & <friends>", "iALS"], models=["ours", "the note's"], users=60
+        baselines=["popularity", "EASE & <friends>", "iALS"], models=["ours", "the note's"], users=60
     )
 
 
@@ -33,7 +34,7 @@ def pictures(report):
 @pytest.fixture(scope="module")
 def page(report, pictures):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tastevec.evaluation.plots.draw", lambda _report: pictures)  # once is enough
+        patch.setattr("tastevec.evaluation.html_report.draw", lambda _report: pictures)  # once is enough
         return report_page(report)
 
 
@@ -72,16 +73,16 @@ def test_every_picture_has_its_sentence_and_says_how_many_people(page, pictures)
     assert page.count("<figure") == page.count("<figcaption>") == len(EVERY)
     for picture in pictures:
         assert picture.svg.startswith(b"<?xml")
-        assert re.search(r"People (asked|in each point): .*\d", picture.caption)
-        assert "bootstrap over people" in picture.caption or picture.name == "coverage"
+        assert re.search(r"Users( in each point)?: .*\d", picture.caption)
+        assert "bootstrap over users" in picture.caption or picture.name == "coverage"
 
 
 def test_the_tables_hold_what_the_text_holds(page, report):
     assert page.count("<table>") == 6
     assert page.count('<tr class="model">') == 6 * 2
     plain = re.sub(r"<[^>]+>", " ", page)
-    for word in report.table().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split():
-        if set(word) != {"-"} and word not in ("vectors:", "everybody:") and not word.endswith(":"):
+    for word in report_text(report).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split():
+        if set(word) != {"-"} and not word.endswith(":"):
             assert word.replace("'", "&#x27;") in plain
 
 
@@ -93,29 +94,31 @@ def test_names_and_notes_cannot_become_html(page):
 
 def test_the_page_names_models_and_data(page, report, pictures, monkeypatch):
     assert "<title>ours, the note&#x27;s on tiny</title>" in page
-    monkeypatch.setattr("tastevec.evaluation.plots.draw", lambda _report: pictures)
+    monkeypatch.setattr("tastevec.evaluation.html_report.draw", lambda _report: pictures)
     bare = report_page(replace(report, data=None))
     assert "<title>ours, the note&#x27;s</title>" in bare
     assert "<dt>split</dt>" not in bare
 
 
 def test_pictures_of_what_was_not_measured_are_left_out():
-    report = report_of([facts("floor", floor=True)], [measured("floor", asked(), ndcg_at_100=[0, 0, 1, 1])])
+    report = report_of(
+        [facts("floor", is_baseline=True)], [measured("floor", asked(), ndcg_at_100=[0, 0, 1, 1])]
+    )
     assert [picture.name for picture in draw(report)] == ["headline"]
-    assert "<title>Floors and baselines on tiny</title>" in report_page(report)
+    assert "<title>Baselines on tiny</title>" in report_page(report)
 
 
 def test_a_system_that_was_not_asked_a_task_has_no_dot_there():
     system_metrics = {"coverage@10": np.array([0.5])}
     results = [
-        measured("ours", asked("fold-in"), ndcg_at_100=[0, 0, 1, 1], system_metrics=system_metrics),
-        measured("ours", asked("next-liked"), ndcg_at_10=[0, 0, 0, 1]),
-        measured("last only", asked("next-liked"), ndcg_at_10=[0, 0, 1, 1]),
+        measured("ours", asked("random-20pct"), ndcg_at_100=[0, 0, 1, 1], system_metrics=system_metrics),
+        measured("ours", asked("next-item"), ndcg_at_10=[0, 0, 0, 1]),
+        measured("last only", asked("next-item"), ndcg_at_10=[0, 0, 1, 1]),
     ]
-    report = report_of([facts("last only", floor=True), facts("ours")], results)
+    report = report_of([facts("last only", is_baseline=True), facts("ours")], results)
     headlines, coverage = draw(report)
-    assert "fold-in 4, next-liked 4" in headlines.caption
-    assert "next-liked" not in coverage.caption
+    assert "random-20pct 4, next-item 4" in headlines.caption
+    assert "next-item" not in coverage.caption
 
 
 def test_a_report_in_which_nobody_found_anything_is_drawn():
@@ -128,10 +131,10 @@ def test_a_report_in_which_nobody_found_anything_is_drawn():
 
 def test_three_panels_leave_the_fourth_place_empty():
     report = lively(
-        trivial_baselines=["popularity"],
+        baselines=["popularity"],
         models=["ours"],
         users=20,
-        tasks=("fold-in", "next-liked", "last-20%"),
+        tasks=("random-20pct", "next-item", "last-20pct"),
     )
     assert [picture.name for picture in draw(report)] == EVERY
 
@@ -139,19 +142,19 @@ def test_three_panels_leave_the_fourth_place_empty():
 def test_models_have_colours_of_their_own_and_floors_share_a_grey():
     names = [f"model {place}" for place in range(8)]
     report = report_of(
-        [facts("a", floor=True), facts("b", floor=True), *map(facts, names)],
+        [facts("a", is_baseline=True), facts("b", is_baseline=True), *map(facts, names)],
         [measured("a", asked(), ndcg_at_10=[1] * 4)],
     )
-    found = looks(report)
+    found = series_styles(report)
     assert found["a"] == found["b"]
-    assert len({(found[name].colour, found[name].dash) for name in names}) == 8
-    assert found["a"].ink != found["a"].colour  # a name needs more contrast than a line
-    assert found["model 0"].ink == found["model 0"].colour
+    assert len({(found[name].color, found[name].dash) for name in names}) == 8
+    assert found["a"].text_color != found["a"].color  # a name needs more contrast than a line
+    assert found["model 0"].text_color == found["model 0"].color
 
 
 def drawn_axes():
     figure = Figure(figsize=(6, 4))
-    axes = styled(figure.subplots())
+    axes = style_axes(figure.subplots())
     axes.set(xlim=(0, 1), ylim=(0, 1))
     return figure, axes
 
@@ -165,7 +168,7 @@ def boxes(figure, axes):
 def test_names_at_the_ends_of_lines_never_overlap():
     figure, axes = drawn_axes()
     ends = {f"line {place}": (1.0, 0.5 + place / 1000) for place in range(8)}
-    label_ends(axes, ends, dict.fromkeys(ends, Look("#000000", "-", model=True)))
+    label_ends(axes, ends, dict.fromkeys(ends, SeriesStyle("#000000", "-", model=True)))
     found = sorted(boxes(figure, axes), key=lambda box: box.y0)
     assert len(found) == 8
     assert all(upper.y0 >= lower.y1 - 1 for lower, upper in zip(found, found[1:], strict=False))  # noqa: RUF007  each beside the next
@@ -175,7 +178,7 @@ def test_names_of_points_never_overlap_though_some_find_no_room():
     figure, axes = drawn_axes()
     rng = np.random.default_rng(0)
     points = {f"system {place}": tuple(rng.uniform(0.3, 0.6, 2)) for place in range(30)}
-    label_points(axes, points, dict.fromkeys(points, Look("#000000", "-", model=False)))
+    label_points(axes, points, dict.fromkeys(points, SeriesStyle("#000000", "-", model=False)))
     found = boxes(figure, axes)
     assert 5 < len(found) < 30
     assert not any(one.overlaps(other) for place, one in enumerate(found) for other in found[:place])
@@ -184,7 +187,7 @@ def test_names_of_points_never_overlap_though_some_find_no_room():
 def test_of_points_that_meet_the_first_has_its_name_beside_it():
     _, axes = drawn_axes()
     points = dict.fromkeys([f"system {place}" for place in range(9)], (0.5, 0.5))
-    label_points(axes, points, dict.fromkeys(points, Look("#000000", "-", model=False)))
+    label_points(axes, points, dict.fromkeys(points, SeriesStyle("#000000", "-", model=False)))
     names = [text.get_text() for text in axes.texts]
     assert names == [f"system {place}" for place in range(len(names))]
     assert 1 <= len(names) < 9

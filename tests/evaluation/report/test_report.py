@@ -16,9 +16,11 @@ from tastevec.data.html import Chart
 from tastevec.errors import FormatError, MissingExtraError
 from tastevec.evaluation.baselines import EASE, Popularity
 from tastevec.evaluation.evaluate import evaluate
+from tastevec.evaluation.html_report import write_report
 from tastevec.evaluation.report import Report
+from tastevec.evaluation.tables import report_text
 from tastevec.schema import PER_USER_FILE, REPORT_FILE, RESULTS_FILE
-from users import plain_cohort, users, world
+from users import plain_dataset, users, world
 
 FROM = 4.0
 NAN = float("nan")
@@ -27,14 +29,14 @@ NAN = float("nan")
 @pytest.fixture(scope="module")
 def report():
     """Two floors and a model of three runs, on four tasks."""
-    return lively(trivial_baselines=["popularity", "EASE"], models=["ours"], users=40)
+    return lively(baselines=["popularity", "EASE"], models=["ours"], users=40)
 
 
 @pytest.fixture
 def no_pictures(monkeypatch):
     """What is written holds a page without its pictures, which take seconds."""
     monkeypatch.setattr(
-        "tastevec.evaluation.plots.draw", lambda _report: [Chart("none", "None", "Nothing.", b"")]
+        "tastevec.evaluation.html_report.draw", lambda _report: [Chart("none", "None", "Nothing.", b"")]
     )
 
 
@@ -42,7 +44,7 @@ def no_pictures(monkeypatch):
 def folder(report, tmp_path_factory):
     """The same, written."""
     out = tmp_path_factory.mktemp("evaluation") / "out"
-    report.write(out)
+    write_report(report, out)
     return out
 
 
@@ -51,27 +53,32 @@ def test_a_folder_holds_three_files_and_nothing_else(folder):
 
 
 def test_the_files_hold_what_was_measured(report, folder):
-    assert json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8")) == report.to_json()
+    assert json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8")) == report.to_dict()
     per_user = pq.read_table(folder / PER_USER_FILE).to_pandas()
     assert len(per_user) == 3 * 4 * 40  # systems, tasks, users
-    assert list(per_user)[:6] == ["system", "protocol", "task", "user_id", "input_items", "held_out_items"]
+    assert list(per_user)[:5] == ["system", "task", "user_id", "input_items", "held_out_items"]
     means = per_user.groupby(["system", "task"], observed=True).mean(numeric_only=True)
     for row in report.rows:
         assert means.loc[(row.system, row.task), row.metric] == pytest.approx(row.mean)
-    overall = per_user[per_user.task == "fold-in"]
+    overall = per_user[per_user.task == "random-20pct"]
     assert overall["ndcg@10_shuffled"].isna().all()
 
 
 def test_the_json_says_of_what_and_how_it_was_measured(report):
-    found = report.to_json()
+    found = report.to_dict()
     assert list(found) == [
         *("format_version", "data", "settings", "tasks", "systems"),
-        *("rows", "system_metrics", "slices", "skill", "paired"),
+        *("rows", "system_metrics", "slices", "skill", "paired_differences"),
     ]
-    assert found["format_version"] == 2
+    assert found["format_version"] == 3
     assert found["data"] == {"name": "tiny", "fingerprint": "f00d", "split": "test"}
     assert found["settings"] == {"at": list(AT), "seed": 42, "resamples": 1000, "interval": 0.95}
-    assert [task["task"] for task in found["tasks"]] == ["best-rated", "fold-in", "next-liked", "last-20%"]
+    assert [task["task"] for task in found["tasks"]] == [
+        "top-rated",
+        "random-20pct",
+        "next-item",
+        "last-20pct",
+    ]
     assert (found["tasks"][0]["users"], found["tasks"][0]["held_out_items"]) == (40, 80)
     assert [(system["system"], system["floor"], system["runs"]) for system in found["systems"]] == [
         ("popularity", True, 1),
@@ -79,7 +86,7 @@ def test_the_json_says_of_what_and_how_it_was_measured(report):
         ("ours", False, 3),
     ]
     assert {skill["system"] for skill in found["skill"]} == {"ours"}
-    assert len(found["paired"]) == 4 * 3  # tasks, pairs
+    assert len(found["paired_differences"]) == 4 * 3  # tasks, pairs
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -94,87 +101,87 @@ def test_the_json_is_plain_whatever_the_settings_are(tmp_path):
     system = facts("ours")
     system = type(system)(**{**vars(system), "settings": odd})
     report = report_of([system], [measured("ours", asked(), ndcg_at_10=[NAN, NAN, NAN, 1])], data=None)
-    [kept] = report.to_json()["systems"]
+    [kept] = report.to_dict()["systems"]
     assert kept["settings"] == {"ridge": 0.5, "trials": [1, 2], "loss": None, "levels": [1.5], "7": None}
-    report.write(tmp_path / "out")
+    write_report(report, tmp_path / "out")
     assert Report.read(tmp_path / "out").data is None
 
 
 def test_what_is_read_back_says_the_same(report, folder):
     again = Report.read(folder)
     for style in ("text", "markdown"):
-        assert again.table(style) == report.table(style)
-    assert again.to_json() == report.to_json()
-    for one, other in zip(again.measured, report.measured, strict=True):
+        assert report_text(again, style) == report_text(report, style)
+    assert again.to_dict() == report.to_dict()
+    for one, other in zip(again.results, report.results, strict=True):
         assert one.values.keys() == other.values.keys()
         for metric, values in one.values.items():
             np.testing.assert_array_equal(values, other.values[metric])
 
 
 def test_what_was_read_writes_the_same_bytes_over_an_earlier_evaluation(folder, tmp_path):
-    Report.read(folder).write(tmp_path / "copy")
+    write_report(Report.read(folder), tmp_path / "copy")
     with pytest.MonkeyPatch.context() as patch:
         page = (folder / REPORT_FILE).read_text(encoding="utf-8")
         patch.setattr("tastevec.evaluation.html_report.report_page", lambda _report: page)
-        Report.read(tmp_path / "copy").write(tmp_path / "copy")
+        write_report(Report.read(tmp_path / "copy"), tmp_path / "copy")
     for name in (RESULTS_FILE, PER_USER_FILE, REPORT_FILE):
         assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_the_same_seed_gives_the_same_report_and_another_seed_other_intervals(report):
-    again = Report.of(report.systems, report.measured, at=report.at, seed=42, data=report.data)
-    assert again.to_json() == report.to_json()
-    assert Report.of(report.systems, report.measured, at=report.at, seed=43).rows != report.rows
+    again = Report.of(report.systems, report.results, at=report.at, seed=42, data=report.data)
+    assert again.to_dict() == report.to_dict()
+    assert Report.of(report.systems, report.results, at=report.at, seed=43).rows != report.rows
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_missing_numbers_are_null_in_the_json_a_dash_in_the_table_and_missing_when_read(tmp_path):
-    task = asked("best-rated", users=2)
+    task = asked("top-rated", users=2)
     nothing = {"cosine_distance": np.array([NAN, NAN])}
     result = measured("ours", task, ndcg_at_10=[0, 1])
     result = type(result)(
         "ours", task, result.values | nothing, result.runs | {"cosine_distance": np.array([NAN])}
     )
     report = report_of([facts("ours")], [result])
-    [row] = [row for row in report.to_json()["rows"] if row["metric"] == "cosine_distance"]
-    assert (row["mean"], row["low"], row["users"]) == (None, None, 0)
-    assert report.table().split("\n\n")[1].splitlines()[2].split()[-3:] == ["-", "the", "best"]
-    report.write(tmp_path / "out")
+    [row] = [row for row in report.to_dict()["rows"] if row["metric"] == "cosine_distance"]
+    assert (row["mean"], row["ci_low"], row["n_users"]) == (None, None, 0)
+    assert report_text(report).split("\n\n")[1].splitlines()[2].split()[-2:] == ["-", "best"]
+    write_report(report, tmp_path / "out")
     again = Report.read(tmp_path / "out")
-    assert again.table() == report.table()
-    assert np.isnan(again.measured[0].values["cosine_distance"]).all()
+    assert report_text(again) == report_text(report)
+    assert np.isnan(again.results[0].values["cosine_distance"]).all()
 
 
 def test_a_perfect_floor_leaves_no_room_for_skill():
     task = asked()
     results = [measured(name, task, ndcg_at_10=[1] * 4) for name in ("floor", "ours")]
-    report = report_of([facts("floor", floor=True), facts("ours")], results)
-    assert [skill["skill"] for skill in report.to_json()["skill"]] == [None]
+    report = report_of([facts("floor", is_baseline=True), facts("ours")], results)
+    assert [skill["skill"] for skill in report.to_dict()["skill"]] == [None]
 
 
 def test_a_table_holds_a_task_the_best_system_first(report):
-    blocks = report.table().split("\n\n")
+    blocks = report_text(report).split("\n\n")
     titles = [block.split(":")[0] for block in blocks[:-1:2]]
     assert titles == [
-        *("best-rated", "fold-in", "next-liked", "last-20%"),
-        *("The vectors", "The first 10 films of everybody"),
+        *("top-rated", "random-20pct", "next-item", "last-20pct"),
+        *("Embeddings", "Lists (first 10 items)"),
     ]
-    assert blocks[2] == "fold-in: 40 users asked, 1 left out. A note with <angles>."
+    assert blocks[2] == "random-20pct: A note with <angles>. 40 users, 1 excluded."
     header, rule, *lines = blocks[3].splitlines()
     assert header.split("  ")[0] == "system"
-    assert header.endswith("ndcg@100 beside ours")
+    assert header.endswith("ΔNDCG@100 vs. ours")
     assert set(rule) == {"-", " "}
     assert [line.split("  ")[0] for line in lines] == ["ours (3 runs)", "EASE", "popularity"]
     assert "*" in lines[0]  # better than EASE for nearly everybody
-    assert lines[0].endswith("the best")
-    assert "ndcg@10, sessions shuffled" in blocks[5]
+    assert lines[0].endswith("best")
+    assert "NDCG@10, sessions shuffled" in blocks[5]
     assert "effective rank" in blocks[9]
     assert "coverage@10" in blocks[11]
-    assert blocks[-1].startswith("* beside a mean: better than the best floor")
+    assert blocks[-1].startswith("* after a mean: significantly better than the best baseline")
 
 
 def test_the_markdown_table_has_the_same_cells(report):
-    plain, marked = report.table().splitlines(), report.table("markdown").splitlines()
+    plain, marked = report_text(report).splitlines(), report_text(report, "markdown").splitlines()
     for line, other in zip(plain, marked, strict=True):
         assert line.split() == [word for word in other.split() if word != "|"]
     assert sum(line.startswith("| EASE") for line in marked) == 6
@@ -185,46 +192,46 @@ def test_the_difference_from_the_best_has_the_sign_of_who_is_behind():
     for order in (["good", "bad"], ["bad", "good"]):
         task, values = asked(), {"good": [0.5] * 4, "bad": [0.25] * 4}
         results = [measured(name, task, ndcg_at_100=values[name]) for name in order]
-        shown = report_of([facts(name) for name in order], results).table().split("\n\n")[1].splitlines()
+        shown = report_text(report_of([facts(name) for name in order], results)).split("\n\n")[1].splitlines()
         assert [line.split("  ")[0] for line in shown[2:]] == ["good", "bad"]
         assert shown[3].endswith("-0.250* [-0.250, -0.250]")
 
 
 def test_a_system_that_was_not_asked_a_task_is_said_to_be_absent():
     results = [
-        measured("a", asked("fold-in"), ndcg_at_100=[1] * 4),
-        measured("a", asked("next-liked"), ndcg_at_10=[1] * 4),
-        measured("last only", asked("next-liked"), ndcg_at_10=[0] * 4),
+        measured("a", asked("random-20pct"), ndcg_at_100=[1] * 4),
+        measured("a", asked("next-item"), ndcg_at_10=[1] * 4),
+        measured("last only", asked("next-item"), ndcg_at_10=[0] * 4),
     ]
-    table = report_of([facts("a"), facts("last only")], results).table()
-    assert "fold-in: 4 users asked, 1 left out. A note with <angles>. Not asked: last only." in table
+    table = report_text(report_of([facts("a"), facts("last only")], results))
+    assert "random-20pct: A note with <angles>. 4 users, 1 excluded. Not evaluated: last only." in table
     assert table.count("last only") == 2  # that note, and its row where it was asked
 
 
 def test_a_table_without_a_headline_metric_shows_what_there_is():
     report = report_of([facts("ours")], [measured("ours", asked(), hr_at_3=[1] * 4)], at=(3,))
-    assert "hr@3 " in report.table()
+    assert "HR@3 " in report_text(report)
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_folder_of_something_else_is_left_alone(report, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FormatError, match="not written by this command"):
-        report.write(tmp_path)
+        write_report(report, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_without_matplotlib_nothing_is_written(report, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[describe\]'"):
-        report.write(tmp_path / "out")
+        write_report(report, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_string_ids_come_back_as_they_were(tmp_path):
     report = report_of([facts("a")], [measured("a", asked(ids=["bób"], users=1), ndcg_at_10=[1])])
-    report.write(tmp_path / "out")
+    write_report(report, tmp_path / "out")
     assert pq.read_table(tmp_path / "out" / PER_USER_FILE)["user_id"].to_pylist() == ["bób"]
     assert Report.read(tmp_path / "out").tasks[0].user_ids.tolist() == ["bób"]
 
@@ -232,22 +239,21 @@ def test_string_ids_come_back_as_they_were(tmp_path):
 @pytest.mark.usefixtures("no_pictures")
 def test_an_evaluation_of_real_systems_is_written_and_read(tmp_path):
     train, unseen = np.array([0, 1, 2, 3, 6, 7, 8, 9]), np.array([4, 5, 10, 11])
-    dataset = plain_cohort(world().take(train), world().take(unseen), worlds.ITEMS, (1.0, 5.0))
+    dataset = plain_dataset(world().take(train), world().take(unseen), worlds.ITEMS, (1.0, 5.0))
     report = evaluate(
-        [EASE(positive_from=FROM, ridge=1.0)], dataset, trivial_baselines=[Popularity(positive_from=FROM)]
+        [EASE(positive_from=FROM, ridge=1.0)], dataset, baselines=[Popularity(positive_from=FROM)]
     )
-    report.write(tmp_path / "out")
-    assert Report.read(tmp_path / "out").table() == report.table()
+    write_report(report, tmp_path / "out")
+    assert report_text(Report.read(tmp_path / "out")) == report_text(report)
     per_user = pq.read_table(tmp_path / "out" / PER_USER_FILE).to_pandas()
     assert set(per_user.user_id) == {5, 6, 11, 12}
     assert (per_user.input_items + per_user.held_out_items <= 16).all()
 
 
 def test_two_evaluations_of_the_same_ask_the_same():
-    dataset = plain_cohort(users([(1, 5)], ids=[9]), users([(0, 3), (1, 5)]), 2, (1.0, 5.0))
+    dataset = plain_dataset(users([(1, 5)], ids=[9]), users([(0, 3), (1, 5)]), 2, (1.0, 5.0))
     one, other = (
-        evaluate([Popularity(positive_from=FROM)], dataset, protocols=["best-rated"]).to_json()
-        for _ in range(2)
+        evaluate([Popularity(positive_from=FROM)], dataset, tasks=["top-rated"]).to_dict() for _ in range(2)
     )
     assert one["tasks"] == other["tasks"]
 
@@ -266,31 +272,29 @@ def edited(folder, tmp_path, edit):
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda results: results.update(format_version=1), "is of format version 1; expected 2"),
+        (lambda results: results.update(format_version=2), "format version 2. Expected 3"),
         (lambda results: results.pop("format_version"), "is missing or damaged"),
         (lambda results: results.pop("slices"), "is damaged"),
-        (lambda results: results["systems"][0].pop("runs"), "is damaged"),
-        (lambda results: results["rows"][0].update(colour="red"), "is damaged"),
+        (lambda results: results["systems"][0].pop("runs"), "is missing or damaged"),
+        (lambda results: results["rows"][0].update(colour="red"), "is missing or damaged"),
         (lambda results: results["rows"][0].update(mean=0.999), "per_user.parquet is missing or damaged"),
         (
             lambda results: results["rows"][0].update(metric="luck@7"),
             "per_user.parquet is missing or damaged",
         ),
-        (lambda results: results["tasks"][0].update(users=41), "per_user.parquet is missing or damaged"),
+        (lambda results: results["tasks"][0].update(n_users=41), "per_user.parquet is missing or damaged"),
     ],
 )
 def test_a_damaged_evaluation_is_one_clear_sentence(folder, tmp_path, edit, said):
     copy = edited(folder, tmp_path, edit)
     with pytest.raises(FormatError, match=said) as caught:
         Report.read(copy)
-    assert "evaluate again" in str(caught.value)
+    assert "tastevec evaluate" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_files_that_are_missing_or_half_there_are_named(folder, tmp_path):
-    with pytest.raises(
-        FormatError, match=r"holds no results\.json; expected a folder that tastevec evaluate wrote"
-    ):
+    with pytest.raises(FormatError, match=r"no results\.json\. Expected a folder of tastevec evaluate"):
         Report.read(tmp_path / "nowhere")
     copy = edited(folder, tmp_path, lambda _: None)
     whole = (copy / PER_USER_FILE).read_bytes()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reports import asked, facts, measured, report_of
-from tastevec.evaluation.results import Asked, Measured, Slice, headline
+from tastevec.evaluation.results import Slice, TaskRecord, TaskResult, headline_metric
 from tastevec.evaluation.tasks import Task
 
 NAN = float("nan")
@@ -26,9 +26,9 @@ def three_runs(**changes):
         "values": {"ndcg@100": np.array([0.2, 0.4])},
         "runs": {"ndcg@100": np.array([0.2, 0.3, 0.4])},
         "system_metrics": {"coverage@10": np.array([0.5, 0.6, 0.7])},
-        "slices": (Slice("cold films", "1-4", "found@20", np.array([1.0, NAN])),),
+        "slices": (Slice("cold_items", "1-4", "found@20", np.array([1.0, NAN])),),
     }
-    return Measured("ours", task, **fields | changes)
+    return TaskResult("ours", task, **fields | changes)
 
 
 @pytest.fixture
@@ -38,32 +38,32 @@ def report():
 
 def test_a_mean_is_over_people_and_the_spread_over_runs(report):
     row = found(report.rows, metric="ndcg@100")
-    assert (row.system, row.protocol, row.task) == ("ours", "fold-in", "fold-in")
-    assert (row.mean, row.low, row.high, row.users) == pytest.approx((0.3, 0.2, 0.4, 2))
+    assert (row.system, row.task) == ("ours", "random-20pct")
+    assert (row.mean, row.ci_low, row.ci_high, row.n_users) == pytest.approx((0.3, 0.2, 0.4, 2))
     assert (row.runs, row.seed_sd) == (3, pytest.approx(0.1))  # sample deviation of 0.2, 0.3 and 0.4
 
 
 def test_one_run_has_no_spread():
     report = report_of([facts("ours")], [measured("ours", asked(), ndcg_at_10=[0, 1, 1, 1])])
     assert found(report.rows).seed_sd is None
-    assert report.to_json()["rows"][0]["seed_sd"] is None
+    assert report.to_dict()["rows"][0]["seed_sd"] is None
 
 
 def test_what_only_the_whole_has_is_a_mean_over_runs_without_an_interval(report):
     row = found(report.system_metrics)
     assert (row.metric, row.mean, row.runs, row.seed_sd) == pytest.approx(("coverage@10", 0.6, 3, 0.1))
-    plain = report.to_json()["system_metrics"][0]
-    assert (plain["low"], plain["high"], plain["users"]) == (None, None, 2)
+    plain = report.to_dict()["system_metrics"][0]
+    assert (plain["ci_low"], plain["ci_high"], plain["n_users"]) == (None, None, 2)
 
 
 def test_a_slice_counts_the_people_who_have_that_part(report):
     row = found(report.slices)
-    assert (row.by, row.label, row.metric, row.users) == ("cold films", "1-4", "found@20", 1)
-    assert (row.mean, row.low, row.high) == (1, 1, 1)
+    assert (row.by, row.label, row.metric, row.n_users) == ("cold_items", "1-4", "found@20", 1)
+    assert (row.mean, row.ci_low, row.ci_high) == (1, 1, 1)
 
 
 def test_a_system_that_beats_the_floor_for_everybody_has_a_star():
-    task, names = asked(), [facts("floor", floor=True), facts("better"), facts("worse"), facts("mixed")]
+    task, names = asked(), [facts("floor", is_baseline=True), facts("better"), facts("worse"), facts("mixed")]
     results = [
         measured("floor", task, ndcg_at_10=[0.2, 0.4, 0.2, 0.4], recall_at_20=[0.5] * 4),
         measured("better", task, ndcg_at_10=[0.3, 0.5, 0.3, 0.5], recall_at_20=[0.5] * 4),
@@ -71,49 +71,49 @@ def test_a_system_that_beats_the_floor_for_everybody_has_a_star():
         measured("mixed", task, ndcg_at_10=[0.9, 0.0, 0.9, 0.0], recall_at_20=[0.5] * 4),
     ]
     report = report_of(names, results)
-    stars = {(skill.system, skill.metric): skill.star for skill in report.skills}
+    stars = {(skill.system, skill.metric): skill.significant for skill in report.skills}
     assert [system for (system, _), star in stars.items() if star] == ["better"]
     better = found(report.skills, system="better", metric="ndcg@10")
     # The floor's mean is 0.3, perfection 1: 0.1 of 0.7 of the way.
-    assert (better.floor, better.difference, better.skill) == pytest.approx(("floor", 0.1, 1 / 7))
-    assert (better.low, better.high) == pytest.approx((0.1, 0.1))
+    assert (better.baseline, better.difference, better.skill) == pytest.approx(("floor", 0.1, 1 / 7))
+    assert (better.ci_low, better.ci_high) == pytest.approx((0.1, 0.1))
 
 
 def test_the_best_floor_is_the_one_to_beat():
-    task, names = asked(users=2), [facts("a", floor=True), facts("b", floor=True), facts("ours")]
+    task, names = asked(users=2), [facts("a", is_baseline=True), facts("b", is_baseline=True), facts("ours")]
     results = [
         measured("a", task, hr_at_10=[0.1, 0.1]),
         measured("b", task, hr_at_10=[0.3, 0.3]),
         measured("ours", task, hr_at_10=[0.2, 0.2]),
     ]
     skill = found(report_of(names, results).skills)
-    assert (skill.floor, skill.star) == ("b", False)
+    assert (skill.baseline, skill.significant) == ("b", False)
     assert skill.difference == pytest.approx(-0.1)
 
 
 def test_a_smaller_distance_is_better_and_counts_in_its_own_space_only():
     task = asked(users=2)
     names = [
-        facts("mine", floor=True, space="one"),
-        facts("others", floor=True, space="two"),
-        facts("blind", floor=True, space="one"),
+        facts("mine", is_baseline=True, space="one"),
+        facts("others", is_baseline=True, space="two"),
+        facts("blind", is_baseline=True, space="one"),
         facts("ours", space="one"),
     ]
     results = [
         measured("mine", task, cosine_distance=[0.4, 0.4]),
         measured("others", task, cosine_distance=[0.1, 0.1]),
-        Measured(
+        TaskResult(
             "blind", task, {"cosine_distance": np.array([NAN, NAN])}, {"cosine_distance": np.array([NAN])}
         ),
         measured("ours", task, cosine_distance=[0.3, 0.3]),
     ]
     skill = found(report_of(names, results).skills)
-    assert (skill.floor, skill.star) == ("mine", True)
+    assert (skill.baseline, skill.significant) == ("mine", True)
     assert skill.skill == pytest.approx(0.25)  # a quarter of the way from 0.4 to 0
 
 
 def test_what_lists_are_like_is_no_contest():
-    task = asked("next-liked", users=2)
+    task = asked("next-item", users=2)
     values = {
         "ndcg_at_10": [1, 1],
         "novelty_at_10": [9, 9],
@@ -121,7 +121,7 @@ def test_what_lists_are_like_is_no_contest():
         "split_half_cosine": [1, 1],
     }
     results = [measured(name, task, **values) for name in ("floor", "ours")]
-    report = report_of([facts("floor", floor=True), facts("ours")], results)
+    report = report_of([facts("floor", is_baseline=True), facts("ours")], results)
     assert [skill.metric for skill in report.skills] == ["ndcg@10"]
 
 
@@ -132,70 +132,69 @@ def test_every_two_systems_stand_beside_each_other_once_by_the_headline_metric()
         measured(name, task, ndcg_at_100=column, recall_at_20=[0, 1]) for name, column in values.items()
     ]
     report = report_of([facts(name) for name in values], results)
-    assert [(pair.a, pair.b) for pair in report.paired] == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert {pair.metric for pair in report.paired} == {"ndcg@100"}
-    first, second, third = report.paired
-    assert (first.difference, first.low, first.high, first.star) == (0.25, 0.25, 0.25, True)
-    assert (second.difference, second.low, second.high, second.star) == (0.25, 0.0, 0.5, False)
-    assert (third.difference, third.low, third.high, third.star) == (0.0, -0.25, 0.25, False)
+    assert [(pair.a, pair.b) for pair in report.paired_differences] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert {pair.metric for pair in report.paired_differences} == {"ndcg@100"}
+    first, second, third = report.paired_differences
+    assert (first.difference, first.ci_low, first.ci_high, first.significant) == (0.25, 0.25, 0.25, True)
+    assert (second.difference, second.ci_low, second.ci_high, second.significant) == (0.25, 0.0, 0.5, False)
+    assert (third.difference, third.ci_low, third.ci_high, third.significant) == (0.0, -0.25, 0.25, False)
 
 
 def test_a_system_that_was_not_asked_a_task_stands_in_no_pair_of_it():
     results = [
-        measured("a", asked("fold-in"), ndcg_at_100=[1] * 4),
-        measured("a", asked("next-liked"), ndcg_at_10=[1] * 4),
-        measured("b", asked("next-liked"), ndcg_at_10=[0] * 4),
+        measured("a", asked("random-20pct"), ndcg_at_100=[1] * 4),
+        measured("a", asked("next-item"), ndcg_at_10=[1] * 4),
+        measured("b", asked("next-item"), ndcg_at_10=[0] * 4),
     ]
     report = report_of([facts("a"), facts("b")], results)
-    assert [(pair.task, pair.a, pair.b) for pair in report.paired] == [("next-liked", "a", "b")]
+    assert [(pair.task, pair.a, pair.b) for pair in report.paired_differences] == [("next-item", "a", "b")]
 
 
 @pytest.mark.parametrize(
     ("task", "metrics", "expected"),
     [
-        ("best-rated", ["ndcg@10", "ndcg@100"], "ndcg@10"),
-        ("next-liked", ["ndcg@100", "ndcg@10", "ndcg@10_shuffled"], "ndcg@10"),
-        ("after-cut", ["ndcg@10", "ndcg@100"], "ndcg@100"),
-        ("fold-in", ["found@20"], "found@20"),
+        ("top-rated", ["ndcg@10", "ndcg@100"], "ndcg@10"),
+        ("next-item", ["ndcg@100", "ndcg@10", "ndcg@10_shuffled"], "ndcg@10"),
+        ("global-temporal", ["ndcg@10", "ndcg@100"], "ndcg@100"),
+        ("random-20pct", ["found@20"], "found@20"),
     ],
 )
 def test_each_task_has_its_headline(task, metrics, expected):
-    assert headline(task, metrics) == expected
+    assert headline_metric(task, metrics) == expected
 
 
 def question(**changes):
-    from users import users  # noqa: PLC0415  only these tests ask
+    from users import users  # noqa: PLC0415  only these tests hold_out
 
     fields = {
-        "name": "fold-in",
-        "protocol": "fold-in",
-        "known": users([(0, 5), (1, 3)], [(2, 4)]),
+        "name": "random-20pct",
+        "inputs": users([(0, 5), (1, 3)], [(2, 4)]),
         "offsets": np.array([0, 1, 3]),
         "targets": np.array([4, 3, 4], np.int32),
         "timestamps": np.zeros(3, np.int64),
-        "left_out": 0,
+        "excluded_users": 0,
         "note": "",
     }
-    return Asked.of(Task(**fields | changes))
+    return TaskRecord.of(Task(**fields | changes))
 
 
 def test_a_question_keeps_who_was_asked_and_how_much():
     kept = question()
-    assert Asked.of(kept) is kept
+    assert TaskRecord.of(kept) is kept
     assert (len(kept), kept.horizon) == (2, "overall")
     assert (kept.input_items.tolist(), kept.held_out_items.tolist()) == ([2, 1], [1, 2])
-    assert question(name="last-20%", protocol="future").horizon == "next"
+    assert question(name="last-20pct").horizon == "next"
 
 
 def test_a_question_is_another_one_if_anything_that_is_asked_is():
-    from users import users  # noqa: PLC0415  only these tests ask
+    from users import users  # noqa: PLC0415  only these tests hold_out
 
     same = question(note="read with care", timestamps=np.ones(3, np.int64))
     others = [
         question(targets=np.array([4, 3, 0], np.int32)),
         question(offsets=np.array([0, 2, 3])),
-        question(known=users([(0, 5), (1, 3)], [(1, 4)])),
-        question(known=users([(0, 5), (1, 3)], [(2, 4)], ids=[1, 3])),
+        question(inputs=users([(0, 5), (1, 3)], [(1, 4)])),
+        question(inputs=users([(0, 5), (1, 3)], [(2, 4)], ids=[1, 3])),
         question(candidates=np.array([True, True, True, False, True])),
     ]
     prints = [other.fingerprint for other in others]

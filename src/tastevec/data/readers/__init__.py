@@ -16,11 +16,9 @@ from tastevec.data.readers.formats import (
     GENOME_FILES,
     SourceLayout,
     find_layout,
-    read_atomic_interactions,
-    read_atomic_items,
     read_interaction_table,
     read_item_table,
-    read_movielens_items,
+    read_items_of,
     read_own_tags,
     read_ratings,
     read_tag_file,
@@ -55,7 +53,6 @@ __all__ = [
     "id_type",
     "interaction_table",
     "item_table",
-    "items_of",
     "rating_range_of",
     "read_interactions",
     "read_items",
@@ -259,8 +256,8 @@ def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> S
     with reader_context(connection, settings, path) as context:
         layout = find_layout(path, context.scratch)
         rating_range = settings.rating_range or rating_range_of(layout)
-        ratings = _read_ratings(layout, context, rating_range)
-        items = read_item_table(settings.items, context) if settings.items else items_of(layout, context)
+        ratings = read_ratings(layout, context, rating_range)
+        items = read_item_table(settings.items, context) if settings.items else read_items_of(layout, context)
         own = read_own_tags(layout, context)
         item_type = id_type(context, ITEM_ID, [ratings, items])
         others = [read_tag_file(file, context, int_ids=item_type == "int64") for file in settings.tags]
@@ -352,26 +349,6 @@ def reader_context(
             yield context
         finally:
             context.clear()
-
-
-def _read_ratings(
-    layout: SourceLayout, context: ReaderContext, rating_range: tuple[float, float]
-) -> ValidatedRows:
-    if layout.format == "table":
-        return read_interaction_table(layout.interactions, context, rating_range)
-    if layout.format == "recbole":
-        return read_atomic_interactions(layout.interactions, context, rating_range)
-    return read_ratings(layout, context, rating_range)
-
-
-def items_of(layout: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
-    """Return the source's own item metadata, if it has any."""
-    if layout.format == "table":
-        return None
-    if layout.format == "recbole":
-        path = layout.file(f"{layout.interactions.stem}.item")
-        return read_atomic_items(path, context) if path else None
-    return read_movielens_items(layout, context)
 
 
 def rating_range_of(layout: SourceLayout) -> tuple[float, float]:

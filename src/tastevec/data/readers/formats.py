@@ -1,4 +1,8 @@
-"""File formats: MovieLens releases of every age, RecBole atomic files, tag files, CSV and Parquet tables."""
+"""File formats: MovieLens releases of every age, RecBole atomic files, tag files, CSV and Parquet tables.
+
+Every reader returns the validated rows of one file. It raises a `SourceError` for a file that is missing, empty or
+damaged and for a wrong header, and a `BadRowError` for an invalid row that is not skipped.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tastevec.data.download import MAX_EXPANSION, excessive_unpacked_size
@@ -37,7 +42,7 @@ from tastevec.errors import SourceError
 from tastevec.schema import GENRES, ITEM_ID, RATING, TAG, TIMESTAMP, TITLE, USER_ID, WEIGHT, YEAR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tastevec.data.readers.text import TextFile
 
@@ -45,154 +50,17 @@ __all__ = [
     "GENOME_FILES",
     "SourceLayout",
     "find_layout",
-    "read_atomic_interactions",
-    "read_atomic_items",
     "read_interaction_table",
     "read_item_table",
-    "read_movielens_items",
+    "read_items_of",
     "read_own_tags",
     "read_ratings",
     "read_tag_file",
 ]
 
 
-def read_atomic_interactions(
-    path: Path, context: ReaderContext, rating_range: tuple[float, float]
-) -> ValidatedRows:
-    """Read the ``.inter`` file: one row per user and item.
-
-    Raises:
-        SourceError: The file is empty or lacks a column.
-        BadRowError: A row is invalid and invalid rows are not skipped.
-    """
-    types = {USER_ID: ANY_ID, ITEM_ID: ANY_ID, RATING: rating_within(*rating_range), TIMESTAMP: ANY_TIME}
-    return _read_recbole(path, context, types, optional=(TIMESTAMP,), unique=(USER_ID, ITEM_ID))
-
-
-def read_atomic_items(path: Path, context: ReaderContext) -> ValidatedRows:
-    """Read the ``.item`` file: item ID and title, year and genres if it has them.
-
-    Raises:
-        SourceError: The file is empty or lacks a column.
-        BadRowError: A row is invalid and invalid rows are not skipped.
-    """
-    types = {ITEM_ID: ANY_ID, TITLE: TEXT, YEAR: YEAR_TOKEN, GENRES: genre_list(" ")}
-    return _read_recbole(path, context, types, optional=(YEAR, GENRES), unique=(ITEM_ID,))
-
-
-def _read_recbole(
-    path: Path,
-    context: ReaderContext,
-    types: dict[str, ColumnType],
-    *,
-    optional: tuple[str, ...],
-    unique: tuple[str, ...],
-) -> ValidatedRows:
-    text = open_text(path, context.scratch)
-    names = [
-        name.partition(":")[0] for name in text.first_line().split("\t")
-    ]  # without their types, as in 'rating:float'
-    columns = match_columns(text.name, names, types, optional)
-    return validate_rows(context, plain_records(text, "\t", names, skip=1), columns, unique=unique)
-
-
 _PARQUET = (".parquet", ".pq")
-_INT_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-# 1.0 is no ID: pandas turns integers into floats where one is missing, and they must not become texts.
-_FLOAT_TYPES = ("FLOAT", "DOUBLE")
-_ID_TYPES = dict.fromkeys(_INT_TYPES + _FLOAT_TYPES, INT_ID)
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A table: its rows as text, and the column types of the IDs in a Parquet file."""
-
-    records: Records
-    id_types: dict[str, ColumnType]
-
-
-def read_interaction_table(
-    path: Path, context: ReaderContext, rating_range: tuple[float, float], *, name: str | None = None
-) -> ValidatedRows:
-    """Read a table of interactions: one row per user and item.
-
-    Timestamps are Unix seconds or ISO 8601 dates (UTC without an offset), truncated to seconds; a missing one is NULL.
-
-    Args:
-        path: The table.
-        context: Where the rows are validated.
-        rating_range: The lowest and the highest rating.
-        name: The file's name in messages; by default its own.
-
-    Raises:
-        SourceError: The table cannot be read, is empty or lacks a column.
-        BadRowError: A row is invalid and invalid rows are not skipped.
-    """
-    types = {USER_ID: ANY_ID, ITEM_ID: ANY_ID, RATING: rating_within(*rating_range), TIMESTAMP: ANY_TIME}
-    return _read_table_rows(
-        _open_table(path, context, name), context, types, optional=(TIMESTAMP,), unique=(USER_ID, ITEM_ID)
-    )
-
-
-def read_item_table(path: Path, context: ReaderContext) -> ValidatedRows:
-    """Read a table of items: item ID and title, year and genres (separated by ``|``) if the table has them.
-
-    Raises:
-        SourceError: The table cannot be read, is empty or lacks a column.
-        BadRowError: A row is invalid and invalid rows are not skipped.
-    """
-    types = {ITEM_ID: ANY_ID, TITLE: TEXT, YEAR: YEAR_NUMBER, GENRES: genre_list("|")}
-    return _read_table_rows(
-        _open_table(path, context), context, types, optional=(YEAR, GENRES), unique=(ITEM_ID,)
-    )
-
-
-def _read_table_rows(
-    table: _Table,
-    context: ReaderContext,
-    types: dict[str, ColumnType],
-    *,
-    optional: tuple[str, ...],
-    unique: tuple[str, ...],
-) -> ValidatedRows:
-    columns = [
-        replace(column, type=table.id_types.get(column.name, ANY_ID)) if column.type is ANY_ID else column
-        for column in match_columns(table.records.file, table.records.names, types, optional)
-    ]
-    return validate_rows(context, table.records, columns, unique=unique)
-
-
-def _open_table(path: Path, context: ReaderContext, name: str | None = None) -> _Table:
-    if path.suffix in _PARQUET:
-        return _open_parquet(path, context)
-    text = open_text(path, context.scratch, name=name)
-    separator, names = split_header(text.first_line())
-    return _Table(quoted_records(text, separator, names, context.connection), {})
-
-
-def _open_parquet(path: Path, context: ReaderContext) -> _Table:
-    """Open a Parquet file, in which integer IDs stay integers and text IDs stay texts."""
-    import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
-
-    try:
-        described = context.run(f"DESCRIBE FROM read_parquet({sql_path(path)}, hive_partitioning = false)")
-    except duckdb.Error as error:
-        raise SourceError(
-            f"{path}: not readable as Parquet ({str(error).splitlines()[0][:200]}). Expected a table. Check the path, or export the file again."
-        ) from error
-    types = {row[0]: row[1] for row in described}
-    id_types = {name: _ID_TYPES.get(type_name, TEXT_ID) for name, type_name in types.items()}
-    texts = [_as_text(name, type_name) for name, type_name in types.items()]
-    integers = frozenset(index for index, type_name in enumerate(types.values()) if type_name in _INT_TYPES)
-    return _Table(parquet_records(path, list(types), texts, integers), id_types)
-
-
-def _as_text(name: str, type_name: str) -> str:
-    column = '"' + name.replace('"', '""') + '"'
-    return f"array_to_string({column}, '|')" if type_name == "VARCHAR[]" else f"CAST({column} AS VARCHAR)"
-
-
-TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+_TABLE_ENDINGS = (".csv", ".tsv", ".txt", *_PARQUET)
 GENOME_FILES = ("genome-scores.csv", "genome-tags.csv")
 _NEEDED = (
     *("u.data", "u.item", "u.genre"),
@@ -238,7 +106,7 @@ def find_layout(path: Path, scratch: Path) -> SourceLayout:
         raise SourceError(
             f"{path}: not found. Expected a release or a table. Download one: tastevec fetch ml-100k"
         )
-    if path.suffix in TABLE_ENDINGS and path.is_file():
+    if path.suffix in _TABLE_ENDINGS and path.is_file():
         return SourceLayout(path, path.stem, "table")
     if path.suffix == ".inter":
         return SourceLayout(path, path.stem, "recbole")
@@ -281,7 +149,7 @@ def _unpack(path: Path, scratch: Path) -> Path:
                     shutil.copyfileobj(packed, file, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise SourceError(
-            f"{path}: not a complete zip ({error}). Expected a release (folder or zip) or a table ({', '.join(TABLE_ENDINGS)}). Fetch or export the file again."
+            f"{path}: not a complete zip ({error}). Expected a release (folder or zip) or a table ({', '.join(_TABLE_ENDINGS)}). Fetch or export the file again."
         ) from error
     except OSError as error:
         raise SourceError(
@@ -312,126 +180,161 @@ def _release_members(archive: zipfile.ZipFile) -> list[str]:
     return []
 
 
+# Columns without a header, in the order of the file.
+_SEPARATORS = {"ml-100k": "\t", "ml-1m": "::", "ml-10m": "::"}
 _ITEM_FILES = {
     "ml-100k": "u.item",
     "ml-1m": "movies.dat",
     "ml-10m": "movies.dat",
     "movielens-csv": "movies.csv",
 }
+_TAG_FILES = {"ml-10m": "tags.dat", "movielens-csv": "tags.csv"}
 _BEFORE_FLAGS = ("movie id", "movie title", "release date", "video release date", "IMDb URL")
 _FLAGS = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
-    *(
-        "Fantasy",
-        "Film-Noir",
-        "Horror",
-        "Musical",
-        "Mystery",
-        "Romance",
-        "Sci-Fi",
-        "Thriller",
-        "War",
-        "Western",
-    ),
-)
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
 
 
 def read_ratings(
     layout: SourceLayout, context: ReaderContext, rating_range: tuple[float, float]
 ) -> ValidatedRows:
-    """Read the ratings of a MovieLens release: one row per user and item.
-
-    Raises:
-        SourceError: The file is empty or its header is wrong.
-        BadRowError: A row is invalid and invalid rows are not skipped.
-    """
-    types = {USER_ID: INT_ID, ITEM_ID: INT_ID, RATING: rating_within(*rating_range), TIMESTAMP: UNIX_SECONDS}
-    text, unique = open_text(layout.interactions, context.scratch), (USER_ID, ITEM_ID)
-    if layout.format == "movielens-csv":
-        return _read_table(text, context, types, unique=unique)
-    return _read_lines(text, "\t" if layout.format == "ml-100k" else "::", context, types, unique=unique)
+    """Read the ratings of a source: one row per user and item."""
+    path, rating, unique = layout.interactions, rating_within(*rating_range), (USER_ID, ITEM_ID)
+    if layout.format == "table":
+        return read_interaction_table(path, context, rating_range)
+    if layout.format == "recbole":
+        types = {USER_ID: ANY_ID, ITEM_ID: ANY_ID, RATING: rating, TIMESTAMP: ANY_TIME}
+        return _read_headed(_atomic_records(path, context), context, types, (TIMESTAMP,), unique)
+    types = {USER_ID: INT_ID, ITEM_ID: INT_ID, RATING: rating, TIMESTAMP: UNIX_SECONDS}
+    return _read_movielens(open_text(path, context.scratch), layout.format, context, types, unique)
 
 
-def read_movielens_items(layout: SourceLayout, context: ReaderContext) -> ValidatedRows:
-    """Read the items of a MovieLens release: item ID, title and genres.
-
-    Raises:
-        SourceError: The file is missing or empty, or its header is wrong.
-        BadRowError: A row is invalid and invalid rows are not skipped.
-    """
+def read_items_of(layout: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
+    """Read the source's own item metadata, if it has any: item ID, title, genres and perhaps year."""
+    if layout.format == "table":
+        return None
+    if layout.format == "recbole":
+        path = layout.file(f"{layout.interactions.stem}.item")
+        types = {ITEM_ID: ANY_ID, TITLE: TEXT, YEAR: YEAR_TOKEN, GENRES: genre_list(" ")}
+        if path is None:
+            return None
+        return _read_headed(_atomic_records(path, context), context, types, (YEAR, GENRES), (ITEM_ID,))
     name = _ITEM_FILES[layout.format]
     path = layout.file(name)
     if path is None:
         raise SourceError(
             f"{layout.interactions.parent}: no {name}. Expected the items of {layout.format}. Fetch the release again, or name a table with --items."
         )
-    types = {ITEM_ID: INT_ID, TITLE: TEXT, GENRES: genre_list("|")}
     text = open_text(path, context.scratch, latin=layout.format in {"ml-100k", "ml-1m"})
     if layout.format == "ml-100k":
-        return _read_flagged(text, _genres_of(layout, context), context)
-    if layout.format == "movielens-csv":
-        return _read_table(text, context, types, unique=(ITEM_ID,))
-    return _read_lines(text, "::", context, types, unique=(ITEM_ID,))
+        return _read_flagged(text, _genre_names(layout, context), context)
+    types = {ITEM_ID: INT_ID, TITLE: TEXT, GENRES: genre_list("|")}
+    return _read_movielens(text, layout.format, context, types, (ITEM_ID,))
 
 
-def read_own_tags(layout: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
-    """Read the tags that users of the release gave, if it has any.
-
-    Raises:
-        SourceError: The file is empty or its header is wrong.
-        BadRowError: A row is invalid and invalid rows are not skipped.
-    """
-    if layout.format == "movielens-csv" and (path := layout.file("tags.csv")):
-        return _read_tag_table(open_text(path, context.scratch), context, INT_ID)
-    if layout.format == "ml-10m" and (path := layout.file("tags.dat")):
-        return _read_tag_lines(open_text(path, context.scratch), context, INT_ID)
-    return None
-
-
-def _read_tag_table(text: TextFile, context: ReaderContext, item_type: ColumnType) -> ValidatedRows:
-    """Read a ``tags.csv``: user, item, tag and timestamp.
-
-    Raises:
-        SourceError: The header is wrong.
-        BadRowError: A row is invalid and invalid rows are not skipped.
-    """
-    return _read_table(text, context, _tag_types(item_type))
-
-
-def _read_tag_lines(text: TextFile, context: ReaderContext, item_type: ColumnType) -> ValidatedRows:
-    """Read a ``tags.dat`` of ml-10m: the same columns separated by ``::``, without a header.
-
-    Raises:
-        BadRowError: A row is invalid and invalid rows are not skipped.
-    """
-    return _read_lines(text, "::", context, _tag_types(item_type))
-
-
-def _tag_types(item_type: ColumnType) -> dict[str, ColumnType]:
-    return {USER_ID: INT_ID, ITEM_ID: item_type, TAG: TAG_TEXT, TIMESTAMP: UNIX_SECONDS}
-
-
-def _read_table(
-    text: TextFile, context: ReaderContext, types: dict[str, ColumnType], *, unique: tuple[str, ...] = ()
+def read_interaction_table(
+    path: Path, context: ReaderContext, rating_range: tuple[float, float], *, name: str | None = None
 ) -> ValidatedRows:
+    """Read a table of interactions: one row per user and item.
+
+    Timestamps are Unix seconds or ISO 8601 dates (UTC without an offset), truncated to seconds; a missing one is NULL.
+
+    Args:
+        path: The table.
+        context: Where the rows are validated.
+        rating_range: The lowest and the highest rating.
+        name: The file's name in messages; by default its own.
+    """
+    types = {USER_ID: ANY_ID, ITEM_ID: ANY_ID, RATING: rating_within(*rating_range), TIMESTAMP: ANY_TIME}
+    records, id_types = _table_records(path, context, name)
+    return _read_headed(records, context, types, (TIMESTAMP,), (USER_ID, ITEM_ID), id_types)
+
+
+def read_item_table(path: Path, context: ReaderContext) -> ValidatedRows:
+    """Read a table of items: item ID and title, year and genres (separated by ``|``) if the table has them."""
+    types = {ITEM_ID: ANY_ID, TITLE: TEXT, YEAR: YEAR_NUMBER, GENRES: genre_list("|")}
+    records, id_types = _table_records(path, context)
+    return _read_headed(records, context, types, (YEAR, GENRES), (ITEM_ID,), id_types)
+
+
+def _read_headed(
+    records: Records,
+    context: ReaderContext,
+    types: Mapping[str, ColumnType],
+    optional: tuple[str, ...] = (),
+    unique: tuple[str, ...] = (),
+    id_types: Mapping[str, ColumnType] = MappingProxyType({}),
+) -> ValidatedRows:
+    """Read a file with a header; ``id_types`` are the types of ID columns that the file knows itself, by name."""
+    columns = [
+        replace(column, type=id_types.get(column.name, ANY_ID)) if column.type is ANY_ID else column
+        for column in match_columns(records.file, records.names, types, optional)
+    ]
+    return validate_rows(context, records, columns, unique=unique)
+
+
+def _atomic_records(path: Path, context: ReaderContext) -> Records:
+    """Return the rows of a RecBole file; the type in a name such as ``rating:float`` is dropped."""
+    text = open_text(path, context.scratch)
+    names = [name.partition(":")[0] for name in text.first_line().split("\t")]
+    return plain_records(text, "\t", names, skip=1)
+
+
+def _table_records(
+    path: Path, context: ReaderContext, name: str | None = None
+) -> tuple[Records, dict[str, ColumnType]]:
+    """Return the rows of a table as text, and the types of the IDs in a Parquet file."""
+    if path.suffix in _PARQUET:
+        return _parquet_records(path, context)
+    text = open_text(path, context.scratch, name=name)
     separator, names = split_header(text.first_line())
-    columns = match_columns(text.name, names, types)
-    return validate_rows(
-        context, quoted_records(text, separator, names, context.connection), columns, unique=unique
-    )
+    return quoted_records(text, separator, names, context.connection), {}
 
 
-def _read_lines(
+_INT_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+# 1.0 is no ID: pandas turns integers into floats where one is missing, and they must not become texts.
+_FLOAT_TYPES = ("FLOAT", "DOUBLE")
+_ID_TYPES = dict.fromkeys(_INT_TYPES + _FLOAT_TYPES, INT_ID)
+
+
+def _parquet_records(path: Path, context: ReaderContext) -> tuple[Records, dict[str, ColumnType]]:
+    """Return the rows of a Parquet file, in which integer IDs stay integers and text IDs stay texts."""
+    import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
+
+    try:
+        described = context.run(f"DESCRIBE FROM read_parquet({sql_path(path)}, hive_partitioning = false)")
+    except duckdb.Error as error:
+        raise SourceError(
+            f"{path}: not readable as Parquet ({str(error).splitlines()[0][:200]}). Expected a table. Check the path, or export the file again."
+        ) from error
+    types = {row[0]: row[1] for row in described}
+    id_types = {name: _ID_TYPES.get(type_name, TEXT_ID) for name, type_name in types.items()}
+    texts = [_as_text(name, type_name) for name, type_name in types.items()]
+    integers = frozenset(index for index, type_name in enumerate(types.values()) if type_name in _INT_TYPES)
+    return parquet_records(path, list(types), texts, integers), id_types
+
+
+def _as_text(name: str, type_name: str) -> str:
+    column = '"' + name.replace('"', '""') + '"'
+    return f"array_to_string({column}, '|')" if type_name == "VARCHAR[]" else f"CAST({column} AS VARCHAR)"
+
+
+def _read_movielens(
     text: TextFile,
-    separator: str,
+    format_name: str,
     context: ReaderContext,
     types: dict[str, ColumnType],
-    *,
     unique: tuple[str, ...] = (),
 ) -> ValidatedRows:
-    """Read a file without a header whose columns are in the order of ``types``."""
+    """Read a CSV with a header, or a file without one whose columns are in the order of ``types``."""
+    if format_name == "movielens-csv":
+        separator, names = split_header(text.first_line())
+        records = quoted_records(text, separator, names, context.connection)
+        return _read_headed(records, context, types, unique=unique)
     columns = [Column(role, role, f"fields[{number}]", types[role]) for number, role in enumerate(types, 1)]
-    return validate_rows(context, plain_records(text, separator, tuple(types)), columns, unique=unique)
+    records = plain_records(text, _SEPARATORS[format_name], tuple(types))
+    return validate_rows(context, records, columns, unique=unique)
 
 
 def _read_flagged(text: TextFile, genres: tuple[str, ...], context: ReaderContext) -> ValidatedRows:
@@ -442,12 +345,11 @@ def _read_flagged(text: TextFile, genres: tuple[str, ...], context: ReaderContex
         Column(TITLE, _BEFORE_FLAGS[1], "fields[2]", TEXT),
         Column(GENRES, "genres", flags, genre_flags(genres)),
     )
-    return validate_rows(
-        context, plain_records(text, "|", (*_BEFORE_FLAGS, *genres)), columns, unique=(ITEM_ID,)
-    )
+    records = plain_records(text, "|", (*_BEFORE_FLAGS, *genres))
+    return validate_rows(context, records, columns, unique=(ITEM_ID,))
 
 
-def _genres_of(layout: SourceLayout, context: ReaderContext) -> tuple[str, ...]:
+def _genre_names(layout: SourceLayout, context: ReaderContext) -> tuple[str, ...]:
     """Return the names in ``u.genre`` in the order of the flags, or those of the release where it is missing."""
     path = layout.file("u.genre")
     if path is None:
@@ -461,8 +363,23 @@ def _genres_of(layout: SourceLayout, context: ReaderContext) -> tuple[str, ...]:
     return names
 
 
+def read_own_tags(layout: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
+    """Read the tags that users of a MovieLens release gave, if it has any."""
+    name = _TAG_FILES.get(layout.format)
+    path = layout.file(name) if name else None
+    return _read_tags(open_text(path, context.scratch), layout.format, context, INT_ID) if path else None
+
+
+def _read_tags(
+    text: TextFile, format_name: str, context: ReaderContext, item_type: ColumnType
+) -> ValidatedRows:
+    """Read user, item, tag and timestamp of a ``tags.csv`` with a header or of ml-10m's ``tags.dat`` without."""
+    types = {USER_ID: INT_ID, ITEM_ID: item_type, TAG: TAG_TEXT, TIMESTAMP: UNIX_SECONDS}
+    return _read_movielens(text, format_name, context, types)
+
+
 def read_tag_file(path: Path, context: ReaderContext, *, int_ids: bool) -> list[ValidatedRows]:
-    """Read a file of tags, and the file that it refers to.
+    """Read a file of tags of another release, and the file that it refers to.
 
     Args:
         path: ``tags.csv``, ``tags.dat`` of ml-10m, or ``movie_tags.dat`` of hetrec.
@@ -471,17 +388,13 @@ def read_tag_file(path: Path, context: ReaderContext, *, int_ids: bool) -> list[
 
     Returns:
         The rows of each file; those of the item tags first.
-
-    Raises:
-        SourceError: A file is missing or empty, or its header is wrong.
-        BadRowError: A row is invalid and invalid rows are not skipped.
     """
     item_type = INT_ID if int_ids else TEXT_ID
     if path.name == "movie_tags.dat":
         return _read_weights(path, context, item_type)
     text = _open_tags(path, context)
-    read = _read_tag_lines if "::" in text.first_line() else _read_tag_table
-    return [read(text, context, item_type)]
+    format_name = "ml-10m" if "::" in text.first_line() else "movielens-csv"
+    return [_read_tags(text, format_name, context, item_type)]
 
 
 def _read_weights(path: Path, context: ReaderContext, item_type: ColumnType) -> list[ValidatedRows]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tastevec.data.readers.columns import Column
 
 __all__ = [
-    "LineFormat",
     "NumericScan",
     "Records",
     "parquet_records",
@@ -31,25 +30,6 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class LineFormat:
-    """The bytes of a text of numbers that belong to no field.
-
-    Attributes:
-        separator: Between two fields.
-        end: Bytes of a line end.
-        size: Bytes of all rows, as if the last had its line end.
-    """
-
-    separator: str
-    end: int
-    size: int
-
-    def bytes_around(self, columns: int) -> int:
-        """Return the bytes of a row that belong to no field."""
-        return len(self.separator) * (columns - 1) + self.end
-
-
-@dataclass(frozen=True)
 class NumericScan:
     """A table that DuckDB can read column by column, without a look at its text.
 
@@ -58,8 +38,10 @@ class NumericScan:
         names: SQL of each column.
         texts: SQL of each column as text.
         integers: Indices of the columns that may be read as integers.
-        skip: Number of header lines.
-        lines: The lines of a text file; None for Parquet.
+        skip: Number of header lines of a text file.
+        separator: Between two fields of a text file; None for Parquet.
+        end: Bytes of a line end.
+        size: Bytes of all rows, as if the last had its line end.
     """
 
     path: Path
@@ -67,7 +49,9 @@ class NumericScan:
     texts: tuple[str, ...]
     integers: frozenset[int]
     skip: int = 0
-    lines: LineFormat | None = None
+    separator: str | None = None
+    end: int = 0
+    size: int = 0
 
     def can_read(self, columns: Sequence[Column]) -> bool:
         """Return whether each of these is a numeric column, and one of integers where its type needs them."""
@@ -80,14 +64,14 @@ class NumericScan:
 
     def source(self, integers: Collection[int | None]) -> str:
         """Return SQL to select from, with the columns of these indices read as integers."""
-        if self.lines is None:
+        if self.separator is None:
             return f"read_parquet({sql_path(self.path)}, hive_partitioning = false)"
         types = [
             f"{name}: '{'BIGINT' if index in integers else 'VARCHAR'}'"
             for index, name in enumerate(self.names)
         ]
         return (
-            f"read_csv({sql_path(self.path)}, delim = {literal(self.lines.separator)}, quote = '', escape = '', header = false, "
+            f"read_csv({sql_path(self.path)}, delim = {literal(self.separator)}, quote = '', escape = '', header = false, "
             f"skip = {self.skip}, columns = {{{', '.join(types)}}}, auto_detect = false, compression = 'none', hive_partitioning = false)"
         )
 
@@ -105,8 +89,8 @@ def _numeric_scan(text: TextFile, separator: str, columns: int, skip: int) -> Nu
     if not skip and first.translate(None, NUMERIC):
         return None
     names = tuple(f"c{index}" for index in range(columns))
-    lines = LineFormat(separator, len(end), size + lacking - (len(first) if skip else 0))
-    return NumericScan(text.path, names, names, frozenset(range(columns)), skip, lines)
+    size += lacking - (len(first) if skip else 0)
+    return NumericScan(text.path, names, names, frozenset(range(columns)), skip, separator, len(end), size)
 
 
 _LONGEST = 100  # lines in one quoted text; a quote left open would otherwise swallow the rest of the file

@@ -499,12 +499,15 @@ def _count_valid(
         _is_valid(column, rows, *bounds) for column, bounds in zip(columns, found, strict=True)
     ):
         return None
-    if scan.lines is not None:
+    if scan.separator is not None:
         digits = [_digits(c, *bounds) for c, bounds in zip(columns, found, strict=True) if c.type.int_range]
         ((written,),) = context.run(
             f"SELECT {' + '.join(['count_if(false)', *digits])} FROM {_parquet(path)}"
         )
-        if scan.lines.size != width + written + rows * scan.lines.bytes_around(len(scan.names)):
+        around = (
+            len(scan.separator) * (len(scan.names) - 1) + scan.end
+        )  # bytes of a row that belong to no field
+        if scan.size != width + written + rows * around:
             return None
     return int(rows)
 

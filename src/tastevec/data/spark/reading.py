@@ -11,7 +11,6 @@ import ibis
 from tastevec.data.readers import (
     Source,
     item_table,
-    items_of,
     rating_range_of,
     reader_context,
     require_rows,
@@ -33,6 +32,7 @@ from tastevec.data.readers.formats import (
     SourceLayout,
     find_layout,
     read_item_table,
+    read_items_of,
     read_own_tags,
     read_tag_file,
 )
@@ -171,7 +171,7 @@ def read_source(
             rows, columns = _open(found, engine, rating_range)
             ratings = validate_rows(engine, rows, columns, context.policy)
         require_rows(ratings.row_report)
-        items = read_item_table(settings.items, context) if settings.items else items_of(layout, context)
+        items = read_item_table(settings.items, context) if settings.items else read_items_of(layout, context)
         own = read_own_tags(layout, context)
         types = _id_type(ratings, columns, USER_ID), _id_type(ratings, columns, ITEM_ID)
         if items is not None and not items.has_int_ids(context, ITEM_ID):

@@ -8,7 +8,7 @@ import worlds
 from contracts.scorer import ScorerContract
 from tastevec.errors import SettingsError
 from tastevec.evaluation import mult_vae as module
-from tastevec.evaluation.baselines import LastOnly
+from tastevec.evaluation.baselines import LastItems
 from tastevec.evaluation.mult_vae import MultVAE, VaeSettings, mult_vae
 from users import users, world
 
@@ -22,7 +22,7 @@ def _made(**changes):
 class TestMultVAE(ScorerContract):
     """Whole and shortened, it keeps the contract of scorers."""
 
-    @pytest.fixture(params=[_made, lambda: LastOnly(_made())], ids=["whole", "last only"])
+    @pytest.fixture(params=[_made, lambda: LastItems(_made())], ids=["whole", "last only"])
     def make(self, request):
         return request.param
 
@@ -61,8 +61,8 @@ def _watched(monkeypatch, gains):
     """Judges that find these values, epoch by epoch; the scores of each epoch are kept."""
     scores = []
 
-    def measure(scorer, task, item_count, at):
-        assert (item_count, tuple(at)) == (worlds.ITEMS, (100,))
+    def measure(scorer, task, n_items, at):
+        assert (n_items, tuple(at)) == (worlds.ITEMS, (100,))
         assert len(task) == 1  # a tenth of the 12 training people
         scores.append(scorer.score(world()))
         return {"ndcg@100": np.array([gains[len(scores) - 1]])}
@@ -89,9 +89,9 @@ def test_the_held_out_do_not_teach(monkeypatch):
     taught = []
     learn = MultVAE._learn
 
-    def watch(self, positive, task, item_count):
-        taught.append((set(positive.user_ids), set(task.known.user_ids)))
-        learn(self, positive, task, item_count)
+    def watch(self, positive, task, n_items):
+        taught.append((set(positive.user_ids), set(task.inputs.user_ids)))
+        learn(self, positive, task, n_items)
 
     monkeypatch.setattr(MultVAE, "_learn", watch)
     _made(epochs=1).fit(world(), worlds.ITEMS)
