@@ -335,9 +335,8 @@ def test_prepare_passes_every_flag(tmp_path):
     assert facts["settings"]["seed"] == 7
     assert facts["settings"]["items"] == "items.csv"
     source = worlds.write_1m(tmp_path / "tiny")
-    borrowed = ["--genome", genome, "--tags", tags, "--preset", "bert-cosine"]
-    facts = read_json(run("prepare", source, "--out", "prepared", *borrowed, "--json"))
-    assert facts["vectors"]["genome-svd"]["borrowed"] is True
+    joined = ["--genome", genome, "--tags", tags, "--preset", "bert-cosine"]
+    facts = read_json(run("prepare", source, "--out", "prepared", *joined, "--json"))
     assert facts["vectors"]["content"]["tags"] == 1
     assert facts["counts"]["splits"]["test"] == 0
 

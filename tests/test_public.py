@@ -92,5 +92,7 @@ def test_name_with_missing_library_is_an_error_with_install_command(missing, rai
 
 
 def test_prepare_with_unknown_setting_lists_known_settings():
-    with pytest.raises(tastevec.SettingsError, match="genom: unknown setting. Expected one of preset, split"):
+    with pytest.raises(
+        tastevec.SettingsError, match=r"genom: unknown setting\. Expected one of preset, split"
+    ):
         tastevec.prepare("source", "out", genom="folder")

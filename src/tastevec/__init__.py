@@ -70,7 +70,7 @@ _MODULES = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401  any public name
     if name not in _MODULES:
         raise AttributeError(f"module 'tastevec' has no attribute {name!r}")
-    from tastevec.extras import missing_extra  # noqa: PLC0415  only where something is loaded
+    from tastevec.extras import missing_extra  # noqa: PLC0415  only if something is loaded
 
     try:
         found = getattr(import_module(_MODULES[name]), name)

@@ -25,6 +25,7 @@ ENCODE_SLOWLY = f"""
 import sys, time
 from functools import partial
 from pathlib import Path
+from tastevec.data import streaming
 from tastevec.pipelines import batch
 from tastevec.serving.recommender import Recommender, load
 model, histories, out, pause = sys.argv[1:]
@@ -113,7 +114,7 @@ def test_encode_killed_at_random_moments_gives_equal_bytes(bundle_folder, tmp_pa
     for least in (0, 3, 9, 14):
         process = start(bundle_folder, out, 0.05)
         deadline = time.monotonic() + 240
-        while len(list(unfinished.glob("part-*"))) < least and time.monotonic() < deadline:
+        while len(list(unfinished.glob("shard-*"))) < least and time.monotonic() < deadline:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.1))
@@ -121,7 +122,7 @@ def test_encode_killed_at_random_moments_gives_equal_bytes(bundle_folder, tmp_pa
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert not out.exists()
-    done = len(list(unfinished.glob("part-*")))
+    done = len(list(unfinished.glob("shard-*")))
     assert finish(start(bundle_folder, out, 0)) == done * GROUP >= 14 * GROUP
     assert out.read_bytes() == (tmp_path / "straight.parquet").read_bytes()
     assert pq.read_table(out)["user_id"].to_pylist() == list(range(1, USERS + 1))
