@@ -99,12 +99,7 @@ _REQUIRED = (
     USERS_FILE,
     *(f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *ARRAY_DTYPES)),
 )
-_ITEMS = {
-    ITEM_ID: ID_TYPES,
-    TITLE: (pa.string(),),
-    YEAR: (pa.int32(),),
-    GENRES: (pa.list_(pa.string()),),
-}
+_ITEMS = {ITEM_ID: ID_TYPES, TITLE: (pa.string(),), YEAR: (pa.int32(),), GENRES: (pa.list_(pa.string()),)}
 _USERS = {USER_ID: ID_TYPES, "split": (pa.uint8(),)}
 _CONTENT = (
     "source",
