@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can check."""
+"""Rules of the code base that a program can check."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ OURS = [*MODULES, *TESTS, *sorted((ROOT / "scripts").rglob("*.py"))]
 LONGEST_MODULE, LONGEST_FUNCTION = 620, 50
 VAGUE = {"utils", "util", "helpers", "helper", "base", "common", "manager", "core", "misc"}
 # Written in two parts, so that this file does not name them either.
-PLACES_OF_THIS_MACHINE = [f"/{name}/" for name in ("work", "tmp", "root", "home")]
+MACHINE_PATHS = [f"/{name}/" for name in ("work", "tmp", "root", "home")]
 REGISTRIES = ["pypi" + ".org", "python" + "hosted", "hugging" + "face.co"]
 BIN = Path(sys.executable).parent
 
@@ -76,7 +76,7 @@ def test_no_file_names_a_machine_or_a_registry():
     named = []
     for path in OURS:
         text = path.read_text(encoding="utf-8")
-        machine = [f for f in PLACES_OF_THIS_MACHINE if f'"{f}' in text or f" {f}" in text]
+        machine = [f for f in MACHINE_PATHS if f'"{f}' in text or f" {f}" in text]
         named += [
             f"{_name(path)}: {word}" for word in [*machine, *(host for host in REGISTRIES if host in text)]
         ]
@@ -112,10 +112,10 @@ def test_every_noqa_names_its_rule_and_gives_a_reason():
         if (found := re.search(r"#\s*noqa(.*)$", line))
         and not re.match(r": [A-Z]+\d+(, [A-Z]+\d+)*\s+-*\s*\w", found[1])
     ]
-    assert [place for place in bare if not place.startswith("tests/test_house.py")] == []
+    assert [line for line in bare if not line.startswith("tests/test_house.py")] == []
 
 
-def test_every_ignored_type_gives_a_reason():
+def test_each_ignored_type_has_a_reason():
     bare = [
         f"{_name(path)}:{number}"
         for path in OURS
@@ -125,31 +125,31 @@ def test_every_ignored_type_gives_a_reason():
     assert bare == []
 
 
-def test_saved_results_name_no_place_on_a_machine():
+def test_saved_results_contain_no_absolute_path():
     saved = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "results").glob("*.json"))
     assert re.findall(r'"(?:/|[A-Z]:\\\\)[^"]*"', saved) == []
 
 
-def test_the_constraints_pin_everything_that_is_asked_for():
+def test_constraints_pin_each_dependency():
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    asked = {
+    declared = {
         re.split(r"[\[<>=; ]", line)[0].lower().replace("_", "-")
         for line in requires("tastevec")
         if "wandb" not in line  # by choice, and not part of [all]
     }
-    assert asked - pinned - {"tastevec"} == set()
+    assert declared - pinned - {"tastevec"} == set()
 
 
-def test_the_constraints_say_where_nothing_comes_from():
+def test_constraints_name_no_registry():
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+", line)
 
 
-def test_continuous_integration_runs_make_test_and_nothing_else():
+def test_ci_runs_make_test_only():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
     makes = [line for line in script.read_text().splitlines() if "make" in line and not line.startswith("#")]
@@ -161,7 +161,7 @@ def test_the_makefile_has_a_target_for_each_activity():
     assert {"demo", "test", "check", "format", "clean"} <= set(targets)
 
 
-def test_every_lint_exception_has_its_reason():
+def test_each_lint_exception_has_a_reason():
     text = (ROOT / "pyproject.toml").read_text()
     rules = [line for line in text.splitlines() if re.match(r'\s+"[A-Z]+\d*",', line)]
     assert rules
@@ -180,7 +180,7 @@ def test_every_lint_exception_has_its_reason():
     ],
     ids=" ".join,
 )
-def test_the_gates_hold(gate):
+def test_static_checks_pass(gate):
     done = subprocess.run(
         [BIN / gate[0], *gate[1:]], cwd=ROOT, capture_output=True, text=True, check=False, timeout=500
     )
