@@ -19,7 +19,7 @@ from users import films_of, users
 if TYPE_CHECKING:
     from tastevec.data.prepared import Prepared
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "ml-1m-5k"
+REAL = Path(__file__).parents[3] / "shared" / "data" / "ml-1m-5k"
 SEED, LEAST = 98765, 5
 
 

@@ -72,15 +72,15 @@ def test_the_json_says_of_what_and_how_it_was_measured(report):
     ]
     assert found["format_version"] == 3
     assert found["data"] == {"name": "tiny", "fingerprint": "f00d", "split": "test"}
-    assert found["settings"] == {"at": list(AT), "seed": 42, "resamples": 1000, "interval": 0.95}
+    assert found["settings"] == {"at": list(AT), "seed": 42, "resamples": 1000, "confidence": 0.95}
     assert [task["task"] for task in found["tasks"]] == [
         "top-rated",
         "random-20pct",
         "next-item",
         "last-20pct",
     ]
-    assert (found["tasks"][0]["users"], found["tasks"][0]["held_out_items"]) == (40, 80)
-    assert [(system["system"], system["floor"], system["runs"]) for system in found["systems"]] == [
+    assert (found["tasks"][0]["n_users"], found["tasks"][0]["held_out_items"]) == (40, 80)
+    assert [(system["system"], system["is_baseline"], system["runs"]) for system in found["systems"]] == [
         ("popularity", True, 1),
         ("EASE", True, 1),
         ("ours", False, 3),
