@@ -132,7 +132,7 @@ def _step(batch: dict[str, Tensor], items: int) -> Callable[[], None]:
         intermediate_size=4 * SETTINGS.hidden_size,
         max_history=SETTINGS.max_history,
         dropout=SETTINGS.dropout,
-        rating_bins=SCALE.levels,
+        rating_bins=SCALE.n_bins,
         item_input=SETTINGS.item_input,
         time_gap_bins=N_TIME_GAP_BINS,
     )

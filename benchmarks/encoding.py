@@ -14,7 +14,7 @@ from experiment import TINY, dataset, prepared_histories, train
 from measure import Run, spread
 
 from tastevec.data.prepared import Prepared
-from tastevec.data.streaming import USERS
+from tastevec.data.streaming import MAX_USERS
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def encoded(data: str, model: str, system: str) -> dict[str, Any]:
     recommender = load(Path(model), runtime=runtime)
     recommender.vectors(users.take(np.arange(min(WARM_UP, len(users)))), horizon)
     began = time.perf_counter()
-    vectors = [recommender.vectors(group, horizon) for group in users.chunks(USERS)]
+    vectors = [recommender.vectors(group, horizon) for group in users.chunks(MAX_USERS)]
     seconds = time.perf_counter() - began
     assert np.isfinite(np.concatenate(vectors)).all()
     found = {

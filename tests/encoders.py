@@ -64,7 +64,7 @@ def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteE
         heads=2,
         intermediate_size=32,
         max_history=max_history,
-        rating_bins=SCALE.levels,
+        rating_bins=SCALE.n_bins,
         **changes,
     )
     made = TasteEncoder(config)

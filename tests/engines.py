@@ -61,11 +61,13 @@ def arranged_by(engine: str, path: Path | str, place: Path, **settings: Any) -> 
     folder = place / engine
     folder.mkdir()
     with read_by(engine, path, place, **settings) as (source, connection):
-        if arranging.get("split") == "time":
-            arranging = arranging | {"cut": find_split_timestamp(source, connection, later=0.1)}
+        if arranging.get("split_strategy") == "temporal":
+            arranging = arranging | {
+                "split_timestamp": find_split_timestamp(source, connection, later_share=0.1)
+            }
         counts = preprocess(source, folder, PreprocessSettings(**arranging), connection)
         told = {
-            "cut": arranging.get("cut"),
+            "split_timestamp": arranging.get("split_timestamp"),
             "counts": dataclasses.asdict(counts),
             "accounts": source.row_reports,
         }

@@ -88,7 +88,7 @@ def prepare(
     write_manifest(
         folder,
         manifest_content(
-            source=told, counts=counts, settings={"seed": 42}, timings={"arrange": 0.1}, vectors={}
+            source=told, counts=counts, settings={"seed": 42}, timings={"preprocess": 0.1}, vectors={}
         ),
     )
     return Prepared.open(folder)

@@ -341,9 +341,9 @@ def test_prepare_passes_every_flag(tmp_path):
 
 def test_prepare_applies_the_split_strategy(tmp_path):
     source = worlds.write_csv_release(tmp_path / "tiny")
-    by_time = run("prepare", source, "--out", "by-time", "--split-strategy", "time", "--seed", "1")
+    by_time = run("prepare", source, "--out", "by-time", "--split-strategy", "temporal", "--seed", "1")
     assert "Split timestamp: 2001-05-19 19:03:20 UTC; 0 later tags ignored." in by_time.stdout
-    assert "Dropped interactions, of 194: 20 at or after the cut." in by_time.stdout
+    assert "Dropped interactions, of 194: 20 at or after the split timestamp." in by_time.stdout
     facts = read_json(
         run(
             "prepare",
@@ -358,13 +358,13 @@ def test_prepare_applies_the_split_strategy(tmp_path):
         )
     )
     assert facts["counts"]["splits"] == {"train": 8, "validation": 2, "test": 2}
-    assert (facts["settings"]["split"], facts["settings"]["held_out_users"]) == ("liang", 2)
+    assert (facts["settings"]["split_strategy"], facts["settings"]["held_out_users"]) == ("liang", 2)
     refused = run("prepare", source, "--out", "too-few", "--split-strategy", "liang")
     assert refused.exit_code == 1
-    assert "12 users of tiny liked 5 films or more" in refused.stderr
-    assert "give --held-out-users 4 or less" in refused.stderr
+    assert "12 users of tiny have 5 positives or more" in refused.stderr
+    assert "Use --held-out-users 4 or less" in refused.stderr
     refused = run("prepare", source, "--out", "own", "--split-strategy", "hash", "--preset", "bert-cosine")
-    assert "preset bert-cosine divides people by the research note's own shuffle" in refused.stderr
+    assert "--preset bert-cosine has its own split" in refused.stderr
 
 
 def test_prepare_with_invalid_row_stops_or_skips_it(tmp_path):

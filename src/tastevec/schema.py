@@ -123,14 +123,14 @@ ALIGNMENT_FILE: Final = "alignment.json"
 ROTATION_FILE: Final = "rotation.safetensors"
 
 # Format versions: raised when an older reader could misread what is written.
-PREPARED_FORMAT: Final = 1
+PREPARED_FORMAT: Final = 2
 ALIGNMENT_FORMAT: Final = 2
 BUNDLE_FORMAT: Final = 2
 RESULTS_FORMAT: Final = 3
 
-# What to do with a folder of ours that is damaged.
-PREPARE_AGAIN: Final = "run tastevec prepare again"
-TRAIN_AGAIN: Final = "copy the bundle again, or train again"
+# What to do with a damaged folder.
+PREPARE_AGAIN: Final = "Run tastevec prepare again."
+TRAIN_AGAIN: Final = "Copy the model folder again, or run tastevec train again."
 
 # A film is liked from this share of the rating range on: 4 stars of 0.5 to 5 is (4 - 0.5) / 4.5 = 0.78,
 # of 1 to 5 it is (4 - 1) / 4 = 0.75, so that 0.75 means 4 stars on every MovieLens scale.
@@ -138,7 +138,7 @@ POSITIVE_FROM: Final = 0.75
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")  # the codes 0, 1, 2 in users.parquet
-SplitStrategy = Literal["hash", "liang", "time"]
+SplitStrategy = Literal["hash", "liang", "temporal"]
 Preset = Literal["taste", "bert-cosine"]
 TaskId = Literal["top-rated", "random-20pct", "next-item", "last-20pct", "global-temporal"]
 Horizon = Literal["next", "overall"]
@@ -146,6 +146,7 @@ Horizon = Literal["next", "overall"]
 _RENAMED: Final[Mapping[tuple[str, str], str]] = {
     ("preset", "seed"): "bert-cosine",
     ("item_vectors", "note"): GENOME_SVD,
+    ("split_strategy", "time"): "temporal",
     ("task", "best-rated"): "top-rated",
     ("task", "fold-in"): "random-20pct",
     ("task", "next-liked"): "next-item",

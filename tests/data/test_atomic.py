@@ -100,7 +100,7 @@ def test_what_is_not_ours_is_refused_untouched_before_any_work(tmp_path, kind):
     if kind == "folder":
         foreign.mkdir()
     (foreign / "thesis.txt" if kind == "folder" else foreign).write_text("mine")
-    with pytest.raises(FormatError, match=r"was not written by this command .* name a new folder"):
+    with pytest.raises(FormatError, match=r"was not written by this command .* Choose another one"):
         write(foreign)
     with pytest.raises(FormatError):
         check_replaceable(foreign, marker_file=MARK)

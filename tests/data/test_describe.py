@@ -215,7 +215,7 @@ def test_a_release_without_a_genome_says_so(tmp_path):
 
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(FormatError, match=r"holds no description\.json"):
+    with pytest.raises(FormatError, match=r"no description\.json"):
         describe(_prepared(RATINGS), tmp_path)
 
 

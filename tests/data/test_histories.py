@@ -62,16 +62,16 @@ def test_what_is_opened_is_mapped_and_cannot_be_changed(tmp_path):
 def test_a_missing_or_damaged_array_is_refused(tmp_path, harm):
     THREE.save(tmp_path)
     harm(tmp_path / "ratings.npy")
-    with pytest.raises(FormatError, match="run tastevec prepare again"):
+    with pytest.raises(FormatError, match="Run tastevec prepare again"):
         Histories.open(tmp_path, THREE.user_ids)
 
 
 def test_arrays_that_contradict_each_other_are_refused(tmp_path):
     THREE.save(tmp_path)
-    with pytest.raises(FormatError, match="expected one more offset than users"):
+    with pytest.raises(FormatError, match="Expected one more offset than users"):
         Histories.open(tmp_path, THREE.user_ids[:2])
     np.save(tmp_path / "timestamps.npy", THREE.timestamps[:4])
-    with pytest.raises(FormatError, match="hold 4 timestamps; expected 5"):
+    with pytest.raises(FormatError, match="4 timestamps\\. Expected 5"):
         Histories.open(tmp_path, THREE.user_ids)
 
 

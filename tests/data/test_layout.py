@@ -17,15 +17,15 @@ def items_of(how, histories):
 
 @pytest.mark.parametrize(("low", "high", "levels"), [(5, 5, 10), (5, 1, 10), (1, 5, 1)])
 def test_a_scale_that_tells_nothing_apart_is_refused(low, high, levels):
-    with pytest.raises(SettingsError, match="expected low < high and 2 levels or more"):
+    with pytest.raises(SettingsError, match="Expected low < high and 2 bins or more"):
         RatingScale(low, high, levels)
 
 
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
 def test_every_half_star_has_its_own_level_and_a_tag_the_one_above(scale):
     stars = np.arange(scale.low, scale.high + 0.5, 0.5, dtype=np.float32)
-    assert scale.bin_ratings(stars).tolist() == list(range(scale.levels))
-    assert scale.bin_ratings(np.array([TAGGED], np.float32)).tolist() == [scale.levels]
+    assert scale.bin_ratings(stars).tolist() == list(range(scale.n_bins))
+    assert scale.bin_ratings(np.array([TAGGED], np.float32)).tolist() == [scale.n_bins]
 
 
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
@@ -90,7 +90,7 @@ def test_a_set_is_read_beside_the_order_and_may_hold_more():
 def test_what_is_read_in_order_holds_no_set():
     how, histories = reading(max_history=1, max_history_overall=2), users([(9, 1), (8, 2)])
     whole = how.arrays(histories)
-    for name, array in how.in_order(histories).items():
+    for name, array in how.sequence_arrays(histories).items():
         np.testing.assert_array_equal(array, whole.pop(name))
     assert set(whole) == {"overall_items", "overall_rating_bins", "overall_lengths"}
 

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tastevec.data.shards import fingerprint, open_shards
+from tastevec.data.shards import input_digest, open_shards
 from tastevec.errors import FormatError
 from users import users
 
@@ -38,8 +38,8 @@ def interrupted(out, *made, error=KeyboardInterrupt):
 
 
 def _stopped(parts, made, error):
-    for made_of, make in made:
-        parts.add(made_of, make)
+    for digest, make in made:
+        parts.add(digest, make)
     raise error
 
 
@@ -79,7 +79,7 @@ def test_what_is_made_outlives_an_interruption_and_is_not_made_again(tmp_path, e
     assert names(tmp_path) == ["straight.parquet", "v.parquet"]
 
 
-def test_a_part_that_was_made_of_something_else_is_made_again(tmp_path):
+def test_a_part_that_was_digest_something_else_is_made_again(tmp_path):
     out = tmp_path / "v.parquet"
     interrupted(out, ("a", Maker(1)), ("b", Maker(2)), ("more", Maker(3)))
     with open_shards(out, SCHEMA) as parts:
@@ -94,7 +94,7 @@ def test_a_part_that_was_made_of_something_else_is_made_again(tmp_path):
 def test_a_damaged_part_is_made_again(tmp_path, damage):
     out = tmp_path / "v.parquet"
     interrupted(out, ("a", Maker(1)))
-    (tmp_path / "v.parquet.unfinished" / "part-000000.parquet").write_bytes(damage)
+    (tmp_path / "v.parquet.unfinished" / "shard-000000.parquet").write_bytes(damage)
     with open_shards(out, SCHEMA) as parts:
         assert parts.add("a", Maker(1))
         assert parts.join() == 1
@@ -120,7 +120,7 @@ def test_what_is_not_ours_stays_in_the_folder(tmp_path):
 
 def test_what_a_killed_run_began_is_gone_in_the_end(tmp_path):
     with open_shards(tmp_path / "v.parquet", SCHEMA) as parts:
-        (parts.folder / ".part-000000.parquet.0123.part").touch()
+        (parts.folder / ".shard-000000.parquet.0123.part").touch()
         parts.add("a", Maker(1))
         parts.join()
     assert names(tmp_path) == ["v.parquet"]
@@ -135,7 +135,7 @@ def test_no_part_is_a_file_without_rows(tmp_path):
 def test_a_folder_in_the_place_of_the_file_is_refused_before_anything_is_made(tmp_path):
     (tmp_path / "v").mkdir()
     with (
-        pytest.raises(FormatError, match="is a folder; expected the name of a file"),
+        pytest.raises(FormatError, match=r"a folder\. Expected a file name"),
         open_shards(tmp_path / "v", SCHEMA),
     ):
         pytest.fail("it began")
@@ -151,7 +151,7 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_made
 def test_a_fingerprint_is_the_same_only_where_all_is():
     group = users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)])
     same = users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)])
-    assert fingerprint(group, "model") == fingerprint(same, "model")
+    assert input_digest(group, "model") == input_digest(same, "model")
     others = [
         users([(0, 5, 100), (1, 3, 200)], [(2, 4, 101)]),  # a time
         users([(0, 5, 100), (1, 3, 200)], [(3, 4, 100)]),  # a film
@@ -161,8 +161,8 @@ def test_a_fingerprint_is_the_same_only_where_all_is():
         users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)], ids=["1", "2"]),
     ]
     told = [
-        fingerprint(group, "model"),
-        fingerprint(group, "other"),
-        *(fingerprint(o, "model") for o in others),
+        input_digest(group, "model"),
+        input_digest(group, "other"),
+        *(input_digest(o, "model") for o in others),
     ]
     assert len(set(told)) == len(told)

@@ -81,7 +81,9 @@ def test_everybody_is_in_one_split(folder):
 
 
 def test_the_note_split_has_no_test_users(tmp_path):
-    prepared = prepare(world(), tmp_path / "prepared", PreprocessSettings(split="bert-cosine", order="item"))
+    prepared = prepare(
+        world(), tmp_path / "prepared", PreprocessSettings(split_strategy="bert-cosine", order="item")
+    )
     assert [len(prepared.users_in(split)) for split in ("train", "validation", "test")] == [8, 4, 0]
     assert np.all(np.diff(prepared.histories.take(np.array([0])).items) > 0)
 
@@ -108,7 +110,7 @@ def test_every_row_is_accounted_for(tmp_path):
     assert counts["interactions"] == {
         "read": 8,
         "kept": 2,
-        "dropped": {"film without a vector": 4, "user with fewer than 2 interactions": 2},
+        "dropped": {"item without a vector": 4, "user with fewer than 2 interactions": 2},
     }
     assert counts["users"] == {"read": 4, "kept": 1, "dropped": {"user with fewer than 2 interactions": 3}}
     assert (counts["ratings"], counts["tag_only"], counts["without_timestamp"]) == (7, 1, 7)
@@ -118,7 +120,7 @@ def test_every_row_is_accounted_for(tmp_path):
 
 
 def test_a_tally_that_loses_rows_cannot_be_made():
-    with pytest.raises(AssertionError, match="rows are lost"):
+    with pytest.raises(AssertionError, match="rows are missing"):
         RowCounts(3, 1, {"reason": 1})
 
 
@@ -130,44 +132,46 @@ def test_users_parquet_holds_a_person_a_row(folder):
 def test_who_liked_fewer_than_five_films_has_no_place_in_the_published_split(tmp_path):
     rows = [Row(user, item, 4.0) for user in range(1, 8) for item in range(3 if user == 4 else 5)]
     prepared = prepare(
-        source(rows), tmp_path / "prepared", PreprocessSettings(split="liang", held_out_users=2)
+        source(rows), tmp_path / "prepared", PreprocessSettings(split_strategy="liang", held_out_users=2)
     )
     counts = prepared.manifest["counts"]
-    assert counts["users"]["dropped"] == {"user with fewer than 5 liked films": 1}
-    assert counts["interactions"]["dropped"]["user with fewer than 5 liked films"] == 3
+    assert counts["users"]["dropped"] == {"user with fewer than 5 positives": 1}
+    assert counts["interactions"]["dropped"]["user with fewer than 5 positives"] == 3
     assert counts["splits"] == {"train": 2, "validation": 2, "test": 2}
 
 
 @pytest.mark.parametrize(
-    ("users", "way_out"), [(5, "give --held-out-users 1 or less"), (2, "prepare with --split hash")]
+    ("users", "way_out"), [(5, "Use --held-out-users 1 or less"), (2, "Use --split-strategy hash")]
 )
 def test_too_few_people_for_the_published_split_are_one_sentence(tmp_path, users, way_out):
     rows = [Row(user, item, 4.0) for user in range(users) for item in range(5)]
-    told = f"^held_out_users is 2 and {users} users of told liked 5 films or more; expected 6 or more, .*: {way_out}$"
+    told = rf"^held_out_users: 2, but {users} users of told have 5 positives or more\. Expected 6 or more, .*\. {way_out}$"
     with pytest.raises(SettingsError, match=told):
-        prepare(source(rows), tmp_path / "prepared", PreprocessSettings(split="liang", held_out_users=2))
+        prepare(
+            source(rows), tmp_path / "prepared", PreprocessSettings(split_strategy="liang", held_out_users=2)
+        )
 
 
 def test_a_source_in_which_nobody_has_two_films_is_refused(tmp_path):
-    with pytest.raises(DataError, match="none of the 1 users of told has 2 interactions"):
+    with pytest.raises(DataError, match="told: none of the 1 users has 2 interactions"):
         prepare(source([Row(1, 1)]), tmp_path / "prepared")
 
 
 def test_a_genome_that_covers_nothing_is_refused(tmp_path):
     chosen = PreprocessSettings(keep_items=frozenset({99}))
     with pytest.raises(
-        DataError, match="none of the 12 users of told has 2 interactions with films of the genome"
+        DataError, match="told: none of the 12 users has 2 interactions with items of the genome"
     ):
         prepare(world(), tmp_path / "prepared", chosen)
 
 
 def test_an_empty_source_is_refused(tmp_path):
-    with pytest.raises(DataError, match="none of the 0 users of told"):
+    with pytest.raises(DataError, match="told: none of the 0 users"):
         prepare(source([]), tmp_path / "prepared")
 
 
 def test_a_film_listed_twice_is_refused(tmp_path):
-    with pytest.raises(DataError, match="list item_id 7 more than once"):
+    with pytest.raises(DataError, match="item_id 7 has several rows of metadata"):
         prepare(
             source([Row(1, 7), Row(1, 8)], [(7, "A", None, []), (7, "B", None, [])]), tmp_path / "prepared"
         )
@@ -176,12 +180,12 @@ def test_a_film_listed_twice_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"minimum_interactions": 0}, "minimum_interactions is 0; expected 1 or more"),
-        ({"fractions": (0.5, 0.1, 0.1)}, "expected three shares that sum to 1"),
-        ({"fractions": (1.5, -0.5, 0.0)}, "expected three shares that sum to 1"),
-        ({"held_out_users": 0}, "held_out_users is 0; expected 1 or more"),
-        ({"split": "time"}, "split is time and cut is None; expected a cut for a split by time"),
-        ({"cut": 5}, "split is hash and cut is 5"),
+        ({"minimum_interactions": 0}, "minimum_interactions: 0. Expected 1 or more"),
+        ({"fractions": (0.5, 0.1, 0.1)}, "Expected three shares that sum to 1"),
+        ({"fractions": (1.5, -0.5, 0.0)}, "Expected three shares that sum to 1"),
+        ({"held_out_users": 0}, "held_out_users: 0. Expected 1 or more"),
+        ({"split_strategy": "temporal"}, "split_timestamp: None with split_strategy temporal"),
+        ({"split_timestamp": 5}, "split_timestamp: 5 with split_strategy hash"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, told):
@@ -228,7 +232,7 @@ FILES = [
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_refused(folder, name):
     (folder / name).unlink()
-    with pytest.raises(FormatError, match=f"lacks {name}.*run tastevec prepare again"):
+    with pytest.raises(FormatError, match=f"{name} is missing.*Run tastevec prepare again"):
         Prepared.open(folder)
 
 
@@ -238,7 +242,7 @@ def test_one_altered_byte_is_refused(folder, name):
     content[-1] ^= 1
     (folder / name).write_bytes(content)
     with pytest.raises(
-        FormatError, match=f"{Path(name).name} is not as it was written.*run tastevec prepare again"
+        FormatError, match=f"{Path(name).name}: checksum mismatch.*Run tastevec prepare again"
     ):
         Prepared.open(folder)
 
@@ -246,7 +250,7 @@ def test_one_altered_byte_is_refused(folder, name):
 def test_a_truncated_file_is_refused(folder):
     content = (folder / "histories/items.npy").read_bytes()
     (folder / "histories/items.npy").write_bytes(content[:-4])
-    with pytest.raises(FormatError, match="is not as it was written"):
+    with pytest.raises(FormatError, match="checksum mismatch"):
         Prepared.open(folder)
 
 
@@ -261,14 +265,14 @@ def test_a_file_that_is_sealed_but_is_not_what_its_name_says_is_refused(folder):
 
 
 def test_a_folder_that_was_not_prepared_is_refused(tmp_path):
-    with pytest.raises(FormatError, match=r"holds no manifest.json; .*run tastevec prepare SOURCE"):
+    with pytest.raises(FormatError, match=r"no manifest.json.*Run: tastevec prepare SOURCE"):
         Prepared.open(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}', "\x00"])
 def test_a_manifest_that_is_damaged_or_of_another_version_is_refused(folder, content):
     (folder / "manifest.json").write_text(content)
-    with pytest.raises(FormatError, match="run tastevec prepare again"):
+    with pytest.raises(FormatError, match=r"Run:? tastevec prepare"):
         Prepared.open(folder)
 
 
@@ -293,7 +297,7 @@ MOMENTS = {
     "in the histories": (preprocess, "materialize", dying_batches),
     "in the sort": (ibis.backends.duckdb.Backend, "to_parquet", die),
     "before the manifest": (prepared.json, "dumps", die),
-    "before the files are forced to disk": (files, "_settle", die),
+    "before the files are forced to disk": (files, "_sync", die),
     "before the swap": (files, "_swap", die),
     "while the old folder stands aside": (pathlib.Path, "rename", None),
 }
@@ -321,7 +325,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_result_or_none(tmp_path, old):
     if old:
         prepare(world(), out)
     before = (out / "manifest.json").read_bytes() if old else None
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
     ran = subprocess.run(
         [sys.executable, "-c", KILLED, out], env=environment, capture_output=True, text=True, check=True
     )

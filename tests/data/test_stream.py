@@ -90,7 +90,7 @@ def test_a_stream_left_half_way_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     stream = iter_histories(interactions([Row(user, 10) for user in range(9)]), ITEMS, users_per_batch=2)
     next(stream)
-    assert any(tmp_path.glob(".tastevec-spool-*"))
+    assert any(tmp_path.glob(".tastevec-rows-*"))
     del stream
     gc.collect()
     assert not any(tmp_path.iterdir())

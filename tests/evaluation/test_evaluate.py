@@ -360,7 +360,7 @@ def test_the_cohort_of_a_prepared_folder_is_its_splits():
         vectors: ClassVar = {"content": np.ones((worlds.ITEMS, 2), np.float32)}
 
         def setting(self, name):
-            return {"split": "hash"}[name]
+            return {"split_strategy": "hash"}[name]
 
         def users_in(self, split):
             return {"train": np.arange(8), "validation": np.array([8, 9]), "test": np.array([10, 11])}[split]

@@ -164,7 +164,7 @@ def test_planted_a_person_who_is_taught_and_asked_fails_the_check_and_is_refused
 
 def test_planted_a_training_history_that_goes_on_after_the_cut_fails_the_check(tmp_path, monkeypatch):
     rows = [Row(user, item, 4.0, 10 * item + user % 3) for user in range(30) for item in range(1, 9)]
-    chosen = PreprocessSettings(split="time", cut=70)
+    chosen = PreprocessSettings(split_strategy="temporal", split_timestamp=70)
 
     def taught(name):
         prepared = prepare(source(rows), tmp_path / name, chosen)

@@ -115,7 +115,7 @@ def test_people_and_hidden_films_are_the_published_ones_on_generated_data(tmp_pa
     prepared = prepare(
         written(ratings, tmp_path / "source"),
         tmp_path / "out",
-        settings=PrepareSettings(split="liang", held_out_users=40),
+        settings=PrepareSettings(split_strategy="liang", held_out_users=40),
     )
     assert_as_published(prepared, ratings, held_out_users=40)
     task = EvalDataset.of(prepared).task("random-20pct")
@@ -128,7 +128,9 @@ def test_people_and_hidden_films_are_the_published_ones_on_ml_1m_5k(tmp_path):
     text = (REAL / "ratings.dat").read_text(encoding="ascii").replace("::", " ")
     table = np.fromstring(text, dtype=np.int64, sep=" ").reshape(-1, 4)
     ratings = pd.DataFrame(table, columns=["user", "item", "rating", "time"])
-    prepared = prepare(REAL, tmp_path / "out", settings=PrepareSettings(split="liang", held_out_users=500))
+    prepared = prepare(
+        REAL, tmp_path / "out", settings=PrepareSettings(split_strategy="liang", held_out_users=500)
+    )
     assert_as_published(prepared, ratings, held_out_users=500)
 
 

@@ -99,7 +99,7 @@ def test_a_score_that_is_no_number_names_user_and_item(bad, monkeypatch):
     monkeypatch.setattr(topk, "_CELLS", 3)  # ann stands in the second block
     scores = np.zeros((2, 3), np.float32)
     scores[1, 2] = bad
-    with pytest.raises(DataError, match=f"item 2 for user ann is {bad}; expected a finite number"):
+    with pytest.raises(DataError, match=rf"item 2 for user ann: {bad}\. Expected a finite number"):
         rank_items(scores, users([(0, 1)], [(0, 1)], ids=["bob", "ann"]), 2)
 
 

@@ -84,16 +84,18 @@ def _release(tmp_path_factory):
 @pytest.fixture(name="by_time", scope="module")
 def _by_time(release, tmp_path_factory):
     return prepare(
-        release, tmp_path_factory.mktemp("time") / "out", settings=PrepareSettings(split="time", seed=1)
+        release,
+        tmp_path_factory.mktemp("time") / "out",
+        settings=PrepareSettings(split_strategy="temporal", seed=1),
     )
 
 
 def test_nine_tenths_of_the_ratings_lie_before_the_cut_and_train_ends_there(by_time, release):
-    cut = by_time.manifest["settings"]["cut"]
+    cut = by_time.manifest["settings"]["split_timestamp"]
     timestamps = np.loadtxt(release / "ratings.csv", delimiter=",", skiprows=1, usecols=3)
     assert np.mean(timestamps < cut) == pytest.approx(0.9, abs=1 / len(timestamps))
-    assert by_time.manifest["settings"]["split"] == "time"
-    assert by_time.manifest["settings"]["time_share"] == 0.1
+    assert by_time.manifest["settings"]["split_strategy"] == "temporal"
+    assert by_time.manifest["settings"]["later_share"] == 0.1
     for split in ("train", "validation"):
         histories = by_time.histories.take(by_time.users_in(split))
         assert len(histories)
@@ -121,13 +123,13 @@ def test_the_scale_of_who_teaches_is_of_what_he_rated_before_the_cut(by_time):
 
 def test_every_row_and_person_is_accounted_for(by_time):
     counts = by_time.manifest["counts"]
-    later = counts["interactions"]["dropped"]["at or after the cut"]
+    later = counts["interactions"]["dropped"]["at or after the split timestamp"]
     assert later > 0
     assert counts["interactions"]["read"] == 194 == counts["interactions"]["kept"] + later
     assert counts["ratings"] == 192
     assert counts["users"]["dropped"] == {
         "user with fewer than 2 interactions": 0,
-        "user with nothing before the cut": 0,
+        "user without interactions before the split timestamp": 0,
     }
 
 
@@ -136,11 +138,12 @@ def test_tags_after_the_cut_are_left_out_and_what_cannot_be_cut_is_said(release,
     hetrec.mkdir()
     (hetrec / "movie_tags.dat").write_text("1\t7\t3\n")
     (hetrec / "tags.dat").write_text("7\tearth\n")
-    settings = PrepareSettings(split="time", seed=1, tags=(hetrec / "movie_tags.dat",))
+    settings = PrepareSettings(split_strategy="temporal", seed=1, tags=(hetrec / "movie_tags.dat",))
     made = prepare(release, tmp_path / "out", settings=settings).manifest["vectors"]
-    assert made["cut"] == {
-        "tags_left_out": 2,  # of person 7, both in 2001; person 2 is a test person, 1 a validation person
-        "not_cut": {"tags without a time": 1, "films of the genome": 20},
+    assert made["temporal_split"] == {
+        "tags_dropped": 2,  # of person 7, both in 2001; person 2 is a test person, 1 a validation person
+        "tags_without_timestamp": 1,
+        "genome_items": 20,
     }
     assert made["content"]["tags"] == 1
 
@@ -148,13 +151,13 @@ def test_tags_after_the_cut_are_left_out_and_what_cannot_be_cut_is_said(release,
 def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(release, by_time, tmp_path):
     other = tmp_path / "release"
     worlds.write_csv_release(other, genome=True)
-    cut = by_time.manifest["settings"]["cut"]
+    cut = by_time.manifest["settings"]["split_timestamp"]
     text = (release / "ratings.csv").read_text().splitlines()
     rows = [row.split(",") for row in text[1:]]
     changed = [[u, f, "1" if int(t) >= cut and s != "1" else s, t] for u, f, s, t in rows]
     assert changed != rows
     (other / "ratings.csv").write_text("\n".join([text[0], *(",".join(row) for row in changed)]) + "\n")
-    after = prepare(other, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
+    after = prepare(other, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
     assert by_time.vectors["content"].tobytes() == after.vectors["content"].tobytes()
     for name in ("items", "ratings", "normalized_ratings", "timestamps"):
         taught = [getattr(side.histories.take(side.users_in("train")), name) for side in (by_time, after)]
@@ -166,7 +169,7 @@ def test_a_cohort_of_the_folder_asks_past_the_cut_only_test_people(by_time):
     assert dataset.task_ids[-1] == "global-temporal"
     task = dataset.task("global-temporal")
     assert_nothing_after_the_first_hidden(task, dataset.held_out_users)
-    assert_nothing_from_the_cut_on(task.inputs, by_time.manifest["settings"]["cut"])
+    assert_nothing_from_the_cut_on(task.inputs, by_time.manifest["settings"]["split_timestamp"])
     np.testing.assert_array_equal(dataset.split.rated, dataset.items.raters > 0)
     judges = EvalDataset.of(by_time, "validation")
     assert "global-temporal" not in judges.task_ids
@@ -181,13 +184,13 @@ def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_ou
     table.write_text(
         "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
     )
-    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=3))
+    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=3))
     split_of = dict(zip(prepared.user_ids.tolist(), prepared.splits.tolist(), strict=True))
     kept = [user for user in late if user in split_of]
     assert 0 < len(kept) < len(late)
     assert {split_of[user] for user in kept} == {2}
     dropped = prepared.manifest["counts"]["users"]["dropped"]
-    assert dropped["user with nothing before the cut"] == len(late) - len(kept)
+    assert dropped["user without interactions before the split timestamp"] == len(late) - len(kept)
     task = EvalDataset.of(prepared).task("global-temporal")
     assert f"{len(kept)} users without earlier interactions" in task.note
 
@@ -195,9 +198,10 @@ def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_ou
 def test_a_table_without_times_cannot_be_split_by_time(tmp_path):
     table = worlds.write_own_csv(tmp_path / "own")
     with pytest.raises(
-        DataError, match=r"^no rating of interactions has a time; expected timestamps to split by: "
+        DataError,
+        match=r"^interactions: no rating has a timestamp\. Expected timestamps for a temporal split\. ",
     ):
-        prepare(table, tmp_path / "out", settings=PrepareSettings(split="time"))
+        prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal"))
 
 
 def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
@@ -206,8 +210,8 @@ def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
     table.write_text(
         "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
     )
-    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
-    assert prepared.manifest["counts"]["interactions"]["dropped"]["without a time"] == 30
+    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
+    assert prepared.manifest["counts"]["interactions"]["dropped"]["without a timestamp"] == 30
     assert (prepared.histories.timestamps > 0).all()
 
 
@@ -216,17 +220,17 @@ def test_if_all_happened_in_one_second_nothing_lies_before_the_cut(tmp_path):
     rows = [f"{user},{item},4,5" for user in (1, 3) for item in range(4)]  # both teach
     table.write_text("\n".join(["user,item,rating,timestamp", *rows]) + "\n")
     with pytest.raises(
-        DataError, match="has 2 interactions before the cut in time; give people with at least 2"
+        DataError, match=r"has 2 interactions before the split timestamp\. Expected users with at least 2"
     ):
-        prepare(table, tmp_path / "out", settings=PrepareSettings(split="time", seed=1))
+        prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
 
 
-@pytest.mark.parametrize("split", ["hash", "liang", "time"])
+@pytest.mark.parametrize("split", ["hash", "liang", "temporal"])
 def test_the_seed_preset_keeps_its_own_split(split):
     with pytest.raises(
-        SettingsError, match=f"^split is {split}, and preset bert-cosine divides people by .*own shuffle"
+        SettingsError, match=f"^--split-strategy {split}: --preset bert-cosine has its own split"
     ):
-        PrepareSettings(preset="bert-cosine", split=split)
+        PrepareSettings(preset="bert-cosine", split_strategy=split)
 
 
 def test_a_person_who_only_tagged_before_the_cut_is_known_by_it():

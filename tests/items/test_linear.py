@@ -60,9 +60,9 @@ def test_a_shrinkage_holds_at_50_films_and_grows_with_them():
 @pytest.mark.parametrize("rating_range", [(1, 5), (0.5, 5), (0, 100)])
 def test_a_level_says_what_its_rating_says_and_the_one_above_what_a_tag_says(rating_range):
     settings, scale = TasteSpaceSettings(rating_range=rating_range), RatingScale.of(rating_range)
-    table = settings.by_rating_level(scale.levels)
-    ratings = np.array([*np.linspace(*rating_range, scale.levels), TAGGED], np.float32)
-    assert table.shape == (scale.levels + 1, 3)
+    table = settings.by_rating_level(scale.n_bins)
+    ratings = np.array([*np.linspace(*rating_range, scale.n_bins), TAGGED], np.float32)
+    assert table.shape == (scale.n_bins + 1, 3)
     assert table.dtype == np.float32
     seen, confidence, liking = (
         settings.grades(ratings, kind) for kind in ("input_grades", "confidence_grades", "preference_grades")

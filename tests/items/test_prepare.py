@@ -46,7 +46,7 @@ def part_of_a_genome(folder: Path, items: set[int]) -> Path:
 def test_every_release_becomes_histories_and_content_vectors(tmp_path, write):
     stages = []
     prepared = prepare(write(tmp_path / "source"), tmp_path / "out", progress=stages.append)
-    assert stages == ["read", "genome", "arrange", "vectors"]
+    assert stages == ["read", "genome", "preprocess", "vectors"]
     assert list(prepared.manifest["timings"]) == stages
     assert len(prepared.histories) == USERS
     assert prepared.item_ids.tolist() == list(range(1, ITEMS + 1))
@@ -73,8 +73,8 @@ def test_a_release_with_a_genome_gets_the_notes_vectors(tmp_path):
         "items": ITEMS,
         "tags": 12,
         "borrowed": False,
-        "films_set_aside": {},
-        "rows_set_aside": {},
+        "items_skipped": {},
+        "rows_skipped": {},
     }
     assert made["bert_cosine_reads"] == "genome-svd"
 
@@ -94,12 +94,12 @@ def test_the_seed_preset_keeps_the_films_that_have_a_genome_in_the_order_of_thei
     assert prepared.vectors["genome-svd"].any(axis=1).sum() == 8
     assert prepared.manifest["vectors"]["genome-svd"]["borrowed"]
     resolved = prepared.manifest["settings"]
-    assert (resolved["preset"], resolved["split"], resolved["order"]) == (
+    assert (resolved["preset"], resolved["split_strategy"], resolved["order"]) == (
         "bert-cosine",
         "bert-cosine",
         "item",
     )
-    assert prepared.manifest["counts"]["interactions"]["dropped"]["film without a vector"] > 0
+    assert prepared.manifest["counts"]["interactions"]["dropped"]["item without a vector"] > 0
     assert len(prepared.users_in("test")) == 0
 
 
@@ -117,14 +117,14 @@ def test_a_film_that_lacks_tags_is_refused_or_set_aside_by_name(tmp_path):
     with pytest.raises(DataError, match="film 20, which lacks 1 of 12"):
         prepare(release, tmp_path / "out")
     prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(skip_bad_rows=True))
-    assert prepared.manifest["vectors"]["genome-svd"]["films_set_aside"] == {"20": [12]}
+    assert prepared.manifest["vectors"]["genome-svd"]["items_skipped"] == {"20": [12]}
     assert sources(prepared) == ["genome"] * 19 + ["content"]
 
 
 def test_a_genome_of_other_films_is_refused_and_nothing_is_left(tmp_path):
     table = write_own_csv(tmp_path / "source")
     genome = write_genome(tmp_path / "genome")
-    with pytest.raises(DataError, match="none of the 20 films of the genome is in the catalogue"):
+    with pytest.raises(DataError, match="none of its 20 items is in the catalog"):
         prepare(table, tmp_path / "out", settings=PrepareSettings(genome=genome.parent / "genome"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["genome", "source"]
 
@@ -133,7 +133,7 @@ def test_a_genome_of_other_films_is_refused_and_nothing_is_left(tmp_path):
 def test_ml_100k_which_numbers_its_films_otherwise_borrows_nothing(tmp_path, wanted):
     release, other = write_100k(tmp_path / "source"), write_csv_release(tmp_path / "other", genome=True)
     borrowed = {"genome": other} if wanted == "genome" else {"tags": (other / "tags.csv",)}
-    with pytest.raises(SettingsError, match="numbers its films otherwise"):
+    with pytest.raises(SettingsError, match="its item ids differ"):
         prepare(release, tmp_path / "out", settings=PrepareSettings(**borrowed))
 
 
@@ -177,13 +177,13 @@ def test_the_same_source_gives_the_same_bytes(tmp_path):
     release = write_csv_release(tmp_path / "source", genome=True)
     first, second = (prepare(release, tmp_path / name) for name in ("one", "two"))
     assert first.manifest["files"] == second.manifest["files"]
-    by_hash = prepare(release, tmp_path / "three", settings=PrepareSettings(split="hash"))
+    by_hash = prepare(release, tmp_path / "three", settings=PrepareSettings(split_strategy="hash"))
     assert by_hash.fingerprint == first.fingerprint
-    assert first.manifest["settings"]["split"] == "hash"
-    assert not {"held_out_users", "cut"} & set(first.manifest["settings"])
+    assert first.manifest["settings"]["split_strategy"] == "hash"
+    assert not {"held_out_users", "split_timestamp"} & set(first.manifest["settings"])
 
 
-@pytest.mark.parametrize("stage", ["read", "arrange", "vectors"])
+@pytest.mark.parametrize("stage", ["read", "preprocess", "vectors"])
 def test_interrupted_at_any_stage_the_old_folder_stays(tmp_path, stage):
     release, out = write_csv_release(tmp_path / "source"), tmp_path / "out"
     prepare(release, out)

@@ -59,10 +59,10 @@ def test_the_defaults_tell_the_two_tastes_apart_even_in_a_tiny_world():
 
 def test_what_an_encoder_answers_is_what_was_solved():
     histories, table = several(), torch.from_numpy(SPACE.initial.vectors)
-    linear = RidgeFoldIn(23, 6, SCALE.levels)
+    linear = RidgeFoldIn(23, 6, SCALE.n_bins)
     linear.initialize(
         table,
-        **{name: torch.from_numpy(array) for name, array in SPACE.fold_in_parameters(SCALE.levels).items()},
+        **{name: torch.from_numpy(array) for name, array in SPACE.fold_in_parameters(SCALE.n_bins).items()},
     )
     told = {
         name: torch.from_numpy(array) for name, array in reading(max_history=30).arrays(histories).items()

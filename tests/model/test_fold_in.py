@@ -12,7 +12,7 @@ def test_the_linear_answer_comes_with_the_film_table():
     linear = {
         "item_prior": torch.randn(20, 8),
         "prior_mean": torch.randn(8),
-        "rating_weights": torch.rand(SCALE.levels + 1, 3),
+        "rating_weights": torch.rand(SCALE.n_bins + 1, 3),
         "constants": torch.rand(4),
     }
     model.initialize(table, **linear)
@@ -24,8 +24,8 @@ def test_the_linear_answer_with_the_constants_of_als_is_the_fold_in_of_als():
     settings = AlsSettings(rating_range=(1.0, 5.0), dim=8, regularization=3.0, positive=7.0, neutral=1.5)
     histories = users([(0, 5), (1, 4), (2, 3), (3, 1), (4, TAGGED)], [], [(19, 4)])
     table = np.random.default_rng(1).normal(size=(20, 8)).astype(np.float32)
-    linear = RidgeFoldIn(20, 8, SCALE.levels)
-    ratings = np.array([*np.linspace(1, 5, SCALE.levels), np.nan], np.float32)
+    linear = RidgeFoldIn(20, 8, SCALE.n_bins)
+    ratings = np.array([*np.linspace(1, 5, SCALE.n_bins), np.nan], np.float32)
     confidence = torch.from_numpy(settings.confidence(ratings))
     more = (confidence - 1).clamp(min=0)  # what says nothing counts as what was never seen
     linear.initialize(

@@ -131,5 +131,5 @@ def test_a_manifest_that_names_a_file_outside_is_refused_before_it_is_read(
     folder.mkdir()
     manifest_text = {name: {"bytes": 4, "sha256": ""}}
     (folder / manifest).write_text(json.dumps({**told, files: manifest_text}))
-    with pytest.raises(FormatError, match="which is not inside it; expected files of its own"):
+    with pytest.raises(FormatError, match=r"which is outside the folder\. Expected files inside it"):
         opened(folder)

@@ -163,10 +163,12 @@ def tables(draw):
     return rows
 
 
-@given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "time"]), st.integers(0, 9))
+@given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "temporal"]), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
 def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
-    chosen = PreprocessSettings(split=split, seed=seed, held_out_users=1, cut=20 if split == "time" else None)
+    chosen = PreprocessSettings(
+        split_strategy=split, seed=seed, held_out_users=1, split_timestamp=20 if split == "temporal" else None
+    )
     with tempfile.TemporaryDirectory() as place:
         try:
             prepared = prepare(source(rows), Path(place) / "p", chosen)
@@ -174,7 +176,7 @@ def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
             DataError,
             SettingsError,
         ):  # nobody has two films before the cut; not three people have five likes
-            assert split in {"time", "liang"}
+            assert split in {"temporal", "liang"}
             return
         parts = [prepared.users_in(name) for name in ("train", "validation", "test")]
         assert sorted(np.concatenate(parts).tolist()) == list(range(len(prepared.user_ids)))
@@ -188,7 +190,9 @@ def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
 @given(tables(), st.integers(0, 9), st.integers(1, 30))
 @settings(max_examples=15, deadline=None)
 def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole(rows, seed, cut):
-    chosen = PreprocessSettings(split="time", seed=seed, cut=cut, minimum_interactions=1)
+    chosen = PreprocessSettings(
+        split_strategy="temporal", seed=seed, split_timestamp=cut, minimum_interactions=1
+    )
     with tempfile.TemporaryDirectory() as place:
         try:
             prepared = prepare(source(rows), Path(place) / "p", chosen)

@@ -34,7 +34,7 @@ def padded(arrays, extra, rng):
         width = arrays[f"{prefix}items"].shape[1] + extra
         rubbish = {
             "items": rng.integers(0, ITEMS, (len(lengths), width)),
-            "rating_bins": rng.integers(0, SCALE.levels + 1, (len(lengths), width)),
+            "rating_bins": rng.integers(0, SCALE.n_bins + 1, (len(lengths), width)),
             "time_gap_bins": rng.integers(0, N_TIME_GAP_BINS, (len(lengths), width)),
             "normalized_ratings": rng.uniform(-1, 1, (len(lengths), width)).astype(np.float32),
         }

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sources import Row, prepare, source
-from tastevec.data import streaming as spool
+from tastevec.data import streaming
 from tastevec.data.preprocess import PreprocessSettings
 from tastevec.data.streaming import user_ranges
 
@@ -19,7 +19,7 @@ IDS = st.sampled_from([st.integers(-3, 12), st.sampled_from(["", "Ann", "ann", "
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 20), st.integers(1, 5))
 def test_portions_are_all_people_in_order_and_none_is_larger_than_it_may_be(rows, at_once, most):
     users = pa.table({"user": range(len(rows)), "rows": rows})
-    with patch.object(spool, "_SORTED_ROWS", at_once), patch.object(spool, "_MOST_PORTIONS", most):
+    with patch.object(streaming, "_SORTED_ROWS", at_once), patch.object(streaming, "_MAX_RANGES", most):
         found = list(user_ranges(users, "rows"))
     assert pa.concat_tables(found).equals(users)
     assert len(found) <= most
@@ -44,9 +44,9 @@ def test_the_size_of_the_portions_changes_no_byte(pairs, order, split, at_once, 
     rows = [
         Row(user, item, 0.5 + item / 2, time) for (user, item), time in zip(pairs, timestamps, strict=True)
     ]
-    chosen = PreprocessSettings(order=order, split=split, minimum_interactions=1)
+    chosen = PreprocessSettings(order=order, split_strategy=split, minimum_interactions=1)
     with tempfile.TemporaryDirectory() as place:
         whole = prepare(source(rows), Path(place) / "whole", chosen)
-        with patch.object(spool, "_SORTED_ROWS", at_once):
+        with patch.object(streaming, "_SORTED_ROWS", at_once):
             parts = prepare(source(rows), Path(place) / "parts", chosen)
         assert whole.fingerprint == parts.fingerprint

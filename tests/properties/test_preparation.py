@@ -100,7 +100,7 @@ def test_the_splits_divide_everybody_by_the_hash_of_his_id(rows, seed):
 @settings(max_examples=12, deadline=None)
 def test_the_order_of_the_rows_changes_no_split_and_no_set_of_films(rows, random, split):
     shuffled = random.sample(rows, len(rows))
-    chosen = PreprocessSettings(split=split, minimum_interactions=1)
+    chosen = PreprocessSettings(split_strategy=split, minimum_interactions=1)
     with tempfile.TemporaryDirectory() as place:
         one = prepare(source(rows), Path(place) / "one", chosen)
         two = prepare(source(shuffled), Path(place) / "two", chosen)

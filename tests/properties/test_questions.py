@@ -125,7 +125,7 @@ def test_whatever_is_asked_of_a_moment_its_answer_does_not_know_the_film(each, d
     assert place >= moment
     other = {name: array.clone() for name, array in arguments.items()}
     other["items"][owner, place:] = (other["items"][owner, place:] + 1) % 20
-    other["rating_bins"][owner, place:] = SCALE.levels - other["rating_bins"][owner, place:]
+    other["rating_bins"][owner, place:] = SCALE.n_bins - other["rating_bins"][owner, place:]
     other["time_gap_bins"][owner, place:] = (other["time_gap_bins"][owner, place:] + 1) % N_TIME_GAP_BINS
     with torch.no_grad():
         before, after = MODEL(**arguments).moments, MODEL(**other).moments

@@ -316,7 +316,7 @@ def _without_the_last(files):
 def test_the_command_refuses_in_one_sentence_and_leaves_nothing(bundle_folder, files):
     for folder, items, message in [
         (bundle_folder, "none.csv", "none.csv"),
-        (files, "new.csv", "holds no bundle.json"),
+        (files, "new.csv", "no bundle.json"),
     ]:
         result = run("add-items", folder, files / items, "--out", files / "model2", "--json")
         assert result.exit_code == 1

@@ -116,7 +116,7 @@ def test_a_changed_byte_is_refused(folder, name):
 def test_another_format_version_is_refused(folder, version):
     told = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**told, "format": version}))
-    with pytest.raises(FormatError, match=f"is of format {version}; this version of tastevec reads format 2"):
+    with pytest.raises(FormatError, match=rf"format {version}\. Expected format 2"):
         Bundle.load(folder)
 
 
@@ -128,9 +128,9 @@ def test_a_manifest_that_says_nothing_is_refused(folder, text):
 
 
 def test_a_folder_that_is_no_bundle_says_what_makes_one(tmp_path):
-    with pytest.raises(FormatError, match="expected a trained model: run tastevec train PREPARED --out"):
+    with pytest.raises(FormatError, match=r"Expected a model folder\. Run: tastevec train PREPARED --out"):
         Bundle.load(tmp_path)
-    with pytest.raises(FormatError, match="expected a trained model"):
+    with pytest.raises(FormatError, match="Expected a model folder"):
         Bundle.load(tmp_path / "nowhere")
 
 

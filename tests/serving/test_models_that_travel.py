@@ -129,7 +129,7 @@ def test_transformers_alone_gives_the_very_vectors_of_our_network(tmp_path):
         found = np.load(folder / "answered.npz")
         np.testing.assert_array_equal(found["next"], answer.next.numpy())
         np.testing.assert_array_equal(found["overall"], answer.overall.numpy())
-    assert SCALE.levels == reading().scale.levels
+    assert SCALE.n_bins == reading().scale.n_bins
 
 
 @pytest.mark.slow

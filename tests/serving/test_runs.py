@@ -86,5 +86,5 @@ def test_what_is_no_bundle_among_bundles_is_refused(taste, prepared):
 def test_a_folder_of_nothing_is_refused_as_no_model(tmp_path, prepared):
     (tmp_path / "inside").mkdir()
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(FormatError, match=r"holds no bundle\.json; expected a trained model"):
+        with pytest.raises(FormatError, match=r"no bundle\.json\. Expected a model folder"):
             model_runs(folder, prepared)

@@ -67,7 +67,7 @@ def _real_model(tmp_path_factory):
     model = encoder(items=len(items), **TASTE)
     model.save_pretrained(folder)
     export_onnx(model, folder / "encoder.onnx")
-    reading = InputConfig(RatingScale(0.5, 5.0, SCALE.levels), max_history=12, max_history_overall=100)
+    reading = InputConfig(RatingScale(0.5, 5.0, SCALE.n_bins), max_history=12, max_history_overall=100)
     return Bundle(OnnxEncoder.load(folder), reading, pa.table({"item_id": items}), {"space": "tiny"}, None)
 
 

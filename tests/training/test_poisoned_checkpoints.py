@@ -87,7 +87,7 @@ def test_one_altered_byte_of_a_checkpoint_is_refused_and_the_file_named(prepared
     held = bytearray(file.read_bytes())
     held[len(held) // 2 if name == "optimizer.pt" else -20] ^= 1  # of numbers, and what can be read still
     file.write_bytes(held)
-    with pytest.raises(TrainingError, match=rf"{name} is not as it was written.* remove the folder"):
+    with pytest.raises(TrainingError, match=rf"{name}: checksum mismatch.* Remove the folder"):
         learn(prepared_folder, harmed, resume=True)
 
 

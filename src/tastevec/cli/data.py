@@ -4,7 +4,7 @@ import dataclasses
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -16,6 +16,7 @@ from tastevec.cli.console import (
     SparkMaster,
     SparkScratch,
     WhichPreset,
+    one_of,
     progress_bar,
     reporting,
     skipped_rows,
@@ -26,7 +27,7 @@ from tastevec.schema import SplitStrategy
 
 __all__ = ["describe", "fetch", "prepare"]
 
-_STAGES = ("read", "genome", "arrange", "vectors")
+_STAGES = ("read", "genome", "preprocess", "vectors")
 
 
 def fetch(
@@ -97,8 +98,10 @@ def prepare(
     split_strategy: Annotated[
         SplitStrategy | None,
         typer.Option(
+            parser=one_of("split_strategy", get_args(SplitStrategy)),
+            metavar="|".join(get_args(SplitStrategy)),
             help="hash: users by a hash of their IDs (default). liang: the ml-20m user split of Liang et al. 2018. "
-            "time: hash, and training ends before the last tenth of all interactions.",
+            "temporal: hash, and training ends before the last tenth of all ratings.",
         ),
     ] = None,
     held_out_users: Annotated[
@@ -145,7 +148,7 @@ def prepare(
                 out,
                 progress=lambda stage: progress(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
                 preset=preset,
-                split=split_strategy,
+                split_strategy=split_strategy,
                 held_out_users=held_out_users,
                 genome=genome,
                 tags=tags or (),
@@ -177,10 +180,10 @@ def _prepared_text(facts: dict[str, Any]) -> str:
         f"{count:,} {reason}" for reason, count in interactions["dropped"].items() if count
     ):
         lines.append(f"Dropped interactions, of {interactions['read']:,}: {dropped}.")
-    if (cut := facts["settings"].get("cut")) is not None:
-        tags = facts["vectors"]["cut"]["tags_left_out"]
+    if (timestamp := facts["settings"].get("split_timestamp")) is not None:
+        tags = facts["vectors"]["temporal_split"]["tags_dropped"]
         lines.append(
-            f"Split timestamp: {datetime.fromtimestamp(cut, UTC):%Y-%m-%d %H:%M:%S} UTC; {tags:,} later tags ignored."
+            f"Split timestamp: {datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC; {tags:,} later tags ignored."
         )
     lines += [
         skipped_rows(file["skipped"], file["examples"], file["file"])

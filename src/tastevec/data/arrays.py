@@ -33,106 +33,116 @@ __all__ = [
     "vector_type",
 ]
 
-HEADER: Final = "header"  # the header's only entry: several would be written in any order, and the same data as other bytes
+HEADER: Final = (
+    "header"  # the header's only entry: several are written in any order, so that equal data give other bytes
+)
 
 
-def read_arrays(path: Path, again: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The arrays of a file, and the words in its header.
+def read_arrays(path: Path, repair: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Return the arrays of a safetensors file and the texts in its header.
 
     Args:
         path: The file.
-        again: What to do where it is damaged.
+        repair: What to do if it is damaged, as a sentence.
 
     Raises:
-        FormatError: It is missing or damaged, or holds numbers that NumPy does not know.
+        FormatError: The file is missing or damaged, or has a data type that NumPy lacks.
     """
     try:
         with safe_open(path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
             return arrays, dict(file.metadata() or {})
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:  # numbers of another library
-        raise FormatError(f"{path} cannot be read ({error}); {again}") from error
+    except (
+        OSError,
+        SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # data types of another library
+        raise _unreadable(path, error, "a safetensors file", repair) from error
 
 
-def array_shapes(path: Path, again: str) -> dict[str, NDArray[Any]]:
-    """Stand-ins for the arrays of a file, of their shapes and of no memory, so that large ones need not be read to be refused.
+def array_shapes(path: Path, repair: str) -> dict[str, NDArray[Any]]:
+    """Return arrays of the shapes in a file that take no memory, so that large arrays are checked without reading them.
 
     Raises:
-        FormatError: It is missing or damaged.
+        FormatError: The file is missing or damaged.
     """
     try:
         with safe_open(path, "numpy") as file:
             return {
                 name: np.broadcast_to(np.float32(0), file.get_slice(name).get_shape())
-                for name in file.keys()  # noqa: SIM118  it is no mapping
+                for name in file.keys()  # noqa: SIM118  not a mapping
             }
     except (OSError, SafetensorError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({error}); {again}") from error
+        raise _unreadable(path, error, "a safetensors file", repair) from error
 
 
-def read_header(path: Path, told: Mapping[str, str], shape: Any, again: str) -> Any:  # noqa: ANN401  what JSON can hold
-    """What the header of such a file says in JSON.
+def read_header(path: Path, texts: Mapping[str, str], schema: Any, repair: str) -> Any:  # noqa: ANN401  any JSON value
+    """Return the JSON value in the header of a safetensors file.
 
     Raises:
-        FormatError: It says nothing, or nothing of this shape.
+        FormatError: There is none, or it has another type than ``schema``.
     """
     try:
-        return validate_json(path, from_json(told.get(HEADER, "")), shape, again)
+        return validate_json(path, from_json(texts.get(HEADER, "")), schema, repair)
     except ValueError as error:
-        raise FormatError(f"{path} says nothing of its arrays ({error}); {again}") from error
+        raise _unreadable(path, error, "JSON in the header", repair) from error
 
 
 def check_shapes(
     path: Path,
     arrays: Mapping[str, NDArray[Any]],
     shapes: Mapping[str, tuple[str | int, ...]],
-    again: str,
+    repair: str,
     *,
     sizes: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """How large each dimension is, where every array has the shape that it must have.
+    """Return the size of each dimension letter, if every array has its expected shape.
 
     Args:
-        path: Where the arrays are from, for the message.
-        arrays: What was read.
-        shapes: What each of them must be: a letter is a size that all who name it share, a number that size alone.
-        again: What to do where one is not.
-        sizes: Those letters whose size is known.
+        path: The file, for messages.
+        arrays: The arrays read from it.
+        shapes: The expected shapes. Equal letters are equal sizes; a number is that size.
+        repair: What to do if a shape differs, as a sentence.
+        sizes: Known sizes of letters.
 
     Raises:
-        FormatError: One is missing, of another shape, or of what is no number.
+        FormatError: An array is missing, not numeric, or of another shape.
 
     Examples:
         >>> import numpy as np
         >>> from pathlib import Path
-        >>> check_shapes(Path("a"), {"x": np.zeros((2, 3)), "y": np.zeros(3)}, {"x": ("N", "D"), "y": ("D",)}, "try again")
+        >>> check_shapes(Path("a"), {"x": np.zeros((2, 3)), "y": np.zeros(3)}, {"x": ("N", "D"), "y": ("D",)}, "Rerun.")
         {'N': 2, 'D': 3}
     """
     known = dict(sizes or {})
-    for name, wanted in shapes.items():
+    for name, shape in shapes.items():
         found = arrays.get(name)
         if found is None:
-            raise FormatError(f"{path} holds no {name}, but {', '.join(arrays) or 'nothing'}; {again}")
-        if len(found.shape) == len(wanted):
-            for letter, size in zip(wanted, found.shape, strict=True):
+            raise FormatError(
+                f"{path}: {', '.join(arrays) or 'no arrays'}. Expected an array {name}. {repair}"
+            )
+        if len(found.shape) == len(shape):
+            for letter, size in zip(shape, found.shape, strict=True):
                 if isinstance(letter, str):
                     known.setdefault(letter, size)
-        expected = tuple(known.get(letter, 0) if isinstance(letter, str) else letter for letter in wanted)
+        expected = tuple(known.get(letter, 0) if isinstance(letter, str) else letter for letter in shape)
         if found.shape != expected or found.dtype.kind not in "fiu":
             raise FormatError(
-                f"{path} holds {name} as {found.dtype} of the shape {found.shape}; expected numbers of the shape "
-                f"({', '.join(map(str, wanted))}), here {expected}; {again}"
+                f"{path}, array {name}: {found.dtype} of shape {found.shape}. Expected numbers of shape "
+                f"({', '.join(map(str, shape))}), here {expected}. {repair}"
             )
     return known
 
 
-# What Arrow raises at a file that is none of its own; of a name that is no text, Python's own error.
+# What Arrow raises for a damaged file; for a name that is not a text, Python's own error.
 READ_ERRORS: Final = (OSError, ValueError, pa.ArrowException)
 ID_TYPES: Final = (pa.int64(), pa.string(), pa.large_string())
 
 
 def vector_type(schema: pa.Schema) -> pa.FixedSizeListType | None:
-    """What the vectors of a table of people are; None where it is none: ids and lists of one length, of numbers."""
+    """Return the vector type of a table of user vectors: ids, and lists of floats of one length; None for another table."""
     if not all(len(schema.get_all_field_indices(name)) == 1 for name in (USER_ID, VECTOR)):
         return None
     kind = schema.field(VECTOR).type
@@ -147,40 +157,48 @@ def vector_type(schema: pa.Schema) -> pa.FixedSizeListType | None:
 def read_columns(
     path: Path,
     columns: Mapping[str, Collection[pa.DataType]],
-    again: str,
+    repair: str,
     *,
-    full: Collection[str] = (),
+    not_null: Collection[str] = (),
     ascending: str | None = None,
 ) -> pa.Table:
-    """The table of a file.
+    """Return the table of a Parquet file.
 
     Args:
         path: The file.
-        columns: What it must hold, each with the types that it may be of; any where none is named.
-        again: What to do where it does not.
-        full: Those of them that hold no null.
-        ascending: The one of them by which the rows are ordered, each value once.
+        columns: The required columns with their allowed types; an empty collection allows any type.
+        repair: What to do if the table differs, as a sentence.
+        not_null: Columns without nulls.
+        ascending: The column by which rows are sorted, without duplicates.
 
     Raises:
-        FormatError: It is missing or damaged, or lacks a column.
+        FormatError: The file is missing or damaged, or a column differs.
     """
     try:
         table = pq.read_table(path)
         table.validate(full=True)
     except READ_ERRORS as error:
-        raise FormatError(f"{path} cannot be read ({error}); {again}") from error
+        raise _unreadable(path, error, "a Parquet file", repair) from error
     for name, kinds in columns.items():
         if table.column_names.count(name) != 1:
             found = ", ".join(table.column_names)
-            raise FormatError(f"{path} holds no one column {name}, but {found or 'none'}; {again}")
-        column = table[name]
-        if (kinds and column.type not in kinds) or (name in full and column.null_count):
             raise FormatError(
-                f"{path} holds {name} as {column.type} with {column.null_count} nulls; expected "
-                f"{' or '.join(map(str, kinds))}{' without any' * (name in full)}; {again}"
+                f"{path}: the columns {found or '(none)'}. Expected one column {name}. {repair}"
+            )
+        column = table[name]
+        if (kinds and column.type not in kinds) or (name in not_null and column.null_count):
+            raise FormatError(
+                f"{path}, column {name}: {column.type} with {column.null_count} nulls. Expected "
+                f"{' or '.join(map(str, kinds))}{' without nulls' * (name in not_null)}. {repair}"
             )
     if ascending is not None:
         keys = table[ascending].combine_chunks()
         if not pc.all(pc.less(keys[:-1], keys[1:]), min_count=0).as_py():
-            raise FormatError(f"{path} is not in the order of {ascending}, each once; {again}")
+            raise FormatError(
+                f"{path}: not sorted by {ascending}. Expected ascending, unique values. {repair}"
+            )
     return table
+
+
+def _unreadable(path: Path, error: Exception, expected: str, repair: str) -> FormatError:
+    return FormatError(f"{path}: cannot be read ({error}). Expected {expected}. {repair}")

@@ -32,18 +32,18 @@ __all__ = [
 ]
 
 SECONDS_A_DAY = 86_400
-_FINENESS = 2.0**32  # every float32 from 0.004 up to two thousand million is a whole number of such parts
-_SILENT = 1e-5  # as in histories.normalise_ratings: a deviation below it says nothing
+_FIXED_POINT = 2.0**32  # every float32 from 0.004 to 2 billion is an integer multiple of 1 / 2**32
+_MIN_DIVISOR = 1e-5  # as in histories.normalize_ratings
 
 
 def connect(memory: str = "2GB", spill: Path | None = None, threads: int | None = None) -> Backend:
-    """A DuckDB inside this process that holds at most ``memory`` and puts the rest on disk.
+    """Return a DuckDB connection in this process with a memory limit; larger data spill to disk.
 
     Args:
-        memory: DuckDB's limit, such as "2GB"; Python and Arrow come on top, about 200 MB.
-        spill: The folder in which what does not fit is put, and taken away again when the connection closes; None
-            is the system's temporary folder.
-        threads: None is one a core.
+        memory: DuckDB's limit, such as "2GB"; Python and Arrow need about 200 MB more.
+        spill: The folder for temporary files, which are removed when the connection closes; None is the system's
+            temporary folder.
+        threads: None is one per core.
 
     Raises:
         SettingsError: ``memory`` is not a size.
@@ -52,44 +52,44 @@ def connect(memory: str = "2GB", spill: Path | None = None, threads: int | None 
     config: dict[str, Any] = {"memory_limit": memory, "temp_directory": str(folder)}
     if threads is not None:
         config["threads"] = threads
-    # preserve_insertion_order stays on: the readers number the rows of a file in the order in which they stand.
+    # preserve_insertion_order stays on: the readers number the rows of a file in file order.
     try:
         return ibis.duckdb.connect(**config)
     except duckdb.ParserException as error:
-        raise SettingsError(f"memory is {memory!r}; expected a size such as 500MB or 2GB") from error
+        raise SettingsError(f"memory: {memory!r}. Expected a size such as 500MB or 2GB") from error
 
 
 def build_catalog(interactions: ibis.Table, items: ibis.Table) -> ibis.Table:
-    """The catalogue by ascending id: every film of the metadata, then those that only interactions name, untitled."""
+    """Return the catalog by ascending id: all items with metadata, and items of interactions only, without a title."""
     columns = {TITLE: "string", YEAR: "int32", GENRES: "array<string>"}
     described = items.select(ITEM_ID, **{name: items[name].cast(kind) for name, kind in columns.items()})
-    bare = interactions.select(ITEM_ID).distinct().anti_join(described, ITEM_ID)
-    bare = bare.mutate(
+    others = interactions.select(ITEM_ID).distinct().anti_join(described, ITEM_ID)
+    others = others.mutate(
         **{
             TITLE: ibis.literal(""),
             YEAR: ibis.null("int32"),
             GENRES: ibis.literal([], type="array<string>"),
         }
     )
-    both = ibis.union(described.mutate(described=True), bare.mutate(described=False))
+    both = ibis.union(described.mutate(described=True), others.mutate(described=False))
     return both.order_by(ITEM_ID)
 
 
 def join_catalog(interactions: ibis.Table, catalog: ibis.Table) -> ibis.Table:
-    """The interactions with each film's catalogue row: its index ``item`` and whether it is ``kept``."""
+    """Return the interactions with the index ``item`` of each item and whether it is ``kept``."""
     return interactions.join(catalog.select(ITEM_ID, "item", "kept"), ITEM_ID)
 
 
 def ratings_per_span(interactions: ibis.Table, seconds: int, since: int | None = None) -> ibis.Table:
-    """How many ratings lie in each span of ``seconds``, by ascending time; those without a time in none.
+    """Return the number of ratings in each span of ``seconds``, by ascending time; ratings without a timestamp do not count.
 
     Args:
-        interactions: As the readers give it.
+        interactions: The table of interactions.
         seconds: The length of a span.
-        since: The first second of the one day that is looked at; None looks at all.
+        since: The first second of the only day to count; None counts all.
 
     Returns:
-        start (its first second) and ratings, of the spans that have any.
+        start (first second) and ratings, of the spans with ratings.
     """
     timestamp = interactions[TIMESTAMP]
     rated = interactions.filter(interactions[RATING].notnull() & timestamp.notnull())
@@ -99,14 +99,14 @@ def ratings_per_span(interactions: ibis.Table, seconds: int, since: int | None =
     return spans.order_by("start")
 
 
-def before_split(interactions: ibis.Table, cut: int, *, spared: ibis.Value) -> ibis.Table:
-    """What happened before ``cut``, and all that happened to the ``spared`` (a boolean column); nothing untimed."""
+def before_split(interactions: ibis.Table, split_timestamp: int, *, test: ibis.Value) -> ibis.Table:
+    """Return the interactions before ``split_timestamp``, and all of ``test`` users (a boolean column); none without a timestamp."""
     timestamp = interactions[TIMESTAMP]
-    return interactions.filter(timestamp.notnull() & (spared | (timestamp < cut)))
+    return interactions.filter(timestamp.notnull() & (test | (timestamp < split_timestamp)))
 
 
 def totals(interactions: ibis.Table) -> ibis.Table:
-    """One row: interactions, ratings, untimed and users."""
+    """Return one row: interactions, ratings, without_timestamp and users."""
     return interactions.agg(
         interactions=interactions.count(),
         ratings=interactions[RATING].count(),
@@ -116,23 +116,23 @@ def totals(interactions: ibis.Table) -> ibis.Table:
 
 
 def users(interactions: ibis.Table, *, positive_from: float | None = None) -> ibis.Table:
-    """One row a person, with what his own scale needs.
+    """Return one row per user, with the statistics that normalize their ratings.
 
     Args:
-        interactions: The result of ``join_catalog``; ``rating`` is NULL where a film was only tagged.
-        positive_from: The rating from which a film is liked, where ``positives`` shall be counted.
+        interactions: The result of `join_catalog`; ``rating`` is NULL in tag-only interactions.
+        positive_from: The lowest positive rating, to count ``positives``; None does not count them.
 
     Returns:
-        user_id, and over **all** that the person touched, with or without a vector: interactions, ratings, untimed,
-        mean, highest, lowest, and likes if they are asked for; and over what is kept: kept, first_day, last_day.
+        user_id; over **all** interactions of the user: interactions, ratings, without_timestamp, mean, highest, lowest, and
+        positives on request; over kept interactions: kept, first_day, last_day.
     """
-    rating, day = _given(interactions), _days(interactions[TIMESTAMP])
-    # Whole numbers add up to the same sum in every order, so that neither threads nor engines change a byte; and a rating
-    # times a power of two, cut at the point, is the same one everywhere, while engines round decimals differently.
-    total = (rating * _FINENESS).floor().cast("int64").cast("decimal(38, 0)").sum().cast(
+    rating, day = _rating(interactions), _days(interactions[TIMESTAMP])
+    # Integers have the same sum in every order, so that neither threads nor engines change a byte. A rating times a power
+    # of two, truncated, is the same everywhere, while engines round decimals differently.
+    total = (rating * _FIXED_POINT).floor().cast("int64").cast("decimal(38, 0)").sum().cast(
         "float64"
-    ) / _FINENESS
-    # Compared in the width in which ratings are kept, so that the histories show the same likes.
+    ) / _FIXED_POINT
+    # Compared as float32, the stored type, so that the histories have the same positives.
     positives = (
         {} if positive_from is None else {"positives": (rating >= float(np.float32(positive_from))).sum()}
     )
@@ -151,36 +151,37 @@ def users(interactions: ibis.Table, *, positive_from: float | None = None) -> ib
 
 
 def histories(interactions: ibis.Table, chosen: ibis.Table, *, order: Literal["time", "item"]) -> ibis.Table:
-    """The kept interactions of the chosen people, one person after another, each on his own scale.
+    """Return the kept interactions of these users, user by user, with ratings normalized per user.
 
     Args:
-        interactions: The result of ``join_catalog``.
-        chosen: Rows of ``users``.
-        order: "time" is oldest first (where time is unknown, before the known ones), and in the order of the source
-            within a second; "item" is by film id, the research note's order.
+        interactions: The result of `join_catalog`.
+        chosen: Rows of `users`.
+        order: "time" is oldest first (interactions without a timestamp come first), and in the order of the source
+            within a second; "item" is by item id, the research note's order.
 
     Returns:
-        items, ratings, normalised, times, in the types of ``Histories``; ratings NULL where a film was only tagged.
+        items, ratings, normalized_ratings and timestamps, in the types of ``Histories``; ratings are NULL in tag-only
+        interactions.
     """
     rows = interactions.filter(interactions.kept).join(chosen, USER_ID)
-    rating = _given(rows)
+    rating = _rating(rows)
     deviation = rating - rows["mean"]
     divisor = ibis.ifelse(deviation > 0, rows.highest - rows["mean"], rows["mean"] - rows.lowest)
     # Spark raises on a division by zero, DuckDB does not: nullif keeps them alike.
-    scaled = ibis.ifelse(divisor >= _SILENT, deviation / divisor.nullif(0), 0.0).fill_null(0.0)
-    return rows.order_by(_in_time(rows) if order == "time" else [USER_ID, ITEM_ID]).select(
+    scaled = ibis.ifelse(divisor >= _MIN_DIVISOR, deviation / divisor.nullif(0), 0.0).fill_null(0.0)
+    return rows.order_by(_time_order(rows) if order == "time" else [USER_ID, ITEM_ID]).select(
         items=rows.item.cast("int32"),
         ratings=rating.cast("float32"),
         normalized_ratings=scaled.cast("float32"),
-        timestamps=_time(rows),
+        timestamps=_timestamp(rows),
     )
 
 
 def indexed_histories(interactions: ibis.Table, item_ids: ibis.Table) -> ibis.Table:
-    """Everything that anybody touched, person after person, oldest first; ``items`` is NULL where it is unknown.
+    """Return all interactions, user by user, oldest first; ``items`` is NULL for unknown items.
 
     Args:
-        interactions: As the readers give it.
+        interactions: The table of interactions.
         item_ids: item_id and its index ``item``. Ids of different types are compared as text.
     """
     if interactions[ITEM_ID].type() != item_ids[ITEM_ID].type():
@@ -188,16 +189,16 @@ def indexed_histories(interactions: ibis.Table, item_ids: ibis.Table) -> ibis.Ta
             table.mutate(**{ITEM_ID: table[ITEM_ID].cast("string")}) for table in (interactions, item_ids)
         )
     rows = interactions.left_join(item_ids, ITEM_ID)
-    return rows.order_by(_in_time(rows)).select(
+    return rows.order_by(_time_order(rows)).select(
         USER_ID,
         items=rows.item.cast("int32"),
-        ratings=_given(rows).cast("float32"),
-        timestamps=_time(rows),
+        ratings=_rating(rows).cast("float32"),
+        timestamps=_timestamp(rows),
     )
 
 
-def _given(table: ibis.Table) -> ibis.Value:
-    """The rating as it is kept (float32), in the width in which it is reckoned with."""
+def _rating(table: ibis.Table) -> ibis.Value:
+    """Return the rating, rounded to float32 as it is stored, as float64 for arithmetic."""
     return table[RATING].cast("float32").cast("float64")
 
 
@@ -205,9 +206,9 @@ def _days(timestamp: ibis.Value) -> ibis.Value:
     return (timestamp // SECONDS_A_DAY).cast("int32")
 
 
-def _time(table: ibis.Table) -> ibis.Value:
+def _timestamp(table: ibis.Table) -> ibis.Value:
     return table[TIMESTAMP].fill_null(NO_TIMESTAMP)
 
 
-def _in_time(table: ibis.Table) -> list[ibis.Value]:
-    return [table[USER_ID], _time(table), table[POSITION]]
+def _time_order(table: ibis.Table) -> list[ibis.Value]:
+    return [table[USER_ID], _timestamp(table), table[POSITION]]

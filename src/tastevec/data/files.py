@@ -42,25 +42,25 @@ __all__ = [
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name when the block ends well.
+    """Yield a temporary path in the folder of ``path``; rename it to ``path`` when the block succeeds.
 
-    A block that raises, or a process that is killed, leaves the old file or none.
+    If the block raises or the process is killed, ``path`` is unchanged.
 
     Examples:
         >>> import tempfile
         >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with atomic_file(Path(folder) / "a.txt") as temporary:
-        ...         _ = temporary.write_text("whole")
+        ...         _ = temporary.write_text("complete")
         ...     (Path(folder) / "a.txt").read_text()
-        'whole'
+        'complete'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path, "part")
+    temporary = _hidden_sibling(path, "part")
     temporary.touch(exist_ok=False)
     try:
         yield temporary
-        _settle(temporary)
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -68,74 +68,75 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, *, marker_file: str) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its name when the block ends well.
+    """Yield a temporary folder in the parent of ``path``; rename it to ``path`` when the block succeeds.
 
     Args:
-        path: Where the folder shall be. An existing one is replaced only if it is ours.
-        marker_file: A file name that marks a folder as one of ours (its manifest or configuration).
+        path: The new folder; an existing one is replaced only if `check_replaceable` accepts it.
+        marker_file: The file name that marks a folder as written by tastevec (its manifest).
 
     Raises:
-        FormatError: ``path`` exists, is not empty and does not hold ``marker_file``.
+        FormatError: ``path`` exists, is not empty and does not contain ``marker_file``.
     """
     check_replaceable(path, marker_file=marker_file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path, "part")
+    temporary = _hidden_sibling(path, "part")
     temporary.mkdir()
     try:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                _settle(file)
+                _sync(file)
         _swap(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_replaceable(path: Path, *, marker_file: str) -> None:
-    """Nothing, if a folder of ours may be written at ``path``: there is none, an empty one, or an earlier one of ours.
+    """Check that ``path`` does not exist, is an empty folder, or is a folder with ``marker_file``.
 
     Raises:
-        FormatError: Something else is there.
+        FormatError: ``path`` is something else.
     """
-    ours = path.is_dir() and ((path / marker_file).exists() or not any(path.iterdir()))
-    if path.exists() and not ours:
+    replaceable = path.is_dir() and ((path / marker_file).exists() or not any(path.iterdir()))
+    if path.exists() and not replaceable:
         raise FormatError(
-            f"{path} exists and was not written by this command (it holds no {marker_file}); name a new folder with --out"
+            f"{path}: exists and was not written by this command (no {marker_file}). Expected a new or empty folder. "
+            "Choose another one with --out"
         )
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    """A new hidden name in the same folder; unlike `tempfile`'s, what is made there gets the usual permissions."""
+def _hidden_sibling(path: Path, suffix: str) -> Path:
+    """Return a new hidden name in the same folder; unlike `tempfile`'s, it gets the usual permissions."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{suffix}")
 
 
 def _swap(new: Path, path: Path) -> None:
-    """Put ``new`` in the place of ``path``; a folder cannot be replaced in one rename, so the old one steps aside."""
+    """Move ``new`` to ``path``. One rename cannot replace a folder, so the old one is moved away first."""
     if not path.exists():
         new.rename(path)
         return
-    aside = _beside(path, "old")
-    path.rename(aside)
+    old = _hidden_sibling(path, "old")
+    path.rename(old)
     try:
         new.rename(path)
     except BaseException:
-        aside.rename(path)
+        old.rename(path)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _settle(file: Path) -> None:
-    """Let others read a file, and force it to disk, since a rename may otherwise reach it before the bytes do."""
-    file.chmod(0o644)  # safetensors makes it 0600, and a colleague could not load it
+def _sync(file: Path) -> None:
+    """Make a file readable for others, and force it to disk: a rename may otherwise reach the disk before the bytes."""
+    file.chmod(0o644)  # safetensors writes 0600, so that other users could not load it
     with file.open("rb") as handle:
         os.fsync(handle.fileno())
 
 
 def is_unsafe_path(name: str) -> bool:
-    r"""Whether a name, taken from a folder, may end outside it, on whichever system.
+    r"""Return whether a relative path may leave its folder, on any operating system.
 
     Args:
-        name: With slashes, as zips and our manifests write it.
+        name: With slashes, as zips and manifests write it.
 
     Examples:
         >>> [is_unsafe_path(name) for name in ("histories/items.npy", "../items.npy", "/etc/passwd", "C:x", "..\\x")]
@@ -150,133 +151,140 @@ def is_unsafe_path(name: str) -> bool:
 
 
 def path_inside(folder: Path, name: str) -> Path:
-    """The file of this name in ``folder``.
+    """Return the path of this file in ``folder``.
 
-    Links are followed, as a store of models that keeps each file once wants it: whoever can make one there can read it already.
+    Symbolic links are followed, as model caches that store each file once need it; who can create one can read its target anyway.
 
     Raises:
-        FormatError: The name leads out of the folder, or is no name.
+        FormatError: The name is empty, invalid, or leaves the folder.
     """
     if not name or "\0" in name or is_unsafe_path(name):
         raise FormatError(
-            f"the manifest of {folder} names the file {name!r}, which is not inside it; expected files of its own: do not use this "
-            "folder, and ask where it came from"
+            f"{folder}: the manifest names the file {name!r}, which is outside the folder. Expected files inside it. "
+            "Do not use this folder; check its origin"
         )
     return folder / name
 
 
 CHECKSUM: Final = "manifest_checksum"
-_UNSEALED: Final = "0" * 64
+_NO_CHECKSUM: Final = "0" * 64
 
 
 class StrictModel(BaseModel):
-    """What a JSON object must hold: nothing is read as another type than it is. What it holds beside that is let be."""
+    """A JSON object: values are not converted to other types, unknown keys are allowed."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
 
 @dataclass(frozen=True)
 class ManifestSpec:
-    """One of our folders.
+    """The manifest of one kind of folder.
 
     Attributes:
-        shape: What its manifest holds.
-        format: The version that is read.
-        files: The key under which it names its files.
-        expected: What should be there, and the command that makes it, without its ``--out``.
-        again: What to do where it is damaged.
-        anew: What to do where it is of another version.
+        model: Its keys and their types.
+        format: The format version that is read.
+        files_key: The key of the file names.
+        expected: What the folder should be, for messages.
+        command: The command that writes it, without ``--out``; empty if there is none.
+        repair: What to do if the folder is damaged, as a sentence.
     """
 
-    shape: type[StrictModel]
+    model: type[StrictModel]
     format: int
-    files: str
+    files_key: str
     expected: str
-    again: str
-    anew: str
+    command: str
+    repair: str
+
+    def next_step(self, folder: Path) -> str:
+        """Return what to do if the folder is missing or has another format version."""
+        return f"Run: {self.command} --out {folder}" if self.command else self.repair
 
 
-def manifest_text(told: Mapping[str, Any], *, allow_nan: bool = True) -> str:
-    """The text of a manifest that says this, and at its end the digest of all that stands before.
+def manifest_text(content: Mapping[str, Any], *, allow_nan: bool = True) -> str:
+    """Return the JSON text of a manifest that ends with the SHA-256 of itself.
 
     Examples:
         >>> print(manifest_text({"format": 1}).replace("  ", ""), end="")
         {
         "format": 1,
-        "seal": "479879ab63f0bbc9f1cbc4da1991046a653e35f6262bba50f74ad4373a9a5e72"
+        "manifest_checksum": "b75ce72ea8e37e46c7198516c7864e5818d4a60f733f12b40e3a6e77e3e0f1bf"
         }
     """
-    text = json.dumps({**told, CHECKSUM: _UNSEALED}, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n"
-    return text.replace(_UNSEALED, hashlib.sha256(text.encode()).hexdigest())
+    text = (
+        json.dumps({**content, CHECKSUM: _NO_CHECKSUM}, indent=2, ensure_ascii=False, allow_nan=allow_nan)
+        + "\n"
+    )
+    return text.replace(_NO_CHECKSUM, hashlib.sha256(text.encode()).hexdigest())
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of a file, as manifests name it."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_manifest(path: Path, kind: ManifestSpec) -> dict[str, Any]:
-    """What a manifest says. One from before manifests were sealed is read without.
+def read_manifest(path: Path, spec: ManifestSpec) -> dict[str, Any]:
+    """Return the content of a manifest, without its checksum. One without a checksum is read too.
 
     Raises:
-        FormatError: It is missing, damaged, altered, of another format version or of another shape; or it names a file outside its
+        FormatError: The manifest is missing, damaged, changed or of another format version, lacks a key, or names a file outside its
             folder.
     """
     folder = path.parent
     try:
         text = path.read_bytes()
-        told = from_json(text)
+        content = from_json(text)
     except FileNotFoundError as error:
         raise FormatError(
-            f"{folder} holds no {path.name}; expected {kind.expected} --out {folder}"
+            f"{folder}: no {path.name}. Expected {spec.expected}. {spec.next_step(folder)}"
         ) from error
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({error}); {kind.again}") from error
-    found = told.get("format") if isinstance(told, dict) else None
-    if found != kind.format or isinstance(found, bool):
-        raise FormatError(
-            f"{folder} is of format {found}; this version of tastevec reads format {kind.format}: {kind.anew}"
-        )
-    files = told.get(kind.files)
-    for name in files if isinstance(files, dict) else ():  # first: it may be a trap, and shall be told as one
+        raise FormatError(f"{path}: cannot be read ({error}). Expected a JSON file. {spec.repair}") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != spec.format or isinstance(found, bool):
+        raise FormatError(f"{path}: format {found}. Expected format {spec.format}. {spec.next_step(folder)}")
+    files = content.get(spec.files_key)
+    for name in files if isinstance(files, dict) else ():  # first: an unsafe name must be reported as such
         path_inside(folder, name)
-    checked: dict[str, Any] = validate_json(path, told, kind.shape, kind.again)
-    if CHECKSUM in checked and _digest(text, str(checked[CHECKSUM])) != checked.pop(CHECKSUM):
-        raise FormatError(f"{path} is not as it was written (its checksum differs); {kind.again}")
-    return checked
+    validated: dict[str, Any] = validate_json(path, content, spec.model, spec.repair)
+    if CHECKSUM in validated and _digest(text, str(validated[CHECKSUM])) != validated.pop(CHECKSUM):
+        raise FormatError(f"{path}: checksum mismatch. Expected the file as written. {spec.repair}")
+    return validated
 
 
-def validate_json(path: Path, told: Any, shape: Any, again: str) -> Any:  # noqa: ANN401  what JSON can hold
-    """What JSON says, where it is of this shape.
+def validate_json(path: Path, content: Any, schema: Any, repair: str) -> Any:  # noqa: ANN401  any JSON value
+    """Return ``content`` if it has the expected type.
 
     Args:
-        path: Where it stands, for the message.
-        told: What it says.
-        shape: What it must: a `StrictModel`, or another type that pydantic knows.
-        again: What to do where it is of another.
+        path: The file, for the message.
+        content: A parsed JSON value.
+        schema: A `StrictModel`, or another type that pydantic knows.
+        repair: What to do if it has another type, as a sentence.
 
     Raises:
-        FormatError: It is of another.
+        FormatError: It has another type.
     """
     try:
-        TypeAdapter(shape).validate_python(told, strict=True)
+        TypeAdapter(schema).validate_python(content, strict=True)
     except ValidationError as error:
-        raise FormatError(f"{path} is damaged ({validation_message(error)}); {again}") from error
-    return told
+        raise FormatError(
+            f"{path}: {validation_message(error)}. Expected the file as written. {repair}"
+        ) from error
+    return content
 
 
-def _digest(text: bytes, seal: str) -> str:
-    """The digest of a manifest as it was before it was sealed."""
-    return hashlib.sha256(text.replace(seal.encode(), _UNSEALED.encode())).hexdigest()
+def _digest(text: bytes, checksum: str) -> str:
+    """Return the SHA-256 of a manifest before its checksum was inserted."""
+    return hashlib.sha256(text.replace(checksum.encode(), _NO_CHECKSUM.encode())).hexdigest()
 
 
 def validation_message(error: ValidationError) -> str:
-    """The first place that is not as it should be, what should be there, and what is."""
+    """Return the first invalid value: its key, what was expected and what was found."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(map(str, first["loc"])) or "all of it"
+    where = ".".join(map(str, first["loc"])) or "the top level"
     if message := renamed(where, first["input"]):
         return message
     if first["type"] == "missing":
-        return f"it lacks {where}"
+        return f"{where} is missing"
     return f"{where}: {first['msg']}, found {reprlib.repr(first['input'])}"

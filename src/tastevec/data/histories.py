@@ -30,23 +30,23 @@ ARRAY_DTYPES: Final[dict[str, type[np.generic]]] = {
     "timestamps": np.int64,
 }
 _BLOCK = 1 << 20
-_SILENT = 1e-5  # the note's threshold: a deviation below it says nothing
+_MIN_DIVISOR = 1e-5  # the research note's: deviations of users whose ratings hardly differ are 0
 
 
 @dataclass(frozen=True, eq=False)
 class Histories:
-    """What B people rated, oldest first, M interactions in all.
+    """Histories of B users, oldest first, M interactions in all.
 
     Attributes:
-        user_ids: (B,) the caller's own ids, int64 or str objects.
-        offsets: (B + 1,) int64; person b owns the rows ``offsets[b]:offsets[b + 1]`` of the flat arrays.
-        items: (M,) int32 indices into the catalogue.
-        ratings: (M,) float32 as given, NaN where the film was only tagged.
-        normalized_ratings: (M,) float32 in [-1, 1], the note's per-person scale over everything the person rated.
-        timestamps: (M,) int64 Unix seconds, ``NO_TIMESTAMP`` where unknown.
+        user_ids: (B,) user ids, int64 or str objects.
+        offsets: (B + 1,) int64; user b has the rows ``offsets[b]:offsets[b + 1]`` of the flat arrays.
+        items: (M,) int32 item indices.
+        ratings: (M,) float32, NaN in tag-only interactions.
+        normalized_ratings: (M,) float32 in [-1, 1], the result of `normalize_ratings` over all ratings of the user.
+        timestamps: (M,) int64 Unix seconds, ``NO_TIMESTAMP`` if unknown.
 
     Raises:
-        FormatError: The arrays contradict each other.
+        FormatError: The array lengths differ.
     """
 
     user_ids: NDArray[Any]
@@ -59,50 +59,51 @@ class Histories:
     def __post_init__(self) -> None:
         if len(self.offsets) != len(self.user_ids) + 1 or self.offsets[0] != 0:
             raise FormatError(
-                f"histories hold {len(self.user_ids)} users and {len(self.offsets)} offsets; expected one more offset than users, from 0"
+                f"histories: {len(self.offsets)} offsets for {len(self.user_ids)} users. Expected one more offset than "
+                f"users, from 0. {PREPARE_AGAIN}"
             )
         for name in ARRAY_DTYPES:
             if len(getattr(self, name)) != self.offsets[-1]:
                 raise FormatError(
-                    f"histories hold {len(getattr(self, name))} {name}; expected {self.offsets[-1]}, the last offset"
+                    f"histories: {len(getattr(self, name))} {name}. Expected {self.offsets[-1]}, the last offset. {PREPARE_AGAIN}"
                 )
 
     def __len__(self) -> int:
-        """The number of people."""
+        """Return the number of users."""
         return len(self.user_ids)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """(B,) interactions of each person."""
+        """(B,) number of interactions of each user."""
         return np.diff(self.offsets)
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """(M,) the person, 0 to B - 1, that each interaction belongs to."""
+        """(M,) user index, 0 to B - 1, of each interaction."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     def take(self, users: NDArray[np.integer[Any]]) -> Histories:
-        """The histories of the people at these positions, in this order, copied out of any memory map."""
+        """Return the histories of these user indices, in this order, copied from any memory map."""
         rows, offsets = _rows_of(self.offsets, users)
         return self._gather(self.user_ids[users], rows, offsets)
 
     def keep(self, mask: NDArray[np.bool_]) -> Histories:
-        """The same people with only the interactions where ``mask`` (M,) is true; a person may be left with none."""
+        """Return all users with only the interactions where ``mask`` (M,) is true; a history may become empty."""
         counts = np.concatenate([[0], np.cumsum(mask)])
         return self._gather(self.user_ids, np.flatnonzero(mask), counts[self.offsets])
 
     def last(self, count: int) -> Histories:
-        """The newest ``count`` interactions of each person."""
+        """Return the newest ``count`` interactions of each user."""
         from_end = np.repeat(self.offsets[1:], self.lengths) - np.arange(self.offsets[-1])
         return self.keep(from_end <= count)
 
     def chunks(self, users: int) -> Iterator[Histories]:
-        """Consecutive groups of at most ``users`` people."""
+        """Yield consecutive histories of at most ``users`` users."""
         for start in range(0, len(self), users):
             yield self.take(np.arange(start, min(start + users, len(self))))
 
     def save(self, folder: Path) -> None:
-        """Write the flat arrays into ``folder``; the user ids are kept by the caller."""
+        """Write the flat arrays into ``folder``, without user ids."""
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "offsets.npy", self.offsets, allow_pickle=False)
         for name in ARRAY_DTYPES:
@@ -120,25 +121,25 @@ class Histories:
         """Map the flat arrays of ``folder`` into memory, read-only.
 
         Args:
-            folder: Where they lie.
-            user_ids: (B,).
-            items: Of the catalogue; None does not look whether the histories name others.
-            scale: The lowest and the highest rating; None does not look whether there are others.
+            folder: The folder of the arrays.
+            user_ids: (B,) user ids.
+            items: N, to check the item indices; None does not check them.
+            scale: The lowest and the highest rating, to check the ratings; None does not check them.
 
         Raises:
-            FormatError: An array is missing or damaged, or holds a film or a rating that cannot be.
+            FormatError: An array is missing or damaged, or an item index or a rating is out of range.
         """
-        offsets = np.array(_mapped(folder / "offsets.npy", np.int64))
+        offsets = np.array(_open_array(folder / "offsets.npy", np.int64))
         if (np.diff(offsets) < 0).any():
             raise FormatError(
-                f"{folder / 'offsets.npy'} goes back; expected offsets that ascend; {PREPARE_AGAIN}"
+                f"{folder / 'offsets.npy'}: descending offsets. Expected ascending ones. {PREPARE_AGAIN}"
             )
-        flat = {name: _mapped(folder / f"{name}.npy", kind) for name, kind in ARRAY_DTYPES.items()}
+        flat = {name: _open_array(folder / f"{name}.npy", kind) for name, kind in ARRAY_DTYPES.items()}
         if items is not None:
-            _refuse_beyond(folder / "items.npy", flat["items"], 0, items - 1)
+            _check_range(folder / "items.npy", flat["items"], 0, items - 1)
         if scale is not None:
-            _refuse_beyond(folder / "ratings.npy", flat["ratings"], *scale)
-            _refuse_beyond(folder / "normalized_ratings.npy", flat["normalized_ratings"], -1, 1)
+            _check_range(folder / "ratings.npy", flat["ratings"], *scale)
+            _check_range(folder / "normalized_ratings.npy", flat["normalized_ratings"], -1, 1)
         return cls(user_ids=user_ids, offsets=offsets, **flat)
 
     def _gather(
@@ -149,14 +150,14 @@ class Histories:
 
 
 def normalize_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Each person's ratings on the note's scale: -1 the opposite direction, 0 nothing, +1 this.
+    """Return each user's ratings on the research note's scale: -1 the most disliked, 0 the mean, +1 the most liked.
 
-    The person's mean is subtracted; positive deviations are divided by the largest, negative ones by the size of
-    the most negative; a deviation whose divisor is under 1e-5 becomes 0. Tag-only interactions (NaN) become 0.
+    The user's mean is subtracted; positive deviations are divided by the largest, negative ones by the size of
+    the most negative; a deviation whose divisor is below 1e-5 becomes 0. Tag-only interactions (NaN) become 0.
 
     Args:
-        ratings: (M,) as given, NaN where a film was only tagged.
-        offsets: (B + 1,) the rows of each person.
+        ratings: (M,) ratings, NaN in tag-only interactions.
+        offsets: (B + 1,) the rows of each user.
 
     Returns:
         (M,) float32 in [-1, 1].
@@ -178,12 +179,12 @@ def normalize_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) 
     np.maximum.at(highest, owners, deviations)
     np.minimum.at(lowest, owners, deviations)
     divisors = np.where(deviations > 0, highest[owners], -lowest[owners])
-    scaled = np.divide(deviations, divisors, out=np.zeros_like(deviations), where=divisors >= _SILENT)
+    scaled = np.divide(deviations, divisors, out=np.zeros_like(deviations), where=divisors >= _MIN_DIVISOR)
     return scaled.astype(np.float32)
 
 
-def _mapped(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:
-    """A flat array on disk."""
+def _open_array(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:
+    """Return a memory-mapped array."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except (
@@ -193,32 +194,30 @@ def _mapped(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:
         SyntaxError,
         TokenError,
     ) as error:  # NumPy reads a header as Python
-        raise FormatError(
-            f"the histories in {path.parent} are not whole ({path.name}: {error}); {PREPARE_AGAIN}"
-        ) from error
+        raise FormatError(f"{path}: cannot be read ({error}). Expected an array. {PREPARE_AGAIN}") from error
     if array.ndim != 1 or array.dtype != kind:
         raise FormatError(
-            f"{path} holds {array.dtype} of the shape {array.shape}; expected {np.dtype(kind)} in one row; {PREPARE_AGAIN}"
+            f"{path}: {array.dtype} of shape {array.shape}. Expected {np.dtype(kind)} of one dimension. {PREPARE_AGAIN}"
         )
     return array
 
 
-def _refuse_beyond(path: Path, array: np.memmap[Any, Any], low: float, high: float) -> None:
-    """Read, not mapped: the pages of a map would stay in memory. NaN is the rating of a film that was only tagged."""
+def _check_range(path: Path, array: np.memmap[Any, Any], low: float, high: float) -> None:
+    """Check all values, read and not mapped: the pages of a map would stay in memory. NaN, in tag-only interactions, is valid."""
     with path.open("rb") as file:
         file.seek(array.offset)
         while len(values := np.fromfile(file, array.dtype, _BLOCK)):
             least, most = np.fmin.reduce(values), np.fmax.reduce(values)
             if least < low or most > high:
                 raise FormatError(
-                    f"{path} holds {least} to {most}; expected {low} to {high}; {PREPARE_AGAIN}"
+                    f"{path}: values from {least} to {most}. Expected {low} to {high}. {PREPARE_AGAIN}"
                 )
 
 
 def _rows_of(
     offsets: NDArray[np.int64], users: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The flat rows of these users, one after another, and the offsets of the gathered whole."""
+    """Return the flat rows of these users, one after another, and the offsets of the result."""
     starts, lengths = offsets[users], offsets[np.asarray(users) + 1] - offsets[users]
     gathered = np.concatenate([[0], np.cumsum(lengths)])
     rows = np.arange(gathered[-1]) + np.repeat(starts - gathered[:-1], lengths)
@@ -228,15 +227,15 @@ def _rows_of(
 def write_arrays(
     batches: Iterable[pa.RecordBatch], schema: pa.Schema, lengths: NDArray[np.int64], folder: Path
 ) -> None:
-    """Write one ``.npy`` file a column, and ``offsets.npy``.
+    """Write one ``.npy`` file per column, and ``offsets.npy``.
 
-    Plain writes, not a writable memory map: its dirty pages would count as this process' memory.
+    Plain writes, not a writable memory map: its dirty pages would count as memory of this process.
 
     Args:
-        batches: All rows, person after person; NULL becomes NaN.
-        schema: Their columns; each column's type is its file's.
-        lengths: (B,) rows of each person; they sum to the rows of all batches.
-        folder: Made if it is not there.
+        batches: All rows, user by user; NULL becomes NaN.
+        schema: Their columns; each file has the type of its column.
+        lengths: (B,) rows of each user; they sum to the rows of all batches.
+        folder: Created if missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -252,14 +251,14 @@ def write_arrays(
             written += batch.num_rows
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 handles[name].write(column.to_numpy(zero_copy_only=False).data)
-    assert written == offsets[-1], f"{written} rows came, {offsets[-1]} were counted"
+    assert written == offsets[-1], f"{written} rows instead of {offsets[-1]}"
 
 
 def _write_header(handle: BinaryIO, dtype: type[np.generic], rows: int) -> None:
-    """The header that ``np.save`` would write for a vector of this many rows."""
-    described = {
+    """Write the header that ``np.save`` writes for a vector of this many rows."""
+    header = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
         "fortran_order": False,
         "shape": (rows,),
     }
-    np.lib.format.write_array_header_1_0(handle, described)
+    np.lib.format.write_array_header_1_0(handle, header)

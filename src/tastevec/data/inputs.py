@@ -1,6 +1,6 @@
 """Encoder inputs: ratings and timestamps of a history as normalized ratings, rating bins and time gap bins.
 
-Dimensions: B people, L films of the longest history, M interactions in all.
+Dimension letters: B users, L interactions of the longest history, S interactions of the longest order-free history, M interactions in all.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = [
     "positive_from",
 ]
 
-N_TIME_GAP_BINS = 25  # none, 1 s, 2 s, 4 s, ... 24 days and more; the first film; unknown
+N_TIME_GAP_BINS = 25  # none, 1 s, 2 s, 4 s, ... 24 days and more; first interaction; unknown
 FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN = N_TIME_GAP_BINS - 2, N_TIME_GAP_BINS - 1
 
 
 def positive_from(rating_range: tuple[float, float]) -> float:
-    """The rating from which a film is liked: 4 stars on every MovieLens scale.
+    """Return the lowest positive rating: 4 stars on every MovieLens scale.
 
     Examples:
         >>> positive_from((1, 5)), positive_from((0.5, 5))  # there is no rating between 3.875 and 4
@@ -45,10 +45,10 @@ def positive_from(rating_range: tuple[float, float]) -> float:
 
 
 def bin_time_gaps(histories: Histories) -> NDArray[np.int64]:
-    """(M,) how long after a person's film before it each film came, in [0, ``N_TIME_GAP_BINS`` - 1].
+    """Return the bin of the time since the user's previous interaction, (M,) in [0, ``N_TIME_GAP_BINS`` - 1].
 
-    0 within the same second, then a level for each doubling from one second on, the last of them open; a person's first
-    film and films of unknown time have levels of their own.
+    0 is within the same second, then one bin per doubling from one second on, the last one open; a user's first
+    interaction and unknown timestamps have their own bins.
 
     Examples:
         >>> from tastevec.data.histories import Histories
@@ -60,71 +60,71 @@ def bin_time_gaps(histories: Histories) -> NDArray[np.int64]:
     timestamps = np.asarray(histories.timestamps)
     passed = np.diff(timestamps, prepend=timestamps[:1])
     doublings = np.log2(np.maximum(passed, 1)).astype(np.int64)
-    levels = np.where(passed <= 0, 0, np.minimum(1 + doublings, FIRST_TIME_GAP_BIN - 1))
+    bins = np.where(passed <= 0, 0, np.minimum(1 + doublings, FIRST_TIME_GAP_BIN - 1))
     unknown = timestamps == NO_TIMESTAMP
-    levels[1:][unknown[:-1]] = UNKNOWN_TIME_GAP_BIN
-    levels[histories.offsets[:-1][histories.lengths > 0]] = FIRST_TIME_GAP_BIN  # whoever stands before him
-    levels[unknown] = UNKNOWN_TIME_GAP_BIN
-    return levels
+    bins[1:][unknown[:-1]] = UNKNOWN_TIME_GAP_BIN
+    bins[histories.offsets[:-1][histories.lengths > 0]] = (
+        FIRST_TIME_GAP_BIN  # whatever the previous user's timestamps are
+    )
+    bins[unknown] = UNKNOWN_TIME_GAP_BIN
+    return bins
 
 
 @dataclass(frozen=True)
 class RatingScale:
-    """The range of ratings and how many levels an encoder tells apart.
+    """The rating scale and its number of rating bins.
 
     Raises:
-        SettingsError: ``low`` is not below ``high``, or ``levels`` is under 2.
+        SettingsError: ``low`` is not below ``high``, or ``n_bins`` is below 2.
     """
 
     low: float
     high: float
-    levels: int = 10
+    n_bins: int = 10
 
     def __post_init__(self) -> None:
-        if not self.low < self.high or self.levels < 2:  # noqa: PLR2004  one level would tell nothing apart
-            raise SettingsError(
-                f"a rating scale of {self} tells nothing apart; expected low < high and 2 levels or more"
-            )
+        if not self.low < self.high or self.n_bins < 2:  # noqa: PLR2004  one bin holds no information
+            raise SettingsError(f"rating scale: {self}. Expected low < high and 2 bins or more")
 
     @classmethod
     def of(cls, rating_range: tuple[float, float]) -> RatingScale:
-        """A scale with a level for each half star, or for each of 5 to 20 equal steps where ratings are no stars.
+        """Return a scale with one bin per half star, at least 5 and at most 20 bins.
 
         Examples:
-            >>> RatingScale.of((1, 5)).levels, RatingScale.of((0.5, 5)).levels, RatingScale.of((0, 100)).levels
-            (9, 10, 20)
+            >>> [RatingScale.of(scale).n_bins for scale in ((1, 5), (0.5, 5), (0, 100))]
+            [9, 10, 20]
         """
         low, high = rating_range
         return cls(low, high, int(np.clip(round((high - low) / 0.5) + 1, 5, 20)))
 
     def bin_ratings(self, ratings: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Each rating's level in [0, levels - 1]; ``levels`` itself where a film was only tagged (NaN).
+        """Return the bin of each rating, in [0, n_bins - 1]; ``n_bins`` for tag-only interactions (NaN).
 
         Examples:
             >>> RatingScale(0.5, 5.0).bin_ratings(np.array([0.5, 4.0, 5.0, np.nan], np.float32))
             array([ 0,  7,  9, 10])
         """
         share = (np.nan_to_num(ratings, nan=self.low) - self.low) / (self.high - self.low)
-        levels = np.rint(share * (self.levels - 1)).astype(np.int64)
-        return np.where(np.isnan(ratings), self.levels, levels)
+        bins = np.rint(share * (self.n_bins - 1)).astype(np.int64)
+        return np.where(np.isnan(ratings), self.n_bins, bins)
 
     def positive(self, ratings: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which ratings say that the film was liked: four stars and more on MovieLens' scales; never NaN."""
+        """Return which ratings are positive, (M,); NaN is not."""
         return ratings >= positive_from((self.low, self.high))
 
 
 @dataclass(frozen=True)
 class InputConfig:
-    """The layout that one trained encoder expects; saved with it.
+    """The input layout of a trained encoder; saved with it.
 
     Attributes:
-        scale: The range of ratings.
-        max_history: L at most.
-        order: Films by ``time``, or by ``item`` (the note's).
-        truncate: Which end of a longer history is read.
-        pad: Up to the ``longest`` history of the batch, or always to the ``full`` ``max_history``: an encoder that
-            sees its padding (the note's) answers differently for each length of it.
-        max_history_overall: Films of a person, the newest, that are read as a set, without order; 0 where no set is read.
+        scale: The rating scale.
+        max_history: The maximum of L.
+        order: Interactions by ``time``, or by ``item`` (the research note's).
+        truncate: The end of a longer history that is kept.
+        pad: To the ``longest`` history of the batch, or always to the ``full`` ``max_history``. The output of an encoder
+            that attends to padding (the research note's) depends on its length.
+        max_history_overall: The newest interactions of a user that are read without order; 0 reads none.
     """
 
     scale: RatingScale
@@ -134,8 +134,8 @@ class InputConfig:
     pad: Literal["longest", "full"] = "longest"
     max_history_overall: int = 0
 
-    def cut(self, histories: Histories) -> Histories:
-        """The films that are read, in the order in which they are read."""
+    def select(self, histories: Histories) -> Histories:
+        """Return the interactions that the encoder reads, in its order."""
         if self.order == "item":
             rows = np.lexsort((histories.items, histories.owners))
             histories = replace(
@@ -147,49 +147,49 @@ class InputConfig:
             )
         if self.truncate == "newest":
             return histories.last(self.max_history)
-        place = np.arange(len(histories.items)) - histories.offsets[histories.owners]
-        return histories.keep(place < self.max_history)
+        position = np.arange(len(histories.items)) - histories.offsets[histories.owners]
+        return histories.keep(position < self.max_history)
 
     def arrays(self, histories: Histories) -> dict[str, NDArray[Any]]:
-        """The encoder's arguments for B histories, padded on the right.
+        """Return the encoder inputs of B histories, padded on the right.
 
         Returns:
-            Those of `in_order`; and where a set is read ``overall_items`` (B, S), ``overall_rating_bins`` (B, S) and ``overall_lengths``
-            (B,) too.
+            The arrays of `sequence_arrays`; and with ``max_history_overall`` also ``overall_items`` and
+            ``overall_rating_bins`` (B, S), and ``overall_lengths`` (B,).
         """
-        arrays = self.in_order(histories)
+        arrays = self.sequence_arrays(histories)
         if self.max_history_overall:
-            as_set = histories.last(self.max_history_overall)
-            read: dict[str, NDArray[Any]] = {
-                "items": as_set.items,
-                "rating_bins": self.scale.bin_ratings(as_set.ratings),
+            newest = histories.last(self.max_history_overall)
+            flat: dict[str, NDArray[Any]] = {
+                "items": newest.items,
+                "rating_bins": self.scale.bin_ratings(newest.ratings),
             }
             arrays |= {
-                f"overall_{name}": array for name, array in _padded(as_set.lengths, None, read).items()
+                f"overall_{name}": array for name, array in _padded(newest.lengths, None, flat).items()
             }
         return arrays
 
-    def in_order(self, histories: Histories) -> dict[str, NDArray[Any]]:
-        """What is read in order, padded on the right.
+    def sequence_arrays(self, histories: Histories) -> dict[str, NDArray[Any]]:
+        """Return the inputs of the ordered interactions, padded on the right.
 
         Returns:
-            ``items`` (B, L) int64, ``normalized_ratings`` (B, L) float32, ``rating_bins`` and ``time_gap_bins`` (B, L) int64, ``lengths`` (B,)
-            int64.
+            ``items``, ``rating_bins`` and ``time_gap_bins`` (B, L) int64, ``normalized_ratings`` (B, L) float32, and
+            ``lengths`` (B,) int64.
         """
-        known = self.cut(histories)
-        read: dict[str, NDArray[Any]] = {
-            "items": known.items,
-            "normalized_ratings": known.normalized_ratings,
-            "rating_bins": self.scale.bin_ratings(known.ratings),
-            "time_gap_bins": bin_time_gaps(known),
+        selected = self.select(histories)
+        flat: dict[str, NDArray[Any]] = {
+            "items": selected.items,
+            "normalized_ratings": selected.normalized_ratings,
+            "rating_bins": self.scale.bin_ratings(selected.ratings),
+            "time_gap_bins": bin_time_gaps(selected),
         }
-        return _padded(known.lengths, self.max_history if self.pad == "full" else None, read)
+        return _padded(selected.lengths, self.max_history if self.pad == "full" else None, flat)
 
 
 def _padded(
     lengths: NDArray[np.int64], width: int | None, flat: dict[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """Each of the flat arrays as rows of a person up to ``width``, or up to the longest history; and the lengths."""
+    """Return the flat arrays as one padded row per user, of ``width`` or of the longest history, and the lengths."""
     filled = np.arange(width or max(int(lengths.max(initial=0)), 1)) < lengths[:, None]  # (B, L)
     rows: dict[str, NDArray[Any]] = {"lengths": lengths}
     for name, values in flat.items():

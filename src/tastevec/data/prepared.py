@@ -57,30 +57,30 @@ __all__ = ["DatasetCounts", "Prepared", "RowCounts", "manifest_content", "write_
 
 @dataclass(frozen=True)
 class RowCounts:
-    """How many came in, how many stayed, and why the others did not; the sum always holds."""
+    """Counts of what was read, kept and dropped by reason; read is the sum of the others."""
 
     read: int
     kept: int
     dropped: dict[str, int]
 
     def __post_init__(self) -> None:
-        assert self.read == self.kept + sum(self.dropped.values()), f"rows are lost: {self}"
+        assert self.read == self.kept + sum(self.dropped.values()), f"rows are missing: {self}"
 
 
 @dataclass(frozen=True)
 class DatasetCounts:
-    """The account of an arrangement.
+    """Counts of a prepared dataset.
 
     Attributes:
-        interactions: One person and one film; read is all that the readers kept.
-        users: People.
-        ratings: Interactions read that carry a rating.
-        tag_only: Interactions read that carry none.
+        interactions: One user and one item each; read is all that the readers kept.
+        users: Users.
+        ratings: Interactions read with a rating.
+        tag_only: Interactions read without a rating.
         without_timestamp: Interactions read without a timestamp.
-        items: Films in the catalogue.
-        items_without_metadata: Films that only interactions name; they have no title.
-        splits: People kept in each split.
-        days: First and last day (since 1970) of what is kept; None where no time is known.
+        items: Items of the catalog.
+        items_without_metadata: Items that occur in interactions only; they have no title.
+        splits: Users kept in each split.
+        days: First and last day (since 1970) of the kept interactions; None without timestamps.
     """
 
     interactions: RowCounts
@@ -94,7 +94,11 @@ class DatasetCounts:
     days: tuple[int, int] | None
 
 
-_NEEDED = (ITEMS_FILE, USERS_FILE, *(f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *ARRAY_DTYPES)))
+_REQUIRED = (
+    ITEMS_FILE,
+    USERS_FILE,
+    *(f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *ARRAY_DTYPES)),
+)
 _ITEMS = {
     ITEM_ID: ID_TYPES,
     TITLE: (pa.string(),),
@@ -102,7 +106,13 @@ _ITEMS = {
     GENRES: (pa.list_(pa.string()),),
 }
 _USERS = {USER_ID: ID_TYPES, "split": (pa.uint8(),)}
-_CONTENT = ("source", "counts", "settings", "vectors", "timings")  # of a manifest, beside formats and files
+_CONTENT = (
+    "source",
+    "counts",
+    "settings",
+    "vectors",
+    "timings",
+)  # keys of a manifest; others are formats and files
 
 
 class _Source(StrictModel):
@@ -112,8 +122,8 @@ class _Source(StrictModel):
 
 class _Settings(StrictModel):
     order: Literal["time", "item"] | None = None
-    split: Literal["hash", "liang", "time", "bert-cosine"] | None = None
-    cut: int | None = None
+    split_strategy: Literal["hash", "liang", "temporal", "bert-cosine"] | None = None
+    split_timestamp: int | None = None
 
 
 class _File(StrictModel):
@@ -130,28 +140,28 @@ class _Manifest(StrictModel):
     files: dict[str, _File]
 
 
-_KIND = ManifestSpec(
-    shape=_Manifest,
+_SPEC = ManifestSpec(
+    model=_Manifest,
     format=PREPARED_FORMAT,
-    files="files",
-    expected="a prepared folder: run tastevec prepare SOURCE",
-    again=PREPARE_AGAIN,
-    anew=PREPARE_AGAIN,
+    files_key="files",
+    expected="a prepared dataset",
+    command="tastevec prepare SOURCE",
+    repair=PREPARE_AGAIN,
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What ``tastevec prepare`` leaves: B people kept, N films, M interactions.
+    """A prepared dataset: B users kept, N items, M interactions.
 
     Attributes:
-        folder: Where it lies.
-        manifest: ``manifest.json``: where everything came from, and an account of every row.
-        items: Row i is the film of index i: item_id, title, year, genres, vector_source; ascending by item_id.
-        user_ids: (B,) the caller's own ids, ascending, int64 or str objects.
+        folder: Its folder.
+        manifest: ``manifest.json``: sources, settings and counts.
+        items: Row i is the item of index i: item_id, title, year, genres, vector_source; ascending by item_id.
+        user_ids: (B,) user ids, ascending, int64 or str objects.
         splits: (B,) uint8 codes into ``schema.SPLITS``.
-        histories: Of all B people, memory-mapped.
-        vectors: Film vectors by the name of their table, each (N, D) float32; a film without one is a row of zeros.
+        histories: Of all B users, memory-mapped.
+        vectors: Item vectors by name, each (N, D) float32; an item without a vector is a row of zeros.
     """
 
     folder: Path
@@ -164,21 +174,21 @@ class Prepared:
 
     @classmethod
     def open(cls, folder: Path) -> Prepared:
-        """Check every file against the manifest, then map the histories into memory.
+        """Open the dataset: check every file against the manifest and map the histories into memory.
 
         Raises:
-            FormatError: The folder is missing, of another format version, half-written or altered.
+            FormatError: The folder is missing, incomplete, changed or of another format version.
         """
-        manifest = read_manifest(folder / MANIFEST_FILE, _KIND)
+        manifest = read_manifest(folder / MANIFEST_FILE, _SPEC)
         _check_files(folder, manifest["files"])
         items = read_columns(
-            folder / ITEMS_FILE, _ITEMS, PREPARE_AGAIN, full=(ITEM_ID, TITLE), ascending=ITEM_ID
+            folder / ITEMS_FILE, _ITEMS, PREPARE_AGAIN, not_null=(ITEM_ID, TITLE), ascending=ITEM_ID
         )
-        users = read_columns(folder / USERS_FILE, _USERS, PREPARE_AGAIN, full=_USERS, ascending=USER_ID)
+        users = read_columns(folder / USERS_FILE, _USERS, PREPARE_AGAIN, not_null=_USERS, ascending=USER_ID)
         user_ids, splits = users[USER_ID].to_numpy(), users["split"].to_numpy()
         if (splits >= len(SPLITS)).any():
             raise FormatError(
-                f"{folder / USERS_FILE} holds a split {splits.max()}; expected 0 to {len(SPLITS) - 1}; {PREPARE_AGAIN}"
+                f"{folder / USERS_FILE}, column split: {splits.max()}. Expected 0 to {len(SPLITS) - 1}. {PREPARE_AGAIN}"
             )
         return cls(
             folder=folder,
@@ -196,42 +206,40 @@ class Prepared:
         )
 
     def users_in(self, split: Split) -> NDArray[np.int64]:
-        """Positions, ascending, of the people of this split."""
+        """Return the indices of the users of this split, ascending."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
     @property
     def item_ids(self) -> NDArray[Any]:
-        """(N,) the films' own ids, ascending, int64 or str objects."""
+        """(N,) item ids, ascending, int64 or str objects."""
         ids: NDArray[Any] = self.items[ITEM_ID].to_numpy()
         return ids
 
     @property
     def fingerprint(self) -> str:
-        """A name that two prepared folders share only if every byte of their data is the same.
+        """An id that is equal for two prepared datasets only if all bytes of their data are equal.
 
-        The features are left out: they are what the film vectors were made from, and folders without them are the same data.
+        Item features do not count: item vectors are computed from them, and datasets without them have the same data.
         """
-        files = {
-            name: manifest_text
-            for name, manifest_text in self.manifest["files"].items()
-            if name != FEATURES_FILE
-        }
+        files = {name: file for name, file in self.manifest["files"].items() if name != FEATURES_FILE}
         return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
-    def setting(self, name: Literal["order", "split", "cut"]) -> Any:  # noqa: ANN401  each has its own type
-        """How the folder was prepared.
+    def setting(self, name: Literal["order", "split_strategy", "split_timestamp"]) -> Any:  # noqa: ANN401  each has its own type
+        """Return a setting of `prepare`.
 
         Raises:
-            FormatError: Its manifest does not say.
+            FormatError: The manifest does not contain it.
         """
         found = self.manifest["settings"].get(name)
         if found is None:
-            raise FormatError(f"{self.folder / MANIFEST_FILE} does not say its {name}; {PREPARE_AGAIN}")
+            raise FormatError(
+                f"{self.folder / MANIFEST_FILE}: no setting {name}. Expected one. {PREPARE_AGAIN}"
+            )
         return found
 
     @property
     def rating_range(self) -> tuple[float, float]:
-        """The lowest and the highest rating that the source's scale allows."""
+        """The lowest and the highest rating of the scale."""
         low, high = self.manifest["source"]["rating_range"]
         return float(low), float(high)
 
@@ -297,14 +305,16 @@ def _vectors(folder: Path, items: int) -> dict[str, NDArray[np.float32]]:
 
 
 def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    for name in (*_NEEDED, *(name for name in (VECTORS_FILE, FEATURES_FILE) if (folder / name).exists())):
+    for name in (*_REQUIRED, *(name for name in (VECTORS_FILE, FEATURES_FILE) if (folder / name).exists())):
         if name not in files:
             raise FormatError(
-                f"{folder / MANIFEST_FILE} does not name {name}, of which nobody knows then whether it is whole; {PREPARE_AGAIN}"
+                f"{folder / MANIFEST_FILE}: no checksum of {name}. Expected one. {PREPARE_AGAIN}"
             )
     for name, expected in files.items():
         path = path_inside(folder, name)
         if not path.is_file():
-            raise FormatError(f"{folder} lacks {name}, which its manifest names; {PREPARE_AGAIN}")
+            raise FormatError(
+                f"{folder}: {name} is missing. Expected all files of its manifest. {PREPARE_AGAIN}"
+            )
         if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:
-            raise FormatError(f"{path} is not as it was written (its checksum differs); {PREPARE_AGAIN}")
+            raise FormatError(f"{path}: checksum mismatch. Expected the file as written. {PREPARE_AGAIN}")

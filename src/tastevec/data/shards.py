@@ -1,4 +1,4 @@
-"""Shards: long results written part by part, so that an interrupted run resumes."""
+"""Shards: long results written shard by shard, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["ShardWriter", "fingerprint", "open_shards"]
+__all__ = ["ShardWriter", "input_digest", "open_shards"]
 
-_MADE_OF: Final = "made_of"
+_INPUT_DIGEST: Final = "input_digest"
 
 
-def fingerprint(group: Histories, made_by: str) -> str:
-    """A name for what is made of these people's histories, the same only where all that it depends on is.
+def input_digest(group: Histories, how: str) -> str:
+    """Return a digest of everything that the result of these users depends on.
 
     Args:
-        group: The people.
-        made_by: All else: the model, the question.
+        group: The histories.
+        how: The rest: the model and the settings.
     """
-    told = hashlib.blake2b(made_by.encode(), digest_size=16)
-    told.update(repr(group.user_ids.tolist()).encode())
+    digest = hashlib.blake2b(how.encode(), digest_size=16)
+    digest.update(repr(group.user_ids.tolist()).encode())
     for rows in (group.offsets, group.items, group.ratings, group.normalized_ratings, group.timestamps):
-        told.update(np.ascontiguousarray(rows).data)
-    return told.hexdigest()
+        digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()
 
 
 @contextmanager
 def open_shards(out: Path, schema: pa.Schema) -> Iterator[ShardWriter]:
-    """The parts of the Parquet file ``out``, in a folder ``OUT.unfinished`` beside it that is gone once they are together.
+    """Yield a writer of the Parquet file ``out`` that collects shards in the folder ``OUT.unfinished`` until `ShardWriter.join`.
 
-    Where the block is left early, the parts stay: a later block that asks for the same does not make them again.
+    If the block raises, the shards remain, and a later block with the same inputs does not compute them again.
 
     Args:
-        out: An earlier file there stays until the new one is whole.
-        schema: Of the file.
+        out: The file; an earlier one remains until the new one is complete.
+        schema: Its columns.
 
     Raises:
         FormatError: ``out`` is a folder.
-        OSError: Nothing can be written there.
+        OSError: The folder is not writable.
     """
     if out.is_dir():
-        raise FormatError(f"{out} is a folder; expected the name of a file: name one with --out")
-    parts = ShardWriter(out, schema)
-    parts.folder.mkdir(parents=True, exist_ok=True)
+        raise FormatError(f"{out}: a folder. Expected a file name. Choose one with --out")
+    writer = ShardWriter(out, schema)
+    writer.folder.mkdir(parents=True, exist_ok=True)
     try:
-        yield parts
+        yield writer
     finally:
-        with suppress(OSError):  # where something is in it, it stays
-            parts.folder.rmdir()
+        with suppress(OSError):  # not empty
+            writer.folder.rmdir()
 
 
 @dataclass
 class ShardWriter:
-    """What `open_shards` gives.
+    """A writer of one Parquet file in shards; see `open_shards`.
 
     Attributes:
         out: The file.
         schema: Its columns.
-        count: Parts so far.
+        count: Shards so far.
     """
 
     out: Path
@@ -80,54 +80,56 @@ class ShardWriter:
 
     @property
     def folder(self) -> Path:
-        """Where the parts lie meanwhile."""
+        """The folder of the shards."""
         return self.out.with_name(f"{self.out.name}.unfinished")
 
-    def add(self, made_of: str, make: Callable[[], Iterable[pa.RecordBatch]]) -> bool:
-        """Put the next part on disk, whole or not at all; false where it lay there already.
+    def add(self, digest: str, compute: Callable[[], Iterable[pa.RecordBatch]]) -> bool:
+        """Write the next shard atomically; return False if it exists already.
 
         Args:
-            made_of: The `fingerprint` of what the part is made from.
-            make: Makes it.
+            digest: The `input_digest` of the shard.
+            compute: Returns its rows.
         """
-        part = self._part(self.count)
-        there = _found(part) == made_of
-        if not there:
-            schema = self.schema.with_metadata({_MADE_OF: made_of})
-            with atomic_file(part) as temporary, self._writer(temporary, schema) as writer:
-                for batch in make():
-                    writer.write_batch(batch.cast(schema))
+        shard = self._shard(self.count)
+        exists = _digest_of(shard) == digest
+        if not exists:
+            schema = self.schema.with_metadata({_INPUT_DIGEST: digest})
+            with atomic_file(shard) as temporary, self._parquet(temporary, schema) as parquet:
+                for batch in compute():
+                    parquet.write_batch(batch.cast(schema))
         self.count += 1
-        return not there
+        return not exists
 
     def join(self) -> int:
-        """Put the parts together as the file, whole or not at all; the number of rows."""
+        """Write all shards as the file, atomically, and remove them; return the number of rows."""
         rows = 0
-        with atomic_file(self.out) as temporary, self._writer(temporary, self.schema) as writer:
+        with atomic_file(self.out) as temporary, self._parquet(temporary, self.schema) as parquet:
             for number in range(self.count):
-                with pq.ParquetFile(self._part(number)) as part:
-                    for group in range(part.num_row_groups):
-                        writer.write_table(part.read_row_group(group).cast(self.schema))
-                    rows += part.metadata.num_rows
-        for file in self.folder.glob("*part-*.parquet*"):  # and what a killed run began
+                with pq.ParquetFile(self._shard(number)) as shard:
+                    for group in range(shard.num_row_groups):
+                        parquet.write_table(shard.read_row_group(group).cast(self.schema))
+                    rows += shard.metadata.num_rows
+        for file in self.folder.glob("*shard-*.parquet*"):  # also partial files of killed runs
             file.unlink()
         return rows
 
-    def _part(self, number: int) -> Path:
-        return self.folder / f"part-{number:06}.parquet"
+    def _shard(self, number: int) -> Path:
+        return self.folder / f"shard-{number:06}.parquet"
 
-    def _writer(self, path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-        """A dictionary of vectors or scores, of which hardly two are the same, would only be in the way."""
+    def _parquet(self, path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+        """Return a writer without dictionaries for vectors and scores, whose values hardly repeat."""
         repeated = [
-            told.name for told in schema if pa.types.is_integer(told.type) or pa.types.is_string(told.type)
+            field.name
+            for field in schema
+            if pa.types.is_integer(field.type) or pa.types.is_string(field.type)
         ]
         return pq.ParquetWriter(path, schema, use_dictionary=repeated)
 
 
-def _found(part: Path) -> str | None:
-    """What a part was made from; None where there is none that is whole."""
+def _digest_of(shard: Path) -> str | None:
+    """Return the input digest of a shard; None if it is missing or damaged."""
     try:
-        told = pq.read_schema(part).metadata or {}
+        metadata = pq.read_schema(shard).metadata or {}
     except (OSError, pa.ArrowInvalid):
         return None
-    return str(told.get(_MADE_OF.encode(), b"").decode())
+    return str(metadata.get(_INPUT_DIGEST.encode(), b"").decode())

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "ROWS",
-    "USERS",
+    "MAX_ROWS",
+    "MAX_USERS",
     "HistoryStream",
     "iter_histories",
     "iter_user_batches",
@@ -39,20 +39,20 @@ __all__ = [
     "user_ranges",
 ]
 
-_ROWS = 131_072  # a batch of five columns is about 4 MB
+_ROWS = 131_072  # per batch: about 4 MB with five columns
 _SORTED_ROWS = 8_000_000  # at once: 350 MB
-_MOST_PORTIONS = 16  # each reads all rows again, where the source is in no order
+_MAX_RANGES = 16  # each one reads all rows again if the source is not sorted
 
 
 def user_ranges(users: pa.Table, rows: str) -> Iterator[pa.Table]:
-    """Consecutive people, in groups whose rows are sorted together, so that memory does not grow with the number of rows.
+    """Yield ranges of consecutive users whose rows are sorted together, so that memory does not grow with the number of rows.
 
     Args:
-        users: At least one.
-        rows: The column that says how many rows each of them has.
+        users: At least one user.
+        rows: The column with the number of rows of each user.
     """
     ends = np.cumsum(users[rows].to_numpy())
-    group = (ends - 1) // max(_SORTED_ROWS, -(-int(ends[-1]) // _MOST_PORTIONS))
+    group = (ends - 1) // max(_SORTED_ROWS, -(-int(ends[-1]) // _MAX_RANGES))
     starts = np.flatnonzero(np.diff(group, prepend=-1)).tolist()
     for start, end in zip(starts, [*starts[1:], len(users)], strict=True):
         yield users.slice(start, end - start)
@@ -61,68 +61,71 @@ def user_ranges(users: pa.Table, rows: str) -> Iterator[pa.Table]:
 def materialize(
     table: ibis.Table, *, connection: ibis.BaseBackend | None = None, folder: Path | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of ``table``, in its order.
+    """Yield the rows of ``table``, in its order, through a temporary file.
 
-    They pass through a file rather than through an open cursor: a cursor keeps its connection busy, and another query
-    on that connection would cut the rows short (in DuckDB 1.4 and 1.5 without a word).
+    An open cursor would keep its connection busy, and another query on that connection would truncate the rows (in DuckDB
+    1.4 and 1.5 without an error).
 
     Args:
-        table: Any expression; it runs when the first batch is asked for.
-        connection: The engine that runs it; None is the one that the table belongs to.
-        folder: Where the file lies meanwhile; None is the system's temporary folder.
+        table: Any expression; it runs when the first batch is requested.
+        connection: The engine; None is that of the table.
+        folder: The folder of the temporary file; None is the system's temporary folder.
 
     Raises:
-        SettingsError: Memory or disk do not suffice.
+        SettingsError: Memory or disk are too small.
     """
-    with tempfile.TemporaryDirectory(prefix=".tastevec-spool-", dir=folder) as place:
-        file = Path(place) / "rows.parquet"
+    with tempfile.TemporaryDirectory(prefix=".tastevec-rows-", dir=folder) as temporary:
+        file = Path(temporary) / "rows.parquet"
         with storage_errors("sorting the interactions"):
             (connection or table.get_backend()).to_parquet(table, file)
-        with pq.ParquetFile(file, pre_buffer=False) as rows:  # a pre-buffer would hold whole columns
+        with pq.ParquetFile(file, pre_buffer=False) as rows:  # a pre-buffer would load complete columns
             yield from rows.iter_batches(batch_size=_ROWS)
 
 
 @contextmanager
 def storage_errors(doing: str) -> Iterator[None]:
-    """Turn a full memory or a full disk, met while ``doing`` something, into one sentence.
+    """Turn an error of full memory or a full disk into one that says what failed.
+
+    Args:
+        doing: The step, such as "sorting the interactions".
 
     Raises:
-        SettingsError: DuckDB or the file system ran out of room.
+        SettingsError: DuckDB or the file system has no space left.
     """
     try:
         yield
     except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-        raise _no_room(doing, error) from error
+        raise _no_space(doing, error) from error
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        raise _no_room(doing, error) from error
+        raise _no_space(doing, error) from error
 
 
-def _no_room(doing: str, error: BaseException) -> SettingsError:
+def _no_space(doing: str, error: BaseException) -> SettingsError:
     found = str(error).strip().splitlines()[0].rstrip(".")
     return SettingsError(
-        f"no room was left while {doing} ({found}); "
-        "raise the memory setting, free some disk, or name an output on a larger disk"
+        f"no space left while {doing} ({found}). Expected more memory or disk. Raise --memory, free disk space, or "
+        "choose --out on a larger disk"
     )
 
 
-USERS = 4096  # of a group at most
-ROWS = 1 << 20  # of a group at most, 24 MB, unless one person alone has more
+MAX_USERS = 4096  # of a batch
+MAX_ROWS = 1 << 20  # of a batch, 24 MB, unless one user alone has more
 
 
 def iter_user_batches(
-    batches: Iterable[pa.RecordBatch], *, users: int = USERS, rows: int = ROWS
+    batches: Iterable[pa.RecordBatch], *, users: int = MAX_USERS, rows: int = MAX_ROWS
 ) -> Iterator[pa.Table]:
-    """The same rows, cut between people only; where the batches are cut has no part in it.
+    """Yield the same rows in batches of complete users; the result does not depend on the given batches.
 
     Args:
-        batches: With a column ``user_id`` in which nobody comes back once somebody else has come.
-        users: Of a group at most.
-        rows: Of a group at most; a person with more is a group of his own.
+        batches: With a column ``user_id``; the rows of each user are consecutive.
+        users: The maximum of users per batch.
+        rows: The maximum of rows per batch; a user with more is a batch alone.
     """
     held: list[pa.RecordBatch] = []
-    starts, count, last = np.zeros(0, np.int64), 0, None  # each person's first row; all rows; who came last
+    starts, count, last = np.zeros(0, np.int64), 0, None  # each user's first row; all rows; the last user
     for batch in batches:
         if not len(batch):
             continue
@@ -143,11 +146,11 @@ def iter_user_batches(
 
 
 def table_to_histories(table: pa.Table) -> Histories:
-    """The people of a group.
+    """Return a batch of complete users as histories.
 
     Args:
-        table: user_id, items (-1 or NULL where the catalogue does not hold the film), ratings (NULL where it was only
-            tagged) and times, in the types of ``Histories``; person after person, each oldest first.
+        table: user_id, items (-1 or NULL for unknown items), ratings (NULL in tag-only interactions) and timestamps, in
+            the types of ``Histories``; user by user, oldest first.
     """
     starts = _changes(table[USER_ID].combine_chunks())
     offsets = np.append(starts, len(table))
@@ -163,30 +166,30 @@ def table_to_histories(table: pa.Table) -> Histories:
 
 
 def _changes(owners: pa.Array) -> NDArray[np.int64]:
-    """The first row, and each row whose person is not that of the row before."""
+    """Return the first row, and each row whose user differs from that of the previous row."""
     changed = pc.not_equal(owners[1:], owners[:-1]).to_numpy(zero_copy_only=False)
     return np.concatenate([[0], np.flatnonzero(changed) + 1]).astype(np.int64)
 
 
 def _end(starts: NDArray[np.int64], count: int, users: int, rows: int) -> int | None:
-    """Where the first group ends; None while the next person may still belong to it."""
-    ends = np.append(starts[1:], count)  # the last person's so far
+    """Return the end of the first batch; None while the next user may still belong to it."""
+    ends = np.append(starts[1:], count)  # the last user's so far
     over = np.flatnonzero(ends[:users] > rows)
-    first_out = max(int(over[0]) if len(over) else users, 1)  # one person fits, however many rows he has
+    first_out = max(int(over[0]) if len(over) else users, 1)  # one user always fits
     return int(starts[first_out]) if first_out < len(starts) else None
 
 
 @dataclass
 class HistoryStream:
-    """An iterator over groups of people that counts what passes.
+    """An iterator over batches of histories with running counts.
 
     Attributes:
-        users: People given so far.
-        interactions: Their interactions, known films and unknown.
-        unknown: Those of them whose film the catalogue does not hold: left out.
+        users: Users so far.
+        interactions: Their interactions, of known and unknown items.
+        unknown: Interactions of unknown items, which are ignored.
     """
 
-    _groups: Generator[Histories] = field(repr=False)
+    _batches: Generator[Histories] = field(repr=False)
     users: int = 0
     interactions: int = 0
     unknown: int = 0
@@ -195,38 +198,37 @@ class HistoryStream:
         return self
 
     def close(self) -> None:
-        """Give up whoever has not come yet, and the disk that their histories take."""
-        self._groups.close()
+        """Stop, and remove the temporary file."""
+        self._batches.close()
 
     def __next__(self) -> Histories:
-        told = next(self._groups)
-        known = told.keep(told.items >= 0)
-        self.users += len(told)
-        self.interactions += len(told.items)
-        self.unknown += len(told.items) - len(known.items)
+        histories = next(self._batches)
+        known = histories.keep(histories.items >= 0)
+        self.users += len(histories)
+        self.interactions += len(histories.items)
+        self.unknown += len(histories.items) - len(known.items)
         return known
 
 
 def iter_histories(
-    table: ibis.Table, item_ids: NDArray[Any], *, users_per_batch: int = USERS
+    table: ibis.Table, item_ids: NDArray[Any], *, users_per_batch: int = MAX_USERS
 ) -> HistoryStream:
-    """Groups of at most ``users_per_batch`` whole people and a million rows, by ascending user id, each person oldest first.
+    """Return batches of at most ``users_per_batch`` complete users and a million rows, by ascending user id, oldest first.
 
-    Films that the catalogue does not hold are left out and counted; a person left with none is given with an empty
-    history, so that the caller can answer for everybody. As in the preparation, a person's scale (``normalized_ratings``)
-    is taken over all that he rated, known or not.
+    Unknown items are ignored and counted. A user without known items has an empty history, so that every user gets an
+    embedding. As in the preparation, ``normalized_ratings`` depend on all ratings of the user, also of unknown items.
 
     Args:
-        table: As ``read_interactions`` gives it.
-        item_ids: (N,) the catalogue; a film's place is its index in the histories. Ids of different types (integers
-            here, text there) are compared as text.
-        users_per_batch: Of the memory that is used, this decides.
+        table: The result of ``read_interactions``.
+        item_ids: (N,) the catalog; the position is the item index. Ids of different types (integers and texts) are
+            compared as text.
+        users_per_batch: Determines the memory use.
 
     Returns:
-        An iterator of ``Histories`` that also counts.
+        An iterator of ``Histories`` with counts.
 
     Raises:
-        SettingsError: Memory or disk do not suffice to sort the table.
+        SettingsError: Memory or disk are too small to sort the table.
     """
     ids = pa.array(item_ids.tolist())
     catalog = ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32)}))

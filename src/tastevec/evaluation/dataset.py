@@ -109,13 +109,13 @@ class EvalDataset:
         """
         train = prepared.histories.take(prepared.users_in("train"))
         items = ItemFacts.of(prepared, train)
-        name = prepared.setting("split")
+        name = prepared.setting("split_strategy")
         strategy: LiangSplit | TemporalSplit | None = None
         if name == "liang":
             positive = train.items[train.ratings >= positive_from(prepared.rating_range)]
             strategy = LiangSplit(np.bincount(positive, minlength=len(items)) > 0)
-        elif name == "time" and split == "test":
-            strategy = TemporalSplit(prepared.setting("cut"), items.raters > 0)
+        elif name == "temporal" and split == "test":
+            strategy = TemporalSplit(prepared.setting("split_timestamp"), items.raters > 0)
         return cls(
             train=train,
             held_out_users=prepared.histories.take(prepared.users_in(split)),

@@ -155,7 +155,7 @@ def load_item_features(folder: Path) -> tuple[ContentFeatures, RawFeatures]:
     years, items = arrays["years"], arrays["genome.items"]
     if len(items) and (items[0] < 0 or items[-1] >= len(years) or (np.diff(items) <= 0).any()):
         raise FormatError(
-            f"{path}: invalid genome.items. Expected ascending indices of {len(years)} items; {PREPARE_AGAIN}"
+            f"{path}: invalid genome.items. Expected ascending indices of {len(years)} items. {PREPARE_AGAIN}"
         )
     try:
         counts = {
@@ -163,7 +163,7 @@ def load_item_features(folder: Path) -> tuple[ContentFeatures, RawFeatures]:
             for name in VOCABULARIES
         }
     except ValueError as error:
-        raise FormatError(f"{path}: invalid counts ({error}); {PREPARE_AGAIN}") from error
+        raise FormatError(f"{path}: invalid counts ({error}). {PREPARE_AGAIN}") from error
     return features, RawFeatures(counts, years, items.astype(np.int64), arrays["genome.relevance"])
 
 

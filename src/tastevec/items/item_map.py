@@ -113,5 +113,5 @@ class ItemMap:
         arrays, _ = read_arrays(path, TRAIN_AGAIN)
         check_shapes(path, arrays, {_POSITIONS: ("N", 2)}, TRAIN_AGAIN)
         if not np.isfinite(arrays[_POSITIONS]).all(axis=1).any():
-            raise FormatError(f"{path}: no item has a position. Expected one or more; {TRAIN_AGAIN}")
+            raise FormatError(f"{path}: no item has a position. Expected one or more. {TRAIN_AGAIN}")
         return cls(arrays[_POSITIONS])

@@ -26,7 +26,7 @@ from tastevec.data.expressions import connect
 from tastevec.data.files import atomic_file
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.readers import ReadSettings, read_interactions
-from tastevec.data.shards import fingerprint, open_shards
+from tastevec.data.shards import input_digest, open_shards
 from tastevec.data.streaming import iter_histories, iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, SIMILARITY, TIMESTAMP, USER_ID, VECTOR
@@ -395,7 +395,7 @@ def _written(
     found = 0
     with closing(users.stream) as groups, open_shards(out, schema) as parts:
         for group in groups:
-            if not parts.add(fingerprint(group, made_by), partial(ask, group)):
+            if not parts.add(input_digest(group, made_by), partial(ask, group)):
                 found += len(group)
             users.progress(groups.users)
         return BatchResult(parts.join(), found)

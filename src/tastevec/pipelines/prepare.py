@@ -66,43 +66,42 @@ __all__ = [
 
 
 def training_tags(tags: pa.Table, folder: Path) -> pa.Table:
-    """The tags of the training people of ``folder``, and those from elsewhere, which are nobody's."""
+    """Return the tags of the training users of ``folder``, and tags without a user, from other releases."""
     users = pq.read_table(folder / USERS_FILE, columns=[USER_ID, "split"])
     train = users.filter(pc.equal(users["split"], SPLITS.index("train")))[USER_ID].combine_chunks()
     owner = tags[USER_ID].cast(train.type)
     return tags.filter(pc.or_(pc.is_null(owner), pc.is_in(owner, train)))
 
 
-def tags_before(tags: pa.Table, cut: int, genome: Genome | None) -> tuple[pa.Table, dict[str, Any]]:
-    """The tags without those given at or after ``cut``, and an account of what could be cut and what could not.
+def tags_before(
+    tags: pa.Table, split_timestamp: int, genome: Genome | None
+) -> tuple[pa.Table, dict[str, int]]:
+    """Return the tags before ``split_timestamp``, and counts of what was dropped and of what has no timestamp.
 
-    A tag without a time stays, and so do the genome and what the metadata say, which nobody has dated.
+    Tags without a timestamp are kept; so are the genome and the metadata, which have none.
     """
-    kept = tags.filter(pc.fill_null(pc.less(tags[TIMESTAMP], cut), True))  # noqa: FBT003 - Arrow names it no further
-    row_report = {
-        "tags_left_out": len(tags) - len(kept),
-        "not_cut": {
-            "tags without a time": kept[TIMESTAMP].null_count,
-            "films of the genome": 0 if genome is None else len(genome.item_ids),
-        },
+    kept = tags.filter(pc.fill_null(pc.less(tags[TIMESTAMP], split_timestamp), True))  # noqa: FBT003 - Arrow has no keyword
+    return kept, {
+        "tags_dropped": len(tags) - len(kept),
+        "tags_without_timestamp": kept[TIMESTAMP].null_count,
+        "genome_items": 0 if genome is None else len(genome.item_ids),
     }
-    return kept, row_report
 
 
 def write_item_vectors(
     folder: Path, tags: pa.Table, genome: Genome | None, *, seed: int, borrowed: bool
 ) -> dict[str, Any]:
-    """Write the vectors and, beside each film, where its vector came from; what was made, for the manifest.
+    """Write the item vectors and the source of each one; return their counts for the manifest.
 
     Args:
-        folder: Holds ``items.parquet``, which receives the column ``vector_source``.
-        tags: What may be looked at.
-        genome: Where there is one.
-        seed: Of the content vectors; the note's have their own.
-        borrowed: Whether the genome is another release's.
+        folder: Has ``items.parquet``, which receives the column ``vector_source``.
+        tags: The tags to use.
+        genome: The tag genome, if there is one.
+        seed: The random seed of the content vectors; genome-svd has its own.
+        borrowed: Whether the genome is from another release.
 
     Raises:
-        DataError: No film of the genome is in the catalogue.
+        DataError: No item of the genome is in the catalog.
     """
     items = pq.read_table(folder / ITEMS_FILE)
     features = ContentFeatures.fit(items, tags, genome)
@@ -119,8 +118,8 @@ def write_item_vectors(
             "items": int((rows >= 0).sum()),
             "tags": len(genome.tags),
             "borrowed": borrowed,
-            "films_set_aside": {str(item): list(lacking) for item, lacking in genome.missing.items()},
-            "rows_set_aside": dict(genome.bad_rows),
+            "items_skipped": {str(item): list(lacking) for item, lacking in genome.missing.items()},
+            "rows_skipped": dict(genome.bad_rows),
         }
     made["bert_cosine_reads"] = CONTENT if genome is None else GENOME_SVD
     pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
@@ -130,12 +129,12 @@ def write_item_vectors(
 
 
 def _genome_svd(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(N, 64) the note's vectors, fitted on the films that have a genome; zeros for the others."""
+    """Return the research note's item vectors, (N, 64), fitted on the items with a genome; zeros for the others."""
     known = np.flatnonzero(rows >= 0)
     if not len(known):
         raise DataError(
-            f"none of the {len(genome.item_ids)} films of the genome is in the catalogue (its ids begin with "
-            f"{items[ITEM_ID][:3].to_pylist()}); expected MovieLens' film ids; leave out --genome"
+            f"--genome: none of its {len(genome.item_ids)} items is in the catalog (which starts with "
+            f"{items[ITEM_ID][:3].to_pylist()}). Expected MovieLens ids. Remove --genome"
         )
     made = genome_svd_vectors(
         genome.relevance[rows[known]], genre_matrix(items[GENRES].take(pa.array(known)))
@@ -145,40 +144,40 @@ def _genome_svd(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDA
     return vectors
 
 
-_RESOLVED = ("split", "order", "minimum_interactions")  # what the preset decided, for the manifest
-_WHERE = ("master", "scratch")  # of an engine, and nothing that the result depends on
-_LATER = 0.1  # the share of ratings at or after the cut of a split by time
-_OTHER_NUMBERS = "ml-100k"  # its films are numbered by themselves; all later releases share their numbers
+_RESOLVED = ("split_strategy", "order", "minimum_interactions")  # set by the preset, for the manifest
+_ENGINE_ONLY = ("master", "scratch")  # the result does not depend on them
+_LATER_SHARE = 0.1  # of ratings at or after the split timestamp
+_OWN_ITEM_IDS = "ml-100k"  # its item ids differ from those of all later releases
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """How a source is prepared.
+    """Settings of the prepare stage.
 
     Attributes:
-        preset: "taste" keeps everything, oldest first, and divides people by hash, 70 / 15 / 15; "bert-cosine" is the
-            research note's: films in the order of their ids, only those with a genome, people shuffled 70 / 30.
-        split: How people are divided; None is the preset's own, and "bert-cosine" takes no other. "hash" is by a hash of
-            the id; "liang" is the published split of Liang et al. 2018, people who liked fewer than 5 films dropped;
-            "time" divides by hash too, and ends what training and validation people did at the moment before which
-            nine tenths of all ratings lie, so that nothing is learned from later.
-        held_out_users: Of "liang": people of validation, and as many of test; the published number is for ml-20m.
-        genome: A folder with a genome, borrowed by film id; instead of the release's own, if it has one.
-        tags: Files of tags from elsewhere.
-        items: A table of film metadata.
-        skip_bad_rows: Count bad rows and set them aside instead of refusing the file.
-        rating_range: The lowest and the highest rating; None is the release's own.
-        engine: What reads and sorts the interactions: "duckdb" in this process, or "spark". The folder comes out the
-            same, but for the name of the engine and the timings.
-        master: Of Spark: where it runs, such as ``local[2]`` or ``spark://host:7077``; None is what Spark's own
-            settings say, and this machine if they say nothing.
-        scratch: Of Spark: the address of a folder that its workers and this process reach; None is beside ``out``.
-        memory: What DuckDB may hold; the rest goes to disk.
-        seed: Of the split and of the content vectors; the note's vectors have their own, 42.
+        preset: "taste" keeps all interactions, oldest first, and splits users by hash, 70 / 15 / 15. "bert-cosine" is the
+            research note's: only items with a genome, in the order of their ids, users shuffled 70 / 30.
+        split_strategy: None is that of the preset, and "bert-cosine" accepts no other. "hash" splits users by a hash of the
+            id. "liang" is the published split of Liang et al. 2018, without users with fewer than 5 positives. "temporal"
+            splits by hash too, and ends the histories of train and validation users at the timestamp before which nine
+            tenths of all ratings are, so that nothing is learned from later ones.
+        held_out_users: Of "liang": validation users, and as many test users; the published number is for ml-20m.
+        genome: The folder of a tag genome, joined by item id; it replaces that of the release.
+        tags: Files of tags from another release.
+        items: A table of item metadata.
+        skip_bad_rows: Skip and count invalid rows instead of stopping.
+        rating_range: The lowest and the highest rating; None is that of the release.
+        engine: Reads and sorts the interactions: "duckdb" in this process, or "spark". The dataset is the same, except
+            for the name of the engine and the timings.
+        master: Spark's master, such as ``local[2]`` or ``spark://host:7077``; None is that of Spark's own configuration, or
+            this machine.
+        scratch: Spark: the address of a folder that its workers and this process can reach; None is next to ``out``.
+        memory: DuckDB's memory limit; larger data spill to disk.
+        seed: The random seed of the split and of the content vectors; genome-svd has its own, 42.
     """
 
     preset: Preset = "taste"
-    split: SplitStrategy | None = None
+    split_strategy: SplitStrategy | None = None
     held_out_users: Annotated[int, Field(ge=1)] = 10_000
     genome: Path | None = None
     tags: tuple[Path, ...] = ()
@@ -194,18 +193,18 @@ class PrepareSettings:
     def __post_init__(self) -> None:
         if self.engine == "duckdb" and (self.master or self.scratch):
             raise SettingsError(
-                f"engine is duckdb, master is {self.master} and scratch is {self.scratch}; both are Spark's: add --engine spark, "
-                "or leave them out"
+                f"--engine duckdb: --master is {self.master} and --scratch is {self.scratch}. Expected both with Spark only. "
+                "Add --engine spark, or remove them"
             )
-        if self.preset == "bert-cosine" and self.split is not None:
+        if self.preset == "bert-cosine" and self.split_strategy is not None:
             raise SettingsError(
-                f"split is {self.split}, and preset bert-cosine divides people by the research note's own shuffle; leave out "
-                "--split, or --preset bert-cosine"
+                f"--split-strategy {self.split_strategy}: --preset bert-cosine has its own split. Expected one of the two. "
+                "Remove --split-strategy or --preset"
             )
 
     @property
     def reading(self) -> ReadSettings:
-        """What the readers are told."""
+        """The settings of the readers."""
         return ReadSettings(
             tags=self.tags,
             items=self.items,
@@ -213,16 +212,19 @@ class PrepareSettings:
             rating_range=self.rating_range,
         )
 
-    def arranging(
-        self, items_with_vector: frozenset[Any] | None, cut: int | None = None
+    def preprocessing(
+        self, items_with_genome: frozenset[Any] | None, split_timestamp: int | None = None
     ) -> PreprocessSettings:
-        """How histories are laid out, given the films that have a genome (None where there is none at all)."""
+        """Return the settings of `preprocess`, for the items with a genome (None without a genome)."""
         if self.preset == "bert-cosine":
             return PreprocessSettings(
-                split="bert-cosine", seed=self.seed, order="item", keep_items=items_with_vector
+                split_strategy="bert-cosine", seed=self.seed, order="item", keep_items=items_with_genome
             )
         return PreprocessSettings(
-            split=self.split or "hash", seed=self.seed, held_out_users=self.held_out_users, cut=cut
+            split_strategy=self.split_strategy or "hash",
+            seed=self.seed,
+            held_out_users=self.held_out_users,
+            split_timestamp=split_timestamp,
         )
 
 
@@ -233,23 +235,22 @@ def write_prepared(
     settings: PrepareSettings | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Prepared:
-    """Read a release or a table of one's own and write the prepared folder ``out``.
+    """Read a source and write the prepared dataset ``out``.
 
-    No rating and no tag of a validation or test person enters a film vector. Interrupted at any moment, the old
-    folder stays or there is none.
+    Item vectors do not depend on ratings and tags of validation and test users. If interrupted, an earlier dataset remains.
 
     Args:
-        source_path: A release's folder or zip, or a CSV or Parquet of interactions; for Spark also a folder of Parquet
-            files, or an address that its workers reach.
-        out: Where the folder shall be; an earlier one of ours is replaced.
+        source_path: The folder or zip of a release, or a CSV or Parquet file of interactions; with Spark also a folder of
+            Parquet files, or an address that its workers can reach.
+        out: The folder of the dataset; an earlier dataset is replaced.
         settings: Defaults to ``PrepareSettings()``.
-        progress: Told the name of each stage as it begins.
+        progress: Called with the name of each stage when it starts: read, genome, preprocess, vectors.
 
     Raises:
-        DataError: The source cannot be understood, a row is bad, or there are no times to split by.
-        FormatError: ``out`` holds something else.
-        SettingsError: A setting is out of its range or asks for film ids that the source does not share, or Spark fails.
-        MissingExtraError: Spark is asked for and not installed.
+        DataError: The source is not recognized, a row is invalid, or a temporal split has no timestamps.
+        FormatError: ``out`` is something else.
+        SettingsError: A setting is out of range or needs item ids that the source does not have, or Spark fails.
+        MissingExtraError: Spark is not installed.
     """
     settings = settings or PrepareSettings()
     clock = _Clock(progress or (lambda _stage: None))
@@ -259,23 +260,21 @@ def write_prepared(
             with _engine(settings, connection, folder.parent) as engine:
                 with clock.stage("read"):
                     source = _read(source_path, settings, connection, engine)
-                    _refuse_other_numbers(source, settings)
+                    _check_item_ids(source, settings)
                 with clock.stage("genome"):
                     genome = _find_genome(source, settings, connection)
-                with clock.stage("arrange"):
-                    cut = (
-                        find_split_timestamp(source, engine, later=_LATER)
-                        if settings.split == "time"
-                        else None
-                    )
-                    arranging = settings.arranging(_with_genome(source, genome), cut)
-                    counts = preprocess(source, folder, arranging, engine)
+                with clock.stage("preprocess"):
+                    timestamp = None
+                    if settings.split_strategy == "temporal":
+                        timestamp = find_split_timestamp(source, engine, later_share=_LATER_SHARE)
+                    preprocessing = settings.preprocessing(_items_with_genome(source, genome), timestamp)
+                    counts = preprocess(source, folder, preprocessing, engine)
             with clock.stage("vectors"):
                 tags = training_tags(connection.to_pyarrow(source.tags), folder)
-                connection.disconnect()  # nothing more is asked of it, and the vectors want its memory
-                row_report = {}
-                if cut is not None:
-                    tags, row_report["cut"] = tags_before(tags, cut, genome)
+                connection.disconnect()  # frees its memory for the vectors
+                temporal = {}
+                if timestamp is not None:
+                    tags, temporal["temporal_split"] = tags_before(tags, timestamp, genome)
                 borrowed = settings.genome is not None
                 made = write_item_vectors(folder, tags, genome, seed=settings.seed, borrowed=borrowed)
         finally:
@@ -285,9 +284,9 @@ def write_prepared(
             manifest_content(
                 source=source,
                 counts=counts,
-                settings=_resolved(settings, arranging),
+                settings=_resolved(settings, preprocessing),
                 timings=clock.seconds,
-                vectors=made | row_report,
+                vectors=made | temporal,
             ),
         )
     return Prepared.open(out)
@@ -299,7 +298,7 @@ class _Clock:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: Literal["read", "genome", "arrange", "vectors"]) -> Iterator[None]:
+    def stage(self, name: Literal["read", "genome", "preprocess", "vectors"]) -> Iterator[None]:
         self.progress(name)
         began = time.perf_counter()
         yield
@@ -307,12 +306,12 @@ class _Clock:
 
 
 @contextmanager
-def _engine(settings: PrepareSettings, connection: Backend, place: Path) -> Iterator[Backend | SparkEngine]:
-    """What reads and sorts the interactions: the connection itself, or Spark with a folder in ``place``."""
+def _engine(settings: PrepareSettings, connection: Backend, folder: Path) -> Iterator[Backend | SparkEngine]:
+    """Yield the engine that reads and sorts the interactions: the connection itself, or Spark with a folder in ``folder``."""
     if settings.engine == "duckdb":
         yield connection
         return
-    with spark_engine(place, master=settings.master, scratch=settings.scratch) as engine:
+    with spark_engine(folder, master=settings.master, scratch=settings.scratch) as engine:
         yield engine
 
 
@@ -323,16 +322,16 @@ def _read(
         return read_on_spark(source, engine=engine, connection=connection, settings=settings.reading)
     if is_address(source):
         raise SettingsError(
-            f"{source} is an address, which only Spark reads; add --engine spark, or fetch it here first"
+            f"{source}: an address, which only Spark reads. Expected a local path. Add --engine spark, or download it"
         )
     return read_source(Path(source), connection=connection, settings=settings.reading)
 
 
-def _refuse_other_numbers(source: Source, settings: PrepareSettings) -> None:
-    if _OTHER_NUMBERS in {source.format, source.name} and (settings.genome or settings.tags):
+def _check_item_ids(source: Source, settings: PrepareSettings) -> None:
+    if _OWN_ITEM_IDS in {source.format, source.name} and (settings.genome or settings.tags):
         raise SettingsError(
-            f"{source.name} numbers its films otherwise than every later release, so that a genome or tags from "
-            "elsewhere would meet the wrong films; leave out --genome and --tags"
+            f"{source.name}: its item ids differ from those of later releases, so --genome and --tags would join the wrong "
+            "items. Expected another release. Remove --genome and --tags"
         )
 
 
@@ -343,35 +342,35 @@ def _find_genome(source: Source, settings: PrepareSettings, connection: Backend)
     return read_genome(folder, connection, skip_bad_rows=settings.skip_bad_rows)
 
 
-def _with_genome(source: Source, genome: Genome | None) -> frozenset[Any] | None:
-    """The films with a genome, by ids of the source's own type."""
+def _items_with_genome(source: Source, genome: Genome | None) -> frozenset[Any] | None:
+    """Return the ids of the items with a genome, in the type of the source."""
     if genome is None:
         return None
     kind = source.interactions.schema().to_pyarrow().field(ITEM_ID).type
     return frozenset(pa.array(genome.item_ids).cast(kind).to_pylist())
 
 
-def _resolved(settings: PrepareSettings, arranging: PreprocessSettings) -> dict[str, Any]:
-    """The settings for the manifest, with what the preset decided and without what the split does not ask for."""
-    told = asdict(settings) | {name: getattr(arranging, name) for name in _RESOLVED}
-    for name in _WHERE:
-        del told[name]
-    if arranging.split != "liang":
-        del told["held_out_users"]
-    if arranging.cut is not None:
-        told |= {"cut": arranging.cut, "time_share": _LATER}
-    return _plain(told)
+def _resolved(settings: PrepareSettings, preprocessing: PreprocessSettings) -> dict[str, Any]:
+    """Return the settings for the manifest, with those of the preset and without those that the split strategy ignores."""
+    resolved = asdict(settings) | {name: getattr(preprocessing, name) for name in _RESOLVED}
+    for name in _ENGINE_ONLY:
+        del resolved[name]
+    if preprocessing.split_strategy != "liang":
+        del resolved["held_out_users"]
+    if preprocessing.split_timestamp is not None:
+        resolved |= {"split_timestamp": preprocessing.split_timestamp, "later_share": _LATER_SHARE}
+    return _plain(resolved)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """The same with each path as its last name: the manifest travels, the machine's folders do not."""
+    """Return the settings with only the last name of each path: manifests are shared, local folders are private."""
 
-    def shown(value: Any) -> Any:  # noqa: ANN401 - whatever a setting holds
+    def plain(value: Any) -> Any:  # noqa: ANN401 - any setting
         if isinstance(value, Path):
             return value.name
-        return [shown(part) for part in value] if isinstance(value, tuple) else value
+        return [plain(part) for part in value] if isinstance(value, tuple) else value
 
-    return {name: shown(value) for name, value in settings.items()}
+    return {name: plain(value) for name, value in settings.items()}
 
 
 def prepare(
@@ -381,20 +380,20 @@ def prepare(
     progress: Callable[[str], None] | None = None,
     **changes: Any,  # noqa: ANN401  each has its own type
 ) -> Prepared:
-    """Read a release or a table of one's own and write the prepared folder ``out``.
+    """Read a release or your own table and write the prepared dataset ``out``.
 
     Args:
-        source: A release's folder or zip, or a CSV or Parquet of interactions; with ``engine="spark"`` also a folder of
-            Parquet files, or an address that Spark's workers reach, such as ``s3a://bucket/ml-32m``.
-        out: Where the folder shall be; an earlier one of ours is replaced.
-        progress: Told the name of each stage as it begins: read, genome, arrange, vectors.
+        source: The folder or zip of a release, or a CSV or Parquet file of interactions; with ``engine="spark"`` also a
+            folder of Parquet files, or an address that Spark's workers can reach, such as ``s3a://bucket/ml-32m``.
+        out: The folder of the dataset; an earlier dataset is replaced.
+        progress: Called with the name of each stage when it starts: read, genome, preprocess, vectors.
         **changes: Settings that differ from the defaults; see `PrepareSettings`.
 
     Raises:
-        SettingsError: A setting is unknown or does not fit, or Spark fails.
-        DataError: The source cannot be understood, or a row is bad.
-        FormatError: ``out`` holds something else.
-        MissingExtraError: Spark is asked for and not installed.
+        SettingsError: A setting is unknown or out of range, or Spark fails.
+        DataError: The source is not recognized, or a row is invalid.
+        FormatError: ``out`` is something else.
+        MissingExtraError: Spark is not installed.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -402,7 +401,7 @@ def prepare(
 
     known = [field.name for field in dataclasses.fields(PrepareSettings)]
     if unknown := sorted(changes.keys() - set(known)):
-        raise SettingsError(f"setting {unknown[0]!r} is unknown; known settings: {', '.join(known)}")
+        raise SettingsError(f"{unknown[0]}: unknown setting. Expected one of {', '.join(known)}")
     try:
         settings = TypeAdapter(PrepareSettings).validate_python(changes)
     except ValidationError as error:
@@ -411,12 +410,12 @@ def prepare(
 
 
 def describe(data: Path | str, out: Path | str) -> dict[str, Any]:
-    """Write one page of pictures about a prepared folder, and the numbers behind them, into ``out``; the numbers.
+    """Write an HTML report about a prepared dataset and its numbers as JSON into ``out``; return the numbers.
 
     Raises:
-        FormatError: ``data`` is no prepared folder, or ``out`` holds something else.
+        FormatError: ``data`` is not a prepared dataset, or ``out`` is something else.
         MissingExtraError: matplotlib is not installed.
     """
-    from tastevec.data.describe import describe as draw
+    from tastevec.data.describe import describe as write_description
 
-    return draw(Prepared.open(Path(data)), Path(out))
+    return write_description(Prepared.open(Path(data)), Path(out))

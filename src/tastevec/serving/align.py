@@ -65,12 +65,12 @@ class _Told(StrictModel):
 
 _FITS: Final = ("in_sample", "held_out", "unaligned", "shuffled")
 _KIND: Final = ManifestSpec(
-    shape=_Told,
+    model=_Told,
     format=ALIGNMENT_FORMAT,
-    files="checksums",
-    expected="an alignment: run tastevec align NEW OLD",
-    again="run tastevec align again",
-    anew="run tastevec align again",
+    files_key="checksums",
+    expected="an alignment",
+    command="tastevec align NEW OLD",
+    repair="Run tastevec align again.",
 )
 
 
@@ -225,9 +225,9 @@ class Alignment:
         """
         told, path = read_manifest(Path(folder) / ALIGNMENT_FILE, _KIND), Path(folder) / ROTATION_FILE
         if not path.is_file() or sha256_of(path) != told["checksums"].get(ROTATION_FILE):
-            raise FormatError(f"{path} is missing or not as it was written; {_KIND.again}")
-        arrays, _ = read_arrays(path, _KIND.again)
-        check_shapes(path, arrays, {"rotation": ("D", "D")}, _KIND.again)
+            raise FormatError(f"{path} is missing or not as it was written. {_KIND.repair}")
+        arrays, _ = read_arrays(path, _KIND.repair)
+        check_shapes(path, arrays, {"rotation": ("D", "D")}, _KIND.repair)
         fits = {name: Fit(**told[name]) for name in _FITS}
         return cls(arrays["rotation"], told["new"], told["old"], told["items"], **fits)
 

@@ -86,7 +86,7 @@ _Size = Annotated[int, Field(ge=1, lt=2**31)]
 class _Scale(StrictModel):
     low: FiniteFloat
     high: FiniteFloat
-    levels: Annotated[int, Field(ge=2)]
+    n_bins: Annotated[int, Field(ge=2)]
 
 
 class _Reading(StrictModel):
@@ -127,12 +127,12 @@ class _Config(StrictModel):
 
 
 _KIND: Final = ManifestSpec(
-    shape=_Manifest,
+    model=_Manifest,
     format=BUNDLE_FORMAT,
-    files="checksums",
-    expected="a trained model: run tastevec train PREPARED",
-    again=TRAIN_AGAIN,
-    anew="train again",
+    files_key="checksums",
+    expected="a model folder",
+    command="tastevec train PREPARED",
+    repair=TRAIN_AGAIN,
 )
 
 
@@ -246,7 +246,7 @@ class Bundle:
             folder / ITEMS_FILE,
             _ITEM_COLUMNS,
             TRAIN_AGAIN,
-            full=(ITEM_ID, TITLE, "train_users"),
+            not_null=(ITEM_ID, TITLE, "train_users"),
             ascending=ITEM_ID,  # items are found by binary search
         )
         _check_parts(folder, manifest, items=len(items))
@@ -297,11 +297,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     checksums = manifest["checksums"]
     for name in (*_REQUIRED, *(name for name in _PART_SHAPES if (folder / name).exists())):
         if name not in checksums:
-            raise FormatError(f"{path}: no checksum of {name}; {TRAIN_AGAIN}")
+            raise FormatError(f"{path}: no checksum of {name}. {TRAIN_AGAIN}")
     for name, expected in checksums.items():
         file = path_inside(folder, name)
         if not file.is_file() or sha256_of(file) != expected:
-            raise FormatError(f"{file}: missing, or checksum mismatch; {TRAIN_AGAIN}")
+            raise FormatError(f"{file}: missing, or checksum mismatch. {TRAIN_AGAIN}")
     return manifest
 
 
@@ -315,14 +315,14 @@ def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
     try:
         found = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
+        raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
     config = _Config(**validate_json(path, found, _Config, TRAIN_AGAIN))
-    levels = manifest["reading"]["scale"]["levels"]
+    levels = manifest["reading"]["scale"]["n_bins"]
     same = (config.n_items, config.rating_bins) == (items, levels)
     if not same or max(config.added_items, default=0) >= items:
         raise FormatError(
             f"{path}: {config.n_items} items and {config.rating_bins} rating levels, but {BUNDLE_FILE} has {items} and "
-            f"{levels}; {TRAIN_AGAIN}"
+            f"{levels}. {TRAIN_AGAIN}"
         )
     sizes = {
         "N": items,
@@ -373,7 +373,7 @@ def _load_encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder
         model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except Exception as error:  # transformers and torch raise many types for what does not fit
-        raise FormatError(f"{folder}: the network cannot be built ({error}); {TRAIN_AGAIN}") from error
+        raise FormatError(f"{folder}: the network cannot be built ({error}). {TRAIN_AGAIN}") from error
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     encoder: Encoder = model
     return encoder

@@ -109,11 +109,11 @@ class OnnxEncoder:
         except ImportError:
             raise
         except Exception as error:  # onnxruntime's errors have many names and no other in common
-            raise FormatError(f"{path} cannot be read ({error}); {TRAIN_AGAIN}") from error
+            raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
         has = _ARGUMENTS | ({"learned"} if "inputs.weight" in weights else set())
         if unknown := made._reads - has:
             raise FormatError(
-                f"{path} asks for {', '.join(sorted(unknown))}; expected {', '.join(sorted(has))} or fewer; {TRAIN_AGAIN}"
+                f"{path} asks for {', '.join(sorted(unknown))}; expected {', '.join(sorted(has))} or fewer. {TRAIN_AGAIN}"
             )
         return made
 

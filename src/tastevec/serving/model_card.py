@@ -110,7 +110,7 @@ off = stars - stars.mean()  # from the mean of this user; scaled to -1 to 1 belo
 inputs = {{
     "items": torch.tensor([[rows[item] for item, _ in ratings]]),
     "normalized_ratings": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5),
-    "rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.levels - 1}).round().long(),
+    "rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.n_bins - 1}).round().long(),
 }}
 {padded}output = model(**inputs, lengths=torch.tensor([len(ratings)]))
 output.next, output.overall  # (1, {dim}) each: order-aware, and order-free

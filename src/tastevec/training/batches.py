@@ -166,7 +166,7 @@ def positive_batch(
         The arrays of `InputConfig.in_order`, B runs and pieces of runs; ``moments`` (M,) flat positions in (B, L + 1) and ``target_items`` (M,).
     """
     run = _cut(_random_run(histories, settings.max_history, rng), settings.history_split_rate, rng)
-    arrays = reading.in_order(_with_statistics(run, settings))
+    arrays = reading.sequence_arrays(_with_statistics(run, settings))
     arrays["time_gap_bins"][rng.random(len(run)) < settings.input_dropout] = UNKNOWN_TIME_GAP_BIN
     moments, next_rows = _next_item(run, reading.scale.positive(run.ratings), arrays["items"].shape[1] + 1)
     asked = rng.random(len(moments)) < settings.target_fraction
@@ -190,7 +190,7 @@ def top_rated_batch(histories: Histories, reading: InputConfig, settings: TrainS
         rows = _one_each(histories, rows, by=settings.ties)
     known = np.ones(len(histories.items), bool)
     known[rows] = False
-    return reading.in_order(_with_statistics(histories.keep(known), settings)) | {
+    return reading.sequence_arrays(_with_statistics(histories.keep(known), settings)) | {
         "target_users": histories.owners[rows],
         "target_items": histories.items[rows].astype(np.int64),
     }

@@ -139,8 +139,8 @@ def _refuse_altered(checkpoint: Path) -> None:
     """One that was stopped before its checksums were noted is read without, and so is one from before they were."""
     if not _sums(checkpoint).exists():
         return
-    way_out = f"remove the folder {checkpoint} and run the same command again, which goes on from the checkpoint before it or begins again"
-    kind = ManifestSpec(_Sums, 1, "checksums", "the checksums of a checkpoint", way_out, way_out)
+    way_out = f"Remove the folder {checkpoint}, then run the same command: it resumes from the checkpoint before it, or starts over"
+    kind = ManifestSpec(_Sums, 1, "checksums", "the checksums of a checkpoint", "", way_out)
     try:
         told = read_manifest(_sums(checkpoint), kind)
     except FormatError as error:
@@ -148,7 +148,7 @@ def _refuse_altered(checkpoint: Path) -> None:
     for name, expected in told["checksums"].items():
         file = checkpoint / name
         if not file.is_file() or sha256_of(file) != expected:
-            raise TrainingError(f"{file} is not as it was written (its checksum differs); {way_out}")
+            raise TrainingError(f"{file}: checksum mismatch. Expected the file as written. {way_out}")
 
 
 def _refuse_damaged(checkpoint: Path) -> None:

@@ -180,7 +180,7 @@ def _started(space: TasteSpace, reading: InputConfig, settings: TrainSettings) -
             layers=settings.layers,
             max_history=settings.max_history,
             dropout=settings.dropout,
-            rating_bins=reading.scale.levels,
+            rating_bins=reading.scale.n_bins,
             rating_input=settings.rating_input,
             attention=settings.attention,
             readout=settings.readout,
@@ -195,7 +195,7 @@ def _started(space: TasteSpace, reading: InputConfig, settings: TrainSettings) -
             **shape,
         )
         model = TasteEncoder(config)
-        linear = space.fold_in_parameters(reading.scale.levels)
+        linear = space.fold_in_parameters(reading.scale.n_bins)
         model.initialize(
             torch.from_numpy(space.initial.vectors),
             **{name: torch.from_numpy(array) for name, array in linear.items()},

@@ -40,9 +40,9 @@ def test_real_release_with_other_tags_and_genome_is_prepared_as_on_duckdb(real, 
 
 def test_800_000_real_ratings_split_by_time_are_prepared_as_on_duckdb(real, tmp_path, monkeypatch):
     monkeypatch.setitem(session.SESSION_CONF, "spark.sql.adaptive.enabled", "true")  # Spark's default
-    by_duckdb, by_spark = prepared_by_both(real / "ml-1m-5k", tmp_path, split="time")
+    by_duckdb, by_spark = prepared_by_both(real / "ml-1m-5k", tmp_path, split_strategy="temporal")
     assert by_spark == by_duckdb
-    assert by_spark["settings"]["cut"] > 0
+    assert by_spark["settings"]["split_timestamp"] > 0
 
 
 BIG = 2**53  # float64 cannot represent the next integer
@@ -102,7 +102,7 @@ FEW = {"max_examples": 4, "suppress_health_check": [HealthCheck.function_scoped_
     rated(),
     TAGGED,
     st.sampled_from(SOURCES),
-    st.sampled_from(["hash", "time"]),
+    st.sampled_from(["hash", "temporal"]),
     st.sampled_from(["time", "item"]),
 )
 def test_generated_table_or_release_is_preprocessed_as_on_duckdb(
@@ -115,5 +115,5 @@ def test_generated_table_or_release_is_preprocessed_as_on_duckdb(
     else:
         release(root / "release", rows, tagged)
     source = root / ("own.csv" if source_type == "table" else "release")
-    how = {"arranging": {"split": split, "order": order, "minimum_interactions": 1}}
+    how = {"arranging": {"split_strategy": split, "order": order, "minimum_interactions": 1}}
     assert arranged_by("spark", source, root, **how) == arranged_by("duckdb", source, root, **how)

@@ -39,7 +39,7 @@ def test_spark_setting_without_spark_is_refused(setting):
 
 
 def test_address_without_spark_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="s3a://bucket/ml-32m is an address, which only Spark reads"):
+    with pytest.raises(SettingsError, match="s3a://bucket/ml-32m: an address, which only Spark reads"):
         prepare("s3a://bucket/ml-32m", tmp_path / "out")
 
 

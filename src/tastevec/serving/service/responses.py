@@ -248,7 +248,7 @@ class AppState:
     def _step(self) -> float:
         """The step between two ratings that the model distinguishes."""
         scale = self.model.bundle.reading.scale
-        return (scale.high - scale.low) / (scale.levels - 1)
+        return (scale.high - scale.low) / (scale.n_bins - 1)
 
 
 NearestUsers = Sequence[Sequence[tuple[Any, float]]]  # per user, the IDs and cosines of others, nearest first
