@@ -14,7 +14,7 @@ AGES = ("0-1", "2-4", "5-9", "10-19", "20-39", "40 or more")
 AT = (10, 20, 50, 100)
 
 
-def asked(name="random-20pct", users=4, *, fingerprint=None, ids=None):
+def task_record(name="random-20pct", users=4, *, fingerprint=None, ids=None):
     """A task of so many people, each with 5 known films and 2 hidden ones."""
     return TaskRecord(
         name=name,
@@ -58,7 +58,7 @@ def lively(
     every = [facts(name, is_baseline=name in baselines, runs=1 if name in baselines else 3) for name in names]
     results = []
     for name in tasks:
-        task, n_users = asked(name, users), rng.gamma(2.0, 0.5, users)
+        task, n_users = task_record(name, users), rng.gamma(2.0, 0.5, users)
         for place, system in enumerate(names):
             results.append(_lively(system, task, n_users, 0.04 + 0.3 * (place + 1) / len(names), rng))
     return report_of(every, results, at=AT)

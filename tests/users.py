@@ -57,7 +57,7 @@ def plain_dataset(
     return EvalDataset(train, held_out_users, ItemFacts.without_metadata(train, n_items), rating_range)
 
 
-def films_of(histories: Histories, user: int) -> list[int]:
+def items_of(histories: Histories, user: int) -> list[int]:
     """The item indices of one person, in order."""
     return histories.items[histories.offsets[user] : histories.offsets[user + 1]].tolist()
 

@@ -3,7 +3,7 @@ import pytest
 
 from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.errors import FormatError
-from users import TAGGED, films_of, users
+from users import TAGGED, items_of, users
 
 THREE = users([(7, 5), (3, 1), (4, 4)], [], [(4, TAGGED), (2, 3)], ids=["ann", "bob", "cat"])
 
@@ -17,19 +17,19 @@ def test_the_people_and_their_rows():
 def test_people_are_taken_in_the_order_asked_and_as_often_as_asked():
     taken = THREE.take(np.array([2, 0, 2]))
     assert taken.user_ids.tolist() == ["cat", "ann", "cat"]
-    assert [films_of(taken, user) for user in range(3)] == [[4, 2], [7, 3, 4], [4, 2]]
+    assert [items_of(taken, user) for user in range(3)] == [[4, 2], [7, 3, 4], [4, 2]]
     assert len(THREE.take(np.array([], np.int64))) == 0
 
 
 def test_interactions_are_kept_by_a_mask_and_nobody_is_lost():
     kept = THREE.keep(np.array([False, True, False, True, False]))
     assert kept.user_ids.tolist() == ["ann", "bob", "cat"]
-    assert [films_of(kept, user) for user in range(3)] == [[3], [], [4]]
+    assert [items_of(kept, user) for user in range(3)] == [[3], [], [4]]
 
 
 def test_the_newest_of_each_person():
     newest = THREE.last(2)
-    assert [films_of(newest, user) for user in range(3)] == [[3, 4], [], [4, 2]]
+    assert [items_of(newest, user) for user in range(3)] == [[3, 4], [], [4, 2]]
 
 
 def test_people_come_in_groups():

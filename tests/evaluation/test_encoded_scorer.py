@@ -33,7 +33,7 @@ class TestNoteScorer(ScorerContract):
         return lambda: scorer({**NOTE, "similarity": "cosine"}, {"pad": "full"})
 
 
-def test_it_answers_two_questions_and_has_vectors():
+def test_encoded_scorer_has_horizons_and_vectors():
     made = scorer(TASTE, {})
     assert isinstance(made, HorizonScorer)
     assert isinstance(made, VectorScorer)
@@ -42,7 +42,7 @@ def test_it_answers_two_questions_and_has_vectors():
     assert not np.allclose(made.score(histories), made.at_horizon("overall").score(histories))
 
 
-def test_a_film_without_a_vector_scores_lowest():
+def test_item_without_vector_scores_lowest():
     made = scorer(TASTE, {})
     made.item_vectors[7] = 0
     scores = made.score(users([(0, 5)]))[0]

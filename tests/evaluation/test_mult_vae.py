@@ -27,7 +27,7 @@ class TestMultVAE(ScorerContract):
         return request.param
 
 
-def test_those_who_love_one_half_of_the_films_are_offered_that_half():
+def test_baseline_prefers_items_of_same_taste():
     scorer = _made(annealing=60)
     scorer.fit(world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS)  # too few for any to judge
     scores = scorer.score(users([(0, 5), (2, 5), (3, 4)], [(11, 5), (12, 5), (13, 4)]))
@@ -36,14 +36,14 @@ def test_those_who_love_one_half_of_the_films_are_offered_that_half():
     assert halves[1, 1] > halves[1, 0]
 
 
-def test_only_likes_are_read():
+def test_mult_vae_reads_positives_only():
     scorer = _made()
     scorer.fit(world(), worlds.ITEMS)
     scores = scorer.score(users([(0, 5)], [(0, 5), (13, 1)]))
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
-def test_the_seed_decides_and_leaves_the_draws_of_others_alone():
+def test_mult_vae_seed_is_isolated():
     torch.manual_seed(0)
     untouched = torch.rand(1)
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def _watched(monkeypatch, gains):
     return scores
 
 
-def test_the_epoch_that_the_held_out_people_found_best_is_kept(monkeypatch):
+def test_mult_vae_restores_best_validation_epoch(monkeypatch):
     scores = _watched(monkeypatch, [0.1, 0.5, 0.3, 0.4, 0.9])
     scorer = _made(patience=2)
     scorer.fit(world(), worlds.ITEMS)
@@ -79,34 +79,34 @@ def test_the_epoch_that_the_held_out_people_found_best_is_kept(monkeypatch):
     np.testing.assert_array_equal(scorer.score(world()), scores[1])
 
 
-def test_training_ends_after_its_last_epoch_whatever_the_judges_say(monkeypatch):
+def test_mult_vae_stops_at_last_epoch(monkeypatch):
     scores = _watched(monkeypatch, [0.1, 0.2, 0.3])
     _made(epochs=3, patience=1).fit(world(), worlds.ITEMS)
     assert len(scores) == 3
 
 
-def test_the_held_out_do_not_teach(monkeypatch):
-    taught = []
+def test_mult_vae_validation_users_are_not_trained_on(monkeypatch):
+    train_histories = []
     learn = MultVAE._learn
 
     def watch(self, positive, task, n_items):
-        taught.append((set(positive.user_ids), set(task.inputs.user_ids)))
+        train_histories.append((set(positive.user_ids), set(task.inputs.user_ids)))
         learn(self, positive, task, n_items)
 
     monkeypatch.setattr(MultVAE, "_learn", watch)
     _made(epochs=1).fit(world(), worlds.ITEMS)
-    [(people_, judges)] = taught
-    assert len(people_) == worlds.USERS - 1
-    assert not people_ & judges
+    [(train_ids, validation)] = train_histories
+    assert len(train_ids) == worlds.USERS - 1
+    assert not train_ids & validation
 
 
-def test_those_who_liked_nothing_teach_nothing():
+def test_mult_vae_ignores_users_without_positives():
     scorer = _made()
     scorer.fit(users([(0, 1)], [(1, 2)]), worlds.ITEMS)
     assert np.isfinite(scorer.score(world())).all()
 
 
-def test_the_divergence_is_that_of_two_normal_distributions():
+def test_mult_vae_divergence_equals_torch():
     network = module._Network(3, VaeSettings(hidden=2, latent=2))
     mean, spread = np.array([0.5, -1.0]), np.array([0.5, 2.0])
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_the_divergence_is_that_of_two_normal_distributions():
     assert divergence.item() == pytest.approx(exact.item())
 
 
-def test_the_input_has_the_length_of_one():
+def test_mult_vae_input_has_unit_length():
     network = module._Network(4, VaeSettings(hidden=2, latent=2)).eval()
     counted = []
     network.items.register_forward_hook(
@@ -137,7 +137,7 @@ def test_settings_out_of_range_are_refused(wrong):
         VaeSettings(**wrong)
 
 
-def test_its_recipe_starts_from_the_published_settings_and_runs_once_a_seed():
+def test_mult_vae_spec_has_published_settings():
     spec = mult_vae(rating_range=(1, 5))
     assert spec.seeded
     assert spec.space.keys() == spec.published.keys()

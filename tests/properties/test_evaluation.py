@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from tastevec.data.topk import rank_items, top_k
 from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, recall
-from users import TAGGED, films_of, users
+from users import TAGGED, items_of, users
 
 ITEMS = 30
 
@@ -36,22 +36,22 @@ scores_with_ties = arrays.arrays(
 
 
 @given(scores_with_ties, st.integers(1, 40))
-def test_top_k_is_the_head_of_a_stable_sort(scores, k):
+def test_top_k_equals_stable_sort(scores, k):
     np.testing.assert_array_equal(top_k(scores, k), np.argsort(-scores, axis=1, kind="stable")[:, :k])
 
 
 @given(crowds(), st.integers(1, ITEMS), st.integers(0, 10_000))
-def test_a_ranking_holds_each_unseen_film_once(histories, k, seed):
+def test_rank_items_has_each_new_item_once(histories, k, seed):
     scores = np.random.default_rng(seed).integers(0, 4, (len(histories), ITEMS)).astype(np.float32)
     for user, ranked in enumerate(rank_items(scores, histories, k)):
-        own = films_of(histories, user)
+        own = items_of(histories, user)
         there = ranked[ranked >= 0].tolist()
         assert len(set(there)) == len(there) == min(k, ITEMS - len(own))
         assert not set(there) & set(own)
 
 
 @given(st.integers(0, 10_000), st.integers(1, ITEMS))
-def test_metrics_stay_between_nothing_and_all_and_grow_with_depth(seed, k):
+def test_ranking_metrics_are_bounded_and_monotone(seed, k):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, ITEMS, 4)
     targets = np.concatenate([rng.permutation(ITEMS)[:size] for size in sizes]).astype(np.int32)

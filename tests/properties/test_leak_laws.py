@@ -10,19 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.leaks import (
-    assert_no_target_is_known,
-    assert_nothing_after_the_first_hidden,
-    assert_nothing_from_the_cut_on,
-    assert_nothing_is_invented,
-    assert_statistics_are_of_known,
-    hidden_of,
+    assert_no_target_is_input,
+    assert_normalized_by_inputs,
+    assert_nothing_after_first_target,
+    assert_nothing_from_split_timestamp,
+    assert_targets_are_real,
+    targets_of,
 )
 from sources import Row, prepare, source
 from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
 from tastevec.data.preprocess import PreprocessSettings
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, TemporalSplit, build_task
-from users import TAGGED, films_of, rows_of, users
+from users import TAGGED, items_of, rows_of, users
 
 ITEMS = 30
 STARS = (1, 5)
@@ -43,8 +43,8 @@ def crowds(draw):
 
 
 items = st.lists(st.booleans(), min_size=ITEMS, max_size=ITEMS).map(lambda flags: np.array(flags, np.bool_))
-by_person = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
-divisions = by_person | st.builds(LiangSplit, items)
+strategies = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
+divisions = strategies | st.builds(LiangSplit, items)
 
 
 def tasks_of(histories, division, seed=42):
@@ -64,7 +64,7 @@ def questions(tasks):
                 task.inputs.normalized_ratings[
                     task.inputs.offsets[owner] : task.inputs.offsets[owner + 1]
                 ].tolist(),
-                hidden_of(task, owner),
+                targets_of(task, owner),
             )
             for owner, user in enumerate(task.inputs.user_ids.tolist())
         }
@@ -73,29 +73,29 @@ def questions(tasks):
 
 
 @given(crowds(), divisions)
-def test_no_task_shows_what_it_asks_for_or_what_came_later_or_what_never_was(histories, division):
+def test_no_task_leaks_targets_or_later_items(histories, division):
     for task in tasks_of(histories, division):
-        assert_no_target_is_known(task)
-        assert_nothing_is_invented(task, histories)
-        assert_statistics_are_of_known(task)
+        assert_no_target_is_input(task)
+        assert_targets_are_real(task, histories)
+        assert_normalized_by_inputs(task)
         if task.horizon == "next":
-            assert_nothing_after_the_first_hidden(task, histories)
+            assert_nothing_after_first_target(task, histories)
 
 
 @given(crowds(), st.builds(TemporalSplit, st.integers(1, 9), items))
-def test_where_people_are_divided_by_time_one_task_alone_looks_past_the_cut(histories, division):
+def test_temporal_split_ends_all_other_tasks(histories, division):
     *others, last = tasks_of(histories, division)
     assert last.name == "global-temporal"
     assert (last.timestamps >= division.split_timestamp).all()
     for task in others:
         assert (task.timestamps < division.split_timestamp).all()
     for task in (*others, last):
-        assert_nothing_from_the_cut_on(task.inputs, division.split_timestamp)
+        assert_nothing_from_split_timestamp(task.inputs, division.split_timestamp)
         assert (task.inputs.timestamps != NO_TIMESTAMP).all()
 
 
-@given(crowds(), by_person, st.integers(0, 3))
-def test_what_a_person_is_asked_depends_on_nobody_else(histories, division, seed):
+@given(crowds(), strategies, st.integers(0, 3))
+def test_task_of_user_is_independent_of_others(histories, division, seed):
     together = questions(tasks_of(histories, division, seed))
     for owner in range(len(histories)):
         one = questions(tasks_of(histories.take(np.array([owner])), division, seed))
@@ -105,7 +105,7 @@ def test_what_a_person_is_asked_depends_on_nobody_else(histories, division, seed
 
 
 @given(crowds(), divisions, st.randoms(use_true_random=False))
-def test_the_order_of_the_people_changes_nothing(histories, division, random):
+def test_order_of_users_changes_nothing(histories, division, random):
     """In the published split too: its draw goes by ascending ids, and depends on who is there."""
     order = list(range(len(histories)))
     random.shuffle(order)
@@ -114,7 +114,7 @@ def test_the_order_of_the_people_changes_nothing(histories, division, random):
 
 
 @given(crowds(), items)
-def test_in_the_published_split_only_likes_that_exist_are_known_or_hidden(histories, candidates):
+def test_liang_split_has_candidate_positives_only(histories, candidates):
     task = build_task("random-20pct", histories, rating_range=STARS, split=LiangSplit(candidates))
     assert candidates[task.inputs.items].all()
     assert candidates[task.targets].all()
@@ -125,7 +125,7 @@ def test_in_the_published_split_only_likes_that_exist_are_known_or_hidden(histor
 
 
 @given(crowds())
-def test_what_is_hidden_changes_nothing_that_is_known(histories):
+def test_held_out_ratings_change_no_input(histories):
     """Whatever the top films were rated, as long as they are the top, the known part has the same bytes."""
     task = build_task("top-rated", histories, rating_range=STARS)
     kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
@@ -165,7 +165,7 @@ def tables(draw):
 
 @given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "temporal"]), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
-def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
+def test_splits_are_disjoint_and_complete(rows, split, seed):
     chosen = PreprocessSettings(
         split_strategy=split, seed=seed, held_out_users=1, split_timestamp=20 if split == "temporal" else None
     )
@@ -189,7 +189,7 @@ def test_splits_are_disjoint_and_cover_everybody_who_is_kept(rows, split, seed):
 
 @given(tables(), st.integers(0, 9), st.integers(1, 30))
 @settings(max_examples=15, deadline=None)
-def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole(rows, seed, cut):
+def test_temporal_split_ends_training_and_validation_histories(rows, seed, cut):
     chosen = PreprocessSettings(
         split_strategy="temporal", seed=seed, split_timestamp=cut, minimum_interactions=1
     )
@@ -201,15 +201,15 @@ def test_whoever_teaches_or_judges_ends_at_the_cut_and_whoever_is_asked_is_whole
         ids = prepared.item_ids
         expected = {(row.user, row.item) for row in rows if row.timestamp is not None}
         for split in ("train", "validation"):
-            assert_nothing_from_the_cut_on(prepared.histories.take(prepared.users_in(split)), cut)
-        asked = set(prepared.user_ids[prepared.users_in("test")].tolist())
+            assert_nothing_from_split_timestamp(prepared.histories.take(prepared.users_in(split)), cut)
+        task_record = set(prepared.user_ids[prepared.users_in("test")].tolist())
         found = {
             (user, int(ids[item]))
             for owner, user in enumerate(prepared.user_ids.tolist())
-            for item in films_of(prepared.histories, owner)
+            for item in items_of(prepared.histories, owner)
         }
         timestamps = {(row.user, row.item): row.timestamp for row in rows}
-        assert found == {pair for pair in expected if pair[0] in asked or timestamps[pair] < cut}
+        assert found == {pair for pair in expected if pair[0] in task_record or timestamps[pair] < cut}
         histories = prepared.histories
         scales = normalize_ratings(histories.ratings, histories.offsets)
         np.testing.assert_allclose(histories.normalized_ratings, scales, atol=1e-6)
