@@ -21,14 +21,14 @@ from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.model.losses import next_softmax_loss
 from tastevec.training.batches import positive_batch
-from tastevec.training.settings import resolve_settings
+from tastevec.training.settings import TasteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FULL, SMALL = ((1_000, 10_000, 100_000, 1_000_000), 8, 7), ((1_000, 10_000, 100_000), 4, 3)
 MOST_AT_ONCE = 100_000  # items of which all scores are held at once, for comparison
-SETTINGS = resolve_settings()
+SETTINGS = TasteSettings()
 SCALE = RatingScale.of((1.0, 5.0))
 SEED = 7
 
@@ -99,7 +99,7 @@ def _histories(users: int, items: int, rng: np.random.Generator) -> Histories:
 def _read(batch: dict[str, Tensor], items: int) -> Tensor:
     """Return the items before each target, (M, L); N where there are no more."""
     width = batch["items"].shape[1]
-    users, positions = batch["moments"] // (width + 1), batch["moments"] % (width + 1)
+    users, positions = batch["target_positions"] // (width + 1), batch["target_positions"] % (width + 1)
     return torch.where(torch.arange(width) < positions[:, None], batch["items"][users], items)
 
 
@@ -133,21 +133,17 @@ def _step(batch: dict[str, Tensor], items: int) -> Callable[[], None]:
         max_history=SETTINGS.max_history,
         dropout=SETTINGS.dropout,
         rating_bins=SCALE.n_bins,
-        item_input=SETTINGS.item_input,
         time_gap_bins=N_TIME_GAP_BINS,
     )
     model = TasteEncoder(config).train()
     model.items.weight.requires_grad_(False)  # noqa: FBT003  torch has no name for it
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad])
-    inputs = {
-        name: batch[name]
-        for name in ("items", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins")
-    }
+    inputs = {name: batch[name] for name in ("items", "rating_bins", "lengths", "time_gap_bins")}
     read = _read(batch, items)
 
     def step() -> None:
         optimizer.zero_grad()
-        states = model(**inputs, linear=False)["moments"].flatten(0, 1)[batch["moments"]]
+        states = model(**inputs, fold_in=False)["per_position"].flatten(0, 1)[batch["target_positions"]]
         next_softmax_loss(states, model.items.weight, batch["target_items"], read).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

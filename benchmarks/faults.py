@@ -283,12 +283,12 @@ def _full_disks(
     size, page, faults = sum(file.stat().st_size for file in written.rglob("*") if file.is_file()), 4096, []
     for pages in rng.integers(1, 2 * size // page, count).tolist():
         ended = on_disk(disk, f"size={pages * page}", *task.command(disk)[3:])
-        left = [name for name in ended.left if ".training" not in name and ".unfinished" not in name]
+        left = [name for name in ended.files if ".training" not in name and ".unfinished" not in name]
         done = ended.status == 0 and {name.removeprefix("./") for name in left} >= set(digests)
-        error = _one_error(ended.said)
+        error = _one_error(ended.stderr)
         clear = error is not None and "No space left" in error and not left
         came = "same" if done else "sentence" if clear else "wrong"
-        faults.append(_fault("a full disk", task.name, came, error or ended.said[-300:]))
+        faults.append(_fault("a full disk", task.name, came, error or ended.stderr[-300:]))
     return faults
 
 

@@ -71,9 +71,10 @@ def timed(data: str, steps: int, settings: dict[str, str], *, validate: bool = F
     prepared, imported = Prepared.open(Path(data)), peak_mb()
     with tempfile.TemporaryDirectory() as folder:
         train(prepared, Path(folder) / "run", resolved, callbacks=[clock])
-    names = ("preset", "sequence_packing", "precision", "batch_size", "max_history", "hidden_size")
+    names = ("preset", "precision", "batch_size", "max_history", "hidden_size")
     return {
         **{name: getattr(resolved, name) for name in names},
+        "sequence_packing": getattr(resolved, "sequence_packing", False),
         "films": len(prepared.item_ids),
         "users": len(prepared.user_ids),
         "train_users": len(prepared.users_in("train")),
@@ -175,7 +176,7 @@ class _Clock(TrainerCallback):
         if model.training:
             lengths = inputs["lengths"]
             self.steps[-1].items += int(lengths.sum())
-            starts = len(lengths) if model.config.readout == "moments" else 0
+            starts = len(lengths) if model.config.model_type == "tastevec" else 0
             self.steps[-1].held += int(lengths.sum()) + starts
 
     def _computed(self, blocks: nn.Module, states: tuple[Tensor, ...]) -> None:

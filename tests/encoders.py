@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
-from tastevec.model.config import TasteConfig
+from tastevec.model.config import NoteConfig, TasteConfig
 from tastevec.model.encoder import TasteEncoder
+from tastevec.model.note import NoteEncoder
 
 if TYPE_CHECKING:
     from tastevec.data.histories import Histories
-    from tastevec.model.encoder import TasteOutput
+    from tastevec.model.encoder import EncoderOutput
 
 # On a busy machine, threads that share such small tensors wait for each other most of the time.
 torch.set_num_threads(1)
@@ -31,49 +32,40 @@ TINY = {
     "device": "cpu",
     "report_to": "none",
 }
-# The research note's recipe as small as that; the note's film vectors have 64 numbers.
-TINY_SEED = {**TINY, "dim": 64, "backbone": "fresh", "epochs": 1}
+# The preset bert-cosine as small as that; the note's item vectors have 64 dimensions.
+TINY_NOTE = {**TINY, "dim": 64, "backbone": "none", "epochs": 1}
 
-# What the presets make of an encoder, and the note's with its padding masked.
+# Encoders as the presets make them, and the inputs that each of them reads.
 TASTE = {
-    "attention": "causal",
-    "readout": "moments",
-    "item_input": "learned",
     "time_gap_bins": N_TIME_GAP_BINS,
     "blend_overall": 0.5,
     "blend_recent": 0.5,
     "blend_short": 1.0,
 }
-NOTE = {"attention": "padded", "readout": "pooler", "rating_input": "multiply", "positions": "none"}
-MASKED = {**NOTE, "attention": "masked"}
-# Each of them with how it reads histories.
+NOTE = {"preset": "bert-cosine"}
 KINDS = pytest.mark.parametrize(
     ("shape", "layout"),
-    [(TASTE, {"max_history_overall": 100}), (NOTE, {"pad": "full"}), (MASKED, {})],
-    ids=["taste", "note", "masked"],
+    [(TASTE, {"max_history_overall": 100}), (NOTE, {"pad": "full"})],
+    ids=["taste", "note"],
 )
 
 
-def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteEncoder:
-    """An encoder of 8 numbers over 20 films, the same at each call, ready to answer."""
-    config = TasteConfig(
-        n_items=items,
-        dim=8,
-        hidden_size=16,
-        layers=2,
-        heads=2,
-        intermediate_size=32,
-        max_history=max_history,
-        rating_bins=SCALE.n_bins,
-        **changes,
-    )
-    made = TasteEncoder(config)
+def encoder(*, preset: str = "taste", items: int = 20, max_history: int = 12, **changes: Any) -> Any:
+    """Return an encoder of 8 dimensions over 20 items, the same at each call, in evaluation mode."""
+    shape = {"n_items": items, "dim": 8, "hidden_size": 16, "layers": 2, "heads": 2, "intermediate_size": 32}
+    shape |= {"max_history": max_history, **changes}
+    made: TasteEncoder | NoteEncoder
+    if preset == "taste":
+        config = TasteConfig(**shape, rating_bins=SCALE.n_bins)
+        made = TasteEncoder(config)
+    else:
+        made = NoteEncoder(NoteConfig(**shape))
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for weight in made.parameters():
             if weight.ndim > 1:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
-        if made.config.readout == "moments":
+        if isinstance(made, TasteEncoder):
             made.fold_in.initialize(
                 made.items.weight,
                 item_prior=torch.randn(made.fold_in.item_prior.shape, generator=generator) * 0.3,
@@ -85,16 +77,18 @@ def encoder(*, items: int = 20, max_history: int = 12, **changes: Any) -> TasteE
 
 
 def reading(*, max_history: int = 12, **changes: Any) -> InputConfig:
-    """How such an encoder reads histories rated from 1 to 5."""
+    """Return the inputs that such an encoder reads of histories rated from 1 to 5."""
     return InputConfig(scale=SCALE, max_history=max_history, **changes)
 
 
-def tensors(histories: Histories, **layout: Any) -> dict[str, torch.Tensor]:
-    """The arguments of such an encoder."""
-    return {name: torch.from_numpy(array) for name, array in reading(**layout).arrays(histories).items()}
+def tensors(model: Any, histories: Histories, config: InputConfig) -> dict[str, torch.Tensor]:
+    """Return the arguments of the encoder."""
+    arrays = config.arrays(histories)
+    return {name: torch.from_numpy(arrays[name]) for name in model.inputs if name in arrays}
 
 
-def ask(model: TasteEncoder, histories: Histories, how: InputConfig) -> TasteOutput:
-    """What the encoder says of these people."""
+def forward(model: Any, histories: Histories, config: InputConfig) -> EncoderOutput:
+    """Return the output of the encoder for these histories."""
     with torch.no_grad():
-        return model(**{name: torch.from_numpy(array) for name, array in how.arrays(histories).items()})
+        output: EncoderOutput = model(**tensors(model, histories, config))
+        return output

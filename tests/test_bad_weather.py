@@ -1,6 +1,6 @@
-"""Bad weather ends in one clear sentence with nothing half-written, or in the right answer.
+"""Full and read-only disks, too little memory, and very large IDs end in one error line or in the correct result.
 
-The disks are real: full, or read-only. So is the little memory, and so are ids that a number with a point cannot hold.
+The disks and the memory limit are real.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ from weather import need_own_disks, on_disk
 
 pytestmark = pytest.mark.slow
 READ_ONLY = "size=1m+ro"
-FULL = ("size=4k", "size=64k")  # of a page, and of some: full at the start, and in the middle
+FULL = ("size=4k", "size=64k")  # full at the start, and in the middle
 SETTINGS = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
 
 
 @pytest.fixture(scope="module", name="inputs")
 def _inputs(tmp_path_factory, prepared_folder, bundle_folder):
-    """What the commands read, all of it on another disk than the one they write to."""
+    """The inputs of the commands, on another disk than the outputs."""
     need_own_disks()
     folder = tmp_path_factory.mktemp("inputs")
     release = worlds.write_csv_release(folder / "release", genome=True)
     rows = [(user, item, 4.0) for user in range(400) for item in range(1, 16)]
     columns = dict(zip(("user_id", "item_id", "rating"), zip(*rows, strict=True), strict=True))
     pq.write_table(pa.table(columns), folder / "histories.parquet")
-    items = pa.table({"item_id": list(range(101, 400)), "title": ["A film"] * 299, "genres": ["Drama"] * 299})
-    pq.write_table(items, folder / "films.parquet")
+    items = pa.table(
+        {"item_id": list(range(101, 400)), "title": ["An item"] * 299, "genres": ["Drama"] * 299}
+    )
+    pq.write_table(items, folder / "items.parquet")
     encode = ["encode", str(bundle_folder), str(folder / "histories.parquet"), "--horizon", "overall"]
     done = CliRunner().invoke(app, [*encode, "--out", str(folder / "vectors.parquet")])
     assert done.exit_code == 0, done.stderr
@@ -45,7 +47,7 @@ def _inputs(tmp_path_factory, prepared_folder, bundle_folder):
         "prepared": str(prepared_folder),
         "model": str(bundle_folder),
         "histories": str(folder / "histories.parquet"),
-        "items": str(folder / "films.parquet"),
+        "items": str(folder / "items.parquet"),
     }
 
 
@@ -61,18 +63,18 @@ COMMANDS = {
 }
 
 
-def ended_badly(disk, options, command, inputs):
-    """What the command said at last, after one sentence of which it left nothing that is half-written."""
+def error_of(disk, options, command, inputs):
+    """Return the error line of the command, None on success; check that no partial output remains."""
     disk.mkdir()
     ended = on_disk(disk, options, *(word.format(disk=disk, **inputs) for word in COMMANDS[command]))
     if ended.status == 0:
         return None
-    assert ended.status == 1, ended.said
-    assert "Traceback" not in ended.said, ended.said
-    errors = [line for line in ended.said.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1, ended.said
-    whole = [name for name in ended.left if not {".unfinished", ".training"} & set(_suffixes(name))]
-    assert whole == []  # but what the next run goes on with
+    assert ended.status == 1, ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, ended.stderr
+    remaining = [name for name in ended.files if not {".unfinished", ".training"} & set(_suffixes(name))]
+    assert remaining == []  # but the checkpoint of the next run
     return errors[0]
 
 
@@ -81,28 +83,26 @@ def _suffixes(name):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_where_nobody_may_write_a_command_ends_with_one_sentence(command, inputs, tmp_path):
-    said = ended_badly(tmp_path / "disk", READ_ONLY, command, inputs)
-    assert said is not None
-    assert "Read-only file system" in said
+def test_command_on_read_only_disk_fails_with_one_line(command, inputs, tmp_path):
+    error = error_of(tmp_path / "disk", READ_ONLY, command, inputs)
+    assert error is not None
+    assert "Read-only file system" in error
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_on_a_full_disk_a_command_ends_with_one_sentence_and_leaves_nothing_half_written(
-    command, inputs, tmp_path
-):
-    said = [ended_badly(tmp_path / options, options, command, inputs) for options in FULL]
-    assert said[0] is not None
-    assert all("No space left" in sentence for sentence in said if sentence is not None)
+def test_command_on_full_disk_fails_with_one_line_and_no_partial_output(command, inputs, tmp_path):
+    errors = [error_of(tmp_path / options, options, command, inputs) for options in FULL]
+    assert errors[0] is not None
+    assert all("No space left" in error for error in errors if error is not None)
 
 
 def run(*words):
-    """One command in this process."""
+    """Run a command in this process."""
     return CliRunner().invoke(app, list(map(str, words)))
 
 
 @pytest.mark.parametrize("command", ["prepare", "encode", "recommend"])
-def test_memory_that_is_too_little_for_anything_is_named_with_what_to_do(command, inputs, tmp_path):
+def test_command_with_too_little_memory_names_the_setting(command, inputs, tmp_path):
     words = [word.format(disk=tmp_path, **inputs) for word in COMMANDS[command]]
     ended = run(*words, "--memory", "1MB")
     assert ended.exit_code == 1
@@ -111,7 +111,7 @@ def test_memory_that_is_too_little_for_anything_is_named_with_what_to_do(command
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_person_alone_is_prepared_and_encoded_and_is_too_few_to_learn_from(bundle_folder, tmp_path):
+def test_one_user_is_prepared_and_encoded_but_cannot_train(bundle_folder, tmp_path):
     (tmp_path / "one.csv").write_text("user_id,item_id,rating\n7,1,4\n7,2,5\n7,3,1\n")
     assert run("prepare", tmp_path / "one.csv", "--out", tmp_path / "one").exit_code == 0
     refused = run("train", tmp_path / "one", "--out", tmp_path / "model")
@@ -122,8 +122,8 @@ def test_one_person_alone_is_prepared_and_encoded_and_is_too_few_to_learn_from(b
     assert pq.read_table(tmp_path / "v.parquet")["user_id"].to_pylist() == [7]
 
 
-def test_ids_beyond_what_a_number_with_a_point_holds_go_unchanged_through_every_command(tmp_path):
-    """Neighbours among them would be one id if any step made them floats."""
+def test_ids_beyond_float_precision_stay_unchanged(tmp_path):
+    """Adjacent IDs would become equal if any step converted them to floats."""
     far = 2**53
     rows = [
         (far + rating.user, far + rating.item, float(rating.stars), rating.time)
@@ -132,7 +132,7 @@ def test_ids_beyond_what_a_number_with_a_point_holds_go_unchanged_through_every_
     names = ("user_id", "item_id", "rating", "timestamp")
     pq.write_table(pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))), tmp_path / "t.parquet")
     data, model = tmp_path / "data", tmp_path / "model"
-    users, items = ({row[place] for row in rows} for place in (0, 1))
+    users, items = ({row[column] for row in rows} for column in (0, 1))
     for words in (
         ("prepare", tmp_path / "t.parquet", "--rating-range", "1:5", "--out", data),
         ("train", data, "--out", model, "--set", "epochs=1", *SETTINGS),
@@ -165,10 +165,10 @@ def test_half_a_million_ratings_of_one_person_are_prepared_and_encoded_as_those_
     table = pa.concat_tables([pa.table(eager), pa.table(others)])
     pq.write_table(table, tmp_path / "all.parquet")
     pq.write_table(table.filter(pc.less_equal(table["item_id"], worlds.ITEMS)), tmp_path / "known.parquet")
-    told = run(
+    done = run(
         "prepare", tmp_path / "all.parquet", "--rating-range", "1:5", "--out", tmp_path / "data", "--json"
     )
-    assert told.exit_code == 0, told.stderr
+    assert done.exit_code == 0, done.stderr
     users = pq.read_table(tmp_path / "data" / "users.parquet")
     assert users["interactions"].to_pylist() == [rows] + [20] * 10
     for name in ("all", "known"):

@@ -184,7 +184,10 @@ def test_missing_library_prints_install_command(monkeypatch):
     _failing(monkeypatch, "evaluate", ModuleNotFoundError("No module named 'sklearn'", name="sklearn.utils"))
     result = run(*CALLS["evaluate"])
     assert result.exit_code == 1
-    assert result.stderr == "Error: scikit-learn is not installed; run: pip install 'tastevec[prep]'\n"
+    assert (
+        result.stderr
+        == "Error: scikit-learn is not installed. Expected the extra prep. Run: pip install 'tastevec[prep]'\n"
+    )
 
 
 def test_failed_import_of_unknown_library_is_raised(monkeypatch):
@@ -332,9 +335,8 @@ def test_prepare_passes_every_flag(tmp_path):
     assert facts["settings"]["seed"] == 7
     assert facts["settings"]["items"] == "items.csv"
     source = worlds.write_1m(tmp_path / "tiny")
-    borrowed = ["--genome", genome, "--tags", tags, "--preset", "bert-cosine"]
-    facts = read_json(run("prepare", source, "--out", "prepared", *borrowed, "--json"))
-    assert facts["vectors"]["genome-svd"]["borrowed"] is True
+    joined = ["--genome", genome, "--tags", tags, "--preset", "bert-cosine"]
+    facts = read_json(run("prepare", source, "--out", "prepared", *joined, "--json"))
     assert facts["vectors"]["content"]["tags"] == 1
     assert facts["counts"]["splits"]["test"] == 0
 

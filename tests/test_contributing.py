@@ -1,4 +1,4 @@
-"""The diffs of CONTRIBUTING.md are short, apply to the package as it is, and do what their text says."""
+"""The diffs of CONTRIBUTING.md are short, apply to the package, and work."""
 
 import os
 import re
@@ -17,8 +17,8 @@ DIFFS = dict(
         re.MULTILINE | re.DOTALL,
     )
 )
-# What is tried with each of them; the tiny world is that of all tests.
-TRIED = {
+# The check of each diff, on the tiny world of all tests.
+CHECKS = {
     "release": """
 from tastevec.data.releases import find_release
 assert find_release("ml-40m").address.endswith("/ml-40m.zip")
@@ -36,12 +36,12 @@ assert (space.initial.vectors == genre_matrix(made.items["genres"])).all()
 """,
     "loss": """
 import worlds
-from encoders import TINY_SEED
+from encoders import TINY_NOTE
 from tastevec.pipelines.prepare import PrepareSettings, prepare
 from tastevec.training.settings import resolve_settings
 from tastevec.training.fit import train
 made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
-how = {**TINY_SEED, "item_vectors": "content", "order": "time", "loss": "distance"}
+how = {**TINY_NOTE, "item_vectors": "content", "order": "time", "loss": "distance"}
 trained = train(made, here / "run", resolve_settings("bert-cosine", **how))
 assert trained.settings.loss == "distance"
 """,
@@ -58,19 +58,19 @@ assert np.allclose(scorer.score(world())[:, 3], own.sum() / (1 + len(own)))
 }
 
 
-def test_every_diff_is_tried():
-    assert list(DIFFS) == list(TRIED)
+def test_each_diff_has_a_check():
+    assert list(DIFFS) == list(CHECKS)
 
 
-@pytest.mark.parametrize("name", TRIED)
-def test_a_diff_has_40_lines_or_fewer(name):
+@pytest.mark.parametrize("name", CHECKS)
+def test_diff_has_at_most_40_lines(name):
     assert len(DIFFS[name].splitlines()) <= 40
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in {"vector", "loss"})) for name in TRIED]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in {"vector", "loss"})) for name in CHECKS]
 )
-def test_a_diff_applies_and_does_what_is_said_of_it(tmp_path, name):
+def test_diff_applies_and_works(tmp_path, name):
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     alone = os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
     applied = subprocess.run(
@@ -88,7 +88,7 @@ from pathlib import Path
 import tastevec
 here = Path.cwd()
 assert here in Path(tastevec.__file__).parents
-{TRIED[name]}
+{CHECKS[name]}
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

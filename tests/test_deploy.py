@@ -1,4 +1,4 @@
-"""The files with which the service is deployed."""
+"""The deployment files."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 DEPLOY = Path(__file__).parent.parent / "deploy"
 
 
-def test_the_dockerfile_passes_its_linter():
+def test_dockerfile_passes_hadolint():
     linter = Path(sys.executable).parent / "hadolint"
     if not linter.exists():
         pytest.skip("hadolint is not installed")
@@ -18,11 +18,11 @@ def test_the_dockerfile_passes_its_linter():
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_unit_is_one_that_systemd_understands(tmp_path):
+def test_unit_is_valid_for_systemd(tmp_path):
     verify = shutil.which("systemd-analyze")
     if verify is None:
         pytest.skip("systemd is not installed")
-    # The program need not be installed where it is looked for.
+    # The program need not be installed at the path of the unit.
     unit = (DEPLOY / "tastevec.service").read_text().replace("/opt/tastevec/bin/tastevec", sys.executable)
     (tmp_path / "tastevec.service").write_text(unit)
     done = subprocess.run(
@@ -32,7 +32,7 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path):
 
 
 @pytest.mark.parametrize("page", ["docs/service.md", "deploy/Dockerfile", "deploy/tastevec.service"])
-def test_what_is_set_by_the_environment_is_what_the_service_reads(page):
+def test_environment_variables_are_settings_of_the_service(page):
     import re  # noqa: PLC0415  only here
 
     from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  an extra
@@ -42,7 +42,7 @@ def test_what_is_set_by_the_environment_is_what_the_service_reads(page):
     assert set(re.findall(r"TASTEVEC_[A-Z_]+", text)) <= known
 
 
-def test_the_page_about_the_service_names_every_setting():
+def test_service_page_names_each_setting():
     from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  an extra
 
     text = (DEPLOY.parent / "docs" / "service.md").read_text()

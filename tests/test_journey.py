@@ -49,35 +49,35 @@ def list_files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-@pytest.fixture(scope="module", name="place")
-def _place(tmp_path_factory):
+@pytest.fixture(scope="module", name="folder")
+def _folder(tmp_path_factory):
     """A folder with a release, a prepared dataset, a trained model and the ratings as a CSV file."""
-    place = tmp_path_factory.mktemp("journey")
+    folder = tmp_path_factory.mktemp("journey")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worlds, "USERS", 60)
-        worlds.write_csv_release(place / "tiny")
-        patch.chdir(place)
+        worlds.write_csv_release(folder / "tiny")
+        patch.chdir(folder)
         run_json("prepare", "tiny", "--out", "prepared")
         run_json("train", "prepared", "--out", "model", *settings(*SMALL))
-    table = (place / "tiny" / "ratings.csv").read_text()
-    (place / "histories.csv").write_text(table.replace("userId,movieId", "user_id,item_id"))
-    return place
+    table = (folder / "tiny" / "ratings.csv").read_text()
+    (folder / "histories.csv").write_text(table.replace("userId,movieId", "user_id,item_id"))
+    return folder
 
 
 @pytest.fixture(autouse=True)
-def _there(place, monkeypatch):
-    monkeypatch.chdir(place)
+def _there(folder, monkeypatch):
+    monkeypatch.chdir(folder)
 
 
-def test_train_prints_validation_metrics_and_leaves_only_the_model(place):
+def test_train_prints_validation_metrics_and_leaves_only_the_model(folder):
     facts = run_json("train", "prepared", "--out", "again", *settings(*SMALL))
     assert facts["out"] == "again"
     assert facts["settings"]["epochs"] == 2
     assert "eval_validation_score" in facts["validation"]
     assert len(facts["space"]) == 16
-    assert not (place / "again.training").exists()
-    assert (place / "again" / "model.safetensors").read_bytes() == (
-        place / "model" / "model.safetensors"
+    assert not (folder / "again.training").exists()
+    assert (folder / "again" / "model.safetensors").read_bytes() == (
+        folder / "model" / "model.safetensors"
     ).read_bytes()
 
 
@@ -100,28 +100,24 @@ def test_train_prints_a_line_per_epoch_and_the_next_command():
         (["--set", "report_to=wandb"], "pip install 'tastevec[wandb]'"),
     ],
 )
-def test_train_with_wrong_setting_fails_and_leaves_nothing(arguments, expected, place, monkeypatch):
+def test_train_with_wrong_setting_fails_and_leaves_nothing(arguments, expected, folder, monkeypatch):
     monkeypatch.setattr("tastevec.extras.find_spec", lambda _name: None)
-    before = list_files(place)
+    before = list_files(folder)
     result = run("train", "prepared", "--out", "never", *arguments)
     assert result.exit_code == 1
     assert expected in result.stderr
     assert result.stderr.count("\n") == 1
-    assert list_files(place) == before
+    assert list_files(folder) == before
 
 
-def test_evaluate_reports_model_and_baselines(place):
+def test_evaluate_reports_model_and_baselines(folder):
     facts = run_json("evaluate", "model", "--data", "prepared", "--out", "results")
     assert facts["out"] == "results"
     systems = {system["system"] for system in facts["systems"]}
     assert {"popularity", "EASE (positives)", "model"} <= systems
-    assert [task["task"] for task in facts["tasks"]] == [
-        "top-rated",
-        "random-20pct",
-        "next-item",
-        "last-20pct",
-    ]
-    assert list_files(place / "results") == ["per_user.parquet", "report.html", "results.json"]
+    tasks = ["top-rated", "random-20pct", "next-item", "last-20pct"]
+    assert [task["task"] for task in facts["tasks"]] == tasks
+    assert list_files(folder / "results") == ["per_user.parquet", "report.html", "results.json"]
 
 
 def test_evaluate_runs_only_the_chosen_tasks():
@@ -140,38 +136,38 @@ def test_evaluate_rejects_two_models_of_one_name():
     assert "Expected unique names" in result.stderr
 
 
-def test_evaluate_in_python_writes_nothing(place):
-    before = list_files(place)
+def test_evaluate_in_python_writes_nothing(folder):
+    before = list_files(folder)
     report = tastevec.evaluate(["model"], "prepared", tasks=["random-20pct"], with_baselines=False)
     assert [task.name for task in report.tasks] == ["random-20pct"]
-    assert list_files(place) == before
+    assert list_files(folder) == before
 
 
-def test_evaluate_rejects_model_of_another_prepared_dataset(place):
+def test_evaluate_rejects_model_of_another_prepared_dataset(folder):
     run_json("prepare", "tiny", "--out", "others", "--seed", 7)
     result = run("evaluate", "model", "--data", "others", "--out", "never")
     assert result.exit_code == 1
     assert "was not trained on others" in result.stderr
-    assert not (place / "never").exists()
+    assert not (folder / "never").exists()
 
 
-def test_encode_equals_encode_in_python(place):
+def test_encode_equals_encode_in_python(folder):
     facts = run_json("encode", "model", "histories.csv", "--out", "vectors.parquet")
     assert facts["users"] == facts["rows"] == 60
     assert facts["interactions"] == 60 * 16
     assert facts["unknown_interactions"] == 0
-    vectors = pq.read_table(place / "vectors.parquet")
+    vectors = pq.read_table(folder / "vectors.parquet")
     assert vectors.schema.types == [pa.int64(), pa.list_(pa.float32(), 8)]
     assert vectors["user_id"].to_pylist() == list(range(1, 61))
     assert vectors.schema.metadata[b"space"].decode() == facts["space"]
-    python = tastevec.load("model").encode(pcsv.read_csv(place / "histories.csv"))
+    python = tastevec.load("model").encode(pcsv.read_csv(folder / "histories.csv"))
     assert vectors["vector"].to_pylist() == python["vector"].to_pylist()
-    assert (place / "vectors.parquet").stat().st_mode & 0o044
+    assert (folder / "vectors.parquet").stat().st_mode & 0o044
 
 
-def test_encode_of_csv_parquet_and_standard_input_is_equal(place):
-    table = pcsv.read_csv(place / "histories.csv")
-    pq.write_table(table, place / "histories.parquet")
+def test_encode_of_csv_parquet_and_standard_input_is_equal(folder):
+    table = pcsv.read_csv(folder / "histories.csv")
+    pq.write_table(table, folder / "histories.parquet")
     tables = []
     for source, stdin in [("histories.csv", b""), ("histories.parquet", b""), ("-", _bytes(table))]:
         run_json("encode", "model", source, "--out", "v.parquet", "--horizon", "overall", input=stdin)
@@ -180,13 +176,13 @@ def test_encode_of_csv_parquet_and_standard_input_is_equal(place):
     assert tables[0].schema.metadata[b"horizon"] == b"overall"
 
 
-def test_recommend_ranks_from_1_and_excludes_known_items(place):
+def test_recommend_ranks_from_1_and_excludes_known_items(folder):
     facts = run_json("recommend", "model", "histories.csv", "--k", 3, "--out", "films.parquet")
     assert facts["k"] == 3
-    items = pq.read_table(place / "films.parquet")
+    items = pq.read_table(folder / "films.parquet")
     assert items.column_names == ["user_id", "item_id", "rank", "score"]
     assert items["rank"].to_pylist() == [1, 2, 3] * 60
-    table = pcsv.read_csv(place / "histories.csv")
+    table = pcsv.read_csv(folder / "histories.csv")
     known = set(zip(table["user_id"].to_pylist(), table["item_id"].to_pylist(), strict=True))
     shown = set(zip(items["user_id"].to_pylist(), items["item_id"].to_pylist(), strict=True))
     assert not known & shown
@@ -194,21 +190,21 @@ def test_recommend_ranks_from_1_and_excludes_known_items(place):
     assert items["item_id"].to_pylist() == python["item_id"].to_pylist()
 
 
-def test_recommend_for_user_who_rated_every_item_writes_no_row(place):
+def test_recommend_for_user_who_rated_every_item_writes_no_row(folder):
     rows = ["user_id,item_id,rating", *(f"all,{item},4" for item in range(1, worlds.ITEMS + 1))]
-    (place / "omniscient.csv").write_text("\n".join(rows))
+    (folder / "omniscient.csv").write_text("\n".join(rows))
     facts = run_json("recommend", "model", "omniscient.csv", "--out", "films.parquet")
     assert (facts["users"], facts["rows"]) == (1, 0)
-    assert pq.read_schema(place / "films.parquet").field("user_id").type == pa.string()
+    assert pq.read_schema(folder / "films.parquet").field("user_id").type == pa.string()
 
 
-def test_encode_counts_unknown_items_and_skipped_rows(place):
+def test_encode_counts_unknown_items_and_skipped_rows(folder):
     table = "user_id,item_id,rating\nann,1,5\nann,999,4\nann,2,eleven\nbob,998,3\n"
-    (place / "odd.csv").write_text(table)
+    (folder / "odd.csv").write_text(table)
     refused = run("encode", "model", "odd.csv", "--out", "odd.parquet")
     assert refused.exit_code == 1
     assert "odd.csv, line 4" in refused.stderr
-    assert not (place / "odd.parquet").exists()
+    assert not (folder / "odd.parquet").exists()
     printed = run("encode", "model", "odd.csv", "--out", "odd.parquet", "--skip-bad-rows")
     assert printed.stdout.startswith(
         "Wrote 2 user vectors to odd.parquet (8 dimensions, horizon next, space "
@@ -220,31 +216,31 @@ def test_encode_counts_unknown_items_and_skipped_rows(place):
 
 
 @pytest.mark.parametrize("command", ["encode", "recommend"])
-def test_interrupted_command_keeps_the_old_file(command, place, monkeypatch):
-    (place / "old.parquet").write_text("old")
+def test_interrupted_command_keeps_the_old_file(command, folder, monkeypatch):
+    (folder / "old.parquet").write_text("old")
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tastevec.serving.recommender.Recommender.vectors", stop)
-    before = list_files(place)
+    before = list_files(folder)
     result = run(command, "model", "histories.csv", "--out", "old.parquet")
     assert result.exit_code == 130
     assert f"Resume: tastevec {command} model histories.csv --out old.parquet" in result.stderr
-    assert list_files(place) == before
-    assert (place / "old.parquet").read_text() == "old"
+    assert list_files(folder) == before
+    assert (folder / "old.parquet").read_text() == "old"
 
 
-def test_encode_rejects_a_prepared_dataset_as_model(place):
+def test_encode_rejects_a_prepared_dataset_as_model(folder):
     result = run("encode", "prepared", "histories.csv", "--out", "never.parquet")
     assert result.exit_code == 1
     assert "tastevec train" in result.stderr
-    assert not (place / "never.parquet").exists()
+    assert not (folder / "never.parquet").exists()
 
 
-def test_terminated_command_cleans_up_and_exits_130(place):
+def test_terminated_command_cleans_up_and_exits_130(folder):
     """The command waits on standard input when the signal arrives."""
-    before = list_files(place)
+    before = list_files(folder)
     command = [sys.executable, "-m", "tastevec", "encode", "model", "-", "--out", "killed.parquet"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write(
@@ -254,7 +250,7 @@ def test_terminated_command_cleans_up_and_exits_130(place):
         _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Interrupted" in printed
-    assert list_files(place) == before
+    assert list_files(folder) == before
 
 
 def _executed():
@@ -273,10 +269,10 @@ def test_readme_has_commands():
 
 
 @pytest.mark.parametrize("commands", list(_executed()))
-def test_commands_of_readme_run(commands, place, tmp_path, monkeypatch):
+def test_commands_of_readme_run(commands, folder, tmp_path, monkeypatch):
     """They run in their own folder, with ``histories.csv`` and a GroupLens server of tiny releases."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "histories.csv").write_bytes((place / "histories.csv").read_bytes())
+    (tmp_path / "histories.csv").write_bytes((folder / "histories.csv").read_bytes())
     monkeypatch.setattr(worlds, "USERS", 60)
     undigested = {name: replace(release, md5=None) for name, release in releases.RELEASES.items()}
     monkeypatch.setattr(releases, "RELEASES", MappingProxyType(undigested))
@@ -302,11 +298,11 @@ def _bytes(table):
     return buffer.getvalue()
 
 
-def test_explain_describes_each_user_in_tags_with_contributions_of_their_items(place):
+def test_explain_describes_each_user_in_tags_with_contributions_of_their_items(folder):
     facts = run_json("explain", "model", "histories.csv", "--tags", "4", "--contributions", "2")
     assert len(facts["users"]) == 60
     rated = {}
-    for line in (place / "histories.csv").read_text().splitlines()[1:]:
+    for line in (folder / "histories.csv").read_text().splitlines()[1:]:
         user, item, *_ = line.split(",")
         rated.setdefault(user, set()).add(item)
     for user in facts["users"]:
@@ -352,4 +348,4 @@ def test_similar_finds_items_and_users():
     assert pq.read_table("near.parquet").column_names[:2] == ["item_id", "similar_item_id"]
     refused = run("similar", "model", "--item", "no film")
     assert refused.exit_code == 1
-    assert "'no film' is not in the model's catalogue" in refused.stderr
+    assert "'no film' is not in the catalog" in refused.stderr

@@ -1,4 +1,4 @@
-"""What is released: built, looked into, and installed where nothing else is."""
+"""The release: built, inspected, and installed into a new environment."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from tastevec.extras import EXTRAS
 
 ROOT = Path(__file__).parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
-# Each command that needs an extra to begin with, with arguments that get as far as the work itself, and the extras one of which it may ask for.
-ASKING = {
+# Each command that needs an extra, with arguments that reach the stage, and the extras that it may name.
+NEEDS = {
     "prepare": (["ratings.csv", "--out", "prepared"], {"prep"}),
     "describe": (["prepared", "--out", "pictures"], {"prep", "describe"}),
     "train": (["prepared", "--out", "model"], {"train", "prep"}),
@@ -25,14 +25,14 @@ ASKING = {
     "similar": (["model", "--item", "1"], {"prep", "serve", "train"}),
     "explain": (["model", "ratings.csv"], {"prep", "serve", "train"}),
     "serve": (["model"], {"serve"}),
-    "add-items": (["model", "films.csv", "--out", "model2"], {"prep", "serve", "train"}),
+    "add-items": (["model", "items.csv", "--out", "model2"], {"prep", "serve", "train"}),
 }
 
 pytestmark = pytest.mark.slow
 
 
 def run(*command, **how):
-    """The command, without the tree that the tests run from."""
+    """Run a command without the source tree of the tests."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     words = [str(word) for word in command]
     return subprocess.run(
@@ -40,49 +40,49 @@ def run(*command, **how):
     )
 
 
-def environment_with(folder, *wanted):
-    """The programs of a new environment that holds what is wanted; the test is skipped where that cannot be had."""
+def environment_with(folder, *packages):
+    """Return the programs folder of a new environment with some packages; skip the test if pip cannot install them."""
     assert run(sys.executable, "-m", "venv", folder).returncode == 0
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
     python = programs / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    installed = run(*pip, "--constraint", CONSTRAINTS, *wanted)
+    installed = run(*pip, "--constraint", CONSTRAINTS, *packages)
     if installed.returncode:
-        pytest.skip(f"pip cannot install {wanted[0]}: {(installed.stderr.splitlines() or ['?'])[-1]}")
+        pytest.skip(f"pip cannot install {packages[0]}: {(installed.stderr.splitlines() or ['?'])[-1]}")
     return programs
 
 
 @pytest.fixture(scope="module", name="built")
 def _built(tmp_path_factory):
     """The wheel and the source archive."""
-    place = tmp_path_factory.mktemp("built")
-    programs = environment_with(place / "tools", "hatchling")
-    done = run(programs / "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", place / "out", cwd=ROOT)
+    folder = tmp_path_factory.mktemp("built")
+    programs = environment_with(folder / "tools", "hatchling")
+    done = run(programs / "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", folder / "out", cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    [wheel], [archive] = (place / "out").glob("*.whl"), (place / "out").glob("*.tar.gz")
+    [wheel], [archive] = (folder / "out").glob("*.whl"), (folder / "out").glob("*.tar.gz")
     return wheel, archive
 
 
 @pytest.fixture(scope="module", name="programs")
 def _programs(built, tmp_path_factory):
-    """Those of an environment with the wheel and what its core needs."""
+    """The programs folder of an environment with the wheel and its core dependencies."""
     return environment_with(tmp_path_factory.mktemp("clean") / "venv", built[0])
 
 
-def test_the_wheel_holds_the_package_its_page_and_its_types_and_nothing_else(built):
+def test_wheel_contains_the_package_only(built):
     with zipfile.ZipFile(built[0]) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     package = ROOT / "src" / "tastevec"
-    ours = {
+    expected = {
         path.relative_to(package.parent).as_posix()
         for path in package.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert held == ours
+    assert held == expected
     assert {"tastevec/py.typed", "tastevec/serving/web/index.html"} <= held
 
 
-def test_the_source_archive_holds_tests_and_papers_and_no_data_of_anybody(built):
+def test_source_archive_contains_tests_and_documents_and_no_data(built):
     with tarfile.open(built[1]) as archive:
         members = archive.getmembers()
     held = {member.name.partition("/")[2] for member in members}
@@ -101,19 +101,19 @@ def test_the_source_archive_holds_tests_and_papers_and_no_data_of_anybody(built)
         *(".ci", ".github", "benchmarks", "deploy", "docs", "results", "scripts", "src", "tests")
     }
     data = (".parquet", ".dat", ".csv", ".zip", ".inter", ".npy", ".safetensors", ".onnx")
-    generated = ("tests/fixtures/", "tests/fuzz/corpus/")  # of worlds that nobody rated
+    generated = ("tests/fixtures/", "tests/fuzz/corpus/")  # generated data
     assert [name for name in held if name.endswith(data) and not name.startswith(generated)] == []
 
 
-def test_the_core_alone_is_imported_and_says_what_it_lacks(programs, tmp_path):
-    told = run(
+def test_core_is_importable_and_doctor_lists_missing_extras(programs, tmp_path):
+    done = run(
         programs / "python", "-W", "error", "-c", "import tastevec; print(tastevec.__file__)", cwd=tmp_path
     )
-    assert (told.returncode, told.stderr) == (0, "")
-    assert str(ROOT) not in told.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(ROOT) not in done.stdout
     helped = run(programs / "tastevec", "--help", cwd=tmp_path)
     assert helped.returncode == 0
-    assert all(f"  {command} " in helped.stdout for command in ASKING)
+    assert all(f"  {command} " in helped.stdout for command in NEEDS)
     doctor = run(programs / "tastevec", "doctor", "--json", cwd=tmp_path)
     assert doctor.returncode == 0, doctor.stderr
     found = json.loads(doctor.stdout)["extras"]
@@ -122,14 +122,14 @@ def test_the_core_alone_is_imported_and_says_what_it_lacks(programs, tmp_path):
     }
 
 
-@pytest.mark.parametrize("command", ASKING)
-def test_a_command_without_its_extra_says_the_line_that_installs_it(programs, tmp_path, command):
-    arguments, extras = ASKING[command]
+@pytest.mark.parametrize("command", NEEDS)
+def test_command_without_its_extra_prints_install_command(programs, tmp_path, command):
+    arguments, extras = NEEDS[command]
     (tmp_path / "ratings.csv").write_text("user_id,item_id,rating\n1,1,5\n")
     done = run(programs / "tastevec", command, *arguments, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("\n") == 1
-    assert any(done.stderr.endswith(f"run: pip install 'tastevec[{extra}]'\n") for extra in extras), (
+    assert any(done.stderr.endswith(f"Run: pip install 'tastevec[{extra}]'\n") for extra in extras), (
         done.stderr
     )
     assert [path.name for path in tmp_path.iterdir()] == ["ratings.csv"]

@@ -99,7 +99,7 @@ def _run(page, here=HERE):
 @pytest.fixture(scope="module", name="finished")
 def _finished(tmp_path_factory):
     """A folder after the tutorial, the start of the other pages."""
-    place = tmp_path_factory.mktemp("tutorial")
+    folder = tmp_path_factory.mktemp("tutorial")
     with pytest.MonkeyPatch.context() as patch, serving() as server:
         patch.setattr(worlds, "USERS", USERS)
         patch.setattr(worlds, "ITEMS", ITEMS)
@@ -111,34 +111,34 @@ def _finished(tmp_path_factory):
         server.pages["ml-100k.zip"] = _zipped(worlds.write_100k(made / "ml-100k"))
         server.pages["ml-25m.zip"] = _zipped(worlds.write_csv_release(made / "ml-25m", genome=True))
         server.pages["ml-32m.zip"] = _zipped(worlds.write_csv_release(made / "ml-32m"))
-        patch.chdir(place)
+        patch.chdir(folder)
         with pytest.MonkeyPatch.context() as graphs:
             graphs.setattr(bundle, "export", EXPORT)  # the service runs the graph of this model
             _run(TUTORIAL)
-        yield place
+        yield folder
 
 
 def _zipped(folder):
     return Page(zip_of({f"{folder.name}/{file.name}": file.read_bytes() for file in folder.iterdir()}))
 
 
-@pytest.fixture(name="place")
-def _place(finished, tmp_path, monkeypatch):
+@pytest.fixture(name="folder")
+def _folder(finished, tmp_path, monkeypatch):
     """A copy of the folder after the tutorial, with a CSV file of other ratings."""
-    place = shutil.copytree(finished, tmp_path / "place")
-    worlds.write_own_csv(place)
-    (place / "interactions.csv").rename(place / "ratings.csv")
+    folder = shutil.copytree(finished, tmp_path / "folder")
+    worlds.write_own_csv(folder)
+    (folder / "interactions.csv").rename(folder / "ratings.csv")
     rows = [f"{row.user},{row.item},{row.stars},{row.time}\n" for row in worlds.ratings()]
-    (place / "histories.csv").write_text("".join(["user_id,item_id,rating,timestamp\n", *rows]))
-    monkeypatch.chdir(place)
-    return place
+    (folder / "histories.csv").write_text("".join(["user_id,item_id,rating,timestamp\n", *rows]))
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @contextmanager
-def _service(place):
+def _service(folder):
     """Run the service of the tutorial's model; yield its address."""
     command = [sys.executable, "-m", "tastevec", "serve", "model", "--port", "0"]
-    messages = place / "log"
+    messages = folder / "log"
     with messages.open("w") as log, subprocess.Popen(command, stderr=log) as process:
         try:
             while "model loaded" not in messages.read_text():
@@ -160,37 +160,37 @@ def test_tutorial_writes_recommendations_vectors_and_reports(finished):
     [page for page in (*HOW_TO, *PAGES) if page.stem not in (*SERVED, "pgvector", "share", "tutorial")],
     ids=lambda page: page.stem,
 )
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("folder")
 def test_page_is_executable(page):
     _run(page)
 
 
-def test_readme_is_executable(place):
-    shutil.copytree(place / "model", place / "demo" / "model")
-    shutil.copy(place / "histories.csv", place / "demo" / "test_users.csv")
+def test_readme_is_executable(folder):
+    shutil.copytree(folder / "model", folder / "demo" / "model")
+    shutil.copy(folder / "histories.csv", folder / "demo" / "test_users.csv")
     _run(README)
 
 
 @pytest.mark.parametrize(
     "page", [DOCS / "how-to" / "new-user.md", DOCS / "service.md"], ids=lambda page: page.stem
 )
-def test_page_with_service_is_executable(page, place):
+def test_page_with_service_is_executable(page, folder):
     if shutil.which("curl") is None:
         pytest.skip("curl, which the page uses, is not installed")
-    with _service(place) as here:
+    with _service(folder) as here:
         _run(page, here)
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=.*:DeprecationWarning")  # of the library's own upload
-def test_page_about_sharing_is_executable(place, tmp_path, monkeypatch):
+def test_page_about_sharing_is_executable(folder, tmp_path, monkeypatch):
     with hub_at(tmp_path / "cache") as hub:
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         _run(DOCS / "how-to" / "share.md")
     assert {"org/taste", "org/taste-copy"} == set(hub.repositories)
-    assert (place / "recs.parquet").exists()
+    assert (folder / "recs.parquet").exists()
 
 
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("folder")
 def test_page_about_pgvector_is_executable(monkeypatch):
     pytest.importorskip("psycopg", reason="the extra pg is not installed")
     with postgres() as server:

@@ -1,4 +1,4 @@
-"""A disk that is full, or that cannot be written: a real one of a process's own, which nobody else sees."""
+"""Small or read-only disks: tmpfs mounts that only one process sees."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-# In namespaces of its own, root of which everybody may be, and which end with it.
-_ALONE = ("unshare", "--map-root-user", "--mount")
+# In a user and mount namespace, in which the process is root and which ends with it.
+_NAMESPACE = ("unshare", "--map-root-user", "--mount")
 _SCRIPT = """
-    options=$1 place=$2 brings=$3 kept=$4; shift 4
-    mount -t tmpfs -o "${options%%+*}" tmpfs "$place" || exit 99
-    cp -r "$brings"/. "$place" 2>/dev/null
-    case $options in *+ro) mount -o remount,ro "$place" || exit 99;; esac
+    options=$1 disk=$2 files=$3 listing=$4; shift 4
+    mount -t tmpfs -o "${options%%+*}" tmpfs "$disk" || exit 99
+    cp -r "$files"/. "$disk" 2>/dev/null
+    case $options in *+ro) mount -o remount,ro "$disk" || exit 99;; esac
     "$@"; status=$?
-    (cd "$place" && find . -mindepth 1 | sort) > "$kept"
+    (cd "$disk" && find . -mindepth 1 | sort) > "$listing"
     exit $status
 """
 
 
 class Outcome(NamedTuple):
-    """How a command ended: its status, what it said on standard error, and what lay on the disk afterwards."""
+    """Exit status, standard error, and the files on the disk afterwards."""
 
     status: int
-    said: str
-    left: list[str]
+    stderr: str
+    files: list[str]
 
 
-def on_disk(place: Path, options: str, *command: str, brings: Path | None = None) -> Outcome:
-    """Run ``tastevec COMMAND`` where the folder ``place`` is a small disk of its own.
+def on_disk(folder: Path, options: str, *command: str, files: Path | None = None) -> Outcome:
+    """Run ``tastevec COMMAND`` with a tmpfs disk at ``folder``.
 
     Args:
-        place: A folder that is there and is empty.
-        options: What ``mount -t tmpfs`` is told, such as ``size=64k``; ``+ro`` behind it lets nobody write.
+        folder: An existing, empty folder.
+        options: Options of ``mount -t tmpfs``, such as ``size=64k``; a final ``+ro`` makes it read-only.
         command: The arguments.
-        brings: A folder whose files are on the disk beforehand.
+        files: A folder whose files are copied to the disk first.
     """
-    kept, nothing = place.parent / "left.txt", place.parent / "nothing"
-    nothing.mkdir(exist_ok=True)
-    told = [options, str(place), str(brings or nothing), str(kept)]
+    listing, empty = folder.parent / "files.txt", folder.parent / "empty"
+    empty.mkdir(exist_ok=True)
+    arguments = [options, str(folder), str(files or empty), str(listing)]
     done = subprocess.run(
-        [*_ALONE, "sh", "-c", _SCRIPT, "sh", *told, sys.executable, "-m", "tastevec", *command],
+        [*_NAMESPACE, "sh", "-c", _SCRIPT, "sh", *arguments, sys.executable, "-m", "tastevec", *command],
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
-        env=os.environ | {"TMPDIR": str(place.parent), "COLUMNS": "200"},
+        env=os.environ | {"TMPDIR": str(folder.parent), "COLUMNS": "200"},
     )
     assert done.returncode != 99, done.stderr
-    return Outcome(done.returncode, done.stderr, kept.read_text().split())
+    return Outcome(done.returncode, done.stderr, listing.read_text().split())
 
 
 def need_own_disks() -> None:
-    """Skip the test where a process may not mount a disk of its own."""
+    """Skip the test if a process may not mount a tmpfs."""
     if shutil.which("unshare") is None:
-        pytest.skip("no unshare here, which gives a process a disk of its own")
-    tried = subprocess.run(
-        [*_ALONE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False
+        pytest.skip("unshare, which creates the namespace, is not installed")
+    done = subprocess.run(
+        [*_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False
     )
-    if tried.returncode:
-        pytest.skip("processes may not mount a disk of their own here")
+    if done.returncode:
+        pytest.skip("processes may not mount a tmpfs here")

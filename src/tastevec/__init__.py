@@ -1,4 +1,4 @@
-"""Taste vectors: one short vector a person, from what they rated."""
+"""User embeddings for recommendation, from interaction histories."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ __all__ = [
     "train",
 ]
 
-# Loaded when first asked for: `import tastevec` stays cheap.
-_ROOMS = {
+# Loaded at first use: `import tastevec` stays cheap.
+_MODULES = {
     "Alignment": "tastevec.serving.align",
     "Recommender": "tastevec.serving.recommender",
     "align": "tastevec.serving.align",
@@ -67,13 +67,13 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  whatever stands there
-    if name not in _ROOMS:
+def __getattr__(name: str) -> Any:  # noqa: ANN401  any public name
+    if name not in _MODULES:
         raise AttributeError(f"module 'tastevec' has no attribute {name!r}")
-    from tastevec.extras import missing_extra  # noqa: PLC0415  only where something is loaded
+    from tastevec.extras import missing_extra  # noqa: PLC0415  only if something is loaded
 
     try:
-        found = getattr(import_module(_ROOMS[name]), name)
+        found = getattr(import_module(_MODULES[name]), name)
     except ImportError as error:
         if missing := missing_extra(error):
             raise missing from error

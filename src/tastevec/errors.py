@@ -3,18 +3,18 @@
 ::
 
     TastevecError
-    ├── DataError            the user's data are not what they should be
-    │   ├── SourceError      no release or table is recognised at that place
-    │   ├── BadRowError      a row is wrong: file, line and column are named
-    │   └── UnknownItemError a film that the catalogue does not hold
-    ├── DownloadError        a release could not be fetched whole
-    ├── HubError             the Hugging Face hub refuses, or cannot be reached
-    ├── FormatError          a folder of ours is missing, damaged or of another version
-    ├── SettingsError        a setting is unknown or out of its range
-    ├── MissingExtraError    an optional library is not installed
-    └── TrainingError        training cannot start or cannot go on
+    ├── DataError            invalid input data
+    │   ├── SourceError      a path without a known release or table
+    │   ├── BadRowError      an invalid row, with file, line and column
+    │   └── UnknownItemError an item that is not in the catalog
+    ├── DownloadError        an incomplete download
+    ├── HubError             an error of the Hugging Face Hub
+    ├── FormatError          a prepared dataset or model folder is missing, damaged or of another version
+    ├── SettingsError        an unknown setting, or one out of range
+    ├── MissingExtraError    a missing optional library
+    └── TrainingError        training cannot start or resume
 
-Each message says what was found, where, what was expected, and what to run next.
+The form of a message is ``WHERE: FOUND. Expected WHAT. NEXT``, where NEXT is a command to run.
 """
 
 from __future__ import annotations
@@ -35,47 +35,49 @@ __all__ = [
 
 
 class TastevecError(Exception):
-    """The root of the family; the command line prints it as one sentence and exits 1."""
+    """Base class; the command line prints the message as one line and exits with 1."""
 
 
 class DataError(TastevecError):
-    """The user's data are not what they should be."""
+    """Invalid input data."""
 
 
 class SourceError(DataError):
-    """No release or table is recognised at that place."""
+    """A path without a known release or table."""
 
 
 class BadRowError(DataError):
-    """A row is wrong; the message names file, line and column."""
+    """An invalid row; the message has file, line and column."""
 
 
 class UnknownItemError(DataError):
-    """A film that the catalogue does not hold."""
+    """An item that is not in the catalog."""
 
 
 class DownloadError(TastevecError):
-    """A release could not be fetched whole; nothing was left behind."""
+    """A release could not be downloaded completely; no partial release remains."""
 
 
 class HubError(TastevecError):
-    """The Hugging Face hub refuses, asks for a token, or cannot be reached."""
+    """The Hugging Face Hub is unreachable, denies access, or needs a token."""
 
 
 class FormatError(TastevecError):
-    """A folder of ours is missing, damaged or of another format version."""
+    """A prepared dataset or model folder is missing, damaged or of another format version."""
 
 
 class SettingsError(TastevecError):
-    """A setting is unknown or out of its range."""
+    """An unknown setting, or one out of range."""
 
 
 class MissingExtraError(TastevecError):
-    """An optional library is not installed; the message is the line that installs it."""
+    """An optional library is not installed; the message has the install command."""
 
     def __init__(self, library: str, extra: str) -> None:
-        super().__init__(f"{library} is not installed; run: pip install 'tastevec[{extra}]'")
+        super().__init__(
+            f"{library} is not installed. Expected the extra {extra}. Run: pip install 'tastevec[{extra}]'"
+        )
 
 
 class TrainingError(TastevecError):
-    """Training cannot start or cannot go on."""
+    """Training cannot start or resume."""

@@ -1,4 +1,4 @@
-"""The optional libraries: which extra brings each, and what is said when one is missing."""
+"""The optional libraries: the extra of each, and the error for a missing one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXTRAS", "missing_extra", "require"]
 
-# The name under which Python imports a library, and the one under which pip knows it.
+# By extra: the import name of each library, and its distribution name.
 EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "prep": {
         "duckdb": "duckdb",
@@ -50,11 +50,11 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def missing_extra(error: ImportError) -> MissingExtraError | None:
-    """What to say of an import that failed; None where the module is none of our optional libraries.
+    """Return the error for a failed import; None if the module is not an optional library.
 
     Examples:
         >>> str(missing_extra(ModuleNotFoundError(name="sklearn.utils")))
-        "scikit-learn is not installed; run: pip install 'tastevec[prep]'"
+        "scikit-learn is not installed. Expected the extra prep. Run: pip install 'tastevec[prep]'"
     """
     module = (error.name or "").partition(".")[0]
     for extra, libraries in EXTRAS.items():
@@ -64,7 +64,7 @@ def missing_extra(error: ImportError) -> MissingExtraError | None:
 
 
 def require(module: str) -> None:
-    """Refuse now what would fail later without an optional library.
+    """Raise an error now if an optional library is missing.
 
     Raises:
         MissingExtraError: ``module``, one of `EXTRAS`, is not installed.

@@ -1,4 +1,4 @@
-"""The names that files, columns and choices carry, each spelled once."""
+"""Names of files, columns and choices, format versions, and old values with new names."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ __all__ = [
 ITEM_NOUN: Final = {"one": "item", "many": "items"}
 MOVIELENS_NOUN: Final = {"one": "film", "many": "films"}
 
-# Columns of every table that we write.
+# Columns of written tables.
 USER_ID: Final = "user_id"
 ITEM_ID: Final = "item_id"
 RATING: Final = "rating"
 TIMESTAMP: Final = "timestamp"  # Unix seconds
-POSITION: Final = "position"  # the row's place in its source, from 0: breaks ties in time
+POSITION: Final = "position"  # index of the row in its source, from 0: orders equal timestamps
 TITLE: Final = "title"
 YEAR: Final = "year"
 GENRES: Final = "genres"
@@ -86,17 +86,19 @@ RANK: Final = "rank"  # from 1
 SCORE: Final = "score"
 SIMILARITY: Final = "similarity"  # a cosine
 
-# What a file of vectors says of itself beside its space and horizon, where it was turned from another space.
+# Metadata of a file of aligned user vectors, in addition to space and horizon.
 ALIGNED_FROM: Final = "aligned_from"
-ALIGNED_COSINE: Final = "aligned_cosine"  # mean, of films that had no part in the turning
+ALIGNED_COSINE: Final = "aligned_cosine"  # mean cosine of held-out items
 
-# Names of film vector tables.
-GENOME_SVD: Final = "genome-svd"  # SVD(genome) beside genres, SVD again: the research note's
+# Names of item vector matrices.
+GENOME_SVD: Final = (
+    "genome-svd"  # the research note's: SVD of the genome, concatenated with genres, SVD again
+)
 CONTENT: Final = "content"  # tags, genres, year and title words
 COLLABORATIVE: Final = "collaborative"  # factors of the training users' ratings
-ADDED: Final = "content, added"  # where the vector of a film that came after the training is from
+ADDED: Final = "content, added"  # vector source of an item added after training
 
-# Files of a prepared folder.
+# Files of a prepared dataset.
 MANIFEST_FILE: Final = "manifest.json"
 ITEMS_FILE: Final = "items.parquet"
 USERS_FILE: Final = "users.parquet"
@@ -109,11 +111,11 @@ RESULTS_FILE: Final = "results.json"
 PER_USER_FILE: Final = "per_user.parquet"
 REPORT_FILE: Final = "report.html"
 
-# Files of a bundle.
+# Files of a model folder.
 BUNDLE_FILE: Final = "bundle.json"
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
-ENCODER_FILE: Final = "encoder.onnx"  # the blocks, for those who have no torch
+ENCODER_FILE: Final = "encoder.onnx"  # the encoder, for serving without PyTorch
 COLD_START_FILE: Final = "item_cold_start.safetensors"
 TAGS_FILE: Final = "tags.safetensors"
 MAP_FILE: Final = "map.safetensors"
@@ -132,8 +134,8 @@ RESULTS_FORMAT: Final = 3
 PREPARE_AGAIN: Final = "Run tastevec prepare again."
 TRAIN_AGAIN: Final = "Copy the model folder again, or run tastevec train again."
 
-# A film is liked from this share of the rating range on: 4 stars of 0.5 to 5 is (4 - 0.5) / 4.5 = 0.78,
-# of 1 to 5 it is (4 - 1) / 4 = 0.75, so that 0.75 means 4 stars on every MovieLens scale.
+# A rating is positive from this share of the rating range: 4 stars of 0.5 to 5 is (4 - 0.5) / 4.5 = 0.78,
+# of 1 to 5 it is (4 - 1) / 4 = 0.75, so 0.75 means 4 stars on every MovieLens scale.
 POSITIVE_FROM: Final = 0.75
 
 Split = Literal["train", "validation", "test"]
@@ -156,7 +158,7 @@ _RENAMED: Final[Mapping[tuple[str, str], str]] = {
 
 
 def renamed(name: str, value: object) -> str | None:
-    """Return the message for an old value of a setting; None where the value has no new name.
+    """Return the message for an old value of a setting; None if the value has no new name.
 
     Examples:
         >>> renamed("preset", "seed")

@@ -189,16 +189,15 @@ def _app_state(tmp_path_factory):
     """The model with tags, a map and users to find."""
     import tastevec as stages  # noqa: PLC0415  as above
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
-    from tastevec.pipelines.batch import open_users, write_vectors  # noqa: PLC0415  as above
+    from tastevec.pipelines.batch import write_vectors  # noqa: PLC0415  as above
     from tastevec.serving.service.app import from_folder  # noqa: PLC0415  as above
 
     folder = tmp_path_factory.mktemp("browser")
     release = write_release(folder / "release")
     prepared = stages.prepare(release, folder / "prepared")
     model = stages.train(prepared.folder, folder / "cinema", **{**TINY, **SMALL})
-    write_vectors(
-        model, open_users(release / "ratings.csv", model), folder / "users.parquet", horizon="overall"
-    )
+    users = model.open_file(release / "ratings.csv")
+    write_vectors(model, users, folder / "users.parquet", horizon="overall")
     return from_folder(folder / "cinema", folder / "users.parquet")()
 
 

@@ -68,7 +68,7 @@ def test_totals_tell_ratings_from_mere_tags():
     }
 
 
-def test_the_mean_of_means_weighs_people_and_not_ratings():
+def test_user_means_weigh_users_not_ratings():
     means = summarize(_prepared(RATINGS))["user_means"]
     assert (means["users"], means["mean_of_means"], means["deviation"], means["share_above"]) == (
         2,
@@ -79,19 +79,19 @@ def test_the_mean_of_means_weighs_people_and_not_ratings():
     assert (means["quantiles"][0], means["quantiles"][-1]) == (2.0, 4.0)
 
 
-def test_ratings_are_counted_by_value_and_likes_begin_at_four_stars():
+def test_ratings_are_counted_by_value_and_positive_from_four_stars():
     ratings = summarize(_prepared(RATINGS))["ratings"]
     assert (ratings["values"], ratings["counts"]) == ([2, 3, 4, 5], [1, 1, 1, 1])
-    assert (ratings["mean"], ratings["positive_from"], ratings["share_liked"]) == (3.5, 4.0, 0.5)
+    assert (ratings["mean"], ratings["positive_from"], ratings["share_positive"]) == (3.5, 4.0, 0.5)
 
 
-def test_half_stars_keep_their_values():
+def test_half_star_ratings_have_exact_values():
     halves = [0.5 + 0.5 * step for step in range(10)]
     world = _prepared([[(0, value) for value in halves]], rating_range=(0.5, 5.0))
     assert summarize(world)["ratings"]["values"] == halves
 
 
-def test_a_scale_without_steps_is_counted_in_twenty_bars():
+def test_continuous_scale_has_twenty_bars():
     values = np.linspace(0, 100, 500)
     ratings = summarize(_prepared([[(0, value) for value in values]], rating_range=(0.0, 100.0)))["ratings"]
     assert len(ratings["values"]) == 20
@@ -99,13 +99,13 @@ def test_a_scale_without_steps_is_counted_in_twenty_bars():
     assert min(ratings["counts"]) > 20
 
 
-def test_history_lengths_count_people():
+def test_history_lengths_count_users():
     lengths = summarize(_prepared(RATINGS))["history_lengths"]
     assert (lengths["mean"], lengths["median"], lengths["longest"]) == (2.0, 2.0, 3)
     assert sum(lengths["counts"]) == 3
 
 
-def test_a_film_counts_for_each_of_its_genres():
+def test_genres_count_an_item_for_each_of_its_genres():
     genres = {genre.pop("genre"): genre for genre in summarize(_prepared(RATINGS))["genres"]}
     assert list(genres) == ["Drama", "Comedy", "War"]
     assert genres["Drama"] == {
@@ -117,24 +117,24 @@ def test_a_film_counts_for_each_of_its_genres():
     assert genres["War"]["share_of_interactions"] == pytest.approx(2 / 6)
 
 
-def test_activity_counts_known_times_in_equal_periods():
+def test_activity_counts_timestamps_in_equal_periods():
     activity = summarize(_prepared(RATINGS, TIMES))["activity"]
     assert (activity["first"], activity["last"], activity["known"]) == ("1970-01-01", "1970-03-01", 5)
     assert activity["period_days"] == pytest.approx(1)
     assert (activity["counts"][:3], activity["counts"][10], activity["counts"][-1]) == ([1, 1, 1], 1, 1)
 
 
-def test_one_single_time_has_a_period_of_its_own():
+def test_activity_of_a_single_timestamp_has_a_period():
     activity = summarize(_prepared([[(0, 3)]], [100]))["activity"]
     assert sum(activity["counts"]) == 1
 
 
-def test_coverage_weighs_films_and_interactions():
+def test_coverage_counts_items_and_interactions():
     with_vector = np.zeros((4, 64), np.float32)
     with_vector[0] = 1
     vectors = {"content": np.ones((4, 64), np.float32), "genome-svd": with_vector}
-    note, content = summarize(_prepared(RATINGS, vectors=vectors))["coverage"]
-    assert note == {
+    svd, content = summarize(_prepared(RATINGS, vectors=vectors))["coverage"]
+    assert svd == {
         "vectors": "genome-svd",
         "items": 1,
         "share_of_items": 0.25,
@@ -149,20 +149,20 @@ def test_coverage_weighs_films_and_interactions():
     ),
     rows=st.integers(1, 5),
 )
-def test_the_size_of_the_blocks_changes_no_number(users, rows):
+def test_summarize_does_not_depend_on_block_size(users, rows):
     timestamps = [7 * step for step in range(sum(map(len, users)))]
     world = _prepared(users, timestamps)
-    whole = summarize(world)
+    expected = summarize(world)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(summary, "_ROWS", rows)
-        assert summarize(world) == whole
+        assert summarize(world) == expected
 
 
-def test_the_page_stands_alone_and_every_picture_has_its_sentence(tmp_path):
+def test_page_is_self_contained_and_each_chart_has_a_caption(tmp_path):
     vectors = {"genome-svd": np.eye(4, 64, dtype=np.float32), "content": np.ones((4, 64), np.float32)}
-    told = describe(_prepared(RATINGS, TIMES, vectors=vectors), tmp_path / "out")
+    description = describe(_prepared(RATINGS, TIMES, vectors=vectors), tmp_path / "out")
     page = (tmp_path / "out" / PAGE_FILE).read_text()
-    assert list(told["captions"]) == [
+    assert list(description["captions"]) == [
         "user-means",
         "ratings",
         "history-lengths",
@@ -172,61 +172,63 @@ def test_the_page_stands_alone_and_every_picture_has_its_sentence(tmp_path):
     ]
     assert page.count("<figure") == page.count("data:image/svg+xml") == page.count("<figcaption>") == 6
     assert "http" not in page
-    assert "tiny &lt;world&gt;, described" in page
-    assert "mean of means, 3.00" in told["captions"]["user-means"]
-    assert "50% are likes, 4 or more" in told["captions"]["ratings"]
-    assert "no tag genome" not in told["captions"]["coverage"]
+    assert "Dataset tiny &lt;world&gt;" in page
+    assert "mean of the means is 3.00" in description["captions"]["user-means"]
+    assert "50% are positive, 4 or more" in description["captions"]["ratings"]
+    assert "no tag genome" not in description["captions"]["coverage"]
 
 
-def test_the_json_is_what_is_returned(tmp_path):
-    told = describe(_prepared(RATINGS, TIMES), tmp_path / "out")
-    assert json.loads((tmp_path / "out" / DESCRIPTION_FILE).read_text()) == told
-    assert told["format"] == 1
+def test_describe_returns_content_of_json_file(tmp_path):
+    description = describe(_prepared(RATINGS, TIMES), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / DESCRIPTION_FILE).read_text()) == description
+    assert description["format"] == 1
 
 
-def test_the_same_data_give_the_same_bytes_and_the_old_page_is_replaced(tmp_path):
+def test_describe_twice_replaces_page_with_equal_bytes(tmp_path):
     describe(_prepared(RATINGS, TIMES), tmp_path / "one")
     first = (tmp_path / "one" / PAGE_FILE).read_bytes()
     describe(_prepared(RATINGS, TIMES), tmp_path / "one")
     assert (tmp_path / "one" / PAGE_FILE).read_bytes() == first
 
 
-def test_pictures_that_would_be_empty_are_left_out(tmp_path):
+def test_charts_without_data_are_omitted(tmp_path):
     bare = describe(_prepared(RATINGS, genres=[[], [], [], []]), tmp_path / "bare")
     assert list(bare["captions"]) == ["user-means", "ratings", "history-lengths"]
 
 
-def test_people_who_only_tagged_have_no_mean(tmp_path):
-    told = describe(_prepared([[(0, NAN)], [(1, NAN)]]), tmp_path / "tags")
-    assert list(told["captions"]) == ["history-lengths", "genres"]
-    assert told["user_means"]["mean_of_means"] is None
+def test_users_with_tag_only_interactions_have_no_mean(tmp_path):
+    description = describe(_prepared([[(0, NAN)], [(1, NAN)]]), tmp_path / "tags")
+    assert list(description["captions"]) == ["history-lengths", "genres"]
+    assert description["user_means"]["mean_of_means"] is None
 
 
-def test_a_folder_without_people_is_described_all_the_same(tmp_path):
-    told = describe(_prepared([]), tmp_path / "empty")
-    assert told["totals"]["users"] == 0
-    assert list(told["captions"]) == ["genres"]
+def test_describe_dataset_without_users_succeeds(tmp_path):
+    description = describe(_prepared([]), tmp_path / "empty")
+    assert description["totals"]["users"] == 0
+    assert list(description["captions"]) == ["genres"]
 
 
-def test_a_release_without_a_genome_says_so(tmp_path):
-    told = describe(_prepared(RATINGS, vectors={"content": np.ones((4, 8), np.float32)}), tmp_path / "out")
-    assert "no tag genome was given" in told["captions"]["coverage"]
+def test_coverage_caption_without_genome_says_so(tmp_path):
+    description = describe(
+        _prepared(RATINGS, vectors={"content": np.ones((4, 8), np.float32)}), tmp_path / "out"
+    )
+    assert "no tag genome" in description["captions"]["coverage"]
 
 
-def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
+def test_describe_into_other_folder_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FormatError, match=r"no description\.json"):
         describe(_prepared(RATINGS), tmp_path)
 
 
-def test_without_matplotlib_the_line_that_installs_it_is_said(tmp_path, monkeypatch):
+def test_describe_without_matplotlib_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[describe\]'"):
         describe(_prepared(RATINGS), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_notebook_shows_a_picture_with_its_caption():
+def test_chart_in_notebook_has_caption():
     shown = Chart("stars", "Stars", "Most give <four>.", b"<svg/>")._repr_mimebundle_(
         include=None, exclude=None
     )

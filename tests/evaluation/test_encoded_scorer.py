@@ -30,7 +30,7 @@ class TestNoteScorer(ScorerContract):
 
     @pytest.fixture
     def make(self):
-        return lambda: scorer({**NOTE, "similarity": "cosine"}, {"pad": "full"})
+        return lambda: scorer(NOTE, {"pad": "full"})
 
 
 def test_encoded_scorer_has_horizons_and_vectors():

@@ -167,7 +167,7 @@ def _words(folder: Path) -> None:
     """What is told in words and not in files: settings, variables, one person's ratings, the body of a request."""
     folder.mkdir()
     told = {
-        "train.json": {"epochs": "3", "learning_rate": "0.001", "order": "time", "time_gaps": "true"},
+        "train.json": {"epochs": "3", "learning_rate": "0.001", "time_gaps": "true"},
         "prepare.json": {"seed": 1, "preset": "taste", "memory": "500MB", "rating_range": [1, 5]},
         "service.json": {
             "TASTEVEC_RATE": "600/minute",

@@ -200,23 +200,22 @@ def _users(folder: Path) -> Any:
 
 def _told(folder: Path) -> Any:
     """A table in memory."""
-    from tastevec.serving.recommender import histories_in_table  # noqa: PLC0415  as above
+    from tastevec.serving.ratings import table_histories  # noqa: PLC0415  as above
 
     try:
         table = pq.read_table(folder / "ratings.parquet")
     except Exception:  # noqa: BLE001  what Arrow cannot read is no table
         return None
     ids = np.arange(1, worlds.ITEMS + 1)
-    return [len(group) for group in histories_in_table(table, ids, RatingScale(1, 5))]
+    return [len(group) for group in table_histories(table, ids, RatingScale(1, 5))]
 
 
 def _user(folder: Path) -> Any:
-    from tastevec.serving.recommender import history_of_one  # noqa: PLC0415  as above
+    """A list of ratings of one user."""
+    from tastevec.serving.ratings import list_history  # noqa: PLC0415  as above
 
-    told = _words(folder / "person.json")
-    ids = np.arange(1, worlds.ITEMS + 1)
-    texts = np.array(sorted(map(str, ids)), object)
-    return [len(history_of_one(told, some, RatingScale(1, 5)).items) for some in (ids, texts)]
+    indices = {str(item): index for index, item in enumerate(range(1, worlds.ITEMS + 1))}
+    return len(list_history(_words(folder / "person.json"), indices, RatingScale(1, 5)).items)
 
 
 def _words(path: Path) -> Any:

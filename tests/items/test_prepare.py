@@ -1,3 +1,5 @@
+"""The prepare stage, from a source to a prepared dataset (tastevec.pipelines.prepare)."""
+
 from __future__ import annotations
 
 import csv
@@ -26,24 +28,24 @@ if TYPE_CHECKING:
     from tastevec.data.prepared import Prepared
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-SEED = 1  # divides the twelve into all three splits
+SEED = 1  # splits the 12 users into train, validation and test
 
 
 def sources(prepared: Prepared) -> list[str]:
     return prepared.items["vector_source"].to_pylist()
 
 
-def part_of_a_genome(folder: Path, items: set[int]) -> Path:
+def partial_genome(folder: Path, items: set[int]) -> Path:
     write_genome(folder)
     scores = folder / "genome-scores.csv"
     header, *rows = scores.read_text().splitlines()
-    kept = [row for row in rows if int(row.partition(",")[0]) in items]
-    scores.write_text("\n".join([header, *kept]) + "\n")
+    rows = [row for row in rows if int(row.partition(",")[0]) in items]
+    scores.write_text("\n".join([header, *rows]) + "\n")
     return folder
 
 
 @pytest.mark.parametrize("write", [write_100k, write_1m, write_10m, write_csv_release, write_recbole])
-def test_every_release_becomes_histories_and_content_vectors(tmp_path, write):
+def test_prepare_writes_histories_and_content_vectors_of_every_release(tmp_path, write):
     stages = []
     prepared = prepare(write(tmp_path / "source"), tmp_path / "out", progress=stages.append)
     assert stages == ["read", "genome", "preprocess", "vectors"]
@@ -51,10 +53,10 @@ def test_every_release_becomes_histories_and_content_vectors(tmp_path, write):
     assert len(prepared.histories) == USERS
     assert prepared.item_ids.tolist() == list(range(1, ITEMS + 1))
     assert sources(prepared) == ["content"] * ITEMS
-    assert {name: made.shape for name, made in prepared.vectors.items()} == {"content": (ITEMS, 64)}
+    assert {name: vectors.shape for name, vectors in prepared.vectors.items()} == {"content": (ITEMS, 64)}
 
 
-def test_a_table_of_ones_own_is_prepared_with_its_metadata_or_without(tmp_path):
+def test_prepare_accepts_own_table_with_or_without_metadata(tmp_path):
     table = write_own_csv(tmp_path / "source")
     settings = PrepareSettings(items=table.parent / "items.csv")
     assert set(sources(prepare(table, tmp_path / "described", settings=settings))) == {"content"}
@@ -63,25 +65,24 @@ def test_a_table_of_ones_own_is_prepared_with_its_metadata_or_without(tmp_path):
     assert not bare.vectors["content"].any()
 
 
-def test_a_release_with_a_genome_gets_the_notes_vectors(tmp_path):
+def test_prepare_with_genome_writes_genome_svd_vectors(tmp_path):
     release = write_csv_release(tmp_path / "source", genome=True)
     prepared = prepare(release, tmp_path / "out")
     assert sources(prepared) == ["genome"] * ITEMS
     assert prepared.vectors["genome-svd"].any(axis=1).all()
-    made = prepared.manifest["vectors"]
-    assert made["genome-svd"] == {
+    counts = prepared.manifest["vectors"]
+    assert counts["genome-svd"] == {
         "items": ITEMS,
         "tags": 12,
-        "borrowed": False,
         "items_skipped": {},
         "rows_skipped": {},
     }
-    assert made["bert_cosine_reads"] == "genome-svd"
+    assert counts["bert_cosine_reads"] == "genome-svd"
 
 
-def test_the_seed_preset_keeps_the_films_that_have_a_genome_in_the_order_of_their_ids(tmp_path):
+def test_prepare_bert_cosine_keeps_items_with_genome_in_id_order(tmp_path):
     release = write_csv_release(tmp_path / "source")
-    genome = part_of_a_genome(tmp_path / "genome", {1, 2, 3, 14, 15, 16, 17, 18})
+    genome = partial_genome(tmp_path / "genome", {1, 2, 3, 14, 15, 16, 17, 18})
     prepared = prepare(
         release, tmp_path / "out", settings=PrepareSettings(preset="bert-cosine", genome=genome, seed=42)
     )
@@ -92,7 +93,6 @@ def test_the_seed_preset_keeps_the_films_that_have_a_genome_in_the_order_of_thei
     )
     assert sources(prepared)[:4] == ["genome", "genome", "genome", "content"]
     assert prepared.vectors["genome-svd"].any(axis=1).sum() == 8
-    assert prepared.manifest["vectors"]["genome-svd"]["borrowed"]
     resolved = prepared.manifest["settings"]
     assert (resolved["preset"], resolved["split_strategy"], resolved["order"]) == (
         "bert-cosine",
@@ -103,25 +103,25 @@ def test_the_seed_preset_keeps_the_films_that_have_a_genome_in_the_order_of_thei
     assert len(prepared.users_in("test")) == 0
 
 
-def test_the_seed_preset_without_any_genome_says_that_it_reads_content(tmp_path):
+def test_prepare_bert_cosine_without_genome_uses_content(tmp_path):
     release = write_csv_release(tmp_path / "source")
     prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(preset="bert-cosine"))
     assert prepared.manifest["vectors"]["bert_cosine_reads"] == "content"
     assert "genome-svd" not in prepared.vectors
 
 
-def test_a_film_that_lacks_tags_is_refused_or_set_aside_by_name(tmp_path):
+def test_prepare_refuses_or_skips_item_with_incomplete_genome(tmp_path):
     release = write_csv_release(tmp_path / "source", genome=True)
     scores = release / "genome-scores.csv"
     scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(DataError, match="film 20, which lacks 1 of 12"):
+    with pytest.raises(DataError, match="movieId 20 lacks 1 of 12"):
         prepare(release, tmp_path / "out")
     prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(skip_bad_rows=True))
     assert prepared.manifest["vectors"]["genome-svd"]["items_skipped"] == {"20": [12]}
     assert sources(prepared) == ["genome"] * 19 + ["content"]
 
 
-def test_a_genome_of_other_films_is_refused_and_nothing_is_left(tmp_path):
+def test_prepare_refuses_genome_of_other_items_and_leaves_no_files(tmp_path):
     table = write_own_csv(tmp_path / "source")
     genome = write_genome(tmp_path / "genome")
     with pytest.raises(DataError, match="none of its 20 items is in the catalog"):
@@ -129,21 +129,21 @@ def test_a_genome_of_other_films_is_refused_and_nothing_is_left(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["genome", "source"]
 
 
-@pytest.mark.parametrize("wanted", ["genome", "tags"])
-def test_ml_100k_which_numbers_its_films_otherwise_borrows_nothing(tmp_path, wanted):
+@pytest.mark.parametrize("option", ["genome", "tags"])
+def test_prepare_refuses_genome_and_tags_of_other_releases_for_ml_100k(tmp_path, option):
     release, other = write_100k(tmp_path / "source"), write_csv_release(tmp_path / "other", genome=True)
-    borrowed = {"genome": other} if wanted == "genome" else {"tags": (other / "tags.csv",)}
+    joined = {"genome": other} if option == "genome" else {"tags": (other / "tags.csv",)}
     with pytest.raises(SettingsError, match="its item ids differ"):
-        prepare(release, tmp_path / "out", settings=PrepareSettings(**borrowed))
+        prepare(release, tmp_path / "out", settings=PrepareSettings(**joined))
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_no_rating_and_no_tag_of_an_unseen_person_moves_a_film_vector_or_anybody_else(tmp_path, split):
+def test_held_out_user_changes_no_item_vector_and_no_other_history(tmp_path, split):
     release = write_csv_release(tmp_path / "source", genome=True)
     settings = PrepareSettings(seed=SEED)
     before = prepare(release, tmp_path / "before", settings=settings)
-    place = int(before.users_in(split)[0])
-    user = str(before.user_ids[place])
+    index = int(before.users_in(split)[0])
+    user = str(before.user_ids[index])
     _rewrite(release / "ratings.csv", lambda row: [*row[:2], "0.5", "1000"] if row[0] == user else row)
     with (release / "tags.csv").open("a", encoding="utf-8") as handle:
         handle.write(f"{user},1,tears,1000\n{user},11,space,1000\n{user},12,space,1000\n")
@@ -151,29 +151,29 @@ def test_no_rating_and_no_tag_of_an_unseen_person_moves_a_film_vector_or_anybody
     vectors = [(tmp_path / side / "item_vectors.safetensors").read_bytes() for side in ("before", "after")]
     assert vectors[0] == vectors[1]
     assert before.items.equals(after.items)
-    others = np.delete(np.arange(len(before.user_ids)), place)
+    others = np.delete(np.arange(len(before.user_ids)), index)
     for name in ("items", "ratings", "normalized_ratings", "timestamps", "offsets"):
         values = [getattr(side.histories.take(others), name).tobytes() for side in (before, after)]
         assert values[0] == values[1]
-    assert (after.histories.take(np.array([place])).ratings <= 0.5).any()
+    assert (after.histories.take(np.array([index])).ratings <= 0.5).any()
 
 
-def test_a_tag_of_a_training_person_and_one_from_elsewhere_do_move_film_vectors(tmp_path):
+def test_tags_of_training_users_and_other_releases_change_item_vectors(tmp_path):
     release = write_csv_release(tmp_path / "source")
     settings = PrepareSettings(seed=SEED)
     before = prepare(release, tmp_path / "before", settings=settings)
     user = before.user_ids[before.users_in("train")[0]]
-    elsewhere = tmp_path / "tags.csv"
-    elsewhere.write_text("userId,movieId,tag,timestamp\n1,5,whales,1\n2,15,whales,1\n")
-    borrowed = prepare(release, tmp_path / "borrowed", settings=PrepareSettings(seed=SEED, tags=(elsewhere,)))
+    other = tmp_path / "tags.csv"
+    other.write_text("userId,movieId,tag,timestamp\n1,5,whales,1\n2,15,whales,1\n")
+    joined = prepare(release, tmp_path / "joined", settings=PrepareSettings(seed=SEED, tags=(other,)))
     with (release / "tags.csv").open("a", encoding="utf-8") as handle:
         handle.write(f"{user},5,whales,1000\n{user},15,whales,1000\n")
-    told = prepare(release, tmp_path / "told", settings=settings)
-    for after in (borrowed, told):
+    tagged = prepare(release, tmp_path / "tagged", settings=settings)
+    for after in (joined, tagged):
         assert not np.array_equal(before.vectors["content"], after.vectors["content"])
 
 
-def test_the_same_source_gives_the_same_bytes(tmp_path):
+def test_prepare_writes_same_bytes_from_same_source(tmp_path):
     release = write_csv_release(tmp_path / "source", genome=True)
     first, second = (prepare(release, tmp_path / name) for name in ("one", "two"))
     assert first.manifest["files"] == second.manifest["files"]
@@ -184,7 +184,7 @@ def test_the_same_source_gives_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["read", "preprocess", "vectors"])
-def test_interrupted_at_any_stage_the_old_folder_stays(tmp_path, stage):
+def test_interrupted_prepare_keeps_earlier_dataset(tmp_path, stage):
     release, out = write_csv_release(tmp_path / "source"), tmp_path / "out"
     prepare(release, out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -199,7 +199,7 @@ def test_interrupted_at_any_stage_the_old_folder_stays(tmp_path, stage):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "source"]
 
 
-def test_a_folder_that_is_not_ours_and_a_bad_row_are_refused(tmp_path):
+def test_prepare_refuses_foreign_output_folder_and_invalid_row(tmp_path):
     release = write_csv_release(tmp_path / "source")
     with pytest.raises(FormatError, match="was not written by this command"):
         prepare(release, release)
@@ -209,7 +209,7 @@ def test_a_folder_that_is_not_ours_and_a_bad_row_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_no_folder_of_this_machine_is_named_in_the_manifest(tmp_path):
+def test_manifest_contains_no_local_path(tmp_path):
     release = write_csv_release(tmp_path / "source")
     settings = PrepareSettings(tags=(release / "tags.csv",), genome=write_genome(tmp_path / "genome"))
     prepare(release, tmp_path / "out", settings=settings)
@@ -217,17 +217,17 @@ def test_no_folder_of_this_machine_is_named_in_the_manifest(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
-def test_ml_latest_small_borrows_the_real_genome(tmp_path):
+def test_prepare_joins_real_genome_to_ml_latest_small(tmp_path):
     settings = PrepareSettings(genome=SHARED / "genome-partial")
     prepared = prepare(SHARED / "ml-latest-small", tmp_path / "out", settings=settings)
-    named = sources(prepared)
-    assert len(named) == 9742
-    assert named.count("genome") == prepared.manifest["vectors"]["genome-svd"]["items"] == 189
-    assert named.count("none") == (~prepared.vectors["content"].any(axis=1)).sum()
+    origins = sources(prepared)
+    assert len(origins) == 9742
+    assert origins.count("genome") == prepared.manifest["vectors"]["genome-svd"]["items"] == 189
+    assert origins.count("none") == (~prepared.vectors["content"].any(axis=1)).sum()
     assert len(prepared.histories) == 610
-    unit = prepared.vectors["genome-svd"][np.array(named) == "genome"]
+    unit = prepared.vectors["genome-svd"][np.array(origins) == "genome"]
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
-    assert (unit @ unit.mean(axis=0)).min() > 0.5  # the shared direction of which evidence speaks
+    assert (unit @ unit.mean(axis=0)).min() > 0.5  # uncentered SVD: one shared direction
 
 
 def _rewrite(path: Path, change) -> None:

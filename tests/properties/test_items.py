@@ -1,3 +1,5 @@
+"""Properties of item vectors, fold-ins and item features."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -50,7 +52,7 @@ def histories(rows) -> Histories:
 
 
 @given(users)
-def test_many_people_at_once_are_as_each_of_them_alone(rows):
+def test_fold_in_of_many_users_equals_fold_in_of_each(rows):
     together = fold_in(FACTORS, histories(rows), SETTINGS)
     assert together.shape == (len(rows), 3)
     for user, vector in zip(rows, together, strict=True):
@@ -58,37 +60,37 @@ def test_many_people_at_once_are_as_each_of_them_alone(rows):
 
 
 @given(users, st.randoms(use_true_random=False))
-def test_the_order_of_a_history_changes_nothing(rows, random):
-    turned = [random.sample(user, len(user)) for user in rows]
-    made = [fold_in(FACTORS, histories(each), SETTINGS) for each in (rows, turned)]
-    np.testing.assert_allclose(made[0], made[1], atol=1e-5)
+def test_fold_in_does_not_depend_on_order_of_history(rows, random):
+    shuffled = [random.sample(user, len(user)) for user in rows]
+    one, other = (fold_in(FACTORS, histories(each), SETTINGS) for each in (rows, shuffled))
+    np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @given(users, st.integers(0, 99))
-def test_each_row_of_a_least_squares_solved_alone_is_as_solved_with_others(rows, seed):
-    rng, told = np.random.default_rng(seed), histories(rows)
-    confidence, pull = rng.uniform(0, 3, (2, len(told.items))).astype(np.float32)
-    ridges, expected = rng.uniform(0.5, 2, len(rows)).astype(np.float32), rng.normal(size=(len(rows), 3))
-    together = solve_ridge(FACTORS, told.offsets, told.items, confidence, pull, ridges, expected)
+def test_solve_ridge_of_each_row_equals_solution_of_all(rows, seed):
+    rng, given = np.random.default_rng(seed), histories(rows)
+    confidence, targets = rng.uniform(0, 3, (2, len(given.items))).astype(np.float32)
+    ridges, prior = rng.uniform(0.5, 2, len(rows)).astype(np.float32), rng.normal(size=(len(rows), 3))
+    together = solve_ridge(FACTORS, given.offsets, given.items, confidence, targets, ridges, prior)
     assert together.shape == (len(rows), 3)
-    for row, (start, end) in enumerate(pairwise(told.offsets)):
-        own = (told.items[start:end], confidence[start:end], pull[start:end])
+    for row, (start, end) in enumerate(pairwise(given.offsets)):
+        own = (given.items[start:end], confidence[start:end], targets[start:end])
         offsets, last = np.array([0, end - start]), slice(row, row + 1)
-        alone = solve_ridge(FACTORS, offsets, *own, ridges[last], expected[last])
+        alone = solve_ridge(FACTORS, offsets, *own, ridges[last], prior[last])
         np.testing.assert_allclose(alone[0], together[row], rtol=1e-5, atol=1e-6)
 
 
 @given(users, st.randoms(use_true_random=False))
-def test_a_space_places_a_person_by_his_films_in_any_order_and_by_nobody_elses(rows, random):
-    turned = histories([random.sample(user, len(user)) for user in rows])
-    found = SPACE.fold_in(histories(rows))
-    np.testing.assert_allclose(SPACE.fold_in(turned), found, atol=1e-4)
-    for user, vector in zip(rows, found, strict=True):
+def test_fold_in_of_space_depends_on_own_items_in_any_order(rows, random):
+    shuffled = histories([random.sample(user, len(user)) for user in rows])
+    vectors = SPACE.fold_in(histories(rows))
+    np.testing.assert_allclose(SPACE.fold_in(shuffled), vectors, atol=1e-4)
+    for user, vector in zip(rows, vectors, strict=True):
         np.testing.assert_allclose(SPACE.fold_in(histories([user]))[0], vector, atol=1e-4)
 
 
 @given(small.filter(bool), small, st.integers(1, 8))
-def test_a_reduction_keeps_the_angles_that_its_columns_can_hold(rows, columns, dim):
+def test_reduce_rank_keeps_inner_products_up_to_its_rank(rows, columns, dim):
     matrix = np.random.default_rng(rows * 7 + columns).normal(size=(rows, columns))
     reduced = reduce_rank(matrix, dim, n_iter=7, seed=42)
     assert reduced.shape == (rows, dim)
@@ -97,7 +99,7 @@ def test_a_reduction_keeps_the_angles_that_its_columns_can_hold(rows, columns, d
 
 
 @given(genre_lists)
-def test_each_film_has_a_genre_or_the_column_that_says_it_has_none(lists):
+def test_genre_matrix_has_a_genre_or_no_genres_column_for_each_item(lists):
     matrix = genre_matrix(pa.array(lists, pa.list_(pa.string())))
     assert matrix.shape == (len(lists), len(GENRE_NAMES))
     assert ((matrix[:, :-1].any(axis=1)) ^ (matrix[:, -1] == 1)).all()
@@ -105,7 +107,7 @@ def test_each_film_has_a_genre_or_the_column_that_says_it_has_none(lists):
 
 @settings(max_examples=30)
 @given(genre_lists, st.data())
-def test_films_move_with_their_rows(lists, data):
+def test_content_vectors_do_not_depend_on_item_order(lists, data):
     count = len(lists)
     years = data.draw(st.lists(st.none() | st.integers(1890, 2040), min_size=count, max_size=count))
     items = pa.table(
@@ -121,19 +123,19 @@ def test_films_move_with_their_rows(lists, data):
     )
     order = data.draw(st.permutations(range(count)))
     features = ContentFeatures.fit(items, tags)
-    straight, turned = (
+    one, other = (
         reduce_features(features.rows(table, tags), dim=30) for table in (items, items.take(pa.array(order)))
     )
-    np.testing.assert_allclose(turned @ turned.T, (straight @ straight.T)[np.ix_(order, order)], atol=1e-4)
+    np.testing.assert_allclose(other @ other.T, (one @ one.T)[np.ix_(order, order)], atol=1e-4)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=12))
-def test_a_start_is_finite_and_zero_only_where_it_says_none(items):
+def test_initial_vectors_are_finite_and_zero_only_without_origin(items):
     rng = np.random.default_rng(len(items))
     counts = np.array([count for count, _ in items])
     content = rng.normal(size=(len(items), 4)) * np.array([[has] for _, has in items])
     factors = rng.normal(size=(len(items), 3)).astype(np.float32)
-    start = initial_vectors(factors, content.astype(np.float32), counts)
-    assert np.isfinite(start.vectors).all()
-    assert set(start.origins) <= set(VECTOR_ORIGINS)
-    assert ((start.origins == "none") == ~start.vectors.any(axis=1)).all()
+    initial = initial_vectors(factors, content.astype(np.float32), counts)
+    assert np.isfinite(initial.vectors).all()
+    assert set(initial.origins) <= set(VECTOR_ORIGINS)
+    assert ((initial.origins == "none") == ~initial.vectors.any(axis=1)).all()

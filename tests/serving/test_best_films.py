@@ -34,7 +34,7 @@ def worlds(draw):
 def test_they_are_the_head_of_a_stable_sort_of_the_films_that_may_be_told(world, k):
     vectors, items, known, candidates = world
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_CELLS", 1)  # two people a block, as many as a vector has numbers
+        patch.setattr(module, "_MAX_SCORES", 1)  # two people a block, as many as a vector has numbers
         places, scores = best_items(vectors, items, known, k, candidates)
     assert places.shape == scores.shape == (len(known), min(k, len(items)))
     for user, vector in enumerate(vectors):
@@ -75,7 +75,7 @@ def test_a_vector_that_is_no_number_names_the_person(bad):
 @pytest.mark.parametrize("crowd", [500, 4000])
 def test_memory_is_bounded_however_many_people_are_asked(crowd, monkeypatch):
     """What is returned aside, 12 bytes a film told, it is the same for 500 people and for 4,000."""
-    monkeypatch.setattr(module, "_CELLS", 1 << 18)
+    monkeypatch.setattr(module, "_MAX_SCORES", 1 << 18)
     rng = np.random.default_rng(1)
     items, vectors = (rng.standard_normal((count, 8)).astype(np.float32) for count in (2000, crowd))
     known = users(*[[(user % 2000, 5)] for user in range(crowd)])

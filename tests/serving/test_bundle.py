@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders import TINY_SEED
+from encoders import TINY_NOTE
 from tastevec.errors import FormatError
 from tastevec.pipelines.train import train
 from tastevec.serving import bundle as module
@@ -35,7 +35,7 @@ def _folder(bundle_folder, tmp_path) -> Path:
 def test_a_bundle_names_its_checkpoint_and_not_the_folder_that_it_lay_in(
     prepared_folder, tmp_path, checkpoint
 ):
-    spec = {**TINY_SEED, "preset": "bert-cosine", "backbone": checkpoint, "layers": 1}
+    spec = {**TINY_NOTE, "preset": "bert-cosine", "backbone": checkpoint, "layers": 1}
     train(prepared_folder, tmp_path / "model", **spec)
     text = (tmp_path / "model" / "bundle.json").read_text(encoding="utf-8")
     assert json.loads(text)["settings"]["backbone"] == Path(checkpoint).name

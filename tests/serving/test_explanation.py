@@ -233,7 +233,7 @@ def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
 
 
 def test_an_unknown_horizon_is_refused(model):
-    with pytest.raises(SettingsError, match="horizon is 'later'"):
+    with pytest.raises(SettingsError, match="horizon: 'later'"):
         model.explain([(1, 5.0)], horizon="later")
 
 

@@ -14,11 +14,11 @@ import torch
 from huggingface_hub import ModelCard
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from encoders import KINDS, SCALE, TINY_SEED, encoder, reading, tensors
+from encoders import KINDS, SCALE, TINY_NOTE, encoder, reading, tensors
 from tastevec.data.files import manifest_text, sha256_of
 from tastevec.data.releases import TERMS
 from tastevec.errors import FormatError
-from tastevec.model import encoder as network
+from tastevec.model import note as network
 from tastevec.pipelines.train import train
 from tastevec.serving import bundle as module
 from tastevec.serving.bundle import MODULES, Bundle
@@ -89,7 +89,7 @@ def _copied(bundle_folder, tmp_path) -> Path:
 def _note_folder(prepared_folder, tmp_path_factory) -> Path:
     """A bundle of the note's recipe, without a graph."""
     out = tmp_path_factory.mktemp("note") / "note"
-    train(prepared_folder, out, preset="bert-cosine", order="time", **TINY_SEED)
+    train(prepared_folder, out, preset="bert-cosine", **TINY_NOTE)
     return out
 
 
@@ -106,12 +106,12 @@ def resealed(folder, **written):
 
 def test_the_bundle_holds_every_module_that_the_network_imports_and_no_other():
     needed = {Path(file).stem for file in get_relative_import_files(network.__file__)}
-    assert {"encoder", *needed} == set(MODULES)
+    assert {"note", *needed} == set(MODULES)
 
 
 @pytest.mark.slow
 def test_transformers_alone_gives_the_very_vectors_of_our_network(tmp_path):
-    """For both presets and the note's masked; histories of every length, none and longer than what is read among them."""
+    """For both presets, and histories of every length, empty and too long ones among them."""
     shapes = [kind for mark in [KINDS] for kind in mark.args[1]]
     expected = {}
     for place, (shape, layout) in enumerate(shapes):
@@ -120,7 +120,7 @@ def test_transformers_alone_gives_the_very_vectors_of_our_network(tmp_path):
         model = encoder(**shape)
         model.save_pretrained(folder)
         module.write_code(folder)
-        told = tensors(of_every_length(), **layout)
+        told = tensors(model, of_every_length(), reading(**layout))
         np.savez(folder / "told.npz", **{name: array.numpy() for name, array in told.items()})
         with torch.no_grad():
             expected[folder] = model(**told)

@@ -32,7 +32,6 @@ def both(request, tmp_path_factory):
     """A network, the same as it serves, and how both read histories."""
     shape, layout = request.param
     model = encoder(**shape)
-    layout = {"pad": "full", **layout} if shape.get("attention") == "padded" else layout
     return model, _served(model, tmp_path_factory.mktemp("served")), InputConfig(SCALE, 12, **layout)
 
 

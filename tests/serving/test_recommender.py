@@ -14,9 +14,8 @@ from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
 from tastevec.serving import encoder as bulk
-from tastevec.serving import recommender as best_items
 from tastevec.serving import recommender as module
-from tastevec.serving.recommender import Recommender, histories_in_file, load
+from tastevec.serving.recommender import Recommender, load
 from users import TAGGED, users
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
@@ -103,8 +102,8 @@ def test_the_order_of_the_rows_changes_nothing(model):
 def test_many_people_in_groups_are_one_group(model, monkeypatch, horizon):
     vectors, items = model.encode(table(), horizon=horizon), model.recommend(table(), horizon=horizon)
     monkeypatch.setattr(bulk, "_FILMS", 40)
-    monkeypatch.setattr(module, "_ANSWERED", 10)
-    monkeypatch.setattr(best_items, "_CELLS", 3 * worlds.ITEMS)
+    monkeypatch.setattr(module, "_MAX_USERS", 10)
+    monkeypatch.setattr(module, "_MAX_SCORES", 3 * worlds.ITEMS)
     np.testing.assert_allclose(
         model.encode(table(), horizon=horizon)["vector"].to_pylist(),
         vectors["vector"].to_pylist(),
@@ -202,9 +201,7 @@ def test_unknown_films_are_left_out_of_a_table_and_refused_of_one_person(model):
     vectors = by_person(model.encode(pa.table(with_unknown)))
     assert sorted(vectors) == [1, 2]
     np.testing.assert_allclose(vectors[2], model.encode([]), rtol=1e-5, atol=1e-5)
-    with pytest.raises(
-        UnknownItemError, match="item 999 is not in the model's catalogue of 20 films; leave it out"
-    ):
+    with pytest.raises(UnknownItemError, match=r"ratings: item 999 is not in the catalog \(20 items\)"):
         model.encode([(1, 5), (999, 1)])
 
 
@@ -218,7 +215,7 @@ def test_names_of_people_and_films_are_kept(worded):
     assert worded.recommend([("film-2", 5)], k=1)["item_id"].to_pylist() != ["film-2"]
     with pytest.raises(UnknownItemError, match="item 'film-999' is not in"):
         worded.encode([("film-999", 5)])
-    with pytest.raises(UnknownItemError, match="item '7' is not in"):
+    with pytest.raises(UnknownItemError, match="item 7 is not in"):
         worded.encode([(7, 5)])
 
 
@@ -236,16 +233,19 @@ def test_numbers_written_as_text_are_the_same_films(model):
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ([(1, 6)], "item 1 is rated 6; expected 0.5 to 5, the model's own scale"),
-        ([(1, float("nan"))], "item 1 is rated nan; expected 0.5 to 5"),
-        ([(1, 5), (1, 4)], "a film is rated twice; expected each film once"),
-        ([(1.5, 5)], r"are not \[\(item_id, rating\), ...\] .*item ids are whole numbers"),
-        ([("item", 5)], "item ids are whole numbers"),
-        ([(1, "good")], r"are not \[\(item_id, rating\)"),
-        ([1, 2], r"are not \[\(item_id, rating\)"),
-        ([(1,)], r"are not \[\(item_id, rating\)"),
-        ({1: 5.0}, "ratings are a dict; expected a table"),
-        (None, "ratings are a NoneType; expected a table"),
+        ([(1, 6)], r"ratings\[0\].rating: 6. Expected 0.5 to 5, the rating scale of the model"),
+        ([(1, float("nan"))], r"ratings\[0\].rating: nan. Expected 0.5 to 5"),
+        (
+            [(1, 5), (2, 3), ("1", 4)],
+            r"ratings\[2\].item_id: '1', the same as ratings\[0\]. Expected each item once",
+        ),
+        ([(1.5, 5)], r"item 1.5 is not in the catalog \(20 items\)"),
+        ([("item", 5)], "item 'item' is not in the catalog"),
+        ([(1, "good")], r"Expected \[\(item_id, rating\), ...\] of one user"),
+        ([1, 2], r"Expected \[\(item_id, rating\), ...\] of one user"),
+        ([(1,)], r"Expected \[\(item_id, rating\), ...\] of one user"),
+        ({1: 5.0}, "ratings: a dict. Expected a table"),
+        (None, "ratings: a NoneType. Expected a table"),
     ],
 )
 def test_what_is_not_understood_is_refused_in_one_sentence(model, told, said):
@@ -274,10 +274,10 @@ def test_a_film_that_was_only_tagged_counts_as_history(model):
 
 def test_what_cannot_be_asked_is_refused(model):
     for count in (0, -1):
-        with pytest.raises(SettingsError, match=f"k is {count}; expected 1 or more"):
+        with pytest.raises(SettingsError, match=f"k: {count}. Expected 1 or more"):
             model.recommend(ROCKETS, k=count)
     for ask in (model.encode, model.recommend):
-        with pytest.raises(SettingsError, match="horizon is 'moments'; expected one of next, overall"):
+        with pytest.raises(SettingsError, match=r"horizon: 'moments'. Expected next or overall"):
             ask(ROCKETS, horizon="moments")
 
 
@@ -286,7 +286,7 @@ def test_a_file_is_read_as_a_table_is(model, tmp_path):
     file = tmp_path / "histories.csv"
     lines = [",".join(written), *(",".join(map(str, row)) for row in zip(*written.values(), strict=True))]
     file.write_text("\n".join(lines) + "\n")
-    stream = histories_in_file(str(file), model.bundle.item_ids, model.bundle.reading.scale)
+    stream = model.open_file(file).stream
     vectors = pa.Table.from_batches(model.encode_batches(stream, "next"))
     assert vectors.equals(model.encode(table()))
     assert (stream.users, stream.unknown) == (12, 0)

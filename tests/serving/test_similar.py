@@ -36,7 +36,7 @@ def test_each_has_its_nearest_others_and_never_itself(vectors, k, words):
     ids = np.arange(100, 100 + len(vectors))
     known = Neighbors(ids.astype(str).astype(object) if words else ids, vectors)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_ASKED", 4)
+        patch.setattr(module, "_QUERIES", 4)
         table = pa.Table.from_batches(similar_among(known, "user_id", k=k))
     assert table.column_names == ["user_id", "similar_user_id", "rank", "similarity"]
     nearest = min(k, len(vectors) - 1)
@@ -98,6 +98,6 @@ def test_the_file_says_which_space_its_numbers_are_of(model, tmp_path):
 
 def test_where_there_is_nobody_nothing_is_written(tmp_path):
     nobody = Neighbors(np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
-    with pytest.raises(DataError, match="expected at least one whose neighbours are wanted"):
+    with pytest.raises(DataError, match="Expected at least one user or item to compare"):
         write_similar(similar_among(nobody, "user_id", k=3), tmp_path / "near.parquet", {}, print)
     assert list(tmp_path.iterdir()) == []

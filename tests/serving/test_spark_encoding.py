@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from tastevec.cli.app import app
 from tastevec.data.inputs import InputConfig, RatingScale
 from tastevec.errors import DataError, FormatError
-from tastevec.pipelines.batch import encode_on_spark, open_users, write_vectors
+from tastevec.pipelines.batch import encode_on_spark, write_vectors
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder
 from tastevec.serving.recommender import Recommender, load
@@ -74,7 +74,7 @@ def _real_model(tmp_path_factory):
 def here(model, histories, out, horizon):
     """The vectors of one process, by person."""
     recommender = Recommender(model) if isinstance(model, Bundle) else load(model)
-    write_vectors(recommender, open_users(histories, recommender), out, horizon=horizon)
+    write_vectors(recommender, recommender.open_file(histories), out, horizon=horizon)
     return by_person(pq.read_table(out).to_pylist())
 
 
@@ -207,11 +207,11 @@ def test_a_worker_refuses_what_no_model_can_read(spark, bundle_folder):
     from pyspark.errors import PythonException  # noqa: PLC0415  only where it is installed
 
     twice = spark.createDataFrame([(1, 3, 4.0), (1, 3, 5.0)], "user_id long, item_id long, rating double")
-    with pytest.raises(PythonException, match="user 1 has item 3 twice; expected each film once"):
+    with pytest.raises(PythonException, match=r"user 1: item 3 is rated twice. Expected each item once"):
         nowhere(encode_on_spark(bundle_folder, twice))
     high = spark.createDataFrame([(1, 3, 4.0), (2, 3, 50.0)], "user_id long, item_id long, rating double")
     with pytest.raises(
-        PythonException, match=r"user 2 gave 50; expected [0-9.]+ to 5, the model's own scale"
+        PythonException, match=r"user 2: rating 50. Expected [0-9.]+ to 5, the rating scale of the model"
     ):
         nowhere(encode_on_spark(bundle_folder, high))
 

@@ -5,8 +5,8 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_imported_is_garbage():
-    """Each run of the Trainer looks through all objects for garbage, which takes longer than these runs themselves."""
-    import tastevec.training.fit  # noqa: PLC0415  here, so that collecting the tests imports no torch
+    """The Trainer collects garbage at each run, which takes longer than these small runs."""
+    import tastevec.training.fit  # noqa: PLC0415  here, so that test collection does not import torch
 
     assert tastevec.training.fit
     gc.collect()

@@ -1,4 +1,4 @@
-"""A training that is killed at any moment, and resumed, is the training that was never killed."""
+"""A training that is killed at any time and resumed gives the bytes of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ train(data, out, resume=resume == "resume", **json.loads(settings))
 """
 
 
-def start(data, out, how="anew"):
+def start(data, out, how="new"):
     settings = json.dumps({**TINY, "epochs": EPOCHS, "dropout": 0.3})
     return subprocess.Popen(
         [sys.executable, "-c", TRAINS, str(data), str(out), how, settings],
@@ -37,12 +37,12 @@ def start(data, out, how="anew"):
 
 
 def finish(process):
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told.decode()[-2000:]
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()[-2000:]
 
 
 def kill(process, unfinished, epochs):
-    """Kill the process when it has written so many checkpoints, at whatever it is doing then."""
+    """Kill the process after so many checkpoints, whatever it is doing."""
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         written = [int(path.name.partition("-")[2]) for path in unfinished.glob("checkpoint-*")]
@@ -59,10 +59,10 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_a_killed_and_resumed_training_gives_the_same_bytes(prepared_folder, tmp_path):
+def test_killed_and_resumed_training_gives_same_bytes(prepared_folder, tmp_path):
     finish(start(prepared_folder, tmp_path / "straight"))
     out, unfinished = tmp_path / "killed", tmp_path / "killed.training"
-    how = "anew"
+    how = "new"
     for epochs in (3, 8):
         kill(start(prepared_folder, out, how), unfinished, epochs)
         assert not out.exists()

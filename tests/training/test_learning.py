@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from encoders import TINY, TINY_SEED
+from encoders import TINY, TINY_NOTE
 from tastevec.pipelines.evaluate import evaluate
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
@@ -60,7 +60,7 @@ def test_the_notes_preset_comes_nearer_to_its_target_epoch_by_epoch(planted, tmp
     model = train(
         planted,
         tmp_path / "note",
-        **{**TINY_SEED, "preset": "bert-cosine", "epochs": 6, "learning_rate": 1e-3},
+        **{**TINY_NOTE, "preset": "bert-cosine", "epochs": 6, "learning_rate": 1e-3},
     )
     told = [
         entry["eval_cosine_distance"]

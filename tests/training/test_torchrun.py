@@ -1,4 +1,4 @@
-"""Several processes that ``torchrun`` starts learn together what one process learns alone."""
+"""Distributed training under ``torchrun``: two processes give the weights of one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from safetensors.numpy import load_file
 
 from encoders import TINY
 from tastevec.pipelines.train import train
-from tastevec.training import trainer as loop
+from tastevec.training import trainer
 
 pytestmark = pytest.mark.slow
 
-# The command line, with a line of the log at each step.
+# The command line, with a log entry at each step.
 COMMAND = """
-from tastevec.training import loop
-loop._STEPS_A_LINE = 1
+from tastevec.training import trainer
+trainer._LOGGING_STEPS = 1
 from tastevec.cli import main
 main()
 """
-# Dropout draws other numbers in each process; what is compared is everything else.
+# Dropout draws other numbers in each process, so the comparison is without it.
 SAME = {**TINY, "epochs": 6, "dropout": 0.0, "input_dropout": 0.0, "history_split_rate": 0.5}
 
 
@@ -37,7 +37,7 @@ def _command(tmp_path_factory):
 
 
 def torchrun(command, data, out):
-    """The finished training on two processes."""
+    """Train with two processes."""
     settings = [f"--set={name}={value}" for name, value in SAME.items()]
     return subprocess.run(
         [
@@ -53,33 +53,33 @@ def torchrun(command, data, out):
 
 
 def curves(out):
-    """The loss of each step, and the selection of each epoch."""
+    """Return the loss of each step and the validation score of each epoch."""
     log = json.loads((out / "bundle.json").read_text())["log"]
     return [[entry[name] for entry in log if name in entry] for name in ("loss", "eval_validation_score")]
 
 
-def test_two_processes_have_the_loss_curve_and_the_weights_of_one_and_speak_once(
+def test_two_processes_have_losses_and_weights_of_one_and_print_once(
     command, prepared_folder, tmp_path, monkeypatch
 ):
-    alone, world_size = tmp_path / "alone", tmp_path / "together"
-    done = torchrun(command, prepared_folder, world_size)
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    done = torchrun(command, prepared_folder, two)
     assert done.returncode == 0, done.stderr[-3000:]
-    monkeypatch.setattr(loop, "_STEPS_A_LINE", 1)
+    monkeypatch.setattr(trainer, "_LOGGING_STEPS", 1)
     train(prepared_folder, alone, **SAME)
-    losses, selections = curves(alone)
-    assert len(set(losses)) == 12  # two steps an epoch, of four people and of three
-    np.testing.assert_allclose(curves(world_size)[0], losses, rtol=1e-4)
-    np.testing.assert_allclose(curves(world_size)[1], selections, rtol=1e-4)
-    weights, expected = (load_file(out / "model.safetensors") for out in (world_size, alone))
+    losses, scores = curves(alone)
+    assert len(set(losses)) == 12  # two steps an epoch, of four users and of three
+    np.testing.assert_allclose(curves(two)[0], losses, rtol=1e-4)
+    np.testing.assert_allclose(curves(two)[1], scores, rtol=1e-4)
+    weights, expected = (load_file(out / "model.safetensors") for out in (two, alone))
     assert weights.keys() == expected.keys()
     for name, weight in expected.items():
         np.testing.assert_allclose(weights[name], weight, rtol=1e-3, atol=1e-4, err_msg=name)
     assert json.loads(done.stdout)["settings"]["batch_size"] == 4
     assert len(re.findall(r"epoch 3 of 6 done", done.stderr)) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "together"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "two"]
 
 
-def test_what_is_wrong_is_said_by_the_first_process_alone(command, prepared_folder, tmp_path):
+def test_error_is_printed_by_rank_0_alone(command, prepared_folder, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "thesis.txt").touch()
     done = torchrun(command, prepared_folder, tmp_path / "model")

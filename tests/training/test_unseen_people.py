@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import worlds
-from encoders import TINY, TINY_SEED
+from encoders import TINY, TINY_NOTE
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
@@ -20,8 +20,8 @@ UNSEEN, TAUGHT, JUDGE = "2", "3", "5"  # with the split's seed 1
 RECIPES = {
     "taste": {**TINY, "epochs": 2},
     "taste-from-content": {**TINY, "epochs": 2, "dim": 64, "item_vectors": "content"},
-    "bert-cosine": {**TINY_SEED, "preset": "bert-cosine"},
-    "bert-cosine-from-content": {**TINY_SEED, "preset": "bert-cosine", "item_vectors": "content"},
+    "bert-cosine": {**TINY_NOTE, "preset": "bert-cosine"},
+    "bert-cosine-from-content": {**TINY_NOTE, "preset": "bert-cosine", "item_vectors": "content"},
 }
 
 

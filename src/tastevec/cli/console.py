@@ -61,6 +61,7 @@ _TYPED: ContextVar[str] = ContextVar("typed command", default="tastevec")
 
 # Flags before the first release; nothing but the error message knows them.
 RENAMED_FLAGS: Final[Mapping[tuple[str, str], str]] = {
+    ("evaluate", "--protocol"): "--task",
     ("explain", "--films"): "--contributions",
     ("prepare", "--heldout"): "--held-out-users",
     ("prepare", "--split"): "--split-strategy",

@@ -24,7 +24,7 @@ from tastevec.cli.console import (
 )
 from tastevec.schema import REPORT_FILE, RESULTS_FILE, TaskId
 from tastevec.training.distributed import rank
-from tastevec.training.settings import TrainSettings, resolve_settings
+from tastevec.training.settings import PRESETS, resolve_settings
 
 __all__ = ["add_items", "align", "compare", "evaluate", "push", "settings_help", "train"]
 
@@ -33,12 +33,17 @@ _TASKS: tuple[TaskId, ...] = get_args(TaskId)
 
 def settings_help() -> str:
     """Return every training setting with its default and description, for the end of ``train --help``."""
-    lines = [
-        f"  {name}={field.default}\n      {' '.join((field.description or '').split()).replace('``', '')}"
-        for name, field in TrainSettings.model_fields.items()
-        if name != "preset"
-    ]
-    return "\b\nSettings for --set, at the values of the taste preset:\n" + "\n".join(lines)
+    listed: set[str] = set()
+    parts = []
+    for preset, settings in PRESETS.items():
+        lines = [
+            f"  {name}={field.default}\n      {' '.join((field.description or '').split()).replace('``', '')}"
+            for name, field in settings.model_fields.items()
+            if name != "preset"
+        ]
+        parts += [f"Settings for --set, preset {preset}:", *(line for line in lines if line not in listed)]
+        listed |= {*lines}
+    return "\b\n" + "\n".join(parts)
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,8 +27,9 @@ from tastevec.data.spark import Engine
 from tastevec.schema import Horizon
 
 if TYPE_CHECKING:
-    from tastevec.pipelines.batch import BatchResult, Users
+    from tastevec.pipelines.batch import BatchResult
     from tastevec.serving.explain import TagExplanation
+    from tastevec.serving.ratings import UserFile
     from tastevec.serving.recommender import Recommender
 
 __all__ = ["encode", "explain", "recommend", "similar"]
@@ -89,8 +90,8 @@ def encode(
         else:
             with progress_bar("Encoding users") as progress:
                 recommender = load_for_batch(model)
-                users = _open(histories, recommender, progress, skip_bad_rows=skip_bad_rows, memory=memory)
-                written = write_vectors(recommender, users, Path(out), horizon=horizon)
+                users = _open(histories, recommender, skip_bad_rows=skip_bad_rows, memory=memory)
+                written = write_vectors(recommender, users, Path(out), horizon=horizon, progress=progress)
             space, dim = recommender.bundle.space, recommender.item_vectors.shape[1]
             facts |= {"space": space, "dim": dim, "rows": written.rows, **_counts(users, written, began)}
         dimensions = f"{facts['dim']} dimensions, " if "dim" in facts else ""
@@ -123,8 +124,8 @@ def recommend(
         began = time.perf_counter()
         with progress_bar("Scoring items") as progress:
             recommender = load_for_batch(model)
-            users = _open(histories, recommender, progress, skip_bad_rows=skip_bad_rows, memory=memory)
-            written = write_recommendations(recommender, users, out, k=k, horizon=horizon)
+            users = _open(histories, recommender, skip_bad_rows=skip_bad_rows, memory=memory)
+            written = write_recommendations(recommender, users, out, k=k, horizon=horizon, progress=progress)
         facts = {"out": out, "horizon": horizon, "k": k, "rows": written.rows}
         facts |= _counts(users, written, began)
         text = f"Wrote {written.rows:,} recommendations for {facts['users']:,} users to {out} (horizon {horizon})."
@@ -135,13 +136,13 @@ def _resume() -> str:
     return f"no partial output remains; finished batches do. Resume: {typed_command()}"
 
 
-def _counts(users: "Users", written: "BatchResult", began: float) -> dict[str, Any]:
+def _counts(users: "UserFile", written: "BatchResult", began: float) -> dict[str, Any]:
     stream, row_report = users.stream, users.row_report
-    if written.found:
-        typer.echo(f"Resumed: {written.found:,} users were finished before the interruption.", err=True)
+    if written.resumed:
+        typer.echo(f"Resumed: {written.resumed:,} users were finished before the interruption.", err=True)
     return {
         "users": stream.users,
-        "users_resumed": written.found,
+        "users_resumed": written.resumed,
         "interactions": stream.interactions,
         "unknown_interactions": stream.unknown,
         "rows_skipped": row_report.skipped,
@@ -337,20 +338,16 @@ def _tag_lines(user: dict[str, Any]) -> Iterator[str]:
 def _open(
     histories: str,
     recommender: "Recommender",
-    progress: Callable[..., None],
     **options: Any,  # noqa: ANN401  passed on
-) -> "Users":
-    from tastevec.pipelines.batch import open_users
-
-    source: Path | Literal["-"] = "-" if histories == "-" else Path(histories)
-    return open_users(source, recommender, progress=progress, **options)
+) -> "UserFile":
+    return recommender.open_file("-" if histories == "-" else Path(histories), **options)
 
 
 def _groups(
     histories: str, recommender: "Recommender", progress: Callable[..., None], *, skip_bad_rows: bool = False
 ) -> Iterator[Any]:
     """Yield the histories in groups of users."""
-    opened = _open(histories, recommender, progress, skip_bad_rows=skip_bad_rows)
+    opened = _open(histories, recommender, skip_bad_rows=skip_bad_rows)
     for group in opened.stream:
         yield group
         progress(opened.stream.users)

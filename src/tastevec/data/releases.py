@@ -33,13 +33,13 @@ _GENOME = ("genome-scores.csv", "genome-tags.csv")
 
 @dataclass(frozen=True)
 class PackagedCopy:
-    """A copy of a release inside a Python package, for machines that reach a package registry and nothing else.
+    """A copy of a release inside a Python package, for machines that can reach only a package registry.
 
     Attributes:
-        requirement: The package and its one version, as pip takes it.
+        requirement: The package and its version, as pip takes it.
         folder: The folder inside the wheel.
-        members: Each file's SHA-256, computed from that wheel.
-        terms: What the package says of itself, beside the terms of the data.
+        members: The SHA-256 of each file, computed from that wheel.
+        terms: The terms of the package, besides those of the data.
     """
 
     requirement: str
@@ -50,19 +50,19 @@ class PackagedCopy:
 
 @dataclass(frozen=True)
 class Release:
-    """One release, as GroupLens describes it.
+    """A MovieLens release, as GroupLens describes it.
 
     Attributes:
-        name: As GroupLens spells it, and the name of the folder that `fetch` makes.
-        ratings: Rows of ratings.
-        users: People who rated or tagged.
+        name: GroupLens' name, and the name of the folder of `fetch`.
+        ratings: Number of ratings.
+        users: Number of users with ratings or tags.
         items: Rows of the film table, rated or not.
-        tags: Tag applications, 0 where the release has none.
-        md5: The digest in the ``.md5`` file beside the zip; None where the release changes in place, so that the
-            file beside it is asked at the time.
-        encoding: Of its text files.
-        members: Files that it must hold.
-        extras: Files that are taken when they are there.
+        tags: Number of tag applications; 0 if the release has none.
+        md5: The content of the ``.md5`` file of the zip; None for a release that changes in place, whose file is
+            downloaded each time.
+        encoding: The encoding of its text files.
+        members: Required files.
+        extras: Optional files.
         copy: The copy inside a Python package, if there is one.
     """
 
@@ -79,7 +79,7 @@ class Release:
 
     @property
     def address(self) -> str:
-        """Where GroupLens keeps the zip."""
+        """The URL of the zip."""
         return f"{_FOLDER}{self.name}.zip"
 
     @property
@@ -163,7 +163,7 @@ _ALL = (
         tags=2_000_072,
         md5="d472be332d4daa821edc399621853b57",
     ),
-    # The two that change in place: counts as of July 2023 and September 2018.
+    # These two change in place: counts as of July 2023 and September 2018.
     Release(
         name="ml-latest",
         ratings=33_832_162,
@@ -179,10 +179,10 @@ RELEASES: Final[Mapping[str, Release]] = MappingProxyType({release.name: release
 
 
 def find_release(name: str) -> Release:
-    """The release of that name.
+    """Return the release of this name.
 
     Raises:
-        SettingsError: No release is called so.
+        SettingsError: There is none.
 
     Examples:
         >>> find_release("ml-1m").ratings
@@ -191,5 +191,5 @@ def find_release(name: str) -> Release:
     if name in RELEASES:
         return RELEASES[name]
     close = difflib.get_close_matches(name.lower(), RELEASES, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(RELEASES)}"
-    raise SettingsError(f"no MovieLens release is called {name!r}; {hint}")
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise SettingsError(f"{name!r}: not a MovieLens release. Expected one of {', '.join(RELEASES)}.{hint}")

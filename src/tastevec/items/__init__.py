@@ -1,1 +1,1 @@
-"""What films are: their vectors, from a genome, from content, from the training users."""
+"""Item vectors: content, tag genome, collaborative factors, cold start and tag directions."""

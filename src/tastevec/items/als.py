@@ -75,7 +75,7 @@ class AlsSettings:
 
 
 def als_factors(
-    histories: Histories, item_count: int, settings: AlsSettings | None = None
+    histories: Histories, n_items: int, settings: AlsSettings | None = None
 ) -> NDArray[np.float32]:
     """Return item factors, such that the inner product with a user's vector is near 1 for a positive, else near 0.
 
@@ -84,7 +84,7 @@ def als_factors(
 
     Args:
         histories: B users.
-        item_count: N, items of the catalog.
+        n_items: N, items of the catalog.
         settings: Defaults to ``AlsSettings()``.
 
     Returns:
@@ -113,11 +113,9 @@ def als_factors(
         )
         weighted, confidence = _weighted(histories, settings)
         entries = (confidence, weighted.items, weighted.offsets)
-        model.fit(sparse.csr_matrix(entries, shape=(len(weighted), item_count)), show_progress=False)
+        model.fit(sparse.csr_matrix(entries, shape=(len(weighted), n_items)), show_progress=False)
     factors = np.array(model.item_factors, np.float32)
-    factors[np.bincount(weighted.items, minlength=item_count) == 0] = (
-        0.0  # conjugate gradients leave some 1e-12
-    )
+    factors[np.bincount(weighted.items, minlength=n_items) == 0] = 0.0  # conjugate gradients leave some 1e-12
     return factors
 
 

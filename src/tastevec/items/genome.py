@@ -1,4 +1,7 @@
-"""The tag genome: how well each of 1,128 tags fits a film, and the research note's vectors made of it."""
+"""The tag genome: the relevance of each of 1,128 tags to an item, and the research note's item vectors computed from it.
+
+Dimensions: G items with a genome row, R allocated rows, T tags, M rows of the file, N items.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ _NOTE_GENOME_DIM, _NOTE_ITERATIONS, _NOTE_SEED = 80, 7, 42
 _BATCH_ROWS = 1_000_000  # 20 MB of Arrow
 _DIALECT = "header = true, auto_detect = false, delim = ',', quote = '\"'"
 _NUMBERS = f"""
-SELECT coalesce(movieId, -1) AS film, coalesce(tagId, -1) AS tag, coalesce(relevance, -1) AS score
+SELECT coalesce(movieId, -1) AS item, coalesce(tagId, -1) AS tag, coalesce(relevance, -1) AS score
 FROM read_csv(?, {_DIALECT}, columns = {{'movieId': 'BIGINT', 'tagId': 'BIGINT', 'relevance': 'FLOAT'}})
 """  # noqa: S608 - no value of a user is in it
 _TEXTS = f"""
-SELECT coalesce(TRY_CAST(movieId AS BIGINT), -1) AS film, coalesce(TRY_CAST(tagId AS BIGINT), -1) AS tag,
+SELECT coalesce(TRY_CAST(movieId AS BIGINT), -1) AS item, coalesce(TRY_CAST(tagId AS BIGINT), -1) AS tag,
     coalesce(TRY_CAST(relevance AS FLOAT), -1) AS score
 FROM read_csv(?, {_DIALECT}, columns = {{'movieId': 'VARCHAR', 'tagId': 'VARCHAR', 'relevance': 'VARCHAR'}})
 """  # noqa: S608 - as above
@@ -38,54 +41,54 @@ _TAGS = f"""
 SELECT coalesce(TRY_CAST(tagId AS BIGINT), -1) AS tag_id, tag
 FROM read_csv(?, {_DIALECT}, columns = {{'tagId': 'VARCHAR', 'tag': 'VARCHAR'}}) ORDER BY tag_id
 """  # noqa: S608 - as above
-_FAULTS = (
+_ERRORS = (
     "",
-    "movieId is not a whole number",
+    "movieId is not an integer",
     f"tagId is not in {GENOME_TAGS_FILE}",
     "relevance is not a number from 0 to 1",
 )
-_REPEATED = "film and tag are given more than once"
+_REPEATED = "item and tag are in more than one row"
 
 
 @dataclass(frozen=True, eq=False)
 class Genome:
-    """How well T tags fit each of F films.
+    """Relevance of T tags to G items.
 
     Attributes:
-        item_ids: (F,) int64, ascending.
+        item_ids: (G,) int64, ascending.
         tags: The T tags, in the order of their ids.
-        relevance: (F, T) float32 in [0, 1].
-        missing: Films that were set aside, with the ids of the tags that they lack.
-        bad_rows: Rows that were set aside, counted by what is wrong with them.
+        relevance: (G, T) float32 in [0, 1].
+        incomplete_items: Skipped items, with the ids of the tags that they lack.
+        skipped_rows: Counts of skipped rows by reason.
     """
 
     item_ids: NDArray[np.int64]
     tags: tuple[str, ...]
     relevance: NDArray[np.float32]
-    missing: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    bad_rows: Mapping[str, int] = field(default_factory=dict)
+    incomplete_items: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    skipped_rows: Mapping[str, int] = field(default_factory=dict)
 
     def rows_of(self, item_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-        """(N,) the row of each of these films, -1 for a film without a genome."""
+        """Return the row of each of these items, (N,); -1 for an item without one."""
         known = pa.array(self.item_ids).cast(item_ids.type)
-        found: NDArray[Any] = pc.fill_null(pc.index_in(item_ids, known), -1).to_numpy()
-        return found.astype(np.int64)
+        rows: NDArray[Any] = pc.fill_null(pc.index_in(item_ids, known), -1).to_numpy()
+        return rows.astype(np.int64)
 
 
 def read_genome(folder: Path, connection: Any, *, skip_bad_rows: bool = False) -> Genome:  # noqa: ANN401 - Ibis ships no types
-    """The genome of ``folder``, every film with every tag.
+    """Read the genome of ``folder``: every item with every tag.
 
-    A film that lacks a tag is never filled with zeros: it is refused, or set aside and reported.
+    The missing tags of an item are never filled with zeros: the item is refused, or skipped and reported.
 
     Args:
-        folder: Holds ``genome-scores.csv`` and ``genome-tags.csv`` of a MovieLens release.
+        folder: Has ``genome-scores.csv`` and ``genome-tags.csv`` of a MovieLens release.
         connection: An Ibis DuckDB backend.
-        skip_bad_rows: Set bad rows aside, and the films that are then not whole, instead of refusing the file.
+        skip_bad_rows: Skip invalid rows, and items that are then incomplete, instead of refusing the file.
 
     Raises:
         SourceError: One of the two files is missing.
-        BadRowError: A row is wrong, or names a film and a tag for the second time.
-        DataError: A film lacks tags.
+        BadRowError: A row is invalid, or repeats an item and a tag.
+        DataError: An item lacks tags.
     """
     import duckdb  # noqa: PLC0415 - an extra, needed for its errors alone
 
@@ -94,79 +97,79 @@ def read_genome(folder: Path, connection: Any, *, skip_bad_rows: bool = False) -
     _check_header(scores, "movieId,tagId,relevance")
     try:
         tag_ids, names = _read_tags(connection.con, tags)
-        grid = _fill(connection.con, scores, tag_ids, skip_bad_rows=skip_bad_rows)
+        grid = _read_scores(connection.con, scores, tag_ids, skip_bad_rows=skip_bad_rows)
     except (duckdb.InvalidInputException, OSError) as error:
         first_line = str(error).partition("\n")[0]
-        if (
-            isinstance(error, OSError) and "Invalid Input" not in first_line
-        ):  # else Arrow's wrapping of the former
+        # Arrow wraps DuckDB's InvalidInputException in an OSError.
+        if isinstance(error, OSError) and "Invalid Input" not in first_line:
             raise
         raise BadRowError(
-            f"{folder}: a genome file is not the CSV it should be ({first_line}); fetch the release again"
+            f"{folder}: a genome file is no valid CSV ({first_line}). Expected the files of the release. "
+            "Download the release again"
         ) from error
     if not skip_bad_rows:
-        _refuse_gaps(scores, grid, tag_ids)
-    return _whole_films(grid, tag_ids, names)
+        _check_complete(scores, grid, tag_ids)
+    return _complete_items(grid, tag_ids, names)
 
 
 def genome_svd_vectors(
     relevance: NDArray[np.float32], genres: NDArray[np.float32], dim: int = 64
 ) -> NDArray[np.float32]:
-    """The note's film vectors: SVD of the relevance to 80, the genres beside it, SVD of both to ``dim``.
+    """Return the research note's item vectors: SVD of the relevance to 80 dimensions, then of that and genres to ``dim``.
 
-    With fewer films or tags than that, as many columns as there are carry something and the others are zero.
+    With fewer items or tags than dimensions, the other columns are zero.
 
     Args:
-        relevance: (F, T) in [0, 1], films in ascending order of their ids as in the note.
-        genres: (F, 20) of 0 and 1, as ``genre_matrix`` makes them.
-        dim: Numbers a film.
+        relevance: (G, T) in [0, 1], items in ascending order of their ids as in the note.
+        genres: (G, 20) of 0 and 1, from ``genre_matrix``.
+        dim: Dimensions of a vector.
 
     Returns:
-        (F, dim) float32. Both SVDs are uncentred, so all vectors share one direction.
+        (G, dim) float32. Both SVDs are uncentered, so all vectors share one direction.
 
     Source: the research note, sections 4 and 5 of its notebook.
     """
-    tags = reduce_rank(relevance, _NOTE_GENOME_DIM, n_iter=_NOTE_ITERATIONS, seed=_NOTE_SEED)  # (F, 80)
-    both = np.hstack([tags, genres])  # (F, 100)
+    tags = reduce_rank(relevance, _NOTE_GENOME_DIM, n_iter=_NOTE_ITERATIONS, seed=_NOTE_SEED)  # (G, 80)
+    both = np.hstack([tags, genres])  # (G, 100)
     return reduce_rank(both, dim, n_iter=_NOTE_ITERATIONS, seed=_NOTE_SEED).astype(np.float32)
 
 
 def _check_header(path: Path, expected: str) -> None:
     if not path.is_file():
         raise SourceError(
-            f"{path} is not there; expected a folder with {GENOME_SCORES_FILE} and {GENOME_TAGS_FILE}, "
-            "as in ml-25m; name one with --genome"
+            f"{path}: no such file. Expected a folder with {GENOME_SCORES_FILE} and {GENOME_TAGS_FILE}, "
+            "as in ml-25m. Set it with --genome"
         )
     with path.open(encoding="utf-8-sig", errors="replace") as handle:
         header = handle.readline().strip()
     if header != expected:
-        raise BadRowError(f"{path}:1: the header is {header[:80]!r}; expected {expected!r}")
+        raise BadRowError(f"{path}, line 1: the header is {header[:80]!r}. Expected {expected!r}")
 
 
 @dataclass(eq=False)
 class _Grid:
-    """What was read so far, in the order in which films first came, with room for more.
+    """Relevances that were read, in the order of their items in the file, with allocated rows for more.
 
     Attributes:
-        items: (F,) int64.
-        relevance: (R, T) float32 in R >= F rows.
-        counts: (R, T) int32, the rows of the file that gave each number.
-        bad_rows: Counted by what is wrong with them.
+        items: (G,) int64.
+        relevance: (R, T) float32 in R >= G rows.
+        counts: (R, T) int32, rows of the file for each relevance.
+        skipped_rows: Counts of invalid rows by reason.
     """
 
     items: NDArray[np.int64]
     relevance: NDArray[np.float32]
     counts: NDArray[np.int32]
-    bad_rows: dict[str, int] = field(default_factory=dict)
+    skipped_rows: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, tags: int) -> _Grid:
-        """Of no film."""
+        """Return a grid without items."""
         return cls(np.zeros(0, np.int64), np.zeros((0, tags), np.float32), np.zeros((0, tags), np.int32))
 
     def rows_of(self, item: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(M,) the row of each of these films, new ones added below."""
-        begins = np.flatnonzero(np.diff(item, prepend=item[:1] - 1))  # a file has one film's tags together
+        """Return the row of each of these items, (M,); new items are added below."""
+        begins = np.flatnonzero(np.diff(item, prepend=item[:1] - 1))  # a file has one item's tags together
         named, run = np.unique(item[begins], return_inverse=True)
         self._add(named[~np.isin(named, self.items)])
         order = np.argsort(self.items)
@@ -176,45 +179,45 @@ class _Grid:
     def _add(self, items: NDArray[np.int64]) -> None:
         self.items = np.concatenate([self.items, items])
         if len(self.items) > len(self.relevance):
-            room = max(len(self.items), 2 * len(self.relevance))
+            size = max(len(self.items), 2 * len(self.relevance))
             for name in ("relevance", "counts"):
                 old = getattr(self, name)
-                new = np.zeros(
-                    (room, old.shape[1]), old.dtype
-                )  # takes no memory where nothing is written yet
+                new = np.zeros((size, old.shape[1]), old.dtype)  # takes no memory before it is written
                 new[: len(old)] = old
                 setattr(self, name, new)
 
     def sorted(self) -> _Grid:
-        """The films by ascending id, and no room for more."""
+        """Return the items by ascending id, without the allocated rows."""
         order = np.argsort(self.items)
         if (order == np.arange(len(order))).all():  # as in every release: nothing has to be copied
             count = len(order)
-            return _Grid(self.items, self.relevance[:count], self.counts[:count], self.bad_rows)
-        return _Grid(self.items[order], self.relevance[order], self.counts[order], self.bad_rows)
+            return _Grid(self.items, self.relevance[:count], self.counts[:count], self.skipped_rows)
+        return _Grid(self.items[order], self.relevance[order], self.counts[order], self.skipped_rows)
 
 
 def _read_tags(database: Any, path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:  # noqa: ANN401 - untyped
     table = database.sql(_TAGS, params=[str(path)]).to_arrow_table()
     ids = table["tag_id"].to_numpy()
     if not len(ids) or ids[0] < 0 or table["tag"].null_count or (np.diff(ids) == 0).any():
-        raise BadRowError(f"{path}: expected one row a tag, each with a whole number of its own and a name")
+        raise BadRowError(
+            f"{path}: tagId is missing or repeated, or a tag is empty. Expected one row per tag, with an integer of its own"
+        )
     return ids, tuple(table["tag"].to_pylist())
 
 
-def _fill(database: Any, path: Path, tag_ids: NDArray[np.int64], *, skip_bad_rows: bool) -> _Grid:  # noqa: ANN401 - untyped
+def _read_scores(database: Any, path: Path, tag_ids: NDArray[np.int64], *, skip_bad_rows: bool) -> _Grid:  # noqa: ANN401 - untyped
     import duckdb  # noqa: PLC0415 - as above
 
     try:
-        return _filled(database, _NUMBERS, path, tag_ids, skip_bad_rows=skip_bad_rows)
+        return _read_grid(database, _NUMBERS, path, tag_ids, skip_bad_rows=skip_bad_rows)
     except (
         duckdb.Error,
         OSError,
-    ):  # a field is no number, or a row no row: read as text, which one it is can be told
-        return _filled(database, _TEXTS, path, tag_ids, skip_bad_rows=skip_bad_rows)
+    ):  # a field is no number, or a row is malformed: read as text to find its line
+        return _read_grid(database, _TEXTS, path, tag_ids, skip_bad_rows=skip_bad_rows)
 
 
-def _filled(
+def _read_grid(
     database: Any,  # noqa: ANN401 - untyped
     query: str,
     path: Path,
@@ -222,55 +225,56 @@ def _filled(
     *,
     skip_bad_rows: bool,
 ) -> _Grid:
-    grid, line, refused = _Grid.empty(len(tag_ids)), 2, ""
+    grid, line, first_error = _Grid.empty(len(tag_ids)), 2, ""
     for batch in database.execute(query, [str(path)]).to_arrow_reader(_BATCH_ROWS):
         item, tag, score = (column.to_numpy() for column in batch.columns)
         columns = np.minimum(np.searchsorted(tag_ids, tag), len(tag_ids) - 1)
-        faults = np.select([item < 0, tag_ids[columns] != tag, ~((score >= 0) & (score <= 1))], [1, 2, 3], 0)
-        wrong = np.flatnonzero(faults)
-        if len(wrong) and not refused:
-            refused = f"{path}:{line + wrong[0]}: {_FAULTS[faults[wrong[0]]]}"
+        errors = np.select([item < 0, tag_ids[columns] != tag, ~((score >= 0) & (score <= 1))], [1, 2, 3], 0)
+        invalid = np.flatnonzero(errors)
+        if len(invalid) and not first_error:
+            first_error = f"{path}, line {line + invalid[0]}: {_ERRORS[errors[invalid[0]]]}"
         line += len(item)
-        for code, count in zip(*np.unique(faults[wrong], return_counts=True), strict=True):
-            grid.bad_rows[_FAULTS[code]] = grid.bad_rows.get(_FAULTS[code], 0) + int(count)
+        for code, count in zip(*np.unique(errors[invalid], return_counts=True), strict=True):
+            grid.skipped_rows[_ERRORS[code]] = grid.skipped_rows.get(_ERRORS[code], 0) + int(count)
         named = item >= 0
-        good = faults[named] == 0
-        place = (grid.rows_of(item[named]) * len(tag_ids) + columns[named])[good]
-        grid.relevance.reshape(-1)[place] = score[named][good]
-        if (np.diff(place) > 0).all():  # as in every release, and ten times as fast
-            grid.counts.reshape(-1)[place] += 1
+        valid = errors[named] == 0
+        cells = (grid.rows_of(item[named]) * len(tag_ids) + columns[named])[valid]
+        grid.relevance.reshape(-1)[cells] = score[named][valid]
+        if (np.diff(cells) > 0).all():  # as in every release, and ten times as fast
+            grid.counts.reshape(-1)[cells] += 1
         else:
-            np.add.at(grid.counts.reshape(-1), place, 1)
-    if refused and not skip_bad_rows:  # now, since a line that is no row at all is told of first
-        raise BadRowError(f"{refused}; mend the row, or set it and its film aside with --skip-bad-rows")
+            np.add.at(grid.counts.reshape(-1), cells, 1)
+    if first_error and not skip_bad_rows:  # only now, because a malformed line is reported first
+        raise BadRowError(f"{first_error}. Fix the row, or skip it and its item with --skip-bad-rows")
     return grid.sorted()
 
 
-def _whole_films(grid: _Grid, tag_ids: NDArray[np.int64], names: tuple[str, ...]) -> Genome:
-    """The films that have every tag once; the others are named with what they lack."""
-    whole = (grid.counts == 1).all(axis=1)  # (F,)
-    if whole.all():
-        return Genome(grid.items, names, grid.relevance, {}, grid.bad_rows)
-    missing = {
-        int(grid.items[row]): tuple(tag_ids[grid.counts[row] != 1].tolist()) for row in np.flatnonzero(~whole)
+def _complete_items(grid: _Grid, tag_ids: NDArray[np.int64], names: tuple[str, ...]) -> Genome:
+    """Return the items that have every tag once; the others are skipped with the tags that they lack."""
+    complete = (grid.counts == 1).all(axis=1)  # (G,)
+    if complete.all():
+        return Genome(grid.items, names, grid.relevance, {}, grid.skipped_rows)
+    incomplete = {
+        int(grid.items[row]): tuple(tag_ids[grid.counts[row] != 1].tolist())
+        for row in np.flatnonzero(~complete)
     }
     repeated = int(grid.counts[grid.counts > 1].sum())
-    bad_rows = grid.bad_rows | ({_REPEATED: repeated} if repeated else {})
-    return Genome(grid.items[whole], names, grid.relevance[whole], missing, bad_rows)
+    skipped_rows = grid.skipped_rows | ({_REPEATED: repeated} if repeated else {})
+    return Genome(grid.items[complete], names, grid.relevance[complete], incomplete, skipped_rows)
 
 
-def _refuse_gaps(path: Path, grid: _Grid, tag_ids: NDArray[np.int64]) -> None:
-    way_out = "fetch the release again, or set such films aside with --skip-bad-rows"
+def _check_complete(path: Path, grid: _Grid, tag_ids: NDArray[np.int64]) -> None:
+    advice = "Download the release again, or skip such items with --skip-bad-rows"
     for row, column in np.argwhere(grid.counts > 1)[:1]:
         raise BadRowError(
-            f"{path}: film {grid.items[row]} and tag {tag_ids[column]} are given {grid.counts[row, column]} times; "
-            f"expected once; {way_out}"
+            f"{path}: movieId {grid.items[row]} and tagId {tag_ids[column]} are in {grid.counts[row, column]} rows. "
+            f"Expected one. {advice}"
         )
     lacking = np.flatnonzero((grid.counts == 0).any(axis=1))
     if len(lacking):
         tags = tag_ids[grid.counts[lacking[0]] == 0].tolist()
         raise DataError(
-            f"{path}: {len(lacking)} films lack tags, the first of them film {grid.items[lacking[0]]}, which lacks "
-            f"{len(tags)} of {len(tag_ids)} (ids {', '.join(map(str, tags[:5]))}{', …' * (len(tags) > 5)}); "  # noqa: PLR2004 - a glance
-            f"expected a row for every tag; {way_out}"
+            f"{path}: {len(lacking)} of {len(grid.items)} items lack tags; movieId {grid.items[lacking[0]]} lacks "
+            f"{len(tags)} of {len(tag_ids)} (tagId {', '.join(map(str, tags[:5]))}{', …' * (len(tags) > 5)}). "  # noqa: PLR2004 - a glance
+            f"Expected a row for every tag. {advice}"
         )

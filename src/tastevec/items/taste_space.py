@@ -28,7 +28,7 @@ _TAGGED = 0.5  # a tag-only interaction counts as a mid-scale rating
 _BLOCK = 1 << 20  # ratings graded at once: 8 MB a step
 _TYPICAL = 50  # interactions at which a shrinkage holds as given
 
-Five = tuple[float, float, float, float, float]
+FiveGrades = tuple[float, float, float, float, float]
 Grade = Literal["input_grades", "target_grades", "confidence_grades", "preference_grades"]
 
 
@@ -64,10 +64,10 @@ class TasteSpaceSettings:
     rating_range: tuple[float, float] = (0.5, 5.0)
     dim: int = 64
     seed: int = 42
-    input_grades: Five = (0.5, 0.5, 0.7, 1.0, 1.0)
-    target_grades: Five = (0.0, 0.2, 0.5, 1.0, 1.0)
-    confidence_grades: Five = (0.5, 0.5, 1.5, 3.0, 3.0)
-    preference_grades: Five = (0.2, 0.4, 0.8, 1.0, 1.2)
+    input_grades: FiveGrades = (0.5, 0.5, 0.7, 1.0, 1.0)
+    target_grades: FiveGrades = (0.0, 0.2, 0.5, 1.0, 1.0)
+    confidence_grades: FiveGrades = (0.5, 0.5, 1.5, 3.0, 3.0)
+    preference_grades: FiveGrades = (0.2, 0.4, 0.8, 1.0, 1.2)
     ridge: float = 400.0
     ridge_power: float = 0.75
     shrinkage: float = 14.0
@@ -145,7 +145,7 @@ class ItemRegression:
     weights: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, histories: Histories, item_count: int, settings: TasteSpaceSettings) -> ItemRegression:
+    def fit(cls, histories: Histories, n_items: int, settings: TasteSpaceSettings) -> ItemRegression:
         """Fit the target grades of items to the input grades of the other items by least squares.
 
         With X the input grades, Y the target grades and C the inverse of ``X'X + ridge``, the weights are ``C X'Y``
@@ -154,9 +154,9 @@ class ItemRegression:
         Raises:
             SettingsError: The ridge is below the rounding error of the Gram matrix.
         """
-        counts = np.bincount(histories.items, minlength=item_count)
+        counts = np.bincount(histories.items, minlength=n_items)
         items = np.sort(np.argsort(-counts, kind="stable")[: min(_MAX_ITEMS, np.count_nonzero(counts))])
-        gram = _products(histories, items, item_count, settings, "input_grades", np.float64)
+        gram = _products(histories, items, n_items, settings, "input_grades", np.float64)
         diagonal = gram.diagonal().astype(np.float32)
         popularity = diagonal / max(float(diagonal.mean()), 1e-9) if len(items) else np.zeros(0)
         gram[np.diag_indices_from(gram)] = diagonal + (
@@ -164,7 +164,7 @@ class ItemRegression:
         ).astype(np.float32)
         inverse = invert_positive_definite(gram)
         del gram  # overwritten, and twice the size of all that follows
-        weights = inverse @ _products(histories, items, item_count, settings, "target_grades", np.float32)
+        weights = inverse @ _products(histories, items, n_items, settings, "target_grades", np.float32)
         inverse *= weights.diagonal() / inverse.diagonal()
         weights -= inverse
         np.fill_diagonal(weights, 0.0)  # else rounding leaves some
@@ -183,9 +183,7 @@ class ItemRegression:
         return projected
 
 
-def interaction_matrix(
-    histories: Histories, values: NDArray[np.float32], item_count: int
-) -> sparse.csr_matrix:
+def interaction_matrix(histories: Histories, values: NDArray[np.float32], n_items: int) -> sparse.csr_matrix:
     """Return one value per interaction, (B, N).
 
     Raises:
@@ -196,20 +194,20 @@ def interaction_matrix(
     except ImportError as error:
         raise MissingExtraError("scipy", "train") from error
     entries = (values, histories.items, histories.offsets)
-    return sparse_.csr_matrix(entries, shape=(len(histories), item_count))
+    return sparse_.csr_matrix(entries, shape=(len(histories), n_items))
 
 
 def _products(
     histories: Histories,
     items: NDArray[np.int64],
-    item_count: int,
+    n_items: int,
     settings: TasteSpaceSettings,
     grade: Grade,
     dtype: type[np.floating[Any]],
 ) -> NDArray[Any]:
     """Return ``X'Y`` of these items, (P, P), with X the input grades and Y those of ``grade``; a few items at a time."""
     inputs, others = (
-        interaction_matrix(histories, settings.grades(histories.ratings, each), item_count)[:, items]
+        interaction_matrix(histories, settings.grades(histories.ratings, each), n_items)[:, items]
         for each in ("input_grades", grade)
     )
     by_item = inputs.T.tocsr()
@@ -270,10 +268,10 @@ class TasteSpace:
             return cls._with_mean(initial, np.zeros_like(initial.vectors), histories, settings)
 
     @classmethod
-    def zeros(cls, item_count: int, settings: TasteSpaceSettings) -> TasteSpace:
+    def zeros(cls, n_items: int, settings: TasteSpaceSettings) -> TasteSpace:
         """Return zeros in the shapes of N items, to be filled with the result of another process."""
-        vectors = np.zeros((item_count, settings.dim), np.float32)
-        initial = InitialVectors(vectors, np.full(item_count, "none"))
+        vectors = np.zeros((n_items, settings.dim), np.float32)
+        initial = InitialVectors(vectors, np.full(n_items, "none"))
         return cls(initial, vectors, np.zeros(settings.dim, np.float32), settings)
 
     @classmethod
@@ -330,18 +328,18 @@ class TasteSpace:
 
 
 def _factors(
-    regression: ItemRegression, histories: Histories, item_count: int, settings: TasteSpaceSettings
+    regression: ItemRegression, histories: Histories, n_items: int, settings: TasteSpaceSettings
 ) -> NDArray[np.float32]:
     """Return the items' half of the alternation, (N, D)."""
     rng = np.random.default_rng(settings.seed)
-    items = rng.normal(scale=_START, size=(item_count, settings.dim)).astype(np.float32)
-    inputs = interaction_matrix(histories, settings.grades(histories.ratings, "input_grades"), item_count)
+    items = rng.normal(scale=_START, size=(n_items, settings.dim)).astype(np.float32)
+    inputs = interaction_matrix(histories, settings.grades(histories.ratings, "input_grades"), n_items)
     by_user = settings.confidence_and_targets(histories.ratings)
     order = np.argsort(histories.items, kind="stable")  # the interactions, item by item
     by_item = by_user[0][order], by_user[1][order]
     owners = histories.owners.astype(np.int32)[order]
     del order  # as large as both together
-    counts = np.bincount(histories.items, minlength=item_count)
+    counts = np.bincount(histories.items, minlength=n_items)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     ridges = (
         settings.ridge_by_count(histories.lengths, settings.shrinkage),

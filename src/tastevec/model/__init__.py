@@ -1,1 +1,1 @@
-"""The network, alone: it imports torch and transformers and none of our other rooms."""
+"""The models: encoders, losses and export, on torch and transformers alone."""

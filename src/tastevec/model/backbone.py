@@ -1,31 +1,31 @@
-"""Blocks taken from a pretrained BERT: its first layers and its pooler, in the shape of our encoder."""
+"""Pretrained backbone: the first layers and the pooler of a BERT checkpoint, for the research note's model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import BertConfig, BertModel
 
 if TYPE_CHECKING:
-    from .encoder import TasteEncoder
+    from .note import NoteEncoder
 
 __all__ = ["BackboneError", "backbone_shape", "load_backbone"]
 
 
 class BackboneError(Exception):
-    """The checkpoint cannot be had, or is no BERT that fits; the message says what to do."""
+    """The backbone cannot be loaded, or is no BERT that fits; the message names the next step."""
 
 
 def backbone_shape(name: str, layers: int) -> dict[str, int | str]:
-    """The settings of `TasteConfig` that a checkpoint fixes.
+    """Return the settings of `NoteConfig` that a checkpoint fixes.
 
     Args:
         name: A Hugging Face id, such as ``bert-base-cased``, or a local folder.
-        layers: How many of its first layers will be used.
+        layers: The number of its first layers to use.
 
     Raises:
-        BackboneError: It is not there, is no BERT, or has fewer layers.
+        BackboneError: It does not exist, is no BERT, or has fewer layers.
     """
     try:
         found = BertConfig.from_pretrained(name)
@@ -33,7 +33,8 @@ def backbone_shape(name: str, layers: int) -> dict[str, int | str]:
         raise _unreachable(name) from error
     if found.model_type != "bert" or found.num_hidden_layers < layers:
         raise BackboneError(
-            f"backbone {name} is a {found.model_type} of {found.num_hidden_layers} layers; expected a BERT of {layers} or more"
+            f"backbone {name}: {found.model_type} with {found.num_hidden_layers} layers. Expected BERT with at least {layers}. "
+            "Set another backbone, or fewer layers."
         )
     return {
         "hidden_size": found.hidden_size,
@@ -44,26 +45,26 @@ def backbone_shape(name: str, layers: int) -> dict[str, int | str]:
 
 
 @torch.no_grad()
-def load_backbone(encoder: TasteEncoder, name: str) -> None:
-    """Copy the first layers of a checkpoint, and its pooler where the encoder has one, into ``encoder``.
+def load_backbone(encoder: NoteEncoder, name: str) -> None:
+    """Copy the first layers and the pooler of a checkpoint into ``encoder``.
 
     Raises:
-        BackboneError: The checkpoint is not there.
+        BackboneError: The checkpoint does not exist.
     """
     try:
         # The older format is a pickle, which is never opened.
-        pooled = encoder.config.readout == "pooler"
-        bert = BertModel.from_pretrained(name, use_safetensors=True, add_pooling_layer=pooled)
+        bert: Any = BertModel.from_pretrained(name, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise _unreachable(name) from error
-    for ours, theirs in zip(encoder.blocks.layer, bert.encoder.layer[: encoder.config.layers], strict=True):
-        ours.load_state_dict(theirs.state_dict())
-    if bert.pooler is not None:
-        encoder.pooler.load_state_dict(bert.pooler.state_dict())
+    for own, pretrained in zip(
+        encoder.blocks.layer, bert.encoder.layer[: encoder.config.layers], strict=True
+    ):
+        own.load_state_dict(pretrained.state_dict())
+    encoder.pooler.load_state_dict(bert.pooler.state_dict())
 
 
 def _unreachable(name: str) -> BackboneError:
     return BackboneError(
-        f"backbone {name} is neither a local folder with a BERT checkpoint in safetensors nor reachable on the Hugging Face hub; download "
-        "it where there is a network and pass its folder (--set backbone=FOLDER), or train fresh blocks (--set backbone=fresh)"
+        f"backbone {name}: not found as a local folder or on the Hugging Face Hub. Expected a BERT checkpoint in safetensors. "
+        "Download it where there is a network and set its folder (--set backbone=FOLDER), or train from scratch (--set backbone=none)."
     )

@@ -1,48 +1,36 @@
-"""The settings that fix the network's shape and travel with its weights."""
+"""Model configurations: the settings that fix the shape of an encoder and are saved with its weights."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from transformers import BertConfig, PretrainedConfig
 
-__all__ = ["TasteConfig"]
+__all__ = ["NoteConfig", "TasteConfig", "bert_config"]
 
 
 class TasteConfig(PretrainedConfig):
-    """Settings of a `TasteEncoder`.
+    """Configuration of a `TasteEncoder`.
 
     Args:
-        n_items: N, films in the catalogue.
-        dim: D, numbers in a film's and a person's vector.
-        hidden_size: H, width of the transformer blocks.
-        layers: Transformer blocks.
+        n_items: N, items of the catalog.
+        dim: D, dimension of item and user embeddings.
+        hidden_size: H, width of the transformer.
+        layers: Transformer layers.
         heads: Attention heads; divides ``hidden_size``.
-        intermediate_size: Width inside a block's feed-forward part.
-        max_history: The newest so many films of a person are read; a pretrained backbone sets no limit, since its own
-            positions are not used.
-        dropout: Probability of dropping a hidden number while training.
-        rating_bins: R, equal steps that the rating range is cut into; one level more stands for "only tagged".
-        rating_input: ``embed``: a learned vector a rating level is added; ``multiply``: the note's, the film's
-            vector is multiplied by the normalised rating.
-        attention: ``causal``: a film sees only earlier ones; ``masked``: all films see each other; ``padded``:
-            the note's, as ``masked`` but padding up to ``max_history`` is seen too.
-        readout: ``moments``: the state behind each film answers *next*, a ridge fold-in *overall*; ``pooler``: the
-            note's, BERT's pooler over the first position answers both.
-        item_input: ``learned``: beside its row of the film table a film has a learned vector (H,) as input; ``table``: not.
-        input_dropout: Probability that it is dropped for a film of a history while training, so that films without one
-            are understood too.
-        time_gap_bins: G, steps of the time between one film and the next that are told apart; 0: time is not read.
-        blend_overall: How much of the *overall* answer is added to *next*, once training is over.
-        blend_recent: How much is added of the linear answer to the newest ``recent`` films, without the mean person.
-        blend_short: How much more of that, divided by the number of films that are known: of a few films the linear answer
-            knows better what comes next than the blocks do.
-        recent: Films.
-        similarity: ``dot``: a film's score is its product with the answer; ``cosine``: their cosine, where the loss
-            knows no lengths.
-        positions: ``from_end``: the newest film has position 0; ``none``: the note's.
-        activation: Of the feed-forward part, as Hugging Face names it.
-        added_items: Rows of the film table that came after the training; nobody's answer is drawn by them unasked.
+        intermediate_size: Width inside a feed-forward layer.
+        max_history: Most recent interactions that the transformer reads.
+        dropout: Dropout probability in training.
+        rating_bins: R, equal steps of the rating scale; one more bin is for tag-only interactions.
+        input_dropout: Probability that the learned input embedding of an item is dropped in training, so that the
+            model also reads new items, which have none.
+        time_gap_bins: G, bins of the time since the previous interaction; 0: times are not read.
+        blend_overall: Weight of the *overall* embedding in *next*, after training.
+        blend_recent: Weight of the ridge fold-in of the ``n_recent`` most recent items, without the prior mean, in *next*.
+        blend_short: Further weight of that fold-in, divided by the history length: for short histories the fold-in
+            predicts the next item better than the transformer.
+        n_recent: Most recent items in that fold-in.
+        added_items: Rows of the item embedding matrix added after training; not recommended by default.
     """
 
     model_type = "tastevec"
@@ -58,19 +46,12 @@ class TasteConfig(PretrainedConfig):
         max_history: int = 200,
         dropout: float = 0.1,
         rating_bins: int = 10,
-        rating_input: Literal["embed", "multiply"] = "embed",
-        attention: Literal["causal", "masked", "padded"] = "causal",
-        readout: Literal["moments", "pooler"] = "moments",
-        positions: Literal["from_end", "none"] = "from_end",
-        item_input: Literal["table", "learned"] = "table",
         input_dropout: float = 0.0,
         time_gap_bins: int = 0,
         blend_overall: float = 0.0,
         blend_recent: float = 0.0,
         blend_short: float = 0.0,
-        recent: int = 10,
-        similarity: Literal["dot", "cosine"] = "dot",
-        activation: str = "gelu",
+        n_recent: int = 10,
         added_items: tuple[int, ...] | list[int] = (),
         **kwargs: Any,  # noqa: ANN401  Hugging Face's own fields
     ) -> None:
@@ -83,34 +64,73 @@ class TasteConfig(PretrainedConfig):
         self.max_history = max_history
         self.dropout = dropout
         self.rating_bins = rating_bins
-        self.rating_input = rating_input
-        self.attention = attention
-        self.readout = readout
-        self.positions = positions
-        self.item_input = item_input
         self.input_dropout = input_dropout
         self.time_gap_bins = time_gap_bins
         self.blend_overall = blend_overall
         self.blend_recent = blend_recent
         self.blend_short = blend_short
-        self.recent = recent
-        self.similarity = similarity
+        self.n_recent = n_recent
+        self.added_items = list(added_items)
+        super().__init__(**kwargs)
+
+
+class NoteConfig(PretrainedConfig):
+    """Configuration of a `NoteEncoder`.
+
+    Args:
+        n_items: N, items of the catalog.
+        dim: D, dimension of item and user embeddings.
+        hidden_size: H, width of BERT.
+        layers: Transformer layers.
+        heads: Attention heads; divides ``hidden_size``.
+        intermediate_size: Width inside a feed-forward layer.
+        max_history: Interactions that the model reads, padding included; its own positions are not used.
+        dropout: Dropout probability in training.
+        activation: Activation of the feed-forward layers, as Hugging Face names it.
+        added_items: Rows of the item embedding matrix added after training; not recommended by default.
+    """
+
+    model_type = "tastevec-bert-cosine"
+
+    def __init__(  # noqa: PLR0913, PLR0917  as above
+        self,
+        n_items: int = 1,
+        dim: int = 64,
+        hidden_size: int = 768,
+        layers: int = 2,
+        heads: int = 12,
+        intermediate_size: int = 3072,
+        max_history: int = 512,
+        dropout: float = 0.1,
+        activation: str = "gelu",
+        added_items: tuple[int, ...] | list[int] = (),
+        **kwargs: Any,  # noqa: ANN401  as above
+    ) -> None:
+        self.n_items = n_items
+        self.dim = dim
+        self.hidden_size = hidden_size
+        self.layers = layers
+        self.heads = heads
+        self.intermediate_size = intermediate_size
+        self.max_history = max_history
+        self.dropout = dropout
         self.activation = activation
         self.added_items = list(added_items)
         super().__init__(**kwargs)
 
-    def blocks(self) -> BertConfig:
-        """The same shape in the words of Hugging Face's BERT, whose blocks are used."""
-        blocks = BertConfig(
-            vocab_size=1,
-            hidden_size=self.hidden_size,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            intermediate_size=self.intermediate_size,
-            hidden_act=self.activation,
-            hidden_dropout_prob=self.dropout,
-            attention_probs_dropout_prob=self.dropout,
-            is_decoder=self.attention == "causal",
-        )
-        blocks._attn_implementation = "sdpa"  # noqa: SLF001  Hugging Face's own name for it
-        return blocks
+
+def bert_config(config: TasteConfig | NoteConfig, *, causal: bool) -> BertConfig:
+    """Return the configuration of the BERT layers of an encoder."""
+    bert = BertConfig(
+        vocab_size=1,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.intermediate_size,
+        hidden_act=getattr(config, "activation", "gelu"),
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
+        is_decoder=causal,
+    )
+    bert._attn_implementation = "sdpa"  # noqa: SLF001  Hugging Face's own name for it
+    return bert

@@ -1,4 +1,4 @@
-"""The blocks as an ONNX graph, which answers without torch."""
+"""ONNX export of the transformer, which serving runs without PyTorch."""
 
 from __future__ import annotations
 
@@ -9,79 +9,82 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from .encoder import TasteEncoder
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
-    from .encoder import TasteEncoder
+    from .note import NoteEncoder
 
 __all__ = ["export_onnx"]
 
 
-class _Blocks(nn.Module):
-    """Of an encoder all but its tables of films, which grow when films are added, and the linear answer, which is solved."""
+class _LastState(nn.Module):
+    """The exported part: everything but the item matrices, which grow with new items, and the ridge fold-in."""
 
-    def __init__(self, encoder: TasteEncoder) -> None:
+    def __init__(self, encoder: TasteEncoder | NoteEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, *told: Tensor) -> Tensor:
-        """(B, D) the newest answer."""
-        named = dict(zip(_inputs(self.encoder), told, strict=True))
-        return self.encoder.newest(**named)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the state at the last position (B, D)."""
+        return self.encoder.last_state(**dict(zip(_example(self.encoder), inputs, strict=True)))
 
 
-def _inputs(encoder: TasteEncoder) -> dict[str, Tensor]:
-    """By name, an example of all that the blocks read, of a shape that no dimension of the network has."""
+def _example(encoder: TasteEncoder | NoteEncoder) -> dict[str, Tensor]:
+    """Return an example of each input by name, of a shape that no dimension of the network has."""
     config = encoder.config
-    users, items = 3, min(7, config.max_history)
-    if config.attention == "padded":
-        items = config.max_history  # the only length that it is ever shown
-    rows = torch.zeros(users, items, dtype=torch.long)
-    told = {
-        "vectors": torch.zeros(users, items, config.dim),
-        "normalized_ratings": torch.zeros(users, items),
-        "rating_bins": rows,
-        "lengths": torch.full((users,), items),
+    users = 3
+    if not isinstance(encoder, TasteEncoder):
+        length = config.max_history  # the only length that it reads
+        return {
+            "vectors": torch.zeros(users, length, config.dim),
+            "normalized_ratings": torch.zeros(users, length),
+        }
+    length = min(7, config.max_history)
+    bins = torch.zeros(users, length, dtype=torch.long)
+    inputs = {
+        "vectors": torch.zeros(users, length, config.dim),
+        "rating_bins": bins,
+        "lengths": torch.full((users,), length),
+        "item_inputs": torch.zeros(users, length, config.hidden_size),
     }
     if config.time_gap_bins:
-        told["time_gap_bins"] = rows.clone()  # one tensor in two places would be taken for one input
-    if config.item_input == "learned":
-        told["learned"] = torch.zeros(users, items, config.hidden_size)
-    return told
+        inputs["time_gap_bins"] = bins.clone()  # one tensor under two names would become one input
+    return inputs
 
 
-def export_onnx(encoder: TasteEncoder, path: Path) -> None:
-    """Write the graph that answers as the encoder's blocks do.
+def export_onnx(encoder: TasteEncoder | NoteEncoder, path: Path) -> None:
+    """Write the transformer as an ONNX graph, whose output ``last_state`` is (B, D), for any B and L.
 
-    It takes ``vectors`` (B, L, D), ``normalized_ratings`` (B, L), ``rating_bins`` (B, L), ``lengths`` (B,), ``time_gap_bins`` (B, L) and ``learned``
-    (B, L, H), those of them that this encoder reads, for any B and L, and gives ``newest`` (B, D).
+    The inputs are those of `TasteEncoder.last_state` or `NoteEncoder.last_state`; the latter reads one L alone.
 
     Raises:
         ImportError: onnx or onnxscript is not installed.
     """
-    import onnx  # noqa: F401, PLC0415  only where something is exported
+    import onnx  # noqa: F401, PLC0415  needed for the export alone
     import onnxscript  # noqa: F401, PLC0415  as above
 
-    told, free = _inputs(encoder), torch.export.Dim.DYNAMIC
-    any_length = encoder.config.attention != "padded" and encoder.config.max_history > 1
-    shapes = {name: {0: free, 1: free} if any_length and name != "lengths" else {0: free} for name in told}
+    inputs, free = _example(encoder), torch.export.Dim.DYNAMIC
+    any_length = isinstance(encoder, TasteEncoder) and encoder.config.max_history > 1
+    shapes = {name: {0: free, 1: free} if any_length and name != "lengths" else {0: free} for name in inputs}
     log = logging.getLogger("torch.onnx")
     before = log.level
-    log.setLevel(logging.ERROR)  # it warns of libraries that nobody needs here
+    log.setLevel(logging.ERROR)  # its warnings are about optional libraries
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                _Blocks(encoder).cpu().eval(),
-                tuple(told.values()),
+                _LastState(encoder).cpu().eval(),
+                tuple(inputs.values()),
                 path,
                 dynamo=True,
                 external_data=False,
-                input_names=list(told),
-                output_names=["newest"],
-                dynamic_shapes={"told": tuple(shapes.values())},
+                input_names=list(inputs),
+                output_names=["last_state"],
+                dynamic_shapes={"inputs": tuple(shapes.values())},
                 verbose=False,
             )
     finally:

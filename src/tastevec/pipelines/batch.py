@@ -1,6 +1,6 @@
 """Batch inference: embeddings and recommendations for a file of users, streamed and resumable, also on Spark.
 
-Or, for people who outgrow one machine, Spark's answers in a folder of Parquet files.
+Dimensions: B users, N items of the catalog, D dimensions, K nearest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 from tastevec.data.expressions import connect
 from tastevec.data.files import atomic_file
 from tastevec.data.histories import NO_TIMESTAMP
-from tastevec.data.readers import ReadSettings, read_interactions
+from tastevec.data.readers import ReadSettings
 from tastevec.data.shards import input_digest, open_shards
-from tastevec.data.streaming import iter_histories, iter_user_batches, table_to_histories
+from tastevec.data.streaming import iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
 from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, SIMILARITY, TIMESTAMP, USER_ID, VECTOR
 from tastevec.serving.bundle import Bundle
@@ -45,18 +45,15 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
-    from tastevec.data.readers import RowReport
-    from tastevec.data.streaming import HistoryStream
     from tastevec.schema import Horizon
+    from tastevec.serving.ratings import UserFile
     from tastevec.serving.recommender import Recommender
 
 __all__ = [
     "BatchResult",
     "SparkConfig",
-    "Users",
     "encode_on_spark",
     "load_for_batch",
-    "open_users",
     "similar_among",
     "similar_items",
     "similar_users",
@@ -66,72 +63,252 @@ __all__ = [
     "write_vectors_on_spark",
 ]
 
-_WHOLE: Final = ("tinyint", "smallint", "int", "bigint")
+
+def load_for_batch(folder: Path) -> Recommender:
+    """Load the model with the runtime that is fastest for many users: torch on a GPU if there is one, else ONNX.
+
+    Raises:
+        FormatError: The model is missing, damaged, or of another format version.
+    """
+    if gpu_available() and find_spec("torch"):
+        recommender = load(folder, runtime="torch")
+        if on_gpu(recommender.bundle.model):
+            return recommender
+    return load(folder)
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """A finished batch run.
+
+    Attributes:
+        rows: Rows of the output file.
+        resumed: Users whose results came from an interrupted run.
+    """
+
+    rows: int
+    resumed: int
+
+
+def write_vectors(
+    recommender: Recommender,
+    users: UserFile,
+    out: Path,
+    *,
+    horizon: Horizon = "next",
+    progress: Callable[[int], None] = lambda _users: None,
+) -> BatchResult:
+    """Write ``user_id, vector`` (a fixed-size list of float32) of each user to ``out``.
+
+    Finished batches stay in ``OUT.unfinished`` until the file is complete. After an interruption, even a kill, the same call
+    reads the users again but encodes only the missing ones. The file is then byte for byte that of an uninterrupted run.
+
+    Args:
+        recommender: The model.
+        users: The users; see `Recommender.open_file`.
+        out: A Parquet file; an earlier one is replaced.
+        horizon: The horizon of the vectors.
+        progress: Called with the number of users so far.
+    """
+    dim = recommender.item_vectors.shape[1]
+    columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim)}
+    key = _key(recommender, answer="vectors", horizon=horizon)
+    schema = _schema(columns, recommender, horizon)
+    return _write_shards(
+        users, out, schema, key, lambda batch: recommender.encode_batches([batch], horizon), progress
+    )
+
+
+def write_recommendations(
+    recommender: Recommender,
+    users: UserFile,
+    out: Path,
+    *,
+    k: int = 10,
+    horizon: Horizon = "next",
+    progress: Callable[[int], None] = lambda _users: None,
+) -> BatchResult:
+    """Write ``user_id, item_id, rank, score`` to ``out``, ``k`` items per user, ranks from 1; resumable as `write_vectors`.
+
+    Raises:
+        SettingsError: ``k`` is below 1.
+    """
+    item_type = recommender.bundle.items.schema.field(ITEM_ID).type
+    columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
+    key = _key(recommender, answer="recommendations", horizon=horizon, k=k)
+    schema = _schema(columns, recommender, horizon)
+    return _write_shards(
+        users,
+        out,
+        schema,
+        key,
+        lambda batch: recommender.recommend_batches([batch], k=k, horizon=horizon),
+        progress,
+    )
+
+
+def _write_shards(
+    users: UserFile,
+    out: Path,
+    schema: pa.Schema,
+    key: str,
+    compute: Callable[[Histories], Iterable[pa.RecordBatch]],
+    progress: Callable[[int], None],
+) -> BatchResult:
+    """Write a shard per batch of users, then join them to the file ``out``."""
+    resumed = 0
+    with closing(users.stream) as batches, open_shards(out, schema) as shards:
+        for batch in batches:
+            if not shards.add(input_digest(batch, key), partial(compute, batch)):
+                resumed += len(batch)
+            progress(batches.users)
+        return BatchResult(shards.join(), resumed)
+
+
+def _key(recommender: Recommender, **settings: Any) -> str:  # noqa: ANN401  plain values
+    """Return all that a result depends on except the history, as text."""
+    facts = {"tastevec": version("tastevec"), "model": recommender.bundle.fingerprint, **settings}
+    return json.dumps(facts, sort_keys=True)
+
+
+def _schema(columns: dict[str, pa.DataType], recommender: Recommender, horizon: Horizon) -> pa.Schema:
+    """Return the schema of a file that names its space and horizon: vectors of two spaces are not comparable."""
+    return pa.schema(columns, metadata={"space": recommender.bundle.space, "horizon": horizon})
+
+
+# ---- Spark ----
+
+_INTEGERS: Final = ("tinyint", "smallint", "int", "bigint")
+
+
+@dataclass(frozen=True)
+class SparkConfig:
+    """Where Spark runs.
+
+    Attributes:
+        master: The address of the master; None takes Spark's own settings.
+        scratch: A folder that all workers and this process reach; None is next to the output.
+    """
+
+    master: str | None = None
+    scratch: str | None = None
+
+
+def write_vectors_on_spark(
+    model: Path,
+    histories: str,
+    out: str,
+    *,
+    horizon: Horizon = "next",
+    skip_bad_rows: bool = False,
+    spark: SparkConfig | None = None,
+) -> dict[str, Any]:
+    """Write ``user_id, vector`` (an array of float) of each user to the folder ``out``, a Parquet file per partition.
+
+    Args:
+        model: A model folder on this machine.
+        histories: A table of interactions, a release, or a folder of Parquet files, as ``prepare`` takes them on Spark.
+        out: A path, or an address such as ``s3a://bucket/vectors``, where nothing exists.
+        horizon: The horizon of the vectors.
+        skip_bad_rows: Skip and count invalid rows instead of refusing the table.
+        spark: Where Spark runs.
+
+    Returns:
+        rows, rows_skipped, examples and space.
+
+    Raises:
+        FormatError: The model cannot be read or has no graph, or ``out`` exists.
+        DataError: The histories cannot be read, or a row is invalid.
+        SettingsError: Spark fails.
+        MissingExtraError: PySpark is not installed.
+    """
+    from tastevec.data.spark.reading import read_source
+    from tastevec.data.spark.session import is_address, plain_spark_errors, spark_engine
+
+    bundle, remote, spark = open_bundle(model, "onnx"), is_address(out), spark or SparkConfig()
+    if not remote and Path(out).exists():
+        raise FormatError(f"{out}: exists. Expected a new folder. Name one with --out, or remove it.")
+    local = Path(tempfile.gettempdir()) if remote else Path(out).resolve().parent
+    local.mkdir(parents=True, exist_ok=True)
+    scale = bundle.reading.scale
+    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    with spark_engine(local, master=spark.master, scratch=spark.scratch) as engine:
+        source = read_source(histories, engine=engine, connection=connect(), settings=settings)
+        [row_report, *_] = source.row_reports
+        users = engine.session.table(source.interactions.get_name())
+        address = out if remote else f"file:{Path(out).resolve()}"
+        with plain_spark_errors("encoding the users"):
+            try:
+                encode_on_spark(bundle, users, horizon=horizon).write.parquet(address)
+                rows = engine.session.read.parquet(address).count()
+            except BaseException:
+                engine.storage.remove(address)
+                raise
+    facts = {"rows": rows, "rows_skipped": row_report.skipped, "examples": row_report.examples}
+    return facts | {"space": bundle.space}
 
 
 def encode_on_spark(
     model: Path | str | Bundle, histories: DataFrame, *, horizon: Horizon = "next"
 ) -> DataFrame:
-    """``user_id, vector`` of everybody, in no particular order: the vectors that ``tastevec encode`` writes, within 1e-5.
+    """Return ``user_id, vector`` of each user, in no particular order: the vectors of ``tastevec encode``, within 1e-5.
 
-    The histories are brought together by person and sorted, which spills to disk, and stream through each worker; the model
-    travels to the workers once. They need tastevec with the extra ``serve``, and neither torch nor DuckDB.
+    Spark groups and sorts the histories by user, which spills to disk, and streams them through each worker; the model
+    travels to each worker once. Workers need tastevec with the extra ``serve``, and neither torch nor DuckDB.
 
     Args:
-        model: A bundle's folder on this machine, or the bundle.
-        histories: user_id, item_id, rating (NULL where a film was only tagged) and, if known, timestamp (Unix seconds) and
-            position, which orders films of the same time; without one it is Spark's own order of the rows.
-        horizon: What is asked.
+        model: A model folder on this machine, or the bundle.
+        histories: user_id, item_id, rating (NULL where an item was only tagged) and optional timestamp (Unix seconds) and
+            position, which orders items of the same time; without it, Spark's own order of the rows.
+        horizon: The horizon of the vectors.
 
     Returns:
-        user_id (bigint or string) and vector (an array of D floats, whose metadata name the space and the horizon), in as
-        many parts as ``spark.sql.shuffle.partitions`` says.
+        user_id (bigint or string) and vector (an array of D floats, whose metadata name the space and the horizon), in
+        ``spark.sql.shuffle.partitions`` partitions.
 
     Raises:
-        DataError: A column is missing. In a worker, which fails Spark's job: a rating is out of range, or a film stands
-            twice in a history.
-        FormatError: The bundle cannot be read, or was made before bundles could answer without torch.
+        DataError: A column is missing. In a worker, which fails the Spark job: a rating is off the scale, or an item is
+            rated twice by a user.
+        FormatError: The model cannot be read, or has no graph.
         ImportError: onnxruntime is not installed.
     """
     bundle = model if isinstance(model, Bundle) else Bundle.load(Path(model), "onnx")
     if not isinstance(bundle.model, OnnxEncoder):
         raise FormatError(
-            "the bundle computes with torch, which workers do without; expected one with a graph: load it with runtime='onnx'"
+            "the model: runtime torch, which workers do not need. Expected runtime onnx. Load it with runtime='onnx'."
         )
-    rows = _rows(histories)
-    told = _Model(bundle.model.parts, bundle.reading, bundle.item_ids, bundle.fingerprint)
+    rows = _typed_rows(histories)
     context = histories.sparkSession.sparkContext
     if (context.master or "").startswith("local") and "PYSPARK_PYTHON" not in os.environ:
-        context.pythonExec = sys.executable  # workers inside this machine have the libraries of this process
-    shipped = context.broadcast(told)
+        context.pythonExec = sys.executable  # workers on this machine have the libraries of this process
+    shipped = context.broadcast(
+        _Model(bundle.model.parts, bundle.reading, bundle.item_ids, bundle.fingerprint)
+    )
     schema = f"{USER_ID} {dict(rows.dtypes)[USER_ID]}, {VECTOR} array<float>"
-    # A number of parts that is given stays: Spark would put small ones together, and leave all the work to one worker.
-    parts = int(histories.sparkSession.conf.get("spark.sql.shuffle.partitions", "200") or 200)
-    in_order = rows.repartition(parts, USER_ID).sortWithinPartitions(USER_ID, "timestamps", POSITION)
+    # An explicit number of partitions: Spark would join small ones, and leave all the work to one worker.
+    partitions = int(histories.sparkSession.conf.get("spark.sql.shuffle.partitions", "200") or 200)
+    in_order = rows.repartition(partitions, USER_ID).sortWithinPartitions(USER_ID, "timestamps", POSITION)
     vectors = in_order.mapInArrow(_Encoding(shipped, horizon), schema)
     return vectors.withMetadata(VECTOR, {"space": bundle.space, "horizon": horizon})
 
 
-def _rows(histories: DataFrame) -> DataFrame:
-    """The histories in the types of `Histories`, each row with its place."""
+def _typed_rows(histories: DataFrame) -> DataFrame:
+    """Return the histories in the types of `Histories`, each row with its position."""
     types = dict(histories.dtypes)
     if missing := [name for name in (USER_ID, ITEM_ID, RATING) if name not in types]:
         raise DataError(
-            f"histories have the columns {', '.join(types)}; expected {USER_ID}, {ITEM_ID}, {RATING} and, if known, {TIMESTAMP}: "
-            f"there is no {', no '.join(missing)}"
+            f"histories: no column {', '.join(missing)} among {', '.join(types)}. Expected {USER_ID}, {ITEM_ID}, {RATING} and "
+            f"optional {TIMESTAMP}."
         )
-    ids = {name: "BIGINT" if types[name] in _WHOLE else "STRING" for name in (USER_ID, ITEM_ID)}
-    time = (
-        f"coalesce(CAST({TIMESTAMP} AS BIGINT), {NO_TIMESTAMP}L)"
-        if TIMESTAMP in types
-        else f"{NO_TIMESTAMP}L"
-    )
-    place = POSITION if POSITION in types else "monotonically_increasing_id()"
+    ids = {name: "BIGINT" if types[name] in _INTEGERS else "STRING" for name in (USER_ID, ITEM_ID)}
+    unknown = f"{NO_TIMESTAMP}L"
+    time = f"coalesce(CAST({TIMESTAMP} AS BIGINT), {unknown})" if TIMESTAMP in types else unknown
+    position = POSITION if POSITION in types else "monotonically_increasing_id()"
     return histories.selectExpr(
         *(f"CAST({name} AS {kind}) AS {name}" for name, kind in ids.items()),
         f"CAST({RATING} AS FLOAT) AS ratings",
         f"{time} AS timestamps",
-        f"{place} AS {POSITION}",
+        f"{position} AS {POSITION}",
     )
 
 
@@ -146,53 +323,52 @@ class _Model:
 
     @cached_property
     def encoder(self) -> OnnxEncoder:
-        """Made where it is used: on one core, since Spark gives each core a worker."""
+        """Created in the worker; on one core, because Spark starts a worker per core."""
         return OnnxEncoder(*self.parts, cores=1)
 
     @cached_property
     def catalog(self) -> pa.Array:
-        """(N,) the films' own ids."""
+        """The item IDs (N,)."""
         return pa.array(self.item_ids.tolist())
 
-    def group(self, table: pa.Table) -> Histories:
-        """The people of a group with the films that the catalogue holds.
+    def histories(self, table: pa.Table) -> Histories:
+        """Return the histories of the users of a table, with known items only.
 
         Raises:
-            DataError: A rating is out of range, or a film stands twice in a history.
+            DataError: A rating is off the scale, or an item is rated twice by a user.
         """
         ids, catalog = table[ITEM_ID], self.catalog
         if ids.type != catalog.type:  # compared as text, as everywhere
             ids, catalog = ids.cast(pa.string()), catalog.cast(pa.string())
-        told = table_to_histories(table.append_column("items", pc.index_in(ids, catalog)))
-        known, scale = told.keep(told.items >= 0), self.reading.scale
-        if not np.all(np.isnan(told.ratings) | (told.ratings >= scale.low) & (told.ratings <= scale.high)):
-            wrong = np.flatnonzero((told.ratings < scale.low) | (told.ratings > scale.high))[0]
-            user = told.user_ids[told.owners[wrong]]
+        every = table_to_histories(table.append_column("items", pc.index_in(ids, catalog)))
+        known, scale = every.keep(every.items >= 0), self.reading.scale
+        wrong = np.flatnonzero((every.ratings < scale.low) | (every.ratings > scale.high))  # NaN: only tagged
+        if len(wrong):
             raise DataError(
-                f"user {user} gave {told.ratings[wrong]:g}; expected {scale.low:g} to {scale.high:g}, the model's own scale"
+                f"user {every.user_ids[every.owners[wrong[0]]]}: rating {every.ratings[wrong[0]]:g}. "
+                f"Expected {scale.low:g} to {scale.high:g}, the rating scale of the model."
             )
-        pairs = known.owners * len(catalog) + known.items
-        if len(np.unique(pairs)) < len(pairs):
-            places, counts = np.unique(pairs, return_counts=True)
-            owner, item = divmod(int(places[counts > 1][0]), len(catalog))
+        pairs, counts = np.unique(known.owners * len(catalog) + known.items, return_counts=True)
+        if len(pairs) < len(known.items):
+            owner, item = divmod(int(pairs[counts > 1][0]), len(catalog))
             raise DataError(
-                f"user {known.user_ids[owner]} has item {self.item_ids[item]} twice; expected each film once"
+                f"user {known.user_ids[owner]}: item {self.item_ids[item]} is rated twice. Expected each item once."
             )
         return known
 
 
 @dataclass(frozen=True)
 class _Encoding:
-    """What a worker does with its people."""
+    """The function that a worker applies to a partition."""
 
     shipped: Broadcast[_Model]
     horizon: Horizon
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """``user_id, vector`` of the people of a partition, of whom one may span several batches."""
-        model = self.shipped.value  # the same one at each task of a worker, so that its encoder is made once
+        """Yield ``user_id, vector`` of the users of a partition; a user may span several batches."""
+        model = self.shipped.value  # the same object for each task of a worker: its encoder is created once
         for table in iter_user_batches(batches):
-            users = model.group(table)
+            users = model.histories(table)
             vectors = encode_histories(model.encoder, model.reading, users, self.horizon)
             ends = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
             lists = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
@@ -200,310 +376,99 @@ class _Encoding:
             yield pa.RecordBatch.from_arrays([ids, lists], names=[USER_ID, VECTOR])
 
 
-@dataclass(frozen=True, eq=False)
-class Users:
-    """The people of a file, as a model knows their films.
+# ---- similar items and users ----
 
-    Attributes:
-        stream: Their histories, a group at a time, and the counts of what has passed.
-        row_report: Where each row of the file went.
-        id_type: Of the user ids.
-        progress: Called with the number of people answered so far.
-    """
-
-    stream: HistoryStream
-    row_report: RowReport
-    id_type: pa.DataType
-    progress: Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """What came of it.
-
-    Attributes:
-        rows: Of the file.
-        found: People whose answers an interrupted run had left, so that they were not asked again.
-    """
-
-    rows: int
-    found: int
-
-
-@dataclass(frozen=True)
-class SparkConfig:
-    """Where Spark is.
-
-    Attributes:
-        master: Where it runs; None is what its own settings say.
-        scratch: The address of a folder that all workers and this process reach; None is beside what is written.
-    """
-
-    master: str | None = None
-    scratch: str | None = None
-
-
-def load_for_batch(folder: Path) -> Recommender:
-    """The recommender of a bundle folder, computed by what answers many people fastest here: a GPU, if torch sees one.
-
-    Raises:
-        FormatError: It is missing, damaged, or of another format version.
-    """
-    if gpu_available() and find_spec("torch"):
-        recommender = load(folder, runtime="torch")
-        if on_gpu(recommender.bundle.model):
-            return recommender
-    return load(folder)
-
-
-def open_users(
-    path: Path | Literal["-"],
-    recommender: Recommender,
-    *,
-    skip_bad_rows: bool = False,
-    memory: str = "512MB",
-    progress: Callable[[int], None] = lambda _users: None,
-) -> Users:
-    """The people of a CSV or Parquet file, or of CSV on standard input (``-``).
-
-    Args:
-        path: A table with user, item, rating and, if known, time.
-        recommender: The model that will be asked; it knows its films and its scale of ratings.
-        skip_bad_rows: Count bad rows and set them aside instead of refusing the file.
-        memory: What DuckDB may hold while it sorts the file; the rest goes to disk.
-        progress: Called with the number of people answered so far.
-
-    Raises:
-        SourceError: The file is no table of interactions.
-        BadRowError: A row is wrong and ``skip_bad_rows`` is off.
-        SettingsError: ``memory`` is no size, or too little; or the disk is full.
-    """
-    settings = _read_settings(recommender.bundle.reading, skip_bad_rows=skip_bad_rows)
-    table, row_report = read_interactions(path, connection=connect(memory), settings=settings)
-    id_type = table.schema().to_pyarrow().field(USER_ID).type
-    return Users(iter_histories(table, recommender.bundle.item_ids), row_report, id_type, progress)
-
-
-def write_vectors(
-    recommender: Recommender, users: Users, out: Path, *, horizon: Horizon = "next"
-) -> BatchResult:
-    """Write ``user_id, vector`` (a fixed-size list of float32) of each person to ``out``.
-
-    What is answered is kept beside ``out``, in ``OUT.unfinished``, until the file is whole. The same call after it was
-    interrupted, even killed, reads the people again but asks only for those who are missing; the file is then the same,
-    byte for byte, as that of a run that was never interrupted.
-    """
-    dim = recommender.item_vectors.shape[1]
-    columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim)}
-    schema = _schema(columns, recommender, horizon)
-    made_by = _made_by(recommender, answer="vectors", horizon=horizon)
-    return _written(users, out, schema, made_by, lambda group: recommender.encode_batches([group], horizon))
-
-
-def write_recommendations(
-    recommender: Recommender, users: Users, out: Path, *, k: int = 10, horizon: Horizon = "next"
-) -> BatchResult:
-    """Write ``user_id, item_id, rank, score`` to ``out``, ``k`` films a person, ranks from 1; kept as `write_vectors` does.
-
-    Raises:
-        SettingsError: ``k`` is below 1.
-    """
-    item_type = recommender.bundle.items.schema.field(ITEM_ID).type
-    columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
-    schema = _schema(columns, recommender, horizon)
-    made_by = _made_by(recommender, answer="recommendations", horizon=horizon, k=k)
-    return _written(
-        users,
-        out,
-        schema,
-        made_by,
-        lambda group: recommender.recommend_batches([group], k=k, horizon=horizon),
-    )
-
-
-def write_vectors_on_spark(
-    model: Path,
-    histories: str,
-    out: str,
-    *,
-    horizon: Horizon = "next",
-    skip_bad_rows: bool = False,
-    spark: SparkConfig | None = None,
-) -> dict[str, Any]:
-    """Write ``user_id, vector`` (an array of float) of each person into the folder ``out``, a Parquet file a partition.
-
-    Args:
-        model: A bundle's folder on this machine.
-        histories: A table of interactions, a release, or a folder of Parquet files, as ``prepare`` takes them on Spark.
-        out: A path, or an address such as ``s3a://bucket/vectors``, where nothing is yet.
-        horizon: What is asked.
-        skip_bad_rows: Count bad rows and set them aside instead of refusing the file.
-        spark: Where it runs.
-
-    Returns:
-        rows, rows_set_aside, examples and space.
-
-    Raises:
-        FormatError: The model cannot be read or has no graph, or something is at ``out``.
-        DataError: The histories cannot be understood, or a row is bad.
-        SettingsError: Spark fails.
-        MissingExtraError: PySpark is not installed.
-    """
-    from tastevec.data.spark.reading import read_source
-    from tastevec.data.spark.session import (
-        is_address,
-        plain_spark_errors,
-        spark_engine,
-    )
-
-    bundle, far, spark = open_bundle(model, "onnx"), is_address(out), spark or SparkConfig()
-    if not far and Path(out).exists():
-        raise FormatError(f"{out} is there already; expected a new folder: name one with --out, or remove it")
-    near = Path(tempfile.gettempdir()) if far else Path(out).resolve().parent
-    near.mkdir(parents=True, exist_ok=True)
-    settings = _read_settings(bundle.reading, skip_bad_rows=skip_bad_rows)
-    with spark_engine(near, master=spark.master, scratch=spark.scratch) as engine:
-        source = read_source(histories, engine=engine, connection=connect(), settings=settings)
-        [row_report, *_] = source.row_reports
-        users = engine.session.table(source.interactions.get_name())
-        address = out if far else f"file:{Path(out).resolve()}"
-        with plain_spark_errors("encoding the people"):
-            try:
-                encode_on_spark(bundle, users, horizon=horizon).write.parquet(address)
-                rows = engine.session.read.parquet(address).count()
-            except BaseException:
-                engine.storage.remove(address)
-                raise
-    facts = {"rows": rows, "rows_set_aside": row_report.skipped, "examples": row_report.examples}
-    return facts | {"space": bundle.space}
-
-
-def _read_settings(reading: InputConfig, *, skip_bad_rows: bool) -> ReadSettings:
-    """How a table is read for a model, which knows one scale of ratings."""
-    scale = reading.scale
-    return ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high), model_scale=True)
-
-
-def _written(
-    users: Users,
-    out: Path,
-    schema: pa.Schema,
-    made_by: str,
-    ask: Callable[[Histories], Iterable[pa.RecordBatch]],
-) -> BatchResult:
-    """What the model says of the people, in the file ``out``, whole or not at all."""
-    found = 0
-    with closing(users.stream) as groups, open_shards(out, schema) as parts:
-        for group in groups:
-            if not parts.add(input_digest(group, made_by), partial(ask, group)):
-                found += len(group)
-            users.progress(groups.users)
-        return BatchResult(parts.join(), found)
-
-
-def _made_by(recommender: Recommender, **asked: Any) -> str:  # noqa: ANN401  plain values
-    """All that an answer depends on besides the person's history."""
-    told = {"tastevec": version("tastevec"), "model": recommender.bundle.fingerprint, **asked}
-    return json.dumps(told, sort_keys=True)
-
-
-def _schema(columns: dict[str, pa.DataType], recommender: Recommender, horizon: Horizon) -> pa.Schema:
-    """The file says which space its numbers live in: those of two spaces are not to be compared."""
-    return pa.schema(columns, metadata={"space": recommender.bundle.space, "horizon": horizon})
-
-
-_ASKED = 4096  # at once: faiss multiplies matrices, six times as fast, from 128,000 numbers on
+_QUERIES: Final = 4096  # at once: faiss multiplies matrices, six times as fast, from 128,000 numbers on
 
 
 def similar_items(recommender: Recommender, *, k: int) -> Iterator[pa.RecordBatch]:
-    """``item_id, similar_item_id, rank, similarity`` of all films that have a vector, among themselves, a group at a time."""
-    there = recommender.item_vectors.any(axis=1)
-    items = Neighbors(recommender.bundle.item_ids[there], recommender.item_vectors[there])
+    """Yield ``item_id, similar_item_id, rank, similarity`` of all items with a vector, in batches."""
+    present = recommender.item_vectors.any(axis=1)
+    items = Neighbors(recommender.bundle.item_ids[present], recommender.item_vectors[present])
     return similar_among(items, ITEM_ID, k=k)
 
 
 def similar_users(
     recommender: Recommender, users: Iterable[Histories], known: Neighbors, *, k: int, horizon: Horizon
 ) -> Iterator[pa.RecordBatch]:
-    """``user_id, similar_user_id, rank, similarity`` of people who are told as histories, a group at a time.
+    """Yield ``user_id, similar_user_id, rank, similarity`` of the users of histories, in batches.
 
     Args:
         recommender: The model.
-        users: Groups of them.
-        known: Among whom; one of them is found too where he asks for himself.
-        k: How many; fewer where fewer are known.
-        horizon: That of the vectors of those who are known.
+        users: Batches of users.
+        known: The users to find; a user of ``users`` who is among them finds themself, too.
+        k: Users to find; fewer where fewer are known.
+        horizon: The horizon of the known vectors.
     """
-    for group in users:
-        nearest = known.nearest(recommender.vectors(group, horizon), k)
-        yield _batch(USER_ID, group.user_ids, known.ids, *nearest)
+    for batch in users:
+        nearest = known.nearest(recommender.vectors(batch, horizon), k)
+        yield _pairs(USER_ID, batch.user_ids, known.ids, *nearest)
 
 
 def similar_among(known: Neighbors, name: str, *, k: int) -> Iterator[pa.RecordBatch]:
-    """Each one's nearest others, a group at a time: its id, ``similar_`` and the other's id, rank from 1, similarity.
+    """Yield the nearest others of each vector, in batches: its ID, ``similar_`` and the other's ID, rank from 1, similarity.
 
-    Memory is that of the vectors, twice, and of one group, however many there are.
+    Memory is that of the vectors, twice, and of one batch.
 
     Args:
-        known: Whose neighbours among each other are wanted.
-        name: What their ids are called: ``user_id`` or ``item_id``.
-        k: How many; fewer where there are fewer others.
+        known: The vectors.
+        name: The column of their IDs: ``user_id`` or ``item_id``.
+        k: Others to find; fewer where there are fewer.
     """
-    for start in range(0, len(known), _ASKED):
-        asked = np.arange(start, min(start + _ASKED, len(known)))
-        places, scores = known.nearest(known.vectors[asked], k + 1)
-        # Itself stands anywhere among its equals, or behind them all; false sorts before true, and else nothing moves.
-        others = np.argsort(places == asked[:, None], axis=1, kind="stable")[:, : min(k, len(known) - 1)]
-        yield _batch(
+    for start in range(0, len(known), _QUERIES):
+        rows = np.arange(start, min(start + _QUERIES, len(known)))
+        indices, cosines = known.nearest(known.vectors[rows], k + 1)
+        # A vector itself can have any rank among equals, or none; false sorts before true, and the sort is stable.
+        others = np.argsort(indices == rows[:, None], axis=1, kind="stable")[:, : min(k, len(known) - 1)]
+        yield _pairs(
             name,
-            known.ids[asked],
+            known.ids[rows],
             known.ids,
-            np.take_along_axis(places, others, 1),
-            np.take_along_axis(scores, others, 1),
+            np.take_along_axis(indices, others, 1),
+            np.take_along_axis(cosines, others, 1),
         )
 
 
 def write_similar(
-    batches: Iterable[pa.RecordBatch], out: Path, told: dict[str, str], progress: Callable[[int], None]
+    batches: Iterable[pa.RecordBatch], out: Path, facts: dict[str, str], progress: Callable[[int], None]
 ) -> int:
-    """Write the table to ``out``, whole or not at all; the number of rows.
+    """Write a table of pairs to ``out``, complete or not at all; return the number of rows.
 
     Args:
-        batches: Groups of the rows.
+        batches: The rows.
         out: A Parquet file; an earlier one is replaced.
-        told: What the file says of its numbers: their space and horizon.
+        facts: Metadata of the file: space and horizon.
         progress: Called with the number of rows so far.
 
     Raises:
-        DataError: There is nobody.
+        DataError: There are no rows.
     """
-    rows, groups = 0, iter(batches)
-    if (first := next(groups, None)) is None:
+    rows, rest = 0, iter(batches)
+    if (first := next(rest, None)) is None:
         raise DataError(
-            "nobody is asked, and no film has a vector; expected at least one whose neighbours are wanted"
+            f"{out}: no users, and no item with a vector. Expected at least one user or item to compare."
         )
-    schema = first.schema.with_metadata(told)
+    schema = first.schema.with_metadata(facts)
     with atomic_file(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for batch in (first, *groups):
+        for batch in (first, *rest):
             writer.write_batch(batch.cast(schema))
             rows += len(batch)
             progress(rows)
     return rows
 
 
-def _batch(
+def _pairs(
     name: str,
-    asked: NDArray[Any],
+    ids: NDArray[Any],
     known: NDArray[Any],
-    places: NDArray[np.int64],
-    scores: NDArray[np.float32],
+    indices: NDArray[np.int64],
+    cosines: NDArray[np.float32],
 ) -> pa.RecordBatch:
-    nearest = places.shape[1]
-    ranks = np.tile(np.arange(1, nearest + 1, dtype=np.int32), len(asked))
+    nearest = indices.shape[1]
     columns = {
-        name: pa.array(np.repeat(asked, nearest)),
-        f"similar_{name}": pa.array(known[places.ravel()]),
-        RANK: pa.array(ranks),
-        SIMILARITY: pa.array(scores.ravel()),
+        name: pa.array(np.repeat(ids, nearest)),
+        f"similar_{name}": pa.array(known[indices.ravel()]),
+        RANK: pa.array(np.tile(np.arange(1, nearest + 1, dtype=np.int32), len(ids))),
+        SIMILARITY: pa.array(cosines.ravel()),
     }
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from numpy.typing import NDArray
 
-    from tastevec.items.genome import Genome
-    from tastevec.schema import Preset
 
 __all__ = [
     "PrepareSettings",
@@ -88,9 +86,7 @@ def tags_before(
     }
 
 
-def write_item_vectors(
-    folder: Path, tags: pa.Table, genome: Genome | None, *, seed: int, borrowed: bool
-) -> dict[str, Any]:
+def write_item_vectors(folder: Path, tags: pa.Table, genome: Genome | None, *, seed: int) -> dict[str, Any]:
     """Write the item vectors and the source of each one; return their counts for the manifest.
 
     Args:
@@ -98,7 +94,6 @@ def write_item_vectors(
         tags: The tags to use.
         genome: The tag genome, if there is one.
         seed: The random seed of the content vectors; genome-svd has its own.
-        borrowed: Whether the genome is from another release.
 
     Raises:
         DataError: No item of the genome is in the catalog.
@@ -117,9 +112,8 @@ def write_item_vectors(
         made[GENOME_SVD] = {
             "items": int((rows >= 0).sum()),
             "tags": len(genome.tags),
-            "borrowed": borrowed,
-            "items_skipped": {str(item): list(lacking) for item, lacking in genome.missing.items()},
-            "rows_skipped": dict(genome.bad_rows),
+            "items_skipped": {str(item): list(lacking) for item, lacking in genome.incomplete_items.items()},
+            "rows_skipped": dict(genome.skipped_rows),
         }
     made["bert_cosine_reads"] = CONTENT if genome is None else GENOME_SVD
     pq.write_table(items.append_column(VECTOR_SOURCE, pa.array(origins)), folder / ITEMS_FILE)
@@ -235,22 +229,9 @@ def write_prepared(
     settings: PrepareSettings | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Prepared:
-    """Read a source and write the prepared dataset ``out``.
+    """Read a source with these settings and write the prepared dataset ``out``, as `prepare` does.
 
     Item vectors do not depend on ratings and tags of validation and test users. If interrupted, an earlier dataset remains.
-
-    Args:
-        source_path: The folder or zip of a release, or a CSV or Parquet file of interactions; with Spark also a folder of
-            Parquet files, or an address that its workers can reach.
-        out: The folder of the dataset; an earlier dataset is replaced.
-        settings: Defaults to ``PrepareSettings()``.
-        progress: Called with the name of each stage when it starts: read, genome, preprocess, vectors.
-
-    Raises:
-        DataError: The source is not recognized, a row is invalid, or a temporal split has no timestamps.
-        FormatError: ``out`` is something else.
-        SettingsError: A setting is out of range or needs item ids that the source does not have, or Spark fails.
-        MissingExtraError: Spark is not installed.
     """
     settings = settings or PrepareSettings()
     clock = _Clock(progress or (lambda _stage: None))
@@ -275,8 +256,7 @@ def write_prepared(
                 temporal = {}
                 if timestamp is not None:
                     tags, temporal["temporal_split"] = tags_before(tags, timestamp, genome)
-                borrowed = settings.genome is not None
-                made = write_item_vectors(folder, tags, genome, seed=settings.seed, borrowed=borrowed)
+                made = write_item_vectors(folder, tags, genome, seed=settings.seed)
         finally:
             connection.disconnect()
         write_manifest(
@@ -359,18 +339,14 @@ def _resolved(settings: PrepareSettings, preprocessing: PreprocessSettings) -> d
         del resolved["held_out_users"]
     if preprocessing.split_timestamp is not None:
         resolved |= {"split_timestamp": preprocessing.split_timestamp, "later_share": _LATER_SHARE}
-    return _plain(resolved)
+    return {name: _plain(value) for name, value in resolved.items()}
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings with only the last name of each path: manifests are shared, local folders are private."""
-
-    def plain(value: Any) -> Any:  # noqa: ANN401 - any setting
-        if isinstance(value, Path):
-            return value.name
-        return [plain(part) for part in value] if isinstance(value, tuple) else value
-
-    return {name: plain(value) for name, value in settings.items()}
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting
+    """Return the last name of a path, also in tuples: manifests are shared, local folders are private."""
+    if isinstance(value, Path):
+        return value.name
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def prepare(

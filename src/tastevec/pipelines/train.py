@@ -109,7 +109,7 @@ def train(
     items = prepared.items.drop_columns([VECTOR_SOURCE])
     items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
-    bundle = Bundle(trained.model, trained.reading, items, _facts(prepared, trained), trained.cold_start)
+    bundle = Bundle(trained.model, trained.input_config, items, _facts(prepared, trained), trained.cold_start)
     bundle = with_tags_and_map(bundle, prepared, trained.counts)
     bundle.save(out, curves=unfinished / "tensorboard")
     shutil.rmtree(unfinished)
@@ -157,7 +157,9 @@ def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
         default={},
     )
     settings = trained.settings.model_dump()
-    if Path(settings["backbone"]).is_dir():  # a bundle travels; where the folder lay says nothing elsewhere
+    if Path(settings.get("backbone", "")).is_dir() and settings.get(
+        "backbone"
+    ):  # the folder name alone: a path means nothing elsewhere
         settings["backbone"] = Path(settings["backbone"]).resolve().name
     return {
         "tastevec": version("tastevec"),

@@ -51,11 +51,10 @@ from tastevec.schema import (
     WEIGHTS_FILE,
     YEAR,
 )
-from tastevec.serving.encoder import OnnxEncoder
+from tastevec.serving.encoder import NOTE_MODEL, OnnxEncoder
 from tastevec.serving.model_card import model_card
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -109,18 +108,20 @@ class _Manifest(StrictModel):
     validation: dict[str, FiniteFloat]
 
 
-class _Config(StrictModel):
+class _NoteConfig(StrictModel):
+    model_type: str
     n_items: _Size
     dim: _Size
     hidden_size: _Size
     intermediate_size: _Size
     layers: _Size
     max_history: _Size
-    rating_bins: _Size
-    readout: str
     added_items: list[Annotated[int, Field(ge=0)]]
-    similarity: Literal["dot", "cosine"]
-    recent: _Size
+
+
+class _TasteConfig(_NoteConfig):
+    rating_bins: _Size
+    n_recent: _Size
     blend_overall: FiniteFloat
     blend_recent: FiniteFloat
     blend_short: FiniteFloat
@@ -136,11 +137,14 @@ _KIND: Final = ManifestSpec(
 )
 
 
-# `tastevec.model.encoder` and the modules of its package that it imports.
-MODULES: Final = ("config", "encoder")
+# `tastevec.model.note` and the modules of its package that it imports, `tastevec.model.encoder` among them.
+MODULES: Final = ("config", "encoder", "note")
 
-# Where transformers finds the classes; the same keys that its own save_pretrained writes.
-_AUTO_MAP: Final = {"AutoConfig": "config.TasteConfig", "AutoModel": "encoder.TasteEncoder"}
+# Where transformers finds the classes by model type; the same keys that its own save_pretrained writes.
+_AUTO_MAPS: Final = {
+    "tastevec": {"AutoConfig": "config.TasteConfig", "AutoModel": "encoder.TasteEncoder"},
+    NOTE_MODEL: {"AutoConfig": "config.NoteConfig", "AutoModel": "note.NoteEncoder"},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,7 +274,7 @@ def write_code(folder: Path) -> None:
         (folder / f"{name}.py").write_bytes((package / f"{name}.py").read_bytes())
     path = folder / CONFIG_FILE
     config = json.loads(path.read_text(encoding="utf-8"))
-    text = json.dumps({**config, "auto_map": _AUTO_MAP}, indent=2, sort_keys=True)
+    text = json.dumps({**config, "auto_map": _AUTO_MAPS[config["model_type"]]}, indent=2, sort_keys=True)
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -316,13 +320,14 @@ def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
         found = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
-    config = _Config(**validate_json(path, found, _Config, TRAIN_AGAIN))
+    is_note = isinstance(found, dict) and found.get("model_type") == NOTE_MODEL
+    shape = _NoteConfig if is_note else _TasteConfig
+    config = shape(**validate_json(path, found, shape, TRAIN_AGAIN))
     levels = manifest["reading"]["scale"]["n_bins"]
-    same = (config.n_items, config.rating_bins) == (items, levels)
-    if not same or max(config.added_items, default=0) >= items:
+    bins = config.rating_bins if isinstance(config, _TasteConfig) else levels
+    if (config.n_items, bins) != (items, levels) or max(config.added_items, default=0) >= items:
         raise FormatError(
-            f"{path}: {config.n_items} items and {config.rating_bins} rating levels, but {BUNDLE_FILE} has {items} and "
-            f"{levels}. {TRAIN_AGAIN}"
+            f"{path}: {config.n_items} items and {bins} rating bins, but {BUNDLE_FILE} has {items} and {levels}. {TRAIN_AGAIN}"
         )
     sizes = {
         "N": items,
@@ -333,7 +338,7 @@ def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
     }
     path = folder / WEIGHTS_FILE
     weights = array_shapes(path, TRAIN_AGAIN)
-    check_shapes(path, weights, _weight_shapes(config, weights), TRAIN_AGAIN, sizes=sizes)
+    check_shapes(path, weights, _weight_shapes(config), TRAIN_AGAIN, sizes=sizes)
     for name, shapes in _PART_SHAPES.items():
         if name in manifest["checksums"]:
             check_shapes(
@@ -341,16 +346,15 @@ def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
             )
 
 
-def _weight_shapes(config: _Config, found: Collection[str]) -> dict[str, tuple[str | int, ...]]:
+def _weight_shapes(config: _NoteConfig) -> dict[str, tuple[str | int, ...]]:
     """Return the shapes that the weights must have."""
     shapes: dict[str, tuple[str | int, ...]] = {
         "items.weight": ("N", "D"),
-        "lift.weight": ("H", "D"),
+        "input_projection.weight": ("H", "D"),
         f"blocks.layer.{config.layers - 1}.output.dense.weight": ("H", "I"),
     }
-    optional = {"inputs.weight": ("N", "H"), "positions.weight": ("L", "H")}
-    shapes |= {name: shape for name, shape in optional.items() if name in found}
-    if config.readout == "moments":
+    if isinstance(config, _TasteConfig):
+        shapes |= {"item_inputs.weight": ("N", "H"), "positions.weight": ("L", "H")}
         shapes |= {"fold_in.item_prior": ("N", "D"), "fold_in.gram": ("D", "D"), "fold_in.prior_mean": ("D",)}
         shapes |= {"fold_in.rating_weights": (config.rating_bins + 1, 3), "fold_in.constants": (4,)}
     return shapes
@@ -363,14 +367,17 @@ def _load_encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder
     if runtime == "onnx" or (runtime == "auto" and has_graph and find_spec("onnxruntime")):
         return OnnxEncoder.load(folder)
     # Imported here: torch takes seconds, which neither a wrong folder nor serving with ONNX should cost.
-    import torch  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
+    import torch  # noqa: PLC0415  as the comment says
+    from safetensors.torch import load_file  # noqa: PLC0415  as the comment says
 
-    from tastevec.model.config import TasteConfig  # noqa: PLC0415
-    from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415
+    from tastevec.model.config import NoteConfig, TasteConfig  # noqa: PLC0415  as the comment says
+    from tastevec.model.encoder import TasteEncoder  # noqa: PLC0415  as the comment says
+    from tastevec.model.note import NoteEncoder  # noqa: PLC0415  as the comment says
 
     try:  # as from_pretrained does, but without its progress bar
-        model = TasteEncoder(TasteConfig.from_pretrained(folder)).eval()
+        is_note = from_json((folder / CONFIG_FILE).read_bytes())["model_type"] == NOTE_MODEL
+        network: Any = NoteEncoder if is_note else TasteEncoder
+        model = network((NoteConfig if is_note else TasteConfig).from_pretrained(folder)).eval()
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except Exception as error:  # transformers and torch raise many types for what does not fit
         raise FormatError(f"{folder}: the network cannot be built ({error}). {TRAIN_AGAIN}") from error

@@ -32,12 +32,21 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import InputConfig
     from tastevec.schema import Horizon
 
-__all__ = ["Encoder", "OnnxEncoder", "batches_by_length", "encode_histories", "gpu_available", "on_gpu"]
+__all__ = [
+    "NOTE_MODEL",
+    "Encoder",
+    "OnnxEncoder",
+    "batches_by_length",
+    "encode_histories",
+    "gpu_available",
+    "on_gpu",
+]
 
 _CONFIG: Final = "config.json"
-_ARGUMENTS: Final = frozenset(
-    {"vectors", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins"}
-)  # of a graph; and "learned"
+NOTE_MODEL: Final = "tastevec-bert-cosine"  # the model type of the research note's model
+_INPUTS: Final = frozenset(
+    {"vectors", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins", "item_inputs"}
+)  # of a graph
 _TOKENS: Final = 1024  # films that the blocks read at once: what more of them compute leaves a core's cache
 _TYPICAL: Final = 50.0  # films at which the ridge is what its constant says, as in the network
 
@@ -110,10 +119,9 @@ class OnnxEncoder:
             raise
         except Exception as error:  # onnxruntime's errors have many names and no other in common
             raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
-        has = _ARGUMENTS | ({"learned"} if "inputs.weight" in weights else set())
-        if unknown := made._reads - has:
+        if unknown := made._reads - _INPUTS:
             raise FormatError(
-                f"{path} asks for {', '.join(sorted(unknown))}; expected {', '.join(sorted(has))} or fewer. {TRAIN_AGAIN}"
+                f"{path}: inputs {', '.join(sorted(unknown))}. Expected {', '.join(sorted(_INPUTS))} or fewer. {TRAIN_AGAIN}"
             )
         return made
 
@@ -149,7 +157,7 @@ class OnnxEncoder:
     @property
     def item_vectors(self) -> NDArray[np.float32]:
         """(N, D) the film table; of unit length where similarity is the cosine."""
-        if self.config["similarity"] == "dot":
+        if self.config["model_type"] != NOTE_MODEL:
             return self.table
         lengths = np.linalg.norm(self.table, axis=1, keepdims=True)
         return np.asarray(self.table / np.where(lengths > 0, lengths, 1.0))
@@ -162,13 +170,13 @@ class OnnxEncoder:
     def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
         """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from what `InputConfig.arrays` gives."""
         items, levels, lengths = arrays["items"], arrays["rating_bins"], arrays["lengths"]
-        if self.config["readout"] == "pooler":
+        if self.config["model_type"] == NOTE_MODEL:
             return self._newest(arrays)
         as_set = [arrays.get(f"overall_{name}", arrays[name]) for name in ("items", "rating_bins", "lengths")]
         overall = self._fold_in(*as_set)
         if horizon == "overall":
             return overall
-        newest, ratings, there = _last(items, levels, lengths, self.config["recent"])
+        newest, ratings, there = _last(items, levels, lengths, self.config["n_recent"])
         weight = self.config["blend_recent"] + self.config["blend_short"] / np.maximum(lengths, 1)  # (B,)
         recent = weight[:, None] * self._fold_in(newest, ratings, there, mean=False)
         return np.asarray(self._newest(arrays) + self.config["blend_overall"] * overall + recent, np.float32)
@@ -181,7 +189,7 @@ class OnnxEncoder:
         grown = copy.copy(self)
         before, after = _without(len(self.table), self.added_items), _without(len(table), added)
         grown._weights = self._weights | {"items.weight": np.ascontiguousarray(table, np.float32)}  # noqa: SLF001  its own
-        for name in {"inputs.weight", "fold_in.item_prior"} & self._weights.keys():
+        for name in {"item_inputs.weight", "fold_in.item_prior"} & self._weights.keys():
             rows = self._weights[name]
             spread = np.zeros((len(table), rows.shape[1]), rows.dtype)
             spread[after] = rows[before]
@@ -205,8 +213,8 @@ class OnnxEncoder:
         there = np.arange(items.shape[1]) < arrays["lengths"][:, None]  # (B, L)
         told = {name: arrays[name] for name in self._reads & arrays.keys()}
         told["vectors"] = self.table.take(items, 0) * there[..., None]
-        if "learned" in self._reads:
-            told["learned"] = self._weights["inputs.weight"].take(items, 0)
+        if "item_inputs" in self._reads:
+            told["item_inputs"] = self._weights["item_inputs.weight"].take(items, 0)
         [newest] = self._session.run(None, told)
         return np.asarray(newest, np.float32)
 

@@ -91,6 +91,13 @@ def _without_tastevec(reading: InputConfig, name: str, example: str, dim: int) -
         if reading.pad == "full"
         else ""
     )
+    if reading.order == "item":  # the research note's model
+        ratings_input = """off = stars - stars.mean()  # from the mean of this user; scaled to -1 to 1
+inputs = {"normalized_ratings": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5)}
+"""
+    else:
+        ratings_input = f"""inputs = {{"rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.n_bins - 1}).round().long()}}
+"""
     return f"""Without tastevec, with transformers, torch and pyarrow. `trust_remote_code` runs the Python files next to the weights. They are the
 network of tastevec; read them first if you do not trust the source of this copy.
 
@@ -106,12 +113,7 @@ rows = {{item: row for row, item in enumerate(item_ids)}}
 ratings = {example}
 {order}ratings = ratings{end}  # the network reads no more
 stars = torch.tensor([[stars for _, stars in ratings]])
-off = stars - stars.mean()  # from the mean of this user; scaled to -1 to 1 below
-inputs = {{
-    "items": torch.tensor([[rows[item] for item, _ in ratings]]),
-    "normalized_ratings": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5),
-    "rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.n_bins - 1}).round().long(),
-}}
+{ratings_input}inputs["items"] = torch.tensor([[rows[item] for item, _ in ratings]])
 {padded}output = model(**inputs, lengths=torch.tensor([len(ratings)]))
 output.next, output.overall  # (1, {dim}) each: order-aware, and order-free
 ```

@@ -1,6 +1,6 @@
-"""Training batches: histories, targets and their split among processes.
+"""Training batches: histories, targets and the shard of each process.
 
-Dimensions: B people, L films of the longest history, M moments that are asked, P hidden films in all.
+Dimensions: B users (or pieces of histories), L longest history, M target positions, P targets.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.inputs import UNKNOWN_TIME_GAP_BIN
+from tastevec.training.settings import NoteSettings, TasteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
-    from tastevec.training.settings import TrainSettings
 
 __all__ = [
     "Collator",
@@ -30,49 +30,56 @@ __all__ = [
     "UserDataset",
     "positive_batch",
     "shard_of",
-    "target_count",
     "top_rated_batch",
 ]
 
 Arrays = dict[str, "NDArray[np.generic]"]
+Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class HistorySubset:
-    """Some of the people of ``histories``, which may stay a memory map: read are those who are taken.
+    """Some users of ``histories``, which may be a memory map: only the users of a batch are read.
 
     Attributes:
-        histories: Of everybody.
-        users: (B,) the positions of those meant.
+        histories: All users.
+        users: (B,) positions of the users of the subset.
     """
 
     histories: Histories
     users: NDArray[np.int64]
 
     def __len__(self) -> int:
-        """The number of people."""
+        """Return the number of users."""
         return len(self.users)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """(B,) interactions of each person."""
+        """(B,) history lengths."""
         return self.histories.lengths[self.users]
 
     def take(self, users: NDArray[np.integer[Any]]) -> Histories:
-        """The histories of those at these positions among the chosen."""
+        """Return the histories at these positions of the subset."""
         return self.histories.take(self.users[users])
 
     def all(self) -> Histories:
-        """The histories of all of them, copied."""
+        """Return all histories, copied into memory."""
         return self.histories.take(self.users)
 
     def ratings_alone(self) -> Histories:
-        """The same without times and normalised ratings, which take no room then and are not read."""
-        return _silent(_silent(self.histories).take(self.users))  # neither read from the map, nor kept
+        """Return the histories without times and normalized ratings: neither read from the map nor in memory."""
+        return _without_times(_without_times(self.histories).take(self.users))
+
+
+def _without_times(histories: Histories) -> Histories:
+    """Return the histories with constant times and normalized ratings, which take no memory."""
+    shape = histories.items.shape
+    normalized, times = np.broadcast_to(np.float32(0), shape), np.broadcast_to(np.int64(NO_TIMESTAMP), shape)
+    return replace(histories, normalized_ratings=normalized, timestamps=times)
 
 
 class UserDataset(torch.utils.data.Dataset[tuple[int, int]]):
-    """The people to learn from, each with the epoch, so that a batch's draws depend on seed, epoch and people alone."""
+    """The training users, each with the epoch: the draws of a batch depend on seed, epoch and users alone."""
 
     def __init__(self, users: NDArray[np.int64]) -> None:
         self.users = users
@@ -85,17 +92,17 @@ class UserDataset(torch.utils.data.Dataset[tuple[int, int]]):
         return self.epoch, int(self.users[index])
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer as an epoch begins."""
+        """Set the epoch; the Trainer calls this at its start."""
         self.epoch = epoch
 
 
 class LengthBuckets(torch.utils.data.Sampler[int]):
-    """A new random order each epoch in which neighbours have like lengths, so that little of a batch is padding.
+    """A random order in each epoch in which neighbors have similar lengths, so that batches have little padding.
 
     Args:
-        lengths: (B,) films of each person.
-        batch_size: People a batch; pools of 16 batches are sorted by length and cut.
-        seed: Of the order.
+        lengths: (B,) history lengths.
+        batch_size: Users a batch; pools of 16 batches are sorted by length, then split.
+        seed: Random seed of the order.
     """
 
     def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
@@ -108,7 +115,7 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
         return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer as an epoch begins."""
+        """Set the epoch; the Trainer calls this at its start."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -117,166 +124,139 @@ class LengthBuckets(torch.utils.data.Sampler[int]):
         pool = self.batch_size * 16
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
         order = np.concatenate([group[np.argsort(self.lengths[group], kind="stable")] for group in pools])
-        whole = len(order) // self.batch_size * self.batch_size
-        batches = rng.permutation(order[:whole].reshape(-1, self.batch_size)).ravel()
-        return iter([*batches.tolist(), *order[whole:].tolist()])
+        full = len(order) // self.batch_size * self.batch_size  # users in full batches
+        batches = rng.permutation(order[:full].reshape(-1, self.batch_size)).ravel()
+        return iter([*batches.tolist(), *order[full:].tolist()])
 
 
 @dataclass(frozen=True)
 class Collator:
-    """The collator: people in, tensors out."""
+    """The collator of the data loader: (epoch, user) pairs to the tensors of one step."""
 
     histories: Histories | HistorySubset
-    reading: InputConfig
-    settings: TrainSettings
+    input_config: InputConfig
+    settings: TasteSettings | NoteSettings
 
-    def __call__(self, n_users: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
-        """The tensors of one step."""
-        users = np.array([user for _, user in n_users])
+    def __call__(self, pairs: Sequence[tuple[int, int]]) -> Batch:
+        """Return the tensors of one step."""
+        users = np.array([user for _, user in pairs])
         histories = self.histories.take(users)
-        if self.settings.target == "best-rated":
-            arrays = top_rated_batch(histories, self.reading, self.settings)
+        if isinstance(self.settings, NoteSettings):
+            arrays = top_rated_batch(histories, self.input_config)
         else:
-            rng = np.random.default_rng([self.settings.seed, n_users[0][0], *users])
-            arrays = positive_batch(histories, self.reading, self.settings, rng)
+            rng = np.random.default_rng([self.settings.seed, pairs[0][0], *users])
+            arrays = positive_batch(histories, self.input_config, self.settings, rng)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _silent(histories: Histories) -> Histories:
-    """No time and no normalised rating, without room for them."""
-    there = histories.items.shape
-    normalized_ratings, timestamps = (
-        np.broadcast_to(np.float32(0), there),
-        np.broadcast_to(np.int64(NO_TIMESTAMP), there),
-    )
-    return replace(histories, normalized_ratings=normalized_ratings, timestamps=timestamps)
-
-
 def positive_batch(
-    histories: Histories, reading: InputConfig, settings: TrainSettings, rng: np.random.Generator
+    histories: Histories, config: InputConfig, settings: TasteSettings, rng: np.random.Generator
 ) -> Arrays:
-    """What comes next, for each person of ``histories``.
+    """Return a batch of preset ``taste``: at some positions of each history the target is the next positive.
 
-    A random run of ``max_history`` films is read in order, and a random share ``asked`` of its moments is asked for the
-    run's next liked film. A share ``cut`` of the runs is cut in two, each read as if the other were not known: else the
-    only short histories would be beginnings, which are not like the newest few films of somebody who has been there long.
-    A share ``input_dropout`` is read without its times, as the films that somebody names without saying when.
+    A random run of ``max_history`` interactions is read in order, and a random ``target_fraction`` of its positions has a
+    target. A share ``history_split_rate`` of the runs is split in two, each read without the other: else the only short
+    histories would be beginnings, which differ from the most recent items of a long-time user. A share ``input_dropout``
+    is read without times, as histories whose times are unknown.
 
     Returns:
-        The arrays of `InputConfig.in_order`, B runs and pieces of runs; ``moments`` (M,) flat positions in (B, L + 1) and ``target_items`` (M,).
+        The arrays of `InputConfig.sequence_arrays`, B runs and pieces of runs; ``target_positions`` (M,) flat in (B, L + 1) and
+        ``target_items`` (M,).
     """
-    run = _cut(_random_run(histories, settings.max_history, rng), settings.history_split_rate, rng)
-    arrays = reading.sequence_arrays(_with_statistics(run, settings))
-    arrays["time_gap_bins"][rng.random(len(run)) < settings.input_dropout] = UNKNOWN_TIME_GAP_BIN
-    moments, next_rows = _next_item(run, reading.scale.positive(run.ratings), arrays["items"].shape[1] + 1)
-    asked = rng.random(len(moments)) < settings.target_fraction
+    runs = _split(_random_run(histories, settings.max_history, rng), settings.history_split_rate, rng)
+    arrays = config.sequence_arrays(runs)
+    arrays["time_gap_bins"][rng.random(len(runs)) < settings.input_dropout] = UNKNOWN_TIME_GAP_BIN
+    positions, rows = _next_positive(runs, config.scale.positive(runs.ratings), arrays["items"].shape[1] + 1)
+    chosen = rng.random(len(positions)) < settings.target_fraction
     return arrays | {
-        "moments": moments[asked],
-        "target_items": run.items[next_rows[asked]].astype(np.int64),
+        "target_positions": positions[chosen],
+        "target_items": runs.items[rows[chosen]].astype(np.int64),
     }
 
 
-def top_rated_batch(histories: Histories, reading: InputConfig, settings: TrainSettings) -> Arrays:
-    """The note's question: the film rated highest is taken out of the input and is the target.
+def top_rated_batch(histories: Histories, config: InputConfig) -> Arrays:
+    """Return a batch of the research note: the target of a user is their top-rated item, removed from the input.
+
+    Of several top-rated items the target is that of the lowest id. Its rating stays part of the statistics by which the
+    ratings of its user are normalized. Both are flaws that the note's model reproduces.
 
     Returns:
-        The arrays of `InputConfig.in_order`, ``target_users`` (P,) and ``target_items`` (P,).
+        The arrays of `InputConfig.sequence_arrays`, ``target_users`` (P,) and ``target_items`` (P,).
     """
     ratings = np.nan_to_num(histories.ratings, nan=-np.inf)
     best = np.full(len(histories), -np.inf, np.float32)
     np.maximum.at(best, histories.owners, ratings)
     rows = np.flatnonzero(np.isfinite(ratings) & (ratings == best[histories.owners]))
-    if settings.ties != "all":
-        rows = _one_each(histories, rows, by=settings.ties)
+    rows = rows[np.lexsort((histories.items[rows], histories.owners[rows]))]
+    users, first = np.unique(histories.owners[rows], return_index=True)
+    rows = rows[first]
     known = np.ones(len(histories.items), bool)
     known[rows] = False
-    return reading.sequence_arrays(_with_statistics(histories.keep(known), settings)) | {
-        "target_users": histories.owners[rows],
+    return config.sequence_arrays(histories.keep(known)) | {
+        "target_users": users,
         "target_items": histories.items[rows].astype(np.int64),
     }
 
 
-def _with_statistics(known: Histories, settings: TrainSettings) -> Histories:
-    """The known ratings on the person's own scale, which the target is part of only in the note's recipe."""
-    if settings.statistics == "everything" or settings.rating_input == "embed":
-        return known
-    return replace(known, normalized_ratings=normalize_ratings(known.ratings, known.offsets))
-
-
 def _random_run(histories: Histories, length: int, rng: np.random.Generator) -> Histories:
-    """A random run of at most ``length`` films of each history."""
+    """Return a random run of at most ``length`` interactions of each history."""
     starts = rng.integers(0, np.maximum(histories.lengths - length, 0) + 1)
-    rank = np.arange(len(histories.items)) - (histories.offsets[:-1] + starts)[histories.owners]
-    return histories.keep((rank >= 0) & (rank < length))
+    step = np.arange(len(histories.items)) - (histories.offsets[:-1] + starts)[histories.owners]
+    return histories.keep((step >= 0) & (step < length))
 
 
-def _cut(runs: Histories, share: float, rng: np.random.Generator) -> Histories:
-    """The runs, this share of those of two films or more cut in two before a random film."""
-    chosen = (rng.random(len(runs)) < share) & (runs.lengths > 1)
-    before = 1 + (rng.random(len(runs)) * (runs.lengths - 1)).astype(np.int64)  # films of the first piece
+def _split(runs: Histories, rate: float, rng: np.random.Generator) -> Histories:
+    """Return the runs, of which a share ``rate`` of those with two or more items is split at a random item."""
+    chosen = (rng.random(len(runs)) < rate) & (runs.lengths > 1)
+    before = 1 + (rng.random(len(runs)) * (runs.lengths - 1)).astype(np.int64)  # length of the first piece
     offsets = np.sort(np.concatenate([runs.offsets, (runs.offsets[:-1] + before)[chosen]]))
     return replace(runs, user_ids=np.repeat(runs.user_ids, 1 + chosen), offsets=offsets)
 
 
-def _next_item(
-    run: Histories, positive: NDArray[np.bool_], width: int
+def _next_positive(
+    runs: Histories, positive: NDArray[np.bool_], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The moments (flat in (B, width)) that some liked film follows, and the row of the first such film.
+    """Return the positions (flat in (B, width)) that a positive follows, and the row of the first such positive.
 
-    Moment 0 of a person stands before the first film, moment k behind the k-th.
+    Position 0 is before the first item, position k after the k-th.
     """
-    owners = np.repeat(np.arange(len(run)), run.lengths + 1)
-    ahead = np.arange(len(owners)) - owners  # the first row that is still to come
-    moments = ahead - run.offsets[owners]
+    owners = np.repeat(np.arange(len(runs)), runs.lengths + 1)
+    ahead = np.arange(len(owners)) - owners  # the first row after the position
+    positions = ahead - runs.offsets[owners]
     positive_rows = np.append(np.flatnonzero(positive), len(positive))
     following = positive_rows[np.searchsorted(positive_rows, ahead)]
-    asked = following < run.offsets[1:][owners]
-    return (owners * width + moments)[asked], following[asked]
+    found = following < runs.offsets[1:][owners]
+    return (owners * width + positions)[found], following[found]
 
 
-def _one_each(histories: Histories, rows: NDArray[np.int64], *, by: str) -> NDArray[np.int64]:
-    """One of each person's rows: the newest, or that of the lowest item."""
-    key = histories.items[rows] if by == "lowest-item" else -rows
-    ordered = rows[np.lexsort((key, histories.owners[rows]))]
-    _, first = np.unique(histories.owners[ordered], return_index=True)
-    return ordered[first]
-
-
-Batch = dict[str, torch.Tensor]
-
-_IN_ORDER = ("items", "normalized_ratings", "rating_bins", "time_gap_bins")
+_PER_INTERACTION = ("items", "normalized_ratings", "rating_bins", "time_gap_bins")
 
 
 def shard_of(batch: Batch, rank: int, count: int, *, trim: bool) -> Batch:
-    """The ``rank``-th of ``count`` shares, which together ask everything once; dealt by length, so that they cost alike.
+    """Return one of ``count`` shards of a batch, which have each target once in all, dealt by length to cost the same.
 
     Args:
-        batch: What `Collator` makes.
+        batch: A batch of `Collator`.
         rank: From 0 to ``count`` - 1.
-        count: More shares than runs leave some with one run of which nothing is asked, so that no process waits in vain.
-        trim: Whether padding that no run of the share needs is left out; not where the encoder sees its padding.
+        count: With more shards than runs, some have one run without targets, so that no process waits forever.
+        trim: Whether to remove padding that no run of the shard needs; not for an encoder that attends to padding.
     """
     lengths, width = batch["lengths"], batch["items"].shape[1]
     runs = torch.argsort(lengths, descending=True, stable=True)[rank::count]
     dealt = torch.full((len(lengths),), -1).scatter(
         0, runs, torch.arange(len(runs))
-    )  # (B,) each run's new row
+    )  # (B,) rows in the shard
     if not len(runs):
         runs = torch.zeros(1, dtype=torch.long)
     own = max(int(lengths[runs].max()), 1) if trim else width
-    made = {name: batch[name][runs, :own] for name in _IN_ORDER} | {"lengths": lengths[runs]}
-    if "moments" in batch:
-        rows, places = dealt[batch["moments"] // (width + 1)], batch["moments"] % (width + 1)
-        asked = {"moments": rows * (own + 1) + places, "target_items": batch["target_items"]}
+    shard = {name: batch[name][runs, :own] for name in _PER_INTERACTION} | {"lengths": lengths[runs]}
+    if "target_positions" in batch:
+        rows, positions = (
+            dealt[batch["target_positions"] // (width + 1)],
+            batch["target_positions"] % (width + 1),
+        )
+        targets = {"target_positions": rows * (own + 1) + positions, "target_items": batch["target_items"]}
     else:
         rows = dealt[batch["target_users"]]
-        asked = {"target_users": rows, "target_items": batch["target_items"]}
-    return made | {name: values[rows >= 0] for name, values in asked.items()}
-
-
-def target_count(batch: Batch, loss: str) -> int:
-    """Over how many the loss is a mean: answers, or people where each of them weighs the same."""
-    if "moments" in batch:
-        return len(batch["target_items"])
-    users = batch["target_users"]
-    return len(users if loss == "cosine" else users.unique())
+        targets = {"target_users": rows, "target_items": batch["target_items"]}
+    return shard | {name: values[rows >= 0] for name, values in targets.items()}

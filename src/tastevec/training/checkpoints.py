@@ -1,4 +1,8 @@
-"""Checkpoints: written with checksums, resumed exactly."""
+"""Checkpoints of a training run: start, checksums, and the last checkpoint to resume from.
+
+The run is in the folder ``MODEL.training``: ``settings.json`` with the identity of the run, a ``checkpoint-STEP`` folder for each
+of the best and the last epoch, ``checksums-STEP.json`` for each of them, and the curves in ``tensorboard``.
+"""
 
 from __future__ import annotations
 
@@ -36,27 +40,25 @@ if TYPE_CHECKING:
 
 __all__ = ["ChecksumCallback", "disk_full_errors", "last_checkpoint", "start_run"]
 
-_SETTINGS_FILE = "settings.json"
-_UNWRITTEN: Final = re.compile(
-    "iostream error|PytorchStreamWriter|unexpected pos"
-)  # torch's words for a full disk
-# What the first process writes. The states of chance are each process's own, and the arguments are never read.
-_SEALED: Final = ("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+_SETTINGS_FILE: Final = "settings.json"
+# Files of rank 0. Random states are written by each process, and the training arguments are never read.
+_FILES: Final = ("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+_DISK_FULL: Final = re.compile("iostream error|PytorchStreamWriter|unexpected pos")  # as torch reports it
 
 
-class _Sums(StrictModel):
+class _Checksums(StrictModel):
     checksums: dict[str, str]
 
 
 def start_run(identity: dict[str, Any], folder: Path) -> None:
-    """Empty the folder of an earlier run and say whose it is.
+    """Remove an earlier run from ``folder`` and write the identity of the new one.
 
     Args:
-        identity: What the run is, as JSON holds it: nothing else is resumed from here.
-        folder: Made if it is not there.
+        identity: Data and settings, as JSON values: a run resumes with the same identity alone.
+        folder: Created if it does not exist.
 
     Raises:
-        FormatError: ``folder`` holds something else.
+        FormatError: ``folder`` contains something else.
     """
     check_replaceable(folder, marker_file=_SETTINGS_FILE)
     shutil.rmtree(folder, ignore_errors=True)
@@ -64,48 +66,107 @@ def start_run(identity: dict[str, Any], folder: Path) -> None:
         file.write_text(json.dumps(identity), encoding="utf-8")
 
 
+class ChecksumCallback(TrainerCallback):
+    """Writes the checksums of each checkpoint after the Trainer has written it."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:
+        """Write the checksums; the Trainer calls this in every process."""
+        if not state.is_world_process_zero:
+            return
+        checkpoint = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+        checksums = {name: sha256_of(checkpoint / name) for name in _FILES if (checkpoint / name).exists()}
+        with atomic_file(_checksum_file(checkpoint)) as file:
+            file.write_text(manifest_text({"format": 1, "checksums": checksums}), encoding="utf-8")
+
+
 def last_checkpoint(identity: dict[str, Any], folder: Path) -> str | None:
-    """The last whole checkpoint, of which a half-written one is removed; None where the run was stopped before its first.
+    """Return the last complete checkpoint, after removing incomplete ones; None before the first checkpoint.
 
     Raises:
-        TrainingError: There is nothing to resume, or it was another run; or the checkpoint is damaged.
+        TrainingError: There is no run to resume, or another one; or a checkpoint is damaged.
     """
-    if not (folder / _SETTINGS_FILE).exists():
-        raise TrainingError(f"{folder} holds no unfinished run; run the same command without --resume")
-    begun = _begun(folder / _SETTINGS_FILE)
-    changed = sorted(name for name, value in identity.items() if begun.get(name) != value)
+    path = folder / _SETTINGS_FILE
+    if not path.exists():
+        raise TrainingError(f"{folder}: no run to resume. Run the same command without --resume.")
+    earlier = _read_identity(path)
+    changed = sorted(name for name, value in identity.items() if earlier.get(name) != value)
     if changed:
         raise TrainingError(
-            f"the unfinished run in {folder} differs in {', '.join(changed)}; resume it with its own settings, or run without --resume"
+            f"{folder}: the run has other values of {', '.join(changed)}. Expected the same settings and data. "
+            "Resume with those, or run without --resume."
         )
-    for sums in folder.glob("checksums-*.json"):
-        if not sums.with_name(f"checkpoint-{sums.stem.partition('-')[2]}").exists():
-            sums.unlink()  # of one that was removed
-    found: str | None
-    while (found := get_last_checkpoint(str(folder))) and not _is_whole(Path(found)):
-        shutil.rmtree(found)
-    if found:
-        _refuse_damaged(Path(found))
-    for checkpoint in sorted(folder.glob("checkpoint-*")):  # the best is read as well, in the end
-        _refuse_altered(checkpoint)
-    return found
+    for file in folder.glob("checksums-*.json"):
+        if not file.with_name(f"checkpoint-{file.stem.partition('-')[2]}").exists():
+            file.unlink()  # its checkpoint is removed
+    last: str | None
+    while (last := get_last_checkpoint(str(folder))) and not _is_complete(Path(last)):
+        shutil.rmtree(last)
+    if last:
+        _check_states(Path(last))
+    for checkpoint in sorted(folder.glob("checkpoint-*")):  # the best one is loaded in the end
+        _check_checksums(checkpoint)
+    return last
 
 
-def _begun(path: Path) -> dict[str, Any]:
-    """What the unfinished run is."""
+def _read_identity(path: Path) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
+        identity: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise TrainingError(
-            f"{path} cannot be read ({type(error).__name__}); expected the settings of the unfinished run; run the same command "
-            "without --resume, which begins again"
+            f"{path}: cannot be read ({type(error).__name__}). Expected the settings of the run. "
+            "Run the same command without --resume."
         ) from error
-    return told
+    return identity
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Return whether the Trainer has written all files: its state is the last one."""
+    try:
+        from_json((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _check_states(checkpoint: Path) -> None:
+    """Load the states that torch wrote before the Trainer does, whose errors name no file. ``weights_only`` runs no code."""
+    for file in sorted([*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")]):
+        try:
+            with safe_globals():
+                torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many types for a damaged file
+            raise TrainingError(
+                f"{file}: cannot be read ({type(error).__name__}). Expected a state that train wrote. {_remedy(checkpoint)}"
+            ) from error
+
+
+def _check_checksums(checkpoint: Path) -> None:
+    """Compare the files with their checksums, which are missing where the run was stopped before they were written."""
+    file = _checksum_file(checkpoint)
+    if not file.exists():
+        return
+    remedy = _remedy(checkpoint)
+    try:
+        spec = ManifestSpec(_Checksums, 1, "checksums", "the checksums of a checkpoint", "", remedy)
+        checksums = read_manifest(file, spec)["checksums"]
+    except FormatError as error:
+        raise TrainingError(str(error)) from error
+    for name, expected in checksums.items():
+        if not (checkpoint / name).is_file() or sha256_of(checkpoint / name) != expected:
+            raise TrainingError(f"{checkpoint / name}: missing, or checksum mismatch. {remedy}")
+
+
+def _checksum_file(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"checksums-{checkpoint.name.rpartition('-')[2]}.json")
+
+
+def _remedy(checkpoint: Path) -> str:
+    return f"Remove the folder {checkpoint}, then run the same command again: it resumes from the checkpoint before, or starts again."
 
 
 @contextmanager
 def disk_full_errors(folder: Path) -> Iterator[None]:
-    """Say of a checkpoint for which there was no room what the system says, where torch speaks of its streams.
+    """Raise the system's error for a full disk in place of torch's error about its streams.
 
     Raises:
         OSError: The disk of ``folder`` is full.
@@ -113,61 +174,6 @@ def disk_full_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if _UNWRITTEN.search(str(error)) is None:
+        if _DISK_FULL.search(str(error)) is None:
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-
-
-class ChecksumCallback(TrainerCallback):
-    """Notes beside each checkpoint, once it is written, what its files were."""
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:
-        """Called by the Trainer in every process; the first wrote them."""
-        folder = Path(args.output_dir or ".")
-        if state.is_world_process_zero:
-            checkpoint = folder / f"checkpoint-{state.global_step}"
-            sums = {name: sha256_of(checkpoint / name) for name in _SEALED if (checkpoint / name).exists()}
-            with atomic_file(_sums(checkpoint)) as file:
-                file.write_text(manifest_text({"format": 1, "checksums": sums}), encoding="utf-8")
-
-
-def _sums(checkpoint: Path) -> Path:
-    return checkpoint.with_name(f"checksums-{checkpoint.name.rpartition('-')[2]}.json")
-
-
-def _refuse_altered(checkpoint: Path) -> None:
-    """One that was stopped before its checksums were noted is read without, and so is one from before they were."""
-    if not _sums(checkpoint).exists():
-        return
-    way_out = f"Remove the folder {checkpoint}, then run the same command: it resumes from the checkpoint before it, or starts over"
-    kind = ManifestSpec(_Sums, 1, "checksums", "the checksums of a checkpoint", "", way_out)
-    try:
-        told = read_manifest(_sums(checkpoint), kind)
-    except FormatError as error:
-        raise TrainingError(str(error)) from error
-    for name, expected in told["checksums"].items():
-        file = checkpoint / name
-        if not file.is_file() or sha256_of(file) != expected:
-            raise TrainingError(f"{file}: checksum mismatch. Expected the file as written. {way_out}")
-
-
-def _refuse_damaged(checkpoint: Path) -> None:
-    """Open the states that torch wrote before the Trainer does, whose errors name no file. What is in them can run nothing."""
-    for file in sorted([*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")]):
-        try:
-            with safe_globals():
-                torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch gives what is damaged many names
-            raise TrainingError(
-                f"{file} cannot be read ({type(error).__name__}); expected what train wrote there; remove the folder {checkpoint} and "
-                "run the same command again, which goes on from the checkpoint before it or begins again"
-            ) from error
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether the Trainer finished writing it: its state is the last file."""
-    try:
-        from_json((checkpoint / "trainer_state.json").read_bytes())
-    except (OSError, ValueError):
-        return False
-    return True

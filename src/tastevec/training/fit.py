@@ -1,4 +1,4 @@
-"""Fitting of a model to a prepared dataset: embedding space, encoder and training."""
+"""Fitting of a model to a prepared dataset: item vectors, encoder and training."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from tastevec.errors import SettingsError, TrainingError
 from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_feature_rows
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
-from tastevec.model.config import TasteConfig
+from tastevec.model.config import NoteConfig, TasteConfig
 from tastevec.model.encoder import TasteEncoder
-from tastevec.schema import CONTENT, GENOME_SVD
+from tastevec.model.note import NoteEncoder
+from tastevec.schema import COLLABORATIVE, CONTENT
 from tastevec.training.batches import HistorySubset
 from tastevec.training.distributed import rank
-from tastevec.training.trainer import TrainingRun, run
+from tastevec.training.settings import NoteSettings, TasteSettings
+from tastevec.training.trainer import TrainingRun, train_encoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,31 +31,30 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.prepared import Prepared
-    from tastevec.training.settings import TrainSettings
 
 __all__ = ["Trained", "train"]
 
-_LEAST_PEOPLE = 2
-_LEAST_FILMS = 2
+_MIN_USERS = 2
+_MIN_ITEMS = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained model and what it needs to be used.
+    """A trained model and what inference needs.
 
     Attributes:
-        model: The encoder, at its best validated epoch.
-        reading: How it reads histories.
-        settings: As resolved.
-        counts: (N,) training people that have each film in their history.
-        origins: (N,) where each film's vector started.
-        log: The loop's own log.
-        cold_start: Regression of item vectors on item features, for new items.
+        model: The encoder, at its best epoch on the validation users.
+        input_config: The inputs that it reads of a history.
+        settings: The resolved settings.
+        counts: (N,) training users with each item in their history.
+        origins: (N,) source of the vector of each item.
+        log: The training log.
+        cold_start: The model of vectors of new items.
     """
 
-    model: TasteEncoder
-    reading: InputConfig
-    settings: TrainSettings
+    model: TasteEncoder | NoteEncoder
+    input_config: InputConfig
+    settings: TasteSettings | NoteSettings
     counts: NDArray[np.int64]
     origins: NDArray[np.str_]
     log: list[dict[str, float]]
@@ -63,108 +64,131 @@ class Trained:
 def train(
     prepared: Prepared,
     folder: Path,
-    settings: TrainSettings,
+    settings: TasteSettings | NoteSettings,
     *,
     resume: bool = False,
     callbacks: list[TrainerCallback] | None = None,
 ) -> Trained:
-    """Train on the training people of ``prepared``; validation people choose the epoch; nobody else is looked at.
+    """Train on the training users of ``prepared``; select the epoch on its validation users. Test users are not read.
 
-    Where ``torchrun`` started several processes, all of them call this: the first returns, and the others leave when the
-    training is over, since what is made of it is made once.
+    Under ``torchrun`` every process calls this: rank 0 returns, and the others exit when the training is over.
 
     Args:
-        prepared: Where histories and film vectors come from.
-        folder: For checkpoints and curves while the run is unfinished.
-        settings: Of the run.
-        resume: Go on from ``folder``.
-        callbacks: Told of the progress.
+        prepared: The prepared dataset.
+        folder: The folder of checkpoints and training curves.
+        settings: The settings of the run.
+        resume: Resume from the last checkpoint in ``folder``.
+        callbacks: Callbacks of the Trainer, for progress.
 
     Raises:
         SettingsError: The settings do not fit the data or the backbone.
-        TrainingError: There are too few people, or nothing to resume.
-        SystemExit: With 0, at the end of every process but the first.
+        TrainingError: There are too few users, or no run to resume.
+        SystemExit: With 0, at the end of every process of another rank than 0.
     """
-    users, judges = _users(prepared, settings)
-    reading = InputConfig(
-        scale=RatingScale.of(prepared.rating_range),
-        max_history=settings.max_history,
-        order=settings.order,
-        truncate=settings.truncate,
-        pad="full" if settings.attention == "padded" else "longest",
-        max_history_overall=settings.max_history_overall,
-    )
-    taught = users.ratings_alone()
-    counts = np.bincount(taught.items, minlength=len(prepared.item_ids))
-    space = _space(prepared, taught, settings)
-    del taught  # what is learned is read from the file
-    learners: Histories | HistorySubset = users
-    choosers = judges.all()
-    if settings.item_vectors != "collaborative":
-        learners, choosers = (_placed(some, space.initial.vectors) for some in (users.all(), choosers))
-        counts = np.bincount(learners.items, minlength=len(counts))
-    model = _started(space, reading, settings)
-    course = TrainingRun(learners, choosers, reading, settings, fingerprint=prepared.fingerprint)
-    log = run(model, course, folder, resume=resume, callbacks=callbacks)
+    train_users, validation_users = _split_users(prepared, settings)
+    config = _input_config(prepared, settings)
+    ratings = train_users.ratings_alone()
+    counts = np.bincount(ratings.items, minlength=len(prepared.item_ids))
+    model, origins = _initial_model(prepared, ratings, config, settings)
+    del ratings  # training reads the histories from the file
+    train_on: Histories | HistorySubset = train_users
+    validate_on = validation_users.all()
+    if settings.item_vectors != COLLABORATIVE:
+        train_on, validate_on = (
+            _with_vectors(users, model.table) for users in (train_users.all(), validate_on)
+        )
+        counts = np.bincount(train_on.items, minlength=len(counts))
+    run = TrainingRun(train_on, validate_on, config, settings, fingerprint=prepared.fingerprint)
+    log = train_encoder(model, run, folder, resume=resume, callbacks=callbacks)
     if rank():
         sys.exit(0)
-    return Trained(
-        model,
-        reading,
-        settings,
-        counts,
-        space.initial.origins,
-        log,
-        ColdStartModel.fit(*load_feature_rows(prepared.folder), model.table, counts),
-    )
+    cold_start = ColdStartModel.fit(*load_feature_rows(prepared.folder), model.table, counts)
+    return Trained(model, config, settings, counts, origins, log, cold_start)
 
 
-def _users(prepared: Prepared, settings: TrainSettings) -> tuple[HistorySubset, HistorySubset]:
-    """Those who teach, and those who choose the epoch."""
-    order = prepared.setting("order")
-    if settings.order == "time" != order:
+def _split_users(
+    prepared: Prepared, settings: TasteSettings | NoteSettings
+) -> tuple[HistorySubset, HistorySubset]:
+    """Return the training and the validation users."""
+    if isinstance(settings, TasteSettings) and prepared.setting("order") != "time":
         raise SettingsError(
-            f"the histories of {prepared.folder} are in the order of their films' ids, and order is time; run tastevec "
-            "prepare again without --preset bert-cosine, or train with --preset bert-cosine"
+            f"{prepared.folder}: histories are in the order of item ids. Expected time order for preset taste. "
+            "Run tastevec prepare without --preset bert-cosine, or train with --preset bert-cosine."
         )
-    users, judges = (
+    train_users, validation_users = (
         HistorySubset(prepared.histories, prepared.users_in(split)) for split in ("train", "validation")
     )
-    if min(len(users), len(judges)) < _LEAST_PEOPLE:
+    if min(len(train_users), len(validation_users)) < _MIN_USERS:
         raise TrainingError(
-            f"{prepared.folder} holds {len(users)} training and {len(judges)} validation users; expected 2 or more of "
-            "each; prepare more data"
+            f"{prepared.folder}: {len(train_users)} training users and {len(validation_users)} validation users. "
+            f"Expected at least {_MIN_USERS} of each. Add users, then run tastevec prepare."
         )
-    return users, judges
+    return train_users, validation_users
 
 
-def _placed(users: Histories, vectors: NDArray[np.float32]) -> Histories:
-    """As the note does: without films that have no vector, and then without people of a single film."""
-    there = np.count_nonzero(vectors, axis=1) > 0  # (N,)
-    placed = users.keep(there[users.items])
-    return placed.take(np.flatnonzero(placed.lengths >= _LEAST_FILMS))
+def _input_config(prepared: Prepared, settings: TasteSettings | NoteSettings) -> InputConfig:
+    scale = RatingScale.of(prepared.rating_range)
+    if isinstance(settings, NoteSettings):
+        return InputConfig(scale, settings.max_history, order="item", truncate="oldest", pad="full")
+    return InputConfig(scale, settings.max_history, max_history_overall=settings.max_history_overall)
 
 
-def _space(prepared: Prepared, users: Histories, settings: TrainSettings) -> TasteSpace:
-    """The film table, where each row of it came from, and the linear answer."""
-    linear = TasteSpaceSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
-    if settings.item_vectors == "collaborative":
-        if rank():  # the first process solves, and tells the others as they begin to learn
-            return TasteSpace.zeros(len(prepared.item_ids), linear)
-        _, rows = load_feature_rows(prepared.folder)
-        return TasteSpace.fit(users, rows, linear)
-    name = GENOME_SVD if settings.item_vectors == GENOME_SVD and GENOME_SVD in prepared.vectors else CONTENT
+def _initial_model(
+    prepared: Prepared, ratings: Histories, config: InputConfig, settings: TasteSettings | NoteSettings
+) -> tuple[TasteEncoder | NoteEncoder, NDArray[np.str_]]:
+    """Return the encoder before its first step, and the source of each item vector (N,)."""
+    if isinstance(settings, NoteSettings):
+        initial = _prepared_vectors(prepared, settings)
+        return _initial_note(initial.vectors, settings), initial.origins
+    space = _taste_space(prepared, ratings, settings)
+    return _initial_taste(space, config.scale.n_bins, settings), space.initial.origins
+
+
+def _prepared_vectors(prepared: Prepared, settings: TasteSettings | NoteSettings) -> InitialVectors:
+    """Return item vectors of the prepared dataset; content vectors where it has no genome."""
+    name = settings.item_vectors if settings.item_vectors in prepared.vectors else CONTENT
     vectors = prepared.vectors[name]
     if vectors.shape[1] != settings.dim:
         raise SettingsError(
-            f"dim is {settings.dim}, and the {name} vectors of {prepared.folder} have {vectors.shape[1]} numbers; set dim={vectors.shape[1]}"
+            f"dim: {settings.dim}, but the {name} vectors of {prepared.folder} have {vectors.shape[1]} dimensions. "
+            f"Set dim={vectors.shape[1]}."
         )
-    start = InitialVectors(vectors, np.where(vectors.any(axis=1), name, "none"))
-    return TasteSpace.from_vectors(start, users, linear)
+    return InitialVectors(vectors, np.where(vectors.any(axis=1), name, "none"))
 
 
-def _started(space: TasteSpace, reading: InputConfig, settings: TrainSettings) -> TasteEncoder:
-    """The network before its first step."""
+def _taste_space(prepared: Prepared, ratings: Histories, settings: TasteSettings) -> TasteSpace:
+    """Return the item vectors and the solution of the ridge fold-in."""
+    space = TasteSpaceSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
+    if settings.item_vectors != COLLABORATIVE:
+        return TasteSpace.from_vectors(_prepared_vectors(prepared, settings), ratings, space)
+    if rank():  # rank 0 solves, and broadcasts the solution before the first step
+        return TasteSpace.zeros(len(prepared.item_ids), space)
+    _, features = load_feature_rows(prepared.folder)
+    return TasteSpace.fit(ratings, features, space)
+
+
+def _initial_taste(space: TasteSpace, rating_bins: int, settings: TasteSettings) -> TasteEncoder:
+    torch.manual_seed(settings.seed)
+    shared = ("dim", "hidden_size", "layers", "heads", "max_history", "dropout", "input_dropout")
+    blend = ("blend_overall", "blend_recent", "blend_short")
+    model = TasteEncoder(
+        TasteConfig(
+            n_items=len(space.initial.vectors),
+            intermediate_size=4 * settings.hidden_size,
+            rating_bins=rating_bins,
+            time_gap_bins=N_TIME_GAP_BINS if settings.time_gaps else 0,
+            **settings.model_dump(include={*shared, *blend}),
+        )
+    )
+    solution = space.fold_in_parameters(rating_bins)
+    model.initialize(
+        torch.from_numpy(space.initial.vectors),
+        **{name: torch.from_numpy(array) for name, array in solution.items()},
+    )
+    return model
+
+
+def _initial_note(vectors: NDArray[np.float32], settings: NoteSettings) -> NoteEncoder:
     torch.manual_seed(settings.seed)
     shape: dict[str, Any] = {
         "hidden_size": settings.hidden_size,
@@ -172,36 +196,20 @@ def _started(space: TasteSpace, reading: InputConfig, settings: TrainSettings) -
         "intermediate_size": 4 * settings.hidden_size,
     }
     try:
-        if settings.backbone != "fresh":
+        if settings.backbone != "none":
             shape = backbone_shape(settings.backbone, settings.layers)
-        config = TasteConfig(
-            n_items=len(space.initial.vectors),
-            dim=settings.dim,
-            layers=settings.layers,
-            max_history=settings.max_history,
-            dropout=settings.dropout,
-            rating_bins=reading.scale.n_bins,
-            rating_input=settings.rating_input,
-            attention=settings.attention,
-            readout=settings.readout,
-            positions=settings.positions,
-            item_input=settings.item_input,
-            input_dropout=settings.input_dropout,
-            blend_overall=settings.blend_overall,
-            blend_recent=settings.blend_recent,
-            blend_short=settings.blend_short,
-            time_gap_bins=N_TIME_GAP_BINS if settings.time_gaps else 0,
-            similarity="cosine" if settings.loss == "cosine" else "dot",
-            **shape,
-        )
-        model = TasteEncoder(config)
-        linear = space.fold_in_parameters(reading.scale.n_bins)
-        model.initialize(
-            torch.from_numpy(space.initial.vectors),
-            **{name: torch.from_numpy(array) for name, array in linear.items()},
-        )
-        if settings.backbone != "fresh":
+        same = settings.model_dump(include={"dim", "layers", "max_history", "dropout"})
+        model = NoteEncoder(NoteConfig(n_items=len(vectors), **same, **shape))
+        model.initialize(torch.from_numpy(vectors))
+        if settings.backbone != "none":
             load_backbone(model, settings.backbone)
     except BackboneError as error:
         raise SettingsError(str(error)) from error
     return model
+
+
+def _with_vectors(users: Histories, vectors: NDArray[np.float32]) -> Histories:
+    """Return the histories as in the research note: without items that have no vector, then without users of one item."""
+    has_vector = np.count_nonzero(vectors, axis=1) > 0  # (N,)
+    kept = users.keep(has_vector[users.items])
+    return kept.take(np.flatnonzero(kept.lengths >= _MIN_ITEMS))

@@ -19,17 +19,11 @@ from tastevec.errors import SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.scorers import EncodedScorer, measure
 from tastevec.evaluation.tasks import build_task
-from tastevec.model.losses import cosine_loss, hidden_softmax_loss, next_softmax_loss
-from tastevec.training.batches import (
-    Collator,
-    LengthBuckets,
-    UserDataset,
-    shard_of,
-    target_count,
-    top_rated_batch,
-)
+from tastevec.model.losses import cosine_loss, next_softmax_loss
+from tastevec.training.batches import Collator, LengthBuckets, UserDataset, shard_of, top_rated_batch
 from tastevec.training.checkpoints import ChecksumCallback, disk_full_errors, last_checkpoint, start_run
 from tastevec.training.distributed import rank, world_size
+from tastevec.training.settings import NoteSettings, TasteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,38 +35,309 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
-    from tastevec.model.encoder import TasteEncoder, TasteOutput
+    from tastevec.model.encoder import EncoderOutput, TasteEncoder
+    from tastevec.model.note import NoteEncoder
     from tastevec.schema import TaskId
-    from tastevec.training.batches import HistorySubset
-    from tastevec.training.settings import TrainSettings
+    from tastevec.training.batches import Batch, HistorySubset
 
-__all__ = ["VALIDATION_SCORE", "StepProgressCallback", "TrainingRun", "run", "validate"]
+__all__ = ["VALIDATION_SCORE", "StepProgressCallback", "TrainingRun", "train_encoder", "validate"]
 
-VALIDATION_SCORE = "eval_validation_score"  # the checkpoint with the highest is kept
-_USERS = 256  # encoded at once
-_DEPTH = 100
+VALIDATION_SCORE = "eval_validation_score"  # the checkpoint with the highest one is the result
+_LOGGING_STEPS = 50
+_TIMEOUT = 86_400  # seconds; all processes wait while rank 0 solves the item vectors, and while it validates
+# Without cuDNN's attention, which compiles for each width of a batch: with it, bfloat16 took ten times as long as float32.
+_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+_WIDE = 128  # hidden size from which bfloat16 is faster, where the processor supports it
+_CHUNK = 256  # users encoded at once in validation
 _TASKS: Final[tuple[TaskId, ...]] = ("random-20pct", "next-item", "last-20pct")
+_DEPTH = 100
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """The data and the settings of a training run.
+
+    Attributes:
+        train: The training users, who may be in a memory map.
+        validation: The validation users, for epoch selection.
+        input_config: The inputs that the encoder reads of a history.
+        settings: All other settings.
+        fingerprint: The fingerprint of the data: a run does not resume on other data.
+    """
+
+    train: Histories | HistorySubset
+    validation: Histories
+    input_config: InputConfig
+    settings: TasteSettings | NoteSettings
+    fingerprint: str
+
+
+def train_encoder(
+    model: TasteEncoder | NoteEncoder,
+    run: TrainingRun,
+    folder: Path,
+    *,
+    resume: bool = False,
+    callbacks: list[TrainerCallback] | None = None,
+) -> list[dict[str, float]]:
+    """Train ``model`` in place and leave it at its best epoch on the validation users.
+
+    Args:
+        model: The initialized encoder, on any device.
+        run: Data and settings.
+        folder: The folder of checkpoints and training curves (``tensorboard``); the caller removes it in the end.
+        resume: Resume from the last checkpoint in ``folder``; the result equals that of an uninterrupted run.
+        callbacks: Callbacks of the Trainer, for progress.
+
+    Returns:
+        The training log, equal for a resumed run: one entry for each validation and for the mean loss of some steps.
+
+    Raises:
+        TrainingError: There is no run to resume, or another one; or the weights are not finite.
+        FormatError: ``folder`` contains something else.
+        SettingsError: The device is not available.
+    """
+    settings, folder = run.settings, folder.resolve()  # a run may resume from another working directory
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "device: cuda, but PyTorch finds no GPU. Expected a GPU and a CUDA build of PyTorch. Set device=auto."
+        )
+    arguments = _arguments(settings, folder)
+    identity = {"data": run.fingerprint, **settings.model_dump(exclude={"device", "report_to"})}
+    with arguments.main_process_first(
+        local=False
+    ):  # no process reads the folder before rank 0 has prepared it
+        checkpoint = last_checkpoint(identity, folder) if resume else None
+        if not resume and not rank():
+            start_run(identity, folder)
+    set_seed(settings.seed)
+    model.items.weight.requires_grad_(False)  # noqa: FBT003  torch has no name for it
+    if settings.report_to == "tensorboard" and not rank():
+        callbacks = [*(callbacks or []), TensorBoardCallback(SummaryWriter(folder / "tensorboard"))]
+    trainer = _EncoderTrainer(
+        model,
+        run,
+        args=arguments,
+        train_dataset=UserDataset(np.arange(len(run.train))),
+        eval_dataset=UserDataset(np.arange(len(run.validation))),
+        callbacks=[ChecksumCallback(), *(callbacks or [])],
+    )
+    _synchronize(model, settings.seed)
+    trainer.add_callback(_LogEpochs())
+    trainer.remove_callback(ProgressCallback)  # both print to stdout, which is for results
+    trainer.remove_callback(PrinterCallback)
+    with disk_full_errors(folder):
+        trainer.train(resume_from_checkpoint=checkpoint)
+    if not all(torch.isfinite(weight).all() for weight in model.state_dict().values()):
+        raise TrainingError(
+            "the weights contain NaN or Infinity. Expected finite numbers. Train with a lower --set learning_rate."
+        )
+    # Sorted, as in a checkpoint; without the entry of the total run time, which a resumed run does not have.
+    return [
+        dict(sorted(entry.items())) for entry in trainer.state.log_history if "train_runtime" not in entry
+    ]
+
+
+def _synchronize(model: nn.Module, seed: int) -> None:
+    """Broadcast the weights of rank 0, which alone solved the item vectors; let each process draw its own dropout."""
+    if world_size() > 1:
+        for weight in model.state_dict().values():
+            torch.distributed.broadcast(weight, 0)
+        torch.manual_seed(seed + rank())
+
+
+def _arguments(settings: TasteSettings | NoteSettings, folder: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup,  # below 1 it is a share of all steps
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,  # the last checkpoint, to resume from, and the best one
+        load_best_model_at_end=True,
+        metric_for_best_model=VALIDATION_SCORE,
+        greater_is_better=True,
+        logging_steps=_LOGGING_STEPS,
+        # TensorBoard is a callback: only there its folder can be set.
+        report_to="wandb" if settings.report_to == "wandb" else "none",
+        seed=settings.seed,
+        use_cpu=settings.device == "cpu",
+        ddp_find_unused_parameters=False,  # every parameter has a gradient in every batch
+        ddp_broadcast_buffers=False,  # buffers are constants
+        ddp_timeout=_TIMEOUT,
+        remove_unused_columns=False,  # the dataset is users; the collator makes the columns
+        label_names=["target_items"],
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+    )
+
+
+class _EncoderTrainer(Trainer):
+    """The Trainer with our batches, losses and validation."""
+
+    def __init__(self, encoder: TasteEncoder | NoteEncoder, run: TrainingRun, **kwargs: Any) -> None:  # noqa: ANN401  the Trainer's own
+        self.encoder, self.run = encoder, run
+        super().__init__(model=encoder, **kwargs)
+        self.bfloat16 = _uses_bfloat16(run.settings, self.args.device)
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader[tuple[int, int]]:
+        """Return all users of a batch in every process, which then takes its shard: draws depend on all users of a batch."""
+        run, settings = self.run, self.run.settings
+        return _EpochLoader(
+            UserDataset(np.arange(len(run.train))),
+            LengthBuckets(run.train.lengths, settings.batch_size, settings.seed),
+            Collator(run.train, run.input_config, settings),
+        )
+
+    def create_optimizer(self, *_: object) -> torch.optim.Optimizer:
+        """Return AdamW; weight decay applies to matrices alone, not to biases and norms."""
+        if self.optimizer is None:
+            settings = self.run.settings
+            learned = [weight for weight in self.encoder.parameters() if weight.requires_grad]
+            groups = [
+                {"params": [w for w in learned if w.ndim > 1], "weight_decay": settings.weight_decay},
+                {"params": [w for w in learned if w.ndim <= 1], "weight_decay": 0.0},
+            ]
+            self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+        return self.optimizer
+
+    def training_step(self, model: nn.Module, inputs: Batch, *_: object) -> Tensor:
+        """Run forward and backward on this process's shard of a batch, in ``gradient_accumulation_steps`` pieces.
+
+        The loss is a mean over the targets of the batch, and processes average their gradients: each piece is weighted by its
+        number of targets times the number of processes.
+        """
+        steps = self.run.settings.gradient_accumulation_steps
+        pieces = min(steps, math.ceil(len(inputs["lengths"]) / world_size()))
+        count, targets = world_size() * pieces, max(len(inputs["target_items"]), 1)
+        if count == 1:
+            return super().training_step(model, inputs)
+        losses, trim = [], self.run.input_config.pad == "longest"
+        for piece in range(pieces):
+            shard = shard_of(inputs, rank() * pieces + piece, count, trim=trim)
+            weight = torch.tensor(world_size() * len(shard["target_items"]) / targets)
+            last = piece == pieces - 1
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                losses.append(super().training_step(model, shard | {"weight": weight}))
+        return torch.stack(losses).sum()
+
+    def compute_loss(self, model: nn.Module, inputs: Batch, *_: object, **__: object) -> Tensor:
+        """Return the loss of the preset for one batch."""
+        arguments: dict[str, Any] = {name: inputs[name] for name in self.encoder.inputs if name in inputs}
+        if isinstance(self.run.settings, TasteSettings):  # the ridge fold-in does not learn
+            arguments |= {"fold_in": False, "packing": self.run.settings.sequence_packing}
+        # The Trainer's own bf16 would leave the model in bfloat16 for validation and export.
+        autocast = torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bfloat16)
+        with autocast, sdpa_kernel(_ATTENTION):
+            output: EncoderOutput = model(**arguments)
+        table = self.encoder.items.weight
+        if "target_positions" in inputs:
+            loss = _next_item_loss(output, inputs, table)
+        else:
+            predictions = output["next"].float()  # (B, D)
+            loss = cosine_loss(predictions, table, inputs["target_users"], inputs["target_items"])
+        return loss * inputs["weight"] if "weight" in inputs else loss
+
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
+        """Validate, in place of the Trainer's mean loss: on rank 0, which broadcasts the metrics."""
+        run, metrics = self.run, dict[str, float]()
+        if not rank():
+            metrics = validate(self.encoder, run.validation, run.input_config, run.settings)
+        if world_size() > 1:
+            broadcast = [metrics]
+            torch.distributed.broadcast_object_list(broadcast, 0)
+            [metrics] = broadcast
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def _next_item_loss(output: EncoderOutput, batch: Batch, table: Tensor) -> Tensor:
+    """Return the softmax loss of the per-position states at the target positions."""
+    width = batch["items"].shape[1] + 1
+    users, positions = batch["target_positions"] // width, batch["target_positions"] % width
+    predictions = output["per_position"].flatten(0, 1)[batch["target_positions"]].float()  # (M, D)
+    items = batch["items"][users]  # (M, L)
+    before = torch.arange(items.shape[1], device=items.device) < positions[:, None]
+    read = torch.where(before, items, len(table))
+    return next_softmax_loss(predictions, table, batch["target_items"], read)
+
+
+def _uses_bfloat16(settings: TasteSettings | NoteSettings, device: torch.device) -> bool:
+    """Return whether the transformer computes in bfloat16 on this device."""
+    if settings.precision != "auto":
+        return settings.precision == "bfloat16"
+    features: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.10
+    fast = device.type == "cpu" and (features.get("avx512_bf16") or features.get("amx_bf16"))
+    return bool(fast) and settings.hidden_size >= _WIDE
+
+
+class _EpochLoader(torch.utils.data.DataLoader[tuple[int, int]]):
+    """The data loader, whose dataset and sampler depend on the epoch."""
+
+    def __init__(self, users: UserDataset, order: LengthBuckets, collator: Collator) -> None:
+        super().__init__(users, order.batch_size, sampler=order, collate_fn=collator)
+        self.parts = users, order
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch; the Trainer calls this at its start."""
+        for part in self.parts:
+            part.set_epoch(epoch)
+
+
+class _LogEpochs(TrainerCallback):
+    """Logs at the end of each epoch, where a run may resume: else the mean loss would lack the steps before."""
+
+    def on_epoch_end(self, args: object, state: object, control: TrainerControl, **_: object) -> None:  # noqa: ARG002  the Trainer names them
+        control.should_log = True
+
+
+class StepProgressCallback(TrainerCallback):
+    """Reports each step to a function.
+
+    Args:
+        progress: Called with the steps done, the total, and the latest loss and validation score.
+    """
+
+    def __init__(self, progress: Callable[[int, int, dict[str, float]], None]) -> None:
+        self.progress = progress
+        self.latest: dict[str, float] = {}
+
+    def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
+        """Store the latest metrics."""
+        names = {"loss", VALIDATION_SCORE}
+        self.latest |= {name: value for name, value in (logs or {}).items() if name in names}
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
+        """Report the step."""
+        self.progress(state.global_step, state.max_steps, self.latest)
 
 
 def validate(
-    model: TasteEncoder, users: Histories, reading: InputConfig, settings: TrainSettings
+    model: TasteEncoder | NoteEncoder,
+    users: Histories,
+    config: InputConfig,
+    settings: TasteSettings | NoteSettings,
 ) -> dict[str, float]:
-    """What the model is selected by, and what it is made of, each named ``eval_*``.
+    """Return the metrics on validation users, each named ``eval_*``, and the validation score that selects the epoch.
 
-    A model that learns what people like is asked *fold-in* and *future* over the full catalogue, and selected by the
-    mean NDCG@100 of the questions. One that learns the note's target is selected by the note's own metric, the mean
-    cosine distance of its answer to the best-rated film.
+    The score of preset ``taste`` is the mean NDCG@100 of the validation tasks over the full catalog. That of
+    ``bert-cosine`` is the note's own metric: minus the mean cosine distance to the top-rated item.
     """
-    if settings.target == "best-rated":
-        distance = _note_distance(model, users, reading, settings)
+    if isinstance(settings, NoteSettings):
+        distance = _cosine_distance(model, users, config)
         return {"eval_cosine_distance": distance, VALIDATION_SCORE: -distance}
     scorer = EncodedScorer(
         "model",
         "model",
         model.item_vectors,
-        lambda known, horizon: _encoded(model, known, reading, horizon),
+        lambda known, horizon: _encode(model, known, config, horizon),
     )
-    rating_range = (reading.scale.low, reading.scale.high)
+    rating_range = (config.scale.low, config.scale.high)
     tasks = [
         task
         for name in _TASKS
@@ -87,302 +352,19 @@ def validate(
     return gains | {VALIDATION_SCORE: float(np.mean(list(gains.values()))) if gains else 0.0}
 
 
-def _encoded(
-    model: TasteEncoder, users: Histories, reading: InputConfig, horizon: str
+def _encode(
+    model: TasteEncoder | NoteEncoder, users: Histories, config: InputConfig, horizon: str
 ) -> NDArray[np.float32]:
-    """(B, D) the people's vectors, a group at a time: while they are encoded, people take far more room than their scores."""
-    parts = [model.encode(horizon, **reading.arrays(part)) for part in users.chunks(_USERS)]
-    return np.concatenate(parts)
+    """Return the user embeddings (B, D), computed in chunks: inputs take far more memory than scores."""
+    return np.concatenate([model.encode(horizon, **config.arrays(chunk)) for chunk in users.chunks(_CHUNK)])
 
 
-def _note_distance(
-    model: TasteEncoder, users: Histories, reading: InputConfig, settings: TrainSettings
-) -> float:
+def _cosine_distance(model: TasteEncoder | NoteEncoder, users: Histories, config: InputConfig) -> float:
     total, count = 0.0, 0
-    for part in users.chunks(_USERS):
-        batch = top_rated_batch(part, reading, settings)
+    for chunk in users.chunks(_CHUNK):
+        batch = top_rated_batch(chunk, config)
         owners, targets = batch.pop("target_users"), batch.pop("target_items")
-        answers = model.encode("next", **batch)  # (B, D), the one that learned it
-        distances = cosine_distance(answers[owners], model.item_vectors[targets])
+        embeddings = model.encode("next", **batch)  # (B, D)
+        distances = cosine_distance(embeddings[owners], model.item_vectors[targets])
         total, count = total + float(distances.sum()), count + len(distances)
     return total / max(count, 1)
-
-
-class StepProgressCallback(TrainerCallback):
-    """Tells a function of each step.
-
-    Args:
-        progress: Called with steps done, steps in all, and the newest measures.
-    """
-
-    def __init__(self, progress: Callable[[int, int, dict[str, float]], None]) -> None:
-        self.progress = progress
-        self.newest: dict[str, float] = {}
-
-    def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
-        """Keep what was measured."""
-        self.newest |= {
-            name: value for name, value in (logs or {}).items() if name in {"loss", VALIDATION_SCORE}
-        }
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
-        """Pass it on."""
-        self.progress(state.global_step, state.max_steps, self.newest)
-
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
-        """Report the last step again, now with the measures of the last epoch."""
-        self.progress(state.global_step, state.max_steps, self.newest)
-
-
-_ENCODER_ARGUMENTS = ("items", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins")
-_STEPS_A_LINE = 50  # of the log
-_LONGEST_WAIT = 86_400  # seconds; all wait while the first process solves, and while it validates
-# Not cuDNN's: it is compiled anew for each width of a batch. With it, bfloat16 took ten times as long as float32.
-_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-_WIDE = 128  # hidden numbers from which bfloat16 is faster, where it is computed in
-
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """What a model learns from and how.
-
-    Attributes:
-        train: The people to learn from, who may stay in a memory map.
-        validation: The people who choose the checkpoint.
-        reading: How the encoder reads histories.
-        settings: Everything else.
-        fingerprint: Names the data, so that a run is not resumed on others.
-    """
-
-    train: Histories | HistorySubset
-    validation: Histories
-    reading: InputConfig
-    settings: TrainSettings
-    fingerprint: str
-
-
-class _Epochs(torch.utils.data.DataLoader[tuple[int, int]]):
-    """Batches of people, in an order and with draws of their own in each epoch."""
-
-    def __init__(self, users: UserDataset, order: LengthBuckets, collator: Collator) -> None:
-        super().__init__(users, order.batch_size, sampler=order, collate_fn=collator)
-        self.parts = users, order
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer as an epoch begins."""
-        for part in self.parts:
-            part.set_epoch(epoch)
-
-
-class _LogEpochs(TrainerCallback):
-    """A line of the log ends with each epoch, where a run may be resumed: else its mean loss would lack the steps before."""
-
-    def on_epoch_end(self, args: object, state: object, control: TrainerControl, **_: object) -> None:  # noqa: ARG002  the Trainer names them
-        control.should_log = True
-
-
-class _TasteTrainer(Trainer):
-    """The Trainer with our batches, our losses and our validation."""
-
-    def __init__(self, encoder: TasteEncoder, course: TrainingRun, **kwargs: Any) -> None:  # noqa: ANN401  the Trainer's own
-        self.encoder, self.course = encoder, course
-        super().__init__(model=encoder, **kwargs)
-        self.halved = _in_bfloat16(course.settings, self.args.device)
-
-    def get_train_dataloader(self) -> torch.utils.data.DataLoader[tuple[int, int]]:
-        """Whole batches in every process, each of which takes its share: what is drawn depends on all people of a batch."""
-        course, settings = self.course, self.course.settings
-        return _Epochs(
-            UserDataset(np.arange(len(course.train))),
-            LengthBuckets(course.train.lengths, settings.batch_size, settings.seed),
-            Collator(course.train, course.reading, settings),
-        )
-
-    def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *_: object) -> Tensor:
-        """Forward and backward of this process's share of a batch, in as many pieces as the settings say.
-
-        The loss is a mean over the answers of the whole batch, and processes average their gradients: each piece weighs as
-        many of the answers as it has, times the number of processes.
-        """
-        loss = self.course.settings.loss
-        pieces = min(
-            self.course.settings.gradient_accumulation_steps, math.ceil(len(inputs["lengths"]) / world_size())
-        )
-        count, whole = world_size() * pieces, max(target_count(inputs, loss), 1)
-        if count == 1:
-            return super().training_step(model, inputs)
-        losses, trim = [], self.course.reading.pad == "longest"
-        for piece in range(pieces):
-            own = shard_of(inputs, rank() * pieces + piece, count, trim=trim)
-            weight = torch.tensor(world_size() * target_count(own, loss) / whole)
-            last = piece == pieces - 1
-            with nullcontext() if last else self.accelerator.no_sync(model):
-                losses.append(super().training_step(model, own | {"weight": weight}))
-        return torch.stack(losses).sum()
-
-    def create_optimizer(self, *_: object) -> torch.optim.Optimizer:
-        """AdamW; biases, norms and whatever is no matrix do not decay."""
-        if self.optimizer is None:
-            settings = self.course.settings
-            learned = [weight for weight in self.encoder.parameters() if weight.requires_grad]
-            groups = [
-                {"params": [w for w in learned if w.ndim > 1], "weight_decay": settings.weight_decay},
-                {"params": [w for w in learned if w.ndim <= 1], "weight_decay": 0.0},
-            ]
-            self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
-        return self.optimizer
-
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: object, **__: object) -> Tensor:
-        """The loss that the settings name, of one batch. What is solved in closed form is not asked."""
-        loss = self._loss(model, inputs)
-        return loss * inputs["weight"] if "weight" in inputs else loss
-
-    def _loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        settings, table = self.course.settings, self.encoder.items.weight
-        told = {name: inputs[name] for name in _ENCODER_ARGUMENTS}
-        # The Trainer's own bf16 would leave the model computing in it, also where it is validated and exported.
-        halved = torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.halved)
-        with halved, sdpa_kernel(_ATTENTION):
-            output: TasteOutput = model(**told, linear=False, packed=settings.sequence_packing)
-        known = _known(inputs["items"], inputs["lengths"], len(table))  # (B, L)
-        if settings.target == "positive":
-            width = known.shape[1] + 1
-            users, places = inputs["moments"] // width, inputs["moments"] % width
-            answers = output["moments"].flatten(0, 1)[inputs["moments"]].float()  # (M, D)
-            read = _known(inputs["items"][users], places, len(table))  # (M, L)
-            return next_softmax_loss(answers, table, inputs["target_items"], read)
-        users, items, answers = inputs["target_users"], inputs["target_items"], output["next"].float()
-        if settings.loss == "cosine":
-            return cosine_loss(answers, table, users, items)
-        return hidden_softmax_loss(answers, table, known, users, items)
-
-    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
-        """Our validation in place of a mean loss; the first process measures, and all are told."""
-        course, metrics = self.course, dict[str, float]()
-        if not rank():
-            metrics = validate(self.encoder, course.validation, course.reading, course.settings)
-        if world_size() > 1:
-            told = [metrics]
-            torch.distributed.broadcast_object_list(told, 0)
-            [metrics] = told
-        self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-
-def run(
-    model: TasteEncoder,
-    course: TrainingRun,
-    folder: Path,
-    *,
-    resume: bool = False,
-    callbacks: list[TrainerCallback] | None = None,
-) -> list[dict[str, float]]:
-    """Train ``model`` in place and leave it at its best validated epoch.
-
-    Args:
-        model: Started, on any device.
-        course: What it learns from and how.
-        folder: Where checkpoints and curves (``tensorboard``) are kept; the caller removes it when the result is safe.
-        resume: Go on from the last whole epoch in ``folder``; the result equals that of never having stopped.
-        callbacks: Told of the progress.
-
-    Returns:
-        The log, the same of a run that was resumed: an entry an epoch's validation, and one for the mean loss of each few steps.
-
-    Raises:
-        TrainingError: There is nothing to resume, or it was another run; or the loss is no number any more.
-        FormatError: ``folder`` holds something else.
-        SettingsError: The device is not there.
-    """
-    settings, folder = course.settings, folder.resolve()  # a run may be resumed from elsewhere
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(
-            "device is cuda and torch sees none; set device=auto, or install a torch built for CUDA"
-        )
-    arguments = _arguments(course, folder)
-    identity = {"data": course.fingerprint, **settings.model_dump(exclude={"device", "report_to"})}
-    with arguments.main_process_first(local=False):  # no process reads the folder before it is tidy
-        checkpoint = last_checkpoint(identity, folder) if resume else None
-        if not resume and not rank():
-            start_run(identity, folder)
-    set_seed(settings.seed)
-    model.items.weight.requires_grad_(False)  # noqa: FBT003  torch names it no further
-    if settings.report_to == "tensorboard" and not rank():
-        callbacks = [*(callbacks or []), TensorBoardCallback(SummaryWriter(folder / "tensorboard"))]
-    trainer = _TasteTrainer(
-        model,
-        course,
-        args=arguments,
-        train_dataset=UserDataset(np.arange(len(course.train))),
-        eval_dataset=UserDataset(np.arange(len(course.validation))),
-        callbacks=[ChecksumCallback(), *(callbacks or [])],
-    )
-    _agree(model, settings.seed)
-    trainer.add_callback(_LogEpochs())
-    trainer.remove_callback(ProgressCallback)  # both print to stdout, which is kept for results
-    trainer.remove_callback(PrinterCallback)
-    with disk_full_errors(folder):
-        trainer.train(resume_from_checkpoint=checkpoint)
-    if not all(torch.isfinite(weight).all() for weight in model.state_dict().values()):
-        raise TrainingError(
-            "the model's numbers are no longer finite; train again with a lower --set learning_rate"
-        )
-    # Sorted, as what a checkpoint kept of it is; and without the sum of all, which a resumed run does not know.
-    return [
-        dict(sorted(entry.items())) for entry in trainer.state.log_history if "train_runtime" not in entry
-    ]
-
-
-def _agree(model: TasteEncoder, seed: int) -> None:
-    """Begin as the first process does, which alone has solved the linear answer; but draw dropout each for itself."""
-    if world_size() > 1:
-        for weight in model.state_dict().values():
-            torch.distributed.broadcast(weight, 0)
-        torch.manual_seed(seed + rank())
-
-
-def _known(items: Tensor, lengths: Tensor, n_items: int) -> Tensor:
-    """``items`` (B, L) with ``n_items`` from each row's length on."""
-    steps = torch.arange(items.shape[1], device=items.device)
-    return torch.where(steps < lengths[:, None], items, n_items)
-
-
-def _in_bfloat16(settings: TrainSettings, device: torch.device) -> bool:
-    """Whether the blocks compute in it on this device."""
-    if settings.precision != "auto":
-        return settings.precision == "bfloat16"
-    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch tells since 2.10
-    fast = device.type == "cpu" and (told.get("avx512_bf16") or told.get("amx_bf16"))
-    return bool(fast) and settings.hidden_size >= _WIDE
-
-
-def _arguments(course: TrainingRun, folder: Path) -> TrainingArguments:
-    settings = course.settings
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        lr_scheduler_type="cosine",
-        warmup_steps=settings.warmup,  # below 1 it is a share of all steps
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,  # the last, to resume from, and the best
-        load_best_model_at_end=True,
-        metric_for_best_model=VALIDATION_SCORE,
-        greater_is_better=True,
-        logging_steps=_STEPS_A_LINE,
-        # TensorBoard comes as a callback: only there can its folder be said.
-        report_to="wandb" if settings.report_to == "wandb" else "none",
-        seed=settings.seed,
-        use_cpu=settings.device == "cpu",
-        ddp_find_unused_parameters=False,  # everything learns from every batch
-        ddp_broadcast_buffers=False,  # what was solved never changes
-        ddp_timeout=_LONGEST_WAIT,
-        remove_unused_columns=False,  # our dataset is people, our collator makes the columns
-        label_names=["target_items"],
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
-    )

@@ -16,7 +16,8 @@ SPARK = PrepareSettings(engine="spark")
 def test_missing_pyspark_names_the_install_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(
-        MissingExtraError, match=r"pyspark is not installed; run: pip install 'tastevec\[spark\]'"
+        MissingExtraError,
+        match=r"pyspark is not installed\. Expected the extra spark\. Run: pip install 'tastevec\[spark\]'",
     ):
         prepare(worlds.write_own_csv(tmp_path), tmp_path / "out", settings=SPARK)
     assert not (tmp_path / "out").exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import worlds
-from tastevec.serving.recommender import Recommender, history_of_one
+from tastevec.serving.recommender import Recommender
 
 ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]
 LETTERS = [(11, 5.0), (13, 4.0), (2, 1.0)]
@@ -207,11 +207,9 @@ def test_requests_do_not_affect_each_other(client):
 
 
 def test_parse_users_equals_the_python_interface(tiny):
-    from tastevec.serving.service.responses import parse_users  # noqa: PLC0415  used only here
-    from tastevec.serving.service.schemas import User  # noqa: PLC0415  as above
+    from tastevec.serving.service.schemas import User  # noqa: PLC0415  used only here
 
-    scale = tiny.model.bundle.reading.scale
-    content = parse_users([User.model_validate(user(ROCKETS))], tiny.catalog, scale).histories
-    alone = history_of_one(ROCKETS, tiny.model.bundle.item_ids, scale)
+    content = tiny.parse([User.model_validate(user(ROCKETS))]).histories
+    alone = tiny.model._one(ROCKETS)
     for name in ("user_ids", "offsets", "items", "ratings", "normalized_ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(content, name), getattr(alone, name))

@@ -155,7 +155,7 @@ class Catalog:
         self.genres: list[list[str]] = [genres or [] for genres in items[GENRES].to_pylist()]
         self.n_train_users = np.asarray(items["train_users"].to_numpy(), np.int64)
         # IDs of another type than the catalog's are compared as strings, as in interaction tables.
-        self._indices = {str(item_id): index for index, item_id in enumerate(self.ids)}
+        self.indices = {str(item_id): index for index, item_id in enumerate(self.ids)}
         self._search = TitleSearch(self.titles, self.n_train_users)
 
     def __len__(self) -> int:
@@ -164,7 +164,7 @@ class Catalog:
 
     def index(self, item_id: int | str) -> int | None:
         """Return the index of an item; None if it is unknown."""
-        return self._indices.get(str(item_id))
+        return self.indices.get(str(item_id))
 
     def id_and_title(self, index: int) -> dict[str, Any]:
         """Return the ID and the title of an item, for a response."""

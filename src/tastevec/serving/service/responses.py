@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from pydantic_core import to_json
 
-from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
 from tastevec.schema import ITEM_NOUN, Horizon
 from tastevec.serving.explain import explain_items, explain_users, item_effects
+from tastevec.serving.ratings import InvalidRatingError, ParsedUsers, Rated, to_histories
 from tastevec.serving.recommender import best_items
 from tastevec.serving.service.catalog import Catalog, example_user
 from tastevec.serving.service.error_messages import format_value
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.data.inputs import RatingScale
     from tastevec.items.item_map import ItemMap
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.explain import TagExplanation
@@ -39,85 +38,15 @@ if TYPE_CHECKING:
 __all__ = [
     "AppState",
     "NearestUsers",
-    "ParsedUsers",
     "contributions_to_items",
     "item_tags",
     "nearest_users",
-    "parse_users",
     "recommended_items",
     "similar_items",
     "similar_users",
     "steer_vectors",
     "user_tags",
 ]
-
-_Row = tuple[int, float, int]  # item index, rating, timestamp
-
-
-@dataclass(frozen=True, eq=False)
-class ParsedUsers:
-    """The B users of a request.
-
-    Attributes:
-        histories: Their interactions with known items, oldest first.
-        unknown: The item IDs of each user that are not in the catalog.
-    """
-
-    histories: Histories
-    unknown: list[list[int | str]]
-
-
-def parse_users(users: Sequence[User], catalog: Catalog, scale: RatingScale) -> ParsedUsers:
-    """Return the histories of users.
-
-    Raises:
-        Problem: A rating is off the scale, an item is rated twice, or only some items have a timestamp.
-    """
-    rows: list[_Row] = []
-    ends, unknown = [0], []
-    for number, user in enumerate(users):
-        known_rows, unknown_ids = _parse_user(user, f"users[{number}].ratings", catalog, scale)
-        rows += known_rows
-        ends.append(len(rows))
-        unknown.append(unknown_ids)
-    items, ratings, times = zip(*rows, strict=True) if rows else ((), (), ())
-    flat, offsets = np.array(ratings, np.float32), np.array(ends, np.int64)
-    histories = Histories(
-        user_ids=np.arange(len(users)),
-        offsets=offsets,
-        items=np.array(items, np.int32),
-        ratings=flat,
-        normalized_ratings=normalize_ratings(flat, offsets),
-        timestamps=np.array(times, np.int64),
-    )
-    return ParsedUsers(histories, unknown)
-
-
-def _parse_user(
-    user: User, where: str, catalog: Catalog, scale: RatingScale
-) -> tuple[list[_Row], list[int | str]]:
-    """Return the rows of one user in time order, and the unknown item IDs."""
-    rows: list[_Row] = []
-    unknown: list[int | str] = []
-    first: dict[str, int] = {}
-    timed, count = sum(rated.timestamp is not None for rated in user.ratings), len(user.ratings)
-    if timed not in (0, count):
-        raise _invalid(where, f"{timed} of {count} items have a timestamp. Expected all or none.")
-    for number, rated in enumerate(user.ratings):
-        if not scale.low <= rated.rating <= scale.high:
-            expected = f"Expected {scale.low:g} to {scale.high:g}, the rating scale of the model."
-            raise _invalid(f"{where}[{number}].rating", f"{rated.rating:g}. {expected}")
-        if (before := first.setdefault(str(rated.item_id), number)) != number:
-            raise _invalid(
-                f"{where}[{number}].item_id",
-                f"{format_value(rated.item_id)}, the same as {where}[{before}]. Expected each item once, with its latest rating.",
-            )
-        item = catalog.index(rated.item_id)
-        if item is None:
-            unknown.append(rated.item_id)
-        else:
-            rows.append((item, rated.rating, NO_TIMESTAMP if rated.timestamp is None else rated.timestamp))
-    return sorted(rows, key=lambda row: row[2]), unknown
 
 
 def _invalid(where: str, details: str) -> Problem:
@@ -158,8 +87,16 @@ class AppState:
         return self.model.bundle.item_map
 
     def parse(self, users: Sequence[User]) -> ParsedUsers:
-        """Return the histories of users; see `parse_users`."""
-        return parse_users(users, self.catalog, self.model.bundle.reading.scale)
+        """Return the histories of users.
+
+        Raises:
+            Problem: A rating is off the scale, an item is rated twice, or only some items have a timestamp.
+        """
+        rated = [[Rated(one.item_id, one.rating, one.timestamp) for one in user.ratings] for user in users]
+        try:
+            return to_histories(rated, self.catalog.indices, self.model.bundle.reading.scale)
+        except InvalidRatingError as error:
+            raise Problem(422, "invalid_data", str(error), error.where) from None
 
     def nearest_items(self, vectors: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
         """Return the items nearest to each user vector (B, D), rated or not."""

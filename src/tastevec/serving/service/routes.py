@@ -10,10 +10,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
+from tastevec.serving.ratings import ParsedUsers
 from tastevec.serving.service import responses, schemas
 from tastevec.serving.service.errors import JsonRoute, Problem, error_responses, json_response
 from tastevec.serving.service.inference import lifecycle_of
-from tastevec.serving.service.responses import AppState, ParsedUsers
+from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.static import is_not_modified
 from tastevec.serving.service.store_routes import findable_users, search_store
 

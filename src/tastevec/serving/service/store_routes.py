@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from tastevec.errors import DataError, SettingsError, TastevecError
 from tastevec.schema import Horizon
+from tastevec.serving.ratings import ParsedUsers
 from tastevec.serving.service import schemas
 from tastevec.serving.service.errors import JsonRoute, Problem, error_responses, json_response
 from tastevec.serving.service.inference import lifecycle_of, too_busy
-from tastevec.serving.service.responses import AppState, NearestUsers, ParsedUsers, similar_users
+from tastevec.serving.service.responses import AppState, NearestUsers, similar_users
 from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, connection_settings, id_text
 
 __all__ = ["StoreClient", "findable_users", "search_store", "store_router"]

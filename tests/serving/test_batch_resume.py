@@ -1,4 +1,4 @@
-"""Answers for a file of people go on where they were stopped, and nothing half-written is ever left."""
+"""Batch inference resumes after an interruption and leaves no partial output."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ import pytest
 from typer.testing import CliRunner
 
 from tastevec.cli.app import app
-from tastevec.pipelines import batch as answers
+from tastevec.data import streaming
 from tastevec.serving.recommender import Recommender, load
 
 USERS, GROUP = 400, 20
-# As `tastevec encode` does it, with small groups that take their time.
-ENCODES = f"""
+# As `tastevec encode`, with small groups and a pause in each.
+ENCODE_SLOWLY = f"""
 import sys, time
 from functools import partial
 from pathlib import Path
+from tastevec.data import streaming
 from tastevec.pipelines import batch
 from tastevec.serving.recommender import Recommender, load
 model, histories, out, pause = sys.argv[1:]
 vectors = Recommender.vectors
-def slow(*told):
+def slow(*arguments):
     time.sleep(float(pause))
-    return vectors(*told)
+    return vectors(*arguments)
 Recommender.vectors = slow
-batch.iter_histories = partial(batch.iter_histories, users_per_batch={GROUP})
+streaming.iter_histories = partial(streaming.iter_histories, users_per_batch={GROUP})
 recommender = load(model)
-users = batch.open_users(Path(histories), recommender)
-print(batch.write_vectors(recommender, users, Path(out)).found)
+users = recommender.open_file(Path(histories))
+print(batch.write_vectors(recommender, users, Path(out)).resumed)
 """
 
 
 def ratings(users=USERS, seed=0):
-    """Each rates some of the 20 films of the tiny world, and some that it does not know."""
+    """Return ratings of the 20 items of the tiny world, and of some unknown items."""
     rng = np.random.default_rng(seed)
     rows = [
         (user, item, int(rng.integers(1, 6)), 1_000_000_000 + int(rng.integers(0, 10**6)))
@@ -61,35 +62,37 @@ def _here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_groups(monkeypatch):
-    iter_histories = answers.iter_histories
-    monkeypatch.setattr(answers, "iter_histories", lambda *told: iter_histories(*told, users_per_batch=GROUP))
+    iter_histories = streaming.iter_histories
+    monkeypatch.setattr(
+        streaming, "iter_histories", lambda *arguments: iter_histories(*arguments, users_per_batch=GROUP)
+    )
 
 
 def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def everything_in(folder):
+def list_files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 def stop_after(monkeypatch, groups, error):
-    """The model answers so many groups and then fails; how many it was asked is counted in the list."""
-    vectors, asked = Recommender.vectors, []
+    """Let the model raise an error after some groups; return the list of the group sizes."""
+    vectors, sizes = Recommender.vectors, []
 
-    def answer(self, histories, horizon):
-        asked.append(len(histories))
-        if len(asked) > groups:
+    def fail_later(self, histories, horizon):
+        sizes.append(len(histories))
+        if len(sizes) > groups:
             raise error
         return vectors(self, histories, horizon)
 
-    monkeypatch.setattr(Recommender, "vectors", answer)
-    return asked
+    monkeypatch.setattr(Recommender, "vectors", fail_later)
+    return sizes
 
 
 def start(model, out, pause):
     return subprocess.Popen(
-        [sys.executable, "-c", ENCODES, str(model), "histories.parquet", str(out), str(pause)],
+        [sys.executable, "-c", ENCODE_SLOWLY, str(model), "histories.parquet", str(out), str(pause)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -97,21 +100,21 @@ def start(model, out, pause):
 
 
 def finish(process):
-    """What it says: how many people it found answered."""
-    said, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told.decode()[-2000:]
-    return int(said)
+    """Return the printed number of users that were finished before."""
+    printed, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()[-2000:]
+    return int(printed)
 
 
 @pytest.mark.slow
-def test_an_encoding_killed_at_any_moment_ends_as_if_it_never_had_been(bundle_folder, tmp_path):
+def test_encode_killed_at_random_moments_gives_equal_bytes(bundle_folder, tmp_path):
     assert finish(start(bundle_folder, "straight.parquet", 0)) == 0
-    out, kept = tmp_path / "killed.parquet", tmp_path / "killed.parquet.unfinished"
+    out, unfinished = tmp_path / "killed.parquet", tmp_path / "killed.parquet.unfinished"
     rng = np.random.default_rng(5)
     for least in (0, 3, 9, 14):
         process = start(bundle_folder, out, 0.05)
         deadline = time.monotonic() + 240
-        while len(list(kept.glob("part-*"))) < least and time.monotonic() < deadline:
+        while len(list(unfinished.glob("shard-*"))) < least and time.monotonic() < deadline:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.1))
@@ -119,40 +122,38 @@ def test_an_encoding_killed_at_any_moment_ends_as_if_it_never_had_been(bundle_fo
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert not out.exists()
-    done = len(list(kept.glob("part-*")))
+    done = len(list(unfinished.glob("shard-*")))
     assert finish(start(bundle_folder, out, 0)) == done * GROUP >= 14 * GROUP
     assert out.read_bytes() == (tmp_path / "straight.parquet").read_bytes()
     assert pq.read_table(out)["user_id"].to_pylist() == list(range(1, USERS + 1))
-    assert everything_in(tmp_path) == ["histories.parquet", "killed.parquet", "straight.parquet"]
+    assert list_files(tmp_path) == ["histories.parquet", "killed.parquet", "straight.parquet"]
 
 
 @pytest.mark.usefixtures("small_groups")
 @pytest.mark.parametrize("command", [["encode"], ["recommend", "--k", 3]], ids=["encode", "recommend"])
-def test_the_same_command_again_asks_for_nobody_twice_and_says_so(
-    command, bundle_folder, tmp_path, monkeypatch
-):
+def test_resumed_command_computes_each_user_once(command, bundle_folder, tmp_path, monkeypatch):
     name, *flags = command
-    told = [name, bundle_folder, "histories.parquet", *flags, "--out"]
-    assert run(*told, "straight.parquet").exit_code == 0
+    words = [name, bundle_folder, "histories.parquet", *flags, "--out"]
+    assert run(*words, "straight.parquet").exit_code == 0
     with monkeypatch.context() as patch:
         stop_after(patch, 5, KeyboardInterrupt)
-        stopped = run(*told, "again.parquet")
+        stopped = run(*words, "again.parquet")
     assert stopped.exit_code == 130
-    assert "run the same command again" in stopped.stderr
+    assert f"Resume: tastevec {name} " in stopped.stderr
     assert not (tmp_path / "again.parquet").exists()
-    asked = stop_after(monkeypatch, USERS, KeyboardInterrupt)
-    again = run(*told, "again.parquet")
+    sizes = stop_after(monkeypatch, USERS, KeyboardInterrupt)
+    again = run(*words, "again.parquet")
     assert again.exit_code == 0
-    assert f"{5 * GROUP} people had been answered before an interruption" in again.stderr
-    assert sum(asked) == USERS - 5 * GROUP
+    assert f"Resumed: {5 * GROUP} users were finished before the interruption." in again.stderr
+    assert sum(sizes) == USERS - 5 * GROUP
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "straight.parquet").read_bytes()
-    assert everything_in(tmp_path) == ["again.parquet", "histories.parquet", "straight.parquet"]
+    assert list_files(tmp_path) == ["again.parquet", "histories.parquet", "straight.parquet"]
 
 
 @pytest.mark.usefixtures("small_groups")
 @pytest.mark.parametrize("changed", ["histories", "horizon", "model"])
-def test_what_was_answered_to_another_question_is_not_taken(changed, bundle_folder, tmp_path, monkeypatch):
-    """Of changed histories, only the groups that they change are asked again."""
+def test_changed_input_is_not_resumed(changed, bundle_folder, tmp_path, monkeypatch):
+    """With changed histories, only the changed groups are computed again."""
     with monkeypatch.context() as patch:
         stop_after(patch, 5, KeyboardInterrupt)
         run("encode", bundle_folder, "histories.parquet", "--out", "v.parquet")
@@ -169,17 +170,17 @@ def test_what_was_answered_to_another_question_is_not_taken(changed, bundle_fold
         )
         model = tmp_path / "grown"
         grown.bundle.save(model)
-    told = ["encode", model, "histories.parquet", "--horizon", horizon, "--out"]
-    again = run(*told, "v.parquet")
+    words = ["encode", model, "histories.parquet", "--horizon", horizon, "--out"]
+    again = run(*words, "v.parquet")
     assert again.exit_code == 0, again.stderr
     found = 4 * GROUP if changed == "histories" else 0
-    assert (f"{found} people had been answered" in again.stderr) is bool(found)
-    assert run(*told, "straight.parquet").exit_code == 0
+    assert (f"Resumed: {found} users" in again.stderr) is bool(found)
+    assert run(*words, "straight.parquet").exit_code == 0
     assert (tmp_path / "v.parquet").read_bytes() == (tmp_path / "straight.parquet").read_bytes()
 
 
 @pytest.mark.usefixtures("small_groups")
-def test_a_full_disk_is_one_sentence_and_what_was_done_is_not_lost(bundle_folder, tmp_path, monkeypatch):
+def test_encode_on_full_disk_fails_with_one_line_and_resumes(bundle_folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 2, OSError(errno.ENOSPC, "No space left on device"))
         full = run("encode", bundle_folder, "histories.parquet", "--out", "v.parquet")
@@ -188,53 +189,51 @@ def test_a_full_disk_is_one_sentence_and_what_was_done_is_not_lost(bundle_folder
     assert "No space left on device" in full.stderr
     assert not (tmp_path / "v.parquet").exists()
     assert (
-        f"{2 * GROUP} people"
+        f"Resumed: {2 * GROUP} users"
         in run("encode", bundle_folder, "histories.parquet", "--out", "v.parquet").stderr
     )
 
 
 @pytest.mark.parametrize("out", ["there/v.parquet", "folder"])
-def test_a_place_that_cannot_be_written_is_refused_before_anybody_is_asked(
-    out, bundle_folder, tmp_path, monkeypatch
-):
+def test_encode_to_unwritable_path_fails_before_inference(out, bundle_folder, tmp_path, monkeypatch):
     (tmp_path / "there").touch()  # a file where a folder would have to be
     (tmp_path / "folder").mkdir()
-    asked = stop_after(monkeypatch, USERS, KeyboardInterrupt)
+    sizes = stop_after(monkeypatch, USERS, KeyboardInterrupt)
     result = run("encode", bundle_folder, "histories.parquet", "--out", out)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
-    assert asked == []
-    assert everything_in(tmp_path) == ["folder", "histories.parquet", "there"]
+    assert sizes == []
+    assert list_files(tmp_path) == ["folder", "histories.parquet", "there"]
 
 
-def test_memory_that_is_too_little_for_anything_is_one_sentence(bundle_folder, tmp_path):
+def test_encode_with_too_little_memory_fails_with_one_line(bundle_folder, tmp_path):
     result = run("encode", bundle_folder, "histories.parquet", "--memory", "1MB", "--out", "v.parquet")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
-    assert everything_in(tmp_path) == ["histories.parquet"]
+    assert list_files(tmp_path) == ["histories.parquet"]
 
 
-def test_a_truncated_file_is_one_sentence(bundle_folder, tmp_path):
-    whole = (tmp_path / "histories.parquet").read_bytes()
-    (tmp_path / "histories.parquet").write_bytes(whole[: len(whole) // 2])
+def test_encode_of_truncated_file_fails_with_one_line(bundle_folder, tmp_path):
+    complete = (tmp_path / "histories.parquet").read_bytes()
+    (tmp_path / "histories.parquet").write_bytes(complete[: len(complete) // 2])
     result = run("encode", bundle_folder, "histories.parquet", "--out", "v.parquet")
     assert result.exit_code == 1
     assert "histories.parquet" in result.stderr
     assert result.stderr.count("\n") == 1
-    assert everything_in(tmp_path) == ["histories.parquet"]
+    assert list_files(tmp_path) == ["histories.parquet"]
 
 
-def test_one_person_whose_id_no_float_holds_keeps_it(bundle_folder):
+def test_encode_keeps_user_id_beyond_float_precision(bundle_folder):
     one = 2**53 + 1
     pq.write_table(pa.table({"user_id": [one], "item_id": [3], "rating": [4]}), "histories.parquet")
     assert run("encode", bundle_folder, "histories.parquet", "--out", "v.parquet").exit_code == 0
     assert pq.read_table("v.parquet")["user_id"].to_pylist() == [one]
 
 
-def test_somebody_with_500_000_ratings_among_others_is_answered(bundle_folder):
-    """Most of his films the model does not know; they say what his scale is all the same."""
+def test_encode_of_user_with_500_000_ratings_is_finite(bundle_folder):
+    """Most of the items are unknown to the model; their ratings still determine the user's scale."""
     count = 500_000
     many = {
         "user_id": np.full(count, USERS // 2),
