@@ -1,4 +1,4 @@
-"""What every scorer must keep: subclass ``ScorerContract`` and give it a way to make a fresh scorer."""
+"""The scorer contract: subclass ``ScorerContract`` and provide a factory of unfitted scorers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class ScorerContract:
-    """The contract over the tiny world: its first 5 people of each taste train, the sixth of each is unseen."""
+    """The contract over the tiny world: 5 users of each taste train, the sixth of each is held out."""
 
     close: ClassVar = {"rtol": 1e-4, "atol": 1e-5}
 
     @pytest.fixture
     def make(self) -> object:
-        """A callable that makes an unfitted scorer for the tiny world's 20 films; each subclass gives its own."""
+        """Return a factory of unfitted scorers for the tiny world's 20 items; each subclass has its own."""
         raise NotImplementedError
 
     @pytest.fixture

@@ -29,7 +29,7 @@ from users import TAGGED, users, world
 
 FROM = 4.0
 DAY = 86_400
-# Films of one taste point one way, those of the other another; film 5 has no vector.
+# Items of one taste point one way, those of the other another; item 5 has no vector.
 SPACE = np.array(
     [[1.0, 0.01 * item] if item < worlds.ITEMS // 2 else [0.01 * item, 1.0] for item in range(worlds.ITEMS)],
     np.float32,
@@ -38,7 +38,7 @@ SPACE[5] = 0
 
 
 def _halves(histories, horizon):
-    """How often each person liked a film of either half; the later half counts double for what comes next."""
+    """Return the number of positives in each half of the items; the second half counts double at horizon next."""
     positives = positive_matrix(histories, worlds.ITEMS, FROM).toarray()
     sums = positives.reshape(len(histories), 2, worlds.ITEMS // 2).sum(axis=2)
     return sums * np.array([1, 2 if horizon == "next" else 1], np.float32)
@@ -65,7 +65,7 @@ MAKERS = {
 
 
 class TestEveryBaseline(ScorerContract):
-    """Each floor and baseline keeps the contract of scorers."""
+    """The scorer contract for every baseline."""
 
     @pytest.fixture(params=MAKERS.values(), ids=MAKERS.keys())
     def make(self, request):
@@ -111,13 +111,13 @@ def test_weighted_mean_points_away_from_disliked_items():
     vectors = np.array([[2, 0], [0, 4], [0, 0]], np.float32)
     scorer = WeightedMean(vectors, space="s", positive_from=FROM)
     scorer.fit(users([(0, 5)]), 3)
-    # 5 and 1 are +1 and -1 for who rates so; who always says 5 says nothing, and neither does a tag.
+    # 5 and 1 are +1 and -1 for this scale; a constant rating and a tag normalize to 0.
     task_record = users([(0, 5), (1, 1)], [(0, 5), (1, 5)], [(0, TAGGED)], [])
     np.testing.assert_allclose(scorer.vectors(task_record), [[1, -2], [1, 0], [1, 0], [1, 0]])
     assert scorer.name == "rating-weighted mean (s)"
 
 
-# Liked: film 0 by three people, 1 by two of them, 2 by one of these and by another person, 3 by nobody.
+# Positives: item 0 of three users, 1 of two of them, 2 of one of these and of another user, 3 of none.
 TRIANGLE = users([(0, 5), (1, 5), (2, 5)], [(0, 5), (1, 4)], [(0, 5), (3, 1)], [(2, 5)])
 
 
@@ -142,14 +142,14 @@ def test_item_knn_uses_nearest_neighbors_only():
     scorer = ItemKNN(positive_from=FROM, neighbors=1, shrink=0.0)
     scorer.fit(TRIANGLE, 4)
     heard = scorer.score(users(*[[(item, 5)] for item in range(4)])) > 0
-    # 0 hears 1, 1 hears 0, and 2 hears 1, which is nearer than 0.
+    # 0 has 1, 1 has 0, and 2 has 1, which is nearer than 0.
     assert np.argwhere(heard).tolist() == [[0, 1], [1, 0], [1, 2]]
 
 
 def test_item_knn_in_blocks_is_equal(monkeypatch):
     whole = MAKERS["item-kNN"]()
     whole.fit(world(), worlds.ITEMS)
-    monkeypatch.setattr(neighbors, "_CELLS", 1)  # one film at a time
+    monkeypatch.setattr(neighbors, "_CELLS", 1)  # one item at a time
     single = MAKERS["item-kNN"]()
     single.fit(world(), worlds.ITEMS)
     np.testing.assert_array_equal(whole.score(world()), single.score(world()))
@@ -198,7 +198,7 @@ def test_ease_weights_solve_ridge_regression():
     everything = users(*[[(item, 5)] for item in range(worlds.ITEMS)])
     weights = scorer.score(everything)
     assert np.diag(weights) == pytest.approx(0)
-    # One film's column is the ridge regression on all other films.
+    # One item's column is the ridge regression on all other items.
     for item in (0, 13):
         others = np.arange(worlds.ITEMS) != item
         normal = positives[:, others].T @ positives[:, others] + 3.0 * np.eye(worlds.ITEMS - 1)
@@ -253,4 +253,4 @@ def test_encoded_scorer_ranks_items_without_vector_last():
     user = users([(0, 5), (1, 5), (11, 5)])
     assert scorer.vectors(user).tolist() == [[2, 2]]
     assert scorer.at_horizon("overall").vectors(user).tolist() == [[2, 1]]
-    assert scorer.score(user)[0].argmin() == 5  # the film without a vector
+    assert scorer.score(user)[0].argmin() == 5  # the item without a vector

@@ -1,4 +1,4 @@
-"""Comparisons: the same questions to the same people, or a clear refusal."""
+"""Comparison of finished evaluations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tastevec.schema import REPORT_FILE, RESULTS_FILE
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Write a report without its pictures, which take a second, into a folder of this name."""
+    """Write a report without plots, which take a second, into a folder of this name."""
     monkeypatch.setattr("tastevec.evaluation.html_report.report_page", lambda _report: "a page")
 
     def written(name, report):
@@ -32,7 +32,7 @@ def write(tmp_path, monkeypatch):
 
 
 def simple(values, *, task="random-20pct", baselines=(), data=DATA, **how):
-    """Systems on one task, each with the ndcg@100 of four people."""
+    """Return a report of systems on one task, each with the ndcg@100 of four users."""
     question = task_record(task, **how)
     results = [measured(name, question, ndcg_at_100=column) for name, column in values.items()]
     return report_of([facts(name, is_baseline=name in baselines) for name in values], results, data=data)

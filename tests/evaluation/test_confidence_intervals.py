@@ -1,4 +1,4 @@
-"""Intervals: as wide as they should be, and paired where the same people are asked twice."""
+"""Bootstrap confidence intervals and paired differences."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_interval_is_close_to_normal_distribution():
 
 
 def test_intervals_cover_the_mean_in_95_percent():
-    samples = np.random.default_rng(4).random((150, 300)) < 0.3  # 300 samples of 150 people, truth 0.3
+    samples = np.random.default_rng(4).random((150, 300)) < 0.3  # 300 samples of 150 users, truth 0.3
     covered = [item.ci_low <= 0.3 <= item.ci_high for item in intervals_of(samples.astype(float), seed=2)]
     assert 0.9 <= np.mean(covered) <= 0.99
 
@@ -70,13 +70,13 @@ def test_no_columns_have_no_intervals():
 def test_block_size_changes_nothing(monkeypatch):
     values = np.random.default_rng(1).random((30, 1))
     whole = intervals_of(values)
-    monkeypatch.setattr(intervals, "_CELLS", 60)  # two draws of 30 people at a time
+    monkeypatch.setattr(intervals, "_CELLS", 60)  # two draws of 30 users at a time
     assert intervals_of(values)[0] == pytest.approx(whole[0])
 
 
 def test_paired_interval_is_narrower():
     rng = np.random.default_rng(0)
-    user = rng.random((200, 1))  # people differ much, the systems by 0.02
+    user = rng.random((200, 1))  # users differ much, the systems by 0.02
     better, worse = user + 0.02 + rng.normal(0, 0.01, (200, 1)), user
     draws = bootstrap_users(200, seed=3)
     [paired] = difference_intervals(better, worse, draws)
@@ -95,7 +95,7 @@ def test_pairwise_differences_equal_single_pairs():
 
 
 def test_differences_of_two_users_are_exact():
-    """Differences are 0 and 1, so that a draw's mean is 0, 0.5, 0.5 or 1: both ends stand in over 2.5 % of the draws."""
+    """Differences are 0 and 1, so that the mean of a resample is 0, 0.5, 0.5 or 1: both ends have over 2.5 %."""
     found = pairwise_differences(np.array([[0.5, 0.5], [1.0, 0.0]]), bootstrap_users(2, seed=42))
     assert [matrix[0, 1] for matrix in found] == [0.5, 0.0, 1.0]
     assert [matrix[1, 0] for matrix in found] == [-0.5, -1.0, 0.0]

@@ -13,7 +13,7 @@ def test_cosine_distance_equals_sklearn():
 
 
 def test_cosine_distance_of_zero_vector_is_one():
-    """As sklearn's ``cosine_distances`` has it; its ``paired_cosine_distances`` would say 0.5."""
+    """As in sklearn's ``cosine_distances``; its ``paired_cosine_distances`` returns 0.5."""
     zeros, others = np.zeros((2, 3)), np.array([[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
     assert (
         cosine_distance(zeros, others).tolist() == np.diag(cosine_distances(zeros, others)).tolist() == [1, 1]

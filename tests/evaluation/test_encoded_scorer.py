@@ -18,7 +18,7 @@ def scorer(shape, layout):
 
 
 class TestTasteScorer(ScorerContract):
-    """An encoder as our preset makes it."""
+    """An encoder of the preset taste."""
 
     @pytest.fixture
     def make(self):
@@ -26,7 +26,7 @@ class TestTasteScorer(ScorerContract):
 
 
 class TestNoteScorer(ScorerContract):
-    """An encoder as the note makes it."""
+    """An encoder of the preset bert-cosine."""
 
     @pytest.fixture
     def make(self):

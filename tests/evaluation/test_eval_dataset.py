@@ -1,4 +1,4 @@
-"""Who teaches, who is asked, how the folder was divided, and what is refused."""
+"""The evaluation dataset and what it refuses."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ STARS = (1.0, 5.0)
 
 @pytest.fixture
 def dataset():
-    """Five people of each taste teach; the sixth of each is asked."""
+    """Five users of each taste train; the sixth of each is held out."""
     train = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])
     return plain_dataset(world().take(train), world().take(np.array([5, 11])), worlds.ITEMS, STARS)
 
@@ -33,7 +33,7 @@ def row_of(report, system, task, metric):
 
 
 def test_perfect_scorer_has_one_and_inverse_scorer_zero():
-    held_out = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-liked hides film 2 of both
+    held_out = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-item holds out item 2 of both
     dataset = plain_dataset(users([(0, 5)], ids=[99]), held_out, 5, STARS)
     right, wrong = Fixed([0, 0, 1, 0, 0], "right"), Fixed([0, 0, -1, 0, 0], "wrong")
     report = evaluate([right, wrong], dataset, tasks=["next-item", "last-20pct"], at=[1, 2])
@@ -78,11 +78,11 @@ def test_vector_scorer_has_distances_and_geometry(dataset):
         "top_direction",
         "hubness@10",
     }
-    assert 1 <= result.system_metrics["effective_rank"][0] <= 2  # two people
+    assert 1 <= result.system_metrics["effective_rank"][0] <= 2  # two users
 
 
 def test_list_metrics_are_of_the_first_10_items(dataset):
-    """Ten films for everybody: those that he does not know, 4 for each of the two people."""
+    """Ten items for each of the two users, among them the 4 that are not input."""
     report = evaluate([Fixed(np.arange(worlds.ITEMS))], dataset, tasks=["top-rated"])
     [result] = report.results
     answered = [set(range(worlds.ITEMS)) - set(items_of(result.task.inputs, user)) for user in range(2)]
@@ -104,7 +104,7 @@ def test_order_free_scorer_is_equal_with_sessions_shuffled(dataset):
 
 def test_scorer_of_last_item_is_worse_with_sessions_shuffled():
     class NextNumber(Fixed):
-        """Everybody goes on with the film after his last one."""
+        """Rank the item after the user's last one first."""
 
         def score(self, histories):
             return np.eye(30, dtype=np.float32)[histories.items[histories.offsets[1:] - 1] + 1]
@@ -189,7 +189,7 @@ def test_mean_equals_mean_of_per_user_values(dataset):
     for result in report.results:
         for metric, values in result.values.items():
             mean = row_of(report, result.system, result.task.name, metric).mean
-            if metric == "intra_list_similarity@10":  # nothing is known of the films
+            if metric == "intra_list_similarity@10":  # nothing is known of the items
                 assert np.isnan(mean)
             else:
                 assert mean == pytest.approx(values.mean())
@@ -199,7 +199,7 @@ def test_the_size_of_the_chunks_changes_nothing(dataset, monkeypatch):
     space = np.random.default_rng(0).standard_normal((worlds.ITEMS, 4)).astype(np.float32)
     systems = [EASE(positive_from=FROM), MeanPositive(space, space="s", positive_from=FROM)]
     whole = evaluate(systems, dataset)
-    monkeypatch.setattr(answers, "_CELLS", 1)  # one person at a time
+    monkeypatch.setattr(answers, "_CELLS", 1)  # one user at a time
     for row, expected in zip(evaluate(systems, dataset).rows, whole.rows, strict=True):
         assert (row.system, row.task, row.metric) == (expected.system, expected.task, expected.metric)
         assert (row.mean, row.ci_low) == pytest.approx((expected.mean, expected.ci_low), nan_ok=True)
@@ -230,7 +230,7 @@ def test_distances_are_within_the_space_of_the_system(dataset):
 
 def test_distance_ignores_held_out_items_without_vector():
     space = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
-    held_out = users([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # best-rated hides 1 and 2; and 2 alone
+    held_out = users([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # top-rated holds out 1 and 2; and 2 alone
     report = evaluate(
         [MeanPositive(space, space="s", positive_from=FROM)],
         plain_dataset(users([(0, 5)], ids=[99]), held_out, 3, STARS),
@@ -253,7 +253,7 @@ def test_evaluate_uses_the_horizon_of_the_task(dataset):
 
 
 def test_skill_is_share_of_gap_from_best_baseline():
-    held_out = users(*[[(0, 5), (user % 4 + 1, 5)] for user in range(8)])  # next-liked hides films 1 to 4
+    held_out = users(*[[(0, 5), (user % 4 + 1, 5)] for user in range(8)])  # next-item holds out items 1 to 4
     dataset = plain_dataset(users([(0, 5)], ids=[99]), held_out, 6, STARS)
     low, floor = Fixed([0, 0, 0, 0, 0, 9], "low"), Fixed([0, 9, 0, 0, 0, 0], "floor")
     better = Fixed([0, 9, 8, 0, 0, 0], "better")
@@ -261,7 +261,7 @@ def test_skill_is_share_of_gap_from_best_baseline():
     found = {(skill.task, skill.metric): skill for skill in report.skills}
     one, two = found["next-item", "recall@1"], found["next-item", "recall@2"]
     assert (one.baseline, one.skill, one.difference) == ("floor", 0, 0)
-    # At 2 the floor's second place is film 2 too, the lowest index of its ties: both have half of the answers.
+    # At 2 the baseline's second place is item 2 too, the lowest index of its ties: both have half of the items.
     assert (two.baseline, two.skill) == ("floor", 0)
     best = Fixed([0, 9, 8, 7, 6, 0], "best")
     report = evaluate(
@@ -331,7 +331,7 @@ def test_depth_below_one_is_refused(dataset, at):
 
 
 def test_scorer_never_sees_held_out_items(dataset):
-    """A system that could see what is hidden would be perfect; the tasks give it no way to."""
+    """Histories given to a scorer never contain all held-out items of a task."""
     for name in dataset.task_ids:
         spy = Fixed(np.zeros(worlds.ITEMS))
         report = evaluate([spy], dataset, tasks=[name])
@@ -352,7 +352,7 @@ def test_scorer_never_sees_held_out_items(dataset):
 
 def test_dataset_of_prepared_has_its_splits():
     class Folder:
-        """What an evaluation reads of a prepared folder."""
+        """The parts of a prepared dataset that an evaluation reads."""
 
         histories = world()
         rating_range = STARS

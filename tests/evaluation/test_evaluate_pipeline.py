@@ -1,4 +1,4 @@
-"""A model is judged only on the data that it was trained on, by a name of its own."""
+"""The evaluate pipeline on a tiny model."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def test_evaluate_adds_baselines_in_the_space_of_the_model(bundle_folder, prepar
     assert {"popularity", "EASE (positives)", "model"} <= systems.keys()
     assert systems["model"].space is not None
     assert any(facts.is_baseline and facts.space == systems["model"].space for facts in report.systems)
-    assert {row.n_users for row in report.rows} <= {1, 2, 3}  # the three people whom nobody has seen
+    assert {row.n_users for row in report.rows} <= {1, 2, 3}  # the three users whom no user has seen
     assert (tmp_path / "results" / "results.json").exists()
 
 
@@ -54,7 +54,7 @@ def test_models_with_equal_names_are_refused(bundle_folder, prepared_folder, tmp
 
 
 def _twice(bundle_folder, folder):
-    """The bundle as if trained from two seeds, each with a space of its own."""
+    """Return a folder of the model as if trained from two seeds, each with its own space."""
     for seed in (1, 2):
         shutil.copytree(bundle_folder, folder / str(seed))
         manifest = json.loads((folder / str(seed) / "bundle.json").read_text())

@@ -35,16 +35,16 @@ def test_only_order_aware_tasks_have_shuffled_metrics(dataset):
 
 
 def test_coverage_and_gini_are_of_candidates(dataset):
-    candidates = np.isin(np.arange(ITEMS), [2, 4, 5, 6])  # 2 is hidden; nobody knows any of these
+    candidates = np.isin(np.arange(ITEMS), [2, 4, 5, 6])  # 2 is hidden; none is input of these
     result = evaluator_of(dataset, "next-item", candidates=candidates).measure(Fixed(np.arange(ITEMS)))
     assert result.system_metrics == {"coverage@10": 1, "gini@10": 0}
     result = evaluator_of(dataset, "next-item").measure(Fixed(np.arange(ITEMS)))
-    assert result.system_metrics["coverage@10"] == 7 / 8  # film 0 is known to both
+    assert result.system_metrics["coverage@10"] == 7 / 8  # item 0 is input of both
     assert result.system_metrics["gini@10"] > 0
 
 
 def test_measure_ranks_once_for_each_input(dataset):
-    """Once as it is and once shuffled; and again for each length of the curve that leaves films out, here 1 of 2."""
+    """One ranking of the input, one shuffled, and one for each shorter history length, here 1 of 2 items."""
     scorer = Fixed(np.zeros(ITEMS))
     evaluator_of(dataset, "next-item").measure(scorer)
     assert [seen.lengths.tolist() for seen in scorer.seen] == [[2, 2], [2, 2], [1, 1]]
@@ -53,6 +53,6 @@ def test_measure_ranks_once_for_each_input(dataset):
 def test_slice_depth_is_20_for_smaller_metric_depths(dataset):
     result = evaluator_of(dataset, "next-item").measure(
         Fixed([0, 0, -1, 0, 0, 0, 0, 0])
-    )  # the hidden film comes last
+    )  # the held-out item comes last
     [found] = [part for part in result.slices if part.by == "cold_items"]
     assert (found.label, found.metric, found.values.tolist()) == ("1-4", "found@20", [1, 1])

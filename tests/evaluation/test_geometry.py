@@ -38,7 +38,7 @@ def test_hubness_in_chunks_is_equal(vectors, monkeypatch):
 
 def test_hubness_of_equal_vectors_is_nan():
     assert np.isnan(hubness(np.ones((5, 2)), 2))  # all in one place
-    assert np.isnan(hubness(np.eye(4), 10))  # everybody is everybody's neighbour, as there are only 3 others
+    assert np.isnan(hubness(np.eye(4), 10))  # all are neighbors of all, as there are only 3 others
     assert np.isnan(hubness(np.ones((1, 2)), 10))
 
 
@@ -92,7 +92,7 @@ def test_split_half_accuracy_counts_farther_users(vectors):
 
 
 def test_split_half_accuracy_uses_even_steps():
-    """Six people on an arc, their second halves each as near as the place of its owner is low."""
+    """Six users on an arc; the second half of a user is the nearer, the lower the index."""
     angles = np.deg2rad([10, 20, 30, 40, 50, 60])
     first, second = np.tile([1.0, 0.0], (6, 1)), np.stack([np.cos(angles), np.sin(angles)], axis=1)
     found = split_half_accuracy(first, second, others=3)  # those 1, 3 and 5 places on

@@ -1,4 +1,4 @@
-"""The page of a report: everything in one file, every picture with its sentence, every name where it can be read."""
+"""The HTML report and its plots."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def pictures(report):
 @pytest.fixture(scope="module")
 def page(report, pictures):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tastevec.evaluation.html_report.draw", lambda _report: pictures)  # once is enough
+        patch.setattr("tastevec.evaluation.html_report.draw", lambda _report: pictures)  # drawn once
         return report_page(report)
 
 
 class Opened(HTMLParser):
-    """The tags of a page, which must close in the order in which they were opened."""
+    """The tags of a page, which must close in reverse order."""
 
     alone = frozenset({"meta", "img"})
 
@@ -162,7 +162,7 @@ def drawn_axes():
 
 
 def boxes(figure, axes):
-    """The rectangles of all names, in pixels."""
+    """Return the bounding boxes of all names, in pixels."""
     figure.draw_without_rendering()
     return [text.get_window_extent() for text in axes.texts]
 

@@ -1,4 +1,4 @@
-"""Every leak, planted: the check that guards against it must fail."""
+"""Planted leaks: each check must fail on its kind of leak."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tastevec.items.als import AlsSettings, als_factors
 from users import plain_dataset, rows_of, together, world
 
 STARS = (1, 5)
-CUT = 978_300_000 + 12 * 1_000_000 + 500_000  # the last person is in the middle of his history
+CUT = 978_300_000 + 12 * 1_000_000 + 500_000  # the last user is in the middle of his history
 EVERY = np.ones(worlds.ITEMS, np.bool_)
 SPLITS = {"hash": None, "liang": LiangSplit(EVERY), "temporal": TemporalSplit(CUT, EVERY)}
 
@@ -76,7 +76,7 @@ def factors(dataset):
 
 
 def blabbing(histories, hidden, known, **how):
-    """A way to ask that shows what it hides."""
+    """Hold out items, and leave them in the input."""
     return hold_out(histories, hidden, known | hidden, **how)
 
 
@@ -91,7 +91,7 @@ def test_planted_target_in_input_fails_the_check(monkeypatch):
     monkeypatch.setattr(task_module, "hold_out", blabbing)
     monkeypatch.setattr(Task, "__post_init__", lambda _: None)
     task = task_of("top-rated")
-    with pytest.raises(AssertionError, match="user 1 is shown the films he is asked for"):
+    with pytest.raises(AssertionError, match="user 1 has held-out items in the input"):
         assert_no_target_is_input(task)
 
 
@@ -122,7 +122,7 @@ def test_planted_popularity_of_held_out_users_fails_the_check(dataset):
         return ItemFacts.without_metadata(together(of.train, of.held_out_users), of.n_items).raters
 
     assert_held_out_users_change_nothing(popularity, dataset)
-    with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
+    with pytest.raises(AssertionError, match="held-out users change a statistic"):
         assert_held_out_users_change_nothing(leaky, dataset)
 
 
@@ -135,21 +135,21 @@ def test_planted_factors_of_held_out_users_fail_the_check(dataset):
         )
 
     assert_held_out_users_change_nothing(factors, dataset)
-    with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
+    with pytest.raises(AssertionError, match="held-out users change a statistic"):
         assert_held_out_users_change_nothing(leaky, dataset)
 
 
 def test_planted_later_input_fails_the_check(monkeypatch):
     monkeypatch.setattr(task_module, "_before_first", lambda _, held_out: ~held_out)
     task = task_of("next-item")
-    with pytest.raises(AssertionError, match="is shown films of the future"):
+    with pytest.raises(AssertionError, match="has later items in the input"):
         assert_nothing_after_first_target(task, world())
 
 
 def test_planted_input_after_split_timestamp_fails_the_check(monkeypatch):
     monkeypatch.setattr(task_module, "_before", lambda histories, _: histories.ratings < 3)
     task = task_of("global-temporal", "temporal")
-    with pytest.raises(AssertionError, match="is shown films of the future"):
+    with pytest.raises(AssertionError, match="has later items in the input"):
         assert_nothing_after_first_target(task, world())
 
 
@@ -158,7 +158,7 @@ def test_planted_overlapping_user_fails_the_check_and_is_refused(dataset):
         train=dataset.train,
         held_out_users=together(dataset.held_out_users, dataset.train.take(np.array([3]))),
     )
-    with pytest.raises(AssertionError, match=r"taught and asked: \[4\]"):
+    with pytest.raises(AssertionError, match=r"training and held-out users: \[4\]"):
         assert_users_are_disjoint(both)
     with pytest.raises(DataError, match="1 users are both training and held-out users, user 4 among them"):
         replace(dataset, held_out_users=both.held_out_users)
@@ -176,5 +176,5 @@ def test_planted_training_row_after_split_timestamp_fails_the_check(tmp_path, mo
     assert_nothing_from_split_timestamp(honest, 70)
     assert rows_of(honest, 0)[-1][2] >= 60
     monkeypatch.setattr(tables, "before_split", lambda interactions, *_, **__: interactions)
-    with pytest.raises(AssertionError, match="somebody learns from what happened after the cut"):
+    with pytest.raises(AssertionError, match="training data after the split timestamp"):
         assert_nothing_from_split_timestamp(train_histories("leaky"), 70)

@@ -1,4 +1,4 @@
-"""The published split and draw of Liang et al. 2018, against the procedure as pandas says it."""
+"""The user split and draw of Liang et al. 2018, against the published procedure in pandas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEED, LEAST = 98765, 5
 
 
 def published(ratings: pd.DataFrame, held_out_users: int) -> dict[str, object]:
-    """The people of each split, the films of the vocabulary, and what is known and hidden of each person."""
+    """Return the users of each split, the candidates, and the input and held-out items of each user."""
     positives = ratings[ratings["rating"] > 3.5].sort_values(["user", "item"])  # the order of ml-20m's rows
     positives = positives.groupby("user").filter(lambda rows: len(rows) >= LEAST)
     users = np.sort(positives["user"].unique())
@@ -58,7 +58,7 @@ def _drawn(positives: pd.DataFrame) -> tuple[dict[int, set[int]], dict[int, set[
 
 
 def generated(seed: int, users: int = 240, items: int = 600) -> pd.DataFrame:
-    """Half-star ratings of people with between 1 and 40 films, some of which hardly anybody liked."""
+    """Return half-star ratings of users with 1 to 40 items, some of them with few positives."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in rng.permutation(np.arange(1, 3 * users, 3)):
@@ -119,7 +119,7 @@ def test_liang_split_equals_published_procedure_on_generated_data(tmp_path, seed
     )
     assert_as_published(prepared, ratings, held_out_users=40)
     task = EvalDataset.of(prepared).task("random-20pct")
-    assert task.excluded_users > 0  # somebody liked 5 films and fewer of them are in the vocabulary
+    assert task.excluded_users > 0  # somebody liked 5 items and fewer of them are in the vocabulary
     assert len(task.inputs.items) < len(prepared.histories.items)
 
 
@@ -170,7 +170,7 @@ def test_liang_split_draws_by_ascending_ids():
 
 
 def test_liang_split_depends_on_previous_users():
-    """The generator goes on from person to person; for some pair of people that changes what is hidden."""
+    """One generator serves all users, so that held-out items depend on the users before."""
     histories = [[(item, 5, item) for item in range(9)] for _ in range(6)]
     together = task_record(users(*histories), range(9)).targets.tolist()
     alone = [

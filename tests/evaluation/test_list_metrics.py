@@ -20,7 +20,7 @@ ITEMS = 50
 
 @pytest.fixture(scope="module")
 def ranked():
-    """30 lists of 10 films, some of them with empty places at the end."""
+    """30 lists of 10 items, some of them shorter."""
     rng = np.random.default_rng(5)
     lists = np.stack([rng.permutation(ITEMS)[:10] for _ in range(30)])
     lists[np.arange(10) >= rng.integers(3, 11, 30)[:, None]] = -1
@@ -29,7 +29,7 @@ def ranked():
 
 @pytest.fixture(scope="module")
 def items():
-    """Film vectors, those of the first five films missing."""
+    """Item vectors, the first five of them zero."""
     vectors = np.random.default_rng(6).standard_normal((ITEMS, 4))
     vectors[:5] = 0
     return vectors

@@ -1,4 +1,4 @@
-"""Mult-VAE: the contract of scorers, and what is its own."""
+"""Mult-VAE: the scorer contract and its training."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def _made(**changes):
 
 
 class TestMultVAE(ScorerContract):
-    """Whole and shortened, it keeps the contract of scorers."""
+    """Mult-VAE on full histories and on the last items."""
 
     @pytest.fixture(params=[_made, lambda: LastItems(_made())], ids=["whole", "last only"])
     def make(self, request):
@@ -29,7 +29,7 @@ class TestMultVAE(ScorerContract):
 
 def test_baseline_prefers_items_of_same_taste():
     scorer = _made(annealing=60)
-    scorer.fit(world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS)  # too few for any to judge
+    scorer.fit(world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS)  # too few for validation
     scores = scorer.score(users([(0, 5), (2, 5), (3, 4)], [(11, 5), (12, 5), (13, 4)]))
     halves = scores.reshape(2, 2, worlds.ITEMS // 2).mean(axis=2)
     assert halves[0, 0] > halves[0, 1]
@@ -58,12 +58,12 @@ def test_mult_vae_seed_is_isolated():
 
 
 def _watched(monkeypatch, gains):
-    """Judges that find these values, epoch by epoch; the scores of each epoch are kept."""
+    """Return the scores of each epoch, with validation metrics replaced by these values."""
     scores = []
 
     def measure(scorer, task, n_items, at):
         assert (n_items, tuple(at)) == (worlds.ITEMS, (100,))
-        assert len(task) == 1  # a tenth of the 12 training people
+        assert len(task) == 1  # a tenth of the 12 training users
         scores.append(scorer.score(world()))
         return {"ndcg@100": np.array([gains[len(scores) - 1]])}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tastevec.evaluation.dataset import EvalDataset
 
 FOLDER = Path(__file__).parents[2] / ".." / "shared" / "data" / "ml-1m-5k"
-# Each figure as it was measured elsewhere, on all of ml-1m with 1,000 unseen people of 6,040, and as it comes out here,
+# Each figure as it was measured elsewhere, on all of ml-1m with 1,000 held-out users of 6,040, and as it comes out here,
 # with 797 of 5,040, at the published settings: in 23 of 30 the first lies within the second's 95 % interval.
 KNOWN = {
     ("popularity", "random-20pct"): {
@@ -74,7 +74,7 @@ KNOWN = {
 def _dataset() -> EvalDataset:
     text = (FOLDER / "ratings.dat").read_text(encoding="ascii").replace("::", " ")
     table = np.fromstring(text, dtype=np.int64, sep=" ").reshape(-1, 4)
-    table = table[np.lexsort((table[:, 3], table[:, 0]))]  # stable: the file is in each person's order
+    table = table[np.lexsort((table[:, 3], table[:, 0]))]  # stable: the file is in each user's order
     user_ids, counts = np.unique(table[:, 0], return_counts=True)
     item_ids, items = np.unique(table[:, 1], return_inverse=True)
     offsets, ratings = np.concatenate([[0], np.cumsum(counts)]), table[:, 2].astype(np.float32)
@@ -88,7 +88,7 @@ def _dataset() -> EvalDataset:
 
 
 # Of the last fifth every learner finds .008 to .017 less here, up to half an interval beyond the interval, and popularity
-# as much as elsewhere. Taught by the validation people too, they find only .001 to .003 more.
+# as much as elsewhere. Trained on the validation users too they have only .001 to .003 more.
 OUTSIDE = {
     (
         "iALS (positives)",
@@ -108,7 +108,7 @@ FIGURES = [(*place, metric) for place, metrics in KNOWN.items() for metric in me
 
 @pytest.fixture(scope="module")
 def found():
-    """The rows of the systems that are known, at their published settings, by system, task and metric."""
+    """Return the rows of the published systems at their published settings, by system, task and metric."""
     dataset = _dataset()
     specs = [*trivial_baselines(dataset.train, rating_range=(1, 5)), *strong_baselines(rating_range=(1, 5))]
     systems = build_baselines(specs, published_settings(specs, get_args(Horizon)), seeds=[42])

@@ -12,12 +12,12 @@ from tastevec.evaluation.tasks import build_task
 from users import items_of, users
 
 ITEMS = 40
-LONG, SHORT = 12, 2  # known films
+LONG, SHORT = 12, 2  # known items
 
 
 @pytest.fixture
 def task():
-    """Two people who each end with film 30: the first knows films 1 to 12, the second films 13 and 14."""
+    """Two users whose last item is 30: input items 1 to 12 of the first, 13 and 14 of the second."""
     own = [[(item, 5) for item in range(1, LONG + 1)], [(item, 4) for item in (LONG + 1, LONG + 2)]]
     return build_task("next-item", users(*[[*items, (30, 5)] for items in own]), rating_range=(1, 5))
 
@@ -45,7 +45,7 @@ def test_quality_curve_normalizes_shortened_histories(task):
 
 def test_quality_curve_measures_shortened_histories(task):
     vectors = np.zeros((ITEMS, 2))
-    vectors[1 : LONG - 3, 0] = 1  # the older films of the first person point away from film 30
+    vectors[1 : LONG - 3, 0] = 1  # the older items of the first user point away from item 30
     vectors[LONG - 3 : LONG + 3, 1] = 1
     vectors[30] = [-1, 0.1]
     parts = curve_of(Summed(vectors), task)
@@ -56,11 +56,11 @@ def test_quality_curve_measures_shortened_histories(task):
     found = {part.label: part.values.tolist() for part in parts if part.metric == "hr@10"}
     assert list(found) == [str(length) for length in HISTORY_LENGTHS]
     assert found["1"] == found["3"] == [1, 1]
-    assert found["10"] == found["200"] == [0, 1]  # of the second person, who has 2 films, nothing changes
+    assert found["10"] == found["200"] == [0, 1]  # of the second user, who has 2 items, nothing changes
 
 
 def test_quality_curve_excludes_all_items_of_user(task):
-    popular = Fixed(np.r_[np.arange(LONG + 1, 0, -1), np.zeros(ITEMS - LONG - 1)])  # the first person's own
+    popular = Fixed(np.r_[np.arange(LONG + 1, 0, -1), np.zeros(ITEMS - LONG - 1)])  # the first user's own
     found = {part.label: part.values.tolist() for part in curve_of(popular, task) if part.metric == "hr@10"}
     assert found["1"] == found["200"]
 
@@ -79,5 +79,5 @@ def test_quality_curve_of_many_users_uses_a_sample(task, monkeypatch):
     }
     for pattern in patterns.values():
         assert (pattern.sum(axis=1) == 1).all()
-        assert (pattern == pattern[0]).all()  # the same people at every length
+        assert (pattern == pattern[0]).all()  # the same users at every length
     assert len({tuple(pattern[0]) for pattern in patterns.values()}) == 2

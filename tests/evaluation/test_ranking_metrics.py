@@ -7,7 +7,7 @@ import pytest
 from tastevec.data import topk
 from tastevec.data.topk import rank_items, top_k
 from tastevec.errors import DataError
-from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, ranks_of, recall
+from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall
 from users import users
 
 USERS, ITEMS, DEPTH = 40, 60, 20
@@ -15,7 +15,7 @@ USERS, ITEMS, DEPTH = 40, 60, 20
 
 @pytest.fixture(scope="module")
 def crowd():
-    """Random scores with many ties, and 1 to 30 hidden films each."""
+    """Random scores with many ties, and 1 to 30 held-out items each."""
     rng = np.random.default_rng(3)
     scores = rng.integers(0, 12, (USERS, ITEMS)).astype(np.float32)
     sizes = rng.integers(1, 31, USERS)
@@ -27,7 +27,8 @@ def crowd():
 def test_metrics_agree_with_ir_measures(crowd, k):
     scores, offsets, targets = crowd
     ranked = top_k(scores, DEPTH)
-    hit, hidden = hits(ranked, offsets, targets, ITEMS), np.diff(offsets)
+    ranks, hidden = ranks_of(ranked, offsets, targets, ITEMS), np.diff(offsets)
+    hit = hits_at(ranks, offsets, DEPTH)
     qrels = {
         str(user): {str(item): 1 for item in targets[offsets[user] : offsets[user + 1]]}
         for user in range(USERS)
@@ -53,7 +54,7 @@ def test_metrics_agree_with_ir_measures(crowd, k):
 @pytest.mark.parametrize("items", [5, 1500, 4099])
 @pytest.mark.parametrize("values", [1, 3, 100_000])
 def test_top_k_of_large_catalog_equals_stable_sort(items, values):
-    """One value is all ties, 3 are many, 100,000 few; 1,024 strands go once and four times into the films."""
+    """One value is all ties, 3 values are many, 100,000 few; the items are 1 to 4 times the 1,024 strands."""
     scores = (
         np.random.default_rng(items).integers(-values // 2, values // 2 + 1, (7, items)).astype(np.float32)
     )
@@ -104,8 +105,8 @@ def test_rank_items_with_nan_names_user_and_item(bad, monkeypatch):
 
 
 def test_hits_ignores_missing_ranks():
-    hit = hits(np.array([[1, -1, -1]]), np.array([0, 1]), np.array([2]), 3)
-    assert not hit.any()
+    ranks = ranks_of(np.array([[1, -1, -1]]), np.array([0, 1]), np.array([2]), 3)
+    assert not hits_at(ranks, np.array([0, 1]), 3).any()
 
 
 def test_ranks_of_beyond_255_is_exact():
@@ -114,5 +115,5 @@ def test_ranks_of_beyond_255_is_exact():
 
 
 def test_recall_of_short_list_is_capped_by_k():
-    hit = np.array([[True, True]])  # a catalogue with two films left
+    hit = np.array([[True, True]])  # a catalog with two items left
     assert recall(hit, np.array([2]), 50) == ndcg(hit, np.array([2]), 50) == 1

@@ -1,4 +1,4 @@
-"""The line-up: names, settings and what is shared between systems and questions."""
+"""The baseline registry: names, settings and shared scorers."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ EASES = BaselineSpec(
 
 
 def _chosen(**ridges):
-    """EASE with these ridges: overall, next, and next of the shortened."""
+    """Return EASE settings with these ridges: overall, next, and next on the last items."""
     questions = EASES.variants(["overall", "next"])
     return {
         question: VariantSettings({"ridge": ridge})

@@ -17,7 +17,7 @@ USERS = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])
 
 @pytest.fixture
 def task():
-    """Film 2 is hidden of both; the first knows 0 and 1, the second 3 and 0."""
+    """Item 2 is held out of both users; input items are 0 and 1, and 3 and 0."""
     return build_task("next-item", USERS, rating_range=STARS)
 
 

@@ -26,7 +26,7 @@ def year(number):
 
 
 def task_of(*hidden):
-    """Each person knows film 0 and is asked for the films given, the best he rated."""
+    """Return a task with input item 0 and the given held-out items for each user."""
     return build_task(
         "top-rated",
         users(*[[(0, 1, 0), *((item, 5, time) for item, time in own)] for own in hidden]),
@@ -47,9 +47,9 @@ def test_slice_recall_is_share_of_held_out_items_in_first_20():
     parts = found("cold_items", task, items([0, 2, 2, 50]), [0, NOWHERE, 19, 20])
     np.testing.assert_array_equal(
         parts["1-4"], [0.5, np.nan]
-    )  # film 1 first, film 2 nowhere; the other has none
+    )  # item 1 first, item 2 nowhere; the other has none
     np.testing.assert_array_equal(parts["20 or more"], [1, 0])  # the 20th place is found, the 21st is not
-    assert list(parts) == ["1-4", "20 or more"]  # nobody has a hidden film of the others
+    assert list(parts) == ["1-4", "20 or more"]  # no user has a held-out item of the others
 
 
 def test_cold_items_labels_follow_number_of_raters():
@@ -65,11 +65,11 @@ def test_cold_items_labels_follow_number_of_raters():
 
 
 def test_deciles_are_tenths_of_rated_items():
-    raters = [0, 0, *range(40, 20, -1)]  # film 2 is the most popular, film 21 the least; 0 and 1 nobody rated
+    raters = [0, 0, *range(40, 20, -1)]  # item 2 is the most popular, item 21 the least; 0 and 1 unrated
     task = task_of([(item, 0) for item in range(1, 22)])
     parts = found("item_popularity_decile", task, items(raters), [0] * 3 + [NOWHERE] * 18)
     assert list(parts) == [str(decile) for decile in range(1, 11)]
-    assert parts["10"].tolist() == [1]  # films 2 and 3; film 1, in no decile, does not count
+    assert parts["10"].tolist() == [1]  # items 2 and 3; item 1, in no decile, does not count
     assert parts["9"].tolist() == [0]
 
 
@@ -99,7 +99,7 @@ def test_item_age_is_age_at_rating(age, label):
 
 def test_item_age_before_1970_is_exact():
     first = int(datetime(1999, 1, 1, tzinfo=UTC).timestamp())
-    old, new = (first, first - 1)  # 1999 and 1998: ages 40 and 39 of a film of 1959
+    old, new = (first, first - 1)  # 1999 and 1998: ages 40 and 39 of a item of 1959
     task = task_of([(1, old)], [(1, new)])
     assert list(found("item_age_years", task, items([1, 1], [NO_YEAR, 1959]), [0, 0])) == [
         "20-39",

@@ -1,4 +1,4 @@
-"""Rows: per-user values summed up as a hand would do it."""
+"""Means, skill scores and paired differences against hand-computed values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAN = float("nan")
 
 
 def found(records, **wanted):
-    """The one record with these fields."""
+    """Return the single record with these fields."""
     [record] = [
         record for record in records if all(getattr(record, name) == value for name, value in wanted.items())
     ]
@@ -77,7 +77,7 @@ def test_constant_lead_over_baseline_is_significant():
     stars = {(skill.system, skill.metric): skill.significant for skill in report.skills}
     assert [system for (system, _), star in stars.items() if star] == ["better"]
     better = found(report.skills, system="better", metric="ndcg@10")
-    # The floor's mean is 0.3, perfection 1: 0.1 of 0.7 of the way.
+    # The baseline's mean is 0.3, perfection 1: 0.1 of 0.7 of the way.
     assert (better.baseline, better.difference, better.skill) == pytest.approx(("floor", 0.1, 1 / 7))
     assert (better.ci_low, better.ci_high) == pytest.approx((0.1, 0.1))
 

@@ -9,7 +9,7 @@ from tastevec.errors import SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, Task, build_task, task_horizon
 from users import TAGGED, items_of, users
 
-A, B, C, D, E, F, G, H, I = range(9)  # noqa: E741 - the films of the docstring's timeline
+A, B, C, D, E, F, G, H, I = range(9)  # noqa: E741 - the items of the docstring's timeline
 TIMELINE = [(A, 5), (B, 2), (C, TAGGED), (D, 4), (E, 5), (F, 3), (G, 4), (H, 4), (I, 1)]
 STARS = (1, 5)
 
@@ -41,7 +41,7 @@ def test_next_item_holds_out_last_positive():
 
 
 def test_last_20pct_holds_out_last_positives():
-    history = [(item, 5 if item % 2 else 1) for item in range(21)]  # ten liked films: 1, 3, ..., 19
+    history = [(item, 5 if item % 2 else 1) for item in range(21)]  # ten positives: 1, 3, ..., 19
     task = build_task("last-20pct", users(history), rating_range=STARS)
     assert (task.name, targets_of(task)) == ("last-20pct", [17, 19])
     assert items_of(task.inputs, 0) == list(range(17))
@@ -51,7 +51,7 @@ def test_held_out_ratings_do_not_change_normalization():
     task = build_task("top-rated", users([(0, 5), (1, 3), (2, 1)]), rating_range=STARS)
     np.testing.assert_array_equal(
         task.inputs.normalized_ratings, [1, -1]
-    )  # with the 5, film 1 would be the mean
+    )  # with the 5, item 1 would be the mean
     later = build_task("next-item", users([(0, 1), (1, 2), (2, 5)]), rating_range=STARS)
     np.testing.assert_array_equal(
         later.inputs.normalized_ratings, normalize_ratings(np.array([1, 2], np.float32), np.array([0, 2]))
@@ -61,10 +61,10 @@ def test_held_out_ratings_do_not_change_normalization():
 @pytest.mark.parametrize(
     ("name", "history", "why"),
     [
-        ("top-rated", [(0, 5)], "one film"),
-        ("top-rated", [(0, 5), (1, 5)], "every film is a top film"),
+        ("top-rated", [(0, 5)], "one item"),
+        ("top-rated", [(0, 5), (1, 5)], "all items are top-rated"),
         ("top-rated", [(0, TAGGED), (1, TAGGED)], "nothing is rated"),
-        ("random-20pct", [(0, 5), (1, 5), (2, 5), (3, 5), (4, 3)], "four liked films"),
+        ("random-20pct", [(0, 5), (1, 5), (2, 5), (3, 5), (4, 3)], "four positives"),
         ("next-item", [(0, 5), (1, 1)], "nothing before the positive"),
         ("last-20pct", [(0, 5), (1, 1)], "nothing before the positive"),
         ("next-item", [(0, 3), (1, 3)], "no positives"),

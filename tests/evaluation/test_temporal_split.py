@@ -1,4 +1,4 @@
-"""A split by time: what is learned ends at the cut, and one task asks past it."""
+"""The global temporal split and its tasks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_global_temporal_ignores_unknown_timestamps():
 
 @pytest.fixture(name="release", scope="module")
 def _release(tmp_path_factory):
-    """The tiny world, everybody's films a step apart and all at about the same time; the cut is near the 15th."""
+    """The tiny world with equal time steps for all users; the split timestamp is near the 15th item."""
     folder = worlds.write_csv_release(tmp_path_factory.mktemp("release"), genome=True)
     with (folder / "ratings.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
@@ -141,7 +141,7 @@ def test_tags_after_split_timestamp_are_dropped(release, tmp_path):
     settings = PrepareSettings(split_strategy="temporal", seed=1, tags=(hetrec / "movie_tags.dat",))
     made = prepare(release, tmp_path / "out", settings=settings).manifest["vectors"]
     assert made["temporal_split"] == {
-        "tags_dropped": 2,  # of person 7, both in 2001; person 2 is a test person, 1 a validation person
+        "tags_dropped": 2,  # of user 7, both in 2001; user 2 is a test user, 1 a validation user
         "tags_without_timestamp": 1,
         "genome_items": 20,
     }
@@ -178,7 +178,7 @@ def test_only_test_users_have_global_temporal(by_time):
 
 
 def test_users_without_earlier_interactions_are_dropped_or_excluded(tmp_path):
-    """100 people with ten films each at times 0 to 9; two of every kind came only at the end."""
+    """100 users with ten items each at times 0 to 9; further users have interactions at the end only."""
     table = tmp_path / "ratings.csv"
     rows = [(user, item, 4 + item % 2, item) for user in range(100) for item in range(10)]
     late = range(100, 104)

@@ -1,4 +1,4 @@
-"""Tuning: the budget, the first trial, who chooses, and what is taken from an earlier evaluation."""
+"""Hyperparameter tuning of baselines."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ TEACH, CHOOSE, ASK = (np.array(some) for some in ([0, 1, 2, 3, 6, 7, 8, 9], [4, 
 
 
 class Nudged:
-    """Scores films of one taste by a number and those of the other by its opposite; it keeps what it was asked."""
+    """A scorer whose quality depends on one setting; it records the histories that it gets."""
 
     name = "nudged"
 
@@ -39,7 +39,7 @@ class Nudged:
         self.train_histories.append(train)
 
     def score(self, histories):
-        """The best push for a whole history is 3; for a shortened one, 30."""
+        """Return scores; the best push for a full history is 3, for a shortened one 30."""
         self.seen.append(histories)
         aim = 30.0 if histories.lengths.max(initial=0) <= 3 else 3.0
         own = np.array(
@@ -181,7 +181,7 @@ def test_every_baseline_can_be_tuned(place, monkeypatch):
 
 @pytest.fixture
 def saved(tmp_path):
-    """The folder of an evaluation, tuned on data called abc."""
+    """A function that writes a tuned evaluation on data with fingerprint abc."""
 
     def save(choices, specs, fingerprint="abc"):
         report = evaluate(

@@ -17,12 +17,12 @@ from tastevec.evaluation.tasks import build_task
 from users import users
 
 STARS = (1, 5)
-RIGHT = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)  # films at right angles, between, and nowhere
+RIGHT = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)  # items at right angles, between, and nowhere
 
 
 def test_distance_is_mean_over_held_out_items_with_vector():
     task_record = users([(0, 1), (1, 5), (2, 5), (3, 5)], [(0, 1), (3, 5)])
-    task = build_task("top-rated", task_record, rating_range=STARS)  # hides 1, 2 and 3; and 3 alone
+    task = build_task("top-rated", task_record, rating_range=STARS)  # held out: 1, 2 and 3; and 3 alone
     scorer = Summed(RIGHT)
     found = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task)
     np.testing.assert_allclose(found["cosine_distance"], [(1 + 1 - np.sqrt(0.5)) / 2, np.nan])
@@ -37,7 +37,7 @@ def test_centered_distance_ignores_shared_direction():
 
 
 def test_split_halves_are_alternate_items():
-    """The halves are (0, 0) and (1); none; (1) and (0): the first's odd films are the last one's even film."""
+    """The halves are (0, 0) and (1); none; (1) and (0): the first user's odd items equal the last user's even item."""
     found = split_half_metrics(Summed(RIGHT), users([(0, 1), (1, 1), (0, 1)], [(2, 5)], [(1, 1), (0, 1)]))
     np.testing.assert_allclose(found["split_half_cosine"], [0, np.nan, 0])
     np.testing.assert_allclose(found["between_user_cosine"], [1, np.nan, 1])

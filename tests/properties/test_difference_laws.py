@@ -1,4 +1,4 @@
-"""What must hold of paired differences whatever systems got."""
+"""Properties of paired differences."""
 
 from __future__ import annotations
 

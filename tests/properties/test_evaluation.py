@@ -1,4 +1,4 @@
-"""What must hold of rankings whatever people did."""
+"""Properties of rankings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tastevec.data.topk import rank_items, top_k
-from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, recall
+from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall
 from users import TAGGED, items_of, users
 
 ITEMS = 30
@@ -16,7 +16,7 @@ ITEMS = 30
 
 @st.composite
 def crowds(draw):
-    """Up to 6 people with 0 to 20 different films each, some only tagged, in the order of their times."""
+    """Return up to 6 users with 0 to 20 different items each, some tag-only, in time order."""
     each = []
     for _ in range(draw(st.integers(1, 6))):
         items = draw(st.lists(st.integers(0, ITEMS - 1), max_size=20, unique=True))
@@ -56,7 +56,8 @@ def test_ranking_metrics_are_bounded_and_monotone(seed, k):
     sizes = rng.integers(1, ITEMS, 4)
     targets = np.concatenate([rng.permutation(ITEMS)[:size] for size in sizes]).astype(np.int32)
     ranked = top_k(rng.random((4, ITEMS)).astype(np.float32), ITEMS)
-    hit = hits(ranked, np.concatenate([[0], np.cumsum(sizes)]), targets, ITEMS)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    hit = hits_at(ranks_of(ranked, offsets, targets, ITEMS), offsets, ITEMS)
     np.testing.assert_array_equal(hit.sum(axis=1), sizes)
     for values in (hit_rate(hit, k), recall(hit, sizes, k), ndcg(hit, sizes, k), mrr(hit, k)):
         assert ((values >= 0) & (values <= 1 + 1e-12)).all()

@@ -1,4 +1,4 @@
-"""Whatever people did, no task of any protocol and of any division of people leaks."""
+"""Properties: no task of any split strategy leaks."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from users import TAGGED, items_of, rows_of, users
 
 ITEMS = 30
 STARS = (1, 5)
-# Five and more likes are common, so that fold-in has somebody to ask.
+# Five and more positives are common, so that random-20pct has users.
 RATINGS = st.sampled_from([1, 2, 3, 4, 4, 4, 5, 5, TAGGED])
 
 
 @st.composite
 def crowds(draw):
-    """Up to 6 people with 0 to 20 different films each, some only tagged, oldest first; unknown times come first."""
+    """Return up to 6 users with 0 to 20 different items each, some tag-only, oldest first; unknown timestamps come first."""
     each = []
     for _ in range(draw(st.integers(1, 6))):
         items = draw(st.lists(st.integers(0, ITEMS - 1), max_size=20, unique=True))
@@ -56,7 +56,7 @@ def tasks_of(histories, division, seed=42):
 
 
 def questions(tasks):
-    """Of each task, what each person is shown and asked."""
+    """Return the input and the held-out items of each user and task."""
     return [
         {
             user: (
@@ -106,7 +106,7 @@ def test_task_of_user_is_independent_of_others(histories, division, seed):
 
 @given(crowds(), divisions, st.randoms(use_true_random=False))
 def test_order_of_users_changes_nothing(histories, division, random):
-    """In the published split too: its draw goes by ascending ids, and depends on who is there."""
+    """Also in the published split, which draws by ascending ids."""
     order = list(range(len(histories)))
     random.shuffle(order)
     other = tasks_of(histories.take(np.array(order)), division)
@@ -126,7 +126,7 @@ def test_liang_split_has_candidate_positives_only(histories, candidates):
 
 @given(crowds())
 def test_held_out_ratings_change_no_input(histories):
-    """Whatever the top films were rated, as long as they are the top, the known part has the same bytes."""
+    """The input has equal bytes for any top rating."""
     task = build_task("top-rated", histories, rating_range=STARS)
     kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
     hidden = np.isin(
@@ -154,7 +154,7 @@ def test_held_out_ratings_change_no_input(histories):
 
 @st.composite
 def tables(draw):
-    """Rows of 6 to 14 people with 5 to 8 films each, some without a rating or a time."""
+    """Return rows of 6 to 14 users with 5 to 8 items each, some without a rating or a timestamp."""
     rows = []
     for user in range(draw(st.integers(6, 14))):
         for item in draw(st.lists(st.integers(1, 12), min_size=5, max_size=8, unique=True)):
@@ -175,7 +175,7 @@ def test_splits_are_disjoint_and_complete(rows, split, seed):
         except (
             DataError,
             SettingsError,
-        ):  # nobody has two films before the cut; not three people have five likes
+        ):  # no user has two items before the cut; not three users have five likes
             assert split in {"temporal", "liang"}
             return
         parts = [prepared.users_in(name) for name in ("train", "validation", "test")]

@@ -1,4 +1,4 @@
-"""What must hold of lists and shapes whatever they are made of."""
+"""Properties of list metrics and geometry."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cloud(seed, size):
 
 
 def turned(seed, dimensions):
-    """A rotation."""
+    """Return a rotation."""
     return np.linalg.qr(cloud(seed, (dimensions, dimensions)))[0]
 
 

@@ -1,4 +1,4 @@
-"""What must hold of shuffled sessions whatever people did."""
+"""Properties of shuffled sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from users import TAGGED, users
 
 @st.composite
 def crowds(draw):
-    """Up to 5 people with 0 to 15 films each, in sittings some minutes or an hour apart; now and then without times."""
+    """Return up to 5 users with 0 to 15 items each, in sessions minutes or an hour apart, some without timestamps."""
     each = []
     for _ in range(draw(st.integers(0, 5))):
         items = draw(st.lists(st.integers(0, 40), max_size=15, unique=True))
@@ -29,7 +29,7 @@ def crowds(draw):
 
 
 def rows(histories):
-    """(M,) every interaction with all that belongs to it, but for its place."""
+    """(M,) every interaction with its rating, without its position."""
     return [
         (item, str(stars), float(scale))
         for item, stars, scale in zip(

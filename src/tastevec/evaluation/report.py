@@ -344,4 +344,6 @@ def _task_result(
 
 
 def _damaged(file: Path, error: Exception) -> FormatError:
-    return FormatError(f"{file} is missing or damaged ({error}). Expected a file of tastevec evaluate. {_AGAIN}")
+    return FormatError(
+        f"{file} is missing or damaged ({error}). Expected a file of tastevec evaluate. {_AGAIN}"
+    )
