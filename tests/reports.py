@@ -45,12 +45,7 @@ def report_of(systems, results, *, data=DATA, at=(10, 100), seed=42):
 
 
 def lively(
-    *,
-    baselines,
-    models,
-    users=300,
-    tasks=("top-rated", "random-20pct", "next-item", "last-20pct"),
-    seed=0,
+    *, baselines, models, users=300, tasks=("top-rated", "random-20pct", "next-item", "last-20pct"), seed=0
 ):
     """Return a realistic report of systems in ascending quality, models last."""
     rng = np.random.default_rng(seed)

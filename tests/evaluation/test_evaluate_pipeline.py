@@ -67,11 +67,7 @@ def test_model_of_two_seeds_has_baselines_of_two_seeds(bundle_folder, prepared_f
     taste = _twice(bundle_folder, tmp_path / "taste")
     report = evaluate([taste], prepared_folder, tasks=["top-rated"], with_baselines=False)
     systems = {facts.system: facts for facts in report.systems}
-    baselines = [
-        "global mean vector (taste)",
-        "mean of positives (taste)",
-        "rating-weighted mean (taste)",
-    ]
+    baselines = ["global mean vector (taste)", "mean of positives (taste)", "rating-weighted mean (taste)"]
     assert {systems[name].runs for name in [*baselines, "taste"]} == {2}
     assert {systems[name].space for name in [*baselines, "taste"]} == {"space 1 + space 2"}
     assert "cosine_distance" in {skill.metric for skill in report.skills}

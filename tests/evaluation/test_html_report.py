@@ -133,10 +133,7 @@ def test_report_of_zero_metrics_is_drawn():
 
 def test_three_panels_are_drawn():
     report = lively(
-        baselines=["popularity"],
-        models=["ours"],
-        users=20,
-        tasks=("random-20pct", "next-item", "last-20pct"),
+        baselines=["popularity"], models=["ours"], users=20, tasks=("random-20pct", "next-item", "last-20pct")
     )
     assert [picture.name for picture in draw(report)] == EVERY
 

@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 
 import worlds
-from contracts.leaks import (
-    assert_nothing_after_first_target,
-    assert_nothing_from_split_timestamp,
-    targets_of,
-)
+from contracts.leaks import assert_nothing_after_first_target, assert_nothing_from_split_timestamp, targets_of
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError

@@ -151,11 +151,7 @@ def _task_table(report: Report, task: Task | TaskRecord) -> Table:
     best, differences = _differences_from_best(pairs, rows, headline)
     several_runs = any(facts.runs > 1 for facts in report.systems)
     title = metric_title(headline)
-    titles = [
-        *map(metric_title, metrics),
-        *[f"{title}, SD of runs"] * several_runs,
-        f"Δ{title} vs. {best}",
-    ]
+    titles = [*map(metric_title, metrics), *[f"{title}, SD of runs"] * several_runs, f"Δ{title} vs. {best}"]
     lines = []
     for facts in _ordered(report, rows, headline):
         name = facts.system
