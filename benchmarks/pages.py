@@ -557,7 +557,7 @@ REGIONS: dict[str, tuple[Any, ...]] = {
     ),
     "explanations": (
         "explanations",
-        "{people} {split} users of {data}, {tags[count]} tags (median reliability {tags[median_confidence]:.2f}). Mean and 95 % CI over users. Strengths are in standard deviations over users, relevances in standard deviations over items.",
+        "{people} {split} users of {data}, {tags[count]} tags (median reliability {tags[median_reliability]:.2f}). Mean and 95 % CI over users. Strengths are in standard deviations over users, relevances in standard deviations over items.",
         Table(
             {
                 "deleted items": "{deleted}",

@@ -57,16 +57,8 @@ def download_wheel(requirement: str, into: Path) -> Path:
         raise DownloadError(
             f"{sys.executable}: pip is not installed. Expected it, to download {requirement}. Run: {sys.executable} -m ensurepip"
         )
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-input",
-        "--disable-pip-version-check",
-    ]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(into), requirement]
+    options = "download --quiet --no-input --disable-pip-version-check --no-deps --only-binary :all: --dest"
+    command = [sys.executable, "-m", "pip", *options.split(), str(into), requirement]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_TIMEOUT, check=False)  # noqa: S603 - our own Python, no shell
     except subprocess.TimeoutExpired as error:
@@ -82,10 +74,8 @@ def download_wheel(requirement: str, into: Path) -> Path:
 
 
 def _last_error(stderr: str) -> str:
-    lines = [
-        line.removeprefix("ERROR: ").strip() for line in stderr.splitlines() if line.startswith("ERROR: ")
-    ]
-    return lines[-1] if lines else "no reason given"
+    errors = [line for line in stderr.splitlines() if line.startswith("ERROR: ")]
+    return errors[-1].removeprefix("ERROR: ").strip() if errors else "no reason given"
 
 
 # A zip makes text tables 4 to 10 times smaller; 1,000 times is a zip bomb.
