@@ -72,7 +72,7 @@ class World:
         task = dataset.task("random-20pct")
         return cls(recommender, directions, relevance, positive, next(task.chunks(users)))
 
-    def normalized_ratings(self, histories: Histories) -> NDArray[np.float64]:
+    def strengths(self, histories: Histories) -> NDArray[np.float64]:
         """Return the tag strengths of users, (B, T)."""
         return self.directions.strengths(self.recommender.vectors(histories, HORIZON), HORIZON)
 
@@ -93,15 +93,15 @@ def measured(run: Run) -> dict[str, Any]:
     """Return the results of all three questions."""
     data, model = small_world(run)
     world = World.read(model, data, FULL if run.full else SMALL)
-    names, confidence = world.directions.names, world.directions.reliability
+    names, reliability = world.directions.names, world.directions.reliability
     return {
         "data": world.recommender.bundle.facts["data"]["name"],
         "split": "test",
         "people": len(world.task),
         "seed": run.seed,
         "tags": {
-            "count": len(confidence),
-            "median_confidence": float(np.median(confidence)),
+            "count": len(reliability),
+            "median_reliability": float(np.median(reliability)),
             "named": NAMED,
             "films": ITEMS,
             "first": FIRST,
@@ -151,9 +151,9 @@ def _deleted(world: World, seed: int) -> list[dict[str, Any]]:
         tags=NAMED,
         contributions=ITEMS,
     )
-    normalized_ratings = world.normalized_ratings(users)
+    strengths = world.strengths(users)
     found = [
-        _moved(world, users.take(np.array([user])), normalized_ratings[user], tags, rng)
+        _moved(world, users.take(np.array([user])), strengths[user], tags, rng)
         for user, tags in enumerate(explained)
     ]
     moved = np.array([row for row in found if row is not None])
@@ -167,7 +167,7 @@ def _deleted(world: World, seed: int) -> list[dict[str, Any]]:
 def _moved(
     world: World,
     user: Histories,
-    normalized_ratings: NDArray[np.float64],
+    strengths: NDArray[np.float64],
     tags: Any,  # noqa: ANN401  the package's readings
     rng: np.random.Generator,
 ) -> NDArray[np.float64] | None:
@@ -181,10 +181,9 @@ def _moved(
         ways += [named, rated[: len(named)], rng.permutation(len(rated))[: len(named)]]
     if not ways:
         return None
-    left = world.normalized_ratings(_without(user, ways)).reshape(len(tags), 3, -1)
+    left = world.strengths(_without(user, ways)).reshape(len(tags), 3, -1)
     moved = [
-        np.abs(normalized_ratings[indices[tag.tag]] - left[row, :, indices[tag.tag]])
-        for row, tag in enumerate(tags)
+        np.abs(strengths[indices[tag.tag]] - left[row, :, indices[tag.tag]]) for row, tag in enumerate(tags)
     ]
     mean = np.mean(moved, axis=0)
     return mean if np.isfinite(mean).all() else None
@@ -204,14 +203,14 @@ def _without(user: Histories, deleted: list[NDArray[np.int64]]) -> Histories:
 
 def _predicted(world: World, seed: int) -> list[dict[str, Any]]:
     """Return how relevant a user's named tags are to their held-out positives, against other tags."""
-    normalized_ratings = world.normalized_ratings(world.task.inputs)
+    strengths = world.strengths(world.task.inputs)
     relevance = _user_means(world.relevance, world.task.targets, world.task.offsets)  # (B, T)
     popular = np.argsort(-world.positive, kind="stable")[:NAMED]
     tags = {
-        "named, applies more": [_named(world.directions, row) for row in normalized_ratings],
-        "named, applies less": [_named(world.directions, -row) for row in normalized_ratings],
-        "most liked by all": [popular] * len(normalized_ratings),
-        "any": [np.arange(len(world.directions.names))] * len(normalized_ratings),
+        "named, applies more": [_named(world.directions, row) for row in strengths],
+        "named, applies less": [_named(world.directions, -row) for row in strengths],
+        "most liked by all": [popular] * len(strengths),
+        "any": [np.arange(len(world.directions.names))] * len(strengths),
     }
     found = {
         name: np.array(
@@ -235,9 +234,9 @@ def _predicted(world: World, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def _named(directions: TagDirections, normalized_ratings: NDArray[np.float64]) -> NDArray[np.int64]:
+def _named(directions: TagDirections, strengths: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the tags with the largest strength times reliability, as an explanation names them."""
-    weighted = normalized_ratings * directions.reliability
+    weighted = strengths * directions.reliability
     order = [int(tag) for tag in np.argsort(-weighted, kind="stable") if weighted[tag] > 0]
     return np.array(directions.distinct(order, NAMED), np.int64)
 

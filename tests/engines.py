@@ -29,14 +29,14 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def read_by(engine: str, path: Path | str, place: Path, **settings: Any) -> Iterator[tuple[Source, Any]]:
+def read_by(engine: str, path: Path | str, root: Path, **settings: Any) -> Iterator[tuple[Source, Any]]:
     """The source, and the engine that has its interactions."""
     how = ReadSettings(**settings)
     with closing_connection() as connection:
         if engine == "duckdb":
             yield read_source(path, connection=connection, settings=how), connection
         else:
-            with spark_engine(place) as spark:
+            with spark_engine(root) as spark:
                 yield read_on_spark(path, engine=spark, connection=connection, settings=how), spark
 
 
@@ -48,37 +48,37 @@ def closing_connection() -> Iterator[Any]:
         yield connection
 
 
-def arranged_by(engine: str, path: Path | str, place: Path, **settings: Any) -> dict[str, Any]:
+def arranged_by(engine: str, path: Path | str, root: Path, **settings: Any) -> dict[str, Any]:
     """What is read and arranged of a source, by name: files, counts and the account of every row.
 
     Args:
         engine: "duckdb" or "spark".
         path: The source.
-        place: An existing folder.
-        settings: Of the reading, and ``arranging``; a split by time finds its own cut.
+        root: An existing folder.
+        settings: Of reading, and ``arranging``; a temporal split finds its own timestamp.
     """
     arranging = settings.pop("arranging", {})
-    folder = place / engine
+    folder = root / engine
     folder.mkdir()
-    with read_by(engine, path, place, **settings) as (source, connection):
+    with read_by(engine, path, root, **settings) as (source, connection):
         if arranging.get("split_strategy") == "temporal":
             arranging = arranging | {
                 "split_timestamp": find_split_timestamp(source, connection, later_share=0.1)
             }
         counts = preprocess(source, folder, PreprocessSettings(**arranging), connection)
-        told = {
+        result = {
             "split_timestamp": arranging.get("split_timestamp"),
             "counts": dataclasses.asdict(counts),
-            "accounts": source.row_reports,
+            "row_reports": source.row_reports,
         }
-    return told | {"files": bytes_of(folder)}
+    return result | {"files": bytes_of(folder)}
 
 
-def prepared_by_both(source: Path | str, place: Path, **settings: Any) -> list[dict[str, Any]]:
-    """The manifests of both engines, without timings and without the engine's name; every file is sealed in them."""
+def prepared_by_both(source: Path | str, root: Path, **settings: Any) -> list[dict[str, Any]]:
+    """Return the manifests of both engines, with all checksums, without timings and engine name."""
     manifests = []
     for engine in ("duckdb", "spark"):
-        made = prepare(source, place / engine, settings=PrepareSettings(engine=engine, **settings)).manifest
+        made = prepare(source, root / engine, settings=PrepareSettings(engine=engine, **settings)).manifest
         assert made["settings"].pop("engine") == engine
         del made["timings"]
         manifests.append(made)

@@ -45,25 +45,8 @@ __all__ = [
 NO_GENRES: Final = "(no genres listed)"
 # The 20 columns of the research note, in the order of MovieLens' readme.
 GENRE_NAMES: Final = (
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "IMAX",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
+    *("Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
+    *("Film-Noir", "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
     NO_GENRES,
 )
 # ml-100k and ml-1m write "Children's", ml-100k "unknown"; other tables may have an empty name.

@@ -223,7 +223,7 @@ def write_vectors_on_spark(
         MissingExtraError: PySpark is not installed.
     """
     from tastevec.data.spark.reading import read_source
-    from tastevec.data.spark.session import is_address, plain_spark_errors, spark_engine
+    from tastevec.data.spark.session import is_address, spark_engine, spark_errors
 
     bundle, remote, spark = open_bundle(model, "onnx"), is_address(out), spark or SparkConfig()
     if not remote and Path(out).exists():
@@ -237,7 +237,7 @@ def write_vectors_on_spark(
         [row_report, *_] = source.row_reports
         users = engine.session.table(source.interactions.get_name())
         address = out if remote else f"file:{Path(out).resolve()}"
-        with plain_spark_errors("encoding the users"):
+        with spark_errors("encoding the users"):
             try:
                 encode_on_spark(bundle, users, horizon=horizon).write.parquet(address)
                 rows = engine.session.read.parquet(address).count()

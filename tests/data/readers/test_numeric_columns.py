@@ -162,7 +162,7 @@ def test_full_disk_is_a_settings_error(root, connection, monkeypatch):
 
     monkeypatch.setattr(rows.ReaderContext, "run", full)
     with pytest.raises(
-        SettingsError, match=r"no room was left while reading mine.csv \(IO Error: Could not write"
+        SettingsError, match=r"no space left while reading mine.csv \(IO Error: Could not write"
     ):
         read_interactions(root / "mine.csv", connection=connection, settings=PLAIN)
     assert list(Path(tempfile.gettempdir()).iterdir()) == []

@@ -23,7 +23,14 @@ from tastevec.data.readers.formats import (
     read_ratings,
     read_tag_file,
 )
-from tastevec.data.readers.validate import ReaderContext, RowPolicy, RowReport, ValidatedRows, fresh_name
+from tastevec.data.readers.validate import (
+    NumericRows,
+    ReaderContext,
+    RowPolicy,
+    RowReport,
+    ValidatedRows,
+    fresh_name,
+)
 from tastevec.errors import SettingsError, SourceError
 from tastevec.schema import (
     GENRES,
@@ -44,7 +51,6 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
 
-    from tastevec.data.readers.validate import NumericRows
 
 __all__ = [
     "ReadSettings",
@@ -142,7 +148,7 @@ def interaction_table(
 ) -> Table:
     """Return the rated interactions, then the tag-only ones, in the order of the source."""
     user_type, item_type = types
-    numbers = ratings.numbers and _moved(context, ratings.numbers)
+    numbers = ratings.numbers and _move(context, ratings.numbers)
     timestamp = TIMESTAMP if ratings.has(TIMESTAMP) else "CAST(NULL AS BIGINT)"
     position = "line" if numbers else "row_number() OVER (ORDER BY line) - 1"
     rated = f"""SELECT CAST({USER_ID} AS {user_type}) AS {USER_ID}, CAST({ITEM_ID} AS {item_type}) AS {ITEM_ID},
@@ -166,11 +172,11 @@ def interaction_table(
     return _expression(context, rated, columns)
 
 
-def _moved(context: ReaderContext, numbers: NumericRows) -> NumericRows:
+def _move(context: ReaderContext, numbers: NumericRows) -> NumericRows:
     """Move the rows from the scratch folder to one that is removed with the connection."""
     folder = Path(tempfile.mkdtemp(prefix="tastevec-numbers-"))
     weakref.finalize(context.connection, shutil.rmtree, folder, ignore_errors=True)
-    return numbers.move(folder)
+    return NumericRows(Path(shutil.move(numbers.path, folder / numbers.path.name)), numbers.rows)
 
 
 def _tagged(own_tags: ValidatedRows, rated: str, *, first: int) -> str:

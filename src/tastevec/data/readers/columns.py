@@ -251,11 +251,7 @@ class Column:
 
 
 def split_header(line: str) -> tuple[str, list[str]]:
-    """Return the separator of a table's header (a tab or a comma) and its column names.
-
-    Raises:
-        SourceError: The line is no header.
-    """
+    """Return the separator of a table's header (a tab or a comma) and its column names."""
     separator = "\t" if "\t" in line else ","
     try:
         return separator, next(csv.reader([line], delimiter=separator), [])
@@ -270,14 +266,8 @@ def match_columns(
 ) -> list[Column]:
     """Return the columns of ``types``, by role, found among the header's ``names``.
 
-    Args:
-        file: The file's name, for messages.
-        names: The header.
-        types: The roles to find, each with its column type.
-        optional: Roles that may be missing.
-
     Raises:
-        SourceError: A column is missing, or two could be the same.
+        SourceError: A column that is not ``optional`` is missing, or two match the same role.
     """
     found = {role: _find_index(file, names, role) for role in types}
     missing = [role for role, index in found.items() if index is None and role not in optional]

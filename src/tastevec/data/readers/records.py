@@ -125,11 +125,7 @@ class Records:
 
 @contextmanager
 def readable(file: str, names: Sequence[str]) -> Iterator[None]:
-    """Raise a `SourceError` with the file's name for every error of DuckDB.
-
-    Raises:
-        SourceError: A line has millions of characters, or a page of Parquet is damaged.
-    """
+    """Raise a `SourceError` for an error of DuckDB: a line of millions of characters, or a damaged Parquet page."""
     import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
 
     try:
@@ -148,17 +144,7 @@ def plain_records(text: TextFile, separator: str, names: Sequence[str], *, skip:
 
 
 def quoted_records(text: TextFile, separator: str, names: Sequence[str], connection: Backend) -> Records:
-    """Return the rows of an RFC 4180 CSV after its header: a quoted field may contain separators and newlines.
-
-    Args:
-        text: The file.
-        separator: One character.
-        names: The columns of the header.
-        connection: Ibis on DuckDB, which looks for quotes that are open at a line's end.
-
-    Raises:
-        SourceError: DuckDB cannot read the file.
-    """
+    """Return the rows of an RFC 4180 CSV after its header: a quoted field may contain separators and newlines."""
     if not text.has_quotes:
         return plain_records(text, separator, names, skip=1)
     lines = f"SELECT line, coalesce(text, '') AS text, {_QUOTES} AS quotes FROM ({lines_of(text, skip=1)})"
@@ -190,11 +176,7 @@ def parquet_records(
 ) -> Records:
     """Return the rows of a Parquet file, each value as text, NULL as the empty text.
 
-    Args:
-        path: The file.
-        names: The columns to read.
-        texts: SQL of each of them as text.
-        integers: Indices of the integer columns.
+    ``texts`` is SQL of each column as text, ``integers`` are the indices of the integer columns.
     """
     # DuckDB's strings may contain NUL bytes; they are marked as in a text file.
     fields = [f"replace(coalesce({text}, ''), chr(0), '{UNDECODED}00')" for text in texts]

@@ -55,14 +55,7 @@ class TextFile:
 def open_text(path: Path, scratch: Path, *, latin: bool = False, name: str | None = None) -> TextFile:
     """Return the file, or a copy of it in ``scratch`` in UTF-8 with clean line ends where DuckDB needs one.
 
-    Args:
-        path: The file.
-        scratch: A folder for the copy.
-        latin: Whether a file that is not valid UTF-8 is in ISO-8859-1.
-        name: The file's name in messages; by default its own.
-
-    Raises:
-        SourceError: The file is missing, empty or cannot be opened.
+    With ``latin``, a file that is not valid UTF-8 is in ISO-8859-1. ``name`` is its name in messages.
     """
     shown, encoding = name or path.name, "utf-8"
     try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ from tastevec.schema import RATING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from ibis.backends.duckdb import Backend
 
@@ -117,13 +117,8 @@ def error_case(
     """Return the branches of a CASE over ``width``, ``text``, the texts ``t0, t1, …`` and the values ``v0, v1, …``.
 
     Its value is the first error of a row as ``column:reason``: the shape of the row, undecodable bytes, then the rules
-    of each column.
-
-    Args:
-        names: All columns of the file.
-        columns: The columns that are read.
-        dialect: The engine's SQL.
-        marks: Reasons of undecodable bytes, each with its condition on a field ``{t}`` and on ``text``.
+    of each column. ``marks`` are the reasons of undecodable bytes, each with its condition on a field ``{t}`` and on
+    ``text``.
     """
     width, numbers = len(names), range(len(columns))
     branches = [
@@ -151,14 +146,9 @@ def _branch(condition: str, number: int, reason: str) -> str:
 def describe_row(
     names: Sequence[str], columns: Sequence[Column], error: str, shown: Sequence[str | None], location: str
 ) -> InvalidRow:
-    """Return what a message says about an invalid row.
+    """Return an invalid row for messages.
 
-    Args:
-        names: All columns of the file.
-        columns: The columns that are read.
-        error: ``column:reason``.
-        shown: The text of the row and of each column; of a duplicate, where its first row is, and its key.
-        location: The file and the line of the row.
+    ``shown`` is the text of the row and of each column; of a duplicate, the line of its first row and its key.
     """
     number, _, reason = error.partition(":")
     if reason == DUPLICATE:
@@ -174,30 +164,18 @@ def describe_row(
 
 
 def refuse_rows(
-    report: RowReport,
-    first: InvalidRow,
-    scale: tuple[Column, int, float, float] | None,
-    policy: RowPolicy,
+    report: RowReport, first: InvalidRow, scale: tuple[Column, int, float, float] | None, policy: RowPolicy
 ) -> None:
-    """Raise the error of the invalid rows in ``report``.
+    """Raise the error of the invalid rows in ``report``, of which ``first`` is the first.
 
-    Args:
-        report: The rows that were read.
-        first: The first invalid row.
-        scale: The rating column, the number of its ratings that are out of range, the lowest and the highest rating.
-        policy: What the message suggests.
-
-    Raises:
-        BadRowError: Always.
+    ``scale`` is the rating column, the number of its ratings out of range, the lowest and the highest rating.
     """
     rows = report.rows_read
     if scale is not None and 1 < scale[1] > _SCALE_SHARE * rows:
         raise BadRowError(_wrong_scale(report, *scale, policy))
     invalid = sum(count for reason, count in report.skipped.items() if reason not in _HARMLESS)
-    share = (
-        f"{invalid:,} of {rows:,} rows {'is' if invalid == 1 else 'are'} invalid, {_percent(invalid / rows)}"
-    )
-    fix = "Fix the row, or skip it" if invalid == 1 else "Fix the rows, or skip them"
+    are, fix = ("is", "Fix the row, or skip it") if invalid == 1 else ("are", "Fix the rows, or skip them")
+    share = f"{invalid:,} of {rows:,} rows {are} invalid, {_percent(invalid / rows)}"
     raise BadRowError(f"{first.found} ({share}). Expected {first.expected}. {fix} with --skip-bad-rows.")
 
 
@@ -205,16 +183,11 @@ def _wrong_scale(
     report: RowReport, column: Column, outside: int, lowest: float, highest: float, policy: RowPolicy
 ) -> str:
     low, high = column.type.limits or (lowest, highest)
-    where = (
-        f"exceed {high:g}"
-        if lowest >= low
-        else f"are below {low:g}"
-        if highest <= high
-        else "are out of range"
-    )
-    if lowest == highest:
-        lowest, highest = min(lowest, low), max(highest, high)
-    fix = f"Run: tastevec prepare {policy.source} --out prepared --rating-range {_number(lowest)}:{_number(highest)}"
+    where = "are out of range"
+    if lowest >= low or highest <= high:
+        where = f"exceed {high:g}" if lowest >= low else f"are below {low:g}"
+    scale = (lowest, highest) if lowest < highest else (min(lowest, low), max(highest, high))
+    fix = f"Run: tastevec prepare {quote(policy.source)} --out prepared --rating-range {':'.join(map(_number, scale))}"
     return (
         f"{report.file}, column {column.name}: {outside:,} of {report.rows_read:,} ratings ({_percent(outside / report.rows_read)}) "
         f"{where}; values go from {_number(lowest)} to {_number(highest)}. Expected {low:g} to {high:g}. "
@@ -300,11 +273,7 @@ def validate_rows(
 ) -> ValidatedRows:
     """Return the table of all rows, each with its error.
 
-    Args:
-        context: Where the table is made, and whether invalid rows are refused.
-        records: The rows as text.
-        columns: The columns to read.
-        unique: Roles whose values together may occur once; the first row that has them is valid.
+    The values of the ``unique`` roles together may occur once; the first row that has them is valid.
 
     Raises:
         BadRowError: A row is invalid and invalid rows are not skipped.
@@ -358,14 +327,8 @@ def _report_rows(
     )
     kept = counts.pop(None, 0)
     examples = _invalid_rows(context, records, columns, f"{table} WHERE error IS NOT NULL", EXAMPLES)
-    report = RowReport(
-        records.file,
-        kept + sum(counts.values()),
-        kept,
-        counts,
-        tuple(map(str, examples)),
-        records.encoding,
-    )
+    rows = kept + sum(counts.values())
+    report = RowReport(records.file, rows, kept, counts, tuple(map(str, examples)), records.encoding)
     if any(reason not in _HARMLESS for reason in counts) and not context.policy.skip:
         harmless = ", ".join(map(literal, _HARMLESS))
         refused = f"{table} WHERE split_part(error, ':', 2) NOT IN ({harmless})"
@@ -418,10 +381,6 @@ class NumericRows:
         """SQL of the columns that a table of validated rows has."""
         return f"(SELECT *, file_row_number AS line, NULL AS error FROM {_parquet(self.path, number=True)})"
 
-    def move(self, folder: Path) -> NumericRows:
-        """Move the file and return the same rows at their new path."""
-        return NumericRows(Path(shutil.move(self.path, folder / self.path.name)), self.rows)
-
 
 def read_numeric(
     context: ReaderContext, records: Records, columns: Sequence[Column], unique: tuple[str, ...]
@@ -430,15 +389,6 @@ def read_numeric(
 
     A text file qualifies only if its fields, written as the numbers they were read as, take every byte of it: then no
     field was 007, 5.0 or 5e0, and no row was shorter, longer or blank.
-
-    Args:
-        context: Where the rows are read.
-        records: The rows.
-        columns: The columns to read.
-        unique: Roles whose values together may occur once.
-
-    Raises:
-        SettingsError: Memory or disk do not suffice.
     """
     import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
 

@@ -36,7 +36,7 @@ from tastevec.data.readers.formats import (
     read_own_tags,
     read_tag_file,
 )
-from tastevec.data.spark.session import address_of, is_address, plain_spark_errors, reader
+from tastevec.data.spark.session import address_of, is_address, reader, spark_errors
 from tastevec.data.spark.validate import (
     RawRows,
     SparkRows,
@@ -106,7 +106,7 @@ def find_source(source: Path | str, engine: SparkEngine) -> SparkSource:
 
 def _find_remote(address: str, engine: SparkEngine) -> SparkSource:
     name = PurePosixPath(address.partition("://")[2]).name
-    with plain_spark_errors("finding the source", source=address):
+    with spark_errors("finding the source", source=address):
         is_folder = engine.storage.is_folder(address)
         entries = engine.storage.entries(address) if is_folder else []
     names = [entry.name for entry in entries]
@@ -131,7 +131,7 @@ def _copy_metadata(entries: list[Entry], name: str, engine: SparkEngine) -> Path
     """Return a local folder with copies of the metadata, and an empty file for the interactions."""
     folder = engine.local / "release" / name
     folder.mkdir(parents=True)
-    with plain_spark_errors("copying the metadata"):
+    with spark_errors("copying the metadata"):
         for entry in entries:
             if entry.name in _METADATA or entry.name.endswith(".item"):
                 engine.storage.fetch(entry.address, folder / entry.name)
@@ -167,7 +167,7 @@ def read_source(
     layout = found.layout
     rating_range = settings.rating_range or rating_range_of(layout)
     with reader_context(connection, settings, source) as context:
-        with plain_spark_errors("reading the interactions", source=str(source)):
+        with spark_errors("reading the interactions", source=str(source)):
             rows, columns = _open(found, engine, rating_range)
             ratings = validate_rows(engine, rows, columns, context.policy)
         require_rows(ratings.row_report)
@@ -277,7 +277,7 @@ def _tag_only(engine: SparkEngine, rated: DataFrame, tagged: pa.Table) -> DataFr
     tags, keys, address = engine.upload(tagged), [USER_ID, ITEM_ID], engine.fresh("tagged")
     both = rated.join(tags.hint("broadcast"), keys, "left_semi").select(keys)
     only = tags.join(both, keys, "left_anti")
-    with plain_spark_errors("finding tag-only interactions"):
+    with spark_errors("finding tag-only interactions"):
         only.selectExpr(
             *keys,
             f"CAST(NULL AS DOUBLE) AS {RATING}",

@@ -31,9 +31,9 @@ __all__ = [
     "address_of",
     "first_line",
     "is_address",
-    "plain_spark_errors",
     "reader",
     "spark_engine",
+    "spark_errors",
     "spark_session",
 ]
 
@@ -114,14 +114,11 @@ class Storage:
                 copy.unlink()
 
     def _path(self, address: str) -> Any:  # noqa: ANN401  a Java object
-        return self._jvm.org.apache.hadoop.fs.Path(address)
+        jvm: Any = self.session._jvm  # noqa: SLF001  PySpark has no public name for it
+        return jvm.org.apache.hadoop.fs.Path(address)
 
     def _system(self, address: str) -> Any:  # noqa: ANN401  as above
-        return self._path(address).getFileSystem(self.session._jsc.hadoopConfiguration())  # noqa: SLF001  PySpark has no public name for it
-
-    @property
-    def _jvm(self) -> Any:  # noqa: ANN401  as above
-        return self.session._jvm  # noqa: SLF001  as above
+        return self._path(address).getFileSystem(self.session._jsc.hadoopConfiguration())  # noqa: SLF001  as above
 
 
 _LONGEST = 300
@@ -133,7 +130,7 @@ _SOURCE_ERRORS: Final = re.compile(
 
 
 @contextmanager
-def plain_spark_errors(doing: str, *, source: str | None = None) -> Iterator[None]:
+def spark_errors(doing: str, *, source: str | None = None) -> Iterator[None]:
     """Raise an error of this package for every failure of Spark.
 
     Args:
@@ -189,11 +186,8 @@ SESSION_CONF: Final[Mapping[str, str]] = {
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.codegen.hugeMethodLimit": "8000",  # Java compiles no larger method, and interprets it row by row
 }
-_CONFIGURED_BY: Final = (
-    "PYSPARK_SUBMIT_ARGS",
-    "SPARK_CONF_DIR",
-    "SPARK_HOME",
-)  # others configure Spark with these
+# Where a user configures Spark.
+_CONFIGURED_BY: Final = ("PYSPARK_SUBMIT_ARGS", "SPARK_CONF_DIR", "SPARK_HOME")
 _QUIET: Final = """\
 rootLogger.level = error
 logger.shell.name = org.apache.spark.api.python.PythonGatewayServer
@@ -237,7 +231,7 @@ def spark_session(master: str | None, scratch: Path) -> Iterator[SparkSession]:
                 f"--master: {master}, but Spark already runs on {running.master}. Expected the same master. Omit --master, or stop that session."
             )
         builder = SparkSession.builder
-    with plain_spark_errors("starting"):
+    with spark_errors("starting"):
         shared = builder.getOrCreate()
         session = shared.newSession()
         for name, value in SESSION_CONF.items():
@@ -363,7 +357,7 @@ class SparkEngine:
             SettingsError: Spark fails.
         """
         schema, address, found = table.schema().to_pyarrow(), self.fresh("rows"), 0
-        with plain_spark_errors("preprocessing the interactions"):
+        with spark_errors("preprocessing the interactions"):
             written = self.write(self._frame(table), address)
             parts = [part for part in self.storage.entries(address) if part.name.startswith("part-")]
         for part in sorted(parts, key=_number):
@@ -371,7 +365,7 @@ class SparkEngine:
                 found += batch.num_rows
                 yield batch
         self.refuse_loss(written, found)
-        with plain_spark_errors("removing temporary files"):
+        with spark_errors("removing temporary files"):
             self.storage.remove(address)
 
     def write(self, frame: DataFrame, address: str) -> int:
@@ -400,7 +394,7 @@ class SparkEngine:
         name = name or f"uploaded_{uuid.uuid4().hex}"
         file, address = self.local / f"{name}.parquet", f"{self.shared}/{name}.parquet"
         pq.write_table(rows, file)
-        with plain_spark_errors("uploading rows"):
+        with spark_errors("uploading rows"):
             if address != address_of(file):
                 self.storage.send(file, address)
                 file.unlink()
@@ -408,7 +402,7 @@ class SparkEngine:
 
     def _read(self, part: Entry, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with (
-            plain_spark_errors("reading the results"),
+            spark_errors("reading the results"),
             self.storage.local(part, self.local) as file,
             pq.ParquetFile(file, pre_buffer=False) as rows,  # a pre-buffer would hold complete columns
         ):

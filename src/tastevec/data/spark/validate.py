@@ -148,13 +148,8 @@ def text_rows(
 ) -> RawRows:
     """Return the rows of one text file, one per line.
 
-    Args:
-        session: The Spark session.
-        address: Address of the file.
-        separator: Between two fields.
-        names: Names of the columns.
-        text_format: "plain" has no header, "headed" has one, and in "quoted", which has one too, a field may be quoted
-            by RFC 4180 and then contain separators; not newlines, since a piece of a file begins at any line.
+    The format "plain" has no header and "headed" has one. In "quoted", which has one, too, a field may be quoted by
+    RFC 4180 and then contain separators; not newlines, since a piece of a file begins at any line.
     """
     # The first row of the first piece of the only file.
     no_row = "text = ''" if text_format == "plain" else "text = '' OR row = 0"
@@ -351,12 +346,6 @@ def validate_rows(
 ) -> SparkRows:
     """Validate every row once: the result is written to the shared folder, and every later step reads it there.
 
-    Args:
-        engine: The Spark engine.
-        rows: The rows as text.
-        columns: The columns to read; user, item and rating are among them.
-        policy: Whether invalid rows are skipped instead of refused.
-
     Raises:
         BadRowError: A row is invalid and invalid rows are not skipped.
     """
@@ -371,19 +360,10 @@ def validate_rows(
     valid = placed.where("error IS NULL").select(USER_ID, ITEM_ID, RATING, TIMESTAMP, POSITION)
     duplicates = _find_duplicates(engine, valid)
     reasons = counts.reasons | ({DUPLICATE: duplicates.count} if duplicates.count else {})
-    examples = (
-        [_describe(rows, columns, counts, row) for row in _examples(placed, valid, duplicates)]
-        if reasons
-        else []
-    )
-    row_report = RowReport(
-        rows.file,
-        counts.rows,
-        counts.rows - sum(reasons.values()),
-        dict(sorted(reasons.items())),
-        tuple(map(str, examples)),
-        rows.encoding,
-    )
+    first = _examples(placed, valid, duplicates) if reasons else []
+    examples = [_describe(rows, columns, counts, row) for row in first]
+    kept, skipped = counts.rows - sum(reasons.values()), dict(sorted(reasons.items()))
+    row_report = RowReport(rows.file, counts.rows, kept, skipped, tuple(map(str, examples)), rows.encoding)
     if examples and not policy.skip:
         refuse_rows(row_report, examples[0], counts.scale(columns), policy)
     return SparkRows(duplicates.drop_from(valid), counts.integer_ids, row_report)
