@@ -91,7 +91,7 @@ def measured(run: Run) -> dict[str, Any]:
         "train": EvalDataset.of(cut, "test"),
     }
     dropped = cut.manifest["counts"]["interactions"]["dropped"]
-    counts = {"films": int(cold.sum()), "catalogue": len(cold), "held_back": dropped[_REASON]}
+    counts = {"films": int(cold.sum()), "catalog": len(cold), "held_back": dropped[_REASON]}
     return {
         "data": prepared.manifest["source"]["name"],
         "draw": {"seed": run.seed, "share": SHARE, **counts, "fingerprint": prepared.fingerprint},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tastevec.data.histories import normalize_ratings
-from users import films_of, rows_of, turned
+from users import items_of, rows_of, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ def hidden_of(task: Task, user: int = 0) -> list[int]:
 def assert_no_target_is_known(task: Task) -> None:
     """No film that is asked for stands in the history that is shown."""
     for user in range(len(task)):
-        leaked = set(hidden_of(task, user)) & set(films_of(task.inputs, user))
+        leaked = set(hidden_of(task, user)) & set(items_of(task.inputs, user))
         assert not leaked, f"user {task.inputs.user_ids[user]} is shown the films he is asked for: {leaked}"
 
 
@@ -59,9 +59,9 @@ def assert_nothing_after_the_first_hidden(task: Task, histories: Histories) -> N
     """Whatever is shown stood before the first hidden film, in the history and in time."""
     place = {user: owner for owner, user in enumerate(histories.user_ids.tolist())}
     for owner, user in enumerate(task.inputs.user_ids.tolist()):
-        everything = films_of(histories, place[user])
+        everything = items_of(histories, place[user])
         first = everything.index(hidden_of(task, owner)[0])
-        late = set(films_of(task.inputs, owner)) - set(everything[:first])
+        late = set(items_of(task.inputs, owner)) - set(everything[:first])
         assert not late, f"user {user} is shown films of the future: {late}"
         shown = slice(task.inputs.offsets[owner], task.inputs.offsets[owner + 1])
         assert task.inputs.timestamps[shown].max() <= task.timestamps[task.offsets[owner]]

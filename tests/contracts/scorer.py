@@ -49,7 +49,7 @@ class ScorerContract:
         single = np.concatenate([fitted.score(part) for part in unseen.chunks(1)])
         np.testing.assert_allclose(fitted.score(unseen), single, **self.close)
 
-    def test_the_order_of_the_people_changes_nothing(self, fitted, unseen):
+    def test_user_order_changes_nothing(self, fitted, unseen):
         order = np.array([2, 0, 1])
         np.testing.assert_allclose(
             fitted.score(unseen.take(order)), fitted.score(unseen)[order], **self.close

@@ -27,23 +27,25 @@ class TestMultVAE(ScorerContract):
         return request.param
 
 
-def test_those_who_love_one_half_of_the_films_are_offered_that_half():
+def test_mult_vae_ranks_items_of_positive_half_first():
     scorer = _made(annealing=60)
-    scorer.fit(world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS)  # too few for any to judge
+    scorer.fit(
+        world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS
+    )  # too few for a validation user
     scores = scorer.score(users([(0, 5), (2, 5), (3, 4)], [(11, 5), (12, 5), (13, 4)]))
     halves = scores.reshape(2, 2, worlds.ITEMS // 2).mean(axis=2)
     assert halves[0, 0] > halves[0, 1]
     assert halves[1, 1] > halves[1, 0]
 
 
-def test_only_likes_are_read():
+def test_mult_vae_reads_positives_alone():
     scorer = _made()
     scorer.fit(world(), worlds.ITEMS)
     scores = scorer.score(users([(0, 5)], [(0, 5), (13, 1)]))
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
-def test_the_seed_decides_and_leaves_the_draws_of_others_alone():
+def test_mult_vae_seed_decides_result_and_leaves_global_random_state():
     torch.manual_seed(0)
     untouched = torch.rand(1)
     torch.manual_seed(0)
@@ -58,12 +60,12 @@ def test_the_seed_decides_and_leaves_the_draws_of_others_alone():
 
 
 def _watched(monkeypatch, gains):
-    """Judges that find these values, epoch by epoch; the scores of each epoch are kept."""
+    """Patch validation to return these values by epoch; return the scores of each epoch."""
     scores = []
 
     def measure(scorer, task, n_items, at):
         assert (n_items, tuple(at)) == (worlds.ITEMS, (100,))
-        assert len(task) == 1  # a tenth of the 12 training people
+        assert len(task) == 1  # a tenth of the 12 training users
         scores.append(scorer.score(world()))
         return {"ndcg@100": np.array([gains[len(scores) - 1]])}
 
@@ -71,7 +73,7 @@ def _watched(monkeypatch, gains):
     return scores
 
 
-def test_the_epoch_that_the_held_out_people_found_best_is_kept(monkeypatch):
+def test_mult_vae_result_is_best_epoch_on_validation_users(monkeypatch):
     scores = _watched(monkeypatch, [0.1, 0.5, 0.3, 0.4, 0.9])
     scorer = _made(patience=2)
     scorer.fit(world(), worlds.ITEMS)
@@ -79,28 +81,28 @@ def test_the_epoch_that_the_held_out_people_found_best_is_kept(monkeypatch):
     np.testing.assert_array_equal(scorer.score(world()), scores[1])
 
 
-def test_training_ends_after_its_last_epoch_whatever_the_judges_say(monkeypatch):
+def test_mult_vae_ends_after_last_epoch(monkeypatch):
     scores = _watched(monkeypatch, [0.1, 0.2, 0.3])
     _made(epochs=3, patience=1).fit(world(), worlds.ITEMS)
     assert len(scores) == 3
 
 
-def test_the_held_out_do_not_teach(monkeypatch):
-    taught = []
+def test_mult_vae_validation_users_are_not_trained_on(monkeypatch):
+    calls = []
     learn = MultVAE._learn
 
     def watch(self, positive, task, n_items):
-        taught.append((set(positive.user_ids), set(task.inputs.user_ids)))
+        calls.append((set(positive.user_ids), set(task.inputs.user_ids)))
         learn(self, positive, task, n_items)
 
     monkeypatch.setattr(MultVAE, "_learn", watch)
     _made(epochs=1).fit(world(), worlds.ITEMS)
-    [(people_, judges)] = taught
-    assert len(people_) == worlds.USERS - 1
-    assert not people_ & judges
+    [(train_users, validation_users)] = calls
+    assert len(train_users) == worlds.USERS - 1
+    assert not train_users & validation_users
 
 
-def test_those_who_liked_nothing_teach_nothing():
+def test_mult_vae_without_positives_has_finite_scores():
     scorer = _made()
     scorer.fit(users([(0, 1)], [(1, 2)]), worlds.ITEMS)
     assert np.isfinite(scorer.score(world())).all()
@@ -132,7 +134,7 @@ def test_the_input_has_the_length_of_one():
 @pytest.mark.parametrize(
     "wrong", [{"hidden": 0}, {"dropout": 1.0}, {"kl_weight": -0.1}, {"learning_rate": 0.0}, {"patience": 0}]
 )
-def test_settings_out_of_range_are_refused(wrong):
+def test_preprocess_settings_out_of_range_are_refused(wrong):
     with pytest.raises(SettingsError, match="is out of range"):
         VaeSettings(**wrong)
 

@@ -14,7 +14,7 @@ from tastevec.evaluation.baselines import EASE, GlobalMeanVector, LastItems, Mea
 from tastevec.evaluation.dataset import NO_YEAR, EvalDataset
 from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.scorers import Runs
-from users import films_of, plain_dataset, users, world
+from users import items_of, plain_dataset, users, world
 
 FROM = 4.0
 STARS = (1.0, 5.0)
@@ -85,7 +85,7 @@ def test_a_list_is_described_by_the_films_that_stand_in_it(dataset):
     """Ten films for everybody: those that he does not know, 4 for each of the two people."""
     report = evaluate([Fixed(np.arange(worlds.ITEMS))], dataset, tasks=["top-rated"])
     [result] = report.results
-    answered = [set(range(worlds.ITEMS)) - set(films_of(result.task.inputs, user)) for user in range(2)]
+    answered = [set(range(worlds.ITEMS)) - set(items_of(result.task.inputs, user)) for user in range(2)]
     counts = np.bincount([item for items in answered for item in items], minlength=worlds.ITEMS)
     assert result.system_metrics["coverage@10"] == [np.mean(counts > 0)]
     raters = dataset.items.raters

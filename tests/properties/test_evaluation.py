@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from tastevec.data.topk import rank_items, top_k
 from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, recall
-from users import TAGGED, films_of, users
+from users import TAGGED, items_of, users
 
 ITEMS = 30
 
@@ -44,7 +44,7 @@ def test_top_k_is_the_head_of_a_stable_sort(scores, k):
 def test_a_ranking_holds_each_unseen_film_once(histories, k, seed):
     scores = np.random.default_rng(seed).integers(0, 4, (len(histories), ITEMS)).astype(np.float32)
     for user, ranked in enumerate(rank_items(scores, histories, k)):
-        own = films_of(histories, user)
+        own = items_of(histories, user)
         there = ranked[ranked >= 0].tolist()
         assert len(set(there)) == len(there) == min(k, ITEMS - len(own))
         assert not set(there) & set(own)

@@ -214,11 +214,11 @@ def test_ratings_alone_does_not_read_times():
     unread = np.empty(0)  # no array of that length could be gathered from
     object.__setattr__(histories, "timestamps", unread)
     object.__setattr__(histories, "normalized_ratings", unread)
-    told = HistorySubset(histories, users).ratings_alone()
-    np.testing.assert_array_equal(told.items, alone.items)
-    np.testing.assert_array_equal(told.ratings, alone.ratings)
-    np.testing.assert_array_equal(told.offsets, alone.offsets)
-    assert told.timestamps.strides == told.normalized_ratings.strides == (0,)  # no room is taken for them
+    found = HistorySubset(histories, users).ratings_alone()
+    np.testing.assert_array_equal(found.items, alone.items)
+    np.testing.assert_array_equal(found.ratings, alone.ratings)
+    np.testing.assert_array_equal(found.offsets, alone.offsets)
+    assert found.timestamps.strides == found.normalized_ratings.strides == (0,)  # constants take no memory
 
 
 def test_user_dataset_pairs_user_with_epoch():

@@ -1,4 +1,4 @@
-"""A world with two tastes and an order, so that popularity cannot know what a person likes and a model can."""
+"""Training on users with two tastes and an order of items: the model finds both, popularity cannot."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ USERS, ITEMS = 240, 40
 
 @pytest.fixture(scope="module", name="planted")
 def _planted(tmp_path_factory):
-    """Even people like even films and odd ones odd films, in the order of their numbers from somewhere on."""
-    rank = tmp_path_factory.mktemp("planted")
+    """Return a prepared dataset: even users like even items, odd users odd ones, in ascending order from a random item on."""
+    folder = tmp_path_factory.mktemp("planted")
     rng = np.random.default_rng(5)
     rows = []
     for user in range(USERS):
@@ -30,41 +30,39 @@ def _planted(tmp_path_factory):
         for item in disliked:
             items.insert(int(rng.integers(len(items))), (int(item), int(rng.integers(1, 3))))
         rows += [(user, item, stars, 1000 + step) for step, (item, stars) in enumerate(items)]
-    with (rank / "ratings.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "ratings.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("user", "item", "rating", "time"), *rows])
     names = [(item, f"{'Odd' if item % 2 else 'Even'} film", "") for item in range(ITEMS)]
-    with (rank / "items.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("item", "title", "genres"), *names])
-    settings = PrepareSettings(seed=2, items=rank / "items.csv", rating_range=(1.0, 5.0))
-    return prepare(rank / "ratings.csv", rank / "data", settings=settings).folder
+    settings = PrepareSettings(seed=2, items=folder / "items.csv", rating_range=(1.0, 5.0))
+    return prepare(folder / "ratings.csv", folder / "data", settings=settings).folder
 
 
 def scores(report):
-    """NDCG@10 by question and system."""
+    """Return NDCG@10 by task and system."""
     return {(row.task, row.system): row.mean for row in report.rows if row.metric == "ndcg@10"}
 
 
-def test_in_a_few_epochs_our_preset_tells_two_tastes_apart_and_what_comes_next(planted, tmp_path):
+def test_taste_after_few_epochs_beats_popularity_and_mean_of_positives(planted, tmp_path):
     train(planted, tmp_path / "ours", **{**TINY, "dim": 16, "hidden_size": 32, "epochs": 12, "dropout": 0.0})
     found = scores(evaluate([tmp_path / "ours"], planted, with_baselines=False))
-    for question in ("top-rated", "random-20pct", "next-item", "last-20pct"):
-        assert found[question, "ours"] > 2 * found[question, "popularity"]
-    # Who likes what is seen in any order; what comes next only in the right one.
-    (positive,) = (
-        system for question, system in found if question == "next-item" and system.startswith("mean of")
-    )
+    for task in ("top-rated", "random-20pct", "next-item", "last-20pct"):
+        assert found[task, "ours"] > 2 * found[task, "popularity"]
+    # The taste is visible in any order, the next item only in the right one.
+    (positive,) = (system for task, system in found if task == "next-item" and system.startswith("mean of"))
     assert found["next-item", "ours"] > found["next-item", positive] + 0.05
 
 
-def test_the_notes_preset_comes_nearer_to_its_target_epoch_by_epoch(planted, tmp_path):
+def test_bert_cosine_distance_falls_over_epochs(planted, tmp_path):
     model = train(
         planted,
         tmp_path / "note",
         **{**TINY_NOTE, "preset": "bert-cosine", "epochs": 6, "learning_rate": 1e-3},
     )
-    told = [
+    distances = [
         entry["eval_cosine_distance"]
         for entry in model.bundle.facts["log"]
         if "eval_cosine_distance" in entry
     ]
-    assert told[-1] < told[0]
+    assert distances[-1] < distances[0]

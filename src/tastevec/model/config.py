@@ -6,11 +6,11 @@ from typing import Any
 
 from transformers import BertConfig, PretrainedConfig
 
-__all__ = ["NoteConfig", "TasteConfig", "bert_config"]
+__all__ = ["EncoderConfig", "NoteConfig", "TasteConfig"]
 
 
-class TasteConfig(PretrainedConfig):
-    """Configuration of a `TasteEncoder`.
+class EncoderConfig(PretrainedConfig):
+    """The part of the configuration that both encoders have.
 
     Args:
         n_items: N, items of the catalog.
@@ -19,21 +19,11 @@ class TasteConfig(PretrainedConfig):
         layers: Transformer layers.
         heads: Attention heads; divides ``hidden_size``.
         intermediate_size: Width inside a feed-forward layer.
-        max_history: Most recent interactions that the transformer reads.
+        max_history: Interactions that the transformer reads.
         dropout: Dropout probability in training.
-        rating_bins: R, equal steps of the rating scale; one more bin is for tag-only interactions.
-        input_dropout: Probability that the learned input embedding of an item is dropped in training, so that the
-            model also reads new items, which have none.
-        time_gap_bins: G, bins of the time since the previous interaction; 0: times are not read.
-        blend_overall: Weight of the *overall* embedding in *next*, after training.
-        blend_recent: Weight of the ridge fold-in of the ``n_recent`` most recent items, without the prior mean, in *next*.
-        blend_short: Further weight of that fold-in, divided by the history length: for short histories the fold-in
-            predicts the next item better than the transformer.
-        n_recent: Most recent items in that fold-in.
+        activation: Activation of the feed-forward layers, as Hugging Face names it.
         added_items: Rows of the item embedding matrix added after training; not recommended by default.
     """
-
-    model_type = "tastevec"
 
     def __init__(  # noqa: PLR0913, PLR0917  Hugging Face rebuilds a configuration from its keywords
         self,
@@ -45,66 +35,9 @@ class TasteConfig(PretrainedConfig):
         intermediate_size: int = 256,
         max_history: int = 200,
         dropout: float = 0.1,
-        rating_bins: int = 10,
-        input_dropout: float = 0.0,
-        time_gap_bins: int = 0,
-        blend_overall: float = 0.0,
-        blend_recent: float = 0.0,
-        blend_short: float = 0.0,
-        n_recent: int = 10,
-        added_items: tuple[int, ...] | list[int] = (),
-        **kwargs: Any,  # noqa: ANN401  Hugging Face's own fields
-    ) -> None:
-        self.n_items = n_items
-        self.dim = dim
-        self.hidden_size = hidden_size
-        self.layers = layers
-        self.heads = heads
-        self.intermediate_size = intermediate_size
-        self.max_history = max_history
-        self.dropout = dropout
-        self.rating_bins = rating_bins
-        self.input_dropout = input_dropout
-        self.time_gap_bins = time_gap_bins
-        self.blend_overall = blend_overall
-        self.blend_recent = blend_recent
-        self.blend_short = blend_short
-        self.n_recent = n_recent
-        self.added_items = list(added_items)
-        super().__init__(**kwargs)
-
-
-class NoteConfig(PretrainedConfig):
-    """Configuration of a `NoteEncoder`.
-
-    Args:
-        n_items: N, items of the catalog.
-        dim: D, dimension of item and user embeddings.
-        hidden_size: H, width of BERT.
-        layers: Transformer layers.
-        heads: Attention heads; divides ``hidden_size``.
-        intermediate_size: Width inside a feed-forward layer.
-        max_history: Interactions that the model reads, padding included; its own positions are not used.
-        dropout: Dropout probability in training.
-        activation: Activation of the feed-forward layers, as Hugging Face names it.
-        added_items: Rows of the item embedding matrix added after training; not recommended by default.
-    """
-
-    model_type = "tastevec-bert-cosine"
-
-    def __init__(  # noqa: PLR0913, PLR0917  as above
-        self,
-        n_items: int = 1,
-        dim: int = 64,
-        hidden_size: int = 768,
-        layers: int = 2,
-        heads: int = 12,
-        intermediate_size: int = 3072,
-        max_history: int = 512,
-        dropout: float = 0.1,
         activation: str = "gelu",
         added_items: tuple[int, ...] | list[int] = (),
-        **kwargs: Any,  # noqa: ANN401  as above
+        **kwargs: Any,  # noqa: ANN401  Hugging Face's own fields
     ) -> None:
         self.n_items = n_items
         self.dim = dim
@@ -118,19 +51,67 @@ class NoteConfig(PretrainedConfig):
         self.added_items = list(added_items)
         super().__init__(**kwargs)
 
+    def bert(self, *, causal: bool) -> BertConfig:
+        """Return the configuration of the BERT layers."""
+        bert = BertConfig(
+            vocab_size=1,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            intermediate_size=self.intermediate_size,
+            hidden_act=self.activation,
+            hidden_dropout_prob=self.dropout,
+            attention_probs_dropout_prob=self.dropout,
+            is_decoder=causal,
+        )
+        bert._attn_implementation = "sdpa"  # noqa: SLF001  Hugging Face's own name for it
+        return bert
 
-def bert_config(config: TasteConfig | NoteConfig, *, causal: bool) -> BertConfig:
-    """Return the configuration of the BERT layers of an encoder."""
-    bert = BertConfig(
-        vocab_size=1,
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        intermediate_size=config.intermediate_size,
-        hidden_act=getattr(config, "activation", "gelu"),
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.dropout,
-        is_decoder=causal,
-    )
-    bert._attn_implementation = "sdpa"  # noqa: SLF001  Hugging Face's own name for it
-    return bert
+
+class TasteConfig(EncoderConfig):
+    """Configuration of a `TasteEncoder`.
+
+    Args:
+        rating_bins: R, equal steps of the rating scale; one more bin is for tag-only interactions.
+        input_dropout: Probability that the learned input embedding of an item is dropped in training, so that the
+            model also reads new items, which have none.
+        time_gap_bins: G, bins of the time since the previous interaction; 0: times are not read.
+        blend_overall: Weight of the *overall* embedding in *next*, after training.
+        blend_recent: Weight of the ridge fold-in of the ``n_recent`` most recent items, without the prior mean, in *next*.
+        blend_short: Further weight of that fold-in, divided by the history length: for short histories the fold-in
+            predicts the next item better than the transformer.
+        n_recent: Most recent items in that fold-in.
+        kwargs: See `EncoderConfig`.
+    """
+
+    model_type = "tastevec"
+
+    def __init__(  # noqa: PLR0913, PLR0917  as above
+        self,
+        rating_bins: int = 10,
+        input_dropout: float = 0.0,
+        time_gap_bins: int = 0,
+        blend_overall: float = 0.0,
+        blend_recent: float = 0.0,
+        blend_short: float = 0.0,
+        n_recent: int = 10,
+        **kwargs: Any,  # noqa: ANN401  as above
+    ) -> None:
+        self.rating_bins = rating_bins
+        self.input_dropout = input_dropout
+        self.time_gap_bins = time_gap_bins
+        self.blend_overall = blend_overall
+        self.blend_recent = blend_recent
+        self.blend_short = blend_short
+        self.n_recent = n_recent
+        super().__init__(**kwargs)
+
+
+class NoteConfig(EncoderConfig):
+    """Configuration of a `NoteEncoder`, the research note's model."""
+
+    model_type = "tastevec-bert-cosine"
+
+    # Without this, transformers generates an __init__ that does not set the shared fields.
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  as above
+        super().__init__(**kwargs)

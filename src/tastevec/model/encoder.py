@@ -17,15 +17,13 @@ from transformers import PreTrainedModel
 from transformers.models.bert.modeling_bert import BertEncoder
 from transformers.utils.generic import ModelOutput
 
-from .config import TasteConfig, bert_config
+from .config import EncoderConfig, TasteConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
     from torch import Tensor
-
-    from .config import NoteConfig
 
 __all__ = [
     "EncoderOutput",
@@ -66,11 +64,11 @@ class HistoryEncoder(PreTrainedModel):
     _supports_sdpa = True
     inputs: ClassVar[tuple[str, ...]]  # arguments of `forward` among the arrays of a batch
 
-    def __init__(self, config: TasteConfig | NoteConfig, *, causal: bool) -> None:
+    def __init__(self, config: EncoderConfig, *, causal: bool) -> None:
         super().__init__(config)
         self.items = nn.Embedding(config.n_items, config.dim)
         self.input_projection = nn.Linear(config.dim, config.hidden_size)
-        self.blocks = BertEncoder(bert_config(config, causal=causal))
+        self.blocks = BertEncoder(config.bert(causal=causal))
         self.head = nn.Linear(config.hidden_size, config.dim)
 
     @property

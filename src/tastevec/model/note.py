@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers.models.bert.modeling_bert import BertPooler
 
-from .config import NoteConfig, bert_config
+from .config import NoteConfig
 from .encoder import EncoderOutput, HistoryEncoder, state_at, zero_padding
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class NoteEncoder(HistoryEncoder):
 
     def __init__(self, config: NoteConfig) -> None:
         super().__init__(config, causal=False)
-        self.pooler = BertPooler(bert_config(config, causal=False))
+        self.pooler = BertPooler(config.bert(causal=False))
         self.post_init()
 
     @torch.no_grad()

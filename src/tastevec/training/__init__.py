@@ -1,1 +1,1 @@
-"""How the network learns."""
+"""Training: settings, batches, loop and checkpoints."""

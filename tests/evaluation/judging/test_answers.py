@@ -53,7 +53,7 @@ def test_scores_of_another_catalogue_are_refused(task):
 
 
 def test_scores_that_are_no_numbers_are_refused(task):
-    with pytest.raises(DataError, match="the score of item 4 for user 1 is nan; expected a finite number"):
+    with pytest.raises(DataError, match=r"score of item 4 for user 1: nan\. Expected a finite number"):
         measure(Fixed([0, 0, 0, 0, np.nan]), task, 5, (1,))
 
 

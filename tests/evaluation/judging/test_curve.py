@@ -9,7 +9,7 @@ from tastevec.evaluation import slices as curve
 from tastevec.evaluation.scorers import rank_lists
 from tastevec.evaluation.slices import HISTORY_LENGTHS, quality_curve
 from tastevec.evaluation.tasks import build_task
-from users import films_of, users
+from users import items_of, users
 
 ITEMS = 40
 LONG, SHORT = 12, 2  # known films
@@ -29,7 +29,7 @@ def curve_of(scorer, task, seed=1):
 def test_a_system_is_asked_again_with_the_newest_films_only_and_of_who_has_more(task):
     scorer = Fixed(np.zeros(ITEMS))
     curve_of(scorer, task)
-    told = [[films_of(seen, user) for user in range(len(seen))] for seen in scorer.seen[1:]]  # [0] knows all
+    told = [[items_of(seen, user) for user in range(len(seen))] for seen in scorer.seen[1:]]  # [0] knows all
     newest = [list(range(LONG - length + 1, LONG + 1)) for length in HISTORY_LENGTHS if length < LONG]
     assert told == [[newest[0], [LONG + 2]], *([items] for items in newest[1:])]
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.evaluation.slices import session_note, sessions, shuffle_sessions
-from users import films_of, users
+from users import items_of, users
 
 HOUR = 3600
 
@@ -23,18 +23,18 @@ def test_films_trade_places_within_a_session_and_take_their_ratings_along():
     stars = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
     histories = users([(item, stars[item], HOUR * (item // 5)) for item in range(10)])
     other = shuffle_sessions(histories, seed=1)
-    assert films_of(other, 0) != films_of(histories, 0)
-    assert set(films_of(other, 0)[:5]) == {0, 1, 2, 3, 4}
+    assert items_of(other, 0) != items_of(histories, 0)
+    assert set(items_of(other, 0)[:5]) == {0, 1, 2, 3, 4}
     assert other.timestamps.tolist() == histories.timestamps.tolist()
-    assert other.ratings.tolist() == [stars[item] for item in films_of(other, 0)]
+    assert other.ratings.tolist() == [stars[item] for item in items_of(other, 0)]
     assert other.normalized_ratings.tolist() == [
-        histories.normalized_ratings[item] for item in films_of(other, 0)
+        histories.normalized_ratings[item] for item in items_of(other, 0)
     ]
 
 
 def test_another_seed_gives_another_order():
     histories = users([(item, 5, 0) for item in range(30)])
-    assert films_of(shuffle_sessions(histories, 1), 0) != films_of(shuffle_sessions(histories, 2), 0)
+    assert items_of(shuffle_sessions(histories, 1), 0) != items_of(shuffle_sessions(histories, 2), 0)
 
 
 def test_every_order_of_a_session_is_as_likely():
@@ -47,7 +47,7 @@ def test_every_order_of_a_session_is_as_likely():
 
 def test_a_film_alone_in_its_session_stays():
     histories = users([(item, 5, item * HOUR) for item in range(20)])
-    assert films_of(shuffle_sessions(histories, 1), 0) == list(range(20))
+    assert items_of(shuffle_sessions(histories, 1), 0) == list(range(20))
 
 
 def test_the_note_says_how_many_films_share_a_session_or_that_no_time_is_known():
@@ -58,5 +58,5 @@ def test_the_note_says_how_many_films_share_a_session_or_that_no_time_is_known()
 
 def test_without_times_the_whole_history_is_one_session():
     other = shuffle_sessions(users([(item, 5) for item in range(30)]), seed=1)
-    assert films_of(other, 0) != list(range(30))
-    assert sorted(films_of(other, 0)) == list(range(30))
+    assert items_of(other, 0) != list(range(30))
+    assert sorted(items_of(other, 0)) == list(range(30))

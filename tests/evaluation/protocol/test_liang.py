@@ -14,7 +14,7 @@ from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.tasks import LiangSplit, build_task
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
-from users import films_of, users
+from users import items_of, users
 
 if TYPE_CHECKING:
     from tastevec.data.prepared import Prepared
@@ -105,7 +105,7 @@ def assert_as_published(prepared: Prepared, ratings: pd.DataFrame, held_out_user
             for owner, user in enumerate(users)
         }
         assert hidden == told[f"{split} hidden"]
-        known = {user: set(ids[films_of(task.inputs, owner)].tolist()) for owner, user in enumerate(users)}
+        known = {user: set(ids[items_of(task.inputs, owner)].tolist()) for owner, user in enumerate(users)}
         assert known == told[f"{split} known"]
 
 
@@ -147,7 +147,7 @@ def asked(histories, candidates):
 def test_lower_ratings_and_films_that_no_training_person_liked_are_neither_known_nor_hidden():
     history = [*LIKED[0], (8, 2, 9), (9, 5, 9)]
     task = asked(users(history), candidates=range(9))
-    assert sorted([*task.targets.tolist(), *films_of(task.inputs, 0)]) == [0, 1, 2, 3, 4]
+    assert sorted([*task.targets.tolist(), *items_of(task.inputs, 0)]) == [0, 1, 2, 3, 4]
     assert task.candidates[8]
     assert not task.candidates[9]
 

@@ -7,7 +7,7 @@ from tastevec.data.histories import normalize_ratings
 from tastevec.data.inputs import positive_from
 from tastevec.errors import SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, Task, build_task, task_horizon
-from users import TAGGED, films_of, users
+from users import TAGGED, items_of, users
 
 A, B, C, D, E, F, G, H, I = range(9)  # noqa: E741 - the films of the docstring's timeline
 TIMELINE = [(A, 5), (B, 2), (C, TAGGED), (D, 4), (E, 5), (F, 3), (G, 4), (H, 4), (I, 1)]
@@ -21,26 +21,26 @@ def hidden_of(task: Task, user: int = 0) -> list[int]:
 def test_best_rated_hides_every_film_of_the_top_rating():
     task = build_task("top-rated", users(TIMELINE), rating_range=STARS)
     assert hidden_of(task) == [A, E]
-    assert films_of(task.inputs, 0) == [B, C, D, F, G, H, I]
+    assert items_of(task.inputs, 0) == [B, C, D, F, G, H, I]
 
 
 def test_fold_in_hides_a_fifth_of_the_liked_films_and_leaves_the_rest():
     task = build_task("random-20pct", users(TIMELINE), rating_range=STARS)
     [hidden] = hidden_of(task)
     assert hidden in {A, D, E, G, H}
-    assert films_of(task.inputs, 0) == [item for item in range(9) if item != hidden]
+    assert items_of(task.inputs, 0) == [item for item in range(9) if item != hidden]
 
 
 def test_future_asks_for_the_last_liked_film_from_what_came_before():
     task = build_task("next-item", users(TIMELINE), rating_range=STARS)
-    assert (task.name, hidden_of(task), films_of(task.inputs, 0)) == ("next-item", [H], [A, B, C, D, E, F, G])
+    assert (task.name, hidden_of(task), items_of(task.inputs, 0)) == ("next-item", [H], [A, B, C, D, E, F, G])
 
 
 def test_future_asks_for_the_last_fifth_of_the_liked_films():
     history = [(item, 5 if item % 2 else 1) for item in range(21)]  # ten liked films: 1, 3, ..., 19
     task = build_task("last-20pct", users(history), rating_range=STARS)
     assert (task.name, hidden_of(task)) == ("last-20pct", [17, 19])
-    assert films_of(task.inputs, 0) == list(range(17))
+    assert items_of(task.inputs, 0) == list(range(17))
 
 
 def test_the_hidden_films_are_not_in_the_statistics_of_their_person():
@@ -107,7 +107,7 @@ def test_films_of_the_same_second_keep_the_order_of_the_source_and_the_note_says
     tied, apart = [(0, 5, 10), (1, 5, 20), (2, 5, 20)], [(0, 5, 10), (1, 5, 20), (2, 5, 30)]
     task = build_task("next-item", users(tied, apart), rating_range=STARS)
     assert hidden_of(task) == [2]
-    assert films_of(task.inputs, 0) == [0, 1]
+    assert items_of(task.inputs, 0) == [0, 1]
     assert "For 50% of the users" in task.note
 
 

@@ -20,7 +20,7 @@ from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.tasks import TemporalSplit, build_task
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
-from users import TAGGED, films_of, users
+from users import TAGGED, items_of, users
 
 A, B, C, D, E, F, G = range(7)
 TIMELINE = [(A, 5, 10), (B, 2, 20), (C, 4, 30), (D, 3, 40), (E, 4, 50), (F, 1, 60), (G, 5, 70)]
@@ -36,7 +36,7 @@ def task_of(*each, name="global-temporal"):
 def test_after_the_cut_the_liked_films_are_hidden_and_all_before_it_is_known():
     task = task_of(TIMELINE)
     assert (task.name, task.horizon) == ("global-temporal", "next")
-    assert (hidden_of(task), films_of(task.inputs, 0)) == ([E, G], [A, B, C, D])
+    assert (hidden_of(task), items_of(task.inputs, 0)) == ([E, G], [A, B, C, D])
     assert task.timestamps.tolist() == [50, 70]
 
 
@@ -45,8 +45,8 @@ def test_the_other_questions_of_every_protocol_end_at_the_cut():
         task_of(TIMELINE, name=name) for name in ("next-item", "last-20pct", "top-rated")
     )
     assert [hidden_of(task) for task in (next_item, last_20pct)] == [[C], [C]]
-    assert films_of(next_item.inputs, 0) == [A, B]
-    assert (hidden_of(top), films_of(top.inputs, 0)) == ([A], [B, C, D])
+    assert items_of(next_item.inputs, 0) == [A, B]
+    assert (hidden_of(top), items_of(top.inputs, 0)) == ([A], [B, C, D])
     for task in (next_item, last_20pct, top):
         assert task.note.endswith("Histories end at the split timestamp, 1970-01-01 00:00:50 UTC.")
 
@@ -62,7 +62,7 @@ def test_its_note_counts_the_films_that_nobody_could_know_and_the_people_left_ou
 
 def test_films_of_unknown_time_are_neither_known_nor_hidden():
     task = task_of([(B, 5, NO_TIMESTAMP), *TIMELINE[2:]])
-    assert (hidden_of(task), films_of(task.inputs, 0)) == ([E, G], [C, D])
+    assert (hidden_of(task), items_of(task.inputs, 0)) == ([E, G], [C, D])
 
 
 @pytest.fixture(name="release", scope="module")
@@ -235,4 +235,4 @@ def test_the_seed_preset_keeps_its_own_split(split):
 
 def test_a_person_who_only_tagged_before_the_cut_is_known_by_it():
     task = task_of([(A, TAGGED, 10), (E, 5, 60)])
-    assert (hidden_of(task), films_of(task.inputs, 0)) == ([E], [A])
+    assert (hidden_of(task), items_of(task.inputs, 0)) == ([E], [A])

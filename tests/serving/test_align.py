@@ -1,4 +1,4 @@
-"""Two trained models, one space: by which films, written how, and read how."""
+"""Alignment of two models: items of the fit, files and the command."""
 
 import dataclasses
 import json
@@ -21,11 +21,11 @@ from tastevec.serving.recommender import Recommender, load
 RATINGS = [(1, 5.0), (7, 2.0), (3, 4.5)]
 
 
-def turned(bundle, turn, *, ids=range(1, 21)):
-    """The model as another training would leave it: its film table turned, its films by these ids."""
-    model = bundle.model.with_items(np.asarray(bundle.model.table @ turn, np.float32), [])
+def with_rotation(bundle, rotation, *, ids=range(1, 21)):
+    """Return the model with rotated item vectors and these item IDs, as after another training."""
+    model = bundle.model.with_items(np.asarray(bundle.model.table @ rotation, np.float32), [])
     items = bundle.items.set_column(0, "item_id", pa.array(ids, bundle.items.schema.field("item_id").type))
-    facts = {**bundle.facts, "space": "turned"}
+    facts = {**bundle.facts, "space": "rotated"}
     return Recommender(dataclasses.replace(bundle, model=model, items=items, facts=facts))
 
 
@@ -34,17 +34,17 @@ def _old(bundle_folder):
     return load(bundle_folder)
 
 
-@pytest.fixture(scope="module", name="turn")
-def _turn():
+@pytest.fixture(scope="module", name="rotation")
+def _rotation():
     return np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))[0]
 
 
 @pytest.fixture(name="new")
-def _new(old, turn):
-    return turned(old.bundle, turn)
+def _new(old, rotation):
+    return with_rotation(old.bundle, rotation)
 
 
-def test_a_turned_model_is_turned_back_and_the_spaces_are_named(new, old):
+def test_align_rotated_model_recovers_the_rotation(new, old):
     found = tv.align(new, old)
     np.testing.assert_allclose(found.apply(new.item_vectors), old.item_vectors, atol=1e-3)
     assert (found.new, found.old, found.items) == (new.bundle.space, old.bundle.space, worlds.ITEMS)
@@ -52,13 +52,13 @@ def test_a_turned_model_is_turned_back_and_the_spaces_are_named(new, old):
     assert found.unaligned.residual > 0.5
 
 
-def test_films_are_paired_by_their_id_and_those_of_one_model_alone_have_no_say(old, turn):
-    found = tv.align(turned(old.bundle, turn, ids=[0, *range(2, 21)]), old)
+def test_align_pairs_items_by_id(old, rotation):
+    found = tv.align(with_rotation(old.bundle, rotation, ids=[0, *range(2, 21)]), old)
     assert found.items == worlds.ITEMS - 1
     assert found.held_out.residual < 1e-4
 
 
-def test_films_that_nobody_rated_have_no_say(new, old):
+def test_align_ignores_unrated_items(new, old):
     counts = old.bundle.items["train_users"].to_numpy().copy()
     counts[[2, 3]] = 0
     place = old.bundle.items.column_names.index("train_users")
@@ -66,12 +66,12 @@ def test_films_that_nobody_rated_have_no_say(new, old):
     assert tv.align(new, Recommender(dataclasses.replace(old.bundle, items=items))).items == worlds.ITEMS - 2
 
 
-def test_two_models_of_one_space_need_no_map(old, bundle_folder):
-    with pytest.raises(DataError, match="may be compared as they are"):
+def test_align_models_of_one_space_is_refused(old, bundle_folder):
+    with pytest.raises(DataError, match="so their vectors are comparable"):
         tv.align(bundle_folder, old)
 
 
-def test_it_is_saved_and_read_as_it_was(new, old, tmp_path):
+def test_load_equals_what_was_saved(new, old, tmp_path):
     found = tv.align(new, old)
     again = Alignment.load(found.save(tmp_path / "aligned"))
     assert again.facts == found.facts
@@ -79,7 +79,7 @@ def test_it_is_saved_and_read_as_it_was(new, old, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (
             "rotation.safetensors",
@@ -89,15 +89,15 @@ def test_it_is_saved_and_read_as_it_was(new, old, tmp_path):
         ("format", "format 3. Expected format 2. Run: tastevec align"),
     ],
 )
-def test_a_damaged_alignment_is_refused(new, old, tmp_path, harm, said):
+def test_load_damaged_alignment_is_refused(new, old, tmp_path, harm, message):
     folder = tv.align(new, old).save(tmp_path / "aligned")
     if harm == "format":
-        told = json.loads((folder / "alignment.json").read_text())
-        (folder / "alignment.json").write_text(json.dumps({**told, "format": 3}))
+        metadata = json.loads((folder / "alignment.json").read_text())
+        (folder / "alignment.json").write_text(json.dumps({**metadata, "format": 3}))
     else:
         content = (folder / harm).read_bytes()
         (folder / harm).write_bytes(content[:-9] + content[-8:])
-    with pytest.raises(FormatError, match=said):
+    with pytest.raises(FormatError, match=message):
         Alignment.load(folder)
     with pytest.raises(
         FormatError, match=r"no alignment\.json\. Expected an alignment\. Run: tastevec align NEW OLD"
@@ -105,8 +105,8 @@ def test_a_damaged_alignment_is_refused(new, old, tmp_path, harm, said):
         Alignment.load(tmp_path)
 
 
-def people_of(model, path):
-    """A file as `encode` writes it."""
+def write_user_vectors(model, path):
+    """Write user vectors as `encode` does; return them."""
     vectors = np.stack([model.encode(RATINGS[:count], horizon="overall") for count in (1, 2, 3)])
     schema = pa.schema(
         {"user_id": pa.int64(), "vector": pa.list_(pa.float32(), 8)},
@@ -117,61 +117,65 @@ def people_of(model, path):
     return vectors
 
 
-def test_people_are_turned_and_their_file_says_so(new, old, tmp_path):
+def test_rotate_users_writes_vectors_and_metadata(new, old, tmp_path):
     found = tv.align(new, old)
-    vectors = people_of(new, tmp_path / "new.parquet")
+    vectors = write_user_vectors(new, tmp_path / "new.parquet")
     assert rotate_users(found, tmp_path / "new.parquet", tmp_path / "old.parquet") == 3
     table = pq.read_table(tmp_path / "old.parquet")
     np.testing.assert_allclose(np.stack(table["vector"].to_numpy()), found.apply(vectors), atol=1e-6)
-    told = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
-    assert told["space"] == old.bundle.space
-    assert told["aligned_from"] == new.bundle.space
-    assert told["aligned_cosine"] == f"{found.held_out.cosine:.4f}"
-    assert told["horizon"] == "overall"
+    metadata = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
+    assert metadata["space"] == old.bundle.space
+    assert metadata["aligned_from"] == new.bundle.space
+    assert metadata["aligned_cosine"] == f"{found.held_out.cosine:.4f}"
+    assert metadata["horizon"] == "overall"
 
 
-def test_the_old_model_takes_them_and_warns_and_the_new_one_refuses(new, old, tmp_path):
-    people_of(new, tmp_path / "new.parquet")
-    with pytest.raises(DataError, match="of the space turned"):
+def test_similar_users_with_aligned_vectors_warns(new, old, tmp_path):
+    write_user_vectors(new, tmp_path / "new.parquet")
+    with pytest.raises(DataError, match="vectors have space rotated"):
         old.similar_users(RATINGS, tmp_path / "new.parquet")
     rotate_users(tv.align(new, old), tmp_path / "new.parquet", tmp_path / "old.parquet")
-    with pytest.warns(UserWarning, match=r"were turned into this space from turned: near is approximate"):
+    with pytest.warns(
+        UserWarning, match=r"vectors were aligned from space rotated, so similarities are approximate"
+    ):
         near = old.similar_users(RATINGS, tmp_path / "old.parquet")
     assert set(near["user_id"].to_pylist()) == {1, 2, 3}
-    with pytest.raises(DataError, match="people's vectors are of the space"):
+    with pytest.raises(DataError, match="vectors have space"):
         new.similar_users(RATINGS, tmp_path / "old.parquet")
 
 
-def test_vectors_of_another_space_or_turned_already_are_refused(new, old, tmp_path):
+def test_rotate_users_of_another_space_is_refused(new, old, tmp_path):
     found = tv.align(new, old)
-    people_of(old, tmp_path / "theirs.parquet")
-    with pytest.raises(DataError, match=f"expected vectors of the space {new.bundle.space}"):
-        rotate_users(found, tmp_path / "theirs.parquet", tmp_path / "out.parquet")
-    people_of(new, tmp_path / "new.parquet")
+    write_user_vectors(old, tmp_path / "other.parquet")
+    with pytest.raises(DataError, match=f"Expected {new.bundle.space}"):
+        rotate_users(found, tmp_path / "other.parquet", tmp_path / "out.parquet")
+    write_user_vectors(new, tmp_path / "new.parquet")
     rotate_users(found, tmp_path / "new.parquet", tmp_path / "once.parquet")
     with pytest.raises(DataError):
         rotate_users(found, tmp_path / "once.parquet", tmp_path / "twice.parquet")
     (tmp_path / "text.parquet").write_text("no table")
-    with pytest.raises(SourceError, match="expected a Parquet file that tastevec encode wrote"):
+    with pytest.raises(SourceError, match="Expected a Parquet file from tastevec encode"):
         rotate_users(found, tmp_path / "text.parquet", tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_the_command_aligns_two_folders_and_shows_what_chance_would_give(new, bundle_folder, tmp_path):
+def test_align_command_writes_rotation_and_vectors(new, bundle_folder, tmp_path):
     new.save(tmp_path / "new")
     space = Bundle.load(tmp_path / "new").space
-    people_of(load(tmp_path / "new"), tmp_path / "people.parquet")
-    where = ["--vectors", str(tmp_path / "people.parquet"), "--out", str(tmp_path / "aligned")]
+    write_user_vectors(load(tmp_path / "new"), tmp_path / "users.parquet")
+    where = ["--vectors", str(tmp_path / "users.parquet"), "--out", str(tmp_path / "aligned")]
     done = CliRunner().invoke(app, ["align", str(tmp_path / "new"), str(bundle_folder), *where])
     assert done.exit_code == 0, done.output
-    assert f"The rotation from space {space} to" in done.stdout
-    assert "3 people were turned." in done.stdout
-    assert "that fifth, films paired by chance" in done.stdout
+    assert f"rotation from space {space} to" in done.stdout
+    assert "Aligned 3 user vectors" in done.stdout
+    assert "held-out fifth, items paired at random" in done.stdout
     assert {file.name for file in (tmp_path / "aligned").iterdir()} == {
         "alignment.json",
         "rotation.safetensors",
         "vectors.parquet",
     }
     shutil.rmtree(tmp_path / "aligned")
-    told = CliRunner().invoke(app, ["align", str(tmp_path / "new"), str(bundle_folder), *where[2:], "--json"])
-    assert json.loads(told.stdout)["items"] == worlds.ITEMS
+    metadata = CliRunner().invoke(
+        app, ["align", str(tmp_path / "new"), str(bundle_folder), *where[2:], "--json"]
+    )
+    assert json.loads(metadata.stdout)["items"] == worlds.ITEMS

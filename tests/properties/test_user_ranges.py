@@ -17,7 +17,7 @@ IDS = st.sampled_from([st.integers(-3, 12), st.sampled_from(["", "Ann", "ann", "
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 20), st.integers(1, 5))
-def test_portions_are_all_people_in_order_and_none_is_larger_than_it_may_be(rows, at_once, most):
+def test_user_ranges_have_all_users_in_order_within_limits(rows, at_once, most):
     users = pa.table({"user": range(len(rows)), "rows": rows})
     with patch.object(streaming, "_SORTED_ROWS", at_once), patch.object(streaming, "_MAX_RANGES", most):
         found = list(user_ranges(users, "rows"))
@@ -26,7 +26,7 @@ def test_portions_are_all_people_in_order_and_none_is_larger_than_it_may_be(rows
     allowed = max(at_once, -(-sum(rows) // most))
     for some in found:
         _, *after = some["rows"].to_pylist()
-        assert sum(after) < allowed  # a person is never divided
+        assert sum(after) < allowed  # no user is split
 
 
 @given(
@@ -39,14 +39,14 @@ def test_portions_are_all_people_in_order_and_none_is_larger_than_it_may_be(rows
     st.data(),
 )
 @settings(max_examples=25, deadline=None)
-def test_the_size_of_the_portions_changes_no_byte(pairs, order, split, at_once, data):
+def test_preprocess_does_not_depend_on_range_size(pairs, order, split, at_once, data):
     timestamps = data.draw(st.lists(st.none() | st.integers(0, 40), min_size=len(pairs), max_size=len(pairs)))
     rows = [
         Row(user, item, 0.5 + item / 2, time) for (user, item), time in zip(pairs, timestamps, strict=True)
     ]
     chosen = PreprocessSettings(order=order, split_strategy=split, minimum_interactions=1)
-    with tempfile.TemporaryDirectory() as place:
-        whole = prepare(source(rows), Path(place) / "whole", chosen)
+    with tempfile.TemporaryDirectory() as root:
+        whole = prepare(source(rows), Path(root) / "whole", chosen)
         with patch.object(streaming, "_SORTED_ROWS", at_once):
-            parts = prepare(source(rows), Path(place) / "parts", chosen)
+            parts = prepare(source(rows), Path(root) / "parts", chosen)
         assert whole.fingerprint == parts.fingerprint

@@ -1,4 +1,4 @@
-"""People in a real database: stored, found, deleted."""
+"""User vectors in a real database: stored, searched, deleted."""
 
 import threading
 import time
@@ -43,7 +43,7 @@ WHOLE = st.integers(-5, 5).map(float)
 
 @st.composite
 def crowds(draw, *, least=1, zeros=False):
-    """Ids, each once, and (B, D) their vectors."""
+    """Draw unique IDs and their vectors (B, D)."""
     ids = draw(st.lists(IDS, min_size=least, max_size=8, unique_by=str))
     vectors = draw(hnp.arrays(np.float32, (len(ids), DIM), elements=WHOLE))
     if not zeros:
@@ -68,7 +68,7 @@ def _store(url):
 
 @pytest.fixture(scope="module", name="shared")
 def _shared(server):
-    """A store that property tests fill and empty."""
+    """A store for property tests."""
     with UserStore(emptied_database(server, "crowds")) as store:
         yield store
 
@@ -84,8 +84,8 @@ def _emptied(shared):
 
 
 def everything(store):
-    """All that is stored: vectors by space, horizon and id."""
-    with store._alone() as connection:
+    """Return all stored vectors by space, horizon and ID."""
+    with store._unlimited() as connection:
         rows = connection.execute(
             "SELECT space, horizon, user_id, vector::text FROM tastevec.users JOIN tastevec.spaces USING (number)"
         ).fetchall()
@@ -100,7 +100,7 @@ def cosines(one, other):
 @settings(max_examples=25)
 @given(crowd=crowds())
 @example(crowd=(SQL, np.eye(len(SQL), DIM, dtype=np.float32) + 1))
-def test_whoever_is_stored_is_nearest_to_the_own_vector(emptied, crowd):
+def test_nearest_of_a_stored_vector_is_its_user(emptied, crowd):
     ids, vectors = crowd
     store = emptied()
     store.upsert("one", ids, {"overall": vectors, "next": -vectors})
@@ -115,15 +115,17 @@ def test_whoever_is_stored_is_nearest_to_the_own_vector(emptied, crowd):
 
 
 @settings(max_examples=25)
-@given(crowd=crowds(zeros=True), asked=hnp.arrays(np.float32, (2, DIM), elements=WHOLE), k=st.integers(1, 10))
-def test_the_store_finds_whom_an_index_in_memory_finds(emptied, crowd, asked, k):
+@given(
+    crowd=crowds(zeros=True), queries=hnp.arrays(np.float32, (2, DIM), elements=WHOLE), k=st.integers(1, 10)
+)
+def test_nearest_equals_exact_neighbors_in_memory(emptied, crowd, queries, k):
     ids, vectors = crowd
     store = emptied()
     store.upsert("one", ids, {"overall": vectors})
-    _, expected = Neighbors(np.arange(len(ids)), vectors).nearest(asked, k)
+    _, expected = Neighbors(np.arange(len(ids)), vectors).nearest(queries, k)
     own = {str(user_id): place for place, user_id in enumerate(ids)}
     for row, found, scores in zip(
-        cosines(asked, vectors), store.nearest("one", asked, k), expected, strict=True
+        cosines(queries, vectors), store.nearest("one", queries, k), expected, strict=True
     ):
         np.testing.assert_allclose([cosine for _, cosine in found], scores, atol=1e-5)
         np.testing.assert_allclose([row[own[user_id]] for user_id, _ in found], scores, atol=1e-5)
@@ -131,8 +133,8 @@ def test_the_store_finds_whom_an_index_in_memory_finds(emptied, crowd, asked, k)
 
 
 @settings(max_examples=25)
-@given(crowd=crowds(least=2), chosen=st.integers(0, 1), stranger=IDS)
-def test_a_deletion_deletes_one_person_from_everywhere_and_nobody_else(emptied, crowd, chosen, stranger):
+@given(crowd=crowds(least=2), chosen=st.integers(0, 1), other_id=IDS)
+def test_delete_removes_one_user_from_all_spaces(emptied, crowd, chosen, other_id):
     ids, vectors = crowd
     store = emptied()
     for space in ("one", "two"):
@@ -143,13 +145,13 @@ def test_a_deletion_deletes_one_person_from_everywhere_and_nobody_else(emptied, 
     left = {place: vector for place, vector in before.items() if place[2] != gone}
     assert everything(store) == left
     assert len(left) == 4 * (len(ids) - 1)
-    assert store.delete(stranger) is (str(stranger) in {place[2] for place in left})
-    assert everything(store) == {place: vector for place, vector in left.items() if place[2] != str(stranger)}
+    assert store.delete(other_id) is (str(other_id) in {place[2] for place in left})
+    assert everything(store) == {place: vector for place, vector in left.items() if place[2] != str(other_id)}
 
 
 @settings(max_examples=25)
 @given(first=crowds(), second=crowds())
-def test_who_is_stored_again_is_replaced_and_nobody_else_is_touched(emptied, first, second):
+def test_upsert_of_a_stored_user_replaces_only_that_user(emptied, first, second):
     store = emptied()
     store.upsert("one", first[0], {"overall": first[1], "next": first[1]})
     store.upsert("two", first[0], {"overall": first[1]})
@@ -166,7 +168,7 @@ def test_who_is_stored_again_is_replaced_and_nobody_else_is_touched(emptied, fir
         np.testing.assert_array_equal(stored, vector)
 
 
-def test_a_vector_comes_back_as_it_was_to_the_last_bit(store):
+def test_vectors_are_bit_equal_after_a_round_trip(store):
     vectors = np.random.default_rng(3).standard_normal((5, 64)).astype(np.float32)
     vectors[0] *= 1e-30
     store.upsert("one", range(5), {"overall": vectors})
@@ -179,13 +181,13 @@ def test_a_vector_comes_back_as_it_was_to_the_last_bit(store):
 
 
 @settings(max_examples=25)
-@given(crowd=crowds(zeros=True), strangers=st.lists(IDS, max_size=3))
-def test_the_vectors_of_those_who_are_stored_can_be_read(emptied, crowd, strangers):
+@given(crowd=crowds(zeros=True), others=st.lists(IDS, max_size=3))
+def test_vectors_returns_stored_users_only(emptied, crowd, others):
     ids, vectors = crowd
     store = emptied()
     store.upsert("one", ids, {"overall": vectors})
-    read = store.vectors("one", [*strangers, *ids[1:], *ids[1:]])
-    wanted = {str(user_id) for user_id in (*ids[1:], *strangers)}
+    read = store.vectors("one", [*others, *ids[1:], *ids[1:]])
+    wanted = {str(user_id) for user_id in (*ids[1:], *others)}
     own = {str(user_id): vector for user_id, vector in zip(ids, vectors, strict=True)}
     assert read.keys() == own.keys() & wanted
     for user_id, vector in read.items():
@@ -194,10 +196,10 @@ def test_the_vectors_of_those_who_are_stored_can_be_read(emptied, crowd, strange
     assert store.vectors("one", []) == {}
 
 
-def test_what_is_kept_of_a_person_is_id_vectors_space_and_time(store, url):
+def test_database_holds_id_vectors_space_and_timestamp_only(store, url):
     store.upsert("one", [7], {"overall": np.ones((1, DIM))})
-    asked = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'tastevec'"
-    columns = set(run(url, asked))
+    queries = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'tastevec'"
+    columns = set(run(url, queries))
     assert {name for table, name in columns if table == "users"} == {
         "number",
         "user_id",
@@ -207,23 +209,21 @@ def test_what_is_kept_of_a_person_is_id_vectors_space_and_time(store, url):
     assert {table for table, _ in columns} == {"users", "spaces", "version"}
 
 
-def test_spaces_are_never_compared(store):
+def test_nearest_of_another_space_finds_no_user(store):
     vectors = np.eye(2, DIM, dtype=np.float32)
     store.upsert("one", ["ann", "bob"], {"overall": vectors})
     store.upsert("two", ["cat"], {"overall": np.ones((1, 3), np.float32)})
     assert store.nearest("one", vectors, 9) == [[("ann", 1.0), ("bob", 0.0)], [("bob", 1.0), ("ann", 0.0)]]
     assert store.nearest("three", vectors, 9) == [[], []]
     assert store.nearest("one", vectors, 9, horizon="next") == [[], []]
-    with pytest.raises(
-        DataError, match="vectors hold 4 numbers each; expected 3, as those stored of the space two"
-    ):
+    with pytest.raises(DataError, match=r"vectors: 4 dimensions. Expected 3, as stored in space two"):
         store.nearest("two", vectors, 1)
-    with pytest.raises(DataError, match="vectors hold 4 numbers each; expected 3"):
+    with pytest.raises(DataError, match=r"vectors: 4 dimensions. Expected 3"):
         store.upsert("two", ["ann", "bob"], {"overall": vectors})
     assert [store.count(space) for space in ("one", "two", "three")] == [2, 1, 0]
 
 
-def test_a_space_is_deleted_whole_and_alone(store):
+def test_delete_space_removes_only_that_space(store):
     store.upsert("one", ["ann", "bob"], {"overall": np.eye(2, DIM), "next": np.eye(2, DIM)})
     store.upsert("two", ["ann"], {"overall": np.ones((1, DIM))})
     store.index("one")
@@ -234,7 +234,7 @@ def test_a_space_is_deleted_whole_and_alone(store):
     assert store.nearest("one", np.ones((1, 3)), 2) == [[("cat", pytest.approx(1))]]
 
 
-def test_people_can_be_left_out(store):
+def test_nearest_skips_excluded_users(store):
     store.upsert("one", ["ann", "bob", 7], {"overall": np.ones((3, DIM))})
     for _ in range(2):
         [found] = store.nearest("one", np.ones((1, DIM)), 2, exclude=["ann", 7, "nobody"])
@@ -243,71 +243,71 @@ def test_people_can_be_left_out(store):
 
 
 @pytest.mark.parametrize(
-    ("user_id", "said"),
+    ("user_id", "message"),
     [
-        ("", "text of 0 letters; expected 1 to 200"),
-        ("secret" * 40, "text of 240 letters; expected 1 to 200"),
-        ("sec\0ret", "NUL or half a character"),
-        ("sec\ud800ret", "NUL or half a character"),
-        ("sec" + chr(0xFFFD), "NUL or half a character"),
-        (None, "a NoneType; expected a text or a whole number"),
-        (2.5, "a float; expected a text or a whole number"),
-        (True, "a bool; expected a text or a whole number"),
+        ("", "0 characters. Expected 1 to 200"),
+        ("secret" * 40, "240 characters. Expected 1 to 200"),
+        ("sec\0ret", "a NUL, surrogate or replacement character"),
+        ("sec\ud800ret", "a NUL, surrogate or replacement character"),
+        ("sec" + chr(0xFFFD), "a NUL, surrogate or replacement character"),
+        (None, "a NoneType. Expected a string or an integer"),
+        (2.5, "a float. Expected a string or an integer"),
+        (True, "a bool. Expected a string or an integer"),
     ],
 )
-def test_an_id_that_cannot_be_stored_is_refused_and_not_repeated(store, user_id, said):
-    for ask in (
+def test_invalid_id_is_refused_without_its_value(store, user_id, message):
+    for call in (
         lambda: store.upsert("one", ["ann", user_id], {"overall": np.ones((2, DIM))}),
         lambda: store.delete(user_id),
         lambda: store.nearest("one", np.ones((1, DIM)), 1, exclude=[user_id]),
     ):
-        with pytest.raises(DataError, match=said) as refused:
-            ask()
+        with pytest.raises(DataError, match=message) as refused:
+            call()
         assert "sec" not in str(refused.value)
     assert everything(store) == {}
 
 
 @pytest.mark.parametrize(
-    ("vectors", "said"),
+    ("vectors", "message"),
     [
-        ([[1.0, np.nan]], "a number that is none"),
-        ([[1.0, np.inf]], "a number that is none"),
-        ([[1.0, 1e7]], "above 1e"),
-        ([1.0, 2.0], r"the shape \(2,\)"),
-        (np.zeros((1, 0)), r"the shape \(1, 0\)"),
-        (np.ones((2, DIM)), "1 user_ids came with 2 vectors"),
+        ([[1.0, np.nan]], "vectors: NaN"),
+        ([[1.0, np.inf]], "vectors: NaN"),
+        ([[1.0, 1e7]], "a value above 1e"),
+        ([1.0, 2.0], r"shape \(2,\)"),
+        (np.zeros((1, 0)), r"shape \(1, 0\)"),
+        (np.ones((2, DIM)), "vectors: 2 for 1 user_ids"),
     ],
 )
-def test_vectors_that_cannot_be_compared_are_refused(store, vectors, said):
-    with pytest.raises(DataError, match=said):
+def test_upsert_of_invalid_vectors_is_refused(store, vectors, message):
+    with pytest.raises(DataError, match=message):
         store.upsert("one", ["ann"], {"overall": np.array(vectors, np.float32)})
     assert everything(store) == {}
 
 
-def test_what_cannot_be_asked_is_refused(store):
-    with pytest.raises(SettingsError, match="k is 0; expected 1 or more"):
+def test_invalid_k_horizon_or_space_is_refused(store):
+    with pytest.raises(SettingsError, match=r"k: 0. Expected 1 or more"):
         store.nearest("one", np.ones((1, DIM)), 0)
-    for ask in (
+    for call in (
         lambda: store.nearest("one", np.ones((1, DIM)), 1, horizon="later"),
         lambda: store.upsert("one", ["ann"], {"later": np.ones((1, DIM))}),
         lambda: store.count("one", "later"),
         lambda: store.vectors("one", ["ann"], horizon="later"),
     ):
-        with pytest.raises(SettingsError, match="horizon is 'later'; expected one of next, overall"):
-            ask()
-    with pytest.raises(DataError, match="nobody of the space one is stored"):
+        with pytest.raises(SettingsError, match=r"horizon: 'later'. Expected next or overall"):
+            call()
+    with pytest.raises(DataError, match="space one: no stored users"):
         store.index("one")
 
 
-def test_people_are_stored_all_or_none(store):
-    with pytest.raises(DataError, match="somebody stands twice"):
+def test_upsert_stores_all_users_or_none(store):
+    with pytest.raises(DataError, match="occurs twice"):
         store.upsert("one", ["ann", 7, "7"], {"next": np.ones((3, DIM)), "overall": np.ones((3, DIM))})
-    with pytest.raises(DataError, match="came with 1 vectors"):
+    with pytest.raises(DataError, match="vectors: 1 for"):
         store.upsert("one", ["ann", "bob"], {"next": np.ones((2, DIM)), "overall": np.ones((1, DIM))})
     assert everything(store) == {}
 
 
-def test_an_index_finds_nearly_all_who_are_nearest(store):
+def test_index_has_a_high_recall(store):
     random = np.random.default_rng(5)
     vectors = random.standard_normal((400, 16)).astype(np.float32)
     store.upsert("one", range(300), {"overall": vectors[:300]})
@@ -331,7 +331,7 @@ def written(path, ids, vectors, metadata):
     return path
 
 
-def test_a_file_of_vectors_is_stored_in_its_space_and_horizon(store, tmp_path, monkeypatch):
+def test_load_parquet_stores_in_the_space_and_horizon_of_the_file(store, tmp_path, monkeypatch):
     monkeypatch.setattr("tastevec.serving.user_store._ROWS", 2)
     vectors = np.eye(5, DIM, 1, dtype=np.float32) + 1
     facts = {"space": "one", "horizon": "next"}
@@ -343,22 +343,22 @@ def test_a_file_of_vectors_is_stored_in_its_space_and_horizon(store, tmp_path, m
     assert store.nearest("one", vectors[:1], 1) == [[("ann", pytest.approx(1))]]
 
 
-def test_a_file_that_is_none_of_ours_is_refused(store, tmp_path):
+def test_load_parquet_of_another_file_is_refused(store, tmp_path):
     vectors, facts = np.ones((2, DIM), np.float32), {"space": "one", "horizon": "next"}
     path = tmp_path / "people.parquet"
     for part in ({}, {"space": "one"}, {"horizon": "next"}):
-        with pytest.raises(DataError, match="does not say whose vectors of which space"):
+        with pytest.raises(DataError, match="no user_id, vector, space or horizon"):
             load_parquet(store, written(path, [1, 2], vectors, part))
-    with pytest.raises(DataError, match="somebody stands twice"):
+    with pytest.raises(DataError, match="occurs twice"):
         load_parquet(store, written(path, [1, 1], vectors, facts))
-    with pytest.raises(SettingsError, match="horizon is 'later'"):
+    with pytest.raises(SettingsError, match="horizon: 'later'"):
         load_parquet(store, written(path, [1, 2], vectors, facts | {"horizon": "later"}))
     pq.write_table(pa.table({"user_id": [1], "vector": [[1.0]]}).replace_schema_metadata(facts), path)
-    with pytest.raises(DataError, match="does not say whose vectors"):
+    with pytest.raises(DataError, match="no user_id, vector, space or horizon"):
         load_parquet(store, path)
     path.write_text("no")
     for missing in (path, tmp_path / "missing.parquet"):
-        with pytest.raises(SourceError, match="expected a Parquet file that tastevec encode wrote"):
+        with pytest.raises(SourceError, match="Expected a Parquet file from tastevec encode"):
             load_parquet(store, missing)
     assert everything(store) == {}
 
@@ -370,17 +370,17 @@ def close_database(server, url, *, closed):
     run(server.get_uri(), THROW_OUT, name)
 
 
-def test_a_database_that_was_lost_is_found_again(server, url, store):
+def test_restarted_database_works_again(server, url, store):
     store.upsert("one", ["anna-secret"], {"overall": np.ones((1, DIM))})
     close_database(server, url, closed=True)
-    for ask in (
+    for call in (
         lambda: store.upsert("one", ["anna-secret"], {"overall": np.ones((1, DIM))}),
         lambda: store.delete("anna-secret"),
         lambda: store.delete_space("one"),
         lambda: UserStore(url),
     ):
-        with pytest.raises(StoreError, match="the database of people did not answer as it should") as lost:
-            ask()
+        with pytest.raises(StoreError, match="the user database: unavailable") as lost:
+            call()
         assert "secret" not in str(lost.value)
         assert lost.value.__suppress_context__
     close_database(server, url, closed=False)
@@ -389,7 +389,7 @@ def test_a_database_that_was_lost_is_found_again(server, url, store):
     assert store.count("one") == 1
 
 
-def test_a_question_that_takes_too_long_is_given_up(url, monkeypatch):
+def test_slow_query_is_cancelled(url, monkeypatch):
     monkeypatch.setattr(database, "_STATEMENT_MS", 100)
     with UserStore(url) as store, psycopg.connect(url) as other:
         other.execute("LOCK TABLE tastevec.users")
@@ -399,7 +399,7 @@ def test_a_question_that_takes_too_long_is_given_up(url, monkeypatch):
         assert store.delete("ann") is False
 
 
-def test_many_ask_over_few_connections_and_wait_for_each_other_in_one_order(url, store):
+def test_concurrent_writers_share_few_connections_without_deadlock(url, store):
     vectors = np.eye(40, DIM, dtype=np.float32) + 1
     orders = [np.random.default_rng(number).permutation(40) for number in range(12)]
     seen, begin = [], threading.Barrier(12)
@@ -414,44 +414,44 @@ def test_many_ask_over_few_connections_and_wait_for_each_other_in_one_order(url,
     while connections():
         time.sleep(0.01)  # the one that made the tables is leaving
 
-    def ask(order):
+    def call(order):
         begin.wait()
         store.upsert("one", order.tolist(), {"next": vectors[order], "overall": vectors[order]})
         seen.append(connections())
         return store.nearest("one", vectors[:1], 1)
 
     with ThreadPoolExecutor(12) as threads:
-        found = list(threads.map(ask, orders))
+        found = list(threads.map(call, orders))
     assert found == found[:1] * 12
     assert 1 <= max(seen) <= CONNECTIONS
     assert len(everything(store)) == 80
 
 
-def test_the_tables_are_made_once_by_whoever_is_first(url):
+def test_concurrent_opening_creates_the_tables_once(url):
     with ThreadPoolExecutor(4) as threads:
         for store in threads.map(UserStore, [url] * 4):
             store.close()
     assert run(url, "SELECT version FROM tastevec.version") == [(1,)]
 
 
-def test_tables_of_a_later_version_are_left_alone(url):
+def test_tables_of_a_later_version_are_refused_unchanged(url):
     UserStore(url).close()
     run(url, "UPDATE tastevec.version SET version = 99")
-    with pytest.raises(FormatError, match="is of version 99; expected 1 or older: use a later tastevec"):
+    with pytest.raises(FormatError, match=r"version 99. Expected 1 or older. Use a later tastevec"):
         UserStore(url)
 
 
 @pytest.mark.parametrize("wrong", ["s3cret", "postgresql://ann:s3cret@[/people", "postgresql:/s3cret=4"])
-def test_an_address_that_is_none_is_not_repeated(wrong):
+def test_invalid_url_is_refused_without_its_text(wrong):
     with pytest.raises(
-        SettingsError, match="expected one such as postgresql://user:password@host/name"
+        SettingsError, match="Expected one such as postgresql://user:password@host/name"
     ) as refused:
         UserStore(wrong)
     assert "s3cret" not in str(refused.value)
     assert refused.value.__suppress_context__
 
 
-def test_a_database_without_pgvector_says_what_its_owner_must_do(url):
+def test_database_without_pgvector_names_the_command(url):
     run(url, "CREATE ROLE weak LOGIN")
-    with pytest.raises(SettingsError, match="have its owner run CREATE EXTENSION vector"):
+    with pytest.raises(SettingsError, match="run CREATE EXTENSION vector as owner"):
         UserStore(url.replace("postgres:@", "weak@"))

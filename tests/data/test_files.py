@@ -25,18 +25,18 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_takes_its_name_when_it_is_whole(tmp_path):
+def test_atomic_file_appears_when_complete(tmp_path):
     target = tmp_path / "far" / "a.txt"
     with atomic_file(target) as temporary:
-        temporary.write_text("whole")
+        temporary.write_text("complete")
         assert not target.exists()
         assert temporary.parent == target.parent  # so that the rename cannot cross a file system
-    assert target.read_text() == "whole"
+    assert target.read_text() == "complete"
     assert names(target.parent) == ["a.txt"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_file_that_fails_leaves_the_old_one(tmp_path, error):
+def test_atomic_file_after_error_is_unchanged(tmp_path, error):
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(error), atomic_file(target) as temporary:
@@ -45,16 +45,16 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path, error):
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_colleagues_may_read_what_was_written_even_where_a_library_made_it_private(tmp_path):
+def test_written_files_are_readable_for_others(tmp_path):
     with atomic_file(tmp_path / "a.txt") as temporary:
-        temporary.write_text("whole")
+        temporary.write_text("complete")
     with atomic_folder(tmp_path / "out", marker_file=MARK) as temporary:
         (temporary / MARK).touch(mode=0o600)
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", f"out/{MARK}")]
     assert modes == [0o644, 0o644]
 
 
-def test_a_folder_takes_its_name_when_it_is_whole_and_replaces_an_earlier_one(tmp_path):
+def test_atomic_folder_replaces_earlier_one_when_complete(tmp_path):
     write(tmp_path / "out", "old")
     (tmp_path / "out" / "more").touch()
     write(tmp_path / "out")
@@ -63,14 +63,14 @@ def test_a_folder_takes_its_name_when_it_is_whole_and_replaces_an_earlier_one(tm
     assert names(tmp_path) == ["out"]
 
 
-def test_an_empty_folder_is_taken(tmp_path):
+def test_atomic_folder_replaces_empty_folder(tmp_path):
     (tmp_path / "out").mkdir()
     write(tmp_path / "out")
     assert names(tmp_path / "out") == ["deep", MARK]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_folder_that_fails_leaves_the_old_one(tmp_path, error):
+def test_atomic_folder_after_error_is_unchanged(tmp_path, error):
     write(tmp_path / "out", "old")
     with pytest.raises(error), atomic_folder(tmp_path / "out", marker_file=MARK) as temporary:
         write_half(temporary / MARK, error)
@@ -78,7 +78,7 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path, error):
     assert names(tmp_path) == ["out"]
 
 
-def test_if_the_last_rename_fails_the_old_folder_comes_back(tmp_path, monkeypatch):
+def test_atomic_folder_restores_old_one_if_rename_fails(tmp_path, monkeypatch):
     write(tmp_path / "out", "old")
     rename = Path.rename
 
@@ -95,7 +95,7 @@ def test_if_the_last_rename_fails_the_old_folder_comes_back(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_not_ours_is_refused_untouched_before_any_work(tmp_path, kind):
+def test_foreign_file_or_folder_is_refused_and_unchanged(tmp_path, kind):
     foreign = tmp_path / "out"
     if kind == "folder":
         foreign.mkdir()

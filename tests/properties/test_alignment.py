@@ -1,4 +1,4 @@
-"""A rotation of one space onto another: found where there is one, orthogonal always, and blind to what does not matter."""
+"""Alignment recovers rotations, is orthogonal, and depends on the seed only where stated."""
 
 import numpy as np
 import pytest
@@ -17,23 +17,23 @@ def items(seed, width, count=None):
 
 
 def rotation(seed, width):
-    """Any orthogonal matrix; half of them are reflections."""
+    """Return a random orthogonal matrix; half of them are reflections."""
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))[0]
 
 
 @given(SEEDS, WIDTHS)
-def test_a_table_that_was_turned_is_turned_back(seed, width):
-    new, turn = items(seed, width), rotation(seed + 1, width)
-    found = Alignment.fit(new, new @ turn)
-    np.testing.assert_allclose(found.rotation, turn, atol=1e-5)
-    np.testing.assert_allclose(found.apply(new), new @ turn, atol=1e-4)
+def test_fit_recovers_a_rotation(seed, width):
+    new, rotated_by = items(seed, width), rotation(seed + 1, width)
+    found = Alignment.fit(new, new @ rotated_by)
+    np.testing.assert_allclose(found.rotation, rotated_by, atol=1e-5)
+    np.testing.assert_allclose(found.apply(new), new @ rotated_by, atol=1e-4)
     for fit in (found.in_sample, found.held_out):
         assert fit.residual < 1e-5
         assert fit.cosine > 1 - 1e-5
 
 
 @given(SEEDS, SEEDS, WIDTHS)
-def test_whatever_the_tables_the_map_is_orthogonal_and_touches_no_cosine_of_the_new_space(seed, other, width):
+def test_fit_is_orthogonal_and_keeps_cosines(seed, other, width):
     new, old = items(seed, width), items(other, width)
     found = Alignment.fit(new, old)
     np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(width), atol=1e-5)
@@ -44,7 +44,7 @@ def test_whatever_the_tables_the_map_is_orthogonal_and_touches_no_cosine_of_the_
 
 
 @given(SEEDS, WIDTHS)
-def test_no_other_rotation_fits_better(seed, width):
+def test_fit_is_the_best_rotation(seed, width):
     new, old = items(seed, width), items(seed + 1, width)
     found = Alignment.fit(new, old)
     other = new @ rotation(seed + 2, width)
@@ -52,7 +52,7 @@ def test_no_other_rotation_fits_better(seed, width):
 
 
 @given(SEEDS, st.floats(0.01, 0.3))
-def test_noise_shows_in_the_residual_and_what_is_held_out_is_worse_than_what_is_used(seed, noise):
+def test_fit_residual_equals_noise_and_held_out_is_worse(seed, noise):
     new = items(seed, 8, 200)
     random = np.random.default_rng(seed + 1)
     old = new @ rotation(seed + 2, 8) + noise * random.normal(size=new.shape)
@@ -63,25 +63,25 @@ def test_noise_shows_in_the_residual_and_what_is_held_out_is_worse_than_what_is_
     assert found.shuffled.residual > 2 * found.held_out.residual
 
 
-def test_strangers_fit_no_better_than_films_paired_by_chance():
+def test_fit_of_unrelated_spaces_equals_shuffled():
     found = Alignment.fit(items(1, 8, 2_000), items(2, 8, 2_000))
     assert found.held_out.residual == pytest.approx(2**0.5, abs=0.1)
     assert found.held_out.cosine == pytest.approx(0, abs=0.1)
     assert found.shuffled.residual == pytest.approx(2**0.5, abs=0.1)
 
 
-def test_the_same_seed_gives_the_same_numbers():
+def test_fit_with_the_same_seed_is_equal():
     one, two, other = (Alignment.fit(items(1, 4), items(2, 4), seed=seed).facts for seed in (1, 1, 2))
     assert one == two
     assert one["in_sample"] == other["in_sample"]
     assert one["held_out"] != other["held_out"]
 
 
-def test_other_widths_and_too_few_films_are_refused():
-    with pytest.raises(DataError, match="have 8 numbers and the old one's 4; expected the same"):
+def test_fit_with_other_dimensions_or_too_few_items_is_refused():
+    with pytest.raises(DataError, match=r"8 dimensions. Expected 4, as in the old model"):
         Alignment.fit(items(1, 8, 40), items(1, 4, 40))
-    with pytest.raises(DataError, match="both models know 15 films that people rated; expected 16 or more"):
+    with pytest.raises(DataError, match=r"15 rated items in common. Expected at least 16 for 8 dimensions"):
         Alignment.fit(items(1, 8, 15), items(2, 8, 15))
     Alignment.fit(items(1, 8, 16), items(2, 8, 16))
-    with pytest.raises(DataError, match="the vectors have 3 numbers; expected 8"):
+    with pytest.raises(DataError, match=r"vectors: 3 dimensions. Expected 8"):
         Alignment.fit(items(1, 8), items(2, 8)).apply(items(1, 3))

@@ -1,4 +1,4 @@
-"""Nearest people and films, exactly."""
+"""Exact nearest neighbors: similar items and similar users."""
 
 import numpy as np
 import pyarrow as pa
@@ -23,16 +23,16 @@ def _model(bundle_folder):
 
 @given(
     known=hnp.arrays(np.float32, st.tuples(st.integers(1, 12), st.just(4)), elements=NUMBERS),
-    asked=hnp.arrays(np.float32, (3, 4), elements=NUMBERS),
+    queries=hnp.arrays(np.float32, (3, 4), elements=NUMBERS),
     k=st.integers(1, 15),
 )
-def test_the_nearest_are_those_of_the_highest_cosine(known, asked, k):
-    places, scores = Neighbors(np.arange(len(known)), known).nearest(asked, k)
-    assert places.shape == scores.shape == (3, min(k, len(known)))
-    cosines = _cosines(asked, known)
-    np.testing.assert_allclose(scores, np.take_along_axis(cosines, places, 1), atol=1e-5)
+def test_nearest_have_the_highest_cosines(known, queries, k):
+    indices, scores = Neighbors(np.arange(len(known)), known).nearest(queries, k)
+    assert indices.shape == scores.shape == (3, min(k, len(known)))
+    cosines = _cosines(queries, known)
+    np.testing.assert_allclose(scores, np.take_along_axis(cosines, indices, 1), atol=1e-5)
     np.testing.assert_allclose(scores, -np.sort(-cosines, axis=1)[:, : scores.shape[1]], atol=1e-5)
-    assert all(len(set(row)) == len(row) for row in places.tolist())
+    assert all(len(set(row)) == len(row) for row in indices.tolist())
 
 
 def _cosines(one, other):
@@ -40,7 +40,7 @@ def _cosines(one, other):
     return np.divide(one @ other.T, lengths, out=np.zeros((len(one), len(other))), where=lengths > 1e-9)
 
 
-def test_similar_films_are_other_films_nearest_first(model):
+def test_similar_items_are_other_items_nearest_first(model):
     found = model.similar_items(3, k=5)
     assert found.column_names == ["item_id", "title", "rank", "similarity"]
     assert found["rank"].to_pylist() == [1, 2, 3, 4, 5]
@@ -49,21 +49,21 @@ def test_similar_films_are_other_films_nearest_first(model):
     assert scores == sorted(scores, reverse=True)
     vectors = model.item_vectors
     best = np.argsort(-_cosines(vectors[[2]], vectors)[0])
-    assert found["item_id"].to_pylist() == [place + 1 for place in best if place != 2][:5]
+    assert found["item_id"].to_pylist() == [index + 1 for index in best if index != 2][:5]
 
 
-def test_there_are_no_more_similar_films_than_films(model):
+def test_similar_items_with_a_large_k_returns_all(model):
     assert len(model.similar_items(3, k=500)) == 19
 
 
 @pytest.mark.parametrize("item", [0, 21, "x", None, 2.5, "1; drop table items"])
-def test_a_film_that_is_not_there_is_named(model, item):
+def test_similar_items_of_an_unknown_item_is_refused(model, item):
     with pytest.raises(UnknownItemError, match=r"is not in the catalog \(20 items\)"):
         model.similar_items(item)
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_fewer_than_one_is_refused(model, k):
+def test_similar_with_k_below_1_is_refused(model, k):
     with pytest.raises(SettingsError, match="Expected 1 or more"):
         model.similar_items(3, k=k)
     with pytest.raises(SettingsError, match="Expected 1 or more"):
@@ -77,7 +77,7 @@ def _table(model, space=None):
     return table.replace_schema_metadata({"space": space or model.bundle.space})
 
 
-def test_a_person_who_is_not_stored_finds_those_who_rated_alike(model, tmp_path):
+def test_similar_users_of_a_new_user_have_similar_ratings(model, tmp_path):
     own = world().take(np.array([4]))
     rated = [(int(item) + 1, float(stars)) for item, stars in zip(own.items, own.ratings, strict=True)]
     pq.write_table(_table(model), tmp_path / "people.parquet")
@@ -89,20 +89,20 @@ def test_a_person_who_is_not_stored_finds_those_who_rated_alike(model, tmp_path)
         assert found["rank"].to_pylist() == [1, 2, 3]
 
 
-def test_vectors_of_another_space_are_refused(model):
-    with pytest.raises(DataError, match="are of the space other, and the model's is"):
+def test_similar_users_of_another_space_is_refused(model):
+    with pytest.raises(DataError, match=r"vectors have space other. Expected "):
         model.similar_users([(3, 5.0)], _table(model, "other"))
 
 
-def test_what_is_no_table_of_vectors_is_refused(model, tmp_path):
-    with pytest.raises(DataError, match="people have the columns user_id; expected user_id and vector"):
+def test_read_user_vectors_of_another_table_is_refused(model, tmp_path):
+    with pytest.raises(DataError, match=r"columns user_id. Expected user_id and vector"):
         read_user_vectors(pa.table({"user_id": [1]}), model.bundle.space)
     with pytest.raises(DataError, match="fixed-size list"):
         read_user_vectors(pa.table({"user_id": [1], "vector": [[1.0, 2.0]]}), model.bundle.space)
-    with pytest.raises(DataError, match="people hold nobody; expected one at least"):
+    with pytest.raises(DataError, match=r"no users. Expected at least one"):
         read_user_vectors(_table(model).slice(0, 0), model.bundle.space)
     (tmp_path / "no.parquet").write_text("no")
-    with pytest.raises(SourceError, match="expected a Parquet file that tastevec encode wrote"):
+    with pytest.raises(SourceError, match="Expected a Parquet file from tastevec encode"):
         read_user_vectors(tmp_path / "no.parquet", model.bundle.space)
-    with pytest.raises(SourceError, match="expected a Parquet file"):
+    with pytest.raises(SourceError, match="Expected a Parquet file"):
         read_user_vectors(tmp_path / "missing.parquet", model.bundle.space)

@@ -16,7 +16,7 @@ def batch(*ids):
 
 
 class Maker:
-    """Makes the rows of one part, and counts how often."""
+    """Compute the rows of one shard, and count the calls."""
 
     def __init__(self, *ids):
         self.ids, self.calls = ids, 0
@@ -32,7 +32,7 @@ def failing():
 
 
 def interrupted(out, *made, error=KeyboardInterrupt):
-    """A run that was stopped after these parts: each what it was made of, and its maker."""
+    """Interrupt a run after these shards, each with its digest and its maker."""
     with pytest.raises(error), open_shards(out, SCHEMA) as parts:
         _stopped(parts, made, error)
 
@@ -47,7 +47,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_parts_together_are_the_file_and_then_they_are_gone(tmp_path):
+def test_join_writes_the_file_and_removes_the_shards(tmp_path):
     with open_shards(tmp_path / "v.parquet", SCHEMA) as parts:
         assert parts.add("a", Maker(1, 2))
         assert parts.add("b", Maker(3))
@@ -61,7 +61,7 @@ def test_the_parts_together_are_the_file_and_then_they_are_gone(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_what_is_made_outlives_an_interruption_and_is_not_made_again(tmp_path, error):
+def test_shards_after_interruption_are_reused(tmp_path, error):
     out, first, second = tmp_path / "v.parquet", Maker(1), Maker(2)
     interrupted(out, ("a", first), error=error)
     assert names(tmp_path) == ["v.parquet.unfinished"]
@@ -79,7 +79,7 @@ def test_what_is_made_outlives_an_interruption_and_is_not_made_again(tmp_path, e
     assert names(tmp_path) == ["straight.parquet", "v.parquet"]
 
 
-def test_a_part_that_was_digest_something_else_is_made_again(tmp_path):
+def test_shard_of_other_input_is_computed_again(tmp_path):
     out = tmp_path / "v.parquet"
     interrupted(out, ("a", Maker(1)), ("b", Maker(2)), ("more", Maker(3)))
     with open_shards(out, SCHEMA) as parts:
@@ -91,7 +91,7 @@ def test_a_part_that_was_digest_something_else_is_made_again(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1", b"no parquet at all"])
-def test_a_damaged_part_is_made_again(tmp_path, damage):
+def test_damaged_shard_is_computed_again(tmp_path, damage):
     out = tmp_path / "v.parquet"
     interrupted(out, ("a", Maker(1)))
     (tmp_path / "v.parquet.unfinished" / "shard-000000.parquet").write_bytes(damage)
@@ -100,7 +100,7 @@ def test_a_damaged_part_is_made_again(tmp_path, damage):
         assert parts.join() == 1
 
 
-def test_a_part_that_fails_half_way_leaves_nothing_and_the_old_file_stays(tmp_path):
+def test_failed_shard_leaves_nothing_and_the_old_file_remains(tmp_path):
     out = tmp_path / "v.parquet"
     out.write_text("old")
     with pytest.raises(KeyboardInterrupt), open_shards(out, SCHEMA) as parts:
@@ -109,7 +109,7 @@ def test_a_part_that_fails_half_way_leaves_nothing_and_the_old_file_stays(tmp_pa
     assert out.read_text() == "old"
 
 
-def test_what_is_not_ours_stays_in_the_folder(tmp_path):
+def test_foreign_files_in_the_shard_folder_remain(tmp_path):
     (tmp_path / "v.parquet.unfinished").mkdir()
     (tmp_path / "v.parquet.unfinished" / "notes.txt").touch()
     with open_shards(tmp_path / "v.parquet", SCHEMA) as parts:
@@ -118,7 +118,7 @@ def test_what_is_not_ours_stays_in_the_folder(tmp_path):
     assert names(tmp_path / "v.parquet.unfinished") == ["notes.txt"]
 
 
-def test_what_a_killed_run_began_is_gone_in_the_end(tmp_path):
+def test_join_removes_partial_files_of_killed_runs(tmp_path):
     with open_shards(tmp_path / "v.parquet", SCHEMA) as parts:
         (parts.folder / ".shard-000000.parquet.0123.part").touch()
         parts.add("a", Maker(1))
@@ -126,13 +126,13 @@ def test_what_a_killed_run_began_is_gone_in_the_end(tmp_path):
     assert names(tmp_path) == ["v.parquet"]
 
 
-def test_no_part_is_a_file_without_rows(tmp_path):
+def test_join_without_shards_writes_empty_file(tmp_path):
     with open_shards(tmp_path / "v.parquet", SCHEMA) as parts:
         assert parts.join() == 0
     assert pq.read_table(tmp_path / "v.parquet").num_rows == 0
 
 
-def test_a_folder_in_the_place_of_the_file_is_refused_before_anything_is_made(tmp_path):
+def test_open_shards_on_a_folder_is_refused(tmp_path):
     (tmp_path / "v").mkdir()
     with (
         pytest.raises(FormatError, match=r"a folder\. Expected a file name"),
@@ -142,27 +142,27 @@ def test_a_folder_in_the_place_of_the_file_is_refused_before_anything_is_made(tm
     assert names(tmp_path) == ["v"]
 
 
-def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_made(tmp_path):
+def test_open_shards_in_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), open_shards(tmp_path / "file" / "v.parquet", SCHEMA):
         pytest.fail("it began")
 
 
-def test_a_fingerprint_is_the_same_only_where_all_is():
+def test_input_digest_is_equal_only_for_equal_inputs():
     group = users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)])
     same = users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)])
     assert input_digest(group, "model") == input_digest(same, "model")
     others = [
-        users([(0, 5, 100), (1, 3, 200)], [(2, 4, 101)]),  # a time
-        users([(0, 5, 100), (1, 3, 200)], [(3, 4, 100)]),  # a film
+        users([(0, 5, 100), (1, 3, 200)], [(2, 4, 101)]),  # a timestamp
+        users([(0, 5, 100), (1, 3, 200)], [(3, 4, 100)]),  # an item
         users([(0, 5, 100), (1, 2, 200)], [(2, 4, 100)]),  # a rating
-        users([(0, 5, 100)], [(1, 3, 200), (2, 4, 100)]),  # whose it is
+        users([(0, 5, 100)], [(1, 3, 200), (2, 4, 100)]),  # the user
         users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)], ids=[1, 3]),
         users([(0, 5, 100), (1, 3, 200)], [(2, 4, 100)], ids=["1", "2"]),
     ]
-    told = [
+    digests = [
         input_digest(group, "model"),
         input_digest(group, "other"),
         *(input_digest(o, "model") for o in others),
     ]
-    assert len(set(told)) == len(told)
+    assert len(set(digests)) == len(digests)

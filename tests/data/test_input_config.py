@@ -16,25 +16,25 @@ def items_of(how, histories):
 
 
 @pytest.mark.parametrize(("low", "high", "levels"), [(5, 5, 10), (5, 1, 10), (1, 5, 1)])
-def test_a_scale_that_tells_nothing_apart_is_refused(low, high, levels):
+def test_rating_scale_without_information_is_refused(low, high, levels):
     with pytest.raises(SettingsError, match="Expected low < high and 2 bins or more"):
         RatingScale(low, high, levels)
 
 
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
-def test_every_half_star_has_its_own_level_and_a_tag_the_one_above(scale):
+def test_bin_ratings_has_one_bin_per_half_star_and_one_for_tag_only(scale):
     stars = np.arange(scale.low, scale.high + 0.5, 0.5, dtype=np.float32)
     assert scale.bin_ratings(stars).tolist() == list(range(scale.n_bins))
     assert scale.bin_ratings(np.array([TAGGED], np.float32)).tolist() == [scale.n_bins]
 
 
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
-def test_a_film_is_liked_from_four_stars_on_and_never_for_a_tag_alone(scale):
+def test_positive_starts_at_four_stars_and_excludes_tag_only(scale):
     stars = np.array([1, 3.5, 4, 4.5, 5, TAGGED], np.float32)
     assert scale.positive(stars).tolist() == [False, False, True, True, True, False]
 
 
-def test_histories_stand_side_by_side_padded_on_the_right():
+def test_arrays_are_padded_on_the_right():
     arrays = reading().arrays(users([(7, 5), (3, 1)], [], [(4, TAGGED)]))
     assert arrays["items"].tolist() == [[7, 3], [0, 0], [4, 0]]
     assert arrays["rating_bins"].tolist() == [[8, 0], [0, 0], [9, 0]]
@@ -54,21 +54,21 @@ def test_histories_stand_side_by_side_padded_on_the_right():
     }
 
 
-def test_the_note_always_pads_to_the_longest_history_that_is_read():
+def test_pad_full_pads_to_max_history():
     assert reading(max_history=4, pad="full").arrays(users([(7, 5)]))["items"].shape == (1, 4)
 
 
-def test_people_without_any_film_have_one_empty_place():
+def test_empty_histories_have_one_padded_position():
     assert reading().arrays(users([], []))["items"].shape == (2, 1)
 
 
-def test_of_a_long_history_either_end_is_read():
+def test_truncate_keeps_newest_or_oldest():
     histories = users([(9, 1), (8, 2), (7, 3)], [(6, 4)])
     assert items_of(reading(max_history=2), histories) == [[8, 7], [6, 0]]
     assert items_of(reading(max_history=2, truncate="oldest"), histories) == [[9, 8], [6, 0]]
 
 
-def test_the_note_reads_films_in_the_order_of_their_ids_and_keeps_the_first():
+def test_order_item_sorts_and_truncates_by_item():
     histories = users([(9, 1), (2, 5), (7, 3)], [(6, 4), (1, 2)])
     arrays = reading(order="item").arrays(histories)
     assert arrays["items"].tolist() == [[2, 7, 9], [1, 6, 0]]
@@ -78,7 +78,7 @@ def test_the_note_reads_films_in_the_order_of_their_ids_and_keeps_the_first():
     assert items_of(first, histories) == [[2, 7], [1, 6]]
 
 
-def test_a_set_is_read_beside_the_order_and_may_hold_more():
+def test_max_history_overall_adds_order_free_arrays():
     histories = users([(9, 1), (8, 2), (7, 5)], [(6, 4)])
     arrays = reading(max_history=1, max_history_overall=2).arrays(histories)
     assert arrays["items"].tolist() == [[7], [6]]
@@ -87,24 +87,24 @@ def test_a_set_is_read_beside_the_order_and_may_hold_more():
     assert arrays["overall_lengths"].tolist() == [2, 1]
 
 
-def test_what_is_read_in_order_holds_no_set():
+def test_sequence_arrays_have_no_order_free_arrays():
     how, histories = reading(max_history=1, max_history_overall=2), users([(9, 1), (8, 2)])
-    whole = how.arrays(histories)
+    arrays = how.arrays(histories)
     for name, array in how.sequence_arrays(histories).items():
-        np.testing.assert_array_equal(array, whole.pop(name))
-    assert set(whole) == {"overall_items", "overall_rating_bins", "overall_lengths"}
+        np.testing.assert_array_equal(array, arrays.pop(name))
+    assert set(arrays) == {"overall_items", "overall_rating_bins", "overall_lengths"}
 
 
 @pytest.mark.parametrize(
     ("seconds", "level"),
     [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (2**20, 21), (2**21 - 1, 21), (2**21, 22), (2**40, 22)],
 )
-def test_each_doubling_of_the_time_between_two_films_is_a_level_and_the_last_is_open(seconds, level):
+def test_bin_time_gaps_has_one_bin_per_doubling(seconds, level):
     histories = users([(0, 5, 1000), (1, 5, 1000 + seconds)])
     assert bin_time_gaps(histories).tolist() == [FIRST_TIME_GAP_BIN, level]
 
 
-def test_where_a_time_is_unknown_so_is_the_pause_on_either_side_of_that_persons_film():
+def test_unknown_timestamp_makes_both_gaps_unknown():
     histories = users([(0, 5, 7), (1, 5), (2, 5, 9), (3, 5, 9), (4, 5)], [(0, 5, 5), (1, 5, 6)])
     unknown = UNKNOWN_TIME_GAP_BIN
     assert bin_time_gaps(histories).tolist() == [
@@ -118,18 +118,18 @@ def test_where_a_time_is_unknown_so_is_the_pause_on_either_side_of_that_persons_
     ]
 
 
-def test_of_what_is_read_the_first_film_has_none_before_it():
+def test_first_selected_interaction_has_no_gap():
     histories = users([(9, 1, 10), (8, 2, 11), (7, 3, 12)], [(6, 4, 5)])
     arrays = reading(max_history=2).arrays(histories)
     assert arrays["time_gap_bins"].tolist() == [[FIRST_TIME_GAP_BIN, 1], [FIRST_TIME_GAP_BIN, 0]]
 
 
-def test_films_in_another_order_than_time_have_pauses_of_nothing_where_time_goes_back():
+def test_negative_gaps_are_in_bin_zero():
     arrays = reading(order="item").arrays(users([(9, 1, 10), (2, 5, 14)]))
     assert arrays["time_gap_bins"].tolist() == [[FIRST_TIME_GAP_BIN, 0]]
 
 
-def test_reading_leaves_the_histories_as_they_were():
+def test_arrays_do_not_change_the_histories():
     histories = users([(9, 1), (2, 5)])
     reading(order="item").arrays(histories)
     assert histories.items.tolist() == [9, 2]
