@@ -31,8 +31,8 @@ class Repository:
     by_lfs: set[str] = field(default_factory=set)
 
     def commit(self, files: dict[str, bytes], branch: str = "main") -> str:
-        told = json.dumps([len(self.commits), *sorted(files)]).encode()
-        name = hashlib.sha1(told, usedforsecurity=False).hexdigest()
+        content = json.dumps([len(self.commits), *sorted(files)]).encode()
+        name = hashlib.sha1(content, usedforsecurity=False).hexdigest()
         self.commits[name], self.refs[branch] = files, name
         return name
 
@@ -43,7 +43,7 @@ class Hub(ThreadingHTTPServer):
     Attributes:
         status: What it answers to everything, if anything.
         harm: Called with a file's name and bytes before they are sent.
-        cut: Bytes that are left out at the end of each file, whose length was told.
+        cut: Bytes that are left out at the end of each file, after its length was sent.
     """
 
     daemon_threads = True
@@ -52,7 +52,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, Repository] = {}
         self.stored: dict[str, bytes] = {}
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.status: int | None = None
         self.harm = lambda _name, content: content
         self.cut = 0
@@ -89,9 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, method, body):
         path = unquote(urlsplit(self.path).path)
-        self.server.asked.append((method, path))
+        self.server.requests.append((method, path))
         if self.server.status:
-            self._json({"error": "as asked"}, self.server.status)
+            self._json({"error": "as configured"}, self.server.status)
             return
         routes = (
             (r"/api/repos/create", self._create),
@@ -114,15 +114,15 @@ class _Handler(BaseHTTPRequestHandler):
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
     def _create(self, body):
-        asked = json.loads(body)
-        name = f"{asked.get('organization') or 'me'}/{asked['name']}"
+        request = json.loads(body)
+        name = f"{request.get('organization') or 'me'}/{request['name']}"
         if not self._may_write:
             self._json({"error": "Invalid username or password."}, 401)
         elif name in self.server.repositories:
             at = f"{self.server.address}/{name}"
             self._json({"error": "You already created this model repo", "url": at}, 409)
         else:
-            self.server.repositories[name] = made = Repository(asked.get("visibility") == "private")
+            self.server.repositories[name] = made = Repository(request.get("visibility") == "private")
             made.commit({".gitattributes": b"*.onnx filter=lfs\n"})
             self._json({"url": f"{self.server.address}/{name}", "name": name})
 
@@ -146,11 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self._writable(name):
             objects = json.loads(body)["objects"]
             at = f"{self.server.address}/lfs"
-            told = [
+            objects = [
                 {**one, "actions": {"upload": {"href": f"{at}/{one['oid']}", "header": {}}}}
                 for one in objects
             ]
-            self._json({"transfer": "basic", "objects": told})
+            self._json({"transfer": "basic", "objects": objects})
 
     def _commit(self, body, name, branch):
         if not self._writable(name):
@@ -158,11 +158,11 @@ class _Handler(BaseHTTPRequestHandler):
         made = self.server.repositories[name]
         files = dict(made.commits[made.refs[branch]])
         for line in filter(None, body.decode().splitlines()):
-            told = json.loads(line)
-            value = told["value"]
-            if told["key"] == "file":
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
-            elif told["key"] == "lfsFile":
+            elif entry["key"] == "lfsFile":
                 files[value["path"]] = self.server.stored[value["oid"]]
                 made.by_lfs.add(value["path"])
         commit = made.commit(files, branch)
@@ -209,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _readable(self, name, revision):
         made = self.server.repositories.get(name)
         if made is None or (made.private and not self._may_write):
-            # As there: who shows no token is not told whether it exists.
+            # As there: a request without a token does not learn whether it exists.
             status = 404 if self._may_write else 401
             self._json({"error": "Repository not found"}, status, {"X-Error-Code": "RepoNotFound"})
             return None
@@ -225,8 +225,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"error": "not yours"}, 403 if self._may_write else 401)
         return False
 
-    def _json(self, told, status=200, headers=None):
-        body = json.dumps(told).encode()
+    def _json(self, content, status=200, headers=None):
+        body = json.dumps(content).encode()
         self.send_response(status)
         for header, value in {"Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(header, value)

@@ -20,7 +20,7 @@ class Page:
         drop_after: Close the connection after so many bytes of an answer, ``drops`` times.
         stall_after: Fall silent after so many bytes of an answer, ``drops`` times.
         drops: How often.
-        ranges: Honour Range; otherwise every answer is the whole.
+        ranges: Support Range; otherwise every response is the complete file.
         if_range: Honour If-Range; otherwise a stale range is answered all the same.
         length: Send Content-Length.
         chunked: Send the body in HTTP chunks instead.
@@ -47,7 +47,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pages: dict[str, Page] = {}
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         self.over = threading.Event()
 
     def at(self, path):
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.close_connection = True
-        self.server.asked.append((self.path.lstrip("/"), self.headers.get("Range")))
+        self.server.requests.append((self.path.lstrip("/"), self.headers.get("Range")))
         page = self.server.pages.get(self.path.lstrip("/"))
         if page is None or page.statuses:
             status = page.statuses.pop(0) if page else 404
@@ -73,11 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _begin(self, page):
         """The status and the first byte of the answer."""
-        asked = self.headers.get("Range")
+        requested = self.headers.get("Range")
         stale = page.if_range and self.headers.get("If-Range") != page.etag
-        if asked is None or not page.ranges or stale:
+        if requested is None or not page.ranges or stale:
             return 200, 0
-        begin = int(asked.removeprefix("bytes=").rstrip("-"))
+        begin = int(requested.removeprefix("bytes=").rstrip("-"))
         return (206, begin) if begin < len(page.body) else (416, 0)
 
     def _send(self, page, status, begin):

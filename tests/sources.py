@@ -1,4 +1,4 @@
-"""Sources made in place, for tests of everything that follows the readers."""
+"""Sources in memory, for tests of all stages after the readers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def interactions(rows: Sequence[Row]) -> ibis.Table:
 
 
 def source(rows: Sequence[Row], indices: Sequence[tuple[Any, str, int | None, list[str]]] = ()) -> Source:
-    """What ``read_source`` would give for these rows and films."""
+    """Return these rows and items as ``read_source`` returns them."""
     ids, titles, years, genres = zip(*indices, strict=True) if indices else ([], [], [], [])
     item_type = _id_type([row.item for row in rows])
     items = pa.table(
@@ -60,35 +60,35 @@ def source(rows: Sequence[Row], indices: Sequence[tuple[Any, str, int | None, li
         }
     )
     return Source(
-        name="told",
+        name="world",
         format="own",
         rating_range=(0.5, 5.0),
         interactions=interactions(rows),
         items=ibis.memtable(items),
         tags=ibis.memtable(items.select(["item_id"])),  # nothing here reads tags
         genome_folder=None,
-        row_reports=(RowReport(file="told", rows_read=len(rows), rows_kept=len(rows)),),
+        row_reports=(RowReport(file="world", rows_read=len(rows), rows_kept=len(rows)),),
     )
 
 
 def world() -> Source:
-    """The tiny world of 12 people and 20 films, with its two tag-only interactions."""
+    """Return the tiny dataset of 12 users and 20 items, with its two tag-only interactions."""
     rated = [Row(r.user, r.item, float(r.stars), r.time) for r in worlds.ratings()]
     items = [(item.item, item.title, item.year, list(item.genres)) for item in worlds.items()]
     return source([*rated, Row(1, 4, None, 979_500_002), Row(7, 13, None, 985_500_002)], items)
 
 
 def prepare(
-    told: Source, folder: Path, settings: PreprocessSettings | None = None, connection: Backend | None = None
+    raw: Source, folder: Path, settings: PreprocessSettings | None = None, connection: Backend | None = None
 ) -> Prepared:
-    """Arrange the source into ``folder``, seal it and open it."""
+    """Preprocess the source into ``folder``, write its manifest and open it."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = connection or tables.connect("500MB", spill=folder.parent)
-    counts = preprocess(told, folder, settings or PreprocessSettings(), engine)
+    counts = preprocess(raw, folder, settings or PreprocessSettings(), engine)
     write_manifest(
         folder,
         manifest_content(
-            source=told, counts=counts, settings={"seed": 42}, timings={"preprocess": 0.1}, vectors={}
+            source=raw, counts=counts, settings={"seed": 42}, timings={"preprocess": 0.1}, vectors={}
         ),
     )
     return Prepared.open(folder)

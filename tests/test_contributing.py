@@ -26,33 +26,31 @@ assert find_release("ml-40m").address.endswith("/ml-40m.zip")
     "vector": """
 import worlds
 from tastevec.items.content import genre_matrix
-from tastevec.pipelines.prepare import PrepareSettings
-from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.pipelines.prepare import prepare
 from tastevec.training.settings import resolve_settings
 from tastevec.training.fit import _taste_space
-made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
+prepared = prepare(worlds.write_csv_release(here / "release"), here / "prepared", seed=1)
 settings = resolve_settings("taste", item_vectors="genres", dim=20)
-space = _taste_space(made, made.histories.take(made.users_in("train")), settings)
-assert (space.initial.vectors == genre_matrix(made.items["genres"])).all()
+space = _taste_space(prepared, prepared.histories.take(prepared.users_in("train")), settings)
+assert (space.initial.vectors == genre_matrix(prepared.items["genres"])).all()
 """,
     "loss": """
 import worlds
 from encoders import TINY_NOTE
-from tastevec.pipelines.prepare import PrepareSettings
-from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.pipelines.prepare import prepare
 from tastevec.training.settings import resolve_settings
 from tastevec.training.fit import train
-made = prepare(worlds.write_csv_release(here / "release"), here / "prepared", settings=PrepareSettings(seed=1))
-how = {**TINY_NOTE, "item_vectors": "content", "loss": "distance"}
-trained = train(made, here / "run", resolve_settings("bert-cosine", **how))
+prepared = prepare(worlds.write_csv_release(here / "release"), here / "prepared", seed=1)
+changes = {**TINY_NOTE, "item_vectors": "content", "loss": "distance"}
+trained = train(prepared, here / "run", resolve_settings("bert-cosine", **changes))
 assert trained.settings.loss == "distance"
 """,
     "baseline": """
 import numpy as np
 from users import world
-from tastevec.evaluation.baselines import floors
-[recipe] = [each for each in floors(world(), rating_range=(1.0, 5.0)) if each.name == "mean rating"]
-scorer = recipe.make({}, 0)
+from tastevec.evaluation.registry import trivial_baselines
+[spec] = [spec for spec in trivial_baselines(world(), rating_range=(1.0, 5.0)) if spec.name == "mean rating"]
+scorer = spec.make({}, 0)
 scorer.fit(world(), 20)
 own = world().ratings[world().items == 3]
 assert np.allclose(scorer.score(world())[:, 3], own.sum() / (1 + len(own)))

@@ -17,6 +17,7 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 import pytest
 from typer.testing import CliRunner
@@ -28,7 +29,7 @@ from servers import Page, serving, zip_of
 from tastevec.cli.app import app
 from tastevec.data import releases
 from tastevec.serving import bundle
-from tastevec.training.settings import PRESETS
+from tastevec.training.settings import PRESETS, TasteSettings
 
 pytestmark = pytest.mark.slow
 
@@ -50,8 +51,16 @@ BLOCK = re.compile(
 EXPORT = bundle.export
 HERE = "127.0.0.1:8000"
 HEREDOC = re.compile(r"<<'(\w+)'$")
-SMALL = {"epochs": 1, "hidden_size": 16, "layers": 1, "report_to": "none"}
 USERS, ITEMS = 60, 200  # the items of the tutorial are among the first 200 of ml-100k
+
+
+class SmallSettings(TasteSettings):
+    """Training settings of seconds."""
+
+    epochs: int = 1
+    hidden_size: int = 16
+    layers: int = 1
+    report_to: Literal["tensorboard", "wandb", "none"] = "none"
 
 
 def _blocks(page):
@@ -103,7 +112,7 @@ def _finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, serving() as server:
         patch.setattr(worlds, "USERS", USERS)
         patch.setattr(worlds, "ITEMS", ITEMS)
-        patch.setitem(PRESETS, "taste", SMALL)
+        patch.setitem(PRESETS, "taste", SmallSettings)
         without_digests = {name: replace(release, md5=None) for name, release in releases.RELEASES.items()}
         patch.setattr(releases, "RELEASES", MappingProxyType(without_digests))
         patch.setattr(releases, "_FOLDER", server.at(""))
@@ -141,7 +150,7 @@ def _service(folder):
     messages = folder / "log"
     with messages.open("w") as log, subprocess.Popen(command, stderr=log) as process:
         try:
-            while "model loaded" not in messages.read_text():
+            while "model_loaded" not in messages.read_text():
                 assert process.poll() is None, messages.read_text()
                 time.sleep(0.1)
             yield re.search(r"127\.0\.0\.1:\d+", messages.read_text())[0]

@@ -1,4 +1,4 @@
-"""Histories made by hand: each person a list of (film, rating) or (film, rating, time), oldest first."""
+"""Histories by hand: each user is a list of (item, rating) or (item, rating, timestamp), oldest first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TAGGED = float("nan")
 
 
 def users(*each: Sequence[tuple[float, ...]], ids: Sequence[object] | None = None) -> Histories:
-    """The histories of these people, called 1, 2, 3, ... unless ids are given."""
+    """Return the histories of these users, with ids 1, 2, 3, ... by default."""
     rows = [row for user in each for row in user]
     offsets = np.concatenate([[0], np.cumsum([len(user) for user in each], dtype=np.int64)])
     ratings = np.array([row[1] for row in rows], np.float32)
@@ -37,7 +37,7 @@ def users(*each: Sequence[tuple[float, ...]], ids: Sequence[object] | None = Non
 
 
 def world() -> Histories:
-    """The 12 people of the tiny world; film f is item f - 1."""
+    """Return the 12 users of the tiny dataset; the item with id i has index i - 1."""
     each: list[list[tuple[float, ...]]] = [[] for _ in range(worlds.USERS)]
     for row in worlds.ratings():
         each[row.user - 1].append((row.item - 1, row.stars, row.time))
@@ -45,25 +45,25 @@ def world() -> Histories:
 
 
 def of_every_length() -> Histories:
-    """People with 0, 1, 2, ... 12 of the same films, one of them only tagged."""
-    items = [(3 * place % 20, TAGGED if place == 4 else 1 + place % 5) for place in range(12)]
+    """Return users with 0, 1, 2, ... 12 of the same items, one of them tag-only."""
+    items = [(3 * step % 20, TAGGED if step == 4 else 1 + step % 5) for step in range(12)]
     return users(*(items[:length] for length in range(13)))
 
 
 def plain_dataset(
     train: Histories, held_out_users: Histories, n_items: int, rating_range: tuple[float, float]
 ) -> EvalDataset:
-    """Who teaches and who is asked, of films that are nothing but numbers."""
+    """Return an evaluation dataset of these training and held-out users; items have numbers only."""
     return EvalDataset(train, held_out_users, ItemFacts.without_metadata(train, n_items), rating_range)
 
 
-def films_of(histories: Histories, user: int) -> list[int]:
-    """The item indices of one person, in order."""
+def items_of(histories: Histories, user: int) -> list[int]:
+    """Return the item indices of one user, in order."""
     return histories.items[histories.offsets[user] : histories.offsets[user + 1]].tolist()
 
 
 def rows_of(histories: Histories, user: int) -> list[tuple[int, float, int]]:
-    """The films, ratings (as 32 bits; -1 for a tag) and times of one person, in order."""
+    """Return the items, ratings (float32 bits; -1 for tag-only) and timestamps of one user, in order."""
     part = slice(histories.offsets[user], histories.offsets[user + 1])
     ratings = np.nan_to_num(histories.ratings[part], nan=-1.0)
     return list(
@@ -74,7 +74,7 @@ def rows_of(histories: Histories, user: int) -> list[tuple[int, float, int]]:
 
 
 def together(*groups: Histories) -> Histories:
-    """The people of all groups."""
+    """Return the users of all groups."""
     ratings = np.concatenate([group.ratings for group in groups])
     offsets = np.concatenate([[0], np.cumsum(np.concatenate([group.lengths for group in groups]))])
     return Histories(
@@ -88,7 +88,7 @@ def together(*groups: Histories) -> Histories:
 
 
 def turned(histories: Histories, rating_range: tuple[float, float]) -> Histories:
-    """The same people, who rated all but their oldest film the other way round."""
+    """Return the same users with all ratings but the oldest reversed."""
     low, high = rating_range
     ratings = np.float32(low + high) - histories.ratings
     kept = np.ones(len(ratings), np.bool_)

@@ -1,8 +1,8 @@
-"""A tiny world whose answer the eye can check: 12 people, 20 films, two tastes, in every format that is read.
+"""A tiny dataset with a known result: 12 users, 20 items, two tastes, in every supported format.
 
-People 1 to 6 love films 1 to 10 (Action and Sci-Fi) and dislike 11 to 20 (Romance and Drama); 7 to 12 the other
-way round. Everybody rates 16 films, at times of his own; persons 1 and 7 also tag a film, and each of them tags one
-that he never rated.
+Users 1 to 6 like items 1 to 10 (Action and Sci-Fi) and dislike 11 to 20 (Romance and Drama); users 7 to 12 the
+reverse. Every user rates 16 items at different times; users 1 and 7 also tag an item that they rated, and one that they
+did not rate.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Rating(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One film; the title carries its year."""
+    """An item; the title contains its year."""
 
     item: int
     title: str
@@ -58,7 +58,7 @@ class Item(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """One person's word about one film."""
+    """A tag of one user for one item."""
 
     user: int
     item: int
@@ -67,16 +67,16 @@ class Tag(NamedTuple):
 
 
 def loves(user: int, item: int) -> bool:
-    """Whether the film is of this person's taste."""
+    """Return whether the user likes the item."""
     return (user <= USERS // 2) == (item <= ITEMS // 2)
 
 
 def ratings() -> list[Rating]:
-    """192 ratings, person by person, each person's in the order of time; nobody rates every fifth film."""
+    """Return 192 ratings, user by user, oldest first; every fifth item of a user is not rated."""
     rows = []
     for user in range(1, USERS + 1):
         seen = [item for item in range(1, ITEMS + 1) if (user + item) % 5]
-        seen.sort(key=lambda item: (item * 7 + user * 3) % 23)  # a different order for everybody
+        seen.sort(key=lambda item: (item * 7 + user * 3) % 23)  # a different order for each user
         for step, item in enumerate(seen):
             stars = (5 - item % 2) if loves(user, item) else (1 + item % 2)
             rows.append(Rating(user, item, stars, 978_300_000 + user * 1_000_000 + step * 90_000))
@@ -84,7 +84,7 @@ def ratings() -> list[Rating]:
 
 
 def items() -> list[Item]:
-    """20 films; the 10th has no genre, the 20th a title with a comma, quotes and an accent."""
+    """Return 20 items; the 10th has no genre, the 20th a title with a comma, quotes and an accent."""
     made = []
     for item in range(1, ITEMS + 1):
         year = 1979 + item
@@ -99,7 +99,7 @@ def items() -> list[Item]:
 
 
 def tags() -> list[Tag]:
-    """Six tags; (1, 4) and (7, 13) are films that the person never rated, the first of them tagged twice."""
+    """Return six tags; (1, 4), tagged twice, and (7, 13) are items that the user did not rate."""
     return [
         Tag(1, 1, "Space", 979_500_001),
         Tag(1, 4, "robots", 979_500_003),
@@ -128,7 +128,7 @@ def write_1m(folder: Path) -> Path:
     """``ratings.dat``, ``movies.dat`` (ISO-8859-1) and ``users.dat`` as in ml-1m."""
     folder.mkdir(parents=True, exist_ok=True)
     _lines(folder / "ratings.dat", ("::".join(map(str, row)) for row in ratings()))
-    _lines(folder / "movies.dat", _films_with("::"), encoding="iso-8859-1")
+    _lines(folder / "movies.dat", _items_with("::"), encoding="iso-8859-1")
     _lines(folder / "users.dat", (f"{user}::F::25::1::00000" for user in range(1, USERS + 1)))
     return folder
 
@@ -137,13 +137,13 @@ def write_10m(folder: Path) -> Path:
     """``ratings.dat``, ``movies.dat`` (UTF-8) and ``tags.dat`` as in ml-10m."""
     folder.mkdir(parents=True, exist_ok=True)
     _lines(folder / "ratings.dat", ("::".join(map(str, row)) for row in ratings()))
-    _lines(folder / "movies.dat", _films_with("::"))
+    _lines(folder / "movies.dat", _items_with("::"))
     _lines(folder / "tags.dat", ("::".join(map(str, row)) for row in tags()))
     return folder
 
 
 def write_csv_release(folder: Path, *, genome: bool = False, genome_tags: int = 12) -> Path:
-    """``ratings.csv``, ``movies.csv``, ``tags.csv`` and ``links.csv`` as in ml-25m, with a genome if asked for."""
+    """Write ``ratings.csv``, ``movies.csv``, ``tags.csv`` and ``links.csv`` as in ml-25m, optionally with a genome."""
     folder.mkdir(parents=True, exist_ok=True)
     _csv(folder / "ratings.csv", "userId,movieId,rating,timestamp", ratings())
     _csv(folder / "tags.csv", "userId,movieId,tag,timestamp", tags())
@@ -160,7 +160,7 @@ def write_csv_release(folder: Path, *, genome: bool = False, genome_tags: int = 
 
 
 def write_genome(folder: Path, *, tags: int = 12) -> Path:
-    """``genome-scores.csv`` and ``genome-tags.csv``: films of one taste share the odd tags, the others the even."""
+    """Write ``genome-scores.csv`` and ``genome-tags.csv``: items of one taste share the odd tags, the others the even."""
     folder.mkdir(parents=True, exist_ok=True)
     _csv(folder / "genome-tags.csv", "tagId,tag", [(tag, f"tag {tag}") for tag in range(1, tags + 1)])
     scores = []
@@ -184,7 +184,7 @@ def write_recbole(folder: Path, name: str = "tiny") -> Path:
 
 
 def write_own_csv(folder: Path) -> Path:
-    """One's own ``interactions.csv`` with string ids and no times, and ``items.csv`` beside it; the former's path."""
+    """Write ``interactions.csv`` with text ids, without timestamps, and ``items.csv``; return the path of the former."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [(f"person-{row.user}", f"film-{row.item}", row.stars) for row in ratings()]
     _csv(folder / "interactions.csv", "user,item,rating", rows)
@@ -201,7 +201,7 @@ def zip_folder(folder: Path, target: Path) -> Path:
     return target
 
 
-def _films_with(separator: str) -> list[str]:
+def _items_with(separator: str) -> list[str]:
     return [
         f"{f.item}{separator}{f.title}{separator}{'|'.join(f.genres) or '(no genres listed)'}"
         for f in items()

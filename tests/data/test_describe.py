@@ -22,7 +22,7 @@ NAN = float("nan")
 
 
 def _prepared(ratings, timestamps=None, *, items=None, genres=None, vectors=None, rating_range=(1.0, 5.0)):
-    """A world from one list of (film, rating) a person; film i of 4 has the genres of row i."""
+    """Return a dataset of one list of (item, rating) per user; item i of 4 has the genres of row i."""
     rows = [row for user in ratings for row in user]
     offsets = np.concatenate([[0], np.cumsum([len(user) for user in ratings])]).astype(np.int64)
     genres = [["Drama"], ["Drama", "War"], ["Comedy"], []] if genres is None else genres

@@ -1,4 +1,4 @@
-"""Fetching a release from a server that may misbehave: whole and verified, or one clear sentence and nothing left."""
+"""Downloads of releases from a server that may fail: complete and verified, or an error without leftovers."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ from tastevec.data import http as transfer
 from tastevec.data.download import SOURCE_FILE, fetch
 from tastevec.errors import DownloadError, SettingsError
 
-# Two films and two ratings in the form of ml-1m, and bytes that no compression shrinks, so that there is something to break.
+# Two items and two ratings in the format of ml-1m, and incompressible bytes, so that transfers take several blocks.
 FILES = {
     "ml-1m/movies.dat": "1::Toy Story (1995)::Animation\n2::Jumanji (1995)::Adventure\n",
     "ml-1m/ratings.dat": "1::1::5::978300760\n1::2::3::978302109\n",
@@ -29,7 +29,7 @@ ZIP = zip_of(FILES)
 
 @pytest.fixture(name="server")
 def _server(monkeypatch):
-    """GroupLens, on this machine: no known digests, no pauses, short patience, small blocks."""
+    """Yield a local GroupLens server: no known MD5, no pauses, a short timeout, small blocks."""
     with serving() as server:
         monkeypatch.setattr(releases, "_FOLDER", server.at(""))
         bare = {name: dataclasses.replace(release, md5=None) for name, release in releases.RELEASES.items()}
@@ -50,25 +50,25 @@ def _left(to):
 
 
 def _ranges(server):
-    return [asked for path, asked in server.asked if path.endswith(".zip")]
+    return [sent for path, sent in server.requests if path.endswith(".zip")]
 
 
-def test_a_release_is_fetched_and_says_where_it_came_from(server, tmp_path):
+def test_fetch_writes_release_and_its_source(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP)
     fetched = fetch("ml-1m", tmp_path)
     assert fetched.folder == tmp_path / "ml-1m"
     assert fetched.used_source == "grouplens"
     assert fetched.bytes == len(ZIP)
     assert (fetched.folder / "users.dat").read_bytes() == FILES["ml-1m/users.dat"]
-    told = json.loads((fetched.folder / SOURCE_FILE).read_text())
-    assert told["address"] == server.at("ml-1m.zip")
-    assert told["checksum"] is None
-    assert list(told["members"]) == ["movies.dat", "ratings.dat", "users.dat"]
-    assert "research" in told["terms"]
+    content = json.loads((fetched.folder / SOURCE_FILE).read_text())
+    assert content["address"] == server.at("ml-1m.zip")
+    assert content["checksum"] is None
+    assert list(content["members"]) == ["movies.dat", "ratings.dat", "users.dat"]
+    assert "research" in content["terms"]
     assert _left(tmp_path) == ["ml-1m"]
 
 
-def test_progress_counts_up_to_the_whole(server, tmp_path):
+def test_fetch_reports_progress_up_to_the_total(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP)
     seen = []
     fetch("ml-1m", tmp_path, progress=lambda here, total: seen.append((here, total)))
@@ -78,13 +78,13 @@ def test_progress_counts_up_to_the_whole(server, tmp_path):
     assert len(seen) > 3
 
 
-def test_a_folder_fetched_whole_is_not_fetched_again(server, tmp_path):
+def test_fetch_of_complete_folder_downloads_nothing(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP)
     first = fetch("ml-1m", tmp_path)
-    asked = len(server.asked)
+    before = len(server.requests)
     again = fetch("ml-1m", tmp_path)
     assert again == dataclasses.replace(first, already_there=True)
-    assert len(server.asked) == asked
+    assert len(server.requests) == before
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_folder_fetched_whole_is_not_fetched_again(server, tmp_path):
     ],
     ids=["shortened", "altered", "missing", "emptied", "garbled"],
 )
-def test_a_folder_that_is_no_longer_whole_is_fetched_again(server, tmp_path, harm):
+def test_fetch_of_damaged_folder_downloads_again(server, tmp_path, harm):
     server.pages["ml-1m.zip"] = Page(ZIP)
     harm(fetch("ml-1m", tmp_path).folder)
     again = fetch("ml-1m", tmp_path)
@@ -107,7 +107,7 @@ def test_a_folder_that_is_no_longer_whole_is_fetched_again(server, tmp_path, har
     assert _left(tmp_path) == ["ml-1m"]
 
 
-def test_another_source_asked_for_is_fetched_from_there(server, tmp_path):
+def test_fetch_from_other_source_downloads_again(server, tmp_path):
     server.pages["ml-1m.zip"] = server.pages["mirror.zip"] = Page(ZIP)
     fetch("ml-1m", tmp_path)
     mirror = fetch("ml-1m", tmp_path, source=server.at("mirror.zip"))
@@ -115,116 +115,116 @@ def test_another_source_asked_for_is_fetched_from_there(server, tmp_path):
     assert fetch("ml-1m", tmp_path, source=server.at("mirror.zip")).already_there
 
 
-def test_a_folder_of_somebody_elses_is_left_alone(server, tmp_path):
+def test_fetch_into_foreign_folder_is_refused(server, tmp_path):
     (tmp_path / "ml-1m").mkdir()
     (tmp_path / "ml-1m" / "mine.txt").write_text("mine")
     _refused(tmp_path, "was not written by this command.*--to")
     assert _left(tmp_path / "ml-1m") == ["mine.txt"]
-    assert server.asked == []
+    assert server.requests == []
 
 
-def test_the_digest_beside_the_zip_is_checked(server, tmp_path):
+def test_fetch_verifies_the_published_md5(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP)
     digest = hashlib.md5(ZIP, usedforsecurity=False).hexdigest()
     server.pages["ml-1m.zip.md5"] = Page(f"MD5 (ml-1m.zip) = {digest}\n".encode(), kind="text/plain")
     assert fetch("ml-1m", tmp_path).checksum == f"md5:{digest}"
 
 
-def test_a_wrong_digest_is_named_and_nothing_is_left(server, tmp_path):
+def test_fetch_with_wrong_md5_is_refused_and_leaves_nothing(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP)
     server.pages["ml-1m.zip.md5"] = Page(f"{'0' * 32}  ml-1m.zip\n".encode(), kind="text/plain")
     _refused(tmp_path, rf"MD5 .*\. Expected {'0' * 32}, which GroupLens publishes")
     assert _left(tmp_path) == []
 
 
-def test_the_digest_of_the_catalogue_goes_before_any_other(server, tmp_path, monkeypatch):
+def test_fetch_prefers_the_known_md5(server, tmp_path, monkeypatch):
     known = dataclasses.replace(releases.RELEASES["ml-1m"], md5="f" * 32)
     monkeypatch.setattr(releases, "RELEASES", {"ml-1m": known})
     server.pages["ml-1m.zip"] = Page(ZIP)
     _refused(tmp_path, f"Expected {'f' * 32}")
-    assert ("ml-1m.zip.md5", None) not in server.asked
+    assert ("ml-1m.zip.md5", None) not in server.requests
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_digest_that_cannot_be_asked_for_is_no_missing_digest(server, tmp_path, status):
+def test_fetch_with_unavailable_md5_is_refused(server, tmp_path, status):
     server.pages["ml-1m.zip"] = Page(ZIP)
     server.pages["ml-1m.zip.md5"] = Page(b"", statuses=[status])
     _refused(tmp_path, f"ml-1m.zip.md5: HTTP error {status}")
     assert _left(tmp_path) == []
 
 
-def test_a_truncated_zip_leaves_nothing(server, tmp_path):
+def test_fetch_of_truncated_zip_leaves_nothing(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP[:-100])
     _refused(tmp_path, "truncated or damaged")
     assert _left(tmp_path) == []
 
 
-def test_a_zip_cut_short_without_a_length_is_damage(server, tmp_path):
+def test_fetch_of_truncated_zip_of_unknown_length_is_refused(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP, length=False, drop_after=30_000)
     _refused(tmp_path, "truncated or damaged")
     assert _left(tmp_path) == []
 
 
 @pytest.mark.parametrize("how", [{"length": False}, {"chunked": True}])
-def test_a_whole_zip_of_unknown_length_is_fine(server, tmp_path, how):
+def test_fetch_of_complete_zip_of_unknown_length_succeeds(server, tmp_path, how):
     server.pages["ml-1m.zip"] = Page(ZIP, **how)
     seen = []
-    assert fetch("ml-1m", tmp_path, progress=lambda *told: seen.append(told)).bytes == len(ZIP)
+    assert fetch("ml-1m", tmp_path, progress=lambda *counts: seen.append(counts)).bytes == len(ZIP)
     assert seen[-1] == (len(ZIP), None)
 
 
-def test_a_zip_that_points_outside_leaves_nothing(server, tmp_path):
+def test_fetch_of_zip_with_outside_path_leaves_nothing(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(zip_of(FILES | {"../evil.txt": "evil"}))
     _refused(tmp_path / "to", "is outside its folder")
     assert _left(tmp_path / "to") == []
     assert not (tmp_path / "evil.txt").exists()
 
 
-def test_a_zip_of_something_else_is_refused(server, tmp_path):
+def test_fetch_of_other_zip_is_refused(server, tmp_path):
     server.pages["x.zip"] = Page(zip_of({"other/readme": "hello"}))
     _refused(tmp_path, r"has no movies\.dat, ratings\.dat", source=server.at("x.zip"))
     assert _left(tmp_path) == []
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/zip"])
-def test_a_page_instead_of_a_zip_is_recognised(server, tmp_path, kind):
+def test_fetch_of_html_page_is_refused(server, tmp_path, kind):
     server.pages["ml-1m.zip"] = Page(b"<!DOCTYPE html><p>Log in to the wireless network", kind=kind)
     _refused(tmp_path, r"an HTML page\. Expected a zip\. Open it in a browser")
     assert _left(tmp_path) == []
 
 
-def test_other_bytes_instead_of_a_zip_are_recognised(server, tmp_path):
+def test_fetch_of_other_bytes_is_refused(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(b"\x1f\x8b gzip")
     _refused(tmp_path, r"a file that starts with .* Expected a zip")
     assert _left(tmp_path) == []
 
 
-def test_a_404_is_final_and_asked_once(server, tmp_path):
+def test_download_404_is_not_retried(server, tmp_path):
     _refused(tmp_path, r"HTTP error 404 Not Found\. Expected a zip\. Choose another source with --source URL")
     assert _left(tmp_path) == []
     assert len(_ranges(server)) == 1
 
 
-def test_a_500_is_tried_again(server, tmp_path):
+def test_download_500_is_retried(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP, statuses=[500, 503])
     assert fetch("ml-1m", tmp_path).bytes == len(ZIP)
 
 
-def test_a_500_that_stays_is_an_error_after_three_attempts(server, tmp_path):
+def test_download_500_fails_after_three_attempts(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP, statuses=[500] * 9)
     _refused(tmp_path, "HTTP error 500 .*Run the same command again")
     assert len(_ranges(server)) == 3
     assert _left(tmp_path) == []
 
 
-def test_a_connection_dropped_once_is_resumed_in_the_same_call(server, tmp_path):
+def test_download_resumes_after_dropped_connection(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP, drop_after=40_000, drops=1)
     assert fetch("ml-1m", tmp_path).bytes == len(ZIP)
     assert _ranges(server) == [None, "bytes=40000-"]
     assert _left(tmp_path) == ["ml-1m"]
 
 
-def test_a_connection_that_drops_but_brings_something_each_time_is_kept_at(server, tmp_path):
+def test_download_continues_while_each_attempt_transfers_a_block(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP, drop_after=20_000)
     seen = []
     assert fetch("ml-1m", tmp_path, progress=lambda here, _: seen.append(here)).bytes == len(ZIP)
@@ -232,7 +232,7 @@ def test_a_connection_that_drops_but_brings_something_each_time_is_kept_at(serve
     assert seen == sorted(seen)
 
 
-def test_a_connection_that_keeps_dropping_leaves_what_the_same_command_resumes(server, tmp_path):
+def test_download_after_repeated_drops_is_resumed_by_next_call(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP, drop_after=5_000)
     _refused(
         tmp_path,
@@ -245,13 +245,13 @@ def test_a_connection_that_keeps_dropping_leaves_what_the_same_command_resumes(s
     assert _left(tmp_path) == ["ml-1m"]
 
 
-def test_a_silent_server_times_out_and_can_be_resumed(server, tmp_path):
+def test_download_timeout_is_resumed_by_next_call(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP, stall_after=5_000)
     _refused(tmp_path, r"no data for 0\.3 seconds.* Run the same command to resume")
     assert _left(tmp_path) == ["ml-1m.zip.part", "ml-1m.zip.part.json"]
 
 
-def test_chunks_that_break_off_are_a_broken_connection(server, tmp_path):
+def test_download_of_broken_chunks_is_resumed_by_next_call(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP, chunked=True, drop_after=5_000)
     _refused(tmp_path, "Run the same command to resume")
 
@@ -261,14 +261,14 @@ def _broken_off(server, to):
     _refused(to, "to resume")
 
 
-def test_a_file_that_changed_meanwhile_starts_over(server, tmp_path):
+def test_download_of_changed_file_starts_over(server, tmp_path):
     _broken_off(server, tmp_path)
     other = zip_of(FILES | {"ml-1m/users.dat": os.urandom(60_000)})
     server.pages["ml-1m.zip"] = Page(other, etag='"second"')
     assert fetch("ml-1m", tmp_path).bytes == len(other)
 
 
-def test_a_server_that_continues_another_file_is_noticed(server, tmp_path):
+def test_download_range_of_other_file_starts_over(server, tmp_path):
     _broken_off(server, tmp_path)
     other = zip_of(FILES | {"ml-1m/users.dat": os.urandom(60_000)})
     server.pages["ml-1m.zip"] = Page(other, etag='"second"', if_range=False)
@@ -276,13 +276,13 @@ def test_a_server_that_continues_another_file_is_noticed(server, tmp_path):
     assert _ranges(server)[-2:] == ["bytes=15000-", None]
 
 
-def test_a_server_that_ignores_ranges_starts_over(server, tmp_path):
+def test_download_without_range_support_starts_over(server, tmp_path):
     _broken_off(server, tmp_path)
     server.pages["ml-1m.zip"] = Page(ZIP, ranges=False)
     assert fetch("ml-1m", tmp_path).bytes == len(ZIP)
 
 
-def test_a_range_beyond_the_end_starts_over(server, tmp_path):
+def test_download_range_beyond_the_end_starts_over(server, tmp_path):
     _broken_off(server, tmp_path)
     shorter = zip_of(FILES | {"ml-1m/users.dat": "few"})
     server.pages["ml-1m.zip"] = Page(shorter, if_range=False)
@@ -290,21 +290,21 @@ def test_a_range_beyond_the_end_starts_over(server, tmp_path):
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
-def test_a_file_that_cannot_be_told_from_another_is_not_resumed(server, tmp_path, etag):
+def test_download_without_validator_is_not_resumed(server, tmp_path, etag):
     server.pages["ml-1m.zip"] = Page(ZIP, drop_after=5_000, etag=etag)
     _refused(tmp_path, "failed .ended after 5,000 of .*Run the same command again, or choose another source")
     assert set(_ranges(server)) == {None}
     assert _left(tmp_path) == []
 
 
-def test_what_is_remembered_of_another_address_is_not_continued(server, tmp_path):
+def test_download_does_not_resume_other_address(server, tmp_path):
     _broken_off(server, tmp_path)
     server.pages["mirror.zip"] = Page(ZIP)
     fetch("ml-1m", tmp_path, source=server.at("mirror.zip"))
-    assert server.asked[-1] == ("mirror.zip", None)
+    assert server.requests[-1] == ("mirror.zip", None)
 
 
-def test_an_interrupt_keeps_what_can_be_resumed(server, tmp_path):
+def test_interrupted_download_remains_resumable(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP)
 
     def interrupt(here, _):
@@ -318,7 +318,7 @@ def test_an_interrupt_keeps_what_can_be_resumed(server, tmp_path):
     assert _ranges(server)[-1].startswith("bytes=")
 
 
-def test_an_interrupt_while_unpacking_keeps_the_whole_file(server, tmp_path, monkeypatch):
+def test_interrupt_while_unpacking_keeps_the_archive(server, tmp_path, monkeypatch):
     server.pages["ml-1m.zip"] = Page(ZIP)
     with monkeypatch.context() as patch:
         patch.setattr(download, "unpack", _raising(KeyboardInterrupt))
@@ -329,19 +329,19 @@ def test_an_interrupt_while_unpacking_keeps_the_whole_file(server, tmp_path, mon
     assert _ranges(server) == [None]
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(server, tmp_path, monkeypatch):
+def test_fetch_on_full_disk_fails_and_leaves_nothing(server, tmp_path, monkeypatch):
     server.pages["ml-1m.zip"] = Page(ZIP)
     monkeypatch.setattr(download, "unpack", _raising(OSError(28, "No space left on device")))
     _refused(tmp_path, "ml-1m: cannot be written .*No space left on device.*--to")
     assert _left(tmp_path) == []
 
 
-def test_a_server_that_is_not_there_is_named_and_asked_once(tmp_path):
+def test_unreachable_server_is_not_retried(tmp_path):
     _refused(tmp_path, "unreachable .*Check the network", source="http://127.0.0.1:9/ml-1m.zip")
     assert _left(tmp_path) == []
 
 
-def test_what_was_begun_is_kept_while_the_network_is_away(server, tmp_path, monkeypatch):
+def test_partial_file_remains_while_network_is_down(server, tmp_path, monkeypatch):
     _broken_off(server, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(transfer, "_open", _raising(urllib.error.URLError("no route to host")))
@@ -349,30 +349,30 @@ def test_what_was_begun_is_kept_while_the_network_is_away(server, tmp_path, monk
     assert _left(tmp_path) == ["ml-1m.zip.part", "ml-1m.zip.part.json"]
 
 
-def test_a_server_that_hangs_up_before_it_answers_is_tried_again(server, tmp_path):
+def test_download_is_retried_after_empty_response(server, tmp_path):
     server.pages["ml-1m.zip"] = Page(ZIP, statuses=[0])
     assert fetch("ml-1m", tmp_path).bytes == len(ZIP)
 
 
-def test_grouplens_alone_may_be_asked_for_and_its_digest_cannot_be_had(server, tmp_path, monkeypatch):
+def test_source_grouplens_without_md5_fails(server, tmp_path, monkeypatch):
     monkeypatch.setattr(releases, "_FOLDER", "http://127.0.0.1:9/")
     _refused(tmp_path, r"ml-1m\.zip\.md5: unreachable", source="grouplens")
-    assert server.asked == []
+    assert server.requests == []
     assert _left(tmp_path) == []
 
 
 @pytest.mark.parametrize("source", ["file:///etc/passwd", "ftp://host/x.zip", "mirror", "http://"])
-def test_a_source_that_is_no_web_address_is_refused(tmp_path, source):
+def test_source_that_is_not_a_url_is_refused(tmp_path, source):
     with pytest.raises(SettingsError, match="Expected auto, grouplens, pypi, or an http or https URL"):
         fetch("ml-1m", tmp_path, source=source)
 
 
-def test_a_release_without_a_package_has_no_pypi_source(tmp_path):
+def test_source_pypi_without_package_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="no PyPI package has ml-1m"):
         fetch("ml-1m", tmp_path, source="pypi")
 
 
-def test_an_unknown_release_is_refused(tmp_path):
+def test_fetch_of_unknown_release_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"Did you mean ml-10m\?"):
         fetch("ml-10mm", tmp_path)
 
@@ -413,9 +413,9 @@ def _packaged(server, monkeypatch, tmp_path):
     return server
 
 
-def test_auto_goes_to_the_package_when_grouplens_has_nothing(packaged, tmp_path):
+def test_source_auto_uses_package_if_grouplens_fails(packaged, tmp_path):
     fetched = fetch("ml-100k", tmp_path / "to")
-    assert packaged.asked
+    assert packaged.requests
     assert (fetched.used_source, fetched.address) == ("pypi", "recbole==1.2.1")
     assert "GroupLens's terms" in fetched.terms
     assert "404" in fetched.tried[0]
@@ -423,13 +423,13 @@ def test_auto_goes_to_the_package_when_grouplens_has_nothing(packaged, tmp_path)
     assert fetch("ml-100k", tmp_path / "to") == dataclasses.replace(fetched, already_there=True)
 
 
-def test_auto_leaves_no_beginning_of_the_zip_once_the_package_was_used(packaged, tmp_path):
+def test_source_auto_removes_partial_zip_after_using_package(packaged, tmp_path):
     packaged.pages["ml-100k.zip"] = Page(ZIP, drop_after=5_000)
     assert fetch("ml-100k", tmp_path / "to").used_source == "pypi"
     assert _left(tmp_path / "to") == ["ml-100k"]
 
 
-def test_auto_prefers_grouplens(packaged, tmp_path):
+def test_source_auto_prefers_grouplens(packaged, tmp_path):
     packaged.pages["ml-100k.zip"] = Page(
         zip_of({"ml-100k/u.data": "1\t1\t5\t0\n", "ml-100k/u.item": "1|Toy Story\n"})
     )
@@ -438,23 +438,23 @@ def test_auto_prefers_grouplens(packaged, tmp_path):
     assert _left(tmp_path / "to" / "ml-100k") == [SOURCE_FILE, *sorted(MEMBERS)]
 
 
-def test_a_member_with_another_digest_is_refused(packaged, tmp_path, monkeypatch):
+def test_package_member_with_other_sha256_is_refused(packaged, tmp_path, monkeypatch):
     wheel = _build_wheel(tmp_path / "index", MEMBERS | {"ml-100k.user": b"forged"})
     monkeypatch.setattr(download, "download_wheel", lambda *_: wheel)
     with pytest.raises(DownloadError, match=r"ml-100k\.user in recbole==1\.2\.1: SHA-256"):
         fetch("ml-100k", tmp_path / "to", source="pypi")
-    assert packaged.asked == []
+    assert packaged.requests == []
     assert _left(tmp_path / "to") == []
 
 
-def test_when_both_fail_both_reasons_are_told(packaged, tmp_path, monkeypatch):
+def test_source_auto_with_two_failures_names_both(packaged, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "download_wheel", _raising(DownloadError("pip could not")))
     _refused(tmp_path / "to", "neither GroupLens .*404.* nor PyPI .*pip could not", name="ml-100k")
-    assert packaged.asked
+    assert packaged.requests
     assert _left(tmp_path / "to") == []
 
 
-def test_pip_itself_brings_the_wheel_from_the_index_the_user_set(tmp_path, monkeypatch):
+def test_download_wheel_uses_pip_index_settings(tmp_path, monkeypatch):
     """Pip really runs here, on a folder instead of an index."""
     wheel = _build_wheel(tmp_path / "index", MEMBERS)
     (tmp_path / "into").mkdir()
@@ -464,34 +464,34 @@ def test_pip_itself_brings_the_wheel_from_the_index_the_user_set(tmp_path, monke
     assert found.read_bytes() == wheel.read_bytes()
 
 
-def test_what_pip_complains_of_is_told(tmp_path, monkeypatch):
+def test_download_wheel_error_contains_pip_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(DownloadError, match=r"pip: recbole==1\.2\.1 failed \(No matching distribution"):
         wheels.download_wheel("recbole==1.2.1", tmp_path)
 
 
-def test_a_pip_that_says_nothing_is_told_so(tmp_path, monkeypatch):
+def test_download_wheel_error_without_pip_output_says_so(tmp_path, monkeypatch):
     done = subprocess.CompletedProcess([], returncode=1, stdout="", stderr="")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     with pytest.raises(DownloadError, match="no reason given"):
         wheels.download_wheel("recbole==1.2.1", tmp_path)
 
 
-def test_a_python_without_pip_is_told_how_to_get_it(tmp_path, monkeypatch):
+def test_download_wheel_without_pip_names_ensurepip(tmp_path, monkeypatch):
     monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(DownloadError, match=r"pip is not installed.*-m ensurepip"):
         wheels.download_wheel("recbole==1.2.1", tmp_path)
 
 
-def test_a_pip_that_hangs_is_given_up(tmp_path, monkeypatch):
+def test_download_wheel_stops_after_timeout(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", _raising(subprocess.TimeoutExpired("pip", 600)))
     with pytest.raises(DownloadError, match=r"no recbole==1\.2\.1 within 600 seconds"):
         wheels.download_wheel("recbole==1.2.1", tmp_path)
 
 
 @pytest.mark.slow
-def test_the_real_package_holds_ml_100k_with_the_digests_of_the_catalogue(tmp_path):
+def test_real_package_has_ml_100k_with_known_sha256(tmp_path):
     try:
         fetched = fetch("ml-100k", tmp_path, source="pypi")
     except DownloadError as error:

@@ -3,45 +3,47 @@ import pytest
 
 from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.errors import FormatError
-from users import TAGGED, films_of, users
+from users import TAGGED, items_of, users
 
 THREE = users([(7, 5), (3, 1), (4, 4)], [], [(4, TAGGED), (2, 3)], ids=["ann", "bob", "cat"])
 
 
-def test_the_people_and_their_rows():
+def test_histories_have_lengths_and_owners():
     assert len(THREE) == 3
     assert THREE.lengths.tolist() == [3, 0, 2]
     assert THREE.owners.tolist() == [0, 0, 0, 2, 2]
 
 
-def test_people_are_taken_in_the_order_asked_and_as_often_as_asked():
+def test_take_returns_users_in_given_order_with_repeats():
     taken = THREE.take(np.array([2, 0, 2]))
     assert taken.user_ids.tolist() == ["cat", "ann", "cat"]
-    assert [films_of(taken, user) for user in range(3)] == [[4, 2], [7, 3, 4], [4, 2]]
+    assert [items_of(taken, user) for user in range(3)] == [[4, 2], [7, 3, 4], [4, 2]]
     assert len(THREE.take(np.array([], np.int64))) == 0
 
 
-def test_interactions_are_kept_by_a_mask_and_nobody_is_lost():
+def test_keep_filters_interactions_and_keeps_all_users():
     kept = THREE.keep(np.array([False, True, False, True, False]))
     assert kept.user_ids.tolist() == ["ann", "bob", "cat"]
-    assert [films_of(kept, user) for user in range(3)] == [[3], [], [4]]
+    assert [items_of(kept, user) for user in range(3)] == [[3], [], [4]]
 
 
-def test_the_newest_of_each_person():
+def test_last_returns_newest_interactions():
     newest = THREE.last(2)
-    assert [films_of(newest, user) for user in range(3)] == [[3, 4], [], [4, 2]]
+    assert [items_of(newest, user) for user in range(3)] == [[3, 4], [], [4, 2]]
 
 
-def test_people_come_in_groups():
+def test_chunks_return_consecutive_users():
     groups = list(THREE.chunks(2))
     assert [group.user_ids.tolist() for group in groups] == [["ann", "bob"], ["cat"]]
     assert not list(THREE.take(np.array([], np.int64)).chunks(2))
 
 
 @pytest.mark.parametrize(
-    "histories", [THREE, users([], []), THREE.take(np.array([], np.int64))], ids=["three", "empty", "nobody"]
+    "histories",
+    [THREE, users([], []), THREE.take(np.array([], np.int64))],
+    ids=["three", "empty", "no users"],
 )
-def test_what_is_saved_comes_back(tmp_path, histories):
+def test_save_and_open_return_equal_histories(tmp_path, histories):
     histories.save(tmp_path / "histories")
     again = Histories.open(tmp_path / "histories", histories.user_ids)
     for name in ("offsets", "items", "ratings", "normalized_ratings", "timestamps"):
@@ -49,7 +51,7 @@ def test_what_is_saved_comes_back(tmp_path, histories):
         assert getattr(again, name).dtype == getattr(histories, name).dtype
 
 
-def test_what_is_opened_is_mapped_and_cannot_be_changed(tmp_path):
+def test_opened_histories_are_mapped_read_only(tmp_path):
     THREE.save(tmp_path)
     again = Histories.open(tmp_path, THREE.user_ids)
     assert isinstance(again.items, np.memmap)
@@ -59,14 +61,14 @@ def test_what_is_opened_is_mapped_and_cannot_be_changed(tmp_path):
 
 
 @pytest.mark.parametrize("harm", [lambda file: file.unlink(), lambda file: file.write_bytes(b"\x93NUMPY")])
-def test_a_missing_or_damaged_array_is_refused(tmp_path, harm):
+def test_open_with_missing_or_damaged_array_is_refused(tmp_path, harm):
     THREE.save(tmp_path)
     harm(tmp_path / "ratings.npy")
     with pytest.raises(FormatError, match="Run tastevec prepare again"):
         Histories.open(tmp_path, THREE.user_ids)
 
 
-def test_arrays_that_contradict_each_other_are_refused(tmp_path):
+def test_arrays_of_different_lengths_are_refused(tmp_path):
     THREE.save(tmp_path)
     with pytest.raises(FormatError, match="Expected one more offset than users"):
         Histories.open(tmp_path, THREE.user_ids[:2])
@@ -75,7 +77,7 @@ def test_arrays_that_contradict_each_other_are_refused(tmp_path):
         Histories.open(tmp_path, THREE.user_ids)
 
 
-def test_the_notes_scale_by_hand():
+def test_normalize_ratings_worked_example():
     # A mean of 3: 5 is the largest deviation up, 1 down. Somebody who always says 5 says nothing.
     ratings = np.array([5, 4, 3, 2, 1, 5, 5, TAGGED, 4, 1], np.float32)
     scaled = normalize_ratings(ratings, np.array([0, 5, 7, 7, 10]))

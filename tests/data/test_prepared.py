@@ -31,7 +31,7 @@ def folder(once, tmp_path):
     return Path(shutil.copytree(once, tmp_path / "prepared"))
 
 
-def test_the_world_comes_out_whole_each_person_oldest_first(tmp_path):
+def test_preprocess_keeps_all_interactions_oldest_first(tmp_path):
     prepared = prepare(world(), tmp_path / "prepared")
     assert prepared.user_ids.tolist() == list(range(1, 13))
     assert prepared.item_ids.tolist() == list(range(1, 21))
@@ -43,7 +43,7 @@ def test_the_world_comes_out_whole_each_person_oldest_first(tmp_path):
     assert prepared.rating_range == (0.5, 5.0)
 
 
-def test_the_arrays_have_the_types_of_histories(folder):
+def test_arrays_have_the_types_of_histories(folder):
     histories = Prepared.open(folder).histories
     kinds = {
         name: getattr(histories, name).dtype.name
@@ -58,20 +58,20 @@ def test_the_arrays_have_the_types_of_histories(folder):
     assert histories.offsets.dtype == np.int64
 
 
-def test_the_histories_stay_on_disk_and_cannot_be_written_to(folder):
+def test_prepared_histories_are_mapped_read_only(folder):
     items = Prepared.open(folder).histories.items
     assert isinstance(items, np.memmap)
     assert not items.flags.writeable
 
 
-def test_both_ways_to_normalise_agree(folder):
+def test_normalization_in_sql_and_numpy_agree(folder):
     histories = Prepared.open(folder).histories
     assert np.array_equal(
         histories.normalized_ratings, normalize_ratings(histories.ratings, histories.offsets)
     )
 
 
-def test_everybody_is_in_one_split(folder):
+def test_every_user_is_in_one_split(folder):
     prepared = Prepared.open(folder)
     parts = [prepared.users_in(split) for split in ("train", "validation", "test")]
     assert sorted(np.concatenate(parts).tolist()) == list(range(12))
@@ -80,7 +80,7 @@ def test_everybody_is_in_one_split(folder):
     }
 
 
-def test_the_note_split_has_no_test_users(tmp_path):
+def test_research_note_split_has_no_test_users(tmp_path):
     prepared = prepare(
         world(), tmp_path / "prepared", PreprocessSettings(split_strategy="bert-cosine", order="item")
     )
@@ -88,7 +88,7 @@ def test_the_note_split_has_no_test_users(tmp_path):
     assert np.all(np.diff(prepared.histories.take(np.array([0])).items) > 0)
 
 
-def test_ids_of_text_come_back_as_they_were(tmp_path):
+def test_text_ids_are_unchanged(tmp_path):
     rows = [Row(user, item, 4, 1) for user in ("Zoë", "ann", "10", "9") for item in ("tt2", "tt10", "é")]
     prepared = prepare(source(rows), tmp_path / "prepared")
     assert prepared.user_ids.tolist() == ["10", "9", "Zoë", "ann"]
@@ -96,7 +96,7 @@ def test_ids_of_text_come_back_as_they_were(tmp_path):
     assert prepared.histories.take(np.array([3])).items.tolist() == [1, 0, 2]
 
 
-def test_every_row_is_accounted_for(tmp_path):
+def test_counts_add_up_for_every_row(tmp_path):
     """Person 1 keeps two of three; 2 keeps one and goes; 3 keeps none and goes; 4 only ever had one."""
     rows = [
         *(Row(1, 10, 4, 86_400), Row(1, 11, None), Row(1, 99, 3)),
@@ -104,8 +104,8 @@ def test_every_row_is_accounted_for(tmp_path):
         *(Row(3, 98, 4), Row(3, 99, 2)),
         Row(4, 10, 1),
     ]
-    told = source(rows, [(10, "A", 1990, []), (12, "never rated", None, [])])
-    prepared = prepare(told, tmp_path / "prepared", PreprocessSettings(keep_items=frozenset({10, 11, 12})))
+    raw = source(rows, [(10, "A", 1990, []), (12, "never rated", None, [])])
+    prepared = prepare(raw, tmp_path / "prepared", PreprocessSettings(keep_items=frozenset({10, 11, 12})))
     counts = prepared.manifest["counts"]
     assert counts["interactions"] == {
         "read": 8,
@@ -119,17 +119,17 @@ def test_every_row_is_accounted_for(tmp_path):
     assert prepared.histories.items.tolist() == [1, 0]
 
 
-def test_a_tally_that_loses_rows_cannot_be_made():
+def test_row_counts_that_do_not_add_up_are_refused():
     with pytest.raises(AssertionError, match="rows are missing"):
         RowCounts(3, 1, {"reason": 1})
 
 
-def test_users_parquet_holds_a_person_a_row(folder):
+def test_users_parquet_has_one_row_per_user(folder):
     user = pq.read_table(folder / "users.parquet").slice(0, 1).to_pylist()[0]
     assert user == {"user_id": 1, "split": 0, "interactions": 17, "first_day": 11334, "last_day": 11350}
 
 
-def test_who_liked_fewer_than_five_films_has_no_place_in_the_published_split(tmp_path):
+def test_liang_split_drops_users_with_fewer_than_five_positives(tmp_path):
     rows = [Row(user, item, 4.0) for user in range(1, 8) for item in range(3 if user == 4 else 5)]
     prepared = prepare(
         source(rows), tmp_path / "prepared", PreprocessSettings(split_strategy="liang", held_out_users=2)
@@ -143,34 +143,34 @@ def test_who_liked_fewer_than_five_films_has_no_place_in_the_published_split(tmp
 @pytest.mark.parametrize(
     ("users", "way_out"), [(5, "Use --held-out-users 1 or less"), (2, "Use --split-strategy hash")]
 )
-def test_too_few_people_for_the_published_split_are_one_sentence(tmp_path, users, way_out):
+def test_liang_split_with_too_few_users_is_refused(tmp_path, users, way_out):
     rows = [Row(user, item, 4.0) for user in range(users) for item in range(5)]
-    told = rf"^held_out_users: 2, but {users} users of told have 5 positives or more\. Expected 6 or more, .*\. {way_out}$"
-    with pytest.raises(SettingsError, match=told):
+    message = rf"^held_out_users: 2, but {users} users of world have 5 positives or more\. Expected 6 or more, .*\. {way_out}$"
+    with pytest.raises(SettingsError, match=message):
         prepare(
             source(rows), tmp_path / "prepared", PreprocessSettings(split_strategy="liang", held_out_users=2)
         )
 
 
-def test_a_source_in_which_nobody_has_two_films_is_refused(tmp_path):
-    with pytest.raises(DataError, match="told: none of the 1 users has 2 interactions"):
+def test_source_without_users_with_two_interactions_is_refused(tmp_path):
+    with pytest.raises(DataError, match="world: none of the 1 users has 2 interactions"):
         prepare(source([Row(1, 1)]), tmp_path / "prepared")
 
 
-def test_a_genome_that_covers_nothing_is_refused(tmp_path):
+def test_genome_without_known_items_is_refused(tmp_path):
     chosen = PreprocessSettings(keep_items=frozenset({99}))
     with pytest.raises(
-        DataError, match="told: none of the 12 users has 2 interactions with items of the genome"
+        DataError, match="world: none of the 12 users has 2 interactions with items of the genome"
     ):
         prepare(world(), tmp_path / "prepared", chosen)
 
 
-def test_an_empty_source_is_refused(tmp_path):
-    with pytest.raises(DataError, match="told: none of the 0 users"):
+def test_empty_source_is_refused(tmp_path):
+    with pytest.raises(DataError, match="world: none of the 0 users"):
         prepare(source([]), tmp_path / "prepared")
 
 
-def test_a_film_listed_twice_is_refused(tmp_path):
+def test_repeated_item_metadata_is_refused(tmp_path):
     with pytest.raises(DataError, match="item_id 7 has several rows of metadata"):
         prepare(
             source([Row(1, 7), Row(1, 8)], [(7, "A", None, []), (7, "B", None, [])]), tmp_path / "prepared"
@@ -178,7 +178,7 @@ def test_a_film_listed_twice_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"minimum_interactions": 0}, "minimum_interactions: 0. Expected 1 or more"),
         ({"fractions": (0.5, 0.1, 0.1)}, "Expected three shares that sum to 1"),
@@ -188,12 +188,12 @@ def test_a_film_listed_twice_is_refused(tmp_path):
         ({"split_timestamp": 5}, "split_timestamp: 5 with split_strategy hash"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, told):
-    with pytest.raises(SettingsError, match=told):
+def test_preprocess_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(SettingsError, match=message):
         PreprocessSettings(**settings)
 
 
-def test_film_vectors_are_read_when_they_are_there(folder):
+def test_open_reads_item_vectors_if_present(folder):
     assert Prepared.open(folder).vectors == {}
     save_file({"content": np.eye(20, 4, dtype=np.float32)}, folder / "item_vectors.safetensors")
     counts = preprocess(world(), folder, PreprocessSettings(), tables.connect("500MB"))
@@ -208,13 +208,13 @@ def test_film_vectors_are_read_when_they_are_there(folder):
     assert prepared.manifest["vectors"] == {"content": {"dim": 4}}
 
 
-def test_the_fingerprint_changes_with_the_data_and_with_nothing_else(tmp_path):
+def test_fingerprint_changes_with_data_only(tmp_path):
     one, same = prepare(world(), tmp_path / "one"), prepare(world(), tmp_path / "same")
     other = prepare(world(), tmp_path / "other", PreprocessSettings(seed=43))
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
-def test_the_manifest_names_every_other_file(folder):
+def test_manifest_has_checksums_of_all_files(folder):
     files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert set(Prepared.open(folder).manifest["files"]) == files - {"manifest.json"}
 
@@ -230,14 +230,14 @@ FILES = [
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_refused(folder, name):
+def test_open_with_missing_file_is_refused(folder, name):
     (folder / name).unlink()
     with pytest.raises(FormatError, match=f"{name} is missing.*Run tastevec prepare again"):
         Prepared.open(folder)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_one_altered_byte_is_refused(folder, name):
+def test_open_with_changed_byte_is_refused(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[-1] ^= 1
     (folder / name).write_bytes(content)
@@ -247,14 +247,14 @@ def test_one_altered_byte_is_refused(folder, name):
         Prepared.open(folder)
 
 
-def test_a_truncated_file_is_refused(folder):
+def test_open_with_truncated_file_is_refused(folder):
     content = (folder / "histories/items.npy").read_bytes()
     (folder / "histories/items.npy").write_bytes(content[:-4])
     with pytest.raises(FormatError, match="checksum mismatch"):
         Prepared.open(folder)
 
 
-def test_a_file_that_is_sealed_but_is_not_what_its_name_says_is_refused(folder):
+def test_open_with_valid_checksum_of_wrong_file_is_refused(folder):
     (folder / "items.parquet").write_text("no table")
     counts = preprocess(world(), folder / "histories", PreprocessSettings(), tables.connect("500MB"))
     write_manifest(
@@ -264,13 +264,13 @@ def test_a_file_that_is_sealed_but_is_not_what_its_name_says_is_refused(folder):
         Prepared.open(folder)
 
 
-def test_a_folder_that_was_not_prepared_is_refused(tmp_path):
+def test_open_of_other_folder_is_refused(tmp_path):
     with pytest.raises(FormatError, match=r"no manifest.json.*Run: tastevec prepare SOURCE"):
         Prepared.open(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}', "\x00"])
-def test_a_manifest_that_is_damaged_or_of_another_version_is_refused(folder, content):
+def test_open_with_damaged_or_other_version_manifest_is_refused(folder, content):
     (folder / "manifest.json").write_text(content)
     with pytest.raises(FormatError, match=r"Run:? tastevec prepare"):
         Prepared.open(folder)
@@ -320,7 +320,7 @@ for moment, (owner, name, replacement) in MOMENTS.items():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("old", [True, False], ids=["over an old result", "for the first time"])
-def test_killed_at_any_moment_it_leaves_a_whole_result_or_none(tmp_path, old):
+def test_killed_prepare_leaves_complete_dataset_or_none(tmp_path, old):
     out = tmp_path / "prepared"
     if old:
         prepare(world(), out)
@@ -347,13 +347,13 @@ def test_killed_at_any_moment_it_leaves_a_whole_result_or_none(tmp_path, old):
 @pytest.mark.filterwarnings(
     "ignore:fetch_arrow_table:DeprecationWarning"
 )  # a call of Ibis 12 that DuckDB 2 renames
-def test_a_real_release_is_prepared_whole_and_in_the_order_of_its_file(tmp_path):
+def test_real_release_is_prepared_in_file_order(tmp_path):
     release = Path(__file__).parents[3] / "shared/data/ml-1m-5k"
     if not release.exists():
-        pytest.skip("the real release is not beside this checkout")
+        pytest.skip("the real release is not next to this checkout")
     connection = tables.connect("500MB", spill=tmp_path, threads=1)
-    told = read_source(release, connection=connection, settings=ReadSettings())
-    prepared = prepare(told, tmp_path / "prepared", connection=connection)
+    raw = read_source(release, connection=connection, settings=ReadSettings())
+    prepared = prepare(raw, tmp_path / "prepared", connection=connection)
     assert prepared.manifest["counts"]["interactions"]["kept"] == 827_331
     assert prepared.manifest["source"]["files"][0]["rows_kept"] == 827_331
     histories = prepared.histories
@@ -361,7 +361,7 @@ def test_a_real_release_is_prepared_whole_and_in_the_order_of_its_file(tmp_path)
         histories.normalized_ratings, normalize_ratings(histories.ratings, histories.offsets)
     )
     rows = np.loadtxt(release / "ratings.dat", dtype=np.int64, delimiter=":", usecols=(0, 2, 4, 6))
-    rows = rows[np.lexsort((rows[:, 3], rows[:, 0]))]  # stable, and the file is in each person's order
+    rows = rows[np.lexsort((rows[:, 3], rows[:, 0]))]  # stable, and the file is sorted within each user
     assert np.array_equal(prepared.user_ids[histories.owners], rows[:, 0])
     assert np.array_equal(prepared.item_ids[histories.items], rows[:, 1])
     assert np.array_equal(histories.ratings, rows[:, 2])

@@ -1,4 +1,4 @@
-"""Whatever is written, and wherever the writing stops, a folder is the old one or the new one."""
+"""For any content and any interruption, a folder is the old one or the new one."""
 
 import tempfile
 from contextlib import suppress
@@ -40,25 +40,25 @@ def found(folder):
 
 @given(st.lists(st.tuples(CONTENTS, st.none() | st.integers(0, 5)), min_size=1, max_size=4))
 @settings(max_examples=40, deadline=None)
-def test_a_folder_is_what_was_last_written_whole(writings):
-    with tempfile.TemporaryDirectory() as place:
-        out, whole = Path(place) / "out", {}
+def test_folder_has_content_of_last_complete_write(writings):
+    with tempfile.TemporaryDirectory() as root:
+        out, expected = Path(root) / "out", {}
         for contents, stop in writings:
             with suppress(_StopError):
                 write(out, contents, stop=stop)
-                whole = {**contents, MARK: b""}
-            assert (found(out) if out.exists() else {}) == whole
-            assert {path.name for path in Path(place).iterdir()} <= {"out"}
+                expected = {**contents, MARK: b""}
+            assert (found(out) if out.exists() else {}) == expected
+            assert {path.name for path in Path(root).iterdir()} <= {"out"}
 
 
 @given(st.lists(st.tuples(st.binary(max_size=9), st.booleans()), min_size=1, max_size=4))
 @settings(max_examples=40, deadline=None)
-def test_a_file_is_what_was_last_written_whole(writings):
-    with tempfile.TemporaryDirectory() as place:
-        out, whole = Path(place) / "out", None
+def test_file_has_content_of_last_complete_write(writings):
+    with tempfile.TemporaryDirectory() as root:
+        out, expected = Path(root) / "out", None
         for content, stops in writings:
             with suppress(_StopError):
                 write_file(out, content, stops=stops)
-                whole = content
-            assert (out.read_bytes() if out.exists() else None) == whole
-            assert {path.name for path in Path(place).iterdir()} <= {"out"}
+                expected = content
+            assert (out.read_bytes() if out.exists() else None) == expected
+            assert {path.name for path in Path(root).iterdir()} <= {"out"}

@@ -15,28 +15,28 @@ from tastevec.data.inputs import N_TIME_GAP_BINS, bin_time_gaps
 from users import TAGGED, users
 
 RATINGS = st.floats(0.5, 5, width=32) | st.just(TAGGED)
-PERSON = st.lists(
+USER = st.lists(
     st.tuples(st.integers(0, 30), RATINGS, st.integers(-1, 99)), max_size=8, unique_by=lambda row: row[0]
 )
-EACH = st.lists(PERSON, min_size=1, max_size=6)
+EACH = st.lists(USER, min_size=1, max_size=6)
 FEW = settings(max_examples=50, deadline=None)
 
 
 def rows(histories):
-    """Each person as a list of his rows, NaN spelled None."""
-    told = []
+    """Return the rows of each user as a list, with None for NaN."""
+    histories_ = []
     for start, end in zip(histories.offsets, histories.offsets[1:], strict=False):
         columns = (histories.items, histories.ratings, histories.normalized_ratings, histories.timestamps)
         part = [column[start:end].tolist() for column in columns]
-        told.append(
+        histories_.append(
             [tuple(None if isnan(value) else value for value in row) for row in zip(*part, strict=True)]
         )
-    return told
+    return histories_
 
 
 @given(EACH, st.data())
 @FEW
-def test_taking_people_is_taking_their_lists(each, data):
+def test_take_equals_selection_of_lists(each, data):
     histories = users(*each)
     chosen = data.draw(st.lists(st.integers(0, len(each) - 1), max_size=8))
     taken = histories.take(np.array(chosen, np.int64))
@@ -46,7 +46,7 @@ def test_taking_people_is_taking_their_lists(each, data):
 
 @given(EACH, st.data())
 @FEW
-def test_keeping_interactions_is_filtering_the_lists(each, data):
+def test_keep_equals_filter_of_lists(each, data):
     histories = users(*each)
     mask = data.draw(arrays.arrays(bool, len(histories.items)))
     kept = iter(mask.tolist())
@@ -55,7 +55,7 @@ def test_keeping_interactions_is_filtering_the_lists(each, data):
 
 @given(EACH, st.integers(1, 9), st.integers(1, 4))
 @FEW
-def test_the_newest_are_the_end_of_each_list_and_groups_put_together_are_the_whole(each, newest, size):
+def test_last_is_end_of_lists_and_chunks_join_to_all(each, newest, size):
     histories = users(*each)
     assert rows(histories.last(newest)) == [user[-newest:] for user in rows(histories)]
     assert [user for group in histories.chunks(size) for user in rows(group)] == rows(histories)
@@ -63,16 +63,16 @@ def test_the_newest_are_the_end_of_each_list_and_groups_put_together_are_the_who
 
 @given(EACH)
 @FEW
-def test_saving_and_opening_changes_nothing(each):
+def test_save_and_open_change_nothing(each):
     histories = users(*each)
-    with tempfile.TemporaryDirectory() as place:
-        histories.save(Path(place))
-        assert rows(Histories.open(Path(place), histories.user_ids)) == rows(histories)
+    with tempfile.TemporaryDirectory() as root:
+        histories.save(Path(root))
+        assert rows(Histories.open(Path(root), histories.user_ids)) == rows(histories)
 
 
 @given(EACH)
 @FEW
-def test_the_notes_scale_keeps_the_order_and_its_ends(each):
+def test_normalized_ratings_keep_order_and_extremes(each):
     histories = users(*each)
     scaled = normalize_ratings(histories.ratings, histories.offsets)
     assert np.isfinite(scaled).all()
@@ -92,7 +92,7 @@ def test_the_notes_scale_keeps_the_order_and_its_ends(each):
 
 @given(EACH, st.integers(1, 9), st.sampled_from(["time", "item"]), st.sampled_from(["newest", "oldest"]))
 @FEW
-def test_what_an_encoder_reads_are_the_films_of_one_end_in_one_order(each, most, order, end):
+def test_selected_interactions_are_one_end_in_order(each, most, order, end):
     histories = users(*each)
     read = reading(max_history=most, order=order, truncate=end).arrays(histories)
     for user, items in enumerate(rows(histories)):
@@ -108,7 +108,7 @@ def test_what_an_encoder_reads_are_the_films_of_one_end_in_one_order(each, most,
 
 @given(EACH, st.integers(0, 2_000_000_000))
 @FEW
-def test_the_pauses_of_a_person_are_his_own_and_know_no_calendar(each, later):
+def test_time_gap_bins_depend_on_own_differences_only(each, later):
     together = bin_time_gaps(users(*each))
     assert ((together >= 0) & (together < N_TIME_GAP_BINS)).all()
     alone = [bin_time_gaps(users(user)).tolist() for user in each]

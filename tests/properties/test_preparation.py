@@ -21,7 +21,7 @@ TIMES = st.integers(0, 40) | st.none()
 
 @st.composite
 def tables(draw, ratings=STARS, timestamps=TIMES, most=40):
-    """Rows with one row a person and film; ids of people are all numbers or all text."""
+    """Return rows, one per user and item; user ids are all numbers or all texts."""
     ids = draw(
         st.sampled_from([st.integers(-3, 12), st.sampled_from(["", "Ann", "ann", "b 7", "é", "12", "9"])])
     )
@@ -35,7 +35,7 @@ def expected(rows, keep, minimum):
     users = defaultdict(list)
     for row in rows:
         users[row.user].append(row)
-    told = {}
+    histories_ = {}
     for user in sorted(users):
         of_all = np.array([np.nan if row.rating is None else row.rating for row in users[user]], np.float32)
         scaled = normalize_ratings(of_all, np.array([0, len(of_all)]))
@@ -45,26 +45,26 @@ def expected(rows, keep, minimum):
             if keep is None or row.item in keep
         ]
         if len(kept) >= minimum:
-            told[user] = sorted(kept, key=lambda row: row[0])  # stable, as the order of the source asks
-    return told
+            histories_[user] = sorted(kept, key=lambda row: row[0])  # stable, as in the source
+    return histories_
 
 
 @given(tables(ratings=ANY_RATING), st.none() | st.frozensets(st.integers(1, 8)), st.integers(1, 3))
 @settings(max_examples=25, deadline=None)
-def test_the_prepared_histories_are_what_plain_python_says(rows, keep, minimum):
-    told = expected(rows, keep, minimum)
-    with tempfile.TemporaryDirectory() as place:
+def test_prepared_histories_equal_plain_python(rows, keep, minimum):
+    expected_ = expected(rows, keep, minimum)
+    with tempfile.TemporaryDirectory() as root:
         try:
             prepared = prepare(
                 source(rows),
-                Path(place) / "p",
+                Path(root) / "p",
                 PreprocessSettings(keep_items=keep, minimum_interactions=minimum),
             )
         except DataError:
-            assert told == {}
+            assert expected_ == {}
             return
-        assert prepared.user_ids.tolist() == list(told)
-        flat = [row for history in told.values() for row in history]
+        assert prepared.user_ids.tolist() == list(expected_)
+        flat = [row for history in expected_.values() for row in history]
         assert prepared.histories.timestamps.tolist() == [row[0] for row in flat]
         assert prepared.histories.items.tolist() == [row[1] for row in flat]
         np.testing.assert_array_equal(
@@ -82,14 +82,14 @@ def test_the_prepared_histories_are_what_plain_python_says(rows, keep, minimum):
 
 @given(tables(), st.integers(0, 9))
 @settings(max_examples=12, deadline=None)
-def test_the_splits_divide_everybody_by_the_hash_of_his_id(rows, seed):
+def test_hash_split_of_all_users_equals_plain_python(rows, seed):
     def code(user) -> int:
         share = int(hashlib.md5(f"{seed}:{user}".encode(), usedforsecurity=False).hexdigest()[:8], 16) / 16**8
         return 0 if share < 0.7 else 1 if share < 0.85 else 2
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as root:
         prepared = prepare(
-            source(rows), Path(place) / "p", PreprocessSettings(minimum_interactions=1, seed=seed)
+            source(rows), Path(root) / "p", PreprocessSettings(minimum_interactions=1, seed=seed)
         )
         assert prepared.splits.tolist() == [code(user) for user in prepared.user_ids]
         parts = [prepared.users_in(split) for split in ("train", "validation", "test")]
@@ -98,12 +98,12 @@ def test_the_splits_divide_everybody_by_the_hash_of_his_id(rows, seed):
 
 @given(tables(timestamps=TIMES), st.randoms(use_true_random=False), st.sampled_from(["hash", "bert-cosine"]))
 @settings(max_examples=12, deadline=None)
-def test_the_order_of_the_rows_changes_no_split_and_no_set_of_films(rows, random, split):
+def test_row_order_changes_no_split_and_no_item_set(rows, random, split):
     shuffled = random.sample(rows, len(rows))
     chosen = PreprocessSettings(split_strategy=split, minimum_interactions=1)
-    with tempfile.TemporaryDirectory() as place:
-        one = prepare(source(rows), Path(place) / "one", chosen)
-        two = prepare(source(shuffled), Path(place) / "two", chosen)
+    with tempfile.TemporaryDirectory() as root:
+        one = prepare(source(rows), Path(root) / "one", chosen)
+        two = prepare(source(shuffled), Path(root) / "two", chosen)
         for name in ("users.parquet", "items.parquet", "histories/offsets.npy"):
             assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes()
         for start, end in zip(one.histories.offsets[:-1], one.histories.offsets[1:], strict=True):
@@ -112,21 +112,21 @@ def test_the_order_of_the_rows_changes_no_split_and_no_set_of_films(rows, random
 
 @given(tables(ratings=ANY_RATING, timestamps=st.none()), st.randoms(use_true_random=False))
 @settings(max_examples=12, deadline=None)
-def test_with_distinct_times_the_order_of_the_rows_changes_no_byte(rows, random):
-    timed = [row._replace(timestamp=1000 - place) for place, row in enumerate(rows)]
+def test_row_order_with_distinct_timestamps_changes_no_byte(rows, random):
+    timed = [row._replace(timestamp=1000 - root) for root, row in enumerate(rows)]
     shuffled = random.sample(timed, len(timed))
     chosen = PreprocessSettings(minimum_interactions=1)
-    with tempfile.TemporaryDirectory() as place:
-        one = prepare(source(timed), Path(place) / "one", chosen)
-        two = prepare(source(shuffled), Path(place) / "two", chosen)
+    with tempfile.TemporaryDirectory() as root:
+        one = prepare(source(timed), Path(root) / "one", chosen)
+        two = prepare(source(shuffled), Path(root) / "two", chosen)
         assert one.manifest["files"] == two.manifest["files"]
 
 
 @given(tables(ratings=ANY_RATING), st.integers(1, 5), st.integers(1, 30))
 @settings(max_examples=15, deadline=None)
-def test_a_stream_tells_what_the_preparation_told_in_groups_of_any_size(rows, size, batch):
-    with tempfile.TemporaryDirectory() as place:
-        prepared = prepare(source(rows), Path(place) / "p", PreprocessSettings(minimum_interactions=1))
+def test_iter_histories_equals_preparation_for_any_batch_size(rows, size, batch):
+    with tempfile.TemporaryDirectory() as root:
+        prepared = prepare(source(rows), Path(root) / "p", PreprocessSettings(minimum_interactions=1))
         with patch("tastevec.data.streaming._ROWS", batch):
             groups = list(iter_histories(interactions(rows), prepared.item_ids, users_per_batch=size))
         assert all(len(group) == size for group in groups[:-1])

@@ -53,7 +53,7 @@ def _pushed(hub, bundle_folder, monkeypatch):
 
 def forget(hub, tmp_path):
     shutil.rmtree(tmp_path / "cache", ignore_errors=True)
-    hub.asked.clear()
+    hub.requests.clear()
 
 
 @pytest.mark.usefixtures("trusted")
@@ -109,14 +109,14 @@ def test_a_folder_of_that_name_wins_and_the_hub_is_not_asked(pushed, bundle_fold
     (tmp_path / "films" / "taste" / "bundle.json").unlink()
     with pytest.raises(FormatError, match=r"no bundle\.json"):
         tv.load(NAME)
-    assert pushed.asked == []
+    assert pushed.requests == []
 
 
 @pytest.mark.parametrize("name", ["model", "a/b/c", "/a", "a/", "./a", "../a", "~/a", "a\\b/c", ""])
 def test_what_is_no_name_of_a_hub_is_a_folder_and_the_hub_is_not_asked(hub, name):
     with pytest.raises(FormatError, match="Expected a model folder"):
         tv.load(name)
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_a_name_that_the_hub_would_not_take_is_refused(hub):
@@ -124,7 +124,7 @@ def test_a_name_that_the_hub_would_not_take_is_refused(hub):
         FormatError, match="there is no folder films/ta ste here, and the Hugging Face hub takes"
     ):
         tv.load("films/ta ste")
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 @pytest.mark.usefixtures("hub", "trusted")
@@ -176,15 +176,15 @@ def test_a_refused_connection_is_said_to_be_one(hub, bundle_folder, monkeypatch)
         tv.load(NAME)
     with pytest.raises(HubError, match=r"cannot be reached to push to films/taste"):
         load(bundle_folder).push_to_hub(NAME)
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_what_was_fetched_once_is_loaded_without_the_hub(pushed, monkeypatch):
     space = tv.load(NAME).bundle.space
     point_at(monkeypatch, NOBODY)
-    pushed.asked.clear()
+    pushed.requests.clear()
     assert tv.load(NAME).bundle.space == space
-    assert pushed.asked == []
+    assert pushed.requests == []
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "encoder.onnx", "items.parquet", "encoder.py"])

@@ -15,10 +15,12 @@ from tastevec.data.html import GRID, MUTED, SIZE, Chart, draw_chart, figure_html
 from tastevec.schema import CONTENT, GENOME_SVD, GENRES, POSITIVE_FROM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
+    from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -181,12 +183,8 @@ def _ratings(tally: _Tally, rating_range: tuple[float, float]) -> dict[str, Any]
         "values": (low + centers * (high - low)).round(3).tolist(),
         "counts": counts.tolist(),
         "positive_from": positive,
-        "share_positive": _share_from(tally.cells, POSITIVE_FROM, total),
+        "share_positive": float(tally.cells[int(np.ceil(POSITIVE_FROM * _CELLS)) :].sum() / total),
     }
-
-
-def _share_from(cells: NDArray[np.float64], start: float, total: float) -> float:
-    return float(cells[int(np.ceil(start * _CELLS)) :].sum() / total)
 
 
 def _history_lengths(histories: Histories) -> dict[str, Any]:
@@ -278,7 +276,7 @@ def draw(numbers: Mapping[str, Any]) -> list[Chart]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    kinds: list[tuple[str, str, bool, Callable[[Figure, Mapping[str, Any]], str]]] = [
+    charts: list[tuple[str, str, bool, Callable[[Figure, Mapping[str, Any]], str]]] = [
         ("user-means", "Mean rating per user", bool(numbers["user_means"]["users"]), _draw_user_means),
         ("ratings", "Ratings", sum(numbers["ratings"]["counts"]) > 0, _draw_ratings),
         ("history-lengths", "History length", bool(numbers["history_lengths"]["counts"]), _draw_lengths),
@@ -286,13 +284,11 @@ def draw(numbers: Mapping[str, Any]) -> list[Chart]:
         ("activity", "Activity over time", bool(numbers["activity"]["counts"]), _draw_activity),
         ("coverage", "Items with a vector", bool(numbers["coverage"]), _draw_coverage),
     ]
-    return [_chart(name, title, fill, numbers) for name, title, has_data, fill in kinds if has_data]
 
+    def chart(name: str, title: str, fill: Callable[[Figure, Mapping[str, Any]], str]) -> Chart:
+        return draw_chart(name, title, lambda figure: fill(figure, numbers))
 
-def _chart(
-    name: str, title: str, fill: Callable[[Figure, Mapping[str, Any]], str], numbers: Mapping[str, Any]
-) -> Chart:
-    return draw_chart(name, title, lambda figure: fill(figure, numbers))
+    return [chart(name, title, fill) for name, title, has_data, fill in charts if has_data]
 
 
 def _draw_user_means(figure: Figure, numbers: Mapping[str, Any]) -> str:
@@ -367,15 +363,8 @@ def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
 def _draw_genres(figure: Figure, numbers: Mapping[str, Any]) -> str:
     axes = style_axes(figure.subplots())
     genres = numbers["genres"][:_MOST_GENRES][::-1]
-    positions = np.arange(len(genres))
     figure.set_size_inches(SIZE[0], 1.2 + 0.27 * len(genres))
-    for shift, key, color, label in (
-        (0.2, "share_of_items", "#a9c4d2", "of items"),
-        (-0.2, "share_of_interactions", _MAIN, "of interactions"),
-    ):
-        axes.barh(positions + shift, [100 * genre[key] for genre in genres], 0.38, color=color, label=label)
-    axes.set_yticks(positions, [genre["genre"] for genre in genres])
-    axes.grid(axis="y", visible=False)
+    _share_bars(axes, genres, [genre["genre"] for genre in genres], 0.38)
     axes.grid(axis="x", color=GRID)
     axes.set(xlabel="share (%); an item counts for each of its genres")
     axes.legend(frameon=False, loc="lower right")
@@ -384,6 +373,23 @@ def _draw_genres(figure: Figure, numbers: Mapping[str, Any]) -> str:
         f"Each genre's share of items and of interactions: {first['genre']} has the most interactions, "
         f"{first['share_of_interactions']:.0%}, with {first['share_of_items']:.0%} of the items."
     )
+
+
+def _share_bars(
+    axes: Axes, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], height: float
+) -> list[BarContainer]:
+    """Draw the shares of items and of interactions of each row."""
+    positions = np.arange(len(rows))
+    axes.set_yticks(positions, labels)
+    axes.grid(axis="y", visible=False)
+    kinds = (
+        (0.2, "share_of_items", "#a9c4d2", "of items"),
+        (-0.2, "share_of_interactions", _MAIN, "of interactions"),
+    )
+    return [
+        axes.barh(positions + shift, [100 * row[key] for row in rows], height, color=color, label=label)
+        for shift, key, color, label in kinds
+    ]
 
 
 def _draw_activity(figure: Figure, numbers: Mapping[str, Any]) -> str:
@@ -411,25 +417,16 @@ def _period(days: float) -> str:
 def _draw_coverage(figure: Figure, numbers: Mapping[str, Any]) -> str:
     axes = style_axes(figure.subplots())
     coverage = numbers["coverage"][::-1]
-    positions = np.arange(len(coverage))
+    names = [_VECTORS.get(kind["vectors"], kind["vectors"]) for kind in coverage]
     figure.set_size_inches(SIZE[0], 1.2 + 0.8 * len(coverage))
-    for shift, key, color, label in (
-        (0.2, "share_of_items", "#a9c4d2", "of items"),
-        (-0.2, "share_of_interactions", _MAIN, "of interactions"),
-    ):
-        bars = axes.barh(
-            positions + shift, [100 * kind[key] for kind in coverage], 0.36, color=color, label=label
-        )
+    for bars in _share_bars(axes, coverage, names, 0.36):
         axes.bar_label(bars, fmt="%.1f %%", padding=3, color=MUTED)
-    axes.set_yticks(positions, [_VECTORS.get(kind["vectors"], kind["vectors"]) for kind in coverage])
-    axes.grid(axis="y", visible=False)
     axes.set(xlim=(0, 115), xticks=[], xlabel="share with a vector")
     axes.spines["bottom"].set_visible(False)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2)
     shares = "; ".join(
-        f"{_VECTORS.get(kind['vectors'], kind['vectors'])}: {kind['share_of_items']:.1%} of items, with "
-        f"{kind['share_of_interactions']:.1%} of interactions"
-        for kind in coverage[::-1]
+        f"{name}: {kind['share_of_items']:.1%} of items, with {kind['share_of_interactions']:.1%} of interactions"
+        for name, kind in zip(names[::-1], coverage[::-1], strict=True)
     )
     missing = "" if any(kind["vectors"] == GENOME_SVD for kind in coverage) else "; no tag genome"
     return f"Items with a vector that does not need ratings. {shares[0].upper()}{shares[1:]}{missing}."

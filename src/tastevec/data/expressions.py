@@ -65,11 +65,7 @@ def build_catalog(interactions: ibis.Table, items: ibis.Table) -> ibis.Table:
     described = items.select(ITEM_ID, **{name: items[name].cast(kind) for name, kind in columns.items()})
     others = interactions.select(ITEM_ID).distinct().anti_join(described, ITEM_ID)
     others = others.mutate(
-        **{
-            TITLE: ibis.literal(""),
-            YEAR: ibis.null("int32"),
-            GENRES: ibis.literal([], type="array<string>"),
-        }
+        **{TITLE: ibis.literal(""), YEAR: ibis.null("int32"), GENRES: ibis.literal([], type="array<string>")}
     )
     both = ibis.union(described.mutate(described=True), others.mutate(described=False))
     return both.order_by(ITEM_ID)

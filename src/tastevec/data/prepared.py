@@ -99,12 +99,7 @@ _REQUIRED = (
     USERS_FILE,
     *(f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *ARRAY_DTYPES)),
 )
-_ITEMS = {
-    ITEM_ID: ID_TYPES,
-    TITLE: (pa.string(),),
-    YEAR: (pa.int32(),),
-    GENRES: (pa.list_(pa.string()),),
-}
+_ITEMS = {ITEM_ID: ID_TYPES, TITLE: (pa.string(),), YEAR: (pa.int32(),), GENRES: (pa.list_(pa.string()),)}
 _USERS = {USER_ID: ID_TYPES, "split": (pa.uint8(),)}
 _CONTENT = (
     "source",
@@ -244,6 +239,12 @@ class Prepared:
         return float(low), float(high)
 
 
+def _item_noun(source: Source) -> dict[str, str]:
+    # A release that RecBole converted has the format recbole and the name of the release.
+    movielens = any(text.startswith(("ml-", "movielens")) for text in (source.format, source.name))
+    return MOVIELENS_NOUN if movielens else ITEM_NOUN
+
+
 def manifest_content(
     *,
     source: Source,
@@ -265,7 +266,7 @@ def manifest_content(
         "source": {
             "name": source.name,
             "format": source.format,
-            "item_noun": MOVIELENS_NOUN if source.format.startswith(("ml-", "movielens")) else ITEM_NOUN,
+            "item_noun": _item_noun(source),
             "rating_range": list(source.rating_range),
             "files": [dataclasses.asdict(row_report) for row_report in source.row_reports],
         },

@@ -1,4 +1,4 @@
-"""The MovieLens releases: where each is, what it holds, how to know that it is whole, and under what terms."""
+"""MovieLens releases: URLs, files, counts, checksums, terms and citations."""
 
 from __future__ import annotations
 
@@ -102,78 +102,39 @@ _RECBOLE = PackagedCopy(
     terms="a copy in RecBole's own format, inside the MIT-licensed PyPI package recbole 1.2.1; the data stay under GroupLens's terms",
 )
 
-# Counts: each release's own README. Digests: the .md5 files beside the zips, as quoted by several public repositories.
+# Name, ratings, users, items, tags and MD5. Counts: each release's own README. MD5: the .md5 files of the zips, as quoted by
+# several public repositories.
 _ALL = (
     Release(
-        name="ml-100k",
-        ratings=100_000,
-        users=943,
-        items=1_682,
-        tags=0,
-        md5="0e33842e24a9c977be4e0107933c0723",
+        *("ml-100k", 100_000, 943, 1_682, 0, "0e33842e24a9c977be4e0107933c0723"),
         encoding="iso-8859-1",
         members=("u.data", "u.item"),
         extras=("README", "u.genre", "u.user"),
         copy=_RECBOLE,
     ),
     Release(
-        name="ml-1m",
-        ratings=1_000_209,
-        users=6_040,
-        items=3_883,
-        tags=0,
-        md5="c4d9eecfca2ab87c1945afe126590906",
+        *("ml-1m", 1_000_209, 6_040, 3_883, 0, "c4d9eecfca2ab87c1945afe126590906"),
         encoding="iso-8859-1",
         members=("movies.dat", "ratings.dat"),
         extras=("README", "users.dat"),
     ),
     Release(
-        name="ml-10m",
-        ratings=10_000_054,
-        users=71_567,
-        items=10_681,
-        tags=95_580,
-        md5="ce571fd55effeba0271552578f2648bd",
+        *("ml-10m", 10_000_054, 71_567, 10_681, 95_580, "ce571fd55effeba0271552578f2648bd"),
         members=("movies.dat", "ratings.dat", "tags.dat"),
         extras=("README.html",),
     ),
     Release(
-        name="ml-20m",
-        ratings=20_000_263,
-        users=138_493,
-        items=27_278,
-        tags=465_564,
-        md5="cd245b17a1ae2cc31bb14903e1204af3",
+        *("ml-20m", 20_000_263, 138_493, 27_278, 465_564, "cd245b17a1ae2cc31bb14903e1204af3"),
         members=_GENOME + _TABLES,
     ),
     Release(
-        name="ml-25m",
-        ratings=25_000_095,
-        users=162_541,
-        items=62_423,
-        tags=1_093_360,
-        md5="6b51fb2759a8657d3bfcbfc42b592ada",
+        *("ml-25m", 25_000_095, 162_541, 62_423, 1_093_360, "6b51fb2759a8657d3bfcbfc42b592ada"),
         members=_GENOME + _TABLES,
     ),
-    Release(
-        name="ml-32m",
-        ratings=32_000_204,
-        users=200_948,
-        items=87_585,
-        tags=2_000_072,
-        md5="d472be332d4daa821edc399621853b57",
-    ),
+    Release("ml-32m", 32_000_204, 200_948, 87_585, 2_000_072, "d472be332d4daa821edc399621853b57"),
     # These two change in place: counts as of July 2023 and September 2018.
-    Release(
-        name="ml-latest",
-        ratings=33_832_162,
-        users=330_975,
-        items=86_537,
-        tags=2_328_315,
-        md5=None,
-        members=_GENOME + _TABLES,
-    ),
-    Release(name="ml-latest-small", ratings=100_836, users=610, items=9_742, tags=3_683, md5=None),
+    Release("ml-latest", 33_832_162, 330_975, 86_537, 2_328_315, None, members=_GENOME + _TABLES),
+    Release("ml-latest-small", 100_836, 610, 9_742, 3_683, None),
 )
 RELEASES: Final[Mapping[str, Release]] = MappingProxyType({release.name: release for release in _ALL})
 

@@ -200,10 +200,7 @@ class PrepareSettings:
     def reading(self) -> ReadSettings:
         """The settings of the readers."""
         return ReadSettings(
-            tags=self.tags,
-            items=self.items,
-            skip_bad_rows=self.skip_bad_rows,
-            rating_range=self.rating_range,
+            tags=self.tags, items=self.items, skip_bad_rows=self.skip_bad_rows, rating_range=self.rating_range
         )
 
     def preprocessing(
