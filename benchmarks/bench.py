@@ -22,7 +22,7 @@ BENCHMARKS = {
     "preparation": "bench-preparation",
     "encoding": "bench-encoding",
     "training": "bench-training",
-    "catalog": "bench-catalogue",
+    "catalog": "bench-catalog",
     "ranking": "bench-ranking",
     "evaluation": "bench-evaluation",
     "service": "service",

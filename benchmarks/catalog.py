@@ -50,7 +50,7 @@ def measured(run: Run) -> dict[str, Any]:
     return {
         "people": users,
         **once,
-        "catalogue": [{k: v for k, v in row.items() if k not in unused} for row in rows],
+        "catalog": [{k: v for k, v in row.items() if k not in unused} for row in rows],
     }
 
 

@@ -133,8 +133,8 @@ def measured(run: Run) -> dict[str, Any]:
         "ways": {
             "ridge on all features": _summary([draw.quality(draw.ridge()) for draw in draws]),
             "ridge on all features, no tags": _summary([draw.quality(draw.ridge()) for draw in untagged]),
-            "floor: nearest by genres": _summary([draw.quality(draw.same_genres()) for draw in draws]),
-            "floor: mean of all films": _summary([draw.quality(draw.mean()) for draw in draws]),
+            "baseline: nearest by genres": _summary([draw.quality(draw.same_genres()) for draw in draws]),
+            "baseline: mean of all items": _summary([draw.quality(draw.mean()) for draw in draws]),
         },
     }
 

@@ -462,8 +462,8 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             "Peak memory, preset taste, generated users:",
         ),
     ),
-    "bench-catalogue": (
-        "bench-catalogue",
+    "bench-catalog": (
+        "bench-catalog",
         MACHINE + " A step of {people} users and {answers:,} positions, float32.",
         Table(
             {
@@ -476,7 +476,7 @@ REGIONS: dict[str, tuple[Any, ...]] = {
                 "complete step, s": "{step_seconds:.3f}",
                 "peak memory of its process, MB": "{step_peak_mb:,}",
             },
-            "catalogue",
+            "catalog",
         ),
     ),
     "bench-ranking": (
@@ -537,7 +537,7 @@ REGIONS: dict[str, tuple[Any, ...]] = {
     ),
     "cold-films": (
         "cold-films",
-        "{draw[films]:,} of {draw[catalogue]:,} items of {data} removed (seed {draw[seed]}) with their {draw[held_back]:,} training and validation interactions. {asked[all items][n_users]:,} test users have {asked[all items][held_out_items]:,} positives among "
+        "{draw[films]:,} of {draw[catalog]:,} items of {data} removed (seed {draw[seed]}) with their {draw[held_back]:,} training and validation interactions. {asked[all items][n_users]:,} test users have {asked[all items][held_out_items]:,} positives among "
         "them: the held-out items. " + CI,
         Table({"system": "{name}"} | _cold_columns("±.3f"), _cold),
         Table(

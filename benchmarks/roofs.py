@@ -147,7 +147,7 @@ def _encoding(part: dict[str, Any], roofs: dict[str, float]) -> Iterator[Row]:
 
 def _catalog(part: dict[str, Any], roofs: dict[str, float]) -> Iterator[Row]:
     """Scores of all items and their gradient: two products, two operations an element."""
-    row = part["catalogue"][-1]
+    row = part["catalog"][-1]
     operations = 4 * part["answers"] * row["films"] * part["dim"]
     yield _product(
         f"train, softmax over {row['films']:,} items", operations / row["loss_seconds"] / 1e9, roofs
@@ -169,6 +169,6 @@ def _product(step: str, gflops: float, roofs: dict[str, float]) -> Row:
 STEPS: dict[str, Callable[[dict[str, Any], dict[str, float]], Iterator[Row]]] = {
     "preparation": _preparation,
     "encoding": _encoding,
-    "catalogue": _catalog,
+    "catalog": _catalog,
     "ranking": _ranking,
 }

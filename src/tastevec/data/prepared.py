@@ -239,6 +239,12 @@ class Prepared:
         return float(low), float(high)
 
 
+def _item_noun(source: Source) -> dict[str, str]:
+    # A release that RecBole converted has the format recbole and the name of the release.
+    movielens = any(text.startswith(("ml-", "movielens")) for text in (source.format, source.name))
+    return MOVIELENS_NOUN if movielens else ITEM_NOUN
+
+
 def manifest_content(
     *,
     source: Source,
@@ -260,7 +266,7 @@ def manifest_content(
         "source": {
             "name": source.name,
             "format": source.format,
-            "item_noun": MOVIELENS_NOUN if source.format.startswith(("ml-", "movielens")) else ITEM_NOUN,
+            "item_noun": _item_noun(source),
             "rating_range": list(source.rating_range),
             "files": [dataclasses.asdict(row_report) for row_report in source.row_reports],
         },

@@ -1,6 +1,6 @@
 """Alignment of two embedding spaces by an orthogonal rotation.
 
-Dimensions: B people, N films that both know, D numbers a vector.
+Dimensions: B users, N items of both catalogs, D dimensions.
 """
 
 from __future__ import annotations
@@ -41,31 +41,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Alignment", "Fit", "align", "rotate_users"]
 
-_FITTED: Final = 0.8  # of the films; the others say how well it does on films that had no part in it
-_TIMES: Final = 2  # films to each number of a vector, at least: of fewer a rotation fits whatever they are
+_FIT_SHARE: Final = 0.8  # of the items; the rest measures the fit on items that it did not see
+_MIN_ITEMS: Final = 2  # per dimension: any rotation fits fewer
 
 
-class _Fitted(StrictModel):
+class _FitShape(StrictModel):
     model_config = ConfigDict(extra="forbid")
 
     residual: float
     cosine: float
 
 
-class _Told(StrictModel):
+class _Manifest(StrictModel):
     new: str
     old: str
     items: int
-    in_sample: _Fitted
-    held_out: _Fitted
-    unaligned: _Fitted
-    shuffled: _Fitted
+    in_sample: _FitShape
+    held_out: _FitShape
+    unaligned: _FitShape
+    shuffled: _FitShape
     checksums: dict[str, str]
 
 
 _FITS: Final = ("in_sample", "held_out", "unaligned", "shuffled")
 _KIND: Final = ManifestSpec(
-    model=_Told,
+    model=_Manifest,
     format=ALIGNMENT_FORMAT,
     files_key="checksums",
     expected="an alignment",
@@ -76,39 +76,40 @@ _KIND: Final = ManifestSpec(
 
 @dataclass(frozen=True)
 class Fit:
-    """How near the turned vectors of films come to their vectors in the other space.
+    """The fit of item vectors to their vectors in another space.
 
     Attributes:
-        residual: Length of all differences together over that of all vectors; 0 is the same, 1.41 is what strangers have.
-        cosine: Mean cosine of a film's two vectors, in [-1, 1].
+        residual: Norm of all differences over the norm of all vectors; 0 is equal, 1.41 is unrelated.
+        cosine: Mean cosine of an item's two vectors, in [-1, 1].
     """
 
     residual: float
     cosine: float
 
     @classmethod
-    def of(cls, turned: NDArray[np.float64], wanted: NDArray[np.float64]) -> Fit:
-        """Of (N, D) and (N, D)."""
-        alike = (turned * wanted).sum(1) / (np.linalg.norm(turned, axis=1) * np.linalg.norm(wanted, axis=1))
-        return cls(float(np.linalg.norm(turned - wanted) / np.linalg.norm(wanted)), float(alike.mean()))
+    def of(cls, vectors: NDArray[np.float64], targets: NDArray[np.float64]) -> Fit:
+        """Return the fit of vectors (N, D) to targets (N, D)."""
+        norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(targets, axis=1)
+        cosines = (vectors * targets).sum(1) / norms
+        residual = np.linalg.norm(vectors - targets) / np.linalg.norm(targets)
+        return cls(float(residual), float(cosines.mean()))
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """A rotation (or reflection) of a new model's space onto an old one's.
+    """An orthogonal rotation (or reflection) of a new model's space to an old one's.
 
-    It changes no product and no cosine within the new space, since it neither moves the origin nor stretches; across the two
-    spaces it is an approximation, as good as ``held_out`` says.
+    Scores and cosines within the new space do not change. Across spaces it is an approximation, as good as ``held_out``.
 
     Attributes:
-        rotation: (D, D) float32, orthogonal; a row vector of the new space times it is one of the old.
-        new: The new space.
-        old: The old space.
-        items: How many both know, with a vector of their own in each.
-        in_sample: On all of them, by the rotation as it is kept, which was fitted on them: it flatters.
-        held_out: On a fifth of them, by a rotation fitted on the others.
-        unaligned: On that fifth, without any rotation.
-        shuffled: As ``held_out``, with each film given another film's old vector: what a rotation makes of nothing.
+        rotation: (D, D) float32, orthogonal; a row vector of the new space times it is a vector of the old space.
+        new: ID of the new space.
+        old: ID of the old space.
+        items: Number of items with a trained vector in both spaces.
+        in_sample: Fit on all of them with the final rotation, which was fitted on them: optimistic.
+        held_out: Fit on a fifth of them, with a rotation fitted on the others.
+        unaligned: Fit on that fifth, without a rotation.
+        shuffled: As ``held_out``, with items paired at random: the level of chance.
     """
 
     rotation: NDArray[np.float32]
@@ -124,195 +125,192 @@ class Alignment:
     def fit(
         cls,
         vectors: NDArray[np.floating[Any]],
-        wanted: NDArray[np.floating[Any]],
+        targets: NDArray[np.floating[Any]],
         *,
         new: str = "new",
         old: str = "old",
         seed: int = 42,
     ) -> Alignment:
-        """The best rotation of ``vectors`` (N, D) onto ``wanted`` (N, D), film by film.
+        """Return the rotation of ``vectors`` (N, D) that is nearest to ``targets`` (N, D), row by row.
 
         Args:
-            vectors: In the new space, none of zeros.
-            wanted: In the old space.
-            new: Its name.
-            old: Its name.
-            seed: Of which films are held out.
+            vectors: Nonzero vectors in the new space.
+            targets: Vectors of the same items in the old space.
+            new: ID of the new space.
+            old: ID of the old space.
+            seed: Random seed of the held-out items.
 
         Raises:
-            DataError: The spaces have different widths, or there are fewer than two films to each number of a vector.
+            DataError: The dimensions differ, or there are fewer than two items per dimension.
 
-        Source: Schönemann 1966, A generalized solution of the orthogonal Procrustes problem, without centring.
+        Source: Schönemann 1966, A generalized solution of the orthogonal Procrustes problem, without centering.
 
         Examples:
             >>> items = np.random.default_rng(1).normal(size=(20, 2))
-            >>> found = Alignment.fit(items, items[:, ::-1])  # the old space has the two numbers the other way round
+            >>> found = Alignment.fit(items, items[:, ::-1])  # the old space has the two dimensions the other way round
             >>> found.rotation.round(3) + 0
             array([[0., 1.],
                    [1., 0.]], dtype=float32)
             >>> round(found.held_out.cosine, 3)
             1.0
         """
-        width, wide = vectors.shape[1], wanted.shape[1]
-        if width != wide:
+        dim, old_dim, items = vectors.shape[1], targets.shape[1], len(vectors)
+        if dim != old_dim:
             raise DataError(
-                f"the new model's vectors have {width} numbers and the old one's {wide}; expected the same: no rotation leads from one "
-                f"to the other; train the new model with --set dim={wide}"
+                f"the new model: {dim} dimensions. Expected {old_dim}, as in the old model. Train it with --set dim={old_dim}."
             )
-        items = len(vectors)
-        if items < _TIMES * width:
+        if items < _MIN_ITEMS * dim:
             raise DataError(
-                f"both models know {items} films that people rated; expected {_TIMES * width} or more for vectors of {width} numbers: "
-                "a rotation fits whatever fewer films are"
+                f"the models: {items} rated items in common. Expected at least {_MIN_ITEMS * dim} for {dim} dimensions, because any "
+                "rotation fits fewer."
             )
-        told, asked = np.asarray(vectors, np.float64), np.asarray(wanted, np.float64)
-        random = np.random.default_rng(seed)
-        order = random.permutation(items)
-        fitted, held = np.split(order, [int(_FITTED * items)])
-        strange = asked[np.roll(order, 1)][np.argsort(order)]  # another film's, whichever the film
-        rotation = _rotation(told, asked)
+        new_vectors, old_vectors = np.asarray(vectors, np.float64), np.asarray(targets, np.float64)
+        order = np.random.default_rng(seed).permutation(items)
+        fitted, held = np.split(order, [int(_FIT_SHARE * items)])
+        shuffled = old_vectors[np.roll(order, 1)][np.argsort(order)]  # every item gets another item's vector
+        rotation = _rotation(new_vectors, old_vectors)
+        to_old = _rotation(new_vectors[fitted], old_vectors[fitted])
+        to_shuffled = _rotation(new_vectors[fitted], shuffled[fitted])
         return cls(
             rotation.astype(np.float32),
             new,
             old,
             items,
-            in_sample=Fit.of(told @ rotation, asked),
-            held_out=Fit.of(told[held] @ _rotation(told[fitted], asked[fitted]), asked[held]),
-            unaligned=Fit.of(told[held], asked[held]),
-            shuffled=Fit.of(told[held] @ _rotation(told[fitted], strange[fitted]), strange[held]),
+            in_sample=Fit.of(new_vectors @ rotation, old_vectors),
+            held_out=Fit.of(new_vectors[held] @ to_old, old_vectors[held]),
+            unaligned=Fit.of(new_vectors[held], old_vectors[held]),
+            shuffled=Fit.of(new_vectors[held] @ to_shuffled, shuffled[held]),
         )
 
     def apply(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """(B, D) float32 in the old space, of ``vectors`` (B, D) of the new one; of one (D,), (D,).
+        """Return vectors (B, D) or (D,) of the new space as float32 vectors of the old space.
 
         Raises:
-            DataError: They have another width.
+            DataError: They have another dimension.
         """
         if vectors.shape[-1] != len(self.rotation):
             raise DataError(
-                f"the vectors have {vectors.shape[-1]} numbers; expected {len(self.rotation)}, as those of the space {self.new} have"
+                f"vectors: {vectors.shape[-1]} dimensions. Expected {len(self.rotation)}, as in space {self.new}."
             )
         return np.asarray(vectors, np.float32) @ self.rotation
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All but the rotation, as plain values."""
+        """Everything but the rotation, as plain values."""
         fits = {name: asdict(getattr(self, name)) for name in _FITS}
         return {"new": self.new, "old": self.old, "items": self.items, **fits}
 
     def save(self, out: Path | str) -> Path:
-        """Write it to the folder ``out``, whole or not at all; an earlier one there is replaced.
+        """Write the alignment to the folder ``out``, complete or not at all; an earlier one there is replaced.
 
         Raises:
-            FormatError: Something else is there.
+            FormatError: The folder holds something else.
         """
         with atomic_folder(Path(out), marker_file=ALIGNMENT_FILE) as folder:
             save_file({"rotation": self.rotation}, folder / ROTATION_FILE)
-            told = {
-                "format": ALIGNMENT_FORMAT,
-                **self.facts,
-                "checksums": {ROTATION_FILE: sha256_of(folder / ROTATION_FILE)},
-            }
-            (folder / ALIGNMENT_FILE).write_text(manifest_text(told), encoding="utf-8")
+            checksums = {ROTATION_FILE: sha256_of(folder / ROTATION_FILE)}
+            manifest = {"format": ALIGNMENT_FORMAT, **self.facts, "checksums": checksums}
+            (folder / ALIGNMENT_FILE).write_text(manifest_text(manifest), encoding="utf-8")
         return Path(out)
 
     @classmethod
     def load(cls, folder: Path | str) -> Alignment:
-        """Read what `save` wrote.
+        """Read an alignment that `save` wrote.
 
         Raises:
             FormatError: It is missing, damaged, or of another format version.
         """
-        told, path = read_manifest(Path(folder) / ALIGNMENT_FILE, _KIND), Path(folder) / ROTATION_FILE
-        if not path.is_file() or sha256_of(path) != told["checksums"].get(ROTATION_FILE):
-            raise FormatError(f"{path} is missing or not as it was written. {_KIND.repair}")
+        manifest, path = read_manifest(Path(folder) / ALIGNMENT_FILE, _KIND), Path(folder) / ROTATION_FILE
+        if not path.is_file() or sha256_of(path) != manifest["checksums"].get(ROTATION_FILE):
+            raise FormatError(f"{path}: missing, or checksum mismatch. {_KIND.repair}")
         arrays, _ = read_arrays(path, _KIND.repair)
         check_shapes(path, arrays, {"rotation": ("D", "D")}, _KIND.repair)
-        fits = {name: Fit(**told[name]) for name in _FITS}
-        return cls(arrays["rotation"], told["new"], told["old"], told["items"], **fits)
+        fits = {name: Fit(**manifest[name]) for name in _FITS}
+        return cls(arrays["rotation"], manifest["new"], manifest["old"], manifest["items"], **fits)
 
 
 def align(new: Recommender | Path | str, old: Recommender | Path | str, *, seed: int = 42) -> Alignment:
-    """The rotation of a retrained model's space onto that of an old one, fitted on the films that people rated in both.
+    """Return the rotation of a retrained model's space to an old one's, fitted on the items that are rated in both.
 
-    Films that nobody rated, or that came after a training, stand where their content says, which is no evidence of how the
-    spaces lie; they are turned like all others, and have no say.
+    Unrated and added items are rotated, too, but not used for the fit: their vectors are predicted from their content.
 
     Args:
-        new: The model whose vectors shall be turned; or its folder, or ``org/name`` of the Hugging Face hub.
-        old: The model in whose space they are wanted.
-        seed: Of which films are held out to measure the fit.
+        new: The model whose vectors shall be aligned; or its folder, or ``org/name`` on the Hugging Face Hub.
+        old: The model of the target space.
+        seed: Random seed of the held-out items.
 
     Raises:
-        DataError: The models share a space, have vectors of different widths, or too few films in common.
-        FormatError: A folder is no bundle.
-        HubError: The hub is asked and cannot answer.
+        DataError: The models share a space, have different dimensions, or too few items in common.
+        FormatError: A folder is not a model.
+        HubError: The Hub cannot be reached.
     """
-    ours = new if isinstance(new, Recommender) else load(new)
-    theirs = old if isinstance(old, Recommender) else load(old)
-    if ours.bundle.space == theirs.bundle.space:
+    source = new if isinstance(new, Recommender) else load(new)
+    target = old if isinstance(old, Recommender) else load(old)
+    if source.bundle.space == target.bundle.space:
         raise DataError(
-            f"both models have the space {ours.bundle.space}, and their vectors may be compared as they are; expected two trainings"
+            f"the models: both have space {source.bundle.space}, so their vectors are comparable. Expected two trainings."
         )
-    (ids, vectors), (known, wanted) = _rated(ours), _rated(theirs)
-    _, rows, places = np.intersect1d(ids, known, return_indices=True)
+    (ids, vectors), (old_ids, targets) = _rated_items(source), _rated_items(target)
+    _, rows, old_rows = np.intersect1d(ids, old_ids, return_indices=True)
     return Alignment.fit(
         vectors[rows],
-        wanted[places],
-        new=ours.bundle.space,
-        old=theirs.bundle.space,
+        targets[old_rows],
+        new=source.bundle.space,
+        old=target.bundle.space,
         seed=seed,
     )
 
 
-def _rated(model: Recommender) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """The ids, as texts, and vectors of the films that training people rated."""
+def _rated_items(model: Recommender) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Return the IDs, as text, and the vectors of the items that training users rated."""
     rated = model.bundle.items["train_users"].to_numpy() > 0
     rated &= model.item_vectors.any(axis=1)
     return model.bundle.item_ids[rated].astype(str), model.item_vectors[rated]
 
 
-def _rotation(vectors: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(D, D) the orthogonal matrix that brings ``vectors`` (N, D) nearest to ``wanted`` (N, D)."""
-    left, _, right = np.linalg.svd(vectors.T @ wanted)
+def _rotation(vectors: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the orthogonal matrix (D, D) that brings ``vectors`` (N, D) nearest to ``targets`` (N, D)."""
+    left, _, right = np.linalg.svd(vectors.T @ targets)
     rotation: NDArray[np.float64] = left @ right
     return rotation
 
 
 def rotate_users(alignment: Alignment, users: Path | str, out: Path | str) -> int:
-    """Write the vectors that ``encode`` wrote with the new model to ``out`` as vectors of the old space; how many.
+    """Write user vectors of the new model to ``out`` as vectors of the old space; return their number.
 
-    The file says that they are of the old space, from which one they were turned (``aligned_from``), and how well films that
-    had no part in it fit (``aligned_cosine``): whoever reads it with the old model is warned of that.
+    The file has the old space, the new space as ``aligned_from``, and the held-out mean cosine as ``aligned_cosine``; readers
+    warn about it.
 
     Raises:
         SourceError: The file cannot be read.
-        DataError: It is no table of vectors of the new space.
+        DataError: It is not a table of vectors of the new space.
     """
     try:
         source = pq.ParquetFile(users)
     except (OSError, pa.ArrowInvalid) as error:
         raise SourceError(
-            f"{users} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
+            f"{users}: cannot be read ({error}). Expected a Parquet file from tastevec encode."
         ) from error
     with source:
-        schema = source.schema_arrow
-        told = schema.metadata or {}
-        found = told.get(b"space", b"nothing").decode()
-        if VECTOR not in schema.names or ALIGNED_FROM.encode() in told or found != alignment.new:
-            raise DataError(
-                f"{users} is of the space {found}; expected vectors of the space {alignment.new}, which this alignment turns: encode "
-                "these people with that model"
-            )
-        said = {name.decode(): value.decode() for name, value in told.items()}  # Arrow's are bytes
-        said |= {"space": alignment.old, ALIGNED_FROM: alignment.new}
-        said |= {ALIGNED_COSINE: f"{alignment.held_out.cosine:.4f}"}
-        schema = schema.with_metadata(said)
+        schema = _aligned_schema(alignment, source.schema_arrow, users)
+        column = schema.get_field_index(VECTOR)
         with atomic_file(Path(out)) as temporary, pq.ParquetWriter(temporary, schema) as writer:
             for batch in source.iter_batches():
                 flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
-                turned = alignment.apply(flat.reshape(len(batch), -1))
-                vectors = pa.FixedSizeListArray.from_arrays(pa.array(turned.ravel()), turned.shape[1])
-                place = schema.get_field_index(VECTOR)
-                writer.write_batch(batch.set_column(place, VECTOR, vectors).cast(schema))
+                aligned = alignment.apply(flat.reshape(len(batch), -1))
+                vectors = pa.FixedSizeListArray.from_arrays(pa.array(aligned.ravel()), aligned.shape[1])
+                writer.write_batch(batch.set_column(column, VECTOR, vectors).cast(schema))
         return int(source.metadata.num_rows)
+
+
+def _aligned_schema(alignment: Alignment, schema: pa.Schema, users: Path | str) -> pa.Schema:
+    """Return the schema with the metadata of aligned vectors."""
+    metadata = {name.decode(): value.decode() for name, value in (schema.metadata or {}).items()}
+    found = metadata.get("space", "unknown")
+    if VECTOR not in schema.names or ALIGNED_FROM in metadata or found != alignment.new:
+        raise DataError(
+            f"{users}: vectors have space {found}. Expected {alignment.new}, the new space of this alignment. Encode these users "
+            "with that model."
+        )
+    metadata |= {"space": alignment.old, ALIGNED_FROM: alignment.new}
+    return schema.with_metadata(metadata | {ALIGNED_COSINE: f"{alignment.held_out.cosine:.4f}"})

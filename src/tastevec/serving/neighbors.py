@@ -1,6 +1,6 @@
-"""Nearest vectors, exactly: people among people, films among films.
+"""Nearest vectors by exact search: similar users and similar items.
 
-Dimensions: B asked, M known, D numbers a vector, K nearest.
+Dimensions: B queries, M known vectors, D dimensions, K nearest.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = ["Neighbors", "read_user_vectors"]
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:
-    """M vectors that can be asked which of them are nearest, by the cosine.
+    """M vectors, indexed for the nearest by cosine.
 
     Attributes:
-        ids: (M,) whose they are.
-        vectors: (M, D) float32 as given; one of zeros is near nobody.
+        ids: (M,) their IDs.
+        vectors: (M, D) float32, of any length; a vector of zeros is near none.
     """
 
     ids: NDArray[Any]
@@ -51,72 +51,79 @@ class Neighbors:
         return len(self.ids)
 
     def nearest(self, vectors: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """(B, K) places among the known, nearest first, and their cosines in [-1, 1]; K is M at most.
+        """Return the indices (B, K) of the nearest known vectors, nearest first, and their cosines in [-1, 1].
 
         Args:
-            vectors: (B, D).
-            k: How many.
+            vectors: (B, D) queries.
+            k: Neighbors per query; K is at most M.
         """
-        index: Any = self._index  # type: ignore[attr-defined]  # made once, of a frozen class
-        similarities, places = index.search(_unit(vectors), min(k, len(self)))
-        return places, similarities
+        index: Any = self._index  # type: ignore[attr-defined]  # set once, in a frozen class
+        cosines, indices = index.search(_unit(vectors), min(k, len(self)))
+        return indices, cosines
 
 
 def read_user_vectors(
     users: Path | str | pa.Table, space: str, *, horizon: Horizon | None = None
 ) -> Neighbors:
-    """People whose vectors were written by ``encode``.
+    """Return user vectors that ``encode`` wrote.
 
     Args:
         users: A Parquet file or a table of user_id and vector.
-        space: That of the model that is asked: vectors of two spaces are not to be compared.
-        horizon: The only one that is taken, where one is given.
+        space: The space of the model: vectors of two spaces are not comparable.
+        horizon: The required horizon; None accepts any.
 
     Raises:
         SourceError: The file cannot be read.
-        DataError: It is no table of vectors, or its vectors are of another space or horizon.
+        DataError: It is not a table of vectors, or its vectors are of another space or horizon.
 
     Warns:
-        UserWarning: The vectors were turned into this space from another one.
+        UserWarning: The vectors were aligned from another space.
     """
+    name = "user vectors" if isinstance(users, pa.Table) else str(users)
     try:
         table = users if isinstance(users, pa.Table) else pq.read_table(users)
         table.validate(full=True)
     except READ_ERRORS as error:
         raise SourceError(
-            f"{users} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
+            f"{name}: cannot be read ({error}). Expected a Parquet file from tastevec encode."
         ) from error
     kind = vector_type(table.schema)
     if kind is None or table[USER_ID].null_count or table[VECTOR].null_count:
         raise DataError(
-            f"people have the columns {', '.join(table.column_names)}; expected user_id and vector, a fixed-size list of numbers, none of them missing, as "
-            "tastevec encode writes them"
+            f"{name}: columns {', '.join(table.column_names)}. Expected user_id and vector (a fixed-size list of numbers), without "
+            "NULL, as from tastevec encode."
         )
-    told = table.schema.metadata or {}
-    found = told.get(b"space", space.encode()).decode()
-    if found != space:
-        raise DataError(
-            f"people's vectors are of the space {found}, and the model's is {space}; encode these people with this model"
-        )
-    if (turned := told.get(ALIGNED_FROM.encode())) is not None:
-        cosine = told.get(ALIGNED_COSINE.encode(), b"unknown").decode()
-        warnings.warn(
-            f"people's vectors were turned into this space from {turned.decode()}: near is approximate (mean cosine of films that had "
-            f"no part in it: {cosine})",
-            stacklevel=2,
-        )
-    answer = told.get(b"horizon", (horizon or "").encode()).decode()
-    if horizon is not None and answer != horizon:
-        raise DataError(
-            f"people's vectors are of the horizon {answer}; expected {horizon}: run tastevec encode with --horizon {horizon}"
-        )
+    _check_metadata(table.schema.metadata or {}, name, space, horizon)
     if not len(table):
-        raise DataError("people hold nobody; expected one at least: run tastevec encode on their histories")
+        raise DataError(f"{name}: no users. Expected at least one. Run: tastevec encode MODEL HISTORIES")
     flat = table[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     vectors = np.ascontiguousarray(flat.reshape(len(table), kind.list_size), np.float32)
     if not np.isfinite(vectors).all():
-        raise DataError("people hold a vector with a number that is none; encode them again")
+        raise DataError(
+            f"{name}: a vector contains NaN or infinity. Expected finite numbers. Encode these users again."
+        )
     return Neighbors(table[USER_ID].to_numpy(), vectors)
+
+
+def _check_metadata(metadata: dict[bytes, bytes], name: str, space: str, horizon: Horizon | None) -> None:
+    """Refuse vectors of another space or horizon; warn about aligned vectors."""
+    found = metadata.get(b"space", space.encode()).decode()
+    if found != space:
+        raise DataError(
+            f"{name}: vectors have space {found}. Expected {space}, the space of the model. Encode these users with this model."
+        )
+    if (source := metadata.get(ALIGNED_FROM.encode())) is not None:
+        cosine = metadata.get(ALIGNED_COSINE.encode(), b"unknown").decode()
+        warnings.warn(
+            f"{name}: vectors were aligned from space {source.decode()}, so similarities are approximate (held-out mean cosine of "
+            f"items: {cosine})",
+            stacklevel=3,
+        )
+    found = metadata.get(b"horizon", (horizon or "").encode()).decode()
+    if horizon is not None and found != horizon:
+        raise DataError(
+            f"{name}: vectors have horizon {found}. Expected {horizon}. Run tastevec encode with --horizon {horizon}."
+        )
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,9 +1,9 @@
 """Stored user vectors in PostgreSQL with pgvector.
 
-Of a person the database holds the id, at most two vectors (``next`` and ``overall``) of each space, and when they came;
-never the ratings. Whoever is deleted is in no answer from then on; the database's own vacuum cleans its pages.
+The database holds the ID of a user, up to two vectors (``next`` and ``overall``) per space, and their timestamp; never the
+ratings. A deleted user is in no later result; the vacuum of the database cleans its pages.
 
-Dimensions: B people, M people of a space, D numbers a vector, K nearest.
+Dimensions: B users, M users of a space, D dimensions, K nearest.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ __all__ = [
     "write",
 ]
 
-CONNECTIONS: Final = 4  # held at most, and so many questions at once
+CONNECTIONS: Final = 4  # the most at once
 _WAIT_S, _CONNECT_S, _STATEMENT_MS, _SILENT_MS = 1.0, 2, 5_000, 5_000
-_LOCK = 7_461_257  # any number, the same for all who open such a database
+_LOCK = 7_461_257  # any number, the same in all processes
 
-# One step a version. A step that was released is never changed: a change is another step.
+# One step per version. A released step never changes; a change is a new step.
 _MIGRATIONS: Final = (
     """
     CREATE TABLE tastevec.spaces (
@@ -81,12 +81,12 @@ _MIGRATIONS: Final = (
 
 
 class StoreError(TastevecError):
-    """The database of people does not answer, or not in time; nothing of the attempt was kept."""
+    """The user database is unavailable or too slow; nothing was written."""
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Let what the database refuses be a `StoreError`, without its own words, which may repeat an id."""
+    """Turn database errors into `StoreError`, without their text, which can contain an ID."""
     import psycopg  # noqa: PLC0415  an extra
 
     try:
@@ -94,16 +94,15 @@ def store_errors() -> Iterator[None]:
     except psycopg.Error as error:
         kind = type(error).__name__
         raise StoreError(
-            f"the database of people did not answer as it should ({kind}); expected it to be reachable and not too busy: "
-            "ask again in a few seconds"
+            f"the user database: unavailable ({kind}). Expected a response in time. Try again in a few seconds."
         ) from None
 
 
 def connection_settings(url: str) -> dict[str, Any]:
-    """How the database is reached.
+    """Return the connection settings of a database URL.
 
     Raises:
-        SettingsError: That cannot be read from the address, which the message does not repeat.
+        SettingsError: The URL is invalid; the message does not contain it.
         MissingExtraError: psycopg or pgvector is not installed.
     """
     for module in ("psycopg", "psycopg_pool", "pgvector"):
@@ -112,21 +111,21 @@ def connection_settings(url: str) -> dict[str, Any]:
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415  as above
 
     try:
-        told = conninfo_to_dict(url)
+        settings = conninfo_to_dict(url)
     except psycopg.Error:
         raise SettingsError(
-            "the address of the database cannot be read; expected one such as postgresql://user:password@host/name"
+            "the database URL: invalid. Expected one such as postgresql://user:password@host/name."
         ) from None
-    # A host that has vanished without a word is given up as well as one that refuses.
-    ours = {"application_name": "tastevec", "connect_timeout": _CONNECT_S, "tcp_user_timeout": _SILENT_MS}
-    return {**ours, **told, "autocommit": True}
+    # A host that no longer responds must fail, too, not only one that refuses.
+    defaults = {"application_name": "tastevec", "connect_timeout": _CONNECT_S, "tcp_user_timeout": _SILENT_MS}
+    return {**defaults, **settings, "autocommit": True}
 
 
 def migrate(connection: psycopg.Connection) -> None:
-    """Make the tables, or carry them from an older version to this one.
+    """Create the tables, or migrate them from an older version.
 
     Raises:
-        FormatError: They are of a later version.
+        FormatError: The tables are of a later version.
         SettingsError: The database lacks pgvector.
     """
     with connection.transaction():
@@ -134,7 +133,7 @@ def migrate(connection: psycopg.Connection) -> None:
         version = _version(connection)
         if version > len(_MIGRATIONS):
             raise FormatError(
-                f"the database of people is of version {version}; expected {len(_MIGRATIONS)} or older: use a later tastevec"
+                f"the user database: version {version}. Expected {len(_MIGRATIONS)} or older. Use a later tastevec."
             )
         if version == 0:
             _extend(connection)
@@ -148,16 +147,16 @@ def migrate(connection: psycopg.Connection) -> None:
             connection.execute("UPDATE tastevec.version SET version = %s", (len(_MIGRATIONS),))
 
 
-def connection_pool(told: dict[str, Any]) -> ConnectionPool[psycopg.Connection]:
-    """Connections for short questions, checked before each, so that a database that was away is found again."""
+def connection_pool(settings: dict[str, Any]) -> ConnectionPool[psycopg.Connection]:
+    """Return a pool of connections for short queries; each is checked before use, so that a restarted database works."""
     from psycopg_pool import ConnectionPool  # noqa: PLC0415  an extra
 
     return ConnectionPool(
-        kwargs=told,
+        kwargs=settings,
         min_size=0,
         max_size=CONNECTIONS,
         timeout=_WAIT_S,
-        reconnect_timeout=0,  # the next question tries again, instead of after a pause that doubles
+        reconnect_timeout=0,  # the next query tries again at once, instead of after a growing pause
         configure=_configure,
         check=ConnectionPool.check_connection,
         open=True,
@@ -172,9 +171,9 @@ def _configure(connection: psycopg.Connection) -> None:
 
 
 def _version(connection: psycopg.Connection) -> int:
-    """Of the tables; 0 where there are none."""
-    [there] = connection.execute("SELECT to_regclass('tastevec.version')").fetchall()
-    if there == (None,):
+    """Return the version of the tables; 0 without tables."""
+    [found] = connection.execute("SELECT to_regclass('tastevec.version')").fetchall()
+    if found == (None,):
         return 0
     [(version,)] = connection.execute("SELECT version FROM tastevec.version").fetchall()
     return int(version)
@@ -187,41 +186,38 @@ def _extend(connection: psycopg.Connection) -> None:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     except psycopg.Error as error:
         raise SettingsError(
-            f"the database has no extension vector, and it cannot be made from here ({type(error).__name__}); expected "
-            "pgvector: install it on the server, and have its owner run CREATE EXTENSION vector"
+            f"the user database: no extension vector, and it cannot be created ({type(error).__name__}). Expected pgvector. "
+            "Install it on the server, and run CREATE EXTENSION vector as owner."
         ) from None
 
 
-_CANDIDATES: Final = (
-    200,
-    1_000,
-)  # held in a search by the index: at least, and the most that pgvector allows
+_CANDIDATES: Final = (200, 1_000)  # of an index search: at least, and the most that pgvector allows
 
-# Values are parameters, everywhere; what is put into a statement are whole numbers of our own.
+# All values are parameters; only integers that this module makes are put into a statement.
 _UPSERT = """
     INSERT INTO tastevec.users (number, user_id, vector, updated_at)
-    SELECT %(number)s, told.user_id, told.vector, now()
-    FROM unnest(%(ids)s::text[], %(vectors)b::vector[]) AS told (user_id, vector)
-    ORDER BY told.user_id COLLATE "C"  -- two who write the same people wait for each other in one order
+    SELECT %(number)s, given.user_id, given.vector, now()
+    FROM unnest(%(ids)s::text[], %(vectors)b::vector[]) AS given (user_id, vector)
+    ORDER BY given.user_id COLLATE "C"  -- one order of locks for all writers, so that none waits for another forever
     ON CONFLICT (number, user_id) DO UPDATE SET vector = excluded.vector, updated_at = excluded.updated_at
 """
-# A vector of zeros has no angle, and is near nobody: its cosine counts as 0.
+# A vector of zeros has no angle: its cosine counts as 0.
 _EXACT = """
     SELECT user_id, 1 - distance FROM (
-        SELECT user_id, coalesce(nullif(vector <=> %(asked)b::vector, 'NaN'), 1) AS distance
+        SELECT user_id, coalesce(nullif(vector <=> %(query)b::vector, 'NaN'), 1) AS distance
         FROM tastevec.users WHERE number = %(number)s AND user_id <> ALL(%(exclude)s::text[])
-    ) AS told ORDER BY distance, user_id LIMIT %(k)s
+    ) AS distances ORDER BY distance, user_id LIMIT %(k)s
 """
-# As numbers of SQL's own: what stands for a vector in Python has changed between releases of pgvector.
+# As an SQL array: the Python type of a vector differs between releases of pgvector.
 _READ = """
     SELECT user_id, vector::real[] FROM tastevec.users
     WHERE number = %(number)s AND user_id = ANY(%(ids)s::text[])
 """
-# The index serves the distance of vectors of a given length, so that the query above is exact with it and without.
+# The index is on vectors of a fixed dimension, which the exact query above never uses.
 _BY_INDEX = """
-    SELECT user_id, 1 - (vector::vector({dim}) <=> %(asked)b::vector)
+    SELECT user_id, 1 - (vector::vector({dim}) <=> %(query)b::vector)
     FROM tastevec.users WHERE number = {number} AND user_id <> ALL(%(exclude)s::text[])
-    ORDER BY vector::vector({dim}) <=> %(asked)b::vector LIMIT %(k)s
+    ORDER BY vector::vector({dim}) <=> %(query)b::vector LIMIT %(k)s
 """
 _BUILD = """
     CREATE INDEX CONCURRENTLY {name} ON tastevec.users
@@ -230,12 +226,12 @@ _BUILD = """
 
 
 class Collection(NamedTuple):
-    """Where the people of one space and horizon stand.
+    """The users of one space and horizon.
 
     Attributes:
-        number: The database's own for it.
-        dim: D, of every vector there.
-        indexed: Whether it is searched by an index.
+        number: Its number in the database.
+        dim: D of its vectors.
+        indexed: Whether it has an index for the search.
     """
 
     number: int
@@ -244,21 +240,22 @@ class Collection(NamedTuple):
 
 
 def find_collection(connection: psycopg.Connection, space: str, horizon: Horizon) -> Collection | None:
-    """Where these people stand; None where nobody ever did."""
-    asked = "SELECT number, dim, indexed FROM tastevec.spaces WHERE space = %s AND horizon = %s"
-    row = connection.execute(asked, (space, horizon)).fetchone()
+    """Return a collection; None if it does not exist."""
+    query = "SELECT number, dim, indexed FROM tastevec.spaces WHERE space = %s AND horizon = %s"
+    row = connection.execute(query, (space, horizon)).fetchone()
     return None if row is None else Collection(*row)
 
 
 def create_collection(connection: psycopg.Connection, space: str, horizon: Horizon, dim: int) -> Collection:
-    """Where these people stand from now on."""
+    """Return a collection, and create it if it does not exist."""
     collection = find_collection(connection, space, horizon)
     if collection is None:
-        made = "INSERT INTO tastevec.spaces (space, horizon, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-        connection.execute(made, (space, horizon, dim))
-        collection = find_collection(
-            connection, space, horizon
-        )  # somebody else may have been first, with another length
+        statement = (
+            "INSERT INTO tastevec.spaces (space, horizon, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+        )
+        connection.execute(statement, (space, horizon, dim))
+        # Another process can have been first, with another dimension.
+        collection = find_collection(connection, space, horizon)
     assert collection is not None
     return collection
 
@@ -266,23 +263,23 @@ def create_collection(connection: psycopg.Connection, space: str, horizon: Horiz
 def write(
     connection: psycopg.Connection, collection: Collection, ids: Sequence[str], rows: NDArray[np.float32]
 ) -> None:
-    """Put B people there, instead of what was there of them.
+    """Insert or replace the vectors of B users.
 
     Raises:
-        DataError: Somebody stands twice among them.
+        DataError: An ID occurs twice.
     """
     from psycopg.errors import CardinalityViolation  # noqa: PLC0415  an extra
 
     try:
         connection.execute(_UPSERT, {"number": collection.number, "ids": list(ids), "vectors": list(rows)})
     except CardinalityViolation:
-        raise DataError("somebody stands twice among the people to be stored; expected each once") from None
+        raise DataError("user_ids: an ID occurs twice. Expected each user once.") from None
 
 
 def read(
     connection: psycopg.Connection, collection: Collection, ids: Sequence[str]
 ) -> dict[str, NDArray[np.float32]]:
-    """The vectors (D,), by their ids, of those of these people who are there."""
+    """Return the vectors (D,) by ID, of the users that are stored."""
     rows = connection.execute(_READ, {"number": collection.number, "ids": list(ids)}, binary=True).fetchall()
     return {user_id: np.array(vector, np.float32) for user_id, vector in rows}
 
@@ -294,24 +291,24 @@ def search(
     k: int,
     exclude: Sequence[str],
 ) -> list[list[tuple[str, float]]]:
-    """For each of B vectors the ids of the K nearest who are not left out, and their cosines, nearest first."""
+    """Return the IDs and cosines of the K nearest users per vector (B, D), without the excluded ones, nearest first."""
     from psycopg import sql  # noqa: PLC0415  an extra
 
     query: sql.Composed | str = _EXACT
     if collection.indexed:
         query = sql.SQL(_BY_INDEX).format(**_literals(collection))
         least, most = _CANDIDATES
-        held = str(min(most, max(least, 2 * (k + len(exclude)))))
-        connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (held,))
-    told = {"number": collection.number, "k": k, "exclude": list(exclude)}
-    return [connection.execute(query, {**told, "asked": row}).fetchall() for row in vectors]
+        candidates = str(min(most, max(least, 2 * (k + len(exclude)))))
+        connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (candidates,))
+    parameters = {"number": collection.number, "k": k, "exclude": list(exclude)}
+    return [connection.execute(query, {**parameters, "query": row}).fetchall() for row in vectors]
 
 
 def build_index(connection: psycopg.Connection, collection: Collection) -> None:
-    """Index these people, anew if they were; they are read and written meanwhile."""
+    """Build the index of a collection, again if it exists; reads and writes continue meanwhile."""
     from psycopg import sql  # noqa: PLC0415  an extra
 
-    drop_index(connection, collection.number)  # one whose building broke off would be taken for whole
+    drop_index(connection, collection.number)  # an interrupted build leaves an incomplete one
     connection.execute(
         sql.SQL(_BUILD).format(name=sql.Identifier(_name(collection.number)), **_literals(collection))
     )
@@ -319,7 +316,7 @@ def build_index(connection: psycopg.Connection, collection: Collection) -> None:
 
 
 def drop_index(connection: psycopg.Connection, number: int) -> None:
-    """Remove the index of these people, if there is one."""
+    """Remove the index of a collection, if it exists."""
     from psycopg import sql  # noqa: PLC0415  an extra
 
     connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("tastevec", _name(number))))
@@ -335,36 +332,35 @@ def _literals(collection: Collection) -> dict[str, sql.Literal]:
     return {"number": sql.Literal(collection.number), "dim": sql.Literal(collection.dim)}
 
 
-_LONGEST = 200  # letters of an id
-_UNFIT = re.compile(
-    "[\x00\ud800-\udfff\ufffd]"
-)  # the last stands where a text was broken, and so for many texts
-_LARGEST = 1e6  # of a number in a vector: 32 bits hold no square above 1e38
+_MAX_ID_LENGTH = 200
+# NUL, surrogates, and the replacement character, which stands for different broken texts.
+_INVALID_ID = re.compile("[\x00\ud800-\udfff\ufffd]")
+_MAX_VALUE = 1e6  # in a vector: 32 bits hold no square above 1e38
 
 
 class UserStore:
-    """People's vectors in a database; a context manager that lets its connections go, safe to be asked by many threads.
+    """User vectors in a database; a context manager that closes its connections, safe for many threads.
 
-    Ids are texts of 1 to 200 letters; whole numbers are stored as their digits, so that 7 and "7" are one person. What is
-    in one space is never compared with what is in another.
+    IDs are strings of 1 to 200 characters; integers are stored as their digits, so that 7 and "7" are one user. Vectors of
+    different spaces are never compared.
     """
 
     def __init__(self, url: str) -> None:
-        """Open the database, and make its tables, in the schema ``tastevec``, where they are not there or older.
+        """Open the database, and create or migrate its tables in the schema ``tastevec``.
 
         Args:
-            url: As ``postgresql://user:password@host/name``; no message repeats it.
+            url: Such as ``postgresql://user:password@host/name``; no message contains it.
 
         Raises:
-            SettingsError: It is no such address, or the database lacks pgvector.
-            StoreError: The database does not answer.
-            FormatError: The tables were made by a later version.
+            SettingsError: The URL is invalid, or the database lacks pgvector.
+            StoreError: The database is unavailable.
+            FormatError: The tables are of a later version.
             MissingExtraError: psycopg or pgvector is not installed.
         """
-        self._told = connection_settings(url)
-        with self._alone() as connection:
+        self._settings = connection_settings(url)
+        with self._unlimited() as connection:
             migrate(connection)
-        self._pool = connection_pool(self._told)
+        self._pool = connection_pool(self._settings)
 
     def __enter__(self) -> Self:
         return self
@@ -373,69 +369,70 @@ class UserStore:
         self.close()
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._pool.close()
 
     def upsert(
         self, space: str, user_ids: Sequence[int | str], vectors: Mapping[Horizon, NDArray[np.float32]]
     ) -> None:
-        """Store B people, all or none; what was stored of them for these horizons of this space is replaced.
+        """Store the vectors of B users, all or none; earlier vectors of this space and these horizons are replaced.
 
         Args:
-            space: That of the model that made the vectors.
-            user_ids: Each person once.
-            vectors: (B, D) of each horizon.
+            space: The space of the vectors.
+            user_ids: Each user once.
+            vectors: (B, D) per horizon.
 
         Raises:
-            DataError: An id cannot be stored or stands twice, or the vectors are not of the space's length.
-            SettingsError: There is no such horizon.
-            StoreError: The database does not answer.
+            DataError: An ID is invalid or occurs twice, or the vectors have another dimension than the space.
+            SettingsError: A horizon is unknown.
+            StoreError: The database is unavailable.
         """
         id_text(space, "space")
         ids = [id_text(user_id, f"user_ids[{number}]") for number, user_id in enumerate(user_ids)]
         with self._pooled() as connection, connection.transaction():
-            for horizon, told in sorted(vectors.items()):
-                rows = _rows(told)
+            for horizon, given in sorted(vectors.items()):
+                rows = _rows(given)
                 if len(rows) != len(ids):
-                    raise DataError(f"{len(ids)} user_ids came with {len(rows)} vectors; expected one each")
+                    raise DataError(f"vectors: {len(rows)} for {len(ids)} user_ids. Expected one per user.")
                 collection = create_collection(connection, space, parse_horizon(horizon), rows.shape[1])
-                write(connection, _fitting(collection, rows, space), ids, rows)
+                write(connection, _check_dim(collection, rows, space), ids, rows)
 
     def delete(self, user_id: int | str) -> bool:
-        """Delete one person from every space; whether anything was stored.
+        """Delete a user from all spaces; return whether anything was stored.
 
         Raises:
-            DataError: No such id can have been stored.
-            StoreError: The database does not answer.
+            DataError: The ID is invalid.
+            StoreError: The database is unavailable.
         """
-        asked = (id_text(user_id, "user_id"),)
+        parameters = (id_text(user_id, "user_id"),)
+        statement = "DELETE FROM tastevec.users WHERE user_id = %s"
         with self._pooled() as connection:
-            return connection.execute("DELETE FROM tastevec.users WHERE user_id = %s", asked).rowcount > 0
+            return connection.execute(statement, parameters).rowcount > 0
 
     def delete_space(self, space: str) -> int:
-        """Delete everybody in a space, such as that of a model which is no more; how many people there were.
+        """Delete all users of a space, such as that of a retired model; return their number.
 
         Raises:
-            StoreError: The database does not answer.
+            StoreError: The database is unavailable.
         """
-        counted = "SELECT count(DISTINCT user_id) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s"
-        emptied = "DELETE FROM tastevec.spaces WHERE space = %s RETURNING number"
-        with self._alone() as connection, connection.transaction():
-            [(users,)] = connection.execute(counted, (space,)).fetchall()
-            for (number,) in connection.execute(emptied, (space,)).fetchall():
+        count_users = "SELECT count(DISTINCT user_id) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s"
+        delete = "DELETE FROM tastevec.spaces WHERE space = %s RETURNING number"
+        with self._unlimited() as connection, connection.transaction():
+            [(users,)] = connection.execute(count_users, (space,)).fetchall()
+            for (number,) in connection.execute(delete, (space,)).fetchall():
                 drop_index(connection, number)
         return int(users)
 
     def count(self, space: str, horizon: Horizon = "overall") -> int:
-        """M, the people of whom a vector of this space and horizon is stored.
+        """Return M, the number of users with a vector of this space and horizon.
 
         Raises:
-            SettingsError: There is no such horizon.
-            StoreError: The database does not answer.
+            SettingsError: The horizon is unknown.
+            StoreError: The database is unavailable.
         """
-        counted = "SELECT count(*) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s AND horizon = %s"
+        count_users = "SELECT count(*) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s AND horizon = %s"
         with self._pooled() as connection:
-            [(users,)] = connection.execute(counted, (space, parse_horizon(horizon))).fetchall()
+            [(users,)] = connection.execute(count_users, (space, parse_horizon(horizon))).fetchall()
         return int(users)
 
     def nearest(
@@ -447,167 +444,166 @@ class UserStore:
         horizon: Horizon = "overall",
         exclude: Sequence[int | str] = (),
     ) -> list[list[tuple[str, float]]]:
-        """For each of B vectors the ids of the K nearest people and their cosines in [-1, 1], nearest first.
+        """Return the IDs of the K nearest users per vector (B, D), and their cosines in [-1, 1], nearest first.
 
-        Exact, and by their ids among equals; approximate once `index` was called for these people, and then without those
-        whose vectors are zeros. Nobody is found in a space in which nobody is stored.
+        The search is exact, with equal cosines sorted by ID. After `index` it is approximate, and skips vectors of zeros. A
+        space without users has no results.
 
         Args:
-            space: That of the vectors.
-            vectors: (B, D).
-            k: How many at most; fewer where fewer are stored.
-            horizon: Which of the people's vectors are meant.
-            exclude: Ids of people who are left out.
+            space: The space of the vectors.
+            vectors: (B, D) queries.
+            k: Users per query; fewer where fewer are stored.
+            horizon: The horizon of the stored vectors.
+            exclude: IDs of users to exclude.
 
         Raises:
-            DataError: The vectors are not of the space's length.
-            SettingsError: ``k`` is below 1, or there is no such horizon.
-            StoreError: The database does not answer.
+            DataError: The vectors have another dimension than the space.
+            SettingsError: ``k`` is below 1, or the horizon is unknown.
+            StoreError: The database is unavailable.
         """
         if k < 1:
-            raise SettingsError(f"k is {k}; expected 1 or more")
-        asked = _rows(vectors)
-        left_out = [id_text(user_id, f"exclude[{number}]") for number, user_id in enumerate(exclude)]
+            raise SettingsError(f"k: {k}. Expected 1 or more.")
+        queries = _rows(vectors)
+        excluded = [id_text(user_id, f"exclude[{number}]") for number, user_id in enumerate(exclude)]
         with self._pooled() as connection, connection.transaction():
             collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
-                return [[] for _ in asked]
-            return search(connection, _fitting(collection, asked, space), asked, k, left_out)
+                return [[] for _ in queries]
+            return search(connection, _check_dim(collection, queries, space), queries, k, excluded)
 
     def vectors(
         self, space: str, user_ids: Sequence[int | str], *, horizon: Horizon = "overall"
     ) -> dict[str, NDArray[np.float32]]:
-        """The vectors (D,), by their ids, of those of these people of whom one is stored.
+        """Return the vectors (D,) by ID, of the users that are stored.
 
         Raises:
-            SettingsError: There is no such horizon.
-            StoreError: The database does not answer.
+            SettingsError: The horizon is unknown.
+            StoreError: The database is unavailable.
         """
-        asked = [id_text(user_id, f"user_ids[{number}]") for number, user_id in enumerate(user_ids)]
+        ids = [id_text(user_id, f"user_ids[{number}]") for number, user_id in enumerate(user_ids)]
         with self._pooled() as connection:
             collection = find_collection(connection, space, parse_horizon(horizon))
-            return {} if collection is None else read(connection, collection, asked)
+            return {} if collection is None else read(connection, collection, ids)
 
     def index(self, space: str, horizon: Horizon = "overall") -> None:
-        """Build an HNSW index of these people, by which `nearest` searches from then on; D is 2,000 at most.
+        """Build an HNSW index of a space and horizon, which `nearest` uses from then on; D is 2,000 at most.
 
-        Worth it from about 100,000 people on, of whom looking at all takes a tenth of a second or two. Building takes minutes
-        there; the store is read and written meanwhile, and people who come later are in the index at once.
+        It pays off from about 100,000 users on, where an exact search takes 0.1 to 0.2 seconds. Building then takes minutes;
+        reads and writes continue meanwhile, and later users are in the index at once.
 
         Raises:
-            DataError: Nobody of this space and horizon is stored.
-            StoreError: The database does not answer, or D is larger.
+            DataError: No user of this space and horizon is stored.
+            StoreError: The database is unavailable, or D is larger.
         """
-        with self._alone() as connection:
+        with self._unlimited() as connection:
             collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
-                raise DataError(f"nobody of the space {space} is stored; expected people to be indexed")
+                raise DataError(f"space {space}: no stored users. Expected users to index. Store them first.")
             build_index(connection, collection)
 
     @contextmanager
     def _pooled(self) -> Iterator[psycopg.Connection]:
-        """A connection for a short question."""
+        """Yield a connection for a short query."""
         with store_errors(), self._pool.connection() as connection:
             yield connection
 
     @contextmanager
-    def _alone(self) -> Iterator[psycopg.Connection]:
-        """A connection for work that may take as long as it takes."""
+    def _unlimited(self) -> Iterator[psycopg.Connection]:
+        """Yield a connection without a time limit."""
         import psycopg  # noqa: PLC0415  an extra
 
-        with store_errors(), psycopg.connect(**self._told) as connection:
+        with store_errors(), psycopg.connect(**self._settings) as connection:
             yield connection
 
 
 def id_text(value: object, where: str) -> str:
-    """An id as the store holds it: a text of 1 to 200 letters.
+    """Return an ID as the database stores it: a string of 1 to 200 characters.
 
     Raises:
-        DataError: It cannot be stored; the message says where it stands, and does not repeat it.
+        DataError: The ID is invalid; the message has its location, but not its value.
     """
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise DataError(f"{where} is a {type(value).__name__}; expected a text or a whole number")
-    if not 1 <= len(value) <= _LONGEST:
-        raise DataError(f"{where} is a text of {len(value)} letters; expected 1 to {_LONGEST}")
-    if _UNFIT.search(value):
-        raise DataError(f"{where} holds NUL or half a character; expected a text that can be stored")
+        raise DataError(f"{where}: a {type(value).__name__}. Expected a string or an integer.")
+    if not 1 <= len(value) <= _MAX_ID_LENGTH:
+        raise DataError(f"{where}: {len(value)} characters. Expected 1 to {_MAX_ID_LENGTH}.")
+    if _INVALID_ID.search(value):
+        raise DataError(f"{where}: a NUL, surrogate or replacement character. Expected valid text.")
     return value
 
 
 def parse_horizon(horizon: str) -> Horizon:
-    """The horizon of this name.
+    """Return the horizon of this name.
 
     Raises:
-        SettingsError: There is none.
+        SettingsError: The horizon is unknown.
     """
     if horizon not in get_args(Horizon):
-        raise SettingsError(f"horizon is {horizon!r}; expected one of {', '.join(get_args(Horizon))}")
+        raise SettingsError(f"horizon: {horizon!r}. Expected {' or '.join(get_args(Horizon))}.")
     return cast("Horizon", horizon)
 
 
 def _rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(B, D) float32, of numbers whose squares 32 bits can hold."""
+    """Return the vectors (B, D) as float32, whose squares 32 bits can hold."""
     rows = np.asarray(vectors, np.float32)
     if rows.ndim != 2 or not rows.shape[1]:  # noqa: PLR2004  B and D
-        raise DataError(f"vectors have the shape {rows.shape}; expected (B, D)")
-    if not (np.abs(rows) <= _LARGEST).all():
+        raise DataError(f"vectors: shape {rows.shape}. Expected (B, D).")
+    if not (np.abs(rows) <= _MAX_VALUE).all():
         raise DataError(
-            f"a vector holds a number that is none, or above {_LARGEST:g}; expected vectors as encode gives them"
+            f"vectors: NaN, or a value above {_MAX_VALUE:g}. Expected vectors as encode returns them."
         )
     return rows
 
 
-def _fitting(collection: Collection, rows: NDArray[np.float32], space: str) -> Collection:
+def _check_dim(collection: Collection, rows: NDArray[np.float32], space: str) -> Collection:
     if rows.shape[1] != collection.dim:
         raise DataError(
-            f"vectors hold {rows.shape[1]} numbers each; expected {collection.dim}, as those stored of the space {space}"
+            f"vectors: {rows.shape[1]} dimensions. Expected {collection.dim}, as stored in space {space}."
         )
     return collection
 
 
-_ROWS = 2_000  # of a file that are written together
+_ROWS = 2_000  # of a file per write
 
 
 def load_parquet(store: UserStore, path: Path | str) -> int:
-    """Store the people of a file that ``encode`` wrote, group by group; how many they are.
+    """Store the users of a file that ``encode`` wrote, in batches; return their number.
 
-    A load that breaks off leaves those stored who came before; loading again completes it.
+    After an interruption the earlier batches stay stored; loading again completes the rest.
 
     Raises:
         SourceError: The file cannot be read.
-        DataError: It is no such file, or somebody stands in it twice.
-        StoreError: The database does not answer.
+        DataError: It is another file, or a user occurs twice.
+        StoreError: The database is unavailable.
     """
     try:
         with pq.ParquetFile(path) as file:
-            space, horizon = _told_by(file.schema_arrow, path)
+            space, horizon = _space_and_horizon(file.schema_arrow, path)
             ids = file.read([USER_ID])[USER_ID]
             if pc.count_distinct(ids).as_py() < len(ids):
                 raise DataError(
-                    f"somebody stands twice in {path}; expected each person once: encode them again"
+                    f"{path}: a user_id occurs twice. Expected each user once. Encode these users again."
                 )
             for batch in file.iter_batches(_ROWS, columns=[USER_ID, VECTOR]):
                 if batch[USER_ID].null_count or batch[VECTOR].null_count:
                     raise DataError(
-                        f"{path} holds somebody without an id or a vector; expected both of everybody: encode them again"
+                        f"{path}: a user_id or vector is NULL. Expected both for each user. Encode these users again."
                     )
                 flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
                 store.upsert(space, batch[USER_ID].to_pylist(), {horizon: flat.reshape(len(batch), -1)})
             return len(ids)
     except READ_ERRORS as error:
         raise SourceError(
-            f"{path} cannot be read ({error}); expected a Parquet file that tastevec encode wrote"
+            f"{path}: cannot be read ({error}). Expected a Parquet file from tastevec encode."
         ) from error
 
 
-def _told_by(schema: pa.Schema, path: Path | str) -> tuple[str, Horizon]:
-    """The space and the horizon of a file of vectors."""
+def _space_and_horizon(schema: pa.Schema, path: Path | str) -> tuple[str, Horizon]:
+    """Return the space and the horizon of a file of vectors."""
     facts = schema.metadata or {}
     if vector_type(schema) is None or not {b"space", b"horizon"} <= set(facts):
         raise DataError(
-            f"{path} does not say whose vectors of which space it holds; expected user_id, vector, space and horizon, as "
-            "tastevec encode writes them"
+            f"{path}: no user_id, vector, space or horizon. Expected all four, as from tastevec encode."
         )
     return facts[b"space"].decode(), parse_horizon(facts[b"horizon"].decode())

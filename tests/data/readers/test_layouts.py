@@ -51,10 +51,12 @@ def test_damaged_zip_is_refused(tmp_path, connection):
     packed = worlds.zip_folder(worlds.write_csv_release(tmp_path / "release"), tmp_path / "r.zip")
     content = packed.read_bytes()
     packed.write_bytes(content[: len(content) // 2])
-    with pytest.raises(SourceError, match=r"r\.zip: not a complete zip .*Fetch or export the file again"):
+    with pytest.raises(
+        SourceError, match=r"r\.zip: the zip is truncated or damaged .*Fetch or export the file again"
+    ):
         read_source(packed, connection=connection, settings=PLAIN)
     packed.write_bytes(content[:200] + bytes(50) + content[250:])
-    with pytest.raises(SourceError, match=r"r\.zip: not a complete zip"):
+    with pytest.raises(SourceError, match=r"r\.zip: the zip is truncated or damaged"):
         read_source(packed, connection=connection, settings=PLAIN)
 
 
@@ -104,6 +106,6 @@ def test_full_disk_while_unpacking_names_the_zip(tmp_path, connection, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfileobj", full)
+    monkeypatch.setattr("tastevec.data.download._copy", full)
     with pytest.raises(SourceError, match=r"r\.zip: cannot be unpacked .*No space left"):
         read_source(packed, connection=connection, settings=PLAIN)

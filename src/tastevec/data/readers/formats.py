@@ -6,15 +6,12 @@ damaged and for a wrong header, and a `BadRowError` for an invalid row that is n
 
 from __future__ import annotations
 
-import shutil
-import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from tastevec.data.download import MAX_EXPANSION, excessive_unpacked_size
+from tastevec.data.download import unpack_entries
 from tastevec.data.readers.columns import (
     ANY_ID,
     ANY_TIME,
@@ -42,6 +39,7 @@ from tastevec.errors import SourceError
 from tastevec.schema import GENRES, ITEM_ID, RATING, TAG, TIMESTAMP, TITLE, USER_ID, WEIGHT, YEAR
 
 if TYPE_CHECKING:
+    import zipfile
     from collections.abc import Iterable, Mapping
 
     from tastevec.data.readers.text import TextFile
@@ -139,18 +137,15 @@ def _unpack(path: Path, scratch: Path) -> Path:
     """Unpack the files of the topmost release in the zip into a new folder, without its folders."""
     target = scratch / "unpacked"
     target.mkdir()
+
+    def fail(details: str) -> SourceError:
+        return SourceError(
+            f"{path}: {details}. Expected a release (folder or zip) or a table ({', '.join(_TABLE_ENDINGS)}). "
+            "Fetch or export the file again, or unpack it and name the folder."
+        )
+
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = _release_members(archive)
-            _refuse_bomb(path, [archive.getinfo(member) for member in members])
-            for member in members:
-                # The name within the archive is untrusted: only its last part is used.
-                with archive.open(member) as packed, (target / PurePosixPath(member).name).open("wb") as file:
-                    shutil.copyfileobj(packed, file, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise SourceError(
-            f"{path}: not a complete zip ({error}). Expected a release (folder or zip) or a table ({', '.join(_TABLE_ENDINGS)}). Fetch or export the file again."
-        ) from error
+        unpack_entries(path, target, _release_entries, fail)
     except OSError as error:
         raise SourceError(
             f"{path}: cannot be unpacked ({error}). Expected a zip and space for its files. Free space, then run again."
@@ -158,17 +153,8 @@ def _unpack(path: Path, scratch: Path) -> Path:
     return target
 
 
-def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    packed = path.stat().st_size
-    if declared := excessive_unpacked_size(members, packed):
-        raise SourceError(
-            f"{path}: {packed:,} bytes would unpack into {declared:,}. Expected at most {MAX_EXPANSION} times as many. "
-            "If you trust the file, unpack it and name the folder."
-        )
-
-
-def _release_members(archive: zipfile.ZipFile) -> list[str]:
-    """Return the members to unpack: those of the topmost folder with a recognized release."""
+def _release_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the entries of the topmost folder with a recognized release, by file name: their paths are untrusted."""
     by_folder: dict[PurePosixPath, list[str]] = {}
     for member in archive.namelist():
         inner = PurePosixPath(member)
@@ -176,8 +162,8 @@ def _release_members(archive: zipfile.ZipFile) -> list[str]:
             by_folder.setdefault(inner.parent, []).append(member)
     for folder in sorted(by_folder, key=lambda folder: (len(folder.parts), str(folder))):
         if _recognize(PurePosixPath(member).name for member in by_folder[folder]):
-            return by_folder[folder]
-    return []
+            return {PurePosixPath(member).name: archive.getinfo(member) for member in by_folder[folder]}
+    return {}
 
 
 # Columns without a header, in the order of the file.

@@ -25,16 +25,7 @@ __all__ = ["Catalog", "TitleSearch", "example_user", "title_words"]
 
 # Letters that do not decompose into a base letter and a mark, and how they are typed without them.
 _PLAIN = str.maketrans(
-    {
-        "ø": "o",
-        "ł": "l",
-        "đ": "d",
-        "ð": "d",
-        "þ": "th",
-        "æ": "ae",
-        "œ": "oe",
-        "\N{LATIN SMALL LETTER DOTLESS I}": "i",
-    }
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i"}
 )
 _IGNORED = str.maketrans({"'": "", "`": "", "\u00b4": "", "\u2019": "", "&": " and "})
 # Articles that MovieLens moves behind the title.

@@ -86,15 +86,15 @@ class AppState:
         """The item map."""
         return self.model.bundle.item_map
 
-    def parse(self, users: Sequence[User]) -> ParsedUsers:
-        """Return the histories of users.
+    def parse(self, users: Sequence[User], where: str = "users[{}].ratings") -> ParsedUsers:
+        """Return the histories of users; ``where`` is the location of their ratings.
 
         Raises:
             Problem: A rating is off the scale, an item is rated twice, or only some items have a timestamp.
         """
         rated = [[Rated(one.item_id, one.rating, one.timestamp) for one in user.ratings] for user in users]
         try:
-            return to_histories(rated, self.catalog.indices, self.model.bundle.reading.scale)
+            return to_histories(rated, self.catalog.indices, self.model.bundle.reading.scale, where)
         except InvalidRatingError as error:
             raise Problem(422, "invalid_data", str(error), error.where) from None
 

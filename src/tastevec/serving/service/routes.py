@@ -21,7 +21,7 @@ from tastevec.serving.service.store_routes import findable_users, search_store
 __all__ = ["item_router", "service_router", "user_router"]
 
 user_router = APIRouter(
-    prefix="/v1", tags=["users"], route_class=JsonRoute, responses=error_responses(400, 408, 413, 415)
+    prefix="/v1", tags=["users"], route_class=JsonRoute, responses=error_responses(400, 404, 408, 413, 415)
 )
 _NO_RATINGS = schemas.User(ratings=[])  # the history behind a vector that a request steers
 
@@ -43,7 +43,7 @@ async def encode(request: Request, body: schemas.EncodeRequest) -> Response:
     return json_response(await lifecycle.batcher.run(state.model, parsed.histories, body.horizon, finish))
 
 
-@user_router.post("/recommend", response_model=schemas.RecommendResponse, responses=error_responses(404))
+@user_router.post("/recommend", response_model=schemas.RecommendResponse)
 async def recommend(request: Request, body: schemas.RecommendRequest) -> Response:
     """Recommend unrated items to each user, steered by tags where tags are given."""
     lifecycle = lifecycle_of(request)
@@ -84,9 +84,7 @@ def _recommend_body(
     return to_json({"space": state.space, "users": users})
 
 
-@user_router.post(
-    "/similar-users", response_model=schemas.SimilarUsersResponse, responses=error_responses(404)
-)
+@user_router.post("/similar-users", response_model=schemas.SimilarUsersResponse)
 async def similar_users(request: Request, body: schemas.SimilarUsersRequest) -> Response:
     """Find the most similar users, with the items nearest to each."""
     lifecycle = lifecycle_of(request)
@@ -106,7 +104,7 @@ async def similar_users(request: Request, body: schemas.SimilarUsersRequest) -> 
     return json_response(await lifecycle.run_in_worker(find))
 
 
-@user_router.post("/explain", response_model=schemas.ExplainResponse, responses=error_responses(404))
+@user_router.post("/explain", response_model=schemas.ExplainResponse)
 async def explain(request: Request, body: schemas.ExplainRequest) -> Response:
     """Describe users, or items, in tags: strength, reliability and the contributions of rated items."""
     lifecycle = lifecycle_of(request)
@@ -125,7 +123,7 @@ async def explain(request: Request, body: schemas.ExplainRequest) -> Response:
     return json_response(await lifecycle.run_in_worker(explained))
 
 
-@user_router.post("/steer", response_model=schemas.SteerResponse, responses=error_responses(404))
+@user_router.post("/steer", response_model=schemas.SteerResponse)
 async def steer(request: Request, body: schemas.SteerRequest) -> Response:
     """Steer users, or user vectors, by tags, and recommend items to the steered vectors."""
     lifecycle = lifecycle_of(request)

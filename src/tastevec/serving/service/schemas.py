@@ -225,20 +225,21 @@ class ErrorResponse(_Response):
     error: Error
 
 
-class Item(_Response):
-    """An item of the catalog."""
-
+class _NamedItem(_Response):
     item_id: ItemId
     title: str
+
+
+class Item(_NamedItem):
+    """An item of the catalog."""
+
     year: int | None
     genres: list[str]
 
 
-class Contribution(_Response):
+class Contribution(_NamedItem):
     """A rated item and its effect: the value minus the value without this rating."""
 
-    item_id: ItemId
-    title: str
     effect: float
 
 
@@ -310,11 +311,9 @@ class SteerResponse(_Response):
     users: list[SteeredUser]
 
 
-class ItemNeighbors(_Response):
+class ItemNeighbors(_NamedItem):
     """An item and its neighbors."""
 
-    item_id: ItemId
-    title: str
     similar: list[SimilarItem]
 
 
@@ -370,11 +369,9 @@ class ExplainedUser(_Response):
     unknown: Unknown
 
 
-class ExplainedItem(_Response):
+class ExplainedItem(_NamedItem):
     """Tags of an item, strongest first."""
 
-    item_id: ItemId
-    title: str
     tags: list[ItemTag]
 
 
@@ -403,11 +400,9 @@ class MapResponse(_Response):
     n_train_users: Annotated[list[int], Field(description="Training users who rated the item.")]
 
 
-class ExampleItem(_Response):
+class ExampleItem(_NamedItem):
     """A rated item of the example profile."""
 
-    item_id: ItemId
-    title: str
     year: int | None
     rating: float
 

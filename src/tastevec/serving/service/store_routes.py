@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from tastevec.errors import DataError, SettingsError, TastevecError
 from tastevec.schema import Horizon
-from tastevec.serving.ratings import ParsedUsers
 from tastevec.serving.service import schemas
 from tastevec.serving.service.errors import JsonRoute, Problem, error_responses, json_response
 from tastevec.serving.service.inference import lifecycle_of, too_busy
-from tastevec.serving.service.responses import AppState, NearestUsers, similar_users
+from tastevec.serving.service.responses import NearestUsers, similar_users
 from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, connection_settings, id_text
 
 __all__ = ["StoreClient", "findable_users", "search_store", "store_router"]
@@ -29,10 +28,12 @@ __all__ = ["StoreClient", "findable_users", "search_store", "store_router"]
 T = TypeVar("T")
 _COUNT_TIMEOUT_S, _COUNT_VALID_S = 1.0, 5.0
 _WAITING = 32  # more would wait for an unavailable database until the request timeout
-_USER_LOCATION = "users[0]."
 
 store_router = APIRouter(
-    prefix="/v1", tags=["users"], route_class=JsonRoute, responses=error_responses(403, 404, 408, 413)
+    prefix="/v1",
+    tags=["users"],
+    route_class=JsonRoute,
+    responses=error_responses(400, 403, 404, 408, 413, 415),
 )
 UserId = Annotated[
     str,
@@ -104,17 +105,13 @@ class StoreClient:
             return self._store
 
 
-@store_router.put(
-    "/users/{user_id:path}",
-    response_model=schemas.StoredResponse,
-    responses=error_responses(400, 408, 413, 415),
-)
+@store_router.put("/users/{user_id:path}", response_model=schemas.StoredResponse)
 async def store_user(request: Request, user_id: UserId, user: schemas.User) -> Response:
     """Store the vectors of a user, replacing earlier ones; the ratings are not stored."""
     store, name = _store(request), _valid_id(user_id)
     lifecycle = lifecycle_of(request)
     state = lifecycle.state
-    parsed = _parse_body(state, user)
+    parsed = state.parse([user], "ratings")
     if not len(parsed.histories.items):
         message = "ratings: no item of the catalog. Expected at least one."
         raise Problem(422, "invalid_data", message, "ratings")
@@ -133,9 +130,7 @@ async def delete_user(request: Request, user_id: UserId) -> Response:
     return json_response({"deleted": await store.run(lambda users: users.delete(name))})
 
 
-@store_router.post(
-    "/users/search", response_model=schemas.SimilarUsersResponse, responses=error_responses(400, 415)
-)
+@store_router.post("/users/search", response_model=schemas.SimilarUsersResponse)
 async def search(request: Request, body: schemas.StoredSearchRequest) -> Response:
     """Find the most similar stored users, with the items nearest to each."""
     return await search_store(request, body.users, body.k, body.exclude)
@@ -204,13 +199,3 @@ def _valid_id(user_id: str) -> str:
         return id_text(user_id, "user_id")
     except DataError as error:
         raise Problem(422, "invalid_data", str(error), "user_id") from None
-
-
-def _parse_body(state: AppState, user: schemas.User) -> ParsedUsers:
-    """Return the history of a user who is the complete body, with locations relative to it."""
-    try:
-        return state.parse([user])
-    except Problem as problem:
-        where = problem.where and problem.where.removeprefix(_USER_LOCATION)
-        message = problem.message.replace(_USER_LOCATION, "")
-        raise Problem(problem.status_code, problem.code, message, where) from None
