@@ -85,7 +85,7 @@ def measured(run: Run) -> dict[str, Any]:
     if settings[0] != settings[1]:
         raise SettingsError(f"The settings of {model} differ. Expected those of the model without the items.")
     models = {name: one.scorers[0] for name, one in runs.items()}
-    cohorts = {
+    datasets = {
         "test": EvalDataset.of(prepared, "test"),
         "validation": EvalDataset.of(prepared, "validation"),
         "train": EvalDataset.of(cut, "test"),
@@ -96,8 +96,8 @@ def measured(run: Run) -> dict[str, Any]:
         "data": prepared.manifest["source"]["name"],
         "draw": {"seed": run.seed, "share": SHARE, **counts, "fingerprint": prepared.fingerprint},
         "settings": dict(runs[WITHOUT].settings),
-        **_cold(models, cohorts, cold, run.seed),
-        "warm": _warm(models, cohorts["test"], cold, run.seed),
+        **_cold(models, datasets, cold, run.seed),
+        "warm": _warm(models, datasets["test"], cold, run.seed),
     }
 
 
@@ -184,11 +184,11 @@ class _Random:
 
 
 def _cold(
-    models: dict[str, Scorer], cohorts: dict[str, EvalDataset], cold: NDArray[np.bool_], seed: int
+    models: dict[str, Scorer], datasets: dict[str, EvalDataset], cold: NDArray[np.bool_], seed: int
 ) -> dict[str, Any]:
     """Return the metrics of every system on the cold items, and their ratio to the best content baseline."""
-    test, baselines = cohorts["test"], _content_baselines(cohorts["train"])
-    selection = _tasks(cohorts["validation"].held_out_users, cold, test.rating_range)
+    test, baselines = datasets["test"], _content_baselines(datasets["train"])
+    selection = _tasks(datasets["validation"].held_out_users, cold, test.rating_range)
     users, best, rows = {}, {}, []
     for name, task in _tasks(test.held_out_users, cold, test.rating_range).items():
         best[name] = _better(baselines, selection[name], test.n_items)

@@ -1,4 +1,4 @@
-"""One source prepared by DuckDB and by Spark, and what must then be equal: every byte and every count."""
+"""Read, preprocess and prepare one source with DuckDB and with Spark, for tests that compare the results."""
 
 from __future__ import annotations
 
@@ -22,63 +22,63 @@ if TYPE_CHECKING:
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Every file of the folder."""
+    """Return the bytes of every file of the folder, by path."""
     return {
         file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()
     }
 
 
 @contextmanager
-def read_by(engine: str, path: Path | str, root: Path, **settings: Any) -> Iterator[tuple[Source, Any]]:
-    """The source, and the engine that has its interactions."""
-    how = ReadSettings(**settings)
+def read_by(engine: str, path: Path | str, folder: Path, **settings: Any) -> Iterator[tuple[Source, Any]]:
+    """Yield the source and the engine with its interactions; Spark exchanges data in ``folder``."""
+    read_settings = ReadSettings(**settings)
     with closing_connection() as connection:
         if engine == "duckdb":
-            yield read_source(path, connection=connection, settings=how), connection
+            yield read_source(path, connection=connection, settings=read_settings), connection
         else:
-            with spark_engine(root) as spark:
-                yield read_on_spark(path, engine=spark, connection=connection, settings=how), spark
+            with spark_engine(folder) as spark:
+                yield read_on_spark(path, engine=spark, connection=connection, settings=read_settings), spark
 
 
 @contextmanager
 def closing_connection() -> Iterator[Any]:
-    """A DuckDB that is closed afterwards."""
+    """Yield a DuckDB that is closed afterwards."""
     connection = connect("500MB")
     with closing(connection.con):
         yield connection
 
 
-def arranged_by(engine: str, path: Path | str, root: Path, **settings: Any) -> dict[str, Any]:
-    """What is read and arranged of a source, by name: files, counts and the account of every row.
+def preprocessed_by(engine: str, path: Path | str, parent: Path, **settings: Any) -> dict[str, Any]:
+    """Return the files, the counts and the row reports of a preprocessed source.
 
     Args:
         engine: "duckdb" or "spark".
         path: The source.
-        root: An existing folder.
-        settings: Of reading, and ``arranging``; a temporal split finds its own timestamp.
+        parent: An existing folder.
+        settings: Of `ReadSettings`, and ``preprocessing``; a temporal split finds its own timestamp.
     """
-    arranging = settings.pop("arranging", {})
-    folder = root / engine
+    preprocessing = settings.pop("preprocessing", {})
+    folder = parent / engine
     folder.mkdir()
-    with read_by(engine, path, root, **settings) as (source, connection):
-        if arranging.get("split_strategy") == "temporal":
-            arranging = arranging | {
+    with read_by(engine, path, parent, **settings) as (source, connection):
+        if preprocessing.get("split_strategy") == "temporal":
+            preprocessing = preprocessing | {
                 "split_timestamp": find_split_timestamp(source, connection, later_share=0.1)
             }
-        counts = preprocess(source, folder, PreprocessSettings(**arranging), connection)
-        result = {
-            "split_timestamp": arranging.get("split_timestamp"),
+        counts = preprocess(source, folder, PreprocessSettings(**preprocessing), connection)
+        found = {
+            "split_timestamp": preprocessing.get("split_timestamp"),
             "counts": dataclasses.asdict(counts),
             "row_reports": source.row_reports,
         }
-    return result | {"files": bytes_of(folder)}
+    return found | {"files": bytes_of(folder)}
 
 
-def prepared_by_both(source: Path | str, root: Path, **settings: Any) -> list[dict[str, Any]]:
-    """Return the manifests of both engines, with all checksums, without timings and engine name."""
+def prepared_by_both(source: Path | str, parent: Path, **settings: Any) -> list[dict[str, Any]]:
+    """Return the manifests of both engines without timings and engine; they contain the checksum of every file."""
     manifests = []
     for engine in ("duckdb", "spark"):
-        made = prepare(source, root / engine, settings=PrepareSettings(engine=engine, **settings)).manifest
+        made = prepare(source, parent / engine, settings=PrepareSettings(engine=engine, **settings)).manifest
         assert made["settings"].pop("engine") == engine
         del made["timings"]
         manifests.append(made)

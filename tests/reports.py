@@ -1,4 +1,4 @@
-"""Made-up evaluations: what systems got from people, without any system or any people."""
+"""Reports of made-up values, without systems or users."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ AGES = ("0-1", "2-4", "5-9", "10-19", "20-39", "40 or more")
 AT = (10, 20, 50, 100)
 
 
-def asked(name="random-20pct", users=4, *, fingerprint=None, ids=None):
-    """A task of so many people, each with 5 known films and 2 hidden ones."""
+def task_record(name="random-20pct", users=4, *, fingerprint=None, ids=None):
+    """Return a task record of so many users, each with 5 input items and 2 held-out items."""
     return TaskRecord(
         name=name,
         note="A note with <angles>.",
@@ -28,37 +28,32 @@ def asked(name="random-20pct", users=4, *, fingerprint=None, ids=None):
 
 
 def facts(system, *, is_baseline=False, space=None, runs=1):
-    """A system that was made in no time."""
+    """Return the facts of a system."""
     return SystemFacts(system, is_baseline, space, runs, {"seed": 42}, 0.5, 0.25)
 
 
 def measured(system, task, *, system_metrics=None, slices=(), **values):
-    """One run of a system: metric_at_10=[...] is the metric@10 of each person."""
+    """Return the result of one run; metric_at_10=[...] is the metric@10 of each user."""
     values = {name.replace("_at_", "@"): np.array(column, float) for name, column in values.items()}
     runs = {metric: np.array([np.nanmean(column)]) for metric, column in values.items()}
     return TaskResult(system, task, values, runs, system_metrics or {}, tuple(slices))
 
 
 def report_of(systems, results, *, data=DATA, at=(10, 100), seed=42):
-    """The report of these."""
+    """Return the report of these systems and results."""
     return Report.of(systems, results, at=at, seed=seed, data=data)
 
 
 def lively(
-    *,
-    baselines,
-    models,
-    users=300,
-    tasks=("top-rated", "random-20pct", "next-item", "last-20pct"),
-    seed=0,
+    *, baselines, models, users=300, tasks=("top-rated", "random-20pct", "next-item", "last-20pct"), seed=0
 ):
-    """A report as real ones are, of systems better and better by their place; models last."""
+    """Return a realistic report of systems in ascending quality, models last."""
     rng = np.random.default_rng(seed)
     names = [*baselines, *models]
     every = [facts(name, is_baseline=name in baselines, runs=1 if name in baselines else 3) for name in names]
     results = []
     for name in tasks:
-        task, n_users = asked(name, users), rng.gamma(2.0, 0.5, users)
+        task, n_users = task_record(name, users), rng.gamma(2.0, 0.5, users)
         for place, system in enumerate(names):
             results.append(_lively(system, task, n_users, 0.04 + 0.3 * (place + 1) / len(names), rng))
     return report_of(every, results, at=AT)

@@ -29,7 +29,7 @@ from users import TAGGED, users, world
 
 FROM = 4.0
 DAY = 86_400
-# Films of one taste point one way, those of the other another; film 5 has no vector.
+# Items of one taste point one way, those of the other another; item 5 has no vector.
 SPACE = np.array(
     [[1.0, 0.01 * item] if item < worlds.ITEMS // 2 else [0.01 * item, 1.0] for item in range(worlds.ITEMS)],
     np.float32,
@@ -38,7 +38,7 @@ SPACE[5] = 0
 
 
 def _halves(histories, horizon):
-    """How often each person liked a film of either half; the later half counts double for what comes next."""
+    """Return the number of positives in each half of the items; the second half counts double at horizon next."""
     positives = positive_matrix(histories, worlds.ITEMS, FROM).toarray()
     sums = positives.reshape(len(histories), 2, worlds.ITEMS // 2).sum(axis=2)
     return sums * np.array([1, 2 if horizon == "next" else 1], np.float32)
@@ -65,33 +65,33 @@ MAKERS = {
 
 
 class TestEveryBaseline(ScorerContract):
-    """Each floor and baseline keeps the contract of scorers."""
+    """The scorer contract for every baseline."""
 
     @pytest.fixture(params=MAKERS.values(), ids=MAKERS.keys())
     def make(self, request):
         return request.param
 
 
-def test_popularity_counts_likes_and_nothing_else():
+def test_popularity_counts_positives():
     train = users([(0, 5), (1, 3), (2, TAGGED)], [(0, 4), (2, 5)])
     scorer = Popularity(positive_from=FROM)
     scorer.fit(train, 4)
     assert scorer.score(users([(0, 1)])).tolist() == [[2, 0, 1, 0]]
 
 
-def test_recent_popularity_counts_the_last_days_and_lets_popularity_settle_ties():
+def test_recent_popularity_counts_last_days():
     train = users([(0, 5, 0), (1, 5, 0), (2, 5, 100 * DAY)], [(1, 5, 0), (3, 1, 100 * DAY)])
     scorer = RecentPopularity(positive_from=FROM, days=30)
     scorer.fit(train, 4)
     assert np.argsort(-scorer.score(users([]))[0]).tolist() == [2, 1, 0, 3]
 
 
-def test_recent_popularity_without_times_is_refused():
+def test_recent_popularity_without_timestamps_is_refused():
     with pytest.raises(DataError, match="no training interaction has a time"):
         RecentPopularity(positive_from=FROM).fit(users([(0, 5)]), 1)
 
 
-def test_the_constant_is_the_mean_of_unit_vectors_of_likes():
+def test_global_mean_vector_is_mean_of_unit_vectors():
     vectors = np.array([[2, 0], [0, 3], [9, 9]], np.float32)
     scorer = GlobalMeanVector(vectors, space="s", positive_from=FROM)
     scorer.fit(users([(0, 5), (2, 1)], [(0, 4), (1, 5), (0, 5)]), 3)
@@ -99,29 +99,29 @@ def test_the_constant_is_the_mean_of_unit_vectors_of_likes():
     assert scorer.name == "global mean vector (s)"
 
 
-def test_the_mean_of_liked_is_a_persons_own_and_else_the_constant():
+def test_mean_positive_falls_back_to_global_mean_vector():
     vectors = np.array([[2, 0], [0, 4], [0, 0]], np.float32)
     scorer = MeanPositive(vectors, space="s", positive_from=FROM)
     scorer.fit(users([(0, 5)]), 3)
-    asked = users([(0, 5), (1, 4)], [(1, 3)], [(2, 5)], [])
-    np.testing.assert_allclose(scorer.vectors(asked), [[1, 2], [1, 0], [1, 0], [1, 0]])
+    task_record = users([(0, 5), (1, 4)], [(1, 3)], [(2, 5)], [])
+    np.testing.assert_allclose(scorer.vectors(task_record), [[1, 2], [1, 0], [1, 0], [1, 0]])
 
 
-def test_the_rating_weighted_mean_goes_away_from_what_was_disliked():
+def test_weighted_mean_points_away_from_disliked_items():
     vectors = np.array([[2, 0], [0, 4], [0, 0]], np.float32)
     scorer = WeightedMean(vectors, space="s", positive_from=FROM)
     scorer.fit(users([(0, 5)]), 3)
-    # 5 and 1 are +1 and -1 for who rates so; who always says 5 says nothing, and neither does a tag.
-    asked = users([(0, 5), (1, 1)], [(0, 5), (1, 5)], [(0, TAGGED)], [])
-    np.testing.assert_allclose(scorer.vectors(asked), [[1, -2], [1, 0], [1, 0], [1, 0]])
+    # 5 and 1 are +1 and -1 for this scale; a constant rating and a tag normalize to 0.
+    task_record = users([(0, 5), (1, 1)], [(0, 5), (1, 5)], [(0, TAGGED)], [])
+    np.testing.assert_allclose(scorer.vectors(task_record), [[1, -2], [1, 0], [1, 0], [1, 0]])
     assert scorer.name == "rating-weighted mean (s)"
 
 
-# Liked: film 0 by three people, 1 by two of them, 2 by one of these and by another person, 3 by nobody.
+# Positives: item 0 of three users, 1 of two of them, 2 of one of these and of another user, 3 of none.
 TRIANGLE = users([(0, 5), (1, 5), (2, 5)], [(0, 5), (1, 4)], [(0, 5), (3, 1)], [(2, 5)])
 
 
-def test_films_are_near_by_the_cosine_of_those_who_liked_them():
+def test_item_knn_similarity_is_cosine_of_raters():
     scorer = ItemKNN(positive_from=FROM, neighbors=3, shrink=0.0)
     scorer.fit(TRIANGLE, 4)
     likeness = scorer.score(users(*[[(item, 5)] for item in range(4)]))
@@ -132,30 +132,30 @@ def test_films_are_near_by_the_cosine_of_those_who_liked_them():
     assert scorer.score(users([(0, 5), (1, 5), (3, 1)]))[0, 2] == pytest.approx(far + middle)
 
 
-def test_shrinking_draws_likeness_to_nothing_where_few_people_speak():
+def test_item_knn_shrinkage_lowers_rare_similarities():
     scorer = ItemKNN(positive_from=FROM, neighbors=3, shrink=10.0)
     scorer.fit(TRIANGLE, 4)
     assert scorer.score(users([(0, 5)]))[0, 1] == pytest.approx(2 / (np.sqrt(3 * 2) + 10))
 
 
-def test_a_film_hears_its_nearest_neighbours_only():
+def test_item_knn_uses_nearest_neighbors_only():
     scorer = ItemKNN(positive_from=FROM, neighbors=1, shrink=0.0)
     scorer.fit(TRIANGLE, 4)
     heard = scorer.score(users(*[[(item, 5)] for item in range(4)])) > 0
-    # 0 hears 1, 1 hears 0, and 2 hears 1, which is nearer than 0.
+    # 0 has 1, 1 has 0, and 2 has 1, which is nearer than 0.
     assert np.argwhere(heard).tolist() == [[0, 1], [1, 0], [1, 2]]
 
 
-def test_neighbours_are_the_same_whatever_block_they_are_found_in(monkeypatch):
+def test_item_knn_in_blocks_is_equal(monkeypatch):
     whole = MAKERS["item-kNN"]()
     whole.fit(world(), worlds.ITEMS)
-    monkeypatch.setattr(neighbors, "_CELLS", 1)  # one film at a time
+    monkeypatch.setattr(neighbors, "_CELLS", 1)  # one item at a time
     single = MAKERS["item-kNN"]()
     single.fit(world(), worlds.ITEMS)
     np.testing.assert_array_equal(whole.score(world()), single.score(world()))
 
 
-def test_neighbours_need_no_table_of_all_films_by_all_films(monkeypatch):
+def test_item_knn_memory_is_bounded(monkeypatch):
     items = 4_000  # squared, at four bytes: 64 MB
     train = users(*[[(item, 5), (item + 1, 5)] for item in range(items - 1)])
     scorer = ItemKNN(positive_from=FROM, neighbors=2, shrink=0.0)
@@ -168,13 +168,13 @@ def test_neighbours_need_no_table_of_all_films_by_all_films(monkeypatch):
     assert np.flatnonzero(scorer.score(users([(7, 5)]))[0]).tolist() == [6, 8]
 
 
-def test_where_nobody_liked_anything_no_film_has_a_neighbour():
+def test_item_knn_without_positives_scores_zero():
     scorer = ItemKNN(positive_from=FROM)
     scorer.fit(users([(0, 1)]), 3)
     assert scorer.score(users([(0, 5)])).tolist() == [[0, 0, 0]]
 
 
-def test_each_question_is_answered_by_the_scorer_tuned_for_it():
+def test_per_horizon_uses_scorer_of_horizon():
     overall, following = EASE(positive_from=FROM, ridge=1.0), EASE(positive_from=FROM, ridge=9.0)
     scorer = PerHorizon("EASE", overall=overall, next=following)
     scorer.fit(world(), worlds.ITEMS)
@@ -183,7 +183,7 @@ def test_each_question_is_answered_by_the_scorer_tuned_for_it():
     np.testing.assert_array_equal(scorer.score(world()), following.score(world()))
 
 
-def test_what_is_fitted_with_a_system_can_be_told():
+def test_fitted_parts_are_the_leaf_scorers():
     one, other = Popularity(positive_from=FROM), EASE(positive_from=FROM)
     assert fitted_parts(one) == (one,)
     assert fitted_parts(LastItems(one)) == (one,)
@@ -191,14 +191,14 @@ def test_what_is_fitted_with_a_system_can_be_told():
     assert fitted_parts(PerHorizon("p", overall=one, next=one)) == (one,)
 
 
-def test_ease_weights_solve_their_equation():
+def test_ease_weights_solve_ridge_regression():
     positives = positive_matrix(world(), worlds.ITEMS, FROM).toarray()
     scorer = EASE(positive_from=FROM, ridge=3.0)
     scorer.fit(world(), worlds.ITEMS)
     everything = users(*[[(item, 5)] for item in range(worlds.ITEMS)])
     weights = scorer.score(everything)
     assert np.diag(weights) == pytest.approx(0)
-    # One film's column is the ridge regression on all other films.
+    # One item's column is the ridge regression on all other items.
     for item in (0, 13):
         others = np.arange(worlds.ITEMS) != item
         normal = positives[:, others].T @ positives[:, others] + 3.0 * np.eye(worlds.ITEMS - 1)
@@ -206,7 +206,7 @@ def test_ease_weights_solve_their_equation():
         np.testing.assert_allclose(weights[others, item], expected, atol=1e-5)
 
 
-def test_ease_keeps_to_the_most_liked_films_of_a_large_catalogue(monkeypatch):
+def test_ease_of_large_catalog_uses_most_popular_items(monkeypatch):
     monkeypatch.setattr(linear, "_MAX_ITEMS", 2)
     scorer = EASE(positive_from=FROM, ridge=1.0)
     scorer.fit(users([(0, 5), (1, 5), (3, 5)], [(1, 5), (3, 5)]), 5)
@@ -216,7 +216,7 @@ def test_ease_keeps_to_the_most_liked_films_of_a_large_catalogue(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["EASE", "iALS", "mean of positives", "rating-weighted mean", "item-kNN"])
-def test_those_who_love_one_half_of_the_films_are_offered_that_half(name):
+def test_baseline_prefers_items_of_same_taste(name):
     scorer = MAKERS[name]()
     scorer.fit(world(), worlds.ITEMS)
     scores = scorer.score(users([(0, 5), (2, 5), (3, 4), (14, 1)], [(11, 5), (12, 5), (13, 4), (1, 1)]))
@@ -225,7 +225,7 @@ def test_those_who_love_one_half_of_the_films_are_offered_that_half(name):
     assert halves[1, 1] > halves[1, 0]
 
 
-def test_last_only_forgets_what_is_older():
+def test_last_items_ignores_older_items():
     scorer = LastItems(EASE(positive_from=FROM), 2)
     scorer.fit(world(), worlds.ITEMS)
     long, short = users([(0, 5), (11, 5), (12, 5)]), users([(11, 5), (12, 5)])
@@ -233,14 +233,14 @@ def test_last_only_forgets_what_is_older():
     assert scorer.name == "EASE (positives), last 2 items"
 
 
-def test_als_of_likes_does_not_see_what_was_not_liked():
+def test_als_of_positives_ignores_other_ratings():
     scorer = MAKERS["iALS"]()
     scorer.fit(world(), worlds.ITEMS)
     scores = scorer.score(users([(0, 5)], [(0, 5), (13, 1), (15, TAGGED)]))
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
-def test_als_scores_by_vectors_whose_space_another_seed_turns():
+def test_als_spaces_of_seeds_differ():
     made = [ALS(AlsSettings((1, 5), dim=4, seed=seed), positives_only=False) for seed in (1, 2)]
     made[0].fit(world(), worlds.ITEMS)
     user = users([(0, 5), (1, 3)])
@@ -248,9 +248,9 @@ def test_als_scores_by_vectors_whose_space_another_seed_turns():
     assert made[0].space != made[1].space
 
 
-def test_an_encoder_answers_both_questions_and_never_offers_a_film_without_a_vector():
+def test_encoded_scorer_ranks_items_without_vector_last():
     scorer = MAKERS["encoded"]()
     user = users([(0, 5), (1, 5), (11, 5)])
     assert scorer.vectors(user).tolist() == [[2, 2]]
     assert scorer.at_horizon("overall").vectors(user).tolist() == [[2, 1]]
-    assert scorer.score(user)[0].argmin() == 5  # the film without a vector
+    assert scorer.score(user)[0].argmin() == 5  # the item without a vector

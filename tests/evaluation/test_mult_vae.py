@@ -1,4 +1,4 @@
-"""Mult-VAE: the contract of scorers, and what is its own."""
+"""Mult-VAE: the scorer contract and its training."""
 
 import numpy as np
 import pytest
@@ -20,32 +20,30 @@ def _made(**changes):
 
 
 class TestMultVAE(ScorerContract):
-    """Whole and shortened, it keeps the contract of scorers."""
+    """Mult-VAE on full histories and on the last items."""
 
     @pytest.fixture(params=[_made, lambda: LastItems(_made())], ids=["whole", "last only"])
     def make(self, request):
         return request.param
 
 
-def test_mult_vae_ranks_items_of_positive_half_first():
+def test_baseline_prefers_items_of_same_taste():
     scorer = _made(annealing=60)
-    scorer.fit(
-        world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS
-    )  # too few for a validation user
+    scorer.fit(world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS)  # too few for validation
     scores = scorer.score(users([(0, 5), (2, 5), (3, 4)], [(11, 5), (12, 5), (13, 4)]))
     halves = scores.reshape(2, 2, worlds.ITEMS // 2).mean(axis=2)
     assert halves[0, 0] > halves[0, 1]
     assert halves[1, 1] > halves[1, 0]
 
 
-def test_mult_vae_reads_positives_alone():
+def test_mult_vae_reads_positives_only():
     scorer = _made()
     scorer.fit(world(), worlds.ITEMS)
     scores = scorer.score(users([(0, 5)], [(0, 5), (13, 1)]))
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
-def test_mult_vae_seed_decides_result_and_leaves_global_random_state():
+def test_mult_vae_seed_is_isolated():
     torch.manual_seed(0)
     untouched = torch.rand(1)
     torch.manual_seed(0)
@@ -60,7 +58,7 @@ def test_mult_vae_seed_decides_result_and_leaves_global_random_state():
 
 
 def _watched(monkeypatch, gains):
-    """Patch validation to return these values by epoch; return the scores of each epoch."""
+    """Return the scores of each epoch, with validation metrics replaced by these values."""
     scores = []
 
     def measure(scorer, task, n_items, at):
@@ -73,7 +71,7 @@ def _watched(monkeypatch, gains):
     return scores
 
 
-def test_mult_vae_result_is_best_epoch_on_validation_users(monkeypatch):
+def test_mult_vae_restores_best_validation_epoch(monkeypatch):
     scores = _watched(monkeypatch, [0.1, 0.5, 0.3, 0.4, 0.9])
     scorer = _made(patience=2)
     scorer.fit(world(), worlds.ITEMS)
@@ -81,34 +79,34 @@ def test_mult_vae_result_is_best_epoch_on_validation_users(monkeypatch):
     np.testing.assert_array_equal(scorer.score(world()), scores[1])
 
 
-def test_mult_vae_ends_after_last_epoch(monkeypatch):
+def test_mult_vae_stops_at_last_epoch(monkeypatch):
     scores = _watched(monkeypatch, [0.1, 0.2, 0.3])
     _made(epochs=3, patience=1).fit(world(), worlds.ITEMS)
     assert len(scores) == 3
 
 
 def test_mult_vae_validation_users_are_not_trained_on(monkeypatch):
-    calls = []
+    train_histories = []
     learn = MultVAE._learn
 
     def watch(self, positive, task, n_items):
-        calls.append((set(positive.user_ids), set(task.inputs.user_ids)))
+        train_histories.append((set(positive.user_ids), set(task.inputs.user_ids)))
         learn(self, positive, task, n_items)
 
     monkeypatch.setattr(MultVAE, "_learn", watch)
     _made(epochs=1).fit(world(), worlds.ITEMS)
-    [(train_users, validation_users)] = calls
-    assert len(train_users) == worlds.USERS - 1
-    assert not train_users & validation_users
+    [(train_ids, validation)] = train_histories
+    assert len(train_ids) == worlds.USERS - 1
+    assert not train_ids & validation
 
 
-def test_mult_vae_without_positives_has_finite_scores():
+def test_mult_vae_ignores_users_without_positives():
     scorer = _made()
     scorer.fit(users([(0, 1)], [(1, 2)]), worlds.ITEMS)
     assert np.isfinite(scorer.score(world())).all()
 
 
-def test_the_divergence_is_that_of_two_normal_distributions():
+def test_mult_vae_divergence_equals_torch():
     network = module._Network(3, VaeSettings(hidden=2, latent=2))
     mean, spread = np.array([0.5, -1.0]), np.array([0.5, 2.0])
     with torch.no_grad():
@@ -121,7 +119,7 @@ def test_the_divergence_is_that_of_two_normal_distributions():
     assert divergence.item() == pytest.approx(exact.item())
 
 
-def test_the_input_has_the_length_of_one():
+def test_mult_vae_input_has_unit_length():
     network = module._Network(4, VaeSettings(hidden=2, latent=2)).eval()
     counted = []
     network.items.register_forward_hook(
@@ -139,7 +137,7 @@ def test_preprocess_settings_out_of_range_are_refused(wrong):
         VaeSettings(**wrong)
 
 
-def test_its_recipe_starts_from_the_published_settings_and_runs_once_a_seed():
+def test_mult_vae_spec_has_published_settings():
     spec = mult_vae(rating_range=(1, 5))
     assert spec.seeded
     assert spec.space.keys() == spec.published.keys()

@@ -1,4 +1,4 @@
-"""Tuning: the budget, the first trial, who chooses, and what is taken from an earlier evaluation."""
+"""Hyperparameter tuning of baselines."""
 
 import json
 import sys
@@ -27,19 +27,19 @@ TEACH, CHOOSE, ASK = (np.array(some) for some in ([0, 1, 2, 3, 6, 7, 8, 9], [4, 
 
 
 class Nudged:
-    """Scores films of one taste by a number and those of the other by its opposite; it keeps what it was asked."""
+    """A scorer whose quality depends on one setting; it records the histories that it gets."""
 
     name = "nudged"
 
     def __init__(self, push, made):
-        self.push, self.seen, self.taught = push, [], []
+        self.push, self.seen, self.train_histories = push, [], []
         made.append(self)
 
     def fit(self, train, _item_count):
-        self.taught.append(train)
+        self.train_histories.append(train)
 
     def score(self, histories):
-        """The best push for a whole history is 3; for a shortened one, 30."""
+        """Return scores; the best push for a full history is 3, for a shortened one 30."""
         self.seen.append(histories)
         aim = 30.0 if histories.lengths.max(initial=0) <= 3 else 3.0
         own = np.array(
@@ -55,8 +55,8 @@ def _items(histories):
     return np.split(histories.items, histories.offsets[1:-1])
 
 
-def _cohort(asked=CHOOSE):
-    return plain_dataset(world().take(TEACH), world().take(asked), worlds.ITEMS, (1.0, 5.0))
+def _dataset(task_record=CHOOSE):
+    return plain_dataset(world().take(TEACH), world().take(task_record), worlds.ITEMS, (1.0, 5.0))
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def spec(made):
     )
 
 
-def test_each_question_takes_the_best_of_twelve_and_the_published_settings_are_tried_first(spec, made):
-    choices = tune([spec], _cohort())
+def test_tune_returns_best_of_12_trials_published_first(spec, made):
+    choices = tune([spec], _dataset())
     assert made[0].push == 100.0
     assert len(made) == 12
     for question, chosen in choices.items():
@@ -94,84 +94,86 @@ def test_each_question_takes_the_best_of_twelve_and_the_published_settings_are_t
     ]
 
 
-def test_a_trial_is_fitted_once_for_all_questions_on_training_people_alone(spec, made):
-    tune([spec], _cohort())
+def test_trial_is_fitted_once_on_training_users(spec, made):
+    tune([spec], _dataset())
     for scorer in made:
-        [taught] = scorer.taught
-        assert set(taught.user_ids) == set(world().user_ids[TEACH])
+        [train_histories] = scorer.train_histories
+        assert set(train_histories.user_ids) == set(world().user_ids[TEACH])
         assert {user for seen in scorer.seen for user in seen.user_ids} == set(world().user_ids[CHOOSE])
 
 
-def test_the_same_seed_tries_the_same_settings(spec, made):
-    first = tune([spec], _cohort(), seed=3)
+def test_tune_with_equal_seed_tries_equal_settings(spec, made):
+    first = tune([spec], _dataset(), seed=3)
     pushes = [scorer.push for scorer in made]
     made.clear()
-    again = tune([spec], _cohort(), seed=3)
+    again = tune([spec], _dataset(), seed=3)
     assert [scorer.push for scorer in made] == pushes
     assert [c.settings for c in again.values()] == [c.settings for c in first.values()]
 
 
-def test_out_of_time_the_published_settings_are_tried_all_the_same(spec, made, monkeypatch):
+def test_tune_without_time_tries_published_settings(spec, made, monkeypatch):
     monkeypatch.setattr(tuning, "SECONDS", 0.0)
-    for chosen in tune([spec], _cohort()).values():
+    for chosen in tune([spec], _dataset()).values():
         assert chosen.settings == {"push": 100.0}
         assert chosen.tuning["trials"] == 1
     assert len(made) == 1
 
 
-def test_where_nothing_is_better_the_published_settings_stay(made):
+def test_tune_keeps_published_settings_unless_improved(made):
     flat = BaselineSpec(
         "flat",
         lambda _settings, _seed: Nudged(3.0, made),
         published={"push": 7, "share": 0.5},
         space={"push": OneOf((5, 6, 7)), "share": Range(0, 1)},
     )
-    for chosen in tune([flat], _cohort()).values():
+    for chosen in tune([flat], _dataset()).values():
         assert chosen.settings == {"push": 7, "share": 0.5}
 
 
-def test_only_what_is_asked_is_tuned(spec):
-    assert [question.horizon for question in tune([spec], _cohort(), horizons=["overall"])] == ["overall"]
+def test_tune_covers_given_horizons_only(spec):
+    assert [question.horizon for question in tune([spec], _dataset(), horizons=["overall"])] == ["overall"]
 
 
-def test_what_has_nothing_to_tune_keeps_its_settings():
+def test_tune_without_space_keeps_settings():
     [popularity, recent] = trivial_baselines(world(), rating_range=(1, 5))
-    choices = tune([popularity, recent], _cohort())
+    choices = tune([popularity, recent], _dataset())
     assert {question.system: chosen.tuning is None for question, chosen in choices.items()} == {
         "popularity": True,
         "recent popularity": False,
     }
 
 
-def test_progress_counts_every_trial(spec):
-    told = []
-    tune([spec, spec], _cohort(), progress=lambda *step: told.append(step))
-    assert [done for done, _, _ in told] == [*range(13), *range(12, 25)]
-    assert {(total, note) for _, total, note in told} == {(24, "Tuning nudged")}
+def test_tune_progress_counts_every_trial(spec):
+    found_text = []
+    tune([spec, spec], _dataset(), progress=lambda *step: found_text.append(step))
+    assert [done for done, _, _ in found_text] == [*range(13), *range(12, 25)]
+    assert {(total, note) for _, total, note in found_text} == {(24, "Tuning nudged")}
 
 
-def test_optuna_is_silent_and_speaks_to_others_as_before(spec, capfd):
+def test_tune_silences_optuna_and_restores_verbosity(spec, capfd):
     import optuna  # noqa: PLC0415  an extra
 
     before = optuna.logging.get_verbosity()
-    tune([spec], _cohort())
+    tune([spec], _dataset())
     assert optuna.logging.get_verbosity() == before
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_optuna_the_line_that_installs_it_is_said(spec, monkeypatch):
+def test_tune_without_optuna_names_the_extra(spec, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[tune\]'"):
-        tune([spec], _cohort())
+        tune([spec], _dataset())
 
 
 @pytest.mark.parametrize("place", range(6))
 def test_every_baseline_can_be_tuned(place, monkeypatch):
     monkeypatch.setattr(tuning, "TRIALS", 2)
     spec = strong_baselines(rating_range=(1, 5))[place]
-    choices = tune([spec], _cohort())
+    choices = tune([spec], _dataset())
     report = evaluate(
-        build_baselines([spec], choices, [1]), _cohort(ASK), tasks=["random-20pct", "next-item", "last-20pct"]
+        build_baselines([spec], choices, [1]),
+        _dataset(ASK),
+        tasks=["random-20pct", "next-item", "last-20pct"],
     )
     short = {f"{spec.name}, last {count} items" for count in spec.last_n}
     assert {facts.system for facts in report.systems} == {spec.name, *short}
@@ -179,11 +181,11 @@ def test_every_baseline_can_be_tuned(place, monkeypatch):
 
 @pytest.fixture
 def saved(tmp_path):
-    """The folder of an evaluation, tuned on data called abc."""
+    """A function that writes a tuned evaluation on data with fingerprint abc."""
 
     def save(choices, specs, fingerprint="abc"):
         report = evaluate(
-            build_baselines(specs, choices, [1]), _cohort(ASK), tasks=["next-item", "last-20pct"]
+            build_baselines(specs, choices, [1]), _dataset(ASK), tasks=["next-item", "last-20pct"]
         )
         object.__setattr__(report, "data", {"name": "tiny", "fingerprint": fingerprint, "split": "test"})
         write_report(report, tmp_path / "results")
@@ -192,33 +194,33 @@ def saved(tmp_path):
     return save
 
 
-def _floors_and(spec):
+def _trivial_and(spec):
     return [*trivial_baselines(world(), rating_range=(1, 5)), spec]
 
 
-def test_settings_come_back_from_an_earlier_evaluation_as_they_were(saved, spec):
-    specs = _floors_and(spec)
-    choices = tune(specs, _cohort(), horizons=["next"])
+def test_tuned_settings_are_read_back(saved, spec):
+    specs = _trivial_and(spec)
+    choices = tune(specs, _dataset(), horizons=["next"])
     again = read_tuned_settings(saved(choices, specs), specs, horizons=["next"], fingerprint="abc")
     assert again == choices
 
 
-def test_settings_of_other_data_are_refused(saved, spec):
+def test_tuned_settings_of_other_data_are_refused(saved, spec):
     folder = saved(published_settings([spec], ["next"]), [spec])
     with pytest.raises(DataError, match=r"tuned on data abc. Expected xyz, the data of this evaluation"):
         read_tuned_settings(folder, [spec], horizons=["next"], fingerprint="xyz")
 
 
-def test_an_evaluation_that_was_not_tuned_or_was_asked_less_is_refused(saved, spec):
-    specs = _floors_and(spec)
+def test_untuned_results_are_refused(saved, spec):
+    specs = _trivial_and(spec)
     folder = saved(published_settings(specs, ["next"]), specs)
     with pytest.raises(SettingsError, match="no tuned settings of 'recent popularity'"):
         read_tuned_settings(folder, specs, horizons=["next"], fingerprint="abc")
-    folder = saved(tune(specs, _cohort(), horizons=["next"]), specs)
+    folder = saved(tune(specs, _dataset(), horizons=["next"]), specs)
     with pytest.raises(SettingsError, match="of 'popularity' for horizon overall"):
         read_tuned_settings(folder, specs, horizons=["overall"], fingerprint="abc")
 
 
-def test_a_folder_without_results_is_refused(tmp_path, spec):
+def test_tuned_settings_of_empty_folder_are_refused(tmp_path, spec):
     with pytest.raises(FormatError):
         read_tuned_settings(tmp_path, [spec], horizons=["next"], fingerprint="abc")

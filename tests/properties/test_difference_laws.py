@@ -1,4 +1,4 @@
-"""What must hold of paired differences whatever systems got."""
+"""Properties of paired differences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ scores = arrays.arrays(
 
 
 @given(scores, st.integers(0, 5))
-def test_a_minus_b_is_the_opposite_of_b_minus_a(values, seed):
+def test_pairwise_differences_are_antisymmetric(values, seed):
     draws = bootstrap_users(len(values), seed)
     found, turned = pairwise_differences(values, draws), pairwise_differences(values[:, ::-1], draws)
     for matrix, other in zip(found, (found.mean, found.ci_high, found.ci_low), strict=True):
@@ -32,14 +32,14 @@ def test_a_minus_b_is_the_opposite_of_b_minus_a(values, seed):
 
 
 @given(scores, st.integers(0, 5), st.integers(-8, 8))
-def test_a_system_that_is_better_by_as_much_for_everybody_differs_by_exactly_that(values, seed, eighths):
+def test_constant_difference_has_exact_interval(values, seed, eighths):
     pair = np.stack([values[:, 0] + eighths / 8, values[:, 0]], axis=1)
     found = pairwise_differences(pair, bootstrap_users(len(values), seed))
     assert [matrix[0, 1] for matrix in found] == pytest.approx([eighths / 8] * 3, abs=1e-12)
 
 
 @given(scores, st.integers(0, 5))
-def test_a_mean_lies_inside_its_people_and_an_interval_around_no_more(values, seed):
+def test_mean_and_interval_are_within_values(values, seed):
     for interval, column in zip(
         mean_intervals(values, bootstrap_users(len(values), seed)), values.T, strict=True
     ):
@@ -48,7 +48,7 @@ def test_a_mean_lies_inside_its_people_and_an_interval_around_no_more(values, se
 
 
 @given(st.lists(st.floats(-10, 10), max_size=12).map(sorted), st.floats(0.01, 3))
-def test_names_beside_lines_keep_their_order_and_their_distance(heights, gap):
+def test_spread_keeps_order_and_gap(heights, gap):
     moved = spread(heights, gap)
     assert len(moved) == len(heights)
     assert all(right - left >= gap - 1e-9 for left, right in pairwise(moved))

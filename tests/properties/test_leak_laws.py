@@ -1,4 +1,4 @@
-"""Whatever people did, no task of any protocol and of any division of people leaks."""
+"""Properties: no task of any split strategy leaks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.leaks import (
-    assert_no_target_is_known,
-    assert_nothing_after_the_first_hidden,
-    assert_nothing_from_the_cut_on,
-    assert_nothing_is_invented,
-    assert_statistics_are_of_known,
-    hidden_of,
+    assert_no_target_is_input,
+    assert_normalized_by_inputs,
+    assert_nothing_after_first_target,
+    assert_nothing_from_split_timestamp,
+    assert_targets_are_real,
+    targets_of,
 )
 from sources import Row, prepare, source
 from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
@@ -26,7 +26,7 @@ from users import TAGGED, items_of, rows_of, users
 
 ITEMS = 30
 STARS = (1, 5)
-# Five and more likes are common, so that fold-in has somebody to ask.
+# Five and more positives are common, so that random-20pct has users.
 RATINGS = st.sampled_from([1, 2, 3, 4, 4, 4, 5, 5, TAGGED])
 
 
@@ -43,8 +43,8 @@ def crowds(draw):
 
 
 items = st.lists(st.booleans(), min_size=ITEMS, max_size=ITEMS).map(lambda flags: np.array(flags, np.bool_))
-by_user = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
-divisions = by_user | st.builds(LiangSplit, items)
+strategies = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
+divisions = strategies | st.builds(LiangSplit, items)
 
 
 def tasks_of(histories, division, seed=42):
@@ -56,7 +56,7 @@ def tasks_of(histories, division, seed=42):
 
 
 def questions(tasks):
-    """Return the inputs and the held-out items of each user, per task."""
+    """Return the input and the held-out items of each user and task."""
     return [
         {
             user: (
@@ -64,7 +64,7 @@ def questions(tasks):
                 task.inputs.normalized_ratings[
                     task.inputs.offsets[owner] : task.inputs.offsets[owner + 1]
                 ].tolist(),
-                hidden_of(task, owner),
+                targets_of(task, owner),
             )
             for owner, user in enumerate(task.inputs.user_ids.tolist())
         }
@@ -73,29 +73,29 @@ def questions(tasks):
 
 
 @given(crowds(), divisions)
-def test_no_task_shows_what_it_asks_for_or_what_came_later_or_what_never_was(histories, division):
+def test_no_task_leaks_targets_or_later_items(histories, division):
     for task in tasks_of(histories, division):
-        assert_no_target_is_known(task)
-        assert_nothing_is_invented(task, histories)
-        assert_statistics_are_of_known(task)
+        assert_no_target_is_input(task)
+        assert_targets_are_real(task, histories)
+        assert_normalized_by_inputs(task)
         if task.horizon == "next":
-            assert_nothing_after_the_first_hidden(task, histories)
+            assert_nothing_after_first_target(task, histories)
 
 
 @given(crowds(), st.builds(TemporalSplit, st.integers(1, 9), items))
-def test_temporal_split_has_one_task_after_the_timestamp(histories, division):
+def test_temporal_split_ends_all_other_tasks(histories, division):
     *others, last = tasks_of(histories, division)
     assert last.name == "global-temporal"
     assert (last.timestamps >= division.split_timestamp).all()
     for task in others:
         assert (task.timestamps < division.split_timestamp).all()
     for task in (*others, last):
-        assert_nothing_from_the_cut_on(task.inputs, division.split_timestamp)
+        assert_nothing_from_split_timestamp(task.inputs, division.split_timestamp)
         assert (task.inputs.timestamps != NO_TIMESTAMP).all()
 
 
-@given(crowds(), by_user, st.integers(0, 3))
-def test_task_of_a_user_depends_on_no_other_user(histories, division, seed):
+@given(crowds(), strategies, st.integers(0, 3))
+def test_task_of_user_is_independent_of_others(histories, division, seed):
     together = questions(tasks_of(histories, division, seed))
     for owner in range(len(histories)):
         one = questions(tasks_of(histories.take(np.array([owner])), division, seed))
@@ -105,8 +105,8 @@ def test_task_of_a_user_depends_on_no_other_user(histories, division, seed):
 
 
 @given(crowds(), divisions, st.randoms(use_true_random=False))
-def test_user_order_changes_nothing(histories, division, random):
-    """In the published split too: its draw goes by ascending ids, and depends on who is there."""
+def test_order_of_users_changes_nothing(histories, division, random):
+    """Also in the published split, which draws by ascending ids."""
     order = list(range(len(histories)))
     random.shuffle(order)
     other = tasks_of(histories.take(np.array(order)), division)
@@ -114,7 +114,7 @@ def test_user_order_changes_nothing(histories, division, random):
 
 
 @given(crowds(), items)
-def test_in_the_published_split_only_likes_that_exist_are_known_or_hidden(histories, candidates):
+def test_liang_split_has_candidate_positives_only(histories, candidates):
     task = build_task("random-20pct", histories, rating_range=STARS, split=LiangSplit(candidates))
     assert candidates[task.inputs.items].all()
     assert candidates[task.targets].all()
@@ -125,8 +125,8 @@ def test_in_the_published_split_only_likes_that_exist_are_known_or_hidden(histor
 
 
 @given(crowds())
-def test_what_is_hidden_changes_nothing_that_is_known(histories):
-    """For any highest rating, the input items have the same bytes."""
+def test_held_out_ratings_change_no_input(histories):
+    """The input has equal bytes for any top rating."""
     task = build_task("top-rated", histories, rating_range=STARS)
     kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
     hidden = np.isin(
@@ -165,7 +165,7 @@ def tables(draw):
 
 @given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "temporal"]), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
-def test_splits_are_disjoint_and_cover_all_kept_users(rows, split, seed):
+def test_splits_are_disjoint_and_complete(rows, split, seed):
     chosen = PreprocessSettings(
         split_strategy=split, seed=seed, held_out_users=1, split_timestamp=20 if split == "temporal" else None
     )
@@ -175,7 +175,7 @@ def test_splits_are_disjoint_and_cover_all_kept_users(rows, split, seed):
         except (
             DataError,
             SettingsError,
-        ):  # no user has two items before the timestamp; fewer than three users have five positives
+        ):  # no user has two items before the cut; not three users have five likes
             assert split in {"temporal", "liang"}
             return
         parts = [prepared.users_in(name) for name in ("train", "validation", "test")]
@@ -189,7 +189,7 @@ def test_splits_are_disjoint_and_cover_all_kept_users(rows, split, seed):
 
 @given(tables(), st.integers(0, 9), st.integers(1, 30))
 @settings(max_examples=15, deadline=None)
-def test_train_and_validation_end_at_split_timestamp_and_test_is_complete(rows, seed, cut):
+def test_temporal_split_ends_training_and_validation_histories(rows, seed, cut):
     chosen = PreprocessSettings(
         split_strategy="temporal", seed=seed, split_timestamp=cut, minimum_interactions=1
     )
@@ -201,15 +201,15 @@ def test_train_and_validation_end_at_split_timestamp_and_test_is_complete(rows, 
         ids = prepared.item_ids
         expected = {(row.user, row.item) for row in rows if row.timestamp is not None}
         for split in ("train", "validation"):
-            assert_nothing_from_the_cut_on(prepared.histories.take(prepared.users_in(split)), cut)
-        test_users = set(prepared.user_ids[prepared.users_in("test")].tolist())
+            assert_nothing_from_split_timestamp(prepared.histories.take(prepared.users_in(split)), cut)
+        task_record = set(prepared.user_ids[prepared.users_in("test")].tolist())
         found = {
             (user, int(ids[item]))
             for owner, user in enumerate(prepared.user_ids.tolist())
             for item in items_of(prepared.histories, owner)
         }
         timestamps = {(row.user, row.item): row.timestamp for row in rows}
-        assert found == {pair for pair in expected if pair[0] in test_users or timestamps[pair] < cut}
+        assert found == {pair for pair in expected if pair[0] in task_record or timestamps[pair] < cut}
         histories = prepared.histories
         scales = normalize_ratings(histories.ratings, histories.offsets)
         np.testing.assert_allclose(histories.normalized_ratings, scales, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What must hold of lists and shapes whatever they are made of."""
+"""Properties of list metrics and geometry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tastevec.evaluation.metrics import (
 )
 
 USERS = 15
-counts_of_films = arrays.arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 50))
+item_counts = arrays.arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 50))
 seeds = st.integers(0, 10_000)
 sizes = st.tuples(st.integers(2, 12), st.integers(1, 6))
 
@@ -37,12 +37,12 @@ def cloud(seed, size):
 
 
 def turned(seed, dimensions):
-    """A rotation."""
+    """Return a rotation."""
     return np.linalg.qr(cloud(seed, (dimensions, dimensions)))[0]
 
 
-@given(counts_of_films, st.integers(1, 5), st.randoms())
-def test_gini_and_coverage_stay_in_their_ranges_and_do_not_depend_on_order_or_scale(counts, times, random):
+@given(item_counts, st.integers(1, 5), st.randoms())
+def test_gini_and_coverage_are_bounded_and_invariant(counts, times, random):
     assert 0 <= coverage(counts) <= 1
     if not counts.any():
         return
@@ -53,12 +53,12 @@ def test_gini_and_coverage_stay_in_their_ranges_and_do_not_depend_on_order_or_sc
 
 
 @given(st.integers(1, 30), st.integers(1, 50))
-def test_films_that_are_recommendation_counts_alike_have_no_inequality(items, count):
+def test_gini_of_equal_counts_is_zero(items, count):
     assert gini(np.full(items, count)) == pytest.approx(0, abs=1e-12)
 
 
 @given(seeds, st.integers(1, 20), st.integers(1, 12))
-def test_lists_stay_in_their_ranges(seed, items, depth):
+def test_list_metrics_are_bounded(seed, items, depth):
     rng = np.random.default_rng(seed)
     ranked = np.stack([np.append(rng.permutation(items), np.full(depth, -1))[:depth] for _ in range(4)])
     raters = rng.integers(0, USERS + 1, items)
@@ -71,7 +71,7 @@ def test_lists_stay_in_their_ranges(seed, items, depth):
 
 
 @given(seeds, sizes)
-def test_a_shape_does_not_change_when_the_space_is_turned_or_the_people_trade_places(seed, size):
+def test_geometry_is_invariant_to_rotation_and_order(seed, size):
     vectors = cloud(seed, size)
     other = np.random.default_rng(seed).permutation(vectors) @ turned(seed, size[1])
     rank, top = effective_rank(vectors), top_direction(vectors)
@@ -83,14 +83,14 @@ def test_a_shape_does_not_change_when_the_space_is_turned_or_the_people_trade_pl
 
 
 @given(seeds, st.integers(3, 12), st.integers(1, 5))
-def test_hubs_do_not_depend_on_the_length_of_a_vector(seed, users, k):
+def test_hubness_ignores_vector_lengths(seed, users, k):
     vectors = cloud(seed, (users, 4))
     lengths = np.random.default_rng(seed).uniform(0.5, 2, (users, 1))
     np.testing.assert_allclose(hubness(vectors * lengths, k), hubness(vectors, k), equal_nan=True)
 
 
 @given(seeds, sizes)
-def test_cosines_of_halves_stay_between_opposite_and_same(seed, size):
+def test_split_half_cosines_are_bounded(seed, size):
     first, second = cloud(seed, (2, *size))
     for values in (split_half_cosine(first, second), between_user_cosine(first, second)):
         assert (np.abs(values) <= 1 + 1e-9).all()
@@ -99,7 +99,7 @@ def test_cosines_of_halves_stay_between_opposite_and_same(seed, size):
 
 
 @given(seeds, st.integers(1, 20), st.integers(1, 25))
-def test_the_place_of_a_hidden_film_is_where_the_ranking_has_it(seed, items, k):
+def test_ranks_of_equals_list_position(seed, items, k):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, items + 1, 3)
     targets = np.concatenate([rng.permutation(items)[:size] for size in sizes]).astype(np.int32)

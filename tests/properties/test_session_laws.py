@@ -1,4 +1,4 @@
-"""What must hold of shuffled sessions whatever people did."""
+"""Properties of shuffled sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from users import TAGGED, users
 
 @st.composite
 def crowds(draw):
-    """Up to 5 people with 0 to 15 films each, in sittings some minutes or an hour apart; now and then without times."""
+    """Return up to 5 users with 0 to 15 items each, in sessions minutes or an hour apart, some without timestamps."""
     each = []
     for _ in range(draw(st.integers(0, 5))):
         items = draw(st.lists(st.integers(0, 40), max_size=15, unique=True))
@@ -29,7 +29,7 @@ def crowds(draw):
 
 
 def rows(histories):
-    """(M,) every interaction with all that belongs to it, but for its place."""
+    """(M,) every interaction with its rating, without its position."""
     return [
         (item, str(stars), float(scale))
         for item, stars, scale in zip(
@@ -39,7 +39,7 @@ def rows(histories):
 
 
 @given(crowds(), st.integers(0, 100))
-def test_shuffling_keeps_every_film_in_its_session_and_every_time_in_its_place(histories, seed):
+def test_shuffle_sessions_keeps_sessions_and_timestamps(histories, seed):
     other = shuffle_sessions(histories, seed)
     np.testing.assert_array_equal(other.user_ids, histories.user_ids)
     np.testing.assert_array_equal(other.offsets, histories.offsets)
@@ -49,14 +49,14 @@ def test_shuffling_keeps_every_film_in_its_session_and_every_time_in_its_place(h
 
 
 @given(crowds(), st.integers(0, 100))
-def test_the_same_seed_gives_the_same_order(histories, seed):
+def test_shuffle_sessions_with_equal_seed_is_equal(histories, seed):
     np.testing.assert_array_equal(
         shuffle_sessions(histories, seed).items, shuffle_sessions(histories, seed).items
     )
 
 
 @given(crowds())
-def test_a_session_is_one_persons_and_has_no_long_pause(histories):
+def test_session_has_one_user_and_no_long_gap(histories):
     held = sessions(histories)
     assert (np.diff(held) >= 0).all()
     for session in np.unique(held):

@@ -13,13 +13,7 @@ from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.html_report import write_report
 from tastevec.evaluation.report import Report
 from tastevec.evaluation.results import TaskRecord, results_by_task
-from tastevec.evaluation.statistics import (
-    Row,
-    SliceRow,
-    bootstrap_users,
-    paired_differences,
-    skill_scores,
-)
+from tastevec.evaluation.statistics import Row, SliceRow, bootstrap_users, paired_differences, skill_scores
 from tastevec.extras import require
 from tastevec.schema import RESULTS_FILE
 

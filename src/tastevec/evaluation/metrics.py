@@ -17,7 +17,6 @@ __all__ = [
     "coverage",
     "gini",
     "hit_rate",
-    "hits",
     "hits_at",
     "intra_list_similarity",
     "log_popularity",
@@ -56,19 +55,6 @@ def ranks_of(
     return ranks[np.repeat(np.arange(users), np.diff(offsets)), targets].astype(np.int64)
 
 
-def hits(
-    ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], n_items: int
-) -> NDArray[np.bool_]:
-    """(B, K) whether the item at each rank is held out; arguments as for `ranks_of`.
-
-    Examples:
-        >>> hits(np.array([[4, 2, 0], [1, 3, -1]]), np.array([0, 2, 3]), np.array([0, 2, 3]), 5)
-        array([[False,  True,  True],
-               [False,  True, False]])
-    """
-    return hits_at(ranks_of(ranked, offsets, targets, n_items), offsets, ranked.shape[1])
-
-
 def hits_at(ranks: NDArray[np.int64], offsets: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
     """(B, K) whether the item at each rank is held out, from the ranks (T,) of `ranks_of`.
 
@@ -88,7 +74,7 @@ def hit_rate(hit: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     """(B,) HR@k: 1 where a held-out item is among the first k, else 0; with one held-out item, equal to recall.
 
     Args:
-        hit: (B, K) as `hits` gives it.
+        hit: (B, K) as `hits_at` returns it.
         k: The depth; a ranking may be shorter.
 
     Examples:
@@ -103,7 +89,7 @@ def recall(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) ->
     """(B,) Recall@k (capped), from 0 to 1: hits / min(k, held-out items), so that a perfect ranking always has 1.
 
     Args:
-        hit: (B, K) as `hits` gives it.
+        hit: (B, K) as `hits_at` returns it.
         held_out_items: (B,) number of held-out items of each user, at least 1.
         k: The depth; a ranking may be shorter.
 
@@ -121,7 +107,7 @@ def ndcg(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) -> N
     """(B,) NDCG@k, from 0 to 1: the sum of 1 / log2(rank + 1) over the hits, ranks from 1, over that of a perfect ranking.
 
     Args:
-        hit: (B, K) as `hits` gives it.
+        hit: (B, K) as `hits_at` returns it.
         held_out_items: (B,) number of held-out items of each user, at least 1.
         k: The depth; a ranking may be shorter.
 
@@ -141,7 +127,7 @@ def mrr(hit: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     """(B,) MRR@k, from 0 to 1: 1 / rank of the first hit among the first k, ranks from 1; 0 without a hit.
 
     Args:
-        hit: (B, K) as `hits` gives it.
+        hit: (B, K) as `hits_at` returns it.
         k: The depth; a ranking may be shorter.
 
     Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".

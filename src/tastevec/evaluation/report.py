@@ -43,7 +43,7 @@ __all__ = ["Report", "per_user_table", "read_results"]
 _Record = TypeVar("_Record")
 
 _TOLERANCE = 1e-9  # of a mean against that of the per-user values, added in another order
-_AGAIN = "expected a file of tastevec evaluate. Run: tastevec evaluate"
+_AGAIN = "Run: tastevec evaluate"
 _NULLABLE = ("mean", "ci_low", "ci_high", "skill", "difference")  # null in JSON, NaN here
 
 
@@ -344,4 +344,6 @@ def _task_result(
 
 
 def _damaged(file: Path, error: Exception) -> FormatError:
-    return FormatError(f"{file} is missing or damaged ({error}); {_AGAIN}")
+    return FormatError(
+        f"{file} is missing or damaged ({error}). Expected a file of tastevec evaluate. {_AGAIN}"
+    )

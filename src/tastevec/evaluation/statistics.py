@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tastevec.evaluation.results import (
-    CENTRED_DISTANCE,
-    DISTANCE,
-    best_value,
-    headline_metric,
-    is_comparable,
-)
+from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, best_value, headline_metric, is_comparable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -361,10 +355,7 @@ def paired_differences(results: Sequence[TaskResult], draws: NDArray[np.uint8]) 
 
 
 def _skills_of(
-    result: TaskResult,
-    baselines: list[TaskResult],
-    facts: dict[str, SystemFacts],
-    draws: NDArray[np.uint8],
+    result: TaskResult, baselines: list[TaskResult], facts: dict[str, SystemFacts], draws: NDArray[np.uint8]
 ) -> list[Skill]:
     best = {
         metric: baseline

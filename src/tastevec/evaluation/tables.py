@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, SHUFFLED, headline_metric
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from tastevec.evaluation.statistics import PairedDifference, Row
     from tastevec.evaluation.tasks import Task
 
-__all__ = ["LEGEND", "Cell", "Line", "Style", "Table", "metric_title", "report_tables", "report_text"]
-
-Style = Literal["text", "markdown"]
+__all__ = ["LEGEND", "Cell", "Line", "Table", "metric_title", "report_tables", "report_text"]
 
 LEGEND = (
     "* after a mean: significantly better than the best baseline (the paired 95 % CI of the difference excludes 0). "
@@ -96,9 +94,9 @@ class Table:
     lines: tuple[Line, ...]
 
 
-def report_text(report: Report, style: Style = "text") -> str:
+def report_text(report: Report) -> str:
     """Return one table for each task, best system first, each mean with its 95 % CI; then embeddings and lists."""
-    return "\n\n".join([*(_as_text(table, style) for table in report_tables(report)), LEGEND])
+    return "\n\n".join([*map(_as_text, report_tables(report)), LEGEND])
 
 
 def report_tables(report: Report) -> list[Table]:
@@ -127,17 +125,14 @@ def metric_title(metric: str) -> str:
     return title.replace("_", " ") + at + depth + (", sessions shuffled" if plain != metric else "")
 
 
-def _as_text(table: Table, style: Style) -> str:
+def _as_text(table: Table) -> str:
     """Return the table in columns of equal width, under its title and note."""
     lines = [["system", *table.columns]]
     lines += [[line.system, *(" ".join(filter(None, cell)) for cell in line.cells)] for line in table.lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     padded.insert(1, ["-" * width for width in widths])
-    if style == "markdown":
-        shown = "\n".join(f"| {' | '.join(line)} |" for line in padded)
-    else:
-        shown = "\n".join("  ".join(line).rstrip() for line in padded)
+    shown = "\n".join("  ".join(line).rstrip() for line in padded)
     return f"{table.title}: {table.note}\n\n{shown}"
 
 
@@ -156,11 +151,7 @@ def _task_table(report: Report, task: Task | TaskRecord) -> Table:
     best, differences = _differences_from_best(pairs, rows, headline)
     several_runs = any(facts.runs > 1 for facts in report.systems)
     title = metric_title(headline)
-    titles = [
-        *map(metric_title, metrics),
-        *[f"{title}, SD of runs"] * several_runs,
-        f"Δ{title} vs. {best}",
-    ]
+    titles = [*map(metric_title, metrics), *[f"{title}, SD of runs"] * several_runs, f"Δ{title} vs. {best}"]
     lines = []
     for facts in _ordered(report, rows, headline):
         name = facts.system

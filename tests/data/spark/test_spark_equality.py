@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines import arranged_by, prepared_by_both
+from engines import prepared_by_both, preprocessed_by
 from tastevec.data.spark import session
 
 pytestmark = [
@@ -115,5 +115,5 @@ def test_generated_table_or_release_is_preprocessed_as_on_duckdb(
     else:
         release(root / "release", rows, tagged)
     source = root / ("own.csv" if source_type == "table" else "release")
-    how = {"arranging": {"split_strategy": split, "order": order, "minimum_interactions": 1}}
-    assert arranged_by("spark", source, root, **how) == arranged_by("duckdb", source, root, **how)
+    how = {"preprocessing": {"split_strategy": split, "order": order, "minimum_interactions": 1}}
+    assert preprocessed_by("spark", source, root, **how) == preprocessed_by("duckdb", source, root, **how)

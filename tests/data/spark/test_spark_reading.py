@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import worlds
-from engines import arranged_by, read_by
+from engines import preprocessed_by, read_by
 from tastevec.data.readers import validate as rows
 from tastevec.data.spark import session
 from tastevec.data.spark import validate as judging
@@ -109,7 +109,7 @@ def test_undecodable_bytes_are_counted_as_on_duckdb(tmp_path):
 )
 def test_every_format_is_read_as_on_duckdb(write, tmp_path):
     folder = write(tmp_path / "release")
-    assert arranged_by("spark", folder, tmp_path) == arranged_by("duckdb", folder, tmp_path)
+    assert preprocessed_by("spark", folder, tmp_path) == preprocessed_by("duckdb", folder, tmp_path)
 
 
 def test_order_of_a_file_in_many_pieces_breaks_ties(tmp_path, monkeypatch):
@@ -118,8 +118,8 @@ def test_order_of_a_file_in_many_pieces_breaks_ties(tmp_path, monkeypatch):
     lines = [f"{item % 3},{item},4,{item % 2}" for item in items.tolist()]
     path = tmp_path / "own.csv"
     path.write_text("\n".join(["user_id,item_id,rating,timestamp", *lines]), encoding="utf-8-sig")
-    by_spark = arranged_by("spark", path, tmp_path)
-    assert by_spark == arranged_by("duckdb", path, tmp_path)
+    by_spark = preprocessed_by("spark", path, tmp_path)
+    assert by_spark == preprocessed_by("duckdb", path, tmp_path)
     with read_by("spark", path, tmp_path) as (_, engine):
         assert engine.session.read.text(str(path)).rdd.getNumPartitions() > 5
 
@@ -149,7 +149,7 @@ def test_folder_of_parts_is_read_in_the_order_of_their_names(tmp_path):
     (parts / "_SUCCESS").touch()
     joined = tmp_path / "joined.parquet"
     pq.write_table(pa.concat_tables([tables[1], tables[2], tables[0]]), joined)
-    by_spark, by_duckdb = arranged_by("spark", parts, folder), arranged_by("duckdb", joined, folder)
+    by_spark, by_duckdb = preprocessed_by("spark", parts, folder), preprocessed_by("duckdb", joined, folder)
     assert (by_spark["files"], by_spark["counts"]) == (by_duckdb["files"], by_duckdb["counts"])
 
 

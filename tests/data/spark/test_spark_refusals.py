@@ -35,7 +35,7 @@ def test_missing_java_is_a_settings_error(home, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("setting", [{"master": "local[2]"}, {"scratch": "s3a://bucket/tmp"}])
 def test_spark_setting_without_spark_is_refused(setting):
-    with pytest.raises(SettingsError, match="both are Spark's: add --engine spark"):
+    with pytest.raises(SettingsError, match="Expected both with Spark only"):
         PrepareSettings(**setting)
 
 

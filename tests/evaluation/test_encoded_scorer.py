@@ -18,7 +18,7 @@ def scorer(shape, layout):
 
 
 class TestTasteScorer(ScorerContract):
-    """An encoder as our preset makes it."""
+    """An encoder of the preset taste."""
 
     @pytest.fixture
     def make(self):
@@ -26,14 +26,14 @@ class TestTasteScorer(ScorerContract):
 
 
 class TestNoteScorer(ScorerContract):
-    """An encoder as the note makes it."""
+    """An encoder of the preset bert-cosine."""
 
     @pytest.fixture
     def make(self):
         return lambda: scorer(NOTE, {"pad": "full"})
 
 
-def test_it_answers_two_questions_and_has_vectors():
+def test_encoded_scorer_has_horizons_and_vectors():
     made = scorer(TASTE, {})
     assert isinstance(made, HorizonScorer)
     assert isinstance(made, VectorScorer)
@@ -42,7 +42,7 @@ def test_it_answers_two_questions_and_has_vectors():
     assert not np.allclose(made.score(histories), made.at_horizon("overall").score(histories))
 
 
-def test_a_film_without_a_vector_scores_lowest():
+def test_item_without_vector_scores_lowest():
     made = scorer(TASTE, {})
     made.item_vectors[7] = 0
     scores = made.score(users([(0, 5)]))[0]

@@ -1,11 +1,11 @@
-"""Rows: per-user values summed up as a hand would do it."""
+"""Means, skill scores and paired differences against hand-computed values."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from reports import asked, facts, measured, report_of
+from reports import facts, measured, report_of, task_record
 from tastevec.evaluation.results import Slice, TaskRecord, TaskResult, headline_metric
 from tastevec.evaluation.tasks import Task
 
@@ -13,7 +13,7 @@ NAN = float("nan")
 
 
 def found(records, **wanted):
-    """The one record with these fields."""
+    """Return the single record with these fields."""
     [record] = [
         record for record in records if all(getattr(record, name) == value for name, value in wanted.items())
     ]
@@ -21,7 +21,7 @@ def found(records, **wanted):
 
 
 def three_runs(**changes):
-    task = asked(users=2)
+    task = task_record(users=2)
     fields = {
         "values": {"ndcg@100": np.array([0.2, 0.4])},
         "runs": {"ndcg@100": np.array([0.2, 0.3, 0.4])},
@@ -36,34 +36,37 @@ def report():
     return report_of([facts("ours", runs=3)], [three_runs()])
 
 
-def test_a_mean_is_over_people_and_the_spread_over_runs(report):
+def test_row_has_mean_over_users_and_sd_of_runs(report):
     row = found(report.rows, metric="ndcg@100")
     assert (row.system, row.task) == ("ours", "random-20pct")
     assert (row.mean, row.ci_low, row.ci_high, row.n_users) == pytest.approx((0.3, 0.2, 0.4, 2))
     assert (row.runs, row.seed_sd) == (3, pytest.approx(0.1))  # sample deviation of 0.2, 0.3 and 0.4
 
 
-def test_one_run_has_no_spread():
-    report = report_of([facts("ours")], [measured("ours", asked(), ndcg_at_10=[0, 1, 1, 1])])
+def test_single_run_has_no_sd():
+    report = report_of([facts("ours")], [measured("ours", task_record(), ndcg_at_10=[0, 1, 1, 1])])
     assert found(report.rows).seed_sd is None
     assert report.to_dict()["rows"][0]["seed_sd"] is None
 
 
-def test_what_only_the_whole_has_is_a_mean_over_runs_without_an_interval(report):
+def test_system_metrics_are_means_over_runs_without_interval(report):
     row = found(report.system_metrics)
     assert (row.metric, row.mean, row.runs, row.seed_sd) == pytest.approx(("coverage@10", 0.6, 3, 0.1))
     plain = report.to_dict()["system_metrics"][0]
     assert (plain["ci_low"], plain["ci_high"], plain["n_users"]) == (None, None, 2)
 
 
-def test_a_slice_counts_the_people_who_have_that_part(report):
+def test_slice_row_counts_users_with_value(report):
     row = found(report.slices)
     assert (row.by, row.label, row.metric, row.n_users) == ("cold_items", "1-4", "found@20", 1)
     assert (row.mean, row.ci_low, row.ci_high) == (1, 1, 1)
 
 
-def test_a_system_that_beats_the_floor_for_everybody_has_a_star():
-    task, names = asked(), [facts("floor", is_baseline=True), facts("better"), facts("worse"), facts("mixed")]
+def test_constant_lead_over_baseline_is_significant():
+    task, names = (
+        task_record(),
+        [facts("floor", is_baseline=True), facts("better"), facts("worse"), facts("mixed")],
+    )
     results = [
         measured("floor", task, ndcg_at_10=[0.2, 0.4, 0.2, 0.4], recall_at_20=[0.5] * 4),
         measured("better", task, ndcg_at_10=[0.3, 0.5, 0.3, 0.5], recall_at_20=[0.5] * 4),
@@ -74,13 +77,16 @@ def test_a_system_that_beats_the_floor_for_everybody_has_a_star():
     stars = {(skill.system, skill.metric): skill.significant for skill in report.skills}
     assert [system for (system, _), star in stars.items() if star] == ["better"]
     better = found(report.skills, system="better", metric="ndcg@10")
-    # The floor's mean is 0.3, perfection 1: 0.1 of 0.7 of the way.
+    # The baseline's mean is 0.3, perfection 1: 0.1 of 0.7 of the way.
     assert (better.baseline, better.difference, better.skill) == pytest.approx(("floor", 0.1, 1 / 7))
     assert (better.ci_low, better.ci_high) == pytest.approx((0.1, 0.1))
 
 
-def test_the_best_floor_is_the_one_to_beat():
-    task, names = asked(users=2), [facts("a", is_baseline=True), facts("b", is_baseline=True), facts("ours")]
+def test_skill_uses_best_baseline():
+    task, names = (
+        task_record(users=2),
+        [facts("a", is_baseline=True), facts("b", is_baseline=True), facts("ours")],
+    )
     results = [
         measured("a", task, hr_at_10=[0.1, 0.1]),
         measured("b", task, hr_at_10=[0.3, 0.3]),
@@ -91,8 +97,8 @@ def test_the_best_floor_is_the_one_to_beat():
     assert skill.difference == pytest.approx(-0.1)
 
 
-def test_a_smaller_distance_is_better_and_counts_in_its_own_space_only():
-    task = asked(users=2)
+def test_smaller_distance_is_better_within_one_space():
+    task = task_record(users=2)
     names = [
         facts("mine", is_baseline=True, space="one"),
         facts("others", is_baseline=True, space="two"),
@@ -112,8 +118,8 @@ def test_a_smaller_distance_is_better_and_counts_in_its_own_space_only():
     assert skill.skill == pytest.approx(0.25)  # a quarter of the way from 0.4 to 0
 
 
-def test_what_lists_are_like_is_no_contest():
-    task = asked("next-item", users=2)
+def test_list_metrics_have_no_skill():
+    task = task_record("next-item", users=2)
     values = {
         "ndcg_at_10": [1, 1],
         "novelty_at_10": [9, 9],
@@ -125,8 +131,8 @@ def test_what_lists_are_like_is_no_contest():
     assert [skill.metric for skill in report.skills] == ["ndcg@10"]
 
 
-def test_every_two_systems_stand_beside_each_other_once_by_the_headline_metric():
-    task = asked(users=2)
+def test_paired_differences_have_each_pair_once():
+    task = task_record(users=2)
     values = {"a": [0.5, 1.0], "b": [0.25, 0.75], "c": [0.0, 1.0]}
     results = [
         measured(name, task, ndcg_at_100=column, recall_at_20=[0, 1]) for name, column in values.items()
@@ -140,11 +146,11 @@ def test_every_two_systems_stand_beside_each_other_once_by_the_headline_metric()
     assert (third.difference, third.ci_low, third.ci_high, third.significant) == (0.0, -0.25, 0.25, False)
 
 
-def test_a_system_that_was_not_asked_a_task_stands_in_no_pair_of_it():
+def test_paired_differences_skip_systems_without_task():
     results = [
-        measured("a", asked("random-20pct"), ndcg_at_100=[1] * 4),
-        measured("a", asked("next-item"), ndcg_at_10=[1] * 4),
-        measured("b", asked("next-item"), ndcg_at_10=[0] * 4),
+        measured("a", task_record("random-20pct"), ndcg_at_100=[1] * 4),
+        measured("a", task_record("next-item"), ndcg_at_10=[1] * 4),
+        measured("b", task_record("next-item"), ndcg_at_10=[0] * 4),
     ]
     report = report_of([facts("a"), facts("b")], results)
     assert [(pair.task, pair.a, pair.b) for pair in report.paired_differences] == [("next-item", "a", "b")]
@@ -159,7 +165,7 @@ def test_a_system_that_was_not_asked_a_task_stands_in_no_pair_of_it():
         ("random-20pct", ["found@20"], "found@20"),
     ],
 )
-def test_each_task_has_its_headline(task, metrics, expected):
+def test_headline_metric_of_each_task(task, metrics, expected):
     assert headline_metric(task, metrics) == expected
 
 
@@ -178,7 +184,7 @@ def question(**changes):
     return TaskRecord.of(Task(**fields | changes))
 
 
-def test_a_question_keeps_who_was_asked_and_how_much():
+def test_task_record_has_users_and_counts():
     kept = question()
     assert TaskRecord.of(kept) is kept
     assert (len(kept), kept.horizon) == (2, "overall")
@@ -186,7 +192,7 @@ def test_a_question_keeps_who_was_asked_and_how_much():
     assert question(name="last-20pct").horizon == "next"
 
 
-def test_a_question_is_another_one_if_anything_that_is_asked_is():
+def test_fingerprint_changes_with_users_items_and_candidates():
     from users import users  # noqa: PLC0415  only these tests hold_out
 
     same = question(note="read with care", timestamps=np.ones(3, np.int64))

@@ -7,7 +7,7 @@ import pytest
 from tastevec.data import topk
 from tastevec.data.topk import rank_items, top_k
 from tastevec.errors import DataError
-from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, ranks_of, recall
+from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall
 from users import users
 
 USERS, ITEMS, DEPTH = 40, 60, 20
@@ -15,7 +15,7 @@ USERS, ITEMS, DEPTH = 40, 60, 20
 
 @pytest.fixture(scope="module")
 def crowd():
-    """Random scores with many ties, and 1 to 30 hidden films each."""
+    """Random scores with many ties, and 1 to 30 held-out items each."""
     rng = np.random.default_rng(3)
     scores = rng.integers(0, 12, (USERS, ITEMS)).astype(np.float32)
     sizes = rng.integers(1, 31, USERS)
@@ -27,7 +27,8 @@ def crowd():
 def test_metrics_agree_with_ir_measures(crowd, k):
     scores, offsets, targets = crowd
     ranked = top_k(scores, DEPTH)
-    hit, hidden = hits(ranked, offsets, targets, ITEMS), np.diff(offsets)
+    ranks, hidden = ranks_of(ranked, offsets, targets, ITEMS), np.diff(offsets)
+    hit = hits_at(ranks, offsets, DEPTH)
     qrels = {
         str(user): {str(item): 1 for item in targets[offsets[user] : offsets[user + 1]]}
         for user in range(USERS)
@@ -52,24 +53,24 @@ def test_metrics_agree_with_ir_measures(crowd, k):
 
 @pytest.mark.parametrize("items", [5, 1500, 4099])
 @pytest.mark.parametrize("values", [1, 3, 100_000])
-def test_the_best_of_a_large_catalogue_are_those_of_a_stable_sort(items, values):
-    """One value is all ties, 3 are many, 100,000 few; 1,024 strands go once and four times into the films."""
+def test_top_k_of_large_catalog_equals_stable_sort(items, values):
+    """One value is all ties, 3 values are many, 100,000 few; the items are 1 to 4 times the 1,024 strands."""
     scores = (
         np.random.default_rng(items).integers(-values // 2, values // 2 + 1, (7, items)).astype(np.float32)
     )
     np.testing.assert_array_equal(top_k(scores, 100), np.argsort(-scores, axis=1, kind="stable")[:, :100])
 
 
-def test_more_places_than_strands_are_ranked_too():
+def test_top_k_above_number_of_strands_is_exact():
     scores = np.random.default_rng(0).standard_normal((3, 5000)).astype(np.float32)
     np.testing.assert_array_equal(top_k(scores, 2000), np.argsort(-scores, axis=1, kind="stable")[:, :2000])
 
 
-def test_nobody_is_ranked_as_nobody():
+def test_top_k_of_no_users_is_empty():
     assert rank_items(np.zeros((0, 5), np.float32), users(), 2).shape == (0, 2)
 
 
-def test_the_size_of_the_blocks_changes_nothing(crowd, monkeypatch):
+def test_block_size_changes_nothing(crowd, monkeypatch):
     scores = crowd[0]
     known = users(*[[(user, 5), (user + 1, 5)] for user in range(USERS)])
     whole = rank_items(scores, known, DEPTH)
@@ -77,25 +78,25 @@ def test_the_size_of_the_blocks_changes_nothing(crowd, monkeypatch):
     np.testing.assert_array_equal(rank_items(scores, known, DEPTH), whole)
 
 
-def test_a_persons_own_films_are_never_ranked():
+def test_rank_items_excludes_input_items():
     scores = np.array([[9, 8, 7, 6], [9, 8, 7, 6]], np.float32)
     ranked = rank_items(scores, users([(0, 1)], [(1, 5), (2, 5)]), 2)
     np.testing.assert_array_equal(ranked, [[1, 2], [0, 3]])
     np.testing.assert_array_equal(scores[0], [9, 8, 7, 6])  # the caller's scores are left as they were
 
 
-def test_only_candidates_are_ranked():
+def test_rank_items_keeps_candidates_only():
     scores = np.array([[9, 8, 7, 6]], np.float32)
     candidates = np.array([True, True, False, True])
     np.testing.assert_array_equal(rank_items(scores, users([(0, 1)]), 4, candidates), [[1, 3, -1, -1]])
 
 
-def test_a_ranking_is_no_deeper_than_the_catalogue():
+def test_rank_items_is_at_most_as_deep_as_catalog():
     assert rank_items(np.zeros((1, 3), np.float32), users([(0, 1)]), 100).tolist() == [[1, 2, -1]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_score_that_is_no_number_names_user_and_item(bad, monkeypatch):
+def test_rank_items_with_nan_names_user_and_item(bad, monkeypatch):
     monkeypatch.setattr(topk, "_CELLS", 3)  # ann stands in the second block
     scores = np.zeros((2, 3), np.float32)
     scores[1, 2] = bad
@@ -103,16 +104,16 @@ def test_a_score_that_is_no_number_names_user_and_item(bad, monkeypatch):
         rank_items(scores, users([(0, 1)], [(0, 1)], ids=["bob", "ann"]), 2)
 
 
-def test_an_empty_place_is_no_hit():
-    hit = hits(np.array([[1, -1, -1]]), np.array([0, 1]), np.array([2]), 3)
-    assert not hit.any()
+def test_hits_ignores_missing_ranks():
+    ranks = ranks_of(np.array([[1, -1, -1]]), np.array([0, 1]), np.array([2]), 3)
+    assert not hits_at(ranks, np.array([0, 1]), 3).any()
 
 
-def test_a_place_beyond_the_first_255_is_told():
+def test_ranks_of_beyond_255_is_exact():
     ranked = np.arange(400)[None]
     assert ranks_of(ranked, np.array([0, 2]), np.array([399, 400]), 500).tolist() == [399, 400]
 
 
-def test_recall_of_a_short_ranking_counts_what_could_stand_there():
-    hit = np.array([[True, True]])  # a catalogue with two films left
+def test_recall_of_short_list_is_capped_by_k():
+    hit = np.array([[True, True]])  # a catalog with two items left
     assert recall(hit, np.array([2]), 50) == ndcg(hit, np.array([2]), 50) == 1

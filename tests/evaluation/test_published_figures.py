@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tastevec.evaluation.dataset import EvalDataset
 
 FOLDER = Path(__file__).parents[2] / ".." / "shared" / "data" / "ml-1m-5k"
-# Each figure as it was measured elsewhere, on all of ml-1m with 1,000 unseen people of 6,040, and as it comes out here,
+# Each figure as it was measured elsewhere, on all of ml-1m with 1,000 held-out users of 6,040, and as it comes out here,
 # with 797 of 5,040, at the published settings: in 23 of 30 the first lies within the second's 95 % interval.
 KNOWN = {
     ("popularity", "random-20pct"): {
@@ -71,12 +71,12 @@ KNOWN = {
 }
 
 
-def _cohort() -> EvalDataset:
+def _dataset() -> EvalDataset:
     text = (FOLDER / "ratings.dat").read_text(encoding="ascii").replace("::", " ")
     table = np.fromstring(text, dtype=np.int64, sep=" ").reshape(-1, 4)
-    table = table[np.lexsort((table[:, 3], table[:, 0]))]  # stable: the file is in each person's order
+    table = table[np.lexsort((table[:, 3], table[:, 0]))]  # stable: the file is in each user's order
     user_ids, counts = np.unique(table[:, 0], return_counts=True)
-    film_ids, items = np.unique(table[:, 1], return_inverse=True)
+    item_ids, items = np.unique(table[:, 1], return_inverse=True)
     offsets, ratings = np.concatenate([[0], np.cumsum(counts)]), table[:, 2].astype(np.float32)
     histories = Histories(
         user_ids, offsets, items.astype(np.int32), ratings, normalize_ratings(ratings, offsets), table[:, 3]
@@ -84,11 +84,11 @@ def _cohort() -> EvalDataset:
     digests = [hashlib.md5(f"42:{user}".encode(), usedforsecurity=False).hexdigest() for user in user_ids]
     shares = np.array([int(digest[:8], 16) / 2**32 for digest in digests])
     train, test = (histories.take(np.flatnonzero(part)) for part in (shares < 0.7, shares >= 0.85))
-    return plain_dataset(train, test, len(film_ids), (1.0, 5.0))
+    return plain_dataset(train, test, len(item_ids), (1.0, 5.0))
 
 
 # Of the last fifth every learner finds .008 to .017 less here, up to half an interval beyond the interval, and popularity
-# as much as elsewhere. Taught by the validation people too, they find only .001 to .003 more.
+# as much as elsewhere. Trained on the validation users too they have only .001 to .003 more.
 OUTSIDE = {
     (
         "iALS (positives)",
@@ -108,8 +108,8 @@ FIGURES = [(*place, metric) for place, metrics in KNOWN.items() for metric in me
 
 @pytest.fixture(scope="module")
 def found():
-    """The rows of the systems that are known, at their published settings, by system, task and metric."""
-    dataset = _cohort()
+    """Return the rows of the published systems at their published settings, by system, task and metric."""
+    dataset = _dataset()
     specs = [*trivial_baselines(dataset.train, rating_range=(1, 5)), *strong_baselines(rating_range=(1, 5))]
     systems = build_baselines(specs, published_settings(specs, get_args(Horizon)), seeds=[42])
     known = [system for system in systems if system.name in {name for name, _ in KNOWN}]
@@ -120,7 +120,7 @@ def found():
 @pytest.mark.slow
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the real ml-1m-5k is not on this machine")
 @pytest.mark.parametrize("figure", FIGURES, ids=" ".join)
-def test_a_published_baseline_comes_out_as_it_was_measured_elsewhere(figure, found):
+def test_baselines_reproduce_published_figures(figure, found):
     row, (elsewhere, here) = found[figure], KNOWN[figure[:2]][figure[2]]
     assert row.mean == pytest.approx(here, abs=0.003)
     assert abs(row.mean - elsewhere) <= 1.5 * (row.ci_high - row.ci_low) / 2

@@ -1,4 +1,4 @@
-"""A model is judged only on the data that it was trained on, by a name of its own."""
+"""The evaluate pipeline on a tiny model."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 
 
-def test_a_model_stands_beside_the_floors_of_its_own_space(bundle_folder, prepared_folder, tmp_path):
+def test_evaluate_adds_baselines_in_the_space_of_the_model(bundle_folder, prepared_folder, tmp_path):
     report = evaluate(
         [bundle_folder], prepared_folder, tmp_path / "results", tasks=["next-item", "last-20pct"]
     )
@@ -22,11 +22,11 @@ def test_a_model_stands_beside_the_floors_of_its_own_space(bundle_folder, prepar
     assert {"popularity", "EASE (positives)", "model"} <= systems.keys()
     assert systems["model"].space is not None
     assert any(facts.is_baseline and facts.space == systems["model"].space for facts in report.systems)
-    assert {row.n_users for row in report.rows} <= {1, 2, 3}  # the three people whom nobody has seen
+    assert {row.n_users for row in report.rows} <= {1, 2, 3}  # the three users whom no user has seen
     assert (tmp_path / "results" / "results.json").exists()
 
 
-def test_without_baselines_only_the_floors_stand_there(bundle_folder, prepared_folder):
+def test_evaluate_without_baselines_has_trivial_ones(bundle_folder, prepared_folder):
     report = evaluate(
         [bundle_folder], prepared_folder, tasks=["next-item", "last-20pct"], with_baselines=False
     )
@@ -34,7 +34,7 @@ def test_without_baselines_only_the_floors_stand_there(bundle_folder, prepared_f
 
 
 @pytest.mark.parametrize("change", ["another division", "another rating"])
-def test_data_that_the_model_was_not_trained_on_are_refused(bundle_folder, tmp_path, change):
+def test_model_of_other_data_is_refused(bundle_folder, tmp_path, change):
     release = worlds.write_csv_release(tmp_path / "release", genome=True)
     if change == "another rating":
         ratings = release / "ratings.csv"
@@ -47,14 +47,14 @@ def test_data_that_the_model_was_not_trained_on_are_refused(bundle_folder, tmp_p
         evaluate([bundle_folder], other)
 
 
-def test_two_models_of_one_name_are_refused(bundle_folder, prepared_folder, tmp_path):
+def test_models_with_equal_names_are_refused(bundle_folder, prepared_folder, tmp_path):
     shutil.copytree(bundle_folder, tmp_path / "model")
     with pytest.raises(SettingsError, match="model folders: model, model\\. Expected unique names"):
         evaluate([bundle_folder, tmp_path / "model"], prepared_folder)
 
 
 def _twice(bundle_folder, folder):
-    """The bundle as if trained from two seeds, each with a space of its own."""
+    """Return a folder of the model as if trained from two seeds, each with its own space."""
     for seed in (1, 2):
         shutil.copytree(bundle_folder, folder / str(seed))
         manifest = json.loads((folder / str(seed) / "bundle.json").read_text())
@@ -63,23 +63,17 @@ def _twice(bundle_folder, folder):
     return folder
 
 
-def test_a_model_of_two_seeds_stands_beside_floors_of_two_seeds(bundle_folder, prepared_folder, tmp_path):
+def test_model_of_two_seeds_has_baselines_of_two_seeds(bundle_folder, prepared_folder, tmp_path):
     taste = _twice(bundle_folder, tmp_path / "taste")
     report = evaluate([taste], prepared_folder, tasks=["top-rated"], with_baselines=False)
     systems = {facts.system: facts for facts in report.systems}
-    baselines = [
-        "global mean vector (taste)",
-        "mean of positives (taste)",
-        "rating-weighted mean (taste)",
-    ]
+    baselines = ["global mean vector (taste)", "mean of positives (taste)", "rating-weighted mean (taste)"]
     assert {systems[name].runs for name in [*baselines, "taste"]} == {2}
     assert {systems[name].space for name in [*baselines, "taste"]} == {"space 1 + space 2"}
     assert "cosine_distance" in {skill.metric for skill in report.skills}
 
 
-def test_baselines_of_chance_run_once_a_seed_and_short_ones_answer_what_comes_next(
-    bundle_folder, prepared_folder
-):
+def test_seeded_baselines_run_for_each_seed(bundle_folder, prepared_folder):
     report = evaluate([bundle_folder], prepared_folder, tasks=["random-20pct"], seeds=2)
     runs = {facts.system: facts.runs for facts in report.systems}
     assert {runs["Mult-VAE"], runs["iALS (positives)"]} == {2}
@@ -87,19 +81,19 @@ def test_baselines_of_chance_run_once_a_seed_and_short_ones_answer_what_comes_ne
     assert not any("last 20 items" in name for name in runs)
 
 
-def test_what_was_tuned_is_taken_again(bundle_folder, prepared_folder, tmp_path, monkeypatch):
+def test_tuned_settings_are_reused(bundle_folder, prepared_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "TRIALS", 2)
-    told = []
+    found_text = []
     how = {"tasks": ["next-item", "last-20pct"], "seeds": 1}
     tuned = evaluate(
         [bundle_folder],
         prepared_folder,
         tmp_path / "tuned",
         tune=True,
-        progress=lambda *step: told.append(step),
+        progress=lambda *step: found_text.append(step),
         **how,
     )
-    assert {note for _, _, note in told} >= {"Tuning EASE (positives)", "Tuning Mult-VAE"}
+    assert {note for _, _, note in found_text} >= {"Tuning EASE (positives)", "Tuning Mult-VAE"}
     monkeypatch.setattr(tuning, "tune", None)  # nothing is tuned again
     again = evaluate([bundle_folder], prepared_folder, tuned=tmp_path / "tuned", **how)
     settings = {facts.system: dict(facts.settings) for facts in again.systems}
@@ -108,22 +102,22 @@ def test_what_was_tuned_is_taken_again(bundle_folder, prepared_folder, tmp_path,
     assert [row.mean for row in again.rows] == pytest.approx([row.mean for row in tuned.rows], nan_ok=True)
 
 
-def test_the_results_say_whose_data_they_are_of(bundle_folder, prepared_folder, tmp_path):
+def test_results_name_their_data(bundle_folder, prepared_folder, tmp_path):
     evaluate([bundle_folder], prepared_folder, tmp_path / "r", tasks=["random-20pct"], with_baselines=False)
-    told = json.loads((tmp_path / "r" / "results.json").read_text())["data"]
-    assert told["split"] == "test"
-    assert len(told["fingerprint"]) == 16
-    assert told["name"]
+    found_text = json.loads((tmp_path / "r" / "results.json").read_text())["data"]
+    assert found_text["split"] == "test"
+    assert len(found_text["fingerprint"]) == 16
+    assert found_text["name"]
 
 
-def test_tuning_and_taking_what_was_tuned_contradict_each_other(bundle_folder, prepared_folder, tmp_path):
+def test_tune_and_tuned_together_are_refused(bundle_folder, prepared_folder, tmp_path):
     with pytest.raises(SettingsError, match="Expected at most one of them"):
         evaluate([bundle_folder], prepared_folder, tune=True, tuned=tmp_path)
     with pytest.raises(SettingsError, match="Expected at least 1"):
         evaluate([bundle_folder], prepared_folder, seeds=0)
 
 
-def test_a_folder_that_is_not_ours_is_refused_before_the_work(bundle_folder, prepared_folder, tmp_path):
+def test_evaluate_refuses_folder_with_other_content_first(bundle_folder, prepared_folder, tmp_path):
     (tmp_path / "letters.txt").write_text("mine")
     with pytest.raises(FormatError, match="was not written by this command"):
         evaluate([bundle_folder], prepared_folder, tmp_path)

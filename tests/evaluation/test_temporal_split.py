@@ -1,4 +1,4 @@
-"""A split by time: what is learned ends at the cut, and one task asks past it."""
+"""The global temporal split and its tasks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 
 import worlds
-from contracts.leaks import (
-    assert_nothing_after_the_first_hidden,
-    assert_nothing_from_the_cut_on,
-    hidden_of,
-)
+from contracts.leaks import assert_nothing_after_first_target, assert_nothing_from_split_timestamp, targets_of
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError
@@ -33,25 +29,25 @@ def task_of(*each, name="global-temporal"):
     return build_task(name, users(*each), rating_range=STARS, split=SPLIT)
 
 
-def test_after_the_cut_the_liked_films_are_hidden_and_all_before_it_is_known():
+def test_global_temporal_holds_out_later_positives():
     task = task_of(TIMELINE)
     assert (task.name, task.horizon) == ("global-temporal", "next")
-    assert (hidden_of(task), items_of(task.inputs, 0)) == ([E, G], [A, B, C, D])
+    assert (targets_of(task), items_of(task.inputs, 0)) == ([E, G], [A, B, C, D])
     assert task.timestamps.tolist() == [50, 70]
 
 
-def test_the_other_questions_of_every_protocol_end_at_the_cut():
+def test_other_tasks_end_at_split_timestamp():
     next_item, last_20pct, top = (
         task_of(TIMELINE, name=name) for name in ("next-item", "last-20pct", "top-rated")
     )
-    assert [hidden_of(task) for task in (next_item, last_20pct)] == [[C], [C]]
+    assert [targets_of(task) for task in (next_item, last_20pct)] == [[C], [C]]
     assert items_of(next_item.inputs, 0) == [A, B]
-    assert (hidden_of(top), items_of(top.inputs, 0)) == ([A], [B, C, D])
+    assert (targets_of(top), items_of(top.inputs, 0)) == ([A], [B, C, D])
     for task in (next_item, last_20pct, top):
         assert task.note.endswith("Histories end at the split timestamp, 1970-01-01 00:00:50 UTC.")
 
 
-def test_its_note_counts_the_films_that_nobody_could_know_and_the_people_left_out():
+def test_global_temporal_note_counts_new_items_and_excluded_users():
     newcomer, gone = [(A, 5, 55), (B, 5, 60)], [(A, 5, 10), (B, 1, 90)]
     task = task_of(TIMELINE, newcomer, gone)
     assert (task.excluded_users, task.inputs.user_ids.tolist()) == (2, [1])
@@ -60,14 +56,14 @@ def test_its_note_counts_the_films_that_nobody_could_know_and_the_people_left_ou
     assert "For 0% of the users the first held-out item" in task.note
 
 
-def test_films_of_unknown_time_are_neither_known_nor_hidden():
+def test_global_temporal_ignores_unknown_timestamps():
     task = task_of([(B, 5, NO_TIMESTAMP), *TIMELINE[2:]])
-    assert (hidden_of(task), items_of(task.inputs, 0)) == ([E, G], [C, D])
+    assert (targets_of(task), items_of(task.inputs, 0)) == ([E, G], [C, D])
 
 
 @pytest.fixture(name="release", scope="module")
 def _release(tmp_path_factory):
-    """The tiny world, everybody's films a step apart and all at about the same time; the cut is near the 15th."""
+    """The tiny world with equal time steps for all users; the split timestamp is near the 15th item."""
     folder = worlds.write_csv_release(tmp_path_factory.mktemp("release"), genome=True)
     with (folder / "ratings.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
@@ -90,7 +86,7 @@ def _by_time(release, tmp_path_factory):
     )
 
 
-def test_nine_tenths_of_the_ratings_lie_before_the_cut_and_train_ends_there(by_time, release):
+def test_split_timestamp_precedes_a_tenth_of_the_ratings(by_time, release):
     cut = by_time.manifest["settings"]["split_timestamp"]
     timestamps = np.loadtxt(release / "ratings.csv", delimiter=",", skiprows=1, usecols=3)
     assert np.mean(timestamps < cut) == pytest.approx(0.9, abs=1 / len(timestamps))
@@ -99,20 +95,20 @@ def test_nine_tenths_of_the_ratings_lie_before_the_cut_and_train_ends_there(by_t
     for split in ("train", "validation"):
         histories = by_time.histories.take(by_time.users_in(split))
         assert len(histories)
-        assert_nothing_from_the_cut_on(histories, cut)
+        assert_nothing_from_split_timestamp(histories, cut)
     test = by_time.histories.take(by_time.users_in("test"))
     assert set(test.lengths.tolist()) == {16}
     assert (test.timestamps >= cut).any()
 
 
-def test_people_fall_as_they_fall_by_hash(by_time, release, tmp_path):
+def test_temporal_split_assigns_users_as_hash_split(by_time, release, tmp_path):
     by_hash = prepare(release, tmp_path / "out", settings=PrepareSettings(seed=1))
     assert by_time.user_ids.tolist() == by_hash.user_ids.tolist()
     assert by_time.splits.tolist() == by_hash.splits.tolist()
     assert by_time.fingerprint != by_hash.fingerprint
 
 
-def test_the_scale_of_who_teaches_is_of_what_he_rated_before_the_cut(by_time):
+def test_training_ratings_are_normalized_before_split_timestamp(by_time):
     from tastevec.data.histories import normalize_ratings  # noqa: PLC0415 - beside its one use
 
     histories = by_time.histories
@@ -121,7 +117,7 @@ def test_the_scale_of_who_teaches_is_of_what_he_rated_before_the_cut(by_time):
     )
 
 
-def test_every_row_and_person_is_accounted_for(by_time):
+def test_counts_of_rows_and_users_are_complete(by_time):
     counts = by_time.manifest["counts"]
     later = counts["interactions"]["dropped"]["at or after the split timestamp"]
     assert later > 0
@@ -133,7 +129,7 @@ def test_every_row_and_person_is_accounted_for(by_time):
     }
 
 
-def test_tags_after_the_cut_are_left_out_and_what_cannot_be_cut_is_said(release, tmp_path):
+def test_tags_after_split_timestamp_are_dropped(release, tmp_path):
     hetrec = tmp_path / "hetrec"
     hetrec.mkdir()
     (hetrec / "movie_tags.dat").write_text("1\t7\t3\n")
@@ -141,14 +137,14 @@ def test_tags_after_the_cut_are_left_out_and_what_cannot_be_cut_is_said(release,
     settings = PrepareSettings(split_strategy="temporal", seed=1, tags=(hetrec / "movie_tags.dat",))
     made = prepare(release, tmp_path / "out", settings=settings).manifest["vectors"]
     assert made["temporal_split"] == {
-        "tags_dropped": 2,  # of person 7, both in 2001; person 2 is a test person, 1 a validation person
+        "tags_dropped": 2,  # of user 7, both in 2001; user 2 is a test user, 1 a validation user
         "tags_without_timestamp": 1,
         "genome_items": 20,
     }
     assert made["content"]["tags"] == 1
 
 
-def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(release, by_time, tmp_path):
+def test_later_ratings_change_no_training_data(release, by_time, tmp_path):
     other = tmp_path / "release"
     worlds.write_csv_release(other, genome=True)
     cut = by_time.manifest["settings"]["split_timestamp"]
@@ -160,23 +156,25 @@ def test_a_rating_after_the_cut_moves_no_film_vector_and_no_training_history(rel
     after = prepare(other, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
     assert by_time.vectors["content"].tobytes() == after.vectors["content"].tobytes()
     for name in ("items", "ratings", "normalized_ratings", "timestamps"):
-        taught = [getattr(side.histories.take(side.users_in("train")), name) for side in (by_time, after)]
-        assert taught[0].tobytes() == taught[1].tobytes()
+        train_histories = [
+            getattr(side.histories.take(side.users_in("train")), name) for side in (by_time, after)
+        ]
+        assert train_histories[0].tobytes() == train_histories[1].tobytes()
 
 
-def test_a_cohort_of_the_folder_asks_past_the_cut_only_test_people(by_time):
+def test_only_test_users_have_global_temporal(by_time):
     dataset = EvalDataset.of(Prepared.open(by_time.folder))
     assert dataset.task_ids[-1] == "global-temporal"
     task = dataset.task("global-temporal")
-    assert_nothing_after_the_first_hidden(task, dataset.held_out_users)
-    assert_nothing_from_the_cut_on(task.inputs, by_time.manifest["settings"]["split_timestamp"])
+    assert_nothing_after_first_target(task, dataset.held_out_users)
+    assert_nothing_from_split_timestamp(task.inputs, by_time.manifest["settings"]["split_timestamp"])
     np.testing.assert_array_equal(dataset.split.rated, dataset.items.raters > 0)
-    judges = EvalDataset.of(by_time, "validation")
-    assert "global-temporal" not in judges.task_ids
+    validation = EvalDataset.of(by_time, "validation")
+    assert "global-temporal" not in validation.task_ids
 
 
-def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_out_if_he_is_asked(tmp_path):
-    """100 people with ten films each at times 0 to 9; two of every kind came only at the end."""
+def test_users_without_earlier_interactions_are_dropped_or_excluded(tmp_path):
+    """100 users with ten items each at times 0 to 9; further users have interactions at the end only."""
     table = tmp_path / "ratings.csv"
     rows = [(user, item, 4 + item % 2, item) for user in range(100) for item in range(10)]
     late = range(100, 104)
@@ -195,7 +193,7 @@ def test_who_has_nothing_before_the_cut_is_dropped_if_he_would_teach_and_left_ou
     assert f"{len(kept)} users without earlier interactions" in task.note
 
 
-def test_a_table_without_times_cannot_be_split_by_time(tmp_path):
+def test_temporal_split_without_timestamps_is_refused(tmp_path):
     table = worlds.write_own_csv(tmp_path / "own")
     with pytest.raises(
         DataError,
@@ -204,7 +202,7 @@ def test_a_table_without_times_cannot_be_split_by_time(tmp_path):
         prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal"))
 
 
-def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
+def test_rows_without_timestamp_are_dropped_and_counted(tmp_path):
     table = tmp_path / "some.csv"
     rows = [(user, item, 4, item or "") for user in range(30) for item in range(11)]
     table.write_text(
@@ -215,7 +213,7 @@ def test_what_has_no_time_is_kept_of_nobody_and_counted(tmp_path):
     assert (prepared.histories.timestamps > 0).all()
 
 
-def test_if_all_happened_in_one_second_nothing_lies_before_the_cut(tmp_path):
+def test_temporal_split_of_one_second_is_refused(tmp_path):
     table = tmp_path / "flat.csv"
     rows = [f"{user},{item},4,5" for user in (1, 3) for item in range(4)]  # both teach
     table.write_text("\n".join(["user,item,rating,timestamp", *rows]) + "\n")
@@ -233,6 +231,6 @@ def test_the_seed_preset_keeps_its_own_split(split):
         PrepareSettings(preset="bert-cosine", split_strategy=split)
 
 
-def test_a_person_who_only_tagged_before_the_cut_is_known_by_it():
+def test_global_temporal_input_may_be_tags_only():
     task = task_of([(A, TAGGED, 10), (E, 5, 60)])
-    assert (hidden_of(task), items_of(task.inputs, 0)) == ([E], [A])
+    assert (targets_of(task), items_of(task.inputs, 0)) == ([E], [A])

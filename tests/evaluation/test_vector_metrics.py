@@ -17,18 +17,18 @@ from tastevec.evaluation.tasks import build_task
 from users import users
 
 STARS = (1, 5)
-RIGHT = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)  # films at right angles, between, and nowhere
+RIGHT = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)  # items at right angles, between, and nowhere
 
 
-def test_a_distance_is_the_mean_over_the_hidden_films_that_have_a_vector():
-    asked = users([(0, 1), (1, 5), (2, 5), (3, 5)], [(0, 1), (3, 5)])
-    task = build_task("top-rated", asked, rating_range=STARS)  # hides 1, 2 and 3; and 3 alone
+def test_distance_is_mean_over_held_out_items_with_vector():
+    task_record = users([(0, 1), (1, 5), (2, 5), (3, 5)], [(0, 1), (3, 5)])
+    task = build_task("top-rated", task_record, rating_range=STARS)  # held out: 1, 2 and 3; and 3 alone
     scorer = Summed(RIGHT)
     found = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task)
     np.testing.assert_allclose(found["cosine_distance"], [(1 + 1 - np.sqrt(0.5)) / 2, np.nan])
 
 
-def test_centred_distances_do_not_see_what_all_films_share():
+def test_centered_distance_ignores_shared_direction():
     scorer = Summed(np.array([[1, 9], [-1, 9], [1, 9], [-1, 9]], np.float32))
     task = build_task("top-rated", users([(0, 1), (2, 5)], [(0, 1), (1, 5)]), rating_range=STARS)
     found = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task)
@@ -36,21 +36,21 @@ def test_centred_distances_do_not_see_what_all_films_share():
     np.testing.assert_allclose(found["cosine_distance_centred"], [0, 2], atol=1e-6)
 
 
-def test_halves_are_alternate_films_and_the_stranger_is_the_next_person():
-    """The halves are (0, 0) and (1); none; (1) and (0): the first's odd films are the last one's even film."""
+def test_split_halves_are_alternate_items():
+    """The halves are (0, 0) and (1); none; (1) and (0): the first user's odd items equal the last user's even item."""
     found = split_half_metrics(Summed(RIGHT), users([(0, 1), (1, 1), (0, 1)], [(2, 5)], [(1, 1), (0, 1)]))
     np.testing.assert_allclose(found["split_half_cosine"], [0, np.nan, 0])
     np.testing.assert_allclose(found["between_user_cosine"], [1, np.nan, 1])
     np.testing.assert_allclose(found["split_half_accuracy"], [0, np.nan, 0])
 
 
-def test_a_half_is_normalised_by_its_own_films():
+def test_split_half_is_normalized_by_its_own_items():
     items = [(0, 5), (1, 3), (2, 5), (1, 1)]  # each half alone: 0 and 2 alike, so they say nothing; 3 above 1
     found = split_half_metrics(Summed(RIGHT, weighted=True), users(items, items))
     assert found["split_half_cosine"].tolist() == [0, 0]  # the first half's vector is zero
 
 
-def test_without_two_films_there_are_no_halves():
+def test_split_half_of_single_item_is_nan():
     assert all(
         np.isnan(values).all()
         for values in split_half_metrics(Summed(RIGHT), users([(0, 1)], [(1, 1)])).values()
@@ -73,7 +73,7 @@ def test_the_size_of_the_chunks_changes_nothing(monkeypatch):
         np.testing.assert_allclose(parts[metric], values, atol=1e-6)
 
 
-def test_a_shape_is_of_directions_and_not_of_lengths():
+def test_geometry_ignores_vector_lengths():
     vectors = np.random.default_rng(1).standard_normal((40, 4)).astype(np.float32)
     found = geometry_metrics(vectors * np.arange(1, 41, dtype=np.float32)[:, None], seed=0)
     units = unit_rows(vectors)
@@ -86,7 +86,7 @@ def test_a_shape_is_of_directions_and_not_of_lengths():
     )
 
 
-def test_hubs_are_sought_among_some_of_many_people(monkeypatch):
+def test_hubness_of_many_users_uses_a_sample(monkeypatch):
     vectors = np.random.default_rng(2).standard_normal((60, 4)).astype(np.float32)
     monkeypatch.setattr(module, "_HUB_USERS", 30)
     found = {geometry_metrics(vectors, seed)["hubness@10"] for seed in (0, 0, 1, 2)}

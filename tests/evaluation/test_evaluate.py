@@ -22,7 +22,7 @@ STARS = (1.0, 5.0)
 
 @pytest.fixture
 def dataset():
-    """Five people of each taste teach; the sixth of each is asked."""
+    """Five users of each taste train; the sixth of each is held out."""
     train = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])
     return plain_dataset(world().take(train), world().take(np.array([5, 11])), worlds.ITEMS, STARS)
 
@@ -32,9 +32,9 @@ def row_of(report, system, task, metric):
     return row
 
 
-def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero():
-    unseen = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-liked hides film 2 of both
-    dataset = plain_dataset(users([(0, 5)], ids=[99]), unseen, 5, STARS)
+def test_perfect_scorer_has_one_and_inverse_scorer_zero():
+    held_out = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])  # next-item holds out item 2 of both
+    dataset = plain_dataset(users([(0, 5)], ids=[99]), held_out, 5, STARS)
     right, wrong = Fixed([0, 0, 1, 0, 0], "right"), Fixed([0, 0, -1, 0, 0], "wrong")
     report = evaluate([right, wrong], dataset, tasks=["next-item", "last-20pct"], at=[1, 2])
     for metric in ("hr@1", "recall@2", "ndcg@2", "mrr@1"):
@@ -42,7 +42,7 @@ def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero():
         assert row_of(report, "wrong", "next-item", metric).mean == 0
 
 
-def test_every_system_meets_every_task_and_every_metric(dataset):
+def test_evaluate_measures_every_system_task_and_metric(dataset):
     report = evaluate(
         [EASE(positive_from=FROM)], dataset, baselines=[Popularity(positive_from=FROM)], at=[5, 10]
     )
@@ -65,7 +65,7 @@ def test_every_system_meets_every_task_and_every_metric(dataset):
         assert all(part.values.shape == (2,) for part in result.slices)
 
 
-def test_a_system_with_vectors_has_their_shape_measured_too(dataset):
+def test_vector_scorer_has_distances_and_geometry(dataset):
     space = np.random.default_rng(0).standard_normal((worlds.ITEMS, 3))
     report = evaluate([Summed(space)], dataset, tasks=["random-20pct"])
     [result] = report.results
@@ -78,11 +78,11 @@ def test_a_system_with_vectors_has_their_shape_measured_too(dataset):
         "top_direction",
         "hubness@10",
     }
-    assert 1 <= result.system_metrics["effective_rank"][0] <= 2  # two people
+    assert 1 <= result.system_metrics["effective_rank"][0] <= 2  # two users
 
 
-def test_a_list_is_described_by_the_films_that_stand_in_it(dataset):
-    """Ten films for everybody: those that he does not know, 4 for each of the two people."""
+def test_list_metrics_are_of_the_first_10_items(dataset):
+    """Ten items for each of the two users, among them the 4 that are not input."""
     report = evaluate([Fixed(np.arange(worlds.ITEMS))], dataset, tasks=["top-rated"])
     [result] = report.results
     answered = [set(range(worlds.ITEMS)) - set(items_of(result.task.inputs, user)) for user in range(2)]
@@ -94,7 +94,7 @@ def test_a_list_is_described_by_the_films_that_stand_in_it(dataset):
     )
 
 
-def test_who_reads_no_order_gets_the_same_from_shuffled_sessions(dataset):
+def test_order_free_scorer_is_equal_with_sessions_shuffled(dataset):
     report = evaluate([EASE(positive_from=FROM)], dataset, tasks=["next-item", "last-20pct"])
     for result in report.results:
         for metric in ("ndcg@10", "recall@100"):
@@ -102,9 +102,9 @@ def test_who_reads_no_order_gets_the_same_from_shuffled_sessions(dataset):
         assert "Sessions shuffled: the input items of each session" in result.task.note
 
 
-def test_who_reads_the_last_film_is_found_out_by_shuffled_sessions():
+def test_scorer_of_last_item_is_worse_with_sessions_shuffled():
     class NextNumber(Fixed):
-        """Everybody goes on with the film after his last one."""
+        """Rank the item after the user's last one first."""
 
         def score(self, histories):
             return np.eye(30, dtype=np.float32)[histories.items[histories.offsets[1:] - 1] + 1]
@@ -117,19 +117,19 @@ def test_who_reads_the_last_film_is_found_out_by_shuffled_sessions():
     assert row_of(report, "fixed", "next-item", "mrr@10_shuffled").mean < 0.5
 
 
-def test_the_newest_films_alone_are_asked_what_comes_next_and_nothing_else(dataset):
+def test_last_items_have_order_aware_tasks_only(dataset):
     scorer = Fixed(np.zeros(worlds.ITEMS))
     short = Runs("short", (LastItems(scorer), LastItems(Fixed(np.ones(worlds.ITEMS)))))
     report = evaluate([scorer, LastItems(scorer), short], dataset)
-    asked = {
+    task_record = {
         name: [r.task.name for r in report.results if r.system == name]
         for name in ("fixed", "fixed, last 20 items", "short")
     }
-    assert asked["fixed"] == ["top-rated", "random-20pct", "next-item", "last-20pct"]
-    assert asked["fixed, last 20 items"] == asked["short"] == ["next-item", "last-20pct"]
+    assert task_record["fixed"] == ["top-rated", "random-20pct", "next-item", "last-20pct"]
+    assert task_record["fixed, last 20 items"] == task_record["short"] == ["next-item", "last-20pct"]
 
 
-def test_a_system_that_no_question_is_for_is_left_out(dataset):
+def test_system_without_task_is_omitted(dataset):
     scorer = Fixed(np.zeros(worlds.ITEMS))
     report = evaluate([scorer, LastItems(scorer)], dataset, tasks=["random-20pct"])
     assert [facts.system for facts in report.systems] == ["fixed"]
@@ -139,7 +139,7 @@ def test_a_system_that_no_question_is_for_is_left_out(dataset):
         evaluate([LastItems(scorer)], dataset, tasks=["random-20pct"])
 
 
-def test_a_value_is_the_mean_over_the_runs_and_each_run_keeps_its_own(dataset):
+def test_value_is_mean_over_runs(dataset):
     one, other = Fixed(np.arange(worlds.ITEMS), "one"), Fixed(-np.arange(worlds.ITEMS), "other")
     both = evaluate([Runs("both", (one, other), {"seeds": 2})], dataset, tasks=["random-20pct"], at=[3])
     alone = evaluate([one, other], dataset, tasks=["random-20pct"], at=[3])
@@ -155,16 +155,16 @@ def test_a_value_is_the_mean_over_the_runs_and_each_run_keeps_its_own(dataset):
         np.testing.assert_allclose(part.values, (first.values + second.values) / 2)
 
 
-def test_progress_tells_what_begins_and_how_much_is_done(dataset):
-    told = []
+def test_progress_reports_steps_and_total(dataset):
+    found_text = []
     systems = [Fixed(np.zeros(worlds.ITEMS)), LastItems(Fixed(np.ones(worlds.ITEMS), "other"))]
     evaluate(
         systems,
         dataset,
         tasks=["random-20pct", "next-item", "last-20pct"],
-        progress=lambda *what: told.append(what),
+        progress=lambda *what: found_text.append(what),
     )
-    assert told == [
+    assert found_text == [
         (0, 5, "fixed: fit"),
         (0, 5, "other, last 20 items: fit"),
         (0, 5, "fixed: random-20pct"),
@@ -176,7 +176,7 @@ def test_progress_tells_what_begins_and_how_much_is_done(dataset):
     ]
 
 
-def test_the_same_seed_gives_the_same_numbers(dataset):
+def test_equal_seed_gives_equal_results(dataset):
     space = np.random.default_rng(0).standard_normal((worlds.ITEMS, 3))
     first, again = (evaluate([Summed(space)], dataset, seed=7) for _ in range(2))
     for one, other in zip(first.results, again.results, strict=True):
@@ -184,12 +184,12 @@ def test_the_same_seed_gives_the_same_numbers(dataset):
             np.testing.assert_array_equal(values, (other.values | other.system_metrics)[metric])
 
 
-def test_a_mean_is_the_mean_of_the_per_user_values(dataset):
+def test_mean_equals_mean_of_per_user_values(dataset):
     report = evaluate([EASE(positive_from=FROM)], dataset, at=[5])
     for result in report.results:
         for metric, values in result.values.items():
             mean = row_of(report, result.system, result.task.name, metric).mean
-            if metric == "intra_list_similarity@10":  # nothing is known of the films
+            if metric == "intra_list_similarity@10":  # nothing is known of the items
                 assert np.isnan(mean)
             else:
                 assert mean == pytest.approx(values.mean())
@@ -199,19 +199,19 @@ def test_the_size_of_the_chunks_changes_nothing(dataset, monkeypatch):
     space = np.random.default_rng(0).standard_normal((worlds.ITEMS, 4)).astype(np.float32)
     systems = [EASE(positive_from=FROM), MeanPositive(space, space="s", positive_from=FROM)]
     whole = evaluate(systems, dataset)
-    monkeypatch.setattr(answers, "_CELLS", 1)  # one person at a time
+    monkeypatch.setattr(answers, "_CELLS", 1)  # one user at a time
     for row, expected in zip(evaluate(systems, dataset).rows, whole.rows, strict=True):
         assert (row.system, row.task, row.metric) == (expected.system, expected.task, expected.metric)
         assert (row.mean, row.ci_low) == pytest.approx((expected.mean, expected.ci_low), nan_ok=True)
 
 
-def test_a_system_and_its_shortened_self_are_fitted_once(dataset):
+def test_last_items_share_the_fit_of_the_scorer(dataset):
     scorer = Fixed(np.zeros(worlds.ITEMS))
     evaluate([scorer, LastItems(scorer)], dataset, tasks=["next-item", "last-20pct"])
     assert scorer.fits == 1
 
 
-def test_distances_are_those_of_the_systems_own_space(dataset):
+def test_distances_are_within_the_space_of_the_system(dataset):
     space = np.zeros((worlds.ITEMS, 2), np.float32)
     space[: worlds.ITEMS // 2, 0], space[worlds.ITEMS // 2 :, 1] = 1, 1  # the two tastes, at right angles
     systems = [MeanPositive(space, space="tastes", positive_from=FROM), EASE(positive_from=FROM)]
@@ -228,40 +228,40 @@ def test_distances_are_those_of_the_systems_own_space(dataset):
     assert not [row for row in report.rows if row.system == "EASE (positives)" and "cosine" in row.metric]
 
 
-def test_hidden_films_without_a_vector_do_not_count_in_the_distance():
+def test_distance_ignores_held_out_items_without_vector():
     space = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
-    unseen = users([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # best-rated hides 1 and 2; and 2 alone
+    held_out = users([(0, 4), (1, 5), (2, 5)], [(0, 4), (2, 5)])  # top-rated holds out 1 and 2; and 2 alone
     report = evaluate(
         [MeanPositive(space, space="s", positive_from=FROM)],
-        plain_dataset(users([(0, 5)], ids=[99]), unseen, 3, STARS),
+        plain_dataset(users([(0, 5)], ids=[99]), held_out, 3, STARS),
         tasks=["top-rated"],
     )
     row = row_of(report, "mean of positives (s)", "top-rated", "cosine_distance")
     assert (row.mean, row.n_users) == (1, 1)
 
 
-def test_a_system_with_two_answers_is_asked_for_the_right_one(dataset):
-    asked = []
+def test_evaluate_uses_the_horizon_of_the_task(dataset):
+    task_record = []
 
     class TwoAnswers(Fixed):
         def at_horizon(self, horizon):
-            asked.append(horizon)
+            task_record.append(horizon)
             return self
 
     evaluate([TwoAnswers(np.zeros(worlds.ITEMS))], dataset)
-    assert asked == ["overall", "overall", "next", "next"]
+    assert task_record == ["overall", "overall", "next", "next"]
 
 
-def test_skill_is_the_way_gone_from_the_best_floor_to_perfection():
-    unseen = users(*[[(0, 5), (user % 4 + 1, 5)] for user in range(8)])  # next-liked hides films 1 to 4
-    dataset = plain_dataset(users([(0, 5)], ids=[99]), unseen, 6, STARS)
+def test_skill_is_share_of_gap_from_best_baseline():
+    held_out = users(*[[(0, 5), (user % 4 + 1, 5)] for user in range(8)])  # next-item holds out items 1 to 4
+    dataset = plain_dataset(users([(0, 5)], ids=[99]), held_out, 6, STARS)
     low, floor = Fixed([0, 0, 0, 0, 0, 9], "low"), Fixed([0, 9, 0, 0, 0, 0], "floor")
     better = Fixed([0, 9, 8, 0, 0, 0], "better")
     report = evaluate([better], dataset, baselines=[low, floor], tasks=["next-item", "last-20pct"], at=[1, 2])
     found = {(skill.task, skill.metric): skill for skill in report.skills}
     one, two = found["next-item", "recall@1"], found["next-item", "recall@2"]
     assert (one.baseline, one.skill, one.difference) == ("floor", 0, 0)
-    # At 2 the floor's second place is film 2 too, the lowest index of its ties: both have half of the answers.
+    # At 2 the baseline's second place is item 2 too, the lowest index of its ties: both have half of the items.
     assert (two.baseline, two.skill) == ("floor", 0)
     best = Fixed([0, 9, 8, 7, 6, 0], "best")
     report = evaluate(
@@ -276,7 +276,7 @@ def test_skill_is_the_way_gone_from_the_best_floor_to_perfection():
     assert skill.ci_low <= skill.difference == 0.25 <= skill.ci_high
 
 
-def test_distances_have_skill_beside_floors_of_their_own_space_only(dataset):
+def test_skill_of_distance_uses_baselines_of_same_space(dataset):
     one, other = np.random.default_rng(0).standard_normal((2, worlds.ITEMS, 3)).astype(np.float32)
     report = evaluate(
         [MeanPositive(one, space="one", positive_from=FROM)],
@@ -294,44 +294,44 @@ def test_distances_have_skill_beside_floors_of_their_own_space_only(dataset):
     assert skill.skill == pytest.approx(1 - system / floor)
 
 
-def test_without_floors_there_is_no_skill(dataset):
+def test_without_baselines_there_is_no_skill(dataset):
     assert evaluate([Fixed(np.zeros(worlds.ITEMS))], dataset, tasks=["random-20pct"]).skills == ()
 
 
-def test_nobody_to_ask_is_an_error():
+def test_dataset_without_held_out_users_is_refused():
     with pytest.raises(DataError, match="the split has 0 users"):
         plain_dataset(world(), world().take(np.array([], np.int64)), worlds.ITEMS, STARS)
 
 
-def test_a_person_who_teaches_is_not_asked():
+def test_dataset_with_overlapping_users_is_refused():
     with pytest.raises(DataError, match="1 users are both training and held-out users, user 3 among them"):
         plain_dataset(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.ITEMS, STARS)
 
 
-def test_a_task_that_nobody_can_be_asked_is_an_error():
+def test_task_without_users_is_refused():
     dataset = plain_dataset(users([(0, 5)], ids=[9]), users([(0, 5)]), 3, STARS)
     with pytest.raises(DataError, match="task top-rated: none of the 1 users"):
         evaluate([Fixed([0, 0, 0])], dataset)
 
 
-def test_a_model_of_another_catalogue_is_refused(dataset):
+def test_scores_of_another_catalog_are_refused(dataset):
     with pytest.raises(DataError, match=r"fixed: scores of shape 2 x 7. Expected 2 x 20"):
         evaluate([Fixed(np.zeros(7))], dataset)
 
 
-def test_two_systems_of_one_name_are_refused(dataset):
+def test_systems_with_equal_names_are_refused(dataset):
     with pytest.raises(SettingsError, match=r"fixed, fixed\. Expected unique names"):
         evaluate([Fixed([0])], dataset, baselines=[Fixed([0])])
 
 
 @pytest.mark.parametrize("at", [[], [0, 10]])
-def test_a_depth_below_one_is_refused(dataset, at):
+def test_depth_below_one_is_refused(dataset, at):
     with pytest.raises(SettingsError, match="Expected depths of at least 1"):
         evaluate([Fixed([0])], dataset, at=at)
 
 
-def test_a_planted_leak_shows(dataset):
-    """A system that could see what is hidden would be perfect; the tasks give it no way to."""
+def test_scorer_never_sees_held_out_items(dataset):
+    """Histories given to a scorer never contain all held-out items of a task."""
     for name in dataset.task_ids:
         spy = Fixed(np.zeros(worlds.ITEMS))
         report = evaluate([spy], dataset, tasks=[name])
@@ -350,9 +350,9 @@ def test_a_planted_leak_shows(dataset):
             assert any(not items & pairs for items in hidden)
 
 
-def test_the_cohort_of_a_prepared_folder_is_its_splits():
+def test_dataset_of_prepared_has_its_splits():
     class Folder:
-        """What an evaluation reads of a prepared folder."""
+        """The parts of a prepared dataset that an evaluation reads."""
 
         histories = world()
         rating_range = STARS

@@ -1,4 +1,4 @@
-"""Comparisons: the same questions to the same people, or a clear refusal."""
+"""Comparison of finished evaluations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tastevec
-from reports import DATA, asked, facts, lively, measured, report_of
+from reports import DATA, facts, lively, measured, report_of, task_record
 from tastevec.cli.app import app
 from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
 from tastevec.evaluation.compare import compare
@@ -21,7 +21,7 @@ from tastevec.schema import REPORT_FILE, RESULTS_FILE
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Write a report without its pictures, which take a second, into a folder of this name."""
+    """Write a report without plots, which take a second, into a folder of this name."""
     monkeypatch.setattr("tastevec.evaluation.html_report.report_page", lambda _report: "a page")
 
     def written(name, report):
@@ -32,18 +32,18 @@ def write(tmp_path, monkeypatch):
 
 
 def simple(values, *, task="random-20pct", baselines=(), data=DATA, **how):
-    """Systems on one task, each with the ndcg@100 of four people."""
-    question = asked(task, **how)
+    """Return a report of systems on one task, each with the ndcg@100 of four users."""
+    question = task_record(task, **how)
     results = [measured(name, question, ndcg_at_100=column) for name, column in values.items()]
     return report_of([facts(name, is_baseline=name in baselines) for name in values], results, data=data)
 
 
-FLOOR = {"popularity": [0.1, 0.1, 0.2, 0.2]}
+BASELINE = {"popularity": [0.1, 0.1, 0.2, 0.2]}
 
 
-def test_systems_of_two_folders_stand_in_one_table(write):
-    one = write("one", simple(FLOOR | {"taste": [0.3, 0.3, 0.4, 0.4]}, baselines=FLOOR))
-    two = write("two", simple(FLOOR | {"bert-cosine": [0.2, 0.2, 0.3, 0.3]}, baselines=FLOOR))
+def test_compare_merges_systems_of_two_folders(write):
+    one = write("one", simple(BASELINE | {"taste": [0.3, 0.3, 0.4, 0.4]}, baselines=BASELINE))
+    two = write("two", simple(BASELINE | {"bert-cosine": [0.2, 0.2, 0.3, 0.3]}, baselines=BASELINE))
     report = compare([one, two])
     assert [system.system for system in report.systems] == ["popularity", "taste", "bert-cosine"]
     assert [system.is_baseline for system in report.systems] == [True, False, False]
@@ -55,14 +55,14 @@ def test_systems_of_two_folders_stand_in_one_table(write):
     assert lines[3].endswith("-0.100* [-0.100, -0.100]")
 
 
-def test_the_best_floor_is_sought_in_all_folders(write):
-    one = write("one", simple(FLOOR | {"taste": [0.3] * 4}, baselines=FLOOR))
+def test_compare_searches_all_folders_for_best_baseline(write):
+    one = write("one", simple(BASELINE | {"taste": [0.3] * 4}, baselines=BASELINE))
     two = write("two", simple({"EASE": [0.4] * 4}, baselines=["EASE"]))
     [skill] = compare([one, two]).skills
     assert (skill.baseline, skill.significant) == ("EASE", False)
 
 
-def test_numbers_stay_as_they_were_measured(write):
+def test_compare_keeps_measured_values(write):
     one = lively(baselines=["popularity"], models=["taste"], users=20, seed=1)
     two = lively(baselines=["popularity"], models=["bert-cosine"], users=20, seed=1)
     merged = compare([write("one", one), write("two", two)])
@@ -72,15 +72,15 @@ def test_numbers_stay_as_they_were_measured(write):
         assert kept == {(row.system, row.task, row.metric, row.mean) for row in before}
 
 
-def test_a_system_of_one_name_is_one_row_if_it_got_the_same(write):
-    one = write("one", simple(FLOOR | {"taste": [0.3] * 4}))
-    two = write("two", simple(FLOOR | {"taste": [0.4] * 4}))
+def test_compare_merges_equal_systems_only(write):
+    one = write("one", simple(BASELINE | {"taste": [0.3] * 4}))
+    two = write("two", simple(BASELINE | {"taste": [0.4] * 4}))
     names = [system.system for system in compare([one, two]).systems]
     assert names == ["popularity", "taste (one)", "taste (two)"]
     assert {row.system for row in compare([one, two]).rows} == set(names)
 
 
-def test_folders_of_one_name_are_told_apart_by_their_paths(write, tmp_path, monkeypatch):
+def test_compare_names_equal_folders_by_path(write, tmp_path, monkeypatch):
     write("a/results", simple({"taste": [0.3] * 4}))
     write("b/results", simple({"taste": [0.4] * 4}))
     monkeypatch.chdir(tmp_path)
@@ -88,7 +88,7 @@ def test_folders_of_one_name_are_told_apart_by_their_paths(write, tmp_path, monk
     assert [system.system for system in report.systems] == ["taste (a/results)", "taste (b/results)"]
 
 
-def test_names_that_would_meet_are_refused(write):
+def test_compare_with_conflicting_names_is_refused(write):
     one = write("one", simple({"taste": [0.3] * 4, "taste (two)": [0.2] * 4}))
     two = write("two", simple({"taste": [0.4] * 4}))
     with pytest.raises(
@@ -97,7 +97,7 @@ def test_names_that_would_meet_are_refused(write):
         compare([one, two])
 
 
-def test_what_only_one_folder_asked_is_kept(write):
+def test_compare_keeps_tasks_of_one_folder(write):
     both = lively(baselines=["popularity"], models=["taste"], users=20, tasks=("random-20pct", "last-20pct"))
     taken = {
         name: tuple(row for row in getattr(both, name) if getattr(row, "task", "") == "random-20pct")
@@ -113,7 +113,7 @@ def test_what_only_one_folder_asked_is_kept(write):
         assert sorted(map(str, report.paired_differences)) == sorted(map(str, both.paired_differences))
 
 
-def test_a_comparison_is_written_as_an_evaluation_is_and_can_be_compared_again(write, tmp_path):
+def test_comparison_can_be_compared_again(write, tmp_path):
     one, two = write("one", simple({"a": [0.1] * 4})), write("two", simple({"b": [0.2] * 4}))
     report = compare([one, two], tmp_path / "both")
     assert report_text(Report.read(tmp_path / "both")) == report_text(report)
@@ -123,9 +123,9 @@ def test_a_comparison_is_written_as_an_evaluation_is_and_can_be_compared_again(w
     assert [system.system for system in again.systems] == ["a", "b", "c"]
 
 
-def test_one_folder_is_no_comparison(write):
+def test_compare_of_one_folder_is_refused(write):
     with pytest.raises(SettingsError, match=r"1 evaluation\. Expected at least 2"):
-        compare([write("one", simple(FLOOR))])
+        compare([write("one", simple(BASELINE))])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_one_folder_is_no_comparison(write):
         ({"ids": [4, 3, 2, 1]}, "task random-20pct: the per-user values have other users"),
     ],
 )
-def test_evaluations_of_something_else_are_refused(write, other, said):
+def test_compare_of_other_data_or_tasks_is_refused(write, other, said):
     one, two = write("one", simple({"a": [0.1] * 4})), write("two", simple({"b": [0.2] * 4}, **other))
     with pytest.raises(DataError, match=said) as caught:
         compare([one, two])
@@ -147,31 +147,31 @@ def test_evaluations_of_something_else_are_refused(write, other, said):
     assert "valuate" in str(caught.value)
 
 
-def test_a_folder_without_an_evaluation_is_refused(write, tmp_path):
+def test_compare_of_folder_without_results_is_refused(write, tmp_path):
     with pytest.raises(FormatError, match=r"no results\.json"):
-        compare([write("one", simple(FLOOR)), tmp_path / "two"])
+        compare([write("one", simple(BASELINE)), tmp_path / "two"])
 
 
-def test_without_matplotlib_a_page_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+def test_compare_without_matplotlib_fails_first(tmp_path, monkeypatch):
     monkeypatch.setattr("tastevec.extras.find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"tastevec\[describe\]"):
         compare([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
 
 
-def test_the_command_prints_the_table_and_writes_where_it_is_told(write, tmp_path):
+def test_compare_command_prints_table_and_writes_report(write, tmp_path):
     one, two = write("one", simple({"a": [0.1] * 4})), write("two", simple({"b": [0.2] * 4}))
     shown = CliRunner().invoke(app, ["compare", str(one), str(two), "--out", str(tmp_path / "both")])
     assert shown.exit_code == 0, shown.stderr
     assert "ΔNDCG@100 vs. b" in shown.stdout
     assert f"Report: {tmp_path / 'both' / REPORT_FILE}" in shown.stdout
-    told = json.loads(CliRunner().invoke(app, ["compare", str(one), str(two), "--json"]).stdout)
-    assert told["folders"] == [str(one), str(two)]
-    assert told["out"] is None
+    found_text = json.loads(CliRunner().invoke(app, ["compare", str(one), str(two), "--json"]).stdout)
+    assert found_text["folders"] == [str(one), str(two)]
+    assert found_text["out"] is None
     saved = json.loads((tmp_path / "both" / RESULTS_FILE).read_text(encoding="utf-8"))
-    assert {key: told[key] for key in saved} == saved
+    assert {key: found_text[key] for key in saved} == saved
 
 
-def test_the_command_refuses_in_one_sentence(write, tmp_path):
+def test_compare_command_fails_with_one_line(write, tmp_path):
     one = write("one", simple({"a": [0.1] * 4}))
     refused = CliRunner().invoke(app, ["compare", str(one), str(tmp_path / "two")])
     assert refused.exit_code == 1

@@ -1,4 +1,4 @@
-"""Who teaches, who is asked, how the folder was divided, and what is refused."""
+"""The evaluation dataset and what it refuses."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from tastevec.errors import DataError, UnknownItemError
 from users import plain_dataset, users
 
 STARS = (1, 5)
-TAUGHT = users([(0, 5, 10), (1, 4, 20)])
-ASKED = users([(0, 5, 10), (1, 4, 20), (2, 1, 30)], ids=[7])
+TRAIN = users([(0, 5, 10), (1, 4, 20)])
+HELD_OUT = users([(0, 5, 10), (1, 4, 20), (2, 1, 30)], ids=[7])
 
 
-def dataset(train=TAUGHT, held_out_users=ASKED, items=3):
+def dataset(train=TRAIN, held_out_users=HELD_OUT, items=3):
     return plain_dataset(train, held_out_users, items, STARS)
 
 
-def test_an_empty_test_set_is_one_sentence():
+def test_empty_split_is_refused():
     with pytest.raises(DataError, match=r"^the split has 0 users\. Expected at least 1"):
         dataset(held_out_users=users())
 
 
-def test_a_person_who_is_taught_and_asked_is_one_sentence():
+def test_overlapping_user_is_refused():
     with pytest.raises(DataError, match=r"^1 users are both training and held-out users, user 1 among them"):
-        dataset(held_out_users=replace(ASKED, user_ids=np.array([1])))
+        dataset(held_out_users=replace(HELD_OUT, user_ids=np.array([1])))
 
 
-def test_a_person_with_one_film_is_left_out_and_counted():
+def test_user_of_one_item_is_excluded():
     mixed = users([(0, 5, 10)], [(0, 5, 10), (1, 4, 20), (2, 1, 30)], ids=[6, 7])
     for name in ("top-rated", "next-item", "last-20pct"):
         task = dataset(held_out_users=mixed).task(name)
@@ -37,26 +37,26 @@ def test_a_person_with_one_film_is_left_out_and_counted():
 
 
 @pytest.mark.parametrize("name", ["top-rated", "random-20pct", "next-item"])
-def test_people_of_whom_each_has_one_film_are_one_sentence(name):
-    told = f"^task {name}: none of the 2 users has both an item to hold out and an input item"
-    with pytest.raises(DataError, match=told):
+def test_users_of_one_item_each_are_refused(name):
+    found_text = f"^task {name}: none of the 2 users has both an item to hold out and an input item"
+    with pytest.raises(DataError, match=found_text):
         dataset(held_out_users=users([(0, 5, 10)], [(1, 5, 10)], ids=[6, 7])).task(name)
 
 
 @pytest.mark.parametrize("item", [3, -1])
-def test_a_film_unknown_to_the_catalogue_is_one_sentence(item):
+def test_unknown_item_is_refused(item):
     strange = users([(0, 5, 10), (item, 4, 20)], ids=["ann"])
-    told = f"^the history of user ann contains item index {item}. Expected 0 to 2. Use histories and items of one"
-    with pytest.raises(UnknownItemError, match=told):
+    found_text = f"^the history of user ann contains item index {item}. Expected 0 to 2. Use histories and items of one"
+    with pytest.raises(UnknownItemError, match=found_text):
         dataset(train=users([(0, 5, 10), (1, 4, 20)], ids=["bob"]), held_out_users=strange)
 
 
-def test_a_film_unknown_to_the_catalogue_is_refused_in_training_histories_too():
+def test_unknown_item_in_training_history_is_refused():
     with pytest.raises(UnknownItemError, match=r"^the history of user 1 contains item index 5"):
         replace(dataset(), train=users([(0, 5, 10), (5, 4, 20)]))
 
 
-def test_a_film_that_somebody_has_twice_is_one_sentence():
+def test_duplicate_item_of_user_is_refused():
     twice = users([(0, 5, 10), (1, 5, 20), (0, 5, 30)], ids=[7])
     with pytest.raises(
         DataError, match=r"^task next-item: item 0 of user 7 is both an input item and held out"

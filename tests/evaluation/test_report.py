@@ -1,4 +1,4 @@
-"""Reports: what is said and written is what was measured, and comes back as it was."""
+"""The report: its files, tables and JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import worlds
-from reports import AT, asked, facts, lively, measured, report_of
+from reports import AT, facts, lively, measured, report_of, task_record
 from tastevec.data.html import Chart
 from tastevec.errors import FormatError, MissingExtraError
 from tastevec.evaluation.baselines import EASE, Popularity
@@ -28,13 +28,13 @@ NAN = float("nan")
 
 @pytest.fixture(scope="module")
 def report():
-    """Two floors and a model of three runs, on four tasks."""
+    """Two baselines and a model of three runs, on four tasks."""
     return lively(baselines=["popularity", "EASE"], models=["ours"], users=40)
 
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    """What is written holds a page without its pictures, which take seconds."""
+    """Write reports without plots, which take seconds."""
     monkeypatch.setattr(
         "tastevec.evaluation.html_report.draw", lambda _report: [Chart("none", "None", "Nothing.", b"")]
     )
@@ -42,17 +42,17 @@ def no_pictures(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(report, tmp_path_factory):
-    """The same, written."""
+    """The folder of the report."""
     out = tmp_path_factory.mktemp("evaluation") / "out"
     write_report(report, out)
     return out
 
 
-def test_a_folder_holds_three_files_and_nothing_else(folder):
+def test_write_report_writes_three_files(folder):
     assert {path.name for path in folder.iterdir()} == {RESULTS_FILE, PER_USER_FILE, REPORT_FILE}
 
 
-def test_the_files_hold_what_was_measured(report, folder):
+def test_files_contain_all_results(report, folder):
     assert json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8")) == report.to_dict()
     per_user = pq.read_table(folder / PER_USER_FILE).to_pandas()
     assert len(per_user) == 3 * 4 * 40  # systems, tasks, users
@@ -64,7 +64,7 @@ def test_the_files_hold_what_was_measured(report, folder):
     assert overall["ndcg@10_shuffled"].isna().all()
 
 
-def test_the_json_says_of_what_and_how_it_was_measured(report):
+def test_results_json_has_data_settings_and_counts(report):
     found = report.to_dict()
     assert list(found) == [
         *("format_version", "data", "settings", "tasks", "systems"),
@@ -72,15 +72,15 @@ def test_the_json_says_of_what_and_how_it_was_measured(report):
     ]
     assert found["format_version"] == 3
     assert found["data"] == {"name": "tiny", "fingerprint": "f00d", "split": "test"}
-    assert found["settings"] == {"at": list(AT), "seed": 42, "resamples": 1000, "interval": 0.95}
+    assert found["settings"] == {"at": list(AT), "seed": 42, "resamples": 1000, "confidence": 0.95}
     assert [task["task"] for task in found["tasks"]] == [
         "top-rated",
         "random-20pct",
         "next-item",
         "last-20pct",
     ]
-    assert (found["tasks"][0]["users"], found["tasks"][0]["held_out_items"]) == (40, 80)
-    assert [(system["system"], system["floor"], system["runs"]) for system in found["systems"]] == [
+    assert (found["tasks"][0]["n_users"], found["tasks"][0]["held_out_items"]) == (40, 80)
+    assert [(system["system"], system["is_baseline"], system["runs"]) for system in found["systems"]] == [
         ("popularity", True, 1),
         ("EASE", True, 1),
         ("ours", False, 3),
@@ -90,7 +90,7 @@ def test_the_json_says_of_what_and_how_it_was_measured(report):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_the_json_is_plain_whatever_the_settings_are(tmp_path):
+def test_results_json_has_plain_settings(tmp_path):
     odd = {
         "ridge": np.float32(0.5),
         "trials": (1, np.int64(2)),
@@ -100,17 +100,16 @@ def test_the_json_is_plain_whatever_the_settings_are(tmp_path):
     }
     system = facts("ours")
     system = type(system)(**{**vars(system), "settings": odd})
-    report = report_of([system], [measured("ours", asked(), ndcg_at_10=[NAN, NAN, NAN, 1])], data=None)
+    report = report_of([system], [measured("ours", task_record(), ndcg_at_10=[NAN, NAN, NAN, 1])], data=None)
     [kept] = report.to_dict()["systems"]
     assert kept["settings"] == {"ridge": 0.5, "trials": [1, 2], "loss": None, "levels": [1.5], "7": None}
     write_report(report, tmp_path / "out")
     assert Report.read(tmp_path / "out").data is None
 
 
-def test_what_is_read_back_says_the_same(report, folder):
+def test_read_report_equals_written_report(report, folder):
     again = Report.read(folder)
-    for style in ("text", "markdown"):
-        assert report_text(again, style) == report_text(report, style)
+    assert report_text(again) == report_text(report)
     assert again.to_dict() == report.to_dict()
     for one, other in zip(again.results, report.results, strict=True):
         assert one.values.keys() == other.values.keys()
@@ -118,7 +117,7 @@ def test_what_is_read_back_says_the_same(report, folder):
             np.testing.assert_array_equal(values, other.values[metric])
 
 
-def test_what_was_read_writes_the_same_bytes_over_an_earlier_evaluation(folder, tmp_path):
+def test_rewritten_report_has_equal_bytes(folder, tmp_path):
     write_report(Report.read(folder), tmp_path / "copy")
     with pytest.MonkeyPatch.context() as patch:
         page = (folder / REPORT_FILE).read_text(encoding="utf-8")
@@ -128,15 +127,15 @@ def test_what_was_read_writes_the_same_bytes_over_an_earlier_evaluation(folder, 
         assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_the_same_seed_gives_the_same_report_and_another_seed_other_intervals(report):
+def test_equal_seed_gives_equal_report(report):
     again = Report.of(report.systems, report.results, at=report.at, seed=42, data=report.data)
     assert again.to_dict() == report.to_dict()
     assert Report.of(report.systems, report.results, at=report.at, seed=43).rows != report.rows
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_missing_numbers_are_null_in_the_json_a_dash_in_the_table_and_missing_when_read(tmp_path):
-    task = asked("top-rated", users=2)
+def test_missing_values_are_null_dash_and_nan(tmp_path):
+    task = task_record("top-rated", users=2)
     nothing = {"cosine_distance": np.array([NAN, NAN])}
     result = measured("ours", task, ndcg_at_10=[0, 1])
     result = type(result)(
@@ -152,14 +151,14 @@ def test_missing_numbers_are_null_in_the_json_a_dash_in_the_table_and_missing_wh
     assert np.isnan(again.results[0].values["cosine_distance"]).all()
 
 
-def test_a_perfect_floor_leaves_no_room_for_skill():
-    task = asked()
+def test_perfect_baseline_has_no_skill():
+    task = task_record()
     results = [measured(name, task, ndcg_at_10=[1] * 4) for name in ("floor", "ours")]
     report = report_of([facts("floor", is_baseline=True), facts("ours")], results)
     assert [skill["skill"] for skill in report.to_dict()["skill"]] == [None]
 
 
-def test_a_table_holds_a_task_the_best_system_first(report):
+def test_task_table_has_best_system_first(report):
     blocks = report_text(report).split("\n\n")
     titles = [block.split(":")[0] for block in blocks[:-1:2]]
     assert titles == [
@@ -172,7 +171,7 @@ def test_a_table_holds_a_task_the_best_system_first(report):
     assert header.endswith("ΔNDCG@100 vs. ours")
     assert set(rule) == {"-", " "}
     assert [line.split("  ")[0] for line in lines] == ["ours (3 runs)", "EASE", "popularity"]
-    assert "*" in lines[0]  # better than EASE for nearly everybody
+    assert "*" in lines[0]  # better than EASE for nearly all users
     assert lines[0].endswith("best")
     assert "NDCG@10, sessions shuffled" in blocks[5]
     assert "effective rank" in blocks[9]
@@ -180,48 +179,41 @@ def test_a_table_holds_a_task_the_best_system_first(report):
     assert blocks[-1].startswith("* after a mean: significantly better than the best baseline")
 
 
-def test_the_markdown_table_has_the_same_cells(report):
-    plain, marked = report_text(report).splitlines(), report_text(report, "markdown").splitlines()
-    for line, other in zip(plain, marked, strict=True):
-        assert line.split() == [word for word in other.split() if word != "|"]
-    assert sum(line.startswith("| EASE") for line in marked) == 6
-
-
-def test_the_difference_from_the_best_has_the_sign_of_who_is_behind():
-    """Whichever of the two was named first."""
+def test_difference_from_best_is_negative():
+    """The order of the systems does not matter."""
     for order in (["good", "bad"], ["bad", "good"]):
-        task, values = asked(), {"good": [0.5] * 4, "bad": [0.25] * 4}
+        task, values = task_record(), {"good": [0.5] * 4, "bad": [0.25] * 4}
         results = [measured(name, task, ndcg_at_100=values[name]) for name in order]
         shown = report_text(report_of([facts(name) for name in order], results)).split("\n\n")[1].splitlines()
         assert [line.split("  ")[0] for line in shown[2:]] == ["good", "bad"]
         assert shown[3].endswith("-0.250* [-0.250, -0.250]")
 
 
-def test_a_system_that_was_not_asked_a_task_is_said_to_be_absent():
+def test_table_notes_systems_without_the_task():
     results = [
-        measured("a", asked("random-20pct"), ndcg_at_100=[1] * 4),
-        measured("a", asked("next-item"), ndcg_at_10=[1] * 4),
-        measured("last only", asked("next-item"), ndcg_at_10=[0] * 4),
+        measured("a", task_record("random-20pct"), ndcg_at_100=[1] * 4),
+        measured("a", task_record("next-item"), ndcg_at_10=[1] * 4),
+        measured("last only", task_record("next-item"), ndcg_at_10=[0] * 4),
     ]
     table = report_text(report_of([facts("a"), facts("last only")], results))
     assert "random-20pct: A note with <angles>. 4 users, 1 excluded. Not evaluated: last only." in table
     assert table.count("last only") == 2  # that note, and its row where it was asked
 
 
-def test_a_table_without_a_headline_metric_shows_what_there_is():
-    report = report_of([facts("ours")], [measured("ours", asked(), hr_at_3=[1] * 4)], at=(3,))
+def test_table_without_headline_metric_shows_measured_metrics():
+    report = report_of([facts("ours")], [measured("ours", task_record(), hr_at_3=[1] * 4)], at=(3,))
     assert "HR@3 " in report_text(report)
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_a_folder_of_something_else_is_left_alone(report, tmp_path):
+def test_folder_with_other_content_is_refused(report, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FormatError, match="not written by this command"):
         write_report(report, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_without_matplotlib_nothing_is_written(report, tmp_path, monkeypatch):
+def test_write_report_without_matplotlib_writes_nothing(report, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tastevec\[describe\]'"):
         write_report(report, tmp_path / "out")
@@ -229,17 +221,17 @@ def test_without_matplotlib_nothing_is_written(report, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_string_ids_come_back_as_they_were(tmp_path):
-    report = report_of([facts("a")], [measured("a", asked(ids=["bób"], users=1), ndcg_at_10=[1])])
+def test_string_user_ids_are_preserved(tmp_path):
+    report = report_of([facts("a")], [measured("a", task_record(ids=["bób"], users=1), ndcg_at_10=[1])])
     write_report(report, tmp_path / "out")
     assert pq.read_table(tmp_path / "out" / PER_USER_FILE)["user_id"].to_pylist() == ["bób"]
     assert Report.read(tmp_path / "out").tasks[0].user_ids.tolist() == ["bób"]
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_an_evaluation_of_real_systems_is_written_and_read(tmp_path):
-    train, unseen = np.array([0, 1, 2, 3, 6, 7, 8, 9]), np.array([4, 5, 10, 11])
-    dataset = plain_dataset(world().take(train), world().take(unseen), worlds.ITEMS, (1.0, 5.0))
+def test_report_of_real_systems_is_written_and_read(tmp_path):
+    train, held_out = np.array([0, 1, 2, 3, 6, 7, 8, 9]), np.array([4, 5, 10, 11])
+    dataset = plain_dataset(world().take(train), world().take(held_out), worlds.ITEMS, (1.0, 5.0))
     report = evaluate(
         [EASE(positive_from=FROM, ridge=1.0)], dataset, baselines=[Popularity(positive_from=FROM)]
     )
@@ -250,7 +242,7 @@ def test_an_evaluation_of_real_systems_is_written_and_read(tmp_path):
     assert (per_user.input_items + per_user.held_out_items <= 16).all()
 
 
-def test_two_evaluations_of_the_same_ask_the_same():
+def test_equal_evaluations_have_equal_fingerprints():
     dataset = plain_dataset(users([(1, 5)], ids=[9]), users([(0, 3), (1, 5)]), 2, (1.0, 5.0))
     one, other = (
         evaluate([Popularity(positive_from=FROM)], dataset, tasks=["top-rated"]).to_dict() for _ in range(2)
@@ -259,7 +251,7 @@ def test_two_evaluations_of_the_same_ask_the_same():
 
 
 def edited(folder, tmp_path, edit):
-    """A copy of the folder whose results.json is another."""
+    """Return a copy of the folder with an edited results.json."""
     copy = tmp_path / "copy"
     copy.mkdir()
     results = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
@@ -274,9 +266,9 @@ def edited(folder, tmp_path, edit):
     [
         (lambda results: results.update(format_version=2), "format version 2. Expected 3"),
         (lambda results: results.pop("format_version"), "is missing or damaged"),
-        (lambda results: results.pop("slices"), "is damaged"),
+        (lambda results: results.pop("slices"), "slices is missing"),
         (lambda results: results["systems"][0].pop("runs"), "is missing or damaged"),
-        (lambda results: results["rows"][0].update(colour="red"), "is missing or damaged"),
+        (lambda results: results["rows"][0].update(color="red"), "is missing or damaged"),
         (lambda results: results["rows"][0].update(mean=0.999), "per_user.parquet is missing or damaged"),
         (
             lambda results: results["rows"][0].update(metric="luck@7"),
@@ -285,7 +277,7 @@ def edited(folder, tmp_path, edit):
         (lambda results: results["tasks"][0].update(n_users=41), "per_user.parquet is missing or damaged"),
     ],
 )
-def test_a_damaged_evaluation_is_one_clear_sentence(folder, tmp_path, edit, said):
+def test_damaged_report_is_refused(folder, tmp_path, edit, said):
     copy = edited(folder, tmp_path, edit)
     with pytest.raises(FormatError, match=said) as caught:
         Report.read(copy)
@@ -293,7 +285,7 @@ def test_a_damaged_evaluation_is_one_clear_sentence(folder, tmp_path, edit, said
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_missing_or_half_there_are_named(folder, tmp_path):
+def test_missing_or_truncated_files_are_refused(folder, tmp_path):
     with pytest.raises(FormatError, match=r"no results\.json\. Expected a folder of tastevec evaluate"):
         Report.read(tmp_path / "nowhere")
     copy = edited(folder, tmp_path, lambda _: None)

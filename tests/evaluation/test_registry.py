@@ -1,4 +1,4 @@
-"""The line-up: names, settings and what is shared between systems and questions."""
+"""The baseline registry: names, settings and shared scorers."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ EASES = BaselineSpec(
 
 
 def _chosen(**ridges):
-    """EASE with these ridges: overall, next, and next of the shortened."""
+    """Return EASE settings with these ridges: overall, next, and next on the last items."""
     questions = EASES.variants(["overall", "next"])
     return {
         question: VariantSettings({"ridge": ridge})
@@ -41,12 +41,12 @@ def _names(specs, horizons=BOTH):
     return [runs.name for runs in build_baselines(specs, published_settings(specs, horizons), [1])]
 
 
-def test_recency_is_left_out_without_times():
+def test_recent_popularity_is_omitted_without_timestamps():
     assert _names(trivial_baselines(world(), rating_range=(1, 5))) == ["popularity", "recent popularity"]
     assert _names(trivial_baselines(users([(0, 5)]), rating_range=(1, 5))) == ["popularity"]
 
 
-def test_the_baselines_stand_whole_and_shortened():
+def test_strong_baselines_have_full_and_last_items_variants():
     whole = [
         "item-kNN",
         "EASE (positives)",
@@ -55,23 +55,23 @@ def test_the_baselines_stand_whole_and_shortened():
         "iALS (positives)",
         "iALS (graded)",
     ]
-    lineup = strong_baselines(rating_range=(1, 5))
+    specs = strong_baselines(rating_range=(1, 5))
     standing = [name + end for name in whole for end in ("", ", last 20 items")]
     standing.insert(standing.index("EASE (graded)"), "EASE (all ratings), last 5 items")
-    assert _names(lineup) == standing
-    assert _names(lineup, ["overall"]) == whole
+    assert _names(specs) == standing
+    assert _names(specs, ["overall"]) == whole
 
 
-def test_a_scorer_is_called_as_its_row():
+def test_scorer_name_equals_system_name():
     for specs in (trivial_baselines(world(), rating_range=(1, 5)), strong_baselines(rating_range=(1, 5))):
         for runs in build_baselines(specs, published_settings(specs, BOTH), [1]):
             assert {scorer.name for scorer in runs.scorers} == {runs.name}
 
 
-def test_what_chance_has_a_part_in_has_a_run_for_each_seed():
-    lineup = strong_baselines(rating_range=(1, 5))
+def test_seeded_baselines_have_one_run_for_each_seed():
+    specs = strong_baselines(rating_range=(1, 5))
     runs = {
-        system.name: system for system in build_baselines(lineup, published_settings(lineup, BOTH), [5, 6, 7])
+        system.name: system for system in build_baselines(specs, published_settings(specs, BOTH), [5, 6, 7])
     }
     assert {len(system.scorers) for name, system in runs.items() if name.startswith("iALS")} == {3}
     assert {len(system.scorers) for name, system in runs.items() if not name.startswith("iALS")} == {1}
@@ -84,7 +84,7 @@ def test_what_chance_has_a_part_in_has_a_run_for_each_seed():
     assert not np.array_equal(first, second)
 
 
-def test_the_settings_of_a_row_can_be_written_and_built_again():
+def test_system_settings_are_json():
     for specs in (trivial_baselines(world(), rating_range=(1, 5)), strong_baselines(rating_range=(1, 5))):
         for runs in build_baselines(specs, published_settings(specs, BOTH), [1, 2]):
             assert json.loads(json.dumps(runs.settings)) == runs.settings
@@ -94,7 +94,7 @@ def test_the_settings_of_a_row_can_be_written_and_built_again():
     assert shortened.settings == {"next": record}
 
 
-def test_published_settings_lie_within_what_may_be_tried():
+def test_published_settings_are_within_tuning_space():
     for spec in [*strong_baselines(rating_range=(1, 5)), *trivial_baselines(world(), rating_range=(1, 5))]:
         assert spec.space.keys() == spec.published.keys()
         for name, allowed in spec.space.items():
@@ -106,7 +106,7 @@ def test_published_settings_lie_within_what_may_be_tried():
             )
 
 
-def test_every_corner_of_what_may_be_tried_makes_a_scorer():
+def test_every_corner_of_tuning_space_builds():
     for spec in strong_baselines(rating_range=(1, 5)):
         ends = {
             name: list(getattr(allowed, "options", None) or (allowed.low, allowed.high))
@@ -116,7 +116,7 @@ def test_every_corner_of_what_may_be_tried_makes_a_scorer():
             assert spec.make({name: values[end] for name, values in ends.items()}, 1)
 
 
-def test_one_setting_for_all_questions_is_one_scorer():
+def test_equal_settings_share_one_scorer():
     [whole], [shortened] = (
         runs.scorers for runs in build_baselines([EASES], _chosen(o=3.0, n=3.0, s=3.0), [1])
     )
@@ -125,7 +125,7 @@ def test_one_setting_for_all_questions_is_one_scorer():
     assert shortened.scorer is whole
 
 
-def test_each_question_has_its_own_setting_and_what_is_alike_is_shared():
+def test_variants_have_own_settings_and_share_equal_ones():
     [whole], [shortened] = (
         runs.scorers for runs in build_baselines([EASES], _chosen(o=1.0, n=2.0, s=1.0), [1])
     )
@@ -136,13 +136,13 @@ def test_each_question_has_its_own_setting_and_what_is_alike_is_shared():
     assert shortened.scorer is whole.at_horizon("overall")
 
 
-def test_recipes_of_like_settings_share_nothing():
+def test_specs_with_equal_settings_share_nothing():
     other = replace(EASES, name="another", last_n=())
     [one, _, two] = build_baselines([EASES, other], published_settings([EASES, other], BOTH), [1])
     assert one.scorers[0] is not two.scorers[0]
 
 
-def test_a_model_has_floors_in_the_space_of_each_of_its_runs():
+def test_vector_baselines_are_in_the_space_of_each_run():
     spaces = [np.full((worlds.ITEMS, 2), number, np.float32) for number in (1, 2)]
     runs = [EncodedScorer("taste", f"space {i}", space, None) for i, space in enumerate(spaces)]
     found = vector_baselines(Runs("taste", runs), rating_range=(1, 5))
@@ -156,5 +156,5 @@ def test_a_model_has_floors_in_the_space_of_each_of_its_runs():
         assert [scorer.item_vectors for scorer in floor.scorers] == spaces
 
 
-def test_a_system_without_vectors_has_no_such_floors():
+def test_system_without_vectors_has_no_vector_baselines():
     assert vector_baselines(Runs.one(Popularity(positive_from=4)), rating_range=(1, 5)) == []

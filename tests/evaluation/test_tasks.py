@@ -9,45 +9,49 @@ from tastevec.errors import SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, Task, build_task, task_horizon
 from users import TAGGED, items_of, users
 
-A, B, C, D, E, F, G, H, I = range(9)  # noqa: E741 - the films of the docstring's timeline
+A, B, C, D, E, F, G, H, I = range(9)  # noqa: E741 - the items of the docstring's timeline
 TIMELINE = [(A, 5), (B, 2), (C, TAGGED), (D, 4), (E, 5), (F, 3), (G, 4), (H, 4), (I, 1)]
 STARS = (1, 5)
 
 
-def hidden_of(task: Task, user: int = 0) -> list[int]:
+def targets_of(task: Task, user: int = 0) -> list[int]:
     return task.targets[task.offsets[user] : task.offsets[user + 1]].tolist()
 
 
-def test_best_rated_hides_every_film_of_the_top_rating():
+def test_top_rated_holds_out_all_items_of_top_rating():
     task = build_task("top-rated", users(TIMELINE), rating_range=STARS)
-    assert hidden_of(task) == [A, E]
+    assert targets_of(task) == [A, E]
     assert items_of(task.inputs, 0) == [B, C, D, F, G, H, I]
 
 
-def test_fold_in_hides_a_fifth_of_the_liked_films_and_leaves_the_rest():
+def test_random_20pct_holds_out_one_of_five_positives():
     task = build_task("random-20pct", users(TIMELINE), rating_range=STARS)
-    [hidden] = hidden_of(task)
+    [hidden] = targets_of(task)
     assert hidden in {A, D, E, G, H}
     assert items_of(task.inputs, 0) == [item for item in range(9) if item != hidden]
 
 
-def test_future_asks_for_the_last_liked_film_from_what_came_before():
+def test_next_item_holds_out_last_positive():
     task = build_task("next-item", users(TIMELINE), rating_range=STARS)
-    assert (task.name, hidden_of(task), items_of(task.inputs, 0)) == ("next-item", [H], [A, B, C, D, E, F, G])
+    assert (task.name, targets_of(task), items_of(task.inputs, 0)) == (
+        "next-item",
+        [H],
+        [A, B, C, D, E, F, G],
+    )
 
 
-def test_future_asks_for_the_last_fifth_of_the_liked_films():
-    history = [(item, 5 if item % 2 else 1) for item in range(21)]  # ten liked films: 1, 3, ..., 19
+def test_last_20pct_holds_out_last_positives():
+    history = [(item, 5 if item % 2 else 1) for item in range(21)]  # ten positives: 1, 3, ..., 19
     task = build_task("last-20pct", users(history), rating_range=STARS)
-    assert (task.name, hidden_of(task)) == ("last-20pct", [17, 19])
+    assert (task.name, targets_of(task)) == ("last-20pct", [17, 19])
     assert items_of(task.inputs, 0) == list(range(17))
 
 
-def test_the_hidden_films_are_not_in_the_statistics_of_their_person():
+def test_held_out_ratings_do_not_change_normalization():
     task = build_task("top-rated", users([(0, 5), (1, 3), (2, 1)]), rating_range=STARS)
     np.testing.assert_array_equal(
         task.inputs.normalized_ratings, [1, -1]
-    )  # with the 5, film 1 would be the mean
+    )  # with the 5, item 1 would be the mean
     later = build_task("next-item", users([(0, 1), (1, 2), (2, 5)]), rating_range=STARS)
     np.testing.assert_array_equal(
         later.inputs.normalized_ratings, normalize_ratings(np.array([1, 2], np.float32), np.array([0, 2]))
@@ -57,66 +61,66 @@ def test_the_hidden_films_are_not_in_the_statistics_of_their_person():
 @pytest.mark.parametrize(
     ("name", "history", "why"),
     [
-        ("top-rated", [(0, 5)], "one film"),
-        ("top-rated", [(0, 5), (1, 5)], "every film is a top film"),
+        ("top-rated", [(0, 5)], "one item"),
+        ("top-rated", [(0, 5), (1, 5)], "all items are top-rated"),
         ("top-rated", [(0, TAGGED), (1, TAGGED)], "nothing is rated"),
-        ("random-20pct", [(0, 5), (1, 5), (2, 5), (3, 5), (4, 3)], "four liked films"),
+        ("random-20pct", [(0, 5), (1, 5), (2, 5), (3, 5), (4, 3)], "four positives"),
         ("next-item", [(0, 5), (1, 1)], "nothing before the positive"),
         ("last-20pct", [(0, 5), (1, 1)], "nothing before the positive"),
         ("next-item", [(0, 3), (1, 3)], "no positives"),
     ],
 )
-def test_people_without_enough_are_counted_and_not_asked(name, history, why):
+def test_users_without_enough_interactions_are_excluded(name, history, why):
     enough = [(item, 4) for item in range(5)] + [(5, 5)]
     task = build_task(name, users(history, enough), rating_range=STARS)
     assert task.excluded_users == 1, why
     assert task.inputs.user_ids.tolist() == [2]
 
 
-def test_liking_starts_at_four_stars_on_both_scales():
+def test_positive_starts_at_four_stars_on_both_scales():
     history = [(0, 1), (1, 4), (2, 3.5)]
     for rating_range in (STARS, (0.5, 5)):
         task = build_task("next-item", users(history), rating_range=rating_range)
-        assert hidden_of(task) == [1]
+        assert targets_of(task) == [1]
         assert 3.5 < positive_from(rating_range) <= 4
 
 
-def test_what_fold_in_hides_of_a_person_does_not_depend_on_the_others():
+def test_random_20pct_is_independent_of_other_users():
     one, other = [(item, 5) for item in range(30)], [(item, 4) for item in range(5, 25)]
     alone = build_task("random-20pct", users(one, ids=["ann"]), rating_range=STARS)
     together = build_task("random-20pct", users(other, one, ids=["bartholomew", "ann"]), rating_range=STARS)
-    assert hidden_of(alone, 0) == hidden_of(together, 1)
+    assert targets_of(alone, 0) == targets_of(together, 1)
 
 
-def test_fold_in_draws_anew_for_each_person_and_each_seed():
+def test_random_20pct_differs_by_user_and_seed():
     items = [(item, 5) for item in range(40)]
     first = build_task("random-20pct", users(items, items), rating_range=STARS, seed=1)
     second = build_task("random-20pct", users(items, items), rating_range=STARS, seed=2)
-    draws = {tuple(hidden_of(task, user)) for task in (first, second) for user in (0, 1)}
+    draws = {tuple(targets_of(task, user)) for task in (first, second) for user in (0, 1)}
     assert len(draws) == 4
 
 
-def test_fold_in_hides_each_film_equally_often():
+def test_random_20pct_is_uniform():
     items = [(item, 5) for item in range(10)]
     task = build_task("random-20pct", users(*[items] * 4000), rating_range=STARS)
     shares = np.bincount(task.targets, minlength=10) / 4000
     np.testing.assert_allclose(shares, 0.2, atol=4 * np.sqrt(0.2 * 0.8 / 4000))
 
 
-def test_films_of_the_same_second_keep_the_order_of_the_source_and_the_note_says_so():
+def test_equal_timestamps_keep_source_order_and_are_noted():
     tied, apart = [(0, 5, 10), (1, 5, 20), (2, 5, 20)], [(0, 5, 10), (1, 5, 20), (2, 5, 30)]
     task = build_task("next-item", users(tied, apart), rating_range=STARS)
-    assert hidden_of(task) == [2]
+    assert targets_of(task) == [2]
     assert items_of(task.inputs, 0) == [0, 1]
     assert "For 50% of the users" in task.note
 
 
-def test_unknown_times_are_not_ties():
+def test_unknown_timestamps_are_not_ties():
     task = build_task("next-item", users(TIMELINE), rating_range=STARS)
     assert "For 0% of the users" in task.note
 
 
-def test_each_task_says_which_vector_it_asks_for():
+def test_each_task_has_its_horizon():
     assert {name: task_horizon(name) for name in TASK_TITLES} == {
         "top-rated": "overall",
         "random-20pct": "overall",
@@ -126,23 +130,23 @@ def test_each_task_says_which_vector_it_asks_for():
     }
 
 
-def test_chunks_are_the_same_questions_in_groups():
+def test_chunks_have_the_same_users_and_targets():
     each = [[(item, 1 + (item + user) % 5) for item in range(3 + user)] for user in range(7)]
     task = build_task("top-rated", users(*each), rating_range=STARS)
     parts = list(task.chunks(2))
     assert [len(part) for part in parts] == [2, 2, 2, 1]
-    assert [hidden_of(part, user) for part in parts for user in range(len(part))] == [
-        hidden_of(task, user) for user in range(len(task))
+    assert [targets_of(part, user) for part in parts for user in range(len(part))] == [
+        targets_of(task, user) for user in range(len(task))
     ]
     np.testing.assert_array_equal(np.concatenate([part.inputs.items for part in parts]), task.inputs.items)
 
 
-def test_nobody_asked_is_an_empty_task():
+def test_task_without_users_is_empty():
     task = build_task("top-rated", users([(0, 5)]), rating_range=STARS)
     assert (len(task), task.excluded_users, len(task.targets)) == (0, 1, 0)
 
 
-def test_another_protocol_is_refused_by_name():
+def test_unknown_task_is_refused():
     with pytest.raises(
         SettingsError, match=r"^task: 'past'\. Expected one of top-rated, random-20pct, next-item"
     ):

@@ -17,25 +17,25 @@ USERS = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])
 
 @pytest.fixture
 def task():
-    """Film 2 is hidden of both; the first knows 0 and 1, the second 3 and 0."""
+    """Item 2 is held out of both users; input items are 0 and 1, and 3 and 0."""
     return build_task("next-item", USERS, rating_range=STARS)
 
 
-def test_the_place_of_a_hidden_film_is_counted_without_the_persons_own(task):
-    told = rank_lists(Fixed([0, 5, 3, 4, 1]), task, 5, 3)
-    assert told.ranked.dtype == np.int32
-    assert told.ranked.tolist() == [[3, 2, 4], [1, 2, 4]]
-    assert told.ranks.tolist() == [1, 1]
+def test_rank_of_held_out_item_excludes_input_items(task):
+    found_text = rank_lists(Fixed([0, 5, 3, 4, 1]), task, 5, 3)
+    assert found_text.ranked.dtype == np.int32
+    assert found_text.ranked.tolist() == [[3, 2, 4], [1, 2, 4]]
+    assert found_text.ranks.tolist() == [1, 1]
 
 
-def test_who_knows_the_answer_scores_one_and_who_knows_the_opposite_zero(task):
+def test_perfect_scorer_has_one_and_inverse_scorer_zero(task):
     right, wrong = (measure(Fixed(scores), task, 5, (1, 2)) for scores in ([0, 0, 1, 0, 0], [0, 0, -1, 0, 0]))
     assert list(right) == ["hr@1", "recall@1", "ndcg@1", "mrr@1", "hr@2", "recall@2", "ndcg@2", "mrr@2"]
     assert all((values == 1).all() for values in right.values())
     assert all((values == 0).all() for values in wrong.values())
 
 
-def test_people_are_scored_in_chunks_that_change_nothing(task, monkeypatch):
+def test_rank_lists_in_chunks_is_equal(task, monkeypatch):
     scorer = Summed(np.random.default_rng(0).standard_normal((5, 3)))
     whole = rank_lists(scorer, task, 5, 4)
     monkeypatch.setattr(module, "_CELLS", 5)
@@ -45,19 +45,19 @@ def test_people_are_scored_in_chunks_that_change_nothing(task, monkeypatch):
     np.testing.assert_array_equal(parts.ranks, whole.ranks)
 
 
-def test_scores_of_another_catalogue_are_refused(task):
+def test_scores_of_another_catalog_are_refused(task):
     with pytest.raises(
         DataError, match=r"fixed: scores of shape 2 x 7. Expected 2 x 5, users x items of these data"
     ):
         measure(Fixed(np.zeros(7)), task, 5, (1,))
 
 
-def test_scores_that_are_no_numbers_are_refused(task):
+def test_nan_scores_are_refused(task):
     with pytest.raises(DataError, match=r"score of item 4 for user 1: nan\. Expected a finite number"):
         measure(Fixed([0, 0, 0, 0, np.nan]), task, 5, (1,))
 
 
-def test_a_scorer_of_two_horizons_is_asked_for_that_of_the_task(task):
+def test_with_horizon_uses_horizon_of_task(task):
     class Both(Fixed):
         def at_horizon(self, horizon):
             return Fixed([0], name=horizon)
@@ -66,11 +66,11 @@ def test_a_scorer_of_two_horizons_is_asked_for_that_of_the_task(task):
     assert with_horizon(Fixed([0]), task).name == "fixed"
 
 
-def test_films_that_are_not_told_leave_no_trace_in_the_normalised_ratings():
-    told = keep_only(USERS, np.array([True, True, False, False, True, True]))
-    assert told.items.tolist() == [0, 1, 0, 2]
+def test_keep_only_normalizes_without_other_rows():
+    found_text = keep_only(USERS, np.array([True, True, False, False, True, True]))
+    assert found_text.items.tolist() == [0, 1, 0, 2]
     assert (
-        told.normalized_ratings.tolist()
-        == normalize_ratings(told.ratings, told.offsets).tolist()
+        found_text.normalized_ratings.tolist()
+        == normalize_ratings(found_text.ratings, found_text.offsets).tolist()
         == [1, -1, -1, 1]
     )

@@ -1,4 +1,4 @@
-"""The page of a report: everything in one file, every picture with its sentence, every name where it can be read."""
+"""The HTML report and its plots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from reports import asked, facts, lively, measured, report_of
+from reports import facts, lively, measured, report_of, task_record
 from tastevec.data.html import style_axes
 from tastevec.evaluation.html_report import report_page
 from tastevec.evaluation.plots import SeriesStyle, draw, label_ends, label_points, series_styles, short
@@ -34,12 +34,12 @@ def pictures(report):
 @pytest.fixture(scope="module")
 def page(report, pictures):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tastevec.evaluation.html_report.draw", lambda _report: pictures)  # once is enough
+        patch.setattr("tastevec.evaluation.html_report.draw", lambda _report: pictures)  # drawn once
         return report_page(report)
 
 
 class Opened(HTMLParser):
-    """The tags of a page, which must close in the order in which they were opened."""
+    """The tags of a page, which must close in reverse order."""
 
     alone = frozenset({"meta", "img"})
 
@@ -58,7 +58,7 @@ class Opened(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_stands_alone(page):
+def test_page_is_self_contained(page):
     assert "http" not in page
     assert "@import" not in page
     assert "url(" not in page
@@ -68,7 +68,7 @@ def test_the_page_stands_alone(page):
     assert not {"script", "link", "iframe"} & set(found.seen)
 
 
-def test_every_picture_has_its_sentence_and_says_how_many_people(page, pictures):
+def test_every_plot_has_caption_with_number_of_users(page, pictures):
     assert [picture.name for picture in pictures] == EVERY
     assert page.count("<figure") == page.count("<figcaption>") == len(EVERY)
     for picture in pictures:
@@ -77,7 +77,7 @@ def test_every_picture_has_its_sentence_and_says_how_many_people(page, pictures)
         assert "bootstrap over users" in picture.caption or picture.name == "coverage"
 
 
-def test_the_tables_hold_what_the_text_holds(page, report):
+def test_html_tables_equal_text_tables(page, report):
     assert page.count("<table>") == 6
     assert page.count('<tr class="model">') == 6 * 2
     plain = re.sub(r"<[^>]+>", " ", page)
@@ -86,13 +86,13 @@ def test_the_tables_hold_what_the_text_holds(page, report):
             assert word.replace("'", "&#x27;") in plain
 
 
-def test_names_and_notes_cannot_become_html(page):
+def test_names_and_notes_are_escaped(page):
     assert "EASE &amp; &lt;friends&gt;" in page
     assert "A note with &lt;angles&gt;." in page
     assert "<friends>" not in page
 
 
-def test_the_page_names_models_and_data(page, report, pictures, monkeypatch):
+def test_page_title_names_models_and_data(page, report, pictures, monkeypatch):
     assert "<title>ours, the note&#x27;s on tiny</title>" in page
     monkeypatch.setattr("tastevec.evaluation.html_report.draw", lambda _report: pictures)
     bare = report_page(replace(report, data=None))
@@ -100,20 +100,22 @@ def test_the_page_names_models_and_data(page, report, pictures, monkeypatch):
     assert "<dt>split</dt>" not in bare
 
 
-def test_pictures_of_what_was_not_measured_are_left_out():
+def test_plots_without_data_are_omitted():
     report = report_of(
-        [facts("floor", is_baseline=True)], [measured("floor", asked(), ndcg_at_100=[0, 0, 1, 1])]
+        [facts("floor", is_baseline=True)], [measured("floor", task_record(), ndcg_at_100=[0, 0, 1, 1])]
     )
     assert [picture.name for picture in draw(report)] == ["headline"]
     assert "<title>Baselines on tiny</title>" in report_page(report)
 
 
-def test_a_system_that_was_not_asked_a_task_has_no_dot_there():
+def test_system_without_task_has_no_dot():
     system_metrics = {"coverage@10": np.array([0.5])}
     results = [
-        measured("ours", asked("random-20pct"), ndcg_at_100=[0, 0, 1, 1], system_metrics=system_metrics),
-        measured("ours", asked("next-item"), ndcg_at_10=[0, 0, 0, 1]),
-        measured("last only", asked("next-item"), ndcg_at_10=[0, 0, 1, 1]),
+        measured(
+            "ours", task_record("random-20pct"), ndcg_at_100=[0, 0, 1, 1], system_metrics=system_metrics
+        ),
+        measured("ours", task_record("next-item"), ndcg_at_10=[0, 0, 0, 1]),
+        measured("last only", task_record("next-item"), ndcg_at_10=[0, 0, 1, 1]),
     ]
     report = report_of([facts("last only", is_baseline=True), facts("ours")], results)
     headlines, coverage = draw(report)
@@ -121,29 +123,26 @@ def test_a_system_that_was_not_asked_a_task_has_no_dot_there():
     assert "next-item" not in coverage.caption
 
 
-def test_a_report_in_which_nobody_found_anything_is_drawn():
+def test_report_of_zero_metrics_is_drawn():
     system_metrics = {"coverage@10": np.array([0.0])}
     report = report_of(
-        [facts("ours")], [measured("ours", asked(), ndcg_at_100=[0] * 4, system_metrics=system_metrics)]
+        [facts("ours")], [measured("ours", task_record(), ndcg_at_100=[0] * 4, system_metrics=system_metrics)]
     )
     assert [picture.name for picture in draw(report)] == ["headline", "coverage"]
 
 
-def test_three_panels_leave_the_fourth_place_empty():
+def test_three_panels_are_drawn():
     report = lively(
-        baselines=["popularity"],
-        models=["ours"],
-        users=20,
-        tasks=("random-20pct", "next-item", "last-20pct"),
+        baselines=["popularity"], models=["ours"], users=20, tasks=("random-20pct", "next-item", "last-20pct")
     )
     assert [picture.name for picture in draw(report)] == EVERY
 
 
-def test_models_have_colours_of_their_own_and_floors_share_a_grey():
+def test_models_have_unique_colors_and_baselines_one_gray():
     names = [f"model {place}" for place in range(8)]
     report = report_of(
         [facts("a", is_baseline=True), facts("b", is_baseline=True), *map(facts, names)],
-        [measured("a", asked(), ndcg_at_10=[1] * 4)],
+        [measured("a", task_record(), ndcg_at_10=[1] * 4)],
     )
     found = series_styles(report)
     assert found["a"] == found["b"]
@@ -160,12 +159,12 @@ def drawn_axes():
 
 
 def boxes(figure, axes):
-    """The rectangles of all names, in pixels."""
+    """Return the bounding boxes of all names, in pixels."""
     figure.draw_without_rendering()
     return [text.get_window_extent() for text in axes.texts]
 
 
-def test_names_at_the_ends_of_lines_never_overlap():
+def test_label_ends_never_overlap():
     figure, axes = drawn_axes()
     ends = {f"line {place}": (1.0, 0.5 + place / 1000) for place in range(8)}
     label_ends(axes, ends, dict.fromkeys(ends, SeriesStyle("#000000", "-", model=True)))
@@ -174,7 +173,7 @@ def test_names_at_the_ends_of_lines_never_overlap():
     assert all(upper.y0 >= lower.y1 - 1 for lower, upper in zip(found, found[1:], strict=False))  # noqa: RUF007  each beside the next
 
 
-def test_names_of_points_never_overlap_though_some_find_no_room():
+def test_label_points_never_overlap():
     figure, axes = drawn_axes()
     rng = np.random.default_rng(0)
     points = {f"system {place}": tuple(rng.uniform(0.3, 0.6, 2)) for place in range(30)}
@@ -184,7 +183,7 @@ def test_names_of_points_never_overlap_though_some_find_no_room():
     assert not any(one.overlaps(other) for place, one in enumerate(found) for other in found[:place])
 
 
-def test_of_points_that_meet_the_first_has_its_name_beside_it():
+def test_label_points_prefers_first_names():
     _, axes = drawn_axes()
     points = dict.fromkeys([f"system {place}" for place in range(9)], (0.5, 0.5))
     label_points(axes, points, dict.fromkeys(points, SeriesStyle("#000000", "-", model=False)))
@@ -193,7 +192,7 @@ def test_of_points_that_meet_the_first_has_its_name_beside_it():
     assert 1 <= len(names) < 9
 
 
-def test_a_long_name_is_cut_where_pictures_have_no_room():
+def test_short_cuts_long_names():
     assert short("taste") == "taste"
     assert len(short("x" * 100)) == 28
     assert short("x" * 28) == "x" * 28

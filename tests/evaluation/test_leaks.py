@@ -1,4 +1,4 @@
-"""Every leak, planted: the check that guards against it must fail."""
+"""Planted leaks: each check must fail on its kind of leak."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 import worlds
 from contracts.leaks import (
-    assert_asked_are_not_taught,
-    assert_asked_move_nothing,
-    assert_no_target_is_known,
-    assert_nothing_after_the_first_hidden,
-    assert_nothing_from_the_cut_on,
-    assert_nothing_is_invented,
-    assert_statistics_are_of_known,
+    assert_held_out_users_change_nothing,
+    assert_no_target_is_input,
+    assert_normalized_by_inputs,
+    assert_nothing_after_first_target,
+    assert_nothing_from_split_timestamp,
+    assert_targets_are_real,
+    assert_users_are_disjoint,
 )
 from sources import Row, prepare, source
 from tastevec.data import expressions as tables
@@ -30,13 +30,13 @@ from tastevec.items.als import AlsSettings, als_factors
 from users import plain_dataset, rows_of, together, world
 
 STARS = (1, 5)
-CUT = 978_300_000 + 12 * 1_000_000 + 500_000  # the last person is in the middle of his history
+CUT = 978_300_000 + 12 * 1_000_000 + 500_000  # the last user is in the middle of his history
 EVERY = np.ones(worlds.ITEMS, np.bool_)
 SPLITS = {"hash": None, "liang": LiangSplit(EVERY), "temporal": TemporalSplit(CUT, EVERY)}
 
 
 @pytest.fixture(name="dataset")
-def _cohort():
+def _dataset():
     return plain_dataset(world().take(np.arange(10)), world().take(np.array([10, 11])), worlds.ITEMS, STARS)
 
 
@@ -51,19 +51,19 @@ def test_no_task_leaks(name, split):
         pytest.skip("this task needs a temporal split")
     task = task_of(name, split)
     assert len(task)
-    assert_no_target_is_known(task)
-    assert_nothing_is_invented(task, world())
-    assert_statistics_are_of_known(task)
+    assert_no_target_is_input(task)
+    assert_targets_are_real(task, world())
+    assert_normalized_by_inputs(task)
     if task.horizon == "next":
-        assert_nothing_after_the_first_hidden(task, world())
+        assert_nothing_after_first_target(task, world())
 
 
-def test_no_cohort_of_a_prepared_folder_leaks(prepared_folder):
+def test_no_dataset_of_prepared_leaks(prepared_folder):
     dataset = EvalDataset.of(Prepared.open(prepared_folder))
-    assert_asked_are_not_taught(dataset)
+    assert_users_are_disjoint(dataset)
     np.testing.assert_array_equal(dataset.items.raters, popularity(dataset))
     for statistic in (popularity, factors):
-        assert_asked_move_nothing(statistic, dataset)
+        assert_held_out_users_change_nothing(statistic, dataset)
 
 
 def popularity(dataset):
@@ -76,55 +76,57 @@ def factors(dataset):
 
 
 def blabbing(histories, hidden, known, **how):
-    """A way to ask that shows what it hides."""
+    """Hold out items, and leave them in the input."""
     return hold_out(histories, hidden, known | hidden, **how)
 
 
-def test_planted_a_target_left_in_the_history_is_refused_by_the_task_itself(monkeypatch):
+def test_task_with_planted_target_in_input_is_refused(monkeypatch):
     monkeypatch.setattr(task_module, "hold_out", blabbing)
-    told = r"^task top-rated: item \d+ of user 1 is both an input item and held out\. Expected .*Run: tastevec prepare$"
-    with pytest.raises(DataError, match=told):
+    found_text = r"^task top-rated: item \d+ of user 1 is both an input item and held out\. Expected .*Run: tastevec prepare$"
+    with pytest.raises(DataError, match=found_text):
         task_of("top-rated")
 
 
-def test_planted_a_target_left_in_the_history_fails_the_check(monkeypatch):
+def test_planted_target_in_input_fails_the_check(monkeypatch):
     monkeypatch.setattr(task_module, "hold_out", blabbing)
     monkeypatch.setattr(Task, "__post_init__", lambda _: None)
     task = task_of("top-rated")
-    with pytest.raises(AssertionError, match="user 1 is shown the films he is asked for"):
-        assert_no_target_is_known(task)
+    with pytest.raises(AssertionError, match="user 1 has held-out items in the input"):
+        assert_no_target_is_input(task)
 
 
-def test_planted_a_film_that_nobody_rated_fails_the_check(monkeypatch):
+def test_planted_unrated_target_fails_the_check(monkeypatch):
     monkeypatch.setattr(Task, "__post_init__", lambda _: None)
     task = task_of("top-rated")
     with pytest.raises(AssertionError):
-        assert_nothing_is_invented(replace(task, targets=(task.targets + 1) % worlds.ITEMS), world())
+        assert_targets_are_real(replace(task, targets=(task.targets + 1) % worlds.ITEMS), world())
 
 
-def test_planted_a_scale_that_hidden_ratings_helped_to_make_fails_the_check(monkeypatch):
+def test_planted_normalization_with_held_out_ratings_fails_the_check(monkeypatch):
     def with_the_whole_scale(histories, hidden, known, **how):
         task = hold_out(histories, hidden, known, **how)
-        asked = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
+        task_record = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
         shown = known[np.isin(histories.user_ids, task.inputs.user_ids)[histories.owners]]
-        return replace(task, inputs=replace(task.inputs, normalized_ratings=asked.normalized_ratings[shown]))
+        return replace(
+            task, inputs=replace(task.inputs, normalized_ratings=task_record.normalized_ratings[shown])
+        )
 
     monkeypatch.setattr(task_module, "hold_out", with_the_whole_scale)
     task = task_of("top-rated")
     with pytest.raises(AssertionError, match="not equal"):
-        assert_statistics_are_of_known(task)
+        assert_normalized_by_inputs(task)
 
 
-def test_planted_a_popularity_that_counts_the_asked_fails_the_check(dataset):
+def test_planted_popularity_of_held_out_users_fails_the_check(dataset):
     def leaky(of):
         return ItemFacts.without_metadata(together(of.train, of.held_out_users), of.n_items).raters
 
-    assert_asked_move_nothing(popularity, dataset)
-    with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
-        assert_asked_move_nothing(leaky, dataset)
+    assert_held_out_users_change_nothing(popularity, dataset)
+    with pytest.raises(AssertionError, match="held-out users change a statistic"):
+        assert_held_out_users_change_nothing(leaky, dataset)
 
 
-def test_planted_factors_that_the_asked_helped_to_fit_fail_the_check(dataset):
+def test_planted_factors_of_held_out_users_fail_the_check(dataset):
     def leaky(of):
         return factors(
             SimpleNamespace(
@@ -132,47 +134,47 @@ def test_planted_factors_that_the_asked_helped_to_fit_fail_the_check(dataset):
             )
         )
 
-    assert_asked_move_nothing(factors, dataset)
-    with pytest.raises(AssertionError, match="the people who are asked move a statistic"):
-        assert_asked_move_nothing(leaky, dataset)
+    assert_held_out_users_change_nothing(factors, dataset)
+    with pytest.raises(AssertionError, match="held-out users change a statistic"):
+        assert_held_out_users_change_nothing(leaky, dataset)
 
 
-def test_planted_a_rating_of_the_future_left_in_what_is_known_fails_the_check(monkeypatch):
+def test_planted_later_input_fails_the_check(monkeypatch):
     monkeypatch.setattr(task_module, "_before_first", lambda _, held_out: ~held_out)
     task = task_of("next-item")
-    with pytest.raises(AssertionError, match="is shown films of the future"):
-        assert_nothing_after_the_first_hidden(task, world())
+    with pytest.raises(AssertionError, match="has later items in the input"):
+        assert_nothing_after_first_target(task, world())
 
 
-def test_planted_a_rating_after_the_cut_left_in_what_is_known_fails_the_check(monkeypatch):
+def test_planted_input_after_split_timestamp_fails_the_check(monkeypatch):
     monkeypatch.setattr(task_module, "_before", lambda histories, _: histories.ratings < 3)
     task = task_of("global-temporal", "temporal")
-    with pytest.raises(AssertionError, match="is shown films of the future"):
-        assert_nothing_after_the_first_hidden(task, world())
+    with pytest.raises(AssertionError, match="has later items in the input"):
+        assert_nothing_after_first_target(task, world())
 
 
-def test_planted_a_person_who_is_taught_and_asked_fails_the_check_and_is_refused(dataset):
+def test_planted_overlapping_user_fails_the_check_and_is_refused(dataset):
     both = SimpleNamespace(
         train=dataset.train,
         held_out_users=together(dataset.held_out_users, dataset.train.take(np.array([3]))),
     )
-    with pytest.raises(AssertionError, match=r"taught and asked: \[4\]"):
-        assert_asked_are_not_taught(both)
+    with pytest.raises(AssertionError, match=r"training and held-out users: \[4\]"):
+        assert_users_are_disjoint(both)
     with pytest.raises(DataError, match="1 users are both training and held-out users, user 4 among them"):
         replace(dataset, held_out_users=both.held_out_users)
 
 
-def test_planted_a_training_history_that_goes_on_after_the_cut_fails_the_check(tmp_path, monkeypatch):
+def test_planted_training_row_after_split_timestamp_fails_the_check(tmp_path, monkeypatch):
     rows = [Row(user, item, 4.0, 10 * item + user % 3) for user in range(30) for item in range(1, 9)]
     chosen = PreprocessSettings(split_strategy="temporal", split_timestamp=70)
 
-    def taught(name):
+    def train_histories(name):
         prepared = prepare(source(rows), tmp_path / name, chosen)
         return prepared.histories.take(prepared.users_in("train"))
 
-    honest = taught("honest")
-    assert_nothing_from_the_cut_on(honest, 70)
+    honest = train_histories("honest")
+    assert_nothing_from_split_timestamp(honest, 70)
     assert rows_of(honest, 0)[-1][2] >= 60
     monkeypatch.setattr(tables, "before_split", lambda interactions, *_, **__: interactions)
-    with pytest.raises(AssertionError, match="somebody learns from what happened after the cut"):
-        assert_nothing_from_the_cut_on(taught("leaky"), 70)
+    with pytest.raises(AssertionError, match="training data after the split timestamp"):
+        assert_nothing_from_split_timestamp(train_histories("leaky"), 70)
