@@ -81,7 +81,7 @@ def _folder(tmp_path_factory):
 @pytest.mark.slow
 def test_it_runs_to_the_last_cell_and_writes_a_page(folder):
     page = (folder / "the-note.html").read_text(encoding="utf-8")
-    drawn = [cell["id"] for cell in CODE if "drawn(" in _source(cell)]
+    drawn = [cell["id"] for cell in CODE if "draw_chart(" in _source(cell)]
     assert page.count("<figure") == len(drawn) + 3  # and three that tastevec draws by itself
     assert "Traceback" not in page
 

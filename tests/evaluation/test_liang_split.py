@@ -104,15 +104,9 @@ def assert_as_published(prepared: Prepared, ratings: pd.DataFrame, held_out_user
             user: set(ids[task.targets[task.offsets[owner] : task.offsets[owner + 1]]].tolist())
             for owner, user in enumerate(users)
         }
-<<<<<<< HEAD:tests/evaluation/test_liang_split.py
         assert hidden == found_text[f"{split} hidden"]
         known = {user: set(ids[items_of(task.inputs, owner)].tolist()) for owner, user in enumerate(users)}
         assert known == found_text[f"{split} known"]
-=======
-        assert hidden == told[f"{split} hidden"]
-        known = {user: set(ids[items_of(task.inputs, owner)].tolist()) for owner, user in enumerate(users)}
-        assert known == told[f"{split} known"]
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_liang.py
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -150,15 +144,9 @@ def task_record(histories, candidates):
     return build_task("random-20pct", histories, rating_range=(1, 5), split=division)
 
 
-<<<<<<< HEAD:tests/evaluation/test_liang_split.py
 def test_liang_split_uses_candidate_positives_only():
     history = [*POSITIVES[0], (8, 2, 9), (9, 5, 9)]
     task = task_record(users(history), candidates=range(9))
-=======
-def test_lower_ratings_and_films_that_no_training_person_liked_are_neither_known_nor_hidden():
-    history = [*LIKED[0], (8, 2, 9), (9, 5, 9)]
-    task = asked(users(history), candidates=range(9))
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_liang.py
     assert sorted([*task.targets.tolist(), *items_of(task.inputs, 0)]) == [0, 1, 2, 3, 4]
     assert task.candidates[8]
     assert not task.candidates[9]

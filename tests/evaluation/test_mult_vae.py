@@ -27,39 +27,23 @@ class TestMultVAE(ScorerContract):
         return request.param
 
 
-<<<<<<< HEAD
 def test_baseline_prefers_items_of_same_taste():
     scorer = _made(annealing=60)
     scorer.fit(world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS)  # too few for validation
-=======
-def test_mult_vae_ranks_items_of_positive_half_first():
-    scorer = _made(annealing=60)
-    scorer.fit(
-        world().take(np.array([0, 1, 2, 3, 6, 7, 8, 9])), worlds.ITEMS
-    )  # too few for a validation user
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     scores = scorer.score(users([(0, 5), (2, 5), (3, 4)], [(11, 5), (12, 5), (13, 4)]))
     halves = scores.reshape(2, 2, worlds.ITEMS // 2).mean(axis=2)
     assert halves[0, 0] > halves[0, 1]
     assert halves[1, 1] > halves[1, 0]
 
 
-<<<<<<< HEAD
 def test_mult_vae_reads_positives_only():
-=======
-def test_mult_vae_reads_positives_alone():
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     scorer = _made()
     scorer.fit(world(), worlds.ITEMS)
     scores = scorer.score(users([(0, 5)], [(0, 5), (13, 1)]))
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
-<<<<<<< HEAD
 def test_mult_vae_seed_is_isolated():
-=======
-def test_mult_vae_seed_decides_result_and_leaves_global_random_state():
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     torch.manual_seed(0)
     untouched = torch.rand(1)
     torch.manual_seed(0)
@@ -74,11 +58,7 @@ def test_mult_vae_seed_decides_result_and_leaves_global_random_state():
 
 
 def _watched(monkeypatch, gains):
-<<<<<<< HEAD
     """Return the scores of each epoch, with validation metrics replaced by these values."""
-=======
-    """Patch validation to return these values by epoch; return the scores of each epoch."""
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     scores = []
 
     def measure(scorer, task, n_items, at):
@@ -91,11 +71,7 @@ def _watched(monkeypatch, gains):
     return scores
 
 
-<<<<<<< HEAD
 def test_mult_vae_restores_best_validation_epoch(monkeypatch):
-=======
-def test_mult_vae_result_is_best_epoch_on_validation_users(monkeypatch):
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     scores = _watched(monkeypatch, [0.1, 0.5, 0.3, 0.4, 0.9])
     scorer = _made(patience=2)
     scorer.fit(world(), worlds.ITEMS)
@@ -103,49 +79,28 @@ def test_mult_vae_result_is_best_epoch_on_validation_users(monkeypatch):
     np.testing.assert_array_equal(scorer.score(world()), scores[1])
 
 
-<<<<<<< HEAD
 def test_mult_vae_stops_at_last_epoch(monkeypatch):
-=======
-def test_mult_vae_ends_after_last_epoch(monkeypatch):
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     scores = _watched(monkeypatch, [0.1, 0.2, 0.3])
     _made(epochs=3, patience=1).fit(world(), worlds.ITEMS)
     assert len(scores) == 3
 
 
 def test_mult_vae_validation_users_are_not_trained_on(monkeypatch):
-<<<<<<< HEAD
     train_histories = []
     learn = MultVAE._learn
 
     def watch(self, positive, task, n_items):
         train_histories.append((set(positive.user_ids), set(task.inputs.user_ids)))
-=======
-    calls = []
-    learn = MultVAE._learn
-
-    def watch(self, positive, task, n_items):
-        calls.append((set(positive.user_ids), set(task.inputs.user_ids)))
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
         learn(self, positive, task, n_items)
 
     monkeypatch.setattr(MultVAE, "_learn", watch)
     _made(epochs=1).fit(world(), worlds.ITEMS)
-<<<<<<< HEAD
     [(train_ids, validation)] = train_histories
     assert len(train_ids) == worlds.USERS - 1
     assert not train_ids & validation
 
 
 def test_mult_vae_ignores_users_without_positives():
-=======
-    [(train_users, validation_users)] = calls
-    assert len(train_users) == worlds.USERS - 1
-    assert not train_users & validation_users
-
-
-def test_mult_vae_without_positives_has_finite_scores():
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     scorer = _made()
     scorer.fit(users([(0, 1)], [(1, 2)]), worlds.ITEMS)
     assert np.isfinite(scorer.score(world())).all()

@@ -29,13 +29,9 @@ def curve_of(scorer, task, seed=1):
 def test_quality_curve_scores_longer_histories_again(task):
     scorer = Fixed(np.zeros(ITEMS))
     curve_of(scorer, task)
-<<<<<<< HEAD:tests/evaluation/test_quality_curve.py
     found_text = [
         [items_of(seen, user) for user in range(len(seen))] for seen in scorer.seen[1:]
     ]  # [0] knows all
-=======
-    told = [[items_of(seen, user) for user in range(len(seen))] for seen in scorer.seen[1:]]  # [0] knows all
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/judging/test_curve.py
     newest = [list(range(LONG - length + 1, LONG + 1)) for length in HISTORY_LENGTHS if length < LONG]
     assert found_text == [[newest[0], [LONG + 2]], *([items] for items in newest[1:])]
 

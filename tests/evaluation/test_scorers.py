@@ -52,11 +52,7 @@ def test_scores_of_another_catalog_are_refused(task):
         measure(Fixed(np.zeros(7)), task, 5, (1,))
 
 
-<<<<<<< HEAD:tests/evaluation/test_scorers.py
 def test_nan_scores_are_refused(task):
-=======
-def test_scores_that_are_no_numbers_are_refused(task):
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/judging/test_answers.py
     with pytest.raises(DataError, match=r"score of item 4 for user 1: nan\. Expected a finite number"):
         measure(Fixed([0, 0, 0, 0, np.nan]), task, 5, (1,))
 

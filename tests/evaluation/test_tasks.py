@@ -20,11 +20,7 @@ def targets_of(task: Task, user: int = 0) -> list[int]:
 
 def test_top_rated_holds_out_all_items_of_top_rating():
     task = build_task("top-rated", users(TIMELINE), rating_range=STARS)
-<<<<<<< HEAD:tests/evaluation/test_tasks.py
     assert targets_of(task) == [A, E]
-=======
-    assert hidden_of(task) == [A, E]
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_protocol.py
     assert items_of(task.inputs, 0) == [B, C, D, F, G, H, I]
 
 
@@ -37,25 +33,17 @@ def test_random_20pct_holds_out_one_of_five_positives():
 
 def test_next_item_holds_out_last_positive():
     task = build_task("next-item", users(TIMELINE), rating_range=STARS)
-<<<<<<< HEAD:tests/evaluation/test_tasks.py
     assert (task.name, targets_of(task), items_of(task.inputs, 0)) == (
         "next-item",
         [H],
         [A, B, C, D, E, F, G],
     )
-=======
-    assert (task.name, hidden_of(task), items_of(task.inputs, 0)) == ("next-item", [H], [A, B, C, D, E, F, G])
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_protocol.py
 
 
 def test_last_20pct_holds_out_last_positives():
     history = [(item, 5 if item % 2 else 1) for item in range(21)]  # ten positives: 1, 3, ..., 19
     task = build_task("last-20pct", users(history), rating_range=STARS)
-<<<<<<< HEAD:tests/evaluation/test_tasks.py
     assert (task.name, targets_of(task)) == ("last-20pct", [17, 19])
-=======
-    assert (task.name, hidden_of(task)) == ("last-20pct", [17, 19])
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_protocol.py
     assert items_of(task.inputs, 0) == list(range(17))
 
 
@@ -122,11 +110,7 @@ def test_random_20pct_is_uniform():
 def test_equal_timestamps_keep_source_order_and_are_noted():
     tied, apart = [(0, 5, 10), (1, 5, 20), (2, 5, 20)], [(0, 5, 10), (1, 5, 20), (2, 5, 30)]
     task = build_task("next-item", users(tied, apart), rating_range=STARS)
-<<<<<<< HEAD:tests/evaluation/test_tasks.py
     assert targets_of(task) == [2]
-=======
-    assert hidden_of(task) == [2]
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_protocol.py
     assert items_of(task.inputs, 0) == [0, 1]
     assert "For 50% of the users" in task.note
 

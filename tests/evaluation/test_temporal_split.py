@@ -32,11 +32,7 @@ def task_of(*each, name="global-temporal"):
 def test_global_temporal_holds_out_later_positives():
     task = task_of(TIMELINE)
     assert (task.name, task.horizon) == ("global-temporal", "next")
-<<<<<<< HEAD:tests/evaluation/test_temporal_split.py
     assert (targets_of(task), items_of(task.inputs, 0)) == ([E, G], [A, B, C, D])
-=======
-    assert (hidden_of(task), items_of(task.inputs, 0)) == ([E, G], [A, B, C, D])
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_time_split.py
     assert task.timestamps.tolist() == [50, 70]
 
 
@@ -44,15 +40,9 @@ def test_other_tasks_end_at_split_timestamp():
     next_item, last_20pct, top = (
         task_of(TIMELINE, name=name) for name in ("next-item", "last-20pct", "top-rated")
     )
-<<<<<<< HEAD:tests/evaluation/test_temporal_split.py
     assert [targets_of(task) for task in (next_item, last_20pct)] == [[C], [C]]
     assert items_of(next_item.inputs, 0) == [A, B]
     assert (targets_of(top), items_of(top.inputs, 0)) == ([A], [B, C, D])
-=======
-    assert [hidden_of(task) for task in (next_item, last_20pct)] == [[C], [C]]
-    assert items_of(next_item.inputs, 0) == [A, B]
-    assert (hidden_of(top), items_of(top.inputs, 0)) == ([A], [B, C, D])
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_time_split.py
     for task in (next_item, last_20pct, top):
         assert task.note.endswith("Histories end at the split timestamp, 1970-01-01 00:00:50 UTC.")
 
@@ -68,11 +58,7 @@ def test_global_temporal_note_counts_new_items_and_excluded_users():
 
 def test_global_temporal_ignores_unknown_timestamps():
     task = task_of([(B, 5, NO_TIMESTAMP), *TIMELINE[2:]])
-<<<<<<< HEAD:tests/evaluation/test_temporal_split.py
     assert (targets_of(task), items_of(task.inputs, 0)) == ([E, G], [C, D])
-=======
-    assert (hidden_of(task), items_of(task.inputs, 0)) == ([E, G], [C, D])
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_time_split.py
 
 
 @pytest.fixture(name="release", scope="module")
@@ -247,8 +233,4 @@ def test_the_seed_preset_keeps_its_own_split(split):
 
 def test_global_temporal_input_may_be_tags_only():
     task = task_of([(A, TAGGED, 10), (E, 5, 60)])
-<<<<<<< HEAD:tests/evaluation/test_temporal_split.py
     assert (targets_of(task), items_of(task.inputs, 0)) == ([E], [A])
-=======
-    assert (hidden_of(task), items_of(task.inputs, 0)) == ([E], [A])
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0:tests/evaluation/protocol/test_time_split.py

@@ -8,11 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tastevec.data.topk import rank_items, top_k
-<<<<<<< HEAD
 from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall
-=======
-from tastevec.evaluation.metrics import hit_rate, hits, mrr, ndcg, recall
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
 from users import TAGGED, items_of, users
 
 ITEMS = 30

@@ -43,13 +43,8 @@ def crowds(draw):
 
 
 items = st.lists(st.booleans(), min_size=ITEMS, max_size=ITEMS).map(lambda flags: np.array(flags, np.bool_))
-<<<<<<< HEAD
 strategies = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
 divisions = strategies | st.builds(LiangSplit, items)
-=======
-by_user = st.none() | st.builds(TemporalSplit, st.integers(1, 9), items)
-divisions = by_user | st.builds(LiangSplit, items)
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
 
 
 def tasks_of(histories, division, seed=42):
@@ -61,11 +56,7 @@ def tasks_of(histories, division, seed=42):
 
 
 def questions(tasks):
-<<<<<<< HEAD
     """Return the input and the held-out items of each user and task."""
-=======
-    """Return the inputs and the held-out items of each user, per task."""
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     return [
         {
             user: (
@@ -92,11 +83,7 @@ def test_no_task_leaks_targets_or_later_items(histories, division):
 
 
 @given(crowds(), st.builds(TemporalSplit, st.integers(1, 9), items))
-<<<<<<< HEAD
 def test_temporal_split_ends_all_other_tasks(histories, division):
-=======
-def test_temporal_split_has_one_task_after_the_timestamp(histories, division):
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     *others, last = tasks_of(histories, division)
     assert last.name == "global-temporal"
     assert (last.timestamps >= division.split_timestamp).all()
@@ -107,13 +94,8 @@ def test_temporal_split_has_one_task_after_the_timestamp(histories, division):
         assert (task.inputs.timestamps != NO_TIMESTAMP).all()
 
 
-<<<<<<< HEAD
 @given(crowds(), strategies, st.integers(0, 3))
 def test_task_of_user_is_independent_of_others(histories, division, seed):
-=======
-@given(crowds(), by_user, st.integers(0, 3))
-def test_task_of_a_user_depends_on_no_other_user(histories, division, seed):
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     together = questions(tasks_of(histories, division, seed))
     for owner in range(len(histories)):
         one = questions(tasks_of(histories.take(np.array([owner])), division, seed))
@@ -123,13 +105,8 @@ def test_task_of_a_user_depends_on_no_other_user(histories, division, seed):
 
 
 @given(crowds(), divisions, st.randoms(use_true_random=False))
-<<<<<<< HEAD
 def test_order_of_users_changes_nothing(histories, division, random):
     """Also in the published split, which draws by ascending ids."""
-=======
-def test_user_order_changes_nothing(histories, division, random):
-    """In the published split too: its draw goes by ascending ids, and depends on who is there."""
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     order = list(range(len(histories)))
     random.shuffle(order)
     other = tasks_of(histories.take(np.array(order)), division)
@@ -148,13 +125,8 @@ def test_liang_split_has_candidate_positives_only(histories, candidates):
 
 
 @given(crowds())
-<<<<<<< HEAD
 def test_held_out_ratings_change_no_input(histories):
     """The input has equal bytes for any top rating."""
-=======
-def test_what_is_hidden_changes_nothing_that_is_known(histories):
-    """For any highest rating, the input items have the same bytes."""
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     task = build_task("top-rated", histories, rating_range=STARS)
     kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
     hidden = np.isin(
@@ -193,11 +165,7 @@ def tables(draw):
 
 @given(tables(), st.sampled_from(["hash", "bert-cosine", "liang", "temporal"]), st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
-<<<<<<< HEAD
 def test_splits_are_disjoint_and_complete(rows, split, seed):
-=======
-def test_splits_are_disjoint_and_cover_all_kept_users(rows, split, seed):
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     chosen = PreprocessSettings(
         split_strategy=split, seed=seed, held_out_users=1, split_timestamp=20 if split == "temporal" else None
     )
@@ -207,11 +175,7 @@ def test_splits_are_disjoint_and_cover_all_kept_users(rows, split, seed):
         except (
             DataError,
             SettingsError,
-<<<<<<< HEAD
         ):  # no user has two items before the cut; not three users have five likes
-=======
-        ):  # no user has two items before the timestamp; fewer than three users have five positives
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
             assert split in {"temporal", "liang"}
             return
         parts = [prepared.users_in(name) for name in ("train", "validation", "test")]
@@ -225,11 +189,7 @@ def test_splits_are_disjoint_and_cover_all_kept_users(rows, split, seed):
 
 @given(tables(), st.integers(0, 9), st.integers(1, 30))
 @settings(max_examples=15, deadline=None)
-<<<<<<< HEAD
 def test_temporal_split_ends_training_and_validation_histories(rows, seed, cut):
-=======
-def test_train_and_validation_end_at_split_timestamp_and_test_is_complete(rows, seed, cut):
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
     chosen = PreprocessSettings(
         split_strategy="temporal", seed=seed, split_timestamp=cut, minimum_interactions=1
     )
@@ -241,24 +201,15 @@ def test_train_and_validation_end_at_split_timestamp_and_test_is_complete(rows, 
         ids = prepared.item_ids
         expected = {(row.user, row.item) for row in rows if row.timestamp is not None}
         for split in ("train", "validation"):
-<<<<<<< HEAD
             assert_nothing_from_split_timestamp(prepared.histories.take(prepared.users_in(split)), cut)
         task_record = set(prepared.user_ids[prepared.users_in("test")].tolist())
-=======
-            assert_nothing_from_the_cut_on(prepared.histories.take(prepared.users_in(split)), cut)
-        test_users = set(prepared.user_ids[prepared.users_in("test")].tolist())
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
         found = {
             (user, int(ids[item]))
             for owner, user in enumerate(prepared.user_ids.tolist())
             for item in items_of(prepared.histories, owner)
         }
         timestamps = {(row.user, row.item): row.timestamp for row in rows}
-<<<<<<< HEAD
         assert found == {pair for pair in expected if pair[0] in task_record or timestamps[pair] < cut}
-=======
-        assert found == {pair for pair in expected if pair[0] in test_users or timestamps[pair] < cut}
->>>>>>> ebf989c1e2e6ca466a5392330a32b981678bcda0
         histories = prepared.histories
         scales = normalize_ratings(histories.ratings, histories.offsets)
         np.testing.assert_allclose(histories.normalized_ratings, scales, atol=1e-6)

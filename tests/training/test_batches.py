@@ -19,8 +19,8 @@ from tastevec.training.settings import resolve_settings
 from users import TAGGED, users, world
 
 # Every position has a target, no history is split.
-WHOLE = {"target_fraction": 1.0, "history_split_rate": 0.0, "input_dropout": 0.0}
-ALL = resolve_settings(**TINY, **WHOLE)
+EVERY_POSITION = {"target_fraction": 1.0, "history_split_rate": 0.0, "input_dropout": 0.0}
+ALL = resolve_settings(**TINY, **EVERY_POSITION)
 NOTE = resolve_settings("bert-cosine", backbone="none", max_history=4)
 
 
@@ -156,8 +156,8 @@ def test_top_rated_batch_removes_target_from_input_and_not_from_statistics():
     assert batch["items"].tolist() == [[5, 7, 9, 0], [0, 0, 0, 0], [2, 0, 0, 0]]
     assert batch["lengths"].tolist() == [3, 0, 1]
     # Its rating stays part of the user's mean of 3.75 and range.
-    whole = normalize_ratings(np.array([5, 1, 5, 4], np.float32), np.array([0, 4]))
-    assert batch["normalized_ratings"][0].tolist() == [whole[3], whole[1], whole[0], 0]
+    normalized = normalize_ratings(np.array([5, 1, 5, 4], np.float32), np.array([0, 4]))
+    assert batch["normalized_ratings"][0].tolist() == [normalized[3], normalized[1], normalized[0], 0]
 
 
 def test_top_rated_batch_tie_has_lowest_id_as_target():

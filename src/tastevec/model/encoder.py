@@ -256,8 +256,8 @@ class TasteEncoder(HistoryEncoder):
         """Return the learned input embeddings (B, L, H); in training some are dropped, as for new items."""
         learned: Tensor = self.item_inputs(items)
         if self.training and self.config.input_dropout:
-            kept = torch.rand(items.shape, device=items.device) >= self.config.input_dropout
-            learned = learned * kept[..., None]
+            read = torch.rand(items.shape, device=items.device) >= self.config.input_dropout
+            learned = learned * read[..., None]
         return learned
 
     def _tokens(

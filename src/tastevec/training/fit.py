@@ -211,5 +211,5 @@ def _initial_note(vectors: NDArray[np.float32], settings: NoteSettings) -> NoteE
 def _with_vectors(users: Histories, vectors: NDArray[np.float32]) -> Histories:
     """Return the histories as in the research note: without items that have no vector, then without users of one item."""
     has_vector = np.count_nonzero(vectors, axis=1) > 0  # (N,)
-    kept = users.keep(has_vector[users.items])
-    return kept.take(np.flatnonzero(kept.lengths >= _MIN_ITEMS))
+    with_vector = users.keep(has_vector[users.items])
+    return with_vector.take(np.flatnonzero(with_vector.lengths >= _MIN_ITEMS))
