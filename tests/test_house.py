@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -97,6 +98,30 @@ def test_nothing_is_printed_unfinished_or_pickled():
         ):
             wrong.append(_name(path))
     assert wrong == []
+
+
+def _imports(path):
+    """The modules of the package that this one imports: at the top, for types alone, and inside functions."""
+    package = list(path.relative_to(ROOT / "src").parent.parts)
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_no_module_imports_itself_through_others():
+    names = {
+        ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__"): path
+        for path in MODULES
+    }
+    graph = {name: {other for other in _imports(path) if other in names} for name, path in names.items()}
+    for name, others in graph.items():
+        others -= {name, *(package for package in others if any(o.startswith(f"{package}.") for o in others))}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_test_modules_have_names_of_their_own():
