@@ -96,7 +96,7 @@ def test_train_prints_a_line_per_epoch_and_the_next_command():
         (["--set", "epochs=many"], "epochs"),
         (["--set", "juggle=1"], "juggle"),
         (["--set", "out=elsewhere"], "out"),
-        (["--resume"], "holds no unfinished run"),
+        (["--resume"], "no run to resume"),
         (["--set", "report_to=wandb"], "pip install 'tastevec[wandb]'"),
     ],
 )

@@ -189,7 +189,7 @@ def test_finished_training_leaves_model_alone_and_interrupted_one_its_checkpoint
 def test_progress_is_called_each_step_with_latest_metrics(prepared_folder, tmp_path):
     steps = []
     train(prepared_folder, tmp_path / "model", epochs=2, progress=lambda *step: steps.append(step), **TINY)
-    assert [done for done, _, _ in steps] == [1, 2, 3, 4]
+    assert [done for done, _, _ in steps] == [1, 2, 3, 4, 4]  # again with the metrics of the last epoch
     assert {total for _, total, _ in steps} == {4}
     assert "eval_validation_score" in steps[-1][2]
 

@@ -301,6 +301,7 @@ class StepProgressCallback(TrainerCallback):
 
     Args:
         progress: Called with the steps done, the total, and the latest loss and validation score.
+            After the last epoch it is called again, with its metrics.
     """
 
     def __init__(self, progress: Callable[[int, int, dict[str, float]], None]) -> None:
@@ -314,6 +315,10 @@ class StepProgressCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
         """Report the step."""
+        self.progress(state.global_step, state.max_steps, self.latest)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
+        """Report the last step again, with the metrics of the last epoch."""
         self.progress(state.global_step, state.max_steps, self.latest)
 
 
