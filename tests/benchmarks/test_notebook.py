@@ -23,9 +23,9 @@ NO_GRAPHS = "from tastevec.serving import bundle\nbundle.export = lambda _model,
 
 def _executed(data, work, **environment):
     """The script's end, with the notebook executed on these data."""
-    told = {**os.environ, **SMALL, "NOTE_DATA": str(data), "NOTE_WORK": str(work), **environment}
+    variables = {**os.environ, **SMALL, "NOTE_DATA": str(data), "NOTE_WORK": str(work), **environment}
     return subprocess.run(
-        [sys.executable, SCRIPT], env=told, capture_output=True, text=True, check=False, timeout=570
+        [sys.executable, SCRIPT], env=variables, capture_output=True, text=True, check=False, timeout=570
     )
 
 
@@ -81,7 +81,7 @@ def _folder(tmp_path_factory):
 @pytest.mark.slow
 def test_it_runs_to_the_last_cell_and_writes_a_page(folder):
     page = (folder / "the-note.html").read_text(encoding="utf-8")
-    drawn = [cell["id"] for cell in CODE if "drawn(" in _source(cell)]
+    drawn = [cell["id"] for cell in CODE if "draw_chart(" in _source(cell)]
     assert page.count("<figure") == len(drawn) + 3  # and three that tastevec draws by itself
     assert "Traceback" not in page
 

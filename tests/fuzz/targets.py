@@ -314,8 +314,8 @@ def _unfinished(folder: Path) -> Any:
 def _fetched(folder: Path) -> Any:
     """Whether it is taken for what was fetched; what is not is fetched again."""
     release = download.find_release("ml-1m")
-    found = download._recognised(release, folder / "ml-1m", "auto")
-    return found is not None, transfer._remembered(folder / "ml-1m.zip.part", "http://a.example/a.zip")
+    found = download._find_fetched(release, folder / "ml-1m", "auto")
+    return found is not None, transfer._origin_of(folder / "ml-1m.zip.part", "http://a.example/a.zip")
 
 
 def _unpacked(folder: Path) -> Any:

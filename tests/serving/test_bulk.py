@@ -34,7 +34,7 @@ def test_batches_hold_everybody_once_by_ascending_width_and_no_more_than_asked(w
 @HORIZONS
 @pytest.mark.parametrize("items", [1, 30, 10_000])
 def test_nobodys_vector_depends_on_who_else_is_asked(bundle, horizon, items, monkeypatch):
-    monkeypatch.setattr(bulk, "_FILMS", items)
+    monkeypatch.setattr(bulk, "_BATCH_ITEMS", items)
     crowd = together(world(), of_every_length(), world())
     found = encode_histories(bundle.model, bundle.reading, crowd, horizon)
     assert found.dtype == np.float32

@@ -101,7 +101,7 @@ def test_the_order_of_the_rows_changes_nothing(model):
 @HORIZONS
 def test_many_people_in_groups_are_one_group(model, monkeypatch, horizon):
     vectors, items = model.encode(table(), horizon=horizon), model.recommend(table(), horizon=horizon)
-    monkeypatch.setattr(bulk, "_FILMS", 40)
+    monkeypatch.setattr(bulk, "_BATCH_ITEMS", 40)
     monkeypatch.setattr(module, "_MAX_USERS", 10)
     monkeypatch.setattr(module, "_MAX_SCORES", 3 * worlds.ITEMS)
     np.testing.assert_allclose(

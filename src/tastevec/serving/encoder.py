@@ -1,7 +1,6 @@
 """Encoding with ONNX Runtime, without torch, for one user or batches.
 
-Dimensions: B people, L films of a history, S films of a set, N films of the catalogue, D numbers a vector, H hidden width,
-R rating levels.
+Dimensions: B users, L history, N items of the catalog, D dimensions, H hidden size, R rating bins.
 """
 
 from __future__ import annotations
@@ -47,43 +46,43 @@ NOTE_MODEL: Final = "tastevec-bert-cosine"  # the model type of the research not
 _INPUTS: Final = frozenset(
     {"vectors", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins", "item_inputs"}
 )  # of a graph
-_TOKENS: Final = 1024  # films that the blocks read at once: what more of them compute leaves a core's cache
-_TYPICAL: Final = 50.0  # films at which the ridge is what its constant says, as in the network
+_MAX_TOKENS: Final = 1024  # items per pass of the transformer: the results of more leave the cache of a core
+_TYPICAL: Final = 50.0  # history length at which the ridge is its constant, as in `RidgeFoldIn`
 
 
 class Encoder(Protocol):
-    """What a bundle asks of its network, in torch or without."""
+    """The interface of an encoder, with torch or without."""
 
     @property
     def table(self) -> NDArray[np.float32]:
-        """(N, D) the film table."""
+        """(N, D) the item embedding matrix."""
 
     @property
     def item_vectors(self) -> NDArray[np.float32]:
-        """(N, D) the film table; of unit length where similarity is the cosine."""
+        """(N, D) the item embeddings; of unit length where similarity is the cosine."""
 
     @property
     def added_items(self) -> list[int]:
-        """Rows of the film table that came after the training."""
+        """Indices of the items that were added after training."""
 
     def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
-        """(B, D) the people's vectors for a horizon, from what `InputConfig.arrays` gives."""
+        """Return the user vectors (B, D) for a horizon, from the arrays of `InputConfig.arrays`."""
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> Encoder:
-        """The same encoder on a larger film table (N, D), of which the rows ``added`` came after the training."""
+        """Return the encoder with a larger item embedding matrix (N, D), whose rows ``added`` came after training."""
 
     def save_pretrained(self, folder: Path, /) -> None:
-        """Write the weights and the configuration into ``folder``."""
+        """Write the weights and the configuration to ``folder``."""
 
 
 class OnnxEncoder:
-    """The blocks as a graph, and beside it the tables that it does without.
+    """The transformer as an ONNX graph, with embedding lookup and ridge fold-in in NumPy.
 
     Args:
-        config: What ``config.json`` says; see `TasteConfig`.
-        weights: What ``model.safetensors`` holds.
+        config: The content of ``config.json``; see `TasteConfig`.
+        weights: The arrays of ``model.safetensors``.
         graph: The bytes of ``encoder.onnx``.
-        cores: How many may be used; None is all.
+        cores: CPU cores to use; None is all.
 
     Raises:
         ImportError: onnxruntime is not installed.
@@ -100,35 +99,35 @@ class OnnxEncoder:
         self.config, self._weights, self._graph = dict(config), dict(weights), graph
         self.cores = cores or os.cpu_count() or 1
         self._session = _session(graph, self.cores)
-        self._sessions = {self.cores: self._session}  # of this graph, which copies share
-        self._reads = {told.name for told in self._session.get_inputs()}
+        self._sessions = {self.cores: self._session}  # by number of cores; copies share them
+        self._inputs = {one.name for one in self._session.get_inputs()}
 
     @classmethod
     def load(cls, folder: Path) -> OnnxEncoder:
-        """From a bundle's folder, whose files are known to be whole and to belong together.
+        """Load the encoder of a checked model folder.
 
         Raises:
-            FormatError: The graph is none, or asks for what nobody has.
+            FormatError: The graph cannot be read, or has unknown inputs.
         """
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         weights, _ = read_arrays(folder / WEIGHTS_FILE, TRAIN_AGAIN)
         path = folder / ENCODER_FILE
         try:
-            made = cls(config, weights, path.read_bytes())
+            encoder = cls(config, weights, path.read_bytes())
         except ImportError:
             raise
-        except Exception as error:  # onnxruntime's errors have many names and no other in common
+        except Exception as error:  # the errors of onnxruntime have no other base class
             raise FormatError(f"{path} cannot be read ({error}). {TRAIN_AGAIN}") from error
-        if unknown := made._reads - _INPUTS:
+        if unknown := encoder._inputs - _INPUTS:
             raise FormatError(
                 f"{path}: inputs {', '.join(sorted(unknown))}. Expected {', '.join(sorted(_INPUTS))} or fewer. {TRAIN_AGAIN}"
             )
-        return made
+        return encoder
 
     def single_threaded(self) -> OnnxEncoder:
-        """The same encoder, each of whose answers is worked out on one core: for those who ask on every core at once.
+        """Return the encoder on one core, for callers that run one per core.
 
-        One that shares its own threads among them answers more slowly.
+        An encoder that shares its own threads among them is slower.
         """
         if 1 not in self._sessions:
             self._sessions[1] = _session(self._graph, 1)
@@ -138,11 +137,11 @@ class OnnxEncoder:
 
     @property
     def parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]], bytes]:
-        """What it is made of: the configuration, the weights and the graph."""
+        """The configuration, the weights and the graph."""
         return self.config, self._weights, self._graph
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the weights, the configuration and the graph into ``folder``."""
+        """Write the weights, the configuration and the graph to ``folder``."""
         from safetensors.numpy import save_file  # noqa: PLC0415  as above
 
         save_file(self._weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
@@ -151,12 +150,12 @@ class OnnxEncoder:
 
     @property
     def table(self) -> NDArray[np.float32]:
-        """(N, D) the film table."""
+        """(N, D) the item embedding matrix."""
         return np.asarray(self._weights["items.weight"], np.float32)
 
     @property
     def item_vectors(self) -> NDArray[np.float32]:
-        """(N, D) the film table; of unit length where similarity is the cosine."""
+        """(N, D) the item embeddings; of unit length where similarity is the cosine."""
         if self.config["model_type"] != NOTE_MODEL:
             return self.table
         lengths = np.linalg.norm(self.table, axis=1, keepdims=True)
@@ -164,30 +163,32 @@ class OnnxEncoder:
 
     @property
     def added_items(self) -> list[int]:
-        """Rows of the film table that came after the training."""
+        """Indices of the items that were added after training."""
         return list(self.config["added_items"])
 
     def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
-        """(B, D) the people's vectors for a horizon, ``next`` or ``overall``, from what `InputConfig.arrays` gives."""
-        items, levels, lengths = arrays["items"], arrays["rating_bins"], arrays["lengths"]
+        """Return the user vectors (B, D) for ``next`` or ``overall``, from the arrays of `InputConfig.arrays`."""
+        items, bins, lengths = arrays["items"], arrays["rating_bins"], arrays["lengths"]
         if self.config["model_type"] == NOTE_MODEL:
-            return self._newest(arrays)
-        as_set = [arrays.get(f"overall_{name}", arrays[name]) for name in ("items", "rating_bins", "lengths")]
-        overall = self._fold_in(*as_set)
+            return self._last_output(arrays)
+        names = ("items", "rating_bins", "lengths")
+        overall = self._fold_in(*(arrays.get(f"overall_{name}", arrays[name]) for name in names))
         if horizon == "overall":
             return overall
-        newest, ratings, there = _last(items, levels, lengths, self.config["n_recent"])
+        newest = _newest(items, bins, lengths, self.config["n_recent"])
         weight = self.config["blend_recent"] + self.config["blend_short"] / np.maximum(lengths, 1)  # (B,)
-        recent = weight[:, None] * self._fold_in(newest, ratings, there, mean=False)
-        return np.asarray(self._newest(arrays) + self.config["blend_overall"] * overall + recent, np.float32)
+        recent = weight[:, None] * self._fold_in(*newest, mean=False)
+        return np.asarray(
+            self._last_output(arrays) + self.config["blend_overall"] * overall + recent, np.float32
+        )
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> OnnxEncoder:
-        """The same encoder on a larger film table (N, D), of which the rows ``added`` came after the training.
+        """Return the encoder with a larger item embedding matrix (N, D), whose rows ``added`` came after training.
 
-        Nobody's vector moves. As input a film that was added is its vector, without anything learned of it.
+        User vectors do not change. An added item has no learned input vector, only its embedding.
         """
         grown = copy.copy(self)
-        before, after = _without(len(self.table), self.added_items), _without(len(table), added)
+        before, after = _mask_without(len(self.table), self.added_items), _mask_without(len(table), added)
         grown._weights = self._weights | {"items.weight": np.ascontiguousarray(table, np.float32)}  # noqa: SLF001  its own
         for name in {"item_inputs.weight", "fold_in.item_prior"} & self._weights.keys():
             rows = self._weights[name]
@@ -197,10 +198,10 @@ class OnnxEncoder:
         grown.config = self.config | {"n_items": len(table), "added_items": list(added)}
         return grown
 
-    def _newest(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """(B, D) what the blocks answer."""
+    def _last_output(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the output of the transformer at the last position (B, D), in blocks of users."""
         count, length = arrays["items"].shape
-        users = max(1, _TOKENS // length)
+        users = max(1, _MAX_TOKENS // length)
         parts = [
             self._blocks({name: array[start : start + users] for name, array in arrays.items()})
             for start in range(0, max(count, 1), users)
@@ -208,121 +209,119 @@ class OnnxEncoder:
         return np.concatenate(parts)
 
     def _blocks(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """(B, D) what the blocks answer, all people at once."""
+        """Return the output of the transformer at the last position (B, D), for all users at once."""
         items = arrays["items"]
-        there = np.arange(items.shape[1]) < arrays["lengths"][:, None]  # (B, L)
-        told = {name: arrays[name] for name in self._reads & arrays.keys()}
-        told["vectors"] = self.table.take(items, 0) * there[..., None]
-        if "item_inputs" in self._reads:
-            told["item_inputs"] = self._weights["item_inputs.weight"].take(items, 0)
-        [newest] = self._session.run(None, told)
-        return np.asarray(newest, np.float32)
+        present = np.arange(items.shape[1]) < arrays["lengths"][:, None]  # (B, L)
+        inputs = {name: arrays[name] for name in self._inputs & arrays.keys()}
+        inputs["vectors"] = self.table.take(items, 0) * present[..., None]
+        if "item_inputs" in self._inputs:
+            inputs["item_inputs"] = self._weights["item_inputs.weight"].take(items, 0)
+        [output] = self._session.run(None, inputs)
+        return np.asarray(output, np.float32)
 
     def _fold_in(
         self,
         items: NDArray[np.int64],
-        levels: NDArray[np.int64],
+        rating_bins: NDArray[np.int64],
         lengths: NDArray[np.int64],
         *,
         mean: bool = True,
     ) -> NDArray[np.float32]:
-        """(B, D) the linear answer, as `RidgeFoldIn` gives it."""
+        """Return the ridge fold-in (B, D); see `RidgeFoldIn`."""
         of = {
             name: self._weights[f"fold_in.{name}"]
             for name in ("item_prior", "gram", "prior_mean", "rating_weights")
         }
         trust, shrinkage, power, mean_items = self._weights["fold_in.constants"]
-        there = np.arange(items.shape[1]) < lengths[:, None]  # (B, L)
-        seen, confidence, pull = of["rating_weights"].T[:, levels] * there  # (B, L) each
-        vectors, item_prior = (
-            self.table.take(items, 0),
-            of["item_prior"].take(items, 0),
-        )  # (B, L, D), several times as fast as by index
-        wanted = trust * (seen[:, None] @ item_prior) + pull[:, None] @ vectors  # (B, 1, D)
+        present = np.arange(items.shape[1]) < lengths[:, None]  # (B, L)
+        seen, confidence, pull = of["rating_weights"].T[:, rating_bins] * present  # (B, L) each
+        # take is several times as fast as indexing.
+        vectors, item_prior = self.table.take(items, 0), of["item_prior"].take(items, 0)  # (B, L, D)
+        targets = trust * (seen[:, None] @ item_prior) + pull[:, None] @ vectors  # (B, 1, D)
         ridge = shrinkage * ((lengths + 1) / _TYPICAL) ** power  # (B,)
         trusted = np.multiply(vectors, confidence[..., None], out=item_prior)
         systems = trusted.transpose(0, 2, 1) @ vectors  # (B, D, D)
         systems += of["gram"]
         np.einsum("bdd->bd", systems)[:] += ridge[:, None]
-        own = np.linalg.solve(systems, wanted.transpose(0, 2, 1))[..., 0]
+        own = np.linalg.solve(systems, targets.transpose(0, 2, 1))[..., 0]
         if mean:
             own = own + ((mean_items / (mean_items + lengths)) ** 2)[:, None] * of["prior_mean"]
         return np.asarray(own, np.float32)
 
 
 def _session(graph: bytes, cores: int) -> Any:  # noqa: ANN401  onnxruntime's, which has no types
-    """The graph on so many cores."""
+    """Return a session of the graph on this number of cores."""
     import onnxruntime  # noqa: PLC0415  an extra
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores
-    options.log_severity_level = 3  # errors: its warnings are about the graph, which is ours
-    # Threads that spin while they wait cost more than they bring: an answer takes a millisecond.
+    options.log_severity_level = 3  # errors only: the warnings are about our graph
+    # Spinning threads cost more than they gain: a run takes a millisecond.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
 
 
-def _last(
-    items: NDArray[np.int64], levels: NDArray[np.int64], lengths: NDArray[np.int64], count: int
+def _newest(
+    items: NDArray[np.int64], rating_bins: NDArray[np.int64], lengths: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The newest ``count`` films of each history: ``items`` and ``rating_bins`` (B, count), and how many there are (B,)."""
-    places = np.maximum(lengths - count, 0)[:, None] + np.arange(count)
-    places = np.minimum(places, items.shape[1] - 1)
+    """Return items and rating bins (B, count) of the newest ``count`` items of each history, and their number (B,)."""
+    positions = np.maximum(lengths - count, 0)[:, None] + np.arange(count)
+    positions = np.minimum(positions, items.shape[1] - 1)
     return (
-        np.take_along_axis(items, places, 1),
-        np.take_along_axis(levels, places, 1),
+        np.take_along_axis(items, positions, 1),
+        np.take_along_axis(rating_bins, positions, 1),
         np.minimum(lengths, count),
     )
 
 
-def _without(count: int, rows: list[int]) -> NDArray[np.bool_]:
-    """(count,) true but in these rows."""
-    kept = np.ones(count, bool)
-    kept[rows] = False
-    return kept
+def _mask_without(count: int, rows: list[int]) -> NDArray[np.bool_]:
+    """Return a mask (count,) that is false in these rows."""
+    mask = np.ones(count, bool)
+    mask[rows] = False
+    return mask
 
 
-_FILMS: Final = 8_192  # of a batch, padding included: a few MB of vectors
-_FILMS_ON_GPU: Final = 1 << 18  # which a small batch would leave idle
+_BATCH_ITEMS: Final = 8_192  # of a batch, with padding: a few MB of vectors
+_BATCH_ITEMS_GPU: Final = 1 << 18  # a small batch would leave a GPU idle
 
 
 def encode_histories(
     model: Encoder, reading: InputConfig, histories: Histories, horizon: Horizon
 ) -> NDArray[np.float32]:
-    """(B, D) the vectors of these people, in their order; nobody's depends on who else is asked.
+    """Return the vectors (B, D) of users; no vector depends on the other users.
 
-    Without torch, batches are answered side by side, one on each core.
+    Without torch, batches run in parallel, one per core.
 
     Args:
-        model: A bundle's encoder.
-        reading: How it reads histories.
-        histories: B people.
-        horizon: What is asked.
+        model: The encoder.
+        reading: Its input layout.
+        histories: B users.
+        horizon: The horizon of the vectors.
     """
     longest = max(reading.max_history, reading.max_history_overall)
     least = reading.max_history if reading.pad == "full" else 1
     widths = np.clip(histories.lengths, least, longest)
-    batches = batches_by_length(widths, _FILMS_ON_GPU if on_gpu(model) else _FILMS)
+    batches = batches_by_length(widths, _BATCH_ITEMS_GPU if on_gpu(model) else _BATCH_ITEMS)
     vectors = np.zeros((len(histories), model.table.shape[1]), np.float32)
 
-    def answer(users: NDArray[np.int64], by: Encoder = model) -> None:
-        vectors[users] = by.encode(horizon, **reading.arrays(histories.take(users)))
+    def encode_batch(users: NDArray[np.int64], encoder: Encoder = model) -> None:
+        vectors[users] = encoder.encode(horizon, **reading.arrays(histories.take(users)))
 
     if len(batches) > 1 and isinstance(model, OnnxEncoder):
         with _one_thread_each(), ThreadPoolExecutor(model.cores) as cores:
-            list(cores.map(partial(answer, by=model.single_threaded()), batches))
+            list(cores.map(partial(encode_batch, encoder=model.single_threaded()), batches))
     else:
         for users in batches:
-            answer(users)
+            encode_batch(users)
     return vectors
 
 
 def batches_by_length(widths: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
-    """The positions of all people, in batches of ascending width.
+    """Return the indices of all users in batches of ascending width.
 
     Args:
-        widths: (B,) int from 1, how wide each person's row is by itself.
-        most: A batch's rows times its widest are no more than this, but where one person alone is.
+        widths: (B,) int from 1, the width of each user's row.
+        most: The most cells of a batch, rows times its largest width; a wider single row is a batch of its own.
 
     Examples:
         >>> [batch.tolist() for batch in by_length(np.array([5, 1, 2, 9, 2]), 6)]
@@ -338,12 +337,12 @@ def batches_by_length(widths: NDArray[np.int64], most: int) -> list[NDArray[np.i
 
 
 def on_gpu(model: Encoder) -> bool:
-    """Whether this encoder computes on a GPU."""
+    """Return whether this encoder runs on a GPU."""
     return getattr(getattr(model, "device", None), "type", "cpu") != "cpu"
 
 
 def gpu_available() -> bool:
-    """Whether a driver of NVIDIA's lists a GPU; asked of the driver, since importing torch to hear no takes seconds."""
+    """Return whether the NVIDIA driver lists a GPU; importing torch to find none takes seconds."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
@@ -354,7 +353,7 @@ def gpu_available() -> bool:
 
 
 def _one_thread_each() -> AbstractContextManager[Any]:
-    """NumPy's own threads stay away: the batches keep every core busy already."""
+    """Return a context in which NumPy uses one thread, because the batches occupy all cores."""
     try:
         from threadpoolctl import threadpool_limits  # noqa: PLC0415  comes with some of the extras
     except ImportError:

@@ -155,7 +155,7 @@ def resolve_settings(preset: Preset = "taste", **changes: object) -> TasteSettin
     except ValidationError as error:
         first = error.errors()[0]
         name, found = ".".join(map(str, first["loc"])), first["input"]
-        if not name:  # two settings contradict each other
+        if not first["loc"]:  # two settings contradict each other
             raise SettingsError(str(first["ctx"]["error"])) from None
         if first["type"] == "extra_forbidden":
             raise SettingsError(_unknown(preset, name)) from None
