@@ -135,13 +135,13 @@ def measured(run: Run) -> dict[str, Any]:
         sys.exit(f"{len(bad)} faults were lost or silently wrong: {bad}")
     return {
         "seed": run.seed,
-        "faults": [fault | {"told": fault["told"].replace(f"{work}/", "")} for fault in faults],
+        "faults": [fault | {"message": fault["message"].replace(f"{work}/", "")} for fault in faults],
     }
 
 
-def _fault(kind: str, where: str, came: str, told: str = "") -> Fault:
+def _fault(kind: str, where: str, came: str, message: str = "") -> Fault:
     """Return one fault and its outcome: the ``same`` bytes, one clear ``sentence``, ``wrong`` or ``not tried``."""
-    return {"kind": kind, "where": where, "came": came, "told": told}
+    return {"kind": kind, "where": where, "came": came, "message": message}
 
 
 def _tasks(run: Run, address: str) -> dict[str, Task]:
@@ -257,12 +257,12 @@ def flipped(world: Path, folder: Path, flips: int, rng: np.random.Generator) -> 
             try:
                 read(folder)
             except TastevecError as error:
-                came, told = "sentence" if file.name in str(error) else "wrong", str(error)
+                came, message = "sentence" if file.name in str(error) else "wrong", str(error)
             except Exception as error:  # noqa: BLE001  any other is what we look for
-                came, told = "wrong", repr(error)
+                came, message = "wrong", repr(error)
             else:
-                came, told = "wrong", "no error"
-            faults.append(_fault("a bit turned", f"{where}/{file.name}", came, told))
+                came, message = "wrong", "no error"
+            faults.append(_fault("a bit turned", f"{where}/{file.name}", came, message))
     return faults
 
 

@@ -81,8 +81,8 @@ def generate(out: Path, sizes: Sizes) -> None:
     with atomic_folder(out, marker_file=MARK) as folder:
         items = make_items(sizes.items, _rng(sizes, 0))
         tags = make_tags(items, sizes.genome_tags, _rng(sizes, 1))
-        movies, links = item_tables(items, _rng(sizes, 2))
-        _write(folder / "movies.csv", iter([movies]))
+        item_rows, links = item_tables(items, _rng(sizes, 2))
+        _write(folder / "movies.csv", iter([item_rows]))
         _write(folder / "links.csv", iter([links]))
         if sizes.genome_items:
             ids = np.arange(1, sizes.genome_tags + 1)

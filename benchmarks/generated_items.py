@@ -116,9 +116,11 @@ def item_tables(items: Items, rng: np.random.Generator) -> tuple[pl.DataFrame, p
     imdb = pl.Series(10_000 + np.cumsum(rng.integers(1, 40, len(items)))).cast(pl.String).str.zfill(7)
     tmdb = pl.Series(rng.permutation(len(items)) * 7 + 2)
     known = pl.Series(rng.random(len(items)) >= _WITHOUT_NUMBER)
-    movies = pl.DataFrame({"movieId": items.ids, "title": _titles(items, rng), "genres": _genre_texts(items)})
+    item_rows = pl.DataFrame(
+        {"movieId": items.ids, "title": _titles(items, rng), "genres": _genre_texts(items)}
+    )
     links = pl.DataFrame({"movieId": items.ids, "imdbId": imdb, "tmdbId": tmdb, "known": known})
-    return movies, links.select("movieId", "imdbId", pl.when("known").then("tmdbId"))
+    return item_rows, links.select("movieId", "imdbId", pl.when("known").then("tmdbId"))
 
 
 def _genre_texts(items: Items) -> pl.Series:

@@ -125,7 +125,7 @@ _MAX_USERS: Final = 0.8  # share of the users after its entry, for the most popu
 _CELLS: Final = 1 << 21  # users by items, in memory at a time
 _FADE: Final = 3 * YEAR_SECONDS  # in which the attraction of novelty falls to a third
 _LASTING: Final = 0.35  # of the attraction
-_UNSEEN: Final = 1e-13  # the attraction of an item before its entry, for users who rate everything else
+_EXCLUDED: Final = 1e-13  # the attraction of an item before its entry, for users who rate everything else
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def make_world(items: Items, lengths: NDArray[np.int64], rng: np.random.Generato
         weights = tilt * popularity.astype(np.float32)
         weights /= weights.sum(axis=1, keepdims=True)
         chances, scores, draws = _measure(items, weights, users, draws)
-        correction *= np.clip(target / np.maximum(chances, _UNSEEN), 0.1, 10)
+        correction *= np.clip(target / np.maximum(chances, _EXCLUDED), 0.1, 10)
         # Few users of the sample or none choose some items: that is no estimate of how many users will.
         correction = (correction / np.median(correction)).clip(1 / _MOST_CORRECTED, _MOST_CORRECTED)
     cumulated = np.cumsum(weights, axis=1, dtype=np.float64)
@@ -213,7 +213,7 @@ def densities(
         share[:, None] * weights[taste]
         for share, taste in zip(users.shares[rows].T, users.tastes[rows].T, strict=True)
     )
-    density = density * np.maximum(attraction(users.starts[rows, None], items.entered[None, :]), _UNSEEN)
+    density = density * np.maximum(attraction(users.starts[rows, None], items.entered[None, :]), _EXCLUDED)
     return density / density.sum(axis=1, keepdims=True)
 
 

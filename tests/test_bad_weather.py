@@ -150,7 +150,7 @@ def test_ids_beyond_float_precision_stay_unchanged(tmp_path):
     assert not {(row["user_id"], row["item_id"]) for row in best} & rated
 
 
-def test_half_a_million_ratings_of_one_person_are_prepared_and_encoded_as_those_that_the_model_knows(
+def test_user_with_half_a_million_ratings_is_prepared_and_encoded_like_the_known_ones(
     bundle_folder, tmp_path
 ):
     rows = 500_000
@@ -176,5 +176,5 @@ def test_half_a_million_ratings_of_one_person_are_prepared_and_encoded_as_those_
             "encode", bundle_folder, tmp_path / f"{name}.parquet", "--out", tmp_path / f"v-{name}.parquet"
         )
         assert done.exit_code == 0, done.stderr
-    all_films, known = (pq.read_table(tmp_path / f"v-{name}.parquet") for name in ("all", "known"))
-    assert all_films.equals(known)
+    all_items, known = (pq.read_table(tmp_path / f"v-{name}.parquet") for name in ("all", "known"))
+    assert all_items.equals(known)

@@ -293,7 +293,7 @@ def test_fetch_downloads_a_release_and_prints_its_terms(tmp_path, monkeypatch):
 def test_fetch_of_unknown_release_suggests_a_known_one(tmp_path):
     result = run("fetch", "ml-33m")
     assert result.exit_code == 1
-    assert "did you mean ml-32m?" in result.stderr
+    assert "Did you mean ml-32m?" in result.stderr
     assert list_files(tmp_path) == []
 
 

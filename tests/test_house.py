@@ -1,10 +1,11 @@
-"""The rules of the house that a machine can check."""
+"""Rules of the code base that a program can check."""
 
 import ast
 import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -17,7 +18,7 @@ OURS = [*MODULES, *TESTS, *sorted((ROOT / "scripts").rglob("*.py"))]
 LONGEST_MODULE, LONGEST_FUNCTION = 620, 50
 VAGUE = {"utils", "util", "helpers", "helper", "base", "common", "manager", "core", "misc"}
 # Written in two parts, so that this file does not name them either.
-PLACES_OF_THIS_MACHINE = [f"/{name}/" for name in ("work", "tmp", "root", "home")]
+MACHINE_PATHS = [f"/{name}/" for name in ("work", "tmp", "root", "home")]
 REGISTRIES = ["pypi" + ".org", "python" + "hosted", "hugging" + "face.co"]
 BIN = Path(sys.executable).parent
 
@@ -76,7 +77,7 @@ def test_no_file_names_a_machine_or_a_registry():
     named = []
     for path in OURS:
         text = path.read_text(encoding="utf-8")
-        machine = [f for f in PLACES_OF_THIS_MACHINE if f'"{f}' in text or f" {f}" in text]
+        machine = [f for f in MACHINE_PATHS if f'"{f}' in text or f" {f}" in text]
         named += [
             f"{_name(path)}: {word}" for word in [*machine, *(host for host in REGISTRIES if host in text)]
         ]
@@ -99,6 +100,30 @@ def test_nothing_is_printed_unfinished_or_pickled():
     assert wrong == []
 
 
+def _imports(path):
+    """The modules of the package that this one imports: at the top, for types alone, and inside functions."""
+    package = list(path.relative_to(ROOT / "src").parent.parts)
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_no_module_imports_itself_through_others():
+    names = {
+        ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__"): path
+        for path in MODULES
+    }
+    graph = {name: {other for other in _imports(path) if other in names} for name, path in names.items()}
+    for name, others in graph.items():
+        others -= {name, *(package for package in others if any(o.startswith(f"{package}.") for o in others))}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
 def test_test_modules_have_names_of_their_own():
     names = [path.stem for path in TESTS if path.name.startswith("test_")]
     assert len(names) == len(set(names))
@@ -112,10 +137,10 @@ def test_every_noqa_names_its_rule_and_gives_a_reason():
         if (found := re.search(r"#\s*noqa(.*)$", line))
         and not re.match(r": [A-Z]+\d+(, [A-Z]+\d+)*\s+-*\s*\w", found[1])
     ]
-    assert [place for place in bare if not place.startswith("tests/test_house.py")] == []
+    assert [line for line in bare if not line.startswith("tests/test_house.py")] == []
 
 
-def test_every_ignored_type_gives_a_reason():
+def test_each_ignored_type_has_a_reason():
     bare = [
         f"{_name(path)}:{number}"
         for path in OURS
@@ -125,31 +150,31 @@ def test_every_ignored_type_gives_a_reason():
     assert bare == []
 
 
-def test_saved_results_name_no_place_on_a_machine():
+def test_saved_results_contain_no_absolute_path():
     saved = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "results").glob("*.json"))
     assert re.findall(r'"(?:/|[A-Z]:\\\\)[^"]*"', saved) == []
 
 
-def test_the_constraints_pin_everything_that_is_asked_for():
+def test_constraints_pin_each_dependency():
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    asked = {
+    declared = {
         re.split(r"[\[<>=; ]", line)[0].lower().replace("_", "-")
         for line in requires("tastevec")
         if "wandb" not in line  # by choice, and not part of [all]
     }
-    assert asked - pinned - {"tastevec"} == set()
+    assert declared - pinned - {"tastevec"} == set()
 
 
-def test_the_constraints_say_where_nothing_comes_from():
+def test_constraints_name_no_registry():
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+", line)
 
 
-def test_continuous_integration_runs_make_test_and_nothing_else():
+def test_ci_runs_make_test_only():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
     makes = [line for line in script.read_text().splitlines() if "make" in line and not line.startswith("#")]
@@ -161,7 +186,7 @@ def test_the_makefile_has_a_target_for_each_activity():
     assert {"demo", "test", "check", "format", "clean"} <= set(targets)
 
 
-def test_every_lint_exception_has_its_reason():
+def test_each_lint_exception_has_a_reason():
     text = (ROOT / "pyproject.toml").read_text()
     rules = [line for line in text.splitlines() if re.match(r'\s+"[A-Z]+\d*",', line)]
     assert rules
@@ -180,7 +205,7 @@ def test_every_lint_exception_has_its_reason():
     ],
     ids=" ".join,
 )
-def test_the_gates_hold(gate):
+def test_static_checks_pass(gate):
     done = subprocess.run(
         [BIN / gate[0], *gate[1:]], cwd=ROOT, capture_output=True, text=True, check=False, timeout=500
     )

@@ -23,9 +23,9 @@ NO_GRAPHS = "from tastevec.serving import bundle\nbundle.export = lambda _model,
 
 def _executed(data, work, **environment):
     """The script's end, with the notebook executed on these data."""
-    told = {**os.environ, **SMALL, "NOTE_DATA": str(data), "NOTE_WORK": str(work), **environment}
+    variables = {**os.environ, **SMALL, "NOTE_DATA": str(data), "NOTE_WORK": str(work), **environment}
     return subprocess.run(
-        [sys.executable, SCRIPT], env=told, capture_output=True, text=True, check=False, timeout=570
+        [sys.executable, SCRIPT], env=variables, capture_output=True, text=True, check=False, timeout=570
     )
 
 

@@ -58,8 +58,8 @@ def read_new_items(items: object, tags: object, genome: Path | None) -> NewItems
         DataError: A file or a table is invalid.
     """
     # Imported here: serving reads no files, and runs without DuckDB.
-    from tastevec.data.expressions import connect  # noqa: PLC0415
-    from tastevec.items.genome import read_genome  # noqa: PLC0415
+    from tastevec.data.expressions import connect  # noqa: PLC0415  as above
+    from tastevec.items.genome import read_genome  # noqa: PLC0415  as above
 
     connection = connect()
     try:

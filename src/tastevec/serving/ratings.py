@@ -206,9 +206,9 @@ def open_file(
         SettingsError: ``memory`` is invalid or too small, or the disk is full.
     """
     # Imported here: serving reads no files, and runs without DuckDB.
-    from tastevec.data.expressions import connect  # noqa: PLC0415
-    from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415
-    from tastevec.data.streaming import iter_histories  # noqa: PLC0415
+    from tastevec.data.expressions import connect  # noqa: PLC0415  as above
+    from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415  as above
+    from tastevec.data.streaming import iter_histories  # noqa: PLC0415  as above
 
     settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
     table, row_report = read_interactions(path, connection=connect(memory), settings=settings)
