@@ -93,7 +93,7 @@ def _operations(users: Histories, reading: InputConfig, config: dict[str, Any]) 
     each = dim * width + blocks * (whole + 2 * items * width) + 2 * width**2
     last = whole - 2 * width**2 + 2 * items * width + width * dim
     as_set = np.minimum(users.lengths, reading.max_history_overall or reading.max_history)
-    ridge = (as_set + np.minimum(items, config["recent"])) * (dim**2 + 2 * dim) + 2 * dim**3 / 3
+    ridge = (as_set + np.minimum(items, config["n_recent"])) * (dim**2 + 2 * dim) + 2 * dim**3 / 3
     return float(2 * (items * each + last + ridge).sum())
 
 

@@ -125,4 +125,4 @@ def test_sasrec_is_selected_on_validation_users_and_evaluated_on_test_users(prep
     tried = {variant: record["validation_ndcg@100"] for variant, record in settings["tried"].items()}
     assert tried[settings["reading"]] == max(tried.values())
     assert [record["seed"] for record in settings["runs"]] == [42, 43]
-    assert facts["popularity"].floor
+    assert facts["popularity"].is_baseline

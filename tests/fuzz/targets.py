@@ -302,11 +302,11 @@ def _results(folder: Path) -> Any:
 
 
 def _unfinished(folder: Path) -> Any:
-    from tastevec.training.checkpoints import checkpoint_of  # noqa: PLC0415  as above
+    from tastevec.training.checkpoints import last_checkpoint  # noqa: PLC0415  as above
 
     whole = shutil.copytree(folder, folder.parent / "copy", dirs_exist_ok=True)
     try:
-        return checkpoint_of({"data": "a", "epochs": 3}, whole) is None
+        return last_checkpoint({"data": "a", "epochs": 3}, whole) is None
     finally:
         shutil.rmtree(whole)
 

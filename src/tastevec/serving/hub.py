@@ -1,7 +1,7 @@
-"""Models on the Hugging Face hub: fetched as a folder, pushed as one.
+"""Models on the Hugging Face Hub: download and upload of a model folder.
 
-Tokens are huggingface_hub's own business: it reads them from ``HF_TOKEN`` or from where ``hf auth login`` keeps them. None passes
-through here, and what the library says of a request that failed, which may show its headers, is not repeated.
+huggingface_hub manages tokens itself: it reads them from ``HF_TOKEN`` or from ``hf auth login``. No token passes through this
+module, and no text of a failed request, which can contain its headers, is in an error message.
 """
 
 from __future__ import annotations
@@ -21,53 +21,50 @@ if TYPE_CHECKING:
 
 __all__ = ["open_bundle", "push"]
 
-_NO_RIGHT: Final = (401, 403)
-_NOT_THERE: Final = 404
+_UNAUTHORIZED: Final = (401, 403)
+_NOT_FOUND: Final = 404
 
 
 def open_bundle(name: Path | str, runtime: Runtime = "auto", *, revision: str | None = None) -> Bundle:
-    """The bundle of a folder; or, where there is no such folder and the name has one slash, of the Hugging Face hub.
+    """Return the bundle of a folder; or, where there is no such folder, of ``org/name`` on the Hugging Face Hub.
 
     Args:
-        name: A folder, which always wins, or ``org/name``.
-        runtime: What computes; see `Bundle.load`.
-        revision: Of the hub: a branch, a tag or a commit; its main branch if not given.
+        name: A folder, which has priority, or ``org/name``.
+        runtime: See `Bundle.load`.
+        revision: On the Hub: a branch, a tag or a commit; the main branch if not given.
 
     Raises:
-        FormatError: It is neither; or the bundle is damaged or of another format version.
-        HubError: The hub asks for a token, or cannot be reached and the model was not fetched before.
+        FormatError: It is neither; or the model is damaged or of another format version.
+        HubError: The Hub requires a token, or cannot be reached and the model was not downloaded before.
     """
-    folder, said = Path(name), name if isinstance(name, str) else name.as_posix()
-    if folder.exists() or not _may_be_on_the_hub(said):
+    folder, text = Path(name), name if isinstance(name, str) else name.as_posix()
+    if folder.exists() or not _is_hub_name(text):
         return Bundle.load(folder, runtime)
     try:
         require("huggingface_hub")
     except MissingExtraError as error:
         raise FormatError(
-            f"there is no folder {said} here; expected a folder that tastevec train wrote, or org/name of the Hugging Face hub, "
-            f"which cannot be asked: {error}"
+            f"{text}: no such folder. Expected a model folder, or org/name on the Hugging Face Hub. {error}"
         ) from None
-    fetched = _fetched(said, revision)
+    fetched = _download(text, revision)
     try:
         return Bundle.load(fetched, runtime)
     except FormatError as error:
         raise FormatError(
-            f"{said}, fetched from the Hugging Face hub, is no whole model of this version: {error}. To fetch it anew, remove "
-            f"{fetched.parents[1]}; if that changes nothing, tell who pushed it"
+            f"{text}, downloaded from the Hugging Face Hub: {error} To download it again, remove {fetched.parents[1]}."
         ) from error
 
 
 def push(bundle: Bundle, repository: str, *, private: bool | None = None) -> str:
-    """Write the bundle to a repository of the Hugging Face hub, which is made if it is not there; the address of what was written.
+    """Upload the bundle to a repository on the Hugging Face Hub, created if necessary; return the URL of the upload.
 
     Args:
-        bundle: All of it, with a card that loads it from there. Files of an earlier one that it lacks stay, and nothing reads
-            them.
+        bundle: The model. Files of an earlier model that it lacks stay, and nothing reads them.
         repository: ``org/name``.
-        private: Of a new repository: whether others see it; None is what the organisation says.
+        private: Visibility of a new repository; None is the default of the organization.
 
     Raises:
-        HubError: The hub refuses, asks for a token that may write, or cannot be reached.
+        HubError: The Hub refuses, requires a token with write access, or cannot be reached.
         MissingExtraError: huggingface_hub is not installed.
     """
     require("huggingface_hub")
@@ -76,22 +73,22 @@ def push(bundle: Bundle, repository: str, *, private: bool | None = None) -> str
     with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
         folder = bundle.save(Path(scratch) / "model", name=repository)
         with _plain_errors(repository, "push to"), warnings.catch_warnings():
-            # A model's films are a table, and belong to it.
+            # The item table of a model is a data file.
             warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
             api = HfApi()
             api.create_repo(repository, private=private, exist_ok=True)
-            message = f"A taste encoder, space {bundle.space}"
+            message = f"Upload tastevec model, space {bundle.space}"
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
 
-def _may_be_on_the_hub(name: str) -> bool:
-    """Whether it looks like ``org/name``: one slash, with something on either side of it."""
-    organisation, slash, model = name.partition("/")
-    return bool(organisation.strip(".~") and slash and model) and "/" not in model and "\\" not in name
+def _is_hub_name(name: str) -> bool:
+    """Return whether the name looks like ``org/name``: one slash, between two names."""
+    organization, slash, model = name.partition("/")
+    return bool(organization.strip(".~") and slash and model) and "/" not in model and "\\" not in name
 
 
-def _fetched(name: str, revision: str | None) -> Path:
-    """The folder in huggingface_hub's cache that holds the model as it is now on the hub, or as it last was."""
+def _download(name: str, revision: str | None) -> Path:
+    """Return the folder of the model in the cache of huggingface_hub, up to date where the Hub can be reached."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415  an extra
 
     with _plain_errors(name, "load", revision):
@@ -99,57 +96,58 @@ def _fetched(name: str, revision: str | None) -> Path:
 
 
 @contextmanager
-def _plain_errors(name: str, doing: str, revision: str | None = None) -> Iterator[None]:
-    """What goes wrong at the hub, in one sentence that says what to do, and without what the request held."""
+def _plain_errors(name: str, action: str, revision: str | None = None) -> Iterator[None]:
+    """Turn errors of the Hub client into one sentence, without the content of the request."""
     from huggingface_hub.errors import (  # noqa: PLC0415  an extra
         HfHubHTTPError,
         HFValidationError,
         RevisionNotFoundError,
     )
 
-    missing = f"there is no folder {name} here, and the Hugging Face hub" if doing == "load" else "the hub"
     try:
         yield
     except HFValidationError:
         raise FormatError(
-            f"{missing} takes no such name; expected a folder that tastevec train wrote, or org/name"
+            f"{name}: no such folder, and no valid name on the Hub. Expected a model folder, or org/name."
         ) from None
     except RevisionNotFoundError:
         raise FormatError(
-            f"{missing} has no revision {revision} of {name}; expected a branch, a tag or a commit: look at its list there"
+            f"{name}: no revision {revision} on the Hub. Expected a branch, a tag or a commit."
         ) from None
     except HfHubHTTPError as error:
-        raise _refused(name, doing, missing, error.response.status_code) from None
+        raise _status_error(name, action, error.response.status_code) from None
     except OSError as error:
-        if error.errno is not None:  # the disk's
+        if error.errno is not None:  # an error of the disk
             raise
-        raise _unreachable(name, doing, error) from None
-    except Exception as error:  # noqa: BLE001  its client's own, of a package that changed its name, and its threads'
-        raise _unreachable(name, doing, error) from None
+        raise _connection_error(name, action, error) from None
+    except Exception as error:  # noqa: BLE001  of its HTTP client, a package that changed its name, and its threads
+        raise _connection_error(name, action, error) from None
 
 
-def _refused(name: str, doing: str, missing: str, status: int) -> FormatError | HubError:
-    """What the hub's answer means."""
-    if status in _NO_RIGHT:
-        right = "read" if doing == "load" else "write to"
-        perhaps = f"{missing} does not show {name} to everybody" if doing == "load" else f"{missing} refuses"
+def _status_error(name: str, action: str, status: int) -> FormatError | HubError:
+    """Return the error for an HTTP status of the Hub."""
+    if status in _UNAUTHORIZED:
+        right = "read" if action == "load" else "write to"
         return HubError(
-            f"{perhaps} (status {status}); expected a token that may {right} {name}: set HF_TOKEN or run hf auth login; "
-            "or the name is misspelt"
+            f"{name}: {_no_folder(action)}the Hub denies access (status {status}). Expected a token that may {right} {name}. Set "
+            "HF_TOKEN or run hf auth login, or correct the name."
         )
-    if status == _NOT_THERE and doing == "load":
+    if status == _NOT_FOUND and action == "load":
         return FormatError(
-            f"{missing} has no {name}; expected a folder that tastevec train wrote, or org/name of a model there: look at the spelling"
+            f"{name}: no such folder, and no such model on the Hub. Expected a model folder, or org/name on the Hub."
         )
-    return HubError(f"the Hugging Face hub answered {status} to the wish to {doing} {name}; try again later")
+    return HubError(
+        f"{name}: the Hub returned status {status}. Expected to {action} {name}. Try again later."
+    )
 
 
-def _unreachable(name: str, doing: str, error: Exception) -> HubError:
-    kept = ", and it was not fetched whole before" if doing == "load" else ""
-    here = f"there is no folder {name} here, and " if doing == "load" else ""
-    wanted = "expected a folder that tastevec train wrote, or the hub: " if doing == "load" else ""
+def _connection_error(name: str, action: str, error: Exception) -> HubError:
     kind = type(error.__cause__ or error).__name__
     return HubError(
-        f"{here}the Hugging Face hub cannot be reached to {doing} {name}, or broke off ({kind}){kept}; {wanted}look at the network, "
-        "HF_ENDPOINT and HF_HUB_OFFLINE, and run the same again"
+        f"{name}: {_no_folder(action)}cannot reach the Hugging Face Hub to {action} it, or the connection broke ({kind}). Expected "
+        "a connection. Check the network, HF_ENDPOINT and HF_HUB_OFFLINE, and run the command again."
     )
+
+
+def _no_folder(action: str) -> str:
+    return "no such folder, and " if action == "load" else ""
