@@ -60,19 +60,6 @@ def test_no_function_is_longer_than_50_lines():
     assert long == []
 
 
-def test_a_module_lists_what_is_public():
-    """Ruff (RUF022) keeps the list sorted."""
-    silent = []
-    for path in MODULES:
-        body = _tree(path).body
-        listed = any(
-            isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__" for node in body
-        )
-        if not listed and any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body):
-            silent.append(_name(path))
-    assert silent == []
-
-
 def test_no_file_names_a_machine_or_a_registry():
     named = []
     for path in OURS:

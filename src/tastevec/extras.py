@@ -10,8 +10,6 @@ from tastevec.errors import MissingExtraError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EXTRAS", "missing_extra", "require"]
-
 # By extra: the import name of each library, and its distribution name.
 EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "prep": {

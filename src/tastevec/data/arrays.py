@@ -21,18 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = [
-    "HEADER",
-    "ID_TYPES",
-    "READ_ERRORS",
-    "array_shapes",
-    "check_shapes",
-    "read_arrays",
-    "read_columns",
-    "read_header",
-    "vector_type",
-]
-
 HEADER: Final = (
     "header"  # the header's only entry: several are written in any order, so that equal data give other bytes
 )

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from tastevec.data.html import Chart
     from tastevec.data.prepared import Prepared
 
-__all__ = ["DESCRIPTION_FILE", "PAGE_FILE", "describe", "draw", "summarize"]
-
 _ROWS: Final = 1 << 22  # interactions per block: 4 million need about 150 MB
 _CELLS: Final = 360  # half a star is an integer number of cells on scales of 4, 4.5, 5, 9 and 10 stars
 _MAX_BARS: Final = 20  # of the ratings histogram

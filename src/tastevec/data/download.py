@@ -27,16 +27,6 @@ from tastevec.errors import DownloadError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = [
-    "SOURCE_FILE",
-    "Fetched",
-    "Member",
-    "download_wheel",
-    "fetch",
-    "unpack",
-    "unpack_entries",
-]
-
 _PIP_TIMEOUT: Final = 600  # seconds; pip has its own, shorter, for each connection
 
 

@@ -18,19 +18,6 @@ from tastevec.schema import GENRES, ITEM_ID, POSITION, RATING, TIMESTAMP, TITLE,
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
-__all__ = [
-    "SECONDS_A_DAY",
-    "before_split",
-    "build_catalog",
-    "connect",
-    "histories",
-    "indexed_histories",
-    "join_catalog",
-    "ratings_per_span",
-    "totals",
-    "users",
-]
-
 SECONDS_A_DAY = 86_400
 _FIXED_POINT = 2.0**32  # every float32 from 0.004 to 2 billion is an integer multiple of 1 / 2**32
 _MIN_DIVISOR = 1e-5  # as in histories.normalize_ratings

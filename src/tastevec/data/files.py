@@ -23,22 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = [
-    "CHECKSUM",
-    "ManifestSpec",
-    "StrictModel",
-    "atomic_file",
-    "atomic_folder",
-    "check_replaceable",
-    "is_unsafe_path",
-    "manifest_text",
-    "path_inside",
-    "read_manifest",
-    "sha256_of",
-    "validate_json",
-    "validation_message",
-]
-
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["ARRAY_DTYPES", "NO_TIMESTAMP", "Histories", "normalize_ratings", "write_arrays"]
-
 NO_TIMESTAMP = -1
 ARRAY_DTYPES: Final[dict[str, type[np.generic]]] = {
     "items": np.int32,

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["GRID", "INK", "MUTED", "SIZE", "Chart", "draw_chart", "figure_html", "html_page", "style_axes"]
-
 
 def html_page(title: str, *, facts: Sequence[tuple[str, str]], body: str, width: int = 46) -> str:
     """Return a page with a heading, (label, value) facts in large type, and ``body``.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Progress", "discard", "download", "read_text"]
-
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received and the total (None if unknown)."""
 

@@ -19,16 +19,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = [
-    "FIRST_TIME_GAP_BIN",
-    "N_TIME_GAP_BINS",
-    "UNKNOWN_TIME_GAP_BIN",
-    "InputConfig",
-    "RatingScale",
-    "bin_time_gaps",
-    "positive_from",
-]
-
 N_TIME_GAP_BINS = 25  # none, 1 s, 2 s, 4 s, ... 24 days and more; first interaction; unknown
 FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN = N_TIME_GAP_BINS - 2, N_TIME_GAP_BINS - 1
 

@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from tastevec.data.readers import Source
     from tastevec.schema import Split
 
-__all__ = ["DatasetCounts", "Prepared", "RowCounts", "manifest_content", "write_manifest"]
-
 
 @dataclass(frozen=True)
 class RowCounts:

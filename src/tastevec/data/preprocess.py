@@ -40,16 +40,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.readers import Source
 
-__all__ = [
-    "LIANG_SEED",
-    "PreprocessSettings",
-    "find_split_timestamp",
-    "hash_split",
-    "liang_split",
-    "preprocess",
-    "research_note_split",
-]
-
 
 def find_split_timestamp(source: Source, connection: Backend | SparkEngine, *, later_share: float) -> int:
     """Return the timestamp that splits the ratings of ``source`` by time, in Unix seconds.

@@ -12,8 +12,6 @@ from tastevec.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CITATION", "GENOME_CITATION", "RELEASES", "TERMS", "PackagedCopy", "Release", "find_release"]
-
 TERMS: Final = (
     "GroupLens allows research use with acknowledgement and without implying its endorsement; commercial use needs its "
     "permission, and whether the data may be passed on is said in the release's own README"

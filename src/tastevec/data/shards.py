@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["ShardWriter", "input_digest", "open_shards"]
-
 _INPUT_DIGEST: Final = "input_digest"
 
 

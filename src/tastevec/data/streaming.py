@@ -27,18 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = [
-    "MAX_ROWS",
-    "MAX_USERS",
-    "HistoryStream",
-    "iter_histories",
-    "iter_user_batches",
-    "materialize",
-    "storage_errors",
-    "table_to_histories",
-    "user_ranges",
-]
-
 _ROWS = 131_072  # per batch: about 4 MB with five columns
 _SORTED_ROWS = 8_000_000  # at once: 350 MB
 _MAX_RANGES = 16  # each one reads all rows again if the source is not sorted

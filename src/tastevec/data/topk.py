@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["rank_items", "top_k"]
-
 _CELLS = 1 << 20  # scores ranked at once: 4 MB, which fits in the processor's cache
 _STRANDS = 1024
 

@@ -27,24 +27,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.scorers import Scorer
     from tastevec.schema import Horizon
 
-__all__ = [
-    "ALS",
-    "EASE",
-    "GlobalMeanVector",
-    "ItemKNN",
-    "LastItems",
-    "MeanPositive",
-    "PerHorizon",
-    "Popularity",
-    "RecentPopularity",
-    "WeightedMean",
-    "graded_matrix",
-    "last_items_name",
-    "normalized_matrix",
-    "only_positives",
-    "positive_matrix",
-]
-
 
 def last_items_name(name: str, count: int) -> str:
     """Return the name of a system that reads the latest items only."""

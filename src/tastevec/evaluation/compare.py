@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.results import SystemFacts, TaskResult
     from tastevec.evaluation.statistics import PairedDifference, Skill
 
-__all__ = ["compare"]
-
 _AnyRow = TypeVar("_AnyRow", Row, SliceRow)
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import Split, TaskId
 
-__all__ = ["NO_YEAR", "EvalDataset", "ItemFacts"]
-
 NO_YEAR: Final = 0
 
 

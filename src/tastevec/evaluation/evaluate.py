@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import TaskId
 
-__all__ = ["AT", "Evaluator", "RunResult", "evaluate"]
-
 AT = (10, 20, 50, 100)
 _LIST: Final = 10  # depth of the list metrics
 

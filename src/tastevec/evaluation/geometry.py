@@ -15,15 +15,6 @@ from tastevec.evaluation.metrics import cosine_distance, unit_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "between_user_cosine",
-    "effective_rank",
-    "hubness",
-    "split_half_accuracy",
-    "split_half_cosine",
-    "top_direction",
-]
-
 _CELLS = 1 << 22  # cosines held at once: 16 MB
 _NOISE = 1e-9  # cosines of the same two vectors may differ by this
 

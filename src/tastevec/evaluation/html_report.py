@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.report import Report
     from tastevec.evaluation.tables import Cell, Line, Table
 
-__all__ = ["report_page", "write_report"]
-
 
 def write_report(report: Report, folder: Path) -> None:
     """Write ``results.json``, ``per_user.parquet`` and ``report.html`` into ``folder``: all of them or none.

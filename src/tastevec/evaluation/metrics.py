@@ -12,26 +12,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "cosine_distance",
-    "coverage",
-    "gini",
-    "hit_rate",
-    "hits_at",
-    "intra_list_similarity",
-    "log_popularity",
-    "mean_direction",
-    "mean_of_targets",
-    "mrr",
-    "ndcg",
-    "novelty",
-    "ranks_of",
-    "recall",
-    "recommendation_counts",
-    "unit_rows",
-    "without_direction",
-]
-
 
 def ranks_of(
     ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], n_items: int

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.evaluation.tasks import Task
 
-__all__ = ["MultVAE", "VaeSettings", "mult_vae"]
-
 _VALIDATION_SHARE = 0.1  # of the training users, for epoch selection
 _DEPTH = 100  # of the NDCG that selects the epoch
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.report import Report
     from tastevec.evaluation.statistics import Row, SliceRow
 
-__all__ = ["SeriesStyle", "draw", "label_ends", "label_points", "series_styles", "short", "spread"]
-
 _BASELINE_COLOR: Final = "#9aa5b1"
 _COLORS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")  # Okabe & Ito 2008
 _DASHES: Final = ("-", "--", ":")  # once the colors are used up

@@ -33,21 +33,6 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.evaluation.scorers import Scorer
 
-__all__ = [
-    "LAST_N",
-    "BaselineSettings",
-    "BaselineSpec",
-    "OneOf",
-    "Range",
-    "Variant",
-    "VariantSettings",
-    "build_baselines",
-    "published_settings",
-    "strong_baselines",
-    "trivial_baselines",
-    "vector_baselines",
-]
-
 LAST_N: Final = 20  # items of each history in the variants that read the latest items only
 
 

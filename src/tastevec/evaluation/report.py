@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from tastevec.evaluation.tasks import Task
 
-__all__ = ["Report", "per_user_table", "read_results"]
-
 _Record = TypeVar("_Record")
 
 _TOLERANCE = 1e-9  # of a mean against that of the per-user values, added in another order

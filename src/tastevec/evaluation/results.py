@@ -23,20 +23,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import Horizon, TaskId
 
-__all__ = [
-    "CENTRED_DISTANCE",
-    "DISTANCE",
-    "SHUFFLED",
-    "Slice",
-    "SystemFacts",
-    "TaskRecord",
-    "TaskResult",
-    "best_value",
-    "headline_metric",
-    "is_comparable",
-    "results_by_task",
-]
-
 DISTANCE = "cosine_distance"  # lower is better, and so is the next
 CENTRED_DISTANCE = "cosine_distance_centred"  # after the direction that all items share is removed
 SHUFFLED = "_shuffled"  # suffix of accuracy metrics with the items of each input session in random order

@@ -24,20 +24,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import Horizon
 
-__all__ = [
-    "EncodedScorer",
-    "HorizonScorer",
-    "RankedLists",
-    "Runs",
-    "Scorer",
-    "VectorScorer",
-    "fitted_parts",
-    "keep_only",
-    "measure",
-    "rank_lists",
-    "with_horizon",
-]
-
 
 @runtime_checkable
 class Scorer(Protocol):

@@ -40,23 +40,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.scorers import RankedLists, Scorer, VectorScorer
     from tastevec.evaluation.tasks import Task
 
-__all__ = [
-    "CURVE_DEPTH",
-    "HISTORY_LENGTHS",
-    "SESSION_GAP",
-    "SLICE_DEPTH",
-    "Slicing",
-    "distance_metrics",
-    "encode_in_chunks",
-    "geometry_metrics",
-    "quality_curve",
-    "session_note",
-    "sessions",
-    "shuffle_sessions",
-    "slicings",
-    "split_half_metrics",
-]
-
 SLICE_DEPTH: Final = 20  # depth of the recall of slices
 _NO_LABEL: Final = -1
 _DECILES: Final = 10

@@ -26,27 +26,6 @@ if TYPE_CHECKING:
 
     from tastevec.evaluation.results import SystemFacts, TaskResult
 
-__all__ = [
-    "RESAMPLES",
-    "Differences",
-    "Interval",
-    "PairedDifference",
-    "Row",
-    "Skill",
-    "SliceRow",
-    "as_columns",
-    "bootstrap_users",
-    "difference_intervals",
-    "mean_intervals",
-    "mean_rows",
-    "paired_differences",
-    "pairwise_differences",
-    "sign_of_interval",
-    "skill_scores",
-    "slice_rows",
-    "system_rows",
-]
-
 RESAMPLES = 1000
 _BOUNDS = (2.5, 97.5)  # percentiles of a 95 % interval
 _CELLS = 1 << 22  # of resamples as float64 at once: 32 MB

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.statistics import PairedDifference, Row
     from tastevec.evaluation.tasks import Task
 
-__all__ = ["LEGEND", "Cell", "Line", "Table", "metric_title", "report_tables", "report_text"]
-
 LEGEND = (
     "* after a mean: significantly better than the best baseline (the paired 95 % CI of the difference excludes 0). "
     "* after a difference: its paired CI excludes 0. All CIs: bootstrap over users. Recall@k is capped: hits / min(k, held-out items)."

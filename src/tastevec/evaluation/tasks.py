@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.schema import Horizon, TaskId
 
-__all__ = ["TASK_TITLES", "LiangSplit", "Task", "TemporalSplit", "build_task", "hold_out", "task_horizon"]
-
 TASK_TITLES: Final[dict[TaskId, str]] = {
     "top-rated": "Top-rated items",
     "random-20pct": "Random 20 % of positives",

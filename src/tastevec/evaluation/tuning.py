@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import Horizon, TaskId
 
-__all__ = ["SECONDS", "TRIALS", "read_tuned_settings", "tune"]
-
 TRIALS: Final = 12  # of each baseline, the published settings first
 SECONDS: Final = 120.0  # for each variant; several variants share their sum; no trial is cut short
 

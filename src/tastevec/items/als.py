@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["AlsSettings", "als_factors", "fold_in"]
-
 _NEUTRAL_FROM = 0.5  # of the rating range: 3 stars of 1 to 5
 
 

@@ -29,19 +29,6 @@ if TYPE_CHECKING:
 
     from tastevec.items.genome import Genome
 
-__all__ = [
-    "GENRE_NAMES",
-    "NO_GENRES",
-    "VOCABULARIES",
-    "ContentFeatures",
-    "RawFeatures",
-    "genre_entries",
-    "genre_matrix",
-    "load_features",
-    "reduce_features",
-    "save_features",
-]
-
 NO_GENRES: Final = "(no genres listed)"
 # The 20 columns of the research note, in the order of MovieLens' readme.
 GENRE_NAMES: Final = (

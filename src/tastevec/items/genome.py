@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["GENOME_SCORES_FILE", "GENOME_TAGS_FILE", "Genome", "genome_svd_vectors", "read_genome"]
-
 GENOME_SCORES_FILE: Final = "genome-scores.csv"
 GENOME_TAGS_FILE: Final = "genome-tags.csv"
 _NOTE_GENOME_DIM, _NOTE_ITERATIONS, _NOTE_SEED = 80, 7, 42

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MIN_ITEMS", "ItemMap"]
-
 MIN_ITEMS: Final = 50  # fewer give no useful layout
 _PERPLEXITY = 30
 _EXACT = 20_000  # items up to which all pairs are compared

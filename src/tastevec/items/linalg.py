@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-__all__ = ["invert_positive_definite", "one_blas_thread", "reduce_rank", "ridge_regression", "solve_ridge"]
-
 _BATCH_ROWS = 1 << 16  # padded vectors in memory at once: 16 MB of float32 at 64 dimensions
 _PRECISION = 1e-6
 

@@ -29,17 +29,6 @@ if TYPE_CHECKING:
 
     from tastevec.items.content import ContentFeatures, RawFeatures
 
-__all__ = [
-    "Reference",
-    "ReferenceStatistics",
-    "TagBlock",
-    "TagDirections",
-    "TagRegression",
-    "select_penalty",
-    "tag_blocks",
-    "tag_key",
-]
-
 Reference = Horizon | Literal["items"]  # the vectors that a vector is compared with
 
 _FEWEST = 10  # items with a tag: with fewer, its reliability cannot be measured

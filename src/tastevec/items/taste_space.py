@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-__all__ = ["ItemRegression", "TasteSpace", "TasteSpaceSettings", "interaction_matrix"]
-
 _GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the rating range: 1 to 5 stars of ml-1m
 _TAGGED = 0.5  # a tag-only interaction counts as a mid-scale rating
 _BLOCK = 1 << 20  # ratings graded at once: 8 MB a step

@@ -10,8 +10,6 @@ from transformers import BertConfig, BertModel
 if TYPE_CHECKING:
     from .note import NoteEncoder
 
-__all__ = ["BackboneError", "backbone_shape", "load_backbone"]
-
 
 class BackboneError(Exception):
     """The backbone cannot be loaded, or is no BERT that fits; the message names the next step."""

@@ -6,8 +6,6 @@ from typing import Any
 
 from transformers import BertConfig, PretrainedConfig
 
-__all__ = ["EncoderConfig", "NoteConfig", "TasteConfig"]
-
 
 class EncoderConfig(PretrainedConfig):
     """The part of the configuration that both encoders have.

@@ -25,17 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = [
-    "EncoderOutput",
-    "HistoryEncoder",
-    "Packing",
-    "RidgeFoldIn",
-    "TasteEncoder",
-    "last_items",
-    "state_at",
-    "zero_padding",
-]
-
 
 @dataclass
 class EncoderOutput(ModelOutput):

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from .note import NoteEncoder
 
-__all__ = ["export_onnx"]
-
 
 class _LastState(nn.Module):
     """The exported part: everything but the item matrices, which grow with new items, and the ridge fold-in."""

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["cosine_loss", "next_softmax_loss"]
-
 _BLOCK = 2**24  # scores in memory at once: 64 MB of float32, with logarithms and gradients three times that
 
 

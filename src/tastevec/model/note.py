@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["NoteEncoder"]
-
 
 class NoteEncoder(HistoryEncoder):
     """The research note's model, as the note describes it, to compare with.

@@ -49,20 +49,6 @@ if TYPE_CHECKING:
     from tastevec.serving.ratings import UserFile
     from tastevec.serving.recommender import Recommender
 
-__all__ = [
-    "BatchResult",
-    "SparkConfig",
-    "encode_on_spark",
-    "load_for_batch",
-    "similar_among",
-    "similar_items",
-    "similar_users",
-    "write_recommendations",
-    "write_similar",
-    "write_vectors",
-    "write_vectors_on_spark",
-]
-
 
 def load_for_batch(folder: Path) -> Recommender:
     """Load the model with the runtime that is fastest for many users: torch on a GPU if there is one, else ONNX.

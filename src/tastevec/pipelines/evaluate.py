@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tastevec.schema import Split, TaskId
     from tastevec.serving.recommender import Recommender
 
-__all__ = ["evaluate", "model_runs", "model_scorer"]
-
 _RUN_SETTINGS: Final = ("seed", "device", "report_to")  # settings in which the runs of one system may differ
 
 

@@ -52,17 +52,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = [
-    "PrepareSettings",
-    "describe",
-    "prepare",
-    "tags_before",
-    "training_tags",
-    "write_item_vectors",
-    "write_prepared",
-]
-
-
 def training_tags(tags: pa.Table, folder: Path) -> pa.Table:
     """Return the tags of the training users of ``folder``, and tags without a user, from other releases."""
     users = pq.read_table(folder / USERS_FILE, columns=[USER_ID, "split"])

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from tastevec.schema import Preset
     from tastevec.training.fit import Trained
 
-__all__ = ["add_items", "train", "with_tags_and_map"]
-
 _VALIDATION_SCORE = "eval_validation_score"  # in the training log
 
 

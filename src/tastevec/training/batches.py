@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
 
-__all__ = [
-    "Collator",
-    "HistorySubset",
-    "LengthBuckets",
-    "UserDataset",
-    "positive_batch",
-    "shard_of",
-    "top_rated_batch",
-]
-
 Arrays = dict[str, "NDArray[np.generic]"]
 Batch = dict[str, torch.Tensor]
 

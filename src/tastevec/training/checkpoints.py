@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from transformers import TrainerState, TrainingArguments
 
-__all__ = ["ChecksumCallback", "disk_full_errors", "last_checkpoint", "start_run"]
-
 _SETTINGS_FILE: Final = "settings.json"
 # Files of rank 0. Random states are written by each process, and the training arguments are never read.
 _FILES: Final = ("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")

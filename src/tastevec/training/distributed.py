@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["rank", "world_size"]
-
 
 def world_size() -> int:
     """Return how many processes train the model; 1 without ``torchrun``."""

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.prepared import Prepared
 
-__all__ = ["Trained", "train"]
-
 _MIN_USERS = 2
 _MIN_ITEMS = 2
 

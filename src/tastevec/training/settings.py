@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tastevec.errors import SettingsError
 from tastevec.schema import Preset, renamed
 
-__all__ = ["PRESETS", "NoteSettings", "TasteSettings", "TrainSettings", "resolve_settings"]
-
 
 class TrainSettings(BaseModel):
     """The settings that both presets have, at the values of ``taste``."""

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from tastevec.schema import TaskId
     from tastevec.training.batches import Batch, HistorySubset
 
-__all__ = ["VALIDATION_SCORE", "StepProgressCallback", "TrainingRun", "train_encoder", "validate"]
-
 VALIDATION_SCORE = "eval_validation_score"  # the checkpoint with the highest one is the result
 _LOGGING_STEPS = 50
 _TIMEOUT = 86_400  # seconds; all processes wait while rank 0 solves the item vectors, and while it validates

@@ -15,34 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-__all__ = [
-    "ANY_ID",
-    "ANY_TIME",
-    "BLANK",
-    "DATES",
-    "DUCKDB",
-    "INT_ID",
-    "OUT_OF_RANGE",
-    "TAG_TEXT",
-    "TEXT",
-    "TEXT_ID",
-    "UNIX_SECONDS",
-    "WEIGHT_NUMBER",
-    "YEAR_NUMBER",
-    "YEAR_TOKEN",
-    "Column",
-    "ColumnType",
-    "Dialect",
-    "IntRange",
-    "genre_flags",
-    "genre_list",
-    "known_tag",
-    "match_columns",
-    "parse",
-    "rating_within",
-    "split_header",
-]
-
 # ruff: noqa: S608 -- each query is built from constants and from values that `literal` has quoted
 
 

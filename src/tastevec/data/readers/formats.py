@@ -44,19 +44,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.readers.text import TextFile
 
-__all__ = [
-    "GENOME_FILES",
-    "SourceLayout",
-    "find_layout",
-    "read_interaction_table",
-    "read_item_table",
-    "read_items_of",
-    "read_own_tags",
-    "read_ratings",
-    "read_tag_file",
-]
-
-
 _PARQUET = (".parquet", ".pq")
 _TABLE_ENDINGS = (".csv", ".tsv", ".txt", *_PARQUET)
 GENOME_FILES = ("genome-scores.csv", "genome-tags.csv")

@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.readers.columns import Column
 
-__all__ = [
-    "NumericScan",
-    "Records",
-    "parquet_records",
-    "plain_records",
-    "quoted_records",
-    "readable",
-]
-
 # ruff: noqa: S608 -- each query is built from constants and from values that `literal` has quoted
 
 

@@ -15,8 +15,6 @@ from tastevec.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["NUMERIC", "UNDECODED", "TextFile", "lines_of", "literal", "open_text", "show", "sql_path"]
-
 # A Unicode noncharacter that replaces a byte which is no text; two hexadecimal digits of the byte follow it.
 UNDECODED = "\U0010ffff"
 _BLOCK = 1 << 20  # characters in memory at a time

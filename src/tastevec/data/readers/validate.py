@@ -22,24 +22,6 @@ if TYPE_CHECKING:
     from tastevec.data.readers.columns import Column, Dialect
     from tastevec.data.readers.records import NumericScan, Records
 
-__all__ = [
-    "DUPLICATE",
-    "EXAMPLES",
-    "NO_COLUMN",
-    "InvalidRow",
-    "NumericRows",
-    "ReaderContext",
-    "RowPolicy",
-    "RowReport",
-    "ValidatedRows",
-    "describe_row",
-    "error_case",
-    "fresh_name",
-    "read_numeric",
-    "refuse_rows",
-    "validate_rows",
-]
-
 # ruff: noqa: S608 -- each query is built from constants and from values that `literal` has quoted
 
 EXAMPLES = 5

@@ -60,8 +60,6 @@ if TYPE_CHECKING:
     from tastevec.data.spark.session import Entry, SparkEngine
     from tastevec.data.spark.validate import TextFormat
 
-__all__ = ["SparkSource", "find_source", "read_source"]
-
 # ruff: noqa: S608 -- each query is built from constants and generated names
 
 _PARQUET: Final = (".parquet", ".pq")

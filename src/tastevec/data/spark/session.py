@@ -24,19 +24,6 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
-__all__ = [
-    "Entry",
-    "SparkEngine",
-    "Storage",
-    "address_of",
-    "first_line",
-    "is_address",
-    "reader",
-    "spark_engine",
-    "spark_errors",
-    "spark_session",
-]
-
 
 def is_address(path: str | Path) -> bool:
     """Return whether this is an address such as ``s3a://bucket/ratings.parquet`` rather than a local path."""

@@ -33,18 +33,6 @@ if TYPE_CHECKING:
     from tastevec.data.readers.validate import RowPolicy
     from tastevec.data.spark.session import SparkEngine
 
-__all__ = [
-    "SPARK",
-    "RawRows",
-    "SparkRows",
-    "TextFormat",
-    "first_line",
-    "parquet",
-    "parquet_rows",
-    "text_rows",
-    "validate_rows",
-]
-
 # ruff: noqa: S608 -- each query is built from constants and generated names
 
 _SPACE = r"[ \t\n\x0B\f\r]*"

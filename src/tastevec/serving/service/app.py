@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-__all__ = ["create_app", "from_folder", "run_service"]
-
 _WEB = Path(__file__).parent.parent / "web"
 _DESCRIPTION = (
     "User embeddings, recommendations, tag explanations and similar users, computed from the ratings in the request. "

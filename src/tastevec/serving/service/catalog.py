@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["Catalog", "TitleSearch", "example_user", "title_words"]
-
 # Letters that do not decompose into a base letter and a mark, and how they are typed without them.
 _PLAIN = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i"}

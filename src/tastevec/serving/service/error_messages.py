@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["format_location", "format_value", "validation_message"]
-
 _MAX_LENGTH = 60  # characters of a request value that a message repeats
 
 _TYPES = {

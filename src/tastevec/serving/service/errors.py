@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-__all__ = ["JsonRoute", "Problem", "add_error_handlers", "error_response", "error_responses", "json_response"]
-
 
 class Problem(HTTPException):
     """A request that the service refuses.

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from tastevec.serving.service.responses import AppState
     from tastevec.serving.service.settings import ServiceSettings
 
-__all__ = ["Batcher", "Lifecycle", "Metrics", "lifecycle_of", "too_busy"]
-
 _BATCH_USERS = 256  # maximum users per batch
 T = TypeVar("T")
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tastevec.serving.service.inference import Metrics
     from tastevec.serving.service.settings import ServiceSettings
 
-__all__ = ["ObservabilityMiddleware", "SecurityMiddleware"]
-
 _WITHOUT_TIMEOUT = {"/v1/reload"}  # takes as long as loading a model
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 

@@ -35,19 +35,6 @@ if TYPE_CHECKING:
     from tastevec.serving.recommender import Recommender
     from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest, User
 
-__all__ = [
-    "AppState",
-    "NearestUsers",
-    "contributions_to_items",
-    "item_tags",
-    "nearest_users",
-    "recommended_items",
-    "similar_items",
-    "similar_users",
-    "steer_vectors",
-    "user_tags",
-]
-
 
 def _invalid(where: str, details: str) -> Problem:
     return Problem(422, "invalid_data", f"{where}: {details}", where)

@@ -18,8 +18,6 @@ from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.static import is_not_modified
 from tastevec.serving.service.store_routes import findable_users, search_store
 
-__all__ = ["item_router", "service_router", "user_router"]
-
 user_router = APIRouter(
     prefix="/v1", tags=["users"], route_class=JsonRoute, responses=error_responses(400, 404, 408, 413, 415)
 )

@@ -8,8 +8,6 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from tastevec.schema import Horizon
 from tastevec.serving.service.error_messages import format_value
 
-__all__ = ["ErrorResponse", "ItemId", "User"]
-
 MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED = 256, 2_000, 256, 16
 _MAX_ID_LENGTH = 200
 _MAX_ID = 2**63 - 1

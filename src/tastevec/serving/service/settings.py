@@ -8,8 +8,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tastevec.errors import SettingsError
 
-__all__ = ["ServiceSettings", "read_settings"]
-
 
 class ServiceSettings(BaseSettings):
     """Authentication, limits and database; the environment variable ``TASTEVEC_TOKEN`` sets ``token``, and so on."""

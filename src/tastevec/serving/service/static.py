@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-__all__ = ["is_not_modified", "page_routes"]
-
 # The MIME table of the operating system may differ or be empty.
 _TYPES = {
     ".css": "text/css; charset=utf-8",

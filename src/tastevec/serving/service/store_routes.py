@@ -23,8 +23,6 @@ from tastevec.serving.service.inference import lifecycle_of, too_busy
 from tastevec.serving.service.responses import NearestUsers, similar_users
 from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, connection_settings, id_text
 
-__all__ = ["StoreClient", "findable_users", "search_store", "store_router"]
-
 T = TypeVar("T")
 _COUNT_TIMEOUT_S, _COUNT_VALID_S = 1.0, 5.0
 _WAITING = 32  # more would wait for an unavailable database until the request timeout
