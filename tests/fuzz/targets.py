@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import samples
 import worlds
 from tastevec.data import download
-from tastevec.data import download as archives
 from tastevec.data import expressions as tables
 from tastevec.data import http as transfer
 from tastevec.data.inputs import RatingScale
@@ -320,15 +319,6 @@ def _fetched(folder: Path) -> Any:
     release = download.find_release("ml-1m")
     found = download._find_fetched(release, folder / "ml-1m", "auto")
     return found is not None, transfer._origin_of(folder / "ml-1m.zip.part", "http://a.example/a.zip")
-
-
-def _unpacked(folder: Path) -> Any:
-    into = folder.parent / "into"
-    into.mkdir(exist_ok=True)
-    try:
-        return sorted(archives.unpack(folder / "ml-1m.zip", into, required=("ratings.dat",), origin="here"))
-    finally:
-        shutil.rmtree(into)
 
 
 SOURCES = [
