@@ -28,7 +28,7 @@ FILES = {
 
 @pytest.fixture(name="folder")
 def _folder(bundle_folder, tmp_path) -> Path:
-    """A copy that may be harmed."""
+    """Return a copy that tests can alter."""
     return Path(shutil.copytree(bundle_folder, tmp_path / "model"))
 
 
