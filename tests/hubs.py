@@ -1,7 +1,7 @@
-"""A Hugging Face hub on 127.0.0.1: the part of its HTTP interface that models need, and how it misbehaves on demand.
+"""A Hugging Face hub on 127.0.0.1: the HTTP interface that models need, with failures on demand.
 
-Repositories are made, files come in a commit (small ones in it, large ones by the LFS protocol before it), and go out by
-revision with the headers that huggingface_hub reads. Only the one token may write, and read what is private.
+It creates repositories, accepts commits (large files by the LFS protocol before the commit), and serves files by revision
+with the headers that huggingface_hub reads. Only one token can write, and read private repositories.
 """
 
 import base64
@@ -23,7 +23,7 @@ LARGE = 4096  # bytes from which on a file goes by LFS; ten megabytes there
 
 @dataclass
 class Repository:
-    """Commits by their name, newest last, each with its files; and the branches and tags."""
+    """Commits by name, newest last, each with its files; and the branches and tags."""
 
     private: bool = False
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -38,12 +38,12 @@ class Repository:
 
 
 class Hub(ThreadingHTTPServer):
-    """Its repositories; what was asked; and how it misbehaves.
+    """Repositories, recorded requests and the failures on demand.
 
     Attributes:
         status: What it answers to everything, if anything.
         harm: Called with a file's name and bytes before they are sent.
-        cut: Bytes that are left out at the end of each file, after its length was sent.
+        cut: Bytes missing at the end of each file, after its full length is sent.
     """
 
     daemon_threads = True
@@ -62,7 +62,7 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request, client_address):
-        """Clients hang up on purpose."""
+        """Ignore clients that close the connection on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({})
 
     def log_message(self, *_):
-        """Nothing is printed."""
+        """Print nothing."""
 
     def _answer(self, method, body):
         path = unquote(urlsplit(self.path).path)
@@ -241,7 +241,7 @@ def _etag(content):
 
 
 def point_at(patch, address):
-    """As ``HF_ENDPOINT`` does, which the library reads when it is imported."""
+    """Set the endpoint as ``HF_ENDPOINT`` does, which the library reads at import."""
     patch.setattr(constants, "ENDPOINT", address)
     patch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -250,7 +250,7 @@ def point_at(patch, address):
 
 @contextmanager
 def hub_at(cache):
-    """A hub for huggingface_hub in this process, which keeps what it fetches in the folder ``cache``; no token is set."""
+    """Run a hub for huggingface_hub in this process, which caches downloads in ``cache``; no token is set."""
     server = Hub()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
