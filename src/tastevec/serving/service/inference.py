@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from tastevec.data.histories import Histories
 from tastevec.errors import TastevecError
@@ -165,51 +165,26 @@ _USER_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Prometheus metrics of one application."""
+    """Prometheus metrics of one application; ``route`` is the template, never the requested path."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._requests = Counter(
-            "tastevec_requests", "Requests.", ["route", "status"], registry=self._registry
-        )
-        self._seconds = Histogram(
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("tastevec_requests", "Requests.", ["route", "status"], registry=registry)
+        self.seconds = Histogram(
             "tastevec_request_seconds",
             "Time from the request headers to the end of the response.",
             ["route"],
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
-        self._users = Histogram(
-            "tastevec_batch_users", "Users per batch.", buckets=_USER_BUCKETS, registry=self._registry
+        self.users = Histogram(
+            "tastevec_batch_users", "Users per batch.", buckets=_USER_BUCKETS, registry=registry
         )
-        self._reloads = Counter("tastevec_reloads", "Model loads.", ["outcome"], registry=self._registry)
-        self._model = Gauge(
-            "tastevec_model_info", "The model in use.", ["space", "data", "version"], registry=self._registry
+        self.reloads = Counter("tastevec_reloads", "Model loads.", ["outcome"], registry=registry)
+        self.model = Gauge(
+            "tastevec_model_info", "The model in use.", ["space", "data", "version"], registry=registry
         )
-
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """Count one request; ``route`` is the template, never the requested path."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
-
-    def batch(self, users: int) -> None:
-        """Count one batch."""
-        self._users.observe(users)
-
-    def model_loaded(self, state: AppState) -> None:
-        """Record the model in use."""
-        self._reloads.labels("loaded").inc()
-        self._model.clear()
-        self._model.labels(state.space, state.facts["data"], state.facts["version"]).set(1)
-
-    def model_load_failed(self) -> None:
-        """Count a failed load."""
-        self._reloads.labels("failed").inc()
-
-    def text(self) -> bytes:
-        """Return all metrics in the Prometheus text format."""
-        return generate_latest(self._registry)
 
 
 _LOG = structlog.get_logger("tastevec.service")
@@ -243,7 +218,7 @@ class Lifecycle:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting = 0
         self.metrics = Metrics()
-        self.batcher = Batcher(waiting=settings.waiting, progress=self.metrics.batch)
+        self.batcher = Batcher(waiting=settings.waiting, progress=self.metrics.users.observe)
         self.failure: Exception | None = None
         self.draining = False
         self.on_failure: Callable[[], object] = lambda: None
@@ -286,17 +261,15 @@ class Lifecycle:
                     self._loader, lambda: self._source().prepared()
                 )
             except Exception as error:
-                self.metrics.model_load_failed()
+                self.metrics.reloads.labels("failed").inc()
                 previous = None if self._state is None else self._state.space
-                _LOG.error(
-                    "model_load_failed",
-                    kind=type(error).__name__,
-                    message=str(error),
-                    previous_space=previous,
-                )
+                kind, message = type(error).__name__, str(error)
+                _LOG.error("model_load_failed", kind=kind, message=message, previous_space=previous)
                 raise
             self._state = state
-            self.metrics.model_loaded(state)
+            self.metrics.reloads.labels("loaded").inc()
+            self.metrics.model.clear()
+            self.metrics.model.labels(state.space, state.facts["data"], state.facts["version"]).set(1)
             seconds = time.perf_counter() - began
             _LOG.info(
                 "model_loaded", space=state.space, n_items=len(state.catalog), seconds=round(seconds, 2)
