@@ -80,20 +80,12 @@ class TitleSearch:
         match = np.ones(len(self._popularity), np.int8)
         if words:
             name = next(_names(query), " ".join(words))
-            match = np.minimum.reduce([self._word_match(word) for word in words])
-            for level, end in ((3, name + _LAST), (4, name + "\0")):
-                named = self._names.items(name, end)
-                match[named] = np.where(match[named] > 0, level, 0)
+            match = np.minimum.reduce([self._words.match(word, len(match)) for word in words])
+            named = self._names.match(name, len(match))
+            match = np.where((match > 0) & (named > 0), 2 + named, match)
         found = np.flatnonzero(match)
         order = np.lexsort((found, -self._popularity[found], -match[found]))
         return np.asarray(found[order[:limit]])
-
-    def _word_match(self, word: str) -> NDArray[np.int8]:
-        """Return (N,) 2 for items with this word in the title, 1 with a word of this prefix, else 0."""
-        match = np.zeros(len(self._popularity), np.int8)
-        for level, end in ((1, word + _LAST), (2, word + "\0")):
-            match[self._words.items(word, end)] = level
-        return match
 
 
 class _PrefixIndex:
@@ -107,10 +99,13 @@ class _PrefixIndex:
         self._items = np.array([item for text in self._texts for item in items[text]], np.int64)
         self._starts = np.cumsum([0, *(len(items[text]) for text in self._texts)])
 
-    def items(self, start: str, end: str) -> NDArray[np.int64]:
-        """Return the items of all texts from ``start`` up to ``end``, exclusive."""
-        first, last = (self._starts[bisect_left(self._texts, text)] for text in (start, end))
-        return self._items[first:last]
+    def match(self, text: str, n_items: int) -> NDArray[np.int8]:
+        """Return (N,) 2 for items with this text, 1 for items with a text of this prefix, else 0."""
+        match = np.zeros(n_items, np.int8)
+        for level, end in ((1, text + _LAST), (2, text + "\0")):
+            first, last = (self._starts[bisect_left(self._texts, bound)] for bound in (text, end))
+            match[self._items[first:last]] = level
+        return match
 
 
 def _names(title: str) -> Iterator[str]:
