@@ -59,12 +59,7 @@ class TitleSearch:
     """
 
     def __init__(self, titles: Sequence[str], popularity: NDArray[np.integer]) -> None:
-        """Index N titles.
-
-        Args:
-            titles: As in the dataset, with other names and the year in brackets.
-            popularity: (N,) users who rated each item.
-        """
+        """Index N titles as in the dataset, with the number of users (N,) who rated each item."""
         self._popularity = np.asarray(popularity, np.int64)
         self._words = _PrefixIndex(
             (word, item) for item, title in enumerate(titles) for word in set(title_words(title))
@@ -121,15 +116,7 @@ def _names(title: str) -> Iterator[str]:
 
 
 class Catalog:
-    """N items with indices 0 to N - 1.
-
-    Attributes:
-        ids: Item IDs.
-        titles: Titles as in the dataset.
-        years: None where unknown.
-        genres: May be empty.
-        n_train_users: (N,) int64, training users who rated each item.
-    """
+    """N items with indices 0 to N - 1, as columns."""
 
     def __init__(self, items: pa.Table) -> None:
         """Read the item table of a model."""
@@ -137,13 +124,12 @@ class Catalog:
         self.titles: list[str] = [title or "" for title in items[TITLE].to_pylist()]
         self.years: list[int | None] = items[YEAR].to_pylist()
         self.genres: list[list[str]] = [genres or [] for genres in items[GENRES].to_pylist()]
-        self.n_train_users = np.asarray(items["train_users"].to_numpy(), np.int64)
+        self.n_train_users = np.asarray(items["train_users"].to_numpy(), np.int64)  # (N,)
         # IDs of another type than the catalog's are compared as strings, as in interaction tables.
         self.indices = {str(item_id): index for index, item_id in enumerate(self.ids)}
         self._search = TitleSearch(self.titles, self.n_train_users)
 
     def __len__(self) -> int:
-        """N."""
         return len(self.ids)
 
     def index(self, item_id: int | str) -> int | None:
@@ -164,7 +150,6 @@ class Catalog:
 
 
 _POPULAR = 200  # items that the example profile is drawn from
-_N_HIGH, _N_LOW = 7, 4
 _MIN_GENRE = 4  # items that a genre needs
 _TINY = 1e-12  # avoids a division by zero
 # Ratings as shares of the rating range.
@@ -179,22 +164,19 @@ def example_user(
 ) -> tuple[str, list[tuple[int, float]]]:
     """Return the name of the example profile and its item indices with ratings; deterministic.
 
-    Args:
-        genres: Genres of each item.
-        popularity: (N,) users who rated each item.
-        vectors: (N, D) item vectors.
-        scale: Lowest rating, highest rating, step.
+    ``popularity`` (N,) is the number of users who rated each item, ``vectors`` are the item vectors (N, D), ``scale`` is
+    the lowest rating, the highest rating and the step.
     """
     popular = np.lexsort([np.arange(len(popularity)), -popularity])[:_POPULAR].tolist()
     items = _by_genre(popular, genres)
     if len(items) < 2:  # noqa: PLR2004  two are needed for a contrast
-        return "likes popular titles", _rated(popular[:_N_HIGH], _HIGH, scale)
+        return "likes popular titles", _rated(popular, _HIGH, scale)
     first, second = _contrast(items, vectors - vectors[popular].mean(axis=0))
     both = set(items[first]) & set(items[second])
-    first_items, second_items = (
-        [item for item in items[name] if item not in both] for name in (first, second)
+    high, low = (
+        _rated([item for item in items[name] if item not in both], shares, scale)
+        for name, shares in ((first, _HIGH), (second, _LOW))
     )
-    high, low = _rated(first_items[:_N_HIGH], _HIGH, scale), _rated(second_items[:_N_LOW], _LOW, scale)
     for number, item in enumerate(low):  # interleaved: real histories are not sorted by genre
         high.insert(min(2 + 3 * number, len(high)), item)
     return f"likes {first}, dislikes {second}", high
@@ -226,6 +208,7 @@ def _contrast(items: dict[str, list[int]], vectors: NDArray[np.float32]) -> tupl
 def _rated(
     items: Sequence[int], shares: Sequence[float], scale: tuple[float, float, float]
 ) -> list[tuple[int, float]]:
+    """Return as many of the first items as there are shares, with ratings."""
     low, high, step = scale
     ratings = [low + step * round(share * (high - low) / step) for share in shares]
     return list(zip(items, ratings, strict=False))

@@ -62,15 +62,9 @@ class Batcher:
     """
 
     def __init__(self, *, waiting: int, progress: Callable[[int], object] = lambda _users: None) -> None:
-        """Create a batcher; `open` starts it.
-
-        Args:
-            waiting: Maximum queue length; further jobs are refused.
-            progress: Called with the number of users of each batch.
-        """
+        """Create a batcher with a maximum queue length, which reports the users of each batch; `open` starts it."""
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting, self._progress = waiting, progress
-        self._thread: Thread | None = None
 
     def open(self) -> None:
         """Start the thread."""
@@ -84,11 +78,7 @@ class Batcher:
         horizon: Horizon,
         finish: Callable[[NDArray[np.float32]], T],
     ) -> T:
-        """Return the result of ``finish``, called in the thread with the user vectors (B, D).
-
-        Raises:
-            Problem: The queue is full.
-        """
+        """Return the result of ``finish``, called in the thread with the user vectors (B, D); refuse a full queue."""
         if self._queue.qsize() >= self._waiting:
             raise too_busy(self._waiting)
         job = _Job(model, histories, horizon, finish)
@@ -99,8 +89,7 @@ class Batcher:
     def close(self) -> None:
         """Finish the queue, then end the thread."""
         self._queue.put(None)
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
 
     def _work(self) -> None:
         for jobs in self._batches():
@@ -202,14 +191,7 @@ class _CancelledError(Exception):
 
 
 class Lifecycle:
-    """Everything that lives as long as the process.
-
-    Attributes:
-        metrics: The metrics.
-        batcher: The inference thread.
-        failure: The error of the first load; None if it succeeded or still runs.
-        draining: Whether the process is shutting down.
-    """
+    """Everything that lives as long as the process."""
 
     def __init__(self, source: Callable[[], AppState], settings: ServiceSettings) -> None:
         """Create a lifecycle; `open` starts it."""
@@ -219,8 +201,8 @@ class Lifecycle:
         self._waiting = 0
         self.metrics = Metrics()
         self.batcher = Batcher(waiting=settings.waiting, progress=self.metrics.users.observe)
-        self.failure: Exception | None = None
-        self.draining = False
+        self.failure: Exception | None = None  # the error of the first load
+        self.draining = False  # whether the process is shutting down
         self.on_failure: Callable[[], object] = lambda: None
 
     @property
@@ -230,11 +212,7 @@ class Lifecycle:
 
     @property
     def state(self) -> AppState:
-        """The current model; a request reads it once, so that a reload does not change it midway.
-
-        Raises:
-            Problem: The first model is not loaded yet.
-        """
+        """The current model; a request reads it once, so that a reload does not change it midway."""
         if self._state is None:
             message = "the model: not loaded yet. Expected a loaded model. Retry in a few seconds."
             raise Problem(503, "loading", message, headers={"Retry-After": "2"})
@@ -249,11 +227,7 @@ class Lifecycle:
         self.load_soon()
 
     async def load(self) -> float:
-        """Load the model from the source and switch to it; return the seconds.
-
-        Raises:
-            Exception: The model could not be loaded; the previous one stays in use.
-        """
+        """Load the model from the source and switch to it; return the seconds. An error leaves the previous model."""
         async with self._loading:
             began = time.perf_counter()
             try:
@@ -292,11 +266,7 @@ class Lifecycle:
         task.add_done_callback(self._tasks.discard)
 
     async def reload(self) -> tuple[AppState, float]:
-        """Load the model again; return it and the seconds.
-
-        Raises:
-            Problem: The model could not be loaded; the previous one stays in use.
-        """
+        """Load the model again; return it and the seconds."""
         try:
             seconds = await self.load()
         except Exception as error:

@@ -84,11 +84,7 @@ class SecurityMiddleware:
                 raise Problem(429, "rate_limited", message, headers={"Retry-After": str(seconds)})
 
     async def _read_body(self, scope: Scope, receive: Receive) -> Receive:
-        """Return a channel that delivers the complete body at once.
-
-        Raises:
-            Problem: The body is too large, or does not arrive in time.
-        """
+        """Return a channel that delivers the complete body at once."""
         if scope["method"] in _WITHOUT_BODY:
             return receive
         limit, body = self._settings.body_bytes, bytearray()

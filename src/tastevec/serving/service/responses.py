@@ -245,11 +245,7 @@ def steer_vectors(
 
 
 def similar_items(state: AppState, item_ids: Sequence[int | str], k: int) -> list[dict[str, Any]]:
-    """Return the nearest items of each item.
-
-    Raises:
-        Problem: An item is not in the catalog.
-    """
+    """Return the nearest items of each item."""
     catalog, responses = state.catalog, []
     for index in _item_indices(state, item_ids):
         similar = [
@@ -271,9 +267,6 @@ def user_tags(
     """Return the tags and the map position of each user, from user vectors (B, D).
 
     ``check`` is called before each user; an exception ends the work.
-
-    Raises:
-        Problem: The model has no tags.
     """
     attribution = state.model.attribution(request.horizon)
     directions, item_map, responses = _tag_directions(state), state.model.bundle.item_map, []
@@ -300,11 +293,7 @@ def user_tags(
 
 
 def item_tags(state: AppState, item_ids: Sequence[int | str], tags: int) -> list[dict[str, Any]]:
-    """Return the tags of each item.
-
-    Raises:
-        Problem: An item is not in the catalog, or the model has no tags.
-    """
+    """Return the tags of each item."""
     indices = _item_indices(state, item_ids)
     explanations = explain_items(_tag_directions(state), state.model.item_vectors[indices], tags=tags)
     return [

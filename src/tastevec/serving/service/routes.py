@@ -126,11 +126,7 @@ async def steer(request: Request, body: schemas.SteerRequest) -> Response:
 
 
 def _vectors(given: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    """Return the vectors of a request (B, D).
-
-    Raises:
-        Problem: Their lengths differ.
-    """
+    """Return the vectors of a request (B, D), which must be of equal length."""
     for number, vector in enumerate(given):
         if len(vector) != len(given[0]):
             where = f"vectors[{number}]"
