@@ -164,10 +164,10 @@ def similar_users(
     vectors: Mapping[Any, NDArray[np.float32]],
     check: Callable[[], None],
 ) -> list[dict[str, Any]]:
-    """Return the users nearest to each user, with the items nearest to them, whose vectors (D,) are given by ID.
+    """Return the users nearest to each user, with the items nearest to them.
 
-    A user without a vector was deleted meanwhile and is skipped. ``check`` is called before each block of users; an
-    exception ends the work.
+    ``vectors`` are those of the users found (D,), by ID; a user without one was deleted meanwhile and is skipped.
+    ``check`` is called before each block of users; an exception ends the work.
     """
     ids, rows = list(vectors), list[list[dict[str, Any]]]()
     for start in range(0, len(ids), _USER_BLOCK):
