@@ -13,7 +13,6 @@ from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.html_report import write_report
 from tastevec.evaluation.registry import (
     BaselineSpec,
-    OneOf,
     Range,
     build_baselines,
     published_settings,
@@ -124,7 +123,7 @@ def test_tune_keeps_published_settings_unless_improved(made):
         "flat",
         lambda _settings, _seed: Nudged(3.0, made),
         published={"push": 7, "share": 0.5},
-        space={"push": OneOf((5, 6, 7)), "share": Range(0, 1)},
+        space={"push": (5, 6, 7), "share": Range(0, 1)},
     )
     for chosen in tune([flat], _dataset()).values():
         assert chosen.settings == {"push": 7, "share": 0.5}

@@ -68,7 +68,7 @@ def test_the_numbers_that_were_asked_with_are_left_as_they_were():
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_vector_that_is_no_number_names_the_person(bad):
     vectors = np.array([[1, 0], [bad, 1]], np.float32)
-    with pytest.raises(DataError, match=r"for user 2 is .*; expected a finite number"):
+    with pytest.raises(DataError, match=r"for user 2: .*Expected a finite number"):
         best_items(vectors, np.eye(2, dtype=np.float32), users([(0, 5)], []), 1)
 
 

@@ -59,15 +59,13 @@ def test_where_it_was_trained_makes_no_other_system(taste, prepared):
 
 def test_bundles_of_other_settings_are_refused(taste, prepared):
     _change(taste / "43", layers=7, epochs=9)
-    with pytest.raises(
-        DataError, match=r"bundles 42 and 43 in .*taste differ in epochs, layers; expected runs"
-    ):
+    with pytest.raises(DataError, match=r"models 42 and 43 differ in epochs, layers. Expected runs"):
         model_runs(taste, prepared)
 
 
 def test_a_seed_that_is_there_twice_is_refused(taste, prepared):
     _change(taste / "43", seed=42)
-    with pytest.raises(DataError, match="have the seeds 42, 42; expected a seed of its own for each"):
+    with pytest.raises(DataError, match=r"models with seeds 42, 42. Expected a different seed for each"):
         model_runs(taste, prepared)
 
 
@@ -79,7 +77,7 @@ def test_one_bundle_of_other_data_is_refused(taste, prepared):
 
 def test_what_is_no_bundle_among_bundles_is_refused(taste, prepared):
     (taste / "44.training").mkdir()
-    with pytest.raises(FormatError, match=r"holds bundles, and 44\.training, which is none"):
+    with pytest.raises(FormatError, match=r"44\.training is not a model folder"):
         model_runs(taste, prepared)
 
 

@@ -21,8 +21,6 @@ from tastevec.extras import EXTRAS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["EXAMPLES", "app", "doctor", "example_of", "main"]
-
 
 def doctor(*, as_json: AsJson = False) -> None:
     """Check the installation.

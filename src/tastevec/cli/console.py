@@ -32,30 +32,6 @@ from tastevec.schema import Horizon, Preset, renamed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = [
-    "RENAMED_FLAGS",
-    "AsJson",
-    "Command",
-    "HistoriesFile",
-    "ModelFolder",
-    "OutFile",
-    "OutFolder",
-    "Output",
-    "PreparedFolder",
-    "Progress",
-    "SkipBadRows",
-    "SparkMaster",
-    "SparkScratch",
-    "WhichHorizon",
-    "WhichPreset",
-    "is_watched",
-    "one_of",
-    "progress_bar",
-    "reporting",
-    "skipped_rows",
-    "typed_command",
-]
-
 _FAILED, _INTERRUPTED = 1, 130
 _TYPED: ContextVar[str] = ContextVar("typed command", default="tastevec")
 

@@ -25,8 +25,6 @@ from tastevec.cli.console import (
 from tastevec.data.spark import Engine
 from tastevec.schema import SplitStrategy
 
-__all__ = ["describe", "fetch", "prepare"]
-
 _STAGES = ("read", "genome", "preprocess", "vectors")
 
 

@@ -26,8 +26,6 @@ from tastevec.schema import REPORT_FILE, RESULTS_FILE, TaskId
 from tastevec.training.distributed import rank
 from tastevec.training.settings import PRESETS, resolve_settings
 
-__all__ = ["add_items", "align", "compare", "evaluate", "push", "settings_help", "train"]
-
 _TASKS: tuple[TaskId, ...] = get_args(TaskId)
 
 

@@ -7,8 +7,6 @@ import typer
 
 from tastevec.cli.console import AsJson, ModelFolder, reporting
 
-__all__ = ["serve"]
-
 
 def serve(
     model: ModelFolder,

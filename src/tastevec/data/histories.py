@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tastevec.errors import FormatError
-from tastevec.schema import PREPARE_AGAIN
+from tastevec.data.files import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,15 +55,11 @@ class Histories:
 
     def __post_init__(self) -> None:
         if len(self.offsets) != len(self.user_ids) + 1 or self.offsets[0] != 0:
-            raise FormatError(
-                f"histories: {len(self.offsets)} offsets for {len(self.user_ids)} users. Expected one more offset than "
-                f"users, from 0. {PREPARE_AGAIN}"
-            )
+            found = f"{len(self.offsets)} offsets for {len(self.user_ids)} users"
+            raise damaged("histories", found, "one more offset than users, from 0")
         for name in ARRAY_DTYPES:
-            if len(getattr(self, name)) != self.offsets[-1]:
-                raise FormatError(
-                    f"histories: {len(getattr(self, name))} {name}. Expected {self.offsets[-1]}, the last offset. {PREPARE_AGAIN}"
-                )
+            if (length := len(getattr(self, name))) != self.offsets[-1]:
+                raise damaged("histories", f"{length} {name}", f"{self.offsets[-1]}, the last offset")
 
     def __len__(self) -> int:
         """Return the number of users."""
@@ -82,7 +77,10 @@ class Histories:
 
     def take(self, users: NDArray[np.integer[Any]]) -> Histories:
         """Return the histories of these user indices, in this order, copied from any memory map."""
-        rows, offsets = _rows_of(self.offsets, users)
+        starts = self.offsets[users]
+        lengths = self.offsets[np.asarray(users) + 1] - starts
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return self._gather(self.user_ids[users], rows, offsets)
 
     def keep(self, mask: NDArray[np.bool_]) -> Histories:
@@ -121,17 +119,15 @@ class Histories:
         Args:
             folder: The folder of the arrays.
             user_ids: (B,) user ids.
-            items: N, to check the item indices; None does not check them.
-            scale: The lowest and the highest rating, to check the ratings; None does not check them.
+            items: N, to check the item indices; None skips the check.
+            scale: The lowest and the highest rating, to check the ratings; None skips the check.
 
         Raises:
             FormatError: An array is missing or damaged, or an item index or a rating is out of range.
         """
         offsets = np.array(_open_array(folder / "offsets.npy", np.int64))
         if (np.diff(offsets) < 0).any():
-            raise FormatError(
-                f"{folder / 'offsets.npy'}: descending offsets. Expected ascending ones. {PREPARE_AGAIN}"
-            )
+            raise damaged(folder / "offsets.npy", "descending offsets", "ascending ones")
         flat = {name: _open_array(folder / f"{name}.npy", kind) for name, kind in ARRAY_DTYPES.items()}
         if items is not None:
             _check_range(folder / "items.npy", flat["items"], 0, items - 1)
@@ -185,18 +181,12 @@ def _open_array(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:
     """Return a memory-mapped array."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        SyntaxError,
-        TokenError,
-    ) as error:  # NumPy reads a header as Python
-        raise FormatError(f"{path}: cannot be read ({error}). Expected an array. {PREPARE_AGAIN}") from error
+    # SyntaxError and TokenError: NumPy reads a header as Python.
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
+        raise damaged(path, f"cannot be read ({error})", "an array") from error
     if array.ndim != 1 or array.dtype != kind:
-        raise FormatError(
-            f"{path}: {array.dtype} of shape {array.shape}. Expected {np.dtype(kind)} of one dimension. {PREPARE_AGAIN}"
-        )
+        found = f"{array.dtype} of shape {array.shape}"
+        raise damaged(path, found, f"{np.dtype(kind)} of one dimension")
     return array
 
 
@@ -207,19 +197,7 @@ def _check_range(path: Path, array: np.memmap[Any, Any], low: float, high: float
         while len(values := np.fromfile(file, array.dtype, _BLOCK)):
             least, most = np.fmin.reduce(values), np.fmax.reduce(values)
             if least < low or most > high:
-                raise FormatError(
-                    f"{path}: values from {least} to {most}. Expected {low} to {high}. {PREPARE_AGAIN}"
-                )
-
-
-def _rows_of(
-    offsets: NDArray[np.int64], users: NDArray[np.integer[Any]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the flat rows of these users, one after another, and the offsets of the result."""
-    starts, lengths = offsets[users], offsets[np.asarray(users) + 1] - offsets[users]
-    gathered = np.concatenate([[0], np.cumsum(lengths)])
-    rows = np.arange(gathered[-1]) + np.repeat(starts - gathered[:-1], lengths)
-    return rows, gathered
+                raise damaged(path, f"values from {least} to {most}", f"{low} to {high}")
 
 
 def write_arrays(
@@ -238,12 +216,10 @@ def write_arrays(
     folder.mkdir(parents=True, exist_ok=True)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     np.save(folder / "offsets.npy", offsets, allow_pickle=False)
-    written = 0
+    written, handles = 0, {}
     with ExitStack() as files:
-        handles = {
-            field.name: files.enter_context((folder / f"{field.name}.npy").open("wb")) for field in schema
-        }
         for field in schema:
+            handles[field.name] = files.enter_context((folder / f"{field.name}.npy").open("wb"))
             _write_header(handles[field.name], field.type.to_pandas_dtype(), int(offsets[-1]))
         for batch in batches:
             written += batch.num_rows
@@ -254,9 +230,6 @@ def write_arrays(
 
 def _write_header(handle: BinaryIO, dtype: type[np.generic], rows: int) -> None:
     """Write the header that ``np.save`` writes for a vector of this many rows."""
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
-        "fortran_order": False,
-        "shape": (rows,),
-    }
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header = {"descr": descr, "fortran_order": False, "shape": (rows,)}
     np.lib.format.write_array_header_1_0(handle, header)

@@ -46,18 +46,10 @@ class _Origin:
 
 
 def download(address: str, part: Path, *, progress: Progress | None = None) -> int:
-    """Download the zip at ``address`` into ``part``, resuming a partial file of an earlier call.
+    """Download the zip at ``address`` into ``part``, resuming a partial file; return its size in bytes.
 
     The rest is requested with Range and If-Range, so that a changed remote file starts over. A failed connection is retried
-    twice, and again after each retry that transfers a block.
-
-    Args:
-        address: An http or https URL.
-        part: The file to write; ``<part>.json`` stores which remote file it belongs to.
-        progress: Called after each block.
-
-    Returns:
-        The size of the file in bytes.
+    twice, and again after each retry that transfers a block. ``<part>.json`` stores which remote file ``part`` belongs to.
 
     Raises:
         DownloadError: The download failed. ``part`` remains only if the same call can resume it.
@@ -105,7 +97,11 @@ def _with_retries(address: str, part: Path, progress: Progress | None) -> int:
         except _BrokenError as error:
             attempts = 1 if _size(part) >= before + _BLOCK else attempts + 1
             if attempts > len(_PAUSES):
-                raise DownloadError(_interrupted(address, part, error)) from error
+                if _origin_of(part, address):
+                    rest = f"; {_size(part):,} bytes remain. Run the same command to resume"
+                else:
+                    rest = ". Run the same command again, or choose another source with --source URL"
+                raise DownloadError(f"{address}: the connection failed ({error}){rest}") from error
         time.sleep(_PAUSES[attempts - 1])
 
 
@@ -133,12 +129,12 @@ def _raise_http_error(address: str, part: Path, error: urllib.error.HTTPError) -
     """Raise the error of an HTTP status: temporary or final."""
     if error.code == _RANGE_REFUSED:
         discard(part)
+    found = f"HTTP error {error.code} {error.reason}"
     if error.code in (_RANGE_REFUSED, _TOO_MANY_REQUESTS) or error.code >= _SERVER_ERRORS:
-        raise _BrokenError(f"HTTP error {error.code} {error.reason}") from error
+        raise _BrokenError(found) from error
     discard(part)
-    raise DownloadError(
-        f"{address}: HTTP error {error.code} {error.reason}. Expected a zip. Choose another source with --source URL"
-    ) from error
+    message = f"{address}: {found}. Expected a zip. Choose another source with --source URL"
+    raise DownloadError(message) from error
 
 
 def _receive(response: http.client.HTTPResponse, address: str, part: Path, progress: Progress | None) -> int:
@@ -205,11 +201,8 @@ def _open(address: str, headers: dict[str, str]) -> http.client.HTTPResponse:
 
 def _validator(response: http.client.HTTPResponse) -> str | None:
     """Return the strong ETag or the date of the remote file; a weak ETag may be equal for different bytes."""
-    etag = response.headers.get("ETag")
-    if etag and not etag.startswith("W/"):
-        return str(etag)
-    modified = response.headers.get("Last-Modified")
-    return str(modified) if modified else None
+    etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+    return etag if etag and not etag.startswith("W/") else modified or None
 
 
 def _origin_file(part: Path) -> Path:
@@ -218,13 +211,11 @@ def _origin_file(part: Path) -> Path:
 
 def _origin_of(part: Path, address: str) -> _Origin | None:
     """Return the origin of the partial file, or None if it cannot be resumed."""
-    if not _size(part):
-        return None
     try:
         origin = _Origin(**from_json(_origin_file(part).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
-    return origin if origin.address == address else None
+    return origin if _size(part) and origin.address == address else None
 
 
 def _size(part: Path) -> int:
@@ -235,12 +226,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no data for {_TIMEOUT:g} seconds"
     return str(error) or type(error).__name__
-
-
-def _interrupted(address: str, part: Path, error: Exception) -> str:
-    if _origin_of(part, address):
-        return f"{address}: the connection failed ({error}); {_size(part):,} bytes remain. Run the same command to resume"
-    return f"{address}: the connection failed ({error}). Run the same command again, or choose another source with --source URL"
 
 
 def _unreachable(address: str, reason: object) -> str:

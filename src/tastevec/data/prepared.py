@@ -17,13 +17,13 @@ from tastevec.data.arrays import ID_TYPES, check_shapes, read_arrays, read_colum
 from tastevec.data.files import (
     ManifestSpec,
     StrictModel,
+    damaged,
     manifest_text,
     path_inside,
     read_manifest,
     sha256_of,
 )
 from tastevec.data.histories import ARRAY_DTYPES, Histories
-from tastevec.errors import FormatError
 from tastevec.schema import (
     FEATURES_FILE,
     GENRES,
@@ -92,20 +92,11 @@ class DatasetCounts:
     days: tuple[int, int] | None
 
 
-_REQUIRED = (
-    ITEMS_FILE,
-    USERS_FILE,
-    *(f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *ARRAY_DTYPES)),
-)
+_ARRAYS = (f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *ARRAY_DTYPES))
+_REQUIRED = (ITEMS_FILE, USERS_FILE, *_ARRAYS)
 _ITEMS = {ITEM_ID: ID_TYPES, TITLE: (pa.string(),), YEAR: (pa.int32(),), GENRES: (pa.list_(pa.string()),)}
 _USERS = {USER_ID: ID_TYPES, "split": (pa.uint8(),)}
-_CONTENT = (
-    "source",
-    "counts",
-    "settings",
-    "vectors",
-    "timings",
-)  # keys of a manifest; others are formats and files
+_CONTENT = ("source", "counts", "settings", "vectors", "timings")  # other keys are formats and files
 
 
 class _Source(StrictModel):
@@ -180,23 +171,12 @@ class Prepared:
         users = read_columns(folder / USERS_FILE, _USERS, PREPARE_AGAIN, not_null=_USERS, ascending=USER_ID)
         user_ids, splits = users[USER_ID].to_numpy(), users["split"].to_numpy()
         if (splits >= len(SPLITS)).any():
-            raise FormatError(
-                f"{folder / USERS_FILE}, column split: {splits.max()}. Expected 0 to {len(SPLITS) - 1}. {PREPARE_AGAIN}"
-            )
-        return cls(
-            folder=folder,
-            manifest=manifest,
-            items=items,
-            user_ids=user_ids,
-            splits=splits,
-            histories=Histories.open(
-                folder / HISTORIES_FOLDER,
-                user_ids,
-                items=len(items),
-                scale=tuple(manifest["source"]["rating_range"]),
-            ),
-            vectors=_vectors(folder, len(items)) if VECTORS_FILE in manifest["files"] else {},
-        )
+            where = f"{folder / USERS_FILE}, column split"
+            raise damaged(where, str(splits.max()), f"0 to {len(SPLITS) - 1}")
+        scale = tuple(manifest["source"]["rating_range"])
+        histories = Histories.open(folder / HISTORIES_FOLDER, user_ids, items=len(items), scale=scale)
+        vectors = _vectors(folder, len(items)) if VECTORS_FILE in manifest["files"] else {}
+        return cls(folder, manifest, items, user_ids, splits, histories, vectors)
 
     def users_in(self, split: Split) -> NDArray[np.int64]:
         """Return the indices of the users of this split, ascending."""
@@ -225,9 +205,7 @@ class Prepared:
         """
         found = self.manifest["settings"].get(name)
         if found is None:
-            raise FormatError(
-                f"{self.folder / MANIFEST_FILE}: no setting {name}. Expected one. {PREPARE_AGAIN}"
-            )
+            raise damaged(self.folder / MANIFEST_FILE, f"no setting {name}", "one")
         return found
 
     @property
@@ -235,12 +213,6 @@ class Prepared:
         """The lowest and the highest rating of the scale."""
         low, high = self.manifest["source"]["rating_range"]
         return float(low), float(high)
-
-
-def _item_noun(source: Source) -> dict[str, str]:
-    # A release that RecBole converted has the format recbole and the name of the release.
-    movielens = any(text.startswith(("ml-", "movielens")) for text in (source.format, source.name))
-    return MOVIELENS_NOUN if movielens else ITEM_NOUN
 
 
 def manifest_content(
@@ -260,11 +232,13 @@ def manifest_content(
         timings: Seconds of each stage.
         vectors: How the item vectors were computed, as JSON values.
     """
+    # A release that RecBole converted has the format recbole and the name of the release.
+    movielens = any(text.startswith(("ml-", "movielens")) for text in (source.format, source.name))
     return {
         "source": {
             "name": source.name,
             "format": source.format,
-            "item_noun": _item_noun(source),
+            "item_noun": MOVIELENS_NOUN if movielens else ITEM_NOUN,
             "rating_range": list(source.rating_range),
             "files": [dataclasses.asdict(row_report) for row_report in source.row_reports],
         },
@@ -280,18 +254,15 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
 
     Args:
         folder: The dataset; all other files are final.
-        content: The result of `manifest_content`, or an earlier manifest; other keys are ignored.
+        content: The result of `manifest_content`, or an earlier manifest.
     """
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST_FILE)
-    manifest = {
-        "format": PREPARED_FORMAT,
-        "tastevec": version("tastevec"),
-        **{name: content[name] for name in _CONTENT},
-        "files": {
-            file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
-            for file in files
-        },
+    files = {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST_FILE
     }
+    manifest = {"format": PREPARED_FORMAT, "tastevec": version("tastevec")}
+    manifest |= {name: content[name] for name in _CONTENT} | {"files": files}
     (folder / MANIFEST_FILE).write_text(manifest_text(manifest, allow_nan=False), encoding="utf-8")
 
 
@@ -306,14 +277,10 @@ def _vectors(folder: Path, items: int) -> dict[str, NDArray[np.float32]]:
 def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     for name in (*_REQUIRED, *(name for name in (VECTORS_FILE, FEATURES_FILE) if (folder / name).exists())):
         if name not in files:
-            raise FormatError(
-                f"{folder / MANIFEST_FILE}: no checksum of {name}. Expected one. {PREPARE_AGAIN}"
-            )
+            raise damaged(folder / MANIFEST_FILE, f"no checksum of {name}", "one")
     for name, expected in files.items():
         path = path_inside(folder, name)
         if not path.is_file():
-            raise FormatError(
-                f"{folder}: {name} is missing. Expected all files of its manifest. {PREPARE_AGAIN}"
-            )
+            raise damaged(folder, f"{name} is missing", "all files of its manifest")
         if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:
-            raise FormatError(f"{path}: checksum mismatch. Expected the file as written. {PREPARE_AGAIN}")
+            raise damaged(path, "checksum mismatch", "the file as written")

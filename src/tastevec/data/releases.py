@@ -35,13 +35,11 @@ class PackagedCopy:
 
     Attributes:
         requirement: The package and its version, as pip takes it.
-        folder: The folder inside the wheel.
         members: The SHA-256 of each file, computed from that wheel.
         terms: The terms of the package, besides those of the data.
     """
 
     requirement: str
-    folder: str
     members: Mapping[str, str]
     terms: str
 
@@ -89,7 +87,6 @@ class Release:
 # From the wheel recbole-1.2.1-py3-none-any.whl, SHA-256 9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407.
 _RECBOLE = PackagedCopy(
     requirement="recbole==1.2.1",
-    folder="recbole/dataset_example/ml-100k",
     members=MappingProxyType(
         {
             "ml-100k.inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",

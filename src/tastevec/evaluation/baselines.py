@@ -34,12 +34,7 @@ def last_items_name(name: str, count: int) -> str:
 
 
 class LastItems:
-    """A scorer on the latest items of each history.
-
-    Args:
-        scorer: The system; fitting this fits it.
-        count: Number of latest interactions that it reads.
-    """
+    """A scorer on the latest ``count`` items of each history; fitting this fits the scorer."""
 
     def __init__(self, scorer: Scorer, count: int = 20) -> None:
         self.name = last_items_name(scorer.name, count)
@@ -61,13 +56,7 @@ class LastItems:
 
 
 class PerHorizon:
-    """One system with settings of its own for each horizon.
-
-    Args:
-        name: The system name.
-        overall: The scorer at horizon ``overall``.
-        next: The scorer at horizon ``next``, the default.
-    """
+    """One system with settings of its own for each horizon; ``next`` is the default."""
 
     def __init__(self, name: str, *, overall: Scorer, next: Scorer) -> None:  # noqa: A002  the horizon's one spelling
         self.name = name
@@ -119,11 +108,6 @@ def graded_matrix(
     return interaction_matrix(histories.keep(values > 0), values[values > 0], n_items)
 
 
-def normalized_matrix(histories: Histories, n_items: int) -> Any:  # noqa: ANN401  scipy ships no types
-    """(B, N) scipy CSR matrix with each user's normalized ratings, from -1 to 1."""
-    return interaction_matrix(histories, np.asarray(histories.normalized_ratings), n_items)
-
-
 _DAY = 86_400  # seconds
 
 
@@ -150,7 +134,7 @@ class Popularity:
         return np.tile(self._scores, (len(histories), 1))
 
 
-class RecentPopularity:
+class RecentPopularity(Popularity):
     """Each item's score is its number of positives in the last days of the training data; popularity breaks ties.
 
     Args:
@@ -161,9 +145,8 @@ class RecentPopularity:
     name = "recent popularity"
 
     def __init__(self, *, positive_from: float, days: int = 30) -> None:
-        self._positive_from = positive_from
+        super().__init__(positive_from=positive_from)
         self._days = days
-        self._scores = np.zeros(0, np.float32)
 
     def fit(self, train: Histories, n_items: int) -> None:
         """Count the recent positives of each item.
@@ -182,10 +165,6 @@ class RecentPopularity:
             positive.items[positive.timestamps > latest - self._days * _DAY], minlength=n_items
         )
         self._scores = (recent + total / (1 + total.max(initial=0))).astype(np.float32)
-
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) the same row for every user."""
-        return np.tile(self._scores, (len(histories), 1))
 
 
 class GlobalMeanVector:
@@ -239,9 +218,7 @@ class MeanPositive(GlobalMeanVector):
     def _means(self, weights: Any) -> NDArray[np.float32]:  # noqa: ANN401  scipy ships no types
         """(B, D) weighted mean of the item vectors by row of (B, N); the global mean vector where it is zero."""
         means = np.asarray(weights @ self.item_vectors) / np.maximum(1, np.diff(weights.indptr))[:, None]
-        known = means.any(
-            axis=1, keepdims=True
-        )  # False without interactions, or without items that have a vector
+        known = means.any(axis=1, keepdims=True)  # False without interactions or without items with a vector
         return np.where(known, means, self._vector).astype(np.float32)
 
 
@@ -255,7 +232,8 @@ class WeightedMean(MeanPositive):
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
         """(B, D) one weighted mean a user, by ``Histories.normalized_ratings``, from -1 to 1."""
-        return self._means(normalized_matrix(histories, len(self.item_vectors)))
+        ratings = np.asarray(histories.normalized_ratings)
+        return self._means(interaction_matrix(histories, ratings, len(self.item_vectors)))
 
 
 def _cosines(vectors: NDArray[np.float32], units: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -263,10 +241,31 @@ def _cosines(vectors: NDArray[np.float32], units: NDArray[np.float32]) -> NDArra
     return unit_rows(vectors).astype(np.float32) @ units.T
 
 
+class _ItemWeights:
+    """Each item's score is a weighted sum of the user's items, over the P items with positives; all others score 0."""
+
+    def __init__(self, positive_from: float) -> None:
+        self._positive_from = positive_from
+        self._n_items = 0
+        self._items = np.zeros(0, np.int64)  # (P,)
+        self._weights: Any = None  # (P, P) array or scipy CSR; column: a scored item
+
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """(B, N) interactions of each user times the weights."""
+        scores = np.zeros((len(histories), self._n_items), np.float32)
+        summed = self._matrix(histories, self._n_items)[:, self._items] @ self._weights
+        scores[:, self._items] = summed if isinstance(summed, np.ndarray) else summed.toarray()
+        return scores
+
+    def _matrix(self, histories: Histories, n_items: int) -> Any:  # noqa: ANN401  scipy ships no types
+        """(B, N) weight of each interaction."""
+        return positive_matrix(histories, n_items, self._positive_from)
+
+
 _MAX_ITEMS = 10_000  # P x P float64 is then 800 MB
 
 
-class EASE:
+class EASE(_ItemWeights):
     """Each item's score is a weighted sum of the user's positives, with weights in closed form.
 
     The weights minimize ``|X - XB|^2 + ridge |B|^2`` with a zero diagonal: ``B = I - C / diag(C)``, where C is the
@@ -291,13 +290,10 @@ class EASE:
         name: str = "EASE (positives)",
         middle: tuple[float, tuple[float, float]] | None = None,
     ) -> None:
+        super().__init__(positive_from)
         self.name = name
-        self._positive_from = positive_from
         self._ridge = ridge
         self._middle = middle
-        self._items = np.zeros(0, np.int64)
-        self._weights = np.zeros((0, 0), np.float32)
-        self._n_items = 0
 
     def fit(self, train: Histories, n_items: int) -> None:
         """Solve for the weights (P, P) between items with training positives."""
@@ -314,17 +310,9 @@ class EASE:
         np.fill_diagonal(weights, 0.0)
         self._weights = weights.astype(np.float32)
 
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) positives of each user times the weights."""
-        positives = self._matrix(histories, self._n_items)[:, self._items]
-        scores = np.zeros((len(histories), self._n_items), np.float32)
-        scores[:, self._items] = positives @ self._weights
-        return scores
-
     def _matrix(self, histories: Histories, n_items: int) -> Any:  # noqa: ANN401  scipy ships no types
-        """(B, N) weight of each interaction."""
         if self._middle is None:
-            return positive_matrix(histories, n_items, self._positive_from)
+            return super()._matrix(histories, n_items)
         weight, rating_range = self._middle
         return graded_matrix(histories, n_items, rating_range, weight)
 
@@ -345,40 +333,29 @@ class ALS:
         self._settings = settings
         self._positives_only = positives_only
         self._positive_from = positive_from(settings.rating_range)
-        self._factors = np.zeros((0, settings.dim), np.float32)
-
-    @property
-    def space(self) -> str:
-        """The space of its factors; each seed has its own."""
-        return f"{self.name}, seed {self._settings.seed}"
-
-    @property
-    def item_vectors(self) -> NDArray[np.float32]:
-        """(N, D) item factors."""
-        return self._factors
+        self.space = f"{self.name}, seed {settings.seed}"  # each seed has its own factors
+        self.item_vectors = np.zeros((0, settings.dim), np.float32)  # (N, D) item factors
 
     def fit(self, train: Histories, n_items: int) -> None:
         """Fit the item factors (N, D)."""
-        self._factors = als_factors(self._relevant(train), n_items, self._settings)
+        self.item_vectors = als_factors(self._relevant(train), n_items, self._settings)
 
     def vectors(self, histories: Histories) -> NDArray[np.float32]:
         """(B, D) fold-in of the users."""
-        return fold_in(self._factors, self._relevant(histories), self._settings)
+        return fold_in(self.item_vectors, self._relevant(histories), self._settings)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) inner products of users and items."""
-        return self.vectors(histories) @ self._factors.T
+        return self.vectors(histories) @ self.item_vectors.T
 
     def _relevant(self, histories: Histories) -> Histories:
         return only_positives(histories, self._positive_from) if self._positives_only else histories
 
 
-_CELLS = (
-    1 << 22
-)  # similarities in memory at once: 16 MB, and a few times that during the search of the highest
+_CELLS = 1 << 22  # similarities in memory at once: 16 MB, a few times that in the search of the highest
 
 
-class ItemKNN:
+class ItemKNN(_ItemWeights):
     """Each item's score is the sum of its similarities to those of the user's positives that are its nearest neighbors.
 
     The similarity of two items is ``both / (sqrt(one * other) + shrink)``, of the numbers of training users with both, the
@@ -397,12 +374,9 @@ class ItemKNN:
     name = "item-kNN"
 
     def __init__(self, *, positive_from: float, neighbors: int = 50, shrink: float = 100.0) -> None:
-        self._positive_from = positive_from
+        super().__init__(positive_from)
         self._neighbors = neighbors
         self._shrink = shrink
-        self._n_items = 0
-        self._items = np.zeros(0, np.int64)
-        self._weights: Any = None  # (P, P) scipy CSR; column: a scored item with at most K neighbors
 
     def fit(self, train: Histories, n_items: int) -> None:
         """Compute the neighbors of each item with training positives."""
@@ -416,13 +390,6 @@ class ItemKNN:
         items, neighbors, similarities = (np.concatenate(part) for part in blocks)
         shape = (len(self._items), len(self._items))
         self._weights = sparse.csr_matrix((similarities, (neighbors, items)), shape=shape)
-
-    def score(self, histories: Histories) -> NDArray[np.float32]:
-        """(B, N) positives of each user times the similarities."""
-        positives = positive_matrix(histories, self._n_items, self._positive_from)[:, self._items]
-        scores = np.zeros((len(histories), self._n_items), np.float32)
-        scores[:, self._items] = (positives @ self._weights).toarray()
-        return scores
 
     def _nearest(
         self,

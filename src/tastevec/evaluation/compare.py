@@ -90,15 +90,17 @@ def _labels(folders: Sequence[Path | str]) -> dict[str, Path | str]:
 
 def _refuse_other_data(reports: Mapping[str, Report]) -> None:
     """Raise DataError for another prepared dataset or split, which has other users."""
-    (first, one), *others = reports.items()
+    found = {}
     for label, report in reports.items():
         if report.data is None:
             raise DataError(
                 f"{label}: no data fingerprint. Expected an evaluation of a prepared dataset. Run: tastevec evaluate"
             )
+        found[label] = report.data
+    (first, one), *others = found.items()
     for label, other in others:
         for key in ("fingerprint", "split"):
-            left, right = one.data and one.data.get(key), other.data and other.data.get(key)
+            left, right = one.get(key), other.get(key)
             if left != right:
                 raise DataError(
                     f"data {key}: {left} in {first}, {right} in {label}. Expected the same users. Evaluate both on one prepared "

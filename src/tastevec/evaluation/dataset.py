@@ -43,9 +43,7 @@ class ItemFacts:
     def of(cls, prepared: Prepared, train: Histories) -> ItemFacts:
         """Return the facts of the catalog of a prepared dataset, with raters counted over the training users."""
         years = prepared.items[YEAR].fill_null(NO_YEAR).to_numpy().astype(np.int64)
-        return cls(
-            _count_raters(train, prepared.items.num_rows), len(train), prepared.vectors[CONTENT], years
-        )
+        return cls(_count_raters(train, len(years)), len(train), prepared.vectors[CONTENT], years)
 
     @classmethod
     def without_metadata(cls, train: Histories, n_items: int) -> ItemFacts:
@@ -64,14 +62,7 @@ def _count_raters(train: Histories, n_items: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class EvalDataset:
-    """Training histories and held-out users, disjoint, over one catalog.
-
-    Attributes:
-        train: The histories that systems are fitted on.
-        held_out_users: The histories of the users to evaluate.
-        items: The item facts.
-        rating_range: The lowest and highest possible rating.
-        split: The split strategy, where tasks depend on it.
+    """Training histories and held-out users, disjoint, over one catalog; the split where tasks depend on it.
 
     Raises:
         DataError: A user is in both, or there are no held-out users.

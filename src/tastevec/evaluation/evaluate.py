@@ -18,6 +18,7 @@ from tastevec.evaluation.metrics import (
     gini,
     intra_list_similarity,
     log_popularity,
+    mean_of_valid,
     novelty,
     recommendation_counts,
 )
@@ -214,7 +215,9 @@ def _task_result(system: Runs, evaluator: Evaluator) -> TaskResult:
         system=system.name,
         task=evaluator.task,
         values={metric: values.mean(axis=0) for metric, values in stacked.items()},
-        runs={metric: _means(values) for metric, values in stacked.items()},
+        runs={
+            metric: mean_of_valid(values, np.isfinite(values), axis=1) for metric, values in stacked.items()
+        },
         system_metrics={
             metric: np.array([run.system_metrics[metric] for run in runs])
             for metric in runs[0].system_metrics
@@ -224,15 +227,6 @@ def _task_result(system: Runs, evaluator: Evaluator) -> TaskResult:
             for parts in zip(*(run.slices for run in runs), strict=True)
         ),
     )
-
-
-def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(S,) mean of each run over the users with a value."""
-    valid = np.isfinite(values)
-    counts = valid.sum(axis=1)
-    means = np.full(len(values), np.nan)
-    np.divide(np.where(valid, values, 0.0).sum(axis=1), counts, out=means, where=counts > 0)
-    return means
 
 
 def _space(system: Runs) -> str | None:

@@ -1,6 +1,6 @@
 """Geometry of embeddings: effective rank, top-direction share, hubness and split-half cosine.
 
-Dimension letters: B users, D dimensions.
+Dimension letters: B users, D dimensions. ``first`` and ``second`` are (B, D) vectors of the two halves of each history.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ _NOISE = 1e-9  # cosines of the same two vectors may differ by this
 def effective_rank(vectors: NDArray[np.floating]) -> float:
     """Return the effective rank, from 1 to min(B, D): exp of the entropy of the normalized singular values.
 
-    NaN where all vectors are zero.
-
-    Args:
-        vectors: (B, D), not centered.
+    The vectors (B, D) are not centered; NaN where all are zero.
 
     Source: Roy & Vetterli 2007, "The effective rank: a measure of effective dimensionality".
 
@@ -45,10 +42,7 @@ def effective_rank(vectors: NDArray[np.floating]) -> float:
 def top_direction(vectors: NDArray[np.floating]) -> float:
     """Return the top-direction share, from 1 / min(B, D) to 1: the largest squared singular value over the sum of all.
 
-    NaN where all vectors are zero.
-
-    Args:
-        vectors: (B, D), not centered: a direction that all users share counts.
+    The vectors (B, D) are not centered: a direction that all users share counts. NaN where all are zero.
 
     Examples:
         >>> round(top_direction(np.eye(4)), 4), round(top_direction(np.diag([3.0, 1.0])), 4)  # 9 / (9 + 1)
@@ -92,10 +86,6 @@ def hubness(vectors: NDArray[np.floating], k: int = 10) -> float:
 def split_half_cosine(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
     """(B,) split-half cosine, from -1 to 1: of the vectors of two halves of one history; 0 where a vector is zero.
 
-    Args:
-        first: (B, D) vectors of one half.
-        second: (B, D) vectors of the other half.
-
     Examples:
         >>> split_half_cosine(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])).round(4)
         array([1., 0.])
@@ -107,10 +97,6 @@ def between_user_cosine(first: NDArray[np.floating], second: NDArray[np.floating
     """(B,) between-user cosine, from -1 to 1: `split_half_cosine` with the second half of the next user, cyclic.
 
     The reference for `split_half_cosine`; NaN for a single user.
-
-    Args:
-        first: (B, D) vectors of one half.
-        second: (B, D) vectors of the other half.
 
     Examples:
         >>> between_user_cosine(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 0.0], [1.0, -1.0]])).round(4)
@@ -127,13 +113,8 @@ def split_half_accuracy(
     """(B,) split-half accuracy, from 0 to 1: the share of other users whose second half is farther than the own one.
 
     1 where no other user's second half is as near, 0.5 where vectors identify users no better than chance; ties count
-    half. The others are at even steps through the rows, the same steps for all users, one after another, so that memory is
-    that of one more half. NaN for a single user.
-
-    Args:
-        first: (B, D) vectors of one half.
-        second: (B, D) vectors of the other half.
-        others: Number of other users; all where there are fewer.
+    half. The ``others`` (all where there are fewer) are at even steps through the rows, the same steps for all users, one
+    after another, so that memory is that of one more half. NaN for a single user.
 
     Examples:
         >>> split_half_accuracy(np.eye(3), np.eye(3)), split_half_accuracy(np.eye(2), 1 - np.eye(2)), split_half_accuracy(*np.ones((2, 2, 2)))
@@ -146,9 +127,8 @@ def split_half_accuracy(
     left, right = unit_rows(first), unit_rows(second)
     own = np.einsum("bd,bd->b", left, right)
     won = np.zeros(users)
-    for step in 1 + np.arange(count) * (users - 2) // max(
-        1, count - 1
-    ):  # from the next user to the previous one
+    steps = 1 + np.arange(count) * (users - 2) // max(1, count - 1)  # from the next user to the previous one
+    for step in steps:
         ahead = own - np.einsum("bd,bd->b", left, np.roll(right, -step, axis=0))
         won += np.where(np.abs(ahead) <= _NOISE, 0.5, ahead > 0)
     return won / count

@@ -1,11 +1,18 @@
 """Metrics of rankings, vectors and lists: one value per user, or one per system.
 
-Dimension letters: B users, N items, D dimensions, K ranks, T held-out items.
+Dimension letters: B users, N items, D dimensions, K ranks, T held-out items. Arguments of several metrics:
+
+- ``ranked``: (B, K) item indices, each at most once a row; -1 for none.
+- ``offsets``: (B + 1,) the held-out items of user b are ``targets[offsets[b]:offsets[b + 1]]``.
+- ``hit``: (B, K) as `hits_at` returns it; ``k`` is the depth, and a ranking may be shorter.
+- ``held_out_items``: (B,) number of held-out items of each user, at least 1.
+- ``raters``: (N,) number of training users who rated each item, at most the number of training users.
+- ``counts``: (N,) number of recommendations of each item.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,13 +23,7 @@ if TYPE_CHECKING:
 def ranks_of(
     ranked: NDArray[np.integer], offsets: NDArray[np.int64], targets: NDArray[np.int32], n_items: int
 ) -> NDArray[np.int64]:
-    """(T,) rank of each held-out item in its user's list, from 0; K where it is absent.
-
-    Args:
-        ranked: (B, K) item indices, each at most once a row; -1 for none.
-        offsets: (B + 1,) the held-out items of user b are ``targets[offsets[b]:offsets[b + 1]]``.
-        targets: (T,) item indices.
-        n_items: N.
+    """(T,) rank of each held-out item (``targets``, (T,) item indices) in its user's list, from 0; K where it is absent.
 
     Examples:
         >>> ranks_of(np.array([[4, 2, 0], [1, 3, -1]]), np.array([0, 2, 3]), np.array([0, 1, 3]), 5)
@@ -53,10 +54,6 @@ def hits_at(ranks: NDArray[np.int64], offsets: NDArray[np.int64], k: int) -> NDA
 def hit_rate(hit: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     """(B,) HR@k: 1 where a held-out item is among the first k, else 0; with one held-out item, equal to recall.
 
-    Args:
-        hit: (B, K) as `hits_at` returns it.
-        k: The depth; a ranking may be shorter.
-
     Examples:
         >>> hit = np.array([[False, True, True], [False, False, False]])
         >>> hit_rate(hit, 1), hit_rate(hit, 2)
@@ -67,11 +64,6 @@ def hit_rate(hit: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
 
 def recall(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     """(B,) Recall@k (capped), from 0 to 1: hits / min(k, held-out items), so that a perfect ranking always has 1.
-
-    Args:
-        hit: (B, K) as `hits_at` returns it.
-        held_out_items: (B,) number of held-out items of each user, at least 1.
-        k: The depth; a ranking may be shorter.
 
     Source: Liang et al. 2018, "Variational Autoencoders for Collaborative Filtering", section 4.2.
 
@@ -85,11 +77,6 @@ def recall(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) ->
 
 def ndcg(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     """(B,) NDCG@k, from 0 to 1: the sum of 1 / log2(rank + 1) over the hits, ranks from 1, over that of a perfect ranking.
-
-    Args:
-        hit: (B, K) as `hits_at` returns it.
-        held_out_items: (B,) number of held-out items of each user, at least 1.
-        k: The depth; a ranking may be shorter.
 
     Source: Järvelin & Kekäläinen 2002, "Cumulated Gain-Based Evaluation of IR Techniques", with gains of 0 and 1.
 
@@ -105,10 +92,6 @@ def ndcg(hit: NDArray[np.bool_], held_out_items: NDArray[np.int64], k: int) -> N
 
 def mrr(hit: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
     """(B,) MRR@k, from 0 to 1: 1 / rank of the first hit among the first k, ranks from 1; 0 without a hit.
-
-    Args:
-        hit: (B, K) as `hits_at` returns it.
-        k: The depth; a ranking may be shorter.
 
     Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
 
@@ -174,10 +157,19 @@ def mean_of_targets(values: NDArray[np.float64], offsets: NDArray[np.int64]) -> 
     owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     valid = np.isfinite(values)
     sums = np.bincount(owners[valid], weights=values[valid], minlength=len(offsets) - 1)
-    counts = np.bincount(owners[valid], minlength=len(offsets) - 1)
-    means = np.full(len(sums), np.nan)
-    np.divide(sums, counts, out=means, where=counts > 0)
-    return means
+    return divide(sums, np.bincount(owners[valid], minlength=len(offsets) - 1))
+
+
+def divide(totals: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Return ``totals / counts``; NaN where a count is 0."""
+    ratios = np.full(totals.shape, np.nan)
+    np.divide(totals, counts, out=ratios, where=counts > 0)
+    return ratios
+
+
+def mean_of_valid(values: NDArray[np.float64], valid: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
+    """Return the mean of the valid values along an axis; NaN where there are none."""
+    return divide(np.where(valid, values, 0.0).sum(axis=axis), valid.sum(axis=axis))
 
 
 def unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -201,10 +193,6 @@ _USERS = 4096  # lists compared at once
 def log_popularity(ranked: NDArray[np.integer], raters: NDArray[np.int64]) -> NDArray[np.float64]:
     """(B,) mean log popularity of each list: mean of ln(1 + raters) over its items, at least 0; NaN for an empty list.
 
-    Args:
-        ranked: (B, K) item indices, -1 for none.
-        raters: (N,) number of training users who rated each item.
-
     Source: the average recommendation popularity of Yin et al. 2012, "Challenging the Long Tail Recommendation",
     on a log scale, so that one blockbuster does not outweigh the list.
 
@@ -218,13 +206,8 @@ def log_popularity(ranked: NDArray[np.integer], raters: NDArray[np.int64]) -> ND
 def novelty(ranked: NDArray[np.integer], raters: NDArray[np.int64], users: int) -> NDArray[np.float64]:
     """(B,) novelty of each list in bits, from 0 to log2(users + 1); NaN for an empty list.
 
-    The mean over its items of -log2 of the share of training users who rated the item. The share is smoothed,
+    The mean over its items of -log2 of the share of the training ``users`` who rated the item. The share is smoothed,
     (raters + 1) / (users + 1), so that it is defined for an item without raters.
-
-    Args:
-        ranked: (B, K) item indices, -1 for none.
-        raters: (N,) number of training users who rated each item, at most ``users``.
-        users: Number of training users.
 
     Source: Zhou et al. 2010, "Solving the apparent diversity-accuracy dilemma of recommender systems".
 
@@ -236,14 +219,10 @@ def novelty(ranked: NDArray[np.integer], raters: NDArray[np.int64], users: int) 
 
 
 def intra_list_similarity(ranked: NDArray[np.integer], vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(B,) intra-list similarity, from -1 to 1: the mean cosine of the pairs of each list.
+    """(B,) intra-list similarity, from -1 to 1: the mean cosine of the content vectors (N, D) of the pairs of each list.
 
-    Items without a vector are ignored; NaN for fewer than two others. Computed in chunks of users, so that memory does
-    not grow with them.
-
-    Args:
-        ranked: (B, K) item indices, -1 for none.
-        vectors: (N, D) content vectors; a row of zeros is an item without one.
+    Items without a vector (a row of zeros) are ignored; NaN for fewer than two others. Computed in chunks of users, so
+    that memory does not grow with them.
 
     Source: Ziegler et al. 2005, "Improving Recommendation Lists Through Topic Diversification", as a mean.
 
@@ -258,9 +237,8 @@ def intra_list_similarity(ranked: NDArray[np.integer], vectors: NDArray[np.float
     for start in range(0, len(ranked), _USERS):
         group = ranked[start : start + _USERS]
         count = valid[group].sum(axis=1)
-        total = units[group].sum(
-            axis=1
-        )  # (B, D); its squared length counts each pair twice and each item once
+        # (B, D); the squared length counts each pair twice and each item once
+        total = units[group].sum(axis=1)
         twice = np.einsum("bd,bd->b", total, total) - count
         some = count > 1
         similarity[start : start + _USERS][some] = twice[some] / (count * (count - 1))[some]
@@ -280,9 +258,6 @@ def recommendation_counts(ranked: NDArray[np.integer], n_items: int) -> NDArray[
 def coverage(counts: NDArray[np.int64]) -> float:
     """Return the catalog coverage: the share of items recommended to at least one user, from 0 to 1.
 
-    Args:
-        counts: (N,) number of recommendations of each item.
-
     Source: Herlocker et al. 2004, "Evaluating Collaborative Filtering Recommender Systems".
 
     Examples:
@@ -296,9 +271,6 @@ def gini(counts: NDArray[np.int64]) -> float:
     """Return the exposure Gini: 0 where all items have equally many recommendations, 1 - 1/N where one has all.
 
     Half of the mean difference between two items, over the mean; NaN without recommendations.
-
-    Args:
-        counts: (N,) number of recommendations of each item.
 
     Source: Gini 1912; as Castells et al. 2022, "Novelty and Diversity in Recommender Systems", use it.
 
@@ -314,8 +286,4 @@ def gini(counts: NDArray[np.int64]) -> float:
 
 def _mean_over_items(ranked: NDArray[np.integer], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """(B,) mean of the items' values (N,) over each list."""
-    valid = ranked >= 0
-    counts = valid.sum(axis=1)
-    means = np.full(len(ranked), np.nan)
-    np.divide(np.where(valid, values[ranked], 0.0).sum(axis=1), counts, out=means, where=counts > 0)
-    return means
+    return mean_of_valid(values[ranked], ranked >= 0, axis=1)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from tastevec.data.inputs import positive_from
 from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import only_positives
-from tastevec.evaluation.registry import LAST_N, BaselineSpec, OneOf, Range
+from tastevec.evaluation.registry import LAST_N, BaselineSpec, Range
 from tastevec.evaluation.scorers import measure
 from tastevec.evaluation.tasks import build_task
 
@@ -109,10 +109,8 @@ class _Network(nn.Module):
         """(B, N) logits of the items and (B,) KL divergence of each user from the prior."""
         counts = positives.counts.clamp(min=1).sqrt()  # each input has unit length
         weights = self.dropout((1 / counts).repeat_interleave(positives.counts))
-        first = (
-            self.items(positives.items, positives.starts, per_sample_weights=weights) + self.first_bias
-        )  # (B, H)
-        mean, log_variance = self.encode(first.tanh()).chunk(2, dim=1)  # (B, Z)
+        summed = self.items(positives.items, positives.starts, per_sample_weights=weights)  # (B, H)
+        mean, log_variance = self.encode((summed + self.first_bias).tanh()).chunk(2, dim=1)  # (B, Z)
         divergence = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1)
         if self.training:
             mean = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
@@ -203,7 +201,7 @@ def mult_vae(*, rating_range: tuple[float, float]) -> BaselineSpec:
         lambda settings, seed: MultVAE(VaeSettings(rating_range, seed=seed, **settings)),
         published={"hidden": 600, "dropout": 0.5, "kl_weight": 0.2, "learning_rate": 1e-3},
         space={
-            "hidden": OneOf((200, 400, 600, 800)),
+            "hidden": (200, 400, 600, 800),
             "dropout": Range(0.1, 0.8),
             "kl_weight": Range(0.05, 1.0, log=True),
             "learning_rate": Range(3e-4, 5e-3, log=True),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -43,14 +44,15 @@ class SeriesStyle:
         """The color of its name."""
         return self.color if self.model else MUTED
 
+    @property
+    def font(self) -> dict[str, Any]:
+        """The color and weight of its name."""
+        return {"color": self.text_color, "fontweight": "bold" if self.model else "normal"}
+
 
 def series_styles(report: Report) -> dict[str, SeriesStyle]:
     """Return a color of its own for each model, and one gray for all baselines."""
-    styles = {
-        facts.system: SeriesStyle(_BASELINE_COLOR, "-", model=False)
-        for facts in report.systems
-        if facts.is_baseline
-    }
+    styles = {facts.system: SeriesStyle(_BASELINE_COLOR, "-", model=False) for facts in report.systems}
     models = [facts.system for facts in report.systems if not facts.is_baseline]
     for index, system in enumerate(models):
         rounds, color = divmod(index, len(_COLORS))
@@ -86,9 +88,8 @@ def label_ends(
             textcoords="offset points",
             va="center",
             fontsize=8.5,
-            color=styles[name].text_color,
-            fontweight="bold" if styles[name].model else "normal",
             annotation_clip=False,
+            **styles[name].font,
         )
 
 
@@ -139,8 +140,7 @@ def label_points(
                     ha=side,
                     va="center",
                     fontsize=8.5,
-                    color=styles[name].text_color,
-                    fontweight="bold" if styles[name].model else "normal",
+                    **styles[name].font,
                 )
                 break
 
@@ -208,15 +208,6 @@ _SLICE_PLOTS: Final = (
 )
 
 
-def _draw_slices(report: Report) -> list[Chart]:
-    """Return one plot for each kind of slice that was measured."""
-    return [
-        draw_chart(plot.name, plot.title, _Painter(report, plot, panels).draw)
-        for plot in _SLICE_PLOTS
-        if (panels := _panels(report, plot))
-    ]
-
-
 def _panels(report: Report, plot: _SlicePlot) -> dict[str, list[SliceRow]]:
     """Return the rows of each shown task, of its headline metric."""
     rows: dict[str, list[SliceRow]] = {}
@@ -226,47 +217,37 @@ def _panels(report: Report, plot: _SlicePlot) -> dict[str, list[SliceRow]]:
     tasks = sorted(rows, key=lambda task: _TASKS.index(task) if task in _TASKS else len(_TASKS))
     found = {}
     for task in tasks[: plot.panels]:
-        metric = headline_metric(task, list(dict.fromkeys(row.metric for row in rows[task])))
+        metric = headline_metric(task, [row.metric for row in rows[task]])
         found[task] = [row for row in rows[task] if row.metric == metric]
     return found
 
 
-@dataclass(frozen=True)
-class _Painter:
-    """One slice plot: a panel for each task."""
-
-    report: Report
-    plot: _SlicePlot
-    panels: Mapping[str, list[SliceRow]]
-
-    def draw(self, figure: Figure) -> str:
-        styles, log = series_styles(self.report), self.plot.by == _CURVE
-        columns = min(_COLUMNS, len(self.panels))
-        lines = -(-len(self.panels) // columns)
-        figure.set_size_inches(_WIDTH if columns > 1 else _WIDTH * 0.7, _PANEL_HEIGHT * lines + 0.3)
-        grid = figure.subplots(lines, columns, squeeze=False, gridspec_kw={"hspace": 0.06}).ravel()
-        for spare in grid[len(self.panels) :]:
-            spare.set_visible(False)
-        ends = []
-        for axes, (task, rows) in zip(grid, self.panels.items(), strict=False):
-            curves = _curves(rows, _shown_systems(self.report, task, styles))
-            _plot(style_axes(axes), curves, styles, log=log)
-            axes.set_title(f"{task}, {metric_title(rows[0].metric)}", fontsize=9.5, loc="left", color=MUTED)
-            axes.set_xlabel(self.plot.axis, fontsize=9)
-            x = _positions(curves, log=log)
-            last = {name: list(curve)[-1] for name, curve in curves.items()}
-            ends.append({name: (x[label], curves[name][label].mean) for name, label in last.items()})
-        figure.draw_without_rendering()  # the axes know their size then, which decides the space between names
-        for axes, ended in zip(grid, ends, strict=False):
-            label_ends(axes, ended, styles)
-        return f"{self.plot.caption} {_user_counts(self.panels)}"
+def _draw_panels(figure: Figure, report: Report, plot: _SlicePlot, panels: dict[str, list[SliceRow]]) -> str:
+    """Draw a panel for each task."""
+    styles, log = series_styles(report), plot.by == _CURVE
+    columns = min(_COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    figure.set_size_inches(_WIDTH if columns > 1 else _WIDTH * 0.7, _PANEL_HEIGHT * lines + 0.3)
+    grid = figure.subplots(lines, columns, squeeze=False, gridspec_kw={"hspace": 0.06}).ravel()
+    for spare in grid[len(panels) :]:
+        spare.set_visible(False)
+    headlines, ends = _headline_rows(report), []
+    for axes, (task, rows) in zip(grid, panels.items(), strict=False):
+        curves = _curves(rows, _shown_systems(headlines[task], styles))
+        x = _plot(style_axes(axes), curves, styles, log=log)
+        axes.set_title(f"{task}, {metric_title(rows[0].metric)}", fontsize=9.5, loc="left", color=MUTED)
+        axes.set_xlabel(plot.axis, fontsize=9)
+        last = {name: list(curve)[-1] for name, curve in curves.items()}
+        ends.append({name: (x[label], curves[name][label].mean) for name, label in last.items()})
+    figure.draw_without_rendering()  # the axes know their size then, which decides the space between names
+    for axes, ended in zip(grid, ends, strict=False):
+        label_ends(axes, ended, styles)
+    return f"{plot.caption} {_user_counts(panels)}"
 
 
-def _shown_systems(report: Report, task: str, styles: Mapping[str, SeriesStyle]) -> list[str]:
+def _shown_systems(headlines: Mapping[str, Row], styles: Mapping[str, SeriesStyle]) -> list[str]:
     """Return the systems of a slice plot: the best baselines, popularity, and every model."""
-    rows = [row for row in report.rows if row.task == task]
-    metric = headline_metric(task, list(dict.fromkeys(row.metric for row in rows)))
-    means = {row.system: row.mean for row in rows if row.metric == metric}
+    means = {system: row.mean for system, row in headlines.items()}
     baselines = sorted((name for name in means if not styles[name].model), key=lambda name: -means[name])
     reference = [name for name in baselines if name == _REFERENCE]
     models = [name for name in means if styles[name].model]  # last, so that they are drawn on top
@@ -279,16 +260,12 @@ def _curves(rows: Sequence[SliceRow], systems: Sequence[str]) -> dict[str, dict[
     return {name: curve for name, curve in curves.items() if curve}
 
 
-def _positions(curves: Mapping[str, Mapping[str, SliceRow]], *, log: bool) -> dict[str, float]:
-    """Return the x of each label: the number itself on a log axis, else its index."""
-    labels = dict.fromkeys(label for curve in curves.values() for label in curve)
-    return {label: float(label) if log else float(index) for index, label in enumerate(labels)}
-
-
 def _plot(
     axes: Axes, curves: Mapping[str, Mapping[str, SliceRow]], styles: Mapping[str, SeriesStyle], *, log: bool
-) -> None:
-    x_of = _positions(curves, log=log)
+) -> dict[str, float]:
+    """Draw the curves and return the x of each label: the number itself on a log axis, else its index."""
+    labels = dict.fromkeys(label for curve in curves.values() for label in curve)
+    x_of = {label: float(label) if log else float(index) for index, label in enumerate(labels)}
     for name, curve in curves.items():
         x, style = [x_of[label] for label in curve], styles[name]
         axes.plot(
@@ -310,6 +287,7 @@ def _plot(
     axes.set_xticks([], minor=True)
     axes.tick_params(axis="y", labelsize=8.5)
     axes.set_ylim(bottom=0)
+    return x_of
 
 
 def _tick_labels(
@@ -344,11 +322,15 @@ def draw(report: Report) -> list[Chart]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    pictures = [draw_chart("headline", "All systems and tasks", lambda figure: _headlines(figure, report))]
-    pictures += _draw_slices(report)
+    pictures = [draw_chart("headline", "All systems and tasks", partial(_headlines, report=report))]
+    pictures += [
+        draw_chart(plot.name, plot.title, partial(_draw_panels, report=report, plot=plot, panels=panels))
+        for plot in _SLICE_PLOTS
+        if (panels := _panels(report, plot))
+    ]
     if any(row.metric == _COVERAGE for row in report.system_metrics):
         pictures.append(
-            draw_chart("coverage", "Quality and catalog coverage", lambda figure: _coverage(figure, report))
+            draw_chart("coverage", "Quality and catalog coverage", partial(_coverage, report=report))
         )
     return pictures
 
@@ -367,8 +349,7 @@ def _headlines(figure: Figure, report: Report) -> str:
             axes.axvline(max(baselines), color=MUTED, linestyle="--", linewidth=0.9, zorder=1)
     columns[0].set_yticks(np.arange(len(order)), order, fontsize=9)
     for label, name in zip(columns[0].get_yticklabels(), order, strict=True):
-        label.set_color(styles[name].text_color)
-        label.set_fontweight("bold" if styles[name].model else "normal")
+        label.set(**styles[name].font)
     return (
         "The headline metric of each task with its 95 % CI (bootstrap over users). Models are colored, baselines are gray; dashed "
         f"line: the best baseline of the task. Users: {_counts(tasks)}."
@@ -431,7 +412,7 @@ def _headline_rows(report: Report) -> dict[str, dict[str, Row]]:
     found: dict[str, dict[str, Row]] = {}
     for task in report.tasks:
         rows = [row for row in report.rows if row.task == task.name]
-        metric = headline_metric(task.name, list(dict.fromkeys(row.metric for row in rows)))
+        metric = headline_metric(task.name, [row.metric for row in rows])
         found[task.name] = {row.system: row for row in rows if row.metric == metric}
     return found
 

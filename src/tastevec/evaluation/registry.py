@@ -47,13 +47,6 @@ class Range:
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """A finite set of values."""
-
-    options: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Variant:
     """One system at one horizon, with settings of its own.
 
@@ -76,7 +69,7 @@ class BaselineSpec:
         name: The system name.
         make: Builds the scorer from its settings and a random seed.
         published: The settings of its paper or code, or the best ones of other work.
-        space: The tuning space of each setting; empty where there is nothing to tune.
+        space: The range or the options of each setting in tuning; empty where there is nothing to tune.
         seeded: Whether its result depends on the random seed.
         last_n: For each of these there is a further system that reads so many latest items, at horizon ``next``.
     """
@@ -84,7 +77,7 @@ class BaselineSpec:
     name: str
     make: Callable[[Mapping[str, Any], int], Scorer]
     published: Mapping[str, Any] = field(default_factory=dict)
-    space: Mapping[str, Range | OneOf] = field(default_factory=dict)
+    space: Mapping[str, Range | tuple[float, ...]] = field(default_factory=dict)
     seeded: bool = False
     last_n: tuple[int, ...] = ()
 
@@ -162,11 +155,11 @@ def _one_run(name: str, scorers: Mapping[Variant, Scorer]) -> Scorer:
     return PerHorizon(name, overall=by_horizon["overall"], next=by_horizon["next"])
 
 
-_RIDGE: Final = Range(10, 5000, log=True)
-_ALS: Final[dict[str, Range | OneOf]] = {
+_MIDDLE: Final = Range(0, 1)
+_ALS: Final[dict[str, Range | tuple[float, ...]]] = {
     "positive": Range(1, 50, log=True),
     "regularization": Range(0.1, 100, log=True),
-    "dim": OneOf((64, 128, 256)),
+    "dim": (64, 128, 256),
 }
 
 
@@ -179,7 +172,7 @@ def trivial_baselines(train: Histories, *, rating_range: tuple[float, float]) ->
             RecentPopularity.name,
             lambda settings, _seed: RecentPopularity(positive_from=threshold, **settings),
             published={"days": 30},
-            space={"days": OneOf((7, 30, 90, 365))},
+            space={"days": (7, 30, 90, 365)},
         )
         specs.append(recent)
     return specs
@@ -222,65 +215,50 @@ def strong_baselines(*, rating_range: tuple[float, float]) -> list[BaselineSpec]
             published={"neighbors": 50, "shrink": 100.0},
             space={
                 "neighbors": Range(20, 1000, log=True, integer=True),
-                "shrink": OneOf((0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)),
+                "shrink": (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
             },
             last_n=(LAST_N,),
         ),
-        *_ease_baselines(rating_range),
-        BaselineSpec(
-            "iALS (positives)",
-            lambda settings, seed: ALS(_als_settings(settings, rating_range, seed), positives_only=True),
-            published={"positive": 10.0, "regularization": 5.0, "dim": 64},
-            space=_ALS,
-            seeded=True,
-            last_n=(LAST_N,),
-        ),
-        BaselineSpec(
+        _ease("EASE (positives)", rating_range, {}, positive=positive),
+        _ease("EASE (all ratings)", rating_range, {}, positive=rating_range[0], last_n=(LAST_N, 5)),
+        _ease("EASE (graded)", rating_range, {"middle": 0.5}, positive=positive),
+        _als("iALS (positives)", rating_range, {"positive": 10.0, "regularization": 5.0, "dim": 64}),
+        _als(
             "iALS (graded)",
-            lambda settings, seed: ALS(_als_settings(settings, rating_range, seed), positives_only=False),
-            published={"positive": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
-            space={**_ALS, "middle": Range(0, 1)},
-            seeded=True,
-            last_n=(LAST_N,),
+            rating_range,
+            {"positive": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
         ),
     ]
 
 
-def _ease_baselines(rating_range: tuple[float, float]) -> list[BaselineSpec]:
-    """Return EASE of positives, of all ratings, and graded."""
-    positive, lowest = positive_from(rating_range), rating_range[0]
-    return [
-        BaselineSpec(
-            "EASE (positives)",
-            lambda settings, _seed: EASE(positive_from=positive, **settings),
-            published={"ridge": 400.0},
-            space={"ridge": _RIDGE},
-            last_n=(LAST_N,),
-        ),
-        BaselineSpec(
-            "EASE (all ratings)",
-            lambda settings, _seed: EASE(positive_from=lowest, name="EASE (all ratings)", **settings),
-            published={"ridge": 400.0},
-            space={"ridge": _RIDGE},
-            last_n=(LAST_N, 5),
-        ),
-        BaselineSpec(
-            "EASE (graded)",
-            lambda settings, _seed: EASE(
-                positive_from=positive,
-                name="EASE (graded)",
-                ridge=settings["ridge"],
-                middle=(settings["middle"], rating_range),
-            ),
-            published={"ridge": 400.0, "middle": 0.5},
-            space={"ridge": _RIDGE, "middle": Range(0, 1)},
-            last_n=(LAST_N,),
-        ),
-    ]
+def _ease(
+    name: str,
+    rating_range: tuple[float, float],
+    published: Mapping[str, float],
+    *,
+    positive: float,
+    last_n: tuple[int, ...] = (LAST_N,),
+) -> BaselineSpec:
+    """Return EASE at the published ridge; graded where ``published`` has a weight of mid-scale ratings."""
+
+    def make(settings: Mapping[str, Any], _seed: int) -> EASE:
+        middle = (settings["middle"], rating_range) if "middle" in settings else None
+        return EASE(positive_from=positive, ridge=settings["ridge"], name=name, middle=middle)
+
+    space = {"ridge": Range(10, 5000, log=True), "middle": _MIDDLE}
+    published = {"ridge": 400.0, **published}
+    return BaselineSpec(name, make, published, {key: space[key] for key in published}, last_n=last_n)
 
 
-def _als_settings(settings: Mapping[str, Any], rating_range: tuple[float, float], seed: int) -> AlsSettings:
-    others = dict(settings)
-    positive, middle = others["positive"], others.pop("middle", 0.0)
-    neutral = min(positive, 1 + middle * (positive - 1))
-    return AlsSettings(rating_range, neutral=neutral, seed=seed, **others)
+def _als(name: str, rating_range: tuple[float, float], published: Mapping[str, float]) -> BaselineSpec:
+    """Return iALS; graded where ``published`` has a weight of mid-scale ratings, otherwise of positives only."""
+
+    def make(settings: Mapping[str, Any], seed: int) -> ALS:
+        others = dict(settings)
+        positive, middle = others["positive"], others.pop("middle", 0.0)
+        neutral = min(positive, 1 + middle * (positive - 1))
+        als_settings = AlsSettings(rating_range, neutral=neutral, seed=seed, **others)
+        return ALS(als_settings, positives_only="middle" not in settings)
+
+    space = {**_ALS, "middle": _MIDDLE} if "middle" in published else _ALS
+    return BaselineSpec(name, make, published, space, seeded=True, last_n=(LAST_N,))

@@ -79,11 +79,8 @@ class Report:
         results: Per-user values of each system and task.
         rows: Means with CIs.
         system_metrics: System-level metrics, without CIs.
-        slices: Means of slices.
         skills: Skill scores of each system that is no baseline.
-        paired_differences: Differences of every two systems of a task.
         at: Depths of the ranking metrics.
-        seed: Random seed.
         data: Name, fingerprint and split of the dataset; None without a prepared dataset.
     """
 
@@ -196,11 +193,10 @@ class Report:
         """Return the text of ``results.json``, one record a line, so that two files can be compared by line."""
         blocks = []
         for key, value in self.to_dict().items():
+            text = _dumped(value)
             if isinstance(value, list):
-                lines = ",\n".join(f"  {_dumped(record)}" for record in value)
-                blocks.append(f'"{key}": [\n{lines}\n]')
-            else:
-                blocks.append(f'"{key}": {_dumped(value)}')
+                text = "[\n" + ",\n".join(f"  {_dumped(record)}" for record in value) + "\n]"
+            blocks.append(f'"{key}": {text}')
         return "{\n" + ",\n".join(blocks) + "\n}\n"
 
 
@@ -230,10 +226,8 @@ def per_user_table(results: Sequence[TaskResult]) -> Any:  # noqa: ANN401  pyarr
     for result in results:
         task, nothing = TaskRecord.of(result.task), np.full(len(result.task), np.nan)
         columns = {
-            name: pa.array([text] * len(task)).dictionary_encode()
-            for name, text in (("system", result.system), ("task", task.name))
-        }
-        columns |= {
+            "system": pa.array([result.system] * len(task)).dictionary_encode(),
+            "task": pa.array([task.name] * len(task)).dictionary_encode(),
             USER_ID: pa.array(task.user_ids),
             "input_items": pa.array(task.input_items),
             "held_out_items": pa.array(task.held_out_items),

@@ -36,11 +36,9 @@ class SystemFacts:
     """A system of the report.
 
     Attributes:
-        system: The system name.
         is_baseline: Whether it is a baseline, which the other systems are compared with.
         space: The embedding space, or those of all runs in their order; None for a system without vectors.
         runs: Number of seeds.
-        settings: The settings of the system.
         fit_seconds: Over all runs.
         score_seconds: Over all runs and tasks.
     """
@@ -59,7 +57,6 @@ class TaskRecord:
     """A task as the result files store it: its users and counts, without the items.
 
     Attributes:
-        name: The task ID.
         note: What to know when reading the metrics.
         excluded_users: Number of users without enough interactions.
         fingerprint: Equal for equal users, input items, held-out items and candidates only.
@@ -116,12 +113,10 @@ class TaskResult:
     """One system on one task.
 
     Attributes:
-        system: The system name.
         task: The task; its record where the report was read from files.
         values: (B,) per-user values by metric, the mean over the runs; NaN where a user has none.
         runs: (S,) mean over the users in each run, of the same metrics.
         system_metrics: (S,) system-level metrics (coverage, Gini, geometry) in each run.
-        slices: The slices of the task.
     """
 
     system: str

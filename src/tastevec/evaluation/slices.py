@@ -22,6 +22,7 @@ from tastevec.evaluation.geometry import (
 )
 from tastevec.evaluation.metrics import (
     cosine_distance,
+    divide,
     mean_direction,
     mean_of_targets,
     unit_rows,
@@ -62,12 +63,7 @@ class Slicing:
     codes: NDArray[np.int64]
 
     def recall(self, task: Task, ranks: NDArray[np.int64]) -> Iterator[Slice]:
-        """Yield, for each label that occurs, the share of a user's held-out items of it in the first 20.
-
-        Args:
-            task: The task.
-            ranks: (T,) rank of each held-out item in its user's list, from 0.
-        """
+        """Yield, for each label that occurs, the share of a user's held-out items of it with ``ranks`` (T,) below 20."""
         groups = len(self.labels)
         owners = np.repeat(np.arange(len(task)), task.held_out_items)
         labeled = self.codes != _NO_LABEL
@@ -75,8 +71,7 @@ class Slicing:
         hit = (ranks < SLICE_DEPTH)[labeled]
         counts = np.bincount(cells, minlength=len(task) * groups).reshape(-1, groups)  # (B, G)
         found = np.bincount(cells, weights=hit, minlength=len(task) * groups).reshape(-1, groups)
-        shares = np.full(found.shape, np.nan)
-        np.divide(found, counts, out=shares, where=counts > 0)
+        shares = divide(found, counts)
         for group, label in enumerate(self.labels):
             if counts[:, group].any():
                 yield Slice(self.by, label, f"found@{SLICE_DEPTH}", shares[:, group].copy())
@@ -129,12 +124,7 @@ def quality_curve(scorer: Scorer, lists: RankedLists, n_items: int, seed: int) -
     At most 2,000 users, drawn by the seed, which bounds the cost; NaN for the others. A user with fewer input items than
     the length counts with all of them, so that every length has the same users. All items of a user are excluded from the
     rankings at every length: otherwise a short history would fail by ranking items that the user has already rated.
-
-    Args:
-        scorer: The scorer, at the horizon of the task.
-        lists: Its lists with the full input, 100 deep.
-        n_items: N.
-        seed: Draws the users.
+    The scorer is at the horizon of the task, and ``lists`` are its lists with the full input, 100 deep.
     """
     task = lists.task
     metrics = _SINGLE_TARGET if task.name == "next-item" else _MULTIPLE_TARGETS
@@ -190,13 +180,9 @@ def sessions(histories: Histories) -> NDArray[np.int64]:
 
 
 def shuffle_sessions(histories: Histories, seed: int) -> Histories:
-    """Return the histories with the items of each session in random order; timestamps stay in place.
+    """Return the histories, each oldest first, with the items of each session in random order.
 
-    Items move with their ratings: timestamps still ascend, and session sizes do not change.
-
-    Args:
-        histories: Each oldest first.
-        seed: Random seed.
+    Items move with their ratings; timestamps stay in place, so that they still ascend and session sizes do not change.
     """
     draws = np.random.default_rng(seed).random(len(histories.items), np.float32)
     # An integer plus a float32 below 1 is exact in float64, so that no item leaves its session.

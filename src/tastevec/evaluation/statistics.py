@@ -7,7 +7,7 @@ recommend it for rankings), so that what makes a user hard for both cancels out.
 The CI covers the sampling of users alone: not the random seed of a training (see ``seed_sd``), and not the number of
 comparisons; of 20 pairs of equal systems one is expected to be significant.
 
-Dimension letters: B users, M metrics, S systems, R resamples.
+Dimension letters: B users, M metrics, S systems, R resamples. ``draws`` are (R, B) from `bootstrap_users`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tastevec.evaluation.metrics import divide, mean_of_valid
 from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, best_value, headline_metric, is_comparable
 
 if TYPE_CHECKING:
@@ -65,12 +66,8 @@ def bootstrap_users(users: int, seed: int) -> NDArray[np.uint8]:
 def mean_intervals(values: NDArray[np.float64], draws: NDArray[np.uint8]) -> list[Interval]:
     """Return the mean of each column and its 95 % CI, by the percentile bootstrap over users.
 
-    Args:
-        values: (B, M) per-user values; NaN where a user has none and does not count.
-        draws: (R, B) from `bootstrap_users`.
-
-    Returns:
-        M intervals; all NaN where a column has no value.
+    The per-user values are (B, M); NaN where a user has none and does not count. An interval is all NaN where a column
+    has no value.
 
     Source: Efron & Tibshirani 1993, section 13.3.
 
@@ -80,9 +77,7 @@ def mean_intervals(values: NDArray[np.float64], draws: NDArray[np.uint8]) -> lis
         (0.6667, 0.0, 1.0, 3)
     """
     valid = np.isfinite(values)
-    users = valid.sum(axis=0)
-    means = np.full(values.shape[1], np.nan)
-    np.divide(np.where(valid, values, 0.0).sum(axis=0), users, out=means, where=users > 0)
+    users, means = valid.sum(axis=0), mean_of_valid(values, valid, axis=0)
     bounds = np.full((2, values.shape[1]), np.nan)
     some = users > 0
     bounds[:, some] = _bounds(_drawn_means(values[:, some], valid[:, some], draws))
@@ -93,12 +88,7 @@ def mean_intervals(values: NDArray[np.float64], draws: NDArray[np.uint8]) -> lis
 def difference_intervals(
     left: NDArray[np.float64], right: NDArray[np.float64], draws: NDArray[np.uint8]
 ) -> list[Interval]:
-    """Return the mean of each column of ``left - right``, two systems on the same users, and its 95 % CI.
-
-    Args:
-        left: (B, M) per-user values.
-        right: (B, M) the same users and metrics.
-        draws: (R, B) from `bootstrap_users`.
+    """Return the mean of each column of ``left - right``, (B, M) of two systems on the same users, and its 95 % CI.
 
     Examples:
         >>> left, right = np.array([[0.5], [1.0]]), np.array([[0.25], [0.75]])
@@ -112,11 +102,7 @@ def difference_intervals(
 def pairwise_differences(values: NDArray[np.float64], draws: NDArray[np.uint8]) -> Differences:
     """Return the mean difference of every two systems on the same users, and its paired 95 % CI.
 
-    A user without a value of any one system counts for none of them.
-
-    Args:
-        values: (B, S) per-user values, one column a system.
-        draws: (R, B) from `bootstrap_users`.
+    The per-user values are (B, S), one column a system; a user without a value of any one system counts for none of them.
 
     Examples:
         >>> found = pairwise_differences(np.array([[0.5, 0.25], [1.0, 0.75]]), bootstrap_users(2, seed=42))
@@ -165,23 +151,16 @@ def _drawn_means(
     both = np.concatenate([np.where(valid, values, 0.0), valid], axis=1)  # sums and counts in one product
     block = max(1, _CELLS // len(values))
     blocks = [draws[start : start + block].astype(np.float64) @ both for start in range(0, len(draws), block)]
-    total, counts = np.split(np.concatenate(blocks), 2, axis=1)
-    means = np.full_like(total, np.nan)
-    np.divide(total, counts, out=means, where=counts > 0)
-    return means
+    return divide(*np.split(np.concatenate(blocks), 2, axis=1))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one system on one task.
+    """One metric of one system on one task, with its 95 % CI over users.
 
     Attributes:
-        system: The system name.
-        task: The task ID.
-        metric: The metric.
         mean: Over the users, of each user's mean over the runs; of a system-level metric, over the runs.
-        ci_low: Lower end of the 95 % CI over users; NaN for a system-level metric.
-        ci_high: Upper end.
+        ci_low: NaN for a system-level metric, and so is ``ci_high``.
         n_users: Number of users with a value.
         runs: Number of seeds.
         seed_sd: Standard deviation of the means of the runs; None for one run.
@@ -256,14 +235,8 @@ class Skill:
     """The skill score of a system: the share of the gap from the best baseline (0) to a perfect system (1).
 
     Attributes:
-        system: The system name.
-        task: The task ID.
-        metric: The metric.
         baseline: The best baseline; for cosine distances, the best one of the same embedding space.
-        skill: The skill score.
-        difference: Mean of the system minus mean of the baseline, on the same users.
-        ci_low: Lower end of the paired 95 % CI of the difference.
-        ci_high: Upper end.
+        difference: Mean of the system minus mean of the baseline, on the same users, with its paired 95 % CI.
         significant: Whether the CI excludes 0 in the better direction.
     """
 
@@ -295,13 +268,7 @@ class PairedDifference:
 def skill_scores(
     systems: Sequence[SystemFacts], results: Sequence[TaskResult], draws: NDArray[np.uint8]
 ) -> list[Skill]:
-    """Return the skill score of each system that is no baseline, for each comparable metric.
-
-    Args:
-        systems: The facts of all systems.
-        results: All systems on one task.
-        draws: (R, B) from `bootstrap_users`.
-    """
+    """Return the skill score of each system that is no baseline, of all on one task, for each comparable metric."""
     facts = {system.system: system for system in systems}
     baselines = [result for result in results if facts[result.system].is_baseline]
     return [
@@ -313,12 +280,7 @@ def skill_scores(
 
 
 def paired_differences(results: Sequence[TaskResult], draws: NDArray[np.uint8]) -> list[PairedDifference]:
-    """Return the difference of every two systems in the headline metric, each pair once.
-
-    Args:
-        results: All systems on one task.
-        draws: (R, B) from `bootstrap_users`.
-    """
+    """Return the difference of every two systems on one task in the headline metric, each pair once."""
     task = results[0].task
     metric = headline_metric(task.name, results[0].values)
     valid = [result for result in results if metric in result.values]

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, SHUFFLED, headline_metric
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tastevec.evaluation.report import Report
     from tastevec.evaluation.results import SystemFacts, TaskRecord
-    from tastevec.evaluation.statistics import PairedDifference, Row
+    from tastevec.evaluation.statistics import Row
     from tastevec.evaluation.tasks import Task
 
 LEGEND = (
@@ -77,14 +75,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """One table.
-
-    Attributes:
-        title: The title.
-        note: What to know when reading it.
-        columns: The titles of the cells of each line.
-        lines: The systems, best first.
-    """
+    """One table: the columns are the titles of the cells of each line, the lines are the systems, best first."""
 
     title: str
     note: str
@@ -145,18 +136,21 @@ def _task_table(report: Report, task: Task | TaskRecord) -> Table:
     columns = _COLUMNS.get(task.name, _DEFAULT_COLUMNS)
     metrics = [metric for metric in columns if metric in measured] or measured
     headline = headline_metric(task.name, measured)
-    pairs = [pair for pair in report.paired_differences if pair.task == task.name]
-    best, differences = _differences_from_best(pairs, rows, headline)
+    best, differences = _differences_from_best(report, task.name, rows, headline)
     several_runs = any(facts.runs > 1 for facts in report.systems)
     title = metric_title(headline)
     titles = [*map(metric_title, metrics), *[f"{title}, SD of runs"] * several_runs, f"Δ{title} vs. {best}"]
     lines = []
-    for facts in _ordered(report, rows, headline):
+    present = [facts for facts in report.systems if (facts.system, headline) in rows]
+    for facts in sorted(present, key=lambda facts: -rows[facts.system, headline].mean):
         name = facts.system
         cells = [
             _cell(rows.get((name, metric)), significant=(name, metric) in significant) for metric in metrics
         ]
-        cells += [*[_spread(rows[name, headline])] * several_runs, differences[name]]
+        if several_runs:
+            spread = rows[name, headline].seed_sd
+            cells.append(Cell("-" if spread is None else f"{spread:.3f}"))
+        cells.append(differences[name])
         lines.append(Line(_named(facts), facts.is_baseline, tuple(cells)))
     note = f"{task.note} {len(task):,} users, {task.excluded_users:,} excluded."
     if absent := [facts.system for facts in report.systems if (facts.system, headline) not in rows]:
@@ -183,29 +177,20 @@ def _system_table(report: Report, title: str, metrics: tuple[str, ...]) -> Table
     return Table(title, f"task {task}.", tuple(map(metric_title, present)), tuple(lines))
 
 
-def _ordered(report: Report, rows: dict[tuple[str, str], Row], metric: str) -> list[SystemFacts]:
-    """Return the systems with the metric, best first."""
-    present = [facts for facts in report.systems if (facts.system, metric) in rows]
-    return sorted(present, key=lambda facts: -rows[facts.system, metric].mean)
-
-
 def _differences_from_best(
-    pairs: Sequence[PairedDifference], rows: dict[tuple[str, str], Row], metric: str
+    report: Report, task: str, rows: dict[tuple[str, str], Row], metric: str
 ) -> tuple[str, dict[str, Cell]]:
     """Return the system with the best headline metric, and the difference of every other one from it."""
     means = {system: row.mean for (system, measured), row in rows.items() if measured == metric}
     best = max(means, key=lambda system: means[system])
     cells = {best: Cell("best")}
-    for pair in pairs:
-        if pair.a == best:
-            cells[pair.b] = _signed(-pair.difference, -pair.ci_high, -pair.ci_low, pair)
-        elif pair.b == best:
-            cells[pair.a] = _signed(pair.difference, pair.ci_low, pair.ci_high, pair)
+    for pair in report.paired_differences:
+        if pair.task == task and best in (pair.a, pair.b):
+            other, difference, low, high = pair.a, pair.difference, pair.ci_low, pair.ci_high
+            if pair.a == best:
+                other, difference, low, high = pair.b, -difference, -high, -low
+            cells[other] = Cell(f"{difference:+.3f}{'*' * pair.significant}", f"[{low:+.3f}, {high:+.3f}]")
     return best, cells
-
-
-def _signed(difference: float, low: float, high: float, pair: PairedDifference) -> Cell:
-    return Cell(f"{difference:+.3f}{'*' * pair.significant}", f"[{low:+.3f}, {high:+.3f}]")
 
 
 def _cell(row: Row | None, *, significant: bool = False) -> Cell:
@@ -213,10 +198,6 @@ def _cell(row: Row | None, *, significant: bool = False) -> Cell:
         return Cell("-")
     value = f"{row.mean:.3f}{'*' * significant}"
     return Cell(value, f"[{row.ci_low:.3f}, {row.ci_high:.3f}]") if isfinite(row.ci_low) else Cell(value)
-
-
-def _spread(row: Row) -> Cell:
-    return Cell("-" if row.seed_sd is None else f"{row.seed_sd:.3f}")
 
 
 def _named(facts: SystemFacts) -> str:

@@ -190,9 +190,8 @@ def build_task(
         raise SettingsError(
             renamed("task", name) or f"task: {name!r}. Expected one of {', '.join(TASK_TITLES)}."
         )
-    positive = histories.ratings >= positive_from(
-        rating_range
-    )  # NaN, a tag-only interaction, is not positive
+    # NaN, a tag-only interaction, is not positive
+    positive = histories.ratings >= positive_from(rating_range)
     if name == "global-temporal":
         if not isinstance(split, TemporalSplit):
             raise SettingsError(
@@ -245,8 +244,7 @@ def hold_out(
 
 def _count_per_user(histories: Histories, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(B,) true rows of each user."""
-    through: NDArray[np.int64] = np.concatenate([[0], np.cumsum(mask)])
-    return np.diff(through[histories.offsets])
+    return np.diff(np.concatenate([[0], np.cumsum(mask)])[histories.offsets])
 
 
 def _top_rated(histories: Histories) -> Task:
@@ -423,10 +421,8 @@ def _global_temporal(histories: Histories, positive: NDArray[np.bool_], split: T
 
     Interactions without a timestamp are neither input nor held out.
     """
-    inputs, held_out = (
-        _before(histories, split.split_timestamp),
-        positive & (histories.timestamps >= split.split_timestamp),
-    )
+    inputs = _before(histories, split.split_timestamp)
+    held_out = positive & (histories.timestamps >= split.split_timestamp)
     some = _count_per_user(histories, inputs) > 0
     none_later = some & (_count_per_user(histories, held_out) == 0)
     targets = histories.items[held_out & (some & ~none_later)[histories.owners]]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from tastevec.evaluation.dataset import EvalDataset
-    from tastevec.evaluation.registry import BaselineSettings, BaselineSpec, OneOf, Variant
+    from tastevec.evaluation.registry import BaselineSettings, BaselineSpec, Variant
     from tastevec.evaluation.tasks import Task
     from tastevec.schema import Horizon, TaskId
 
@@ -137,11 +137,7 @@ def read_tuned_settings(
 ) -> BaselineSettings:
     """Return the tuned settings of an earlier evaluation.
 
-    Args:
-        folder: Its results.
-        specs: The baselines.
-        horizons: The horizons.
-        fingerprint: Of the prepared dataset; settings of other data are refused, since their users may be held out here.
+    Settings of data with another fingerprint are refused, since their users may be held out here.
 
     Raises:
         FormatError: The folder has no results, or damaged ones.
@@ -175,18 +171,14 @@ def _dict_at(record: Any, name: str) -> dict[str, Any]:  # noqa: ANN401  any JSO
     return part if isinstance(part, dict) else {}
 
 
-def _distribution(values: Range | OneOf) -> BaseDistribution:
-    from optuna.distributions import (  # noqa: PLC0415  an extra
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+def _distribution(values: Range | tuple[float, ...]) -> BaseDistribution:
+    from optuna import distributions  # noqa: PLC0415  an extra
 
     if not isinstance(values, Range):
-        return CategoricalDistribution(values.options)
+        return distributions.CategoricalDistribution(values)
     if values.integer:
-        return IntDistribution(int(values.low), int(values.high), log=values.log)
-    return FloatDistribution(values.low, values.high, log=values.log)
+        return distributions.IntDistribution(int(values.low), int(values.high), log=values.log)
+    return distributions.FloatDistribution(values.low, values.high, log=values.log)
 
 
 def _rounded(value: float) -> float:

@@ -39,8 +39,6 @@ from tastevec.serving.recommender import Recommender, load
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "Fit", "align", "rotate_users"]
-
 _FIT_SHARE: Final = 0.8  # of the items; the rest measures the fit on items that it did not see
 _MIN_ITEMS: Final = 2  # per dimension: any rotation fits fewer
 

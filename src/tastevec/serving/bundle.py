@@ -61,8 +61,6 @@ if TYPE_CHECKING:
 
     from tastevec.serving.encoder import Encoder
 
-__all__ = ["MODULES", "Bundle", "Runtime", "write_code"]
-
 Runtime = Literal["auto", "onnx", "torch"]
 
 _REQUIRED: Final = (CONFIG_FILE, WEIGHTS_FILE, ITEMS_FILE, COLD_START_FILE)

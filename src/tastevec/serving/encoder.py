@@ -31,16 +31,6 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import InputConfig
     from tastevec.schema import Horizon
 
-__all__ = [
-    "NOTE_MODEL",
-    "Encoder",
-    "OnnxEncoder",
-    "batches_by_length",
-    "encode_histories",
-    "gpu_available",
-    "on_gpu",
-]
-
 _CONFIG: Final = "config.json"
 NOTE_MODEL: Final = "tastevec-bert-cosine"  # the model type of the research note's model
 _INPUTS: Final = frozenset(

@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from tastevec.items.tag_directions import TagDirections
     from tastevec.schema import Horizon
 
-__all__ = [
-    "Attribution",
-    "Contribution",
-    "TagExplanation",
-    "explain_items",
-    "explain_users",
-    "item_effects",
-    "leave_one_out",
-    "with_user_reference",
-]
-
 Contribution = tuple[Any, float]  # an item ID, and the effect of its rating
 
 _MAX_ITEMS: Final = 500  # of a history, the newest: each costs an encoding of all the others

@@ -19,8 +19,6 @@ from tastevec.serving.bundle import Bundle, Runtime
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["open_bundle", "push"]
-
 _UNAUTHORIZED: Final = (401, 403)
 _NOT_FOUND: Final = 404
 

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.inputs import InputConfig
 
-__all__ = ["model_card"]
-
 _HERE: Final = "this folder"
 
 

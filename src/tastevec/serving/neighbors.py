@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from tastevec.schema import Horizon
 
-__all__ = ["Neighbors", "read_user_vectors"]
-
 
 @dataclass(frozen=True, eq=False)
 class Neighbors:

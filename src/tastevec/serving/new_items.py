@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from tastevec.items.genome import Genome
     from tastevec.serving.bundle import Bundle
 
-__all__ = ["NewItems", "read_new_items", "with_new_items"]
-
 _MAX_NAMED = 10  # items in a message
 
 

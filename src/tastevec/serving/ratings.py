@@ -24,17 +24,6 @@ if TYPE_CHECKING:
     from tastevec.data.readers import RowReport
     from tastevec.data.streaming import HistoryStream
 
-__all__ = [
-    "InvalidRatingError",
-    "ParsedUsers",
-    "Rated",
-    "UserFile",
-    "list_history",
-    "open_file",
-    "table_histories",
-    "to_histories",
-]
-
 _Row = tuple[int, float, int]  # item index (-1: unknown), rating, timestamp
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.bundle import Bundle, Runtime
 
-__all__ = ["Recommender", "best_items", "load"]
-
 _MAX_SCORES = 1 << 24  # of a block, 64 MB: with fewer users at once the matrix product is slower
 _MAX_USERS = 1024  # of a batch of recommendations
 

@@ -32,27 +32,6 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
 
-__all__ = [
-    "CONNECTIONS",
-    "Collection",
-    "StoreError",
-    "UserStore",
-    "build_index",
-    "connection_pool",
-    "connection_settings",
-    "create_collection",
-    "drop_index",
-    "find_collection",
-    "id_text",
-    "load_parquet",
-    "migrate",
-    "parse_horizon",
-    "read",
-    "search",
-    "store_errors",
-    "write",
-]
-
 CONNECTIONS: Final = 4  # the most at once
 _WAIT_S, _CONNECT_S, _STATEMENT_MS, _SILENT_MS = 1.0, 2, 5_000, 5_000
 _LOCK = 7_461_257  # any number, the same in all processes
