@@ -252,9 +252,7 @@ def manifest_content(
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     """Write ``manifest.json``, the last file of a prepared dataset, with the checksums of all other files.
 
-    Args:
-        folder: The dataset; all other files are final.
-        content: The result of `manifest_content`, or an earlier manifest.
+    ``content`` is the result of `manifest_content`, or an earlier manifest.
     """
     files = {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
