@@ -71,9 +71,7 @@ class DatasetCounts:
 
     Attributes:
         interactions: One user and one item each; read is all that the readers kept.
-        users: Users.
-        ratings: Interactions read with a rating.
-        tag_only: Interactions read without a rating.
+        ratings: Interactions read with a rating; ``tag_only`` ones have none.
         without_timestamp: Interactions read without a timestamp.
         items: Items of the catalog.
         items_without_metadata: Items that occur in interactions only; they have no title.
