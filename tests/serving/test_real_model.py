@@ -46,32 +46,32 @@ def _beginning(folder):
             rows.append(row)
     (folder / "ratings.dat").write_text("".join(rows), encoding="ascii")
     listed = (RELEASE / "movies.dat").read_text(encoding="iso-8859-1").splitlines(keepends=True)
-    told = [row for row in listed if row.split("::", 1)[0] in items]
-    (folder / "movies.dat").write_text("".join(told), encoding="iso-8859-1")
+    lines = [row for row in listed if row.split("::", 1)[0] in items]
+    (folder / "movies.dat").write_text("".join(lines), encoding="iso-8859-1")
     return folder
 
 
 @HORIZONS
-def test_without_torch_it_says_the_same_of_histories_of_every_length(trained, horizon):
+def test_onnx_encoder_of_real_histories_equals_the_network(trained, horizon):
     """Each test person's newest 1, 2, 3 films, and so on to 300, each length of somebody else, and his whole history."""
     prepared, model = trained
     served, network = Bundle.load(model, "onnx"), Bundle.load(model, "torch")
     opened = Prepared.open(prepared)
     users = opened.histories.take(opened.users_in("test"))
     longest = users.lengths
-    asked = [users] + [
+    cases = [users] + [
         users.take(owners[length % len(owners) :][:1]).last(length)
         for length in range(1, 301)
         if len(owners := np.flatnonzero(longest >= length))
     ]
-    assert len(asked) > 200
-    for histories in asked:
+    assert len(cases) > 200
+    for histories in cases:
         arrays = served.reading.arrays(histories)
         found, expected = served.model.encode(horizon, **arrays), network.model.encode(horizon, **arrays)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_first_films_follow_the_dose_and_little_else_changes(trained):
+def test_steer_of_a_real_model_moves_the_tag_and_little_else(trained):
     """Of 60 tags steered by -2 to 2 standard deviations: what the benchmark measures, on few people and a short training."""
     prepared, model = trained
     world = explanations.World.read(model, prepared, 100)

@@ -106,10 +106,10 @@ def test_nearest_of_a_stored_vector_is_its_user(emptied, crowd):
     store.upsert("one", ids, {"overall": vectors, "next": -vectors})
     assert store.count("one") == store.count("one", "next") == len(ids)
     for user_id, found in zip(ids, store.nearest("one", vectors, len(ids)), strict=True):
-        told = dict(found)
-        assert set(told) == {str(other) for other in ids}
-        assert told[str(user_id)] == pytest.approx(1, abs=1e-6)
-        assert told[str(user_id)] >= found[0][1] - 1e-6
+        similarities = dict(found)
+        assert set(similarities) == {str(other) for other in ids}
+        assert similarities[str(user_id)] == pytest.approx(1, abs=1e-6)
+        assert similarities[str(user_id)] >= found[0][1] - 1e-6
     found = store.nearest("one", -vectors, 1, horizon="next")
     assert all(near[0][1] == pytest.approx(1, abs=1e-6) for near in found)
 
@@ -172,9 +172,9 @@ def test_vectors_are_bit_equal_after_a_round_trip(store):
     vectors = np.random.default_rng(3).standard_normal((5, 64)).astype(np.float32)
     vectors[0] *= 1e-30
     store.upsert("one", range(5), {"overall": vectors})
-    told = everything(store)
+    rows = everything(store)
     for row, vector in enumerate(vectors):
-        stored = np.array(told["one", "overall", str(row)].strip("[]").split(","), np.float32)
+        stored = np.array(rows["one", "overall", str(row)].strip("[]").split(","), np.float32)
         np.testing.assert_array_equal(stored, vector)
     read = store.vectors("one", range(5))
     np.testing.assert_array_equal(np.stack([read[str(row)] for row in range(5)]), vectors)
