@@ -99,14 +99,15 @@ class HistoryEncoder(PreTrainedModel):
         embedding: Tensor = self(**inputs)[horizon]
         return embedding
 
-    def _gather(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """Return the vectors (B, L, D) of ``items`` (B, L), zeros at padding."""
-        return zero_padding(self.items(items), lengths)
+    def _gather(self, items: Tensor, lengths: Tensor, inputs_embeds: Tensor | None = None) -> Tensor:
+        """Return the vectors (B, L, D) of ``items`` (B, L), or else ``inputs_embeds``, with zeros at padding."""
+        vectors: Tensor = self.items(items) if inputs_embeds is None else inputs_embeds
+        steps = torch.arange(vectors.shape[1], device=lengths.device)
+        return vectors * (steps < lengths[:, None])[..., None]
 
 
-_INITIAL_NORM = (
-    0.4  # of the initial output: at 1 the softmax is so peaked that the first steps ruin the item vectors
-)
+# Of the initial output: at 1 the softmax is so peaked that the first steps ruin the item vectors.
+_INITIAL_NORM = 0.4
 
 
 class TasteEncoder(HistoryEncoder):
@@ -135,9 +136,7 @@ class TasteEncoder(HistoryEncoder):
     def initialize(self, vectors: Tensor, **solution: Tensor) -> None:
         """Set the item vectors (N, D) and the ridge fold-in, which do not learn; start the projections at the identity.
 
-        Args:
-            vectors: The item embedding matrix.
-            solution: The solution of the ridge fold-in, as `RidgeFoldIn.initialize` takes it.
+        ``solution`` is that of the ridge fold-in, as `RidgeFoldIn.initialize` takes it.
         """
         self.items.weight.copy_(vectors)
         if solution:
@@ -173,9 +172,7 @@ class TasteEncoder(HistoryEncoder):
             fold_in: Whether to compute *overall* and its part in *next*; training skips both.
             packing: Whether histories share rows in the transformer, which reduces padding; the output is the same.
         """
-        vectors = (
-            self._gather(items, lengths) if inputs_embeds is None else zero_padding(inputs_embeds, lengths)
-        )
+        vectors = self._gather(items, lengths, inputs_embeds)
         tokens = self._tokens(vectors, rating_bins, lengths, self._item_inputs(items), time_gap_bins)
         if packing:
             states = self._packed(tokens, lengths + 1)
@@ -201,12 +198,8 @@ class TasteEncoder(HistoryEncoder):
     ) -> Tensor:
         """Return the per-position state at the last position (B, D) and skip the others; ONNX exports this part.
 
-        Args:
-            vectors: (B, L, D) item vectors, zeros at padding.
-            rating_bins: As `forward` takes it, as ``lengths`` and ``time_gap_bins``.
-            lengths: (B,).
-            item_inputs: (B, L, H) rows of the learned input embedding.
-            time_gap_bins: (B, L), or None.
+        The arguments are those of `forward`, but ``vectors`` are (B, L, D) item vectors, zeros at padding, and ``item_inputs``
+        are (B, L, H) rows of the learned input embedding.
         """
         tokens = self._tokens(vectors, rating_bins, lengths, item_inputs, time_gap_bins)  # (B, L + 1, H)
         seen = torch.arange(tokens.shape[1], device=lengths.device) <= lengths[:, None]
@@ -354,12 +347,6 @@ class RidgeFoldIn(nn.Module):
         if mean:
             own = own + (mean_items / (mean_items + lengths))[:, None] ** 2 * self.prior_mean
         return own
-
-
-def zero_padding(vectors: Tensor, lengths: Tensor) -> Tensor:
-    """Return ``vectors`` (B, L, D) with zeros at padding."""
-    steps = torch.arange(vectors.shape[1], device=lengths.device)
-    return vectors * (steps < lengths[:, None])[..., None]
 
 
 def last_items(

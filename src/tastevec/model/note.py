@@ -12,7 +12,7 @@ import torch
 from transformers.models.bert.modeling_bert import BertPooler
 
 from .config import NoteConfig
-from .encoder import EncoderOutput, HistoryEncoder, state_at, zero_padding
+from .encoder import EncoderOutput, HistoryEncoder, state_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,9 +55,7 @@ class NoteEncoder(HistoryEncoder):
             lengths: (B,) int in [0, L], history lengths.
             inputs_embeds: (B, L, D) item vectors, by default rows of the item embedding matrix.
         """
-        vectors = (
-            self._gather(items, lengths) if inputs_embeds is None else zero_padding(inputs_embeds, lengths)
-        )
+        vectors = self._gather(items, lengths, inputs_embeds)
         states = self.blocks(self._tokens(vectors, normalized_ratings)).last_hidden_state  # (B, L, H)
         embedding = self.head(self.pooler(states))  # (B, D)
         return EncoderOutput(next=embedding, overall=embedding)

@@ -29,12 +29,7 @@ Batch = dict[str, torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class HistorySubset:
-    """Some users of ``histories``, which may be a memory map: only the users of a batch are read.
-
-    Attributes:
-        histories: All users.
-        users: (B,) positions of the users of the subset.
-    """
+    """The users (B,) at some positions of ``histories``, which may be a memory map: only those of a batch are read."""
 
     histories: Histories
     users: NDArray[np.int64]
@@ -233,20 +228,18 @@ def shard_of(batch: Batch, rank: int, count: int, *, trim: bool) -> Batch:
     """
     lengths, width = batch["lengths"], batch["items"].shape[1]
     runs = torch.argsort(lengths, descending=True, stable=True)[rank::count]
-    dealt = torch.full((len(lengths),), -1).scatter(
-        0, runs, torch.arange(len(runs))
-    )  # (B,) rows in the shard
+    # (B,) rows in the shard
+    dealt = torch.full((len(lengths),), -1).scatter(0, runs, torch.arange(len(runs)))
     if not len(runs):
         runs = torch.zeros(1, dtype=torch.long)
     own = max(int(lengths[runs].max()), 1) if trim else width
     shard = {name: batch[name][runs, :own] for name in _PER_INTERACTION} | {"lengths": lengths[runs]}
     if "target_positions" in batch:
-        rows, positions = (
-            dealt[batch["target_positions"] // (width + 1)],
-            batch["target_positions"] % (width + 1),
-        )
-        targets = {"target_positions": rows * (own + 1) + positions, "target_items": batch["target_items"]}
+        positions = batch["target_positions"]
+        rows = dealt[positions // (width + 1)]
+        targets = {"target_positions": rows * (own + 1) + positions % (width + 1)}
     else:
         rows = dealt[batch["target_users"]]
-        targets = {"target_users": rows, "target_items": batch["target_items"]}
+        targets = {"target_users": rows}
+    targets["target_items"] = batch["target_items"]
     return shard | {name: values[rows >= 0] for name, values in targets.items()}

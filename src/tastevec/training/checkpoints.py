@@ -49,11 +49,9 @@ class _Checksums(StrictModel):
 
 
 def start_run(identity: dict[str, Any], folder: Path) -> None:
-    """Remove an earlier run from ``folder`` and write the identity of the new one.
+    """Remove an earlier run from ``folder`` and write the identity of the new one: data and settings, as JSON values.
 
-    Args:
-        identity: Data and settings, as JSON values: a run resumes with the same identity alone.
-        folder: Created if it does not exist.
+    A run resumes with the same identity alone.
 
     Raises:
         FormatError: ``folder`` contains something else.

@@ -70,13 +70,7 @@ def train(
     """Train on the training users of ``prepared``; select the epoch on its validation users. Test users are not read.
 
     Under ``torchrun`` every process calls this: rank 0 returns, and the others exit when the training is over.
-
-    Args:
-        prepared: The prepared dataset.
-        folder: The folder of checkpoints and training curves.
-        settings: The settings of the run.
-        resume: Resume from the last checkpoint in ``folder``.
-        callbacks: Callbacks of the Trainer, for progress.
+    ``folder``, ``resume`` and ``callbacks`` are those of `train_encoder`.
 
     Raises:
         SettingsError: The settings do not fit the data or the backbone.
@@ -188,11 +182,8 @@ def _initial_taste(space: TasteSpace, rating_bins: int, settings: TasteSettings)
 
 def _initial_note(vectors: NDArray[np.float32], settings: NoteSettings) -> NoteEncoder:
     torch.manual_seed(settings.seed)
-    shape: dict[str, Any] = {
-        "hidden_size": settings.hidden_size,
-        "heads": settings.heads,
-        "intermediate_size": 4 * settings.hidden_size,
-    }
+    shape: dict[str, Any] = settings.model_dump(include={"hidden_size", "heads"})
+    shape["intermediate_size"] = 4 * settings.hidden_size
     try:
         if settings.backbone != "none":
             shape = backbone_shape(settings.backbone, settings.layers)

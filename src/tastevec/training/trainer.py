@@ -53,14 +53,9 @@ _DEPTH = 100
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The data and the settings of a training run.
+    """The data and the settings of a training run; it does not resume on data of another fingerprint.
 
-    Attributes:
-        train: The training users, who may be in a memory map.
-        validation: The validation users, for epoch selection.
-        input_config: The inputs that the encoder reads of a history.
-        settings: All other settings.
-        fingerprint: The fingerprint of the data: a run does not resume on other data.
+    The training users may be in a memory map; the validation users select the epoch.
     """
 
     train: Histories | HistorySubset
@@ -78,17 +73,11 @@ def train_encoder(
     resume: bool = False,
     callbacks: list[TrainerCallback] | None = None,
 ) -> list[dict[str, float]]:
-    """Train ``model`` in place and leave it at its best epoch on the validation users.
+    """Train the initialized ``model`` in place, leave it at its best epoch on the validation users, and return the log.
 
-    Args:
-        model: The initialized encoder, on any device.
-        run: Data and settings.
-        folder: The folder of checkpoints and training curves (``tensorboard``); the caller removes it in the end.
-        resume: Resume from the last checkpoint in ``folder``; the result equals that of an uninterrupted run.
-        callbacks: Callbacks of the Trainer, for progress.
-
-    Returns:
-        The training log, equal for a resumed run: one entry for each validation and for the mean loss of some steps.
+    The log has one entry for each validation and for the mean loss of some steps. ``folder`` gets the checkpoints and the
+    training curves (``tensorboard``); the caller removes it in the end. With ``resume`` the run continues from the last
+    checkpoint in it: model and log equal those of an uninterrupted run.
 
     Raises:
         TrainingError: There is no run to resume, or another one; or the weights are not finite.
@@ -102,9 +91,8 @@ def train_encoder(
         )
     arguments = _arguments(settings, folder)
     identity = {"data": run.fingerprint, **settings.model_dump(exclude={"device", "report_to"})}
-    with arguments.main_process_first(
-        local=False
-    ):  # no process reads the folder before rank 0 has prepared it
+    # No process reads the folder before rank 0 has prepared it.
+    with arguments.main_process_first(local=False):
         checkpoint = last_checkpoint(identity, folder) if resume else None
         if not resume and not rank():
             start_run(identity, folder)
@@ -315,9 +303,7 @@ class StepProgressCallback(TrainerCallback):
         """Report the step."""
         self.progress(state.global_step, state.max_steps, self.latest)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, *_: object, **__: object) -> None:  # noqa: ARG002  the Trainer names it
-        """Report the last step again, with the metrics of the last epoch."""
-        self.progress(state.global_step, state.max_steps, self.latest)
+    on_train_end = on_step_end  # the last step again, with the metrics of the last epoch
 
 
 def validate(
@@ -335,23 +321,14 @@ def validate(
         distance = _cosine_distance(model, users, config)
         return {"eval_cosine_distance": distance, VALIDATION_SCORE: -distance}
     scorer = EncodedScorer(
-        "model",
-        "model",
-        model.item_vectors,
-        lambda known, horizon: _encode(model, known, config, horizon),
+        "model", "model", model.item_vectors, lambda known, horizon: _encode(model, known, config, horizon)
     )
-    rating_range = (config.scale.low, config.scale.high)
-    tasks = [
-        task
-        for name in _TASKS
-        if len(task := build_task(name, users, rating_range=rating_range, seed=settings.seed))
-    ]
-    gains = {
-        f"eval_{task.name}_ndcg@{_DEPTH}": float(
-            measure(scorer, task, len(scorer.item_vectors), (_DEPTH,))[f"ndcg@{_DEPTH}"].mean()
-        )
-        for task in tasks
-    }
+    rating_range, gains = (config.scale.low, config.scale.high), dict[str, float]()
+    for name in _TASKS:
+        task = build_task(name, users, rating_range=rating_range, seed=settings.seed)
+        if len(task):
+            metrics = measure(scorer, task, len(scorer.item_vectors), (_DEPTH,))
+            gains[f"eval_{task.name}_ndcg@{_DEPTH}"] = float(metrics[f"ndcg@{_DEPTH}"].mean())
     return gains | {VALIDATION_SCORE: float(np.mean(list(gains.values()))) if gains else 0.0}
 
 

@@ -48,6 +48,7 @@ from tastevec.schema import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import ibis
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
 
@@ -57,6 +58,7 @@ __all__ = [
     "RowReport",
     "Source",
     "id_type",
+    "interaction_schema",
     "interaction_table",
     "item_table",
     "rating_range_of",
@@ -162,14 +164,16 @@ def interaction_table(
         tagged = _tagged(own_tags, rated, first=ratings.row_report.rows_kept)
         context.run(f"CREATE TABLE {name} AS {tagged}" if numbers else f"INSERT INTO {name} {tagged}")
         rated = f"{rated} UNION ALL SELECT * FROM {name}" if numbers else rated
-    columns = {
-        USER_ID: user_type,
-        ITEM_ID: item_type,
-        RATING: "float64",
-        TIMESTAMP: "int64",
-        POSITION: "int64",
-    }
-    return _expression(context, rated, columns)
+    # With the types given, DuckDB does not plan the query twice.
+    return context.connection.sql(rated, schema=interaction_schema(types))
+
+
+def interaction_schema(types: tuple[str, str]) -> ibis.Schema:
+    """Return the schema of a table of interactions, with these types of user IDs and item IDs."""
+    import ibis  # noqa: PLC0415 -- importing the readers stays cheap
+
+    columns = (USER_ID, ITEM_ID, RATING, TIMESTAMP, POSITION)
+    return ibis.schema(dict(zip(columns, (*types, "float64", "int64", "int64"), strict=True)))
 
 
 def _move(context: ReaderContext, numbers: NumericRows) -> NumericRows:
@@ -190,55 +194,37 @@ def _tagged(own_tags: ValidatedRows, rated: str, *, first: int) -> str:
 
 def item_table(context: ReaderContext, items: ValidatedRows | None, item_type: str) -> Table:
     """Return the item metadata; an empty table if there is none."""
-    name = fresh_name("items")
-    context.run(
-        f"CREATE TABLE {name} ({ITEM_ID} {item_type}, {TITLE} VARCHAR, {YEAR} INTEGER, {GENRES} VARCHAR[])"
-    )
+    queries = []
     if items is not None:
         year = f"coalesce({YEAR}, {_YEAR_IN_TITLE})" if items.has(YEAR) else _YEAR_IN_TITLE
         genres = GENRES if items.has(GENRES) else "[]"
-        context.run(
-            f"INSERT INTO {name} SELECT CAST({ITEM_ID} AS {item_type}), {TITLE}, {year}, {genres} FROM {items.table} WHERE error IS NULL ORDER BY line"
-        )
-    return _expression(
-        context,
-        f"SELECT * FROM {name}",
-        {ITEM_ID: item_type, TITLE: "string", YEAR: "int32", GENRES: "array<string>"},
-    )
+        queries = [f"SELECT CAST({ITEM_ID} AS {item_type}), {TITLE}, {year}, {genres} FROM {items.table}"]
+    types = {ITEM_ID: item_type, TITLE: "string", YEAR: "int32", GENRES: "array<string>"}
+    return _new_table(context, "items", types, queries)
 
 
 def tag_table(
     context: ReaderContext, own: ValidatedRows | None, others: Sequence[ValidatedRows], types: tuple[str, str]
 ) -> Table:
-    """Return the release's own tags with their users, then the tags of other releases without.
-
-    Args:
-        context: Where the table is made.
-        own: The tags of the release's users.
-        others: Tags of other releases.
-        types: The types of user IDs and item IDs.
-    """
-    name = fresh_name("tags")
-    user_type, item_type = types
-    context.run(
-        f"CREATE TABLE {name} ({USER_ID} {user_type}, {ITEM_ID} {item_type}, {TAG} VARCHAR, {WEIGHT} DOUBLE, {TIMESTAMP} BIGINT)"
-    )
+    """Return the release's own tags with their users, then the tags of other releases without; ``types`` are those of IDs."""
+    queries = []
     for table in ([own] if own is not None else []) + list(others):
         user = USER_ID if table is own else "NULL"  # another release has other users under the same IDs
         weight = WEIGHT if table.has(WEIGHT) else "1"
         timestamp = TIMESTAMP if table.has(TIMESTAMP) else "NULL"
-        context.run(
-            f"INSERT INTO {name} SELECT {user}, {ITEM_ID}, {TAG}, {weight}, {timestamp} FROM {table.table} WHERE error IS NULL ORDER BY line"
-        )
-    columns = {USER_ID: user_type, ITEM_ID: item_type, TAG: "string", WEIGHT: "float64", TIMESTAMP: "int64"}
-    return _expression(context, f"SELECT * FROM {name}", columns)
+        queries.append(f"SELECT {user}, {ITEM_ID}, {TAG}, {weight}, {timestamp} FROM {table.table}")
+    columns = {USER_ID: types[0], ITEM_ID: types[1], TAG: "string", WEIGHT: "float64", TIMESTAMP: "int64"}
+    return _new_table(context, "tags", columns, queries)
 
 
-def _expression(context: ReaderContext, query: str, types: dict[str, str]) -> Table:
-    """Return the query as an Ibis expression; with the types given, DuckDB does not plan it twice."""
+def _new_table(context: ReaderContext, name: str, types: dict[str, str], queries: Sequence[str]) -> Table:
+    """Return a new table of the valid rows of each of the queries, in the order of the lines."""
     import ibis  # noqa: PLC0415 -- importing the readers stays cheap
 
-    return context.connection.sql(query, schema=ibis.schema(types))
+    table = context.connection.create_table(fresh_name(name), schema=ibis.schema(types))
+    for query in queries:
+        context.run(f"INSERT INTO {table.get_name()} {query} WHERE error IS NULL ORDER BY line")
+    return table
 
 
 _RANGES = {"ml-100k": (1.0, 5.0), "ml-1m": (1.0, 5.0)}
@@ -288,15 +274,10 @@ def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> S
 def read_interactions(
     path: Path | Literal["-"], *, connection: Backend, settings: ReadSettings
 ) -> tuple[Table, RowReport]:
-    """Return a table of interactions, ``-`` for a CSV on standard input, and its row report.
+    """Return a table with the columns of ``Source.interactions``, and its row report.
 
-    Args:
-        path: A CSV, TSV or Parquet table with columns for user, item, rating and, if known, timestamp.
-        connection: As for ``read_source``.
-        settings: The rating range and what happens to invalid rows.
-
-    Returns:
-        A table with the columns of ``Source.interactions``, and its row report.
+    ``path`` is a CSV, TSV or Parquet table with columns for user, item, rating and, if known, timestamp; ``-`` is a CSV on
+    standard input.
 
     Raises:
         SourceError: The table cannot be read, is empty or lacks a column.
@@ -317,15 +298,10 @@ def read_interactions(
 def read_items(
     path: Path, *, connection: Backend, settings: ReadSettings
 ) -> tuple[Table, Table, tuple[RowReport, ...]]:
-    """Return a table of items, the tags of ``settings.tags``, and the row report of each file.
+    """Return tables with the columns of ``Source.items`` and ``Source.tags``, and the row report of each file.
 
-    Args:
-        path: A CSV, TSV or Parquet table with columns for the item and its title and, if known, year and genres.
-        connection: As for ``read_source``.
-        settings: Files of tags and what happens to invalid rows.
-
-    Returns:
-        Tables with the columns of ``Source.items`` and ``Source.tags``, and a row report per file.
+    ``path`` is a CSV, TSV or Parquet table with columns for the item and its title and, if known, year and genres. The tags are
+    those of ``settings.tags``.
 
     Raises:
         SourceError: A table cannot be read, is empty or lacks a column.

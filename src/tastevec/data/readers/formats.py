@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tastevec.data.download import unpack_entries
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
 
     from tastevec.data.readers.text import TextFile
 
-_PARQUET = (".parquet", ".pq")
-_TABLE_ENDINGS = (".csv", ".tsv", ".txt", *_PARQUET)
+PARQUET = (".parquet", ".pq")
+TABLE_ENDINGS = (".csv", ".tsv", ".txt", *PARQUET)
 GENOME_FILES = ("genome-scores.csv", "genome-tags.csv")
 _NEEDED = (
     *("u.data", "u.item", "u.genre"),
@@ -59,13 +58,7 @@ _EXPECTED = "Expected u.data (ml-100k), ratings.dat (ml-1m, ml-10m), ratings.csv
 
 @dataclass(frozen=True)
 class SourceLayout:
-    """A recognized source.
-
-    Attributes:
-        interactions: The file of the interactions.
-        name: The name of the source.
-        format: The format of its files.
-    """
+    """A recognized source: the file of its interactions, its name, and the format of its files."""
 
     interactions: Path
     name: str
@@ -80,9 +73,7 @@ class SourceLayout:
 def find_layout(path: Path, scratch: Path) -> SourceLayout:
     """Return the layout of the source at ``path``: a release (folder or zip), a RecBole file, or a table.
 
-    Args:
-        path: The source.
-        scratch: A folder into which a zip is unpacked.
+    A zip is unpacked into ``scratch``.
 
     Raises:
         SourceError: The path does not exist, or its format is unknown.
@@ -91,7 +82,7 @@ def find_layout(path: Path, scratch: Path) -> SourceLayout:
         raise SourceError(
             f"{path}: not found. Expected a release or a table. Download one: tastevec fetch ml-100k"
         )
-    if path.suffix in _TABLE_ENDINGS and path.is_file():
+    if path.suffix in TABLE_ENDINGS and path.is_file():
         return SourceLayout(path, path.stem, "table")
     if path.suffix == ".inter":
         return SourceLayout(path, path.stem, "recbole")
@@ -127,7 +118,7 @@ def _unpack(path: Path, scratch: Path) -> Path:
 
     def fail(details: str) -> SourceError:
         return SourceError(
-            f"{path}: {details}. Expected a release (folder or zip) or a table ({', '.join(_TABLE_ENDINGS)}). "
+            f"{path}: {details}. Expected a release (folder or zip) or a table ({', '.join(TABLE_ENDINGS)}). "
             "Fetch or export the file again, or unpack it and name the folder."
         )
 
@@ -153,8 +144,8 @@ def _release_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return {}
 
 
-# Columns without a header, in the order of the file.
-_SEPARATORS = {"ml-100k": "\t", "ml-1m": "::", "ml-10m": "::"}
+# Of releases without a header.
+SEPARATORS = {"ml-100k": "\t", "ml-1m": "::", "ml-10m": "::"}
 _ITEM_FILES = {
     "ml-100k": "u.item",
     "ml-1m": "movies.dat",
@@ -173,14 +164,20 @@ def read_ratings(
     layout: SourceLayout, context: ReaderContext, rating_range: tuple[float, float]
 ) -> ValidatedRows:
     """Read the ratings of a source: one row per user and item."""
-    path, rating, unique = layout.interactions, rating_within(*rating_range), (USER_ID, ITEM_ID)
+    path, unique = layout.interactions, (USER_ID, ITEM_ID)
     if layout.format == "table":
         return read_interaction_table(path, context, rating_range)
+    types = interaction_types(layout.format, rating_range)
     if layout.format == "recbole":
-        types = {USER_ID: ANY_ID, ITEM_ID: ANY_ID, RATING: rating, TIMESTAMP: ANY_TIME}
         return _read_headed(_atomic_records(path, context), context, types, (TIMESTAMP,), unique)
-    types = {USER_ID: INT_ID, ITEM_ID: INT_ID, RATING: rating, TIMESTAMP: UNIX_SECONDS}
     return _read_movielens(open_text(path, context.scratch), layout.format, context, types, unique)
+
+
+def interaction_types(format_name: str, rating_range: tuple[float, float]) -> dict[str, ColumnType]:
+    """Return the column types of interactions, by role: MovieLens has integers, other sources any IDs and times."""
+    is_open = format_name in {"table", "recbole"}
+    ids, timestamps = (ANY_ID, ANY_TIME) if is_open else (INT_ID, UNIX_SECONDS)
+    return {USER_ID: ids, ITEM_ID: ids, RATING: rating_within(*rating_range), TIMESTAMP: timestamps}
 
 
 def read_items_of(layout: SourceLayout, context: ReaderContext) -> ValidatedRows | None:
@@ -194,8 +191,7 @@ def read_items_of(layout: SourceLayout, context: ReaderContext) -> ValidatedRows
             return None
         return _read_headed(_atomic_records(path, context), context, types, (YEAR, GENRES), (ITEM_ID,))
     name = _ITEM_FILES[layout.format]
-    path = layout.file(name)
-    if path is None:
+    if (path := layout.file(name)) is None:
         raise SourceError(
             f"{layout.interactions.parent}: no {name}. Expected the items of {layout.format}. Fetch the release again, or name a table with --items."
         )
@@ -212,23 +208,16 @@ def read_interaction_table(
     """Read a table of interactions: one row per user and item.
 
     Timestamps are Unix seconds or ISO 8601 dates (UTC without an offset), truncated to seconds; a missing one is NULL.
-
-    Args:
-        path: The table.
-        context: Where the rows are validated.
-        rating_range: The lowest and the highest rating.
-        name: The file's name in messages; by default its own.
+    ``name`` is the file's name in messages, by default its own.
     """
-    types = {USER_ID: ANY_ID, ITEM_ID: ANY_ID, RATING: rating_within(*rating_range), TIMESTAMP: ANY_TIME}
-    records, id_types = _table_records(path, context, name)
-    return _read_headed(records, context, types, (TIMESTAMP,), (USER_ID, ITEM_ID), id_types)
+    types = interaction_types("table", rating_range)
+    return _read_headed(_table_records(path, context, name), context, types, (TIMESTAMP,), (USER_ID, ITEM_ID))
 
 
 def read_item_table(path: Path, context: ReaderContext) -> ValidatedRows:
     """Read a table of items: item ID and title, year and genres (separated by ``|``) if the table has them."""
     types = {ITEM_ID: ANY_ID, TITLE: TEXT, YEAR: YEAR_NUMBER, GENRES: genre_list("|")}
-    records, id_types = _table_records(path, context)
-    return _read_headed(records, context, types, (YEAR, GENRES), (ITEM_ID,), id_types)
+    return _read_headed(_table_records(path, context), context, types, (YEAR, GENRES), (ITEM_ID,))
 
 
 def _read_headed(
@@ -237,11 +226,10 @@ def _read_headed(
     types: Mapping[str, ColumnType],
     optional: tuple[str, ...] = (),
     unique: tuple[str, ...] = (),
-    id_types: Mapping[str, ColumnType] = MappingProxyType({}),
 ) -> ValidatedRows:
-    """Read a file with a header; ``id_types`` are the types of ID columns that the file knows itself, by name."""
+    """Read a file with a header."""
     columns = [
-        replace(column, type=id_types.get(column.name, ANY_ID)) if column.type is ANY_ID else column
+        replace(column, type=records.id_types.get(column.name, ANY_ID)) if column.type is ANY_ID else column
         for column in match_columns(records.file, records.names, types, optional)
     ]
     return validate_rows(context, records, columns, unique=unique)
@@ -254,15 +242,13 @@ def _atomic_records(path: Path, context: ReaderContext) -> Records:
     return plain_records(text, "\t", names, skip=1)
 
 
-def _table_records(
-    path: Path, context: ReaderContext, name: str | None = None
-) -> tuple[Records, dict[str, ColumnType]]:
-    """Return the rows of a table as text, and the types of the IDs in a Parquet file."""
-    if path.suffix in _PARQUET:
+def _table_records(path: Path, context: ReaderContext, name: str | None = None) -> Records:
+    """Return the rows of a CSV, TSV or Parquet table."""
+    if path.suffix in PARQUET:
         return _parquet_records(path, context)
     text = open_text(path, context.scratch, name=name)
     separator, names = split_header(text.first_line())
-    return quoted_records(text, separator, names, context.connection), {}
+    return quoted_records(text, separator, names, context.connection)
 
 
 _INT_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
@@ -271,7 +257,7 @@ _FLOAT_TYPES = ("FLOAT", "DOUBLE")
 _ID_TYPES = dict.fromkeys(_INT_TYPES + _FLOAT_TYPES, INT_ID)
 
 
-def _parquet_records(path: Path, context: ReaderContext) -> tuple[Records, dict[str, ColumnType]]:
+def _parquet_records(path: Path, context: ReaderContext) -> Records:
     """Return the rows of a Parquet file, in which integer IDs stay integers and text IDs stay texts."""
     import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
 
@@ -285,7 +271,7 @@ def _parquet_records(path: Path, context: ReaderContext) -> tuple[Records, dict[
     id_types = {name: _ID_TYPES.get(type_name, TEXT_ID) for name, type_name in types.items()}
     texts = [_as_text(name, type_name) for name, type_name in types.items()]
     integers = frozenset(index for index, type_name in enumerate(types.values()) if type_name in _INT_TYPES)
-    return parquet_records(path, list(types), texts, integers), id_types
+    return parquet_records(path, id_types, texts, integers)
 
 
 def _as_text(name: str, type_name: str) -> str:
@@ -305,9 +291,13 @@ def _read_movielens(
         separator, names = split_header(text.first_line())
         records = quoted_records(text, separator, names, context.connection)
         return _read_headed(records, context, types, unique=unique)
-    columns = [Column(role, role, f"fields[{number}]", types[role]) for number, role in enumerate(types, 1)]
-    records = plain_records(text, _SEPARATORS[format_name], tuple(types))
-    return validate_rows(context, records, columns, unique=unique)
+    records = plain_records(text, SEPARATORS[format_name], tuple(types))
+    return validate_rows(context, records, columns_in_order(types), unique=unique)
+
+
+def columns_in_order(types: Mapping[str, ColumnType]) -> list[Column]:
+    """Return the columns of a file without a header, in the order of ``types``."""
+    return [Column(role, role, f"fields[{number}]", types[role]) for number, role in enumerate(types, 1)]
 
 
 def _read_flagged(text: TextFile, genres: tuple[str, ...], context: ReaderContext) -> ValidatedRows:
@@ -352,15 +342,9 @@ def _read_tags(
 
 
 def read_tag_file(path: Path, context: ReaderContext, *, int_ids: bool) -> list[ValidatedRows]:
-    """Read a file of tags of another release, and the file that it refers to.
+    """Return the rows of a file of tags of another release, then those of the file that it refers to.
 
-    Args:
-        path: ``tags.csv``, ``tags.dat`` of ml-10m, or ``movie_tags.dat`` of hetrec.
-        context: Where the rows are validated.
-        int_ids: Whether the item IDs are integers.
-
-    Returns:
-        The rows of each file; those of the item tags first.
+    ``path`` is a ``tags.csv``, the ``tags.dat`` of ml-10m, or the ``movie_tags.dat`` of hetrec.
     """
     item_type = INT_ID if int_ids else TEXT_ID
     if path.name == "movie_tags.dat":
@@ -397,8 +381,7 @@ def _read_tabs(
     text: TextFile, context: ReaderContext, columns: tuple[Column, ...], *, unique: tuple[str, ...]
 ) -> ValidatedRows:
     """Read a file of hetrec, which may lack its header."""
-    has_header = text.first_line().startswith(columns[0].name) or text.first_line().startswith("id\t")
+    has_header = text.first_line().startswith((columns[0].name, "id\t"))
     names = list(dict.fromkeys(column.name for column in columns))
-    return validate_rows(
-        context, plain_records(text, "\t", names, skip=int(has_header)), columns, unique=unique
-    )
+    records = plain_records(text, "\t", names, skip=int(has_header))
+    return validate_rows(context, records, columns, unique=unique)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tastevec.data.readers.text import NUMERIC, UNDECODED, TextFile, lines_of, literal, sql_path
 from tastevec.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ibis.backends.duckdb import Backend
 
-    from tastevec.data.readers.columns import Column
+    from tastevec.data.readers.columns import Column, ColumnType
 
 # ruff: noqa: S608 -- each query is built from constants and from values that `literal` has quoted
 
@@ -99,6 +99,7 @@ class Records:
         encoding: How the file's bytes were read.
         has_undecoded: Whether a row may contain the mark of a byte that is no text.
         numeric: The same rows as numeric columns, where they can be read so.
+        id_types: The types that the columns of a Parquet file have as IDs, by name.
     """
 
     query: str
@@ -107,6 +108,7 @@ class Records:
     encoding: str
     has_undecoded: bool
     numeric: NumericScan | None = None
+    id_types: Mapping[str, ColumnType] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:
@@ -163,11 +165,12 @@ def _text_records(text: TextFile, query: str, separator: str, names: Sequence[st
 
 
 def parquet_records(
-    path: Path, names: Sequence[str], texts: Sequence[str], integers: frozenset[int]
+    path: Path, id_types: Mapping[str, ColumnType], texts: Sequence[str], integers: frozenset[int]
 ) -> Records:
     """Return the rows of a Parquet file, each value as text, NULL as the empty text.
 
-    ``texts`` is SQL of each column as text, ``integers`` are the indices of the integer columns.
+    ``id_types`` are the types of its columns as IDs, ``texts`` is SQL of each column as text, ``integers`` are the indices of
+    the integer columns.
     """
     # DuckDB's strings may contain NUL bytes; they are marked as in a text file.
     fields = [f"replace(coalesce({text}, ''), chr(0), '{UNDECODED}00')" for text in texts]
@@ -175,9 +178,11 @@ def parquet_records(
         f"SELECT line, array_to_string(fields, ', ') AS text, fields FROM (SELECT file_row_number + 1 AS line, [{', '.join(fields)}] AS fields "
         f"FROM read_parquet({sql_path(path)}, file_row_number = true, hive_partitioning = false))"
     )
-    quoted = tuple('"' + name.replace('"', '""') + '"' for name in names)
+    quoted = tuple('"' + name.replace('"', '""') + '"' for name in id_types)
     numeric = NumericScan(path, quoted, tuple(texts), integers)
-    return Records(query, tuple(names), path.name, "parquet", has_undecoded=True, numeric=numeric)
+    return Records(
+        query, tuple(id_types), path.name, "parquet", has_undecoded=True, numeric=numeric, id_types=id_types
+    )
 
 
 _QUOTES = "length(coalesce(text, '')) - length(replace(coalesce(text, ''), '\"', ''))"

@@ -10,27 +10,23 @@ import ibis
 
 from tastevec.data.readers import (
     Source,
+    interaction_schema,
     item_table,
     rating_range_of,
     reader_context,
     require_rows,
     tag_table,
 )
-from tastevec.data.readers.columns import (
-    ANY_ID,
-    ANY_TIME,
-    INT_ID,
-    TEXT_ID,
-    UNIX_SECONDS,
-    Column,
-    match_columns,
-    rating_within,
-    split_header,
-)
+from tastevec.data.readers.columns import ANY_ID, INT_ID, TEXT_ID, Column, match_columns, split_header
 from tastevec.data.readers.formats import (
     GENOME_FILES,
+    PARQUET,
+    SEPARATORS,
+    TABLE_ENDINGS,
     SourceLayout,
+    columns_in_order,
     find_layout,
+    interaction_types,
     read_item_table,
     read_items_of,
     read_own_tags,
@@ -62,8 +58,6 @@ if TYPE_CHECKING:
 
 # ruff: noqa: S608 -- each query is built from constants and generated names
 
-_PARQUET: Final = (".parquet", ".pq")
-_TABLES: Final = (".csv", ".tsv", ".txt")
 _INTERACTIONS: Final = ("u.data", "ratings.dat", "ratings.csv")
 _METADATA: Final = ("u.item", "u.genre", "movies.dat", "movies.csv", "tags.dat", "tags.csv", *GENOME_FILES)
 
@@ -98,7 +92,7 @@ def find_source(source: Path | str, engine: SparkEngine) -> SparkSource:
         return SparkSource(address_of(path), SourceLayout(path, path.stem, "table"), is_parquet=True)
     layout = find_layout(path, engine.local)
     return SparkSource(
-        address_of(layout.interactions), layout, is_parquet=layout.interactions.suffix in _PARQUET
+        address_of(layout.interactions), layout, is_parquet=layout.interactions.suffix in PARQUET
     )
 
 
@@ -109,12 +103,12 @@ def _find_remote(address: str, engine: SparkEngine) -> SparkSource:
         entries = engine.storage.entries(address) if is_folder else []
     names = [entry.name for entry in entries]
     suffix = PurePosixPath(name).suffix
-    if _is_parquet_folder(name, names) if is_folder else suffix in _PARQUET + _TABLES:
+    if _is_parquet_folder(name, names) if is_folder else suffix in TABLE_ENDINGS:
         layout = SourceLayout(Path(name), PurePosixPath(name).stem, "table")
-        return SparkSource(address, layout, is_parquet=is_folder or suffix in _PARQUET)
+        return SparkSource(address, layout, is_parquet=is_folder or suffix in PARQUET)
     if not is_folder:
         raise SourceError(
-            f"{address}: no table for Spark. Expected a release folder, a name that ends in {', '.join(_TABLES + _PARQUET)}, "
+            f"{address}: no table for Spark. Expected a release folder, a name that ends in {', '.join(TABLE_ENDINGS)}, "
             "or a folder of Parquet files. Unpack a zip first."
         )
     layout = find_layout(_copy_metadata(entries, name, engine), engine.local)
@@ -122,7 +116,7 @@ def _find_remote(address: str, engine: SparkEngine) -> SparkSource:
 
 
 def _is_parquet_folder(name: str, names: list[str]) -> bool:
-    return name.endswith(_PARQUET) or any(name.endswith(_PARQUET) for name in names)
+    return name.endswith(PARQUET) or any(name.endswith(PARQUET) for name in names)
 
 
 def _copy_metadata(entries: list[Entry], name: str, engine: SparkEngine) -> Path:
@@ -138,7 +132,6 @@ def _copy_metadata(entries: list[Entry], name: str, engine: SparkEngine) -> Path
     return folder
 
 
-_SEPARATORS: Final = {"ml-100k": "\t", "ml-1m": "::", "ml-10m": "::"}  # of releases without a header
 # Types whose IDs are integers, as on DuckDB.
 _NUMBERS: Final = ("tinyint", "smallint", "int", "bigint", "decimal(20,0)", "float", "double")
 _TAG_ONLY_FROM: Final = 1 << 62  # the positions of tag-only interactions
@@ -147,14 +140,10 @@ _TAG_ONLY_FROM: Final = 1 << 62  # the positions of tag-only interactions
 def read_source(
     source: Path | str, *, engine: SparkEngine, connection: Backend, settings: ReadSettings
 ) -> Source:
-    """Return what ``readers.read_source`` returns, with the interactions as a table of Spark.
+    """Return what ``readers.read_source`` returns, with the interactions as a table of Spark; DuckDB reads the metadata.
 
-    Args:
-        source: A release (folder or zip) or a table on a disk that the workers see, too, a folder of Parquet files, or
-            the address of a release folder or of a table.
-        engine: Reads the interactions.
-        connection: Ibis on DuckDB, which reads the metadata.
-        settings: Rating range, other tags and items, and what happens to invalid rows.
+    ``source`` is a release (folder or zip) or a table on a disk that the workers see, too, a folder of Parquet files, or the
+    address of a release folder or of a table.
 
     Raises:
         SourceError: The source does not exist, its format is unknown, or a file is empty or has a wrong header.
@@ -194,24 +183,19 @@ def _open(
 ) -> tuple[RawRows, list[Column]]:
     """Return the rows of the interactions as text, and the columns to read."""
     layout, file = found.layout.format, found.address.rpartition("/")[2]
-    is_open = layout in {"table", "recbole"}
-    ids, timestamps = (ANY_ID, ANY_TIME) if is_open else (INT_ID, UNIX_SECONDS)
-    types = {USER_ID: ids, ITEM_ID: ids, RATING: rating_within(*rating_range), TIMESTAMP: timestamps}
+    types = interaction_types(layout, rating_range)
     if found.is_parquet:
         return _open_parquet(found.address, file, engine, types)
-    if layout in _SEPARATORS:
-        columns = [
-            Column(role, role, f"fields[{number}]", types[role]) for number, role in enumerate(types, 1)
-        ]
-        rows = text_rows(engine.session, found.address, _SEPARATORS[layout], tuple(types), "plain")
-        return rows, columns
+    if layout in SEPARATORS:
+        rows = text_rows(engine.session, found.address, SEPARATORS[layout], tuple(types), "plain")
+        return rows, columns_in_order(types)
     header = first_line(engine.session, found.address)
     if header is None:
         raise SourceError(f"{file}: empty (0 bytes). Expected rows of text. Fetch or export the file again.")
     separator, names = split_header(header)
     if layout == "recbole":
         separator, names = "\t", [name.partition(":")[0] for name in header.split("\t")]
-    columns = match_columns(file, names, types, (TIMESTAMP,) if is_open else ())
+    columns = match_columns(file, names, types, (TIMESTAMP,) if layout in {"table", "recbole"} else ())
     text_format: TextFormat = "headed" if layout == "recbole" else "quoted"
     return text_rows(engine.session, found.address, separator, names, text_format), columns
 
@@ -260,14 +244,7 @@ def _interactions(
     )
     if tagged is not None:
         frame = frame.unionByName(_tag_only(engine, frame, tagged))
-    schema = {
-        USER_ID: types[0],
-        ITEM_ID: types[1],
-        RATING: "float64",
-        TIMESTAMP: "int64",
-        POSITION: "int64",
-    }
-    return engine.table(frame, schema)
+    return engine.table(frame, interaction_schema(types))
 
 
 def _tag_only(engine: SparkEngine, rated: DataFrame, tagged: pa.Table) -> DataFrame:

@@ -46,7 +46,6 @@ class Entry:
 
     name: str
     address: str
-    is_folder: bool
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,10 @@ class Storage:
         Raises:
             py4j.protocol.Py4JJavaError: The address does not exist or cannot be reached.
         """
-        found = self._system(address).listStatus(self._path(address))
-        entries = [
-            Entry(status.getPath().getName(), status.getPath().toString(), bool(status.isDirectory()))
-            for status in found
-        ]
-        return sorted(entries, key=lambda entry: entry.name)
+        paths = [status.getPath() for status in self._system(address).listStatus(self._path(address))]
+        return sorted(
+            (Entry(path.getName(), path.toString()) for path in paths), key=lambda entry: entry.name
+        )
 
     def is_folder(self, address: str) -> bool:
         """Return whether this is the address of a folder."""
@@ -150,7 +147,7 @@ def first_line(error: BaseException) -> str:
     message = str(error)
     deepest = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
     try:
-        while (cause := _cause(deepest)) is not None:
+        while deepest is not None and (cause := deepest.getCause()) is not None:
             deepest = cause
         if deepest is not None:
             message = str(deepest.toString())
@@ -158,10 +155,6 @@ def first_line(error: BaseException) -> str:
         pass
     line = next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__)
     return line.rstrip(".")[:_LONGEST]
-
-
-def _cause(thrown: Any) -> Any:  # noqa: ANN401  Java objects
-    return None if thrown is None else thrown.getCause()
 
 
 # Set in a new session, so that a caller's session does not change.
@@ -207,17 +200,15 @@ def spark_session(master: str | None, scratch: Path) -> Iterator[SparkSession]:
     except ImportError as error:
         raise MissingExtraError("pyspark", "spark") from error
     running = SparkContext._active_spark_context  # noqa: SLF001  PySpark has no public name for it
+    builder = SparkSession.builder
     if running is None:
         _require_java()
-        builder = SparkSession.builder
         for name, value in launch_conf(master, scratch).items():
             builder = builder.config(name, value)
-    else:
-        if master not in {None, running.master}:
-            raise SettingsError(
-                f"--master: {master}, but Spark already runs on {running.master}. Expected the same master. Omit --master, or stop that session."
-            )
-        builder = SparkSession.builder
+    elif master not in {None, running.master}:
+        raise SettingsError(
+            f"--master: {master}, but Spark already runs on {running.master}. Expected the same master. Omit --master, or stop that session."
+        )
     with spark_errors("starting"):
         shared = builder.getOrCreate()
         session = shared.newSession()
@@ -322,18 +313,14 @@ class SparkEngine:
         """Return a new address in the shared folder."""
         return f"{self.shared}/{prefix}-{uuid.uuid4().hex}"
 
-    def table(self, frame: DataFrame, schema: dict[str, str]) -> ibis.Table:
+    def table(self, frame: DataFrame, schema: ibis.Schema) -> ibis.Table:
         """Return the frame as a table for expressions of this engine."""
         name = f"rows_{uuid.uuid4().hex}"
         frame.createOrReplaceTempView(name)
         return ibis.table(schema, name=name)
 
     def to_pyarrow(self, table: ibis.Table) -> pa.Table:
-        """Return all rows in their order, in the types of the expression.
-
-        Raises:
-            SettingsError: Spark fails.
-        """
+        """Return all rows in their order, in the types of the expression."""
         schema = table.schema().to_pyarrow()
         return pa.Table.from_batches(list(self.materialize(table)), schema).combine_chunks()
 
@@ -347,7 +334,8 @@ class SparkEngine:
         with spark_errors("preprocessing the interactions"):
             written = self.write(self._frame(table), address)
             parts = [part for part in self.storage.entries(address) if part.name.startswith("part-")]
-        for part in sorted(parts, key=_number):
+        # By number: after 99999 the names have one digit more.
+        for part in sorted(parts, key=lambda part: (int(part.name.split("-")[1]), part.name)):
             for batch in self._read(part, schema):
                 found += batch.num_rows
                 yield batch
@@ -402,17 +390,8 @@ class SparkEngine:
                 frame = self.upload(memtable.data.to_pyarrow(memtable.schema), memtable.name)
                 frame.createOrReplaceTempView(memtable.name)
                 self._uploaded.add(memtable.name)
-        return self.session.sql(_sql(table))
-
-
-def _number(part: Entry) -> tuple[int, str]:
-    """Return the sort key of a part: after 99999 their names have one digit more."""
-    return int(part.name.split("-")[1]), part.name
-
-
-def _sql(table: ibis.Table) -> Any:  # noqa: ANN401  untyped in Ibis
-    ibis.pyspark  # noqa: B018  loads the options of its compiler
-    return str(ibis.to_sql(table, dialect="pyspark"))
+        ibis.pyspark  # noqa: B018  loads the options of its compiler
+        return self.session.sql(str(ibis.to_sql(table, dialect="pyspark")))
 
 
 def _remove(folder: Path) -> None:

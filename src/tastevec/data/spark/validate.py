@@ -292,14 +292,12 @@ class ErrorCounts:
         """Return what to add to a row's number in its piece to get its position in the source, from 0."""
         pieces = self.pieces()
         before = accumulate((rows for *_, rows in pieces), initial=0)
-        shifts = [start - first for start, (_, _, first, _) in zip(before, pieces, strict=False)]
-        return pa.table(
-            {
-                "file": pa.array([file for file, *_ in pieces], pa.string()),
-                "block": pa.array([block for _, block, *_ in pieces], pa.int64()),
-                "shift": pa.array(shifts, pa.int64()),
-            }
-        )
+        rows = [
+            {"file": file, "block": block, "shift": start - first}
+            for start, (file, block, first, _) in zip(before, pieces, strict=False)
+        ]
+        schema = pa.schema([("file", pa.string()), ("block", pa.int64()), ("shift", pa.int64())])
+        return pa.Table.from_pylist(rows, schema)
 
     def file_and_line(self, position: int) -> tuple[str, int]:
         """Return the name of the file of a row of the source, and its line, from 1."""
