@@ -115,11 +115,7 @@ _SOURCE_ERRORS: Final = re.compile(
 
 @contextmanager
 def spark_errors(doing: str, *, source: str | None = None) -> Iterator[None]:
-    """Raise an error of this package for every failure of Spark.
-
-    Args:
-        doing: The activity, for the message.
-        source: The source, if the activity reads it.
+    """Raise an error of this package for every failure of Spark while ``doing`` something, such as reading a ``source``.
 
     Raises:
         SettingsError: A job failed, the JVM ended, or disk or memory do not suffice.
