@@ -194,13 +194,9 @@ _ALIASES = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column to read.
+    """One column to read: its role is its name in the tables of this package, its name is that in the file.
 
-    Attributes:
-        role: Its name in the tables of this package.
-        name: Its name in the file, for messages.
-        text: SQL that takes its text out of ``fields``.
-        type: Its value and its rules.
+    ``text`` is SQL that takes its text out of ``fields``.
     """
 
     role: str

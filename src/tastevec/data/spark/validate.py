@@ -105,14 +105,10 @@ _NO_ROW: Final = "no row"  # the error of a header or a blank line
 
 @dataclass(frozen=True)
 class RawRows:
-    """Rows of text to validate.
+    """Rows of text to validate, as `tastevec.data.readers.records.Records`.
 
-    Attributes:
-        frame: ``file``, ``block`` and ``row``; ``text`` (the complete row; NULL for a header or a blank line) and
-            ``fields`` (an array of strings, NULL where the quotes of a row are broken).
-        names: The columns, in order; a row must have as many fields.
-        file: The name of the source in messages.
-        encoding: ``utf-8`` or ``parquet``.
+    The frame has ``file``, ``block`` and ``row``; ``text`` (the complete row; NULL for a header or a blank line) and ``fields``
+    (an array of strings, NULL where the quotes of a row are broken).
     """
 
     frame: DataFrame
