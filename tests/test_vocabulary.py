@@ -14,8 +14,6 @@ CODE = sorted(
 )
 WEB = sorted(path for kind in ("*.js", "*.html") for path in (ROOT / "src").rglob(kind))
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page != VOCABULARY)]
-# Files that are not clean yet, one a line; the file goes when it is empty.
-PENDING = frozenset((ROOT / "tests" / "vocabulary_pending.txt").read_text("utf-8").split())
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def violations(path: Path) -> list[str]:
 
 
 def test_no_file_contains_a_forbidden_word():
-    found = {_name(path): violations(path) for path in (*CODE, *WEB, *PAGES) if _name(path) not in PENDING}
+    found = {_name(path): violations(path) for path in (*CODE, *WEB, *PAGES)}
     assert {name: words for name, words in found.items() if words} == {}
 
 

@@ -112,8 +112,7 @@ def test_mult_vae_divergence_equals_torch():
     with torch.no_grad():
         network.encode.weight.zero_()
         network.encode.bias[:] = torch.tensor([*mean, *np.log(spread**2)])
-        positives = module._Positives(torch.tensor([0]), torch.tensor([1]))
-        _, divergence = network.eval()(positives)
+        _, divergence = network.eval()(torch.tensor([0]), torch.tensor([1]))
     posterior = torch.distributions.Normal(torch.tensor(mean), torch.tensor(spread))
     exact = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum()
     assert divergence.item() == pytest.approx(exact.item())
@@ -125,7 +124,7 @@ def test_mult_vae_input_has_unit_length():
     network.items.register_forward_hook(
         lambda _module, _given, options, _out: counted.append(options), with_kwargs=True
     )
-    network(module._Positives(torch.tensor([0, 1, 2, 3, 1]), torch.tensor([4, 0, 1])))
+    network(torch.tensor([0, 1, 2, 3, 1]), torch.tensor([4, 0, 1]))
     assert counted[0]["per_sample_weights"].tolist() == [0.5, 0.5, 0.5, 0.5, 1.0]
 
 

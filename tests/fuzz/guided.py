@@ -1,7 +1,7 @@
-"""Alter every file that is read, guided by which lines of ours that reaches: ``make fuzz``, which needs atheris and Linux.
+"""Alter every file that is read, guided by coverage of tastevec: ``make fuzz``, which needs atheris and Linux.
 
-One process a target, since a parser that crashes takes its process along. What is found is written to ``runs/fuzz/TARGET``:
-``crashes`` holds each input that ended in an error which is none of ours, ``corpus`` those that reached something new.
+Each target has its own process, because a parser that crashes ends its process. Results are in ``runs/fuzz/TARGET``:
+``crashes`` contains inputs that end in an error other than TastevecError, ``corpus`` those that reach new lines.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ QUIET = ["-print_final_stats=0", "-verbosity=0", "-rss_limit_mb=6000", "-timeout
 
 
 def fuzz_one(name: str, seconds: int, found: Path) -> None:
-    """Alter one file for so many seconds; never returns."""
-    import atheris  # noqa: PLC0415  of `make fuzz` alone
+    """Alter one file for ``seconds``; never returns."""
+    import atheris  # noqa: PLC0415  installed for `make fuzz` only
 
     with atheris.instrument_imports(include=["tastevec"]):
         import tastevec.serving.recommender  # noqa: PLC0415  as above
         import tastevec.training.settings  # noqa: F401, PLC0415  as above
-        from targets import TARGETS  # noqa: PLC0415  what is imported here is watched
+        from targets import TARGETS  # noqa: PLC0415  imports here are instrumented
     from mutations import mutated  # noqa: PLC0415  of the tests
-    from test_fuzz import look_at  # noqa: PLC0415  as above
+    from test_fuzz import check_target  # noqa: PLC0415  as above
 
-    target, place = TARGETS[name], samples_of(found.parent)
-    own = Path(shutil.copytree(place, Path(tempfile.mkdtemp()) / "samples"))
+    target, root = TARGETS[name], samples_of(found.parent)
+    own = Path(shutil.copytree(root, Path(tempfile.mkdtemp()) / "samples"))
     for part in ("corpus", "crashes"):
         (found / part).mkdir(parents=True, exist_ok=True)
     (found / "corpus" / "valid").write_bytes(target.valid(own))
-    kept = ROOT / "tests" / "fuzz" / "corpus" / name
-    told = [sys.argv[0], str(found / "corpus"), *([str(kept)] if kept.is_dir() else [])]
-    told += [
+    saved = ROOT / "tests" / "fuzz" / "corpus" / name
+    arguments = [sys.argv[0], str(found / "corpus"), *([str(saved)] if saved.is_dir() else [])]
+    arguments += [
         f"-max_total_time={seconds}",
         f"-artifact_prefix={found / 'crashes'}/",
         f"-max_len={LONGEST}",
@@ -46,46 +46,46 @@ def fuzz_one(name: str, seconds: int, found: Path) -> None:
     ]
 
     def altered(data: bytes, longest: int, seed: int) -> bytes:
-        """By our own ways alone, which know the format: with atheris's own Mutate (3.0.0) processes died of a corrupted heap."""
+        """Alter by the format only: with the Mutate of atheris 3.0.0, processes died of a corrupted heap."""
         return mutated(target.file, data, Random(seed))[:longest]  # noqa: S311  drawn by libFuzzer
 
-    atheris.Setup(told, lambda data: look_at(target, own, data), custom_mutator=altered)
+    atheris.Setup(arguments, lambda data: check_target(target, own, data), custom_mutator=altered)
     atheris.Fuzz()
 
 
 def samples_of(folder: Path) -> Path:
-    """The examples, made once for all targets."""
+    """Return the folder of the examples, written once for all targets."""
     from samples import write_bundle, write_samples  # noqa: PLC0415  of the tests
     from test_fuzz import with_copies  # noqa: PLC0415  as above
 
-    place = folder / "samples"
-    if not place.exists():
+    root = folder / "samples"
+    if not root.exists():
         fresh = Path(tempfile.mkdtemp(dir=folder))
         write_samples(fresh)
         try:
             write_bundle(fresh / "bundle", fresh / "prepared")
         except ImportError:
-            sys.stdout.write("torch is not installed: bundles are left out\n")
-        with_copies(fresh).rename(place)
-    return place
+            sys.stdout.write("torch is not installed: bundles are skipped\n")
+        with_copies(fresh).rename(root)
+    return root
 
 
 def main() -> None:
-    """Every target in turn, or those that are named."""
+    """Fuzz all targets in turn, or the named ones."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="TARGET", help="all, if none is named")
+    parser.add_argument("names", nargs="*", metavar="TARGET", help="default: all")
     parser.add_argument("--seconds", type=int, default=10, help="for each target")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fuzz")
     parser.add_argument("--one", action="store_true", help="in this process")
-    asked = parser.parse_args()
-    if asked.one:
-        fuzz_one(asked.names[0], asked.seconds, asked.out / asked.names[0])
+    options = parser.parse_args()
+    if options.one:
+        fuzz_one(options.names[0], options.seconds, options.out / options.names[0])
     from targets import TARGETS  # noqa: PLC0415  of the tests
 
-    asked.out.mkdir(parents=True, exist_ok=True)
-    place, crashed = samples_of(asked.out), []
-    for name in asked.names or TARGETS:
-        if not (place / TARGETS[name].sample / TARGETS[name].file).exists():
+    options.out.mkdir(parents=True, exist_ok=True)
+    root, crashed = samples_of(options.out), []
+    for name in options.names or TARGETS:
+        if not (root / TARGETS[name].sample / TARGETS[name].file).exists():
             continue
         command = [
             sys.executable,
@@ -93,19 +93,19 @@ def main() -> None:
             name,
             "--one",
             "--seconds",
-            str(asked.seconds),
+            str(options.seconds),
             "--out",
-            str(asked.out),
+            str(options.out),
         ]
-        with (asked.out / f"{name}.log").open("w") as log:
+        with (options.out / f"{name}.log").open("w") as log:
             code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-        inputs = sorted((asked.out / name / "crashes").glob("*"))
+        inputs = sorted((options.out / name / "crashes").glob("*"))
         ended = f"ended with {code}" if code else "nothing"
         sys.stdout.write(f"{name}: {ended}, {len(inputs)} inputs in crashes\n")
         sys.stdout.flush()
         crashed += [name] * bool(code or inputs)
     if crashed:
-        sys.exit(f"An error that is none of ours came of {', '.join(crashed)}; see the logs in {asked.out}")
+        sys.exit(f"Unexpected errors in {', '.join(crashed)}; see the logs in {options.out}")
 
 
 if __name__ == "__main__":

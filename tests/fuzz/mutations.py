@@ -1,4 +1,4 @@
-"""Valid files altered: bytes in any file, values and keys in JSON, fields in text, columns in Parquet, arrays in safetensors."""
+"""Alter valid files: bytes in any file, keys in JSON, fields in text, columns in Parquet, arrays in safetensors."""
 
 from __future__ import annotations
 
@@ -62,39 +62,39 @@ SNIPPETS = [
 
 
 def mutated(name: str, valid: bytes, random: Random) -> bytes:
-    """The file of this name with something in it changed, once or a few times."""
+    """Return the file with one to four random changes that fit its format."""
     change = _BY_KIND.get(PurePosixPath(name).suffix, _text)
     for _ in range(random.choice([1, 1, 1, 2, 4])):
         made = _bytes if random.random() < 0.3 else change
         try:
             valid = made(valid, random)
-        except Exception:  # noqa: BLE001  what was changed before is no longer of its kind
+        except Exception:  # noqa: BLE001  an earlier change made the file unreadable
             valid = _bytes(valid, random)
     return valid
 
 
 def _bytes(valid: bytes, random: Random) -> bytes:
-    place = random.randint(0, len(valid))
+    position = random.randint(0, len(valid))
     way = random.choice(["flip", "cut", "insert", "remove", "repeat", "nothing"])
     if way == "flip" and valid:
-        held = bytearray(valid)
-        held[place % len(held)] ^= 1 << random.randint(0, 7)
-        return bytes(held)
+        value = bytearray(valid)
+        value[position % len(value)] ^= 1 << random.randint(0, 7)
+        return bytes(value)
     if way == "cut":
-        return valid[:place]
+        return valid[:position]
     if way == "insert":
-        return valid[:place] + random.choice(SNIPPETS) + valid[place:]
-    end = min(len(valid), place + random.randint(1, 40))
+        return valid[:position] + random.choice(SNIPPETS) + valid[position:]
+    end = min(len(valid), position + random.randint(1, 40))
     if way == "remove":
-        return valid[:place] + valid[end:]
+        return valid[:position] + valid[end:]
     if way == "repeat":
-        return valid[:end] + valid[place:]
+        return valid[:end] + valid[position:]
     return b""
 
 
 def _json(valid: bytes, random: Random) -> bytes:
-    told = json.loads(valid)
-    holder, key = _place(told, random)
+    content = json.loads(valid)
+    holder, key = _random_key(content, random)
     if holder is None:
         return json.dumps(random.choice(ODD)).encode()
     way = random.choice(["value", "value", "remove", "rename", "retype"])
@@ -105,36 +105,36 @@ def _json(valid: bytes, random: Random) -> bytes:
     elif way == "rename" and isinstance(holder, dict):
         holder[random.choice(["a", "", "../a", key + "s"])] = holder.pop(key)
     else:
-        held = holder[key]
+        value = holder[key]
         holder[key] = random.choice(
-            [str(held), [held], {"a": held}, -held if isinstance(held, int | float) else None]
+            [str(value), [value], {"a": value}, -value if isinstance(value, int | float) else None]
         )
-    return json.dumps(told).encode()
+    return json.dumps(content).encode()
 
 
-def _place(told: Any, random: Random) -> tuple[Any, Any]:
-    """A container anywhere in a JSON value, and a key of it."""
+def _random_key(content: Any, random: Random) -> tuple[Any, Any]:
+    """Return a random container within a JSON value, and one of its keys; (None, None) for a scalar."""
     found: list[tuple[Any, Any]] = []
-    waiting = [told]
+    waiting = [content]
     while waiting:
-        held = waiting.pop()
+        value = waiting.pop()
         pairs = (
-            list(held.items())
-            if isinstance(held, dict)
-            else list(enumerate(held))
-            if isinstance(held, list)
+            list(value.items())
+            if isinstance(value, dict)
+            else list(enumerate(value))
+            if isinstance(value, list)
             else []
         )
-        found += [(held, key) for key, _ in pairs]
+        found += [(value, key) for key, _ in pairs]
         waiting += [value for _, value in pairs]
     return random.choice(found) if found else (None, None)
 
 
 def _text(valid: bytes, random: Random) -> bytes:
     lines = valid.split(b"\n")
-    place = random.randint(0, min(len(lines) - 1, 6))  # what is near the top is met first
-    separator = next((mark for mark in (b"::", b"\t", b"|", b",") if mark in lines[place]), b",")
-    fields = lines[place].split(separator)
+    position = random.randint(0, min(len(lines) - 1, 6))  # readers see the first lines first
+    separator = next((mark for mark in (b"::", b"\t", b"|", b",") if mark in lines[position]), b",")
+    fields = lines[position].split(separator)
     way = random.choice(["field", "field", "less", "more", "line", "separator", "encoding"])
     if way == "field":
         fields[random.randint(0, len(fields) - 1)] = random.choice(FIELDS).encode()
@@ -145,15 +145,15 @@ def _text(valid: bytes, random: Random) -> bytes:
     elif way == "separator":
         separator = random.choice([b";", b" ", b",", b"\t"])
     elif way == "line":
-        return b"\n".join(lines[: place + 1])
+        return b"\n".join(lines[: position + 1])
     else:
         return valid.decode("latin-1").encode(random.choice(["utf-16", "utf-8-sig", "utf-32"]))
-    lines[place] = separator.join(fields)
+    lines[position] = separator.join(fields)
     return b"\n".join(lines)
 
 
 def _column(length: int, random: Random) -> pa.Array:
-    """A column of some kind that is valid Arrow, and seldom what is expected."""
+    """Return a valid Arrow column, rarely of the expected type."""
     made: list[Callable[[], pa.Array]] = [
         lambda: pa.nulls(length),
         lambda: pa.nulls(length, pa.int64()),
@@ -179,54 +179,56 @@ def _column(length: int, random: Random) -> pa.Array:
 
 def _parquet(valid: bytes, random: Random) -> bytes:
     table = pq.read_table(io.BytesIO(valid))
-    place = random.randint(0, table.num_columns - 1)
-    name = table.column_names[place]
-    way = random.choice(["replace", "replace", "remove", "rename", "twice", "empty", "order", "told", "few"])
+    position = random.randint(0, table.num_columns - 1)
+    name = table.column_names[position]
+    way = random.choice(
+        ["replace", "replace", "remove", "rename", "twice", "empty", "order", "metadata", "few"]
+    )
     if way == "replace":
-        table = table.set_column(place, name, _column(len(table), random))
+        table = table.set_column(position, name, _column(len(table), random))
     elif way == "remove":
-        table = table.remove_column(place)
+        table = table.remove_column(position)
     elif way == "rename":
         names = [*table.column_names]
-        names[place] = random.choice(["", "a", name.upper(), 'a"b', "rating", "item_id"])
+        names[position] = random.choice(["", "a", name.upper(), 'a"b', "rating", "item_id"])
         table = table.rename_columns(names)
     elif way == "twice":
-        table = table.append_column(name, table[place])
+        table = table.append_column(name, table[position])
     elif way == "empty":
         table = table.slice(0, 0)
     elif way == "order":
         table = table.take(pa.array([random.randint(0, len(table) - 1) for _ in range(len(table))]))
-    elif way == "told":
+    elif way == "metadata":
         table = table.replace_schema_metadata(
             {random.choice([b"space", b"horizon", b"\xff"]): random.choice([b"a", b"\xff"])}
         )
     else:
         table = table.slice(random.randint(0, len(table)))
-    kept = io.BytesIO()
-    pq.write_table(table, kept)
-    return kept.getvalue()
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
 
 
-def _array(held: np.ndarray, random: Random) -> np.ndarray:
+def _array(value: np.ndarray, random: Random) -> np.ndarray:
     way = random.choice(["kind", "shape", "less", "more", "values", "none"])
     if way == "kind":
-        return held.astype(random.choice(["f2", "f8", "i1", "u1", "i8", "?"]))
+        return value.astype(random.choice(["f2", "f8", "i1", "u1", "i8", "?"]))
     if way == "shape":
-        return held.reshape(random.choice([(-1,), (1, -1), (-1, 1), (1, -1, 1)]))
+        return value.reshape(random.choice([(-1,), (1, -1), (-1, 1), (1, -1, 1)]))
     if way == "less":
-        return held[: random.randint(0, max(len(held) - 1, 0))] if held.ndim else held
+        return value[: random.randint(0, max(len(value) - 1, 0))] if value.ndim else value
     if way == "more":
-        return np.concatenate([held, held])
+        return np.concatenate([value, value])
     if way == "values":
-        odd = [NAN, float("inf"), -1e30, 0.0] if held.dtype.kind == "f" else [-1, 0, 127]
-        return np.full_like(held, random.choice(odd))
-    return np.zeros((0, *held.shape[1:]), held.dtype)
+        odd = [NAN, float("inf"), -1e30, 0.0] if value.dtype.kind == "f" else [-1, 0, 127]
+        return np.full_like(value, random.choice(odd))
+    return np.zeros((0, *value.shape[1:]), value.dtype)
 
 
 def _tensors(valid: bytes, random: Random) -> bytes:
-    arrays, told = load(valid), _header(valid)
+    arrays, header = load(valid), _header(valid)
     name = random.choice(sorted(arrays))
-    way = random.choice(["array", "array", "remove", "rename", "words", "more"])
+    way = random.choice(["array", "array", "remove", "rename", "header", "more"])
     if way == "array":
         with np.errstate(all="ignore"):
             arrays[name] = np.ascontiguousarray(_array(arrays[name], random))
@@ -236,12 +238,12 @@ def _tensors(valid: bytes, random: Random) -> bytes:
         arrays[random.choice(["a", "mean.a", "mean.next", name + ".b"])] = arrays.pop(name)
     elif way == "more":
         arrays["mean.x"] = np.zeros(3, np.float32)
-    elif told:
-        key = random.choice(sorted(told))
-        told[key] = _json(told[key].encode(), random).decode()
+    elif header:
+        key = random.choice(sorted(header))
+        header[key] = _json(header[key].encode(), random).decode()
     else:
-        told = {"header": "[]"}
-    return save(arrays, told or None)
+        header = {"header": "[]"}
+    return save(arrays, header or None)
 
 
 def _header(valid: bytes) -> dict[str, str]:
@@ -250,10 +252,10 @@ def _header(valid: bytes) -> dict[str, str]:
 
 
 def _npy(valid: bytes, random: Random) -> bytes:
-    kept = io.BytesIO()
+    buffer = io.BytesIO()
     with np.errstate(all="ignore"):
-        np.save(kept, _array(np.load(io.BytesIO(valid)), random), allow_pickle=False)
-    return kept.getvalue()
+        np.save(buffer, _array(np.load(io.BytesIO(valid)), random), allow_pickle=False)
+    return buffer.getvalue()
 
 
 _BY_KIND: dict[str, Callable[[bytes, Random], bytes]] = {

@@ -1,4 +1,4 @@
-"""A whole and tiny example of everything that is read from outside, each in a folder of its own."""
+"""Tiny valid examples of every file format that tastevec reads, each in its own folder."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from users import world
 if TYPE_CHECKING:
     from pathlib import Path
 
-PERSON = [[1, 5.0], [2, 1.0], [11, 4.0]]
+USER = [[1, 5.0], [2, 1.0], [11, 4.0]]
 SPACE = "a space"
 
 
-def write_samples(place: Path) -> Path:
-    """Write all of them into ``place``, but for the bundle, which needs torch."""
-    worlds.write_100k(place / "ml-100k")
-    worlds.write_1m(place / "ml-1m")
-    worlds.write_10m(place / "ml-10m")
-    worlds.write_recbole(place / "recbole")
-    release = worlds.write_csv_release(place / "csv", genome=True)
-    worlds.write_own_csv(place / "own")
-    (place / "zip").mkdir()
-    worlds.zip_folder(place / "ml-1m", place / "zip" / "ml-1m.zip")
-    _tables(place / "tables")
-    _hetrec(place / "hetrec")
-    prepare(release, place / "prepared", settings=PrepareSettings(seed=1))
+def write_samples(root: Path) -> Path:
+    """Write all examples into ``root``, except the bundle, which needs torch."""
+    worlds.write_100k(root / "ml-100k")
+    worlds.write_1m(root / "ml-1m")
+    worlds.write_10m(root / "ml-10m")
+    worlds.write_recbole(root / "recbole")
+    release = worlds.write_csv_release(root / "csv", genome=True)
+    worlds.write_own_csv(root / "own")
+    (root / "zip").mkdir()
+    worlds.zip_folder(root / "ml-1m", root / "zip" / "ml-1m.zip")
+    _tables(root / "tables")
+    _hetrec(root / "hetrec")
+    prepare(release, root / "prepared", settings=PrepareSettings(seed=1))
     with mock.patch(
         "tastevec.evaluation.html_report.draw", return_value=[Chart("none", "None", "Nothing.", b"")]
     ):
-        write_report(lively(baselines=["popularity"], models=["ours"], users=10), place / "results")
-    _unfinished(place / "unfinished")
-    _fetched(place / "fetched")
-    _words(place / "words")
-    return place
+        write_report(lively(baselines=["popularity"], models=["ours"], users=10), root / "results")
+    _unfinished(root / "unfinished")
+    _fetched(root / "fetched")
+    _inputs(root / "inputs")
+    return root
 
 
 def write_bundle(folder: Path, prepared: Path) -> Path:
-    """A bundle with every part that one may have, of a network that nobody trained."""
+    """Write a bundle with all optional parts and an untrained network."""
     from encoders import TASTE, encoder, reading  # noqa: PLC0415  torch
     from tastevec.items.cold_start import ColdStartModel, load_feature_rows  # noqa: PLC0415  as above
     from tastevec.items.item_map import ItemMap  # noqa: PLC0415  as above
@@ -74,42 +74,49 @@ def write_bundle(folder: Path, prepared: Path) -> Path:
         "log": [{"loss": 1.5, "step": 1}],
         "space": SPACE,
     }
-    places = np.random.default_rng(1).random((worlds.ITEMS, 2)).astype(np.float32)
-    whole = Bundle(
+    coordinates = np.random.default_rng(1).random((worlds.ITEMS, 2)).astype(np.float32)
+    bundle = Bundle(
         network,
         reading(max_history_overall=100),
         items.append_column("train_users", pa.array(counts)),
         facts,
         cold_start=ColdStartModel.fit(*read, network.table, counts),
-        item_map=ItemMap(places),
+        item_map=ItemMap(coordinates),
     )
     directions = np.random.default_rng(7).normal(size=(3, 8)).astype(np.float32)
     tags = TagDirections(("space", "tears", "robots"), directions, np.array([0.9, 0.8, 0.7], np.float32), {})
     tags = tags.with_reference("items", network.item_vectors)
-    tags = with_user_reference(tags, Recommender(whole).vectors, world())
-    return replace(whole, tags=tags).save(folder)
+    tags = with_user_reference(tags, Recommender(bundle).vectors, world())
+    return replace(bundle, tags=tags).save(folder)
 
 
-def reseal(folder: Path, manifest: str, told: bytes) -> None:
-    """Write the manifest of a folder again for the files as they lie, as somebody would who alters one on purpose."""
-    from hashlib import sha256  # noqa: PLC0415  for this alone
+def reseal(folder: Path, manifest: str, original: bytes) -> None:
+    """Write the manifest again with the checksums of the altered files, as an attacker would."""
+    from hashlib import sha256  # noqa: PLC0415  used here only
 
-    said = json.loads(told)
-    said.pop("manifest_checksum", None)
+    content = json.loads(original)
+    content.pop("manifest_checksum", None)
     for key in ("files", "checksums"):
-        for name, before in said.get(key, {}).items():
-            held = (folder / name).read_bytes()
-            digest = sha256(held).hexdigest()
-            said[key][name] = {"bytes": len(held), "sha256": digest} if isinstance(before, dict) else digest
-    (folder / manifest).write_text(manifest_text(said), encoding="utf-8")
+        for name, before in content.get(key, {}).items():
+            data = (folder / name).read_bytes()
+            digest = sha256(data).hexdigest()
+            content[key][name] = (
+                {"bytes": len(data), "sha256": digest} if isinstance(before, dict) else digest
+            )
+    (folder / manifest).write_text(manifest_text(content), encoding="utf-8")
 
 
 def _tables(folder: Path) -> None:
-    """One's own tables, and vectors as ``encode`` writes them."""
+    """Write Parquet tables of a user, and vectors as ``encode`` writes them."""
     folder.mkdir()
     users, items, stars, times = zip(*worlds.ratings(), strict=True)
-    told = {"user_id": users, "item_id": items, "rating": [float(star) for star in stars], "timestamp": times}
-    pq.write_table(pa.table(told), folder / "ratings.parquet")
+    contents = {
+        "user_id": users,
+        "item_id": items,
+        "rating": [float(star) for star in stars],
+        "timestamp": times,
+    }
+    pq.write_table(pa.table(contents), folder / "ratings.parquet")
     indices = worlds.items()
     listed = {
         "item_id": [100 + item.item for item in indices],
@@ -117,19 +124,19 @@ def _tables(folder: Path) -> None:
         "year": pa.array([item.year for item in indices], pa.int32()),
         "genres": [list(item.genres) for item in indices],
     }
-    pq.write_table(pa.table(listed), folder / "films.parquet")
+    pq.write_table(pa.table(listed), folder / "items.parquet")
     pq.write_table(
         pa.table({"item_id": [101, 102], "tag": ["space", "tears"], "weight": [1.0, 2.0]}),
         folder / "tags.parquet",
     )
     flat = pa.array(np.linspace(-1, 1, 3 * 8).astype(np.float32))
     vectors = pa.table({"user_id": [1, 2, 3], "vector": pa.FixedSizeListArray.from_arrays(flat, 8)})
-    told_of = {"space": SPACE, "horizon": "overall"}
-    pq.write_table(vectors.replace_schema_metadata(told_of), folder / "vectors.parquet")
+    metadata = {"space": SPACE, "horizon": "overall"}
+    pq.write_table(vectors.replace_schema_metadata(metadata), folder / "vectors.parquet")
 
 
 def users() -> Any:
-    """Whom the service can find."""
+    """Return the stored user vectors of the service."""
     from tastevec.serving.neighbors import Neighbors  # noqa: PLC0415  an extra
 
     return Neighbors(np.array([7, 9, 12]), np.eye(3, 8, dtype=np.float32))
@@ -148,25 +155,25 @@ def _unfinished(folder: Path) -> None:
 
 
 def _fetched(folder: Path) -> None:
-    """A release as ``fetch`` leaves it, a zip, and what stands beside a download that broke off."""
+    """Write a fetched release, and the partial files of an interrupted download."""
     release = worlds.write_1m(folder / "ml-1m")
     members = {}
     for file in sorted(release.iterdir()):
-        from hashlib import sha256  # noqa: PLC0415  for this alone
+        from hashlib import sha256  # noqa: PLC0415  used here only
 
         members[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file.read_bytes()).hexdigest()}
-    told = {"format": 1, "name": "ml-1m", "used_source": "url", "address": "http://a.example/a.zip"}
-    told |= {"terms": "none", "citation": "none", "bytes": 10, "checksum": None, "tried": []}
-    (release / "SOURCE.json").write_text(json.dumps(told | {"members": members}))
+    contents = {"format": 1, "name": "ml-1m", "used_source": "url", "address": "http://a.example/a.zip"}
+    contents |= {"terms": "none", "citation": "none", "bytes": 10, "checksum": None, "tried": []}
+    (release / "SOURCE.json").write_text(json.dumps(contents | {"members": members}))
     (folder / "ml-1m.zip.part").write_bytes(b"PK\x03\x04")
     begun = {"address": "http://a.example/a.zip", "validator": '"1"', "total": 10}
     (folder / "ml-1m.zip.part.json").write_text(json.dumps(begun))
 
 
-def _words(folder: Path) -> None:
-    """What is told in words and not in files: settings, variables, one person's ratings, the body of a request."""
+def _inputs(folder: Path) -> None:
+    """Write inputs that are no files in use: settings, variables, ratings of one user, request bodies."""
     folder.mkdir()
-    told = {
+    contents = {
         "train.json": {"epochs": "3", "learning_rate": "0.001", "time_gaps": "true"},
         "prepare.json": {"seed": 1, "preset": "taste", "memory": "500MB", "rating_range": [1, 5]},
         "service.json": {
@@ -174,7 +181,7 @@ def _words(folder: Path) -> None:
             "TASTEVEC_TIMEOUT_S": "10",
             "TASTEVEC_TOKEN": "secret",
         },
-        "person.json": PERSON,
+        "user.json": USER,
         "recommend.json": {
             "users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}],
             "k": 3,
@@ -189,5 +196,5 @@ def _words(folder: Path) -> None:
         "similar-users.json": {"users": [{"ratings": [{"item_id": 1, "rating": 1}]}], "k": 2},
         "similar-items.json": {"item_ids": [1, 2], "k": 3},
     }
-    for name, value in told.items():
+    for name, value in contents.items():
         (folder / name).write_text(json.dumps(value))

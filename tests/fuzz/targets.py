@@ -1,4 +1,4 @@
-"""Everything that reads what others wrote: which file of which example is altered, and how it is read."""
+"""Fuzz targets: each file that tastevec reads from outside, and how it is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import samples
 import worlds
 from tastevec.data import download
-from tastevec.data import download as archives
 from tastevec.data import expressions as tables
 from tastevec.data import http as transfer
 from tastevec.data.inputs import RatingScale
@@ -51,20 +50,20 @@ BUNDLE = [
 ]
 
 
-OPENED = ExitStack()  # services that are asked
+OPENED = ExitStack()  # running service clients
 
 
 @dataclass(frozen=True)
 class Target:
-    """A file that somebody else may have written.
+    """A file from an untrusted source.
 
     Attributes:
-        sample: The example that it is of.
-        file: Its name there.
-        read: Reads the example, and says something of what was read.
-        manifest: The manifest that is written again for the altered file, as one does who means harm; none where it is not.
-        manifest_text: Whether a checksum covers it, so that whatever is altered must be noticed.
-        needs: A library without which it is left out.
+        sample: The folder of its example.
+        file: Its path in that folder.
+        read: Reads the example; returns a value that depends on the content.
+        manifest: The manifest to write again with matching checksums, as an attacker would; None to leave it.
+        manifest_text: Whether a checksum covers the file, so that each change must be detected.
+        needs: The library that it needs.
     """
 
     sample: str
@@ -76,32 +75,32 @@ class Target:
 
     @property
     def name(self) -> str:
-        """What it is called, as a folder of the corpus is."""
+        """The name of the target, and of its folder in the corpus."""
         return f"{self.sample}-{self.file.replace('/', '-')}{'-resealed' if self.manifest else ''}"
 
-    def valid(self, place: Path) -> bytes:
-        """The file as it should be."""
-        return (place / self.sample / self.file).read_bytes()
+    def valid(self, root: Path) -> bytes:
+        """Return the unaltered file."""
+        return (root / self.sample / self.file).read_bytes()
 
-    def outcome(self, place: Path, altered: bytes) -> tuple[str, Any]:
-        """Read the example with the file altered: ``refused`` and the sentence, or ``read`` and what was.
+    def outcome(self, root: Path, altered: bytes) -> tuple[str, Any]:
+        """Read the example with the altered file; return ``refused`` and the message, or ``read`` and the value.
 
-        Any error that is none of ours passes through.
+        Errors other than TastevecError pass through.
         """
-        folder = place / self.sample
-        path, valid = folder / self.file, self.valid(place)
-        told = (folder / self.manifest).read_bytes() if self.manifest else b""
+        folder = root / self.sample
+        path, valid = folder / self.file, self.valid(root)
+        original = (folder / self.manifest).read_bytes() if self.manifest else b""
         try:
             path.write_bytes(altered)
             if self.manifest:
-                samples.reseal(folder, self.manifest, told)
+                samples.reseal(folder, self.manifest, original)
             return "read", self.read(folder)
         except TastevecError as error:
             return "refused", str(error)
         finally:
             path.write_bytes(valid)
             if self.manifest:
-                (folder / self.manifest).write_bytes(told)
+                (folder / self.manifest).write_bytes(original)
 
 
 def _source(folder: Path, **settings: Any) -> Any:
@@ -114,13 +113,13 @@ def _source(folder: Path, **settings: Any) -> Any:
 
 
 def _lenient(folder: Path, *, tags: tuple[str, ...] = (), items: str | None = None, name: str = "") -> Any:
-    """As with --skip-bad-rows."""
+    """Read a source as with --skip-bad-rows."""
     files = {"tags": tuple(folder / file for file in tags), "items": folder / items if items else None}
     return _source(folder / name if name else folder, skip_bad_rows=True, **files)
 
 
 def _borrowed(folder: Path) -> Any:
-    """Tags of another release."""
+    """Read a source with the tags of another release."""
     return _source(folder.parent / "ml-1m", tags=(folder / "movie_tags.dat",))
 
 
@@ -136,7 +135,7 @@ def _interactions(folder: Path, *, name: str) -> Any:
 def _items(folder: Path) -> Any:
     connection = tables.connect("500MB", threads=1)
     try:
-        items, _, _ = read_items(folder / "films.parquet", connection=connection, settings=ReadSettings())
+        items, _, _ = read_items(folder / "items.parquet", connection=connection, settings=ReadSettings())
         return len(connection.to_pyarrow(items))
     finally:
         connection.disconnect()
@@ -151,7 +150,7 @@ def _genome(folder: Path, *, skip: bool) -> Any:
 
 
 def _prepared(folder: Path) -> Any:
-    """Opened, and everything looked at that a training looks at first."""
+    """Open a prepared dataset and read all that training reads first."""
     prepared = Prepared.open(folder)
     users = prepared.histories.take(prepared.users_in("train"))
     RatingScale.of(prepared.rating_range)
@@ -161,36 +160,40 @@ def _prepared(folder: Path) -> Any:
 
 
 def _bundle(folder: Path, *, runtime: Any = "onnx") -> Any:
-    """Loaded, and asked everything once."""
-    from tastevec.serving.recommender import load  # noqa: PLC0415  who has no torch has the rest
+    """Load a model and call each method once."""
+    from tastevec.serving.recommender import load  # noqa: PLC0415  the other targets do not need it
 
     model = load(folder, runtime=runtime)
-    user = [tuple(row) for row in samples.PERSON]
-    told = [model.recommend(user, k=2, horizon=horizon).to_pydict() for horizon in ("next", "overall")]
+    user = [tuple(row) for row in samples.USER]
+    recommended = [model.recommend(user, k=2, horizon=horizon).to_pydict() for horizon in ("next", "overall")]
     if model.bundle.tags is not None:
         model.explain(user)
     if model.bundle.item_map is not None:
         model.bundle.item_map.locate(np.ones((1, 8), np.float32), model.item_vectors)
-    return told, model.similar_items(model.bundle.item_ids[0], k=2).to_pydict(), model.bundle.facts["space"]
+    return (
+        recommended,
+        model.similar_items(model.bundle.item_ids[0], k=2).to_pydict(),
+        model.bundle.facts["space"],
+    )
 
 
-def _arrivals(folder: Path, *, tagged: bool) -> Any:
-    """Films that a model does not know, with tags from a table in memory or without."""
+def _new_items(folder: Path, *, tagged: bool) -> Any:
+    """Add new items to a model, with or without tags from a table in memory."""
     from tastevec.serving.recommender import load  # noqa: PLC0415  as above
 
     try:
         tags = pq.read_table(folder / "tags.parquet") if tagged else ()
-    except Exception:  # noqa: BLE001  what Arrow cannot read is no table
+    except Exception:  # noqa: BLE001  not a Parquet file
         return None
     return len(
         load(folder.parent / "bundle", runtime="onnx")
-        .with_items(folder / "films.parquet", tags=tags)
+        .with_items(folder / "items.parquet", tags=tags)
         .bundle.items
     )
 
 
 def _users(folder: Path) -> Any:
-    """Vectors of people, from a file; and as they are put into the database."""
+    """Read user vectors from a file, and load them into a mock database."""
     from tastevec.serving.neighbors import read_user_vectors  # noqa: PLC0415  as above
     from tastevec.serving.user_store import load_parquet  # noqa: PLC0415  as above
 
@@ -198,75 +201,75 @@ def _users(folder: Path) -> Any:
     return len(read_user_vectors(folder / "vectors.parquet", samples.SPACE, horizon="overall"))
 
 
-def _told(folder: Path) -> Any:
-    """A table in memory."""
+def _table(folder: Path) -> Any:
+    """Convert a table in memory to histories."""
     from tastevec.serving.ratings import table_histories  # noqa: PLC0415  as above
 
     try:
         table = pq.read_table(folder / "ratings.parquet")
-    except Exception:  # noqa: BLE001  what Arrow cannot read is no table
+    except Exception:  # noqa: BLE001  not a Parquet file
         return None
     ids = np.arange(1, worlds.ITEMS + 1)
     return [len(group) for group in table_histories(table, ids, RatingScale(1, 5))]
 
 
 def _user(folder: Path) -> Any:
-    """A list of ratings of one user."""
+    """Convert a list of ratings of one user to a history."""
     from tastevec.serving.ratings import list_history  # noqa: PLC0415  as above
 
     indices = {str(item): index for index, item in enumerate(range(1, worlds.ITEMS + 1))}
-    return len(list_history(_words(folder / "person.json"), indices, RatingScale(1, 5)).items)
+    return len(list_history(_content(folder / "user.json"), indices, RatingScale(1, 5)).items)
 
 
-def _words(path: Path) -> Any:
-    """Whatever a caller may say; what is no JSON is a text."""
-    held = path.read_bytes()
+def _content(path: Path) -> Any:
+    """Return the parsed JSON, or the text if it is not JSON."""
+    data = path.read_bytes()
     try:
-        return json.loads(held)
+        return json.loads(data)
     except (ValueError, RecursionError):
-        return held.decode("latin-1")
+        return data.decode("latin-1")
 
 
 def _train_settings(folder: Path) -> Any:
     from tastevec.training.settings import resolve_settings  # noqa: PLC0415  as above
 
-    told = _words(folder / "train.json")
-    told = told if isinstance(told, dict) else {str(told): told}
+    settings = _content(folder / "train.json")
+    settings = settings if isinstance(settings, dict) else {str(settings): settings}
     return resolve_settings(
-        "taste", **{name: value for name, value in told.items() if name != "preset"}
+        "taste", **{name: value for name, value in settings.items() if name != "preset"}
     ).epochs
 
 
 def _prepare_settings(folder: Path) -> Any:
-    """Only what is said of it: a source that is not there ends it."""
+    """Validate settings only: the source does not exist."""
     from tastevec.pipelines.prepare import prepare  # noqa: PLC0415  as above
 
-    told = _words(folder / "prepare.json")
-    told = told if isinstance(told, dict) else {str(told): told}
-    told = {
-        name: value for name, value in told.items() if name not in {"source", "out", "progress", "engine"}
+    settings = _content(folder / "prepare.json")
+    settings = settings if isinstance(settings, dict) else {str(settings): settings}
+    settings = {
+        name: value for name, value in settings.items() if name not in {"source", "out", "progress", "engine"}
     }
-    return prepare(folder / "nothing", folder.parent / "never", **told)
+    return prepare(folder / "nothing", folder.parent / "never", **settings)
 
 
 def _service_settings(folder: Path) -> Any:
     from tastevec.serving.service.settings import read_settings  # noqa: PLC0415  as above
 
-    told = _words(folder / "service.json")
-    told = told if isinstance(told, dict) else {"TASTEVEC_RATE": told}
-    said = {
+    settings = _content(folder / "service.json")
+    settings = settings if isinstance(settings, dict) else {"TASTEVEC_RATE": settings}
+    variables = {
         name.replace("\0", "").replace("=", "") or "A": str(value).replace("\0", "")
-        for name, value in told.items()
+        for name, value in settings.items()
     }
     with mock.patch.dict(
-        os.environ, {name: value.encode("utf-8", "replace").decode() for name, value in said.items()}
+        os.environ, {name: value.encode("utf-8", "replace").decode() for name, value in variables.items()}
     ):
         return read_settings().timeout_s
 
 
 @cache
 def _client(bundle: Path) -> Any:
-    """A client of the service, which runs until `OPENED` is closed."""
+    """Return a client of a service that runs until `OPENED` is closed."""
     from fastapi.testclient import TestClient  # noqa: PLC0415  as above
 
     from tastevec.serving.recommender import load  # noqa: PLC0415  as above
@@ -276,21 +279,21 @@ def _client(bundle: Path) -> Any:
 
     served = AppState(load(bundle, runtime="onnx"), users=samples.users())
     client = OPENED.enter_context(TestClient(create_app(lambda: served, ServiceSettings())))
-    while not client.app.state.lifecycle.ready:  # type: ignore[attr-defined]  our own
+    while not client.app.state.lifecycle.ready:  # type: ignore[attr-defined]  set by create_app
         time.sleep(0.001)
     return client
 
 
-def _asked(folder: Path, *, route: str) -> Any:
-    """What the service answers to a body; a fault of its own would be raised here."""
-    body, said = (folder / f"{route}.json").read_bytes(), {"Content-Type": "application/json"}
-    answer = _client(folder.parent / "bundle").post(f"/v1/{route}", content=body, headers=said)
-    assert answer.status_code < 500, answer.text
-    return answer.status_code
+def _response(folder: Path, *, route: str) -> Any:
+    """Send a request body; return the status code, which is never 5xx."""
+    body, headers = (folder / f"{route}.json").read_bytes(), {"Content-Type": "application/json"}
+    response = _client(folder.parent / "bundle").post(f"/v1/{route}", content=body, headers=headers)
+    assert response.status_code < 500, response.text
+    return response.status_code
 
 
 def _results(folder: Path) -> Any:
-    """Compared with itself under another name, and read for what was tuned."""
+    """Compare results with a copy, and read their tuned settings."""
     from tastevec.evaluation.registry import strong_baselines  # noqa: PLC0415  as above
     from tastevec.evaluation.tuning import read_tuned_settings  # noqa: PLC0415  as above
 
@@ -304,27 +307,18 @@ def _results(folder: Path) -> Any:
 def _unfinished(folder: Path) -> Any:
     from tastevec.training.checkpoints import last_checkpoint  # noqa: PLC0415  as above
 
-    whole = shutil.copytree(folder, folder.parent / "copy", dirs_exist_ok=True)
+    copied = shutil.copytree(folder, folder.parent / "copy", dirs_exist_ok=True)
     try:
-        return last_checkpoint({"data": "a", "epochs": 3}, whole) is None
+        return last_checkpoint({"data": "a", "epochs": 3}, copied) is None
     finally:
-        shutil.rmtree(whole)
+        shutil.rmtree(copied)
 
 
 def _fetched(folder: Path) -> Any:
-    """Whether it is taken for what was fetched; what is not is fetched again."""
+    """Return whether the folder counts as fetched, and the origin of the partial download."""
     release = download.find_release("ml-1m")
     found = download._find_fetched(release, folder / "ml-1m", "auto")
     return found is not None, transfer._origin_of(folder / "ml-1m.zip.part", "http://a.example/a.zip")
-
-
-def _unpacked(folder: Path) -> Any:
-    into = folder.parent / "into"
-    into.mkdir(exist_ok=True)
-    try:
-        return sorted(archives.unpack(folder / "ml-1m.zip", into, required=("ratings.dat",), origin="here"))
-    finally:
-        shutil.rmtree(into)
 
 
 SOURCES = [
@@ -343,7 +337,7 @@ SOURCES = [
     *(Target("hetrec", file, _borrowed) for file in ("movie_tags.dat", "tags.dat")),
     Target("zip", "ml-1m.zip", lambda folder: _source(folder / "ml-1m.zip")),
     Target("tables", "ratings.parquet", partial(_interactions, name="ratings.parquet")),
-    Target("tables", "films.parquet", _items),
+    Target("tables", "items.parquet", _items),
     Target("fetched", "ml-1m/SOURCE.json", _fetched),
     Target("fetched", "ml-1m.zip.part.json", _fetched),
 ]
@@ -362,17 +356,19 @@ NETWORKS = [
         Target("unfinished", file, _unfinished, needs="torch")
         for file in ("settings.json", "checkpoint-4/trainer_state.json")
     ),
-    Target("arrivals", "films.parquet", partial(_arrivals, tagged=False), needs="torch"),
-    Target("arrivals", "tags.parquet", partial(_arrivals, tagged=True), needs="torch"),
+    Target("new-items", "items.parquet", partial(_new_items, tagged=False), needs="torch"),
+    Target("new-items", "tags.parquet", partial(_new_items, tagged=True), needs="torch"),
 ]
-TOLD = [
+INPUTS = [
     Target("tables", "vectors.parquet", _users),
-    Target("told", "ratings.parquet", _told),
-    Target("words", "person.json", _user),
-    Target("words", "train.json", _train_settings),
-    Target("words", "prepare.json", _prepare_settings),
-    Target("words", "service.json", _service_settings),
+    Target("memory", "ratings.parquet", _table),
+    Target("inputs", "user.json", _user),
+    Target("inputs", "train.json", _train_settings),
+    Target("inputs", "prepare.json", _prepare_settings),
+    Target("inputs", "service.json", _service_settings),
 ]
 ROUTES = ("encode", "recommend", "similar-users", "explain", "steer", "similar-items")
-ASKED = [Target("words", f"{route}.json", partial(_asked, route=route), needs="torch") for route in ROUTES]
-TARGETS = {target.name: target for target in [*SOURCES, *FOLDERS, *NETWORKS, *TOLD, *ASKED]}
+REQUESTS = [
+    Target("inputs", f"{route}.json", partial(_response, route=route), needs="torch") for route in ROUTES
+]
+TARGETS = {target.name: target for target in [*SOURCES, *FOLDERS, *NETWORKS, *INPUTS, *REQUESTS]}

@@ -1,4 +1,4 @@
-"""The best films of many people at once are those that a sort of every score finds."""
+"""The best items of a batch of users equal those of a full sort of the scores."""
 
 import tracemalloc
 
@@ -18,7 +18,7 @@ DIM = 2
 
 @st.composite
 def worlds(draw):
-    """Films and people whose products are exact and often equal, what people know, and which films may be told."""
+    """Draw items and users with exact, often equal scores, their histories and the candidate items."""
     indices = draw(st.integers(1, 12))
     crowd = draw(st.integers(0, 9))
     numbers = st.integers(-3, 3)
@@ -31,10 +31,10 @@ def worlds(draw):
 
 
 @given(worlds(), st.integers(1, 15))
-def test_they_are_the_head_of_a_stable_sort_of_the_films_that_may_be_told(world, k):
+def test_best_items_equal_the_head_of_a_stable_sort(world, k):
     vectors, items, known, candidates = world
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_MAX_SCORES", 1)  # two people a block, as many as a vector has numbers
+        patch.setattr(module, "_MAX_SCORES", 1)  # two users per block, as many as there are dimensions
         places, scores = best_items(vectors, items, known, k, candidates)
     assert places.shape == scores.shape == (len(known), min(k, len(items)))
     for user, vector in enumerate(vectors):
@@ -48,7 +48,7 @@ def test_they_are_the_head_of_a_stable_sort_of_the_films_that_may_be_told(world,
         assert scores[user].tolist() == [*gained[expected].tolist(), *[-np.inf] * empty]
 
 
-def test_the_length_of_a_history_changes_nothing_for_the_others():
+def test_best_items_with_one_long_history_do_not_change_for_other_users():
     rng = np.random.default_rng(5)
     items, vectors = (rng.standard_normal((count, 8)).astype(np.float32) for count in (300, 3))
     short, long = [(0, 5)], [(item, 5) for item in range(299)]
@@ -58,7 +58,7 @@ def test_the_length_of_a_history_changes_nothing_for_the_others():
     assert together[1].tolist() == [299, *[-1] * 19]
 
 
-def test_the_numbers_that_were_asked_with_are_left_as_they_were():
+def test_best_items_do_not_change_their_inputs():
     items, vectors = np.eye(3, dtype=np.float32), np.ones((1, 3), np.float32)
     best_items(vectors, items, users([(1, 5)]), 2, np.array([True, True, False]))
     np.testing.assert_array_equal(items, np.eye(3))
@@ -66,15 +66,15 @@ def test_the_numbers_that_were_asked_with_are_left_as_they_were():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_vector_that_is_no_number_names_the_person(bad):
+def test_best_items_of_a_non_finite_vector_name_the_user(bad):
     vectors = np.array([[1, 0], [bad, 1]], np.float32)
     with pytest.raises(DataError, match=r"for user 2: .*Expected a finite number"):
         best_items(vectors, np.eye(2, dtype=np.float32), users([(0, 5)], []), 1)
 
 
 @pytest.mark.parametrize("crowd", [500, 4000])
-def test_memory_is_bounded_however_many_people_are_asked(crowd, monkeypatch):
-    """What is returned aside, 12 bytes a film told, it is the same for 500 people and for 4,000."""
+def test_best_items_of_many_users_need_bounded_memory(crowd, monkeypatch):
+    """Apart from the result, 12 bytes per item, memory is equal for 500 and 4,000 users."""
     monkeypatch.setattr(module, "_MAX_SCORES", 1 << 18)
     rng = np.random.default_rng(1)
     items, vectors = (rng.standard_normal((count, 8)).astype(np.float32) for count in (2000, crowd))

@@ -28,13 +28,11 @@ FILES = {
 
 @pytest.fixture(name="folder")
 def _folder(bundle_folder, tmp_path) -> Path:
-    """A copy that may be harmed."""
+    """Return a copy that tests can alter."""
     return Path(shutil.copytree(bundle_folder, tmp_path / "model"))
 
 
-def test_a_bundle_names_its_checkpoint_and_not_the_folder_that_it_lay_in(
-    prepared_folder, tmp_path, checkpoint
-):
+def test_bundle_names_its_checkpoint_without_the_folder(prepared_folder, tmp_path, checkpoint):
     spec = {**TINY_NOTE, "preset": "bert-cosine", "backbone": checkpoint, "layers": 1}
     train(prepared_folder, tmp_path / "model", **spec)
     text = (tmp_path / "model" / "bundle.json").read_text(encoding="utf-8")
@@ -42,14 +40,14 @@ def test_a_bundle_names_its_checkpoint_and_not_the_folder_that_it_lay_in(
     assert str(Path(checkpoint).parent) not in text
 
 
-def test_a_bundle_holds_all_that_its_use_needs(bundle_folder):
+def test_bundle_contains_all_files(bundle_folder):
     assert {path.name for path in bundle_folder.iterdir()} == FILES
-    told = json.loads((bundle_folder / "bundle.json").read_text())
-    assert set(told["checksums"]) == FILES - {"bundle.json"}
-    assert told["settings"]["preset"] == "taste"
-    assert told["data"]["train_users"] == 7
-    assert told["data"]["items"] == 20
-    assert set(told["validation"]) == {
+    manifest = json.loads((bundle_folder / "bundle.json").read_text())
+    assert set(manifest["checksums"]) == FILES - {"bundle.json"}
+    assert manifest["settings"]["preset"] == "taste"
+    assert manifest["data"]["train_users"] == 7
+    assert manifest["data"]["items"] == 20
+    assert set(manifest["validation"]) == {
         *(
             "eval_random-20pct_ndcg@100",
             "eval_next-item_ndcg@100",
@@ -59,7 +57,7 @@ def test_a_bundle_holds_all_that_its_use_needs(bundle_folder):
     }
 
 
-def test_what_is_loaded_and_saved_again_is_the_same_bytes(bundle_folder, tmp_path):
+def test_bundle_saved_again_has_equal_bytes(bundle_folder, tmp_path):
     first = Bundle.load(bundle_folder)
     second = Bundle.load(first.save(tmp_path / "again"))
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
@@ -76,20 +74,20 @@ def test_what_is_loaded_and_saved_again_is_the_same_bytes(bundle_folder, tmp_pat
         )
 
 
-def test_what_is_loaded_is_ready_to_answer(bundle_folder):
+def test_loaded_bundle_is_ready_for_inference(bundle_folder):
     model = Bundle.load(bundle_folder, "torch").model
     assert not model.training
     assert all(weight.isfinite().all() for weight in model.parameters())
 
 
-def test_the_films_keep_their_titles_and_where_their_vectors_came_from(bundle_folder):
+def test_bundle_items_have_titles_and_vector_sources(bundle_folder):
     items = Bundle.load(bundle_folder).items
     assert items.column_names == ["item_id", "title", "year", "genres", "vector_source", "train_users"]
     assert items["item_id"].to_pylist() == list(range(1, 21))
     assert set(items["vector_source"].to_pylist()) == {"both"}
 
 
-def test_two_trainings_are_two_spaces(bundle_folder, tmp_path):
+def test_two_trainings_have_different_spaces(bundle_folder, tmp_path):
     other = Bundle.load(bundle_folder, "torch")
     with torch.no_grad():
         other.model.items.weight[0, 0] += 1
@@ -97,14 +95,14 @@ def test_two_trainings_are_two_spaces(bundle_folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(FILES - {"bundle.json"}))
-def test_a_missing_file_is_refused(folder, name):
+def test_bundle_with_a_missing_file_is_refused(folder, name):
     (folder / name).unlink()
     with pytest.raises(FormatError, match=rf"{name}: missing, or checksum mismatch"):
         Bundle.load(folder)
 
 
 @pytest.mark.parametrize("name", sorted(FILES - {"bundle.json"}))
-def test_a_changed_byte_is_refused(folder, name):
+def test_bundle_with_a_changed_byte_is_refused(folder, name):
     harmed = bytearray((folder / name).read_bytes())
     harmed[len(harmed) // 2] ^= 1
     (folder / name).write_bytes(harmed)
@@ -113,28 +111,28 @@ def test_a_changed_byte_is_refused(folder, name):
 
 
 @pytest.mark.parametrize("version", [1, 3, "2", None])
-def test_another_format_version_is_refused(folder, version):
-    told = json.loads((folder / "bundle.json").read_text())
-    (folder / "bundle.json").write_text(json.dumps({**told, "format": version}))
+def test_bundle_of_another_format_version_is_refused(folder, version):
+    manifest = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps({**manifest, "format": version}))
     with pytest.raises(FormatError, match=rf"format {version}\. Expected format 2"):
         Bundle.load(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"text"'])
-def test_a_manifest_that_says_nothing_is_refused(folder, text):
+def test_bundle_with_an_invalid_manifest_is_refused(folder, text):
     (folder / "bundle.json").write_text(text)
     with pytest.raises(FormatError):
         Bundle.load(folder)
 
 
-def test_a_folder_that_is_no_bundle_says_what_makes_one(tmp_path):
+def test_load_of_another_folder_names_the_train_command(tmp_path):
     with pytest.raises(FormatError, match=r"Expected a model folder\. Run: tastevec train PREPARED --out"):
         Bundle.load(tmp_path)
     with pytest.raises(FormatError, match="Expected a model folder"):
         Bundle.load(tmp_path / "nowhere")
 
 
-def test_a_saving_that_fails_leaves_the_old_bundle(folder, monkeypatch):
+def test_failed_save_leaves_the_old_bundle(folder, monkeypatch):
     bundle, before = Bundle.load(folder), (folder / "bundle.json").read_bytes()
 
     def fails(*_):
@@ -147,18 +145,18 @@ def test_a_saving_that_fails_leaves_the_old_bundle(folder, monkeypatch):
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
-def test_a_folder_of_something_else_is_left_alone(bundle_folder, tmp_path):
+def test_save_over_another_folder_is_refused(bundle_folder, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FormatError, match="was not written by this command"):
         Bundle.load(bundle_folder).save(tmp_path)
 
 
-def test_the_card_says_what_was_measured_on_whom_and_how_it_was_made(bundle_folder):
+def test_model_card_contains_validation_metrics_and_settings(bundle_folder):
     card = (bundle_folder / "README.md").read_text()
-    told = json.loads((bundle_folder / "bundle.json").read_text())
+    manifest = json.loads((bundle_folder / "bundle.json").read_text())
     assert "on 7 users of" in card
-    for name, value in told["validation"].items():
+    for name, value in manifest["validation"].items():
         assert f"| {name} | {value:.4f} |" in card
-    for name, value in told["settings"].items():
+    for name, value in manifest["settings"].items():
         assert f"- `{name}`: {value}" in card
     assert "tastevec evaluate" in card

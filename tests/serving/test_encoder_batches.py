@@ -1,4 +1,4 @@
-"""Many people at once are each alone."""
+"""Encoding in batches equals encoding of single users."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def _bundle(request, bundle_folder):
 
 
 @given(widths=st.lists(st.integers(1, 30), max_size=40), most=st.integers(1, 60))
-def test_batches_hold_everybody_once_by_ascending_width_and_no_more_than_asked(widths, most):
+def test_batches_contain_each_user_once_by_ascending_width_within_the_limit(widths, most):
     batches = batches_by_length(np.array(widths, np.int64), most)
     order = [user for batch in batches for user in batch.tolist()]
     assert sorted(order) == list(range(len(widths)))
@@ -33,7 +33,7 @@ def test_batches_hold_everybody_once_by_ascending_width_and_no_more_than_asked(w
 
 @HORIZONS
 @pytest.mark.parametrize("items", [1, 30, 10_000])
-def test_nobodys_vector_depends_on_who_else_is_asked(bundle, horizon, items, monkeypatch):
+def test_vector_of_a_user_does_not_depend_on_the_batch(bundle, horizon, items, monkeypatch):
     monkeypatch.setattr(bulk, "_BATCH_ITEMS", items)
     crowd = together(world(), of_every_length(), world())
     found = encode_histories(bundle.model, bundle.reading, crowd, horizon)
@@ -43,7 +43,7 @@ def test_nobodys_vector_depends_on_who_else_is_asked(bundle, horizon, items, mon
         np.testing.assert_allclose(found[user], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_an_encoder_that_reads_padding_is_given_it_whatever_the_length():
+def test_encoder_with_fixed_padding_gets_it_for_each_length():
     model, how = encoder(**NOTE), reading(pad="full")
     crowd = of_every_length()
     found = encode_histories(model, how, crowd, "next")
@@ -52,16 +52,16 @@ def test_an_encoder_that_reads_padding_is_given_it_whatever_the_length():
         np.testing.assert_allclose(found[user], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_nobody_has_no_vector(bundle):
-    nobody = world().take(np.zeros(0, np.int64))
-    assert encode_histories(bundle.model, bundle.reading, nobody, "next").shape == (
+def test_encode_of_no_users_returns_an_empty_matrix(bundle):
+    empty = world().take(np.zeros(0, np.int64))
+    assert encode_histories(bundle.model, bundle.reading, empty, "next").shape == (
         0,
         bundle.model.table.shape[1],
     )
 
 
 @HORIZONS
-def test_somebody_with_500_000_ratings_is_read_by_the_newest_of_them(bundle, horizon):
+def test_encode_of_500_000_ratings_reads_the_newest(bundle, horizon):
     count = 500_000
     rng = np.random.default_rng(3)
     ratings, offsets = rng.integers(1, 6, count).astype(np.float32), np.array([0, count])
@@ -82,36 +82,36 @@ def test_somebody_with_500_000_ratings_is_read_by_the_newest_of_them(bundle, hor
     assert np.isfinite(found).all()
 
 
-def test_the_encoder_that_serves_uses_as_many_cores_as_it_is_told(bundle_folder):
-    whole = OnnxEncoder.load(bundle_folder)
-    one = OnnxEncoder(*whole.parts, cores=1)
-    assert (one.cores, whole.cores >= 1) == (1, True)
+def test_onnx_encoder_uses_the_given_number_of_cores(bundle_folder):
+    all_cores = OnnxEncoder.load(bundle_folder)
+    one = OnnxEncoder(*all_cores.parts, cores=1)
+    assert (one.cores, all_cores.cores >= 1) == (1, True)
     how, crowd = Bundle.load(bundle_folder).reading, together(world(), of_every_length())
     np.testing.assert_allclose(
         encode_histories(one, how, crowd, "next"),
-        encode_histories(whole, how, crowd, "next"),
+        encode_histories(all_cores, how, crowd, "next"),
         rtol=1e-5,
         atol=1e-5,
     )
 
 
-def test_on_one_core_an_encoder_answers_the_same_and_so_does_what_grew_out_of_it(bundle_folder):
+def test_single_threaded_encoder_returns_equal_vectors_with_and_without_new_items(bundle_folder):
     bundle = Bundle.load(bundle_folder, "onnx")
-    whole, arrays = bundle.model, bundle.reading.arrays(world())
-    alone = whole.single_threaded()
+    all_cores, arrays = bundle.model, bundle.reading.arrays(world())
+    alone = all_cores.single_threaded()
     assert alone.cores == 1
-    assert whole.single_threaded()._session is alone._session  # made once
+    assert all_cores.single_threaded()._session is alone._session  # created once
     np.testing.assert_allclose(
-        alone.encode("next", **arrays), whole.encode("next", **arrays), rtol=1e-5, atol=1e-5
+        alone.encode("next", **arrays), all_cores.encode("next", **arrays), rtol=1e-5, atol=1e-5
     )
-    table = np.vstack([whole.table, np.ones_like(whole.table[:1])])
-    grown = whole.with_items(table, [len(table) - 1]).single_threaded()
+    table = np.vstack([all_cores.table, np.ones_like(all_cores.table[:1])])
+    grown = all_cores.with_items(table, [len(table) - 1]).single_threaded()
     assert len(grown.table) == len(table)
     np.testing.assert_array_equal(grown.encode("next", **arrays), alone.encode("next", **arrays))
 
 
-def test_torch_answers_many_people_only_where_it_sees_a_gpu(bundle_folder, monkeypatch):
-    """Here it sees none, whatever the driver says."""
+def test_torch_is_the_batch_runtime_only_with_a_gpu(bundle_folder, monkeypatch):
+    """PyTorch finds no GPU here, whatever the driver reports."""
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for there in (False, True):
@@ -119,7 +119,7 @@ def test_torch_answers_many_people_only_where_it_sees_a_gpu(bundle_folder, monke
         assert isinstance(load_for_batch(bundle_folder).bundle.model, OnnxEncoder)
 
 
-def test_a_machine_without_a_driver_has_no_gpu(monkeypatch):
+def test_gpu_count_without_a_driver_is_zero(monkeypatch):
     def no_driver(_name):
         raise OSError
 
@@ -128,7 +128,7 @@ def test_a_machine_without_a_driver_has_no_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize(("count", "error", "expected"), [(1, 0, True), (0, 0, False), (1, 100, False)])
-def test_the_driver_is_asked_how_many_gpus_there_are(monkeypatch, count, error, expected):
+def test_gpu_count_is_read_from_the_driver(monkeypatch, count, error, expected):
     class Driver:
         def cuInit(self, _flags):  # noqa: N802  the driver's own name
             return error

@@ -1,11 +1,11 @@
-"""People and films in tags, with the films that made them so: what is told is what re-encoding by hand gives."""
+"""Tag explanations of users and items, compared with encoding again by hand."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import users as told_by_hand
+import users as user_examples
 from tastevec.data.topk import rank_items
 from tastevec.errors import SettingsError
 from tastevec.items.cold_start import load_item_features
@@ -33,22 +33,22 @@ def _model(bundle_folder) -> Recommender:
 
 @pytest.fixture(scope="module", name="directions")
 def _directions(model, prepared_folder) -> TagDirections:
-    """Of the tiny world, whose films of one taste share the odd tags, and those of the other the even."""
+    """Fit the tag directions of the tiny world: items of one taste share odd tags, the others even tags."""
     counts = model.bundle.items["train_users"].to_numpy()
     fitted = TagDirections.fit(tag_blocks(*load_item_features(prepared_folder)), model.item_vectors, counts)
-    return with_user_reference(fitted, model.vectors, told_by_hand.world())
+    return with_user_reference(fitted, model.vectors, user_examples.world())
 
 
 @pytest.fixture(scope="module", name="scattered")
 def _scattered(model) -> TagDirections:
-    """Six tags that have nothing to do with each other."""
+    """Return six random, unrelated tag directions."""
     rng = np.random.default_rng(5)
     dim = model.item_vectors.shape[1]
     names = tuple(f"tag {letter}" for letter in "abcdef")
     directions = TagDirections(
         names, rng.normal(size=(6, dim)).astype(np.float32), np.linspace(0.2, 1, 6).astype(np.float32), {}
     ).with_reference("items", model.item_vectors)
-    return with_user_reference(directions, model.vectors, told_by_hand.world())
+    return with_user_reference(directions, model.vectors, user_examples.world())
 
 
 def explained(model, directions, histories, horizon="overall", **counts):
@@ -58,12 +58,12 @@ def explained(model, directions, histories, horizon="overall", **counts):
 
 
 def reread(model, directions, ratings, tag, horizon):
-    """A tag's reading of somebody who told this, oldest first, encoded as any caller would."""
+    """Return the strength of a tag for these ratings, oldest first, with the public encode."""
     vector = model.vectors(users(ratings), horizon)
     return directions.strengths(vector, horizon)[0, directions.names.index(tag)]
 
 
-PERSON = [
+USER = [
     (0, 5.0, 100),
     (2, 4.0, 100),
     (11, 1.0, 5_000),
@@ -74,30 +74,30 @@ PERSON = [
 
 
 @HORIZONS
-def test_each_cause_is_what_encoding_without_the_film_changes(model, scattered, horizon):
-    [readings] = explained(model, scattered, users(PERSON), horizon, tags=6, contributions=6)
+def test_contribution_equals_the_change_of_encoding_without_the_item(model, scattered, horizon):
+    [readings] = explained(model, scattered, users(USER), horizon, tags=6, contributions=6)
     ids = model.bundle.item_ids
     assert readings
     for reading in readings:
-        whole = reread(model, scattered, PERSON, reading.tag, horizon)
-        assert reading.strength == pytest.approx(whole, abs=1e-4)
+        complete = reread(model, scattered, USER, reading.tag, horizon)
+        assert reading.strength == pytest.approx(complete, abs=1e-4)
         changes = {}
-        for place, (item, *_) in enumerate(PERSON):
-            without = reread(model, scattered, PERSON[:place] + PERSON[place + 1 :], reading.tag, horizon)
-            changes[ids[item]] = whole - without
-        along = {item: change for item, change in changes.items() if change * whole > 1e-4}
+        for place, (item, *_) in enumerate(USER):
+            without = reread(model, scattered, USER[:place] + USER[place + 1 :], reading.tag, horizon)
+            changes[ids[item]] = complete - without
+        along = {item: change for item, change in changes.items() if change * complete > 1e-4}
         found = dict(reading.contributions)
         assert set(along) <= set(found)
         for item, effect in found.items():
             assert effect == pytest.approx(changes[item], abs=1e-3)
-            assert effect * whole > 0
+            assert effect * complete > 0
         sizes = [abs(effect) for _, effect in reading.contributions]
         assert sizes == sorted(sizes, reverse=True)
 
 
 @given(st.integers(0, 8), st.data())
 @settings(max_examples=30)
-def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(length, data):
+def test_shortened_histories_equal_histories_without_the_item(length, data):
     rows = [
         (item, data.draw(st.sampled_from([1.0, 2.5, 5.0, TAGGED])), 10 * place)
         for place, item in enumerate(data.draw(st.permutations(range(20)))[:length])
@@ -113,8 +113,8 @@ def test_shortened_histories_are_those_of_somebody_who_never_told_the_film(lengt
 
 
 @HORIZONS
-def test_nobodys_explanation_depends_on_who_else_is_explained(model, scattered, horizon):
-    world = told_by_hand.world()
+def test_explanation_of_a_user_does_not_depend_on_the_batch(model, scattered, horizon):
+    world = user_examples.world()
     together = explained(model, scattered, world, horizon, tags=4)
     for user in (0, 7):
         [alone] = explained(model, scattered, world.take(np.array([user])), horizon, tags=4)
@@ -124,9 +124,9 @@ def test_nobodys_explanation_depends_on_who_else_is_explained(model, scattered, 
             assert dict(one.contributions) == pytest.approx(dict(other.contributions), abs=1e-4)
 
 
-def test_the_two_tastes_are_told_apart(model, directions):
-    """Who loves rockets gets what is said of rockets, and who loves letters what is said of letters."""
-    found = explained(model, directions, told_by_hand.world(), contributions=0)
+def test_explain_separates_the_two_tastes(model, directions):
+    """Users who rate rockets highly get the tags of rockets, the others those of letters."""
+    found = explained(model, directions, user_examples.world(), contributions=0)
     first = [{reading.tag: reading.strength for reading in user} for user in found]
     rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
     for user, normalized_ratings in enumerate(first):
@@ -134,34 +134,34 @@ def test_the_two_tastes_are_told_apart(model, directions):
             assert (strength > 0) == ((tag in rockets) == (user < 6))
 
 
-def test_the_strongest_and_surest_come_first(model, scattered):
-    for user in explained(model, scattered, told_by_hand.world(), tags=6, contributions=0):
+def test_explain_sorts_tags_by_strength_and_reliability(model, scattered):
+    for user in explained(model, scattered, user_examples.world(), tags=6, contributions=0):
         weighed = [abs(reading.strength) * reading.reliability for reading in user]
         assert weighed == sorted(weighed, reverse=True)
         assert all(reading.contributions == () for reading in user)
 
 
-def test_no_more_is_told_than_was_asked(model, scattered):
-    for user in explained(model, scattered, told_by_hand.world(), tags=2, contributions=1):
+def test_explain_returns_at_most_the_requested_tags_and_contributions(model, scattered):
+    for user in explained(model, scattered, user_examples.world(), tags=2, contributions=1):
         assert len(user) == 2
         assert all(len(reading.contributions) <= 1 for reading in user)
 
 
-def test_tags_that_say_the_same_are_told_once(model, directions):
-    for user in explained(model, directions, told_by_hand.world(), tags=10, contributions=0):
+def test_explain_returns_one_of_similar_tags(model, directions):
+    for user in explained(model, directions, user_examples.world(), tags=10, contributions=0):
         chosen = [directions.names.index(reading.tag) for reading in user]
         units = directions.directions[chosen]
         units = units / np.linalg.norm(units, axis=1, keepdims=True)
         assert np.abs(np.triu(units @ units.T, 1)).max(initial=0) <= 0.75
 
 
-def test_somebody_who_told_nothing_has_no_causes(model, scattered):
+def test_explain_of_an_empty_history_has_no_contributions(model, scattered):
     found = explained(model, scattered, users([], [(3, 5.0)]))
     assert all(reading.contributions == () for reading in found[0])
     assert explained(model, scattered, users()) == []
 
 
-def test_of_a_long_history_the_newest_films_are_left_out(model, scattered, monkeypatch):
+def test_explain_of_a_long_history_removes_only_the_newest_items(model, scattered, monkeypatch):
     every = {cause for reading in _explained(model, scattered) for cause, _ in reading.contributions}
     monkeypatch.setattr(module, "_MAX_ITEMS", 2)
     newest = {cause for reading in _explained(model, scattered) for cause, _ in reading.contributions}
@@ -169,29 +169,29 @@ def test_of_a_long_history_the_newest_films_are_left_out(model, scattered, monke
     assert newest == {ids[6], ids[15]} & every
 
 
-def test_long_histories_in_parts_are_the_same(model, scattered, monkeypatch):
-    whole = _explained(model, scattered)
+def test_explain_of_a_long_history_in_parts_is_equal(model, scattered, monkeypatch):
+    complete = _explained(model, scattered)
     monkeypatch.setattr(module, "_MAX_ROWS", 1)
-    for one, other in zip(whole, _explained(model, scattered), strict=True):
+    for one, other in zip(complete, _explained(model, scattered), strict=True):
         assert dict(one.contributions) == pytest.approx(dict(other.contributions), abs=1e-4)
 
 
 def _explained(model, directions):
-    [readings] = explained(model, directions, users(PERSON), tags=6, contributions=6)
+    [readings] = explained(model, directions, users(USER), tags=6, contributions=6)
     return readings
 
 
-def test_many_people_are_compared_with_every_other_one(model, scattered, monkeypatch):
+def test_user_reference_of_many_users_takes_every_second_user(model, scattered, monkeypatch):
     monkeypatch.setattr(module, "_REFERENCE_USERS", 6)
-    world = told_by_hand.world()
+    world = user_examples.world()
     some = with_user_reference(scattered, model.vectors, world)
     vectors = model.vectors(world.take(np.arange(0, 12, 2)), "overall")
     np.testing.assert_allclose(some.strengths(vectors, "overall").mean(axis=0), 0, atol=1e-4)
-    nobody = with_user_reference(scattered, model.vectors, world.take(np.arange(0)))
-    assert not nobody.strengths(vectors, "overall").any()
+    without_users = with_user_reference(scattered, model.vectors, world.take(np.arange(0)))
+    assert not without_users.strengths(vectors, "overall").any()
 
 
-def test_films_are_told_in_tags_too(model, directions):
+def test_explain_items_returns_their_tags(model, directions):
     found = explain_items(directions, model.item_vectors[[0, 15]])
     rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
     for rocket, readings in zip((True, False), found, strict=True):
@@ -203,20 +203,20 @@ def test_films_are_told_in_tags_too(model, directions):
 
 
 @HORIZONS
-def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
-    told = users(PERSON, [(1, 5.0, 100)])
-    best = rank_items(model_scorer(model, "ours").at_horizon(horizon).score(told), told, 19)
+def test_contribution_to_a_score_equals_its_loss_without_the_item(model, horizon):
+    histories = users(USER, [(1, 5.0, 100)])
+    best = rank_items(model_scorer(model, "ours").at_horizon(horizon).score(histories), histories, 19)
     found = item_effects(
         model.attribution(horizon),
-        told,
-        model.vectors(told, horizon),
+        histories,
+        model.vectors(histories, horizon),
         best,
         model.item_vectors,
         contributions=6,
     )
     ids = model.bundle.item_ids
     table = model.item_vectors
-    vector = model.vectors(users(PERSON), horizon)[0]
+    vector = model.vectors(users(USER), horizon)[0]
     for place, item in enumerate(best[0]):
         if item < 0:
             assert found[0][place] == ()
@@ -224,7 +224,7 @@ def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
         effects = [effect for _, effect in found[0][place]]
         assert effects == sorted(effects, reverse=True)
         for cause, effect in found[0][place]:
-            without = [row for row in PERSON if ids[row[0]] != cause]
+            without = [row for row in USER if ids[row[0]] != cause]
             other = model.vectors(users(without), horizon)[0]
             assert effect == pytest.approx(float((vector - other) @ table[item]), abs=1e-3)
             assert effect > 0
@@ -232,14 +232,14 @@ def test_why_a_film_is_recommended_is_what_its_score_would_lack(model, horizon):
     assert found[1][-1] in {(), *((((ids[1], effect),)) for _, effect in found[1][-1])}
 
 
-def test_an_unknown_horizon_is_refused(model):
+def test_explain_with_an_unknown_horizon_is_refused(model):
     with pytest.raises(SettingsError, match="horizon: 'later'"):
         model.explain([(1, 5.0)], horizon="later")
 
 
-def test_steering_moves_recommendations_along_the_tag(model, directions):
-    """The further somebody is steered towards rockets, the more of his first ten films are rockets."""
-    vectors = model.vectors(told_by_hand.world(), "overall")
+def test_steer_by_more_recommends_more_items_of_the_tag(model, directions):
+    """A larger amount toward rockets puts more rockets into the first ten items."""
+    vectors = model.vectors(user_examples.world(), "overall")
     shares = []
     for dose in (-3.0, -1.0, 0.0, 1.0, 3.0):
         moved = np.stack([directions.steer(vector, {"tag 1": dose}) for vector in vectors])

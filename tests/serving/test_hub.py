@@ -1,4 +1,4 @@
-"""Models pushed to a hub and loaded from there, over real HTTP; and what is said where the hub does not play along."""
+"""Push to and load from a hub over real HTTP, and the errors when the hub fails."""
 
 import json
 import logging
@@ -21,11 +21,11 @@ from tastevec.extras import EXTRAS
 from tastevec.serving import hub as module
 from tastevec.serving.recommender import load
 
-# The library's own upload of large files, of which its client has a word to say.
+# Warnings of the client about its own upload of large files.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=.*:DeprecationWarning")
 
 NAME = "films/taste"
-NOBODY = "http://127.0.0.1:1"  # where nobody listens
+UNREACHABLE = "http://127.0.0.1:1"  # no server listens here
 RATINGS = [(1, 5.0), (7, 2.0), (3, 4.5)]
 
 
@@ -38,13 +38,13 @@ def _hub(tmp_path, monkeypatch):
 
 @pytest.fixture(name="trusted")
 def _trusted(hub, monkeypatch):
-    assert hub.address  # which takes any token away
+    assert hub.address  # the fixture removes any token
     monkeypatch.setenv("HF_TOKEN", TOKEN)
 
 
 @pytest.fixture(name="pushed")
 def _pushed(hub, bundle_folder, monkeypatch):
-    """The hub with the model on it, and nobody's token set."""
+    """Return the hub with the pushed model, without a token."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     load(bundle_folder).push_to_hub(NAME)
     monkeypatch.delenv("HF_TOKEN")
@@ -57,7 +57,7 @@ def forget(hub, tmp_path):
 
 
 @pytest.mark.usefixtures("trusted")
-def test_what_is_pushed_and_loaded_answers_as_before(hub, bundle_folder):
+def test_pushed_and_loaded_model_returns_equal_vectors(hub, bundle_folder):
     model = load(bundle_folder)
     address = model.push_to_hub(NAME)
     assert address.startswith(f"{hub.address}/{NAME}")
@@ -68,12 +68,12 @@ def test_what_is_pushed_and_loaded_answers_as_before(hub, bundle_folder):
     kept = hub.repositories[NAME]
     files = kept.commits[kept.refs["main"]]
     assert set(files) == {".gitattributes", *(file.name for file in bundle_folder.iterdir())}
-    assert "encoder.onnx" in kept.by_lfs  # as large files go there
+    assert "encoder.onnx" in kept.by_lfs  # large files use LFS
     assert f'tv.load("{NAME}")' in files["README.md"].decode()
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_second_push_is_a_second_commit_and_revisions_are_told_apart(hub, bundle_folder):
+def test_second_push_is_a_second_commit_and_revisions_load_separately(hub, bundle_folder):
     model = load(bundle_folder)
     model.push_to_hub(NAME)
     first = hub.repositories[NAME].refs["main"]
@@ -91,7 +91,7 @@ def test_a_second_push_is_a_second_commit_and_revisions_are_told_apart(hub, bund
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_private_repository_is_shown_to_who_has_the_token_alone(hub, bundle_folder, tmp_path, monkeypatch):
+def test_load_of_a_private_repository_needs_the_token(hub, bundle_folder, tmp_path, monkeypatch):
     load(bundle_folder).push_to_hub(NAME, private=True)
     assert hub.repositories[NAME].private
     assert tv.load(NAME).bundle.space
@@ -101,7 +101,7 @@ def test_a_private_repository_is_shown_to_who_has_the_token_alone(hub, bundle_fo
         tv.load(NAME)
 
 
-def test_a_folder_of_that_name_wins_and_the_hub_is_not_asked(pushed, bundle_folder, tmp_path):
+def test_load_prefers_a_folder_of_that_name_without_a_request(pushed, bundle_folder, tmp_path):
     forget(pushed, tmp_path)
     shutil.copytree(bundle_folder, tmp_path / "films" / "taste")
     assert tv.load(NAME).bundle.space
@@ -113,59 +113,61 @@ def test_a_folder_of_that_name_wins_and_the_hub_is_not_asked(pushed, bundle_fold
 
 
 @pytest.mark.parametrize("name", ["model", "a/b/c", "/a", "a/", "./a", "../a", "~/a", "a\\b/c", ""])
-def test_what_is_no_name_of_a_hub_is_a_folder_and_the_hub_is_not_asked(hub, name):
+def test_load_of_a_path_makes_no_request(hub, name):
     with pytest.raises(FormatError, match="Expected a model folder"):
         tv.load(name)
     assert hub.requests == []
 
 
-def test_a_name_that_the_hub_would_not_take_is_refused(hub):
+def test_load_of_an_invalid_name_is_refused(hub):
     with pytest.raises(FormatError, match="films/ta ste: no such folder, and no valid name"):
         tv.load("films/ta ste")
     assert hub.requests == []
 
 
 @pytest.mark.usefixtures("hub", "trusted")
-def test_who_is_nowhere_is_named_with_both_places():
+def test_load_of_an_unknown_model_names_folder_and_hub():
     with pytest.raises(FormatError, match="films/taste: no such folder, and no such model on the Hub"):
         tv.load(NAME)
 
 
 @pytest.mark.usefixtures("hub")
-def test_without_a_token_the_hub_does_not_say_whether_it_is_there_and_neither_do_we():
+def test_load_without_a_token_does_not_reveal_whether_the_model_exists():
     with pytest.raises(HubError, match=r"Set HF_TOKEN or run hf auth login, or correct the name"):
         tv.load(NAME)
 
 
 @pytest.mark.usefixtures("pushed")
-def test_a_revision_that_is_not_there_is_named():
+def test_load_of_an_unknown_revision_names_it():
     with pytest.raises(FormatError, match="films/taste: no revision v9 on the Hub"):
         tv.load(NAME, revision="v9")
 
 
 @pytest.mark.usefixtures("hub")
-def test_who_may_not_write_is_told_where_a_token_belongs(bundle_folder):
+def test_push_without_write_access_names_the_token_variable(bundle_folder):
     with pytest.raises(HubError, match=r"a token that may write to films/taste. Set HF_TOKEN"):
         load(bundle_folder).push_to_hub(NAME)
 
 
 @pytest.mark.usefixtures("trusted")
-@pytest.mark.parametrize(("status", "said"), [(403, "status 403"), (500, "status 500"), (418, "status 418")])
-def test_a_hub_that_refuses_is_quoted_by_its_status(hub, bundle_folder, status, said):
+@pytest.mark.parametrize(
+    ("status", "expected"), [(403, "status 403"), (500, "status 500"), (418, "status 418")]
+)
+def test_push_that_the_hub_refuses_names_the_status(hub, bundle_folder, status, expected):
     hub.status = status
-    with pytest.raises(HubError, match=said):
+    with pytest.raises(HubError, match=expected):
         load(bundle_folder).push_to_hub(NAME)
 
 
-def test_a_hub_that_is_down_is_said_to_be(hub):
+def test_load_while_the_hub_is_down_is_refused(hub):
     hub.status = 500
     with pytest.raises(HubError, match=r"cannot reach the Hugging Face Hub to load.*HF_ENDPOINT"):
         tv.load(NAME)
 
 
 @pytest.mark.usefixtures("trusted")
-def test_a_refused_connection_is_said_to_be_one(hub, bundle_folder, monkeypatch):
-    point_at(monkeypatch, NOBODY)
+def test_load_and_push_with_a_refused_connection_are_refused(hub, bundle_folder, monkeypatch):
+    point_at(monkeypatch, UNREACHABLE)
     with pytest.raises(HubError, match=r"films/taste: no such folder, and cannot reach"):
         tv.load(NAME)
     with pytest.raises(HubError, match=r"films/taste: cannot reach the Hugging Face Hub to push to it"):
@@ -173,16 +175,16 @@ def test_a_refused_connection_is_said_to_be_one(hub, bundle_folder, monkeypatch)
     assert hub.requests == []
 
 
-def test_what_was_fetched_once_is_loaded_without_the_hub(pushed, monkeypatch):
+def test_load_of_a_cached_model_needs_no_hub(pushed, monkeypatch):
     space = tv.load(NAME).bundle.space
-    point_at(monkeypatch, NOBODY)
+    point_at(monkeypatch, UNREACHABLE)
     pushed.requests.clear()
     assert tv.load(NAME).bundle.space == space
     assert pushed.requests == []
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "encoder.onnx", "items.parquet", "encoder.py"])
-def test_a_file_that_was_harmed_on_its_way_is_caught_by_its_checksum(pushed, name, tmp_path):
+def test_load_of_a_corrupted_download_fails_its_checksum(pushed, name, tmp_path):
     pushed.harm = lambda path, content: content[:-1] + b"\0" if path == name else content
     with pytest.raises(
         FormatError, match=rf"films/taste, downloaded from .*{name}: missing, or checksum mismatch"
@@ -191,12 +193,12 @@ def test_a_file_that_was_harmed_on_its_way_is_caught_by_its_checksum(pushed, nam
     with pytest.raises(FormatError, match=r"remove .*models--films--taste"):
         tv.load(NAME)
     pushed.harm = lambda _path, content: content
-    shutil.rmtree(tmp_path / "cache" / "models--films--taste")  # as the message says
+    shutil.rmtree(tmp_path / "cache" / "models--films--taste")  # as the message advises
     assert tv.load(NAME).bundle.space
 
 
-@pytest.mark.slow  # the library tries for ten seconds
-def test_a_file_that_was_cut_short_leaves_no_model(pushed):
+@pytest.mark.slow  # the library retries for ten seconds
+def test_load_of_a_truncated_download_leaves_no_model(pushed):
     pushed.cut = 7
     with pytest.raises(HubError, match="the connection broke"):
         tv.load(NAME)
@@ -204,7 +206,7 @@ def test_a_file_that_was_cut_short_leaves_no_model(pushed):
     assert tv.load(NAME).bundle.space
 
 
-def test_a_repository_of_something_else_is_no_model(pushed):
+def test_load_of_a_repository_without_a_model_is_refused(pushed):
     pushed.repositories[NAME].commit({"config.json": b"{}"})
     with pytest.raises(FormatError, match=r"downloaded from the Hugging Face Hub: "):
         tv.load(NAME)
@@ -212,22 +214,24 @@ def test_a_repository_of_something_else_is_no_model(pushed):
 
 @pytest.mark.parametrize("status", [None, 401, 403, 404, 500])
 @pytest.mark.parametrize("token", [TOKEN, "hf_wrong", "hf_with\x01control", "hf_ümlaut"])
-def test_no_token_is_in_an_error_or_a_log(hub, bundle_folder, caplog, capfd, status, token):
-    os.environ["HF_TOKEN"] = token  # the hub's fixture puts back what was there
+def test_errors_and_logs_do_not_contain_the_token(hub, bundle_folder, caplog, capfd, status, token):
+    os.environ["HF_TOKEN"] = token  # the hub fixture restores the variable
     hub.status = status
-    told = []
+    messages = []
     with caplog.at_level(logging.DEBUG):
         for ask in (lambda: load(bundle_folder).push_to_hub(NAME), lambda: tv.load("films/other")):
             try:
                 ask()
             except tv.TastevecError as error:
-                told.append(f"{error!r} {error.__cause__!r} {error.__suppress_context__}")
-    assert all(told)
-    assert token not in "".join([*told, caplog.text, *capfd.readouterr()])
-    assert all(one.endswith("None True") for one in told)
+                messages.append(f"{error!r} {error.__cause__!r} {error.__suppress_context__}")
+    assert all(messages)
+    assert token not in "".join([*messages, caplog.text, *capfd.readouterr()])
+    assert all(one.endswith("None True") for one in messages)
 
 
-def test_without_huggingface_hub_a_missing_folder_is_still_what_is_said(monkeypatch, tmp_path, bundle_folder):
+def test_load_of_a_missing_folder_without_huggingface_hub_names_the_extra(
+    monkeypatch, tmp_path, bundle_folder
+):
     monkeypatch.chdir(tmp_path)
 
     def missing(_name):
@@ -242,7 +246,7 @@ def test_without_huggingface_hub_a_missing_folder_is_still_what_is_said(monkeypa
 
 
 @pytest.mark.usefixtures("trusted")
-def test_the_command_pushes_and_says_what_comes_next(hub, bundle_folder):
+def test_push_command_pushes_and_prints_the_next_command(hub, bundle_folder):
     done = CliRunner().invoke(app, ["push", str(bundle_folder), NAME, "--private"])
     assert done.exit_code == 0, done.output
     assert f"to {hub.address}/{NAME}" in done.stdout
@@ -251,14 +255,14 @@ def test_the_command_pushes_and_says_what_comes_next(hub, bundle_folder):
 
 
 @pytest.mark.usefixtures("hub")
-def test_the_command_without_a_token_is_one_sentence(bundle_folder):
+def test_push_command_without_a_token_fails_with_one_line(bundle_folder):
     done = CliRunner().invoke(app, ["push", str(bundle_folder), NAME, "--json"])
     assert done.exit_code == 1
     assert json.loads(done.stdout)["error"]["kind"] == "HubError"
 
 
 @pytest.mark.slow
-def test_commands_take_a_model_of_the_hub(pushed, tmp_path):
+def test_commands_accept_a_model_on_the_hub(pushed, tmp_path):
     rows = [f"{row.user},{row.item},{row.stars}\n" for row in worlds.ratings()]
     (tmp_path / "histories.csv").write_text("".join(["user_id,item_id,rating\n", *rows]))
     environment = {

@@ -1,4 +1,4 @@
-"""Who prepares or judges data pays nothing for the network that he does not use."""
+"""Data preparation and evaluation import neither the network nor its libraries."""
 
 import subprocess
 import sys
@@ -21,10 +21,10 @@ HEAVY = ("torch", "transformers")
         ("tastevec.training.settings", HEAVY),
     ],
 )
-def test_it_loads_no_more_than_it_needs(modules, heavy):
+def test_import_loads_no_heavy_module(modules, heavy):
     code = f"import sys, {modules}; print(*sorted({heavy!r} & sys.modules.keys()))".replace(
         repr(heavy), repr(set(heavy))
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.split() == []
-    assert told.stderr == ""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
+    assert result.stderr == ""

@@ -1,4 +1,4 @@
-"""A bundle in other hands: its card, and the network inside it, opened where tastevec is not installed."""
+"""The model card, and loading the network of a bundle without tastevec."""
 
 import json
 import os
@@ -34,7 +34,7 @@ SECTIONS = (
     "Terms",
     "Settings",
 )
-# In front of a program: there is no tastevec, wherever it may be installed.
+# Put before a program: hides tastevec, wherever it is installed.
 WITHOUT_TASTEVEC = """
 import sys
 
@@ -45,21 +45,21 @@ class Nowhere:
 
 sys.meta_path.insert(0, Nowhere())
 """
-ASKED = """
+RUN_MODEL = """
 import numpy as np, torch
 from transformers import AutoModel
 
 for folder in sys.argv[1:]:
     model = AutoModel.from_pretrained(folder, trust_remote_code=True)
-    told = {name: torch.from_numpy(array) for name, array in np.load(folder + "/told.npz").items()}
+    inputs = {name: torch.from_numpy(array) for name, array in np.load(folder + "/inputs.npz").items()}
     with torch.no_grad():
-        answer = model(**told)
+        answer = model(**inputs)
     np.savez(folder + "/answered.npz", next=answer.next.numpy(), overall=answer.overall.numpy())
 """
 
 
 def alone(code, place, *arguments):
-    """What a program prints where tastevec is not installed, started in ``place``."""
+    """Return what a program prints without tastevec, started in ``place``."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HOME": str(place / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -81,37 +81,37 @@ def blocks(folder):
 
 @pytest.fixture(name="copied")
 def _copied(bundle_folder, tmp_path) -> Path:
-    """The bundle under another name, which is no name of a Python module."""
+    """Return a copy of the bundle whose name is not a valid module name."""
     return Path(shutil.copytree(bundle_folder, tmp_path / "a copy.1"))
 
 
 @pytest.fixture(scope="session", name="note_folder")
 def _note_folder(prepared_folder, tmp_path_factory) -> Path:
-    """A bundle of the note's recipe, without a graph."""
+    """Return a bundle of the preset bert-cosine, without an ONNX graph."""
     out = tmp_path_factory.mktemp("note") / "note"
     train(prepared_folder, out, preset="bert-cosine", **TINY_NOTE)
     return out
 
 
 def resealed(folder, **written):
-    """The bundle with these files changed, and its checksums as if they had always been so."""
-    told = json.loads((folder / "bundle.json").read_text())
+    """Write these files into the bundle, with matching checksums."""
+    manifest = json.loads((folder / "bundle.json").read_text())
     for name, text in written.items():
         path = folder / f"{name}.py"
         path.write_text(text)
-        told["checksums"][path.name] = sha256_of(path)
-    (folder / "bundle.json").write_text(manifest_text(told))
+        manifest["checksums"][path.name] = sha256_of(path)
+    (folder / "bundle.json").write_text(manifest_text(manifest))
     return folder
 
 
-def test_the_bundle_holds_every_module_that_the_network_imports_and_no_other():
+def test_bundle_contains_exactly_the_modules_that_the_network_imports():
     needed = {Path(file).stem for file in get_relative_import_files(network.__file__)}
     assert {"note", *needed} == set(MODULES)
 
 
 @pytest.mark.slow
-def test_transformers_alone_gives_the_very_vectors_of_our_network(tmp_path):
-    """For both presets, and histories of every length, empty and too long ones among them."""
+def test_transformers_without_tastevec_returns_bit_equal_vectors(tmp_path):
+    """Check both presets and histories of each length, including empty and truncated ones."""
     shapes = [kind for mark in [KINDS] for kind in mark.args[1]]
     expected = {}
     for place, (shape, layout) in enumerate(shapes):
@@ -120,11 +120,11 @@ def test_transformers_alone_gives_the_very_vectors_of_our_network(tmp_path):
         model = encoder(**shape)
         model.save_pretrained(folder)
         module.write_code(folder)
-        told = tensors(model, of_every_length(), reading(**layout))
-        np.savez(folder / "told.npz", **{name: array.numpy() for name, array in told.items()})
+        inputs = tensors(model, of_every_length(), reading(**layout))
+        np.savez(folder / "inputs.npz", **{name: array.numpy() for name, array in inputs.items()})
         with torch.no_grad():
-            expected[folder] = model(**told)
-    alone(ASKED, tmp_path, *expected)
+            expected[folder] = model(**inputs)
+    alone(RUN_MODEL, tmp_path, *expected)
     for folder, answer in expected.items():
         found = np.load(folder / "answered.npz")
         np.testing.assert_array_equal(found["next"], answer.next.numpy())
@@ -134,56 +134,56 @@ def test_transformers_alone_gives_the_very_vectors_of_our_network(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("made", ["copied", "note_folder"])
-def test_the_program_on_the_card_runs_without_tastevec_and_gives_what_tastevec_gives(made, tmp_path, request):
-    """A copied folder, in which the program of its own card is run as it stands."""
+def test_program_of_the_card_without_tastevec_returns_equal_vectors(made, tmp_path, request):
+    """Run the unchanged program of the card in a copied folder."""
     folder = request.getfixturevalue(made)
     ours, theirs = blocks(folder)
     shutil.copytree(folder, tmp_path / "elsewhere" / "this folder")
-    told = "\nimport json; print(json.dumps([output.next[0].tolist(), output.overall[0].tolist()]))"
-    said = alone(theirs + told, tmp_path / "elsewhere")
-    following, overall = json.loads(said.splitlines()[-1])
+    print_vectors = "\nimport json; print(json.dumps([output.next[0].tolist(), output.overall[0].tolist()]))"
+    printed = alone(theirs + print_vectors, tmp_path / "elsewhere")
+    following, overall = json.loads(printed.splitlines()[-1])
     names = {}
-    exec(ours.replace('"this folder"', f"{str(folder)!r}, runtime='torch'"), names)  # noqa: S102  the card's own
+    exec(ours.replace('"this folder"', f"{str(folder)!r}, runtime='torch'"), names)  # noqa: S102  a program of the card
     np.testing.assert_allclose(following, names["vector"], atol=1e-5)
     np.testing.assert_allclose(overall, names["model"].encode(names["ratings"], horizon="overall"), atol=1e-5)
     assert len(names["items"]) == 10
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
-def test_tastevec_runs_no_code_of_a_bundle_even_if_its_checksums_are_right(copied, runtime, tmp_path):
+def test_load_with_matching_checksums_runs_no_code_of_the_bundle(copied, runtime, tmp_path):
     evil = f"open({str(tmp_path / 'run')!r}, 'w').close()\n"
     names = dict.fromkeys((*MODULES, "bundle", "tastevec", "__init__"), evil)
     load(resealed(copied, **names), runtime=runtime).encode([(1, 5.0)])
     assert not (tmp_path / "run").exists()
 
 
-def test_changed_code_is_refused_before_anybody_can_trust_it(copied):
+def test_load_of_changed_code_is_refused(copied):
     (copied / "encoder.py").write_text("import os\n")
     with pytest.raises(FormatError, match=r"encoder\.py: missing, or checksum mismatch"):
         load(copied)
 
 
-def test_a_bundle_without_code_still_loads_and_has_it_when_it_is_saved_again(copied, tmp_path):
-    told = json.loads((copied / "bundle.json").read_text())
+def test_bundle_without_code_loads_and_has_code_after_save(copied, tmp_path):
+    manifest = json.loads((copied / "bundle.json").read_text())
     for name in MODULES:
         (copied / f"{name}.py").unlink()
-        del told["checksums"][f"{name}.py"]
-    (copied / "bundle.json").write_text(manifest_text(told))
+        del manifest["checksums"][f"{name}.py"]
+    (copied / "bundle.json").write_text(manifest_text(manifest))
     Bundle.load(copied).save(tmp_path / "again")
     assert {f"{name}.py" for name in MODULES} < {file.name for file in (tmp_path / "again").iterdir()}
 
 
-def test_the_card_has_a_header_that_the_hub_reads_and_every_section(bundle_folder):
+def test_card_has_a_header_and_every_section(bundle_folder):
     card = ModelCard.load(bundle_folder / "README.md")
     assert card.data.to_dict()["library_name"] == "tastevec"
-    assert card.data.license == "unknown"  # nobody knows the terms of a table of one's own
+    assert card.data.license == "unknown"  # the license of a user's own table is not known
     assert {"recommender-systems", "custom_code"} <= set(card.data.tags)
     assert card.data.datasets is None
     assert re.findall(r"^## (.*)$", card.text, re.MULTILINE) == list(SECTIONS)
     assert Bundle.load(bundle_folder).space in card.text
 
 
-def test_the_card_of_a_model_of_movielens_says_its_terms_and_what_to_cite(bundle_folder):
+def test_card_of_a_movielens_model_has_license_and_citation(bundle_folder):
     bundle = Bundle.load(bundle_folder)
     facts = {**bundle.facts, "data": {**bundle.facts["data"], "name": "ml-25m"}}
     text = module.model_card(facts, bundle.reading, bundle.item_ids, "org/name")
@@ -192,6 +192,6 @@ def test_the_card_of_a_model_of_movielens_says_its_terms_and_what_to_cite(bundle
     assert card.data.datasets == ["ml-25m"]
     assert TERMS in card.text
     assert "10.1145/2827872" in card.text
-    assert "10.1145/2362394.2362395" in card.text  # whose genome it may have been taught with
+    assert "10.1145/2362394.2362395" in card.text  # its genome can be part of the training data
     assert 'tv.load("org/name")' in card.text
     assert 'snapshot_download("org/name")' in card.text

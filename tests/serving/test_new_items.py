@@ -1,4 +1,4 @@
-"""Films that arrive after the training."""
+"""New items: added to a trained model."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ from users import world
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]
-# A film before all that are known, two behind them; the genome speaks of the last one alone.
+# One ID before all known ones, two after them; the genome contains only the last one.
 NEW = {
     "item_id": [0, 40, 31],
     "title": ["Rocket 0 (1978)", "Letter to nobody", "Zzyzx"],
@@ -50,7 +50,7 @@ def _model(bundle_folder) -> Recommender:
 
 @pytest.fixture(scope="module", name="genome_folder")
 def _genome_folder(tmp_path_factory):
-    """A genome of film 31 alone."""
+    """Return the folder of a genome with item 31 only."""
     folder = worlds.write_genome(tmp_path_factory.mktemp("genome"))
     rows = (f"31,{tag},{GENOME.relevance[0, tag - 1]}" for tag in range(1, 13))
     (folder / "genome-scores.csv").write_text("\n".join(["movieId,tagId,relevance", *rows]) + "\n")
@@ -62,9 +62,9 @@ def _grown(model, genome_folder) -> Recommender:
     return model.with_items(pa.table(NEW), tags=TAGS, genome=genome_folder)
 
 
-def new_items(places=(0, 1, 2)) -> NewItems:
-    """Some of the new films, in this order, as they are read."""
-    items = pa.table(NEW).take(pa.array(list(places), pa.int64()))
+def new_items(rows=(0, 1, 2)) -> NewItems:
+    """Return these rows of the new items, in this order."""
+    items = pa.table(NEW).take(pa.array(list(rows), pa.int64()))
     genres = pa.array([text.split("|") if text else [] for text in items["genres"].to_pylist()])
     items = items.set_column(3, "genres", genres.cast(pa.list_(pa.string())))
     items = items.set_column(2, "year", items["year"].cast(pa.int32()))
@@ -76,7 +76,7 @@ def table_of(bundle):
 
 
 def same(one: Bundle, two: Bundle) -> None:
-    """Everything of two bundles, to the last bit."""
+    """Assert that all parts of two bundles are bit-equal."""
     assert one.items.equals(two.items)
     assert one.space == two.space
     assert one.facts["added"] == two.facts["added"]
@@ -84,7 +84,7 @@ def same(one: Bundle, two: Bundle) -> None:
     np.testing.assert_array_equal(table_of(one), table_of(two))
 
 
-def test_new_films_stand_in_the_catalogue_with_where_their_vectors_came_from(model, grown):
+def test_new_items_are_in_the_catalog_with_their_vector_source(model, grown):
     items = grown.bundle.items
     assert items.schema.equals(model.bundle.items.schema)
     assert items["item_id"].to_pylist() == [0, *range(1, 21), 31, 40]
@@ -98,13 +98,13 @@ def test_new_films_stand_in_the_catalogue_with_where_their_vectors_came_from(mod
     assert grown.bundle.facts["data"]["items"] == 20
 
 
-def test_old_vectors_do_not_move_by_a_bit(model, grown):
+def test_vectors_of_old_items_stay_bit_equal(model, grown):
     np.testing.assert_array_equal(grown.item_vectors[1:21], model.item_vectors)
     assert len(grown.item_vectors) == 23
     assert grown.bundle.space == model.bundle.space
 
 
-def test_the_model_that_is_grown_stays_as_it_was(bundle_folder, model, grown):
+def test_with_items_does_not_change_the_original_model(bundle_folder, model, grown):
     assert len(model.item_vectors) == 20
     assert len(grown.item_vectors) == 23
     same_again = load(bundle_folder)
@@ -114,9 +114,9 @@ def test_the_model_that_is_grown_stays_as_it_was(bundle_folder, model, grown):
 
 
 @HORIZONS
-def test_old_peoples_answers_about_old_films_do_not_change(model, grown, horizon):
+def test_predictions_for_old_users_and_items_do_not_change(model, grown, horizon):
     histories, shifted = world(), world()
-    shifted = dataclasses.replace(shifted, items=shifted.items + 1)  # film 0 came in front
+    shifted = dataclasses.replace(shifted, items=shifted.items + 1)  # item 0 is inserted in front
     before, after = model.vectors(histories, horizon), grown.vectors(shifted, horizon)
     np.testing.assert_array_equal(after, before)
     old = model.recommend(ROCKETS, k=20, horizon=horizon)
@@ -127,42 +127,42 @@ def test_old_peoples_answers_about_old_films_do_not_change(model, grown, horizon
 
 
 @HORIZONS
-def test_new_films_can_be_rated_and_recommended_at_once(model, grown, horizon):
+def test_new_items_can_be_rated_and_recommended(model, grown, horizon):
     offered = grown.recommend(ROCKETS, k=23, horizon=horizon)["item_id"].to_pylist()
     assert set(NEW["item_id"]) <= set(offered)
-    told = grown.encode([*ROCKETS, (0, 5)], horizon=horizon)
-    assert not np.allclose(told, model.encode(ROCKETS, horizon=horizon))
+    vector = grown.encode([*ROCKETS, (0, 5)], horizon=horizon)
+    assert not np.allclose(vector, model.encode(ROCKETS, horizon=horizon))
     assert 0 not in grown.recommend([*ROCKETS, (0, 5)], k=23, horizon=horizon)["item_id"].to_pylist()
     users = pa.table({"user_id": [1, 1, 2], "item_id": [0, 3, 40], "rating": [5, 4, 2]})
     assert grown.encode(users, horizon=horizon)["user_id"].to_pylist() == [1, 2]
 
 
-def test_a_new_film_lies_where_its_like_lie(model):
+def test_vector_of_a_new_item_is_close_to_similar_items(model):
     learned = np.repeat(np.eye(2, 8, dtype=np.float32), 10, axis=0)
     cold_start = model.bundle.cold_start
     features = cold_start.features
     items = model.bundle.items
     rows = features.rows(items, TAGS.slice(0, 0).append_column("weight", pa.array([], pa.float64())))
-    taught = dataclasses.replace(
+    fitted = dataclasses.replace(
         model.bundle,
         model=model.bundle.model.with_items(learned, []),
         cold_start=type(cold_start).fit(features, rows, learned, np.full(20, 50)),
     )
-    vectors = table_of(with_new_items(taught, new_items()))
+    vectors = table_of(with_new_items(fitted, new_items()))
     assert vectors[0, 0] > vectors[0, 1] + 0.5  # Rocket 0
     assert vectors[22, 1] > vectors[22, 0] + 0.5  # Letter to nobody
 
 
 @given(st.permutations([0, 1, 2]), st.integers(1, 2))
 @settings(max_examples=12)
-def test_adding_in_steps_and_in_any_order_is_adding_at_once(model, order, cut):
+def test_with_items_in_steps_and_any_order_is_equal(model, order, cut):
     at_once = with_new_items(model.bundle, new_items())
     first = with_new_items(model.bundle, new_items(order[:cut]))
     same(with_new_items(first, new_items(order[cut:])), at_once)
     same(with_new_items(model.bundle, new_items(order)), at_once)
 
 
-def test_what_is_saved_and_loaded_is_the_same(model, grown, tmp_path):
+def test_model_with_new_items_loads_equal(model, grown, tmp_path):
     again = load(grown.bundle.save(tmp_path / "grown"))
     same(again.bundle, grown.bundle)
     for horizon in ("next", "overall"):
@@ -180,7 +180,7 @@ def _renumbered(items, by):
     return items.set_column(0, "item_id", pa.array([item + by for item in items["item_id"].to_pylist()]))
 
 
-def test_files_and_tables_of_every_kind_are_the_same(grown, model, genome_folder, tmp_path):
+def test_with_items_from_each_kind_of_source_is_equal(grown, model, genome_folder, tmp_path):
     pl.DataFrame(NEW).write_csv(tmp_path / "new.csv")
     lists = {**NEW, "genres": [text.split("|") if text else [] for text in NEW["genres"]]}
     pq.write_table(pa.table(lists), tmp_path / "new.parquet")
@@ -200,7 +200,7 @@ def test_files_and_tables_of_every_kind_are_the_same(grown, model, genome_folder
         same(model.with_items(items, tags=words, genome=genome_folder).bundle, grown.bundle)
 
 
-def test_what_is_said_of_a_film_moves_it(model):
+def test_metadata_of_a_new_item_changes_its_vector(model):
     bare = model.with_items(pa.table({"item_id": [0], "title": ["A Rocket"]}))
     more = model.with_items(pa.table({"item_id": [0], "title": ["A Rocket"], "genres": ["Action"]}))
     assert not np.allclose(table_of(bare.bundle)[0], table_of(more.bundle)[0])
@@ -230,12 +230,12 @@ def test_what_is_said_of_a_film_moves_it(model):
         ({"item_id": [], "title": []}, SourceError, "none of them valid. Expected items"),
     ],
 )
-def test_films_that_cannot_be_added_are_refused(model, items, error, message):
+def test_invalid_new_items_are_refused(model, items, error, message):
     with pytest.raises(error, match=message):
         model.with_items(pa.table(items))
 
 
-def test_what_is_no_table_is_refused(model):
+def test_with_items_of_no_table_is_refused(model):
     with pytest.raises(DataError, match=r"items: a list. Expected a table"):
         model.with_items([(31, "Rocket")])
     with pytest.raises(DataError, match="no column tag among item_id, word"):
@@ -244,7 +244,7 @@ def test_what_is_no_table_is_refused(model):
         model.with_items(pa.table(NEW), tags=pa.table({"item_id": ["x"], "tag": ["space"]}))
 
 
-def test_another_genome_is_refused(model, tmp_path):
+def test_with_items_of_another_genome_is_refused(model, tmp_path):
     worlds.write_genome(tmp_path, tags=3)
     items = tmp_path / "genome-scores.csv"
     items.write_text("movieId,tagId,relevance\n" + "".join(f"31,{tag},0.5\n" for tag in (1, 2, 3)))
@@ -252,7 +252,7 @@ def test_another_genome_is_refused(model, tmp_path):
         model.with_items(pa.table(NEW), genome=tmp_path)
 
 
-def test_films_with_ids_of_text_are_added_to_a_catalogue_of_texts(model):
+def test_new_items_with_text_ids_join_a_catalog_of_texts(model):
     texts = pa.array([f"film-{item:02}" for item in range(1, 21)])
     worded = dataclasses.replace(model.bundle, items=model.bundle.items.set_column(0, "item_id", texts))
     grown = Recommender(worded).with_items(pa.table({"item_id": ["film-005"], "title": ["Rocket"]}))
@@ -260,7 +260,7 @@ def test_films_with_ids_of_text_are_added_to_a_catalogue_of_texts(model):
     np.testing.assert_array_equal(grown.item_vectors[1:], model.item_vectors)
 
 
-def test_a_model_with_later_films_is_not_evaluated(grown, prepared_folder, tmp_path):
+def test_evaluate_of_a_model_with_new_items_is_refused(grown, prepared_folder, tmp_path):
     folder = grown.bundle.save(tmp_path / "grown")
     with pytest.raises(DataError, match="model grown has 3 items added after training"):
         model_runs(folder, Prepared.open(prepared_folder))
@@ -277,7 +277,7 @@ def _files(tmp_path):
     return tmp_path
 
 
-def test_the_command_writes_a_model_and_says_what_it_knows(bundle_folder, genome_folder, files, grown):
+def test_add_items_writes_a_model_and_prints_its_items(bundle_folder, genome_folder, files, grown):
     arguments = [
         "add-items",
         bundle_folder,
@@ -289,17 +289,17 @@ def test_the_command_writes_a_model_and_says_what_it_knows(bundle_folder, genome
     ]
     result = run(*arguments, "--out", files / "model2", "--json")
     assert result.exit_code == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert told["items"] == 23
-    assert told["added"] == grown.bundle.facts["added"]
-    assert told["space"] == grown.bundle.space
+    output = json.loads(result.stdout)
+    assert output["items"] == 23
+    assert output["added"] == grown.bundle.facts["added"]
+    assert output["space"] == grown.bundle.space
     np.testing.assert_array_equal(load(files / "model2").item_vectors, grown.item_vectors)
     spoken = run(*arguments, "--out", files / "model2")
     assert ": 23 items, 3 of them new" in spoken.stdout
     assert "genres 2" in spoken.stdout
 
 
-def test_the_command_may_replace_the_model_itself(model, files):
+def test_add_items_can_replace_the_model(model, files):
     folder = model.bundle.save(files / "model")
     assert run("add-items", folder, files / "new.csv", "--genome", files, "--out", folder).exit_code == 1
     assert len(load(folder).item_vectors) == 20
@@ -313,7 +313,7 @@ def _without_the_last(files):
     return path
 
 
-def test_the_command_refuses_in_one_sentence_and_leaves_nothing(bundle_folder, files):
+def test_add_items_of_invalid_items_fails_with_one_line_and_no_output(bundle_folder, files):
     for folder, items, message in [
         (bundle_folder, "none.csv", "none.csv"),
         (files, "new.csv", "no bundle.json"),
@@ -325,5 +325,5 @@ def test_the_command_refuses_in_one_sentence_and_leaves_nothing(bundle_folder, f
         assert not (files / "model2").exists()
 
 
-def test_help_shows_an_example():
+def test_add_items_help_contains_an_example():
     assert "tastevec add-items model new-items.csv" in run("add-items", "--help").stdout

@@ -1,4 +1,4 @@
-"""The encoder that serves says what the trained one says."""
+"""The ONNX encoder equals the trained network."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder
 from users import users, world
 
-LENGTHS = (0, 1, 2, 3, 7, 11, 12, 13, 20)  # films of a history; 12 are read in order
+LENGTHS = (0, 1, 2, 3, 7, 11, 12, 13, 20)  # items per history; the newest 12 are read in order
 HORIZONS = ("next", "overall")
 
 
@@ -29,14 +29,14 @@ def _served(model, folder):
 
 @pytest.fixture(scope="module", params=KINDS.args[1], ids=KINDS.kwargs["ids"])
 def both(request, tmp_path_factory):
-    """A network, the same as it serves, and how both read histories."""
+    """Return a network, its ONNX encoder and the input configuration of both."""
     shape, layout = request.param
     model = encoder(**shape)
     return model, _served(model, tmp_path_factory.mktemp("served")), InputConfig(SCALE, 12, **layout)
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
-def test_it_answers_as_the_network_does_whatever_the_length(both, horizon):
+def test_onnx_encoder_of_each_length_equals_the_network(both, horizon):
     model, served, reading = both
     for count in LENGTHS:
         arrays = reading.arrays(users([(item, 1 + item % 5) for item in range(count)]))
@@ -46,7 +46,7 @@ def test_it_answers_as_the_network_does_whatever_the_length(both, horizon):
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
-def test_it_answers_many_as_each(both, horizon):
+def test_onnx_encoder_of_a_batch_equals_single_users(both, horizon):
     model, served, reading = both
     arrays = reading.arrays(world())
     together = served.encode(horizon, **arrays)
@@ -56,7 +56,7 @@ def test_it_answers_many_as_each(both, horizon):
         np.testing.assert_allclose(alone, together[user], rtol=1e-5, atol=1e-5)
 
 
-def test_films_that_come_later_move_nobody_and_are_read_as_the_network_reads_them(both):
+def test_new_items_do_not_change_vectors_and_are_read_as_by_the_network(both):
     model, served, reading = both
     arrays = reading.arrays(world())
     table = np.vstack([model.table, np.ones((2, 8), np.float32)])
@@ -71,7 +71,7 @@ def test_films_that_come_later_move_nobody_and_are_read_as_the_network_reads_the
     np.testing.assert_array_equal(grown.item_vectors, expected.item_vectors)
 
 
-def test_what_is_saved_and_loaded_is_the_same_encoder(both, tmp_path):
+def test_onnx_encoder_loads_equal_after_save(both, tmp_path):
     _, served, reading = both
     served.save_pretrained(tmp_path)
     again, arrays = OnnxEncoder.load(tmp_path), reading.arrays(world())
@@ -88,7 +88,7 @@ def test_what_is_saved_and_loaded_is_the_same_encoder(both, tmp_path):
         max_size=4,
     )
 )
-def test_any_people_are_answered_alike(both_taste, rows):
+def test_onnx_encoder_of_random_users_equals_the_network(both_taste, rows):
     model, served, reading = both_taste
     arrays = reading.arrays(users(*rows))
     for horizon in HORIZONS:
@@ -103,7 +103,7 @@ def both_taste(tmp_path_factory):
     return model, _served(model, tmp_path_factory.mktemp("taste")), InputConfig(SCALE, 12, **layout)
 
 
-def test_a_bundle_is_the_same_with_torch_and_without(bundle_folder):
+def test_bundle_with_and_without_torch_is_equal(bundle_folder):
     one, two = Bundle.load(bundle_folder, "onnx"), Bundle.load(bundle_folder, "torch")
     assert isinstance(one.model, OnnxEncoder)
     assert not isinstance(two.model, OnnxEncoder)
@@ -115,14 +115,14 @@ def test_a_bundle_is_the_same_with_torch_and_without(bundle_folder):
         )
 
 
-def test_a_bundle_without_a_graph_needs_torch(bundle_folder, tmp_path):
+def test_bundle_without_a_graph_needs_torch(bundle_folder, tmp_path):
     Bundle.load(bundle_folder, "torch").save(tmp_path / "no-graph")  # no graph: see conftest
     assert not isinstance(Bundle.load(tmp_path / "no-graph").model, OnnxEncoder)
     with pytest.raises(FormatError, match=r"no encoder\.onnx"):
         Bundle.load(tmp_path / "no-graph", "onnx")
 
 
-def test_a_bundle_answers_where_there_is_no_torch(bundle_folder):
+def test_bundle_without_torch_encodes_and_recommends(bundle_folder):
     code = f"""
 import json, sys
 for name in ("torch", "transformers", "duckdb", "ibis", "sklearn", "scipy", "implicit"):
@@ -131,8 +131,8 @@ import tastevec as tv
 model = tv.load({str(bundle_folder)!r})
 print(json.dumps([model.encode([(1, 5.0), (2, 1.0)]).tolist(), model.recommend([(1, 5.0)], k=3).to_pylist()]))
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    vector, items = json.loads(told.stdout)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    vector, items = json.loads(result.stdout)
     expected = Bundle.load(bundle_folder, "torch")
     arrays = expected.reading.arrays(users([(0, 5), (1, 1)]))
     np.testing.assert_allclose(vector, expected.model.encode("next", **arrays)[0], rtol=1e-4, atol=1e-5)

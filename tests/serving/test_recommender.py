@@ -29,7 +29,7 @@ def _model(bundle_folder) -> Recommender:
 
 @pytest.fixture(scope="module", name="worded")
 def _worded(tmp_path_factory) -> Recommender:
-    """A model of the same world whose people and films have names, and no times."""
+    """Return a model of the same world with text IDs and without timestamps."""
     place = tmp_path_factory.mktemp("worded")
     source = worlds.write_own_csv(place / "source")
     settings = PrepareSettings(items=source.parent / "items.csv", seed=1, rating_range=(1.0, 5.0))
@@ -38,7 +38,7 @@ def _worded(tmp_path_factory) -> Recommender:
 
 
 def columns(users=range(1, 13)):
-    """The ratings of the tiny world as columns."""
+    """Return the ratings of the tiny world as columns."""
     rows = [row for row in worlds.ratings() if row.user in users]
     names = ("user_id", "item_id", "rating", "timestamp")
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
@@ -48,32 +48,32 @@ def table(users=range(1, 13)):
     return pa.table(columns(users))
 
 
-def by_person(vectors):
+def by_user(vectors):
     return {row["user_id"]: row["vector"] for row in vectors.to_pylist()}
 
 
 @HORIZONS
-def test_one_person_in_a_table_is_that_person_alone_and_as_a_list(model, horizon):
-    together = by_person(model.encode(table(), horizon=horizon))
+def test_encode_of_a_table_a_single_user_and_a_list_is_equal(model, horizon):
+    together = by_user(model.encode(table(), horizon=horizon))
     assert sorted(together) == list(range(1, 13))
     for user in (1, 7, 12):
-        alone = by_person(model.encode(table([user]), horizon=horizon))[user]
+        alone = by_user(model.encode(table([user]), horizon=horizon))[user]
         np.testing.assert_allclose(together[user], alone, rtol=1e-5, atol=1e-5)
         rows = sorted((row for row in worlds.ratings() if row.user == user), key=lambda row: row.time)
         listed = model.encode([(row.item, row.stars) for row in rows], horizon=horizon)
-        untimed = by_person(model.encode(table([user]).drop_columns("timestamp"), horizon=horizon))
+        untimed = by_user(model.encode(table([user]).drop_columns("timestamp"), horizon=horizon))
         np.testing.assert_allclose(untimed[user], listed, rtol=1e-5, atol=1e-5)
 
 
-def test_when_films_were_rated_says_something_of_what_comes_next_alone(model):
+def test_timestamps_change_only_the_next_vector(model):
     timed, untimed = table([1]), table([1]).drop_columns("timestamp")
     for horizon, same in (("next", False), ("overall", True)):
-        found, without = (by_person(model.encode(told, horizon=horizon))[1] for told in (timed, untimed))
+        found, without = (by_user(model.encode(source, horizon=horizon))[1] for source in (timed, untimed))
         assert np.allclose(found, without, rtol=1e-5, atol=1e-5) is same
 
 
 @HORIZONS
-def test_vectors_are_rows_of_float32_of_one_length(model, horizon):
+def test_encode_returns_float32_rows_of_equal_length(model, horizon):
     vectors = model.encode(table(), horizon=horizon)
     assert vectors.schema == pa.schema([("user_id", pa.int64()), ("vector", pa.list_(pa.float32(), 8))])
     one = model.encode(ROCKETS, horizon=horizon)
@@ -81,25 +81,25 @@ def test_vectors_are_rows_of_float32_of_one_length(model, horizon):
     assert one.dtype == np.float32
 
 
-def test_the_two_questions_have_two_answers(model):
+def test_horizons_have_different_vectors(model):
     assert not np.allclose(model.encode(ROCKETS), model.encode(ROCKETS, horizon="overall"))
     assert np.array_equal(model.encode(ROCKETS), model.encode(ROCKETS, horizon="next"))
 
 
 @pytest.mark.parametrize("ask", ["encode", "recommend"])
-def test_polars_pandas_and_arrow_are_the_same(model, ask):
+def test_polars_pandas_and_arrow_tables_have_equal_results(model, ask):
     made = [getattr(model, ask)(kind(columns())) for kind in (pa.table, pl.DataFrame, pd.DataFrame)]
     assert made[0].equals(made[1])
     assert made[0].equals(made[2])
 
 
-def test_the_order_of_the_rows_changes_nothing(model):
+def test_order_of_rows_does_not_change_vectors(model):
     shuffled = table().take(np.random.default_rng(1).permutation(len(table())))
     assert model.encode(shuffled).equals(model.encode(table()))
 
 
 @HORIZONS
-def test_many_people_in_groups_are_one_group(model, monkeypatch, horizon):
+def test_encode_in_groups_equals_one_group(model, monkeypatch, horizon):
     vectors, items = model.encode(table(), horizon=horizon), model.recommend(table(), horizon=horizon)
     monkeypatch.setattr(bulk, "_BATCH_ITEMS", 40)
     monkeypatch.setattr(module, "_MAX_USERS", 10)
@@ -114,9 +114,9 @@ def test_many_people_in_groups_are_one_group(model, monkeypatch, horizon):
     assert grouped.drop_columns("score").equals(items.drop_columns("score"))
 
 
-def test_people_stream_through_a_group_at_a_time(model):
+def test_recommend_batches_streams_one_group_at_a_time(model):
     pulled = []
-    histories = histories_in_table_by(model, table())
+    histories = histories_of_table(model, table())
 
     def groups():
         for number, part in enumerate(histories.chunks(2)):
@@ -133,12 +133,12 @@ def test_people_stream_through_a_group_at_a_time(model):
         assert len(list(stream)) == 5
 
 
-def histories_in_table_by(model, told):
-    (histories,) = list(model._many(told))
+def histories_of_table(model, source):
+    (histories,) = list(model._many(source))
     return histories
 
 
-def test_recommendations_are_films_he_does_not_know_ranked_from_one(model):
+def test_recommend_returns_items_outside_the_history_ranked_from_one(model):
     items = model.recommend(table(), k=3)
     assert items.column_names == ["user_id", "item_id", "title", "rank", "score"]
     titles = {item.item: item.title for item in worlds.items()}
@@ -153,7 +153,7 @@ def test_recommendations_are_films_he_does_not_know_ranked_from_one(model):
 
 
 @HORIZONS
-def test_a_score_is_the_product_of_the_two_vectors(model, horizon):
+def test_score_equals_the_inner_product(model, horizon):
     vector = model.encode(ROCKETS, horizon=horizon)
     items = model.recommend(ROCKETS, k=16, horizon=horizon)
     assert items.column_names == ["item_id", "title", "rank", "score"]
@@ -162,7 +162,7 @@ def test_a_score_is_the_product_of_the_two_vectors(model, horizon):
         assert row["score"] == pytest.approx(scores[row["item_id"] - 1], abs=1e-5)
 
 
-def test_more_films_than_there_are_gives_those_there_are(model):
+def test_recommend_with_k_above_the_catalog_returns_all_other_items(model):
     items = model.recommend(ROCKETS, k=1000)
     assert sorted(items["item_id"].to_pylist()) == [
         item for item in range(1, 21) if item not in {1, 3, 12, 5}
@@ -170,48 +170,52 @@ def test_more_films_than_there_are_gives_those_there_are(model):
     assert items["rank"].to_pylist() == list(range(1, 17))
 
 
-def test_somebody_who_knows_every_film_gets_none(model):
+def test_recommend_for_a_complete_history_is_empty(model):
     everything = [(item, 5) for item in range(1, 21)]
     assert len(model.recommend(everything)) == 0
     both = {"user_id": [1] * 20 + [2], "item_id": [*range(1, 21), 1], "rating": [5.0] * 21}
     assert set(model.recommend(pa.table(both), k=2)["user_id"].to_pylist()) == {2}
 
 
-def test_somebody_of_whom_nothing_is_known_is_answered(model):
+def test_empty_history_has_a_vector_and_recommendations(model):
     assert np.isfinite(model.encode([])).all()
     assert len(model.recommend([], k=5)) == 5
 
 
-def test_a_longer_history_than_is_read_still_leaves_its_films_out(model):
-    # The twenty films are more than the twelve that this model reads in order.
+def test_recommend_for_a_truncated_history_excludes_all_its_items(model):
+    # Twenty items exceed the twelve that this model reads in order.
     assert model.bundle.reading.max_history < 19
     items = [(item, 5) for item in range(1, 20)]
     assert model.recommend(items, k=5)["item_id"].to_pylist() == [20]
 
 
-def test_a_film_without_a_vector_is_not_recommended(bundle_folder):
+def test_item_without_a_vector_is_not_recommended(bundle_folder):
     model = load(bundle_folder)
     model.item_vectors = model.item_vectors.copy()
     model.item_vectors[3] = 0
     assert 4 not in model.recommend(ROCKETS, k=100)["item_id"].to_pylist()
 
 
-def test_unknown_films_are_left_out_of_a_table_and_refused_of_one_person(model):
+def test_unknown_items_are_ignored_in_a_table_and_refused_in_a_list(model):
     with_unknown = {"user_id": [1, 1, 2], "item_id": [1, 999, 999], "rating": [5.0, 1.0, 3.0]}
-    vectors = by_person(model.encode(pa.table(with_unknown)))
+    vectors = by_user(model.encode(pa.table(with_unknown)))
     assert sorted(vectors) == [1, 2]
     np.testing.assert_allclose(vectors[2], model.encode([]), rtol=1e-5, atol=1e-5)
     with pytest.raises(UnknownItemError, match=r"ratings: item 999 is not in the catalog \(20 items\)"):
         model.encode([(1, 5), (999, 1)])
 
 
-def test_names_of_people_and_films_are_kept(worded):
-    told = {"user": ["person-z", "Ann", "Ann"], "item": ["film-1", "film-12", "film-2"], "rating": [5, 1, 4]}
-    items = worded.recommend(pa.table(told), k=2)
+def test_text_ids_of_users_and_items_are_returned(worded):
+    source = {
+        "user": ["person-z", "Ann", "Ann"],
+        "item": ["film-1", "film-12", "film-2"],
+        "rating": [5, 1, 4],
+    }
+    items = worded.recommend(pa.table(source), k=2)
     assert items["user_id"].to_pylist() == ["Ann", "Ann", "person-z", "person-z"]
     assert items["item_id"].type == pa.string()
     assert not {"film-12", "film-2"} & set(items["item_id"].to_pylist()[:2])
-    assert worded.encode(pa.table(told))["user_id"].to_pylist() == ["Ann", "person-z"]
+    assert worded.encode(pa.table(source))["user_id"].to_pylist() == ["Ann", "person-z"]
     assert worded.recommend([("film-2", 5)], k=1)["item_id"].to_pylist() != ["film-2"]
     with pytest.raises(UnknownItemError, match="item 'film-999' is not in"):
         worded.encode([("film-999", 5)])
@@ -219,7 +223,7 @@ def test_names_of_people_and_films_are_kept(worded):
         worded.encode([(7, 5)])
 
 
-def test_numbers_written_as_text_are_the_same_films(model):
+def test_numeric_ids_as_text_have_equal_results(model):
     np.testing.assert_array_equal(model.encode([("1", 5), ("3", 4)]), model.encode([(1, 5), (3, 4)]))
     written = {"user_id": ["x", "x"], "item_id": ["1", "3"], "rating": [5.0, 4.0]}
     np.testing.assert_allclose(
@@ -231,7 +235,7 @@ def test_numbers_written_as_text_are_the_same_films(model):
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("source", "message"),
     [
         ([(1, 6)], r"ratings\[0\].rating: 6. Expected 0.5 to 5, the rating scale of the model"),
         ([(1, float("nan"))], r"ratings\[0\].rating: nan. Expected 0.5 to 5"),
@@ -248,13 +252,13 @@ def test_numbers_written_as_text_are_the_same_films(model):
         (None, "ratings: a NoneType. Expected a table"),
     ],
 )
-def test_what_is_not_understood_is_refused_in_one_sentence(model, told, said):
+def test_invalid_ratings_are_refused_with_one_sentence(model, source, message):
     for ask in (model.encode, model.recommend):
-        with pytest.raises(DataError, match=said):
-            ask(told)
+        with pytest.raises(DataError, match=message):
+            ask(source)
 
 
-def test_a_bad_row_of_a_table_is_refused(model):
+def test_table_with_an_invalid_row_is_refused(model):
     with pytest.raises(DataError, match="rating"):
         model.encode(pa.table({"user_id": [1], "item_id": [1], "rating": [9.0]}))
     with pytest.raises(DataError, match=r"rating: empty .*Expected a number from 0\.5 to 5"):
@@ -263,16 +267,16 @@ def test_a_bad_row_of_a_table_is_refused(model):
         model.encode(pa.table({"user_id": [1], "rating": [4.0]}))
 
 
-def test_a_film_that_was_only_tagged_counts_as_history(model):
-    told = users([(0, 5), (2, TAGGED)], [(0, 5)])
+def test_tag_only_item_counts_as_history(model):
+    histories = users([(0, 5), (2, TAGGED)], [(0, 5)])
     for horizon in ("next", "overall"):
-        with_tag, without = model.vectors(told, horizon)
+        with_tag, without = model.vectors(histories, horizon)
         assert not np.allclose(with_tag, without, atol=1e-4)
-    (items,) = model.recommend_batches([told.take(np.array([0]))], k=100, horizon="next")
+    (items,) = model.recommend_batches([histories.take(np.array([0]))], k=100, horizon="next")
     assert 3 not in items["item_id"].to_pylist()
 
 
-def test_what_cannot_be_asked_is_refused(model):
+def test_invalid_arguments_are_refused(model):
     for count in (0, -1):
         with pytest.raises(SettingsError, match=f"k: {count}. Expected 1 or more"):
             model.recommend(ROCKETS, k=count)
@@ -281,7 +285,7 @@ def test_what_cannot_be_asked_is_refused(model):
             ask(ROCKETS, horizon="moments")
 
 
-def test_a_file_is_read_as_a_table_is(model, tmp_path):
+def test_file_and_table_have_equal_results(model, tmp_path):
     written = columns()
     file = tmp_path / "histories.csv"
     lines = [",".join(written), *(",".join(map(str, row)) for row in zip(*written.values(), strict=True))]
@@ -292,7 +296,7 @@ def test_a_file_is_read_as_a_table_is(model, tmp_path):
     assert (stream.users, stream.unknown) == (12, 0)
 
 
-def test_the_evaluation_sees_the_same_vectors_as_a_caller(model, prepared_folder):
+def test_evaluation_and_encode_have_equal_vectors(model, prepared_folder):
     dataset = EvalDataset.of(Prepared.open(prepared_folder))
     scorer = model_scorer(model, "ours")
     for horizon in ("next", "overall"):

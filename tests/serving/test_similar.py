@@ -1,4 +1,4 @@
-"""The nearest of everybody at once are those that each one finds alone."""
+"""Similar users and items of a batch equal those of single queries."""
 
 import numpy as np
 import pyarrow as pa
@@ -31,8 +31,8 @@ def unit(vectors):
     k=st.integers(1, 16),
     words=st.booleans(),
 )
-def test_each_has_its_nearest_others_and_never_itself(vectors, k, words):
-    """Vectors of zeros and equal ones are among them."""
+def test_similar_returns_the_nearest_others_without_the_query(vectors, k, words):
+    """The drawn vectors include zeros and duplicates."""
     ids = np.arange(100, 100 + len(vectors))
     known = Neighbors(ids.astype(str).astype(object) if words else ids, vectors)
     with pytest.MonkeyPatch.context() as patch:
@@ -54,7 +54,7 @@ def test_each_has_its_nearest_others_and_never_itself(vectors, k, words):
     np.testing.assert_allclose(scores, -np.sort(-cosines, axis=1)[:, :nearest], atol=1e-5)
 
 
-def test_all_films_at_once_find_what_each_finds_alone(model):
+def test_similar_of_all_items_equals_single_queries(model):
     rows = pa.Table.from_batches(similar_items(model, k=4)).to_pylist()
     for item in range(1, 21):
         alone = model.similar_items(item, k=4).to_pylist()
@@ -65,7 +65,7 @@ def test_all_films_at_once_find_what_each_finds_alone(model):
         )
 
 
-def test_films_without_a_vector_are_near_nobody(bundle_folder):
+def test_items_without_a_vector_have_no_neighbors(bundle_folder):
     model = tv.load(bundle_folder)
     model.item_vectors = model.item_vectors.copy()
     model.item_vectors[3] = 0
@@ -74,7 +74,7 @@ def test_films_without_a_vector_are_near_nobody(bundle_folder):
     assert 4 not in {row["item_id"] for row in rows} | {row["similar_item_id"] for row in rows}
 
 
-def test_people_who_are_told_find_those_who_are_stored(model):
+def test_similar_users_of_ratings_are_stored_users(model):
     known = Neighbors(world().user_ids, model.vectors(world(), "overall"))
     groups = world().chunks(5)
     table = pa.Table.from_batches(similar_users(model, groups, known, k=2, horizon="overall"))
@@ -82,10 +82,10 @@ def test_people_who_are_told_find_those_who_are_stored(model):
     assert [row["user_id"] for row in first] == list(range(1, 13))
     assert [row["similarity"] for row in first] == pytest.approx(
         [1] * 12, abs=1e-5
-    )  # himself, or one who is alike in all
+    )  # the same user, or one with an equal vector
 
 
-def test_the_file_says_which_space_its_numbers_are_of(model, tmp_path):
+def test_similar_file_names_the_space(model, tmp_path):
     seen = []
     out = tmp_path / "near" / "films.parquet"
     rows = write_similar(similar_items(model, k=3), out, {"space": model.bundle.space}, seen.append)
@@ -96,8 +96,8 @@ def test_the_file_says_which_space_its_numbers_are_of(model, tmp_path):
     assert [file.name for file in out.parent.iterdir()] == ["films.parquet"]
 
 
-def test_where_there_is_nobody_nothing_is_written(tmp_path):
-    nobody = Neighbors(np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
+def test_similar_of_no_users_writes_no_file(tmp_path):
+    empty = Neighbors(np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
     with pytest.raises(DataError, match="Expected at least one user or item to compare"):
-        write_similar(similar_among(nobody, "user_id", k=3), tmp_path / "near.parquet", {}, print)
+        write_similar(similar_among(empty, "user_id", k=3), tmp_path / "near.parquet", {}, print)
     assert list(tmp_path.iterdir()) == []

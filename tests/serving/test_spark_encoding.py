@@ -1,4 +1,4 @@
-"""Spark's workers say of everybody what one process says."""
+"""Encoding on Spark equals encoding in one process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 
 @pytest.fixture(scope="module", name="spark")
 def _spark(tmp_path_factory):
-    """A session in which a batch holds seven rows, so that people span batches."""
+    """Return a session with seven rows per batch, so that users span batches."""
     pytest.importorskip("pyspark", reason="pyspark is not installed: pip install 'tastevec[spark]'")
     home = os.environ.get("JAVA_HOME")
     if shutil.which("java", path=home and f"{home}/bin") is None:
@@ -56,7 +56,7 @@ def _spark(tmp_path_factory):
 
 @pytest.fixture(scope="module", name="real_model")
 def _real_model(tmp_path_factory):
-    """A tiny network over the real films; what it learned plays no part."""
+    """Return a tiny untrained network over the items of the real release."""
     if not REAL.is_dir():
         pytest.skip("the real data are not here")
     from encoders import SCALE, TASTE, encoder  # noqa: PLC0415  torch
@@ -72,24 +72,24 @@ def _real_model(tmp_path_factory):
 
 
 def here(model, histories, out, horizon):
-    """The vectors of one process, by person."""
+    """Return the vectors of one process, by user."""
     recommender = Recommender(model) if isinstance(model, Bundle) else load(model)
     write_vectors(recommender, recommender.open_file(histories), out, horizon=horizon)
-    return by_person(pq.read_table(out).to_pylist())
+    return by_user(pq.read_table(out).to_pylist())
 
 
-def there(answered, folder):
-    """The vectors of Spark, by person; written, as one would, since PySpark leaves the sockets of `collect` open."""
-    answered.write.parquet(str(folder))
-    return by_person(pq.read_table(folder).to_pylist())
+def there(encoded, folder):
+    """Return the vectors of Spark, by user; written to files, because PySpark leaves the sockets of `collect` open."""
+    encoded.write.parquet(str(folder))
+    return by_user(pq.read_table(folder).to_pylist())
 
 
-def nowhere(answered):
-    """Ask for all vectors and keep none."""
-    answered.write.format("noop").mode("overwrite").save()
+def nowhere(encoded):
+    """Compute all vectors without storing them."""
+    encoded.write.format("noop").mode("overwrite").save()
 
 
-def by_person(rows):
+def by_user(rows):
     return {row["user_id"]: row["vector"] for row in rows}
 
 
@@ -100,7 +100,7 @@ def alike(found, expected):
 
 
 def crowd(users=200, seed=1):
-    """People with 1 to 22 films, of whom the model does not know four; many in the same second, some only tagged."""
+    """Return users with 1 to 22 items, four of them unknown, many equal timestamps and some tag-only rows."""
     rng = np.random.default_rng(seed)
     rows = [
         (
@@ -117,15 +117,13 @@ def crowd(users=200, seed=1):
 
 
 def untagged(table):
-    """Without what was only tagged, which a table of one's own cannot say."""
+    """Drop the tag-only rows, which a plain table cannot contain."""
     return table.filter(pa.compute.is_valid(table["rating"]))
 
 
 @HORIZONS
 @pytest.mark.parametrize("ids", ["numbers", "names"])
-def test_generated_people_have_the_vectors_that_one_process_gives_them(
-    horizon, ids, spark, bundle_folder, tmp_path
-):
+def test_spark_vectors_of_generated_users_equal_one_process(horizon, ids, spark, bundle_folder, tmp_path):
     table = untagged(crowd())
     if ids == "names":
         names = pa.array([f"person {user}" for user in table["user_id"].to_pylist()])
@@ -134,51 +132,51 @@ def test_generated_people_have_the_vectors_that_one_process_gives_them(
         )
     pq.write_table(table, tmp_path / "h.parquet", row_group_size=500)
     frame = spark.read.parquet(str(tmp_path / "h.parquet"))
-    answered = encode_on_spark(bundle_folder, frame, horizon=horizon)
-    assert answered.schema["vector"].metadata == {
+    encoded = encode_on_spark(bundle_folder, frame, horizon=horizon)
+    assert encoded.schema["vector"].metadata == {
         "space": Bundle.load(bundle_folder).space,
         "horizon": horizon,
     }
     expected = here(bundle_folder, tmp_path / "h.parquet", tmp_path / "v.parquet", horizon)
-    alike(there(answered, tmp_path / "vectors"), expected)
+    alike(there(encoded, tmp_path / "vectors"), expected)
     assert (
         len(list((tmp_path / "vectors").glob("part-*.parquet"))) == 3
-    )  # one a partition: nobody's work was put together
+    )  # one user per partition: no work was combined
 
 
-def test_what_was_only_tagged_is_read_as_such(spark, bundle_folder, tmp_path):
+def test_spark_reads_tag_only_interactions(spark, bundle_folder, tmp_path):
     table = crowd(60)
     rows = list(zip(*table.to_pydict().values(), strict=True))
     frame = spark.createDataFrame(rows, "user_id long, item_id long, rating double, timestamp long")
-    answered = there(encode_on_spark(bundle_folder, frame), tmp_path / "told")
+    encoded = there(encode_on_spark(bundle_folder, frame), tmp_path / "vectors")
     with_stars = there(encode_on_spark(bundle_folder, frame.na.fill({"rating": 3.0})), tmp_path / "stars")
-    assert sorted(answered) == list(range(1, 61))
-    assert any(not np.allclose(answered[user], with_stars[user]) for user in answered)
+    assert sorted(encoded) == list(range(1, 61))
+    assert any(not np.allclose(encoded[user], with_stars[user]) for user in encoded)
 
 
 @HORIZONS
-def test_real_people_have_the_vectors_that_one_process_gives_them(horizon, spark, real_model, tmp_path):
+def test_spark_vectors_of_real_users_equal_one_process(horizon, spark, real_model, tmp_path):
     frame = spark.read.option("header", "true").option("inferSchema", "true").csv(str(REAL / "ratings.csv"))
     frame = frame.withColumnsRenamed({"userId": "user_id", "movieId": "item_id"})
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "1000")
-    answered = there(encode_on_spark(real_model, frame, horizon=horizon), tmp_path / "vectors")
+    encoded = there(encode_on_spark(real_model, frame, horizon=horizon), tmp_path / "vectors")
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "7")
-    alike(answered, here(real_model, REAL / "ratings.csv", tmp_path / "v.parquet", horizon))
+    alike(encoded, here(real_model, REAL / "ratings.csv", tmp_path / "v.parquet", horizon))
 
 
 @pytest.mark.usefixtures("spark")
-def test_the_command_writes_a_folder_of_parts_with_everybody_in_it(bundle_folder, tmp_path, monkeypatch):
+def test_encode_command_on_spark_writes_parts_with_all_users(bundle_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = untagged(crowd())
     pcsv.write_csv(table, tmp_path / "h.csv")
-    told = CliRunner().invoke(
+    result = CliRunner().invoke(
         app, ["encode", str(bundle_folder), "h.csv", "--engine", "spark", "--out", "vectors", "--json"]
     )
-    assert told.exit_code == 0, told.stderr
-    assert f'"rows": {len(table["user_id"].unique())}' in told.stdout
+    assert result.exit_code == 0, result.stderr
+    assert f'"rows": {len(table["user_id"].unique())}' in result.stdout
     assert (tmp_path / "vectors" / "_SUCCESS").exists()
     expected = here(bundle_folder, Path("h.csv"), Path("v.parquet"), "next")
-    alike(by_person(pq.read_table(tmp_path / "vectors").to_pylist()), expected)
+    alike(by_user(pq.read_table(tmp_path / "vectors").to_pylist()), expected)
     again = CliRunner().invoke(
         app, ["encode", str(bundle_folder), "h.csv", "--engine", "spark", "--out", "vectors"]
     )
@@ -187,23 +185,23 @@ def test_the_command_writes_a_folder_of_parts_with_everybody_in_it(bundle_folder
 
 
 @pytest.mark.usefixtures("spark")
-def test_bad_rows_are_refused_or_set_aside_and_nothing_is_left_of_a_failure(
+def test_invalid_rows_on_spark_are_refused_or_skipped_without_partial_output(
     bundle_folder, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     rows = ["user_id,item_id,rating", "ann,1,5", "ann,2,eleven", "bob,3,4"]
     (tmp_path / "odd.csv").write_text("\n".join(rows) + "\n")
-    told = ["encode", str(bundle_folder), "odd.csv", "--engine", "spark", "--out", "vectors"]
-    refused = CliRunner().invoke(app, told)
+    command = ["encode", str(bundle_folder), "odd.csv", "--engine", "spark", "--out", "vectors"]
+    refused = CliRunner().invoke(app, command)
     assert refused.exit_code == 1
     assert "odd.csv, line 3" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]
-    spoken = CliRunner().invoke(app, [*told, "--skip-bad-rows"])
+    spoken = CliRunner().invoke(app, [*command, "--skip-bad-rows"])
     assert "2 vectors are in vectors." in spoken.stdout
     assert "Bad rows set aside: 1 " in spoken.stdout
 
 
-def test_a_worker_refuses_what_no_model_can_read(spark, bundle_folder):
+def test_spark_worker_refuses_invalid_input(spark, bundle_folder):
     from pyspark.errors import PythonException  # noqa: PLC0415  only where it is installed
 
     twice = spark.createDataFrame([(1, 3, 4.0), (1, 3, 5.0)], "user_id long, item_id long, rating double")
@@ -216,9 +214,7 @@ def test_a_worker_refuses_what_no_model_can_read(spark, bundle_folder):
         nowhere(encode_on_spark(bundle_folder, high))
 
 
-def test_histories_without_a_column_and_a_bundle_of_torch_are_refused_before_spark_begins(
-    spark, bundle_folder
-):
+def test_missing_column_or_torch_bundle_is_refused_before_spark_starts(spark, bundle_folder):
     frame = spark.createDataFrame([(1, 3)], "user_id long, item_id long")
     with pytest.raises(DataError, match="there is no rating"):
         encode_on_spark(bundle_folder, frame)
@@ -226,7 +222,7 @@ def test_histories_without_a_column_and_a_bundle_of_torch_are_refused_before_spa
         encode_on_spark(Bundle.load(bundle_folder, "torch"), frame)
 
 
-# A session of its own, which tries a task again, and whose first worker is killed in the middle of its work.
+# A separate session with task retries; the first worker is killed during its task.
 KILLED = """
     import os, signal, sys, tempfile
     from pathlib import Path
@@ -257,13 +253,13 @@ KILLED = """
 """
 
 
-def test_a_worker_killed_in_the_middle_is_replaced_and_nobody_is_lost(spark, bundle_folder, tmp_path):
-    del spark  # that there is Spark
+def test_killed_spark_worker_is_replaced_without_lost_users(spark, bundle_folder, tmp_path):
+    del spark  # only requires Spark
     histories, mark = tmp_path / "h.parquet", tmp_path / "killed"
     pq.write_table(untagged(crowd()), histories)
-    told = [bundle_folder, histories, tmp_path / "vectors", mark]
+    arguments = [bundle_folder, histories, tmp_path / "vectors", mark]
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), *map(str, told)],
+        [sys.executable, "-c", textwrap.dedent(KILLED), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -272,11 +268,11 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_nobody_is_lost(spark, bun
     assert done.returncode == 0, done.stderr[-3000:]
     assert mark.exists()
     found = pq.read_table(tmp_path / "vectors").to_pylist()
-    assert len(found) == len(by_person(found))  # nobody comes twice
-    alike(by_person(found), here(bundle_folder, histories, tmp_path / "v.parquet", "next"))
+    assert len(found) == len(by_user(found))  # no duplicate users
+    alike(by_user(found), here(bundle_folder, histories, tmp_path / "v.parquet", "next"))
 
 
-def test_workers_need_neither_torch_nor_duckdb():
+def test_spark_worker_imports_neither_torch_nor_duckdb():
     code = "import sys, tastevec.pipelines.batch; print(*sorted({'torch', 'transformers', 'duckdb', 'ibis'} & sys.modules.keys()))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.split() == []
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []

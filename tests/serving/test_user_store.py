@@ -68,7 +68,7 @@ def _store(url):
 
 @pytest.fixture(scope="module", name="shared")
 def _shared(server):
-    """A store for property tests."""
+    """Return a store for property tests."""
     with UserStore(emptied_database(server, "crowds")) as store:
         yield store
 
@@ -85,7 +85,7 @@ def _emptied(shared):
 
 def everything(store):
     """Return all stored vectors by space, horizon and ID."""
-    with store._unlimited() as connection:
+    with store._connection(pooled=False) as connection:
         rows = connection.execute(
             "SELECT space, horizon, user_id, vector::text FROM tastevec.users JOIN tastevec.spaces USING (number)"
         ).fetchall()
@@ -106,10 +106,10 @@ def test_nearest_of_a_stored_vector_is_its_user(emptied, crowd):
     store.upsert("one", ids, {"overall": vectors, "next": -vectors})
     assert store.count("one") == store.count("one", "next") == len(ids)
     for user_id, found in zip(ids, store.nearest("one", vectors, len(ids)), strict=True):
-        told = dict(found)
-        assert set(told) == {str(other) for other in ids}
-        assert told[str(user_id)] == pytest.approx(1, abs=1e-6)
-        assert told[str(user_id)] >= found[0][1] - 1e-6
+        similarities = dict(found)
+        assert set(similarities) == {str(other) for other in ids}
+        assert similarities[str(user_id)] == pytest.approx(1, abs=1e-6)
+        assert similarities[str(user_id)] >= found[0][1] - 1e-6
     found = store.nearest("one", -vectors, 1, horizon="next")
     assert all(near[0][1] == pytest.approx(1, abs=1e-6) for near in found)
 
@@ -172,9 +172,9 @@ def test_vectors_are_bit_equal_after_a_round_trip(store):
     vectors = np.random.default_rng(3).standard_normal((5, 64)).astype(np.float32)
     vectors[0] *= 1e-30
     store.upsert("one", range(5), {"overall": vectors})
-    told = everything(store)
+    rows = everything(store)
     for row, vector in enumerate(vectors):
-        stored = np.array(told["one", "overall", str(row)].strip("[]").split(","), np.float32)
+        stored = np.array(rows["one", "overall", str(row)].strip("[]").split(","), np.float32)
         np.testing.assert_array_equal(stored, vector)
     read = store.vectors("one", range(5))
     np.testing.assert_array_equal(np.stack([read[str(row)] for row in range(5)]), vectors)
@@ -313,7 +313,7 @@ def test_index_has_a_high_recall(store):
     store.upsert("one", range(300), {"overall": vectors[:300]})
     exact = store.nearest("one", vectors[:5], 10)
     store.index("one")
-    store.index("one")  # anew
+    store.index("one")  # build the index again
     found = store.nearest("one", vectors[:5], 10)
     shared = [len(dict(one).keys() & dict(other).keys()) for one, other in zip(exact, found, strict=True)]
     assert sum(shared) >= 48
@@ -364,7 +364,7 @@ def test_load_parquet_of_another_file_is_refused(store, tmp_path):
 
 
 def close_database(server, url, *, closed):
-    """Let nobody in, and whoever is inside out; or open it again."""
+    """Block new connections and end the open ones, or allow connections again."""
     name = name_of(url)
     run(server.get_uri(), f"ALTER DATABASE {name} ALLOW_CONNECTIONS {not closed}")
     run(server.get_uri(), THROW_OUT, name)
@@ -385,7 +385,7 @@ def test_restarted_database_works_again(server, url, store):
         assert lost.value.__suppress_context__
     close_database(server, url, closed=False)
     assert store.count("one") == 1
-    run(server.get_uri(), THROW_OUT, name_of(url))  # as a restart does
+    run(server.get_uri(), THROW_OUT, name_of(url))  # a restart ends connections too
     assert store.count("one") == 1
 
 
@@ -412,7 +412,7 @@ def test_concurrent_writers_share_few_connections_without_deadlock(url, store):
         )[0][0]
 
     while connections():
-        time.sleep(0.01)  # the one that made the tables is leaving
+        time.sleep(0.01)  # the connection that created the tables is closing
 
     def call(order):
         begin.wait()

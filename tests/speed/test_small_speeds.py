@@ -1,4 +1,4 @@
-"""What is done for every person, timed alone: ``make speed``. In the suite each of these runs once, and is not timed."""
+"""Benchmarks of per-user operations, run by ``make speed``; in the suite each runs once, untimed."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.benchmark(disable_gc=True)
 
 @pytest.fixture(scope="module", name="crowd")
 def _crowd():
-    """People, each with films in steps of his own through the catalogue."""
+    """Return users whose items are evenly spaced in the catalog."""
     rng = np.random.default_rng(7)
     steps, begins = rng.integers(1, 100, USERS), rng.integers(0, ITEMS, USERS)
     items = (begins[:, None] + steps[:, None] * np.arange(RATED)) % ITEMS
@@ -41,35 +41,35 @@ def _items():
     return np.random.default_rng(9).standard_normal((ITEMS, DIM)).astype(np.float32)
 
 
-def test_the_best_films_of_256_people(benchmark, vectors, items, crowd):
+def test_speed_of_best_items_of_256_users(benchmark, vectors, items, crowd):
     places, _ = benchmark(best_items, vectors, items, crowd, K)
     assert places.shape == (USERS, K)
 
 
-def test_the_best_films_of_one_person(benchmark, vectors, items, crowd):
+def test_speed_of_best_items_of_one_user(benchmark, vectors, items, crowd):
     places, _ = benchmark(best_items, vectors[:1], items, crowd.take(np.array([0])), K)
     assert places.shape == (1, K)
 
 
-def test_the_100_highest_of_20_000_scores(benchmark, vectors, items):
+def test_speed_of_the_100_highest_of_20_000_scores(benchmark, vectors, items):
     assert benchmark(top_k, vectors @ items.T, K).shape == (USERS, K)
 
 
-def test_a_ranking_without_a_persons_own_films(benchmark, vectors, items, crowd):
+def test_speed_of_ranking_without_the_history(benchmark, vectors, items, crowd):
     assert benchmark(rank_items, vectors @ items.T, crowd, K).shape == (USERS, K)
 
 
-def test_the_ten_nearest_films_of_256(benchmark, items):
+def test_speed_of_the_ten_nearest_items_of_256(benchmark, items):
     known = Neighbors(np.arange(ITEMS), items)
     places, _ = benchmark(known.nearest, items[:USERS], 10)
     assert places.shape == (USERS, 10)
 
 
-def test_ratings_of_256_people_on_their_own_scales(benchmark, crowd):
+def test_speed_of_normalizing_ratings_of_256_users(benchmark, crowd):
     found = benchmark(normalize_ratings, crowd.ratings, crowd.offsets)
     assert found.shape == crowd.ratings.shape
 
 
-def test_256_people_gathered_out_of_histories(benchmark, crowd):
+def test_speed_of_taking_256_users_from_histories(benchmark, crowd):
     users = np.random.default_rng(10).permutation(USERS)
     assert len(benchmark(crowd.take, users)) == USERS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -74,6 +75,12 @@ class Output:
 
     facts: dict[str, Any] = field(default_factory=dict)
     text: str = ""
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the command began, rounded to milliseconds."""
+        return round(time.perf_counter() - self.began, 3)
 
     def set(self, facts: dict[str, Any], text: str) -> None:
         """Replace both."""
@@ -107,16 +114,12 @@ def reporting(*, as_json: bool, interrupted: Callable[[], str] | None = None) ->
     except (OSError, SafetensorError) as error:  # safetensors writes files itself and has no other error
         _fail(error, _file_error(error), as_json=as_json)
     except (KeyboardInterrupt, RuntimeError) as error:
-        if not _is_interruption(error):
+        # DuckDB turns an interruption of its queries into a RuntimeError that was caused by it.
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__cause__, KeyboardInterrupt):
             raise
         message = interrupted() if interrupted else f"no partial output remains. Run: {typed_command()}"
         _fail(KeyboardInterrupt(), message, as_json=as_json)
     typer.echo(_as_text(output.facts) if as_json else output.text)
-
-
-def _is_interruption(error: BaseException) -> bool:
-    """DuckDB turns an interruption of its queries into a RuntimeError that was caused by it."""
-    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
 
 
 def _file_error(error: Exception) -> str:
@@ -177,6 +180,9 @@ OutFile = Annotated[
 ]
 SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Skip invalid rows and report them instead of stopping.")
+]
+Memory = Annotated[
+    str, typer.Option("--memory", metavar="SIZE", help="DuckDB memory limit; larger data spills to disk.")
 ]
 SparkMaster = Annotated[
     str | None,

@@ -10,6 +10,7 @@ import typer
 
 from tastevec.cli.console import (
     AsJson,
+    Memory,
     OutFolder,
     PreparedFolder,
     SkipBadRows,
@@ -126,9 +127,7 @@ def prepare(
     ] = "duckdb",
     master: SparkMaster = None,
     scratch: SparkScratch = None,
-    memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="DuckDB memory limit; larger data spills to disk.")
-    ] = "2GB",
+    memory: Memory = "2GB",
     seed: Annotated[int, typer.Option(help="Random seed of the user split and the item vectors.")] = 42,
     as_json: AsJson = False,
 ) -> None:

@@ -1,7 +1,6 @@
 """Commands about models: train, evaluate, compare, align, push and add-items."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -78,12 +77,11 @@ def train(
         epochs = resolve_settings(preset, **settings).epochs  # a wrong setting fails before torch is imported
         from tastevec.pipelines.train import train
 
-        began = time.perf_counter()
         with progress_bar("Loading data") as progress:
             model = train(
                 prepared, out, preset=preset, resume=resume, progress=_epochs(progress, epochs), **settings
             )
-        seconds, facts = time.perf_counter() - began, model.bundle.facts
+        seconds, facts = output.seconds, model.bundle.facts
         measured = ", ".join(
             f"{name.removeprefix('eval_')} {value:.3f}" for name, value in facts["validation"].items()
         )
@@ -92,7 +90,7 @@ def train(
             f"Next: tastevec evaluate {out} --data {prepared} --out results"
         )
         shown = {name: facts[name] for name in ("space", "data", "settings", "validation")}
-        output.set({"out": out, "seconds": round(seconds, 3), **shown}, text)
+        output.set({"out": out, "seconds": seconds, **shown}, text)
 
 
 def _resume(out: Path) -> str:
@@ -339,17 +337,11 @@ def add_items(
     with reporting(as_json=as_json) as output:
         from tastevec.pipelines.train import add_items
 
-        began = time.perf_counter()
         with progress_bar("Adding items"):
             bundle = add_items(model, items, out, tags=tags or (), genome=genome).bundle
         added = bundle.facts["added"]
-        facts = {
-            "out": out,
-            "space": bundle.space,
-            "items": len(bundle.items),
-            "added": added,
-            "seconds": round(time.perf_counter() - began, 3),
-        }
+        facts = {"out": out, "space": bundle.space, "items": len(bundle.items), "added": added}
+        facts["seconds"] = output.seconds
         used = ", ".join(f"{name} {count:,}" for name, count in added["known_by"].items())
         output.set(
             facts,

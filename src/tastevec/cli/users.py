@@ -1,7 +1,7 @@
 """Commands about users: encode, recommend, similar and explain."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -12,6 +12,7 @@ import typer
 from tastevec.cli.console import (
     AsJson,
     HistoriesFile,
+    Memory,
     ModelFolder,
     OutFile,
     SkipBadRows,
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
     from tastevec.serving.explain import TagExplanation
     from tastevec.serving.ratings import UserFile
     from tastevec.serving.recommender import Recommender
-
-Memory = Annotated[
-    str,
-    typer.Option("--memory", metavar="SIZE", help="DuckDB memory limit; larger data spills to disk."),
-]
-UserVectors = Annotated[
-    Path | None,
-    typer.Option("--user-vectors", metavar="VECTORS", help="Parquet file from tastevec encode."),
-]
 
 
 def encode(
@@ -77,21 +69,25 @@ def encode(
             write_vectors_on_spark,
         )
 
-        began = time.perf_counter()
         facts: dict[str, Any] = {"out": out, "horizon": horizon}
         if engine == "spark":
             spark = SparkConfig(master, scratch)
             facts |= write_vectors_on_spark(
                 model, histories, out, horizon=horizon, skip_bad_rows=skip_bad_rows, spark=spark
             )
-            facts["seconds"] = round(time.perf_counter() - began, 3)
+            facts["seconds"] = output.seconds
         else:
             with progress_bar("Encoding users") as progress:
                 recommender = load_for_batch(model)
                 users = _open(histories, recommender, skip_bad_rows=skip_bad_rows, memory=memory)
                 written = write_vectors(recommender, users, Path(out), horizon=horizon, progress=progress)
             space, dim = recommender.bundle.space, recommender.item_vectors.shape[1]
-            facts |= {"space": space, "dim": dim, "rows": written.rows, **_counts(users, written, began)}
+            facts |= {
+                "space": space,
+                "dim": dim,
+                "rows": written.rows,
+                **_counts(users, written, output.seconds),
+            }
         dimensions = f"{facts['dim']} dimensions, " if "dim" in facts else ""
         text = (
             f"Wrote {facts['rows']:,} user vectors to {out} ({dimensions}horizon {horizon}, space {facts['space']})."
@@ -119,13 +115,12 @@ def recommend(
     with reporting(as_json=as_json, interrupted=_resume) as output:
         from tastevec.pipelines.batch import load_for_batch, write_recommendations
 
-        began = time.perf_counter()
         with progress_bar("Scoring items") as progress:
             recommender = load_for_batch(model)
             users = _open(histories, recommender, skip_bad_rows=skip_bad_rows, memory=memory)
             written = write_recommendations(recommender, users, out, k=k, horizon=horizon, progress=progress)
         facts = {"out": out, "horizon": horizon, "k": k, "rows": written.rows}
-        facts |= _counts(users, written, began)
+        facts |= _counts(users, written, output.seconds)
         text = f"Wrote {written.rows:,} recommendations for {facts['users']:,} users to {out} (horizon {horizon})."
         output.set(facts, f"{text}{_ignored(facts)}")
 
@@ -134,7 +129,7 @@ def _resume() -> str:
     return f"no partial output remains; finished batches do. Resume: {typed_command()}"
 
 
-def _counts(users: "UserFile", written: "BatchResult", began: float) -> dict[str, Any]:
+def _counts(users: "UserFile", written: "BatchResult", seconds: float) -> dict[str, Any]:
     stream, row_report = users.stream, users.row_report
     if written.resumed:
         typer.echo(f"Resumed: {written.resumed:,} users were finished before the interruption.", err=True)
@@ -145,7 +140,7 @@ def _counts(users: "UserFile", written: "BatchResult", began: float) -> dict[str
         "unknown_interactions": stream.unknown,
         "rows_skipped": row_report.skipped,
         "examples": row_report.examples,
-        "seconds": round(time.perf_counter() - began, 3),
+        "seconds": seconds,
     }
 
 
@@ -170,7 +165,9 @@ def similar(
             metavar="HISTORIES", help="Find users similar to these; - reads CSV from standard input."
         ),
     ] = None,
-    user_vectors: UserVectors = None,
+    user_vectors: Annotated[
+        Path | None, typer.Option(metavar="VECTORS", help="Parquet file from tastevec encode.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Output Parquet file; an earlier result there is replaced."),
@@ -206,20 +203,17 @@ def similar(
             facts["horizon"] = horizon
         with progress_bar("Comparing vectors") as progress:
             pairs = _pairs(recommender, users, user_vectors, k, horizon)
-            if out is None:
-                found = _by_user(row for batch in pairs for row in batch.to_pylist())
-            else:
+            if out is not None:
                 rows = write_similar(pairs, out, facts, progress)
-        if out is None:
-            text = "\n\n".join(
-                "\n".join([f"{one['user_id']}:", *map(_line, one["similar"])]) for one in found
-            )
-            output.set(facts | {"users": found}, text)
-        else:
-            kind = (
-                "items" if user_vectors is None else "users" if users is None else f"users, horizon {horizon}"
-            )
-            output.set(facts | {"out": out, "k": k, "rows": rows}, f"Wrote {rows:,} pairs to {out} ({kind}).")
+                users_kind = "users" if users is None else f"users, horizon {horizon}"
+                kind = "items" if user_vectors is None else users_kind
+                output.set(
+                    facts | {"out": out, "k": k, "rows": rows}, f"Wrote {rows:,} pairs to {out} ({kind})."
+                )
+                return
+            found = _by_user(row for batch in pairs for row in batch.to_pylist())
+        text = "\n\n".join("\n".join([f"{one['user_id']}:", *map(_line, one["similar"])]) for one in found)
+        output.set(facts | {"users": found}, text)
 
 
 def _pairs(
@@ -240,16 +234,12 @@ def _pairs(
 
 
 def _by_user(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "user_id": user,
-            "similar": [
-                {"user_id": row["similar_user_id"], "rank": row["rank"], "similarity": row["similarity"]}
-                for row in own
-            ],
-        }
-        for user, own in groupby(rows, key=itemgetter("user_id"))
-    ]
+    found = []
+    for user, own in groupby(rows, key=itemgetter("user_id")):
+        names = {"user_id": "similar_user_id", "rank": "rank", "similarity": "similarity"}
+        similar = [{name: row[column] for name, column in names.items()} for row in own]
+        found.append({"user_id": user, "similar": similar})
+    return found
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -282,14 +272,9 @@ def explain(
         users: list[dict[str, Any]] = []
         with progress_bar("Explaining users") as progress:
             for group in _groups(histories, recommender, progress, skip_bad_rows=skip_bad_rows):
-                vectors = recommender.vectors(group, horizon)
+                vectors, attribution = recommender.vectors(group, horizon), recommender.attribution(horizon)
                 explained = explain_users(
-                    recommender.attribution(horizon),
-                    recommender.tags,
-                    group,
-                    vectors,
-                    tags=tags,
-                    contributions=contributions,
+                    attribution, recommender.tags, group, vectors, tags=tags, contributions=contributions
                 )
                 users += [
                     {"user_id": user, "tags": [_tag(explanation, titles) for explanation in explanations]}
@@ -304,12 +289,7 @@ def _tag(explanation: "TagExplanation", titles: dict[Any, str]) -> dict[str, Any
         {"item_id": item, "title": titles[item], "effect": effect}
         for item, effect in explanation.contributions
     ]
-    return {
-        "tag": explanation.tag,
-        "strength": explanation.strength,
-        "reliability": explanation.reliability,
-        "contributions": contributions,
-    }
+    return {**asdict(explanation), "contributions": contributions}
 
 
 def _tag_lines(user: dict[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pyarrow import compute
 
 from tastevec.data.files import atomic_folder
 from tastevec.data.histories import NO_TIMESTAMP, Histories
-from tastevec.data.html import GRID, MUTED, SIZE, Chart, draw_chart, figure_html, html_page, style_axes
+from tastevec.data.html import GRID, MUTED, SIZE, draw_chart, figure_html, html_page, style_axes
 from tastevec.schema import CONTENT, GENOME_SVD, GENRES, POSITIVE_FROM
 
 if TYPE_CHECKING:
@@ -53,9 +53,6 @@ def summarize(prepared: Prepared) -> dict[str, Any]:
 
     The interactions are read in blocks of 4 million, so that memory depends on users and items only.
 
-    Args:
-        prepared: The prepared dataset.
-
     Returns:
         ``totals``, ``user_means``, ``ratings``, ``history_lengths``, ``genres``, ``activity`` and ``coverage``.
         Shares are between 0 and 1; dates are ISO dates (UTC).
@@ -75,24 +72,22 @@ def summarize(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _blocks(rows: int) -> Iterator[slice]:
+def _blocks(histories: Histories) -> Iterator[slice]:
+    rows = int(histories.offsets[-1])
     for start in range(0, rows, _ROWS):
         yield slice(start, min(start + _ROWS, rows))
 
 
-def _owners(offsets: NDArray[np.int64], rows: slice) -> NDArray[np.int64]:
-    """Return the user index of each of these rows."""
-    first, last = np.searchsorted(offsets, [rows.start, rows.stop - 1], side="right") - 1
-    bounds = np.clip(offsets[first : last + 2], rows.start, rows.stop)
-    return np.repeat(np.arange(first, last + 1), np.diff(bounds))
+def _known_timestamps(histories: Histories, rows: slice) -> NDArray[np.int64]:
+    timestamps = histories.timestamps[rows]
+    return np.asarray(timestamps[timestamps != NO_TIMESTAMP])
 
 
 def _time_span(histories: Histories) -> tuple[int, int] | None:
     """Return the first and the last timestamp; None without timestamps."""
     edges = []
-    for rows in _blocks(int(histories.offsets[-1])):
-        timestamps = histories.timestamps[rows]
-        if len(known := timestamps[timestamps != NO_TIMESTAMP]):
+    for rows in _blocks(histories):
+        if len(known := _known_timestamps(histories, rows)):
             edges += [int(known.min()), int(known.max())]
     return (min(edges), max(edges)) if edges else None
 
@@ -109,13 +104,11 @@ def _count(
         cells=np.zeros(_CELLS + 1),
         periods=np.zeros(_PERIODS),
     )
-    for rows in _blocks(int(histories.offsets[-1])):
+    for rows in _blocks(histories):
         _add_ratings(tally, histories, rows, rating_range)
-        timestamps = histories.timestamps[rows]
         if span:
-            tally.periods[:] += np.histogram(
-                timestamps[timestamps != NO_TIMESTAMP], bins=_PERIODS, range=_edges(span)
-            )[0]
+            known = _known_timestamps(histories, rows)
+            tally.periods[:] += np.histogram(known, bins=_PERIODS, range=_edges(span))[0]
     return tally
 
 
@@ -124,7 +117,9 @@ def _add_ratings(tally: _Tally, histories: Histories, rows: slice, rating_range:
     items = np.asarray(histories.items[rows])
     ratings = np.asarray(histories.ratings[rows], np.float64)
     rated = np.isfinite(ratings)
-    owners, indices, ratings = _owners(histories.offsets, rows)[rated], items[rated], ratings[rated]
+    # The user of a row is the last one whose history starts at or before it.
+    owners = np.searchsorted(histories.offsets, np.arange(rows.start, rows.stop)[rated], side="right") - 1
+    indices, ratings = items[rated], ratings[rated]
     tally.item_counts[:] += np.bincount(items, minlength=len(tally.item_counts))
     tally.item_ratings[:] += np.bincount(indices, minlength=len(tally.item_counts))
     tally.item_sums[:] += np.bincount(indices, ratings, minlength=len(tally.item_counts))
@@ -166,21 +161,18 @@ def _user_means(tally: _Tally) -> dict[str, Any]:
 def _ratings(tally: _Tally, rating_range: tuple[float, float]) -> dict[str, Any]:
     low, high = rating_range
     total = max(float(tally.cells.sum()), 1.0)
-    positive = low + POSITIVE_FROM * (high - low)
     used = np.flatnonzero(tally.cells)
     centers, counts = used / _CELLS, tally.cells[used].astype(np.int64)
     if len(used) > _MAX_BARS:
         bars = np.minimum(np.arange(_CELLS + 1) // (_CELLS // _MAX_BARS), _MAX_BARS - 1)
-        centers, counts = (
-            (np.arange(_MAX_BARS) + 0.5) / _MAX_BARS,
-            np.bincount(bars, tally.cells).astype(np.int64),
-        )
+        centers = (np.arange(_MAX_BARS) + 0.5) / _MAX_BARS
+        counts = np.bincount(bars, tally.cells).astype(np.int64)
     return {
         "range": [low, high],
         "mean": float(tally.item_sums.sum() / total) if len(used) else None,
         "values": (low + centers * (high - low)).round(3).tolist(),
         "counts": counts.tolist(),
-        "positive_from": positive,
+        "positive_from": low + POSITIVE_FROM * (high - low),
         "share_positive": float(tally.cells[int(np.ceil(POSITIVE_FROM * _CELLS)) :].sum() / total),
     }
 
@@ -206,9 +198,10 @@ def _genres(lists: pa.ListArray, tally: _Tally) -> list[dict[str, Any]]:
     names, codes = np.asarray(coded.dictionary, dtype=str), np.asarray(coded.indices)
     owners = np.asarray(compute.list_parent_indices(lists))
     items = np.bincount(codes, minlength=len(names))
-    interactions = np.bincount(codes, tally.item_counts[owners], minlength=len(names))
-    ratings = np.bincount(codes, tally.item_ratings[owners], minlength=len(names))
-    sums = np.bincount(codes, tally.item_sums[owners], minlength=len(names))
+    interactions, ratings, sums = (
+        np.bincount(codes, per_item[owners], minlength=len(names))
+        for per_item in (tally.item_counts, tally.item_ratings, tally.item_sums)
+    )
     return [
         {
             "genre": str(names[code]),
@@ -246,8 +239,7 @@ def _day(seconds: int) -> str:
 
 def _coverage(vectors: Mapping[str, NDArray[np.float32]], tally: _Tally) -> list[dict[str, Any]]:
     """Return the share of items and of interactions with each kind of item vector; a row of zeros is no vector."""
-    kinds = sorted(vectors, key=lambda kind: (kind != GENOME_SVD, kind))
-    present = {kind: np.any(vectors[kind] != 0, axis=1) for kind in kinds}
+    present = {kind: np.any(rows != 0, axis=1) for kind, rows in vectors.items()}
     return [
         {
             "vectors": kind,
@@ -255,7 +247,7 @@ def _coverage(vectors: Mapping[str, NDArray[np.float32]], tally: _Tally) -> list
             "share_of_items": float(has.sum() / max(has.size, 1)),
             "share_of_interactions": float(tally.item_counts[has].sum() / max(tally.item_counts.sum(), 1)),
         }
-        for kind, has in present.items()
+        for kind, has in sorted(present.items(), key=lambda entry: (entry[0] != GENOME_SVD, entry[0]))
     ]
 
 
@@ -266,43 +258,34 @@ _VECTORS: Final = {GENOME_SVD: "genome", CONTENT: "content"}
 
 
 def draw(numbers: Mapping[str, Any]) -> list[Chart]:
-    """Return the charts of these numbers, without those that have no data (no timestamps, no genres).
-
-    Args:
-        numbers: The result of `summarize`.
+    """Return the charts of the result of `summarize`, without those that have no data (no timestamps, no genres).
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    charts: list[tuple[str, str, bool, Callable[[Figure, Mapping[str, Any]], str]]] = [
-        ("user-means", "Mean rating per user", bool(numbers["user_means"]["users"]), _draw_user_means),
-        ("ratings", "Ratings", sum(numbers["ratings"]["counts"]) > 0, _draw_ratings),
-        ("history-lengths", "History length", bool(numbers["history_lengths"]["counts"]), _draw_lengths),
-        ("genres", "Genres", bool(numbers["genres"]), _draw_genres),
-        ("activity", "Activity over time", bool(numbers["activity"]["counts"]), _draw_activity),
-        ("coverage", "Items with a vector", bool(numbers["coverage"]), _draw_coverage),
+    charts: list[tuple[str, str, Any, Callable[[Figure, Axes, Mapping[str, Any]], str]]] = [
+        ("user-means", "Mean rating per user", numbers["user_means"]["users"], _draw_user_means),
+        ("ratings", "Ratings", sum(numbers["ratings"]["counts"]), _draw_ratings),
+        ("history-lengths", "History length", numbers["history_lengths"]["counts"], _draw_lengths),
+        ("genres", "Genres", numbers["genres"], _draw_genres),
+        ("activity", "Activity over time", numbers["activity"]["counts"], _draw_activity),
+        ("coverage", "Items with a vector", numbers["coverage"], _draw_coverage),
     ]
 
-    def chart(name: str, title: str, fill: Callable[[Figure, Mapping[str, Any]], str]) -> Chart:
-        return draw_chart(name, title, lambda figure: fill(figure, numbers))
+    def chart(name: str, title: str, fill: Callable[[Figure, Axes, Mapping[str, Any]], str]) -> Chart:
+        return draw_chart(name, title, lambda figure: fill(figure, style_axes(figure.subplots()), numbers))
 
-    return [chart(name, title, fill) for name, title, has_data, fill in charts if has_data]
+    return [chart(name, title, fill) for name, title, data, fill in charts if data]
 
 
-def _draw_user_means(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = style_axes(figure.subplots())
+def _draw_user_means(_: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
     means = numbers["user_means"]
     shares = np.linspace(0, 100, len(means["quantiles"]))
     axes.fill_between(shares, means["mean_of_means"], means["quantiles"], color=_MAIN, alpha=0.15)
     axes.plot(shares, means["quantiles"], color=_MAIN, linewidth=2)
     axes.axhline(means["mean_of_means"], color=_OTHER, linestyle="--")
-    axes.annotate(
-        f"mean of means {means['mean_of_means']:.2f}",
-        (1, means["mean_of_means"]),
-        xytext=(0, 4),
-        textcoords="offset points",
-        color=_OTHER,
-    )
+    label, at = f"mean of means {means['mean_of_means']:.2f}", (1, means["mean_of_means"])
+    axes.annotate(label, at, xytext=(0, 4), textcoords="offset points", color=_OTHER)
     axes.set(xlabel="users, by mean rating (%)", ylabel="mean rating", xlim=(0, 100))
     axes.set_ylim(*numbers["ratings"]["range"])
     return (
@@ -311,55 +294,41 @@ def _draw_user_means(figure: Figure, numbers: Mapping[str, Any]) -> str:
     )
 
 
-def _draw_ratings(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = style_axes(figure.subplots())
+def _draw_ratings(_: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
     ratings = numbers["ratings"]
     values, counts = np.asarray(ratings["values"]), np.asarray(ratings["counts"])
     width = 0.8 * (np.diff(values).min() if len(values) > 1 else 1.0)
     colors = [_MAIN if value >= ratings["positive_from"] else "#a9c4d2" for value in values]
     axes.bar(values, counts / counts.sum() * 100, width, color=colors)
     axes.set(xlabel="rating", ylabel="ratings (%)", xticks=values[:: max(1, len(values) // 10)])
-    top, positive = (
-        values[counts.argmax()],
-        values[values >= ratings["positive_from"]].min(initial=values[-1]),
-    )
+    top = values[counts.argmax()]
+    positive = values[values >= ratings["positive_from"]].min(initial=values[-1])
     return (
         f"The distribution of {counts.sum():,} ratings: {top:g} is the most frequent ({counts.max() / counts.sum():.0%}), the "
         f"mean is {ratings['mean']:.2f}, and {ratings['share_positive']:.0%} are positive, {positive:g} or more (dark)."
     )
 
 
-def _draw_lengths(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = style_axes(figure.subplots())
+def _draw_lengths(_: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
     lengths = numbers["history_lengths"]
     edges = np.asarray(lengths["edges"])
     axes.bar(edges[:-1], lengths["counts"], np.diff(edges), align="edge", color=_MAIN, edgecolor="white")
     axes.set(xscale="log", xlabel="interactions per user", ylabel="users", xlim=(edges[0], edges[-1]))
-    ticks = [
-        step * 10**power
-        for power in range(10)
-        for step in (1, 2, 5)
-        if edges[0] <= step * 10**power <= edges[-1]
-    ]
+    steps = (step * 10**power for power in range(10) for step in (1, 2, 5))
+    ticks = [tick for tick in steps if edges[0] <= tick <= edges[-1]]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.axvline(lengths["median"], color=_OTHER, linestyle="--")
-    axes.annotate(
-        f"median {lengths['median']:g}",
-        (lengths["median"], 1.0),
-        xycoords=axes.get_xaxis_transform(),
-        color=_OTHER,
-        va="bottom",
-        ha="center",
-    )
+    label, at = f"median {lengths['median']:g}", (lengths["median"], 1.0)
+    top = axes.get_xaxis_transform()
+    axes.annotate(label, at, xycoords=top, color=_OTHER, va="bottom", ha="center")
     return (
         f"Interactions per user, on a logarithmic scale: the median is {lengths['median']:g}, the maximum "
         f"{lengths['longest']:,}, and {lengths['share_over_512']:.1%} of histories exceed 512."
     )
 
 
-def _draw_genres(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = style_axes(figure.subplots())
+def _draw_genres(figure: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
     genres = numbers["genres"][:_MOST_GENRES][::-1]
     figure.set_size_inches(SIZE[0], 1.2 + 0.27 * len(genres))
     _share_bars(axes, genres, [genre["genre"] for genre in genres], 0.38)
@@ -380,18 +349,15 @@ def _share_bars(
     positions = np.arange(len(rows))
     axes.set_yticks(positions, labels)
     axes.grid(axis="y", visible=False)
-    kinds = (
-        (0.2, "share_of_items", "#a9c4d2", "of items"),
-        (-0.2, "share_of_interactions", _MAIN, "of interactions"),
-    )
+    kinds = ((0.2, "items", "#a9c4d2"), (-0.2, "interactions", _MAIN))
+    shares = {kind: [100 * row[f"share_of_{kind}"] for row in rows] for _, kind, _ in kinds}
     return [
-        axes.barh(positions + shift, [100 * row[key] for row in rows], height, color=color, label=label)
-        for shift, key, color, label in kinds
+        axes.barh(positions + shift, shares[kind], height, color=color, label=f"of {kind}")
+        for shift, kind, color in kinds
     ]
 
 
-def _draw_activity(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = style_axes(figure.subplots())
+def _draw_activity(_: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
     activity = numbers["activity"]
     counts = np.asarray(activity["counts"])
     axes.bar(np.arange(len(counts)), counts, 0.9, color=_MAIN, align="edge")
@@ -412,8 +378,7 @@ def _period(days: float) -> str:
     return f"{days:.0f} days" if days >= 2 else f"{days * 24:.1f} hours"  # noqa: PLR2004 - two days
 
 
-def _draw_coverage(figure: Figure, numbers: Mapping[str, Any]) -> str:
-    axes = style_axes(figure.subplots())
+def _draw_coverage(figure: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
     coverage = numbers["coverage"][::-1]
     names = [_VECTORS.get(kind["vectors"], kind["vectors"]) for kind in coverage]
     figure.set_size_inches(SIZE[0], 1.2 + 0.8 * len(coverage))
@@ -430,50 +395,38 @@ def _draw_coverage(figure: Figure, numbers: Mapping[str, Any]) -> str:
     return f"Items with a vector that does not need ratings. {shares[0].upper()}{shares[1:]}{missing}."
 
 
+_FACTS = (  # label, key of the totals, format
+    ("users", "users", ","),
+    ("items", "items", ","),
+    ("ratings", "ratings", ","),
+    ("tag-only interactions", "tag_only", ","),
+    ("density", "density", ".2%"),
+)
 DESCRIPTION_FILE: Final = "description.json"
 PAGE_FILE: Final = "index.html"
 _FORMAT: Final = 1
 
 
 def describe(prepared: Prepared, out: Path) -> dict[str, Any]:
-    """Write ``out/index.html``, the charts with their captions, and ``out/description.json``, the numbers.
+    """Write ``out/index.html``, the charts with their captions, and ``out/description.json``, and return its content.
 
-    Args:
-        prepared: The prepared dataset.
-        out: A new folder, or an earlier description, which is replaced.
-
-    Returns:
-        The content of ``description.json``: the numbers of `summarize` and the caption of each chart.
+    The content is the numbers of `summarize` and the caption of each chart.
 
     Raises:
-        FormatError: ``out`` is something else.
+        FormatError: ``out`` is neither a new folder nor an earlier description, which is replaced.
         MissingExtraError: matplotlib is not installed.
     """
     numbers, name = summarize(prepared), str(prepared.manifest["source"]["name"])
-    charts = draw(numbers)
-    description = {
-        "format": _FORMAT,
-        "name": name,
-        **numbers,
-        "captions": {chart.name: chart.caption for chart in charts},
-    }
+    charts, totals = draw(numbers), numbers["totals"]
+    captions = {chart.name: chart.caption for chart in charts}
+    description = {"format": _FORMAT, "name": name, **numbers, "captions": captions}
+    page = html_page(
+        f"Dataset {name}",
+        facts=[(label, f"{totals[key]:{form}}") for label, key, form in _FACTS],
+        body="\n".join(figure_html(chart) for chart in charts),
+    )
     with atomic_folder(out, marker_file=DESCRIPTION_FILE) as folder:
         text = json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
-        (folder / PAGE_FILE).write_text(_page(name, numbers["totals"], charts), encoding="utf-8")
+        (folder / PAGE_FILE).write_text(page, encoding="utf-8")
     return description
-
-
-def _page(name: str, totals: dict[str, Any], charts: list[Chart]) -> str:
-    figures = "\n".join(figure_html(chart) for chart in charts)
-    return html_page(f"Dataset {name}", facts=_facts(totals), body=figures)
-
-
-def _facts(totals: dict[str, Any]) -> list[tuple[str, str]]:
-    return [
-        ("users", f"{totals['users']:,}"),
-        ("items", f"{totals['items']:,}"),
-        ("ratings", f"{totals['ratings']:,}"),
-        ("tag-only interactions", f"{totals['tag_only']:,}"),
-        ("density", f"{totals['density']:.2%}"),
-    ]

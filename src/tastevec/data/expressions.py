@@ -50,12 +50,13 @@ def build_catalog(interactions: ibis.Table, items: ibis.Table) -> ibis.Table:
     """Return the catalog by ascending id: all items with metadata, and items of interactions only, without a title."""
     columns = {TITLE: "string", YEAR: "int32", GENRES: "array<string>"}
     described = items.select(ITEM_ID, **{name: items[name].cast(kind) for name, kind in columns.items()})
-    others = interactions.select(ITEM_ID).distinct().anti_join(described, ITEM_ID)
-    others = others.mutate(
-        **{TITLE: ibis.literal(""), YEAR: ibis.null("int32"), GENRES: ibis.literal([], type="array<string>")}
-    )
-    both = ibis.union(described.mutate(described=True), others.mutate(described=False))
-    return both.order_by(ITEM_ID)
+    empty = {
+        TITLE: ibis.literal(""),
+        YEAR: ibis.null("int32"),
+        GENRES: ibis.literal([], type="array<string>"),
+    }
+    others = interactions.select(ITEM_ID).distinct().anti_join(described, ITEM_ID).mutate(**empty)
+    return ibis.union(described.mutate(described=True), others.mutate(described=False)).order_by(ITEM_ID)
 
 
 def join_catalog(interactions: ibis.Table, catalog: ibis.Table) -> ibis.Table:
@@ -66,13 +67,8 @@ def join_catalog(interactions: ibis.Table, catalog: ibis.Table) -> ibis.Table:
 def ratings_per_span(interactions: ibis.Table, seconds: int, since: int | None = None) -> ibis.Table:
     """Return the number of ratings in each span of ``seconds``, by ascending time; ratings without a timestamp do not count.
 
-    Args:
-        interactions: The table of interactions.
-        seconds: The length of a span.
-        since: The first second of the only day to count; None counts all.
-
-    Returns:
-        start (first second) and ratings, of the spans with ratings.
+    The columns are start (first second) and ratings, of the spans with ratings. ``since`` is the first second of
+    the only day to count; None counts all.
     """
     timestamp = interactions[TIMESTAMP]
     rated = interactions.filter(interactions[RATING].notnull() & timestamp.notnull())
@@ -109,16 +105,15 @@ def users(interactions: ibis.Table, *, positive_from: float | None = None) -> ib
         user_id; over **all** interactions of the user: interactions, ratings, without_timestamp, mean, highest, lowest, and
         positives on request; over kept interactions: kept, first_day, last_day.
     """
-    rating, day = _rating(interactions), _days(interactions[TIMESTAMP])
+    rating, day = _rating(interactions), (interactions[TIMESTAMP] // SECONDS_A_DAY).cast("int32")
     # Integers have the same sum in every order, so that neither threads nor engines change a byte. A rating times a power
     # of two, truncated, is the same everywhere, while engines round decimals differently.
-    total = (rating * _FIXED_POINT).floor().cast("int64").cast("decimal(38, 0)").sum().cast(
-        "float64"
-    ) / _FIXED_POINT
-    # Compared as float32, the stored type, so that the histories have the same positives.
-    positives = (
-        {} if positive_from is None else {"positives": (rating >= float(np.float32(positive_from))).sum()}
-    )
+    fixed = (rating * _FIXED_POINT).floor().cast("int64").cast("decimal(38, 0)")
+    total = fixed.sum().cast("float64") / _FIXED_POINT
+    positives = {}
+    if positive_from is not None:
+        # Compared as float32, the stored type, so that the histories have the same positives.
+        positives["positives"] = (rating >= float(np.float32(positive_from))).sum()
     return interactions.group_by(USER_ID).agg(
         interactions=interactions.count(),
         ratings=rating.count(),
@@ -139,8 +134,8 @@ def histories(interactions: ibis.Table, chosen: ibis.Table, *, order: Literal["t
     Args:
         interactions: The result of `join_catalog`.
         chosen: Rows of `users`.
-        order: "time" is oldest first (interactions without a timestamp come first), and in the order of the source
-            within a second; "item" is by item id, the research note's order.
+        order: "time" is oldest first (without a timestamp before all others), and in the order of the source within
+            a second; "item" is by item id, the research note's order.
 
     Returns:
         items, ratings, normalized_ratings and timestamps, in the types of ``Histories``; ratings are NULL in tag-only
@@ -163,9 +158,7 @@ def histories(interactions: ibis.Table, chosen: ibis.Table, *, order: Literal["t
 def indexed_histories(interactions: ibis.Table, item_ids: ibis.Table) -> ibis.Table:
     """Return all interactions, user by user, oldest first; ``items`` is NULL for unknown items.
 
-    Args:
-        interactions: The table of interactions.
-        item_ids: item_id and its index ``item``. Ids of different types are compared as text.
+    ``item_ids`` has each item_id and its index ``item``; ids of different types are compared as text.
     """
     if interactions[ITEM_ID].type() != item_ids[ITEM_ID].type():
         interactions, item_ids = (
@@ -183,10 +176,6 @@ def indexed_histories(interactions: ibis.Table, item_ids: ibis.Table) -> ibis.Ta
 def _rating(table: ibis.Table) -> ibis.Value:
     """Return the rating, rounded to float32 as it is stored, as float64 for arithmetic."""
     return table[RATING].cast("float32").cast("float64")
-
-
-def _days(timestamp: ibis.Value) -> ibis.Value:
-    return (timestamp // SECONDS_A_DAY).cast("int32")
 
 
 def _timestamp(table: ibis.Table) -> ibis.Value:

@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 def html_page(title: str, *, facts: Sequence[tuple[str, str]], body: str, width: int = 46) -> str:
-    """Return a page with a heading, (label, value) facts in large type, and ``body``.
-
-    Args:
-        title: The title and heading.
-        facts: Shown first.
-        body: HTML.
-        width: The maximum width, in rem.
-    """
+    """Return a page with a heading, (label, value) facts in large type, and the HTML ``body``, at most ``width`` rem wide."""
     shown = "".join(
         f"<div><dt>{html.escape(label)}</dt><dd>{html.escape(value)}</dd></div>" for label, value in facts
     )
@@ -91,14 +84,7 @@ SIZE: Final = (7.2, 3.4)  # inches
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart.
-
-    Attributes:
-        name: The anchor on the page.
-        title: The title.
-        caption: A sentence with the key number.
-        svg: The image.
-    """
+    """An SVG image with its title, a caption with the key number, and ``name``, the anchor on the page."""
 
     name: str
     title: str

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIMESTAMP
+from tastevec.data.histories import ARRAY_DTYPES, NO_TIMESTAMP
 from tastevec.errors import SettingsError
 from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
@@ -53,9 +55,8 @@ def bin_time_gaps(histories: Histories) -> NDArray[np.int64]:
     bins = np.where(passed <= 0, 0, np.minimum(1 + doublings, FIRST_TIME_GAP_BIN - 1))
     unknown = timestamps == NO_TIMESTAMP
     bins[1:][unknown[:-1]] = UNKNOWN_TIME_GAP_BIN
-    bins[histories.offsets[:-1][histories.lengths > 0]] = (
-        FIRST_TIME_GAP_BIN  # whatever the previous user's timestamps are
-    )
+    first = histories.offsets[:-1][histories.lengths > 0]
+    bins[first] = FIRST_TIME_GAP_BIN  # whatever the previous user's timestamps are
     bins[unknown] = UNKNOWN_TIME_GAP_BIN
     return bins
 
@@ -128,13 +129,8 @@ class InputConfig:
         """Return the interactions that the encoder reads, in its order."""
         if self.order == "item":
             rows = np.lexsort((histories.items, histories.owners))
-            histories = replace(
-                histories,
-                items=histories.items[rows],
-                ratings=histories.ratings[rows],
-                normalized_ratings=histories.normalized_ratings[rows],
-                timestamps=histories.timestamps[rows],
-            )
+            flat: dict[str, Any] = {name: getattr(histories, name)[rows] for name in ARRAY_DTYPES}
+            histories = replace(histories, **flat)
         if self.truncate == "newest":
             return histories.last(self.max_history)
         position = np.arange(len(histories.items)) - histories.offsets[histories.owners]
@@ -143,28 +139,22 @@ class InputConfig:
     def arrays(self, histories: Histories) -> dict[str, NDArray[Any]]:
         """Return the encoder inputs of B histories, padded on the right.
 
-        Returns:
-            The arrays of `sequence_arrays`; and with ``max_history_overall`` also ``overall_items`` and
-            ``overall_rating_bins`` (B, S), and ``overall_lengths`` (B,).
+        These are the arrays of `sequence_arrays`; and with ``max_history_overall`` also ``overall_items`` and
+        ``overall_rating_bins`` (B, S), and ``overall_lengths`` (B,).
         """
         arrays = self.sequence_arrays(histories)
         if self.max_history_overall:
             newest = histories.last(self.max_history_overall)
-            flat: dict[str, NDArray[Any]] = {
-                "items": newest.items,
-                "rating_bins": self.scale.bin_ratings(newest.ratings),
-            }
-            arrays |= {
-                f"overall_{name}": array for name, array in _padded(newest.lengths, None, flat).items()
-            }
+            rating_bins = self.scale.bin_ratings(newest.ratings)
+            padded = _padded(newest.lengths, None, {"items": newest.items, "rating_bins": rating_bins})
+            arrays |= {f"overall_{name}": array for name, array in padded.items()}
         return arrays
 
     def sequence_arrays(self, histories: Histories) -> dict[str, NDArray[Any]]:
         """Return the inputs of the ordered interactions, padded on the right.
 
-        Returns:
-            ``items``, ``rating_bins`` and ``time_gap_bins`` (B, L) int64, ``normalized_ratings`` (B, L) float32, and
-            ``lengths`` (B,) int64.
+        ``items``, ``rating_bins`` and ``time_gap_bins`` are (B, L) int64, ``normalized_ratings`` (B, L) float32, and
+        ``lengths`` (B,) int64.
         """
         selected = self.select(histories)
         flat: dict[str, NDArray[Any]] = {
@@ -177,7 +167,7 @@ class InputConfig:
 
 
 def _padded(
-    lengths: NDArray[np.int64], width: int | None, flat: dict[str, NDArray[Any]]
+    lengths: NDArray[np.int64], width: int | None, flat: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     """Return the flat arrays as one padded row per user, of ``width`` or of the longest history, and the lengths."""
     filled = np.arange(width or max(int(lengths.max(initial=0)), 1)) < lengths[:, None]  # (B, L)

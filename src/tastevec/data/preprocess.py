@@ -42,12 +42,7 @@ if TYPE_CHECKING:
 
 
 def find_split_timestamp(source: Source, connection: Backend | SparkEngine, *, later_share: float) -> int:
-    """Return the timestamp that splits the ratings of ``source`` by time, in Unix seconds.
-
-    Args:
-        source: The source.
-        connection: The engine of its interactions: the result of ``tables.connect``, or Spark.
-        later_share: The share of ratings at or after the timestamp, in (0, 1).
+    """Return the timestamp with ``later_share``, in (0, 1), of the ratings of ``source`` at or after it, in Unix seconds.
 
     Raises:
         DataError: No rating has a timestamp.
@@ -83,15 +78,12 @@ _NOTE_VALIDATION_SHARE = 0.3
 
 
 def hash_split(user_id: ibis.Value, *, seed: int, fractions: tuple[float, float, float]) -> ibis.Value:
-    """Return each user's split as its code in ``schema.SPLITS``, from the user id and the seed only.
+    """Return each user's split as its code in ``schema.SPLITS``, from the user id (integer or string) and the seed only.
 
     The MD5 of ``"{seed}:{user_id}"``, in hexadecimal, is compared as text with two thresholds, so that every engine
     and every order of rows agree (Ibis' own ``hash`` differs between engines), and a new user changes no other user's split.
 
-    Args:
-        user_id: A column of integers or strings.
-        seed: The random seed.
-        fractions: Expected shares of train, validation and test users; they sum to 1.
+    ``fractions`` are the expected shares of train, validation and test users; they sum to 1.
     """
     train, validation, _ = fractions
     digest = (ibis.literal(f"{seed}:") + user_id.cast("string")).hexdigest("md5")
@@ -103,13 +95,7 @@ def research_note_split(user_ids: NDArray[Any], seed: int) -> NDArray[np.uint8]:
     """Return the research note's split: 70 % train (0), 30 % validation (1), no test users.
 
     Draws exactly what ``sklearn.model_selection.train_test_split(user_ids, test_size=0.3, random_state=seed)`` draws.
-
-    Args:
-        user_ids: (B,) ascending, as in the note.
-        seed: 42 in the note.
-
-    Returns:
-        (B,) codes, in the order of ``user_ids``.
+    In the note, ``user_ids`` (B,) are ascending and the seed is 42. The (B,) codes are in the order of ``user_ids``.
 
     Source: the research note, section 6; scikit-learn, ``ShuffleSplit._iter_indices``.
 
@@ -228,7 +214,7 @@ def preprocess(
         source: The source, with one row per user and item.
         folder: An existing folder; it receives ``histories/``, ``users.parquet`` and ``items.parquet`` (every item
             by ascending id, without ``vector_source``).
-        settings: The settings.
+        settings: See `PreprocessSettings`.
         connection: The engine of the interactions: the result of ``tables.connect``, or Spark.
 
     Raises:
@@ -243,7 +229,7 @@ def preprocess(
         read = None
         if settings.split_timestamp is not None:
             read = connection.to_pyarrow(tables.totals(rows))
-            is_test = _hash_split(rows, settings) == _TEST
+            is_test = hash_split(rows[USER_ID], seed=settings.seed, fractions=settings.fractions) == _TEST
             rows = tables.before_split(rows, settings.split_timestamp, test=is_test)
         users = _users(rows, settings, connection, positive_from(source.rating_range))
         kept = _keep_users(users, settings, source.name)
@@ -286,17 +272,9 @@ def _check_unique(ids: pa.ChunkedArray, name: str) -> None:
 
 def _indexed(catalog: pa.Table, settings: PreprocessSettings) -> ibis.Table:
     """Return each item's index and whether it is kept."""
-    ids = catalog[ITEM_ID]
-    if settings.keep_items is None:
-        kept = np.ones(len(ids), dtype=bool)
-    else:
-        kept = pc.is_in(ids, pa.array(sorted(settings.keep_items), type=ids.type))
+    ids, keep = catalog[ITEM_ID], settings.keep_items
+    kept = np.ones(len(ids), bool) if keep is None else pc.is_in(ids, pa.array(sorted(keep), type=ids.type))
     return ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32), "kept": kept}))
-
-
-def _hash_split(table: ibis.Table, settings: PreprocessSettings) -> ibis.Value:
-    """Return the split of each row's user."""
-    return hash_split(table[USER_ID], seed=settings.seed, fractions=settings.fractions)
 
 
 def _users(
@@ -305,7 +283,8 @@ def _users(
     """Return one row per user, by ascending id, with the split or the number of positives if the strategy needs it."""
     table = tables.users(rows, positive_from=positive if settings.split_strategy == "liang" else None)
     if settings.split_strategy in {"hash", "temporal"}:
-        table = table.mutate(split=_hash_split(table, settings))
+        split = hash_split(table[USER_ID], seed=settings.seed, fractions=settings.fractions)
+        table = table.mutate(split=split)
     return connection.to_pyarrow(table.order_by(USER_ID))
 
 
@@ -316,8 +295,8 @@ def _keep_users(users: pa.Table, settings: PreprocessSettings, name: str) -> pa.
     minimum = settings.minimum_interactions
     kept = users.filter(pc.greater_equal(users["kept"], minimum))
     if len(kept) == 0:
-        which = "" if settings.keep_items is None else " with items of the genome"
-        which += "" if settings.split_timestamp is None else " before the split timestamp"
+        which = " with items of the genome" * (settings.keep_items is not None)
+        which += " before the split timestamp" * (settings.split_timestamp is not None)
         raise DataError(
             f"{name}: none of the {len(users)} users has {minimum} interactions{which}. Expected users with at least "
             f"{minimum}. Add interactions"
@@ -343,22 +322,19 @@ def _keep_liang_users(users: pa.Table, settings: PreprocessSettings, name: str) 
 
 def _write_items(catalog: pa.Table, folder: Path) -> None:
     # Engines differ in chunks and in the field name of a list; both would change the bytes.
-    genres = catalog[GENRES].cast(pa.list_(pa.string()))
-    written = pa.table({name: catalog[name] for name in (ITEM_ID, TITLE, YEAR)} | {GENRES: genres})
-    pq.write_table(written.combine_chunks(), folder / ITEMS_FILE)
+    columns = {name: catalog[name] for name in (ITEM_ID, TITLE, YEAR)}
+    columns[GENRES] = catalog[GENRES].cast(pa.list_(pa.string()))
+    pq.write_table(pa.table(columns).combine_chunks(), folder / ITEMS_FILE)
 
 
 def _write_users(users: pa.Table, folder: Path) -> None:
-    written = pa.table(
-        {
-            USER_ID: users[USER_ID],
-            "split": users["split"].cast(pa.uint8()),
-            "interactions": users["kept"],
-            "first_day": users["first_day"],
-            "last_day": users["last_day"],
-        }
-    )
-    pq.write_table(written.combine_chunks(), folder / USERS_FILE)
+    columns = {
+        USER_ID: users[USER_ID],
+        "split": users["split"].cast(pa.uint8()),
+        "interactions": users["kept"],
+    }
+    columns |= {name: users[name] for name in ("first_day", "last_day")}
+    pq.write_table(pa.table(columns).combine_chunks(), folder / USERS_FILE)
 
 
 def _count(
@@ -366,24 +342,17 @@ def _count(
 ) -> DatasetCounts:
     """Return the counts of all rows read, of all users (before the split timestamp) and of the users kept."""
     everyone, kept = users
-    interactions, ratings, undated = (
-        _total(read[name]) for name in ("interactions", "ratings", "without_timestamp")
-    )
-    seen, with_vector, n_kept = (
-        _total(everyone["interactions"]),
-        _total(everyone["kept"]),
-        _total(kept["kept"]),
-    )
+    interactions, ratings = _total(read["interactions"]), _total(read["ratings"])
+    undated, seen = _total(read["without_timestamp"]), _total(everyone["interactions"])
+    with_vector, n_kept = _total(everyone["kept"]), _total(kept["kept"])
     n_users = len(everyone)
     rows_dropped = {"item without a vector": seen - with_vector, settings.too_few: with_vector - n_kept}
     users_dropped = {settings.too_few: n_users - len(kept)}
     if settings.split_timestamp is not None:
         n_users = _total(read["users"])
-        rows_dropped |= {
-            "without a timestamp": undated,
-            "at or after the split timestamp": interactions - undated - seen,
-        }
-        users_dropped |= {"user without interactions before the split timestamp": n_users - len(everyone)}
+        rows_dropped["without a timestamp"] = undated
+        rows_dropped["at or after the split timestamp"] = interactions - undated - seen
+        users_dropped["user without interactions before the split timestamp"] = n_users - len(everyone)
     first, last = pc.min(kept["first_day"]).as_py(), pc.max(kept["last_day"]).as_py()
     codes = np.bincount(kept["split"].to_numpy(), minlength=len(SPLITS))
     return DatasetCounts(

@@ -24,12 +24,7 @@ _INPUT_DIGEST: Final = "input_digest"
 
 
 def input_digest(group: Histories, how: str) -> str:
-    """Return a digest of everything that the result of these users depends on.
-
-    Args:
-        group: The histories.
-        how: The rest: the model and the settings.
-    """
+    """Return a digest of everything that the result of these users depends on; ``how``: the model and the settings."""
     digest = hashlib.blake2b(how.encode(), digest_size=16)
     digest.update(repr(group.user_ids.tolist()).encode())
     for rows in (group.offsets, group.items, group.ratings, group.normalized_ratings, group.timestamps):
@@ -41,11 +36,8 @@ def input_digest(group: Histories, how: str) -> str:
 def open_shards(out: Path, schema: pa.Schema) -> Iterator[ShardWriter]:
     """Yield a writer of the Parquet file ``out`` that collects shards in the folder ``OUT.unfinished`` until `ShardWriter.join`.
 
-    If the block raises, the shards remain, and a later block with the same inputs does not compute them again.
-
-    Args:
-        out: The file; an earlier one remains until the new one is complete.
-        schema: Its columns.
+    If the block raises, the shards remain, and a later block with the same inputs does not compute them again. An
+    earlier file ``out`` remains until the new one is complete.
 
     Raises:
         FormatError: ``out`` is a folder.
@@ -64,13 +56,7 @@ def open_shards(out: Path, schema: pa.Schema) -> Iterator[ShardWriter]:
 
 @dataclass
 class ShardWriter:
-    """A writer of one Parquet file in shards; see `open_shards`.
-
-    Attributes:
-        out: The file.
-        schema: Its columns.
-        count: Shards so far.
-    """
+    """A writer of the Parquet file ``out`` in shards, ``count`` so far; see `open_shards`."""
 
     out: Path
     schema: pa.Schema
@@ -82,12 +68,7 @@ class ShardWriter:
         return self.out.with_name(f"{self.out.name}.unfinished")
 
     def add(self, digest: str, compute: Callable[[], Iterable[pa.RecordBatch]]) -> bool:
-        """Write the next shard atomically; return False if it exists already.
-
-        Args:
-            digest: The `input_digest` of the shard.
-            compute: Returns its rows.
-        """
+        """Write the next shard, of this `input_digest`, atomically; return False if it exists already."""
         shard = self._shard(self.count)
         exists = _digest_of(shard) == digest
         if not exists:
@@ -117,9 +98,9 @@ class ShardWriter:
     def _parquet(self, path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         """Return a writer without dictionaries for vectors and scores, whose values hardly repeat."""
         repeated = [
-            field.name
-            for field in schema
-            if pa.types.is_integer(field.type) or pa.types.is_string(field.type)
+            name
+            for name, kind in zip(schema.names, schema.types, strict=True)
+            if pa.types.is_integer(kind) or pa.types.is_string(kind)
         ]
         return pq.ParquetWriter(path, schema, use_dictionary=repeated)
 

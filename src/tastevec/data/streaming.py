@@ -35,9 +35,7 @@ _MAX_RANGES = 16  # each one reads all rows again if the source is not sorted
 def user_ranges(users: pa.Table, rows: str) -> Iterator[pa.Table]:
     """Yield ranges of consecutive users whose rows are sorted together, so that memory does not grow with the number of rows.
 
-    Args:
-        users: At least one user.
-        rows: The column with the number of rows of each user.
+    ``rows`` is the column of ``users`` (at least one) with the number of rows of each user.
     """
     ends = np.cumsum(users[rows].to_numpy())
     group = (ends - 1) // max(_SORTED_ROWS, -(-int(ends[-1]) // _MAX_RANGES))
@@ -56,8 +54,8 @@ def materialize(
 
     Args:
         table: Any expression; it runs when the first batch is requested.
-        connection: The engine; None is that of the table.
-        folder: The folder of the temporary file; None is the system's temporary folder.
+        connection: None is the engine of the table.
+        folder: None is the system's temporary folder.
 
     Raises:
         SettingsError: Memory or disk are too small.
@@ -72,30 +70,21 @@ def materialize(
 
 @contextmanager
 def storage_errors(doing: str) -> Iterator[None]:
-    """Turn an error of full memory or a full disk into one that says what failed.
-
-    Args:
-        doing: The step, such as "sorting the interactions".
+    """Turn an error of full memory or a full disk into one that names the step, such as "sorting the interactions".
 
     Raises:
         SettingsError: DuckDB or the file system has no space left.
     """
     try:
         yield
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-        raise _no_space(doing, error) from error
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+    except (duckdb.OutOfMemoryException, duckdb.IOException, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        raise _no_space(doing, error) from error
-
-
-def _no_space(doing: str, error: BaseException) -> SettingsError:
-    found = str(error).strip().splitlines()[0].rstrip(".")
-    return SettingsError(
-        f"no space left while {doing} ({found}). Expected more memory or disk. Raise --memory, free disk space, or "
-        "choose --out on a larger disk"
-    )
+        found = str(error).strip().splitlines()[0].rstrip(".")
+        raise SettingsError(
+            f"no space left while {doing} ({found}). Expected more memory or disk. Raise --memory, free disk space, or "
+            "choose --out on a larger disk"
+        ) from error
 
 
 MAX_USERS = 4096  # of a batch
@@ -109,8 +98,8 @@ def iter_user_batches(
 
     Args:
         batches: With a column ``user_id``; the rows of each user are consecutive.
-        users: The maximum of users per batch.
-        rows: The maximum of rows per batch; a user with more is a batch alone.
+        users: The maximum per batch.
+        rows: The maximum per batch; a user with more is a batch alone.
     """
     held: list[pa.RecordBatch] = []
     starts, count, last = np.zeros(0, np.int64), 0, None  # each user's first row; all rows; the last user
@@ -141,8 +130,7 @@ def table_to_histories(table: pa.Table) -> Histories:
             the types of ``Histories``; user by user, oldest first.
     """
     starts = _changes(table[USER_ID].combine_chunks())
-    offsets = np.append(starts, len(table))
-    ratings = table["ratings"].to_numpy()
+    offsets, ratings = np.append(starts, len(table)), table["ratings"].to_numpy()
     return Histories(
         user_ids=table[USER_ID].take(starts).to_numpy(),
         offsets=offsets,
@@ -171,10 +159,7 @@ def _end(starts: NDArray[np.int64], count: int, users: int, rows: int) -> int | 
 class HistoryStream:
     """An iterator over batches of histories with running counts.
 
-    Attributes:
-        users: Users so far.
-        interactions: Their interactions, of known and unknown items.
-        unknown: Interactions of unknown items, which are ignored.
+    ``interactions`` are of known and unknown items; the ``unknown`` ones are ignored.
     """
 
     _batches: Generator[Histories] = field(repr=False)
@@ -212,15 +197,11 @@ def iter_histories(
             compared as text.
         users_per_batch: Determines the memory use.
 
-    Returns:
-        An iterator of ``Histories`` with counts.
-
     Raises:
         SettingsError: Memory or disk are too small to sort the table.
     """
     ids = pa.array(item_ids.tolist())
     catalog = ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32)}))
     rows = materialize(indexed_histories(table, catalog))
-    return HistoryStream(
-        table_to_histories(group) for group in iter_user_batches(rows, users=users_per_batch)
-    )
+    groups = iter_user_batches(rows, users=users_per_batch)
+    return HistoryStream(table_to_histories(group) for group in groups)

@@ -39,7 +39,7 @@ def rank_items(
         only: (N,) the items to rank; None ranks all.
         overwrite_scores: Save a copy: scores of excluded items become minus infinity.
 
-    Rerounds:
+    Returns:
         Item indices; -1 fills the ranks of a user with fewer items.
 
     Raises:
@@ -58,7 +58,11 @@ def rank_items(
         block = scores[start : start + rows]
         block = block if overwrite_scores else np.array(block)
         if not np.isfinite(block).all():
-            raise _not_finite(block, input_items.user_ids[start:])
+            user, item = np.argwhere(~np.isfinite(block))[0]
+            raise DataError(
+                f"score of item {item} for user {input_items.user_ids[start + user]}: {block[user, item]}. "
+                "Expected a finite number. Check the scorer"
+            )
         own = slice(input_items.offsets[start], input_items.offsets[start + len(block)])
         owners = np.repeat(np.arange(len(block)), input_items.lengths[start : start + len(block)])
         block[owners, input_items.items[own]] = -np.inf
@@ -67,14 +71,6 @@ def rank_items(
         best = top_k(block, k)
         ranked[start : start + rows] = np.where(np.isneginf(np.take_along_axis(block, best, 1)), -1, best)
     return ranked
-
-
-def _not_finite(scores: NDArray[np.float32], user_ids: NDArray[np.generic]) -> DataError:
-    user, item = np.argwhere(~np.isfinite(scores))[0]
-    return DataError(
-        f"score of item {item} for user {user_ids[user]}: {scores[user, item]}. Expected a finite number. "
-        "Check the scorer"
-    )
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

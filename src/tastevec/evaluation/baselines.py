@@ -39,12 +39,8 @@ class LastItems:
     def __init__(self, scorer: Scorer, count: int = 20) -> None:
         self.name = last_items_name(scorer.name, count)
         self.scorer = scorer
+        self.parts = (scorer,)  # the scorers that fitting this one fits
         self._count = count
-
-    @property
-    def parts(self) -> tuple[Scorer, ...]:
-        """The scorers that fitting this one fits."""
-        return (self.scorer,)
 
     def fit(self, train: Histories, n_items: int) -> None:
         """Fit the scorer on full training histories."""
@@ -61,11 +57,8 @@ class PerHorizon:
     def __init__(self, name: str, *, overall: Scorer, next: Scorer) -> None:  # noqa: A002  the horizon's one spelling
         self.name = name
         self._scorers: dict[Horizon, Scorer] = {"overall": overall, "next": next}
-
-    @property
-    def parts(self) -> tuple[Scorer, ...]:
-        """The scorers that fitting this one fits; a shared one once."""
-        return tuple({id(scorer): scorer for scorer in self._scorers.values()}.values())
+        # The scorers that fitting this one fits; a shared one once.
+        self.parts = (overall,) if overall is next else (overall, next)
 
     def fit(self, train: Histories, n_items: int) -> None:
         """Fit the scorers."""

@@ -33,11 +33,6 @@ class _System:
     facts: SystemFacts
     results: dict[str, tuple[str, TaskResult]]
 
-    @property
-    def folder(self) -> str:
-        """The folder of its first result."""
-        return next(iter(self.results.values()))[0]
-
     def same_as(self, other: _System) -> bool:
         """Return whether both have one name and equal per-user values on all shared tasks, at least one."""
         shared = self.results.keys() & other.results.keys()
@@ -170,9 +165,10 @@ def _systems(reports: Mapping[str, Report]) -> list[_System]:
 def _named(systems: Sequence[_System]) -> dict[str, _System]:
     """Return each system by its name, with its folder's name where several share one."""
     names = [system.facts.system for system in systems]
+    folders = [next(iter(system.results.values()))[0] for system in systems]  # of the first result of each
     unique = [
-        name if names.count(name) == 1 else f"{name} ({system.folder})"
-        for name, system in zip(names, systems, strict=True)
+        name if names.count(name) == 1 else f"{name} ({folder})"
+        for name, folder in zip(names, folders, strict=True)
     ]
     if len(set(unique)) < len(unique):
         raise SettingsError(f"systems: {', '.join(unique)}. Expected unique names. Rename a folder.")
@@ -196,8 +192,8 @@ def _differences(
     skills: list[Skill] = []
     pairs: list[PairedDifference] = []
     for of_task in results_by_task(results):
-        users = TaskRecord.of(of_task[0].task).user_ids
-        if any(not np.array_equal(TaskRecord.of(result.task).user_ids, users) for result in of_task):
+        users, *others = (TaskRecord.of(result.task).user_ids for result in of_task)
+        if not all(np.array_equal(users, other) for other in others):
             raise DataError(
                 f"task {of_task[0].task.name}: the per-user values have other users or another order. Expected the same in every "
                 "folder. Run: tastevec evaluate"

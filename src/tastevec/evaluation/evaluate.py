@@ -55,13 +55,7 @@ _LIST: Final = 10  # depth of the list metrics
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """One scorer on one task.
-
-    Attributes:
-        values: (B,) per-user values by metric; NaN where a user has none.
-        system_metrics: System-level metrics.
-        slices: The slices of the task.
-    """
+    """One scorer on one task: (B,) per-user values by metric, NaN where a user has none, and system-level metrics."""
 
     values: dict[str, NDArray[np.float64]]
     system_metrics: dict[str, float]
@@ -73,9 +67,7 @@ class Evaluator:
     """One task under equal conditions for all scorers.
 
     Attributes:
-        task: The task.
-        shuffled: The same with the items of each input session in random order; None where the task is order-free.
-        items: The item facts.
+        shuffled: The task with the items of each input session in random order; None where the task is order-free.
         at: Depths of the ranking metrics.
         seed: Random seed of the sampled users.
     """

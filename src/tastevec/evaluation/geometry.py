@@ -55,12 +55,8 @@ def top_direction(vectors: NDArray[np.floating]) -> float:
 def hubness(vectors: NDArray[np.floating], k: int = 10) -> float:
     """Return the hubness: skewness of the number of users whose k nearest neighbors by cosine include a user; 0 without hubs.
 
-    NaN where that number is equal for all users, or where all vectors are equal. Time grows with the square of B; memory
-    does not, as cosines are computed in chunks.
-
-    Args:
-        vectors: (B, D); ties are in row order.
-        k: Number of neighbors; all others where there are fewer.
+    NaN where that number is equal for all users, or where all vectors (B, D) are equal. With fewer than ``k`` others, all
+    are neighbors; ties are in row order. Time grows with the square of B; memory does not, as cosines are computed in chunks.
 
     Source: Radovanović et al. 2010, "Hubs in Space".
 

@@ -74,23 +74,6 @@ class VaeSettings:
             )
 
 
-@dataclass(frozen=True)
-class _Positives:
-    """The positives of B users, flat."""
-
-    items: Tensor
-    counts: Tensor  # (B,)
-
-    @classmethod
-    def of(cls, positive: Histories) -> _Positives:
-        return cls(torch.from_numpy(positive.items.astype(np.int64)), torch.from_numpy(positive.lengths))
-
-    @property
-    def starts(self) -> Tensor:
-        """(B,) first index of each user's items."""
-        return self.counts.cumsum(0) - self.counts
-
-
 class _Network(nn.Module):
     """N - H - Z - H - N, with tanh on the hidden layers; the first layer sums the rows of the input items."""
 
@@ -105,16 +88,26 @@ class _Network(nn.Module):
         for weight in self.parameters():
             (nn.init.xavier_uniform_ if weight.ndim > 1 else nn.init.zeros_)(weight)
 
-    def forward(self, positives: _Positives) -> tuple[Tensor, Tensor]:
-        """(B, N) logits of the items and (B,) KL divergence of each user from the prior."""
-        counts = positives.counts.clamp(min=1).sqrt()  # each input has unit length
-        weights = self.dropout((1 / counts).repeat_interleave(positives.counts))
-        summed = self.items(positives.items, positives.starts, per_sample_weights=weights)  # (B, H)
+    def forward(self, items: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N) logits of the items and (B,) KL divergence of each user from the prior.
+
+        Args:
+            items: The positives of all users, flat.
+            counts: (B,) number of positives of each user.
+        """
+        norms = counts.clamp(min=1).sqrt()  # each input has unit length
+        weights = self.dropout((1 / norms).repeat_interleave(counts))
+        summed = self.items(items, counts.cumsum(0) - counts, per_sample_weights=weights)  # (B, H)
         mean, log_variance = self.encode((summed + self.first_bias).tanh()).chunk(2, dim=1)  # (B, Z)
         divergence = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1)
         if self.training:
             mean = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         return self.decode(mean), divergence
+
+
+def _flat(positive: Histories) -> tuple[Tensor, Tensor]:
+    """Return the items of all users, flat, and the number of each user's."""
+    return torch.from_numpy(positive.items.astype(np.int64)), torch.from_numpy(positive.lengths)
 
 
 class MultVAE:
@@ -124,9 +117,6 @@ class MultVAE:
     divergence of the latent distribution from a standard normal one. A tenth of the training users is for epoch
     selection, by NDCG@100 of ``random-20pct``. Scores come from the mean of the latent distribution. Memory grows with
     N x H, never with users x N.
-
-    Args:
-        settings: The settings.
 
     Source: Liang, Krishnan, Hoffman & Jebara 2018, "Variational Autoencoders for Collaborative Filtering", sections 2
     and 4.3.
@@ -158,7 +148,7 @@ class MultVAE:
         """(B, N) logits of the items, from each user's positives."""
         self._network.eval()
         with torch.no_grad():
-            logits, _ = self._network(_Positives.of(only_positives(histories, self._positive_from)))
+            logits, _ = self._network(*_flat(only_positives(histories, self._positive_from)))
         return np.asarray(logits.numpy())
 
     def _learn(self, positive: Histories, task: Task, n_items: int) -> None:
@@ -185,8 +175,9 @@ class MultVAE:
         for step, users in enumerate(batches, start=epoch * len(batches)):
             kl_weight = settings.kl_weight * min(1.0, step / (settings.annealing * len(batches)))
             batch = positive.take(users.numpy())
-            logits, divergence = self._network(_Positives.of(batch))
-            owners, items = torch.from_numpy(batch.owners), torch.from_numpy(batch.items.astype(np.int64))
+            items, counts = _flat(batch)
+            owners = torch.from_numpy(batch.owners)
+            logits, divergence = self._network(items, counts)
             likelihood = functional.log_softmax(logits, 1)[owners, items].sum() / len(batch)
             loss = kl_weight * divergence.mean() - likelihood
             optimizer.zero_grad()

@@ -48,13 +48,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Variant:
-    """One system at one horizon, with settings of its own.
-
-    Attributes:
-        system: The system name.
-        horizon: The horizon.
-        last_n: Number of latest items that it reads; all where None.
-    """
+    """One system at one horizon, with settings of its own; it reads the latest ``last_n`` items, all where None."""
 
     system: str
     horizon: Horizon
@@ -66,7 +60,6 @@ class BaselineSpec:
     """How to build a baseline.
 
     Attributes:
-        name: The system name.
         make: Builds the scorer from its settings and a random seed.
         published: The settings of its paper or code, or the best ones of other work.
         space: The range or the options of each setting in tuning; empty where there is nothing to tune.
@@ -108,14 +101,10 @@ def published_settings(specs: Sequence[BaselineSpec], horizons: Sequence[Horizon
 def build_baselines(
     specs: Sequence[BaselineSpec], chosen: BaselineSettings, seeds: Sequence[int]
 ) -> list[Runs]:
-    """Return the systems, each with the settings of its variants.
+    """Return the systems in the order of the specs, each with the settings of its variants.
 
-    Variants with equal settings and seed share one scorer, so that it is fitted once.
-
-    Args:
-        specs: In the order of the report.
-        chosen: The settings of every variant.
-        seeds: One run each of seeded baselines; the first one for all others.
+    Variants with equal settings and seed share one scorer, so that it is fitted once. Seeded baselines have one run for
+    each seed, all others one for the first seed.
     """
     made: dict[str, Scorer] = {}
 
@@ -181,9 +170,7 @@ def trivial_baselines(train: Histories, *, rating_range: tuple[float, float]) ->
 def vector_baselines(model: Runs, *, rating_range: tuple[float, float]) -> list[Runs]:
     """Return global mean vector, mean of positives and rating-weighted mean in the space of each run of a model.
 
-    Args:
-        model: Its runs; without item vectors there are no such baselines.
-        rating_range: The lowest and highest possible rating.
+    A model without item vectors has no such baselines.
     """
     runs = [scorer for scorer in model.scorers if isinstance(scorer, VectorScorer)]
     if not runs:

@@ -193,9 +193,10 @@ class Report:
         """Return the text of ``results.json``, one record a line, so that two files can be compared by line."""
         blocks = []
         for key, value in self.to_dict().items():
-            text = _dumped(value)
             if isinstance(value, list):
                 text = "[\n" + ",\n".join(f"  {_dumped(record)}" for record in value) + "\n]"
+            else:
+                text = _dumped(value)
             blocks.append(f'"{key}": {text}')
         return "{\n" + ",\n".join(blocks) + "\n}\n"
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DISTANCE = "cosine_distance"  # lower is better, and so is the next
 CENTRED_DISTANCE = "cosine_distance_centred"  # after the direction that all items share is removed
+DISTANCES = (DISTANCE, CENTRED_DISTANCE)
 SHUFFLED = "_shuffled"  # suffix of accuracy metrics with the items of each input session in random order
 
 _ACCURACY = re.compile(r"(hr|recall|ndcg|mrr)@(\d+)")
@@ -164,12 +165,12 @@ def is_comparable(metric: str) -> bool:
         >>> [is_comparable(name) for name in ("ndcg@10", "cosine_distance", "novelty@10", "ndcg@10_shuffled")]
         [True, True, False, False]
     """
-    return bool(_ACCURACY.fullmatch(metric)) or metric in (DISTANCE, CENTRED_DISTANCE)
+    return bool(_ACCURACY.fullmatch(metric)) or metric in DISTANCES
 
 
 def best_value(metric: str) -> float:
     """Return the best possible value of a comparable metric: 0 for a distance, 1 for all others."""
-    return 0.0 if metric in (DISTANCE, CENTRED_DISTANCE) else 1.0
+    return 0.0 if metric in DISTANCES else 1.0
 
 
 def _fingerprint(task: Task) -> str:

@@ -68,10 +68,7 @@ class HorizonScorer(Scorer, Protocol):
 class Runs:
     """One system of a report: one scorer, or one for each random seed.
 
-    Attributes:
-        name: The system name, unique in a report.
-        scorers: At least one; they differ in the seed alone.
-        settings: The settings, as JSON values.
+    The scorers are at least one and differ in the seed alone; the settings are JSON values.
     """
 
     name: str
@@ -95,8 +92,6 @@ class EncodedScorer:
     """Scores as inner products of user and item vectors.
 
     Attributes:
-        name: The system name.
-        space: The embedding space.
         item_vectors: (N, D); a row of zeros is an item without a vector, and scores lowest.
         encode: Returns the (B, D) vectors of histories at a horizon.
         horizon: The horizon of ``score`` and ``vectors``.
@@ -134,7 +129,6 @@ class RankedLists:
     """The top items of one scorer on one task: 4 K bytes a user, and never a row of N.
 
     Attributes:
-        task: The task.
         ranked: (B, K) int32 item indices, best first; -1 where fewer items remain.
         ranks: (T,) rank of each held-out item in its user's list, from 0; K where it is absent.
     """

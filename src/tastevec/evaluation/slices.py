@@ -28,7 +28,7 @@ from tastevec.evaluation.metrics import (
     unit_rows,
     without_direction,
 )
-from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, Slice
+from tastevec.evaluation.results import DISTANCES, Slice
 from tastevec.evaluation.scorers import keep_only, rank_lists
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ class Slicing:
     """The held-out items of a task by label.
 
     Attributes:
-        by: What the labels are of.
         labels: G labels, in their order.
         codes: (T,) index of the label of each held-out item; -1 without one.
     """
@@ -223,15 +222,10 @@ def distance_metrics(
         targets = scorer.item_vectors[part.targets]  # (T, D)
         users = np.repeat(vectors[start : start + len(part)], part.held_out_items, axis=0)  # (T, D)
         centred = (without_direction(users, direction), without_direction(targets, direction))
-        valid = targets.any(axis=1)
-        parts.append(
-            [
-                mean_of_targets(np.where(valid, cosine_distance(*pair), np.nan), part.offsets)
-                for pair in ((users, targets), centred)
-            ]
-        )
-    plain, centred_distance = np.concatenate(parts, axis=1)
-    return {DISTANCE: plain, CENTRED_DISTANCE: centred_distance}
+        distances = np.stack([cosine_distance(users, targets), cosine_distance(*centred)])  # (2, T)
+        distances[:, ~targets.any(axis=1)] = np.nan
+        parts.append([mean_of_targets(values, part.offsets) for values in distances])
+    return dict(zip(DISTANCES, np.concatenate(parts, axis=1), strict=True))
 
 
 def split_half_metrics(scorer: VectorScorer, inputs: Histories) -> dict[str, NDArray[np.float64]]:
@@ -243,15 +237,11 @@ def split_half_metrics(scorer: VectorScorer, inputs: Histories) -> dict[str, NDA
     users = inputs.take(enough)
     odd = (np.arange(users.offsets[-1]) - users.offsets[:-1][users.owners]) % 2 == 0
     first, second = (encode_in_chunks(scorer, keep_only(users, mask)) for mask in (odd, ~odd))
-    found = {
-        "split_half_cosine": split_half_cosine(first, second),
-        "between_user_cosine": between_user_cosine(first, second),
-        "split_half_accuracy": split_half_accuracy(first, second),
-    }
-    padded = {name: np.full(len(inputs), np.nan) for name in found}
-    for name, values in found.items():
-        padded[name][enough] = values
-    return padded
+    found = {}
+    for metric in (split_half_cosine, between_user_cosine, split_half_accuracy):
+        found[metric.__name__] = np.full(len(inputs), np.nan)
+        found[metric.__name__][enough] = metric(first, second)
+    return found
 
 
 def geometry_metrics(vectors: NDArray[np.float32], seed: int) -> dict[str, float]:

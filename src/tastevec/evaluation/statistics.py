@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tastevec.evaluation.metrics import divide, mean_of_valid
-from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, best_value, headline_metric, is_comparable
+from tastevec.evaluation.results import DISTANCES, best_value, headline_metric, is_comparable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -322,13 +322,12 @@ def _best(
 ) -> TaskResult | None:
     """Return the baseline with the best mean, if any has a value; for distances, of the same space."""
     space = facts[result.system].space
-    is_distance = metric in (DISTANCE, CENTRED_DISTANCE)
     candidates = [
         baseline
         for baseline in baselines
         if metric in baseline.values
         and np.isfinite(baseline.values[metric]).any()
-        and (not is_distance or facts[baseline.system].space == space)
+        and (metric not in DISTANCES or facts[baseline.system].space == space)
     ]
     return max(candidates, key=lambda one: _better(metric) * np.nanmean(one.values[metric]), default=None)
 

@@ -165,15 +165,11 @@ def _system_table(report: Report, title: str, metrics: tuple[str, ...]) -> Table
         (row.system, row.metric): row for row in (*report.rows, *report.system_metrics) if row.task == task
     }
     present = [metric for metric in metrics if any(measured == metric for _, measured in rows)]
-    lines = [
-        Line(
-            _named(facts),
-            facts.is_baseline,
-            tuple(_cell(rows.get((facts.system, metric))) for metric in present),
-        )
-        for facts in report.systems
-        if any((facts.system, metric) in rows for metric in present)
-    ]
+    lines = []
+    for facts in report.systems:
+        found = [rows.get((facts.system, metric)) for metric in present]
+        if any(found):
+            lines.append(Line(_named(facts), facts.is_baseline, tuple(map(_cell, found))))
     return Table(title, f"task {task}.", tuple(map(metric_title, present)), tuple(lines))
 
 

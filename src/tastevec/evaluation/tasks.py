@@ -45,7 +45,6 @@ class Task:
     """One task for B users: input histories and held-out items.
 
     Attributes:
-        name: The task ID.
         inputs: The visible part of each history; its ``normalized_ratings`` column is computed from these ratings alone.
         offsets: (B + 1,) int64; the held-out items of user b are ``targets[offsets[b]:offsets[b + 1]]``.
         targets: (T,) int32 item indices, at least one for each user.

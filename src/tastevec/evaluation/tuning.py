@@ -43,7 +43,7 @@ def tune(
     seed: int = 42,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> BaselineSettings:
-    """Return the best settings of each variant among the trials.
+    """Return the best settings of each variant among the trials, and its tuning record, as JSON values.
 
     A trial is fitted once and measured for all variants of its spec; each variant then takes its own best trial. A spec
     with three variants has 12 trials, each of which counts for all three, and 360 seconds.
@@ -54,9 +54,6 @@ def tune(
         horizons: The horizons to tune for.
         seed: Random seed of the search, of ``random-20pct`` and of the systems.
         progress: Called with the number of finished trials, the total, and the current baseline.
-
-    Returns:
-        The settings of each variant and its tuning record, as JSON values.
 
     Raises:
         MissingExtraError: Optuna is not installed.

@@ -65,12 +65,7 @@ def load_for_batch(folder: Path) -> Recommender:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """A finished batch run.
-
-    Attributes:
-        rows: Rows of the output file.
-        resumed: Users whose results came from an interrupted run.
-    """
+    """A finished batch run: rows of the output file, and users whose results came from an interrupted run."""
 
     rows: int
     resumed: int
@@ -169,15 +164,10 @@ _INTEGERS: Final = ("tinyint", "smallint", "int", "bigint")
 
 @dataclass(frozen=True)
 class SparkConfig:
-    """Where Spark runs.
+    """Where Spark runs."""
 
-    Attributes:
-        master: The address of the master; None takes Spark's own settings.
-        scratch: A folder that all workers and this process reach; None is next to the output.
-    """
-
-    master: str | None = None
-    scratch: str | None = None
+    master: str | None = None  # None takes Spark's own settings
+    scratch: str | None = None  # a folder that all workers and this process reach; None is next to the output
 
 
 def write_vectors_on_spark(
@@ -457,4 +447,4 @@ def _pairs(
         RANK: pa.array(np.tile(np.arange(1, nearest + 1, dtype=np.int32), len(ids))),
         SIMILARITY: pa.array(cosines.ravel()),
     }
-    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    return pa.record_batch(columns)

@@ -250,13 +250,8 @@ def align(new: Recommender | Path | str, old: Recommender | Path | str, *, seed:
         )
     (ids, vectors), (old_ids, targets) = _rated_items(source), _rated_items(target)
     _, rows, old_rows = np.intersect1d(ids, old_ids, return_indices=True)
-    return Alignment.fit(
-        vectors[rows],
-        targets[old_rows],
-        new=source.bundle.space,
-        old=target.bundle.space,
-        seed=seed,
-    )
+    spaces = {"new": source.bundle.space, "old": target.bundle.space}
+    return Alignment.fit(vectors[rows], targets[old_rows], **spaces, seed=seed)
 
 
 def _rated_items(model: Recommender) -> tuple[NDArray[np.str_], NDArray[np.float32]]:

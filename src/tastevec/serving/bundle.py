@@ -220,13 +220,8 @@ class Bundle:
             checksums = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
             if curves is not None and curves.is_dir():
                 shutil.copytree(curves, folder / "tensorboard")
-            manifest = {
-                "format": BUNDLE_FORMAT,
-                **self.facts,
-                "space": space,
-                "reading": asdict(self.reading),
-                "checksums": checksums,
-            }
+            manifest = {"format": BUNDLE_FORMAT, **self.facts, "space": space}
+            manifest |= {"reading": asdict(self.reading), "checksums": checksums}
             (folder / BUNDLE_FILE).write_text(manifest_text(manifest), encoding="utf-8")
         return out
 
@@ -327,21 +322,12 @@ def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
         raise FormatError(
             f"{path}: {config.n_items} items and {bins} rating bins, but {BUNDLE_FILE} has {items} and {levels}. {TRAIN_AGAIN}"
         )
-    sizes = {
-        "N": items,
-        "D": config.dim,
-        "H": config.hidden_size,
-        "I": config.intermediate_size,
-        "L": config.max_history,
-    }
-    path = folder / WEIGHTS_FILE
-    weights = array_shapes(path, TRAIN_AGAIN)
-    check_shapes(path, weights, _weight_shapes(config), TRAIN_AGAIN, sizes=sizes)
-    for name, shapes in _PART_SHAPES.items():
+    sizes = {"N": items, "D": config.dim, "L": config.max_history}
+    sizes |= {"H": config.hidden_size, "I": config.intermediate_size}
+    for name, shapes in {WEIGHTS_FILE: _weight_shapes(config), **_PART_SHAPES}.items():
         if name in manifest["checksums"]:
-            check_shapes(
-                folder / name, array_shapes(folder / name, TRAIN_AGAIN), shapes, TRAIN_AGAIN, sizes=sizes
-            )
+            path = folder / name
+            check_shapes(path, array_shapes(path, TRAIN_AGAIN), shapes, TRAIN_AGAIN, sizes=sizes)
 
 
 def _weight_shapes(config: _NoteConfig) -> dict[str, tuple[str | int, ...]]:

@@ -314,7 +314,7 @@ def batches_by_length(widths: NDArray[np.int64], most: int) -> list[NDArray[np.i
         most: The most cells of a batch, rows times its largest width; a wider single row is a batch of its own.
 
     Examples:
-        >>> [batch.tolist() for batch in by_length(np.array([5, 1, 2, 9, 2]), 6)]
+        >>> [batch.tolist() for batch in batches_by_length(np.array([5, 1, 2, 9, 2]), 6)]
         [[1, 2, 4], [0], [3]]
     """
     order = np.argsort(widths, kind="stable")

@@ -44,7 +44,12 @@ def open_bundle(name: Path | str, runtime: Runtime = "auto", *, revision: str | 
         raise FormatError(
             f"{text}: no such folder. Expected a model folder, or org/name on the Hugging Face Hub. {error}"
         ) from None
-    fetched = _download(text, revision)
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  an extra
+
+    with _plain_errors(
+        text, "load", revision
+    ):  # up to date where the Hub can be reached, else from its cache
+        fetched = Path(snapshot_download(text, revision=revision))
     try:
         return Bundle.load(fetched, runtime)
     except FormatError as error:
@@ -85,14 +90,6 @@ def _is_hub_name(name: str) -> bool:
     return bool(organization.strip(".~") and slash and model) and "/" not in model and "\\" not in name
 
 
-def _download(name: str, revision: str | None) -> Path:
-    """Return the folder of the model in the cache of huggingface_hub, up to date where the Hub can be reached."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  an extra
-
-    with _plain_errors(name, "load", revision):
-        return Path(snapshot_download(name, revision=revision))
-
-
 @contextmanager
 def _plain_errors(name: str, action: str, revision: str | None = None) -> Iterator[None]:
     """Turn errors of the Hub client into one sentence, without the content of the request."""
@@ -114,12 +111,14 @@ def _plain_errors(name: str, action: str, revision: str | None = None) -> Iterat
         ) from None
     except HfHubHTTPError as error:
         raise _status_error(name, action, error.response.status_code) from None
-    except OSError as error:
-        if error.errno is not None:  # an error of the disk
+    except Exception as error:  # of its HTTP client, a package that changed its name, and its threads
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the disk
             raise
-        raise _connection_error(name, action, error) from None
-    except Exception as error:  # noqa: BLE001  of its HTTP client, a package that changed its name, and its threads
-        raise _connection_error(name, action, error) from None
+        kind = type(error.__cause__ or error).__name__
+        raise HubError(
+            f"{name}: {_no_folder(action)}cannot reach the Hugging Face Hub to {action} it, or the connection broke ({kind}). Expected "
+            "a connection. Check the network, HF_ENDPOINT and HF_HUB_OFFLINE, and run the command again."
+        ) from None
 
 
 def _status_error(name: str, action: str, status: int) -> FormatError | HubError:
@@ -136,14 +135,6 @@ def _status_error(name: str, action: str, status: int) -> FormatError | HubError
         )
     return HubError(
         f"{name}: the Hub returned status {status}. Expected to {action} {name}. Try again later."
-    )
-
-
-def _connection_error(name: str, action: str, error: Exception) -> HubError:
-    kind = type(error.__cause__ or error).__name__
-    return HubError(
-        f"{name}: {_no_folder(action)}cannot reach the Hugging Face Hub to {action} it, or the connection broke ({kind}). Expected "
-        "a connection. Check the network, HF_ENDPOINT and HF_HUB_OFFLINE, and run the command again."
     )
 
 

@@ -6,7 +6,6 @@ Dimensions: B queries, M known vectors, D dimensions, K nearest.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from tastevec.schema import Horizon
 
 
-@dataclass(frozen=True, eq=False)
 class Neighbors:
     """M vectors, indexed for the nearest by cosine.
 
@@ -34,15 +32,12 @@ class Neighbors:
         vectors: (M, D) float32, of any length; a vector of zeros is near none.
     """
 
-    ids: NDArray[Any]
-    vectors: NDArray[np.float32]
-
-    def __post_init__(self) -> None:
+    def __init__(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
         import faiss  # noqa: PLC0415  an extra
 
-        index = faiss.IndexFlatIP(self.vectors.shape[1])
-        index.add(_unit(self.vectors))
-        object.__setattr__(self, "_index", index)
+        self.ids, self.vectors = ids, vectors
+        self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(_unit(vectors))
 
     def __len__(self) -> int:
         """M."""
@@ -55,8 +50,7 @@ class Neighbors:
             vectors: (B, D) queries.
             k: Neighbors per query; K is at most M.
         """
-        index: Any = self._index  # type: ignore[attr-defined]  # set once, in a frozen class
-        cosines, indices = index.search(_unit(vectors), min(k, len(self)))
+        cosines, indices = self._index.search(_unit(vectors), min(k, len(self)))
         return indices, cosines
 
 

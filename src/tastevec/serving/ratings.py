@@ -49,12 +49,7 @@ class InvalidRatingError(BadRowError):
 
 @dataclass(frozen=True, eq=False)
 class ParsedUsers:
-    """B users.
-
-    Attributes:
-        histories: Their interactions with known items, oldest first.
-        unknown: The item IDs of each user that are not in the catalog.
-    """
+    """B users: their interactions with known items, oldest first, and the unknown item IDs of each."""
 
     histories: Histories
     unknown: list[list[Any]]
@@ -159,13 +154,7 @@ def list_history(ratings: Any, indices: Mapping[str, int], scale: RatingScale) -
 
 @dataclass(frozen=True, eq=False)
 class UserFile:
-    """The users of a file.
-
-    Attributes:
-        stream: Their histories in batches, with counts.
-        row_report: Rows read, kept and skipped.
-        id_type: The type of the user IDs.
-    """
+    """The users of a file: their histories in batches, the rows read and skipped, and the type of the IDs."""
 
     stream: HistoryStream
     row_report: RowReport

@@ -105,6 +105,13 @@ class Recommender:
     ``ratings`` is a table of user, item, rating and optional timestamp (Polars, pandas, Arrow), or a list
     ``[(item_id, rating), ...]`` of one user, oldest first. ``next``: what the user is likely to want next (order-aware).
     ``overall``: long-term preferences (order-free).
+
+    Raises:
+        DataError: In each method with ``ratings``: a rating is invalid.
+        UnknownItemError: In each method with ``ratings`` or ``item_id``: an item of one user is not in the catalog. In a
+            table, unknown items are ignored.
+        SettingsError: In each method with ``k`` or ``horizon``: ``k`` is below 1, or the horizon is unknown.
+        FormatError: In each method with tags: the model has none.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -142,24 +149,13 @@ class Recommender:
         return push(self.bundle, repository, private=private)
 
     def encode(self, ratings: object, *, horizon: Horizon = "next") -> NDArray[np.float32] | pa.Table:
-        """Return the vector (D,) of one user, or a table of user_id and vector.
-
-        Raises:
-            DataError: A rating is invalid.
-            UnknownItemError: An item of one user is not in the catalog; in a table, unknown items are ignored.
-        """
+        """Return the vector (D,) of one user, or a table of user_id and vector."""
         if isinstance(ratings, list | tuple):
             return self.vectors(self._one(ratings), horizon)[0]
         return pa.Table.from_batches(list(self.encode_batches(self._many(ratings), horizon)))
 
     def recommend(self, ratings: object, *, k: int = 10, horizon: Horizon = "next") -> pa.Table:
-        """Return the best unrated items: item_id, title, rank from 1, score; for a table, with user_id as first column.
-
-        Raises:
-            SettingsError: ``k`` is below 1.
-            DataError: A rating is invalid.
-            UnknownItemError: An item of one user is not in the catalog; in a table, unknown items are ignored.
-        """
+        """Return the best unrated items: item_id, title, rank from 1, score; for a table, with user_id as first column."""
         one = isinstance(ratings, list | tuple)
         users = iter([self._one(ratings)]) if one else self._many(ratings)
         table = pa.Table.from_batches(list(self.recommend_batches(users, k=k, horizon=horizon)))
@@ -168,12 +164,7 @@ class Recommender:
         return table.drop_columns([USER_ID]) if one else table
 
     def similar_items(self, item_id: object, *, k: int = 10) -> pa.Table:
-        """Return the nearest items: item_id, title, rank from 1, similarity; only items with a vector.
-
-        Raises:
-            SettingsError: ``k`` is below 1.
-            UnknownItemError: The item is not in the catalog.
-        """
+        """Return the nearest items: item_id, title, rank from 1, similarity; only items with a vector."""
         index = self.item_index(item_id)
         [indices], [cosines] = self._item_neighbors.nearest(self.item_vectors[[index]], _at_least_one(k) + 1)
         near = (indices != index) & self._with_vector[indices] & self._with_vector[index]
@@ -198,9 +189,7 @@ class Recommender:
             horizon: The horizon of the user vectors.
 
         Raises:
-            SettingsError: ``k`` is below 1.
-            DataError: A rating is invalid, or the user vectors are of another space.
-            UnknownItemError: An item is not in the catalog.
+            DataError: The user vectors are of another space.
         """
         known = users if isinstance(users, Neighbors) else read_user_vectors(users, self.bundle.space)
         [indices], [cosines] = known.nearest(self.vectors(self._one(ratings), horizon), _at_least_one(k))
@@ -210,13 +199,7 @@ class Recommender:
     def explain(
         self, ratings: object, *, tags: int = 10, contributions: int = 3, horizon: Horizon = "overall"
     ) -> list[TagExplanation]:
-        """Return the tags of one user, the largest strength times reliability first, with the contributions of rated items.
-
-        Raises:
-            FormatError: The model has no tags.
-            DataError: A rating is invalid.
-            UnknownItemError: An item is not in the catalog.
-        """
+        """Return the tags of one user, the largest strength times reliability first, with the contributions of rated items."""
         directions, history = self.tags, self._one(ratings)
         vectors = self.vectors(history, horizon)
         [explanations] = explain_users(
@@ -229,12 +212,7 @@ class Recommender:
         return Attribution(lambda histories: self.vectors(histories, horizon), self.bundle.item_ids, horizon)
 
     def explain_item(self, item_id: object, *, tags: int = 10) -> list[TagExplanation]:
-        """Return the tags of an item.
-
-        Raises:
-            FormatError: The model has no tags.
-            UnknownItemError: The item is not in the catalog.
-        """
+        """Return the tags of an item."""
         vectors = self.item_vectors[[self.item_index(item_id)]]
         [explanations] = explain_items(self.tags, vectors, tags=tags)
         return explanations
@@ -250,7 +228,6 @@ class Recommender:
         """Return a user vector (D,) steered by tags, each by its amount in standard deviations; see `TagDirections.steer`.
 
         Raises:
-            FormatError: The model has no tags.
             SettingsError: A tag is unknown, or a number is out of range.
         """
         return self.tags.steer(vector, tags, hold=hold, horizon=horizon)
@@ -269,11 +246,7 @@ class Recommender:
         return self.bundle.tags
 
     def item_index(self, item_id: object) -> int:
-        """Return the index of an item in the catalog, by its ID; IDs of different types are compared as text.
-
-        Raises:
-            UnknownItemError: The item is not in the catalog.
-        """
+        """Return the index of an item in the catalog, by its ID; IDs of different types are compared as text."""
         index = self._indices.get(str(item_id))
         if index is None:
             raise UnknownItemError(
@@ -308,11 +281,7 @@ class Recommender:
         return open_file(path, self.bundle.item_ids, scale, skip_bad_rows=skip_bad_rows, memory=memory)
 
     def vectors(self, histories: Histories, horizon: Horizon) -> NDArray[np.float32]:
-        """Return the vectors (B, D) of users.
-
-        Raises:
-            SettingsError: The horizon is unknown.
-        """
+        """Return the vectors (B, D) of users."""
         if horizon not in get_args(Horizon):
             raise SettingsError(f"horizon: {horizon!r}. Expected {' or '.join(get_args(Horizon))}.")
         return encode_histories(self.bundle.model, self.bundle.reading, histories, horizon)
@@ -328,11 +297,7 @@ class Recommender:
     def recommend_batches(
         self, users: Iterable[Histories], *, k: int, horizon: Horizon
     ) -> Iterator[pa.RecordBatch]:
-        """Yield ``user_id, item_id, rank, score`` of each batch of users.
-
-        Raises:
-            SettingsError: ``k`` is below 1.
-        """
+        """Yield ``user_id, item_id, rank, score`` of each batch of users."""
         _at_least_one(k)
         for batch in users:
             for histories in batch.chunks(_MAX_USERS):
@@ -349,7 +314,7 @@ class Recommender:
             RANK: pa.array((ranks + 1).astype(np.int32)),
             SCORE: pa.array(scores[present]),
         }
-        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        return pa.record_batch(columns)
 
     def _one(self, ratings: object) -> Histories:
         return list_history(ratings, self._indices, self.bundle.reading.scale)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     import psycopg
     from numpy.typing import NDArray
-    from psycopg import sql
     from psycopg_pool import ConnectionPool
 
 
@@ -61,20 +60,6 @@ _MIGRATIONS: Final = (
 
 class StoreError(TastevecError):
     """The user database is unavailable or too slow; nothing was written."""
-
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn database errors into `StoreError`, without their text, which can contain an ID."""
-    import psycopg  # noqa: PLC0415  an extra
-
-    try:
-        yield
-    except psycopg.Error as error:
-        kind = type(error).__name__
-        raise StoreError(
-            f"the user database: unavailable ({kind}). Expected a response in time. Try again in a few seconds."
-        ) from None
 
 
 def connection_settings(url: str) -> dict[str, Any]:
@@ -199,19 +184,13 @@ _BY_INDEX = """
     ORDER BY vector::vector({dim}) <=> %(query)b::vector LIMIT %(k)s
 """
 _BUILD = """
-    CREATE INDEX CONCURRENTLY {name} ON tastevec.users
+    CREATE INDEX CONCURRENTLY users_hnsw_{number} ON tastevec.users
     USING hnsw ((vector::vector({dim})) vector_cosine_ops) WHERE number = {number}
 """
 
 
 class Collection(NamedTuple):
-    """The users of one space and horizon.
-
-    Attributes:
-        number: Its number in the database.
-        dim: D of its vectors.
-        indexed: Whether it has an index for the search.
-    """
+    """The users of one space and horizon: its number in the database, D, and whether it has an index."""
 
     number: int
     dim: int
@@ -239,30 +218,6 @@ def create_collection(connection: psycopg.Connection, space: str, horizon: Horiz
     return collection
 
 
-def write(
-    connection: psycopg.Connection, collection: Collection, ids: Sequence[str], rows: NDArray[np.float32]
-) -> None:
-    """Insert or replace the vectors of B users.
-
-    Raises:
-        DataError: An ID occurs twice.
-    """
-    from psycopg.errors import CardinalityViolation  # noqa: PLC0415  an extra
-
-    try:
-        connection.execute(_UPSERT, {"number": collection.number, "ids": list(ids), "vectors": list(rows)})
-    except CardinalityViolation:
-        raise DataError("user_ids: an ID occurs twice. Expected each user once.") from None
-
-
-def read(
-    connection: psycopg.Connection, collection: Collection, ids: Sequence[str]
-) -> dict[str, NDArray[np.float32]]:
-    """Return the vectors (D,) by ID, of the users that are stored."""
-    rows = connection.execute(_READ, {"number": collection.number, "ids": list(ids)}, binary=True).fetchall()
-    return {user_id: np.array(vector, np.float32) for user_id, vector in rows}
-
-
 def search(
     connection: psycopg.Connection,
     collection: Collection,
@@ -275,7 +230,7 @@ def search(
 
     query: sql.Composed | str = _EXACT
     if collection.indexed:
-        query = sql.SQL(_BY_INDEX).format(**_literals(collection))
+        query = sql.SQL(_BY_INDEX).format(number=collection.number, dim=collection.dim)
         least, most = _CANDIDATES
         candidates = str(min(most, max(least, 2 * (k + len(exclude)))))
         connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (candidates,))
@@ -283,32 +238,11 @@ def search(
     return [connection.execute(query, {**parameters, "query": row}).fetchall() for row in vectors]
 
 
-def build_index(connection: psycopg.Connection, collection: Collection) -> None:
-    """Build the index of a collection, again if it exists; reads and writes continue meanwhile."""
-    from psycopg import sql  # noqa: PLC0415  an extra
-
-    drop_index(connection, collection.number)  # an interrupted build leaves an incomplete one
-    connection.execute(
-        sql.SQL(_BUILD).format(name=sql.Identifier(_name(collection.number)), **_literals(collection))
-    )
-    connection.execute("UPDATE tastevec.spaces SET indexed = true WHERE number = %s", (collection.number,))
-
-
 def drop_index(connection: psycopg.Connection, number: int) -> None:
     """Remove the index of a collection, if it exists."""
     from psycopg import sql  # noqa: PLC0415  an extra
 
-    connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier("tastevec", _name(number))))
-
-
-def _name(number: int) -> str:
-    return f"users_hnsw_{number}"
-
-
-def _literals(collection: Collection) -> dict[str, sql.Literal]:
-    from psycopg import sql  # noqa: PLC0415  an extra
-
-    return {"number": sql.Literal(collection.number), "dim": sql.Literal(collection.dim)}
+    connection.execute(sql.SQL("DROP INDEX IF EXISTS tastevec.users_hnsw_{}").format(number))
 
 
 _MAX_ID_LENGTH = 200
@@ -322,6 +256,11 @@ class UserStore:
 
     IDs are strings of 1 to 200 characters; integers are stored as their digits, so that 7 and "7" are one user. Vectors of
     different spaces are never compared.
+
+    Raises:
+        StoreError: In each method: the database is unavailable.
+        SettingsError: In each method with a horizon: it is unknown.
+        DataError: In each method with IDs: one of them is invalid.
     """
 
     def __init__(self, url: str) -> None:
@@ -337,7 +276,7 @@ class UserStore:
             MissingExtraError: psycopg or pgvector is not installed.
         """
         self._settings = connection_settings(url)
-        with self._unlimited() as connection:
+        with self._connection(pooled=False) as connection:
             migrate(connection)
         self._pool = connection_pool(self._settings)
 
@@ -362,55 +301,46 @@ class UserStore:
             vectors: (B, D) per horizon.
 
         Raises:
-            DataError: An ID is invalid or occurs twice, or the vectors have another dimension than the space.
-            SettingsError: A horizon is unknown.
-            StoreError: The database is unavailable.
+            DataError: An ID occurs twice, or the vectors have another dimension than the space.
         """
+        from psycopg.errors import CardinalityViolation  # noqa: PLC0415  an extra
+
         id_text(space, "space")
-        ids = [id_text(user_id, f"user_ids[{number}]") for number, user_id in enumerate(user_ids)]
-        with self._pooled() as connection, connection.transaction():
+        ids = _id_texts(user_ids, "user_ids")
+        with self._connection() as connection, connection.transaction():
             for horizon, given in sorted(vectors.items()):
                 rows = _rows(given)
                 if len(rows) != len(ids):
                     raise DataError(f"vectors: {len(rows)} for {len(ids)} user_ids. Expected one per user.")
                 collection = create_collection(connection, space, parse_horizon(horizon), rows.shape[1])
-                write(connection, _check_dim(collection, rows, space), ids, rows)
+                _check_dim(collection, rows, space)
+                parameters = {"number": collection.number, "ids": ids, "vectors": list(rows)}
+                try:
+                    connection.execute(_UPSERT, parameters)
+                except CardinalityViolation:
+                    raise DataError("user_ids: an ID occurs twice. Expected each user once.") from None
 
     def delete(self, user_id: int | str) -> bool:
-        """Delete a user from all spaces; return whether anything was stored.
-
-        Raises:
-            DataError: The ID is invalid.
-            StoreError: The database is unavailable.
-        """
+        """Delete a user from all spaces; return whether anything was stored."""
         parameters = (id_text(user_id, "user_id"),)
         statement = "DELETE FROM tastevec.users WHERE user_id = %s"
-        with self._pooled() as connection:
+        with self._connection() as connection:
             return connection.execute(statement, parameters).rowcount > 0
 
     def delete_space(self, space: str) -> int:
-        """Delete all users of a space, such as that of a retired model; return their number.
-
-        Raises:
-            StoreError: The database is unavailable.
-        """
+        """Delete all users of a space, such as that of a retired model; return their number."""
         count_users = "SELECT count(DISTINCT user_id) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s"
         delete = "DELETE FROM tastevec.spaces WHERE space = %s RETURNING number"
-        with self._unlimited() as connection, connection.transaction():
+        with self._connection(pooled=False) as connection, connection.transaction():
             [(users,)] = connection.execute(count_users, (space,)).fetchall()
             for (number,) in connection.execute(delete, (space,)).fetchall():
                 drop_index(connection, number)
         return int(users)
 
     def count(self, space: str, horizon: Horizon = "overall") -> int:
-        """Return M, the number of users with a vector of this space and horizon.
-
-        Raises:
-            SettingsError: The horizon is unknown.
-            StoreError: The database is unavailable.
-        """
+        """Return M, the number of users with a vector of this space and horizon."""
         count_users = "SELECT count(*) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s AND horizon = %s"
-        with self._pooled() as connection:
+        with self._connection() as connection:
             [(users,)] = connection.execute(count_users, (space, parse_horizon(horizon))).fetchall()
         return int(users)
 
@@ -437,32 +367,31 @@ class UserStore:
 
         Raises:
             DataError: The vectors have another dimension than the space.
-            SettingsError: ``k`` is below 1, or the horizon is unknown.
-            StoreError: The database is unavailable.
+            SettingsError: ``k`` is below 1.
         """
         if k < 1:
             raise SettingsError(f"k: {k}. Expected 1 or more.")
         queries = _rows(vectors)
-        excluded = [id_text(user_id, f"exclude[{number}]") for number, user_id in enumerate(exclude)]
-        with self._pooled() as connection, connection.transaction():
+        excluded = _id_texts(exclude, "exclude")
+        with self._connection() as connection, connection.transaction():
             collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
                 return [[] for _ in queries]
-            return search(connection, _check_dim(collection, queries, space), queries, k, excluded)
+            _check_dim(collection, queries, space)
+            return search(connection, collection, queries, k, excluded)
 
     def vectors(
         self, space: str, user_ids: Sequence[int | str], *, horizon: Horizon = "overall"
     ) -> dict[str, NDArray[np.float32]]:
-        """Return the vectors (D,) by ID, of the users that are stored.
-
-        Raises:
-            SettingsError: The horizon is unknown.
-            StoreError: The database is unavailable.
-        """
-        ids = [id_text(user_id, f"user_ids[{number}]") for number, user_id in enumerate(user_ids)]
-        with self._pooled() as connection:
+        """Return the vectors (D,) by ID, of the users that are stored."""
+        ids = _id_texts(user_ids, "user_ids")
+        with self._connection() as connection:
             collection = find_collection(connection, space, parse_horizon(horizon))
-            return {} if collection is None else read(connection, collection, ids)
+            if collection is None:
+                return {}
+            parameters = {"number": collection.number, "ids": ids}
+            rows = connection.execute(_READ, parameters, binary=True).fetchall()
+            return {user_id: np.array(vector, np.float32) for user_id, vector in rows}
 
     def index(self, space: str, horizon: Horizon = "overall") -> None:
         """Build an HNSW index of a space and horizon, which `nearest` uses from then on; D is 2,000 at most.
@@ -472,27 +401,35 @@ class UserStore:
 
         Raises:
             DataError: No user of this space and horizon is stored.
-            StoreError: The database is unavailable, or D is larger.
+            StoreError: D is larger.
         """
-        with self._unlimited() as connection:
+        from psycopg import sql  # noqa: PLC0415  an extra
+
+        with self._connection(pooled=False) as connection:
             collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
                 raise DataError(f"space {space}: no stored users. Expected users to index. Store them first.")
-            build_index(connection, collection)
+            number, dim, _ = collection
+            drop_index(connection, number)  # an interrupted build leaves an incomplete one
+            connection.execute(sql.SQL(_BUILD).format(number=number, dim=dim))
+            connection.execute("UPDATE tastevec.spaces SET indexed = true WHERE number = %s", (number,))
 
     @contextmanager
-    def _pooled(self) -> Iterator[psycopg.Connection]:
-        """Yield a connection for a short query."""
-        with store_errors(), self._pool.connection() as connection:
-            yield connection
+    def _connection(self, *, pooled: bool = True) -> Iterator[psycopg.Connection]:
+        """Yield a connection for a short query, or one without a time limit.
 
-    @contextmanager
-    def _unlimited(self) -> Iterator[psycopg.Connection]:
-        """Yield a connection without a time limit."""
+        Database errors become `StoreError`, without their text, which can contain an ID.
+        """
         import psycopg  # noqa: PLC0415  an extra
 
-        with store_errors(), psycopg.connect(**self._settings) as connection:
-            yield connection
+        try:
+            with self._pool.connection() if pooled else psycopg.connect(**self._settings) as connection:
+                yield connection
+        except psycopg.Error as error:
+            kind = type(error).__name__
+            raise StoreError(
+                f"the user database: unavailable ({kind}). Expected a response in time. Try again in a few seconds."
+            ) from None
 
 
 def id_text(value: object, where: str) -> str:
@@ -512,12 +449,12 @@ def id_text(value: object, where: str) -> str:
     return value
 
 
-def parse_horizon(horizon: str) -> Horizon:
-    """Return the horizon of this name.
+def _id_texts(values: Sequence[int | str], where: str) -> list[str]:
+    return [id_text(value, f"{where}[{number}]") for number, value in enumerate(values)]
 
-    Raises:
-        SettingsError: The horizon is unknown.
-    """
+
+def parse_horizon(horizon: str) -> Horizon:
+    """Return the horizon of this name; refuse another name."""
     if horizon not in get_args(Horizon):
         raise SettingsError(f"horizon: {horizon!r}. Expected {' or '.join(get_args(Horizon))}.")
     return cast("Horizon", horizon)
@@ -535,12 +472,11 @@ def _rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows
 
 
-def _check_dim(collection: Collection, rows: NDArray[np.float32], space: str) -> Collection:
+def _check_dim(collection: Collection, rows: NDArray[np.float32], space: str) -> None:
     if rows.shape[1] != collection.dim:
         raise DataError(
             f"vectors: {rows.shape[1]} dimensions. Expected {collection.dim}, as stored in space {space}."
         )
-    return collection
 
 
 _ROWS = 2_000  # of a file per write

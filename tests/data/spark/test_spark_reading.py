@@ -10,8 +10,7 @@ import pytest
 import worlds
 from engines import preprocessed_by, read_by
 from tastevec.data.readers import validate as rows
-from tastevec.data.spark import session
-from tastevec.data.spark import validate as judging
+from tastevec.data.spark import session, validate
 from tastevec.data.spark.session import Storage
 from tastevec.errors import BadRowError
 from tastevec.pipelines.prepare import PrepareSettings
@@ -62,7 +61,7 @@ def _not_compiled(monkeypatch):
 @pytest.fixture
 def all_examples(monkeypatch):
     """Make every invalid row an example."""
-    for module in (rows, judging):
+    for module in (rows, validate):
         monkeypatch.setattr(module, "EXAMPLES", 1_000)
 
 
