@@ -1,4 +1,4 @@
-"""The best films of many people at once are those that a sort of every score finds."""
+"""The best items of a batch of users equal those of a full sort of the scores."""
 
 import tracemalloc
 
@@ -18,7 +18,7 @@ DIM = 2
 
 @st.composite
 def worlds(draw):
-    """Films and people whose products are exact and often equal, what people know, and which films may be told."""
+    """Draw items and users with exact, often equal scores, their histories and the candidate items."""
     indices = draw(st.integers(1, 12))
     crowd = draw(st.integers(0, 9))
     numbers = st.integers(-3, 3)
@@ -34,7 +34,7 @@ def worlds(draw):
 def test_best_items_equal_the_head_of_a_stable_sort(world, k):
     vectors, items, known, candidates = world
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_MAX_SCORES", 1)  # two people a block, as many as a vector has numbers
+        patch.setattr(module, "_MAX_SCORES", 1)  # two users per block, as many as there are dimensions
         places, scores = best_items(vectors, items, known, k, candidates)
     assert places.shape == scores.shape == (len(known), min(k, len(items)))
     for user, vector in enumerate(vectors):
@@ -74,7 +74,7 @@ def test_best_items_of_a_non_finite_vector_name_the_user(bad):
 
 @pytest.mark.parametrize("crowd", [500, 4000])
 def test_best_items_of_many_users_need_bounded_memory(crowd, monkeypatch):
-    """What is returned aside, 12 bytes a film told, it is the same for 500 people and for 4,000."""
+    """Apart from the result, 12 bytes per item, memory is equal for 500 and 4,000 users."""
     monkeypatch.setattr(module, "_MAX_SCORES", 1 << 18)
     rng = np.random.default_rng(1)
     items, vectors = (rng.standard_normal((count, 8)).astype(np.float32) for count in (2000, crowd))

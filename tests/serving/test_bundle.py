@@ -28,7 +28,7 @@ FILES = {
 
 @pytest.fixture(name="folder")
 def _folder(bundle_folder, tmp_path) -> Path:
-    """A copy that may be harmed."""
+    """Return a copy that tests can alter."""
     return Path(shutil.copytree(bundle_folder, tmp_path / "model"))
 
 
@@ -119,7 +119,7 @@ def test_bundle_of_another_format_version_is_refused(folder, version):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"text"'])
-def test_bundle_with_an_empty_manifest_is_refused(folder, text):
+def test_bundle_with_an_invalid_manifest_is_refused(folder, text):
     (folder / "bundle.json").write_text(text)
     with pytest.raises(FormatError):
         Bundle.load(folder)

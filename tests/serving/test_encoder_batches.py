@@ -1,4 +1,4 @@
-"""Many people at once are each alone."""
+"""Encoding in batches equals encoding of single users."""
 
 import numpy as np
 import pytest
@@ -100,7 +100,7 @@ def test_single_threaded_encoder_returns_equal_vectors_with_and_without_new_item
     all_cores, arrays = bundle.model, bundle.reading.arrays(world())
     alone = all_cores.single_threaded()
     assert alone.cores == 1
-    assert all_cores.single_threaded()._session is alone._session  # made once
+    assert all_cores.single_threaded()._session is alone._session  # created once
     np.testing.assert_allclose(
         alone.encode("next", **arrays), all_cores.encode("next", **arrays), rtol=1e-5, atol=1e-5
     )
@@ -111,7 +111,7 @@ def test_single_threaded_encoder_returns_equal_vectors_with_and_without_new_item
 
 
 def test_torch_is_the_batch_runtime_only_with_a_gpu(bundle_folder, monkeypatch):
-    """Here it sees none, whatever the driver says."""
+    """PyTorch finds no GPU here, whatever the driver reports."""
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for there in (False, True):

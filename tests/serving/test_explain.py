@@ -1,4 +1,4 @@
-"""People and films in tags, with the films that made them so: what is told is what re-encoding by hand gives."""
+"""Tag explanations of users and items, compared with encoding again by hand."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def _model(bundle_folder) -> Recommender:
 
 @pytest.fixture(scope="module", name="directions")
 def _directions(model, prepared_folder) -> TagDirections:
-    """Of the tiny world, whose films of one taste share the odd tags, and those of the other the even."""
+    """Fit the tag directions of the tiny world: items of one taste share odd tags, the others even tags."""
     counts = model.bundle.items["train_users"].to_numpy()
     fitted = TagDirections.fit(tag_blocks(*load_item_features(prepared_folder)), model.item_vectors, counts)
     return with_user_reference(fitted, model.vectors, user_examples.world())
@@ -41,7 +41,7 @@ def _directions(model, prepared_folder) -> TagDirections:
 
 @pytest.fixture(scope="module", name="scattered")
 def _scattered(model) -> TagDirections:
-    """Six tags that have nothing to do with each other."""
+    """Return six random, unrelated tag directions."""
     rng = np.random.default_rng(5)
     dim = model.item_vectors.shape[1]
     names = tuple(f"tag {letter}" for letter in "abcdef")
@@ -58,7 +58,7 @@ def explained(model, directions, histories, horizon="overall", **counts):
 
 
 def reread(model, directions, ratings, tag, horizon):
-    """A tag's reading of somebody who told this, oldest first, encoded as any caller would."""
+    """Return the strength of a tag for these ratings, oldest first, with the public encode."""
     vector = model.vectors(users(ratings), horizon)
     return directions.strengths(vector, horizon)[0, directions.names.index(tag)]
 
@@ -125,7 +125,7 @@ def test_explanation_of_a_user_does_not_depend_on_the_batch(model, scattered, ho
 
 
 def test_explain_separates_the_two_tastes(model, directions):
-    """Who loves rockets gets what is said of rockets, and who loves letters what is said of letters."""
+    """Users who rate rockets highly get the tags of rockets, the others those of letters."""
     found = explained(model, directions, user_examples.world(), contributions=0)
     first = [{reading.tag: reading.strength for reading in user} for user in found]
     rockets = {"Action", "Sci-Fi", *(f"tag {tag}" for tag in range(1, 13, 2))}
@@ -238,7 +238,7 @@ def test_explain_with_an_unknown_horizon_is_refused(model):
 
 
 def test_steer_by_more_recommends_more_items_of_the_tag(model, directions):
-    """The further somebody is steered towards rockets, the more of his first ten films are rockets."""
+    """A larger amount toward rockets puts more rockets into the first ten items."""
     vectors = model.vectors(user_examples.world(), "overall")
     shares = []
     for dose in (-3.0, -1.0, 0.0, 1.0, 3.0):

@@ -1,4 +1,4 @@
-"""Models pushed to a hub and loaded from there, over real HTTP; and what is said where the hub does not play along."""
+"""Push to and load from a hub over real HTTP, and the errors when the hub fails."""
 
 import json
 import logging
@@ -21,11 +21,11 @@ from tastevec.extras import EXTRAS
 from tastevec.serving import hub as module
 from tastevec.serving.recommender import load
 
-# The library's own upload of large files, of which its client has a word to say.
+# Warnings of the client about its own upload of large files.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=.*:DeprecationWarning")
 
 NAME = "films/taste"
-UNREACHABLE = "http://127.0.0.1:1"  # where nobody listens
+UNREACHABLE = "http://127.0.0.1:1"  # no server listens here
 RATINGS = [(1, 5.0), (7, 2.0), (3, 4.5)]
 
 
@@ -38,13 +38,13 @@ def _hub(tmp_path, monkeypatch):
 
 @pytest.fixture(name="trusted")
 def _trusted(hub, monkeypatch):
-    assert hub.address  # which takes any token away
+    assert hub.address  # the fixture removes any token
     monkeypatch.setenv("HF_TOKEN", TOKEN)
 
 
 @pytest.fixture(name="pushed")
 def _pushed(hub, bundle_folder, monkeypatch):
-    """The hub with the model on it, and nobody's token set."""
+    """Return the hub with the pushed model, without a token."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     load(bundle_folder).push_to_hub(NAME)
     monkeypatch.delenv("HF_TOKEN")
@@ -68,7 +68,7 @@ def test_pushed_and_loaded_model_returns_equal_vectors(hub, bundle_folder):
     kept = hub.repositories[NAME]
     files = kept.commits[kept.refs["main"]]
     assert set(files) == {".gitattributes", *(file.name for file in bundle_folder.iterdir())}
-    assert "encoder.onnx" in kept.by_lfs  # as large files go there
+    assert "encoder.onnx" in kept.by_lfs  # large files use LFS
     assert f'tv.load("{NAME}")' in files["README.md"].decode()
 
 
@@ -193,11 +193,11 @@ def test_load_of_a_corrupted_download_fails_its_checksum(pushed, name, tmp_path)
     with pytest.raises(FormatError, match=r"remove .*models--films--taste"):
         tv.load(NAME)
     pushed.harm = lambda _path, content: content
-    shutil.rmtree(tmp_path / "cache" / "models--films--taste")  # as the message says
+    shutil.rmtree(tmp_path / "cache" / "models--films--taste")  # as the message advises
     assert tv.load(NAME).bundle.space
 
 
-@pytest.mark.slow  # the library tries for ten seconds
+@pytest.mark.slow  # the library retries for ten seconds
 def test_load_of_a_truncated_download_leaves_no_model(pushed):
     pushed.cut = 7
     with pytest.raises(HubError, match="the connection broke"):
@@ -215,7 +215,7 @@ def test_load_of_a_repository_without_a_model_is_refused(pushed):
 @pytest.mark.parametrize("status", [None, 401, 403, 404, 500])
 @pytest.mark.parametrize("token", [TOKEN, "hf_wrong", "hf_with\x01control", "hf_ümlaut"])
 def test_errors_and_logs_do_not_contain_the_token(hub, bundle_folder, caplog, capfd, status, token):
-    os.environ["HF_TOKEN"] = token  # the hub's fixture puts back what was there
+    os.environ["HF_TOKEN"] = token  # the hub fixture restores the variable
     hub.status = status
     messages = []
     with caplog.at_level(logging.DEBUG):

@@ -1,4 +1,4 @@
-"""Who prepares or judges data pays nothing for the network that he does not use."""
+"""Data preparation and evaluation import neither the network nor its libraries."""
 
 import subprocess
 import sys

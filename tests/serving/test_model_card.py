@@ -1,4 +1,4 @@
-"""A bundle in other hands: its card, and the network inside it, opened where tastevec is not installed."""
+"""The model card, and loading the network of a bundle without tastevec."""
 
 import json
 import os
@@ -34,7 +34,7 @@ SECTIONS = (
     "Terms",
     "Settings",
 )
-# In front of a program: there is no tastevec, wherever it may be installed.
+# Put before a program: hides tastevec, wherever it is installed.
 WITHOUT_TASTEVEC = """
 import sys
 
@@ -59,7 +59,7 @@ for folder in sys.argv[1:]:
 
 
 def alone(code, place, *arguments):
-    """What a program prints where tastevec is not installed, started in ``place``."""
+    """Return what a program prints without tastevec, started in ``place``."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HOME": str(place / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -81,20 +81,20 @@ def blocks(folder):
 
 @pytest.fixture(name="copied")
 def _copied(bundle_folder, tmp_path) -> Path:
-    """The bundle under another name, which is no name of a Python module."""
+    """Return a copy of the bundle whose name is not a valid module name."""
     return Path(shutil.copytree(bundle_folder, tmp_path / "a copy.1"))
 
 
 @pytest.fixture(scope="session", name="note_folder")
 def _note_folder(prepared_folder, tmp_path_factory) -> Path:
-    """A bundle of the note's recipe, without a graph."""
+    """Return a bundle of the preset bert-cosine, without an ONNX graph."""
     out = tmp_path_factory.mktemp("note") / "note"
     train(prepared_folder, out, preset="bert-cosine", **TINY_NOTE)
     return out
 
 
 def resealed(folder, **written):
-    """The bundle with these files changed, and its checksums as if they had always been so."""
+    """Write these files into the bundle, with matching checksums."""
     manifest = json.loads((folder / "bundle.json").read_text())
     for name, text in written.items():
         path = folder / f"{name}.py"
@@ -111,7 +111,7 @@ def test_bundle_contains_exactly_the_modules_that_the_network_imports():
 
 @pytest.mark.slow
 def test_transformers_without_tastevec_returns_bit_equal_vectors(tmp_path):
-    """For both presets, and histories of every length, empty and too long ones among them."""
+    """Check both presets and histories of each length, including empty and truncated ones."""
     shapes = [kind for mark in [KINDS] for kind in mark.args[1]]
     expected = {}
     for place, (shape, layout) in enumerate(shapes):
@@ -135,7 +135,7 @@ def test_transformers_without_tastevec_returns_bit_equal_vectors(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("made", ["copied", "note_folder"])
 def test_program_of_the_card_without_tastevec_returns_equal_vectors(made, tmp_path, request):
-    """A copied folder, in which the program of its own card is run as it stands."""
+    """Run the unchanged program of the card in a copied folder."""
     folder = request.getfixturevalue(made)
     ours, theirs = blocks(folder)
     shutil.copytree(folder, tmp_path / "elsewhere" / "this folder")
@@ -143,7 +143,7 @@ def test_program_of_the_card_without_tastevec_returns_equal_vectors(made, tmp_pa
     printed = alone(theirs + print_vectors, tmp_path / "elsewhere")
     following, overall = json.loads(printed.splitlines()[-1])
     names = {}
-    exec(ours.replace('"this folder"', f"{str(folder)!r}, runtime='torch'"), names)  # noqa: S102  the card's own
+    exec(ours.replace('"this folder"', f"{str(folder)!r}, runtime='torch'"), names)  # noqa: S102  a program of the card
     np.testing.assert_allclose(following, names["vector"], atol=1e-5)
     np.testing.assert_allclose(overall, names["model"].encode(names["ratings"], horizon="overall"), atol=1e-5)
     assert len(names["items"]) == 10
@@ -176,7 +176,7 @@ def test_bundle_without_code_loads_and_has_code_after_save(copied, tmp_path):
 def test_card_has_a_header_and_every_section(bundle_folder):
     card = ModelCard.load(bundle_folder / "README.md")
     assert card.data.to_dict()["library_name"] == "tastevec"
-    assert card.data.license == "unknown"  # nobody knows the terms of a table of one's own
+    assert card.data.license == "unknown"  # the license of a user's own table is not known
     assert {"recommender-systems", "custom_code"} <= set(card.data.tags)
     assert card.data.datasets is None
     assert re.findall(r"^## (.*)$", card.text, re.MULTILINE) == list(SECTIONS)
@@ -192,6 +192,6 @@ def test_card_of_a_movielens_model_has_license_and_citation(bundle_folder):
     assert card.data.datasets == ["ml-25m"]
     assert TERMS in card.text
     assert "10.1145/2827872" in card.text
-    assert "10.1145/2362394.2362395" in card.text  # whose genome it may have been taught with
+    assert "10.1145/2362394.2362395" in card.text  # its genome can be part of the training data
     assert 'tv.load("org/name")' in card.text
     assert 'snapshot_download("org/name")' in card.text

@@ -1,4 +1,4 @@
-"""Films that arrive after the training."""
+"""New items: added to a trained model."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ from users import world
 
 HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 ROCKETS = [(1, 5), (3, 4), (12, 1), (5, 5)]
-# A film before all that are known, two behind them; the genome speaks of the last one alone.
+# One ID before all known ones, two after them; the genome contains only the last one.
 NEW = {
     "item_id": [0, 40, 31],
     "title": ["Rocket 0 (1978)", "Letter to nobody", "Zzyzx"],
@@ -50,7 +50,7 @@ def _model(bundle_folder) -> Recommender:
 
 @pytest.fixture(scope="module", name="genome_folder")
 def _genome_folder(tmp_path_factory):
-    """A genome of film 31 alone."""
+    """Return the folder of a genome with item 31 only."""
     folder = worlds.write_genome(tmp_path_factory.mktemp("genome"))
     rows = (f"31,{tag},{GENOME.relevance[0, tag - 1]}" for tag in range(1, 13))
     (folder / "genome-scores.csv").write_text("\n".join(["movieId,tagId,relevance", *rows]) + "\n")
@@ -63,7 +63,7 @@ def _grown(model, genome_folder) -> Recommender:
 
 
 def new_items(rows=(0, 1, 2)) -> NewItems:
-    """Some of the new films, in this order, as they are read."""
+    """Return these rows of the new items, in this order."""
     items = pa.table(NEW).take(pa.array(list(rows), pa.int64()))
     genres = pa.array([text.split("|") if text else [] for text in items["genres"].to_pylist()])
     items = items.set_column(3, "genres", genres.cast(pa.list_(pa.string())))
@@ -76,7 +76,7 @@ def table_of(bundle):
 
 
 def same(one: Bundle, two: Bundle) -> None:
-    """Everything of two bundles, to the last bit."""
+    """Assert that all parts of two bundles are bit-equal."""
     assert one.items.equals(two.items)
     assert one.space == two.space
     assert one.facts["added"] == two.facts["added"]
@@ -116,7 +116,7 @@ def test_with_items_does_not_change_the_original_model(bundle_folder, model, gro
 @HORIZONS
 def test_predictions_for_old_users_and_items_do_not_change(model, grown, horizon):
     histories, shifted = world(), world()
-    shifted = dataclasses.replace(shifted, items=shifted.items + 1)  # film 0 came in front
+    shifted = dataclasses.replace(shifted, items=shifted.items + 1)  # item 0 is inserted in front
     before, after = model.vectors(histories, horizon), grown.vectors(shifted, horizon)
     np.testing.assert_array_equal(after, before)
     old = model.recommend(ROCKETS, k=20, horizon=horizon)

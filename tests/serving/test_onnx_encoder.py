@@ -1,4 +1,4 @@
-"""The encoder that serves says what the trained one says."""
+"""The ONNX encoder equals the trained network."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder
 from users import users, world
 
-LENGTHS = (0, 1, 2, 3, 7, 11, 12, 13, 20)  # films of a history; 12 are read in order
+LENGTHS = (0, 1, 2, 3, 7, 11, 12, 13, 20)  # items per history; the newest 12 are read in order
 HORIZONS = ("next", "overall")
 
 
@@ -29,7 +29,7 @@ def _served(model, folder):
 
 @pytest.fixture(scope="module", params=KINDS.args[1], ids=KINDS.kwargs["ids"])
 def both(request, tmp_path_factory):
-    """A network, the same as it serves, and how both read histories."""
+    """Return a network, its ONNX encoder and the input configuration of both."""
     shape, layout = request.param
     model = encoder(**shape)
     return model, _served(model, tmp_path_factory.mktemp("served")), InputConfig(SCALE, 12, **layout)

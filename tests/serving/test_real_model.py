@@ -1,4 +1,4 @@
-"""A model of real ratings: served as it was trained, whatever the length of a history, and steered where a tag says."""
+"""A model of real ratings: ONNX equals the network, and steering follows the tag."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tastevec.serving import bundle
 from tastevec.serving.bundle import Bundle
 
 RELEASE = Path(__file__).parents[3] / "shared" / "data" / "ml-1m-5k"
-USERS = 300  # of the release; more would teach for minutes
+USERS = 300  # of the release; more would train for minutes
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not RELEASE.is_dir(), reason="the real ml-1m-5k is not on this machine"),
@@ -23,7 +23,7 @@ HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 
 @pytest.fixture(scope="module", name="trained")
 def _trained(tmp_path_factory):
-    """A prepared folder, and a model of the preset's own shape that was trained on it for one epoch."""
+    """Return a prepared dataset and a model of the default size, trained on it for one epoch."""
     place = tmp_path_factory.mktemp("real")
     prepared = stages.prepare(_beginning(place / "ml-1m"), place / "prepared").folder
     with pytest.MonkeyPatch.context() as patch:
@@ -33,7 +33,7 @@ def _trained(tmp_path_factory):
 
 
 def _beginning(folder):
-    """The release with its first people, and the films that they rated."""
+    """Write the release with its first users and the items that they rated."""
     folder.mkdir()
     users, rows, items = {}, [], set()
     with (RELEASE / "ratings.dat").open(encoding="ascii") as ratings:
@@ -53,7 +53,7 @@ def _beginning(folder):
 
 @HORIZONS
 def test_onnx_encoder_of_real_histories_equals_the_network(trained, horizon):
-    """Each test person's newest 1, 2, 3 films, and so on to 300, each length of somebody else, and his whole history."""
+    """Check the newest 1 to 300 items, each length of another test user, and complete histories."""
     prepared, model = trained
     served, network = Bundle.load(model, "onnx"), Bundle.load(model, "torch")
     opened = Prepared.open(prepared)
@@ -72,7 +72,7 @@ def test_onnx_encoder_of_real_histories_equals_the_network(trained, horizon):
 
 
 def test_steer_of_a_real_model_moves_the_tag_and_little_else(trained):
-    """Of 60 tags steered by -2 to 2 standard deviations: what the benchmark measures, on few people and a short training."""
+    """Steer 60 tags by -2 to 2 SD: the metric of the benchmark, with few users and short training."""
     prepared, model = trained
     world = explanations.World.read(model, prepared, 100)
     found = explanations.steered(world, 1.0, 0)

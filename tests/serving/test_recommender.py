@@ -29,7 +29,7 @@ def _model(bundle_folder) -> Recommender:
 
 @pytest.fixture(scope="module", name="worded")
 def _worded(tmp_path_factory) -> Recommender:
-    """A model of the same world whose people and films have names, and no times."""
+    """Return a model of the same world with text IDs and without timestamps."""
     place = tmp_path_factory.mktemp("worded")
     source = worlds.write_own_csv(place / "source")
     settings = PrepareSettings(items=source.parent / "items.csv", seed=1, rating_range=(1.0, 5.0))
@@ -38,7 +38,7 @@ def _worded(tmp_path_factory) -> Recommender:
 
 
 def columns(users=range(1, 13)):
-    """The ratings of the tiny world as columns."""
+    """Return the ratings of the tiny world as columns."""
     rows = [row for row in worlds.ratings() if row.user in users]
     names = ("user_id", "item_id", "rating", "timestamp")
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
@@ -183,7 +183,7 @@ def test_empty_history_has_a_vector_and_recommendations(model):
 
 
 def test_recommend_for_a_truncated_history_excludes_all_its_items(model):
-    # The twenty films are more than the twelve that this model reads in order.
+    # Twenty items exceed the twelve that this model reads in order.
     assert model.bundle.reading.max_history < 19
     items = [(item, 5) for item in range(1, 20)]
     assert model.recommend(items, k=5)["item_id"].to_pylist() == [20]

@@ -1,4 +1,4 @@
-"""The nearest of everybody at once are those that each one finds alone."""
+"""Similar users and items of a batch equal those of single queries."""
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +32,7 @@ def unit(vectors):
     words=st.booleans(),
 )
 def test_similar_returns_the_nearest_others_without_the_query(vectors, k, words):
-    """Vectors of zeros and equal ones are among them."""
+    """The drawn vectors include zeros and duplicates."""
     ids = np.arange(100, 100 + len(vectors))
     known = Neighbors(ids.astype(str).astype(object) if words else ids, vectors)
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +82,7 @@ def test_similar_users_of_ratings_are_stored_users(model):
     assert [row["user_id"] for row in first] == list(range(1, 13))
     assert [row["similarity"] for row in first] == pytest.approx(
         [1] * 12, abs=1e-5
-    )  # himself, or one who is alike in all
+    )  # the same user, or one with an equal vector
 
 
 def test_similar_file_names_the_space(model, tmp_path):

@@ -1,4 +1,4 @@
-"""Spark's workers say of everybody what one process says."""
+"""Encoding on Spark equals encoding in one process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HORIZONS = pytest.mark.parametrize("horizon", ["next", "overall"])
 
 @pytest.fixture(scope="module", name="spark")
 def _spark(tmp_path_factory):
-    """A session in which a batch holds seven rows, so that people span batches."""
+    """Return a session with seven rows per batch, so that users span batches."""
     pytest.importorskip("pyspark", reason="pyspark is not installed: pip install 'tastevec[spark]'")
     home = os.environ.get("JAVA_HOME")
     if shutil.which("java", path=home and f"{home}/bin") is None:
@@ -56,7 +56,7 @@ def _spark(tmp_path_factory):
 
 @pytest.fixture(scope="module", name="real_model")
 def _real_model(tmp_path_factory):
-    """A tiny network over the real films; what it learned plays no part."""
+    """Return a tiny untrained network over the items of the real release."""
     if not REAL.is_dir():
         pytest.skip("the real data are not here")
     from encoders import SCALE, TASTE, encoder  # noqa: PLC0415  torch
@@ -72,20 +72,20 @@ def _real_model(tmp_path_factory):
 
 
 def here(model, histories, out, horizon):
-    """The vectors of one process, by person."""
+    """Return the vectors of one process, by user."""
     recommender = Recommender(model) if isinstance(model, Bundle) else load(model)
     write_vectors(recommender, recommender.open_file(histories), out, horizon=horizon)
     return by_user(pq.read_table(out).to_pylist())
 
 
 def there(encoded, folder):
-    """The vectors of Spark, by person; written, as one would, since PySpark leaves the sockets of `collect` open."""
+    """Return the vectors of Spark, by user; written to files, because PySpark leaves the sockets of `collect` open."""
     encoded.write.parquet(str(folder))
     return by_user(pq.read_table(folder).to_pylist())
 
 
 def nowhere(encoded):
-    """Ask for all vectors and keep none."""
+    """Compute all vectors without storing them."""
     encoded.write.format("noop").mode("overwrite").save()
 
 
@@ -100,7 +100,7 @@ def alike(found, expected):
 
 
 def crowd(users=200, seed=1):
-    """People with 1 to 22 films, of whom the model does not know four; many in the same second, some only tagged."""
+    """Return users with 1 to 22 items, four of them unknown, many equal timestamps and some tag-only rows."""
     rng = np.random.default_rng(seed)
     rows = [
         (
@@ -117,7 +117,7 @@ def crowd(users=200, seed=1):
 
 
 def untagged(table):
-    """Without what was only tagged, which a table of one's own cannot say."""
+    """Drop the tag-only rows, which a plain table cannot contain."""
     return table.filter(pa.compute.is_valid(table["rating"]))
 
 
@@ -141,7 +141,7 @@ def test_spark_vectors_of_generated_users_equal_one_process(horizon, ids, spark,
     alike(there(encoded, tmp_path / "vectors"), expected)
     assert (
         len(list((tmp_path / "vectors").glob("part-*.parquet"))) == 3
-    )  # one a partition: nobody's work was put together
+    )  # one user per partition: no work was combined
 
 
 def test_spark_reads_tag_only_interactions(spark, bundle_folder, tmp_path):
@@ -222,7 +222,7 @@ def test_missing_column_or_torch_bundle_is_refused_before_spark_starts(spark, bu
         encode_on_spark(Bundle.load(bundle_folder, "torch"), frame)
 
 
-# A session of its own, which tries a task again, and whose first worker is killed in the middle of its work.
+# A separate session with task retries; the first worker is killed during its task.
 KILLED = """
     import os, signal, sys, tempfile
     from pathlib import Path
@@ -254,7 +254,7 @@ KILLED = """
 
 
 def test_killed_spark_worker_is_replaced_without_lost_users(spark, bundle_folder, tmp_path):
-    del spark  # that there is Spark
+    del spark  # only requires Spark
     histories, mark = tmp_path / "h.parquet", tmp_path / "killed"
     pq.write_table(untagged(crowd()), histories)
     arguments = [bundle_folder, histories, tmp_path / "vectors", mark]
@@ -268,7 +268,7 @@ def test_killed_spark_worker_is_replaced_without_lost_users(spark, bundle_folder
     assert done.returncode == 0, done.stderr[-3000:]
     assert mark.exists()
     found = pq.read_table(tmp_path / "vectors").to_pylist()
-    assert len(found) == len(by_user(found))  # nobody comes twice
+    assert len(found) == len(by_user(found))  # no duplicate users
     alike(by_user(found), here(bundle_folder, histories, tmp_path / "v.parquet", "next"))
 
 

@@ -68,7 +68,7 @@ def _store(url):
 
 @pytest.fixture(scope="module", name="shared")
 def _shared(server):
-    """A store for property tests."""
+    """Return a store for property tests."""
     with UserStore(emptied_database(server, "crowds")) as store:
         yield store
 
@@ -313,7 +313,7 @@ def test_index_has_a_high_recall(store):
     store.upsert("one", range(300), {"overall": vectors[:300]})
     exact = store.nearest("one", vectors[:5], 10)
     store.index("one")
-    store.index("one")  # anew
+    store.index("one")  # build the index again
     found = store.nearest("one", vectors[:5], 10)
     shared = [len(dict(one).keys() & dict(other).keys()) for one, other in zip(exact, found, strict=True)]
     assert sum(shared) >= 48
@@ -364,7 +364,7 @@ def test_load_parquet_of_another_file_is_refused(store, tmp_path):
 
 
 def close_database(server, url, *, closed):
-    """Let nobody in, and whoever is inside out; or open it again."""
+    """Block new connections and end the open ones, or allow connections again."""
     name = name_of(url)
     run(server.get_uri(), f"ALTER DATABASE {name} ALLOW_CONNECTIONS {not closed}")
     run(server.get_uri(), THROW_OUT, name)
@@ -385,7 +385,7 @@ def test_restarted_database_works_again(server, url, store):
         assert lost.value.__suppress_context__
     close_database(server, url, closed=False)
     assert store.count("one") == 1
-    run(server.get_uri(), THROW_OUT, name_of(url))  # as a restart does
+    run(server.get_uri(), THROW_OUT, name_of(url))  # a restart ends connections too
     assert store.count("one") == 1
 
 
@@ -412,7 +412,7 @@ def test_concurrent_writers_share_few_connections_without_deadlock(url, store):
         )[0][0]
 
     while connections():
-        time.sleep(0.01)  # the one that made the tables is leaving
+        time.sleep(0.01)  # the connection that created the tables is closing
 
     def call(order):
         begin.wait()

@@ -1,4 +1,4 @@
-"""What is done for every person, timed alone: ``make speed``. In the suite each of these runs once, and is not timed."""
+"""Benchmarks of per-user operations, run by ``make speed``; in the suite each runs once, untimed."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.benchmark(disable_gc=True)
 
 @pytest.fixture(scope="module", name="crowd")
 def _crowd():
-    """People, each with films in steps of his own through the catalogue."""
+    """Return users whose items are evenly spaced in the catalog."""
     rng = np.random.default_rng(7)
     steps, begins = rng.integers(1, 100, USERS), rng.integers(0, ITEMS, USERS)
     items = (begins[:, None] + steps[:, None] * np.arange(RATED)) % ITEMS
