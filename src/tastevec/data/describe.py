@@ -78,13 +78,6 @@ def _blocks(histories: Histories) -> Iterator[slice]:
         yield slice(start, min(start + _ROWS, rows))
 
 
-def _owners(offsets: NDArray[np.int64], rows: slice) -> NDArray[np.int64]:
-    """Return the user index of each of these rows."""
-    first, last = np.searchsorted(offsets, [rows.start, rows.stop - 1], side="right") - 1
-    bounds = np.clip(offsets[first : last + 2], rows.start, rows.stop)
-    return np.repeat(np.arange(first, last + 1), np.diff(bounds))
-
-
 def _known_timestamps(histories: Histories, rows: slice) -> NDArray[np.int64]:
     timestamps = histories.timestamps[rows]
     return np.asarray(timestamps[timestamps != NO_TIMESTAMP])
@@ -124,7 +117,9 @@ def _add_ratings(tally: _Tally, histories: Histories, rows: slice, rating_range:
     items = np.asarray(histories.items[rows])
     ratings = np.asarray(histories.ratings[rows], np.float64)
     rated = np.isfinite(ratings)
-    owners, indices, ratings = _owners(histories.offsets, rows)[rated], items[rated], ratings[rated]
+    # The user of a row is the last one whose history starts at or before it.
+    owners = np.searchsorted(histories.offsets, np.arange(rows.start, rows.stop)[rated], side="right") - 1
+    indices, ratings = items[rated], ratings[rated]
     tally.item_counts[:] += np.bincount(items, minlength=len(tally.item_counts))
     tally.item_ratings[:] += np.bincount(indices, minlength=len(tally.item_counts))
     tally.item_sums[:] += np.bincount(indices, ratings, minlength=len(tally.item_counts))
@@ -400,32 +395,34 @@ def _draw_coverage(figure: Figure, axes: Axes, numbers: Mapping[str, Any]) -> st
     return f"Items with a vector that does not need ratings. {shares[0].upper()}{shares[1:]}{missing}."
 
 
+_FACTS = (  # label, key of the totals, format
+    ("users", "users", ","),
+    ("items", "items", ","),
+    ("ratings", "ratings", ","),
+    ("tag-only interactions", "tag_only", ","),
+    ("density", "density", ".2%"),
+)
 DESCRIPTION_FILE: Final = "description.json"
 PAGE_FILE: Final = "index.html"
 _FORMAT: Final = 1
 
 
 def describe(prepared: Prepared, out: Path) -> dict[str, Any]:
-    """Write ``out/index.html``, the charts with their captions, and ``out/description.json``, the numbers.
+    """Write ``out/index.html``, the charts with their captions, and ``out/description.json``, and return its content.
 
-    Args:
-        prepared: The prepared dataset.
-        out: A new folder, or an earlier description, which is replaced.
-
-    Returns:
-        The content of ``description.json``: the numbers of `summarize` and the caption of each chart.
+    The content is the numbers of `summarize` and the caption of each chart.
 
     Raises:
-        FormatError: ``out`` is something else.
+        FormatError: ``out`` is neither a new folder nor an earlier description, which is replaced.
         MissingExtraError: matplotlib is not installed.
     """
     numbers, name = summarize(prepared), str(prepared.manifest["source"]["name"])
-    charts = draw(numbers)
+    charts, totals = draw(numbers), numbers["totals"]
     captions = {chart.name: chart.caption for chart in charts}
     description = {"format": _FORMAT, "name": name, **numbers, "captions": captions}
     page = html_page(
         f"Dataset {name}",
-        facts=_facts(numbers["totals"]),
+        facts=[(label, f"{totals[key]:{form}}") for label, key, form in _FACTS],
         body="\n".join(figure_html(chart) for chart in charts),
     )
     with atomic_folder(out, marker_file=DESCRIPTION_FILE) as folder:
@@ -433,13 +430,3 @@ def describe(prepared: Prepared, out: Path) -> dict[str, Any]:
         (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
         (folder / PAGE_FILE).write_text(page, encoding="utf-8")
     return description
-
-
-def _facts(totals: dict[str, Any]) -> list[tuple[str, str]]:
-    return [
-        ("users", f"{totals['users']:,}"),
-        ("items", f"{totals['items']:,}"),
-        ("ratings", f"{totals['ratings']:,}"),
-        ("tag-only interactions", f"{totals['tag_only']:,}"),
-        ("density", f"{totals['density']:.2%}"),
-    ]

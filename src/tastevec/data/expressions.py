@@ -134,8 +134,8 @@ def histories(interactions: ibis.Table, chosen: ibis.Table, *, order: Literal["t
     Args:
         interactions: The result of `join_catalog`.
         chosen: Rows of `users`.
-        order: "time" is oldest first (interactions without a timestamp come first), and in the order of the source
-            within a second; "item" is by item id, the research note's order.
+        order: "time" is oldest first (without a timestamp before all others), and in the order of the source within
+            a second; "item" is by item id, the research note's order.
 
     Returns:
         items, ratings, normalized_ratings and timestamps, in the types of ``Histories``; ratings are NULL in tag-only

@@ -59,12 +59,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, *, marker_file: str) -> Iterator[Path]:
     """Yield a temporary folder in the parent of ``path``; rename it to ``path`` when the block succeeds.
 
-    Args:
-        path: The new folder; an existing one is replaced only if `check_replaceable` accepts it.
-        marker_file: The file name that marks a folder as written by tastevec (its manifest).
-
     Raises:
-        FormatError: ``path`` exists, is not empty and does not contain ``marker_file``.
+        FormatError: ``path`` exists, is not empty and does not contain ``marker_file``, the file (a manifest) that
+            marks a folder as written by tastevec.
     """
     check_replaceable(path, marker_file=marker_file)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,9 +160,9 @@ class ManifestSpec:
         model: Its keys and their types.
         format: The format version that is read.
         files_key: The key of the file names.
-        expected: What the folder should be, for messages.
+        expected: The kind of folder, for messages.
         command: The command that writes it, without ``--out``; empty if there is none.
-        repair: What to do if the folder is damaged, as a sentence.
+        repair: The next step for a damaged folder, as a sentence.
     """
 
     model: type[StrictModel]

@@ -139,9 +139,8 @@ class InputConfig:
     def arrays(self, histories: Histories) -> dict[str, NDArray[Any]]:
         """Return the encoder inputs of B histories, padded on the right.
 
-        Returns:
-            The arrays of `sequence_arrays`; and with ``max_history_overall`` also ``overall_items`` and
-            ``overall_rating_bins`` (B, S), and ``overall_lengths`` (B,).
+        These are the arrays of `sequence_arrays`; and with ``max_history_overall`` also ``overall_items`` and
+        ``overall_rating_bins`` (B, S), and ``overall_lengths`` (B,).
         """
         arrays = self.sequence_arrays(histories)
         if self.max_history_overall:
@@ -154,9 +153,8 @@ class InputConfig:
     def sequence_arrays(self, histories: Histories) -> dict[str, NDArray[Any]]:
         """Return the inputs of the ordered interactions, padded on the right.
 
-        Returns:
-            ``items``, ``rating_bins`` and ``time_gap_bins`` (B, L) int64, ``normalized_ratings`` (B, L) float32, and
-            ``lengths`` (B,) int64.
+        ``items``, ``rating_bins`` and ``time_gap_bins`` are (B, L) int64, ``normalized_ratings`` (B, L) float32, and
+        ``lengths`` (B,) int64.
         """
         selected = self.select(histories)
         flat: dict[str, NDArray[Any]] = {

@@ -71,9 +71,7 @@ class DatasetCounts:
 
     Attributes:
         interactions: One user and one item each; read is all that the readers kept.
-        users: Users.
-        ratings: Interactions read with a rating.
-        tag_only: Interactions read without a rating.
+        ratings: Interactions read with a rating; ``tag_only`` ones have none.
         without_timestamp: Interactions read without a timestamp.
         items: Items of the catalog.
         items_without_metadata: Items that occur in interactions only; they have no title.
@@ -252,9 +250,7 @@ def manifest_content(
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     """Write ``manifest.json``, the last file of a prepared dataset, with the checksums of all other files.
 
-    Args:
-        folder: The dataset; all other files are final.
-        content: The result of `manifest_content`, or an earlier manifest.
+    ``content`` is the result of `manifest_content`, or an earlier manifest.
     """
     files = {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_of(file)}

@@ -78,15 +78,12 @@ _NOTE_VALIDATION_SHARE = 0.3
 
 
 def hash_split(user_id: ibis.Value, *, seed: int, fractions: tuple[float, float, float]) -> ibis.Value:
-    """Return each user's split as its code in ``schema.SPLITS``, from the user id and the seed only.
+    """Return each user's split as its code in ``schema.SPLITS``, from the user id (integer or string) and the seed only.
 
     The MD5 of ``"{seed}:{user_id}"``, in hexadecimal, is compared as text with two thresholds, so that every engine
     and every order of rows agree (Ibis' own ``hash`` differs between engines), and a new user changes no other user's split.
 
-    Args:
-        user_id: A column of integers or strings.
-        seed: The random seed.
-        fractions: Expected shares of train, validation and test users; they sum to 1.
+    ``fractions`` are the expected shares of train, validation and test users; they sum to 1.
     """
     train, validation, _ = fractions
     digest = (ibis.literal(f"{seed}:") + user_id.cast("string")).hexdigest("md5")
@@ -98,13 +95,7 @@ def research_note_split(user_ids: NDArray[Any], seed: int) -> NDArray[np.uint8]:
     """Return the research note's split: 70 % train (0), 30 % validation (1), no test users.
 
     Draws exactly what ``sklearn.model_selection.train_test_split(user_ids, test_size=0.3, random_state=seed)`` draws.
-
-    Args:
-        user_ids: (B,) ascending, as in the note.
-        seed: 42 in the note.
-
-    Returns:
-        (B,) codes, in the order of ``user_ids``.
+    In the note, ``user_ids`` (B,) are ascending and the seed is 42. The (B,) codes are in the order of ``user_ids``.
 
     Source: the research note, section 6; scikit-learn, ``ShuffleSplit._iter_indices``.
 
@@ -281,11 +272,8 @@ def _check_unique(ids: pa.ChunkedArray, name: str) -> None:
 
 def _indexed(catalog: pa.Table, settings: PreprocessSettings) -> ibis.Table:
     """Return each item's index and whether it is kept."""
-    ids = catalog[ITEM_ID]
-    if settings.keep_items is None:
-        kept = np.ones(len(ids), dtype=bool)
-    else:
-        kept = pc.is_in(ids, pa.array(sorted(settings.keep_items), type=ids.type))
+    ids, keep = catalog[ITEM_ID], settings.keep_items
+    kept = np.ones(len(ids), bool) if keep is None else pc.is_in(ids, pa.array(sorted(keep), type=ids.type))
     return ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32), "kept": kept}))
 
 
@@ -334,9 +322,9 @@ def _keep_liang_users(users: pa.Table, settings: PreprocessSettings, name: str) 
 
 def _write_items(catalog: pa.Table, folder: Path) -> None:
     # Engines differ in chunks and in the field name of a list; both would change the bytes.
-    genres = catalog[GENRES].cast(pa.list_(pa.string()))
-    written = pa.table({name: catalog[name] for name in (ITEM_ID, TITLE, YEAR)} | {GENRES: genres})
-    pq.write_table(written.combine_chunks(), folder / ITEMS_FILE)
+    columns = {name: catalog[name] for name in (ITEM_ID, TITLE, YEAR)}
+    columns[GENRES] = catalog[GENRES].cast(pa.list_(pa.string()))
+    pq.write_table(pa.table(columns).combine_chunks(), folder / ITEMS_FILE)
 
 
 def _write_users(users: pa.Table, folder: Path) -> None:

@@ -98,8 +98,8 @@ def iter_user_batches(
 
     Args:
         batches: With a column ``user_id``; the rows of each user are consecutive.
-        users: The maximum of users per batch.
-        rows: The maximum of rows per batch; a user with more is a batch alone.
+        users: The maximum per batch.
+        rows: The maximum per batch; a user with more is a batch alone.
     """
     held: list[pa.RecordBatch] = []
     starts, count, last = np.zeros(0, np.int64), 0, None  # each user's first row; all rows; the last user
@@ -159,10 +159,7 @@ def _end(starts: NDArray[np.int64], count: int, users: int, rows: int) -> int | 
 class HistoryStream:
     """An iterator over batches of histories with running counts.
 
-    Attributes:
-        users: Users so far.
-        interactions: Their interactions, of known and unknown items.
-        unknown: Interactions of unknown items, which are ignored.
+    ``interactions`` are of known and unknown items; the ``unknown`` ones are ignored.
     """
 
     _batches: Generator[Histories] = field(repr=False)

@@ -16,11 +16,9 @@ class BackboneError(Exception):
 
 
 def backbone_shape(name: str, layers: int) -> dict[str, int | str]:
-    """Return the settings of `NoteConfig` that a checkpoint fixes.
+    """Return the settings of `NoteConfig` that a checkpoint fixes, of whose first ``layers`` the encoder consists.
 
-    Args:
-        name: A Hugging Face id, such as ``bert-base-cased``, or a local folder.
-        layers: The number of its first layers to use.
+    ``name`` is a Hugging Face id, such as ``bert-base-cased``, or a local folder.
 
     Raises:
         BackboneError: It does not exist, is no BERT, or has fewer layers.

@@ -84,12 +84,7 @@ def write_vectors(
     Finished batches stay in ``OUT.unfinished`` until the file is complete. After an interruption, even a kill, the same call
     reads the users again but encodes only the missing ones. The file is then byte for byte that of an uninterrupted run.
 
-    Args:
-        recommender: The model.
-        users: The users; see `Recommender.open_file`.
-        out: A Parquet file; an earlier one is replaced.
-        horizon: The horizon of the vectors.
-        progress: Called with the number of users so far.
+    ``users`` are from `Recommender.open_file`; ``progress`` is called with the number of users so far.
     """
     dim = recommender.item_vectors.shape[1]
     columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim)}
@@ -220,8 +215,8 @@ def write_vectors_on_spark(
             except BaseException:
                 engine.storage.remove(address)
                 raise
-    facts = {"rows": rows, "rows_skipped": row_report.skipped, "examples": row_report.examples}
-    return facts | {"space": bundle.space}
+    skipped = {"rows_skipped": row_report.skipped, "examples": row_report.examples}
+    return {"rows": rows, **skipped, "space": bundle.space}
 
 
 def encode_on_spark(
@@ -369,12 +364,7 @@ def similar_users(
 ) -> Iterator[pa.RecordBatch]:
     """Yield ``user_id, similar_user_id, rank, similarity`` of the users of histories, in batches.
 
-    Args:
-        recommender: The model.
-        users: Batches of users.
-        known: The users to find; a user of ``users`` who is among them finds themself, too.
-        k: Users to find; fewer where fewer are known.
-        horizon: The horizon of the known vectors.
+    A user who is among the ``known`` users finds themself, too. ``horizon`` is that of the known vectors.
     """
     for batch in users:
         nearest = known.nearest(recommender.vectors(batch, horizon), k)
@@ -384,25 +374,15 @@ def similar_users(
 def similar_among(known: Neighbors, name: str, *, k: int) -> Iterator[pa.RecordBatch]:
     """Yield the nearest others of each vector, in batches: its ID, ``similar_`` and the other's ID, rank from 1, similarity.
 
-    Memory is that of the vectors, twice, and of one batch.
-
-    Args:
-        known: The vectors.
-        name: The column of their IDs: ``user_id`` or ``item_id``.
-        k: Others to find; fewer where there are fewer.
+    ``name`` is the column of the IDs: ``user_id`` or ``item_id``. Memory is that of the vectors, twice, and of one batch.
     """
     for start in range(0, len(known), _QUERIES):
         rows = np.arange(start, min(start + _QUERIES, len(known)))
         indices, cosines = known.nearest(known.vectors[rows], k + 1)
         # A vector itself can have any rank among equals, or none; false sorts before true, and the sort is stable.
         others = np.argsort(indices == rows[:, None], axis=1, kind="stable")[:, : min(k, len(known) - 1)]
-        yield _pairs(
-            name,
-            known.ids[rows],
-            known.ids,
-            np.take_along_axis(indices, others, 1),
-            np.take_along_axis(cosines, others, 1),
-        )
+        indices, cosines = np.take_along_axis(indices, others, 1), np.take_along_axis(cosines, others, 1)
+        yield _pairs(name, known.ids[rows], known.ids, indices, cosines)
 
 
 def write_similar(
@@ -410,11 +390,7 @@ def write_similar(
 ) -> int:
     """Write a table of pairs to ``out``, complete or not at all; return the number of rows.
 
-    Args:
-        batches: The rows.
-        out: A Parquet file; an earlier one is replaced.
-        facts: Metadata of the file: space and horizon.
-        progress: Called with the number of rows so far.
+    The metadata of the file are ``facts``; ``progress`` is called with the number of rows so far.
 
     Raises:
         DataError: There are no rows.

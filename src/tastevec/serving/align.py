@@ -297,7 +297,6 @@ def rotate_users(alignment: Alignment, users: Path | str, out: Path | str) -> in
 
 
 def _aligned_schema(alignment: Alignment, schema: pa.Schema, users: Path | str) -> pa.Schema:
-    """Return the schema with the metadata of aligned vectors."""
     metadata = {name.decode(): value.decode() for name, value in (schema.metadata or {}).items()}
     found = metadata.get("space", "unknown")
     if VECTOR not in schema.names or ALIGNED_FROM in metadata or found != alignment.new:

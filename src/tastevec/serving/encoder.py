@@ -281,12 +281,6 @@ def encode_histories(
     """Return the vectors (B, D) of users; no vector depends on the other users.
 
     Without torch, batches run in parallel, one per core.
-
-    Args:
-        model: The encoder.
-        reading: Its input layout.
-        histories: B users.
-        horizon: The horizon of the vectors.
     """
     longest = max(reading.max_history, reading.max_history_overall)
     least = reading.max_history if reading.pad == "full" else 1

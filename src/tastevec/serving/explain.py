@@ -98,15 +98,8 @@ def explain_users(
 ) -> list[list[TagExplanation]]:
     """Return at most ``tags`` tags per user, the largest strength times reliability first.
 
-    Of tags with the same direction only one is returned. No explanation depends on the other users.
-
-    Args:
-        attribution: The model and the horizon.
-        directions: The tags.
-        histories: B users.
-        vectors: (B, D) their vectors; they are not encoded a second time.
-        tags: Tags per user.
-        contributions: Contributions per tag.
+    Of tags with the same direction only one is returned. No explanation depends on the other users. The vectors (B, D) are
+    those of the histories, which are not encoded a second time.
     """
     horizon, users = attribution.horizon, []
     for user, strengths in enumerate(directions.strengths(vectors, horizon)):

@@ -299,22 +299,20 @@ class Recommender:
     ) -> Iterator[pa.RecordBatch]:
         """Yield ``user_id, item_id, rank, score`` of each batch of users."""
         _at_least_one(k)
-        for batch in users:
-            for histories in batch.chunks(_MAX_USERS):
-                yield self._recommend(histories, k, horizon)
-
-    def _recommend(self, histories: Histories, k: int, horizon: Horizon) -> pa.RecordBatch:
-        vectors = self.vectors(histories, horizon)
-        indices, scores = best_items(vectors, self.item_vectors, histories, k, self._with_vector)  # (B, K)
-        present = indices >= 0
-        users, ranks = np.nonzero(present)
-        columns = {
-            USER_ID: pa.array(histories.user_ids[users]),
-            ITEM_ID: pa.array(self.bundle.item_ids[indices[present]]),
-            RANK: pa.array((ranks + 1).astype(np.int32)),
-            SCORE: pa.array(scores[present]),
-        }
-        return pa.record_batch(columns)
+        for histories in (part for batch in users for part in batch.chunks(_MAX_USERS)):
+            vectors = self.vectors(histories, horizon)
+            indices, scores = best_items(
+                vectors, self.item_vectors, histories, k, self._with_vector
+            )  # (B, K)
+            present = indices >= 0
+            rows, ranks = np.nonzero(present)
+            columns = {
+                USER_ID: pa.array(histories.user_ids[rows]),
+                ITEM_ID: pa.array(self.bundle.item_ids[indices[present]]),
+                RANK: pa.array((ranks + 1).astype(np.int32)),
+                SCORE: pa.array(scores[present]),
+            }
+            yield pa.record_batch(columns)
 
     def _one(self, ratings: object) -> Histories:
         return list_history(ratings, self._indices, self.bundle.reading.scale)

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast, get_args
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -158,6 +157,7 @@ def _extend(connection: psycopg.Connection) -> None:
 _CANDIDATES: Final = (200, 1_000)  # of an index search: at least, and the most that pgvector allows
 
 # All values are parameters; only integers that this module makes are put into a statement.
+_CREATE = "INSERT INTO tastevec.spaces (space, horizon, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _UPSERT = """
     INSERT INTO tastevec.users (number, user_id, vector, updated_at)
     SELECT %(number)s, given.user_id, given.vector, now()
@@ -208,10 +208,7 @@ def create_collection(connection: psycopg.Connection, space: str, horizon: Horiz
     """Return a collection, and create it if it does not exist."""
     collection = find_collection(connection, space, horizon)
     if collection is None:
-        statement = (
-            "INSERT INTO tastevec.spaces (space, horizon, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-        )
-        connection.execute(statement, (space, horizon, dim))
+        connection.execute(_CREATE, (space, horizon, dim))
         # Another process can have been first, with another dimension.
         collection = find_collection(connection, space, horizon)
     assert collection is not None
@@ -494,7 +491,12 @@ def load_parquet(store: UserStore, path: Path | str) -> int:
     """
     try:
         with pq.ParquetFile(path) as file:
-            space, horizon = _space_and_horizon(file.schema_arrow, path)
+            facts = file.schema_arrow.metadata or {}
+            if vector_type(file.schema_arrow) is None or not {b"space", b"horizon"} <= set(facts):
+                raise DataError(
+                    f"{path}: no user_id, vector, space or horizon. Expected all four, as from tastevec encode."
+                )
+            space, horizon = facts[b"space"].decode(), parse_horizon(facts[b"horizon"].decode())
             ids = file.read([USER_ID])[USER_ID]
             if pc.count_distinct(ids).as_py() < len(ids):
                 raise DataError(
@@ -512,13 +514,3 @@ def load_parquet(store: UserStore, path: Path | str) -> int:
         raise SourceError(
             f"{path}: cannot be read ({error}). Expected a Parquet file from tastevec encode."
         ) from error
-
-
-def _space_and_horizon(schema: pa.Schema, path: Path | str) -> tuple[str, Horizon]:
-    """Return the space and the horizon of a file of vectors."""
-    facts = schema.metadata or {}
-    if vector_type(schema) is None or not {b"space", b"horizon"} <= set(facts):
-        raise DataError(
-            f"{path}: no user_id, vector, space or horizon. Expected all four, as from tastevec encode."
-        )
-    return facts[b"space"].decode(), parse_horizon(facts[b"horizon"].decode())

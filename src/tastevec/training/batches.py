@@ -82,12 +82,9 @@ class UserDataset(torch.utils.data.Dataset[tuple[int, int]]):
 
 
 class LengthBuckets(torch.utils.data.Sampler[int]):
-    """A random order in each epoch in which neighbors have similar lengths, so that batches have little padding.
+    """A random order in each epoch in which neighbors have similar ``lengths`` (B,), so that batches have little padding.
 
-    Args:
-        lengths: (B,) history lengths.
-        batch_size: Users a batch; pools of 16 batches are sorted by length, then split.
-        seed: Random seed of the order.
+    Pools of 16 batches of ``batch_size`` users are sorted by length, then split.
     """
 
     def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
@@ -220,11 +217,8 @@ _PER_INTERACTION = ("items", "normalized_ratings", "rating_bins", "time_gap_bins
 def shard_of(batch: Batch, rank: int, count: int, *, trim: bool) -> Batch:
     """Return one of ``count`` shards of a batch, which have each target once in all, dealt by length to cost the same.
 
-    Args:
-        batch: A batch of `Collator`.
-        rank: From 0 to ``count`` - 1.
-        count: With more shards than runs, some have one run without targets, so that no process waits forever.
-        trim: Whether to remove padding that no run of the shard needs; not for an encoder that attends to padding.
+    With more shards than runs, some have one run without targets, so that no process waits forever. ``rank`` is in
+    [0, ``count`` - 1]. ``trim`` removes padding that no run of the shard needs; not for an encoder that attends to padding.
     """
     lengths, width = batch["lengths"], batch["items"].shape[1]
     runs = torch.argsort(lengths, descending=True, stable=True)[rank::count]

@@ -106,13 +106,12 @@ def last_checkpoint(identity: dict[str, Any], folder: Path) -> str | None:
 
 def _read_identity(path: Path) -> dict[str, Any]:
     try:
-        identity: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
+        return TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise TrainingError(
             f"{path}: cannot be read ({type(error).__name__}). Expected the settings of the run. "
             "Run the same command without --resume."
         ) from error
-    return identity
 
 
 def _is_complete(checkpoint: Path) -> bool:

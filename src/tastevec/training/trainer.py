@@ -283,11 +283,9 @@ class _LogEpochs(TrainerCallback):
 
 
 class StepProgressCallback(TrainerCallback):
-    """Reports each step to a function.
+    """Calls ``progress`` at each step with the steps done, the total, and the latest loss and validation score.
 
-    Args:
-        progress: Called with the steps done, the total, and the latest loss and validation score.
-            After the last epoch it is called again, with its metrics.
+    After the last epoch it is called again, with its metrics.
     """
 
     def __init__(self, progress: Callable[[int, int, dict[str, float]], None]) -> None:

@@ -32,18 +32,7 @@ from tastevec.data.readers.validate import (
     fresh_name,
 )
 from tastevec.errors import SettingsError, SourceError
-from tastevec.schema import (
-    GENRES,
-    ITEM_ID,
-    POSITION,
-    RATING,
-    TAG,
-    TIMESTAMP,
-    TITLE,
-    USER_ID,
-    WEIGHT,
-    YEAR,
-)
+from tastevec.schema import GENRES, ITEM_ID, POSITION, RATING, TAG, TIMESTAMP, TITLE, USER_ID, WEIGHT, YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -235,10 +224,9 @@ def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> S
     """Return the release or table at ``path`` as tables of ``connection``.
 
     Args:
-        path: A MovieLens release (folder or zip), a folder of RecBole files or its ``.inter``, or a CSV, TSV or
-            Parquet table of interactions.
-        connection: Ibis on DuckDB; the tables exist as long as it does. Rows are numbered in the order of the
-            files, so its ``preserve_insertion_order`` is switched on.
+        path: A MovieLens release (folder or zip), a folder of RecBole files or its ``.inter``, or a CSV, TSV or Parquet table.
+        connection: Ibis on DuckDB; the tables exist as long as it does. Rows are numbered in the order of the files, so its
+            ``preserve_insertion_order`` is switched on.
         settings: Rating range, other tags and items, and what happens to invalid rows.
 
     Raises:

@@ -35,12 +35,9 @@ class Dialect:
 
 @dataclass(frozen=True)
 class IntRange:
-    """The integers of a column type that are valid as they are; other values need the rules.
+    """The integers of a column type, from 0 to ``2**63 - 1``, that are valid as they are; other values need the rules.
 
-    Attributes:
-        lowest: At least 0.
-        highest: At most ``2**63 - 1``.
-        may_be_missing: Whether an empty field is valid, too, and means NULL.
+    If it ``may_be_missing``, an empty field is valid, too, and means NULL.
     """
 
     lowest: int
@@ -69,10 +66,6 @@ class ColumnType:
     int_range: IntRange | None = None
     is_number: bool = False
     limits: tuple[float, float] | None = None
-
-    def value_sql(self, dialect: Dialect, text: str) -> str:
-        """Return SQL of the value of the text that ``text`` names."""
-        return parse(self.value, dialect, text)
 
     def error_sql(self, dialect: Dialect, value: str, text: str) -> list[tuple[str, str]]:
         """Return the reasons and their conditions, for a value and a text of these names."""
@@ -201,13 +194,9 @@ _ALIASES = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column to read.
+    """One column to read: its role is its name in the tables of this package, its name is that in the file.
 
-    Attributes:
-        role: Its name in the tables of this package.
-        name: Its name in the file, for messages.
-        text: SQL that takes its text out of ``fields``.
-        type: Its value and its rules.
+    ``text`` is SQL that takes its text out of ``fields``.
     """
 
     role: str

@@ -8,7 +8,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, AnyStr
 
 from tastevec.errors import SourceError
 
@@ -126,61 +126,57 @@ def _scan_ascii(path: Path) -> _Scan | None:
     size = newlines = pairs = returns = 0
     quotes = nulls = False
     numeric = True
-    for block in _ascii_blocks(path):
-        if not block.isascii():
-            return None
-        numeric = numeric and (not size or not block.translate(None, NUMERIC))  # the first may be a header
-        size += len(block)
-        quotes = quotes or b'"' in block
-        nulls = nulls or b"\x00" in block
-        if b"\r" in block:
-            returns, pairs = returns + block.count(b"\r"), pairs + block.count(b"\r\n")
-            newlines += block.count(b"\n")
-        else:
-            newlines += b"\n" in block  # without carriage returns one newline is enough to know
+    with path.open("rb") as file:
+        for block in _blocks(file):
+            if not block.isascii():
+                return None
+            # The first block may be a header.
+            numeric = numeric and (not size or not block.translate(None, NUMERIC))
+            size += len(block)
+            quotes = quotes or b'"' in block
+            nulls = nulls or b"\x00" in block
+            if b"\r" in block:
+                returns, pairs = returns + block.count(b"\r"), pairs + block.count(b"\r\n")
+                newlines += block.count(b"\n")
+            else:
+                newlines += b"\n" in block  # without carriage returns one newline is enough to know
     clean = not nulls and returns == pairs and returns in (0, newlines)
     return _Scan(size, quotes, is_decoded=True, is_clean=clean, is_numeric=numeric)
 
 
-def _ascii_blocks(path: Path) -> Iterator[bytes]:
-    """Yield the first line and then blocks of bytes, never cut between a carriage return and its newline."""
-    with path.open("rb") as handle:
-        block = handle.readline(_LONGEST_LINE)
-        while block:
-            while block.endswith(b"\r") and (more := handle.read(1)):
-                block += more
-            yield block
-            block = handle.read(_BLOCK)
+def _blocks(file: IO[AnyStr]) -> Iterator[AnyStr]:
+    """Yield the first line and then blocks, never cut between a carriage return and its newline."""
+    block = file.readline(_LONGEST_LINE)
+    while block:
+        while block[-1:] in {"\r", b"\r"} and (more := file.read(1)):
+            block += more
+        yield block
+        block = file.read(_BLOCK)
 
 
 def _scan_text(path: Path, encoding: str) -> _Scan:
     size = newlines = returns = 0
     quotes = undecoded = broken = False
-    for block in _blocks(path, encoding):
-        size += len(block)
-        quotes = quotes or '"' in block
-        newlines += block.count("\n")
-        returns += block.count("\r\n")
-        if not block.isascii() or "\x00" in block or "\r" in block:  # others have nothing to find
-            undecoded = undecoded or _NOT_TEXT.search(block) is not None
-            broken = broken or _SURROGATE.search(block) is not None
+    with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
+        for block in _blocks(file):
+            size += len(block)
+            quotes = quotes or '"' in block
+            newlines += block.count("\n")
+            returns += block.count("\r\n")
+            if not block.isascii() or "\x00" in block or "\r" in block:  # others have nothing to find
+                undecoded = undecoded or _NOT_TEXT.search(block) is not None
+                broken = broken or _SURROGATE.search(block) is not None
     return _Scan(size, quotes, is_decoded=not broken, is_clean=not undecoded and returns in (0, newlines))
 
 
-def _blocks(path: Path, encoding: str) -> Iterator[str]:
-    """Yield blocks of text, never cut between a carriage return and its newline."""
-    with path.open(encoding=encoding, errors="surrogateescape", newline="") as handle:
-        while block := handle.read(_BLOCK):
-            while block.endswith("\r") and (more := handle.read(1)):
-                block += more
-            yield block
-
-
 def _rewrite(path: Path, scratch: Path, encoding: str) -> Path:
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="", dir=scratch, suffix=".txt", delete=False
-    ) as copy:
-        for block in _blocks(path, encoding):
+    with (
+        path.open(encoding=encoding, errors="surrogateescape", newline="") as file,
+        tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="", dir=scratch, suffix=".txt", delete=False
+        ) as copy,
+    ):
+        for block in _blocks(file):
             copy.write(_NOT_TEXT.sub(_mark, block.replace("\r\n", "\n")))
     return Path(copy.name)
 

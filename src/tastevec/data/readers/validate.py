@@ -64,12 +64,9 @@ class RowReport:
 
 @dataclass(frozen=True)
 class RowPolicy:
-    """What happens to invalid rows.
+    """Whether invalid rows are skipped and counted instead of refused, and what a message about them suggests.
 
-    Attributes:
-        skip: Whether they are skipped and counted instead of refused.
-        source: The source in commands that a message suggests.
-        model_scale: Whether the rating range is that of a model, which no flag can change.
+    ``source`` is the source in commands. With ``model_scale`` the rating range is that of a model, which no flag can change.
     """
 
     skip: bool
@@ -79,12 +76,7 @@ class RowPolicy:
 
 @dataclass(frozen=True)
 class InvalidRow:
-    """An invalid row.
-
-    Attributes:
-        found: The file, the line, the column and the value.
-        expected: What was expected.
-    """
+    """An invalid row: its file, line, column and value, and what was expected."""
 
     found: str
     expected: str
@@ -188,13 +180,7 @@ def _percent(share: float) -> str:
 
 @dataclass(frozen=True)
 class ReaderContext:
-    """The connection, the scratch folder and the policy that all readers of a source share.
-
-    Attributes:
-        connection: Ibis on DuckDB, which holds the tables.
-        scratch: A folder for copies that is removed after reading.
-        policy: What happens to invalid rows.
-    """
+    """What all readers of a source share: Ibis on DuckDB, a folder for copies that is removed after reading, and the policy."""
 
     connection: Backend
     scratch: Path
@@ -207,9 +193,8 @@ class ReaderContext:
 
     def clear(self) -> None:
         """Drop the tables of validated rows."""
-        for (table,) in self.run(
-            f"SELECT table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, '{_TABLES}')"
-        ):
+        tables = f"FROM duckdb_tables() WHERE temporary AND starts_with(table_name, '{_TABLES}')"
+        for (table,) in self.run(f"SELECT table_name {tables}"):
             self.run(f"DROP TABLE {table}")
 
 
@@ -278,7 +263,7 @@ def _row_errors(records: Records, columns: Sequence[Column]) -> str:
     """Return SQL of each row's values, its first error as ``column:reason``, and its texts where it has one."""
     texts = [f"{column.text} AS t{number}" for number, column in enumerate(columns)]
     # Each value is computed once, and the rules read it: on their own they would compute it again and again.
-    values = [f"{c.type.value_sql(DUCKDB, f't{number}')} AS v{number}" for number, c in enumerate(columns)]
+    values = [f"{parse(c.type.value, DUCKDB, f't{number}')} AS v{number}" for number, c in enumerate(columns)]
     named = [f"v{number} AS {column.role}" for number, column in enumerate(columns)]
     shown = ", ".join(["text", *(f"t{number}" for number in range(len(columns)))])
     errors = error_case(records.names, columns, DUCKDB, _MARKS_SQL if records.has_undecoded else {})
@@ -348,12 +333,7 @@ _WIDTH = "width"  # of the columns that are no integers, in bytes
 
 @dataclass(frozen=True)
 class NumericRows:
-    """Rows without an error.
-
-    Attributes:
-        path: A Parquet file with a column for each role, row by row as in the source.
-        rows: Number of rows.
-    """
+    """Rows without an error, in a Parquet file with a column for each role, row by row as in the source."""
 
     path: Path
     rows: int
@@ -410,7 +390,7 @@ def _numeric_value(scan: NumericScan, column: Column) -> str:
     assert column.index is not None
     if column.type.int_range:
         return scan.names[column.index]
-    return column.type.value_sql(DUCKDB, scan.texts[column.index])
+    return parse(column.type.value, DUCKDB, scan.texts[column.index])
 
 
 def _valid_value(column: Column) -> str:
@@ -436,9 +416,8 @@ def _count_valid(
         ((written,),) = context.run(
             f"SELECT {' + '.join(['count_if(false)', *digits])} FROM {_parquet(path)}"
         )
-        around = (
-            len(scan.separator) * (len(scan.names) - 1) + scan.end
-        )  # bytes of a row that belong to no field
+        # Bytes of a row that belong to no field.
+        around = len(scan.separator) * (len(scan.names) - 1) + scan.end
         if scan.size != width + written + rows * around:
             return None
     return int(rows)

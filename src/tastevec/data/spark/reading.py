@@ -64,13 +64,7 @@ _METADATA: Final = ("u.item", "u.genre", "movies.dat", "movies.csv", "tags.dat",
 
 @dataclass(frozen=True)
 class SparkSource:
-    """A recognized source.
-
-    Attributes:
-        address: Address of the interactions.
-        layout: The source on this machine: its metadata are here, its interactions may be elsewhere.
-        is_parquet: Whether the interactions are a Parquet file or a folder of such.
-    """
+    """A recognized source: the address of its interactions, which may be a folder of Parquet files, and its local metadata."""
 
     address: str
     layout: SourceLayout
@@ -91,9 +85,8 @@ def find_source(source: Path | str, engine: SparkEngine) -> SparkSource:
     if path.is_dir() and _is_parquet_folder(path.name, [entry.name for entry in path.iterdir()]):
         return SparkSource(address_of(path), SourceLayout(path, path.stem, "table"), is_parquet=True)
     layout = find_layout(path, engine.local)
-    return SparkSource(
-        address_of(layout.interactions), layout, is_parquet=layout.interactions.suffix in PARQUET
-    )
+    file = layout.interactions
+    return SparkSource(address_of(file), layout, is_parquet=file.suffix in PARQUET)
 
 
 def _find_remote(address: str, engine: SparkEngine) -> SparkSource:

@@ -115,11 +115,7 @@ _SOURCE_ERRORS: Final = re.compile(
 
 @contextmanager
 def spark_errors(doing: str, *, source: str | None = None) -> Iterator[None]:
-    """Raise an error of this package for every failure of Spark.
-
-    Args:
-        doing: The activity, for the message.
-        source: The source, if the activity reads it.
+    """Raise an error of this package for every failure of Spark while ``doing`` something, such as reading a ``source``.
 
     Raises:
         SettingsError: A job failed, the JVM ended, or disk or memory do not suffice.
@@ -183,12 +179,10 @@ appender.stderr.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n
 
 @contextmanager
 def spark_session(master: str | None, scratch: Path) -> Iterator[SparkSession]:
-    """Yield a new session of the running Spark, or of one that is started and stopped here.
+    """Yield a new session of the running Spark, or of one that is started and stopped here and spills into ``scratch``.
 
-    Args:
-        master: Where Spark runs, such as ``local[2]`` or ``spark://host:7077``; by default what Spark's own settings
-            name (``spark-submit``, ``PYSPARK_SUBMIT_ARGS``, ``spark-defaults.conf``), else this machine.
-        scratch: An existing folder where a local Spark spills; the caller removes it.
+    The master is such as ``local[2]`` or ``spark://host:7077``; by default it is what Spark's own settings name
+    (``spark-submit``, ``PYSPARK_SUBMIT_ARGS``, ``spark-defaults.conf``), else this machine.
 
     Raises:
         MissingExtraError: PySpark is not installed.
@@ -261,12 +255,9 @@ _TRIES, _PAUSE_S = 20, 0.5
 def spark_engine(
     folder: Path, *, master: str | None = None, scratch: str | None = None
 ) -> Iterator[SparkEngine]:
-    """Yield Spark with a folder for data exchange with this process; the folder is removed afterwards.
+    """Yield Spark with a temporary folder in ``folder`` for data exchange with this process.
 
-    Args:
-        folder: An existing local folder for the temporary one.
-        master: As for ``spark_session``.
-        scratch: The address of a folder that all workers and this process can reach, if ``folder`` is not one.
+    ``scratch`` is the address of a folder that all workers and this process can reach, if ``folder`` is not one.
 
     Raises:
         MissingExtraError: PySpark is not installed.
@@ -325,11 +316,7 @@ class SparkEngine:
         return pa.Table.from_batches(list(self.materialize(table)), schema).combine_chunks()
 
     def materialize(self, table: ibis.Table) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of ``table`` in its order, in batches; Spark writes them in order, in parts.
-
-        Raises:
-            SettingsError: Spark fails.
-        """
+        """Yield the rows of ``table`` in its order, in batches; Spark writes them in order, in parts."""
         schema, address, found = table.schema().to_pyarrow(), self.fresh("rows"), 0
         with spark_errors("preprocessing the interactions"):
             written = self.write(self._frame(table), address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Literal
@@ -104,14 +105,10 @@ _NO_ROW: Final = "no row"  # the error of a header or a blank line
 
 @dataclass(frozen=True)
 class RawRows:
-    """Rows of text to validate.
+    """Rows of text to validate, as `tastevec.data.readers.records.Records`.
 
-    Attributes:
-        frame: ``file``, ``block`` and ``row``; ``text`` (the complete row; NULL for a header or a blank line) and
-            ``fields`` (an array of strings, NULL where the quotes of a row are broken).
-        names: The columns, in order; a row must have as many fields.
-        file: The name of the source in messages.
-        encoding: ``utf-8`` or ``parquet``.
+    The frame has ``file``, ``block`` and ``row``; ``text`` (the complete row; NULL for a header or a blank line) and ``fields``
+    (an array of strings, NULL where the quotes of a row are broken).
     """
 
     frame: DataFrame
@@ -200,7 +197,7 @@ _MARKS_SQL: Final = {
 def row_errors(rows: RawRows, columns: Sequence[Column]) -> DataFrame:
     """Return each row's values, its first error as ``column:reason``, and its texts where it has one."""
     texts = [f"get(fields, {column.index}) AS t{number}" for number, column in enumerate(columns)]
-    values = [f"{c.type.value_sql(SPARK, f't{number}')} AS v{number}" for number, c in enumerate(columns)]
+    values = [f"{parse(c.type.value, SPARK, f't{number}')} AS v{number}" for number, c in enumerate(columns)]
     undecodable = "coalesce(encode(text, 'UTF-8') <> CAST(text AS BINARY), false) AS undecodable"
     frame = rows.frame.selectExpr(*_LOCATION, "text", "array_size(fields) AS width", *texts, undecodable)
     frame = frame.selectExpr("*", *values)
@@ -222,9 +219,8 @@ def row_errors(rows: RawRows, columns: Sequence[Column]) -> DataFrame:
 class ErrorCounts:
     """The validated rows in numbers.
 
-    Attributes:
-        groups: A row for each piece of a file and each error in it: the number of rows, the number of the first, whether
-            their IDs are integers, and their lowest and highest rating.
+    There is a row for each piece of a file and each error in it: the number of rows, the number of the first, whether their IDs
+    are integers, and their lowest and highest rating.
     """
 
     groups: list[Row]
@@ -236,14 +232,9 @@ class ErrorCounts:
             f"coalesce(bool_and({parse('{integer}', SPARK, f'CAST({role} AS STRING)')} IS NOT NULL), true) AS {role}"
             for role in (USER_ID, ITEM_ID)
         ]
-        measures = [
-            "count(*) AS rows",
-            "min(row) AS first",
-            f"min({RATING}) AS lowest",
-            f"max({RATING}) AS highest",
-        ]
         validated.createOrReplaceTempView("validated_rows")
-        query = f"SELECT file, block, error, {', '.join([*measures, *integer_ids])} FROM validated_rows GROUP BY file, block, error"
+        query = f"""SELECT file, block, error, count(*) AS rows, min(row) AS first, min({RATING}) AS lowest,
+            max({RATING}) AS highest, {", ".join(integer_ids)} FROM validated_rows GROUP BY file, block, error"""
         return cls(validated.sparkSession.sql(query).collect())
 
     @property
@@ -254,20 +245,17 @@ class ErrorCounts:
     @property
     def reasons(self) -> dict[str, int]:
         """Number of invalid rows by reason."""
-        counts: dict[str, int] = {}
+        counts = Counter[str]()
         for group in self.groups:
             if group.error not in {None, _NO_ROW}:
-                reason = group.error.partition(":")[2]
-                counts[reason] = counts.get(reason, 0) + group.rows
-        return counts
+                counts[group.error.partition(":")[2]] += group.rows
+        return dict(counts)
 
     @property
     def integer_ids(self) -> dict[str, bool]:
         """By role, whether every ID of a valid row is an integer in its own spelling."""
-        return {
-            role: all(group[role] for group in self.groups if group.error is None)
-            for role in (USER_ID, ITEM_ID)
-        }
+        valid = [group for group in self.groups if group.error is None]
+        return {role: all(group[role] for group in valid) for role in (USER_ID, ITEM_ID)}
 
     def scale(self, columns: Sequence[Column]) -> tuple[Column, int, float, float] | None:
         """Return the rating column, the number of its values out of range, the lowest and the highest value."""
@@ -314,12 +302,9 @@ class ErrorCounts:
 
 @dataclass(frozen=True)
 class SparkRows:
-    """The valid rows.
+    """The valid rows: ``user_id``, ``item_id`` (bigint or text), ``rating``, ``timestamp``, ``position`` in the source.
 
-    Attributes:
-        frame: ``user_id``, ``item_id`` (bigint or text), ``rating``, ``timestamp``, and ``position`` in the source.
-        integer_ids: By role, whether every ID is an integer in its own spelling.
-        row_report: Where every row went.
+    ``integer_ids`` is, by role, whether every ID is an integer in its own spelling.
     """
 
     frame: DataFrame
@@ -371,25 +356,19 @@ class _Duplicates:
     def examples(self, valid: DataFrame) -> list[Row]:
         if self.pairs is None:
             return []
-        found = (
-            valid.join(self.pairs, [USER_ID, ITEM_ID])
-            .where(f"{POSITION} > earlier")
-            .orderBy(POSITION)
-            .limit(EXAMPLES)
+        found = valid.join(self.pairs, [USER_ID, ITEM_ID]).where(f"{POSITION} > earlier")
+        shown = (
+            f"array(CAST(earlier AS STRING), CAST({USER_ID} AS STRING), CAST({ITEM_ID} AS STRING)) AS shown"
         )
-        shown = f"array(CAST(earlier AS STRING), CAST({USER_ID} AS STRING), CAST({ITEM_ID} AS STRING))"
-        return found.selectExpr(
-            POSITION, f"'{NO_COLUMN}:{DUPLICATE}' AS error", f"{shown} AS shown"
-        ).collect()
+        first = found.orderBy(POSITION).limit(EXAMPLES)
+        return first.selectExpr(POSITION, f"'{NO_COLUMN}:{DUPLICATE}' AS error", shown).collect()
 
     def drop_from(self, valid: DataFrame) -> DataFrame:
         """Return the first row of each pair."""
         if self.pairs is None:
             return valid
-        joined = valid.join(self.pairs, [USER_ID, ITEM_ID], "left").where(
-            f"earlier IS NULL OR {POSITION} = earlier"
-        )
-        return joined.drop("earlier")
+        joined = valid.join(self.pairs, [USER_ID, ITEM_ID], "left")
+        return joined.where(f"earlier IS NULL OR {POSITION} = earlier").drop("earlier")
 
 
 def _find_duplicates(engine: SparkEngine, valid: DataFrame) -> _Duplicates:

@@ -43,12 +43,9 @@ _DESCRIPTION = (
 def create_app(
     source: Callable[[], AppState], settings: ServiceSettings | None = None, *, web: Path = _WEB
 ) -> FastAPI:
-    """Return the service as an ASGI application, which loads its model after the start.
+    """Return the service as an ASGI application with the page of a folder, if that exists.
 
-    Args:
-        source: Loads the model; called in a thread, again at each reload.
-        settings: Authentication, limits and database.
-        web: Folder of the page; without it there is no page.
+    ``source`` loads the model: it is called in a thread after the start, and again at each reload.
     """
     settings = settings or ServiceSettings()
     lifecycle = Lifecycle(source, settings)
@@ -207,15 +204,10 @@ def _log_to_stderr() -> None:
 
 
 def from_folder(folder: Path, users: Path | None = None) -> Callable[[], AppState]:
-    """Return a source that loads the current content of a model folder.
+    """Return a source that loads the current content of a model folder, and users that can be found.
 
-    Args:
-        folder: The model folder.
-        users: Users that can be found: a Parquet file from ``tastevec encode --horizon overall`` with this model.
-
-    Raises:
-        FormatError: By the source: the folder is missing, damaged, or of another format version.
-        DataError: By the source: the user vectors have another space or horizon.
+    The users are a Parquet file from ``tastevec encode --horizon overall`` with this model. The source raises
+    FormatError for an invalid folder, and DataError for user vectors of another space or horizon.
     """
 
     def source() -> AppState:

@@ -59,12 +59,7 @@ class TitleSearch:
     """
 
     def __init__(self, titles: Sequence[str], popularity: NDArray[np.integer]) -> None:
-        """Index N titles.
-
-        Args:
-            titles: As in the dataset, with other names and the year in brackets.
-            popularity: (N,) users who rated each item.
-        """
+        """Index N titles as in the dataset, with the number of users (N,) who rated each item."""
         self._popularity = np.asarray(popularity, np.int64)
         self._words = _PrefixIndex(
             (word, item) for item, title in enumerate(titles) for word in set(title_words(title))
@@ -80,20 +75,12 @@ class TitleSearch:
         match = np.ones(len(self._popularity), np.int8)
         if words:
             name = next(_names(query), " ".join(words))
-            match = np.minimum.reduce([self._word_match(word) for word in words])
-            for level, end in ((3, name + _LAST), (4, name + "\0")):
-                named = self._names.items(name, end)
-                match[named] = np.where(match[named] > 0, level, 0)
+            match = np.minimum.reduce([self._words.match(word, len(match)) for word in words])
+            named = self._names.match(name, len(match))
+            match = np.where((match > 0) & (named > 0), 2 + named, match)
         found = np.flatnonzero(match)
         order = np.lexsort((found, -self._popularity[found], -match[found]))
         return np.asarray(found[order[:limit]])
-
-    def _word_match(self, word: str) -> NDArray[np.int8]:
-        """Return (N,) 2 for items with this word in the title, 1 with a word of this prefix, else 0."""
-        match = np.zeros(len(self._popularity), np.int8)
-        for level, end in ((1, word + _LAST), (2, word + "\0")):
-            match[self._words.items(word, end)] = level
-        return match
 
 
 class _PrefixIndex:
@@ -107,10 +94,13 @@ class _PrefixIndex:
         self._items = np.array([item for text in self._texts for item in items[text]], np.int64)
         self._starts = np.cumsum([0, *(len(items[text]) for text in self._texts)])
 
-    def items(self, start: str, end: str) -> NDArray[np.int64]:
-        """Return the items of all texts from ``start`` up to ``end``, exclusive."""
-        first, last = (self._starts[bisect_left(self._texts, text)] for text in (start, end))
-        return self._items[first:last]
+    def match(self, text: str, n_items: int) -> NDArray[np.int8]:
+        """Return (N,) 2 for items with this text, 1 for items with a text of this prefix, else 0."""
+        match = np.zeros(n_items, np.int8)
+        for level, end in ((1, text + _LAST), (2, text + "\0")):
+            first, last = (self._starts[bisect_left(self._texts, bound)] for bound in (text, end))
+            match[self._items[first:last]] = level
+        return match
 
 
 def _names(title: str) -> Iterator[str]:
@@ -126,15 +116,7 @@ def _names(title: str) -> Iterator[str]:
 
 
 class Catalog:
-    """N items with indices 0 to N - 1.
-
-    Attributes:
-        ids: Item IDs.
-        titles: Titles as in the dataset.
-        years: None where unknown.
-        genres: May be empty.
-        n_train_users: (N,) int64, training users who rated each item.
-    """
+    """N items with indices 0 to N - 1, as columns."""
 
     def __init__(self, items: pa.Table) -> None:
         """Read the item table of a model."""
@@ -142,13 +124,12 @@ class Catalog:
         self.titles: list[str] = [title or "" for title in items[TITLE].to_pylist()]
         self.years: list[int | None] = items[YEAR].to_pylist()
         self.genres: list[list[str]] = [genres or [] for genres in items[GENRES].to_pylist()]
-        self.n_train_users = np.asarray(items["train_users"].to_numpy(), np.int64)
+        self.n_train_users = np.asarray(items["train_users"].to_numpy(), np.int64)  # (N,)
         # IDs of another type than the catalog's are compared as strings, as in interaction tables.
         self.indices = {str(item_id): index for index, item_id in enumerate(self.ids)}
         self._search = TitleSearch(self.titles, self.n_train_users)
 
     def __len__(self) -> int:
-        """N."""
         return len(self.ids)
 
     def index(self, item_id: int | str) -> int | None:
@@ -169,7 +150,6 @@ class Catalog:
 
 
 _POPULAR = 200  # items that the example profile is drawn from
-_N_HIGH, _N_LOW = 7, 4
 _MIN_GENRE = 4  # items that a genre needs
 _TINY = 1e-12  # avoids a division by zero
 # Ratings as shares of the rating range.
@@ -184,22 +164,19 @@ def example_user(
 ) -> tuple[str, list[tuple[int, float]]]:
     """Return the name of the example profile and its item indices with ratings; deterministic.
 
-    Args:
-        genres: Genres of each item.
-        popularity: (N,) users who rated each item.
-        vectors: (N, D) item vectors.
-        scale: Lowest rating, highest rating, step.
+    ``popularity`` (N,) is the number of users who rated each item, ``vectors`` are the item vectors (N, D), ``scale`` is
+    the lowest rating, the highest rating and the step.
     """
     popular = np.lexsort([np.arange(len(popularity)), -popularity])[:_POPULAR].tolist()
     items = _by_genre(popular, genres)
     if len(items) < 2:  # noqa: PLR2004  two are needed for a contrast
-        return "likes popular titles", _rated(popular[:_N_HIGH], _HIGH, scale)
+        return "likes popular titles", _rated(popular, _HIGH, scale)
     first, second = _contrast(items, vectors - vectors[popular].mean(axis=0))
     both = set(items[first]) & set(items[second])
-    first_items, second_items = (
-        [item for item in items[name] if item not in both] for name in (first, second)
+    high, low = (
+        _rated([item for item in items[name] if item not in both], shares, scale)
+        for name, shares in ((first, _HIGH), (second, _LOW))
     )
-    high, low = _rated(first_items[:_N_HIGH], _HIGH, scale), _rated(second_items[:_N_LOW], _LOW, scale)
     for number, item in enumerate(low):  # interleaved: real histories are not sorted by genre
         high.insert(min(2 + 3 * number, len(high)), item)
     return f"likes {first}, dislikes {second}", high
@@ -231,6 +208,7 @@ def _contrast(items: dict[str, list[int]], vectors: NDArray[np.float32]) -> tupl
 def _rated(
     items: Sequence[int], shares: Sequence[float], scale: tuple[float, float, float]
 ) -> list[tuple[int, float]]:
+    """Return as many of the first items as there are shares, with ratings."""
     low, high, step = scale
     ratings = [low + step * round(share * (high - low) / step) for share in shares]
     return list(zip(items, ratings, strict=False))

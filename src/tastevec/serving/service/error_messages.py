@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 _MAX_LENGTH = 60  # characters of a request value that a message repeats
 
@@ -21,19 +21,25 @@ _TYPES = {
 }
 _NAMES: dict[type, str] = {dict: "an object", list: "a list", tuple: "a list", type(None): "null"}
 
-_EXPECTED: dict[str, Callable[[dict[str, Any]], str]] = {
-    "finite_number": lambda _: "a finite number",
-    "float_parsing": lambda _: "a number",
-    "greater_than": lambda context: f"more than {context['gt']:g}",
-    "greater_than_equal": lambda context: f"{context['ge']:g} or more",
-    "int_from_float": lambda _: "an integer",
-    "int_parsing": lambda _: "an integer",
-    "int_parsing_size": lambda _: "an integer of fewer digits",
-    "less_than": lambda context: f"less than {context['lt']:g}",
-    "less_than_equal": lambda context: f"{context['le']:g} or less",
-    "literal_error": lambda context: context["expected"],
-    "string_too_long": lambda context: f"{context['max_length']} characters or fewer",
-    "string_too_short": lambda context: f"{context['min_length']} characters or more",
+# Per kind of pydantic's errors: what was found and expected, filled in from the context of the error.
+_DETAILS = {
+    "extra_forbidden": "unknown key. Expected a key that /openapi.json lists",
+    "finite_number": "{found}. Expected a finite number",
+    "float_parsing": "{found}. Expected a number",
+    "greater_than": "{found}. Expected more than {gt:g}",
+    "greater_than_equal": "{found}. Expected {ge:g} or more",
+    "int_from_float": "{found}. Expected an integer",
+    "int_parsing": "{found}. Expected an integer",
+    "int_parsing_size": "{found}. Expected an integer of fewer digits",
+    "invalid": "{message}",  # a check of the request schemas
+    "less_than": "{found}. Expected less than {lt:g}",
+    "less_than_equal": "{found}. Expected {le:g} or less",
+    "literal_error": "{found}. Expected {expected}",
+    "missing": "missing. Expected a value",
+    "string_too_long": "{found}. Expected {max_length} characters or fewer",
+    "string_too_short": "{found}. Expected {min_length} characters or more",
+    "too_long": "{actual_length} entries. Expected {max_length} or fewer",
+    "too_short": "{actual_length} entries. Expected {min_length} or more",
 }
 
 
@@ -72,27 +78,11 @@ def validation_message(errors: Sequence[Any]) -> tuple[str, str | None]:
     """Return the message and the location of the first of pydantic's errors."""
     first = errors[0]
     where = format_location([step for step in first["loc"][1:] if step != "[key]"])
-    details = _details(str(first["type"]), first.get("ctx", {}), first.get("input"))
+    expected = _TYPES.get(first["type"].removesuffix("_type"), "a value as in /openapi.json")
+    context = {"expected": expected, "found": format_value(first.get("input")), **first.get("ctx", {})}
+    count = context.get("actual_length")  # None for an object, whose keys pydantic does not count
+    context["actual_length"] = "too many" if count is None else count
+    details = _DETAILS.get(first["type"], "{found}. Expected {expected}").format(**context)
     more = len(errors) - 1
     rest = f" ({more} more {'error' if more == 1 else 'errors'})" if more else ""
     return f"{where or 'the body'}: {details}{rest}.", where
-
-
-def _details(kind: str, context: dict[str, Any], found: object) -> str:
-    """Return what was found and what was expected."""
-    if kind == "missing":
-        return "missing. Expected a value"
-    if kind == "extra_forbidden":
-        return "unknown key. Expected a key that /openapi.json lists"
-    if kind == "too_long":
-        count = context.get("actual_length") or "too many"
-        return f"{count} entries. Expected {context['max_length']} or fewer"
-    if kind == "too_short":
-        return f"{context['actual_length']} entries. Expected {context['min_length']} or more"
-    if kind == "invalid":  # a check of the request schemas
-        return str(context["message"])
-    if kind in _EXPECTED:
-        expected = _EXPECTED[kind](context)
-    else:
-        expected = _TYPES.get(kind.removesuffix("_type"), "a value as in /openapi.json")
-    return f"{format_value(found)}. Expected {expected}"

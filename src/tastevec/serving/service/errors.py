@@ -61,26 +61,25 @@ def add_error_handlers(app: FastAPI) -> None:
         if isinstance(error, RequestValidationError):
             error = Problem(422, "invalid_request", *validation_message(error.errors()))
         elif isinstance(error, TastevecError):
-            error = _library_problem(error)
+            status, code = next(entry[1:] for entry in _LIBRARY_ERRORS if isinstance(error, entry[0]))
+            error = Problem(status, code, " ".join(str(error).split()))
         elif isinstance(error, HTTPException) and not isinstance(error, Problem):
             error = _framework_problem(request, error)
         assert isinstance(error, Problem)
         return error_response(error)
 
-    kinds: list[Any] = [RequestValidationError, HTTPException, TastevecError]
-    for kind in kinds:
+    for kind in (RequestValidationError, HTTPException, TastevecError):
         app.add_exception_handler(kind, handle)
 
 
-def _library_problem(error: TastevecError) -> Problem:
-    message = " ".join(str(error).split())
-    if isinstance(error, UnknownItemError):
-        return Problem(404, "unknown_item", message)
-    if isinstance(error, SettingsError):
-        return Problem(422, "invalid_setting", message)
-    if isinstance(error, DataError):
-        return Problem(422, "invalid_data", message)
-    return Problem(503, "missing_library" if isinstance(error, MissingExtraError) else "unavailable", message)
+# The first class that fits decides.
+_LIBRARY_ERRORS: tuple[tuple[type[TastevecError], int, str], ...] = (
+    (UnknownItemError, 404, "unknown_item"),
+    (SettingsError, 422, "invalid_setting"),
+    (DataError, 422, "invalid_data"),
+    (MissingExtraError, 503, "missing_library"),
+    (TastevecError, 503, "unavailable"),
+)
 
 
 def _framework_problem(request: Request, error: HTTPException) -> Problem:
@@ -135,11 +134,7 @@ class JsonRoute(APIRoute):
 
 class _JsonRequest(Request):
     async def body(self) -> bytes:
-        """Return the body, which is not empty.
-
-        Raises:
-            Problem: The body is empty, or its content type is not JSON.
-        """
+        """Return the body, which is JSON by its content type and not empty."""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             found = format_value(kind) if kind else "no content type"
@@ -150,11 +145,7 @@ class _JsonRequest(Request):
         return body
 
     async def json(self) -> Any:  # noqa: ANN401  any JSON value
-        """Return the parsed body.
-
-        Raises:
-            Problem: The body is not JSON; NaN and Infinity are not.
-        """
+        """Return the parsed body, without NaN and Infinity."""
         try:
             return from_json(await self.body(), allow_inf_nan=False)
         except ValueError as error:

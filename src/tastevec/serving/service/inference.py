@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from tastevec.data.histories import Histories
 from tastevec.errors import TastevecError
@@ -62,15 +62,9 @@ class Batcher:
     """
 
     def __init__(self, *, waiting: int, progress: Callable[[int], object] = lambda _users: None) -> None:
-        """Create a batcher; `open` starts it.
-
-        Args:
-            waiting: Maximum queue length; further jobs are refused.
-            progress: Called with the number of users of each batch.
-        """
+        """Create a batcher with a maximum queue length, which reports the users of each batch; `open` starts it."""
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._waiting, self._progress = waiting, progress
-        self._thread: Thread | None = None
 
     def open(self) -> None:
         """Start the thread."""
@@ -84,11 +78,7 @@ class Batcher:
         horizon: Horizon,
         finish: Callable[[NDArray[np.float32]], T],
     ) -> T:
-        """Return the result of ``finish``, called in the thread with the user vectors (B, D).
-
-        Raises:
-            Problem: The queue is full.
-        """
+        """Return the result of ``finish``, called in the thread with the user vectors (B, D); refuse a full queue."""
         if self._queue.qsize() >= self._waiting:
             raise too_busy(self._waiting)
         job = _Job(model, histories, horizon, finish)
@@ -99,8 +89,7 @@ class Batcher:
     def close(self) -> None:
         """Finish the queue, then end the thread."""
         self._queue.put(None)
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
 
     def _work(self) -> None:
         for jobs in self._batches():
@@ -165,51 +154,26 @@ _USER_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Prometheus metrics of one application."""
+    """Prometheus metrics of one application; ``route`` is the template, never the requested path."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._requests = Counter(
-            "tastevec_requests", "Requests.", ["route", "status"], registry=self._registry
-        )
-        self._seconds = Histogram(
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("tastevec_requests", "Requests.", ["route", "status"], registry=registry)
+        self.seconds = Histogram(
             "tastevec_request_seconds",
             "Time from the request headers to the end of the response.",
             ["route"],
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
-        self._users = Histogram(
-            "tastevec_batch_users", "Users per batch.", buckets=_USER_BUCKETS, registry=self._registry
+        self.users = Histogram(
+            "tastevec_batch_users", "Users per batch.", buckets=_USER_BUCKETS, registry=registry
         )
-        self._reloads = Counter("tastevec_reloads", "Model loads.", ["outcome"], registry=self._registry)
-        self._model = Gauge(
-            "tastevec_model_info", "The model in use.", ["space", "data", "version"], registry=self._registry
+        self.reloads = Counter("tastevec_reloads", "Model loads.", ["outcome"], registry=registry)
+        self.model = Gauge(
+            "tastevec_model_info", "The model in use.", ["space", "data", "version"], registry=registry
         )
-
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """Count one request; ``route`` is the template, never the requested path."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
-
-    def batch(self, users: int) -> None:
-        """Count one batch."""
-        self._users.observe(users)
-
-    def model_loaded(self, state: AppState) -> None:
-        """Record the model in use."""
-        self._reloads.labels("loaded").inc()
-        self._model.clear()
-        self._model.labels(state.space, state.facts["data"], state.facts["version"]).set(1)
-
-    def model_load_failed(self) -> None:
-        """Count a failed load."""
-        self._reloads.labels("failed").inc()
-
-    def text(self) -> bytes:
-        """Return all metrics in the Prometheus text format."""
-        return generate_latest(self._registry)
 
 
 _LOG = structlog.get_logger("tastevec.service")
@@ -227,14 +191,7 @@ class _CancelledError(Exception):
 
 
 class Lifecycle:
-    """Everything that lives as long as the process.
-
-    Attributes:
-        metrics: The metrics.
-        batcher: The inference thread.
-        failure: The error of the first load; None if it succeeded or still runs.
-        draining: Whether the process is shutting down.
-    """
+    """Everything that lives as long as the process."""
 
     def __init__(self, source: Callable[[], AppState], settings: ServiceSettings) -> None:
         """Create a lifecycle; `open` starts it."""
@@ -243,9 +200,9 @@ class Lifecycle:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting = 0
         self.metrics = Metrics()
-        self.batcher = Batcher(waiting=settings.waiting, progress=self.metrics.batch)
-        self.failure: Exception | None = None
-        self.draining = False
+        self.batcher = Batcher(waiting=settings.waiting, progress=self.metrics.users.observe)
+        self.failure: Exception | None = None  # the error of the first load
+        self.draining = False  # whether the process is shutting down
         self.on_failure: Callable[[], object] = lambda: None
 
     @property
@@ -255,11 +212,7 @@ class Lifecycle:
 
     @property
     def state(self) -> AppState:
-        """The current model; a request reads it once, so that a reload does not change it midway.
-
-        Raises:
-            Problem: The first model is not loaded yet.
-        """
+        """The current model; a request reads it once, so that a reload does not change it midway."""
         if self._state is None:
             message = "the model: not loaded yet. Expected a loaded model. Retry in a few seconds."
             raise Problem(503, "loading", message, headers={"Retry-After": "2"})
@@ -274,11 +227,7 @@ class Lifecycle:
         self.load_soon()
 
     async def load(self) -> float:
-        """Load the model from the source and switch to it; return the seconds.
-
-        Raises:
-            Exception: The model could not be loaded; the previous one stays in use.
-        """
+        """Load the model from the source and switch to it; return the seconds. An error leaves the previous model."""
         async with self._loading:
             began = time.perf_counter()
             try:
@@ -286,17 +235,15 @@ class Lifecycle:
                     self._loader, lambda: self._source().prepared()
                 )
             except Exception as error:
-                self.metrics.model_load_failed()
+                self.metrics.reloads.labels("failed").inc()
                 previous = None if self._state is None else self._state.space
-                _LOG.error(
-                    "model_load_failed",
-                    kind=type(error).__name__,
-                    message=str(error),
-                    previous_space=previous,
-                )
+                kind, message = type(error).__name__, str(error)
+                _LOG.error("model_load_failed", kind=kind, message=message, previous_space=previous)
                 raise
             self._state = state
-            self.metrics.model_loaded(state)
+            self.metrics.reloads.labels("loaded").inc()
+            self.metrics.model.clear()
+            self.metrics.model.labels(state.space, state.facts["data"], state.facts["version"]).set(1)
             seconds = time.perf_counter() - began
             _LOG.info(
                 "model_loaded", space=state.space, n_items=len(state.catalog), seconds=round(seconds, 2)
@@ -319,11 +266,7 @@ class Lifecycle:
         task.add_done_callback(self._tasks.discard)
 
     async def reload(self) -> tuple[AppState, float]:
-        """Load the model again; return it and the seconds.
-
-        Raises:
-            Problem: The model could not be loaded; the previous one stays in use.
-        """
+        """Load the model again; return it and the seconds."""
         try:
             seconds = await self.load()
         except Exception as error:

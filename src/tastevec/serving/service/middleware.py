@@ -13,6 +13,8 @@ import limits
 import structlog
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 
 from tastevec.serving.service.errors import Problem, error_response
 
@@ -60,77 +62,51 @@ class SecurityMiddleware:
                 raise
             message = f"the request: timed out after {self._settings.timeout_s:g} seconds. Expected a smaller request. Retry later."
             await error_response(Problem(504, "timeout", message))(scope, receive, tracked_send)
-        except _DisconnectedError:
+        except ClientDisconnect:
             pass  # no client is left to respond to
 
     def _authorize(self, scope: Scope) -> None:
         """Check the token, then count the request against the rate limit of its address."""
-        path = scope["path"]
-        versioned = path.startswith("/v1/")
-        if self._token and (versioned or path == "/metrics"):
-            header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            scheme, _, token = header.partition(b" ")
-            if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self._token):
-                found = "no bearer token" if scheme.lower() != b"bearer" else "invalid bearer token"
+        versioned = scope["path"].startswith("/v1/")
+        if self._token and (versioned or scope["path"] == "/metrics"):
+            scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+            bearer = scheme.lower() == "bearer"
+            if not bearer or not hmac.compare_digest(token.strip().encode("latin-1"), self._token):
+                found = "invalid bearer token" if bearer else "no bearer token"
                 message = f"Authorization: {found}. Expected: Bearer TOKEN, with the token of this service."
                 raise Problem(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
         if self._rate and versioned:
             address = (scope.get("client") or ("unknown", 0))[0]
             if not self._limiter.hit(self._rate, address):
-                reset = self._limiter.get_window_stats(self._rate, address).reset_time - time.time()
-                seconds = max(1, round(reset))
+                reset = self._limiter.get_window_stats(self._rate, address).reset_time
+                seconds = max(1, round(reset - time.time()))
                 message = f"the rate limit: exceeded. Expected at most {self._settings.rate} from one address. Retry in {seconds} s."
                 raise Problem(429, "rate_limited", message, headers={"Retry-After": str(seconds)})
 
     async def _read_body(self, scope: Scope, receive: Receive) -> Receive:
-        """Return a channel that delivers the complete body at once.
-
-        Raises:
-            Problem: The body is too large, or does not arrive in time.
-        """
+        """Return a channel that delivers the complete body at once."""
         if scope["method"] in _WITHOUT_BODY:
             return receive
-        limit, announced = self._settings.body_bytes, 0
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit():
-                announced = int(value[:20])
-        if announced > limit:
-            raise _too_large(f"{announced} bytes", limit)
+        limit, body = self._settings.body_bytes, bytearray()
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and (length := int(announced[:20])) > limit:
+            raise _too_large(f"{length} bytes", limit)
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
-                body = await _collect(receive, limit)
+                async for part in Request(scope, receive).stream():
+                    body += part
+                    if len(body) > limit:
+                        raise _too_large(f"more than {limit} bytes", limit)
         except TimeoutError:
             seconds = self._settings.body_timeout_s
             message = f"the body: incomplete after {seconds:g} seconds. Expected the complete body sooner."
             raise Problem(408, "body_timeout", message, headers={"Connection": "close"}) from None
-        delivered = False
+        complete: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
         async def receive_body() -> Message:
-            nonlocal delivered
-            if delivered:
-                return await receive()
-            delivered = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return complete.pop() if complete else await receive()
 
         return receive_body
-
-
-class _DisconnectedError(Exception):
-    """The client closed the connection."""
-
-
-async def _collect(receive: Receive, limit: int) -> bytes:
-    parts, length, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _DisconnectedError
-        parts.append(message.get("body", b""))
-        length += len(parts[-1])
-        more = message.get("more_body", False)
-        if length > limit:
-            raise _too_large(f"more than {limit} bytes", limit)
-    return b"".join(parts)
 
 
 def _too_large(found: str, limit: int) -> Problem:
@@ -191,13 +167,12 @@ class ObservabilityMiddleware:
             message = "the service: internal error. Expected a response. Report it with the log line request_failed."
             await error_response(Problem(500, "internal_error", message))(scope, receive, send_with_headers)
         finally:
-            self._record(scope, status or _CLIENT_CLOSED, time.perf_counter() - began)
-
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = _route(scope)
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._metrics.request(route, status, seconds)
-        _LOG.info("request", method=method, route=route, status=status, ms=round(1000 * seconds, 2))
+            route, seconds = _route(scope), time.perf_counter() - began
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            status = status or _CLIENT_CLOSED
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(seconds)
+            _LOG.info("request", method=method, route=route, status=status, ms=round(1000 * seconds, 2))
 
 
 def _route(scope: Scope) -> str:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.items.item_map import ItemMap
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.explain import TagExplanation
     from tastevec.serving.neighbors import Neighbors
@@ -36,26 +35,16 @@ if TYPE_CHECKING:
     from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest, User
 
 
-def _invalid(where: str, details: str) -> Problem:
-    return Problem(422, "invalid_data", f"{where}: {details}", where)
-
-
 _NEAREST_ITEMS = 6  # items shown per user found
 
 
 @dataclass(frozen=True, eq=False)
 class AppState:
-    """A model and everything that is computed once when it is loaded.
-
-    Attributes:
-        model: The model.
-        name: Its name.
-        users: The users that can be found, by their vectors of the horizon ``overall``.
-    """
+    """A model and everything that is computed once when it is loaded."""
 
     model: Recommender
     name: str = "model"
-    users: Neighbors | None = None
+    users: Neighbors | None = None  # users that can be found, by their vectors of the horizon overall
 
     def prepared(self) -> AppState:
         """Compute everything that requests would otherwise wait for; return the same state."""
@@ -67,11 +56,6 @@ class AppState:
     def space(self) -> str:
         """The ID of the embedding space."""
         return self.model.bundle.space
-
-    @property
-    def item_map(self) -> ItemMap | None:
-        """The item map."""
-        return self.model.bundle.item_map
 
     def parse(self, users: Sequence[User], where: str = "users[{}].ratings") -> ParsedUsers:
         """Return the histories of users; ``where`` is the location of their ratings.
@@ -106,19 +90,24 @@ class AppState:
     def facts(self) -> dict[str, Any]:
         """The response of ``/v1/model``, without the number of users."""
         bundle, scale = self.model.bundle, self.model.bundle.reading.scale
+        data = bundle.facts.get("data", {})
+        tags = list[tuple[str, float]]()
+        if bundle.tags is not None:
+            tags = list(zip(bundle.tags.names, bundle.tags.reliability.tolist(), strict=True))
+            tags.sort(key=lambda tag: -tag[1])  # the most reliable first
         return {
             "name": self.name,
             "space": self.space,
             "n_items": len(self.catalog),
-            "item_noun": bundle.facts.get("data", {}).get("item_noun", ITEM_NOUN),
+            "item_noun": data.get("item_noun", ITEM_NOUN),
             "dim": int(self.model.item_vectors.shape[1]),
-            "data": str(bundle.facts.get("data", {}).get("name", "unknown")),
+            "data": str(data.get("name", "unknown")),
             "version": str(bundle.facts.get("tastevec", "unknown")),
             "horizons": list(get_args(Horizon)),
             "rating_range": [scale.low, scale.high],
             "rating_step": self._step,
-            "tags": self._tags,
-            "map": self.item_map is not None,
+            "tags": [{"tag": name, "reliability": round(reliability, 3)} for name, reliability in tags],
+            "map": bundle.item_map is not None,
         }
 
     @cached_property
@@ -140,11 +129,11 @@ class AppState:
     @cached_property
     def map_body(self) -> tuple[bytes, bytes, str] | None:
         """The response of ``/v1/map`` as JSON, plain and gzipped, and its ETag; None without a map."""
-        if self.item_map is None:
+        catalog, item_map = self.catalog, self.model.bundle.item_map
+        if item_map is None:
             return None
-        catalog, positions = self.catalog, self.item_map.positions
-        mapped = np.flatnonzero(np.isfinite(positions).all(axis=1))
-        x, y = np.round(positions[mapped].astype(np.float64), 5).T.tolist()
+        mapped = np.flatnonzero(np.isfinite(item_map.positions).all(axis=1))
+        x, y = np.round(item_map.positions[mapped].astype(np.float64), 5).T.tolist()
         columns = {
             "item_ids": [catalog.ids[item] for item in mapped],
             "titles": [catalog.titles[item] for item in mapped],
@@ -156,17 +145,6 @@ class AppState:
         }
         body = to_json(columns)
         return body, gzip.compress(body, 6, mtime=0), f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-
-    @property
-    def _tags(self) -> list[dict[str, Any]]:
-        """The tags for steering, the most reliable first."""
-        tags = self.model.bundle.tags
-        if tags is None:
-            return []
-        order = np.argsort(-tags.reliability, kind="stable").tolist()
-        return [
-            {"tag": tags.names[tag], "reliability": round(float(tags.reliability[tag]), 3)} for tag in order
-        ]
 
     @property
     def _step(self) -> float:
@@ -184,16 +162,12 @@ def similar_users(
     parsed: ParsedUsers,
     nearest: NearestUsers,
     vectors: Mapping[Any, NDArray[np.float32]],
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], None],
 ) -> list[dict[str, Any]]:
     """Return the users nearest to each user, with the items nearest to them.
 
-    Args:
-        state: The model.
-        parsed: The users of the request.
-        nearest: The users found for each of them.
-        vectors: (D,) per user found, by ID; a user without a vector was deleted meanwhile and is skipped.
-        check: Called before each block of users; an exception ends the work.
+    ``vectors`` are those of the users found (D,), by ID; a user without one was deleted meanwhile and is skipped.
+    ``check`` is called before each block of users; an exception ends the work.
     """
     ids, rows = list(vectors), list[list[dict[str, Any]]]()
     for start in range(0, len(ids), _USER_BLOCK):
@@ -263,20 +237,15 @@ def steer_vectors(
     """
     dim = state.model.item_vectors.shape[1]
     if vectors.shape[1:] != (dim,):
-        raise _invalid(
-            "vectors", f"{vectors.shape[1]} dimensions. Expected {dim}, as in space {state.space}."
-        )
+        message = f"vectors: {vectors.shape[1]} dimensions. Expected {dim}, as in space {state.space}."
+        raise Problem(422, "invalid_data", message, "vectors")
     # Steering is linear: one move serves all vectors.
     move = _tag_directions(state).steer(np.zeros(dim, np.float32), amounts, hold=hold, horizon=horizon)
     return np.asarray(vectors + move, np.float32)
 
 
 def similar_items(state: AppState, item_ids: Sequence[int | str], k: int) -> list[dict[str, Any]]:
-    """Return the nearest items of each item.
-
-    Raises:
-        Problem: An item is not in the catalog.
-    """
+    """Return the nearest items of each item."""
     catalog, responses = state.catalog, []
     for index in _item_indices(state, item_ids):
         similar = [
@@ -293,22 +262,14 @@ def user_tags(
     parsed: ParsedUsers,
     vectors: NDArray[np.float32],
     request: ExplainRequest,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], None],
 ) -> list[dict[str, Any]]:
-    """Return the tags and the map position of each user.
+    """Return the tags and the map position of each user, from user vectors (B, D).
 
-    Args:
-        state: The model.
-        parsed: The users.
-        vectors: (B, D) user vectors.
-        request: The numbers of tags and contributions, and the horizon.
-        check: Called before each user; an exception ends the work.
-
-    Raises:
-        Problem: The model has no tags.
+    ``check`` is called before each user; an exception ends the work.
     """
     attribution = state.model.attribution(request.horizon)
-    directions, responses = _tag_directions(state), []
+    directions, item_map, responses = _tag_directions(state), state.model.bundle.item_map, []
     for number, unknown in enumerate(parsed.unknown):
         check()
         user = parsed.histories.take(np.array([number]))
@@ -324,17 +285,15 @@ def user_tags(
             {**_tag(explanation), "contributions": _contributions(state, explanation.contributions)}
             for explanation in explanations
         ]
-        position = _map_position(state, vectors[number])
+        position = None
+        if item_map is not None:
+            [position] = item_map.locate(vectors[[number]], state.model.item_vectors).tolist()
         responses.append({"tags": tags, "map_position": position, "unknown": unknown})
     return responses
 
 
 def item_tags(state: AppState, item_ids: Sequence[int | str], tags: int) -> list[dict[str, Any]]:
-    """Return the tags of each item.
-
-    Raises:
-        Problem: An item is not in the catalog, or the model has no tags.
-    """
+    """Return the tags of each item."""
     indices = _item_indices(state, item_ids)
     explanations = explain_items(_tag_directions(state), state.model.item_vectors[indices], tags=tags)
     return [
@@ -343,24 +302,21 @@ def item_tags(state: AppState, item_ids: Sequence[int | str], tags: int) -> list
     ]
 
 
-def contributions_to_items(
+def add_contributions(
     state: AppState,
     parsed: ParsedUsers,
     vectors: NDArray[np.float32],
     recommended: Sequence[Sequence[dict[str, Any]]],
     request: RecommendRequest,
-    check: Callable[[], None] = lambda: None,
-) -> list[list[list[dict[str, Any]]]]:
-    """Return the largest contributions to the score of each recommended item of each user.
+    check: Callable[[], None],
+) -> list[list[dict[str, Any]]]:
+    """Return the recommended items of each user with the largest contributions to their scores.
 
-    Args:
-        state: The model.
-        parsed: The users.
-        vectors: (B, D) user vectors, before steering, which changes no difference of scores.
-        recommended: The recommended items of each user.
-        request: The number of contributions, and the horizon.
-        check: Called before each user; an exception ends the work.
+    The user vectors (B, D) are those before steering, which changes no difference of scores. ``check`` is called
+    before each user; an exception ends the work.
     """
+    if not request.contributions:
+        return [[{**item, "contributions": []} for item in items] for items in recommended]
     attribution, responses = state.model.attribution(request.horizon), []
     for number, items in enumerate(recommended):
         check()
@@ -374,7 +330,12 @@ def contributions_to_items(
             state.model.item_vectors,
             contributions=request.contributions,
         )
-        responses.append([_contributions(state, of_item) for of_item in effects])
+        responses.append(
+            [
+                {**item, "contributions": _contributions(state, of_item)}
+                for item, of_item in zip(items, effects, strict=True)
+            ]
+        )
     return responses
 
 
@@ -416,11 +377,3 @@ def _contributions(state: AppState, contributions: Sequence[tuple[Any, float]]) 
         for item_id, effect in contributions
         if (index := state.catalog.index(item_id)) is not None
     ]
-
-
-def _map_position(state: AppState, vector: NDArray[np.float32]) -> list[float] | None:
-    """Return the map position of a user vector, among its nearest items; None without a map."""
-    if state.item_map is None:
-        return None
-    [position] = state.item_map.locate(vector[None], state.model.item_vectors).tolist()
-    return [float(axis) for axis in position]

@@ -1,20 +1,19 @@
 """HTTP routes for users, items, the model and health."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from tastevec.serving.ratings import ParsedUsers
 from tastevec.serving.service import responses, schemas
 from tastevec.serving.service.errors import JsonRoute, Problem, error_responses, json_response
 from tastevec.serving.service.inference import lifecycle_of
-from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.static import is_not_modified
 from tastevec.serving.service.store_routes import findable_users, search_store
 
@@ -48,38 +47,22 @@ async def recommend(request: Request, body: schemas.RecommendRequest) -> Respons
     state = lifecycle.state
     parsed = state.parse(body.users)
 
-    def recommended(vectors: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
+    def finish(vectors: NDArray[np.float32], check: Callable[[], None] = lambda: None) -> bytes:
+        steered = vectors
         if body.tags:
-            vectors = responses.steer_vectors(state, vectors, body.tags, 1.0, body.horizon)
-        return responses.recommended_items(state, parsed, vectors, body.k)
-
-    def finish(vectors: NDArray[np.float32]) -> bytes:
-        return _recommend_body(state, parsed, recommended(vectors), None)
+            steered = responses.steer_vectors(state, vectors, body.tags, 1.0, body.horizon)
+        recommended = responses.recommended_items(state, parsed, steered, body.k)
+        explained = responses.add_contributions(state, parsed, vectors, recommended, body, check)
+        users = [
+            {"items": items, "unknown": unknown}
+            for items, unknown in zip(explained, parsed.unknown, strict=True)
+        ]
+        return to_json({"space": state.space, "users": users})
 
     if not body.contributions:
         return json_response(await lifecycle.batcher.run(state.model, parsed.histories, body.horizon, finish))
     vectors = await lifecycle.batcher.run(state.model, parsed.histories, body.horizon, np.asarray)
-
-    def explained(check: Callable[[], None]) -> bytes:
-        items = recommended(vectors)
-        contributions = responses.contributions_to_items(state, parsed, vectors, items, body, check)
-        return _recommend_body(state, parsed, items, contributions)
-
-    return json_response(await lifecycle.run_in_worker(explained))
-
-
-def _recommend_body(
-    state: AppState,
-    parsed: ParsedUsers,
-    recommended: Sequence[Sequence[dict[str, Any]]],
-    contributions: Sequence[Sequence[Sequence[dict[str, Any]]]] | None,
-) -> bytes:
-    users = []
-    for number, (items, unknown) in enumerate(zip(recommended, parsed.unknown, strict=True)):
-        of_items = contributions[number] if contributions else [()] * len(items)
-        rows = [{**item, "contributions": of_item} for item, of_item in zip(items, of_items, strict=True)]
-        users.append({"items": rows, "unknown": unknown})
-    return to_json({"space": state.space, "users": users})
+    return json_response(await lifecycle.run_in_worker(partial(finish, vectors)))
 
 
 @user_router.post("/similar-users", response_model=schemas.SimilarUsersResponse)
@@ -143,11 +126,7 @@ async def steer(request: Request, body: schemas.SteerRequest) -> Response:
 
 
 def _vectors(given: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    """Return the vectors of a request (B, D).
-
-    Raises:
-        Problem: Their lengths differ.
-    """
+    """Return the vectors of a request (B, D), which must be of equal length."""
     for number, vector in enumerate(given):
         if len(vector) != len(given[0]):
             where = f"vectors[{number}]"
@@ -204,9 +183,7 @@ async def item_map(request: Request) -> Response:
     if is_not_modified(request, etag):
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(
-            gzipped, headers=headers | {"Content-Encoding": "gzip"}, media_type="application/json"
-        )
+        body, headers["Content-Encoding"] = gzipped, "gzip"
     return Response(body, headers=headers, media_type="application/json")
 
 
@@ -269,4 +246,5 @@ async def readyz(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     """Return Prometheus metrics: requests, latencies, batches, the model."""
-    return Response(lifecycle_of(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    registry = lifecycle_of(request).metrics.registry
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,9 +1,9 @@
 """Request and response schemas."""
 
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from tastevec.schema import Horizon
 from tastevec.serving.service.error_messages import format_value
@@ -12,7 +12,6 @@ MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED = 256, 2_000, 256, 16
 _MAX_ID_LENGTH = 200
 _MAX_ID = 2**63 - 1
 _MAX_TIMESTAMP = 253_402_300_799  # the last second of the year 9999
-T = TypeVar("T", bound=BaseModel)
 
 
 def _invalid(message: str) -> PydanticCustomError:
@@ -32,22 +31,10 @@ def _check_id(value: Any) -> int | str:  # noqa: ANN401  any JSON value
     raise _invalid(f"{format_value(value)}. Expected an item ID, an integer or a string")
 
 
-class _IdSchema:
-    """An item ID as a single check, so that an invalid one gives one message instead of one per type."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(_check_id)
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        number = {"type": "integer", "minimum": -_MAX_ID, "maximum": _MAX_ID}
-        return {"anyOf": [number, {"type": "string", "maxLength": _MAX_ID_LENGTH}]}
-
-
-ItemId = Annotated[int | str, _IdSchema]
+_INTEGER_ID = {"type": "integer", "minimum": -_MAX_ID, "maximum": _MAX_ID}
+_STRING_ID = {"type": "string", "maxLength": _MAX_ID_LENGTH}
+# A single check, so that an invalid ID gives one message instead of one per type.
+ItemId = Annotated[int | str, PlainValidator(_check_id), WithJsonSchema({"anyOf": [_INTEGER_ID, _STRING_ID]})]
 Tags = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=100)], Annotated[float, Field(ge=-10, le=10)]],
     Field(
@@ -101,17 +88,22 @@ Vectors = Annotated[
 ItemIds = Annotated[list[ItemId], Field(min_length=1, max_length=MAX_IDS, examples=[[1, 2]])]
 
 
-def _one_of(one: str, other: str) -> dict[str, Any]:
-    """Return the JSON Schema of a body that contains one of two keys."""
-    return {"oneOf": [{"required": [one]}, {"required": [other]}]}
+def _describe_one_of_two(schema: dict[str, Any]) -> None:
+    schema["oneOf"] = [{"required": [name]} for name in list(schema["properties"])[:2]]
 
 
-def _refuse_both(body: T, one: str, other: str) -> T:
-    """Return the body if it contains exactly one of two lists."""
-    given = [name for name in (one, other) if getattr(body, name)]
-    if len(given) != 1:
-        raise _invalid(f"{'both' if given else 'neither'} of two keys. Expected {one} or {other}")
-    return body
+class _OneOfTwo(_Request):
+    """A request with exactly one of its first two keys, which are lists."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_one_of_two)
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        one, other = list(type(self).model_fields)[:2]
+        if bool(getattr(self, one)) == bool(getattr(self, other)):
+            found = "both" if getattr(self, one) else "neither"
+            raise _invalid(f"{found} of two keys. Expected {one} or {other}")
+        return self
 
 
 class EncodeRequest(_Request):
@@ -168,10 +160,8 @@ class StoredSearchRequest(SimilarUsersRequest):
     )
 
 
-class ExplainRequest(_Request):
+class ExplainRequest(_OneOfTwo):
     """Users, or items, to describe in tags."""
-
-    model_config = ConfigDict(json_schema_extra=_one_of("users", "item_ids"))
 
     users: FewUsers = Field(default_factory=list)
     item_ids: ItemIds = Field(default_factory=list)
@@ -179,15 +169,9 @@ class ExplainRequest(_Request):
     contributions: Annotated[int, Field(ge=0, le=20, description="Contributions of rated items per tag.")] = 3
     horizon: HorizonField = "overall"
 
-    @model_validator(mode="after")
-    def _is_one_of_two(self) -> Self:
-        return _refuse_both(self, "users", "item_ids")
 
-
-class SteerRequest(_Request):
+class SteerRequest(_OneOfTwo):
     """Users, or user vectors, to steer by tags."""
-
-    model_config = ConfigDict(json_schema_extra=_one_of("users", "vectors"))
 
     users: Users = Field(default_factory=list)
     vectors: Vectors = Field(default_factory=list)
@@ -197,10 +181,6 @@ class SteerRequest(_Request):
     ] = 1.0
     k: K = 10
     horizon: HorizonField = "overall"
-
-    @model_validator(mode="after")
-    def _is_one_of_two(self) -> Self:
-        return _refuse_both(self, "users", "vectors")
 
 
 class _Response(BaseModel):

@@ -35,10 +35,7 @@ store_router = APIRouter(
 )
 UserId = Annotated[
     str,
-    Path(
-        description="User ID, 1 to 200 characters.",
-        json_schema_extra={"minLength": 1, "maxLength": 200},
-    ),
+    Path(description="User ID, 1 to 200 characters.", json_schema_extra={"minLength": 1, "maxLength": 200}),
 ]
 
 
@@ -72,11 +69,7 @@ class StoreClient:
         return self._count[2]
 
     async def run(self, work: Callable[[UserStore], T]) -> T:
-        """Return the result of ``work`` from a thread.
-
-        Raises:
-            Problem: The database is unavailable, or too many requests are waiting for it.
-        """
+        """Return the result of ``work`` from a thread, unless too many requests are waiting for the database."""
         if self._waiting >= _WAITING:
             raise too_busy(self._waiting)
         self._waiting += 1
@@ -136,23 +129,19 @@ async def search(request: Request, body: schemas.StoredSearchRequest) -> Respons
 
 async def findable_users(request: Request) -> int | None:
     """Return the number of users that /v1/similar-users can find; None while the database is unavailable."""
-    state, store = lifecycle_of(request).state, request.app.state.store
+    state = lifecycle_of(request).state
+    store: StoreClient | None = request.app.state.store
     if state.users is not None:
         return len(state.users)
     if store is None or not request.app.state.has_token:
         return 0
-    users: int | None = await store.count(state.space)
-    return users
+    return await store.count(state.space)
 
 
 async def search_store(
     request: Request, users: Sequence[schemas.User], k: int, exclude: Sequence[str] = ()
 ) -> Response:
-    """Return the response with the stored users nearest to each user.
-
-    Raises:
-        Problem: No user of the model's space is stored, or the service stores none.
-    """
+    """Return the response with the stored users nearest to each user."""
     store, lifecycle = _store(request), lifecycle_of(request)
     state = lifecycle.state
     parsed = state.parse(users)
@@ -177,11 +166,7 @@ async def search_store(
 
 
 def _store(request: Request) -> StoreClient:
-    """Return the store of the application.
-
-    Raises:
-        Problem: The service has no database, or no token.
-    """
+    """Return the store of the application, which needs a database and a token."""
     store: StoreClient | None = request.app.state.store
     if store is None:
         message = "the service: no database. Expected TASTEVEC_DATABASE_URL at the start."
