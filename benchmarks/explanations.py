@@ -45,7 +45,6 @@ class World:
     """What explanations are compared with.
 
     Attributes:
-        recommender: The model.
         directions: The tag directions, with the strengths of training users as the scale.
         relevance: (N, T) standard deviations from the mean item; NaN where nothing is known.
         positive: (T,) the mean relevance of the training users' positives, every user with the same weight.

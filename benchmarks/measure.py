@@ -35,9 +35,7 @@ class Run:
     """One run of a benchmark; finished steps stay in its folder and are skipped the next time.
 
     Attributes:
-        work: The folder.
         full: Whether the run has the published size.
-        seed: The random seed.
         prepared: A prepared dataset that is measured; generated where it is None.
         model: A model trained on it; trained where it is None.
         steps: The record of every step so far.
