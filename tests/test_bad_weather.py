@@ -107,7 +107,7 @@ def test_command_with_too_little_memory_names_the_setting(command, inputs, tmp_p
     ended = run(*words, "--memory", "1MB")
     assert ended.exit_code == 1
     assert len(ended.stderr.splitlines()) == 1
-    assert "raise the memory setting" in ended.stderr
+    assert "Raise --memory" in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,7 +116,7 @@ def test_one_user_is_prepared_and_encoded_but_cannot_train(bundle_folder, tmp_pa
     assert run("prepare", tmp_path / "one.csv", "--out", tmp_path / "one").exit_code == 0
     refused = run("train", tmp_path / "one", "--out", tmp_path / "model")
     assert refused.exit_code == 1
-    assert "1 training and 0 validation users; expected 2 or more of each" in refused.stderr
+    assert "1 training users and 0 validation users. Expected at least 2 of each" in refused.stderr
     assert not (tmp_path / "model").exists()
     assert run("encode", bundle_folder, tmp_path / "one.csv", "--out", tmp_path / "v.parquet").exit_code == 0
     assert pq.read_table(tmp_path / "v.parquet")["user_id"].to_pylist() == [7]

@@ -75,7 +75,7 @@ def test_two_processes_have_losses_and_weights_of_one_and_print_once(
     for name, weight in expected.items():
         np.testing.assert_allclose(weights[name], weight, rtol=1e-3, atol=1e-4, err_msg=name)
     assert json.loads(done.stdout)["settings"]["batch_size"] == 4
-    assert len(re.findall(r"epoch 3 of 6 done", done.stderr)) == 1
+    assert len(re.findall(r"epoch 3/6: ", done.stderr)) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "two"]
 
 
