@@ -22,6 +22,8 @@ import training
 from tastevec.cli.app import app
 from tastevec.data.prepared import Prepared
 
+pytestmark = pytest.mark.slow  # trains and starts processes
+
 TINY = ("epochs=1", "hidden_size=16", "heads=2", "layers=1", "max_history=20", "report_to=none")
 
 
