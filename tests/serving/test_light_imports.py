@@ -19,6 +19,7 @@ HEAVY = ("torch", "transformers")
         ("tastevec.serving.bundle, tastevec.serving.recommender", (*HEAVY, "huggingface_hub")),
         ("tastevec.serving.hub, tastevec.serving.align", (*HEAVY, "huggingface_hub", "duckdb")),
         ("tastevec.training.settings", HEAVY),
+        ("tastevec.pipelines.batch", (*HEAVY, "duckdb", "ibis")),  # as a Spark worker imports it
     ],
 )
 def test_import_loads_no_heavy_module(modules, heavy):

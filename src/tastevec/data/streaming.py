@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-import ibis
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tastevec.data.expressions import indexed_histories
 from tastevec.data.histories import Histories, normalize_ratings
 from tastevec.errors import SettingsError
 from tastevec.schema import ITEM_ID, USER_ID
@@ -24,6 +21,7 @@ from tastevec.schema import ITEM_ID, USER_ID
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
+    import ibis
     from numpy.typing import NDArray
 
 
@@ -75,6 +73,8 @@ def storage_errors(doing: str) -> Iterator[None]:
     Raises:
         SettingsError: DuckDB or the file system has no space left.
     """
+    import duckdb  # noqa: PLC0415  Spark workers batch users without DuckDB
+
     try:
         yield
     except (duckdb.OutOfMemoryException, duckdb.IOException, OSError) as error:
@@ -200,6 +200,10 @@ def iter_histories(
     Raises:
         SettingsError: Memory or disk are too small to sort the table.
     """
+    import ibis  # noqa: PLC0415  as in storage_errors
+
+    from tastevec.data.expressions import indexed_histories  # noqa: PLC0415  as above
+
     ids = pa.array(item_ids.tolist())
     catalog = ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32)}))
     rows = materialize(indexed_histories(table, catalog))

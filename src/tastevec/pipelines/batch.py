@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tastevec.data.expressions import connect
 from tastevec.data.files import atomic_file
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.readers import ReadSettings
@@ -193,6 +192,7 @@ def write_vectors_on_spark(
         SettingsError: Spark fails.
         MissingExtraError: PySpark is not installed.
     """
+    from tastevec.data.expressions import connect  # here: Spark workers import this module, without DuckDB
     from tastevec.data.spark.reading import read_source
     from tastevec.data.spark.session import is_address, spark_engine, spark_errors
 
