@@ -26,7 +26,8 @@ from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.routes import item_router, service_router, user_router
 from tastevec.serving.service.settings import ServiceSettings
 from tastevec.serving.service.static import page_routes
-from tastevec.serving.service.store_routes import StoreClient, store_router
+from tastevec.serving.service.store_client import StoreClient
+from tastevec.serving.service.store_routes import store_router
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
