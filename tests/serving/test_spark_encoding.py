@@ -198,7 +198,7 @@ def test_invalid_rows_on_spark_are_refused_or_skipped_without_partial_output(
     assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]
     spoken = CliRunner().invoke(app, [*command, "--skip-bad-rows"])
     assert "Wrote 2 user vectors to vectors (" in spoken.stdout
-    assert "Bad rows set aside: 1 " in spoken.stdout
+    assert "Skipped 1 row: 1 not a number" in spoken.stdout
 
 
 def test_spark_worker_refuses_invalid_input(spark, bundle_folder):
@@ -218,7 +218,7 @@ def test_missing_column_or_torch_bundle_is_refused_before_spark_starts(spark, bu
     frame = spark.createDataFrame([(1, 3)], "user_id long, item_id long")
     with pytest.raises(DataError, match="no column rating"):
         encode_on_spark(bundle_folder, frame)
-    with pytest.raises(FormatError, match="computes with torch"):
+    with pytest.raises(FormatError, match="the model: runtime torch, which workers do not need"):
         encode_on_spark(Bundle.load(bundle_folder, "torch"), frame)
 
 
@@ -228,12 +228,11 @@ KILLED = """
     from pathlib import Path
     from pyspark.sql import SparkSession
     from tastevec.data.spark.session import launch_conf
-    from tastevec.serving import on_spark
+    from tastevec.pipelines import batch as pipeline
 
     model, histories, out, mark = sys.argv[1:]
-    answer = on_spark.vectors_of
 
-    class Killed(on_spark._Encoding):
+    class Killed(pipeline._Encoding):
         def __call__(self, batches):
             for number, batch in enumerate(super().__call__(batches)):
                 yield batch
@@ -241,14 +240,14 @@ KILLED = """
                     Path(mark).touch()
                     os.kill(os.getpid(), signal.SIGKILL)
 
-    on_spark._Encoding = Killed
+    pipeline._Encoding = Killed
     with tempfile.TemporaryDirectory() as scratch:
         builder = SparkSession.builder
         for name, value in launch_conf("local[2,3]", Path(scratch)).items():
             builder = builder.config(name, value)
         spark = builder.getOrCreate()
         frame = spark.read.parquet(histories)
-        on_spark.encode_on_spark(model, frame).write.parquet(out)
+        pipeline.encode_on_spark(model, frame).write.parquet(out)
         spark.stop()
 """
 
