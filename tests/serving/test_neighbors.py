@@ -106,3 +106,10 @@ def test_read_user_vectors_of_another_table_is_refused(model, tmp_path):
         read_user_vectors(tmp_path / "no.parquet", model.bundle.space)
     with pytest.raises(SourceError, match="Expected a Parquet file"):
         read_user_vectors(tmp_path / "missing.parquet", model.bundle.space)
+
+
+def test_user_vectors_with_a_control_character_in_an_id_are_refused(model, tmp_path):
+    vectors = pa.array([[0.0] * 8] * 2, pa.list_(pa.float32(), 8))
+    pq.write_table(pa.table({"user_id": ["ann", "bob\n"], "vector": vectors}), tmp_path / "v.parquet")
+    with pytest.raises(DataError, match=r"v.parquet, column user_id: 'bob\\n' contains a control character"):
+        read_user_vectors(tmp_path / "v.parquet", model.bundle.space)

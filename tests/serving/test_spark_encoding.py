@@ -212,6 +212,9 @@ def test_spark_worker_refuses_invalid_input(spark, bundle_folder):
         PythonException, match=r"user 2: rating 50. Expected [0-9.]+ to 5, the rating scale of the model"
     ):
         nowhere(encode_on_spark(bundle_folder, high))
+    control = spark.createDataFrame([("a\nb", "3", 4.0)], "user_id string, item_id string, rating double")
+    with pytest.raises(PythonException, match=r"column user_id: 'a\\nb' contains a control character"):
+        nowhere(encode_on_spark(bundle_folder, control))
 
 
 def test_missing_column_or_torch_bundle_is_refused_before_spark_starts(spark, bundle_folder):

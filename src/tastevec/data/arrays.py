@@ -12,7 +12,8 @@ from pydantic_core import from_json
 from safetensors import SafetensorError, safe_open
 
 from tastevec.data.files import damaged, validate_json
-from tastevec.schema import USER_ID, VECTOR
+from tastevec.errors import DataError
+from tastevec.schema import CONTROL_CHARACTERS, USER_ID, VECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -124,6 +125,21 @@ def vector_type(schema: pa.Schema) -> pa.FixedSizeListType | None:
     if not isinstance(kind, pa.FixedSizeListType) or schema.field(USER_ID).type not in ID_TYPES:
         return None
     return kind if kind.list_size > 0 and pa.types.is_floating(kind.value_type) else None
+
+
+def check_ids(ids: pa.ChunkedArray, where: str) -> None:
+    """Check that no ID contains a control character, as the readers of tables do.
+
+    Raises:
+        DataError: One does.
+    """
+    if pa.types.is_integer(ids.type):
+        return
+    wrong = ids.filter(pc.match_substring_regex(ids, CONTROL_CHARACTERS))
+    if len(wrong):
+        raise DataError(
+            f"{where}: {wrong[0].as_py()[:40]!r} contains a control character. Expected an ID. Rename it."
+        )
 
 
 def read_columns(

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tastevec.data.arrays import check_ids
 from tastevec.data.files import atomic_file
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.readers import ReadSettings
@@ -238,8 +239,8 @@ def encode_on_spark(
         ``spark.sql.shuffle.partitions`` partitions.
 
     Raises:
-        DataError: A column is missing. In a worker, which fails the Spark job: a rating is off the scale, or an item is
-            rated twice by a user.
+        DataError: A column is missing. In a worker, which fails the Spark job: an ID contains a control character, a rating
+            is off the scale, or an item is rated twice by a user.
         FormatError: The model cannot be read, or has no graph.
         ImportError: onnxruntime is not installed.
     """
@@ -306,8 +307,10 @@ class _Model:
         """Return the histories of the users of a table, with known items only.
 
         Raises:
-            DataError: A rating is off the scale, or an item is rated twice by a user.
+            DataError: An ID contains a control character, a rating is off the scale, or an item is rated twice by a user.
         """
+        for name in (USER_ID, ITEM_ID):
+            check_ids(table[name], f"histories, column {name}")
         ids, catalog = table[ITEM_ID], self.catalog
         if ids.type != catalog.type:  # compared as text, as everywhere
             ids, catalog = ids.cast(pa.string()), catalog.cast(pa.string())

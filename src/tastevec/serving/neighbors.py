@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.arrays import READ_ERRORS, vector_type
+from tastevec.data.arrays import READ_ERRORS, check_ids, vector_type
 from tastevec.errors import DataError, SourceError
 from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, USER_ID, VECTOR
 
@@ -85,6 +85,7 @@ def read_user_vectors(
             f"{name}: columns {', '.join(table.column_names)}. Expected user_id and vector (a fixed-size list of numbers), without "
             "NULL, as from tastevec encode."
         )
+    check_ids(table[USER_ID], f"{name}, column {USER_ID}")
     _check_metadata(table.schema.metadata or {}, name, space, horizon)
     if not len(table):
         raise DataError(f"{name}: no users. Expected at least one. Run: tastevec encode MODEL HISTORIES")

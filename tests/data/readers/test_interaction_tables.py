@@ -227,6 +227,51 @@ def test_invalid_row_of_a_parquet_is_located_by_its_number(user, rating, message
         read(tmp_path / "mine.parquet", connection)
 
 
+CONTROL = [chr(code) for code in (*range(1, 0x20), *range(0x7F, 0xA0))]
+
+
+@pytest.mark.parametrize("role", ["user", "item"])
+def test_id_with_a_control_character_is_an_invalid_row(role, tmp_path, connection):
+    ids = ["a", *(f"a{character}b" for character in CONTROL), "Zoë\u00a0\u2028👍"]
+    table = pa.table({"user": ids, "item": ids, "rating": [5] * len(ids)})
+    other = "item" if role == "user" else "user"
+    table = table.set_column(table.column_names.index(other), other, [[*map(str, range(len(ids)))]])
+    pq.write_table(table, tmp_path / "mine.parquet")
+    expected = rf"row 2, column {role}: 'a\\x01b' contains a control character \(64 of 66 rows are invalid, 97 %\)\. Expected a"
+    with pytest.raises(BadRowError, match=expected):
+        read(tmp_path / "mine.parquet", connection)
+    kept, row_report = read(tmp_path / "mine.parquet", connection, ReadSettings(skip_bad_rows=True))
+    assert row_report.skipped == {"control character": 64}
+    assert [row[f"{role}_id"] for row in rows(kept)] == [ids[0], ids[-1]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("mine.csv", 'user,item,rating\nAnn,1,5\n"Bob\n",1,5\n', 3),
+        ("mine.csv", "user,item,rating\nAnn,1,5\nBo\tb,1,5\n", 3),
+        ("mine.tsv", "user\titem\trating\nBo\x7fb\t1\t5\n", 2),
+        ("mine.inter", "user_id:token\titem_id:token\trating:float\n1\tBo\x85b\t5\n", 2),
+    ],
+)
+def test_text_id_with_a_control_character_is_an_invalid_row(name, text, line, tmp_path, connection):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    expected = rf"{name}, line {line}, column \w+: 'Bo.* contains a control character"
+    with pytest.raises(BadRowError, match=expected):
+        read_source(tmp_path / name, connection=connection, settings=ReadSettings())
+
+
+def test_item_metadata_with_a_control_character_in_an_id_are_invalid(tmp_path, connection):
+    (tmp_path / "mine.csv").write_text("user,item,rating\n1,a,5\n")
+    (tmp_path / "items.csv").write_text("item,title\na,A\nb\x1b[0m,B\n")
+    with pytest.raises(BadRowError, match=r"items.csv, line 3, column item: 'b\\x1b\[0m' contains a control"):
+        read_source(
+            tmp_path / "mine.csv",
+            connection=connection,
+            settings=ReadSettings(items=tmp_path / "items.csv"),
+        )
+
+
 def test_float_ids_of_a_parquet_are_refused(tmp_path, connection):
     pq.write_table(pa.table({"user": [1.0], "item": [1], "rating": [5]}), tmp_path / "mine.parquet")
     with pytest.raises(BadRowError, match=r"column user: '1.0' .*\. Expected an integer"):

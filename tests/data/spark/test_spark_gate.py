@@ -49,6 +49,18 @@ def test_release_with_invalid_rows_is_prepared_and_refused_as_on_duckdb(tmp_path
     assert messages[0] == messages[1]
 
 
+def test_control_characters_in_ids_are_invalid_as_on_duckdb(tmp_path):
+    table = tmp_path / "mine.csv"
+    ids = ["a\tb", "a\x01b", "a\x7fb", "a\x9fb"]
+    table.write_text("user,item,rating\n" + "".join(f"{name},1,5\n" for name in [*ids, "Zoë\u00a0"]))
+    reports = []
+    for engine in ("duckdb", "spark"):
+        with read_by(engine, table, tmp_path, skip_bad_rows=True) as (source, _):
+            reports.append(source.row_reports[0])
+    assert reports[0] == reports[1]
+    assert (reports[0].rows_kept, reports[0].skipped) == (1, {"control character": 4})
+
+
 def test_release_in_the_format_of_ml_10m_is_prepared_as_on_duckdb(tmp_path):
     by_duckdb, by_spark = prepared_by_both(worlds.write_10m(tmp_path / "release"), tmp_path)
     assert by_spark == by_duckdb

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tastevec.data.readers.text import literal, show
 from tastevec.errors import SourceError
-from tastevec.schema import GENRES, ITEM_ID, RATING, TAG, TIMESTAMP, TITLE, USER_ID, YEAR
+from tastevec.schema import CONTROL_CHARACTERS, GENRES, ITEM_ID, RATING, TAG, TIMESTAMP, TITLE, USER_ID, YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,11 +26,13 @@ class Dialect:
         integer: A 64-bit integer in its own spelling: neither ``007`` nor ``5.0``.
         number: A float64.
         seconds: Whole Unix seconds (int64) from a number or from an ISO 8601 date.
+        control: Whether the text contains a control character.
     """
 
     integer: str
     number: str
     seconds: str
+    control: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class IntRange:
 class ColumnType:
     """A column type: the value of a field and the rules that make its row invalid, for every engine.
 
-    In both templates ``{t}`` is the field's text and ``{integer}``, ``{number}``, ``{seconds}`` parse it (`Dialect`).
+    In both templates ``{t}`` is the field's text; ``{integer}``, ``{number}``, ``{seconds}``, ``{control}`` are the `Dialect`'s.
 
     Attributes:
         value: SQL template of the value; it must not raise for any text.
@@ -77,13 +79,14 @@ class ColumnType:
 
 def parse(template: str, dialect: Dialect, text: str) -> str:
     """Return the template in the dialect's SQL, with the name of the text in it."""
-    for name in ("integer", "number", "seconds"):
+    for name in ("integer", "number", "seconds", "control"):
         template = template.replace(f"{{{name}}}", getattr(dialect, name))
     return template.replace("{t}", text)
 
 
 BLANK = "blank"  # a tag without text; ml-10m has some, and they are no error
 OUT_OF_RANGE = "out of range"
+CONTROL = "control character"  # in an ID: it would break lines of logs and CSV, and paths of HTTP requests
 _LATEST = 100_000_000_000  # the year 5138: larger numbers are milliseconds
 # Numbers that look like dates: 20240131 is a date to its writer and a day in 1970 as seconds.
 _LAST_DATE = 21001231
@@ -101,14 +104,16 @@ DUCKDB: Final = Dialect(
     integer="(CASE WHEN CAST(TRY_CAST({t} AS BIGINT) AS VARCHAR) = {t} THEN TRY_CAST({t} AS BIGINT) END)",
     number=_NUMBER,
     seconds=f"TRY_CAST(floor(CASE WHEN NOT {_NUMBER} {DATES} THEN {_NUMBER} ELSE {_ISO} END) AS BIGINT)",
+    control=f"regexp_matches({{t}}, '{CONTROL_CHARACTERS}')",
 )
 
 _EMPTY = ("empty", "{t} = ''")
 _NOT_AN_INTEGER = ("not an integer", "{v} IS NULL")
+_CONTROL = (CONTROL, "{control}")
 _ANY_INTEGER = IntRange(0, 2**63 - 1)
 INT_ID = ColumnType("{integer}", (_EMPTY, _NOT_AN_INTEGER), "an integer", _ANY_INTEGER)
-ANY_ID = ColumnType("{t}", (_EMPTY,), "an ID", _ANY_INTEGER)  # an integer if all of its column are
-TEXT_ID = ColumnType("{t}", (_EMPTY,), "a text")
+ANY_ID = ColumnType("{t}", (_EMPTY, _CONTROL), "an ID", _ANY_INTEGER)  # an integer if all of its column are
+TEXT_ID = ColumnType("{t}", (_EMPTY, _CONTROL), "a text")
 TEXT = ColumnType("{t}")
 UNIX_SECONDS = ColumnType(
     "{integer}",

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from tastevec.data.readers.columns import ANY_ID, BLANK, DUCKDB, OUT_OF_RANGE, parse
+from tastevec.data.readers.columns import ANY_ID, BLANK, CONTROL, DUCKDB, OUT_OF_RANGE, parse
 from tastevec.data.readers.records import readable
 from tastevec.data.readers.text import UNDECODED, literal, show, sql_path
 from tastevec.errors import BadRowError
@@ -128,7 +128,9 @@ def describe_row(
     if reason == DUPLICATE:
         first, *key = shown
         return InvalidRow(f"{location}: {', '.join(map(str, key))} repeats {first}", "one such row")
-    contains = f" contains {'an' if reason[0] == 'u' else 'a'} {reason}" if reason in _MARKS else ""
+    contains = (
+        f" contains {'an' if reason[0] == 'u' else 'a'} {reason}" if reason in {*_MARKS, CONTROL} else ""
+    )
     if int(number) == NO_COLUMN:
         found = f"{location}: {show(shown[0])}{contains or f' has {reason}'}"
         return InvalidRow(found, f"{len(names)} columns: {', '.join(names)}")

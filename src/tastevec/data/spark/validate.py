@@ -23,7 +23,7 @@ from tastevec.data.readers.validate import (
     refuse_rows,
 )
 from tastevec.data.spark.session import reader
-from tastevec.schema import ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
+from tastevec.schema import CONTROL_CHARACTERS, ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +88,7 @@ SPARK: Final = Dialect(
         # Larger numbers, infinity and NaN are no timestamps and must not be truncated to one.
         f"WHEN {_ANY_SECONDS} BETWEEN -1e15D AND 1e15D THEN floor({_ANY_SECONDS}) END)"
     ),
+    control=f"rlike({{t}}, r'{CONTROL_CHARACTERS}')",
 )
 
 
