@@ -85,7 +85,7 @@ def _emptied(shared):
 
 def everything(store):
     """Return all stored vectors by space, horizon and ID."""
-    with store._connection(pooled=False) as connection:
+    with store._connection("long") as connection:
         rows = connection.execute(
             "SELECT space, horizon, user_id, vector::text FROM tastevec.users JOIN tastevec.spaces USING (number)"
         ).fetchall()

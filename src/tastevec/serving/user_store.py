@@ -9,8 +9,10 @@ Dimensions: B users, M users of a space, D dimensions, K nearest.
 from __future__ import annotations
 
 import re
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast, get_args
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, cast, get_args
 
 import numpy as np
 import pyarrow.compute as pc
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
 
-CONNECTIONS: Final = 4  # the most at once
+SEARCH_CONNECTIONS: Final = 2  # the most at once for searches, which are slow
+CONNECTIONS: Final = SEARCH_CONNECTIONS + 4  # the most at once in total, but for migrations and indexes
 _WAIT_S, _CONNECT_S, _STATEMENT_MS, _SILENT_MS = 1.0, 2, 5_000, 5_000
 _LOCK = 7_461_257  # any number, the same in all processes
 
@@ -58,7 +61,18 @@ _MIGRATIONS: Final = (
 
 
 class StoreError(TastevecError):
-    """The user database is unavailable or too slow; nothing was written."""
+    """The user database is unavailable or too slow; nothing was written.
+
+    Attributes:
+        kind: The name of the database's error, which contains no data.
+        reachable: Whether the database responded, and other queries may succeed.
+    """
+
+    def __init__(self, kind: str, *, reachable: bool = False) -> None:
+        super().__init__(
+            f"the user database: unavailable ({kind}). Expected a response in time. Try again in a few seconds."
+        )
+        self.kind, self.reachable = kind, reachable
 
 
 def connection_settings(url: str) -> dict[str, Any]:
@@ -110,14 +124,14 @@ def migrate(connection: psycopg.Connection) -> None:
             connection.execute("UPDATE tastevec.version SET version = %s", (len(_MIGRATIONS),))
 
 
-def connection_pool(settings: dict[str, Any]) -> ConnectionPool[psycopg.Connection]:
+def connection_pool(settings: dict[str, Any], connections: int) -> ConnectionPool[psycopg.Connection]:
     """Return a pool of connections for short queries; each is checked before use, so that a restarted database works."""
     from psycopg_pool import ConnectionPool  # noqa: PLC0415  an extra
 
     return ConnectionPool(
         kwargs=settings,
         min_size=0,
-        max_size=CONNECTIONS,
+        max_size=connections,
         timeout=_WAIT_S,
         reconnect_timeout=0,  # the next query tries again at once, instead of after a growing pause
         configure=_configure,
@@ -218,11 +232,11 @@ def create_collection(connection: psycopg.Connection, space: str, horizon: Horiz
 def search(
     connection: psycopg.Connection,
     collection: Collection,
-    vectors: NDArray[np.float32],
+    vector: NDArray[np.float32],
     k: int,
     exclude: Sequence[str],
-) -> list[list[tuple[str, float]]]:
-    """Return the IDs and cosines of the K nearest users per vector (B, D), without the excluded ones, nearest first."""
+) -> list[tuple[str, float]]:
+    """Return the IDs and cosines of the K users nearest to a vector (D,), without the excluded ones, nearest first."""
     from psycopg import sql  # noqa: PLC0415  an extra
 
     query: sql.Composed | str = _EXACT
@@ -231,8 +245,8 @@ def search(
         least, most = _CANDIDATES
         candidates = str(min(most, max(least, 2 * (k + len(exclude)))))
         connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (candidates,))
-    parameters = {"number": collection.number, "k": k, "exclude": list(exclude)}
-    return [connection.execute(query, {**parameters, "query": row}).fetchall() for row in vectors]
+    parameters = {"number": collection.number, "k": k, "exclude": list(exclude), "query": vector}
+    return connection.execute(query, parameters).fetchall()
 
 
 def drop_index(connection: psycopg.Connection, number: int) -> None:
@@ -273,9 +287,12 @@ class UserStore:
             MissingExtraError: psycopg or pgvector is not installed.
         """
         self._settings = connection_settings(url)
-        with self._connection(pooled=False) as connection:
+        with self._connection("long") as connection:
             migrate(connection)
-        self._pool = connection_pool(self._settings)
+        self._pools = {
+            "search": connection_pool(self._settings, SEARCH_CONNECTIONS),
+            "short": connection_pool(self._settings, CONNECTIONS - SEARCH_CONNECTIONS),
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -285,7 +302,13 @@ class UserStore:
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
+
+    def check(self) -> None:
+        """Raise the errors of this class if the database is unavailable or its tables were removed."""
+        with self._connection() as connection:
+            _version(connection)
 
     def upsert(
         self, space: str, user_ids: Sequence[int | str], vectors: Mapping[Horizon, NDArray[np.float32]]
@@ -328,7 +351,7 @@ class UserStore:
         """Delete all users of a space, such as that of a retired model; return their number."""
         count_users = "SELECT count(DISTINCT user_id) FROM tastevec.users JOIN tastevec.spaces USING (number) WHERE space = %s"
         delete = "DELETE FROM tastevec.spaces WHERE space = %s RETURNING number"
-        with self._connection(pooled=False) as connection, connection.transaction():
+        with self._connection("long") as connection, connection.transaction():
             [(users,)] = connection.execute(count_users, (space,)).fetchall()
             for (number,) in connection.execute(delete, (space,)).fetchall():
                 drop_index(connection, number)
@@ -349,6 +372,7 @@ class UserStore:
         *,
         horizon: Horizon = "overall",
         exclude: Sequence[int | str] = (),
+        time_limit_s: float = inf,
     ) -> list[list[tuple[str, float]]]:
         """Return the IDs of the K nearest users per vector (B, D), and their cosines in [-1, 1], nearest first.
 
@@ -361,6 +385,8 @@ class UserStore:
             k: Users per query; fewer where fewer are stored.
             horizon: The horizon of the stored vectors.
             exclude: IDs of users to exclude.
+            time_limit_s: Seconds after which no further vector is searched: the results are those of the first vectors, at
+                least of one.
 
         Raises:
             DataError: The vectors have another dimension than the space.
@@ -370,19 +396,24 @@ class UserStore:
             raise SettingsError(f"k: {k}. Expected 1 or more.")
         queries = _rows(vectors)
         excluded = _id_texts(exclude, "exclude")
-        with self._connection() as connection, connection.transaction():
+        with self._connection("search") as connection, connection.transaction():
             collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
                 return [[] for _ in queries]
             _check_dim(collection, queries, space)
-            return search(connection, collection, queries, k, excluded)
+            found, ends = [], time.monotonic() + time_limit_s
+            for query in queries:
+                found.append(search(connection, collection, query, k, excluded))
+                if time.monotonic() >= ends:
+                    break
+            return found
 
     def vectors(
         self, space: str, user_ids: Sequence[int | str], *, horizon: Horizon = "overall"
     ) -> dict[str, NDArray[np.float32]]:
         """Return the vectors (D,) by ID, of the users that are stored."""
         ids = _id_texts(user_ids, "user_ids")
-        with self._connection() as connection:
+        with self._connection("search") as connection:
             collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
                 return {}
@@ -402,7 +433,7 @@ class UserStore:
         """
         from psycopg import sql  # noqa: PLC0415  an extra
 
-        with self._connection(pooled=False) as connection:
+        with self._connection("long") as connection:
             collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
                 raise DataError(f"space {space}: no stored users. Expected users to index. Store them first.")
@@ -412,21 +443,21 @@ class UserStore:
             connection.execute("UPDATE tastevec.spaces SET indexed = true WHERE number = %s", (number,))
 
     @contextmanager
-    def _connection(self, *, pooled: bool = True) -> Iterator[psycopg.Connection]:
-        """Yield a connection for a short query, or one without a time limit.
+    def _connection(self, use: Literal["short", "search", "long"] = "short") -> Iterator[psycopg.Connection]:
+        """Yield a connection for a short query or a search, or one without a time limit.
 
         Database errors become `StoreError`, without their text, which can contain an ID.
         """
         import psycopg  # noqa: PLC0415  an extra
 
         try:
-            with self._pool.connection() if pooled else psycopg.connect(**self._settings) as connection:
+            opened = psycopg.connect(**self._settings) if use == "long" else self._pools[use].connection()
+            with opened as connection:
                 yield connection
         except psycopg.Error as error:
-            kind = type(error).__name__
-            raise StoreError(
-                f"the user database: unavailable ({kind}). Expected a response in time. Try again in a few seconds."
-            ) from None
+            # Without a code it is the connection; 57P: the server is shutting down or starting.
+            lost = error.sqlstate is None or error.sqlstate.startswith("57P")
+            raise StoreError(type(error).__name__, reachable=not lost) from None
 
 
 def id_text(value: object, where: str) -> str:

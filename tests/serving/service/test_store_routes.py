@@ -143,7 +143,7 @@ def count(client):
 
 
 def test_count_is_the_number_of_stored_users_of_the_space(store_only, url, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.service.store_client._COUNT_VALID_S", -1.0)
+    monkeypatch.setattr("tastevec.serving.service.store_client._VALID_S", -1.0)
     client = store_only(url)
     with UserStore(url) as users:
         users.upsert("space-0", ["ann", "bob"], {"overall": np.ones((2, 8)), "next": np.ones((2, 8))})
@@ -159,7 +159,7 @@ def test_count_is_cached_and_null_without_the_database(store_only, server, url, 
     assert count(client) == 0
     assert store(client, "ann", ROCKETS).status_code == 200
     assert count(client) == 0
-    monkeypatch.setattr("tastevec.serving.service.store_client._COUNT_VALID_S", -1.0)
+    monkeypatch.setattr("tastevec.serving.service.store_client._VALID_S", -1.0)
     client = store_only(url)
     assert count(client) == 1
     run(server.get_uri(), "ALTER DATABASE served ALLOW_CONNECTIONS false")
@@ -171,7 +171,7 @@ def test_count_is_cached_and_null_without_the_database(store_only, server, url, 
 
 
 def test_count_that_times_out_is_null(store_only, url, monkeypatch):
-    monkeypatch.setattr("tastevec.serving.service.store_client._COUNT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("tastevec.serving.service.store_client._PROBE_S", 0.05)
     unblock = Event()
     monkeypatch.setattr(UserStore, "count", lambda *_: unblock.wait(30))
     assert count(store_only(url)) is None
