@@ -75,8 +75,8 @@ docs: .venv/installed  ## build the documentation site into site/, without a net
 notebook: .venv/installed  ## execute the notebook and write its page to runs/notebook; minutes
 	$(BIN)/python benchmarks/research_note.py
 
-release: .venv/installed  ## build and install the package, and apply the diffs of CONTRIBUTING; some minutes
-	TASTEVEC_RELEASE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/test_release.py tests/test_contributing.py
+release: .venv/installed  ## build and install the package, apply the diffs of CONTRIBUTING, and watch every command for files and connections; some minutes
+	TASTEVEC_RELEASE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q --no-cov -p no:randomly tests/test_release.py tests/test_contributing.py tests/test_outside.py
 
 check: .venv/installed  ## format, lint, types, import contracts and the quick tests
 	$(BIN)/ruff format --check $(SOURCES)

@@ -31,6 +31,19 @@ def test_unit_is_valid_for_systemd(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("page", ["Dockerfile", "tastevec.service"])
+def test_service_starts_in_an_empty_folder_and_reports_nothing(page):
+    lines = (DEPLOY / page).read_text().splitlines()
+    folder = {
+        "Dockerfile": ["WORKDIR /srv/tastevec"],
+        "tastevec.service": ["RuntimeDirectory=tastevec", "WorkingDirectory=%t/tastevec"],
+    }
+    start = max(number for number, line in enumerate(lines) if line.startswith(("FROM", "[Service]")))
+    assert set(folder[page]) <= set(lines[start:])
+    [environment] = [line for line in lines[start:] if line.startswith(("ENV ", "Environment="))]
+    assert {"ORT_DISABLE_TELEMETRY=1", "HF_HUB_DISABLE_TELEMETRY=1"} <= set(environment.split())
+
+
 @pytest.mark.parametrize("page", ["docs/service.md", "deploy/Dockerfile", "deploy/tastevec.service"])
 def test_environment_variables_are_settings_of_the_service(page):
     import re  # noqa: PLC0415  only here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,12 @@ __all__ = [
     "prepare",
     "train",
 ]
+
+# What libraries send without a request: use reports of ONNX Runtime (from a device ID in ~/.cache/Microsoft) and of the Hub
+# client, and the conversion of a Hub model that transformers starts. They read these once, at their import. A value of the
+# user stays.
+for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_SAFETENSORS_CONVERSION"):
+    os.environ.setdefault(_name, "1")
 
 # Loaded at first use: `import tastevec` stays cheap.
 _MODULES = {

@@ -1,5 +1,6 @@
 import math
 
+import duckdb
 import ibis
 import numpy as np
 import pyarrow as pa
@@ -114,6 +115,14 @@ def test_connect_sets_memory_and_threads(tmp_path):
     connection = tables.connect("100MB", spill=tmp_path, threads=1)
     query = "SELECT current_setting('memory_limit'), current_setting('threads')"
     assert connection.raw_sql(query).fetchone() == ("95.3 MiB", 1)
+
+
+def test_connection_installs_no_extension_from_the_network(tmp_path):
+    connection = tables.connect(spill=tmp_path)
+    with pytest.raises(duckdb.Error, match="httpfs"):
+        connection.raw_sql("SELECT * FROM 'https://127.0.0.1:1/ratings.csv'")
+    [value] = connection.raw_sql("SELECT current_setting('autoinstall_known_extensions')").fetchone()
+    assert value is False
 
 
 def test_connect_with_invalid_memory_is_refused():

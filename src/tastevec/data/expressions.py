@@ -37,6 +37,9 @@ def connect(memory: str = "2GB", spill: Path | None = None, threads: int | None 
     """
     folder = (spill or Path(tempfile.gettempdir())) / f".tastevec-spill-{uuid.uuid4().hex}"
     config: dict[str, Any] = {"memory_limit": memory, "temp_directory": str(folder)}
+    config["autoinstall_known_extensions"] = (
+        False  # DuckDB would download and load code for a path such as s3://
+    )
     if threads is not None:
         config["threads"] = threads
     # preserve_insertion_order stays on: the readers number the rows of a file in file order.
