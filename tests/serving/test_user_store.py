@@ -14,9 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from databases import emptied_database, run
 from tastevec.errors import DataError, FormatError, SettingsError, SourceError
-from tastevec.serving import user_store as database
+from tastevec.serving import user_tables as database
 from tastevec.serving.neighbors import Neighbors
-from tastevec.serving.user_store import CONNECTIONS, StoreError, UserStore, load_parquet
+from tastevec.serving.user_store import UserStore, load_parquet
+from tastevec.serving.user_tables import CONNECTIONS, StoreError
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
 DIM = 4
@@ -35,7 +36,11 @@ SQL = [
 IDS = st.one_of(
     st.sampled_from(SQL),
     st.integers(-(2**63), 2**63),
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufffd"), min_size=1, max_size=12),
+    st.text(
+        st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="\ufffd"),
+        min_size=1,
+        max_size=12,
+    ),
 )
 THROW_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 WHOLE = st.integers(-5, 5).map(float)
@@ -267,6 +272,21 @@ def test_invalid_id_is_refused_without_its_value(store, user_id, message):
     assert everything(store) == {}
 
 
+@pytest.mark.parametrize("character", [*"\x01\t\n\r\x1f\x7f\x85\x9f", chr(0x2028), chr(0x2029)])
+def test_control_character_in_an_id_is_refused_unless_it_is_stored(store, url, character):
+    earlier = f"sec{character}ret"
+    with pytest.raises(DataError, match=r"user_ids\[0\]: a control character") as refused:
+        store.upsert("one", [earlier], {"overall": np.ones((1, DIM))})
+    assert "sec" not in str(refused.value)
+    store.upsert("one", ["ann"], {"overall": np.ones((1, DIM))})
+    run(url, "UPDATE tastevec.users SET user_id = %s", earlier)
+    assert store.nearest("one", np.ones((1, DIM)), 1) == [[(earlier, pytest.approx(1))]]
+    assert store.nearest("one", np.ones((1, DIM)), 1, exclude=[earlier]) == [[]]
+    assert store.vectors("one", [earlier]).keys() == {earlier}
+    assert store.delete(earlier) is True
+    assert everything(store) == {}
+
+
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
@@ -323,6 +343,33 @@ def test_index_has_a_high_recall(store):
     ]
     store.delete(390)
     assert store.nearest("one", vectors[390:391], 1)[0][0][0] != "390"
+
+
+def test_search_by_index_finds_k_users(store, url, server):
+    random = np.random.default_rng(5)
+    vectors = random.standard_normal((1_300, DIM)).astype(np.float32)
+    vectors[:100] = 0
+    store.upsert("one", range(1_300), {"overall": vectors})
+    queries = np.stack([vectors[700], vectors[0]])  # vectors of zeros are in no index
+    exact = {k: store.nearest("one", queries, k) for k in (5, 1_100, 1_250)}
+    store.index("one")
+    run(server.get_uri(), f"ALTER DATABASE {name_of(url)} SET enable_seqscan = off")  # else too few to use it
+    try:
+        with UserStore(url) as indexed:
+            for k, expected in exact.items():
+                found = indexed.nearest("one", queries, k)
+                assert [len(row) for row in found] == [k, k]
+                assert not np.isnan([cosine for row in found for _, cosine in row]).any()
+                assert found[1] == expected[1]
+                assert found[0][0] == expected[0][0]
+    finally:
+        run(server.get_uri(), f"ALTER DATABASE {name_of(url)} RESET ALL")
+
+
+def test_index_of_too_many_dimensions_is_refused(store):
+    store.upsert("one", ["ann"], {"overall": np.ones((1, 2_001))})
+    with pytest.raises(DataError, match=r"2001 dimensions. Expected 2000 at most for an index"):
+        store.index("one")
 
 
 def written(path, ids, vectors, metadata):
@@ -439,6 +486,117 @@ def test_tables_of_a_later_version_are_refused_unchanged(url):
     run(url, "UPDATE tastevec.version SET version = 99")
     with pytest.raises(FormatError, match=r"version 99. Expected 1 or older. Use a later tastevec"):
         UserStore(url)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (
+            "DROP SCHEMA tastevec CASCADE; CREATE TABLE tastevec.accounts (id integer)",
+            "with accounts.id int4",
+        ),
+        (
+            "DROP SCHEMA tastevec CASCADE; CREATE TABLE tastevec.version (version text)",
+            "with version.version text",
+        ),
+        ("DELETE FROM tastevec.version", "0 versions"),
+        ("INSERT INTO tastevec.version VALUES (1)", "2 versions"),
+        ("ALTER TABLE tastevec.users RENAME vector TO embedding", "without users.vector vector"),
+        ("ALTER TABLE tastevec.users ADD note text NOT NULL", "with users.note text"),
+        ("DROP TABLE tastevec.users", "without users.number int4"),
+        ("ALTER TABLE tastevec.users DROP CONSTRAINT users_number_fkey", "without users: fc on number"),
+    ],
+)
+def test_other_tables_in_the_schema_are_refused_unchanged(url, changes, found):
+    UserStore(url).close()
+    run(url, changes.replace("CASCADE; ", "CASCADE; CREATE SCHEMA tastevec; "))
+    names = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'tastevec'"
+    before = sorted(run(url, names))
+    with pytest.raises(FormatError, match=rf"\({found}\). Expected the tables of this version") as refused:
+        UserStore(url)
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+    assert sorted(run(url, names)) == before
+
+
+def with_role(url, role, *grants):
+    """Return the URL for a new role with these rights."""
+    run(url, f"CREATE ROLE {role} LOGIN")
+    for grant in grants:
+        run(url, f"GRANT {grant} TO {role}")
+    return url.replace("postgres:@", f"{role}@")
+
+
+def test_role_without_rights_is_refused_with_the_grants(url):
+    run(url, "CREATE EXTENSION vector")
+    other = with_role(url, "without_rights")
+    for _ in range(2):  # without tables, and with tables of another role
+        with pytest.raises(SettingsError, match="the role lacks a right"):
+            UserStore(other)
+        UserStore(url).close()
+
+
+def test_empty_schema_of_the_role_is_used(url):
+    run(url, "CREATE EXTENSION vector; CREATE SCHEMA tastevec")
+    with UserStore(with_role(url, "with_schema", "ALL ON SCHEMA tastevec")) as store:
+        store.upsert("one", ["ann"], {"overall": np.ones((1, DIM))})
+        assert store.count("one") == 1
+
+
+def test_role_that_may_only_read_finds_users_and_stores_none(url, store):
+    store.upsert("one", ["ann"], {"overall": np.ones((1, DIM))})
+    reader = with_role(url, "reader", "USAGE ON SCHEMA tastevec", "SELECT ON ALL TABLES IN SCHEMA tastevec")
+    with UserStore(reader) as reading:
+        assert reading.nearest("one", np.ones((1, DIM)), 1) == [[("ann", pytest.approx(1))]]
+        for call in (
+            lambda: reading.upsert("one", ["bob"], {"overall": np.ones((1, DIM))}),
+            lambda: reading.delete("ann"),
+        ):
+            with pytest.raises(SettingsError, match="the role lacks a right"):
+                call()
+    assert store.count("one") == 1
+
+
+def test_read_only_database_is_named(url):
+    read_only = f"{url}&options=-c%20default_transaction_read_only%3Don"
+    with pytest.raises(SettingsError, match="the user database: read-only"):
+        UserStore(read_only)
+    UserStore(url).close()
+    with UserStore(read_only) as store:
+        assert store.count("one") == 0
+        with pytest.raises(SettingsError, match="Use the address of the primary server"):
+            store.upsert("one", ["ann"], {"overall": np.ones((1, DIM))})
+
+
+def test_database_of_another_encoding_is_refused(server):
+    run(server.get_uri(), "DROP DATABASE IF EXISTS ascii")
+    run(server.get_uri(), "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(SettingsError, match=r"encoding SQL_ASCII. Expected UTF8"):
+        UserStore(server.get_uri("ascii"))
+
+
+def test_extension_outside_the_search_path_is_named(url):
+    run(url, "CREATE SCHEMA IF NOT EXISTS hidden; CREATE EXTENSION vector SCHEMA hidden")
+    with pytest.raises(SettingsError, match="Run ALTER ROLE name SET search_path"):
+        UserStore(url)
+
+
+def test_locked_migration_is_bounded(url, monkeypatch):
+    monkeypatch.setattr(database, "_LOCK_MS", 100)
+    with psycopg.connect(url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (database._LOCK,))
+        with pytest.raises(StoreError, match="LockNotAvailable"):
+            UserStore(url)
+
+
+def test_check_sees_removed_and_later_tables(url, store):
+    store.check()
+    run(url, "UPDATE tastevec.version SET version = 2")
+    with pytest.raises(FormatError, match="Use a later tastevec"):
+        store.check()
+    run(url, "DROP SCHEMA tastevec CASCADE")
+    for call in (store.check, lambda: store.count("one")):
+        with pytest.raises(FormatError, match="Restore them from a backup"):
+            call()
 
 
 @pytest.mark.parametrize("wrong", ["s3cret", "postgresql://ann:s3cret@[/people", "postgresql:/s3cret=4"])

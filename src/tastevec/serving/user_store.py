@@ -12,16 +12,26 @@ import re
 import time
 from contextlib import contextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, cast, get_args
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast, get_args
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastevec.data.arrays import READ_ERRORS, vector_type
-from tastevec.errors import DataError, FormatError, SettingsError, SourceError, TastevecError
-from tastevec.extras import require
-from tastevec.schema import USER_ID, VECTOR, Horizon
+from tastevec.errors import DataError, SettingsError, SourceError
+from tastevec.schema import CONTROL_CHARACTERS, USER_ID, VECTOR, Horizon
+from tastevec.serving.user_tables import (
+    CONNECTIONS,
+    MIGRATIONS,
+    SEARCH_CONNECTIONS,
+    check_version,
+    connection_pool,
+    connection_settings,
+    migrate,
+    not_ours,
+    translated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,146 +39,10 @@ if TYPE_CHECKING:
 
     import psycopg
     from numpy.typing import NDArray
-    from psycopg_pool import ConnectionPool
-
-
-SEARCH_CONNECTIONS: Final = 2  # the most at once for searches, which are slow
-CONNECTIONS: Final = SEARCH_CONNECTIONS + 4  # the most at once in total, but for migrations and indexes
-_WAIT_S, _CONNECT_S, _STATEMENT_MS, _SILENT_MS = 1.0, 2, 5_000, 5_000
-_LOCK = 7_461_257  # any number, the same in all processes
-
-# One step per version. A released step never changes; a change is a new step.
-_MIGRATIONS: Final = (
-    """
-    CREATE TABLE tastevec.spaces (
-        number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        space text NOT NULL,
-        horizon text NOT NULL,
-        dim integer NOT NULL,
-        indexed boolean NOT NULL DEFAULT false,
-        UNIQUE (space, horizon)
-    );
-    CREATE TABLE tastevec.users (
-        number integer NOT NULL REFERENCES tastevec.spaces ON DELETE CASCADE,
-        user_id text COLLATE "C" NOT NULL,
-        vector vector NOT NULL,
-        updated_at timestamptz NOT NULL,
-        PRIMARY KEY (number, user_id)
-    );
-    CREATE INDEX users_user_id ON tastevec.users (user_id);
-    """,
-)
-
-
-class StoreError(TastevecError):
-    """The user database is unavailable or too slow; nothing was written.
-
-    Attributes:
-        kind: The name of the database's error, which contains no data.
-        reachable: Whether the database responded, and other queries may succeed.
-    """
-
-    def __init__(self, kind: str, *, reachable: bool = False) -> None:
-        super().__init__(
-            f"the user database: unavailable ({kind}). Expected a response in time. Try again in a few seconds."
-        )
-        self.kind, self.reachable = kind, reachable
-
-
-def connection_settings(url: str) -> dict[str, Any]:
-    """Return the connection settings of a database URL.
-
-    Raises:
-        SettingsError: The URL is invalid; the message does not contain it.
-        MissingExtraError: psycopg or pgvector is not installed.
-    """
-    for module in ("psycopg", "psycopg_pool", "pgvector"):
-        require(module)
-    import psycopg  # noqa: PLC0415  an extra
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415  as above
-
-    try:
-        settings = conninfo_to_dict(url)
-    except psycopg.Error:
-        raise SettingsError(
-            "the database URL: invalid. Expected one such as postgresql://user:password@host/name."
-        ) from None
-    # A host that no longer responds must fail, too, not only one that refuses.
-    defaults = {"application_name": "tastevec", "connect_timeout": _CONNECT_S, "tcp_user_timeout": _SILENT_MS}
-    return {**defaults, **settings, "autocommit": True}
-
-
-def migrate(connection: psycopg.Connection) -> None:
-    """Create the tables, or migrate them from an older version.
-
-    Raises:
-        FormatError: The tables are of a later version.
-        SettingsError: The database lacks pgvector.
-    """
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        version = _version(connection)
-        if version > len(_MIGRATIONS):
-            raise FormatError(
-                f"the user database: version {version}. Expected {len(_MIGRATIONS)} or older. Use a later tastevec."
-            )
-        if version == 0:
-            _extend(connection)
-            connection.execute(
-                "CREATE SCHEMA tastevec; CREATE TABLE tastevec.version (version integer NOT NULL)"
-            )
-            connection.execute("INSERT INTO tastevec.version VALUES (0)")
-        for script in _MIGRATIONS[version:]:
-            connection.execute(script)
-        if version < len(_MIGRATIONS):
-            connection.execute("UPDATE tastevec.version SET version = %s", (len(_MIGRATIONS),))
-
-
-def connection_pool(settings: dict[str, Any], connections: int) -> ConnectionPool[psycopg.Connection]:
-    """Return a pool of connections for short queries; each is checked before use, so that a restarted database works."""
-    from psycopg_pool import ConnectionPool  # noqa: PLC0415  an extra
-
-    return ConnectionPool(
-        kwargs=settings,
-        min_size=0,
-        max_size=connections,
-        timeout=_WAIT_S,
-        reconnect_timeout=0,  # the next query tries again at once, instead of after a growing pause
-        configure=_configure,
-        check=ConnectionPool.check_connection,
-        open=True,
-    )
-
-
-def _configure(connection: psycopg.Connection) -> None:
-    from pgvector.psycopg import register_vector  # noqa: PLC0415  an extra
-
-    connection.execute("SELECT set_config('statement_timeout', %s, false)", (str(_STATEMENT_MS),))
-    register_vector(connection)
-
-
-def _version(connection: psycopg.Connection) -> int:
-    """Return the version of the tables; 0 without tables."""
-    [found] = connection.execute("SELECT to_regclass('tastevec.version')").fetchall()
-    if found == (None,):
-        return 0
-    [(version,)] = connection.execute("SELECT version FROM tastevec.version").fetchall()
-    return int(version)
-
-
-def _extend(connection: psycopg.Connection) -> None:
-    import psycopg  # noqa: PLC0415  an extra
-
-    try:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    except psycopg.Error as error:
-        raise SettingsError(
-            f"the user database: no extension vector, and it cannot be created ({type(error).__name__}). Expected pgvector. "
-            "Install it on the server, and run CREATE EXTENSION vector as owner."
-        ) from None
 
 
 _CANDIDATES: Final = (200, 1_000)  # of an index search: at least, and the most that pgvector allows
+_INDEX_DIM: Final = 2_000  # the most that pgvector allows
 
 # All values are parameters; only integers that this module makes are put into a statement.
 _CREATE = "INSERT INTO tastevec.spaces (space, horizon, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
@@ -193,9 +67,11 @@ _READ = """
 """
 # The index is on vectors of a fixed dimension, which the exact query above never uses.
 _BY_INDEX = """
-    SELECT user_id, 1 - (vector::vector({dim}) <=> %(query)b::vector)
-    FROM tastevec.users WHERE number = {number} AND user_id <> ALL(%(exclude)s::text[])
-    ORDER BY vector::vector({dim}) <=> %(query)b::vector LIMIT %(k)s
+    SELECT user_id, 1 - distance FROM (
+        SELECT user_id, vector::vector({dim}) <=> %(query)b::vector AS distance
+        FROM tastevec.users WHERE number = {number} AND user_id <> ALL(%(exclude)s::text[])
+        ORDER BY vector::vector({dim}) <=> %(query)b::vector LIMIT %(k)s
+    ) AS found WHERE distance <> 'NaN'
 """
 _BUILD = """
     CREATE INDEX CONCURRENTLY users_hnsw_{number} ON tastevec.users
@@ -239,14 +115,17 @@ def search(
     """Return the IDs and cosines of the K users nearest to a vector (D,), without the excluded ones, nearest first."""
     from psycopg import sql  # noqa: PLC0415  an extra
 
-    query: sql.Composed | str = _EXACT
-    if collection.indexed:
-        query = sql.SQL(_BY_INDEX).format(number=collection.number, dim=collection.dim)
-        least, most = _CANDIDATES
-        candidates = str(min(most, max(least, 2 * (k + len(exclude)))))
-        connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (candidates,))
     parameters = {"number": collection.number, "k": k, "exclude": list(exclude), "query": vector}
-    return connection.execute(query, parameters).fetchall()
+    least, most = _CANDIDATES
+    if collection.indexed and (wanted := k + len(exclude)) <= most:
+        query = sql.SQL(_BY_INDEX).format(number=collection.number, dim=collection.dim)
+        candidates = str(min(most, max(least, 2 * wanted)))
+        connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", (candidates,))
+        found = connection.execute(query, parameters).fetchall()
+        if len(found) == k:
+            return found
+        # The index lacks vectors of zeros, and deleted users are among its candidates until a vacuum.
+    return connection.execute(_EXACT, parameters).fetchall()
 
 
 def drop_index(connection: psycopg.Connection, number: int) -> None:
@@ -259,6 +138,7 @@ def drop_index(connection: psycopg.Connection, number: int) -> None:
 _MAX_ID_LENGTH = 200
 # NUL, surrogates, and the replacement character, which stands for different broken texts.
 _INVALID_ID = re.compile("[\x00\ud800-\udfff\ufffd]")
+_CONTROL = re.compile(f"{CONTROL_CHARACTERS}|[\u2028\u2029]")  # and the line separators of Unicode
 _MAX_VALUE = 1e6  # in a vector: 32 bits hold no square above 1e38
 
 
@@ -269,8 +149,9 @@ class UserStore:
     different spaces are never compared.
 
     Raises:
-        StoreError: In each method: the database is unavailable.
-        SettingsError: In each method with a horizon: it is unknown.
+        StoreError: In each method: the database is unavailable, or too slow.
+        SettingsError: In each method: the database is read-only, or the role lacks a right; the horizon is unknown.
+        FormatError: In each method: the tables were removed or changed.
         DataError: In each method with IDs: one of them is invalid.
     """
 
@@ -281,9 +162,9 @@ class UserStore:
             url: Such as ``postgresql://user:password@host/name``; no message contains it.
 
         Raises:
-            SettingsError: The URL is invalid, or the database lacks pgvector.
+            SettingsError: The URL is invalid, or the database lacks pgvector, UTF-8 or a right.
             StoreError: The database is unavailable.
-            FormatError: The tables are of a later version.
+            FormatError: The tables are of a later version, or the schema is another one.
             MissingExtraError: psycopg or pgvector is not installed.
         """
         self._settings = connection_settings(url)
@@ -306,9 +187,14 @@ class UserStore:
             pool.close()
 
     def check(self) -> None:
-        """Raise the errors of this class if the database is unavailable or its tables were removed."""
+        """Check that the database responds, and has the tables of this version.
+
+        Raises:
+            FormatError: It has others.
+        """
         with self._connection() as connection:
-            _version(connection)
+            if check_version(connection) < len(MIGRATIONS):
+                raise not_ours("of an earlier version")
 
     def upsert(
         self, space: str, user_ids: Sequence[int | str], vectors: Mapping[Horizon, NDArray[np.float32]]
@@ -341,8 +227,11 @@ class UserStore:
                     raise DataError("user_ids: an ID occurs twice. Expected each user once.") from None
 
     def delete(self, user_id: int | str) -> bool:
-        """Delete a user from all spaces; return whether anything was stored."""
-        parameters = (id_text(user_id, "user_id"),)
+        """Delete a user from all spaces; return whether anything was stored under exactly this ID.
+
+        An ID with a control character, which earlier versions stored, is deleted, too.
+        """
+        parameters = (id_text(user_id, "user_id", stored=True),)
         statement = "DELETE FROM tastevec.users WHERE user_id = %s"
         with self._connection() as connection:
             return connection.execute(statement, parameters).rowcount > 0
@@ -376,8 +265,8 @@ class UserStore:
     ) -> list[list[tuple[str, float]]]:
         """Return the IDs of the K nearest users per vector (B, D), and their cosines in [-1, 1], nearest first.
 
-        The search is exact, with equal cosines sorted by ID. After `index` it is approximate, and skips vectors of zeros. A
-        space without users has no results.
+        The search is exact, with equal cosines sorted by ID; a vector of zeros has cosine 0. After `index` it is approximate,
+        where the index finds K users. A space without users has no results.
 
         Args:
             space: The space of the vectors.
@@ -395,7 +284,7 @@ class UserStore:
         if k < 1:
             raise SettingsError(f"k: {k}. Expected 1 or more.")
         queries = _rows(vectors)
-        excluded = _id_texts(exclude, "exclude")
+        excluded = _id_texts(exclude, "exclude", stored=True)
         with self._connection("search") as connection, connection.transaction():
             collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
@@ -412,7 +301,7 @@ class UserStore:
         self, space: str, user_ids: Sequence[int | str], *, horizon: Horizon = "overall"
     ) -> dict[str, NDArray[np.float32]]:
         """Return the vectors (D,) by ID, of the users that are stored."""
-        ids = _id_texts(user_ids, "user_ids")
+        ids = _id_texts(user_ids, "user_ids", stored=True)
         with self._connection("search") as connection:
             collection = find_collection(connection, space, parse_horizon(horizon))
             if collection is None:
@@ -428,8 +317,7 @@ class UserStore:
         reads and writes continue meanwhile, and later users are in the index at once.
 
         Raises:
-            DataError: No user of this space and horizon is stored.
-            StoreError: D is larger.
+            DataError: No user of this space and horizon is stored, or D is larger.
         """
         from psycopg import sql  # noqa: PLC0415  an extra
 
@@ -438,6 +326,10 @@ class UserStore:
             if collection is None:
                 raise DataError(f"space {space}: no stored users. Expected users to index. Store them first.")
             number, dim, _ = collection
+            if dim > _INDEX_DIM:
+                raise DataError(
+                    f"space {space}: {dim} dimensions. Expected {_INDEX_DIM} at most for an index."
+                )
             drop_index(connection, number)  # an interrupted build leaves an incomplete one
             connection.execute(sql.SQL(_BUILD).format(number=number, dim=dim))
             connection.execute("UPDATE tastevec.spaces SET indexed = true WHERE number = %s", (number,))
@@ -446,7 +338,7 @@ class UserStore:
     def _connection(self, use: Literal["short", "search", "long"] = "short") -> Iterator[psycopg.Connection]:
         """Yield a connection for a short query or a search, or one without a time limit.
 
-        Database errors become `StoreError`, without their text, which can contain an ID.
+        Database errors become errors of tastevec.
         """
         import psycopg  # noqa: PLC0415  an extra
 
@@ -455,30 +347,36 @@ class UserStore:
             with opened as connection:
                 yield connection
         except psycopg.Error as error:
-            # Without a code it is the connection; 57P: the server is shutting down or starting.
-            lost = error.sqlstate is None or error.sqlstate.startswith("57P")
-            raise StoreError(type(error).__name__, reachable=not lost) from None
+            raise translated(error) from None
 
 
-def id_text(value: object, where: str) -> str:
-    """Return an ID as the database stores it: a string of 1 to 200 characters.
+def id_text(value: object, where: str, *, stored: bool = False) -> str:
+    """Return an ID as the database stores it: a string of 1 to 200 characters without control characters.
+
+    Args:
+        value: The ID.
+        where: Its location, for the message.
+        stored: Whether it is only compared with stored IDs: these may contain control characters, which earlier versions
+            accepted.
 
     Raises:
         DataError: The ID is invalid; the message has its location, but not its value.
     """
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(value)
+        value = str(value)
     if not isinstance(value, str):
         raise DataError(f"{where}: a {type(value).__name__}. Expected a string or an integer.")
     if not 1 <= len(value) <= _MAX_ID_LENGTH:
         raise DataError(f"{where}: {len(value)} characters. Expected 1 to {_MAX_ID_LENGTH}.")
     if _INVALID_ID.search(value):
         raise DataError(f"{where}: a NUL, surrogate or replacement character. Expected valid text.")
+    if not stored and _CONTROL.search(value):
+        raise DataError(f"{where}: a control character. Expected an ID on one line, without tabs.")
     return value
 
 
-def _id_texts(values: Sequence[int | str], where: str) -> list[str]:
-    return [id_text(value, f"{where}[{number}]") for number, value in enumerate(values)]
+def _id_texts(values: Sequence[int | str], where: str, *, stored: bool = False) -> list[str]:
+    return [id_text(value, f"{where}[{number}]", stored=stored) for number, value in enumerate(values)]
 
 
 def parse_horizon(horizon: str) -> Horizon:

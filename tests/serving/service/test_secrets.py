@@ -17,7 +17,8 @@ from databases import emptied_database, run
 from tastevec.cli.app import app
 from tastevec.errors import SettingsError
 from tastevec.serving.service.settings import read_settings
-from tastevec.serving.user_store import StoreError, UserStore
+from tastevec.serving.user_store import UserStore
+from tastevec.serving.user_tables import StoreError
 
 pytest.importorskip("psycopg", reason="the extra pg is not installed")
 

@@ -10,12 +10,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from databases import emptied_database, run
+from tastevec.errors import FormatError
 from tastevec.serving.service import store_client
 from tastevec.serving.service.errors import Problem
 from tastevec.serving.service.store_client import StoreClient
 from tastevec.serving.user_store import UserStore
 
-pytest.importorskip("psycopg", reason="the extra pg is not installed")
+psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
 DIM = 8
 ONE = np.eye(1, DIM, dtype=np.float32)
 DISCONNECT_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'clients'"
@@ -198,3 +199,57 @@ def test_check_is_bounded_in_time_and_shared(url, monkeypatch):
     assert found == {"unavailable (TimeoutError)"}
     assert seconds < 0.5
     assert len(calls) == 1
+
+
+def test_other_tables_end_the_start_and_refuse_requests(url):
+    run(url, "CREATE SCHEMA tastevec; CREATE TABLE tastevec.accounts (id integer)")
+
+    async def start():
+        client = StoreClient(url)
+        with pytest.raises(FormatError, match=r"with accounts\.id int4"):
+            await client.open()
+        code = await code_of(client.write(put("ann")))
+        await asyncio.to_thread(client.close)
+        return code, client.status
+
+    assert asyncio.run(start()) == ("unavailable", "unavailable (FormatError)")
+
+
+def test_read_only_database_refuses_writes_with_a_sentence(url):
+    UserStore(url).close()
+
+    async def write():
+        async with opened(f"{url}&options=-c%20default_transaction_read_only%3Don") as client:
+            assert (await client.search("one", ONE, 1))[0] == [[]]
+            with pytest.raises(Problem, match="the user database: read-only") as refused:
+                await client.write(put("ann"))
+            return refused.value.status_code, refused.value.code, client.status
+
+    with capture_logs() as lines:
+        assert asyncio.run(write()) == (503, "unavailable", "ready")
+    assert [line.get("kind") for line in lines] == ["SettingsError"]
+
+
+def test_removed_tables_are_created_again(url):
+    async def recover():
+        async with opened(url) as client:
+            await client.write(put("ann"))
+            run(url, "DROP SCHEMA tastevec CASCADE")
+            codes = [await code_of(client.write(put("ann"))) for _ in range(2)]
+            return codes, client.status
+
+    assert asyncio.run(recover()) == (["unavailable", None], "ready")
+
+
+def test_slow_statement_is_no_unavailable_database(url, monkeypatch):
+    monkeypatch.setattr("tastevec.serving.user_tables._STATEMENT_MS", 100)
+
+    async def wait():
+        async with opened(url) as client:
+            with psycopg.connect(url) as other:
+                other.execute("LOCK TABLE tastevec.users")
+                with pytest.raises(Problem, match="a statement was too slow") as refused:
+                    await client.write(put("ann"))
+            return refused.value.code, client.status
+
+    assert asyncio.run(wait()) == ("store_unavailable", "ready")

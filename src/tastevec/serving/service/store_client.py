@@ -14,7 +14,8 @@ import structlog
 from tastevec.errors import FormatError, SettingsError, TastevecError
 from tastevec.serving.service.errors import Problem
 from tastevec.serving.service.inference import too_busy
-from tastevec.serving.user_store import SEARCH_CONNECTIONS, StoreError, UserStore, connection_settings
+from tastevec.serving.user_store import UserStore
+from tastevec.serving.user_tables import SEARCH_CONNECTIONS, StoreError, connection_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -205,8 +206,16 @@ class StoreClient:
             if self._store is None:
                 with self._noting_loss():
                     self._store = UserStore(self._url)
+            store = self._store
         with self._noting_loss():
-            return work(self._store)
+            try:
+                return work(store)
+            except FormatError:  # the tables were removed: check or create them again at the next call
+                with self._opening:
+                    if self._store is store:
+                        self._store = None
+                        store.close()
+                raise
 
     @contextmanager
     def _noting_loss(self) -> Iterator[None]:
@@ -226,7 +235,7 @@ class StoreClient:
                 _LOG.info("store_available")
             return
         kind = error.kind if isinstance(error, StoreError) else type(error).__name__
-        if not (isinstance(error, StoreError) and error.reachable):
+        if self._store is None or not getattr(error, "reachable", True):
             self._status = f"unavailable ({kind})"
         if time.monotonic() >= self._next_log:
             self._logged, self._next_log = True, time.monotonic() + _LOG_EVERY_S
