@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from tastevec.data.arrays import read_arrays
+from tastevec.data.files import damaged
 from tastevec.errors import FormatError
 from tastevec.schema import ENCODER_FILE, TRAIN_AGAIN, WEIGHTS_FILE
+from tastevec.serving.graph import check_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +38,7 @@ NOTE_MODEL: Final = "tastevec-bert-cosine"  # the model type of the research not
 _INPUTS: Final = frozenset(
     {"vectors", "normalized_ratings", "rating_bins", "lengths", "time_gap_bins", "item_inputs"}
 )  # of a graph
+_OF_OTHERS: Final = "Check the origin of the folder, or run tastevec train again."
 _MAX_TOKENS: Final = 1024  # items per pass of the transformer: the results of more leave the cache of a core
 _TYPICAL: Final = 50.0  # history length at which the ridge is its constant, as in `RidgeFoldIn`
 
@@ -97,13 +100,19 @@ class OnnxEncoder:
         """Load the encoder of a checked model folder.
 
         Raises:
-            FormatError: The graph cannot be read, or has unknown inputs.
+            FormatError: The graph cannot be read, has unknown inputs, or has something that `check_graph` refuses.
         """
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         weights, _ = read_arrays(folder / WEIGHTS_FILE, TRAIN_AGAIN)
         path = folder / ENCODER_FILE
+        graph = path.read_bytes()
         try:
-            encoder = cls(config, weights, path.read_bytes())
+            check_graph(graph)
+        except ValueError as error:
+            expected = "the operators and weights that tastevec exports, in one file"
+            raise damaged(path, f"the graph has {error}", expected, _OF_OTHERS) from error
+        try:
+            encoder = cls(config, weights, graph)
         except ImportError:
             raise
         except Exception as error:  # the errors of onnxruntime have no other base class
@@ -246,6 +255,8 @@ def _session(graph: bytes, cores: int) -> Any:  # noqa: ANN401  onnxruntime's, w
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores
     options.log_severity_level = 3  # errors only: the warnings are about our graph
+    # Else bytes that are both a graph and a file of its own format would be read as the latter, which is not checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # Spinning threads cost more than they gain: a run takes a millisecond.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
