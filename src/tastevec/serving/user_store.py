@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast, get_args
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 
 from tastevec.data.arrays import READ_ERRORS, vector_type
 from tastevec.errors import DataError, SettingsError, SourceError
-from tastevec.schema import CONTROL_CHARACTERS, USER_ID, VECTOR, Horizon
+from tastevec.schema import ALIGNED_FROM, CONTROL_CHARACTERS, USER_ID, VECTOR, Horizon
 from tastevec.serving.user_tables import (
     CONNECTIONS,
     MIGRATIONS,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import psycopg
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 
@@ -213,6 +215,8 @@ class UserStore:
 
         id_text(space, "space")
         ids = _id_texts(user_ids, "user_ids")
+        if not vectors:
+            raise DataError("vectors: none. Expected those of a horizon.")
         with self._connection() as connection, connection.transaction():
             for horizon, given in sorted(vectors.items()):
                 rows = _rows(given)
@@ -415,8 +419,12 @@ def load_parquet(store: UserStore, path: Path | str) -> int:
 
     Raises:
         SourceError: The file cannot be read.
-        DataError: It is another file, or a user occurs twice.
+        DataError: It is another file, an ID is invalid, or a user occurs twice: nothing is stored. A vector contains NaN:
+            earlier batches are stored.
         StoreError: The database is unavailable.
+
+    Warns:
+        UserWarning: The vectors were aligned from another space.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -427,19 +435,39 @@ def load_parquet(store: UserStore, path: Path | str) -> int:
                 )
             space, horizon = facts[b"space"].decode(), parse_horizon(facts[b"horizon"].decode())
             ids = file.read([USER_ID])[USER_ID]
-            if pc.count_distinct(ids).as_py() < len(ids):
-                raise DataError(
-                    f"{path}: a user_id occurs twice. Expected each user once. Encode these users again."
+            _check_file_ids(ids, path)
+            if ALIGNED_FROM.encode() in facts:
+                warnings.warn(
+                    f"{path}: vectors were aligned from another space, so similarities are approximate",
+                    stacklevel=2,
                 )
+            row = 0
             for batch in file.iter_batches(_ROWS, columns=[USER_ID, VECTOR]):
-                if batch[USER_ID].null_count or batch[VECTOR].null_count:
+                if batch[VECTOR].null_count:
                     raise DataError(
-                        f"{path}: a user_id or vector is NULL. Expected both for each user. Encode these users again."
+                        f"{path}: a vector is NULL. Expected one per user. Encode these users again."
                     )
                 flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
-                store.upsert(space, batch[USER_ID].to_pylist(), {horizon: flat.reshape(len(batch), -1)})
-            return len(ids)
+                try:
+                    store.upsert(space, batch[USER_ID].to_pylist(), {horizon: flat.reshape(len(batch), -1)})
+                except DataError as error:
+                    raise DataError(f"{path}, rows {row} to {row + len(batch) - 1}: {error}") from None
+                row += len(batch)
+            return row
     except READ_ERRORS as error:
         raise SourceError(
             f"{path}: cannot be read ({error}). Expected a Parquet file from tastevec encode."
         ) from error
+
+
+def _check_file_ids(ids: pa.ChunkedArray, path: Path | str) -> None:
+    """Check all IDs of a file before the first is stored."""
+    if ids.null_count:
+        raise DataError(f"{path}: a user_id is NULL. Expected one per user. Encode these users again.")
+    if pc.count_distinct(ids).as_py() < len(ids):
+        raise DataError(f"{path}: a user_id occurs twice. Expected each user once. Encode these users again.")
+    row = 0
+    for chunk in ids.chunks:
+        for user_id in chunk.to_pylist():
+            id_text(user_id, f"{path}, row {row}")
+            row += 1
