@@ -376,6 +376,15 @@ def test_search_by_index_finds_k_users(store, url, server):
         run(server.get_uri(), f"ALTER DATABASE {name_of(url)} RESET ALL")
 
 
+def test_index_has_no_time_limit(url):
+    limited = f"{url}&options=-c%20statement_timeout%3D1"
+    vectors = np.random.default_rng(5).standard_normal((500, DIM)).astype(np.float32)
+    with UserStore(limited) as store:
+        store.upsert("one", range(500), {"overall": vectors})
+        store.index("one")
+        assert store.nearest("one", vectors[:1], 1)[0][0][0] == "0"
+
+
 def test_index_of_too_many_dimensions_is_refused(store):
     store.upsert("one", ["ann"], {"overall": np.ones((1, 2_001))})
     with pytest.raises(DataError, match=r"2001 dimensions. Expected 2000 at most for an index"):

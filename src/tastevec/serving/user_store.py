@@ -349,6 +349,8 @@ class UserStore:
         try:
             opened = psycopg.connect(**self._settings) if use == "long" else self._pools[use].connection()
             with opened as connection:
+                if use == "long":  # a role may have a limit, which would end the build of an index
+                    connection.execute("SELECT set_config('statement_timeout', '0', false)")
                 yield connection
         except psycopg.Error as error:
             raise translated(error) from None

@@ -100,7 +100,8 @@ def translated(error: psycopg.Error) -> TastevecError:
     if code == "42501":
         return SettingsError(
             f"the user database: the role lacks a right ({kind}). Expected CREATE on the database at the first start, then USAGE "
-            "on the schema tastevec and SELECT, INSERT, UPDATE and DELETE on its tables. Grant them to the role."
+            "on the schema tastevec and SELECT, INSERT, UPDATE and DELETE on its tables; an index needs their owner. Grant them to the "
+            "role."
         )
     if code == "25006":
         return SettingsError(

@@ -145,21 +145,25 @@ class StoreClient:
 
         Requests take turns after a tenth of a second. A canceled one ends with its present statement.
         """
-        with self._searches.admit():
-            nearest: list[list[tuple[str, float]]] = []
-            while len(nearest) < len(vectors):
+        nearest: list[list[tuple[str, float]]] = []
+        unread: list[str] = []
+        known: dict[str, NDArray[np.float32]] = {}
+
+        def advance(store: UserStore) -> bool:
+            """Search for a tenth of a second, then read vectors; return whether all are read."""
+            if len(nearest) < len(vectors):
                 rest = vectors[len(nearest) :]
-                nearest += await self._call(
-                    self._searches,
-                    lambda store, rest=rest: store.nearest(  # type: ignore[misc]  # mypy: no type for a default
-                        space, rest, k, exclude=exclude, time_limit_s=_PIECE_S
-                    ),
-                )
-            ids = sorted({user_id for row in nearest for user_id, _ in row})
-            known: dict[str, NDArray[np.float32]] = {}
-            for start in range(0, len(ids), _PIECE_IDS):
-                part = ids[start : start + _PIECE_IDS]
-                known |= await self._call(self._searches, lambda store, part=part: store.vectors(space, part))  # type: ignore[misc]  # as above
+                nearest.extend(store.nearest(space, rest, k, exclude=exclude, time_limit_s=_PIECE_S))
+                if len(nearest) < len(vectors):
+                    return False
+                unread.extend(sorted({user_id for row in nearest for user_id, _ in row}))
+            known.update(store.vectors(space, unread[:_PIECE_IDS]))
+            del unread[:_PIECE_IDS]
+            return not unread
+
+        with self._searches.admit():
+            while not await self._call(self._searches, advance):
+                pass
             return nearest, known
 
     def close(self) -> None:
