@@ -36,6 +36,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "serve": {
         "faiss": "faiss-cpu",
         "fastapi": "fastapi",
+        "httptools": "httptools",
         "limits": "limits",
         "onnxruntime": "onnxruntime",
         "prometheus_client": "prometheus-client",

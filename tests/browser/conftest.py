@@ -157,7 +157,7 @@ class Running:
         )
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
-        while not (self._server.started and app.state.lifecycle.ready):
+        while not (self._server.started and app.state.pool.ready):
             assert self._thread.is_alive(), "the server did not start"
             time.sleep(0.02)
         self.port = self._server.servers[0].sockets[0].getsockname()[1]

@@ -279,7 +279,7 @@ def _client(bundle: Path) -> Any:
 
     served = AppState(load(bundle, runtime="onnx"), users=samples.users())
     client = OPENED.enter_context(TestClient(create_app(lambda: served, ServiceSettings())))
-    while not client.app.state.lifecycle.ready:  # type: ignore[attr-defined]  set by create_app
+    while not client.app.state.pool.ready:  # type: ignore[attr-defined]  set by create_app
         time.sleep(0.001)
     return client
 

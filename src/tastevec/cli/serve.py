@@ -34,7 +34,8 @@ def serve(
     TASTEVEC_BODY_BYTES, TASTEVEC_DATABASE_URL.
     """
     with reporting(as_json=as_json) as output:
-        from tastevec.serving.service.app import from_folder, run_service
+        from tastevec.serving.service.app import run_service
+        from tastevec.serving.service.links import worker_command
         from tastevec.serving.service.settings import read_settings
 
         addresses = []
@@ -43,7 +44,6 @@ def serve(
             addresses.append(address)
             typer.echo(f"Serving {model} at {address}. Press Ctrl+C to stop.", err=True)
 
-        run_service(
-            from_folder(model, user_vectors), read_settings(), host=host, port=port, progress=progress
-        )
+        command = worker_command(str(model), None if user_vectors is None else str(user_vectors))
+        run_service(command, read_settings(), host=host, port=port, progress=progress)
         output.set({"model": model, "address": addresses[0]}, "Stopped.")

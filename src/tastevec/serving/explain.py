@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Contribution = tuple[Any, float]  # an item ID, and the effect of its rating
 
 _MAX_ITEMS: Final = 500  # of a history, the newest: each costs an encoding of all the others
-_MAX_ROWS: Final = 1 << 20  # of shortened histories at once: 20 MB
+_MAX_ROWS: Final = 1 << 16  # items of shortened histories at once: some MB, and a tenth of a second
 _REFERENCE_USERS: Final = 2_000  # mean and deviation are then known to 2 % of a standard deviation
 _HORIZONS: Final[tuple[Horizon, ...]] = ("next", "overall")
 

@@ -81,10 +81,10 @@ def make_state(model=None, **changes):
 
 def until_ready(client):
     """Wait for the model."""
-    lifecycle = client.app.state.lifecycle
-    while not lifecycle.ready:
-        if lifecycle.failure:
-            raise lifecycle.failure
+    pool = client.app.state.pool
+    while not pool.ready:
+        if pool.failure:
+            raise pool.failure
         time.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""A service process with a fast-loading model and an inference delay of SLOW seconds."""
+"""A service with a fast-loading model and an inference delay of SLOW seconds; and its worker processes."""
 
 import os
 import sys
@@ -14,6 +14,7 @@ from tastevec.errors import FormatError
 from tastevec.serving.service.app import run_service
 from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.settings import read_settings
+from tastevec.serving.service.worker import serve
 
 ITEMS = 40
 
@@ -36,6 +37,7 @@ class Slow:
             item_ids=np.arange(ITEMS),
             reading=InputConfig(scale=RatingScale.of((1.0, 5.0)), max_history=12),
             facts={},
+            fingerprint=f"fingerprint-{seed}",
             space=f"space-{seed}",
             item_map=None,
             tags=None,
@@ -63,5 +65,9 @@ def say(text):
 
 
 if __name__ == "__main__":
-    run_service(source, read_settings(), port=int(sys.argv[2]), progress=say)
-    say("ended")
+    if sys.argv[2] == "worker":
+        serve(source)
+    else:
+        command = [sys.executable, __file__, sys.argv[1], "worker"]
+        run_service(command, read_settings(), port=int(sys.argv[2]), progress=say)
+        say("ended")

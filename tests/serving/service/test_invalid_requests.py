@@ -51,27 +51,32 @@ def post(client, path, body, kind="application/json"):
         (
             [{"item_id": 1.5, "rating": 5}],
             ".ratings[0].item_id",
-            "1.5. Expected an item ID, an integer or a string",
+            "1.5. Expected an item ID: an integer",
         ),
         (
             [{"item_id": None, "rating": 5}],
             ".ratings[0].item_id",
-            "null. Expected an item ID, an integer or a string",
+            "null. Expected an item ID: an integer",
         ),
         (
             [{"item_id": {"$gt": 0}, "rating": 5}],
             ".ratings[0].item_id",
-            "an object. Expected an item ID, an integer or a string",
+            "an object. Expected an item ID: an integer",
         ),
         (
             [{"item_id": 10**30, "rating": 5}],
             ".ratings[0].item_id",
-            "Expected an integer of at most 63 bits",
+            "Expected an item ID: an integer of at most 63 bits",
         ),
         (
             [{"item_id": "a" * 300, "rating": 5}],
             ".ratings[0].item_id",
-            "a string of 300 characters. Expected 200 or fewer",
+            "or a string of at most 200 characters without control characters",
+        ),
+        (
+            [{"item_id": "a\nb", "rating": 5}],
+            ".ratings[0].item_id",
+            "'a\\nb'. Expected an item ID: an integer",
         ),
         ([{"item_id": 1}], ".ratings[0].rating", "missing. Expected a value"),
         (
@@ -230,7 +235,7 @@ def test_title_search_accepts_any_text(client, query):
 
 
 @pytest.mark.parametrize(
-    "path", ["/nope", "/v1", "/v1/", "/v1/encode/", "/docs", "/v1/items/1", "/%00", "/" + "a" * 5000]
+    "path", ["/nope", "/v1", "/v1/", "/v1/encode/", "/docs", "/v1/items/1", "/" + "a" * 5000]
 )
 def test_unknown_path_returns_not_found(client, path):
     for method in ("GET", "POST", "DELETE"):

@@ -59,7 +59,7 @@ def test_service_before_the_model_is_loaded_is_not_ready(start_client, source):
 
 def test_service_during_shutdown_is_not_ready(start_client):
     client = start_client()
-    client.app.state.lifecycle.draining = True
+    client.app.state.pool.stopping = True
     response = client.get("/readyz")
     assert response.status_code == 503
     assert "stopping" in response.json()["error"]["message"]
@@ -133,10 +133,11 @@ def test_reload_drops_no_request(start_client, source):
 def test_first_load_failure_is_stored(start_client, source):
     source.error = FormatError("the folder is empty; train again")
     client = start_client(source, wait=False)
-    lifecycle = client.app.state.lifecycle
-    while lifecycle.failure is None:
+    pool = client.app.state.pool
+    while pool.failure is None:
         time.sleep(0.01)
-    assert lifecycle.failure is source.error
+    assert isinstance(pool.failure, FormatError)
+    assert str(pool.failure) == "the folder is empty; train again"
     assert client.get("/readyz").status_code == 503
 
 

@@ -56,11 +56,12 @@ def test_settings_are_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("TASTEVEC_TOKEN", "s3cret")
     monkeypatch.setenv("TASTEVEC_RATE", "600/minute")
     monkeypatch.setenv("TASTEVEC_CORS_ORIGINS", "https://shop.example, http://localhost:5173")
-    monkeypatch.setenv("TASTEVEC_TIMEOUT_S", "")
+    monkeypatch.setenv("TASTEVEC_PROXIES", "10.0.0.0/8 127.0.0.1")
     found = read_settings()
     assert found.token.get_secret_value() == "s3cret"
     assert found.rate == "600/minute"
     assert found.cors_origins == ("https://shop.example", "http://localhost:5173")
+    assert found.proxies == ("10.0.0.0/8", "127.0.0.1")
     assert found.timeout_s == 10
 
 
@@ -68,6 +69,14 @@ def test_settings_are_read_from_the_environment(monkeypatch):
     ("name", "value"),
     [
         ("RATE", "often"),
+        ("TOKEN", ""),
+        ("TOKEN", "s3cret\n"),
+        ("TOKEN", "s3 cret"),
+        ("READ_TOKEN", "without-the-other"),
+        ("DATABASE_URL", ""),
+        ("TIMEOUT_S", ""),
+        ("PROXIES", "my-proxy"),
+        ("WORKERS", "0"),
         ("TIMEOUT_S", "-1"),
         ("BODY_BYTES", "many"),
         ("CORS_ORIGINS", "*"),
@@ -168,7 +177,9 @@ def test_request_log_has_one_line_without_request_data(client):
     assert [line["event"] for line in lines] == ["request"] * 3
     assert [line["route"] for line in lines] == ["/v1/items", "/v1/recommend", "other"]
     assert [line["status"] for line in lines] == [200, 200, 404]
-    assert all(set(line) == {"event", "log_level", "method", "route", "status", "ms"} for line in lines)
+    assert all(
+        set(line) == {"event", "log_level", "method", "route", "status", "ms", "request_id"} for line in lines
+    )
 
 
 def test_metrics_contain_routes_and_no_request_data(client):

@@ -63,7 +63,7 @@ def _described(tiny):
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     # The schema cannot describe unknown tags, vectors of another dimension and missing stored users.
     schema.config.checks.positive_data_acceptance.expected_statuses += ["404", "422"]
-    while not app.state.lifecycle.ready:
+    while not app.state.pool.ready:
         time.sleep(0.01)
     return schema
 

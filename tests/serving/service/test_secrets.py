@@ -150,7 +150,7 @@ def test_process_output_does_not_contain_secrets(tmp_path, closed):
         with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             body = json.dumps({"users": [RATED]})
             head = (
-                f"POST /v1/users/search HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+                f"POST /v1/users/search HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             client.sendall((head + body).encode())

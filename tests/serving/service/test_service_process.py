@@ -157,7 +157,7 @@ def test_body_of_100_megabytes_is_refused_while_it_arrives(start, announced):
     with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
         length = f"Content-Length: {100_000_000}" if announced else "Transfer-Encoding: chunked"
         client.sendall(
-            f"POST /v1/encode HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{length}\r\n\r\n".encode()
+            f"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{length}\r\n\r\n".encode()
         )
         try:
             while sent < 100_000_000:
@@ -181,7 +181,7 @@ def test_large_body_gets_an_error_response(start):
     """The service responds to the header and closes: a client that still sends its body would race with that."""
     service = start()
     with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
-        head = "POST /v1/encode HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1500000\r\n\r\n"
+        head = "POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1500000\r\n\r\n"
         client.sendall(head.encode())
         response = b"".join(iter(lambda: client.recv(65_536), b"")).decode()
     assert response.startswith("HTTP/1.1 413")
@@ -191,7 +191,7 @@ def test_large_body_gets_an_error_response(start):
 def test_slow_client_times_out_and_blocks_no_other(start):
     service = start(BODY_TIMEOUT_S="0.5")
     with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
-        head = f"POST /v1/encode HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
+        head = f"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
         client.sendall(head.encode() + BODY[:10].encode())
         assert service.request()[0] == 200
         response = b"".join(
@@ -215,7 +215,7 @@ def test_disconnects_and_malformed_requests_cause_no_error(start):
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
             client.sendall(
-                f"POST /v1/encode HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode()
+                f"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode()
             )
     assert service.request()[0] == 200
     assert not re.search(r"level=error|Traceback", service.logged())

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from databases import emptied_database, run
 from tastevec.errors import FormatError
 from tastevec.serving.service import store_client
-from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.error_messages import Problem
 from tastevec.serving.service.store_client import StoreClient
 from tastevec.serving.user_store import UserStore
 
@@ -223,7 +223,7 @@ def test_read_only_database_refuses_writes_with_a_sentence(url):
             assert (await client.search("one", ONE, 1))[0] == [[]]
             with pytest.raises(Problem, match="the user database: read-only") as refused:
                 await client.write(put("ann"))
-            return refused.value.status_code, refused.value.code, client.status
+            return refused.value.status, refused.value.code, client.status
 
     with capture_logs() as lines:
         assert asyncio.run(write()) == (503, "unavailable", "ready")

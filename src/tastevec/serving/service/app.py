@@ -1,11 +1,10 @@
-"""The HTTP application: assembly, start, reload and shutdown."""
+"""The HTTP application: its parts, its OpenAPI schema, and the process that serves it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
-import sys
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -14,27 +13,27 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 
-from tastevec.errors import SettingsError
-from tastevec.serving.neighbors import read_user_vectors
-from tastevec.serving.recommender import load
+from tastevec.errors import SettingsError, TastevecError
+from tastevec.serving.service.connections import BACKLOG, Connection, Server
 from tastevec.serving.service.errors import add_error_handlers
-from tastevec.serving.service.inference import Lifecycle
+from tastevec.serving.service.log import BackgroundStream
+from tastevec.serving.service.metrics import Metrics
 from tastevec.serving.service.middleware import ObservabilityMiddleware, SecurityMiddleware
-from tastevec.serving.service.responses import AppState
-from tastevec.serving.service.routes import item_router, service_router, user_router
+from tastevec.serving.service.pool import Pool
+from tastevec.serving.service.routes import REQUESTS, item_router, service_router, user_router
 from tastevec.serving.service.settings import ServiceSettings
 from tastevec.serving.service.static import page_routes
-from tastevec.serving.service.store_client import StoreClient
 from tastevec.serving.service.store_routes import store_router
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from types import FrameType
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 
 _WEB = Path(__file__).parent.parent / "web"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DESCRIPTION = (
     "User embeddings, recommendations, tag explanations and similar users, computed from the ratings in the request. "
     "Nothing is stored without a database. All errors have one shape: code, message, location."
@@ -42,22 +41,41 @@ _DESCRIPTION = (
 
 
 def create_app(
-    source: Callable[[], AppState], settings: ServiceSettings | None = None, *, web: Path = _WEB
+    source: Callable[[], Any] | Sequence[str],
+    settings: ServiceSettings | None = None,
+    *,
+    web: Path = _WEB,
+    hosts: frozenset[str] | None = None,
 ) -> FastAPI:
     """Return the service as an ASGI application with the page of a folder, if that exists.
 
-    ``source`` loads the model: it is called in a thread after the start, and again at each reload.
+    Args:
+        source: The command of a worker, from `worker_command`; or a function that returns an `AppState`, which is then
+            called in a thread after the start, and again at each reload.
+        settings: Authentication, limits and database.
+        web: The folder of the page.
+        hosts: Names that the Host header may have; None is all.
     """
     settings = settings or ServiceSettings()
-    lifecycle = Lifecycle(source, settings)
-    url = settings.database_url
-    store = None if url is None else StoreClient(url.get_secret_value())
+    metrics = Metrics()
+    pool = Pool(source, settings, metrics)
+    store = None
+    if (url := settings.database_url) is not None:
+        from tastevec.serving.service.store_client import StoreClient  # noqa: PLC0415  it needs NumPy and the extra pg
+
+        store = StoreClient(url.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        lifecycle.open()
+        if store is not None:
+            try:
+                await store.open()
+            except TastevecError as error:
+                pool.failure = error
+                raise
+        pool.open()
         yield
-        await lifecycle.close()
+        await pool.close()
         if store is not None:
             await asyncio.to_thread(store.close)
 
@@ -71,12 +89,13 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.lifecycle, app.state.has_token, app.state.store = lifecycle, settings.token is not None, store
+    app.state.pool, app.state.metrics, app.state.store = pool, metrics, store
+    app.state.has_token = settings.token is not None
     for router in (user_router, item_router, store_router, service_router):
         app.include_router(router)
     app.router.routes.extend(page_routes(web))
     add_error_handlers(app)
-    app.add_middleware(SecurityMiddleware, settings=settings)
+    app.add_middleware(SecurityMiddleware, settings=settings, hosts=hosts)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -84,23 +103,27 @@ def create_app(
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    app.add_middleware(ObservabilityMiddleware, metrics=lifecycle.metrics)  # the outermost
-    if app.state.has_token:
-        _describe_token(app)
+    app.add_middleware(ObservabilityMiddleware, metrics=metrics)  # the outermost
+    _describe(app)
     return app
 
 
-def _describe_token(app: FastAPI) -> None:
-    """Add the bearer token to the OpenAPI schema of the protected paths."""
+def _describe(app: FastAPI) -> None:
+    """Add the request bodies, which workers validate, and the token to the OpenAPI schema."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = generate()
-        schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
-        schemes["token"] = {"type": "http", "scheme": "bearer"}
+        _, requests = models_json_schema(
+            [(request, "validation") for request in REQUESTS], ref_template="#/components/schemas/{model}"
+        )
+        components = schema.setdefault("components", {})
+        components.setdefault("schemas", {}).update(requests["$defs"])
+        if app.state.has_token:
+            components.setdefault("securitySchemes", {})["token"] = {"type": "http", "scheme": "bearer"}
         for path, methods in schema["paths"].items():
             for operation in methods.values():
-                if path.startswith("/v1/") or path == "/metrics":
+                if app.state.has_token and (path.startswith("/v1/") or path == "/metrics"):
                     operation["security"] = [{"token": []}]
         return schema
 
@@ -111,7 +134,7 @@ _LOG = structlog.get_logger("tastevec.service")
 
 
 def run_service(
-    source: Callable[[], AppState],
+    source: Callable[[], Any] | Sequence[str],
     settings: ServiceSettings,
     *,
     host: str = "127.0.0.1",
@@ -121,7 +144,7 @@ def run_service(
     """Serve until SIGINT or SIGTERM; SIGHUP reloads the model.
 
     Args:
-        source: Loads the model.
+        source: The command of a worker, or a function; see `create_app`.
         settings: Authentication, limits and database.
         host: Address to bind to.
         port: Port to bind to; 0 takes any free port.
@@ -129,69 +152,61 @@ def run_service(
 
     Raises:
         SettingsError: The address cannot be bound.
-        Exception: The first model could not be loaded.
+        Exception: The first model could not be loaded, or the database cannot be used.
     """
-    _log_to_stderr()
-    if settings.token is None and host not in {"127.0.0.1", "::1", "localhost"}:
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server reloads on it
+    log = _log_to_stderr()
+    if settings.token is None and host not in _LOOPBACK:
         _LOG.warning(
             "no_token", host=host, message="open to everyone who reaches this address: set TASTEVEC_TOKEN"
         )
-    app = create_app(source, settings)
-    lifecycle: Lifecycle = app.state.lifecycle
+    app = create_app(source, settings, hosts=_host_names(host, settings))
+    pool: Pool = app.state.pool
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=Connection,
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,  # the observability middleware logs each request, without addresses
         server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        backlog=BACKLOG,
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
+        timeout_graceful_shutdown=1,  # the server has then waited for the requests
         timeout_keep_alive=30,
     )
-    server = _Server(config, lifecycle, progress)
+    server = Server(config, pool, settings, progress)
     try:
         asyncio.run(server.serve())
     except SystemExit:
-        raise SettingsError(
-            f"--host {host} --port {port}: the address cannot be bound. Expected a free address of this machine. "
-            "Choose another with --host and --port."
-        ) from None
-    if lifecycle.failure is not None:
-        raise lifecycle.failure
+        if pool.failure is None:
+            raise SettingsError(
+                f"--host {host} --port {port}: the address cannot be bound. Expected a free address of this machine. "
+                "Choose another with --host and --port."
+            ) from None
+    finally:
+        log.close()
+    if pool.failure is not None:
+        raise pool.failure
 
 
-class _Server(uvicorn.Server):
-    """A server that reports its start and its shutdown to the lifecycle."""
-
-    def __init__(
-        self, config: uvicorn.Config, lifecycle: Lifecycle, progress: Callable[[str], object]
-    ) -> None:
-        super().__init__(config)
-        self._lifecycle, self._progress = lifecycle, progress
-        lifecycle.on_failure = self._stop
-
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # none are passed
-        assert sockets is None
-        await super().startup()
-        if hasattr(signal, "SIGHUP"):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._lifecycle.load_soon)
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        self._progress(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-
-    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
-        # Like uvicorn's own, which also raises the signal again after the shutdown.
-        self._lifecycle.draining = True
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
-
-    def _stop(self) -> None:
-        self.should_exit = True
+def _host_names(host: str, settings: ServiceSettings) -> frozenset[str] | None:
+    """Return the names that the Host header may have: on a loopback address, no other site's (DNS rebinding)."""
+    if "*" in settings.hosts or (not settings.hosts and host not in _LOOPBACK):
+        return None
+    return _LOOPBACK | {name.lower() for name in settings.hosts}
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr() -> BackgroundStream:
     """Log one line of key=value pairs per event; the server's own warnings go there too."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    stream = BackgroundStream()
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=stream, force=True
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -199,21 +214,7 @@ def _log_to_stderr() -> None:
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=stream),  # type: ignore[arg-type]  # it needs write and flush alone
         cache_logger_on_first_use=True,
     )
-
-
-def from_folder(folder: Path, users: Path | None = None) -> Callable[[], AppState]:
-    """Return a source that loads the current content of a model folder, and users that can be found.
-
-    The users are a Parquet file from ``tastevec encode --horizon overall`` with this model. The source raises
-    FormatError for an invalid folder, and DataError for user vectors of another space or horizon.
-    """
-
-    def source() -> AppState:
-        model = load(folder)
-        known = None if users is None else read_user_vectors(users, model.bundle.space, horizon="overall")
-        return AppState(model, name=folder.resolve().name, users=known)
-
-    return source
+    return stream

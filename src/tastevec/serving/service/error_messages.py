@@ -1,11 +1,70 @@
-"""Error messages for invalid requests, from pydantic's validation errors."""
+"""Problems of requests: one JSON shape, status codes, and messages from pydantic's validation errors."""
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
+from tastevec.errors import DataError, MissingExtraError, SettingsError, TastevecError, UnknownItemError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+
+class Problem(Exception):  # noqa: N818  a refusal, as in RFC 9457, and no fault of ours
+    """A request that the service refuses.
+
+    Attributes:
+        status: HTTP status.
+        code: Error code, for programs.
+        message: ``WHERE: FOUND. Expected WHAT. NEXT``.
+        where: Location in the request, such as ``users[0].ratings[3].rating``; None without a single location.
+        headers: Of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        where: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.where = status, code, message, where
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> bytes:
+        """The JSON of the response."""
+        return to_json({"error": {"code": self.code, "message": self.message, "where": self.where}})
+
+
+def too_busy(waiting: str) -> Problem:
+    """Return the error for a full queue; ``waiting`` is what waits, such as ``512 requests``."""
+    message = f"the service: {waiting} waiting. Expected fewer. Retry in a second."
+    return Problem(503, "too_busy", message, headers={"Retry-After": "1"})
+
+
+# The first class that fits decides.
+_LIBRARY_ERRORS: tuple[tuple[type[TastevecError], int, str], ...] = (
+    (UnknownItemError, 404, "unknown_item"),
+    (SettingsError, 422, "invalid_setting"),
+    (DataError, 422, "invalid_data"),
+    (MissingExtraError, 503, "missing_library"),
+    (TastevecError, 503, "unavailable"),
+)
+
+
+def problem_of(error: TastevecError) -> Problem:
+    """Return the problem for an error of the library."""
+    status, code = next(entry[1:] for entry in _LIBRARY_ERRORS if isinstance(error, entry[0]))
+    headers = {"Retry-After": "2"} if status == 503 else None  # noqa: PLR2004  the status is its own name
+    return Problem(status, code, " ".join(str(error).split()), headers=headers)
+
 
 _MAX_LENGTH = 60  # characters of a request value that a message repeats
 
@@ -31,6 +90,7 @@ _DETAILS = {
     "int_from_float": "{found}. Expected an integer",
     "int_parsing": "{found}. Expected an integer",
     "int_parsing_size": "{found}. Expected an integer of fewer digits",
+    "invalid_id": "{found}. Expected an item ID: an integer of at most 63 bits, or a string of at most 200 characters without control characters",
     "invalid": "{message}",  # a check of the request schemas
     "less_than": "{found}. Expected less than {lt:g}",
     "less_than_equal": "{found}. Expected {le:g} or less",
@@ -77,7 +137,7 @@ def format_location(path: Sequence[object]) -> str | None:
 def validation_message(errors: Sequence[Any]) -> tuple[str, str | None]:
     """Return the message and the location of the first of pydantic's errors."""
     first = errors[0]
-    where = format_location([step for step in first["loc"][1:] if step != "[key]"])
+    where = format_location([step for step in first["loc"] if step != "[key]"])
     expected = _TYPES.get(first["type"].removesuffix("_type"), "a value as in /openapi.json")
     context = {"expected": expected, "found": format_value(first.get("input")), **first.get("ctx", {})}
     count = context.get("actual_length")  # None for an object, whose keys pydantic does not count
@@ -86,3 +146,11 @@ def validation_message(errors: Sequence[Any]) -> tuple[str, str | None]:
     more = len(errors) - 1
     rest = f" ({more} more {'error' if more == 1 else 'errors'})" if more else ""
     return f"{where or 'the body'}: {details}{rest}.", where
+
+
+def frames(error: BaseException) -> list[str]:
+    """Return the last stack frames, without the message, which may contain request data."""
+    return [
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)[-8:]
+    ]

@@ -1,45 +1,24 @@
-"""Errors of the service: one JSON shape, status codes and request body parsing."""
+"""Error responses: handlers of the application, their OpenAPI descriptions, and JSON bodies."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
-from tastevec.errors import DataError, MissingExtraError, SettingsError, TastevecError, UnknownItemError
-from tastevec.serving.service.error_messages import format_value, validation_message
+from tastevec.errors import TastevecError
+from tastevec.serving.service.error_messages import Problem, format_value, problem_of, validation_message
 from tastevec.serving.service.schemas import ErrorResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
-
     from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
-
-class Problem(HTTPException):
-    """A request that the service refuses.
-
-    Attributes:
-        code: Error code, for programs.
-        message: ``WHERE: FOUND. Expected WHAT. NEXT``.
-        where: Location in the request, such as ``users[0].ratings[3].rating``; None without a single location.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        where: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(status, message, headers)
-        self.code, self.message, self.where = code, message, where
+    from tastevec.serving.service.pool import Pool, Result
 
 
 def json_response(content: object) -> Response:
@@ -50,8 +29,7 @@ def json_response(content: object) -> Response:
 
 def error_response(problem: Problem) -> Response:
     """Return the response for a problem."""
-    body = {"error": {"code": problem.code, "message": problem.message, "where": problem.where}}
-    return Response(to_json(body), problem.status_code, problem.headers, "application/json")
+    return Response(problem.body, problem.status, problem.headers, "application/json")
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -59,27 +37,17 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, RequestValidationError):
-            error = Problem(422, "invalid_request", *validation_message(error.errors()))
+            located = [{**one, "loc": one["loc"][1:]} for one in error.errors()]  # without "query"
+            error = Problem(422, "invalid_request", *validation_message(located))
         elif isinstance(error, TastevecError):
-            status, code = next(entry[1:] for entry in _LIBRARY_ERRORS if isinstance(error, entry[0]))
-            error = Problem(status, code, " ".join(str(error).split()))
-        elif isinstance(error, HTTPException) and not isinstance(error, Problem):
+            error = problem_of(error)
+        elif isinstance(error, HTTPException):
             error = _framework_problem(request, error)
         assert isinstance(error, Problem)
         return error_response(error)
 
-    for kind in (RequestValidationError, HTTPException, TastevecError):
+    for kind in (RequestValidationError, HTTPException, TastevecError, Problem):
         app.add_exception_handler(kind, handle)
-
-
-# The first class that fits decides.
-_LIBRARY_ERRORS: tuple[tuple[type[TastevecError], int, str], ...] = (
-    (UnknownItemError, 404, "unknown_item"),
-    (SettingsError, 422, "invalid_setting"),
-    (DataError, 422, "invalid_data"),
-    (MissingExtraError, 503, "missing_library"),
-    (TastevecError, 503, "unavailable"),
-)
 
 
 def _framework_problem(request: Request, error: HTTPException) -> Problem:
@@ -119,35 +87,54 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-class JsonRoute(APIRoute):
-    """A route that accepts only JSON without NaN and Infinity."""
+async def json_body(request: Request) -> bytes:
+    """Return the body of a request, which is JSON by its content type and not empty.
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler of the framework, called with a strict request."""
-        handler = super().get_route_handler()
+    Raises:
+        Problem: It is not.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        found = format_value(kind) if kind else "no content type"
+        raise Problem(415, "invalid_json", f"Content-Type: {found}. Expected application/json.")
+    body = await request.body()
+    if not body:
+        raise Problem(400, "invalid_json", "the body: empty. Expected a JSON object.")
+    return body
 
-        async def handle(request: Request) -> Response:
-            return await handler(_JsonRequest(request.scope, request.receive))
 
-        return handle
+class _ResultResponse(Response):
+    """A response in slices, which the client takes one by one: what it has not taken is in memory once."""
 
+    def __init__(self, pool: Pool, result: Result) -> None:
+        super().__init__(None, result.status, result.headers, "application/json")
+        self._pool, self._parts = pool, result.body
+        self._size = sum(map(len, self._parts))
+        self.headers["content-length"] = str(self._size)
 
-class _JsonRequest(Request):
-    async def body(self) -> bytes:
-        """Return the body, which is JSON by its content type and not empty."""
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            found = format_value(kind) if kind else "no content type"
-            raise Problem(415, "invalid_json", f"Content-Type: {found}. Expected application/json.")
-        body = await super().body()
-        if not body:
-            raise Problem(400, "invalid_json", "the body: empty. Expected a JSON object.")
-        return body
-
-    async def json(self) -> Any:  # noqa: ANN401  any JSON value
-        """Return the parsed body, without NaN and Infinity."""
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the response."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        left = self._size
+        self._pool.unread += left
         try:
-            return from_json(await self.body(), allow_inf_nan=False)
-        except ValueError as error:
-            message = f"the body: invalid JSON ({error}). Expected a JSON object."
-            raise Problem(400, "invalid_json", message) from None
+            for number, part in enumerate(self._parts):
+                self._parts[number] = b""
+                for start in range(0, len(part), _SLICE):
+                    body = part[start : start + _SLICE]
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                    left -= len(body)
+                    self._pool.taken(len(body))
+            await send({"type": "http.response.body"})
+        finally:
+            self._pool.taken(left)
+
+
+_SLICE = 1 << 16
+
+
+def result_response(pool: Pool, result: Result) -> Response:
+    """Return the response of a worker."""
+    if sum(map(len, result.body)) <= _SLICE:
+        return Response(b"".join(result.body), result.status, result.headers, "application/json")
+    return _ResultResponse(pool, result)

@@ -1,12 +1,12 @@
-"""Middleware: authentication, rate limit, body limit, timeouts, logs and metrics."""
+"""Middleware: authentication, rate limit, body limit, timeouts, request IDs, logs and metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import time
-import traceback
-from pathlib import Path
+import uuid
 from typing import TYPE_CHECKING
 
 import limits
@@ -16,65 +16,89 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
-from tastevec.serving.service.errors import Problem, error_response
+from tastevec.schema import CONTROL_CHARACTERS
+from tastevec.serving.service.error_messages import Problem, frames, too_busy
+from tastevec.serving.service.errors import error_response
+from tastevec.serving.service.pool import WorkerError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from tastevec.serving.service.inference import Metrics
+    from tastevec.serving.service.metrics import Metrics
     from tastevec.serving.service.settings import ServiceSettings
 
 _WITHOUT_TIMEOUT = {"/v1/reload"}  # takes as long as loading a model
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
+_CHANGES = {"PUT", "DELETE"}  # methods for which the read-only token does not suffice
+_INVALID_PATH = re.compile(f"{CONTROL_CHARACTERS}|[\ufffd\u2028\u2029]")  # U+FFFD: bytes that are not UTF-8
 
 
 class SecurityMiddleware:
-    """Check the token and the rate before the body is read; limit the body size and the time."""
+    """Check path, host, token and rate before the body is read; limit the bodies and the time."""
 
-    def __init__(self, app: ASGIApp, *, settings: ServiceSettings) -> None:
-        self._app, self._settings = app, settings
-        self._token = settings.token.get_secret_value().encode() if settings.token else None
+    def __init__(
+        self, app: ASGIApp, *, settings: ServiceSettings, hosts: frozenset[str] | None = None
+    ) -> None:
+        """Wrap an application.
+
+        Args:
+            app: The application.
+            settings: Tokens and limits.
+            hosts: Names that the Host header may have, without port; None is all.
+        """
+        self._app, self._settings, self._hosts = app, settings, hosts
+        given = (settings.token, settings.read_token)
+        self._token, self._read_token = (one and one.get_secret_value().encode() for one in given)
         self._rate = limits.parse(settings.rate) if settings.rate else None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._bytes = 0  # of all bodies in memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a permitted request on with its complete body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def tracked_send(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+        body = bytearray()
+        seconds = None if scope["path"] in _WITHOUT_TIMEOUT else self._settings.timeout_s
         try:
-            self._authorize(scope)
-            receive = await self._read_body(scope, receive)
-            seconds = None if scope["path"] in _WITHOUT_TIMEOUT else self._settings.timeout_s
-            async with asyncio.timeout(seconds):
-                await self._app(scope, receive, tracked_send)
+            self._check(scope)
+            receive = await self._read_body(scope, receive, body)
+            async with asyncio.timeout(seconds) as deadline:
+
+                async def started_send(message: Message) -> None:
+                    if message["type"] == "http.response.start":
+                        deadline.reschedule(None)  # from now on, the connection limits the time
+                    await send(message)
+
+                await self._app(scope, receive, started_send)
         except Problem as problem:
-            await error_response(problem)(scope, receive, tracked_send)
+            await error_response(problem)(scope, receive, send)
         except TimeoutError:
-            if started:
-                raise
             message = f"the request: timed out after {self._settings.timeout_s:g} seconds. Expected a smaller request. Retry later."
-            await error_response(Problem(504, "timeout", message))(scope, receive, tracked_send)
+            late = Problem(504, "timeout", message, headers={"Retry-After": "2"})
+            await error_response(late)(scope, receive, send)
         except ClientDisconnect:
             pass  # no client is left to respond to
+        finally:
+            self._bytes -= len(body)
 
-    def _authorize(self, scope: Scope) -> None:
-        """Check the token, then count the request against the rate limit of its address."""
-        versioned = scope["path"].startswith("/v1/")
-        if self._token and (versioned or scope["path"] == "/metrics"):
-            scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-            bearer = scheme.lower() == "bearer"
-            if not bearer or not hmac.compare_digest(token.strip().encode("latin-1"), self._token):
-                found = "invalid bearer token" if bearer else "no bearer token"
-                message = f"Authorization: {found}. Expected: Bearer TOKEN, with the token of this service."
-                raise Problem(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+    def _check(self, scope: Scope) -> None:
+        """Check path, host and token; then count the request against the rate limit of its address."""
+        path: str = scope["path"]
+        if _INVALID_PATH.search(path):
+            message = (
+                "the path: a control character, or invalid UTF-8. Expected a path that /openapi.json lists."
+            )
+            raise Problem(400, "invalid_request", message)
+        headers = Headers(scope=scope)
+        if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
+            message = (
+                "Host: another name than this service has. Expected one of TASTEVEC_HOSTS, or localhost."
+            )
+            raise Problem(421, "invalid_request", message)
+        versioned = path.startswith("/v1/")
+        if self._token and (versioned or path.startswith("/metrics")):
+            self._authorize(headers.get("authorization", ""), scope)
         if self._rate and versioned:
             address = (scope.get("client") or ("unknown", 0))[0]
             if not self._limiter.hit(self._rate, address):
@@ -83,30 +107,67 @@ class SecurityMiddleware:
                 message = f"the rate limit: exceeded. Expected at most {self._settings.rate} from one address. Retry in {seconds} s."
                 raise Problem(429, "rate_limited", message, headers={"Retry-After": str(seconds)})
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> Receive:
-        """Return a channel that delivers the complete body at once."""
+    def _authorize(self, given: str, scope: Scope) -> None:
+        scheme, _, text = given.partition(" ")
+        bearer, token = scheme.lower() == "bearer", text.strip().encode("latin-1")
+        if bearer and hmac.compare_digest(token, self._token or b""):
+            return
+        if bearer and self._read_token and hmac.compare_digest(token, self._read_token):
+            if scope["method"] not in _CHANGES and scope["path"] != "/v1/reload":
+                return
+            message = (
+                "Authorization: the read-only token. Expected TASTEVEC_TOKEN, which may change something."
+            )
+            raise Problem(403, "read_only", message)
+        found = "invalid bearer token" if bearer else "no bearer token"
+        message = f"Authorization: {found}. Expected: Bearer TOKEN, with the token of this service."
+        raise Problem(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+
+    async def _read_body(self, scope: Scope, receive: Receive, body: bytearray) -> Receive:
+        """Read the body; return a channel that delivers it at once."""
         if scope["method"] in _WITHOUT_BODY:
             return receive
-        limit, body = self._settings.body_bytes, bytearray()
+        limit = self._settings.body_bytes
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and (length := int(announced[:20])) > limit:
             raise _too_large(f"{length} bytes", limit)
+        size, busy = 0, None
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
                 async for part in Request(scope, receive).stream():
-                    body += part
-                    if len(body) > limit:
+                    size += len(part)
+                    if size > limit:
                         raise _too_large(f"more than {limit} bytes", limit)
+                    if self._bytes + len(part) > self._settings.in_flight_bytes:
+                        busy = too_busy(f"{self._bytes:,} bytes of requests are")
+                    if (
+                        busy is None
+                    ):  # otherwise read on: a client that still sends would not see the response
+                        body += part
+                        self._bytes += len(part)
         except TimeoutError:
             seconds = self._settings.body_timeout_s
             message = f"the body: incomplete after {seconds:g} seconds. Expected the complete body sooner."
             raise Problem(408, "body_timeout", message, headers={"Connection": "close"}) from None
+        if busy is not None:
+            raise busy
         complete: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
         async def receive_body() -> Message:
             return complete.pop() if complete else await receive()
 
         return receive_body
+
+
+def _host_name(host: str) -> str:
+    """Return the name in a Host header, without the port.
+
+    Examples:
+        >>> [_host_name(host) for host in ("localhost:8000", "[::1]:8000", "Taste.example")]
+        ['localhost', '::1', 'taste.example']
+    """
+    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+    return name.lower()
 
 
 def _too_large(found: str, limit: int) -> Problem:
@@ -133,8 +194,11 @@ _NO_STORE = (b"cache-control", b"no-store")
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"}
 
 
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
 class ObservabilityMiddleware:
-    """The outermost layer: security headers, one log line and one count per request, responses to internal errors."""
+    """The outermost layer: security headers, request ID, a log line and a count per request, internal errors."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -145,6 +209,7 @@ class ObservabilityMiddleware:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
+        request_id = _request_id(scope)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -152,16 +217,20 @@ class ObservabilityMiddleware:
                 status = message["status"]
                 headers = message.setdefault("headers", [])
                 headers += _HEADERS
+                headers.append((b"x-request-id", request_id.encode()))
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append(_NO_STORE)
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            pass  # the connection is closed: no client is left to respond to
         except Exception as error:
-            _LOG.error(
-                "request_failed", route=_route(scope), kind=type(error).__name__, frames=_frames(error)
-            )
+            kind, where = type(error).__name__, frames(error)
+            if isinstance(error, WorkerError):
+                kind, where = error.kind, error.frames
+            _LOG.error("request_failed", route=_route(scope), kind=kind, frames=where, request_id=request_id)
             if status:  # the response has started and can only be cut off
                 raise
             message = "the service: internal error. Expected a response. Report it with the log line request_failed."
@@ -172,18 +241,19 @@ class ObservabilityMiddleware:
             status = status or _CLIENT_CLOSED
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(seconds)
-            _LOG.info("request", method=method, route=route, status=status, ms=round(1000 * seconds, 2))
+            ms = round(1000 * seconds, 2)
+            _LOG.info("request", method=method, route=route, status=status, ms=ms, request_id=request_id)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the request ID that a client or proxy gave, if it is plain and short, or a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode(
+        "latin-1"
+    )
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def _route(scope: Scope) -> str:
     """Return the route template: a requested path may contain a user ID."""
     path = getattr(scope.get("route"), "path", None)
     return str(path) if path else "other"
-
-
-def _frames(error: BaseException) -> list[str]:
-    """Return the last stack frames, without the message, which may contain request data."""
-    return [
-        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
-        for frame in traceback.extract_tb(error.__traceback__)[-8:]
-    ]

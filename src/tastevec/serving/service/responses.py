@@ -16,18 +16,18 @@ import numpy as np
 from pydantic_core import to_json
 
 from tastevec.schema import ITEM_NOUN, Horizon
-from tastevec.serving.explain import explain_items, explain_users, item_effects
+from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.ratings import InvalidRatingError, ParsedUsers, Rated, to_histories
 from tastevec.serving.recommender import best_items
 from tastevec.serving.service.catalog import Catalog, example_user
-from tastevec.serving.service.error_messages import format_value
-from tastevec.serving.service.errors import Problem
+from tastevec.serving.service.error_messages import Problem, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
+    from tastevec.data.histories import Histories
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.explain import TagExplanation
     from tastevec.serving.neighbors import Neighbors
@@ -244,10 +244,10 @@ def steer_vectors(
     return np.asarray(vectors + move, np.float32)
 
 
-def similar_items(state: AppState, item_ids: Sequence[int | str], k: int) -> list[dict[str, Any]]:
+def similar_items(state: AppState, items: Sequence[int], k: int) -> list[dict[str, Any]]:
     """Return the nearest items of each item."""
     catalog, responses = state.catalog, []
-    for index in _item_indices(state, item_ids):
+    for index in items:
         similar = [
             {**catalog.item(neighbor), "rank": row["rank"], "similarity": _clip_cosine(row["similarity"])}
             for row in state.model.similar_items(catalog.ids[index], k=k).to_pylist()
@@ -268,7 +268,7 @@ def user_tags(
 
     ``check`` is called before each user; an exception ends the work.
     """
-    attribution = state.model.attribution(request.horizon)
+    attribution = _attribution(state, request.horizon, check)
     directions, item_map, responses = _tag_directions(state), state.model.bundle.item_map, []
     for number, unknown in enumerate(parsed.unknown):
         check()
@@ -292,13 +292,12 @@ def user_tags(
     return responses
 
 
-def item_tags(state: AppState, item_ids: Sequence[int | str], tags: int) -> list[dict[str, Any]]:
+def item_tags(state: AppState, items: Sequence[int], tags: int) -> list[dict[str, Any]]:
     """Return the tags of each item."""
-    indices = _item_indices(state, item_ids)
-    explanations = explain_items(_tag_directions(state), state.model.item_vectors[indices], tags=tags)
+    explanations = explain_items(_tag_directions(state), state.model.item_vectors[list(items)], tags=tags)
     return [
         {**state.catalog.id_and_title(index), "tags": [_tag(explanation) for explanation in of_item]}
-        for index, of_item in zip(indices, explanations, strict=True)
+        for index, of_item in zip(items, explanations, strict=True)
     ]
 
 
@@ -317,7 +316,7 @@ def add_contributions(
     """
     if not request.contributions:
         return [[{**item, "contributions": []} for item in items] for items in recommended]
-    attribution, responses = state.model.attribution(request.horizon), []
+    attribution, responses = _attribution(state, request.horizon, check), []
     for number, items in enumerate(recommended):
         check()
         user = parsed.histories.take(np.array([number]))
@@ -339,6 +338,16 @@ def add_contributions(
     return responses
 
 
+def _attribution(state: AppState, horizon: Horizon, check: Callable[[], None]) -> Attribution:
+    """Return the leave-one-out attribution, which calls ``check`` before each block of histories."""
+
+    def encode(histories: Histories) -> NDArray[np.float32]:
+        check()
+        return state.model.vectors(histories, horizon)
+
+    return Attribution(encode, state.model.bundle.item_ids, horizon)
+
+
 def _tag_directions(state: AppState) -> TagDirections:
     tags = state.model.bundle.tags
     if tags is None:
@@ -349,7 +358,26 @@ def _tag_directions(state: AppState) -> TagDirections:
     return tags
 
 
-def _item_indices(state: AppState, item_ids: Sequence[int | str]) -> list[int]:
+def equal_vectors(given: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """Return the vectors of a request (B, D).
+
+    Raises:
+        Problem: They are of different lengths.
+    """
+    for number, vector in enumerate(given):
+        if len(vector) != len(given[0]):
+            where = f"vectors[{number}]"
+            message = f"{where}: {len(vector)} dimensions. Expected {len(given[0])}, as in vectors[0]."
+            raise Problem(422, "invalid_data", message, where)
+    return np.array(given, np.float32)
+
+
+def item_indices(state: AppState, item_ids: Sequence[int | str]) -> list[int]:
+    """Return the indices of the items that a request names.
+
+    Raises:
+        Problem: An item is not in the catalog.
+    """
     indices = []
     for number, item_id in enumerate(item_ids):
         if (index := state.catalog.index(item_id)) is None:

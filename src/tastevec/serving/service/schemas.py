@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError, core_schema
 
-from tastevec.schema import Horizon
-from tastevec.serving.service.error_messages import format_value
+from tastevec.schema import CONTROL_CHARACTERS, Horizon
 
-MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED = 256, 2_000, 256, 16
+MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED, MAX_NEIGHBORS = 256, 2_000, 256, 16, 12_800
 _MAX_ID_LENGTH = 200
 _MAX_ID = 2**63 - 1
+PLAIN_TEXT = f"^[^{CONTROL_CHARACTERS[1:-1]}]*$"
 _MAX_TIMESTAMP = 253_402_300_799  # the last second of the year 9999
 
 
@@ -19,22 +19,24 @@ def _invalid(message: str) -> PydanticCustomError:
     return PydanticCustomError("invalid", "{message}", {"message": message})
 
 
-def _check_id(value: Any) -> int | str:  # noqa: ANN401  any JSON value
-    if isinstance(value, str):
-        if len(value) <= _MAX_ID_LENGTH:
-            return value
-        raise _invalid(f"a string of {len(value)} characters. Expected {_MAX_ID_LENGTH} or fewer")
-    if isinstance(value, int) and not isinstance(value, bool):
-        if -_MAX_ID <= value <= _MAX_ID:
-            return value
-        raise _invalid(f"{format_value(value)}. Expected an integer of at most 63 bits")
-    raise _invalid(f"{format_value(value)}. Expected an item ID, an integer or a string")
-
-
+# One check in the parser's own language: a request may have 30,000 IDs.
+_ID_SCHEMA = core_schema.custom_error_schema(
+    core_schema.union_schema(
+        [
+            core_schema.int_schema(strict=True, ge=-_MAX_ID, le=_MAX_ID),
+            core_schema.str_schema(strict=True, max_length=_MAX_ID_LENGTH, pattern=PLAIN_TEXT),
+        ]
+    ),
+    custom_error_type="invalid_id",
+    custom_error_message="not an item ID",
+)
 _INTEGER_ID = {"type": "integer", "minimum": -_MAX_ID, "maximum": _MAX_ID}
-_STRING_ID = {"type": "string", "maxLength": _MAX_ID_LENGTH}
-# A single check, so that an invalid ID gives one message instead of one per type.
-ItemId = Annotated[int | str, PlainValidator(_check_id), WithJsonSchema({"anyOf": [_INTEGER_ID, _STRING_ID]})]
+_STRING_ID = {"type": "string", "maxLength": _MAX_ID_LENGTH, "pattern": PLAIN_TEXT}
+ItemId = Annotated[
+    int | str,
+    GetPydanticSchema(lambda _kind, _handler: _ID_SCHEMA),
+    WithJsonSchema({"anyOf": [_INTEGER_ID, _STRING_ID]}),
+]
 Tags = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=100)], Annotated[float, Field(ge=-10, le=10)]],
     Field(
@@ -92,6 +94,12 @@ def _describe_one_of_two(schema: dict[str, Any]) -> None:
     schema["oneOf"] = [{"required": [name]} for name in list(schema["properties"])[:2]]
 
 
+def request_body(schema: type[BaseModel]) -> dict[str, Any]:
+    """Return the OpenAPI description of a body that the workers validate."""
+    reference = {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}}
+    return {"requestBody": {"required": True, "content": {"application/json": reference}}}
+
+
 class _OneOfTwo(_Request):
     """A request with exactly one of its first two keys, which are lists."""
 
@@ -104,6 +112,25 @@ class _OneOfTwo(_Request):
             found = "both" if getattr(self, one) else "neither"
             raise _invalid(f"{found} of two keys. Expected {one} or {other}")
         return self
+
+
+class TitleQuery(BaseModel):
+    """A search by title."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    query: str = Field(
+        max_length=200,
+        description="Prefixes of title words; accents, case and articles are ignored. Without a word, the most popular items.",
+        examples=["matrix"],
+    )
+    limit: int = Field(default=20, ge=1, le=100, description="Maximum number of items.")
+
+
+class NearestItemsRequest(_Request):
+    """Vectors of stored users whose nearest items to find; of the service itself."""
+
+    vectors: list[list[float]]
 
 
 class EncodeRequest(_Request):
@@ -150,6 +177,14 @@ class SimilarUsersRequest(_Request):
 
     users: Users
     k: K = 10
+
+    @model_validator(mode="after")
+    def _limit_results(self) -> Self:
+        if (found := len(self.users) * self.k) > MAX_NEIGHBORS:
+            raise _invalid(
+                f"{found:,} neighbors of {len(self.users)} users. Expected {MAX_NEIGHBORS:,} or fewer, users times k"
+            )
+        return self
 
 
 class StoredSearchRequest(SimilarUsersRequest):
@@ -442,6 +477,19 @@ class StatusResponse(_Response):
     """The state of the service."""
 
     status: Annotated[str, Field(examples=["ok"])]
+
+
+class ReadyResponse(StatusResponse):
+    """The state of the service, its model and its database."""
+
+    space: Annotated[str, Field(description="The space of the model in use.")]
+    workers: Annotated[int, Field(description="Workers in use; fewer for a moment after a reload.")]
+    database: Annotated[
+        str | None,
+        Field(
+            description="ready, starting or unavailable, with the kind of the error; null without a database."
+        ),
+    ]
 
 
 class StoredResponse(_Response):

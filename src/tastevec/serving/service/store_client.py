@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from tastevec.errors import FormatError, SettingsError, TastevecError
-from tastevec.serving.service.errors import Problem
-from tastevec.serving.service.inference import too_busy
+from tastevec.serving.service.error_messages import Problem, too_busy
 from tastevec.serving.user_store import UserStore
 from tastevec.serving.user_tables import SEARCH_CONNECTIONS, StoreError, connection_settings
 
@@ -46,7 +45,7 @@ class _Queue:
     def admit(self) -> Iterator[None]:
         """Count a request while it runs; refuse it if too many do."""
         if self._requests >= _WAITING:
-            raise too_busy(self._requests)
+            raise too_busy(f"{self._requests} requests for the database are")
         self._requests += 1
         try:
             yield
@@ -136,8 +135,6 @@ class StoreClient:
         with self._writes.admit():
             return await self._call(self._writes, work)
 
-    run = write
-
     async def search(
         self, space: str, vectors: NDArray[np.float32], k: int, exclude: Sequence[str] = ()
     ) -> tuple[NearestUsers, dict[str, NDArray[np.float32]]]:
@@ -180,7 +177,7 @@ class StoreClient:
         except StoreError as error:
             raise Problem(503, "store_unavailable", str(error), headers={"Retry-After": "2"}) from None
         except (FormatError, SettingsError) as error:  # a mistake of the operator, not of the client
-            raise Problem(503, "unavailable", str(error)) from None
+            raise Problem(503, "unavailable", str(error), headers={"Retry-After": "10"}) from None
 
     async def _probe(self, work: Callable[[UserStore], T], seconds: float) -> T:
         """As `_attempt`, within a time."""

@@ -3,102 +3,146 @@
 They need a database, and a token: without both, nothing is stored.
 """
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Annotated, get_args
+from __future__ import annotations
 
-import numpy as np
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
 from fastapi import APIRouter, Path, Request, Response
-from numpy.typing import NDArray
+from pydantic_core import from_json, to_json
 
 from tastevec.errors import DataError
-from tastevec.schema import Horizon
 from tastevec.serving.service import schemas
-from tastevec.serving.service.errors import JsonRoute, Problem, error_responses, json_response
-from tastevec.serving.service.inference import lifecycle_of
-from tastevec.serving.service.responses import NearestUsers, similar_users
-from tastevec.serving.service.store_client import StoreClient
-from tastevec.serving.user_store import UserStore, id_text
+from tastevec.serving.service.error_messages import Problem
+from tastevec.serving.service.errors import error_responses, json_body, json_response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tastevec.serving.service.pool import Pool
+    from tastevec.serving.service.store_client import StoreClient
+
+_VECTORS = 200  # whose nearest items are computed in one piece
 
 store_router = APIRouter(
-    prefix="/v1",
-    tags=["users"],
-    route_class=JsonRoute,
-    responses=error_responses(400, 403, 404, 408, 413, 415),
+    prefix="/v1", tags=["users"], responses=error_responses(400, 403, 404, 408, 413, 415)
 )
 UserId = Annotated[
     str,
-    Path(description="User ID, 1 to 200 characters.", json_schema_extra={"minLength": 1, "maxLength": 200}),
+    Path(
+        description="User ID, 1 to 200 characters, without control characters.",
+        json_schema_extra={"minLength": 1, "maxLength": 200, "pattern": schemas.PLAIN_TEXT},
+    ),
 ]
 
 
-@store_router.put("/users/{user_id:path}", response_model=schemas.StoredResponse)
-async def store_user(request: Request, user_id: UserId, user: schemas.User) -> Response:
+@store_router.put(
+    "/users/{user_id:path}",
+    response_model=schemas.StoredResponse,
+    openapi_extra=schemas.request_body(schemas.User),
+)
+async def store_user(request: Request, user_id: UserId) -> Response:
     """Store the vectors of a user, replacing earlier ones; the ratings are not stored."""
     store, name = _store(request), _valid_id(user_id)
-    lifecycle = lifecycle_of(request)
-    state = lifecycle.state
-    parsed = state.parse([user], "ratings")
-    if not len(parsed.histories.items):
-        message = "ratings: no item of the catalog. Expected at least one."
-        raise Problem(422, "invalid_data", message, "ratings")
-    vectors = {
-        horizon: await lifecycle.batcher.run(state.model, parsed.histories, horizon, np.asarray)
-        for horizon in get_args(Horizon)
-    }
-    await store.run(lambda users: users.upsert(state.space, [name], vectors))
-    return json_response({"space": state.space, "unknown": parsed.unknown[0]})
+    body = await json_body(request)
+    found = {horizon: await _computed(request, f"store-{horizon}", body) for horizon in ("next", "overall")}
+    space = found["overall"]["space"]
+    if found["next"]["space"] != space:
+        message = "the service: its model changed meanwhile. Expected one model. Retry."
+        raise Problem(503, "unavailable", message, headers={"Retry-After": "1"})
+    [user] = found["overall"]["users"]
+    vectors = {horizon: [one["users"][0]["vector"]] for horizon, one in found.items()}
+    await store.write(lambda users: users.upsert(space, [name], vectors))  # type: ignore[arg-type]  # lists become arrays there
+    return json_response({"space": space, "unknown": user["unknown"]})
 
 
 @store_router.delete("/users/{user_id:path}", response_model=schemas.DeletedResponse)
 async def delete_user(request: Request, user_id: UserId) -> Response:
     """Delete all stored vectors of a user, of every model."""
     store, name = _store(request), _valid_id(user_id)
-    return json_response({"deleted": await store.run(lambda users: users.delete(name))})
+    return json_response({"deleted": await store.write(lambda users: users.delete(name))})
 
 
-@store_router.post("/users/search", response_model=schemas.SimilarUsersResponse)
-async def search(request: Request, body: schemas.StoredSearchRequest) -> Response:
+@store_router.post(
+    "/users/search",
+    response_model=schemas.SimilarUsersResponse,
+    openapi_extra=schemas.request_body(schemas.StoredSearchRequest),
+)
+async def search(request: Request) -> Response:
     """Find the most similar stored users, with the items nearest to each."""
-    return await search_store(request, body.users, body.k, body.exclude)
+    return await search_store(request, await json_body(request))
 
 
 async def findable_users(request: Request) -> int | None:
     """Return the number of users that /v1/similar-users can find; None while the database is unavailable."""
-    state = lifecycle_of(request).state
+    pool: Pool = request.app.state.pool
     store: StoreClient | None = request.app.state.store
-    if state.users is not None:
-        return len(state.users)
+    assert pool.model is not None
+    if pool.model.n_users is not None:
+        return pool.model.n_users
     if store is None or not request.app.state.has_token:
         return 0
-    return await store.count(state.space)
+    return await store.count(pool.model.space)
 
 
-async def search_store(
-    request: Request, users: Sequence[schemas.User], k: int, exclude: Sequence[str] = ()
-) -> Response:
+async def search_store(request: Request, body: bytes) -> Response:
     """Return the response with the stored users nearest to each user."""
-    store, lifecycle = _store(request), lifecycle_of(request)
-    state = lifecycle.state
-    parsed = state.parse(users)
-    vectors = await lifecycle.batcher.run(state.model, parsed.histories, "overall", np.asarray)
+    import numpy as np  # noqa: PLC0415  without a database, this process needs no NumPy
 
-    def find(stored: UserStore) -> tuple[NearestUsers, dict[str, NDArray[np.float32]]]:
-        nearest = stored.nearest(state.space, vectors, k, exclude=exclude)
-        return nearest, stored.vectors(
-            state.space, sorted({user_id for row in nearest for user_id, _ in row})
-        )
-
-    nearest, known = await store.run(find)
+    store = _store(request)
+    query = await _computed(request, "search", body)
+    vectors = np.array([user["vector"] for user in query["users"]], np.float32)
+    nearest, known = await store.search(query["space"], vectors, query["k"], query["exclude"])
     if not any(nearest):
         message = (
-            f"the database: no stored users of space {state.space}. Expected users stored with this model. "
+            f"the database: no stored users of space {query['space']}. Expected users stored with this model. "
             "Store them with PUT /v1/users/{user_id}."
         )
         raise Problem(404, "no_users", message)
-    return json_response(
-        {"users": await lifecycle.run_in_worker(partial(similar_users, state, parsed, nearest, known))}
-    )
+    ids, items = list(known), []
+    for start in range(0, len(ids), _VECTORS):
+        part = {"vectors": [known[one].tolist() for one in ids[start : start + _VECTORS]]}
+        found = await _computed(request, "nearest-items", to_json(part))
+        items += [user["items"] for user in found["users"]]
+    of_user = dict(zip(ids, items, strict=True))
+
+    def response() -> bytes:
+        users = [
+            {"users": _ranked(row, of_user), "unknown": user["unknown"]}
+            for row, user in zip(nearest, query["users"], strict=True)
+        ]
+        return to_json({"users": users})
+
+    return json_response(await asyncio.to_thread(response))
+
+
+def _ranked(row: Sequence[tuple[str, float]], items: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the users found near one user; one that was deleted meanwhile is skipped."""
+    present = [(user_id, cosine) for user_id, cosine in row if user_id in items]
+    return [
+        {
+            "user_id": user_id,
+            "rank": rank,
+            "similarity": min(1.0, max(-1.0, cosine)),  # rounding can exceed the range
+            "nearest_items": items[user_id],
+        }
+        for rank, (user_id, cosine) in enumerate(present, 1)
+    ]
+
+
+async def _computed(request: Request, operation: str, body: bytes) -> Any:  # noqa: ANN401  any JSON
+    """Return what a worker responds, parsed.
+
+    Raises:
+        Problem: The worker refuses the request.
+    """
+    pool: Pool = request.app.state.pool
+    client = request.client.host if request.client else "unknown"
+    result = await pool.run(operation, body, client)
+    content = from_json(b"".join(result.body))
+    if result.status != 200:  # noqa: PLR2004  the status is its own name
+        raise Problem(result.status, headers=result.headers, **content["error"])
+    return content
 
 
 def _store(request: Request) -> StoreClient:
@@ -114,6 +158,8 @@ def _store(request: Request) -> StoreClient:
 
 
 def _valid_id(user_id: str) -> str:
+    from tastevec.serving.user_store import id_text  # noqa: PLC0415  as in search_store
+
     try:
         return id_text(user_id, "user_id")
     except DataError as error:

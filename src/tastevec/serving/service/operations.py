@@ -1,0 +1,266 @@
+"""Operations of the service: from a request body to the JSON of its response, in pieces.
+
+A response has one entry per user or item of its request. Entries are computed in blocks: large requests take turns, and
+memory is that of one block.
+
+Dimensions: B users, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from tastevec.serving.ratings import ParsedUsers
+from tastevec.serving.service import responses, schemas
+from tastevec.serving.service.error_messages import Problem, validation_message
+from tastevec.serving.service.responses import AppState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tastevec.schema import Horizon
+
+Check = Callable[
+    [], None
+]  # called between pieces: others take their turn, or it raises where the client is gone
+Entries = list[dict[str, Any]]
+Vectors = NDArray[np.float32]
+_OfUsers = Callable[[AppState, Any, ParsedUsers, Vectors, Check], Entries]
+_OfItems = Callable[[AppState, Any, list[int]], Entries]
+
+# Milliseconds on one core, roughly: per user, per item of a history, and per result.
+_USER_MS, _ITEM_MS, _RESULT_MS = 0.4, {"next": 0.012, "overall": 0.001}, 0.006
+_MAX_ATTRIBUTED = 500  # items of a history that have contributions, see `Attribution`
+SMALL_MS: Final = 25.0  # up to this cost, a request is computed at once
+_BLOCK_ENTRIES, _BLOCK_SCORES = 16, 1 << 22  # of a block; scores are those of its users and all items
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A valid request.
+
+    Attributes:
+        operation: What is computed.
+        request: The parsed body.
+        horizon: The horizon in which its users are encoded.
+        users: The users; None for a request about items.
+        vectors: (B, D) user vectors that the request has in place of ratings.
+        items: Indices of the items that the request names.
+        cost: Expected milliseconds on one core.
+    """
+
+    operation: Operation
+    request: Any
+    horizon: Horizon
+    users: ParsedUsers | None = None
+    vectors: NDArray[np.float32] | None = None
+    items: list[int] | None = None
+    cost: float = 0.0
+
+    @property
+    def to_encode(self) -> bool:
+        """Whether its users must be encoded first."""
+        return self.users is not None and self.vectors is None
+
+    def head(self, state: AppState) -> bytes:
+        """Return the JSON before the entries."""
+        known = {"space": state.space, "horizon": self.horizon}
+        facts = {name: known.get(name) or getattr(self.request, name) for name in self.operation.facts}
+        key = "items" if self.users is None else "users"
+        return to_json(facts)[:-1] + (b'"' if not facts else b',"') + key.encode() + b'":['
+
+    def entries(self, state: AppState, vectors: NDArray[np.float32] | None, check: Check) -> bytes:
+        """Return the JSON of the entries, separated by commas, from the user vectors (B, D) if there are users."""
+        if self.users is not None:
+            assert self.operation.users is not None
+            vectors = vectors if self.vectors is None else self.vectors
+            assert vectors is not None
+            found = self.operation.users(state, self.request, self.users, vectors, check)
+        else:
+            assert self.operation.items is not None
+            found = self.operation.items(state, self.request, self.items or [])
+        return to_json(found)[1:-1]
+
+    def blocks(self, state: AppState) -> Iterator[Work]:
+        """Yield the work in blocks, whose entries are those of the complete work."""
+        count = len(self.items or []) if self.users is None else len(self.users.unknown)
+        step = max(1, min(_BLOCK_ENTRIES, _BLOCK_SCORES // max(len(state.catalog), 1)))
+        if self.users is not None and getattr(self.request, "contributions", None):
+            step = 1
+        for start in range(0, count, step) if count > step else ():
+            block = slice(start, start + step)
+            if self.users is None:
+                assert self.items is not None
+                yield replace(self, items=self.items[block])
+                continue
+            histories = self.users.histories.take(np.arange(count)[block])
+            vectors = None if self.vectors is None else self.vectors[block]
+            yield replace(self, users=ParsedUsers(histories, self.users.unknown[block]), vectors=vectors)
+        if count <= step:
+            yield self
+
+
+class Operation(NamedTuple):
+    """What the response to a request is made of.
+
+    Attributes:
+        schema: The request schema.
+        users: Returns the entries of users, from their vectors (B, D).
+        items: Returns the entries of items, from their indices.
+        facts: Keys of the response before the entries, in the model or in the request.
+        horizon: The horizon, where the request does not choose it.
+        where: Location of a user's ratings in error messages.
+    """
+
+    schema: type[Any]
+    users: _OfUsers | None = None
+    items: _OfItems | None = None
+    facts: tuple[str, ...] = ()
+    horizon: Horizon = "overall"
+    where: str = "users[{}].ratings"
+
+    def open(self, state: AppState, body: bytes) -> Work:
+        """Return the work of a request body.
+
+        Raises:
+            Problem: The body is invalid, or names an unknown item.
+        """
+        request = parsed_body(self.schema, body)
+        work = Work(self, request, getattr(request, "horizon", self.horizon))
+        users = [request] if self.schema is schemas.User else getattr(request, "users", [])
+        given = getattr(request, "vectors", [])
+        if users or given:
+            vectors = responses.equal_vectors(given) if given else None
+            parsed = state.parse(users or [schemas.User(ratings=[])] * len(given), self.where)
+            work = replace(work, users=parsed, vectors=vectors)
+        elif item_ids := getattr(request, "item_ids", []):
+            work = replace(work, items=responses.item_indices(state, item_ids))
+        return replace(work, cost=_cost(state, work))
+
+
+def _cost(state: AppState, work: Work) -> float:
+    """Return the expected milliseconds of a request: users times their histories, and results."""
+    k = int(getattr(work.request, "k", 10))
+    if work.users is None:
+        return len(work.items or []) * (_USER_MS + k * _RESULT_MS)
+    reading = state.model.bundle.reading
+    longest = max(reading.max_history, reading.max_history_overall if work.horizon == "overall" else 0)
+    rated = work.users.histories.lengths
+    once = _USER_MS + np.minimum(rated, longest) * _ITEM_MS[work.horizon]  # (B,) ms
+    explained = bool(getattr(work.request, "contributions", None))
+    without_one = np.minimum(rated, _MAX_ATTRIBUTED) * explained
+    return float((once * (1 + without_one)).sum() + len(rated) * k * _RESULT_MS)
+
+
+def parsed_body(schema: type[Any], body: bytes) -> Any:  # noqa: ANN401  an instance of the schema
+    """Return the body of a request, which is JSON of this schema, without NaN and Infinity.
+
+    Raises:
+        Problem: It is not.
+    """
+    try:
+        content = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        message = f"the body: invalid JSON ({error}). Expected a JSON object."
+        raise Problem(400, "invalid_json", message) from None
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        found = validation_message(error.errors(include_url=False))
+        raise Problem(422, "invalid_request", *found) from None
+
+
+def _encode(
+    _state: AppState, _request: object, users: ParsedUsers, vectors: Vectors, _check: Check
+) -> Entries:
+    return [
+        {"vector": vector, "unknown": unknown}
+        for vector, unknown in zip(vectors.tolist(), users.unknown, strict=True)
+    ]
+
+
+def _encode_stored(
+    state: AppState, request: object, users: ParsedUsers, vectors: Vectors, check: Check
+) -> Entries:
+    if not len(users.histories.items):
+        message = "ratings: no item of the catalog. Expected at least one."
+        raise Problem(422, "invalid_data", message, "ratings")
+    return _encode(state, request, users, vectors, check)
+
+
+def _recommend(
+    state: AppState, request: schemas.RecommendRequest, users: ParsedUsers, vectors: Vectors, check: Check
+) -> Entries:
+    steered = vectors
+    if request.tags:
+        steered = responses.steer_vectors(state, vectors, request.tags, 1.0, request.horizon)
+    recommended = responses.recommended_items(state, users, steered, request.k)
+    explained = responses.add_contributions(state, users, vectors, recommended, request, check)
+    return [
+        {"items": items, "unknown": unknown} for items, unknown in zip(explained, users.unknown, strict=True)
+    ]
+
+
+def _similar_users(
+    state: AppState, request: schemas.SimilarUsersRequest, users: ParsedUsers, vectors: Vectors, check: Check
+) -> Entries:
+    nearest = responses.nearest_users(state, vectors, request.k)
+    return responses.similar_users(state, users, *nearest, check)
+
+
+def _steer(
+    state: AppState, request: schemas.SteerRequest, users: ParsedUsers, vectors: Vectors, _check: Check
+) -> Entries:
+    steered = responses.steer_vectors(state, vectors, request.tags, request.hold, request.horizon)
+    recommended = responses.recommended_items(state, users, steered, request.k)
+    return [
+        {"vector": vector, "items": items, "unknown": unknown}
+        for vector, items, unknown in zip(steered.tolist(), recommended, users.unknown, strict=True)
+    ]
+
+
+def _nearest_items(
+    state: AppState, _request: object, _users: ParsedUsers, vectors: Vectors, _check: Check
+) -> Entries:
+    return [{"items": items} for items in state.nearest_items(vectors)]
+
+
+def _explain(
+    state: AppState, request: schemas.ExplainRequest, users: ParsedUsers, vectors: Vectors, check: Check
+) -> Entries:
+    return responses.user_tags(state, users, vectors, request, check)
+
+
+def _search_titles(state: AppState, request: schemas.TitleQuery, _items: list[int]) -> Entries:
+    return state.catalog.search(request.query, request.limit)
+
+
+def _similar_items(state: AppState, request: schemas.SimilarItemsRequest, items: list[int]) -> Entries:
+    return responses.similar_items(state, items, request.k)
+
+
+def _explain_items(state: AppState, request: schemas.ExplainRequest, items: list[int]) -> Entries:
+    return responses.item_tags(state, items, request.tags)
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    "encode": Operation(schemas.EncodeRequest, _encode, facts=("space", "horizon")),
+    "recommend": Operation(schemas.RecommendRequest, _recommend, facts=("space",)),
+    "similar-users": Operation(schemas.SimilarUsersRequest, _similar_users),
+    "explain": Operation(schemas.ExplainRequest, _explain, _explain_items),
+    "steer": Operation(schemas.SteerRequest, _steer, facts=("space",)),
+    "items": Operation(schemas.TitleQuery, items=_search_titles),
+    "similar-items": Operation(schemas.SimilarItemsRequest, items=_similar_items),
+    # Of stored users: their vectors, the query of a search, and the items nearest to the users that it finds.
+    "store-next": Operation(schemas.User, _encode_stored, facts=("space",), horizon="next", where="ratings"),
+    "store-overall": Operation(schemas.User, _encode_stored, facts=("space",), where="ratings"),
+    "search": Operation(schemas.StoredSearchRequest, _encode, facts=("space", "k", "exclude")),
+    "nearest-items": Operation(schemas.NearestItemsRequest, _nearest_items),
+}

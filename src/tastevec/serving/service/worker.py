@@ -1,0 +1,322 @@
+"""A worker of the service: it loads the model, and turns request bodies into response bodies.
+
+The process in front of it accepts connections and computes nothing; both exchange messages through pipes, see `message_bytes`.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from pydantic_core import from_json, to_json
+
+from tastevec.data.histories import Histories
+from tastevec.errors import TastevecError
+from tastevec.serving.encoder import OnnxEncoder
+from tastevec.serving.neighbors import read_user_vectors
+from tastevec.serving.recommender import Recommender, load
+from tastevec.serving.service.error_messages import Problem, frames, problem_of
+from tastevec.serving.service.operations import OPERATIONS, SMALL_MS, Work
+from tastevec.serving.service.responses import AppState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import BinaryIO
+
+LARGE_AT_ONCE: Final = 2  # large requests that take turns in one worker
+_BATCH_USERS = 64  # of small requests that are encoded together
+_SIZES = struct.Struct("<II")
+
+
+def message_bytes(header: dict[str, Any], body: bytes) -> bytes:
+    """Return the bytes of a message: the sizes of header and body, the header as JSON, the body."""
+    head = to_json(header)
+    return b"".join((_SIZES.pack(len(head), len(body)), head, body))
+
+
+def read_message(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """Return the next message; None at the end."""
+    sizes = file.read(_SIZES.size)
+    if len(sizes) < _SIZES.size:
+        return None
+    head, body = _SIZES.unpack(sizes)
+    return from_json(file.read(head)), file.read(body)
+
+
+class _GoneError(Exception):
+    """The client of a request is gone, or its time is over."""
+
+
+class _Turns:
+    """One piece at a time: who waits longest is next, but small requests come first."""
+
+    def __init__(self) -> None:
+        self._lock, self._taken, self._waiting = Lock(), False, deque[Event]()
+
+    def take(self, *, first: bool = False) -> None:
+        """Wait for the turn."""
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            gate = Event()
+            (self._waiting.appendleft if first else self._waiting.append)(gate)
+        gate.wait()
+
+    def give(self) -> None:
+        """End the turn."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._taken = False
+
+
+@dataclass(eq=False)
+class _Job:
+    number: int
+    operation: str
+    body: bytes
+    large: bool
+    gone: Event = field(default_factory=Event)
+
+
+class Worker:
+    """Computes the jobs that it receives: small ones in batches, large ones in turns of one block each.
+
+    The result of a job does not depend on its batch, and an error reaches only its own job.
+    """
+
+    def __init__(self, source: Callable[[], AppState], send: Callable[[dict[str, Any], bytes], None]) -> None:
+        """Create a worker that sends messages to ``send``, from any thread; `run` starts it."""
+        self._source, self._send = source, send
+        self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: dict[int, _Job] = {}
+        self._turns = _Turns()
+
+    def receive(self, header: dict[str, Any], body: bytes) -> None:
+        """Take a message from the front: a job, or the number of one whose client is gone."""
+        if (number := header.get("gone")) is not None:
+            if job := self._jobs.get(number):
+                job.gone.set()
+            return
+        job = _Job(header["job"], header["operation"], body, header["large"])
+        self._jobs[job.number] = job
+        self._inbox.put(job)
+
+    def close(self) -> None:
+        """End `run` after the waiting jobs."""
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        """Load the model, say so, and compute jobs until `close`."""
+        try:
+            state = self._state = self._source().prepared()
+        except Exception as error:  # noqa: BLE001  the front reports it
+            self._send({"failed": type(error).__name__, "message": str(error)}, b"")
+            return
+        if state.map_body is not None:
+            plain, gzipped, etag = state.map_body
+            self._send({"map": "plain", "etag": etag}, plain)
+            self._send({"map": "gzip", "etag": etag}, gzipped)
+        users = None if state.users is None else len(state.users)
+        facts = {"facts": state.facts, "example": state.example, "n_users": users}
+        self._send({"ready": state.model.bundle.fingerprint}, to_json(facts))
+        large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="tastevec-large")
+        while jobs := self._next():
+            for job in jobs:
+                if job.large:
+                    large.submit(self._run_large, job)
+            if small := [job for job in jobs if not job.large]:
+                self._turns.take(first=True)
+                try:
+                    self._run_small(small)
+                finally:
+                    self._turns.give()
+        large.shutdown()
+
+    def _next(self) -> list[_Job]:
+        """Return the waiting jobs, at least one; none after `close`."""
+        job = self._inbox.get()
+        jobs = []
+        while job is not None:
+            jobs.append(job)
+            try:
+                job = self._inbox.get_nowait()
+            except Empty:
+                return jobs
+        self._inbox.put(None)  # read again after these jobs
+        if not jobs:
+            self._inbox.get()
+        return jobs
+
+    def _answer(self, job: _Job, header: dict[str, Any], body: bytes = b"") -> None:
+        self._jobs.pop(job.number, None)
+        self._send({"job": job.number, **header}, body)
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        """Answer a job with its error."""
+        if isinstance(error, _GoneError):
+            self._answer(job, {"status": 499})
+            return
+        if isinstance(error, TastevecError):
+            error = problem_of(error)
+        if isinstance(error, Problem):
+            self._answer(job, {"status": error.status, "headers": error.headers}, error.body)
+            return
+        self._answer(job, {"status": 500, "kind": type(error).__name__, "frames": frames(error)})
+
+    def _run_small(self, jobs: Sequence[_Job]) -> None:
+        works = []
+        for job in jobs:
+            try:
+                work = OPERATIONS[job.operation].open(self._state, job.body)
+            except Exception as error:  # noqa: BLE001  it belongs to the job
+                self._fail(job, error)
+                continue
+            if work.cost > SMALL_MS:
+                self._answer(job, {"large": True})
+            else:
+                works.append((job, work))
+        works.sort(key=lambda one: (one[1].to_encode, one[1].horizon))
+        for _, group in groupby(works, key=lambda one: (one[1].to_encode, one[1].horizon)):
+            batch: list[tuple[_Job, Work]] = []
+            for one in group:
+                batch.append(one)
+                if sum(_users(work) for _, work in batch) >= _BATCH_USERS:
+                    self._run_batch(batch)
+                    batch = []
+            if batch:
+                self._run_batch(batch)
+
+    def _run_batch(self, batch: Sequence[tuple[_Job, Work]]) -> None:
+        """Encode the users of all jobs together, and answer each."""
+        vectors, users = None, sum(_users(work) for _, work in batch)
+        if users:
+            try:
+                histories = _concatenate(
+                    [work.users.histories for _, work in batch if work.users is not None]
+                )
+                vectors = self._state.model.vectors(histories, batch[0][1].horizon)
+            except Exception as error:  # noqa: BLE001  it belongs to one of the jobs
+                if len(batch) == 1:
+                    self._fail(batch[0][0], error)
+                    return
+                for one in batch:
+                    self._run_batch([one])
+                return
+        start = 0
+        for job, work in batch:
+            end = start + _users(work)
+            try:
+                own = None if vectors is None else vectors[start:end]
+                body = work.head(self._state) + work.entries(self._state, own, lambda: None) + b"]}"
+            except Exception as error:  # noqa: BLE001  it belongs to the job
+                self._fail(job, error)
+            else:
+                self._answer(job, {"status": 200, "users": users} if not start else {"status": 200}, body)
+            start = end
+
+    def _run_large(self, job: _Job) -> None:
+        """Compute a large job in blocks, each in a turn of its own."""
+
+        def check() -> None:
+            if job.gone.is_set():
+                raise _GoneError
+            self._turns.give()
+            self._turns.take()
+
+        self._turns.take()
+        try:
+            if job.gone.is_set():
+                raise _GoneError  # noqa: TRY301  it is answered below, as every error
+            work = OPERATIONS[job.operation].open(self._state, job.body)
+            job.body, separator = b"", work.head(self._state)
+            for block in work.blocks(self._state):
+                check()
+                vectors = None
+                if block.to_encode and block.users is not None:
+                    vectors = self._state.model.vectors(block.users.histories, block.horizon)
+                part = separator + block.entries(self._state, vectors, check)
+                self._send({"job": job.number, "part": True}, part)
+                separator = b","
+        except Exception as error:  # noqa: BLE001  it belongs to the job
+            self._fail(job, error)
+        else:
+            self._answer(job, {"status": 200}, b"]}")
+        finally:
+            self._turns.give()
+
+
+def _users(work: Work) -> int:
+    """Return how many users of this work are to be encoded."""
+    return len(work.users.unknown) if work.to_encode and work.users is not None else 0
+
+
+def _concatenate(groups: Sequence[Histories]) -> Histories:
+    """Return the users of all groups."""
+    if len(groups) == 1:
+        return groups[0]
+    flat = {
+        name: np.concatenate([getattr(group, name) for group in groups])
+        for name in ("user_ids", "items", "ratings", "normalized_ratings", "timestamps")
+    }
+    lengths = np.concatenate([group.lengths for group in groups])
+    return Histories(offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)
+
+
+def from_folder(folder: Path, users: Path | None = None) -> Callable[[], AppState]:
+    """Return a source that loads the current content of a model folder, and users that can be found.
+
+    The users are a Parquet file from ``tastevec encode --horizon overall`` with this model. The source raises
+    FormatError for an invalid folder, and DataError for user vectors of another space or horizon.
+    """
+
+    def source() -> AppState:
+        model = load(folder)
+        if isinstance(encoder := model.bundle.model, OnnxEncoder):  # there is one worker per core
+            model = Recommender(replace(model.bundle, model=encoder.single_threaded()))
+        known = None if users is None else read_user_vectors(users, model.bundle.space, horizon="overall")
+        return AppState(model, name=folder.resolve().name, users=known)
+
+    return source
+
+
+def serve(source: Callable[[], AppState]) -> None:
+    """Run a worker on standard input and output, until the input ends."""
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not be among the messages
+    lock = Lock()
+
+    def send(header: dict[str, Any], body: bytes) -> None:
+        with lock:
+            output.write(message_bytes(header, body))
+            output.flush()
+
+    worker = Worker(source, send)
+
+    def read() -> None:
+        while (message := read_message(sys.stdin.buffer)) is not None:
+            worker.receive(*message)
+        os._exit(0)  # the front needs this worker no more, or is gone
+
+    Thread(target=read, daemon=True).start()
+    with suppress(BrokenPipeError):  # the front is gone
+        worker.run()
+
+
+def main() -> None:
+    """Run a worker of the model folder, and of the file of user vectors, that the arguments name."""
+    folder, *users = map(Path, sys.argv[1:])
+    serve(from_folder(folder, *users))
