@@ -313,8 +313,16 @@ def test_upsert_of_invalid_vectors_is_refused(store, vectors, message):
 
 
 def test_invalid_k_horizon_or_space_is_refused(store):
-    with pytest.raises(SettingsError, match=r"k: 0. Expected 1 or more"):
-        store.nearest("one", np.ones((1, DIM)), 0)
+    for k in (0, 1.5, True):
+        with pytest.raises(SettingsError, match=rf"k: {k}. Expected 1 or more"):
+            store.nearest("one", np.ones((1, DIM)), k)
+    for call in (
+        lambda: store.nearest("one", np.ones((1, DIM)), 1, exclude="ann"),
+        lambda: store.upsert("one", "ann", {"overall": np.ones((3, DIM))}),
+        lambda: store.vectors("one", "ann"),
+    ):
+        with pytest.raises(DataError, match=r"a string\. Expected a list of IDs"):
+            call()
     for call in (
         lambda: store.nearest("one", np.ones((1, DIM)), 1, horizon="later"),
         lambda: store.upsert("one", ["ann"], {"later": np.ones((1, DIM))}),
@@ -377,12 +385,17 @@ def test_search_by_index_finds_k_users(store, url, server):
 
 
 def test_index_has_no_time_limit(url):
-    limited = f"{url}&options=-c%20statement_timeout%3D1"
-    vectors = np.random.default_rng(5).standard_normal((500, DIM)).astype(np.float32)
-    with UserStore(limited) as store:
-        store.upsert("one", range(500), {"overall": vectors})
+    with (
+        UserStore(f"{url}&options=-c%20statement_timeout%3D200") as store,
+        psycopg.connect(url) as other,
+    ):
+        store.upsert("one", ["ann"], {"overall": np.ones((1, DIM))})
+        other.execute("LOCK TABLE tastevec.users IN SHARE MODE")
+        timer = threading.Timer(0.5, other.rollback)
+        timer.start()
         store.index("one")
-        assert store.nearest("one", vectors[:1], 1)[0][0][0] == "0"
+        timer.join()
+        assert store.nearest("one", np.ones((1, DIM)), 1)[0][0][0] == "ann"
 
 
 def test_index_of_too_many_dimensions_is_refused(store):

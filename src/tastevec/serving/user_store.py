@@ -285,7 +285,7 @@ class UserStore:
             DataError: The vectors have another dimension than the space.
             SettingsError: ``k`` is below 1.
         """
-        if k < 1:
+        if isinstance(k, bool) or k != int(k) or k < 1:
             raise SettingsError(f"k: {k}. Expected 1 or more.")
         queries = _rows(vectors)
         excluded = _id_texts(exclude, "exclude", stored=True)
@@ -382,6 +382,8 @@ def id_text(value: object, where: str, *, stored: bool = False) -> str:
 
 
 def _id_texts(values: Sequence[int | str], where: str, *, stored: bool = False) -> list[str]:
+    if isinstance(values, str):  # else each of its characters would be an ID
+        raise DataError(f"{where}: a string. Expected a list of IDs.")
     return [id_text(value, f"{where}[{number}]", stored=stored) for number, value in enumerate(values)]
 
 

@@ -73,6 +73,9 @@ _LAYOUT: Final = """
     WHERE connamespace = to_regnamespace('tastevec') AND contype IN ('p', 'u', 'f')
 """
 
+# Codes of a missing schema, table, column, type, operator or key.
+_MISSING: Final = frozenset({"3F000", "42P01", "42703", "42704", "42883", "42P10"})
+
 
 class StoreError(TastevecError):
     """The user database is unavailable or too slow; nothing was written.
@@ -107,7 +110,7 @@ def translated(error: psycopg.Error) -> TastevecError:
         return SettingsError(
             f"the user database: read-only ({kind}). Expected one that can be written. Use the address of the primary server."
         )
-    if code is not None and code.startswith(("3F", "42")):  # a schema, table, column or type does not exist
+    if code in _MISSING:
         return not_ours(kind)
     # Without a code it is the connection; 57P: the server is shutting down or starting.
     return StoreError(kind, reachable=code is not None and not code.startswith("57P"))
