@@ -46,8 +46,8 @@ bench-full: .venv/installed .venv/checkpoint  ## the same at full size, or PARTS
 render: .venv/installed  ## render the saved results into the tables of README and docs
 	$(BIN)/python benchmarks/bench.py --render
 
-faults: .venv/installed  ## test fault tolerance: killed processes, full disks, damaged files; half an hour
-	$(BIN)/python benchmarks/bench.py --full faults
+faults: .venv/installed  ## test fault tolerance: killed processes, full disks, damaged files, attacks on the service; three quarters of an hour
+	$(BIN)/python benchmarks/bench.py --full faults service_faults
 
 .venv/atheris: .venv/installed  # Linux alone has it, and nothing else needs it
 	$(PIP) --no-deps atheris==3.0.0

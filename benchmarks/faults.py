@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from experiment import generated, prepared_histories
 from measure import ROOT, Run
-from service import start
+from service import TOKEN, serving
 
 from tastevec.data.prepared import Prepared
 from tastevec.errors import TastevecError
@@ -215,15 +215,12 @@ def _killed_while_reloading(world: Path, folder: Path, rng: np.random.Generator)
     shutil.copytree(world / "model", folder / "model")
     responses = []
     for reload in (True, False):
-        service, port, _ = start(folder / "model", folder / "log")
-        try:
-            responses.append(_recommend(port))
+        with serving(folder / "model", folder / "log") as service:
+            responses.append(_recommend(service.port))
             if reload:
-                service.send_signal(signal.SIGHUP)
+                service.process.send_signal(signal.SIGHUP)
                 time.sleep(float(rng.uniform(0, 0.5)))
-        finally:
-            service.kill()
-            service.wait()
+            service.process.kill()
     same = responses[0] == responses[1] and _digests(folder / "model") == _digests(world / "model")
     return _fault("killed", "serve, reloading", "same" if same else "wrong")
 
@@ -231,9 +228,8 @@ def _killed_while_reloading(world: Path, folder: Path, rng: np.random.Generator)
 def _recommend(port: int) -> Any:  # noqa: ANN401  any JSON
     ratings = [{"item_id": item, "rating": 4.0} for item in (1, 2, 3)]
     body = json.dumps({"users": [{"ratings": ratings}], "k": 5}).encode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/recommend", body, {"Content-Type": "application/json"}
-    )
+    fields = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/recommend", body, fields)
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  our own address
         return json.load(response)
 

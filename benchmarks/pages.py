@@ -598,7 +598,13 @@ REGIONS: dict[str, tuple[Any, ...]] = {
     "service": (
         "bench-service",
         MACHINE
-        + " `POST /v1/recommend`, ten items for histories of {films_of_a_person} ({data}), on loopback; clients and service share the cores. Ready {ready_after_s} seconds after the start.",
+        + " `POST /v1/recommend`, ten items for histories of {films_of_a_person} ({data}), on loopback; clients and service share the cores. Ready {ready_after_s} seconds after the start. Memory is the resident memory of all processes of the service.",
+        Table(
+            {"what must hold": "{name}", "limit": "{limit}", "measured": "{value:,g}", "met": "{met}"},
+            lambda results: [
+                row | {"met": "yes" if row["met"] else "**no**"} for row in results.get("limits", ())
+            ],
+        ),
         Table(
             {
                 "connections": "{connections}",
@@ -613,6 +619,22 @@ REGIONS: dict[str, tuple[Any, ...]] = {
         Table(
             {"requests so far": "{requests:,}", "memory, MB": "{memory_mb:,.0f}"},
             lambda results: results["memory"][::5],
+        ),
+        Table(
+            {
+                "request of the others": "{name}",
+                "p50 alone, ms": "{alone_p50_ms:.1f}",
+                "p99 alone": "{alone_p99_ms:.1f}",
+                "p50, ms": "{p50_ms:.1f}",
+                "p99": "{p99_ms:.1f}",
+                "p99, times that alone": "{p99_ratio:.1f}",
+                "refused": "{refused}",
+                "longest `/healthz`, ms": "{healthz_ms:,.0f}",
+                "peak memory, MB": "{memory_mb:,.0f}",
+                "shared memory once": "{shared_once_mb:,.0f}",
+            },
+            "fairness",
+            "The same request, one after another over one connection, alone and while {greedy_clients} clients send the largest legal requests without a pause:",
         ),
     ),
     "alignment": (
@@ -645,6 +667,32 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             },
             _faults,
         ),
+    ),
+    "service-faults": (
+        "service-faults",
+        MACHINE + " Seed {seed}; {data}.",
+        Table(
+            {
+                "attack": "{name}",
+                "p99 of a small request, ms": "{p99_ms:,.0f}",
+                "longest, s": "{longest_s:.1f}",
+                "slow afterwards, s": "{slow_for_s:.1f}",
+                "longest `/healthz`, ms": "{healthz_ms:,.0f}",
+                "memory before, MB": "{memory_before_mb:,.0f}",
+                "peak": "{memory_mb:,.0f}",
+                "afterwards": "{memory_after_mb:,.0f}",
+                "errors": "{errors}",
+                "lines on stderr": "{lines:,}",
+            },
+            lambda results: [
+                row | {"errors": row["bad"] + row["healthz_failed"]} for row in results["attacks"]
+            ],
+        ),
+        Table(
+            {"check": "{name}", "runs": "{runs:,}", "failed": "{failed:,}"},
+            "checks",
+        ),
+        lambda results: f"Missed: {'; '.join(results['missed'])}." if results["missed"] else "",
     ),
     "bench": (
         "bench",

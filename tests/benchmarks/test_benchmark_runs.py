@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import ranking
 import run as sasrec
+import service
+import service_faults
 from generate import Sizes
 from measure import Run
 from pages import render
@@ -78,7 +80,9 @@ CONSTANTS = {
 FACTS = {"machine": {"cpu": "CPU", "cores": 2}, "versions": {"tastevec": "0"}, "commit": "0" * 40}
 
 
-@pytest.mark.parametrize("name", [name for name in bench.BENCHMARKS if name not in {"faults", "service"}])
+@pytest.mark.parametrize(
+    "name", [name for name in bench.BENCHMARKS if name not in {"faults", "service", "service_faults"}]
+)
 def test_a_small_run_fills_its_tables(name, request, tmp_path, monkeypatch, checkpoint):
     module = import_module(name)
     for constant, value in CONSTANTS.get(name, {}).items():
@@ -117,6 +121,37 @@ def test_a_flipped_bit_is_reported_with_the_name_of_the_file(world, tmp_path):
     found = faults.flipped(tmp_path, tmp_path / "copy", 1, np.random.default_rng(1))
     assert len(found) > 10
     assert {fault["came"] for fault in found} == {"sentence"}
+
+
+@pytest.fixture(name="small_run")
+def _small_run(prepared_folder, bundle_folder, tmp_path, monkeypatch):
+    """A run with the tiny world and its model, which has a graph: the service starts without torch."""
+    monkeypatch.setattr(service, "HISTORY", 3)
+    return InProcess(tmp_path, prepared=prepared_folder, model=bundle_folder)
+
+
+def test_a_service_is_measured_alone_and_next_to_greedy_clients(small_run, monkeypatch):
+    monkeypatch.setattr(service, "SMALL", (0.1, 50))
+    found = FACTS | service.measured(small_run)
+    assert {row["errors"] for row in found["rates"]} == {0}
+    assert all(row["requests"] > 0 for row in found["fairness"])
+    assert render("service", found).count("\n|") > 20
+
+
+def test_an_attack_on_a_service_is_measured_and_altered_requests_are_sent(small_run, monkeypatch):
+    def attackers(running, sent):
+        return [service_faults._stall(running.port, b"G", b"E", sent)]
+
+    monkeypatch.setattr(
+        service_faults, "_attacks", lambda *_: {"stall": service_faults.Attack(attackers, 0.3, 0.1)}
+    )
+    monkeypatch.setattr(service_faults, "CHECKS", {"altered": service_faults._nonsense})
+    monkeypatch.setattr(service_faults, "SILENT_S", 0.5)
+    found = service_faults.measured(small_run)
+    assert found["attacks"][0]["requests"] > 0
+    assert found["attacks"][0]["sent"]["opened"] > 0
+    assert found["checks"][0]["runs"] == sum(found["checks"][0]["outcomes"].values())
+    assert render("service-faults", FACTS | {"seed": 1} | found).count("\n|") > 2
 
 
 def test_sasrec_is_selected_on_validation_users_and_evaluated_on_test_users(prepared_folder):
