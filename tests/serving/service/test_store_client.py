@@ -110,10 +110,17 @@ def test_writes_and_small_searches_do_not_wait_for_big_searches(url):
 
 def test_full_queue_of_searches_refuses_searches_but_no_writes(url, monkeypatch):
     monkeypatch.setattr(store_client, "_WAITING", 3)
+    nearest = UserStore.nearest
+
+    def slow_nearest(*positional, **more):
+        time.sleep(0.3)
+        return nearest(*positional, **more)
+
+    monkeypatch.setattr(UserStore, "nearest", slow_nearest)
 
     async def load():
         async with opened(url) as client:
-            slow = [asyncio.create_task(client.read(lambda _store: time.sleep(0.3))) for _ in range(3)]
+            slow = [asyncio.create_task(client.search("one", ONE, 1)) for _ in range(3)]
             await asyncio.sleep(0.05)
             codes = [await code_of(client.search("one", ONE, 1)), await code_of(client.write(put("ann")))]
             await asyncio.gather(*slow)

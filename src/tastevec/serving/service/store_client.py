@@ -67,7 +67,7 @@ class StoreClient:
     Searches, writes and probes have threads, connections and queues of their own, so that slow searches delay no write.
 
     Raises:
-        Problem: In `read`, `write` and `search`: 503, too_busy (the queue is full), store_unavailable, or unavailable (the
+        Problem: In `write` and `search`: 503, too_busy (the queue is full), store_unavailable, or unavailable (the
             operator must act: the database is read-only, or its tables are not those of this version).
     """
 
@@ -124,11 +124,6 @@ class StoreClient:
                     users = await self._probe(lambda store: store.count(space), _PROBE_S)
                 self._count = space, time.monotonic() + _VALID_S, users
             return self._count[2]
-
-    async def read(self, work: Callable[[UserStore], T]) -> T:
-        """Return the result of a short ``work`` of the kind `UserStore.vectors`, from a thread for searches."""
-        with self._searches.admit():
-            return await self._call(self._searches, work)
 
     async def write(self, work: Callable[[UserStore], T]) -> T:
         """Return the result of ``work``, which stores or deletes users, from a thread for writes."""
