@@ -13,7 +13,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, FiniteFloat
 
-from tastevec.data.arrays import ID_TYPES, check_shapes, read_arrays, read_columns
+from tastevec.data.arrays import (
+    ID_TYPES,
+    check_manifest_size,
+    check_shapes,
+    is_regular_file,
+    read_arrays,
+    read_columns,
+)
 from tastevec.data.files import (
     ManifestSpec,
     StrictModel,
@@ -161,6 +168,7 @@ class Prepared:
         Raises:
             FormatError: The folder is missing, incomplete, changed or of another format version.
         """
+        check_manifest_size(folder / MANIFEST_FILE, _SPEC.files_key, PREPARE_AGAIN)
         manifest = read_manifest(folder / MANIFEST_FILE, _SPEC)
         _check_files(folder, manifest["files"])
         items = read_columns(
@@ -276,7 +284,7 @@ def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
             raise damaged(folder / MANIFEST_FILE, f"no checksum of {name}", "one")
     for name, expected in files.items():
         path = path_inside(folder, name)
-        if not path.is_file():
+        if not is_regular_file(path):
             raise damaged(folder, f"{name} is missing", "all files of its manifest")
         if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:
             raise damaged(path, "checksum mismatch", "the file as written")

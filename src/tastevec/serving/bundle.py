@@ -18,11 +18,19 @@ import pyarrow.parquet as pq
 from pydantic import ConfigDict, Field, FiniteFloat
 from pydantic_core import from_json
 
-from tastevec.data.arrays import ID_TYPES, array_shapes, check_shapes, read_columns
+from tastevec.data.arrays import (
+    ID_TYPES,
+    array_shapes,
+    check_manifest_size,
+    check_shapes,
+    is_regular_file,
+    read_columns,
+)
 from tastevec.data.files import (
     ManifestSpec,
     StrictModel,
     atomic_folder,
+    damaged,
     manifest_text,
     path_inside,
     read_manifest,
@@ -77,13 +85,16 @@ _PART_SHAPES: Final[dict[str, dict[str, tuple[str | int, ...]]]] = {
     TAGS_FILE: {"directions": ("T", "D"), "reliability": ("T",)},
     MAP_FILE: {"positions": ("N", 2)},
 }
+# Sizes of arrays, whose shapes are compared before one is read: none can be larger than its file.
 _Size = Annotated[int, Field(ge=1, lt=2**31)]
+MAX_CONFIG: Final = 16_000_000  # bytes; a million added items have 13 million
+_MAX_GRAPH: Final = 2**31  # of protobuf
 
 
 class _Scale(StrictModel):
     low: FiniteFloat
     high: FiniteFloat
-    n_bins: Annotated[int, Field(ge=2)]
+    n_bins: Annotated[int, Field(ge=2, lt=2**31)]
 
 
 class _Reading(StrictModel):
@@ -112,14 +123,15 @@ class _NoteConfig(StrictModel):
     dim: _Size
     hidden_size: _Size
     intermediate_size: _Size
-    layers: _Size
-    max_history: _Size
+    layers: Annotated[int, Field(ge=1, le=128)]
+    max_history: Annotated[int, Field(ge=1, le=2**14)]  # no array has this size
     added_items: list[Annotated[int, Field(ge=0)]]
 
 
 class _TasteConfig(_NoteConfig):
+    max_history: _Size
     rating_bins: _Size
-    n_recent: _Size
+    n_recent: Annotated[int, Field(ge=1, le=1_000)]
     blend_overall: FiniteFloat
     blend_recent: FiniteFloat
     blend_short: FiniteFloat
@@ -239,14 +251,15 @@ class Bundle:
                 is onnx.
         """
         manifest = _read_manifest(folder)
+        config = _check_parts(folder, manifest)
         items = read_columns(
             folder / ITEMS_FILE,
             _ITEM_COLUMNS,
             TRAIN_AGAIN,
             not_null=(ITEM_ID, TITLE, "train_users"),
             ascending=ITEM_ID,  # items are found by binary search
+            rows=config.n_items,
         )
-        _check_parts(folder, manifest, items=len(items))
         scale = RatingScale(**manifest["reading"].pop("scale"))
         files = manifest["checksums"]
         return cls(
@@ -290,6 +303,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         FormatError: The manifest is missing, damaged or of another format version, or a file differs from its checksum.
     """
     path = folder / BUNDLE_FILE
+    check_manifest_size(path, _KIND.files_key, TRAIN_AGAIN)
     manifest = read_manifest(path, _KIND)
     checksums = manifest["checksums"]
     for name in (*_REQUIRED, *(name for name in _PART_SHAPES if (folder / name).exists())):
@@ -297,16 +311,19 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             raise FormatError(f"{path}: no checksum of {name}. {TRAIN_AGAIN}")
     for name, expected in checksums.items():
         file = path_inside(folder, name)
-        if not file.is_file() or sha256_of(file) != expected:
+        most = {CONFIG_FILE: MAX_CONFIG, ENCODER_FILE: _MAX_GRAPH}.get(name)
+        if is_regular_file(file) and not is_regular_file(file, most):
+            raise damaged(file, f"{file.stat().st_size:,} bytes", f"at most {most:,}", TRAIN_AGAIN)
+        if not is_regular_file(file) or sha256_of(file) != expected:
             raise FormatError(f"{file}: missing, or checksum mismatch. {TRAIN_AGAIN}")
     return manifest
 
 
-def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
-    """Refuse parts that do not fit together, before a network is built from them.
+def _check_parts(folder: Path, manifest: dict[str, Any]) -> _NoteConfig:
+    """Return the sizes of the network; refuse parts that do not fit them, before one is read or a network is built.
 
     Raises:
-        FormatError: A size differs.
+        FormatError: A size differs, or is out of range.
     """
     path = folder / CONFIG_FILE
     try:
@@ -316,18 +333,24 @@ def _check_parts(folder: Path, manifest: dict[str, Any], *, items: int) -> None:
     is_note = isinstance(found, dict) and found.get("model_type") == NOTE_MODEL
     shape = _NoteConfig if is_note else _TasteConfig
     config = shape(**validate_json(path, found, shape, TRAIN_AGAIN))
-    levels = manifest["reading"]["scale"]["n_bins"]
+    reading = manifest["reading"]
+    levels = reading["scale"]["n_bins"]
     bins = config.rating_bins if isinstance(config, _TasteConfig) else levels
-    if (config.n_items, bins) != (items, levels) or max(config.added_items, default=0) >= items:
-        raise FormatError(
-            f"{path}: {config.n_items} items and {bins} rating bins, but {BUNDLE_FILE} has {items} and {levels}. {TRAIN_AGAIN}"
+    if (bins, config.max_history) != (levels, reading["max_history"]):
+        found = f"{bins} rating bins and histories of {config.max_history}"
+        expected = f"{levels} and {reading['max_history']}, as in {BUNDLE_FILE}"
+        raise damaged(path, found, expected, TRAIN_AGAIN)
+    if max(config.added_items, default=0) >= config.n_items:
+        raise damaged(
+            path, f"the added item {max(config.added_items)}", f"less than {config.n_items}", TRAIN_AGAIN
         )
-    sizes = {"N": items, "D": config.dim, "L": config.max_history}
+    sizes = {"N": config.n_items, "D": config.dim, "L": config.max_history}
     sizes |= {"H": config.hidden_size, "I": config.intermediate_size}
     for name, shapes in {WEIGHTS_FILE: _weight_shapes(config), **_PART_SHAPES}.items():
         if name in manifest["checksums"]:
             path = folder / name
             check_shapes(path, array_shapes(path, TRAIN_AGAIN), shapes, TRAIN_AGAIN, sizes=sizes)
+    return config
 
 
 def _weight_shapes(config: _NoteConfig) -> dict[str, tuple[str | int, ...]]:
@@ -361,8 +384,12 @@ def _load_encoder(folder: Path, runtime: Runtime, *, has_graph: bool) -> Encoder
     try:  # as from_pretrained does, but without its progress bar
         is_note = from_json((folder / CONFIG_FILE).read_bytes())["model_type"] == NOTE_MODEL
         network: Any = NoteEncoder if is_note else TasteEncoder
-        model = network((NoteConfig if is_note else TasteConfig).from_pretrained(folder)).eval()
-        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        config = (NoteConfig if is_note else TasteConfig).from_pretrained(folder)
+        with torch.device(
+            "meta"
+        ):  # no memory: the arrays of the file become the weights, and none may be missing
+            model = network(config).eval()
+        model.load_state_dict(load_file(folder / WEIGHTS_FILE), assign=True)
     except Exception as error:  # transformers and torch raise many types for what does not fit
         raise FormatError(f"{folder}: the network cannot be built ({error}). {TRAIN_AGAIN}") from error
     model.to("cuda" if torch.cuda.is_available() else "cpu")
