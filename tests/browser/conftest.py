@@ -190,7 +190,7 @@ def _app_state(tmp_path_factory):
     import tastevec as stages  # noqa: PLC0415  as above
     from encoders import TINY  # noqa: PLC0415  torch, for those tests only that need it
     from tastevec.pipelines.batch import write_vectors  # noqa: PLC0415  as above
-    from tastevec.serving.service.app import from_folder  # noqa: PLC0415  as above
+    from tastevec.serving.service.worker import from_folder  # noqa: PLC0415  as above
 
     folder = tmp_path_factory.mktemp("browser")
     release = write_release(folder / "release")
