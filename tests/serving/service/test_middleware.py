@@ -1,6 +1,7 @@
 """Authentication, rate limit, body limit, timeouts, headers, logs and metrics."""
 
 import json
+import re
 import threading
 import time
 
@@ -192,3 +193,66 @@ def test_metrics_contain_routes_and_no_request_data(client):
     assert "tastevec_batch_users_bucket" in text
     assert 'tastevec_model_info{data="tiny",space="space-0",version="0.1.0"} 1.0' in text
     assert "somebody" not in text
+
+
+def test_read_token_permits_no_change(start_client):
+    client = start_client(token="s3cret", read_token="reader")
+    read, write = {"Authorization": "Bearer reader"}, {"Authorization": "Bearer s3cret"}
+    assert client.post("/v1/encode", json=VALID, headers=read).status_code == 200
+    assert client.get("/v1/model", headers=read).status_code == 200
+    assert client.get("/metrics", headers=read).status_code == 200
+    for method, path in (("PUT", "/v1/users/ann"), ("DELETE", "/v1/users/ann"), ("POST", "/v1/reload")):
+        response = client.request(method, path, headers=read)
+        assert (response.status_code, code(response)) == (403, "read_only")
+        assert client.request(method, path, headers=write).status_code in (200, 404, 415)
+    assert client.get("/v1/model", headers={"Authorization": "Bearer reade"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/metrics%0A", "/v1/model%0A", "/metrics%00", "/v1%0A/model", "/%7F", "/v1/x%C2%85", "/%E2%80%A8"],
+)
+def test_path_with_a_control_character_is_refused(start_client, path):
+    response = start_client(token="s3cret").get(path)
+    assert (response.status_code, code(response)) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("path", ["/metrics/", "/metricsx", "/v1/", "/%2e/metrics", "/x/../metrics"])
+def test_path_like_a_protected_one_shows_nothing(start_client, path):
+    response = start_client(token="s3cret").get(path)
+    assert response.status_code in (401, 404)
+    assert "tastevec_requests" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("order-7:a.b_c", True), ("a" * 65, False), ("a b", False), ("", False)]
+)
+def test_request_id_is_in_the_response_and_the_log(client, given, kept):
+    with capture_logs() as lines:
+        response = client.get("/healthz", headers={"X-Request-ID": given})
+    found = response.headers["x-request-id"]
+    assert (found == given) is kept
+    assert lines[-1]["request_id"] == found
+    assert re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", found)
+
+
+def test_bodies_above_the_limit_of_all_requests_are_refused_until_there_is_room(start_client):
+    client = start_client(in_flight_bytes=1_000)
+    body = json.dumps(VALID).encode().ljust(1_001)
+    response = client.post("/v1/encode", content=body, headers={"Content-Type": "application/json"})
+    assert (response.status_code, code(response)) == (503, "too_busy")
+    assert int(response.headers["retry-after"]) >= 1
+    assert client.post("/v1/encode", json=VALID).status_code == 200
+
+
+def test_misspelled_variable_is_refused(monkeypatch):
+    monkeypatch.setenv("TASTEVEC_TOKEM", "s3cret")
+    with pytest.raises(SettingsError, match=r"TASTEVEC_TOKEM: unknown\. Expected TASTEVEC_TOKEN") as refused:
+        read_settings()
+    assert "s3cret" not in str(refused.value)
+
+
+def test_readiness_of_another_model_is_not_found(client):
+    assert client.get("/readyz?space=space-0").json()["space"] == "space-0"
+    response = client.get("/readyz?space=space-1")
+    assert (response.status_code, code(response)) == (404, "not_ready")

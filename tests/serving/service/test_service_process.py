@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -14,6 +15,10 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
+
+from tastevec.serving.service.app import create_app, host_names
+from tastevec.serving.service.settings import ServiceSettings
 
 pytestmark = pytest.mark.slow
 
@@ -231,3 +236,261 @@ def test_all_addresses_without_a_token_log_a_warning(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert "level=warning event=no_token" in done.stderr
+
+
+HEAD = f"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
+
+
+def answered(service, within=1.0):
+    """Return whether a new connection gets a response in time."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=within)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
+def test_stop_under_load_loses_no_request(start):
+    """A client reuses its connection until a response says close; a refused connection is no loss."""
+    service, lost, counts = start(STOP_DELAY_S="0.3"), [], []
+
+    def send_requests():
+        done = 0
+        while True:
+            try:
+                client = socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT)
+            except ConnectionRefusedError:
+                break
+            with client, client.makefile("rb") as stream:
+                closing = False
+                while not closing:
+                    client.sendall(HEAD.encode() + BODY.encode())
+                    head = b"".join(iter(stream.readline, b"\r\n"))
+                    length = re.search(rb"content-length: (\d+)", head)
+                    if not length or len(stream.read(int(length[1]))) < int(length[1]):
+                        lost.append(head)
+                        return
+                    if not head.startswith(b"HTTP/1.1 200"):
+                        lost.append(head)
+                    done += 1
+                    closing = b"connection: close" in head.lower()
+        counts.append(done)
+
+    threads = [threading.Thread(target=send_requests) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    service.process.send_signal(signal.SIGTERM)
+    status, content = service.request("GET", "/readyz")
+    assert (status, content["error"]["code"]) == (503, "not_ready")
+    for thread in threads:
+        thread.join(_TIMEOUT)
+    assert lost == []
+    assert sum(counts) > 8
+    assert service.ended() == (0, "ended\n")
+
+
+def test_worker_that_ends_is_replaced_and_its_request_can_be_sent_again(start):
+    service, results = start(SLOW="1"), []
+    thread = threading.Thread(target=lambda: results.append(service.request()))
+    thread.start()
+    service.until_logged("inference starts")
+    workers = worker_processes(service)
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    thread.join(_TIMEOUT)
+    [(status, content)] = results
+    assert (status, content["error"]["code"]) == (503, "worker_ended")
+    assert service.request()[0] == 200
+    while len(worker_processes(service)) < 2:
+        time.sleep(0.05)
+
+
+def worker_processes(service):
+    """Return the process IDs of the workers."""
+    path = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+    return [int(pid) for pid in path.read_text().split()]
+
+
+def test_workers_end_with_a_killed_service(start):
+    service = start()
+    workers = worker_processes(service)
+    service.process.kill()
+    service.process.wait()
+    deadline = time.monotonic() + 20
+    while any(
+        Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_hung_reload_blocks_neither_a_later_reload_nor_the_stop(start):
+    service = start()
+    service.seed.unlink()
+    os.mkfifo(service.seed)  # the worker waits for a writer
+    service.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert service.request()[1]["space"] == "space-0"
+    service.seed.unlink()
+    service.seed.write_text("1")
+    service.process.send_signal(signal.SIGHUP)
+    service.until_logged("model_loaded", times=2)
+    assert service.request()[1]["space"] == "space-1"
+    service.seed.unlink()
+    os.mkfifo(service.seed)
+    service.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    service.process.send_signal(signal.SIGINT)
+    assert service.ended()[0] == 0
+
+
+@pytest.mark.parametrize("after", [0, 0.3, 1.0])
+def test_early_sighup_does_not_end_the_service(tmp_path, after):
+    """From the first line of ours on; the model does not exist: the service gets as far as to say so."""
+    command = [sys.executable, "-m", "tastevec", "serve", "no-model", "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    while not int(re.search(r"SigIgn:\t(\w+)", Path(f"/proc/{process.pid}/status").read_text())[1], 16) & 1:
+        time.sleep(0.005)
+    time.sleep(after)
+    process.send_signal(signal.SIGHUP)
+    _, stderr = process.communicate(timeout=_TIMEOUT)
+    assert process.returncode == 1
+    assert "Error: no-model" in stderr
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /healthz HTT", b"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nX: "]
+)
+def test_incomplete_head_times_out(start, sent):
+    service = start(HEAD_TIMEOUT_S="0.3")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
+        client.sendall(sent)
+        response = b"".join(iter(lambda: client.recv(65_536), b"")).decode()
+    assert response.startswith("HTTP/1.1 408")
+    assert "head_timeout" in response
+
+
+def test_endless_head_is_refused(start):
+    service = start()
+    with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\n")
+        try:
+            for number in range(10_000):
+                client.sendall(f"X-{number}: {'a' * 1_000}\r\n".encode())
+        except OSError:
+            pass
+        else:
+            pytest.fail("ten megabytes of head were accepted")
+    assert answered(service)
+
+
+def test_connections_above_the_limit_replace_idle_ones(start):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2_000), hard))
+    service = start(CONNECTIONS="50")
+    clients = []
+    try:
+        for _ in range(400):
+            clients.append(socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT))
+            clients[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
+        assert all(answered(service) for _ in range(5))
+        assert len(list(Path(f"/proc/{service.process.pid}/fd").iterdir())) < 150
+        assert not re.search(r"loop_error|Traceback", service.logged())
+    finally:
+        for client in clients:
+            client.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_client_that_takes_no_response_is_disconnected(start):
+    service = start(WRITE_TIMEOUT_S="0.5")
+    path = "/openapi.json"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.connect(("127.0.0.1", service.port))
+        for _ in range(200):  # pipelined: more than the buffers of the system hold
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        deadline = time.monotonic() + _TIMEOUT
+        while client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+            try:
+                client.send(b"G")
+            except OSError:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert answered(service)
+
+
+@pytest.mark.parametrize("full", ["pipe", "/dev/full"])
+def test_unread_or_full_stderr_does_not_stop_the_service(tmp_path, full):
+    (tmp_path / "seed").write_text("0")
+    stderr = subprocess.PIPE if full == "pipe" else Path(full).open("w")  # noqa: SIM115  closed below
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("slow_service.py"), tmp_path / "seed", "0"],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+    try:
+        port = int(process.stdout.readline().rpartition(":")[2])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
+        for _ in range(600):  # a line is 150 bytes, a pipe holds 65,536
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+        connection.close()
+        process.terminate()
+        assert process.wait(_TIMEOUT) == 0
+    finally:
+        process.kill()
+        process.communicate()
+        if full != "pipe":
+            stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("proxies", "accepted"), [("", 5), ("10.9.8.7", 5), ("127.0.0.0/8", 20)], ids=["none", "another", "this"]
+)
+def test_forwarded_address_counts_from_configured_proxies_alone(start, proxies, accepted):
+    service = start(RATE="5/minute", **({"PROXIES": proxies} if proxies else {}))
+    connection, statuses = service.connection(), []
+    for number in range(20):
+        connection.request("GET", "/v1/model", headers={"X-Forwarded-For": f"203.0.113.{number}"})
+        response = connection.getresponse()
+        response.read()
+        statuses.append(response.status)
+    connection.close()
+    assert statuses.count(200) == accepted
+    assert statuses.count(429) == 20 - accepted
+
+
+@pytest.mark.parametrize(
+    ("hosts", "given", "status"),
+    [
+        (None, "localhost:8000", 200),
+        (None, "127.0.0.1", 200),
+        (None, "[::1]:80", 200),
+        (None, "attacker.example", 421),
+        (None, "localhost.attacker.example", 421),
+        ("taste.example", "taste.example", 200),
+        ("taste.example", "attacker.example", 421),
+        ("*", "attacker.example", 200),
+    ],
+)
+def test_host_header_on_loopback_is_checked(hosts, given, status):
+    settings = ServiceSettings(**({} if hosts is None else {"hosts": hosts}))
+    app = create_app(lambda: None, settings, hosts=host_names("127.0.0.1", settings))
+    response = TestClient(app, base_url="http://localhost").get("/healthz", headers={"Host": given})
+    assert response.status_code == status
+
+
+def test_host_header_on_other_addresses_is_free():
+    assert host_names("0.0.0.0", ServiceSettings()) is None  # noqa: S104  nothing is bound
+    assert host_names("0.0.0.0", ServiceSettings(hosts="taste.example")) == {  # noqa: S104  as above
+        "127.0.0.1",
+        "::1",
+        "localhost",
+        "taste.example",
+    }

@@ -37,7 +37,9 @@ class Running:
             self.sent.notify_all()
 
     def give(self, number, operation, body, *, large=False):
-        self.worker.receive({"job": number, "operation": operation, "large": large}, json.dumps(body).encode())
+        self.worker.receive(
+            {"job": number, "operation": operation, "large": large}, json.dumps(body).encode()
+        )
 
     def result(self, number):
         """Wait for the last message of a job; return its header and its complete body."""
@@ -110,7 +112,9 @@ OPERATIONS = {
     "steer": {"tags": {"space": 1.0}, "k": 3},
 }
 USER = st.lists(
-    st.tuples(st.integers(1, 20), st.sampled_from([1.0, 2.5, 4.0, 5.0])), max_size=8, unique_by=lambda row: row[0]
+    st.tuples(st.integers(1, 20), st.sampled_from([1.0, 2.5, 4.0, 5.0])),
+    max_size=8,
+    unique_by=lambda row: row[0],
 )
 
 

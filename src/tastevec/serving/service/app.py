@@ -161,7 +161,7 @@ def run_service(
         _LOG.warning(
             "no_token", host=host, message="open to everyone who reaches this address: set TASTEVEC_TOKEN"
         )
-    app = create_app(source, settings, hosts=_host_names(host, settings))
+    app = create_app(source, settings, hosts=host_names(host, settings))
     pool: Pool = app.state.pool
     config = uvicorn.Config(
         app,
@@ -194,7 +194,7 @@ def run_service(
         raise pool.failure
 
 
-def _host_names(host: str, settings: ServiceSettings) -> frozenset[str] | None:
+def host_names(host: str, settings: ServiceSettings) -> frozenset[str] | None:
     """Return the names that the Host header may have: on a loopback address, no other site's (DNS rebinding)."""
     if "*" in settings.hosts or (not settings.hosts and host not in _LOOPBACK):
         return None
