@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
 
-SEARCH_CONNECTIONS: Final = 2  # the most at once for searches, which are slow
+SEARCH_CONNECTIONS: Final = 4  # the most at once for searches, which are slow
 CONNECTIONS: Final = SEARCH_CONNECTIONS + 4  # the most at once in total, but for migrations and indexes
 _WAIT_S, _CONNECT_S, _LOCK_MS, _STATEMENT_MS, _SILENT_MS = 1.0, 2, 5_000, 5_000, 5_000
 _LOCK = 7_461_257  # any number, the same in all processes

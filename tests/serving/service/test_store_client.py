@@ -148,7 +148,7 @@ def test_requests_to_a_dead_host_fail_together():
     assert "s3cret" not in str(lines)
 
 
-def test_status_and_log_follow_the_database(server, url, monkeypatch):
+def test_status_and_log_follow_the_database(server, url, monkeypatch, caplog):
     monkeypatch.setattr(store_client, "_VALID_S", 0.0)
     seen = []
 
@@ -185,6 +185,7 @@ def test_status_and_log_follow_the_database(server, url, monkeypatch):
         "store_unavailable",
         "store_available",
     ]  # the second fault: within 5 s
+    assert [record.name for record in caplog.records if record.name.startswith("psycopg")] == []
 
 
 def test_check_is_bounded_in_time_and_shared(url, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -79,6 +80,8 @@ class StoreClient:
             MissingExtraError: psycopg or pgvector is not installed.
         """
         connection_settings(url)
+        # These warnings, one per attempt, contain host, user and the text of errors.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
         self._url = url
         self._store: UserStore | None = None
         self._opening = Lock()
