@@ -78,7 +78,7 @@ class Sizes:
 
 def generate(out: Path, sizes: Sizes) -> None:
     """Write a release of these sizes to a new or empty folder, or over an earlier one."""
-    with atomic_folder(out, marker_file=MARK) as folder:
+    with atomic_folder(out, marker_file=MARK, files=("*.csv",)) as folder:
         items = make_items(sizes.items, _rng(sizes, 0))
         tags = make_tags(items, sizes.genome_tags, _rng(sizes, 1))
         item_rows, links = item_tables(items, _rng(sizes, 2))

@@ -51,6 +51,10 @@ VECTORS_FILE: Final = "item_vectors.safetensors"
 FEATURES_FILE: Final = "item_features.safetensors"
 HISTORIES_FOLDER: Final = "histories"
 
+# Files of a report about a prepared dataset.
+DESCRIPTION_FILE: Final = "description.json"
+PAGE_FILE: Final = "index.html"
+
 # Files of a finished evaluation.
 RESULTS_FILE: Final = "results.json"
 PER_USER_FILE: Final = "per_user.parquet"
@@ -68,6 +72,23 @@ MAP_FILE: Final = "map.safetensors"
 # Files of an alignment of two spaces.
 ALIGNMENT_FILE: Final = "alignment.json"
 ROTATION_FILE: Final = "rotation.safetensors"
+
+# Files of a training run, in MODEL.training.
+RUN_FILE: Final = "settings.json"
+
+# All files of each kind of folder, by the one that marks it; with any other file, the folder is not replaced.
+_CURVES: Final = "tensorboard/*tfevents*"
+FOLDER_FILES: Final[Mapping[str, tuple[str, ...]]] = {
+    MANIFEST_FILE: (ITEMS_FILE, USERS_FILE, VECTORS_FILE, FEATURES_FILE, f"{HISTORIES_FOLDER}/*.npy"),
+    DESCRIPTION_FILE: (PAGE_FILE,),
+    RESULTS_FILE: (PER_USER_FILE, REPORT_FILE),
+    BUNDLE_FILE: (
+        *(CONFIG_FILE, WEIGHTS_FILE, ENCODER_FILE, ITEMS_FILE, COLD_START_FILE, TAGS_FILE, MAP_FILE),
+        *("README.md", "config.py", "encoder.py", "note.py", _CURVES),
+    ),
+    ALIGNMENT_FILE: (ROTATION_FILE, "vectors.parquet"),
+    RUN_FILE: ("checkpoint-*/*", "checksums-*.json", _CURVES),
+}
 
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 2

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tastevec.data import describe as summary
-from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE, describe, summarize
+from tastevec.data.describe import describe, summarize
 from tastevec.data.histories import NO_TIMESTAMP, Histories
 from tastevec.data.html import Chart
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError, MissingExtraError
+from tastevec.schema import DESCRIPTION_FILE, PAGE_FILE
 
 DAY = 86_400
 NAN = float("nan")

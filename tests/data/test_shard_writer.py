@@ -102,11 +102,12 @@ def test_damaged_shard_is_computed_again(tmp_path, damage):
 
 def test_failed_shard_leaves_nothing_and_the_old_file_remains(tmp_path):
     out = tmp_path / "v.parquet"
-    out.write_text("old")
+    pq.write_table(pa.table({"user_id": [1]}, metadata={"space": "here"}), out)
+    before = out.read_bytes()
     with pytest.raises(KeyboardInterrupt), open_shards(out, SCHEMA) as parts:
         parts.add("a", failing)
     assert names(tmp_path) == ["v.parquet"]
-    assert out.read_text() == "old"
+    assert out.read_bytes() == before
 
 
 def test_foreign_files_in_the_shard_folder_remain(tmp_path):
@@ -135,7 +136,7 @@ def test_join_without_shards_writes_empty_file(tmp_path):
 def test_open_shards_on_a_folder_is_refused(tmp_path):
     (tmp_path / "v").mkdir()
     with (
-        pytest.raises(FormatError, match=r"a folder\. Expected a file name"),
+        pytest.raises(FormatError, match=r"a folder\. Expected a new file name"),
         open_shards(tmp_path / "v", SCHEMA),
     ):
         pytest.fail("it began")
@@ -144,8 +145,23 @@ def test_open_shards_on_a_folder_is_refused(tmp_path):
 
 def test_open_shards_in_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"), open_shards(tmp_path / "file" / "v.parquet", SCHEMA):
+    with (
+        pytest.raises(FormatError, match="file is a file"),
+        open_shards(tmp_path / "file" / "v.parquet", SCHEMA),
+    ):
         pytest.fail("it began")
+
+
+def test_open_shards_twice_is_refused_until_the_first_ends(tmp_path):
+    out = tmp_path / "v.parquet"
+    with open_shards(out, SCHEMA) as parts:
+        parts.add("a", Maker(1))
+        with pytest.raises(FormatError, match="another process writes there"), open_shards(out, SCHEMA):
+            pytest.fail("it began")
+        parts.join()
+    with open_shards(out, SCHEMA) as parts:
+        assert parts.join() == 0
+    assert names(tmp_path) == ["v.parquet"]
 
 
 def test_input_digest_is_equal_only_for_equal_inputs():

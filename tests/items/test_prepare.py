@@ -201,7 +201,7 @@ def test_interrupted_prepare_keeps_earlier_dataset(tmp_path, stage):
 
 def test_prepare_refuses_foreign_output_folder_and_invalid_row(tmp_path):
     release = write_csv_release(tmp_path / "source")
-    with pytest.raises(FormatError, match="was not written by this command"):
+    with pytest.raises(FormatError, match="the same as the input"):
         prepare(release, release)
     _rewrite(release / "ratings.csv", lambda row: [*row[:2], "9", row[3]] if row[0] == "4" else row)
     with pytest.raises(BadRowError):

@@ -18,7 +18,7 @@ class _StopError(Exception):
 
 
 def write(folder, contents, *, stop):
-    with atomic_folder(folder, marker_file=MARK) as temporary:
+    with atomic_folder(folder, marker_file=MARK, files=("?", "c/?")) as temporary:
         for step, (name, content) in enumerate([*contents.items(), (MARK, b"")]):
             if step == stop:
                 raise _StopError

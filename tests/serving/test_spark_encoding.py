@@ -169,9 +169,15 @@ def test_encode_command_on_spark_writes_parts_with_all_users(bundle_folder, tmp_
     monkeypatch.chdir(tmp_path)
     table = untagged(crowd())
     pcsv.write_csv(table, tmp_path / "h.csv")
-    result = CliRunner().invoke(
-        app, ["encode", str(bundle_folder), "h.csv", "--engine", "spark", "--out", "vectors", "--json"]
-    )
+    before = os.umask(0o077)
+    try:
+        result = CliRunner().invoke(
+            app, ["encode", str(bundle_folder), "h.csv", "--engine", "spark", "--out", "vectors", "--json"]
+        )
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "vectors").iterdir()} == {0o600}
+    assert (tmp_path / "vectors").stat().st_mode & 0o777 == 0o700
     assert result.exit_code == 0, result.stderr
     assert f'"rows": {len(table["user_id"].unique())}' in result.stdout
     assert (tmp_path / "vectors" / "_SUCCESS").exists()
@@ -182,6 +188,10 @@ def test_encode_command_on_spark_writes_parts_with_all_users(bundle_folder, tmp_
     )
     assert again.exit_code == 1
     assert "vectors: exists" in again.stderr
+    inside = CliRunner().invoke(
+        app, ["encode", str(bundle_folder), "h.csv", "--engine", "spark", "--out", str(bundle_folder / "v")]
+    )
+    assert "inside the input" in inside.stderr
 
 
 @pytest.mark.usefixtures("spark")

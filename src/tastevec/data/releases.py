@@ -79,6 +79,11 @@ class Release:
         return f"{_FOLDER}{self.name}.zip"
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The names of all files that `fetch` may write, from each source."""
+        return (*self.members, *self.extras, *(self.copy.members if self.copy else ()))
+
+    @property
     def citation(self) -> str:
         """The papers to cite."""
         return f"{CITATION} {GENOME_CITATION}" if _GENOME[0] in self.members else CITATION

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,16 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.files import atomic_file
-from tastevec.errors import FormatError
+from tastevec.data.files import atomic_file, check_replaceable, only_writer, result_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from tastevec.data.files import Inputs
     from tastevec.data.histories import Histories
 
 _INPUT_DIGEST: Final = "input_digest"
+_NAME: Final = "shard-[0-9][0-9][0-9][0-9][0-9][0-9]*.parquet"
 
 
 def input_digest(group: Histories, how: str) -> str:
@@ -33,25 +34,20 @@ def input_digest(group: Histories, how: str) -> str:
 
 
 @contextmanager
-def open_shards(out: Path, schema: pa.Schema) -> Iterator[ShardWriter]:
+def open_shards(out: Path, schema: pa.Schema, *, inputs: Inputs = ()) -> Iterator[ShardWriter]:
     """Yield a writer of the Parquet file ``out`` that collects shards in the folder ``OUT.unfinished`` until `ShardWriter.join`.
 
     If the block raises, the shards remain, and a later block with the same inputs does not compute them again. An
-    earlier file ``out`` remains until the new one is complete.
+    earlier result ``out`` remains until the new one is complete.
 
     Raises:
-        FormatError: ``out`` is a folder.
+        FormatError: ``out`` is something else or one of the ``inputs``, or another process writes it.
         OSError: The folder is not writable.
     """
-    if out.is_dir():
-        raise FormatError(f"{out}: a folder. Expected a file name. Choose one with --out")
+    check_replaceable(out, inputs=inputs)
     writer = ShardWriter(out, schema)
-    writer.folder.mkdir(parents=True, exist_ok=True)
-    try:
+    with only_writer(writer.folder):
         yield writer
-    finally:
-        with suppress(OSError):  # not empty
-            writer.folder.rmdir()
 
 
 @dataclass
@@ -82,14 +78,15 @@ class ShardWriter:
     def join(self) -> int:
         """Write all shards as the file, atomically, and remove them; return the number of rows."""
         rows = 0
-        with atomic_file(self.out) as temporary, self._parquet(temporary, self.schema) as parquet:
+        with result_file(self.out) as temporary, self._parquet(temporary, self.schema) as parquet:
             for number in range(self.count):
                 with pq.ParquetFile(self._shard(number)) as shard:
                     for group in range(shard.num_row_groups):
                         parquet.write_table(shard.read_row_group(group).cast(self.schema))
                     rows += shard.metadata.num_rows
-        for file in self.folder.glob("*shard-*.parquet*"):  # also partial files of killed runs
-            file.unlink()
+        for pattern in (_NAME, f".{_NAME}.*.part"):  # also temporary files of killed runs
+            for file in self.folder.glob(pattern):
+                file.unlink()
         return rows
 
     def _shard(self, number: int) -> Path:

@@ -64,7 +64,7 @@ def compare(folders: Sequence[Path | str], out: Path | str | None = None) -> Rep
         raise SettingsError(f"compare: {len(folders)} evaluation. Expected at least 2. Add a folder.")
     if out is not None:  # now, not after the work
         require("matplotlib")
-        check_replaceable(Path(out), marker_file=RESULTS_FILE)
+        check_replaceable(Path(out), marker_file=RESULTS_FILE, inputs=folders)
     reports = {label: Report.read(Path(folder)) for label, folder in _labels(folders).items()}
     _refuse_other_data(reports)
     _refuse_other_tasks(reports)

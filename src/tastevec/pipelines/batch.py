@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastevec.data.arrays import check_ids
-from tastevec.data.files import atomic_file
+from tastevec.data.files import allow_by_umask, check_replaceable, result_file
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.readers import ReadSettings
 from tastevec.data.shards import input_digest, open_shards
@@ -133,7 +133,7 @@ def _write_shards(
 ) -> BatchResult:
     """Write a shard per batch of users, then join them to the file ``out``."""
     resumed = 0
-    with closing(users.stream) as batches, open_shards(out, schema) as shards:
+    with closing(users.stream) as batches, open_shards(out, schema, inputs=(users.path,)) as shards:
         for batch in batches:
             if not shards.add(input_digest(batch, key), partial(compute, batch)):
                 resumed += len(batch)
@@ -195,11 +195,12 @@ def write_vectors_on_spark(
     """
     from tastevec.data.expressions import connect  # here: Spark workers import this module, without DuckDB
     from tastevec.data.spark.reading import read_source
-    from tastevec.data.spark.session import is_address, spark_engine, spark_errors
+    from tastevec.data.spark.session import address_of, is_address, spark_engine, spark_errors
 
-    bundle, remote, spark = open_bundle(model, "onnx"), is_address(out), spark or SparkConfig()
-    if not remote and Path(out).exists():
-        raise FormatError(f"{out}: exists. Expected a new folder. Name one with --out, or remove it.")
+    remote, spark = is_address(out), spark or SparkConfig()
+    if not remote:
+        _check_new_folder(Path(out), model, histories)
+    bundle = open_bundle(model, "onnx")
     local = Path(tempfile.gettempdir()) if remote else Path(out).resolve().parent
     local.mkdir(parents=True, exist_ok=True)
     scale = bundle.reading.scale
@@ -208,7 +209,8 @@ def write_vectors_on_spark(
         source = read_source(histories, engine=engine, connection=connect(), settings=settings)
         [row_report, *_] = source.row_reports
         users = engine.session.table(source.interactions.get_name())
-        address = out if remote else f"file:{Path(out).resolve()}"
+        written = engine.local / "vectors"  # next to the output, with the permissions that the umask allows
+        address = out if remote else address_of(written)
         with spark_errors("encoding the users"):
             try:
                 encode_on_spark(bundle, users, horizon=horizon).write.parquet(address)
@@ -216,8 +218,19 @@ def write_vectors_on_spark(
             except BaseException:
                 engine.storage.remove(address)
                 raise
+        if not remote:
+            written.chmod(engine.local.stat().st_mode)
+            allow_by_umask(written)
+            _check_new_folder(Path(out), model, histories)
+            written.rename(out)
     skipped = {"rows_skipped": row_report.skipped, "examples": row_report.examples}
     return {"rows": rows, **skipped, "space": bundle.space}
+
+
+def _check_new_folder(out: Path, model: Path, histories: str) -> None:
+    if out.exists():
+        raise FormatError(f"{out}: exists. Expected a new folder. Name one with --out, or remove it.")
+    check_replaceable(out, marker_file="_SUCCESS", files=("part-*",), inputs=(model, histories))
 
 
 def encode_on_spark(
@@ -404,7 +417,7 @@ def write_similar(
             f"{out}: no users, and no item with a vector. Expected at least one user or item to compare."
         )
     schema = first.schema.with_metadata(facts)
-    with atomic_file(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with result_file(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for batch in (first, *rest):
             writer.write_batch(batch.cast(schema))
             rows += len(batch)

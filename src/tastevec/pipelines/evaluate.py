@@ -151,7 +151,7 @@ def evaluate(
     _check_settings(folders, seed=seed, seeds=seeds, tune=tune, tuned=tuned)
     prepared = Prepared.open(Path(data))
     if out is not None:  # now, not after the evaluation
-        check_replaceable(Path(out), marker_file=RESULTS_FILE)
+        check_replaceable(Path(out), marker_file=RESULTS_FILE, inputs=(*models, data, tuned))
         require("matplotlib")
     systems = [model_runs(folder, prepared) for folder in folders]
     dataset, scale = EvalDataset.of(prepared, split), prepared.rating_range

@@ -17,7 +17,7 @@ from pydantic import Field
 from safetensors.numpy import save_file
 
 from tastevec.data.expressions import connect
-from tastevec.data.files import atomic_folder
+from tastevec.data.files import atomic_folder, check_replaceable
 from tastevec.data.prepared import Prepared, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, find_split_timestamp, preprocess
 from tastevec.data.readers import ReadSettings, Source, read_source
@@ -30,6 +30,7 @@ from tastevec.items.content import ContentFeatures, genre_matrix, reduce_feature
 from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
 from tastevec.schema import (
     CONTENT,
+    DESCRIPTION_FILE,
     GENOME_SVD,
     GENRES,
     ITEM_ID,
@@ -221,6 +222,8 @@ def write_prepared(
     """
     settings = settings or PrepareSettings()
     clock = _Clock(progress or (lambda _stage: None))
+    inputs = (source_path, settings.genome, *settings.tags, settings.items)
+    check_replaceable(out, marker_file=MANIFEST_FILE, inputs=inputs)
     with atomic_folder(out, marker_file=MANIFEST_FILE) as folder:
         connection = connect(settings.memory, spill=folder.parent)
         try:
@@ -380,4 +383,5 @@ def describe(data: Path | str, out: Path | str) -> dict[str, Any]:
     """
     from tastevec.data.describe import describe as write_description
 
+    check_replaceable(Path(out), marker_file=DESCRIPTION_FILE, inputs=(data,))
     return write_description(Prepared.open(Path(data)), Path(out))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tastevec.data.files import check_replaceable
+from tastevec.data.files import check_replaceable, only_writer, remove_result
 from tastevec.data.prepared import Prepared
 from tastevec.extras import require
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
-from tastevec.schema import BUNDLE_FILE, ITEM_NOUN, VECTOR_SOURCE
+from tastevec.schema import BUNDLE_FILE, ITEM_NOUN, RUN_FILE, VECTOR_SOURCE
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.explain import with_user_reference
 from tastevec.serving.recommender import Recommender, load
+from tastevec.training.distributed import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from tastevec.schema import Preset
     from tastevec.training.fit import Trained
+    from tastevec.training.settings import NoteSettings, TasteSettings
 
 _VALIDATION_SCORE = "eval_validation_score"  # in the training log
 
@@ -58,20 +59,38 @@ def train(
 
     Raises:
         SettingsError: A setting is unknown or does not fit.
-        FormatError: ``data`` is no prepared dataset, or ``out`` contains something else.
+        FormatError: ``data`` is no prepared dataset, ``out`` contains something else, or another process trains there.
         TrainingError: There are too few users, or no run to resume.
         MissingExtraError: ``report_to`` is wandb, which is not installed.
     """
-    from tastevec.training.fit import train as fit  # torch
     from tastevec.training.settings import resolve_settings
-    from tastevec.training.trainer import StepProgressCallback
 
     out, settings = Path(out), resolve_settings(preset, **changes)
     if settings.report_to == "wandb":
         require("wandb")
+    inputs = (data, getattr(settings, "backbone", None))
     prepared = Prepared.open(Path(data))
-    check_replaceable(out, marker_file=BUNDLE_FILE)  # before the training, not after it
+    check_replaceable(out, marker_file=BUNDLE_FILE, inputs=inputs)  # before the training, not after it
     run_folder = out.with_name(f"{out.name}.training")
+    if rank():  # of torchrun: rank 0 writes
+        return _train(prepared, out, run_folder, settings, resume=resume, progress=progress)
+    check_replaceable(run_folder, marker_file=RUN_FILE, inputs=inputs)
+    with only_writer(run_folder):
+        return _train(prepared, out, run_folder, settings, resume=resume, progress=progress)
+
+
+def _train(
+    prepared: Prepared,
+    out: Path,
+    run_folder: Path,
+    settings: TasteSettings | NoteSettings,
+    *,
+    resume: bool,
+    progress: Callable[[int, int, dict[str, float]], None] | None,
+) -> Recommender:
+    from tastevec.training.fit import train as fit  # torch
+    from tastevec.training.trainer import StepProgressCallback
+
     trained = fit(
         prepared,
         run_folder,
@@ -85,7 +104,7 @@ def train(
     bundle = Bundle(trained.model, trained.input_config, items, _facts(prepared, trained), trained.cold_start)
     bundle = with_tags_and_map(bundle, prepared, trained.counts)
     bundle.save(out, curves=run_folder / "tensorboard")
-    shutil.rmtree(run_folder)
+    remove_result(run_folder, marker_file=RUN_FILE)
     return Recommender(Bundle.load(out))
 
 
@@ -161,7 +180,10 @@ def add_items(
         FormatError: ``model`` is no model folder, or ``out`` contains something else.
     """
     model, out = Path(model), Path(out)
-    check_replaceable(out, marker_file=BUNDLE_FILE)
-    grown = load(model).with_items(Path(items), tags=tags, genome=genome)
+    replaces_model = model.exists() and out.exists() and model.samefile(out)
+    inputs = (items, *tags, genome, None if replaces_model else model)
+    known = load(model)
+    check_replaceable(out, marker_file=BUNDLE_FILE, inputs=inputs)
+    grown = known.with_items(Path(items), tags=tags, genome=genome)
     grown.bundle.save(out, curves=model / "tensorboard")
     return load(out)

@@ -19,10 +19,10 @@ from tastevec.data.arrays import check_shapes, read_arrays
 from tastevec.data.files import (
     ManifestSpec,
     StrictModel,
-    atomic_file,
     atomic_folder,
     manifest_text,
     read_manifest,
+    result_file,
     sha256_of,
 )
 from tastevec.errors import DataError, FormatError, SourceError
@@ -277,6 +277,7 @@ def rotate_users(alignment: Alignment, users: Path | str, out: Path | str) -> in
     Raises:
         SourceError: The file cannot be read.
         DataError: It is not a table of vectors of the new space.
+        FormatError: ``out`` is something else.
     """
     try:
         source = pq.ParquetFile(users)
@@ -287,7 +288,10 @@ def rotate_users(alignment: Alignment, users: Path | str, out: Path | str) -> in
     with source:
         schema = _aligned_schema(alignment, source.schema_arrow, users)
         column = schema.get_field_index(VECTOR)
-        with atomic_file(Path(out)) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        with (
+            result_file(Path(out), inputs=(users,)) as temporary,
+            pq.ParquetWriter(temporary, schema) as writer,
+        ):
             for batch in source.iter_batches():
                 flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
                 aligned = alignment.apply(flat.reshape(len(batch), -1))

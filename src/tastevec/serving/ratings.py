@@ -154,11 +154,12 @@ def list_history(ratings: Any, indices: Mapping[str, int], scale: RatingScale) -
 
 @dataclass(frozen=True, eq=False)
 class UserFile:
-    """The users of a file: their histories in batches, the rows read and skipped, and the type of the IDs."""
+    """The users of a file: their histories in batches, the rows read and skipped, the type of the IDs, and the file."""
 
     stream: HistoryStream
     row_report: RowReport
     id_type: pa.DataType
+    path: Path | Literal["-"]
 
 
 def open_file(
@@ -191,7 +192,7 @@ def open_file(
     settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
     table, row_report = read_interactions(path, connection=connect(memory), settings=settings)
     id_type = table.schema().to_pyarrow().field(USER_ID).type
-    return UserFile(iter_histories(table, item_ids), row_report, id_type)
+    return UserFile(iter_histories(table, item_ids), row_report, id_type, path)
 
 
 def table_histories(table: object, item_ids: NDArray[Any], scale: RatingScale) -> HistoryStream:

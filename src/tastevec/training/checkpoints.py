@@ -25,20 +25,22 @@ from transformers.trainer_utils import get_last_checkpoint
 from tastevec.data.files import (
     ManifestSpec,
     StrictModel,
+    allow_by_umask,
     atomic_file,
     check_replaceable,
     manifest_text,
     read_manifest,
+    remove_result,
     sha256_of,
 )
 from tastevec.errors import FormatError, TrainingError
+from tastevec.schema import RUN_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from transformers import TrainerState, TrainingArguments
 
-_SETTINGS_FILE: Final = "settings.json"
 # Files of rank 0. Random states are written by each process, and the training arguments are never read.
 _FILES: Final = ("config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 _DISK_FULL: Final = re.compile("iostream error|PytorchStreamWriter|unexpected pos")  # as torch reports it
@@ -56,9 +58,9 @@ def start_run(identity: dict[str, Any], folder: Path) -> None:
     Raises:
         FormatError: ``folder`` contains something else.
     """
-    check_replaceable(folder, marker_file=_SETTINGS_FILE)
-    shutil.rmtree(folder, ignore_errors=True)
-    with atomic_file(folder / _SETTINGS_FILE) as file:
+    check_replaceable(folder, marker_file=RUN_FILE)
+    remove_result(folder, marker_file=RUN_FILE)
+    with atomic_file(folder / RUN_FILE) as file:
         file.write_text(json.dumps(identity), encoding="utf-8")
 
 
@@ -70,6 +72,7 @@ class ChecksumCallback(TrainerCallback):
         if not state.is_world_process_zero:
             return
         checkpoint = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+        allow_by_umask(checkpoint)
         checksums = {name: sha256_of(checkpoint / name) for name in _FILES if (checkpoint / name).exists()}
         with atomic_file(_checksum_file(checkpoint)) as file:
             file.write_text(manifest_text({"format": 1, "checksums": checksums}), encoding="utf-8")
@@ -81,7 +84,7 @@ def last_checkpoint(identity: dict[str, Any], folder: Path) -> str | None:
     Raises:
         TrainingError: There is no run to resume, or another one; or a checkpoint is damaged.
     """
-    path = folder / _SETTINGS_FILE
+    path = folder / RUN_FILE
     if not path.exists():
         raise TrainingError(f"{folder}: no run to resume. Run the same command without --resume.")
     earlier = _read_identity(path)
