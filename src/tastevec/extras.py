@@ -32,6 +32,10 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "hub": {"huggingface_hub": "huggingface-hub"},
     "map": {"openTSNE": "openTSNE"},
+    "otel": {
+        "opentelemetry": "opentelemetry-exporter-otlp-proto-http",
+        "opentelemetry_sdk": "opentelemetry-sdk",  # the namespace above is of several distributions
+    },
     "pg": {"pgvector": "pgvector", "psycopg": "psycopg[binary]", "psycopg_pool": "psycopg-pool"},
     "serve": {
         "faiss": "faiss-cpu",

@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
+from starlette.datastructures import State
 from starlette.middleware.cors import CORSMiddleware
 
 from tastevec.errors import SettingsError, TastevecError
@@ -27,6 +28,7 @@ from tastevec.serving.service.routes import REQUESTS, item_router, service_route
 from tastevec.serving.service.settings import ServiceSettings
 from tastevec.serving.service.static import page_routes
 from tastevec.serving.service.store_routes import store_router
+from tastevec.serving.service.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -57,7 +59,7 @@ def create_app(
         hosts: Names that the Host header may have; None is all.
     """
     settings = settings or ServiceSettings()
-    metrics = Metrics()
+    metrics, tracing = Metrics(), Tracing()
     pool = Pool(source, settings, metrics)
     store = None
     if (url := settings.database_url) is not None:
@@ -78,6 +80,7 @@ def create_app(
         await pool.close()
         if store is not None:
             await asyncio.to_thread(store.close)
+        await asyncio.to_thread(tracing.close)
 
     # The framework's documentation pages load scripts from other hosts.
     app = FastAPI(
@@ -89,8 +92,8 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.pool, app.state.metrics, app.state.store = pool, metrics, store
-    app.state.has_token = settings.token is not None
+    state = {"pool": pool, "metrics": metrics, "store": store, "has_token": settings.token is not None}
+    app.state = State(state)
     for router in (user_router, item_router, store_router, service_router):
         app.include_router(router)
     app.router.routes.extend(page_routes(web))
@@ -103,7 +106,7 @@ def create_app(
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    app.add_middleware(ObservabilityMiddleware, metrics=metrics)  # the outermost
+    app.add_middleware(ObservabilityMiddleware, metrics=metrics, tracing=tracing)  # the outermost
     _describe(app)
     return app
 

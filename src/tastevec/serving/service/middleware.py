@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tastevec.serving.service.metrics import Metrics
     from tastevec.serving.service.settings import ServiceSettings
+    from tastevec.serving.service.tracing import Tracing
 
 _WITHOUT_TIMEOUT = {"/v1/reload"}  # takes as long as loading a model
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
@@ -200,14 +201,19 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 class ObservabilityMiddleware:
     """The outermost layer: security headers, request ID, a log line and a count per request, internal errors."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing) -> None:
+        self._app, self._metrics, self._tracing = app, metrics, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and record its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with self._tracing.span(scope) as finish:
+            finish(*await self._respond(scope, receive, send))
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> tuple[str, int]:
+        """Pass the request on; return its route and its status."""
         began, status = time.perf_counter(), 0
         request_id = _request_id(scope)
 
@@ -243,6 +249,7 @@ class ObservabilityMiddleware:
             self._metrics.seconds.labels(route).observe(seconds)
             ms = round(1000 * seconds, 2)
             _LOG.info("request", method=method, route=route, status=status, ms=ms, request_id=request_id)
+        return route, status
 
 
 def _request_id(scope: Scope) -> str:
