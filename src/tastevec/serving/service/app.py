@@ -33,6 +33,7 @@ from tastevec.serving.service.tracing import Tracing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from tastevec.serving.service.store_client import StoreClient
 
 _WEB = Path(__file__).parent.parent / "web"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -67,21 +68,6 @@ def create_app(
 
         store = StoreClient(url.get_secret_value())
 
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        if store is not None:
-            try:
-                await store.open()
-            except TastevecError as error:
-                pool.failure = error
-                raise
-        pool.open()
-        yield
-        await pool.close()
-        if store is not None:
-            await asyncio.to_thread(store.close)
-        await asyncio.to_thread(tracing.close)
-
     # The framework's documentation pages load scripts from other hosts.
     app = FastAPI(
         title="tastevec",
@@ -90,7 +76,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
+        lifespan=lambda _app: _running(pool, store, tracing),
     )
     state = {"pool": pool, "metrics": metrics, "store": store, "has_token": settings.token is not None}
     app.state = State(state)
@@ -109,6 +95,23 @@ def create_app(
     app.add_middleware(ObservabilityMiddleware, metrics=metrics, tracing=tracing)  # the outermost
     _describe(app)
     return app
+
+
+@asynccontextmanager
+async def _running(pool: Pool, store: StoreClient | None, tracing: Tracing) -> AsyncIterator[None]:
+    """Open the database and start the workers, until the application ends."""
+    if store is not None:
+        try:
+            await store.open()
+        except TastevecError as error:
+            pool.failure = error
+            raise
+    pool.open()
+    yield
+    await pool.close()
+    if store is not None:
+        await asyncio.to_thread(store.close)
+    await asyncio.to_thread(tracing.close)
 
 
 def _describe(app: FastAPI) -> None:
