@@ -43,6 +43,7 @@ class Hub(ThreadingHTTPServer):
     Attributes:
         status: What it answers to everything, if anything.
         harm: Called with a file's name and bytes before they are sent.
+        sizes: Claimed bytes of files, where they are not the true ones.
         cut: Bytes missing at the end of each file, after its full length is sent.
     """
 
@@ -56,6 +57,7 @@ class Hub(ThreadingHTTPServer):
         self.status: int | None = None
         self.harm = lambda _name, content: content
         self.cut = 0
+        self.sizes: dict[str, int] = {}
 
     @property
     def address(self):
@@ -172,7 +174,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _info(self, _body, name, revision):
         if (found := self._readable(name, revision or "main")) is not None:
             commit, files = found
-            siblings = [{"rfilename": path} for path in files]
+            siblings = [
+                {"rfilename": path, "size": self.server.sizes.get(path, len(content))}
+                for path, content in files.items()
+            ]
             self._json({"id": name, "modelId": name, "sha": commit, "siblings": siblings, "private": False})
 
     def _tree(self, _body, name, revision):

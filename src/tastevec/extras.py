@@ -1,8 +1,10 @@
-"""The optional libraries: the extra of each, and the error for a missing one."""
+"""The optional libraries: the extra of each, the error for a missing one, and names on the Hugging Face Hub."""
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tastevec.errors import MissingExtraError
@@ -74,3 +76,18 @@ def require(module: str) -> None:
     """
     if find_spec(module) is None and (error := missing_extra(ModuleNotFoundError(name=module))):
         raise error
+
+
+_HUB_NAME: Final = re.compile(r"[a-z0-9][\w.-]{0,95}/[a-z0-9][\w.-]{0,95}", re.ASCII | re.IGNORECASE)
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether a model that is no local folder is looked up on the Hub: ``org/name``, without a local folder ``org``.
+
+    A misspelled path is not sent to the network.
+
+    Examples:
+        >>> [is_hub_name(name) for name in ("org/name", "./org/name", "org/name/", "~user/x", "model.bak", "a/b/c")]
+        [True, False, False, False, False, False]
+    """
+    return _HUB_NAME.fullmatch(name) is not None and not Path(name).parent.exists()

@@ -112,16 +112,79 @@ def test_load_prefers_a_folder_of_that_name_without_a_request(pushed, bundle_fol
     assert pushed.requests == []
 
 
-@pytest.mark.parametrize("name", ["model", "a/b/c", "/a", "a/", "./a", "../a", "~/a", "a\\b/c", ""])
-def test_load_of_a_path_makes_no_request(hub, name):
+PATHS = [
+    *(
+        "model",
+        "model.bak",
+        "a/b/c",
+        "/a",
+        "/abs/path",
+        "a/",
+        "org/name/",
+        "./a",
+        "./org/name",
+        "../a",
+        "../x/y",
+    ),
+    *("~/a", "~user/x", "a\\b/c", "films/ta ste", "x" * 5_000, f"org/{'x' * 5_000}", ""),
+]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_load_of_a_path_makes_no_request(hub, name, caplog):
     with pytest.raises(FormatError, match="Expected a model folder"):
         tv.load(name)
     assert hub.requests == []
+    assert caplog.text == ""
+
+
+def test_load_of_a_misspelled_name_in_a_folder_makes_no_request(hub, tmp_path):
+    (tmp_path / "runs").mkdir()
+    for name in ("runs/model", Path("runs/model"), Path("./runs/model")):
+        with pytest.raises(
+            FormatError, match=r"^runs/model: no such folder in runs\. Expected a model folder"
+        ):
+            tv.load(name)
+    assert hub.requests == []
+
+
+@pytest.mark.usefixtures("pushed")
+def test_load_from_the_hub_is_one_line_on_standard_error(caplog):
+    tv.load(NAME)
+    assert caplog.messages == ["films/taste: no such folder. Loading it from the Hugging Face Hub."]
+
+
+def test_load_downloads_the_files_of_a_model_alone(pushed):
+    kept = pushed.repositories[NAME]
+    others = {"pytorch_model.bin": b"x", "weights.pkl": b"x", "modeling.py": b"x", "sub/config.json": b"{}"}
+    kept.commit(kept.commits[kept.refs["main"]] | others)
+    pushed.requests.clear()
+    assert tv.load(NAME).bundle.space
+    fetched = {
+        path.partition("/resolve/")[2].partition("/")[2]
+        for method, path in pushed.requests
+        if method == "GET"
+    }
+    assert "bundle.json" in fetched
+    assert fetched & {*others, ".gitattributes"} == set()
+
+
+def test_load_of_a_larger_model_than_allowed_downloads_nothing(pushed):
+    pushed.sizes["model.safetensors"] = 20 * 2**30
+    with pytest.raises(
+        FormatError,
+        match=r"bytes on the Hub\. Expected at most 21,474,836,480\. Run: hf download films/taste",
+    ):
+        tv.load(NAME)
+    assert not any("/resolve/" in path for _, path in pushed.requests)
+    pushed.sizes["model.safetensors"] = 0
+    pushed.sizes["other.bin"] = 2**60  # not downloaded
+    assert tv.load(NAME).bundle.space
 
 
 def test_load_of_an_invalid_name_is_refused(hub):
-    with pytest.raises(FormatError, match="films/ta ste: no such folder, and no valid name"):
-        tv.load("films/ta ste")
+    with pytest.raises(FormatError, match="films/ta--ste: no such folder, and no valid name"):
+        tv.load("films/ta--ste")
     assert hub.requests == []
 
 
@@ -161,7 +224,7 @@ def test_push_that_the_hub_refuses_names_the_status(hub, bundle_folder, status, 
 
 def test_load_while_the_hub_is_down_is_refused(hub):
     hub.status = 500
-    with pytest.raises(HubError, match=r"cannot reach the Hugging Face Hub to load.*HF_ENDPOINT"):
+    with pytest.raises(HubError, match=r"no such folder, and the Hub returned status 500\. Expected to load"):
         tv.load(NAME)
 
 
@@ -207,9 +270,11 @@ def test_load_of_a_truncated_download_leaves_no_model(pushed):
 
 
 def test_load_of_a_repository_without_a_model_is_refused(pushed):
-    pushed.repositories[NAME].commit({"config.json": b"{}"})
-    with pytest.raises(FormatError, match=r"downloaded from the Hugging Face Hub: "):
+    pushed.repositories[NAME].commit({"config.json": b"{}", "model.safetensors": b"x"})
+    pushed.requests.clear()
+    with pytest.raises(FormatError, match=r"no tastevec model on the Hub \(no bundle\.json\)"):
         tv.load(NAME)
+    assert not any("/resolve/" in path for _, path in pushed.requests)
 
 
 @pytest.mark.parametrize("status", [None, 401, 403, 404, 500])

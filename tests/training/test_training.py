@@ -402,6 +402,23 @@ def test_backbone_out_of_reach_is_a_settings_error(data, tmp_path, monkeypatch):
         learn(data, tmp_path / "run", "bert-cosine", backbone="bert-base-cased")
 
 
+@pytest.mark.parametrize(
+    "name", ["checkpoint", "./org/bert", "/nowhere/bert", "org/bert/", "~user/bert", "runs/bert"]
+)
+def test_backbone_that_is_a_misspelled_path_is_not_looked_up(data, tmp_path, monkeypatch, name, caplog):
+    def connects(*_args, **_more):
+        raise AssertionError
+
+    monkeypatch.setattr("tastevec.training.fit.backbone_shape", connects)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(SettingsError, match=f"backbone {name}: no such folder"):
+        learn(data, tmp_path / "run", "bert-cosine", backbone=name)
+    with pytest.raises(AssertionError):
+        learn(data, tmp_path / "run", "bert-cosine", backbone="org/bert")
+    assert caplog.messages == ["backbone org/bert: no such folder. Loading it from the Hugging Face Hub."]
+
+
 def test_bert_cosine_starts_from_first_layers_of_backbone(data, tmp_path, checkpoint):
     trained = learn(data, tmp_path / "run", "bert-cosine", backbone=checkpoint, layers=2, learning_rate=1e-12)
     bert = BertModel.from_pretrained(checkpoint)

@@ -149,6 +149,11 @@ _KIND: Final = ManifestSpec(
 
 # `tastevec.model.note` and the modules of its package that it imports, `tastevec.model.encoder` among them.
 MODULES: Final = ("config", "encoder", "note")
+# All files of a model folder, but for the training curves.
+MODEL_FILES: Final = (
+    *(BUNDLE_FILE, "README.md", *_REQUIRED, ENCODER_FILE, TAGS_FILE, MAP_FILE),
+    *(f"{name}.py" for name in MODULES),
+)
 
 # Where transformers finds the classes by model type; the same keys that its own save_pretrained writes.
 _AUTO_MAPS: Final = {

@@ -6,19 +6,26 @@ module, and no text of a failed request, which can contain its headers, is in an
 
 from __future__ import annotations
 
+import logging
+import os
 import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tastevec.errors import FormatError, HubError, MissingExtraError
-from tastevec.extras import require
-from tastevec.serving.bundle import Bundle, Runtime
+from tastevec.extras import is_hub_name, require
+from tastevec.schema import BUNDLE_FILE
+from tastevec.serving.bundle import MODEL_FILES, Bundle, Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MAX_DOWNLOAD: Final = 20 * 2**30  # bytes; 64 dimensions of 10 million items are 10 GB with inputs and priors
+_LOG: Final = logging.getLogger(
+    "tastevec"
+)  # without a configuration, a warning is one line on standard error
 _UNAUTHORIZED: Final = (401, 403)
 _NOT_FOUND: Final = 404
 
@@ -36,26 +43,65 @@ def open_bundle(name: Path | str, runtime: Runtime = "auto", *, revision: str | 
         HubError: The Hub requires a token, or cannot be reached and the model was not downloaded before.
     """
     folder, text = Path(name), name if isinstance(name, str) else name.as_posix()
-    if folder.exists() or not _is_hub_name(text):
+    if os.path.exists(folder):  # noqa: PTH110  Path.exists raises for a name that is too long
         return Bundle.load(folder, runtime)
+    expected = "Expected a model folder, or org/name on the Hugging Face Hub"
+    if not is_hub_name(text):
+        inside = f" in {folder.parent}" if "/" in text and os.path.exists(folder.parent) else ""  # noqa: PTH110  as above
+        raise FormatError(
+            f"{text}: no such folder{inside}. {expected}. Run: tastevec train PREPARED --out {text}"
+        )
     try:
         require("huggingface_hub")
     except MissingExtraError as error:
-        raise FormatError(
-            f"{text}: no such folder. Expected a model folder, or org/name on the Hugging Face Hub. {error}"
-        ) from None
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  an extra
-
-    with _plain_errors(
-        text, "load", revision
-    ):  # up to date where the Hub can be reached, else from its cache
-        fetched = Path(snapshot_download(text, revision=revision))
+        raise FormatError(f"{text}: no such folder. {expected}. {error}") from None
+    _LOG.warning("%s: no such folder. Loading it from the Hugging Face Hub.", text)
+    with _plain_errors(text, "load", revision):
+        fetched = _download(text, revision)
     try:
         return Bundle.load(fetched, runtime)
     except FormatError as error:
         raise FormatError(
             f"{text}, downloaded from the Hugging Face Hub: {error} To download it again, remove {fetched.parents[1]}."
         ) from error
+
+
+def _download(name: str, revision: str | None) -> Path:
+    """Return the folder of a downloaded model: up to date where the Hub can be reached, else from the cache.
+
+    Only the files of a model are downloaded, and nothing before their sizes are known.
+
+    Raises:
+        FormatError: The repository has no tastevec model, or a larger one than `MAX_DOWNLOAD`.
+    """
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415  an extra
+    from huggingface_hub.errors import LocalEntryNotFoundError, RevisionNotFoundError  # noqa: PLC0415  as above
+
+    try:
+        found = HfApi().model_info(name, revision=revision, files_metadata=True)
+    except RevisionNotFoundError:
+        raise
+    except Exception:  # of its HTTP client, a package that changed its name
+        with suppress(LocalEntryNotFoundError):
+            return Path(
+                snapshot_download(
+                    name, revision=revision, allow_patterns=[*MODEL_FILES], local_files_only=True
+                )
+            )
+        raise
+    sizes = {one.rfilename: one.size or 0 for one in found.siblings or ()}
+    if BUNDLE_FILE not in sizes:
+        raise FormatError(
+            f"{name}: no such folder, and no tastevec model on the Hub (no {BUNDLE_FILE}). Expected a model of tastevec push. "
+            "Correct the name."
+        )
+    total = sum(sizes.get(file, 0) for file in MODEL_FILES)
+    if total > MAX_DOWNLOAD:
+        raise FormatError(
+            f"{name}: {total:,} bytes on the Hub. Expected at most {MAX_DOWNLOAD:,}. Run: hf download {name} --local-dir FOLDER, "
+            "and load that folder."
+        )
+    return Path(snapshot_download(name, revision=revision, allow_patterns=[*MODEL_FILES]))
 
 
 def push(bundle: Bundle, repository: str, *, private: bool | None = None) -> str:
@@ -84,12 +130,6 @@ def push(bundle: Bundle, repository: str, *, private: bool | None = None) -> str
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message))
 
 
-def _is_hub_name(name: str) -> bool:
-    """Return whether the name looks like ``org/name``: one slash, between two names."""
-    organization, slash, model = name.partition("/")
-    return bool(organization.strip(".~") and slash and model) and "/" not in model and "\\" not in name
-
-
 @contextmanager
 def _plain_errors(name: str, action: str, revision: str | None = None) -> Iterator[None]:
     """Turn errors of the Hub client into one sentence, without the content of the request."""
@@ -101,6 +141,8 @@ def _plain_errors(name: str, action: str, revision: str | None = None) -> Iterat
 
     try:
         yield
+    except FormatError:  # ours
+        raise
     except HFValidationError:
         raise FormatError(
             f"{name}: no such folder, and no valid name on the Hub. Expected a model folder, or org/name."
@@ -134,7 +176,7 @@ def _status_error(name: str, action: str, status: int) -> FormatError | HubError
             f"{name}: no such folder, and no such model on the Hub. Expected a model folder, or org/name on the Hub."
         )
     return HubError(
-        f"{name}: the Hub returned status {status}. Expected to {action} {name}. Try again later."
+        f"{name}: {_no_folder(action)}the Hub returned status {status}. Expected to {action} {name}. Try again later."
     )
 
 

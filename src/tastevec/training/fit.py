@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
 from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
 from tastevec.errors import SettingsError, TrainingError
+from tastevec.extras import is_hub_name
 from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_feature_rows
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
@@ -24,14 +27,13 @@ from tastevec.training.settings import NoteSettings, TasteSettings
 from tastevec.training.trainer import TrainingRun, train_encoder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
     from transformers import TrainerCallback
 
     from tastevec.data.histories import Histories
     from tastevec.data.prepared import Prepared
 
+_LOG: Final = logging.getLogger("tastevec")
 _MIN_USERS = 2
 _MIN_ITEMS = 2
 
@@ -184,6 +186,7 @@ def _initial_note(vectors: NDArray[np.float32], settings: NoteSettings) -> NoteE
     torch.manual_seed(settings.seed)
     shape: dict[str, Any] = settings.model_dump(include={"hidden_size", "heads"})
     shape["intermediate_size"] = 4 * settings.hidden_size
+    _check_backbone(settings.backbone)
     try:
         if settings.backbone != "none":
             shape = backbone_shape(settings.backbone, settings.layers)
@@ -195,6 +198,23 @@ def _initial_note(vectors: NDArray[np.float32], settings: NoteSettings) -> NoteE
     except BackboneError as error:
         raise SettingsError(str(error)) from error
     return model
+
+
+def _check_backbone(name: str) -> None:
+    """Check that the name is a folder, or one of the Hub and no misspelled path; say where it is looked up.
+
+    Raises:
+        SettingsError: It is neither.
+    """
+    if name == "none" or Path(name).exists():
+        return
+    if name != NoteSettings.model_fields["backbone"].default and not is_hub_name(name):
+        raise SettingsError(
+            f"backbone {name}: no such folder. Expected a folder, org/name on the Hugging Face Hub, or none. "
+            "Correct it with --set backbone=FOLDER."
+        )
+    if not rank():
+        _LOG.warning("backbone %s: no such folder. Loading it from the Hugging Face Hub.", name)
 
 
 def _with_vectors(users: Histories, vectors: NDArray[np.float32]) -> Histories:
