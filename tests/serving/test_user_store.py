@@ -461,6 +461,16 @@ def test_load_parquet_checks_all_ids_before_it_stores_any(store, tmp_path, monke
         load_parquet(store, written(path, ["a", "b", "c", "d", "e"], vectors, facts))
 
 
+def test_load_parquet_of_a_missing_vector_is_refused(store, tmp_path):
+    vectors = pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))
+    table = pa.table({"user_id": ["ann", "bob"], "vector": vectors})
+    path = tmp_path / "people.parquet"
+    pq.write_table(table.replace_schema_metadata({"space": "one", "horizon": "next"}), path)
+    with pytest.raises(DataError, match=r"people.parquet: a vector is NULL"):
+        load_parquet(store, path)
+    assert everything(store) == {}
+
+
 def test_load_parquet_warns_of_aligned_vectors(store, tmp_path):
     facts = {"space": "one", "horizon": "next", "aligned_from": "two"}
     path = written(tmp_path / "people.parquet", ["ann"], np.ones((1, DIM), np.float32), facts)
@@ -671,8 +681,11 @@ def test_locked_migration_is_bounded(url, monkeypatch):
             UserStore(url)
 
 
-def test_check_sees_removed_and_later_tables(url, store):
+def test_check_sees_removed_and_other_tables(url, store):
     store.check()
+    run(url, "UPDATE tastevec.version SET version = 0")
+    with pytest.raises(FormatError, match="of an earlier version"):
+        store.check()
     run(url, "UPDATE tastevec.version SET version = 2")
     with pytest.raises(FormatError, match="Use a later tastevec"):
         store.check()
