@@ -74,7 +74,7 @@ def _world(prepared_folder, bundle_folder, tmp_path_factory):
         shutil.copytree(bundle_folder, world / name)
     for name in ("tuned", "results"):
         (world / name).mkdir()
-        (world / name / "results.json").write_text('{"format": 3}')
+        (world / name / "results.json").write_text('{"format_version": 3}')
     rows = [f"{row.user},{row.item},{row.stars},{row.time}" for row in worlds.ratings()]
     (world / "histories.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *rows]) + "\n")
     (world / "items.csv").write_text("item_id,title,genres\n99,New (2001),Drama\n")
@@ -272,12 +272,13 @@ def test_link_to_an_earlier_folder_stays_and_its_target_is_replaced(tmp_path):
     (tmp_path / "v1").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "v1")
     for _ in range(2):
-        assert (
-            CliRunner().invoke(app, ["describe", "prepared", "--out", str(tmp_path / "link")]).exit_code == 0
-        )
+        before = (tmp_path / "v1").stat().st_ino
+        result = CliRunner().invoke(app, ["prepare", "release", "--out", str(tmp_path / "link")])
+        assert result.exit_code == 0, result.stderr
+        assert (tmp_path / "v1").stat().st_ino != before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "v1"]
     assert (tmp_path / "link").is_symlink()
-    assert sorted(path.name for path in (tmp_path / "v1").iterdir()) == ["description.json", "index.html"]
+    assert (tmp_path / "v1" / "manifest.json").exists()
 
 
 def test_files_that_appear_during_the_work_are_not_replaced(tmp_path):
@@ -318,29 +319,31 @@ def modes(folder):
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
-def test_commands_write_with_the_permissions_that_the_umask_allows(umask, tmp_path):
+def test_commands_write_with_the_permissions_that_the_umask_allows(umask, tmp_path, monkeypatch):
+    words = {name: FILES.get(name) or FOLDERS[name][0] for name in [*FILES, "prepare", "add-items"]}
+    words["similar"] = ["similar", "model", "--out"]
+    if umask == 0o027:  # these take longer
+        words |= {"describe": FOLDERS["describe"][0]}
+        words |= {"evaluate": ["evaluate", "model", "--data", "prepared", "--no-baselines", "--out"]}
     seen = []
-
-    def look(*_):
-        seen.append(modes(tmp_path))
-
-    tensorboard = [word.replace("report_to=none", "report_to=tensorboard") for word in FOLDERS["train"][0]]
-    commands = [
-        *(["prepare", "release", "--out"], FOLDERS["describe"][0], FILES["encode"], FILES["recommend"]),
-        *(["similar", "model", "--out"], FOLDERS["add-items"][0]),
-        *([tensorboard, ["evaluate", "model", "--data", "prepared", "--no-baselines", "--out"]] if umask == 0o027 else []),
-    ]  # fmt: skip
     before = os.umask(umask)
     try:
-        for words in commands:
-            result = CliRunner().invoke(app, [*words, str(tmp_path / words[0])])
+        for name, command in words.items():
+            result = CliRunner().invoke(app, [*command, str(tmp_path / name)])
             assert result.exit_code == 0, result.output
-        train("prepared", tmp_path / "watched", progress=look, **{**TINY, "epochs": 2})
+        if umask == 0o027:
+            settings = {**TINY, "epochs": 2, "report_to": "tensorboard"}
+            train(
+                "prepared", tmp_path / "train", progress=lambda *_: seen.append(modes(tmp_path)), **settings
+            )
     finally:
         os.umask(before)
     assert modes(tmp_path) == ({0o666 & ~umask}, {0o777 & ~umask})
-    for file_modes, folder_modes in seen:  # of the checkpoints
-        assert not {mode & umask for mode in file_modes | folder_modes} - {0}
+    assert not {mode & umask for both in seen for mode in both[0] | both[1]} - {0}  # of the checkpoints
+    monkeypatch.chdir(tmp_path)
+    for place in tmp_path.iterdir():
+        marker = FOLDERS.get(place.name, (None, None))[1]
+        assert check_replaceable(place, marker_file=marker) == place  # by the same command, run again
 
 
 # ---- one writer at a time ----

@@ -172,11 +172,12 @@ def _is_replaceable_file(file: Path) -> bool:
     """Return whether the file does not exist, is empty, or is a Parquet file that names its space, as our results do."""
     if not file.exists() or not file.stat().st_size:
         return True
-    import pyarrow.parquet as pq  # noqa: PLC0415  not needed to read a manifest
+    import pyarrow as pa  # noqa: PLC0415  not needed to read a manifest
+    import pyarrow.parquet as pq  # noqa: PLC0415  as above
 
     try:
         return b"space" in (pq.read_schema(file).metadata or {})
-    except (OSError, ValueError):  # Arrow's errors of a damaged file are ValueErrors
+    except (OSError, pa.ArrowException):
         return False
 
 
@@ -200,7 +201,10 @@ def _is_marker(file: Path) -> bool:
         return True
     except OSError:
         return False
-    return content == {} or (isinstance(content, dict) and not {"format", "preset"}.isdisjoint(content))
+    return content == {} or (isinstance(content, dict) and not _MARKS.isdisjoint(content))
+
+
+_MARKS: Final = {"format", "format_version", "preset"}  # each manifest of ours has one of these keys
 
 
 def _is_ours(name: str, marker_file: str, files: Collection[str], *, is_folder: bool) -> bool:
