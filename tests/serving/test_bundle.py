@@ -57,6 +57,15 @@ def test_bundle_contains_all_files(bundle_folder):
     }
 
 
+def test_bundle_contains_no_path_of_the_machine(bundle_folder):
+    source = str(Path(module.__file__).parents[1]).encode()
+    for file in bundle_folder.iterdir():
+        content = file.read_bytes()
+        assert source not in content, file.name
+        assert str(bundle_folder).encode() not in content, file.name
+        assert b"stack_trace" not in content, file.name
+
+
 def test_bundle_saved_again_has_equal_bytes(bundle_folder, tmp_path):
     first = Bundle.load(bundle_folder)
     second = Bundle.load(first.save(tmp_path / "again"))

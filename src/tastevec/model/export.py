@@ -62,7 +62,7 @@ def export_onnx(encoder: TasteEncoder | NoteEncoder, path: Path) -> None:
     Raises:
         ImportError: onnx or onnxscript is not installed.
     """
-    import onnx  # noqa: F401, PLC0415  needed for the export alone
+    import onnx  # noqa: PLC0415  needed for the export alone
     import onnxscript  # noqa: F401, PLC0415  as above
 
     inputs, free = _example(encoder), torch.export.Dim.DYNAMIC
@@ -87,3 +87,14 @@ def export_onnx(encoder: TasteEncoder | NoteEncoder, path: Path) -> None:
             )
     finally:
         log.setLevel(before)
+    # torch writes where in the source code each node comes from, with the paths of this machine.
+    model = onnx.load(path)
+    for part in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        model.graph,
+    ):
+        part.ClearField("metadata_props")
+    onnx.save(model, path)

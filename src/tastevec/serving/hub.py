@@ -34,7 +34,7 @@ def open_bundle(name: Path | str, runtime: Runtime = "auto", *, revision: str | 
     """Return the bundle of a folder; or, where there is no such folder, of ``org/name`` on the Hugging Face Hub.
 
     Args:
-        name: A folder, which has priority, or ``org/name``.
+        name: A folder, which has priority, or ``org/name``, if there is no local folder ``org``.
         runtime: See `Bundle.load`.
         revision: On the Hub: a branch, a tag or a commit; the main branch if not given.
 

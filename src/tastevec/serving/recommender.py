@@ -88,7 +88,7 @@ def load(folder: Path | str, *, runtime: Runtime = "auto", revision: str | None 
     """Load a model.
 
     Args:
-        folder: A model folder; or ``org/name`` on the Hugging Face Hub, where there is no such folder.
+        folder: A model folder; or ``org/name`` on the Hugging Face Hub, where there is no such folder and no folder ``org``.
         runtime: ``onnx``, ``torch`` or ``auto``; see `Bundle.load`.
         revision: On the Hub: a branch, a tag or a commit.
 
