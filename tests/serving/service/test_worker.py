@@ -178,6 +178,16 @@ def test_worker_small_job_is_computed_between_the_pieces_of_a_large_one(tiny):
         running.content(2)
 
 
+def test_worker_refuses_a_job_that_would_not_end_in_time(tiny):
+    with Running(tiny) as running:
+        running.start()
+        body = json.dumps({"users": [rated()] * 256, "k": 500}).encode()
+        running.worker.receive({"job": 1, "operation": "recommend", "large": True, "most_ms": 100}, body)
+        header, refused = running.result(1)
+        assert header["status"] == 413
+        assert "takes about 1 s. Expected 0.1 or less" in json.loads(refused)["error"]["message"]
+
+
 def test_worker_gives_up_a_job_whose_client_is_gone(tiny):
     with Running(tiny) as running:
         running.start()

@@ -208,11 +208,13 @@ def host_names(host: str, settings: ServiceSettings) -> frozenset[str] | None:
 
 
 def _log_to_stderr() -> BackgroundStream:
-    """Log one line of key=value pairs per event; the server's own warnings go there too."""
+    """Log one line of key=value pairs per event; warnings of libraries go there too."""
     stream = BackgroundStream()
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=stream, force=True
     )
+    # Its errors have tracebacks with texts of requests; ours have their kind and place.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

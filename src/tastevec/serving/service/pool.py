@@ -442,7 +442,9 @@ class Pool:
         job.began = time.monotonic()
         worker.jobs[job.number] = job
         assert worker.link is not None
-        header = {"job": job.number, "operation": job.operation, "large": job.large}
+        # The cost is an estimate: what is refused would take more than the time that it has on a faster machine, too.
+        most = 2000 * self._settings.timeout_s
+        header = {"job": job.number, "operation": job.operation, "large": job.large, "most_ms": most}
         worker.link.send(header, job.body)
 
     def worker_answered(self, worker: _Worker, header: dict[str, Any], body: bytes) -> None:

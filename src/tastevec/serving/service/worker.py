@@ -89,6 +89,7 @@ class _Job:
     operation: str
     body: bytes
     large: bool
+    most_ms: float = float("inf")  # of its cost
     gone: Event = field(default_factory=Event)
 
 
@@ -111,7 +112,9 @@ class Worker:
             if job := self._jobs.get(number):
                 job.gone.set()
             return
-        job = _Job(header["job"], header["operation"], body, header["large"])
+        job = _Job(
+            header["job"], header["operation"], body, header["large"], header.get("most_ms", float("inf"))
+        )
         self._jobs[job.number] = job
         self._inbox.put(job)
 
@@ -242,6 +245,7 @@ class Worker:
             if job.gone.is_set():
                 raise _GoneError  # noqa: TRY301  it is answered below, as every error
             work = OPERATIONS[job.operation].open(self._state, job.body)
+            _check_cost(work.cost, job.most_ms)
             job.body, separator = b"", work.head(self._state)
             for block in work.blocks(self._state):
                 check()
@@ -257,6 +261,13 @@ class Worker:
             self._answer(job, {"status": 200}, b"]}")
         finally:
             self._turns.give()
+
+
+def _check_cost(cost: float, most: float) -> None:
+    """Refuse a request that would be given up before its end."""
+    if cost > most:
+        message = f"the request: takes about {cost / 1000:.0f} s. Expected {most / 1000:g} or less. Send fewer users, or shorter histories."
+        raise Problem(413, "too_large", message)
 
 
 def _users(work: Work) -> int:
@@ -316,7 +327,18 @@ def serve(source: Callable[[], AppState]) -> None:
         worker.run()
 
 
+class _WithoutPandas:
+    """An import finder for which pandas is not installed: Arrow would import it, 30 MB that no worker uses."""
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> None:
+        """Refuse pandas."""
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 def main() -> None:
     """Run a worker of the model folder, and of the file of user vectors, that the arguments name."""
+    sys.meta_path.insert(0, _WithoutPandas)
     folder, *users = map(Path, sys.argv[1:])
     serve(from_folder(folder, *users))
