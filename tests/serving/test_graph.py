@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tastevec.data.files import sha256_of
@@ -152,6 +155,60 @@ def test_truncated_graph_is_refused(exported):
     for end in range(100, len(exported) - 100, 1 + len(exported) // 300):
         with pytest.raises(ValueError, match=r"^truncated$"):
             check_graph(exported[:end])
+
+
+PIECES = [made.SerializeToString() for made, _ in HOSTILE.values()]
+PIECES += [
+    in_a_file().SerializeToString(),
+    constant(value=in_a_file()).SerializeToString(),
+    b"\x70\x01",
+    b"\x6a\x00",
+    b"\xc8\x01",
+]
+PLAIN = model(graph(constant(value=numpy_helper.from_array(np.ones(1, np.float32))))).SerializeToString()
+EDITS = st.lists(
+    st.tuples(
+        st.floats(0, 1), st.integers(0, 3), st.sampled_from(PIECES) | st.binary(min_size=1, max_size=3)
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def parsed(content):
+    """Return what the parser of ONNX reads, in all messages; nothing where it reads no model."""
+    try:
+        messages = [onnx.ModelProto.FromString(content)]
+    except DecodeError:
+        return
+    while messages:
+        one = messages.pop()
+        yield one
+        for field, value in one.ListFields():
+            if field.message_type is not None:
+                messages.extend(value if field.is_repeated else [value])
+
+
+@settings(max_examples=400)
+@given(st.sampled_from([PLAIN, *PIECES]), EDITS)
+@example(PLAIN, [(0.0, 0, b"")])
+def test_what_passes_the_check_has_nothing_hostile_for_the_parser_of_onnx(content, edits):
+    """For any change of a plain or a hostile model: the parser sees no more than the check has seen."""
+    for where, removed, piece in edits:
+        at = int(where * len(content))
+        content = content[:at] + piece + content[at + removed :]
+    try:
+        check_graph(content)
+    except ValueError:
+        return
+    for message in parsed(content):
+        if isinstance(message, onnx.TensorProto):
+            assert not message.external_data
+            assert message.data_location == TensorProto.DEFAULT
+        if isinstance(message, onnx.NodeProto | onnx.OperatorSetIdProto):
+            assert message.domain in {"", "ai.onnx"}
+        assert not isinstance(message, onnx.SparseTensorProto | onnx.FunctionProto | onnx.TrainingInfoProto)
+        assert not isinstance(message, onnx.AttributeProto) or not (message.HasField("g") or message.graphs)
 
 
 def test_weights_are_not_read(exported):
