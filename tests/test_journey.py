@@ -217,7 +217,8 @@ def test_encode_counts_unknown_items_and_skipped_rows(folder):
 
 @pytest.mark.parametrize("command", ["encode", "recommend"])
 def test_interrupted_command_keeps_the_old_file(command, folder, monkeypatch):
-    (folder / "old.parquet").write_text("old")
+    pq.write_table(pa.table({"user_id": [1]}, metadata={"space": "old"}), folder / "old.parquet")
+    old = (folder / "old.parquet").read_bytes()
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -228,7 +229,7 @@ def test_interrupted_command_keeps_the_old_file(command, folder, monkeypatch):
     assert result.exit_code == 130
     assert f"Resume: tastevec {command} model histories.csv --out old.parquet" in result.stderr
     assert list_files(folder) == before
-    assert (folder / "old.parquet").read_text() == "old"
+    assert (folder / "old.parquet").read_bytes() == old
 
 
 def test_encode_rejects_a_prepared_dataset_as_model(folder):
