@@ -28,8 +28,8 @@ RANK: Final = "rank"  # from 1
 SCORE: Final = "score"
 SIMILARITY: Final = "similarity"  # a cosine
 
-# What no user ID and no item ID may contain: Unicode category Cc. Python, Arrow, DuckDB and Spark read this pattern alike.
-CONTROL_CHARACTERS: Final = r"[\x00-\x1f\x7f-\x9f]"
+# What no user ID and no item ID may contain: Unicode category Cc, and its line and paragraph separators. Python, Arrow, DuckDB and Spark read this pattern alike.
+CONTROL_CHARACTERS: Final = r"[\x00-\x1f\x7f-\x9f" "\u2028\u2029]"
 
 # Metadata of a file of aligned user vectors, in addition to space and horizon.
 ALIGNED_FROM: Final = "aligned_from"

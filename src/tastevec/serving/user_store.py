@@ -140,7 +140,7 @@ def drop_index(connection: psycopg.Connection, number: int) -> None:
 _MAX_ID_LENGTH = 200
 # NUL, surrogates, and the replacement character, which stands for different broken texts.
 _INVALID_ID = re.compile("[\x00\ud800-\udfff\ufffd]")
-_CONTROL = re.compile(f"{CONTROL_CHARACTERS}|[\u2028\u2029]")  # and the line separators of Unicode
+_CONTROL = re.compile(CONTROL_CHARACTERS)
 _MAX_VALUE = 1e6  # in a vector: 32 bits hold no square above 1e38
 
 

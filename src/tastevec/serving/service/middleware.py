@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _WITHOUT_TIMEOUT = {"/v1/reload"}  # takes as long as loading a model
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 _CHANGES = {"PUT", "DELETE"}  # methods for which the read-only token does not suffice
-_INVALID_PATH = re.compile(f"{CONTROL_CHARACTERS}|[\ufffd\u2028\u2029]")  # U+FFFD: bytes that are not UTF-8
+_INVALID_PATH = re.compile(f"{CONTROL_CHARACTERS}|\ufffd")  # U+FFFD: bytes that are not UTF-8
 
 
 class SecurityMiddleware:

@@ -149,5 +149,5 @@ def read_settings() -> ServiceSettings:
         name = str(first["loc"][0]) if first["loc"] else "read_token"
         expected = ServiceSettings.model_fields[name].description
         raise SettingsError(
-            f"environment variable TASTEVEC_{name.upper()}: {first['msg']}. Expected: {expected}"
+            f"environment variable TASTEVEC_{name.upper()}: {first['msg'].removeprefix('Value error, ')}. Expected: {expected}"
         ) from None
