@@ -41,7 +41,9 @@ def test_service_starts_in_an_empty_folder_and_reports_nothing(page):
     start = max(number for number, line in enumerate(lines) if line.startswith(("FROM", "[Service]")))
     assert set(folder[page]) <= set(lines[start:])
     [environment] = [line for line in lines[start:] if line.startswith(("ENV ", "Environment="))]
-    assert {"ORT_DISABLE_TELEMETRY=1", "HF_HUB_DISABLE_TELEMETRY=1"} <= set(environment.split())
+    assert {"ORT_DISABLE_TELEMETRY=1", "HF_HUB_DISABLE_TELEMETRY=1"} <= set(
+        environment.removeprefix("Environment=").split()
+    )
 
 
 @pytest.mark.parametrize("page", ["docs/service.md", "deploy/Dockerfile", "deploy/tastevec.service"])

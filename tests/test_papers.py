@@ -45,12 +45,22 @@ def test_each_direct_dependency_is_in_the_table():
 
 
 def test_documented_limits_are_those_of_the_service():
-    from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  an extra
+    from tastevec.serving.service import operations, pool, schemas  # noqa: PLC0415  an extra
+    from tastevec.serving.service.settings import ServiceSettings  # noqa: PLC0415  as above
 
     limits = ServiceSettings(_env_file=None)
-    assert f"A body has at most {limits.body_bytes:,} bytes" in SECURITY
-    assert f"{limits.body_timeout_s:g} seconds to arrive, a response {limits.timeout_s:g} seconds" in SECURITY
-    assert f"at most {limits.waiting} requests wait" in SECURITY
+    for promise in (
+        f"connections ({limits.connections};",
+        f"the head of a request (64 KiB, {limits.head_timeout_s:g} seconds)",
+        f"a body ({limits.body_bytes:,}\nbytes, {limits.body_timeout_s:g} seconds)",
+        f"all bodies together ({limits.in_flight_bytes >> 20} MiB)",
+        f"the history ({schemas.MAX_ITEMS:,} items) and users ({schemas.MAX_USERS}) of a request",
+        f"requests that wait ({limits.waiting}; {pool.LARGE_WAITING} large ones)",
+        f"the time to the response ({limits.timeout_s:g} seconds)",
+        f"in which a client must take it ({limits.write_timeout_s:g} seconds)",
+        f"above {operations.SMALL_MS:g} milliseconds",
+    ):
+        assert promise in SECURITY
 
 
 def test_each_named_test_exists():

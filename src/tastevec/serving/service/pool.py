@@ -33,7 +33,7 @@ _LOG = structlog.get_logger("tastevec.service")
 _SMALL_BYTES: Final = 1 << 15  # a larger body waits among the large requests, whatever it asks for
 _SMALL_AT_ONCE = 8  # small requests in one worker, which encodes them together
 _LARGE_AT_ONCE = 2  # large requests in one worker, in turns
-_LARGE_WAITING = 32
+LARGE_WAITING: Final = 32
 _LOAD_S = 600.0  # then a load counts as hung
 _CLOSE_S = 2.0
 _PAUSES = (0.0, 0.5, 2.0, 10.0, 30.0)  # seconds before a worker that ended is replaced
@@ -413,7 +413,7 @@ class Pool:
         Raises:
             Problem: The queue is full.
         """
-        queue, limit = (self._large, _LARGE_WAITING) if job.large else (self._small, self._settings.waiting)
+        queue, limit = (self._large, LARGE_WAITING) if job.large else (self._small, self._settings.waiting)
         if len(queue) >= limit:
             raise too_busy(f"{len(queue)} {'large ' if job.large else ''}requests are")
         queue.push(job)
