@@ -83,6 +83,6 @@ def test_what_is_no_bundle_among_bundles_is_refused(taste, prepared):
 
 def test_a_folder_of_nothing_is_refused_as_no_model(tmp_path, prepared):
     (tmp_path / "inside").mkdir()
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(FormatError, match=r"no bundle\.json\. Expected a model folder"):
+    for folder, found in ((tmp_path, r"no bundle\.json"), (tmp_path / "missing", "no such folder")):
+        with pytest.raises(FormatError, match=rf"{found}\. Expected a model folder"):
             model_runs(folder, prepared)

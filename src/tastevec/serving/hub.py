@@ -47,7 +47,8 @@ def open_bundle(name: Path | str, runtime: Runtime = "auto", *, revision: str | 
         return Bundle.load(folder, runtime)
     expected = "Expected a model folder, or org/name on the Hugging Face Hub"
     if not is_hub_name(text):
-        inside = f" in {folder.parent}" if "/" in text and os.path.exists(folder.parent) else ""  # noqa: PTH110  as above
+        near = not folder.is_absolute() and "/" in text and os.path.exists(folder.parent)  # noqa: PTH110  as above
+        inside = f" in {folder.parent}" if near else ""
         raise FormatError(
             f"{text}: no such folder{inside}. {expected}. Run: tastevec train PREPARED --out {text}"
         )
