@@ -208,3 +208,15 @@ def test_messages_are_read_as_written(tmp_path_factory, header, body):
         assert read_message(file) == (header, body)
         assert read_message(file) == (header, body)
         assert read_message(file) is None
+
+
+def test_worker_finishes_the_shortest_large_job_first(tiny):
+    with Running(tiny) as running:
+        running.give(1, "recommend", {"users": [rated()] * 256, "k": 500}, large=True)
+        running.give(2, "recommend", {"users": [rated()] * 256, "k": 400}, large=True)
+        running.give(3, "recommend", {"users": [rated()] * 64, "k": 20}, large=True)
+        running.start()
+        for number in (1, 2, 3):
+            running.content(number)
+        ended = [header["job"] for header, _ in running.messages if header.get("status") == 200]
+    assert ended[0] == 3

@@ -116,7 +116,7 @@ class _ResultResponse(Response):
         """Send the response."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         left = self._size
-        self._pool.unread += left
+        self._pool.unsent(left)
         try:
             for number, part in enumerate(self._parts):
                 self._parts[number] = b""
@@ -124,10 +124,10 @@ class _ResultResponse(Response):
                     body = part[start : start + _SLICE]
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     left -= len(body)
-                    self._pool.taken(len(body))
+                    self._pool.unsent(-len(body))
             await send({"type": "http.response.body"})
         finally:
-            self._pool.taken(left)
+            self._pool.unsent(-left)
 
 
 _SLICE = 1 << 16

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import OrderedDict, deque
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +23,7 @@ from tastevec.serving.service.error_messages import Problem, too_busy
 from tastevec.serving.service.links import ProcessLink, ThreadLink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from tastevec.serving.service.links import Link
     from tastevec.serving.service.metrics import Metrics
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _LOG = structlog.get_logger("tastevec.service")
 _SMALL_BYTES: Final = 1 << 15  # a larger body waits among the large requests, whatever it asks for
 _SMALL_AT_ONCE = 8  # small requests in one worker, which encodes them together
-_LARGE_AT_ONCE = 2  # large requests in one worker, in turns
+_LARGE_AT_ONCE, _LARGE_OF_ONE = 8, 4  # large requests in one worker, in turns; and those of one client
 LARGE_WAITING: Final = 32
 _LOAD_S = 600.0  # then a load counts as hung
 _CLOSE_S = 2.0
@@ -102,6 +102,11 @@ class _Worker:
         """The number of its large jobs."""
         return sum(job.large for job in self.jobs.values())
 
+    def clients_at_limit(self) -> set[str]:
+        """Return the clients that have as many large jobs here as one may have."""
+        counts = Counter(job.client for job in self.jobs.values() if job.large)
+        return {client for client, count in counts.items() if count >= _LARGE_OF_ONE}
+
     def receive(self, header: dict[str, Any] | None, body: bytes) -> None:
         """Take a message of the worker."""
         if header is None:
@@ -148,7 +153,7 @@ class _Queue:
     """Waiting jobs; clients take turns."""
 
     def __init__(self) -> None:
-        self._jobs: OrderedDict[str, deque[_Job]] = OrderedDict()
+        self._jobs: dict[str, deque[_Job]] = {}  # clients in the order of their turns
         self._count = 0
 
     def __len__(self) -> int:
@@ -158,8 +163,12 @@ class _Queue:
         self._jobs.setdefault(job.client, deque()).append(job)
         self._count += 1
 
-    def pop(self) -> _Job:
-        client, jobs = self._jobs.popitem(last=False)
+    def pop(self, skipped: Collection[str] = ()) -> _Job | None:
+        """Remove and return the oldest job of the client whose turn it is; None if only skipped clients wait."""
+        client = next((one for one in self._jobs if one not in skipped), None)
+        if client is None:
+            return None
+        jobs = self._jobs.pop(client)
         job = jobs.popleft()
         if jobs:
             self._jobs[client] = jobs  # behind the others
@@ -194,7 +203,7 @@ class Pool:
         self.failure: Exception | None = None  # of the first load
         self.on_failure: Callable[[], object] = lambda: None
         self.stopping = False
-        self.unread = 0  # bytes of responses that clients have not yet taken
+        self._unsent = 0  # bytes of complete responses that clients have not taken
 
     def open(self) -> None:
         """Begin without workers; possible again after `close`."""
@@ -420,10 +429,10 @@ class Pool:
 
     def _dispatch(self) -> None:
         """Give waiting jobs to workers that have room."""
-        while self._small and (worker := self._for_small()):
-            self._give(worker, self._small.pop())
-        while self._large and (worker := self._for_large()):
-            self._give(worker, self._large.pop())
+        while (worker := self._for_small()) and (job := self._small.pop()):
+            self._give(worker, job)
+        while (worker := self._for_large()) and (job := self._large.pop(worker.clients_at_limit())):
+            self._give(worker, job)
 
     def _for_small(self) -> _Worker | None:
         """Return the worker with the fewest jobs, but none with large ones if there is another."""
@@ -433,7 +442,7 @@ class Pool:
 
     def _for_large(self) -> _Worker | None:
         """Return the worker with the fewest large jobs, but not the first if there is another."""
-        if self.unread > self._settings.in_flight_bytes // 2:
+        if self._unread > self._settings.in_flight_bytes // 2:
             return None
         best = min(self._workers[1:] or self._workers, key=lambda worker: worker.large, default=None)
         return best if best and best.large < _LARGE_AT_ONCE else None
@@ -488,10 +497,17 @@ class Pool:
             if job.number in worker.jobs and worker.link is not None:
                 worker.link.send({"gone": job.number})
 
-    def taken(self, count: int) -> None:
-        """Report bytes of a response that a client has taken; large requests may have waited for that."""
-        self.unread -= count
-        self._dispatch()
+    @property
+    def _unread(self) -> int:
+        """The bytes of responses in memory, complete or not."""
+        running = (part for worker in self._all for job in worker.jobs.values() for part in job.parts)
+        return self._unsent + sum(map(len, running))
+
+    def unsent(self, change: int) -> None:
+        """Report bytes of a response that a client is to take (positive) or has taken; large requests may wait for that."""
+        self._unsent += change
+        if change < 0:
+            self._dispatch()
 
 
 class WorkerError(Exception):

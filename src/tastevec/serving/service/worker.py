@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections import deque
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-LARGE_AT_ONCE: Final = 2  # large requests that take turns in one worker
+LARGE_AT_ONCE: Final = 8  # large requests that take turns in one worker
+_PARSING_MS: Final = 0.001  # per byte of a body, before its cost is known
+_PATIENCE: Final = 0.5  # milliseconds of work that a millisecond of waiting outweighs
 _BATCH_USERS = 64  # of small requests that are encoded together
 _SIZES = struct.Struct("<II")
 
@@ -59,28 +61,31 @@ class _GoneError(Exception):
 
 
 class _Turns:
-    """One piece at a time: who waits longest is next, but small requests come first."""
+    """One piece of work at a time: next is the one with the lowest priority number."""
 
     def __init__(self) -> None:
-        self._lock, self._taken, self._waiting = Lock(), False, deque[Event]()
+        self._lock, self._taken = Lock(), False
+        self._waiting: list[tuple[Callable[[], float], Event]] = []
 
-    def take(self, *, first: bool = False) -> None:
+    def take(self, priority: Callable[[], float]) -> None:
         """Wait for the turn."""
         with self._lock:
             if not self._taken:
                 self._taken = True
                 return
             gate = Event()
-            (self._waiting.appendleft if first else self._waiting.append)(gate)
+            self._waiting.append((priority, gate))
         gate.wait()
 
     def give(self) -> None:
         """End the turn."""
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set()
-            else:
+            if not self._waiting:
                 self._taken = False
+                return
+            following = min(self._waiting, key=lambda one: one[0]())
+            self._waiting.remove(following)
+            following[1].set()
 
 
 @dataclass(eq=False)
@@ -91,6 +96,22 @@ class _Job:
     large: bool
     most_ms: float = float("inf")  # of its cost
     gone: Event = field(default_factory=Event)
+    cost: float = 0.0
+    spent: float = 0.0
+    arrived: float = field(default_factory=time.perf_counter)
+
+    def priority(self) -> float:
+        """Return the expected milliseconds to its end, less for one that waits.
+
+        The shortest first: equal turns would let two long requests time out where one can be finished.
+        """
+        waited = 1000 * (time.perf_counter() - self.arrived)
+        return max(0.0, self.cost - self.spent) - _PATIENCE * waited
+
+
+def _at_once() -> float:
+    """Return the priority of small jobs, which come before all pieces."""
+    return float("-inf")
 
 
 class Worker:
@@ -142,7 +163,7 @@ class Worker:
                 if job.large:
                     large.submit(self._run_large, job)
             if small := [job for job in jobs if not job.large]:
-                self._turns.take(first=True)
+                self._turns.take(_at_once)
                 try:
                     self._run_small(small)
                 finally:
@@ -232,21 +253,25 @@ class Worker:
             start = end
 
     def _run_large(self, job: _Job) -> None:
-        """Compute a large job in blocks, each in a turn of its own."""
+        """Compute a large job in pieces, each in a turn of its own."""
+        job.cost, began = len(job.body) * _PARSING_MS, 0.0
 
         def check() -> None:
+            nonlocal began
             if job.gone.is_set():
                 raise _GoneError
+            job.spent += 1000 * (time.perf_counter() - began)
             self._turns.give()
-            self._turns.take()
+            self._turns.take(job.priority)
+            began = time.perf_counter()
 
-        self._turns.take()
+        self._turns.take(job.priority)
         try:
-            if job.gone.is_set():
-                raise _GoneError  # noqa: TRY301  it is answered below, as every error
+            began = time.perf_counter()
+            check()
             work = OPERATIONS[job.operation].open(self._state, job.body)
             _check_cost(work.cost, job.most_ms)
-            job.body, separator = b"", work.head(self._state)
+            job.body, job.cost, separator = b"", job.spent + work.cost, work.head(self._state)
             for block in work.blocks(self._state):
                 check()
                 vectors = None
