@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -410,6 +412,20 @@ def test_lock_is_taken_again_if_its_file_was_removed_meanwhile(tmp_path, monkeyp
     with only_writer(tmp_path / "run"):
         assert len(calls) == 2
         assert (tmp_path / "run" / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "locks"), [(errno.ENOLCK, False), (errno.ENOTSUP, False), (errno.EIO, True)]
+)
+def test_file_system_without_locks_has_none_and_other_errors_are_raised(code, locks, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no fcntl")
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match=os.strerror(code)) if locks else nullcontext(), only_writer(tmp_path):
+        pass
 
 
 def test_system_without_locks_has_none(tmp_path, monkeypatch):

@@ -303,10 +303,12 @@ def _lock(folder: Path) -> int | None:
         _flock(descriptor)
         if os.path.samestat(os.fstat(descriptor), (folder / LOCK_FILE).stat()):
             return descriptor
-    except FileNotFoundError:
-        pass
-    except BlockingIOError as error:
+    except OSError as error:
         os.close(descriptor)
+        if isinstance(error, FileNotFoundError):
+            return None
+        if not isinstance(error, BlockingIOError):
+            raise
         repair = "Wait for it, or choose another output with --out"
         raise damaged(folder, "another process writes there", "one at a time", repair) from error
     os.close(descriptor)
