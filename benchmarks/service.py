@@ -40,10 +40,12 @@ FULL, SMALL = (
     (0.5, 500),
 )  # seconds for each number of connections; requests while memory is measured
 GREEDY = 4  # clients that send the largest requests without a pause
-BODY_BYTES, USERS, EXPLAINED, ITEMS, K, TAGS = 1_000_000, 256, 16, 2_000, 500, 50  # the largest legal request
+# The largest legal request.
+BODY_BYTES, USERS, EXPLAINED, ITEMS, K, TAGS, NEIGHBORS = 1_000_000, 256, 16, 2_000, 500, 50, 12_800
 GAIN, P50_MS, P99_RATIO, HEALTHZ_MS, MEMORY_MB = 1.7, 5.0, 10.0, 1_000.0, 600.0  # what must hold
 OK, TOKEN = 200, "benchmark"
 WAIT_S = 10.0  # after which a probe of /healthz has failed
+START_S = 60.0  # after which a start has failed
 SLOW_S = 0.1  # a small request that takes longer is slow
 
 
@@ -126,13 +128,17 @@ def largest_requests(bundle: Bundle) -> dict[str, bytes]:
     ratings = [{"item_id": item, "rating": 4} for item in ids]
     width = max(len(json.dumps(rating, separators=(",", ":"))) for rating in ratings) + 1
 
-    def users(count: int) -> list[dict[str, Any]]:
-        length = min(ITEMS, (BODY_BYTES - 10_000) // count // width)
+    def users(count: int, size: int = BODY_BYTES - 10_000) -> list[dict[str, Any]]:
+        length = min(ITEMS, size // count // width)
         return [{"ratings": (ratings[first:] + ratings[:first])[:length]} for first in range(count)]
 
     def empty(count: int) -> list[dict[str, Any]]:
         return [{"ratings": []}] * count
 
+    unknown = [
+        {"ratings": [{"item_id": f"{user}-{item}", "rating": 1} for item in range(100)]}
+        for user in range(USERS)
+    ]
     assert bundle.tags is not None  # the generated data and every release have tags
     tags = dict.fromkeys(bundle.tags.names[:TAGS], 1.0)
     vectors = [[0.1] * bundle.tags.directions.shape[1]] * USERS
@@ -144,9 +150,11 @@ def largest_requests(bundle: Bundle) -> dict[str, bytes]:
             {"users": users(EXPLAINED), "k": K, "contributions": 5},
         ),
         "explain": ("explain", {"users": users(EXPLAINED), "tags": 100, "contributions": 20}),
+        "recommend, 30 KB of ratings": ("recommend", {"users": users(1, 30_000), "k": K}),
+        "recommend, unknown items": ("recommend", {"users": unknown, "k": K}),
         "steer": ("steer", {"vectors": vectors, "k": K, "tags": tags}),
         "similar items": ("similar-items", {"item_ids": (ids * USERS)[:USERS], "k": K}),
-        "similar users": ("similar-users", {"users": users(USERS), "k": K}),
+        "similar users": ("similar-users", {"users": users(USERS), "k": NEIGHBORS // USERS}),
     }
     return {name: encoded("POST", f"/v1/{path}", content) for name, (path, content) in posts.items()}
 
@@ -239,8 +247,9 @@ def stop(service: Service) -> None:
 
 async def until_ready(service: Service) -> None:
     """Wait until /readyz returns 200."""
+    ends = time.perf_counter() + START_S
     while (await ask(service.port, encoded("GET", "/readyz"))) != OK:
-        if service.process.poll() is not None:
+        if service.process.poll() is not None or time.perf_counter() > ends:
             sys.exit("The service did not start; its log has the error.")
         await asyncio.sleep(0.02)
 

@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 FULL = {"hold": 40.0, "seconds": 15.0, "stops": 20, "reloads": 10, "hangups": 11, "bodies": 3_000}
 SMALL = {"hold": 1.0, "seconds": 1.0, "stops": 1, "reloads": 1, "hangups": 1, "bodies": 50}
 DESCRIPTORS = 1_024  # open files of a service that is attacked with more connections
-MANY, DRIBBLERS, READERS, GONE, BUSY = 1_500, 200, 70, 150, 16  # clients of an attack
+MANY, READERS, GONE, BUSY = 1_500, 70, 150, 16  # clients of an attack
+AGAIN_S = 5.0  # until a client whose stalled connection is closed opens another
 LINES = 20_000  # of stderr during an attack
 AWAY_S = 5.0  # after which the memory and the latencies of a service are as before an attack
 SILENT_S = 20.0  # after which there is no response: more than the service waits for a body
@@ -68,6 +69,7 @@ MOST = {
     "memory_mb": MEMORY_MB,
     "slow_for_s": AWAY_S,
 }
+FILL_S = 3.0  # until all processes of a ready service are there
 INTERPRETER_S = 0.15  # until Python runs the first line of the command
 
 
@@ -118,6 +120,7 @@ def _attacked(run: Run, model: Path, vectors: Path, small: Sequence[bytes], atta
     log = run.work / "service.log"
     with serving(model, log, "--user-vectors", vectors, descriptors=attack.descriptors) as service:
         asyncio.run(settle(service.port, small))
+        time.sleep(FILL_S if run.full else 0)
         row = asyncio.run(
             watch(
                 service,
@@ -166,7 +169,10 @@ def _attacks(
             stalling(MANY, b"", head), seconds, descriptors=DESCRIPTORS
         ),
         "200 bodies, a byte a second": Attack(
-            stalling(DRIBBLERS, head + b"\r\n\r\n", b"{" * 1_000), seconds, descriptors=DESCRIPTORS
+            stalling(200, head + b"\r\n\r\n", b"{" * 1_000), seconds, descriptors=DESCRIPTORS
+        ),
+        "1,500 bodies, a byte a second": Attack(
+            stalling(MANY, head + b"\r\n\r\n", b"{" * 1_000), seconds, descriptors=DESCRIPTORS
         ),
         "16 clients while the model is reloaded": Attack(
             lambda service, sent: [
@@ -221,7 +227,7 @@ async def _stall(port: int, first: bytes, rest: bytes, sent: Counter[str]) -> No
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             sent["refused"] += 1
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(AGAIN_S)
             continue
         sent["opened"] += 1
         try:
@@ -238,7 +244,7 @@ async def _stall(port: int, first: bytes, rest: bytes, sent: Counter[str]) -> No
             sent["closed"] += 1
         finally:
             writer.close()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _reload(service: Service, times: int, sent: Counter[str]) -> None:
