@@ -628,12 +628,14 @@ REGIONS: dict[str, tuple[Any, ...]] = {
                 "p50, ms": "{p50_ms:.1f}",
                 "p99": "{p99_ms:.1f}",
                 "p99, times that alone": "{p99_ratio:.1f}",
-                "refused": "{refused}",
+                "requests of the others served": "{served}",
                 "longest `/healthz`, ms": "{healthz_ms:,.0f}",
                 "peak memory, MB": "{memory_mb:,.0f}",
                 "shared memory once": "{shared_once_mb:,.0f}",
             },
-            "fairness",
+            lambda results: [
+                row | {"served": row["sent"].get("200", 0)} for row in results.get("fairness", ())
+            ],
             "The same request, one after another over one connection, alone and while {greedy_clients} clients send the largest legal requests without a pause:",
         ),
     ),
