@@ -46,11 +46,11 @@ MANY = 10_000_000
 FETCH = """
 import dataclasses, sys
 from types import MappingProxyType
-from tastevec.data import releases, transfer
-releases._FOLDER, transfer._BLOCK = sys.argv.pop(1), 1 << 14
+from tastevec.data import http, releases
+releases._FOLDER, http._BLOCK = sys.argv.pop(1), 1 << 14
 bare = {name: dataclasses.replace(release, md5=None) for name, release in releases.RELEASES.items()}
 releases.RELEASES = MappingProxyType(bare)
-from tastevec.cli import main
+from tastevec.cli.app import main
 main()
 """
 # Python reads this first: at every twentieth look at the clock, an hour has gone back.
