@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 
@@ -387,22 +388,60 @@ def test_endless_head_is_refused(start):
     assert answered(service)
 
 
+@pytest.mark.parametrize("fields", [["a" * 100_000], ["a"] * 10_000], ids=["one field", "many fields"])
+def test_long_head_in_one_piece_is_refused(start, fields):
+    service = start()
+    head = "".join(f"X-{number}: {field}\r\n" for number, field in enumerate(fields))
+    with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
+        client.sendall(f"GET /healthz HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 431")
+
+
+def test_client_that_hangs_up_after_a_large_body_is_noticed(start):
+    service = start(SLOW="2", TIMEOUT_S="30")
+    body = BODY.ljust(200_000)
+    head = HEAD.replace(f"Content-Length: {len(BODY)}", f"Content-Length: {len(body)}")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
+        client.sendall((head + body).encode())
+        service.until_logged("inference starts")
+    service.until_logged("status=499")
+
+
+def test_keep_alive_connection_outlives_many_that_send_nothing(start):
+    service = start(CONNECTIONS="50")
+    connection = service.connection()
+    connection.request("POST", "/v1/encode", BODY, JSON)
+    assert connection.getresponse().read()
+    with ExitStack() as opened:
+        for _ in range(300):
+            opened.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT))
+        connection.request("POST", "/v1/encode", BODY, JSON)
+        assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_incomplete_bodies_make_room_for_others(start):
+    service = start(CONNECTIONS="50")
+    with ExitStack() as opened:
+        for _ in range(50):
+            client = socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT)
+            opened.enter_context(client).sendall(HEAD.encode() + b"{")
+        time.sleep(2.5)
+        assert all(answered(service) for _ in range(5))
+
+
 def test_connections_above_the_limit_replace_idle_ones(start):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2_000), hard))
     service = start(CONNECTIONS="50")
-    clients = []
-    try:
+    with ExitStack() as opened:
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         for _ in range(400):
-            clients.append(socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT))
-            clients[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
+            client = socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT)
+            opened.enter_context(client).sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
         assert all(answered(service) for _ in range(5))
         assert len(list(Path(f"/proc/{service.process.pid}/fd").iterdir())) < 150
         assert not re.search(r"loop_error|Traceback", service.logged())
-    finally:
-        for client in clients:
-            client.close()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_client_that_takes_no_response_is_disconnected(start):

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 _LOG = structlog.get_logger("tastevec.service")
 _HEAD_BYTES: Final = 1 << 16  # of the head of a request
+_PAUSE_S, _IN_USE = 2.0, 4  # see `Connection.use`
 _SWEEP_S = 0.5
 _IDLE_S = 0.5  # at a stop, an idle connection is closed after this time
 _SPARE_DESCRIPTORS = 128
 BACKLOG: Final = (
-    128  # connections that are accepted at once, above the limit: fewer than the spare descriptors
+    100  # connections that are accepted at once: above the limit, there are descriptors for as many
 )
+_QUEUE = 1024  # connections that wait to be accepted
 
 
 class Connection(HttpToolsProtocol):
@@ -39,18 +41,20 @@ class Connection(HttpToolsProtocol):
     limit, stopping = 512, False  # of all connections of the process, see `limited`
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
-        """Accept the connection; above the limit, the one that has been idle longest makes room."""
+        """Accept the connection; above the limit, the one that is used least makes room."""
         super().connection_made(transport)
         self.since = time.monotonic()  # of the last change: idle, head begun, response begun
         self.head_bytes = 0
-        self._begun = False  # the first request
+        self._begun = self._long_head = False
         self._writing_since: float | None = None
         self._task: asyncio.Task[None] | None = None
         if len(self.connections) > self.limit:
             others = (one for one in self.connections if isinstance(one, Connection) and one is not self)
-            idle = min((one for one in others if one.idle), key=lambda one: one.since, default=None)
-            if idle is not None:
-                idle.abort()
+            least = min(
+                (one for one in others), key=lambda one: (one.use(self.since), one.since), default=self
+            )
+            if least.use(self.since) < _IN_USE:
+                least.abort()
             else:
                 self._refuse(too_busy(f"{len(self.connections):,} connections are"))
 
@@ -58,6 +62,15 @@ class Connection(HttpToolsProtocol):
     def idle(self) -> bool:
         """Whether no request is in progress; the head of one may have begun."""
         return not self._begun or self.cycle.response_complete
+
+    def use(self, now: float) -> int:
+        """Return how much would be lost with the connection, from 0 to `_IN_USE`."""
+        if not self._begun:
+            return 0  # no request yet
+        if self.idle:
+            return 1 if now - self.since > _PAUSE_S else 3
+        stalled = self.cycle.more_body or self.flow.write_paused
+        return 2 if stalled and now - self.since > _PAUSE_S else _IN_USE
 
     def abort(self) -> None:
         """Close the connection at once, whatever is still to be sent."""
@@ -72,15 +85,23 @@ class Connection(HttpToolsProtocol):
             self.head_bytes += len(data)
         super().data_received(data)
         if self.head_bytes > _HEAD_BYTES and not self.transport.is_closing():
-            message = f"the head of the request: more than {_HEAD_BYTES} bytes. Expected fewer."
-            self._refuse(Problem(431, "invalid_request", message))
+            self._long_head = True
+            self.send_400_response("")
 
     def on_headers_complete(self) -> None:
         """Begin a request; at a stop, it is the last one of the connection."""
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
+            self._long_head = True
+            raise ValueError  # httptools turns it into its own error, so that `send_400_response` is called
         super().on_headers_complete()
         self._begun, self.head_bytes, self.since = True, 0, time.monotonic()
         if self.stopping and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """Read on, as a paused connection would not show that its client is gone."""
+        super().on_message_complete()
+        self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -111,10 +132,13 @@ class Connection(HttpToolsProtocol):
                 self.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
-        self._refuse(
-            Problem(400, "invalid_request", f"the request: {msg.rstrip('.').lower()}. Expected HTTP/1.1.")
-        )
+        """Refuse what is not HTTP, or too long."""
+        if self._long_head:
+            message = f"the head of the request: more than {_HEAD_BYTES:,} bytes. Expected fewer."
+            self._refuse(Problem(431, "invalid_request", message))
+        else:
+            found = msg.rstrip(".").lower()
+            self._refuse(Problem(400, "invalid_request", f"the request: {found}. Expected HTTP/1.1."))
 
     def _refuse(self, problem: Problem) -> None:
         head = f"HTTP/1.1 {problem.status} \r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -149,8 +173,12 @@ class Server(uvicorn.Server):
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self._pool.load_soon)
         self._sweeping = loop.create_task(self._sweep())
+        for listening in self.servers[0].sockets:  # asyncio would accept as many at once as it lets wait
+            with socket.socket(fileno=os.dup(listening.fileno())) as own:
+                own.listen(_QUEUE)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        self._progress(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        with suppress(OSError):  # a closed or full standard error
+            self._progress(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Begin to stop; a second SIGINT stops at once."""

@@ -35,8 +35,8 @@ Vectors = NDArray[np.float32]
 _OfUsers = Callable[[AppState, Any, ParsedUsers, Vectors, Check], Entries]
 _OfItems = Callable[[AppState, Any, list[int]], Entries]
 
-# Milliseconds on one core, roughly: per user, per item of a history, and per result.
-_USER_MS, _ITEM_MS, _RESULT_MS = 0.4, {"next": 0.012, "overall": 0.001}, 0.006
+# Milliseconds on one core, roughly: per user, per history without one item, per item of a history, and per result.
+_USER_MS, _AGAIN_MS, _ITEM_MS, _RESULT_MS = 0.4, 0.05, {"next": 0.0135, "overall": 0.0007}, 0.006
 _MAX_ATTRIBUTED = 500  # items of a history that have contributions, see `Attribution`
 SMALL_MS: Final = 25.0  # up to this cost, a request is computed at once
 _BLOCK_ENTRIES, _BLOCK_SCORES = 16, 1 << 22  # of a block; scores are those of its users and all items
@@ -159,10 +159,11 @@ def _cost(state: AppState, work: Work) -> float:
     reading = state.model.bundle.reading
     longest = max(reading.max_history, reading.max_history_overall if work.horizon == "overall" else 0)
     rated = work.users.histories.lengths
-    once = _USER_MS + np.minimum(rated, longest) * _ITEM_MS[work.horizon]  # (B,) ms
+    once = np.minimum(rated, longest) * _ITEM_MS[work.horizon]  # (B,) ms
     explained = bool(getattr(work.request, "contributions", None))
     without_one = np.minimum(rated, _MAX_ATTRIBUTED) * explained
-    return float((once * (1 + without_one)).sum() + len(rated) * k * _RESULT_MS)
+    encoded = _USER_MS + once + without_one * (_AGAIN_MS + once)
+    return float(encoded.sum() + len(rated) * k * _RESULT_MS)
 
 
 def parsed_body(schema: type[Any], body: bytes) -> Any:  # noqa: ANN401  an instance of the schema
