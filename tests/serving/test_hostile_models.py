@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from samples import reseal
-from tastevec.data.arrays import MAX_MANIFEST
-from tastevec.data.files import manifest_text
+from tastevec.data.files import MAX_MANIFEST, manifest_text
 from tastevec.data.prepared import Prepared
 from tastevec.errors import FormatError
 from tastevec.serving.bundle import MAX_CONFIG, Bundle

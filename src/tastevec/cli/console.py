@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -158,10 +159,26 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result or the er
 PreparedFolder = Annotated[
     Path, typer.Argument(metavar="PREPARED", help="Prepared dataset, from tastevec prepare.")
 ]
+
+
+def model_path(text: str) -> Path:
+    """Return the path of a model; one that is typed as a path is absolute, so that it is no name on the Hub.
+
+    Examples:
+        >>> str(model_path("org/name")), model_path("./org/name").is_absolute(), model_path("org/name/").is_absolute()
+        ('org/name', True, True)
+    """
+    return (
+        Path(text).absolute() if text.startswith((".", "~")) or text.endswith(("/", os.sep)) else Path(text)
+    )
+
+
 ModelFolder = Annotated[
     Path,
     typer.Argument(
-        metavar="MODEL", help="Model folder, from tastevec train; or org/name on the Hugging Face Hub."
+        metavar="MODEL",
+        parser=model_path,
+        help="Model folder, from tastevec train; or org/name on the Hugging Face Hub.",
     ),
 ]
 HistoriesFile = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
 
 # The header's only entry: several are written in any order, so that equal data give other bytes.
 HEADER: Final = "header"
-MAX_MANIFEST: Final = 4_000_000  # bytes; one of a hundred epochs has 90,000
-_MAX_FILES: Final = 1_000
-_MAX_NAME: Final = 1_000
-_NOT_SMALL: Final = "no regular file, or too large"
 
 
 def read_arrays(path: Path, repair: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -61,32 +56,6 @@ def array_shapes(path: Path, repair: str) -> dict[str, NDArray[Any]]:
             }
     except (OSError, SafetensorError, ValueError) as error:
         raise _unreadable(path, error, "a safetensors file", repair) from error
-
-
-def check_manifest_size(path: Path, files_key: str, repair: str) -> None:
-    """Check that a manifest, if it exists, is a regular file of a size and a number of file names that are read at once.
-
-    A pipe would block for ever, a device or a file of gigabytes would fill the memory.
-
-    Raises:
-        FormatError: It is not.
-    """
-    if path.exists() and not is_regular_file(path, MAX_MANIFEST):
-        raise damaged(path, _NOT_SMALL, f"a file of at most {MAX_MANIFEST:,} bytes", repair)
-    try:
-        content = from_json(path.read_bytes())
-    except (OSError, ValueError):  # reported by `read_manifest`
-        return
-    files = content.get(files_key) if isinstance(content, dict) else None
-    if isinstance(files, dict) and (len(files) > _MAX_FILES or any(len(name) > _MAX_NAME for name in files)):
-        found = f"{len(files):,} files, the longest name of {max(map(len, files)):,} characters"
-        raise damaged(path, found, f"at most {_MAX_FILES:,}, and {_MAX_NAME} characters", repair)
-
-
-def is_regular_file(path: Path, most: int | None = None) -> bool:
-    """Return whether this is a file, or a link to one, of at most ``most`` bytes: no pipe, device or folder."""
-    # Path.is_file raises for a name that is too long.
-    return os.path.isfile(path) and (most is None or path.stat().st_size <= most)  # noqa: PTH113  as the line above says
 
 
 def read_header(path: Path, texts: Mapping[str, str], schema: Any, repair: str) -> Any:  # noqa: ANN401  any JSON value

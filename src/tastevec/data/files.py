@@ -409,6 +409,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+MAX_MANIFEST: Final = 4_000_000  # bytes; one of a hundred epochs has 90,000
+_MAX_FILES, _MAX_NAME = 1_000, 1_000
+
+
+def is_regular_file(path: Path, most: int | None = None) -> bool:
+    """Return whether this is a file, or a link to one, of at most ``most`` bytes: no pipe, device or folder."""
+    # Path.is_file raises for a name that is too long.
+    return os.path.isfile(path) and (most is None or path.stat().st_size <= most)  # noqa: PTH113  as the line above says
+
+
 def read_manifest(path: Path, spec: ManifestSpec) -> dict[str, Any]:
     """Return the content of a manifest, without its checksum. One without a checksum is read too.
 
@@ -417,6 +427,12 @@ def read_manifest(path: Path, spec: ManifestSpec) -> dict[str, Any]:
             names a file outside its folder.
     """
     folder = path.parent
+    if path.exists() and not is_regular_file(
+        path, MAX_MANIFEST
+    ):  # a pipe would block, gigabytes would fill the memory
+        raise damaged(
+            path, "no regular file, or too large", f"a file of at most {MAX_MANIFEST:,} bytes", spec.repair
+        )
     try:
         text = path.read_bytes()
         content = from_json(text)
@@ -428,6 +444,9 @@ def read_manifest(path: Path, spec: ManifestSpec) -> dict[str, Any]:
     if found != spec.format or isinstance(found, bool):
         raise damaged(path, f"format {found}", f"format {spec.format}", spec.next_step(folder))
     files = content.get(spec.files_key)
+    if isinstance(files, dict) and (len(files) > _MAX_FILES or any(len(name) > _MAX_NAME for name in files)):
+        found = f"{len(files):,} files, the longest name of {max(map(len, files)):,} characters"
+        raise damaged(path, found, f"at most {_MAX_FILES:,}, and {_MAX_NAME} characters", spec.repair)
     for name in files if isinstance(files, dict) else ():  # first: an unsafe name must be reported as such
         path_inside(folder, name)
     validated: dict[str, Any] = validate_json(path, content, spec.model, spec.repair)

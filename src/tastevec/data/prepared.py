@@ -15,9 +15,7 @@ from pydantic import Field, FiniteFloat
 
 from tastevec.data.arrays import (
     ID_TYPES,
-    check_manifest_size,
     check_shapes,
-    is_regular_file,
     read_arrays,
     read_columns,
 )
@@ -25,6 +23,7 @@ from tastevec.data.files import (
     ManifestSpec,
     StrictModel,
     damaged,
+    is_regular_file,
     manifest_text,
     path_inside,
     read_manifest,
@@ -168,7 +167,6 @@ class Prepared:
         Raises:
             FormatError: The folder is missing, incomplete, changed or of another format version.
         """
-        check_manifest_size(folder / MANIFEST_FILE, _SPEC.files_key, PREPARE_AGAIN)
         manifest = read_manifest(folder / MANIFEST_FILE, _SPEC)
         _check_files(folder, manifest["files"])
         items = read_columns(

@@ -21,9 +21,7 @@ from pydantic_core import from_json
 from tastevec.data.arrays import (
     ID_TYPES,
     array_shapes,
-    check_manifest_size,
     check_shapes,
-    is_regular_file,
     read_columns,
 )
 from tastevec.data.files import (
@@ -31,6 +29,7 @@ from tastevec.data.files import (
     StrictModel,
     atomic_folder,
     damaged,
+    is_regular_file,
     manifest_text,
     path_inside,
     read_manifest,
@@ -308,7 +307,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         FormatError: The manifest is missing, damaged or of another format version, or a file differs from its checksum.
     """
     path = folder / BUNDLE_FILE
-    check_manifest_size(path, _KIND.files_key, TRAIN_AGAIN)
     manifest = read_manifest(path, _KIND)
     checksums = manifest["checksums"]
     for name in (*_REQUIRED, *(name for name in _PART_SHAPES if (folder / name).exists())):
