@@ -38,7 +38,7 @@ _OfItems = Callable[[AppState, Any, list[int]], Entries]
 # Milliseconds on one core, roughly: per user, per history without one item, per item of a history, and per result.
 _USER_MS, _AGAIN_MS, _ITEM_MS, _RESULT_MS = 0.4, 0.05, {"next": 0.0135, "overall": 0.0007}, 0.006
 _MAX_ATTRIBUTED = 500  # items of a history that have contributions, see `Attribution`
-SMALL_MS: Final = 25.0  # up to this cost, a request is computed at once
+SMALL_MS: Final = 8.0  # up to this cost, a request is computed at once
 _BLOCK_ENTRIES, _BLOCK_SCORES = 16, 1 << 22  # of a block; scores are those of its users and all items
 
 

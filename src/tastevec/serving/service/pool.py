@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tastevec.serving.service.settings import ServiceSettings
 
 _LOG = structlog.get_logger("tastevec.service")
-_SMALL_BYTES: Final = 1 << 15  # a larger body waits among the large requests, whatever it asks for
+_SMALL_BYTES: Final = 1 << 13  # a larger body waits among the large requests, whatever it asks for
 _SMALL_AT_ONCE = 8  # small requests in one worker, which encodes them together
 _LARGE_AT_ONCE, _LARGE_OF_ONE = 8, 4  # large requests in one worker, in turns; and those of one client
 LARGE_WAITING: Final = 32

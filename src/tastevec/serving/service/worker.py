@@ -12,7 +12,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 LARGE_AT_ONCE: Final = 8  # large requests that take turns in one worker
 _PARSING_MS: Final = 0.001  # per byte of a body, before its cost is known
 _PATIENCE: Final = 0.5  # milliseconds of work that a millisecond of waiting outweighs
-_BATCH_USERS = 64  # of small requests that are encoded together
 _SIZES = struct.Struct("<II")
 
 
@@ -125,6 +123,8 @@ class Worker:
         self._source, self._send = source, send
         self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._jobs: dict[int, _Job] = {}
+        self._small: list[tuple[_Job, Work]] = []  # valid ones that wait
+        self._closed = False
         self._turns = _Turns()
 
     def receive(self, header: dict[str, Any], body: bytes) -> None:
@@ -157,33 +157,55 @@ class Worker:
         users = None if state.users is None else len(state.users)
         facts = {"facts": state.facts, "example": state.example, "n_users": users}
         self._send({"ready": state.model.bundle.fingerprint}, to_json(facts))
-        large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="tastevec-large")
-        while jobs := self._next():
-            for job in jobs:
-                if job.large:
-                    large.submit(self._run_large, job)
-            if small := [job for job in jobs if not job.large]:
-                self._turns.take(_at_once)
-                try:
-                    self._run_small(small)
-                finally:
-                    self._turns.give()
-        large.shutdown()
+        with ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="tastevec-large") as large:
+            while self._collect(large):
+                if self._small:
+                    self._turns.take(_at_once)
+                    try:
+                        self._run_batch(self._next_batch())
+                    finally:
+                        self._turns.give()
 
-    def _next(self) -> list[_Job]:
-        """Return the waiting jobs, at least one; none after `close`."""
-        job = self._inbox.get()
-        jobs = []
-        while job is not None:
-            jobs.append(job)
+    def _collect(self, large: ThreadPoolExecutor) -> bool:
+        """Take the waiting jobs, or wait for one; return whether there is something to do."""
+        while not self._closed:
             try:
-                job = self._inbox.get_nowait()
+                job = self._inbox.get(block=not self._small)
             except Empty:
-                return jobs
-        self._inbox.put(None)  # read again after these jobs
-        if not jobs:
-            self._inbox.get()
-        return jobs
+                break
+            if job is None:
+                self._closed = True
+            elif job.large:
+                large.submit(self._run_large, job)
+            else:
+                self._open(job)
+        return not self._closed or bool(self._small)
+
+    def _open(self, job: _Job) -> None:
+        """Parse a small job, which may turn out to be a large one."""
+        try:
+            if job.gone.is_set():
+                raise _GoneError  # noqa: TRY301  it is answered below, as every error
+            work = OPERATIONS[job.operation].open(self._state, job.body)
+        except Exception as error:  # noqa: BLE001  it belongs to the job
+            self._fail(job, error)
+            return
+        job.cost = work.cost
+        if work.cost > SMALL_MS:
+            self._answer(job, {"large": True})
+        else:
+            self._small.append((job, work))
+
+    def _next_batch(self) -> list[tuple[_Job, Work]]:
+        """Remove and return small jobs that are encoded together, the cheapest first."""
+        self._small.sort(key=lambda one: one[0].priority())
+        kind, batch, cost = _kind(self._small[0][1]), list[tuple[_Job, Work]](), 0.0
+        for one in self._small:
+            cost += one[1].cost
+            if _kind(one[1]) == kind and (not batch or cost <= SMALL_MS):
+                batch.append(one)
+        self._small = [one for one in self._small if one not in batch]
+        return batch
 
     def _answer(self, job: _Job, header: dict[str, Any], body: bytes = b"") -> None:
         self._jobs.pop(job.number, None)
@@ -200,29 +222,6 @@ class Worker:
             self._answer(job, {"status": error.status, "headers": error.headers}, error.body)
             return
         self._answer(job, {"status": 500, "kind": type(error).__name__, "frames": frames(error)})
-
-    def _run_small(self, jobs: Sequence[_Job]) -> None:
-        works = []
-        for job in jobs:
-            try:
-                work = OPERATIONS[job.operation].open(self._state, job.body)
-            except Exception as error:  # noqa: BLE001  it belongs to the job
-                self._fail(job, error)
-                continue
-            if work.cost > SMALL_MS:
-                self._answer(job, {"large": True})
-            else:
-                works.append((job, work))
-        works.sort(key=lambda one: (one[1].to_encode, one[1].horizon))
-        for _, group in groupby(works, key=lambda one: (one[1].to_encode, one[1].horizon)):
-            batch: list[tuple[_Job, Work]] = []
-            for one in group:
-                batch.append(one)
-                if sum(_users(work) for _, work in batch) >= _BATCH_USERS:
-                    self._run_batch(batch)
-                    batch = []
-            if batch:
-                self._run_batch(batch)
 
     def _run_batch(self, batch: Sequence[tuple[_Job, Work]]) -> None:
         """Encode the users of all jobs together, and answer each."""
@@ -293,6 +292,11 @@ def _check_cost(cost: float, most: float) -> None:
     if cost > most:
         message = f"the request: takes about {cost / 1000:.0f} s. Expected {most / 1000:g} or less. Send fewer users, or shorter histories."
         raise Problem(413, "too_large", message)
+
+
+def _kind(work: Work) -> tuple[bool, str]:
+    """Return what jobs of one batch have in common."""
+    return work.to_encode, work.horizon
 
 
 def _users(work: Work) -> int:
