@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
@@ -103,38 +104,26 @@ async def json_body(request: Request) -> bytes:
     return body
 
 
-class _ResultResponse(Response):
-    """A response in slices, which the client takes one by one: what it has not taken is in memory once."""
+class ResultResponse(Response):
+    """The response of a worker, part by part: what a client has not taken is in memory once, and counted."""
 
     def __init__(self, pool: Pool, result: Result) -> None:
         super().__init__(None, result.status, result.headers, "application/json")
-        self._pool, self._parts = pool, result.body
-        self._size = sum(map(len, self._parts))
-        self.headers["content-length"] = str(self._size)
+        self._pool, self._parts = pool, deque(result.body)
+        self._left = sum(map(len, self._parts))
+        self.headers["content-length"] = str(self._left)
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the response."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        left = self._size
-        self._pool.unsent(left)
+        self._pool.unsent(self._left)
         try:
-            for number, part in enumerate(self._parts):
-                self._parts[number] = b""
-                for start in range(0, len(part), _SLICE):
-                    body = part[start : start + _SLICE]
-                    await send({"type": "http.response.body", "body": body, "more_body": True})
-                    left -= len(body)
-                    self._pool.unsent(-len(body))
-            await send({"type": "http.response.body"})
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            while self._parts:
+                body = self._parts.popleft()
+                await send({"type": "http.response.body", "body": body, "more_body": bool(self._parts)})
+                self._left -= len(body)
+                self._pool.unsent(-len(body))
         finally:
-            self._pool.unsent(-left)
-
-
-_SLICE = 1 << 16
-
-
-def result_response(pool: Pool, result: Result) -> Response:
-    """Return the response of a worker."""
-    if sum(map(len, result.body)) <= _SLICE:
-        return Response(b"".join(result.body), result.status, result.headers, "application/json")
-    return _ResultResponse(pool, result)
+            self._pool.unsent(-self._left)

@@ -191,6 +191,7 @@ _HEADERS = [
     (b"x-frame-options", b"DENY"),
 ]
 _CLIENT_CLOSED = 499  # nginx's status for a client that disconnects before the response starts
+_SLICE = 1 << 16  # bytes
 _NO_STORE = (b"cache-control", b"no-store")
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"}
 
@@ -226,7 +227,14 @@ class ObservabilityMiddleware:
                 headers.append((b"x-request-id", request_id.encode()))
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append(_NO_STORE)
-            await send(message)
+            body, start = message.get("body", b""), 0
+            while (
+                len(body) - start > _SLICE
+            ):  # what a client does not take is not copied into its connection's buffer
+                part = body[start : start + _SLICE]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+                start += _SLICE
+            await send({**message, "body": body[start:]} if start else message)
 
         try:
             await self._app(scope, receive, send_with_headers)

@@ -442,7 +442,7 @@ class Pool:
 
     def _for_large(self) -> _Worker | None:
         """Return the worker with the fewest large jobs, but not the first if there is another."""
-        if self._unread > self._settings.in_flight_bytes // 2:
+        if not self._has_room():
             return None
         best = min(self._workers[1:] or self._workers, key=lambda worker: worker.large, default=None)
         return best if best and best.large < _LARGE_AT_ONCE else None
@@ -496,6 +496,18 @@ class Pool:
         for worker in self._all:
             if job.number in worker.jobs and worker.link is not None:
                 worker.link.send({"gone": job.number})
+
+    def check_room(self) -> None:
+        """Refuse a request whose response may be large, while others are not taken.
+
+        Raises:
+            Problem: Too much is in memory.
+        """
+        if not self._has_room():
+            raise too_busy(f"{self._unread:,} bytes of responses are")
+
+    def _has_room(self) -> bool:
+        return self._unread <= self._settings.in_flight_bytes // 2
 
     @property
     def _unread(self) -> int:

@@ -1,5 +1,6 @@
 """HTTP routes for users, items, the model and health."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final
 
@@ -11,7 +12,7 @@ from pydantic_core import to_json
 from tastevec.errors import TastevecError
 from tastevec.serving.service import schemas
 from tastevec.serving.service.error_messages import Problem
-from tastevec.serving.service.errors import error_responses, json_body, json_response, result_response
+from tastevec.serving.service.errors import ResultResponse, error_responses, json_body, json_response
 from tastevec.serving.service.pool import Model, Pool
 from tastevec.serving.service.static import is_not_modified
 from tastevec.serving.service.store_routes import findable_users, search_store
@@ -69,7 +70,7 @@ def _computed(operation: str) -> Callable[[Request], Coroutine[Any, Any, Respons
                 return await search_store(request, body)
             message = "the service: no users to find. Expected user vectors. Run: tastevec serve MODEL --user-vectors VECTORS"
             raise Problem(404, "no_users", message)
-        return result_response(pool, await pool.run(operation, body, client_of(request)))
+        return ResultResponse(pool, await pool.run(operation, body, client_of(request)))
 
     return endpoint
 
@@ -92,7 +93,7 @@ for _name, (_tag, _summary, _request, _response) in _COMPUTED.items():
 async def items(request: Request, query: Annotated[schemas.TitleQuery, Query()]) -> Response:
     """Find items by title: best match first, the more popular first among equals."""
     pool: Pool = request.app.state.pool
-    return result_response(pool, await pool.run("items", to_json(query), client_of(request)))
+    return ResultResponse(pool, await pool.run("items", to_json(query), client_of(request)))
 
 
 @item_router.get("/map", response_model=schemas.MapResponse, responses=error_responses(404))
@@ -162,6 +163,15 @@ def client_of(request: Request) -> str:
 
 
 service_router = APIRouter(tags=["service"])
+
+
+@service_router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """Return the OpenAPI schema, made once."""
+    state = request.app.state
+    if state.openapi_body is None:
+        state.openapi_body = to_json(await asyncio.to_thread(request.app.openapi))
+    return Response(state.openapi_body, media_type="application/json")
 
 
 @service_router.get("/healthz", response_model=schemas.StatusResponse)

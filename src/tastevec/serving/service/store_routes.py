@@ -14,7 +14,8 @@ from pydantic_core import from_json, to_json
 from tastevec.errors import DataError
 from tastevec.serving.service import schemas
 from tastevec.serving.service.error_messages import Problem
-from tastevec.serving.service.errors import error_responses, json_body, json_response
+from tastevec.serving.service.errors import ResultResponse, error_responses, json_body, json_response
+from tastevec.serving.service.pool import Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +91,8 @@ async def search_store(request: Request, body: bytes) -> Response:
     import numpy as np  # noqa: PLC0415  without a database, this process needs no NumPy
 
     store = _store(request)
+    pool: Pool = request.app.state.pool
+    pool.check_room()
     query = await _computed(request, "search", body)
     vectors = np.array([user["vector"] for user in query["users"]], np.float32)
     nearest, known = await store.search(query["space"], vectors, query["k"], query["exclude"])
@@ -106,14 +109,14 @@ async def search_store(request: Request, body: bytes) -> Response:
         items += [user["items"] for user in found["users"]]
     of_user = dict(zip(ids, items, strict=True))
 
-    def response() -> bytes:
+    def content() -> bytes:
         users = [
             {"users": _ranked(row, of_user), "unknown": user["unknown"]}
             for row, user in zip(nearest, query["users"], strict=True)
         ]
         return to_json({"users": users})
 
-    return json_response(await asyncio.to_thread(response))
+    return ResultResponse(pool, Result(200, [await asyncio.to_thread(content)], {}))
 
 
 def _ranked(row: Sequence[tuple[str, float]], items: dict[str, Any]) -> list[dict[str, Any]]:
