@@ -444,6 +444,21 @@ def test_connections_above_the_limit_replace_idle_ones(start):
         assert not re.search(r"loop_error|Traceback", service.logged())
 
 
+def test_pipelined_requests_do_not_pile_up(start):
+    service = start(SLOW="1")
+    before, sent = memory(service), 0
+    with socket.create_connection(("127.0.0.1", service.port), timeout=0.5) as client:
+        piece = (HEAD + BODY).encode() * 500
+        try:
+            while sent < 100_000_000:
+                client.sendall(piece)
+                sent += len(piece)
+        except OSError:
+            pass
+        assert sent < 20_000_000
+        assert memory(service) < before + 50
+
+
 def test_client_that_takes_no_response_is_disconnected(start):
     service = start(WRITE_TIMEOUT_S="0.5")
     path = "/openapi.json"

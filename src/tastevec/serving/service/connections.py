@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _LOG = structlog.get_logger("tastevec.service")
 _HEAD_BYTES: Final = 1 << 16  # of the head of a request
 _PAUSE_S, _IN_USE = 2.0, 4  # see `Connection.use`
+_CLOSED_AT_ONCE = 16
 _SWEEP_S = 0.5
 _IDLE_S = 0.5  # at a stop, an idle connection is closed after this time
 _SPARE_DESCRIPTORS = 128
@@ -49,14 +51,18 @@ class Connection(HttpToolsProtocol):
         self._writing_since: float | None = None
         self._task: asyncio.Task[None] | None = None
         if len(self.connections) > self.limit:
-            others = (one for one in self.connections if isinstance(one, Connection) and one is not self)
-            least = min(
-                (one for one in others), key=lambda one: (one.use(self.since), one.since), default=self
-            )
-            if least.use(self.since) < _IN_USE:
-                least.abort()
-            else:
-                self._refuse(too_busy(f"{len(self.connections):,} connections are"))
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Close the connection that is used least, and some that have had no request: in a flood each costs a search."""
+        now = self.since
+        others = (one for one in self.connections if isinstance(one, Connection) and one is not self)
+        least = nsmallest(_CLOSED_AT_ONCE, others, key=lambda one: (one.use(now), one.since))
+        if not least or least[0].use(now) == _IN_USE:
+            self._refuse(too_busy(f"{len(self.connections):,} connections are"))
+        for number, one in enumerate(least):
+            if one.use(now) == 0 or (number == 0 and one.use(now) < _IN_USE):
+                one.abort()
 
     @property
     def idle(self) -> bool:
@@ -101,11 +107,12 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Read on, as a paused connection would not show that its client is gone."""
         super().on_message_complete()
-        self.flow.resume_reading()
+        if not self.pipeline:  # else its requests must not pile up
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
-        self.head_bytes, self.since = 0, time.monotonic()
+        self.head_bytes, self.since, self._writing_since = 0, time.monotonic(), None
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -121,15 +128,16 @@ class Connection(HttpToolsProtocol):
 
     def check_time(self, now: float, settings: ServiceSettings) -> None:
         """Close the connection where the head of a request, or the taking of a response, lasts too long."""
-        if self.idle:
-            self._writing_since = None
-            if (not self._begun or self.head_bytes) and now - self.since > settings.head_timeout_s:
-                message = f"the head of the request: incomplete after {settings.head_timeout_s:g} seconds. Expected it sooner."
-                self._refuse(Problem(408, "head_timeout", message))
-        elif self.cycle.response_started:
+        responding = not self.idle and self.cycle.response_started
+        if responding or self.transport.get_write_buffer_size():
             self._writing_since = self._writing_since or now
             if now - self._writing_since > settings.write_timeout_s:
                 self.abort()
+        elif (
+            self.idle and (not self._begun or self.head_bytes) and now - self.since > settings.head_timeout_s
+        ):
+            message = f"the head of the request: incomplete after {settings.head_timeout_s:g} seconds. Expected it sooner."
+            self._refuse(Problem(408, "head_timeout", message))
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, or too long."""
