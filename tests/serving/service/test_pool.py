@@ -53,6 +53,7 @@ class Silent:
 
     def kill(self):
         self.killed = True
+        asyncio.get_running_loop().call_soon(self.receive, None, b"")
 
 
 @asynccontextmanager

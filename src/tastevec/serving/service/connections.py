@@ -28,6 +28,9 @@ _LOG = structlog.get_logger("tastevec.service")
 _HEAD_BYTES: Final = 1 << 16  # of the head of a request
 _PAUSE_S, _IN_USE = 2.0, 4  # see `Connection.use`
 _CLOSED_AT_ONCE = 16
+_PIPELINED = (
+    8  # requests that wait for the response to an earlier one of their connection; browsers send none
+)
 _SWEEP_S = 0.5
 _IDLE_S = 0.5  # at a stop, an idle connection is closed after this time
 _SPARE_DESCRIPTORS = 128
@@ -99,6 +102,8 @@ class Connection(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
             self._long_head = True
             raise ValueError  # httptools turns it into its own error, so that `send_400_response` is called
+        if len(self.pipeline) >= _PIPELINED:
+            raise ValueError  # as above
         super().on_headers_complete()
         self._begun, self.head_bytes, self.since = True, 0, time.monotonic()
         if self.stopping and self.cycle is not None:

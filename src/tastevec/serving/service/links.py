@@ -52,8 +52,8 @@ class ThreadLink:
     def __init__(self, source: Callable[[], Any], receive: Receive) -> None:
         from tastevec.serving.service.worker import Worker  # noqa: PLC0415  the front of processes needs no model
 
-        loop = asyncio.get_running_loop()
-        self._open = True
+        self._loop = loop = asyncio.get_running_loop()
+        self._open, self._receive = True, receive
 
         def send(header: dict[str, Any] | None, body: bytes) -> None:
             if self._open:
@@ -77,8 +77,10 @@ class ThreadLink:
 
     def kill(self) -> None:
         """Ignore the worker from now on: a thread cannot be ended."""
-        self._open = False
-        self._worker.close()
+        if self._open:
+            self._open = False
+            self._worker.close()
+            self._loop.call_soon(self._receive, None, b"")
 
 
 class ProcessLink:

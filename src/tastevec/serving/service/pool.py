@@ -35,8 +35,8 @@ _SMALL_AT_ONCE = 8  # small requests in one worker, which encodes them together
 _LARGE_AT_ONCE, _LARGE_OF_ONE = 8, 4  # large requests in one worker, in turns; and those of one client
 LARGE_WAITING: Final = 32
 _LOAD_S = 600.0  # then a load counts as hung
-_CLOSE_S = 2.0
-_PAUSES = (0.0, 0.5, 2.0, 10.0, 30.0)  # seconds before a worker that ended is replaced
+_CLOSE_S = 1.0
+_PAUSES, _RECENT_S = (0.0, 0.0, 0.5, 2.0, 10.0, 30.0), 60.0  # seconds before a worker that ended is replaced
 
 
 @dataclass(eq=False)
@@ -93,6 +93,7 @@ class _Worker:
         self.link: Link | None = None
         self.jobs: dict[int, _Job] = {}
         self.loaded: asyncio.Future[Model] = loop.create_future()
+        self.loaded.add_done_callback(lambda loaded: loaded.exception())  # its caller may not be waiting for it any more
         self.ended: asyncio.Future[None] = loop.create_future()
         self.retired = False
         self._map: dict[str, tuple[bytes, str]] = {}
@@ -213,7 +214,7 @@ class Pool:
         self._all: set[_Worker] = set()  # with those that load, and those that end
         self._loading: asyncio.Task[Model] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failures = 0
+        self._failures: deque[float] = deque(maxlen=len(_PAUSES))  # times
         self._spawn(self._watch())
         self.load_soon()
 
@@ -292,12 +293,17 @@ class Pool:
         self._workers, workers = [], list(self._all)
         for worker in workers:
             self._retire(worker)
+        await self._all_ended(workers)
+        for worker in self._all:
+            self._kill(worker)
+        await self._all_ended(workers)
+
+    @staticmethod
+    async def _all_ended(workers: Sequence[_Worker]) -> None:
+        """Wait a moment for workers that end."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
-                await asyncio.gather(*(worker.ended for worker in workers))
-        for worker in self._all:
-            if worker.link is not None:
-                worker.link.kill()
+                await asyncio.gather(*(asyncio.shield(worker.ended) for worker in workers))
 
     # ---- workers ----
 
@@ -316,10 +322,15 @@ class Pool:
         previous, self._workers, self.model = self._workers, [worker], model
         for old in previous:
             self._retire(old)
-        self._failures = 0
+        self._failures.clear()
         self._dispatch()
         self._spawn(self._fill(previous))
         return model
+
+    def _pause(self) -> float:
+        """Return the seconds until the next attempt to start a worker: the more have failed in the last minute, the longer."""
+        recent = sum(failed > time.monotonic() - _RECENT_S for failed in self._failures)
+        return _PAUSES[min(recent, len(_PAUSES) - 1)]
 
     async def _start(self) -> _Worker:
         worker = _Worker(self)
@@ -336,13 +347,13 @@ class Pool:
             await asyncio.shield(old.ended)
         while self.model is not None and len(self._workers) < self._count:
             model = self.model
-            await asyncio.sleep(_PAUSES[min(self._failures, len(_PAUSES) - 1)])
+            await asyncio.sleep(self._pause())
             worker = await self._start()
             try:
                 async with asyncio.timeout(_LOAD_S):
                     found = await asyncio.shield(worker.loaded)
             except (TastevecError, TimeoutError) as error:
-                self._failures += 1
+                self._failures.append(time.monotonic())
                 self._kill(worker)
                 _LOG.error("worker_not_started", kind=type(error).__name__, message=str(error))
                 continue
@@ -369,8 +380,12 @@ class Pool:
         self._spawn(attempt())
 
     def worker_ended(self, worker: _Worker) -> None:
-        """Refuse the jobs of a worker that has ended, and replace it."""
+        """Take the news that a worker has ended."""
         self._all.discard(worker)
+        self._lose(worker)
+
+    def _lose(self, worker: _Worker) -> None:
+        """Refuse the jobs of a worker that has ended or hangs, and replace it."""
         for job in worker.jobs.values():
             message = (
                 "the service: a worker ended during this request. Expected a response. Retry in a second."
@@ -381,7 +396,7 @@ class Pool:
         worker.jobs.clear()
         if worker in self._workers:
             self._workers.remove(worker)
-            self._failures += 1
+            self._failures.append(time.monotonic())
             _LOG.error("worker_ended", workers=len(self._workers))
             self._dispatch()
             self._spawn(self._fill())
@@ -393,7 +408,7 @@ class Pool:
             worker.link.close()
 
     def _kill(self, worker: _Worker) -> None:
-        self._all.discard(worker)
+        worker.retired = True
         if worker.link is not None:
             worker.link.kill()
 
@@ -406,8 +421,8 @@ class Pool:
             for worker in list(self._all):
                 if worker.link is not None and any(job.began < limit for job in worker.jobs.values()):
                     _LOG.error("worker_hung", seconds=hung)
-                    worker.link.kill()
-                    self.worker_ended(worker)
+                    self._kill(worker)
+                    self._lose(worker)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
