@@ -192,6 +192,8 @@ def test_metrics_contain_routes_and_no_request_data(client):
     assert 'tastevec_request_seconds_bucket{le="0.005",route="/v1/recommend"}' in text
     assert "tastevec_batch_users_bucket" in text
     assert 'tastevec_model_info{data="tiny",space="space-0",version="0.1.0"} 1.0' in text
+    assert "tastevec_workers 1.0" in text
+    assert 'tastevec_waiting_requests{size="large"} 0.0' in text
     assert "somebody" not in text
 
 

@@ -93,7 +93,9 @@ class _Worker:
         self.link: Link | None = None
         self.jobs: dict[int, _Job] = {}
         self.loaded: asyncio.Future[Model] = loop.create_future()
-        self.loaded.add_done_callback(lambda loaded: loaded.exception())  # its caller may not be waiting for it any more
+        self.loaded.add_done_callback(
+            lambda loaded: loaded.exception()
+        )  # its caller may not be waiting for it any more
         self.ended: asyncio.Future[None] = loop.create_future()
         self.retired = False
         self._map: dict[str, tuple[bytes, str]] = {}
@@ -205,9 +207,18 @@ class Pool:
         self.on_failure: Callable[[], object] = lambda: None
         self.stopping = False
         self._unsent = 0  # bytes of complete responses that clients have not taken
+        self._clear()
+        metrics.watch(
+            workers=lambda: len(self._workers), small=lambda: len(self._small), large=lambda: len(self._large)
+        )
 
     def open(self) -> None:
-        """Begin without workers; possible again after `close`."""
+        """Start the workers; possible again after `close`."""
+        self._clear()
+        self._spawn(self._watch())
+        self.load_soon()
+
+    def _clear(self) -> None:
         self._numbers = itertools.count()
         self._small, self._large = _Queue(), _Queue()
         self._workers: list[_Worker] = []  # in use, the first one for small requests alone
@@ -215,8 +226,6 @@ class Pool:
         self._loading: asyncio.Task[Model] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: deque[float] = deque(maxlen=len(_PAUSES))  # times
-        self._spawn(self._watch())
-        self.load_soon()
 
     @property
     def ready(self) -> bool:
