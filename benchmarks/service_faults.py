@@ -159,6 +159,13 @@ def _attacks(
         ),
         "70 clients do not read the largest response": Attack(reading(None), hold),
         "70 clients read a byte a second": Attack(reading(1.0), hold),
+        "100 clients send 3,000 requests at once and do not read": Attack(
+            lambda service, sent: [
+                _read_slowly(service.port, encoded("GET", "/v1/model") * 3_000, None, sent)
+                for _ in range(100)
+            ],
+            seconds,
+        ),
         "1,500 connections without a byte": Attack(
             stalling(MANY, b"", b""), seconds, descriptors=DESCRIPTORS
         ),
