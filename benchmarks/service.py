@@ -1,6 +1,6 @@
 """The HTTP service under load: rates, latencies and memory on loopback, alone and while others send the largest requests.
 
-Clients are one process, the service is others; all of them share the cores. A latency of a small request ends with its 200: a client
+Probes, other clients and the service are processes of their own, and share the cores. A latency of a small request ends with its 200: a client
 that is refused with 503 waits as ``Retry-After`` says, at most a second, and sends it again.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import resource
 import socket
@@ -28,7 +29,9 @@ from experiment import prepared_histories, small_world
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+    from multiprocessing.connection import Connection as PipeConnection
+    from multiprocessing.synchronize import Event
 
     from measure import Run
 
@@ -39,12 +42,14 @@ FULL, SMALL = (
     (10.0, 20_000),
     (0.5, 500),
 )  # seconds for each number of connections; requests while memory is measured
+FORK = multiprocessing.get_context("fork")  # attacks are functions inside others, which cannot be pickled
 GREEDY = 4  # clients that send the largest requests without a pause
 # The largest legal request.
 BODY_BYTES, USERS, EXPLAINED, ITEMS, K, TAGS, NEIGHBORS = 1_000_000, 256, 16, 2_000, 500, 50, 12_800
 GAIN, P50_MS, P99_RATIO, HEALTHZ_MS, MEMORY_MB = 1.7, 5.0, 10.0, 1_000.0, 600.0  # what must hold
 OK, TOO_LARGE, TOKEN = 200, 413, "benchmark"
 WAIT_S = 10.0  # after which a probe of /healthz has failed
+BEFORE_S = 0.2  # of probes, then the attack begins
 START_S = 60.0  # after which a start has failed
 SLOW_S = 0.1  # a small request that takes longer is slow
 
@@ -399,7 +404,7 @@ async def settle(port: int, small: Sequence[bytes], seconds: float = 60.0) -> fl
     return time.perf_counter() - began
 
 
-async def watch(
+def watch(
     service: Service,
     small: Sequence[bytes],
     attack: Callable[[Counter[str]], Sequence[Coroutine[Any, Any, None]]] = lambda _outcomes: (),
@@ -409,9 +414,49 @@ async def watch(
 ) -> dict[str, Any]:
     """Return what a small request, /healthz and the memory are like during an attack, and for some seconds after it.
 
-    The attack ends when all its coroutines have ended, or after ``seconds``.
+    The attack has a process of its own, so that its work delays no probe. It ends when all its coroutines have ended, or after
+    ``seconds``.
     """
-    outcomes, sent = Counter[str](), Counter[str]()
+    results, sending = FORK.Pipe(duplex=False)
+    begin = FORK.Event()
+    process = FORK.Process(target=_attack, args=(attack, seconds, begin, sending), daemon=True)
+    process.start()
+    sending.close()
+
+    async def attacked() -> Counter[str]:
+        begin.set()
+        return Counter(await asyncio.to_thread(results.recv))
+
+    try:
+        return asyncio.run(_figures(service, small, attacked, after))
+    finally:
+        process.kill()
+        process.join()
+
+
+def _attack(
+    attack: Callable[[Counter[str]], Sequence[Coroutine[Any, Any, None]]],
+    seconds: float,
+    begin: Event,
+    sending: PipeConnection,
+) -> None:
+    """Attack, and send the outcomes; called in a process of its own."""
+    sent = Counter[str]()
+
+    async def run() -> None:
+        attackers = [asyncio.create_task(one) for one in attack(sent)]
+        await (asyncio.wait(attackers, timeout=seconds) if attackers else asyncio.sleep(seconds))
+        await _cancel(attackers)
+
+    begin.wait()
+    asyncio.run(run())
+    sending.send(dict(sent))
+
+
+async def _figures(
+    service: Service, small: Sequence[bytes], attacked: Callable[[], Awaitable[Counter[str]]], after: float
+) -> dict[str, Any]:
+    outcomes = Counter[str]()
     taken: list[tuple[float, float]] = []
     health: list[float] = []
     memory = [(service.memory_mb(), service.memory_mb(shared=True))]
@@ -424,12 +469,8 @@ async def watch(
             _sample_memory(service, memory),
         )
     ]
-    attackers = [asyncio.create_task(one) for one in attack(sent)]
-    if attackers:
-        await asyncio.wait(attackers, timeout=seconds)
-    else:
-        await asyncio.sleep(seconds)
-    await _cancel(attackers)
+    await asyncio.sleep(BEFORE_S)
+    sent = await attacked()
     ended = time.perf_counter()
     await asyncio.sleep(after)
     await _cancel(probes)
@@ -488,12 +529,12 @@ def _fairness(
 ) -> dict[str, Any]:
     """Return the latencies of a small request alone and next to greedy clients, one right after the other."""
     asyncio.run(settle(service.port, small))
-    alone = asyncio.run(watch(service, small, seconds=seconds / 2))
+    alone = watch(service, small, seconds=seconds / 2)
 
     def attack(sent: Counter[str]) -> list[Coroutine[Any, Any, None]]:
         return [greedy(service.port, requests[first:] + requests[:first], sent) for first in range(GREEDY)]
 
-    under = asyncio.run(watch(service, small, attack, seconds=seconds, after=seconds / 5))
+    under = watch(service, small, attack, seconds=seconds, after=seconds / 5)
     row = {"name": name, "alone_p50_ms": alone["p50_ms"], "alone_p99_ms": alone["p99_ms"], **under}
     print(row | {"p99_ratio": round(under["p99_ms"] / alone["p99_ms"], 1)}, flush=True)
     return row | {"p99_ratio": round(under["p99_ms"] / alone["p99_ms"], 1)}

@@ -121,14 +121,12 @@ def _attacked(run: Run, model: Path, vectors: Path, small: Sequence[bytes], atta
     with serving(model, log, "--user-vectors", vectors, descriptors=attack.descriptors) as service:
         asyncio.run(settle(service.port, small))
         time.sleep(FILL_S if run.full else 0)
-        row = asyncio.run(
-            watch(
-                service,
-                small,
-                lambda sent: attack.attackers(service, sent),
-                seconds=attack.seconds,
-                after=attack.after,
-            )
+        row = watch(
+            service,
+            small,
+            lambda sent: attack.attackers(service, sent),
+            seconds=attack.seconds,
+            after=attack.after,
         )
         if (still := asyncio.run(settle(service.port, small))) > 1:
             row["slow_for_s"] = round(row["slow_for_s"] + still, 1)
@@ -258,7 +256,7 @@ async def _reload(service: Service, times: int, sent: Counter[str]) -> None:
     """Reload the model again and again, by turns over HTTP and by SIGHUP."""
     for number in range(times):
         if number % 2:
-            service.process.send_signal(signal.SIGHUP)
+            os.kill(service.process.pid, signal.SIGHUP)
         else:
             sent[f"reload {await ask(service.port, encoded('POST', '/v1/reload'))}"] += 1
         await asyncio.sleep(2.0)
