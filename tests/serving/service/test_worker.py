@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tastevec.serving.service.worker import Worker, message_bytes, read_message
+from tastevec.serving.service.messages import message_bytes, read_message
+from tastevec.serving.service.worker import Worker
 
 
 class Running:

@@ -10,7 +10,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
+
+from tastevec.serving.service.messages import SIZES, message_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,10 +108,7 @@ class ProcessLink:
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         """Send a message."""
         assert self._process.stdin is not None
-        head = to_json(header)
-        self._process.stdin.write(_sizes(len(head), len(body)) + head)
-        if body:
-            self._process.stdin.write(body)
+        self._process.stdin.write(message_bytes(header, body))
 
     def close(self) -> None:
         """Let the worker end."""
@@ -126,8 +125,7 @@ class ProcessLink:
         assert stdout is not None
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                sizes = await stdout.readexactly(8)
-                head, body = int.from_bytes(sizes[:4], "little"), int.from_bytes(sizes[4:], "little")
+                head, body = SIZES.unpack(await stdout.readexactly(SIZES.size))
                 header = from_json(await stdout.readexactly(head))
                 self._receive(header, await stdout.readexactly(body) if body else b"")
         await self._process.wait()
@@ -138,7 +136,3 @@ class ProcessLink:
         assert self._process.stderr is not None
         while text := await self._process.stderr.read(4096):
             _LOG.warning("worker_output", text=text.decode(errors="replace")[:_MAX_LOGGED])
-
-
-def _sizes(head: int, body: int) -> bytes:
-    return head.to_bytes(4, "little") + body.to_bytes(4, "little")

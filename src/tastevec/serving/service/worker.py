@@ -1,12 +1,11 @@
 """A worker of the service: it loads the model, and turns request bodies into response bodies.
 
-The process in front of it accepts connections and computes nothing; both exchange messages through pipes, see `message_bytes`.
+The process in front of it accepts connections and computes nothing; both exchange `messages` through pipes.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from tastevec.data.histories import Histories
 from tastevec.errors import TastevecError
@@ -26,32 +25,16 @@ from tastevec.serving.encoder import OnnxEncoder
 from tastevec.serving.neighbors import read_user_vectors
 from tastevec.serving.recommender import Recommender, load
 from tastevec.serving.service.error_messages import Problem, frames, problem_of
+from tastevec.serving.service.messages import message_bytes, read_message
 from tastevec.serving.service.operations import OPERATIONS, SMALL_MS, Work
 from tastevec.serving.service.responses import AppState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import BinaryIO
 
 LARGE_AT_ONCE: Final = 8  # large requests that take turns in one worker
 _PARSING_MS: Final = 0.001  # per byte of a body, before its cost is known
 _PATIENCE: Final = 0.5  # milliseconds of work that a millisecond of waiting outweighs
-_SIZES = struct.Struct("<II")
-
-
-def message_bytes(header: dict[str, Any], body: bytes) -> bytes:
-    """Return the bytes of a message: the sizes of header and body, the header as JSON, the body."""
-    head = to_json(header)
-    return b"".join((_SIZES.pack(len(head), len(body)), head, body))
-
-
-def read_message(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """Return the next message; None at the end."""
-    sizes = file.read(_SIZES.size)
-    if len(sizes) < _SIZES.size:
-        return None
-    head, body = _SIZES.unpack(sizes)
-    return from_json(file.read(head)), file.read(body)
 
 
 class _GoneError(Exception):
@@ -354,6 +337,7 @@ def serve(source: Callable[[], AppState]) -> None:
     Thread(target=read, daemon=True).start()
     with suppress(BrokenPipeError):  # the front is gone
         worker.run()
+    os._exit(0)  # without waiting for the thread that reads
 
 
 class _WithoutPandas:
