@@ -420,14 +420,16 @@ def test_keep_alive_connection_outlives_many_that_send_nothing(start):
     connection.close()
 
 
-def test_incomplete_bodies_make_room_for_others(start):
+def test_incomplete_bodies_leave_room_for_others(start):
     service = start(CONNECTIONS="50")
     with ExitStack() as opened:
-        for _ in range(50):
+        for _ in range(200):
             client = socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT)
             opened.enter_context(client).sendall(HEAD.encode() + b"{")
-        time.sleep(2.5)
         assert all(answered(service) for _ in range(5))
+        assert service.request()[0] in (200, 503)
+        time.sleep(2.5)
+        assert service.request()[0] == 200
 
 
 def test_connections_above_the_limit_replace_idle_ones(start):
@@ -444,10 +446,20 @@ def test_connections_above_the_limit_replace_idle_ones(start):
         assert not re.search(r"loop_error|Traceback", service.logged())
 
 
+def pipelined(service, count):
+    """Return the statuses of health checks that are sent at once."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
+        request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+        client.sendall((request + b"\r\n") * (count - 1) + request + b"Connection: close\r\n\r\n")
+        content = b"".join(iter(lambda: client.recv(65_536), b""))
+    return [int(status) for status in re.findall(rb"HTTP/1.1 (\d+)", content)]
+
+
 def test_pipelined_requests_do_not_pile_up(start):
     service = start(SLOW="1")
     before, sent = memory(service), 0
     with socket.create_connection(("127.0.0.1", service.port), timeout=0.5) as client:
+        assert pipelined(service, 20) == [200] * 20
         piece = (HEAD + BODY).encode() * 500
         try:
             while sent < 100_000_000:

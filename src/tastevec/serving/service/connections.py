@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
 _LOG = structlog.get_logger("tastevec.service")
 _HEAD_BYTES: Final = 1 << 16  # of the head of a request
+_FIELD_BYTES = 32  # that each field counts for, in addition to its text
 _PAUSE_S, _IN_USE = 2.0, 4  # see `Connection.use`
 _CLOSED_AT_ONCE = 16
+_EXTRA, _SHORT = 64, {b"GET", b"HEAD"}  # connections above the limit, for requests such as /healthz
 _PIPELINED = (
-    8  # requests that wait for the response to an earlier one of their connection; browsers send none
+    24  # requests that wait for the response to an earlier one of their connection; browsers send none
 )
 _SWEEP_S = 0.5
 _IDLE_S = 0.5  # at a stop, an idle connection is closed after this time
-_SPARE_DESCRIPTORS = 128
+_SPARE_DESCRIPTORS = 192
 BACKLOG: Final = (
     100  # connections that are accepted at once: above the limit, there are descriptors for as many
 )
@@ -50,7 +52,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.since = time.monotonic()  # of the last change: idle, head begun, response begun
         self.head_bytes = 0
-        self._begun = self._long_head = False
+        self._begun = self._extra = False
+        self._problem: Problem | None = None
         self._writing_since: float | None = None
         self._task: asyncio.Task[None] | None = None
         if len(self.connections) > self.limit:
@@ -62,7 +65,9 @@ class Connection(HttpToolsProtocol):
         others = (one for one in self.connections if isinstance(one, Connection) and one is not self)
         least = nsmallest(_CLOSED_AT_ONCE, others, key=lambda one: (one.use(now), one.since))
         if not least or least[0].use(now) == _IN_USE:
-            self._refuse(too_busy(f"{len(self.connections):,} connections are"))
+            self._extra = True
+            if len(self.connections) > self.limit + _EXTRA:
+                self._refuse(too_busy(f"{len(self.connections):,} connections are"))
         for number, one in enumerate(least):
             if one.use(now) == 0 or (number == 0 and one.use(now) < _IN_USE):
                 one.abort()
@@ -94,19 +99,16 @@ class Connection(HttpToolsProtocol):
             self.head_bytes += len(data)
         super().data_received(data)
         if self.head_bytes > _HEAD_BYTES and not self.transport.is_closing():
-            self._long_head = True
-            self.send_400_response("")
+            self._refuse(_long_head())
 
     def on_headers_complete(self) -> None:
         """Begin a request; at a stop, it is the last one of the connection."""
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_BYTES:
-            self._long_head = True
+        self._problem = self._head_problem()
+        if self._problem is not None:
             raise ValueError  # httptools turns it into its own error, so that `send_400_response` is called
-        if len(self.pipeline) >= _PIPELINED:
-            raise ValueError  # as above
         super().on_headers_complete()
         self._begun, self.head_bytes, self.since = True, 0, time.monotonic()
-        if self.stopping and self.cycle is not None:
+        if (self.stopping or self._extra) and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -144,14 +146,23 @@ class Connection(HttpToolsProtocol):
             message = f"the head of the request: incomplete after {settings.head_timeout_s:g} seconds. Expected it sooner."
             self._refuse(Problem(408, "head_timeout", message))
 
+    def _head_problem(self) -> Problem | None:
+        """Return why the request that begins is refused, whatever its body."""
+        size = sum(len(name) + len(value) + _FIELD_BYTES for name, value in self.headers)
+        if len(self.url) + size > _HEAD_BYTES:
+            return _long_head()
+        if len(self.pipeline) >= _PIPELINED:
+            found = f"{_PIPELINED} earlier ones of its connection wait"
+            return Problem(400, "invalid_request", f"the request: {found}. Expected fewer at once.")
+        if self._extra and self.parser.get_method() not in _SHORT:
+            return too_busy(f"{len(self.connections):,} connections are")
+        return None
+
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP, or too long."""
-        if self._long_head:
-            message = f"the head of the request: more than {_HEAD_BYTES:,} bytes. Expected fewer."
-            self._refuse(Problem(431, "invalid_request", message))
-        else:
-            found = msg.rstrip(".").lower()
-            self._refuse(Problem(400, "invalid_request", f"the request: {found}. Expected HTTP/1.1."))
+        """Refuse what `_head_problem` refuses, or what is not HTTP."""
+        found = msg.rstrip(".").lower()
+        invalid = Problem(400, "invalid_request", f"the request: {found}. Expected HTTP/1.1.")
+        self._refuse(self._problem or invalid)
 
     def _refuse(self, problem: Problem) -> None:
         head = f"HTTP/1.1 {problem.status} \r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -159,6 +170,11 @@ class Connection(HttpToolsProtocol):
             head += f"{name.lower()}: {value}\r\n"
         self.transport.write(f"{head}content-length: {len(problem.body)}\r\n\r\n".encode() + problem.body)
         self.transport.close()
+
+
+def _long_head() -> Problem:
+    message = f"the head of the request: more than {_HEAD_BYTES:,} bytes. Expected fewer."
+    return Problem(431, "invalid_request", message)
 
 
 class Server(uvicorn.Server):

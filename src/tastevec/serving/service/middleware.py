@@ -22,6 +22,8 @@ from tastevec.serving.service.errors import error_response
 from tastevec.serving.service.pool import WorkerError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from tastevec.serving.service.metrics import Metrics
@@ -132,20 +134,9 @@ class SecurityMiddleware:
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and (length := int(announced[:20])) > limit:
             raise _too_large(f"{length} bytes", limit)
-        size, busy = 0, None
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
-                async for part in Request(scope, receive).stream():
-                    size += len(part)
-                    if size > limit:
-                        raise _too_large(f"more than {limit} bytes", limit)
-                    if self._bytes + len(part) > self._settings.in_flight_bytes:
-                        busy = too_busy(f"{self._bytes:,} bytes of requests are")
-                    if (
-                        busy is None
-                    ):  # otherwise read on: a client that still sends would not see the response
-                        body += part
-                        self._bytes += len(part)
+                busy = await self._collect(Request(scope, receive).stream(), body)
         except TimeoutError:
             seconds = self._settings.body_timeout_s
             message = f"the body: incomplete after {seconds:g} seconds. Expected the complete body sooner."
@@ -158,6 +149,26 @@ class SecurityMiddleware:
             return complete.pop() if complete else await receive()
 
         return receive_body
+
+    async def _collect(self, parts: AsyncIterator[bytes], body: bytearray) -> Problem | None:
+        """Append the parts to the body; return the problem if there is no room for them.
+
+        Without room they are read nevertheless: a client that still sends would not see the response.
+
+        Raises:
+            Problem: There are too many bytes.
+        """
+        limit, size, busy = self._settings.body_bytes, 0, None
+        async for part in parts:
+            size += len(part)
+            if size > limit:
+                raise _too_large(f"more than {limit} bytes", limit)
+            if self._bytes + len(part) > self._settings.in_flight_bytes:
+                busy = too_busy(f"{self._bytes:,} bytes of requests are")
+            if busy is None:
+                body += part
+                self._bytes += len(part)
+        return busy
 
 
 def _host_name(host: str) -> str:
