@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 _LOG = structlog.get_logger("tastevec.service")
 _HEAD_BYTES: Final = 1 << 16  # of the head of a request
 _FIELD_BYTES = 32  # that each field counts for, in addition to its text
-_PAUSE_S, _IN_USE = 2.0, 4  # see `Connection.use`
+_ARRIVAL_S, _PAUSE_S, _IN_USE = 0.05, 2.0, 3  # see `Connection.use`
 _CLOSED_AT_ONCE = 16
-_EXTRA, _SHORT = 64, {b"GET", b"HEAD"}  # connections above the limit, for requests such as /healthz
+_EXTRA, _SHORT = 128, {b"GET", b"HEAD"}  # connections above the limit, for requests such as /healthz
 _PIPELINED = (
     24  # requests that wait for the response to an earlier one of their connection; browsers send none
 )
 _SWEEP_S = 0.5
 _IDLE_S = 0.5  # at a stop, an idle connection is closed after this time
-_SPARE_DESCRIPTORS = 192
+_SPARE_DESCRIPTORS = 256
 BACKLOG: Final = (
     100  # connections that are accepted at once: above the limit, there are descriptors for as many
 )
@@ -80,9 +80,11 @@ class Connection(HttpToolsProtocol):
     def use(self, now: float) -> int:
         """Return how much would be lost with the connection, from 0 to `_IN_USE`."""
         if not self._begun:
-            return 0  # no request yet
+            return (
+                0 if now - self.since > _ARRIVAL_S else _IN_USE
+            )  # no request yet, or one that is still unread
         if self.idle:
-            return 1 if now - self.since > _PAUSE_S else 3
+            return 1 if now - self.since > _PAUSE_S else _IN_USE
         stalled = self.cycle.more_body or self.flow.write_paused
         return 2 if stalled and now - self.since > _PAUSE_S else _IN_USE
 

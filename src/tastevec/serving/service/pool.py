@@ -476,7 +476,7 @@ class Pool:
         worker.jobs[job.number] = job
         assert worker.link is not None
         # The cost is an estimate: what is refused would take more than the time that it has on a faster machine, too.
-        most = 1500 * self._settings.timeout_s
+        most = 1200 * self._settings.timeout_s
         header = {"job": job.number, "operation": job.operation, "large": job.large, "most_ms": most}
         worker.link.send(header, job.body)
 
