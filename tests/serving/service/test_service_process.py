@@ -442,7 +442,9 @@ def test_connections_above_the_limit_replace_idle_ones(start):
             client = socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT)
             opened.enter_context(client).sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
         assert all(answered(service) for _ in range(5))
-        assert len(list(Path(f"/proc/{service.process.pid}/fd").iterdir())) < 150
+        assert (
+            len(list(Path(f"/proc/{service.process.pid}/fd").iterdir())) < 240
+        )  # 50, 128 more for short requests, and its own
         assert not re.search(r"loop_error|Traceback", service.logged())
 
 

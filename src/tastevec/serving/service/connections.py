@@ -79,10 +79,8 @@ class Connection(HttpToolsProtocol):
 
     def use(self, now: float) -> int:
         """Return how much would be lost with the connection, from 0 to `_IN_USE`."""
-        if not self._begun:
-            return (
-                0 if now - self.since > _ARRIVAL_S else _IN_USE
-            )  # no request yet, or one that is still unread
+        if not self._begun:  # a request may be there, unread
+            return 0 if now - self.since > _ARRIVAL_S else _IN_USE
         if self.idle:
             return 1 if now - self.since > _PAUSE_S else _IN_USE
         stalled = self.cycle.more_body or self.flow.write_paused
