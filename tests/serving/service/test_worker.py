@@ -221,3 +221,15 @@ def test_worker_finishes_the_shortest_large_job_first(tiny):
             running.content(number)
         ended = [header["job"] for header, _ in running.messages if header.get("status") == 200]
     assert ended[0] == 3
+
+
+def test_worker_refuses_a_job_for_which_others_leave_no_time(tiny):
+    with Running(tiny) as running:
+        body = json.dumps({"users": [rated()] * 256, "k": 500}).encode()
+        for number in (1, 2):
+            message = {"job": number, "operation": "recommend", "large": True, "most_ms": 1_200}
+            running.worker.receive(message, body)
+        running.start()
+        [refused] = [header for header, _ in map(running.result, (1, 2)) if header["status"] != 200]
+        assert refused["status"] == 503
+        assert int(refused["headers"]["Retry-After"]) >= 1

@@ -37,6 +37,7 @@ LARGE_WAITING: Final = 32
 _LOAD_S = 600.0  # then a load counts as hung
 _CLOSE_S = 1.0
 _PAUSES, _RECENT_S = (0.0, 0.0, 0.5, 2.0, 10.0, 30.0), 60.0  # seconds before a worker that ended is replaced
+_PAUSE_ALONE_S = 0.5  # the same, where no other is left
 
 
 @dataclass(eq=False)
@@ -339,7 +340,8 @@ class Pool:
     def _pause(self) -> float:
         """Return the seconds until the next attempt to start a worker: the more have failed in the last minute, the longer."""
         recent = sum(failed > time.monotonic() - _RECENT_S for failed in self._failures)
-        return _PAUSES[min(recent, len(_PAUSES) - 1)]
+        pause = _PAUSES[min(recent, len(_PAUSES) - 1)]
+        return pause if self._workers else min(pause, _PAUSE_ALONE_S)
 
     async def _start(self) -> _Worker:
         worker = _Worker(self)

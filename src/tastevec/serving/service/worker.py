@@ -24,7 +24,7 @@ from tastevec.errors import TastevecError
 from tastevec.serving.encoder import OnnxEncoder
 from tastevec.serving.neighbors import read_user_vectors
 from tastevec.serving.recommender import Recommender, load
-from tastevec.serving.service.error_messages import Problem, frames, problem_of
+from tastevec.serving.service.error_messages import Problem, frames, problem_of, too_busy
 from tastevec.serving.service.messages import message_bytes, read_message
 from tastevec.serving.service.operations import OPERATIONS, SMALL_MS, Work
 from tastevec.serving.service.responses import AppState
@@ -81,13 +81,22 @@ class _Job:
     spent: float = 0.0
     arrived: float = field(default_factory=time.perf_counter)
 
+    @property
+    def left(self) -> float:
+        """The expected milliseconds of work to its end."""
+        return max(0.0, self.cost - self.spent)
+
+    @property
+    def waited(self) -> float:
+        """The milliseconds since it arrived."""
+        return 1000 * (time.perf_counter() - self.arrived)
+
     def priority(self) -> float:
         """Return the expected milliseconds to its end, less for one that waits.
 
         The shortest first: equal turns would let two long requests time out where one can be finished.
         """
-        waited = 1000 * (time.perf_counter() - self.arrived)
-        return max(0.0, self.cost - self.spent) - _PATIENCE * waited
+        return self.left - _PATIENCE * self.waited
 
 
 def _at_once() -> float:
@@ -107,6 +116,7 @@ class Worker:
         self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
         self._jobs: dict[int, _Job] = {}
         self._small: list[tuple[_Job, Work]] = []  # valid ones that wait
+        self._admitted: set[_Job] = set()  # large ones that are being computed
         self._closed = False
         self._turns = _Turns()
 
@@ -252,8 +262,8 @@ class Worker:
             began = time.perf_counter()
             check()
             work = OPERATIONS[job.operation].open(self._state, job.body)
-            _check_cost(work.cost, job.most_ms)
             job.body, job.cost, separator = b"", job.spent + work.cost, work.head(self._state)
+            self._admit(job)
             for block in work.blocks(self._state):
                 check()
                 vectors = None
@@ -267,14 +277,21 @@ class Worker:
         else:
             self._answer(job, {"status": 200}, b"]}")
         finally:
+            self._admitted.discard(job)
             self._turns.give()
 
-
-def _check_cost(cost: float, most: float) -> None:
-    """Refuse a request that would be given up before its end."""
-    if cost > most:
-        message = f"the request: takes about {cost / 1000:.0f} s. Expected {most / 1000:g} or less. Send fewer users, or shorter histories."
-        raise Problem(413, "too_large", message)
+    def _admit(self, job: _Job) -> None:
+        """Refuse a large job that would be given up before its end: all that is computed for it would be lost."""
+        if job.cost > job.most_ms:
+            found, most = f"{job.cost / 1000:.0f} s", job.most_ms / 1000
+            message = f"the request: takes about {found}. Expected {most:g} or less. Send fewer users, or shorter histories."
+            raise Problem(413, "too_large", message)
+        ahead = sum(other.left for other in self._admitted if other.priority() < job.priority())
+        if job.waited + ahead + job.left > job.most_ms:
+            busy = too_busy(f"requests with {ahead / 1000:.0f} s of work are")
+            busy.headers["Retry-After"] = str(max(1, round(ahead / 1000)))
+            raise busy
+        self._admitted.add(job)
 
 
 def _kind(work: Work) -> tuple[bool, str]:
