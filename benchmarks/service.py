@@ -51,7 +51,7 @@ OK, TOO_LARGE, TOKEN = 200, 413, "benchmark"
 WAIT_S = 10.0  # after which a probe of /healthz has failed
 BEFORE_S = 0.2  # of probes, then the attack begins
 START_S = 60.0  # after which a start has failed
-SLOW_S = 0.1  # a small request that takes longer is slow
+SLOW_S = 0.25  # a small request that takes longer is slow
 
 
 def measured(run: Run) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def test_a_flipped_bit_is_reported_with_the_name_of_the_file(world, tmp_path):
 def _small_run(prepared_folder, bundle_folder, tmp_path, monkeypatch):
     """A run with the tiny world and its model, which has a graph: the service starts without torch."""
     monkeypatch.setattr(service, "HISTORY", 3)
+    monkeypatch.setattr(service, "BEFORE_S", 0.01)
     return InProcess(tmp_path, prepared=prepared_folder, model=bundle_folder)
 
 
