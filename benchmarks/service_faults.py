@@ -516,7 +516,7 @@ def _protocol(
         "NUL in a field": (get + b"X: a\x00b\r\n\r\n", {400}),
         "a space before the colon": (get + b"Content-Length : 5\r\n\r\n", {400}),
         "a field of 100 KB": (get + b"X: " + b"a" * 100_000 + end, {400, 431}),
-        "10,000 fields": (get + b"X: a\r\n" * 10_000 + b"\r\n", {400, 431}),
+        "40,000 fields": (get + b"X: a\r\n" * 40_000 + b"\r\n", {400, 431}),
         "a target of 100 KB": (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 404, 414, 431}),
         "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 405, 505}),
         "TLS": (bytes.fromhex("160301010001000001fc0303") + bytes(245), {400}),
@@ -529,12 +529,12 @@ def _protocol(
         "a length of 30 digits": (bare + length + b"9" * 30 + end + body, {400, 413}),
         "a body of 2 MB": (bare + length + b"2000000" + end + bytes(2_000_000), {413}),
         "no length": (bare + end, {400, 411, 422}),
-        "twenty requests at once": ((get + b"\r\n") * 20, {200}),
+        "ten requests at once": ((get + b"\r\n") * 10, {200}),
     }  # fmt: skip
     with serving(model, work / "service.log") as service:
         found = {name: asyncio.run(_statuses(service.port, sent)) for name, (sent, _) in cases.items()}
     wrong = {name: got for name, got in found.items() if not {*got} or not {*got} <= cases[name][1]}
-    wrong |= {name: got for name, got in found.items() if name.startswith("twenty") and len(got) < 20}  # noqa: PLR2004  its name
+    wrong |= {name: got for name, got in found.items() if name.startswith("ten ") and len(got) < 10}  # noqa: PLR2004  its name
     return {"runs": len(cases), "failed": len(wrong), "wrong": wrong}
 
 
