@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -15,6 +16,8 @@ from tastevec.serving.service.error_messages import Problem, format_value, probl
 from tastevec.serving.service.schemas import ErrorResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from fastapi import FastAPI
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -86,6 +89,15 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {"model": ErrorResponse, "description": _DESCRIPTIONS[status]}
         for status in sorted({*statuses, 401, 422, 429, 500, 503, 504})
     }
+
+
+class DirectRoute(APIRoute):
+    """A route whose endpoint takes the request alone, so that the framework has nothing to resolve or parse."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the endpoint."""
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler
 
 
 async def json_body(request: Request) -> bytes:

@@ -12,7 +12,13 @@ from pydantic_core import to_json
 from tastevec.errors import TastevecError
 from tastevec.serving.service import schemas
 from tastevec.serving.service.error_messages import Problem
-from tastevec.serving.service.errors import ResultResponse, error_responses, json_body, json_response
+from tastevec.serving.service.errors import (
+    DirectRoute,
+    ResultResponse,
+    error_responses,
+    json_body,
+    json_response,
+)
 from tastevec.serving.service.pool import Model, Pool
 from tastevec.serving.service.static import is_not_modified
 from tastevec.serving.service.store_routes import findable_users, search_store
@@ -58,7 +64,7 @@ REQUESTS: Final[tuple[type[BaseModel], ...]] = (
 )
 
 item_router = APIRouter(prefix="/v1", tags=["items"], responses=error_responses())
-user_router = APIRouter(prefix="/v1")
+user_router = APIRouter(prefix="/v1", route_class=DirectRoute)
 
 
 def _computed(operation: str) -> Callable[[Request], Coroutine[Any, Any, Response]]:
