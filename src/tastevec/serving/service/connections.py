@@ -52,7 +52,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.since = time.monotonic()  # of the last change: idle, head begun, response begun
         self.head_bytes = 0
-        self._begun = self._extra = False
+        self.has_begun = self._extra = False
         self._problem: Problem | None = None
         self._writing_since: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -62,24 +62,29 @@ class Connection(HttpToolsProtocol):
     def _make_room(self) -> None:
         """Close the connection that is used least, and some that have had no request: in a flood each costs a search."""
         now = self.since
-        others = (one for one in self.connections if isinstance(one, Connection) and one is not self)
+        others = [one for one in self.connections if isinstance(one, Connection) and one is not self]
         least = nsmallest(_CLOSED_AT_ONCE, others, key=lambda one: (one.use(now), one.since))
-        if not least or least[0].use(now) == _IN_USE:
-            self._extra = True
-            if len(self.connections) > self.limit + _EXTRA:
-                self._refuse(too_busy(f"{len(self.connections):,} connections are"))
         for number, one in enumerate(least):
             if one.use(now) == 0 or (number == 0 and one.use(now) < _IN_USE):
                 one.abort()
+        self._extra = len(self.connections) > self.limit
+        if len(self.connections) > self.limit + _EXTRA:
+            unread = min(
+                (one for one in others if not one.has_begun), key=lambda one: one.since, default=None
+            )
+            if unread is not None:
+                unread.abort()
+            else:
+                self._refuse(too_busy(f"{len(self.connections):,} connections are"))
 
     @property
     def idle(self) -> bool:
         """Whether no request is in progress; the head of one may have begun."""
-        return not self._begun or self.cycle.response_complete
+        return not self.has_begun or self.cycle.response_complete
 
     def use(self, now: float) -> int:
         """Return how much would be lost with the connection, from 0 to `_IN_USE`."""
-        if not self._begun:  # a request may be there, unread
+        if not self.has_begun:  # a request may be there, unread
             return 0 if now - self.since > _ARRIVAL_S else _IN_USE
         if self.idle:
             return 1 if now - self.since > _PAUSE_S else _IN_USE
@@ -107,7 +112,7 @@ class Connection(HttpToolsProtocol):
         if self._problem is not None:
             raise ValueError  # httptools turns it into its own error, so that `send_400_response` is called
         super().on_headers_complete()
-        self._begun, self.head_bytes, self.since = True, 0, time.monotonic()
+        self.has_begun, self.head_bytes, self.since = True, 0, time.monotonic()
         if (self.stopping or self._extra) and self.cycle is not None:
             self.cycle.keep_alive = False
 
@@ -141,7 +146,9 @@ class Connection(HttpToolsProtocol):
             if now - self._writing_since > settings.write_timeout_s:
                 self.abort()
         elif (
-            self.idle and (not self._begun or self.head_bytes) and now - self.since > settings.head_timeout_s
+            self.idle
+            and (not self.has_begun or self.head_bytes)
+            and now - self.since > settings.head_timeout_s
         ):
             message = f"the head of the request: incomplete after {settings.head_timeout_s:g} seconds. Expected it sooner."
             self._refuse(Problem(408, "head_timeout", message))
