@@ -246,7 +246,7 @@ def _entries(items: pa.Table, tags: pa.Table) -> dict[str, _Entries]:
     return {
         "tags": _tag_entries(items[ITEM_ID], tags),
         "genres": _genre_entries(items[GENRES]),
-        "title": _word_entries(items[TITLE]),
+        "title": word_entries(items[TITLE]),
     }
 
 
@@ -265,10 +265,11 @@ def _genre_entries(genres: pa.ChunkedArray) -> _Entries:
     return _Entries(items, names, np.ones(len(items)))
 
 
-def _word_entries(titles: pa.ChunkedArray) -> _Entries:
+def word_entries(titles: pa.ChunkedArray) -> _Entries:
     """Return the lower-case words of each title, without the year in brackets that MovieLens appends."""
     bare = pc.replace_substring_regex(pc.fill_null(titles, ""), r"\(\d{4}\)\s*$", "")
-    words = pc.utf8_split_whitespace(pc.replace_substring_regex(pc.utf8_lower(bare), r"[^\pL\pN]+", " "))
+    # Not utf8_split_whitespace: Arrow 26 sometimes overlooks white space at the end of the last text of a column.
+    words = pc.split_pattern(pc.replace_substring_regex(pc.utf8_lower(bare), r"[^\pL\pN]+", " "), " ")
     words = words.combine_chunks()
     items = pc.list_parent_indices(words).to_numpy().astype(np.int64)
     flat = pc.list_flatten(words)
