@@ -49,6 +49,12 @@ def test_token_is_required_for_protected_paths(start_client):
         assert client.get("/metrics", headers={"Authorization": given}).status_code == 200
 
 
+def test_token_of_any_letters_is_accepted(start_client):
+    client = start_client(token="s3cret-Ωμέγα")
+    given = {"Authorization": "Bearer s3cret-Ωμέγα".encode()}
+    assert client.get("/v1/model", headers=given).status_code == 200
+
+
 def test_token_is_not_in_the_repr_of_the_settings():
     assert "s3cret" not in repr(ServiceSettings(token="s3cret"))
 
@@ -73,6 +79,7 @@ def test_settings_are_read_from_the_environment(monkeypatch):
         ("TOKEN", ""),
         ("TOKEN", "s3cret\n"),
         ("TOKEN", "s3 cret"),
+        ("TOKEN", "s3\x7fcret"),
         ("READ_TOKEN", "without-the-other"),
         ("DATABASE_URL", ""),
         ("TIMEOUT_S", ""),

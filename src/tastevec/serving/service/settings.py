@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tastevec.errors import SettingsError
+from tastevec.schema import CONTROL_CHARACTERS
 
 _Names = Annotated[tuple[str, ...], NoDecode]  # separated by spaces or commas
 
@@ -84,7 +85,7 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _is_one_word(cls, token: SecretStr | None) -> SecretStr | None:
         text = "" if token is None else token.get_secret_value()
-        if token is not None and not re.fullmatch(r"[\x21-\x7e]+", text):
+        if token is not None and not re.fullmatch(rf"(?:(?!{CONTROL_CHARACTERS})\S)+", text):
             raise ValueError(
                 "empty, or with a space, line break or non-ASCII character: unset it, or give a token"
             )
