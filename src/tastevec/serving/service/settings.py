@@ -86,9 +86,7 @@ class ServiceSettings(BaseSettings):
     def _is_one_word(cls, token: SecretStr | None) -> SecretStr | None:
         text = "" if token is None else token.get_secret_value()
         if token is not None and not re.fullmatch(rf"(?:(?!{CONTROL_CHARACTERS})\S)+", text):
-            raise ValueError(
-                "empty, or with a space, line break or non-ASCII character: unset it, or give a token"
-            )
+            raise ValueError("empty, or with a space or line break: unset it, or give a value")
         return token
 
     @field_validator("proxies", "hosts", mode="before")
