@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+LARGE_AT_ONCE: Final = 8  # large requests that a worker takes, to compute them in turns
 SIZES: Final = struct.Struct("<II")  # of header and body, before both
 
 

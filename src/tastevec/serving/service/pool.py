@@ -21,6 +21,7 @@ from tastevec import errors
 from tastevec.errors import FormatError, TastevecError
 from tastevec.serving.service.error_messages import Problem, too_busy
 from tastevec.serving.service.links import ProcessLink, ThreadLink
+from tastevec.serving.service.messages import LARGE_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _LOG = structlog.get_logger("tastevec.service")
 _SMALL_BYTES: Final = 1 << 13  # a larger body waits among the large requests, whatever it asks for
 _SMALL_AT_ONCE = 8  # small requests in one worker, which encodes them together
-_LARGE_AT_ONCE, _LARGE_OF_ONE = 8, 4  # large requests in one worker, in turns; and those of one client
+_LARGE_OF_ONE = LARGE_AT_ONCE // 2  # of one client
 LARGE_WAITING: Final = 32
 _LOAD_S = 600.0  # then a load counts as hung
 _CLOSE_S = 1.0
@@ -348,8 +349,12 @@ class Pool:
         self._all.add(worker)
         if callable(self._source):
             worker.link = ThreadLink(self._source, worker.receive)
-        else:
+            return worker
+        try:
             worker.link = await ProcessLink.start(self._source, worker.receive)
+        except BaseException:  # a later reload, or no process could be made
+            self._all.discard(worker)
+            raise
         return worker
 
     async def _fill(self, previous: Sequence[_Worker] = ()) -> None:
@@ -471,7 +476,7 @@ class Pool:
         if not self._has_room():
             return None
         best = min(self._workers[1:] or self._workers, key=lambda worker: worker.large, default=None)
-        return best if best and best.large < _LARGE_AT_ONCE else None
+        return best if best and best.large < LARGE_AT_ONCE else None
 
     def _give(self, worker: _Worker, job: _Job) -> None:
         job.began = time.monotonic()

@@ -19,6 +19,7 @@ from tastevec.schema import ITEM_NOUN, Horizon
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.ratings import InvalidRatingError, ParsedUsers, Rated, to_histories
 from tastevec.serving.recommender import best_items
+from tastevec.serving.service import schemas
 from tastevec.serving.service.catalog import Catalog, example_user
 from tastevec.serving.service.error_messages import Problem, format_value
 
@@ -176,16 +177,7 @@ def similar_users(
     items = dict(zip(ids, rows, strict=True))
     responses = []
     for found, unknown in zip(nearest, parsed.unknown, strict=True):
-        present = [(user_id, cosine) for user_id, cosine in found if user_id in items]
-        users = [
-            {
-                "user_id": user_id,
-                "rank": rank,
-                "similarity": _clip_cosine(cosine),
-                "nearest_items": items[user_id],
-            }
-            for rank, (user_id, cosine) in enumerate(present, 1)
-        ]
+        users = schemas.user_neighbors(found, items)
         responses.append({"users": users, "unknown": unknown})
     return responses
 
@@ -203,11 +195,6 @@ def nearest_users(
     ]
     unique = np.unique(indices)
     return nearest, dict(zip(ids[unique].tolist(), known[unique], strict=True))
-
-
-def _clip_cosine(value: float) -> float:
-    """Return the cosine within [-1, 1], which rounding can exceed."""
-    return min(1.0, max(-1.0, float(value)))
 
 
 def recommended_items(
@@ -249,7 +236,11 @@ def similar_items(state: AppState, items: Sequence[int], k: int) -> list[dict[st
     catalog, responses = state.catalog, []
     for index in items:
         similar = [
-            {**catalog.item(neighbor), "rank": row["rank"], "similarity": _clip_cosine(row["similarity"])}
+            {
+                **catalog.item(neighbor),
+                "rank": row["rank"],
+                "similarity": schemas.clip_cosine(row["similarity"]),
+            }
             for row in state.model.similar_items(catalog.ids[index], k=k).to_pylist()
             if (neighbor := catalog.index(row["item_id"])) is not None
         ]

@@ -1,5 +1,6 @@
 """Request and response schemas."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, WithJsonSchema, model_validator
@@ -343,6 +344,30 @@ class UserNeighbor(_Response):
     rank: int
     similarity: Annotated[float, Field(description="Cosine, -1 to 1.")]
     nearest_items: list[Item]
+
+
+def user_neighbors(
+    found: Sequence[tuple[Any, float]], items: Mapping[Any, list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Return the neighbors of a user as `UserNeighbor`, from their IDs and cosines, nearest first.
+
+    ``items`` are the items nearest to each; a neighbor without them was deleted meanwhile and is skipped.
+    """
+    present = [(user_id, cosine) for user_id, cosine in found if user_id in items]
+    return [
+        {
+            "user_id": user_id,
+            "rank": rank,
+            "similarity": clip_cosine(cosine),
+            "nearest_items": items[user_id],
+        }
+        for rank, (user_id, cosine) in enumerate(present, 1)
+    ]
+
+
+def clip_cosine(value: float) -> float:
+    """Return the cosine within [-1, 1], which rounding can exceed."""
+    return min(1.0, max(-1.0, float(value)))
 
 
 class UserNeighbors(_Response):

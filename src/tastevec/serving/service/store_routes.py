@@ -18,8 +18,6 @@ from tastevec.serving.service.errors import ResultResponse, error_responses, jso
 from tastevec.serving.service.pool import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tastevec.serving.service.pool import Pool
     from tastevec.serving.service.store_client import StoreClient
 
@@ -111,26 +109,12 @@ async def search_store(request: Request, body: bytes) -> Response:
 
     def content() -> bytes:
         users = [
-            {"users": _ranked(row, of_user), "unknown": user["unknown"]}
+            {"users": schemas.user_neighbors(row, of_user), "unknown": user["unknown"]}
             for row, user in zip(nearest, query["users"], strict=True)
         ]
         return to_json({"users": users})
 
     return ResultResponse(pool, Result(200, [await asyncio.to_thread(content)], {}))
-
-
-def _ranked(row: Sequence[tuple[str, float]], items: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the users found near one user; one that was deleted meanwhile is skipped."""
-    present = [(user_id, cosine) for user_id, cosine in row if user_id in items]
-    return [
-        {
-            "user_id": user_id,
-            "rank": rank,
-            "similarity": min(1.0, max(-1.0, cosine)),  # rounding can exceed the range
-            "nearest_items": items[user_id],
-        }
-        for rank, (user_id, cosine) in enumerate(present, 1)
-    ]
 
 
 async def _computed(request: Request, operation: str, body: bytes) -> Any:  # noqa: ANN401  any JSON

@@ -25,14 +25,13 @@ from tastevec.serving.encoder import OnnxEncoder
 from tastevec.serving.neighbors import read_user_vectors
 from tastevec.serving.recommender import Recommender, load
 from tastevec.serving.service.error_messages import Problem, frames, problem_of, too_busy
-from tastevec.serving.service.messages import message_bytes, read_message
+from tastevec.serving.service.messages import LARGE_AT_ONCE, message_bytes, read_message
 from tastevec.serving.service.operations import OPERATIONS, SMALL_MS, Work
 from tastevec.serving.service.responses import AppState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-LARGE_AT_ONCE: Final = 8  # large requests that take turns in one worker
 _PARSING_MS: Final = 0.001  # per byte of a body, before its cost is known
 _PATIENCE: Final = 0.5  # milliseconds of work that a millisecond of waiting outweighs
 
