@@ -110,6 +110,9 @@ SplitStrategy = Literal["hash", "liang", "temporal"]
 Preset = Literal["taste", "bert-cosine"]
 TaskId = Literal["top-rated", "random-20pct", "next-item", "last-20pct", "global-temporal"]
 Horizon = Literal["next", "overall"]
+FeedbackKind = Literal["explicit", "implicit", "weighted", "events"]
+Repeats = Literal["latest", "sum", "strongest", "keep"]
+Order = Literal["timestamp", "file", "none"]
 
 _RENAMED: Final[Mapping[tuple[str, str], str]] = {
     ("preset", "seed"): "bert-cosine",

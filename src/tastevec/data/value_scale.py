@@ -1,0 +1,133 @@
+"""The value scale: the kind of feedback, the range of its values, and the value from which an interaction is positive."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tastevec.errors import SettingsError
+from tastevec.schema import POSITIVE_FROM
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tastevec.schema import FeedbackKind
+
+_TOUCHED = 0.5  # the share of an interaction that is neither positive nor negative
+_STRENGTH_BINS = 20  # of feedback without a scale of its own
+
+
+@dataclass(frozen=True)
+class ValueScale:
+    """The values of interactions; an interaction is positive when its value is at least ``positive_from``.
+
+    Attributes:
+        kind: Explicit: a rating from ``low`` to ``high``. Implicit: 1 for each time. Weighted: a count or an amount. Events:
+            the weight of the event. A value below 0 of the last three is negative.
+        low: The lowest value.
+        high: The highest value.
+        positive_from: The lowest positive value.
+        top: The 99.9th percentile of the values of training users; of explicit feedback, ``high``.
+        n_bins: Number of rating bins, into which the encoder reads `share`.
+
+    Raises:
+        SettingsError: ``low`` is not below ``high`` (of explicit feedback), ``positive_from`` is not above ``low`` and at
+            most ``high`` (else: not above 0), or ``n_bins`` is below 2.
+    """
+
+    kind: FeedbackKind
+    low: float
+    high: float
+    positive_from: float
+    top: float
+    n_bins: int
+
+    def __post_init__(self) -> None:
+        numbers = (self.low, self.high, self.positive_from, self.top)
+        if not all(map(math.isfinite, numbers)) or self.n_bins < 2:  # noqa: PLR2004  one bin holds no information
+            raise SettingsError(f"value scale: {self}. Expected finite numbers and 2 bins or more.")
+        if self.kind == "explicit" and not self.low < self.positive_from <= self.high:
+            raise SettingsError(
+                f"positive_from: {self.positive_from:g}. Expected a rating above {self.low:g}, up to {self.high:g}."
+            )
+        if self.kind != "explicit" and not self.positive_from > 0:
+            raise SettingsError(f"positive_from: {self.positive_from:g}. Expected a number above 0.")
+
+    @classmethod
+    def explicit(cls, low: float, high: float, positive_from: float | None = None) -> ValueScale:
+        """Return a rating scale with one bin per half star, at least 5 and at most 20 bins.
+
+        By default a rating is positive from three quarters of the scale on: 4 stars on every MovieLens scale.
+
+        Examples:
+            >>> [ValueScale.explicit(*scale).n_bins for scale in ((1, 5), (0.5, 5), (0, 100))]
+            [9, 10, 20]
+            >>> ValueScale.explicit(1, 5).positive_from, ValueScale.explicit(1, 10).positive_from
+            (4.0, 7.75)
+        """
+        if not low < high:
+            raise SettingsError(f"rating range {low:g}:{high:g}. Expected LOW:HIGH, the lowest rating first.")
+        limit = _default_positive(low, high) if positive_from is None else positive_from
+        bins = int(np.clip(round((high - low) / 0.5) + 1, 5, 20))
+        return cls("explicit", float(low), float(high), float(limit), float(high), bins)
+
+    @classmethod
+    def strength(
+        cls, kind: FeedbackKind, *, positive_from: float, top: float, low: float = 0.0
+    ) -> ValueScale:
+        """Return the scale of implicit, weighted or event feedback, whose values have no upper limit of their own."""
+        return cls(kind, low, top, positive_from, max(top, positive_from), _STRENGTH_BINS)
+
+    def share(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how positive each value is, (M,) float32 in [0, 1]; NaN (touched, without a value) stays NaN.
+
+        Explicit: linear from ``low`` (0) to ``positive_from`` (0.75) to ``high`` (1). Others: 0 below 0, 0.5 below
+        ``positive_from``, then 0.75 at ``positive_from`` to 1 at ``top``, by the logarithm of the value.
+
+        Examples:
+            >>> ValueScale.explicit(1, 5).share(np.array([1, 3, 5, np.nan], np.float32))
+            array([0. , 0.5, 1. , nan], dtype=float32)
+            >>> plays = ValueScale.strength("weighted", positive_from=1, top=100)
+            >>> plays.share(np.array([-1, 0, 1, 10, 1000], np.float32))
+            array([0.   , 0.5  , 0.75 , 0.875, 1.   ], dtype=float32)
+        """
+        if self.kind == "explicit":
+            return self._rating_share(values)
+        span = math.log(self.top / self.positive_from)
+        ratio = np.maximum(values, self.positive_from) / self.positive_from
+        level = np.log(ratio) / span if span > 0 else np.ones_like(values)
+        share = POSITIVE_FROM + (1 - POSITIVE_FROM) * np.clip(level, 0, 1)
+        others = np.where(values < 0, 0.0, np.where(np.isnan(values), np.nan, _TOUCHED))
+        return np.asarray(np.where(self.positive(values), share, others), np.float32)
+
+    def _rating_share(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.positive_from == _default_positive(self.low, self.high):
+            return np.asarray((values - self.low) / (self.high - self.low), np.float32)
+        below = POSITIVE_FROM * (values - self.low) / (self.positive_from - self.low)
+        if self.positive_from == self.high:
+            return np.asarray(np.where(values >= self.high, 1.0, below), np.float32)
+        span = self.high - self.positive_from
+        above = POSITIVE_FROM + (1 - POSITIVE_FROM) * (values - self.positive_from) / span
+        return np.asarray(np.where(values >= self.positive_from, above, below), np.float32)
+
+    def bin_values(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the rating bin of each value, in [0, n_bins - 1]; ``n_bins`` for interactions without a value (NaN).
+
+        Examples:
+            >>> ValueScale.explicit(0.5, 5).bin_values(np.array([0.5, 4.0, 5.0, np.nan], np.float32))
+            array([ 0,  7,  9, 10])
+        """
+        share = np.nan_to_num(self.share(values), nan=0.0)
+        bins = np.rint(share * (self.n_bins - 1)).astype(np.int64)
+        return np.where(np.isnan(values), self.n_bins, bins)
+
+    def positive(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which values are positive, (M,); NaN is not."""
+        return values >= np.float32(self.positive_from)
+
+
+def _default_positive(low: float, high: float) -> float:
+    return low + POSITIVE_FROM * (high - low)
