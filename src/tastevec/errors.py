@@ -39,7 +39,15 @@ class TastevecError(Exception):
 
 
 class DataError(TastevecError):
-    """Invalid input data."""
+    """Invalid input data.
+
+    Attributes:
+        code: The name of a stop that a caller may accept, such as ``few-positives``; None of other errors.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class SourceError(DataError):

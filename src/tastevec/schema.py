@@ -22,6 +22,7 @@ YEAR: Final = "year"
 GENRES: Final = "genres"
 TAG: Final = "tag"
 WEIGHT: Final = "weight"
+EVENT: Final = "event"
 VECTOR: Final = "vector"
 VECTOR_SOURCE: Final = "vector_source"
 RANK: Final = "rank"  # from 1
