@@ -19,13 +19,27 @@ _ITEMS = "item iid movie film book isbn asin product sku article anime game app 
 _NAMES: Final[Mapping[str, frozenset[str]]] = {
     USER_ID: frozenset(name + end for name in _USERS.split() for end in ("", "id")),
     ITEM_ID: frozenset(name + end for name in _ITEMS.split() for end in ("", "id")),
-    RATING: frozenset("rating score stars overall bookrating myrating label".split()),
+    RATING: frozenset(["rating", "score", "stars", "overall", "bookrating", "myrating", "label"]),
     WEIGHT: frozenset(
-        "weight count plays playcount listens hours playtime watchtime watchratio minutes quantity qty frequency "
-        "interactionweight".split()
+        [
+            "weight",
+            "count",
+            "plays",
+            "playcount",
+            "listens",
+            "hours",
+            "playtime",
+            "watchtime",
+            "watchratio",
+            "minutes",
+            "quantity",
+            "qty",
+            "frequency",
+            "interactionweight",
+        ]
     ),
-    EVENT: frozenset("event eventtype action behavior interaction".split()),
-    TIMESTAMP: frozenset("timestamp time ts date datetime".split()),
+    EVENT: frozenset(["event", "eventtype", "action", "behavior", "interaction"]),
+    TIMESTAMP: frozenset(["timestamp", "time", "ts", "date", "datetime"]),
 }
 _TIME_NAME = re.compile(r"\Adate|(?:at|date|time|timestamp|ts|dt|ms)\Z")
 _TYPED_NAME = re.compile(r":(?:token|float|token_seq|float_seq)\Z")  # RecBole: rating:float
