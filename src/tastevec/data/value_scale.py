@@ -98,7 +98,7 @@ class ValueScale:
             return self._rating_share(values)
         span = math.log(self.top / self.positive_from)
         ratio = np.maximum(values, self.positive_from) / self.positive_from
-        level: NDArray[np.float32] = np.log(ratio) / span if span > 0 else np.ones_like(values)
+        level = np.asarray(np.log(ratio) / span if span > 0 else np.ones_like(values), np.float64)
         share = POSITIVE_FROM + (1 - POSITIVE_FROM) * np.clip(level, 0, 1)
         others = np.where(values < 0, 0.0, np.where(np.isnan(values), np.nan, _TOUCHED))
         return np.asarray(np.where(self.positive(values), share, others), np.float32)
