@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tastevec.pipelines.prepare import describe, prepare
     from tastevec.pipelines.train import train
     from tastevec.serving.align import Alignment, align
+    from tastevec.serving.embeddings import Embeddings
     from tastevec.serving.recommender import Recommender, load
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "BadRowError",
     "DataError",
     "DownloadError",
+    "Embeddings",
     "FormatError",
     "HubError",
     "MissingExtraError",
@@ -62,6 +64,7 @@ for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_SAFE
 # Loaded at first use: `import tastevec` stays cheap.
 _MODULES = {
     "Alignment": "tastevec.serving.align",
+    "Embeddings": "tastevec.serving.embeddings",
     "Recommender": "tastevec.serving.recommender",
     "align": "tastevec.serving.align",
     "compare": "tastevec.evaluation.compare",

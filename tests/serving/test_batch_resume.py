@@ -157,13 +157,13 @@ def test_changed_input_is_not_resumed(changed, bundle_folder, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         stop_after(patch, 5, KeyboardInterrupt)
         run("encode", bundle_folder, "histories.parquet", "--out", "v.parquet")
-    model, horizon = bundle_folder, "next"
+    model, horizon = bundle_folder, "overall"
     if changed == "histories":
         table = ratings().to_pydict()
         table["rating"][0] = 6 - table["rating"][0] if table["rating"][0] != 3 else 5
         pq.write_table(pa.table(table), "histories.parquet")
     elif changed == "horizon":
-        horizon = "overall"
+        horizon = "next"
     else:
         grown = load(model).with_items(
             pa.table({"item_id": [900], "title": ["Rocket 900"], "genres": ["Sci-Fi"]})

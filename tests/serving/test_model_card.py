@@ -144,8 +144,8 @@ def test_program_of_the_card_without_tastevec_returns_equal_vectors(made, tmp_pa
     following, overall = json.loads(printed.splitlines()[-1])
     names = {}
     exec(ours.replace('"this folder"', f"{str(folder)!r}, runtime='torch'"), names)  # noqa: S102  a program of the card
-    np.testing.assert_allclose(following, names["vector"], atol=1e-5)
-    np.testing.assert_allclose(overall, names["model"].encode(names["ratings"], horizon="overall"), atol=1e-5)
+    np.testing.assert_allclose(following, names["model"].encode(names["ratings"], horizon="next"), atol=1e-5)
+    np.testing.assert_allclose(overall, names["vector"], atol=1e-5)
     assert len(names["items"]) == 10
 
 

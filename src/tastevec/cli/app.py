@@ -95,7 +95,7 @@ EXAMPLES: Final = {
     "evaluate": "tastevec evaluate model --data prepared --out results",
     "compare": "tastevec compare results earlier-results --out comparison",
     "align": "tastevec align retrained model --vectors vectors.parquet --out aligned",
-    "encode": "tastevec encode model histories.csv --horizon overall --out vectors.parquet",
+    "encode": "tastevec encode model histories.csv --out vectors.parquet",
     "recommend": "tastevec recommend model histories.csv --k 20 --out recs.parquet",
     "similar": "tastevec similar model --users histories.csv --user-vectors vectors.parquet",
     "explain": "tastevec explain model histories.csv --tags 5",

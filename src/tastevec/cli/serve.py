@@ -22,7 +22,7 @@ def serve(
         Path | None,
         typer.Option(
             metavar="VECTORS",
-            help="Users to find similar users among: Parquet file from tastevec encode --horizon overall.",
+            help="Users to find similar users among: Parquet file from tastevec encode.",
         ),
     ] = None,
     as_json: AsJson = False,

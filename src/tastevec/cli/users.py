@@ -47,7 +47,7 @@ def encode(
             help="Output Parquet file; an earlier result there is replaced. Spark: a new folder of Parquet files.",
         ),
     ],
-    horizon: WhichHorizon = "next",
+    horizon: WhichHorizon = "overall",
     skip_bad_rows: SkipBadRows = False,
     engine: Annotated[
         Engine, typer.Option(help="Sorts the histories; spark also encodes them, on its workers.")
@@ -105,7 +105,7 @@ def recommend(
     *,
     out: OutFile,
     k: Annotated[int, typer.Option("--k", metavar="K", min=1, help="Items per user.")] = 10,
-    horizon: WhichHorizon = "next",
+    horizon: WhichHorizon = "overall",
     skip_bad_rows: SkipBadRows = False,
     memory: Memory = "512MB",
     as_json: AsJson = False,
@@ -205,38 +205,37 @@ def similar(
             items = recommender.similar_items(item, k=k).to_pylist()
             output.set(facts | {"item_id": item, "similar": items}, "\n".join(map(_line, items)))
             return
-        if users is not None:
-            facts["horizon"] = horizon
         with progress_bar("Comparing vectors") as progress:
-            pairs = _pairs(recommender, users, user_vectors, k, horizon)
+            pairs, of = _pairs(recommender, users, user_vectors, k, horizon)
+            facts |= {} if of is None else {"horizon": of}
             if out is not None:
                 rows = write_similar(pairs, out, facts, progress)
-                users_kind = "users" if users is None else f"users, horizon {horizon}"
-                kind = "items" if user_vectors is None else users_kind
+                kind = "items" if user_vectors is None else f"users, horizon {of or 'unknown'}"
                 output.set(
                     facts | {"out": out, "k": k, "rows": rows}, f"Wrote {rows:,} pairs to {out} ({kind})."
                 )
                 return
             found = _by_user(row for batch in pairs for row in batch.to_pylist())
         text = "\n\n".join("\n".join([f"{one['user_id']}:", *map(_line, one["similar"])]) for one in found)
-        output.set(facts | {"users": found}, text)
+        output.set(facts | {"users": found}, f"Horizon {of}.\n\n{text}")
 
 
 def _pairs(
     recommender: "Recommender", users: str | None, user_vectors: Path | None, k: int, horizon: Horizon
-) -> Iterator[Any]:
-    """Return batches of pairs: of all items, of all users of ``user_vectors``, or of the users of a file with those."""
+) -> tuple[Iterator[Any], Horizon | None]:
+    """Return batches of pairs, and their horizon: of all items, of all users of ``user_vectors``, or of a file with those."""
     from tastevec.pipelines.batch import similar_among, similar_items, similar_users
     from tastevec.schema import USER_ID
     from tastevec.serving.neighbors import read_user_vectors
 
     if user_vectors is None:
-        return similar_items(recommender, k=k)
-    known = read_user_vectors(user_vectors, recommender.bundle.space)
+        return similar_items(recommender, k=k), None
+    wanted = None if users is None else horizon
+    known = read_user_vectors(user_vectors, recommender.bundle.space, horizon=wanted)
     if users is None:
-        return similar_among(known, USER_ID, k=k)
+        return similar_among(known, USER_ID, k=k), known.horizon
     groups = _groups(users, recommender, lambda *_: None)
-    return similar_users(recommender, groups, known, k=k, horizon=horizon)
+    return similar_users(recommender, groups, known, k=k, horizon=horizon), horizon
 
 
 def _by_user(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -287,7 +286,8 @@ def explain(
                     for user, explanations in zip(group.user_ids.tolist(), explained, strict=True)
                 ]
         facts = {"horizon": horizon, "space": recommender.bundle.space, "users": users}
-        output.set(facts, "\n".join(line for user in users for line in _tag_lines(user)))
+        lines = (line for user in users for line in _tag_lines(user))
+        output.set(facts, "\n".join([f"Horizon {horizon}.", *lines]))
 
 
 def _tag(explanation: "TagExplanation", titles: dict[Any, str]) -> dict[str, Any]:

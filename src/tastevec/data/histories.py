@@ -12,7 +12,7 @@ import numpy as np
 from tastevec.data.files import damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -97,6 +97,18 @@ class Histories:
         """Yield consecutive histories of at most ``users`` users."""
         for start in range(0, len(self), users):
             yield self.take(np.arange(start, min(start + users, len(self))))
+
+    @classmethod
+    def concatenate(cls, groups: Sequence[Histories]) -> Histories:
+        """Return the users of all groups, of which there is one at least."""
+        if len(groups) == 1:
+            return groups[0]
+        flat = {
+            name: np.concatenate([getattr(group, name) for group in groups])
+            for name in ("user_ids", *ARRAY_DTYPES)
+        }
+        lengths = np.concatenate([group.lengths for group in groups])
+        return cls(offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)
 
     def save(self, folder: Path) -> None:
         """Write the flat arrays into ``folder``, without user ids."""

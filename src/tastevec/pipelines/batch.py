@@ -29,11 +29,11 @@ from tastevec.data.readers import ReadSettings
 from tastevec.data.shards import input_digest, open_shards
 from tastevec.data.streaming import iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
-from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, SIMILARITY, TIMESTAMP, USER_ID, VECTOR
+from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, TIMESTAMP, USER_ID, VECTOR
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder, encode_histories, gpu_available, on_gpu
 from tastevec.serving.hub import open_bundle
-from tastevec.serving.neighbors import Neighbors
+from tastevec.serving.neighbors import Neighbors, neighbor_pairs
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def write_vectors(
     users: UserFile,
     out: Path,
     *,
-    horizon: Horizon = "next",
+    horizon: Horizon = "overall",
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
     """Write ``user_id, vector`` (a fixed-size list of float32) of each user to ``out``.
@@ -101,7 +101,7 @@ def write_recommendations(
     out: Path,
     *,
     k: int = 10,
-    horizon: Horizon = "next",
+    horizon: Horizon = "overall",
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
     """Write ``user_id, item_id, rank, score`` to ``out``, ``k`` items per user, ranks from 1; resumable as `write_vectors`.
@@ -170,7 +170,7 @@ def write_vectors_on_spark(
     histories: str,
     out: str,
     *,
-    horizon: Horizon = "next",
+    horizon: Horizon = "overall",
     skip_bad_rows: bool = False,
     spark: SparkConfig | None = None,
 ) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def _check_new_folder(out: Path, model: Path, histories: str) -> None:
 
 
 def encode_on_spark(
-    model: Path | str | Bundle, histories: DataFrame, *, horizon: Horizon = "next"
+    model: Path | str | Bundle, histories: DataFrame, *, horizon: Horizon = "overall"
 ) -> DataFrame:
     """Return ``user_id, vector`` of each user, in no particular order: the vectors of ``tastevec encode``, within 1e-5.
 
@@ -384,7 +384,7 @@ def similar_users(
     """
     for batch in users:
         nearest = known.nearest(recommender.vectors(batch, horizon), k)
-        yield _pairs(USER_ID, batch.user_ids, known.ids, *nearest)
+        yield neighbor_pairs(USER_ID, batch.user_ids, known.ids, *nearest)
 
 
 def similar_among(known: Neighbors, name: str, *, k: int) -> Iterator[pa.RecordBatch]:
@@ -398,7 +398,7 @@ def similar_among(known: Neighbors, name: str, *, k: int) -> Iterator[pa.RecordB
         # A vector itself can have any rank among equals, or none; false sorts before true, and the sort is stable.
         others = np.argsort(indices == rows[:, None], axis=1, kind="stable")[:, : min(k, len(known) - 1)]
         indices, cosines = np.take_along_axis(indices, others, 1), np.take_along_axis(cosines, others, 1)
-        yield _pairs(name, known.ids[rows], known.ids, indices, cosines)
+        yield neighbor_pairs(name, known.ids[rows], known.ids, indices, cosines)
 
 
 def write_similar(
@@ -423,20 +423,3 @@ def write_similar(
             rows += len(batch)
             progress(rows)
     return rows
-
-
-def _pairs(
-    name: str,
-    ids: NDArray[Any],
-    known: NDArray[Any],
-    indices: NDArray[np.int64],
-    cosines: NDArray[np.float32],
-) -> pa.RecordBatch:
-    nearest = indices.shape[1]
-    columns = {
-        name: pa.array(np.repeat(ids, nearest)),
-        f"similar_{name}": pa.array(known[indices.ravel()]),
-        RANK: pa.array(np.tile(np.arange(1, nearest + 1, dtype=np.int32), len(ids))),
-        SIMILARITY: pa.array(cosines.ravel()),
-    }
-    return pa.record_batch(columns)

@@ -70,7 +70,7 @@ import tastevec as tv
 
 model = tv.load("{name}")
 ratings = {example}  # of one user, oldest first: item_id and rating
-vector = model.encode(ratings)
+vector = model.encode(ratings)  # horizon overall; horizon="next" is order-aware
 items = model.recommend(ratings, k=10)
 ```
 """

@@ -6,7 +6,7 @@ Dimensions: B queries, M known vectors, D dimensions, K nearest.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,13 @@ import pyarrow.parquet as pq
 
 from tastevec.data.arrays import READ_ERRORS, check_ids, vector_type
 from tastevec.errors import DataError, SourceError
-from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, USER_ID, VECTOR
+from tastevec.schema import ALIGNED_COSINE, ALIGNED_FROM, RANK, SIMILARITY, USER_ID, VECTOR, Horizon
+from tastevec.serving.embeddings import Embeddings, check_vectors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from tastevec.schema import Horizon
 
 
 class Neighbors:
@@ -30,12 +29,15 @@ class Neighbors:
     Attributes:
         ids: (M,) their IDs.
         vectors: (M, D) float32, of any length; a vector of zeros is near none.
+        horizon: The horizon of user vectors; None where it is unknown, or of items.
     """
 
-    def __init__(self, ids: NDArray[Any], vectors: NDArray[np.float32]) -> None:
+    def __init__(
+        self, ids: NDArray[Any], vectors: NDArray[np.float32], horizon: Horizon | None = None
+    ) -> None:
         import faiss  # noqa: PLC0415  an extra
 
-        self.ids, self.vectors = ids, vectors
+        self.ids, self.vectors, self.horizon = ids, vectors, horizon
         self._index = faiss.IndexFlatIP(vectors.shape[1])
         self._index.add(_unit(vectors))
 
@@ -55,23 +57,26 @@ class Neighbors:
 
 
 def read_user_vectors(
-    users: Path | str | pa.Table, space: str, *, horizon: Horizon | None = None
+    users: Path | str | pa.Table | Embeddings, space: str, *, horizon: Horizon | None = None
 ) -> Neighbors:
     """Return user vectors that ``encode`` wrote.
 
     Args:
-        users: A Parquet file or a table of user_id and vector.
+        users: A Parquet file or a table of user_id and vector, or `Embeddings`.
         space: The space of the model: vectors of two spaces are not comparable.
         horizon: The required horizon; None accepts any.
 
     Raises:
         SourceError: The file cannot be read.
-        DataError: It is not a table of vectors, or its vectors are of another space or horizon.
+        DataError: It is not a table of vectors, or its vectors are of another space.
+        SettingsError: Its vectors are of another horizon.
 
     Warns:
         UserWarning: The vectors were aligned from another space.
     """
-    name = "user vectors" if isinstance(users, pa.Table) else str(users)
+    if isinstance(users, Embeddings):
+        users = users.to_arrow()
+    name = "users" if isinstance(users, pa.Table) else str(users)
     try:
         table = users if isinstance(users, pa.Table) else pq.read_table(users)
         table.validate(full=True)
@@ -86,7 +91,7 @@ def read_user_vectors(
             "NULL, as from tastevec encode."
         )
     check_ids(table[USER_ID], f"{name}, column {USER_ID}")
-    _check_metadata(table.schema.metadata or {}, name, space, horizon)
+    found = _check_metadata(table.schema.metadata or {}, name, space, horizon)
     if not len(table):
         raise DataError(f"{name}: no users. Expected at least one. Run: tastevec encode MODEL HISTORIES")
     flat = table[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
@@ -95,28 +100,45 @@ def read_user_vectors(
         raise DataError(
             f"{name}: a vector contains NaN or infinity. Expected finite numbers. Encode these users again."
         )
-    return Neighbors(table[USER_ID].to_numpy(), vectors)
+    return Neighbors(table[USER_ID].to_numpy(), vectors, found)
 
 
-def _check_metadata(metadata: dict[bytes, bytes], name: str, space: str, horizon: Horizon | None) -> None:
-    """Refuse vectors of another space or horizon; warn about aligned vectors."""
-    found = metadata.get(b"space", space.encode()).decode()
-    if found != space:
-        raise DataError(
-            f"{name}: vectors have space {found}. Expected {space}, the space of the model. Encode these users with this model."
-        )
-    if (source := metadata.get(ALIGNED_FROM.encode())) is not None:
-        cosine = metadata.get(ALIGNED_COSINE.encode(), b"unknown").decode()
+def _check_metadata(
+    metadata: dict[bytes, bytes], name: str, space: str, horizon: Horizon | None
+) -> Horizon | None:
+    """Return the horizon in the metadata; refuse vectors of another space or horizon; warn about aligned vectors."""
+    names = ("space", "horizon", ALIGNED_FROM, ALIGNED_COSINE)
+    facts = {name: value.decode() for name in names if (value := metadata.get(name.encode())) is not None}
+    found = facts.get("horizon")
+    check_vectors(name, facts.get("space", space), found, space, horizon)
+    if (source := facts.get(ALIGNED_FROM)) is not None:
         warnings.warn(
-            f"{name}: vectors were aligned from space {source.decode()}, so similarities are approximate (held-out mean cosine of "
-            f"items: {cosine})",
+            f"{name}: vectors were aligned from space {source}, so similarities are approximate (held-out mean cosine of items: "
+            f"{facts.get(ALIGNED_COSINE, 'unknown')})",
             stacklevel=3,
         )
-    found = metadata.get(b"horizon", (horizon or "").encode()).decode()
-    if horizon is not None and found != horizon:
-        raise DataError(
-            f"{name}: vectors have horizon {found}. Expected {horizon}. Run tastevec encode with --horizon {horizon}."
-        )
+    return cast("Horizon", found) if found in get_args(Horizon) else None
+
+
+def neighbor_pairs(
+    name: str,
+    ids: NDArray[Any],
+    known: NDArray[Any],
+    indices: NDArray[np.int64],
+    cosines: NDArray[np.float32],
+) -> pa.RecordBatch:
+    """Return the result (B, K) of `Neighbors.nearest` as rows: the ID, ``similar_`` and the other's ID, rank, similarity.
+
+    ``name`` is the column of the IDs (B,), ``known`` are those of the known vectors.
+    """
+    nearest = indices.shape[1]
+    columns = {
+        name: pa.array(np.repeat(ids, nearest)),
+        f"similar_{name}": pa.array(known[indices.ravel()]),
+        RANK: pa.array(np.tile(np.arange(1, nearest + 1, dtype=np.int32), len(ids))),
+        SIMILARITY: pa.array(cosines.ravel()),
+    }
+    return pa.record_batch(columns)
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

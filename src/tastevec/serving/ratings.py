@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,23 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import RatingScale
     from tastevec.data.readers import RowReport
     from tastevec.data.streaming import HistoryStream
+
+
+class ArrowTable(Protocol):
+    """A table with Arrow's interface: Polars, pandas, Arrow, DuckDB and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the table as a capsule."""
+
+
+OneUser = list[Any] | tuple[Any, ...]  # the interactions of one user
+Table = ArrowTable
+
+
+def is_one_user(interactions: object) -> bool:
+    """Return whether interactions are those of one user, or are the vector of one user."""
+    return isinstance(interactions, list | tuple | np.ndarray)
+
 
 _Row = tuple[int, float, int]  # item index (-1: unknown), rating, timestamp
 
@@ -49,10 +66,16 @@ class InvalidRatingError(BadRowError):
 
 @dataclass(frozen=True, eq=False)
 class ParsedUsers:
-    """B users: their interactions with known items, oldest first, and the unknown item IDs of each."""
+    """B users: their interactions with known items, oldest first, all their interactions, and the unknown item IDs of each."""
 
     histories: Histories
+    n_interactions: NDArray[np.int64]
     unknown: list[list[Any]]
+
+    def block(self, users: slice) -> ParsedUsers:
+        """Return some of the users."""
+        histories = self.histories.take(np.arange(len(self.histories))[users])
+        return ParsedUsers(histories, self.n_interactions[users], self.unknown[users])
 
 
 def to_histories(
@@ -98,7 +121,7 @@ def to_histories(
         normalized_ratings=normalize_ratings(flat, offsets),
         timestamps=np.array(timestamps, np.int64),
     )
-    return ParsedUsers(histories.keep(histories.items >= 0), unknown)
+    return ParsedUsers(histories.keep(histories.items >= 0), histories.lengths, unknown)
 
 
 def _user_rows(
@@ -132,7 +155,7 @@ def _user_rows(
 _SHOWN = 60  # characters of an ID in a message
 
 
-def list_history(ratings: Any, indices: Mapping[str, int], scale: RatingScale) -> Histories:  # noqa: ANN401  any value
+def list_history(ratings: Any, indices: Mapping[str, int], scale: RatingScale) -> ParsedUsers:  # noqa: ANN401  any value
     """Return the history of one user, from a list of item ID and rating, oldest first; see `to_histories`.
 
     Raises:
@@ -149,7 +172,7 @@ def list_history(ratings: Any, indices: Mapping[str, int], scale: RatingScale) -
         raise UnknownItemError(
             f"ratings: item {unknown[0]!r} is not in the catalog ({len(indices):,} items). Remove it, or add it with with_items."
         )
-    return parsed.histories
+    return parsed
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +218,7 @@ def open_file(
     return UserFile(iter_histories(table, item_ids), row_report, id_type, path)
 
 
-def table_histories(table: object, item_ids: NDArray[Any], scale: RatingScale) -> HistoryStream:
+def table_histories(table: Any, item_ids: NDArray[Any], scale: RatingScale) -> ParsedUsers:  # noqa: ANN401  any value
     """Return the histories of a table in memory: Polars, pandas, Arrow, or any other with the Arrow interface.
 
     Raises:
@@ -208,4 +231,7 @@ def table_histories(table: object, item_ids: NDArray[Any], scale: RatingScale) -
     with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
         path = Path(scratch) / "ratings.parquet"
         pq.write_table(pa.table(table), path)
-        return open_file(path, item_ids, scale).stream
+        stream = open_file(path, item_ids, scale).stream
+        parts = [(histories, stream.lengths) for histories in stream]
+    histories = Histories.concatenate([part for part, _ in parts])
+    return ParsedUsers(histories, np.concatenate([lengths for _, lengths in parts]), [])

@@ -5,22 +5,33 @@ Dimensions: B users, N items of the catalog, D dimensions, K recommendations.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 import pyarrow as pa
 
 from tastevec.data.topk import rank_items
-from tastevec.errors import FormatError, SettingsError, UnknownItemError
-from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
+from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
+from tastevec.schema import ITEM_ID, ITEM_NOUN, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
+from tastevec.serving.embeddings import Embeddings, check_vectors
 from tastevec.serving.encoder import encode_histories
 from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
 from tastevec.serving.hub import open_bundle, push
-from tastevec.serving.neighbors import Neighbors, read_user_vectors
+from tastevec.serving.neighbors import Neighbors, neighbor_pairs, read_user_vectors
 from tastevec.serving.new_items import read_new_items, with_new_items
-from tastevec.serving.ratings import UserFile, list_history, open_file, table_histories
+from tastevec.serving.ratings import (
+    OneUser,
+    ParsedUsers,
+    Table,
+    UserFile,
+    is_one_user,
+    list_history,
+    open_file,
+    table_histories,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +41,8 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.bundle import Bundle, Runtime
+
+    Vector = NDArray[np.float32]
 
 _MAX_SCORES = 1 << 24  # of a block, 64 MB: with fewer users at once the matrix product is slower
 _MAX_USERS = 1024  # of a batch of recommendations
@@ -102,21 +115,30 @@ def load(folder: Path | str, *, runtime: Runtime = "auto", revision: str | None 
 class Recommender:
     """A model that encodes users, recommends items and explains embeddings; no result depends on the other users.
 
-    ``ratings`` is a table of user, item, rating and optional timestamp (Polars, pandas, Arrow), or a list
-    ``[(item_id, rating), ...]`` of one user, oldest first. ``next``: what the user is likely to want next (order-aware).
-    ``overall``: long-term preferences (order-free).
+    ``interactions`` are a table of user, item, rating and optional timestamp (Polars, pandas, Arrow), or a list
+    ``[(item_id, rating), ...]`` of one user, oldest first. ``overall``: long-term preferences (order-free). ``next``: what the
+    user is likely to want next (order-aware).
 
     Raises:
-        DataError: In each method with ``ratings``: a rating is invalid.
-        UnknownItemError: In each method with ``ratings`` or ``item_id``: an item of one user is not in the catalog. In a
+        DataError: In each method with ``interactions``: a rating is invalid.
+        UnknownItemError: In each method with ``interactions`` or ``item_id``: an item of one user is not in the catalog. In a
             table, unknown items are ignored.
-        SettingsError: In each method with ``k`` or ``horizon``: ``k`` is below 1, or the horizon is unknown.
+        SettingsError: In each method with ``k`` or ``horizon``: ``k`` is below 1, the horizon is unknown, or `Embeddings` are
+            of another horizon.
         FormatError: In each method with tags: the model has none.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.item_vectors = bundle.model.item_vectors  # (N, D)
+
+    def __repr__(self) -> str:
+        items, dim = self.item_vectors.shape
+        data, scale = self.bundle.facts.get("data", {}), self.bundle.reading.scale
+        noun = data.get("item_noun", ITEM_NOUN)["one" if items == 1 else "many"]
+        users = f"{data.get('train_users', 0):,} users of {data.get('name', 'unknown data')}"
+        values = f"explicit {scale.low:g}:{scale.high:g}"
+        return f"Recommender({items:,} {noun}, {dim} dimensions, {values}, {users}, space {self.bundle.space[:8]})"
 
     @cached_property
     def _item_neighbors(self) -> Neighbors:
@@ -148,20 +170,43 @@ class Recommender:
         """
         return push(self.bundle, repository, private=private)
 
-    def encode(self, ratings: object, *, horizon: Horizon = "next") -> NDArray[np.float32] | pa.Table:
-        """Return the vector (D,) of one user, or a table of user_id and vector."""
-        if isinstance(ratings, list | tuple):
-            return self.vectors(self._one(ratings), horizon)[0]
-        return pa.Table.from_batches(list(self.encode_batches(self._many(ratings), horizon)))
+    @overload
+    def encode(self, interactions: OneUser, *, horizon: Horizon = "overall") -> Vector: ...
+    @overload
+    def encode(self, interactions: Table, *, horizon: Horizon = "overall") -> Embeddings: ...
+    def encode(self, interactions: OneUser | Table, *, horizon: Horizon = "overall") -> Vector | Embeddings:
+        """Return the vector (D,) of one user, or the `Embeddings` of the users of a table."""
+        users = self._parse(interactions)
+        vectors = self.vectors(users.histories, horizon)
+        if is_one_user(interactions):
+            vector: Vector = vectors[0]
+            return vector
+        counts = (users.n_interactions, users.histories.lengths)
+        return Embeddings(users.histories.user_ids, vectors, *counts, horizon, self.bundle.space)
 
-    def recommend(self, ratings: object, *, k: int = 10, horizon: Horizon = "next") -> pa.Table:
-        """Return the best unrated items: item_id, title, rank from 1, score; for a table, with user_id as first column."""
-        one = isinstance(ratings, list | tuple)
-        users = iter([self._one(ratings)]) if one else self._many(ratings)
-        table = pa.Table.from_batches(list(self.recommend_batches(users, k=k, horizon=horizon)))
+    def recommend(
+        self,
+        interactions: OneUser | Table | Embeddings | Vector,
+        *,
+        k: int = 10,
+        horizon: Horizon = "overall",
+        seen: OneUser = (),
+    ) -> pa.Table:
+        """Return the best items that are not in the history: item_id, title, rank from 1, score.
+
+        Of several users the first column is user_id.
+
+        Args:
+            interactions: See the class; or `Embeddings`, or the vector (D,) of one user.
+            k: Items per user.
+            horizon: The horizon.
+            seen: The interactions of a vector's user, whose items are not recommended, or the same for all `Embeddings`.
+        """
+        histories, vectors = self._encoded(interactions, horizon, seen)
+        table = pa.Table.from_batches([self._best(histories, vectors, _at_least_one(k))])
         indices = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(indices))
-        return table.drop_columns([USER_ID]) if one else table
+        return table.drop_columns([USER_ID]) if is_one_user(interactions) else table
 
     def similar_items(self, item_id: object, *, k: int = 10) -> pa.Table:
         """Return the nearest items: item_id, title, rank from 1, similarity; only items with a vector."""
@@ -174,38 +219,77 @@ class Recommender:
 
     def similar_users(
         self,
-        ratings: object,
-        users: Path | str | pa.Table | Neighbors,
+        interactions: OneUser | Table | Embeddings | Vector,
+        users: Path | str | pa.Table | Embeddings | Neighbors,
         *,
         k: int = 10,
         horizon: Horizon = "overall",
     ) -> pa.Table:
         """Return the users nearest to one user: user_id, rank from 1, similarity.
 
+        Of several users the columns are user_id, similar_user_id, rank and similarity.
+
         Args:
-            ratings: The ratings of the user, who need not be among ``users``; see the class.
-            users: User vectors that ``encode`` wrote with this model: a Parquet file or a table.
+            interactions: Of users who need not be among ``users``; see the class. Or `Embeddings`, or the vector (D,) of one
+                user.
+            users: `Embeddings` of this model, or a Parquet file or a table of them.
             k: Users to return.
-            horizon: The horizon of the user vectors.
+            horizon: The horizon of all vectors.
 
         Raises:
             DataError: The user vectors are of another space.
         """
-        known = users if isinstance(users, Neighbors) else read_user_vectors(users, self.bundle.space)
-        [indices], [cosines] = known.nearest(self.vectors(self._one(ratings), horizon), _at_least_one(k))
-        columns = {USER_ID: pa.array(known.ids[indices]), RANK: _ranks(len(indices))}
-        return pa.table({**columns, SIMILARITY: pa.array(cosines)})
+        known = users
+        if not isinstance(known, Neighbors):
+            known = read_user_vectors(known, self.bundle.space, horizon=horizon)
+        check_vectors("users", self.bundle.space, known.horizon, self.bundle.space, horizon)
+        histories, vectors = self._encoded(interactions, horizon)
+        nearest = known.nearest(vectors, _at_least_one(k))
+        pairs = pa.Table.from_batches([neighbor_pairs(USER_ID, histories.user_ids, known.ids, *nearest)])
+        if not is_one_user(interactions):
+            return pairs
+        return pairs.drop_columns([USER_ID]).rename_columns([USER_ID, RANK, SIMILARITY])
 
+    @overload
     def explain(
-        self, ratings: object, *, tags: int = 10, contributions: int = 3, horizon: Horizon = "overall"
-    ) -> list[TagExplanation]:
-        """Return the tags of one user, the largest strength times reliability first, with the contributions of rated items."""
-        directions, history = self.tags, self._one(ratings)
-        vectors = self.vectors(history, horizon)
-        [explanations] = explain_users(
-            self.attribution(horizon), directions, history, vectors, tags=tags, contributions=contributions
+        self,
+        interactions: OneUser | Vector,
+        *,
+        tags: int = 10,
+        contributions: int = 3,
+        horizon: Horizon = "overall",
+    ) -> list[TagExplanation]: ...
+    @overload
+    def explain(
+        self,
+        interactions: Table | Embeddings,
+        *,
+        tags: int = 10,
+        contributions: int = 3,
+        horizon: Horizon = "overall",
+    ) -> dict[Any, list[TagExplanation]]: ...
+    def explain(
+        self,
+        interactions: OneUser | Table | Embeddings | Vector,
+        *,
+        tags: int = 10,
+        contributions: int = 3,
+        horizon: Horizon = "overall",
+    ) -> list[TagExplanation] | dict[Any, list[TagExplanation]]:
+        """Return the tags of one user, the largest strength times reliability first, with the contributions of rated items.
+
+        Of several users the result has one such list per user ID. A vector, or `Embeddings`, have no contributions.
+        """
+        directions = self.tags
+        histories, vectors = self._encoded(interactions, horizon)
+        if isinstance(interactions, Embeddings | np.ndarray):
+            contributions = 0
+        explanations = explain_users(
+            self.attribution(horizon), directions, histories, vectors, tags=tags, contributions=contributions
         )
-        return explanations
+        if is_one_user(interactions):
+            return explanations[0]
+        return dict(zip(histories.user_ids.tolist(), explanations, strict=True))
 
     def attribution(self, horizon: Horizon) -> Attribution:
         """Return the leave-one-out attribution for a horizon."""
@@ -217,20 +301,45 @@ class Recommender:
         [explanations] = explain_items(self.tags, vectors, tags=tags)
         return explanations
 
+    @overload
     def steer(
         self,
-        vector: NDArray[np.float32],
+        vector: Vector,
         tags: Mapping[str, float],
         *,
         hold: float = 1.0,
         horizon: Horizon = "overall",
-    ) -> NDArray[np.float32]:
-        """Return a user vector (D,) steered by tags, each by its amount in standard deviations; see `TagDirections.steer`.
+    ) -> Vector: ...
+    @overload
+    def steer(
+        self,
+        vector: Embeddings,
+        tags: Mapping[str, float],
+        *,
+        hold: float = 1.0,
+        horizon: Horizon = "overall",
+    ) -> Embeddings: ...
+    def steer(
+        self,
+        vector: Vector | Embeddings,
+        tags: Mapping[str, float],
+        *,
+        hold: float = 1.0,
+        horizon: Horizon = "overall",
+    ) -> Vector | Embeddings:
+        """Return a user vector (D,), or `Embeddings`, steered by tags, each by its amount in standard deviations.
+
+        See `TagDirections.steer`.
 
         Raises:
             SettingsError: A tag is unknown, or a number is out of range.
         """
-        return self.tags.steer(vector, tags, hold=hold, horizon=horizon)
+        if not isinstance(vector, Embeddings):
+            return self.tags.steer(vector, tags, hold=hold, horizon=horizon)
+        self._encoded(vector, horizon)
+        # Steering is linear: one move serves all vectors.
+        move = self.tags.steer(np.zeros_like(self.item_vectors[0]), tags, hold=hold, horizon=horizon)
+        return vector.with_matrix(vector.matrix + move)
 
     @property
     def tags(self) -> TagDirections:
@@ -280,7 +389,7 @@ class Recommender:
         scale = self.bundle.reading.scale
         return open_file(path, self.bundle.item_ids, scale, skip_bad_rows=skip_bad_rows, memory=memory)
 
-    def vectors(self, histories: Histories, horizon: Horizon) -> NDArray[np.float32]:
+    def vectors(self, histories: Histories, horizon: Horizon) -> Vector:
         """Return the vectors (B, D) of users."""
         if horizon not in get_args(Horizon):
             raise SettingsError(f"horizon: {horizon!r}. Expected {' or '.join(get_args(Horizon))}.")
@@ -300,25 +409,50 @@ class Recommender:
         """Yield ``user_id, item_id, rank, score`` of each batch of users."""
         _at_least_one(k)
         for histories in (part for batch in users for part in batch.chunks(_MAX_USERS)):
-            vectors = self.vectors(histories, horizon)
-            indices, scores = best_items(
-                vectors, self.item_vectors, histories, k, self._with_vector
-            )  # (B, K)
-            present = indices >= 0
-            rows, ranks = np.nonzero(present)
-            columns = {
-                USER_ID: pa.array(histories.user_ids[rows]),
-                ITEM_ID: pa.array(self.bundle.item_ids[indices[present]]),
-                RANK: pa.array((ranks + 1).astype(np.int32)),
-                SCORE: pa.array(scores[present]),
-            }
-            yield pa.record_batch(columns)
+            yield self._best(histories, self.vectors(histories, horizon), k)
 
-    def _one(self, ratings: object) -> Histories:
-        return list_history(ratings, self._indices, self.bundle.reading.scale)
+    def _best(self, known: Histories, vectors: NDArray[np.float32], k: int) -> pa.RecordBatch:
+        """Return ``user_id, item_id, rank, score`` of users, from their histories and vectors (B, D)."""
+        indices, scores = best_items(vectors, self.item_vectors, known, k, self._with_vector)  # (B, K)
+        present = indices >= 0
+        rows, ranks = np.nonzero(present)
+        columns = {
+            USER_ID: pa.array(known.user_ids[rows]),
+            ITEM_ID: pa.array(self.bundle.item_ids[indices[present]]),
+            RANK: pa.array((ranks + 1).astype(np.int32)),
+            SCORE: pa.array(scores[present]),
+        }
+        return pa.record_batch(columns)
 
-    def _many(self, ratings: object) -> Iterable[Histories]:
-        return table_histories(ratings, self.bundle.item_ids, self.bundle.reading.scale)
+    def _encoded(
+        self, users: OneUser | Table | Embeddings | Vector, horizon: Horizon, seen: OneUser = ()
+    ) -> tuple[Histories, Vector]:
+        """Return the histories and the vectors (B, D) of users; embeddings have the history ``seen``.
+
+        Raises:
+            DataError: Embeddings are of another space, or a vector has another shape.
+            SettingsError: Embeddings are of another horizon.
+        """
+        if not isinstance(users, Embeddings | np.ndarray):
+            histories = self._parse(users).histories
+            return histories, self.vectors(histories, horizon)
+        if isinstance(users, Embeddings):
+            check_vectors("users", users.space, users.horizon, self.bundle.space, horizon)
+            ids, vectors = users.ids, users.matrix
+        else:
+            ids, vectors = np.zeros(1, np.int64), np.asarray(users, np.float32)[None]
+        if vectors.shape[1:] != (dim := self.item_vectors.shape[1],):
+            raise DataError(
+                f"vector: shape {vectors.shape[1:]}. Expected ({dim},), one vector of this model. Pass several as Embeddings."
+            )
+        history = self._parse(seen).histories.take(np.zeros(len(ids), np.int64))
+        return replace(history, user_ids=ids), vectors
+
+    def _parse(self, interactions: OneUser | Table) -> ParsedUsers:
+        scale = self.bundle.reading.scale
+        if is_one_user(interactions):
+            return list_history(interactions, self._indices, scale)
+        return table_histories(interactions, self.bundle.item_ids, scale)
 
 
 def _at_least_one(k: int) -> int:

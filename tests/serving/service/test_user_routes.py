@@ -210,6 +210,6 @@ def test_parse_users_equals_the_python_interface(tiny):
     from tastevec.serving.service.schemas import User  # noqa: PLC0415  used only here
 
     content = tiny.parse([User.model_validate(user(ROCKETS))]).histories
-    alone = tiny.model._one(ROCKETS)
+    alone = tiny.model._parse(ROCKETS).histories
     for name in ("user_ids", "offsets", "items", "ratings", "normalized_ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(content, name), getattr(alone, name))

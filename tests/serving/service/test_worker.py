@@ -77,7 +77,7 @@ def test_worker_with_waiting_jobs_encodes_their_users_together(tiny):
     with Running(tiny) as running:
         for number in range(1, 6):
             running.give(number, "recommend", {"users": [rated((number, 5))], "k": 3})
-        running.give(6, "encode", {"users": [rated((1, 5))], "horizon": "overall"})
+        running.give(6, "encode", {"users": [rated((1, 5))], "horizon": "next"})
         running.start()
         batches = [running.result(number)[0].get("users") for number in range(1, 7)]
     assert sorted(filter(None, batches)) == [1, 5]

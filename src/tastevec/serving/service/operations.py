@@ -100,9 +100,8 @@ class Work:
                 assert self.items is not None
                 yield replace(self, items=self.items[block])
                 continue
-            histories = self.users.histories.take(np.arange(count)[block])
             vectors = None if self.vectors is None else self.vectors[block]
-            yield replace(self, users=ParsedUsers(histories, self.users.unknown[block]), vectors=vectors)
+            yield replace(self, users=self.users.block(block), vectors=vectors)
         if count <= step:
             yield self
 

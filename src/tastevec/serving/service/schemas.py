@@ -138,7 +138,7 @@ class EncodeRequest(_Request):
     """Users to encode."""
 
     users: Users
-    horizon: HorizonField = "next"
+    horizon: HorizonField = "overall"
 
 
 class RecommendRequest(_Request):
@@ -146,7 +146,7 @@ class RecommendRequest(_Request):
 
     users: Users
     k: K = 10
-    horizon: HorizonField = "next"
+    horizon: HorizonField = "overall"
     tags: Tags = Field(default_factory=dict)
     contributions: Annotated[
         int,

@@ -16,7 +16,6 @@ from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from pydantic_core import to_json
 
 from tastevec.data.histories import Histories
@@ -220,7 +219,7 @@ class Worker:
         vectors, users = None, sum(_users(work) for _, work in batch)
         if users:
             try:
-                histories = _concatenate(
+                histories = Histories.concatenate(
                     [work.users.histories for _, work in batch if work.users is not None]
                 )
                 vectors = self._state.model.vectors(histories, batch[0][1].horizon)
@@ -303,23 +302,11 @@ def _users(work: Work) -> int:
     return len(work.users.unknown) if work.to_encode and work.users is not None else 0
 
 
-def _concatenate(groups: Sequence[Histories]) -> Histories:
-    """Return the users of all groups."""
-    if len(groups) == 1:
-        return groups[0]
-    flat = {
-        name: np.concatenate([getattr(group, name) for group in groups])
-        for name in ("user_ids", "items", "ratings", "normalized_ratings", "timestamps")
-    }
-    lengths = np.concatenate([group.lengths for group in groups])
-    return Histories(offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)
-
-
 def from_folder(folder: Path, users: Path | None = None) -> Callable[[], AppState]:
     """Return a source that loads the current content of a model folder, and users that can be found.
 
-    The users are a Parquet file from ``tastevec encode --horizon overall`` with this model. The source raises
-    FormatError for an invalid folder, and DataError for user vectors of another space or horizon.
+    The users are a Parquet file from ``tastevec encode`` with this model, of horizon overall. The source raises
+    FormatError for an invalid folder, DataError for user vectors of another space, SettingsError for those of another horizon.
     """
 
     def source() -> AppState:
