@@ -29,6 +29,11 @@ RANK: Final = "rank"  # from 1
 SCORE: Final = "score"
 SIMILARITY: Final = "similarity"  # a cosine
 
+# Begins of the names of item metadata columns that are read by their kind.
+TEXT_COLUMN: Final = "text:"
+NUMBER_COLUMN: Final = "number:"
+VECTOR_COLUMN: Final = "vector:"
+
 # What no user ID and no item ID may contain: Unicode category Cc, and its line and paragraph separators. Python, Arrow, DuckDB and Spark read this pattern alike.
 CONTROL_CHARACTERS: Final = r"[\x00-\x1f\x7f-\x9f" "\u2028\u2029]"
 

@@ -55,6 +55,16 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", _TYPED_NAME.sub("", name.strip()).lower())
 
 
+def names_role(name: str, role: str) -> bool:
+    """Return whether a column of this name has the role by its name alone.
+
+    Examples:
+        >>> names_role("movieId", "item_id"), names_role("id", "item_id")
+        (True, False)
+    """
+    return plain_name(name) in _NAMES[role]
+
+
 def names_time(name: str) -> bool:
     """Return whether a column of this name may have times: then its values decide.
 

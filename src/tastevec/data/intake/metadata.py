@@ -1,0 +1,223 @@
+"""Metadata tables: a table of items, tags or relevances as Arrow columns by name, and the IDs in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tastevec.data.intake.columns import names_role, plain_name, two_columns
+from tastevec.data.intake.report import percent
+from tastevec.data.intake.settings import MISSING, FileFormat
+from tastevec.errors import BadRowError, DataError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tastevec.data.intake.report import Findings
+
+
+@dataclass(frozen=True, eq=False)
+class TableContext:
+    """How the tables of one source are read.
+
+    Attributes:
+        connection: Ibis on DuckDB.
+        scratch: A folder for temporary files.
+        file_format: How a text file is read.
+        bad_rows: Largest share of broken rows that are dropped and counted; None refuses the first one.
+        missing: Texts that are no ID, in lower case.
+    """
+
+    connection: Any
+    scratch: Path
+    file_format: FileFormat = field(default_factory=FileFormat)
+    bad_rows: float | None = None
+    missing: tuple[str, ...] = MISSING
+
+    def tab_separated(
+        self, path: Path, columns: tuple[str, ...], encoding: str | None = None
+    ) -> TableContext:
+        """Return the context of a tab-separated file with these columns, which may lack its header."""
+        with path.open("rb") as file:
+            header = file.readline().startswith(f"{columns[0]}\t".encode())
+        text = FileFormat("\t", () if header else columns, header=header, quote=False, encoding=encoding)
+        return replace(self, file_format=text)
+
+
+@dataclass(frozen=True, eq=False)
+class NamedTable:
+    """A table: the name of its file, and its M rows as columns by name.
+
+    Attributes:
+        file: In messages.
+        columns: (M,) values by name; texts where the file is a text file. A second column of a name is not there.
+        space_separated: Whether a space may separate the values of a cell, as in RecBole.
+    """
+
+    file: str
+    columns: Mapping[str, pa.Array]
+    space_separated: bool = False
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    @classmethod
+    def of(cls, table: pa.Table, file: str, *, space_separated: bool = False) -> NamedTable:
+        """Return an Arrow table under this name."""
+        columns: dict[str, pa.Array] = {}
+        for name, values in zip(table.column_names, table.columns, strict=True):
+            columns.setdefault(name, _one_chunk(values))
+        return cls(file, columns, space_separated)
+
+
+def _one_chunk(values: pa.ChunkedArray) -> pa.Array:
+    whole = values.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # of older versions of Arrow
+        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+
+
+def read_table(source: Any, context: TableContext, name: str) -> NamedTable:  # noqa: ANN401  any table or path
+    """Return a file or a table in memory; ``name`` is that of a table in memory in messages.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    if isinstance(source, NamedTable):
+        return source
+    if hasattr(source, "__arrow_c_stream__"):
+        return NamedTable.of(pa.table(source), name)
+    if isinstance(source, str | Path):
+        return _read_file(Path(source), context.file_format)
+    raise SourceError(f"{name}: a {type(source).__name__}. Expected a table, or the path of a file.")
+
+
+def _read_file(path: Path, form: FileFormat) -> NamedTable:
+    import pyarrow.csv as pcsv  # noqa: PLC0415  as below
+    import pyarrow.parquet as pq  # noqa: PLC0415  until every table is opened in one place
+
+    if not path.is_file():
+        raise SourceError(f"{path}: not found. Expected a table.")
+    if path.suffix in {".parquet", ".pq"}:
+        return NamedTable.of(pq.read_table(path), path.name)
+    first = path.read_bytes().partition(b"\n")[0].decode(form.encoding or "utf-8").rstrip("\r")
+    delimiter = form.delimiter or max(",;\t|", key=first.count)
+    names = list(form.columns or (name.strip('"') for name in first.split(delimiter)))
+    read = pcsv.ReadOptions(
+        column_names=names, skip_rows=int(not form.columns), encoding=form.encoding or "utf-8"
+    )
+    texts = pcsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    parse = pcsv.ParseOptions(delimiter=delimiter, quote_char=form.quote and '"', newlines_in_values=True)
+    return NamedTable.of(pcsv.read_csv(path, read, parse, texts), path.name)
+
+
+def strip(values: pa.Array) -> pa.Array:
+    """Return values as texts without white space and byte order marks at both ends; null where empty.
+
+    Examples:
+        >>> strip(pa.array([" Drama ", "", None])).to_pylist()
+        ['Drama', None, None]
+    """
+    texts = values if pa.types.is_string(values.type) else values.cast(pa.string())
+    bare = pc.utf8_trim_whitespace(pc.utf8_trim(texts, "\ufeff"))
+    return pc.if_else(pc.equal(bare, ""), None, bare)
+
+
+_NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
+
+
+def to_numbers(values: pa.Array) -> pa.Array:
+    """Return finite numbers (float64), null where a value is none."""
+    texts = strip(values)
+    numbers = pc.if_else(pc.match_substring_regex(texts, _NUMBER), texts, None).cast(pa.float64())
+    return pc.if_else(pc.is_finite(numbers), numbers, None)
+
+
+def find_column(table: NamedTable, role: str, names: frozenset[str] = frozenset()) -> str | None:
+    """Return the column of a role, None without one; ``names`` are plain names of a role that is no interaction's.
+
+    Raises:
+        DataError: Several columns have the role.
+    """
+    known = names or None
+    found = [
+        name
+        for name in table.columns
+        if (names_role(name, role) if known is None else plain_name(name) in known)
+    ]
+    exact = [name for name in found if plain_name(name) == plain_name(role)]
+    if len(exact or found) > 1:
+        raise two_columns(table.file, exact or found, role)
+    return next(iter(exact or found), None)
+
+
+def require_column(table: NamedTable, role: str, names: frozenset[str] = frozenset()) -> str:
+    """Return the column of a role.
+
+    Raises:
+        DataError: No column or several columns have the role.
+    """
+    found = find_column(table, role, names)
+    if found is None:
+        columns = ", ".join(table.columns)
+        raise DataError(f"{table.file}: no {role} among {columns}. Expected this name. Rename a column")
+    return found
+
+
+def read_ids_of(table: NamedTable, column: str, context: TableContext) -> tuple[pa.Array, dict[str, int]]:
+    """Return the IDs of a column as texts (M,), null in rows without one, and these rows by reason.
+
+    Raises:
+        BadRowError: A row has no valid ID, and invalid rows are not dropped.
+    """
+    values = table.columns[column]
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_finite(values), values, None).cast(pa.int64())
+    texts = strip(values)
+    lower = pc.fill_null(pc.utf8_lower(texts), "nan")
+    missing = pc.is_in(lower, pa.array(context.missing))
+    invalid = int(pc.sum(missing).as_py() or 0)
+    if invalid and context.bad_rows is None:
+        row = pc.index(missing, value=True).as_py()
+        shown = texts[row].as_py() or ""
+        raise BadRowError(
+            f"{table.file}, row {row + 1}, column {column}: {shown!r} is no id ({invalid} of {len(table)} rows). Expected an ID. "
+            "Fix the row, or skip it with --bad-rows drop"
+        )
+    return pc.if_else(missing, None, texts), {"without an id": invalid} if invalid else {}
+
+
+def read_seconds(table: NamedTable, column: str) -> pa.Array:
+    """Return the times of a column in Unix seconds (int64), null where a row has none."""
+    return pc.floor(to_numbers(table.columns[column])).cast(pa.int64())
+
+
+def check_met(listed: pa.Array, known: pa.Array, findings: Findings, *, code: str, what: str) -> int:
+    """Return how many of the listed IDs are known; warn under a half of them, stop under a twentieth.
+
+    Args:
+        listed: IDs as texts.
+        known: IDs as texts.
+        findings: Receives the warning.
+        code: Of the finding.
+        what: The sentence after the share, such as ``of items have metadata``.
+
+    Raises:
+        DataError: Too few are known, and the code is not accepted.
+    """
+    met = int(pc.sum(pc.is_in(listed, known)).as_py() or 0)
+    share = met / len(listed) if len(listed) else 1.0
+    if share < _FEW_MET:
+        ours, theirs = (repr(ids[0].as_py()) if len(ids) else "none" for ids in (listed, known))
+        findings.stop(code, f"{percent(share)} {what}: item ids {ours} here, {theirs} there")
+    elif share < _MANY_MET:
+        findings.warn(code, f"{percent(share)} {what}")
+    return met
+
+
+_FEW_MET = 0.05
+_MANY_MET = 0.5
