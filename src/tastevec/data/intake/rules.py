@@ -1,0 +1,340 @@
+"""The rules of IDs, numbers and times as Ibis expressions, with the same results on DuckDB and Spark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 -- Ibis reads the annotation
+from typing import TYPE_CHECKING, Any
+
+import ibis
+
+from tastevec.data.intake import spelling
+from tastevec.data.intake.settings import MISSING
+from tastevec.data.intake.spelling import SHAPE
+from tastevec.schema import CONTROL_CHARACTERS
+
+if TYPE_CHECKING:
+    from tastevec.data.intake.spelling import TimeFormat
+
+time_format = spelling.time_format
+_FALSE, _TRUE = ibis.literal(value=False), ibis.literal(value=True)
+
+
+# Functions of DuckDB that Ibis has no name for.
+@ibis.udf.scalar.builtin(name="try_strptime")  # type: ignore[untyped-decorator]  # Ibis declares no types
+def _try_strptime(text: str, pattern: str) -> datetime:  # type: ignore[empty-body]  # as above
+    """Return the time of a text, NULL where it does not follow the pattern."""
+
+
+@ibis.udf.scalar.builtin(name="decode")  # type: ignore[untyped-decorator]  # as above
+def _decode(raw: bytes) -> str:  # type: ignore[empty-body]  # as above
+    """Return the text of bytes in UTF-8."""
+
+
+@ibis.udf.scalar.builtin(name="try")  # type: ignore[untyped-decorator]  # as above
+def _try(text: str) -> str:  # type: ignore[empty-body]  # as above
+    """Return NULL where computing the text fails."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A column as it is read: ``value``, and ``error`` with the reason where there is none; one of both is NULL."""
+
+    value: ibis.Value
+    error: ibis.Value
+
+
+def clean(text: ibis.Value) -> ibis.Value:
+    """Return the text without white space at both ends, no-break spaces and byte order marks included."""
+    return text.re_replace(spelling.SPACE_AT_ENDS, "")
+
+
+def read_id(column: ibis.Value, missing: tuple[str, ...] = MISSING) -> Read:
+    """Return a column of IDs of any type as canonical texts: 50, 50.0 and " 50" are "50".
+
+    Args:
+        column: Texts, integers, floats, decimals, UUIDs or bytes in UTF-8 (on DuckDB); of every other type, none is an ID.
+        missing: Texts in lower case that are no ID; the empty text is none, either.
+    """
+    kind = column.type()
+    if kind.is_integer():
+        return _one_reason(column.cast("string"), spelling.NO_ID)
+    if kind.is_floating():
+        return _float_id(column)
+    if kind.is_binary():
+        text = _try(_decode(column))
+        read = _text_id(text, missing)
+        return Read(read.value, ibis.ifelse(column.notnull() & text.isnull(), spelling.NOT_AN_ID, read.error))
+    if kind.is_string() or kind.is_decimal() or kind.is_uuid():
+        return _text_id(column.cast("string"), missing)
+    return _no_value(column, "string", spelling.NO_ID, spelling.NOT_AN_ID)
+
+
+def whole(text: ibis.Value) -> ibis.Value:
+    """Return the integers that canonical IDs are, NULL where one is a text or needs more than 63 bits."""
+    number = text.try_cast("int64")
+    return ibis.ifelse(number.cast("string") == text, number, ibis.null("int64"))
+
+
+def _text_id(text: ibis.Value, missing: tuple[str, ...]) -> Read:
+    plain = text.re_search(spelling.PLAIN_TEXT) & (text.length() <= spelling.LONGEST_ID)
+    quick = _is_whole(text) | (plain & ~text.lower().isin(missing) if missing else plain)
+    cleaned = clean(text)
+    digits = cleaned.re_extract(spelling.WHOLE_DECIMAL, 1)
+    canonical = ibis.cases(
+        (cleaned == "-0", "0"), (digits == "", cleaned), (digits == "-0", "0"), else_=digits
+    )
+    error = ibis.cases(
+        (cleaned.isnull() | cleaned.lower().isin(("", *missing)), spelling.NO_ID),
+        (digits != "", _no_text()),
+        (cleaned.re_search(spelling.SCIENTIFIC), spelling.LOST_DIGITS),
+        (cleaned.re_search(spelling.DECIMAL), spelling.NOT_AN_ID),
+        (cleaned.re_search(CONTROL_CHARACTERS), spelling.CONTROL),
+        (cleaned.length() > spelling.LONGEST_ID, spelling.TOO_LONG),
+        else_=_no_text(),
+    )
+    value = ibis.ifelse(error.isnull(), canonical, _no_text())
+    return Read(ibis.ifelse(quick, text, value), ibis.ifelse(quick, _no_text(), error))
+
+
+def _is_whole(text: ibis.Value) -> ibis.Value:
+    """Return whether the text is an integer of 63 bits in its digits: nearly every ID and time, found quickly."""
+    return (text.try_cast("int64").cast("string") == text).fill_null(_FALSE)
+
+
+def _float_id(column: ibis.Value) -> Read:
+    limit = spelling.EXACT_UP_TO[column.type().nbytes * 8]
+    number = column.cast("float64")
+    size = number.abs()
+    error = ibis.cases(
+        (number.isnull() | number.isnan(), spelling.NO_ID),
+        (number.isinf(), spelling.NOT_AN_ID),
+        (number % 1 != 0, spelling.NOT_AN_ID),  # floor would fail beyond 63 bits
+        (size >= limit, spelling.LOST_DIGITS),
+        else_=_no_text(),
+    )
+    return Read(ibis.ifelse(error.isnull(), number.try_cast("int64").cast("string"), _no_text()), error)
+
+
+def read_number(column: ibis.Value, *, decimal_comma: bool = False) -> Read:
+    """Return a column of finite numbers as float64; NaN in a column of floats is a missing value."""
+    kind = column.type()
+    if kind.is_numeric() and not kind.is_boolean():
+        number = column.cast("float64")
+        number = (
+            number if not kind.is_floating() else ibis.ifelse(number.isnan(), ibis.null("float64"), number)
+        )
+        return Read(
+            ibis.ifelse(number.isinf(), ibis.null("float64"), number),
+            ibis.cases(
+                (number.isnull(), spelling.EMPTY), (number.isinf(), spelling.NOT_FINITE), else_=_no_text()
+            ),
+        )
+    if not kind.is_string():
+        return _no_value(column, "float64", spelling.EMPTY, spelling.NOT_A_NUMBER)
+    cleaned = clean(column)
+    if decimal_comma:
+        comma = cleaned.re_search(spelling.COMMA_NUMBER)
+        cleaned = ibis.ifelse(comma, cleaned.replace(",", "."), cleaned)
+    is_number = cleaned.re_search(spelling.NUMBER)
+    slow = ibis.ifelse(is_number, cleaned.try_cast("float64"), ibis.null("float64"))
+    slow = ibis.ifelse(slow.isinf(), ibis.null("float64"), slow)
+    quick = column.re_search(spelling.SHORT_NUMBER)
+    error = ibis.cases(
+        (cleaned.isnull() | (cleaned == ""), spelling.EMPTY),
+        (is_number & slow.notnull(), _no_text()),
+        (is_number | cleaned.re_search(spelling.INFINITE), spelling.NOT_FINITE),
+        else_=spelling.NOT_A_NUMBER,
+    )
+    return Read(
+        ibis.ifelse(quick, column.try_cast("float64"), slow),
+        ibis.ifelse(quick.fill_null(_FALSE), _no_text(), error),
+    )
+
+
+def time_counts(column: ibis.Value, position: ibis.Value | None = None) -> dict[str, Any]:
+    """Return aggregates for `spelling.time_format`: values by shape, and the lowest and highest number.
+
+    Args:
+        column: Texts or numbers.
+        position: Where a row is in its source; adds the first position of each unit, as ``first_seconds``.
+    """
+    shape, number = _shape(column), _time_number(column)
+    counts: dict[str, Any] = {name: (shape == code).sum().fill_null(0) for name, code in SHAPE.items()}
+    is_number = shape <= SHAPE["compact"]
+    counts["lowest"], counts["highest"] = number.min(where=is_number), number.max(where=is_number)
+    if position is not None:
+        for unit in spelling.DIVISORS:
+            counts[f"first_{unit}"] = position.min(where=shape == SHAPE[unit])
+    return counts
+
+
+def read_time(column: ibis.Value, how: TimeFormat) -> Read:
+    """Return a column of times as whole Unix seconds; texts, numbers, dates and timestamps of every unit."""
+    kind = column.type()
+    if how.pattern is not None:
+        return _in_limits(_stated(column, how.pattern), _is_empty(column))
+    if kind.is_timestamp() or kind.is_date():
+        # Truncated first: an engine rounds when it casts the seconds of a fraction to an integer.
+        seconds = column.cast("timestamp") if kind.is_date() else column.truncate("s")
+        return _in_limits(seconds.epoch_seconds().cast("int64"), column.isnull())
+    if not (kind.is_numeric() or kind.is_string()) or kind.is_boolean():
+        return _no_value(column, "int64", spelling.EMPTY, spelling.NOT_A_TIME)
+    number = _time_number(column)
+    seconds = _from_number(number, how)
+    if kind.is_string():
+        date = _from_date(column, how)
+        seconds = ibis.ifelse(number.isnull(), date, seconds)
+    return _in_limits(seconds, _is_empty(column))
+
+
+def _is_empty(column: ibis.Value) -> ibis.Value:
+    if column.type().is_string():
+        return column.isnull() | (clean(column) == "")
+    return column.isnull() | column.isnan() if column.type().is_floating() else column.isnull()
+
+
+def _in_limits(seconds: ibis.Value, empty: ibis.Value) -> Read:
+    good = seconds.between(0, spelling.LATEST - 1).fill_null(_FALSE)
+    error = ibis.cases((good, _no_text()), (empty, spelling.EMPTY), else_=spelling.NOT_A_TIME)
+    return Read(ibis.ifelse(good, seconds, ibis.null("int64")), error)
+
+
+def _time_number(column: ibis.Value) -> ibis.Value:
+    """Return the numbers of a column as integers, rounded down; NULL where there is none from 0 in 63 bits."""
+    kind = column.type()
+    if kind.is_unsigned_integer():
+        return column.try_cast("int64")
+    if kind.is_integer():
+        return ibis.ifelse(column >= 0, column.cast("int64"), ibis.null("int64"))
+    if not kind.is_string():
+        return _rounded_down(column.cast("float64"))
+    digits = column.try_cast("int64")
+    cleaned = clean(column)
+    exact = ibis.ifelse(cleaned.re_search(spelling.DIGITS), cleaned.try_cast("int64"), ibis.null("int64"))
+    rounded = ibis.ifelse(
+        cleaned.re_search(spelling.NUMBER), cleaned.try_cast("float64"), ibis.null("float64")
+    )
+    other = ibis.ifelse(exact.isnull(), _rounded_down(rounded), exact)
+    return ibis.ifelse(_is_whole(column), ibis.ifelse(digits >= 0, digits, ibis.null("int64")), other)
+
+
+def _rounded_down(number: ibis.Value) -> ibis.Value:
+    """Return floats from 0 in 63 bits as integers, rounded down, and NULL for all others."""
+    good = ((number >= 0) & (number < 2.0**63)).fill_null(_FALSE) & ~number.isnan().fill_null(_TRUE)
+    return ibis.ifelse(good, number, ibis.null("float64")).floor().try_cast("int64")
+
+
+def _from_number(number: ibis.Value, how: TimeFormat) -> ibis.Value:
+    low, high = spelling.COMPACT_DATES
+    if how.compact:
+        days = _days(number // 10_000, number // 100 % 100, number % 100)
+        return ibis.ifelse(number.between(low, high), days * spelling.DAY, ibis.null("int64"))
+    if how.unit == "seconds":
+        return ibis.ifelse(number.between(low, high), ibis.null("int64"), number)
+    divisor = spelling.DIVISORS[how.unit]
+    # Engines divide floats. Of an exact multiple the quotient is exact, too.
+    return ((number - number % divisor) / divisor).cast("int64")
+
+
+def _shape(column: ibis.Value) -> ibis.Value:
+    """Return the code of each value's shape."""
+    number = _time_number(column)
+    units = [(number >= low, SHAPE[unit]) for unit, low in reversed(spelling.UNITS_FROM.items())]
+    by_number = ibis.cases((number.between(*spelling.COMPACT_DATES), SHAPE["compact"]), *units)
+    if not column.type().is_string():
+        return ibis.cases(
+            (number.notnull(), by_number), (_is_empty(column), SHAPE["empty"]), else_=SHAPE["other"]
+        )
+    cleaned = clean(column)
+    first, second = (cleaned.re_extract(spelling.SLASHES, group).try_cast("int32") for group in (1, 2))
+    slashes = ibis.cases(
+        (first > spelling.MONTHS, SHAPE["day_first"]),
+        (second > spelling.MONTHS, SHAPE["month_first"]),
+        (first == second, SHAPE["same"]),
+        else_=SHAPE["day_or_month"],
+    )
+    return ibis.cases(
+        (number.notnull(), by_number),
+        (cleaned.isnull() | (cleaned == ""), SHAPE["empty"]),
+        (cleaned.re_search(spelling.ISO), SHAPE["iso"]),
+        (cleaned.re_search(spelling.YEAR_FIRST), SHAPE["year_first"]),
+        (cleaned.re_search(spelling.DOTS), SHAPE["dots"]),
+        (cleaned.re_search(spelling.SLASHES), slashes),
+        else_=SHAPE["other"],
+    )
+
+
+def _from_date(column: ibis.Value, how: TimeFormat) -> ibis.Value:
+    """Return the Unix seconds of dates with or without a clock; NULL where a text is none."""
+    text = clean(column)
+    # An ISO date has fixed places, so that most texts need one pattern.
+    clock = text.substr(11)
+    places = (text.substr(0, 4), text.substr(5, 2), text.substr(8, 2))
+    iso = _seconds(*places, ibis.ifelse(clock.startswith(" "), clock.substr(1), clock))
+    slashes = (3, 2, 1) if how.day_first else (3, 1, 2)
+    others = [
+        (text.re_search(pattern), _seconds(*(text.re_extract(pattern, group) for group in (*groups, 4))))
+        for pattern, groups in (
+            (spelling.YEAR_FIRST, (1, 2, 3)),
+            (spelling.DOTS, (3, 2, 1)),
+            (spelling.SLASHES, slashes),
+        )
+    ]
+    return ibis.cases((text.re_search(spelling.ISO), iso), *others, else_=ibis.null("int64"))
+
+
+def _seconds(year: ibis.Value, month: ibis.Value, day: ibis.Value, clock: ibis.Value) -> ibis.Value:
+    """Return the Unix seconds of the parts of a date, as texts, and of a clock, such as ``8:55:22 AM`` or nothing."""
+    clock = ibis.ifelse(clock.substr(1, 1) == ":", ibis.literal("0") + clock, clock)
+    hour, minute = _int(clock.substr(0, 2)), _int(clock.substr(3, 2))
+    second = ibis.ifelse(clock.substr(5, 1) == ":", _int(clock.substr(6, 2)), 0)
+    half = clock.re_extract("([AaPp])[Mm]", 1).lower()
+    twelve = hour % spelling.HALF_DAY
+    hour = ibis.cases(
+        (half == "", hour),
+        (~hour.between(1, spelling.HALF_DAY), ibis.null("int64")),
+        (half == "p", twelve + spelling.HALF_DAY),
+        else_=twelve,
+    )
+    is_clock = spelling.is_clock(hour, minute, second)
+    sign, hours, minutes = (clock.re_extract(spelling.OFFSET, group) for group in (1, 2, 3))
+    offset = (_int(hours) * 60 + _int(minutes)) * 60
+    offset = ibis.cases((sign == "", 0), (sign == "-", -offset), else_=offset)
+    of_day = ibis.ifelse(
+        clock == "", 0, ibis.ifelse(is_clock, hour * 3_600 + minute * 60 + second, ibis.null("int64"))
+    )
+    return _days(*(part.try_cast("int64") for part in (year, month, day))) * spelling.DAY + of_day - offset
+
+
+def _int(text: ibis.Value) -> ibis.Value:
+    return text.try_cast("int64").fill_null(0)
+
+
+def _days(year: ibis.Value, month: ibis.Value, day: ibis.Value) -> ibis.Value:
+    """Return the days since 1970 of a date, NULL where there is no such date."""
+    days = spelling.days_since_1970(year, month, day)
+    return ibis.ifelse(spelling.is_date(year, month, day), days, ibis.null("int64"))
+
+
+def _stated(column: ibis.Value, pattern: str) -> ibis.Value:
+    """Return the Unix seconds of a column in a stated format, on DuckDB."""
+    if pattern == "excel":
+        number = read_number(column).value
+        seconds = (number - spelling.EXCEL_1970) * spelling.DAY
+        return _rounded_down(seconds + 0.5)
+    text = clean(column) if column.type().is_string() else read_id(column).value
+    return _try_strptime(text, ibis.literal(pattern)).truncate("s").epoch_seconds().cast("int64")
+
+
+def _no_text() -> ibis.Value:
+    return ibis.null("string")
+
+
+def _one_reason(value: ibis.Value, reason: str) -> Read:
+    return Read(value, ibis.ifelse(value.isnull(), reason, _no_text()))
+
+
+def _no_value(column: ibis.Value, kind: str, empty: str, wrong: str) -> Read:
+    """Return a column whose type makes every value wrong."""
+    return Read(ibis.null(kind), ibis.ifelse(column.isnull(), empty, wrong))
