@@ -24,6 +24,7 @@ from tastevec.cli.console import (
     typed_command,
 )
 from tastevec.data.spark import Engine
+from tastevec.nouns import ItemNoun
 from tastevec.schema import DESCRIPTION_FILE, PAGE_FILE, SplitStrategy
 
 _STAGES = ("read", "genome", "preprocess", "vectors")
@@ -121,6 +122,13 @@ def prepare(
         str | None,
         typer.Option(metavar="LOW:HIGH", help="Rating scale of your own table; 0.5:5 by default."),
     ] = None,
+    item_noun: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ONE:MANY",
+            help="What the catalog calls its items, such as book:books; item:items by default.",
+        ),
+    ] = None,
     skip_bad_rows: SkipBadRows = False,
     engine: Annotated[
         Engine, typer.Option(help="Reads and sorts the interactions; the result is the same.")
@@ -151,6 +159,7 @@ def prepare(
                 tags=tags or (),
                 items=items,
                 rating_range=scale,
+                item_noun=item_noun,
                 skip_bad_rows=skip_bad_rows,
                 engine=engine,
                 master=master,
@@ -168,7 +177,8 @@ def _prepared_text(facts: dict[str, Any]) -> str:
     users, interactions = counts["users"], counts["interactions"]
     split = ", ".join(f"{count:,} {name}" for name, count in counts["splits"].items())
     written = (
-        f"{users['kept']:,} users ({split}), {counts['items']:,} items, {interactions['kept']:,} interactions"
+        f"{users['kept']:,} users ({split}), {ItemNoun.of(facts['source']).counted(counts['items'])}, "
+        f"{interactions['kept']:,} interactions"
     )
     lines = [f"Wrote {facts['out']}/ from {facts['source']['name']}: {written}."]
     if fewer := users["read"] - users["kept"]:

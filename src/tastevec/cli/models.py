@@ -347,6 +347,6 @@ def add_items(
         used = ", ".join(f"{name} {count:,}" for name, count in added["known_by"].items())
         output.set(
             facts,
-            f"Wrote {out}/: {len(bundle.items):,} items, {added['items']:,} of them new ({used}). "
+            f"Wrote {out}/: {bundle.noun.counted(len(bundle.items))}, {added['items']:,} of them new ({used}). "
             "The space is unchanged; stored vectors stay valid.",
         )

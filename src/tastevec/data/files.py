@@ -16,12 +16,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from tastevec.errors import FormatError
+from tastevec.errors import FormatError, SettingsError
+from tastevec.nouns import ItemNoun
 from tastevec.schema import FOLDER_FILES, PREPARE_AGAIN, renamed
 
 if TYPE_CHECKING:
@@ -361,6 +362,17 @@ class StrictModel(BaseModel):
     """A JSON object: values are not converted to other types, unknown keys are allowed."""
 
     model_config = ConfigDict(strict=True, extra="allow")
+
+
+def _checked_noun(words: dict[str, str]) -> dict[str, str]:
+    try:
+        ItemNoun(**words)
+    except (SettingsError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    return words
+
+
+NounWords = Annotated[dict[str, str], AfterValidator(_checked_noun)]  # an `ItemNoun` in a manifest
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from tastevec.data.arrays import (
 )
 from tastevec.data.files import (
     ManifestSpec,
+    NounWords,
     StrictModel,
     damaged,
     is_regular_file,
@@ -30,6 +31,7 @@ from tastevec.data.files import (
     sha256_of,
 )
 from tastevec.data.histories import ARRAY_DTYPES, Histories
+from tastevec.nouns import ItemNoun
 from tastevec.schema import (
     FEATURES_FILE,
     GENRES,
@@ -105,6 +107,7 @@ _CONTENT = ("source", "counts", "settings", "vectors", "timings")  # other keys 
 
 class _Source(StrictModel):
     name: str
+    item_noun: NounWords = ITEM_NOUN
     rating_range: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
 
 
@@ -211,6 +214,11 @@ class Prepared:
         if found is None:
             raise damaged(self.folder / MANIFEST_FILE, f"no setting {name}", "one")
         return found
+
+    @property
+    def noun(self) -> ItemNoun:
+        """What the catalog calls its items."""
+        return ItemNoun.of(self.manifest["source"])
 
     @property
     def rating_range(self) -> tuple[float, float]:

@@ -28,6 +28,7 @@ from tastevec.errors import DataError, SettingsError
 from tastevec.items.cold_start import save_item_features
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
+from tastevec.nouns import ItemNoun
 from tastevec.schema import (
     CONTENT,
     DESCRIPTION_FILE,
@@ -129,7 +130,7 @@ def _genome_svd(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDA
 
 
 _RESOLVED = ("split_strategy", "order", "minimum_interactions")  # set by the preset, for the manifest
-_ENGINE_ONLY = ("master", "scratch")  # the result does not depend on them
+_ELSEWHERE = ("master", "scratch", "item_noun")  # the result does not depend on them, or `source` has it
 _LATER_SHARE = 0.1  # of ratings at or after the split timestamp
 _OWN_ITEM_IDS = "ml-100k"  # its item ids differ from those of all later releases
 
@@ -151,6 +152,7 @@ class PrepareSettings:
         items: A table of item metadata.
         skip_bad_rows: Skip and count invalid rows instead of stopping.
         rating_range: The lowest and the highest rating; None is that of the release.
+        item_noun: What the catalog calls its items, ``ONE:MANY``, such as ``book:books``; None is that of the release, or item.
         engine: Reads and sorts the interactions: "duckdb" in this process, or "spark". The dataset is the same, except
             for the name of the engine and the timings.
         master: Spark's master, such as ``local[2]`` or ``spark://host:7077``; None is that of Spark's own configuration, or
@@ -168,6 +170,7 @@ class PrepareSettings:
     items: Path | None = None
     skip_bad_rows: bool = False
     rating_range: tuple[float, float] | None = None
+    item_noun: str | None = None
     engine: Engine = "duckdb"
     master: str | None = None
     scratch: str | None = None
@@ -185,6 +188,14 @@ class PrepareSettings:
                 f"--split-strategy {self.split_strategy}: --preset bert-cosine has its own split. Expected one of the two. "
                 "Remove --split-strategy or --preset"
             )
+
+        if self.item_noun is not None:
+            ItemNoun.parse(self.item_noun)  # a wrong one must fail before the work
+
+    @property
+    def noun(self) -> ItemNoun | None:
+        """What the catalog calls its items; None is the noun of the release, or item."""
+        return None if self.item_noun is None else ItemNoun.parse(self.item_noun)
 
     @property
     def reading(self) -> ReadSettings:
@@ -248,16 +259,16 @@ def write_prepared(
                 made = write_item_vectors(folder, tags, genome, seed=settings.seed)
         finally:
             connection.disconnect()
-        write_manifest(
-            folder,
-            manifest_content(
-                source=source,
-                counts=counts,
-                settings=_resolved(settings, preprocessing),
-                timings=clock.seconds,
-                vectors=made | temporal,
-            ),
+        content = manifest_content(
+            source=source,
+            counts=counts,
+            settings=_resolved(settings, preprocessing),
+            timings=clock.seconds,
+            vectors=made | temporal,
         )
+        if settings.noun is not None:
+            content["source"]["item_noun"] = settings.noun.to_json()
+        write_manifest(folder, content)
     return Prepared.open(out)
 
 
@@ -322,7 +333,7 @@ def _items_with_genome(source: Source, genome: Genome | None) -> frozenset[Any] 
 def _resolved(settings: PrepareSettings, preprocessing: PreprocessSettings) -> dict[str, Any]:
     """Return the settings for the manifest, with those of the preset and without those that the split strategy ignores."""
     resolved = asdict(settings) | {name: getattr(preprocessing, name) for name in _RESOLVED}
-    for name in _ENGINE_ONLY:
+    for name in _ELSEWHERE:
         del resolved[name]
     if preprocessing.split_strategy != "liang":
         del resolved["held_out_users"]

@@ -16,7 +16,7 @@ from tastevec.extras import require
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections, tag_blocks
-from tastevec.schema import BUNDLE_FILE, ITEM_NOUN, RUN_FILE, VECTOR_SOURCE
+from tastevec.schema import BUNDLE_FILE, RUN_FILE, VECTOR_SOURCE
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.explain import with_user_reference
 from tastevec.serving.recommender import Recommender, load
@@ -144,7 +144,7 @@ def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
         "tastevec": version("tastevec"),
         "data": {
             "name": source["name"],
-            "item_noun": source.get("item_noun", ITEM_NOUN),
+            "item_noun": prepared.noun.to_json(),
             "fingerprint": prepared.fingerprint,
             "train_users": len(prepared.users_in("train")),
             "items": prepared.items.num_rows,

@@ -26,6 +26,7 @@ from tastevec.data.arrays import (
 )
 from tastevec.data.files import (
     ManifestSpec,
+    NounWords,
     StrictModel,
     atomic_folder,
     damaged,
@@ -42,6 +43,7 @@ from tastevec.extras import require
 from tastevec.items.cold_start import ColdStartModel
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
+from tastevec.nouns import ItemNoun
 from tastevec.schema import (
     BUNDLE_FILE,
     BUNDLE_FORMAT,
@@ -50,6 +52,7 @@ from tastevec.schema import (
     ENCODER_FILE,
     GENRES,
     ITEM_ID,
+    ITEM_NOUN,
     ITEMS_FILE,
     MAP_FILE,
     TAGS_FILE,
@@ -107,11 +110,15 @@ class _Reading(StrictModel):
     max_history_overall: Annotated[int, Field(ge=0, lt=2**31)]
 
 
+class _Data(StrictModel):
+    item_noun: NounWords = ITEM_NOUN
+
+
 class _Manifest(StrictModel):
     space: str
     reading: _Reading
     checksums: dict[str, str]
-    data: dict[str, Any]
+    data: _Data
     settings: dict[str, Any]
     validation: dict[str, FiniteFloat]
 
@@ -197,6 +204,11 @@ class Bundle:
         a bundle with more items keeps the space.
         """
         return str(self.facts["space"])
+
+    @property
+    def noun(self) -> ItemNoun:
+        """What the catalog calls its items."""
+        return ItemNoun.of(self.facts.get("data", {}))
 
     @property
     def fingerprint(self) -> str:

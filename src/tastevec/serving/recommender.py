@@ -359,7 +359,7 @@ class Recommender:
         index = self._indices.get(str(item_id))
         if index is None:
             raise UnknownItemError(
-                f"item_id: {item_id!r} is not in the catalog ({len(self._indices):,} items). Expected an item_id of items.parquet."
+                f"item_id: {item_id!r} is not in the catalog ({self.bundle.noun.counted(len(self._indices))}). Expected an item_id of items.parquet."
             )
         return index
 

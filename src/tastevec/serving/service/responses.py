@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from pydantic_core import to_json
 
-from tastevec.schema import ITEM_NOUN, Horizon
+from tastevec.schema import Horizon
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.ratings import InvalidRatingError, ParsedUsers, Rated, to_histories
 from tastevec.serving.recommender import best_items
@@ -100,7 +100,7 @@ class AppState:
             "name": self.name,
             "space": self.space,
             "n_items": len(self.catalog),
-            "item_noun": data.get("item_noun", ITEM_NOUN),
+            "item_noun": bundle.noun.to_json(),
             "dim": int(self.model.item_vectors.shape[1]),
             "data": str(data.get("name", "unknown")),
             "version": str(bundle.facts.get("tastevec", "unknown")),
@@ -374,7 +374,7 @@ def item_indices(state: AppState, item_ids: Sequence[int | str]) -> list[int]:
         if (index := state.catalog.index(item_id)) is None:
             where = f"item_ids[{number}]"
             message = (
-                f"{where}: {format_value(item_id)} is not in the catalog ({len(state.catalog):,} items). "
+                f"{where}: {format_value(item_id)} is not in the catalog ({state.model.bundle.noun.counted(len(state.catalog))}). "
                 "Expected an item_id from /v1/items."
             )
             raise Problem(404, "unknown_item", message, where)
