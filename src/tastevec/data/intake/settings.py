@@ -27,6 +27,7 @@ class FileFormat:
         columns: Names of the columns of a file without a header.
         header: Whether the first line has names; None where ``columns`` decides.
         quote: False for a format without quotes.
+        escape: Before a quote inside quotes: a second quote, or a backslash.
         encoding: ``utf-8``, ``utf-16`` or ``iso-8859-1``.
     """
 
@@ -34,6 +35,7 @@ class FileFormat:
     columns: tuple[str, ...] = ()
     header: bool | None = None
     quote: bool = True
+    escape: str = '"'
     encoding: str | None = None
 
 

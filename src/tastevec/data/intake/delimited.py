@@ -1,0 +1,385 @@
+"""Delimited text and JSON lines as rows of text: every line of the file is part of a row, empty, or a counted fault."""
+
+# ruff: noqa: S608 -- each query is built from constants and from values that `literal` has quoted
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import TYPE_CHECKING, Final
+
+from tastevec.data.intake.text import LONGEST_LINE, UNDECODED, lines_of, literal, show, sql_path
+from tastevec.errors import BadRowError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ibis.backends.duckdb import Backend
+
+    from tastevec.data.intake.formats import Dialect
+    from tastevec.data.intake.text import TextFile
+
+N_EXAMPLES: Final = 5
+# Lines in one quoted text: a quote left open that another one closes would otherwise swallow good rows.
+_LONGEST_FIELD = 100
+_SHOWN = 10_000  # bytes of a rejected line that DuckDB keeps
+_QUOTES, _COLUMNS, _BYTES = "broken quotes", "a wrong number of columns", "bytes that are no text"
+_REASONS = {
+    "UNQUOTED VALUE": _QUOTES,
+    "MISSING COLUMNS": _COLUMNS,
+    "TOO MANY COLUMNS": _COLUMNS,
+    "INVALID ENCODING": _BYTES,
+    "LINE SIZE OVER MAXIMUM": f"more than {LONGEST_LINE:,} bytes",
+}
+_counter = count()
+
+
+@dataclass(frozen=True)
+class BrokenRows:
+    """Rows that cannot be divided into their fields.
+
+    Attributes:
+        count: Their number.
+        reasons: The number of each fault.
+        examples: The first of them, each with file, line, content and fault.
+    """
+
+    count: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+
+    def check(self, file: str, rows: int, limit: float | None, expected: str) -> None:
+        """Check that no more rows are broken than the ``limit``, a share of all; None allows none.
+
+        Raises:
+            BadRowError: There are more.
+        """
+        total = rows + self.count
+        if not self.count or (limit is not None and self.count <= limit * total):
+            return
+        share, are = 100 * self.count / total, "is" if self.count == 1 else "are"
+        if limit is None:
+            raise BadRowError(
+                f"{self.examples[0]} ({self.count:,} of {total:,} rows {are} broken, {share:.1f} %). Expected {expected}. "
+                f"Fix the row{'s' * (self.count > 1)}, or skip with --bad-rows drop."
+            )
+        enough = min(5 * math.ceil(share / 5), 100)
+        raise BadRowError(
+            f"{file}: {share:.1f} % of rows are bad, more than {100 * limit:g} %: --bad-rows drop:{enough}%. "
+            f"First: {self.examples[0]}. Expected {expected}."
+        )
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """The rows of a text file.
+
+    Attributes:
+        query: SQL of ``c0``, ``c1``, ... and ``position``.
+        rows: Number of rows.
+        broken: Those that are not among them.
+        line_of: Returns the line of a position.
+    """
+
+    query: str
+    rows: int
+    broken: BrokenRows
+    line_of: Callable[[int], int]
+
+
+@contextmanager
+def readable(file: str, names: Sequence[str] = ("text",)) -> Iterator[None]:
+    """Raise a `SourceError` for an error of DuckDB, such as a damaged Parquet page."""
+    import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
+
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).split("\n", maxsplit=1)[0][:200]
+        raise SourceError(
+            f"{file}: not readable ({reason}). Expected rows of {', '.join(names)}. Export the file again."
+        ) from error
+
+
+def read_delimited(text: TextFile, dialect: Dialect, connection: Backend, bad_rows: float | None) -> TextRows:
+    """Return the rows of a delimited file.
+
+    Raises:
+        BadRowError: More rows are broken than the share ``bad_rows``, or a quote is left open over lines.
+        SourceError: The rows do not add up to the lines of the file.
+    """
+    reader = _Reader(text, dialect, connection)
+    n = len(dialect.names)
+    expected = f"{n} columns: {', '.join(dialect.names)}" if n > 1 else f"one column: {dialect.names[0]}"
+    with readable(text.name, dialect.names):
+        rows, undecoded, rejects = reader.count()
+        starts = [reject.start for reject in rejects]
+        rejects = [reject for reject in rejects if reject.content.strip()]
+        examples = [
+            _example(text, _line_at(text, reject.start), reject.content, reject.reason)
+            for reject in rejects[:N_EXAMPLES]
+        ]
+        line_of = line_finder(text, dialect, frozenset(starts))
+        query = reader.query(ignore_errors=bool(starts))
+        if undecoded:
+            found = connection.raw_sql(
+                f"SELECT position, {reader.columns} FROM ({query}) WHERE {reader.is_undecoded} ORDER BY position LIMIT {N_EXAMPLES}"
+            ).fetchall()
+            examples += [
+                _example(
+                    text, line_of(position), dialect.delimiter.join(cell or "" for cell in cells), _BYTES
+                )
+                for position, *cells in found
+            ]
+            query = f"SELECT * FROM ({query}) WHERE NOT {reader.is_undecoded}"
+    reasons = Counter(reject.reason for reject in rejects)
+    reasons += Counter({_BYTES: undecoded})
+    broken = BrokenRows(reasons.total(), dict(reasons), tuple(examples[:N_EXAMPLES]))
+    kept = rows - undecoded
+    broken.check(text.name, kept, bad_rows, expected)
+    return TextRows(query, kept, broken, line_of)
+
+
+def _example(text: TextFile, line: int, content: str, reason: str) -> str:
+    verb = "contains" if reason == _BYTES else "has"
+    return f"{text.name}, line {line}: {show(content)} {verb} {reason}"
+
+
+@dataclass(frozen=True)
+class _Reject:
+    """A line, or several in quotes, that DuckDB cannot divide.
+
+    Attributes:
+        start: The index of its first byte.
+        reason: The fault.
+        content: Its first ``_SHOWN`` bytes.
+    """
+
+    start: int
+    reason: str
+    content: str
+
+    @property
+    def more_lines(self) -> int:
+        return self.content.rstrip("\r\n").count("\n")
+
+
+class _Reader:
+    """DuckDB's reader of one file, with nothing left for it to guess."""
+
+    def __init__(self, text: TextFile, dialect: Dialect, connection: Backend) -> None:
+        self._text, self._dialect, self._connection = text, dialect, connection
+        self._names = [f"c{index}" for index in range(len(dialect.names))]
+        self.columns = ", ".join(self._names)
+        self.is_undecoded = "(" + " OR ".join(_marks(name) for name in self._names) + ")"
+        self._is_single = len(self._names) == 1
+
+    def _source(self, faults: str = "") -> str:
+        text, dialect = self._text, self._dialect
+        types = ", ".join(f"{name}: 'VARCHAR'" for name in self._names)
+        quote = dialect.quote if text.has_quotes else ""
+        escape = dialect.escape if quote else ""
+        return (
+            f"read_csv({sql_path(text.path)}, delim = {literal(dialect.delimiter)}, quote = {literal(quote)}, escape = {literal(escape)}, "
+            f"header = {str(dialect.has_header).lower()}, skip = {dialect.skip}, columns = {{{types}}}, auto_detect = false, "
+            f"compression = 'none', hive_partitioning = false, max_line_size = {LONGEST_LINE}{faults})"
+        )
+
+    def query(self, *, ignore_errors: bool) -> str:
+        """Return SQL of the rows that DuckDB can divide; an empty line of one column is no row."""
+        source = self._source(", ignore_errors = true" if ignore_errors else "")
+        where = " WHERE c0 IS NOT NULL" if self._is_single else ""
+        return f"SELECT {self.columns}, row_number() OVER () - 1 AS position FROM {source}{where}"
+
+    def count(self) -> tuple[int, int, list[_Reject]]:
+        """Return the number of rows, how many of them have undecodable bytes, and the lines that are no rows."""
+        table = f"rejects_{next(_counter)}"
+        source = self._source(
+            f", store_rejects = true, rejects_table = '{table}', rejects_scan = '{table}_scan'"
+        )
+        undecoded = f"count_if({self.is_undecoded})" if self._text.has_undecoded else "0"
+        try:
+            # The rejects are complete when every row is fetched.
+            counts = self._connection.raw_sql(
+                f"SELECT count(*), count(c0), {undecoded} FROM {source}"
+            ).fetchall()[0]
+            found = self._connection.raw_sql(
+                "SELECT line_byte_position - 1, min_by(error_type::VARCHAR, byte_position), any_value(csv_line) "
+                f"FROM {table} GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+        finally:
+            for name in (table, f"{table}_scan"):
+                self._connection.raw_sql(f"DROP TABLE IF EXISTS {name}")
+        rejects = [_reject(start, reason, content or "") for start, reason, content in found]
+        self._check_lines(counts[0], rejects)
+        return counts[int(self._is_single)], counts[2], rejects
+
+    def _check_lines(self, divided: int, rejects: Sequence[_Reject]) -> None:
+        """Check that rows, empty lines, newlines in quotes and rejected lines add up to the lines of the file.
+
+        Raises:
+            BadRowError: A quote is left open over lines.
+            SourceError: They do not.
+        """
+        text, dialect = self._text, self._dialect
+        for reject in rejects:
+            if reject.more_lines:
+                line = _line_at(text, reject.start)
+                is_whole = len(reject.content.encode()) < _SHOWN
+                self._refuse_open_quote(line, reject.more_lines if is_whole else text.lines - line)
+        # DuckDB passes over empty lines, but reads them as rows of a single column.
+        blank_lines = 0 if self._is_single else text.blank_lines
+        blank_lines -= (
+            sum(not line.strip("\r\n") for line in islice(text.read_lines(), dialect.skip))
+            if blank_lines
+            else 0
+        )
+        missing = text.lines - dialect.skip - dialect.header_lines - divided - blank_lines - len(rejects)
+        if text.has_quotes and dialect.quote and (missing or not self._is_single):
+            missing -= self._newlines_in_quotes(ignore_errors=bool(rejects))
+        if missing:
+            raise SourceError(
+                f"{text.name}: {text.lines:,} lines, but {divided:,} rows, which leaves {missing:,}. Expected a row on each line. "
+                "State the delimiter, or that quotes are text, or export the file again."
+            )
+
+    def _newlines_in_quotes(self, *, ignore_errors: bool) -> int:
+        """Return the number of newlines in quotes, less the empty lines among them, which are counted as such."""
+        plain = [f"replace(coalesce({name}, ''), chr(13), '')" for name in self._names]
+        newlines = " + ".join(f"length({text}) - length(replace({text}, chr(10), ''))" for text in plain)
+        blanks = " + ".join(
+            f"length({text}) - length(regexp_replace({text}, '\\n\\n+', chr(10), 'g'))" for text in plain
+        )
+        blanks = "0" if self._is_single else blanks
+        total, position, longest = self._connection.raw_sql(
+            f"SELECT sum(n - b), arg_max(position, n), max(n) FROM (SELECT position, {newlines} AS n, {blanks} AS b "
+            f"FROM ({self.query(ignore_errors=ignore_errors)}) WHERE contains(concat({self.columns}), chr(10)))"
+        ).fetchone()
+        if longest and longest > _LONGEST_FIELD:
+            line = line_finder(self._text, self._dialect, frozenset())(position)
+            self._refuse_open_quote(line, longest)
+        return int(total or 0)
+
+    def _refuse_open_quote(self, line: int, more: int) -> None:
+        raise BadRowError(
+            f"{self._text.name}: line {line} opens a quote that takes in {more:,} more lines. Expected a closing quote on the same line. "
+            "Close it, or state that quotes are text (--quote none)."
+        )
+
+
+def _marks(column: str) -> str:
+    return f"coalesce(contains({column}, {literal(UNDECODED)}), false)"
+
+
+def _reject(start: int, error: str, content: str) -> _Reject:
+    """Return a rejected line without the empty lines before it."""
+    plain = content.lstrip("\r\n")
+    return _Reject(start + len(content) - len(plain), _REASONS.get(error, error.lower()), plain)
+
+
+def _line_at(text: TextFile, start: int) -> int:
+    """Return the number of the line in which the byte of this index is."""
+    line = 1
+    with text.path.open("rb") as file:
+        while start > 0 and (block := file.read(min(start, 1 << 20))):
+            line += block.count(b"\n")
+            start -= len(block)
+    return line
+
+
+def line_finder(text: TextFile, dialect: Dialect, rejected: frozenset[int]) -> Callable[[int], int]:
+    """Return a function that returns the line of a position; ``rejected`` are the first bytes of lines that are no rows."""
+    quoted = text.has_quotes and bool(dialect.quote)
+
+    def line_of(position: int) -> int:
+        if not (quoted or rejected or text.blank_lines):
+            return int(position) + dialect.skip + dialect.header_lines + 1
+        rows = _quoted_rows(text, dialect) if quoted else _plain_rows(text)
+        good = (
+            line
+            for line, start, cells in rows
+            if line > dialect.skip + dialect.header_lines and start not in rejected and cells
+        )
+        return next(islice(good, position, None))
+
+    return line_of
+
+
+def _plain_rows(text: TextFile) -> Iterator[tuple[int, int, bool]]:
+    """Yield the line and the first byte of each row, and whether it has any content."""
+    start = 0
+    with text.path.open("rb") as file:
+        for line, content in enumerate(file, 1):
+            yield line, start, content not in {b"\n", b"\r\n"}
+            start += len(content)
+
+
+def _quoted_rows(text: TextFile, dialect: Dialect) -> Iterator[tuple[int, int, bool]]:
+    """As `_plain_rows`, of a file with quotes."""
+    line = start = 0
+
+    def lines(file: Iterable[bytes]) -> Iterator[str]:
+        nonlocal line, start
+        for content in file:
+            line, start = line + 1, start + len(content)
+            yield content.decode("utf-8", "replace")
+
+    doubled = dialect.escape == dialect.quote
+    limit = csv.field_size_limit(LONGEST_LINE)
+    try:
+        with text.path.open("rb") as file:
+            reader = csv.reader(
+                lines(file),
+                delimiter=dialect.delimiter,
+                quotechar=dialect.quote,
+                doublequote=doubled,
+                escapechar=None if doubled else dialect.escape,
+            )
+            while True:
+                first = line + 1, start
+                cells = next(reader, None)
+                if cells is None:
+                    return
+                yield *first, bool(cells[0] if len(dialect.names) == 1 and cells else cells)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def read_json_lines(
+    text: TextFile, names: Sequence[str], connection: Backend, bad_rows: float | None
+) -> TextRows:
+    """Return the rows of a file with a JSON object on each line; lists and objects in it stay JSON.
+
+    Raises:
+        BadRowError: More lines are no objects than the share ``bad_rows``.
+    """
+    pointers = ", ".join(literal("/" + name.replace("~", "~0").replace("/", "~1")) for name in names)
+    undecoded = _marks("text") if text.has_undecoded else "false"
+    is_object = f"json_valid(text) AND json_type(CASE WHEN json_valid(text) THEN text END) = 'OBJECT' AND NOT {undecoded}"
+    lines = f"SELECT * FROM ({lines_of(text)}) WHERE trim(text, ' \t') <> ''"
+    with readable(text.name, names):
+        rows, broken = connection.raw_sql(
+            f"SELECT count_if({is_object}), count_if(NOT ({is_object})) FROM ({lines})"
+        ).fetchone()
+        examples = (
+            connection.raw_sql(
+                f"SELECT line, text FROM ({lines}) WHERE NOT ({is_object}) ORDER BY line LIMIT {N_EXAMPLES}"
+            ).fetchall()
+            if broken
+            else []
+        )
+    shown = tuple(
+        f"{text.name}, line {line}: {show(content)} is no JSON object" for line, content in examples
+    )
+    faults = BrokenRows(broken, {"no JSON object": broken} if broken else {}, shown)
+    faults.check(text.name, rows, bad_rows, "one JSON object a line")
+    columns = ", ".join(f"v[{number}] AS c{index}" for index, number in enumerate(range(1, len(names) + 1)))
+    values = f"SELECT line - 1 AS position, json_extract_string(text, [{pointers}]) AS v FROM ({lines}) WHERE {is_object}"
+    # The position is that of the line: it ascends as the rows do.
+    return TextRows(
+        f"SELECT {columns}, position FROM ({values})", rows, faults, lambda position: position + 1
+    )

@@ -1,0 +1,299 @@
+"""Tables of any kind, a file, a folder of Parquet, standard input or one in memory, as one query with numbered rows."""
+
+# ruff: noqa: S608 -- each query is built from constants and from values that `literal` has quoted
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from itertools import accumulate, count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tastevec.data.intake.delimited import BrokenRows, TextRows, read_delimited, read_json_lines, readable
+from tastevec.data.intake.formats import infer_dialect, json_names, sniff, unzip_table
+from tastevec.data.intake.memory import MemoryTable, to_columns
+from tastevec.data.intake.settings import FileFormat
+from tastevec.data.intake.text import decompress, literal, open_text, show, sql_path
+from tastevec.errors import SourceError
+from tastevec.schema import ITEM_ID, RATING, TIMESTAMP, USER_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Literal
+
+    from ibis.backends.duckdb import Backend
+
+_INTERACTIONS = (USER_ID, ITEM_ID, RATING, TIMESTAMP)
+_STANDARD_INPUT = "standard input"
+_counter = count()
+
+
+@dataclass(frozen=True, eq=False)
+class OpenTable:
+    """An opened table, of which nothing is in memory but what was there before.
+
+    Attributes:
+        query: SQL of the columns ``c0``, ``c1``, ... (texts of a text file, NULL where empty; else the table's own types) and
+            ``position``, int64, which ascends in the order of the source.
+        names: The columns' names.
+        types: Their types in DuckDB.
+        file: The table's name in messages.
+        format: ``csv``, ``jsonl``, ``parquet``, ``arrow``, or ``table`` in memory.
+        rows: Number of rows.
+        broken: Rows that cannot be divided into their fields, and are not among these.
+        file_unit: What `line_of` counts.
+        encoding: That of a text file.
+        delimiter: That of a CSV file.
+        has_header: Whether a CSV file has a header.
+        decimal_comma: Whether numbers may have a decimal comma.
+        declared: The type of each column in a RecBole header, such as ``token_seq``.
+        unreadable: Why a column of a table in memory is NULL, by its index.
+    """
+
+    query: str
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    file: str
+    format: str
+    rows: int
+    connection: Backend = field(repr=False)
+    broken: BrokenRows = field(default_factory=BrokenRows)
+    file_unit: Literal["line", "row"] = "row"
+    encoding: str | None = None
+    delimiter: str | None = None
+    has_header: bool = False
+    decimal_comma: bool = False
+    declared: tuple[str | None, ...] = ()
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    find_line: Callable[[int], int] = field(default=lambda position: position + 1, repr=False)
+
+    def line_of(self, position: int) -> int:
+        """Return the line of a row in its file, or its number in a table, from 1; this may read the whole file."""
+        return self.find_line(int(position))
+
+    def example(self, position: int) -> str:
+        """Return a row for messages."""
+        columns = ", ".join(f"CAST(c{index} AS VARCHAR)" for index in range(len(self.names)))
+        with readable(self.file, self.names):
+            row = self.connection.raw_sql(
+                f"SELECT {columns} FROM ({self.query}) WHERE position = {int(position)}"
+            ).fetchone()
+        return show((self.delimiter or ",").join(cell or "" for cell in row or ()), limit=80)
+
+
+@dataclass(frozen=True, eq=False)
+class _Opening:
+    """What the opening of one table needs."""
+
+    connection: Backend
+    scratch: Path
+    file_format: FileFormat
+    bad_rows: float | None
+    expected: tuple[str, ...]
+    name: str
+
+    def describe(self, query: str) -> list[tuple[str, str]]:
+        with readable(self.name, self.expected):
+            rows = self.connection.raw_sql(f"DESCRIBE {query}").fetchall()
+        return [(row[0], row[1]) for row in rows]
+
+
+def open_table(
+    source: Any,  # noqa: ANN401 -- a path, or a table of any library
+    *,
+    connection: Backend,
+    scratch: Path,
+    file_format: FileFormat | None = None,
+    bad_rows: float | None = None,
+    expected: tuple[str, ...] = _INTERACTIONS,
+) -> OpenTable:
+    """Open a file, a folder of Parquet files, standard input (``-``) or a table in memory.
+
+    Args:
+        source: A path, ``-``, or a table; a `MemoryTable` states its name and the IDs of a sparse matrix.
+        connection: Ibis on DuckDB; rows keep their order in it from now on.
+        scratch: An existing folder for unpacked and rewritten copies; it must exist as long as the table is read.
+        file_format: What is known of a text file.
+        bad_rows: The largest share of broken rows; None allows none.
+        expected: The roles of the columns, for messages.
+
+    Raises:
+        SourceError: There is no such file, or it cannot be read as a table.
+        BadRowError: More rows are broken than allowed, or a quote is left open over several lines.
+    """
+    # Rows are numbered while they stream: without this setting DuckDB may shuffle them.
+    connection.raw_sql("SET preserve_insertion_order = true; SET autoinstall_known_extensions = false")
+    settings = (connection, scratch, file_format or FileFormat(), bad_rows, expected)
+    if not isinstance(source, str | os.PathLike):
+        table = source if isinstance(source, MemoryTable) else MemoryTable(source)
+        return _open_memory(table, _Opening(*settings, table.name))
+    if source == "-":
+        path = scratch / f"input-{next(_counter)}"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        return _open_file(path, _Opening(*settings, _STANDARD_INPUT))
+    path = Path(source)
+    opening = _Opening(*settings, path.name or str(path))
+    if not path.exists():
+        raise SourceError(f"{path}: not found. Expected a table or a release. Check the path.")
+    return _open_parquet(path, opening) if path.is_dir() else _open_file(path, opening)
+
+
+def _open_file(path: Path, opening: _Opening) -> OpenTable:
+    kind, name = sniff(path, name=opening.name), opening.name
+    while kind in ("gzip", "zstd", "zip"):
+        packed = unzip_table(path, opening.scratch, name=name) if kind == "zip" else None
+        path = packed or decompress(path, opening.scratch, kind, name=name)
+        kind = sniff(path, name=name)
+    if kind == "parquet":
+        return _open_parquet(path, opening)
+    if kind == "arrow":
+        return _open_arrow(path, opening)
+    stated = opening.file_format
+    text = open_text(path, opening.scratch, name=name, encoding=stated.encoding)
+    if kind == "jsonl":
+        names = json_names(text)
+        rows = read_json_lines(text, names, opening.connection, opening.bad_rows)
+        return _of_text(rows, names, opening, format="jsonl", encoding=text.encoding)
+    dialect = infer_dialect(text, stated, opening.expected)
+    rows = read_delimited(text, dialect, opening.connection, opening.bad_rows)
+    return _of_text(
+        rows,
+        dialect.names,
+        opening,
+        format="csv",
+        encoding=text.encoding,
+        delimiter=dialect.delimiter,
+        has_header=dialect.has_header,
+        decimal_comma=dialect.delimiter != ",",
+        declared=dialect.declared,
+    )
+
+
+def _of_text(rows: TextRows, names: Sequence[str], opening: _Opening, **more: Any) -> OpenTable:  # noqa: ANN401 -- fields
+    return OpenTable(
+        query=rows.query,
+        names=tuple(names),
+        types=("VARCHAR",) * len(names),
+        file=opening.name,
+        rows=rows.rows,
+        connection=opening.connection,
+        broken=rows.broken,
+        file_unit="line",
+        find_line=rows.line_of,
+        **more,
+    )
+
+
+def _open_parquet(path: Path, opening: _Opening) -> OpenTable:
+    """Open a Parquet file, or a folder of them in the order of their paths; ``name=value`` folders are a column."""
+    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
+    from pyarrow import parquet  # noqa: PLC0415 -- as above
+
+    files = _parts(path) if path.is_dir() else [path]
+    if not files:
+        shown = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+        raise SourceError(
+            f"{path}: contains {shown}. Expected Parquet files, or the files of a release. Name a table."
+        )
+    footers = []
+    for file in files:
+        try:
+            footers.append((file, parquet.read_metadata(file)))
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(
+                f"{file}: not readable as Parquet ({str(error)[:100]}). Expected a table. Export the file again."
+            ) from error
+    _check_schemas(footers)
+    starts = accumulate((footer.num_rows for _, footer in footers), initial=0)
+    paths = ", ".join(sql_path(file) for file, _ in footers)
+    source = (
+        f"read_parquet([{paths}], hive_partitioning = false, union_by_name = false, file_row_number = true)"
+    )
+    columns = [name for name, _ in opening.describe(f"SELECT * EXCLUDE (file_row_number) FROM {source}")]
+    folders = _partitions(path, files)
+    position = f"[{', '.join(map(str, list(starts)[:-1]))}][CAST(file_index AS BIGINT) + 1] + file_row_number"
+    selected = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in columns]
+    selected += [
+        f"[{', '.join(map(literal, values))}][CAST(file_index AS BIGINT) + 1]" for values in folders.values()
+    ]
+    listed = ", ".join(f"{column} AS c{index}" for index, column in enumerate(selected))
+    query = f"SELECT {listed}, {position} AS position FROM {source}"
+    types = tuple(kind for name, kind in opening.describe(query))[:-1]
+    rows = sum(footer.num_rows for _, footer in footers)
+    return OpenTable(query, (*columns, *folders), types, opening.name, "parquet", rows, opening.connection)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the Parquet files in the folder and its folders, in the order of their paths; hidden ones are left."""
+    files = []
+    for file in sorted(folder.rglob("*"), key=lambda file: file.relative_to(folder).parts):
+        inner = file.relative_to(folder)
+        if file.is_file() and not any(part.startswith((".", "_")) for part in inner.parts):
+            with file.open("rb") as opened:
+                if opened.read(4) == b"PAR1":
+                    files.append(file)
+    return files
+
+
+def _partitions(path: Path, files: Sequence[Path]) -> dict[str, list[str]]:
+    """Return the values of ``name=value`` folders below ``path``, one for each file; a name must be in all paths."""
+    if not path.is_dir():
+        return {}
+    found = [
+        dict(part.split("=", 1) for part in file.relative_to(path).parts[:-1] if "=" in part)
+        for file in files
+    ]
+    return {
+        name: [values[name] for values in found]
+        for name in found[0]
+        if all(name in values for values in found)
+    }
+
+
+def _check_schemas(footers: Sequence[tuple[Path, Any]]) -> None:
+    first, footer = footers[0]
+    for file, other in footers[1:]:
+        if not other.schema.to_arrow_schema().equals(footer.schema.to_arrow_schema()):
+            raise SourceError(
+                f"{file}: other columns than {first.name}. Expected the same names and types in all parts. Write the folder again."
+            )
+
+
+def _open_arrow(path: Path, opening: _Opening) -> OpenTable:
+    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
+
+    try:
+        with path.open("rb") as file:
+            is_file = file.read(6) == b"ARROW1"
+        mapped = pa.memory_map(str(path))
+        table = (pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)).read_all()
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(
+            f"{opening.name}: not readable as Arrow ({str(error)[:100]}). Expected a table. Export the file again."
+        ) from error
+    return _open_memory(MemoryTable(table, opening.name), opening, format="arrow")
+
+
+def _open_memory(source: MemoryTable, opening: _Opening, format: str = "table") -> OpenTable:  # noqa: A002 -- a field
+    import numpy as np  # noqa: PLC0415 -- importing the readers stays cheap
+    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
+
+    columns = to_columns(source, opening.file_format.columns)
+    name = f"memory_{next(_counter)}"
+    numbered = columns.table.append_column("position", pa.array(np.arange(columns.table.num_rows)))
+    opening.connection.con.register(name, numbered)
+    described = opening.describe(f"SELECT * FROM {name}")
+    return OpenTable(
+        query=f"SELECT * FROM {name}",
+        names=columns.names,
+        types=tuple(kind for _, kind in described[:-1]),
+        file=source.name,
+        format=format,
+        rows=columns.table.num_rows,
+        connection=opening.connection,
+        unreadable=columns.unreadable,
+    )
