@@ -1,24 +1,24 @@
-"""File formats: what a file is by its content, how its fields are separated, and the layouts of public releases."""
+"""File formats: what a file is by its content, and the dialect of a text file."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
 from tastevec.data.download import unpack_entries
-from tastevec.data.intake.settings import FileFormat
 from tastevec.errors import SourceError
-from tastevec.schema import ITEM_ID, MOVIELENS_NOUN, RATING, TAG, TIMESTAMP, TITLE, USER_ID
+from tastevec.schema import RATING, TIMESTAMP
 
 if TYPE_CHECKING:
     import zipfile
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from tastevec.data.intake.settings import FileFormat
     from tastevec.data.intake.text import TextFile
 
 FileKind = Literal["text", "jsonl", "parquet", "arrow", "gzip", "zstd", "zip"]
@@ -47,7 +47,7 @@ _REFUSED: Final = (
 )  # fmt: skip
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
-_TABLES = "a table (CSV, Parquet, JSON lines or Arrow; gzip, zstd or a zip of one)"
+TABLES = "a table (CSV, Parquet, JSON lines or Arrow; gzip, zstd or a zip of one)"
 
 
 def sniff(path: Path, *, name: str) -> FileKind:
@@ -61,7 +61,7 @@ def sniff(path: Path, *, name: str) -> FileKind:
             head = file.read(1000)
     except OSError as error:
         raise SourceError(
-            f"{path}: not readable ({error.strerror}). Expected {_TABLES}. Check the path."
+            f"{path}: not readable ({error.strerror}). Expected {TABLES}. Check the path."
         ) from error
     refusals = [way_out for magic, way_out in _REFUSED if head.startswith(magic)]
     refusals += ["is a pickle: save the table as Parquet or CSV"] * bool(_PICKLE.match(head))
@@ -71,7 +71,7 @@ def sniff(path: Path, *, name: str) -> FileKind:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     refusals += ["is one JSON array: write one object a line"] * bool(re.match(rb"\[\s*\{", text))
     if refusals:
-        raise SourceError(f"{name}: {refusals[0]}. Expected {_TABLES}.")
+        raise SourceError(f"{name}: {refusals[0]}. Expected {TABLES}.")
     kinds: list[FileKind] = [kind for magic, kind in _MAGIC if head.startswith(magic)]
     kinds.append("jsonl" if text.startswith(b"{") else "text")
     return kinds[0]
@@ -90,18 +90,18 @@ def unzip_table(path: Path, scratch: Path, *, name: str) -> Path:
     def choose(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         if any(entry.filename in {"xl/workbook.xml", "content.xml"} for entry in entries):
-            raise SourceError(f"{name}: {_EXCEL}. Expected {_TABLES}.")
+            raise SourceError(f"{name}: {_EXCEL}. Expected {TABLES}.")
         files = [entry for entry in entries if not _hidden(PurePosixPath(entry.filename))]
         tables = [entry for entry in files if not _NO_TABLE.search(entry.filename)]
         if len(tables) != 1:
             shown = ", ".join(sorted(entry.filename for entry in files)[:8]) or "no file"
             raise fail(f"the zip has {shown}")
-        return {"table": tables[0]}
+        return {PurePosixPath(tables[0].filename).name: tables[0]}
 
     folder = scratch / f"zip-{len(list(scratch.iterdir()))}"
     folder.mkdir()
-    _unpack(path, folder, choose, fail)
-    return folder / "table"
+    unpack_zip(path, folder, choose, fail)
+    return next(folder.iterdir())
 
 
 # What accompanies a table in a zip.
@@ -112,12 +112,13 @@ def _hidden(path: PurePosixPath) -> bool:
     return any(part.startswith((".", "_")) for part in path.parts)
 
 
-def _unpack(
+def unpack_zip(
     path: Path,
     folder: Path,
     choose: Callable[[zipfile.ZipFile], dict[str, zipfile.ZipInfo]],
     fail: Callable[[str], SourceError],
 ) -> None:
+    """Unpack the chosen entries of a zip into ``folder``; see `tastevec.data.download.unpack_entries`."""
     try:
         unpack_entries(path, folder, choose, fail)
     except OSError as error:
@@ -125,8 +126,6 @@ def _unpack(
             f"{path}: cannot be unpacked ({error}). Expected a zip and space for its files. Free space, then run again."
         ) from error
 
-
-# --- Dialects of text ---
 
 # The order decides between two that split a file into as many columns: a text more often contains a comma or a bar.
 DELIMITERS: Final = ("\t", ";", "::", "^", ",", "|")
@@ -282,101 +281,3 @@ def json_names(text: TextFile) -> tuple[str, ...]:
                 f"{text.name}, line {number}: no JSON object. Expected one object a line. Export the file again."
             )
     return tuple(names)
-
-
-# --- Layouts of public releases ---
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The files of one kind of release.
-
-    Attributes:
-        format: Its name.
-        interactions: The file of the interactions; ``*`` is the name of the data set.
-        needs: Other files by which it is recognized.
-        items: The file of item metadata; None if there is none.
-        tags: The file of the users' own tags.
-        formats: How its text files are read, by name; others have a header.
-        latin: Files that are in ISO-8859-1 where they are not in UTF-8.
-        rating_range: The lowest and the highest rating; None is inferred.
-        item_noun: The item noun; None is the default.
-    """
-
-    format: str
-    interactions: str
-    needs: tuple[str, ...] = ()
-    items: str | None = None
-    tags: str | None = None
-    formats: Mapping[str, FileFormat] = field(default_factory=dict)
-    latin: tuple[str, ...] = ()
-    rating_range: tuple[float, float] | None = None
-    item_noun: Mapping[str, str] | None = None
-
-
-GENOME_FILES: Final = ("genome-scores.csv", "genome-tags.csv")
-GENRES_FILE: Final = "u.genre"
-_RATED = (USER_ID, ITEM_ID, RATING, TIMESTAMP)
-_TABS = FileFormat(delimiter="\t", columns=_RATED, quote=False)
-_COLONS = FileFormat(delimiter="::", columns=_RATED, quote=False)
-_TITLES = FileFormat(delimiter="::", columns=(ITEM_ID, TITLE, "genres"), quote=False)
-_TAGGED = FileFormat(delimiter="::", columns=(USER_ID, ITEM_ID, TAG, TIMESTAMP), quote=False)
-_BOOKS = FileFormat(delimiter=";", escape="\\")
-_COLON_FORMATS = {"ratings.dat": _COLONS, "movies.dat": _TITLES, "tags.dat": _TAGGED}
-_HALF_STARS = (0.5, 5.0)
-
-LAYOUTS: Final = (
-    Layout(
-        format="ml-100k",
-        interactions="u.data",
-        items="u.item",
-        formats={"u.data": _TABS, "u.item": FileFormat(delimiter="\x01", columns=("text",), quote=False)},
-        latin=("u.item", GENRES_FILE),
-        rating_range=(1.0, 5.0),
-        item_noun=MOVIELENS_NOUN,
-    ),
-    Layout(
-        format="ml-10m",
-        interactions="ratings.dat",
-        needs=("tags.dat",),
-        items="movies.dat",
-        tags="tags.dat",
-        formats=_COLON_FORMATS,
-        rating_range=_HALF_STARS,
-        item_noun=MOVIELENS_NOUN,
-    ),
-    Layout(
-        format="ml-1m",
-        interactions="ratings.dat",
-        items="movies.dat",
-        formats=_COLON_FORMATS,
-        latin=("movies.dat",),
-        rating_range=(1.0, 5.0),
-        item_noun=MOVIELENS_NOUN,
-    ),
-    Layout(
-        format="movielens-csv",
-        interactions="ratings.csv",
-        needs=("movies.csv",),
-        items="movies.csv",
-        tags="tags.csv",
-        rating_range=_HALF_STARS,
-        item_noun=MOVIELENS_NOUN,
-    ),
-    Layout(
-        format="book-crossing",
-        interactions="BX-Book-Ratings.csv",
-        items="BX-Books.csv",
-        formats={"BX-Book-Ratings.csv": _BOOKS, "BX-Books.csv": _BOOKS},
-        latin=("BX-Book-Ratings.csv", "BX-Books.csv"),
-    ),
-    Layout(format="recbole", interactions="*.inter", items="*.item"),
-)  # fmt: skip
-_TWEETINGS = Layout(
-    format="movietweetings",
-    interactions="ratings.dat",
-    items="movies.dat",
-    formats=_COLON_FORMATS,
-    item_noun=MOVIELENS_NOUN,
-)
-TABLE: Final = Layout(format="table", interactions="*")

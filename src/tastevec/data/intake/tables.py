@@ -7,18 +7,19 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tastevec.data.intake.delimited import BrokenRows, TextRows, read_delimited, read_json_lines, readable
 from tastevec.data.intake.formats import infer_dialect, json_names, sniff, unzip_table
+from tastevec.data.intake.layouts import BEFORE_FLAGS, FLAGS_FILE, known_format
 from tastevec.data.intake.memory import MemoryTable, to_columns
 from tastevec.data.intake.settings import FileFormat
 from tastevec.data.intake.text import decompress, literal, open_text, show, sql_path
 from tastevec.errors import SourceError
-from tastevec.schema import ITEM_ID, RATING, TIMESTAMP, USER_ID
+from tastevec.schema import GENRES, ITEM_ID, RATING, TIMESTAMP, TITLE, USER_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -144,9 +145,13 @@ def open_table(
 
 def _open_file(path: Path, opening: _Opening) -> OpenTable:
     kind, name = sniff(path, name=opening.name), opening.name
+    inner = path.with_name(opening.name)  # by which a file of a release is known
     while kind in ("gzip", "zstd", "zip"):
-        packed = unzip_table(path, opening.scratch, name=name) if kind == "zip" else None
-        path = packed or decompress(path, opening.scratch, kind, name=name)
+        if kind == "zip":
+            path = unzip_table(path, opening.scratch, name=name)
+            inner = inner.with_name(path.name)
+        else:
+            path, inner = decompress(path, opening.scratch, kind, name=name), inner.with_suffix("")
         kind = sniff(path, name=name)
     if kind == "parquet":
         return _open_parquet(path, opening)
@@ -154,13 +159,14 @@ def _open_file(path: Path, opening: _Opening) -> OpenTable:
         return _open_arrow(path, opening)
     stated = opening.file_format
     text = open_text(path, opening.scratch, name=name, encoding=stated.encoding)
+    known = known_format(inner, next(text.read_lines())) if stated == FileFormat() else None
     if kind == "jsonl":
         names = json_names(text)
         rows = read_json_lines(text, names, opening.connection, opening.bad_rows)
         return _of_text(rows, names, opening, format="jsonl", encoding=text.encoding)
-    dialect = infer_dialect(text, stated, opening.expected)
+    dialect = infer_dialect(text, known or stated, opening.expected)
     rows = read_delimited(text, dialect, opening.connection, opening.bad_rows)
-    return _of_text(
+    table = _of_text(
         rows,
         dialect.names,
         opening,
@@ -170,6 +176,25 @@ def _open_file(path: Path, opening: _Opening) -> OpenTable:
         has_header=dialect.has_header,
         decimal_comma=dialect.delimiter != ",",
         declared=dialect.declared,
+    )
+    return _with_genres(table) if known and inner.name == FLAGS_FILE else table
+
+
+def _with_genres(table: OpenTable) -> OpenTable:
+    """Return ID, title and genres of ml-100k's items, which have a column with 0 or 1 for each genre."""
+    first = len(BEFORE_FLAGS)
+    flags = [
+        f"CASE WHEN c{number} = '1' THEN {literal(name)} END"
+        for number, name in enumerate(table.names)
+        if number >= first and name != "unknown"
+    ]
+    query = f"SELECT c0, c1, list_filter([{', '.join(flags)}], lambda name: name IS NOT NULL) AS c2, position FROM ({table.query})"
+    return replace(
+        table,
+        query=query,
+        names=(ITEM_ID, TITLE, GENRES),
+        types=("VARCHAR", "VARCHAR", "VARCHAR[]"),
+        declared=(),
     )
 
 
