@@ -73,7 +73,6 @@ class ValueFacts:
         lowest: The lowest value, before an unrated one is left out; None without values.
         highest: The highest value.
         smallest_above_0: The smallest value above 0; None if there is none.
-        median: The median.
         counts: Rows by value, of the 200 most frequent values.
         distinct: Number of different values.
     """
@@ -83,7 +82,6 @@ class ValueFacts:
     lowest: float | None
     highest: float | None
     smallest_above_0: float | None
-    median: float | None
     counts: Mapping[float, int]
     distinct: int
 

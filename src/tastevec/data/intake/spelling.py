@@ -50,6 +50,9 @@ _CLOCK = (
 )
 # Three numbers of a date, then the clock.
 ISO: Final = r"\A([0-9]{4})-([0-9]{2})-([0-9]{2})" + _CLOCK
+PLAIN_ISO: Final = (
+    r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[ T](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:[.][0-9]+)?Z?\z"  # nearly all
+)
 YEAR_FIRST: Final = r"\A([0-9]{4})/([0-9]{1,2})/([0-9]{1,2})" + _CLOCK
 DOTS: Final = r"\A([0-9]{1,2})[.]([0-9]{1,2})[.]([0-9]{4})" + _CLOCK  # the day first
 SLASHES: Final = r"\A([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})" + _CLOCK  # the day or the month first
@@ -97,6 +100,9 @@ SHAPES: Final = (
     "empty",
 )
 SHAPE: Final = {name: code for code, name in enumerate(SHAPES)}
+DATES: Final = frozenset(
+    ("iso", "year_first", "dots", "day_first", "month_first", "day_or_month", "same")
+)  # shapes of texts
 MIXED_UNITS: Final = "mixed-time-units"
 DAY_OR_MONTH: Final = "day-or-month"
 READ_AS_1970: Final = "times-1970"
@@ -126,12 +132,14 @@ class TimeFormat:
         day_first: Whether 03/04/2019 is in April; None where no value needs to know.
         compact: Whether each number is a date such as 20240131.
         pattern: A stated pattern of strptime, or "excel"; it overrules the others.
+        shapes: The shapes of ``SHAPES`` that occur, so that no other is tried; None is any.
     """
 
     unit: Unit = "seconds"
     day_first: bool | None = None
     compact: bool = False
     pattern: str | None = None
+    shapes: frozenset[str] | None = None
 
 
 def time_format(
@@ -144,7 +152,7 @@ def time_format(
     """Return how a column of times is read.
 
     Args:
-        counts: The values of `rules.time_counts`.
+        counts: The row of `rules.count_times`.
         stated: The pattern that the user stated.
         typed: Whether the column has a type of times, which needs no choice.
         accept: Codes of `TimeError` that are accepted. Numbers of 1970 are then read; the others cannot be accepted.
@@ -179,7 +187,10 @@ def time_format(
         raise TimeError(
             READ_AS_1970, f"these times read as 1970: --time-format {stated or 'FORMAT'}", format=stated
         )
-    return TimeFormat(units[0] if units else "seconds", found["day_first"] > 0 or None, compact)
+    shapes = frozenset(shape for shape, count in found.items() if count)
+    return TimeFormat(
+        units[0] if units else "seconds", found["day_first"] > 0 or None, compact, shapes=shapes
+    )
 
 
 def _format_of(lowest: int, highest: int) -> str | None:

@@ -83,7 +83,7 @@ class _Times:
     dates: dict[str, tuple[NDArray[np.intp], dict[str, pa.StringArray]]]
 
     def counts(self, indices: pa.Array) -> dict[str, int | None]:
-        """Return what `rules.time_counts` returns, of all rows."""
+        """Return what `rules.count_times` returns, of all rows."""
         rows = np.append(self.shape, SHAPE["empty"])[_filled(indices, len(self.shape))]
         found = np.bincount(rows, minlength=len(SHAPE))
         counts: dict[str, int | None] = {name: int(found[code]) for name, code in SHAPE.items()}

@@ -1,0 +1,86 @@
+"""The engine of the intake: where its expressions run, and where their rows are stored."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
+
+import ibis
+
+from tastevec.data.intake.text import sql_path
+from tastevec.data.streaming import storage_errors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from ibis.backends.duckdb import Backend
+
+# ruff: noqa: S608 -- each query is built from constants, generated names and paths that `sql_path` has quoted
+
+
+class Engine(Protocol):
+    """What the intake needs of DuckDB and of Spark."""
+
+    def fetch(self, table: ibis.Table) -> pa.Table:
+        """Return the rows of a small result."""
+        ...
+
+    def store(self, table: ibis.Table, what: str) -> ibis.Table:
+        """Return the same rows, computed once and kept on disk; ``what`` names the step in errors."""
+        ...
+
+    def are_sorted(self, table: ibis.Table, columns: tuple[str, ...]) -> bool:
+        """Return whether these columns ascend strictly from each row to the next, where that costs one pass; else False."""
+        ...
+
+    def hash_number(self, text: ibis.Value) -> ibis.Value:
+        """Return an int64 from 0 that depends on the text alone, the same on every engine."""
+        ...
+
+
+@dataclass(frozen=True)
+class DuckEngine:
+    """DuckDB in this process: rows are stored as Parquet files, which are removed with the connection."""
+
+    connection: Backend
+
+    def fetch(self, table: ibis.Table) -> pa.Table:
+        """Return the rows of a small result."""
+        return self.connection.to_pyarrow(table)
+
+    def store(self, table: ibis.Table, what: str) -> ibis.Table:
+        """Return the same rows, computed once and kept on disk.
+
+        Raises:
+            SettingsError: Memory or disk are too small.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="tastevec-rows-"))
+        weakref.finalize(self.connection, shutil.rmtree, folder, ignore_errors=True)
+        path = folder / f"{uuid4().hex}.parquet"
+        with storage_errors(what):
+            self.connection.raw_sql(
+                f"COPY ({ibis.to_sql(table, dialect='duckdb')}) TO {sql_path(path)} (FORMAT parquet)"
+            )
+        # With the types given, DuckDB does not plan the query twice.
+        return self.connection.sql(
+            f"SELECT * FROM read_parquet({sql_path(path)}, hive_partitioning = false)", schema=table.schema()
+        )
+
+    def are_sorted(self, table: ibis.Table, columns: tuple[str, ...]) -> bool:
+        """Return whether these columns ascend strictly from each row to the next, in the order in which they are stored."""
+        before = ", ".join(f"lag({name}) OVER () AS before_{name}" for name in columns)
+        later = "false"
+        for name in reversed(columns):
+            later = f"{name} > before_{name} OR ({name} = before_{name} AND ({later}))"
+        first = f"before_{columns[0]} IS NULL"
+        query = f"SELECT count_if(NOT coalesce({later}, false) AND NOT ({first})) FROM (SELECT {', '.join(columns)}, {before} FROM ({ibis.to_sql(table, dialect='duckdb')}))"
+        (disorder,) = self.connection.raw_sql(query).fetchone()
+        return not disorder
+
+    def hash_number(self, text: ibis.Value) -> ibis.Value:
+        """Return an int64 from 0: the first 15 hexadecimal digits of the MD5."""
+        return (ibis.literal("0x") + text.hexdigest("md5").substr(0, 15)).cast("int64")

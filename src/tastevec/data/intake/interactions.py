@@ -1,0 +1,296 @@
+"""Interactions: from an opened table to one row per user and item, with its value, its time and a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import ibis
+import numpy as np
+
+from tastevec.data.intake.feedback import (
+    Feedback,
+    ValueFacts,
+    check_positives,
+    is_constant,
+    rating_scale,
+    repeats_of,
+    strength_scale,
+)
+from tastevec.data.intake.ordering import fill_times, merge_repeats, order_rows
+from tastevec.data.intake.report import ReportLine, TableReport, number, percent
+from tastevec.data.intake.roles import find_columns
+from tastevec.data.intake.rows import read_rows
+from tastevec.errors import DataError
+from tastevec.schema import EVENT, ITEM_ID, RATING, TIMESTAMP, USER_ID, WEIGHT
+
+if TYPE_CHECKING:
+    from tastevec.data.intake.context import Columns, Context
+    from tastevec.data.intake.validation import RowReport
+    from tastevec.data.value_scale import ValueScale
+    from tastevec.schema import Order
+
+_FREQUENT = 200  # values that are counted one by one
+_USERS_LOST = 0.25
+_THRESHOLDS: Final = (1, 2, 3, 5, 10, 20, 50, 100)  # of weights, whose shares the report prints
+_ROLE_WORDS: Final = {
+    USER_ID: "user",
+    ITEM_ID: "item",
+    RATING: "rating",
+    WEIGHT: "weight",
+    EVENT: "event",
+    TIMESTAMP: "time",
+}
+_VALUE_WORDS: Final = {
+    "explicit": "rating",
+    "weighted": "weight",
+    "events": "event",
+    "implicit": "every interaction",
+}
+_DELIMITERS: Final = {",": "comma", "\t": "tab", ";": "semicolon"}
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Validated interactions.
+
+    Attributes:
+        table: user_id and item_id (int64 or string), rating float64 (the value; NULL where an item was touched without one),
+            timestamp int64 Unix seconds (NULL where unknown), position int64, which orders equal times; one row per user
+            and item, unless repeats are kept.
+        feedback: What the values mean.
+        order: What orders a history.
+        row_report: Where every row went.
+        lines: What the report says.
+    """
+
+    table: ibis.Table
+    feedback: Feedback
+    order: Order
+    row_report: RowReport
+    lines: TableReport
+
+
+def read_interactions(context: Context) -> Interactions:
+    """Validate an opened table of interactions.
+
+    Raises:
+        SourceError: A column is missing, or there are no rows.
+        BadRowError: A row is invalid and may not be dropped.
+        DataError: The values make no sense; ``code`` names a stop.
+        SettingsError: A setting contradicts the columns.
+    """
+    columns = find_columns(context)
+    rows = read_rows(context, columns)
+    table, report = rows.table, rows.report
+    table, times = fill_times(context, table)
+    report = _with_skipped(report, "without a time", times.dropped)
+    facts = _value_facts(context, table)
+    scale, origin = _scale(context, columns, facts, rows.events)
+    if context.settings.out_of_range == "drop" and scale.kind == "explicit":
+        table, outside = _inside(context, table, scale)
+        report = _with_skipped(report, "out of range", outside)
+    if columns.value_role is None or scale.kind == "implicit":
+        same = 1.0 if scale.kind == "implicit" else scale.positive_from
+        table = table.mutate(rating=ibis.literal(same, type="float64"))
+    feedback = Feedback(
+        scale,
+        columns.value_name,
+        origin,
+        repeats_of(scale.kind, context.settings),
+        context.settings.unrated,
+        rows.events,
+    )
+    table, repeats = merge_repeats(context, table, feedback.repeats, timed=times.first is not None)
+    table, order, order_text = order_rows(context, table, times)
+    users = _users(context, table, scale)
+    if context.model is None:
+        _check_users(context, users, scale, facts)
+    lines = [*_column_lines(context, columns, feedback, facts, order_text, table)]
+    lines += [
+        ReportLine("positive", "", _positive_text(context, table, feedback, users)),
+        ReportLine("repeats", "", repeats),
+    ]
+    if TIMESTAMP not in columns.roles:
+        lines.append(ReportLine("times", "", order_text))
+    return Interactions(
+        table, feedback, order, report, TableReport(context.where, _summary(context), tuple(lines))
+    )
+
+
+def _with_skipped(report: RowReport, reason: str, rows: int) -> RowReport:
+    if not rows:
+        return report
+    return replace(report, rows_kept=report.rows_kept - rows, skipped={**report.skipped, reason: rows})
+
+
+def _inside(context: Context, table: ibis.Table, scale: ValueScale) -> tuple[ibis.Table, int]:
+    """Return the rows on the scale, and the number of the others."""
+    inside = table.rating.isnull() | table.rating.between(scale.low, scale.high)
+    outside = context.row(table.agg(rows=(~inside).sum().fill_null(0)))["rows"]
+    return table.filter(inside), outside
+
+
+def _value_facts(context: Context, table: ibis.Table) -> ValueFacts:
+    """Count the values."""
+    value = table.rating
+    row = context.row(
+        table.agg(
+            rows=table.count(),
+            values=value.count(),
+            lowest=value.min(),
+            highest=value.max(),
+            smallest=value.min(where=value > 0),
+        )
+    )
+    counted = table.filter(value.notnull()).group_by(RATING).agg(n=ibis._.count())
+    totals = context.row(counted.agg(values=counted.count()))
+    frequent = context.engine.fetch(counted.order_by([ibis.desc("n"), RATING]).limit(_FREQUENT)).to_pylist()
+    return ValueFacts(
+        row["rows"],
+        row["values"],
+        row["lowest"],
+        row["highest"],
+        row["smallest"],
+        {found[RATING]: found["n"] for found in frequent},
+        totals["values"],
+    )
+
+
+def _scale(
+    context: Context, columns: Columns, facts: ValueFacts, events: dict[str, float | None] | None
+) -> tuple[ValueScale, str]:
+    """Return the scale, and where its range is from."""
+    settings, findings, name = context.settings, context.findings, columns.value_name or ""
+    if context.model is not None:
+        if context.model.kind == "explicit" and facts.values:
+            limits = (context.model.low, context.model.high)
+            rating_scale(
+                facts, replace(settings, rating_range=limits, model_scale=True), None, findings, name
+            )
+        return context.model, "stated"
+    if columns.kind == "explicit" and is_constant(facts, settings, context.rating_range):
+        value = number(facts.lowest or 0)
+        findings.warn(
+            "constant-rating", f"{name} is {value} in all {facts.rows:,} rows: each counts as one positive"
+        )
+        return strength_scale("implicit", facts, settings), ""
+    if columns.kind == "explicit":
+        return rating_scale(facts, settings, context.rating_range, findings, name)
+    weights = [weight for weight in (events or {}).values() if weight is not None]
+    return strength_scale(columns.kind, facts, settings, weights), ""
+
+
+def _users(context: Context, table: ibis.Table, scale: ValueScale) -> dict[str, Any]:
+    """Count users: all, those with one interaction, those with a positive; and rows and positives."""
+    limit = float(np.float32(scale.positive_from))  # compared as it is stored
+    positive = table.rating.cast("float32").cast("float64") >= limit
+    users = table.group_by(USER_ID).agg(rows=table.count(), positives=positive.sum().fill_null(0))
+    return context.row(
+        users.agg(
+            users=users.count(),
+            lost=(users.rows < 2).sum().fill_null(0),  # noqa: PLR2004  one item in, one out
+            positive_users=(users.positives > 0).sum().fill_null(0),
+            positives=users.positives.sum().fill_null(0),
+            rows=users.rows.sum(),
+        )
+    )
+
+
+def _check_users(context: Context, users: dict[str, Any], scale: ValueScale, facts: ValueFacts) -> None:
+    """Stop where there is nothing to learn from.
+
+    Raises:
+        DataError: Nothing is positive, or fewer than 2 users have 2 interactions.
+    """
+    check_positives(scale, users["positives"], facts, context.findings)
+    stay = users["users"] - users["lost"]
+    if stay < 2:  # noqa: PLR2004  two users
+        raise DataError(
+            f"{context.where}: {stay} users have 2 interactions; expected 2 users or more. Export more rows",
+            code="few-users",
+        )
+    if users["lost"] > _USERS_LOST * users["users"]:
+        context.findings.warn(
+            "users-lost",
+            f"{users['lost']:,} of {users['users']:,} users ({percent(users['lost'] / users['users'])}) have 1 interaction and "
+            f"are left out; {stay:,} stay",
+        )
+
+
+def _summary(context: Context) -> str:
+    opened = context.opened
+    header = None if opened.has_header else "no header"
+    delimiter = _DELIMITERS.get(opened.delimiter or "", opened.delimiter)
+    form = ", ".join(filter(None, (opened.format, delimiter, opened.encoding, header)))
+    return f"{opened.rows:,} rows ({form})"
+
+
+def _column_lines(
+    context: Context,
+    columns: Columns,
+    feedback: Feedback,
+    facts: ValueFacts,
+    order_text: str,
+    table: ibis.Table,
+) -> list[ReportLine]:
+    """Return one line for each column: what it is understood as, or why it is ignored."""
+    roles = {index: role for role, index in columns.roles.items()}
+    counts = context.row(table.agg(**{role: table[role].nunique() for role in (USER_ID, ITEM_ID)}))
+    lines = []
+    for index, name in enumerate(columns.names):
+        role = roles.get(index)
+        if role in {USER_ID, ITEM_ID}:
+            kind = "whole numbers" if table[role].type().is_integer() else "texts"
+            lines.append(ReportLine(name, _ROLE_WORDS[role], f"{counts[role]:,} {kind}"))
+        elif role == TIMESTAMP:
+            lines.append(ReportLine(name, "time", order_text))
+        elif role is not None and role == columns.value_role:
+            lines.append(ReportLine(name, feedback.scale.kind, _value_text(feedback, facts)))
+        else:
+            lines.append(ReportLine(name, "ignored", columns.ignored.get(name, "not used")))
+    if columns.value_role is None:
+        lines.append(ReportLine("", "implicit", "every row counts as one positive"))
+    return lines
+
+
+def _value_text(feedback: Feedback, facts: ValueFacts) -> str:
+    scale = feedback.scale
+    if facts.lowest is None or facts.highest is None:
+        return "no values"
+    seen = f"{number(facts.lowest)} to {number(facts.highest)}"
+    touched = facts.rows - facts.values
+    rest = f"; {touched:,} rows without a value" if touched else ""
+    if scale.kind == "explicit":
+        flag = " (--rating-range)" if feedback.origin == "inferred" else ""
+        return f"{seen} seen; scale {scale.low:g}:{scale.high:g}, {feedback.origin}{flag}{rest}"
+    if scale.kind == "events":
+        events = feedback.events or {}
+        alone = {weight for weight in events.values() if list(events.values()).count(weight) == 1}
+        listed = [
+            f"{name} {facts.counts.get(weight, 0):,} = {number(weight)}"
+            if weight in alone
+            else f"{name} = {number(weight)}"
+            for name, weight in events.items()
+            if weight is not None
+        ]
+        listed += [f"{name} dropped" for name, weight in events.items() if weight is None]
+        return f"{', '.join(listed)} (--event)"
+    return f"{seen}{rest}" if scale.kind == "weighted" else f"{seen}: each counts as one positive"
+
+
+def _positive_text(context: Context, table: ibis.Table, feedback: Feedback, users: dict[str, Any]) -> str:
+    """Return the rule of a positive, its share, and of a weight the shares of other thresholds."""
+    scale, rows = feedback.scale, max(users["rows"], 1)
+    found = f"{users['positives']:,} ({percent(users['positives'] / rows)}), of {users['positive_users']:,} of {users['users']:,} users"
+    if scale.kind == "implicit":
+        return f"every interaction: {found}"
+    others = ""
+    if scale.kind == "weighted":
+        above = context.row(
+            table.agg(**{f"n{t}": (table.rating >= t).sum().fill_null(0) for t in _THRESHOLDS})
+        )
+        shares = {t: above[f"n{t}"] / rows for t in _THRESHOLDS if t > scale.positive_from}
+        near = [f">= {t}: {percent(share)}" for t, share in shares.items() if 0.3 <= share <= 0.95][:2]  # noqa: PLR2004  useful choices
+        others = f"; {', '.join(near)}" if near else ""
+    return f"{_VALUE_WORDS[scale.kind]} >= {number(scale.positive_from)}: {found}{others} (--positive-from)"
