@@ -70,7 +70,7 @@ class ValueFacts:
     Attributes:
         rows: Rows, with and without a value.
         values: Rows with a value.
-        lowest: The lowest value, before an unrated one is left out; None without values.
+        lowest: The lowest value, with those that are no rating; None without values.
         highest: The highest value.
         smallest_above_0: The smallest value above 0; None if there is none.
         counts: Rows by value, of the 200 most frequent values.

@@ -214,7 +214,7 @@ def _check_users(context: Context, users: dict[str, Any], scale: ValueScale, fac
         context.findings.warn(
             "users-lost",
             f"{users['lost']:,} of {users['users']:,} users ({percent(users['lost'] / users['users'])}) have 1 interaction and "
-            f"are left out; {stay:,} stay",
+            f"are dropped; {stay:,} stay",
         )
 
 
