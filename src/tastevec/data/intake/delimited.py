@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
+import tempfile
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tastevec.data.intake.text import LONGEST_LINE, UNDECODED, lines_of, literal, show, sql_path
@@ -105,8 +108,10 @@ def readable(file: str, names: Sequence[str] = ("text",)) -> Iterator[None]:
         ) from error
 
 
-def read_delimited(text: TextFile, dialect: Dialect, connection: Backend, bad_rows: float | None) -> TextRows:
-    """Return the rows of a delimited file.
+def read_delimited(
+    text: TextFile, dialect: Dialect, connection: Backend, scratch: Path, bad_rows: float | None
+) -> TextRows:
+    """Return the rows of a delimited file; where lines are broken, those of a copy in ``scratch`` without them.
 
     Raises:
         BadRowError: More rows are broken than the share ``bad_rows``, or a quote is left open over lines.
@@ -116,24 +121,28 @@ def read_delimited(text: TextFile, dialect: Dialect, connection: Backend, bad_ro
     n = len(dialect.names)
     expected = f"{n} columns: {', '.join(dialect.names)}" if n > 1 else f"one column: {dialect.names[0]}"
     with readable(text.name, dialect.names):
-        rows, undecoded, rejects = reader.count()
-        starts = [reject.start for reject in rejects]
+        counts, rejects = reader.count_and_reject()
+        _check_quotes(text, rejects)
+        line_of = line_finder(text, dialect, frozenset(reject.start for reject in rejects))
+        if rejects:
+            # DuckDB's ignore_errors also drops the good row after one with broken quotes.
+            reader = _Reader(_without(text, rejects, scratch), dialect, connection)
+            counts = reader.count()
+        reader.check_lines(counts[0], len(rejects), line_of)
         rejects = [reject for reject in rejects if reject.content.strip()]
         examples = [
             _example(text, _line_at(text, reject.start), reject.content, reject.reason)
             for reject in rejects[:N_EXAMPLES]
         ]
-        line_of = line_finder(text, dialect, frozenset(starts))
-        query = reader.query(ignore_errors=bool(starts))
+        query, rows, undecoded = reader.query, counts[int(n == 1)], counts[2]
         if undecoded:
-            found = connection.raw_sql(
-                f"SELECT position, {reader.columns} FROM ({query}) WHERE {reader.is_undecoded} ORDER BY position LIMIT {N_EXAMPLES}"
-            ).fetchall()
             examples += [
                 _example(
                     text, line_of(position), dialect.delimiter.join(cell or "" for cell in cells), _BYTES
                 )
-                for position, *cells in found
+                for position, *cells in connection.raw_sql(
+                    f"SELECT position, {reader.columns} FROM ({query}) WHERE {reader.is_undecoded} ORDER BY position LIMIT {N_EXAMPLES}"
+                ).fetchall()
             ]
             query = f"SELECT * FROM ({query}) WHERE NOT {reader.is_undecoded}"
     reasons = Counter(reject.reason for reject in rejects)
@@ -189,24 +198,28 @@ class _Reader:
             f"compression = 'none', hive_partitioning = false, max_line_size = {LONGEST_LINE}{faults})"
         )
 
-    def query(self, *, ignore_errors: bool) -> str:
-        """Return SQL of the rows that DuckDB can divide; an empty line of one column is no row."""
-        source = self._source(", ignore_errors = true" if ignore_errors else "")
+    @property
+    def query(self) -> str:
+        """SQL of the rows; an empty line of one column is no row."""
         where = " WHERE c0 IS NOT NULL" if self._is_single else ""
-        return f"SELECT {self.columns}, row_number() OVER () - 1 AS position FROM {source}{where}"
+        return f"SELECT {self.columns}, row_number() OVER () - 1 AS position FROM {self._source()}{where}"
 
-    def count(self) -> tuple[int, int, list[_Reject]]:
-        """Return the number of rows, how many of them have undecodable bytes, and the lines that are no rows."""
-        table = f"rejects_{next(_counter)}"
-        source = self._source(
-            f", store_rejects = true, rejects_table = '{table}', rejects_scan = '{table}_scan'"
-        )
+    def count(self, faults: str = "") -> tuple[int, int, int]:
+        """Return the number of rows, of those with a first column, and of those with undecodable bytes."""
         undecoded = f"count_if({self.is_undecoded})" if self._text.has_undecoded else "0"
+        counts = self._connection.raw_sql(
+            f"SELECT count(*), count(c0), {undecoded} FROM {self._source(faults)}"
+        )
+        rows, first, marked = counts.fetchall()[0]  # all: the rejects are complete when every row is fetched
+        return rows, first, marked
+
+    def count_and_reject(self) -> tuple[tuple[int, int, int], list[_Reject]]:
+        """Return the counts of `count`, and the lines that are no rows."""
+        table = f"rejects_{next(_counter)}"
         try:
-            # The rejects are complete when every row is fetched.
-            counts = self._connection.raw_sql(
-                f"SELECT count(*), count(c0), {undecoded} FROM {source}"
-            ).fetchall()[0]
+            counts = self.count(
+                f", store_rejects = true, rejects_table = '{table}', rejects_scan = '{table}_scan'"
+            )
             found = self._connection.raw_sql(
                 "SELECT line_byte_position - 1, min_by(error_type::VARCHAR, byte_position), any_value(csv_line) "
                 f"FROM {table} GROUP BY 1 ORDER BY 1"
@@ -214,40 +227,29 @@ class _Reader:
         finally:
             for name in (table, f"{table}_scan"):
                 self._connection.raw_sql(f"DROP TABLE IF EXISTS {name}")
-        rejects = [_reject(start, reason, content or "") for start, reason, content in found]
-        self._check_lines(counts[0], rejects)
-        return counts[int(self._is_single)], counts[2], rejects
+        return counts, [_reject(start, reason, content or "") for start, reason, content in found]
 
-    def _check_lines(self, divided: int, rejects: Sequence[_Reject]) -> None:
+    def check_lines(self, divided: int, rejected: int, line_of: Callable[[int], int]) -> None:
         """Check that rows, empty lines, newlines in quotes and rejected lines add up to the lines of the file.
 
         Raises:
-            BadRowError: A quote is left open over lines.
+            BadRowError: A quoted text goes over more lines than it should.
             SourceError: They do not.
         """
         text, dialect = self._text, self._dialect
-        for reject in rejects:
-            if reject.more_lines:
-                line = _line_at(text, reject.start)
-                is_whole = len(reject.content.encode()) < _SHOWN
-                self._refuse_open_quote(line, reject.more_lines if is_whole else text.lines - line)
         # DuckDB passes over empty lines, but reads them as rows of a single column.
-        blank_lines = 0 if self._is_single else text.blank_lines
-        blank_lines -= (
-            sum(not line.strip("\r\n") for line in islice(text.read_lines(), dialect.skip))
-            if blank_lines
-            else 0
-        )
-        missing = text.lines - dialect.skip - dialect.header_lines - divided - blank_lines - len(rejects)
-        if text.has_quotes and dialect.quote and (missing or not self._is_single):
-            missing -= self._newlines_in_quotes(ignore_errors=bool(rejects))
+        skipped = [line for line in islice(text.read_lines(), dialect.skip) if not line.strip("\r\n")]
+        blank_lines = 0 if self._is_single else text.blank_lines - len(skipped)
+        missing = text.lines - dialect.skip - dialect.header_lines - divided - blank_lines - rejected
+        if text.has_quotes and dialect.quote and (missing or text.blank_lines):
+            missing -= self._newlines_in_quotes(line_of)
         if missing:
             raise SourceError(
                 f"{text.name}: {text.lines:,} lines, but {divided:,} rows, which leaves {missing:,}. Expected a row on each line. "
                 "State the delimiter, or that quotes are text, or export the file again."
             )
 
-    def _newlines_in_quotes(self, *, ignore_errors: bool) -> int:
+    def _newlines_in_quotes(self, line_of: Callable[[int], int]) -> int:
         """Return the number of newlines in quotes, less the empty lines among them, which are counted as such."""
         plain = [f"replace(coalesce({name}, ''), chr(13), '')" for name in self._names]
         newlines = " + ".join(f"length({text}) - length(replace({text}, chr(10), ''))" for text in plain)
@@ -257,18 +259,41 @@ class _Reader:
         blanks = "0" if self._is_single else blanks
         total, position, longest = self._connection.raw_sql(
             f"SELECT sum(n - b), arg_max(position, n), max(n) FROM (SELECT position, {newlines} AS n, {blanks} AS b "
-            f"FROM ({self.query(ignore_errors=ignore_errors)}) WHERE contains(concat({self.columns}), chr(10)))"
+            f"FROM ({self.query}) WHERE contains(concat({self.columns}), chr(10)))"
         ).fetchone()
         if longest and longest > _LONGEST_FIELD:
-            line = line_finder(self._text, self._dialect, frozenset())(position)
-            self._refuse_open_quote(line, longest)
+            _refuse_open_quote(self._text, line_of(position), longest)
         return int(total or 0)
 
-    def _refuse_open_quote(self, line: int, more: int) -> None:
-        raise BadRowError(
-            f"{self._text.name}: line {line} opens a quote that takes in {more:,} more lines. Expected a closing quote on the same line. "
-            "Close it, or state that quotes are text (--quote none)."
-        )
+
+def _check_quotes(text: TextFile, rejects: Sequence[_Reject]) -> None:
+    """Refuse a quote that is left open over lines."""
+    for reject in rejects:
+        if reject.more_lines:
+            line = _line_at(text, reject.start)
+            is_whole = len(reject.content.encode()) < _SHOWN
+            _refuse_open_quote(text, line, reject.more_lines if is_whole else text.lines - line)
+
+
+def _refuse_open_quote(text: TextFile, line: int, more: int) -> None:
+    raise BadRowError(
+        f"{text.name}: line {line} opens a quote that takes in {more:,} more lines. Expected a closing quote on the same line. "
+        "Close it, or state that quotes are text (--quote none)."
+    )
+
+
+def _without(text: TextFile, rejects: Sequence[_Reject], scratch: Path) -> TextFile:
+    """Return a copy of the file without these lines; it counts lines as the file does."""
+    with (
+        text.path.open("rb") as file,
+        tempfile.NamedTemporaryFile(dir=scratch, suffix=".csv", delete=False) as copy,
+    ):
+        for reject in rejects:
+            while block := file.read(min(reject.start - file.tell(), 1 << 20)):
+                copy.write(block)
+            file.readline()
+        shutil.copyfileobj(file, copy)
+    return replace(text, path=Path(copy.name))
 
 
 def _marks(column: str) -> str:

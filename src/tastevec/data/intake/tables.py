@@ -165,7 +165,7 @@ def _open_file(path: Path, opening: _Opening) -> OpenTable:
         rows = read_json_lines(text, names, opening.connection, opening.bad_rows)
         return _of_text(rows, names, opening, format="jsonl", encoding=text.encoding)
     dialect = infer_dialect(text, known or stated, opening.expected)
-    rows = read_delimited(text, dialect, opening.connection, opening.bad_rows)
+    rows = read_delimited(text, dialect, opening.connection, opening.scratch, opening.bad_rows)
     table = _of_text(
         rows,
         dialect.names,

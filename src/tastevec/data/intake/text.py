@@ -187,12 +187,16 @@ class _LineCounter:
     """Counts lines, empty lines and kinds of line ends of a file that comes in blocks."""
 
     def __init__(self) -> None:
-        self.size = self.newlines = self.pairs = self.returns = self.blank_lines = 0
+        self.size = self.newlines = self.pairs = self.returns = self.doubled = self.blank_lines = 0
         self.at_line_start = True
 
     def add(self, block: AnyStr, newline: AnyStr, carriage_return: AnyStr, blank: re.Pattern[AnyStr]) -> None:
         self.size += len(block)
         if carriage_return in block:
+            # Windows adds a return to the line end of a CSV that Python did not open with newline="".
+            doubled = carriage_return + carriage_return + newline
+            self.doubled += block.count(doubled)
+            block = block.replace(doubled, newline)
             self.returns += block.count(carriage_return)
             self.pairs += block.count(carriage_return + newline)
             block = block.replace(carriage_return + newline, newline)
@@ -205,7 +209,7 @@ class _LineCounter:
     def scan(self, *, quotes: bool, undecoded: bool, **more: Any) -> _Scan:  # noqa: ANN401 -- fields of _Scan
         alone = self.returns - self.pairs
         returns_end_lines = not self.newlines and alone > 1
-        same_ends = not alone and self.pairs in (0, self.newlines)
+        same_ends = not alone and not self.doubled and self.pairs in (0, self.newlines)
         undecoded = undecoded or (alone > 0 and not returns_end_lines)
         newlines = alone if returns_end_lines else self.newlines
         return _Scan(
@@ -247,7 +251,7 @@ def _scan_text(path: Path, encoding: str) -> _Scan:
             wrong = len(_SURROGATES.findall(block))
             invalid, latin = invalid + wrong, latin + (len(_LATIN.findall(block)) if wrong else 0)
             valid += len(block) - len(block.encode("ascii", "ignore")) - wrong
-    is_latin = latin == invalid > valid
+    is_latin = 10 * latin >= 9 * invalid and invalid > valid  # quotes of Windows are no letters
     return counter.scan(quotes=quotes, undecoded=undecoded, invalid=invalid, is_latin=is_latin)
 
 
@@ -288,7 +292,7 @@ def _rewrite(path: Path, scratch: Path, encoding: str, *, returns_end_lines: boo
         ) as copy,
     ):
         for block in _blocks(file.read, "\r"):
-            lines = block.replace("\r\n", "\n")
+            lines = block.replace("\r\r\n", "\n").replace("\r\n", "\n")
             copy.write(_NOT_TEXT.sub(_mark, lines.replace("\r", "\n") if returns_end_lines else lines))
     return Path(copy.name)
 
