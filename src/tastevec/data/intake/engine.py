@@ -62,9 +62,7 @@ class DuckEngine:
         weakref.finalize(self.connection, shutil.rmtree, folder, ignore_errors=True)
         path = folder / f"{uuid4().hex}.parquet"
         with storage_errors(what):
-            self.connection.raw_sql(
-                f"COPY ({ibis.to_sql(table, dialect='duckdb')}) TO {sql_path(path)} (FORMAT parquet)"
-            )
+            self.connection.to_parquet(table, path)
         # With the types given, DuckDB does not plan the query twice.
         return self.connection.sql(
             f"SELECT * FROM read_parquet({sql_path(path)}, hive_partitioning = false)", schema=table.schema()

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tastevec.data.intake.columns import names_role, plain_name, two_columns
+from tastevec.data.intake.memory import MemoryTable
 from tastevec.data.intake.report import percent
 from tastevec.data.intake.settings import MISSING, FileFormat
-from tastevec.errors import BadRowError, DataError, SourceError
+from tastevec.data.intake.tables import open_table
+from tastevec.errors import BadRowError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,30 +91,21 @@ def read_table(source: Any, context: TableContext, name: str) -> NamedTable:  # 
     """
     if isinstance(source, NamedTable):
         return source
-    if hasattr(source, "__arrow_c_stream__"):
-        return NamedTable.of(pa.table(source), name)
-    if isinstance(source, str | Path):
-        return _read_file(Path(source), context.file_format)
-    raise SourceError(f"{name}: a {type(source).__name__}. Expected a table, or the path of a file.")
-
-
-def _read_file(path: Path, form: FileFormat) -> NamedTable:
-    import pyarrow.csv as pcsv  # noqa: PLC0415  as below
-    import pyarrow.parquet as pq  # noqa: PLC0415  until every table is opened in one place
-
-    if not path.is_file():
-        raise SourceError(f"{path}: not found. Expected a table.")
-    if path.suffix in {".parquet", ".pq"}:
-        return NamedTable.of(pq.read_table(path), path.name)
-    first = path.read_bytes().partition(b"\n")[0].decode(form.encoding or "utf-8").rstrip("\r")
-    delimiter = form.delimiter or max(",;\t|", key=first.count)
-    names = list(form.columns or (name.strip('"') for name in first.split(delimiter)))
-    read = pcsv.ReadOptions(
-        column_names=names, skip_rows=int(not form.columns), encoding=form.encoding or "utf-8"
+    if not isinstance(source, str | Path | MemoryTable):
+        source = MemoryTable(source, name)
+    opened = open_table(
+        source,
+        connection=context.connection,
+        scratch=context.scratch,
+        file_format=context.file_format,
+        bad_rows=context.bad_rows,
+        expected=(),
     )
-    texts = pcsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    parse = pcsv.ParseOptions(delimiter=delimiter, quote_char=form.quote and '"', newlines_in_values=True)
-    return NamedTable.of(pcsv.read_csv(path, read, parse, texts), path.name)
+    columns = ", ".join(f"c{index}" for index in range(len(opened.names)))
+    query = f"SELECT {columns} FROM ({opened.query}) ORDER BY position"  # noqa: S608  numbered columns of an opened table
+    found = context.connection.raw_sql(query)
+    table = found.to_arrow_table().rename_columns(list(opened.names))
+    return NamedTable.of(table, opened.file, space_separated=any(opened.declared))
 
 
 def strip(values: pa.Array) -> pa.Array:

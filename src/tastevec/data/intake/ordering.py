@@ -137,8 +137,7 @@ def _one_row(rows: ibis.Table, repeats: Repeats) -> ibis.Table:
 def order_rows(context: Context, rows: ibis.Table, times: Times) -> tuple[ibis.Table, Order, str]:
     """Return the rows with positions that order equal times, what orders a history, and what the report says.
 
-    Where the file was sorted by item, inside equal times or as a whole, its order says nothing: a hash of user and item
-    takes its place.
+    Where the file was sorted by item inside equal times, its order says nothing: a hash of user and item takes its place.
     """
     timed = times.first is not None
     facts, resolution = _order_facts(context, rows, timed=timed), "second"
@@ -150,13 +149,12 @@ def order_rows(context: Context, rows: ibis.Table, times: Times) -> tuple[ibis.T
     order, hashed = choose_order(
         facts, context.settings, context.findings, timed=timed, resolution=resolution
     )
-    if order == "none" or hashed:
+    if hashed:
         key = rows[USER_ID].cast("string") + ":" + rows[ITEM_ID].cast("string")
-        rows = rows.mutate(**{POSITION: context.engine.hash_number(key)})
+        positions = rows.mutate(**{POSITION: context.engine.hash_number(key)})
+        rows = context.engine.store(positions, "ordering the interactions")
     if timed and order != "timestamp":
         rows = rows.mutate(timestamp=ibis.null("int64"))
-    if order == "none" or hashed:
-        rows = context.engine.store(rows, "ordering the interactions")
     return rows, order, _order_text(order, facts, times, resolution)
 
 
