@@ -55,13 +55,12 @@ class BrokenRows:
     reasons: Mapping[str, int] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
 
-    def check(self, file: str, rows: int, limit: float | None, expected: str) -> None:
-        """Check that no more rows are broken than the ``limit``, a share of all; None allows none.
+    def check(self, file: str, total: int, limit: float | None, expected: str) -> None:
+        """Check that no more of all rows are broken than the share ``limit``; None allows none.
 
         Raises:
             BadRowError: There are more.
         """
-        total = rows + self.count
         if not self.count or (limit is not None and self.count <= limit * total):
             return
         share, are = 100 * self.count / total, "is" if self.count == 1 else "are"
@@ -83,8 +82,8 @@ class TextRows:
 
     Attributes:
         query: SQL of ``c0``, ``c1``, ... and ``position``.
-        rows: Number of rows.
-        broken: Those that are not among them.
+        rows: Number of rows, broken ones included.
+        broken: Those that the query lacks.
         line_of: Returns the line of a position.
     """
 
@@ -148,9 +147,9 @@ def read_delimited(
     reasons = Counter(reject.reason for reject in rejects)
     reasons += Counter({_BYTES: undecoded})
     broken = BrokenRows(reasons.total(), dict(reasons), tuple(examples[:N_EXAMPLES]))
-    kept = rows - undecoded
-    broken.check(text.name, kept, bad_rows, expected)
-    return TextRows(query, kept, broken, line_of)
+    total = rows + len(rejects)
+    broken.check(text.name, total, bad_rows, expected)
+    return TextRows(query, total, broken, line_of)
 
 
 def _example(text: TextFile, line: int, content: str, reason: str) -> str:
@@ -401,10 +400,10 @@ def read_json_lines(
         f"{text.name}, line {line}: {show(content)} is no JSON object" for line, content in examples
     )
     faults = BrokenRows(broken, {"no JSON object": broken} if broken else {}, shown)
-    faults.check(text.name, rows, bad_rows, "one JSON object a line")
+    faults.check(text.name, rows + broken, bad_rows, "one JSON object a line")
     columns = ", ".join(f"v[{number}] AS c{index}" for index, number in enumerate(range(1, len(names) + 1)))
     values = f"SELECT line - 1 AS position, json_extract_string(text, [{pointers}]) AS v FROM ({lines}) WHERE {is_object}"
     # The position is that of the line: it ascends as the rows do.
     return TextRows(
-        f"SELECT {columns}, position FROM ({values})", rows, faults, lambda position: position + 1
+        f"SELECT {columns}, position FROM ({values})", rows + broken, faults, lambda position: position + 1
     )

@@ -43,8 +43,8 @@ class OpenTable:
         types: Their types in DuckDB.
         file: The table's name in messages.
         format: ``csv``, ``jsonl``, ``parquet``, ``arrow``, or ``table`` in memory.
-        rows: Number of rows.
-        broken: Rows that cannot be divided into their fields, and are not among these.
+        rows: Number of rows, broken ones included.
+        broken: Rows that cannot be divided into their fields, which the query lacks.
         file_unit: What `line_of` counts.
         encoding: That of a text file.
         delimiter: That of a CSV file.
