@@ -49,6 +49,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         "pyarrow": "pyarrow",
         "uvicorn": "uvicorn",
     },
+    "text": {"torch": "torch", "transformers": "transformers"},
     "tune": {"optuna": "optuna"},
     "wandb": {"wandb": "wandb"},
 }
@@ -66,6 +67,11 @@ def missing_extra(error: ImportError) -> MissingExtraError | None:
         if module in libraries:
             return MissingExtraError(libraries[module], extra)
     return None
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    return find_spec(module) is not None
 
 
 def require(module: str) -> None:

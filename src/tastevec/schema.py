@@ -22,6 +22,7 @@ YEAR: Final = "year"
 GENRES: Final = "genres"
 TAG: Final = "tag"
 WEIGHT: Final = "weight"
+RELEVANCE: Final = "relevance"  # of a tag to an item, from 0 to 1
 EVENT: Final = "event"
 VECTOR: Final = "vector"
 VECTOR_SOURCE: Final = "vector_source"

@@ -165,7 +165,7 @@ def test_features_survive_saving_with_any_words(tmp_path_factory, words, data):
     features = ContentFeatures.fit(items, tags)
     path = tmp_path_factory.mktemp("features") / "features.safetensors"
     save_features(path, features, {"more": np.arange(3)})
-    again, arrays = load_features(path, "", {"more": ("M",)})
+    again, arrays = load_features(path, "", lambda _: {"more": ("M",)})
     assert (again.words, again.genome_tags, again.width) == (features.words, (), features.width)
     assert arrays["more"].tolist() == [0, 1, 2]
     assert (again.rows(items, tags) != features.rows(items, tags)).nnz == 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import numpy as np
 
 from tastevec.errors import FormatError
-from tastevec.items.content import VOCABULARIES, RawFeatures, load_features, save_features
+from tastevec.items.content import RawFeatures, load_features, save_features
 from tastevec.items.linalg import ridge_regression
 from tastevec.schema import FEATURES_FILE, PREPARE_AGAIN, TRAIN_AGAIN
 
@@ -76,7 +76,7 @@ class ColdStartModel:
         Raises:
             FormatError: It is missing or damaged.
         """
-        features, arrays = load_features(path, TRAIN_AGAIN, {"slopes": ("F", "D"), "mean": ("D",)})
+        features, arrays = load_features(path, TRAIN_AGAIN, lambda _: {"slopes": ("F", "D"), "mean": ("D",)})
         return cls(features, arrays["slopes"], arrays["mean"])
 
 
@@ -116,6 +116,8 @@ def save_item_features(folder: Path, features: ContentFeatures, raw: RawFeatures
             f"{name}.columns": counts.indices.astype(np.int32),
             f"{name}.offsets": counts.indptr.astype(np.int64),
         }
+    arrays |= {f"values.{name}": values for name, values in raw.numbers.items()}
+    arrays |= {f"values.{name}": values for name, values in raw.reduced.items()}
     save_features(folder / FEATURES_FILE, features, arrays)
 
 
@@ -126,18 +128,7 @@ def load_item_features(folder: Path) -> tuple[ContentFeatures, RawFeatures]:
         FormatError: It is missing or damaged.
     """
     path = folder / FEATURES_FILE
-    shapes: dict[str, tuple[str | int, ...]] = {
-        "years": ("N",),
-        "genome.items": ("G",),
-        "genome.relevance": ("G", "T"),
-    }
-    for name in VOCABULARIES:
-        shapes |= {
-            f"{name}.counts": (f"{name} M",),
-            f"{name}.columns": (f"{name} M",),
-            f"{name}.offsets": (f"{name} O",),
-        }
-    features, arrays = load_features(path, PREPARE_AGAIN, shapes)
+    features, arrays = load_features(path, PREPARE_AGAIN, _raw_shapes)
     years, items = arrays["years"], arrays["genome.items"]
     if len(items) and (items[0] < 0 or items[-1] >= len(years) or (np.diff(items) <= 0).any()):
         raise FormatError(
@@ -146,11 +137,33 @@ def load_item_features(folder: Path) -> tuple[ContentFeatures, RawFeatures]:
     try:
         counts = {
             name: _count_matrix(arrays, name, (len(years), len(features.words[name])))
-            for name in VOCABULARIES
+            for name in features.words
         }
     except ValueError as error:
         raise FormatError(f"{path}: invalid counts ({error}). {PREPARE_AGAIN}") from error
-    return features, RawFeatures(counts, years, items.astype(np.int64), arrays["genome.relevance"])
+    numbers = {name: arrays[f"values.{name}"] for name in features.quantiles}
+    reduced = {name: arrays[f"values.{name}"] for name in features.reductions}
+    relevance = arrays["genome.relevance"]
+    return features, RawFeatures(counts, years, items.astype(np.int64), relevance, numbers, reduced)
+
+
+def _raw_shapes(features: ContentFeatures) -> dict[str, tuple[str | int, ...]]:
+    """Return the shapes of the raw features of items."""
+    shapes: dict[str, tuple[str | int, ...]] = {
+        "years": ("N",),
+        "genome.items": ("G",),
+        "genome.relevance": ("G", "T"),
+    }
+    for name in features.words:
+        shapes |= {
+            f"{name}.counts": (f"{name} M",),
+            f"{name}.columns": (f"{name} M",),
+            f"{name}.offsets": (f"{name} O",),
+        }
+    shapes |= {f"values.{name}": ("N",) for name in features.quantiles}
+    return shapes | {
+        f"values.{name}": ("N", reduction.axes.shape[1]) for name, reduction in features.reductions.items()
+    }
 
 
 def _count_matrix(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int]) -> csr_matrix:

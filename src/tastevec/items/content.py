@@ -1,27 +1,51 @@
-"""Content vectors: item features from tags, genres, year, title words and genome, reduced by SVD.
+"""Content vectors: item features from tags, genres, year, title words, genome, texts, numbers and vectors, reduced by SVD.
 
-Dimensions: N items, V words of a vocabulary, T genome tags, G items with a genome row, F features, E entries.
+Dimensions: N items, V words of a vocabulary, T genome tags, G items with a genome row, D dimensions of a vector, R of its
+reduction, F features, E entries.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 from safetensors.numpy import save_file
 
 from tastevec.data.arrays import HEADER, check_shapes, read_arrays, read_header
 from tastevec.data.files import StrictModel
 from tastevec.errors import DataError
 from tastevec.items.linalg import reduce_rank
-from tastevec.schema import GENRES, ITEM_ID, TAG, TITLE, WEIGHT, YEAR
+from tastevec.items.numeric import (
+    N_BELLS,
+    Reduction,
+    bells,
+    number_columns,
+    numbers_of,
+    quantiles_of,
+    row_norms,
+    unit_rows,
+    vector_columns,
+    vectors_of,
+)
+from tastevec.schema import (
+    GENRES,
+    ITEM_ID,
+    NUMBER_COLUMN,
+    TAG,
+    TEXT_COLUMN,
+    TITLE,
+    VECTOR_COLUMN,
+    WEIGHT,
+    YEAR,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -78,10 +102,20 @@ def genre_matrix(genres: pa.ChunkedArray) -> NDArray[np.float32]:
 # The norm of each block of features in an item's row. Selected on ml-1m with the tags of ml-10m, by the variance of held-out
 # items' collaborative factors that a ridge explains (30 %; 24 % without tags): halving or doubling any one moves it by less
 # than one point.
-_NORMS: Final = {"tags": 1.0, "genome": 1.0, "genres": 0.7, "year": 0.7, "title": 0.3}
+_NORMS: Final = {
+    "tags": 1.0,
+    "genome": 1.0,
+    "genres": 0.7,
+    "year": 0.7,
+    "title": 0.3,
+    "text": 0.3,
+    NUMBER_COLUMN: 0.3,
+    TEXT_COLUMN: 0.7,
+    VECTOR_COLUMN: 0.7,
+}
 # Items that must have a word before it counts: a word of a single item makes no two items similar.
-_MIN_ITEMS: Final = {"tags": 2, "genres": 1, "title": 2}
-VOCABULARIES: Final = tuple(_MIN_ITEMS)
+_MIN_ITEMS: Final = {"tags": 2, "genres": 1, "title": 2, "text": 2}
+_MAX_SHARE: Final = 0.1  # of the items that may have a word of a text; "the" and "his" say nothing
 _DECADES: Final = np.arange(1890, 2050, 10)
 _YEAR_WIDTH = 7.0  # years; neighboring decades overlap, so that 1989 is similar to 1990
 _NEGLIGIBLE = 0.01  # a decade three widths away counts as nothing
@@ -96,12 +130,16 @@ class RawFeatures:
         years: (N,) int32, 0 where unknown.
         genome_items: (G,) int64 indices of the items with a genome row, ascending.
         relevance: (G, T) genome relevance of these items, in [0, 1].
+        numbers: (N,) float64 of each number, NaN where unknown.
+        reduced: (N, R) float32 of each vector and text embedding, in its reduction; zeros where unknown.
     """
 
     counts: Mapping[str, csr_matrix]
     years: NDArray[np.int32]
     genome_items: NDArray[np.int64]
     relevance: NDArray[np.floating[Any]]
+    numbers: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    reduced: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def of_all_items(self, values: NDArray[np.floating[Any]]) -> csr_matrix:
         """Return values of the items with a genome row (G, T) as rows of all items, (N, T)."""
@@ -116,43 +154,72 @@ class RawFeatures:
 
 @dataclass(frozen=True, eq=False)
 class ContentFeatures:
-    """Definition of the features: vocabularies, inverse item frequencies and genome means.
+    """Definition of the features: vocabularies, inverse item frequencies, genome means, quantiles and reductions.
 
-    A row of features has five blocks: tags (log of their weight x inverse item frequency), genome (relevance less each
-    tag's mean), genres and title words (inverse item frequency), and the year (Gaussians ten years apart). Each block of an
-    item has a fixed norm, so that an item with many tags has no longer vector than one with few.
+    A row of features consists of blocks: tags (log of their weight x inverse item frequency), genome (relevance less each
+    tag's mean), genres, title words and words of texts (inverse item frequency), the year (Gaussians ten years apart), each
+    number (Gaussians at the quantiles), and each vector and text embedding (reduced to 64 dimensions). Each block of an item
+    has a fixed norm, so that an item with many tags has no longer vector than one with few.
 
     Attributes:
-        words: The V words of each vocabulary (``tags``, ``genres``, ``title``), sorted.
+        words: The V words of each vocabulary (``tags``, ``genres``, ``title``; ``text`` if texts are read as words), sorted.
         rarities: (V,) float64 of each vocabulary: the logarithm of the inverse share of items with the word.
         genome_tags: The T tags of the genome; empty without one.
         genome_means: (T,) float64, the mean relevance of each.
+        quantiles: (9,) float64 of each number, by its column in the items.
+        reductions: Of each vector and text embedding, by its column in the items.
+        text_model: The sentence encoder of the text embeddings, as `TextEncoder.label`; empty without one.
     """
 
     words: Mapping[str, tuple[str, ...]]
     rarities: Mapping[str, NDArray[np.float64]]
     genome_tags: tuple[str, ...]
     genome_means: NDArray[np.float64]
+    quantiles: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    reductions: Mapping[str, Reduction] = field(default_factory=dict)
+    text_model: str = ""
 
     @classmethod
-    def fit(cls, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> ContentFeatures:
+    def fit(
+        cls,
+        items: pa.Table,
+        tags: pa.Table,
+        genome: Genome | None = None,
+        *,
+        training: NDArray[np.bool_] | None = None,
+        text_model: str = "",
+    ) -> ContentFeatures:
         """Return the features that these items define, for these and for new items.
 
         Args:
-            items: N items with ``item_id``, ``title``, ``year``, ``genres``.
+            items: N items with ``item_id``, ``title``, ``year``, ``genres``, and perhaps columns of numbers, vectors and texts
+                (which are text embeddings if they are lists of numbers), as `tastevec.data.intake.items.read_items` names them.
             tags: ``item_id``, ``tag``, ``weight``; items that are not in ``items`` are ignored. Without the tags of
                 validation and test users.
             genome: Genome of some of the items.
+            training: (N,) whether training users interacted with an item; quantiles and reductions are those of these items.
+                None takes all items.
+            text_model: The sentence encoder of the text embeddings.
         """
         words, rarities = {}, {}
         for name, entries in _entries(items, tags).items():
-            words[name], rarities[name] = _vocabulary(entries, len(items), min_items=_MIN_ITEMS[name])
+            words[name], rarities[name] = _vocabulary(entries, len(items), name)
+        fitted = items if training is None else items.filter(pa.array(training))
+        quantiles = {name: quantiles_of(numbers_of(fitted, name)) for name in number_columns(items)}
+        reductions = {name: Reduction.fit(vectors_of(fitted, name)) for name in vector_columns(items)}
+        text_model = text_model if any(name.startswith(TEXT_COLUMN) for name in reductions) else ""
         rows = _genome_rows(items, genome)
         known = rows[rows >= 0]
-        if genome is None or not len(known):
-            return cls(words, rarities, (), np.zeros(0))
-        means = genome.relevance[known].mean(axis=0, dtype=np.float64)
-        return cls(words, rarities, genome.tags, means)
+        tag_names: tuple[str, ...] = ()
+        means = np.zeros(0)
+        if genome is not None and len(known):
+            tag_names, means = genome.tags, genome.relevance[known].mean(axis=0, dtype=np.float64)
+        return cls(words, rarities, tag_names, means, quantiles, reductions, text_model)
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether categories of several columns are named ``column:word``; new items are then named like that, too."""
+        return bool(self.words["genres"]) and all(":" in word for word in self.words["genres"])
 
     def read(self, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> RawFeatures:
         """Return the raw features of items, as in `fit`; words outside the vocabularies are ignored.
@@ -160,9 +227,10 @@ class ContentFeatures:
         Raises:
             DataError: The genome lacks tags that these features have.
         """
+        entries = _entries(items, tags) | ({} if "text" not in self.words else {"text": _text_entries(items)})
         counts = {
-            name: _counts(entries, pa.array(self.words[name], pa.string()), len(items))
-            for name, entries in _entries(items, tags).items()
+            name: _counts(entries[name], pa.array(words, pa.string()), len(items))
+            for name, words in self.words.items()
         }
         years = pc.fill_null(items[YEAR], 0).to_numpy().astype(np.int32)
         rows = _genome_rows(items, genome)
@@ -170,7 +238,12 @@ class ContentFeatures:
         relevance = np.zeros((0, len(self.genome_tags)), np.float32)
         if genome is not None and len(known):
             relevance = np.take(genome.relevance[rows[known]], self._genome_columns(genome), axis=1)
-        return RawFeatures(counts, years, known, relevance)
+        numbers = {name: numbers_of(items, name) for name in self.quantiles}
+        reduced = {
+            name: reduction(vectors_of(items, name, len(reduction.mean)))
+            for name, reduction in self.reductions.items()
+        }
+        return RawFeatures(counts, years, known, relevance, numbers, reduced)
 
     def rows(self, items: pa.Table, tags: pa.Table, genome: Genome | None = None) -> csr_matrix:
         """Return the normalized features of items, (N, F), as in `read` and `normalize`."""
@@ -182,24 +255,34 @@ class ContentFeatures:
 
         blocks = self.blocks(raw)
         for name, block in blocks.items():
-            block.data *= _NORMS[name]  # in place: that of a full genome is 200 MB
+            block.data *= _norm_of(name)  # in place: that of a full genome is 200 MB
         rows: csr_matrix = sparse.hstack(list(blocks.values()), "csr")
         return rows
 
     def blocks(self, raw: RawFeatures) -> dict[str, csr_matrix]:
         """Return the blocks of columns by name, each row of norm 1, or 0 without any feature of that kind."""
+        from scipy import sparse  # noqa: PLC0415 - an extra
+
+        words = {name: self._tf_idf(name, counts) for name, counts in raw.counts.items()}
         return {
-            "tags": self._tf_idf("tags", raw.counts["tags"]),
+            "tags": words.pop("tags"),
             "genome": self._genome_block(raw),
-            "genres": self._tf_idf("genres", raw.counts["genres"]),
+            "genres": words.pop("genres"),
             "year": _year_block(raw.years),
-            "title": self._tf_idf("title", raw.counts["title"]),
+            **words,
+            **{name: bells(values, self.quantiles[name]) for name, values in raw.numbers.items()},
+            **{
+                name: unit_rows(sparse.csr_matrix(rows.astype(np.float64)))
+                for name, rows in raw.reduced.items()
+            },
         }
 
     @property
     def width(self) -> int:
         """F, the number of columns."""
-        return sum(map(len, self.words.values())) + len(self.genome_tags) + len(_DECADES)
+        reduced = sum(int(reduction.axes.shape[1]) for reduction in self.reductions.values())
+        known = sum(map(len, self.words.values())) + len(self.genome_tags) + len(_DECADES)
+        return known + N_BELLS * len(self.quantiles) + reduced
 
     def _tf_idf(self, name: str, counts: csr_matrix) -> csr_matrix:
         """Return tf-idf rows of norm 1, (N, V)."""
@@ -208,7 +291,7 @@ class ContentFeatures:
         logs = counts.copy()
         logs.data = np.log1p(np.maximum(logs.data, 0.0))
         logs.eliminate_zeros()
-        return _unit_rows(sparse.csr_matrix(logs @ sparse.diags(self.rarities[name])))
+        return unit_rows(sparse.csr_matrix(logs @ sparse.diags(self.rarities[name])))
 
     def _genome_block(self, raw: RawFeatures) -> csr_matrix:
         """Return centered relevances, (N, T), so that a row of zeros is the average item, not one without any tag."""
@@ -216,7 +299,7 @@ class ContentFeatures:
 
         block = raw.of_all_items(raw.relevance - self.genome_means)
         block.eliminate_zeros()
-        norms = _norms(sparse.csr_matrix((block.data**2, block.indices, block.indptr), block.shape))
+        norms = row_norms(sparse.csr_matrix((block.data**2, block.indices, block.indptr), block.shape))
         block.data *= np.repeat(1.0 / norms, np.diff(block.indptr))
         return block
 
@@ -243,11 +326,35 @@ class _Entries:
 
 
 def _entries(items: pa.Table, tags: pa.Table) -> dict[str, _Entries]:
-    return {
+    # Where the ID is shown in place of a missing title, it is no word.
+    is_id = pc.equal(items[TITLE], items[ITEM_ID].cast(pa.string()))
+    words = {
         "tags": _tag_entries(items[ITEM_ID], tags),
         "genres": _genre_entries(items[GENRES]),
-        "title": word_entries(items[TITLE]),
+        "title": word_entries(pc.if_else(is_id, "", items[TITLE])),
     }
+    return words | ({"text": _text_entries(items)} if _texts(items) else {})
+
+
+def _texts(items: pa.Table) -> list[str]:
+    """Return the columns of texts that are no embeddings."""
+    return [
+        name
+        for name in items.column_names
+        if name.startswith(TEXT_COLUMN) and name not in vector_columns(items)
+    ]
+
+
+def _text_entries(items: pa.Table) -> _Entries:
+    """Return the words of all texts of each item."""
+    columns = [pc.fill_null(items[name], "") for name in _texts(items)]
+    empty = pa.chunked_array([pa.array([""] * len(items))])
+    return word_entries(pc.binary_join_element_wise(*columns, " ") if columns else empty)
+
+
+def _norm_of(block: str) -> float:
+    """Return the norm of a block by its name, or by the kind of its column."""
+    return _NORMS[block] if block in _NORMS else _NORMS[f"{block.partition(':')[0]}:"]
 
 
 def _tag_entries(item_ids: pa.ChunkedArray, tags: pa.Table) -> _Entries:
@@ -277,14 +384,14 @@ def word_entries(titles: pa.ChunkedArray) -> _Entries:
     return _Entries(items[known], flat.filter(pa.array(known)), np.ones(int(known.sum())))
 
 
-def _vocabulary(
-    entries: _Entries, count: int, *, min_items: int
-) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Return the words of at least ``min_items`` items, sorted so that row order has no effect, and their rarities (V,)."""
+def _vocabulary(entries: _Entries, count: int, name: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Return the words of enough items, of a text not of too many, sorted so that row order has no effect; their rarities (V,)."""
     words = pc.unique(entries.words).sort()
     counts = _counts(entries, words, count)
     items = np.bincount(counts.indices[counts.data > 0], minlength=len(words))
-    common = items >= min_items
+    common = items >= _MIN_ITEMS[name]
+    if name == "text":
+        common &= items <= max(_MAX_SHARE * count, _MIN_ITEMS[name])
     return tuple(words.filter(pa.array(common)).to_pylist()), np.log((1 + count) / items[common])
 
 
@@ -307,20 +414,7 @@ def _year_block(years: NDArray[np.int32]) -> csr_matrix:
     from scipy import sparse  # noqa: PLC0415 - an extra
 
     near = np.exp(-0.5 * ((years[:, None] - _DECADES) / _YEAR_WIDTH) ** 2)
-    return _unit_rows(sparse.csr_matrix(near * (near > _NEGLIGIBLE)))
-
-
-def _unit_rows(block: csr_matrix) -> csr_matrix:
-    """Return the rows with norm 1; a row of zeros stays one."""
-    from scipy import sparse  # noqa: PLC0415 - an extra
-
-    return sparse.csr_matrix(sparse.diags(1.0 / _norms(block.multiply(block))) @ block)
-
-
-def _norms(squares: csr_matrix) -> NDArray[np.float64]:
-    """Return the norm of each row, (N,), from its squared values (N, F); 1 for a row of zeros."""
-    norms = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
-    return np.asarray(np.where(norms > 0, norms, 1.0))
+    return unit_rows(sparse.csr_matrix(near * (near > _NEGLIGIBLE)))
 
 
 _ITERATIONS = 7
@@ -348,48 +442,83 @@ def reduce_features(rows: csr_matrix, *, dim: int = 64, seed: int = 42) -> NDArr
 
 _GENOME = "genome"
 _RARITIES, _MEANS = "rarities.", "genome_means"
+_QUANTILES, _VECTOR_MEAN, _VECTOR_AXES = "quantiles.", "vector_mean.", "vector_axes."
 
 
-class _Words(StrictModel):
+class _Header(StrictModel):
     tags: list[str]
     genres: list[str]
     title: list[str]
     genome: list[str]
+    text: list[str] | None = None
+    numbers: list[str] = Field(default_factory=list)
+    vectors: list[str] = Field(default_factory=list)
+    text_model: str = ""
 
 
 def save_features(path: Path, features: ContentFeatures, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write the definition of the features, and more arrays, to ``path``."""
-    every = {f"{_RARITIES}{name}": values for name, values in features.rarities.items()}
+    every: dict[str, NDArray[Any]] = {
+        f"{_RARITIES}{name}": values for name, values in features.rarities.items()
+    }
+    every |= {f"{_QUANTILES}{name}": values for name, values in features.quantiles.items()}
+    for name, reduction in features.reductions.items():
+        every |= {f"{_VECTOR_MEAN}{name}": reduction.mean, f"{_VECTOR_AXES}{name}": reduction.axes}
     every |= {_MEANS: features.genome_means, **arrays}
-    words = {**features.words, _GENOME: features.genome_tags}
+    more = {
+        "numbers": list(features.quantiles),
+        "vectors": list(features.reductions),
+        "text_model": features.text_model,
+    }
+    header = {
+        **features.words,
+        _GENOME: features.genome_tags,
+        **{name: value for name, value in more.items() if value},
+    }
     contiguous = {name: np.ascontiguousarray(values) for name, values in every.items()}
-    save_file(contiguous, path, {HEADER: json.dumps(words, ensure_ascii=False)})
+    save_file(contiguous, path, {HEADER: json.dumps(header, ensure_ascii=False)})
 
 
 def load_features(
-    path: Path, again: str, shapes: Mapping[str, tuple[str | int, ...]]
+    path: Path, again: str, shapes: Callable[[ContentFeatures], Mapping[str, tuple[str | int, ...]]]
 ) -> tuple[ContentFeatures, dict[str, NDArray[Any]]]:
     """Read the definition of the features, and the other arrays of the file.
 
     Args:
         path: The file.
         again: Advice for a damaged file.
-        shapes: Shapes of the other arrays, as for `check_shapes`; ``F`` is the features' width, ``T`` the genome's tags.
+        shapes: Returns the shapes of the other arrays, as for `check_shapes`; ``F`` is the features' width, ``T`` the
+            genome's tags.
 
     Raises:
         FormatError: It is missing or damaged, or its arrays contradict each other or its words.
     """
     arrays, metadata = read_arrays(path, again)
-    words = read_header(path, metadata, _Words, again)
-    genome_tags = words.pop(_GENOME)
+    header = _Header(**read_header(path, metadata, _Header, again))
+    words = {name: getattr(header, name) for name in _MIN_ITEMS}
+    words = {name: tuple(vocabulary) for name, vocabulary in words.items() if vocabulary is not None}
+    own: dict[str, tuple[str | int, ...]] = {
+        f"{_RARITIES}{name}": (len(found),) for name, found in words.items()
+    }
+    own |= {
+        _MEANS: (len(header.genome),),
+        **{f"{_QUANTILES}{name}": (N_BELLS + 1,) for name in header.numbers},
+    }
+    for name in header.vectors:
+        own |= {f"{_VECTOR_MEAN}{name}": (f"D {name}",), f"{_VECTOR_AXES}{name}": (f"D {name}", f"R {name}")}
+    check_shapes(path, arrays, own, again)
     features = ContentFeatures(
-        {name: tuple(vocabulary) for name, vocabulary in words.items()},
-        {name: arrays.get(f"{_RARITIES}{name}", np.zeros(0)) for name in words},
-        tuple(genome_tags),
-        arrays.get(_MEANS, np.zeros(0)),
+        words,
+        {name: arrays[f"{_RARITIES}{name}"] for name in words},
+        tuple(header.genome),
+        arrays[_MEANS],
+        {name: arrays[f"{_QUANTILES}{name}"] for name in header.numbers},
+        {
+            name: Reduction(arrays[f"{_VECTOR_MEAN}{name}"], arrays[f"{_VECTOR_AXES}{name}"])
+            for name in header.vectors
+        },
+        header.text_model,
     )
-    own = {f"{_RARITIES}{name}": (len(vocabulary),) for name, vocabulary in words.items()}
-    own[_MEANS] = (len(genome_tags),)
-    sizes = {"F": features.width, "T": len(genome_tags)}
-    check_shapes(path, arrays, {**own, **shapes}, again, sizes=sizes)
+    sizes = {"F": features.width, "T": len(header.genome)}
+    check_shapes(path, arrays, shapes(features), again, sizes=sizes)
     return features, {name: arrays[name] for name in arrays.keys() - own.keys()}

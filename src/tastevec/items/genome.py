@@ -5,7 +5,7 @@ Dimensions: G items with a genome row, R allocated rows, T tags, M rows of the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,12 +14,16 @@ import pyarrow.compute as pc
 
 from tastevec.errors import BadRowError, DataError, SourceError
 from tastevec.items.linalg import reduce_rank
+from tastevec.schema import ITEM_ID, RELEVANCE, TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+
+    from tastevec.data.intake.tags import RelevanceTable
 
 GENOME_SCORES_FILE: Final = "genome-scores.csv"
 GENOME_TAGS_FILE: Final = "genome-tags.csv"
@@ -34,6 +38,18 @@ _TEXTS = f"""
 SELECT coalesce(TRY_CAST(movieId AS BIGINT), -1) AS item, coalesce(TRY_CAST(tagId AS BIGINT), -1) AS tag,
     coalesce(TRY_CAST(relevance AS FLOAT), -1) AS score
 FROM read_csv(?, {_DIALECT}, columns = {{'movieId': 'VARCHAR', 'tagId': 'VARCHAR', 'relevance': 'VARCHAR'}})
+"""  # noqa: S608 - as above
+_OPEN = f"""
+SELECT coalesce(i.code, -1) AS item, coalesce(TRY_CAST(s.tagId AS BIGINT), -1) AS tag,
+    coalesce(TRY_CAST(s.relevance AS FLOAT), -1) AS score
+FROM (SELECT *, row_number() OVER () AS line
+    FROM read_csv(?, {_DIALECT}, columns = {{'movieId': 'VARCHAR', 'tagId': 'VARCHAR', 'relevance': 'VARCHAR'}})) AS s
+LEFT JOIN genome_items AS i ON i.id = trim(s.movieId) ORDER BY s.line
+"""  # noqa: S608 - as above
+_IDS = f"""
+SELECT DISTINCT trim(movieId) AS id, TRY_CAST(id AS BIGINT) IS NULL AS is_text
+FROM read_csv(?, {_DIALECT}, columns = {{'movieId': 'VARCHAR', 'tagId': 'VARCHAR', 'relevance': 'VARCHAR'}})
+WHERE trim(movieId) <> '' ORDER BY id
 """  # noqa: S608 - as above
 _TAGS = f"""
 SELECT coalesce(TRY_CAST(tagId AS BIGINT), -1) AS tag_id, tag
@@ -53,24 +69,59 @@ class Genome:
     """Relevance of T tags to G items.
 
     Attributes:
-        item_ids: (G,) int64, ascending.
+        item_ids: (G,) int64, or objects of str where an ID is a text; ascending.
         tags: The T tags, in the order of their ids.
-        relevance: (G, T) float32 in [0, 1].
+        relevance: (G, T) float32 in [0, 1]; sparse where an absent relevance is unknown, as in the five strongest tags of an
+            item.
         incomplete_items: Skipped items, with the ids of the tags that they lack.
         skipped_rows: Counts of skipped rows by reason.
     """
 
-    item_ids: NDArray[np.int64]
+    item_ids: NDArray[Any]
     tags: tuple[str, ...]
-    relevance: NDArray[np.float32]
-    incomplete_items: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    relevance: NDArray[np.float32] | csr_matrix
+    incomplete_items: Mapping[Any, tuple[int, ...]] = field(default_factory=dict)
     skipped_rows: Mapping[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, relevances: RelevanceTable) -> Genome:
+        """Return a table of relevances as a genome; sparse, if it does not have every tag of every item."""
+        from scipy import sparse  # noqa: PLC0415 - an extra
+
+        columns = [relevances.table[name].combine_chunks().dictionary_encode() for name in (ITEM_ID, TAG)]
+        ids, names = (_ascending(column.dictionary) for column in columns)
+        rows, tags = (
+            np.argsort(order)[column.indices.to_numpy()]
+            for column, (_, order) in zip(columns, (ids, names), strict=True)
+        )
+        values = relevances.table[RELEVANCE].to_numpy().astype(np.float32)
+        shape = (len(ids[0]), len(names[0]))
+        matrix = sparse.csr_matrix((values, (rows, tags)), shape=shape)
+        relevance = matrix.toarray() if relevances.is_dense else matrix
+        return cls(ids[0], tuple(map(str, names[0])), relevance)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every relevance is known."""
+        return isinstance(self.relevance, np.ndarray)
+
     def rows_of(self, item_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-        """Return the row of each of these items, (N,); -1 for an item without one."""
-        known = pa.array(self.item_ids).cast(item_ids.type)
-        rows: NDArray[Any] = pc.fill_null(pc.index_in(item_ids, known), -1).to_numpy()
+        """Return the row of each of these items, (N,); -1 for an item without one. IDs are compared as texts."""
+        known, wanted = pa.array(self.item_ids), item_ids
+        if known.type != wanted.type:
+            known, wanted = known.cast(pa.string()), wanted.cast(pa.string())
+        rows: NDArray[Any] = pc.fill_null(pc.index_in(wanted, known), -1).to_numpy()
         return rows.astype(np.int64)
+
+
+def _ascending(values: pa.StringArray) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return texts in ascending order, as integers if all are, and their places before."""
+    whole = pc.match_substring_regex(values, r"^(0|[1-9][0-9]{0,17})$")
+    found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    if len(values) and pc.all(whole).as_py():
+        found = found.astype(np.int64)
+    order = np.argsort(found, kind="stable")
+    return found[order], order
 
 
 def read_genome(folder: Path, connection: Any, *, skip_bad_rows: bool = False) -> Genome:  # noqa: ANN401 - Ibis ships no types
@@ -95,7 +146,7 @@ def read_genome(folder: Path, connection: Any, *, skip_bad_rows: bool = False) -
     _check_header(scores, "movieId,tagId,relevance")
     try:
         tag_ids, names = _read_tags(connection.con, tags)
-        grid = _read_scores(connection.con, scores, tag_ids, skip_bad_rows=skip_bad_rows)
+        grid, texts = _read_scores(connection.con, scores, tag_ids, skip_bad_rows=skip_bad_rows)
     except (duckdb.InvalidInputException, OSError) as error:
         first_line = str(error).partition("\n")[0]
         # Arrow wraps DuckDB's InvalidInputException in an OSError.
@@ -106,19 +157,24 @@ def read_genome(folder: Path, connection: Any, *, skip_bad_rows: bool = False) -
             "Download the release again"
         ) from error
     if not skip_bad_rows:
-        _check_complete(scores, grid, tag_ids)
-    return _complete_items(grid, tag_ids, names)
+        _check_complete(scores, grid, tag_ids, texts)
+    genome = _complete_items(grid, tag_ids, names)
+    if texts is None:
+        return genome
+    incomplete = {texts[code]: tags for code, tags in genome.incomplete_items.items()}
+    return replace(genome, item_ids=texts[genome.item_ids], incomplete_items=incomplete)
 
 
 def genome_svd_vectors(
-    relevance: NDArray[np.float32], genres: NDArray[np.float32], dim: int = 64
+    relevance: NDArray[np.float32] | csr_matrix, genres: NDArray[np.float32], dim: int = 64
 ) -> NDArray[np.float32]:
     """Return the research note's item vectors: SVD of the relevance to 80 dimensions, then of that and genres to ``dim``.
 
     With fewer items or tags than dimensions, the other columns are zero.
 
     Args:
-        relevance: (G, T) in [0, 1], items in ascending order of their ids as in the note.
+        relevance: (G, T) in [0, 1], items in ascending order of their ids as in the note. Of a sparse one, the SVD reads inner
+            products of tags that both items have: an unknown relevance adds nothing, because nothing is centered.
         genres: (G, 20) of 0 and 1, from ``genre_matrix``.
         dim: Dimensions of a vector.
 
@@ -203,16 +259,32 @@ def _read_tags(database: Any, path: Path) -> tuple[NDArray[np.int64], tuple[str,
     return ids, tuple(table["tag"].to_pylist())
 
 
-def _read_scores(database: Any, path: Path, tag_ids: NDArray[np.int64], *, skip_bad_rows: bool) -> _Grid:  # noqa: ANN401 - untyped
+def _read_scores(
+    database: Any,  # noqa: ANN401 - untyped
+    path: Path,
+    tag_ids: NDArray[np.int64],
+    *,
+    skip_bad_rows: bool,
+) -> tuple[_Grid, NDArray[Any] | None]:
+    """Return the relevances, and the IDs of which the items are the indices; None if they are integers."""
     import duckdb  # noqa: PLC0415 - as above
 
     try:
-        return _read_grid(database, _NUMBERS, path, tag_ids, skip_bad_rows=skip_bad_rows)
+        return _read_grid(database, _NUMBERS, path, tag_ids, skip_bad_rows=skip_bad_rows), None
     except (
         duckdb.Error,
         OSError,
     ):  # a field is no number, or a row is malformed: read as text to find its line
-        return _read_grid(database, _TEXTS, path, tag_ids, skip_bad_rows=skip_bad_rows)
+        ids = database.execute(_IDS, [str(path)]).to_arrow_table()
+        if 2 * (pc.sum(ids["is_text"]).as_py() or 0) <= len(ids):  # such an ID is an error
+            return _read_grid(database, _TEXTS, path, tag_ids, skip_bad_rows=skip_bad_rows), None
+        texts: NDArray[Any] = ids["id"].to_numpy()
+        genome_items = pa.table({"id": ids["id"], "code": np.arange(len(texts))})
+        database.register("genome_items", genome_items)
+        try:
+            return _read_grid(database, _OPEN, path, tag_ids, skip_bad_rows=skip_bad_rows), texts
+        finally:
+            database.unregister("genome_items")
 
 
 def _read_grid(
@@ -261,18 +333,19 @@ def _complete_items(grid: _Grid, tag_ids: NDArray[np.int64], names: tuple[str, .
     return Genome(grid.items[complete], names, grid.relevance[complete], incomplete, skipped_rows)
 
 
-def _check_complete(path: Path, grid: _Grid, tag_ids: NDArray[np.int64]) -> None:
+def _check_complete(path: Path, grid: _Grid, tag_ids: NDArray[np.int64], texts: NDArray[Any] | None) -> None:
+    names = grid.items if texts is None else texts[grid.items]
     advice = "Download the release again, or skip such items with --skip-bad-rows"
     for row, column in np.argwhere(grid.counts > 1)[:1]:
         raise BadRowError(
-            f"{path}: movieId {grid.items[row]} and tagId {tag_ids[column]} are in {grid.counts[row, column]} rows. "
+            f"{path}: movieId {names[row]} and tagId {tag_ids[column]} are in {grid.counts[row, column]} rows. "
             f"Expected one. {advice}"
         )
     lacking = np.flatnonzero((grid.counts == 0).any(axis=1))
     if len(lacking):
         tags = tag_ids[grid.counts[lacking[0]] == 0].tolist()
         raise DataError(
-            f"{path}: {len(lacking)} of {len(grid.items)} items lack tags; movieId {grid.items[lacking[0]]} lacks "
+            f"{path}: {len(lacking)} of {len(grid.items)} items lack tags; movieId {names[lacking[0]]} lacks "
             f"{len(tags)} of {len(tag_ids)} (tagId {', '.join(map(str, tags[:5]))}{', …' * (len(tags) > 5)}). "  # noqa: PLR2004 - a glance
             f"Expected a row for every tag. {advice}"
         )

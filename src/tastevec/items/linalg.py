@@ -164,3 +164,16 @@ def reduce_rank(
     elif rank:  # scikit-learn refuses a single column, which is its own reduction
         reduced[:, 0] = np.asarray(matrix.sum(axis=1)).ravel()
     return reduced
+
+
+def principal_axes(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """Return the orthonormal axes of the largest variance of centered vectors (N, D), (D, R); R is ``dim``, D or N, the least.
+
+    Each axis points where its largest component is positive, so that equal data give equal axes.
+    """
+    rank = min(dim, *vectors.shape)
+    with one_blas_thread():
+        gram = vectors.T.astype(np.float64) @ vectors  # (D, D)
+        axes = np.linalg.eigh(gram)[1][:, ::-1][:, :rank]
+    largest = axes[np.abs(axes).argmax(axis=0), np.arange(rank)] if rank else np.ones(0)
+    return np.ascontiguousarray(axes * np.sign(largest), np.float32)

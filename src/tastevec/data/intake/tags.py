@@ -23,15 +23,13 @@ from tastevec.data.intake.metadata import (
 )
 from tastevec.data.intake.report import ReportLine, TableReport
 from tastevec.errors import BadRowError, DataError, SettingsError, SourceError
-from tastevec.schema import ITEM_ID, TAG, TIMESTAMP, USER_ID, WEIGHT
+from tastevec.schema import ITEM_ID, RANK, RELEVANCE, TAG, TIMESTAMP, USER_ID, WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tastevec.data.intake.settings import ItemSettings
 
-RELEVANCE: Final = "relevance"
-RANK: Final = "rank"
 _NAMES: Final[Mapping[str, frozenset[str]]] = {
     TAG: frozenset(["tag", "tagname", "tagvalue", "keyword", "term"]),
     WEIGHT: frozenset(["weight", "tagweight", "count"]),
