@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tastevec.data.expressions import connect
 from tastevec.data.intake.items import ItemTable, read_items
 from tastevec.data.intake.metadata import NamedTable, TableContext
 from tastevec.data.intake.settings import ItemSettings
@@ -209,7 +211,9 @@ def test_items_listed_twice_keep_their_first_row_and_are_counted():
 def test_rows_without_an_id_are_refused_or_counted():
     table = {"item_id": ["a", "NaN", None], "title": ["A", "B", "C"]}
 
-    with pytest.raises(BadRowError, match=r"row 2, column item_id: 'NaN' is no id \(2 of 3 rows\)"):
+    with pytest.raises(
+        BadRowError, match=r"row 2, column item_id: 'NaN' is no id \(2 rows\): --bad-rows drop"
+    ):
         read(table)
     assert lines(read(table, bad_rows=0.9))["without an id"] == ("skipped", "2 rows")
 
@@ -243,6 +247,35 @@ def test_items_of_the_source_stand_behind_stated_ones():
         {"item_id": "a", "title": "new", "genres": ["X"]},
         {"item_id": "b", "title": "", "genres": ["Y"]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"), [("50.5", "is no id: expected"), ("9.78044E+12", "has lost digits")]
+)
+def test_damaged_columns_of_ids_are_refused_though_rows_may_be_dropped(value, problem):
+    with pytest.raises(BadRowError, match=rf"row 2, column item_id: '{re.escape(value)}' {problem}"):
+        read({"item_id": ["", value]}, bad_rows=0.9)
+
+
+def test_files_of_items_are_read_like_other_tables(tmp_path):
+    connection = connect()
+    context = TableContext(connection, tmp_path, bad_rows=0.5)
+    (tmp_path / "a.item").write_text(
+        "item_id:token\tname:token_seq\tclass:token_seq\n"
+        + "".join(f"{n}\tT {n}\tx{n % 3} y{n % 2}\n" for n in range(9))
+    )
+    (tmp_path / "b.csv").write_text("ID;preis\n1;4,5\n2;x;y\n3;7\n")
+
+    one, two = (
+        read_items(ItemSettings(items=(tmp_path / name,)), (), context) for name in ("a.item", "b.csv")
+    )
+
+    assert one.table.slice(4, 1).to_pylist() == [
+        {"item_id": "4", "title": "T 4", "year": None, "genres": ["x1", "y0"]}
+    ]
+    assert two.table["item_id"].to_pylist() == ["1", "3"]
+    assert any(role == "skipped" for role, _ in lines(two).values())
+    connection.disconnect()
 
 
 def test_no_table_is_no_item():

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tastevec.data.expressions import connect
 from tastevec.data.intake.metadata import NamedTable, TableContext, check_met
 from tastevec.data.intake.report import Findings
 from tastevec.data.intake.settings import ItemSettings
 from tastevec.data.intake.tags import RelevanceTable, TagTable, read_relevances, read_tags
 from tastevec.errors import BadRowError, DataError, SettingsError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONTEXT = TableContext(None, Path("unused"))
 DROPPING = TableContext(None, Path("unused"), bad_rows=0.9)
@@ -169,11 +174,18 @@ def test_no_relevances_are_none():
     assert read_relevances(ItemSettings(), CONTEXT) is None
 
 
-def test_hetrec_weights_have_the_texts_of_their_tags(tmp_path):
+@pytest.fixture
+def files(tmp_path) -> Iterator[TableContext]:
+    connection = connect()
+    yield TableContext(connection, tmp_path)
+    connection.disconnect()
+
+
+def test_hetrec_weights_have_the_texts_of_their_tags(tmp_path, files):
     (tmp_path / "movie_tags.dat").write_text("movieID\ttagID\ttagWeight\n1\t7\t2\n1\t13\t1\n")
     (tmp_path / "tags.dat").write_bytes("id\tvalue\n7\tearth\n13\tcaf\u00e9\n".encode("latin-1"))
 
-    found = read_tags(ItemSettings(tags=(tmp_path / "movie_tags.dat",)), (), CONTEXT)
+    found = read_tags(ItemSettings(tags=(tmp_path / "movie_tags.dat",)), (), files)
 
     assert [(row["tag"], row["weight"]) for row in found.table.to_pylist()] == [
         ("earth", 2.0),
@@ -181,15 +193,15 @@ def test_hetrec_weights_have_the_texts_of_their_tags(tmp_path):
     ]
 
 
-def test_hetrec_weights_without_texts_or_with_an_unknown_tag_are_refused(tmp_path):
+def test_hetrec_weights_without_texts_or_with_an_unknown_tag_are_refused(tmp_path, files):
     weights = tmp_path / "movie_tags.dat"
     weights.write_text("movieID\ttagID\ttagWeight\n1\t7\t2\n")
 
     with pytest.raises(SourceError, match=r"tags\.dat: not found"):
-        read_tags(ItemSettings(tags=(weights,)), (), CONTEXT)
+        read_tags(ItemSettings(tags=(weights,)), (), files)
     (tmp_path / "tags.dat").write_text("id\tvalue\n8\tearth\n")
-    with pytest.raises(BadRowError, match="row 1, column tagID: '7' is no number of a tag"):
-        read_tags(ItemSettings(tags=(weights,)), (), CONTEXT)
+    with pytest.raises(BadRowError, match="line 2, column tagID: '7' is no number of a tag"):
+        read_tags(ItemSettings(tags=(weights,)), (), files)
 
 
 def test_ids_that_meet_nothing_stop_with_both_kinds_and_few_warn():

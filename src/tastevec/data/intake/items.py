@@ -144,6 +144,7 @@ def read_items(
         rows = pc.index_in(ids, part.ids)
         lines = [ReportLine(part.id_column, ITEM_ID, f"{len(part.ids):,} items")]
         lines += [reader.read(part.table, name, values.take(rows)) for name, values in part.columns.items()]
+        lines += [ReportLine(name, IGNORED, why) for name, why in part.table.unreadable.items()]
         summary = f"{len(part.table):,} rows"
         reports.append(TableReport(part.table.file, summary, (*lines, *part.counts)))
     repeated, differing = (sum(getattr(part, name) for part in parts) for name in ("repeated", "differing"))
@@ -192,7 +193,8 @@ class _Part:
     @property
     def counts(self) -> list[ReportLine]:
         """What is reported of the rows that do not count."""
-        lines = [ReportLine(reason, "skipped", f"{count:,} rows") for reason, count in self.skipped.items()]
+        skipped = {**self.table.broken, **self.skipped}
+        lines = [ReportLine(reason, "skipped", f"{count:,} rows") for reason, count in skipped.items()]
         if self.repeated:
             text = f"{self.repeated:,} rows, the first of an item counts; {self.differing:,} differ from it"
             lines.append(ReportLine("listed twice", "skipped", text))
@@ -261,7 +263,9 @@ class _ColumnReader:
         stated = next((kind for kind, names in self.settings.columns.items() if name in names), None)
         if stated == IGNORED:
             return ReportLine(name, IGNORED, "as stated")
-        column = _Column(name, values, space_separated=table.space_separated)
+        declared = table.declared.get(name)
+        stated = stated or ("vector" if declared == "float_seq" else None)
+        column = _Column(name, values, space_separated=declared == "token_seq")
         if stated == TITLE or (stated is None and self.title is None and plain in _TITLE_NAMES):
             self.title = column.texts()
             return ReportLine(name, TITLE, "")
@@ -378,6 +382,8 @@ class _Column:
 
     def _words(self, texts: pa.Array, stated: str | None, separators: Mapping[str, str | None]) -> _Found:
         """Return the column as categories or text."""
+        if stated is None and self.space_separated and _is_text(texts):
+            return "text", _text_note(texts), texts, 0
         lists, between = _split(texts, self.name, separators, space=self.space_separated)
         flat = pc.list_flatten(lists)
         different = len(pc.unique(flat))
@@ -463,12 +469,14 @@ def _split(
     written = pc.match_substring_regex(distinct, r"(?s)^\[.*\]$")
     if len(distinct) and pc.all(written).as_py():
         return _parts(_unquoted(texts), _UNIT), "brackets"
+    if space:
+        return _parts(texts, " "), "spaces"
     listed = plain_name(name) in _LISTS
-    for separator in (*_SEPARATORS, *([" "] if space else [])):
+    for separator in _SEPARATORS:
         if not pc.any(pc.match_substring(distinct, separator)).as_py():
             continue
         parts = len(pc.unique(pc.list_flatten(_parts(distinct, separator))))
-        if (listed and separator != " ") or 2 * parts <= len(distinct):
+        if listed or 2 * parts <= len(distinct):
             return _parts(texts, separator), separator
     return _parts(texts, _UNIT), None
 

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tastevec.data.intake import spelling
 from tastevec.data.intake.columns import names_role, plain_name, two_columns
-from tastevec.data.intake.memory import MemoryTable
+from tastevec.data.intake.memory import MemoryTable, to_columns
 from tastevec.data.intake.report import percent
 from tastevec.data.intake.settings import MISSING, FileFormat
+from tastevec.data.intake.spelling import TimeError
 from tastevec.data.intake.tables import open_table
+from tastevec.data.intake.times import read_times
+from tastevec.data.intake.values import read_ids, read_numbers
 from tastevec.errors import BadRowError, DataError
+from tastevec.schema import ITEM_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tastevec.data.intake.report import Findings
 
@@ -57,23 +62,29 @@ class NamedTable:
     Attributes:
         file: In messages.
         columns: (M,) values by name; texts where the file is a text file. A second column of a name is not there.
-        space_separated: Whether a space may separate the values of a cell, as in RecBole.
+        declared: Types of columns in a RecBole header, such as ``token_seq``.
+        unreadable: Why a column is not in ``columns``.
+        broken: Broken rows that are not in the columns, by reason.
+        where: Names a row, in messages.
     """
 
     file: str
     columns: Mapping[str, pa.Array]
-    space_separated: bool = False
+    declared: Mapping[str, str | None] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    broken: Mapping[str, int] = field(default_factory=dict)
+    where: Callable[[int], str] = field(default=lambda row: f"row {row + 1}", repr=False)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
     @classmethod
-    def of(cls, table: pa.Table, file: str, *, space_separated: bool = False) -> NamedTable:
+    def of(cls, table: pa.Table, file: str, **more: Any) -> NamedTable:  # noqa: ANN401  other attributes
         """Return an Arrow table under this name."""
         columns: dict[str, pa.Array] = {}
         for name, values in zip(table.column_names, table.columns, strict=True):
             columns.setdefault(name, _one_chunk(values))
-        return cls(file, columns, space_separated)
+        return cls(file, columns, **more)
 
 
 def _one_chunk(values: pa.ChunkedArray) -> pa.Array:
@@ -88,24 +99,33 @@ def read_table(source: Any, context: TableContext, name: str) -> NamedTable:  # 
 
     Raises:
         SourceError: It cannot be read.
+        BadRowError: A row is broken, and broken rows are not dropped.
     """
     if isinstance(source, NamedTable):
         return source
-    if not isinstance(source, str | Path | MemoryTable):
-        source = MemoryTable(source, name)
+    if not isinstance(source, str | Path):
+        columns = to_columns(MemoryTable(source, name))
+        unreadable = {columns.names[index]: why for index, why in columns.unreadable.items()}
+        renamed = columns.table.rename_columns(list(columns.names))
+        kept = [index for index, column in enumerate(columns.names) if column not in unreadable]
+        return NamedTable.of(renamed.select(kept), name, unreadable=unreadable)
     opened = open_table(
         source,
         connection=context.connection,
         scratch=context.scratch,
         file_format=context.file_format,
         bad_rows=context.bad_rows,
-        expected=(),
+        expected=(ITEM_ID,),
     )
-    columns = ", ".join(f"c{index}" for index in range(len(opened.names)))
-    query = f"SELECT {columns} FROM ({opened.query}) ORDER BY position"  # noqa: S608  numbered columns of an opened table
-    found = context.connection.raw_sql(query)
-    table = found.to_arrow_table().rename_columns(list(opened.names))
-    return NamedTable.of(table, opened.file, space_separated=any(opened.declared))
+    table = context.connection.con.execute(f"{opened.query} ORDER BY position").to_arrow_table()
+    positions = table["position"].to_numpy()
+    return NamedTable.of(
+        table.drop_columns(["position"]).rename_columns(list(opened.names)),
+        opened.file,
+        declared=dict(zip(opened.names, opened.declared, strict=False)),
+        broken=opened.broken.reasons,
+        where=lambda row: f"{opened.file_unit} {opened.line_of(positions[row])}",
+    )
 
 
 def strip(values: pa.Array) -> pa.Array:
@@ -120,14 +140,10 @@ def strip(values: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(bare, ""), None, bare)
 
 
-_NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
-
-
 def to_numbers(values: pa.Array) -> pa.Array:
     """Return finite numbers (float64), null where a value is none."""
-    texts = strip(values)
-    numbers = pc.if_else(pc.match_substring_regex(texts, _NUMBER), texts, None).cast(pa.float64())
-    return pc.if_else(pc.is_finite(numbers), numbers, None)
+    numbers, errors = read_numbers(values)
+    return pa.array(numbers, mask=~pc.is_null(errors).to_numpy(zero_copy_only=False))
 
 
 def find_column(table: NamedTable, role: str, names: frozenset[str] = frozenset()) -> str | None:
@@ -165,28 +181,48 @@ def read_ids_of(table: NamedTable, column: str, context: TableContext) -> tuple[
     """Return the IDs of a column as texts (M,), null in rows without one, and these rows by reason.
 
     Raises:
-        BadRowError: A row has no valid ID, and invalid rows are not dropped.
+        BadRowError: A row has no valid ID, and invalid rows are not dropped, or the column is damaged.
     """
     values = table.columns[column]
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_finite(values), values, None).cast(pa.int64())
-    texts = strip(values)
-    lower = pc.fill_null(pc.utf8_lower(texts), "nan")
-    missing = pc.is_in(lower, pa.array(context.missing))
-    invalid = int(pc.sum(missing).as_py() or 0)
-    if invalid and context.bad_rows is None:
-        row = pc.index(missing, value=True).as_py()
-        shown = texts[row].as_py() or ""
+    ids, errors = read_ids(values, context.missing)
+    found = pc.value_counts(errors.drop_null()).to_pylist()
+    for counted in sorted(found, key=lambda counted: _DAMAGE.get(counted["values"], "") == ""):
+        reason, count = counted["values"], counted["counts"]
+        damage = _DAMAGE.get(reason)
+        if damage is None and context.bad_rows is not None:
+            continue
+        row = pc.index(errors, reason).as_py()
+        where = f"{table.file}, {table.where(row)}, column {column}: {str(values[row].as_py())[:_SHOWN]!r}"
+        if damage is not None:
+            raise BadRowError(f"{where} {damage}; export the column as text")
+        says = "is no id" if reason == spelling.NO_ID else f"has a {reason}"
         raise BadRowError(
-            f"{table.file}, row {row + 1}, column {column}: {shown!r} is no id ({invalid} of {len(table)} rows). Expected an ID. "
-            "Fix the row, or skip it with --bad-rows drop"
+            f"{where} {says} ({count:,} row{'s' * (count != 1)}): --bad-rows drop, or --missing ''"
         )
-    return pc.if_else(missing, None, texts), {"without an id": invalid} if invalid else {}
+    return ids, {_WITHOUT.get(counted["values"], counted["values"]): counted["counts"] for counted in found}
+
+
+_SHOWN = 40
+_WITHOUT = {spelling.NO_ID: "without an id"}
+_DAMAGE = {
+    spelling.NOT_AN_ID: "is no id: expected a whole number or a text",
+    spelling.LOST_DIGITS: "has lost digits",
+}
 
 
 def read_seconds(table: NamedTable, column: str) -> pa.Array:
-    """Return the times of a column in Unix seconds (int64), null where a row has none."""
-    return pc.floor(to_numbers(table.columns[column])).cast(pa.int64())
+    """Return the times of a column in Unix seconds (int64), null where a row has none.
+
+    Raises:
+        DataError: The column mixes units, or its dates can be read in two ways.
+    """
+    try:
+        seconds, errors = read_times(table.columns[column])
+    except TimeError as error:
+        raise DataError(
+            f"{table.file}, column {column}: {error}. Expected times of one kind. Export the column again"
+        ) from error
+    return pa.array(seconds, mask=~pc.is_null(errors).to_numpy(zero_copy_only=False))
 
 
 def check_met(listed: pa.Array, known: pa.Array, findings: Findings, *, code: str, what: str) -> int:

@@ -148,7 +148,7 @@ def _hetrec(path: Path, context: TableContext) -> NamedTable:
     if rows.null_count and context.bad_rows is None:
         row = pc.index(pc.is_null(rows), value=True).as_py()
         raise BadRowError(
-            f"{path.name}, row {row + 1}, column tagID: {numbers[row].as_py()!r} is no number of a tag in tags.dat. Expected one. "
+            f"{path.name}, {weights.where(row)}, column tagID: {numbers[row].as_py()!r} is no number of a tag in tags.dat. Expected one. "
             "Fix the row, or skip it with --bad-rows drop"
         )
     return NamedTable(path.name, {ITEM_ID: items, TAG: names.take(rows), WEIGHT: weight})
@@ -247,7 +247,7 @@ class _Rows:
             row = pc.index(good, value=False).as_py()
             shown = self.table.columns[column][row].as_py()
             raise BadRowError(
-                f"{self.table.file}, row {row + 1}, column {column}: {shown!r} ({wrong:,} of {len(good):,} rows are invalid). "
+                f"{self.table.file}, {self.table.where(row)}, column {column}: {shown!r} ({wrong:,} of {len(good):,} rows are invalid). "
                 f"Expected {expected}. Fix the row, or skip it with --bad-rows drop"
             )
         self._skip(good, {"invalid number": wrong} if wrong else {})
