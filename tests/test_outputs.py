@@ -205,7 +205,7 @@ def test_add_items_may_replace_its_model(world, tmp_path):
     shutil.copytree(world / "model", tmp_path / "model")
     result = CliRunner().invoke(app, ["add-items", str(tmp_path / "model"), "items.csv", "--out", str(tmp_path / "model")])  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    assert "21 items" in result.stdout
+    assert "21 films" in result.stdout
 
 
 # ---- places that are neither a file nor a folder ----

@@ -27,7 +27,7 @@ def rate(page, query, stars):
     """Search, choose the first result, and rate it with the mouse."""
     page.fill("#search", query)
     page.locator("#search-options [role=option][data-item-id]").first.click()
-    row = page.locator("#dialog .stars")
+    row = page.locator("#dialog .marks")
     size = row.bounding_box()
     # A locator waits until the dialog is stable: it grows when its tags arrive.
     row.click(position={"x": size["width"] * (stars / 5 - 0.01), "y": size["height"] / 2})
@@ -85,7 +85,7 @@ def test_profile_after_five_ratings_has_tags_and_contributions(visit):
     expect(page.locator("#tag-list > li")).not_to_have_count(0)
     expect(page.locator("#rated-list li")).to_have_count(5)
     expect(page.locator("#headline")).to_contain_text("than average")
-    given = page.locator("#rated-list .stars").evaluate_all("all => all.map((each) => each.ariaValueNow)")
+    given = page.locator("#rated-list .rating").evaluate_all("all => all.map((each) => each.ariaValueNow)")
     assert given == ["2", "3", "1", "4.5", "5"]
     page.locator("#tag-list .tag-name").first.click()
     expect(page.locator("#tag-list .contributions").first.locator(".effect").first).to_be_visible()
@@ -152,10 +152,10 @@ def test_page_with_the_keyboard_alone_rates_and_removes(visit):
     expect(page.locator("#search")).to_be_focused()
     newest = page.locator("#rated-list li").first
     expect(newest.locator(".title")).to_have_text(chosen)
-    expect(newest.locator(".stars")).to_have_attribute("aria-valuenow", "4.5")
+    expect(newest.locator(".rating")).to_have_attribute("aria-valuenow", "4.5")
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowLeft")
-    expect(newest.locator(".stars")).to_have_attribute("aria-valuenow", "4")
+    expect(newest.locator(".rating")).to_have_attribute("aria-valuenow", "4")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#rated-list li")).to_have_count(11)
@@ -202,7 +202,9 @@ def test_export_and_import_restore_the_ratings(visit, app_state, tmp_path):
     assert exported["ratings"][-1]["rating"] == 4
     assert len(exported["ratings"]) == 12
     assert exported["vector"] == pytest.approx(
-        app_state.model.encode([(item["item_id"], item["rating"]) for item in exported["ratings"]]).tolist(),
+        app_state.model.encode(
+            [(item["item_id"], item["rating"]) for item in exported["ratings"]], horizon="next"
+        ).tolist(),
         abs=1e-4,
     )
     assert [tag["tag"] for tag in exported["tags"]] == page.locator("#tag-list .tag-name").all_inner_texts()
@@ -233,7 +235,7 @@ def test_link_restores_the_ratings_without_unknown_items(visit, ready):
     other = visit(path=link.partition("/#")[2].join(("/#", ",999999*4,unknown*3,1*77")))
     expect(other.locator("#rated-list li")).to_have_count(12)
     expect(other.locator("#messages")).to_contain_text("Skipped 2 films that this model does not know.")
-    expect(other.locator("#rated-list .stars").first).to_have_attribute("aria-valuenow", "4.5")
+    expect(other.locator("#rated-list .rating").first).to_have_attribute("aria-valuenow", "4.5")
     expect(other.locator("#rated-list .title").first).to_have_text("The Northern Waltz")
     assert "#" not in other.url
     other.reload()

@@ -49,7 +49,7 @@ def test_page_first_visit_rates_adjusts_reloads_and_passes_axe(visit, ready):
 def _rate(page, query, stars):
     page.fill("#search", query)
     page.locator("#search-options [role=option][data-item-id]").first.click()
-    row = page.locator("#dialog .stars")
+    row = page.locator("#dialog .marks")
     size = row.bounding_box()
     row.click(position={"x": size["width"] * (stars / 5 - 0.01), "y": size["height"] / 2})
     expect(page.locator("#dialog")).to_be_hidden()

@@ -12,6 +12,7 @@ from pyarrow import compute
 from tastevec.data.files import atomic_folder
 from tastevec.data.histories import NO_TIMESTAMP, Histories
 from tastevec.data.html import GRID, MUTED, SIZE, draw_chart, figure_html, html_page, style_axes
+from tastevec.nouns import ItemNoun
 from tastevec.schema import CONTENT, DESCRIPTION_FILE, GENOME_SVD, GENRES, PAGE_FILE, POSITIVE_FROM
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tastevec.data.prepared import Prepared
 
 _ROWS: Final = 1 << 22  # interactions per block: 4 million need about 150 MB
-_CELLS: Final = 360  # half a star is an integer number of cells on scales of 4, 4.5, 5, 9 and 10 stars
+_CELLS: Final = 360  # half a unit is an integer number of cells on scales of 4, 4.5, 5, 9 and 10 units
 _MAX_BARS: Final = 20  # of the ratings histogram
 _PERIODS: Final = 60
 _NOTE_LIMIT: Final = 512  # max_history of the research note
@@ -54,7 +55,7 @@ def summarize(prepared: Prepared) -> dict[str, Any]:
     The interactions are read in blocks of 4 million, so that memory depends on users and items only.
 
     Returns:
-        ``totals``, ``user_means``, ``ratings``, ``history_lengths``, ``genres``, ``activity`` and ``coverage``.
+        ``item_noun``, ``totals``, ``user_means``, ``ratings``, ``history_lengths``, ``genres``, ``activity`` and ``coverage``.
         Shares are between 0 and 1; dates are ISO dates (UTC).
     """
     histories, rating_range = prepared.histories, prepared.rating_range
@@ -62,6 +63,7 @@ def summarize(prepared: Prepared) -> dict[str, Any]:
     span = _time_span(histories)
     tally = _count(histories, item_count, rating_range, span)
     return {
+        "item_noun": prepared.noun.to_json(),
         "totals": _totals(tally, len(histories), item_count),
         "user_means": _user_means(tally),
         "ratings": _ratings(tally, rating_range),
@@ -269,7 +271,7 @@ def draw(numbers: Mapping[str, Any]) -> list[Chart]:
         ("history-lengths", "History length", numbers["history_lengths"]["counts"], _draw_lengths),
         ("genres", "Genres", numbers["genres"], _draw_genres),
         ("activity", "Activity over time", numbers["activity"]["counts"], _draw_activity),
-        ("coverage", "Items with a vector", numbers["coverage"], _draw_coverage),
+        ("coverage", f"{ItemNoun.of(numbers).title} with a vector", numbers["coverage"], _draw_coverage),
     ]
 
     def chart(name: str, title: str, fill: Callable[[Figure, Axes, Mapping[str, Any]], str]) -> Chart:
@@ -331,29 +333,30 @@ def _draw_lengths(_: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
 def _draw_genres(figure: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
     genres = numbers["genres"][:_MOST_GENRES][::-1]
     figure.set_size_inches(SIZE[0], 1.2 + 0.27 * len(genres))
-    _share_bars(axes, genres, [genre["genre"] for genre in genres], 0.38)
+    noun = ItemNoun.of(numbers)
+    _share_bars(axes, genres, [genre["genre"] for genre in genres], noun)
     axes.grid(axis="x", color=GRID)
-    axes.set(xlabel="share (%); an item counts for each of its genres")
+    axes.set(xlabel=f"share (%); {noun.many} count for each of their genres")
     axes.legend(frameon=False, loc="lower right")
     first = max(genres, key=lambda genre: genre["share_of_interactions"])
     return (
-        f"Each genre's share of items and of interactions: {first['genre']} has the most interactions, "
-        f"{first['share_of_interactions']:.0%}, with {first['share_of_items']:.0%} of the items."
+        f"Each genre's share of {noun.many} and of interactions: {first['genre']} has the most interactions, "
+        f"{first['share_of_interactions']:.0%}, with {first['share_of_items']:.0%} of the {noun.many}."
     )
 
 
 def _share_bars(
-    axes: Axes, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], height: float
+    axes: Axes, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], noun: ItemNoun
 ) -> list[BarContainer]:
     """Draw the shares of items and of interactions of each row."""
     positions = np.arange(len(rows))
     axes.set_yticks(positions, labels)
     axes.grid(axis="y", visible=False)
-    kinds = ((0.2, "items", "#a9c4d2"), (-0.2, "interactions", _MAIN))
-    shares = {kind: [100 * row[f"share_of_{kind}"] for row in rows] for _, kind, _ in kinds}
+    kinds = ((0.2, "items", noun.many, "#a9c4d2"), (-0.2, "interactions", "interactions", _MAIN))
+    shares = {kind: [100 * row[f"share_of_{kind}"] for row in rows] for _, kind, _, _ in kinds}
     return [
-        axes.barh(positions + shift, shares[kind], height, color=color, label=f"of {kind}")
-        for shift, kind, color in kinds
+        axes.barh(positions + shift, shares[kind], 0.38, color=color, label=f"of {name}")
+        for shift, kind, name, color in kinds
     ]
 
 
@@ -382,22 +385,23 @@ def _draw_coverage(figure: Figure, axes: Axes, numbers: Mapping[str, Any]) -> st
     coverage = numbers["coverage"][::-1]
     names = [_VECTORS.get(kind["vectors"], kind["vectors"]) for kind in coverage]
     figure.set_size_inches(SIZE[0], 1.2 + 0.8 * len(coverage))
-    for bars in _share_bars(axes, coverage, names, 0.36):
+    noun = ItemNoun.of(numbers)
+    for bars in _share_bars(axes, coverage, names, noun):
         axes.bar_label(bars, fmt="%.1f %%", padding=3, color=MUTED)
     axes.set(xlim=(0, 115), xticks=[], xlabel="share with a vector")
     axes.spines["bottom"].set_visible(False)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2)
     shares = "; ".join(
-        f"{name}: {kind['share_of_items']:.1%} of items, with {kind['share_of_interactions']:.1%} of interactions"
+        f"{name}: {kind['share_of_items']:.1%} of {noun.many}, with {kind['share_of_interactions']:.1%} of interactions"
         for name, kind in zip(names[::-1], coverage[::-1], strict=True)
     )
     missing = "" if any(kind["vectors"] == GENOME_SVD for kind in coverage) else "; no tag genome"
-    return f"Items with a vector that does not need ratings. {shares[0].upper()}{shares[1:]}{missing}."
+    return f"{noun.title} with a vector that does not need ratings. {shares[0].upper()}{shares[1:]}{missing}."
 
 
-_FACTS = (  # label, key of the totals, format
+_FACTS = (  # label (none: the noun of the items), key of the totals, format
     ("users", "users", ","),
-    ("items", "items", ","),
+    ("", "items", ","),
     ("ratings", "ratings", ","),
     ("tag-only interactions", "tag_only", ","),
     ("density", "density", ".2%"),
@@ -420,7 +424,7 @@ def describe(prepared: Prepared, out: Path) -> dict[str, Any]:
     description = {"format": _FORMAT, "name": name, **numbers, "captions": captions}
     page = html_page(
         f"Dataset {name}",
-        facts=[(label, f"{totals[key]:{form}}") for label, key, form in _FACTS],
+        facts=[(label or prepared.noun.many, f"{totals[key]:{form}}") for label, key, form in _FACTS],
         body="\n".join(figure_html(chart) for chart in charts),
     )
     with atomic_folder(out, marker_file=DESCRIPTION_FILE) as folder:

@@ -10,6 +10,7 @@ from tastevec.data.html import figure_html, html_page
 from tastevec.evaluation.plots import draw
 from tastevec.evaluation.report import per_user_table
 from tastevec.evaluation.tables import LEGEND, report_tables
+from tastevec.nouns import ItemNoun
 from tastevec.schema import PER_USER_FILE, REPORT_FILE, RESULTS_FILE
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("tasks", f"{len(report.tasks):,}"),
         ("seed", f"{report.seed}"),
     ]
-    return [*facts, ("split", str(report.data["split"]))] if report.data else facts
+    if report.data is None:
+        return facts
+    if "n_items" in report.data:
+        facts.insert(1, (ItemNoun.of(report.data).many, f"{report.data['n_items']:,}"))
+    return [*facts, ("split", str(report.data["split"]))]
 
 
 def _section(table: Table) -> str:

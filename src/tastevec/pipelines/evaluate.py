@@ -174,8 +174,9 @@ def evaluate(
     report = evaluate_systems(
         systems, dataset, baselines=baselines, tasks=names, seed=seed, progress=progress
     )
-    name = prepared.manifest["source"]["name"]
-    report = replace(report, data={"name": name, "fingerprint": prepared.fingerprint, "split": split})
+    facts = {"name": prepared.manifest["source"]["name"], "fingerprint": prepared.fingerprint, "split": split}
+    facts |= {"item_noun": prepared.noun.to_json(), "n_items": len(prepared.items)}
+    report = replace(report, data=facts)
     if out is not None:
         write_report(report, Path(out))
     return report

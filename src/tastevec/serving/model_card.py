@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tastevec.data.releases import RELEASES, TERMS
+from tastevec.nouns import ItemNoun
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,16 +26,17 @@ def model_card(facts: dict[str, Any], reading: InputConfig, item_ids: NDArray[An
     """
     settings, data = facts["settings"], facts["data"]
     added = facts.get("added", {}).get("items", 0)
-    later = f"\n{added:,} more items were added after training, without a rating." if added else ""
+    noun = ItemNoun.of(data)
+    later = f"\n{noun.counted(added)} more were added after training, without a rating." if added else ""
     # Made-up ratings of three items that the model knows.
     scale = reading.scale
-    stars = (float(scale.high), float(scale.low), float(scale.high))
-    example = repr(list(zip(item_ids[:3].tolist(), stars, strict=False)))
+    values = (float(scale.high), float(scale.low), float(scale.high))
+    example = repr(list(zip(item_ids[:3].tolist(), values, strict=False)))
     return f"""{_header(data["name"])}
 # tastevec model ({settings["preset"]} preset)
 
 Maps the ratings of a user to a user embedding of {settings["dim"]} dimensions, in the space of the item embeddings.
-Trained by tastevec {facts["tastevec"]} on {data["train_users"]:,} users of {data["name"]} ({data["items"]:,} items).{later}
+Trained by tastevec {facts["tastevec"]} on {data["train_users"]:,} users of {data["name"]} ({noun.counted(data["items"])}).{later}
 
 ## Usage
 
@@ -90,11 +92,11 @@ def _without_tastevec(reading: InputConfig, name: str, example: str, dim: int) -
         else ""
     )
     if reading.order == "item":  # the research note's model
-        ratings_input = """off = stars - stars.mean()  # from the mean of this user; scaled to -1 to 1
+        ratings_input = """off = values - values.mean()  # from the mean of this user; scaled to -1 to 1
 inputs = {"normalized_ratings": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5)}
 """
     else:
-        ratings_input = f"""inputs = {{"rating_bins": ((stars - {scale.low}) / {scale.high - scale.low} * {scale.n_bins - 1}).round().long()}}
+        ratings_input = f"""inputs = {{"rating_bins": ((values - {scale.low}) / {scale.high - scale.low} * {scale.n_bins - 1}).round().long()}}
 """
     return f"""Without tastevec, with transformers, torch and pyarrow. `trust_remote_code` runs the Python files next to the weights. They are the
 network of tastevec; read them first if you do not trust the source of this copy.
@@ -110,7 +112,7 @@ item_ids = pq.read_table(f"{{folder}}/items.parquet")["item_id"].to_pylist()
 rows = {{item: row for row, item in enumerate(item_ids)}}
 ratings = {example}
 {order}ratings = ratings{end}  # the network reads no more
-stars = torch.tensor([[stars for _, stars in ratings]])
+values = torch.tensor([[value for _, value in ratings]])
 {ratings_input}inputs["items"] = torch.tensor([[rows[item] for item, _ in ratings]])
 {padded}output = model(**inputs, lengths=torch.tensor([len(ratings)]))
 output.next, output.overall  # (1, {dim}) each: order-aware, and order-free
@@ -142,8 +144,8 @@ services whose operators evaluated it on their own users.
 
 - **Decisions about users**: work, credit, insurance, health, politics or location. A user embedding is no evidence of any of these.
 - **Identification of users.** The model stores no user, but was fitted to {data["train_users"]:,} users; an embedding of a user is personal data.
-- **Unknown items.** The catalog has {items:,} items; others are refused or ignored until `tastevec add-items` adds them from their metadata.
-- **Other populations.** The training users rated items on one site at one time. Popular items are recommended more often than other users like
+- **Unknown items.** The catalog has {ItemNoun.of(data).counted(items)}; others are refused or ignored until `tastevec add-items` adds them from their metadata.
+- **Other populations.** The training users rated {ItemNoun.of(data).many} on one site at one time. Popular {ItemNoun.of(data).many} are recommended more often than other users like
   them, rare items less often.
 - **Comparison with vectors of another model.** Vectors are in the space `{facts["space"]}`; vectors of another training, even on the same data, are not
   comparable. `tastevec align` rotates one space to the other, and reports the fit.

@@ -95,6 +95,7 @@ def test_model_route_describes_the_model(client):
         "horizons": ["next", "overall"],
         "rating_range": [1.0, 5.0],
         "rating_step": 0.5,
+        "rating_control": "numbers",
         "tags": [
             {"tag": "space", "reliability": 0.9},
             {"tag": "tears", "reliability": 0.8},

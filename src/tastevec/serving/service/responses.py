@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from pydantic_core import to_json
 
-from tastevec.schema import Horizon
+from tastevec.schema import MOVIELENS_NOUN, Horizon
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
 from tastevec.serving.ratings import InvalidRatingError, ParsedUsers, Rated, to_histories
 from tastevec.serving.recommender import best_items
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tastevec.serving.service.schemas import ExplainRequest, RecommendRequest, User
 
 
+_MOST_ICONS = 10  # more do not fit a phone
 _NEAREST_ITEMS = 6  # items shown per user found
 
 
@@ -107,6 +108,7 @@ class AppState:
             "horizons": list(get_args(Horizon)),
             "rating_range": [scale.low, scale.high],
             "rating_step": self._step,
+            "rating_control": self._control,
             "tags": [{"tag": name, "reliability": round(reliability, 3)} for name, reliability in tags],
             "map": bundle.item_map is not None,
         }
@@ -146,6 +148,16 @@ class AppState:
         }
         body = to_json(columns)
         return body, gzip.compress(body, 6, mtime=0), f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+    @property
+    def _control(self) -> str:
+        """How a page offers to rate: marks for films on a scale such as 0.5 to 5, numbers on another scale."""
+        scale, noun = self.model.bundle.reading.scale, self.model.bundle.noun
+        return (
+            "icons"
+            if noun.to_json() == MOVIELENS_NOUN and 0 < scale.low < scale.high <= _MOST_ICONS
+            else "numbers"
+        )
 
     @property
     def _step(self) -> float:

@@ -1,7 +1,7 @@
 """Request and response schemas."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError, core_schema
@@ -123,7 +123,7 @@ class TitleQuery(BaseModel):
     query: str = Field(
         max_length=200,
         description="Prefixes of title words; accents, case and articles are ignored. Without a word, the most popular items.",
-        examples=["matrix"],
+        examples=["garden"],
     )
     limit: int = Field(default=20, ge=1, le=100, description="Maximum number of items.")
 
@@ -479,6 +479,12 @@ class ModelResponse(_Response):
     horizons: list[Horizon]
     rating_range: Annotated[list[float], Field(min_length=2, max_length=2)]
     rating_step: float
+    rating_control: Annotated[
+        Literal["icons", "numbers", "toggle"],
+        Field(
+            description="How a page offers to rate: a mark per unit, a number per step, or an item is added or not."
+        ),
+    ]
     tags: list[ModelTag]
     n_users: Annotated[
         int | None,

@@ -65,7 +65,8 @@ export const explain = (user, tags) =>
 export const similarUsers = (user, k) => send("users", "v1/similar-users", { users: [user], k }).then(first);
 export const recommend = (channel, user, options) =>
   send(channel, "v1/recommend", { users: [user], ...options }).then(first);
-export const explainItems = (ids, tags, channel = "item") =>
-  send(channel, "v1/explain", { item_ids: ids, tags }).then((response) => response.items);
+export const explainItems = (ids, tags) =>
+  send("item", "v1/explain", { item_ids: ids, tags }).then((response) => response.items);
+export const titles = (ids) => send("titles", "v1/similar-items", { item_ids: ids, k: 1 }).then((response) => response.items);
 export const similarItems = (id, k) =>
   send("similar", "v1/similar-items", { item_ids: [id], k }).then((response) => response.items[0].similar);

@@ -2,18 +2,18 @@
 import * as api from "./api.js";
 import { openDialog, startDialog } from "./dialog.js";
 import { announce, byId, debounced } from "./dom.js";
-import { setNoun, worded } from "./items.js";
+import { counted, setWords, worded } from "./items.js";
 import { showMapPosition, showNoMap, startMap } from "./map.js";
 import { awaited, say } from "./messages.js";
 import { showHeadline, showOwner } from "./profile.js";
 import { showRated, showStarters } from "./rated.js";
+import { addedValue, onScale, setScale } from "./rating.js";
 import { showRecommendations } from "./recommendations.js";
 import { startSearch } from "./search.js";
 import { copyLink, exportJson, startImport, unpacked } from "./share.js";
-import { onScale, setScale } from "./stars.js";
 import { asUser, change, current, listen, stored } from "./state.js";
 import { showStrip } from "./strip.js";
-import { showTags, startAdding } from "./tags.js";
+import { hasTags, showTags, startAdding } from "./tags.js";
 import { showUsers } from "./users.js";
 
 const RECOMMENDATIONS = 12;
@@ -30,7 +30,7 @@ const choose = (item, from) => openDialog(item, from, ratingOf(item.item_id));
 const adjusted = () => Object.keys(current().adjustments).length > 0;
 
 async function refreshProfile() {
-  if (!current().ratings.length) return showProfile({ tags: [], map_position: null, unknown: [] });
+  if (!current().ratings.length || !hasTags()) return showProfile({ tags: [], map_position: null, unknown: [] });
   const response = await awaited(byId("profile"), api.explain(asUser(), TAGS), refresh);
   if (response) showProfile(response);
 }
@@ -71,7 +71,7 @@ function showVector(vector) {
   results.vector = vector;
   if (!vector) return showStrip(null);
   const { ratings, horizon } = current();
-  const count = ratings.length === 1 ? "1 rating" : `${ratings.length} ratings`;
+  const count = counted(ratings.length);
   const [least, most] = [Math.min(...vector), Math.max(...vector)].map((value) => value.toFixed(2));
   const dimensions = `${vector.length} dimensions`;
   const print = [dimensions, count, horizon, ...(adjusted() ? ["adjusted"] : []), `space ${model.space}`];
@@ -141,7 +141,7 @@ function replaceRatings(ratings, example, text) {
 async function loadExample() {
   const response = await awaited(byId("rate"), api.example(), loadExample);
   if (!response) return;
-  replaceRatings(response.ratings, { name: response.name }, "Replaced your ratings with the example.");
+  replaceRatings(response.ratings, { name: response.name }, worded("Replaced your {ratings} with the example."));
   announce(`Example profile loaded: ${response.name}`);
 }
 
@@ -159,19 +159,19 @@ async function restoreLink(ratings) {
   const unique = [...new Map(ratings.map((each) => [each.item_id, each])).values()];
   const known = unique.filter((each) => !unknown.has(each.item_id));
   if (!known.length) return say(worded("This model knows none of the {items} of the link."), { bad: true });
-  const items = await awaited(byId("rate"), api.explainItems(known.map((each) => each.item_id), 1, "titles"), retry);
+  const items = await awaited(byId("rate"), api.titles(known.map((each) => each.item_id)), retry);
   if (!items) return;
   const titles = new Map(items.map((item) => [item.item_id, item.title]));
   replaceRatings(known.map((each) => ({ ...each, title: titles.get(each.item_id), year: null, genres: [] })), null,
-    "Replaced your ratings with the link.");
+    worded("Replaced your {ratings} with the link."));
   if (unknown.size) say(worded(`Skipped ${unknown.size} {${unknown.size === 1 ? "item" : "items"}} that this model does not know.`));
   // Remove the link: a reload must show the later changes, not the link again.
   history.replaceState(null, "", location.pathname + location.search);
 }
 
 function importRatings(ratings) {
-  replaceRatings(ratings, null, "Replaced your ratings with the file.");
-  announce(`${ratings.length} ratings imported`);
+  replaceRatings(ratings, null, worded("Replaced your {ratings} with the file."));
+  announce(`${counted(ratings.length)} imported`);
 }
 
 function startButtons() {
@@ -196,13 +196,15 @@ function startButtons() {
 
 function showModel(response) {
   model = response;
-  setNoun(model.item_noun);
-  setScale(model.rating_range, model.rating_step);
+  setScale(model);
+  setWords(model.item_noun, addedValue() === null);
   for (const { tag, reliability } of model.tags) knownTags.set(tag, reliability);
   startAdding(knownTags);
   byId("horizon").hidden = model.horizons.length < 2;
+  document.body.dataset.rating = model.rating_control;
   // null: the database is unavailable now.
   for (const node of document.querySelectorAll('[data-needs="users"]')) node.hidden = model.n_users === 0;
+  for (const node of document.querySelectorAll('[data-needs="tags"]')) node.hidden = !hasTags();
   byId("model-line").textContent = worded(
     `Model ${model.name} \u00b7 trained on ${model.data} \u00b7 ${model.n_items.toLocaleString("en")} {items} \u00b7 ` +
     `${model.dim} dimensions \u00b7 space ${model.space} \u00b7 tastevec ${model.version}`);

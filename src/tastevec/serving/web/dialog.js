@@ -1,9 +1,10 @@
-// The rating dialog: one item, chosen anywhere on the page, with its tags, similar items, and stars to rate it.
+// The rating dialog: one item, chosen anywhere on the page, with its tags, similar items, and a control to rate it.
 import * as api from "./api.js";
 import { announce, byId, el, listed } from "./dom.js";
-import { genreLine, itemButton, spoken, titled } from "./items.js";
+import { genreLine, itemButton, spoken, titled, worded } from "./items.js";
+import { addedValue, ratingControl } from "./rating.js";
 import { rate, unrate } from "./state.js";
-import { stars } from "./stars.js";
+import { hasTags } from "./tags.js";
 
 let opener = null;
 
@@ -27,17 +28,18 @@ export function openDialog(item, from, rating) {
   const dialog = byId("dialog");
   const name = spoken(item.title, item.year);
   opener = from;
-  let value = rating;
+  const added = addedValue();
+  let value = rating ?? added;
   const done = el("button", { class: "solid", type: "button", id: "dialog-rate", on: { click: () => save() } },
-    rating === null ? "Rate" : "Update rating");
-  done.disabled = rating === null;
+    rating === null ? worded("{Rate}") : "Update rating");
+  done.disabled = value === null;
   const save = () => {
     if (value === null) return;
     rate(item, value);
-    announce(`${name} rated ${value}`);
+    announce(`${name} ${worded("{rated}")}${added === null ? ` ${value}` : ""}`);
     closeDialog();
   };
-  const control = stars({
+  const control = added !== null ? null : ratingControl({
     label: `Your rating of ${name}`, value: rating, big: true, onConfirm: save,
     onCommit: (next) => {
       value = next;
@@ -51,10 +53,11 @@ export function openDialog(item, from, rating) {
     el("button", { class: "close", type: "button", "aria-label": "Close", on: { click: closeDialog } }, "\u00d7"),
     el("h2", { id: "dialog-title" }, titled(item)),
     el("p", { class: "genres", text: genreLine(item) }),
-    el("div", { class: "dialog-row" }, control, done, rating === null ? null : removeButton(item, name)),
+    el("div", { class: "dialog-row" }, control, added === null || rating === null ? done : null,
+      rating === null ? null : removeButton(item, name)),
     tags, similar);
   dialog.hidden = false;
-  control.focus({ preventScroll: true });
+  (control ?? dialog.querySelector(".dialog-row button")).focus({ preventScroll: true });
   describe(item, from, tags, similar);
 }
 
@@ -69,9 +72,9 @@ function removeButton(item, name) {
 
 /** Shows the tags and the similar items; they are optional, so a failure shows no message. */
 async function describe(item, from, tags, similar) {
-  const requests = [api.explainItems([item.item_id], 4), api.similarItems(item.item_id, 3)];
+  const requests = [hasTags() ? api.explainItems([item.item_id], 4) : [], api.similarItems(item.item_id, 3)];
   const [explained, neighbors] = await Promise.allSettled(requests);
-  if (explained.status === "fulfilled" && explained.value[0].tags.length) {
+  if (explained.status === "fulfilled" && explained.value[0]?.tags.length) {
     tags.replaceChildren("Tags: ", ...listed(explained.value[0].tags, (tag) =>
       el("span", { class: tag.strength < 0 ? "cold" : "warm", text: tag.strength < 0 ? `less ${tag.tag}` : tag.tag })), ".");
   }

@@ -1,19 +1,23 @@
-// Titles and counts of items, in the noun of the model's catalog.
+// Titles and counts of items, in the noun of the model's catalog; and what a user does with them, rate or add.
 import { el } from "./dom.js";
 
-let noun = { one: "item", many: "items" };
+const RATED = { rating: "rating", ratings: "ratings", rate: "rate", Rate: "Rate", rated: "rated" };
+let words = { item: "item", items: "items", Items: "Items", ...RATED };
 
-/** Replaces {item}, {items} and {Items} by the noun. */
-export function worded(text) {
-  return text
-    .replace("{items}", noun.many)
-    .replace("{item}", noun.one)
-    .replace("{Items}", noun.many[0].toUpperCase() + noun.many.slice(1));
-}
+/** Replaces {item}, {items}, {Items}, {rating}, {ratings}, {rate}, {Rate} and {rated} by the words of the model. */
+export const worded = (text) => text.replace(/\{(\w+)\}/g, (placeholder, name) => words[name] ?? placeholder);
 
-/** Sets the noun, and the texts of the page that contain it. */
-export function setNoun(given) {
-  noun = given;
+/** "5 ratings"; where items are added without a rating, "5 {items}". */
+export const counted = (number) => worded(`${number} ${number === 1 ? "{rating}" : "{ratings}"}`);
+
+/**
+ * Sets the words, and the texts of the page that contain them.
+ * @param {{one: string, many: string}} noun
+ * @param {boolean} rates whether a user rates an item, or only adds it
+ */
+export function setWords({ one, many }, rates) {
+  const added = { rating: one, ratings: many, rate: "add", Rate: "Add", rated: "added" };
+  words = { item: one, items: many, Items: many[0].toUpperCase() + many.slice(1), ...(rates ? RATED : added) };
   for (const node of document.querySelectorAll("[data-text]")) node.textContent = worded(node.dataset.text);
   for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", worded(node.dataset.label));
 }

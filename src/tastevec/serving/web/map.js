@@ -67,7 +67,7 @@ function chartOf(response, choose) {
   const rowOf = new Map(ids.map((id, at) => [id, at]));
   const item = (at) => ({ item_id: ids[at], title: titles[at], year: years[at], genres: genres[at] ? [genres[at]] : [] });
   const lit = (which) => selected.size === 0 || selected.has(which);
-  const seen = (at) => lit(group[at]);
+  const shown = (at) => lit(group[at]);
   const order = Int32Array.from(ids, (_, at) => at).sort((one, other) => popularity[other] - popularity[one]);
   const marks = { rated: [], marked: -1, position: null };
 
@@ -81,7 +81,7 @@ function chartOf(response, choose) {
     view.redraw();
   });
 
-  const under = (point, reach = REACH) => grid.nearest(...view.toMap(...point), view.reach(reach), seen);
+  const under = (point, reach = REACH) => grid.nearest(...view.toMap(...point), view.reach(reach), shown);
   const mark = (at) => {
     if (marks.marked === at) return;
     marks.marked = at;

@@ -1,6 +1,7 @@
 // The headline: the profile in one sentence, and whose profile it is.
 import { byId, el, listed } from "./dom.js";
 import { worded } from "./items.js";
+import { hasTags } from "./tags.js";
 
 const MIN_RELIABILITY = 0.35;
 const MIN_STRENGTH = 0.4;
@@ -20,7 +21,7 @@ export function showHeadline(tags) {
   if (more.length && less.length) byId("headline").replaceChildren(...parts, ".");
   else if (parts.length) byId("headline").replaceChildren(...parts, " than average.");
   else if (tags.length) byId("headline").textContent = "Close to the average user so far.";
-  else byId("headline").textContent = worded("Rate a few {items} to see your taste profile.");
+  else byId("headline").textContent = worded(`{Rate} a few {items} to see ${hasTags() ? "your taste profile" : "recommendations"}.`);
 }
 
 /**
@@ -33,5 +34,5 @@ export function showOwner(example) {
   byId("load-example").hidden = Boolean(example);
   byId("example-text").textContent = example?.changed
     ? "Example profile, with your changes."
-    : "These ratings are made up. Edit them to see what changes, or start with your own.";
+    : worded("These {ratings} are an example. Edit them to see what changes, or start with your own.");
 }

@@ -1,8 +1,8 @@
-// The list of ratings, newest first, each with its stars and a button to remove it.
+// The list of rated or added items, newest first, each with its rating and a button to remove it.
 import { announce, byId, el, reconcile } from "./dom.js";
 import { itemButton, spoken, titled } from "./items.js";
+import { addedValue, ratingControl } from "./rating.js";
 import { rate, unrate } from "./state.js";
-import { stars } from "./stars.js";
 
 /**
  * Shows the ratings.
@@ -16,7 +16,7 @@ export function showRated(ratings, unknown) {
     key: (item) => item.item_id,
     make,
     fill: (node, item) => {
-      node.stars.set(item.rating);
+      node.rating?.set(item.rating);
       node.querySelector(".unknown").hidden = !unknown.has(item.item_id);
     },
   });
@@ -30,13 +30,16 @@ export function showStarters(items, choose) {
 function make(item) {
   const name = spoken(item.title, item.year);
   const node = el("li", { dataset: { itemId: item.item_id } });
-  node.stars = stars({ label: `Your rating of ${name}`, value: item.rating, onCommit: (value) => rate(item, value) });
+  if (addedValue() === null) {
+    const label = `Your rating of ${name}`;
+    node.rating = ratingControl({ label, value: item.rating, onCommit: (value) => rate(item, value) });
+  }
   const button = el("button", {
     class: "close", type: "button", "aria-label": `Remove ${name}`, title: "Remove",
     on: { click: () => remove(node, item, name) },
   }, "\u00d7");
   const unknown = el("span", { class: "unknown", hidden: true }, "unknown to this model");
-  node.append(el("span", { class: "what" }, titled(item), unknown), node.stars, button);
+  node.append(el("span", { class: "what" }, titled(item), unknown), ...(node.rating ? [node.rating] : []), button);
   return node;
 }
 

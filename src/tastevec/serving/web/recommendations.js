@@ -1,6 +1,6 @@
 // Recommendations with their contributions, and their rank changes after an adjustment.
 import { announce, byId, el, listed, reconcile, signed } from "./dom.js";
-import { genreLine, spoken, titled } from "./items.js";
+import { genreLine, spoken, titled, worded } from "./items.js";
 
 /**
  * Shows recommendations.
@@ -19,13 +19,13 @@ export function showRecommendations(items, { plain, choose }) {
   const changed = ranks ? items.filter((item) => ranks.get(item.item_id) !== item.rank).length : 0;
   byId("recommend-note").textContent = ranks
     ? `Adjusted: ${changed} of ${items.length} recommendations changed.`
-    : "Not yet rated, best match first.";
+    : worded("Not yet {rated}, best match first.");
   if (items.length) announce(`${items.length} recommendations updated${ranks ? `, ${changed} changed after your adjustment` : ""}`);
 }
 
 function make(item, choose) {
   const add = el("button", {
-    class: "add", type: "button", "aria-label": `Rate ${spoken(item.title, item.year)}`, title: "Rate it",
+    class: "add", type: "button", "aria-label": `${worded("{Rate}")} ${spoken(item.title, item.year)}`, title: worded("{Rate} it"),
     on: { click: () => choose(item, add) },
   }, "+");
   return el("li", { dataset: { itemId: item.item_id } },

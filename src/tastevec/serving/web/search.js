@@ -1,8 +1,9 @@
 // The title search: a combobox with options from the service.
 import * as api from "./api.js";
 import { announce, byId, debounced, el } from "./dom.js";
-import { genreLine, titled } from "./items.js";
+import { genreLine, titled, worded } from "./items.js";
 import { say } from "./messages.js";
+import { addedValue } from "./rating.js";
 
 const LIMIT = 8;
 const WAIT = 140;
@@ -77,7 +78,7 @@ export function startSearch({ choose, ratingOf }) {
 }
 
 function option(item, at, rating, take) {
-  const note = rating === null ? genreLine(item) : `rated ${rating}`;
+  const note = rating === null ? genreLine(item) : worded("{rated}") + (addedValue() === null ? ` ${rating}` : "");
   const node = el("li", { id: `search-option-${at}`, role: "option", dataset: { itemId: item.item_id } },
     titled(item), el("span", { class: "genres", text: note }));
   // Without this the press takes the focus from the box, which closes the list before the click.

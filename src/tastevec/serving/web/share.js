@@ -1,7 +1,8 @@
 // Export and import of ratings: a JSON file, or a link with the ratings after its #.
 import { byId, el } from "./dom.js";
+import { counted, worded } from "./items.js";
 import { say } from "./messages.js";
-import { onScale } from "./stars.js";
+import { onScale } from "./rating.js";
 import { current, isRating } from "./state.js";
 
 const FORMAT = "tastevec.user";
@@ -33,12 +34,11 @@ function identifier(text) {
 /** Copies a link with the ratings. */
 export async function copyLink() {
   const { ratings } = current();
-  if (!ratings.length) return say("Add a rating first: the link contains your ratings.");
+  if (!ratings.length) return say(worded("Add {ratings} first: the link contains your {ratings}."));
   const link = new URL(`#r=${packed(ratings)}`, location.href).href;
   try {
     await navigator.clipboard.writeText(link);
-    const count = ratings.length === 1 ? "1 rating" : `${ratings.length} ratings`;
-    say(`Copied a link with ${count}. Anyone with the link can see them.`);
+    say(`Copied a link with ${counted(ratings.length)}. Anyone with the link can see them.`);
   } catch {
     // The clipboard needs a secure context (HTTPS or localhost).
     history.replaceState(null, "", link);
@@ -52,7 +52,7 @@ export async function copyLink() {
  */
 export function exportJson({ space, vector, tags }) {
   const { ratings, adjustments, horizon } = current();
-  if (!ratings.length) return say("Add a rating first: there is nothing to export.");
+  if (!ratings.length) return say(worded("Add {ratings} first: there is nothing to export."));
   const content = { format: FORMAT, version: 1, space, horizon, ratings, adjustments, vector, tags };
   const address = URL.createObjectURL(new Blob([JSON.stringify(content, null, 1)], { type: "application/json" }));
   el("a", { href: address, download: "tastevec-user.json" }).click();
@@ -77,7 +77,7 @@ async function read(file) {
     const content = JSON.parse(await file.text());
     const valid = (content.ratings ?? []).filter((each) => isRating(each) && onScale(each.rating)).slice(0, MOST);
     if (valid.length) return [...new Map(valid.map((each) => [each.item_id, each])).values()];
-    say(`${file.name} contains no ratings. Import a file exported from this page.`, { bad: true });
+    say(`${file.name} ${worded("contains no {ratings}")}. Import a file exported from this page.`, { bad: true });
   } catch {
     say(`${file.name} is not JSON. Import a file exported from this page.`, { bad: true });
   }

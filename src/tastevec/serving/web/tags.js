@@ -1,6 +1,6 @@
 // The taste profile: one row per tag, with its strength, its reliability, its contributions and a slider to adjust it.
 import { byId, el, reconcile, setVar, signed } from "./dom.js";
-import { titled } from "./items.js";
+import { titled, worded } from "./items.js";
 import { adjust } from "./state.js";
 
 const REACH = 4; // standard deviations to either side: each moves one or two items into the first twelve
@@ -102,11 +102,17 @@ function showContributions(node, contributions) {
   const line = (item) => el("li", {}, titled(item), el("span", { class: "effect", text: signed(item.effect, 2) }));
   node.querySelector(".contributions").replaceChildren(...(contributions.length
     ? [el("p", { text: "Contributions:" }), el("ul", {}, ...contributions.map(line))]
-    : [el("p", { text: "None of your ratings contributes to this tag." })]));
+    : [el("p", { text: worded("None of your {ratings} contributes to this tag.") })]));
 }
 
+let known = new Map();
+
+/** Whether the model has tags, to describe users and items in. */
+export const hasTags = () => known.size > 0;
+
 /** Starts the box that adds any other tag of the model to adjust. */
-export function startAdding(known) {
+export function startAdding(tags) {
+  known = tags;
   const form = byId("add-tag");
   const box = byId("add-tag-name");
   form.hidden = known.size === 0;
