@@ -68,6 +68,7 @@ def test_recbole_header_loses_its_types(dialect):
         ("1,2,2019-10-01,4", "user_id,item_id,timestamp,rating"),
         ("u1\ti1", None),
         ("anna;50", "user_id,item_id"),
+        ("1;Toy Story;Comedy", "user_id,item_id,column3"),
     ],
 )
 def test_first_line_that_looks_like_a_row_is_refused_with_its_names(first, names, dialect):
@@ -118,6 +119,8 @@ def _arrow(buffer, writer):
         (b"a,b\n", "text"),
         (b"\xef\xbb\xbf{}", "jsonl"),
         (b"[user],b\n", "text"),
+        (b"ORCID,PK\n", "text"),
+        (b"PK,BZh\n", "text"),
         (_bytes_of(lambda b: parquet.write_table(pa.table({"a": [1]}), b)), "parquet"),
         (_bytes_of(lambda b: _arrow(b, pa.ipc.new_file)), "arrow"),
         (_bytes_of(lambda b: _arrow(b, pa.ipc.new_stream)), "arrow"),
@@ -137,7 +140,7 @@ def test_file_is_known_by_its_content(content, kind, tmp_path):
         (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
         (b'[{"user_id": 1}]', "is one JSON array: write one object a line"),
         (b"<!DOCTYPE html><html>", "is a page of HTML"),
-        (b"x" * 257 + b"ustar", "is an archive: unpack it"),
+        (bytes(257) + b"ustar", "is an archive: unpack it"),
     ],
 )
 def test_other_file_is_refused_with_the_way_out(content, message, tmp_path):

@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import threading
 import zipfile
 
 import duckdb
@@ -260,7 +262,7 @@ def test_parts_of_different_columns_or_damaged_files_are_refused(opened, tmp_pat
     parquet.write_table(pa.table({"a": ["x"]}), folder / "2.parquet")
     with pytest.raises(SourceError, match=r"2.parquet: other columns than 1.parquet"):
         opened(folder)
-    (folder / "3.parquet").write_bytes(b"PAR1 damaged")
+    (folder / "3.parquet").write_bytes(b"PAR1\x00 damaged")
     with pytest.raises(SourceError, match=r"3.parquet: not readable as Parquet"):
         opened(folder / "3.parquet")
     (tmp_path / "empty").mkdir()
@@ -369,3 +371,28 @@ def test_byte_order_mark_changes_no_line(opened, write):
     assert rows == [("1", "2", "3"), ("4", "5", "6")]
     assert table.broken.examples[0].startswith("ratings.csv, line 3: '1,2'")
     assert table.line_of(1) == 4
+
+
+def test_pipe_is_read_once(opened, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=["user_id,item_id\n1,2\n"])
+    writer.start()
+    assert opened(tmp_path / "pipe")[1] == [("1", "2")]
+    writer.join()
+
+
+def test_types_that_duckdb_does_not_know_spoil_no_other_column(opened):
+    half = pa.array([np.float16(1.5)])
+    table = pa.table(
+        {"user_id": pa.array(["a"]).dictionary_encode(), "half": half, "id": pa.array([bytes(16)], pa.uuid())}
+    )
+    found, rows = opened(table)
+    assert (rows[0][0], found.types[0]) == ("a", "VARCHAR")
+    assert str(rows[0][2]) == "00000000-0000-0000-0000-000000000000"
+    assert set(found.unreadable) <= {1}
+
+
+def test_delta_table_is_refused(opened, tmp_path):
+    (tmp_path / "delta" / "_delta_log").mkdir(parents=True)
+    with pytest.raises(SourceError, match="is a Delta table"):
+        opened(tmp_path / "delta")

@@ -116,18 +116,26 @@ def read_delimited(
         BadRowError: More rows are broken than the share ``bad_rows``, or a quote is left open over lines.
         SourceError: The rows do not add up to the lines of the file.
     """
-    reader = _Reader(text, dialect, connection)
+    reader, rejects = _Reader(text, dialect, connection), list[_Reject]()
     n = len(dialect.names)
     expected = f"{n} columns: {', '.join(dialect.names)}" if n > 1 else f"one column: {dialect.names[0]}"
     with readable(text.name, dialect.names):
-        counts, rejects = reader.count_and_reject()
-        _check_quotes(text, rejects)
-        line_of = line_finder(text, dialect, frozenset(reject.start for reject in rejects))
-        if rejects:
+        line_of = line_finder(text, dialect, frozenset())
+        counts = reader.try_count()
+        missing = reader.missing_lines(counts[0], 0, line_of) if counts else text.lines
+        if missing:
+            rejects = reader.rejects()
+            _check_quotes(text, rejects)
+            line_of = line_finder(text, dialect, frozenset(reject.start for reject in rejects))
             # DuckDB's ignore_errors also drops the good row after one with broken quotes.
             reader = _Reader(_without(text, rejects, scratch), dialect, connection)
             counts = reader.count()
-        reader.check_lines(counts[0], len(rejects), line_of)
+            missing = reader.missing_lines(counts[0], len(rejects), line_of)
+        if missing or counts is None:
+            raise SourceError(
+                f"{text.name}: {text.lines:,} lines, of which {missing:,} are in no row. Expected a row on each line. "
+                "State the delimiter, or that quotes are text, or export the file again."
+            )
         rejects = [reject for reject in rejects if reject.content.strip()]
         examples = [
             _example(text, _line_at(text, reject.start), reject.content, reject.reason)
@@ -191,10 +199,12 @@ class _Reader:
         types = ", ".join(f"{name}: 'VARCHAR'" for name in self._names)
         quote = dialect.quote if text.has_quotes else ""
         escape = dialect.escape if quote else ""
+        # Several threads cannot always tell what is inside quotes; one alone loses the reject of an open quote.
+        parallel = bool(faults) or not quote
         return (
             f"read_csv({sql_path(text.path)}, delim = {literal(dialect.delimiter)}, quote = {literal(quote)}, escape = {literal(escape)}, "
             f"header = {str(dialect.has_header).lower()}, skip = {dialect.skip}, columns = {{{types}}}, auto_detect = false, "
-            f"compression = 'none', hive_partitioning = false, max_line_size = {LONGEST_LINE}{faults})"
+            f"compression = 'none', hive_partitioning = false, max_line_size = {LONGEST_LINE}, parallel = {str(parallel).lower()}{faults})"
         )
 
     @property
@@ -203,22 +213,29 @@ class _Reader:
         where = " WHERE c0 IS NOT NULL" if self._is_single else ""
         return f"SELECT {self.columns}, row_number() OVER () - 1 AS position FROM {self._source()}{where}"
 
-    def count(self, faults: str = "") -> tuple[int, int, int]:
+    def count(self) -> tuple[int, int, int]:
         """Return the number of rows, of those with a first column, and of those with undecodable bytes."""
         undecoded = f"count_if({self.is_undecoded})" if self._text.has_undecoded else "0"
-        counts = self._connection.raw_sql(
-            f"SELECT count(*), count(c0), {undecoded} FROM {self._source(faults)}"
-        )
-        rows, first, marked = counts.fetchall()[0]  # all: the rejects are complete when every row is fetched
+        counts = self._connection.raw_sql(f"SELECT count(*), count(c0), {undecoded} FROM {self._source()}")
+        rows, first, marked = counts.fetchall()[0]
         return rows, first, marked
 
-    def count_and_reject(self) -> tuple[tuple[int, int, int], list[_Reject]]:
-        """Return the counts of `count`, and the lines that are no rows."""
-        table = f"rejects_{next(_counter)}"
+    def try_count(self) -> tuple[int, int, int] | None:
+        """As `count`; None if a line is no row."""
+        import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
+
         try:
-            counts = self.count(
-                f", store_rejects = true, rejects_table = '{table}', rejects_scan = '{table}_scan'"
-            )
+            return self.count()
+        except duckdb.Error:
+            return None
+
+    def rejects(self) -> list[_Reject]:
+        """Return the lines that are no rows."""
+        table = f"rejects_{next(_counter)}"
+        stored = f", store_rejects = true, rejects_table = '{table}', rejects_scan = '{table}_scan'"
+        try:
+            # The rejects are complete when every row is fetched.
+            self._connection.raw_sql(f"SELECT count(*) FROM {self._source(stored)}").fetchall()
             found = self._connection.raw_sql(
                 "SELECT line_byte_position - 1, min_by(error_type::VARCHAR, byte_position), any_value(csv_line) "
                 f"FROM {table} GROUP BY 1 ORDER BY 1"
@@ -226,14 +243,13 @@ class _Reader:
         finally:
             for name in (table, f"{table}_scan"):
                 self._connection.raw_sql(f"DROP TABLE IF EXISTS {name}")
-        return counts, [_reject(start, reason, content or "") for start, reason, content in found]
+        return [_reject(start, reason, content or "") for start, reason, content in found]
 
-    def check_lines(self, divided: int, rejected: int, line_of: Callable[[int], int]) -> None:
-        """Check that rows, empty lines, newlines in quotes and rejected lines add up to the lines of the file.
+    def missing_lines(self, divided: int, rejected: int, line_of: Callable[[int], int]) -> int:
+        """Return the lines of the file, less rows, empty lines, newlines in quotes and rejected lines: 0 if all is read.
 
         Raises:
             BadRowError: A quoted text goes over more lines than it should.
-            SourceError: They do not.
         """
         text, dialect = self._text, self._dialect
         # DuckDB passes over empty lines, but reads them as rows of a single column.
@@ -242,11 +258,7 @@ class _Reader:
         missing = text.lines - dialect.skip - dialect.header_lines - divided - blank_lines - rejected
         if text.has_quotes and dialect.quote and (missing or text.blank_lines):
             missing -= self._newlines_in_quotes(line_of)
-        if missing:
-            raise SourceError(
-                f"{text.name}: {text.lines:,} lines, but {divided:,} rows, which leaves {missing:,}. Expected a row on each line. "
-                "State the delimiter, or that quotes are text, or export the file again."
-            )
+        return missing
 
     def _newlines_in_quotes(self, line_of: Callable[[int], int]) -> int:
         """Return the number of newlines in quotes, less the empty lines among them, which are counted as such."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import re
@@ -28,7 +29,8 @@ _MAGIC: Final[tuple[tuple[bytes, FileKind], ...]] = (
     (b"\xff\xff\xff\xff", "arrow"),  # a stream
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"PK", "zip"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),  # without an entry
 )
 _EXCEL, _UNPACK = "is an Excel file: save it as CSV", "is an archive: unpack it and name the table in it"
 _REFUSED: Final = (
@@ -63,7 +65,11 @@ def sniff(path: Path, *, name: str) -> FileKind:
         raise SourceError(
             f"{path}: not readable ({error.strerror}). Expected {TABLES}. Check the path."
         ) from error
-    refusals = [way_out for magic, way_out in _REFUSED if head.startswith(magic)]
+    kinds: list[FileKind] = []
+    refusals = []
+    if not _is_text(head):  # a header may begin with ORC or PAR1, too
+        kinds = [kind for magic, kind in _MAGIC if head.startswith(magic)]
+        refusals = [way_out for magic, way_out in _REFUSED if head.startswith(magic)]
     refusals += ["is a pickle: save the table as Parquet or CSV"] * bool(_PICKLE.match(head))
     refusals += ["is a DuckDB database: export the table as Parquet or CSV"] * (head[8:12] == b"DUCK")
     refusals += [_UNPACK] * (head[257:262] == b"ustar")
@@ -72,7 +78,6 @@ def sniff(path: Path, *, name: str) -> FileKind:
     refusals += ["is one JSON array: write one object a line"] * bool(re.match(rb"\[\s*\{", text))
     if refusals:
         raise SourceError(f"{name}: {refusals[0]}. Expected {TABLES}.")
-    kinds: list[FileKind] = [kind for magic, kind in _MAGIC if head.startswith(magic)]
     kinds.append("jsonl" if text.startswith(b"{") else "text")
     return kinds[0]
 
@@ -104,6 +109,13 @@ def unzip_table(path: Path, scratch: Path, *, name: str) -> Path:
     return next(folder.iterdir())
 
 
+def _is_text(head: bytes) -> bool:
+    try:
+        return b"\x00" not in head and bool(codecs.getincrementaldecoder("utf-8")().decode(head))
+    except UnicodeDecodeError:
+        return False
+
+
 # What accompanies a table in a zip.
 _NO_TABLE = re.compile(r"(readme|license)|\.(md|pdf|html?|jpe?g|png)$", re.IGNORECASE)
 
@@ -130,6 +142,7 @@ def unpack_zip(
 # The order decides between two that split a file into as many columns: a text more often contains a comma or a bar.
 DELIMITERS: Final = ("\t", ";", "::", "^", ",", "|")
 _SAMPLE = 100  # lines
+_TYPED: Final = {"\\t": "\t", "tab": "\t"}  # as a shell has it
 _DECLARED = re.compile(r"(.+):(token|token_seq|float|float_seq)")
 
 
@@ -166,7 +179,7 @@ def infer_dialect(text: TextFile, stated: FileFormat, expected: Sequence[str]) -
     Raises:
         SourceError: The file has no row, its first line is not a header, or ``stated.columns`` are not as many.
     """
-    lines = list(islice(text.read_lines(), 3 * _SAMPLE))
+    lines = list(islice(text.read_lines(), 2 * _SAMPLE))
     skip = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
     sample = [line for line in lines if line.strip()][:_SAMPLE]
     if not sample:
@@ -174,7 +187,7 @@ def infer_dialect(text: TextFile, stated: FileFormat, expected: Sequence[str]) -
             f"{text.name}: {text.lines} empty lines. Expected rows of text. Export the file again."
         )
     quote = '"' if stated.quote else ""
-    delimiter = stated.delimiter or _delimiter(sample, stated, quote)
+    delimiter = _TYPED.get(stated.delimiter or "", stated.delimiter) or _delimiter(sample, stated, quote)
     quote = "" if delimiter == "::" else quote  # MovieLens has titles with quotes that open nothing
     rows = _fields(sample, delimiter, quote, stated.escape)
     first = [cell.strip() for cell in rows[0]]
@@ -236,10 +249,10 @@ _FIRST_TIME = 1e8  # Unix seconds of 1973
 
 
 def _check_header(cells: Sequence[str], name: str, line: int, expected: Sequence[str]) -> None:
-    """Refuse a first line of which half the cells or more are numbers or codes, one of them a number or a date."""
+    """Refuse a first line with a number or a date among its first two cells, or among cells that are mostly numbers or codes."""
     values = [bool(_NUMBER.fullmatch(cell) or _DATE.fullmatch(cell)) for cell in cells]
     alike = [value or bool(_CODE.fullmatch(cell)) for value, cell in zip(values, cells, strict=True)]
-    if any(values) and 2 * sum(alike) >= len(cells):
+    if any(values[:2]) or (any(values) and 2 * sum(alike) >= len(cells)):
         raise SourceError(
             f"{name}: line {line} looks like a row, not a header: --columns {','.join(_guess(cells, expected))}. "
             "Expected a header, or the names of the columns in their order."

@@ -57,10 +57,11 @@ def to_columns(source: MemoryTable, names: Sequence[str] = ()) -> ArrowColumns:
     arrays, unreadable = [], {}
     for index, (_, values) in enumerate(found):
         array = _to_arrow(values)
-        if isinstance(array, str):
-            unreadable[index] = array
+        reason = array if isinstance(array, str) else _why_unreadable(array)
+        if reason:
+            unreadable[index] = reason
             array = pa.nulls(len(values))
-        arrays.append(array)
+        arrays.append(array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array)
     lengths = {name: len(array) for (name, _), array in zip(found, arrays, strict=True)}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
@@ -69,6 +70,21 @@ def to_columns(source: MemoryTable, names: Sequence[str] = ()) -> ArrowColumns:
         )
     table = pa.table(arrays, names=[f"c{index}" for index in range(len(arrays))])
     return ArrowColumns(tuple(name for name, _ in found), table, unreadable)
+
+
+def _why_unreadable(array: Any) -> str | None:  # noqa: ANN401 -- an Arrow array
+    """Return why DuckDB cannot read the array, as of a type that it does not know."""
+    import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
+    import pyarrow as pa  # noqa: PLC0415 -- as above
+
+    plain = (pa.types.is_integer, pa.types.is_floating, pa.types.is_string, pa.types.is_large_string)
+    if any(is_type(array.type) for is_type in plain) and not pa.types.is_float16(array.type):
+        return None
+    try:
+        duckdb.connect().from_arrow(pa.table({"c": array[:1]})).fetchall()
+    except duckdb.Error as error:
+        return f"{array.type}: {error}".split("\n", maxsplit=1)[0][:100]
+    return None
 
 
 def _columns(source: MemoryTable, names: Sequence[str]) -> list[tuple[str, Any]]:

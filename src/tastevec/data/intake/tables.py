@@ -140,7 +140,14 @@ def open_table(
     opening = _Opening(*settings, path.name or str(path))
     if not path.exists():
         raise SourceError(f"{path}: not found. Expected a table or a release. Check the path.")
-    return _open_parquet(path, opening) if path.is_dir() else _open_file(path, opening)
+    if path.is_dir():
+        return _open_parquet(path, opening)
+    if not path.is_file():  # a pipe, which can be read once
+        copy = scratch / f"input-{next(_counter)}"
+        with path.open("rb") as pipe, copy.open("wb") as file:
+            shutil.copyfileobj(pipe, file)
+        path = copy
+    return _open_file(path, opening)
 
 
 def _open_file(path: Path, opening: _Opening) -> OpenTable:
@@ -253,7 +260,9 @@ def _open_parquet(path: Path, opening: _Opening) -> OpenTable:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """Return the Parquet files in the folder and its folders, in the order of their paths; hidden ones are left."""
+    """Return the Parquet files in the folder and its folders, in the order of their paths, but not hidden ones."""
+    if (folder / "_delta_log").exists():  # some of its files are no longer part of it
+        raise SourceError(f"{folder}: is a Delta table. Expected Parquet files. Export the table as Parquet.")
     files = []
     for file in sorted(folder.rglob("*"), key=lambda file: file.relative_to(folder).parts):
         inner = file.relative_to(folder)
