@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tastevec.data.histories import Histories
-from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
+from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig
+from tastevec.data.value_scale import ValueScale
 from tastevec.model.config import TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.model.losses import next_softmax_loss
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 FULL, SMALL = ((1_000, 10_000, 100_000, 1_000_000), 8, 7), ((1_000, 10_000, 100_000), 4, 3)
 MOST_AT_ONCE = 100_000  # items of which all scores are held at once, for comparison
 SETTINGS = TasteSettings()
-SCALE = RatingScale.of((1.0, 5.0))
+SCALE = ValueScale.explicit(1.0, 5.0)
 SEED = 7
 
 

@@ -21,13 +21,12 @@ from pyarrow import parquet
 
 from tastevec.data.files import atomic_folder
 from tastevec.data.histories import NO_TIMESTAMP, Histories
-from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Prepared, write_manifest
 from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.metrics import unit_rows
-from tastevec.evaluation.scorers import keep_only, measure
+from tastevec.evaluation.scorers import measure
 from tastevec.evaluation.tasks import Task, build_task, hold_out
 from tastevec.pipelines.evaluate import model_runs
 from tastevec.schema import (
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from measure import Run
     from numpy.typing import NDArray
 
+    from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.scorers import Scorer
 
 SHARE = 0.1
@@ -120,7 +120,7 @@ def without_items(prepared: Prepared, items: NDArray[np.bool_], out: Path) -> Pr
     """
     histories, settings = prepared.histories, prepared.manifest["settings"]
     removed = (prepared.splits != SPLITS.index("test"))[histories.owners] & items[histories.items]
-    left = keep_only(histories, ~removed)
+    left = histories.keep_alone(~removed)
     stays = np.flatnonzero(left.lengths >= settings["minimum_interactions"])
     left, splits = left.take(stays), prepared.splits[stays]
     with atomic_folder(out, marker_file=MANIFEST_FILE) as folder:
@@ -188,9 +188,9 @@ def _cold(
 ) -> dict[str, Any]:
     """Return the metrics of every system on the cold items, and their ratio to the best content baseline."""
     test, baselines = datasets["test"], _content_baselines(datasets["train"])
-    selection = _tasks(datasets["validation"].held_out_users, cold, test.rating_range)
+    selection = _tasks(datasets["validation"].held_out_users, cold, test.scale)
     users, best, rows = {}, {}, []
-    for name, task in _tasks(test.held_out_users, cold, test.rating_range).items():
+    for name, task in _tasks(test.held_out_users, cold, test.scale).items():
         best[name] = _better(baselines, selection[name], test.n_items)
         users[name] = {"n_users": len(task), "held_out_items": int(task.held_out_items.sum())}
         entries: list[tuple[str, Scorer, Horizon | None]] = [
@@ -211,12 +211,12 @@ def _cold(
     return {"asked": users, "baseline": best, "chosen_by": SELECTED_BY, "cold": rows}
 
 
-def _tasks(users: Histories, cold: NDArray[np.bool_], rating_range: tuple[float, float]) -> dict[str, Task]:
+def _tasks(users: Histories, cold: NDArray[np.bool_], scale: ValueScale) -> dict[str, Task]:
     """Return the task among all items and among the cold items alone; positives among the cold items are held out.
 
     Cold items that a user rated and that are not positive stay among the candidates.
     """
-    drawn, positive = cold[users.items], users.ratings >= positive_from(rating_range)
+    drawn, positive = cold[users.items], scale.positive(users.ratings)
     note = "Positives among the items removed from the training are held out."
     task = hold_out(users, drawn & positive, ~drawn, name="random-20pct", note=note)
     return {"all items": task, "cold items": replace(task, candidates=cold)}
@@ -228,7 +228,7 @@ def _content_baselines(dataset: EvalDataset) -> list[MeanPositive]:
     there = units.any(axis=1, keepdims=True)
     centered = np.where(there, units - units.sum(axis=0) / max(1, there.sum()), 0)
     spaces = {"content": units, "content, centered": centered}
-    positive = positive_from(dataset.rating_range)
+    positive = dataset.scale.positive_from
     baselines = [
         MeanPositive(vectors, space=name, positive_from=positive) for name, vectors in spaces.items()
     ]
@@ -252,11 +252,8 @@ def _warm(
     models: dict[str, Scorer], test: EvalDataset, cold: NDArray[np.bool_], seed: int
 ) -> list[dict[str, Any]]:
     """Return the metrics of both models on the other items, as if the cold items did not exist."""
-    users = keep_only(test.held_out_users, ~cold[test.held_out_users.items])
-    tasks = [
-        replace(build_task(name, users, rating_range=test.rating_range, seed=seed), candidates=~cold)
-        for name in WARM
-    ]
+    users = test.held_out_users.keep_alone(~cold[test.held_out_users.items])
+    tasks = [replace(build_task(name, users, scale=test.scale, seed=seed), candidates=~cold) for name in WARM]
     rows = []
     for task in filter(len, tasks):
         found = {name: _values(model, task, test.n_items, task.horizon) for name, model in models.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tastevec.data.histories import Histories, normalize_ratings
+from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset, ItemFacts
 from tastevec.evaluation.evaluate import evaluate
@@ -36,7 +37,10 @@ def evaluated(users: int, items: int) -> dict[str, Any]:
     vectors = rng.standard_normal((items, DIM)).astype(np.float32)
     raters = np.bincount(train.items, minlength=items)
     dataset = EvalDataset(
-        train, test, ItemFacts(raters, TRAIN_USERS, vectors, np.full(items, 1990)), (1.0, 5.0)
+        train,
+        test,
+        ItemFacts(raters, TRAIN_USERS, vectors, np.full(items, 1990)),
+        ValueScale.explicit(1.0, 5.0),
     )
     scorer = MeanPositive(vectors, space="generated", positive_from=4.0)
     start, cpu = time.perf_counter(), time.process_time()

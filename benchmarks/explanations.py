@@ -5,15 +5,13 @@ Dimensions: B users, N items, T tags.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 from experiment import interval, ratio, small_world
 from scipy.sparse import csr_matrix
 
-from tastevec.data.histories import Histories, normalize_ratings
-from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Prepared
 from tastevec.data.topk import rank_items
 from tastevec.evaluation.dataset import EvalDataset
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from measure import Run
     from numpy.typing import NDArray
 
+    from tastevec.data.histories import Histories
     from tastevec.evaluation.tasks import Task
 
 NAMED, ITEMS = 5, 3  # tags per user, items per tag
@@ -66,7 +65,7 @@ class World:
         directions = TagDirections.fit(blocks, recommender.item_vectors, counts)
         directions = with_user_reference(directions, recommender.vectors, dataset.train)
         relevance = _standardized(blocks, directions.names)
-        positives = dataset.train.keep(dataset.train.ratings >= positive_from(dataset.rating_range))
+        positives = dataset.train.keep(dataset.scale.positive(dataset.train.ratings))
         positive = np.nanmean(_user_means(relevance, positives.items, positives.offsets), axis=0)
         task = dataset.task("random-20pct")
         return cls(recommender, directions, relevance, positive, next(task.chunks(users)))
@@ -193,8 +192,7 @@ def _without(user: Histories, deleted: list[NDArray[np.int64]]) -> Histories:
     kept = np.ones((len(deleted), len(user.items)), np.bool_)
     for copy, rows in zip(kept, deleted, strict=True):
         copy[rows] = False
-    left = user.take(np.zeros(len(kept), np.int64)).keep(kept.ravel())
-    return replace(left, normalized_ratings=normalize_ratings(left.ratings, left.offsets))
+    return user.take(np.zeros(len(kept), np.int64)).keep_alone(kept.ravel())
 
 
 # ---- prediction ----
@@ -304,8 +302,7 @@ def _reach(world: World, seed: int) -> list[dict[str, Any]]:
             for tag in world.spread_tags(REACH_TAGS)
         ]
         for length in REACH_LENGTHS:
-            known = users.last(length)
-            known = replace(known, normalized_ratings=normalize_ratings(known.ratings, known.offsets))
+            known = users.last(length).normalized()
             vectors = world.recommender.vectors(known, horizon)
             before, rows = world.ranked(vectors, known, REACH_FIRST), []
             for amount in REACH_AMOUNTS:

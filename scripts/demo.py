@@ -71,7 +71,7 @@ def print_one_user() -> None:
     prepared = Prepared.open(PREPARED)
     titles = prepared.items["title"].to_pylist()
     user = prepared.histories.take(prepared.users_in("test")[:1])
-    top_rated = user.items[user.ratings == prepared.rating_range[1]][-SHOWN:]
+    top_rated = user.items[user.ratings == prepared.scale.high][-SHOWN:]
     print(f"\nLatest five-star ratings of test user {user.user_ids[0]}:")
     print("".join(f"  {titles[item]}\n" for item in top_rated), end="")
     table = pq.read_table(RECOMMENDATIONS)

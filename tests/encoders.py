@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
+from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig
+from tastevec.data.value_scale import ValueScale
 from tastevec.model.config import NoteConfig, TasteConfig
 from tastevec.model.encoder import TasteEncoder
 from tastevec.model.note import NoteEncoder
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # On a busy machine, threads that share such small tensors wait for each other most of the time.
 torch.set_num_threads(1)
 
-SCALE = RatingScale.of((1.0, 5.0))
+SCALE = ValueScale.explicit(1.0, 5.0)
 
 # Settings of a training run that takes a moment.
 TINY = {

@@ -65,10 +65,11 @@ def preprocessed_by(engine: str, path: Path | str, parent: Path, **settings: Any
             preprocessing = preprocessing | {
                 "split_timestamp": find_split_timestamp(source, connection, later_share=0.1)
             }
-        counts = preprocess(source, folder, PreprocessSettings(**preprocessing), connection)
+        counts, scale = preprocess(source, folder, PreprocessSettings(**preprocessing), connection)
         found = {
             "split_timestamp": preprocessing.get("split_timestamp"),
             "counts": dataclasses.asdict(counts),
+            "scale": scale,
             "row_reports": source.row_reports,
         }
     return found | {"files": bytes_of(folder)}

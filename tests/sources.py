@@ -12,12 +12,16 @@ from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, preprocess
 from tastevec.data.readers import RowReport, Source
+from tastevec.data.value_scale import HALF_STARS, ValueScale
+from tastevec.schema import ITEM_NOUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from ibis.backends.duckdb import Backend
+
+    from tastevec.schema import Order
 
 
 class Row(NamedTuple):
@@ -47,7 +51,13 @@ def interactions(rows: Sequence[Row]) -> ibis.Table:
     )
 
 
-def source(rows: Sequence[Row], indices: Sequence[tuple[Any, str, int | None, list[str]]] = ()) -> Source:
+def source(
+    rows: Sequence[Row],
+    indices: Sequence[tuple[Any, str, int | None, list[str]]] = (),
+    *,
+    scale: ValueScale = HALF_STARS,
+    order: Order = "timestamp",
+) -> Source:
     """Return these rows and items as ``read_source`` returns them."""
     ids, titles, years, genres = zip(*indices, strict=True) if indices else ([], [], [], [])
     item_type = _id_type([row.item for row in rows])
@@ -62,7 +72,10 @@ def source(rows: Sequence[Row], indices: Sequence[tuple[Any, str, int | None, li
     return Source(
         name="world",
         format="own",
-        rating_range=(0.5, 5.0),
+        scale=scale,
+        feedback={"events": {}, "unrated": None, "repeats": "latest"},
+        order=order,
+        item_noun=ITEM_NOUN,
         interactions=interactions(rows),
         items=ibis.memtable(items),
         tags=ibis.memtable(items.select(["item_id"])),  # nothing here reads tags
@@ -84,11 +97,16 @@ def prepare(
     """Preprocess the source into ``folder``, write its manifest and open it."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = connection or tables.connect("500MB", spill=folder.parent)
-    counts = preprocess(raw, folder, settings or PreprocessSettings(), engine)
+    counts, scale = preprocess(raw, folder, settings or PreprocessSettings(), engine)
     write_manifest(
         folder,
         manifest_content(
-            source=raw, counts=counts, settings={"seed": 42}, timings={"preprocess": 0.1}, vectors={}
+            source=raw,
+            scale=scale,
+            counts=counts,
+            settings={"seed": 42},
+            timings={"preprocess": 0.1},
+            vectors={},
         ),
     )
     return Prepared.open(folder)

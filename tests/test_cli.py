@@ -331,7 +331,7 @@ def test_prepare_passes_every_flag(tmp_path):
         7,
     ]
     facts = read_json(run("prepare", table, "--out", "own-prepared", *with_all, "--json"))
-    assert facts["source"]["rating_range"] == [1, 5]
+    assert facts["feedback"]["range"] == [1, 5]
     assert facts["settings"]["memory"] == "1GB"
     assert facts["settings"]["seed"] == 7
     assert facts["settings"]["items"] == "items.csv"

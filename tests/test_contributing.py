@@ -25,6 +25,7 @@ assert find_release("ml-40m").address.endswith("/ml-40m.zip")
 """,
     "vector": """
 import worlds
+from tastevec.data.value_scale import ValueScale
 from tastevec.items.content import genre_matrix
 from tastevec.pipelines.prepare import prepare
 from tastevec.training.settings import resolve_settings
@@ -49,7 +50,7 @@ assert trained.settings.loss == "distance"
 import numpy as np
 from users import world
 from tastevec.evaluation.registry import trivial_baselines
-[spec] = [spec for spec in trivial_baselines(world(), rating_range=(1.0, 5.0)) if spec.name == "mean rating"]
+[spec] = [spec for spec in trivial_baselines(world(), scale=ValueScale.explicit(1.0, 5.0)) if spec.name == "mean rating"]
 scorer = spec.make({}, 0)
 scorer.fit(world(), 20)
 own = world().ratings[world().items == 3]

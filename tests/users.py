@@ -14,6 +14,8 @@ from tastevec.evaluation.dataset import EvalDataset, ItemFacts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tastevec.data.value_scale import ValueScale
+
 TAGGED = float("nan")
 
 
@@ -36,6 +38,13 @@ def users(*each: Sequence[tuple[float, ...]], ids: Sequence[object] | None = Non
     )
 
 
+def valued(scale: ValueScale, *each: Sequence[tuple[float, ...]]) -> Histories:
+    """Return what `users` does, normalized on this scale."""
+    found = users(*each)
+    normalized = scale.normalize(found.ratings, found.offsets)
+    return replace(found, normalized_ratings=normalized, relative=scale.kind == "explicit")
+
+
 def world() -> Histories:
     """Return the 12 users of the tiny dataset; the item with id i has index i - 1."""
     each: list[list[tuple[float, ...]]] = [[] for _ in range(worlds.USERS)]
@@ -51,10 +60,10 @@ def of_every_length() -> Histories:
 
 
 def plain_dataset(
-    train: Histories, held_out_users: Histories, n_items: int, rating_range: tuple[float, float]
+    train: Histories, held_out_users: Histories, n_items: int, scale: ValueScale
 ) -> EvalDataset:
     """Return an evaluation dataset of these training and held-out users; items have numbers only."""
-    return EvalDataset(train, held_out_users, ItemFacts.without_metadata(train, n_items), rating_range)
+    return EvalDataset(train, held_out_users, ItemFacts.without_metadata(train, n_items), scale)
 
 
 def items_of(histories: Histories, user: int) -> list[int]:
@@ -87,10 +96,9 @@ def together(*groups: Histories) -> Histories:
     )
 
 
-def turned(histories: Histories, rating_range: tuple[float, float]) -> Histories:
+def turned(histories: Histories, scale: ValueScale) -> Histories:
     """Return the same users with all ratings but the oldest reversed."""
-    low, high = rating_range
-    ratings = np.float32(low + high) - histories.ratings
+    ratings = np.float32(scale.low + scale.high) - histories.ratings
     kept = np.ones(len(ratings), np.bool_)
     kept[histories.offsets[:-1][histories.lengths > 1]] = False
     changed = replace(

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import numpy as np
 
 from tastevec.data.files import check_replaceable
-from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import Prepared
 from tastevec.errors import TastevecError, TrainingError
 from tastevec.evaluation.baselines import Popularity
@@ -225,7 +224,7 @@ def evaluated(prepared: Prepared, command: Sequence[str], *, seeds: int = 3, epo
         seeds: Trainings of the selected variant.
         epochs: Of a training, at most.
     """
-    dataset, positive = EvalDataset.of(prepared, "validation"), positive_from(prepared.rating_range)
+    dataset, positive = EvalDataset.of(prepared, "validation"), prepared.scale.positive_from
     validation = dataset.task("last-20pct", SEED)
     with ExitStack() as stack:
         work = Path(stack.enter_context(TemporaryDirectory()))

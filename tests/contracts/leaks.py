@@ -84,8 +84,8 @@ def assert_held_out_users_change_nothing(
     """Check that ``statistic`` has equal bytes with the ratings of the held-out users inverted."""
     other = type(dataset)(
         dataset.train,
-        turned(dataset.held_out_users, dataset.rating_range),
+        turned(dataset.held_out_users, dataset.scale),
         dataset.items,
-        dataset.rating_range,
+        dataset.scale,
     )
     assert statistic(dataset).tobytes() == statistic(other).tobytes(), "held-out users change a statistic"

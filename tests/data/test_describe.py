@@ -15,14 +15,16 @@ from tastevec.data.describe import describe, summarize
 from tastevec.data.histories import NO_TIMESTAMP, Histories
 from tastevec.data.html import Chart
 from tastevec.data.prepared import Prepared
+from tastevec.data.value_scale import HALF_STARS, ValueScale
 from tastevec.errors import FormatError, MissingExtraError
 from tastevec.schema import DESCRIPTION_FILE, PAGE_FILE
 
 DAY = 86_400
+FULL_STARS = ValueScale.explicit(1.0, 5.0)
 NAN = float("nan")
 
 
-def _prepared(ratings, timestamps=None, *, items=None, genres=None, vectors=None, rating_range=(1.0, 5.0)):
+def _prepared(ratings, timestamps=None, *, items=None, genres=None, vectors=None, scale=FULL_STARS):
     """Return a dataset of one list of (item, rating) per user; item i of 4 has the genres of row i."""
     rows = [row for user in ratings for row in user]
     offsets = np.concatenate([[0], np.cumsum([len(user) for user in ratings])]).astype(np.int64)
@@ -37,7 +39,7 @@ def _prepared(ratings, timestamps=None, *, items=None, genres=None, vectors=None
     )
     return Prepared(
         folder=Path("nowhere"),
-        manifest={"source": {"name": "tiny <world>", "rating_range": list(rating_range)}},
+        manifest={"source": {"name": "tiny <world>"}},
         items=pa.table(
             {
                 "item_id": items or list(range(len(genres))),
@@ -48,6 +50,7 @@ def _prepared(ratings, timestamps=None, *, items=None, genres=None, vectors=None
         splits=np.zeros(len(ratings), np.uint8),
         histories=histories,
         vectors=vectors or {},
+        scale=scale,
     )
 
 
@@ -88,13 +91,15 @@ def test_ratings_are_counted_by_value_and_positive_from_four_stars():
 
 def test_half_star_ratings_have_exact_values():
     halves = [0.5 + 0.5 * step for step in range(10)]
-    world = _prepared([[(0, value) for value in halves]], rating_range=(0.5, 5.0))
+    world = _prepared([[(0, value) for value in halves]], scale=HALF_STARS)
     assert summarize(world)["ratings"]["values"] == halves
 
 
 def test_continuous_scale_has_twenty_bars():
     values = np.linspace(0, 100, 500)
-    ratings = summarize(_prepared([[(0, value) for value in values]], rating_range=(0.0, 100.0)))["ratings"]
+    ratings = summarize(_prepared([[(0, value) for value in values]], scale=ValueScale.explicit(0, 100)))[
+        "ratings"
+    ]
     assert len(ratings["values"]) == 20
     assert sum(ratings["counts"]) == 500
     assert min(ratings["counts"]) > 20

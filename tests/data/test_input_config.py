@@ -4,28 +4,22 @@ import numpy as np
 import pytest
 
 from encoders import reading
-from tastevec.data.inputs import FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN, RatingScale, bin_time_gaps
-from tastevec.errors import SettingsError
+from tastevec.data.inputs import FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN, bin_time_gaps
+from tastevec.data.value_scale import HALF_STARS, ValueScale
 from users import TAGGED, users
 
-FULL_STARS, HALF_STARS = RatingScale.of((1.0, 5.0)), RatingScale.of((0.5, 5.0))
+FULL_STARS = ValueScale.explicit(1.0, 5.0)
 
 
 def items_of(how, histories):
     return how.arrays(histories)["items"].tolist()
 
 
-@pytest.mark.parametrize(("low", "high", "levels"), [(5, 5, 10), (5, 1, 10), (1, 5, 1)])
-def test_rating_scale_without_information_is_refused(low, high, levels):
-    with pytest.raises(SettingsError, match="Expected low < high and 2 bins or more"):
-        RatingScale(low, high, levels)
-
-
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])
 def test_bin_ratings_has_one_bin_per_half_star_and_one_for_tag_only(scale):
     stars = np.arange(scale.low, scale.high + 0.5, 0.5, dtype=np.float32)
-    assert scale.bin_ratings(stars).tolist() == list(range(scale.n_bins))
-    assert scale.bin_ratings(np.array([TAGGED], np.float32)).tolist() == [scale.n_bins]
+    assert scale.bin_values(stars).tolist() == list(range(scale.n_bins))
+    assert scale.bin_values(np.array([TAGGED], np.float32)).tolist() == [scale.n_bins]
 
 
 @pytest.mark.parametrize("scale", [FULL_STARS, HALF_STARS])

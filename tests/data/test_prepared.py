@@ -4,19 +4,24 @@ import shutil
 import signal
 import subprocess
 import sys
+from hashlib import md5
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from sources import Row, prepare, source, world
 from tastevec.data import expressions as tables
-from tastevec.data.histories import normalize_ratings
+from tastevec.data.files import manifest_text
+from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
 from tastevec.data.prepared import Prepared, RowCounts, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, preprocess
 from tastevec.data.readers import ReadSettings, read_source
+from tastevec.data.value_scale import HALF_STARS, ValueScale
 from tastevec.errors import DataError, FormatError, SettingsError
 
 
@@ -40,7 +45,7 @@ def test_preprocess_keeps_all_interactions_oldest_first(tmp_path):
         assert np.all(np.diff(prepared.histories.take(np.array([user])).timestamps) > 0)
     assert prepared.items["title"][19].as_py() == 'Café, "The" Letter (1999)'
     assert prepared.items["genres"][9].as_py() == []
-    assert prepared.rating_range == (0.5, 5.0)
+    assert prepared.scale == HALF_STARS
 
 
 def test_arrays_have_the_types_of_histories(folder):
@@ -196,11 +201,16 @@ def test_preprocess_settings_out_of_range_are_refused(settings, message):
 def test_open_reads_item_vectors_if_present(folder):
     assert Prepared.open(folder).vectors == {}
     save_file({"content": np.eye(20, 4, dtype=np.float32)}, folder / "item_vectors.safetensors")
-    counts = preprocess(world(), folder, PreprocessSettings(), tables.connect("500MB"))
+    counts, scale = preprocess(world(), folder, PreprocessSettings(), tables.connect("500MB"))
     write_manifest(
         folder,
         manifest_content(
-            source=world(), counts=counts, settings={}, timings={}, vectors={"content": {"dim": 4}}
+            source=world(),
+            scale=scale,
+            counts=counts,
+            settings={},
+            timings={},
+            vectors={"content": {"dim": 4}},
         ),
     )
     prepared = Prepared.open(folder)
@@ -256,9 +266,10 @@ def test_open_with_truncated_file_is_refused(folder):
 
 def test_open_with_valid_checksum_of_wrong_file_is_refused(folder):
     (folder / "items.parquet").write_text("no table")
-    counts = preprocess(world(), folder / "histories", PreprocessSettings(), tables.connect("500MB"))
+    counts, scale = preprocess(world(), folder / "histories", PreprocessSettings(), tables.connect("500MB"))
     write_manifest(
-        folder, manifest_content(source=world(), counts=counts, settings={}, timings={}, vectors={})
+        folder,
+        manifest_content(source=world(), scale=scale, counts=counts, settings={}, timings={}, vectors={}),
     )
     with pytest.raises(FormatError, match="cannot be read"):
         Prepared.open(folder)
@@ -366,3 +377,60 @@ def test_real_release_is_prepared_in_file_order(tmp_path):
     assert np.array_equal(prepared.item_ids[histories.items], rows[:, 1])
     assert np.array_equal(histories.ratings, rows[:, 2])
     assert np.array_equal(histories.timestamps, rows[:, 3])
+
+
+def weighted(rows, order="timestamp"):
+    """Return a source of play counts, positive from 2."""
+    return source(rows, scale=ValueScale.strength("weighted", positive_from=2, top=9, low=-1), order=order)
+
+
+def test_weighted_values_are_normalized_up_to_the_top_of_training_users(tmp_path):
+    rows = [
+        Row(user, item, float(10 * item if user % 2 else item - 2), user + item)
+        for user in range(40)
+        for item in range(5)
+    ]
+    prepared = prepare(weighted(rows), tmp_path / "prepared")
+    histories, scale = prepared.histories, prepared.scale
+    train = histories.take(prepared.users_in("train")).ratings
+    assert scale.top == np.quantile(train[train >= 2], 0.999, method="higher") == 40
+    assert (scale.kind, scale.positive_from, prepared.order) == ("weighted", 2, "timestamp")
+    np.testing.assert_array_equal(
+        histories.normalized_ratings, scale.normalize(histories.ratings, histories.offsets)
+    )
+    assert not histories.relative
+    assert {-1.0, 0.0, 0.5, 1.0} <= set(histories.normalized_ratings.tolist())
+    feedback = prepared.manifest["feedback"]
+    assert (feedback["range"], feedback["top"], feedback["repeats"]) == ([-1, 9], 40, "latest")
+
+
+@given(st.permutations(range(12)))
+@settings(max_examples=10)
+def test_without_order_histories_do_not_depend_on_the_order_of_rows(tmp_path_factory, order):
+    rows = [Row(user, item, 1.0, 100 + item) for user in ("ann", "bob", "7") for item in range(4)]
+    once = prepare(weighted(rows, "none"), tmp_path_factory.mktemp("one"))
+    again = prepare(weighted([rows[row] for row in order], "none"), tmp_path_factory.mktemp("two"))
+    assert once.fingerprint == again.fingerprint
+    assert (once.order, set(once.histories.timestamps.tolist())) == ("none", {NO_TIMESTAMP})
+    digests = [md5(f"ann:{item}".encode()).hexdigest() for item in range(4)]  # noqa: S324  no secret
+    ann = once.histories.take(np.flatnonzero(once.user_ids == "ann"))
+    assert ann.items.tolist() == np.argsort(digests).tolist()
+
+
+def test_order_of_the_file_leaves_timestamps_unknown(tmp_path):
+    rows = [Row(1, item, 3.0, 100 - item) for item in range(4)]
+    found = prepare(source(rows, order="file"), tmp_path / "prepared").histories
+    assert (found.items.tolist(), set(found.timestamps.tolist())) == ([0, 1, 2, 3], {NO_TIMESTAMP})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"kind": "stars"}, "kind"), ({"positive_from": 0.1}, "positive_from"), ({"range": [1]}, "range")],
+)
+def test_open_with_wrong_feedback_is_refused(folder, change, message):
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    del manifest["manifest_checksum"]
+    manifest["feedback"] |= change
+    (folder / "manifest.json").write_text(manifest_text(manifest), encoding="utf-8")
+    with pytest.raises(FormatError, match=message):
+        Prepared.open(folder)

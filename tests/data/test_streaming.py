@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sources import Row, interactions
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.streaming import iter_histories, iter_user_batches, table_to_histories
+from tastevec.data.value_scale import HALF_STARS
 
 ITEMS = np.array([10, 20, 30])
 
@@ -67,7 +68,7 @@ def test_table_to_histories_keeps_user_ids(ids):
             "timestamps": [1, 2, 3],
         }
     )
-    users = table_to_histories(table)
+    users = table_to_histories(table, HALF_STARS)
     assert users.user_ids.tolist() == [ids[0], ids[2]]
     assert users.items.tolist() == [3, -1, -1]
     assert users.offsets.tolist() == [0, 2, 3]
@@ -80,7 +81,7 @@ def test_iter_user_batches_without_rows_is_empty():
 
 def test_iter_histories_is_sorted_by_user_and_time():
     table = interactions([Row(2, 30, 5, 9), Row(1, 20, 3, 8), Row(2, 10, 1, 7)])
-    (users,) = iter_histories(table, ITEMS)
+    (users,) = iter_histories(table, ITEMS, HALF_STARS)
     assert users.user_ids.tolist() == [1, 2]
     assert users.offsets.tolist() == [0, 1, 3]
     assert users.items.tolist() == [1, 0, 2]
@@ -90,13 +91,15 @@ def test_iter_histories_is_sorted_by_user_and_time():
 
 
 def test_iter_histories_without_timestamps_keeps_source_order():
-    (users,) = iter_histories(interactions([Row(1, 30), Row(1, 10), Row(1, 20)]), ITEMS)
+    (users,) = iter_histories(interactions([Row(1, 30), Row(1, 10), Row(1, 20)]), ITEMS, HALF_STARS)
     assert users.items.tolist() == [2, 0, 1]
     assert users.timestamps.tolist() == [NO_TIMESTAMP] * 3
 
 
 def test_unknown_item_is_counted_and_part_of_normalization():
-    stream = iter_histories(interactions([Row(1, 10, 1.0), Row(1, 99, 5.0), Row(1, 20, 3.0)]), ITEMS)
+    stream = iter_histories(
+        interactions([Row(1, 10, 1.0), Row(1, 99, 5.0), Row(1, 20, 3.0)]), ITEMS, HALF_STARS
+    )
     users = next(stream)
     assert users.items.tolist() == [0, 1]
     assert users.normalized_ratings.tolist() == [-1, 0]  # the mean is 3, over all three items
@@ -104,26 +107,30 @@ def test_unknown_item_is_counted_and_part_of_normalization():
 
 
 def test_user_without_known_items_has_empty_history():
-    (users,) = iter_histories(interactions([Row("ann", 99), Row("bob", 10), Row("cid", 98)]), ITEMS)
+    (users,) = iter_histories(
+        interactions([Row("ann", 99), Row("bob", 10), Row("cid", 98)]), ITEMS, HALF_STARS
+    )
     assert users.user_ids.tolist() == ["ann", "bob", "cid"]
     assert users.lengths.tolist() == [0, 1, 0]
 
 
 def test_tag_only_interaction_has_no_rating():
-    (users,) = iter_histories(interactions([Row(1, 10, None), Row(1, 20, 5.0), Row(1, 30, 3.0)]), ITEMS)
+    (users,) = iter_histories(
+        interactions([Row(1, 10, None), Row(1, 20, 5.0), Row(1, 30, 3.0)]), ITEMS, HALF_STARS
+    )
     assert np.isnan(users.ratings).tolist() == [True, False, False]
     assert users.normalized_ratings.tolist() == [0, 1, -1]
 
 
 def test_user_with_unknown_tag_only_items_has_empty_history():
-    (users,) = iter_histories(interactions([Row(1, 99, None)]), ITEMS)
+    (users,) = iter_histories(interactions([Row(1, 99, None)]), ITEMS, HALF_STARS)
     assert users.lengths.tolist() == [0]
 
 
 def test_item_ids_of_two_types_are_compared_as_text():
-    (users,) = iter_histories(interactions([Row(1, "20"), Row(1, "tt9")]), ITEMS)
+    (users,) = iter_histories(interactions([Row(1, "20"), Row(1, "tt9")]), ITEMS, HALF_STARS)
     assert users.items.tolist() == [1]
-    (users,) = iter_histories(interactions([Row(1, 20)]), np.array(["10", "20"], dtype=object))
+    (users,) = iter_histories(interactions([Row(1, 20)]), np.array(["10", "20"], dtype=object), HALF_STARS)
     assert users.items.tolist() == [1]
 
 
@@ -131,7 +138,7 @@ def test_item_ids_of_two_types_are_compared_as_text():
 def test_iter_histories_batches_have_at_most_n_users(size, monkeypatch):
     monkeypatch.setattr("tastevec.data.streaming._ROWS", 2)  # so that batches of the file split users
     rows = [Row(user, ITEMS[item], item + 1.0) for user in range(7) for item in range(user % 3 + 1)]
-    groups = list(iter_histories(interactions(rows), ITEMS, users_per_batch=size))
+    groups = list(iter_histories(interactions(rows), ITEMS, HALF_STARS, users_per_batch=size))
     assert [len(group) for group in groups[:-1]] == [size] * (len(groups) - 1)
     assert np.concatenate([group.user_ids for group in groups]).tolist() == list(range(7))
     assert np.concatenate([group.lengths for group in groups]).tolist() == [1, 2, 3, 1, 2, 3, 1]
@@ -141,12 +148,12 @@ def test_iter_histories_batches_have_at_most_n_users(size, monkeypatch):
 
 
 def test_iter_histories_without_rows_is_empty():
-    assert list(iter_histories(interactions([]), ITEMS)) == []
+    assert list(iter_histories(interactions([]), ITEMS, HALF_STARS)) == []
 
 
 def test_connection_is_usable_during_iteration():
     table = interactions([Row(user, 10) for user in range(9)])
-    stream = iter_histories(table, ITEMS, users_per_batch=2)
+    stream = iter_histories(table, ITEMS, HALF_STARS, users_per_batch=2)
     next(stream)
     assert table.count().to_pyarrow().as_py() == 9
     assert sum(len(users) for users in stream) == 7
@@ -154,7 +161,9 @@ def test_connection_is_usable_during_iteration():
 
 def test_unfinished_stream_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    stream = iter_histories(interactions([Row(user, 10) for user in range(9)]), ITEMS, users_per_batch=2)
+    stream = iter_histories(
+        interactions([Row(user, 10) for user in range(9)]), ITEMS, HALF_STARS, users_per_batch=2
+    )
     next(stream)
     assert any(tmp_path.glob(".tastevec-rows-*"))
     del stream

@@ -7,6 +7,7 @@ import pytest
 
 import worlds
 from contracts.scorer import ScorerContract
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import DataError
 from tastevec.evaluation import baselines as linear
 from tastevec.evaluation import baselines as neighbors
@@ -53,8 +54,12 @@ MAKERS = {
     "item-kNN": lambda: ItemKNN(positive_from=FROM, neighbors=3, shrink=0.0),
     "item-kNN, shrunk": lambda: ItemKNN(positive_from=FROM),
     "EASE": lambda: EASE(positive_from=FROM, ridge=1.0),
-    "iALS": lambda: ALS(AlsSettings((1, 5), dim=4, regularization=0.1), positives_only=True),
-    "iALS of more": lambda: ALS(AlsSettings((1, 5), dim=4, regularization=0.1), positives_only=False),
+    "iALS": lambda: ALS(
+        AlsSettings(ValueScale.explicit(1, 5), dim=4, regularization=0.1), positives_only=True
+    ),
+    "iALS of more": lambda: ALS(
+        AlsSettings(ValueScale.explicit(1, 5), dim=4, regularization=0.1), positives_only=False
+    ),
     "encoded": lambda: EncodedScorer("halves", "tiny", SPACE, _halves),
     "last only": lambda: LastItems(EASE(positive_from=FROM), 3),
     "last only of neighbours": lambda: LastItems(ItemKNN(positive_from=FROM)),
@@ -241,7 +246,9 @@ def test_als_of_positives_ignores_other_ratings():
 
 
 def test_als_spaces_of_seeds_differ():
-    made = [ALS(AlsSettings((1, 5), dim=4, seed=seed), positives_only=False) for seed in (1, 2)]
+    made = [
+        ALS(AlsSettings(ValueScale.explicit(1, 5), dim=4, seed=seed), positives_only=False) for seed in (1, 2)
+    ]
     made[0].fit(world(), worlds.ITEMS)
     user = users([(0, 5), (1, 3)])
     np.testing.assert_array_equal(made[0].vectors(user) @ made[0].item_vectors.T, made[0].score(user))

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import DataError, UnknownItemError
 from users import plain_dataset, users
 
-STARS = (1, 5)
+STARS = ValueScale.explicit(1, 5)
 TRAIN = users([(0, 5, 10), (1, 4, 20)])
 HELD_OUT = users([(0, 5, 10), (1, 4, 20), (2, 1, 30)], ids=[7])
 
@@ -38,7 +39,7 @@ def test_user_of_one_item_is_excluded():
 
 @pytest.mark.parametrize("name", ["top-rated", "random-20pct", "next-item"])
 def test_users_of_one_item_each_are_refused(name):
-    found_text = f"^task {name}: none of the 2 users has both an item to hold out and an input item"
+    found_text = f"^none of the 2 users has a task to evaluate .{name}: no user has "
     with pytest.raises(DataError, match=found_text):
         dataset(held_out_users=users([(0, 5, 10)], [(1, 5, 10)], ids=[6, 7])).task(name)
 

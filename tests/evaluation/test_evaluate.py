@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -8,16 +9,27 @@ import pytest
 
 import worlds
 from fakes import Fixed, Summed
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation import scorers as answers
-from tastevec.evaluation.baselines import EASE, GlobalMeanVector, LastItems, MeanPositive, Popularity
+from tastevec.evaluation.baselines import (
+    EASE,
+    GlobalMeanVector,
+    LastItems,
+    MeanPositive,
+    Popularity,
+    WeightedMean,
+)
 from tastevec.evaluation.dataset import NO_YEAR, EvalDataset
 from tastevec.evaluation.evaluate import evaluate
+from tastevec.evaluation.html_report import write_report
+from tastevec.evaluation.report import Report
 from tastevec.evaluation.scorers import Runs
-from users import items_of, plain_dataset, users, world
+from tastevec.evaluation.tables import report_text
+from users import items_of, plain_dataset, users, valued, world
 
 FROM = 4.0
-STARS = (1.0, 5.0)
+STARS = ValueScale.explicit(1, 5)
 
 
 @pytest.fixture
@@ -308,9 +320,44 @@ def test_dataset_with_overlapping_users_is_refused():
         plain_dataset(world().take(np.array([0, 2])), world().take(np.array([2, 4])), worlds.ITEMS, STARS)
 
 
-def test_task_without_users_is_refused():
+def test_task_without_users_is_skipped_with_its_reason(tmp_path):
+    once = ValueScale.strength("implicit", positive_from=1, top=1)
+    train, held_out = valued(once, [(0, 1), (1, 1)]), valued(once, [(0, 1), (2, 1)], [(1, 1), (2, 1)])
+    dataset = plain_dataset(replace(train, user_ids=np.array([99])), held_out, 3, once)
+    vectors = np.eye(3, dtype=np.float32)
+    report = evaluate([WeightedMean(vectors, space="s", positive_from=1)], dataset)
+    assert report.skipped == {
+        "top-rated": "implicit feedback has no value above others",
+        "random-20pct": "no user has 5 positives",
+    }
+    assert [task.name for task in report.tasks] == ["next-item", "last-20pct"]
+    assert "(random-20pct): skipped, no user has 5 positives." in report_text(report)
+    write_report(report, tmp_path / "out")
+    assert Report.read(tmp_path / "out").skipped == report.skipped
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "skipped, implicit feedback has no value above others." in page
+
+
+def test_rating_weighted_mean_differs_by_user_for_implicit_feedback():
+    once = ValueScale.strength("implicit", positive_from=1, top=1)
+    scorer = WeightedMean(np.eye(3, dtype=np.float32), space="s", positive_from=1)
+    assert scorer.vectors(valued(once, [(0, 1)], [(2, 1)])).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_without_order_in_time_order_aware_tasks_are_skipped(dataset):
+    found, skipped = replace(dataset, order="none").tasks()
+    assert [task.name for task in found] == ["top-rated", "random-20pct"]
+    assert set(skipped.values()) == {"there is no order in time"}
+    with pytest.raises(DataError, match="next-item: there is no order in time"):
+        replace(dataset, order="none").tasks(["next-item"])
+
+
+def test_dataset_without_tasks_is_refused():
     dataset = plain_dataset(users([(0, 5)], ids=[9]), users([(0, 5)]), 3, STARS)
-    with pytest.raises(DataError, match="task top-rated: none of the 1 users"):
+    with pytest.raises(
+        DataError,
+        match=r"none of the 1 users has a task to evaluate \(top-rated: no user has a value above",
+    ):
         evaluate([Fixed([0, 0, 0])], dataset)
 
 
@@ -355,7 +402,8 @@ def test_dataset_of_prepared_has_its_splits():
         """The parts of a prepared dataset that an evaluation reads."""
 
         histories = world()
-        rating_range = STARS
+        scale = STARS
+        order = "timestamp"
         items = pa.table({"year": [1999] * (worlds.ITEMS - 1) + [None]})
         vectors: ClassVar = {"content": np.ones((worlds.ITEMS, 2), np.float32)}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fakes import Fixed
+from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation.evaluate import Evaluator
 from users import plain_dataset, users
 
@@ -15,7 +16,9 @@ ITEMS = 8
 @pytest.fixture
 def dataset():
     task_record = users([(0, 4, 0), (1, 4, 60), (2, 5, 120)], [(0, 4, 0), (3, 4, 60), (2, 5, 120)])
-    return plain_dataset(users([(0, 5), (2, 5), (7, 5)], ids=[99]), task_record, ITEMS, (1, 5))
+    return plain_dataset(
+        users([(0, 5), (2, 5), (7, 5)], ids=[99]), task_record, ITEMS, ValueScale.explicit(1, 5)
+    )
 
 
 def evaluator_of(dataset, task, **changes):

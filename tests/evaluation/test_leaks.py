@@ -22,6 +22,7 @@ from sources import Row, prepare, source
 from tastevec.data import expressions as tables
 from tastevec.data.prepared import Prepared
 from tastevec.data.preprocess import PreprocessSettings
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import DataError
 from tastevec.evaluation import tasks as task_module
 from tastevec.evaluation.dataset import EvalDataset, ItemFacts
@@ -29,7 +30,7 @@ from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, Task, TemporalSpl
 from tastevec.items.als import AlsSettings, als_factors
 from users import plain_dataset, rows_of, together, world
 
-STARS = (1, 5)
+STARS = ValueScale.explicit(1, 5)
 CUT = 978_300_000 + 12 * 1_000_000 + 500_000  # the last user is in the middle of his history
 EVERY = np.ones(worlds.ITEMS, np.bool_)
 SPLITS = {"hash": None, "liang": LiangSplit(EVERY), "temporal": TemporalSplit(CUT, EVERY)}
@@ -41,7 +42,7 @@ def _dataset():
 
 
 def task_of(name, split=None):
-    return build_task(name, world(), rating_range=STARS, split=SPLITS.get(split))
+    return build_task(name, world(), scale=STARS, split=SPLITS.get(split))
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -71,7 +72,7 @@ def popularity(dataset):
 
 
 def factors(dataset):
-    settings = AlsSettings(rating_range=dataset.rating_range, dim=4, iterations=2)
+    settings = AlsSettings(scale=dataset.scale, dim=4, iterations=2)
     return als_factors(dataset.train, dataset.n_items, settings)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.tasks import LiangSplit, build_task
 from tastevec.pipelines.prepare import PrepareSettings
@@ -141,7 +142,7 @@ POSITIVES = [
 
 def task_record(histories, candidates):
     division = LiangSplit(np.isin(np.arange(10), candidates))
-    return build_task("random-20pct", histories, rating_range=(1, 5), split=division)
+    return build_task("random-20pct", histories, scale=ValueScale.explicit(1, 5), split=division)
 
 
 def test_liang_split_uses_candidate_positives_only():

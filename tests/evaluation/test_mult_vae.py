@@ -6,6 +6,7 @@ import torch
 
 import worlds
 from contracts.scorer import ScorerContract
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import SettingsError
 from tastevec.evaluation import mult_vae as module
 from tastevec.evaluation.baselines import LastItems
@@ -16,7 +17,7 @@ TINY = {"hidden": 16, "latent": 4, "batch_size": 4, "epochs": 30, "learning_rate
 
 
 def _made(**changes):
-    return MultVAE(VaeSettings((1, 5), **{**TINY, **changes}))
+    return MultVAE(VaeSettings(ValueScale.explicit(1, 5), **{**TINY, **changes}))
 
 
 class TestMultVAE(ScorerContract):
@@ -137,9 +138,9 @@ def test_preprocess_settings_out_of_range_are_refused(wrong):
 
 
 def test_mult_vae_spec_has_published_settings():
-    spec = mult_vae(rating_range=(1, 5))
+    spec = mult_vae(scale=ValueScale.explicit(1, 5))
     assert spec.seeded
     assert spec.space.keys() == spec.published.keys()
     scorer = spec.make(spec.published, 7)
-    assert scorer._settings == VaeSettings((1, 5), seed=7)
+    assert scorer._settings == VaeSettings(ValueScale.explicit(1, 5), seed=7)
     assert scorer.name == spec.name

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tastevec.data.histories import Histories, normalize_ratings
+from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.registry import (
     build_baselines,
@@ -84,7 +85,7 @@ def _dataset() -> EvalDataset:
     digests = [hashlib.md5(f"42:{user}".encode(), usedforsecurity=False).hexdigest() for user in user_ids]
     shares = np.array([int(digest[:8], 16) / 2**32 for digest in digests])
     train, test = (histories.take(np.flatnonzero(part)) for part in (shares < 0.7, shares >= 0.85))
-    return plain_dataset(train, test, len(item_ids), (1.0, 5.0))
+    return plain_dataset(train, test, len(item_ids), ValueScale.explicit(1, 5))
 
 
 # Of the last fifth every learner finds .008 to .017 less here, up to half an interval beyond the interval, and popularity
@@ -110,7 +111,10 @@ FIGURES = [(*place, metric) for place, metrics in KNOWN.items() for metric in me
 def found():
     """Return the rows of the published systems at their published settings, by system, task and metric."""
     dataset = _dataset()
-    specs = [*trivial_baselines(dataset.train, rating_range=(1, 5)), *strong_baselines(rating_range=(1, 5))]
+    specs = [
+        *trivial_baselines(dataset.train, scale=ValueScale.explicit(1, 5)),
+        *strong_baselines(scale=ValueScale.explicit(1, 5)),
+    ]
     systems = build_baselines(specs, published_settings(specs, get_args(Horizon)), seeds=[42])
     known = [system for system in systems if system.name in {name for name, _ in KNOWN}]
     report = evaluate(known, dataset, tasks=["random-20pct", "next-item", "last-20pct"])

@@ -5,6 +5,7 @@ import pytest
 
 from fakes import Fixed, Summed
 from tastevec.data.histories import normalize_ratings
+from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation import slices as curve
 from tastevec.evaluation.scorers import rank_lists
 from tastevec.evaluation.slices import HISTORY_LENGTHS, quality_curve
@@ -19,7 +20,9 @@ LONG, SHORT = 12, 2  # known items
 def task():
     """Two users whose last item is 30: input items 1 to 12 of the first, 13 and 14 of the second."""
     own = [[(item, 5) for item in range(1, LONG + 1)], [(item, 4) for item in (LONG + 1, LONG + 2)]]
-    return build_task("next-item", users(*[[*items, (30, 5)] for items in own]), rating_range=(1, 5))
+    return build_task(
+        "next-item", users(*[[*items, (30, 5)] for items in own]), scale=ValueScale.explicit(1, 5)
+    )
 
 
 def curve_of(scorer, task, seed=1):
@@ -67,7 +70,7 @@ def test_quality_curve_excludes_all_items_of_user(task):
 
 def test_quality_curve_of_several_targets_is_deeper():
     own = [[(item, 5) for item in range(user, user + 12)] for user in range(3)]
-    task = build_task("random-20pct", users(*own), rating_range=(1, 5))
+    task = build_task("random-20pct", users(*own), scale=ValueScale.explicit(1, 5))
     assert {part.metric for part in curve_of(Fixed(np.arange(ITEMS)), task)} == {"recall@20", "ndcg@100"}
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 import worlds
+from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation.baselines import EASE, LastItems, PerHorizon, Popularity
 from tastevec.evaluation.registry import (
     BaselineSpec,
@@ -42,8 +43,11 @@ def _names(specs, horizons=BOTH):
 
 
 def test_recent_popularity_is_omitted_without_timestamps():
-    assert _names(trivial_baselines(world(), rating_range=(1, 5))) == ["popularity", "recent popularity"]
-    assert _names(trivial_baselines(users([(0, 5)]), rating_range=(1, 5))) == ["popularity"]
+    assert _names(trivial_baselines(world(), scale=ValueScale.explicit(1, 5))) == [
+        "popularity",
+        "recent popularity",
+    ]
+    assert _names(trivial_baselines(users([(0, 5)]), scale=ValueScale.explicit(1, 5))) == ["popularity"]
 
 
 def test_strong_baselines_have_full_and_last_items_variants():
@@ -55,7 +59,7 @@ def test_strong_baselines_have_full_and_last_items_variants():
         "iALS (positives)",
         "iALS (graded)",
     ]
-    specs = strong_baselines(rating_range=(1, 5))
+    specs = strong_baselines(scale=ValueScale.explicit(1, 5))
     standing = [name + end for name in whole for end in ("", ", last 20 items")]
     standing.insert(standing.index("EASE (graded)"), "EASE (all ratings), last 5 items")
     assert _names(specs) == standing
@@ -63,13 +67,16 @@ def test_strong_baselines_have_full_and_last_items_variants():
 
 
 def test_scorer_name_equals_system_name():
-    for specs in (trivial_baselines(world(), rating_range=(1, 5)), strong_baselines(rating_range=(1, 5))):
+    for specs in (
+        trivial_baselines(world(), scale=ValueScale.explicit(1, 5)),
+        strong_baselines(scale=ValueScale.explicit(1, 5)),
+    ):
         for runs in build_baselines(specs, published_settings(specs, BOTH), [1]):
             assert {scorer.name for scorer in runs.scorers} == {runs.name}
 
 
 def test_seeded_baselines_have_one_run_for_each_seed():
-    specs = strong_baselines(rating_range=(1, 5))
+    specs = strong_baselines(scale=ValueScale.explicit(1, 5))
     runs = {
         system.name: system for system in build_baselines(specs, published_settings(specs, BOTH), [5, 6, 7])
     }
@@ -85,7 +92,10 @@ def test_seeded_baselines_have_one_run_for_each_seed():
 
 
 def test_system_settings_are_json():
-    for specs in (trivial_baselines(world(), rating_range=(1, 5)), strong_baselines(rating_range=(1, 5))):
+    for specs in (
+        trivial_baselines(world(), scale=ValueScale.explicit(1, 5)),
+        strong_baselines(scale=ValueScale.explicit(1, 5)),
+    ):
         for runs in build_baselines(specs, published_settings(specs, BOTH), [1, 2]):
             assert json.loads(json.dumps(runs.settings)) == runs.settings
     [ease, shortened] = build_baselines([EASES], published_settings([EASES], BOTH), [1])
@@ -95,7 +105,10 @@ def test_system_settings_are_json():
 
 
 def test_published_settings_are_within_tuning_space():
-    for spec in [*strong_baselines(rating_range=(1, 5)), *trivial_baselines(world(), rating_range=(1, 5))]:
+    for spec in [
+        *strong_baselines(scale=ValueScale.explicit(1, 5)),
+        *trivial_baselines(world(), scale=ValueScale.explicit(1, 5)),
+    ]:
         assert spec.space.keys() == spec.published.keys()
         for name, allowed in spec.space.items():
             value = spec.published[name]
@@ -103,7 +116,7 @@ def test_published_settings_are_within_tuning_space():
 
 
 def test_every_corner_of_tuning_space_builds():
-    for spec in strong_baselines(rating_range=(1, 5)):
+    for spec in strong_baselines(scale=ValueScale.explicit(1, 5)):
         ends = {
             name: list(allowed if isinstance(allowed, tuple) else (allowed.low, allowed.high))
             for name, allowed in spec.space.items()
@@ -141,7 +154,7 @@ def test_specs_with_equal_settings_share_nothing():
 def test_vector_baselines_are_in_the_space_of_each_run():
     spaces = [np.full((worlds.ITEMS, 2), number, np.float32) for number in (1, 2)]
     runs = [EncodedScorer("taste", f"space {i}", space, None) for i, space in enumerate(spaces)]
-    found = vector_baselines(Runs("taste", runs), rating_range=(1, 5))
+    found = vector_baselines(Runs("taste", runs), scale=ValueScale.explicit(1, 5))
     assert [floor.name for floor in found] == [
         "global mean vector (taste)",
         "mean of positives (taste)",
@@ -153,4 +166,4 @@ def test_vector_baselines_are_in_the_space_of_each_run():
 
 
 def test_system_without_vectors_has_no_vector_baselines():
-    assert vector_baselines(Runs.one(Popularity(positive_from=4)), rating_range=(1, 5)) == []
+    assert vector_baselines(Runs.one(Popularity(positive_from=4)), scale=ValueScale.explicit(1, 5)) == []

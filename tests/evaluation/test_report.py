@@ -13,6 +13,7 @@ import pytest
 import worlds
 from reports import AT, facts, lively, measured, report_of, task_record
 from tastevec.data.html import Chart
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import FormatError, MissingExtraError
 from tastevec.evaluation.baselines import EASE, Popularity
 from tastevec.evaluation.evaluate import evaluate
@@ -67,7 +68,7 @@ def test_files_contain_all_results(report, folder):
 def test_results_json_has_data_settings_and_counts(report):
     found = report.to_dict()
     assert list(found) == [
-        *("format_version", "data", "settings", "tasks", "systems"),
+        *("format_version", "data", "settings", "tasks", "skipped_tasks", "systems"),
         *("rows", "system_metrics", "slices", "skill", "paired_differences"),
     ]
     assert found["format_version"] == 3
@@ -231,7 +232,9 @@ def test_string_user_ids_are_preserved(tmp_path):
 @pytest.mark.usefixtures("no_pictures")
 def test_report_of_real_systems_is_written_and_read(tmp_path):
     train, held_out = np.array([0, 1, 2, 3, 6, 7, 8, 9]), np.array([4, 5, 10, 11])
-    dataset = plain_dataset(world().take(train), world().take(held_out), worlds.ITEMS, (1.0, 5.0))
+    dataset = plain_dataset(
+        world().take(train), world().take(held_out), worlds.ITEMS, ValueScale.explicit(1, 5)
+    )
     report = evaluate(
         [EASE(positive_from=FROM, ridge=1.0)], dataset, baselines=[Popularity(positive_from=FROM)]
     )
@@ -243,7 +246,7 @@ def test_report_of_real_systems_is_written_and_read(tmp_path):
 
 
 def test_equal_evaluations_have_equal_fingerprints():
-    dataset = plain_dataset(users([(1, 5)], ids=[9]), users([(0, 3), (1, 5)]), 2, (1.0, 5.0))
+    dataset = plain_dataset(users([(1, 5)], ids=[9]), users([(0, 3), (1, 5)]), 2, ValueScale.explicit(1, 5))
     one, other = (
         evaluate([Popularity(positive_from=FROM)], dataset, tasks=["top-rated"]).to_dict() for _ in range(2)
     )

@@ -5,20 +5,21 @@ import pytest
 
 from fakes import Fixed, Summed
 from tastevec.data.histories import normalize_ratings
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import DataError
 from tastevec.evaluation import scorers as module
-from tastevec.evaluation.scorers import keep_only, measure, rank_lists, with_horizon
+from tastevec.evaluation.scorers import measure, rank_lists, with_horizon
 from tastevec.evaluation.tasks import build_task
 from users import users
 
-STARS = (1, 5)
+STARS = ValueScale.explicit(1, 5)
 USERS = users([(0, 5), (1, 1), (2, 5)], [(3, 1), (0, 2), (2, 4)])
 
 
 @pytest.fixture
 def task():
     """Item 2 is held out of both users; input items are 0 and 1, and 3 and 0."""
-    return build_task("next-item", USERS, rating_range=STARS)
+    return build_task("next-item", USERS, scale=STARS)
 
 
 def test_rank_of_held_out_item_excludes_input_items(task):
@@ -67,7 +68,7 @@ def test_with_horizon_uses_horizon_of_task(task):
 
 
 def test_keep_only_normalizes_without_other_rows():
-    found_text = keep_only(USERS, np.array([True, True, False, False, True, True]))
+    found_text = USERS.keep_alone(np.array([True, True, False, False, True, True]))
     assert found_text.items.tolist() == [0, 1, 0, 2]
     assert (
         found_text.normalized_ratings.tolist()

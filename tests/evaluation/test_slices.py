@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tastevec.data.histories import NO_TIMESTAMP
+from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation.dataset import NO_YEAR, ItemFacts
 from tastevec.evaluation.slices import slicings
 from tastevec.evaluation.tasks import build_task
@@ -30,7 +31,7 @@ def task_of(*hidden):
     return build_task(
         "top-rated",
         users(*[[(0, 1, 0), *((item, 5, time) for item, time in own)] for own in hidden]),
-        rating_range=(1, 5),
+        scale=ValueScale.explicit(1, 5),
     )
 
 

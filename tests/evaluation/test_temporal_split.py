@@ -11,6 +11,7 @@ import worlds
 from contracts.leaks import assert_nothing_after_first_target, assert_nothing_from_split_timestamp, targets_of
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.prepared import Prepared
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.tasks import TemporalSplit, build_task
@@ -20,13 +21,13 @@ from users import TAGGED, items_of, users
 
 A, B, C, D, E, F, G = range(7)
 TIMELINE = [(A, 5, 10), (B, 2, 20), (C, 4, 30), (D, 3, 40), (E, 4, 50), (F, 1, 60), (G, 5, 70)]
-STARS = (1, 5)
+STARS = ValueScale.explicit(1, 5)
 START, STEP = 978_300_000, 90_000
 SPLIT = TemporalSplit(50, np.array([True] * 6 + [False]))
 
 
 def task_of(*each, name="global-temporal"):
-    return build_task(name, users(*each), rating_range=STARS, split=SPLIT)
+    return build_task(name, users(*each), scale=STARS, split=SPLIT)
 
 
 def test_global_temporal_holds_out_later_positives():

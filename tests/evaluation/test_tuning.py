@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import worlds
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
 from tastevec.evaluation import tuning
 from tastevec.evaluation.evaluate import evaluate
@@ -55,7 +56,9 @@ def _items(histories):
 
 
 def _dataset(task_record=CHOOSE):
-    return plain_dataset(world().take(TEACH), world().take(task_record), worlds.ITEMS, (1.0, 5.0))
+    return plain_dataset(
+        world().take(TEACH), world().take(task_record), worlds.ITEMS, ValueScale.explicit(1, 5)
+    )
 
 
 @pytest.fixture
@@ -134,7 +137,7 @@ def test_tune_covers_given_horizons_only(spec):
 
 
 def test_tune_without_space_keeps_settings():
-    [popularity, recent] = trivial_baselines(world(), rating_range=(1, 5))
+    [popularity, recent] = trivial_baselines(world(), scale=ValueScale.explicit(1, 5))
     choices = tune([popularity, recent], _dataset())
     assert {question.system: chosen.tuning is None for question, chosen in choices.items()} == {
         "popularity": True,
@@ -167,7 +170,7 @@ def test_tune_without_optuna_names_the_extra(spec, monkeypatch):
 @pytest.mark.parametrize("place", range(6))
 def test_every_baseline_can_be_tuned(place, monkeypatch):
     monkeypatch.setattr(tuning, "TRIALS", 2)
-    spec = strong_baselines(rating_range=(1, 5))[place]
+    spec = strong_baselines(scale=ValueScale.explicit(1, 5))[place]
     choices = tune([spec], _dataset())
     report = evaluate(
         build_baselines([spec], choices, [1]),
@@ -194,7 +197,7 @@ def saved(tmp_path):
 
 
 def _trivial_and(spec):
-    return [*trivial_baselines(world(), rating_range=(1, 5)), spec]
+    return [*trivial_baselines(world(), scale=ValueScale.explicit(1, 5)), spec]
 
 
 def test_tuned_settings_are_read_back(saved, spec):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fakes import Summed
+from tastevec.data.value_scale import ValueScale
 from tastevec.evaluation import slices as module
 from tastevec.evaluation.geometry import effective_rank, hubness, top_direction
 from tastevec.evaluation.metrics import unit_rows
@@ -16,13 +17,13 @@ from tastevec.evaluation.slices import (
 from tastevec.evaluation.tasks import build_task
 from users import users
 
-STARS = (1, 5)
+STARS = ValueScale.explicit(1, 5)
 RIGHT = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)  # items at right angles, between, and nowhere
 
 
 def test_distance_is_mean_over_held_out_items_with_vector():
     task_record = users([(0, 1), (1, 5), (2, 5), (3, 5)], [(0, 1), (3, 5)])
-    task = build_task("top-rated", task_record, rating_range=STARS)  # held out: 1, 2 and 3; and 3 alone
+    task = build_task("top-rated", task_record, scale=STARS)  # held out: 1, 2 and 3; and 3 alone
     scorer = Summed(RIGHT)
     found = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task)
     np.testing.assert_allclose(found["cosine_distance"], [(1 + 1 - np.sqrt(0.5)) / 2, np.nan])
@@ -30,7 +31,7 @@ def test_distance_is_mean_over_held_out_items_with_vector():
 
 def test_centered_distance_ignores_shared_direction():
     scorer = Summed(np.array([[1, 9], [-1, 9], [1, 9], [-1, 9]], np.float32))
-    task = build_task("top-rated", users([(0, 1), (2, 5)], [(0, 1), (1, 5)]), rating_range=STARS)
+    task = build_task("top-rated", users([(0, 1), (2, 5)], [(0, 1), (1, 5)]), scale=STARS)
     found = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task)
     assert found["cosine_distance"].max() < 0.03
     np.testing.assert_allclose(found["cosine_distance_centred"], [0, 2], atol=1e-6)
@@ -60,7 +61,7 @@ def test_split_half_of_single_item_is_nan():
 def test_the_size_of_the_chunks_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     items = [[(int(item), 1 + int(item) % 5) for item in rng.permutation(30)[:9]] for _ in range(11)]
-    task = build_task("top-rated", users(*items), rating_range=STARS)
+    task = build_task("top-rated", users(*items), scale=STARS)
     scorer = Summed(rng.standard_normal((30, 4)))
     whole = distance_metrics(scorer, encode_in_chunks(scorer, task.inputs), task) | split_half_metrics(
         scorer, task.inputs

@@ -20,9 +20,9 @@ import worlds
 from tastevec.data import download
 from tastevec.data import expressions as tables
 from tastevec.data import http as transfer
-from tastevec.data.inputs import RatingScale
 from tastevec.data.prepared import Prepared
 from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import TastevecError
 from tastevec.evaluation.compare import compare
 from tastevec.evaluation.tables import report_text
@@ -153,7 +153,7 @@ def _prepared(folder: Path) -> Any:
     """Open a prepared dataset and read all that training reads first."""
     prepared = Prepared.open(folder)
     users = prepared.histories.take(prepared.users_in("train"))
-    RatingScale.of(prepared.rating_range)
+    prepared.scale.bin_shares()
     load_item_features(folder)
     titles = prepared.items["title"].take(users.items)
     return prepared.fingerprint, len(titles), sorted(prepared.vectors), prepared.setting("order")
@@ -210,7 +210,7 @@ def _table(folder: Path) -> Any:
     except Exception:  # noqa: BLE001  not a Parquet file
         return None
     ids = np.arange(1, worlds.ITEMS + 1)
-    return [len(group) for group in table_histories(table, ids, RatingScale(1, 5))]
+    return [len(group) for group in table_histories(table, ids, ValueScale.explicit(1, 5))]
 
 
 def _user(folder: Path) -> Any:
@@ -218,7 +218,7 @@ def _user(folder: Path) -> Any:
     from tastevec.serving.ratings import list_history  # noqa: PLC0415  as above
 
     indices = {str(item): index for index, item in enumerate(range(1, worlds.ITEMS + 1))}
-    return len(list_history(_content(folder / "user.json"), indices, RatingScale(1, 5)).items)
+    return len(list_history(_content(folder / "user.json"), indices, ValueScale.explicit(1, 5)).items)
 
 
 def _content(path: Path) -> Any:
@@ -299,7 +299,10 @@ def _results(folder: Path) -> Any:
 
     with suppress(TastevecError):
         read_tuned_settings(
-            folder, strong_baselines(rating_range=(1, 5)), horizons=["overall"], fingerprint="f00d"
+            folder,
+            strong_baselines(scale=ValueScale.explicit(1, 5)),
+            horizons=["overall"],
+            fingerprint="f00d",
         )
     return report_text(compare([folder, folder.parent / "other"]))
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items.als import AlsSettings, als_factors, fold_in
 from users import users, world
 from worlds import ITEMS, USERS
 
-SETTINGS = AlsSettings(rating_range=(1, 5), dim=4, regularization=0.5)
+SETTINGS = AlsSettings(scale=ValueScale.explicit(1, 5), dim=4, regularization=0.5)
 
 
 def test_fold_in_of_two_rockets_ranks_other_rockets_first():
@@ -31,7 +32,7 @@ def test_als_factors_with_defaults_separate_two_tastes_in_tiny_world():
 def test_als_factors_depend_on_seed_alone():
     first = als_factors(world(), ITEMS, SETTINGS)
     assert als_factors(world(), ITEMS, SETTINGS).tobytes() == first.tobytes()
-    other = AlsSettings(rating_range=(1, 5), dim=4, regularization=0.5, seed=1)
+    other = AlsSettings(scale=ValueScale.explicit(1, 5), dim=4, regularization=0.5, seed=1)
     assert als_factors(world(), ITEMS, other).tobytes() != first.tobytes()
 
 
@@ -83,8 +84,8 @@ def test_als_factors_weigh_tag_only_as_mid_scale_and_ignore_low_ratings():
 def test_confidence_scales_with_rating_range():
     ratings = np.array([4, 3.5, 3, 2, np.nan], np.float32)
     assert AlsSettings().confidence(ratings).tolist() == [5, 2, 2, 0, 2]
-    assert AlsSettings(rating_range=(1, 5)).confidence(ratings).tolist() == [5, 2, 2, 0, 2]
-    assert AlsSettings(rating_range=(1, 10)).confidence(2 * ratings).tolist() == [5, 2, 2, 0, 2]
+    assert AlsSettings(scale=ValueScale.explicit(1, 5)).confidence(ratings).tolist() == [5, 2, 2, 0, 2]
+    assert AlsSettings(scale=ValueScale.explicit(1, 10)).confidence(2 * ratings).tolist() == [5, 2, 2, 0, 2]
 
 
 @pytest.mark.parametrize(

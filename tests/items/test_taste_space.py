@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from encoders import SCALE, reading
-from tastevec.data.inputs import RatingScale
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items import taste_space
 from tastevec.items.cold_start import InitialVectors
@@ -27,13 +27,13 @@ from worlds import ITEMS
 GRADES = ("input_grades", "target_grades", "confidence_grades", "preference_grades")
 # A different weight for each half star of 1 to 5.
 STEEP = dict.fromkeys(GRADES, (0.0, 1.0, 4.0, 9.0, 16.0))
-REGRESSION = TasteSpaceSettings(rating_range=(1, 5), ridge=3.0)
+REGRESSION = TasteSpaceSettings(scale=ValueScale.explicit(1, 5), ridge=3.0)
 
 
 @pytest.mark.parametrize("grade", GRADES)
 @pytest.mark.parametrize("rating_range", [(1, 5), (0.5, 5), (0, 100), (-1, 1)])
 def test_grades_interpolate_between_five_ratings(grade, rating_range):
-    settings = TasteSpaceSettings(rating_range=rating_range, **STEEP)
+    settings = TasteSpaceSettings(scale=ValueScale.explicit(*rating_range), **STEEP)
     ratings = np.linspace(*rating_range, 9).astype(np.float32)
     grades = settings.grades(ratings, grade)
     assert grades.dtype == np.float32
@@ -42,16 +42,16 @@ def test_grades_interpolate_between_five_ratings(grade, rating_range):
 
 @pytest.mark.parametrize("rating_range", [(1, 5), (0.5, 5), (0, 100)])
 def test_grades_of_tag_only_equal_mid_scale(rating_range):
-    settings = TasteSpaceSettings(rating_range=rating_range, **STEEP)
+    settings = TasteSpaceSettings(scale=ValueScale.explicit(*rating_range), **STEEP)
     assert settings.grades(np.array([TAGGED], np.float32), "preference_grades").tolist() == [4]
 
 
 def test_grades_in_blocks_equal_one_block(monkeypatch):
     ratings = np.array([1, 2.5, TAGGED, 4, 5, 3, 1.5], np.float32)
-    expected = TasteSpaceSettings(rating_range=(1, 5)).grades(ratings, "confidence_grades")
+    expected = TasteSpaceSettings(scale=ValueScale.explicit(1, 5)).grades(ratings, "confidence_grades")
     monkeypatch.setattr(taste_space, "_BLOCK", 3)
     np.testing.assert_array_equal(
-        TasteSpaceSettings(rating_range=(1, 5)).grades(ratings, "confidence_grades"), expected
+        TasteSpaceSettings(scale=ValueScale.explicit(1, 5)).grades(ratings, "confidence_grades"), expected
     )
 
 
@@ -75,8 +75,9 @@ def test_ridge_by_count_grows_from_50_interactions():
 
 @pytest.mark.parametrize("rating_range", [(1, 5), (0.5, 5), (0, 100)])
 def test_by_rating_level_has_weights_of_each_level_and_of_tag_only(rating_range):
-    settings, scale = TasteSpaceSettings(rating_range=rating_range), RatingScale.of(rating_range)
-    table = settings.by_rating_level(scale.n_bins)
+    scale = ValueScale.explicit(*rating_range)
+    settings = TasteSpaceSettings(scale=scale)
+    table = settings.by_rating_level()
     ratings = np.array([*np.linspace(*rating_range, scale.n_bins), TAGGED], np.float32)
     assert table.shape == (scale.n_bins + 1, 3)
     assert table.dtype == np.float32
@@ -84,7 +85,7 @@ def test_by_rating_level_has_weights_of_each_level_and_of_tag_only(rating_range)
         settings.grades(ratings, grade)
         for grade in ("input_grades", "confidence_grades", "preference_grades")
     )
-    weights = table[scale.bin_ratings(ratings)]
+    weights = table[scale.bin_values(ratings)]
     targets = (1 + confidence) * preference
     np.testing.assert_allclose(weights, np.stack([inputs, confidence, targets], 1), rtol=1e-5)
 
@@ -99,14 +100,10 @@ def test_by_rating_level_has_weights_of_each_level_and_of_tag_only(rating_range)
         {"fold_in_shrinkage": -1},
         {"prior_mean_items": 0},
         {"ridge": float("nan")},
-        {"rating_range": (5, 5)},
-        {"rating_range": (5, 1)},
     ],
 )
 def test_taste_space_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(
-        SettingsError, match=r"is out of range. Expected a rating range, dim and iterations from 1"
-    ):
+    with pytest.raises(SettingsError, match=r"is out of range. Expected dim and iterations from 1"):
         TasteSpaceSettings(**wrong)
 
 
@@ -201,7 +198,7 @@ def test_item_regression_in_blocks_equals_one_block(monkeypatch):
 
 def test_item_regression_refuses_ridge_below_rounding():
     identical = users(*([(item, 5) for item in range(4)] for _ in range(50)))
-    settings = TasteSpaceSettings(rating_range=(1, 5), ridge=1e-12)
+    settings = TasteSpaceSettings(scale=ValueScale.explicit(1, 5), ridge=1e-12)
     with pytest.raises(SettingsError, match=r"is singular at item 2. Expected a ridge above"):
         ItemRegression.fit(identical, 4, settings)
 
@@ -229,7 +226,7 @@ def test_interaction_matrix_without_scipy_names_install_command(monkeypatch):
 
 
 SETTINGS = TasteSpaceSettings(
-    rating_range=(1, 5), dim=6, ridge=3.0, shrinkage=1.0, fold_in_shrinkage=1.0, iterations=4
+    scale=ValueScale.explicit(1, 5), dim=6, ridge=3.0, shrinkage=1.0, fold_in_shrinkage=1.0, iterations=4
 )
 # 20 items, of which the first half are rockets and the others letters; then a rocket and a letter without ratings, and an
 # item without features.
@@ -261,7 +258,7 @@ def test_fold_in_of_two_rockets_scores_other_rockets_highest():
 
 
 def test_taste_space_with_defaults_separates_two_tastes_in_tiny_world():
-    space = TasteSpace.fit(world(), CONTENT, TasteSpaceSettings(rating_range=(1, 5)))
+    space = TasteSpace.fit(world(), CONTENT, TasteSpaceSettings(scale=ValueScale.explicit(1, 5)))
     assert space.initial.vectors.shape == space.item_prior.shape == (23, 64)
     expected = scores(space, (0, 5), (1, 5))
     assert expected[2:10].mean() > expected[10:20].mean()
@@ -272,7 +269,7 @@ def test_fold_in_of_encoder_equals_fold_in_of_space():
     module = RidgeFoldIn(23, 6, SCALE.n_bins)
     module.initialize(
         table,
-        **{name: torch.from_numpy(array) for name, array in SPACE.fold_in_parameters(SCALE.n_bins).items()},
+        **{name: torch.from_numpy(array) for name, array in SPACE.fold_in_parameters().items()},
     )
     arrays = {
         name: torch.from_numpy(array) for name, array in reading(max_history=30).arrays(histories).items()
@@ -403,7 +400,7 @@ def bytes_of(space):
 
 def test_taste_space_has_same_bytes_with_any_threads():
     content = np.random.default_rng(4).normal(size=(400, 5)).astype(np.float32)
-    settings = TasteSpaceSettings(rating_range=(1, 5), dim=24, iterations=2)
+    settings = TasteSpaceSettings(scale=ValueScale.explicit(1, 5), dim=24, iterations=2)
     results = []
     for threads in (1, 1, 2, 4):
         with threadpool_limits(threads, "blas"):

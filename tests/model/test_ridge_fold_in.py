@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from encoders import SCALE, TASTE, encoder, forward, reading, tensors
+from tastevec.data.value_scale import ValueScale
 from tastevec.items.als import AlsSettings, fold_in
 from tastevec.model.encoder import RidgeFoldIn
 from users import TAGGED, of_every_length, users
@@ -23,7 +24,9 @@ def test_initialize_sets_solution_and_gram_of_item_vectors():
 
 
 def test_fold_in_with_constants_of_als_equals_fold_in_of_als():
-    settings = AlsSettings(rating_range=(1.0, 5.0), dim=8, regularization=3.0, positive=7.0, neutral=1.5)
+    settings = AlsSettings(
+        scale=ValueScale.explicit(1.0, 5.0), dim=8, regularization=3.0, positive=7.0, neutral=1.5
+    )
     histories = users([(0, 5), (1, 4), (2, 3), (3, 1), (4, TAGGED)], [], [(19, 4)])
     table = np.random.default_rng(1).normal(size=(20, 8)).astype(np.float32)
     ridge = RidgeFoldIn(20, 8, SCALE.n_bins)

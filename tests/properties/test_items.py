@@ -10,19 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tastevec.data.histories import Histories
+from tastevec.data.value_scale import ValueScale
 from tastevec.items.als import AlsSettings, fold_in
 from tastevec.items.cold_start import VECTOR_ORIGINS, InitialVectors, initial_vectors
 from tastevec.items.content import GENRE_NAMES, ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.linalg import reduce_rank, solve_ridge
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 
-SETTINGS = AlsSettings(rating_range=(1, 5), dim=3, regularization=0.1)
+SETTINGS = AlsSettings(scale=ValueScale.explicit(1, 5), dim=3, regularization=0.1)
 FACTORS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
 SPACE = TasteSpace(
     InitialVectors(FACTORS, np.full(9, "both")),
     item_prior=FACTORS[::-1] / 3,
     prior_mean=FACTORS[4],
-    settings=TasteSpaceSettings(rating_range=(1, 5), dim=3),
+    settings=TasteSpaceSettings(scale=ValueScale.explicit(1, 5), dim=3),
 )
 users = st.lists(
     st.lists(

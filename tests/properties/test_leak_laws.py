@@ -20,12 +20,13 @@ from contracts.leaks import (
 from sources import Row, prepare, source
 from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
 from tastevec.data.preprocess import PreprocessSettings
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, TemporalSplit, build_task
 from users import TAGGED, items_of, rows_of, users
 
 ITEMS = 30
-STARS = (1, 5)
+STARS = ValueScale.explicit(1, 5)
 # Five and more positives are common, so that random-20pct has users.
 RATINGS = st.sampled_from([1, 2, 3, 4, 4, 4, 5, 5, TAGGED])
 
@@ -49,7 +50,7 @@ divisions = strategies | st.builds(LiangSplit, items)
 
 def tasks_of(histories, division, seed=42):
     return [
-        build_task(name, histories, rating_range=STARS, seed=seed, split=division)
+        build_task(name, histories, scale=STARS, seed=seed, split=division)
         for name in TASK_TITLES
         if name != "global-temporal" or isinstance(division, TemporalSplit)
     ]
@@ -115,7 +116,7 @@ def test_order_of_users_changes_nothing(histories, division, random):
 
 @given(crowds(), items)
 def test_liang_split_has_candidate_positives_only(histories, candidates):
-    task = build_task("random-20pct", histories, rating_range=STARS, split=LiangSplit(candidates))
+    task = build_task("random-20pct", histories, scale=STARS, split=LiangSplit(candidates))
     assert candidates[task.inputs.items].all()
     assert candidates[task.targets].all()
     assert (task.inputs.ratings >= 4).all()
@@ -127,7 +128,7 @@ def test_liang_split_has_candidate_positives_only(histories, candidates):
 @given(crowds())
 def test_held_out_ratings_change_no_input(histories):
     """The input has equal bytes for any top rating."""
-    task = build_task("top-rated", histories, rating_range=STARS)
+    task = build_task("top-rated", histories, scale=STARS)
     kept = histories.take(np.flatnonzero(np.isin(histories.user_ids, task.inputs.user_ids)))
     hidden = np.isin(
         kept.owners * ITEMS + kept.items,
@@ -147,7 +148,7 @@ def test_held_out_ratings_change_no_input(histories):
         ],
         ids=kept.user_ids.tolist() or None,
     )
-    other = build_task("top-rated", raised, rating_range=(1, 9))
+    other = build_task("top-rated", raised, scale=ValueScale.explicit(1, 9))
     np.testing.assert_array_equal(task.targets, other.targets)
     np.testing.assert_array_equal(task.inputs.normalized_ratings, other.inputs.normalized_ratings)
 

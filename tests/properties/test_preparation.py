@@ -128,7 +128,9 @@ def test_iter_histories_equals_preparation_for_any_batch_size(rows, size, batch)
     with tempfile.TemporaryDirectory() as root:
         prepared = prepare(source(rows), Path(root) / "p", PreprocessSettings(minimum_interactions=1))
         with patch("tastevec.data.streaming._ROWS", batch):
-            groups = list(iter_histories(interactions(rows), prepared.item_ids, users_per_batch=size))
+            groups = list(
+                iter_histories(interactions(rows), prepared.item_ids, prepared.scale, users_per_batch=size)
+            )
         assert all(len(group) == size for group in groups[:-1])
         assert np.concatenate([group.user_ids for group in groups]).tolist() == prepared.user_ids.tolist()
         for name in ("items", "ratings", "timestamps"):

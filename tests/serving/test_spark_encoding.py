@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tastevec.cli.app import app
-from tastevec.data.inputs import InputConfig, RatingScale
+from tastevec.data.inputs import InputConfig
+from tastevec.data.value_scale import HALF_STARS
 from tastevec.errors import DataError, FormatError
 from tastevec.pipelines.batch import encode_on_spark, write_vectors
 from tastevec.serving.bundle import Bundle
@@ -67,7 +69,9 @@ def _real_model(tmp_path_factory):
     model = encoder(items=len(items), **TASTE)
     model.save_pretrained(folder)
     export_onnx(model, folder / "encoder.onnx")
-    reading = InputConfig(RatingScale(0.5, 5.0, SCALE.n_bins), max_history=12, max_history_overall=100)
+    reading = InputConfig(
+        dataclasses.replace(HALF_STARS, n_bins=SCALE.n_bins), max_history=12, max_history_overall=100
+    )
     return Bundle(OnnxEncoder.load(folder), reading, pa.table({"item_id": items}), {"space": "tiny"}, None)
 
 

@@ -255,7 +255,7 @@ def test_training_never_computes_ridge_fold_in(data, tmp_path, monkeypatch):
 def test_overall_is_fold_in_of_taste_space_after_training(data, tmp_path):
     trained = learn(data, tmp_path / "run", epochs=2)
     train_users = data.histories.take(data.users_in("train"))
-    settings = TasteSpaceSettings(rating_range=data.rating_range, dim=8)
+    settings = TasteSpaceSettings(scale=data.scale, dim=8)
     _, features = load_feature_rows(data.folder)
     space = TasteSpace.fit(train_users, features, settings)
     np.testing.assert_array_equal(trained.model.item_vectors, space.initial.vectors)

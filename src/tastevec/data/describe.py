@@ -13,7 +13,7 @@ from tastevec.data.files import atomic_folder
 from tastevec.data.histories import NO_TIMESTAMP, Histories
 from tastevec.data.html import GRID, MUTED, SIZE, draw_chart, figure_html, html_page, style_axes
 from tastevec.nouns import ItemNoun
-from tastevec.schema import CONTENT, DESCRIPTION_FILE, GENOME_SVD, GENRES, PAGE_FILE, POSITIVE_FROM
+from tastevec.schema import CONTENT, DESCRIPTION_FILE, GENOME_SVD, GENRES, PAGE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.html import Chart
     from tastevec.data.prepared import Prepared
+    from tastevec.data.value_scale import ValueScale
 
 _ROWS: Final = 1 << 22  # interactions per block: 4 million need about 150 MB
 _CELLS: Final = 360  # half a unit is an integer number of cells on scales of 4, 4.5, 5, 9 and 10 units
@@ -38,7 +39,7 @@ _QUANTILES: Final = np.linspace(0, 1, 201)
 
 @dataclass(frozen=True)
 class _Tally:
-    """Counts of one pass over the interactions: B users, N items, cells of the rating range, periods of time."""
+    """Counts of one pass over the interactions: B users, N items, cells of the value scale, periods of time."""
 
     user_ratings: NDArray[np.float64]  # (B,)
     user_sums: NDArray[np.float64]  # (B,)
@@ -46,6 +47,7 @@ class _Tally:
     item_ratings: NDArray[np.float64]  # (N,)
     item_sums: NDArray[np.float64]  # (N,)
     cells: NDArray[np.float64]  # (_CELLS + 1,)
+    positives: NDArray[np.int64]  # (1,)
     periods: NDArray[np.float64]  # (_PERIODS,)
 
 
@@ -58,15 +60,15 @@ def summarize(prepared: Prepared) -> dict[str, Any]:
         ``item_noun``, ``totals``, ``user_means``, ``ratings``, ``history_lengths``, ``genres``, ``activity`` and ``coverage``.
         Shares are between 0 and 1; dates are ISO dates (UTC).
     """
-    histories, rating_range = prepared.histories, prepared.rating_range
+    histories, scale = prepared.histories, prepared.scale
     item_count = prepared.items.num_rows
     span = _time_span(histories)
-    tally = _count(histories, item_count, rating_range, span)
+    tally = _count(histories, item_count, scale, span)
     return {
         "item_noun": prepared.noun.to_json(),
         "totals": _totals(tally, len(histories), item_count),
         "user_means": _user_means(tally),
-        "ratings": _ratings(tally, rating_range),
+        "ratings": _ratings(tally, scale),
         "history_lengths": _history_lengths(histories),
         "genres": _genres(prepared.items[GENRES].combine_chunks(), tally),
         "activity": _activity(tally, span),
@@ -94,9 +96,7 @@ def _time_span(histories: Histories) -> tuple[int, int] | None:
     return (min(edges), max(edges)) if edges else None
 
 
-def _count(
-    histories: Histories, item_count: int, rating_range: tuple[float, float], span: tuple[int, int] | None
-) -> _Tally:
+def _count(histories: Histories, item_count: int, scale: ValueScale, span: tuple[int, int] | None) -> _Tally:
     tally = _Tally(
         user_ratings=np.zeros(len(histories)),
         user_sums=np.zeros(len(histories)),
@@ -104,17 +104,18 @@ def _count(
         item_ratings=np.zeros(item_count),
         item_sums=np.zeros(item_count),
         cells=np.zeros(_CELLS + 1),
+        positives=np.zeros(1, np.int64),
         periods=np.zeros(_PERIODS),
     )
     for rows in _blocks(histories):
-        _add_ratings(tally, histories, rows, rating_range)
+        _add_ratings(tally, histories, rows, scale)
         if span:
             known = _known_timestamps(histories, rows)
             tally.periods[:] += np.histogram(known, bins=_PERIODS, range=_edges(span))[0]
     return tally
 
 
-def _add_ratings(tally: _Tally, histories: Histories, rows: slice, rating_range: tuple[float, float]) -> None:
+def _add_ratings(tally: _Tally, histories: Histories, rows: slice, scale: ValueScale) -> None:
     """Add one block of rows to the counts."""
     items = np.asarray(histories.items[rows])
     ratings = np.asarray(histories.ratings[rows], np.float64)
@@ -127,9 +128,9 @@ def _add_ratings(tally: _Tally, histories: Histories, rows: slice, rating_range:
     tally.item_sums[:] += np.bincount(indices, ratings, minlength=len(tally.item_counts))
     np.add.at(tally.user_ratings, owners, 1)
     np.add.at(tally.user_sums, owners, ratings)
-    low, high = rating_range
-    cells = np.clip(np.rint((ratings - low) / (high - low) * _CELLS), 0, _CELLS).astype(np.int64)
+    cells = np.clip(np.rint(scale.position(ratings) * _CELLS), 0, _CELLS).astype(np.int64)
     tally.cells[:] += np.bincount(cells, minlength=_CELLS + 1)
+    tally.positives[:] += scale.positive(ratings.astype(np.float32)).sum()
 
 
 def _totals(tally: _Tally, users: int, items: int) -> dict[str, Any]:
@@ -160,8 +161,7 @@ def _user_means(tally: _Tally) -> dict[str, Any]:
     }
 
 
-def _ratings(tally: _Tally, rating_range: tuple[float, float]) -> dict[str, Any]:
-    low, high = rating_range
+def _ratings(tally: _Tally, scale: ValueScale) -> dict[str, Any]:
     total = max(float(tally.cells.sum()), 1.0)
     used = np.flatnonzero(tally.cells)
     centers, counts = used / _CELLS, tally.cells[used].astype(np.int64)
@@ -170,12 +170,13 @@ def _ratings(tally: _Tally, rating_range: tuple[float, float]) -> dict[str, Any]
         centers = (np.arange(_MAX_BARS) + 0.5) / _MAX_BARS
         counts = np.bincount(bars, tally.cells).astype(np.int64)
     return {
-        "range": [low, high],
+        "kind": scale.kind,
+        "range": [scale.low, scale.high],
         "mean": float(tally.item_sums.sum() / total) if len(used) else None,
-        "values": (low + centers * (high - low)).round(3).tolist(),
+        "values": scale.at_position(centers).round(3).tolist(),
         "counts": counts.tolist(),
-        "positive_from": low + POSITIVE_FROM * (high - low),
-        "share_positive": float(tally.cells[int(np.ceil(POSITIVE_FROM * _CELLS)) :].sum() / total),
+        "positive_from": scale.positive_from,
+        "share_positive": float(tally.positives[0] / total),
     }
 
 
@@ -289,7 +290,8 @@ def _draw_user_means(_: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
     label, at = f"mean of means {means['mean_of_means']:.2f}", (1, means["mean_of_means"])
     axes.annotate(label, at, xytext=(0, 4), textcoords="offset points", color=_OTHER)
     axes.set(xlabel="users, by mean rating (%)", ylabel="mean rating", xlim=(0, 100))
-    axes.set_ylim(*numbers["ratings"]["range"])
+    if numbers["ratings"]["kind"] == "explicit":
+        axes.set_ylim(*numbers["ratings"]["range"])
     return (
         f"The mean rating of each of {means['users']:,} users, sorted. The mean of the means is {means['mean_of_means']:.2f}, "
         f"their standard deviation {means['deviation']:.2f}; {means['share_above']:.0%} of users are above the mean."
@@ -299,10 +301,14 @@ def _draw_user_means(_: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
 def _draw_ratings(_: Figure, axes: Axes, numbers: Mapping[str, Any]) -> str:
     ratings = numbers["ratings"]
     values, counts = np.asarray(ratings["values"]), np.asarray(ratings["counts"])
-    width = 0.8 * (np.diff(values).min() if len(values) > 1 else 1.0)
+    # Values without a scale of their own are on a logarithmic axis, where a bar is as wide as its distance from the next.
+    logarithmic = ratings["kind"] != "explicit" and len(values) > 1
+    gaps = np.diff(values) if len(values) > 1 else np.ones(1)
+    width = 0.8 * (np.append(gaps, gaps[-1]) if logarithmic else gaps.min())
     colors = [_MAIN if value >= ratings["positive_from"] else "#a9c4d2" for value in values]
     axes.bar(values, counts / counts.sum() * 100, width, color=colors)
-    axes.set(xlabel="rating", ylabel="ratings (%)", xticks=values[:: max(1, len(values) // 10)])
+    axes.set(xlabel="rating", ylabel="ratings (%)", xscale="log" if logarithmic else "linear")
+    axes.set_xticks(ticks := values[:: max(1, len(values) // 10)], [f"{tick:g}" for tick in ticks])
     top = values[counts.argmax()]
     positive = values[values >= ratings["positive_from"]].min(initial=values[-1])
     return (

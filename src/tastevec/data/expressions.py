@@ -97,65 +97,84 @@ def totals(interactions: ibis.Table) -> ibis.Table:
     )
 
 
-def users(interactions: ibis.Table, *, positive_from: float | None = None) -> ibis.Table:
+def users(
+    interactions: ibis.Table, *, positive_from: float | None = None, normalize: bool = True
+) -> ibis.Table:
     """Return one row per user, with the statistics that normalize their ratings.
 
     Args:
         interactions: The result of `join_catalog`; ``rating`` is NULL in tag-only interactions.
-        positive_from: The lowest positive rating, to count ``positives``; None does not count them.
+        positive_from: The lowest positive value, to count ``positives``; None does not count them.
+        normalize: Whether ratings are normalized per user, as those of explicit feedback are.
 
     Returns:
-        user_id; over **all** interactions of the user: interactions, ratings, without_timestamp, mean, highest, lowest, and
-        positives on request; over kept interactions: kept, first_day, last_day.
+        user_id; over **all** interactions of the user: interactions, ratings, without_timestamp, and on request positives, and
+        mean, highest, lowest; over kept interactions: kept, first_day, last_day.
     """
     rating, day = _rating(interactions), (interactions[TIMESTAMP] // SECONDS_A_DAY).cast("int32")
-    # Integers have the same sum in every order, so that neither threads nor engines change a byte. A rating times a power
-    # of two, truncated, is the same everywhere, while engines round decimals differently.
-    fixed = (rating * _FIXED_POINT).floor().cast("int64").cast("decimal(38, 0)")
-    total = fixed.sum().cast("float64") / _FIXED_POINT
-    positives = {}
+    requested = {}
+    if normalize:
+        # Integers have the same sum in every order, so that neither threads nor engines change a byte. A rating times a
+        # power of two, truncated, is the same everywhere, while engines round decimals differently.
+        fixed = (rating * _FIXED_POINT).floor().cast("int64").cast("decimal(38, 0)")
+        total = fixed.sum().cast("float64") / _FIXED_POINT
+        requested = {
+            "mean": total / rating.count().nullif(0),
+            "highest": rating.max(),
+            "lowest": rating.min(),
+        }
     if positive_from is not None:
         # Compared as float32, the stored type, so that the histories have the same positives.
-        positives["positives"] = (rating >= float(np.float32(positive_from))).sum()
+        requested["positives"] = (rating >= float(np.float32(positive_from))).sum()
     return interactions.group_by(USER_ID).agg(
         interactions=interactions.count(),
         ratings=rating.count(),
         without_timestamp=interactions[TIMESTAMP].isnull().sum(),
-        mean=total / rating.count().nullif(0),
-        highest=rating.max(),
-        lowest=rating.min(),
         kept=interactions.kept.sum(),
         first_day=day.min(where=interactions.kept),
         last_day=day.max(where=interactions.kept),
-        **positives,
+        **requested,
     )
 
 
-def histories(interactions: ibis.Table, chosen: ibis.Table, *, order: Literal["time", "item"]) -> ibis.Table:
+def without_time(interactions: ibis.Table) -> ibis.Table:
+    """Return the interactions with unknown timestamps."""
+    return interactions.mutate(**{TIMESTAMP: ibis.null("int64")})
+
+
+def histories(
+    interactions: ibis.Table,
+    chosen: ibis.Table,
+    *,
+    order: Literal["time", "item", "hash"],
+    normalize: bool = True,
+) -> ibis.Table:
     """Return the kept interactions of these users, user by user, with ratings normalized per user.
 
     Args:
         interactions: The result of `join_catalog`.
         chosen: Rows of `users`.
         order: "time" is oldest first (without a timestamp before all others), and in the order of the source within
-            a second; "item" is by item id, the research note's order.
+            a second; "item" is by item id, the research note's order; "hash" is by the MD5 of ``"user:item"``, which
+            every engine computes alike, and which does not depend on the order of the rows.
+        normalize: Whether ratings are normalized per user, as those of explicit feedback are.
 
     Returns:
-        items, ratings, normalized_ratings and timestamps, in the types of ``Histories``; ratings are NULL in tag-only
-        interactions.
+        items, ratings, timestamps and on request normalized_ratings, in the types of ``Histories``; ratings are NULL in
+        tag-only interactions.
     """
     rows = interactions.filter(interactions.kept).join(chosen, USER_ID)
     rating = _rating(rows)
-    deviation = rating - rows["mean"]
-    divisor = ibis.ifelse(deviation > 0, rows.highest - rows["mean"], rows["mean"] - rows.lowest)
-    # Spark raises on a division by zero, DuckDB does not: nullif keeps them alike.
-    scaled = ibis.ifelse(divisor >= _MIN_DIVISOR, deviation / divisor.nullif(0), 0.0).fill_null(0.0)
-    return rows.order_by(_time_order(rows) if order == "time" else [USER_ID, ITEM_ID]).select(
-        items=rows.item.cast("int32"),
-        ratings=rating.cast("float32"),
-        normalized_ratings=scaled.cast("float32"),
-        timestamps=_timestamp(rows),
-    )
+    columns = {"items": rows.item.cast("int32"), "ratings": rating.cast("float32")}
+    if normalize:
+        deviation = rating - rows["mean"]
+        divisor = ibis.ifelse(deviation > 0, rows.highest - rows["mean"], rows["mean"] - rows.lowest)
+        # Spark raises on a division by zero, DuckDB does not: nullif keeps them alike.
+        scaled = ibis.ifelse(divisor >= _MIN_DIVISOR, deviation / divisor.nullif(0), 0.0).fill_null(0.0)
+        columns["normalized_ratings"] = scaled.cast("float32")
+    pair = rows[USER_ID].cast("string") + ibis.literal(":") + rows[ITEM_ID].cast("string")
+    orders = {"time": _time_order(rows), "item": [USER_ID, ITEM_ID], "hash": [USER_ID, pair.hexdigest("md5")]}
+    return rows.order_by(orders[order]).select(**columns, timestamps=_timestamp(rows))
 
 
 def indexed_histories(interactions: ibis.Table, item_ids: ibis.Table) -> ibis.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,8 +39,9 @@ class Histories:
         offsets: (B + 1,) int64; user b has the rows ``offsets[b]:offsets[b + 1]`` of the flat arrays.
         items: (M,) int32 item indices.
         ratings: (M,) float32, NaN in tag-only interactions.
-        normalized_ratings: (M,) float32 in [-1, 1], the result of `normalize_ratings` over all ratings of the user.
+        normalized_ratings: (M,) float32 in [-1, 1], by `ValueScale.normalize` over all interactions of the user.
         timestamps: (M,) int64 Unix seconds, ``NO_TIMESTAMP`` if unknown.
+        relative: Whether a normalized rating depends on the user's other ratings, as that of explicit feedback does.
 
     Raises:
         FormatError: The array lengths differ.
@@ -52,6 +53,7 @@ class Histories:
     ratings: NDArray[np.float32]
     normalized_ratings: NDArray[np.float32]
     timestamps: NDArray[np.int64]
+    relative: bool = True
 
     def __post_init__(self) -> None:
         if len(self.offsets) != len(self.user_ids) + 1 or self.offsets[0] != 0:
@@ -93,22 +95,32 @@ class Histories:
         from_end = np.repeat(self.offsets[1:], self.lengths) - np.arange(self.offsets[-1])
         return self.keep(from_end <= count)
 
+    def keep_alone(self, mask: NDArray[np.bool_]) -> Histories:
+        """Return what `keep` does, with ratings normalized as if the other rows did not exist."""
+        return self.keep(mask).normalized()
+
+    def normalized(self) -> Histories:
+        """Return the histories with ratings normalized by these rows alone."""
+        if not self.relative:
+            return self
+        return replace(self, normalized_ratings=normalize_ratings(self.ratings, self.offsets))
+
     def chunks(self, users: int) -> Iterator[Histories]:
         """Yield consecutive histories of at most ``users`` users."""
         for start in range(0, len(self), users):
             yield self.take(np.arange(start, min(start + users, len(self))))
 
-    @classmethod
-    def concatenate(cls, groups: Sequence[Histories]) -> Histories:
+    @staticmethod
+    def concatenate(groups: Sequence[Histories]) -> Histories:
         """Return the users of all groups, of which there is one at least."""
         if len(groups) == 1:
             return groups[0]
-        flat = {
+        flat: dict[str, Any] = {
             name: np.concatenate([getattr(group, name) for group in groups])
             for name in ("user_ids", *ARRAY_DTYPES)
         }
         lengths = np.concatenate([group.lengths for group in groups])
-        return cls(offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)
+        return replace(groups[0], offsets=np.concatenate([[0], np.cumsum(lengths)]), **flat)
 
     def save(self, folder: Path) -> None:
         """Write the flat arrays into ``folder``, without user ids."""
@@ -124,7 +136,8 @@ class Histories:
         user_ids: NDArray[Any],
         *,
         items: int | None = None,
-        scale: tuple[float, float] | None = None,
+        limits: tuple[float, float] | None = None,
+        relative: bool = True,
     ) -> Histories:
         """Map the flat arrays of ``folder`` into memory, read-only.
 
@@ -132,7 +145,8 @@ class Histories:
             folder: The folder of the arrays.
             user_ids: (B,) user ids.
             items: N, to check the item indices; None skips the check.
-            scale: The lowest and the highest rating, to check the ratings; None skips the check.
+            limits: The lowest and the highest rating, to check the ratings; None skips the check.
+            relative: See the attribute.
 
         Raises:
             FormatError: An array is missing or damaged, or an item index or a rating is out of range.
@@ -143,16 +157,16 @@ class Histories:
         flat = {name: _open_array(folder / f"{name}.npy", kind) for name, kind in ARRAY_DTYPES.items()}
         if items is not None:
             _check_range(folder / "items.npy", flat["items"], 0, items - 1)
-        if scale is not None:
-            _check_range(folder / "ratings.npy", flat["ratings"], *scale)
+        if limits is not None:
+            _check_range(folder / "ratings.npy", flat["ratings"], *limits)
             _check_range(folder / "normalized_ratings.npy", flat["normalized_ratings"], -1, 1)
-        return cls(user_ids=user_ids, offsets=offsets, **flat)
+        return cls(user_ids=user_ids, offsets=offsets, relative=relative, **flat)
 
     def _gather(
         self, user_ids: NDArray[Any], rows: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> Histories:
-        flat = {name: np.asarray(getattr(self, name)[rows]) for name in ARRAY_DTYPES}
-        return Histories(user_ids=user_ids, offsets=offsets.astype(np.int64), **flat)
+        flat: dict[str, Any] = {name: np.asarray(getattr(self, name)[rows]) for name in ARRAY_DTYPES}
+        return replace(self, user_ids=user_ids, offsets=offsets.astype(np.int64), **flat)
 
 
 def normalize_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tastevec.data.histories import ARRAY_DTYPES, NO_TIMESTAMP
-from tastevec.errors import SettingsError
-from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,20 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
+    from tastevec.data.value_scale import ValueScale
 
 N_TIME_GAP_BINS = 25  # none, 1 s, 2 s, 4 s, ... 24 days and more; first interaction; unknown
 FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN = N_TIME_GAP_BINS - 2, N_TIME_GAP_BINS - 1
-
-
-def positive_from(rating_range: tuple[float, float]) -> float:
-    """Return the lowest positive rating: 4 stars on every MovieLens scale.
-
-    Examples:
-        >>> positive_from((1, 5)), positive_from((0.5, 5))  # there is no rating between 3.875 and 4
-        (4.0, 3.875)
-    """
-    low, high = rating_range
-    return low + POSITIVE_FROM * (high - low)
 
 
 def bin_time_gaps(histories: Histories) -> NDArray[np.int64]:
@@ -62,54 +50,11 @@ def bin_time_gaps(histories: Histories) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class RatingScale:
-    """The rating scale and its number of rating bins.
-
-    Raises:
-        SettingsError: ``low`` is not below ``high``, or ``n_bins`` is below 2.
-    """
-
-    low: float
-    high: float
-    n_bins: int = 10
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high or self.n_bins < 2:  # noqa: PLR2004  one bin holds no information
-            raise SettingsError(f"rating scale: {self}. Expected low < high and 2 bins or more")
-
-    @classmethod
-    def of(cls, rating_range: tuple[float, float]) -> RatingScale:
-        """Return a scale with one bin per half star, at least 5 and at most 20 bins.
-
-        Examples:
-            >>> [RatingScale.of(scale).n_bins for scale in ((1, 5), (0.5, 5), (0, 100))]
-            [9, 10, 20]
-        """
-        low, high = rating_range
-        return cls(low, high, int(np.clip(round((high - low) / 0.5) + 1, 5, 20)))
-
-    def bin_ratings(self, ratings: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the bin of each rating, in [0, n_bins - 1]; ``n_bins`` for tag-only interactions (NaN).
-
-        Examples:
-            >>> RatingScale(0.5, 5.0).bin_ratings(np.array([0.5, 4.0, 5.0, np.nan], np.float32))
-            array([ 0,  7,  9, 10])
-        """
-        share = (np.nan_to_num(ratings, nan=self.low) - self.low) / (self.high - self.low)
-        bins = np.rint(share * (self.n_bins - 1)).astype(np.int64)
-        return np.where(np.isnan(ratings), self.n_bins, bins)
-
-    def positive(self, ratings: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return which ratings are positive, (M,); NaN is not."""
-        return ratings >= positive_from((self.low, self.high))
-
-
-@dataclass(frozen=True)
 class InputConfig:
     """The input layout of a trained encoder; saved with it.
 
     Attributes:
-        scale: The rating scale.
+        scale: The value scale.
         max_history: The maximum of L.
         order: Interactions by ``time``, or by ``item`` (the research note's).
         truncate: The end of a longer history that is kept.
@@ -118,7 +63,7 @@ class InputConfig:
         max_history_overall: The newest interactions of a user that are read without order; 0 reads none.
     """
 
-    scale: RatingScale
+    scale: ValueScale
     max_history: int
     order: Literal["time", "item"] = "time"
     truncate: Literal["newest", "oldest"] = "newest"
@@ -145,7 +90,7 @@ class InputConfig:
         arrays = self.sequence_arrays(histories)
         if self.max_history_overall:
             newest = histories.last(self.max_history_overall)
-            rating_bins = self.scale.bin_ratings(newest.ratings)
+            rating_bins = self.scale.bin_values(newest.ratings)
             padded = _padded(newest.lengths, None, {"items": newest.items, "rating_bins": rating_bins})
             arrays |= {f"overall_{name}": array for name, array in padded.items()}
         return arrays
@@ -160,7 +105,7 @@ class InputConfig:
         flat: dict[str, NDArray[Any]] = {
             "items": selected.items,
             "normalized_ratings": selected.normalized_ratings,
-            "rating_bins": self.scale.bin_ratings(selected.ratings),
+            "rating_bins": self.scale.bin_values(selected.ratings),
             "time_gap_bins": bin_time_gaps(selected),
         }
         return _padded(selected.lengths, self.max_history if self.pad == "full" else None, flat)

@@ -31,6 +31,7 @@ from tastevec.data.files import (
     sha256_of,
 )
 from tastevec.data.histories import ARRAY_DTYPES, Histories
+from tastevec.data.value_scale import ValueScale, restored_scale
 from tastevec.nouns import ItemNoun
 from tastevec.schema import (
     FEATURES_FILE,
@@ -40,7 +41,6 @@ from tastevec.schema import (
     ITEM_NOUN,
     ITEMS_FILE,
     MANIFEST_FILE,
-    MOVIELENS_NOUN,
     PREPARE_AGAIN,
     PREPARED_FORMAT,
     SPLITS,
@@ -49,6 +49,8 @@ from tastevec.schema import (
     USERS_FILE,
     VECTORS_FILE,
     YEAR,
+    FeedbackKind,
+    Order,
 )
 
 if TYPE_CHECKING:
@@ -102,13 +104,21 @@ _ARRAYS = (f"{HISTORIES_FOLDER}/{name}.npy" for name in ("offsets", *ARRAY_DTYPE
 _REQUIRED = (ITEMS_FILE, USERS_FILE, *_ARRAYS)
 _ITEMS = {ITEM_ID: ID_TYPES, TITLE: (pa.string(),), YEAR: (pa.int32(),), GENRES: (pa.list_(pa.string()),)}
 _USERS = {USER_ID: ID_TYPES, "split": (pa.uint8(),)}
-_CONTENT = ("source", "counts", "settings", "vectors", "timings")  # other keys are formats and files
+# All keys but formats and files.
+_CONTENT = ("source", "feedback", "order", "report", "counts", "settings", "vectors", "timings")
 
 
 class _Source(StrictModel):
     name: str
     item_noun: NounWords = ITEM_NOUN
-    rating_range: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
+
+
+class _Feedback(StrictModel):
+    kind: FeedbackKind
+    range: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
+    positive_from: FiniteFloat
+    top: FiniteFloat
+    n_bins: int
 
 
 class _Settings(StrictModel):
@@ -124,6 +134,8 @@ class _File(StrictModel):
 
 class _Manifest(StrictModel):
     source: _Source
+    feedback: _Feedback
+    order: Order
     counts: dict[str, Any]
     settings: _Settings
     vectors: dict[str, Any]
@@ -153,6 +165,7 @@ class Prepared:
         splits: (B,) uint8 codes into ``schema.SPLITS``.
         histories: Of all B users, memory-mapped.
         vectors: Item vectors by name, each (N, D) float32; an item without a vector is a row of zeros.
+        scale: The value scale: the kind of feedback, its range, and what is positive.
     """
 
     folder: Path
@@ -162,6 +175,7 @@ class Prepared:
     splits: NDArray[np.uint8]
     histories: Histories
     vectors: dict[str, NDArray[np.float32]]
+    scale: ValueScale
 
     @classmethod
     def open(cls, folder: Path) -> Prepared:
@@ -180,10 +194,16 @@ class Prepared:
         if (splits >= len(SPLITS)).any():
             where = f"{folder / USERS_FILE}, column split"
             raise damaged(where, str(splits.max()), f"0 to {len(SPLITS) - 1}")
-        scale = tuple(manifest["source"]["rating_range"])
-        histories = Histories.open(folder / HISTORIES_FOLDER, user_ids, items=len(items), scale=scale)
+        scale = _scale(folder / MANIFEST_FILE, manifest["feedback"])
+        histories = Histories.open(
+            folder / HISTORIES_FOLDER,
+            user_ids,
+            items=len(items),
+            limits=scale.limits,
+            relative=scale.kind == "explicit",
+        )
         vectors = _vectors(folder, len(items)) if VECTORS_FILE in manifest["files"] else {}
-        return cls(folder, manifest, items, user_ids, splits, histories, vectors)
+        return cls(folder, manifest, items, user_ids, splits, histories, vectors, scale)
 
     def users_in(self, split: Split) -> NDArray[np.int64]:
         """Return the indices of the users of this split, ascending."""
@@ -221,15 +241,16 @@ class Prepared:
         return ItemNoun.of(self.manifest["source"])
 
     @property
-    def rating_range(self) -> tuple[float, float]:
-        """The lowest and the highest rating of the scale."""
-        low, high = self.manifest["source"]["rating_range"]
-        return float(low), float(high)
+    def order(self) -> Order:
+        """What orders the interactions of a user: timestamps, the file, or none."""
+        order: Order = self.manifest["order"]
+        return order
 
 
 def manifest_content(
     *,
     source: Source,
+    scale: ValueScale,
     counts: DatasetCounts,
     settings: Mapping[str, Any],
     timings: Mapping[str, float],
@@ -239,21 +260,29 @@ def manifest_content(
 
     Args:
         source: The source, with the row report of each file.
-        counts: The result of `preprocess`.
+        scale: The value scale, and
+        counts: the counts, the results of `preprocess`.
         settings: The resolved settings, as JSON values.
         timings: Seconds of each stage.
         vectors: How the item vectors were computed, as JSON values.
     """
-    # A release that RecBole converted has the format recbole and the name of the release.
-    movielens = any(text.startswith(("ml-", "movielens")) for text in (source.format, source.name))
     return {
         "source": {
             "name": source.name,
             "format": source.format,
-            "item_noun": MOVIELENS_NOUN if movielens else ITEM_NOUN,
-            "rating_range": list(source.rating_range),
+            "item_noun": dict(source.item_noun),
             "files": [dataclasses.asdict(row_report) for row_report in source.row_reports],
         },
+        "feedback": {
+            **source.feedback,
+            "kind": scale.kind,
+            "range": [scale.low, scale.high],
+            "positive_from": scale.positive_from,
+            "top": scale.top,
+            "n_bins": scale.n_bins,
+        },
+        "order": source.order,
+        "report": dict(source.report),
         "counts": dataclasses.asdict(counts),
         "settings": dict(settings),
         "vectors": dict(vectors),
@@ -274,6 +303,14 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     manifest = {"format": PREPARED_FORMAT, "tastevec": version("tastevec")}
     manifest |= {name: content[name] for name in _CONTENT} | {"files": files}
     (folder / MANIFEST_FILE).write_text(manifest_text(manifest, allow_nan=False), encoding="utf-8")
+
+
+def _scale(path: Path, feedback: Mapping[str, Any]) -> ValueScale:
+    low, high = feedback["range"]
+    names = ("kind", "positive_from", "top", "n_bins")
+    return restored_scale(
+        {"low": low, "high": high} | {name: feedback[name] for name in names}, path, PREPARE_AGAIN
+    )
 
 
 def _vectors(folder: Path, items: int) -> dict[str, NDArray[np.float32]]:

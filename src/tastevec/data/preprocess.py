@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import ibis
@@ -14,7 +15,6 @@ import pyarrow.parquet as pq
 
 from tastevec.data import expressions as tables
 from tastevec.data.histories import write_arrays
-from tastevec.data.inputs import positive_from
 from tastevec.data.prepared import DatasetCounts, RowCounts
 from tastevec.data.spark.session import SparkEngine
 from tastevec.data.streaming import materialize, storage_errors, user_ranges
@@ -32,13 +32,14 @@ from tastevec.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ibis.backends.duckdb import Backend
     from numpy.typing import NDArray
 
     from tastevec.data.readers import Source
+    from tastevec.data.value_scale import ValueScale
 
 
 def find_split_timestamp(source: Source, connection: Backend | SparkEngine, *, later_share: float) -> int:
@@ -47,7 +48,7 @@ def find_split_timestamp(source: Source, connection: Backend | SparkEngine, *, l
     Raises:
         DataError: No rating has a timestamp.
     """
-    days = connection.to_pyarrow(tables.ratings_per_span(source.interactions, tables.SECONDS_A_DAY))
+    days = connection.to_pyarrow(tables.ratings_per_span(_timed(source), tables.SECONDS_A_DAY))
     rank = (int(days["ratings"].to_numpy().sum()) - 1) * (1 - later_share)  # between two ratings, from 0
     if rank < 0:
         raise DataError(
@@ -58,10 +59,16 @@ def find_split_timestamp(source: Source, connection: Backend | SparkEngine, *, l
     return math.ceil(low + (high - low) * (rank - math.floor(rank)))
 
 
+def _timed(source: Source) -> ibis.Table:
+    """Return the interactions, with timestamps only where these order them."""
+    timed = source.order == "timestamp"
+    return source.interactions if timed else tables.without_time(source.interactions)
+
+
 def _timestamp_at(rank: int, source: Source, connection: Backend | SparkEngine, days: pa.Table) -> int:
     """Return the timestamp of the rating of this rank by time: first its day, then its second, so that no engine sorts all."""
     day, earlier = _span_at(rank, days)
-    seconds = connection.to_pyarrow(tables.ratings_per_span(source.interactions, 1, since=day))
+    seconds = connection.to_pyarrow(tables.ratings_per_span(_timed(source), 1, since=day))
     return _span_at(rank - earlier, seconds)[0]
 
 
@@ -145,7 +152,7 @@ def _threshold(share: float) -> str:
 
 _MIN_POSITIVES = 5  # of Liang et al. 2018, section 4.1
 _LIANG_SPLITS = 3  # train users are at least as many as validation or test users
-_TEST = SPLITS.index("test")
+_TRAIN, _TEST = SPLITS.index("train"), SPLITS.index("test")
 
 
 @dataclass(frozen=True)
@@ -204,8 +211,8 @@ class PreprocessSettings:
 
 def preprocess(
     source: Source, folder: Path, settings: PreprocessSettings, connection: Backend | SparkEngine
-) -> DatasetCounts:
-    """Write histories, users and items of ``source`` into ``folder``.
+) -> tuple[DatasetCounts, ValueScale]:
+    """Write histories, users and items of ``source`` into ``folder``; return their counts and the value scale.
 
     The engine sorts the ratings (on disk if they do not fit in memory); they are copied, one batch at a time, into flat
     arrays. Only users and items are in memory at once.
@@ -217,6 +224,9 @@ def preprocess(
         settings: See `PreprocessSettings`.
         connection: The engine of the interactions: the result of ``tables.connect``, or Spark.
 
+    Returns:
+        The counts; and the scale of the source, its ``top`` taken from the training users unless the feedback is explicit.
+
     Raises:
         DataError: No user remains.
         SettingsError: A setting is out of range, or memory or disk are too small.
@@ -225,40 +235,67 @@ def preprocess(
         catalog = connection.to_pyarrow(tables.build_catalog(source.interactions, source.items))
         _check_unique(catalog[ITEM_ID], source.name)
         _write_items(catalog, folder)
-        rows = tables.join_catalog(source.interactions, _indexed(catalog, settings))
+        rows = tables.join_catalog(_timed(source), _indexed(catalog, settings))
         read = None
         if settings.split_timestamp is not None:
             read = connection.to_pyarrow(tables.totals(rows))
             is_test = hash_split(rows[USER_ID], seed=settings.seed, fractions=settings.fractions) == _TEST
             rows = tables.before_split(rows, settings.split_timestamp, test=is_test)
-        users = _users(rows, settings, connection, positive_from(source.rating_range))
+        users = _users(rows, settings, connection, source.scale)
         kept = _keep_users(users, settings, source.name)
         _write_users(kept, folder)
+        order = "hash" if settings.order == "time" and source.order == "none" else settings.order
+        ordered = partial(tables.histories, order=order, normalize=source.scale.kind == "explicit")
+        histories = folder / HISTORIES_FOLDER
         write_arrays(
-            _in_order(rows, kept, settings, connection, folder),
-            tables.histories(rows, ibis.memtable(kept), order=settings.order).schema().to_pyarrow(),
+            _in_order(rows, kept, ordered, connection, folder),
+            ordered(rows, ibis.memtable(kept)).schema().to_pyarrow(),
             kept["kept"].to_numpy(),
-            folder / HISTORIES_FOLDER,
+            histories,
         )
-    return _count(catalog, users if read is None else read, (users, kept), settings)
+        scale = _write_normalized(histories, kept, source.scale)
+    return _count(catalog, users if read is None else read, (users, kept), settings), scale
 
 
 def _in_order(
     rows: ibis.Table,
     kept: pa.Table,
-    settings: PreprocessSettings,
+    ordered: Callable[[ibis.Table, ibis.Table], ibis.Table],
     connection: Backend | SparkEngine,
     folder: Path,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the kept users in order, through one file per range of users or, with Spark, through many files."""
     if isinstance(connection, SparkEngine):
-        yield from connection.materialize(tables.histories(rows, ibis.memtable(kept), order=settings.order))
+        yield from connection.materialize(ordered(rows, ibis.memtable(kept)))
         return
     for some in user_ranges(kept, "kept"):
         # The engine skips row groups of the source that are out of this range.
         near = rows.filter(rows[USER_ID].between(some[USER_ID][0].as_py(), some[USER_ID][-1].as_py()))
-        ordered = tables.histories(near, ibis.memtable(some), order=settings.order)
-        yield from materialize(ordered, connection=connection, folder=folder)
+        yield from materialize(ordered(near, ibis.memtable(some)), connection=connection, folder=folder)
+
+
+_BLOCK = 1 << 20  # values normalized at once: 8 MB a step
+_TOP = 0.999  # quantile of the positive values of training users that has the highest share
+
+
+def _write_normalized(histories: Path, kept: pa.Table, scale: ValueScale) -> ValueScale:
+    """Write the normalized ratings unless the engine did, and return the scale with its top value.
+
+    Both come from the written array, in NumPy: engines compute quantiles and logarithms differently.
+    """
+    if scale.kind == "explicit":
+        return scale
+    values: NDArray[np.float32] = np.load(histories / "ratings.npy", allow_pickle=False)
+    train = np.repeat(kept["split"].to_numpy() == _TRAIN, kept["kept"].to_numpy())
+    positive = values[train & scale.positive(values)]
+    top = float(np.quantile(positive, _TOP, method="higher")) if len(positive) else scale.positive_from
+    scale = replace(scale, top=max(top, scale.positive_from))
+    normalized = np.empty_like(values)
+    for start in range(0, len(values), _BLOCK):  # intermediate results are in double precision
+        some = values[start : start + _BLOCK]
+        normalized[start : start + _BLOCK] = scale.normalize(some, np.array([0, len(some)]))
+    np.save(histories / "normalized_ratings.npy", normalized, allow_pickle=False)
+    return scale
 
 
 def _check_unique(ids: pa.ChunkedArray, name: str) -> None:
@@ -278,10 +315,11 @@ def _indexed(catalog: pa.Table, settings: PreprocessSettings) -> ibis.Table:
 
 
 def _users(
-    rows: ibis.Table, settings: PreprocessSettings, connection: Backend | SparkEngine, positive: float
+    rows: ibis.Table, settings: PreprocessSettings, connection: Backend | SparkEngine, scale: ValueScale
 ) -> pa.Table:
     """Return one row per user, by ascending id, with the split or the number of positives if the strategy needs it."""
-    table = tables.users(rows, positive_from=positive if settings.split_strategy == "liang" else None)
+    positive_from = scale.positive_from if settings.split_strategy == "liang" else None
+    table = tables.users(rows, positive_from=positive_from, normalize=scale.kind == "explicit")
     if settings.split_strategy in {"hash", "temporal"}:
         split = hash_split(table[USER_ID], seed=settings.seed, fractions=settings.fractions)
         table = table.mutate(split=split)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tastevec.data.histories import Histories, normalize_ratings
+from tastevec.data.histories import Histories
 from tastevec.errors import SettingsError
 from tastevec.schema import ITEM_ID, USER_ID
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import ibis
     from numpy.typing import NDArray
+
+    from tastevec.data.value_scale import ValueScale
 
 
 _ROWS = 131_072  # per batch: about 4 MB with five columns
@@ -122,12 +124,13 @@ def iter_user_batches(
         yield pa.Table.from_batches(held)
 
 
-def table_to_histories(table: pa.Table) -> Histories:
+def table_to_histories(table: pa.Table, scale: ValueScale) -> Histories:
     """Return a batch of complete users as histories.
 
     Args:
         table: user_id, items (-1 or NULL for unknown items), ratings (NULL in tag-only interactions) and timestamps, in
             the types of ``Histories``; user by user, oldest first.
+        scale: The value scale, which normalizes the ratings.
     """
     starts = _changes(table[USER_ID].combine_chunks())
     offsets, ratings = np.append(starts, len(table)), table["ratings"].to_numpy()
@@ -136,8 +139,9 @@ def table_to_histories(table: pa.Table) -> Histories:
         offsets=offsets,
         items=table["items"].fill_null(-1).to_numpy(),
         ratings=ratings,
-        normalized_ratings=normalize_ratings(ratings, offsets),
+        normalized_ratings=scale.normalize(ratings, offsets),
         timestamps=table["timestamps"].to_numpy(),
+        relative=scale.kind == "explicit",
     )
 
 
@@ -187,7 +191,7 @@ class HistoryStream:
 
 
 def iter_histories(
-    table: ibis.Table, item_ids: NDArray[Any], *, users_per_batch: int = MAX_USERS
+    table: ibis.Table, item_ids: NDArray[Any], scale: ValueScale, *, users_per_batch: int = MAX_USERS
 ) -> HistoryStream:
     """Return batches of at most ``users_per_batch`` complete users and a million rows, by ascending user id, oldest first.
 
@@ -198,6 +202,7 @@ def iter_histories(
         table: The result of ``read_interactions``.
         item_ids: (N,) the catalog; the position is the item index. Ids of different types (integers and texts) are
             compared as text.
+        scale: The value scale, which normalizes the ratings.
         users_per_batch: Determines the memory use.
 
     Raises:
@@ -211,4 +216,4 @@ def iter_histories(
     catalog = ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32)}))
     rows = materialize(indexed_histories(table, catalog))
     groups = iter_user_batches(rows, users=users_per_batch)
-    return HistoryStream(table_to_histories(group) for group in groups)
+    return HistoryStream(table_to_histories(group, scale) for group in groups)

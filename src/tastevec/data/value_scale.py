@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tastevec.data.files import damaged
+from tastevec.data.histories import normalize_ratings
 from tastevec.errors import SettingsError
 from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from tastevec.schema import FeedbackKind
 
-_TOUCHED = 0.5  # the share of an interaction that is neither positive nor negative
+TOUCHED: Final = 0.5  # the share of an interaction that is neither positive nor negative
 _STRENGTH_BINS = 20  # of feedback without a scale of its own
+_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -96,22 +102,73 @@ class ValueScale:
         """
         if self.kind == "explicit":
             return self._rating_share(values)
-        span = math.log(self.top / self.positive_from)
-        ratio = np.maximum(values, self.positive_from) / self.positive_from
-        level = np.asarray(np.log(ratio) / span if span > 0 else np.ones_like(values), np.float64)
-        share = POSITIVE_FROM + (1 - POSITIVE_FROM) * np.clip(level, 0, 1)
-        others = np.where(values < 0, 0.0, np.where(np.isnan(values), np.nan, _TOUCHED))
+        share = POSITIVE_FROM + (1 - POSITIVE_FROM) * self.position(values)
+        others = np.where(values < 0, 0.0, np.where(np.isnan(values), np.nan, TOUCHED))
         return np.asarray(np.where(self.positive(values), share, others), np.float32)
 
     def _rating_share(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.positive_from == _default_positive(self.low, self.high):
-            return np.asarray((values - self.low) / (self.high - self.low), np.float32)
+        if self.has_default_positive:
+            return np.asarray(self.position(values), np.float32)
         below = POSITIVE_FROM * (values - self.low) / (self.positive_from - self.low)
         if self.positive_from == self.high:
             return np.asarray(np.where(values >= self.high, 1.0, below), np.float32)
         span = self.high - self.positive_from
         above = POSITIVE_FROM + (1 - POSITIVE_FROM) * (values - self.positive_from) / span
         return np.asarray(np.where(values >= self.positive_from, above, below), np.float32)
+
+    def position(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Return where each value is on an axis from 0 to 1; NaN stays NaN.
+
+        Explicit: linear from ``low`` to ``high``. Others: logarithmic from ``positive_from`` to ``top``; 1 where both are equal.
+        """
+        if self.kind == "explicit":
+            return np.asarray((values - self.low) / (self.high - self.low))
+        span = math.log(self.top / self.positive_from)
+        ratio = np.maximum(values, self.positive_from) / self.positive_from
+        return np.clip(
+            np.asarray(np.log(ratio) / span if span > 0 else np.ones_like(values), np.float64), 0, 1
+        )
+
+    def at_position(self, positions: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Return the value at each position: the inverse of `position`."""
+        if self.kind == "explicit":
+            return np.asarray(self.low + positions * (self.high - self.low))
+        return np.asarray(self.positive_from * (self.top / self.positive_from) ** positions)
+
+    def normalize(self, values: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the normalized ratings (M,) in [-1, 1], 0 without a value.
+
+        Explicit: per user, by `normalize_ratings`. Others: 2 share - 1, since a user's own scale is 0 where all values are alike.
+
+        Args:
+            values: (M,) values, user by user.
+            offsets: (B + 1,) the rows of each user.
+        """
+        if self.kind == "explicit":
+            return normalize_ratings(values, offsets)
+        return np.nan_to_num(2 * self.share(values) - 1, nan=0.0)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest valid value: of explicit feedback the range, else any finite number."""
+        return (self.low, self.high) if self.kind == "explicit" else (-_MAX, _MAX)
+
+    @property
+    def has_default_positive(self) -> bool:
+        """Whether ratings are positive from three quarters of the range on: the share is then linear."""
+        return self.positive_from == _default_positive(self.low, self.high)
+
+    @property
+    def step(self) -> float:
+        """The step between two ratings that a model distinguishes."""
+        return (self.high - self.low) / (self.n_bins - 1)
+
+    def bin_shares(self) -> NDArray[np.float32]:
+        """Return the share of each bin, (n_bins,), ascending."""
+        if self.kind == "explicit" and self.has_default_positive:
+            # Through the ratings of the bins, so that both have the same share, to the bit.
+            return self.share(np.linspace(self.low, self.high, self.n_bins).astype(np.float32))
+        return np.linspace(0, 1, self.n_bins).astype(np.float32)
 
     def bin_values(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the rating bin of each value, in [0, n_bins - 1]; ``n_bins`` for interactions without a value (NaN).
@@ -129,5 +186,20 @@ class ValueScale:
         return values >= np.float32(self.positive_from)
 
 
+def restored_scale(fields: Mapping[str, Any], path: Path, repair: str) -> ValueScale:
+    """Return the value scale of these fields of a manifest.
+
+    Raises:
+        FormatError: They contradict each other.
+    """
+    try:
+        return ValueScale(**fields)
+    except SettingsError as error:
+        raise damaged(path, str(error), "the value scale as written", repair) from error
+
+
 def _default_positive(low: float, high: float) -> float:
     return low + POSITIVE_FROM * (high - low)
+
+
+HALF_STARS: Final = ValueScale.explicit(0.5, 5.0)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tastevec.data.histories import NO_TIMESTAMP
-from tastevec.data.inputs import positive_from
 from tastevec.data.topk import top_k
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import unit_rows
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
+    from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.scorers import Scorer
     from tastevec.schema import Horizon
 
@@ -74,7 +74,7 @@ class PerHorizon:
         return self._scorers["next"].score(histories)
 
 
-_MIDDLE_FROM = 0.5  # of the rating range: 3 of 1 to 5
+_MIDDLE_FROM = 0.5  # the share of 3 of 1 to 5
 
 
 def only_positives(histories: Histories, positive_from: float) -> Histories:
@@ -88,14 +88,12 @@ def positive_matrix(histories: Histories, n_items: int, positive_from: float) ->
     return interaction_matrix(positive, np.ones(len(positive.items), np.float32), n_items)
 
 
-def graded_matrix(
-    histories: Histories, n_items: int, rating_range: tuple[float, float], middle: float
-) -> Any:  # noqa: ANN401  scipy ships no types
+def graded_matrix(histories: Histories, n_items: int, scale: ValueScale, middle: float) -> Any:  # noqa: ANN401  scipy ships no types
     """(B, N) scipy CSR matrix with 1 for each positive, and ``middle`` for each mid-scale rating.
 
-    Mid-scale: from the middle of the rating range up to a positive, and tag-only interactions.
+    Mid-scale: from a share of one half up to a positive, and tag-only interactions.
     """
-    share = (histories.ratings - rating_range[0]) / (rating_range[1] - rating_range[0])
+    share = scale.share(histories.ratings)
     mid_scale = np.isnan(share) | (share >= _MIDDLE_FROM)
     values = np.select([share >= POSITIVE_FROM, mid_scale], [1.0, middle], 0.0).astype(np.float32)
     return interaction_matrix(histories.keep(values > 0), values[values > 0], n_items)
@@ -108,7 +106,7 @@ class Popularity:
     """Each item's score is its number of positives in the training data.
 
     Args:
-        positive_from: The lowest positive rating.
+        positive_from: The lowest positive value.
     """
 
     name = "popularity"
@@ -131,7 +129,7 @@ class RecentPopularity(Popularity):
     """Each item's score is its number of positives in the last days of the training data; popularity breaks ties.
 
     Args:
-        positive_from: The lowest positive rating.
+        positive_from: The lowest positive value.
         days: Length of the period before the latest training interaction.
     """
 
@@ -168,7 +166,7 @@ class GlobalMeanVector:
     Args:
         item_vectors: (N, D); a row of zeros is an item without a vector.
         space: The embedding space.
-        positive_from: The lowest positive rating.
+        positive_from: The lowest positive value.
     """
 
     kind = "global mean vector"
@@ -266,10 +264,10 @@ class EASE(_ItemWeights):
     their square.
 
     Args:
-        positive_from: The lowest positive rating.
+        positive_from: The lowest positive value.
         ridge: lambda; 400 is the best found on ml-1m.
         name: The system name.
-        middle: The weight of mid-scale ratings, where positives weigh 1, and the rating range; ``positive_from`` is then
+        middle: The weight of mid-scale ratings, where positives weigh 1, and the value scale; ``positive_from`` is then
             unused.
 
     Source: Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", section 3.1.
@@ -281,7 +279,7 @@ class EASE(_ItemWeights):
         positive_from: float,
         ridge: float = 400.0,
         name: str = "EASE (positives)",
-        middle: tuple[float, tuple[float, float]] | None = None,
+        middle: tuple[float, ValueScale] | None = None,
     ) -> None:
         super().__init__(positive_from)
         self.name = name
@@ -306,8 +304,8 @@ class EASE(_ItemWeights):
     def _matrix(self, histories: Histories, n_items: int) -> Any:  # noqa: ANN401  scipy ships no types
         if self._middle is None:
             return super()._matrix(histories, n_items)
-        weight, rating_range = self._middle
-        return graded_matrix(histories, n_items, rating_range, weight)
+        weight, scale = self._middle
+        return graded_matrix(histories, n_items, scale, weight)
 
 
 class ALS:
@@ -325,7 +323,7 @@ class ALS:
         self.name = f"iALS ({'positives' if positives_only else 'graded'})"
         self._settings = settings
         self._positives_only = positives_only
-        self._positive_from = positive_from(settings.rating_range)
+        self._positive_from = settings.scale.positive_from
         self.space = f"{self.name}, seed {settings.seed}"  # each seed has its own factors
         self.item_vectors = np.zeros((0, settings.dim), np.float32)  # (N, D) item factors
 
@@ -356,7 +354,7 @@ class ItemKNN(_ItemWeights):
     item are stored, computed a block of items at a time.
 
     Args:
-        positive_from: The lowest positive rating.
+        positive_from: The lowest positive value.
         neighbors: K.
         shrink: Added to the denominator; 0 is the plain cosine.
 

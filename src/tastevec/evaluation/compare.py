@@ -144,6 +144,7 @@ def _merged(reports: Mapping[str, Report]) -> Report:
         at=tuple(sorted({k for report in reports.values() for k in report.at})),
         seed=first.seed,
         data=first.data,
+        skipped={task: reason for report in reports.values() for task, reason in report.skipped.items()},
     )
 
 

@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tastevec.data.inputs import positive_from
 from tastevec.errors import DataError, UnknownItemError
-from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, TemporalSplit, build_task
+from tastevec.evaluation.tasks import (
+    NO_USER,
+    TASK_TITLES,
+    LiangSplit,
+    TemporalSplit,
+    build_task,
+    reason_to_skip,
+)
 from tastevec.schema import CONTENT, YEAR
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
     from tastevec.data.prepared import Prepared
+    from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.tasks import Task
-    from tastevec.schema import Split, TaskId
+    from tastevec.schema import Order, Split, TaskId
 
 NO_YEAR: Final = 0
 
@@ -62,7 +71,7 @@ def _count_raters(train: Histories, n_items: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class EvalDataset:
-    """Training histories and held-out users, disjoint, over one catalog; the split where tasks depend on it.
+    """Training histories and held-out users, disjoint, over one catalog; the split and the order where tasks depend on them.
 
     Raises:
         DataError: A user is in both, or there are no held-out users.
@@ -72,8 +81,9 @@ class EvalDataset:
     train: Histories
     held_out_users: Histories
     items: ItemFacts
-    rating_range: tuple[float, float]
+    scale: ValueScale
     split: LiangSplit | TemporalSplit | None = None
+    order: Order = "timestamp"
 
     def __post_init__(self) -> None:
         if not len(self.held_out_users):
@@ -101,7 +111,7 @@ class EvalDataset:
         name = prepared.setting("split_strategy")
         strategy: LiangSplit | TemporalSplit | None = None
         if name == "liang":
-            positive = train.items[train.ratings >= positive_from(prepared.rating_range)]
+            positive = train.items[prepared.scale.positive(train.ratings)]
             strategy = LiangSplit(np.bincount(positive, minlength=len(items)) > 0)
         elif name == "temporal" and split == "test":
             strategy = TemporalSplit(prepared.setting("split_timestamp"), items.raters > 0)
@@ -109,8 +119,9 @@ class EvalDataset:
             train=train,
             held_out_users=prepared.histories.take(prepared.users_in(split)),
             items=items,
-            rating_range=prepared.rating_range,
+            scale=prepared.scale,
             split=strategy,
+            order=prepared.order,
         )
 
     @property
@@ -131,15 +142,35 @@ class EvalDataset:
             DataError: No user has enough interactions for it.
             SettingsError: The task is unknown, or needs a temporal split.
         """
-        task = build_task(
-            name, self.held_out_users, rating_range=self.rating_range, seed=seed, split=self.split
-        )
-        if not len(task):
-            raise DataError(
-                f"task {name}: none of the {task.excluded_users} users has both an item to hold out and an input item. "
-                "Expected at least 1. Evaluate more users, or other tasks"
-            )
+        [task], _ = self.tasks([name], seed)
         return task
+
+    def tasks(
+        self, names: Sequence[TaskId] | None = None, seed: int = 42
+    ) -> tuple[list[Task], dict[TaskId, str]]:
+        """Return these tasks of the held-out users (None: all of the data), and why each other one is skipped.
+
+        Raises:
+            DataError: All are skipped.
+            SettingsError: A task is unknown, or needs a temporal split.
+        """
+        found: list[Task] = []
+        skipped: dict[TaskId, str] = {}
+        for name in self.task_ids if names is None else names:
+            reason = reason_to_skip(name, self.scale, self.order)
+            if reason is None:
+                task = build_task(name, self.held_out_users, scale=self.scale, seed=seed, split=self.split)
+                if len(task):
+                    found.append(task)
+                    continue
+            skipped[name] = reason or NO_USER[name]
+        if not found:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+            raise DataError(
+                f"none of the {len(self.held_out_users)} users has a task to evaluate ({reasons}). Expected at least 1. "
+                "Evaluate more users, or other tasks"
+            )
+        return found, skipped
 
 
 def _refuse_unknown_items(users: Histories, n_items: int) -> None:

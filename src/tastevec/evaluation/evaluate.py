@@ -143,22 +143,24 @@ def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
             order-aware tasks alone, and is omitted without them.
         dataset: The training users and the held-out users.
         baselines: The baselines; the skill score counts from the best of them.
-        tasks: The tasks; None means all tasks of the dataset.
+        tasks: The tasks; None means all tasks of the dataset. One that no user has is skipped, and the report gives the reason.
         at: Depths k of the ranking metrics.
         seed: Random seed of ``random-20pct``, shuffled sessions, sampled users and confidence intervals.
         progress: Called with the number of measured pairs of system and task, the total, and the current step.
 
     Raises:
-        DataError: No user has enough interactions for a task, or scores do not fit the catalog.
+        DataError: No user has enough interactions for any task, or scores do not fit the catalog.
         SettingsError: Two systems share a name, none has a task, or a depth is below 1.
     """
     entries = _checked([*baselines, *systems], at)
-    names = dataset.task_ids if tasks is None else tasks
-    evaluators = [Evaluator.of(dataset.task(name, seed), dataset.items, at, seed) for name in names]
+    found, skipped = dataset.tasks(tasks, seed)
+    evaluators = [Evaluator.of(task, dataset.items, at, seed) for task in found]
     chosen = {entry.name: [one for one in evaluators if _has_task(entry, one.task)] for entry in entries}
     entries = [entry for entry in entries if chosen[entry.name]]
     if not entries:
-        raise SettingsError(f"no system for tasks {', '.join(names)}. Expected one that is not a LastItems.")
+        raise SettingsError(
+            f"no system for tasks {', '.join(task.name for task in found)}. Expected one that is not a LastItems."
+        )
     total, report = sum(map(len, chosen.values())), progress or (lambda _done, _total, _step: None)
     fit_seconds = _fit(entries, dataset, lambda step: report(0, total, step))
     baseline_names = {entry.name for entry in baselines}
@@ -181,7 +183,7 @@ def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
             )
         )
     report(total, total, "confidence intervals")
-    return Report.of(facts, results, at=at, seed=seed)
+    return Report.of(facts, results, at=at, seed=seed, skipped=skipped)
 
 
 def _checked(systems: Sequence[Scorer | Runs], at: Sequence[int]) -> list[Runs]:

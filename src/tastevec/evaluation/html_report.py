@@ -9,7 +9,7 @@ from tastevec.data.files import atomic_folder
 from tastevec.data.html import figure_html, html_page
 from tastevec.evaluation.plots import draw
 from tastevec.evaluation.report import per_user_table
-from tastevec.evaluation.tables import LEGEND, report_tables
+from tastevec.evaluation.tables import LEGEND, report_tables, skipped_lines
 from tastevec.nouns import ItemNoun
 from tastevec.schema import PER_USER_FILE, REPORT_FILE, RESULTS_FILE
 
@@ -50,6 +50,7 @@ def report_page(report: Report) -> str:
     body = [
         figure_html(pictures[0]),
         *map(_section, tasks),
+        *(f"<section><p>{html.escape(line)}</p></section>" for line in skipped_lines(report)),
         f"<section><p>{html.escape(LEGEND)}</p></section>",
         *map(figure_html, pictures[1:]),
         *map(_section, others),

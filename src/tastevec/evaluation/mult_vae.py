@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tastevec.data.inputs import positive_from
+from tastevec.data.value_scale import HALF_STARS, ValueScale
 from tastevec.errors import SettingsError
 from tastevec.evaluation.baselines import only_positives
 from tastevec.evaluation.registry import LAST_N, BaselineSpec, Range
@@ -36,7 +36,7 @@ class VaeSettings:
     """Settings of Mult-VAE; the defaults are the published ones, but for three.
 
     Attributes:
-        rating_range: The lowest and the highest possible rating; the top quarter is positive.
+        scale: The value scale, which decides what is positive.
         hidden: H, width of the one layer on either side of the latent one.
         latent: Z.
         dropout: Dropout rate of the input.
@@ -53,7 +53,7 @@ class VaeSettings:
         SettingsError: A value is out of its range.
     """
 
-    rating_range: tuple[float, float] = (0.5, 5.0)
+    scale: ValueScale = HALF_STARS
     hidden: int = 600
     latent: int = 200
     dropout: float = 0.5
@@ -127,7 +127,7 @@ class MultVAE:
 
     def __init__(self, settings: VaeSettings) -> None:
         self._settings = settings
-        self._positive_from = positive_from(settings.rating_range)
+        self._positive_from = settings.scale.positive_from
 
     def fit(self, train: Histories, n_items: int) -> None:
         """Train on nine tenths of the users; the same users and seed give the same weights."""
@@ -135,7 +135,7 @@ class MultVAE:
         order = np.random.default_rng(settings.seed).permutation(len(train))
         count = int(_VALIDATION_SHARE * len(train))
         validation = train.take(np.sort(order[:count]))
-        task = build_task("random-20pct", validation, rating_range=settings.rating_range, seed=settings.seed)
+        task = build_task("random-20pct", validation, scale=settings.scale, seed=settings.seed)
         positive = only_positives(train.take(np.sort(order[count:])), self._positive_from)
         positive = positive.take(np.flatnonzero(positive.lengths))  # without positives there is no likelihood
         with torch.random.fork_rng(devices=[]):
@@ -185,11 +185,11 @@ class MultVAE:
             optimizer.step()
 
 
-def mult_vae(*, rating_range: tuple[float, float]) -> BaselineSpec:
+def mult_vae(*, scale: ValueScale) -> BaselineSpec:
     """Return the spec of Mult-VAE: its published settings and its tuning space."""
     return BaselineSpec(
         MultVAE.name,
-        lambda settings, seed: MultVAE(VaeSettings(rating_range, seed=seed, **settings)),
+        lambda settings, seed: MultVAE(VaeSettings(scale, seed=seed, **settings)),
         published={"hidden": 600, "dropout": 0.5, "kl_weight": 0.2, "learning_rate": 1e-3},
         space={
             "hidden": (200, 400, 600, 800),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 import numpy as np
 
 from tastevec.data.histories import NO_TIMESTAMP
-from tastevec.data.inputs import positive_from
 from tastevec.evaluation.baselines import (
     ALS,
     EASE,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tastevec.data.histories import Histories
+    from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.scorers import Scorer
 
 LAST_N: Final = 20  # items of each history in the variants that read the latest items only
@@ -152,9 +152,9 @@ _ALS: Final[dict[str, Range | tuple[float, ...]]] = {
 }
 
 
-def trivial_baselines(train: Histories, *, rating_range: tuple[float, float]) -> list[BaselineSpec]:
+def trivial_baselines(train: Histories, *, scale: ValueScale) -> list[BaselineSpec]:
     """Return popularity, and recent popularity where the training data have timestamps."""
-    threshold = positive_from(rating_range)
+    threshold = scale.positive_from
     specs = [BaselineSpec("popularity", lambda _settings, _seed: Popularity(positive_from=threshold))]
     if np.any(train.timestamps != NO_TIMESTAMP):
         recent = BaselineSpec(
@@ -167,7 +167,7 @@ def trivial_baselines(train: Histories, *, rating_range: tuple[float, float]) ->
     return specs
 
 
-def vector_baselines(model: Runs, *, rating_range: tuple[float, float]) -> list[Runs]:
+def vector_baselines(model: Runs, *, scale: ValueScale) -> list[Runs]:
     """Return global mean vector, mean of positives and rating-weighted mean in the space of each run of a model.
 
     A model without item vectors has no such baselines.
@@ -175,7 +175,7 @@ def vector_baselines(model: Runs, *, rating_range: tuple[float, float]) -> list[
     runs = [scorer for scorer in model.scorers if isinstance(scorer, VectorScorer)]
     if not runs:
         return []
-    threshold = positive_from(rating_range)
+    threshold = scale.positive_from
     return [
         Runs(
             f"{kind.kind} ({model.name})",
@@ -185,7 +185,7 @@ def vector_baselines(model: Runs, *, rating_range: tuple[float, float]) -> list[
     ]
 
 
-def strong_baselines(*, rating_range: tuple[float, float]) -> list[BaselineSpec]:
+def strong_baselines(*, scale: ValueScale) -> list[BaselineSpec]:
     """Return item-kNN, three EASE and two iALS, each on full histories and on the last 20 items.
 
     EASE (all ratings) reads every rating, positive or not: the strongest baseline of ``next-item`` and ``last-20pct``, and
@@ -194,7 +194,7 @@ def strong_baselines(*, rating_range: tuple[float, float]) -> list[BaselineSpec]
     regularization 5). iALS (graded) is stronger, and a model may start from its factors: such a model has to beat it. Its
     ``middle`` places the confidence of mid-scale ratings between that of unrated items (0) and that of positives (1).
     """
-    positive = positive_from(rating_range)
+    positive = scale.positive_from
     return [
         BaselineSpec(
             ItemKNN.name,
@@ -206,13 +206,13 @@ def strong_baselines(*, rating_range: tuple[float, float]) -> list[BaselineSpec]
             },
             last_n=(LAST_N,),
         ),
-        _ease("EASE (positives)", rating_range, {}, positive=positive),
-        _ease("EASE (all ratings)", rating_range, {}, positive=rating_range[0], last_n=(LAST_N, 5)),
-        _ease("EASE (graded)", rating_range, {"middle": 0.5}, positive=positive),
-        _als("iALS (positives)", rating_range, {"positive": 10.0, "regularization": 5.0, "dim": 64}),
+        _ease("EASE (positives)", scale, {}, positive=positive),
+        _ease("EASE (all ratings)", scale, {}, positive=-np.inf, last_n=(LAST_N, 5)),
+        _ease("EASE (graded)", scale, {"middle": 0.5}, positive=positive),
+        _als("iALS (positives)", scale, {"positive": 10.0, "regularization": 5.0, "dim": 64}),
         _als(
             "iALS (graded)",
-            rating_range,
+            scale,
             {"positive": 5.0, "middle": 0.25, "regularization": 20.0, "dim": 64},
         ),
     ]
@@ -220,7 +220,7 @@ def strong_baselines(*, rating_range: tuple[float, float]) -> list[BaselineSpec]
 
 def _ease(
     name: str,
-    rating_range: tuple[float, float],
+    scale: ValueScale,
     published: Mapping[str, float],
     *,
     positive: float,
@@ -229,7 +229,7 @@ def _ease(
     """Return EASE at the published ridge; graded where ``published`` has a weight of mid-scale ratings."""
 
     def make(settings: Mapping[str, Any], _seed: int) -> EASE:
-        middle = (settings["middle"], rating_range) if "middle" in settings else None
+        middle = (settings["middle"], scale) if "middle" in settings else None
         return EASE(positive_from=positive, ridge=settings["ridge"], name=name, middle=middle)
 
     space = {"ridge": Range(10, 5000, log=True), "middle": _MIDDLE}
@@ -237,14 +237,14 @@ def _ease(
     return BaselineSpec(name, make, published, {key: space[key] for key in published}, last_n=last_n)
 
 
-def _als(name: str, rating_range: tuple[float, float], published: Mapping[str, float]) -> BaselineSpec:
+def _als(name: str, scale: ValueScale, published: Mapping[str, float]) -> BaselineSpec:
     """Return iALS; graded where ``published`` has a weight of mid-scale ratings, otherwise of positives only."""
 
     def make(settings: Mapping[str, Any], seed: int) -> ALS:
         others = dict(settings)
         positive, middle = others["positive"], others.pop("middle", 0.0)
         neutral = min(positive, 1 + middle * (positive - 1))
-        als_settings = AlsSettings(rating_range, neutral=neutral, seed=seed, **others)
+        als_settings = AlsSettings(scale, neutral=neutral, seed=seed, **others)
         return ALS(als_settings, positives_only="middle" not in settings)
 
     space = {**_ALS, "middle": _MIDDLE} if "middle" in published else _ALS

@@ -6,7 +6,7 @@ Dimension letters: B users.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tastevec.evaluation.tasks import Task
+    from tastevec.schema import TaskId
 
 _Record = TypeVar("_Record")
 
@@ -58,10 +59,16 @@ class _Task(StrictModel):
     note: str
 
 
+class _Skipped(StrictModel):
+    task: str
+    reason: str
+
+
 class _Results(StrictModel):
     data: dict[str, Any] | None
     settings: _Settings
     tasks: list[_Task]
+    skipped_tasks: list[_Skipped]
     systems: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     system_metrics: list[dict[str, Any]]
@@ -82,6 +89,7 @@ class Report:
         skills: Skill scores of each system that is no baseline.
         at: Depths of the ranking metrics.
         data: Name, fingerprint and split of the dataset; None without a prepared dataset.
+        skipped: Why each task without users was skipped.
     """
 
     systems: tuple[SystemFacts, ...]
@@ -94,6 +102,7 @@ class Report:
     at: tuple[int, ...]
     seed: int
     data: Mapping[str, Any] | None = None
+    skipped: Mapping[TaskId, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -104,6 +113,7 @@ class Report:
         at: Sequence[int],
         seed: int,
         data: Mapping[str, Any] | None = None,
+        skipped: Mapping[TaskId, str] | None = None,
     ) -> Report:
         """Compute means, CIs, skill scores and paired differences from per-user values."""
         rows: list[Row] = []
@@ -130,6 +140,7 @@ class Report:
             at=tuple(at),
             seed=seed,
             data=data,
+            skipped=skipped or {},
         )
 
     @classmethod
@@ -153,6 +164,7 @@ class Report:
                 at=tuple(saved["settings"]["at"]),
                 seed=saved["settings"]["seed"],
                 data=saved["data"],
+                skipped={each["task"]: each["reason"] for each in saved["skipped_tasks"]},
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise _damaged(folder / RESULTS_FILE, error) from error
@@ -180,6 +192,7 @@ class Report:
             "data": self.data,
             "settings": {"at": self.at, "seed": self.seed, "resamples": RESAMPLES, "confidence": 0.95},
             "tasks": tasks,
+            "skipped_tasks": [{"task": task, "reason": reason} for task, reason in self.skipped.items()],
             "systems": self.systems,
             "rows": self.rows,
             "system_metrics": self.system_metrics,
@@ -204,7 +217,7 @@ class Report:
 def _plain(value: Any) -> Any:  # noqa: ANN401  any value that JSON can represent
     """Return a value as JSON has it: without NaN, tuples and NumPy types."""
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     if hasattr(value, "items"):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

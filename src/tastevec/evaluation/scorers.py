@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from tastevec.data.histories import normalize_ratings
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import hit_rate, hits_at, mrr, ndcg, ranks_of, recall
@@ -178,9 +177,3 @@ def measure(scorer: Scorer, task: Task, n_items: int, at: Sequence[int]) -> dict
 def with_horizon(scorer: Scorer, task: Task) -> Scorer:
     """Return the scorer at the horizon of the task, where its scores depend on it."""
     return scorer.at_horizon(task.horizon) if isinstance(scorer, HorizonScorer) else scorer
-
-
-def keep_only(histories: Histories, mask: NDArray[np.bool_]) -> Histories:
-    """Return the histories with only the rows where ``mask`` (M,) is true, normalized without the other rows."""
-    kept = histories.keep(mask)
-    return replace(kept, normalized_ratings=normalize_ratings(kept.ratings, kept.offsets))

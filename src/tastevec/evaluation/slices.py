@@ -29,7 +29,7 @@ from tastevec.evaluation.metrics import (
     without_direction,
 )
 from tastevec.evaluation.results import DISTANCES, Slice
-from tastevec.evaluation.scorers import keep_only, rank_lists
+from tastevec.evaluation.scorers import rank_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,7 +148,7 @@ def _shortened(task: Task, users: NDArray[np.bool_], length: int) -> Task:
     rows = np.repeat(users, task.held_out_items)
     return replace(
         task,
-        inputs=keep_only(full, from_end <= length),
+        inputs=full.keep_alone(from_end <= length),
         seen=full,
         offsets=np.concatenate([[0], np.cumsum(task.held_out_items[users])]),
         targets=task.targets[rows],
@@ -236,7 +236,7 @@ def split_half_metrics(scorer: VectorScorer, inputs: Histories) -> dict[str, NDA
     enough = np.flatnonzero(inputs.lengths >= _HALVES)
     users = inputs.take(enough)
     odd = (np.arange(users.offsets[-1]) - users.offsets[:-1][users.owners]) % 2 == 0
-    first, second = (encode_in_chunks(scorer, keep_only(users, mask)) for mask in (odd, ~odd))
+    first, second = (encode_in_chunks(scorer, users.keep_alone(mask)) for mask in (odd, ~odd))
     found = {}
     for metric in (split_half_cosine, between_user_cosine, split_half_accuracy):
         found[metric.__name__] = np.full(len(inputs), np.nan)

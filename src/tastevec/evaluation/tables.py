@@ -7,6 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
 from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, SHUFFLED, headline_metric
+from tastevec.evaluation.tasks import TASK_TITLES
 
 if TYPE_CHECKING:
     from tastevec.evaluation.report import Report
@@ -85,7 +86,12 @@ class Table:
 
 def report_text(report: Report) -> str:
     """Return one table for each task, best system first, each mean with its 95 % CI; then embeddings and lists."""
-    return "\n\n".join([*map(_as_text, report_tables(report)), LEGEND])
+    return "\n\n".join([*map(_as_text, report_tables(report)), *skipped_lines(report), LEGEND])
+
+
+def skipped_lines(report: Report) -> list[str]:
+    """Return why each task without users was skipped."""
+    return [f"{TASK_TITLES[task]} ({task}): skipped, {reason}." for task, reason in report.skipped.items()]
 
 
 def report_tables(report: Report) -> list[Table]:

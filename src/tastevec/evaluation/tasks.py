@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
-from tastevec.data.inputs import positive_from
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.preprocess import LIANG_SEED
 from tastevec.errors import DataError, SettingsError
 from tastevec.schema import renamed
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.histories import Histories
-    from tastevec.schema import Horizon, TaskId
+    from tastevec.data.value_scale import ValueScale
+    from tastevec.schema import Horizon, Order, TaskId
 
 TASK_TITLES: Final[dict[TaskId, str]] = {
     "top-rated": "Top-rated items",
@@ -38,6 +38,24 @@ _ORDER_FREE: Final = ("top-rated", "random-20pct")
 def task_horizon(task: TaskId) -> Horizon:
     """Return the horizon that a task evaluates: ``next`` where the input ends before the first held-out item."""
     return "overall" if task in _ORDER_FREE else "next"
+
+
+def reason_to_skip(task: TaskId, scale: ValueScale, order: Order) -> str | None:
+    """Return why no data of this feedback and order have the task; None if they may have it."""
+    if order == "none" and task_horizon(task) == "next":
+        return "there is no order in time"
+    if scale.kind == "implicit" and task == "top-rated":
+        return "implicit feedback has no value above others"
+    return None
+
+
+NO_USER: Final[dict[TaskId, str]] = {
+    "top-rated": "no user has a value above others",
+    "random-20pct": "no user has 5 positives",
+    "next-item": "no user has an item before a positive",
+    "last-20pct": "no user has an item before a positive",
+    "global-temporal": "no user has an item before the split timestamp and a positive after it",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +163,7 @@ def build_task(
     name: TaskId,
     histories: Histories,
     *,
-    rating_range: tuple[float, float],
+    scale: ValueScale,
     seed: int = 42,
     split: LiangSplit | TemporalSplit | None = None,
 ) -> Task:
@@ -173,7 +191,7 @@ def build_task(
     Args:
         name: The task ID.
         histories: The users to evaluate, each history oldest first.
-        rating_range: The lowest and highest possible rating; the top quarter is positive.
+        scale: The value scale, which decides what is positive.
         seed: What ``random-20pct`` holds out depends on the seed, the user ID and the item, not on other users.
             With the split of Liang et al. the published draw decides instead, and all users must be given together.
         split: The split strategy, where tasks depend on it.
@@ -189,8 +207,7 @@ def build_task(
         raise SettingsError(
             renamed("task", name) or f"task: {name!r}. Expected one of {', '.join(TASK_TITLES)}."
         )
-    # NaN, a tag-only interaction, is not positive
-    positive = histories.ratings >= positive_from(rating_range)
+    positive = scale.positive(histories.ratings)
     if name == "global-temporal":
         if not isinstance(split, TemporalSplit):
             raise SettingsError(
@@ -200,11 +217,11 @@ def build_task(
         return _global_temporal(histories, positive, split)
     if isinstance(split, TemporalSplit):
         earlier = histories.keep(_before(histories, split.split_timestamp))
-        task = build_task(name, earlier, rating_range=rating_range, seed=seed)
+        task = build_task(name, earlier, scale=scale, seed=seed)
         ends = f" Histories end at the split timestamp, {_format_timestamp(split.split_timestamp)}."
         return replace(task, note=task.note + ends)
     if name == "top-rated":
-        return _top_rated(histories)
+        return _top_rated(histories, positive | (scale.kind == "explicit"))
     if name != "random-20pct":
         return (_next_item if name == "next-item" else _last_20pct)(histories, positive)
     if split is None:
@@ -225,9 +242,8 @@ def hold_out(
     enough = (_count_per_user(histories, held_out) > 0) & (_count_per_user(histories, inputs) > 0)
     users = histories.take(np.flatnonzero(enough))
     rows = enough[histories.owners]
-    visible = users.keep(inputs[rows])
     # Held-out ratings must not leak through the user's mean, minimum or maximum.
-    visible = replace(visible, normalized_ratings=normalize_ratings(visible.ratings, visible.offsets))
+    visible = users.keep_alone(inputs[rows])
     sizes = _count_per_user(users, held_out[rows])
     return Task(
         name=name,
@@ -246,8 +262,10 @@ def _count_per_user(histories: Histories, mask: NDArray[np.bool_]) -> NDArray[np
     return np.diff(np.concatenate([[0], np.cumsum(mask)])[histories.offsets])
 
 
-def _top_rated(histories: Histories) -> Task:
-    """Hold out all items of the top rating; the rest is the input, normalized without them.
+def _top_rated(histories: Histories, allowed: NDArray[np.bool_]) -> Task:
+    """Hold out all items of the top rating, where ``allowed`` (M,); the rest is the input, normalized without them.
+
+    A rating is allowed whatever it is; of other feedback a value that is not positive is never held out.
 
     One user's history, oldest first; E is a tag-only interaction::
 
@@ -260,7 +278,7 @@ def _top_rated(histories: Histories) -> Task:
     owners = histories.owners
     top = np.full(len(histories), -np.inf, np.float32)
     np.fmax.at(top, owners, histories.ratings)  # fmax ignores NaN
-    held_out = histories.ratings == top[owners]
+    held_out = (histories.ratings == top[owners]) & allowed
     note = "All items of a user's top rating are held out."
     return hold_out(histories, held_out, ~held_out, name="top-rated", note=note)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tastevec.data.value_scale import HALF_STARS, ValueScale
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items.linalg import one_blas_thread, solve_ridge
 from tastevec.schema import POSITIVE_FROM
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-_NEUTRAL_FROM = 0.5  # of the rating range: 3 stars of 1 to 5
+_NEUTRAL_FROM = 0.5  # the share of 3 stars of 1 to 5
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class AlsSettings:
     mid-scale ratings count a little as well. Counting the low ratings too gives no more.
 
     Attributes:
-        rating_range: Lowest and highest rating, which determine what is positive.
+        scale: The value scale.
         dim: Dimensions of a vector.
         regularization: Ridge on every item and user, over 0. It is absolute: a few dozen users need less.
         positive: Confidence in a positive, where an item without an interaction has 1.
-        neutral: Confidence in a rating from the middle of the range on, and in a tag-only interaction; lower ratings count
+        neutral: Confidence in a rating from a share of a half on, and in a tag-only interaction; lower ratings count
             as no interaction.
         iterations: Alternations.
         seed: Seed of the initial factors.
@@ -41,7 +42,7 @@ class AlsSettings:
         SettingsError: A value is out of its range.
     """
 
-    rating_range: tuple[float, float] = (0.5, 5.0)
+    scale: ValueScale = HALF_STARS
     dim: int = 64
     regularization: float = 20.0
     positive: float = 5.0
@@ -64,8 +65,7 @@ class AlsSettings:
             >>> AlsSettings().confidence(np.array([5, 4, 3, 2, np.nan], np.float32))
             array([5., 5., 2., 0., 2.], dtype=float32)
         """
-        low, high = self.rating_range
-        share = (ratings - low) / (high - low)
+        share = self.scale.share(ratings)
         middle = np.isnan(ratings) | (share >= _NEUTRAL_FROM)
         return np.select([share >= POSITIVE_FROM, middle], [self.positive, self.neutral], 0.0).astype(
             np.float32

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tastevec.data.value_scale import HALF_STARS, ValueScale
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items.cold_start import InitialVectors, initial_vectors
 from tastevec.items.linalg import invert_positive_definite, one_blas_thread, solve_ridge
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
 
-_GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the rating range: 1 to 5 stars of ml-1m
+_GRADES = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares: 1 to 5 stars of ml-1m
 _TAGGED = 0.5  # a tag-only interaction counts as a mid-scale rating
 _BLOCK = 1 << 20  # ratings graded at once: 8 MB a step
 _TYPICAL = 50  # interactions at which a shrinkage holds as given
@@ -38,7 +39,7 @@ class TasteSpaceSettings:
     docs/experiments.md has the trials.
 
     Attributes:
-        rating_range: Lowest and highest rating.
+        scale: The value scale, whose share of a value has a weight.
         dim: D, dimensions of a vector.
         seed: Seed of the initial factors.
         input_grades: Weight of a rating as an input of the item regression: that the item was selected at all.
@@ -56,10 +57,10 @@ class TasteSpaceSettings:
         prior_mean_items: Items in a history at which the prior mean weighs a quarter.
 
     Raises:
-        SettingsError: The lowest rating is not below the highest, ``dim`` or ``iterations`` is under 1, or a ridge not over 0.
+        SettingsError: ``dim`` or ``iterations`` is under 1, or a ridge not over 0.
     """
 
-    rating_range: tuple[float, float] = (0.5, 5.0)
+    scale: ValueScale = HALF_STARS
     dim: int = 64
     seed: int = 42
     input_grades: FiveGrades = (0.5, 0.5, 0.7, 1.0, 1.0)
@@ -76,32 +77,32 @@ class TasteSpaceSettings:
     prior_mean_items: float = 16.0
 
     def __post_init__(self) -> None:
-        low, high = self.rating_range
         ridges = (self.ridge, self.shrinkage, self.fold_in_shrinkage, self.prior_mean_items)
         if (
-            not low < high
-            or min(self.dim, self.iterations) < 1
-            or not all(each > 0 for each in ridges)  # NaN is not either
+            min(self.dim, self.iterations) < 1 or not all(each > 0 for each in ridges)  # NaN is not either
         ):
             raise SettingsError(
-                f"{self} is out of range. Expected a rating range, dim and iterations from 1, and every ridge over 0"
+                f"{self} is out of range. Expected dim and iterations from 1, and every ridge over 0"
             )
 
     def grades(self, ratings: NDArray[np.float32], grade: Grade) -> NDArray[np.float32]:
         """Return the weight of each rating, (M,).
 
         Examples:
-            >>> settings = TasteSpaceSettings(rating_range=(1, 5))
+            >>> settings = TasteSpaceSettings(scale=ValueScale.explicit(1, 5))
             >>> settings.grades(np.array([5, 3, 2.5, np.nan], np.float32), "target_grades")
             array([1.  , 0.5 , 0.35, 0.5 ], dtype=float32)
         """
-        low, high = self.rating_range
         graded = np.empty(len(ratings), np.float32)
         for start in range(0, len(ratings), _BLOCK):  # intermediate results are in double precision
             some = ratings[start : start + _BLOCK]
-            share = np.where(np.isnan(some), _TAGGED, (some - low) / (high - low))
-            graded[start : start + _BLOCK] = np.interp(share, _GRADES, getattr(self, grade))
+            graded[start : start + _BLOCK] = self._graded(self.scale.share(some), grade)
         return graded
+
+    def _graded(self, shares: NDArray[np.float32], grade: Grade) -> NDArray[np.float64]:
+        """Return the weight of each share; NaN, of an interaction without a value, weighs as one half."""
+        shares = np.where(np.isnan(shares), _TAGGED, shares)
+        return np.asarray(np.interp(shares, _GRADES, getattr(self, grade)))
 
     def confidence_and_targets(
         self, ratings: NDArray[np.float32]
@@ -114,10 +115,12 @@ class TasteSpaceSettings:
         """Return the ridge of users or items with so many ratings, (B,)."""
         return np.asarray(shrinkage * ((counts + 1) / _TYPICAL) ** self.shrinkage_power, np.float32)
 
-    def by_rating_level(self, levels: int) -> NDArray[np.float32]:
+    def by_rating_level(self) -> NDArray[np.float32]:
         """Return input grade, confidence and target of each rating level, and of "tag-only", (R + 1, 3)."""
-        ratings = np.append(np.linspace(*self.rating_range, levels), np.nan).astype(np.float32)
-        return np.stack([self.grades(ratings, "input_grades"), *self.confidence_and_targets(ratings)], axis=1)
+        shares = np.append(self.scale.bin_shares(), np.float32(np.nan))
+        grades: tuple[Grade, ...] = ("input_grades", "confidence_grades", "preference_grades")
+        inputs, confidence, preference = (self._graded(shares, grade).astype(np.float32) for grade in grades)
+        return np.stack([inputs, confidence, (1 + confidence) * preference], axis=1)
 
 
 # P x P is then 800 MB in double precision while it is inverted, and twice 400 MB afterwards.
@@ -308,8 +311,8 @@ class TasteSpace:
         share = (settings.prior_mean_items / (settings.prior_mean_items + histories.lengths)) ** 2
         return np.asarray(own + share[:, None] * self.prior_mean, np.float32)
 
-    def fold_in_parameters(self, levels: int) -> dict[str, NDArray[np.float32]]:
-        """Return the arrays of `fold_in` for an encoder with so many rating levels."""
+    def fold_in_parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Return the arrays of `fold_in` for an encoder."""
         settings = self.settings
         constants = (
             settings.prior_weight,
@@ -320,7 +323,7 @@ class TasteSpace:
         return {
             "item_prior": self.item_prior,
             "prior_mean": self.prior_mean,
-            "rating_weights": settings.by_rating_level(levels),
+            "rating_weights": settings.by_rating_level(),
             "constants": np.array(constants, np.float32),
         }
 

@@ -204,7 +204,7 @@ def write_vectors_on_spark(
     local = Path(tempfile.gettempdir()) if remote else Path(out).resolve().parent
     local.mkdir(parents=True, exist_ok=True)
     scale = bundle.reading.scale
-    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=scale.limits)
     with spark_engine(local, master=spark.master, scratch=spark.scratch) as engine:
         source = read_source(histories, engine=engine, connection=connect(), settings=settings)
         [row_report, *_] = source.row_reports
@@ -327,13 +327,15 @@ class _Model:
         ids, catalog = table[ITEM_ID], self.catalog
         if ids.type != catalog.type:  # compared as text, as everywhere
             ids, catalog = ids.cast(pa.string()), catalog.cast(pa.string())
-        every = table_to_histories(table.append_column("items", pc.index_in(ids, catalog)))
-        known, scale = every.keep(every.items >= 0), self.reading.scale
-        wrong = np.flatnonzero((every.ratings < scale.low) | (every.ratings > scale.high))  # NaN: only tagged
+        every = table_to_histories(
+            table.append_column("items", pc.index_in(ids, catalog)), self.reading.scale
+        )
+        known, (low, high) = every.keep(every.items >= 0), self.reading.scale.limits
+        wrong = np.flatnonzero((every.ratings < low) | (every.ratings > high))  # NaN: only tagged
         if len(wrong):
             raise DataError(
                 f"user {every.user_ids[every.owners[wrong[0]]]}: rating {every.ratings[wrong[0]]:g}. "
-                f"Expected {scale.low:g} to {scale.high:g}, the rating scale of the model."
+                f"Expected {low:g} to {high:g}, the rating scale of the model."
             )
         pairs, counts = np.unique(known.owners * len(catalog) + known.items, return_counts=True)
         if len(pairs) < len(known.items):

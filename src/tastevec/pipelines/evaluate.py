@@ -143,7 +143,6 @@ def evaluate(
         trivial_baselines,
         vector_baselines,
     )
-    from tastevec.evaluation.tasks import task_horizon
     from tastevec.evaluation.tuning import read_tuned_settings
     from tastevec.evaluation.tuning import tune as tune_baselines
 
@@ -154,14 +153,12 @@ def evaluate(
         check_replaceable(Path(out), marker_file=RESULTS_FILE, inputs=(*models, data, tuned))
         require("matplotlib")
     systems = [model_runs(folder, prepared) for folder in folders]
-    dataset, scale = EvalDataset.of(prepared, split), prepared.rating_range
-    names = dataset.task_ids if tasks is None else tasks
-    for name in names:  # a task without users fails now, not after the tuning
-        dataset.task(name, seed)
-    horizons = [horizon for horizon in get_args(Horizon) if horizon in set(map(task_horizon, names))]
-    specs: list[BaselineSpec] = trivial_baselines(dataset.train, rating_range=scale)
+    dataset, scale = EvalDataset.of(prepared, split), prepared.scale
+    found, _ = dataset.tasks(tasks, seed)  # without any it fails now, not after the tuning
+    horizons = [horizon for horizon in get_args(Horizon) if horizon in {task.horizon for task in found}]
+    specs: list[BaselineSpec] = trivial_baselines(dataset.train, scale=scale)
     if with_baselines:
-        specs += [*strong_baselines(rating_range=scale), mult_vae(rating_range=scale)]
+        specs += [*strong_baselines(scale=scale), mult_vae(scale=scale)]
     if tune:
         validation = EvalDataset.of(prepared, "validation")
         chosen = tune_baselines(specs, validation, horizons=horizons, seed=seed, progress=progress)
@@ -170,9 +167,9 @@ def evaluate(
     else:
         chosen = published_settings(specs, horizons)
     baselines = build_baselines(specs, chosen, range(seed, seed + seeds))
-    baselines += [one for model in systems for one in vector_baselines(model, rating_range=scale)]
+    baselines += [one for model in systems for one in vector_baselines(model, scale=scale)]
     report = evaluate_systems(
-        systems, dataset, baselines=baselines, tasks=names, seed=seed, progress=progress
+        systems, dataset, baselines=baselines, tasks=tasks, seed=seed, progress=progress
     )
     facts = {"name": prepared.manifest["source"]["name"], "fingerprint": prepared.fingerprint, "split": split}
     facts |= {"item_noun": prepared.noun.to_json(), "n_items": len(prepared.items)}

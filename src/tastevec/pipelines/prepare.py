@@ -249,7 +249,7 @@ def write_prepared(
                     if settings.split_strategy == "temporal":
                         timestamp = find_split_timestamp(source, engine, later_share=_LATER_SHARE)
                     preprocessing = settings.preprocessing(_items_with_genome(source, genome), timestamp)
-                    counts = preprocess(source, folder, preprocessing, engine)
+                    counts, scale = preprocess(source, folder, preprocessing, engine)
             with clock.stage("vectors"):
                 tags = training_tags(connection.to_pyarrow(source.tags), folder)
                 connection.disconnect()  # frees its memory for the vectors
@@ -261,6 +261,7 @@ def write_prepared(
             connection.disconnect()
         content = manifest_content(
             source=source,
+            scale=scale,
             counts=counts,
             settings=_resolved(settings, preprocessing),
             timings=clock.seconds,

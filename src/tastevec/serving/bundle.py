@@ -37,7 +37,8 @@ from tastevec.data.files import (
     sha256_of,
     validate_json,
 )
-from tastevec.data.inputs import InputConfig, RatingScale
+from tastevec.data.inputs import InputConfig
+from tastevec.data.value_scale import restored_scale
 from tastevec.errors import FormatError
 from tastevec.extras import require
 from tastevec.items.cold_start import ColdStartModel
@@ -60,6 +61,7 @@ from tastevec.schema import (
     TRAIN_AGAIN,
     WEIGHTS_FILE,
     YEAR,
+    FeedbackKind,
 )
 from tastevec.serving.encoder import NOTE_MODEL, OnnxEncoder
 from tastevec.serving.model_card import model_card
@@ -94,8 +96,13 @@ _MAX_GRAPH: Final = 2**31  # of protobuf
 
 
 class _Scale(StrictModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: FeedbackKind
     low: FiniteFloat
     high: FiniteFloat
+    positive_from: FiniteFloat
+    top: FiniteFloat
     n_bins: Annotated[int, Field(ge=2, lt=2**31)]
 
 
@@ -276,7 +283,7 @@ class Bundle:
             ascending=ITEM_ID,  # items are found by binary search
             rows=config.n_items,
         )
-        scale = RatingScale(**manifest["reading"].pop("scale"))
+        scale = restored_scale(manifest["reading"].pop("scale"), folder / BUNDLE_FILE, TRAIN_AGAIN)
         files = manifest["checksums"]
         return cls(
             _load_encoder(folder, runtime, has_graph=ENCODER_FILE in files),

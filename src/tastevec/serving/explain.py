@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tastevec.data.histories import Histories, normalize_ratings
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from tastevec.data.histories import Histories
     from tastevec.items.tag_directions import TagDirections
     from tastevec.schema import Horizon
 
@@ -167,15 +166,16 @@ def leave_one_out(history: Histories, positions: NDArray[np.int64]) -> Histories
     rest = np.arange(max(len(history.items) - 1, 0))
     rows = (rest + (rest >= positions[:, None])).ravel()
     offsets = np.arange(len(positions) + 1, dtype=np.int64) * len(rest)
-    ratings = history.ratings[rows]
-    return Histories(
+    without = replace(
+        history,
         user_ids=np.arange(len(positions)),
         offsets=offsets,
         items=history.items[rows],
-        ratings=ratings,
-        normalized_ratings=normalize_ratings(ratings, offsets),
+        ratings=history.ratings[rows],
+        normalized_ratings=history.normalized_ratings[rows],
         timestamps=history.timestamps[rows],
     )
+    return without.normalized()
 
 
 def _strongest(

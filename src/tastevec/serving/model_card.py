@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from tastevec.data.releases import RELEASES, TERMS
+from tastevec.data.value_scale import TOUCHED
 from tastevec.nouns import ItemNoun
+from tastevec.schema import POSITIVE_FROM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.data.inputs import InputConfig
+    from tastevec.data.value_scale import ValueScale
 
 _HERE: Final = "this folder"
 
@@ -30,8 +34,8 @@ def model_card(facts: dict[str, Any], reading: InputConfig, item_ids: NDArray[An
     later = f"\n{noun.counted(added)} more were added after training, without a rating." if added else ""
     # Made-up ratings of three items that the model knows.
     scale = reading.scale
-    values = (float(scale.high), float(scale.low), float(scale.high))
-    example = repr(list(zip(item_ids[:3].tolist(), values, strict=False)))
+    values = (scale.high, scale.low, scale.high) if scale.kind == "explicit" else (scale.positive_from,) * 3
+    example = repr(list(zip(item_ids[:3].tolist(), map(float, values), strict=False)))
     return f"""{_header(data["name"])}
 # tastevec model ({settings["preset"]} preset)
 
@@ -91,12 +95,15 @@ def _without_tastevec(reading: InputConfig, name: str, example: str, dim: int) -
         if reading.pad == "full"
         else ""
     )
-    if reading.order == "item":  # the research note's model
+    if reading.order == "item" and scale.kind == "explicit":  # the research note's model
         ratings_input = """off = values - values.mean()  # from the mean of this user; scaled to -1 to 1
 inputs = {"normalized_ratings": off / torch.where(off > 0, off.max(), -off.min()).clamp(min=1e-5)}
 """
+    elif reading.order == "item":
+        ratings_input = f"""inputs = {{"normalized_ratings": 2 * ({_share(scale)}) - 1}}
+"""
     else:
-        ratings_input = f"""inputs = {{"rating_bins": ((values - {scale.low}) / {scale.high - scale.low} * {scale.n_bins - 1}).round().long()}}
+        ratings_input = f"""inputs = {{"rating_bins": (({_share(scale)}) * {scale.n_bins - 1}).round().long()}}
 """
     return f"""Without tastevec, with transformers, torch and pyarrow. `trust_remote_code` runs the Python files next to the weights. They are the
 network of tastevec; read them first if you do not trust the source of this copy.
@@ -118,6 +125,26 @@ values = torch.tensor([[value for _, value in ratings]])
 output.next, output.overall  # (1, {dim}) each: order-aware, and order-free
 ```
 """
+
+
+def _share(scale: ValueScale) -> str:
+    """Return `ValueScale.share` of positive and negative values ``values``, as an expression of torch."""
+    positive, full = scale.positive_from, 1 - POSITIVE_FROM
+    if scale.kind == "explicit":
+        if scale.has_default_positive:
+            return f"(values - {scale.low}) / {scale.high - scale.low}"
+        below = f"{POSITIVE_FROM} * (values - {scale.low}) / {positive - scale.low}"
+        above = f"{POSITIVE_FROM} + {full} * (values - {positive}) / {max(scale.high - positive, 1)}"
+        if positive == scale.high:
+            above = "1.0"
+    else:
+        below = f"torch.where(values < 0, 0.0, {TOUCHED})"
+        span = math.log(scale.top / positive)
+        level = (
+            f"((values.clamp(min={positive}) / {positive}).log() / {span}).clamp(max=1)" if span else "1.0"
+        )
+        above = f"{POSITIVE_FROM} + {full} * {level}"
+    return f"torch.where(values >= {positive}, {above}, {below})"
 
 
 def _validation_metrics(facts: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
+from tastevec.data.histories import NO_TIMESTAMP, Histories
 from tastevec.errors import BadRowError, DataError, UnknownItemError
 from tastevec.schema import USER_ID
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.data.inputs import RatingScale
     from tastevec.data.readers import RowReport
     from tastevec.data.streaming import HistoryStream
+    from tastevec.data.value_scale import ValueScale
 
 
 class ArrowTable(Protocol):
@@ -81,7 +81,7 @@ class ParsedUsers:
 def to_histories(
     users: Sequence[Sequence[Rated]],
     indices: Mapping[str, int],
-    scale: RatingScale,
+    scale: ValueScale,
     where: str = "users[{}].ratings",
 ) -> ParsedUsers:
     """Return the histories of B users, sorted by time; without timestamps, the given order is the time order.
@@ -91,16 +91,16 @@ def to_histories(
     Args:
         users: The ratings of each user.
         indices: The index of each item of the catalog, by its ID as text: IDs of different types are compared as text.
-        scale: The rating scale of the model.
+        scale: The value scale of the model.
         where: The location of a user's ratings in error messages; ``{}`` is the number of the user.
 
     Raises:
         InvalidRatingError: A rating is off the scale, an item is rated twice, or only some items have a timestamp.
 
     Examples:
-        >>> from tastevec.data.inputs import RatingScale
+        >>> from tastevec.data.value_scale import ValueScale
         >>> users = [[Rated("7", 5.0, 200), Rated(8, 1.0, 100), Rated("new", 4.0, 300)]]
-        >>> parsed = to_histories(users, {"7": 0, "8": 1}, RatingScale(1, 5))
+        >>> parsed = to_histories(users, {"7": 0, "8": 1}, ValueScale.explicit(1, 5))
         >>> parsed.histories.items, parsed.unknown
         (array([1, 0], dtype=int32), [['new']])
     """
@@ -118,14 +118,15 @@ def to_histories(
         offsets=offsets,
         items=np.array(items, np.int32),
         ratings=flat,
-        normalized_ratings=normalize_ratings(flat, offsets),
+        normalized_ratings=scale.normalize(flat, offsets),
         timestamps=np.array(timestamps, np.int64),
+        relative=scale.kind == "explicit",
     )
     return ParsedUsers(histories.keep(histories.items >= 0), histories.lengths, unknown)
 
 
 def _user_rows(
-    user: Sequence[Rated], indices: Mapping[str, int], scale: RatingScale, where: str
+    user: Sequence[Rated], indices: Mapping[str, int], scale: ValueScale, where: str
 ) -> tuple[list[_Row], list[Any]]:
     """Return the rows of one user in time order, and the unknown item IDs."""
     timed, count = sum(rated.timestamp is not None for rated in user), len(user)
@@ -135,8 +136,9 @@ def _user_rows(
     unknown: list[Any] = []
     first: dict[str, int] = {}
     for number, (item_id, rating, timestamp) in enumerate(user):
-        if not scale.low <= rating <= scale.high:  # NaN, too
-            expected = f"Expected {scale.low:g} to {scale.high:g}, the rating scale of the model."
+        low, high = scale.limits
+        if not low <= rating <= high:  # NaN, too
+            expected = f"Expected {low:g} to {high:g}, the rating scale of the model."
             raise InvalidRatingError(f"{where}[{number}].rating", f"{rating:g}. {expected}")
         text = str(item_id)
         if (before := first.setdefault(text, number)) != number:
@@ -155,7 +157,7 @@ def _user_rows(
 _SHOWN = 60  # characters of an ID in a message
 
 
-def list_history(ratings: Any, indices: Mapping[str, int], scale: RatingScale) -> ParsedUsers:  # noqa: ANN401  any value
+def list_history(ratings: Any, indices: Mapping[str, int], scale: ValueScale) -> ParsedUsers:  # noqa: ANN401  any value
     """Return the history of one user, from a list of item ID and rating, oldest first; see `to_histories`.
 
     Raises:
@@ -188,7 +190,7 @@ class UserFile:
 def open_file(
     path: Path | Literal["-"],
     item_ids: NDArray[Any],
-    scale: RatingScale,
+    scale: ValueScale,
     *,
     skip_bad_rows: bool = False,
     memory: str = "2GB",
@@ -198,7 +200,7 @@ def open_file(
     Args:
         path: A table with user, item, rating and optional timestamp.
         item_ids: (N,) the catalog.
-        scale: The rating scale of the model.
+        scale: The value scale of the model.
         skip_bad_rows: Skip and count invalid rows instead of refusing the file.
         memory: DuckDB memory limit while the file is sorted; larger data spills to disk.
 
@@ -212,13 +214,13 @@ def open_file(
     from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415  as above
     from tastevec.data.streaming import iter_histories  # noqa: PLC0415  as above
 
-    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
+    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=scale.limits)
     table, row_report = read_interactions(path, connection=connect(memory), settings=settings)
     id_type = table.schema().to_pyarrow().field(USER_ID).type
-    return UserFile(iter_histories(table, item_ids), row_report, id_type, path)
+    return UserFile(iter_histories(table, item_ids, scale), row_report, id_type, path)
 
 
-def table_histories(table: Any, item_ids: NDArray[Any], scale: RatingScale) -> ParsedUsers:  # noqa: ANN401  any value
+def table_histories(table: Any, item_ids: NDArray[Any], scale: ValueScale) -> ParsedUsers:  # noqa: ANN401  any value
     """Return the histories of a table in memory: Polars, pandas, Arrow, or any other with the Arrow interface.
 
     Raises:

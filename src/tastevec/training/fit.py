@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig, RatingScale
+from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.extras import is_hub_name
 from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_feature_rows
@@ -92,7 +92,9 @@ def train(
             _with_vectors(users, model.table) for users in (train_users.all(), validate_on)
         )
         counts = np.bincount(train_on.items, minlength=len(counts))
-    run = TrainingRun(train_on, validate_on, config, settings, fingerprint=prepared.fingerprint)
+    run = TrainingRun(
+        train_on, validate_on, config, settings, fingerprint=prepared.fingerprint, order=prepared.order
+    )
     log = train_encoder(model, run, folder, resume=resume, callbacks=callbacks)
     if rank():
         sys.exit(0)
@@ -121,7 +123,7 @@ def _split_users(
 
 
 def _input_config(prepared: Prepared, settings: TasteSettings | NoteSettings) -> InputConfig:
-    scale = RatingScale.of(prepared.rating_range)
+    scale = prepared.scale
     if isinstance(settings, NoteSettings):
         return InputConfig(scale, settings.max_history, order="item", truncate="oldest", pad="full")
     return InputConfig(scale, settings.max_history, max_history_overall=settings.max_history_overall)
@@ -152,7 +154,7 @@ def _prepared_vectors(prepared: Prepared, settings: TasteSettings | NoteSettings
 
 def _taste_space(prepared: Prepared, ratings: Histories, settings: TasteSettings) -> TasteSpace:
     """Return the item vectors and the solution of the ridge fold-in."""
-    space = TasteSpaceSettings(rating_range=prepared.rating_range, dim=settings.dim, seed=settings.seed)
+    space = TasteSpaceSettings(scale=prepared.scale, dim=settings.dim, seed=settings.seed)
     if settings.item_vectors != COLLABORATIVE:
         return TasteSpace.from_vectors(_prepared_vectors(prepared, settings), ratings, space)
     if rank():  # rank 0 solves, and broadcasts the solution before the first step
@@ -174,7 +176,7 @@ def _initial_taste(space: TasteSpace, rating_bins: int, settings: TasteSettings)
             **settings.model_dump(include={*shared, *blend}),
         )
     )
-    solution = space.fold_in_parameters(rating_bins)
+    solution = space.fold_in_parameters()
     model.initialize(
         torch.from_numpy(space.initial.vectors),
         **{name: torch.from_numpy(array) for name, array in solution.items()},

@@ -18,7 +18,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.evaluation.metrics import cosine_distance
 from tastevec.evaluation.scorers import EncodedScorer, measure
-from tastevec.evaluation.tasks import build_task
+from tastevec.evaluation.tasks import build_task, reason_to_skip
 from tastevec.model.losses import cosine_loss, next_softmax_loss
 from tastevec.training.batches import Collator, LengthBuckets, UserDataset, shard_of, top_rated_batch
 from tastevec.training.checkpoints import ChecksumCallback, disk_full_errors, last_checkpoint, start_run
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tastevec.data.inputs import InputConfig
     from tastevec.model.encoder import EncoderOutput, TasteEncoder
     from tastevec.model.note import NoteEncoder
-    from tastevec.schema import TaskId
+    from tastevec.schema import Order, TaskId
     from tastevec.training.batches import Batch, HistorySubset
 
 VALIDATION_SCORE = "eval_validation_score"  # the checkpoint with the highest one is the result
@@ -55,7 +55,7 @@ _DEPTH = 100
 class TrainingRun:
     """The data and the settings of a training run; it does not resume on data of another fingerprint.
 
-    The training users may be in a memory map; the validation users select the epoch.
+    The training users may be in a memory map; the validation users select the epoch, on the tasks that their order allows.
     """
 
     train: Histories | HistorySubset
@@ -63,6 +63,7 @@ class TrainingRun:
     input_config: InputConfig
     settings: TasteSettings | NoteSettings
     fingerprint: str
+    order: Order = "timestamp"
 
 
 def train_encoder(
@@ -232,7 +233,7 @@ class _EncoderTrainer(Trainer):
         """Validate, in place of the Trainer's mean loss: on rank 0, which broadcasts the metrics."""
         run, metrics = self.run, dict[str, float]()
         if not rank():
-            metrics = validate(self.encoder, run.validation, run.input_config, run.settings)
+            metrics = validate(self.encoder, run.validation, run.input_config, run.settings, order=run.order)
         if world_size() > 1:
             broadcast = [metrics]
             torch.distributed.broadcast_object_list(broadcast, 0)
@@ -309,6 +310,8 @@ def validate(
     users: Histories,
     config: InputConfig,
     settings: TasteSettings | NoteSettings,
+    *,
+    order: Order = "timestamp",
 ) -> dict[str, float]:
     """Return the metrics on validation users, each named ``eval_*``, and the validation score that selects the epoch.
 
@@ -321,9 +324,9 @@ def validate(
     scorer = EncodedScorer(
         "model", "model", model.item_vectors, lambda known, horizon: _encode(model, known, config, horizon)
     )
-    rating_range, gains = (config.scale.low, config.scale.high), dict[str, float]()
-    for name in _TASKS:
-        task = build_task(name, users, rating_range=rating_range, seed=settings.seed)
+    gains = dict[str, float]()
+    for name in (name for name in _TASKS if reason_to_skip(name, config.scale, order) is None):
+        task = build_task(name, users, scale=config.scale, seed=settings.seed)
         if len(task):
             metrics = measure(scorer, task, len(scorer.item_vectors), (_DEPTH,))
             gains[f"eval_{task.name}_ndcg@{_DEPTH}"] = float(metrics[f"ndcg@{_DEPTH}"].mean())

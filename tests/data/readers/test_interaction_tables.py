@@ -7,6 +7,7 @@ import pytest
 
 import worlds
 from tastevec.data.readers import ReadSettings, read_interactions, read_source
+from tastevec.data.value_scale import HALF_STARS
 from tastevec.errors import BadRowError, SettingsError, SourceError
 
 PLAIN = ReadSettings()
@@ -142,7 +143,7 @@ def test_table_is_read_with_the_metadata_of_its_items(tmp_path, connection):
     source = read_source(
         path, connection=connection, settings=ReadSettings(items=path.with_name("items.csv"))
     )
-    assert (source.name, source.format, source.rating_range) == ("interactions", "table", (0.5, 5))
+    assert (source.name, source.format, source.scale) == ("interactions", "table", HALF_STARS)
     assert items(source.items) == [
         (f"film-{f.item}", f.title, f.year, list(f.genres)) for f in worlds.items()
     ]

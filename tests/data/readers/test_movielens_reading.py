@@ -6,6 +6,7 @@ import pytest
 
 import worlds
 from tastevec.data.readers import ReadSettings, read_source
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import SourceError
 
 PLAIN = ReadSettings()
@@ -85,13 +86,13 @@ def test_tag_only_interaction_has_the_time_of_its_first_tag(layout, tmp_path, co
 )
 def test_each_release_has_its_own_rating_range(layout, expected, tmp_path, connection):
     source = read_source(WRITERS[layout](tmp_path / "x"), connection=connection, settings=PLAIN)
-    assert source.rating_range == expected
+    assert (source.scale.low, source.scale.high) == expected
 
 
 def test_recbole_copy_of_ml_100k_keeps_its_rating_range(tmp_path, connection):
     folder = worlds.write_recbole(tmp_path / "x", name="ml-100k")
     source = read_source(folder / "ml-100k.inter", connection=connection, settings=PLAIN)
-    assert (source.name, source.format, source.rating_range) == ("ml-100k", "recbole", (1, 5))
+    assert (source.name, source.format, source.scale) == ("ml-100k", "recbole", ValueScale.explicit(1, 5))
 
 
 def test_items_of_ml_1m_are_latin_1_and_those_of_ml_10m_utf_8(tmp_path, connection):

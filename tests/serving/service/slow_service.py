@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 
-from tastevec.data.inputs import InputConfig, RatingScale
+from tastevec.data.inputs import InputConfig
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import FormatError
 from tastevec.serving.service.app import run_service
 from tastevec.serving.service.responses import AppState
@@ -35,7 +36,7 @@ class Slow:
         self.bundle = SimpleNamespace(
             items=pa.table(columns),
             item_ids=np.arange(ITEMS),
-            reading=InputConfig(scale=RatingScale.of((1.0, 5.0)), max_history=12),
+            reading=InputConfig(scale=ValueScale.explicit(1.0, 5.0), max_history=12),
             facts={},
             fingerprint=f"fingerprint-{seed}",
             space=f"space-{seed}",

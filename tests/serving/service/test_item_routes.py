@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import worlds
+from tastevec.data.value_scale import HALF_STARS, ValueScale
 from tastevec.serving.service.catalog import example_user
 
 
@@ -93,7 +94,9 @@ def test_model_route_describes_the_model(client):
         "data": "tiny",
         "version": "0.1.0",
         "horizons": ["next", "overall"],
+        "feedback": "explicit",
         "rating_range": [1.0, 5.0],
+        "positive_from": 4.0,
         "rating_step": 0.5,
         "rating_control": "numbers",
         "tags": [
@@ -120,7 +123,7 @@ def test_example_likes_one_genre_and_dislikes_the_least_similar():
     )
     vectors = np.array([[1, 0]] * 8 + [[1, 1]] * 4 + [[0, 1]] * 6 + [[-1, 0]] * 6 + [[-1, 0]] * 3, np.float32)
     popularity = np.arange(len(genres), 0, -1)
-    name, rated = example_user(genres, popularity, vectors, (0.5, 5.0, 0.5))
+    name, rated = example_user(genres, popularity, vectors, HALF_STARS)
     assert name == "likes Action, dislikes Romance"
     high = {item for item, rating in rated if rating >= 3.5}
     low = {item for item, rating in rated if rating <= 2}
@@ -133,7 +136,7 @@ def test_example_likes_one_genre_and_dislikes_the_least_similar():
 
 @pytest.mark.parametrize("genres", [[[]] * 9, [["Action"]] * 9])
 def test_example_without_two_genres_has_popular_items(genres):
-    name, rated = example_user(genres, np.arange(9), np.ones((9, 2), np.float32), (1, 5, 1))
+    name, rated = example_user(genres, np.arange(9), np.ones((9, 2), np.float32), ValueScale.explicit(1, 5))
     assert name == "likes popular titles"
     assert [item for item, _ in rated] == [8, 7, 6, 5, 4, 3, 2]
 

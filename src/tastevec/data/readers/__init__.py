@@ -8,9 +8,9 @@ import sys
 import tempfile
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tastevec.data.readers.formats import (
     GENOME_FILES,
@@ -31,15 +31,31 @@ from tastevec.data.readers.validate import (
     ValidatedRows,
     fresh_name,
 )
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import SettingsError, SourceError
-from tastevec.schema import GENRES, ITEM_ID, POSITION, RATING, TAG, TIMESTAMP, TITLE, USER_ID, WEIGHT, YEAR
+from tastevec.schema import (
+    GENRES,
+    ITEM_ID,
+    ITEM_NOUN,
+    MOVIELENS_NOUN,
+    POSITION,
+    RATING,
+    TAG,
+    TIMESTAMP,
+    TITLE,
+    USER_ID,
+    WEIGHT,
+    YEAR,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import ibis
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
+
+    from tastevec.schema import Order
 
 
 __all__ = [
@@ -49,6 +65,7 @@ __all__ = [
     "id_type",
     "interaction_schema",
     "interaction_table",
+    "item_noun_of",
     "item_table",
     "rating_range_of",
     "read_interactions",
@@ -95,7 +112,10 @@ class Source:
     Attributes:
         name: The name of the folder, zip or file, without its ending.
         format: ``ml-100k``, ``ml-1m``, ``ml-10m``, ``movielens-csv``, ``recbole`` or ``table``.
-        rating_range: The lowest and the highest valid rating.
+        scale: The value scale.
+        feedback: More facts about the values, as JSON values for the manifest.
+        order: What orders the interactions of a user.
+        item_noun: What the catalog calls its items, ``one`` and ``many``.
         interactions: ``user_id, item_id`` (int64 or string), ``rating`` float64 (NULL for tag-only
             interactions), ``timestamp`` int64 Unix seconds (NULL if unknown), ``position`` int64 from 0 (the order of
             the source, ratings before tags); one row per user and item.
@@ -105,16 +125,21 @@ class Source:
         genome_folder: The folder of ``genome-scores.csv``, if the release has one; for a zip, a temporary folder that
             is removed with this value.
         row_reports: One per file.
+        report: What was understood of the source, as JSON values.
     """
 
     name: str
     format: str
-    rating_range: tuple[float, float]
+    scale: ValueScale
+    feedback: Mapping[str, Any]
+    order: Order
+    item_noun: Mapping[str, str]
     interactions: Table
     items: Table
     tags: Table
     genome_folder: Path | None
     row_reports: tuple[RowReport, ...]
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 # ruff: noqa: S608 -- each query is built from constants and generated names
@@ -247,7 +272,10 @@ def read_source(path: Path, *, connection: Backend, settings: ReadSettings) -> S
         source = Source(
             name=layout.name,
             format=layout.format,
-            rating_range=rating_range,
+            scale=ValueScale.explicit(*rating_range),
+            feedback={"events": {}, "unrated": None, "repeats": "latest"},
+            order="timestamp" if ratings.has(TIMESTAMP) else "file",
+            item_noun=item_noun_of(layout),
             interactions=interaction_table(context, ratings, types, own),
             items=item_table(context, items, item_type),
             tags=tag_table(context, own, [tables[0] for tables in others], types),
@@ -324,6 +352,12 @@ def reader_context(
 def rating_range_of(layout: SourceLayout) -> tuple[float, float]:
     """Return the lowest and the highest rating of the format."""
     return _RANGES.get(layout.name if layout.format == "recbole" else layout.format, _HALF_STARS)
+
+
+def item_noun_of(layout: SourceLayout) -> Mapping[str, str]:
+    """Return what a source calls its items; a release that RecBole converted has the format recbole and its own name."""
+    movielens = any(text.startswith(("ml-", "movielens")) for text in (layout.format, layout.name))
+    return MOVIELENS_NOUN if movielens else ITEM_NOUN
 
 
 def require_rows(report: RowReport, expected: str = "interactions") -> None:

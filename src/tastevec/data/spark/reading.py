@@ -11,6 +11,7 @@ import ibis
 from tastevec.data.readers import (
     Source,
     interaction_schema,
+    item_noun_of,
     item_table,
     rating_range_of,
     reader_context,
@@ -42,6 +43,7 @@ from tastevec.data.spark.validate import (
     text_rows,
     validate_rows,
 )
+from tastevec.data.value_scale import ValueScale
 from tastevec.errors import SourceError
 from tastevec.schema import ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
 
@@ -162,7 +164,10 @@ def read_source(
         return Source(
             name=layout.name,
             format=layout.format,
-            rating_range=rating_range,
+            scale=ValueScale.explicit(*rating_range),
+            feedback={"events": {}, "unrated": None, "repeats": "latest"},
+            order="timestamp" if any(column.role == TIMESTAMP for column in columns) else "file",
+            item_noun=item_noun_of(layout),
             interactions=_interactions(engine, ratings, types, _first_tags(own, context)),
             items=ibis.memtable(connection.to_pyarrow(item_table(context, items, types[1]))),
             tags=tag_table(context, own, [tables[0] for tables in others], types),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from tastevec.data.value_scale import ValueScale
+
 # Letters that do not decompose into a base letter and a mark, and how they are typed without them.
 _PLAIN = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i"}
@@ -160,16 +162,16 @@ def example_user(
     genres: Sequence[Sequence[str]],
     popularity: NDArray[np.int64],
     vectors: NDArray[np.float32],
-    scale: tuple[float, float, float],
+    scale: ValueScale,
 ) -> tuple[str, list[tuple[int, float]]]:
     """Return the name of the example profile and its item indices with ratings; deterministic.
 
     ``popularity`` (N,) is the number of users who rated each item, ``vectors`` are the item vectors (N, D), ``scale`` is
-    the lowest rating, the highest rating and the step.
+    the value scale; only a rating scale has dislikes.
     """
     popular = np.lexsort([np.arange(len(popularity)), -popularity])[:_POPULAR].tolist()
     items = _by_genre(popular, genres)
-    if len(items) < 2:  # noqa: PLR2004  two are needed for a contrast
+    if len(items) < 2 or scale.kind != "explicit":  # noqa: PLR2004  two are needed for a contrast
         return "likes popular titles", _rated(popular, _HIGH, scale)
     first, second = _contrast(items, vectors - vectors[popular].mean(axis=0))
     both = set(items[first]) & set(items[second])
@@ -205,10 +207,9 @@ def _contrast(items: dict[str, list[int]], vectors: NDArray[np.float32]) -> tupl
     return (one, two) if len(items[one]) >= len(items[two]) else (two, one)
 
 
-def _rated(
-    items: Sequence[int], shares: Sequence[float], scale: tuple[float, float, float]
-) -> list[tuple[int, float]]:
+def _rated(items: Sequence[int], shares: Sequence[float], scale: ValueScale) -> list[tuple[int, float]]:
     """Return as many of the first items as there are shares, with ratings."""
-    low, high, step = scale
-    ratings = [low + step * round(share * (high - low) / step) for share in shares]
+    if scale.kind != "explicit":
+        return [(item, scale.positive_from) for item, _ in zip(items, shares, strict=False)]
+    ratings = [scale.low + scale.step * round(share * (scale.n_bins - 1)) for share in shares]
     return list(zip(items, ratings, strict=False))

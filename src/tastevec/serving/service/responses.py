@@ -106,8 +106,10 @@ class AppState:
             "data": str(data.get("name", "unknown")),
             "version": str(bundle.facts.get("tastevec", "unknown")),
             "horizons": list(get_args(Horizon)),
+            "feedback": scale.kind,
             "rating_range": [scale.low, scale.high],
-            "rating_step": self._step,
+            "rating_step": scale.step,
+            "positive_from": scale.positive_from,
             "rating_control": self._control,
             "tags": [{"tag": name, "reliability": round(reliability, 3)} for name, reliability in tags],
             "map": bundle.item_map is not None,
@@ -121,7 +123,7 @@ class AppState:
             catalog.genres,
             catalog.n_train_users,
             self.model.item_vectors,
-            (scale.low, scale.high, self._step),
+            scale,
         )
         ratings = [
             {**catalog.id_and_title(index), "year": catalog.years[index], "rating": rating}
@@ -151,19 +153,12 @@ class AppState:
 
     @property
     def _control(self) -> str:
-        """How a page offers to rate: marks for films on a scale such as 0.5 to 5, numbers on another scale."""
+        """How a page offers to rate: marks for films on a scale such as 0.5 to 5, numbers on another scale, else a toggle."""
         scale, noun = self.model.bundle.reading.scale, self.model.bundle.noun
-        return (
-            "icons"
-            if noun.to_json() == MOVIELENS_NOUN and 0 < scale.low < scale.high <= _MOST_ICONS
-            else "numbers"
-        )
-
-    @property
-    def _step(self) -> float:
-        """The step between two ratings that the model distinguishes."""
-        scale = self.model.bundle.reading.scale
-        return (scale.high - scale.low) / (scale.n_bins - 1)
+        if scale.kind != "explicit":
+            return "toggle"
+        marks = noun.to_json() == MOVIELENS_NOUN and 0 < scale.low < scale.high <= _MOST_ICONS
+        return "icons" if marks else "numbers"
 
 
 NearestUsers = Sequence[Sequence[tuple[Any, float]]]  # per user, the IDs and cosines of others, nearest first

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError, core_schema
 
-from tastevec.schema import CONTROL_CHARACTERS, Horizon
+from tastevec.schema import CONTROL_CHARACTERS, FeedbackKind, Horizon
 
 MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED, MAX_NEIGHBORS = 256, 2_000, 256, 16, 12_800
 _MAX_ID_LENGTH = 200
@@ -477,8 +477,12 @@ class ModelResponse(_Response):
     data: str
     version: str
     horizons: list[Horizon]
+    feedback: FeedbackKind
     rating_range: Annotated[list[float], Field(min_length=2, max_length=2)]
     rating_step: float
+    positive_from: Annotated[
+        float, Field(description="An interaction is positive when its value is at least this.")
+    ]
     rating_control: Annotated[
         Literal["icons", "numbers", "toggle"],
         Field(

@@ -31,6 +31,7 @@ from tastevec.serving.service.responses import AppState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+
 _PARSING_MS: Final = 0.001  # per byte of a body, before its cost is known
 _PATIENCE: Final = 0.5  # milliseconds of work that a millisecond of waiting outweighs
 
