@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tastevec.data.intake.spelling import TimeFormat
 
 time_format = spelling.time_format
-_FALSE, _TRUE = ibis.literal(value=False), ibis.literal(value=True)
+_EPOCH = ibis.date(1970, 1, 1)
 
 
 # Functions of DuckDB that Ibis has no name for.
@@ -79,29 +79,37 @@ def whole(text: ibis.Value) -> ibis.Value:
 
 
 def _text_id(text: ibis.Value, missing: tuple[str, ...]) -> Read:
-    plain = text.re_search(spelling.PLAIN_TEXT) & (text.length() <= spelling.LONGEST_ID)
-    quick = _is_whole(text) | (plain & ~text.lower().isin(missing) if missing else plain)
-    cleaned = clean(text)
+    plain = (text.length() <= spelling.LONGEST_ID) & text.re_search(spelling.PLAIN_TEXT)
+    if missing:
+        plain &= ~text.lower().isin(missing)
+    # An engine computes only the branch that a row takes, but of a disjunction always both sides.
+    quick = ((_is_whole(text), text), (plain, text))
+    good = ((condition, _no_text()) for condition, _ in quick)
+    value = ibis.cases(*quick, else_=_let(clean(text), lambda cleaned: _slow_id(cleaned, missing).value))
+    return Read(
+        value, ibis.cases(*good, else_=_let(clean(text), lambda cleaned: _slow_id(cleaned, missing).error))
+    )
+
+
+def _slow_id(cleaned: Any, missing: tuple[str, ...]) -> Read:  # noqa: ANN401  a text without white space at both ends
     digits = cleaned.re_extract(spelling.WHOLE_DECIMAL, 1)
     canonical = ibis.cases(
         (cleaned == "-0", "0"), (digits == "", cleaned), (digits == "-0", "0"), else_=digits
     )
     error = ibis.cases(
         (cleaned.isnull() | cleaned.lower().isin(("", *missing)), spelling.NO_ID),
-        (digits != "", _no_text()),
         (cleaned.re_search(spelling.SCIENTIFIC), spelling.LOST_DIGITS),
-        (cleaned.re_search(spelling.DECIMAL), spelling.NOT_AN_ID),
+        ((digits == "") & cleaned.re_search(spelling.DECIMAL), spelling.NOT_AN_ID),
         (cleaned.re_search(CONTROL_CHARACTERS), spelling.CONTROL),
-        (cleaned.length() > spelling.LONGEST_ID, spelling.TOO_LONG),
+        (canonical.length() > spelling.LONGEST_ID, spelling.TOO_LONG),
         else_=_no_text(),
     )
-    value = ibis.ifelse(error.isnull(), canonical, _no_text())
-    return Read(ibis.ifelse(quick, text, value), ibis.ifelse(quick, _no_text(), error))
+    return Read(ibis.ifelse(error.isnull(), canonical, _no_text()), error)
 
 
 def _is_whole(text: ibis.Value) -> ibis.Value:
     """Return whether the text is an integer of 63 bits in its digits: nearly every ID and time, found quickly."""
-    return (text.try_cast("int64").cast("string") == text).fill_null(_FALSE)
+    return text.try_cast("int64").cast("string") == text
 
 
 def _float_id(column: ibis.Value) -> Read:
@@ -150,7 +158,7 @@ def read_number(column: ibis.Value, *, decimal_comma: bool = False) -> Read:
     )
     return Read(
         ibis.ifelse(quick, column.try_cast("float64"), slow),
-        ibis.ifelse(quick.fill_null(_FALSE), _no_text(), error),
+        ibis.ifelse(quick, _no_text(), error),
     )
 
 
@@ -186,21 +194,37 @@ def read_time(column: ibis.Value, how: TimeFormat) -> Read:
         return _in_limits(seconds.epoch_seconds().cast("int64"), column.isnull())
     if not (kind.is_numeric() or kind.is_string()) or kind.is_boolean():
         return _no_value(column, "int64", spelling.EMPTY, spelling.NOT_A_TIME)
+    if kind.is_string():
+        return _text_time(column, how)
+    return _in_limits(_from_number(_time_number(column), how), _is_empty(column))
+
+
+def _text_time(column: ibis.Value, how: TimeFormat) -> Read:
+    """Return a column of texts as times; nearly all are plain seconds or plain ISO dates, and found quickly."""
     dates = spelling.DATES if how.shapes is None else spelling.DATES & how.shapes
-    if not kind.is_string() or not dates:
-        return _in_limits(_from_number(_time_number(column), how), _is_empty(column))
-    slow = _let(
-        clean(column),
-        lambda text: ibis.ifelse(
-            text.re_search(spelling.NUMBER),
-            _from_number(_time_number(text), how),
-            _from_date(text, how, dates),
-        ),
-    )
-    # Most dates are written so; an engine's own cast reads them twenty times as fast.
-    plain = column.substr(0, 19).replace("T", " ").try_cast("timestamp").epoch_seconds().cast("int64")
-    seconds = ibis.ifelse(column.re_search(spelling.PLAIN_ISO), plain, slow)
-    return _in_limits(seconds, _is_empty(column))
+
+    def seconds_of(text: Any) -> ibis.Value:  # noqa: ANN401  a text without white space at both ends
+        number = _from_number(_time_number(text), how)
+        return (
+            ibis.ifelse(text.re_search(spelling.NUMBER), number, _from_date(text, how, dates))
+            if dates
+            else number
+        )
+
+    slow = _in_limits(_let(clean(column), seconds_of), _is_empty(column))
+    quick = []
+    if how.unit == "seconds" and not how.compact:
+        number = column.try_cast("int64")
+        is_plain = number.between(spelling.COMPACT_DATES[1] + 1, spelling.LATEST - 1)
+        quick.append((is_plain & _is_whole(column), number))
+    if "iso" in dates:
+        day = column.substr(0, 10).try_cast("date")
+        hour, minute, second = (_int(column.substr(place, 2)) for place in (11, 14, 17))
+        clock = hour * 3_600 + minute * 60 + second
+        is_plain = column.re_search(spelling.PLAIN_ISO) & day.notnull()
+        quick.append((is_plain, day.delta(_EPOCH, unit="day") * spelling.DAY + clock))
+    good = ((condition, _no_text()) for condition, _ in quick)
+    return Read(ibis.cases(*quick, else_=slow.value), ibis.cases(*good, else_=slow.error)) if quick else slow
 
 
 def _let(value: ibis.Value, body: Callable[[Any], ibis.Value]) -> ibis.Value:
@@ -210,12 +234,12 @@ def _let(value: ibis.Value, body: Callable[[Any], ibis.Value]) -> ibis.Value:
 
 def _is_empty(column: ibis.Value) -> ibis.Value:
     if column.type().is_string():
-        return column.isnull() | (clean(column) == "")
+        return column.isnull() | column.re_search(spelling.BLANK)
     return column.isnull() | column.isnan() if column.type().is_floating() else column.isnull()
 
 
 def _in_limits(seconds: ibis.Value, empty: ibis.Value) -> Read:
-    good = seconds.between(0, spelling.LATEST - 1).fill_null(_FALSE)
+    good = seconds.between(0, spelling.LATEST - 1)
     error = ibis.cases((good, _no_text()), (empty, spelling.EMPTY), else_=spelling.NOT_A_TIME)
     return Read(ibis.ifelse(good, seconds, ibis.null("int64")), error)
 
@@ -230,18 +254,24 @@ def _time_number(column: ibis.Value) -> ibis.Value:
     if not kind.is_string():
         return _rounded_down(column.cast("float64"))
     digits = column.try_cast("int64")
-    cleaned = clean(column)
-    exact = ibis.ifelse(cleaned.re_search(spelling.DIGITS), cleaned.try_cast("int64"), ibis.null("int64"))
-    rounded = ibis.ifelse(
-        cleaned.re_search(spelling.NUMBER), cleaned.try_cast("float64"), ibis.null("float64")
+    return ibis.cases(
+        (_is_whole(column), ibis.ifelse(digits >= 0, digits, ibis.null("int64"))),
+        (column.isnull(), ibis.null("int64")),
+        else_=_let(clean(column), _number_of),
     )
-    other = ibis.ifelse(exact.isnull(), _rounded_down(rounded), exact)
-    return ibis.ifelse(_is_whole(column), ibis.ifelse(digits >= 0, digits, ibis.null("int64")), other)
+
+
+def _number_of(cleaned: Any) -> ibis.Value:  # noqa: ANN401  a text without white space at both ends
+    return ibis.cases(
+        (cleaned.re_search(spelling.DIGITS), cleaned.try_cast("int64")),
+        (cleaned.re_search(spelling.NUMBER), _rounded_down(cleaned.try_cast("float64"))),
+        else_=ibis.null("int64"),
+    )
 
 
 def _rounded_down(number: ibis.Value) -> ibis.Value:
     """Return floats from 0 in 63 bits as integers, rounded down, and NULL for all others."""
-    good = ((number >= 0) & (number < 2.0**63)).fill_null(_FALSE) & ~number.isnan().fill_null(_TRUE)
+    good = (number >= 0) & (number < 2.0**63) & ~number.isnan()
     return ibis.ifelse(good, number, ibis.null("float64")).floor().try_cast("int64")
 
 

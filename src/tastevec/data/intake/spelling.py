@@ -29,9 +29,13 @@ SPACE: Final = (
     + "".join(map(chr, range(0x2000, 0x200B)))
     + "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
+BLANK: Final = rf"\A[{SPACE}]*\z"
 SPACE_AT_ENDS: Final = rf"\A[{SPACE}]+|[{SPACE}]+\z"
-# Letters, digits, _ and -, with a letter that makes it no number: most text IDs, which need no other rule.
-PLAIN_TEXT: Final = r"\A[A-Za-z0-9_-]*[A-DF-Za-df-z_][A-Za-z0-9_-]*\z"
+# Most text IDs, which need no other rule: a character that no number has, no white space at the ends, none of control.
+_CONTROL: Final = r"\x00-\x1f\x7f-\x9f" "\u2028\u2029"
+_ENDS: Final = rf"[^{_CONTROL}{SPACE}]"
+_NO_DIGIT: Final = rf"[^\x00-@E\[-\^`e\x7b-\x9f{SPACE}]"
+PLAIN_TEXT: Final = rf"\A(?:{_ENDS}[^{_CONTROL}]*)?{_NO_DIGIT}(?:[^{_CONTROL}]*{_ENDS})?\z"
 WHOLE: Final = r"\A(?:0|-?[1-9][0-9]*)\z"
 WHOLE_DECIMAL: Final = r"\A(-?(?:0|[1-9][0-9]*))[.]0*\z"  # 50.0, as tables with missing values write 50
 DECIMAL: Final = r"\A[+-]?(?:[0-9]+[.][0-9]*|[.][0-9]+)\z"
@@ -50,12 +54,14 @@ _CLOCK = (
 )
 # Three numbers of a date, then the clock.
 ISO: Final = r"\A([0-9]{4})-([0-9]{2})-([0-9]{2})" + _CLOCK
-PLAIN_ISO: Final = (
-    r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[ T](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:[.][0-9]+)?Z?\z"  # nearly all
-)
 YEAR_FIRST: Final = r"\A([0-9]{4})/([0-9]{1,2})/([0-9]{1,2})" + _CLOCK
 DOTS: Final = r"\A([0-9]{1,2})[.]([0-9]{1,2})[.]([0-9]{4})" + _CLOCK  # the day first
 SLASHES: Final = r"\A([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})" + _CLOCK  # the day or the month first
+# Most dates with a clock: nothing that could be wrong but the day of the month, and no offset.
+PLAIN_ISO: Final = (
+    r"\A(?:19[7-9][0-9]|[2-4][0-9]{3})-(?:0[1-9]|1[0-2])-[0-3][0-9]"
+    r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]+)?(?: ?(?:Z|UTC))?)?\z"
+)
 OFFSET: Final = r"([+-])([0-9]{2}):?([0-9]{2})?\z"
 
 LATEST: Final = 100_000_000_000  # seconds: the year 5138
@@ -179,7 +185,8 @@ def time_format(
         found["day_or_month"] and not found["day_first"] and not found["month_first"]
     ):
         raise TimeError(
-            DAY_OR_MONTH, "day and month cannot be told apart: --time-format %m/%d/%Y or %d/%m/%Y"
+            DAY_OR_MONTH,
+            "no value shows which is the day and which the month: --time-format %m/%d/%Y or %d/%m/%Y",
         )
     highest = counts.get("highest")
     if READ_AS_1970 not in accept and highest is not None and found["seconds"] == total and highest < _YEAR:
