@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Judged: TypeAlias = tuple[str | None, str | None]  # an ID or the reason why there is none
+    IdOrReason: TypeAlias = tuple[str | None, str | None]  # an ID or the reason why there is none
 
 _SHOWN: Final = 100  # letters of a value that a message shows
 _SHORT: Final = 19  # letters of a whole number that are surely within 63 bits: fewer than this
@@ -118,7 +118,7 @@ def read_numbers(
     return np.where(infinite, np.nan, found), errors
 
 
-def _id_text(value: object, tokens: Collection[str]) -> Judged:
+def _id_text(value: object, tokens: Collection[str]) -> IdOrReason:
     """Return the ID of one value, or why it is none."""
     if value is None or type(value).__name__ in arrow.NULL_TYPES:
         return None, spelling.NO_ID
@@ -143,7 +143,7 @@ def _as_text(value: object) -> str | None:
     return str(value) if is_id else None
 
 
-def _float_id(number: float, bits: int) -> Judged:
+def _float_id(number: float, bits: int) -> IdOrReason:
     if math.isnan(number):
         return None, spelling.NO_ID
     if math.isinf(number) or number != math.floor(number):
@@ -158,7 +158,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern.replace(r"\z", r"\Z"))  # before Python 3.14 the end is \Z
 
 
-def _text_id(text: str, tokens: Collection[str]) -> Judged:
+def _text_id(text: str, tokens: Collection[str]) -> IdOrReason:
     text = text.strip(spelling.SPACE)
     if not text or text.lower() in tokens:
         return None, spelling.NO_ID
@@ -177,16 +177,16 @@ def _text_id(text: str, tokens: Collection[str]) -> Judged:
 
 def _each(values: Sequence[object], tokens: Collection[str]) -> arrow.Read:
     """Return IDs of values of several types; 50 and 50.0 are equal keys, and True is 1, so that a key has the type."""
-    judged: dict[object, Judged] = {}
+    known: dict[object, IdOrReason] = {}
     rows = []
     for value in values:
         if not isinstance(value, str | int | float | bytes | UUID | np.generic):
             rows.append(_id_text(value, tokens))
             continue
         key = (type(value), value)
-        if key not in judged:
-            judged[key] = _id_text(value, tokens)
-        rows.append(judged[key])
+        if key not in known:
+            known[key] = _id_text(value, tokens)
+        rows.append(known[key])
     return pa.array([text for text, _ in rows], pa.string()), pa.array(
         [error for _, error in rows], pa.string()
     )
