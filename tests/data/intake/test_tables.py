@@ -166,6 +166,16 @@ def test_quote_that_another_one_closes_far_below_is_refused(opened, write):
         opened(write(content), bad_rows=0.05)
 
 
+@pytest.mark.parametrize("line", [3, 250_000])
+def test_quote_open_over_megabytes_is_refused_with_its_line(line, opened, write):
+    rows = ["1,2,3"] * 400_000
+    rows[line - 2] = '1,"2,3'
+    with pytest.raises(
+        BadRowError, match=f"line {line} opens a quote that takes in {400_001 - line:,} more lines"
+    ):
+        opened(write(HEADER + "\n".join(rows) + "\n"), bad_rows=0.05)
+
+
 def test_quotes_are_text_if_stated(opened, write):
     _, rows = opened(write(HEADER + '1,"2,3\n'), file_format=FileFormat(quote=False))
     assert rows == [("1", '"2', "3")]

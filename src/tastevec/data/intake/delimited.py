@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import count, islice
+from itertools import chain, count, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,12 +31,13 @@ N_EXAMPLES: Final = 5
 _LONGEST_FIELD = 100
 _SHOWN = 10_000  # bytes of a rejected line that DuckDB keeps
 _QUOTES, _COLUMNS, _BYTES = "broken quotes", "a wrong number of columns", "bytes that are no text"
+_TOO_LONG = f"more than {LONGEST_LINE:,} bytes"
 _REASONS = {
     "UNQUOTED VALUE": _QUOTES,
     "MISSING COLUMNS": _COLUMNS,
     "TOO MANY COLUMNS": _COLUMNS,
     "INVALID ENCODING": _BYTES,
-    "LINE SIZE OVER MAXIMUM": f"more than {LONGEST_LINE:,} bytes",
+    "LINE SIZE OVER MAXIMUM": _TOO_LONG,
 }
 _counter = count()
 
@@ -125,13 +126,14 @@ def read_delimited(
         missing = reader.missing_lines(counts[0], 0, line_of) if counts else text.lines
         if missing:
             rejects = reader.rejects()
-            _check_quotes(text, rejects)
+            _check_quotes(text, dialect, rejects)
             line_of = line_finder(text, dialect, frozenset(reject.start for reject in rejects))
             # DuckDB's ignore_errors also drops the good row after one with broken quotes.
             reader = _Reader(_without(text, rejects, scratch), dialect, connection)
-            counts = reader.count()
-            missing = reader.missing_lines(counts[0], len(rejects), line_of)
+            counts = reader.try_count()
+            missing = reader.missing_lines(counts[0], len(rejects), line_of) if counts else text.lines
         if missing or counts is None:
+            _check_long_rows(text, dialect)
             raise SourceError(
                 f"{text.name}: {text.lines:,} lines, of which {missing:,} are in no row. Expected a row on each line. "
                 "State the delimiter, or that quotes are text, or export the file again."
@@ -277,18 +279,30 @@ class _Reader:
         return int(total or 0)
 
 
-def _check_quotes(text: TextFile, rejects: Sequence[_Reject]) -> None:
+def _check_quotes(text: TextFile, dialect: Dialect, rejects: Sequence[_Reject]) -> None:
     """Refuse a quote that is left open over lines."""
     for reject in rejects:
+        if reject.reason == _TOO_LONG:
+            _check_long_rows(text, dialect)
         if reject.more_lines:
             line = _line_at(text, reject.start)
             is_whole = len(reject.content.encode()) < _SHOWN
             _refuse_open_quote(text, line, reject.more_lines if is_whole else text.lines - line)
 
 
+def _check_long_rows(text: TextFile, dialect: Dialect) -> None:
+    """Refuse a quote that is left open over so many lines that DuckDB does not report it as such."""
+    if not (text.has_quotes and dialect.quote):
+        return
+    starts = chain((line for line, _, _ in _quoted_rows(text, dialect)), [text.lines + 1])
+    for line, following in pairwise(starts):
+        if following - line > _LONGEST_FIELD + 1:
+            _refuse_open_quote(text, line, following - line - 1)
+
+
 def _refuse_open_quote(text: TextFile, line: int, more: int) -> None:
     raise BadRowError(
-        f"{text.name}: line {line} opens a quote that takes in {more:,} more lines. Expected a closing quote on the same line. "
+        f"{text.name}: line {line} opens a quote that takes in {more:,} more line{'s' * (more != 1)}. Expected a closing quote on the same line. "
         "Close it, or state that quotes are text (--quote none)."
     )
 
@@ -365,7 +379,7 @@ def _quoted_rows(text: TextFile, dialect: Dialect) -> Iterator[tuple[int, int, b
             yield content.decode("utf-8", "replace")
 
     doubled = dialect.escape == dialect.quote
-    limit = csv.field_size_limit(LONGEST_LINE)
+    limit = csv.field_size_limit(50 * LONGEST_LINE)
     try:
         with text.path.open("rb") as file:
             reader = csv.reader(
@@ -377,7 +391,11 @@ def _quoted_rows(text: TextFile, dialect: Dialect) -> Iterator[tuple[int, int, b
             )
             while True:
                 first = line + 1, start
-                cells = next(reader, None)
+                try:
+                    cells = next(reader, None)
+                except csv.Error:  # a quote is open over a large part of the file
+                    yield *first, True
+                    return
                 if cells is None:
                     return
                 yield *first, bool(cells[0] if len(dialect.names) == 1 and cells else cells)
