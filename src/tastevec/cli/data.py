@@ -167,7 +167,7 @@ def prepare(
                 memory=memory,
                 seed=seed,
             )
-        shown = ("source", "counts", "vectors", "settings", "timings")
+        shown = ("source", "feedback", "order", "report", "counts", "vectors", "settings", "timings")
         facts = {"out": out, **{name: prepared.manifest[name] for name in shown}}
         output.set(facts, _prepared_text(facts))
 
