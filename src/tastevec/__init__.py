@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tastevec.data.download import fetch
     from tastevec.evaluation.compare import compare
     from tastevec.pipelines.evaluate import evaluate
+    from tastevec.pipelines.fit import fit, inspect
     from tastevec.pipelines.prepare import describe, prepare
     from tastevec.pipelines.train import train
     from tastevec.serving.align import Alignment, align
@@ -50,6 +51,8 @@ __all__ = [
     "describe",
     "evaluate",
     "fetch",
+    "fit",
+    "inspect",
     "load",
     "prepare",
     "train",
@@ -71,6 +74,8 @@ _MODULES = {
     "describe": "tastevec.pipelines.prepare",
     "evaluate": "tastevec.pipelines.evaluate",
     "fetch": "tastevec.data.download",
+    "fit": "tastevec.pipelines.fit",
+    "inspect": "tastevec.pipelines.fit",
     "load": "tastevec.serving.recommender",
     "prepare": "tastevec.pipelines.prepare",
     "train": "tastevec.pipelines.train",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from tastevec.cli.console import AsJson, Command, progress_bar, reporting
-from tastevec.cli.data import describe, fetch, prepare
-from tastevec.cli.models import add_items, align, compare, evaluate, push, settings_help, train
+from tastevec.cli.data import describe, fetch, inspect, prepare
+from tastevec.cli.models import add_items, align, compare, evaluate, fit, push, settings_help, train
 from tastevec.cli.serve import serve
 from tastevec.cli.users import encode, explain, recommend, similar
 from tastevec.extras import EXTRAS
@@ -89,8 +89,10 @@ def _as_text(found: dict[str, Any]) -> str:
 
 EXAMPLES: Final = {
     "fetch": "tastevec fetch ml-100k --to data",
+    "inspect": "tastevec inspect plays.csv --items games.csv",
     "prepare": "tastevec prepare ratings.csv --items items.csv --out prepared",
     "describe": "tastevec describe prepared --out pictures",
+    "fit": "tastevec fit ratings.csv --items books.csv --item-noun book:books --out model",
     "train": "tastevec train prepared --out model --set epochs=10 --set seed=7",
     "evaluate": "tastevec evaluate model --data prepared --out results",
     "compare": "tastevec compare results earlier-results --out comparison",
@@ -131,7 +133,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(fetch, prepare, describe, train, evaluate, compare, align, encode, recommend, similar, explain, serve),
+    *(
+        fetch,
+        inspect,
+        prepare,
+        describe,
+        fit,
+        train,
+        evaluate,
+        compare,
+        align,
+        encode,
+        recommend,
+        similar,
+        explain,
+        serve,
+    ),
     *(add_items, push, doctor),
 )
 for name, function in zip(EXAMPLES, _COMMANDS, strict=True):

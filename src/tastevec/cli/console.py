@@ -87,6 +87,10 @@ class Output:
         """Replace both."""
         self.facts, self.text = facts, text
 
+    def show(self, report: object) -> None:
+        """Print a report to standard error, above the progress bar, before the work goes on."""
+        typer.echo(str(report), err=True)
+
 
 @contextmanager
 def reporting(*, as_json: bool, interrupted: Callable[[], str] | None = None) -> Iterator[Output]:
@@ -194,6 +198,13 @@ OutFolder = Annotated[
 OutFile = Annotated[
     Path,
     typer.Option("--out", metavar="FILE", help="Output Parquet file; an earlier result there is replaced."),
+]
+ItemNounFlag = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ONE:MANY",
+        help="What the catalog calls its items, such as book:books; item:items by default.",
+    ),
 ]
 SkipBadRows = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Skip invalid rows and report them instead of stopping.")

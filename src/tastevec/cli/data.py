@@ -1,7 +1,6 @@
 """Commands about data: fetch, prepare and describe."""
 
 import dataclasses
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -10,10 +9,10 @@ import typer
 
 from tastevec.cli.console import (
     AsJson,
+    ItemNounFlag,
     Memory,
     OutFolder,
     PreparedFolder,
-    SkipBadRows,
     SparkMaster,
     SparkScratch,
     WhichPreset,
@@ -23,6 +22,7 @@ from tastevec.cli.console import (
     skipped_rows,
     typed_command,
 )
+from tastevec.cli.flags import INTAKE_FLAGS, ITEM_FLAGS, takes_flags
 from tastevec.data.spark import Engine
 from tastevec.nouns import ItemNoun
 from tastevec.schema import DESCRIPTION_FILE, PAGE_FILE, SplitStrategy
@@ -75,25 +75,22 @@ def _resume() -> str:
     return f"the partial download remains. Resume: {typed_command()}"
 
 
-def _rating_range(text: str) -> tuple[float, float]:
-    """Return the two numbers of ``LOW:HIGH``."""
-    number = r"(-?\d+(?:\.\d+)?)"
-    if not (found := re.fullmatch(f"{number}:{number}", text)):
-        raise typer.BadParameter(f"{text!r}. Expected LOW:HIGH, such as 1:10", param_hint="--rating-range")
-    return float(found[1]), float(found[2])
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A public release (folder or zip), a file of interactions (CSV, JSON lines, Parquet, Arrow; gz, zst, zip), a folder "
+        "of Parquet files, or - for standard input; Spark: also an address such as s3a://bucket/ml-32m.",
+    ),
+]
 
 
+@takes_flags(INTAKE_FLAGS, ITEM_FLAGS)
 def prepare(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A MovieLens release (folder or zip), RecBole files, or a CSV or Parquet file of interactions; Spark: also a "
-            "folder of Parquet files, or an address such as s3a://bucket/ml-32m.",
-        ),
-    ],
+    source: SourceArgument,
     *,
     out: OutFolder,
+    stated: dict[str, Any],
     preset: WhichPreset = "taste",
     split_strategy: Annotated[
         SplitStrategy | None,
@@ -110,26 +107,7 @@ def prepare(
     genome: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Tag genome of another release, joined by item_id.")
     ] = None,
-    tags: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Tags of another release, all of them used; repeatable."),
-    ] = None,
-    items: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Item metadata: item_id, title, year, genres."),
-    ] = None,
-    rating_range: Annotated[
-        str | None,
-        typer.Option(metavar="LOW:HIGH", help="Rating scale of your own table; 0.5:5 by default."),
-    ] = None,
-    item_noun: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ONE:MANY",
-            help="What the catalog calls its items, such as book:books; item:items by default.",
-        ),
-    ] = None,
-    skip_bad_rows: SkipBadRows = False,
+    item_noun: ItemNounFlag = None,
     engine: Annotated[
         Engine, typer.Option(help="Reads and sorts the interactions; the result is the same.")
     ] = "duckdb",
@@ -143,7 +121,6 @@ def prepare(
 
     It holds each user's history sorted by time, the user split, the content vectors of items, and a report of all rows.
     """
-    scale = _rating_range(rating_range) if rating_range else None
     with reporting(as_json=as_json) as output:
         from tastevec.pipelines.prepare import prepare
 
@@ -156,16 +133,14 @@ def prepare(
                 split_strategy=split_strategy,
                 held_out_users=held_out_users,
                 genome=genome,
-                tags=tags or (),
-                items=items,
-                rating_range=scale,
                 item_noun=item_noun,
-                skip_bad_rows=skip_bad_rows,
+                show=output.show,
                 engine=engine,
                 master=master,
                 scratch=scratch,
                 memory=memory,
                 seed=seed,
+                **stated,
             )
         shown = ("source", "feedback", "order", "report", "counts", "vectors", "settings", "timings")
         facts = {"out": out, **{name: prepared.manifest[name] for name in shown}}
@@ -198,6 +173,19 @@ def _prepared_text(facts: dict[str, Any]) -> str:
         if file["skipped"]
     ]
     return "\n".join([*lines, f"Next: tastevec train {facts['out']} --out model"])
+
+
+@takes_flags(INTAKE_FLAGS, ITEM_FLAGS)
+def inspect(source: SourceArgument, *, stated: dict[str, Any], as_json: AsJson = False) -> None:
+    """Print what would be understood of a source.
+
+    Nothing is written. Each column has one line; a stop ends with the code that --accept takes.
+    """
+    with reporting(as_json=as_json) as output:
+        from tastevec.pipelines.fit import inspect
+
+        report = inspect(source, **stated)
+        output.set({"source": source, "report": report.to_dict()}, str(report))
 
 
 def describe(prepared: PreparedFolder, *, out: OutFolder, as_json: AsJson = False) -> None:

@@ -10,6 +10,8 @@ import typer
 
 from tastevec.cli.console import (
     AsJson,
+    ItemNounFlag,
+    Memory,
     ModelFolder,
     OutFolder,
     PreparedFolder,
@@ -21,6 +23,7 @@ from tastevec.cli.console import (
     reporting,
     typed_command,
 )
+from tastevec.cli.flags import INTAKE_FLAGS, ITEM_FLAGS, takes_flags
 from tastevec.data.files import check_replaceable
 from tastevec.schema import ALIGNMENT_FILE, REPORT_FILE, RESULTS_FILE, TaskId
 from tastevec.training.distributed import rank
@@ -92,6 +95,64 @@ def train(
         )
         shown = {name: facts[name] for name in ("space", "data", "settings", "validation")}
         output.set({"out": out, "seconds": seconds, **shown}, text)
+
+
+@takes_flags(INTAKE_FLAGS, ITEM_FLAGS)
+def fit(
+    interactions: Annotated[
+        str, typer.Argument(metavar="INTERACTIONS", help="A source, as `tastevec prepare` takes it.")
+    ],
+    *,
+    out: OutFolder,
+    stated: dict[str, Any],
+    prepared: Annotated[
+        Path | None,
+        typer.Option(
+            "--prepared", metavar="DIR", help="Keep the prepared dataset there, for `tastevec evaluate`."
+        ),
+    ] = None,
+    item_noun: ItemNounFlag = None,
+    preset: WhichPreset = "taste",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of `tastevec train`; repeatable."),
+    ] = None,
+    memory: Memory = "2GB",
+    as_json: AsJson = False,
+) -> None:
+    """Prepare interactions and train a model in one.
+
+    Same as `tastevec prepare` and `tastevec train`, which also resume, run on Spark or on several processes.
+    """
+    settings = dict(_setting(text) for text in changes or ())
+    with reporting(as_json=as_json) as output:
+        resolve_settings(preset, **settings)  # a wrong setting fails before the reading
+        from tastevec.pipelines.fit import fit
+
+        with progress_bar("Reading") as progress:
+            model = fit(
+                interactions,
+                out=out,
+                prepared=prepared,
+                preset=preset,
+                progress=progress,
+                show=output.show,
+                memory=memory,
+                item_noun=item_noun,
+                **stated,
+                **settings,
+            )
+        facts = model.bundle.facts
+        after = (
+            f"Next: tastevec evaluate {out} --data {prepared} --out results"
+            if prepared
+            else f"Next: tastevec recommend {out} HISTORIES --out recs.parquet"
+        )
+        shown = {name: facts[name] for name in ("space", "data", "settings", "validation")}
+        output.set(
+            {"out": out, "seconds": output.seconds, **shown},
+            f"Wrote {out}/ ({output.seconds:,.0f} s).\n{after}",
+        )
 
 
 def _resume(out: Path) -> str:

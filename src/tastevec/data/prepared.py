@@ -31,6 +31,7 @@ from tastevec.data.files import (
     sha256_of,
 )
 from tastevec.data.histories import ARRAY_DTYPES, Histories
+from tastevec.data.intake.report import IntakeReport
 from tastevec.data.value_scale import ValueScale, restored_scale
 from tastevec.nouns import ItemNoun
 from tastevec.schema import (
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tastevec.data.readers import Source
+    from tastevec.data.intake.source import Source
     from tastevec.schema import Split
 
 
@@ -241,6 +242,11 @@ class Prepared:
         return ItemNoun.of(self.manifest["source"])
 
     @property
+    def report(self) -> IntakeReport:
+        """What was understood of the source."""
+        return IntakeReport.from_dict(self.manifest["report"])
+
+    @property
     def order(self) -> Order:
         """What orders the interactions of a user: timestamps, the file, or none."""
         order: Order = self.manifest["order"]
@@ -282,7 +288,7 @@ def manifest_content(
             "n_bins": scale.n_bins,
         },
         "order": source.order,
-        "report": dict(source.report),
+        "report": source.report.to_dict(),
         "counts": dataclasses.asdict(counts),
         "settings": dict(settings),
         "vectors": dict(vectors),

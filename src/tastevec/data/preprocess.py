@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from numpy.typing import NDArray
 
-    from tastevec.data.readers import Source
+    from tastevec.data.intake.source import Source
     from tastevec.data.value_scale import ValueScale
 
 

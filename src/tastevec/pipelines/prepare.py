@@ -13,14 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, SkipValidation
 from safetensors.numpy import save_file
 
 from tastevec.data.expressions import connect
 from tastevec.data.files import atomic_folder, check_replaceable
+from tastevec.data.intake.settings import IntakeSettings, ItemSettings
+from tastevec.data.intake.source import Source, read_source
+from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
 from tastevec.data.prepared import Prepared, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, find_split_timestamp, preprocess
-from tastevec.data.readers import ReadSettings, Source, read_source
+from tastevec.data.readers import ReadSettings
 from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
 from tastevec.data.spark.reading import read_source as read_on_spark
 from tastevec.data.spark.session import SparkEngine, is_address, spark_engine
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 
     from ibis.backends.duckdb import Backend
     from numpy.typing import NDArray
+
+    from tastevec.data.intake.report import IntakeReport
 
 
 def training_tags(tags: pa.Table, folder: Path) -> pa.Table:
@@ -130,7 +135,13 @@ def _genome_svd(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDA
 
 
 _RESOLVED = ("split_strategy", "order", "minimum_interactions")  # set by the preset, for the manifest
-_ELSEWHERE = ("master", "scratch", "item_noun")  # the result does not depend on them, or `source` has it
+_ELSEWHERE = (
+    "master",
+    "scratch",
+    "item_noun",
+    "intake",
+    "described",
+)  # the result does not depend on them, or `source` has it
 _LATER_SHARE = 0.1  # of ratings at or after the split timestamp
 _OWN_ITEM_IDS = "ml-100k"  # its item ids differ from those of all later releases
 
@@ -148,10 +159,8 @@ class PrepareSettings:
             tenths of all ratings are, so that nothing is learned from later ones.
         held_out_users: Of "liang": validation users, and as many test users; the published number is for ml-20m.
         genome: The folder of a tag genome, joined by item id; it replaces that of the release.
-        tags: Files of tags from another release.
-        items: A table of item metadata.
-        skip_bad_rows: Skip and count invalid rows instead of stopping.
-        rating_range: The lowest and the highest rating; None is that of the release.
+        intake: How interactions are read; `prepare` takes its settings by name.
+        described: How item metadata and tags are read; as above.
         item_noun: What the catalog calls its items, ``ONE:MANY``, such as ``book:books``; None is that of the release, or item.
         engine: Reads and sorts the interactions: "duckdb" in this process, or "spark". The dataset is the same, except
             for the name of the engine and the timings.
@@ -166,10 +175,8 @@ class PrepareSettings:
     split_strategy: SplitStrategy | None = None
     held_out_users: Annotated[int, Field(ge=1)] = 10_000
     genome: Path | None = None
-    tags: tuple[Path, ...] = ()
-    items: Path | None = None
-    skip_bad_rows: bool = False
-    rating_range: tuple[float, float] | None = None
+    intake: SkipValidation[IntakeSettings] = field(default_factory=IntakeSettings)
+    described: SkipValidation[ItemSettings] = field(default_factory=ItemSettings)
     item_noun: str | None = None
     engine: Engine = "duckdb"
     master: str | None = None
@@ -201,7 +208,10 @@ class PrepareSettings:
     def reading(self) -> ReadSettings:
         """The settings of the readers."""
         return ReadSettings(
-            tags=self.tags, items=self.items, skip_bad_rows=self.skip_bad_rows, rating_range=self.rating_range
+            tags=self.described.tags,
+            items=self.described.items[0] if self.described.items else None,
+            skip_bad_rows=self.intake.bad_rows is not None,
+            rating_range=self.intake.rating_range,
         )
 
     def preprocessing(
@@ -221,11 +231,12 @@ class PrepareSettings:
 
 
 def write_prepared(
-    source_path: Path | str,
+    source_path: Any,  # noqa: ANN401  a path, or a table of any library
     out: Path,
     *,
     settings: PrepareSettings | None = None,
     progress: Callable[[str], None] | None = None,
+    show: Callable[[IntakeReport], None] | None = None,
 ) -> Prepared:
     """Read a source with these settings and write the prepared dataset ``out``, as `prepare` does.
 
@@ -233,7 +244,9 @@ def write_prepared(
     """
     settings = settings or PrepareSettings()
     clock = _Clock(progress or (lambda _stage: None))
-    inputs = (source_path, settings.genome, *settings.tags, settings.items)
+    described = settings.described
+    stated = (source_path, settings.genome, *described.tags, *described.items, *described.relevance)
+    inputs = tuple(path for path in stated if isinstance(path, str | Path))
     check_replaceable(out, marker_file=MANIFEST_FILE, inputs=inputs)
     with atomic_folder(out, marker_file=MANIFEST_FILE) as folder:
         connection = connect(settings.memory, spill=folder.parent)
@@ -242,6 +255,8 @@ def write_prepared(
                 with clock.stage("read"):
                     source = _read(source_path, settings, connection, engine)
                     _check_item_ids(source, settings)
+                if show is not None:
+                    show(source.report)
                 with clock.stage("genome"):
                     genome = _find_genome(source, settings, connection)
                 with clock.stage("preprocess"):
@@ -297,7 +312,10 @@ def _engine(settings: PrepareSettings, connection: Backend, folder: Path) -> Ite
 
 
 def _read(
-    source: Path | str, settings: PrepareSettings, connection: Backend, engine: Backend | SparkEngine
+    source: Any,  # noqa: ANN401  as `write_prepared`
+    settings: PrepareSettings,
+    connection: Backend,
+    engine: Backend | SparkEngine,
 ) -> Source:
     if isinstance(engine, SparkEngine):
         return read_on_spark(source, engine=engine, connection=connection, settings=settings.reading)
@@ -305,11 +323,11 @@ def _read(
         raise SettingsError(
             f"{source}: an address, which only Spark reads. Expected a local path. Add --engine spark, or download it"
         )
-    return read_source(Path(source), connection=connection, settings=settings.reading)
+    return read_source(source, connection=connection, settings=settings.intake, items=settings.described)
 
 
 def _check_item_ids(source: Source, settings: PrepareSettings) -> None:
-    if _OWN_ITEM_IDS in {source.format, source.name} and (settings.genome or settings.tags):
+    if _OWN_ITEM_IDS in {source.format, source.name} and (settings.genome or settings.described.tags):
         raise SettingsError(
             f"{source.name}: its item ids differ from those of later releases, so --genome and --tags would join the wrong "
             "items. Expected another release. Remove --genome and --tags"
@@ -320,7 +338,7 @@ def _find_genome(source: Source, settings: PrepareSettings, connection: Backend)
     folder = settings.genome or source.genome_folder
     if folder is None:
         return None
-    return read_genome(folder, connection, skip_bad_rows=settings.skip_bad_rows)
+    return read_genome(folder, connection, skip_bad_rows=settings.intake.bad_rows is not None)
 
 
 def _items_with_genome(source: Source, genome: Genome | None) -> frozenset[Any] | None:
@@ -351,20 +369,24 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting
 
 
 def prepare(
-    source: Path | str,
+    source: Any,  # noqa: ANN401  a path, or a table of any library
     out: Path | str,
     *,
     progress: Callable[[str], None] | None = None,
+    show: Callable[[IntakeReport], None] | None = None,
     **changes: Any,  # noqa: ANN401  each has its own type
 ) -> Prepared:
-    """Read a release or your own table and write the prepared dataset ``out``.
+    """Read a release or your own interactions and write the prepared dataset ``out``.
 
     Args:
-        source: The folder or zip of a release, or a CSV or Parquet file of interactions; with ``engine="spark"`` also a
-            folder of Parquet files, or an address that Spark's workers can reach, such as ``s3a://bucket/ml-32m``.
+        source: A release (folder or zip), a file or a folder of Parquet files, or a table: pandas, Polars, Arrow, a dict of
+            columns, a list of rows, a sparse matrix. With ``engine="spark"`` a path or an address that Spark's workers can
+            reach, such as ``s3a://bucket/ml-32m``.
         out: The folder of the dataset; an earlier dataset is replaced.
         progress: Called with the name of each stage when it starts: read, genome, preprocess, vectors.
-        **changes: Settings that differ from the defaults; see `PrepareSettings`.
+        show: Called with the report of what was understood, before the work begins.
+        **changes: Settings that differ from the defaults: those of `PrepareSettings`, `IntakeSettings` and `ItemSettings`, such
+            as ``items="items.csv"``, ``feedback="implicit"``, ``rating_range="1:10"``, ``columns={"rating": "points"}``.
 
     Raises:
         SettingsError: A setting is unknown or out of range, or Spark fails.
@@ -376,14 +398,17 @@ def prepare(
 
     from tastevec.data.files import validation_message
 
-    known = [field.name for field in dataclasses.fields(PrepareSettings)]
-    if unknown := sorted(changes.keys() - set(known)):
-        raise SettingsError(f"{unknown[0]}: unknown setting. Expected one of {', '.join(known)}")
+    own = {name.name for name in dataclasses.fields(PrepareSettings)} - {"intake", "described"}
+    check_names(changes, {*own, *STATED})
+    stated = {name: value for name, value in changes.items() if name in STATED}
     try:
-        settings = TypeAdapter(PrepareSettings).validate_python(changes)
+        settings = TypeAdapter(PrepareSettings).validate_python(
+            {name: value for name, value in changes.items() if name in own}
+        )
     except ValidationError as error:
         raise SettingsError(f"{validation_message(error)}. See: tastevec prepare --help") from error
-    return write_prepared(source, Path(out), settings=settings, progress=progress)
+    settings = dataclasses.replace(settings, intake=intake_settings(stated), described=item_settings(stated))
+    return write_prepared(source, Path(out), settings=settings, progress=progress, show=show)
 
 
 def describe(data: Path | str, out: Path | str) -> dict[str, Any]:

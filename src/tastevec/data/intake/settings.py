@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping  # noqa: TC003  pydantic reads it, as the types below
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from tastevec.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tastevec.schema import FeedbackKind, Order, Repeats
+from tastevec.schema import FeedbackKind, Order, Repeats  # noqa: TC001  as above
 
 # Texts that are no ID, in any case of letters; the empty text is none, either.
 MISSING: Final = ("nan", "none", "null", "na", "n/a", "nat", "<na>", "\\n")

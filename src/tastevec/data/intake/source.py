@@ -152,7 +152,7 @@ def scratch_folder() -> Iterator[Path]:
 
 def find_files(source: Any, scratch: Path) -> SourceFiles | None:  # noqa: ANN401  as `read_source`
     """Return the files of a source on disk; None of standard input and of tables in memory."""
-    if source == "-" or not isinstance(source, str | Path):
+    if not isinstance(source, str | Path) or source == "-":
         return None
     return find_source(Path(source), scratch)
 

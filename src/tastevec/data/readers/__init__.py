@@ -8,10 +8,12 @@ import sys
 import tempfile
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from tastevec.data.intake.source import Source
+from tastevec.data.intake.validation import RowReport
 from tastevec.data.readers.formats import (
     GENOME_FILES,
     SourceLayout,
@@ -27,7 +29,6 @@ from tastevec.data.readers.validate import (
     NumericRows,
     ReaderContext,
     RowPolicy,
-    RowReport,
     ValidatedRows,
     fresh_name,
 )
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
     import ibis
     from ibis.backends.duckdb import Backend
     from ibis.expr.types import Table
-
-    from tastevec.schema import Order
 
 
 __all__ = [
@@ -103,43 +102,6 @@ class ReadSettings:
         if self.rating_range and not -math.inf < self.rating_range[0] < self.rating_range[1] < math.inf:
             low, high = self.rating_range
             raise SettingsError(f"rating range {low:g}:{high:g}. Expected LOW:HIGH, the lowest rating first.")
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A release or a table, read and validated, as tables of the connection it was read through.
-
-    Attributes:
-        name: The name of the folder, zip or file, without its ending.
-        format: ``ml-100k``, ``ml-1m``, ``ml-10m``, ``movielens-csv``, ``recbole`` or ``table``.
-        scale: The value scale.
-        feedback: More facts about the values, as JSON values for the manifest.
-        order: What orders the interactions of a user.
-        item_noun: What the catalog calls its items, ``one`` and ``many``.
-        interactions: ``user_id, item_id`` (int64 or string), ``rating`` float64 (NULL for tag-only
-            interactions), ``timestamp`` int64 Unix seconds (NULL if unknown), ``position`` int64 from 0 (the order of
-            the source, ratings before tags); one row per user and item.
-        items: ``item_id, title`` string, ``year`` int32 or NULL, ``genres`` array of strings; empty if unknown.
-        tags: ``user_id`` (NULL in tags of another release), ``item_id``, ``tag`` (lower case, stripped),
-            ``weight`` float64 (1 per application, or the file's own), ``timestamp`` int64 (NULL if unknown).
-        genome_folder: The folder of ``genome-scores.csv``, if the release has one; for a zip, a temporary folder that
-            is removed with this value.
-        row_reports: One per file.
-        report: What was understood of the source, as JSON values.
-    """
-
-    name: str
-    format: str
-    scale: ValueScale
-    feedback: Mapping[str, Any]
-    order: Order
-    item_noun: Mapping[str, str]
-    interactions: Table
-    items: Table
-    tags: Table
-    genome_folder: Path | None
-    row_reports: tuple[RowReport, ...]
-    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 # ruff: noqa: S608 -- each query is built from constants and generated names

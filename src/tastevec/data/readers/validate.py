@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from tastevec.data.intake.validation import RowReport
 from tastevec.data.readers.columns import ANY_ID, BLANK, CONTROL, DUCKDB, OUT_OF_RANGE, parse
 from tastevec.data.readers.records import readable
 from tastevec.data.readers.text import UNDECODED, literal, show, sql_path
@@ -39,27 +40,6 @@ _MARKS = {
 _MARKS_SQL = {
     reason: (f"contains({{t}}, '{mark}')", f"contains(text, '{mark}')") for reason, mark in _MARKS.items()
 }
-
-
-@dataclass(frozen=True)
-class RowReport:
-    """Where every row of one file went: ``rows_read == rows_kept + sum(skipped.values())``.
-
-    Attributes:
-        file: The file's name.
-        rows_read: Rows in the file, without headers and blank lines.
-        rows_kept: Rows in the tables.
-        skipped: Number of rows that are not in the tables, by reason.
-        examples: The first five skipped rows, each with file, line, column, value and what was expected.
-        encoding: How the file's bytes were read: ``utf-8``, ``iso-8859-1`` or ``parquet``.
-    """
-
-    file: str
-    rows_read: int
-    rows_kept: int
-    skipped: dict[str, int] = field(default_factory=dict)
-    examples: tuple[str, ...] = ()
-    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from tastevec.data.intake.validation import RowReport
 from tastevec.data.readers.columns import DATES, OUT_OF_RANGE, Dialect, parse
 from tastevec.data.readers.text import UNDECODED
 from tastevec.data.readers.validate import (
@@ -17,7 +18,6 @@ from tastevec.data.readers.validate import (
     EXAMPLES,
     NO_COLUMN,
     InvalidRow,
-    RowReport,
     describe_row,
     error_case,
     refuse_rows,

@@ -1,0 +1,150 @@
+"""The fit stage: from tables of interactions and items to a model in one call; and the inspection of a source."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tastevec.data.expressions import connect
+from tastevec.data.intake.source import read_source
+from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
+from tastevec.pipelines.prepare import PrepareSettings, prepare
+from tastevec.serving.recommender import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tastevec.data.intake.report import IntakeReport
+    from tastevec.schema import Preset
+    from tastevec.serving.recommender import Recommender
+
+    Progress = Callable[[int, int, str], None]
+
+_STAGES = ("read", "genome", "preprocess", "vectors")
+_PREPARE_ONLY = {field.name for field in dataclasses.fields(PrepareSettings)} - {
+    "preset",
+    "intake",
+    "described",
+}
+
+
+def inspect(source: Any, **stated: Any) -> IntakeReport:  # noqa: ANN401  any table, and settings of its own types
+    """Return what would be understood of a source, without writing anything.
+
+    Args:
+        source: A path, or a table of any library; see `prepare`.
+        **stated: Settings of reading, as `prepare` takes them.
+
+    Raises:
+        SettingsError: A setting is unknown or out of range.
+        DataError: The source cannot be read; ``code`` names a stop that ``accept`` turns into a warning.
+    """
+    check_names(stated, STATED)
+    connection = connect()
+    try:
+        found = read_source(
+            source, connection=connection, settings=intake_settings(stated), items=item_settings(stated)
+        )
+    finally:
+        connection.disconnect()
+    return found.report
+
+
+def fit(
+    interactions: Any,  # noqa: ANN401  a path, or a table of any library
+    items: Any = None,  # noqa: ANN401  as above
+    *,
+    out: Path | str | None = None,
+    prepared: Path | str | None = None,
+    preset: Preset = "taste",
+    progress: bool | Progress = True,
+    show: Callable[[IntakeReport], None] | None = None,
+    **settings: Any,  # noqa: ANN401  each has its own type
+) -> Recommender:
+    """Return a model of interactions: `prepare` and `train` in one.
+
+    Args:
+        interactions: A table of user, item and any of rating, weight, event, timestamp, or a path; see `prepare`.
+        items: Item metadata: a table or a path, or several in a list.
+        out: The model folder; None keeps the model in memory (`Recommender.save` later).
+        prepared: The folder of the prepared dataset, for `evaluate`; None does not keep it.
+        preset: ``taste``, or ``bert-cosine`` (the research note's model).
+        progress: Print the report and a progress bar to standard error; or a function of steps done, their total, and what
+            is done; or False.
+        show: Called with the report of what was understood, instead of printing it.
+        **settings: Settings of reading and preparing, as `prepare` takes them, and of training, as `train` takes them.
+
+    Raises:
+        SettingsError: A setting is unknown or out of range.
+        DataError: The interactions cannot be read, or make no sense.
+        TrainingError: There are too few users.
+
+    Examples:
+        >>> rows = [(user, (user + step) % 12) for user in range(40) for step in range(4)]
+        >>> model = fit(rows, columns=["user_id", "item_id"], epochs=1, progress=False)
+        >>> model.encode([3, 4, 5]).shape
+        (64,)
+    """
+    from tastevec.training.settings import PRESETS  # here: `inspect` needs no models of training
+
+    training = set(PRESETS[preset].model_fields) - {"preset"} if preset in PRESETS else set()
+    check_names(settings, {*STATED, *_PREPARE_ONLY, *training})
+    reading = {name: value for name, value in settings.items() if name in STATED or name in _PREPARE_ONLY}
+    changes = {name: value for name, value in settings.items() if name in training}
+    with (
+        tempfile.TemporaryDirectory(prefix="tastevec-fit-") as scratch,
+        _reporting(progress) as (printed, step),
+    ):
+        folder = Path(prepared) if prepared is not None else Path(scratch) / "prepared"
+        model = Path(out) if out is not None else Path(scratch) / "model"
+        prepare(
+            interactions,
+            folder,
+            show=show or printed,
+            progress=lambda stage: step(_STAGES.index(stage), len(_STAGES), f"Preparing: {stage}"),
+            preset=preset,
+            items=items,
+            **reading,
+        )
+        from tastevec.pipelines.train import train  # torch
+
+        train(
+            folder,
+            model,
+            preset=preset,
+            progress=lambda done, total, newest: step(done, total, _training_text(newest)),
+            **changes,
+        )
+        return load(model)
+
+
+def _training_text(newest: dict[str, float]) -> str:
+    loss = f": loss {newest['loss']:.3f}" if "loss" in newest else ""
+    return f"Training{loss}"
+
+
+@contextmanager
+def _reporting(progress: bool | Progress) -> Iterator[tuple[Callable[[IntakeReport], None], Progress]]:  # noqa: FBT001  its values, not a switch
+    """Yield what shows the report, and what shows a step."""
+    if callable(progress):
+        yield lambda _report: None, progress
+        return
+    if not progress:
+        yield lambda _report: None, lambda _done, _total, _text: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True) as bar:  # in notebooks, too
+        task = bar.add_task("Reading", total=None)
+
+        def step(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield lambda report: console.print(str(report), markup=False, highlight=False, soft_wrap=True), step
