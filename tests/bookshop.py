@@ -1,8 +1,13 @@
-"""A made-up bookshop: 60 readers rate 72 books from 1 to 10, each by an author, in one of six categories."""
+"""A made-up bookshop: 60 readers rate 72 books from 1 to 10, each by an author, in one of six categories.
+
+And the words that its commands, files and pages must not have.
+"""
 
 from __future__ import annotations
 
+import base64
 import csv
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,10 +28,20 @@ THINGS = (
     "Compass",
     "Bridge",
     "Letter",
+    "Island",
+    "Clock",
 )
-THINGS += ("Island", "Clock")
 READERS, BOOKS = 60, len(CATEGORIES) * len(THINGS)
 NOUN = "book:books"
+OTHER_NOUNS = re.compile(r"\b(?:films?|movies?|watch\w*|stars?|cinema\w*)\b", re.IGNORECASE)
+TINY = ("epochs=1", "batch_size=16", "hidden_size=8", "dim=8", "layers=1", "heads=1", "report_to=none")
+
+
+def other_nouns(text):
+    """Return each of those words with its surroundings; embedded images count with their text."""
+    for image in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", text):
+        text = text.replace(image, base64.b64decode(image).decode())
+    return [text[max(0, found.start() - 40) : found.end() + 40] for found in OTHER_NOUNS.finditer(text)]
 
 
 def write_bookshop(folder: Path) -> Path:

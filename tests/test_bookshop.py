@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -20,22 +19,12 @@ pytestmark = pytest.mark.slow
 
 WEB = Path(tastevec.__file__).parent / "serving" / "web"
 
-OTHER_NOUNS = re.compile(r"\b(?:films?|movies?|watch\w*|stars?|cinema\w*)\b", re.IGNORECASE)
-TINY = ("epochs=1", "batch_size=16", "hidden_size=8", "dim=8", "layers=1", "heads=1", "report_to=none")
-
-
-def other_nouns(text):
-    """Return each of those words with its surroundings; embedded images count with their text."""
-    for image in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", text):
-        text = text.replace(image, base64.b64decode(image).decode())
-    return [text[max(0, found.start() - 40) : found.end() + 40] for found in OTHER_NOUNS.finditer(text)]
-
 
 def run(*arguments, code=0):
     """Return what a command prints, after a look at its words."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
-    assert other_nouns(result.output) == []
+    assert bookshop.other_nouns(result.output) == []
     return result.output
 
 
@@ -47,7 +36,13 @@ def _shop(tmp_path_factory):
         patch.chdir(folder)
         how = ("--items", "items.csv", "--item-noun", bookshop.NOUN, "--rating-range", "1:10")
         assert "72 books, " in run("prepare", "ratings.csv", *how, "--out", "prepared")
-        run("train", "prepared", "--out", "model", *(word for pair in TINY for word in ("--set", pair)))
+        run(
+            "train",
+            "prepared",
+            "--out",
+            "model",
+            *(word for pair in bookshop.TINY for word in ("--set", pair)),
+        )
     return folder
 
 
@@ -87,7 +82,7 @@ def test_commands_and_their_files_speak_of_books(shop):
     assert "73 books, 1 of them new" in run("add-items", "model", "new.csv", "--out", "grown")
     texts = [path for path in shop.rglob("*") if path.suffix in {".json", ".html", ".md", ".py"}]
     assert len(texts) > 10
-    assert {path.name: found for path in texts if (found := other_nouns(path.read_text()))} == {}
+    assert {path.name: found for path in texts if (found := bookshop.other_nouns(path.read_text()))} == {}
 
 
 def test_help_speaks_of_items():
@@ -111,9 +106,14 @@ def test_service_and_page_speak_of_books(client):
         ("POST", "/v1/steer", {"tags": 1}),
     ]
     for method, path, body in requests:
-        assert other_nouns(client.request(method, path, json=body).text) == [], path
+        assert bookshop.other_nouns(client.request(method, path, json=body).text) == [], path
 
 
 def test_words_of_other_catalogs_are_found():
     image = base64.b64encode(b"<text>of films</text>").decode()
-    assert len(other_nouns(f"most watched <img src='data:image/svg+xml;base64,{image}'> 5 Stars, start")) == 3
+    assert (
+        len(
+            bookshop.other_nouns(f"most watched <img src='data:image/svg+xml;base64,{image}'> 5 Stars, start")
+        )
+        == 3
+    )

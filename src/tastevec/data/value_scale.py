@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tastevec.schema import FeedbackKind
 
 TOUCHED: Final = 0.5  # the share of an interaction that is neither positive nor negative
+_FEWEST_UNITS = 4  # of a scale on which users rate in whole numbers
 _STRENGTH_BINS = 20  # of feedback without a scale of its own
 _MAX = float(np.finfo(np.float32).max)
 
@@ -160,8 +161,15 @@ class ValueScale:
 
     @property
     def step(self) -> float:
-        """The step between two ratings that a model distinguishes."""
-        return (self.high - self.low) / (self.n_bins - 1)
+        """The step in which a user rates: halves on a scale that begins with one, else units; of short scales, the bins.
+
+        Examples:
+            >>> [ValueScale.explicit(*scale).step for scale in ((0.5, 5), (1, 5), (0, 100), (0, 1))]
+            [0.5, 1.0, 1.0, 0.25]
+        """
+        if not (self.low.is_integer() and self.high.is_integer()):
+            return 0.5
+        return 1.0 if self.high - self.low >= _FEWEST_UNITS else (self.high - self.low) / (self.n_bins - 1)
 
     def bin_shares(self) -> NDArray[np.float32]:
         """Return the share of each bin, (n_bins,), ascending."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
-from tastevec.schema import ITEM_ID, ITEM_NOUN, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
+from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
 from tastevec.serving.embeddings import Embeddings, check_vectors
 from tastevec.serving.encoder import encode_histories
 from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
@@ -135,10 +135,9 @@ class Recommender:
     def __repr__(self) -> str:
         items, dim = self.item_vectors.shape
         data, scale = self.bundle.facts.get("data", {}), self.bundle.reading.scale
-        noun = data.get("item_noun", ITEM_NOUN)["one" if items == 1 else "many"]
         users = f"{data.get('train_users', 0):,} users of {data.get('name', 'unknown data')}"
         values = f"explicit {scale.low:g}:{scale.high:g}"
-        return f"Recommender({items:,} {noun}, {dim} dimensions, {values}, {users}, space {self.bundle.space[:8]})"
+        return f"Recommender({self.bundle.noun.counted(items)}, {dim} dimensions, {values}, {users}, space {self.bundle.space[:8]})"
 
     @cached_property
     def _item_neighbors(self) -> Neighbors:

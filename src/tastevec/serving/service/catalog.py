@@ -211,5 +211,7 @@ def _rated(items: Sequence[int], shares: Sequence[float], scale: ValueScale) -> 
     """Return as many of the first items as there are shares, with ratings."""
     if scale.kind != "explicit":
         return [(item, scale.positive_from) for item, _ in zip(items, shares, strict=False)]
-    ratings = [scale.low + scale.step * round(share * (scale.n_bins - 1)) for share in shares]
+    ratings = [
+        scale.low + scale.step * round(share * (scale.high - scale.low) / scale.step) for share in shares
+    ]
     return list(zip(items, ratings, strict=False))
