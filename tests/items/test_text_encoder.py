@@ -10,7 +10,7 @@ import pytest
 
 from tastevec.errors import MissingExtraError, SettingsError
 from tastevec.items import text as text_module
-from tastevec.items.text import embed_texts, expected_seconds, find_encoder, with_embeddings
+from tastevec.items.text import embed_texts, expected_seconds, find_encoder, text_notes, with_embeddings
 
 SENTENCES = [
     "Two astronauts fly a rocket to the moon and fight for survival.",
@@ -76,7 +76,8 @@ def test_new_texts_take_longer_than_known_ones(checkpoint):
 
 
 def test_items_with_texts_get_vectors_and_the_report_names_the_model(checkpoint):
-    table, label, notes = with_embeddings(items(SENTENCES), checkpoint)
+    notes = text_notes(items(SENTENCES), checkpoint)
+    table, label = with_embeddings(items(SENTENCES), checkpoint)
 
     assert table.schema.field("text:plot").type == pa.list_(pa.float32(), 384)
     assert table["text:plot"].null_count == 2
@@ -87,7 +88,8 @@ def test_items_with_texts_get_vectors_and_the_report_names_the_model(checkpoint)
 def test_without_the_extra_the_words_are_read_and_the_report_names_it(monkeypatch):
     monkeypatch.setattr(text_module, "is_installed", lambda library: library != "torch")
 
-    table, label, notes = with_embeddings(items(SENTENCES), None)
+    notes = text_notes(items(SENTENCES), None)
+    table, label = with_embeddings(items(SENTENCES), None)
 
     assert table.schema.field("text:plot").type == pa.string()
     assert label == ""
@@ -140,4 +142,5 @@ def test_folders_without_an_encoder_are_refused(tmp_path, checkpoint):
 def test_items_without_texts_need_no_encoder():
     table = pa.table({"item_id": [1]})
 
-    assert with_embeddings(table, "nowhere") == (table, "", ())
+    assert with_embeddings(table, "nowhere") == (table, "")
+    assert text_notes(table, "nowhere") == ()

@@ -7,6 +7,7 @@ reduction, F features, E entries.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -169,6 +170,8 @@ class ContentFeatures:
         quantiles: (9,) float64 of each number, by its column in the items.
         reductions: Of each vector and text embedding, by its column in the items.
         text_model: The sentence encoder of the text embeddings, as `TextEncoder.label`; empty without one.
+        scale: Of all blocks, so that those of a catalog together have a norm of at least 1: without it, the penalty of the
+            regression leaves little of a catalog of which the titles alone are known.
     """
 
     words: Mapping[str, tuple[str, ...]]
@@ -178,6 +181,7 @@ class ContentFeatures:
     quantiles: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     reductions: Mapping[str, Reduction] = field(default_factory=dict)
     text_model: str = ""
+    scale: float = 1.0
 
     @classmethod
     def fit(
@@ -214,7 +218,11 @@ class ContentFeatures:
         means = np.zeros(0)
         if genome is not None and len(known):
             tag_names, means = genome.tags, genome.relevance[known].mean(axis=0, dtype=np.float64)
-        return cls(words, rarities, tag_names, means, quantiles, reductions, text_model)
+        blocks = [name for name, vocabulary in words.items() if vocabulary] + [*quantiles, *reductions]
+        blocks += ["genome"] * bool(tag_names) + [YEAR] * bool(pc.any(pc.greater(items[YEAR], 0)).as_py())
+        norm = math.sqrt(sum(_norm_of(name) ** 2 for name in blocks))
+        scale = 1 / norm if 0 < norm < 1 else 1.0
+        return cls(words, rarities, tag_names, means, quantiles, reductions, text_model, scale)
 
     @property
     def prefixed(self) -> bool:
@@ -255,7 +263,7 @@ class ContentFeatures:
 
         blocks = self.blocks(raw)
         for name, block in blocks.items():
-            block.data *= _norm_of(name)  # in place: that of a full genome is 200 MB
+            block.data *= self.scale * _norm_of(name)  # in place: that of a full genome is 200 MB
         rows: csr_matrix = sparse.hstack(list(blocks.values()), "csr")
         return rows
 
@@ -454,6 +462,7 @@ class _Header(StrictModel):
     numbers: list[str] = Field(default_factory=list)
     vectors: list[str] = Field(default_factory=list)
     text_model: str = ""
+    scale: float = Field(default=1.0, ge=1, allow_inf_nan=False)
 
 
 def save_features(path: Path, features: ContentFeatures, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -469,6 +478,7 @@ def save_features(path: Path, features: ContentFeatures, arrays: Mapping[str, ND
         "numbers": list(features.quantiles),
         "vectors": list(features.reductions),
         "text_model": features.text_model,
+        "scale": features.scale if features.scale != 1 else None,
     }
     header = {
         **features.words,
@@ -518,6 +528,7 @@ def load_features(
             for name in header.vectors
         },
         header.text_model,
+        header.scale,
     )
     sizes = {"F": features.width, "T": len(header.genome)}
     check_shapes(path, arrays, shapes(features), again, sizes=sizes)

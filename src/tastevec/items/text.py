@@ -181,13 +181,32 @@ def expected_seconds(texts: pa.Array | pa.ChunkedArray, encoder: TextEncoder) ->
     return len(new), (len(new) * _SECONDS_A_TEXT + words * _SECONDS_A_WORD) / _cores()
 
 
+def text_notes(items: pa.Table, text_model: str | None) -> tuple[str, ...]:
+    """Return how the texts of the items will be read, and how long that takes, as sentences for the report.
+
+    Raises:
+        SettingsError: The encoder cannot be found.
+        MissingExtraError: A model is stated, and torch or transformers are not installed.
+    """
+    names = _text_columns(items)
+    encoder = find_encoder(text_model) if names else ""
+    if isinstance(encoder, str):
+        return (encoder,) if encoder else ()
+    notes = []
+    for name in names:
+        new, seconds = expected_seconds(items[name], encoder)
+        known = f"{len(_different(items[name])) - new:,} known, {new:,} new"
+        label = name.removeprefix(TEXT_COLUMN)
+        notes.append(f"{label}: embeddings by {encoder.name}; {known}, about {max(seconds, 1):,.0f} s")
+    return tuple(notes)
+
+
 def with_embeddings(
     items: pa.Table, text_model: str | None, progress: Callable[[int, int], None] | None = None
-) -> tuple[pa.Table, str, tuple[str, ...]]:
-    """Return items whose texts are embeddings, the label of the encoder, and sentences for the report.
+) -> tuple[pa.Table, str]:
+    """Return items whose texts are embeddings, and the label of the encoder.
 
-    Without an encoder the texts stay as they are, to be read as words, and the label is empty. ``progress`` is called before the
-    first embedding is computed, too, with 0.
+    Without an encoder the texts stay as they are, to be read as words, and the label is empty.
 
     Args:
         items: As `tastevec.data.intake.items.read_items` returns them.
@@ -198,19 +217,10 @@ def with_embeddings(
         SettingsError: The encoder cannot be found or loaded.
         MissingExtraError: A model is stated, and torch or transformers are not installed.
     """
-    names = [name for name in items.column_names if name.startswith(TEXT_COLUMN)]
-    if not names:
-        return items, "", ()
-    encoder = find_encoder(text_model)
+    names = _text_columns(items)
+    encoder = find_encoder(text_model) if names else ""
     if isinstance(encoder, str):
-        return items, "", (encoder,)
-    notes = []
-    for name in names:
-        new, seconds = expected_seconds(items[name], encoder)
-        known = f"{len(_different(items[name])) - new:,} known, {new:,} new"
-        notes.append(
-            f"{name.removeprefix(TEXT_COLUMN)}: embeddings by {encoder.name}; {known}, about {max(seconds, 1):,.0f} s"
-        )
+        return items, ""
     for name in names:
         vectors = embed_texts(items[name], encoder, progress)
         there = vectors.any(axis=1)
@@ -218,7 +228,11 @@ def with_embeddings(
             pa.array(vectors.ravel()), vectors.shape[1], mask=pa.array(~there)
         )
         items = items.set_column(items.column_names.index(name), name, lists)
-    return items, encoder.label, tuple(notes)
+    return items, encoder.label
+
+
+def _text_columns(items: pa.Table) -> list[str]:
+    return [name for name in items.column_names if name.startswith(TEXT_COLUMN)]
 
 
 def _cores() -> int:
