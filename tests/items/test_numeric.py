@@ -174,6 +174,17 @@ def test_words_of_texts_are_read_where_there_is_no_embedding():
     assert features.text_model == ""
 
 
+def test_catalogs_that_know_little_have_features_of_norm_1():
+    few, many = (
+        catalog(**{"number:x": np.arange(40.0)}),
+        catalog(**{"number:x": np.arange(40.0), "genres": [["a"]] * 40}),
+    )
+    many = many.set_column(2, "year", pa.array([1990] * 40, pa.int32()))
+
+    assert fit(few).scale == pytest.approx(1 / 0.3)
+    assert fit(many).scale == 1.0  # genres and years have more than 1 together
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
 def test_numbers_of_any_size_give_finite_features(values):
     items = catalog(len(values), **{"number:x": values})
@@ -181,4 +192,4 @@ def test_numbers_of_any_size_give_finite_features(values):
     rows = fit(items).rows(items, TAGS)
 
     assert np.isfinite(rows.data).all()
-    np.testing.assert_allclose(np.sqrt(rows.multiply(rows).sum(axis=1)), 0.3, atol=1e-6)
+    np.testing.assert_allclose(np.sqrt(rows.multiply(rows).sum(axis=1)), 1.0, atol=1e-6)

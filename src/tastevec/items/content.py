@@ -109,10 +109,10 @@ _NORMS: Final = {
     "genres": 0.7,
     "year": 0.7,
     "title": 0.3,
-    "text": 0.3,
+    "text": 0.5,
     NUMBER_COLUMN: 0.3,
-    TEXT_COLUMN: 0.7,
-    VECTOR_COLUMN: 0.7,
+    TEXT_COLUMN: 0.3,
+    VECTOR_COLUMN: 0.3,
 }
 # Items that must have a word before it counts: a word of a single item makes no two items similar.
 _MIN_ITEMS: Final = {"tags": 2, "genres": 1, "title": 2, "text": 2}
@@ -205,14 +205,15 @@ class ContentFeatures:
                 None takes all items.
             text_model: The sentence encoder of the text embeddings.
         """
+        every, rows = _entries(items, tags), _genome_rows(items, genome)
+        count = _described(items, every, rows)
         words, rarities = {}, {}
-        for name, entries in _entries(items, tags).items():
-            words[name], rarities[name] = _vocabulary(entries, len(items), name)
+        for name, entries in every.items():
+            words[name], rarities[name] = _vocabulary(entries, len(items), count, name)
         fitted = items if training is None else items.filter(pa.array(training))
         quantiles = {name: quantiles_of(numbers_of(fitted, name)) for name in number_columns(items)}
         reductions = {name: Reduction.fit(vectors_of(fitted, name)) for name in vector_columns(items)}
         text_model = text_model if any(name.startswith(TEXT_COLUMN) for name in reductions) else ""
-        rows = _genome_rows(items, genome)
         known = rows[rows >= 0]
         tag_names: tuple[str, ...] = ()
         means = np.zeros(0)
@@ -344,6 +345,18 @@ def _entries(items: pa.Table, tags: pa.Table) -> dict[str, _Entries]:
     return words | ({"text": _text_entries(items)} if _texts(items) else {})
 
 
+def _described(items: pa.Table, entries: Mapping[str, _Entries], genome_rows: NDArray[np.int64]) -> int:
+    """Return how many items have any metadata: an item that only a held-out user touched must not change the others."""
+    known = (genome_rows >= 0) | (pc.fill_null(items[YEAR], 0).to_numpy() > 0)
+    for some in entries.values():
+        known[some.items] = True
+    for name in number_columns(items):
+        known |= np.isfinite(numbers_of(items, name))
+    for name in vector_columns(items):
+        known |= vectors_of(items, name).any(axis=1)
+    return int(known.sum())
+
+
 def _texts(items: pa.Table) -> list[str]:
     """Return the columns of texts that are no embeddings."""
     return [
@@ -392,10 +405,12 @@ def word_entries(titles: pa.ChunkedArray) -> _Entries:
     return _Entries(items[known], flat.filter(pa.array(known)), np.ones(int(known.sum())))
 
 
-def _vocabulary(entries: _Entries, count: int, name: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+def _vocabulary(
+    entries: _Entries, n_items: int, count: int, name: str
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Return the words of enough items, of a text not of too many, sorted so that row order has no effect; their rarities (V,)."""
     words = pc.unique(entries.words).sort()
-    counts = _counts(entries, words, count)
+    counts = _counts(entries, words, n_items)
     items = np.bincount(counts.indices[counts.data > 0], minlength=len(words))
     common = items >= _MIN_ITEMS[name]
     if name == "text":

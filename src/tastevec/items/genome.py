@@ -61,6 +61,7 @@ _ERRORS = (
     f"tagId is not in {GENOME_TAGS_FILE}",
     "relevance is not a number from 0 to 1",
 )
+_WHOLE = r"^(0|[1-9][0-9]{0,17})$"
 _REPEATED = "item and tag are in more than one row"
 
 
@@ -105,6 +106,14 @@ class Genome:
         """Whether every relevance is known."""
         return isinstance(self.relevance, np.ndarray)
 
+    def ids_of(self, kind: pa.DataType) -> list[Any]:
+        """Return the IDs that a catalog with IDs of this type can have."""
+        ids = pa.array(self.item_ids)
+        if pa.types.is_integer(kind) and not pa.types.is_integer(ids.type):
+            ids = ids.filter(pc.match_substring_regex(ids, _WHOLE))
+        listed: list[Any] = ids.cast(kind).to_pylist()
+        return listed
+
     def rows_of(self, item_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
         """Return the row of each of these items, (N,); -1 for an item without one. IDs are compared as texts."""
         known, wanted = pa.array(self.item_ids), item_ids
@@ -116,7 +125,7 @@ class Genome:
 
 def _ascending(values: pa.StringArray) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return texts in ascending order, as integers if all are, and their places before."""
-    whole = pc.match_substring_regex(values, r"^(0|[1-9][0-9]{0,17})$")
+    whole = pc.match_substring_regex(values, _WHOLE)
     found: NDArray[Any] = values.to_numpy(zero_copy_only=False)
     if len(values) and pc.all(whole).as_py():
         found = found.astype(np.int64)

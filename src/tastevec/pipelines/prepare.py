@@ -31,12 +31,14 @@ from tastevec.errors import DataError, SettingsError
 from tastevec.items.cold_start import save_item_features
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
+from tastevec.items.text import with_embeddings
 from tastevec.nouns import ItemNoun
 from tastevec.schema import (
     CONTENT,
     DESCRIPTION_FILE,
     GENOME_SVD,
     GENRES,
+    HISTORIES_FOLDER,
     ITEM_ID,
     ITEMS_FILE,
     MANIFEST_FILE,
@@ -82,21 +84,35 @@ def tags_before(
     }
 
 
-def write_item_vectors(folder: Path, tags: pa.Table, genome: Genome | None, *, seed: int) -> dict[str, Any]:
+def write_item_vectors(
+    folder: Path,
+    tags: pa.Table,
+    genome: Genome | None,
+    *,
+    seed: int,
+    metadata: pa.Table | None = None,
+    text_model: str | None = None,
+) -> dict[str, Any]:
     """Write the item vectors and the source of each one; return their counts for the manifest.
 
     Args:
-        folder: Has ``items.parquet``, which receives the column ``vector_source``.
+        folder: Has users, histories and ``items.parquet``, which receives the column ``vector_source``.
         tags: The tags to use.
-        genome: The tag genome, if there is one.
+        genome: The tag genome, if there is one. Of one that lacks relevances, ``tags`` has the known ones, too.
         seed: The random seed of the content vectors; genome-svd has its own.
+        metadata: Items with columns of texts, numbers and vectors, as `read_items` returns them.
+        text_model: The sentence encoder of the texts; see `find_encoder`.
 
     Raises:
         DataError: No item of the genome is in the catalog.
+        SettingsError: The sentence encoder cannot be loaded.
     """
     items = pq.read_table(folder / ITEMS_FILE)
-    features = ContentFeatures.fit(items, tags, genome)
-    raw = features.read(items, tags, genome)
+    described, label = with_embeddings(_with_metadata(items, metadata), text_model)
+    training = _training_items(folder, len(items)) if described.num_columns > items.num_columns else None
+    complete = genome if genome is not None and genome.is_complete else None
+    features = ContentFeatures.fit(described, tags, complete, training=training, text_model=label)
+    raw = features.read(described, tags, complete)
     content = reduce_features(features.normalize(raw), seed=seed)
     vectors = {CONTENT: content}
     origins = np.where(content.any(axis=1), CONTENT, "none").astype("<U8")
@@ -116,6 +132,28 @@ def write_item_vectors(folder: Path, tags: pa.Table, genome: Genome | None, *, s
     save_file(vectors, folder / VECTORS_FILE)
     save_item_features(folder, features, raw)
     return made
+
+
+def _with_metadata(items: pa.Table, metadata: pa.Table | None) -> pa.Table:
+    """Return the items with the columns of the metadata that they lack."""
+    names = (
+        [] if metadata is None else [name for name in metadata.column_names if name not in items.column_names]
+    )
+    if metadata is None or not names:
+        return items
+    known = metadata[ITEM_ID].cast(pa.string()).combine_chunks()
+    rows = pc.index_in(items[ITEM_ID].cast(pa.string()), known)
+    for name in names:
+        items = items.append_column(name, metadata[name].combine_chunks().take(rows))
+    return items
+
+
+def _training_items(folder: Path, count: int) -> NDArray[np.bool_]:
+    """Return whether training users interacted with each item, (N,)."""
+    splits = pq.read_table(folder / USERS_FILE, columns=["split"])["split"].to_numpy()
+    offsets, items = (np.load(folder / HISTORIES_FOLDER / f"{name}.npy") for name in ("offsets", "items"))
+    owners_train = np.repeat(splits == SPLITS.index("train"), np.diff(offsets))
+    return np.bincount(items[owners_train], minlength=count) > 0
 
 
 def _genome_svd(items: pa.Table, genome: Genome, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -346,7 +384,7 @@ def _items_with_genome(source: Source, genome: Genome | None) -> frozenset[Any] 
     if genome is None:
         return None
     kind = source.interactions.schema().to_pyarrow().field(ITEM_ID).type
-    return frozenset(pa.array(genome.item_ids).cast(kind).to_pylist())
+    return frozenset(genome.ids_of(kind))
 
 
 def _resolved(settings: PrepareSettings, preprocessing: PreprocessSettings) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Source:
             one row per user and item.
         items: ``item_id``, ``title``, ``year``, ``genres`` and content columns; see `ItemTable`.
         tags: ``user_id`` (NULL in tags of others), ``item_id``, ``tag``, ``weight``, ``timestamp``.
-        relevance: Relevances of every tag for every listed item; None without such a table.
+        relevance: Relevances of tags; None without such a table. If it is not dense, they are in ``tags``, too.
         genome_folder: The folder of ``genome-scores.csv``, if the release has one; for a zip, a temporary folder that is
             removed with this value.
         row_reports: Of the interactions.
@@ -176,7 +176,7 @@ class _Described:
         tags = read_tags(settings, own_tags, context, renumbered_users=renumbered)
         relevance = read_relevances(settings, context)
         if relevance is not None and not relevance.is_dense:
-            tags, relevance = tags.with_relevances(relevance), None
+            tags = tags.with_relevances(relevance)
         return cls(items, tags, relevance)
 
 
@@ -224,7 +224,7 @@ def _joined(read: Interactions, described: _Described, engine: Engine, findings:
     reports = (
         described.items.reports
         + described.tags.reports
-        + (described.relevance.reports if described.relevance else ())
+        + (described.relevance.reports if described.relevance and described.relevance.is_dense else ())
     )
     if met and described.items.reports:
         last = TableReport("items", "", (ReportLine("", "matched", met),))
