@@ -31,6 +31,7 @@ BENCHMARKS = {
     "alignment": "alignment",
     "cold_items": "cold-films",
     "new_items": "added-films",
+    "item_content": "item-content",
     "faults": "faults",
     "service_faults": "service-faults",
 }

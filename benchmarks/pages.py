@@ -535,6 +535,19 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             _placements,
         ),
     ),
+    "item-content": (
+        "item-content",
+        Table(
+            {
+                "data": "{data}",
+                "what is known of the items": "{kind}",
+                "items with it": "{items_with_it:,} of {items:,}",
+                "share explained": "{share:±.3f}",
+                "difference": "{difference:±.3f}",
+            },
+            "kinds",
+        ),
+    ),
     "cold-films": (
         "cold-films",
         "{draw[films]:,} of {draw[catalog]:,} items of {data} removed (seed {draw[seed]}) with their {draw[held_back]:,} training and validation interactions. {asked[all items][n_users]:,} test users have {asked[all items][held_out_items]:,} positives among "

@@ -101,10 +101,10 @@ def test_without_the_extra_the_words_are_read_and_the_report_names_it(monkeypatc
 def test_without_a_local_copy_nothing_is_downloaded_and_words_are_read(monkeypatch, tmp_path):
     import huggingface_hub  # noqa: PLC0415  patched where it is imported
 
-    asked = []
+    names = []
 
     def missing(name, *, local_files_only, **_others):
-        asked.append((name, local_files_only))
+        names.append((name, local_files_only))
         raise huggingface_hub.errors.LocalEntryNotFoundError("not there")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", missing)
@@ -116,7 +116,7 @@ def test_without_a_local_copy_nothing_is_downloaded_and_words_are_read(monkeypat
         find_encoder("org/name")
     with pytest.raises(SettingsError, match="not found as a local folder"):
         find_encoder(str(tmp_path / "nothing"))
-    assert asked == [(text_module.DEFAULT_MODEL, True)] * 2 + [("org/name", False)]
+    assert names == [(text_module.DEFAULT_MODEL, True)] * 2 + [("org/name", False)]
 
 
 def test_local_copy_of_the_default_is_taken(monkeypatch, checkpoint):
