@@ -32,6 +32,7 @@ BENCHMARKS = {
     "cold_items": "cold-films",
     "new_items": "added-films",
     "item_content": "item-content",
+    "beyond": "beyond",
     "faults": "faults",
     "service_faults": "service-faults",
 }

@@ -652,6 +652,36 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             "The same request, one after another over one connection, alone and while {greedy_clients} clients send the largest legal requests without a pause:",
         ),
     ),
+    "beyond": (
+        "beyond",
+        MACHINE
+        + " NDCG on held-out users, full-catalog ranking, of tastevec and of the better popularity (all time or recent).",
+        Table(
+            {
+                "data set": "{name}",
+                "feedback": "{feedback}",
+                "order": "{order}",
+                "users": "{users:,}",
+                "items": "{items:,}",
+                "interactions": "{interactions:,}",
+                "prepare, s": "{prepare_seconds:,.0f}",
+                "fit, s": "{fit_seconds:,.0f}",
+            },
+            "data_sets",
+        ),
+        Table(
+            {
+                "data set": "{name}",
+                "task": "{task}, {metric}",
+                "tastevec": "{model:±.3f}",
+                "popularity": "{popularity:±.3f}",
+                "difference": "{difference:[+.3f]}",
+            },
+            lambda results: [
+                {"name": one["name"]} | task for one in results["data_sets"] for task in one["tasks"]
+            ],
+        ),
+    ),
     "alignment": (
         "alignment",
         "{data}, two trainings on training users drawn with two seeds; {alignment[films]:,} items rated in both, {people[unseen by both]:,} users in neither training, horizon overall.",
