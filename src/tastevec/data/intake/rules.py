@@ -118,12 +118,17 @@ def _float_id(column: ibis.Value) -> Read:
     size = number.abs()
     error = ibis.cases(
         (number.isnull() | number.isnan(), spelling.NO_ID),
-        (number.isinf(), spelling.NOT_AN_ID),
+        (~_is_finite(number), spelling.NOT_AN_ID),
         (number % 1 != 0, spelling.NOT_AN_ID),  # floor would fail beyond 63 bits
         (size >= limit, spelling.LOST_DIGITS),
         else_=_no_text(),
     )
     return Read(ibis.ifelse(error.isnull(), number.try_cast("int64").cast("string"), _no_text()), error)
+
+
+def _is_finite(number: ibis.Value) -> ibis.Value:
+    """Return whether a number is finite; NULL for NULL. Ibis's own test finds no infinity on Spark."""
+    return number.abs() <= spelling.LARGEST
 
 
 def read_number(column: ibis.Value, *, decimal_comma: bool = False) -> Read:
@@ -135,9 +140,11 @@ def read_number(column: ibis.Value, *, decimal_comma: bool = False) -> Read:
             number if not kind.is_floating() else ibis.ifelse(number.isnan(), ibis.null("float64"), number)
         )
         return Read(
-            ibis.ifelse(number.isinf(), ibis.null("float64"), number),
+            ibis.ifelse(_is_finite(number), number, ibis.null("float64")),
             ibis.cases(
-                (number.isnull(), spelling.EMPTY), (number.isinf(), spelling.NOT_FINITE), else_=_no_text()
+                (number.isnull(), spelling.EMPTY),
+                (~_is_finite(number), spelling.NOT_FINITE),
+                else_=_no_text(),
             ),
         )
     if not kind.is_string():
@@ -148,7 +155,7 @@ def read_number(column: ibis.Value, *, decimal_comma: bool = False) -> Read:
         cleaned = ibis.ifelse(comma, cleaned.replace(",", "."), cleaned)
     is_number = cleaned.re_search(spelling.NUMBER)
     slow = ibis.ifelse(is_number, cleaned.try_cast("float64"), ibis.null("float64"))
-    slow = ibis.ifelse(slow.isinf(), ibis.null("float64"), slow)
+    slow = ibis.ifelse(_is_finite(slow), slow, ibis.null("float64"))
     quick = column.re_search(spelling.SHORT_NUMBER)
     error = ibis.cases(
         (cleaned.isnull() | (cleaned == ""), spelling.EMPTY),
@@ -239,9 +246,14 @@ def _is_empty(column: ibis.Value) -> ibis.Value:
 
 
 def _in_limits(seconds: ibis.Value, empty: ibis.Value) -> Read:
-    good = seconds.between(0, spelling.LATEST - 1)
-    error = ibis.cases((good, _no_text()), (empty, spelling.EMPTY), else_=spelling.NOT_A_TIME)
-    return Read(ibis.ifelse(good, seconds, ibis.null("int64")), error)
+    def is_time(found: Any) -> ibis.Value:  # noqa: ANN401  seconds
+        return found.between(0, spelling.LATEST - 1)
+
+    wrong = ibis.ifelse(empty, spelling.EMPTY, spelling.NOT_A_TIME)
+    return Read(
+        _let(seconds, lambda found: ibis.ifelse(is_time(found), found, ibis.null("int64"))),
+        ibis.ifelse(_let(seconds, is_time), _no_text(), wrong),
+    )
 
 
 def _time_number(column: ibis.Value) -> ibis.Value:

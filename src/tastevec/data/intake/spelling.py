@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -20,6 +21,7 @@ NOT_A_NUMBER: Final = "not a number"
 NOT_FINITE: Final = "not finite"
 NOT_A_TIME: Final = "not a time"
 
+LARGEST: Final = sys.float_info.max
 LONGEST_ID: Final = 1_000  # letters
 EXACT_UP_TO: Final = {32: 2.0**24, 64: 2.0**53, 16: 2.0**11}  # by bits: from here a float has lost digits
 

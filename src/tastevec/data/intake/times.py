@@ -238,7 +238,8 @@ def _stated(value: Any, pattern: str) -> int:  # noqa: ANN401 -- a value of a li
     text = text.strip(spelling.SPACE)
     try:
         if pattern == "excel":
-            return math.floor((float(text) - spelling.EXCEL_1970) * spelling.DAY + 0.5)
+            seconds = (float(text) - spelling.EXCEL_1970) * spelling.DAY + 0.5
+            return math.floor(seconds) if 0 <= seconds < spelling.LATEST else -1
         moment = datetime.strptime(text.removesuffix(".0"), pattern)  # noqa: DTZ007 -- without an offset it is UTC
     except (ValueError, OverflowError):
         return -1
