@@ -59,10 +59,10 @@ ISO: Final = r"\A([0-9]{4})-([0-9]{2})-([0-9]{2})" + _CLOCK
 YEAR_FIRST: Final = r"\A([0-9]{4})/([0-9]{1,2})/([0-9]{1,2})" + _CLOCK
 DOTS: Final = r"\A([0-9]{1,2})[.]([0-9]{1,2})[.]([0-9]{4})" + _CLOCK  # the day first
 SLASHES: Final = r"\A([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})" + _CLOCK  # the day or the month first
-# Most dates with a clock: nothing that could be wrong but the day of the month, and no offset.
+# Most dates with a clock: nothing that could be wrong but the day of the month, in UTC.
 PLAIN_ISO: Final = (
     r"\A(?:19[7-9][0-9]|[2-4][0-9]{3})-(?:0[1-9]|1[0-2])-[0-3][0-9]"
-    r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]+)?(?: ?(?:Z|UTC))?)?\z"
+    r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]+)?(?: ?(?:Z|UTC|[+]00:?00))?)?\z"
 )
 OFFSET: Final = r"([+-])([0-9]{2}):?([0-9]{2})?\z"
 
