@@ -29,6 +29,10 @@ class Engine(Protocol):
         """Return the rows of a small result."""
         ...
 
+    def step(self, table: ibis.Table) -> ibis.Table:
+        """Return the same rows as a query of its own: else the next step would repeat an expression wherever it uses it."""
+        ...
+
     def store(self, table: ibis.Table, what: str) -> ibis.Table:
         """Return the same rows, computed once and kept on disk; ``what`` names the step in errors."""
         ...
@@ -51,6 +55,10 @@ class DuckEngine:
     def fetch(self, table: ibis.Table) -> pa.Table:
         """Return the rows of a small result."""
         return self.connection.to_pyarrow(table)
+
+    def step(self, table: ibis.Table) -> ibis.Table:
+        """Return the same rows as a query of its own."""
+        return self.connection.sql(ibis.to_sql(table, dialect="duckdb"), schema=table.schema())
 
     def store(self, table: ibis.Table, what: str) -> ibis.Table:
         """Return the same rows, computed once and kept on disk.

@@ -18,6 +18,9 @@ from tastevec.schema import EVENT, ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
 if TYPE_CHECKING:
     from tastevec.data.intake.context import Columns, Context
 
+_SAMPLE = (
+    10_000  # first rows, which choose how numeric times are read; all rows are checked against the choice
+)
 _MANY_EVENTS = 1_000  # different values of a column that is no event
 
 
@@ -50,7 +53,11 @@ def read_rows(context: Context, columns: Columns) -> Rows:
             f"{context.where}: no rows. Expected interactions. Fetch or export the table again."
         )
     events = _event_weights(context, columns) if columns.value_role == EVENT else None
-    stored = context.engine.store(_with_errors(context, columns, events), f"reading {context.where}")
+    times = _time_format(context, columns) if TIMESTAMP in columns.roles else None
+    stored = _store(context, columns, events, times)
+    if times is not None and _has_wrong_times(context, stored):
+        certain = _time_format(context, columns, sample=False)  # all rows, and not the first ones alone
+        stored = stored if certain == times else _store(context, columns, events, certain)
     report = _check(context, columns, stored)
     good = stored.filter(stored.error.isnull())
     texts = context.row(good.agg(**{role: good[f"{role}_text"].count() for role in (USER_ID, ITEM_ID)}))
@@ -62,32 +69,52 @@ def read_rows(context: Context, columns: Columns) -> Rows:
     return Rows(table, events, report)
 
 
-def _with_errors(context: Context, columns: Columns, events: dict[str, float | None] | None) -> ibis.Table:
+def _store(
+    context: Context,
+    columns: Columns,
+    events: dict[str, float | None] | None,
+    times: spelling.TimeFormat | None,
+) -> ibis.Table:
+    return context.engine.store(_with_errors(context, columns, events, times), f"reading {context.where}")
+
+
+def _has_wrong_times(context: Context, stored: ibis.Table) -> bool:
+    wrong = stored.error == f"{TIMESTAMP}:{spelling.NOT_A_TIME}"
+    return bool(context.row(stored.agg(wrong=wrong.sum().fill_null(0)))["wrong"])
+
+
+def _with_errors(
+    context: Context,
+    columns: Columns,
+    events: dict[str, float | None] | None,
+    times: spelling.TimeFormat | None,
+) -> ibis.Table:
     """Return every row: its values, its first error as ``role:reason``, and the text that has it."""
     raw = context.raw
     column = {role: raw[f"c{index}"] for role, index in columns.roles.items()}
     reads = {role: rules.read_id(column[role], context.settings.missing) for role in (USER_ID, ITEM_ID)}
-    values: dict[str, ibis.Value] = {
-        POSITION: raw[POSITION],
-        RATING: ibis.null("float64"),
-        TIMESTAMP: ibis.null("int64"),
-    }
-    for role, read in reads.items():
-        whole = rules.whole(read.value)
-        values[f"{role}_whole"] = whole
-        values[f"{role}_text"] = ibis.ifelse(whole.isnull(), read.value, ibis.null("string"))
     if columns.value_role is not None:
         value = column[columns.value_role]
-        read = _number(context, value) if events is None else _event(value, events)
-        reads[columns.value_role], values[RATING] = read, read.value
-    if TIMESTAMP in column:
-        reads[TIMESTAMP] = _time(context, columns, column[TIMESTAMP])
-        values[TIMESTAMP] = reads[TIMESTAMP].value
-    wrong = [(role, read.error) for role, read in reads.items()]
-    errors = ((error.notnull(), ibis.literal(f"{role}:") + error) for role, error in wrong)
-    texts = ((error.notnull(), column[role].cast("string")) for role, error in wrong)
+        reads[columns.value_role] = _number(context, value) if events is None else _event(value, events)
+    if times is not None:
+        reads[TIMESTAMP] = _time(context, column[TIMESTAMP], times)
+    parts = {
+        f"{role}_{part}": getattr(read, part) for role, read in reads.items() for part in ("value", "error")
+    }
+    texts = {f"{role}_text": column[role].cast("string") for role in reads}
+    rows = context.engine.step(raw.select(raw[POSITION], **parts, **texts))
+    values = {POSITION: rows[POSITION]}
+    for role in (USER_ID, ITEM_ID):
+        values[f"{role}_whole"] = whole = rules.whole(rows[f"{role}_value"])
+        values[f"{role}_text"] = ibis.ifelse(whole.isnull(), rows[f"{role}_value"], ibis.null("string"))
+    has_value = columns.value_role is not None
+    values[RATING] = rows[f"{columns.value_role}_value"] if has_value else ibis.null("float64")
+    values[TIMESTAMP] = ibis.null("int64") if times is None else rows[f"{TIMESTAMP}_value"]
+    errors = [(rows[f"{role}_error"].notnull(), role) for role in reads]
+    first = ((wrong, ibis.literal(f"{role}:") + rows[f"{role}_error"]) for wrong, role in errors)
+    shown = ((wrong, rows[f"{role}_text"]) for wrong, role in errors)
     none = ibis.null("string")
-    return raw.select(**values, error=ibis.cases(*errors, else_=none), shown=ibis.cases(*texts, else_=none))
+    return rows.select(**values, error=ibis.cases(*first, else_=none), shown=ibis.cases(*shown, else_=none))
 
 
 def _number(context: Context, column: ibis.Value) -> rules.Read:
@@ -138,34 +165,45 @@ def _event(column: ibis.Value, events: dict[str, float | None]) -> rules.Read:
     return rules.Read(value, ibis.cases(empty, *dropped, else_=ibis.null("string")))
 
 
-def _time(context: Context, columns: Columns, column: ibis.Value) -> rules.Read:
+def _time(context: Context, column: ibis.Value, how: spelling.TimeFormat) -> rules.Read:
     """Return a time; an empty one is NULL and no error."""
-    read = rules.read_time(column, _time_format(context, columns, column))
+    read = rules.read_time(column, how)
     refused = context.settings.bad_times == "refuse"
     harmless = _is(read.error, spelling.EMPTY) if refused else read.error.notnull()
     return rules.Read(read.value, ibis.ifelse(harmless, ibis.null("string"), read.error))
 
 
-def _time_format(context: Context, columns: Columns, column: ibis.Value) -> spelling.TimeFormat:
-    """Return how the times of the column are read.
+def _time_format(context: Context, columns: Columns, *, sample: bool = True) -> spelling.TimeFormat:
+    """Return how the times of the column are read: by the first rows where these are numbers of one unit, else by all.
 
     Raises:
         DataError: They can be read in two ways, or all as 1970.
     """
-    stated, typed = context.settings.time_format, is_time_type(context, columns.roles[TIMESTAMP])
-    if stated is not None or typed:
-        return spelling.time_format({}, stated, typed=typed)
-    counts = context.row(rules.count_times(context.raw, column, context.raw[POSITION]))
-    where = f"{context.where}, column {columns.name(TIMESTAMP)}"
+    index, settings = columns.roles[TIMESTAMP], context.settings
+    typed = is_time_type(context, index)
+    if settings.time_format is not None or typed:
+        return spelling.time_format({}, settings.time_format, typed=typed)
+    rows = context.raw.limit(_SAMPLE) if sample else context.raw
+    counts = context.row(rules.count_times(rows, rows[f"c{index}"], rows[POSITION]))
     try:
-        return spelling.time_format(counts, None, accept=context.settings.accept)
+        how = spelling.time_format(counts, None, accept=settings.accept)
     except spelling.TimeError as error:
-        if error.code != spelling.MIXED_UNITS:
-            raise DataError(f"{where}: {error}", code=error.code) from error
-        first = f"{context.opened.file_unit} {context.opened.line_of(int(str(error.facts['first'])))}"
-        raise DataError(
-            f"{where}: {columns.name(TIMESTAMP)} {error} ({first}); export one unit", code=error.code
-        ) from error
+        if sample:
+            return _time_format(context, columns, sample=False)
+        raise _time_error(context, columns, error) from error
+    is_one_unit = (
+        how.shapes is not None and len(how.shapes - {"empty"}) == 1 and how.shapes & spelling.DIVISORS.keys()
+    )
+    return how if is_one_unit or not sample else _time_format(context, columns, sample=False)
+
+
+def _time_error(context: Context, columns: Columns, error: spelling.TimeError) -> DataError:
+    name = columns.name(TIMESTAMP)
+    where = f"{context.where}, column {name}"
+    if error.code != spelling.MIXED_UNITS:
+        return DataError(f"{where}: {error}", code=error.code)
+    first = f"{context.opened.file_unit} {context.opened.line_of(int(str(error.facts['first'])))}"
+    return DataError(f"{where}: {name} {error} ({first}); export one unit", code=error.code)
 
 
 def _check(context: Context, columns: Columns, stored: ibis.Table) -> RowReport:
