@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 -- Ibis reads the annotation
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -81,7 +83,7 @@ def whole(text: ibis.Value) -> ibis.Value:
 def _text_id(text: ibis.Value, missing: tuple[str, ...]) -> Read:
     plain = (text.length() <= spelling.LONGEST_ID) & text.re_search(spelling.PLAIN_TEXT)
     if missing:
-        plain &= ~text.lower().isin(missing)
+        plain &= ~_is_one_of(text.lower(), missing)
     # An engine computes only the branch that a row takes, but of a disjunction always both sides.
     quick = ((_is_whole(text), text), (plain, text))
     good = ((condition, _no_text()) for condition, _ in quick)
@@ -91,13 +93,18 @@ def _text_id(text: ibis.Value, missing: tuple[str, ...]) -> Read:
     )
 
 
+def _is_one_of(text: ibis.Value, words: tuple[str, ...]) -> ibis.Value:
+    """Return whether the text is one of the words. DuckDB makes a join of a long IN, which every row would pass."""
+    return reduce(or_, (text == word for word in words))
+
+
 def _slow_id(cleaned: Any, missing: tuple[str, ...]) -> Read:  # noqa: ANN401  a text without white space at both ends
     digits = cleaned.re_extract(spelling.WHOLE_DECIMAL, 1)
     canonical = ibis.cases(
         (cleaned == "-0", "0"), (digits == "", cleaned), (digits == "-0", "0"), else_=digits
     )
     error = ibis.cases(
-        (cleaned.isnull() | cleaned.lower().isin(("", *missing)), spelling.NO_ID),
+        (cleaned.isnull() | _is_one_of(cleaned.lower(), ("", *missing)), spelling.NO_ID),
         (cleaned.re_search(spelling.SCIENTIFIC), spelling.LOST_DIGITS),
         ((digits == "") & cleaned.re_search(spelling.DECIMAL), spelling.NOT_AN_ID),
         (cleaned.re_search(CONTROL_CHARACTERS), spelling.CONTROL),
