@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
+from ibis.backends.sql.datatypes import DuckDBType
 
 from tastevec.data.intake.context import Context
 from tastevec.data.intake.engine import DuckEngine
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
     from tastevec.data.intake.engine import Engine
+    from tastevec.data.intake.tables import OpenTable
     from tastevec.data.intake.validation import RowReport
     from tastevec.data.value_scale import ValueScale
     from tastevec.schema import Order
@@ -113,7 +115,7 @@ def read_source(
             bad_rows=settings.bad_rows,
         )
         engine = engine or DuckEngine(connection)
-        raw = connection.sql(opened.query)
+        raw = connection.sql(opened.query, schema=_schema(opened))
         context = Context(
             opened, raw, engine, settings, findings, None if files is None else files.rating_range
         )
@@ -278,6 +280,12 @@ def _with_tag_only(rated: ibis.Table, own: pa.Table, engine: Engine) -> ibis.Tab
     after = ibis.literal(1 << 62, type="int64")  # behind all interactions
     stored = engine.store(only.select(**columns, **{POSITION: only.line + after}), "adding tagged items")
     return ibis.union(rated.select(*columns, POSITION), stored)
+
+
+def _schema(opened: OpenTable) -> ibis.Schema:
+    """Return the types of the query, which Ibis would otherwise find by a call that DuckDB has deprecated."""
+    columns = {f"c{index}": DuckDBType.from_string(kind) for index, kind in enumerate(opened.types)}
+    return ibis.schema({**columns, POSITION: "int64"})
 
 
 def _genome_folder(files: SourceFiles | None, scratch: Path) -> Path | None:
