@@ -226,8 +226,8 @@ def _killed_while_reloading(world: Path, folder: Path, rng: np.random.Generator)
 
 
 def _recommend(port: int) -> Any:  # noqa: ANN401  any JSON
-    ratings = [{"item_id": item, "rating": 4.0} for item in (1, 2, 3)]
-    body = json.dumps({"users": [{"ratings": ratings}], "k": 5}).encode()
+    ratings = [{"item_id": item, "value": 4.0} for item in (1, 2, 3)]
+    body = json.dumps({"users": [{"interactions": ratings}], "k": 5}).encode()
     fields = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/recommend", body, fields)
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  our own address

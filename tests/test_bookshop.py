@@ -96,11 +96,11 @@ def test_service_and_page_speak_of_books(client):
         *(("GET", f"/{path.name}", None) for path in WEB.iterdir()),
         *(("GET", path, None) for path in ("/", "/openapi.json", "/v1/model", "/v1/map", "/v1/example")),
         ("GET", "/v1/items?query=garden", None),
-        ("POST", "/v1/recommend", {"users": [{"ratings": [{"item_id": "B001", "rating": 11}]}]}),
+        ("POST", "/v1/recommend", {"users": [{"interactions": [{"item_id": "B001", "value": 11}]}]}),
         (
             "POST",
             "/v1/recommend",
-            {"users": [{"ratings": [{"item_id": "B001", "rating": 9}]}], "contributions": 2},
+            {"users": [{"interactions": [{"item_id": "B001", "value": 9}]}], "contributions": 2},
         ),
         ("POST", "/v1/explain", {"users": []}),
         ("POST", "/v1/steer", {"tags": 1}),

@@ -16,6 +16,7 @@ from tastevec.errors import (
     SettingsError,
     SourceError,
     TastevecError,
+    TastevecWarning,
     TrainingError,
     UnknownItemError,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "SettingsError",
     "SourceError",
     "TastevecError",
+    "TastevecWarning",
     "TrainingError",
     "UnknownItemError",
     "align",

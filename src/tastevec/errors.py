@@ -14,6 +14,8 @@
     ├── MissingExtraError    a missing optional library
     └── TrainingError        training cannot start or resume
 
+    TastevecWarning          something was read otherwise than it may be meant
+
 The form of a message is ``WHERE: FOUND. Expected WHAT. NEXT``, where NEXT is a command to run.
 """
 
@@ -29,6 +31,7 @@ __all__ = [
     "SettingsError",
     "SourceError",
     "TastevecError",
+    "TastevecWarning",
     "TrainingError",
     "UnknownItemError",
 ]
@@ -89,3 +92,7 @@ class MissingExtraError(TastevecError):
 
 class TrainingError(TastevecError):
     """Training cannot start or resume."""
+
+
+class TastevecWarning(UserWarning):
+    """Something was read otherwise than it may be meant, such as interactions with unknown items, which are ignored."""

@@ -62,7 +62,7 @@ def test_page_first_visit_shows_the_example_profile(visit):
 
 def test_strip_bars_show_sign_and_size_of_each_dimension(visit, app_state):
     page = visit()
-    ratings = [(item["item_id"], item["rating"]) for item in app_state.example["ratings"]]
+    ratings = [(item["item_id"], item["value"]) for item in app_state.example["interactions"]]
     vector = app_state.model.encode(ratings, horizon="next").tolist()
     bars = page.locator("#strip-track i")
     expect(bars).to_have_count(len(vector))

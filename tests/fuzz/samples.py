@@ -183,17 +183,20 @@ def _inputs(folder: Path) -> None:
         },
         "user.json": USER,
         "recommend.json": {
-            "users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}],
+            "users": [{"interactions": [{"item_id": 1, "value": 4.5}]}],
             "k": 3,
             "tags": {"space": 1},
         },
-        "explain.json": {"users": [{"ratings": [{"item_id": 1, "rating": 4.5, "timestamp": 5}]}], "tags": 2},
+        "explain.json": {
+            "users": [{"interactions": [{"item_id": 1, "value": 4.5, "timestamp": 5}]}],
+            "tags": 2,
+        },
         "steer.json": {"vectors": [[0.5] * 8], "tags": {"tears": -1.5}, "hold": 0.5},
         "encode.json": {
-            "users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}, {"ratings": []}],
+            "users": [{"interactions": [{"item_id": 1, "value": 4.5}]}, {"interactions": []}],
             "horizon": "next",
         },
-        "similar-users.json": {"users": [{"ratings": [{"item_id": 1, "rating": 1}]}], "k": 2},
+        "similar-users.json": {"users": [{"interactions": [{"item_id": 1, "value": 1}]}], "k": 2},
         "similar-items.json": {"item_ids": [1, 2], "k": 3},
     }
     for name, value in contents.items():

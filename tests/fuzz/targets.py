@@ -203,22 +203,24 @@ def _users(folder: Path) -> Any:
 
 def _table(folder: Path) -> Any:
     """Convert a table in memory to histories."""
-    from tastevec.serving.ratings import table_histories  # noqa: PLC0415  as above
+    from tastevec.serving.interactions import parse  # noqa: PLC0415  as above
+    from tastevec.serving.parsed_users import ModelReading  # noqa: PLC0415  as above
 
     try:
         table = pq.read_table(folder / "ratings.parquet")
     except Exception:  # noqa: BLE001  not a Parquet file
         return None
-    ids = np.arange(1, worlds.ITEMS + 1)
-    return [len(group) for group in table_histories(table, ids, ValueScale.explicit(1, 5))]
+    indices = {str(item): index for index, item in enumerate(range(1, worlds.ITEMS + 1))}
+    return len(parse(table, ModelReading(indices, ValueScale.explicit(1, 5))))
 
 
 def _user(folder: Path) -> Any:
     """Convert a list of ratings of one user to a history."""
-    from tastevec.serving.ratings import list_history  # noqa: PLC0415  as above
+    from tastevec.serving.interactions import parse  # noqa: PLC0415  as above
+    from tastevec.serving.parsed_users import ModelReading  # noqa: PLC0415  as above
 
     indices = {str(item): index for index, item in enumerate(range(1, worlds.ITEMS + 1))}
-    return len(list_history(_content(folder / "user.json"), indices, ValueScale.explicit(1, 5)).items)
+    return len(parse(_content(folder / "user.json"), ModelReading(indices, ValueScale.explicit(1, 5))))
 
 
 def _content(path: Path) -> Any:

@@ -82,7 +82,9 @@ def test_embeddings_and_models_print_what_they_are(model, users):
         *(np.array([5]), users.matrix[:1], np.array([3]), np.array([0])), "next", users.space
     )
     assert repr(unknown) == f"Embeddings(1 user x 8, next, space {space}, 1 without a known item)"
-    assert repr(model).startswith("Recommender(20 ")
+    assert repr(model).startswith(
+        "Recommender(20 films, 8 dimensions, explicit 0.5:5, positive from 3.875, 7 users"
+    )
     assert f" users of {model.bundle.facts['data']['name']}, space {space})" in repr(model)
 
 

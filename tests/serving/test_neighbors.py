@@ -58,7 +58,7 @@ def test_similar_items_with_a_large_k_returns_all(model):
 
 @pytest.mark.parametrize("item", [0, 21, "x", None, 2.5, "1; drop table items"])
 def test_similar_items_of_an_unknown_item_is_refused(model, item):
-    with pytest.raises(UnknownItemError, match=r"is not in the catalog \(20 items\)"):
+    with pytest.raises(UnknownItemError, match=r"is not in the catalog \(20 films\)"):
         model.similar_items(item)
 
 

@@ -171,7 +171,7 @@ def test_model_with_new_items_loads_equal(model, grown, tmp_path):
             grown.encode([*ROCKETS, (0, 5)], horizon=horizon),
         )
     assert again.bundle.space == model.bundle.space
-    assert "3 more items were added after training" in (tmp_path / "grown" / "README.md").read_text()
+    assert "3 films more were added after training" in (tmp_path / "grown" / "README.md").read_text()
     more = _renumbered(new_items([0, 1]).items, 100)
     assert with_new_items(again.bundle, NewItems(more, TAGS_AS_READ, None)).facts["added"]["items"] == 5
 
@@ -295,7 +295,7 @@ def test_add_items_writes_a_model_and_prints_its_items(bundle_folder, genome_fol
     assert output["space"] == grown.bundle.space
     np.testing.assert_array_equal(load(files / "model2").item_vectors, grown.item_vectors)
     spoken = run(*arguments, "--out", files / "model2")
-    assert ": 23 items, 3 of them new" in spoken.stdout
+    assert ": 23 films, 3 of them new" in spoken.stdout
     assert "genres 2" in spoken.stdout
 
 

@@ -135,5 +135,5 @@ print(json.dumps([model.encode([(1, 5.0), (2, 1.0)]).tolist(), model.recommend([
     vector, items = json.loads(result.stdout)
     expected = Bundle.load(bundle_folder, "torch")
     arrays = expected.reading.arrays(users([(0, 5), (1, 1)]))
-    np.testing.assert_allclose(vector, expected.model.encode("next", **arrays)[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(vector, expected.model.encode("overall", **arrays)[0], rtol=1e-4, atol=1e-5)
     assert len(items) == 3

@@ -4,14 +4,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+import tastevec as tv
 import worlds
 from encoders import TINY
 from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, SettingsError, UnknownItemError
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.pipelines.evaluate import model_scorer
-from tastevec.pipelines.prepare import PrepareSettings
-from tastevec.pipelines.prepare import write_prepared as prepare
 from tastevec.pipelines.train import train
 from tastevec.serving import encoder as bulk
 from tastevec.serving import recommender as module
@@ -32,8 +31,8 @@ def _worded(tmp_path_factory) -> Recommender:
     """Return a model of the same world with text IDs and without timestamps."""
     place = tmp_path_factory.mktemp("worded")
     source = worlds.write_own_csv(place / "source")
-    settings = PrepareSettings(items=source.parent / "items.csv", seed=1, rating_range=(1.0, 5.0))
-    prepare(source, place / "data", settings=settings)
+    how = {"items": source.parent / "items.csv", "seed": 1, "rating_range": (1.0, 5.0)}
+    tv.prepare(source, place / "data", **how)
     return train(place / "data", place / "model", epochs=1, **TINY)
 
 
@@ -97,7 +96,10 @@ def test_polars_pandas_and_arrow_tables_have_equal_results(model, ask):
 
 def test_order_of_rows_does_not_change_vectors(model):
     shuffled = table().take(np.random.default_rng(1).permutation(len(table())))
-    assert model.encode(shuffled).to_arrow().equals(model.encode(table()).to_arrow())
+    found, expected = model.encode(shuffled), model.encode(table())
+    assert found.ids.tolist() == list(dict.fromkeys(shuffled["user_id"].to_pylist()))
+    for user, vector in found:
+        np.testing.assert_allclose(vector, expected.of(user), rtol=1e-5, atol=1e-5)
 
 
 @HORIZONS
@@ -136,7 +138,7 @@ def test_recommend_batches_streams_one_group_at_a_time(model):
 
 
 def histories_of_table(model, source):
-    return model._parse(source).histories
+    return model._parse(source, "raise").histories
 
 
 def test_recommend_returns_items_outside_the_history_ranked_from_one(model):
@@ -197,15 +199,6 @@ def test_item_without_a_vector_is_not_recommended(bundle_folder):
     assert 4 not in model.recommend(ROCKETS, k=100)["item_id"].to_pylist()
 
 
-def test_unknown_items_are_ignored_in_a_table_and_refused_in_a_list(model):
-    with_unknown = {"user_id": [1, 1, 2], "item_id": [1, 999, 999], "rating": [5.0, 1.0, 3.0]}
-    vectors = by_user(model.encode(pa.table(with_unknown)))
-    assert sorted(vectors) == [1, 2]
-    np.testing.assert_allclose(vectors[2], model.encode([]), rtol=1e-5, atol=1e-5)
-    with pytest.raises(UnknownItemError, match=r"ratings: item 999 is not in the catalog \(20 items\)"):
-        model.encode([(1, 5), (999, 1)])
-
-
 def test_text_ids_of_users_and_items_are_returned(worded):
     source = {
         "user": ["person-z", "Ann", "Ann"],
@@ -213,15 +206,15 @@ def test_text_ids_of_users_and_items_are_returned(worded):
         "rating": [5, 1, 4],
     }
     items = worded.recommend(pa.table(source), k=2)
-    assert items["user_id"].to_pylist() == ["Ann", "Ann", "person-z", "person-z"]
+    assert items["user_id"].to_pylist() == ["person-z", "person-z", "Ann", "Ann"]
     assert items["item_id"].type == pa.string()
-    assert not {"film-12", "film-2"} & set(items["item_id"].to_pylist()[:2])
-    assert worded.encode(pa.table(source))["user_id"].to_pylist() == ["Ann", "person-z"]
+    assert not {"film-12", "film-2"} & set(items["item_id"].to_pylist()[2:])
+    assert worded.encode(pa.table(source)).ids.tolist() == ["person-z", "Ann"]
     assert worded.recommend([("film-2", 5)], k=1)["item_id"].to_pylist() != ["film-2"]
     with pytest.raises(UnknownItemError, match="item 'film-999' is not in"):
-        worded.encode([("film-999", 5)])
+        worded.encode([("film-999", 5)], unknown="raise")
     with pytest.raises(UnknownItemError, match="item 7 is not in"):
-        worded.encode([(7, 5)])
+        worded.encode([(7, 5)], unknown="raise")
 
 
 def test_numeric_ids_as_text_have_equal_results(model):
@@ -235,37 +228,61 @@ def test_numeric_ids_as_text_have_equal_results(model):
     )
 
 
+@pytest.mark.filterwarnings("ignore::tastevec.TastevecWarning")
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ([(1, 6)], r"ratings\[0\].rating: 6. Expected 0.5 to 5, the rating scale of the model"),
-        ([(1, float("nan"))], r"ratings\[0\].rating: nan. Expected 0.5 to 5"),
-        (
-            [(1, 5), (2, 3), ("1", 4)],
-            r"ratings\[2\].item_id: '1', the same as ratings\[0\]. Expected each item once",
-        ),
-        ([(1.5, 5)], r"item 1.5 is not in the catalog \(20 items\)"),
-        ([("item", 5)], "item 'item' is not in the catalog"),
-        ([(1, "good")], r"Expected \[\(item_id, rating\), ...\] of one user"),
-        ([1, 2], r"Expected \[\(item_id, rating\), ...\] of one user"),
-        ([(1,)], r"Expected \[\(item_id, rating\), ...\] of one user"),
-        ({1: 5.0}, "ratings: a dict. Expected a table"),
-        (None, "ratings: a NoneType. Expected a table"),
+        ([(1, 6)], r"interactions\[0\]: 100 % of ratings are above the model's scale 0.5:5 \(highest: 6\)"),
+        ([(1, 5), (2, 0), (3, 5)], r"interactions\[1\]: 33.3 % of ratings are below .* \(lowest: 0\)"),
+        ([(1, float("inf"))], r"interactions\[0\]: inf. Expected a number from 0.5 to 5"),
+        ([(1.5, 5)], r"interactions\[0\]: 1.5 is no id. Expected item IDs as whole numbers or texts"),
+        ([(None, 5)], r"interactions\[0\]: None is no id"),
+        ([(True, 5)], r"interactions\[0\]: True is no id"),
+        ([([1], 5)], r"interactions\[0\]: \[1\] is no id"),
+        ([(1, "good")], r"interactions\[0\]: 'good'. Expected a number from 0.5 to 5"),
+        ([1, (2, True)], r"interactions\[1\]: True. Expected a number from 0.5 to 5"),
+        ([(1, 5, 2, 2)], r"interactions\[0\]: 4 parts. Expected an item ID, \(item_id, value\) or"),
+        ([(1, 5), ()], r"interactions\[1\]: 0 parts"),
+        ([(1, 5, "then")], r"interactions\[0\]: 'then'. Expected Unix seconds or ISO 8601"),
+        ([(1, 5, 2015)], r"interactions\[0\]: these times read as 1970. Expected Unix seconds or ISO 8601"),
+        ({1: 5.0}, r"interactions\[1\]: float. Expected the list of one user's interactions"),
+        ({"nan": [1]}, r"interactions\['nan'\]: 'nan' is no id"),
+        ({"anna": [1, (2, 9)]}, r"interactions\['anna'\]\[1\]: 100 % of ratings are above"),
+        (None, "interactions: NoneType. Expected a list of one user"),
+        ("people.csv", "interactions: str. Expected a list of one user"),
+        (5, "interactions: int. Expected a list of one user"),
     ],
 )
-def test_invalid_ratings_are_refused_with_one_sentence(model, source, message):
+def test_invalid_interactions_are_refused_with_one_sentence(model, source, message):
     for ask in (model.encode, model.recommend):
         with pytest.raises(DataError, match=message):
             ask(source)
 
 
-def test_table_with_an_invalid_row_is_refused(model):
-    with pytest.raises(DataError, match="rating"):
-        model.encode(pa.table({"user_id": [1], "item_id": [1], "rating": [9.0]}))
-    with pytest.raises(DataError, match=r"rating: empty .*Expected a number from 0\.5 to 5"):
-        model.encode(pa.table({"user_id": [1, 1], "item_id": [1, 2], "rating": [4.0, None]}))
-    with pytest.raises(DataError, match="item"):
-        model.encode(pa.table({"user_id": [1], "rating": [4.0]}))
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rating": [9.0, 5.0]}, r"interactions, row 1, column rating: 50.0 % of ratings are above"),
+        ({"rating": ["5", "x"]}, r"interactions, row 2, column rating: 'x'. Expected a number"),
+        ({"item_id": [1.5, 2.0]}, r"interactions, row 1, column item_id: 1.5 is no id"),
+        ({"user_id": ["anna", None]}, r"interactions, row 2, column user_id: None is no id"),
+        (
+            {"timestamp": [1e9, 1e12]},
+            r"interactions, row 1, column timestamp: mixes seconds and milliseconds",
+        ),
+        ({"item_id": None}, r"interactions: no item_id among the columns user_id, rating, timestamp"),
+        (
+            {"item_id": None, "book": [1, 2], "movie": [1, 2]},
+            r"book and movie could both be the item. Expected one",
+        ),
+    ],
+)
+def test_table_with_an_invalid_row_is_refused_with_its_place(model, changed, message):
+    source = {"user_id": ["anna", "anna"], "item_id": [1, 2], "rating": [4.0, 5.0], "timestamp": [1e9, 2e9]}
+    source = {name: values for name, values in {**source, **changed}.items() if values is not None}
+    for made in (pa.table, pd.DataFrame):
+        with pytest.raises(DataError, match=message):
+            model.encode(made(source))
 
 
 def test_tag_only_item_counts_as_history(model):

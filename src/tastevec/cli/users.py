@@ -31,7 +31,7 @@ from tastevec.schema import Horizon
 if TYPE_CHECKING:
     from tastevec.pipelines.batch import BatchResult
     from tastevec.serving.explain import TagExplanation
-    from tastevec.serving.ratings import UserFile
+    from tastevec.serving.interactions import UserFile
     from tastevec.serving.recommender import Recommender
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
     from tastevec.schema import Horizon
-    from tastevec.serving.ratings import UserFile
+    from tastevec.serving.interactions import UserFile
     from tastevec.serving.recommender import Recommender
 
 

@@ -145,6 +145,8 @@ def _facts(prepared: Prepared, trained: Trained) -> dict[str, Any]:
         "data": {
             "name": source["name"],
             "item_noun": prepared.noun.to_json(),
+            "feedback": prepared.manifest["feedback"],
+            "order": prepared.order,
             "fingerprint": prepared.fingerprint,
             "train_users": len(prepared.users_in("train")),
             "items": prepared.items.num_rows,

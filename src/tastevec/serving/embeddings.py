@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tastevec.data.files import result_file
+from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.errors import DataError, SettingsError
 from tastevec.schema import USER_ID, VECTOR
 
@@ -115,7 +116,11 @@ class Embeddings:
         Raises:
             DataError: The user is not among them.
         """
-        [found] = np.nonzero(self.ids.astype(str) == str(user_id))
+        try:
+            wanted = read_id(user_id)
+        except BadValueError:
+            wanted = None
+        [found] = np.nonzero(self.ids.astype(str) == wanted)
         if not len(found):
             raise DataError(
                 f"user_id: {user_id!r} is not among the {len(self):,} users. Expected one of .ids, such as "

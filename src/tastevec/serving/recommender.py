@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 import numpy as np
 import pyarrow as pa
 
+from tastevec.data.intake.report import number
+from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
 from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
@@ -20,18 +22,17 @@ from tastevec.serving.embeddings import Embeddings, check_vectors
 from tastevec.serving.encoder import encode_histories
 from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
 from tastevec.serving.hub import open_bundle, push
-from tastevec.serving.neighbors import Neighbors, neighbor_pairs, read_user_vectors
-from tastevec.serving.new_items import read_new_items, with_new_items
-from tastevec.serving.ratings import (
+from tastevec.serving.interactions import (
+    ManyUsers,
     OneUser,
-    ParsedUsers,
-    Table,
     UserFile,
     is_one_user,
-    list_history,
     open_file,
-    table_histories,
+    parse,
 )
+from tastevec.serving.neighbors import Neighbors, neighbor_pairs, read_user_vectors
+from tastevec.serving.new_items import read_new_items, with_new_items
+from tastevec.serving.parsed_users import ModelReading, ParsedUsers, Unknown, report_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -87,8 +88,8 @@ def best_items(
     buffer = np.empty((rows, items), np.float32)
     indices = np.empty((len(known), min(k, items)), np.int64)  # (B, K)
     scores = np.empty(indices.shape, np.float32)
-    for number, part in enumerate(known.chunks(rows)):
-        block = slice(number * rows, number * rows + len(part))
+    for block_number, part in enumerate(known.chunks(rows)):
+        block = slice(block_number * rows, block_number * rows + len(part))
         with np.errstate(invalid="ignore", over="ignore"):  # rank_items refuses them, and names the user
             products = np.matmul(vectors[block], item_vectors.T, out=buffer[: len(part)])  # (rows, N)
         indices[block] = rank_items(products, part, k, candidates, overwrite_scores=True)
@@ -115,17 +116,24 @@ def load(folder: Path | str, *, runtime: Runtime = "auto", revision: str | None 
 class Recommender:
     """A model that encodes users, recommends items and explains embeddings; no result depends on the other users.
 
-    ``interactions`` are a table of user, item, rating and optional timestamp (Polars, pandas, Arrow), or a list
-    ``[(item_id, rating), ...]`` of one user, oldest first. ``overall``: long-term preferences (order-free). ``next``: what the
-    user is likely to want next (order-aware).
+    ``interactions`` are a list of one user, oldest first: item IDs, (item_id, value) or (item_id, value, time); a dict of many
+    users, such as ``{"anna": [50, 127]}``; or a table of user, item, and optional value and timestamp (pandas, Polars, Arrow,
+    DuckDB, a dict of columns). Users stand in the order in which they first appear. A repeated item counts as the model was
+    trained; without any value, each interaction is positive. ``unknown`` says what happens to interactions with items that are
+    not in the catalog: they are ignored with a warning ("warn") or without one ("ignore"), or refused ("raise").
+
+    ``overall``: long-term preferences (order-free). ``next``: what the user is likely to want next (order-aware).
 
     Raises:
-        DataError: In each method with ``interactions``: a rating is invalid.
-        UnknownItemError: In each method with ``interactions`` or ``item_id``: an item of one user is not in the catalog. In a
-            table, unknown items are ignored.
+        DataError: In each method with ``interactions``: an interaction is invalid, or under 5 % of 20 or more are with an item
+            of the catalog (but for "ignore").
+        UnknownItemError: An item is not in the catalog: in each method with ``item_id``, or with ``unknown`` "raise".
         SettingsError: In each method with ``k`` or ``horizon``: ``k`` is below 1, the horizon is unknown, or `Embeddings` are
             of another horizon.
         FormatError: In each method with tags: the model has none.
+
+    Warns:
+        TastevecWarning: Items are unknown; or values are missing, or ignored.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -135,9 +143,11 @@ class Recommender:
     def __repr__(self) -> str:
         items, dim = self.item_vectors.shape
         data, scale = self.bundle.facts.get("data", {}), self.bundle.reading.scale
+        values = f" {scale.low:g}:{scale.high:g}" if scale.kind == "explicit" else ""
+        known = f"{self.bundle.noun.counted(items)}, {dim} dimensions, {scale.kind}{values}"
         users = f"{data.get('train_users', 0):,} users of {data.get('name', 'unknown data')}"
-        values = f"explicit {scale.low:g}:{scale.high:g}"
-        return f"Recommender({self.bundle.noun.counted(items)}, {dim} dimensions, {values}, {users}, space {self.bundle.space[:8]})"
+        positive = f"positive from {number(scale.positive_from)}"
+        return f"Recommender({known}, {positive}, {users}, space {self.bundle.space[:8]})"
 
     @cached_property
     def _item_neighbors(self) -> Neighbors:
@@ -147,6 +157,11 @@ class Recommender:
     def _with_vector(self) -> NDArray[np.bool_]:
         """(N,) items that can be recommended."""
         return np.asarray(self.item_vectors.any(axis=1))
+
+    @cached_property
+    def reading(self) -> ModelReading:
+        """How the model reads interactions."""
+        return ModelReading.of(self.bundle.facts, self.bundle.reading.scale, self._indices)
 
     @cached_property
     def _indices(self) -> dict[str, int]:
@@ -170,26 +185,32 @@ class Recommender:
         return push(self.bundle, repository, private=private)
 
     @overload
-    def encode(self, interactions: OneUser, *, horizon: Horizon = "overall") -> Vector: ...
+    def encode(
+        self, interactions: OneUser, *, horizon: Horizon = "overall", unknown: Unknown = "warn"
+    ) -> Vector: ...
     @overload
-    def encode(self, interactions: Table, *, horizon: Horizon = "overall") -> Embeddings: ...
-    def encode(self, interactions: OneUser | Table, *, horizon: Horizon = "overall") -> Vector | Embeddings:
+    def encode(
+        self, interactions: ManyUsers, *, horizon: Horizon = "overall", unknown: Unknown = "warn"
+    ) -> Embeddings: ...
+    def encode(
+        self, interactions: OneUser | ManyUsers, *, horizon: Horizon = "overall", unknown: Unknown = "warn"
+    ) -> Vector | Embeddings:
         """Return the vector (D,) of one user, or the `Embeddings` of the users of a table."""
-        users = self._parse(interactions)
-        vectors = self.vectors(users.histories, horizon)
+        users, vectors = self._encoded(interactions, horizon, unknown)
         if is_one_user(interactions):
             vector: Vector = vectors[0]
             return vector
-        counts = (users.n_interactions, users.histories.lengths)
+        counts = (users.n_interactions, users.n_known)
         return Embeddings(users.histories.user_ids, vectors, *counts, horizon, self.bundle.space)
 
     def recommend(
         self,
-        interactions: OneUser | Table | Embeddings | Vector,
+        interactions: OneUser | ManyUsers | Embeddings | Vector,
         *,
         k: int = 10,
         horizon: Horizon = "overall",
         seen: OneUser = (),
+        unknown: Unknown = "warn",
     ) -> pa.Table:
         """Return the best items that are not in the history: item_id, title, rank from 1, score.
 
@@ -199,10 +220,11 @@ class Recommender:
             interactions: See the class; or `Embeddings`, or the vector (D,) of one user.
             k: Items per user.
             horizon: The horizon.
+            unknown: See the class.
             seen: The interactions of a vector's user, whose items are not recommended, or the same for all `Embeddings`.
         """
-        histories, vectors = self._encoded(interactions, horizon, seen)
-        table = pa.Table.from_batches([self._best(histories, vectors, _at_least_one(k))])
+        users, vectors = self._encoded(interactions, horizon, unknown, seen)
+        table = pa.Table.from_batches([self._best(users.histories, vectors, _at_least_one(k))])
         indices = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(indices))
         return table.drop_columns([USER_ID]) if is_one_user(interactions) else table
@@ -218,11 +240,12 @@ class Recommender:
 
     def similar_users(
         self,
-        interactions: OneUser | Table | Embeddings | Vector,
+        interactions: OneUser | ManyUsers | Embeddings | Vector,
         users: Path | str | pa.Table | Embeddings | Neighbors,
         *,
         k: int = 10,
         horizon: Horizon = "overall",
+        unknown: Unknown = "warn",
     ) -> pa.Table:
         """Return the users nearest to one user: user_id, rank from 1, similarity.
 
@@ -234,6 +257,7 @@ class Recommender:
             users: `Embeddings` of this model, or a Parquet file or a table of them.
             k: Users to return.
             horizon: The horizon of all vectors.
+            unknown: See the class.
 
         Raises:
             DataError: The user vectors are of another space.
@@ -242,9 +266,10 @@ class Recommender:
         if not isinstance(known, Neighbors):
             known = read_user_vectors(known, self.bundle.space, horizon=horizon)
         check_vectors("users", self.bundle.space, known.horizon, self.bundle.space, horizon)
-        histories, vectors = self._encoded(interactions, horizon)
+        queries, vectors = self._encoded(interactions, horizon, unknown)
         nearest = known.nearest(vectors, _at_least_one(k))
-        pairs = pa.Table.from_batches([neighbor_pairs(USER_ID, histories.user_ids, known.ids, *nearest)])
+        ids = queries.histories.user_ids
+        pairs = pa.Table.from_batches([neighbor_pairs(USER_ID, ids, known.ids, *nearest)])
         if not is_one_user(interactions):
             return pairs
         return pairs.drop_columns([USER_ID]).rename_columns([USER_ID, RANK, SIMILARITY])
@@ -257,30 +282,34 @@ class Recommender:
         tags: int = 10,
         contributions: int = 3,
         horizon: Horizon = "overall",
+        unknown: Unknown = "warn",
     ) -> list[TagExplanation]: ...
     @overload
     def explain(
         self,
-        interactions: Table | Embeddings,
+        interactions: ManyUsers | Embeddings,
         *,
         tags: int = 10,
         contributions: int = 3,
         horizon: Horizon = "overall",
+        unknown: Unknown = "warn",
     ) -> dict[Any, list[TagExplanation]]: ...
     def explain(
         self,
-        interactions: OneUser | Table | Embeddings | Vector,
+        interactions: OneUser | ManyUsers | Embeddings | Vector,
         *,
         tags: int = 10,
         contributions: int = 3,
         horizon: Horizon = "overall",
+        unknown: Unknown = "warn",
     ) -> list[TagExplanation] | dict[Any, list[TagExplanation]]:
         """Return the tags of one user, the largest strength times reliability first, with the contributions of rated items.
 
         Of several users the result has one such list per user ID. A vector, or `Embeddings`, have no contributions.
         """
         directions = self.tags
-        histories, vectors = self._encoded(interactions, horizon)
+        users, vectors = self._encoded(interactions, horizon, unknown)
+        histories = users.histories
         if isinstance(interactions, Embeddings | np.ndarray):
             contributions = 0
         explanations = explain_users(
@@ -335,7 +364,7 @@ class Recommender:
         """
         if not isinstance(vector, Embeddings):
             return self.tags.steer(vector, tags, hold=hold, horizon=horizon)
-        self._encoded(vector, horizon)
+        self._encoded(vector, horizon, "ignore")
         # Steering is linear: one move serves all vectors.
         move = self.tags.steer(np.zeros_like(self.item_vectors[0]), tags, hold=hold, horizon=horizon)
         return vector.with_matrix(vector.matrix + move)
@@ -355,7 +384,10 @@ class Recommender:
 
     def item_index(self, item_id: object) -> int:
         """Return the index of an item in the catalog, by its ID; IDs of different types are compared as text."""
-        index = self._indices.get(str(item_id))
+        try:
+            index = self._indices.get(read_id(item_id) or "")
+        except BadValueError:
+            index = None
         if index is None:
             raise UnknownItemError(
                 f"item_id: {item_id!r} is not in the catalog ({self.bundle.noun.counted(len(self._indices))}). Expected an item_id of items.parquet."
@@ -424,17 +456,22 @@ class Recommender:
         return pa.record_batch(columns)
 
     def _encoded(
-        self, users: OneUser | Table | Embeddings | Vector, horizon: Horizon, seen: OneUser = ()
-    ) -> tuple[Histories, Vector]:
-        """Return the histories and the vectors (B, D) of users; embeddings have the history ``seen``.
+        self,
+        users: OneUser | ManyUsers | Embeddings | Vector,
+        horizon: Horizon,
+        unknown: Unknown,
+        seen: OneUser = (),
+    ) -> tuple[ParsedUsers, Vector]:
+        """Return users and their vectors (B, D); embeddings have the history ``seen``.
 
         Raises:
             DataError: Embeddings are of another space, or a vector has another shape.
             SettingsError: Embeddings are of another horizon.
         """
-        if not isinstance(users, Embeddings | np.ndarray):
-            histories = self._parse(users).histories
-            return histories, self.vectors(histories, horizon)
+        is_vector = isinstance(users, np.ndarray) and users.dtype.kind == "f"
+        if not (is_vector or isinstance(users, Embeddings)):
+            parsed = self._parse(users, unknown)
+            return parsed, self.vectors(parsed.histories, horizon)
         if isinstance(users, Embeddings):
             check_vectors("users", users.space, users.horizon, self.bundle.space, horizon)
             ids, vectors = users.ids, users.matrix
@@ -444,14 +481,18 @@ class Recommender:
             raise DataError(
                 f"vector: shape {vectors.shape[1:]}. Expected ({dim},), one vector of this model. Pass several as Embeddings."
             )
-        history = self._parse(seen).histories.take(np.zeros(len(ids), np.int64))
-        return replace(history, user_ids=ids), vectors
+        known = self._parse(seen, unknown, "seen")
+        history = known.histories.take(np.zeros(len(ids), np.int64))
+        return replace(known, histories=replace(history, user_ids=ids)), vectors
 
-    def _parse(self, interactions: OneUser | Table) -> ParsedUsers:
-        scale = self.bundle.reading.scale
-        if is_one_user(interactions):
-            return list_history(interactions, self._indices, scale)
-        return table_histories(interactions, self.bundle.item_ids, scale)
+    def _parse(
+        self, interactions: OneUser | ManyUsers | Vector, unknown: Unknown, where: str = "interactions"
+    ) -> ParsedUsers:
+        parsed = parse(interactions, self.reading, where)
+        # The caller of a method of this class is five calls up.
+        catalog = self.bundle.noun.counted(len(self._indices))
+        report_unknown(parsed, unknown, catalog, stacklevel=5, where=where)
+        return parsed
 
 
 def _at_least_one(k: int) -> int:

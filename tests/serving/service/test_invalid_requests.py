@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-VALID = {"ratings": [{"item_id": 1, "rating": 4.5}]}
+VALID = {"interactions": [{"item_id": 1, "value": 4.5}]}
 PATHS = ["encode", "recommend", "similar-users", "explain", "steer", "similar-items"]
 
 
@@ -34,100 +34,109 @@ def post(client, path, body, kind="application/json"):
 @pytest.mark.parametrize(
     ("ratings", "where", "message"),
     [
-        ([{"item_id": 1, "rating": "5"}], ".ratings[0].rating", "'5'. Expected a number"),
-        ([{"item_id": 1, "rating": True}], ".ratings[0].rating", "true. Expected a number"),
-        ([{"item_id": 1, "rating": None}], ".ratings[0].rating", "null. Expected a number"),
-        ([{"item_id": 1, "rating": [5]}], ".ratings[0].rating", "a list. Expected a number"),
+        ([{"item_id": 1, "value": "5"}], ".interactions[0].value", "'5'. Expected a number"),
+        ([{"item_id": 1, "value": True}], ".interactions[0].value", "true. Expected a number"),
+        ([{"item_id": 1, "value": [5]}], ".interactions[0].value", "a list. Expected a number"),
         (
-            [{"item_id": 1, "rating": 9}],
-            ".ratings[0].rating",
-            "9. Expected 1 to 5, the rating scale of the model",
+            [{"item_id": 1, "value": 9}],
+            ".interactions[0].value",
+            "100 % of ratings are above the model's scale 1:5 (highest: 9). Expected ratings on this scale",
         ),
         (
-            [{"item_id": 1, "rating": -1}],
-            ".ratings[0].rating",
-            "-1. Expected 1 to 5, the rating scale of the model",
+            [{"item_id": 1, "value": -1}],
+            ".interactions[0].value",
+            "100 % of ratings are below the model's scale 1:5 (lowest: -1). Expected ratings on this scale",
         ),
         (
-            [{"item_id": 1.5, "rating": 5}],
-            ".ratings[0].item_id",
-            "1.5. Expected an item ID: an integer",
+            [{"item_id": 1.5, "value": 5}],
+            ".interactions[0].item_id",
+            "1.5 is no id. Expected item IDs as whole numbers or texts",
         ),
         (
-            [{"item_id": None, "rating": 5}],
-            ".ratings[0].item_id",
+            [{"item_id": None, "value": 5}],
+            ".interactions[0].item_id",
             "null. Expected an item ID: an integer",
         ),
         (
-            [{"item_id": {"$gt": 0}, "rating": 5}],
-            ".ratings[0].item_id",
+            [{"item_id": {"$gt": 0}, "value": 5}],
+            ".interactions[0].item_id",
             "an object. Expected an item ID: an integer",
         ),
         (
-            [{"item_id": 10**30, "rating": 5}],
-            ".ratings[0].item_id",
+            [{"item_id": 10**30, "value": 5}],
+            ".interactions[0].item_id",
             "Expected an item ID: an integer of at most 63 bits",
         ),
         (
-            [{"item_id": "a" * 300, "rating": 5}],
-            ".ratings[0].item_id",
-            "or a string of at most 200 characters without control characters",
+            [{"item_id": "a" * 1001, "value": 5}],
+            ".interactions[0].item_id",
+            "or a string of 1 to 1,000 characters without control characters",
         ),
         (
-            [{"item_id": "a\nb", "rating": 5}],
-            ".ratings[0].item_id",
+            [{"item_id": "a\nb", "value": 5}],
+            ".interactions[0].item_id",
             "'a\\nb'. Expected an item ID: an integer",
         ),
-        ([{"item_id": 1}], ".ratings[0].rating", "missing. Expected a value"),
+        ([{"item_id": " nan ", "value": 5}], ".interactions[0].item_id", "' nan ' is no id"),
+        ([{"item_id": "9.78E+12"}], ".interactions[0].item_id", "'9.78E+12' has lost digits"),
+        ([{"item_id": True}], ".interactions[0].item_id", "true. Expected an item ID"),
+        ([{"item_id": 1, "rating": 5}], ".interactions[0].rating", "Expected value, its new name"),
+        ([{"item_id": 1, "event": "view"}], ".interactions[0].event", "'view'. Expected a value"),
         (
-            [{"item_id": 1, "rating": 5, "mood": 1}],
-            ".ratings[0].mood",
+            [{"item_id": 1, "value": 5, "mood": 1}],
+            ".interactions[0].mood",
             "unknown key. Expected a key that /openapi.json lists",
         ),
         (
-            [{"item_id": 1, "rating": 5, "timestamp": -5}],
-            ".ratings[0].timestamp",
-            "-5. Expected 0 or more",
+            [{"item_id": 1, "value": 5, "timestamp": -5}],
+            ".interactions[0].timestamp",
+            "-5. Expected a timestamp: Unix seconds as an integer",
         ),
         (
-            [{"item_id": 1, "rating": 5, "timestamp": 1.5}],
-            ".ratings[0].timestamp",
-            "1.5. Expected an integer",
+            [{"item_id": 1, "value": 5, "timestamp": 1.5}],
+            ".interactions[0].timestamp",
+            "1.5. Expected a timestamp",
         ),
         (
-            [{"item_id": 1, "rating": 5, "timestamp": 5}, {"item_id": 2, "rating": 5}],
-            ".ratings",
-            "1 of 2 items have a timestamp. Expected all or none",
+            [{"item_id": 1, "timestamp": 1_700_000_000}, {"item_id": 2, "timestamp": 1_700_000_000_000}],
+            ".interactions[0].timestamp",
+            "mixes seconds and milliseconds. Expected Unix seconds or ISO 8601",
         ),
         (
-            [{"item_id": 1, "rating": 5}, {"item_id": "1", "rating": 5}],
-            ".ratings[1].item_id",
-            "'1', the same as users[0].ratings[0]. Expected each item once, with its latest rating",
+            [{"item_id": 1, "timestamp": 1_700_000_000}, {"item_id": 2, "timestamp": "soon"}],
+            ".interactions[1].timestamp",
+            "'soon'. Expected Unix seconds or ISO 8601",
         ),
-        ([5], ".ratings[0]", "5. Expected an object"),
-        ({"1": 5}, ".ratings", "an object. Expected a list"),
-        ("all of them", ".ratings", "'all of them'. Expected a list"),
-        ([{"item_id": 1, "rating": 5}] * 2001, ".ratings", "2001 entries. Expected 2000 or fewer"),
+        ([5], ".interactions[0]", "5. Expected an object"),
+        ({"1": 5}, ".interactions", "an object. Expected a list"),
+        ("all of them", ".interactions", "'all of them'. Expected a list"),
+        ([{"item_id": 1, "value": 5}] * 20_001, ".interactions", "20001 entries. Expected 20000 or fewer"),
         (
-            [{"item_id": n, "rating": 5} for n in range(10_000)],
-            ".ratings",
-            "10000 entries. Expected 2000 or fewer",
+            [{"item_id": n, "value": 5} for n in range(20_002)],
+            ".interactions",
+            "20002 entries. Expected 20000 or fewer",
         ),
     ],
 )
 def test_invalid_history_is_refused_with_its_location(client, ratings, where, message):
     for path in ("encode", "recommend", "explain", "similar-users"):
-        error = refused(post(client, path, {"users": [{"ratings": ratings}]}))
+        error = refused(post(client, path, {"users": [{"interactions": ratings}]}))
         assert error["where"] == f"users[0]{where}"
         assert error["message"].startswith(f"users[0]{where}: ")
         assert message in error["message"]
 
 
+def test_old_key_of_a_body_is_refused_with_its_new_name(client):
+    error = refused(post(client, "encode", {"users": [{"ratings": [{"item_id": 1, "rating": 5}]}]}))
+    message = "users[0].ratings: unknown key. Expected interactions, its new name"
+    assert message in error["message"]
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_nan_and_infinity_are_refused(client, number):
     for body in (
-        f'{{"users": [{{"ratings": [{{"item_id": 1, "rating": {number}}}]}}]}}',
-        f'{{"users": [{{"ratings": [{{"item_id": {number}, "rating": 5}}]}}]}}',
+        f'{{"users": [{{"interactions": [{{"item_id": 1, "value": {number}}}]}}]}}',
+        f'{{"users": [{{"interactions": [{{"item_id": {number}, "value": 5}}]}}]}}',
     ):
         response = post(client, "encode", body)
         refused(response, 400 if "e" not in number else 422)
@@ -136,7 +145,7 @@ def test_nan_and_infinity_are_refused(client, number):
         400 if "e" not in number else 422,
     )
     refused(
-        post(client, "steer", f'{{"users": [{{"ratings": []}}], "tags": {{"space": {number}}}}}'),
+        post(client, "steer", f'{{"users": [{{"interactions": []}}], "tags": {{"space": {number}}}}}'),
         400 if "e" not in number else 422,
     )
 
@@ -271,7 +280,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from([*"abc", "ratings", "item_id", "rating"]), inner, max_size=4)
+        | st.dictionaries(st.sampled_from([*"abc", "interactions", "item_id", "value"]), inner, max_size=4)
     ),
     max_leaves=12,
 )
@@ -284,10 +293,10 @@ BODIES = st.dictionaries(
 )
 ITEMS = st.integers(-3, 30) | st.text(max_size=4)
 RATED = st.fixed_dictionaries(
-    {"item_id": ITEMS, "rating": st.floats(0, 6) | st.integers(0, 6)},
-    optional={"timestamp": st.integers(-1, 2**40)},
+    {"item_id": ITEMS, "value": st.floats(0, 6) | st.integers(0, 6)},
+    optional={"timestamp": st.integers(-1, 2**40) | st.text(max_size=4)},
 )
-HISTORY = st.fixed_dictionaries({"ratings": st.lists(RATED, max_size=8)})
+HISTORY = st.fixed_dictionaries({"interactions": st.lists(RATED, max_size=8)})
 
 
 @given(st.sampled_from(PATHS), BODIES)

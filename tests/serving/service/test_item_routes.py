@@ -79,7 +79,7 @@ def test_model_without_a_map_returns_no_map(start_client, make, bundle_of):
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "no_map"
     assert get(client, "/v1/model")["map"] is False
-    user = {"ratings": [{"item_id": 1, "rating": 5}]}
+    user = {"interactions": [{"item_id": 1, "value": 5}]}
     assert client.post("/v1/explain", json={"users": [user]}).json()["users"][0]["map_position"] is None
 
 
@@ -111,8 +111,8 @@ def test_model_route_describes_the_model(client):
 
 def test_example_is_a_valid_request(client):
     content = get(client, "/v1/example")
-    ratings = [{name: row[name] for name in ("item_id", "rating")} for row in content["ratings"]]
-    response = client.post("/v1/recommend", json={"users": [{"ratings": ratings}]})
+    ratings = [{name: row[name] for name in ("item_id", "value")} for row in content["interactions"]]
+    response = client.post("/v1/recommend", json={"users": [{"interactions": ratings}]})
     assert response.status_code == 200
     assert content == get(client, "/v1/example")
 

@@ -12,7 +12,7 @@ from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.app import create_app
 from tastevec.serving.service.settings import ServiceSettings
 
-VALID = {"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
+VALID = {"users": [{"interactions": [{"item_id": 1, "value": 4.5}]}]}
 TOKEN = {"Authorization": "Bearer s3cret"}
 
 

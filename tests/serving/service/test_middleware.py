@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from tastevec.errors import SettingsError
 from tastevec.serving.service.settings import ServiceSettings, read_settings
 
-VALID = {"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
+VALID = {"users": [{"interactions": [{"item_id": 1, "value": 4.5}]}]}
 OPEN, CLOSED = (
     ("/healthz", "/readyz", "/openapi.json"),
     ("/v1/model", "/metrics", "/v1/nothing", "/v1/reload"),
@@ -180,7 +180,7 @@ def test_every_response_has_security_headers(client):
 def test_request_log_has_one_line_without_request_data(client):
     with capture_logs() as lines:
         client.get("/v1/items?query=my secret wish")
-        client.post("/v1/recommend", json={"users": [{"ratings": [{"item_id": 17, "rating": 3.25}]}]})
+        client.post("/v1/recommend", json={"users": [{"interactions": [{"item_id": 17, "value": 3.25}]}]})
         client.get("/nobody@example.org")
     assert [line["event"] for line in lines] == ["request"] * 3
     assert [line["route"] for line in lines] == ["/v1/items", "/v1/recommend", "other"]

@@ -72,15 +72,12 @@ def fit_model(case):
     """Return the request with valid ratings and mostly known items, which the schema cannot describe."""
     body = case.body if isinstance(case.body, dict) else {}
     for user in body.get("users") or ():
-        for number, rated in enumerate(user["ratings"]):
-            rated["rating"] = 1 + abs(rated["rating"]) % 4
+        for number, rated in enumerate(user["interactions"]):
+            rated["value"] = 1 + abs(rated.get("value") or 0) % 4
+            rated.pop("event", None)
             if number % 4:
                 rated["item_id"] = number
             rated.pop("timestamp", None)
-        seen = set()
-        user["ratings"] = [
-            rated for rated in user["ratings"] if not (rated["item_id"] in seen or seen.add(rated["item_id"]))
-        ]
     if "tags" in body and isinstance(body["tags"], dict) and len(body["tags"]) % 2:
         body["tags"] = dict(zip(("space", "tears"), body["tags"].values(), strict=False))
     if "item_ids" in body:

@@ -23,7 +23,7 @@ from tastevec.serving.user_tables import StoreError
 pytest.importorskip("psycopg", reason="the extra pg is not installed")
 
 TOKEN, PASSWORD = "t0ken-of-the-test", "passw0rd-of-the-test"
-RATED = {"ratings": [{"item_id": 1, "rating": 5.0}, {"item_id": 3, "rating": 4.0}]}
+RATED = {"interactions": [{"item_id": 1, "value": 5.0}, {"item_id": 3, "value": 4.0}]}
 THROW_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'secretive'"
 
 

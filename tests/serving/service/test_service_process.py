@@ -23,7 +23,7 @@ from tastevec.serving.service.settings import ServiceSettings
 
 pytestmark = pytest.mark.slow
 
-BODY = json.dumps({"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]})
+BODY = json.dumps({"users": [{"interactions": [{"item_id": 1, "value": 4.5}]}]})
 _TIMEOUT = 120  # seconds, for a busy machine
 JSON = {"Content-Type": "application/json"}
 

@@ -61,7 +61,7 @@ def _store_only(with_store, make):
 
 
 def user(rated):
-    return {"ratings": [{"item_id": item, "rating": rating} for item, rating in rated]}
+    return {"interactions": [{"item_id": item, "value": rating} for item, rating in rated]}
 
 
 def store(client, user_id, rated):
@@ -85,7 +85,10 @@ def refused(response, status, code):
 
 def test_stored_user_is_found_until_deleted(client):
     response = store(client, "ann", [*ROCKETS, (99, 5.0)])
-    assert (response.status_code, response.json()) == (200, {"space": "space-0", "unknown": [99]})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"space": "space-0", "n_known": 4, "unknown": [99]},
+    )
     assert store(client, "bob", LETTERS).status_code == 200
     responses = find(client, ROCKETS, [*LETTERS, (98, 1.0)]).json()["users"]
     assert [user["user_id"] for user in responses[0]["users"]] == ["ann", "bob"]
@@ -239,11 +242,11 @@ def test_invalid_user_id_is_refused_and_not_repeated(client, path):
 @pytest.mark.parametrize(
     ("rated", "code", "where"),
     [
-        ([(1, 5.0), (2, 99.0)], "invalid_data", "ratings[1].rating"),
-        ([(1, 5.0), (1, 4.0)], "invalid_data", "ratings[1].item_id"),
-        ([(1, "five")], "invalid_request", "ratings[0].rating"),
-        ([], "invalid_data", "ratings"),
-        ([(99, 5.0)], "invalid_data", "ratings"),
+        ([(1, 5.0), (2, 99.0)], "invalid_data", "interactions[1].value"),
+        ([(1, 5.0), ("nan", 4.0)], "invalid_data", "interactions[1].item_id"),
+        ([(1, "five")], "invalid_request", "interactions[0].value"),
+        ([], "invalid_data", "interactions"),
+        ([(99, 5.0)], "invalid_data", "interactions"),
     ],
 )
 def test_invalid_ratings_are_refused_with_their_location(client, url, rated, code, where):

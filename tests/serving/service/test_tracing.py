@@ -7,7 +7,7 @@ import pytest
 
 from tastevec.serving.service.tracing import Tracing
 
-VALID = {"users": [{"ratings": [{"item_id": 1, "rating": 4.5}]}]}
+VALID = {"users": [{"interactions": [{"item_id": 1, "value": 4.5}]}]}
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

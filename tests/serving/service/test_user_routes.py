@@ -12,10 +12,10 @@ ITEM_KEYS = {"item_id", "title", "year", "genres"}
 
 
 def user(rated, timestamps=None):
-    ratings = [{"item_id": item, "rating": rating} for item, rating in rated]
+    ratings = [{"item_id": item, "value": rating} for item, rating in rated]
     for row, time in zip(ratings, timestamps or (), strict=False):
         row["timestamp"] = time
-    return {"ratings": ratings}
+    return {"interactions": ratings}
 
 
 def post(client, path, **body):
@@ -35,24 +35,52 @@ def test_encode_equals_the_model(client, tiny, horizon):
 
 
 def test_encode_ignores_unknown_items_and_lists_them(client):
-    unknown = [(99, 5.0), ("1; DROP TABLE items", 3.0), (-1, 2.0), (2**62, 1.0), ("", 1.0)]
+    unknown = [(99, 5.0), ("1; DROP TABLE items", 3.0), (-1, 2.0), (2**62, 1.0), (" A1 ", 1.0)]
     with_unknown = post(client, "encode", users=[user([*unknown, *ROCKETS])])["users"][0]
     without = post(client, "encode", users=[user(ROCKETS)])["users"][0]
     assert with_unknown["vector"] == without["vector"]
     assert with_unknown["unknown"] == [item for item, _ in unknown]
+    assert (with_unknown["n_known"], without["n_known"]) == (4, 4)
 
 
 def test_encode_accepts_ids_of_another_type(client):
-    as_text = post(client, "encode", users=[user([(str(item), rating) for item, rating in ROCKETS])])
-    assert as_text == post(client, "encode", users=[user(ROCKETS)])
+    expected = post(client, "encode", users=[user(ROCKETS)])
+    for spelled in (str, float, " {}.0 ".format):
+        assert expected == post(
+            client, "encode", users=[user([(spelled(item), one) for item, one in ROCKETS])]
+        )
+
+
+def test_repeated_item_counts_with_its_latest_value(client):
+    [found] = post(client, "encode", users=[user([(1, 1.0), (3, 4.0), (1, 5.0)])])["users"]
+    [expected] = post(client, "encode", users=[user([(3, 4.0), (1, 5.0)])])["users"]
+    assert found["vector"] == expected["vector"]
+    assert (found["n_known"], expected["n_known"]) == (3, 2)
+
+
+def test_user_without_values_has_positive_interactions(client):
+    items = [{"item_id": 1}, {"item_id": 3, "value": None}]
+    [found] = post(client, "encode", users=[{"interactions": items}])["users"]
+    [expected] = post(client, "encode", users=[user([(1, 4.0), (3, 4.0)])])["users"]
+    assert found == expected
+
+
+def test_interaction_without_a_time_keeps_its_place(client):
+    rated = user(ROCKETS, [1_600_000_000, 1_600_000_010, 1_600_000_020])
+    assert "timestamp" not in rated["interactions"][3]
+    newest = user(ROCKETS, [1_600_000_000, 1_600_000_010, 1_600_000_020, 1_600_000_020])
+    found, expected = (post(client, "encode", users=[one], horizon="next") for one in (rated, newest))
+    assert found == expected
+    iso = user(ROCKETS, ["2020-09-13T12:26:40Z", "2020-09-13 12:26:50", "2020-09-13T14:27:00+02:00"])
+    assert post(client, "encode", users=[iso], horizon="next") == expected
 
 
 def test_encode_with_timestamps_sorts_by_time(client):
-    timestamps = [40, 10, 30, 20]
+    timestamps = [1_600_000_040, 1_600_000_010, 1_600_000_030, 1_600_000_020]
     in_order = [ROCKETS[index] for index in np.argsort(timestamps)]
-    shuffled = post(client, "encode", users=[user(ROCKETS, timestamps)])
-    assert shuffled == post(client, "encode", users=[user(in_order, sorted(timestamps))])
-    assert shuffled != post(client, "encode", users=[user(ROCKETS)])
+    shuffled = post(client, "encode", users=[user(ROCKETS, timestamps)], horizon="next")
+    assert shuffled == post(client, "encode", users=[user(in_order, sorted(timestamps))], horizon="next")
+    assert shuffled != post(client, "encode", users=[user(ROCKETS)], horizon="next")
 
 
 def test_recommend_without_known_items_works(client):
@@ -210,6 +238,6 @@ def test_parse_users_equals_the_python_interface(tiny):
     from tastevec.serving.service.schemas import User  # noqa: PLC0415  used only here
 
     content = tiny.parse([User.model_validate(user(ROCKETS))]).histories
-    alone = tiny.model._parse(ROCKETS).histories
+    alone = tiny.model._parse(ROCKETS, "raise").histories
     for name in ("user_ids", "offsets", "items", "ratings", "normalized_ratings", "timestamps"):
         np.testing.assert_array_equal(getattr(content, name), getattr(alone, name))

@@ -61,7 +61,7 @@ class Running:
 
 
 def rated(*items):
-    return {"ratings": [{"item_id": item, "rating": rating} for item, rating in items]}
+    return {"interactions": [{"item_id": item, "value": rating} for item, rating in items]}
 
 
 def approximately(content):

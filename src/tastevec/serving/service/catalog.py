@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.schema import GENRES, ITEM_ID, TITLE, YEAR
 
 if TYPE_CHECKING:
@@ -134,9 +135,12 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def index(self, item_id: int | str) -> int | None:
-        """Return the index of an item; None if it is unknown."""
-        return self.indices.get(str(item_id))
+    def index(self, item_id: float | str) -> int | None:
+        """Return the index of an item; None if it is unknown or no ID."""
+        try:
+            return self.indices.get(read_id(item_id) or "")
+        except BadValueError:
+            return None
 
     def id_and_title(self, index: int) -> dict[str, Any]:
         """Return the ID and the title of an item, for a response."""

@@ -21,7 +21,7 @@ class Problem(Exception):  # noqa: N818  a refusal, as in RFC 9457, and no fault
         status: HTTP status.
         code: Error code, for programs.
         message: ``WHERE: FOUND. Expected WHAT. NEXT``.
-        where: Location in the request, such as ``users[0].ratings[3].rating``; None without a single location.
+        where: Location in the request, such as ``users[0].interactions[3].value``; None without a single location.
         headers: Of the response.
     """
 
@@ -80,6 +80,7 @@ _TYPES = {
 }
 _NAMES: dict[type, str] = {dict: "an object", list: "a list", tuple: "a list", type(None): "null"}
 
+_NEW_KEYS = {"ratings": "interactions", "rating": "value"}  # of requests
 # Per kind of pydantic's errors: what was found and expected, filled in from the context of the error.
 _DETAILS = {
     "extra_forbidden": "unknown key. Expected a key that /openapi.json lists",
@@ -90,7 +91,8 @@ _DETAILS = {
     "int_from_float": "{found}. Expected an integer",
     "int_parsing": "{found}. Expected an integer",
     "int_parsing_size": "{found}. Expected an integer of fewer digits",
-    "invalid_id": "{found}. Expected an item ID: an integer of at most 63 bits, or a string of at most 200 characters without control characters",
+    "invalid_id": "{found}. Expected an item ID: an integer of at most 63 bits, or a string of 1 to 1,000 characters without control characters",
+    "invalid_time": "{found}. Expected a timestamp: Unix seconds as an integer, or ISO 8601 as a string",
     "invalid": "{message}",  # a check of the request schemas
     "less_than": "{found}. Expected less than {lt:g}",
     "less_than_equal": "{found}. Expected {le:g} or less",
@@ -125,8 +127,8 @@ def format_location(path: Sequence[object]) -> str | None:
     """Return a location in the request; None for the complete body.
 
     Examples:
-        >>> format_location(["users", 0, "ratings", 3, "rating"]), format_location([])
-        ('users[0].ratings[3].rating', None)
+        >>> format_location(["users", 0, "interactions", 3, "value"]), format_location([])
+        ('users[0].interactions[3].value', None)
     """
     text = ""
     for step in path:
@@ -136,16 +138,24 @@ def format_location(path: Sequence[object]) -> str | None:
 
 def validation_message(errors: Sequence[Any]) -> tuple[str, str | None]:
     """Return the message and the location of the first of pydantic's errors."""
-    first = errors[0]
+    renamed = (error for error in errors if _is_renamed(error))
+    first = next(renamed, errors[0])
     where = format_location([step for step in first["loc"] if step != "[key]"])
     expected = _TYPES.get(first["type"].removesuffix("_type"), "a value as in /openapi.json")
     context = {"expected": expected, "found": format_value(first.get("input")), **first.get("ctx", {})}
     count = context.get("actual_length")  # None for an object, whose keys pydantic does not count
     context["actual_length"] = "too many" if count is None else count
     details = _DETAILS.get(first["type"], "{found}. Expected {expected}").format(**context)
+    if _is_renamed(first):
+        details = f"unknown key. Expected {_NEW_KEYS[first['loc'][-1]]}, its new name"
     more = len(errors) - 1
     rest = f" ({more} more {'error' if more == 1 else 'errors'})" if more else ""
     return f"{where or 'the body'}: {details}{rest}.", where
+
+
+def _is_renamed(error: Any) -> bool:  # noqa: ANN401  pydantic's
+    """Return whether a key has a new name: that is the cause of what else is missing."""
+    return error["type"] == "extra_forbidden" and error["loc"][-1] in _NEW_KEYS
 
 
 def frames(error: BaseException) -> list[str]:

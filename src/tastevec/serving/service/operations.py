@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from tastevec.serving.ratings import ParsedUsers
+from tastevec.serving.parsed_users import ParsedUsers
 from tastevec.serving.service import responses, schemas
 from tastevec.serving.service.error_messages import Problem, validation_message
 from tastevec.serving.service.responses import AppState
@@ -51,7 +51,7 @@ class Work:
         request: The parsed body.
         horizon: The horizon in which its users are encoded.
         users: The users; None for a request about items.
-        vectors: (B, D) user vectors that the request has in place of ratings.
+        vectors: (B, D) user vectors that the request has in place of interactions.
         items: Indices of the items that the request names.
         cost: Expected milliseconds on one core.
     """
@@ -90,7 +90,7 @@ class Work:
 
     def blocks(self, state: AppState) -> Iterator[Work]:
         """Yield the work in blocks, whose entries are those of the complete work."""
-        count = len(self.items or []) if self.users is None else len(self.users.unknown)
+        count = len(self.items or []) if self.users is None else len(self.users)
         step = max(1, min(_BLOCK_ENTRIES, _BLOCK_SCORES // max(len(state.catalog), 1)))
         if self.users is not None and getattr(self.request, "contributions", None):
             step = 1
@@ -115,7 +115,7 @@ class Operation(NamedTuple):
         items: Returns the entries of items, from their indices.
         facts: Keys of the response before the entries, in the model or in the request.
         horizon: The horizon, where the request does not choose it.
-        where: Location of a user's ratings in error messages.
+        where: Location of a user's interactions in error messages.
     """
 
     schema: type[Any]
@@ -123,7 +123,7 @@ class Operation(NamedTuple):
     items: _OfItems | None = None
     facts: tuple[str, ...] = ()
     horizon: Horizon = "overall"
-    where: str = "users[{}].ratings"
+    where: str = "users[{}].interactions"
 
     def open(self, state: AppState, body: bytes) -> Work:
         """Return the work of a request body.
@@ -137,7 +137,7 @@ class Operation(NamedTuple):
         given = getattr(request, "vectors", [])
         if users or given:
             vectors = responses.equal_vectors(given) if given else None
-            parsed = state.parse(users or [schemas.User(ratings=[])] * len(given), self.where)
+            parsed = state.parse(users or [schemas.User(interactions=[])] * len(given), self.where)
             work = replace(work, users=parsed, vectors=vectors, request=_without(request))
         elif item_ids := getattr(request, "item_ids", []):
             work = replace(work, items=responses.item_indices(state, item_ids))
@@ -145,7 +145,7 @@ class Operation(NamedTuple):
 
 
 def _without(request: Any) -> Any:  # noqa: ANN401  as below
-    """Return the request without its ratings and vectors: as objects they need 20 times the memory of their arrays."""
+    """Return the request without its interactions and vectors: as objects they need 20 times the memory of their arrays."""
     names = {"users", "vectors"} & type(request).model_fields.keys()
     return request.model_copy(update={name: [] for name in names})
 
@@ -187,8 +187,8 @@ def _encode(
     _state: AppState, _request: object, users: ParsedUsers, vectors: Vectors, _check: Check
 ) -> Entries:
     return [
-        {"vector": vector, "unknown": unknown}
-        for vector, unknown in zip(vectors.tolist(), users.unknown, strict=True)
+        {"vector": vector, **counts}
+        for vector, counts in zip(vectors.tolist(), responses.counts(users), strict=True)
     ]
 
 
@@ -196,8 +196,8 @@ def _encode_stored(
     state: AppState, request: object, users: ParsedUsers, vectors: Vectors, check: Check
 ) -> Entries:
     if not len(users.histories.items):
-        message = "ratings: no item of the catalog. Expected at least one."
-        raise Problem(422, "invalid_data", message, "ratings")
+        message = "interactions: no item of the catalog. Expected at least one."
+        raise Problem(422, "invalid_data", message, "interactions")
     return _encode(state, request, users, vectors, check)
 
 
@@ -210,7 +210,7 @@ def _recommend(
     recommended = responses.recommended_items(state, users, steered, request.k)
     explained = responses.add_contributions(state, users, vectors, recommended, request, check)
     return [
-        {"items": items, "unknown": unknown} for items, unknown in zip(explained, users.unknown, strict=True)
+        {"items": items, **counts} for items, counts in zip(explained, responses.counts(users), strict=True)
     ]
 
 
@@ -227,8 +227,8 @@ def _steer(
     steered = responses.steer_vectors(state, vectors, request.tags, request.hold, request.horizon)
     recommended = responses.recommended_items(state, users, steered, request.k)
     return [
-        {"vector": vector, "items": items, "unknown": unknown}
-        for vector, items, unknown in zip(steered.tolist(), recommended, users.unknown, strict=True)
+        {"vector": vector, "items": items, **counts}
+        for vector, items, counts in zip(steered.tolist(), recommended, responses.counts(users), strict=True)
     ]
 
 
@@ -265,8 +265,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "items": Operation(schemas.TitleQuery, items=_search_titles),
     "similar-items": Operation(schemas.SimilarItemsRequest, items=_similar_items),
     # Of stored users: their vectors, the query of a search, and the items nearest to the users that it finds.
-    "store-next": Operation(schemas.User, _encode_stored, facts=("space",), horizon="next", where="ratings"),
-    "store-overall": Operation(schemas.User, _encode_stored, facts=("space",), where="ratings"),
+    "store-next": Operation(
+        schemas.User, _encode_stored, facts=("space",), horizon="next", where="interactions"
+    ),
+    "store-overall": Operation(schemas.User, _encode_stored, facts=("space",), where="interactions"),
     "search": Operation(schemas.StoredSearchRequest, _encode, facts=("space", "k", "exclude")),
     "nearest-items": Operation(schemas.NearestItemsRequest, _nearest_items),
 }

@@ -17,7 +17,13 @@ from pydantic_core import to_json
 
 from tastevec.schema import MOVIELENS_NOUN, Horizon
 from tastevec.serving.explain import Attribution, explain_items, explain_users, item_effects
-from tastevec.serving.ratings import InvalidRatingError, ParsedUsers, Rated, to_histories
+from tastevec.serving.interactions import (
+    ABSENT,
+    Given,
+    InvalidInteractionError,
+    parse_users,
+)
+from tastevec.serving.parsed_users import ModelReading, ParsedUsers
 from tastevec.serving.recommender import best_items
 from tastevec.serving.service import schemas
 from tastevec.serving.service.catalog import Catalog, example_user
@@ -59,17 +65,34 @@ class AppState:
         """The ID of the embedding space."""
         return self.model.bundle.space
 
-    def parse(self, users: Sequence[User], where: str = "users[{}].ratings") -> ParsedUsers:
-        """Return the histories of users; ``where`` is the location of their ratings.
+    def parse(self, users: Sequence[User], where: str = "users[{}].interactions") -> ParsedUsers:
+        """Return the histories of users; ``where`` is the location of their interactions.
 
         Raises:
-            Problem: A rating is off the scale, an item is rated twice, or only some items have a timestamp.
+            Problem: An ID, a value or a timestamp is invalid, or a value is off the scale of the model.
         """
-        rated = [[Rated(one.item_id, one.rating, one.timestamp) for one in user.ratings] for user in users]
+        names = ("item_id", "value", "timestamp")
+        if any(one.event is not None for user in users for one in user.interactions):
+            self._check_events(users, where)
+            names = ("item_id", "event", "timestamp")
         try:
-            return to_histories(rated, self.catalog.indices, self.model.bundle.reading.scale, where)
-        except InvalidRatingError as error:
+            return parse_users(list(map(_given, users)), self.reading, where.format, names)
+        except InvalidInteractionError as error:
             raise Problem(422, "invalid_data", str(error), error.where) from None
+
+    def _check_events(self, users: Sequence[User], where: str) -> None:
+        """Refuse events of a model that was not trained on events, and an event with a value."""
+        for number, user in enumerate(users):
+            for row, one in enumerate(user.interactions):
+                if one.event is None:
+                    continue
+                place = f"{where.format(number)}[{row}].event"
+                if self.reading.scale.kind != "events":
+                    message = f"{place}: {format_value(one.event)}. Expected a value: the model was not trained on events."
+                    raise Problem(422, "invalid_data", message, place)
+                if one.value is not None:
+                    message = f"{place}: an event and a value. Expected one of both."
+                    raise Problem(422, "invalid_data", message, place)
 
     def nearest_items(self, vectors: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
         """Return the items nearest to each user vector (B, D), rated or not."""
@@ -82,6 +105,12 @@ class AppState:
     def catalog(self) -> Catalog:
         """The items."""
         return Catalog(self.model.bundle.items)
+
+    @cached_property
+    def reading(self) -> ModelReading:
+        """How the model reads interactions."""
+        bundle = self.model.bundle
+        return ModelReading.of(bundle.facts, bundle.reading.scale, self.catalog.indices)
 
     @cached_property
     def without_vector(self) -> NDArray[np.bool_]:
@@ -126,10 +155,10 @@ class AppState:
             scale,
         )
         ratings = [
-            {**catalog.id_and_title(index), "year": catalog.years[index], "rating": rating}
+            {**catalog.id_and_title(index), "year": catalog.years[index], "value": rating}
             for index, rating in rated
         ]
-        return {"name": name, "ratings": ratings}
+        return {"name": name, "interactions": ratings}
 
     @cached_property
     def map_body(self) -> tuple[bytes, bytes, str] | None:
@@ -161,6 +190,25 @@ class AppState:
         return "icons" if marks else "numbers"
 
 
+def _given(user: User) -> Given:
+    """Return the interactions of a user in a request."""
+    items, values, times = list[Any](), list[Any](), list[Any]()
+    for one in user.interactions:
+        items.append(one.item_id)
+        value = one.event if one.value is None else one.value
+        values.append(ABSENT if value is None else value)
+        times.append(ABSENT if one.timestamp is None else one.timestamp)
+    return Given(items, values, times)
+
+
+def counts(users: ParsedUsers) -> list[dict[str, Any]]:
+    """Return what every result of a user has: its interactions with known items, and its unknown items."""
+    return [
+        {"n_known": known, "unknown": unknown}
+        for known, unknown in zip(users.n_known.tolist(), users.unknown, strict=True)
+    ]
+
+
 NearestUsers = Sequence[Sequence[tuple[Any, float]]]  # per user, the IDs and cosines of others, nearest first
 _USER_BLOCK = 64  # users whose nearest items are computed at once
 
@@ -183,9 +231,8 @@ def similar_users(
         rows += state.nearest_items(np.stack([vectors[one] for one in ids[start : start + _USER_BLOCK]]))
     items = dict(zip(ids, rows, strict=True))
     responses = []
-    for found, unknown in zip(nearest, parsed.unknown, strict=True):
-        users = schemas.user_neighbors(found, items)
-        responses.append({"users": users, "unknown": unknown})
+    for found, of_user in zip(nearest, counts(parsed), strict=True):
+        responses.append({"users": schemas.user_neighbors(found, items), **of_user})
     return responses
 
 
@@ -268,7 +315,7 @@ def user_tags(
     """
     attribution = _attribution(state, request.horizon, check)
     directions, item_map, responses = _tag_directions(state), state.model.bundle.item_map, []
-    for number, unknown in enumerate(parsed.unknown):
+    for number, of_user in enumerate(counts(parsed)):
         check()
         user = parsed.histories.take(np.array([number]))
         [explanations] = explain_users(
@@ -286,7 +333,7 @@ def user_tags(
         position = None
         if item_map is not None:
             [position] = item_map.locate(vectors[[number]], state.model.item_vectors).tolist()
-        responses.append({"tags": tags, "map_position": position, "unknown": unknown})
+        responses.append({"tags": tags, "map_position": position, **of_user})
     return responses
 
 

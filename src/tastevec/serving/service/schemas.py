@@ -8,11 +8,12 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from tastevec.schema import CONTROL_CHARACTERS, FeedbackKind, Horizon
 
-MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED, MAX_NEIGHBORS = 256, 2_000, 256, 16, 12_800
-_MAX_ID_LENGTH = 200
+MAX_USERS, MAX_ITEMS, MAX_IDS, MAX_EXPLAINED, MAX_NEIGHBORS = 256, 20_000, 256, 16, 12_800
+_MAX_ID_LENGTH = 1_000
 _MAX_ID = 2**63 - 1
 PLAIN_TEXT = f"^[^{CONTROL_CHARACTERS[1:-1]}]*$"
-_MAX_TIMESTAMP = 253_402_300_799  # the last second of the year 9999
+_MAX_TIMESTAMP = 253_402_300_799_999_999_999  # the end of the year 9999, in nanoseconds
+_MAX_TIME_LENGTH = 40
 
 
 def _invalid(message: str) -> PydanticCustomError:
@@ -20,23 +21,46 @@ def _invalid(message: str) -> PydanticCustomError:
     return PydanticCustomError("invalid", "{message}", {"message": message})
 
 
-# One check in the parser's own language: a request may have 30,000 IDs.
+# One check in the parser's own language: a request may have 30,000 IDs. The ID rule decides about the rest.
 _ID_SCHEMA = core_schema.custom_error_schema(
     core_schema.union_schema(
         [
             core_schema.int_schema(strict=True, ge=-_MAX_ID, le=_MAX_ID),
-            core_schema.str_schema(strict=True, max_length=_MAX_ID_LENGTH, pattern=PLAIN_TEXT),
+            core_schema.float_schema(strict=True, gt=-_MAX_ID, lt=_MAX_ID),
+            core_schema.str_schema(strict=True, min_length=1, max_length=_MAX_ID_LENGTH, pattern=PLAIN_TEXT),
         ]
     ),
     custom_error_type="invalid_id",
     custom_error_message="not an item ID",
 )
 _INTEGER_ID = {"type": "integer", "minimum": -_MAX_ID, "maximum": _MAX_ID}
-_STRING_ID = {"type": "string", "maxLength": _MAX_ID_LENGTH, "pattern": PLAIN_TEXT}
+_STRING_ID = {"type": "string", "minLength": 1, "maxLength": _MAX_ID_LENGTH, "pattern": PLAIN_TEXT}
 ItemId = Annotated[
     int | str,
     GetPydanticSchema(lambda _kind, _handler: _ID_SCHEMA),
     WithJsonSchema({"anyOf": [_INTEGER_ID, _STRING_ID]}),
+]
+_TIME_SCHEMA = core_schema.custom_error_schema(
+    core_schema.union_schema(
+        [
+            core_schema.int_schema(strict=True, ge=0, le=_MAX_TIMESTAMP),
+            core_schema.str_schema(strict=True, min_length=1, max_length=_MAX_TIME_LENGTH),
+        ]
+    ),
+    custom_error_type="invalid_time",
+    custom_error_message="not a timestamp",
+)
+Timestamp = Annotated[
+    int | str,
+    GetPydanticSchema(lambda _kind, _handler: _TIME_SCHEMA),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": _MAX_TIMESTAMP},
+                {"type": "string", "minLength": 1, "maxLength": _MAX_TIME_LENGTH},
+            ]
+        }
+    ),
 ]
 Tags = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=100)], Annotated[float, Field(ge=-10, le=10)]],
@@ -62,23 +86,33 @@ class _Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Rating(_Request):
-    """One rated item."""
+class Interaction(_Request):
+    """One interaction of a user with an item."""
 
     item_id: ItemId = Field(description="Item ID of the model's catalog.", examples=[1])
-    rating: float = Field(description="On the rating scale of the model, see /v1/model.", examples=[4.5])
-    timestamp: Annotated[int, Field(ge=0, le=_MAX_TIMESTAMP)] | None = Field(
-        default=None, description="Unix seconds; for all items of the user or for none."
+    value: float | None = Field(
+        default=None,
+        description="On the scale of the model, see /v1/model: a rating, or a weight. A user without any value or event has "
+        "positive interactions.",
+        examples=[4.5],
+    )
+    event: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None,
+        description="Name of the event, in place of a value, where the model was trained on events.",
+    )
+    timestamp: Timestamp | None = Field(
+        default=None,
+        description="Unix seconds, or ISO 8601. One without a timestamp among others keeps its place in the list.",
     )
 
 
 class User(_Request):
-    """The ratings of one user; without timestamps, the order of the list is the time order."""
+    """The interactions of one user; without timestamps, the order of the list is the time order."""
 
-    ratings: list[Rating] = Field(
+    interactions: list[Interaction] = Field(
         max_length=MAX_ITEMS,
-        description="At most one rating per item. May be empty.",
-        examples=[[{"item_id": 1, "rating": 4.5}, {"item_id": 2, "rating": 2.0}]],
+        description="A repeated item counts as the model was trained. May be empty.",
+        examples=[[{"item_id": 1, "value": 4.5}, {"item_id": 2, "value": 2.0}]],
     )
 
 
@@ -229,7 +263,7 @@ class Error(_Response):
     code: Annotated[str, Field(description="Error code, for programs.", examples=["unknown_item"])]
     message: Annotated[str, Field(description="Where, what was found, what was expected.")]
     where: Annotated[
-        str | None, Field(description="Location in the request.", examples=["users[0].ratings[3].rating"])
+        str | None, Field(description="Location in the request.", examples=["users[0].interactions[3].value"])
     ]
 
 
@@ -278,6 +312,7 @@ class SimilarItem(Item):
 
 
 Unknown = Annotated[list[ItemId], Field(description="Item IDs that are not in the catalog; ignored.")]
+NKnown = Annotated[int, Field(ge=0, description="Interactions with an item of the catalog.")]
 Vector = Annotated[list[float], Field(description="Comparable only with vectors of the same space.")]
 
 
@@ -285,6 +320,7 @@ class EncodedUser(_Response):
     """A user vector."""
 
     vector: Vector
+    n_known: NKnown
     unknown: Unknown
 
 
@@ -300,6 +336,7 @@ class RecommendedUser(_Response):
     """Recommendations for one user, best first."""
 
     items: list[RecommendedItem]
+    n_known: NKnown
     unknown: Unknown
 
 
@@ -315,6 +352,7 @@ class SteeredUser(_Response):
 
     vector: Vector
     items: list[ScoredItem]
+    n_known: NKnown
     unknown: Unknown
 
 
@@ -374,6 +412,7 @@ class UserNeighbors(_Response):
     """The neighbors of one user."""
 
     users: list[UserNeighbor]
+    n_known: NKnown
     unknown: Unknown
 
 
@@ -404,6 +443,7 @@ class ExplainedUser(_Response):
 
     tags: list[UserTag]
     map_position: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    n_known: NKnown
     unknown: Unknown
 
 
@@ -442,14 +482,14 @@ class ExampleItem(_NamedItem):
     """A rated item of the example profile."""
 
     year: int | None
-    rating: float
+    value: float
 
 
 class ExampleResponse(_Response):
     """The example profile."""
 
     name: str
-    ratings: list[ExampleItem]
+    interactions: list[ExampleItem]
 
 
 class ModelTag(_Response):
@@ -531,6 +571,7 @@ class StoredResponse(_Response):
     """The space of the stored vectors, and the ignored items."""
 
     space: str
+    n_known: NKnown
     unknown: Unknown
 
 

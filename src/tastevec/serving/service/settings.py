@@ -66,7 +66,7 @@ class ServiceSettings(BaseSettings):
     write_timeout_s: float = Field(
         default=30.0, gt=0, description="Timeout for a client to take its response, in seconds."
     )
-    body_bytes: int = Field(default=1_000_000, ge=1_000, description="Maximum body size in bytes.")
+    body_bytes: int = Field(default=2_000_000, ge=1_000, description="Maximum body size in bytes.")
     in_flight_bytes: int = Field(
         default=1 << 25,
         ge=1_000,

@@ -29,7 +29,7 @@ store_router = APIRouter(
 UserId = Annotated[
     str,
     Path(
-        description="User ID, 1 to 200 characters, without control characters.",
+        description="User ID, 1 to 200 characters, without control characters; 50 and 50.0 are one ID.",
         json_schema_extra={"minLength": 1, "maxLength": 200, "pattern": schemas.PLAIN_TEXT},
     ),
 ]
@@ -41,7 +41,7 @@ UserId = Annotated[
     openapi_extra=schemas.request_body(schemas.User),
 )
 async def store_user(request: Request, user_id: UserId) -> Response:
-    """Store the vectors of a user, replacing earlier ones; the ratings are not stored."""
+    """Store the vectors of a user, replacing earlier ones; the interactions are not stored."""
     store, name = _store(request), _valid_id(user_id)
     body = await json_body(request)
     found = {horizon: await _computed(request, f"store-{horizon}", body) for horizon in ("next", "overall")}
@@ -52,7 +52,7 @@ async def store_user(request: Request, user_id: UserId) -> Response:
     [user] = found["overall"]["users"]
     vectors = {horizon: [one["users"][0]["vector"]] for horizon, one in found.items()}
     await store.write(lambda users: users.upsert(space, [name], vectors))  # type: ignore[arg-type]  # lists become arrays there
-    return json_response({"space": space, "unknown": user["unknown"]})
+    return json_response({"space": space, "n_known": user["n_known"], "unknown": user["unknown"]})
 
 
 @store_router.delete("/users/{user_id:path}", response_model=schemas.DeletedResponse)
@@ -93,7 +93,11 @@ async def search_store(request: Request, body: bytes) -> Response:
     pool.check_room()
     query = await _computed(request, "search", body)
     vectors = np.array([user["vector"] for user in query["users"]], np.float32)
-    nearest, known = await store.search(query["space"], vectors, query["k"], query["exclude"])
+    try:
+        exclude = [_by_rule(one, f"exclude[{number}]") for number, one in enumerate(query["exclude"])]
+    except DataError as error:
+        raise Problem(422, "invalid_data", str(error)) from None
+    nearest, known = await store.search(query["space"], vectors, query["k"], exclude)
     if not any(nearest):
         message = (
             f"the database: no stored users of space {query['space']}. Expected users stored with this model. "
@@ -109,7 +113,11 @@ async def search_store(request: Request, body: bytes) -> Response:
 
     def content() -> bytes:
         users = [
-            {"users": schemas.user_neighbors(row, of_user), "unknown": user["unknown"]}
+            {
+                "users": schemas.user_neighbors(row, of_user),
+                "n_known": user["n_known"],
+                "unknown": user["unknown"],
+            }
             for row, user in zip(nearest, query["users"], strict=True)
         ]
         return to_json({"users": users})
@@ -148,6 +156,23 @@ def _valid_id(user_id: str) -> str:
     from tastevec.serving.user_store import id_text  # noqa: PLC0415  as in search_store
 
     try:
-        return id_text(user_id, "user_id")
+        return id_text(_by_rule(user_id, "user_id"), "user_id")
     except DataError as error:
         raise Problem(422, "invalid_data", str(error), "user_id") from None
+
+
+def _by_rule(user_id: str, where: str) -> str:
+    """Return an ID by the ID rule: 50.0 is 50, and white space at both ends goes.
+
+    Raises:
+        DataError: It is no ID; the message does not contain it.
+    """
+    from tastevec.data.intake.values import BadValueError, read_id  # noqa: PLC0415  as in search_store
+
+    try:
+        found = read_id(user_id)
+    except BadValueError as error:
+        raise DataError(f"{where}: {error.code}. Expected a whole number or a text.") from None
+    if found is None:
+        raise DataError(f"{where}: empty, or a word for a missing value. Expected a whole number or a text.")
+    return found

@@ -300,7 +300,7 @@ def _kind(work: Work) -> tuple[bool, str]:
 
 def _users(work: Work) -> int:
     """Return how many users of this work are to be encoded."""
-    return len(work.users.unknown) if work.to_encode and work.users is not None else 0
+    return len(work.users) if work.to_encode and work.users is not None else 0
 
 
 def from_folder(folder: Path, users: Path | None = None) -> Callable[[], AppState]:

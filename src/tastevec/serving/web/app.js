@@ -141,7 +141,8 @@ function replaceRatings(ratings, example, text) {
 async function loadExample() {
   const response = await awaited(byId("rate"), api.example(), loadExample);
   if (!response) return;
-  replaceRatings(response.ratings, { name: response.name }, worded("Replaced your {ratings} with the example."));
+  const ratings = response.interactions.map(({ value, ...item }) => ({ ...item, rating: value }));
+  replaceRatings(ratings, { name: response.name }, worded("Replaced your {ratings} with the example."));
   announce(`Example profile loaded: ${response.name}`);
 }
 
@@ -153,7 +154,7 @@ function startOwn() {
 /** Restores the ratings of a link, without unknown items, with the titles of the catalog. */
 async function restoreLink(ratings) {
   const retry = () => restoreLink(ratings);
-  const response = await awaited(byId("rate"), api.encode({ ratings }, "overall", "link"), retry);
+  const response = await awaited(byId("rate"), api.encode(asUser(ratings), "overall", "link"), retry);
   if (!response) return;
   const unknown = new Set(response.unknown);
   const unique = [...new Map(ratings.map((each) => [each.item_id, each])).values()];

@@ -74,5 +74,6 @@ export function adjust(tag, amount) {
   change({ adjustments: amount === 0 ? others : { ...others, [tag]: amount } });
 }
 
-/** The ratings for a request. */
-export const asUser = () => ({ ratings: state.ratings.map(({ item_id, rating }) => ({ item_id, rating })) });
+/** Ratings for a request. */
+export const asUser = (ratings = state.ratings) =>
+  ({ interactions: ratings.map(({ item_id, rating }) => ({ item_id, value: rating })) });
