@@ -97,6 +97,7 @@ class Feedback:
         repeats: Which value of a pair of user and item counts.
         unrated: Values that mean "not rated".
         events: The weight of each event.
+        event_rows: The rows of each event.
     """
 
     scale: ValueScale
@@ -105,6 +106,7 @@ class Feedback:
     repeats: Repeats
     unrated: tuple[str, ...] = ()
     events: Mapping[str, float | None] | None = None
+    event_rows: Mapping[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON values of the manifest."""
@@ -152,7 +154,7 @@ def choose_kind(
                 f"{where}: --feedback {kind}, but no column is the {wanted[0]}. Expected one. State it: --column {wanted[0]}=NAME"
             )
     ignored = {
-        other: f"ignored, {'a ' + role if role else 'implicit feedback'} is there (--feedback {k})"
+        other: f"{'a ' + role if role else 'implicit feedback'} is there (--feedback {k})"
         for other, k in ((RATING, "explicit"), (WEIGHT, "weighted"), (EVENT, "events"))
         if other in roles and other != role
     }
@@ -301,7 +303,7 @@ def _refuse_outside(
     low, high = limits
     if (low <= facts.lowest and facts.highest <= high) or settings.out_of_range == "drop":
         middle = (low + high) / 2
-        if facts.highest < middle and not settings.model_scale:
+        if facts.highest < middle and facts.distinct > 1 and not settings.model_scale:
             findings.stop(
                 "empty-upper-half",
                 f"no rating lies in the upper half of {low:g}:{high:g} (highest: {number(facts.highest)}); correct --rating-range",

@@ -100,6 +100,7 @@ def read_interactions(context: Context) -> Interactions:
         repeats_of(scale.kind, context.settings),
         context.settings.unrated,
         rows.events,
+        rows.event_rows,
     )
     table, repeats = merge_repeats(context, table, feedback.repeats, timed=times.first is not None)
     table, order, order_text = order_rows(context, table, times)
@@ -265,18 +266,17 @@ def _value_text(feedback: Feedback, facts: ValueFacts) -> str:
         flag = " (--rating-range)" if feedback.origin == "inferred" else ""
         return f"{seen} seen; scale {scale.low:g}:{scale.high:g}, {feedback.origin}{flag}{rest}"
     if scale.kind == "events":
-        events = feedback.events or {}
-        alone = {weight for weight in events.values() if list(events.values()).count(weight) == 1}
+        counts = feedback.event_rows or {}
         listed = [
-            f"{name} {facts.counts.get(weight, 0):,} = {number(weight)}"
-            if weight in alone
-            else f"{name} = {number(weight)}"
-            for name, weight in events.items()
-            if weight is not None
+            f"{name} {counts.get(name, 0):,} {'dropped' if weight is None else '= ' + number(weight)}"
+            for name, weight in (feedback.events or {}).items()
         ]
-        listed += [f"{name} dropped" for name, weight in events.items() if weight is None]
         return f"{', '.join(listed)} (--event)"
-    return f"{seen}{rest}" if scale.kind == "weighted" else f"{seen}: each counts as one positive"
+    if scale.kind == "implicit":
+        return f"{seen}: each counts as one positive"
+    if none := sum(count for value, count in facts.counts.items() if value <= 0):
+        rest += f"; {none:,} row{'s are' if none > 1 else ' is'} 0 or below: touched, not positive"
+    return f"{seen}{rest}"
 
 
 def _positive_text(context: Context, table: ibis.Table, feedback: Feedback, users: dict[str, Any]) -> str:

@@ -32,11 +32,13 @@ class Rows:
         table: user_id and item_id (int64 or string), rating (the value; NULL without one), timestamp (NULL where unknown),
             position.
         events: The weight of each event; None of other kinds.
+        event_rows: The rows of each event.
         report: Where every row went.
     """
 
     table: ibis.Table
     events: dict[str, float | None] | None
+    event_rows: dict[str, int] | None
     report: RowReport
 
 
@@ -52,7 +54,8 @@ def read_rows(context: Context, columns: Columns) -> Rows:
         raise SourceError(
             f"{context.where}: no rows. Expected interactions. Fetch or export the table again."
         )
-    events = _event_weights(context, columns) if columns.value_role == EVENT else None
+    event_rows = _count_events(context, columns) if columns.value_role == EVENT else None
+    events = None if event_rows is None else event_weights(event_rows, context.settings, context.where)
     times = _time_format(context, columns) if TIMESTAMP in columns.roles else None
     stored = _store(context, columns, events, times)
     if times is not None and _has_wrong_times(context, stored):
@@ -66,7 +69,7 @@ def read_rows(context: Context, columns: Columns) -> Rows:
         whole = good[f"{role}_whole"]
         ids[role] = good[f"{role}_text"].fill_null(whole.cast("string")) if texts[role] else whole
     table = good.select(**ids, **{name: good[name] for name in (RATING, TIMESTAMP, POSITION)})
-    return Rows(table, events, report)
+    return Rows(table, events, event_rows, report)
 
 
 def _store(
@@ -134,11 +137,11 @@ def _is(value: ibis.Value, wanted: str | float) -> ibis.Value:
     return value.notnull() & (value == wanted)
 
 
-def _event_weights(context: Context, columns: Columns) -> dict[str, float | None]:
-    """Return the weight of each event of the table.
+def _count_events(context: Context, columns: Columns) -> dict[str, int]:
+    """Return the rows of each event, the most frequent first.
 
     Raises:
-        DataError: An event has no weight, or the column has too many values to be one.
+        DataError: The column has too many values to be one of events.
     """
     texts = context.raw.select(event=rules.clean(context.raw[f"c{columns.roles[EVENT]}"].cast("string")))
     counted = texts.group_by("event").agg(rows=texts.count()).order_by([ibis.desc("rows"), "event"])
@@ -149,9 +152,7 @@ def _event_weights(context: Context, columns: Columns) -> dict[str, float | None
             f"{context.where}: column {name} has over {_MANY_EVENTS:,} different values and is no event. Expected names such as "
             "view. State another: --column event=NAME"
         )
-    return event_weights(
-        {row["event"]: row["rows"] for row in found if row["event"]}, context.settings, context.where
-    )
+    return {row["event"]: row["rows"] for row in found if row["event"]}
 
 
 def _event(column: ibis.Value, events: dict[str, float | None]) -> rules.Read:
