@@ -13,6 +13,7 @@
     ├── SettingsError        an unknown setting, or one out of range
     ├── MissingExtraError    a missing optional library
     └── TrainingError        training cannot start or resume
+    TastevecWarning          something was read otherwise than it may be meant
 
     TastevecWarning          something was read otherwise than it may be meant
 

@@ -181,8 +181,13 @@ def test_catalogs_that_know_little_have_features_of_norm_1():
     )
     many = many.set_column(2, "year", pa.array([1990] * 40, pa.int32()))
 
-    assert fit(few).scale == pytest.approx(1 / 0.3)
-    assert fit(many).scale == 1.0  # genres and years have more than 1 together
+    titled = few.set_column(1, "title", pa.array([f"A word{n % 2}" for n in range(40)]))
+
+    assert fit(few).norms == {"number:x": 1.0}
+    assert fit(titled).norms == {"title": pytest.approx((1 - 0.3**2) ** 0.5)}
+    assert fit(many).norms == {}  # genres and years have more than 1 together
+    rows = fit(titled).rows(titled, TAGS)
+    np.testing.assert_allclose(np.sqrt(rows.multiply(rows).sum(axis=1)), 1.0, atol=1e-6)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))

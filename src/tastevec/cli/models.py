@@ -391,6 +391,10 @@ def add_items(
         Path | None,
         typer.Option(metavar="DIR", help="Tag genome that the model was trained with, joined by item_id."),
     ] = None,
+    text_model: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Sentence encoder that the model was trained with."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add new items to a model without retraining.
@@ -401,7 +405,9 @@ def add_items(
         from tastevec.pipelines.train import add_items
 
         with progress_bar("Adding items"):
-            bundle = add_items(model, items, out, tags=tags or (), genome=genome).bundle
+            bundle = add_items(
+                model, items, out, tags=tags or (), genome=genome, text_model=text_model
+            ).bundle
         added = bundle.facts["added"]
         facts = {"out": out, "space": bundle.space, "items": len(bundle.items), "added": added}
         facts["seconds"] = output.seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -170,8 +170,8 @@ class ContentFeatures:
         quantiles: (9,) float64 of each number, by its column in the items.
         reductions: Of each vector and text embedding, by its column in the items.
         text_model: The sentence encoder of the text embeddings, as `TextEncoder.label`; empty without one.
-        scale: Of all blocks, so that those of a catalog together have a norm of at least 1: without it, the penalty of the
-            regression leaves little of a catalog of which the titles alone are known.
+        norms: Of blocks whose norm is not the usual one: the blocks of a catalog have a norm of at least 1 together, because
+            the penalty of the regression would leave little of less. What the others lack, the title words have.
     """
 
     words: Mapping[str, tuple[str, ...]]
@@ -181,7 +181,7 @@ class ContentFeatures:
     quantiles: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     reductions: Mapping[str, Reduction] = field(default_factory=dict)
     text_model: str = ""
-    scale: float = 1.0
+    norms: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -219,11 +219,12 @@ class ContentFeatures:
         means = np.zeros(0)
         if genome is not None and len(known):
             tag_names, means = genome.tags, genome.relevance[known].mean(axis=0, dtype=np.float64)
-        blocks = [name for name, vocabulary in words.items() if vocabulary] + [*quantiles, *reductions]
+        blocks = [
+            name for name, vocabulary in words.items() if len(vocabulary) > (name == "title")
+        ]  # "item 1", "item 2"
         blocks += ["genome"] * bool(tag_names) + [YEAR] * bool(pc.any(pc.greater(items[YEAR], 0)).as_py())
-        norm = math.sqrt(sum(_norm_of(name) ** 2 for name in blocks))
-        scale = 1 / norm if 0 < norm < 1 else 1.0
-        return cls(words, rarities, tag_names, means, quantiles, reductions, text_model, scale)
+        norms = _norms_of([*blocks, *quantiles, *reductions])
+        return cls(words, rarities, tag_names, means, quantiles, reductions, text_model, norms)
 
     @property
     def prefixed(self) -> bool:
@@ -264,7 +265,7 @@ class ContentFeatures:
 
         blocks = self.blocks(raw)
         for name, block in blocks.items():
-            block.data *= self.scale * _norm_of(name)  # in place: that of a full genome is 200 MB
+            block.data *= self.norms.get(name, _norm_of(name))  # in place: that of a full genome is 200 MB
         rows: csr_matrix = sparse.hstack(list(blocks.values()), "csr")
         return rows
 
@@ -373,6 +374,17 @@ def _text_entries(items: pa.Table) -> _Entries:
     return word_entries(pc.binary_join_element_wise(*columns, " ") if columns else empty)
 
 
+def _norms_of(blocks: list[str]) -> dict[str, float]:
+    """Return the norms of the blocks of a catalog that differ from the usual ones."""
+    squares = {name: _norm_of(name) ** 2 for name in blocks}
+    total = sum(squares.values())
+    if not squares or total >= 1:
+        return {}
+    if "title" in squares:
+        return {"title": math.sqrt(squares["title"] + 1 - total)}
+    return {name: math.sqrt(square / total) for name, square in squares.items()}
+
+
 def _norm_of(block: str) -> float:
     """Return the norm of a block by its name, or by the kind of its column."""
     return _NORMS[block] if block in _NORMS else _NORMS[f"{block.partition(':')[0]}:"]
@@ -477,7 +489,7 @@ class _Header(StrictModel):
     numbers: list[str] = Field(default_factory=list)
     vectors: list[str] = Field(default_factory=list)
     text_model: str = ""
-    scale: float = Field(default=1.0, ge=1, allow_inf_nan=False)
+    norms: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
 
 def save_features(path: Path, features: ContentFeatures, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -493,7 +505,7 @@ def save_features(path: Path, features: ContentFeatures, arrays: Mapping[str, ND
         "numbers": list(features.quantiles),
         "vectors": list(features.reductions),
         "text_model": features.text_model,
-        "scale": features.scale if features.scale != 1 else None,
+        "norms": dict(features.norms),
     }
     header = {
         **features.words,
@@ -543,7 +555,7 @@ def load_features(
             for name in header.vectors
         },
         header.text_model,
-        header.scale,
+        header.norms,
     )
     sizes = {"F": features.width, "T": len(header.genome)}
     check_shapes(path, arrays, shapes(features), again, sizes=sizes)

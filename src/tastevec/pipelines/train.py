@@ -164,6 +164,7 @@ def add_items(
     *,
     tags: Sequence[Path | str] = (),
     genome: Path | str | None = None,
+    text_model: str | None = None,
 ) -> Recommender:
     """Add new items to a model without retraining, and write its folder.
 
@@ -173,6 +174,7 @@ def add_items(
         out: The new model folder, which may be ``model`` itself; an earlier model there is replaced.
         tags: Tag files, as ``prepare`` reads them.
         genome: A folder with the tag genome of the training, matched by item ID.
+        text_model: The folder of the sentence encoder of the training; without it, texts are not read, with a warning.
 
     Returns:
         The new model; see `Recommender.with_items` for what does not change.
@@ -186,6 +188,6 @@ def add_items(
     inputs = (items, *tags, genome, None if replaces_model else model)
     known = load(model)
     check_replaceable(out, marker_file=BUNDLE_FILE, inputs=inputs)
-    grown = known.with_items(Path(items), tags=tags, genome=genome)
+    grown = known.with_items(Path(items), tags=list(tags), genome=genome, text_model=text_model)
     grown.bundle.save(out, curves=model / "tensorboard")
     return load(out)

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tastevec.errors import DataError
-from tastevec.schema import ADDED, ITEM_ID, TAG, TITLE, VECTOR_SOURCE, WEIGHT
+from tastevec.errors import DataError, SettingsError
+from tastevec.schema import ADDED, GENRES, ITEM_ID, TEXT_COLUMN, TITLE, VECTOR_SOURCE, YEAR
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tastevec.data.intake.settings import ItemSettings
     from tastevec.items.cold_start import ColdStartModel
+    from tastevec.items.content import ContentFeatures
     from tastevec.items.genome import Genome
     from tastevec.serving.bundle import Bundle
 
@@ -34,43 +35,83 @@ class NewItems:
     """Items that a model does not know, with their metadata.
 
     Attributes:
-        items: ``item_id``, ``title``, ``year``, ``genres``.
+        items: ``item_id``, ``title``, ``year``, ``genres``, and columns of numbers, vectors and texts.
         tags: ``item_id``, ``tag``, ``weight``; tags of other items are ignored.
         genome: The tag genome; None without one.
+        notes: What of their metadata is not read, and why.
     """
 
     items: pa.Table
     tags: pa.Table
     genome: Genome | None
+    notes: tuple[str, ...] = ()
 
 
-def read_new_items(items: object, tags: object, genome: Path | None) -> NewItems:
+def read_new_items(settings: ItemSettings, features: ContentFeatures, genome: Path | None = None) -> NewItems:
     """Read items and their metadata from files, or from tables in memory.
 
     Args:
-        items: A CSV or Parquet file, or a table: item_id, title and optional year and genres.
-        tags: Tag files, or one table: item_id, tag and optional weight.
+        settings: Tables of items, tags and relevances, and how they are read.
+        features: The features that the model reads.
         genome: A folder with a tag genome, joined by item ID.
 
     Raises:
         DataError: A file or a table is invalid.
+        SettingsError: The sentence encoder is not that of the model.
     """
     # Imported here: serving reads no files, and runs without DuckDB.
     from tastevec.data.expressions import connect  # noqa: PLC0415  as above
-    from tastevec.items.genome import read_genome  # noqa: PLC0415  as above
+    from tastevec.data.intake.items import read_items  # noqa: PLC0415  as above
+    from tastevec.data.intake.metadata import TableContext  # noqa: PLC0415  as above
+    from tastevec.data.intake.tags import read_relevances, read_tags  # noqa: PLC0415  as above
+    from tastevec.items.genome import Genome, read_genome  # noqa: PLC0415  as above
 
     connection = connect()
     try:
-        if isinstance(items, str | Path):
-            tables = _read(Path(items), tags, connection)
-        else:
-            with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
-                path = Path(scratch) / "items.parquet"
-                pq.write_table(_table(items, "items"), path)
-                tables = _read(path, tags, connection)
-        return NewItems(*tables, None if genome is None else read_genome(Path(genome), connection))
+        with tempfile.TemporaryDirectory(prefix="tastevec-") as scratch:
+            context = TableContext(connection, Path(scratch), bad_rows=settings.bad_rows)
+            items = read_items(settings, (), context, prefixed=features.prefixed).table
+            tags = read_tags(settings, (), context, renumbered_users=True)
+            relevances = read_relevances(settings, context)
+        found = None
+        if relevances is not None and relevances.is_dense:
+            found = Genome.of(relevances)
+        elif relevances is not None:
+            tags = tags.with_relevances(relevances)
+        if genome is not None:
+            found = read_genome(genome, connection)
     finally:
         connection.disconnect()
+    if not len(items):
+        raise DataError("items: no row with an item. Expected items. Name a table of items.")
+    items, notes = _with_texts(items, features, settings.text_model)
+    return NewItems(items, tags.table, found, notes)
+
+
+def _with_texts(
+    items: pa.Table, features: ContentFeatures, text_model: str | None
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """Return the items with the embeddings that the model reads, and why it reads none of others."""
+    from tastevec.items.text import find_encoder, with_embeddings  # noqa: PLC0415  as above
+
+    if not features.text_model:
+        return items, ()
+    embedded = [
+        name for name in items.column_names if name.startswith(TEXT_COLUMN) and name in features.reductions
+    ]
+    unread = [name for name in items.column_names if name.startswith(TEXT_COLUMN) and name not in embedded]
+    items = items.drop_columns(unread)
+    encoder = find_encoder(text_model) if embedded else ""
+    label = encoder if isinstance(encoder, str) else encoder.label
+    if label == features.text_model:
+        return with_embeddings(items, text_model)[0], ()
+    if text_model and not isinstance(encoder, str):
+        raise SettingsError(
+            f"--text-model {text_model}: {label}. Expected {features.text_model}, the sentence encoder of the model. Name its folder"
+        )
+    names = ", ".join(name.removeprefix(TEXT_COLUMN) for name in embedded)
+    why = f"{names}: not read. The model reads texts with {features.text_model}: --text-model FOLDER"
+    return items.drop_columns(embedded), (why,) if embedded else ()
 
 
 def with_new_items(bundle: Bundle, new_items: NewItems) -> Bundle:
@@ -89,7 +130,12 @@ def with_new_items(bundle: Bundle, new_items: NewItems) -> Bundle:
     added = np.flatnonzero(is_added[order]).tolist()
     table = np.concatenate([bundle.model.table, vectors])  # (N, D)
     before = bundle.facts.get("added", {}).get("known_by", {})
-    facts = {"items": len(added), "known_by": {name: before.get(name, 0) + n for name, n in known_by.items()}}
+    facts: dict[str, Any] = {
+        "items": len(added),
+        "known_by": {name: before.get(name, 0) + n for name, n in known_by.items()},
+    }
+    if new_items.notes:
+        facts["notes"] = list(new_items.notes)
     rows = np.where(order < len(bundle.items), order, -1)
     return dataclasses.replace(
         bundle,
@@ -100,59 +146,16 @@ def with_new_items(bundle: Bundle, new_items: NewItems) -> Bundle:
     )
 
 
-def _read(path: Path, tags: object, connection: Any) -> tuple[pa.Table, pa.Table]:  # noqa: ANN401  Ibis ships no types
-    """Return the items of a file, and their tags."""
-    from tastevec.data.readers import ReadSettings, read_items  # noqa: PLC0415  as above
-
-    in_memory = hasattr(tags, "__arrow_c_stream__")
-    settings = ReadSettings(tags=() if in_memory else _paths(tags))
-    items, file_tags, _ = read_items(path, connection=connection, settings=settings)
-    found = connection.to_pyarrow(items)
-    return found, _tag_table(tags, found) if in_memory else connection.to_pyarrow(file_tags)
-
-
-def _paths(tags: Any) -> tuple[Path, ...]:  # noqa: ANN401  any value that a caller passes
-    if isinstance(tags, str | Path):
-        return (Path(tags),)
-    return tuple(map(Path, tags))
-
-
-def _table(table: Any, name: str) -> pa.Table:  # noqa: ANN401  as above
-    if not hasattr(table, "__arrow_c_stream__"):
-        raise DataError(
-            f"{name}: a {type(table).__name__}. Expected a table (Polars, pandas, Arrow) or the path of a file."
-        )
-    return pa.table(table)
-
-
-def _tag_table(tags: object, items: pa.Table) -> pa.Table:
-    """Return ``item_id``, ``tag`` as read from files, and ``weight``, 1 where the table has none."""
-    table = _table(tags, "tags")
-    names, expected = table.column_names, "Expected item_id, tag and optional weight."
-    if missing := [name for name in (ITEM_ID, TAG) if name not in names]:
-        raise DataError(f"tags: no column {missing[0]} among {', '.join(names)}. {expected}")
-    if len(set(names)) < len(names):
-        raise DataError(f"tags: a column occurs twice among {', '.join(names)}. {expected}")
-    try:
-        ids = table[ITEM_ID].cast(items[ITEM_ID].type)
-        tag_names = pc.utf8_lower(pc.utf8_trim_whitespace(table[TAG].cast(pa.string())))
-        weights = table[WEIGHT].cast(pa.float64()) if WEIGHT in names else np.ones(len(table))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(
-            f"tags: cannot be read ({error}). Expected IDs of the type of the items, strings and numbers."
-        ) from error
-    return pa.table({ITEM_ID: ids, TAG: tag_names, WEIGHT: weights})
-
-
 def _unknown_items(items: pa.Table, bundle: Bundle) -> pa.Table:
     """Return the items with IDs of the catalog's type; refuse known ones."""
-    schema = pa.schema([bundle.items.schema.field(name) for name in items.column_names])
-    try:
-        items = items.cast(schema)
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"items: an item_id is no integer ({error}). Expected integers, as in the catalog of the model."
-        ) from error
+    for name in (ITEM_ID, TITLE, YEAR, GENRES):
+        try:
+            column = items[name].cast(bundle.items.schema.field(name).type)
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"items: an item_id is no integer ({error}). Expected integers, as in the catalog of the model."
+            ) from error
+        items = items.set_column(items.column_names.index(name), name, column)
     known = pc.is_in(items[ITEM_ID], bundle.items[ITEM_ID].combine_chunks())
     if pc.any(known).as_py():
         raise DataError(
@@ -169,7 +172,7 @@ def _predicted(cold_start: ColdStartModel, new_items: NewItems) -> tuple[NDArray
     if len(empty):
         raise DataError(
             f"items: {_named(new_items.items.take(pa.array(empty)), new_items.items)} without metadata that the model can use. "
-            "Expected a year, a row of the genome, or genres, title words or tags of the training items."
+            "Expected a year, a row of the genome, or categories, words, tags, numbers or vectors as the training items have."
         )
     blocks = cold_start.features.blocks(raw)
     counts = {name: int((block.getnnz(axis=1) > 0).sum()) for name, block in blocks.items()}
@@ -184,6 +187,8 @@ def _named(some: pa.Table, items: pa.Table) -> str:
 
 def _joined(old: pa.Table, new: pa.Table) -> pa.Table:
     """Return the items of the catalog, followed by the new items."""
+    shown = pc.if_else(pc.equal(new[TITLE], ""), new[ITEM_ID].cast(pa.string()), new[TITLE])
+    new = new.set_column(new.column_names.index(TITLE), TITLE, shown)
     new = new.append_column(VECTOR_SOURCE, pa.array([ADDED] * len(new)))
     new = new.append_column("train_users", pa.array(np.zeros(len(new), np.int64)))
     return pa.concat_tables([old, new.select(old.column_names).cast(old.schema)])

@@ -5,6 +5,7 @@ Dimensions: B users, N items of the catalog, D dimensions, K recommendations.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,9 @@ import pyarrow as pa
 
 from tastevec.data.intake.report import number
 from tastevec.data.intake.values import BadValueError, read_id
+from tastevec.data.intake.settings import ItemSettings, several_tables
 from tastevec.data.topk import rank_items
-from tastevec.errors import DataError, FormatError, SettingsError, UnknownItemError
+from tastevec.errors import DataError, FormatError, SettingsError, TastevecWarning, UnknownItemError
 from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
 from tastevec.serving.embeddings import Embeddings, check_vectors
 from tastevec.serving.encoder import encode_histories
@@ -395,7 +397,13 @@ class Recommender:
         return index
 
     def with_items(
-        self, items: object, *, tags: object = (), genome: Path | str | None = None
+        self,
+        items: object,
+        *,
+        tags: object = (),
+        genome: Path | str | None = None,
+        text_model: str | None = None,
+        bad_rows: float | None = None,
     ) -> Recommender:
         """Return a recommender with new items, which can be rated and recommended at once.
 
@@ -403,14 +411,23 @@ class Recommender:
         a rating of a new item: both models share one space. Adding twice equals adding all at once.
 
         Args:
-            items: A table, or a CSV or Parquet file, of item_id, title and optional year and genres.
-            tags: A table of item_id, tag and optional weight; or files of tags as `prepare` takes them.
+            items: A table or a file of item_id and metadata as in the training, or a list of them, which are joined by ID.
+            tags: A table or a file of item_id, tag and optional weight, or a list of them.
             genome: A folder with the tag genome of the training, joined by item ID.
+            text_model: The folder of the sentence encoder of the training; without it, texts are not read, with a warning.
+            bad_rows: Largest share of broken rows that are dropped; None refuses the first one.
 
         Raises:
             DataError: An item is known, has no metadata that the model can use, or a row is invalid.
+            SettingsError: The sentence encoder is not that of the training.
         """
-        new_items = read_new_items(items, tags, None if genome is None else Path(genome))
+        settings = ItemSettings(
+            items=several_tables(items), tags=several_tables(tags), text_model=text_model, bad_rows=bad_rows
+        )
+        features = self.bundle.cold_start.features
+        new_items = read_new_items(settings, features, None if genome is None else Path(genome))
+        for note in new_items.notes:
+            warnings.warn(note, TastevecWarning, stacklevel=2)
         return Recommender(with_new_items(self.bundle, new_items))
 
     def open_file(

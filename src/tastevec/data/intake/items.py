@@ -123,11 +123,21 @@ class ItemTable:
 
 
 def read_items(
-    settings: ItemSettings, layout_items: Sequence[NamedTable], context: TableContext
+    settings: ItemSettings,
+    layout_items: Sequence[NamedTable],
+    context: TableContext,
+    *,
+    prefixed: bool | None = None,
 ) -> ItemTable:
     """Return the item metadata of the settings' tables, joined with those that come with the interactions.
 
     Of two columns of one name the first counts: those of ``settings.items`` in their order, then ``layout_items``.
+
+    Args:
+        settings: Tables of items, and how they are read.
+        layout_items: Tables that come with the interactions.
+        context: How tables are read.
+        prefixed: Whether categories are named ``column:word``; None decides by the number of their columns.
 
     Raises:
         SourceError: A table cannot be read.
@@ -148,7 +158,7 @@ def read_items(
         summary = f"{len(part.table):,} rows"
         reports.append(TableReport(part.table.file, summary, (*lines, *part.counts)))
     repeated, differing = (sum(getattr(part, name) for part in parts) for name in ("repeated", "differing"))
-    return ItemTable(reader.table(ids), tuple(reports), repeated, differing)
+    return ItemTable(reader.table(ids, prefixed=prefixed), tuple(reports), repeated, differing)
 
 
 def _check_stated(settings: ItemSettings, tables: Sequence[NamedTable]) -> None:
@@ -288,23 +298,29 @@ class _ColumnReader:
         parts = filter(None, (note, _unreadable(unreadable)))
         return ReportLine(column.name, kind, ", ".join(parts))
 
-    def table(self, ids: pa.Array) -> pa.Table:
+    def table(self, ids: pa.Array, *, prefixed: bool | None) -> pa.Table:
         """Return the items."""
+        prefixed = len(self.categories) > 1 if prefixed is None else prefixed
         empty = pa.nulls(len(ids))
         title = pc.fill_null((self.title if self.title is not None else empty).cast(pa.string()), "")
         named = pc.struct_field(pc.extract_regex(title, _IN_TITLE), "year").cast(pa.int32())
         year = named if self.year is None else pc.coalesce(self.year, named)
-        columns = {ITEM_ID: ids, TITLE: title, YEAR: year, GENRES: _joined(self.categories, len(ids))}
+        columns = {
+            ITEM_ID: ids,
+            TITLE: title,
+            YEAR: year,
+            GENRES: _joined(self.categories, len(ids), prefixed=prefixed),
+        }
         return pa.table({**columns, **self.others})
 
 
-def _joined(categories: Mapping[str, pa.Array], count: int) -> pa.Array:
-    """Return the words of all columns in one list per item; of several columns as ``column:word``."""
+def _joined(categories: Mapping[str, pa.Array], count: int, *, prefixed: bool) -> pa.Array:
+    """Return the words of all columns in one list per item, as they are or as ``column:word``."""
     items, words = [np.zeros(0, np.int64)], [pa.array([], pa.string())]
     for name, lists in categories.items():
         items.append(pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64))
         flat = pc.list_flatten(lists)
-        words.append(pc.binary_join_element_wise(name, flat, ":") if len(categories) > 1 else flat)
+        words.append(pc.binary_join_element_wise(name, flat, ":") if prefixed else flat)
     owners = np.concatenate(items)
     order = np.argsort(owners, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count))]).astype(np.int32)

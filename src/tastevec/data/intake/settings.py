@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping  # noqa: TC003  pydantic reads it, as the types below
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -110,3 +110,26 @@ class ItemSettings:
     relevance: tuple[Any, ...] = ()
     text_model: str | None = None
     bad_rows: float | None = None
+
+
+def several_tables(tables: Any) -> tuple[Any, ...]:  # noqa: ANN401  any table or path
+    """Return tables or paths as a tuple: one alone, or a list of them; a list of rows is one table.
+
+    Examples:
+        >>> several_tables("a.csv"), several_tables(["a.csv", "b.csv"]), several_tables([(1, "Alien")])
+        (('a.csv',), ('a.csv', 'b.csv'), ([(1, 'Alien')],))
+        >>> several_tables(None)
+        ()
+    """
+    if tables is None:
+        return ()
+    if not isinstance(tables, list | tuple):
+        return (tables,)
+    is_row = [isinstance(one, Mapping) and not _has_columns(one) for one in tables]
+    is_row = [found or isinstance(one, list | tuple) for found, one in zip(is_row, tables, strict=True)]
+    return (tables,) if any(is_row) else tuple(tables)
+
+
+def _has_columns(table: Mapping[Any, Any]) -> bool:
+    """Return whether a mapping is a table, of a column for each name, and not a row."""
+    return all(hasattr(values, "__len__") and not isinstance(values, str) for values in table.values())
