@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,10 @@ from typer.testing import CliRunner
 import worlds
 from tastevec.cli.app import app
 from tastevec.data.prepared import Prepared
-from tastevec.errors import BadRowError, DataError, SourceError
+from tastevec.errors import BadRowError, DataError, SettingsError, TastevecWarning
 from tastevec.items.genome import Genome
+from tastevec.items.numeric import Reduction
+from tastevec.items.text import find_encoder
 from tastevec.pipelines.evaluate import model_runs
 from tastevec.pipelines.train import add_items
 from tastevec.serving.bundle import Bundle
@@ -224,10 +227,9 @@ def test_metadata_of_a_new_item_changes_its_vector(model):
             DataError,
             "an item_id is no integer",
         ),
-        ({"item_id": [31, 31], "title": ["Rocket", "Rocket"]}, BadRowError, "31"),
-        ({"item_id": [31], "year": [1999]}, SourceError, "no title among"),
-        ({"title": ["Rocket"]}, SourceError, "no item_id among"),
-        ({"item_id": [], "title": []}, SourceError, "none of them valid. Expected items"),
+        ({"item_id": [31, None], "title": ["Rocket", "Rocket"]}, BadRowError, "row 2, column item_id"),
+        ({"title": ["Rocket"]}, DataError, "no item_id among"),
+        ({"item_id": [], "title": []}, DataError, "no row with an item. Expected items"),
     ],
 )
 def test_invalid_new_items_are_refused(model, items, error, message):
@@ -236,11 +238,13 @@ def test_invalid_new_items_are_refused(model, items, error, message):
 
 
 def test_with_items_of_no_table_is_refused(model):
-    with pytest.raises(DataError, match=r"items: a list. Expected a table"):
+    with pytest.raises(DataError, match=r"items: rows without names\. Expected a table"):
         model.with_items([(31, "Rocket")])
-    with pytest.raises(DataError, match="no column tag among item_id, word"):
+    with pytest.raises(DataError, match="no tag among item_id, word"):
         model.with_items(pa.table(NEW), tags=pa.table({"item_id": [31], "word": ["space"]}))
-    with pytest.raises(DataError, match="tags: cannot be read"):
+    with pytest.raises(
+        DataError, match=r"tags: none of 1 tags is of these items: item ids 'x' here, '31' there"
+    ):
         model.with_items(pa.table(NEW), tags=pa.table({"item_id": ["x"], "tag": ["space"]}))
 
 
@@ -327,3 +331,75 @@ def test_add_items_of_invalid_items_fails_with_one_line_and_no_output(bundle_fol
 
 def test_add_items_help_contains_an_example():
     assert "tastevec add-items model new-items.csv" in run("add-items", "--help").stdout
+
+
+def plotted(model, checkpoint) -> Recommender:
+    """Return the model as if it was trained with embeddings of plots, and with categories of two columns."""
+    features = model.bundle.cold_start.features
+    encoder = find_encoder(checkpoint)
+    reduction = Reduction(np.zeros(384, np.float32), np.eye(384, 4, dtype=np.float32))
+    genres = tuple(f"genres:{word}" for word in features.words["genres"])
+    features = dataclasses.replace(
+        features,
+        words={**features.words, "genres": genres},
+        reductions={"text:plot": reduction},
+        text_model=encoder.label,
+    )
+    slopes = np.concatenate(
+        [model.bundle.cold_start.slopes, np.ones((4, model.item_vectors.shape[1]), np.float32)]
+    )
+    cold_start = dataclasses.replace(model.bundle.cold_start, features=features, slopes=slopes)
+    return Recommender(dataclasses.replace(model.bundle, cold_start=cold_start))
+
+
+def test_texts_of_new_items_are_read_with_the_sentence_encoder_of_the_model(
+    model, checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    texts = {
+        "item_id": [31],
+        "title": [""],
+        "genres": ["Action"],
+        "plot": ["A rocket flies to the moon at night."],
+    }
+    trained = plotted(model, checkpoint)
+
+    read = trained.with_items(pa.table(texts), text_model=checkpoint)
+    with pytest.warns(TastevecWarning, match="plot: not read. The model reads texts with model 53aa5117"):
+        bare = trained.with_items(pa.table(texts), text_model="none")
+
+    assert read.bundle.facts["added"]["known_by"]["text:plot"] == 1
+    assert (
+        read.bundle.facts["added"]["known_by"]["genres"] == 1
+    )  # one column of categories, named as in the training
+    assert bare.bundle.facts["added"]["known_by"]["text:plot"] == 0
+    assert bare.bundle.facts["added"]["notes"]
+    assert read.bundle.items["title"].to_pylist()[-1] == "31"  # the ID is shown in place of a title
+    assert not np.allclose(read.item_vectors[-1], bare.item_vectors[-1])
+
+
+def test_texts_of_new_items_with_another_encoder_are_refused(model, checkpoint, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(checkpoint, other)
+    (other / "model.safetensors").write_bytes(b"other weights")
+    table = pa.table({"item_id": [31], "plot": ["A rocket flies to the moon at night."]})
+
+    with pytest.raises(SettingsError, match=r"--text-model .*other [0-9a-f]{8}\. Expected model 53aa5117"):
+        plotted(model, checkpoint).with_items(table, text_model=str(other))
+
+
+def test_new_items_of_several_tables_are_joined_with_sparse_relevances(model):
+    one, two = (
+        pa.table({"item_id": [31], "title": ["Rocket"]}),
+        pa.table({"id": ["31.0"], "genres": [["Action"]]}),
+    )
+
+    grown = model.with_items([one, two.set_column(0, "id", pa.array([31.0]))])
+
+    assert grown.bundle.facts["added"]["known_by"] == {
+        "tags": 0,
+        "genome": 0,
+        "genres": 1,
+        "year": 0,
+        "title": 1,
+    }

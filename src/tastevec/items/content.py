@@ -391,7 +391,9 @@ def _norm_of(block: str) -> float:
 
 
 def _tag_entries(item_ids: pa.ChunkedArray, tags: pa.Table) -> _Entries:
-    ids = tags[ITEM_ID].cast(item_ids.type)
+    ids = tags[ITEM_ID]
+    if ids.type != item_ids.type:  # IDs are compared as texts
+        ids, item_ids = ids.cast(pa.string()), item_ids.cast(pa.string())
     items = pc.fill_null(pc.index_in(ids, item_ids.combine_chunks()), -1).to_numpy()
     named = pc.fill_null(pc.not_equal(tags[TAG], ""), fill_value=False).to_numpy()
     known = (items >= 0) & named

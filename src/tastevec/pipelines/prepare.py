@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 
 from tastevec.data.expressions import connect
 from tastevec.data.files import atomic_folder, check_replaceable
+from tastevec.data.intake.report import IntakeReport, ReportLine, TableReport
 from tastevec.data.intake.settings import IntakeSettings, ItemSettings
 from tastevec.data.intake.source import Source, read_source
 from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
@@ -31,7 +32,7 @@ from tastevec.errors import DataError, SettingsError
 from tastevec.items.cold_start import save_item_features
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
-from tastevec.items.text import with_embeddings
+from tastevec.items.text import text_notes, with_embeddings
 from tastevec.nouns import ItemNoun
 from tastevec.schema import (
     CONTENT,
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
 
     from ibis.backends.duckdb import Backend
     from numpy.typing import NDArray
-
-    from tastevec.data.intake.report import IntakeReport
 
 
 def training_tags(tags: pa.Table, folder: Path) -> pa.Table:
@@ -117,6 +116,8 @@ def write_item_vectors(
     vectors = {CONTENT: content}
     origins = np.where(content.any(axis=1), CONTENT, "none").astype("<U8")
     made: dict[str, Any] = {CONTENT: {"items": int(content.any(axis=1).sum()), "tags": len(tags)}}
+    if label:
+        made[CONTENT]["text_model"] = label
     if genome is not None:
         rows = genome.rows_of(items[ITEM_ID])
         vectors[GENOME_SVD] = _genome_svd(items, genome, rows)
@@ -293,8 +294,10 @@ def write_prepared(
                 with clock.stage("read"):
                     source = _read(source_path, settings, connection, engine)
                     _check_item_ids(source, settings)
+                    metadata = connection.to_pyarrow(source.items)
+                    report = _with_text_notes(source.report, metadata, described)
                 if show is not None:
-                    show(source.report)
+                    show(report)
                 with clock.stage("genome"):
                     genome = _find_genome(source, settings, connection)
                 with clock.stage("preprocess"):
@@ -309,7 +312,8 @@ def write_prepared(
                 temporal = {}
                 if timestamp is not None:
                     tags, temporal["temporal_split"] = tags_before(tags, timestamp, genome)
-                made = write_item_vectors(folder, tags, genome, seed=settings.seed)
+                text = {"metadata": metadata, "text_model": described.text_model}
+                made = write_item_vectors(folder, tags, genome, seed=settings.seed, **text)
         finally:
             connection.disconnect()
         content = manifest_content(
@@ -324,6 +328,13 @@ def write_prepared(
             content["source"]["item_noun"] = settings.noun.to_json()
         write_manifest(folder, content)
     return Prepared.open(out)
+
+
+def _with_text_notes(report: IntakeReport, metadata: pa.Table, settings: ItemSettings) -> IntakeReport:
+    """Return the report with how texts of items will be read."""
+    notes = text_notes(metadata, settings.text_model)
+    lines = tuple(ReportLine("text", "text", note) for note in notes)
+    return replace(report, tables=(*report.tables, TableReport("texts", "", lines))) if notes else report
 
 
 @dataclass
@@ -373,6 +384,8 @@ def _check_item_ids(source: Source, settings: PrepareSettings) -> None:
 
 
 def _find_genome(source: Source, settings: PrepareSettings, connection: Backend) -> Genome | None:
+    if settings.genome is None and source.relevance is not None:
+        return Genome.of(source.relevance)
     folder = settings.genome or source.genome_folder
     if folder is None:
         return None

@@ -84,6 +84,13 @@ def read_new_items(settings: ItemSettings, features: ContentFeatures, genome: Pa
         connection.disconnect()
     if not len(items):
         raise DataError("items: no row with an item. Expected items. Name a table of items.")
+    listed = tags.table[ITEM_ID]
+    if len(listed) and not pc.any(pc.is_in(listed, items[ITEM_ID].combine_chunks())).as_py():
+        ours, theirs = listed[0].as_py(), items[ITEM_ID][0].as_py()
+        raise DataError(
+            f"tags: none of {len(listed):,} tags is of these items: item ids {ours!r} here, {theirs!r} there. Expected tags of them. "
+            "Name another table of tags"
+        )
     items, notes = _with_texts(items, features, settings.text_model)
     return NewItems(items, tags.table, found, notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,11 @@ from tastevec.data.intake.spelling import TimeError
 from tastevec.data.intake.tables import open_table
 from tastevec.data.intake.times import read_times
 from tastevec.data.intake.values import read_ids, read_numbers
-from tastevec.errors import BadRowError, DataError
+from tastevec.errors import BadRowError, DataError, SourceError
 from tastevec.schema import ITEM_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from tastevec.data.intake.report import Findings
 
@@ -103,6 +104,10 @@ def read_table(source: Any, context: TableContext, name: str) -> NamedTable:  # 
     """
     if isinstance(source, NamedTable):
         return source
+    if isinstance(source, list | tuple) and not all(isinstance(row, Mapping) for row in source):
+        raise SourceError(
+            f"{name}: rows without names. Expected a table with named columns, or a list of dicts."
+        )
     if not isinstance(source, str | Path):
         columns = to_columns(MemoryTable(source, name))
         unreadable = {columns.names[index]: why for index, why in columns.unreadable.items()}
@@ -211,13 +216,13 @@ _DAMAGE = {
 
 
 def read_seconds(table: NamedTable, column: str) -> pa.Array:
-    """Return the times of a column in Unix seconds (int64), null where a row has none.
+    """Return the times of a column in Unix seconds (int64), null where a row has none; they may be in 1970.
 
     Raises:
         DataError: The column mixes units, or its dates can be read in two ways.
     """
     try:
-        seconds, errors = read_times(table.columns[column])
+        seconds, errors = read_times(table.columns[column], accept={spelling.READ_AS_1970})
     except TimeError as error:
         raise DataError(
             f"{table.file}, column {column}: {error}. Expected times of one kind. Export the column again"
