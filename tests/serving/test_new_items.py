@@ -243,7 +243,7 @@ def test_with_items_of_no_table_is_refused(model):
     with pytest.raises(DataError, match="no tag among item_id, word"):
         model.with_items(pa.table(NEW), tags=pa.table({"item_id": [31], "word": ["space"]}))
     with pytest.raises(
-        DataError, match=r"tags: none of 1 tags is of these items: item ids 'x' here, '31' there"
+        DataError, match=r"tags: none of 1 tags is of these items: item ids 'x' here, '0' there"
     ):
         model.with_items(pa.table(NEW), tags=pa.table({"item_id": ["x"], "tag": ["space"]}))
 
@@ -388,13 +388,13 @@ def test_texts_of_new_items_with_another_encoder_are_refused(model, checkpoint, 
         plotted(model, checkpoint).with_items(table, text_model=str(other))
 
 
-def test_new_items_of_several_tables_are_joined_with_sparse_relevances(model):
-    one, two = (
+def test_new_items_of_several_tables_are_joined(model):
+    titles, genres = (
         pa.table({"item_id": [31], "title": ["Rocket"]}),
-        pa.table({"id": ["31.0"], "genres": [["Action"]]}),
+        pa.table({"id": [31.0], "genres": [["Action"]]}),
     )
 
-    grown = model.with_items([one, two.set_column(0, "id", pa.array([31.0]))])
+    grown = model.with_items([titles, genres])
 
     assert grown.bundle.facts["added"]["known_by"] == {
         "tags": 0,
