@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from tastevec.data.intake.report import number
-from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.data.intake.settings import ItemSettings, several_tables
+from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, TastevecWarning, UnknownItemError
 from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
