@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, FiniteFloat
 
 from tastevec.data.arrays import (
@@ -251,6 +252,14 @@ class Prepared:
         """What orders the interactions of a user: timestamps, the file, or none."""
         order: Order = self.manifest["order"]
         return order
+
+
+def with_shown_titles(items: pa.Table) -> pa.Table:
+    """Return the items with their ID in place of a missing title."""
+    titles, ids = items[TITLE], items[ITEM_ID].cast(pa.string())
+    return items.set_column(
+        items.column_names.index(TITLE), TITLE, pc.if_else(pc.equal(titles, ""), ids, titles)
+    )
 
 
 def manifest_content(

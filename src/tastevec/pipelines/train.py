@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tastevec.data.files import check_replaceable, only_writer, remove_result
-from tastevec.data.prepared import Prepared
+from tastevec.data.prepared import Prepared, with_shown_titles
 from tastevec.extras import require
 from tastevec.items.cold_start import load_item_features
 from tastevec.items.item_map import ItemMap
@@ -23,7 +24,7 @@ from tastevec.serving.recommender import Recommender, load
 from tastevec.training.distributed import rank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -75,8 +76,22 @@ def train(
     if rank():  # of torchrun: rank 0 writes
         return _train(prepared, out, run_folder, settings, resume=resume, progress=progress)
     check_replaceable(run_folder, marker_file=RUN_FILE, inputs=inputs)
-    with only_writer(run_folder):
+    with only_writer(run_folder), _without_bars():
         return _train(prepared, out, run_folder, settings, resume=resume, progress=progress)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Hide the bars that transformers draws for each file it writes; ours shows the training."""
+    from transformers.utils import logging  # seconds
+
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
 
 
 def _train(
@@ -98,7 +113,7 @@ def _train(
         resume=resume,
         callbacks=[StepProgressCallback(progress)] if progress else None,
     )
-    items = prepared.items.drop_columns([VECTOR_SOURCE])
+    items = with_shown_titles(prepared.items.drop_columns([VECTOR_SOURCE]))
     items = items.append_column(VECTOR_SOURCE, pa.array(trained.origins.tolist()))
     items = items.append_column("train_users", pa.array(trained.counts))
     bundle = Bundle(trained.model, trained.input_config, items, _facts(prepared, trained), trained.cold_start)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tastevec.data.prepared import with_shown_titles
 from tastevec.errors import DataError, SettingsError
 from tastevec.schema import ADDED, GENRES, ITEM_ID, TEXT_COLUMN, TITLE, VECTOR_SOURCE, YEAR
 
@@ -194,8 +195,7 @@ def _named(some: pa.Table, items: pa.Table) -> str:
 
 def _joined(old: pa.Table, new: pa.Table) -> pa.Table:
     """Return the items of the catalog, followed by the new items."""
-    shown = pc.if_else(pc.equal(new[TITLE], ""), new[ITEM_ID].cast(pa.string()), new[TITLE])
-    new = new.set_column(new.column_names.index(TITLE), TITLE, shown)
+    new = with_shown_titles(new)
     new = new.append_column(VECTOR_SOURCE, pa.array([ADDED] * len(new)))
     new = new.append_column("train_users", pa.array(np.zeros(len(new), np.int64)))
     return pa.concat_tables([old, new.select(old.column_names).cast(old.schema)])

@@ -221,7 +221,7 @@ def _check_users(context: Context, users: dict[str, Any], scale: ValueScale, fac
 
 def _summary(context: Context) -> str:
     opened = context.opened
-    header = None if opened.has_header else "no header"
+    header = "no header" if opened.format == "csv" and not opened.has_header else None
     delimiter = _DELIMITERS.get(opened.delimiter or "", opened.delimiter)
     form = ", ".join(filter(None, (opened.format, delimiter, opened.encoding, header)))
     return f"{opened.rows:,} rows ({form})"
