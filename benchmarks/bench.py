@@ -33,6 +33,7 @@ BENCHMARKS = {
     "new_items": "added-films",
     "item_content": "item-content",
     "beyond": "beyond",
+    "inspections": "data-sets",
     "faults": "faults",
     "service_faults": "service-faults",
 }

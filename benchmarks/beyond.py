@@ -42,9 +42,7 @@ def measured(run: Run) -> dict[str, Any]:
     """Fit and evaluate a model on each data set that is there; a small run takes made-up clicks and one epoch."""
     if not run.full:
         return {
-            "data_sets": [
-                _measured(run, "made-up", (_made_up(run.work / "clicks.csv", run.seed), None, None))
-            ]
+            "data_sets": [_measured(run, "made-up", (made_up(run.work / "clicks.csv", run.seed), None, None))]
         }
     found = {name: files for name, files in DATA_SETS.items() if (BEYOND / files[0]).exists()}
     return {"data_sets": [_measured(run, name, files) for name, files in found.items()]}
@@ -84,7 +82,7 @@ def _measured(run: Run, name: str, files: tuple[str, str | None, str | None]) ->
     }
 
 
-def _made_up(target: Path, seed: int) -> str:
+def made_up(target: Path, seed: int) -> str:
     """Write clicks of users who each prefer one third of the items."""
     draw = random.Random(seed)  # noqa: S311  no secret
     rows = [(user, 3 * draw.randrange(20) + user % 3) for user in range(200) for _ in range(12)]

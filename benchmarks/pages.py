@@ -353,7 +353,17 @@ LIMITS = {
     "machine limit": "{roof:,.1f} {unit}",
     "share": "{share:.0%}",
 }
+
+
 # Each region of the pages: a file in `results`, and texts (format strings), tables and functions of its content.
+def _reports(results: Results) -> str:
+    """Return the command and the report of each data set."""
+    return "\n\n".join(
+        f"## {one['name']}\n\n```text\n$ {one['command']}\n{one['report']}\n```"
+        for one in results["data_sets"]
+    )
+
+
 REGIONS: dict[str, tuple[Any, ...]] = {
     "bench-roofs": (
         "bench-roofs",
@@ -651,6 +661,23 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             ],
             "The same request, one after another over one connection, alone and while {greedy_clients} clients send the largest legal requests without a pause:",
         ),
+    ),
+    "data-sets": (
+        "inspections",
+        MACHINE,
+        Table(
+            {
+                "data set": "{name}",
+                "feedback": "{kind}",
+                "rows": "{rows}",
+                "warnings": "{warnings}",
+                "inspect, s": "{seconds:,.1f}",
+                "peak memory, MB": "{peak_memory_mb:,}",
+                **BUSY,
+            },
+            "data_sets",
+        ),
+        _reports,
     ),
     "beyond": (
         "beyond",

@@ -3,7 +3,7 @@
 The data are replaced: a local server has tiny releases of 60 users and 200 items under the names of the real releases, and
 ``ratings.csv``, ``items.csv`` and ``histories.csv`` have the same users. Training is one epoch of one narrow layer unless a
 page sets more; the service listens on a free port. Commands run in this process, so that torch is imported once. A block that
-is not executed gives the reason on the page, in front of it.
+is not executed gives the reason on the page, in front of it. A text under ``<!-- printed -->`` is what the last command above it prints.
 """
 
 import re
@@ -48,6 +48,7 @@ BLOCK = re.compile(
     r"(?:<!-- not executed: (?P<why>.+?) -->\s*)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```",
     re.DOTALL | re.MULTILINE,
 )
+PRINTED = re.compile(r"\s*<!-- printed -->\s*^```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
 EXPORT = bundle.export
 HERE = "127.0.0.1:8000"
 HEREDOC = re.compile(r"<<'(\w+)'$")
@@ -81,26 +82,32 @@ def _commands(code):
 
 
 def _run_commands(code):
+    """Run the commands of a block; return what the last command of tastevec prints."""
+    printed = ""
     for command in _commands(code):
         if command.startswith("tastevec "):
             done = CliRunner().invoke(app, shlex.split(command, comments=True)[1:])
             assert done.exit_code == 0, (command, done.stderr)
+            printed = done.output
         else:
             shell = subprocess.run(
                 ["bash", "-euc", command], capture_output=True, text=True, check=False, timeout=60
             )
             assert shell.returncode == 0, (command, shell.stdout, shell.stderr)
+    return printed
 
 
 def _run(page, here=HERE):
     """Execute every block of a page in this folder; the Python blocks of a page are one program."""
-    names = {"__name__": page.stem}
+    names, text = {"__name__": page.stem}, page.read_text(encoding="utf-8")
     for block in _blocks(page):
         code = block["code"].replace(HERE, here)
         if block["why"]:
             continue
         if block["kind"] == "bash":
-            _run_commands(code)
+            printed = _run_commands(code)
+            if shown := PRINTED.match(text, block.end()):
+                assert printed.strip() == shown[1].strip()
         else:
             exec(compile(code, str(page), "exec"), names)  # noqa: S102  the page shows it as a program
 

@@ -219,9 +219,8 @@ def _check(context: Context, columns: Columns, stored: ibis.Table) -> RowReport:
         shown = context.engine.fetch(
             ibis.union(firsts, some, distinct=True).select(POSITION, "error", "shown")
         )
-        errors = [
-            RowError(row[POSITION], *_split(row["error"]), row["shown"] or "") for row in shown.to_pylist()
-        ]
+        rows = shown.sort_by(POSITION).to_pylist()  # a union has no order
+        errors = [RowError(row[POSITION], *_split(row["error"]), row["shown"] or "") for row in rows]
     counts = {_split(row["error"]): row["rows"] for row in found}
     names = {role: columns.name(role) for role in columns.roles}
     report = check_rows(context.opened, counts, errors, names, context.settings)
