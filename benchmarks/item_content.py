@@ -110,15 +110,17 @@ class World:
         errors = [(weight * ((truth - guess) ** 2).sum(axis=1)).sum() for guess in (predicted, center)]
         return float(1 - errors[0] / errors[1])
 
-    def features(self, kinds: Sequence[str], tags: pa.Table = NO_TAGS) -> csr_matrix:
-        """Return the features of these columns alone, and of tags."""
+    def features(
+        self, kinds: Sequence[str], tags: pa.Table = NO_TAGS, *, usual_norms: bool = False
+    ) -> csr_matrix:
+        """Return the features of these columns alone, and of tags; with the usual norms, as before norms had a least sum."""
         count = len(self.items)
         empty = {TITLE: pa.array([""] * count), YEAR: pa.nulls(count, pa.int32())}
         empty[GENRES] = pa.array([[]] * count, pa.list_(pa.string()))
         known = {name: self.items[name] for name in kinds}
         table = pa.table({ITEM_ID: self.items[ITEM_ID], **empty, **known})
         features = ContentFeatures.fit(table, tags, training=self.users > 0)
-        return features.rows(table, tags)
+        return (replace(features, norms={}) if usual_norms else features).rows(table, tags)
 
     def with_columns(self, **columns: pa.Array | pa.ChunkedArray) -> World:
         """Return the same items with more columns."""
@@ -192,8 +194,7 @@ def _steam() -> list[dict[str, Any]]:
     world = world.embedded(TITLE, "title")
     rows = {
         "title words": world.features([TITLE]),
-        "title words, norm 0.3": world.features([TITLE])
-        * 0.3,  # as before catalogs with little metadata were scaled
+        "title words, usual norm": world.features([TITLE], usual_norms=True),
         "title embeddings": world.features(["text:title"]),
         "title words and embeddings": world.features([TITLE, "text:title"]),
     }
@@ -208,10 +209,11 @@ def _anime() -> list[dict[str, Any]]:
     rows = {
         "title words": world.features([TITLE]),
         "categories": world.features([GENRES]),
+        "title words, categories, usual norms": world.features([TITLE, GENRES], usual_norms=True),
         "title words, categories": world.features([TITLE, GENRES]),
         "title words, categories, title embeddings": world.features([TITLE, GENRES, "text:title"]),
     }
-    return _shares(world, rows, "title words")
+    return _shares(world, rows, "title words, categories")
 
 
 _KNOWN: Final = (TITLE, GENRES, YEAR)

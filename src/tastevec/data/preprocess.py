@@ -361,6 +361,9 @@ def _keep_liang_users(users: pa.Table, settings: PreprocessSettings, name: str) 
 def _write_items(catalog: pa.Table, folder: Path) -> None:
     # Engines differ in chunks and in the field name of a list; both would change the bytes.
     columns = {name: catalog[name] for name in (ITEM_ID, TITLE, YEAR)}
+    # Without a title, the ID is shown.
+    ids, titles = catalog[ITEM_ID].cast(pa.string()), catalog[TITLE]
+    columns[TITLE] = pc.if_else(pc.equal(titles, ""), ids, titles)
     columns[GENRES] = catalog[GENRES].cast(pa.list_(pa.string()))
     pq.write_table(pa.table(columns).combine_chunks(), folder / ITEMS_FILE)
 

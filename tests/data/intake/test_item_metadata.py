@@ -200,6 +200,16 @@ def test_tables_are_joined_by_id_and_the_first_column_of_a_name_wins():
     assert lines(items)["Title"] == ("ignored", "already in items")
 
 
+def test_items_without_title_stay_in_the_catalog_where_users_touched_them():
+    items = read(
+        {"item_id": ["a", "b"], "title": ["A", "B"]}, {"item_id": ["b", "c", "d"], "weight_kg": [1, 2, 3]}
+    )
+    untitled = read({"item_id": ["c", "d"]})
+
+    assert items.of_catalog(pa.array(["c"]))["item_id"].to_pylist() == ["a", "b", "c"]
+    assert untitled.of_catalog(pa.array(["c"]))["item_id"].to_pylist() == ["c", "d"]
+
+
 def test_items_listed_twice_keep_their_first_row_and_are_counted():
     items = read({"item_id": ["a", "b", "a", "b"], "title": ["A", "B", "A", "other"]})
 

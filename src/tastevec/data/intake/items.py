@@ -116,6 +116,16 @@ class ItemTable:
     repeated: int = 0
     differing: int = 0
 
+    def of_catalog(self, item_ids: pa.Array) -> pa.Table:
+        """Return the items with a title or with interactions: one without both could be recommended by its ID alone.
+
+        Where no item has a title, all are returned.
+        """
+        titled = pc.not_equal(self.table[TITLE], "")
+        if not pc.any(titled).as_py():
+            return self.table
+        return self.table.filter(pc.or_(titled, pc.is_in(self.table[ITEM_ID], item_ids)))
+
     @property
     def texts(self) -> tuple[str, ...]:
         """The names of the text columns in ``table``."""

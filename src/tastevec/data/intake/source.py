@@ -190,8 +190,9 @@ class _Joined:
 
 def _joined(read: Interactions, described: _Described, engine: Engine, findings: Findings) -> _Joined:
     """Return interactions, items and tags with IDs of one type each, after counting what meets."""
-    table, items, tags = read.table, described.items.table, described.tags.table
+    table, tags = read.table, described.tags.table
     listed = engine.fetch(table.select(ITEM_ID).distinct())[ITEM_ID].combine_chunks().cast(pa.string())
+    items = described.items.of_catalog(listed)
     met = ""
     if len(items):
         known = items[ITEM_ID].combine_chunks()
@@ -200,6 +201,8 @@ def _joined(read: Interactions, described: _Described, engine: Engine, findings:
         )
         unused = len(known) - int(pc.sum(pc.is_in(known, listed)).as_py() or 0)
         met = f"{with_metadata:,} of {len(listed):,} items have metadata; {unused:,} have no interaction"
+        if skipped := len(described.items.table) - len(items):
+            met += f"; {skipped:,} without a title or an interaction are skipped"
     if len(tags):
         of_items = pc.unique(tags[ITEM_ID].combine_chunks())
         catalog = pa.concat_arrays([listed, items[ITEM_ID].combine_chunks()])
