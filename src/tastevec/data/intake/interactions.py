@@ -103,7 +103,8 @@ def read_interactions(context: Context) -> Interactions:
         rows.event_rows,
     )
     table, repeats = merge_repeats(context, table, feedback.repeats, timed=times.first is not None)
-    table, order, order_text = order_rows(context, table, times)
+    table, order, order_text = order_rows(context, table, times, unit=rows.time_unit)
+    warn_similar(context, table)
     users = _users(context, table, scale)
     if context.model is None:
         _check_users(context, users, scale, facts)
@@ -114,9 +115,29 @@ def read_interactions(context: Context) -> Interactions:
     ]
     if TIMESTAMP not in columns.roles:
         lines.append(ReportLine("times", "", order_text))
+    lines += [
+        ReportLine("dropped", "", f"{n:,} row{'s' * (n != 1)} {why}") for why, n in report.skipped.items()
+    ]
     return Interactions(
         table, feedback, order, report, TableReport(context.where, _summary(context), tuple(lines))
     )
+
+
+def warn_similar(context: Context, table: ibis.Table) -> None:
+    """Warn of IDs of text that differ by leading zeros or by case alone."""
+    for role in (USER_ID, ITEM_ID):
+        if not table[role].type().is_string():
+            continue
+        ids = table.select(id=table[role]).distinct().id
+        counts = {"zeros": ids.re_replace("^0+", "").nunique(), "case": ids.lower().nunique()}
+        row = context.row(ids.as_table().agg(ids=ids.count(), **counts))
+        for name, what in (("zeros", "leading zeros"), ("case", "case")):
+            if n := row["ids"] - row[name]:
+                differ = "id differs" if n == 1 else "ids differ"
+                context.findings.warn(
+                    "similar-ids",
+                    f"{context.where}, {role}: {n:,} {differ} from another by {what} alone",
+                )
 
 
 def _with_skipped(report: RowReport, reason: str, rows: int) -> RowReport:

@@ -18,6 +18,7 @@ from tastevec.data.intake.settings import MISSING, FileFormat
 from tastevec.data.intake.spelling import TimeError
 from tastevec.data.intake.tables import open_table
 from tastevec.data.intake.times import read_times
+from tastevec.data.intake.validation import FAULTS
 from tastevec.data.intake.values import read_ids, read_numbers
 from tastevec.errors import BadRowError, DataError, SourceError
 from tastevec.schema import ITEM_ID
@@ -200,7 +201,7 @@ def read_ids_of(table: NamedTable, column: str, context: TableContext) -> tuple[
         where = f"{table.file}, {table.where(row)}, column {column}: {str(values[row].as_py())[:_SHOWN]!r}"
         if damage is not None:
             raise BadRowError(f"{where} {damage}; export the column as text")
-        says = "is no id" if reason == spelling.NO_ID else f"has a {reason}"
+        says = FAULTS.get(reason, "is no id")
         raise BadRowError(
             f"{where} {says} ({count:,} row{'s' * (count != 1)}): --bad-rows drop, or --missing ''"
         )

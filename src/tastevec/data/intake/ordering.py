@@ -76,12 +76,12 @@ def fill_times(context: Context, rows: ibis.Table) -> tuple[ibis.Table, Times]:
     known = time.count().over(
         ibis.window(group_by=user, order_by=rows[POSITION], preceding=None, following=0)
     )
-    after = time.argmin(rows[POSITION], where=time.notnull()).over(ibis.window(group_by=user))
-    numbered = rows.mutate(known=known, after=after)
+    numbered = rows.mutate(known=known)
+    of_first = ibis.ifelse(numbered.known == 1, numbered.timestamp, ibis.null("int64"))
+    after = of_first.max().over(ibis.window(group_by=[numbered[USER_ID]]))
     before = numbered.timestamp.max().over(ibis.window(group_by=[numbered[USER_ID], numbered.known]))
-    filled = numbered.mutate(timestamp=ibis.coalesce(numbered.timestamp, before, numbered.after)).drop(
-        "known", "after"
-    )
+    before = ibis.ifelse(numbered.known == 0, ibis.null("int64"), before)
+    filled = numbered.mutate(timestamp=ibis.coalesce(numbered.timestamp, before, after)).drop("known")
     return context.engine.store(filled, "placing rows without a time"), Times(
         facts["first"], facts["last"], missing
     )
@@ -134,7 +134,9 @@ def _one_row(rows: ibis.Table, repeats: Repeats) -> ibis.Table:
     return ranked.filter(ranked["rank"] == 0).drop("rank")
 
 
-def order_rows(context: Context, rows: ibis.Table, times: Times) -> tuple[ibis.Table, Order, str]:
+def order_rows(
+    context: Context, rows: ibis.Table, times: Times, *, unit: str = ""
+) -> tuple[ibis.Table, Order, str]:
     """Return the rows with positions that order equal times, what orders a history, and what the report says.
 
     Where the file was sorted by item inside equal times, its order says nothing: a hash of user and item takes its place.
@@ -155,17 +157,24 @@ def order_rows(context: Context, rows: ibis.Table, times: Times) -> tuple[ibis.T
         rows = context.engine.store(positions, "ordering the interactions")
     if timed and order != "timestamp":
         rows = rows.mutate(timestamp=ibis.null("int64"))
-    return rows, order, _order_text(order, facts, times, resolution)
+    form = f"{unit}, resolution {resolution}s"
+    return rows, order, _order_text(order, facts, times, form, hashed=hashed)
 
 
-def _order_text(order: Order, facts: OrderFacts, times: Times, resolution: str) -> str:
+def _order_text(order: Order, facts: OrderFacts, times: Times, form: str, *, hashed: bool) -> str:
+    way = "ascend" if facts.ascending >= facts.descending else "descend"
     if order == "timestamp" and times.first is not None and times.last is not None:
         ties = percent(facts.ties / facts.steps) if facts.steps else "no"
-        text = f"{_day(times.first)} to {_day(times.last)}, resolution {resolution}s, {ties} ties"
-        return f"{text}; {times.placed:,} rows without a time keep their place" if times.placed else text
+        text = f"{_day(times.first)} to {_day(times.last)}, {form}, {ties} ties"
+        if hashed:
+            share = percent(facts.sorted_share(facts.ties))
+            text += f"; equal times are drawn by a hash: ids {way} in {share} of them"
+        if times.placed:
+            rows = "row without a time keeps its" if times.placed == 1 else "rows without a time keep their"
+            text += f"; {times.placed:,} {rows} place"
+        return text
     if order == "none":
         return "none: the order of the file says nothing"
-    way = "ascend" if facts.ascending >= facts.descending else "descend"
     return f"none: the file's order counts (ids {way} in {percent(facts.sorted_share(facts.steps))} of steps: not sorted)"
 
 

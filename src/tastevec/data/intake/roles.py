@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SAMPLE = 1_000  # first rows, which decide whether a column has times
 _TIMES_SHARE = 0.9  # of them that are times
 _TIME_FROM = 1e8  # seconds: 1973; a smaller number is a duration
+_RECENT: Final = (631_152_000, 4_102_444_800)  # seconds: 1990 to 2100
 _UNUSED_SAMPLE = 100_000  # first rows, in which an unused column is looked at
 _UNUSED_VALUES: Final = (2, 101)  # different values of an unused column that may be a rating
 _UNUSED_RANGE: Final = (-10.0, 100.0)
@@ -49,6 +50,8 @@ def find_columns(context: Context) -> Columns:
         return _columns_of_model(context, columns, context.model)
     if value_role is None and settings.feedback is None:
         _refuse_unused(context, columns)
+    if TIMESTAMP not in settings.columns:
+        _warn_unused_times(context, columns)
     return columns
 
 
@@ -96,8 +99,19 @@ def is_time_type(context: Context, index: int) -> bool:
     return bool(kind.is_timestamp() or kind.is_date())
 
 
-def _has_times(context: Context, index: int) -> bool:
-    """Return whether nearly all of the first values are times."""
+def _warn_unused_times(context: Context, columns: Columns) -> None:
+    """Warn of columns that are not used and hold times."""
+    used = set(columns.roles.values())
+    for index, name in enumerate(columns.names):
+        if index not in used and _has_times(context, index, certain=not names_time(name)):
+            context.findings.warn(
+                "unused-time",
+                f"{context.where}: column {name} holds times and is not used: --column timestamp={name}",
+            )
+
+
+def _has_times(context: Context, index: int, *, certain: bool = False) -> bool:
+    """Return whether nearly all of the first values are times; ``certain`` takes numbers of recent decades alone."""
     if is_time_type(context, index):
         return True
     sample = context.raw.limit(_SAMPLE)
@@ -105,6 +119,11 @@ def _has_times(context: Context, index: int) -> bool:
     filled = sum(found[shape] or 0 for shape in spelling.SHAPES if shape != "empty")
     lowest = found.get("lowest")
     durations = bool(found["seconds"]) and lowest is not None and lowest < _TIME_FROM
+    if certain and lowest is not None:
+        sizes = spelling.DIVISORS.values()
+        durations = not any(
+            _RECENT[0] <= lowest / n <= (found["highest"] or 0) / n <= _RECENT[1] for n in sizes
+        )
     return filled > 0 and filled - (found["other"] or 0) >= _TIMES_SHARE * filled and not durations
 
 

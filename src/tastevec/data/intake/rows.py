@@ -33,12 +33,14 @@ class Rows:
             position.
         events: The weight of each event; None of other kinds.
         event_rows: The rows of each event.
+        time_unit: The unit or the format of the times; "" without times.
         report: Where every row went.
     """
 
     table: ibis.Table
     events: dict[str, float | None] | None
     event_rows: dict[str, int] | None
+    time_unit: str
     report: RowReport
 
 
@@ -60,7 +62,8 @@ def read_rows(context: Context, columns: Columns) -> Rows:
     stored = _store(context, columns, events, times)
     if times is not None and _has_wrong_times(context, stored):
         certain = _time_format(context, columns, sample=False)  # all rows, and not the first ones alone
-        stored = stored if certain == times else _store(context, columns, events, certain)
+        if certain != times:
+            stored, times = _store(context, columns, events, certain), certain
     report = _check(context, columns, stored)
     good = stored.filter(stored.error.isnull())
     texts = context.row(good.agg(**{role: good[f"{role}_text"].count() for role in (USER_ID, ITEM_ID)}))
@@ -69,7 +72,7 @@ def read_rows(context: Context, columns: Columns) -> Rows:
         whole = good[f"{role}_whole"]
         ids[role] = good[f"{role}_text"].fill_null(whole.cast("string")) if texts[role] else whole
     table = good.select(**ids, **{name: good[name] for name in (RATING, TIMESTAMP, POSITION)})
-    return Rows(table, events, event_rows, report)
+    return Rows(table, events, event_rows, _unit(context, columns, times), report)
 
 
 def _store(
@@ -79,6 +82,18 @@ def _store(
     times: spelling.TimeFormat | None,
 ) -> ibis.Table:
     return context.engine.store(_with_errors(context, columns, events, times), f"reading {context.where}")
+
+
+def _unit(context: Context, columns: Columns, times: spelling.TimeFormat | None) -> str:
+    """Return how the times are spelled, in the words of the report."""
+    if times is None:
+        return ""
+    if is_time_type(context, columns.roles[TIMESTAMP]):
+        return "timestamps"
+    if times.pattern is not None:
+        return f"format {times.pattern}"
+    are_dates = times.compact or (times.shapes or frozenset()) & spelling.DATES
+    return "dates" if are_dates else f"{times.unit} since 1970"
 
 
 def _has_wrong_times(context: Context, stored: ibis.Table) -> bool:

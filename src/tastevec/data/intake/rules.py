@@ -297,8 +297,10 @@ def _rounded_down(number: ibis.Value) -> ibis.Value:
 def _from_number(number: ibis.Value, how: TimeFormat) -> ibis.Value:
     low, high = spelling.COMPACT_DATES
     if how.compact:
-        days = _days(number // 10_000, number // 100 % 100, number % 100)
-        return ibis.ifelse(number.between(low, high), days * spelling.DAY, ibis.null("int64"))
+        text = number.cast("string")
+        day = (text.substr(0, 4) + "-" + text.substr(4, 2) + "-" + text.substr(6, 2)).try_cast("date")
+        days = day.delta(_EPOCH, unit="day") * spelling.DAY
+        return ibis.ifelse(number.between(low, high), days, ibis.null("int64"))
     if how.unit == "seconds":
         return ibis.ifelse(number.between(low, high), ibis.null("int64"), number)
     divisor = spelling.DIVISORS[how.unit]

@@ -21,6 +21,10 @@ DROPPED_EVENT: Final = "dropped event"  # an impression; no error
 _NO_TIME = "no time"
 _WRONG_COLUMN = 0.01  # more values that are no numbers than this share: the column is another
 _SHOWN = 40  # characters of a value in a message
+FAULTS: Final = {
+    spelling.CONTROL: "has a control character",
+    spelling.TOO_LONG: f"is too long: over {spelling.LONGEST_ID:,} letters",
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def check_rows(
         BadRowError: A row is invalid and may not be dropped.
         DataError: Too many rows are invalid, or a column is damaged.
     """
+    examples = sorted(examples)
     for (role, reason), count in counts.items():
         if reason == DROPPED_EVENT:
             continue
@@ -92,7 +97,7 @@ def check_rows(
     for (role, reason), count in counts.items():
         skipped[_reason(role, reason)] = skipped.get(_reason(role, reason), 0) + count
     shown = [*opened.broken.examples]
-    shown += [_describe(opened, error, names) for error in sorted(examples) if error.reason != DROPPED_EVENT]
+    shown += [_describe(opened, error, names) for error in examples if error.reason != DROPPED_EVENT]
     kept = opened.rows - sum(skipped.values())
     return RowReport(
         opened.file,
@@ -133,7 +138,7 @@ def _check_kind(
         found = f"{shown} is no id" if first.shown else "no id"
         raise BadRowError(f"{where}: {found} ({rows}): {drop}, or --missing ''")
     if is_id:
-        raise BadRowError(f"{where}: {shown} has a {first.reason} ({rows}, {share}): {drop}")
+        raise BadRowError(f"{where}: {shown} {FAULTS[first.reason]} ({rows}, {share}): {drop}")
     if first.role == EVENT:
         raise BadRowError(f"{where}: no event ({rows}, {share}): {drop}")
     if count > _WRONG_COLUMN * opened.rows:
