@@ -39,6 +39,9 @@ _TYPED: ContextVar[str] = ContextVar("typed command", default="tastevec")
 
 # Flags before the first release; nothing but the error message knows them.
 RENAMED_FLAGS: Final[Mapping[tuple[str, str], str]] = {
+    ("fit", "--skip-bad-rows"): "--bad-rows drop",
+    ("inspect", "--skip-bad-rows"): "--bad-rows drop",
+    ("prepare", "--skip-bad-rows"): "--bad-rows drop",
     ("evaluate", "--protocol"): "--task",
     ("explain", "--films"): "--contributions",
     ("prepare", "--heldout"): "--held-out-users",

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tastevec.data.intake.stated import at_command_line
+
 _INTERACTIONS = "Interactions"
 _FILES = "Files"
 _ITEMS = "Items"
@@ -141,7 +143,8 @@ def takes_flags(*groups: dict[str, Any]) -> Callable[[Callable[..., None]], Call
         @functools.wraps(command)
         def run(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  those of the command
             stated = {name: value for name in flags if (value := kwargs.pop(name)) not in (None, False, [])}
-            command(*args, stated=stated, **kwargs)
+            with at_command_line():
+                command(*args, stated=stated, **kwargs)
 
         del run.__wrapped__  # Typer reads the signature below, not that of the command
         run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]  # any function may have one

@@ -33,6 +33,7 @@ from tastevec.data.files import (
 )
 from tastevec.data.histories import ARRAY_DTYPES, Histories
 from tastevec.data.intake.report import IntakeReport
+from tastevec.data.intake.stated import report_for_caller
 from tastevec.data.value_scale import ValueScale, restored_scale
 from tastevec.nouns import ItemNoun
 from tastevec.schema import (
@@ -245,7 +246,7 @@ class Prepared:
     @property
     def report(self) -> IntakeReport:
         """What was understood of the source."""
-        return IntakeReport.from_dict(self.manifest["report"])
+        return report_for_caller(IntakeReport.from_dict(self.manifest["report"]))
 
     @property
     def order(self) -> Order:

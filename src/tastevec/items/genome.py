@@ -324,7 +324,7 @@ def _read_grid(
         else:
             np.add.at(grid.counts.reshape(-1), cells, 1)
     if first_error and not skip_bad_rows:  # only now, because a malformed line is reported first
-        raise BadRowError(f"{first_error}. Fix the row, or skip it and its item with --skip-bad-rows")
+        raise BadRowError(f"{first_error}. Fix the row, or skip it and its item with --bad-rows drop")
     return grid.sorted()
 
 
@@ -344,7 +344,7 @@ def _complete_items(grid: _Grid, tag_ids: NDArray[np.int64], names: tuple[str, .
 
 def _check_complete(path: Path, grid: _Grid, tag_ids: NDArray[np.int64], texts: NDArray[Any] | None) -> None:
     names = grid.items if texts is None else texts[grid.items]
-    advice = "Download the release again, or skip such items with --skip-bad-rows"
+    advice = "Download the release again, or skip such items with --bad-rows drop"
     for row, column in np.argwhere(grid.counts > 1)[:1]:
         raise BadRowError(
             f"{path}: movieId {names[row]} and tagId {tag_ids[column]} are in {grid.counts[row, column]} rows. "

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from tastevec.data.expressions import connect
 from tastevec.data.intake.source import read_source
-from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
+from tastevec.data.intake.stated import (
+    STATED,
+    check_names,
+    for_caller,
+    intake_settings,
+    item_settings,
+    report_for_caller,
+)
 from tastevec.pipelines.prepare import PrepareSettings, prepare
 from tastevec.serving.recommender import load
 
@@ -31,6 +38,7 @@ _PREPARE_ONLY = {field.name for field in dataclasses.fields(PrepareSettings)} - 
 }
 
 
+@for_caller()
 def inspect(source: Any, **stated: Any) -> IntakeReport:  # noqa: ANN401  any table, and settings of its own types
     """Return what would be understood of a source, without writing anything.
 
@@ -50,9 +58,10 @@ def inspect(source: Any, **stated: Any) -> IntakeReport:  # noqa: ANN401  any ta
         )
     finally:
         connection.disconnect()
-    return found.report
+    return report_for_caller(found.report)
 
 
+@for_caller()
 def fit(
     interactions: Any,  # noqa: ANN401  a path, or a table of any library
     items: Any = None,  # noqa: ANN401  as above

@@ -21,7 +21,14 @@ from tastevec.data.files import atomic_folder, check_replaceable
 from tastevec.data.intake.report import IntakeReport, ReportLine, TableReport
 from tastevec.data.intake.settings import IntakeSettings, ItemSettings
 from tastevec.data.intake.source import Source, read_source
-from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
+from tastevec.data.intake.stated import (
+    STATED,
+    check_names,
+    for_caller,
+    intake_settings,
+    item_settings,
+    report_for_caller,
+)
 from tastevec.data.prepared import Prepared, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, find_split_timestamp, preprocess
 from tastevec.data.readers import ReadSettings
@@ -297,7 +304,7 @@ def write_prepared(
                     metadata = connection.to_pyarrow(source.items)
                     report = _with_text_notes(source.report, metadata, described)
                 if show is not None:
-                    show(report)
+                    show(report_for_caller(report))
                 with clock.stage("genome"):
                     genome = _find_genome(source, settings, connection)
                 with clock.stage("preprocess"):
@@ -419,6 +426,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting
     return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
+@for_caller()
 def prepare(
     source: Any,  # noqa: ANN401  a path, or a table of any library
     out: Path | str,

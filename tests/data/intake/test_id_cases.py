@@ -164,6 +164,6 @@ def test_messages_name_the_choice_of_python_where_python_called():
     table = changed(crowd(), "user_id", {1: None})
 
     with pytest.raises(
-        DataError, match='row 2, column user_id: no id .1 row.: bad_rows="drop", or missing=""'
+        DataError, match=r'row 2, column user_id: no id .1 row.: bad_rows="drop", or missing=""'
     ):
         tastevec.inspect(table)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tastevec.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ReportLine(NamedTuple):
@@ -67,6 +70,14 @@ class IntakeReport:
         return "\n".join(
             [*map(str, self.tables), *(f"warning  {w.message} [{w.code}]" for w in self.warnings)]
         )
+
+    def mapped(self, spell: Callable[[str], str]) -> IntakeReport:
+        """Return the report with another spelling of every text."""
+        tables = (
+            replace(table, lines=tuple(line._replace(text=spell(line.text)) for line in table.lines))
+            for table in self.tables
+        )
+        return IntakeReport(tuple(tables), tuple(Finding(w.code, spell(w.message)) for w in self.warnings))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
