@@ -215,6 +215,35 @@ def test_encode_counts_unknown_items_and_skipped_rows(folder):
     assert "Wrote 4 recommendations for 2 users to odd.parquet (horizon overall)." in printed.stdout
 
 
+def test_file_with_hardly_a_known_item_is_refused_unless_asked_for(folder):
+    rows = ["user_id,item_id,rating", *(f"ann,B{item},4" for item in range(20))]
+    (folder / "others.csv").write_text("\n".join(rows))
+    for command in ("encode", "recommend"):
+        words = (command, "model", "others.csv", "--out", "others.parquet")
+        refused = run(*words)
+        assert refused.exit_code == 1
+        assert "others.csv: none of the 20 interactions is with an item of the model" in refused.stderr
+        assert "--unknown ignore" in refused.stderr
+        assert not (folder / "others.parquet").exists()
+        assert run(*words, "--unknown", "ignore").exit_code == 0
+        (folder / "others.parquet").unlink()
+    assert run("explain", "model", "others.csv").exit_code == 1
+    (folder / "others.csv").write_text("\n".join([*rows, *(f"ann,{item},4" for item in range(1, 9))]))
+    refused = run("encode", "model", "others.csv", "--out", "others.parquet", "--unknown", "raise")
+    assert "others.csv: 20 of 28 interactions are with unknown items" in refused.stderr
+
+
+def test_written_file_names_its_space_horizon_and_order(folder):
+    run("recommend", "model", "histories.csv", "--out", "films.parquet", "--horizon", "next")
+    run("encode", "model", "histories.csv", "--out", "v.parquet")
+    space = tastevec.load("model").bundle.space.encode()
+    for file, horizon in (("films.parquet", b"next"), ("v.parquet", b"overall")):
+        metadata = pq.read_schema(folder / file).metadata
+        assert metadata == {b"space": space, b"horizon": horizon, b"order": b"user_id"}
+        users = pq.read_table(folder / file)["user_id"].to_pylist()
+        assert users == sorted(users)
+
+
 @pytest.mark.parametrize("command", ["encode", "recommend"])
 def test_interrupted_command_keeps_the_old_file(command, folder, monkeypatch):
     pq.write_table(pa.table({"user_id": [1]}, metadata={"space": "old"}), folder / "old.parquet")

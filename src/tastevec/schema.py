@@ -120,6 +120,7 @@ Horizon = Literal["next", "overall"]
 FeedbackKind = Literal["explicit", "implicit", "weighted", "events"]
 Repeats = Literal["latest", "sum", "strongest", "keep"]
 Order = Literal["timestamp", "file", "none"]
+Unknown = Literal["warn", "ignore", "raise"]  # what happens to interactions with unknown items
 
 _RENAMED: Final[Mapping[tuple[str, str], str]] = {
     ("preset", "seed"): "bert-cosine",

@@ -29,7 +29,7 @@ from typer.core import TyperCommand
 
 from tastevec.errors import TastevecError
 from tastevec.extras import missing_extra
-from tastevec.schema import Horizon, Preset, renamed
+from tastevec.schema import Horizon, Preset, Unknown, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -229,6 +229,14 @@ SparkScratch = Annotated[
         "--scratch",
         metavar="ADDRESS",
         help="Spark: folder that all workers and this machine can reach; next to the output by default.",
+    ),
+]
+WhatIsUnknown = Annotated[
+    Unknown,
+    typer.Option(
+        "--unknown",
+        help="Interactions with items that the model does not know: ignore them and say how many (warn), ignore them even "
+        "where hardly an item is known (ignore), or refuse them (raise).",
     ),
 ]
 WhichHorizon = Annotated[

@@ -1,7 +1,7 @@
 """Commands about users: encode, recommend, similar and explain."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -18,6 +18,7 @@ from tastevec.cli.console import (
     SkipBadRows,
     SparkMaster,
     SparkScratch,
+    WhatIsUnknown,
     WhichHorizon,
     progress_bar,
     reporting,
@@ -26,7 +27,7 @@ from tastevec.cli.console import (
 )
 from tastevec.data.files import check_replaceable
 from tastevec.data.spark import Engine
-from tastevec.schema import Horizon
+from tastevec.schema import Horizon, Unknown
 
 if TYPE_CHECKING:
     from tastevec.pipelines.batch import BatchResult
@@ -48,6 +49,7 @@ def encode(
         ),
     ],
     horizon: WhichHorizon = "overall",
+    unknown: WhatIsUnknown = "warn",
     skip_bad_rows: SkipBadRows = False,
     engine: Annotated[
         Engine, typer.Option(help="Sorts the histories; spark also encodes them, on its workers.")
@@ -70,6 +72,10 @@ def encode(
             write_vectors_on_spark,
         )
 
+        if engine == "spark" and unknown != "warn":
+            raise typer.BadParameter(
+                f"--unknown {unknown}: not with --engine spark, which ignores unknown items"
+            )
         facts: dict[str, Any] = {"out": out, "horizon": horizon}
         if engine == "duckdb":
             check_replaceable(Path(out), inputs=(model, histories))
@@ -83,7 +89,9 @@ def encode(
             with progress_bar("Encoding users") as progress:
                 recommender = load_for_batch(model)
                 users = _open(histories, recommender, skip_bad_rows=skip_bad_rows, memory=memory)
-                written = write_vectors(recommender, users, Path(out), horizon=horizon, progress=progress)
+                written = write_vectors(
+                    recommender, users, Path(out), horizon=horizon, unknown=unknown, progress=progress
+                )
             space, dim = recommender.bundle.space, recommender.item_vectors.shape[1]
             facts |= {
                 "space": space,
@@ -106,6 +114,7 @@ def recommend(
     out: OutFile,
     k: Annotated[int, typer.Option("--k", metavar="K", min=1, help="Items per user.")] = 10,
     horizon: WhichHorizon = "overall",
+    unknown: WhatIsUnknown = "warn",
     skip_bad_rows: SkipBadRows = False,
     memory: Memory = "512MB",
     as_json: AsJson = False,
@@ -122,7 +131,9 @@ def recommend(
         with progress_bar("Scoring items") as progress:
             recommender = load_for_batch(model)
             users = _open(histories, recommender, skip_bad_rows=skip_bad_rows, memory=memory)
-            written = write_recommendations(recommender, users, out, k=k, horizon=horizon, progress=progress)
+            written = write_recommendations(
+                recommender, users, out, k=k, horizon=horizon, unknown=unknown, progress=progress
+            )
         facts = {"out": out, "horizon": horizon, "k": k, "rows": written.rows}
         facts |= _counts(users, written, output.seconds)
         text = f"Wrote {written.rows:,} recommendations for {facts['users']:,} users to {out} (horizon {horizon})."
@@ -178,6 +189,7 @@ def similar(
     ] = None,
     k: Annotated[int, typer.Option("--k", metavar="K", min=1, help="Items or users per row.")] = 10,
     horizon: WhichHorizon = "overall",
+    unknown: WhatIsUnknown = "warn",
     as_json: AsJson = False,
 ) -> None:
     """Find similar items or users.
@@ -206,7 +218,8 @@ def similar(
             output.set(facts | {"item_id": item, "similar": items}, "\n".join(map(_line, items)))
             return
         with progress_bar("Comparing vectors") as progress:
-            pairs, of = _pairs(recommender, users, user_vectors, k, horizon)
+            groups = None if users is None else _groups(users, recommender, lambda *_: None, unknown=unknown)
+            pairs, of = _pairs(recommender, groups, user_vectors, k, horizon)
             facts |= {} if of is None else {"horizon": of}
             if out is not None:
                 rows = write_similar(pairs, out, facts, progress)
@@ -221,9 +234,13 @@ def similar(
 
 
 def _pairs(
-    recommender: "Recommender", users: str | None, user_vectors: Path | None, k: int, horizon: Horizon
+    recommender: "Recommender",
+    users: Iterable[Any] | None,
+    user_vectors: Path | None,
+    k: int,
+    horizon: Horizon,
 ) -> tuple[Iterator[Any], Horizon | None]:
-    """Return batches of pairs, and their horizon: of all items, of all users of ``user_vectors``, or of a file with those."""
+    """Return batches of pairs, and their horizon: of all items, of all users of ``user_vectors``, or of histories with those."""
     from tastevec.pipelines.batch import similar_among, similar_items, similar_users
     from tastevec.schema import USER_ID
     from tastevec.serving.neighbors import read_user_vectors
@@ -234,8 +251,7 @@ def _pairs(
     known = read_user_vectors(user_vectors, recommender.bundle.space, horizon=wanted)
     if users is None:
         return similar_among(known, USER_ID, k=k), known.horizon
-    groups = _groups(users, recommender, lambda *_: None)
-    return similar_users(recommender, groups, known, k=k, horizon=horizon), horizon
+    return similar_users(recommender, users, known, k=k, horizon=horizon), horizon
 
 
 def _by_user(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -259,6 +275,7 @@ def explain(
     tags: Annotated[int, typer.Option(metavar="N", min=1, help="Tags per user.")] = 10,
     contributions: Annotated[int, typer.Option(metavar="N", min=0, help="Contributions per tag.")] = 3,
     horizon: WhichHorizon = "overall",
+    unknown: WhatIsUnknown = "warn",
     skip_bad_rows: SkipBadRows = False,
     as_json: AsJson = False,
 ) -> None:
@@ -276,7 +293,8 @@ def explain(
         titles = dict(zip(recommender.bundle.item_ids.tolist(), items["title"].to_pylist(), strict=True))
         users: list[dict[str, Any]] = []
         with progress_bar("Explaining users") as progress:
-            for group in _groups(histories, recommender, progress, skip_bad_rows=skip_bad_rows):
+            groups = _groups(histories, recommender, progress, unknown=unknown, skip_bad_rows=skip_bad_rows)
+            for group in groups:
                 vectors, attribution = recommender.vectors(group, horizon), recommender.attribution(horizon)
                 explained = explain_users(
                     attribution, recommender.tags, group, vectors, tags=tags, contributions=contributions
@@ -328,10 +346,16 @@ def _open(
 
 
 def _groups(
-    histories: str, recommender: "Recommender", progress: Callable[..., None], *, skip_bad_rows: bool = False
+    histories: str,
+    recommender: "Recommender",
+    progress: Callable[..., None],
+    *,
+    unknown: Unknown,
+    **options: Any,  # noqa: ANN401  passed on
 ) -> Iterator[Any]:
     """Yield the histories in groups of users."""
-    opened = _open(histories, recommender, skip_bad_rows=skip_bad_rows)
+    opened = replace(_open(histories, recommender, **options), unknown=unknown)
     for group in opened.stream:
         yield group
         progress(opened.stream.users)
+    opened.check_unknown()

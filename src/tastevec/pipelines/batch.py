@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
-    from tastevec.schema import Horizon
+    from tastevec.schema import Horizon, Unknown
     from tastevec.serving.interactions import UserFile
     from tastevec.serving.recommender import Recommender
 
@@ -77,6 +77,7 @@ def write_vectors(
     out: Path,
     *,
     horizon: Horizon = "overall",
+    unknown: Unknown = "warn",
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
     """Write ``user_id, vector`` (a fixed-size list of float32) of each user to ``out``.
@@ -84,12 +85,18 @@ def write_vectors(
     Finished batches stay in ``OUT.unfinished`` until the file is complete. After an interruption, even a kill, the same call
     reads the users again but encodes only the missing ones. The file is then byte for byte that of an uninterrupted run.
 
-    ``users`` are from `Recommender.open_file`; ``progress`` is called with the number of users so far.
+    ``users`` are from `Recommender.open_file`, and stand in the file by ascending ID; ``progress`` is called with the number of
+    users so far.
+
+    Raises:
+        DataError: Hardly an item is known, and ``unknown`` is not "ignore"; the finished batches stay.
+        UnknownItemError: An item is unknown, and ``unknown`` is "raise".
     """
     dim = recommender.item_vectors.shape[1]
     columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim)}
     key = _key(recommender, answer="vectors", horizon=horizon)
     schema = _schema(columns, recommender, horizon)
+    users = replace(users, unknown=unknown)
     return _write_shards(
         users, out, schema, key, lambda batch: recommender.encode_batches([batch], horizon), progress
     )
@@ -102,19 +109,21 @@ def write_recommendations(
     *,
     k: int = 10,
     horizon: Horizon = "overall",
+    unknown: Unknown = "warn",
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
     """Write ``user_id, item_id, rank, score`` to ``out``, ``k`` items per user, ranks from 1; resumable as `write_vectors`.
 
     Raises:
         SettingsError: ``k`` is below 1.
+        DataError, UnknownItemError: As `write_vectors`.
     """
     item_type = recommender.bundle.items.schema.field(ITEM_ID).type
     columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
     key = _key(recommender, answer="recommendations", horizon=horizon, k=k)
     schema = _schema(columns, recommender, horizon)
     return _write_shards(
-        users,
+        replace(users, unknown=unknown),
         out,
         schema,
         key,
@@ -138,6 +147,7 @@ def _write_shards(
             if not shards.add(input_digest(batch, key), partial(compute, batch)):
                 resumed += len(batch)
             progress(batches.users)
+        users.check_unknown()
         return BatchResult(shards.join(), resumed)
 
 
@@ -148,8 +158,9 @@ def _key(recommender: Recommender, **settings: Any) -> str:  # noqa: ANN401  pla
 
 
 def _schema(columns: dict[str, pa.DataType], recommender: Recommender, horizon: Horizon) -> pa.Schema:
-    """Return the schema of a file that names its space and horizon: vectors of two spaces are not comparable."""
-    return pa.schema(columns, metadata={"space": recommender.bundle.space, "horizon": horizon})
+    """Return the schema of a file that names its space, horizon and order: vectors of two spaces are not comparable."""
+    metadata = {"space": recommender.bundle.space, "horizon": horizon, "order": USER_ID}
+    return pa.schema(columns, metadata=metadata)
 
 
 # ---- Spark ----

@@ -20,9 +20,16 @@ from tastevec.data.intake.memory import MemoryTable, to_columns
 from tastevec.data.intake.report import number, percent
 from tastevec.data.intake.spelling import TimeError
 from tastevec.data.intake.values import BadValueError, read_id, read_ids, read_numbers, read_times, whole
-from tastevec.errors import BadRowError, DataError
+from tastevec.errors import BadRowError, DataError, UnknownItemError
 from tastevec.schema import EVENT, ITEM_ID, RATING, TIMESTAMP, USER_ID, WEIGHT
-from tastevec.serving.parsed_users import InteractionRows, ModelReading, ParsedUsers, parsed_users, short
+from tastevec.serving.parsed_users import (
+    InteractionRows,
+    ModelReading,
+    ParsedUsers,
+    check_known,
+    parsed_users,
+    short,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from tastevec.data.readers import RowReport
     from tastevec.data.streaming import HistoryStream
     from tastevec.data.value_scale import ValueScale
+    from tastevec.schema import Unknown
 
 
 class ArrowTable(Protocol):
@@ -501,12 +509,38 @@ def _times(given: Any, place: Callable[[int], str]) -> NDArray[np.int64]:  # noq
 
 @dataclass(frozen=True, eq=False)
 class UserFile:
-    """The users of a file: their histories in batches, the rows read and skipped, the type of the IDs, and the file."""
+    """The users of a file.
+
+    Attributes:
+        stream: Their histories in batches, by ascending user ID.
+        row_report: The rows read and skipped.
+        id_type: The type of the user IDs.
+        path: The file, or "-".
+        unknown: What to do with interactions with unknown items.
+    """
 
     stream: HistoryStream
     row_report: RowReport
     id_type: pa.DataType
     path: Path | Literal["-"]
+    unknown: Unknown = "warn"
+
+    def check_unknown(self) -> None:
+        """Refuse unknown items at the end of the stream, as `report_unknown` does.
+
+        Raises:
+            UnknownItemError: There are some, and ``unknown`` is "raise".
+            DataError: Hardly an item is known, and ``unknown`` is not "ignore".
+        """
+        total, missing = self.stream.interactions, self.stream.unknown
+        where = "standard input" if self.path == "-" else str(self.path)
+        if missing and self.unknown == "raise":
+            raise UnknownItemError(
+                f"{where}: {missing:,} of {total:,} interactions are with unknown items. Expected items of the model. Add them with "
+                "tastevec add-items, or ignore them with --unknown ignore."
+            )
+        if self.unknown != "ignore":
+            check_known(total - missing, total, where, "Check its item ids, or go on with --unknown ignore.")
 
 
 def open_file(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tastevec.data.intake.feedback import repeats_of
 from tastevec.data.intake.report import percent
 from tastevec.data.intake.settings import IntakeSettings
 from tastevec.errors import DataError, SettingsError, TastevecWarning, UnknownItemError
+from tastevec.schema import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.value_scale import ValueScale
     from tastevec.schema import Repeats
-
-Unknown = Literal["warn", "ignore", "raise"]
 
 _FEW_KNOWN, _MANY = 0.05, 20  # under this share of so many interactions, the IDs are of another kind
 _LENGTH: Final = 60  # characters of a value in a message

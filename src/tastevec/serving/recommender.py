@@ -19,7 +19,7 @@ from tastevec.data.intake.settings import ItemSettings, several_tables
 from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, TastevecWarning, UnknownItemError
-from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon
+from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon, Unknown
 from tastevec.serving.embeddings import Embeddings, check_vectors
 from tastevec.serving.encoder import encode_histories
 from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
@@ -34,7 +34,7 @@ from tastevec.serving.interactions import (
 )
 from tastevec.serving.neighbors import Neighbors, neighbor_pairs, read_user_vectors
 from tastevec.serving.new_items import read_new_items, with_new_items
-from tastevec.serving.parsed_users import ModelReading, ParsedUsers, Unknown, report_unknown
+from tastevec.serving.parsed_users import ModelReading, ParsedUsers, report_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
