@@ -215,7 +215,7 @@ def test_encode_counts_unknown_items_and_skipped_rows(folder):
     assert "Wrote 4 recommendations for 2 users to odd.parquet (horizon overall)." in printed.stdout
 
 
-def test_file_with_hardly_a_known_item_is_refused_unless_asked_for(folder):
+def test_file_with_hardly_a_known_item_is_refused(folder):
     rows = ["user_id,item_id,rating", *(f"ann,B{item},4" for item in range(20))]
     (folder / "others.csv").write_text("\n".join(rows))
     for command in ("encode", "recommend"):

@@ -25,7 +25,6 @@ import pyarrow.parquet as pq
 from tastevec.data.arrays import check_ids
 from tastevec.data.files import allow_by_umask, check_replaceable, result_file
 from tastevec.data.histories import NO_TIMESTAMP
-from tastevec.data.readers import ReadSettings
 from tastevec.data.shards import input_digest, open_shards
 from tastevec.data.streaming import iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
@@ -205,6 +204,7 @@ def write_vectors_on_spark(
         MissingExtraError: PySpark is not installed.
     """
     from tastevec.data.expressions import connect  # here: Spark workers import this module, without DuckDB
+    from tastevec.data.readers import ReadSettings
     from tastevec.data.spark.reading import read_source
     from tastevec.data.spark.session import address_of, is_address, spark_engine, spark_errors
 
