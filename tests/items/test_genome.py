@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 from sklearn.decomposition import TruncatedSVD
 
+from tastevec.data.intake.tags import RelevanceTable
 from tastevec.errors import BadRowError, DataError, SourceError
 from tastevec.items.content import GENRE_NAMES, NO_GENRES, genre_matrix
-from tastevec.items.genome import genome_svd_vectors, read_genome
+from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
 from tastevec.items.linalg import reduce_rank
 from worlds import ITEMS, write_genome
 
@@ -221,3 +222,60 @@ def test_genre_matrix_merges_spellings_of_all_releases():
         [NO_GENRES],
         [NO_GENRES],
     ]
+
+
+def relevance_table(rows, *, dense: bool) -> RelevanceTable:
+    items, tags, values = zip(*rows, strict=True)
+    return RelevanceTable(pa.table({"item_id": items, "tag": tags, "relevance": values}), dense)
+
+
+def test_genome_of_dense_relevances_has_any_ids_in_ascending_order():
+    genome = Genome.of(
+        relevance_table([("y", "b", 0.2), ("y", "a", 0.1), ("x", "a", 0.3), ("x", "b", 0.4)], dense=True)
+    )
+
+    assert genome.is_complete
+    assert genome.item_ids.tolist() == ["x", "y"]
+    assert genome.tags == ("a", "b")
+    np.testing.assert_allclose(genome.relevance, [[0.3, 0.4], [0.1, 0.2]], rtol=1e-6)
+    assert genome.rows_of(pa.array(["y", "z"])).tolist() == [1, -1]
+
+
+def test_genome_of_sparse_relevances_compares_items_by_the_tags_that_both_have():
+    genome = Genome.of(
+        relevance_table([("10", "a", 1.0), ("9", "a", 0.8), ("9", "b", 1.0), ("2", "b", 0.5)], dense=False)
+    )
+
+    vectors = genome_svd_vectors(genome.relevance, np.zeros((3, 20), np.float32))
+
+    assert not genome.is_complete
+    assert genome.item_ids.tolist() == [2, 9, 10]
+    assert genome.rows_of(pa.array(["9", "10"])).tolist() == [1, 2]
+    np.testing.assert_allclose(
+        vectors @ vectors.T, [[0.25, 0.5, 0], [0.5, 1.64, 0.8], [0, 0.8, 1]], atol=1e-5
+    )
+
+
+def test_read_genome_with_text_ids_finds_items_by_them(tmp_path, connection):
+    write_genome(tmp_path, tags=2)
+    scores = "movieId,tagId,relevance\ntt02,1,0.5\ntt02,2,0.25\ntt01,2,1\ntt01,1,0\n"
+    (tmp_path / "genome-scores.csv").write_text(scores)
+
+    genome = read_genome(tmp_path, connection)
+
+    assert genome.item_ids.tolist() == ["tt01", "tt02"]
+    np.testing.assert_allclose(genome.relevance, [[0, 1], [0.5, 0.25]])
+    assert genome.rows_of(pa.array(["tt02", "7"])).tolist() == [1, -1]
+    assert genome.ids_of(pa.string()) == ["tt01", "tt02"]
+    assert genome.ids_of(pa.int64()) == []
+
+
+def test_read_genome_with_text_ids_names_or_skips_incomplete_items(tmp_path, connection):
+    write_genome(tmp_path, tags=2)
+    (tmp_path / "genome-scores.csv").write_text("movieId,tagId,relevance\ntt02,1,0.5\ntt01,2,1\ntt01,1,0\n")
+
+    with pytest.raises(DataError, match="movieId tt02 lacks 1 of 2"):
+        read_genome(tmp_path, connection)
+    skipped = read_genome(tmp_path, connection, skip_bad_rows=True)
+    assert skipped.item_ids.tolist() == ["tt01"]
+    assert skipped.incomplete_items == {"tt02": (2,)}

@@ -193,6 +193,11 @@ def _joined(read: Interactions, described: _Described, engine: Engine, findings:
     table, tags = read.table, described.tags.table
     listed = engine.fetch(table.select(ITEM_ID).distinct())[ITEM_ID].combine_chunks().cast(pa.string())
     items = described.items.of_catalog(listed)
+    if described.items.differing:
+        message = (
+            f"{described.items.differing:,} rows list an item again with other values: the first row counts"
+        )
+        findings.warn("repeated-items", message)
     met = ""
     if len(items):
         known = items[ITEM_ID].combine_chunks()
