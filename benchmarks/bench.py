@@ -34,6 +34,7 @@ BENCHMARKS = {
     "item_content": "item-content",
     "beyond": "beyond",
     "inspections": "data-sets",
+    "value_scale": "value-scale",
     "faults": "faults",
     "service_faults": "service-faults",
 }

@@ -709,6 +709,25 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             ],
         ),
     ),
+    "value-scale": (
+        "value-scale",
+        "Validation users, {seeds} splits and seeds, ± half of the 95 % CI (bootstrap over users); in brackets the paired difference from the logarithm.",
+        Table(
+            {
+                "data": "{data}",
+                "system": "{system}",
+                "task": "{task}, {metric}",
+                "0.75 to 1, by the logarithm": "{logarithm:±.3f}",
+                "1 for every positive": "{flat:±.3f} ({flat[difference]:[+.3f]})",
+                "0.5 to 1, by the logarithm": "{half:±.3f} ({half[difference]:[+.3f]})",
+            },
+            lambda results: [
+                row | {"metric": results["metrics"][row["task"]]}
+                for row in pivoted(results["rows"], ("data", "system", "task"), "{share}")
+                if row["system"] != "popularity"
+            ],
+        ),
+    ),
     "alignment": (
         "alignment",
         "{data}, two trainings on training users drawn with two seeds; {alignment[films]:,} items rated in both, {people[unseen by both]:,} users in neither training, horizon overall.",

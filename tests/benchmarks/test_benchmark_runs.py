@@ -76,6 +76,7 @@ CONSTANTS = {
     "explanations": {"SMALL": 5, "STEERED": 2, "REACH_TAGS": 1},
     "alignment": {"SMALL": TINY},
     "cold_items": {"TINY": TINY},
+    "value_scale": {"SOURCES": {"retailrocket": ""}, "TINY": TINY},
 }
 FACTS = {"machine": {"cpu": "CPU", "cores": 2}, "versions": {"tastevec": "0"}, "commit": "0" * 40}
 
