@@ -295,7 +295,10 @@ class _Model:
     @classmethod
     def load(cls, encoder: TextEncoder) -> _Model:
         from transformers import AutoTokenizer, BertModel  # noqa: PLC0415  an extra
+        from transformers.utils import logging  # noqa: PLC0415  as above
 
+        has_bar = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # loading takes a second
         try:
             bert = BertModel.from_pretrained(encoder.folder, use_safetensors=True)
             tokenizer = AutoTokenizer.from_pretrained(encoder.folder)
@@ -305,6 +308,9 @@ class _Model:
                 f"--text-model {encoder.folder}: cannot be loaded ({first}). Expected a BERT sentence encoder with its tokenizer. "
                 "Name another folder, or use --text-model none"
             ) from error
+        finally:
+            if has_bar:
+                logging.enable_progress_bar()
         return cls(bert.eval(), tokenizer)
 
     @property
