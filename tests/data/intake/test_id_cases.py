@@ -68,7 +68,7 @@ def test_rows_without_an_id_are_dropped_and_ids_stay_whole_numbers(tmp_path):
     found = read(path, bad_rows="drop")
 
     assert found.row_reports[0].skipped == {"without an id": 2}
-    assert "2 rows without an id" in crowds.lines(found)["dropped"]
+    assert "2 rows: without an id" in crowds.lines(found)["dropped"]
     assert found.interactions.user_id.type().is_integer()
 
 

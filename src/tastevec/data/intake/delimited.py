@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import shutil
 import tempfile
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tastevec.data.intake.text import LONGEST_LINE, UNDECODED, lines_of, literal, show, sql_path
+from tastevec.data.intake.validation import too_many
 from tastevec.errors import BadRowError, SourceError
 
 if TYPE_CHECKING:
@@ -64,16 +64,14 @@ class BrokenRows:
         """
         if not self.count or (limit is not None and self.count <= limit * total):
             return
-        share, are = 100 * self.count / total, "is" if self.count == 1 else "are"
+        are = "is" if self.count == 1 else "are"
         if limit is None:
             raise BadRowError(
-                f"{self.examples[0]} ({self.count:,} of {total:,} rows {are} broken, {share:.1f} %). Expected {expected}. "
+                f"{self.examples[0]} ({self.count:,} of {total:,} rows {are} broken, {100 * self.count / total:.1f} %). Expected {expected}. "
                 f"Fix the row{'s' * (self.count > 1)}, or skip with --bad-rows drop."
             )
-        enough = min(5 * math.ceil(share / 5), 100)
         raise BadRowError(
-            f"{file}: {share:.1f} % of rows are bad, more than {100 * limit:g} %: --bad-rows drop:{enough}%. "
-            f"First: {self.examples[0]}. Expected {expected}."
+            f"{file}: {too_many(self.count, total, limit)}. First: {self.examples[0]}. Expected {expected}."
         )
 
 

@@ -116,7 +116,7 @@ def read_interactions(context: Context) -> Interactions:
     if TIMESTAMP not in columns.roles:
         lines.append(ReportLine("times", "", order_text))
     lines += [
-        ReportLine("dropped", "", f"{n:,} row{'s' * (n != 1)} {why}") for why, n in report.skipped.items()
+        ReportLine("dropped", "", f"{n:,} row{'s' * (n != 1)}: {why}") for why, n in report.skipped.items()
     ]
     return Interactions(
         table, feedback, order, report, TableReport(context.where, _summary(context), tuple(lines))
@@ -270,7 +270,8 @@ def _column_lines(
         elif role is not None and role == columns.value_role:
             lines.append(ReportLine(name, feedback.scale.kind, _value_text(feedback, facts)))
         else:
-            lines.append(ReportLine(name, "ignored", columns.ignored.get(name, "not used")))
+            why = columns.ignored.get(name) or context.opened.unreadable.get(index, "not used")
+            lines.append(ReportLine(name, "ignored", why))
     if columns.value_role is None:
         lines.append(ReportLine("", "implicit", "every row counts as one positive"))
     return lines

@@ -247,7 +247,7 @@ def check_met(listed: pa.Array, known: pa.Array, findings: Findings, *, code: st
     met = int(pc.sum(pc.is_in(listed, known)).as_py() or 0)
     share = met / len(listed) if len(listed) else 1.0
     if share < _FEW_MET:
-        ours, theirs = (repr(ids[0].as_py()) if len(ids) else "none" for ids in (listed, known))
+        ours, theirs = (repr(pc.min(ids).as_py()) if len(ids) else "none" for ids in (listed, known))
         findings.stop(code, f"{percent(share)} {what}: item ids {ours} here, {theirs} there")
     elif share < _MANY_MET:
         findings.warn(code, f"{percent(share)} {what}")

@@ -9,7 +9,7 @@ from tastevec.data.intake.columns import match_columns, names_time, two_columns
 from tastevec.data.intake.context import Columns
 from tastevec.data.intake.feedback import EVENT_WEIGHTS, choose_kind, plain_event
 from tastevec.data.intake.report import number
-from tastevec.errors import SourceError
+from tastevec.errors import DataError, SourceError
 from tastevec.schema import EVENT, ITEM_ID, RATING, TIMESTAMP, USER_ID, WEIGHT
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def find_columns(context: Context) -> Columns:
         raise _no_column(context, roles, missing)
     if TIMESTAMP not in roles and TIMESTAMP not in settings.columns:
         roles |= _find_time(context, set(roles.values()))
+    for role, index in roles.items():
+        if why := context.opened.unreadable.get(index):
+            raise DataError(
+                f"{context.where}, column {names[index]}: {why}. Expected values of one kind as the {role}. Convert the column"
+            )
     kind, value_role, ignored = choose_kind(roles, settings, context.where)
     columns = Columns(
         names, roles, kind, value_role, {names[roles[role]]: why for role, why in ignored.items()}

@@ -206,9 +206,14 @@ def _several(value: Any) -> tuple[str, ...]:  # noqa: ANN401  as above
 
 
 def _tables(value: Any) -> tuple[Any, ...]:  # noqa: ANN401  as above
-    """Return one table or path, or several in a list, as a tuple."""
-    several = isinstance(value, list | tuple) and not (value and isinstance(value[0], Mapping))
-    return tuple(value) if several else (value,)
+    """Return one table or path, or several in a list, as a tuple; a list of dicts of single values is one table."""
+    if not isinstance(value, list | tuple):
+        return (value,)
+    rows = [
+        isinstance(one, Mapping) and any(isinstance(v, str | int | float) for v in one.values())
+        for one in value
+    ]
+    return (value,) if rows and all(rows) else tuple(value)
 
 
 def _mapping(name: str, value: Any) -> dict[str, Any]:  # noqa: ANN401  as above

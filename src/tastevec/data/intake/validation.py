@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -88,11 +89,7 @@ def check_rows(
     )
     limit = settings.bad_rows
     if limit is not None and bad > limit * max(opened.rows, 1):
-        more = -(-100 * bad // max(opened.rows, 1))
-        raise DataError(
-            f"{opened.file}: {percent(bad / opened.rows)} of rows are bad, more than {percent(limit)}: --bad-rows drop:{more}%",
-            code="bad-rows",
-        )
+        raise DataError(f"{opened.file}: {too_many(bad, opened.rows, limit)}", code="bad-rows")
     skipped = dict(opened.broken.reasons)
     for (role, reason), count in counts.items():
         skipped[_reason(role, reason)] = skipped.get(_reason(role, reason), 0) + count
@@ -107,6 +104,12 @@ def check_rows(
         tuple(dict.fromkeys(shown))[:EXAMPLES],
         opened.encoding or opened.format,
     )
+
+
+def too_many(bad: int, rows: int, limit: float) -> str:
+    """Return that more rows are bad than the limit, and the next limit."""
+    enough = min(5 * math.ceil(20 * bad / rows), 100)
+    return f"{100 * bad / rows:.1f} % of rows are bad, more than {100 * limit:g} %: --bad-rows drop:{enough}%"
 
 
 def _check_kind(
