@@ -155,8 +155,8 @@ def tweetings(folder):
     folder.mkdir()
     rows = zip(*table.values(), strict=True)
     (folder / "ratings.dat").write_text("".join(f"{u}::{i:07d}::{r}::{t}\n" for u, i, r, t in rows))
-    films = "".join(f"{item:07d}::Film {item} (1999)::Drama|Horror\n" for item in range(1, 41))
-    (folder / "movies.dat").write_text(films)
+    titles = "".join(f"{item:07d}::Film {item} (1999)::Drama|Horror\n" for item in range(1, 41))
+    (folder / "movies.dat").write_text(titles)
     return folder
 
 

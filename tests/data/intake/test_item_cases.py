@@ -73,7 +73,7 @@ def test_numbers_that_users_made_are_ignored_and_can_be_named():
 
 def test_items_of_two_tables_are_joined(tmp_path):
     """Case 74: without sentence embeddings, whose tests are those of text."""
-    films = metadata(
+    titles = metadata(
         title=[f"Film {item}" for item in IDS],
         genres=["Drama|Horror" if item % 2 else "Drama" for item in IDS],
     )
@@ -82,7 +82,7 @@ def test_items_of_two_tables_are_joined(tmp_path):
         "plot": [f"A person number {item} meets another on the road" for item in IDS[::-1]],
     }
 
-    found = read(crowd(), items=[films, crowds.write(tmp_path / "plots.csv", plots)])
+    found = read(crowd(), items=[titles, crowds.write(tmp_path / "plots.csv", plots)])
 
     assert items_of(found)[3]["title"] == "Film 3"
     assert items_of(found)[3]["text:plot"] == "A person number 3 meets another on the road"

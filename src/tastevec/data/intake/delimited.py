@@ -14,8 +14,8 @@ from itertools import chain, count, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tastevec.data.intake.report import too_many
 from tastevec.data.intake.text import LONGEST_LINE, UNDECODED, lines_of, literal, show, sql_path
-from tastevec.data.intake.validation import too_many
 from tastevec.errors import BadRowError, SourceError
 
 if TYPE_CHECKING:

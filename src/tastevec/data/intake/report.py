@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -146,6 +147,12 @@ def percent(share: float) -> str:
     if share == 1:
         return "100 %"
     return f"{100 * share:.1f} %" if share < 0.9995 else "over 99.9 %"  # noqa: PLR2004  as above
+
+
+def too_many(bad: int, rows: int, limit: float) -> str:
+    """Return that more rows are bad than the limit, and the next limit."""
+    enough = min(5 * math.ceil(20 * bad / rows), 100)
+    return f"{100 * bad / rows:.1f} % of rows are bad, more than {100 * limit:g} %: --bad-rows drop:{enough}%"
 
 
 def number(value: float) -> str:

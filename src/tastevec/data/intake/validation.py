@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tastevec.data.intake import spelling
-from tastevec.data.intake.report import percent
+from tastevec.data.intake.report import percent, too_many
 from tastevec.errors import BadRowError, DataError
 from tastevec.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
 
@@ -104,12 +103,6 @@ def check_rows(
         tuple(dict.fromkeys(shown))[:EXAMPLES],
         opened.encoding or opened.format,
     )
-
-
-def too_many(bad: int, rows: int, limit: float) -> str:
-    """Return that more rows are bad than the limit, and the next limit."""
-    enough = min(5 * math.ceil(20 * bad / rows), 100)
-    return f"{100 * bad / rows:.1f} % of rows are bad, more than {100 * limit:g} %: --bad-rows drop:{enough}%"
 
 
 def _check_kind(
