@@ -57,7 +57,7 @@ def write_bookshop(folder: Path) -> Path:
             rows.append((f"r{reader}", books[book][0], rating, 1_600_000_000 + reader * 86_400 + step * 90))
     _write(folder / "ratings.csv", "user_id,item_id,rating,timestamp", rows)
     items = [(*book, CATEGORIES[at % 6], AUTHORS[at % 4]) for at, book in enumerate(books)]
-    _write(folder / "items.csv", "item_id,title,genres,author", items)
+    _write(folder / "items.csv", "item_id,title,category,author", items)
     return folder
 
 

@@ -35,7 +35,7 @@ def _shop(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         how = ("--items", "items.csv", "--item-noun", bookshop.NOUN, "--rating-range", "1:10")
-        assert "72 books, " in run("prepare", "ratings.csv", *how, "--out", "prepared")
+        assert "72 of 72 books have metadata" in run("prepare", "ratings.csv", *how, "--out", "prepared")
         run(
             "train",
             "prepared",

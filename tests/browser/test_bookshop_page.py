@@ -15,23 +15,28 @@ TEXTS = """document.body.innerText + [...document.querySelectorAll("*")].flatMap
   ["aria-label", "aria-valuetext", "title", "placeholder"].map((name) => node.getAttribute(name) ?? "")).join("\\n")"""
 
 
-@pytest.fixture(scope="module", name="shop_state")
-def _shop_state(tmp_path_factory):
-    """The model of the bookshop."""
+@pytest.fixture(scope="module", name="shop_of")
+def _shop_of(tmp_path_factory):
+    """The state of a model of the bookshop, by kind of feedback."""
     import tastevec as tv  # noqa: PLC0415  an extra
     from tastevec.serving.service.worker import from_folder  # noqa: PLC0415  an extra
 
     folder = bookshop.write_bookshop(tmp_path_factory.mktemp("page") / "shop")
-    settings = {"items": folder / "items.csv", "item_noun": bookshop.NOUN, "rating_range": (1, 10)}
-    tv.prepare(folder / "ratings.csv", folder / "prepared", **settings)
-    tv.train(folder / "prepared", folder / "model", **dict(pair.split("=") for pair in bookshop.TINY))
-    return from_folder(folder / "model")()
 
+    def state(**feedback):
+        model = folder / "-".join(feedback)
+        tv.fit(
+            folder / "ratings.csv",
+            folder / "items.csv",
+            item_noun=bookshop.NOUN,
+            out=model,
+            progress=False,
+            **feedback,
+            **dict(pair.split("=") for pair in bookshop.TINY),
+        )
+        return from_folder(model)()
 
-@pytest.fixture(name="shop")
-def _shop(run, shop_state):
-    """Its service."""
-    return run(shop_state)
+    return state
 
 
 def choose(page, query):
@@ -41,8 +46,8 @@ def choose(page, query):
 
 
 @pytest.mark.parametrize("device", [{"width": 1440}, PHONE], ids=["desktop", "phone"])
-def test_bookshop_page_rates_in_the_steps_of_its_scale(visit, shop, device):
-    page = visit(at=shop, wait=False, **device)
+def test_bookshop_page_rates_in_the_steps_of_its_scale(visit, run, shop_of, device):
+    page = visit(at=run(shop_of(rating_range="1:10")), wait=False, **device)
     expect(page.locator("#recommendations li")).to_have_count(12)
     choose(page, "garden")
     cells = page.locator("#dialog .marks > .row i")
@@ -60,16 +65,10 @@ def test_bookshop_page_rates_in_the_steps_of_its_scale(visit, shop, device):
     assert bookshop.other_nouns(page.evaluate(TEXTS)) == []
 
 
-def test_page_without_a_rating_scale_adds_and_removes(visit, shop):
-    page = visit(at=shop, wait=False)
-    changed = {"rating_control": "toggle", "positive_from": 10}
-
-    def model(route):
-        response = route.fetch()
-        route.fulfill(response=response, json=response.json() | changed)
-
-    page.route("**/v1/model", model)
-    page.reload()
+def test_bookshop_page_of_readings_without_ratings_adds_and_removes(visit, run, shop_of):
+    page = visit(at=run(shop_of(feedback="implicit")), wait=False)
+    expect(page.locator("#recommendations li")).to_have_count(12)
+    page.click("#start-own")
     expect(page.locator("#rated-empty")).to_contain_text("No books yet.")
     choose(page, "garden")
     assert page.locator("#dialog [role=slider]").count() == 0
@@ -80,3 +79,4 @@ def test_page_without_a_rating_scale_adds_and_removes(visit, shop):
     choose(page, "garden")
     page.locator("#dialog").get_by_role("button", name="Remove").click()
     expect(page.locator("#rated-list li")).to_have_count(0)
+    assert bookshop.other_nouns(page.evaluate(TEXTS)) == []

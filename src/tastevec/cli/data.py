@@ -176,7 +176,13 @@ def _prepared_text(facts: dict[str, Any]) -> str:
 
 
 @takes_flags(INTAKE_FLAGS, ITEM_FLAGS)
-def inspect(source: SourceArgument, *, stated: dict[str, Any], as_json: AsJson = False) -> None:
+def inspect(
+    source: SourceArgument,
+    *,
+    item_noun: ItemNounFlag = None,
+    stated: dict[str, Any],
+    as_json: AsJson = False,
+) -> None:
     """Print what would be understood of a source.
 
     Nothing is written. Each column has one line; a stop ends with the code that --accept takes.
@@ -184,7 +190,7 @@ def inspect(source: SourceArgument, *, stated: dict[str, Any], as_json: AsJson =
     with reporting(as_json=as_json) as output:
         from tastevec.pipelines.fit import inspect
 
-        report = inspect(source, **stated)
+        report = inspect(source, item_noun=item_noun, **stated)
         output.set({"source": source, "report": report.to_dict()}, str(report))
 
 

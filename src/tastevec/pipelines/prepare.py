@@ -40,7 +40,6 @@ from tastevec.items.cold_start import save_item_features
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
 from tastevec.items.genome import Genome, genome_svd_vectors, read_genome
 from tastevec.items.text import text_notes, with_embeddings
-from tastevec.nouns import ItemNoun
 from tastevec.schema import (
     CONTENT,
     DESCRIPTION_FILE,
@@ -184,7 +183,6 @@ _RESOLVED = ("split_strategy", "order", "minimum_interactions")  # set by the pr
 _ELSEWHERE = (
     "master",
     "scratch",
-    "item_noun",
     "intake",
     "described",
 )  # the result does not depend on them, or `source` has it
@@ -207,7 +205,6 @@ class PrepareSettings:
         genome: The folder of a tag genome, joined by item id; it replaces that of the release.
         intake: How interactions are read; `prepare` takes its settings by name.
         described: How item metadata and tags are read; as above.
-        item_noun: What the catalog calls its items, ``ONE:MANY``, such as ``book:books``; None is that of the release, or item.
         engine: Reads and sorts the interactions: "duckdb" in this process, or "spark". The dataset is the same, except
             for the name of the engine and the timings.
         master: Spark's master, such as ``local[2]`` or ``spark://host:7077``; None is that of Spark's own configuration, or
@@ -223,7 +220,6 @@ class PrepareSettings:
     genome: Path | None = None
     intake: SkipValidation[IntakeSettings] = field(default_factory=IntakeSettings)
     described: SkipValidation[ItemSettings] = field(default_factory=ItemSettings)
-    item_noun: str | None = None
     engine: Engine = "duckdb"
     master: str | None = None
     scratch: str | None = None
@@ -241,14 +237,6 @@ class PrepareSettings:
                 f"--split-strategy {self.split_strategy}: --preset bert-cosine has its own split. Expected one of the two. "
                 "Remove --split-strategy or --preset"
             )
-
-        if self.item_noun is not None:
-            ItemNoun.parse(self.item_noun)  # a wrong one must fail before the work
-
-    @property
-    def noun(self) -> ItemNoun | None:
-        """What the catalog calls its items; None is the noun of the release, or item."""
-        return None if self.item_noun is None else ItemNoun.parse(self.item_noun)
 
     @property
     def reading(self) -> ReadSettings:
@@ -331,8 +319,6 @@ def write_prepared(
             timings=clock.seconds,
             vectors=made | temporal,
         )
-        if settings.noun is not None:
-            content["source"]["item_noun"] = settings.noun.to_json()
         write_manifest(folder, content)
     return Prepared.open(out)
 
@@ -374,7 +360,9 @@ def _read(
     engine: Backend | SparkEngine,
 ) -> Source:
     if isinstance(engine, SparkEngine):
-        return read_on_spark(source, engine=engine, connection=connection, settings=settings.reading)
+        found = read_on_spark(source, engine=engine, connection=connection, settings=settings.reading)
+        noun = settings.described.item_noun
+        return found if noun is None else replace(found, item_noun=noun.to_json())
     if is_address(source):
         raise SettingsError(
             f"{source}: an address, which only Spark reads. Expected a local path. Add --engine spark, or download it"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from tastevec.errors import SettingsError
+from tastevec.nouns import ItemNoun  # noqa: TC001  pydantic reads it
 from tastevec.schema import FeedbackKind, Order, Repeats  # noqa: TC001  as above
 
 # Texts that are no ID, in any case of letters; the empty text is none, either.
@@ -99,6 +100,7 @@ class ItemSettings:
         tags_by: Whether the users of ``tags`` are those of the interactions; None decides by the columns.
         relevance: Tables of item-tag relevances, or paths.
         text_model: The sentence encoder, a folder or a name; "none" reads words.
+        item_noun: What the catalog calls its items; None is the noun of the release, or item.
         bad_rows: As in `IntakeSettings`.
     """
 
@@ -109,6 +111,7 @@ class ItemSettings:
     tags_by: Literal["users", "others"] | None = None
     relevance: tuple[Any, ...] = ()
     text_model: str | None = None
+    item_noun: ItemNoun | None = None
     bad_rows: float | None = None
 
 

@@ -25,6 +25,7 @@ from tastevec.data.intake.report import Findings, IntakeReport, ReportLine, Tabl
 from tastevec.data.intake.settings import IntakeSettings, ItemSettings
 from tastevec.data.intake.tables import open_table
 from tastevec.data.intake.tags import RelevanceTable, TagTable, read_relevances, read_tags
+from tastevec.nouns import ItemNoun
 from tastevec.schema import ITEM_ID, ITEM_NOUN, POSITION, RATING, TIMESTAMP, USER_ID
 
 if TYPE_CHECKING:
@@ -126,14 +127,15 @@ def read_source(
             TableContext(connection, scratch, bad_rows=settings.bad_rows, missing=settings.missing),
         )
         genome = _genome_folder(files, scratch)
-        made = _joined(read, described, engine, findings)
+        noun = items.item_noun or ItemNoun(**((files and files.item_noun) or ITEM_NOUN))
+        made = _joined(read, described, engine, findings, noun)
     found = Source(
         name=opened.file.partition(".")[0] if files is None else files.name,
         format="table" if files is None else files.layout.format,
         scale=read.feedback.scale,
         feedback=read.feedback.to_dict(),
         order=read.order,
-        item_noun=(files and files.item_noun) or ITEM_NOUN,
+        item_noun=noun.to_json(),
         relevance=described.relevance,
         genome_folder=genome,
         row_reports=(read.row_report,),
@@ -188,7 +190,9 @@ class _Joined:
     reports: tuple[TableReport, ...]
 
 
-def _joined(read: Interactions, described: _Described, engine: Engine, findings: Findings) -> _Joined:
+def _joined(
+    read: Interactions, described: _Described, engine: Engine, findings: Findings, noun: ItemNoun
+) -> _Joined:
     """Return interactions, items and tags with IDs of one type each, after counting what meets."""
     table, tags = read.table, described.tags.table
     listed = engine.fetch(table.select(ITEM_ID).distinct())[ITEM_ID].combine_chunks().cast(pa.string())
@@ -202,18 +206,19 @@ def _joined(read: Interactions, described: _Described, engine: Engine, findings:
     if len(items):
         known = items[ITEM_ID].combine_chunks()
         with_metadata = check_met(
-            listed, known, findings, code="unmatched-items", what="of items have metadata"
+            listed, known, findings, code="unmatched-items", what=f"of {noun.many} have metadata"
         )
         unused = len(known) - int(pc.sum(pc.is_in(known, listed)).as_py() or 0)
-        met = f"{with_metadata:,} of {len(listed):,} items have metadata; {unused:,} have no interaction"
+        met = (
+            f"{with_metadata:,} of {noun.counted(len(listed))} have metadata; {unused:,} have no interaction"
+        )
         if skipped := len(described.items.table) - len(items):
             met += f"; {skipped:,} without a title or an interaction are skipped"
     if len(tags):
         of_items = pc.unique(tags[ITEM_ID].combine_chunks())
         catalog = pa.concat_arrays([listed, items[ITEM_ID].combine_chunks()])
-        check_met(
-            of_items, catalog, findings, code="unmatched-tags", what="of tagged items are in the catalog"
-        )
+        tagged = f"of tagged {noun.many} are in the catalog"
+        check_met(of_items, catalog, findings, code="unmatched-tags", what=tagged)
     own = tags.filter(pc.is_valid(tags[USER_ID]))
     types = {
         USER_ID: _id_type(table, USER_ID, own[USER_ID]),

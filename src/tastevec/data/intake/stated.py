@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from tastevec.data.intake.settings import BAD_ROWS_SHARE, FileFormat, IntakeSettings, ItemSettings
 from tastevec.errors import SettingsError, TastevecError
+from tastevec.nouns import ItemNoun
 from tastevec.schema import FeedbackKind, Order, Repeats
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def item_settings(stated: Mapping[str, Any]) -> ItemSettings:
         made["text_model"] = os.fspath(given["text_model"])
     if "bad_rows" in given:
         made["bad_rows"] = _share(given["bad_rows"])
+    if "item_noun" in given:
+        made["item_noun"] = ItemNoun.parse(str(given["item_noun"]))
     if "item_column" in given:
         kinds: dict[str, tuple[str, ...]] = {}
         for kind, names in _listed("item_column", given["item_column"]):
@@ -132,7 +135,16 @@ _INTAKE: Final = (
     ),
     *("accept", "strict"),
 )
-_ITEMS: Final = ("items", "item_column", "separator", "tags", "tags_by", "relevance", "text_model")
+_ITEMS: Final = (
+    "items",
+    "item_column",
+    "separator",
+    "tags",
+    "tags_by",
+    "relevance",
+    "text_model",
+    "item_noun",
+)
 STATED: Final = (*_INTAKE, *_ITEMS)
 
 
