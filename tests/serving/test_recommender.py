@@ -273,7 +273,7 @@ def test_invalid_interactions_are_refused_with_one_sentence(model, source, messa
         ({"item_id": None}, r"interactions: no item_id among the columns user_id, rating, timestamp"),
         (
             {"item_id": None, "book": [1, 2], "movie": [1, 2]},
-            r"book and movie could both be the item. Expected one",
+            r"book and movie could both be the item: columns=",
         ),
     ],
 )

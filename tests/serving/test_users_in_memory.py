@@ -226,8 +226,68 @@ def test_column_with_the_name_of_a_time_and_small_numbers_is_no_time():
     table = {"user_id": [1, 1], "item_id": [1, 2], "rating": [5, 4], "watch_time": [300.0, 20.0]}
     assert parse(table, STARS).histories.items.tolist() == [1, 2]
     both = {**SOURCE, "updated_at": SOURCE["rated_at"]}
-    with pytest.raises(DataError, match=r"rated_at and updated_at could both be the time. Expected one"):
+    with pytest.raises(
+        DataError, match=r"rated_at and updated_at could both be the time: columns=.*rated_at"
+    ):
         parse(both, STARS)
+    assert len(parse(both, STARS, how={"columns": {"timestamp": "rated_at"}})) == 2
+
+
+ODD = {
+    "reader": [1, 1, 1, None, 2],
+    "book": ["3", "4", "nan", "5", "6"],
+    "points": ["5", "x", "4", "9", "2"],
+    "then": ["02.03.2024", None, "x", "04.03.2024", None],
+}
+ROLES = {"user_id": "reader", "item_id": 2, "rating": "points", "timestamp": "then"}
+
+
+def test_table_is_read_as_stated():
+    how = {"columns": ROLES, "bad_rows": "drop:60%", "out_of_range": "drop", "bad_times": "none"}
+    found = parse(ODD, STARS, how=how)
+    assert found.histories.user_ids.tolist() == [1, 2]
+    assert (found.histories.items.tolist(), found.n_interactions.tolist()) == ([3, 6], [1, 1])
+    assert found.notes == (
+        "2 rows with another value than the model has are dropped",
+        "2 rows without an id are dropped",
+    )
+    kept = parse(ODD, STARS, how={**how, "missing": "", "missing_times": "drop"})
+    assert kept.histories.items.tolist() == [3]
+    named = parse({"user": [1], "item": ["nan"], "rating": [4]}, STARS, how={"missing": ""})
+    assert named.unknown == [["nan"]]
+    years = {"user": [1, 1], "item": [4, 3], "date": [2015, 2014]}
+    assert parse(years, TOUCHED, how={"time_format": "%Y"}).histories.items.tolist() == [3, 4]
+    zeros = {"user": [1, 1], "item": [4, 3], "rating": [0, 4]}
+    np.testing.assert_array_equal(parse(zeros, STARS, how={"unrated": 0}).histories.ratings, [np.nan, 4])
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"columns": {"user_id": "reader", "item_id": "book"}}, r"row 4, column reader: None is no id"),
+        (
+            {"columns": ROLES, "bad_rows": "drop", "out_of_range": "drop"},
+            r"40.0 % of rows are bad, more than 5 %",
+        ),
+        ({"columns": {"user_id": "nobody"}}, r"columns=.*nobody.*: no such column among reader, book"),
+        ({"column": {}}, r"column: unknown setting. Expected columns"),
+        ({"bad_rows": "skip"}, r"bad_rows: 'skip'. Expected drop"),
+    ],
+)
+def test_table_that_is_not_as_stated_is_refused(how, message):
+    with pytest.raises((DataError, SettingsError), match=message):
+        parse(ODD, STARS, how=how)
+
+
+def test_settings_of_a_table_without_a_table_are_refused():
+    for one in ([(1, 5)], {"anna": [1]}):
+        with pytest.raises(SettingsError, match=r"time_format: interactions are no table"):
+            parse(one, STARS, how={"time_format": "%Y"})
+
+
+def test_years_are_refused_with_the_setting_that_reads_them():
+    with pytest.raises(DataError, match=r'read as 1970. Expected .*State time_format="%Y", or convert'):
+        parse({"user": [1, 1], "item": [4, 3], "timestamp": [2015, 2014]}, TOUCHED)
 
 
 def test_values_are_read_as_the_model_was_trained():

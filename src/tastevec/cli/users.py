@@ -32,8 +32,8 @@ from tastevec.schema import Horizon, Unknown
 if TYPE_CHECKING:
     from tastevec.pipelines.batch import BatchResult
     from tastevec.serving.explain import TagExplanation
-    from tastevec.serving.interactions import UserFile
     from tastevec.serving.recommender import Recommender
+    from tastevec.serving.user_files import UserFile
 
 
 def encode(

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
     from tastevec.schema import Horizon, Unknown
-    from tastevec.serving.interactions import UserFile
     from tastevec.serving.recommender import Recommender
+    from tastevec.serving.user_files import UserFile
 
 
 def load_for_batch(folder: Path) -> Recommender:

@@ -9,7 +9,7 @@ import warnings
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args, overload
 
 import numpy as np
 import pyarrow as pa
@@ -27,14 +27,13 @@ from tastevec.serving.hub import open_bundle, push
 from tastevec.serving.interactions import (
     ManyUsers,
     OneUser,
-    UserFile,
     is_one_user,
-    open_file,
     parse,
 )
 from tastevec.serving.neighbors import Neighbors, neighbor_pairs, read_user_vectors
 from tastevec.serving.new_items import read_new_items, with_new_items
 from tastevec.serving.parsed_users import ModelReading, ParsedUsers, report_unknown
+from tastevec.serving.user_files import UserFile, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.items.tag_directions import TagDirections
     from tastevec.serving.bundle import Bundle, Runtime
+    from tastevec.serving.tables import TableChoices
 
     Vector = NDArray[np.float32]
 
@@ -192,13 +192,30 @@ class Recommender:
     ) -> Vector: ...
     @overload
     def encode(
-        self, interactions: ManyUsers, *, horizon: Horizon = "overall", unknown: Unknown = "warn"
+        self,
+        interactions: ManyUsers,
+        *,
+        horizon: Horizon = "overall",
+        unknown: Unknown = "warn",
+        **how: Unpack[TableChoices],
     ) -> Embeddings: ...
     def encode(
-        self, interactions: OneUser | ManyUsers, *, horizon: Horizon = "overall", unknown: Unknown = "warn"
+        self,
+        interactions: OneUser | ManyUsers,
+        *,
+        horizon: Horizon = "overall",
+        unknown: Unknown = "warn",
+        **how: Unpack[TableChoices],
     ) -> Vector | Embeddings:
-        """Return the vector (D,) of one user, or the `Embeddings` of the users of a table."""
-        users, vectors = self._encoded(interactions, horizon, unknown)
+        """Return the vector (D,) of one user, or the `Embeddings` of the users of a dict or a table.
+
+        Args:
+            interactions: See the class.
+            horizon: The horizon.
+            unknown: See the class.
+            how: How a table is read, such as ``columns={"user_id": "reader"}``; see `TableChoices`.
+        """
+        users, vectors = self._encoded(interactions, horizon, unknown, how=how)
         if is_one_user(interactions):
             vector: Vector = vectors[0]
             return vector
@@ -213,6 +230,7 @@ class Recommender:
         horizon: Horizon = "overall",
         seen: OneUser = (),
         unknown: Unknown = "warn",
+        **how: Unpack[TableChoices],
     ) -> pa.Table:
         """Return the best items that are not in the history: item_id, title, rank from 1, score.
 
@@ -223,9 +241,10 @@ class Recommender:
             k: Items per user.
             horizon: The horizon.
             unknown: See the class.
+            how: As in `encode`.
             seen: The interactions of a vector's user, whose items are not recommended, or the same for all `Embeddings`.
         """
-        users, vectors = self._encoded(interactions, horizon, unknown, seen)
+        users, vectors = self._encoded(interactions, horizon, unknown, seen, how)
         table = pa.Table.from_batches([self._best(users.histories, vectors, _at_least_one(k))])
         indices = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(indices))
@@ -478,6 +497,7 @@ class Recommender:
         horizon: Horizon,
         unknown: Unknown,
         seen: OneUser = (),
+        how: Mapping[str, Any] | None = None,
     ) -> tuple[ParsedUsers, Vector]:
         """Return users and their vectors (B, D); embeddings have the history ``seen``.
 
@@ -487,7 +507,7 @@ class Recommender:
         """
         is_vector = isinstance(users, np.ndarray) and users.dtype.kind == "f"
         if not (is_vector or isinstance(users, Embeddings)):
-            parsed = self._parse(users, unknown)
+            parsed = self._parse(users, unknown, how=how)
             return parsed, self.vectors(parsed.histories, horizon)
         if isinstance(users, Embeddings):
             check_vectors("users", users.space, users.horizon, self.bundle.space, horizon)
@@ -503,9 +523,13 @@ class Recommender:
         return replace(known, histories=replace(history, user_ids=ids)), vectors
 
     def _parse(
-        self, interactions: OneUser | ManyUsers | Vector, unknown: Unknown, where: str = "interactions"
+        self,
+        interactions: OneUser | ManyUsers | Vector,
+        unknown: Unknown,
+        where: str = "interactions",
+        how: Mapping[str, Any] | None = None,
     ) -> ParsedUsers:
-        parsed = parse(interactions, self.reading, where)
+        parsed = parse(interactions, self.reading, where, how)
         # The caller of a method of this class is five calls up.
         catalog = self.bundle.noun.counted(len(self._indices))
         report_unknown(parsed, unknown, catalog, stacklevel=5, where=where)

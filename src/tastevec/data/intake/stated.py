@@ -275,7 +275,7 @@ def _file_format(given: Mapping[str, Any]) -> FileFormat:
     )
 
 
-_TEXT = r"[^\s,;)]+"
+_TEXT = r"[^\s,;)]*[^\s,;:)]"
 _PAIRS: Final = {
     "column": "columns",
     "event": "events",

@@ -20,7 +20,6 @@ from tastevec.serving.explain import Attribution, explain_items, explain_users, 
 from tastevec.serving.interactions import (
     ABSENT,
     Given,
-    InvalidInteractionError,
     parse_users,
 )
 from tastevec.serving.parsed_users import ModelReading, ParsedUsers
@@ -28,6 +27,7 @@ from tastevec.serving.recommender import best_items
 from tastevec.serving.service import schemas
 from tastevec.serving.service.catalog import Catalog, example_user
 from tastevec.serving.service.error_messages import Problem, format_value
+from tastevec.serving.values import InvalidInteractionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
