@@ -202,18 +202,9 @@ def _joined(
             f"{described.items.differing:,} rows list an item again with other values: the first row counts"
         )
         findings.warn("repeated-items", message)
-    met = ""
-    if len(items):
-        known = items[ITEM_ID].combine_chunks()
-        with_metadata = check_met(
-            listed, known, findings, code="unmatched-items", what=f"of {noun.many} have metadata"
-        )
-        unused = len(known) - int(pc.sum(pc.is_in(known, listed)).as_py() or 0)
-        met = (
-            f"{with_metadata:,} of {noun.counted(len(listed))} have metadata; {unused:,} have no interaction"
-        )
-        if skipped := len(described.items.table) - len(items):
-            met += f"; {skipped:,} without a title or an interaction are skipped"
+    met = _met(listed, items, findings, noun) if len(items) else ""
+    if met and (skipped := len(described.items.table) - len(items)):
+        met += f"; {skipped:,} without a title or an interaction are skipped"
     if len(tags):
         of_items = pc.unique(tags[ITEM_ID].combine_chunks())
         catalog = pa.concat_arrays([listed, items[ITEM_ID].combine_chunks()])
@@ -245,6 +236,15 @@ def _joined(
         last = TableReport("items", "", (ReportLine("", "matched", met),))
         reports = (*described.items.reports, last, *reports[len(described.items.reports) :])
     return _Joined(tables, reports)
+
+
+def _met(listed: pa.StringArray, items: pa.Table, findings: Findings, noun: ItemNoun) -> str:
+    """Return how many items with interactions have metadata, and the other way round; stop or warn if few have."""
+    known = items[ITEM_ID].combine_chunks()
+    what = f"of {noun.many} have metadata"
+    described = check_met(listed, known, findings, code="unmatched-items", what=what)
+    unused = len(known) - int(pc.sum(pc.is_in(known, listed)).as_py() or 0)
+    return f"{described:,} of {noun.counted(len(listed))} have metadata; {unused:,} have no interaction"
 
 
 def _id_type(table: ibis.Table, role: str, *others: pa.ChunkedArray) -> str:
