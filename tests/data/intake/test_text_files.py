@@ -1,6 +1,7 @@
 """Text files as clean UTF-8: encodings, line ends, bytes that are no text, compression."""
 
 import gzip
+import re
 
 import pyarrow as pa
 import pytest
@@ -81,7 +82,8 @@ def test_lines_and_empty_lines_are_counted(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("lines")
     (folder / "lines.txt").write_text(content + "a", encoding="utf-8", newline="")
     text = open_text(folder / "lines.txt", folder, name="lines.txt")
-    lines = [line.rstrip("\r\n") for line in text.read_lines()]
+    # Three returns before a line feed are a line end of Windows, once more by Windows; a fourth is content.
+    lines = [re.sub(r"\r{0,3}\n?\Z", "", line) for line in text.read_lines()]
     assert (text.lines, text.blank_lines, text.has_quotes) == (len(lines), lines.count(""), '"' in content)
 
 
