@@ -205,13 +205,13 @@ def test_encode_counts_unknown_items_and_skipped_rows(folder):
     assert refused.exit_code == 1
     assert "odd.csv, line 4" in refused.stderr
     assert not (folder / "odd.parquet").exists()
-    printed = run("encode", "model", "odd.csv", "--out", "odd.parquet", "--skip-bad-rows")
+    printed = run("encode", "model", "odd.csv", "--out", "odd.parquet", "--bad-rows", "drop:25%")
     assert printed.stdout.startswith(
         "Wrote 2 user vectors to odd.parquet (8 dimensions, horizon overall, space "
     )
     assert " Ignored 2 of 3 interactions: unknown items." in printed.stdout
     assert "Skipped 1 row: 1 " in printed.stdout
-    printed = run("recommend", "model", "odd.csv", "--out", "odd.parquet", "--skip-bad-rows", "--k", 2)
+    printed = run("recommend", "model", "odd.csv", "--out", "odd.parquet", "--bad-rows", "drop:25%", "--k", 2)
     assert "Wrote 4 recommendations for 2 users to odd.parquet (horizon overall)." in printed.stdout
 
 

@@ -91,8 +91,6 @@ def test_name_with_missing_library_is_an_error_with_install_command(missing, rai
         tastevec.train  # noqa: B018  the access is the test
 
 
-def test_prepare_with_unknown_setting_lists_known_settings():
-    with pytest.raises(
-        tastevec.SettingsError, match=r"genom: unknown setting\. Expected one of preset, split"
-    ):
+def test_prepare_with_unknown_setting_names_the_nearest_known_one():
+    with pytest.raises(tastevec.SettingsError, match=r"genom: unknown setting\. Expected genome"):
         tastevec.prepare("source", "out", genom="folder")

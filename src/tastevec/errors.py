@@ -15,8 +15,6 @@
     └── TrainingError        training cannot start or resume
     TastevecWarning          something was read otherwise than it may be meant
 
-    TastevecWarning          something was read otherwise than it may be meant
-
 The form of a message is ``WHERE: FOUND. Expected WHAT. NEXT``, where NEXT is a command to run.
 """
 

@@ -18,7 +18,7 @@ from generated_users import choose, draw_times, history_lengths, make_users, mak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tastevec.data.readers import ReadSettings, read_source
+from tastevec.data.intake.source import read_source
 from tastevec.errors import SettingsError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ml-latest-small"
@@ -91,14 +91,13 @@ def test_titles_have_years_commas_quotes_and_letters_beyond_ascii(release):
 
 
 def test_the_readers_keep_every_row(release):
-    source = read_source(release, connection=ibis.duckdb.connect(), settings=ReadSettings())
+    connection = ibis.duckdb.connect()
+    source = read_source(release, connection=connection)
     assert source.format == "movielens-csv"
-    assert {row_report.rows_kept for row_report in source.row_reports} == {
-        SMALL.ratings,
-        SMALL.items,
-        SMALL.tags,
-    }
-    assert all(row_report.rows_kept == row_report.rows_read for row_report in source.row_reports)
+    [row_report] = source.row_reports
+    assert row_report.rows_kept == row_report.rows_read == SMALL.ratings
+    tables = [connection.to_pyarrow(table) for table in (source.items, source.tags)]
+    assert [len(table) for table in tables] == [SMALL.items, SMALL.tags]
 
 
 @settings(max_examples=40)

@@ -18,9 +18,9 @@ from sources import Row, prepare, source, world
 from tastevec.data import expressions as tables
 from tastevec.data.files import manifest_text
 from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
+from tastevec.data.intake.source import read_source
 from tastevec.data.prepared import Prepared, RowCounts, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, preprocess
-from tastevec.data.readers import ReadSettings, read_source
 from tastevec.data.value_scale import HALF_STARS, ValueScale
 from tastevec.errors import DataError, FormatError, SettingsError
 
@@ -355,15 +355,12 @@ def test_killed_prepare_leaves_complete_dataset_or_none(tmp_path, old):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:fetch_arrow_table:DeprecationWarning"
-)  # a call of Ibis 12 that DuckDB 2 renames
 def test_real_release_is_prepared_in_file_order(tmp_path):
     release = Path(__file__).parents[3] / "shared/data/ml-1m-5k"
     if not release.exists():
         pytest.skip("the real release is not next to this checkout")
     connection = tables.connect("500MB", spill=tmp_path, threads=1)
-    raw = read_source(release, connection=connection, settings=ReadSettings())
+    raw = read_source(release, connection=connection)
     prepared = prepare(raw, tmp_path / "prepared", connection=connection)
     assert prepared.manifest["counts"]["interactions"]["kept"] == 827_331
     assert prepared.manifest["source"]["files"][0]["rows_kept"] == 827_331

@@ -66,7 +66,7 @@ def generated(seed: int, users: int = 240, items: int = 600) -> pd.DataFrame:
         seen = rng.choice(items, size=rng.integers(1, 40), replace=False, p=_popularity(items))
         stars = rng.integers(1, 11, len(seen)) / 2
         rows += [
-            (int(user), int(item) * 7 + 1, star, int(rng.integers(0, 10_000)))
+            (int(user), int(item) * 7 + 1, star, int(rng.integers(1_000_000_000, 1_000_010_000)))
             for item, star in zip(seen, stars, strict=True)
         ]
     return pd.DataFrame(rows, columns=["user", "item", "rating", "time"])

@@ -15,8 +15,7 @@ from tastevec.data.value_scale import ValueScale
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.dataset import EvalDataset
 from tastevec.evaluation.tasks import TemporalSplit, build_task
-from tastevec.pipelines.prepare import PrepareSettings
-from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.pipelines.prepare import PrepareSettings, prepare
 from users import TAGGED, items_of, users
 
 A, B, C, D, E, F, G = range(7)
@@ -83,7 +82,8 @@ def _by_time(release, tmp_path_factory):
     return prepare(
         release,
         tmp_path_factory.mktemp("time") / "out",
-        settings=PrepareSettings(split_strategy="temporal", seed=1),
+        split_strategy="temporal",
+        seed=1,
     )
 
 
@@ -103,7 +103,7 @@ def test_split_timestamp_precedes_a_tenth_of_the_ratings(by_time, release):
 
 
 def test_temporal_split_assigns_users_as_hash_split(by_time, release, tmp_path):
-    by_hash = prepare(release, tmp_path / "out", settings=PrepareSettings(seed=1))
+    by_hash = prepare(release, tmp_path / "out", seed=1)
     assert by_time.user_ids.tolist() == by_hash.user_ids.tolist()
     assert by_time.splits.tolist() == by_hash.splits.tolist()
     assert by_time.fingerprint != by_hash.fingerprint
@@ -135,8 +135,9 @@ def test_tags_after_split_timestamp_are_dropped(release, tmp_path):
     hetrec.mkdir()
     (hetrec / "movie_tags.dat").write_text("1\t7\t3\n")
     (hetrec / "tags.dat").write_text("7\tearth\n")
-    settings = PrepareSettings(split_strategy="temporal", seed=1, tags=(hetrec / "movie_tags.dat",))
-    made = prepare(release, tmp_path / "out", settings=settings).manifest["vectors"]
+    made = prepare(
+        release, tmp_path / "out", split_strategy="temporal", seed=1, tags=hetrec / "movie_tags.dat"
+    ).manifest["vectors"]
     assert made["temporal_split"] == {
         "tags_dropped": 2,  # of user 7, both in 2001; user 2 is a test user, 1 a validation user
         "tags_without_timestamp": 1,
@@ -154,7 +155,7 @@ def test_later_ratings_change_no_training_data(release, by_time, tmp_path):
     changed = [[u, f, "1" if int(t) >= cut and s != "1" else s, t] for u, f, s, t in rows]
     assert changed != rows
     (other / "ratings.csv").write_text("\n".join([text[0], *(",".join(row) for row in changed)]) + "\n")
-    after = prepare(other, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
+    after = prepare(other, tmp_path / "out", split_strategy="temporal", seed=1)
     assert by_time.vectors["content"].tobytes() == after.vectors["content"].tobytes()
     for name in ("items", "ratings", "normalized_ratings", "timestamps"):
         train_histories = [
@@ -175,15 +176,15 @@ def test_only_test_users_have_global_temporal(by_time):
 
 
 def test_users_without_earlier_interactions_are_dropped_or_excluded(tmp_path):
-    """100 users with ten items each at times 0 to 9; further users have interactions at the end only."""
+    """100 users with ten items each at ten times; further users have interactions at the end only."""
     table = tmp_path / "ratings.csv"
-    rows = [(user, item, 4 + item % 2, item) for user in range(100) for item in range(10)]
+    rows = [(user, item, 4 + item % 2, START + item) for user in range(100) for item in range(10)]
     late = range(100, 104)
-    rows += [(user, item, 5, 9) for user in late for item in range(2)]
+    rows += [(user, item, 5, START + 9) for user in late for item in range(2)]
     table.write_text(
         "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
     )
-    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=3))
+    prepared = prepare(table, tmp_path / "out", split_strategy="temporal", seed=3)
     split_of = dict(zip(prepared.user_ids.tolist(), prepared.splits.tolist(), strict=True))
     kept = [user for user in late if user in split_of]
     assert 0 < len(kept) < len(late)
@@ -200,28 +201,28 @@ def test_temporal_split_without_timestamps_is_refused(tmp_path):
         DataError,
         match=r"^interactions: no rating has a timestamp\. Expected timestamps for a temporal split\. ",
     ):
-        prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal"))
+        prepare(table, tmp_path / "out", split_strategy="temporal")
 
 
-def test_rows_without_timestamp_are_dropped_and_counted(tmp_path):
+def test_users_without_timestamps_are_dropped_and_counted(tmp_path):
     table = tmp_path / "some.csv"
-    rows = [(user, item, 4, item or "") for user in range(30) for item in range(11)]
+    rows = [(user, item, 4, START + item if user else "") for user in range(30) for item in range(11)]
     table.write_text(
         "\n".join(["user,item,rating,timestamp", *(",".join(map(str, row)) for row in rows)]) + "\n"
     )
-    prepared = prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
-    assert prepared.manifest["counts"]["interactions"]["dropped"]["without a timestamp"] == 30
+    prepared = prepare(table, tmp_path / "out", split_strategy="temporal", seed=1)
+    assert prepared.manifest["counts"]["interactions"]["dropped"]["without a timestamp"] == 11
     assert (prepared.histories.timestamps > 0).all()
 
 
 def test_temporal_split_of_one_second_is_refused(tmp_path):
     table = tmp_path / "flat.csv"
-    rows = [f"{user},{item},4,5" for user in (1, 3) for item in range(4)]  # both teach
+    rows = [f"{user},{item},4,{START}" for user in (1, 3) for item in range(4)]  # both teach
     table.write_text("\n".join(["user,item,rating,timestamp", *rows]) + "\n")
     with pytest.raises(
         DataError, match=r"has 2 interactions before the split timestamp\. Expected users with at least 2"
     ):
-        prepare(table, tmp_path / "out", settings=PrepareSettings(split_strategy="temporal", seed=1))
+        prepare(table, tmp_path / "out", split_strategy="temporal", seed=1)
 
 
 @pytest.mark.parametrize("split", ["hash", "liang", "temporal"])

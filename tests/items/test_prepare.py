@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tastevec.errors import BadRowError, DataError, FormatError, SettingsError
-from tastevec.pipelines.prepare import PrepareSettings
-from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.errors import DataError, FormatError, SettingsError
+from tastevec.pipelines.prepare import prepare
 from worlds import (
     ITEMS,
     USERS,
@@ -58,8 +57,8 @@ def test_prepare_writes_histories_and_content_vectors_of_every_release(tmp_path,
 
 def test_prepare_accepts_own_table_with_or_without_metadata(tmp_path):
     table = write_own_csv(tmp_path / "source")
-    settings = PrepareSettings(items=table.parent / "items.csv")
-    assert set(sources(prepare(table, tmp_path / "described", settings=settings))) == {"content"}
+    described = prepare(table, tmp_path / "described", items=table.parent / "items.csv")
+    assert set(sources(described)) == {"content"}
     bare = prepare(table, tmp_path / "bare")
     assert set(sources(bare)) == {"none"}
     assert not bare.vectors["content"].any()
@@ -83,9 +82,7 @@ def test_prepare_with_genome_writes_genome_svd_vectors(tmp_path):
 def test_prepare_bert_cosine_keeps_items_with_genome_in_id_order(tmp_path):
     release = write_csv_release(tmp_path / "source")
     genome = partial_genome(tmp_path / "genome", {1, 2, 3, 14, 15, 16, 17, 18})
-    prepared = prepare(
-        release, tmp_path / "out", settings=PrepareSettings(preset="bert-cosine", genome=genome, seed=42)
-    )
+    prepared = prepare(release, tmp_path / "out", preset="bert-cosine", genome=genome, seed=42)
     histories = prepared.histories
     assert set(prepared.item_ids[histories.items]) == {1, 2, 3, 14, 15, 16, 17, 18}
     assert all(
@@ -105,7 +102,7 @@ def test_prepare_bert_cosine_keeps_items_with_genome_in_id_order(tmp_path):
 
 def test_prepare_bert_cosine_without_genome_uses_content(tmp_path):
     release = write_csv_release(tmp_path / "source")
-    prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(preset="bert-cosine"))
+    prepared = prepare(release, tmp_path / "out", preset="bert-cosine")
     assert prepared.manifest["vectors"]["bert_cosine_reads"] == "content"
     assert "genome-svd" not in prepared.vectors
 
@@ -116,7 +113,7 @@ def test_prepare_refuses_or_skips_item_with_incomplete_genome(tmp_path):
     scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(DataError, match="movieId 20 lacks 1 of 12"):
         prepare(release, tmp_path / "out")
-    prepared = prepare(release, tmp_path / "out", settings=PrepareSettings(skip_bad_rows=True))
+    prepared = prepare(release, tmp_path / "out", bad_rows="drop")
     assert prepared.manifest["vectors"]["genome-svd"]["items_skipped"] == {"20": [12]}
     assert sources(prepared) == ["genome"] * 19 + ["content"]
 
@@ -125,7 +122,7 @@ def test_prepare_refuses_genome_of_other_items_and_leaves_no_files(tmp_path):
     table = write_own_csv(tmp_path / "source")
     genome = write_genome(tmp_path / "genome")
     with pytest.raises(DataError, match="none of its 20 items is in the catalog"):
-        prepare(table, tmp_path / "out", settings=PrepareSettings(genome=genome.parent / "genome"))
+        prepare(table, tmp_path / "out", genome=genome.parent / "genome")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["genome", "source"]
 
 
@@ -134,20 +131,19 @@ def test_prepare_refuses_genome_and_tags_of_other_releases_for_ml_100k(tmp_path,
     release, other = write_100k(tmp_path / "source"), write_csv_release(tmp_path / "other", genome=True)
     joined = {"genome": other} if option == "genome" else {"tags": (other / "tags.csv",)}
     with pytest.raises(SettingsError, match="its item ids differ"):
-        prepare(release, tmp_path / "out", settings=PrepareSettings(**joined))
+        prepare(release, tmp_path / "out", **joined)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_held_out_user_changes_no_item_vector_and_no_other_history(tmp_path, split):
     release = write_csv_release(tmp_path / "source", genome=True)
-    settings = PrepareSettings(seed=SEED)
-    before = prepare(release, tmp_path / "before", settings=settings)
+    before = prepare(release, tmp_path / "before", seed=SEED)
     index = int(before.users_in(split)[0])
     user = str(before.user_ids[index])
-    _rewrite(release / "ratings.csv", lambda row: [*row[:2], "0.5", "1000"] if row[0] == user else row)
+    _rewrite(release / "ratings.csv", lambda row: [*row[:2], "0.5", "1000000000"] if row[0] == user else row)
     with (release / "tags.csv").open("a", encoding="utf-8") as handle:
-        handle.write(f"{user},1,tears,1000\n{user},11,space,1000\n{user},12,space,1000\n")
-    after = prepare(release, tmp_path / "after", settings=settings)
+        handle.write(f"{user},1,tears,1000000000\n{user},11,space,1000000000\n{user},12,space,1000000000\n")
+    after = prepare(release, tmp_path / "after", seed=SEED)
     vectors = [(tmp_path / side / "item_vectors.safetensors").read_bytes() for side in ("before", "after")]
     assert vectors[0] == vectors[1]
     assert before.items.equals(after.items)
@@ -160,15 +156,14 @@ def test_held_out_user_changes_no_item_vector_and_no_other_history(tmp_path, spl
 
 def test_tags_of_training_users_and_other_releases_change_item_vectors(tmp_path):
     release = write_csv_release(tmp_path / "source")
-    settings = PrepareSettings(seed=SEED)
-    before = prepare(release, tmp_path / "before", settings=settings)
+    before = prepare(release, tmp_path / "before", seed=SEED)
     user = before.user_ids[before.users_in("train")[0]]
     other = tmp_path / "tags.csv"
-    other.write_text("userId,movieId,tag,timestamp\n1,5,whales,1\n2,15,whales,1\n")
-    joined = prepare(release, tmp_path / "joined", settings=PrepareSettings(seed=SEED, tags=(other,)))
+    other.write_text("userId,movieId,tag,timestamp\n1,5,whales,1000000000\n2,15,whales,1000000000\n")
+    joined = prepare(release, tmp_path / "joined", seed=SEED, tags=(other,))
     with (release / "tags.csv").open("a", encoding="utf-8") as handle:
-        handle.write(f"{user},5,whales,1000\n{user},15,whales,1000\n")
-    tagged = prepare(release, tmp_path / "tagged", settings=settings)
+        handle.write(f"{user},5,whales,1000000000\n{user},15,whales,1000000000\n")
+    tagged = prepare(release, tmp_path / "tagged", seed=SEED)
     for after in (joined, tagged):
         assert not np.array_equal(before.vectors["content"], after.vectors["content"])
 
@@ -177,7 +172,7 @@ def test_prepare_writes_same_bytes_from_same_source(tmp_path):
     release = write_csv_release(tmp_path / "source", genome=True)
     first, second = (prepare(release, tmp_path / name) for name in ("one", "two"))
     assert first.manifest["files"] == second.manifest["files"]
-    by_hash = prepare(release, tmp_path / "three", settings=PrepareSettings(split_strategy="hash"))
+    by_hash = prepare(release, tmp_path / "three", split_strategy="hash")
     assert by_hash.fingerprint == first.fingerprint
     assert first.manifest["settings"]["split_strategy"] == "hash"
     assert not {"held_out_users", "split_timestamp"} & set(first.manifest["settings"])
@@ -194,32 +189,31 @@ def test_interrupted_prepare_keeps_earlier_dataset(tmp_path, stage):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(release, out, settings=PrepareSettings(preset="bert-cosine"), progress=interrupt)
+        prepare(release, out, preset="bert-cosine", progress=interrupt)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out", "source"]
 
 
-def test_prepare_refuses_foreign_output_folder_and_invalid_row(tmp_path):
+def test_prepare_refuses_foreign_output_folder_and_rating_outside_scale(tmp_path):
     release = write_csv_release(tmp_path / "source")
     with pytest.raises(FormatError, match="the same as the input"):
         prepare(release, release)
     _rewrite(release / "ratings.csv", lambda row: [*row[:2], "9", row[3]] if row[0] == "4" else row)
-    with pytest.raises(BadRowError):
+    with pytest.raises(DataError, match=r"above the scale 0\.5:5"):
         prepare(release, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_manifest_contains_no_local_path(tmp_path):
     release = write_csv_release(tmp_path / "source")
-    settings = PrepareSettings(tags=(release / "tags.csv",), genome=write_genome(tmp_path / "genome"))
-    prepare(release, tmp_path / "out", settings=settings)
+    genome = write_genome(tmp_path / "genome")
+    prepare(release, tmp_path / "out", tags=release / "tags.csv", genome=genome)
     assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
 def test_prepare_joins_real_genome_to_ml_latest_small(tmp_path):
-    settings = PrepareSettings(genome=SHARED / "genome-partial")
-    prepared = prepare(SHARED / "ml-latest-small", tmp_path / "out", settings=settings)
+    prepared = prepare(SHARED / "ml-latest-small", tmp_path / "out", genome=SHARED / "genome-partial")
     origins = sources(prepared)
     assert len(origins) == 9742
     assert origins.count("genome") == prepared.manifest["vectors"]["genome-svd"]["items"] == 189

@@ -243,7 +243,8 @@ def test_encode_of_user_with_500_000_ratings_is_finite(bundle_folder):
     }
     others = ratings().filter(pa.compute.not_equal(ratings()["user_id"], USERS // 2))
     pq.write_table(pa.concat_tables([others, pa.table(many).cast(others.schema)]), "histories.parquet")
-    result = run("encode", bundle_folder, "histories.parquet", "--out", "v.parquet", "--memory", "256MB")
+    how = ("--out", "v.parquet", "--memory", "256MB", "--unknown", "ignore")
+    result = run("encode", bundle_folder, "histories.parquet", *how)
     assert result.exit_code == 0, result.stderr
     vectors = pq.read_table("v.parquet")
     assert vectors["user_id"].to_pylist() == list(range(1, USERS + 1))

@@ -9,8 +9,7 @@ import pytest
 
 from encoders import TINY, TINY_NOTE
 from tastevec.pipelines.evaluate import evaluate
-from tastevec.pipelines.prepare import PrepareSettings
-from tastevec.pipelines.prepare import write_prepared as prepare
+from tastevec.pipelines.prepare import prepare
 from tastevec.pipelines.train import train
 
 USERS, ITEMS = 240, 40
@@ -29,14 +28,15 @@ def _planted(tmp_path_factory):
         items = [(item, int(rng.integers(4, 6))) for item in positive]
         for item in disliked:
             items.insert(int(rng.integers(len(items))), (int(item), int(rng.integers(1, 3))))
-        rows += [(user, item, stars, 1000 + step) for step, (item, stars) in enumerate(items)]
+        rows += [(user, item, stars, 1_000_000_000 + step) for step, (item, stars) in enumerate(items)]
     with (folder / "ratings.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("user", "item", "rating", "time"), *rows])
     names = [(item, f"{'Odd' if item % 2 else 'Even'} film", "") for item in range(ITEMS)]
     with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("item", "title", "genres"), *names])
-    settings = PrepareSettings(seed=2, items=folder / "items.csv", rating_range=(1.0, 5.0))
-    return prepare(folder / "ratings.csv", folder / "data", settings=settings).folder
+    return prepare(
+        folder / "ratings.csv", folder / "data", seed=2, items=folder / "items.csv", rating_range="1:5"
+    ).folder
 
 
 def scores(report):

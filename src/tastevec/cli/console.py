@@ -39,9 +39,10 @@ _TYPED: ContextVar[str] = ContextVar("typed command", default="tastevec")
 
 # Flags before the first release; nothing but the error message knows them.
 RENAMED_FLAGS: Final[Mapping[tuple[str, str], str]] = {
-    ("fit", "--skip-bad-rows"): "--bad-rows drop",
-    ("inspect", "--skip-bad-rows"): "--bad-rows drop",
-    ("prepare", "--skip-bad-rows"): "--bad-rows drop",
+    **{
+        (command, "--skip-bad-rows"): "--bad-rows drop"
+        for command in ("prepare", "fit", "inspect", "encode", "recommend", "similar", "explain")
+    },
     ("evaluate", "--protocol"): "--task",
     ("explain", "--films"): "--contributions",
     ("prepare", "--heldout"): "--held-out-users",
@@ -192,7 +193,7 @@ HistoriesFile = Annotated[
     str,
     typer.Argument(
         metavar="HISTORIES",
-        help="CSV or Parquet file of user_id, item_id, rating and optional timestamp; - reads CSV from standard input.",
+        help="File of users and items, and any of values and times, as prepare reads it; - reads standard input.",
     ),
 ]
 OutFolder = Annotated[
@@ -208,9 +209,6 @@ ItemNounFlag = Annotated[
         metavar="ONE:MANY",
         help="What the catalog calls its items, such as book:books; item:items by default.",
     ),
-]
-SkipBadRows = Annotated[
-    bool, typer.Option("--skip-bad-rows", help="Skip invalid rows and report them instead of stopping.")
 ]
 Memory = Annotated[
     str, typer.Option("--memory", metavar="SIZE", help="DuckDB memory limit; larger data spills to disk.")

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tastevec.data.intake.stated import at_command_line
+from tastevec.data.intake.stated import HISTORY_SETTINGS, at_command_line, intake_settings, item_settings
+from tastevec.errors import SettingsError
 
 _INTERACTIONS = "Interactions"
 _FILES = "Files"
@@ -121,6 +122,9 @@ ITEM_FLAGS: dict[str, Any] = {
         str | None, "PATH|none", "Sentence encoder of texts; none reads their words.", _ITEMS
     ),
 }
+HISTORY_FLAGS: dict[str, Any] = {
+    name: flag for name, flag in INTAKE_FLAGS.items() if name in HISTORY_SETTINGS
+}
 
 
 def takes_flags(*groups: dict[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -144,6 +148,11 @@ def takes_flags(*groups: dict[str, Any]) -> Callable[[Callable[..., None]], Call
         def run(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  those of the command
             stated = {name: value for name in flags if (value := kwargs.pop(name)) not in (None, False, [])}
             with at_command_line():
+                try:
+                    intake_settings(stated)
+                    item_settings(stated)
+                except SettingsError as error:
+                    raise typer.BadParameter(str(error)) from error
                 command(*args, stated=stated, **kwargs)
 
         del run.__wrapped__  # Typer reads the signature below, not that of the command

@@ -15,7 +15,6 @@ from tastevec.cli.console import (
     Memory,
     ModelFolder,
     OutFile,
-    SkipBadRows,
     SparkMaster,
     SparkScratch,
     WhatIsUnknown,
@@ -25,6 +24,7 @@ from tastevec.cli.console import (
     skipped_rows,
     typed_command,
 )
+from tastevec.cli.flags import HISTORY_FLAGS, takes_flags
 from tastevec.data.files import check_replaceable
 from tastevec.data.spark import Engine
 from tastevec.schema import Horizon, Unknown
@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from tastevec.serving.user_files import UserFile
 
 
+@takes_flags(HISTORY_FLAGS)
 def encode(
     model: ModelFolder,
     histories: HistoriesFile,
     *,
+    stated: dict[str, Any],
     out: Annotated[
         str,
         typer.Option(
@@ -50,7 +52,6 @@ def encode(
     ],
     horizon: WhichHorizon = "overall",
     unknown: WhatIsUnknown = "warn",
-    skip_bad_rows: SkipBadRows = False,
     engine: Annotated[
         Engine, typer.Option(help="Sorts the histories; spark also encodes them, on its workers.")
     ] = "duckdb",
@@ -82,13 +83,13 @@ def encode(
         if engine == "spark":
             spark = SparkConfig(master, scratch)
             facts |= write_vectors_on_spark(
-                model, histories, out, horizon=horizon, skip_bad_rows=skip_bad_rows, spark=spark
+                model, histories, out, horizon=horizon, skip_bad_rows="bad_rows" in stated, spark=spark
             )
             facts["seconds"] = output.seconds
         else:
             with progress_bar("Encoding users") as progress:
                 recommender = load_for_batch(model)
-                users = _open(histories, recommender, skip_bad_rows=skip_bad_rows, memory=memory)
+                users = _open(histories, recommender, memory=memory, **stated)
                 written = write_vectors(
                     recommender, users, Path(out), horizon=horizon, unknown=unknown, progress=progress
                 )
@@ -107,15 +108,16 @@ def encode(
         output.set(facts, text)
 
 
+@takes_flags(HISTORY_FLAGS)
 def recommend(
     model: ModelFolder,
     histories: HistoriesFile,
     *,
+    stated: dict[str, Any],
     out: OutFile,
     k: Annotated[int, typer.Option("--k", metavar="K", min=1, help="Items per user.")] = 10,
     horizon: WhichHorizon = "overall",
     unknown: WhatIsUnknown = "warn",
-    skip_bad_rows: SkipBadRows = False,
     memory: Memory = "512MB",
     as_json: AsJson = False,
 ) -> None:
@@ -130,7 +132,7 @@ def recommend(
         check_replaceable(out, inputs=(model, histories))
         with progress_bar("Scoring items") as progress:
             recommender = load_for_batch(model)
-            users = _open(histories, recommender, skip_bad_rows=skip_bad_rows, memory=memory)
+            users = _open(histories, recommender, memory=memory, **stated)
             written = write_recommendations(
                 recommender, users, out, k=k, horizon=horizon, unknown=unknown, progress=progress
             )
@@ -170,15 +172,15 @@ def _ignored(facts: dict[str, Any]) -> str:
     return text
 
 
+@takes_flags(HISTORY_FLAGS)
 def similar(
     model: ModelFolder,
     *,
+    stated: dict[str, Any],
     item: Annotated[str | None, typer.Option(metavar="ID", help="Find items similar to this one.")] = None,
     users: Annotated[
         str | None,
-        typer.Option(
-            metavar="HISTORIES", help="Find users similar to these; - reads CSV from standard input."
-        ),
+        typer.Option(metavar="HISTORIES", help="Find users similar to these; - reads standard input."),
     ] = None,
     user_vectors: Annotated[
         Path | None, typer.Option(metavar="VECTORS", help="Parquet file from tastevec encode.")
@@ -218,7 +220,11 @@ def similar(
             output.set(facts | {"item_id": item, "similar": items}, "\n".join(map(_line, items)))
             return
         with progress_bar("Comparing vectors") as progress:
-            groups = None if users is None else _groups(users, recommender, lambda *_: None, unknown=unknown)
+            groups = (
+                None
+                if users is None
+                else _groups(users, recommender, lambda *_: None, unknown=unknown, **stated)
+            )
             pairs, of = _pairs(recommender, groups, user_vectors, k, horizon)
             facts |= {} if of is None else {"horizon": of}
             if out is not None:
@@ -268,15 +274,16 @@ def _line(row: dict[str, Any]) -> str:
     return f"{row['rank']:4d}  {row['similarity']:.3f}  {name}"
 
 
+@takes_flags(HISTORY_FLAGS)
 def explain(
     model: ModelFolder,
     histories: HistoriesFile,
     *,
+    stated: dict[str, Any],
     tags: Annotated[int, typer.Option(metavar="N", min=1, help="Tags per user.")] = 10,
     contributions: Annotated[int, typer.Option(metavar="N", min=0, help="Contributions per tag.")] = 3,
     horizon: WhichHorizon = "overall",
     unknown: WhatIsUnknown = "warn",
-    skip_bad_rows: SkipBadRows = False,
     as_json: AsJson = False,
 ) -> None:
     """Describe each user's embedding in tags.
@@ -293,8 +300,7 @@ def explain(
         titles = dict(zip(recommender.bundle.item_ids.tolist(), items["title"].to_pylist(), strict=True))
         users: list[dict[str, Any]] = []
         with progress_bar("Explaining users") as progress:
-            groups = _groups(histories, recommender, progress, unknown=unknown, skip_bad_rows=skip_bad_rows)
-            for group in groups:
+            for group in _groups(histories, recommender, progress, unknown=unknown, **stated):
                 vectors, attribution = recommender.vectors(group, horizon), recommender.attribution(horizon)
                 explained = explain_users(
                     attribution, recommender.tags, group, vectors, tags=tags, contributions=contributions
@@ -342,7 +348,10 @@ def _open(
     recommender: "Recommender",
     **options: Any,  # noqa: ANN401  passed on
 ) -> "UserFile":
-    return recommender.open_file("-" if histories == "-" else Path(histories), **options)
+    opened = recommender.open_file("-" if histories == "-" else Path(histories), **options)
+    for warning in opened.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
+    return opened
 
 
 def _groups(

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from tastevec.data.intake.report import number
 from tastevec.data.intake.settings import ItemSettings, several_tables
+from tastevec.data.intake.stated import HISTORY_SETTINGS, check_names, intake_settings
 from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, TastevecWarning, UnknownItemError
@@ -450,11 +451,18 @@ class Recommender:
         return Recommender(with_new_items(self.bundle, new_items))
 
     def open_file(
-        self, path: Path | Literal["-"], *, skip_bad_rows: bool = False, memory: str = "512MB"
+        self,
+        path: Path | Literal["-"],
+        *,
+        memory: str = "512MB",
+        **stated: Any,  # noqa: ANN401  each has its own type
     ) -> UserFile:
-        """Open the users of a CSV or Parquet file, or of CSV on standard input (``-``); see `open_file`."""
-        scale = self.bundle.reading.scale
-        return open_file(path, self.bundle.item_ids, scale, skip_bad_rows=skip_bad_rows, memory=memory)
+        """Open the users of a file, or of standard input (``-``); see `open_file`.
+
+        ``stated`` are settings such as ``bad_rows="drop"``, as `prepare` has them, but for those that the model decides.
+        """
+        check_names(stated, HISTORY_SETTINGS)
+        return open_file(path, self.bundle.item_ids, self.reading, intake_settings(stated), memory=memory)
 
     def vectors(self, histories: Histories, horizon: Horizon) -> Vector:
         """Return the vectors (B, D) of users."""

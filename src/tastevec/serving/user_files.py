@@ -1,10 +1,12 @@
-"""Users of files: interactions of CSV or Parquet as a stream of histories, in bounded memory."""
+"""Users of files: interactions of any file as a stream of histories, in bounded memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tastevec.data.intake.report import Findings
+from tastevec.data.intake.stated import for_caller
 from tastevec.errors import UnknownItemError
 from tastevec.schema import USER_ID
 from tastevec.serving.parsed_users import check_known
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from tastevec.data.readers import RowReport
+    from tastevec.data.intake.settings import IntakeSettings
+    from tastevec.data.intake.validation import RowReport
     from tastevec.data.streaming import HistoryStream
-    from tastevec.data.value_scale import ValueScale
     from tastevec.schema import Unknown
+    from tastevec.serving.parsed_users import ModelReading
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,7 @@ class UserFile:
         row_report: The rows read and skipped.
         id_type: The type of the user IDs.
         path: The file, or "-".
+        warnings: What may be wrong.
         unknown: What to do with interactions with unknown items.
     """
 
@@ -37,6 +41,7 @@ class UserFile:
     row_report: RowReport
     id_type: pa.DataType
     path: Path | Literal["-"]
+    warnings: tuple[str, ...] = ()
     unknown: Unknown = "warn"
 
     def check_unknown(self) -> None:
@@ -60,31 +65,43 @@ class UserFile:
 def open_file(
     path: Path | Literal["-"],
     item_ids: NDArray[Any],
-    scale: ValueScale,
+    model: ModelReading,
+    settings: IntakeSettings,
     *,
-    skip_bad_rows: bool = False,
     memory: str = "2GB",
 ) -> UserFile:
-    """Open the users of a CSV or Parquet file, or of CSV on standard input (``-``).
+    """Open the users of a file, a release or a folder of Parquet files, or of a file on standard input (``-``).
 
     Args:
-        path: A table with user, item, rating and optional timestamp.
+        path: What has users and items, and, unless feedback is implicit, values; optional times.
         item_ids: (N,) the catalog.
-        scale: The value scale of the model.
-        skip_bad_rows: Skip and count invalid rows instead of refusing the file.
+        model: How the model reads interactions.
+        settings: How the file is read; kind, scale and repeats are those of the model.
         memory: DuckDB memory limit while the file is sorted; larger data spills to disk.
 
     Raises:
         SourceError: The file is not a table of interactions.
-        BadRowError: A row is invalid and ``skip_bad_rows`` is off.
+        BadRowError: A row is invalid and may not be dropped.
+        DataError: Values or times make no sense for the model.
         SettingsError: ``memory`` is invalid or too small, or the disk is full.
     """
     # Imported here: serving reads no files, and runs without DuckDB.
     from tastevec.data.expressions import connect  # noqa: PLC0415  as above
-    from tastevec.data.readers import ReadSettings, read_interactions  # noqa: PLC0415  as above
+    from tastevec.data.intake.engine import DuckEngine  # noqa: PLC0415  as above
+    from tastevec.data.intake.source import read_histories  # noqa: PLC0415  as above
     from tastevec.data.streaming import iter_histories  # noqa: PLC0415  as above
 
-    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=(scale.low, scale.high))
-    table, row_report = read_interactions(path, connection=connect(memory), settings=settings)
-    id_type = table.schema().to_pyarrow().field(USER_ID).type
-    return UserFile(iter_histories(table, item_ids, scale), row_report, id_type, path)
+    scale, findings = model.scale, Findings(settings.accept, settings.strict)
+    settings = replace(settings, repeats=model.repeats, unrated=(*model.unrated, *settings.unrated))
+    with for_caller():
+        read = read_histories(
+            path,
+            engine=DuckEngine(connect(memory)),
+            model=scale,
+            settings=settings,
+            events=model.events,
+            findings=findings,
+        )
+    id_type = read.table.schema().to_pyarrow().field(USER_ID).type
+    found = tuple(warning.message for warning in findings.warnings)
+    return UserFile(iter_histories(read.table, item_ids, scale), read.row_report, id_type, path, found)

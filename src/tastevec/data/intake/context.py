@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import ibis
 
     from tastevec.data.intake.engine import Engine
@@ -28,6 +30,7 @@ class Context:
         findings: Receives warnings; raises stops.
         rating_range: The range of ratings of a known release; None where it is inferred.
         model: The scale of a trained model whose users these are; None where a model is to learn from them.
+        events: Weights of events that the model knows; stated ones come before them.
     """
 
     opened: OpenTable
@@ -37,6 +40,7 @@ class Context:
     findings: Findings
     rating_range: tuple[float, float] | None = None
     model: ValueScale | None = None
+    events: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def where(self) -> str:

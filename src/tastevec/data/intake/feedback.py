@@ -14,6 +14,7 @@ from tastevec.schema import EVENT, RATING, WEIGHT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tastevec.data.intake.context import Context
     from tastevec.data.intake.settings import IntakeSettings
     from tastevec.schema import FeedbackKind, Order, Repeats
 
@@ -172,20 +173,20 @@ def repeats_of(kind: FeedbackKind, settings: IntakeSettings) -> Repeats:
     return settings.repeats or _REPEATS[kind]
 
 
-def event_weights(counts: Mapping[str, int], settings: IntakeSettings, where: str) -> dict[str, float | None]:
+def event_weights(counts: Mapping[str, int], context: Context) -> dict[str, float | None]:
     """Return the weight of each event of the source; None drops its rows.
 
     Args:
         counts: Rows by the event as the source spells it.
-        settings: The stated weights come before the known ones.
-        where: The column in messages.
+        context: The stated weights come before those of the model, these before the known ones.
 
     Raises:
         DataError: An event has no weight.
         SettingsError: A stated event does not occur.
     """
-    stated = {plain_event(name): weight for name, weight in settings.events.items()}
-    known = {**EVENT_WEIGHTS, **stated}
+    stated, where = context.settings.events, context.where
+    given = {plain_event(name): weight for name, weight in {**context.events, **stated}.items()}
+    known = {**EVENT_WEIGHTS, **given}
     weights = {name: known.get(plain_event(name), _UNKNOWN) for name in counts}
     missing = [name for name, weight in weights.items() if weight is _UNKNOWN]
     if missing:
@@ -195,9 +196,7 @@ def event_weights(counts: Mapping[str, int], settings: IntakeSettings, where: st
             f"{where}: event {name} ({counts[name]:,} rows) has no weight: --event {name}=1, or {name}=drop. All events: {listed}.",
             code="unknown-event",
         )
-    if absent := [
-        name for name in settings.events if plain_event(name) not in {plain_event(n) for n in counts}
-    ]:
+    if absent := [name for name in stated if plain_event(name) not in {plain_event(n) for n in counts}]:
         raise SettingsError(
             f"{where}: --event {absent[0]}: no row has this event. Expected one of {', '.join(list(counts)[:30])}."
         )

@@ -104,10 +104,11 @@ def read_interactions(context: Context) -> Interactions:
     )
     table, repeats = merge_repeats(context, table, feedback.repeats, timed=times.first is not None)
     table, order, order_text = order_rows(context, table, times, unit=rows.time_unit)
+    if context.model is not None:  # its users may be few, and what is not positive is no matter
+        return Interactions(table, feedback, order, report, TableReport(context.where, _summary(context)))
     warn_similar(context, table)
     users = _users(context, table, scale)
-    if context.model is None:
-        _check_users(context, users, scale, facts)
+    _check_users(context, users, scale, facts)
     lines = [*_column_lines(context, columns, feedback, facts, order_text, table)]
     lines += [
         ReportLine("positive", "", _positive_text(context, table, feedback, users)),

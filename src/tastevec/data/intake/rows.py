@@ -57,7 +57,7 @@ def read_rows(context: Context, columns: Columns) -> Rows:
             f"{context.where}: no rows. Expected interactions. Fetch or export the table again."
         )
     event_rows = _count_events(context, columns) if columns.value_role == EVENT else None
-    events = None if event_rows is None else event_weights(event_rows, context.settings, context.where)
+    events = None if event_rows is None else event_weights(event_rows, context)
     times = _time_format(context, columns) if TIMESTAMP in columns.roles else None
     stored = _store(context, columns, events, times)
     if times is not None and _has_wrong_times(context, stored):

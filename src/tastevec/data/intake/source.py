@@ -25,6 +25,7 @@ from tastevec.data.intake.report import Findings, IntakeReport, ReportLine, Tabl
 from tastevec.data.intake.settings import IntakeSettings, ItemSettings
 from tastevec.data.intake.tables import open_table
 from tastevec.data.intake.tags import RelevanceTable, TagTable, read_relevances, read_tags
+from tastevec.data.streaming import storage_errors
 from tastevec.nouns import ItemNoun
 from tastevec.schema import ITEM_ID, ITEM_NOUN, POSITION, RATING, TIMESTAMP, USER_ID
 
@@ -105,7 +106,7 @@ def read_source(
     """
     settings, items = settings or IntakeSettings(), items or ItemSettings()
     findings = Findings(settings.accept, settings.strict)
-    with scratch_folder() as scratch:
+    with scratch_folder() as scratch, storage_errors("reading the source"):
         files = find_files(source, scratch)
         path = source if files is None else files.interactions
         opened = open_table(
@@ -145,6 +146,43 @@ def read_source(
     if genome is not None and files is not None and genome != files.genome_folder:
         weakref.finalize(found, shutil.rmtree, genome, ignore_errors=True)
     return found
+
+
+def read_histories(
+    source: Any,  # noqa: ANN401  as `read_source`
+    *,
+    engine: DuckEngine,
+    model: ValueScale,
+    settings: IntakeSettings,
+    events: Mapping[str, float | None],
+    findings: Findings,
+) -> Interactions:
+    """Return the interactions of users whom a model is to answer: read in its scale, and without item metadata and tags.
+
+    Args:
+        source: As `read_source`.
+        engine: Where expressions run.
+        model: The scale of the model.
+        settings: How interactions are read.
+        events: The weights of events that the model knows.
+        findings: Receives the warnings.
+
+    Raises:
+        SourceError: As `read_source`.
+        BadRowError: As `read_source`.
+        DataError: As `read_source`.
+    """
+    with scratch_folder() as scratch, storage_errors("reading the interactions"):
+        files = find_files(source, scratch)
+        opened = open_table(
+            source if files is None else files.interactions,
+            connection=engine.connection,
+            scratch=scratch,
+            file_format=settings.file_format,
+            bad_rows=settings.bad_rows,
+        )
+        raw = engine.connection.sql(opened.query, schema=_schema(opened))
+        return read_interactions(Context(opened, raw, engine, settings, findings, model=model, events=events))
 
 
 @contextmanager

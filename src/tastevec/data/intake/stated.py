@@ -146,6 +146,8 @@ _ITEMS: Final = (
     "item_noun",
 )
 STATED: Final = (*_INTAKE, *_ITEMS)
+_OF_MODEL: Final = ("feedback", "rating_range", "positive_from", "repeats", "order")
+HISTORY_SETTINGS: Final = tuple(name for name in _INTAKE if name not in _OF_MODEL)
 
 
 def check_names(stated: Iterable[str], known: Iterable[str]) -> None:

@@ -126,9 +126,8 @@ def _check_kind(
                 f"{where}: {shown} is no time ({rows}, {share}): --time-format FORMAT, or --bad-times none"
             )
         return
-    if settings.bad_rows is not None and (
-        is_id or first.role == EVENT or count <= _WRONG_COLUMN * opened.rows
-    ):
+    is_other_column = count > max(1, _WRONG_COLUMN * opened.rows)
+    if settings.bad_rows is not None and (is_id or first.role == EVENT or not is_other_column):
         return
     if first.reason == spelling.NO_ID:
         found = f"{shown} is no id" if first.shown else "no id"
@@ -137,7 +136,7 @@ def _check_kind(
         raise BadRowError(f"{where}: {shown} {FAULTS[first.reason]} ({rows}, {share}): {drop}")
     if first.role == EVENT:
         raise BadRowError(f"{where}: no event ({rows}, {share}): {drop}")
-    if count > _WRONG_COLUMN * opened.rows:
+    if is_other_column:
         role = first.role
         raise DataError(
             f"{opened.file}: column {names[role]} is no {role}: {shown} in {opened.file_unit} {opened.line_of(first.position)} "
