@@ -129,6 +129,7 @@ for name in ("torch", "transformers", "duckdb", "ibis", "sklearn", "scipy", "imp
     sys.modules[name] = None
 import tastevec as tv
 model = tv.load({str(bundle_folder)!r})
+assert len(model.encode({{"user_id": [1, 2], "item_id": [1, 2], "rating": [5, 1], "rated_at": ["2024-03-02"] * 2}})) == 2
 print(json.dumps([model.encode([(1, 5.0), (2, 1.0)]).tolist(), model.recommend([(1, 5.0)], k=3).to_pylist()]))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -161,28 +161,44 @@ def _once(rows: InteractionRows, repeats: Repeats) -> InteractionRows:
     Rows that are equal in user, item, value and time were delivered twice and count once.
     """
     pairs = rows.owners * max(len(rows.keys), 1) + rows.codes
-    if repeats == "keep" or len(pairs) == len(np.unique(pairs)):
+    order = np.argsort(pairs, kind="stable")
+    same = np.flatnonzero(pairs[order[1:]] == pairs[order[:-1]])
+    if repeats == "keep" or not len(same):
         return rows
+    keep, values = np.ones(len(pairs), bool), rows.values.copy()
+    keep[order[same]] = keep[order[same + 1]] = False
+    again = np.flatnonzero(~keep)
+    latest, merged = _merged(rows.take(again), pairs[again], repeats)
+    keep[again[latest]] = True
+    values[again[latest]] = merged
+    return replace(rows, values=values).take(keep)
+
+
+def _merged(
+    rows: InteractionRows, pairs: NDArray[np.int64], repeats: Repeats
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the index of the latest row of each pair, and the value that counts."""
     # Each row without a time is one of its own.
     times = np.where(rows.times == NO_TIMESTAMP, -2 - np.arange(len(pairs)), rows.times)
-    same = np.stack([pairs, times, np.nan_to_num(rows.values, nan=np.inf).view(np.int64)])
-    rows = rows.take(np.sort(_last(same, axis=1)))
-    pairs = rows.owners * len(rows.keys) + rows.codes
-    latest, values = _last(pairs), rows.values
-    _, group = np.unique(pairs, return_inverse=True)
+    bits = np.nan_to_num(rows.values, nan=np.inf).view(np.int64)
+    order = np.lexsort((bits, times, pairs))
+    twice = np.ones(len(order) - 1, bool)
+    for key in (pairs, times, bits):
+        twice &= key[order[1:]] == key[order[:-1]]
+    chosen = np.sort(np.append(order[:-1][~twice], order[-1]))  # the last of equal rows, in time order
+    pairs, values = pairs[chosen], rows.values[chosen]
+    order = np.argsort(pairs, kind="stable")
+    first = np.flatnonzero(np.diff(pairs[order], prepend=-1))
+    last = np.append(first[1:], len(order)) - 1
     if repeats == "sum":
-        sums = np.bincount(group, np.nan_to_num(values))
-        values = np.where(np.bincount(group, ~np.isnan(values)) > 0, sums, np.nan)[group]
+        sums = np.add.reduceat(np.nan_to_num(values[order]), first)
+        counted = np.add.reduceat((~np.isnan(values[order])).astype(np.int64), first)
+        found = np.where(counted > 0, sums, np.nan)
     elif repeats == "strongest":
-        order = np.lexsort((np.nan_to_num(np.abs(values), nan=-1), group))
-        values = values[order][_last(group[order])][group]
-    return replace(rows, values=values).take(np.sort(latest))
-
-
-def _last(keys: NDArray[np.int64], axis: int = 0) -> NDArray[np.int64]:
-    """Return the index of the last occurrence of each different key, by ascending key."""
-    _, index = np.unique(np.flip(keys, axis), axis=axis, return_index=True)
-    return np.asarray(keys.shape[axis] - 1 - index)
+        found = values[np.lexsort((np.nan_to_num(np.abs(values), nan=-1), pairs))[last]]
+    else:
+        found = values[order[last]]
+    return chosen[order[last]], found
 
 
 def _fill_times(owners: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -139,7 +139,7 @@ def parse_table(interactions: Any, model: ModelReading, where: str, how: Mapping
 
 def _open(interactions: Any, where: str, settings: IntakeSettings) -> _Table:  # noqa: ANN401  any table
     """Return a table with the roles of its columns."""
-    columns = to_columns(MemoryTable(interactions, where))
+    columns = to_columns(MemoryTable(interactions, where), for_database=False)
     with for_caller():
         roles = match_columns(columns.names, settings.columns, where=where)
         if TIMESTAMP not in roles and TIMESTAMP not in settings.columns:

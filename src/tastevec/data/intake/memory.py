@@ -45,8 +45,13 @@ class ArrowColumns:
     unreadable: Mapping[int, str]
 
 
-def to_columns(source: MemoryTable, names: Sequence[str] = ()) -> ArrowColumns:
-    """Return the columns of the table, converted one by one; ``names`` are those of a list of tuples.
+def to_columns(source: MemoryTable, names: Sequence[str] = (), *, for_database: bool = True) -> ArrowColumns:
+    """Return the columns of the table, converted one by one.
+
+    Args:
+        source: The table.
+        names: Of the columns of a list of tuples.
+        for_database: Whether DuckDB must be able to read them; without, it need not be installed.
 
     Raises:
         SourceError: It is no table, or its columns have different lengths.
@@ -57,7 +62,7 @@ def to_columns(source: MemoryTable, names: Sequence[str] = ()) -> ArrowColumns:
     arrays, unreadable = [], {}
     for index, (_, values) in enumerate(found):
         array = _to_arrow(values)
-        reason = array if isinstance(array, str) else _why_unreadable(array)
+        reason = array if isinstance(array, str) else _why_unreadable(array) if for_database else None
         if reason:
             unreadable[index] = reason
             array = pa.nulls(len(values))
@@ -74,12 +79,13 @@ def to_columns(source: MemoryTable, names: Sequence[str] = ()) -> ArrowColumns:
 
 def _why_unreadable(array: Any) -> str | None:  # noqa: ANN401 -- an Arrow array
     """Return why DuckDB cannot read the array, as of a type that it does not know."""
-    import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
-    import pyarrow as pa  # noqa: PLC0415 -- as above
+    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
 
     plain = (pa.types.is_integer, pa.types.is_floating, pa.types.is_string, pa.types.is_large_string)
     if any(is_type(array.type) for is_type in plain) and not pa.types.is_float16(array.type):
         return None
+    import duckdb  # noqa: PLC0415 -- as above
+
     try:
         duckdb.connect().from_arrow(pa.table({"c": array[:1]})).fetchall()
     except duckdb.Error as error:
