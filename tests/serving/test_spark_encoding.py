@@ -185,7 +185,7 @@ def test_encode_command_on_spark_writes_parts_with_all_users(bundle_folder, tmp_
     assert result.exit_code == 0, result.stderr
     assert f'"rows": {len(table["user_id"].unique())}' in result.stdout
     assert (tmp_path / "vectors" / "_SUCCESS").exists()
-    expected = here(bundle_folder, Path("h.csv"), Path("v.parquet"), "next")
+    expected = here(bundle_folder, Path("h.csv"), Path("v.parquet"), "overall")
     alike(by_user(pq.read_table(tmp_path / "vectors").to_pylist()), expected)
     again = CliRunner().invoke(
         app, ["encode", str(bundle_folder), "h.csv", "--engine", "spark", "--out", "vectors"]
@@ -212,7 +212,7 @@ def test_invalid_rows_on_spark_are_refused_or_skipped_without_partial_output(
     assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]
     spoken = CliRunner().invoke(app, [*command, "--skip-bad-rows"])
     assert "Wrote 2 user vectors to vectors (" in spoken.stdout
-    assert "Skipped 1 row: 1 not a number" in spoken.stdout
+    assert "Skipped 1 row: 1 rating: not a number" in spoken.stdout
 
 
 def test_spark_worker_refuses_invalid_input(spark, bundle_folder):
@@ -285,4 +285,4 @@ def test_killed_spark_worker_is_replaced_without_lost_users(spark, bundle_folder
     assert mark.exists()
     found = pq.read_table(tmp_path / "vectors").to_pylist()
     assert len(found) == len(by_user(found))  # no duplicate users
-    alike(by_user(found), here(bundle_folder, histories, tmp_path / "v.parquet", "next"))
+    alike(by_user(found), here(bundle_folder, histories, tmp_path / "v.parquet", "overall"))

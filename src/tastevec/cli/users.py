@@ -66,6 +66,7 @@ def encode(
     finished batches remain in FILE.unfinished until FILE is complete.
     """
     with reporting(as_json=as_json, interrupted=_resume) as output:
+        from tastevec.data.intake.stated import intake_settings
         from tastevec.pipelines.batch import (
             SparkConfig,
             load_for_batch,
@@ -83,7 +84,7 @@ def encode(
         if engine == "spark":
             spark = SparkConfig(master, scratch)
             facts |= write_vectors_on_spark(
-                model, histories, out, horizon=horizon, skip_bad_rows="bad_rows" in stated, spark=spark
+                model, histories, out, horizon=horizon, settings=intake_settings(stated), spark=spark
             )
             facts["seconds"] = output.seconds
         else:

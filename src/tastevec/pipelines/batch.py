@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from tastevec.data.arrays import check_ids
 from tastevec.data.files import allow_by_umask, check_replaceable, result_file
 from tastevec.data.histories import NO_TIMESTAMP
+from tastevec.data.intake.settings import IntakeSettings
 from tastevec.data.shards import input_digest, open_shards
 from tastevec.data.streaming import iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
@@ -33,7 +34,9 @@ from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder, encode_histories, gpu_available, on_gpu
 from tastevec.serving.hub import open_bundle
 from tastevec.serving.neighbors import Neighbors, neighbor_pairs
+from tastevec.serving.parsed_users import ModelReading
 from tastevec.serving.recommender import load
+from tastevec.serving.user_files import read_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -181,7 +184,7 @@ def write_vectors_on_spark(
     out: str,
     *,
     horizon: Horizon = "overall",
-    skip_bad_rows: bool = False,
+    settings: IntakeSettings | None = None,
     spark: SparkConfig | None = None,
 ) -> dict[str, Any]:
     """Write ``user_id, vector`` (an array of float) of each user to the folder ``out``, a Parquet file per partition.
@@ -191,7 +194,7 @@ def write_vectors_on_spark(
         histories: A table of interactions, a release, or a folder of Parquet files, as ``prepare`` takes them on Spark.
         out: A path, or an address such as ``s3a://bucket/vectors``, where nothing exists.
         horizon: The horizon of the vectors.
-        skip_bad_rows: Skip and count invalid rows instead of refusing the table.
+        settings: How the histories are read.
         spark: Where Spark runs.
 
     Returns:
@@ -203,10 +206,9 @@ def write_vectors_on_spark(
         SettingsError: Spark fails.
         MissingExtraError: PySpark is not installed.
     """
-    from tastevec.data.expressions import connect  # here: Spark workers import this module, without DuckDB
-    from tastevec.data.readers import ReadSettings
-    from tastevec.data.spark.reading import read_source
+    # Imported here: Spark workers import this module, without DuckDB.
     from tastevec.data.spark.session import address_of, is_address, spark_engine, spark_errors
+    from tastevec.data.spark.tables import SparkIntake
 
     remote, spark = is_address(out), spark or SparkConfig()
     if not remote:
@@ -214,12 +216,10 @@ def write_vectors_on_spark(
     bundle = open_bundle(model, "onnx")
     local = Path(tempfile.gettempdir()) if remote else Path(out).resolve().parent
     local.mkdir(parents=True, exist_ok=True)
-    scale = bundle.reading.scale
-    settings = ReadSettings(skip_bad_rows=skip_bad_rows, rating_range=scale.limits)
     with spark_engine(local, master=spark.master, scratch=spark.scratch) as engine:
-        source = read_source(histories, engine=engine, connection=connect(), settings=settings)
-        [row_report, *_] = source.row_reports
-        users = engine.session.table(source.interactions.get_name())
+        reading = ModelReading.of(bundle.facts, bundle.reading.scale, {})
+        read, _ = read_users(histories, SparkIntake(engine), reading, settings or IntakeSettings())
+        row_report, users = read.row_report, engine.frame(read.table)
         written = engine.local / "vectors"  # next to the output, with the permissions that the umask allows
         address = out if remote else address_of(written)
         with spark_errors("encoding the users"):

@@ -31,10 +31,9 @@ from tastevec.data.intake.stated import (
 )
 from tastevec.data.prepared import Prepared, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, find_split_timestamp, preprocess
-from tastevec.data.readers import ReadSettings
 from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it
-from tastevec.data.spark.reading import read_source as read_on_spark
 from tastevec.data.spark.session import SparkEngine, is_address, spark_engine
+from tastevec.data.spark.tables import SparkIntake
 from tastevec.errors import DataError, SettingsError
 from tastevec.items.cold_start import save_item_features
 from tastevec.items.content import ContentFeatures, genre_matrix, reduce_features
@@ -238,16 +237,6 @@ class PrepareSettings:
                 "Remove --split-strategy or --preset"
             )
 
-    @property
-    def reading(self) -> ReadSettings:
-        """The settings of the readers."""
-        return ReadSettings(
-            tags=self.described.tags,
-            items=self.described.items[0] if self.described.items else None,
-            skip_bad_rows=self.intake.bad_rows is not None,
-            rating_range=self.intake.rating_range,
-        )
-
     def preprocessing(
         self, items_with_genome: frozenset[Any] | None, split_timestamp: int | None = None
     ) -> PreprocessSettings:
@@ -359,15 +348,14 @@ def _read(
     connection: Backend,
     engine: Backend | SparkEngine,
 ) -> Source:
-    if isinstance(engine, SparkEngine):
-        found = read_on_spark(source, engine=engine, connection=connection, settings=settings.reading)
-        noun = settings.described.item_noun
-        return found if noun is None else replace(found, item_noun=noun.to_json())
-    if is_address(source):
+    on_spark = SparkIntake(engine) if isinstance(engine, SparkEngine) else None
+    if on_spark is None and is_address(source):
         raise SettingsError(
             f"{source}: an address, which only Spark reads. Expected a local path. Add --engine spark, or download it"
         )
-    return read_source(source, connection=connection, settings=settings.intake, items=settings.described)
+    return read_source(
+        source, connection=connection, settings=settings.intake, items=settings.described, engine=on_spark
+    )
 
 
 def _check_item_ids(source: Source, settings: PrepareSettings) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from tastevec.data.intake.engine import Engine
+    from tastevec.data.intake.interactions import Interactions
     from tastevec.data.intake.settings import IntakeSettings
     from tastevec.data.intake.validation import RowReport
     from tastevec.data.streaming import HistoryStream
@@ -88,20 +90,30 @@ def open_file(
     # Imported here: serving reads no files, and runs without DuckDB.
     from tastevec.data.expressions import connect  # noqa: PLC0415  as above
     from tastevec.data.intake.engine import DuckEngine  # noqa: PLC0415  as above
-    from tastevec.data.intake.source import read_histories  # noqa: PLC0415  as above
     from tastevec.data.streaming import iter_histories  # noqa: PLC0415  as above
 
-    scale, findings = model.scale, Findings(settings.accept, settings.strict)
+    read, warnings = read_users(path, DuckEngine(connect(memory)), model, settings)
+    id_type = read.table.schema().to_pyarrow().field(USER_ID).type
+    return UserFile(
+        iter_histories(read.table, item_ids, model.scale), read.row_report, id_type, path, warnings
+    )
+
+
+def read_users(
+    source: Path | str, engine: Engine, model: ModelReading, settings: IntakeSettings
+) -> tuple[Interactions, tuple[str, ...]]:
+    """Return the interactions of users as a model reads them, on any engine, and warnings; see `open_file`."""
+    from tastevec.data.intake.source import read_histories  # noqa: PLC0415  as above
+
+    findings = Findings(settings.accept, settings.strict)
     settings = replace(settings, repeats=model.repeats, unrated=(*model.unrated, *settings.unrated))
     with for_caller():
         read = read_histories(
-            path,
-            engine=DuckEngine(connect(memory)),
-            model=scale,
+            source,
+            engine=engine,
+            model=model.scale,
             settings=settings,
             events=model.events,
             findings=findings,
         )
-    id_type = read.table.schema().to_pyarrow().field(USER_ID).type
-    found = tuple(warning.message for warning in findings.warnings)
-    return UserFile(iter_histories(read.table, item_ids, scale), read.row_report, id_type, path, found)
+    return read, tuple(warning.message for warning in findings.warnings)

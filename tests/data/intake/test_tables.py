@@ -142,7 +142,6 @@ def test_broken_rows_name_their_lines_and_faults(opened, write):
     assert table.broken.reasons == {"a wrong number of columns": 1, "broken quotes": 1}
     assert table.broken.examples[0] == "ratings.csv, line 6: '1,2' has a wrong number of columns"
     assert [table.line_of(position) for position in range(3)] == [2, 4, 8]
-    assert table.example(1) == "'a\\nb,2,3'"
 
 
 def test_first_broken_row_is_refused_with_its_line(opened, write):

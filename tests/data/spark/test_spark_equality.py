@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import prepared_by_both, preprocessed_by
+from tastevec.data.intake.settings import ItemSettings
 from tastevec.data.spark import session
 
 pytestmark = [
@@ -32,7 +33,7 @@ def test_real_release_with_other_tags_and_genome_is_prepared_as_on_duckdb(real, 
         real / "ml-latest-small",
         tmp_path,
         genome=real / "genome-partial",
-        tags=(real / "ml-10m-tags" / "tags.csv",),
+        described=ItemSettings(tags=(real / "ml-10m-tags" / "tags.csv",)),
     )
     assert by_spark == by_duckdb
     assert by_spark["counts"]["tag_only"] > 0

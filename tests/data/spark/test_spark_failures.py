@@ -1,6 +1,8 @@
 """A failure of Spark is one error message, and no partial output remains."""
 
+import gzip
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,9 @@ import ibis
 import pytest
 
 import worlds
-from tastevec.data.spark.reading import find_source
+from tastevec.data.intake.settings import IntakeSettings
 from tastevec.data.spark.session import spark_engine
+from tastevec.data.spark.tables import SparkIntake
 from tastevec.errors import SettingsError, SourceError
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
@@ -42,10 +45,30 @@ def test_unreachable_address_is_a_source_error_with_the_reason_of_spark(address,
         prepare(address, tmp_path / "out", settings=SPARK)
 
 
-def test_zip_at_an_address_is_refused(tmp_path):
-    (tmp_path / "a.zip").touch()
-    with spark_engine(tmp_path) as engine, pytest.raises(SourceError, match="Unpack a zip first"):
-        find_source(f"file://{tmp_path}/a.zip", engine)
+def test_sources_of_duckdb_alone_are_refused_in_words(tmp_path):
+    rows = "user_id,item_id\n1,2\n1,3\n"
+    packed = worlds.zip_folder(worlds.write_1m(tmp_path / "release"), tmp_path / "a.zip")
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(rows.encode()))
+    (tmp_path / "c.jsonl").write_text('{"user_id": 1, "item_id": 2}\n')
+    (tmp_path / "d.csv").write_text(rows, encoding="utf-16")
+    table = tmp_path / "e.csv"
+    table.write_text(rows)
+    refused = [
+        (packed, {}, "a.zip: is a zip"),
+        (f"file://{packed}", {}, "a.zip: is a zip"),
+        (tmp_path / "b.csv.gz", {}, "b.csv.gz: is a gzip file"),
+        (tmp_path / "c.jsonl", {}, "c.jsonl: has JSON lines"),
+        (tmp_path / "d.csv", {}, "d.csv: is in UTF-16"),
+        ("-", {}, "interactions: are in memory or on standard input"),
+        ([(1, 2, 5.0)], {}, "interactions: are in memory or on standard input"),
+        (table, {"time_format": "%Y"}, "--time-format %Y: is read by DuckDB"),
+    ]
+    with spark_engine(tmp_path) as engine:
+        for number, (source, settings, words) in enumerate(refused):
+            scratch = tmp_path / f"scratch {number}"
+            scratch.mkdir()
+            with pytest.raises(SettingsError, match=re.escape(words) + ".*Use --engine duckdb"):
+                SparkIntake(engine).open(source, IntakeSettings(**settings), scratch)
 
 
 @pytest.mark.parametrize("text", [b"", b"user_id,item_id\n1,2\n"], ids=["nothing", "no rating"])
@@ -93,7 +116,7 @@ def children(pid):
 
 def kill_when_writing(name):
     def wait():
-        while not any(Path().glob(".tastevec-spark-*/validated-*/_temporary/*")):
+        while not any(Path().glob(".tastevec-spark-*/lines-*/_temporary/*")):
             time.sleep(0.02)
         mine = [pid for pid in children(os.getpid()) if name in Path(f"/proc/{pid}/cmdline").read_text()]
         os.kill(mine[0], signal.SIGKILL)

@@ -9,10 +9,8 @@ import pytest
 
 import worlds
 from engines import preprocessed_by, read_by
-from tastevec.data.readers import validate as rows
-from tastevec.data.spark import session, validate
+from tastevec.data.spark import session
 from tastevec.data.spark.session import Storage
-from tastevec.errors import BadRowError
 from tastevec.pipelines.prepare import PrepareSettings
 from tastevec.pipelines.prepare import write_prepared as prepare
 
@@ -24,31 +22,38 @@ pytestmark = [
     ),
 ]
 REMOVE = Storage.remove
-HEADER = b"userId,movieId,rating,timestamp"
-BAD = [
-    *(
-        b"1,1,five,5",
-        b"1,1,1_0,5",
-        b"1,1,,5",
-        b"1,1,5.5,5",
-        b"1,1,nan,5",
-        b"1,1,-inf,5",
-        b"one,1,5,5",
-        b"1,1.5,5,5",
-    ),
-    *(
-        b"1,01,5,5",
-        b"1,99999999999999999999,5,5",
-        b",1,5,5",
-        b"1,1,5,yesterday",
-        b"1,1,5,980650000000",
-        b"1,1,5,-1",
-    ),
-    *(b"1,1,5", b"1,1,5,5,", b"1,1,5\0,5", b"1,1,5\r,5", b'1,1,"5,5', b'1,1,5",9"5', b" 1,1,5,5", HEADER),
-]
-GOOD = [b"1,1,5,5", b'"2","1",4.5,6', b"", b"3,1,+4,7", b"4,1, 4e0 ,8", b"-5,1,.5,9"]
-REPEATED = [b"1,1,3,99", b"2,1,3,99", b"1,1,4,99"]
-UNDECODABLE = [b"6,1,5,98065\xff0000", "7,1,5\U0010ffff,5".encode()]
+HEADER = "userId,movieId,rating,timestamp\n"
+GOOD = "".join(f"{row % 7},{row % 11},{1 + row % 5},{978_300_760 + 50 * row}\n" for row in range(60))
+# What a file of rows may hold besides good ones, and the share of bad rows that is dropped.
+ODD = {
+    "broken rows": ('1,1,5\n1,1,5,5,\n1,1,5\r,5\n1,1,5",9"5\n"1"x,2,3,4\n \n\n1,1,5\0,5\n', 0.2),
+    "broken row": ("1,1,5\n", None),
+    "too many": ("1,1,5\n" * 9, 0.05),
+    "bytes that are no text": ("6,Zoë,5,98065\udcff0000\n7,1,5\U0010ffff,5\n", 0.1),
+    "ISO-8859-1": ("6,caf\udce9,5,978300760\n", None),
+    "quote left open": ('1,1,"5,5\n2,2,2,2\n', 0.2),
+    "quote that a later one closes": ('1,1,"5,5\n2,2,2,2\n2,"3",4,5\n', 0.2),
+    "quote on the last line": ('1,1,5,"5\n', 0.2),
+    "quoted fields": ('"8","a,""b""",4.5,978300760\r\n\r\n', None),
+    "no number": ("1,2,five,978300760\n", None),
+    "no numbers": ("1,2,five,978300760\n,4,5,978300760\nnan,4,,978300760\n", 0.1),
+    "no id": ("NULL,2,5,978300760\n", None),
+    "no time": ("1,20,5,soon\n", None),
+    "repeats": ("1,1,3,978300760\n1,1,4,978300761\n2,2,1,978300760\n2,2,1,978300760\n", None),
+    "rows without a time": ("1,20,3,\n2,20,4,\n", None),
+}
+OWN = {
+    "implicit": "user;item\na;x\na;y\nb;x\nb;z\nb;x\n",
+    "weighted": "user\titem\thours\tdate\n"
+    + "".join(f"u{row % 7}\t{row % 5}\t{row * 1.1:.1f}\t2019-10-{1 + row % 20:02}\n" for row in range(60)),
+    "events": "user,item,event\n"
+    + "".join(f"{row % 7},{row % 5},{('view', 'cart', 'dislike')[row % 3]}\n" for row in range(60)),
+    "sorted ties": "user,item,rating,time\n"
+    + "".join(f"{user},{item},{1 + item % 5},86400000\n" for user in (1, 2, 3) for item in range(9)),
+    "constant": "user,item,rating\n" + "".join(f"{row % 4},i{row},1\n" for row in range(16)),
+    "a strange name": "reader,book,points\n" + "".join(f"{row % 4},{row},{row % 7}\n" for row in range(28)),
+    "no positive": "user,item,rating\n" + "".join(f"{row % 4},{row},{row % 2 + 1}\n" for row in range(28)),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -58,47 +63,26 @@ def _not_compiled(monkeypatch):
     monkeypatch.setitem(session.SESSION_CONF, "spark.sql.codegen.factoryMode", "NO_CODEGEN")
 
 
-@pytest.fixture
-def all_examples(monkeypatch):
-    """Make every invalid row an example."""
-    for module in (rows, validate):
-        monkeypatch.setattr(module, "EXAMPLES", 1_000)
-
-
-def row_reports(path, folder, engines=("duckdb", "spark"), **settings):
-    """Return the row reports of each engine."""
-    found = []
-    for engine in engines:
-        with read_by(engine, path, folder, skip_bad_rows=True, **settings) as (source, _):
-            found.append(source.row_reports)
-    return found
-
-
-def refused(engine, path, folder):
-    with pytest.raises(BadRowError) as caught, read_by(engine, path, folder):
-        pass
-    return str(caught.value)
-
-
-@pytest.mark.usefixtures("all_examples")
-def test_invalid_rows_are_counted_and_described_as_on_duckdb(tmp_path):
-    folder = worlds.write_csv_release(tmp_path / "release")
-    lines = [HEADER, *GOOD, *BAD, *REPEATED, b"8,1,4,10"]
-    (folder / "ratings.csv").write_bytes(b"\r\n".join(lines) + b"\r\n")
-    by_duckdb, by_spark = row_reports(folder, tmp_path)
+def both(source, folder, **settings):
+    """Return what Spark makes of the source, which is what DuckDB makes of it."""
+    by_duckdb, by_spark = (
+        preprocessed_by(engine, source, folder, **settings) for engine in ("duckdb", "spark")
+    )
     assert by_spark == by_duckdb
-    assert by_spark[0].rows_kept == 6
-    assert refused("spark", folder, tmp_path) == refused("duckdb", folder, tmp_path)
+    return by_spark
 
 
-@pytest.mark.usefixtures("all_examples")
-def test_undecodable_bytes_are_counted_as_on_duckdb(tmp_path):
-    folder = worlds.write_csv_release(tmp_path / "release")
-    (folder / "ratings.csv").write_bytes(b"\n".join([HEADER, *GOOD, *UNDECODABLE]))
-    (by_duckdb, *_), (by_spark, *_) = row_reports(folder, tmp_path)
-    assert by_spark.skipped == by_duckdb.skipped == {"undecodable byte": 2}
-    found = "ratings.csv, line 8, column timestamp: '98065\ufffd0000' contains an undecodable byte"
-    assert by_spark.examples[0].startswith(found)
+@pytest.mark.parametrize(("rows", "share"), ODD.values(), ids=ODD)
+def test_odd_rows_are_counted_dropped_and_refused_as_on_duckdb(rows, share, tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes((HEADER + GOOD + rows).encode(errors="surrogateescape"))
+    both(path, tmp_path, bad_rows=share)
+
+
+@pytest.mark.parametrize("text", OWN.values(), ids=OWN)
+def test_every_kind_of_feedback_is_read_as_on_duckdb(text, tmp_path):
+    (tmp_path / "mine.csv").write_text(text)
+    both(tmp_path / "mine.csv", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -107,18 +91,16 @@ def test_undecodable_bytes_are_counted_as_on_duckdb(tmp_path):
     ids=lambda w: w.__name__,
 )
 def test_every_format_is_read_as_on_duckdb(write, tmp_path):
-    folder = write(tmp_path / "release")
-    assert preprocessed_by("spark", folder, tmp_path) == preprocessed_by("duckdb", folder, tmp_path)
+    both(write(tmp_path / "release"), tmp_path)
 
 
 def test_order_of_a_file_in_many_pieces_breaks_ties(tmp_path, monkeypatch):
     monkeypatch.setitem(session.SESSION_CONF, "spark.sql.files.maxPartitionBytes", "2000")
     items = np.random.default_rng(7).permutation(1_500)
-    lines = [f"{item % 3},{item},4,{item % 2}" for item in items.tolist()]
+    lines = [f"{item % 3},{item},4,{978_300_760 + item % 2}" for item in items.tolist()]
     path = tmp_path / "own.csv"
     path.write_text("\n".join(["user_id,item_id,rating,timestamp", *lines]), encoding="utf-8-sig")
-    by_spark = preprocessed_by("spark", path, tmp_path)
-    assert by_spark == preprocessed_by("duckdb", path, tmp_path)
+    both(path, tmp_path)
     with read_by("spark", path, tmp_path) as (_, engine):
         assert engine.session.read.text(str(path)).rdd.getNumPartitions() > 5
 
@@ -134,22 +116,18 @@ def parquet(path, users, items, times):
 def test_folder_of_parts_is_read_in_the_order_of_their_names(tmp_path):
     folder = tmp_path / "odd [1] {a} %41 ü"
     parts = folder / "parts"
-    parts.mkdir(parents=True)
+    for year in (2023, 2024):
+        (parts / f"year={year}").mkdir(parents=True)
     days = [datetime(2024, 1, day, tzinfo=UTC) for day in (3, 3, 1, 2, 2) * 8]
-    tables = [
+    for number in (2, 0, 1):
         parquet(
-            parts / f"part {number} %41.parquet",
+            parts / f"year={2023 + number // 2}" / f"part {number} %41.parquet",
             pa.array([2**60 + row % 3 for row in range(40)]),
             pa.array(range(40 * number, 40 * number + 40), pa.int32()),
             pa.array(days, pa.timestamp("us")),
         )
-        for number in (2, 0, 1)
-    ]
     (parts / "_SUCCESS").touch()
-    joined = tmp_path / "joined.parquet"
-    pq.write_table(pa.concat_tables([tables[1], tables[2], tables[0]]), joined)
-    by_spark, by_duckdb = preprocessed_by("spark", parts, folder), preprocessed_by("duckdb", joined, folder)
-    assert (by_spark["files"], by_spark["counts"]) == (by_duckdb["files"], by_duckdb["counts"])
+    both(parts, folder)
 
 
 TYPES = {
@@ -171,7 +149,7 @@ TYPES = {
 def test_parquet_columns_of_every_type_are_validated_as_on_duckdb(columns, tmp_path):
     path = tmp_path / "own.parquet"
     parquet(path, *columns)
-    assert refused("spark", path, tmp_path) == refused("duckdb", path, tmp_path)
+    both(path, tmp_path)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from tastevec.data.intake.report import too_many
 from tastevec.data.intake.text import LONGEST_LINE, UNDECODED, lines_of, literal, show, sql_path
@@ -30,14 +30,14 @@ N_EXAMPLES: Final = 5
 # Lines in one quoted text: a quote left open that another one closes would otherwise swallow good rows.
 _LONGEST_FIELD = 100
 _SHOWN = 10_000  # bytes of a rejected line that DuckDB keeps
-_QUOTES, _COLUMNS, _BYTES = "broken quotes", "a wrong number of columns", "bytes that are no text"
-_TOO_LONG = f"more than {LONGEST_LINE:,} bytes"
+QUOTES, COLUMNS, BYTES = "broken quotes", "a wrong number of columns", "bytes that are no text"
+TOO_LONG = f"more than {LONGEST_LINE:,} bytes"
 _REASONS = {
-    "UNQUOTED VALUE": _QUOTES,
-    "MISSING COLUMNS": _COLUMNS,
-    "TOO MANY COLUMNS": _COLUMNS,
-    "INVALID ENCODING": _BYTES,
-    "LINE SIZE OVER MAXIMUM": _TOO_LONG,
+    "UNQUOTED VALUE": QUOTES,
+    "MISSING COLUMNS": COLUMNS,
+    "TOO MANY COLUMNS": COLUMNS,
+    "INVALID ENCODING": BYTES,
+    "LINE SIZE OVER MAXIMUM": TOO_LONG,
 }
 _counter = count()
 
@@ -138,14 +138,14 @@ def read_delimited(
             )
         rejects = [reject for reject in rejects if reject.content.strip()]
         examples = [
-            _example(text, _line_at(text, reject.start), reject.content, reject.reason)
+            describe_broken(text.name, _line_at(text, reject.start), reject.content, reject.reason)
             for reject in rejects[:N_EXAMPLES]
         ]
         query, rows, undecoded = reader.query, counts[int(n == 1)], counts[2]
         if undecoded:
             examples += [
-                _example(
-                    text, line_of(position), dialect.delimiter.join(cell or "" for cell in cells), _BYTES
+                describe_broken(
+                    text.name, line_of(position), dialect.delimiter.join(cell or "" for cell in cells), BYTES
                 )
                 for position, *cells in connection.raw_sql(
                     f"SELECT position, {reader.columns} FROM ({query}) WHERE {reader.is_undecoded} ORDER BY position LIMIT {N_EXAMPLES}"
@@ -153,16 +153,17 @@ def read_delimited(
             ]
             query = f"SELECT * FROM ({query}) WHERE NOT {reader.is_undecoded}"
     reasons = Counter(reject.reason for reject in rejects)
-    reasons += Counter({_BYTES: undecoded})
+    reasons += Counter({BYTES: undecoded})
     broken = BrokenRows(reasons.total(), dict(reasons), tuple(examples[:N_EXAMPLES]))
     total = rows + len(rejects)
     broken.check(text.name, total, bad_rows, expected)
     return TextRows(query, total, broken, line_of)
 
 
-def _example(text: TextFile, line: int, content: str, reason: str) -> str:
-    verb = "contains" if reason == _BYTES else "has"
-    return f"{text.name}, line {line}: {show(content)} {verb} {reason}"
+def describe_broken(file: str, line: int, content: str, reason: str) -> str:
+    """Return a broken row for messages."""
+    verb = "contains" if reason == BYTES else "has"
+    return f"{file}, line {line}: {show(content.rstrip(chr(10)))} {verb} {reason}"
 
 
 @dataclass(frozen=True)
@@ -273,19 +274,19 @@ class _Reader:
             f"FROM ({self.query}) WHERE contains(concat({self.columns}), chr(10)))"
         ).fetchone()
         if longest and longest > _LONGEST_FIELD:
-            _refuse_open_quote(self._text, line_of(position), longest)
+            refuse_open_quote(self._text.name, line_of(position), longest)
         return int(total or 0)
 
 
 def _check_quotes(text: TextFile, dialect: Dialect, rejects: Sequence[_Reject]) -> None:
     """Refuse a quote that is left open over lines."""
     for reject in rejects:
-        if reject.reason == _TOO_LONG:
+        if reject.reason == TOO_LONG:
             _check_long_rows(text, dialect)
         if reject.more_lines:
             line = _line_at(text, reject.start)
             is_whole = len(reject.content.encode()) < _SHOWN
-            _refuse_open_quote(text, line, reject.more_lines if is_whole else text.lines - line)
+            refuse_open_quote(text.name, line, reject.more_lines if is_whole else text.lines - line)
 
 
 def _check_long_rows(text: TextFile, dialect: Dialect) -> None:
@@ -295,12 +296,13 @@ def _check_long_rows(text: TextFile, dialect: Dialect) -> None:
     starts = chain((line for line, _, _ in _quoted_rows(text, dialect)), [text.lines + 1])
     for line, following in pairwise(starts):
         if following - line > _LONGEST_FIELD + 1:
-            _refuse_open_quote(text, line, following - line - 1)
+            refuse_open_quote(text.name, line, following - line - 1)
 
 
-def _refuse_open_quote(text: TextFile, line: int, more: int) -> None:
+def refuse_open_quote(file: str, line: int, more: int) -> NoReturn:
+    """Refuse a file whose quote is left open over lines."""
     raise BadRowError(
-        f"{text.name}: line {line} opens a quote that takes in {more:,} more line{'s' * (more != 1)}. Expected a closing quote on the same line. "
+        f"{file}: line {line} opens a quote that takes in {more:,} more line{'s' * (more != 1)}. Expected a closing quote on the same line. "
         "Close it, or state that quotes are text (--quote none)."
     )
 

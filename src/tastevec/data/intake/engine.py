@@ -7,23 +7,54 @@ import tempfile
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import ibis
+from ibis.backends.sql.datatypes import DuckDBType
 
+from tastevec.data.intake.layouts import find_source
+from tastevec.data.intake.tables import open_table
 from tastevec.data.intake.text import sql_path
 from tastevec.data.streaming import storage_errors
+from tastevec.schema import POSITION
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from ibis.backends.duckdb import Backend
 
+    from tastevec.data.intake.layouts import SourceFiles
+    from tastevec.data.intake.settings import IntakeSettings
+    from tastevec.data.intake.tables import OpenTable
+
 # ruff: noqa: S608 -- each query is built from constants, generated names and paths that `sql_path` has quoted
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An opened source.
+
+    Attributes:
+        files: Its files; None of standard input and of a table in memory.
+        table: The interactions.
+        raw: All their rows: ``c0`` to ``cN`` and ``position``.
+    """
+
+    files: SourceFiles | None
+    table: OpenTable
+    raw: ibis.Table
 
 
 class Engine(Protocol):
     """What the intake needs of DuckDB and of Spark."""
+
+    def open(self, source: Any, settings: IntakeSettings, scratch: Path) -> Opened:  # noqa: ANN401  a path or a table
+        """Open a source; ``scratch`` is a folder for copies that exists as long as the rows are read."""
+        ...
+
+    def first(self, raw: ibis.Table, rows: int) -> ibis.Table:
+        """Return the first rows of an opened table."""
+        ...
 
     def fetch(self, table: ibis.Table) -> pa.Table:
         """Return the rows of a small result."""
@@ -51,6 +82,26 @@ class DuckEngine:
     """DuckDB in this process: rows are stored as Parquet files, which are removed with the connection."""
 
     connection: Backend
+
+    def open(self, source: Any, settings: IntakeSettings, scratch: Path) -> Opened:  # noqa: ANN401  as above
+        """Open a file, a folder, standard input or a table in memory."""
+        on_disk = isinstance(source, str | Path) and source != "-"
+        files = find_source(Path(source), scratch) if on_disk else None
+        table = open_table(
+            source if files is None else files.interactions,
+            connection=self.connection,
+            scratch=scratch,
+            file_format=settings.file_format,
+            bad_rows=settings.bad_rows,
+        )
+        # Ibis would otherwise find the types by a call that DuckDB has deprecated.
+        columns = {f"c{index}": DuckDBType.from_string(kind) for index, kind in enumerate(table.types)}
+        schema = ibis.schema({**columns, POSITION: "int64"})
+        return Opened(files, table, self.connection.sql(table.query, schema=schema))
+
+    def first(self, raw: ibis.Table, rows: int) -> ibis.Table:
+        """Return the first rows of an opened table."""
+        return raw.limit(rows)
 
     def fetch(self, table: ibis.Table) -> pa.Table:
         """Return the rows of a small result."""

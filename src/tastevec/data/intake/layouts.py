@@ -302,7 +302,7 @@ def _release_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     by_folder: dict[PurePosixPath, list[str]] = {}
     for member in archive.namelist():
         inner = PurePosixPath(member)
-        if not member.endswith("/") and _is_needed(inner.name):
+        if not member.endswith("/") and is_needed(inner.name):
             by_folder.setdefault(inner.parent, []).append(member)
     for folder in sorted(by_folder, key=lambda folder: (len(folder.parts), str(folder))):
         if recognize([PurePosixPath(member).name for member in by_folder[folder]]):
@@ -310,5 +310,6 @@ def _release_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return {}
 
 
-def _is_needed(name: str) -> bool:
+def is_needed(name: str) -> bool:
+    """Return whether a file of this name may be a part of a release."""
     return any(fnmatchcase(name, pattern) for pattern in _NEEDED)

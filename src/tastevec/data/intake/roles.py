@@ -119,7 +119,7 @@ def _has_times(context: Context, index: int, *, certain: bool = False) -> bool:
     """Return whether nearly all of the first values are times; ``certain`` takes numbers of recent decades alone."""
     if is_time_type(context, index):
         return True
-    sample = context.raw.limit(_SAMPLE)
+    sample = context.engine.first(context.raw, _SAMPLE)
     found = context.row(rules.count_times(sample, sample[f"c{index}"]))
     filled = sum(found[shape] or 0 for shape in spelling.SHAPES if shape != "empty")
     lowest = found.get("lowest")
@@ -134,7 +134,7 @@ def _has_times(context: Context, index: int, *, certain: bool = False) -> bool:
 
 def _refuse_unused(context: Context, columns: Columns) -> None:
     """Stop where an unused column looks like ratings or events: the table would train as implicit."""
-    used, sample = set(columns.roles.values()), context.raw.limit(_UNUSED_SAMPLE)
+    used, sample = set(columns.roles.values()), context.engine.first(context.raw, _UNUSED_SAMPLE)
     for index, name in enumerate(columns.names):
         if index in used or name in columns.ignored:
             continue

@@ -199,7 +199,7 @@ def _time_format(context: Context, columns: Columns, *, sample: bool = True) -> 
     typed = is_time_type(context, index)
     if settings.time_format is not None or typed:
         return spelling.time_format({}, settings.time_format, typed=typed)
-    rows = context.raw.limit(_SAMPLE) if sample else context.raw
+    rows = context.engine.first(context.raw, _SAMPLE) if sample else context.raw
     counts = context.row(rules.count_times(rows, rows[f"c{index}"], rows[POSITION]))
     try:
         how = spelling.time_format(counts, None, accept=settings.accept)
@@ -226,7 +226,7 @@ def _check(context: Context, columns: Columns, stored: ibis.Table) -> RowReport:
     """Refuse invalid rows, or count them."""
     wrong = stored.filter(stored.error.notnull())
     groups = wrong.group_by("error").agg(rows=wrong.count(), first=wrong[POSITION].min())
-    found = context.engine.fetch(groups).to_pylist()
+    found = context.engine.fetch(groups.order_by("first")).to_pylist()
     errors: list[RowError] = []
     if found:
         firsts = wrong.filter(wrong[POSITION].isin([row["first"] for row in found]))

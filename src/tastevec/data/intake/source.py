@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
-from ibis.backends.sql.datatypes import DuckDBType
 
 from tastevec.data.intake.context import Context
 from tastevec.data.intake.engine import DuckEngine
 from tastevec.data.intake.interactions import Interactions, read_interactions
 from tastevec.data.intake.items import ItemTable, read_items
-from tastevec.data.intake.layouts import SourceFiles, find_source
 from tastevec.data.intake.metadata import TableContext, check_met, read_table
 from tastevec.data.intake.report import Findings, IntakeReport, ReportLine, TableReport
 from tastevec.data.intake.settings import IntakeSettings, ItemSettings
-from tastevec.data.intake.tables import open_table
 from tastevec.data.intake.tags import RelevanceTable, TagTable, read_relevances, read_tags
 from tastevec.data.streaming import storage_errors
 from tastevec.nouns import ItemNoun
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
     from tastevec.data.intake.engine import Engine
-    from tastevec.data.intake.tables import OpenTable
+    from tastevec.data.intake.layouts import SourceFiles
     from tastevec.data.intake.validation import RowReport
     from tastevec.data.value_scale import ValueScale
     from tastevec.schema import Order
@@ -105,23 +102,21 @@ def read_source(
         DataError: The values make no sense, or a table meets nothing; ``code`` names a stop that may be accepted.
     """
     settings, items = settings or IntakeSettings(), items or ItemSettings()
+    engine = engine or DuckEngine(connection)
     findings = Findings(settings.accept, settings.strict)
     with scratch_folder() as scratch, storage_errors("reading the source"):
-        files = find_files(source, scratch)
-        path = source if files is None else files.interactions
-        opened = open_table(
-            path,
-            connection=connection,
-            scratch=scratch,
-            file_format=settings.file_format,
-            bad_rows=settings.bad_rows,
+        opened = engine.open(source, settings, scratch)
+        files = opened.files
+        read = read_interactions(
+            Context(
+                opened.table,
+                opened.raw,
+                engine,
+                settings,
+                findings,
+                None if files is None else files.rating_range,
+            )
         )
-        engine = engine or DuckEngine(connection)
-        raw = connection.sql(opened.query, schema=_schema(opened))
-        context = Context(
-            opened, raw, engine, settings, findings, None if files is None else files.rating_range
-        )
-        read = read_interactions(context)
         described = _Described.read(
             files,
             items,
@@ -131,7 +126,7 @@ def read_source(
         noun = items.item_noun or ItemNoun(**((files and files.item_noun) or ITEM_NOUN))
         made = _joined(read, described, engine, findings, noun)
     found = Source(
-        name=opened.file.partition(".")[0] if files is None else files.name,
+        name=opened.table.file.partition(".")[0] if files is None else files.name,
         format="table" if files is None else files.layout.format,
         scale=read.feedback.scale,
         feedback=read.feedback.to_dict(),
@@ -151,7 +146,7 @@ def read_source(
 def read_histories(
     source: Any,  # noqa: ANN401  as `read_source`
     *,
-    engine: DuckEngine,
+    engine: Engine,
     model: ValueScale,
     settings: IntakeSettings,
     events: Mapping[str, float | None],
@@ -173,16 +168,10 @@ def read_histories(
         DataError: As `read_source`.
     """
     with scratch_folder() as scratch, storage_errors("reading the interactions"):
-        files = find_files(source, scratch)
-        opened = open_table(
-            source if files is None else files.interactions,
-            connection=engine.connection,
-            scratch=scratch,
-            file_format=settings.file_format,
-            bad_rows=settings.bad_rows,
+        opened = engine.open(source, settings, scratch)
+        return read_interactions(
+            Context(opened.table, opened.raw, engine, settings, findings, model=model, events=events)
         )
-        raw = engine.connection.sql(opened.query, schema=_schema(opened))
-        return read_interactions(Context(opened, raw, engine, settings, findings, model=model, events=events))
 
 
 @contextmanager
@@ -190,13 +179,6 @@ def scratch_folder() -> Iterator[Path]:
     """Yield a folder for copies and unpacked files, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="tastevec-") as folder:
         yield Path(folder)
-
-
-def find_files(source: Any, scratch: Path) -> SourceFiles | None:  # noqa: ANN401  as `read_source`
-    """Return the files of a source on disk; None of standard input and of tables in memory."""
-    if not isinstance(source, str | Path) or source == "-":
-        return None
-    return find_source(Path(source), scratch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,12 +313,6 @@ def _with_tag_only(rated: ibis.Table, own: pa.Table, engine: Engine) -> ibis.Tab
     after = ibis.literal(1 << 62, type="int64")  # behind all interactions
     stored = engine.store(only.select(**columns, **{POSITION: only.line + after}), "adding tagged items")
     return ibis.union(rated.select(*columns, POSITION), stored)
-
-
-def _schema(opened: OpenTable) -> ibis.Schema:
-    """Return the types of the query, which Ibis would otherwise find by a call that DuckDB has deprecated."""
-    columns = {f"c{index}": DuckDBType.from_string(kind) for index, kind in enumerate(opened.types)}
-    return ibis.schema({**columns, POSITION: "int64"})
 
 
 def _genome_folder(files: SourceFiles | None, scratch: Path) -> Path | None:

@@ -17,7 +17,7 @@ from tastevec.data.intake.formats import infer_dialect, json_names, sniff, unzip
 from tastevec.data.intake.layouts import BEFORE_FLAGS, FLAGS_FILE, known_format
 from tastevec.data.intake.memory import MemoryTable, to_columns
 from tastevec.data.intake.settings import FileFormat
-from tastevec.data.intake.text import decompress, literal, open_text, show, sql_path
+from tastevec.data.intake.text import decompress, literal, open_text, sql_path
 from tastevec.errors import SourceError
 from tastevec.schema import GENRES, ITEM_ID, RATING, TIMESTAMP, TITLE, USER_ID
 
@@ -60,7 +60,6 @@ class OpenTable:
     file: str
     format: str
     rows: int
-    connection: Backend = field(repr=False)
     broken: BrokenRows = field(default_factory=BrokenRows)
     file_unit: Literal["line", "row"] = "row"
     encoding: str | None = None
@@ -74,15 +73,6 @@ class OpenTable:
     def line_of(self, position: int) -> int:
         """Return the line of a row in its file, or its number in a table, from 1; this may read the whole file."""
         return self.find_line(int(position))
-
-    def example(self, position: int) -> str:
-        """Return a row for messages."""
-        columns = ", ".join(f"CAST(c{index} AS VARCHAR)" for index in range(len(self.names)))
-        with readable(self.file, self.names):
-            row = self.connection.raw_sql(
-                f"SELECT {columns} FROM ({self.query}) WHERE position = {int(position)}"
-            ).fetchone()
-        return show((self.delimiter or ",").join(cell or "" for cell in row or ()), limit=80)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +202,6 @@ def _of_text(rows: TextRows, names: Sequence[str], opening: _Opening, **more: An
         types=("VARCHAR",) * len(names),
         file=opening.name,
         rows=rows.rows,
-        connection=opening.connection,
         broken=rows.broken,
         file_unit="line",
         find_line=rows.line_of,
@@ -256,7 +245,7 @@ def _open_parquet(path: Path, opening: _Opening) -> OpenTable:
     query = f"SELECT {listed}, {position} AS position FROM {source}"
     types = tuple(kind for name, kind in opening.describe(query))[:-1]
     rows = sum(footer.num_rows for _, footer in footers)
-    return OpenTable(query, (*columns, *folders), types, opening.name, "parquet", rows, opening.connection)
+    return OpenTable(query, (*columns, *folders), types, opening.name, "parquet", rows)
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -328,6 +317,5 @@ def _open_memory(source: MemoryTable, opening: _Opening, format: str = "table") 
         file=source.name,
         format=format,
         rows=columns.table.num_rows,
-        connection=opening.connection,
         unreadable=columns.unreadable,
     )

@@ -297,6 +297,11 @@ def _rewrite(path: Path, scratch: Path, encoding: str, *, returns_end_lines: boo
     return Path(copy.name)
 
 
+def mark_undecoded(line: bytes, encoding: str) -> str:
+    """Return a line as the copy of its file has it: what is no text is marked."""
+    return _NOT_TEXT.sub(_mark, line.decode(encoding, "surrogateescape"))
+
+
 def _mark(match: re.Match[str]) -> str:
     """Return ``UNDECODED`` and the byte's two digits; for the noncharacter itself, ff."""
     return f"{UNDECODED}{ord(match.group()) & 0xFF:02x}"

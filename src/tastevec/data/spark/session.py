@@ -75,6 +75,14 @@ class Storage:
         self._system(address).copyToLocalFile(False, self._path(address), self._path(address_of(file)), True)  # noqa: FBT003  Java names no arguments
         return file
 
+    def head(self, address: str, size: int) -> bytes:
+        """Return the first bytes of the file at this address."""
+        stream = self._system(address).open(self._path(address))
+        try:
+            return bytes(stream.readNBytes(size))
+        finally:
+            stream.close()
+
     def send(self, file: Path, address: str) -> None:
         """Copy the local ``file`` to this address."""
         self._system(address).copyFromLocalFile(self._path(address_of(file)), self._path(address))
@@ -304,7 +312,7 @@ class SparkEngine:
         """Return a new address in the shared folder."""
         return f"{self.shared}/{prefix}-{uuid.uuid4().hex}"
 
-    def table(self, frame: DataFrame, schema: ibis.Schema) -> ibis.Table:
+    def table(self, frame: DataFrame, schema: ibis.Schema | Mapping[str, Any]) -> ibis.Table:
         """Return the frame as a table for expressions of this engine."""
         name = f"rows_{uuid.uuid4().hex}"
         frame.createOrReplaceTempView(name)
@@ -319,7 +327,7 @@ class SparkEngine:
         """Yield the rows of ``table`` in its order, in batches; Spark writes them in order, in parts."""
         schema, address, found = table.schema().to_pyarrow(), self.fresh("rows"), 0
         with spark_errors("preprocessing the interactions"):
-            written = self.write(self._frame(table), address)
+            written = self.write(self.frame(table), address)
             parts = [part for part in self.storage.entries(address) if part.name.startswith("part-")]
         # By number: after 99999 the names have one digit more.
         for part in sorted(parts, key=lambda part: (int(part.name.split("-")[1]), part.name)):
@@ -371,7 +379,8 @@ class SparkEngine:
             for batch in rows.iter_batches(batch_size=_ROWS):
                 yield batch.cast(schema)
 
-    def _frame(self, table: ibis.Table) -> DataFrame:
+    def frame(self, table: ibis.Table) -> DataFrame:
+        """Return the table as a frame."""
         for memtable in table.op().find(InMemoryTable):
             if memtable.name not in self._uploaded:
                 frame = self.upload(memtable.data.to_pyarrow(memtable.schema), memtable.name)
