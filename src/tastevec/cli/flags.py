@@ -44,7 +44,7 @@ INTAKE_FLAGS: dict[str, Any] = {
     ),
     "repeats": _flag(
         str | None,
-        "latest|sum|strongest|keep",
+        "latest|sum|strongest",
         "What counts where a user has an item several times. Default: ratings latest, counts sum, events strongest.",
         _INTERACTIONS,
     ),
@@ -85,6 +85,9 @@ INTAKE_FLAGS: dict[str, Any] = {
     ),
     "delimiter": _flag(
         str | None, "TEXT", "Between two fields: , ; \\t | :: or ^. Default: inferred.", _FILES
+    ),
+    "no_header": _flag(
+        bool, "", "The first line is a row; columns have the numbers from 1.", _FILES, "--no-header"
     ),
     "quote": _flag(str | None, "none", "The file has no quotes.", _FILES),
     "encoding": _flag(str | None, "utf-8|utf-16|iso-8859-1", "Encoding of a text file.", _FILES),
@@ -138,7 +141,7 @@ def takes_flags(*groups: dict[str, Any]) -> Callable[[Callable[..., None]], Call
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=False if name == "strict" else None,
+                default=False if name in {"strict", "no_header"} else None,
                 annotation=hint,
             )
             for name, hint in flags.items()

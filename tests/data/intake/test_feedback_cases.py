@@ -408,6 +408,14 @@ def test_hours_of_a_pair_are_added():
     assert crowds.value(read(added(table, (user, item, 0.2))), user, item)["rating"] == pytest.approx(2.1)
 
 
+def test_repeats_that_are_to_stay_are_refused():
+    """Case 28: not built; the message says what counts instead."""
+    with pytest.raises(
+        SettingsError, match=r"--repeats keep: a history has each item once\. Expected latest, sum or"
+    ):
+        read(crowd(hours=lambda row: 1 + row % 8), repeats="keep")
+
+
 # Warnings and stops
 
 

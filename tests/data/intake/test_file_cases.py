@@ -137,6 +137,16 @@ def test_a_file_without_a_header_is_refused_and_its_columns_can_be_named(tmp_pat
     assert crowds.rows(found)[0]["item_id"].startswith("01327")
 
 
+def test_columns_without_a_header_can_be_stated_by_number(tmp_path):
+    """Cases 54 and 55: --no-header."""
+    table = crowd(rating=stars)
+    path = crowds.write(tmp_path / "ratings.csv", table, header=False)
+
+    found = read(path, no_header=True, column=["user_id=1", "item_id=2", "rating=3"])
+
+    assert crowds.rows(found) == crowds.rows(read(table))
+
+
 @pytest.mark.parametrize(("name", "delimiter"), [("world.inter", "\t"), ("world.csv", ",")])
 def test_typed_headers_are_known_in_any_file(tmp_path, table, expected, name, delimiter):
     """Case 56: prepare; encode and recommend are tested with the model."""

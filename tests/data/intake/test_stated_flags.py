@@ -31,6 +31,7 @@ EXAMPLES = {
     "column": ["rating=points", "timestamp=none"],
     "columns": ["user_id,item_id"],
     "delimiter": [],
+    "no_header": [True],
     "quote": ["none"],
     "encoding": ["utf-16"],
     "missing": ["''"],
@@ -68,7 +69,11 @@ def test_every_flag_without_a_value_is_a_keyword(name):
     shown = in_python(f"a wrong one (--{name.replace('_', '-')})")
 
     assert "--" not in shown
-    assert shown.removeprefix("a wrong one (").partition("=")[0] in {name, f"{name}s"}
+    assert shown.removeprefix("a wrong one (").partition("=")[0] in {
+        name,
+        f"{name}s",
+        name.removeprefix("no_"),
+    }
 
 
 @pytest.mark.parametrize(

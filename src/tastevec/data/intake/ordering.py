@@ -94,8 +94,6 @@ def merge_repeats(
 
     Rows that are equal, time included, were delivered twice and count once.
     """
-    if repeats == "keep":
-        return rows, "kept"
     keys = [USER_ID, ITEM_ID]
     if context.engine.are_sorted(rows, (USER_ID, ITEM_ID)):
         return rows, "none"

@@ -130,6 +130,7 @@ _INTAKE: Final = (
         "columns",
         "delimiter",
         "header",
+        "no_header",
         "quote",
         "encoding",
     ),
@@ -271,7 +272,7 @@ def _file_format(given: Mapping[str, Any]) -> FileFormat:
     return FileFormat(
         delimiter=None if delimiter is None else _TAB.get(delimiter, delimiter),
         columns=names,
-        header=given.get("header"),
+        header=False if given.get("no_header") else given.get("header"),
         quote=quote not in (False, "none"),
         encoding=_choice("encoding", given["encoding"]) if "encoding" in given else None,
     )
@@ -302,7 +303,7 @@ _VALUES: Final[Mapping[str, str]] = {
     "quote": "none",
     "engine": "duckdb|spark",
     "preset": "taste|bert-cosine|direction",
-    **dict.fromkeys(("strict", "delimiter", "items", "tags", "relevance", "text_model"), ""),
+    **dict.fromkeys(("strict", "no_header", "delimiter", "items", "tags", "relevance", "text_model"), ""),
     **dict.fromkeys(("genome", "master", "scratch", "item_noun", "split_strategy"), ""),
 }
 _FLAG_ALONE: Final = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?![\w-])")
@@ -360,7 +361,8 @@ def _python_value(name: str, value: str) -> str:
 
 
 def _alone(name: str) -> str:
-    return "strict=True" if name == "strict" else f"{_PAIRS.get(name, name)}="
+    switches = {"strict": "strict=True", "no_header": "header=False"}
+    return switches.get(name, f"{_PAIRS.get(name, name)}=")
 
 
 @contextmanager
