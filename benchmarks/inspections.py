@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beyond import BEYOND, DATA_SETS, made_up
+from typer.testing import CliRunner
 
-import tastevec as tv
+from tastevec.cli.app import app
 
 if TYPE_CHECKING:
     from measure import Run
@@ -48,19 +50,19 @@ def measured(run: Run) -> dict[str, Any]:
 
 def inspected(name: str, source: str, tables: dict[str, str]) -> dict[str, Any]:
     """Return the report of a source, how long it took, and the command that prints it."""
+    flags = [word for flag, table in tables.items() for word in (f"--{flag}", table)]
     start = time.perf_counter()
-    report = tv.inspect(source, **tables)
-    flags = "".join(f" --{flag} {Path(table).name}" for flag, table in tables.items())
+    printed = CliRunner().invoke(app, ["inspect", source, *flags], catch_exceptions=False)
+    seconds = time.perf_counter() - start
+    if printed.exit_code:
+        raise SystemExit(printed.output)
+    report = printed.output.strip()
     return {
         "name": name,
-        "command": f"tastevec inspect {Path(source).name}{flags}",
-        "rows": report.tables[0].summary.partition(" rows")[0],
-        "kind": next(
-            line.role
-            for line in report.tables[0].lines
-            if line.role in {"explicit", "implicit", "weighted", "events"}
-        ),
-        "report": str(report),
-        "warnings": ", ".join(warning.code for warning in report.warnings) or "none",
-        "seconds": round(time.perf_counter() - start, 1),
+        "command": " ".join(["tastevec inspect", *(Path(word).name for word in (source, *flags))]),
+        "rows": report.partition(" rows")[0].split()[-1],
+        "kind": next(iter(re.findall(r"  (explicit|implicit|weighted|events) ", report))),
+        "report": report,
+        "warnings": ", ".join(re.findall(r"^warning .* \[([a-z-]+)\]$", report, re.MULTILINE)) or "none",
+        "seconds": round(seconds, 1),
     }
