@@ -233,7 +233,7 @@ class _EncoderTrainer(Trainer):
         """Validate, in place of the Trainer's mean loss: on rank 0, which broadcasts the metrics."""
         run, metrics = self.run, dict[str, float]()
         if not rank():
-            metrics = validate(self.encoder, run.validation, run.input_config, run.settings, order=run.order)
+            metrics = validate(self.encoder, run.validation, run.input_config, run.settings, run.order)
         if world_size() > 1:
             broadcast = [metrics]
             torch.distributed.broadcast_object_list(broadcast, 0)
@@ -310,7 +310,6 @@ def validate(
     users: Histories,
     config: InputConfig,
     settings: TasteSettings | NoteSettings,
-    *,
     order: Order = "timestamp",
 ) -> dict[str, float]:
     """Return the metrics on validation users, each named ``eval_*``, and the validation score that selects the epoch.
