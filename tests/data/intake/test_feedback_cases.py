@@ -331,6 +331,14 @@ def test_an_unused_column_of_events_is_refused():
         read(crowd(what=events))
 
 
+def test_an_unused_column_of_true_and_false_is_refused():
+    """Case 20: booleans."""
+    with pytest.raises(
+        DataError, match="column seen holds true and false and is not used: export it as 1 and 0"
+    ):
+        read(crowd(seen=lambda row: row % 3 == 0))
+
+
 def test_a_rating_counts_where_an_event_is_there_too():
     """Case 21."""
     found = read(crowd(rating=stars, event=events))

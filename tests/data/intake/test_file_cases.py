@@ -341,6 +341,13 @@ def test_a_column_that_is_not_read_may_hold_anything(table, expected):
     assert crowds.lines(found)["mixed"].startswith("ignored mixed values")
 
 
+def test_a_column_of_objects_of_arrow_is_ignored(table, expected):
+    """Case 63: structs and lists."""
+    nested = pa.table({**table, "place": [{"x": 1.5}] * 320, "seen_at": [[1]] * 320})
+
+    assert crowds.rows(read(nested)) == expected
+
+
 def test_a_column_of_ids_that_cannot_be_read_is_refused(table):
     """Case 63: a column that is read."""
     frame = pd.DataFrame(table)

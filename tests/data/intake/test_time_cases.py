@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 import crowds
@@ -114,6 +115,16 @@ def test_a_column_of_digits_may_be_dates():
     found = read(timed(lambda _row: 20_191_001))
 
     assert {row["timestamp"] for row in crowds.rows(found)} == {1_569_888_000}
+
+
+@pytest.mark.parametrize(("unit", "zone"), [("ns", "Europe/Berlin"), ("ms", None)])
+def test_typed_times_are_utc_seconds_without_another_library(unit, zone):
+    """Case 45: pandas and Arrow."""
+    typed = pa.array(timed(times)["timestamp"], pa.timestamp("s")).cast(pa.timestamp(unit, zone))
+    found = read(pa.table({**crowd(), "timestamp": typed}))
+
+    assert crowds.value(found, 1, crowd()["item_id"][0])["timestamp"] == times(0)
+    assert ", timestamps, resolution " in crowds.lines(found)["timestamp"]
 
 
 def test_months_come_first_where_a_day_says_so():

@@ -87,7 +87,9 @@ def _why_unreadable(array: Any) -> str | None:  # noqa: ANN401 -- an Arrow array
     import duckdb  # noqa: PLC0415 -- as above
 
     try:
-        duckdb.connect().from_arrow(pa.table({"c": array[:1]})).fetchall()
+        duckdb.connect().from_arrow(
+            pa.table({"c": array[:1]})
+        ).to_arrow_table()  # Python values of times need pytz
     except duckdb.Error as error:
         return f"{array.type}: {error}".split("\n", maxsplit=1)[0][:100]
     return None

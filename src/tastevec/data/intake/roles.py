@@ -115,10 +115,18 @@ def _warn_unused_times(context: Context, columns: Columns) -> None:
             )
 
 
+def _is_plain(context: Context, index: int) -> bool:
+    """Return whether a column has texts or numbers."""
+    kind = context.raw[f"c{index}"].type()
+    return bool(kind.is_string() or (kind.is_numeric() and not kind.is_boolean()))
+
+
 def _has_times(context: Context, index: int, *, certain: bool = False) -> bool:
     """Return whether nearly all of the first values are times; ``certain`` takes numbers of recent decades alone."""
     if is_time_type(context, index):
         return True
+    if not _is_plain(context, index):
+        return False
     sample = context.engine.first(context.raw, _SAMPLE)
     found = context.row(rules.count_times(sample, sample[f"c{index}"]))
     filled = sum(found[shape] or 0 for shape in spelling.SHAPES if shape != "empty")
@@ -139,6 +147,14 @@ def _refuse_unused(context: Context, columns: Columns) -> None:
         if index in used or name in columns.ignored:
             continue
         column = sample[f"c{index}"]
+        if column.type().is_boolean():
+            context.findings.stop(
+                "unused-number",
+                f"{context.where}: column {name} holds true and false and is not used: export it as 1 and 0 for "
+                f"--column rating={name}, or --feedback implicit",
+            )
+        if not _is_plain(context, index):
+            continue
         value = rules.read_number(column, decimal_comma=context.opened.decimal_comma).value
         counts = {"good": value.count(), "distinct": value.nunique(), "low": value.min(), "high": value.max()}
         row = context.row(sample.agg(filled=column.count(), **counts))
