@@ -160,7 +160,8 @@ def test_genome_and_missing_parts_of_a_release(scratch, tmp_path):
     plain = worlds.write_1m(tmp_path / "plain")
     (plain / "movies.dat").unlink()
     with pytest.raises(SourceError, match=r"no movies.dat. Expected the items of ml-1m"):
-        find_source(plain, scratch)
+        find_source(plain, scratch).check_items()
+    find_source(plain / "ratings.dat", scratch).check_items()  # a file that is named alone has no metadata
 
 
 def test_genre_names_come_from_u_genre(read, tmp_path):

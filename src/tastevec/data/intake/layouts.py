@@ -113,6 +113,7 @@ class SourceFiles:
         items: The item metadata, if there are any.
         tags: The users' own tags, if there are any.
         genome_folder: The folder of ``genome-scores.csv``, if there is one.
+        missing_items: The file of item metadata that the folder of a release of MovieLens lacks.
     """
 
     layout: Layout
@@ -121,6 +122,19 @@ class SourceFiles:
     items: Path | None = None
     tags: Path | None = None
     genome_folder: Path | None = None
+    missing_items: str | None = None
+
+    def check_items(self) -> None:
+        """Check that a release of MovieLens has its items.
+
+        Raises:
+            SourceError: They are missing.
+        """
+        if self.missing_items:
+            raise SourceError(
+                f"{self.interactions.parent}: no {self.missing_items}. Expected the items of {self.layout.format}. Fetch the release "
+                "again, or name a table with --items."
+            )
 
     @property
     def rating_range(self) -> tuple[float, float] | None:
@@ -186,12 +200,10 @@ def _in_folder(folder: Path, name: str) -> SourceFiles | None:
         return file if file and file.is_file() else None
 
     items = part(layout.items)
-    if items is None and layout.needs_items:
-        raise SourceError(
-            f"{folder}: no {layout.items}. Expected the items of {layout.format}. Fetch the release again, or name a table with --items."
-        )
     genome = folder if part(GENOME_FILES[0]) else None
-    return SourceFiles(layout, stem if layout is _RECBOLE else name, path, items, part(layout.tags), genome)
+    missing = layout.items if items is None and layout.needs_items else None
+    name = stem if layout is _RECBOLE else name
+    return SourceFiles(layout, name, path, items, part(layout.tags), genome, missing)
 
 
 def recognize(names: Collection[str]) -> tuple[Layout, str] | None:

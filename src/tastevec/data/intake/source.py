@@ -107,6 +107,8 @@ def read_source(
     with scratch_folder() as scratch, storage_errors("reading the source"):
         opened = engine.open(source, settings, scratch)
         files = opened.files
+        if files is not None and not items.items:
+            files.check_items()
         read = read_interactions(
             Context(
                 opened.table,
