@@ -142,7 +142,9 @@ def _fail(error: BaseException, message: str, *, as_json: bool) -> NoReturn:
     interrupted = isinstance(error, KeyboardInterrupt)
     typer.echo(f"{'Interrupted' if interrupted else 'Error'}: {line}", err=True)
     if as_json:
-        typer.echo(_as_text({"error": {"kind": type(error).__name__, "message": line}}))
+        code = getattr(error, "code", None)  # of a stop that --accept may take
+        facts = {"kind": type(error).__name__, "message": line} | ({"code": code} if code else {})
+        typer.echo(_as_text({"error": facts}))
     raise typer.Exit(_INTERRUPTED if interrupted else _FAILED) from error
 
 

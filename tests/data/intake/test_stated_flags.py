@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -10,6 +14,7 @@ import tastevec
 from crowds import changed, crowd
 from tastevec.cli.app import app
 from tastevec.cli.flags import INTAKE_FLAGS, ITEM_FLAGS
+from tastevec.data.intake.report import CODES
 from tastevec.data.intake.stated import in_python, intake_settings, item_settings
 from tastevec.errors import DataError
 
@@ -116,6 +121,26 @@ def test_errors_and_reports_have_keywords_in_python_and_flags_in_commands(tmp_pa
     assert "rating_range=" in str(tastevec.inspect(table, columns={"rating": "points"}))
     printed = CliRunner().invoke(app, ["inspect", str(path), "--column", "rating=points"])
     assert "(--rating-range)" in printed.output
+
+
+def test_codes_of_the_source_are_those_that_can_be_accepted():
+    folder = Path(tastevec.__file__).parent
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.py")))
+    found = set(re.findall(r"findings[.](?:warn|stop)\(\s*\"([a-z0-9-]+)\"", text))
+
+    assert found | {"times-1970", "unmatched-items", "unmatched-tags"} == set(CODES)
+    with pytest.raises(
+        tastevec.SettingsError, match=r"accept: 'few-positive'[.] Expected all-positive, .*few-positives"
+    ):
+        intake_settings({"accept": "few-positive"})
+
+
+def test_codes_of_stops_are_in_the_json_of_a_command(tmp_path):
+    path = crowds.write(tmp_path / "rows.csv", crowd(points=lambda row: 1 + row % 10))
+
+    refused = CliRunner().invoke(app, ["inspect", str(path), "--json"])
+
+    assert json.loads(refused.stdout)["error"]["code"] == "unused-number"
 
 
 def test_skipping_bad_rows_names_the_flag_that_replaced_it(tmp_path):

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tastevec.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# Of warnings, and of stops that are a judgment and may be accepted.
+CODES: Final = (
+    "all-positive",
+    "constant-rating",
+    "empty-upper-half",
+    "few-positives",
+    "inferred-scale",
+    "no-scale",
+    "no-values",
+    "old-times",
+    "repeated-items",
+    "similar-ids",
+    "sorted-file",
+    "tied-times",
+    "times-1970",
+    "unmatched-items",
+    "unmatched-tags",
+    "unrated-value",
+    "unused-events",
+    "unused-number",
+    "unused-time",
+    "users-lost",
+)
 
 
 class ReportLine(NamedTuple):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+from tastevec.data.intake.report import CODES
 from tastevec.data.intake.settings import BAD_ROWS_SHARE, FileFormat, IntakeSettings, ItemSettings
 from tastevec.errors import SettingsError, TastevecError
 from tastevec.nouns import ItemNoun
@@ -62,7 +63,7 @@ def intake_settings(stated: Mapping[str, Any]) -> IntakeSettings:
         "bad_times": lambda value: _one_of("bad_times", value, ("refuse", "none")),
         "missing": lambda value: tuple(text.lower() for text in _several(value) if text),
         "time_format": str,
-        "accept": lambda value: frozenset(_several(value)),
+        "accept": lambda value: frozenset(_one_of("accept", code, CODES) for code in _several(value)),
         "strict": bool,
     }
     made |= {name: read(given[name]) for name, read in readers.items() if name in given}
