@@ -12,6 +12,7 @@ import pyarrow as pa
 from tastevec.data.inputs import InputConfig
 from tastevec.data.value_scale import ValueScale
 from tastevec.errors import FormatError
+from tastevec.nouns import ITEM
 from tastevec.serving.service.app import run_service
 from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.settings import read_settings
@@ -42,6 +43,7 @@ class Slow:
             space=f"space-{seed}",
             item_map=None,
             tags=None,
+            noun=ITEM,
         )
 
     def vectors(self, histories, _horizon):
