@@ -237,6 +237,15 @@ def sorted_events():
     return dict(zip(table, map(list, zip(*pairs, strict=True)), strict=True))
 
 
+def test_a_file_sorted_by_value_has_no_order():
+    """A file whose rows descend by hours inside each user says nothing about time: its last item is the least played."""
+    rows = [(user, (7 * user + place) % 50, 40 - place) for user in range(12) for place in range(10)]
+    users, items, hours = zip(*rows, strict=True)
+    found = read({"user_id": list(users), "item_id": list(items), "hours": list(hours)})
+    assert found.order == "none"
+    assert "values descend in 100 % of steps that change them" in str(found.report)
+
+
 def test_events_of_a_sorted_file_have_weights_and_no_order():
     """Case 15."""
     found = read(sorted_events())

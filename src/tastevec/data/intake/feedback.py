@@ -399,20 +399,36 @@ class OrderFacts:
         ties: Steps inside equal times.
         ascending: Steps (where times decide: inside equal times) in which item IDs ascend.
         descending: In which they descend.
+        rising: Steps to a higher value.
+        falling: Steps to a lower value.
     """
 
     steps: int
     ties: int
     ascending: int
     descending: int
+    rising: int = 0
+    falling: int = 0
 
     def sorted_share(self, of: int) -> float:
         """Return the share of ``of`` steps that go one way."""
         return max(self.ascending, self.descending) / of if of else 0.0
 
+    def sorting(self) -> str:
+        """Return by what the rows of a user are sorted, with the share of steps that show it; "" if they are not."""
+        changes = self.rising + self.falling
+        by_item = ("ids", self.ascending, self.descending, self.steps)
+        by_value = ("values", self.rising, self.falling, changes if changes > _CHANGES * self.steps else 0)
+        for what, up, down, steps in (by_item, by_value):
+            if steps >= _MIN_STEPS and max(up, down) >= SORTED_FROM * steps:
+                way, where = ("ascend" if up >= down else "descend"), " that change them" * (what == "values")
+                return f"{what} {way} in {percent(max(up, down) / steps)} of steps{where}"
+        return ""
+
 
 SORTED_FROM: Final = 0.95  # share of steps in one direction from which the file was sorted by item
 _MIN_STEPS = 20  # fewer say nothing
+_CHANGES = 0.2  # a smaller share of steps between different values says nothing
 _MANY_TIES = 0.2
 
 
@@ -443,11 +459,10 @@ def choose_order(
             )
             findings.warn("tied-times", f"{percent(facts.ties / facts.steps)} of steps are {inside}, {rest}")
         return "timestamp", hashed
-    share = facts.sorted_share(facts.steps)
-    if settings.order is None and facts.steps >= _MIN_STEPS and share >= SORTED_FROM:
+    if settings.order is None and (sorting := facts.sorting()):
         findings.warn(
             "sorted-file",
-            f"no times, and ids {way} in {percent(share)} of steps: the file is sorted, its order says nothing (order none)",
+            f"no times, and {sorting}: the file is sorted, its order says nothing (order none)",
         )
         return "none", False
     return "file", False

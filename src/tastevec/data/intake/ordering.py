@@ -192,6 +192,7 @@ def _order_facts(context: Context, rows: ibis.Table, *, timed: bool) -> OrderFac
         item=rows[ITEM_ID],
         time_before=time.lag().over(window),
         before=rows[ITEM_ID].lag().over(window),
+        change=rows.rating - rows.rating.lag().over(window),
     )
     steps = steps.filter(steps.before.notnull())
     tie = steps.time == steps.time_before
@@ -202,9 +203,11 @@ def _order_facts(context: Context, rows: ibis.Table, *, timed: bool) -> OrderFac
             ties=tie.sum().fill_null(0),
             up=((steps.item > steps.before) & counted).sum().fill_null(0),
             down=((steps.item < steps.before) & counted).sum().fill_null(0),
+            rising=(steps.change > 0).sum().fill_null(0),
+            falling=(steps.change < 0).sum().fill_null(0),
         )
     )
-    return OrderFacts(row["steps"], row["ties"], row["up"], row["down"])
+    return OrderFacts(row["steps"], row["ties"], row["up"], row["down"], row["rising"], row["falling"])
 
 
 def _day(seconds: int) -> str:
