@@ -50,6 +50,10 @@ RENAMED_FLAGS: Final[Mapping[tuple[str, str], str]] = {
     ("serve", "--people"): "--user-vectors",
     ("similar", "--people"): "--user-vectors",
     ("similar", "--user"): "--users",
+    **{
+        (command, "--skip-bad-rows"): "--bad-rows drop"
+        for command in ("inspect", "prepare", "fit", "encode", "recommend", "similar", "explain", "add-items")
+    },
 }
 
 

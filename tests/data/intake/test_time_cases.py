@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -60,6 +61,18 @@ def test_two_columns_of_times_are_refused():
     found = read(table, columns={"timestamp": "updated_at"})
     assert crowds.lines(found)["created_at"].startswith("ignored")
     assert crowds.codes(found) == []
+
+
+def test_two_columns_of_one_name_are_chosen_by_number():
+    """Case 42: of one name."""
+    table = crowd()
+    frame = pd.DataFrame(
+        [table["user_id"], table["item_id"], table["item_id"]], ["user_id", "item_id", "item_id"]
+    ).T
+
+    with pytest.raises(DataError, match="item_id and item_id could both be the item: --column item_id=2"):
+        read(frame)
+    assert crowds.rows(read(frame, columns={"item_id": 3}, feedback="implicit")) == crowds.rows(read(table))
 
 
 @pytest.mark.parametrize("name", ["created_at", "when"])

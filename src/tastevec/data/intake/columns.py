@@ -113,18 +113,19 @@ def match_columns(
         exact = [i for i in indices if _TYPED_NAME.sub("", names[i].strip()) == role]
         if len(exact or indices) > 1:
             both = [names[i] for i in exact or indices]
-            raise two_columns(where, both, role)
+            choice = str((exact or indices)[0] + 1) if len(set(both)) == 1 else both[0]
+            raise two_columns(where, both, role, choice)
         if indices:
             found[role] = (exact or indices)[0]
     return found
 
 
-def two_columns(where: str, names: Sequence[str], role: str) -> DataError:
-    """Return the error for several columns of one role."""
+def two_columns(where: str, names: Sequence[str], role: str, choice: str = "") -> DataError:
+    """Return the error for several columns of one role; ``choice`` is the first, where a name is not enough."""
     listed = " and ".join([", ".join(names[:-1]), names[-1]])
     what = {USER_ID: "the user", ITEM_ID: "the item", TIMESTAMP: "the time"}.get(role, f"the {role}")
     return DataError(
-        f"{where}: {listed} could both be {what}: --column {role}={names[0]}", code="two-columns"
+        f"{where}: {listed} could both be {what}: --column {role}={choice or names[0]}", code="two-columns"
     )
 
 

@@ -54,7 +54,6 @@ _REPEATS: Final[Mapping[str, Repeats]] = {
     "weighted": "sum",
     "events": "strongest",
 }
-_WIDEST = 100.0  # a rating beyond is no rating
 _PLACEHOLDERS = (0.0, -1.0, 99.0)  # values that often mean "not rated"
 _PLACEHOLDER_SHARE = 0.2
 _OUTSIDE_SHARE = 0.01
