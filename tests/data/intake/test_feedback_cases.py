@@ -239,7 +239,7 @@ def sorted_events():
 
 def test_a_file_sorted_by_value_has_no_order():
     """A file whose rows descend by hours inside each user says nothing about time: its last item is the least played."""
-    rows = [(user, (7 * user + place) % 50, 40 - place) for user in range(12) for place in range(10)]
+    rows = [(user, (7 * user + 23 * place) % 50, 40 - place) for user in range(12) for place in range(10)]
     users, items, hours = zip(*rows, strict=True)
     found = read({"user_id": list(users), "item_id": list(items), "hours": list(hours)})
     assert found.order == "none"
