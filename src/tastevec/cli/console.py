@@ -52,7 +52,7 @@ RENAMED_FLAGS: Final[Mapping[tuple[str, str], str]] = {
     ("similar", "--user"): "--users",
     **{
         (command, "--skip-bad-rows"): "--bad-rows drop"
-        for command in ("inspect", "prepare", "fit", "encode", "recommend", "similar", "explain", "add-items")
+        for command in ("inspect", "prepare", "fit", "encode", "recommend", "similar", "explain")
     },
 }
 
