@@ -77,7 +77,7 @@ def preprocessed_by(engine: str, path: Path | str, parent: Path, **settings: Any
         "scale": scale,
         "feedback": source.feedback,
         "order": source.order,
-        "report": str(source.report),
+        "report": str(source.report).splitlines(),
         "row_reports": source.row_reports,
         "files": bytes_of(folder),
     }

@@ -111,7 +111,7 @@ def crowd(users=200, seed=1):
             user,
             item,
             None if rng.random() < 0.05 else float(rng.integers(1, 6)),
-            int(rng.integers(0, 4)) * 90_000,
+            1_000_000_000 + int(rng.integers(0, 4)) * 90_000,
         )
         for user in range(1, users + 1)
         for item in rng.choice(24, int(rng.integers(1, 23)), replace=False).tolist()
@@ -210,7 +210,7 @@ def test_invalid_rows_on_spark_are_refused_or_skipped_without_partial_output(
     assert refused.exit_code == 1
     assert "odd.csv, line 3" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]
-    spoken = CliRunner().invoke(app, [*command, "--skip-bad-rows"])
+    spoken = CliRunner().invoke(app, [*command, "--bad-rows", "drop:50%"])
     assert "Wrote 2 user vectors to vectors (" in spoken.stdout
     assert "Skipped 1 row: 1 rating: not a number" in spoken.stdout
 
