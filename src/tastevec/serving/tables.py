@@ -179,7 +179,7 @@ def _time_role(columns: ArrowColumns, used: set[int], where: str, time_format: s
         if filled and len(good) >= _MOST_TIMES * filled and not small:
             found.append(index)
     if len(found) > 1:
-        raise two_columns(where, [columns.names[index] for index in found], TIMESTAMP)
+        raise two_columns(where, columns.names, found, TIMESTAMP)
     return {TIMESTAMP: found[0]} if found else {}
 
 

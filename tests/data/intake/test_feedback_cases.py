@@ -334,6 +334,15 @@ def test_an_unused_column_of_numbers_is_refused():
     assert read(table, feedback="implicit").scale.kind == "implicit"
 
 
+def test_a_column_whose_name_has_blanks_is_stated_by_its_number():
+    """Case 20: a name that a shell divides."""
+    table = {**crowd(), "Points (of 10)": [1 + row % 10 for row in range(320)]}
+
+    with pytest.raises(DataError, match=r"column Points [(]of 10[)] holds .*: --column rating=3, or"):
+        read(table)
+    assert read(table, column="rating=3").scale.high == 10
+
+
 def test_an_unused_column_of_events_is_refused():
     """Case 20: events."""
     with pytest.raises(DataError, match=r"column what holds events .* and is not used: --column event=what"):

@@ -96,7 +96,7 @@ def match_columns(
     """
     if unknown := [role for role in stated if role not in roles]:
         raise SettingsError(
-            f"--column {unknown[0]}: no such role. Expected one of {', '.join(roles)}. Correct --column."
+            f"{where}: there is no role {unknown[0]} (--column). Expected one of {', '.join(roles)}. Correct the role."
         )
     found = {
         role: _stated_index(names, role, column, where)
@@ -112,20 +112,32 @@ def match_columns(
         ]
         exact = [i for i in indices if _TYPED_NAME.sub("", names[i].strip()) == role]
         if len(exact or indices) > 1:
-            both = [names[i] for i in exact or indices]
-            choice = str((exact or indices)[0] + 1) if len(set(both)) == 1 else both[0]
-            raise two_columns(where, both, role, choice)
+            raise two_columns(where, names, exact or indices, role)
         if indices:
             found[role] = (exact or indices)[0]
     return found
 
 
-def two_columns(where: str, names: Sequence[str], role: str, choice: str = "") -> DataError:
-    """Return the error for several columns of one role; ``choice`` is the first, where a name is not enough."""
-    listed = " and ".join([", ".join(names[:-1]), names[-1]])
+def name_or_number(names: Sequence[str], index: int) -> str:
+    """Return what states a column: its name, or its number from 1 where the name has blanks or is not the only one.
+
+    Examples:
+        >>> name_or_number(["points", "Rating (1-5)"], 0), name_or_number(["points", "Rating (1-5)"], 1)
+        ('points', '2')
+    """
+    name = names[index]
+    is_plain = re.fullmatch(r"[\w.:-]*[^\W\d][\w.:-]*", name) and list(names).count(name) == 1
+    return name if is_plain else str(index + 1)
+
+
+def two_columns(where: str, names: Sequence[str], indices: Sequence[int], role: str) -> DataError:
+    """Return the error for several columns of one role."""
+    both = [names[index] for index in indices]
+    listed = " and ".join([", ".join(both[:-1]), both[-1]])
     what = {USER_ID: "the user", ITEM_ID: "the item", TIMESTAMP: "the time"}.get(role, f"the {role}")
     return DataError(
-        f"{where}: {listed} could both be {what}: --column {role}={choice or names[0]}", code="two-columns"
+        f"{where}: {listed} could both be {what}: --column {role}={name_or_number(names, indices[0])}",
+        code="two-columns",
     )
 
 

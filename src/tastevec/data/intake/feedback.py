@@ -201,7 +201,7 @@ def event_weights(counts: Mapping[str, int], context: Context) -> dict[str, floa
         )
     if absent := [name for name in stated if plain_event(name) not in {plain_event(n) for n in counts}]:
         raise SettingsError(
-            f"{where}: --event {absent[0]}: no row has this event. Expected one of {', '.join(list(counts)[:30])}."
+            f"{where}: no row has the event {absent[0]} (--event). Expected one of {', '.join(list(counts)[:30])}."
         )
     return {name: weight if weight is None else float(weight) for name, weight in weights.items()}
 

@@ -166,7 +166,8 @@ def find_column(table: NamedTable, role: str, names: frozenset[str] = frozenset(
     ]
     exact = [name for name in found if plain_name(name) == plain_name(role)]
     if len(exact or found) > 1:
-        raise two_columns(table.file, exact or found, role)
+        every = list(table.columns)
+        raise two_columns(table.file, every, [every.index(name) for name in exact or found], role)
     return next(iter(exact or found), None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tastevec.data.intake import rules, spelling
-from tastevec.data.intake.columns import match_columns, names_time, two_columns
+from tastevec.data.intake.columns import match_columns, name_or_number, names_time, two_columns
 from tastevec.data.intake.context import Columns
 from tastevec.data.intake.feedback import EVENT_WEIGHTS, choose_kind, plain_event
 from tastevec.data.intake.report import number
@@ -94,7 +94,7 @@ def _find_time(context: Context, used: set[int]) -> dict[str, int]:
         if index not in used and names_time(name) and _has_times(context, index)
     ]
     if len(found) > 1:
-        raise two_columns(context.where, [names[index] for index in found], TIMESTAMP)
+        raise two_columns(context.where, names, found, TIMESTAMP)
     return {TIMESTAMP: found[0]} if found else {}
 
 
@@ -111,7 +111,7 @@ def _warn_unused_times(context: Context, columns: Columns) -> None:
         if index not in used and _has_times(context, index, certain=not names_time(name)):
             context.findings.warn(
                 "unused-time",
-                f"{context.where}: column {name} holds times and is not used: --column timestamp={name}",
+                f"{context.where}: column {name} holds times and is not used: --column timestamp={name_or_number(columns.names, index)}",
             )
 
 
@@ -151,7 +151,7 @@ def _refuse_unused(context: Context, columns: Columns) -> None:
             context.findings.stop(
                 "unused-number",
                 f"{context.where}: column {name} holds true and false and is not used: export it as 1 and 0 for "
-                f"--column rating={name}, or --feedback implicit",
+                f"--column rating={name_or_number(columns.names, index)}, or --feedback implicit",
             )
         if not _is_plain(context, index):
             continue
@@ -169,7 +169,7 @@ def _refuse_unused(context: Context, columns: Columns) -> None:
             context.findings.stop(
                 "unused-number",
                 f"{context.where}: column {name} holds {row['distinct']} numbers from {number(row['low'])} to "
-                f"{number(row['high'])} and is not used: --column rating={name}, or --feedback implicit",
+                f"{number(row['high'])} and is not used: --column rating={name_or_number(columns.names, index)}, or --feedback implicit",
             )
 
 
@@ -182,6 +182,6 @@ def _refuse_events(context: Context, sample: ibis.Table, index: int) -> None:
     if known and len(found) < _MANY_EVENTS:
         context.findings.stop(
             "unused-events",
-            f"{context.where}: column {name} holds events ({', '.join(known[:3])}) and is not used: --column event={name}, "
+            f"{context.where}: column {name} holds events ({', '.join(known[:3])}) and is not used: --column event={name_or_number(context.opened.names, index)}, "
             "or --feedback implicit",
         )
