@@ -182,6 +182,17 @@ def test_dict_of_users_and_times_of_any_kind_are_read():
         assert parse([(50, 5, moment)], STARS).histories.timestamps.tolist() == [1709337600]
 
 
+@given(st.lists(st.integers(0, 10**13) | st.integers(10**8, 10**9), min_size=1, max_size=5))
+def test_plain_seconds_are_read_as_the_rule_reads_them(times):
+    def found(made):
+        try:
+            return parse([(1, 5, made(time)) for time in times], HOURS).histories.timestamps.tolist()
+        except DataError as error:
+            return str(error)
+
+    assert found(int) == found(np.int64)
+
+
 def test_user_without_any_value_is_positive_whatever_others_have():
     together = parse({"anna": [50, 27], "boris": [(56, 2), 57]}, STARS).histories.ratings
     np.testing.assert_array_equal(together, [4, 4, 2, np.nan])

@@ -187,7 +187,7 @@ def test_large_body_gets_an_error_response(start):
     """The service responds to the header and closes: a client that still sends its body would race with that."""
     service = start()
     with socket.create_connection(("127.0.0.1", service.port), timeout=_TIMEOUT) as client:
-        head = "POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1500000\r\n\r\n"
+        head = "POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2500000\r\n\r\n"
         client.sendall(head.encode())
         response = b"".join(iter(lambda: client.recv(65_536), b"")).decode()
     assert response.startswith("HTTP/1.1 413")
