@@ -71,7 +71,7 @@ def test_sources_of_duckdb_alone_are_refused_in_words(tmp_path):
                 SparkIntake(engine).open(source, IntakeSettings(**settings), scratch)
 
 
-@pytest.mark.parametrize("text", [b"", b"user_id,item_id\n1,2\n"], ids=["nothing", "no rating"])
+@pytest.mark.parametrize("text", [b"", b"user_id,rating\n1,2\n"], ids=["nothing", "no item"])
 def test_table_without_rows_or_columns_is_refused_as_on_duckdb(text, tmp_path):
     (tmp_path / "own.csv").write_bytes(text)
     messages = []
