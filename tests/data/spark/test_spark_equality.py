@@ -52,7 +52,7 @@ IDS = [
     st.integers(BIG, BIG + 5),
     st.sampled_from(["007", "7", "Zoë", "a b", 'the "one"', "x,y", "é", "-1"]),
 ]
-TIMES = st.none() | st.sampled_from([0, 86_399, 86_400, 978_300_760, 978_300_761, 4_000_000_000])
+TIMES = st.none() | st.sampled_from([978_300_760, 978_300_761, 978_307_199, 978_307_200, 4_000_000_000])
 STARS = st.integers(1, 10).map(lambda halves: halves / 2) | st.floats(0.5, 5.0, width=32)
 
 
@@ -60,7 +60,7 @@ STARS = st.integers(1, 10).map(lambda halves: halves / 2) | st.floats(0.5, 5.0, 
 def rated(draw):
     """Draw rows of a user, an item, a rating and perhaps a timestamp, each pair once, in any order."""
     users, items = draw(st.sampled_from(IDS)), draw(st.sampled_from(IDS))
-    pairs = draw(st.lists(st.tuples(users, items), min_size=2, max_size=60, unique=True))
+    pairs = draw(st.lists(st.tuples(users, items), min_size=12, max_size=60, unique=True))
     return [(user, item, draw(STARS), draw(TIMES)) for user, item in pairs]
 
 
@@ -83,7 +83,8 @@ def release(folder, rows, tagged):
         name: number for number, name in enumerate(sorted({str(part) for row in rows for part in row[:2]}))
     }
     lines = [
-        f"{numbers[str(user)]},{numbers[str(item)]},{stars},{time or 5}" for user, item, stars, time in rows
+        f"{numbers[str(user)]},{numbers[str(item)]},{stars},{time or 978_300_760}"
+        for user, item, stars, time in rows
     ]
     (folder / "ratings.csv").write_text("\r\n".join(["userId,movieId,rating,timestamp", *lines, ""]))
     (folder / "movies.csv").write_text(
@@ -93,7 +94,11 @@ def release(folder, rows, tagged):
     (folder / "tags.csv").write_text("\n".join(["userId,movieId,tag,timestamp", *tag_lines, ""]))
 
 
-TAGGED = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(0, 3)), min_size=1, max_size=8)
+TAGGED = st.lists(
+    st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(978_300_760, 978_300_763)),
+    min_size=1,
+    max_size=8,
+)
 SOURCES = ["table", "release"]
 FEW = {"max_examples": 4, "suppress_health_check": [HealthCheck.function_scoped_fixture], "derandomize": True}
 
@@ -116,5 +121,8 @@ def test_generated_table_or_release_is_preprocessed_as_on_duckdb(
     else:
         release(root / "release", rows, tagged)
     source = root / ("own.csv" if source_type == "table" else "release")
-    how = {"preprocessing": {"split_strategy": split, "order": order, "minimum_interactions": 1}}
+    how = {
+        "missing_times": "order",
+        "preprocessing": {"split_strategy": split, "order": order, "minimum_interactions": 1},
+    }
     assert preprocessed_by("spark", source, root, **how) == preprocessed_by("duckdb", source, root, **how)
