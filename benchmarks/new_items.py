@@ -17,8 +17,9 @@ import pyarrow as pa
 from experiment import RELEASES, small_world
 
 from tastevec.data.expressions import connect
+from tastevec.data.intake.settings import ItemSettings
+from tastevec.data.intake.source import read_source
 from tastevec.data.prepared import Prepared
-from tastevec.data.readers import ReadSettings, read_source
 from tastevec.items.cold_start import ColdStartModel
 from tastevec.items.content import ContentFeatures, genre_matrix
 from tastevec.pipelines.prepare import training_tags
@@ -43,10 +44,10 @@ class World:
     known_from: int
 
     @classmethod
-    def read(cls, model: Path, data: Path, source: Path, settings: ReadSettings) -> World:
+    def read(cls, model: Path, data: Path, source: Path, settings: ItemSettings) -> World:
         """Read the items of a model, with the tags that its preparation could use."""
         prepared, bundle, connection = Prepared.open(data), Bundle.load(model), connect()
-        read = read_source(source, connection=connection, settings=settings)
+        read = read_source(source, connection=connection, items=settings)
         tags = training_tags(connection.to_pyarrow(read.tags), prepared.folder)
         users = bundle.items["train_users"].to_numpy()
         known_from = min(20, int(np.median(users)) + 1)
@@ -118,10 +119,10 @@ class Draw:
 def measured(run: Run) -> dict[str, Any]:
     """Return every method's mean and standard deviation over the draws."""
     data, model = small_world(run)
-    release, settings = run.work / "release", ReadSettings()
+    release, settings = run.work / "release", ItemSettings()
     if run.full:
         folder, _, tags = RELEASES["ml-1m-5k"]
-        release, settings = Path(folder), ReadSettings(tags=(Path(tags),))
+        release, settings = Path(folder), ItemSettings(tags=(Path(tags),))
     world = World.read(model, data, release, settings)
     draws, untagged = ([Draw.of(one, seed) for seed in DRAWS] for one in (world, world.without_tags()))
     return {

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 import worlds
 from tastevec.data import expressions as tables
+from tastevec.data.intake.source import Source
+from tastevec.data.intake.validation import RowReport
 from tastevec.data.prepared import Prepared, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, preprocess
-from tastevec.data.readers import RowReport, Source
 from tastevec.data.value_scale import HALF_STARS, ValueScale
 from tastevec.schema import ITEM_NOUN
 

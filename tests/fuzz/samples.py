@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -116,7 +118,29 @@ def _tables(folder: Path) -> None:
         "rating": [float(star) for star in stars],
         "timestamp": times,
     }
-    pq.write_table(pa.table(contents), folder / "ratings.parquet")
+    table = pa.table(contents)
+    pq.write_table(table, folder / "ratings.parquet")
+    with pa.ipc.new_file(folder / "ratings.arrow", table.schema) as file:
+        file.write_table(table)
+    lines = "".join(json.dumps(row) + "\n" for row in table.to_pylist())
+    (folder / "ratings.jsonl").write_text(lines)
+    dates = [f"{datetime.fromtimestamp(time, UTC):%d.%m.%Y %H:%M}" for time in times]
+    rows = [
+        f'{user};"{item}";{stars:.1f};{date}'.replace(".", ",", 1)
+        for user, item, stars, date in zip(users, items, contents["rating"], dates, strict=True)
+    ]
+    (folder / "dates.csv").write_text("\n".join(["User-ID;ISBN;Book-Rating;rated_at", *rows, ""]))
+    (folder / "ratings.csv.gz").write_bytes(gzip.compress((folder / "dates.csv").read_bytes(), mtime=0))
+    described = [
+        "item_id,title,brand,plot,pages,avg_rating",
+        *(
+            f'{n},"Book {n}",{"ab"[n % 2]},"A man, a plan, a canal and {n} more words",{100 + n},4.{n}'
+            for n in range(1, 21)
+        ),
+    ]
+    (folder / "items.csv").write_text("\n".join([*described, ""]))
+    relevances = [f"{n},{tag},0.{n % 9}" for n in range(1, 21) for tag in ("space", "tears")]
+    (folder / "relevance.csv").write_text("\n".join(["item_id,tag,relevance", *relevances, ""]))
     indices = worlds.items()
     listed = {
         "item_id": [100 + item.item for item in indices],

@@ -20,8 +20,11 @@ import worlds
 from tastevec.data import download
 from tastevec.data import expressions as tables
 from tastevec.data import http as transfer
+from tastevec.data.intake.engine import DuckEngine
+from tastevec.data.intake.report import Findings
+from tastevec.data.intake.source import read_histories, read_source
+from tastevec.data.intake.stated import intake_settings, item_settings
 from tastevec.data.prepared import Prepared
-from tastevec.data.readers import ReadSettings, read_interactions, read_items, read_source
 from tastevec.data.value_scale import ValueScale
 from tastevec.errors import TastevecError
 from tastevec.evaluation.compare import compare
@@ -106,39 +109,46 @@ class Target:
 def _source(folder: Path, **settings: Any) -> Any:
     connection = tables.connect("500MB", threads=1)
     try:
-        read = read_source(folder, connection=connection, settings=ReadSettings(**settings))
+        read = read_source(
+            folder, connection=connection, settings=intake_settings(settings), items=item_settings(settings)
+        )
         return [len(connection.to_pyarrow(table)) for table in (read.interactions, read.items, read.tags)]
     finally:
         connection.disconnect()
 
 
 def _lenient(folder: Path, *, tags: tuple[str, ...] = (), items: str | None = None, name: str = "") -> Any:
-    """Read a source as with --skip-bad-rows."""
-    files = {"tags": tuple(folder / file for file in tags), "items": folder / items if items else None}
-    return _source(folder / name if name else folder, skip_bad_rows=True, **files)
+    """Read a source as with --bad-rows drop."""
+    files = {"tags": [folder / file for file in tags], "items": folder / items if items else None}
+    return _source(folder / name if name else folder, bad_rows="drop:50%", **files)
 
 
 def _borrowed(folder: Path) -> Any:
     """Read a source with the tags of another release."""
-    return _source(folder.parent / "ml-1m", tags=(folder / "movie_tags.dat",))
+    return _source(folder.parent / "ml-1m", tags=folder / "movie_tags.dat")
 
 
-def _interactions(folder: Path, *, name: str) -> Any:
+def _histories(folder: Path, *, name: str) -> Any:
+    """Read the users of a file for a model."""
     connection = tables.connect("500MB", threads=1)
     try:
-        table, _ = read_interactions(folder / name, connection=connection, settings=ReadSettings())
-        return len(connection.to_pyarrow(table))
+        read = read_histories(
+            folder / name,
+            engine=DuckEngine(connection),
+            model=ValueScale.explicit(1, 5),
+            settings=intake_settings({}),
+            events={},
+            findings=Findings(),
+        )
+        return len(connection.to_pyarrow(read.table))
     finally:
         connection.disconnect()
 
 
-def _items(folder: Path) -> Any:
-    connection = tables.connect("500MB", threads=1)
-    try:
-        items, _, _ = read_items(folder / "items.parquet", connection=connection, settings=ReadSettings())
-        return len(connection.to_pyarrow(items))
-    finally:
-        connection.disconnect()
+def _described(folder: Path, **files: str) -> Any:
+    """Read a release with other files of items or relevances, which may meet none of its items."""
+    named = {role: folder / name for role, name in files.items()}
+    return _source(folder.parent / "ml-1m", accept=["unmatched-items", "unmatched-tags"], **named)
 
 
 def _genome(folder: Path, *, skip: bool) -> Any:
@@ -341,8 +351,13 @@ SOURCES = [
     ),
     *(Target("hetrec", file, _borrowed) for file in ("movie_tags.dat", "tags.dat")),
     Target("zip", "ml-1m.zip", lambda folder: _source(folder / "ml-1m.zip")),
-    Target("tables", "ratings.parquet", partial(_interactions, name="ratings.parquet")),
-    Target("tables", "items.parquet", _items),
+    *(
+        Target("tables", name, partial(_histories, name=name))
+        for name in ("ratings.parquet", "ratings.jsonl", "ratings.arrow", "dates.csv", "ratings.csv.gz")
+    ),
+    Target("tables", "items.parquet", partial(_described, items="items.parquet")),
+    Target("tables", "items.csv", partial(_described, items="items.csv")),
+    Target("tables", "relevance.csv", partial(_described, relevance="relevance.csv")),
     Target("fetched", "ml-1m/SOURCE.json", _fetched),
     Target("fetched", "ml-1m.zip.part.json", _fetched),
 ]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from servers import zip_of
 from tastevec.data.download import unpack
 from tastevec.data.files import path_inside
+from tastevec.data.intake.layouts import find_source
 from tastevec.data.prepared import Prepared
-from tastevec.data.readers.formats import find_layout
 from tastevec.errors import DownloadError, FormatError, SourceError
 from tastevec.schema import BUNDLE_FORMAT, PREPARED_FORMAT
 from tastevec.serving.bundle import Bundle
@@ -67,7 +67,7 @@ def test_prepared_zip_writes_into_its_folder_only(members):
         packed = outer / "r.zip"
         packed.write_bytes(zip_of({"ml/ratings.dat": b"1", "ml/movies.dat": b"2"} | members))
         before = around(outer, inner)
-        layout = find_layout(packed, inner)
+        layout = find_source(packed, inner)
         assert inner in layout.interactions.parents
         assert around(outer, inner) == before
 
@@ -94,7 +94,7 @@ def test_zip_expansion_is_bounded(first, second):
         packed.write_bytes(bomb)
         refused = first + second > max(100 * len(bomb), 1 << 20)
         with pytest.raises(SourceError, match="Expected at most 100 times") if refused else nullcontext():
-            find_layout(packed, inner)
+            find_source(packed, inner)
         written = sum(path.stat().st_size for path in inner.rglob("*") if path.is_file())
         assert written <= max(100 * len(bomb), 1 << 20)
 
@@ -108,7 +108,7 @@ def test_zip_bomb_with_false_size_stops_at_declared_size():
     with nest() as (outer, inner):
         (outer / "r.zip").write_bytes(content)
         with pytest.raises(SourceError, match="the zip is truncated or damaged"):
-            find_layout(outer / "r.zip", inner)
+            find_source(outer / "r.zip", inner)
         assert (inner / "unpacked" / "ratings.dat").stat().st_size <= 1000
 
 
