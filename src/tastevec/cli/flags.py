@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tastevec.data.intake.stated import HISTORY_SETTINGS, at_command_line, intake_settings, item_settings
+from tastevec.data.intake.callers import at_command_line
+from tastevec.data.intake.stated import HISTORY_SETTINGS, intake_settings, item_settings
 from tastevec.errors import SettingsError
 
 _INTERACTIONS = "Interactions"

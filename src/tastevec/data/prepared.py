@@ -32,8 +32,8 @@ from tastevec.data.files import (
     sha256_of,
 )
 from tastevec.data.histories import ARRAY_DTYPES, Histories
+from tastevec.data.intake.callers import report_for_caller
 from tastevec.data.intake.report import IntakeReport
-from tastevec.data.intake.stated import report_for_caller
 from tastevec.data.value_scale import ValueScale, restored_scale
 from tastevec.nouns import ItemNoun
 from tastevec.schema import (

@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tastevec.data.expressions import connect
+from tastevec.data.intake.callers import for_caller, report_for_caller
 from tastevec.data.intake.source import read_source
-from tastevec.data.intake.stated import (
-    STATED,
-    check_names,
-    for_caller,
-    intake_settings,
-    item_settings,
-    report_for_caller,
-)
+from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
 from tastevec.pipelines.prepare import PrepareSettings, prepare
 from tastevec.serving.recommender import load
 

@@ -18,17 +18,11 @@ from safetensors.numpy import save_file
 
 from tastevec.data.expressions import connect
 from tastevec.data.files import atomic_folder, check_replaceable
+from tastevec.data.intake.callers import for_caller, report_for_caller
 from tastevec.data.intake.report import IntakeReport, ReportLine, TableReport
 from tastevec.data.intake.settings import IntakeSettings, ItemSettings
 from tastevec.data.intake.source import Source, read_source
-from tastevec.data.intake.stated import (
-    STATED,
-    check_names,
-    for_caller,
-    intake_settings,
-    item_settings,
-    report_for_caller,
-)
+from tastevec.data.intake.stated import STATED, check_names, intake_settings, item_settings
 from tastevec.data.prepared import Prepared, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, find_split_timestamp, preprocess
 from tastevec.data.spark import Engine  # noqa: TC001  pydantic reads it

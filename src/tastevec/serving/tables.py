@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 
 from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.intake import spelling
+from tastevec.data.intake.callers import for_caller
 from tastevec.data.intake.columns import match_columns, names_time, two_columns
 from tastevec.data.intake.memory import MemoryTable, to_columns
 from tastevec.data.intake.report import percent
 from tastevec.data.intake.spelling import TimeError
-from tastevec.data.intake.stated import check_names, for_caller, intake_settings
+from tastevec.data.intake.stated import check_names, intake_settings
 from tastevec.data.intake.values import read_ids, read_times
 from tastevec.errors import DataError
 from tastevec.schema import EVENT, ITEM_ID, RATING, TIMESTAMP, USER_ID, WEIGHT

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from tastevec.data.intake.callers import for_caller
 from tastevec.data.intake.report import Findings
-from tastevec.data.intake.stated import for_caller
 from tastevec.errors import UnknownItemError
 from tastevec.schema import USER_ID
 from tastevec.serving.parsed_users import check_known

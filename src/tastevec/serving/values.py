@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tastevec.data.intake import spelling
+from tastevec.data.intake.callers import in_python
 from tastevec.data.intake.feedback import EVENT_WEIGHTS, plain_event
 from tastevec.data.intake.report import number, percent
 from tastevec.data.intake.spelling import TimeError
-from tastevec.data.intake.stated import in_python
 from tastevec.data.intake.values import BadValueError, read_id, read_numbers, read_times, whole
 from tastevec.errors import BadRowError
 from tastevec.serving.parsed_users import ModelReading, short

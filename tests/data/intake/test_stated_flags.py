@@ -14,8 +14,9 @@ import tastevec
 from crowds import changed, crowd
 from tastevec.cli.app import app
 from tastevec.cli.flags import INTAKE_FLAGS, ITEM_FLAGS
+from tastevec.data.intake.callers import in_python
 from tastevec.data.intake.report import CODES
-from tastevec.data.intake.stated import in_python, intake_settings, item_settings
+from tastevec.data.intake.stated import intake_settings, item_settings
 from tastevec.errors import DataError
 
 # One value of each flag, and a second one that its messages offer.

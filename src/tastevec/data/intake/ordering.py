@@ -140,7 +140,9 @@ def order_rows(
     Where the file was sorted by item inside equal times, its order says nothing: a hash of user and item takes its place.
     """
     timed = times.first is not None
-    if context.model is not None:  # as a list or a request of one user, which cannot tell how a file was sorted
+    if (
+        context.model is not None
+    ):  # as a list or a request of one user, which cannot tell how a file was sorted
         return rows, "timestamp" if timed else "file", "as given"
     facts, resolution = _order_facts(context, rows, timed=timed), "second"
     if timed:
