@@ -54,7 +54,7 @@ def test_documented_limits_are_those_of_the_service():
         f"the head of a request (64 KiB, {limits.head_timeout_s:g} seconds)",
         f"a body ({limits.body_bytes:,}\nbytes, {limits.body_timeout_s:g} seconds)",
         f"all bodies together ({limits.in_flight_bytes >> 20} MiB)",
-        f"the history ({schemas.MAX_ITEMS:,} items) and users ({schemas.MAX_USERS}) of a request",
+        f"the history ({schemas.MAX_ITEMS:,} interactions) and users ({schemas.MAX_USERS}) of a request",
         f"requests that wait ({limits.waiting}; {pool.LARGE_WAITING} large ones)",
         f"the time to the response ({limits.timeout_s:g} seconds)",
         f"in which a client must take it ({limits.write_timeout_s:g} seconds)",
