@@ -94,12 +94,16 @@ class TextRows:
 
 @contextmanager
 def readable(file: str, names: Sequence[str] = ("text",)) -> Iterator[None]:
-    """Raise a `SourceError` for an error of DuckDB, such as a damaged Parquet page."""
+    """Raise a `SourceError` for an error of DuckDB, such as a damaged Parquet page, but not for a lack of memory or disk."""
     import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
 
     try:
         yield
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise
         reason = str(error).split("\n", maxsplit=1)[0][:200]
         raise SourceError(
             f"{file}: not readable ({reason}). Expected rows of {', '.join(names)}. Export the file again."
@@ -219,7 +223,7 @@ class _Reader:
         undecoded = f"count_if({self.is_undecoded})" if self._text.has_undecoded else "0"
         counts = self._connection.raw_sql(f"SELECT count(*), count(c0), {undecoded} FROM {self._source()}")
         rows, first, marked = counts.fetchall()[0]
-        return rows, first, marked
+        return rows, first, marked or 0  # NULL without rows
 
     def try_count(self) -> tuple[int, int, int] | None:
         """As `count`; None if a line is no row."""
@@ -227,7 +231,7 @@ class _Reader:
 
         try:
             return self.count()
-        except duckdb.Error:
+        except (duckdb.Error, UnicodeDecodeError):  # an error's text may quote bytes that are none
             return None
 
     def rejects(self) -> list[_Reject]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -11,7 +12,17 @@ from typing import TYPE_CHECKING, Final
 from tastevec.data.intake.formats import TABLES, sniff, unpack_zip
 from tastevec.data.intake.settings import FileFormat
 from tastevec.errors import SourceError
-from tastevec.schema import GENRES, ITEM_ID, MOVIELENS_NOUN, RATING, TAG, TIMESTAMP, TITLE, USER_ID
+from tastevec.schema import (
+    CONTROL_CHARACTERS,
+    GENRES,
+    ITEM_ID,
+    MOVIELENS_NOUN,
+    RATING,
+    TAG,
+    TIMESTAMP,
+    TITLE,
+    USER_ID,
+)
 
 if TYPE_CHECKING:
     import zipfile
@@ -276,7 +287,7 @@ def _genre_names(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return _FLAGS
     names = tuple(line.rpartition("|")[0] for line in _first_lines(path) if line)
-    if not all(names) or len(set(names)) != len(names):
+    if not all(names) or len(set(names)) != len(names) or re.search(CONTROL_CHARACTERS, "".join(names)):
         raise SourceError(
             f"{path.name}: not one genre per line. Expected lines such as 'Action|1', each once. Download it again: tastevec fetch ml-100k"
         )

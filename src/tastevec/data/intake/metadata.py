@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from tastevec.data.intake import spelling
 from tastevec.data.intake.columns import names_role, plain_name, two_columns
+from tastevec.data.intake.delimited import readable
 from tastevec.data.intake.memory import MemoryTable, to_columns
 from tastevec.data.intake.report import percent
 from tastevec.data.intake.settings import MISSING, FileFormat
@@ -123,7 +124,8 @@ def read_table(source: Any, context: TableContext, name: str) -> NamedTable:  # 
         bad_rows=context.bad_rows,
         expected=(ITEM_ID,),
     )
-    table = context.connection.con.execute(f"{opened.query} ORDER BY position").to_arrow_table()
+    with readable(opened.file, opened.names):
+        table = context.connection.con.execute(f"{opened.query} ORDER BY position").to_arrow_table()
     positions = table["position"].to_numpy()
     return NamedTable.of(
         table.drop_columns(["position"]).rename_columns(list(opened.names)),

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tastevec.data.intake.context import Context
+from tastevec.data.intake.delimited import readable
 from tastevec.data.intake.engine import DuckEngine
 from tastevec.data.intake.interactions import Interactions, read_interactions
 from tastevec.data.intake.items import ItemTable, read_items
@@ -109,16 +110,17 @@ def read_source(
         files = opened.files
         if files is not None and not items.items:
             files.check_items()
-        read = read_interactions(
-            Context(
-                opened.table,
-                opened.raw,
-                engine,
-                settings,
-                findings,
-                None if files is None else files.rating_range,
+        with readable(opened.table.file, opened.table.names):
+            read = read_interactions(
+                Context(
+                    opened.table,
+                    opened.raw,
+                    engine,
+                    settings,
+                    findings,
+                    None if files is None else files.rating_range,
+                )
             )
-        )
         described = _Described.read(
             files,
             items,
@@ -171,9 +173,10 @@ def read_histories(
     """
     with scratch_folder() as scratch, storage_errors("reading the interactions"):
         opened = engine.open(source, settings, scratch)
-        return read_interactions(
-            Context(opened.table, opened.raw, engine, settings, findings, model=model, events=events)
-        )
+        with readable(opened.table.file, opened.table.names):
+            return read_interactions(
+                Context(opened.table, opened.raw, engine, settings, findings, model=model, events=events)
+            )
 
 
 @contextmanager
