@@ -111,13 +111,12 @@ def test_command_with_too_little_memory_names_the_setting(command, inputs, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_user_is_prepared_and_encoded_but_cannot_train(bundle_folder, tmp_path):
+def test_one_user_is_encoded_but_cannot_be_learned_from(bundle_folder, tmp_path):
     (tmp_path / "one.csv").write_text("user_id,item_id,rating\n7,1,4\n7,2,5\n7,3,1\n")
-    assert run("prepare", tmp_path / "one.csv", "--out", tmp_path / "one").exit_code == 0
-    refused = run("train", tmp_path / "one", "--out", tmp_path / "model")
+    refused = run("prepare", tmp_path / "one.csv", "--out", tmp_path / "one")
     assert refused.exit_code == 1
-    assert "1 training users and 0 validation users. Expected at least 2 of each" in refused.stderr
-    assert not (tmp_path / "model").exists()
+    assert "1 users have 2 interactions; expected 2 users or more" in refused.stderr
+    assert not (tmp_path / "one").exists()
     assert run("encode", bundle_folder, tmp_path / "one.csv", "--out", tmp_path / "v.parquet").exit_code == 0
     assert pq.read_table(tmp_path / "v.parquet")["user_id"].to_pylist() == [7]
 
@@ -155,12 +154,17 @@ def test_user_with_half_a_million_ratings_is_prepared_and_encoded_like_the_known
 ):
     rows = 500_000
     items = np.arange(1, rows + 1)
-    eager = {"user_id": np.ones(rows, int), "item_id": items, "rating": 1.0 + items % 5, "timestamp": items}
+    eager = {
+        "user_id": np.ones(rows, int),
+        "item_id": items,
+        "rating": 1.0 + items % 5,
+        "timestamp": 10**9 + items,
+    }
     others = {
         "user_id": np.repeat(np.arange(2, 12), 20),
         "item_id": np.tile(items[:20], 10),
         "rating": np.full(200, 4.0),
-        "timestamp": np.arange(200),
+        "timestamp": 10**9 + np.arange(200),
     }
     table = pa.concat_tables([pa.table(eager), pa.table(others)])
     pq.write_table(table, tmp_path / "all.parquet")
@@ -173,7 +177,8 @@ def test_user_with_half_a_million_ratings_is_prepared_and_encoded_like_the_known
     assert users["interactions"].to_pylist() == [rows] + [20] * 10
     for name in ("all", "known"):
         done = run(
-            "encode", bundle_folder, tmp_path / f"{name}.parquet", "--out", tmp_path / f"v-{name}.parquet"
+            *("encode", bundle_folder, tmp_path / f"{name}.parquet", "--unknown", "ignore"),
+            *("--out", tmp_path / f"v-{name}.parquet"),
         )
         assert done.exit_code == 0, done.stderr
     all_items, known = (pq.read_table(tmp_path / f"v-{name}.parquet") for name in ("all", "known"))
