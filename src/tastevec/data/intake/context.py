@@ -25,6 +25,7 @@ class Context:
     Attributes:
         opened: The table.
         raw: All its rows: ``c0`` to ``cN`` and ``position``.
+        unnumbered: The same rows without ``position``, where it numbers them in their order; else None.
         engine: Where expressions run.
         settings: What the caller states.
         findings: Receives warnings; raises stops.
@@ -40,6 +41,7 @@ class Context:
     findings: Findings
     rating_range: tuple[float, float] | None = None
     model: ValueScale | None = None
+    unnumbered: ibis.Table | None = None
     events: Mapping[str, float | None] = field(default_factory=dict)
 
     @property

@@ -84,12 +84,14 @@ class TextRows:
         rows: Number of rows, broken ones included.
         broken: Those that the query lacks.
         line_of: Returns the line of a position.
+        unnumbered: The same without ``position``, which numbers these rows from 0 in their order; None if it does not.
     """
 
     query: str
     rows: int
     broken: BrokenRows
     line_of: Callable[[int], int]
+    unnumbered: str | None = None
 
 
 @contextmanager
@@ -161,7 +163,7 @@ def read_delimited(
     broken = BrokenRows(reasons.total(), dict(reasons), tuple(examples[:N_EXAMPLES]))
     total = rows + len(rejects)
     broken.check(text.name, total, bad_rows, expected)
-    return TextRows(query, total, broken, line_of)
+    return TextRows(query, total, broken, line_of, reader.unnumbered if query == reader.query else None)
 
 
 def describe_broken(file: str, line: int, content: str, reason: str) -> str:
@@ -215,8 +217,16 @@ class _Reader:
     @property
     def query(self) -> str:
         """SQL of the rows; an empty line of one column is no row."""
+        return self._query(", row_number() OVER () - 1 AS position")
+
+    @property
+    def unnumbered(self) -> str:
+        """As `query`, without positions: numbering takes one thread."""
+        return self._query("")
+
+    def _query(self, position: str) -> str:
         where = " WHERE c0 IS NOT NULL" if self._is_single else ""
-        return f"SELECT {self.columns}, row_number() OVER () - 1 AS position FROM {self._source()}{where}"
+        return f"SELECT {self.columns}{position} FROM {self._source()}{where}"
 
     def count(self) -> tuple[int, int, int]:
         """Return the number of rows, of those with a first column, and of those with undecodable bytes."""

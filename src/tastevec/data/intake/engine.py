@@ -38,11 +38,13 @@ class Opened:
         files: Its files; None of standard input and of a table in memory.
         table: The interactions.
         raw: All their rows: ``c0`` to ``cN`` and ``position``.
+        unnumbered: The same rows without ``position``, for `Engine.store_numbered`; None where that is no number of the row.
     """
 
     files: SourceFiles | None
     table: OpenTable
     raw: ibis.Table
+    unnumbered: ibis.Table | None = None
 
 
 class Engine(Protocol):
@@ -66,6 +68,10 @@ class Engine(Protocol):
 
     def store(self, table: ibis.Table, what: str) -> ibis.Table:
         """Return the same rows, computed once and kept on disk; ``what`` names the step in errors."""
+        ...
+
+    def store_numbered(self, table: ibis.Table, what: str) -> ibis.Table:
+        """As `store`, of unnumbered rows, with their ``position``."""
         ...
 
     def are_sorted(self, table: ibis.Table, columns: tuple[str, ...]) -> bool:
@@ -96,8 +102,11 @@ class DuckEngine:
         )
         # Ibis would otherwise find the types by a call that DuckDB has deprecated.
         columns = {f"c{index}": DuckDBType.from_string(kind) for index, kind in enumerate(table.types)}
-        schema = ibis.schema({**columns, POSITION: "int64"})
-        return Opened(files, table, self.connection.sql(table.query, schema=schema))
+        raw = self.connection.sql(table.query, schema=ibis.schema({**columns, POSITION: "int64"}))
+        if table.unnumbered is None:
+            return Opened(files, table, raw)
+        unnumbered = self.connection.sql(table.unnumbered, schema=ibis.schema(columns))
+        return Opened(files, table, raw, unnumbered)
 
     def first(self, raw: ibis.Table, rows: int) -> ibis.Table:
         """Return the first rows of an opened table."""
@@ -117,15 +126,28 @@ class DuckEngine:
         Raises:
             SettingsError: Memory or disk are too small.
         """
+        source = f"read_parquet({sql_path(self._stored(table, what))}, hive_partitioning = false)"
+        # With the types given, DuckDB does not plan the query twice.
+        return self.connection.sql(f"SELECT * FROM {source}", schema=table.schema())
+
+    def store_numbered(self, table: ibis.Table, what: str) -> ibis.Table:
+        """As `store`, of unnumbered rows, with their ``position``: written by all threads, numbered when read.
+
+        Raises:
+            SettingsError: Memory or disk are too small.
+        """
+        path = sql_path(self._stored(table, what))
+        source = f"read_parquet({path}, hive_partitioning = false, file_row_number = true)"
+        query = f"SELECT {', '.join(table.columns)}, file_row_number AS {POSITION} FROM {source}"
+        return self.connection.sql(query, schema=ibis.schema({**table.schema(), POSITION: "int64"}))
+
+    def _stored(self, table: ibis.Table, what: str) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="tastevec-rows-"))
         weakref.finalize(self.connection, shutil.rmtree, folder, ignore_errors=True)
         path = folder / f"{uuid4().hex}.parquet"
         with storage_errors(what):
             self.connection.to_parquet(table, path)
-        # With the types given, DuckDB does not plan the query twice.
-        return self.connection.sql(
-            f"SELECT * FROM read_parquet({sql_path(path)}, hive_partitioning = false)", schema=table.schema()
-        )
+        return path
 
     def are_sorted(self, table: ibis.Table, columns: tuple[str, ...]) -> bool:
         """Return whether these columns ascend strictly from each row to the next, in the order in which they are stored."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import ibis
@@ -81,7 +81,11 @@ def _store(
     events: dict[str, float | None] | None,
     times: spelling.TimeFormat | None,
 ) -> ibis.Table:
-    return context.engine.store(_with_errors(context, columns, events, times), f"reading {context.where}")
+    what = f"reading {context.where}"
+    if context.unnumbered is None:
+        return context.engine.store(_with_errors(context, columns, events, times), what)
+    rows = _with_errors(replace(context, raw=context.unnumbered), columns, events, times)
+    return context.engine.store_numbered(rows, what)
 
 
 def _unit(context: Context, columns: Columns, times: spelling.TimeFormat | None) -> str:
@@ -120,8 +124,9 @@ def _with_errors(
         f"{role}_{part}": getattr(read, part) for role, read in reads.items() for part in ("value", "error")
     }
     texts = {f"{role}_text": column[role].cast("string") for role in reads}
-    rows = context.engine.step(raw.select(raw[POSITION], **parts, **texts))
-    values = {POSITION: rows[POSITION]}
+    numbers = {POSITION: raw[POSITION]} if POSITION in raw.columns else {}
+    rows = context.engine.step(raw.select(**numbers, **parts, **texts))
+    values = {name: rows[name] for name in numbers}
     for role in (USER_ID, ITEM_ID):
         values[f"{role}_whole"] = whole = rules.whole(rows[f"{role}_value"])
         values[f"{role}_text"] = ibis.ifelse(whole.isnull(), rows[f"{role}_value"], ibis.null("string"))

@@ -119,6 +119,7 @@ def read_source(
                     settings,
                     findings,
                     None if files is None else files.rating_range,
+                    unnumbered=opened.unnumbered,
                 )
             )
         described = _Described.read(
@@ -175,7 +176,16 @@ def read_histories(
         opened = engine.open(source, settings, scratch)
         with readable(opened.table.file, opened.table.names):
             return read_interactions(
-                Context(opened.table, opened.raw, engine, settings, findings, model=model, events=events)
+                Context(
+                    opened.table,
+                    opened.raw,
+                    engine,
+                    settings,
+                    findings,
+                    model=model,
+                    events=events,
+                    unnumbered=opened.unnumbered,
+                )
             )
 
 

@@ -52,6 +52,7 @@ class OpenTable:
         decimal_comma: Whether numbers may have a decimal comma.
         declared: The type of each column in a RecBole header, such as ``token_seq``.
         unreadable: Why a column of a table in memory is NULL, by its index.
+        unnumbered: The query without ``position``, which numbers its rows from 0 in their order; None if it does not.
     """
 
     query: str
@@ -68,6 +69,7 @@ class OpenTable:
     decimal_comma: bool = False
     declared: tuple[str | None, ...] = ()
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    unnumbered: str | None = None
     find_line: Callable[[int], int] = field(default=lambda position: position + 1, repr=False)
 
     def line_of(self, position: int) -> int:
@@ -204,6 +206,7 @@ def _of_text(rows: TextRows, names: Sequence[str], opening: _Opening, **more: An
         rows=rows.rows,
         broken=rows.broken,
         file_unit="line",
+        unnumbered=rows.unnumbered,
         find_line=rows.line_of,
         **more,
     )
