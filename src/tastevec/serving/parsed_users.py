@@ -163,7 +163,7 @@ def _once(rows: InteractionRows, repeats: Repeats) -> InteractionRows:
     pairs = rows.owners * max(len(rows.keys), 1) + rows.codes
     order = np.argsort(pairs, kind="stable")
     same = np.flatnonzero(pairs[order[1:]] == pairs[order[:-1]])
-    if repeats == "keep" or not len(same):
+    if not len(same):
         return rows
     keep, values = np.ones(len(pairs), bool), rows.values.copy()
     keep[order[same]] = keep[order[same + 1]] = False

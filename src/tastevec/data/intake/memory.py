@@ -192,7 +192,7 @@ def _plain(pa: Any, values: Any) -> Any:  # noqa: ANN401 -- the module and any s
     return pa.array(values if isinstance(values, list) else list(values))
 
 
-def _as_text(value: Any) -> str | None:  # noqa: ANN401 -- judged here
+def _as_text(value: Any) -> str | None:  # noqa: ANN401 -- any value of a caller's column
     """Return a single value of a mixed column as text: 50.0 is '50.0', which the ID rule reads as 50."""
     if value is None or value != value:  # noqa: PLR0124 -- NaN and NaT are unlike themselves
         return None

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -110,18 +110,9 @@ def read_source(
         files = opened.files
         if files is not None and not items.items:
             files.check_items()
+        limits = None if files is None else files.rating_range
         with readable(opened.table.file, opened.table.names):
-            read = read_interactions(
-                Context(
-                    opened.table,
-                    opened.raw,
-                    engine,
-                    settings,
-                    findings,
-                    None if files is None else files.rating_range,
-                    unnumbered=opened.unnumbered,
-                )
-            )
+            read = read_interactions(Context.of(opened, engine, settings, findings, rating_range=limits))
         described = _Described.read(
             files,
             items,
@@ -175,18 +166,8 @@ def read_histories(
     with scratch_folder() as scratch, storage_errors("reading the interactions"):
         opened = engine.open(source, settings, scratch)
         with readable(opened.table.file, opened.table.names):
-            return read_interactions(
-                Context(
-                    opened.table,
-                    opened.raw,
-                    engine,
-                    settings,
-                    findings,
-                    model=model,
-                    events=events,
-                    unnumbered=opened.unnumbered,
-                )
-            )
+            context = Context.of(opened, engine, settings, findings)
+            return read_interactions(replace(context, model=model, events=events))
 
 
 @contextmanager

@@ -138,9 +138,11 @@ def _check_kind(
         raise BadRowError(f"{where}: no event ({rows}, {share}): {drop}")
     if is_other_column:
         role = first.role
+        # One value that means "not rated" cannot be most of a column of ratings.
+        unrated = f", or --unrated {first.shown[:_SHOWN]}" if 2 * count < opened.rows else ""
         raise DataError(
             f"{opened.file}: column {names[role]} is no {role}: {shown} in {opened.file_unit} {opened.line_of(first.position)} "
-            f"({share} of rows are no numbers): --column {role}=NAME, or --unrated {first.shown[:_SHOWN]}",
+            f"({share} of rows are no numbers): --column {role}=NAME{unrated}",
             code="not-a-number",
         )
     raise BadRowError(
