@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tastevec as tv
@@ -183,6 +183,7 @@ def test_dict_of_users_and_times_of_any_kind_are_read():
 
 
 @given(st.lists(st.integers(0, 10**13) | st.integers(10**8, 10**9), min_size=1, max_size=5))
+@example([19000101])
 def test_plain_seconds_are_read_as_the_rule_reads_them(times):
     def found(made):
         try:

@@ -31,12 +31,12 @@ _LENGTH: Final = 60  # characters of a value in a message
 
 
 def short(value: object) -> str:
-    """Return a value, of Python or Arrow, for a message."""
-    return (
-        repr(value.as_py() if hasattr(value, "as_py") else value)[:_LENGTH]
-        .encode("utf-8", "replace")
-        .decode()
-    )
+    """Return a value, of Python, NumPy or Arrow, for a message."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    elif hasattr(value, "as_py"):
+        value = value.as_py()
+    return repr(value)[:_LENGTH].encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, eq=False)

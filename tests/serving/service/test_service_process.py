@@ -362,6 +362,18 @@ def test_early_sighup_does_not_end_the_service(tmp_path, after):
     assert "Error: no-model" in stderr
 
 
+def test_sighup_never_ends_a_service_that_stops(tmp_path):
+    """At any moment from the failure on: its loop closes, and Python itself stops."""
+    command = [sys.executable, "-m", "tastevec", "serve", "no-model", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        while "model_load_failed" not in process.stderr.readline():
+            pass
+        while process.poll() is None:
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.001)
+    assert process.returncode == 1
+
+
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /healthz HTT", b"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nX: "]
 )

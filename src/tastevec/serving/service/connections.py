@@ -207,7 +207,8 @@ class Server(uvicorn.Server):
         loop.set_exception_handler(_log_loop_error)
         await super().startup()
         if hasattr(signal, "SIGHUP"):
-            loop.add_signal_handler(signal.SIGHUP, self._pool.load_soon)
+            # Not the loop's own handler: as it closes, that gives way to the default, which ends the process.
+            signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._pool.load_soon))
         self._sweeping = loop.create_task(self._sweep())
         for listening in self.servers[0].sockets:  # asyncio would accept as many at once as it lets wait
             with socket.socket(fileno=os.dup(listening.fileno())) as own:
@@ -228,6 +229,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until load balancers have noticed, close the port, then let the requests end."""
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing to reload any more
         ends = time.monotonic() + self._delay
         while time.monotonic() < ends and not self.force_exit:  # noqa: ASYNC110  a signal handler sets it
             await asyncio.sleep(0.05)
