@@ -16,6 +16,7 @@ from tastevec.evaluation.baselines import (
     EASE,
     GlobalMeanVector,
     ItemKNN,
+    LaggedRegression,
     LastItems,
     MeanPositive,
     PerHorizon,
@@ -53,6 +54,8 @@ MAKERS = {
     "rating-weighted mean": lambda: WeightedMean(SPACE, space="tiny", positive_from=FROM),
     "item-kNN": lambda: ItemKNN(positive_from=FROM, neighbors=3, shrink=0.0),
     "item-kNN, shrunk": lambda: ItemKNN(positive_from=FROM),
+    "lagged item-kNN": lambda: ItemKNN(positive_from=FROM, neighbors=3, shrink=0.0, decay=1.0),
+    "lagged item regression": lambda: LaggedRegression(positive_from=FROM),
     "EASE": lambda: EASE(positive_from=FROM, ridge=1.0),
     "iALS": lambda: ALS(
         AlsSettings(ValueScale.explicit(1, 5), dim=4, regularization=0.1), positives_only=True
@@ -151,6 +154,21 @@ def test_item_knn_uses_nearest_neighbors_only():
     assert np.argwhere(heard).tolist() == [[0, 1], [1, 0], [1, 2]]
 
 
+def test_lagged_item_knn_prefers_neighbors_of_the_latest():
+    scorer = ItemKNN(positive_from=FROM, shrink=0.0, decay=1.0)
+    scorer.fit(users([(0, 5), (1, 5)], [(2, 5), (3, 5)]), 4)
+    scores = scorer.score(users([(0, 5), (2, 5)], [(2, 5), (0, 5), (3, 1)]))
+    np.testing.assert_allclose(scores[:, [1, 3]], [[1 / 2, 1], [1 / 2, 1 / 3]])
+
+
+def test_lagged_regression_wants_positives_first():
+    train = users(*[[(0, 5), (1, 5)], [(0, 5), (2, 1)]] * 5)
+    scorer = LaggedRegression(positive_from=FROM)
+    scorer.fit(train, 4)
+    scores = scorer.score(users([(3, 5), (0, 2)]))[0]
+    assert scores[1] > scores[2] > scores[3] == 0
+
+
 def test_item_knn_in_blocks_is_equal(monkeypatch):
     whole = MAKERS["item-kNN"]()
     whole.fit(world(), worlds.ITEMS)
@@ -220,7 +238,9 @@ def test_ease_of_large_catalog_uses_most_popular_items(monkeypatch):
     assert scores[[0, 2, 4]].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["EASE", "iALS", "mean of positives", "rating-weighted mean", "item-kNN"])
+@pytest.mark.parametrize(
+    "name", ["EASE", "iALS", "mean of positives", "rating-weighted mean", "item-kNN", "lagged item-kNN"]
+)
 def test_baseline_prefers_items_of_same_taste(name):
     scorer = MAKERS[name]()
     scorer.fit(world(), worlds.ITEMS)

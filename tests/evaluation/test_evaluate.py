@@ -146,7 +146,8 @@ def test_system_without_task_is_omitted(dataset):
     report = evaluate([scorer, LastItems(scorer)], dataset, tasks=["random-20pct"])
     assert [facts.system for facts in report.systems] == ["fixed"]
     with pytest.raises(
-        SettingsError, match=r"no system for tasks random-20pct\. Expected one that is not a LastItems"
+        SettingsError,
+        match=r"no system for tasks random-20pct\. Expected one that does not read the order alone",
     ):
         evaluate([LastItems(scorer)], dataset, tasks=["random-20pct"])
 

@@ -62,6 +62,8 @@ def test_strong_baselines_have_full_and_last_items_variants():
     specs = strong_baselines(scale=ValueScale.explicit(1, 5))
     standing = [name + end for name in whole for end in ("", ", last 20 items")]
     standing.insert(standing.index("EASE (graded)"), "EASE (all ratings), last 5 items")
+    standing.insert(standing.index("EASE (positives)"), "lagged item-kNN")
+    standing.insert(standing.index("iALS (positives)"), "lagged item regression")
     assert _names(specs) == standing
     assert _names(specs, ["overall"]) == whole
 

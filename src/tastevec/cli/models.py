@@ -221,7 +221,7 @@ def evaluate(
         bool,
         typer.Option(
             "--baselines/--no-baselines",
-            help="Fit strong baselines: item-kNN, EASE, iALS and Mult-VAE (a minute or two a run).",
+            help="Fit strong baselines: item-kNN, EASE, lagged item regression, iALS and Mult-VAE (a minute or two a run).",
         ),
     ] = True,
     split: Annotated[

@@ -1,4 +1,4 @@
-"""Baselines: popularity, vector means, item-kNN, EASE and iALS.
+"""Baselines: popularity, vector means, item-kNN, EASE, lagged item regression and iALS.
 
 Dimension letters: B users, N items, D dimensions, P items with positives.
 """
@@ -14,6 +14,7 @@ from tastevec.data.topk import top_k
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import unit_rows
 from tastevec.items.als import AlsSettings, als_factors, fold_in
+from tastevec.items.regression import ItemRegression, Lags, RegressionSettings
 from tastevec.items.taste_space import interaction_matrix
 from tastevec.schema import POSITIVE_FROM
 
@@ -35,6 +36,8 @@ def last_items_name(name: str, count: int) -> str:
 
 class LastItems:
     """A scorer on the latest ``count`` items of each history; fitting this fits the scorer."""
+
+    reads_order = True  # for next-item and last-20pct alone
 
     def __init__(self, scorer: Scorer, count: int = 20) -> None:
         self.name = last_items_name(scorer.name, count)
@@ -308,6 +311,51 @@ class EASE(_ItemWeights):
         return graded_matrix(histories, n_items, scale, weight)
 
 
+class LaggedRegression:
+    """Each item's score is a weighted sum of the user's latest items, with weights in closed form.
+
+    The weights predict the items that follow a moment of a training history, the sooner the more, from those before it,
+    the later the more. Every interaction is an input alike.
+
+    Args:
+        positive_from: The lowest positive value.
+        others: Weight of an interaction that is not positive as a target, where a positive weighs 1.
+        decay: See `Lags`; so is ``lead``.
+        ridge: See `RegressionSettings`; so is ``user_power``.
+
+    Source: Choi et al. 2021, "Session-aware Linear Item-Item Models for Session-based Recommendation" (SLIST).
+    """
+
+    name = "lagged item regression"
+    reads_order = True
+
+    def __init__(
+        self,
+        *,
+        positive_from: float,
+        others: float = 0.3,
+        decay: float = 0.8,
+        lead: float = 0.5,
+        ridge: float = 3.0,
+        user_power: float = 0.5,
+    ) -> None:
+        self._positive_from, self._others = positive_from, others
+        lags = Lags(decay=decay, lead=lead)
+        self._settings = RegressionSettings(ridge=ridge, user_power=user_power, lags=lags)
+        self._regression: ItemRegression | None = None
+
+    def fit(self, train: Histories, n_items: int) -> None:
+        """Solve for the weights between the 10,000 items with the most interactions."""
+        wanted = np.where(train.ratings >= self._positive_from, 1.0, self._others).astype(np.float32)
+        inputs = np.ones(len(train.items), np.float32)
+        self._regression = ItemRegression.fit(train, inputs, wanted, n_items, self._settings)
+
+    def score(self, histories: Histories) -> NDArray[np.float32]:
+        """(B, N) scores of the latest items."""
+        assert self._regression is not None
+        return self._regression.score(histories, np.ones(len(histories.items), np.float32))
+
+
 class ALS:
     """Implicit ALS: item factors of the training data; held-out users are folded in by one exact step.
 
@@ -351,21 +399,30 @@ class ItemKNN(_ItemWeights):
 
     The similarity of two items is ``both / (sqrt(one * other) + shrink)``, of the numbers of training users with both, the
     one and the other as positives: their cosine, shrunk towards 0 where few users have both. At most K neighbors of an
-    item are stored, computed a block of items at a time.
+    item are stored, computed a block of items at a time. With a decay the latest items count most.
 
     Args:
         positive_from: The lowest positive value.
         neighbors: K.
         shrink: Added to the denominator; 0 is the plain cosine.
+        decay: An item of a history weighs ``(1 + lag) ** -decay``, where the latest has lag 0; None: all alike.
 
     Source: Sarwar et al. 2001, "Item-Based Collaborative Filtering Recommendation Algorithms"; shrinkage and defaults
     as in the code of Ferrari Dacrema et al. 2019, "Are We Really Making Much Progress?".
     """
 
-    name = "item-kNN"
-
-    def __init__(self, *, positive_from: float, neighbors: int = 50, shrink: float = 100.0) -> None:
+    def __init__(
+        self,
+        *,
+        positive_from: float,
+        neighbors: int = 50,
+        shrink: float = 100.0,
+        decay: float | None = None,
+    ) -> None:
         super().__init__(positive_from)
+        self.name = "item-kNN" if decay is None else "lagged item-kNN"
+        self.reads_order = decay is not None
+        self._lags = None if decay is None else Lags(decay=decay)
         self._neighbors = neighbors
         self._shrink = shrink
 
@@ -381,6 +438,13 @@ class ItemKNN(_ItemWeights):
         items, neighbors, similarities = (np.concatenate(part) for part in blocks)
         shape = (len(self._items), len(self._items))
         self._weights = sparse.csr_matrix((similarities, (neighbors, items)), shape=shape)
+
+    def _matrix(self, histories: Histories, n_items: int) -> Any:  # noqa: ANN401  scipy ships no types
+        if self._lags is None:
+            return super()._matrix(histories, n_items)
+        weights = self._lags.weights(histories)
+        read = (weights > 0) & (histories.ratings >= self._positive_from)
+        return interaction_matrix(histories.keep(read), weights[read], n_items)
 
     def _nearest(
         self,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from tastevec.errors import SettingsError
-from tastevec.evaluation.baselines import LastItems
 from tastevec.evaluation.metrics import (
     coverage,
     gini,
@@ -139,7 +138,7 @@ def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
     never a row of scores for each user.
 
     Args:
-        systems: The systems to evaluate; each is fitted here (a trained model does nothing then). `LastItems` has
+        systems: The systems to evaluate; each is fitted here (a trained model does nothing then). those that read the order alone (`reads_order`) have
             order-aware tasks alone, and is omitted without them.
         dataset: The training users and the held-out users.
         baselines: The baselines; the skill score counts from the best of them.
@@ -159,7 +158,7 @@ def evaluate(  # noqa: PLR0913  the settings of the command, each by its keyword
     entries = [entry for entry in entries if chosen[entry.name]]
     if not entries:
         raise SettingsError(
-            f"no system for tasks {', '.join(task.name for task in found)}. Expected one that is not a LastItems."
+            f"no system for tasks {', '.join(task.name for task in found)}. Expected one that does not read the order alone."
         )
     total, report = sum(map(len, chosen.values())), progress or (lambda _done, _total, _step: None)
     fit_seconds = _fit(entries, dataset, lambda step: report(0, total, step))
@@ -198,7 +197,9 @@ def _checked(systems: Sequence[Scorer | Runs], at: Sequence[int]) -> list[Runs]:
 
 def _has_task(system: Runs, task: Task) -> bool:
     """Return whether the system has the task: the last items alone are for order-aware tasks."""
-    return task.horizon == "next" or not all(isinstance(scorer, LastItems) for scorer in system.scorers)
+    return task.horizon == "next" or not all(
+        getattr(scorer, "reads_order", False) for scorer in system.scorers
+    )
 
 
 def _task_result(system: Runs, evaluator: Evaluator) -> TaskResult:

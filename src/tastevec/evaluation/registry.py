@@ -14,6 +14,7 @@ from tastevec.evaluation.baselines import (
     EASE,
     GlobalMeanVector,
     ItemKNN,
+    LaggedRegression,
     LastItems,
     MeanPositive,
     PerHorizon,
@@ -65,6 +66,7 @@ class BaselineSpec:
         space: The range or the options of each setting in tuning; empty where there is nothing to tune.
         seeded: Whether its result depends on the random seed.
         last_n: For each of these there is a further system that reads so many latest items, at horizon ``next``.
+        horizons: Those that it can answer: what reads the order alone, ``next``.
     """
 
     name: str
@@ -73,10 +75,11 @@ class BaselineSpec:
     space: Mapping[str, Range | tuple[float, ...]] = field(default_factory=dict)
     seeded: bool = False
     last_n: tuple[int, ...] = ()
+    horizons: tuple[Horizon, ...] = ("overall", "next")
 
     def variants(self, horizons: Sequence[Horizon]) -> list[Variant]:
         """Return the variants at these horizons."""
-        found = [Variant(self.name, horizon) for horizon in horizons]
+        found = [Variant(self.name, horizon) for horizon in horizons if horizon in self.horizons]
         if "next" in horizons:
             found += [Variant(last_items_name(self.name, count), "next", count) for count in self.last_n]
         return found
@@ -185,30 +188,54 @@ def vector_baselines(model: Runs, *, scale: ValueScale) -> list[Runs]:
     ]
 
 
-def strong_baselines(*, scale: ValueScale) -> list[BaselineSpec]:
-    """Return item-kNN, three EASE and two iALS, each on full histories and on the last 20 items.
+_NEIGHBORS: Final[dict[str, Range | tuple[float, ...]]] = {
+    "neighbors": Range(20, 1000, log=True, integer=True),
+    "shrink": (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
+}
+_DECAY: Final = Range(0.2, 2.0)
 
-    EASE (all ratings) reads every rating, positive or not: the strongest baseline of ``next-item`` and ``last-20pct``, and
-    stronger on the last 5 items, a system of its own. EASE (graded), where mid-scale ratings weigh less, is the strongest
-    of ``random-20pct`` and ``top-rated``. iALS (positives) is the published baseline (64 factors, confidence 10,
-    regularization 5). iALS (graded) is stronger, and a model may start from its factors: such a model has to beat it. Its
+
+def strong_baselines(*, scale: ValueScale) -> list[BaselineSpec]:
+    """Return item-kNN, three EASE, lagged item regression and two iALS, most also on the last 20 items.
+
+    The lagged item regression is the strongest closed form of ``next-item`` and ``last-20pct`` where the order says
+    something. EASE (all ratings) reads every rating, positive or not, and is stronger on the last 5 items, a system of its
+    own. EASE (graded), where mid-scale ratings weigh less, is the strongest of ``random-20pct`` and ``top-rated``. iALS
+    (positives) is the published baseline (64 factors, confidence 10, regularization 5); iALS (graded) is stronger. Its
     ``middle`` places the confidence of mid-scale ratings between that of unrated items (0) and that of positives (1).
     """
     positive = scale.positive_from
     return [
         BaselineSpec(
-            ItemKNN.name,
+            "item-kNN",
             lambda settings, _seed: ItemKNN(positive_from=positive, **settings),
             published={"neighbors": 50, "shrink": 100.0},
-            space={
-                "neighbors": Range(20, 1000, log=True, integer=True),
-                "shrink": (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
-            },
+            space=_NEIGHBORS,
             last_n=(LAST_N,),
+        ),
+        BaselineSpec(
+            "lagged item-kNN",
+            lambda settings, _seed: ItemKNN(positive_from=positive, **settings),
+            published={"neighbors": 50, "shrink": 100.0, "decay": 0.8},
+            space={**_NEIGHBORS, "decay": _DECAY},
+            horizons=("next",),
         ),
         _ease("EASE (positives)", scale, {}, positive=positive),
         _ease("EASE (all ratings)", scale, {}, positive=-np.inf, last_n=(LAST_N, 5)),
         _ease("EASE (graded)", scale, {"middle": 0.5}, positive=positive),
+        BaselineSpec(
+            LaggedRegression.name,
+            lambda settings, _seed: LaggedRegression(positive_from=positive, **settings),
+            published={"ridge": 3.0, "decay": 0.8, "lead": 0.5, "others": 0.3, "user_power": 0.5},
+            space={
+                "ridge": Range(0.3, 1000, log=True),
+                "decay": _DECAY,
+                "lead": Range(0.2, 0.9),
+                "others": _MIDDLE,
+                "user_power": _MIDDLE,
+            },
+            horizons=("next",),
+        ),
         _als("iALS (positives)", scale, {"positive": 10.0, "regularization": 5.0, "dim": 64}),
         _als(
             "iALS (graded)",

@@ -118,7 +118,7 @@ def evaluate(
         data: The prepared dataset on which they were trained.
         out: Output folder; None writes nothing.
         tasks: The tasks; None means all tasks of the dataset.
-        with_baselines: Whether to fit strong baselines (item-kNN, EASE, iALS, Mult-VAE), not only trivial ones.
+        with_baselines: Whether to fit strong baselines (item-kNN, EASE, lagged item regression, iALS, Mult-VAE), not only trivial ones.
         split: ``test``; or ``validation``, whose metrics are optimistic: its users selected the epoch and what is tuned.
         seed: Random seed of ``random-20pct`` and of the CIs, and the first seed of the baselines.
         seeds: Number of runs of seeded baselines.
