@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tastevec.data.histories import Histories, normalize_ratings
-from tastevec.data.value_scale import ValueScale
+from tastevec.data.histories import Histories
+from tastevec.data.value_scale import ValueScale, normalize_ratings
 from tastevec.evaluation.baselines import MeanPositive
 from tastevec.evaluation.dataset import EvalDataset, ItemFacts
 from tastevec.evaluation.evaluate import evaluate

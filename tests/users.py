@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import worlds
-from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
+from tastevec.data.histories import NO_TIMESTAMP, Histories
+from tastevec.data.value_scale import normalize_ratings
 from tastevec.evaluation.dataset import EvalDataset, ItemFacts
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tastevec.data.histories import normalize_ratings
+from tastevec.data.value_scale import normalize_ratings
 from users import items_of, rows_of, turned
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tastevec.data.histories import Histories, normalize_ratings
+from tastevec.data.histories import Histories
+from tastevec.data.value_scale import normalize_ratings
 from tastevec.errors import FormatError
 from users import TAGGED, items_of, users
 

@@ -17,11 +17,11 @@ from safetensors.numpy import save_file
 from sources import Row, prepare, source, world
 from tastevec.data import expressions as tables
 from tastevec.data.files import manifest_text
-from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.intake.source import read_source
 from tastevec.data.prepared import Prepared, RowCounts, manifest_content, write_manifest
 from tastevec.data.preprocess import PreprocessSettings, preprocess
-from tastevec.data.value_scale import HALF_STARS, ValueScale
+from tastevec.data.value_scale import HALF_STARS, ValueScale, normalize_ratings
 from tastevec.errors import DataError, FormatError, SettingsError
 
 

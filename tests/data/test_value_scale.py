@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastevec.data.histories import normalize_ratings
-from tastevec.data.value_scale import HALF_STARS, ValueScale, restored_scale
+from tastevec.data.value_scale import HALF_STARS, ValueScale, normalize_ratings, restored_scale
 from tastevec.errors import FormatError
 
 NAN = float("nan")

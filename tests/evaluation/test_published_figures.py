@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pytest
 
-from tastevec.data.histories import Histories, normalize_ratings
-from tastevec.data.value_scale import ValueScale
+from tastevec.data.histories import Histories
+from tastevec.data.value_scale import ValueScale, normalize_ratings
 from tastevec.evaluation.evaluate import evaluate
 from tastevec.evaluation.registry import (
     build_baselines,

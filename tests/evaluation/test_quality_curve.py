@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from fakes import Fixed, Summed
-from tastevec.data.histories import normalize_ratings
-from tastevec.data.value_scale import ValueScale
+from tastevec.data.value_scale import ValueScale, normalize_ratings
 from tastevec.evaluation import slices as curve
 from tastevec.evaluation.scorers import rank_lists
 from tastevec.evaluation.slices import HISTORY_LENGTHS, quality_curve

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from fakes import Fixed, Summed
-from tastevec.data.histories import normalize_ratings
-from tastevec.data.value_scale import ValueScale
+from tastevec.data.value_scale import ValueScale, normalize_ratings
 from tastevec.errors import DataError
 from tastevec.evaluation import scorers as module
 from tastevec.evaluation.scorers import measure, rank_lists, with_horizon

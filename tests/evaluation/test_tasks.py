@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tastevec.data.histories import normalize_ratings
-from tastevec.data.value_scale import HALF_STARS, ValueScale
+from tastevec.data.value_scale import HALF_STARS, ValueScale, normalize_ratings
 from tastevec.errors import SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, Task, build_task, reason_to_skip, task_horizon
 from users import TAGGED, items_of, users, valued

@@ -110,7 +110,7 @@ def test_temporal_split_assigns_users_as_hash_split(by_time, release, tmp_path):
 
 
 def test_training_ratings_are_normalized_before_split_timestamp(by_time):
-    from tastevec.data.histories import normalize_ratings  # noqa: PLC0415 - beside its one use
+    from tastevec.data.value_scale import normalize_ratings  # noqa: PLC0415 - beside its one use
 
     histories = by_time.histories
     np.testing.assert_array_equal(

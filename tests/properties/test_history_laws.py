@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from encoders import reading
-from tastevec.data.histories import Histories, normalize_ratings
+from tastevec.data.histories import Histories
 from tastevec.data.inputs import N_TIME_GAP_BINS, bin_time_gaps
+from tastevec.data.value_scale import normalize_ratings
 from users import TAGGED, users
 
 RATINGS = st.floats(0.5, 5, width=32) | st.just(TAGGED)

@@ -18,9 +18,9 @@ from contracts.leaks import (
     targets_of,
 )
 from sources import Row, prepare, source
-from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.preprocess import PreprocessSettings
-from tastevec.data.value_scale import ValueScale
+from tastevec.data.value_scale import ValueScale, normalize_ratings
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.tasks import TASK_TITLES, LiangSplit, TemporalSplit, build_task
 from users import TAGGED, items_of, rows_of, users

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sources import Row, interactions, prepare, source
-from tastevec.data.histories import NO_TIMESTAMP, normalize_ratings
+from tastevec.data.histories import NO_TIMESTAMP
 from tastevec.data.preprocess import PreprocessSettings
 from tastevec.data.streaming import iter_histories
+from tastevec.data.value_scale import normalize_ratings
 from tastevec.errors import DataError
 
 STARS = st.sampled_from([step / 2 for step in range(1, 11)]) | st.none()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tastevec as tv
+from tastevec.serving.recommender import Recommender
 from tastevec.serving.service.operations import OPERATIONS
 from tastevec.serving.service.responses import AppState
 
@@ -25,6 +27,14 @@ def _model(bundle_folder):
 @pytest.fixture(scope="module", name="state")
 def _state(model):
     return AppState(model).prepared()
+
+
+@pytest.fixture(scope="module", name="keeping")
+def _keeping(model):
+    """The same model, as if it had been trained on repeats that stay."""
+    facts = model.bundle.facts
+    data = {**facts["data"], "feedback": {**facts["data"]["feedback"], "repeats": "keep"}}
+    return AppState(Recommender(replace(model.bundle, facts={**facts, "data": data}))).prepared()
 
 
 def through_each_door(state, rows, folder):
@@ -94,3 +104,22 @@ def test_history_has_one_vector_at_every_door(state, tmp_path, rows):
     found = through_each_door(state, rows, tmp_path)
     for door, vector in found.items():
         np.testing.assert_allclose(vector, found["list"], atol=1e-5, err_msg=door)
+
+
+@pytest.mark.parametrize(
+    ("rows", "read"),
+    [
+        ([(5, 1, START), (3, 4, START + 50), (5, 4, START + 90), (5, 1, START), (5, 2, START)], 4),
+        ([(3, 4, START), (5, 2, None), (3, 4, START + 9000), (5, 2, None), (5, 2, START)], 4),
+    ],
+    ids=["one row delivered twice", "partly timed"],
+)
+def test_kept_repeats_are_read_alike_at_every_door(state, keeping, tmp_path, rows, read):
+    found = through_each_door(keeping, rows, tmp_path)
+    for door, vector in found.items():
+        np.testing.assert_allclose(vector, found["list"], atol=1e-5, err_msg=door)
+    assert not np.allclose(found["list"], state.model.encode(rows, horizon="next"), atol=1e-4)
+    users = next(keeping.model.open_file(tmp_path / "users.csv").stream)
+    assert users.lengths.tolist() == [read]
+    overall = [one.model.encode(rows, horizon="overall") for one in (keeping, state)]
+    np.testing.assert_allclose(*overall, atol=1e-5)  # of ratings the latest counts for both

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders import NOTE, encoder, reading
-from tastevec.data.histories import NO_TIMESTAMP, Histories, normalize_ratings
+from tastevec.data.histories import NO_TIMESTAMP, Histories
+from tastevec.data.value_scale import normalize_ratings
 from tastevec.pipelines.batch import load_for_batch
 from tastevec.serving import encoder as bulk
 from tastevec.serving.bundle import Bundle

@@ -231,6 +231,21 @@ def test_spark_worker_refuses_invalid_input(spark, bundle_folder):
         nowhere(encode_on_spark(bundle_folder, control))
 
 
+def test_spark_reads_kept_repeats(spark, bundle_folder):
+    bundle = Bundle.load(bundle_folder, "onnx")
+    data = {**bundle.facts["data"], "feedback": {**bundle.facts["data"]["feedback"], "repeats": "keep"}}
+    bundle = dataclasses.replace(bundle, facts={**bundle.facts, "data": data})
+    rows = [(3, 4.0, 50), (5, 2.0, 60), (3, 1.0, 70), (5, 2.0, 60), (8, 5.0, 90)]
+    frame = spark.createDataFrame(
+        [(1, *row) for row in rows], "user_id long, item_id long, rating double, timestamp long"
+    )
+    [found] = encode_on_spark(bundle, frame, horizon="next").collect()
+    expected = Recommender(bundle).encode(
+        [(item, value, 1_600_000_000 + time) for item, value, time in rows], horizon="next"
+    )
+    np.testing.assert_allclose(found["vector"], expected, atol=1e-5)
+
+
 def test_missing_column_or_torch_bundle_is_refused_before_spark_starts(spark, bundle_folder):
     frame = spark.createDataFrame([(1, 3)], "user_id long, item_id long")
     with pytest.raises(DataError, match="no column rating"):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tastevec.data.histories import Histories, normalize_ratings
+from tastevec.data.histories import Histories
 from tastevec.data.topk import rank_items, top_k
+from tastevec.data.value_scale import normalize_ratings
 from tastevec.serving.neighbors import Neighbors
 from tastevec.serving.recommender import best_items
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from encoders import TINY, reading
-from tastevec.data.histories import normalize_ratings
 from tastevec.data.inputs import FIRST_TIME_GAP_BIN, UNKNOWN_TIME_GAP_BIN
+from tastevec.data.value_scale import normalize_ratings
 from tastevec.training.batches import (
     Collator,
     HistorySubset,

@@ -45,8 +45,9 @@ INTAKE_FLAGS: dict[str, Any] = {
     ),
     "repeats": _flag(
         str | None,
-        "latest|sum|strongest",
-        "What counts where a user has an item several times. Default: ratings latest, counts sum, events strongest.",
+        "latest|sum|strongest|keep",
+        "What counts where a user has an item several times. Default: ratings latest, counts sum, events strongest. keep: "
+        "horizon next reads all rows, horizon overall their sum (of ratings the latest), and a known item is never held out.",
         _INTERACTIONS,
     ),
     "order": _flag(

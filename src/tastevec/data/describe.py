@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tastevec.data.value_scale import ValueScale
 
 _ROWS: Final = 1 << 22  # interactions per block: 4 million need about 150 MB
+_USERS: Final = 4096  # whose different items are counted at once
 _CELLS: Final = 360  # half a unit is an integer number of cells on scales of 4, 4.5, 5, 9 and 10 units
 _MAX_BARS: Final = 20  # of the ratings histogram
 _PERIODS: Final = 60
@@ -66,7 +67,7 @@ def summarize(prepared: Prepared) -> dict[str, Any]:
     tally = _count(histories, item_count, scale, span)
     return {
         "item_noun": prepared.noun.to_json(),
-        "totals": _totals(tally, len(histories), item_count),
+        "totals": _totals(tally, histories, item_count),
         "user_means": _user_means(tally),
         "ratings": _ratings(tally, scale),
         "history_lengths": _history_lengths(histories),
@@ -133,8 +134,11 @@ def _add_ratings(tally: _Tally, histories: Histories, rows: slice, scale: ValueS
     tally.positives[:] += scale.positive(ratings.astype(np.float32)).sum()
 
 
-def _totals(tally: _Tally, users: int, items: int) -> dict[str, Any]:
+def _totals(tally: _Tally, histories: Histories, items: int) -> dict[str, Any]:
     interactions, ratings = tally.item_counts.sum(), tally.item_ratings.sum()
+    pairs, users = interactions, len(histories)
+    if histories.repeats is not None:
+        pairs = sum(len(some.once().items) for some in histories.chunks(_USERS))
     return {
         "users": users,
         "items": items,
@@ -142,7 +146,7 @@ def _totals(tally: _Tally, users: int, items: int) -> dict[str, Any]:
         "interactions": int(interactions),
         "ratings": int(ratings),
         "tag_only": int(interactions - ratings),
-        "density": float(interactions / max(users * items, 1)),
+        "density": float(pairs / max(users * items, 1)),
     }
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SECONDS_A_DAY = 86_400
 _FIXED_POINT = 2.0**32  # every float32 from 0.004 to 2 billion is an integer multiple of 1 / 2**32
-_MIN_DIVISOR = 1e-5  # as in histories.normalize_ratings
+_MIN_DIVISOR = 1e-5  # as in value_scale.normalize_ratings
 
 
 def connect(memory: str = "2GB", spill: Path | None = None, threads: int | None = None) -> Backend:
@@ -156,7 +156,8 @@ def histories(
         chosen: Rows of `users`.
         order: "time" is oldest first (without a timestamp before all others), and in the order of the source within
             a second; "item" is by item id, the research note's order; "hash" is by the MD5 of ``"user:item"``, which
-            every engine computes alike, and which does not depend on the order of the rows.
+            every engine computes alike, and which does not depend on the order of the rows. The rows of one item are
+            oldest first in all of them.
         normalize: Whether ratings are normalized per user, as those of explicit feedback are.
 
     Returns:
@@ -173,8 +174,9 @@ def histories(
         scaled = ibis.ifelse(divisor >= _MIN_DIVISOR, deviation / divisor.nullif(0), 0.0).fill_null(0.0)
         columns["normalized_ratings"] = scaled.cast("float32")
     pair = rows[USER_ID].cast("string") + ibis.literal(":") + rows[ITEM_ID].cast("string")
-    orders = {"time": _time_order(rows), "item": [USER_ID, ITEM_ID], "hash": [USER_ID, pair.hexdigest("md5")]}
-    return rows.order_by(orders[order]).select(**columns, timestamps=_timestamp(rows))
+    keys: dict[str, list[ibis.Value]] = {"time": [], "item": [rows[ITEM_ID]], "hash": [pair.hexdigest("md5")]}
+    user, *oldest_first = _time_order(rows)
+    return rows.order_by([user, *keys[order], *oldest_first]).select(**columns, timestamps=_timestamp(rows))
 
 
 def indexed_histories(interactions: ibis.Table, item_ids: ibis.Table) -> ibis.Table:

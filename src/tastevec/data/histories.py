@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tastevec.data.files import damaged
+from tastevec.data.value_scale import ValueScale, normalize_ratings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +28,6 @@ ARRAY_DTYPES: Final[dict[str, type[np.generic]]] = {
     "timestamps": np.int64,
 }
 _BLOCK = 1 << 20
-_MIN_DIVISOR = 1e-5  # the research note's: deviations of users whose ratings hardly differ are 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,7 @@ class Histories:
         normalized_ratings: (M,) float32 in [-1, 1], by `ValueScale.normalize` over all interactions of the user.
         timestamps: (M,) int64 Unix seconds, ``NO_TIMESTAMP`` if unknown.
         relative: Whether a normalized rating depends on the user's other ratings, as that of explicit feedback does.
+        repeats: Where an item may be in several rows of a user, the scale of their values; None where each is in one.
 
     Raises:
         FormatError: The array lengths differ.
@@ -54,6 +55,7 @@ class Histories:
     normalized_ratings: NDArray[np.float32]
     timestamps: NDArray[np.int64]
     relative: bool = True
+    repeats: ValueScale | None = None
 
     def __post_init__(self) -> None:
         if len(self.offsets) != len(self.user_ids) + 1 or self.offsets[0] != 0:
@@ -94,6 +96,45 @@ class Histories:
         """Return the newest ``count`` interactions of each user."""
         from_end = np.repeat(self.offsets[1:], self.lengths) - np.arange(self.offsets[-1])
         return self.keep(from_end <= count)
+
+    def once(self) -> Histories:
+        """Return each item of a user once, at its latest row, with its value over all its rows.
+
+        This is what `overall` reads, and whatever else takes a history for a set. Values are added up; of ratings the latest
+        counts. Where no item repeats these are the same histories.
+        """
+        if self.repeats is None:
+            return self
+        _, latest, values = self._rows_of_items(self.repeats)
+        order = np.argsort(latest)
+        rows, ratings = latest[order], values[order]
+        found = self._gather(self.user_ids, rows, np.searchsorted(rows, self.offsets))
+        normalized = self.repeats.normalize(ratings, found.offsets)
+        return replace(found, ratings=ratings, normalized_ratings=normalized, repeats=None)
+
+    def values_at_first(self) -> NDArray[np.float32]:
+        """Return (M,) the value of each item over all its rows, at its first one; NaN in the others: there it is known."""
+        if self.repeats is None:
+            return self.ratings
+        first, _, values = self._rows_of_items(self.repeats)
+        found = np.full(len(self.items), np.nan, np.float32)
+        found[first] = values
+        return found
+
+    def _rows_of_items(
+        self, scale: ValueScale
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Return the first and the latest row of each item of each user, and its value; NaN without any."""
+        order = np.lexsort((self.items, self.owners))  # stable: the rows of an item stay oldest first
+        changes = [np.diff(keys[order], prepend=-1) != 0 for keys in (self.owners, self.items)]
+        first = np.flatnonzero(changes[0] | changes[1])
+        latest = np.append(first[1:], len(order))[: len(first)] - 1
+        values = self.ratings[order]
+        if scale.kind != "explicit" and len(first):
+            sums = np.add.reduceat(np.nan_to_num(values, nan=0.0).astype(np.float64), first)
+            valued = np.logical_or.reduceat(~np.isnan(values), first)
+            return order[first], order[latest], np.where(valued, sums, np.nan).astype(np.float32)
+        return order[first], order[latest], values[latest]
 
     def keep_alone(self, mask: NDArray[np.bool_]) -> Histories:
         """Return what `keep` does, with ratings normalized as if the other rows did not exist."""
@@ -138,6 +179,7 @@ class Histories:
         items: int | None = None,
         limits: tuple[float, float] | None = None,
         relative: bool = True,
+        repeats: ValueScale | None = None,
     ) -> Histories:
         """Map the flat arrays of ``folder`` into memory, read-only.
 
@@ -147,6 +189,7 @@ class Histories:
             items: N, to check the item indices; None skips the check.
             limits: The lowest and the highest rating, to check the ratings; None skips the check.
             relative: See the attribute.
+            repeats: See the attribute.
 
         Raises:
             FormatError: An array is missing or damaged, or an item index or a rating is out of range.
@@ -160,47 +203,13 @@ class Histories:
         if limits is not None:
             _check_range(folder / "ratings.npy", flat["ratings"], *limits)
             _check_range(folder / "normalized_ratings.npy", flat["normalized_ratings"], -1, 1)
-        return cls(user_ids=user_ids, offsets=offsets, relative=relative, **flat)
+        return cls(user_ids=user_ids, offsets=offsets, relative=relative, repeats=repeats, **flat)
 
     def _gather(
         self, user_ids: NDArray[Any], rows: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> Histories:
         flat: dict[str, Any] = {name: np.asarray(getattr(self, name)[rows]) for name in ARRAY_DTYPES}
         return replace(self, user_ids=user_ids, offsets=offsets.astype(np.int64), **flat)
-
-
-def normalize_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return each user's ratings on the research note's scale: -1 the most disliked, 0 the mean, +1 the most liked.
-
-    The user's mean is subtracted; positive deviations are divided by the largest, negative ones by the size of
-    the most negative; a deviation whose divisor is below 1e-5 becomes 0. Tag-only interactions (NaN) become 0.
-
-    Args:
-        ratings: (M,) ratings, NaN in tag-only interactions.
-        offsets: (B + 1,) the rows of each user.
-
-    Returns:
-        (M,) float32 in [-1, 1].
-
-    Source: the research note, section 3 of its notebook.
-
-    Examples:
-        >>> normalize_ratings(np.array([5, 3, 2, 4, 4], np.float32), np.array([0, 3, 5]))
-        array([ 1.  , -0.25, -1.  ,  0.  ,  0.  ], dtype=float32)
-    """
-    lengths = np.diff(offsets)
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    rated = np.isfinite(ratings)
-    values = np.where(rated, ratings, 0.0).astype(np.float64)
-    counts = np.bincount(owners, weights=rated, minlength=len(lengths))
-    sums = np.bincount(owners, weights=values, minlength=len(lengths))
-    deviations = np.where(rated, values - (sums / np.maximum(counts, 1))[owners], 0.0)
-    highest, lowest = np.zeros(len(lengths)), np.zeros(len(lengths))
-    np.maximum.at(highest, owners, deviations)
-    np.minimum.at(lowest, owners, deviations)
-    divisors = np.where(deviations > 0, highest[owners], -lowest[owners])
-    scaled = np.divide(deviations, divisors, out=np.zeros_like(deviations), where=divisors >= _MIN_DIVISOR)
-    return scaled.astype(np.float32)
 
 
 def _open_array(path: Path, kind: type[np.generic]) -> np.memmap[Any, Any]:

@@ -73,6 +73,7 @@ class InputConfig:
     def select(self, histories: Histories) -> Histories:
         """Return the interactions that the encoder reads, in its order."""
         if self.order == "item":
+            histories = histories.once()
             rows = np.lexsort((histories.items, histories.owners))
             flat: dict[str, Any] = {name: getattr(histories, name)[rows] for name in ARRAY_DTYPES}
             histories = replace(histories, **flat)
@@ -84,12 +85,12 @@ class InputConfig:
     def arrays(self, histories: Histories) -> dict[str, NDArray[Any]]:
         """Return the encoder inputs of B histories, padded on the right.
 
-        These are the arrays of `sequence_arrays`; and with ``max_history_overall`` also ``overall_items`` and
-        ``overall_rating_bins`` (B, S), and ``overall_lengths`` (B,).
+        These are the arrays of `sequence_arrays`; and with ``max_history_overall``, or where items repeat, also ``overall_items``
+        and ``overall_rating_bins`` (B, S), each item once, and ``overall_lengths`` (B,).
         """
         arrays = self.sequence_arrays(histories)
-        if self.max_history_overall:
-            newest = histories.last(self.max_history_overall)
+        if most := self.max_history_overall or (histories.repeats is not None and self.max_history):
+            newest = histories.once().last(most)
             rating_bins = self.scale.bin_values(newest.ratings)
             padded = _padded(newest.lengths, None, {"items": newest.items, "rating_bins": rating_bins})
             arrays |= {f"overall_{name}": array for name, array in padded.items()}

@@ -54,6 +54,7 @@ from tastevec.schema import (
     YEAR,
     FeedbackKind,
     Order,
+    Repeats,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class DatasetCounts:
     """Counts of a prepared dataset.
 
     Attributes:
-        interactions: One user and one item each; read is all that the readers kept.
+        interactions: One user and one item each, unless repeats are kept; read is all that the readers kept.
         ratings: Interactions read with a rating; ``tag_only`` ones have none.
         without_timestamp: Interactions read without a timestamp.
         items: Items of the catalog.
@@ -122,6 +123,7 @@ class _Feedback(StrictModel):
     positive_from: FiniteFloat
     top: FiniteFloat
     n_bins: int
+    repeats: Repeats | None = None
 
 
 class _Settings(StrictModel):
@@ -204,6 +206,7 @@ class Prepared:
             items=len(items),
             limits=scale.limits,
             relative=scale.kind == "explicit",
+            repeats=scale if manifest["feedback"].get("repeats") == "keep" else None,
         )
         vectors = _vectors(folder, len(items)) if VECTORS_FILE in manifest["files"] else {}
         return cls(folder, manifest, items, user_ids, splits, histories, vectors, scale)

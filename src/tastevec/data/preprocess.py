@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tastevec.data import expressions as tables
-from tastevec.data.histories import write_arrays
+from tastevec.data.histories import Histories, write_arrays
 from tastevec.data.prepared import DatasetCounts, RowCounts
 from tastevec.data.spark.session import SparkEngine
 from tastevec.data.streaming import materialize, storage_errors, user_ranges
@@ -218,7 +218,7 @@ def preprocess(
     arrays. Only users and items are in memory at once.
 
     Args:
-        source: The source, with one row per user and item.
+        source: The source, with one row per user and item unless repeats are kept.
         folder: An existing folder; it receives ``histories/``, ``users.parquet`` and ``items.parquet`` (every item
             by ascending id, without ``vector_source``).
         settings: See `PreprocessSettings`.
@@ -253,7 +253,8 @@ def preprocess(
             kept["kept"].to_numpy(),
             histories,
         )
-        scale = _write_normalized(histories, kept, source.scale)
+        keeps = source.feedback.get("repeats") == "keep"
+        scale = _write_normalized(histories, kept, source.scale, keeps_repeats=keeps)
     return _count(catalog, users if read is None else read, (users, kept), settings), scale
 
 
@@ -278,7 +279,9 @@ _BLOCK = 1 << 20  # values normalized at once: 8 MB a step
 _TOP = 0.999  # quantile of the positive values of training users that has the highest share
 
 
-def _write_normalized(histories: Path, kept: pa.Table, scale: ValueScale) -> ValueScale:
+def _write_normalized(
+    histories: Path, kept: pa.Table, scale: ValueScale, *, keeps_repeats: bool
+) -> ValueScale:
     """Write the normalized ratings unless the engine did, and return the scale with its top value.
 
     Both come from the written array, in NumPy: engines compute quantiles and logarithms differently.
@@ -286,8 +289,15 @@ def _write_normalized(histories: Path, kept: pa.Table, scale: ValueScale) -> Val
     if scale.kind == "explicit":
         return scale
     values: NDArray[np.float32] = np.load(histories / "ratings.npy", allow_pickle=False)
-    train = np.repeat(kept["split"].to_numpy() == _TRAIN, kept["kept"].to_numpy())
-    positive = values[train & scale.positive(values)]
+    in_train = kept["split"].to_numpy() == _TRAIN
+    train = np.repeat(in_train, kept["kept"].to_numpy())
+    if keeps_repeats:  # the highest share is that of a sum, which is what overall reads
+        np.save(histories / "normalized_ratings.npy", np.zeros_like(values), allow_pickle=False)
+        every = Histories.open(histories, np.arange(len(kept)), relative=False, repeats=scale)
+        of_items = every.take(np.flatnonzero(in_train)).once().ratings
+        positive = of_items[scale.positive(of_items)]
+    else:
+        positive = values[train & scale.positive(values)]
     top = float(np.quantile(positive, _TOP, method="higher")) if len(positive) else scale.positive_from
     scale = replace(scale, top=max(top, scale.positive_from))
     normalized = np.empty_like(values)

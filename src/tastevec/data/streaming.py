@@ -124,13 +124,14 @@ def iter_user_batches(
         yield pa.Table.from_batches(held)
 
 
-def table_to_histories(table: pa.Table, scale: ValueScale) -> Histories:
+def table_to_histories(table: pa.Table, scale: ValueScale, repeats: ValueScale | None = None) -> Histories:
     """Return a batch of complete users as histories.
 
     Args:
         table: user_id, items (-1 or NULL for unknown items), ratings (NULL in tag-only interactions) and timestamps, in
             the types of ``Histories``; user by user, oldest first.
         scale: The value scale, which normalizes the ratings.
+        repeats: See `Histories`.
     """
     starts = _changes(table[USER_ID].combine_chunks())
     offsets, ratings = np.append(starts, len(table)), table["ratings"].to_numpy()
@@ -142,6 +143,7 @@ def table_to_histories(table: pa.Table, scale: ValueScale) -> Histories:
         normalized_ratings=scale.normalize(ratings, offsets),
         timestamps=table["timestamps"].to_numpy(),
         relative=scale.kind == "explicit",
+        repeats=repeats,
     )
 
 
@@ -191,7 +193,12 @@ class HistoryStream:
 
 
 def iter_histories(
-    table: ibis.Table, item_ids: NDArray[Any], scale: ValueScale, *, users_per_batch: int = MAX_USERS
+    table: ibis.Table,
+    item_ids: NDArray[Any],
+    scale: ValueScale,
+    repeats: ValueScale | None = None,
+    *,
+    users_per_batch: int = MAX_USERS,
 ) -> HistoryStream:
     """Return batches of at most ``users_per_batch`` complete users and a million rows, by ascending user id, oldest first.
 
@@ -203,6 +210,7 @@ def iter_histories(
         item_ids: (N,) the catalog; the position is the item index. Ids of different types (integers and texts) are
             compared as text.
         scale: The value scale, which normalizes the ratings.
+        repeats: See `Histories`.
         users_per_batch: Determines the memory use.
 
     Raises:
@@ -216,4 +224,4 @@ def iter_histories(
     catalog = ibis.memtable(pa.table({ITEM_ID: ids, "item": np.arange(len(ids), dtype=np.int32)}))
     rows = materialize(indexed_histories(table, catalog))
     groups = iter_user_batches(rows, users=users_per_batch)
-    return HistoryStream(table_to_histories(group, scale) for group in groups)
+    return HistoryStream(table_to_histories(group, scale, repeats) for group in groups)

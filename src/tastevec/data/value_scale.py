@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tastevec.data.files import damaged
-from tastevec.data.histories import normalize_ratings
 from tastevec.errors import SettingsError
 from tastevec.schema import POSITIVE_FROM
 
@@ -25,6 +24,7 @@ TOUCHED: Final = 0.5  # the share of an interaction that is neither positive nor
 _FEWEST_UNITS = 4  # of a scale on which users rate in whole numbers
 _STRENGTH_BINS = 20  # of feedback without a scale of its own
 _MAX = float(np.finfo(np.float32).max)
+_MIN_DIVISOR = 1e-5  # the research note's: deviations of users whose ratings hardly differ are 0
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,40 @@ class ValueScale:
     def positive(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which values are positive, (M,); NaN is not."""
         return values >= np.float32(self.positive_from)
+
+
+def normalize_ratings(ratings: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return each user's ratings on the research note's scale: -1 the most disliked, 0 the mean, +1 the most liked.
+
+    The user's mean is subtracted; positive deviations are divided by the largest, negative ones by the size of
+    the most negative; a deviation whose divisor is below 1e-5 becomes 0. Tag-only interactions (NaN) become 0.
+
+    Args:
+        ratings: (M,) ratings, NaN in tag-only interactions.
+        offsets: (B + 1,) the rows of each user.
+
+    Returns:
+        (M,) float32 in [-1, 1].
+
+    Source: the research note, section 3 of its notebook.
+
+    Examples:
+        >>> normalize_ratings(np.array([5, 3, 2, 4, 4], np.float32), np.array([0, 3, 5]))
+        array([ 1.  , -0.25, -1.  ,  0.  ,  0.  ], dtype=float32)
+    """
+    lengths = np.diff(offsets)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    rated = np.isfinite(ratings)
+    values = np.where(rated, ratings, 0.0).astype(np.float64)
+    counts = np.bincount(owners, weights=rated, minlength=len(lengths))
+    sums = np.bincount(owners, weights=values, minlength=len(lengths))
+    deviations = np.where(rated, values - (sums / np.maximum(counts, 1))[owners], 0.0)
+    highest, lowest = np.zeros(len(lengths)), np.zeros(len(lengths))
+    np.maximum.at(highest, owners, deviations)
+    np.minimum.at(lowest, owners, deviations)
+    divisors = np.where(deviations > 0, highest[owners], -lowest[owners])
+    scaled = np.divide(deviations, divisors, out=np.zeros_like(deviations), where=divisors >= _MIN_DIVISOR)
+    return scaled.astype(np.float32)
 
 
 def restored_scale(fields: Mapping[str, Any], path: Path, repair: str) -> ValueScale:

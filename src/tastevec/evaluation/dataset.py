@@ -66,7 +66,8 @@ class ItemFacts:
 
 
 def _count_raters(train: Histories, n_items: int) -> NDArray[np.int64]:
-    return np.bincount(train.items[np.isfinite(train.ratings)], minlength=n_items)
+    rated = train.once()
+    return np.bincount(rated.items[np.isfinite(rated.ratings)], minlength=n_items)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,7 @@ class EvalDataset:
         The manifest gives the split strategy. Histories of validation users of a temporal split end at the split
         timestamp, so that they have the tasks of any other strategy.
         """
-        train = prepared.histories.take(prepared.users_in("train"))
+        train = prepared.histories.take(prepared.users_in("train")).once()  # baselines fit sets of items
         items = ItemFacts.of(prepared, train)
         name = prepared.setting("split_strategy")
         strategy: LiangSplit | TemporalSplit | None = None

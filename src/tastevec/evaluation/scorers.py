@@ -6,7 +6,7 @@ Dimension letters: B users, N items, D dimensions, K ranks, T held-out items.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,11 @@ class Scorer(Protocol):
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) finite scores, higher is better; each row depends on that user's history alone."""
+
+
+def as_read(scorer: Scorer, histories: Histories) -> Histories:
+    """Return the histories as the scorer reads them: each item once, unless it ``reads_repeats``."""
+    return histories if getattr(scorer, "reads_repeats", False) else histories.once()
 
 
 @runtime_checkable
@@ -94,6 +99,7 @@ class EncodedScorer:
         item_vectors: (N, D); a row of zeros is an item without a vector, and scores lowest.
         encode: Returns the (B, D) vectors of histories at a horizon.
         horizon: The horizon of ``score`` and ``vectors``.
+        reads_repeats: Each row of an item is read where it is; the encoder has each item once for ``overall`` itself.
     """
 
     name: str
@@ -101,6 +107,7 @@ class EncodedScorer:
     item_vectors: NDArray[np.float32]
     encode: Callable[[Histories, Horizon], NDArray[np.float32]]
     horizon: Horizon = "next"
+    reads_repeats: ClassVar[bool] = True
 
     def fit(self, train: Histories, n_items: int) -> None:
         """Do nothing: the model is trained."""
@@ -157,7 +164,7 @@ def rank_lists(scorer: Scorer, task: Task, n_items: int, depth: int) -> RankedLi
     """
     ranked, ranks = [], []
     for part in task.chunks(max(1, _CELLS // n_items)):
-        scores = scorer.score(part.inputs)
+        scores = scorer.score(as_read(scorer, part.inputs))
         if scores.shape != (len(part), n_items):
             raise DataError(
                 f"{scorer.name}: scores of shape {scores.shape[0]} x {scores.shape[-1]}. Expected {len(part)} x {n_items}, users x "

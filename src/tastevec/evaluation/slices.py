@@ -29,7 +29,7 @@ from tastevec.evaluation.metrics import (
     without_direction,
 )
 from tastevec.evaluation.results import DISTANCES, Slice
-from tastevec.evaluation.scorers import rank_lists
+from tastevec.evaluation.scorers import as_read, rank_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -233,8 +233,9 @@ def split_half_metrics(scorer: VectorScorer, inputs: Histories) -> dict[str, NDA
 
     The halves are the odd and the even items of each user, each encoded as a history of its own. NaN for a user of one item.
     """
-    enough = np.flatnonzero(inputs.lengths >= _HALVES)
-    users = inputs.take(enough)
+    each_once = inputs.once()  # else both halves would have an item
+    enough = np.flatnonzero(each_once.lengths >= _HALVES)
+    users = each_once.take(enough)
     odd = (np.arange(users.offsets[-1]) - users.offsets[:-1][users.owners]) % 2 == 0
     first, second = (encode_in_chunks(scorer, users.keep_alone(mask)) for mask in (odd, ~odd))
     found = {}
@@ -260,5 +261,5 @@ def geometry_metrics(vectors: NDArray[np.float32], seed: int) -> dict[str, float
 
 def encode_in_chunks(scorer: VectorScorer, histories: Histories) -> NDArray[np.float32]:
     """(B, D) user vectors, computed in chunks of users."""
-    parts = [scorer.vectors(part) for part in histories.chunks(_CHUNK)]
+    parts = [scorer.vectors(as_read(scorer, part)) for part in histories.chunks(_CHUNK)]
     return np.concatenate([np.zeros((0, scorer.item_vectors.shape[1]), np.float32), *parts])

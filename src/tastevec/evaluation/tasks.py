@@ -74,7 +74,7 @@ class Task:
             None means ``inputs``.
 
     Raises:
-        DataError: A held-out item is also an input item.
+        DataError: A held-out item is also an input item, or is held out twice.
     """
 
     name: TaskId
@@ -96,13 +96,14 @@ class Task:
         held_out = np.sort(users * items + self.targets)
         inputs = self.inputs.owners * items + self.inputs.items  # (M,)
         index = np.minimum(np.searchsorted(held_out, inputs), len(held_out) - 1)
-        leaks = np.flatnonzero(held_out[index] == inputs)
-        if len(leaks):
-            user, item = divmod(int(inputs[leaks[0]]), int(items))
-            raise DataError(
-                f"task {self.name}: item {item} of user {self.inputs.user_ids[user]} is both an input item and held out. "
-                "Expected each item of a user once. Run: tastevec prepare"
-            )
+        leaks, twice = inputs[held_out[index] == inputs], held_out[1:][np.diff(held_out) == 0]
+        for pairs, found in ((leaks, "both an input item and held out"), (twice, "held out twice")):
+            if len(pairs):
+                user, item = divmod(int(pairs[0]), int(items))
+                raise DataError(
+                    f"task {self.name}: item {item} of user {self.inputs.user_ids[user]} is {found}. "
+                    "Expected each item of a user once. Run: tastevec prepare"
+                )
 
     def __len__(self) -> int:
         """Return B."""
@@ -185,6 +186,9 @@ def build_task(
     ``top-rated`` and ``random-20pct``. Order is that of the histories: interactions with equal timestamps keep the order
     of the source, and the task's note gives the share of users that this affects.
 
+    Where items repeat, an item is known from its first row on: only there it may be held out, and it is positive by its value
+    over all its rows. ``top-rated`` and ``random-20pct`` have each item once, as their horizon reads it.
+
     With a temporal split, only ``global-temporal`` uses interactions from the split timestamp on. All other tasks end the
     histories there: otherwise items of later days, which no system could learn, would be among the held-out items.
 
@@ -200,26 +204,28 @@ def build_task(
         The task. Users without a held-out item or without input items are counted and excluded.
 
     Raises:
-        DataError: A user has an item twice.
+        DataError: A user has an item twice, and the histories are not of repeats.
         SettingsError: The task is unknown, or ``global-temporal`` without a temporal split.
     """
     if name not in TASK_TITLES:
         raise SettingsError(
             renamed("task", name) or f"task: {name!r}. Expected one of {', '.join(TASK_TITLES)}."
         )
-    positive = scale.positive(histories.ratings)
     if name == "global-temporal":
         if not isinstance(split, TemporalSplit):
             raise SettingsError(
                 "task global-temporal: the data have no split timestamp. Expected test users of a temporal split. "
                 "Run: tastevec prepare … --split-strategy temporal"
             )
-        return _global_temporal(histories, positive, split)
+        return _global_temporal(histories, scale.positive(histories.values_at_first()), split)
     if isinstance(split, TemporalSplit):
         earlier = histories.keep(_before(histories, split.split_timestamp))
         task = build_task(name, earlier, scale=scale, seed=seed)
         ends = f" Histories end at the split timestamp, {_format_timestamp(split.split_timestamp)}."
         return replace(task, note=task.note + ends)
+    if task_horizon(name) == "overall":
+        histories = histories.once()
+    positive = scale.positive(histories.values_at_first())
     if name == "top-rated":
         return _top_rated(histories, positive | (scale.kind == "explicit"))
     if name != "random-20pct":

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.inputs import InputConfig
+    from tastevec.data.value_scale import ValueScale
     from tastevec.schema import Horizon, Unknown
     from tastevec.serving.recommender import Recommender
     from tastevec.serving.user_files import UserFile
@@ -264,7 +265,7 @@ def encode_on_spark(
 
     Raises:
         DataError: A column is missing. In a worker, which fails the Spark job: an ID contains a control character, a rating
-            is off the scale, or an item is rated twice by a user.
+            is off the scale, or an item is rated twice by a user and the model keeps no repeats.
         FormatError: The model cannot be read, or has no graph.
         ImportError: onnxruntime is not installed.
     """
@@ -274,11 +275,14 @@ def encode_on_spark(
             "the model: runtime torch, which workers do not need. Expected runtime onnx. Load it with runtime='onnx'."
         )
     rows = _typed_rows(histories)
+    repeats = ModelReading.of(bundle.facts, bundle.reading.scale, {}).kept_repeats
+    if repeats is not None:
+        rows = _delivered_once(rows)
     context = histories.sparkSession.sparkContext
     if (context.master or "").startswith("local") and "PYSPARK_PYTHON" not in os.environ:
         context.pythonExec = sys.executable  # workers on this machine have the libraries of this process
     shipped = context.broadcast(
-        _Model(bundle.model.parts, bundle.reading, bundle.item_ids, bundle.fingerprint)
+        _Model(bundle.model.parts, bundle.reading, bundle.item_ids, bundle.fingerprint, repeats)
     )
     schema = f"{USER_ID} {dict(rows.dtypes)[USER_ID]}, {VECTOR} array<float>"
     # An explicit number of partitions: Spark would join small ones, and leave all the work to one worker.
@@ -308,6 +312,13 @@ def _typed_rows(histories: DataFrame) -> DataFrame:
     )
 
 
+def _delivered_once(rows: DataFrame) -> DataFrame:
+    """Return the rows without those that a later one equals, time included; one without a time is one of its own."""
+    apart = rows.selectExpr("*", f"IF(timestamps = {NO_TIMESTAMP}L, {POSITION}, -1L) AS alone")
+    equal = apart.groupBy(USER_ID, ITEM_ID, "ratings", "timestamps", "alone")
+    return equal.agg({POSITION: "max"}).selectExpr(*rows.columns[:-1], f"`max({POSITION})` AS {POSITION}")
+
+
 @dataclass(eq=False)
 class _Model:
     """What travels to the workers."""
@@ -316,6 +327,7 @@ class _Model:
     reading: InputConfig
     item_ids: NDArray[Any]
     fingerprint: str
+    repeats: ValueScale | None
 
     @cached_property
     def encoder(self) -> OnnxEncoder:
@@ -331,7 +343,8 @@ class _Model:
         """Return the histories of the users of a table, with known items only.
 
         Raises:
-            DataError: An ID contains a control character, a rating is off the scale, or an item is rated twice by a user.
+            DataError: An ID contains a control character, a rating is off the scale, or an item is rated twice by a user
+                and the model keeps no repeats.
         """
         for name in (USER_ID, ITEM_ID):
             check_ids(table[name], f"histories, column {name}")
@@ -339,7 +352,7 @@ class _Model:
         if ids.type != catalog.type:  # compared as text, as everywhere
             ids, catalog = ids.cast(pa.string()), catalog.cast(pa.string())
         every = table_to_histories(
-            table.append_column("items", pc.index_in(ids, catalog)), self.reading.scale
+            table.append_column("items", pc.index_in(ids, catalog)), self.reading.scale, self.repeats
         )
         known, (low, high) = every.keep(every.items >= 0), self.reading.scale.limits
         wrong = np.flatnonzero((every.ratings < low) | (every.ratings > high))  # NaN: only tagged
@@ -349,7 +362,7 @@ class _Model:
                 f"Expected {low:g} to {high:g}, the rating scale of the model."
             )
         pairs, counts = np.unique(known.owners * len(catalog) + known.items, return_counts=True)
-        if len(pairs) < len(known.items):
+        if len(pairs) < len(known.items) and self.repeats is None:
             owner, item = divmod(int(pairs[counts > 1][0]), len(catalog))
             raise DataError(
                 f"user {known.user_ids[owner]}: item {self.item_ids[item]} is rated twice. Expected each item once."

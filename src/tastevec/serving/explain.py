@@ -64,7 +64,8 @@ class Attribution:
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Return the IDs (L,) of the newest items of one history, and what each adds to its vector (L, D)."""
         length = len(history.items)
-        positions = np.arange(max(length - _MAX_ITEMS, 0), length)
+        _, from_end = np.unique(history.items[::-1], return_index=True)  # the latest row of each item
+        positions = np.sort(length - 1 - from_end)[-_MAX_ITEMS:]
         step = max(1, _MAX_ROWS // max(length, 1))
         others = [
             self.encode(leave_one_out(history, positions[start : start + step]))
@@ -159,13 +160,13 @@ def item_effects(
 
 
 def leave_one_out(history: Histories, positions: NDArray[np.int64]) -> Histories:
-    """Return one history per position, each without the item at that position.
+    """Return one history per position, each without the item at that position, in all its rows.
 
     Ratings are normalized again, as if the user had never rated the item.
     """
-    rest = np.arange(max(len(history.items) - 1, 0))
-    rows = (rest + (rest >= positions[:, None])).ravel()
-    offsets = np.arange(len(positions) + 1, dtype=np.int64) * len(rest)
+    others = history.items != history.items[positions][:, None]  # (B, L)
+    rows = np.nonzero(others)[1]
+    offsets = np.concatenate([[0], np.cumsum(others.sum(axis=1))]).astype(np.int64)
     without = replace(
         history,
         user_ids=np.arange(len(positions)),

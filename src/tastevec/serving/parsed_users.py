@@ -44,7 +44,7 @@ class ParsedUsers:
     """B users.
 
     Attributes:
-        histories: Their interactions with known items, oldest first, each item once.
+        histories: Their interactions with known items, oldest first, each item once unless the model keeps repeats.
         n_interactions: (B,) the interactions given.
         n_known: (B,) those with an item of the catalog.
         unknown: The different item IDs of each user that are not in the catalog, as given.
@@ -85,6 +85,11 @@ class ModelReading:
     events: Mapping[str, float | None] = field(default_factory=dict)
     unrated: tuple[str, ...] = ()
 
+    @property
+    def kept_repeats(self) -> ValueScale | None:
+        """Return the scale of `Histories.repeats`: None unless the model keeps repeats."""
+        return self.scale if self.repeats == "keep" else None
+
     @classmethod
     def of(cls, facts: Mapping[str, Any], scale: ValueScale, indices: Mapping[str, int]) -> ModelReading:
         """Return how a model reads interactions, from the facts of its bundle."""
@@ -122,7 +127,7 @@ class InteractionRows:
 def parsed_users(
     rows: InteractionRows, user_ids: NDArray[Any], model: ModelReading, notes: tuple[str, ...]
 ) -> ParsedUsers:
-    """Return the users of rows: in time order, each item once, normalized over all items, without unknown ones."""
+    """Return the users of rows: in time order, repeats merged, normalized over all items, without unknown ones."""
     users, dropped = len(user_ids), np.isinf(rows.values)
     rows = rows.take(~dropped) if dropped.any() else rows
     known = rows.indices[rows.codes] >= 0
@@ -141,6 +146,7 @@ def parsed_users(
         normalized_ratings=model.scale.normalize(values, offsets),
         timestamps=rows.times,
         relative=model.scale.kind == "explicit",
+        repeats=model.kept_repeats,
     )
     return ParsedUsers(histories.keep(histories.items >= 0), counts, n_known, unknown, notes)
 
@@ -158,7 +164,7 @@ def _unknown(rows: InteractionRows, unknown: NDArray[np.bool_], users: int) -> l
 def _once(rows: InteractionRows, repeats: Repeats) -> InteractionRows:
     """Return each item of a user once, where it is latest, with the value that counts; rows are in time order.
 
-    Rows that are equal in user, item, value and time were delivered twice and count once.
+    With "keep" all rows stay. Rows that are equal in user, item, value and time were delivered twice and count once.
     """
     pairs = rows.owners * max(len(rows.keys), 1) + rows.codes
     order = np.argsort(pairs, kind="stable")
@@ -168,16 +174,16 @@ def _once(rows: InteractionRows, repeats: Repeats) -> InteractionRows:
     keep, values = np.ones(len(pairs), bool), rows.values.copy()
     keep[order[same]] = keep[order[same + 1]] = False
     again = np.flatnonzero(~keep)
-    latest, merged = _merged(rows.take(again), pairs[again], repeats)
-    keep[again[latest]] = True
-    values[again[latest]] = merged
+    staying, merged = _merged(rows.take(again), pairs[again], repeats)
+    keep[again[staying]] = True
+    values[again[staying]] = merged
     return replace(rows, values=values).take(keep)
 
 
 def _merged(
     rows: InteractionRows, pairs: NDArray[np.int64], repeats: Repeats
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the index of the latest row of each pair, and the value that counts."""
+    """Return the index of the latest row of each pair, with "keep" of all its rows, and the value that counts."""
     # Each row without a time is one of its own.
     times = np.where(rows.times == NO_TIMESTAMP, -2 - np.arange(len(pairs)), rows.times)
     bits = np.nan_to_num(rows.values, nan=np.inf).view(np.int64)
@@ -186,6 +192,8 @@ def _merged(
     for key in (pairs, times, bits):
         twice &= key[order[1:]] == key[order[:-1]]
     chosen = np.sort(np.append(order[:-1][~twice], order[-1]))  # the last of equal rows, in time order
+    if repeats == "keep":
+        return chosen, rows.values[chosen]
     pairs, values = pairs[chosen], rows.values[chosen]
     order = np.argsort(pairs, kind="stable")
     first = np.flatnonzero(np.diff(pairs[order], prepend=-1))

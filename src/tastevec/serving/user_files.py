@@ -94,9 +94,8 @@ def open_file(
 
     read, warnings = read_users(path, DuckEngine(connect(memory)), model, settings)
     id_type = read.table.schema().to_pyarrow().field(USER_ID).type
-    return UserFile(
-        iter_histories(read.table, item_ids, model.scale), read.row_report, id_type, path, warnings
-    )
+    histories = iter_histories(read.table, item_ids, model.scale, model.kept_repeats)
+    return UserFile(histories, read.row_report, id_type, path, warnings)
 
 
 def read_users(

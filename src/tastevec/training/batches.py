@@ -52,8 +52,8 @@ class HistorySubset:
         return self.histories.take(self.users)
 
     def ratings_alone(self) -> Histories:
-        """Return the histories without times and normalized ratings: neither read from the map nor in memory."""
-        return _without_times(_without_times(self.histories).take(self.users))
+        """Return the histories, each item once, without times and normalized ratings: neither read from the map nor in memory."""
+        return _without_times(_without_times(self.histories).take(self.users).once())
 
 
 def _without_times(histories: Histories) -> Histories:
@@ -139,16 +139,19 @@ def positive_batch(
     A random run of ``max_history`` interactions is read in order, and a random ``target_fraction`` of its positions has a
     target. A share ``history_split_rate`` of the runs is split in two, each read without the other: else the only short
     histories would be beginnings, which differ from the most recent items of a long-time user. A share ``input_dropout``
-    is read without times, as histories whose times are unknown.
+    is read without times, as histories whose times are unknown. An item is a target at its first row alone, since it is known
+    afterwards.
 
     Returns:
         The arrays of `InputConfig.sequence_arrays`, B runs and pieces of runs; ``target_positions`` (M,) flat in (B, L + 1) and
         ``target_items`` (M,).
     """
-    runs = _split(_random_run(histories, settings.max_history, rng), settings.history_split_rate, rng)
+    in_run = _random_run(histories, settings.max_history, rng)
+    runs = _split(histories.keep(in_run), settings.history_split_rate, rng)
+    positive = config.scale.positive(histories.values_at_first()[in_run])
     arrays = config.sequence_arrays(runs)
     arrays["time_gap_bins"][rng.random(len(runs)) < settings.input_dropout] = UNKNOWN_TIME_GAP_BIN
-    positions, rows = _next_positive(runs, config.scale.positive(runs.ratings), arrays["items"].shape[1] + 1)
+    positions, rows = _next_positive(runs, positive, arrays["items"].shape[1] + 1)
     chosen = rng.random(len(positions)) < settings.target_fraction
     return arrays | {
         "target_positions": positions[chosen],
@@ -165,6 +168,7 @@ def top_rated_batch(histories: Histories, config: InputConfig) -> Arrays:
     Returns:
         The arrays of `InputConfig.sequence_arrays`, ``target_users`` (P,) and ``target_items`` (P,).
     """
+    histories = histories.once()
     ratings = np.nan_to_num(histories.ratings, nan=-np.inf)
     best = np.full(len(histories), -np.inf, np.float32)
     np.maximum.at(best, histories.owners, ratings)
@@ -180,11 +184,11 @@ def top_rated_batch(histories: Histories, config: InputConfig) -> Arrays:
     }
 
 
-def _random_run(histories: Histories, length: int, rng: np.random.Generator) -> Histories:
-    """Return a random run of at most ``length`` interactions of each history."""
+def _random_run(histories: Histories, length: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return the rows (M,) of a random run of at most ``length`` interactions of each history."""
     starts = rng.integers(0, np.maximum(histories.lengths - length, 0) + 1)
     step = np.arange(len(histories.items)) - (histories.offsets[:-1] + starts)[histories.owners]
-    return histories.keep((step >= 0) & (step < length))
+    return np.asarray((step >= 0) & (step < length))
 
 
 def _split(runs: Histories, rate: float, rng: np.random.Generator) -> Histories:

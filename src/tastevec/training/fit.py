@@ -91,7 +91,7 @@ def train(
         train_on, validate_on = (
             _with_vectors(users, model.table) for users in (train_users.all(), validate_on)
         )
-        counts = np.bincount(train_on.items, minlength=len(counts))
+        counts = np.bincount(train_on.once().items, minlength=len(counts))
     run = TrainingRun(
         train_on, validate_on, config, settings, fingerprint=prepared.fingerprint, order=prepared.order
     )
@@ -223,4 +223,4 @@ def _with_vectors(users: Histories, vectors: NDArray[np.float32]) -> Histories:
     """Return the histories as in the research note: without items that have no vector, then without users of one item."""
     has_vector = np.count_nonzero(vectors, axis=1) > 0  # (N,)
     with_vector = users.keep(has_vector[users.items])
-    return with_vector.take(np.flatnonzero(with_vector.lengths >= _MIN_ITEMS))
+    return with_vector.take(np.flatnonzero(with_vector.once().lengths >= _MIN_ITEMS))

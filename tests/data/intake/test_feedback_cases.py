@@ -434,12 +434,44 @@ def test_hours_of_a_pair_are_added():
     assert crowds.value(read(added(table, (user, item, 0.2))), user, item)["rating"] == pytest.approx(2.1)
 
 
-def test_repeats_that_are_to_stay_are_refused():
-    """Case 28: not built; the message says what counts instead."""
-    with pytest.raises(
-        SettingsError, match=r"--repeats keep: a history has each item once\. Expected latest, sum or"
-    ):
-        read(crowd(hours=lambda row: 1 + row % 8), repeats="keep")
+def test_kept_repeats_stay_in_their_order():
+    """Case 28: read."""
+    table = crowd(hours=lambda row: 1 + row % 8, timestamp=times)
+    user, item, hours, time = (column[0] for column in table.values())
+    before = crowds.history(read(table), user)
+
+    found = read(
+        added(table, (user, item, 3, time + 100), (user, item, 3, time + 200), (user, item, hours, time)),
+        repeats="keep",
+    )
+
+    assert crowds.history(found, user) == [item, before[1], item, before[2], item, *before[3:]]
+    assert found.feedback["repeats"] == "keep"
+    assert (
+        crowds.lines(found)["repeats"].strip()
+        == "1 identical row, 2 repeats, all stay in the history, overall reads each item once: 322 interactions"
+    )
+
+
+def test_kept_rows_of_a_sorted_day_are_drawn_by_a_hash_and_stay_in_the_order_of_the_file():
+    """Cases 28 and 50."""
+    table = crowd(hours=lambda row: 1 + row % 8, timestamp=lambda _row: 1_600_000_000)
+    pairs = sorted(zip(*table.values(), strict=True))
+    rows = [(user, item, hours + step, time) for user, item, hours, time in pairs for step in (0, 20, 10)]
+
+    found = read(dict(zip(table, map(list, zip(*rows, strict=True)), strict=True)), repeats="keep")
+
+    own = found.interactions.filter(found.interactions.user_id == 3).order_by("position")
+    drawn = [(row["item_id"], row["rating"]) for row in own.to_pyarrow().to_pylist()]
+    assert "are drawn by a hash" in str(found.report)
+    assert [item for item, _ in drawn] != sorted(item for item, _ in drawn)
+    for item in {item for item, _ in drawn}:
+        assert [one for one in drawn if one[0] == item] == [row[1:3] for row in rows if row[:2] == (3, item)]
+
+
+def test_ratings_are_not_added_up():
+    with pytest.raises(SettingsError, match=r"cannot be added up\. Expected latest, strongest or keep"):
+        read(crowd(rating=stars), repeats="sum")
 
 
 # Warnings and stops

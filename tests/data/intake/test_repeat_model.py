@@ -44,6 +44,9 @@ def merged(rows, repeats):
     pairs = []
     for item, group in groupby(by_item, key=lambda row: row[1]):
         same = list(group)
+        if repeats == "keep":
+            pairs += [(row[3], row[4], item, row[2]) for row in same]
+            continue
         values = [row[2] for row in same]
         strongest = max(same, key=lambda row: (abs(row[2]), same.index(row)))
         value = {"latest": values[-1], "sum": sum(values), "strongest": strongest[2]}[repeats]
@@ -52,9 +55,9 @@ def merged(rows, repeats):
     return [(item, value, time) for time, _, item, value in ordered]
 
 
-@pytest.mark.parametrize("repeats", ["latest", "sum", "strongest"])
+@pytest.mark.parametrize("repeats", ["latest", "sum", "strongest", "keep"])
 def test_repeats_and_missing_times_follow_the_model(repeats):
-    """Cases 14, 18 and 23 to 27, and 48."""
+    """Cases 14, 18, 23 to 28, and 48."""
     table = random_table(seed=7)
 
     source = read(table, repeats=repeats, missing_times="order")
@@ -68,5 +71,6 @@ def test_repeats_and_missing_times_follow_the_model(repeats):
         ]
         if user <= 2:  # without times nothing was delivered twice for certain
             assert {item for item, _, _ in history} == {row[1] for row in own}
+            assert repeats != "keep" or history == [row[1:4] for row in own]
             continue
         assert history == merged(filled(own), repeats)

@@ -85,6 +85,20 @@ def test_every_kind_of_feedback_is_read_as_on_duckdb(text, tmp_path):
     both(tmp_path / "mine.csv", tmp_path)
 
 
+KEPT = {
+    "with times": OWN["weighted"] + "u1\t2\t9\t2019-10-09\n" * 2,
+    "without times": OWN["events"],
+    "sorted ties": OWN["sorted ties"].replace("86400000\n", "86400000\n1,3,5,86400000\n", 1)
+    + "".join(f"2,{item},{1 + item % 3},86400000\n" for item in range(9)),
+}
+
+
+@pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
+def test_kept_repeats_are_read_as_on_duckdb(text, tmp_path):
+    (tmp_path / "mine.csv").write_text(text)
+    both(tmp_path / "mine.csv", tmp_path, repeats="keep")
+
+
 @pytest.mark.parametrize(
     "write",
     [worlds.write_100k, worlds.write_1m, worlds.write_10m, worlds.write_recbole],

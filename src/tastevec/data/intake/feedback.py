@@ -165,14 +165,10 @@ def repeats_of(kind: FeedbackKind, settings: IntakeSettings) -> Repeats:
     """Return which value of a pair counts.
 
     Raises:
-        SettingsError: Ratings are to be added up, or repeats are to stay.
+        SettingsError: Ratings are to be added up.
     """
-    if settings.repeats == "keep":
-        raise SettingsError(
-            "--repeats keep: a history has each item once. Expected latest, sum or strongest."
-        )
     if kind == "explicit" and settings.repeats == "sum":
-        raise SettingsError("--repeats sum: ratings cannot be added up. Expected latest or strongest.")
+        raise SettingsError("--repeats sum: ratings cannot be added up. Expected latest, strongest or keep.")
     return settings.repeats or _REPEATS[kind]
 
 

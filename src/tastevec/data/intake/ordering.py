@@ -27,6 +27,7 @@ _HOW: Final = {
     "latest": "the latest counts",
     "sum": "summed",
     "strongest": "the strongest event of a pair counts",
+    "keep": "all stay in the history, overall reads each item once",
 }
 
 
@@ -90,7 +91,7 @@ def fill_times(context: Context, rows: ibis.Table) -> tuple[ibis.Table, Times]:
 def merge_repeats(
     context: Context, rows: ibis.Table, repeats: Repeats, *, timed: bool
 ) -> tuple[ibis.Table, str]:
-    """Return one row per user and item, at its latest time and place, and what the report says.
+    """Return one row per user and item, at its latest time and place, and what the report says; with "keep" all rows.
 
     Rows that are equal, time included, were delivered twice and count once.
     """
@@ -104,7 +105,11 @@ def merge_repeats(
         return rows, "none"
     again, identical = rows.semi_join(pairs, keys), 0
     if timed:
-        same = again.group_by([*keys, RATING, TIMESTAMP]).agg(**{POSITION: again[POSITION].max()})
+        equal = [*keys, RATING, TIMESTAMP]
+        if repeats == "keep":  # a row without a time is one of its own
+            again = again.mutate(alone=ibis.ifelse(again.timestamp.isnull(), again[POSITION], -1))
+            equal.append("alone")
+        same = again.group_by(equal).agg(**{POSITION: again[POSITION].max()})
         again = context.engine.store(same.select(rows.columns), "removing identical rows")
         identical = found["rows"] - context.row(again.agg(rows=again.count()))["rows"]
     merged = ibis.union(rows.anti_join(pairs, keys), _one_row(again, repeats).select(rows.columns))
@@ -117,7 +122,9 @@ def merge_repeats(
 
 
 def _one_row(rows: ibis.Table, repeats: Repeats) -> ibis.Table:
-    """Return one row per user and item: its latest, with the value that counts."""
+    """Return one row per user and item: its latest, with the value that counts; with "keep" all rows."""
+    if repeats == "keep":
+        return rows
     pair = [rows[USER_ID], rows[ITEM_ID]]
     latest = [ibis.desc(rows.timestamp.fill_null(-1)), ibis.desc(rows[POSITION])]
     value = rows.rating
@@ -155,7 +162,11 @@ def order_rows(
     )
     if hashed:
         key = rows[USER_ID].cast("string") + ":" + rows[ITEM_ID].cast("string")
-        positions = rows.mutate(**{POSITION: context.engine.hash_number(key)})
+        drawn = context.engine.hash_number(key)
+        if context.settings.repeats == "keep":  # the rows of one item have one hash
+            window = ibis.window(group_by=rows[USER_ID], order_by=[drawn, rows[POSITION]])
+            drawn = ibis.row_number().over(window)
+        positions = rows.mutate(**{POSITION: drawn})
         rows = context.engine.store(positions, "ordering the interactions")
     if timed and order != "timestamp":
         rows = rows.mutate(timestamp=ibis.null("int64"))
@@ -198,7 +209,8 @@ def _order_facts(context: Context, rows: ibis.Table, *, timed: bool) -> OrderFac
         before=rows[ITEM_ID].lag().over(window),
         change=rows.rating - rows.rating.lag().over(window),
     )
-    steps = steps.filter(steps.before.notnull())
+    # From an item to itself, where repeats are kept, is no step up or down.
+    steps = steps.filter(steps.before.notnull() & (steps.item != steps.before))
     tie = steps.time == steps.time_before
     counted = tie if timed else ibis.literal(value=True)
     row = context.row(

@@ -48,7 +48,8 @@ class IntakeSettings:
         unrated: Values of the rating column that mean "touched, not rated", as texts.
         out_of_range: Whether ratings outside the range are refused or dropped.
         events: Weights by name of the event, in addition to the known ones; None drops the event.
-        repeats: Which value of a pair of user and item counts; None is the default of the kind.
+        repeats: Which value of a pair of user and item counts; None is the default of the kind. "keep" leaves all rows in the
+            history, which horizon next reads; overall reads their sum once (of ratings the latest).
         order: What orders a history; None is timestamp, else file, else none.
         bad_rows: Largest share of broken rows that are dropped and counted; None refuses the first one.
         missing: Texts that are no ID, in lower case.
