@@ -14,7 +14,7 @@ from mutations import mutated
 from samples import write_bundle, write_samples
 from targets import OPENED, TARGETS
 
-EXAMPLES = 3  # of each file, in the suite; `make fuzz` draws them by coverage
+EXAMPLES = 1  # of each file, in the suite; `make fuzz` draws them by coverage
 CORPUS = Path(__file__).parent / "corpus"
 SAVED = sorted(path for path in CORPUS.rglob("*") if path.is_file())
 

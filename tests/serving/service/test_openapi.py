@@ -96,7 +96,7 @@ def test_service_conforms_to_its_schema(described, method, path, mode):
     made = described[path][method].as_strategy(generation_mode=mode)
 
     @given(made if mode is GenerationMode.NEGATIVE else made.map(fit_model))
-    @settings(max_examples=15, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, suppress_health_check=list(HealthCheck))
     def call(case):
         case.call_and_validate()
 
