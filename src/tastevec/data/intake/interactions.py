@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import ibis
 import numpy as np
+import pyarrow as pa
 
 from tastevec.data.intake.feedback import (
     Feedback,
@@ -25,6 +26,8 @@ from tastevec.errors import DataError
 from tastevec.schema import EVENT, ITEM_ID, RATING, TIMESTAMP, USER_ID, WEIGHT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tastevec.data.intake.context import Columns, Context
     from tastevec.data.intake.validation import RowReport
     from tastevec.data.value_scale import ValueScale
@@ -62,6 +65,7 @@ class Interactions:
         order: What orders a history.
         row_report: Where every row went.
         lines: What the report says.
+        items: The ID of each item, as text; None where a model's users are read.
     """
 
     table: ibis.Table
@@ -69,6 +73,7 @@ class Interactions:
     order: Order
     row_report: RowReport
     lines: TableReport
+    items: pa.StringArray | None = None
 
 
 def read_interactions(context: Context) -> Interactions:
@@ -109,8 +114,13 @@ def read_interactions(context: Context) -> Interactions:
     warn_similar(context, table)
     users = _users(context, table, scale)
     _check_users(context, users, scale, facts)
-    lines = [*_column_lines(context, columns, feedback, facts, order_text, table)]
-    lines += [
+    items = context.engine.fetch(table.select(ITEM_ID).distinct())[ITEM_ID].combine_chunks().cast(pa.string())
+    ids = {
+        role: f"{n:,} {'whole numbers' if table[role].type().is_integer() else 'texts'}"
+        for role, n in ((USER_ID, users["users"]), (ITEM_ID, len(items)))
+    }
+    lines = [
+        *_column_lines(context, columns, feedback, facts, order_text, ids),
         ReportLine("positive", "", _positive_text(context, table, feedback, users)),
         ReportLine("repeats", "", repeats),
     ]
@@ -119,9 +129,8 @@ def read_interactions(context: Context) -> Interactions:
     lines += [
         ReportLine("dropped", "", f"{n:,} row{'s' * (n != 1)}: {why}") for why, n in report.skipped.items()
     ]
-    return Interactions(
-        table, feedback, order, report, TableReport(context.where, _summary(context), tuple(lines))
-    )
+    summary = TableReport(context.where, _summary(context), tuple(lines))
+    return Interactions(table, feedback, order, report, summary, items)
 
 
 def warn_similar(context: Context, table: ibis.Table) -> None:
@@ -156,28 +165,21 @@ def _inside(context: Context, table: ibis.Table, scale: ValueScale) -> tuple[ibi
 
 def _value_facts(context: Context, table: ibis.Table) -> ValueFacts:
     """Count the values."""
-    value = table.rating
+    counted = table.group_by(RATING).agg(n=table.count())
+    value, rows = counted[RATING], counted.n
     row = context.row(
-        table.agg(
-            rows=table.count(),
-            values=value.count(),
+        counted.agg(
+            rows=rows.sum(),
+            values=rows.sum(where=value.notnull()).fill_null(0),
             lowest=value.min(),
             highest=value.max(),
-            smallest=value.min(where=value > 0),
+            smallest_above_0=value.min(where=value > 0),
+            distinct=value.count(),
         )
     )
-    counted = table.filter(value.notnull()).group_by(RATING).agg(n=ibis._.count())
-    totals = context.row(counted.agg(values=counted.count()))
-    frequent = context.engine.fetch(counted.order_by([ibis.desc("n"), RATING]).limit(_FREQUENT)).to_pylist()
-    return ValueFacts(
-        row["rows"],
-        row["values"],
-        row["lowest"],
-        row["highest"],
-        row["smallest"],
-        {found[RATING]: found["n"] for found in frequent},
-        totals["values"],
-    )
+    most = counted.filter(value.notnull()).order_by([ibis.desc("n"), RATING]).limit(_FREQUENT)
+    frequent = context.engine.fetch(most).to_pylist()
+    return ValueFacts(**row, counts={found[RATING]: found["n"] for found in frequent})
 
 
 def _scale(
@@ -255,17 +257,15 @@ def _column_lines(
     feedback: Feedback,
     facts: ValueFacts,
     order_text: str,
-    table: ibis.Table,
+    ids: Mapping[str, str],
 ) -> list[ReportLine]:
     """Return one line for each column: what it is understood as, or why it is ignored."""
     roles = {index: role for role, index in columns.roles.items()}
-    counts = context.row(table.agg(**{role: table[role].nunique() for role in (USER_ID, ITEM_ID)}))
     lines = []
     for index, name in enumerate(columns.names):
         role = roles.get(index)
         if role in {USER_ID, ITEM_ID}:
-            kind = "whole numbers" if table[role].type().is_integer() else "texts"
-            lines.append(ReportLine(name, _ROLE_WORDS[role], f"{counts[role]:,} {kind}"))
+            lines.append(ReportLine(name, _ROLE_WORDS[role], ids[role]))
         elif role == TIMESTAMP:
             lines.append(ReportLine(name, "time", order_text))
         elif role is not None and role == columns.value_role:

@@ -22,7 +22,7 @@ _OLD = 631_152_000  # 1990
 _SAMPLE = (
     2_000_000  # rows of users whose steps show how the file is sorted; of more rows, a part of the users
 )
-_RESOLUTIONS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+_RESOLUTIONS: Final = ((60, "minute"), (3_600, "hour"), (86_400, "day"))
 _HOW: Final = {
     "latest": "the latest counts",
     "sum": "summed",
@@ -153,10 +153,11 @@ def order_rows(
         return rows, "timestamp" if timed else "file", "as given"
     facts, resolution = _order_facts(context, rows, timed=timed), "second"
     if timed:
-        odd = context.row(
-            rows.agg(**{name: (rows.timestamp % size != 0).sum() for size, name in _RESOLUTIONS})
-        )
-        resolution = next((name for _, name in _RESOLUTIONS if not odd[name]), resolution)
+        for size, name in _RESOLUTIONS:
+            odd = rows.filter(rows.timestamp % size != 0).limit(1)  # nearly always among the first rows
+            if context.row(odd.agg(rows=odd.count()))["rows"]:
+                break
+            resolution = name
     order, hashed = choose_order(
         facts, context.settings, context.findings, timed=timed, resolution=resolution
     )

@@ -65,7 +65,7 @@ def read_rows(context: Context, columns: Columns) -> Rows:
         if certain != times:
             stored, times = _store(context, columns, events, certain), certain
     report = _check(context, columns, stored)
-    good = stored.filter(stored.error.isnull())
+    good = stored.filter(stored.error.isnull()) if report.skipped else stored
     texts = context.row(good.agg(**{role: good[f"{role}_text"].count() for role in (USER_ID, ITEM_ID)}))
     ids = {}
     for role in (USER_ID, ITEM_ID):
@@ -114,30 +114,43 @@ def _with_errors(
     """Return every row: its values, its first error as ``role:reason``, and the text that has it."""
     raw = context.raw
     column = {role: raw[f"c{index}"] for role, index in columns.roles.items()}
-    reads = {role: rules.read_id(column[role], context.settings.missing) for role in (USER_ID, ITEM_ID)}
+    numbers = [POSITION] if POSITION in raw.columns else []
+    # Nearly every value is a plain number. It is found in a step of its own, so that the rules are computed for the others alone.
+    quick: dict[str, ibis.Value] = {role: rules.whole(column[role]) for role in (USER_ID, ITEM_ID)}
+    if columns.value_role is not None and events is None and not context.settings.unrated:
+        quick[columns.value_role] = rules.short_number(column[columns.value_role])
+    if times is not None:
+        quick[TIMESTAMP] = rules.plain_seconds(column[TIMESTAMP], times)
+    found = {f"{role}_quick": value for role, value in quick.items()}
+    rows = context.engine.step(raw.select(*numbers, **column, **found))
+    reads = {role: rules.read_id(rows[role], context.settings.missing) for role in (USER_ID, ITEM_ID)}
     if columns.value_role is not None:
-        value = column[columns.value_role]
+        value = rows[columns.value_role]
         reads[columns.value_role] = _number(context, value) if events is None else _event(value, events)
     if times is not None:
-        reads[TIMESTAMP] = _time(context, column[TIMESTAMP], times)
-    parts = {
-        f"{role}_{part}": getattr(read, part) for role, read in reads.items() for part in ("value", "error")
-    }
-    texts = {f"{role}_text": column[role].cast("string") for role in reads}
-    numbers = {POSITION: raw[POSITION]} if POSITION in raw.columns else {}
-    rows = context.engine.step(raw.select(**numbers, **parts, **texts))
-    values = {name: rows[name] for name in numbers}
+        reads[TIMESTAMP] = _time(context, rows[TIMESTAMP], times)
+    parts = {f"{role}_quick": rows[f"{role}_quick"] for role in (USER_ID, ITEM_ID)}
+    for role, read in reads.items():
+        plain = rows[f"{role}_quick"] if role in quick else ibis.null()
+        kept = ibis.null("string") if role in {USER_ID, ITEM_ID} else plain
+        parts[f"{role}_value"] = ibis.ifelse(plain.notnull(), kept, read.value)
+        parts[f"{role}_error"] = ibis.ifelse(plain.notnull(), ibis.null("string"), read.error)
+    rows = context.engine.step(rows.select(*numbers, *reads, **parts))
+    values = {}
     for role in (USER_ID, ITEM_ID):
-        values[f"{role}_whole"] = whole = rules.whole(rows[f"{role}_value"])
-        values[f"{role}_text"] = ibis.ifelse(whole.isnull(), rows[f"{role}_value"], ibis.null("string"))
+        text = rows[f"{role}_value"]
+        values[f"{role}_whole"] = whole = rows[f"{role}_quick"].coalesce(rules.whole(text))
+        values[f"{role}_text"] = ibis.ifelse(whole.isnull(), text, ibis.null("string"))
     has_value = columns.value_role is not None
     values[RATING] = rows[f"{columns.value_role}_value"] if has_value else ibis.null("float64")
     values[TIMESTAMP] = ibis.null("int64") if times is None else rows[f"{TIMESTAMP}_value"]
     errors = [(rows[f"{role}_error"].notnull(), role) for role in reads]
     first = ((wrong, ibis.literal(f"{role}:") + rows[f"{role}_error"]) for wrong, role in errors)
-    shown = ((wrong, rows[f"{role}_text"]) for wrong, role in errors)
+    shown = ((wrong, rows[role].cast("string")) for wrong, role in errors)
     none = ibis.null("string")
-    return rows.select(**values, error=ibis.cases(*first, else_=none), shown=ibis.cases(*shown, else_=none))
+    return rows.select(
+        *numbers, **values, error=ibis.cases(*first, else_=none), shown=ibis.cases(*shown, else_=none)
+    )
 
 
 def _number(context: Context, column: ibis.Value) -> rules.Read:

@@ -74,10 +74,31 @@ def read_id(column: ibis.Value, missing: tuple[str, ...] = MISSING) -> Read:
     return _no_value(column, "string", spelling.NO_ID, spelling.NOT_AN_ID)
 
 
-def whole(text: ibis.Value) -> ibis.Value:
-    """Return the integers that canonical IDs are, NULL where one is a text or needs more than 63 bits."""
-    number = text.try_cast("int64")
-    return ibis.ifelse(number.cast("string") == text, number, ibis.null("int64"))
+def whole(column: ibis.Value) -> ibis.Value:
+    """Return the integers of a column, of texts those in their canonical digits; NULL where one needs more than 63 bits."""
+    if not (column.type().is_string() or column.type().is_integer()):
+        return ibis.null("int64")
+    number = column.try_cast("int64")
+    return (
+        number if column.type().is_integer() else ibis.ifelse(_is_whole(column), number, ibis.null("int64"))
+    )
+
+
+def short_number(column: ibis.Value) -> ibis.Value:
+    """Return the numbers of a few plain digits, as nearly all ratings are; NULL where `read_number` must look."""
+    if not column.type().is_string():
+        return ibis.null("float64")
+    is_short = column.re_search(spelling.SHORT_NUMBER)
+    return ibis.ifelse(is_short, column.try_cast("float64"), ibis.null("float64"))
+
+
+def plain_seconds(column: ibis.Value, how: TimeFormat) -> ibis.Value:
+    """Return the numbers that can only be Unix seconds; NULL where `read_time` must look."""
+    if how.pattern is not None or how.unit != "seconds" or how.compact:
+        return ibis.null("int64")
+    number = whole(column)
+    certain = number.between(spelling.COMPACT_DATES[1] + 1, spelling.LATEST - 1)
+    return ibis.ifelse(certain, number, ibis.null("int64"))
 
 
 def _text_id(text: ibis.Value, missing: tuple[str, ...]) -> Read:
@@ -163,17 +184,13 @@ def read_number(column: ibis.Value, *, decimal_comma: bool = False) -> Read:
     is_number = cleaned.re_search(spelling.NUMBER)
     slow = ibis.ifelse(is_number, cleaned.try_cast("float64"), ibis.null("float64"))
     slow = ibis.ifelse(_is_finite(slow), slow, ibis.null("float64"))
-    quick = column.re_search(spelling.SHORT_NUMBER)
     error = ibis.cases(
         (cleaned.isnull() | (cleaned == ""), spelling.EMPTY),
         (is_number & slow.notnull(), _no_text()),
         (is_number | cleaned.re_search(spelling.INFINITE), spelling.NOT_FINITE),
         else_=spelling.NOT_A_NUMBER,
     )
-    return Read(
-        ibis.ifelse(quick, column.try_cast("float64"), slow),
-        ibis.ifelse(quick, _no_text(), error),
-    )
+    return Read(slow, error)
 
 
 def count_times(table: ibis.Table, column: ibis.Value, position: ibis.Value | None = None) -> ibis.Table:
@@ -214,7 +231,7 @@ def read_time(column: ibis.Value, how: TimeFormat) -> Read:
 
 
 def _text_time(column: ibis.Value, how: TimeFormat) -> Read:
-    """Return a column of texts as times; nearly all are plain seconds or plain ISO dates, and found quickly."""
+    """Return a column of texts as times; plain ISO dates are found quickly."""
     dates = spelling.DATES if how.shapes is None else spelling.DATES & how.shapes
 
     def seconds_of(text: Any) -> ibis.Value:  # noqa: ANN401  a text without white space at both ends
@@ -226,19 +243,13 @@ def _text_time(column: ibis.Value, how: TimeFormat) -> Read:
         )
 
     slow = _in_limits(_let(clean(column), seconds_of), _is_empty(column))
-    quick = []
-    if how.unit == "seconds" and not how.compact:
-        number = column.try_cast("int64")
-        is_plain = number.between(spelling.COMPACT_DATES[1] + 1, spelling.LATEST - 1)
-        quick.append((is_plain & _is_whole(column), number))
-    if "iso" in dates:
-        day = column.substr(0, 10).try_cast("date")
-        hour, minute, second = (_int(column.substr(place, 2)) for place in (11, 14, 17))
-        clock = hour * 3_600 + minute * 60 + second
-        is_plain = column.re_search(spelling.PLAIN_ISO) & day.notnull()
-        quick.append((is_plain, day.delta(_EPOCH, unit="day") * spelling.DAY + clock))
-    good = ((condition, _no_text()) for condition, _ in quick)
-    return Read(ibis.cases(*quick, else_=slow.value), ibis.cases(*good, else_=slow.error)) if quick else slow
+    if "iso" not in dates:
+        return slow
+    day = column.substr(0, 10).try_cast("date")
+    hour, minute, second = (_int(column.substr(place, 2)) for place in (11, 14, 17))
+    seconds = day.delta(_EPOCH, unit="day") * spelling.DAY + hour * 3_600 + minute * 60 + second
+    is_plain = column.re_search(spelling.PLAIN_ISO) & day.notnull()
+    return Read(ibis.ifelse(is_plain, seconds, slow.value), ibis.ifelse(is_plain, _no_text(), slow.error))
 
 
 def _let(value: ibis.Value, body: Callable[[Any], ibis.Value]) -> ibis.Value:

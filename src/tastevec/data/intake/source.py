@@ -210,8 +210,8 @@ def _joined(
     read: Interactions, described: _Described, engine: Engine, findings: Findings, noun: ItemNoun
 ) -> _Joined:
     """Return interactions, items and tags with IDs of one type each, after counting what meets."""
-    table, tags = read.table, described.tags.table
-    listed = engine.fetch(table.select(ITEM_ID).distinct())[ITEM_ID].combine_chunks().cast(pa.string())
+    table, tags, listed = read.table, described.tags.table, read.items
+    assert listed is not None
     items = described.items.of_catalog(listed)
     if described.items.differing:
         message = (
