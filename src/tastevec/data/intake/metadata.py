@@ -19,7 +19,7 @@ from tastevec.data.intake.settings import MISSING, FileFormat
 from tastevec.data.intake.spelling import TimeError
 from tastevec.data.intake.tables import open_table
 from tastevec.data.intake.times import read_times
-from tastevec.data.intake.validation import FAULTS
+from tastevec.data.intake.validation import DAMAGE, FAULTS, SHOWN
 from tastevec.data.intake.values import read_ids, read_numbers
 from tastevec.errors import BadRowError, DataError, SourceError
 from tastevec.schema import ITEM_ID
@@ -195,13 +195,13 @@ def read_ids_of(table: NamedTable, column: str, context: TableContext) -> tuple[
     values = table.columns[column]
     ids, errors = read_ids(values, context.missing)
     found = pc.value_counts(errors.drop_null()).to_pylist()
-    for counted in sorted(found, key=lambda counted: _DAMAGE.get(counted["values"], "") == ""):
+    for counted in sorted(found, key=lambda counted: DAMAGE.get(counted["values"], "") == ""):
         reason, count = counted["values"], counted["counts"]
-        damage = _DAMAGE.get(reason)
+        damage = DAMAGE.get(reason)
         if damage is None and context.bad_rows is not None:
             continue
         row = pc.index(errors, reason).as_py()
-        where = f"{table.file}, {table.where(row)}, column {column}: {str(values[row].as_py())[:_SHOWN]!r}"
+        where = f"{table.file}, {table.where(row)}, column {column}: {str(values[row].as_py())[:SHOWN]!r}"
         if damage is not None:
             raise BadRowError(f"{where} {damage}; export the column as text")
         says = FAULTS.get(reason, "is no id")
@@ -211,12 +211,7 @@ def read_ids_of(table: NamedTable, column: str, context: TableContext) -> tuple[
     return ids, {_WITHOUT.get(counted["values"], counted["values"]): counted["counts"] for counted in found}
 
 
-_SHOWN = 40
 _WITHOUT = {spelling.NO_ID: "without an id"}
-_DAMAGE = {
-    spelling.NOT_AN_ID: "is no id: expected a whole number or a text",
-    spelling.LOST_DIGITS: "has lost digits",
-}
 
 
 def read_seconds(table: NamedTable, column: str) -> pa.Array:

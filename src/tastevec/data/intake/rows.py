@@ -11,7 +11,7 @@ import ibis
 from tastevec.data.intake import rules, spelling
 from tastevec.data.intake.feedback import event_weights
 from tastevec.data.intake.roles import is_time_type
-from tastevec.data.intake.validation import DROPPED_EVENT, EXAMPLES, RowError, RowReport, check_rows
+from tastevec.data.intake.validation import DROPPED_EVENT, RowReport, check_rows
 from tastevec.errors import DataError, SourceError
 from tastevec.schema import EVENT, ITEM_ID, POSITION, RATING, TIMESTAMP, USER_ID
 
@@ -64,7 +64,7 @@ def read_rows(context: Context, columns: Columns) -> Rows:
         certain = _time_format(context, columns, sample=False)  # all rows, and not the first ones alone
         if certain != times:
             stored, times = _store(context, columns, events, certain), certain
-    report = _check(context, columns, stored)
+    report = check_rows(context, columns, stored)
     good = stored.filter(stored.error.isnull()) if report.skipped else stored
     texts = context.row(good.agg(**{role: good[f"{role}_text"].count() for role in (USER_ID, ITEM_ID)}))
     ids = {}
@@ -238,32 +238,3 @@ def _time_error(context: Context, columns: Columns, error: spelling.TimeError) -
         return DataError(f"{where}: {error}", code=error.code)
     first = f"{context.opened.file_unit} {context.opened.line_of(int(str(error.facts['first'])))}"
     return DataError(f"{where}: {name} {error} ({first}); export one unit", code=error.code)
-
-
-def _check(context: Context, columns: Columns, stored: ibis.Table) -> RowReport:
-    """Refuse invalid rows, or count them."""
-    wrong = stored.filter(stored.error.notnull())
-    groups = wrong.group_by("error").agg(rows=wrong.count(), first=wrong[POSITION].min())
-    found = context.engine.fetch(groups.order_by("first")).to_pylist()
-    errors: list[RowError] = []
-    if found:
-        firsts = wrong.filter(wrong[POSITION].isin([row["first"] for row in found]))
-        some = wrong.order_by(POSITION).limit(EXAMPLES)
-        shown = context.engine.fetch(
-            ibis.union(firsts, some, distinct=True).select(POSITION, "error", "shown")
-        )
-        rows = shown.sort_by(POSITION).to_pylist()  # a union has no order
-        errors = [RowError(row[POSITION], *_split(row["error"]), row["shown"] or "") for row in rows]
-    counts = {_split(row["error"]): row["rows"] for row in found}
-    names = {role: columns.name(role) for role in columns.roles}
-    report = check_rows(context.opened, counts, errors, names, context.settings)
-    if not report.rows_kept:
-        raise SourceError(
-            f"{context.where}: none of {report.rows_read:,} rows is valid. Expected interactions. Export the table again."
-        )
-    return report
-
-
-def _split(error: str) -> tuple[str, str]:
-    role, _, reason = error.partition(":")
-    return role, reason

@@ -23,6 +23,7 @@ from tastevec.data.intake.metadata import TableContext, check_met, read_table
 from tastevec.data.intake.report import Findings, IntakeReport, ReportLine, TableReport
 from tastevec.data.intake.settings import IntakeSettings, ItemSettings
 from tastevec.data.intake.tags import RelevanceTable, TagTable, read_relevances, read_tags
+from tastevec.data.intake.values import whole
 from tastevec.data.streaming import storage_errors
 from tastevec.nouns import ItemNoun
 from tastevec.schema import ITEM_ID, ITEM_NOUN, POSITION, RATING, TIMESTAMP, USER_ID
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from tastevec.schema import Order
 
 _MOVIELENS: Final = ("ml-100k", "ml-1m", "ml-10m", "movielens-csv")  # each numbers its users again
-_WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ def read_source(
         )
         genome = _genome_folder(files, scratch)
         noun = items.item_noun or ItemNoun(**((files and files.item_noun) or ITEM_NOUN))
-        made = _joined(read, described, engine, findings, noun)
+        tables, reports = _joined(read, described, engine, findings, noun)
     found = Source(
         name=opened.table.file.partition(".")[0] if files is None else files.name,
         format="table" if files is None else files.layout.format,
@@ -131,8 +131,8 @@ def read_source(
         relevance=described.relevance,
         genome_folder=genome,
         row_reports=(read.row_report,),
-        report=IntakeReport((read.lines, *made.reports), tuple(findings.warnings)),
-        **made.tables,
+        report=IntakeReport((read.lines, *reports), tuple(findings.warnings)),
+        **tables,
     )
     if genome is not None and files is not None and genome != files.genome_folder:
         weakref.finalize(found, shutil.rmtree, genome, ignore_errors=True)
@@ -200,16 +200,10 @@ class _Described:
         return cls(items, tags, relevance)
 
 
-@dataclass(frozen=True, eq=False)
-class _Joined:
-    tables: dict[str, ibis.Table]
-    reports: tuple[TableReport, ...]
-
-
 def _joined(
     read: Interactions, described: _Described, engine: Engine, findings: Findings, noun: ItemNoun
-) -> _Joined:
-    """Return interactions, items and tags with IDs of one type each, after counting what meets."""
+) -> tuple[dict[str, ibis.Table], tuple[TableReport, ...]]:
+    """Return interactions, items and tags with IDs of one type each, after counting what meets, and what the report says."""
     table, tags, listed = read.table, described.tags.table, read.items
     assert listed is not None
     items = described.items.of_catalog(listed)
@@ -231,27 +225,16 @@ def _joined(
         USER_ID: _id_type(table, USER_ID, own[USER_ID]),
         ITEM_ID: _id_type(table, ITEM_ID, items[ITEM_ID], own[ITEM_ID]),
     }
-    table = table.mutate(
-        **{
-            name: table[name].cast(kind)
-            for name, kind in types.items()
-            if table[name].type() != ibis.dtype(kind)
-        }
-    )
+    table = table.mutate(**{name: table[name].cast(kind) for name, kind in types.items()})
     tables = {
         "interactions": _with_tag_only(table, _cast(own, types), engine) if len(own) else table,
         "items": ibis.memtable(_cast(items, {ITEM_ID: types[ITEM_ID]})),
         "tags": ibis.memtable(_cast(tags, types)),
     }
-    reports = (
-        described.items.reports
-        + described.tags.reports
-        + (described.relevance.reports if described.relevance and described.relevance.is_dense else ())
-    )
-    if met and described.items.reports:
-        last = TableReport("items", "", (ReportLine("", "matched", met),))
-        reports = (*described.items.reports, last, *reports[len(described.items.reports) :])
-    return _Joined(tables, reports)
+    dense = described.relevance if described.relevance and described.relevance.is_dense else None
+    matched = TableReport("items", "", (ReportLine("", "matched", met),))
+    reports = described.items.reports + (matched,) * bool(met and described.items.reports)
+    return tables, (*reports, *described.tags.reports, *(dense.reports if dense else ()))
 
 
 def _met(listed: pa.StringArray, items: pa.Table, findings: Findings, noun: ItemNoun) -> str:
@@ -265,26 +248,14 @@ def _met(listed: pa.StringArray, items: pa.Table, findings: Findings, noun: Item
 
 def _id_type(table: ibis.Table, role: str, *others: pa.ChunkedArray) -> str:
     """Return ``int64`` if every ID is a whole number, else ``string``."""
-    whole = table[role].type().is_integer() and all(_are_whole(other) for other in others)
-    return "int64" if whole else "string"
-
-
-def _are_whole(ids: pa.ChunkedArray) -> bool:
-    if not pc.all(pc.match_substring_regex(ids, _WHOLE)).as_py() and len(ids):
-        return False
-    try:
-        ids.cast(pa.int64())
-    except pa.ArrowInvalid:  # beyond 63 bits
-        return False
-    return True
+    are_whole = (whole(ids.combine_chunks()).null_count == ids.null_count for ids in others)
+    return "int64" if table[role].type().is_integer() and all(are_whole) else "string"
 
 
 def _cast(table: pa.Table, types: Mapping[str, str]) -> pa.Table:
     """Return the table with IDs of these types; an ID of tags that is no whole number becomes NULL."""
     for name, kind in types.items():
-        ids = table[name]
-        if kind == "int64":
-            ids = pc.if_else(pc.match_substring_regex(ids, r"^-?[0-9]{1,18}$"), ids, None).cast(pa.int64())
+        ids = whole(table[name].combine_chunks()) if kind == "int64" else table[name]
         table = table.set_column(table.column_names.index(name), name, ids)
     return table
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import ibis
+
 from tastevec.data.intake import spelling
 from tastevec.data.intake.report import percent, too_many
-from tastevec.errors import BadRowError, DataError
-from tastevec.schema import EVENT, ITEM_ID, TIMESTAMP, USER_ID
+from tastevec.errors import BadRowError, DataError, SourceError
+from tastevec.schema import EVENT, ITEM_ID, POSITION, TIMESTAMP, USER_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from tastevec.data.intake.context import Columns, Context
 
-    from tastevec.data.intake.settings import IntakeSettings
-    from tastevec.data.intake.tables import OpenTable
-
-EXAMPLES: Final = 5
 DROPPED_EVENT: Final = "dropped event"  # an impression; no error
-_NO_TIME = "no time"
+_EXAMPLES = 5
 _WRONG_COLUMN = 0.01  # more values that are no numbers than this share: the column is another
-_SHOWN = 40  # characters of a value in a message
+SHOWN: Final = 40  # characters of a value in a message
+# What is said of an ID that is none: first of a column that is damaged, which is always refused.
+DAMAGE: Final = {
+    spelling.NOT_AN_ID: "is no id: expected a whole number or a text",
+    spelling.LOST_DIGITS: "has lost digits",
+}
 FAULTS: Final = {
     spelling.CONTROL: "has a control character",
     spelling.TOO_LONG: f"is too long: over {spelling.LONGEST_ID:,} letters",
@@ -48,118 +51,109 @@ class RowReport:
     encoding: str = "utf-8"
 
 
-class RowError(NamedTuple):
-    """An invalid row: its position, the role of the column, the reason, and the value as the source has it."""
+class _RowError(NamedTuple):
+    """An invalid row: its position, its error as ``role:reason``, and the value as the source has it."""
 
     position: int
-    role: str
-    reason: str
+    error: str
     shown: str
 
+    @property
+    def role(self) -> str:
+        return self.error.partition(":")[0]
 
-def check_rows(
-    opened: OpenTable,
-    counts: Mapping[tuple[str, str], int],
-    examples: Sequence[RowError],
-    names: Mapping[str, str],
-    settings: IntakeSettings,
-) -> RowReport:
-    """Refuse invalid rows, or count those that are dropped.
+    @property
+    def reason(self) -> str:
+        return self.error.partition(":")[2]
 
-    Args:
-        opened: The table.
-        counts: Rows by role and reason of their first error.
-        examples: The first row of each role and reason, then the first five of all.
-        names: The column of each role.
-        settings: What may be dropped.
+    def where(self, context: Context, columns: Columns) -> str:
+        line = context.opened.line_of(self.position)
+        return f"{context.where}, {context.opened.file_unit} {line}, column {columns.name(self.role)}"
+
+
+def check_rows(context: Context, columns: Columns, stored: ibis.Table) -> RowReport:
+    """Refuse the invalid rows of a table with ``error`` and ``shown``, or count those that are dropped.
 
     Raises:
         BadRowError: A row is invalid and may not be dropped.
         DataError: Too many rows are invalid, or a column is damaged.
+        SourceError: There is no valid row.
     """
-    examples = sorted(examples)
-    for (role, reason), count in counts.items():
-        if reason == DROPPED_EVENT:
-            continue
-        first = next(e for e in examples if (e.role, e.reason) == (role, reason))
-        _check_kind(opened, first, count, names, settings)
-    bad = opened.broken.count + sum(
-        n for (_, reason), n in counts.items() if reason not in {DROPPED_EVENT, _NO_TIME}
-    )
-    limit = settings.bad_rows
+    opened, limit = context.opened, context.settings.bad_rows
+    wrong = stored.filter(stored.error.notnull())
+    groups = wrong.group_by("error").agg(rows=wrong.count(), first=wrong[POSITION].min())
+    found = context.engine.fetch(groups.order_by("first")).to_pylist()
+    examples = _examples(context, wrong, [row["first"] for row in found]) if found else []
+    skipped, bad = dict(opened.broken.reasons), opened.broken.count
+    for row in found:
+        first = next(error for error in examples if error.position == row["first"])
+        if first.reason != DROPPED_EVENT:
+            _check_kind(context, columns, first, row["rows"])
+            bad += row["rows"]
+        reason = first.reason if first.role in {EVENT, TIMESTAMP} else f"{first.role}: {first.reason}"
+        reason = "without an id" if first.reason == spelling.NO_ID else reason
+        skipped[reason] = skipped.get(reason, 0) + row["rows"]
     if limit is not None and bad > limit * max(opened.rows, 1):
-        raise DataError(f"{opened.file}: {too_many(bad, opened.rows, limit)}", code="bad-rows")
-    skipped = dict(opened.broken.reasons)
-    for (role, reason), count in counts.items():
-        skipped[_reason(role, reason)] = skipped.get(_reason(role, reason), 0) + count
+        raise DataError(f"{context.where}: {too_many(bad, opened.rows, limit)}", code="bad-rows")
     shown = [*opened.broken.examples]
-    shown += [_describe(opened, error, names) for error in examples if error.reason != DROPPED_EVENT]
+    shown += [
+        f"{error.where(context, columns)}: {error.shown[:SHOWN]!r} ({error.reason})"
+        for error in examples
+        if error.reason != DROPPED_EVENT
+    ]
     kept = opened.rows - sum(skipped.values())
+    if not kept:
+        raise SourceError(
+            f"{context.where}: none of {opened.rows:,} rows is valid. Expected interactions. Export the table again."
+        )
     return RowReport(
-        opened.file,
+        context.where,
         opened.rows,
         kept,
         dict(sorted(skipped.items())),  # engines find them in any order
-        tuple(dict.fromkeys(shown))[:EXAMPLES],
+        tuple(dict.fromkeys(shown))[:_EXAMPLES],
         opened.encoding or opened.format,
     )
 
 
-def _check_kind(
-    opened: OpenTable, first: RowError, count: int, names: Mapping[str, str], settings: IntakeSettings
-) -> None:
+def _examples(context: Context, wrong: ibis.Table, firsts: list[int]) -> list[_RowError]:
+    """Return the first row of each error, and the first five of all."""
+    some = wrong.order_by(POSITION).limit(_EXAMPLES)
+    both = ibis.union(wrong.filter(wrong[POSITION].isin(firsts)), some, distinct=True)
+    rows = context.engine.fetch(both.select(POSITION, "error", "shown")).to_pylist()
+    return sorted(_RowError(row[POSITION], row["error"], row["shown"] or "") for row in rows)
+
+
+def _check_kind(context: Context, columns: Columns, first: _RowError, count: int) -> None:
     """Refuse one kind of error, unless the settings drop it."""
-    where = f"{opened.file}, {opened.file_unit} {opened.line_of(first.position)}, column {names[first.role]}"
-    shown, rows = repr(first.shown[:_SHOWN]), f"{count:,} row{'s' if count != 1 else ''}"
-    share = percent(count / max(opened.rows, 1))
-    is_id, drop = first.role in {USER_ID, ITEM_ID}, "--bad-rows drop"
-    if first.reason in {spelling.NOT_AN_ID, spelling.LOST_DIGITS}:
-        problem = (
-            "has lost digits"
-            if first.reason == spelling.LOST_DIGITS
-            else "is no id: expected a whole number or a text"
+    opened = context.opened
+    role, reason, shown = first.role, first.reason, repr(first.shown[:SHOWN])
+    where, share = first.where(context, columns), percent(count / max(opened.rows, 1))
+    rows, drop = f"{count:,} row{'s' if count != 1 else ''}", "--bad-rows drop"
+    if reason in DAMAGE:
+        raise BadRowError(f"{where}: {shown} {DAMAGE[reason]}; export the column as text")
+    if role == TIMESTAMP:
+        raise BadRowError(
+            f"{where}: {shown} is no time ({rows}, {share}): --time-format FORMAT, or --bad-times none"
         )
-        raise BadRowError(f"{where}: {shown} {problem}; export the column as text")
-    if first.role == TIMESTAMP:
-        if settings.bad_times == "refuse" and first.reason != _NO_TIME:
-            raise BadRowError(
-                f"{where}: {shown} is no time ({rows}, {share}): --time-format FORMAT, or --bad-times none"
-            )
-        return
+    is_id = role in {USER_ID, ITEM_ID}
     is_other_column = count > max(1, _WRONG_COLUMN * opened.rows)
-    if settings.bad_rows is not None and (is_id or first.role == EVENT or not is_other_column):
+    if context.settings.bad_rows is not None and (is_id or role == EVENT or not is_other_column):
         return
-    if first.reason == spelling.NO_ID:
+    if reason == spelling.NO_ID:
         found = f"{shown} is no id" if first.shown else "no id"
         raise BadRowError(f"{where}: {found} ({rows}): {drop}, or --missing ''")
     if is_id:
-        raise BadRowError(f"{where}: {shown} {FAULTS[first.reason]} ({rows}, {share}): {drop}")
-    if first.role == EVENT:
+        raise BadRowError(f"{where}: {shown} {FAULTS[reason]} ({rows}, {share}): {drop}")
+    if role == EVENT:
         raise BadRowError(f"{where}: no event ({rows}, {share}): {drop}")
+    unrated = f"--unrated {first.shown[:SHOWN]}"
     if is_other_column:
-        role = first.role
         # One value that means "not rated" cannot be most of a column of ratings.
-        unrated = f", or --unrated {first.shown[:_SHOWN]}" if 2 * count < opened.rows else ""
+        advice = f"--column {role}=NAME" + f", or {unrated}" * (2 * count < opened.rows)
         raise DataError(
-            f"{opened.file}: column {names[role]} is no {role}: {shown} in {opened.file_unit} {opened.line_of(first.position)} "
-            f"({share} of rows are no numbers): --column {role}=NAME{unrated}",
+            f"{context.where}: column {columns.name(role)} is no {role}: {shown} in {opened.file_unit} {opened.line_of(first.position)} "
+            f"({share} of rows are no numbers): {advice}",
             code="not-a-number",
         )
-    raise BadRowError(
-        f"{where}: {shown} is no number ({rows}, {share}): {drop}, or --unrated {first.shown[:_SHOWN]}"
-    )
-
-
-def _reason(role: str, reason: str) -> str:
-    return (
-        "without an id"
-        if reason == spelling.NO_ID
-        else reason
-        if role in {EVENT, TIMESTAMP}
-        else f"{role}: {reason}"
-    )
-
-
-def _describe(opened: OpenTable, error: RowError, names: Mapping[str, str]) -> str:
-    where = f"{opened.file}, {opened.file_unit} {opened.line_of(error.position)}, column {names[error.role]}"
-    return f"{where}: {error.shown[:_SHOWN]!r} ({error.reason})"
+    raise BadRowError(f"{where}: {shown} is no number ({rows}, {share}): {drop}, or {unrated}")
