@@ -5,23 +5,29 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, get_args
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, get_args
 
 from tastevec.data.intake.report import CODES
-from tastevec.data.intake.settings import BAD_ROWS_SHARE, FileFormat, IntakeSettings, ItemSettings
+from tastevec.data.intake.settings import (
+    BAD_ROWS_SHARE,
+    FileFormat,
+    IntakeSettings,
+    ItemSettings,
+    several_tables,
+)
 from tastevec.errors import SettingsError
 from tastevec.nouns import ItemNoun
 from tastevec.schema import FeedbackKind, Order, Repeats
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "feedback": get_args(FeedbackKind),
     "repeats": get_args(Repeats),
     "order": get_args(Order),
+    "out_of_range": ("refuse", "drop"),
     "missing_times": ("order", "drop"),
+    "bad_times": ("refuse", "none"),
     "tags_by": ("users", "others"),
     "encoding": ("utf-8", "utf-16", "iso-8859-1"),
 }
@@ -43,32 +49,13 @@ def intake_settings(stated: Mapping[str, Any]) -> IntakeSettings:
         >>> settings.rating_range, settings.bad_rows, settings.events
         ((1.0, 10.0), 0.1, {'wow': 2.0, 'ad': None})
     """
-    given = {name: value for name, value in stated.items() if value is not None}
-    made: dict[str, Any] = {
-        name: _choice(name, given[name])
-        for name in ("feedback", "repeats", "order", "missing_times")
-        if name in given
-    }
-    readers: dict[str, Callable[[Any], Any]] = {
-        "rating_range": _range,
-        "positive_from": lambda value: _number("positive_from", value),
-        "unrated": lambda value: tuple(_plain(one) for one in _several(value)),
-        "out_of_range": lambda value: _one_of("out_of_range", value, ("refuse", "drop")),
-        "bad_rows": _share,
-        "bad_times": lambda value: _one_of("bad_times", value, ("refuse", "none")),
-        "missing": lambda value: tuple(text.lower() for text in _several(value) if text),
-        "time_format": str,
-        "accept": lambda value: frozenset(_one_of("accept", code, CODES) for code in _several(value)),
-        "strict": bool,
-    }
-    made |= {name: read(given[name]) for name, read in readers.items() if name in given}
-    for name, singular in (("columns", "column"), ("events", "event")):
-        pairs = {**_pairs(singular, given.get(singular, ())), **_mapping(singular, given.get(name, ()))}
-        if pairs:
-            made[name] = {
-                key: _event_weight(value) if name == "events" else _column(value)
-                for key, value in pairs.items()
-            }
+    given, made = _read(stated, _INTAKE)
+    for name, singular, read in (("columns", "column", _column), ("events", "event", _event_weight)):
+        several = given.get(name, ())
+        if not isinstance(several, Mapping):  # of columns also the names in a file without a header
+            several = [one for one in _several(several) if "=" in one]
+        if pairs := {**dict(_pairs(singular, given.get(singular, ()))), **dict(_pairs(singular, several))}:
+            made[name] = {key: read(value) for key, value in pairs.items()}
     return IntakeSettings(**made, file_format=_file_format(given))
 
 
@@ -79,72 +66,16 @@ def item_settings(stated: Mapping[str, Any]) -> ItemSettings:
         >>> item_settings({"items": "items.csv", "item_column": ["category=brand"]}).columns
         {'category': ('brand',)}
     """
-    given = {name: value for name, value in stated.items() if value is not None}
-    made: dict[str, Any] = {
-        name: _tables(given[name]) for name in ("items", "tags", "relevance") if name in given
-    }
-    if "tags_by" in given:
-        made["tags_by"] = _choice("tags_by", given["tags_by"])
-    if "text_model" in given:
-        made["text_model"] = os.fspath(given["text_model"])
-    if "bad_rows" in given:
-        made["bad_rows"] = _share(given["bad_rows"])
-    if "item_noun" in given:
-        made["item_noun"] = ItemNoun.parse(str(given["item_noun"]))
+    given, made = _read(stated, {**_ITEMS, "bad_rows": _share})
     if "item_column" in given:
         kinds: dict[str, tuple[str, ...]] = {}
-        for kind, names in _listed("item_column", given["item_column"]):
+        for kind, names in _pairs("item_column", given["item_column"]):
             kinds[kind] = (*kinds.get(kind, ()), *_several(names))
         made["columns"] = kinds
     if "separator" in given:
         pairs = _pairs("separator", given["separator"])
-        made["separators"] = {
-            name: None if text == "none" else _TAB.get(text, text) for name, text in pairs.items()
-        }
+        made["separators"] = {name: None if text == "none" else _TAB.get(text, text) for name, text in pairs}
     return ItemSettings(**made)
-
-
-_INTAKE: Final = (
-    *(
-        "feedback",
-        "rating_range",
-        "positive_from",
-        "unrated",
-        "out_of_range",
-        "event",
-        "events",
-        "repeats",
-        "order",
-        "bad_rows",
-    ),
-    *(
-        "missing",
-        "missing_times",
-        "bad_times",
-        "time_format",
-        "column",
-        "columns",
-        "delimiter",
-        "header",
-        "no_header",
-        "quote",
-        "encoding",
-    ),
-    *("accept", "strict"),
-)
-_ITEMS: Final = (
-    "items",
-    "item_column",
-    "separator",
-    "tags",
-    "tags_by",
-    "relevance",
-    "text_model",
-    "item_noun",
-)
-STATED: Final = (*_INTAKE, *_ITEMS)
-_OF_MODEL: Final = ("feedback", "rating_range", "positive_from", "repeats", "order")
-HISTORY_SETTINGS: Final = tuple(name for name in _INTAKE if name not in _OF_MODEL)
 
 
 def check_names(stated: Iterable[str], known: Iterable[str]) -> None:
@@ -166,13 +97,21 @@ def check_names(stated: Iterable[str], known: Iterable[str]) -> None:
             )
 
 
+def _read(
+    stated: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is stated, and the settings of these readers."""
+    given = {name: value for name, value in stated.items() if value is not None}
+    return given, {name: read(given[name]) for name, read in readers.items() if name in given}
+
+
 def _choice(name: str, value: Any) -> str | None:  # noqa: ANN401  any value of a caller
     if name == "feedback" and value == "auto":
         return None
-    return _one_of(name, value, CHOICES[name])
+    return _one_of(name, CHOICES[name], value)
 
 
-def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:  # noqa: ANN401  as above
+def _one_of(name: str, choices: tuple[str, ...], value: Any) -> str:  # noqa: ANN401  as above
     if value not in choices:
         raise SettingsError(f"{name}: {value!r}. Expected {', '.join(choices[:-1])} or {choices[-1]}.")
     return str(value)
@@ -216,31 +155,7 @@ def _several(value: Any) -> tuple[str, ...]:  # noqa: ANN401  as above
     return tuple(map(_plain, value)) if isinstance(value, Iterable) else (_plain(value),)
 
 
-def _tables(value: Any) -> tuple[Any, ...]:  # noqa: ANN401  as above
-    """Return one table or path, or several in a list, as a tuple; a list of dicts of single values is one table."""
-    if not isinstance(value, list | tuple):
-        return (value,)
-    rows = [
-        isinstance(one, Mapping) and any(isinstance(v, str | int | float) for v in one.values())
-        for one in value
-    ]
-    return (value,) if rows and all(rows) else tuple(value)
-
-
-def _mapping(name: str, value: Any) -> dict[str, Any]:  # noqa: ANN401  as above
-    """Return pairs; a list of plain names, those of a file without a header, has none."""
-    return (
-        dict(value)
-        if isinstance(value, Mapping)
-        else _pairs(name, [one for one in _several(value) if "=" in one])
-    )
-
-
-def _pairs(name: str, value: Any) -> dict[str, Any]:  # noqa: ANN401  as above
-    return dict(_listed(name, value))
-
-
-def _listed(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  as above
+def _pairs(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  as above
     if isinstance(value, Mapping):
         return list(value.items())
     pairs = []
@@ -272,3 +187,36 @@ def _file_format(given: Mapping[str, Any]) -> FileFormat:
         quote=quote not in (False, "none"),
         encoding=_choice("encoding", given["encoding"]) if "encoding" in given else None,
     )
+
+
+_INTAKE: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **{name: partial(_choice, name) for name in CHOICES if name not in {"tags_by", "encoding"}},
+    "rating_range": _range,
+    "positive_from": partial(_number, "positive_from"),
+    "unrated": lambda value: tuple(_plain(one) for one in _several(value)),
+    "bad_rows": _share,
+    "missing": lambda value: tuple(text.lower() for text in _several(value) if text),
+    "time_format": str,
+    "accept": lambda value: frozenset(_one_of("accept", CODES, code) for code in _several(value)),
+    "strict": bool,
+}
+_ITEMS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("items", "tags", "relevance"), several_tables),
+    "tags_by": partial(_choice, "tags_by"),
+    "text_model": os.fspath,
+    "item_noun": lambda value: ItemNoun.parse(str(value)),
+}
+_FILE: Final = (
+    "column",
+    "columns",
+    "event",
+    "events",
+    "delimiter",
+    "header",
+    "no_header",
+    "quote",
+    "encoding",
+)
+_OF_MODEL: Final = ("feedback", "rating_range", "positive_from", "repeats", "order")
+HISTORY_SETTINGS: Final = (*(name for name in _INTAKE if name not in _OF_MODEL), *_FILE)
+STATED: Final = (*_INTAKE, *_FILE, *_ITEMS, "item_column", "separator")

@@ -9,7 +9,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, AnyStr, Final
+from typing import IO, TYPE_CHECKING, AnyStr, Final
 
 from tastevec.errors import SourceError
 
@@ -154,43 +154,35 @@ def show(value: str | None, limit: int = 40) -> str:
     return repr(cut).replace(repr(UNDECODED)[1:-1], "\\x")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Scan:
-    """The result of one pass over a file.
+    """What one pass over a file finds.
 
     Attributes:
-        size: Characters or bytes.
-        lines: Number of lines.
-        blank_lines: How many of them are empty.
-        has_quotes: Whether there is a double quote.
-        is_clean: Whether lines end in one way, which DuckDB reads, and nothing is no text.
-        has_undecoded: Whether something is no text.
-        returns_end_lines: Whether carriage returns alone end the lines.
         is_ascii: Whether all bytes are ASCII.
+        size: Characters or bytes.
+        blank_lines: How many lines are empty.
+        has_quotes: Whether there is a double quote.
+        not_text: Whether something is no text, apart from carriage returns.
         invalid: Number of bytes that are no text in the encoding.
         is_latin: Whether these are more than the valid characters that are not ASCII, and letters in ISO-8859-1.
     """
 
-    size: int
-    lines: int
-    blank_lines: int
-    has_quotes: bool
-    is_clean: bool
-    has_undecoded: bool
-    returns_end_lines: bool
     is_ascii: bool = False
+    size: int = 0
+    blank_lines: int = 0
+    has_quotes: bool = False
+    not_text: bool = False
     invalid: int = 0
     is_latin: bool = False
-
-
-class _LineCounter:
-    """Counts lines, empty lines and kinds of line ends of a file that comes in blocks."""
-
-    def __init__(self) -> None:
-        self.size = self.newlines = self.pairs = self.returns = self.doubled = self.blank_lines = 0
-        self.at_line_start = True
+    newlines: int = 0
+    returns: int = 0
+    pairs: int = 0  # a return and a newline
+    doubled: int = 0
+    at_line_start: bool = True
 
     def add(self, block: AnyStr, newline: AnyStr, carriage_return: AnyStr, blank: re.Pattern[AnyStr]) -> None:
+        """Count the lines, empty lines and kinds of line ends of the next block."""
         self.size += len(block)
         if carriage_return in block:
             # Windows adds a return to the line end of a CSV that Python did not open with newline="".
@@ -206,53 +198,58 @@ class _LineCounter:
             self.blank_lines += len(blank.findall(block))
         self.at_line_start = block.endswith(newline)
 
-    def scan(self, *, quotes: bool, undecoded: bool, **more: Any) -> _Scan:  # noqa: ANN401 -- fields of _Scan
-        alone = self.returns - self.pairs
-        returns_end_lines = not self.newlines and alone > 1
-        same_ends = not alone and not self.doubled and self.pairs in (0, self.newlines)
-        undecoded = undecoded or (alone > 0 and not returns_end_lines)
-        newlines = alone if returns_end_lines else self.newlines
-        return _Scan(
-            size=self.size,
-            lines=newlines + (self.size > 0 and not self.at_line_start),
-            blank_lines=self.blank_lines,
-            has_quotes=quotes,
-            is_clean=same_ends and not undecoded,
-            has_undecoded=undecoded,
-            returns_end_lines=returns_end_lines,
-            **more,
-        )
+    @property
+    def returns_end_lines(self) -> bool:
+        """Whether carriage returns alone end the lines."""
+        return not self.newlines and self.returns - self.pairs > 1
+
+    @property
+    def has_undecoded(self) -> bool:
+        """Whether something is no text."""
+        return self.not_text or (self.returns > self.pairs and not self.returns_end_lines)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether lines end in one way, which DuckDB reads, and nothing is no text."""
+        same_ends = self.returns == self.pairs and not self.doubled and self.pairs in (0, self.newlines)
+        return same_ends and not self.has_undecoded
+
+    @property
+    def lines(self) -> int:
+        """Number of lines."""
+        newlines = self.returns - self.pairs if self.returns_end_lines else self.newlines
+        return newlines + (self.size > 0 and not self.at_line_start)
 
 
 def _scan_ascii(path: Path) -> _Scan | None:
     """Return the scan of an ASCII file without decoding it, five times as fast; None if a byte is not ASCII."""
-    counter, quotes, nulls = _LineCounter(), False, False
+    scan = _Scan(is_ascii=True)
     with path.open("rb") as file:
         for block in _blocks(file.read, b"\r"):
             if not block.isascii():
                 return None
-            counter.add(block, b"\n", b"\r", _BLANK_BYTES)
-            quotes = quotes or b'"' in block
-            nulls = nulls or b"\x00" in block
-    return counter.scan(quotes=quotes, undecoded=nulls, is_ascii=True)
+            scan.add(block, b"\n", b"\r", _BLANK_BYTES)
+            scan.has_quotes |= b'"' in block
+            scan.not_text |= b"\x00" in block
+    return scan
 
 
 def _scan_text(path: Path, encoding: str) -> _Scan:
-    counter, quotes, undecoded = _LineCounter(), False, False
-    invalid = latin = valid = 0
+    scan, latin, valid = _Scan(), 0, 0
     with _open_as(path, encoding) as file:
         for block in _blocks(file.read, "\r"):
-            counter.add(block, "\n", "\r", _BLANK)
-            quotes = quotes or '"' in block
+            scan.add(block, "\n", "\r", _BLANK)
+            scan.has_quotes |= '"' in block
             if block.isascii():
-                undecoded = undecoded or "\x00" in block
+                scan.not_text |= "\x00" in block
                 continue
-            undecoded = undecoded or _NOT_TEXT.search(block.replace("\r", "")) is not None
+            scan.not_text |= _NOT_TEXT.search(block.replace("\r", "")) is not None
             wrong = len(_SURROGATES.findall(block))
-            invalid, latin = invalid + wrong, latin + (len(_LATIN.findall(block)) if wrong else 0)
+            scan.invalid, latin = scan.invalid + wrong, latin + (len(_LATIN.findall(block)) if wrong else 0)
             valid += len(block) - len(block.encode("ascii", "ignore")) - wrong
-    is_latin = 10 * latin >= 9 * invalid and invalid > valid  # quotes of Windows are no letters
-    return counter.scan(quotes=quotes, undecoded=undecoded, invalid=invalid, is_latin=is_latin)
+    # Quotes of Windows are no letters.
+    scan.is_latin = 10 * latin >= 9 * scan.invalid and scan.invalid > valid
+    return scan
 
 
 def _blocks(read: Callable[[int], AnyStr], carriage_return: AnyStr) -> Iterator[AnyStr]:
