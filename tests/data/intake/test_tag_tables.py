@@ -45,7 +45,6 @@ def test_tags_with_users_and_without_times_are_the_users_own():
         {"user_id": "1", "item_id": "a", "tag": "dark", "weight": 1.0, "timestamp": None},
         {"user_id": "2", "item_id": "b", "tag": "slow", "weight": 1.0, "timestamp": None},
     ]
-    assert found.own
     assert "the users' own; those of training users are read" in notes(found)
 
 
@@ -55,7 +54,6 @@ def test_tags_without_users_are_of_others_and_the_report_says_so():
     assert found.table.to_pylist() == [
         {"user_id": None, "item_id": "5", "tag": "dark", "weight": 3.0, "timestamp": None}
     ]
-    assert not found.own
     assert "of others; held-out users may have given them, weight from the table" in notes(found)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import ibis
 
-    from tastevec.data.intake.engine import Engine, Opened
+    from tastevec.data.intake.engine import Engine
     from tastevec.data.intake.report import Findings
     from tastevec.data.intake.settings import IntakeSettings
     from tastevec.data.intake.tables import OpenTable
@@ -43,21 +43,6 @@ class Context:
     model: ValueScale | None = None
     unnumbered: ibis.Table | None = None
     events: Mapping[str, float | None] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        opened: Opened,
-        engine: Engine,
-        settings: IntakeSettings,
-        findings: Findings,
-        *,
-        rating_range: tuple[float, float] | None = None,
-    ) -> Context:
-        """Return the context of an opened source."""
-        return cls(
-            opened.table, opened.raw, engine, settings, findings, rating_range, unnumbered=opened.unnumbered
-        )
 
     @property
     def where(self) -> str:

@@ -107,13 +107,11 @@ class ItemTable:
             and one column for each text (``text:NAME``), number (``number:NAME``, float64) and vector (``vector:NAME``, lists
             of float32 of one length); one row per item.
         reports: One per table: what each column is understood as, or why it is ignored.
-        repeated: Rows of an item that its table listed before; the first counts.
-        differing: Of these, rows that differ from the first.
+        differing: Rows that list an item of their table again, with other values: the first row counts.
     """
 
     table: pa.Table
     reports: tuple[TableReport, ...] = ()
-    repeated: int = 0
     differing: int = 0
 
     def of_catalog(self, item_ids: pa.Array) -> pa.Table:
@@ -125,11 +123,6 @@ class ItemTable:
         if not pc.any(titled).as_py():
             return self.table
         return self.table.filter(pc.or_(titled, pc.is_in(self.table[ITEM_ID], item_ids)))
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The names of the text columns in ``table``."""
-        return tuple(name for name in self.table.column_names if name.startswith(TEXT_COLUMN))
 
 
 def read_items(
@@ -167,8 +160,8 @@ def read_items(
         lines += [ReportLine(name, IGNORED, why) for name, why in part.table.unreadable.items()]
         summary = f"{len(part.table):,} rows"
         reports.append(TableReport(part.table.file, summary, (*lines, *part.counts)))
-    repeated, differing = (sum(getattr(part, name) for part in parts) for name in ("repeated", "differing"))
-    return ItemTable(reader.table(ids, prefixed=prefixed), tuple(reports), repeated, differing)
+    differing = sum(part.differing for part in parts)
+    return ItemTable(reader.table(ids, prefixed=prefixed), tuple(reports), differing)
 
 
 def _check_stated(settings: ItemSettings, tables: Sequence[NamedTable]) -> None:
@@ -203,7 +196,8 @@ class _Part:
         found, skipped = read_ids_of(table, id_column, context)
         valid, ids = pc.is_valid(found), found.drop_null()
         columns = {name: values.filter(valid) for name, values in table.columns.items() if name != id_column}
-        _, firsts, which = np.unique(_codes(ids), return_index=True, return_inverse=True)
+        codes = ids.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+        _, firsts, which = np.unique(codes, return_index=True, return_inverse=True)
         again = np.flatnonzero(firsts[which] != np.arange(len(ids)))
         differing = _differing(columns, again, firsts[which][again])
         kept = pa.array(np.sort(firsts))
@@ -244,11 +238,6 @@ def _id_column(table: NamedTable, settings: ItemSettings) -> str:
     )
 
 
-def _codes(ids: pa.Array) -> NDArray[np.int64]:
-    """Return a number for each ID, (N,), equal for equal IDs."""
-    return np.asarray(ids.dictionary_encode().indices.to_numpy(zero_copy_only=False), np.int64)
-
-
 def _differing(columns: Mapping[str, pa.Array], again: NDArray[np.int64], firsts: NDArray[np.int64]) -> int:
     """Return how many of the rows ``again`` differ from the first row of their item."""
     differs = np.zeros(len(again), bool)
@@ -287,26 +276,20 @@ class _ColumnReader:
         stated = stated or ("vector" if declared == "float_seq" else None)
         column = _Column(name, values, space_separated=declared == "token_seq")
         if stated == TITLE or (stated is None and self.title is None and plain in _TITLE_NAMES):
-            self.title = column.texts()
+            self.title = strip(column.values)
             return ReportLine(name, TITLE, "")
         if stated == YEAR or (stated is None and self.year is None and _YEAR_NAME.search(plain)):
             years, unreadable = column.years()
             if stated or unreadable <= _YEARS_SHARE * column.present:
                 self.year = years
                 return ReportLine(name, YEAR, _unreadable(unreadable))
-        return self._other(column, stated)
-
-    def _other(self, column: _Column, stated: str | None) -> ReportLine:
-        """Read a column that is neither title nor year."""
-        separators = self.settings.separators
-        kind, note, values, unreadable = column.understood(stated, separators)
+        kind, note, values, unreadable = column.understood(stated, self.settings.separators)
         if kind == "category":
-            self.categories[column.name] = values
+            self.categories[name] = values
         elif kind != IGNORED:
             prefix = {"text": TEXT_COLUMN, "number": NUMBER_COLUMN, "vector": VECTOR_COLUMN}[kind]
-            self.others[prefix + column.name] = values
-        parts = filter(None, (note, _unreadable(unreadable)))
-        return ReportLine(column.name, kind, ", ".join(parts))
+            self.others[prefix + name] = values
+        return ReportLine(name, kind, ", ".join(filter(None, (note, _unreadable(unreadable)))))
 
     def table(self, ids: pa.Array, *, prefixed: bool | None) -> pa.Table:
         """Return the items."""
@@ -328,14 +311,24 @@ def _joined(categories: Mapping[str, pa.Array], count: int, *, prefixed: bool) -
     """Return the words of all columns in one list per item, as they are or as ``column:word``."""
     items, words = [np.zeros(0, np.int64)], [pa.array([], pa.string())]
     for name, lists in categories.items():
-        items.append(pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64))
+        items.append(_owners(lists))
         flat = pc.list_flatten(lists)
         words.append(pc.binary_join_element_wise(name, flat, ":") if prefixed else flat)
     owners = np.concatenate(items)
-    order = np.argsort(owners, kind="stable")
+    order = pa.array(np.argsort(owners, kind="stable"))
+    return _lists(owners, pa.concat_arrays(words).take(order), count)
+
+
+def _lists(owners: NDArray[np.int64], values: pa.Array, count: int) -> pa.Array:
+    """Return a list of values for each of ``count`` items; the owners of the values ascend."""
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count))]).astype(np.int32)
-    flat = pa.concat_arrays(words).take(pa.array(order))
-    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def _owners(lists: pa.Array) -> NDArray[np.int64]:
+    """Return the item of each value in the lists."""
+    owners: NDArray[np.int64] = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    return owners
 
 
 _Found = tuple[str, str, "pa.Array | None", int]  # kind, note, values, unreadable
@@ -354,15 +347,11 @@ class _Column:
         """The number of values."""
         return len(self.values) - int(self.values.null_count)
 
-    def texts(self) -> pa.Array:
-        """Return the values as texts without white space at both ends, null where empty."""
-        return strip(self.values)
-
     def years(self) -> tuple[pa.Array, int]:
         """Return the years (int32), and how many values have none."""
         if pa.types.is_temporal(self.values.type):
             return pc.year(self.values).cast(pa.int32()), 0
-        texts = self.texts()
+        texts = strip(self.values)
         found = pc.struct_field(pc.extract_regex(texts, _IN_TEXT), "year").cast(pa.int32())
         return found, int(found.null_count - texts.null_count)
 
@@ -373,9 +362,9 @@ class _Column:
             return self._typed(stated)
         if not self.present:
             return IGNORED, "empty", None, 0
-        texts = self.texts()
+        texts = strip(self.values)
         if stated == "text":
-            return "text", _text_note(texts), texts, 0
+            return _as_text(texts)
         if stated in {None, "number"} and not pa.types.is_boolean(kind):
             found = self._number(texts, stated)
             if found is not None:
@@ -393,12 +382,7 @@ class _Column:
             if present - unreadable < _NUMBERS_SHARE * present or _CODE_NAME.search(plain_name(self.name)):
                 return None
             if _of_users(self.name):
-                return (
-                    IGNORED,
-                    f"made of interactions: --item-column number={self.name}",
-                    None,
-                    0,
-                )
+                return IGNORED, f"made of interactions: --item-column number={self.name}", None, 0
             if len(pc.unique(numbers)) < _FEW:
                 return None
         low, high = pc.min_max(numbers).as_py().values()
@@ -409,7 +393,7 @@ class _Column:
     def _words(self, texts: pa.Array, stated: str | None, separators: Mapping[str, str | None]) -> _Found:
         """Return the column as categories or text."""
         if stated is None and self.space_separated and _is_text(texts):
-            return "text", _text_note(texts), texts, 0
+            return _as_text(texts)
         lists, between = _split(texts, self.name, separators, space=self.space_separated)
         flat = pc.list_flatten(lists)
         different = len(pc.unique(flat))
@@ -419,7 +403,7 @@ class _Column:
             several = f" between {between}, {mean:.1f} an item" if between else ", one an item"
             return "category", f"{different:,}{several}", lists, 0
         if _is_text(texts):
-            return "text", _text_note(texts), texts, 0
+            return _as_text(texts)
         reason = "the same in every item" if different == 1 else "different in nearly every item"
         return IGNORED, f"{reason}: --item-column category={self.name}", None, 0
 
@@ -431,9 +415,7 @@ class _Column:
             return IGNORED, f"{kind}, which is no kind of metadata", None, 0
         if pa.types.is_floating(kind.value_type) or stated == "vector":
             return self._vector(values)
-        lists = values.cast(pa.list_(pa.string()))
-        flat = strip(pc.list_flatten(lists))
-        kept = _relisted(pc.list_parent_indices(lists), flat, len(values))
+        kept = _relisted(values.cast(pa.list_(pa.string())))
         different = len(pc.unique(pc.list_flatten(kept)))
         return "category", f"{different:,} in lists", kept, 0
 
@@ -467,17 +449,19 @@ def _unreadable(count: int) -> str:
     return f"{count:,} unreadable and left empty" if count else ""
 
 
+def _words_of(texts: pa.Array) -> float:
+    """Return the number of words of a text, on average."""
+    return pc.mean(pc.count_substring_regex(texts.drop_null(), r"\S+")).as_py() or 0.0
+
+
 def _is_text(texts: pa.Array) -> bool:
     """Return whether the texts have five words or more on average, and are mostly different."""
     present = texts.drop_null()
-    words = pc.count_substring_regex(present, r"\S+")
-    return 2 * len(pc.unique(present)) > len(present) and pc.mean(words).as_py() >= _LONG_TEXT
+    return 2 * len(pc.unique(present)) > len(present) and _words_of(texts) >= _LONG_TEXT
 
 
-def _text_note(texts: pa.Array) -> str:
-    present = texts.drop_null()
-    words = pc.mean(pc.count_substring_regex(present, r"\S+")).as_py() or 0
-    return f"{len(present):,} texts of {words:.0f} words"
+def _as_text(texts: pa.Array) -> _Found:
+    return "text", f"{len(texts) - texts.null_count:,} texts of {_words_of(texts):.0f} words", texts, 0
 
 
 _QUOTED = r"""['"]\s*,\s*['"]"""
@@ -518,26 +502,22 @@ def _unquoted(texts: pa.Array) -> pa.Array:
 
 def _parts(texts: pa.Array, separator: str) -> pa.Array:
     """Return the parts of each text without white space at their ends; none for a null or an empty part."""
-    lists = pc.split_pattern(pc.fill_null(texts, ""), separator)
-    return _relisted(pc.list_parent_indices(lists), strip(pc.list_flatten(lists)), len(texts))
+    return _relisted(pc.split_pattern(pc.fill_null(texts, ""), separator))
 
 
-def _relisted(parents: pa.Array, words: pa.Array, count: int) -> pa.Array:
-    """Return lists of the words that are no null and mean something, for ``count`` items."""
+def _relisted(lists: pa.Array) -> pa.Array:
+    """Return lists of the texts that mean something, without white space at their ends."""
+    words = strip(pc.list_flatten(lists))
     words = pc.if_else(pc.is_in(pc.utf8_lower(words), _NO_CATEGORY), None, words)
-    owners = parents.to_numpy(zero_copy_only=False)[pc.is_valid(words).to_numpy(zero_copy_only=False)]
-    lengths = np.bincount(owners.astype(np.int64), minlength=count)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), words.drop_null())
+    owners = _owners(lists)[pc.is_valid(words).to_numpy(zero_copy_only=False)]
+    return _lists(owners, words.drop_null(), len(lists))
 
 
 def _parsed_vectors(texts: pa.Array) -> pa.Array:
     """Return the numbers of texts such as ``[0.1, 0.2]`` or ``0.1 0.2`` as lists."""
     bare = pc.utf8_trim(pc.fill_null(texts, ""), "[]() ")
     lists = pc.split_pattern_regex(bare, r"[\s,;]+")
-    parents, flat = pc.list_parent_indices(lists), pc.list_flatten(lists)
+    flat = pc.list_flatten(lists)
     named = pc.not_equal(flat, "")
-    numbers = to_numbers(flat.filter(named))
-    owners = parents.filter(named).to_numpy(zero_copy_only=False).astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(texts)))]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), numbers)
+    owners = _owners(lists)[named.to_numpy(zero_copy_only=False)]
+    return _lists(owners, to_numbers(flat.filter(named)), len(texts))

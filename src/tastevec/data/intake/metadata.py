@@ -160,11 +160,8 @@ def find_column(table: NamedTable, role: str, names: frozenset[str] = frozenset(
     Raises:
         DataError: Several columns have the role.
     """
-    known = names or None
     found = [
-        name
-        for name in table.columns
-        if (names_role(name, role) if known is None else plain_name(name) in known)
+        name for name in table.columns if (plain_name(name) in names if names else names_role(name, role))
     ]
     exact = [name for name in found if plain_name(name) == plain_name(role)]
     if len(exact or found) > 1:

@@ -112,7 +112,8 @@ def read_source(
             files.check_items()
         limits = None if files is None else files.rating_range
         with readable(opened.table.file, opened.table.names):
-            read = read_interactions(Context.of(opened, engine, settings, findings, rating_range=limits))
+            context = Context(opened.table, opened.raw, engine, settings, findings, limits)
+            read = read_interactions(replace(context, unnumbered=opened.unnumbered))
         described = _Described.read(
             files,
             items,
@@ -166,8 +167,10 @@ def read_histories(
     with scratch_folder() as scratch, storage_errors("reading the interactions"):
         opened = engine.open(source, settings, scratch)
         with readable(opened.table.file, opened.table.names):
-            context = Context.of(opened, engine, settings, findings)
-            return read_interactions(replace(context, model=model, events=events))
+            context = Context(opened.table, opened.raw, engine, settings, findings)
+            return read_interactions(
+                replace(context, unnumbered=opened.unnumbered, model=model, events=events)
+            )
 
 
 @contextmanager

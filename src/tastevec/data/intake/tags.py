@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,7 +37,12 @@ _NAMES: Final[Mapping[str, frozenset[str]]] = {
     RANK: frozenset(("rank",)),
 }
 _HETREC = "movie_tags.dat"  # with the texts of its tags in tags.dat
-_LARGEST = 1e18
+# How strong a tag is, by role: the limits of its numbers, and what is expected of them.
+_STRENGTHS: Final[Mapping[str, tuple[Callable[..., pa.Array], float, float, str]]] = {
+    WEIGHT: (pc.greater, 0.0, 1e18, "a weight above 0"),
+    RELEVANCE: (pc.greater_equal, 0.0, 1.0, "0 to 1"),
+    RANK: (pc.greater_equal, 1.0, 1e18, "1 or more"),
+}
 OWN_TAGS: Final = pa.schema(
     [
         (USER_ID, pa.string()),
@@ -70,11 +75,6 @@ class TagTable:
 
     table: pa.Table
     reports: tuple[TableReport, ...] = ()
-
-    @property
-    def own(self) -> bool:
-        """Whether users of the interactions gave some of the tags."""
-        return int(self.table[USER_ID].null_count) < len(self.table)
 
     def with_relevances(self, relevances: RelevanceTable) -> TagTable:
         """Return these tags, and relevances as tags of others: an absent one is unknown, never 0."""
@@ -156,8 +156,7 @@ def _hetrec(path: Path, context: TableContext) -> NamedTable:
 
 def _read(table: NamedTable, context: TableContext, by: str | None) -> tuple[pa.Table, TableReport]:
     """Return the rows of a table, and what was read."""
-    item = require_column(table, ITEM_ID)
-    tag, strength = _tag_columns(table)
+    rows = _Rows(table, context)
     user = find_column(table, USER_ID)
     if by == "users" and user is None:
         raise SettingsError(
@@ -165,13 +164,12 @@ def _read(table: NamedTable, context: TableContext, by: str | None) -> tuple[pa.
             "Rename the column, or use --tags-by others"
         )
     user = user if by != "others" else None
-    rows = _Rows(table, context)
-    items, tags = rows.ids(item), rows.tags(tag)
+    items, tags = rows.ids(rows.item), rows.tags()
     users = rows.ids(user) if user else None
-    weights, how = rows.weights(strength) if strength else (None, "")
+    weights, how = rows.weights() if rows.strength else (None, "")
     time = find_column(table, TIMESTAMP)
     times = read_seconds(table, time) if time else None
-    made = _table(items, tags, user=users, weight=weights, timestamp=times).filter(rows.valid)
+    made = _table(items, tags, user_id=users, weight=weights, timestamp=times).filter(rows.valid)
     whose = (
         "the users' own; those of training users are read"
         if user
@@ -180,32 +178,20 @@ def _read(table: NamedTable, context: TableContext, by: str | None) -> tuple[pa.
     return made, _report(table, len(made), whose + how, rows.skipped)
 
 
-def _tag_columns(table: NamedTable) -> tuple[str, str | None]:
-    """Return the column of the tags, and that of their weights, relevances or ranks."""
-    tag = require_column(table, TAG, _NAMES[TAG])
-    strengths = [find_column(table, role, _NAMES[role]) for role in _STRENGTHS]
-    found = [name for name in strengths if name is not None]
-    if len(found) > 1:
-        raise DataError(
-            f"{table.file}: {' and '.join(found)} could both be the weight of a tag. Expected one. Remove the other column"
-        )
-    return tag, found[0] if found else None
-
-
-_STRENGTHS = (WEIGHT, RELEVANCE, RANK)
-
-
-@dataclass(eq=False)
 class _Rows:
-    """The rows of a table, and which of them are valid."""
+    """The rows of a table: the columns of item, tag and strength, and which rows are valid."""
 
-    table: NamedTable
-    context: TableContext
-    valid: pa.Array = field(init=False)
-    skipped: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.valid = pa.array(np.ones(len(self.table), bool))
+    def __init__(self, table: NamedTable, context: TableContext) -> None:
+        self.table, self.context = table, context
+        self.item, self.tag = require_column(table, ITEM_ID), require_column(table, TAG, _NAMES[TAG])
+        named = {role: find_column(table, role, _NAMES[role]) for role in _STRENGTHS}
+        found = {role: name for role, name in named.items() if name is not None}
+        if len(found) > 1:
+            raise DataError(
+                f"{table.file}: {' and '.join(found.values())} could both be the weight of a tag. Expected one. Remove the other column"
+            )
+        self.role, self.strength = next(iter(found.items()), ("", ""))
+        self.valid, self.skipped = pa.array(np.ones(len(table), bool)), dict[str, int]()
 
     def ids(self, column: str) -> pa.Array:
         """Return the IDs of a column, null where a row has none."""
@@ -213,67 +199,46 @@ class _Rows:
         self._skip(pc.is_valid(ids), skipped)
         return ids
 
-    def tags(self, column: str) -> pa.Array:
+    def tags(self) -> pa.Array:
         """Return the tags in lower case; ml-10m has blank ones, which are no error."""
-        tags = pc.utf8_lower(strip(self.table.columns[column]))
-        blank = int(tags.null_count)
-        self._skip(pc.is_valid(tags), {"blank": blank} if blank else {})
+        tags = pc.utf8_lower(strip(self.table.columns[self.tag]))
+        self._skip(pc.is_valid(tags), {"blank": tags.null_count})
         return tags
 
-    def weights(self, column: str) -> tuple[pa.Array, str]:
+    def weights(self) -> tuple[pa.Array, str]:
         """Return the weight of each row, and how it was found."""
-        numbers = to_numbers(self.table.columns[column])
-        role = next(role for role in _STRENGTHS if find_column(self.table, role, _NAMES[role]))
-        limits: dict[str, tuple[float, float, Callable[..., pa.Array]]] = {
-            WEIGHT: (0, _LARGEST, pc.greater),
-            RELEVANCE: (0, 1, pc.greater_equal),
-            RANK: (1, _LARGEST, pc.greater_equal),
-        }
-        low, high, above = limits[role]
-        good = pc.and_(above(numbers, float(low)), pc.less_equal(numbers, float(high)))
-        good = pc.fill_null(good, False)  # noqa: FBT003  Arrow has no keyword
-        self._refuse(column, good, {WEIGHT: "a weight above 0", RELEVANCE: "0 to 1", RANK: "1 or more"}[role])
-        if role != RANK:
-            return numbers, f", {role} from the table"
-        last = pc.max(numbers.filter(good)).as_py() or 1.0
-        return pc.divide(
-            pc.subtract(last + 1, numbers), last
-        ), f", rank 1 of {last:g} counts 1, the last {1 / last:.2g}"
-
-    def _refuse(self, column: str, good: pa.Array, expected: str) -> None:
-        """Refuse or skip the rows whose number is invalid."""
+        values = self.table.columns[self.strength]
+        numbers, (is_above, low, high, expected) = to_numbers(values), _STRENGTHS[self.role]
+        good = pc.fill_null(pc.and_(is_above(numbers, low), pc.less_equal(numbers, high)), False)  # noqa: FBT003  Arrow has no keyword
         wrong = len(good) - int(pc.sum(good).as_py() or 0)
         if wrong and self.context.bad_rows is None:
             row = pc.index(good, value=False).as_py()
-            shown = self.table.columns[column][row].as_py()
             raise BadRowError(
-                f"{self.table.file}, {self.table.where(row)}, column {column}: {shown!r} ({wrong:,} of {len(good):,} rows are invalid). "
+                f"{self.table.file}, {self.table.where(row)}, column {self.strength}: {values[row].as_py()!r} ({wrong:,} of {len(good):,} rows are invalid). "
                 f"Expected {expected}. Fix the row, or skip it with --bad-rows drop"
             )
-        self._skip(good, {"invalid number": wrong} if wrong else {})
+        self._skip(good, {"invalid number": wrong})
+        if self.role != RANK:
+            return numbers, f", {self.role} from the table"
+        last = pc.max(numbers.filter(good)).as_py() or 1.0
+        counts = pc.divide(pc.subtract(last + 1, numbers), last)
+        return counts, f", rank 1 of {last:g} counts 1, the last {1 / last:.2g}"
 
     def _skip(self, good: pa.Array, reasons: Mapping[str, int]) -> None:
         self.valid = pc.and_(self.valid, good)
         for reason, count in reasons.items():
-            self.skipped[reason] = self.skipped.get(reason, 0) + count
+            if count:
+                self.skipped[reason] = self.skipped.get(reason, 0) + count
 
 
 def _table(items: Any, tags: Any, **others: Any) -> pa.Table:  # noqa: ANN401  Arrow arrays, chunked or not
     """Return a table of `OWN_TAGS`; weight 1 where there is none."""
-    count = len(items)
-    weight = others.get("weight")
-    columns = {
-        USER_ID: others.get("user"),
-        ITEM_ID: items,
-        TAG: tags,
-        WEIGHT: pa.array(np.ones(count)) if weight is None else weight,
-        TIMESTAMP: others.get("timestamp"),
+    columns = {ITEM_ID: items, TAG: tags} | {
+        name: array for name, array in others.items() if array is not None
     }
-    filled = {
-        name: pa.nulls(count, OWN_TAGS.field(name).type) if values is None else values
-        for name, values in columns.items()
-    }
-    return pa.table(filled).cast(OWN_TAGS)
+    columns.setdefault(WEIGHT, pa.array(np.ones(len(items))))
+    empty = {field.name: pa.nulls(len(items), field.type) for field in OWN_TAGS}
+    return pa.table({**empty, **columns}).cast(OWN_TAGS)
 
 
 def read_relevances(settings: ItemSettings, context: TableContext) -> RelevanceTable | None:
@@ -309,18 +274,18 @@ def read_relevances(settings: ItemSettings, context: TableContext) -> RelevanceT
 
 def _read_relevances(table: NamedTable, context: TableContext) -> tuple[pa.Table, TableReport, bool]:
     """Return the rows of a table, what was read, and whether it has ranks."""
-    item = require_column(table, ITEM_ID)
-    tag, strength = _tag_columns(table)
     rows = _Rows(table, context)
-    items, tags = rows.ids(item), strip(table.columns[tag])
-    rows.tags(tag)
-    if strength is None:
+    items, tags = rows.ids(rows.item), strip(table.columns[rows.tag])
+    rows.tags()
+    if not rows.strength:
         raise DataError(
             f"{table.file}: no relevance or rank among {', '.join(table.columns)}. Expected one of them. "
             "Read a table without them with --tags"
         )
-    weights, how = rows.weights(strength)
+    weights, how = rows.weights()
     if float(pc.max(weights.filter(rows.valid)).as_py() or 0) > 1:
-        raise DataError(f"{table.file}, column {strength}: above 1. Expected 0 to 1. Read counts with --tags")
+        raise DataError(
+            f"{table.file}, column {rows.strength}: above 1. Expected 0 to 1. Read counts with --tags"
+        )
     made = pa.table({ITEM_ID: items, TAG: tags, RELEVANCE: weights}).filter(rows.valid)
-    return made, _report(table, len(made), how.removeprefix(", "), rows.skipped), "rank" in how
+    return made, _report(table, len(made), how.removeprefix(", "), rows.skipped), rows.role == RANK
