@@ -73,7 +73,7 @@ def test_release_is_read_as_the_same_data(layout, packed, read, scratch, tmp_pat
     path = WRITERS[layout](tmp_path / "release")
     path = worlds.zip_folder(path, tmp_path / "release.zip") if packed else path
     found = find_source(path, scratch)
-    assert (found.layout.format, found.rating_range) == (layout, RANGES[layout])
+    assert (found.layout.format, found.layout.rating_range) == (layout, RANGES[layout])
     rows = [(int(u), int(i), float(r), int(float(t))) for u, i, r, t in read(found.interactions)]
     assert rows == [tuple(row) for row in worlds.ratings()]
     items = read(found.items)
@@ -109,21 +109,25 @@ def test_single_file_of_a_release_is_recognized(write, main, layout, read, scrat
 
 def test_movietweetings_has_text_ids_and_no_range(read, scratch, tmp_path):
     found = find_source(write_movietweetings(tmp_path / "tweets"), scratch)
-    assert (found.rating_range, found.item_noun["many"]) == (None, "films")
+    assert (found.layout.rating_range, found.layout.item_noun["many"]) == (None, "films")
     assert read(found.interactions)[0] == ("1", "0104257", "8", "1364690142")
     assert read(found.items)[0] == ("0104257", 'A "Few" Men (1992)', "Drama")
 
 
 def test_book_crossing_has_escaped_quotes_and_latin_titles(read, scratch, tmp_path):
     found = find_source(write_books(tmp_path / "books"), scratch)
-    assert (found.rating_range, found.item_noun) == (None, None)
+    assert (found.layout.rating_range, found.layout.item_noun) == (None, None)
     assert read(found.interactions)[0] == ("276725", "034545104X", "0")
     assert read(found.items) == [("034545104X", 'Café "Noir"; a novel')]
 
 
 def test_recbole_copy_of_a_release_keeps_its_range_and_noun(scratch, tmp_path):
     found = find_source(worlds.write_recbole(tmp_path / "copy", name="ml-100k"), scratch)
-    assert (found.name, found.rating_range, found.item_noun["one"]) == ("ml-100k", (1, 5), "film")
+    assert (found.name, found.layout.rating_range, found.layout.item_noun["one"]) == (
+        "ml-100k",
+        (1, 5),
+        "film",
+    )
 
 
 def test_files_of_other_content_under_known_names_are_tables(scratch, tmp_path):

@@ -126,16 +126,16 @@ def read_delimited(
     expected = f"{n} columns: {', '.join(dialect.names)}" if n > 1 else f"one column: {dialect.names[0]}"
     with readable(text.name, dialect.names):
         line_of = line_finder(text, dialect, frozenset())
-        counts = reader.try_count()
-        missing = reader.missing_lines(counts[0], 0, line_of) if counts else text.lines
+        counts = reader.count()
+        missing = reader.missing_lines(counts, 0, line_of)
         if missing:
             rejects = reader.rejects()
             _check_quotes(text, dialect, rejects)
             line_of = line_finder(text, dialect, frozenset(reject.start for reject in rejects))
             # DuckDB's ignore_errors also drops the good row after one with broken quotes.
             reader = _Reader(_without(text, rejects, scratch), dialect, connection)
-            counts = reader.try_count()
-            missing = reader.missing_lines(counts[0], len(rejects), line_of) if counts else text.lines
+            counts = reader.count()
+            missing = reader.missing_lines(counts, len(rejects), line_of)
         if missing or counts is None:
             _check_long_rows(text, dialect)
             raise SourceError(
@@ -147,7 +147,7 @@ def read_delimited(
             describe_broken(text.name, _line_at(text, reject.start), reject.content, reject.reason)
             for reject in rejects[:N_EXAMPLES]
         ]
-        query, rows, undecoded = reader.query, counts[int(n == 1)], counts[2]
+        query, rows, undecoded = reader.query(), counts[int(n == 1)], counts[2]
         if undecoded:
             examples += [
                 describe_broken(
@@ -163,7 +163,7 @@ def read_delimited(
     broken = BrokenRows(reasons.total(), dict(reasons), tuple(examples[:N_EXAMPLES]))
     total = rows + len(rejects)
     broken.check(text.name, total, bad_rows, expected)
-    return TextRows(query, total, broken, line_of, reader.unnumbered if query == reader.query else None)
+    return TextRows(query, total, broken, line_of, None if undecoded else reader.query(position=""))
 
 
 def describe_broken(file: str, line: int, content: str, reason: str) -> str:
@@ -214,35 +214,22 @@ class _Reader:
             f"compression = 'none', hive_partitioning = false, max_line_size = {LONGEST_LINE}, parallel = {str(parallel).lower()}{faults})"
         )
 
-    @property
-    def query(self) -> str:
-        """SQL of the rows; an empty line of one column is no row."""
-        return self._query(", row_number() OVER () - 1 AS position")
-
-    @property
-    def unnumbered(self) -> str:
-        """As `query`, without positions: numbering takes one thread."""
-        return self._query("")
-
-    def _query(self, position: str) -> str:
+    def query(self, position: str = ", row_number() OVER () - 1 AS position") -> str:
+        """Return SQL of the rows; an empty line of one column is no row, and numbering takes one thread."""
         where = " WHERE c0 IS NOT NULL" if self._is_single else ""
         return f"SELECT {self.columns}{position} FROM {self._source()}{where}"
 
-    def count(self) -> tuple[int, int, int]:
-        """Return the number of rows, of those with a first column, and of those with undecodable bytes."""
-        undecoded = f"count_if({self.is_undecoded})" if self._text.has_undecoded else "0"
-        counts = self._connection.raw_sql(f"SELECT count(*), count(c0), {undecoded} FROM {self._source()}")
-        rows, first, marked = counts.fetchall()[0]
-        return rows, first, marked or 0  # NULL without rows
-
-    def try_count(self) -> tuple[int, int, int] | None:
-        """As `count`; None if a line is no row."""
+    def count(self) -> tuple[int, int, int] | None:
+        """Return the number of rows, of those with a first column, and of those with undecodable bytes; None if a line is no row."""
         import duckdb  # noqa: PLC0415 -- importing the readers stays cheap
 
+        undecoded = f"count_if({self.is_undecoded})" if self._text.has_undecoded else "0"
+        counts = f"SELECT count(*), count(c0), {undecoded} FROM {self._source()}"
         try:
-            return self.count()
+            rows, first, marked = self._connection.raw_sql(counts).fetchone()
         except (duckdb.Error, UnicodeDecodeError):  # an error's text may quote bytes that are none
             return None
+        return rows, first, marked or 0  # NULL without rows
 
     def rejects(self) -> list[_Reject]:
         """Return the lines that are no rows."""
@@ -260,17 +247,21 @@ class _Reader:
                 self._connection.raw_sql(f"DROP TABLE IF EXISTS {name}")
         return [_reject(start, reason, content or "") for start, reason, content in found]
 
-    def missing_lines(self, divided: int, rejected: int, line_of: Callable[[int], int]) -> int:
+    def missing_lines(
+        self, counts: tuple[int, int, int] | None, rejected: int, line_of: Callable[[int], int]
+    ) -> int:
         """Return the lines of the file, less rows, empty lines, newlines in quotes and rejected lines: 0 if all is read.
 
         Raises:
             BadRowError: A quoted text goes over more lines than it should.
         """
         text, dialect = self._text, self._dialect
+        if counts is None:
+            return text.lines
         # DuckDB passes over empty lines, but reads them as rows of a single column.
         skipped = [line for line in islice(text.read_lines(), dialect.skip) if not line.strip("\r\n")]
         blank_lines = 0 if self._is_single else text.blank_lines - len(skipped)
-        missing = text.lines - dialect.skip - dialect.header_lines - divided - blank_lines - rejected
+        missing = text.lines - dialect.skip - dialect.header_lines - counts[0] - blank_lines - rejected
         if text.has_quotes and dialect.quote and (missing or text.blank_lines):
             missing -= self._newlines_in_quotes(line_of)
         return missing
@@ -285,7 +276,7 @@ class _Reader:
         blanks = "0" if self._is_single else blanks
         total, position, longest = self._connection.raw_sql(
             f"SELECT sum(n - b), arg_max(position, n), max(n) FROM (SELECT position, {newlines} AS n, {blanks} AS b "
-            f"FROM ({self.query}) WHERE contains(concat({self.columns}), chr(10)))"
+            f"FROM ({self.query()}) WHERE contains(concat({self.columns}), chr(10)))"
         ).fetchone()
         if longest and longest > _LONGEST_FIELD:
             refuse_open_quote(self._text.name, line_of(position), longest)

@@ -147,23 +147,13 @@ class SourceFiles:
                 "again, or name a table with --items."
             )
 
-    @property
-    def rating_range(self) -> tuple[float, float] | None:
-        """The lowest and the highest rating, if the source is a MovieLens release."""
-        return _range_of(self.name) if self.layout is _RECBOLE else self.layout.rating_range
 
-    @property
-    def item_noun(self) -> Mapping[str, str] | None:
-        """The item noun, if the source has one of its own."""
-        is_copy = self.layout is _RECBOLE and self.name.startswith("ml-")
-        return MOVIELENS_NOUN if is_copy else self.layout.item_noun
-
-
-def _range_of(name: str) -> tuple[float, float] | None:
-    """Return the rating range of a copy of a MovieLens release by its name."""
+def _copied(name: str) -> Layout:
+    """Return the layout of a RecBole release of this name: of a copy of a MovieLens release, with its range and its noun."""
     if not name.startswith("ml-"):
-        return None
-    return _STARS if name.startswith(("ml-100k", "ml-1m")) else _HALF_STARS
+        return _RECBOLE
+    limits = _STARS if name.startswith(("ml-100k", "ml-1m")) else _HALF_STARS
+    return replace(_RECBOLE, rating_range=limits, item_noun=MOVIELENS_NOUN)
 
 
 def find_source(path: Path, scratch: Path) -> SourceFiles:
@@ -185,13 +175,12 @@ def find_source(path: Path, scratch: Path) -> SourceFiles:
     if sniff(path, name=path.name) == "zip" and (folder := _unpack(path, scratch)):
         return _in_folder(folder, path.stem) or SourceFiles(_TABLE, path.stem, path)
     layout = _of_file(path)
-    items = path.with_suffix(".item") if layout is _RECBOLE else path
-    return SourceFiles(layout, _stem(path), path, items if items != path and items.is_file() else None)
-
-
-def _stem(path: Path) -> str:
-    """Return the name without its endings for format and compression."""
-    return Path(path.stem).stem if path.suffix in {".gz", ".zst", ".zip"} else path.stem
+    # Without the endings for format and compression.
+    name = Path(path.stem).stem if path.suffix in {".gz", ".zst", ".zip"} else path.stem
+    if layout is not _RECBOLE:
+        return SourceFiles(layout, name, path)
+    items = path.with_suffix(".item")
+    return SourceFiles(_copied(name), name, path, items if items.is_file() else None)
 
 
 def _in_folder(folder: Path, name: str) -> SourceFiles | None:
@@ -200,11 +189,12 @@ def _in_folder(folder: Path, name: str) -> SourceFiles | None:
     if found is None:
         return None
     layout, main = found
-    path = folder / main
+    path, stem = folder / main, Path(main).stem
     layout = _by_content(layout, path)
     if layout is _TABLE:
         return None
-    stem = Path(main).stem
+    if layout is _RECBOLE:
+        layout, name = _copied(stem), stem
 
     def part(pattern: str | None) -> Path | None:
         file = pattern and folder / pattern.replace("*", stem)
@@ -213,7 +203,6 @@ def _in_folder(folder: Path, name: str) -> SourceFiles | None:
     items = part(layout.items)
     genome = folder if part(GENOME_FILES[0]) else None
     missing = layout.items if items is None and layout.needs_items else None
-    name = stem if layout is _RECBOLE else name
     return SourceFiles(layout, name, path, items, part(layout.tags), genome, missing)
 
 
@@ -251,8 +240,7 @@ def _of_file(path: Path) -> Layout:
     found = recognize([path.name])
     if found is None:
         return _TABLE
-    layout = found[0]
-    lines = _first_lines(path)
+    layout, lines = found[0], _first_lines(path)
     fits = known_format(path, lines[0]) if layout is not _RECBOLE else ":" in "".join(lines[:1])
     return _by_content(layout, path) if lines and fits else _TABLE
 
@@ -310,13 +298,9 @@ def _unpack(path: Path, scratch: Path) -> Path | None:
     folder = scratch / "unpacked"
     folder.mkdir()
 
-    def fail(details: str) -> SourceError:
-        return SourceError(
-            f"{path}: {details}. Expected a release (folder or zip) or {TABLES}. "
-            "Fetch or export the file again, or unpack it and name the folder."
-        )
-
-    unpack_zip(path, folder, _release_entries, fail)
+    advice = "Fetch or export the file again, or unpack it and name the folder."
+    expected = f"Expected a release (folder or zip) or {TABLES}. {advice}"
+    unpack_zip(path, folder, _release_entries, lambda found: SourceError(f"{path}: {found}. {expected}"))
     return folder if any(folder.iterdir()) else None
 
 

@@ -110,7 +110,7 @@ def read_source(
         files = opened.files
         if files is not None and not items.items:
             files.check_items()
-        limits = None if files is None else files.rating_range
+        limits = None if files is None else files.layout.rating_range
         with readable(opened.table.file, opened.table.names):
             context = Context(opened.table, opened.raw, engine, settings, findings, limits)
             read = read_interactions(replace(context, unnumbered=opened.unnumbered))
@@ -120,7 +120,7 @@ def read_source(
             TableContext(connection, scratch, bad_rows=settings.bad_rows, missing=settings.missing),
         )
         genome = _genome_folder(files, scratch)
-        noun = items.item_noun or ItemNoun(**((files and files.item_noun) or ITEM_NOUN))
+        noun = items.item_noun or ItemNoun(**((files and files.layout.item_noun) or ITEM_NOUN))
         tables, reports = _joined(read, described, engine, findings, noun)
     found = Source(
         name=opened.table.file.partition(".")[0] if files is None else files.name,
