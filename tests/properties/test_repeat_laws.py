@@ -30,7 +30,7 @@ ROW = st.tuples(st.integers(0, ITEMS - 1), st.sampled_from([1.0, 2.0, 4.0, 5.0, 
 USERS = st.lists(
     st.lists(ROW, max_size=25).map(lambda rows: sorted(rows, key=lambda row: row[2])), min_size=1, max_size=4
 )
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 
 
 def kept(scale, each):
@@ -78,6 +78,7 @@ def test_no_task_holds_out_a_known_item(scale, each, cut):
                 targets, everything = targets_of(task, owner), rows_of(histories, user - 1)
                 inputs = rows_of(task.inputs, owner)
                 assert len(set(targets)) == len(targets)
+                assert ("Repeats are input" in task.note) == (task.horizon == "next")
                 if task.horizon == "overall":  # each item once
                     assert len({item for item, _, _ in inputs}) == len(inputs)
                 elif split is None:  # the history up to the first target, with all its repeats

@@ -251,6 +251,8 @@ def hold_out(
     # Held-out ratings must not leak through the user's mean, minimum or maximum.
     visible = users.keep_alone(inputs[rows])
     sizes = _count_per_user(users, held_out[rows])
+    if histories.repeats is not None:
+        note += " Repeats are input; an item is held out at its first interaction alone."
     return Task(
         name=name,
         inputs=visible,
