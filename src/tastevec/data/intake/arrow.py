@@ -37,6 +37,14 @@ def as_array(values: Values) -> pa.Array | None:
         return None
 
 
+def as_plain_array(values: Values) -> pa.Array:
+    """Return values as one Arrow array without a dictionary, those of several types as texts."""
+    array = as_array(values)
+    if array is None:
+        return pa.array([as_text(value) for value in values], pa.string())
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Return whether this is a type of texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from numbers import Number
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
+
+import pyarrow as pa
 
 from tastevec.errors import SourceError
 from tastevec.schema import ITEM_ID, RATING, TIMESTAMP, USER_ID
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _ROLES = (USER_ID, ITEM_ID, RATING, TIMESTAMP)  # of the values of a tuple
 
@@ -56,8 +55,6 @@ def to_columns(source: MemoryTable, names: Sequence[str] = (), *, for_database: 
     Raises:
         SourceError: It is no table, or its columns have different lengths.
     """
-    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
-
     found = list(_columns(source, names))
     arrays, unreadable = [], {}
     for index, (_, values) in enumerate(found):
@@ -79,8 +76,6 @@ def to_columns(source: MemoryTable, names: Sequence[str] = (), *, for_database: 
 
 def _why_unreadable(array: Any) -> str | None:  # noqa: ANN401 -- an Arrow array
     """Return why DuckDB cannot read the array, as of a type that it does not know."""
-    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
-
     plain = (pa.types.is_integer, pa.types.is_floating, pa.types.is_string, pa.types.is_large_string)
     if any(is_type(array.type) for is_type in plain) and not pa.types.is_float16(array.type):
         return None
@@ -117,8 +112,6 @@ def _columns(source: MemoryTable, names: Sequence[str]) -> list[tuple[str, Any]]
     if isinstance(table, Mapping):
         return [(str(name), values) for name, values in table.items()]
     if hasattr(table, "__arrow_c_stream__"):
-        import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
-
         arrow = pa.table(table)
         return list(zip(arrow.column_names, arrow.columns, strict=True))
     if isinstance(table, Sequence) and not isinstance(table, str | bytes):
@@ -143,7 +136,6 @@ def _of_matrix(source: MemoryTable) -> list[tuple[str, Any]]:
 
 
 def _taken(ids: Any, numbers: Any) -> Any:  # noqa: ANN401 -- arrays and lists of any library
-    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
 
     array = _to_arrow(ids)
     return (
@@ -168,12 +160,12 @@ def _of_rows(source: MemoryTable, names: Sequence[str]) -> list[tuple[str, Any]]
 
 def _to_arrow(values: Any) -> Any:  # noqa: ANN401 -- an Arrow array, or why there is none
     """Return the values as an Arrow array, mixed ones as texts; a text with the reason where that is not possible."""
-    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
-
     try:
         if hasattr(values, "to_arrow"):
             return values.to_arrow()
-        return pa.chunked_array([]) if values is None else _plain(pa, values)
+        if values is None or isinstance(values, pa.Array | pa.ChunkedArray):
+            return pa.chunked_array([]) if values is None else values
+        return pa.array(values, from_pandas=True) if hasattr(values, "dtype") else pa.array(list(values))
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         reason = str(error).split("\n", maxsplit=1)[0][:100]
     except Exception as error:  # noqa: BLE001 -- a library's own error for a column of objects
@@ -182,14 +174,6 @@ def _to_arrow(values: Any) -> Any:  # noqa: ANN401 -- an Arrow array, or why the
         return pa.array([_as_text(value) for value in values], pa.string())
     except TypeError:
         return f"mixed values ({reason})"
-
-
-def _plain(pa: Any, values: Any) -> Any:  # noqa: ANN401 -- the module and any sequence
-    if isinstance(values, pa.Array | pa.ChunkedArray):
-        return values
-    if hasattr(values, "dtype"):
-        return pa.array(values, from_pandas=True)
-    return pa.array(values if isinstance(values, list) else list(values))
 
 
 def _as_text(value: Any) -> str | None:  # noqa: ANN401 -- any value of a caller's column

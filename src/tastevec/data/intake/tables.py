@@ -12,6 +12,10 @@ from itertools import accumulate, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
 from tastevec.data.intake.delimited import BrokenRows, TextRows, read_delimited, read_json_lines, readable
 from tastevec.data.intake.formats import infer_dialect, json_names, sniff, unzip_table
 from tastevec.data.intake.layouts import BEFORE_FLAGS, FLAGS_FILE, known_format
@@ -23,7 +27,6 @@ from tastevec.schema import GENRES, ITEM_ID, RATING, TIMESTAMP, TITLE, USER_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Literal
 
     from ibis.backends.duckdb import Backend
 
@@ -45,11 +48,9 @@ class OpenTable:
         format: ``csv``, ``jsonl``, ``parquet``, ``arrow``, or ``table`` in memory.
         rows: Number of rows, broken ones included.
         broken: Rows that cannot be divided into their fields, which the query lacks.
-        file_unit: What `line_of` counts.
         encoding: That of a text file.
         delimiter: That of a CSV file.
         has_header: Whether a CSV file has a header.
-        decimal_comma: Whether numbers may have a decimal comma.
         declared: The type of each column in a RecBole header, such as ``token_seq``.
         unreadable: Why a column of a table in memory is NULL, by its index.
         unnumbered: The query without ``position``, which numbers its rows from 0 in their order; None if it does not.
@@ -62,15 +63,23 @@ class OpenTable:
     format: str
     rows: int
     broken: BrokenRows = field(default_factory=BrokenRows)
-    file_unit: Literal["line", "row"] = "row"
     encoding: str | None = None
     delimiter: str | None = None
     has_header: bool = False
-    decimal_comma: bool = False
     declared: tuple[str | None, ...] = ()
     unreadable: Mapping[int, str] = field(default_factory=dict)
     unnumbered: str | None = None
     find_line: Callable[[int], int] = field(default=lambda position: position + 1, repr=False)
+
+    @property
+    def file_unit(self) -> str:
+        """What `line_of` counts."""
+        return "line" if self.format in {"csv", "jsonl"} else "row"
+
+    @property
+    def decimal_comma(self) -> bool:
+        """Whether numbers may have a decimal comma."""
+        return self.delimiter not in {None, ","}
 
     def line_of(self, position: int) -> int:
         """Return the line of a row in its file, or its number in a table, from 1; this may read the whole file."""
@@ -173,7 +182,6 @@ def _open_file(path: Path, opening: _Opening) -> OpenTable:
         encoding=text.encoding,
         delimiter=dialect.delimiter,
         has_header=dialect.has_header,
-        decimal_comma=dialect.delimiter != ",",
         declared=dialect.declared,
     )
     return _with_genres(table) if known and inner.name == FLAGS_FILE else table
@@ -205,7 +213,6 @@ def _of_text(rows: TextRows, names: Sequence[str], opening: _Opening, **more: An
         file=opening.name,
         rows=rows.rows,
         broken=rows.broken,
-        file_unit="line",
         unnumbered=rows.unnumbered,
         find_line=rows.line_of,
         **more,
@@ -214,9 +221,6 @@ def _of_text(rows: TextRows, names: Sequence[str], opening: _Opening, **more: An
 
 def _open_parquet(path: Path, opening: _Opening) -> OpenTable:
     """Open a Parquet file, or a folder of them in the order of their paths; ``name=value`` folders are a column."""
-    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
-    from pyarrow import parquet  # noqa: PLC0415 -- as above
-
     files = _parts(path) if path.is_dir() else [path]
     if not files:
         shown = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
@@ -290,7 +294,6 @@ def _check_schemas(footers: Sequence[tuple[Path, Any]]) -> None:
 
 
 def _open_arrow(path: Path, opening: _Opening) -> OpenTable:
-    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
 
     try:
         with path.open("rb") as file:
@@ -305,8 +308,6 @@ def _open_arrow(path: Path, opening: _Opening) -> OpenTable:
 
 
 def _open_memory(source: MemoryTable, opening: _Opening, format: str = "table") -> OpenTable:  # noqa: A002 -- a field
-    import numpy as np  # noqa: PLC0415 -- importing the readers stays cheap
-    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
 
     columns = to_columns(source, opening.file_format.columns)
     name = f"memory_{next(_counter)}"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, AnyStr, Final
 
+import pyarrow as pa
+
 from tastevec.errors import SourceError
 
 if TYPE_CHECKING:
@@ -103,8 +105,6 @@ def decompress(path: Path, scratch: Path, compression: str, *, name: str) -> Pat
     Raises:
         SourceError: The file is damaged, or unpacks into too much.
     """
-    import pyarrow as pa  # noqa: PLC0415 -- importing the readers stays cheap
-
     limit = max(_MAX_EXPANSION * path.stat().st_size, _SMALL)
     try:
         with (

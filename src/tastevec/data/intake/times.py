@@ -49,11 +49,7 @@ def read_times(
     Raises:
         TimeError: The values mix units, do not tell days from months, or are all in 1970.
     """
-    array = arrow.as_array(values)
-    if array is None:
-        array = pa.array([arrow.as_text(value) for value in values], pa.string())
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+    array = arrow.as_plain_array(values)
     kind = array.type
     if stated is None and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         moments = array if pa.types.is_timestamp(kind) else array.cast(pa.timestamp("s"))
@@ -80,7 +76,7 @@ class _Times:
 
     number: Ints
     shape: Ints
-    dates: dict[str, tuple[NDArray[np.intp], dict[str, pa.StringArray]]]
+    dates: dict[str, tuple[NDArray[np.intp], list[pa.StringArray]]]
 
     def counts(self, indices: pa.Array) -> dict[str, int | None]:
         """Return what `rules.count_times` returns, of all rows."""
@@ -108,7 +104,7 @@ class _Times:
                 seconds = np.where(dated, -1, seconds)
         for name, (places, groups) in self.dates.items():
             order = "321" if name == "slashes" and how.day_first else _PATTERNS[name][1]
-            seconds[places] = _date_seconds([groups[f"g{place}"] for place in order], groups)
+            seconds[places] = _date_seconds([groups[int(place) - 1] for place in order], groups)
         return seconds
 
 
@@ -132,14 +128,8 @@ def _text_times(texts: pa.StringArray) -> _Times:
     number = _filled(pc.if_else(pa.array(digits), cleaned, None).cast(pa.int64()), -1)
     for place in np.flatnonzero(arrow.matches(cleaned, spelling.NUMBER) & ~digits):
         text = cleaned[int(place)].as_py()
-        exact = int(text) if re.fullmatch("[0-9]+", text) else -1
-        number[place] = (
-            exact
-            if 0 <= exact < _LAST
-            else int(_rounded_down(np.array([float(text)]))[0])
-            if exact < 0
-            else -1
-        )
+        exact = int(text) if re.fullmatch("[0-9]+", text) else int(_rounded_down(np.array([float(text)]))[0])
+        number[place] = exact if exact < _LAST else -1
     shape = _number_shape(number)
     empty = _is_empty(cleaned)
     shape[empty] = SHAPE["empty"]
@@ -153,11 +143,7 @@ def _text_times(texts: pa.StringArray) -> _Times:
         if not good.any():
             continue
         found = found.filter(pa.array(good))
-        groups = {
-            f"g{number}": pc.struct_field(found, f"g{number}")
-            for number in range(1, spelling.CLOCK_GROUPS + 1)
-        }
-        dates[name] = (rest[good], groups)
+        dates[name] = (rest[good], groups := found.flatten())
         shape[rest[good]] = _slash_shape(groups) if name == "slashes" else SHAPE[name]
         rest = rest[~good]
     return _Times(number, shape, dates)
@@ -177,24 +163,24 @@ def _number_shape(number: Ints) -> Ints:
     return np.select(cases, codes, default=SHAPE["other"])
 
 
-def _slash_shape(groups: dict[str, pa.StringArray]) -> Ints:
-    first, second = _int(groups["g1"]), _int(groups["g2"])
+def _slash_shape(groups: list[pa.StringArray]) -> Ints:
+    first, second = map(_int, groups[:2])
     cases = [first > spelling.MONTHS, second > spelling.MONTHS, first == second]
     codes = [SHAPE["day_first"], SHAPE["month_first"], SHAPE["same"]]
     return np.select(cases, codes, default=SHAPE["day_or_month"])
 
 
-def _date_seconds(date: list[pa.StringArray], groups: dict[str, pa.StringArray]) -> Ints:
+def _date_seconds(date: list[pa.StringArray], groups: list[pa.StringArray]) -> Ints:
     """Return the Unix seconds of dates and clocks, -1 where there is no such time."""
     days, exists = _days(*map(_int, date))
-    hour, minute, second = (_int(groups[f"g{place}"]) for place in (5, 6, 7))
-    half = groups["g8"].to_numpy(zero_copy_only=False)
+    hour, minute, second = map(_int, groups[4:7])
+    half = groups[7].to_numpy(zero_copy_only=False)
     is_half, is_pm = half != "", (half == "p") | (half == "P")
     exists &= ~is_half | (hour >= 1) & (hour <= spelling.HALF_DAY)
     hour = np.where(is_half, hour % spelling.HALF_DAY + spelling.HALF_DAY * is_pm, hour)
     exists &= spelling.is_clock(hour, minute, second)
-    west = groups["g9"].to_numpy(zero_copy_only=False) == "-"
-    offset = (_int(groups["g10"]) * 60 + _int(groups["g11"])) * 60
+    west = groups[8].to_numpy(zero_copy_only=False) == "-"
+    offset = (_int(groups[9]) * 60 + _int(groups[10])) * 60
     seconds = days * spelling.DAY + hour * 3_600 + minute * 60 + second - np.where(west, -offset, offset)
     return np.where(exists, seconds, -1)
 

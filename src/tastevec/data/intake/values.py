@@ -99,11 +99,7 @@ def read_numbers(
     values: arrow.Values, *, decimal_comma: bool = False
 ) -> tuple[NDArray[np.float64], pa.StringArray]:
     """Return finite numbers as float64, NaN where a value is none, and why it is none; NaN itself is a missing value."""
-    array = arrow.as_array(values)
-    if array is None:
-        array = pa.array([arrow.as_text(value) for value in values], pa.string())
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+    array = arrow.as_plain_array(values)
     if arrow.is_text(array.type):
         coded = array.cast(pa.string()).dictionary_encode()
         numbers, errors = _distinct_numbers(coded.dictionary, decimal_comma=decimal_comma)
@@ -112,7 +108,7 @@ def read_numbers(
     if not arrow.is_number(array.type):
         found, errors = arrow.nothing(array, pa.float64(), spelling.EMPTY, spelling.NOT_A_NUMBER)
         return arrow.floats(found), errors
-    found = arrow.floats(array.cast(pa.float64(), safe=False))
+    found = arrow.floats(array)
     infinite = np.isinf(found)
     errors = arrow.reasons((np.isnan(found), spelling.EMPTY), (infinite, spelling.NOT_FINITE))
     return np.where(infinite, np.nan, found), errors
@@ -187,9 +183,11 @@ def _each(values: Sequence[object], tokens: Collection[str]) -> arrow.Read:
         if key not in known:
             known[key] = _id_text(value, tokens)
         rows.append(known[key])
-    return pa.array([text for text, _ in rows], pa.string()), pa.array(
-        [error for _, error in rows], pa.string()
-    )
+    return _columns(rows)
+
+
+def _columns(rows: Sequence[IdOrReason]) -> arrow.Read:
+    return pa.array([text for text, _ in rows], pa.string()), pa.array([why for _, why in rows], pa.string())
 
 
 def _float_ids(array: pa.Array) -> arrow.Read:
@@ -216,11 +214,7 @@ def _distinct_ids(texts: pa.StringArray, tokens: frozenset[str]) -> arrow.Read:
     if not rest.any():
         return texts, errors
     mask = pa.array(rest)
-    found = [
-        _text_id(text, tokens) if text is not None else (None, spelling.NO_ID)
-        for text in texts.filter(mask).to_pylist()
-    ]
-    value, error = (pa.array(part, pa.string()) for part in zip(*found, strict=True))
+    value, error = _columns([_id_text(text, tokens) for text in texts.filter(mask).to_pylist()])
     return pc.replace_with_mask(texts, mask, value), pc.replace_with_mask(errors, mask, error)
 
 

@@ -256,11 +256,9 @@ def _open_text(
         format="csv",
         rows=stored.rows,
         broken=broken,
-        file_unit="line",
         encoding=lines.encoding,
         delimiter=dialect.delimiter,
         has_header=dialect.has_header,
-        decimal_comma=dialect.delimiter != ",",
         declared=dialect.declared,
     )
     return table, raw
