@@ -9,9 +9,7 @@ from tastevec.errors import DataError, SettingsError
 from tastevec.schema import EVENT, ITEM_ID, RATING, TIMESTAMP, USER_ID, WEIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-INTERACTION_ROLES: Final = (USER_ID, ITEM_ID, RATING, WEIGHT, EVENT, TIMESTAMP)
+    from collections.abc import Mapping, Sequence
 
 _USERS = "user uid customer client member visitor reader reviewer account"
 _ITEMS = "item iid movie film book isbn asin product sku article anime game app track song artist business recipe news video"
@@ -80,7 +78,6 @@ def match_columns(
     stated: Mapping[str, str | int | None],
     *,
     where: str,
-    roles: Collection[str] = INTERACTION_ROLES,
 ) -> dict[str, int]:
     """Return the column of each role that is found, as its index.
 
@@ -88,15 +85,14 @@ def match_columns(
         names: The names of the columns.
         stated: The column of a role as the caller states it: a name, or a number from 1; None leaves the role out.
         where: The table in messages.
-        roles: The roles to look for.
 
     Raises:
         SettingsError: A stated role or column does not exist.
         DataError: Two columns have one role; ``code`` is ``two-columns``.
     """
-    if unknown := [role for role in stated if role not in roles]:
+    if unknown := [role for role in stated if role not in _NAMES]:
         raise SettingsError(
-            f"{where}: there is no role {unknown[0]} (--column). Expected one of {', '.join(roles)}. Correct the role."
+            f"{where}: there is no role {unknown[0]} (--column). Expected one of {', '.join(_NAMES)}. Correct the role."
         )
     found = {
         role: _stated_index(names, role, column, where)
@@ -104,12 +100,10 @@ def match_columns(
         if column is not None
     }
     taken = set(found.values())
-    for role in roles:
+    for role, known in _NAMES.items():
         if role in stated:
             continue
-        indices = [
-            i for i, name in enumerate(names) if plain_name(name) in _NAMES.get(role, ()) and i not in taken
-        ]
+        indices = [i for i, name in enumerate(names) if plain_name(name) in known and i not in taken]
         exact = [i for i in indices if _TYPED_NAME.sub("", names[i].strip()) == role]
         if len(exact or indices) > 1:
             raise two_columns(where, names, exact or indices, role)

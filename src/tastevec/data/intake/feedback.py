@@ -54,9 +54,16 @@ _REPEATS: Final[Mapping[str, Repeats]] = {
     "weighted": "sum",
     "events": "strongest",
 }
+# The kind of a role, the first that is there; and the roles of a stated kind.
+_KINDS: Final[Mapping[str, FeedbackKind]] = {RATING: "explicit", EVENT: "events", WEIGHT: "weighted"}
+VALUE_ROLES: Final[Mapping[FeedbackKind, tuple[str, ...]]] = {
+    "explicit": (RATING,),
+    "weighted": (WEIGHT, RATING),
+    "events": (EVENT,),
+    "implicit": (),
+}
 _PLACEHOLDERS = (0.0, -1.0, 99.0)  # values that often mean "not rated"
 _PLACEHOLDER_SHARE = 0.2
-_OUTSIDE_SHARE = 0.01
 _FEW_POSITIVES = 0.01
 _MANY_POSITIVES = 0.99
 _OWN_SCALE = 3  # values that make a scale of their own
@@ -135,19 +142,12 @@ def choose_kind(
     Raises:
         SettingsError: The stated kind needs a column that is missing.
     """
-    kind: FeedbackKind
-    if settings.feedback is None:
-        by_role: tuple[tuple[str, FeedbackKind], ...] = (
-            (RATING, "explicit"),
-            (EVENT, "events"),
-            (WEIGHT, "weighted"),
-        )
-        kind, role = next(((k, r) for r, k in by_role if r in roles), ("implicit", None))
+    kind = settings.feedback
+    if kind is None:
+        role = next((role for role in _KINDS if role in roles), None)
+        kind = "implicit" if role is None else _KINDS[role]
     else:
-        kind = settings.feedback
-        wanted = {"explicit": (RATING,), "weighted": (WEIGHT, RATING), "events": (EVENT,), "implicit": ()}[
-            kind
-        ]
+        wanted = VALUE_ROLES[kind]
         role = next((r for r in wanted if r in roles), None)
         if wanted and role is None:
             raise SettingsError(
@@ -155,7 +155,7 @@ def choose_kind(
             )
     ignored = {
         other: f"{'a ' + role if role else 'implicit feedback'} is there (--feedback {k})"
-        for other, k in ((RATING, "explicit"), (WEIGHT, "weighted"), (EVENT, "events"))
+        for other, k in _KINDS.items()
         if other in roles and other != role
     }
     return kind, role, ignored
@@ -252,7 +252,7 @@ def rating_scale(
             f"{column}: the scale {low:g}:{high:g} is inferred from {number(facts.lowest)} to {number(facts.highest)} (--rating-range)",
         )
     else:
-        _refuse_outside(facts, limits, settings, findings)
+        refuse_outside(facts, limits, settings, findings)
     return ValueScale.explicit(*limits, settings.positive_from), origin
 
 
@@ -294,24 +294,31 @@ def _refuse_placeholder(facts: ValueFacts, findings: Findings, column: str) -> N
         )
 
 
-def _refuse_outside(
-    facts: ValueFacts, limits: tuple[float, float], settings: IntakeSettings, findings: Findings
+def refuse_outside(
+    facts: ValueFacts,
+    limits: tuple[float, float],
+    settings: IntakeSettings,
+    findings: Findings,
+    *,
+    of_model: bool = False,
 ) -> None:
+    """Stop for ratings outside the scale, or in its lower half alone; that of a model is not the caller's to change."""
     assert facts.lowest is not None and facts.highest is not None  # noqa: PT018  one fact
     low, high = limits
     if (low <= facts.lowest and facts.highest <= high) or settings.out_of_range == "drop":
         middle = (low + high) / 2
-        if facts.highest < middle and facts.distinct > 1 and not settings.model_scale:
+        if facts.highest < middle and facts.distinct > 1 and not of_model:
             findings.stop(
                 "empty-upper-half",
                 f"no rating lies in the upper half of {low:g}:{high:g} (highest: {number(facts.highest)}); correct --rating-range",
             )
         return
-    above, below = _outside(facts.counts, limits)
+    above = sum(count for value, count in facts.counts.items() if value > high)
+    below = sum(count for value, count in facts.counts.items() if value < low)
     side = "above" if above >= below else "below"
     extreme = f"highest: {number(facts.highest)}" if side == "above" else f"lowest: {number(facts.lowest)}"
     share = percent(max(above, below) / facts.values)
-    if settings.model_scale:
+    if of_model:
         raise DataError(
             f"{share} of ratings are {side} the model's scale {low:g}:{high:g} ({extreme}); convert them to this scale",
             code="outside-range",
@@ -324,12 +331,6 @@ def _refuse_outside(
     )
 
 
-def _outside(counts: Mapping[float, int], limits: tuple[float, float]) -> tuple[int, int]:
-    above = sum(count for value, count in counts.items() if value > limits[1])
-    below = sum(count for value, count in counts.items() if value < limits[0])
-    return above, below
-
-
 def strength_scale(
     kind: FeedbackKind, facts: ValueFacts, settings: IntakeSettings, weights: Sequence[float] = ()
 ) -> ValueScale:
@@ -338,13 +339,8 @@ def strength_scale(
     Raises:
         DataError: No value is above 0.
     """
-    smallest = (
-        min((w for w in weights if w > 0), default=facts.smallest_above_0)
-        if kind == "events"
-        else facts.smallest_above_0
-    )
-    if kind == "implicit":
-        smallest = 1.0
+    above_0 = (weight for weight in weights if weight > 0)  # of events
+    smallest = 1.0 if kind == "implicit" else min(above_0, default=facts.smallest_above_0)
     if smallest is None:
         raise DataError(
             f"no interaction is positive: no {'weight' if kind == 'weighted' else 'event'} is above 0. Expected some. "

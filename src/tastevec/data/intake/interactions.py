@@ -15,6 +15,7 @@ from tastevec.data.intake.feedback import (
     check_positives,
     is_constant,
     rating_scale,
+    refuse_outside,
     repeats_of,
     strength_scale,
 )
@@ -23,7 +24,7 @@ from tastevec.data.intake.report import ReportLine, TableReport, number, percent
 from tastevec.data.intake.roles import find_columns
 from tastevec.data.intake.rows import read_rows
 from tastevec.errors import DataError
-from tastevec.schema import EVENT, ITEM_ID, RATING, TIMESTAMP, USER_ID, WEIGHT
+from tastevec.schema import ITEM_ID, RATING, TIMESTAMP, USER_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,20 +37,7 @@ if TYPE_CHECKING:
 _FREQUENT = 200  # values that are counted one by one
 _USERS_LOST = 0.25
 _THRESHOLDS: Final = (1, 2, 3, 5, 10, 20, 50, 100)  # of weights, whose shares the report prints
-_ROLE_WORDS: Final = {
-    USER_ID: "user",
-    ITEM_ID: "item",
-    RATING: "rating",
-    WEIGHT: "weight",
-    EVENT: "event",
-    TIMESTAMP: "time",
-}
-_VALUE_WORDS: Final = {
-    "explicit": "rating",
-    "weighted": "weight",
-    "events": "event",
-    "implicit": "every interaction",
-}
+_VALUE_WORDS: Final = {"explicit": "rating", "weighted": "weight", "events": "event"}
 _DELIMITERS: Final = {",": "comma", "\t": "tab", ";": "semicolon"}
 
 
@@ -189,10 +177,7 @@ def _scale(
     settings, findings, name = context.settings, context.findings, columns.value_name or ""
     if context.model is not None:
         if context.model.kind == "explicit" and facts.values:
-            limits = (context.model.low, context.model.high)
-            rating_scale(
-                facts, replace(settings, rating_range=limits, model_scale=True), None, findings, name
-            )
+            refuse_outside(facts, (context.model.low, context.model.high), settings, findings, of_model=True)
         return context.model, "stated"
     if columns.kind == "explicit" and is_constant(facts, settings, context.rating_range):
         value = number(facts.lowest or 0)
@@ -265,7 +250,7 @@ def _column_lines(
     for index, name in enumerate(columns.names):
         role = roles.get(index)
         if role in {USER_ID, ITEM_ID}:
-            lines.append(ReportLine(name, _ROLE_WORDS[role], ids[role]))
+            lines.append(ReportLine(name, role.removesuffix("_id"), ids[role]))
         elif role == TIMESTAMP:
             lines.append(ReportLine(name, "time", order_text))
         elif role is not None and role == columns.value_role:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 from tastevec.data.intake import rules, spelling
 from tastevec.data.intake.columns import match_columns, name_or_number, names_time, two_columns
 from tastevec.data.intake.context import Columns
-from tastevec.data.intake.feedback import EVENT_WEIGHTS, choose_kind, plain_event
+from tastevec.data.intake.feedback import EVENT_WEIGHTS, VALUE_ROLES, choose_kind, plain_event
 from tastevec.data.intake.report import number
 from tastevec.errors import DataError, SourceError
-from tastevec.schema import EVENT, ITEM_ID, RATING, TIMESTAMP, USER_ID, WEIGHT
+from tastevec.schema import ITEM_ID, TIMESTAMP, USER_ID
 
 if TYPE_CHECKING:
     import ibis
@@ -63,9 +63,7 @@ def find_columns(context: Context) -> Columns:
 def _columns_of_model(context: Context, columns: Columns, model: ValueScale) -> Columns:
     """Return the columns that a model reads: its own kind of value."""
     roles = columns.roles
-    wanted = {"explicit": (RATING,), "weighted": (WEIGHT, RATING), "events": (EVENT,), "implicit": ()}[
-        model.kind
-    ]
+    wanted = VALUE_ROLES[model.kind]
     value_role = next((role for role in wanted if role in roles), None)
     if wanted and value_role is None:
         context.findings.warn(

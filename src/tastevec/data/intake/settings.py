@@ -61,7 +61,6 @@ class IntakeSettings:
         file_format: How a text file is read.
         accept: Codes of stops that the caller accepts; they become warnings.
         strict: Whether every warning stops.
-        model_scale: Whether ``rating_range`` is the scale of a model, which messages must not suggest to change.
     """
 
     feedback: FeedbackKind | None = None
@@ -81,7 +80,6 @@ class IntakeSettings:
     file_format: FileFormat = field(default_factory=FileFormat)
     accept: frozenset[str] = frozenset()
     strict: bool = False
-    model_scale: bool = False
 
     def __post_init__(self) -> None:
         if self.rating_range and not -math.inf < self.rating_range[0] < self.rating_range[1] < math.inf:

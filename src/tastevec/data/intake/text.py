@@ -59,9 +59,7 @@ class TextFile:
                 yield line
 
 
-def open_text(
-    path: Path, scratch: Path, *, name: str, encoding: str | None = None, latin: bool = False
-) -> TextFile:
+def open_text(path: Path, scratch: Path, *, name: str, encoding: str | None = None) -> TextFile:
     """Return the file, or a copy of it in ``scratch`` in UTF-8 with line ends of one kind where DuckDB needs one.
 
     Args:
@@ -70,7 +68,6 @@ def open_text(
         name: The file's name in messages.
         encoding: The encoding, if it is known; by default UTF-16 if the file begins so, else UTF-8, else ISO-8859-1 if most
             bytes that are not ASCII are letters there and no UTF-8.
-        latin: Whether a file that is not valid UTF-8 is in ISO-8859-1, whatever its bytes are.
 
     Raises:
         SourceError: The file is empty, cannot be read, or is not in the stated encoding.
@@ -79,7 +76,7 @@ def open_text(
         chosen = encoding or _utf_16(path) or "utf-8"
         scan = _scan_ascii(path) if chosen != "utf-16" else None
         scan = scan or _scan_text(path, chosen)
-        if encoding is None and chosen == "utf-8" and scan.invalid and (latin or scan.is_latin):
+        if encoding is None and chosen == "utf-8" and scan.is_latin:
             scan, chosen = _scan_text(path, "iso-8859-1"), "iso-8859-1"
         if not scan.size:
             raise SourceError(

@@ -95,14 +95,12 @@ def whole(ids: pa.StringArray) -> pa.Int64Array:
     return pc.replace_with_mask(numbers, mask, pa.array(found, pa.int64()))
 
 
-def read_numbers(
-    values: arrow.Values, *, decimal_comma: bool = False
-) -> tuple[NDArray[np.float64], pa.StringArray]:
+def read_numbers(values: arrow.Values) -> tuple[NDArray[np.float64], pa.StringArray]:
     """Return finite numbers as float64, NaN where a value is none, and why it is none; NaN itself is a missing value."""
     array = arrow.as_plain_array(values)
     if arrow.is_text(array.type):
         coded = array.cast(pa.string()).dictionary_encode()
-        numbers, errors = _distinct_numbers(coded.dictionary, decimal_comma=decimal_comma)
+        numbers, errors = _distinct_numbers(coded.dictionary)
         found, errors = arrow.take((pa.array(numbers), errors), coded.indices, spelling.EMPTY)
         return arrow.floats(found), errors
     if not arrow.is_number(array.type):
@@ -218,11 +216,8 @@ def _distinct_ids(texts: pa.StringArray, tokens: frozenset[str]) -> arrow.Read:
     return pc.replace_with_mask(texts, mask, value), pc.replace_with_mask(errors, mask, error)
 
 
-def _distinct_numbers(texts: pa.StringArray, *, decimal_comma: bool) -> arrow.Read:
+def _distinct_numbers(texts: pa.StringArray) -> arrow.Read:
     cleaned = arrow.clean(texts)
-    if decimal_comma:
-        comma = pc.match_substring_regex(cleaned, spelling.COMMA_NUMBER)
-        cleaned = pc.if_else(comma, pc.replace_substring(cleaned, ",", "."), cleaned)
     good = arrow.matches(cleaned, spelling.NUMBER)
     number = np.full(len(texts), np.nan)
     number[good] = np.array(cleaned.filter(pa.array(good)).to_pylist(), dtype=np.float64)
