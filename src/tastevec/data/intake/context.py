@@ -24,8 +24,7 @@ class Context:
 
     Attributes:
         opened: The table.
-        raw: All its rows: ``c0`` to ``cN`` and ``position``.
-        unnumbered: The same rows without ``position``, where it numbers them in their order; else None.
+        raw: All its rows, as `Opened.raw`.
         engine: Where expressions run.
         settings: What the caller states.
         findings: Receives warnings; raises stops.
@@ -41,7 +40,6 @@ class Context:
     findings: Findings
     rating_range: tuple[float, float] | None = None
     model: ValueScale | None = None
-    unnumbered: ibis.Table | None = None
     events: Mapping[str, float | None] = field(default_factory=dict)
 
     @property

@@ -77,20 +77,12 @@ class BrokenRows:
 
 @dataclass(frozen=True)
 class TextRows:
-    """The rows of a text file.
-
-    Attributes:
-        query: SQL of ``c0``, ``c1``, ... and ``position``.
-        rows: Number of rows, broken ones included.
-        broken: Those that the query lacks.
-        line_of: Returns the line of a position.
-        unnumbered: The same without ``position``, which numbers these rows from 0 in their order; None if it does not.
-    """
+    """The rows of a text file, as the attributes of `OpenTable`."""
 
     query: str
     rows: int
     broken: BrokenRows
-    line_of: Callable[[int], int]
+    find_line: Callable[[int], int]
     unnumbered: str | None = None
 
 
@@ -245,7 +237,12 @@ class _Reader:
         finally:
             for name in (table, f"{table}_scan"):
                 self._connection.raw_sql(f"DROP TABLE IF EXISTS {name}")
-        return [_reject(start, reason, content or "") for start, reason, content in found]
+        rejects = []
+        for start, error, line in found:
+            content = (line or "").lstrip("\r\n")  # without the empty lines before it
+            reason = _REASONS.get(error, error.lower())
+            rejects.append(_Reject(start + len(line or "") - len(content), reason, content))
+        return rejects
 
     def missing_lines(
         self, counts: tuple[int, int, int] | None, rejected: int, line_of: Callable[[int], int]
@@ -328,12 +325,6 @@ def _without(text: TextFile, rejects: Sequence[_Reject], scratch: Path) -> TextF
 
 def _marks(column: str) -> str:
     return f"coalesce(contains({column}, {literal(UNDECODED)}), false)"
-
-
-def _reject(start: int, error: str, content: str) -> _Reject:
-    """Return a rejected line without the empty lines before it."""
-    plain = content.lstrip("\r\n")
-    return _Reject(start + len(content) - len(plain), _REASONS.get(error, error.lower()), plain)
 
 
 def _line_at(text: TextFile, start: int) -> int:

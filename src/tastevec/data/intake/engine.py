@@ -37,14 +37,12 @@ class Opened:
     Attributes:
         files: Its files; None of standard input and of a table in memory.
         table: The interactions.
-        raw: All their rows: ``c0`` to ``cN`` and ``position``.
-        unnumbered: The same rows without ``position``, for `Engine.store_numbered`; None where that is no number of the row.
+        raw: All their rows: ``c0`` to ``cN``, and ``position`` unless it numbers them from 0, as `Engine.store_numbered` does.
     """
 
     files: SourceFiles | None
     table: OpenTable
     raw: ibis.Table
-    unnumbered: ibis.Table | None = None
 
 
 class Engine(Protocol):
@@ -102,11 +100,10 @@ class DuckEngine:
         )
         # Ibis would otherwise find the types by a call that DuckDB has deprecated.
         columns = {f"c{index}": DuckDBType.from_string(kind) for index, kind in enumerate(table.types)}
+        if table.unnumbered is not None:
+            return Opened(files, table, self.connection.sql(table.unnumbered, schema=ibis.schema(columns)))
         raw = self.connection.sql(table.query, schema=ibis.schema({**columns, POSITION: "int64"}))
-        if table.unnumbered is None:
-            return Opened(files, table, raw)
-        unnumbered = self.connection.sql(table.unnumbered, schema=ibis.schema(columns))
-        return Opened(files, table, raw, unnumbered)
+        return Opened(files, table, raw)
 
     def first(self, raw: ibis.Table, rows: int) -> ibis.Table:
         """Return the first rows of an opened table."""

@@ -96,7 +96,11 @@ def unzip_table(path: Path, scratch: Path, *, name: str) -> Path:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         if any(entry.filename in {"xl/workbook.xml", "content.xml"} for entry in entries):
             raise SourceError(f"{name}: {_EXCEL}. Expected {TABLES}.")
-        files = [entry for entry in entries if not _hidden(PurePosixPath(entry.filename))]
+        files = [
+            entry
+            for entry in entries
+            if not any(part.startswith((".", "_")) for part in PurePosixPath(entry.filename).parts)
+        ]
         tables = [entry for entry in files if not _NO_TABLE.search(entry.filename)]
         if len(tables) != 1:
             shown = ", ".join(sorted(entry.filename for entry in files)[:8]) or "no file"
@@ -118,10 +122,6 @@ def _is_text(head: bytes) -> bool:
 
 # What accompanies a table in a zip.
 _NO_TABLE = re.compile(r"(readme|license)|\.(md|pdf|html?|jpe?g|png)$", re.IGNORECASE)
-
-
-def _hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def unpack_zip(

@@ -81,8 +81,9 @@ def read_interactions(context: Context) -> Interactions:
     facts = _value_facts(context, table)
     scale, origin = _scale(context, columns, facts, rows.events)
     if context.settings.out_of_range == "drop" and scale.kind == "explicit":
-        table, outside = _inside(context, table, scale)
-        report = _with_skipped(report, "out of range", outside)
+        inside = table.rating.isnull() | table.rating.between(scale.low, scale.high)
+        outside = context.row(table.agg(rows=(~inside).sum().fill_null(0)))["rows"]
+        table, report = table.filter(inside), _with_skipped(report, "out of range", outside)
     if columns.value_role is None or scale.kind == "implicit":
         same = 1.0 if scale.kind == "implicit" else scale.positive_from
         table = table.mutate(rating=ibis.literal(same, type="float64"))
@@ -142,13 +143,6 @@ def _with_skipped(report: RowReport, reason: str, rows: int) -> RowReport:
     if not rows:
         return report
     return replace(report, rows_kept=report.rows_kept - rows, skipped={**report.skipped, reason: rows})
-
-
-def _inside(context: Context, table: ibis.Table, scale: ValueScale) -> tuple[ibis.Table, int]:
-    """Return the rows on the scale, and the number of the others."""
-    inside = table.rating.isnull() | table.rating.between(scale.low, scale.high)
-    outside = context.row(table.agg(rows=(~inside).sum().fill_null(0)))["rows"]
-    return table.filter(inside), outside
 
 
 def _value_facts(context: Context, table: ibis.Table) -> ValueFacts:

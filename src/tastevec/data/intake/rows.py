@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import ibis
@@ -60,7 +60,8 @@ def read_rows(context: Context, columns: Columns) -> Rows:
     events = None if event_rows is None else event_weights(event_rows, context)
     times = _time_format(context, columns) if TIMESTAMP in columns.roles else None
     stored = _store(context, columns, events, times)
-    if times is not None and _has_wrong_times(context, stored):
+    wrong_times = (stored.error == f"{TIMESTAMP}:{spelling.NOT_A_TIME}").sum().fill_null(0)
+    if times is not None and context.row(stored.agg(rows=wrong_times))["rows"]:
         certain = _time_format(context, columns, sample=False)  # all rows, and not the first ones alone
         if certain != times:
             stored, times = _store(context, columns, events, certain), certain
@@ -81,11 +82,9 @@ def _store(
     events: dict[str, float | None] | None,
     times: spelling.TimeFormat | None,
 ) -> ibis.Table:
-    what = f"reading {context.where}"
-    if context.unnumbered is None:
-        return context.engine.store(_with_errors(context, columns, events, times), what)
-    rows = _with_errors(replace(context, raw=context.unnumbered), columns, events, times)
-    return context.engine.store_numbered(rows, what)
+    rows, what = _with_errors(context, columns, events, times), f"reading {context.where}"
+    is_numbered = POSITION in context.raw.columns
+    return context.engine.store(rows, what) if is_numbered else context.engine.store_numbered(rows, what)
 
 
 def _unit(context: Context, columns: Columns, times: spelling.TimeFormat | None) -> str:
@@ -98,11 +97,6 @@ def _unit(context: Context, columns: Columns, times: spelling.TimeFormat | None)
         return f"format {times.pattern}"
     are_dates = times.compact or (times.shapes or frozenset()) & spelling.DATES
     return "dates" if are_dates else f"{times.unit} since 1970"
-
-
-def _has_wrong_times(context: Context, stored: ibis.Table) -> bool:
-    wrong = stored.error == f"{TIMESTAMP}:{spelling.NOT_A_TIME}"
-    return bool(context.row(stored.agg(wrong=wrong.sum().fill_null(0)))["wrong"])
 
 
 def _with_errors(
@@ -218,7 +212,8 @@ def _time_format(context: Context, columns: Columns, *, sample: bool = True) -> 
     if settings.time_format is not None or typed:
         return spelling.time_format({}, settings.time_format, typed=typed)
     rows = context.engine.first(context.raw, _SAMPLE) if sample else context.raw
-    counts = context.row(rules.count_times(rows, rows[f"c{index}"], rows[POSITION]))
+    position = rows[POSITION] if POSITION in rows.columns else ibis.row_number()
+    counts = context.row(rules.count_times(rows, rows[f"c{index}"], position))
     try:
         how = spelling.time_format(counts, None, accept=settings.accept)
     except spelling.TimeError as error:

@@ -62,7 +62,7 @@ def read_id(column: ibis.Value, missing: tuple[str, ...] = MISSING) -> Read:
     """
     kind = column.type()
     if kind.is_integer():
-        return _one_reason(column.cast("string"), spelling.NO_ID)
+        return Read(column.cast("string"), ibis.ifelse(column.isnull(), spelling.NO_ID, _no_text()))
     if kind.is_floating():
         return _float_id(column)
     if kind.is_binary():
@@ -428,10 +428,6 @@ def _stated(column: ibis.Value, pattern: str) -> ibis.Value:
 
 def _no_text() -> ibis.Value:
     return ibis.null("string")
-
-
-def _one_reason(value: ibis.Value, reason: str) -> Read:
-    return Read(value, ibis.ifelse(value.isnull(), reason, _no_text()))
 
 
 def _no_value(column: ibis.Value, kind: str, empty: str, wrong: str) -> Read:

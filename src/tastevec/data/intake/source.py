@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -112,8 +112,7 @@ def read_source(
             files.check_items()
         limits = None if files is None else files.layout.rating_range
         with readable(opened.table.file, opened.table.names):
-            context = Context(opened.table, opened.raw, engine, settings, findings, limits)
-            read = read_interactions(replace(context, unnumbered=opened.unnumbered))
+            read = read_interactions(Context(opened.table, opened.raw, engine, settings, findings, limits))
         described = _Described.read(
             files,
             items,
@@ -167,10 +166,10 @@ def read_histories(
     with scratch_folder() as scratch, storage_errors("reading the interactions"):
         opened = engine.open(source, settings, scratch)
         with readable(opened.table.file, opened.table.names):
-            context = Context(opened.table, opened.raw, engine, settings, findings)
-            return read_interactions(
-                replace(context, unnumbered=opened.unnumbered, model=model, events=events)
+            context = Context(
+                opened.table, opened.raw, engine, settings, findings, model=model, events=events
             )
+            return read_interactions(context)
 
 
 @contextmanager

@@ -207,15 +207,7 @@ def _with_genres(table: OpenTable) -> OpenTable:
 
 def _of_text(rows: TextRows, names: Sequence[str], opening: _Opening, **more: Any) -> OpenTable:  # noqa: ANN401 -- fields
     return OpenTable(
-        query=rows.query,
-        names=tuple(names),
-        types=("VARCHAR",) * len(names),
-        file=opening.name,
-        rows=rows.rows,
-        broken=rows.broken,
-        unnumbered=rows.unnumbered,
-        find_line=rows.line_of,
-        **more,
+        **vars(rows), names=tuple(names), types=("VARCHAR",) * len(names), file=opening.name, **more
     )
 
 

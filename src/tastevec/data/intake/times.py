@@ -67,7 +67,10 @@ def read_times(
         times = _text_times(distinct) if arrow.is_text(kind) else _number_times(distinct)
         how = spelling.time_format(times.counts(coded.indices), accept=accept)
         seconds, empty = times.seconds(how), times.shape == SHAPE["empty"]
-    return _per_row(*_in_limits(seconds, empty), coded.indices)
+    seconds, errors = _in_limits(seconds, empty)
+    places = _filled(coded.indices, len(seconds))  # a row without an index is empty
+    errors = arrow.take((errors, errors), coded.indices, spelling.EMPTY)[1]
+    return np.append(seconds, NO_TIMESTAMP)[places], errors
 
 
 @dataclass(frozen=True)
@@ -236,9 +239,3 @@ def _in_limits(seconds: Ints, empty: NDArray[np.bool_]) -> tuple[Ints, pa.String
     good = ~empty & (seconds >= 0) & (seconds < spelling.LATEST)
     errors = arrow.reasons((empty, spelling.EMPTY), (~good, spelling.NOT_A_TIME))
     return np.where(good, seconds, NO_TIMESTAMP), errors
-
-
-def _per_row(seconds: Ints, errors: pa.StringArray, indices: pa.Array) -> tuple[Ints, pa.StringArray]:
-    """Return the values of the rows; a row without an index is empty."""
-    places = _filled(indices, len(seconds))
-    return np.append(seconds, NO_TIMESTAMP)[places], arrow.take((errors, errors), indices, spelling.EMPTY)[1]
