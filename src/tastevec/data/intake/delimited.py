@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tastevec.data.intake.report import too_many
-from tastevec.data.intake.text import LONGEST_LINE, UNDECODED, lines_of, literal, show, sql_path
+from tastevec.data.intake.text import LONGEST_LINE, UNDECODED, csv_reader, lines_of, literal, show, sql_path
 from tastevec.errors import BadRowError, SourceError
 
 if TYPE_CHECKING:
@@ -374,17 +374,10 @@ def _quoted_rows(text: TextFile, dialect: Dialect) -> Iterator[tuple[int, int, b
             line, start = line + 1, start + len(content)
             yield content.decode("utf-8", "replace")
 
-    doubled = dialect.escape == dialect.quote
     limit = csv.field_size_limit(50 * LONGEST_LINE)
     try:
         with text.path.open("rb") as file:
-            reader = csv.reader(
-                lines(file),
-                delimiter=dialect.delimiter,
-                quotechar=dialect.quote,
-                doublequote=doubled,
-                escapechar=None if doubled else dialect.escape,
-            )
+            reader = csv_reader(lines(file), dialect.delimiter, dialect.quote, dialect.escape)
             while True:
                 first = line + 1, start
                 try:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
 
 from tastevec.data.download import unpack_entries
+from tastevec.data.intake.text import csv_reader
 from tastevec.errors import SourceError
 from tastevec.schema import RATING, TIMESTAMP
 
@@ -225,14 +226,7 @@ def _delimiter(sample: list[str], stated: FileFormat, quote: str) -> str:
 def _fields(sample: list[str], delimiter: str, quote: str, escape: str) -> list[list[str]]:
     if len(delimiter) > 1 or not quote:
         return [line.rstrip("\r\n").split(delimiter) for line in sample]
-    doubled = escape == quote
-    reader = csv.reader(
-        sample,
-        delimiter=delimiter,
-        quotechar=quote,
-        doublequote=doubled,
-        escapechar=None if doubled else escape,
-    )
+    reader = csv_reader(sample, delimiter, quote, escape)
     rows: list[list[str]] = []
     try:
         rows.extend(row for row in reader if row)

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ibis.backends.duckdb import Backend
+
+    from tastevec.data.intake.text import TextFile
 
 _INTERACTIONS = (USER_ID, ITEM_ID, RATING, TIMESTAMP)
 _STANDARD_INPUT = "standard input"
@@ -133,10 +135,7 @@ def open_table(
         table = source if isinstance(source, MemoryTable) else MemoryTable(source)
         return _open_memory(table, _Opening(*settings, table.name))
     if source == "-":
-        path = scratch / f"input-{next(_counter)}"
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        return _open_file(path, _Opening(*settings, _STANDARD_INPUT))
+        return _open_file(_copied(sys.stdin.buffer, scratch), _Opening(*settings, _STANDARD_INPUT))
     path = Path(source)
     opening = _Opening(*settings, path.name or str(path))
     if not path.exists():
@@ -144,11 +143,16 @@ def open_table(
     if path.is_dir():
         return _open_parquet(path, opening)
     if not path.is_file():  # a pipe, which can be read once
-        copy = scratch / f"input-{next(_counter)}"
-        with path.open("rb") as pipe, copy.open("wb") as file:
-            shutil.copyfileobj(pipe, file)
-        path = copy
+        with path.open("rb") as pipe:
+            path = _copied(pipe, scratch)
     return _open_file(path, opening)
+
+
+def _copied(stream: IO[bytes], scratch: Path) -> Path:
+    path = scratch / f"input-{next(_counter)}"
+    with path.open("wb") as file:
+        shutil.copyfileobj(stream, file)
+    return path
 
 
 def _open_file(path: Path, opening: _Opening) -> OpenTable:
@@ -171,20 +175,17 @@ def _open_file(path: Path, opening: _Opening) -> OpenTable:
     if kind == "jsonl":
         names = json_names(text)
         rows = read_json_lines(text, names, opening.connection, opening.bad_rows)
-        return _of_text(rows, names, opening, format="jsonl", encoding=text.encoding)
+        return _of_text(rows, names, text, format="jsonl")
     dialect = infer_dialect(text, known or stated, opening.expected)
     rows = read_delimited(text, dialect, opening.connection, opening.scratch, opening.bad_rows)
-    table = _of_text(
-        rows,
-        dialect.names,
-        opening,
-        format="csv",
-        encoding=text.encoding,
-        delimiter=dialect.delimiter,
-        has_header=dialect.has_header,
-        declared=dialect.declared,
-    )
+    more = {name: getattr(dialect, name) for name in ("delimiter", "has_header", "declared")}
+    table = _of_text(rows, dialect.names, text, format="csv", **more)
     return _with_genres(table) if known and inner.name == FLAGS_FILE else table
+
+
+def _of_text(rows: TextRows, names: tuple[str, ...], text: TextFile, **more: Any) -> OpenTable:  # noqa: ANN401 -- fields
+    types = ("VARCHAR",) * len(names)
+    return OpenTable(**vars(rows), names=names, types=types, file=text.name, encoding=text.encoding, **more)
 
 
 def _with_genres(table: OpenTable) -> OpenTable:
@@ -202,12 +203,6 @@ def _with_genres(table: OpenTable) -> OpenTable:
         names=(ITEM_ID, TITLE, GENRES),
         types=("VARCHAR", "VARCHAR", "VARCHAR[]"),
         declared=(),
-    )
-
-
-def _of_text(rows: TextRows, names: Sequence[str], opening: _Opening, **more: Any) -> OpenTable:  # noqa: ANN401 -- fields
-    return OpenTable(
-        **vars(rows), names=tuple(names), types=("VARCHAR",) * len(names), file=opening.name, **more
     )
 
 

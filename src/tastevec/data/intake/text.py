@@ -5,18 +5,19 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, AnyStr, Final
+from typing import IO, TYPE_CHECKING, Any, AnyStr, Final
 
 import pyarrow as pa
 
 from tastevec.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 # A Unicode noncharacter that replaces a byte which is no text; two hexadecimal digits of the byte follow it.
 UNDECODED: Final = "\U0010ffff"
@@ -131,6 +132,18 @@ def lines_of(text: TextFile) -> str:
         "SELECT row_number() OVER () AS line, text "
         f"FROM read_csv({sql_path(text.path)}, delim = '', quote = '', escape = '', header = false, "
         f"columns = {{'text': 'VARCHAR'}}, auto_detect = false, compression = 'none', hive_partitioning = false)"
+    )
+
+
+def csv_reader(lines: Iterable[str], delimiter: str, quote: str, escape: str) -> Any:  # noqa: ANN401 -- a type without a name
+    """Return the rows of delimited lines with quotes, as Python's own reader divides them."""
+    doubled = escape == quote
+    return csv.reader(
+        lines,
+        delimiter=delimiter,
+        quotechar=quote,
+        doublequote=doubled,
+        escapechar=None if doubled else escape,
     )
 
 
