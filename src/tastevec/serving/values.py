@@ -208,11 +208,10 @@ def read_moments(
     try:
         times, reasons = read_times(given, time_format)
     except TimeError as error:
-        first = error.facts.get("first")
         found, _, choice = in_python(str(error)).partition(": ")
         choice = f"State {choice}, or convert" if choice and isinstance(given, pa.Array) else "Convert"
         details = f"{found}. Expected Unix seconds or ISO 8601. {choice} the times."
-        raise InvalidInteractionError(place(first if isinstance(first, int) else 0), details) from None
+        raise InvalidInteractionError(place(error.first or 0), details) from None
     if reasons.null_count < len(reasons) and bad_times == "refuse":
         bad = _are_bad(reasons)
         if bad.any():

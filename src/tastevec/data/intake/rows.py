@@ -219,17 +219,13 @@ def _time_format(context: Context, columns: Columns, *, sample: bool = True) -> 
     except spelling.TimeError as error:
         if sample:
             return _time_format(context, columns, sample=False)
-        raise _time_error(context, columns, error) from error
+        name = columns.name(TIMESTAMP)
+        said = f"{context.where}, column {name}: {error}"
+        if error.first is not None:
+            first = f"{context.opened.file_unit} {context.opened.line_of(error.first)}"
+            said = f"{context.where}, column {name}: {name} {error} ({first}); export one unit"
+        raise DataError(said, code=error.code) from error
     is_one_unit = (
         how.shapes is not None and len(how.shapes - {"empty"}) == 1 and how.shapes & spelling.DIVISORS.keys()
     )
     return how if is_one_unit or not sample else _time_format(context, columns, sample=False)
-
-
-def _time_error(context: Context, columns: Columns, error: spelling.TimeError) -> DataError:
-    name = columns.name(TIMESTAMP)
-    where = f"{context.where}, column {name}"
-    if error.code != spelling.MIXED_UNITS:
-        return DataError(f"{where}: {error}", code=error.code)
-    first = f"{context.opened.file_unit} {context.opened.line_of(int(str(error.facts['first'])))}"
-    return DataError(f"{where}: {name} {error} ({first}); export one unit", code=error.code)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from tastevec.data.intake.spelling import TimeFormat
 
-time_format = spelling.time_format
 _EPOCH = ibis.date(1970, 1, 1)
 
 

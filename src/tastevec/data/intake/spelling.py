@@ -121,14 +121,13 @@ class TimeError(ValueError):
 
     Attributes:
         code: MIXED_UNITS, DAY_OR_MONTH or READ_AS_1970.
-        facts: What a message may name: units, first (position of the first row of the rarer unit), format.
+        first: Of mixed units, the position of the first row of the rarer one.
     """
 
-    def __init__(self, code: str, message: str, **facts: object) -> None:
-        """Take the code, the words of a message, and facts."""
+    def __init__(self, code: str, message: str, first: int | None = None) -> None:
+        """Take the code, the words of a message, and the first row."""
         super().__init__(message)
-        self.code = code
-        self.facts = facts
+        self.code, self.first = code, first
 
 
 @dataclass(frozen=True)
@@ -176,13 +175,7 @@ def time_format(
     units: list[Unit] = [unit for unit in DIVISORS if found[unit]]
     if len(units) > 1:
         rarer = min(units, key=found.__getitem__)
-        raise TimeError(
-            MIXED_UNITS,
-            f"mixes {' and '.join(units)}",
-            units=units,
-            rarer=rarer,
-            first=counts.get(f"first_{rarer}"),
-        )
+        raise TimeError(MIXED_UNITS, f"mixes {' and '.join(units)}", counts.get(f"first_{rarer}"))
     if (found["day_first"] and found["month_first"]) or (
         found["day_or_month"] and not found["day_first"] and not found["month_first"]
     ):
@@ -193,9 +186,7 @@ def time_format(
     highest = counts.get("highest")
     if READ_AS_1970 not in accept and highest is not None and found["seconds"] == total and highest < _YEAR:
         stated = _format_of(counts.get("lowest") or 0, highest)
-        raise TimeError(
-            READ_AS_1970, f"these times read as 1970: --time-format {stated or 'FORMAT'}", format=stated
-        )
+        raise TimeError(READ_AS_1970, f"these times read as 1970: --time-format {stated or 'FORMAT'}")
     shapes = frozenset(shape for shape, count in found.items() if count)
     return TimeFormat(
         units[0] if units else "seconds", found["day_first"] > 0 or None, compact, shapes=shapes
