@@ -99,7 +99,6 @@ class Feedback:
 
     Attributes:
         scale: The scale; its ``top`` is provisional.
-        column: The column of the value in the source; None of implicit feedback.
         origin: Where the range of ratings is from: stated, release or inferred; "" of other kinds.
         repeats: Which value of a pair of user and item counts.
         unrated: Values that mean "not rated".
@@ -108,7 +107,6 @@ class Feedback:
     """
 
     scale: ValueScale
-    column: str | None
     origin: str
     repeats: Repeats
     unrated: tuple[str, ...] = ()

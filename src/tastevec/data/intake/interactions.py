@@ -89,7 +89,6 @@ def read_interactions(context: Context) -> Interactions:
         table = table.mutate(rating=ibis.literal(same, type="float64"))
     feedback = Feedback(
         scale,
-        columns.value_name,
         origin,
         repeats_of(scale.kind, context.settings),
         context.settings.unrated,
@@ -151,7 +150,7 @@ def _value_facts(context: Context, table: ibis.Table) -> ValueFacts:
     value, rows = counted[RATING], counted.n
     row = context.row(
         counted.agg(
-            rows=rows.sum(),
+            rows=rows.sum().fill_null(0),
             values=rows.sum(where=value.notnull()).fill_null(0),
             lowest=value.min(),
             highest=value.max(),
