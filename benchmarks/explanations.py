@@ -62,7 +62,7 @@ class World:
         recommender, prepared, rows = load(model), Prepared.open(data), load_item_features(data)
         blocks, dataset = tag_blocks(*rows), EvalDataset.of(prepared, "test")
         counts = recommender.bundle.items["train_users"].to_numpy()
-        directions = TagDirections.fit(blocks, recommender.item_vectors, counts)
+        directions = TagDirections.fit(blocks, recommender.item_directions, counts)
         directions = with_user_reference(directions, recommender.vectors, dataset.train)
         relevance = _standardized(blocks, directions.names)
         positives = dataset.train.keep(dataset.scale.positive(dataset.train.ratings))

@@ -51,7 +51,7 @@ class World:
         tags = training_tags(connection.to_pyarrow(read.tags), prepared.folder)
         users = bundle.items["train_users"].to_numpy()
         known_from = min(20, int(np.median(users)) + 1)
-        return cls(bundle.items, tags, bundle.model.item_vectors, users, known_from)
+        return cls(bundle.items, tags, bundle.model.table, users, known_from)
 
     def without_tags(self) -> World:
         """Return the same items without any tag."""

@@ -138,7 +138,8 @@ def scorers(prepared: Prepared, users: Histories, seed: int, network: list[str])
 
     def encode(known: Histories, horizon: Horizon) -> NDArray[np.float32]:
         parts = (trained.input_config.arrays(some) for some in known.chunks(256))
-        return np.concatenate([trained.model.encode(horizon, **arrays) for arrays in parts])
+        embeddings = np.concatenate([trained.model.encode(horizon, **arrays) for arrays in parts])
+        return trained.model.geometry.of_users(embeddings)[0]
 
     return [
         *found,

@@ -252,7 +252,7 @@ def test_interrupted_command_keeps_the_old_file(command, folder, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tastevec.serving.recommender.Recommender.vectors", stop)
+    monkeypatch.setattr("tastevec.serving.recommender.Recommender.user_vectors", stop)
     before = list_files(folder)
     result = run(command, "model", "histories.csv", "--out", "old.parquet")
     assert result.exit_code == 130

@@ -25,6 +25,7 @@ WEIGHT: Final = "weight"
 RELEVANCE: Final = "relevance"  # of a tag to an item, from 0 to 1
 EVENT: Final = "event"
 VECTOR: Final = "vector"
+NORM: Final = "norm"  # of a user: the length of the embedding, whose direction is the vector
 VECTOR_SOURCE: Final = "vector_source"
 RANK: Final = "rank"  # from 1
 SCORE: Final = "score"
@@ -91,7 +92,7 @@ FOLDER_FILES: Final[Mapping[str, tuple[str, ...]]] = {
     RESULTS_FILE: (PER_USER_FILE, REPORT_FILE),
     BUNDLE_FILE: (
         *(CONFIG_FILE, WEIGHTS_FILE, ENCODER_FILE, ITEMS_FILE, COLD_START_FILE, TAGS_FILE, MAP_FILE),
-        *("README.md", "config.py", "encoder.py", "note.py", _CURVES),
+        *("README.md", "config.py", "encoder.py", "geometry.py", "note.py", _CURVES),
     ),
     ALIGNMENT_FILE: (ROTATION_FILE, "vectors.parquet"),
     RUN_FILE: ("checkpoint-*/*", "checksums-*.json", _CURVES),
@@ -100,7 +101,7 @@ FOLDER_FILES: Final[Mapping[str, tuple[str, ...]]] = {
 # Format versions: raised when an older reader could misread what is written.
 PREPARED_FORMAT: Final = 2
 ALIGNMENT_FORMAT: Final = 2
-BUNDLE_FORMAT: Final = 2
+BUNDLE_FORMAT: Final = 3
 RESULTS_FORMAT: Final = 3
 
 # What to do with a damaged folder.

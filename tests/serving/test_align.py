@@ -22,8 +22,10 @@ RATINGS = [(1, 5.0), (7, 2.0), (3, 4.5)]
 
 
 def with_rotation(bundle, rotation, *, ids=range(1, 21)):
-    """Return the model with rotated item vectors and these item IDs, as after another training."""
-    model = bundle.model.with_items(np.asarray(bundle.model.table @ rotation, np.float32), [])
+    """Return the model with rotated vectors, which leaves the fold, and these item IDs, as after another training."""
+    model, geometry = bundle.model.with_items(bundle.model.table, []), bundle.model.geometry
+    for name in ("user_basis", "item_basis"):
+        model._weights[name] = (getattr(geometry, name) @ rotation[:-1, :-1]).astype(np.float32)
     items = bundle.items.set_column(0, "item_id", pa.array(ids, bundle.items.schema.field("item_id").type))
     facts = {**bundle.facts, "space": "rotated"}
     return Recommender(dataclasses.replace(bundle, model=model, items=items, facts=facts))
@@ -36,7 +38,9 @@ def _old(bundle_folder):
 
 @pytest.fixture(scope="module", name="rotation")
 def _rotation():
-    return np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))[0]
+    rotation = np.eye(8)
+    rotation[:-1, :-1] = np.linalg.qr(np.random.default_rng(3).normal(size=(7, 7)))[0]
+    return rotation
 
 
 @pytest.fixture(name="new")

@@ -29,11 +29,11 @@ from tastevec.data import streaming
 from tastevec.pipelines import batch
 from tastevec.serving.recommender import Recommender, load
 model, histories, out, pause = sys.argv[1:]
-vectors = Recommender.vectors
+vectors = Recommender.user_vectors
 def slow(*arguments):
     time.sleep(float(pause))
     return vectors(*arguments)
-Recommender.vectors = slow
+Recommender.user_vectors = slow
 streaming.iter_histories = partial(streaming.iter_histories, users_per_batch={GROUP})
 recommender = load(model)
 users = recommender.open_file(Path(histories))
@@ -78,7 +78,7 @@ def list_files(folder):
 
 def stop_after(monkeypatch, groups, error):
     """Let the model raise an error after some groups; return the list of the group sizes."""
-    vectors, sizes = Recommender.vectors, []
+    vectors, sizes = Recommender.user_vectors, []
 
     def fail_later(self, histories, horizon):
         sizes.append(len(histories))
@@ -86,7 +86,7 @@ def stop_after(monkeypatch, groups, error):
             raise error
         return vectors(self, histories, horizon)
 
-    monkeypatch.setattr(Recommender, "vectors", fail_later)
+    monkeypatch.setattr(Recommender, "user_vectors", fail_later)
     return sizes
 
 

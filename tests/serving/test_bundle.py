@@ -119,11 +119,11 @@ def test_bundle_with_a_changed_byte_is_refused(folder, name):
         Bundle.load(folder)
 
 
-@pytest.mark.parametrize("version", [1, 3, "2", None])
+@pytest.mark.parametrize("version", [1, 2, 4, "3", None])
 def test_bundle_of_another_format_version_is_refused(folder, version):
     manifest = json.loads((folder / "bundle.json").read_text())
     (folder / "bundle.json").write_text(json.dumps({**manifest, "format": version}))
-    with pytest.raises(FormatError, match=rf"format {version}\. Expected format 2"):
+    with pytest.raises(FormatError, match=rf"format {version}\. Expected format 3"):
         Bundle.load(folder)
 
 

@@ -68,18 +68,19 @@ def test_saved_embeddings_are_the_file_that_similar_users_reads(model, users, tm
         users.save(tmp_path / "notes.txt")
 
 
-def test_normalized_vectors_have_length_1_and_zeros_stay(users):
-    lengths = np.linalg.norm(users.normalized().matrix, axis=1)
-    np.testing.assert_allclose(lengths, 1, rtol=1e-5)
-    nothing = users.with_matrix(np.zeros_like(users.matrix))
-    assert not nothing.normalized().matrix.any()
+def test_vectors_have_length_1_and_norms(users):
+    np.testing.assert_allclose(np.linalg.norm(users.matrix, axis=1), 1, rtol=1e-6)
+    assert users.norms.dtype == np.float32
+    assert (users.norms > 0).all()
+    assert users["norm"].to_pylist() == users.norms.tolist()
+    assert users.with_matrix(-users.matrix).norms is users.norms
 
 
 def test_embeddings_and_models_print_what_they_are(model, users):
     space = model.bundle.space[:8]
     assert repr(users) == f"Embeddings(12 users x 8, overall, space {space})"
     unknown = tv.Embeddings(
-        *(np.array([5]), users.matrix[:1], np.array([3]), np.array([0])), "next", users.space
+        *(np.array([5]), users.matrix[:1], users.norms[:1], np.array([3]), np.array([0])), "next", users.space
     )
     assert repr(unknown) == f"Embeddings(1 user x 8, next, space {space}, 1 without a known item)"
     assert repr(model).startswith(
@@ -152,7 +153,7 @@ def test_vectors_of_two_horizons_are_not_compared(model, users, table):
 
 def test_embeddings_of_another_space_are_refused(model, users):
     other = tv.Embeddings(
-        users.ids, users.matrix, users.n_interactions, users.n_known, "overall", "elsewhere"
+        users.ids, users.matrix, users.norms, users.n_interactions, users.n_known, "overall", "elsewhere"
     )
     for call in (model.recommend, lambda given: model.similar_users(ROCKETS, given)):
         with pytest.raises(DataError, match=r"users: vectors have space elsewhere\. Expected"):

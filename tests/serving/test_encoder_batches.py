@@ -38,10 +38,12 @@ def test_vector_of_a_user_does_not_depend_on_the_batch(bundle, horizon, items, m
     monkeypatch.setattr(bulk, "_BATCH_ITEMS", items)
     crowd = together(world(), of_every_length(), world())
     found = encode_histories(bundle.model, bundle.reading, crowd, horizon)
-    assert found.dtype == np.float32
+    assert found.vectors.dtype == found.norms.dtype == np.float32
     for user, alone in enumerate(crowd.chunks(1)):
-        [expected] = bundle.model.encode(horizon, **bundle.reading.arrays(alone))
-        np.testing.assert_allclose(found[user], expected, rtol=1e-5, atol=1e-5)
+        embedding = bundle.model.encode(horizon, **bundle.reading.arrays(alone))
+        [expected], [norm] = bundle.model.geometry.of_users(embedding)
+        np.testing.assert_allclose(found.vectors[user], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found.norms[user], norm, rtol=1e-5)
 
 
 def test_encoder_with_fixed_padding_gets_it_for_each_length():
@@ -50,12 +52,12 @@ def test_encoder_with_fixed_padding_gets_it_for_each_length():
     found = encode_histories(model, how, crowd, "next")
     for user, alone in enumerate(crowd.chunks(1)):
         [expected] = model.encode("next", **how.arrays(alone))
-        np.testing.assert_allclose(found[user], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found.vectors[user] * found.norms[user], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_encode_of_no_users_returns_an_empty_matrix(bundle):
     empty = world().take(np.zeros(0, np.int64))
-    assert encode_histories(bundle.model, bundle.reading, empty, "next").shape == (
+    assert encode_histories(bundle.model, bundle.reading, empty, "next").vectors.shape == (
         0,
         bundle.model.table.shape[1],
     )
@@ -76,10 +78,9 @@ def test_encode_of_500_000_ratings_reads_the_newest(bundle, horizon):
         np.full(count, NO_TIMESTAMP),
     )
     newest = max(bundle.reading.max_history, bundle.reading.max_history_overall)
-    found = encode_histories(bundle.model, bundle.reading, one, horizon)
-    np.testing.assert_allclose(
-        found, encode_histories(bundle.model, bundle.reading, one.last(newest), horizon), rtol=1e-5, atol=1e-5
-    )
+    found, _ = encode_histories(bundle.model, bundle.reading, one, horizon)
+    expected, _ = encode_histories(bundle.model, bundle.reading, one.last(newest), horizon)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert np.isfinite(found).all()
 
 
@@ -89,8 +90,8 @@ def test_onnx_encoder_uses_the_given_number_of_cores(bundle_folder):
     assert (one.cores, all_cores.cores >= 1) == (1, True)
     how, crowd = Bundle.load(bundle_folder).reading, together(world(), of_every_length())
     np.testing.assert_allclose(
-        encode_histories(one, how, crowd, "next"),
-        encode_histories(all_cores, how, crowd, "next"),
+        encode_histories(one, how, crowd, "next").vectors,
+        encode_histories(all_cores, how, crowd, "next").vectors,
         rtol=1e-5,
         atol=1e-5,
     )

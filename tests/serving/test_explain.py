@@ -250,12 +250,12 @@ def test_steer_by_more_recommends_more_items_of_the_tag(model, directions):
 
 
 def test_explain_encodes_the_user_once_and_once_without_each_item(model, monkeypatch):
-    encoded, vectors = [], Recommender.vectors
+    encoded, vectors = [], Recommender.user_vectors
 
     def counted(self, histories, horizon):
         encoded.append(len(histories))
         return vectors(self, histories, horizon)
 
-    monkeypatch.setattr(Recommender, "vectors", counted)
+    monkeypatch.setattr(Recommender, "user_vectors", counted)
     assert model.explain([(1, 5.0), (3, 4.0), (12, 1.0)], tags=1)
     assert encoded == [1, 3]

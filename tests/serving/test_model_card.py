@@ -139,13 +139,16 @@ def test_program_of_the_card_without_tastevec_returns_equal_vectors(made, tmp_pa
     folder = request.getfixturevalue(made)
     ours, theirs = blocks(folder)
     shutil.copytree(folder, tmp_path / "elsewhere" / "this folder")
-    print_vectors = "\nimport json; print(json.dumps([output.next[0].tolist(), output.overall[0].tolist()]))"
+    print_vectors = (
+        "\nimport json; print(json.dumps([following[0].tolist(), overall[0].tolist(), scores[0].tolist()]))"
+    )
     printed = alone(theirs + print_vectors, tmp_path / "elsewhere")
-    following, overall = json.loads(printed.splitlines()[-1])
+    following, overall, scores = json.loads(printed.splitlines()[-1])
     names = {}
     exec(ours.replace('"this folder"', f"{str(folder)!r}, runtime='torch'"), names)  # noqa: S102  a program of the card
     np.testing.assert_allclose(following, names["model"].encode(names["ratings"], horizon="next"), atol=1e-5)
     np.testing.assert_allclose(overall, names["vector"], atol=1e-5)
+    np.testing.assert_allclose(scores, names["model"].item_vectors @ names["vector"], atol=1e-5)
     assert len(names["items"]) == 10
 
 

@@ -47,7 +47,7 @@ def test_similar_items_are_other_items_nearest_first(model):
     assert 3 not in found["item_id"].to_pylist()
     scores = found["similarity"].to_pylist()
     assert scores == sorted(scores, reverse=True)
-    vectors = model.item_vectors
+    vectors = model.item_directions
     best = np.argsort(-_cosines(vectors[[2]], vectors)[0])
     assert found["item_id"].to_pylist() == [index + 1 for index in best if index != 2][:5]
 

@@ -136,5 +136,6 @@ print(json.dumps([model.encode([(1, 5.0), (2, 1.0)]).tolist(), model.recommend([
     vector, items = json.loads(result.stdout)
     expected = Bundle.load(bundle_folder, "torch")
     arrays = expected.reading.arrays(users([(0, 5), (1, 1)]))
-    np.testing.assert_allclose(vector, expected.model.encode("overall", **arrays)[0], rtol=1e-4, atol=1e-5)
+    [[unit], _] = expected.model.geometry.of_users(expected.model.encode("overall", **arrays))
+    np.testing.assert_allclose(vector, unit, rtol=1e-4, atol=1e-5)
     assert len(items) == 3

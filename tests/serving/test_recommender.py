@@ -72,10 +72,12 @@ def test_timestamps_change_only_the_next_vector(model):
 
 
 @HORIZONS
-def test_encode_returns_float32_rows_of_equal_length(model, horizon):
+def test_encode_returns_float32_rows_of_equal_dimension(model, horizon):
     vectors = model.encode(table(), horizon=horizon)
     arrow = vectors.to_arrow()
-    assert arrow.schema == pa.schema([("user_id", pa.int64()), ("vector", pa.list_(pa.float32(), 8))])
+    assert arrow.schema == pa.schema(
+        [("user_id", pa.int64()), ("vector", pa.list_(pa.float32(), 8)), ("norm", pa.float32())]
+    )
     assert arrow.schema.metadata == {b"space": model.bundle.space.encode(), b"horizon": horizon.encode()}
     one = model.encode(ROCKETS, horizon=horizon)
     assert one.shape == (8,)

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from databases import emptied_database, run
 from tastevec.errors import DataError, FormatError, SettingsError, SourceError
 from tastevec.serving import user_tables as database
+from tastevec.serving.embeddings import Embeddings
 from tastevec.serving.neighbors import Neighbors
 from tastevec.serving.user_store import UserStore, load_parquet
 from tastevec.serving.user_tables import CONNECTIONS, StoreError
@@ -206,7 +207,7 @@ def test_vectors_returns_stored_users_only(emptied, crowd, others):
     assert store.vectors("one", []) == {}
 
 
-def test_database_holds_id_vectors_space_and_timestamp_only(store, url):
+def test_database_holds_id_vectors_norms_space_and_timestamp_only(store, url):
     store.upsert("one", [7], {"overall": np.ones((1, DIM))})
     queries = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'tastevec'"
     columns = set(run(url, queries))
@@ -214,9 +215,23 @@ def test_database_holds_id_vectors_space_and_timestamp_only(store, url):
         "number",
         "user_id",
         "vector",
+        "norm",
         "updated_at",
     }
     assert {table for table, _ in columns} == {"users", "spaces", "version"}
+
+
+def test_norms_are_stored_with_vectors_and_replaced_with_them(store, url, tmp_path):
+    vectors, norms = np.eye(DIM, dtype=np.float32)[:2], np.array([2.5, 0.5], np.float32)
+    store.upsert("one", [7, 8], {"overall": vectors}, {"overall": norms})
+    query = "SELECT user_id, norm FROM tastevec.users ORDER BY user_id"
+    assert run(url, query) == [("7", 2.5), ("8", 0.5)]
+    store.upsert("one", [8], {"overall": vectors[:1]})
+    assert run(url, query) == [("7", 2.5), ("8", None)]
+    one = np.ones(2, np.int64)
+    users = Embeddings(np.array([8, 9]), vectors, norms, one, one, "overall", "one")
+    assert load_parquet(store, users.save(tmp_path / "vectors.parquet")) == 2
+    assert run(url, query) == [("7", 2.5), ("8", 2.5), ("9", 0.5)]
 
 
 def test_nearest_of_another_space_finds_no_user(store):
@@ -571,13 +586,13 @@ def test_concurrent_opening_creates_the_tables_once(url):
     with ThreadPoolExecutor(4) as threads:
         for store in threads.map(UserStore, [url] * 4):
             store.close()
-    assert run(url, "SELECT version FROM tastevec.version") == [(1,)]
+    assert run(url, "SELECT version FROM tastevec.version") == [(len(database.MIGRATIONS),)]
 
 
 def test_tables_of_a_later_version_are_refused_unchanged(url):
     UserStore(url).close()
     run(url, "UPDATE tastevec.version SET version = 99")
-    with pytest.raises(FormatError, match=r"version 99. Expected 1 or older. Use a later tastevec"):
+    with pytest.raises(FormatError, match=r"version 99. Expected 2 or older. Use a later tastevec"):
         UserStore(url)
 
 
@@ -596,7 +611,7 @@ def test_tables_of_a_later_version_are_refused_unchanged(url):
         ("INSERT INTO tastevec.version VALUES (1)", "2 versions"),
         ("ALTER TABLE tastevec.users RENAME vector TO embedding", "without users.vector vector"),
         ("ALTER TABLE tastevec.users ADD note text NOT NULL", "with users.note text"),
-        ("DROP TABLE tastevec.users", "without users.number int4"),
+        ("DROP TABLE tastevec.users", "without users.norm float4"),
         ("ALTER TABLE tastevec.users DROP CONSTRAINT users_number_fkey", "without users: fc on number"),
     ],
 )
@@ -686,7 +701,7 @@ def test_check_sees_removed_and_other_tables(url, store):
     run(url, "UPDATE tastevec.version SET version = 0")
     with pytest.raises(FormatError, match="of an earlier version"):
         store.check()
-    run(url, "UPDATE tastevec.version SET version = 2")
+    run(url, "UPDATE tastevec.version SET version = 3")
     with pytest.raises(FormatError, match="Use a later tastevec"):
         store.check()
     run(url, "DROP SCHEMA tastevec CASCADE")

@@ -62,7 +62,8 @@ def encode(
 ) -> None:
     """Compute one embedding per user.
 
-    The columns are user_id and vector, a fixed-size list of float32. After an interruption the same command resumes:
+    The columns are user_id, vector (a fixed-size list of float32, of unit length) and norm, the length before. Inner product,
+    cosine and Euclidean distance rank items alike. After an interruption the same command resumes:
     finished batches remain in FILE.unfinished until FILE is complete.
     """
     with reporting(as_json=as_json, interrupted=_resume) as output:
@@ -124,8 +125,8 @@ def recommend(
 ) -> None:
     """Recommend new items to each user.
 
-    The columns are user_id, item_id, rank (from 1) and score; items of the user's history are excluded. After an
-    interruption the same command resumes.
+    The columns are user_id, item_id, rank (from 1) and score, the cosine of user and item, comparable within one user. Items of
+    the user's history are excluded. After an interruption the same command resumes.
     """
     with reporting(as_json=as_json, interrupted=_resume) as output:
         from tastevec.pipelines.batch import load_for_batch, write_recommendations

@@ -99,6 +99,7 @@ class EncodedScorer:
         item_vectors: (N, D); a row of zeros is an item without a vector, and scores lowest.
         encode: Returns the (B, D) vectors of histories at a horizon.
         horizon: The horizon of ``score`` and ``vectors``.
+        scored_items: (N, D) the item vectors of the scores, where they differ from those of cosines.
         reads_repeats: Each row of an item is read where it is; the encoder has each item once for ``overall`` itself.
     """
 
@@ -107,6 +108,7 @@ class EncodedScorer:
     item_vectors: NDArray[np.float32]
     encode: Callable[[Histories, Horizon], NDArray[np.float32]]
     horizon: Horizon = "next"
+    scored_items: NDArray[np.float32] | None = None
     reads_repeats: ClassVar[bool] = True
 
     def fit(self, train: Histories, n_items: int) -> None:
@@ -122,8 +124,9 @@ class EncodedScorer:
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) scores, higher is better."""
-        scores = self.vectors(histories) @ self.item_vectors.T
-        scores[:, ~self.item_vectors.any(axis=1)] = np.finfo(np.float32).min
+        items = self.item_vectors if self.scored_items is None else self.scored_items
+        scores = self.vectors(histories) @ items.T
+        scores[:, ~items.any(axis=1)] = np.finfo(np.float32).min
         return scores
 
 

@@ -292,6 +292,7 @@ class TagDirections:
         names = [name for fit in fits for name in fit.names]
         dim = vectors.shape[1]
         directions = np.concatenate([np.zeros((0, dim)), *(fit.directions(penalty) for fit in fits)])
+        directions *= vectors.any(axis=0)  # exactly zero where all items are, not within rounding
         reliability = np.concatenate([np.zeros(0), *(fit.reliability(penalty) for fit in fits)])
         chosen = _most_reliable(names, reliability)
         fitted_tags = cls(

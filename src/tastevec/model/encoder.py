@@ -18,6 +18,7 @@ from transformers.models.bert.modeling_bert import BertEncoder
 from transformers.utils.generic import ModelOutput
 
 from .config import EncoderConfig, TasteConfig
+from .geometry import Geometry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,9 +47,11 @@ class HistoryEncoder(PreTrainedModel):
     """The part that both models share: items, BERT layers between two projections, and inference in NumPy.
 
     The item embedding matrix ``items`` (N, D) is input and output: user embeddings are in the same space. Nothing about a
-    user is stored in the weights.
+    user is stored in the weights. What is handed out are not the embeddings, but the vectors of `geometry`.
     """
 
+    user_basis: torch.Tensor  # transformers reads annotations at run time
+    item_basis: torch.Tensor
     base_model_prefix = "taste"
     _supports_sdpa = True
     inputs: ClassVar[tuple[str, ...]]  # arguments of `forward` among the arrays of a batch
@@ -59,6 +62,20 @@ class HistoryEncoder(PreTrainedModel):
         self.input_projection = nn.Linear(config.dim, config.hidden_size)
         self.blocks = BertEncoder(config.bert(causal=causal))
         self.head = nn.Linear(config.hidden_size, config.dim)
+        for name in ("user_basis", "item_basis"):
+            self.register_buffer(name, torch.zeros(config.dim, config.dim - 1))
+
+    @property
+    def geometry(self) -> Geometry:
+        """The geometry of the vectors handed out, which `fold` sets after the training."""
+        user_basis, item_basis = (basis.float().cpu().numpy() for basis in (self.user_basis, self.item_basis))
+        return Geometry(user_basis, item_basis)
+
+    @torch.no_grad()
+    def fold(self, geometry: Geometry) -> None:
+        """Set the geometry of the vectors handed out; no embedding changes."""
+        self.user_basis.copy_(torch.from_numpy(geometry.user_basis))
+        self.item_basis.copy_(torch.from_numpy(geometry.item_basis))
 
     @property
     def table(self) -> NDArray[np.float32]:
@@ -67,8 +84,12 @@ class HistoryEncoder(PreTrainedModel):
 
     @property
     def item_vectors(self) -> NDArray[np.float32]:
-        """(N, D) the item vectors whose inner product with a user embedding is the score."""
-        return self.table
+        """(N, D) the item vectors, whose inner product with a user vector is the score."""
+        return self.geometry.of_items(self.table)
+
+    def user_vectors(self, embeddings: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the user vectors (B, D), of unit length, of user embeddings (B, D), and the lengths (B,) that they had."""
+        return self.geometry.of_users(embeddings.detach().float().cpu().numpy())
 
     @property
     def added_items(self) -> list[int]:

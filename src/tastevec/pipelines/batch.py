@@ -29,7 +29,7 @@ from tastevec.data.intake.settings import IntakeSettings
 from tastevec.data.shards import input_digest, open_shards
 from tastevec.data.streaming import iter_user_batches, table_to_histories
 from tastevec.errors import DataError, FormatError
-from tastevec.schema import ITEM_ID, POSITION, RANK, RATING, SCORE, TIMESTAMP, USER_ID, VECTOR
+from tastevec.schema import ITEM_ID, NORM, POSITION, RANK, RATING, SCORE, TIMESTAMP, USER_ID, VECTOR
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.encoder import OnnxEncoder, encode_histories, gpu_available, on_gpu
 from tastevec.serving.hub import open_bundle
@@ -66,6 +66,9 @@ def load_for_batch(folder: Path) -> Recommender:
     return load(folder)
 
 
+_SCORE: Final = "cosine of user and item vector, -1 to 1, comparable within one user"  # in metadata
+
+
 @dataclass(frozen=True)
 class BatchResult:
     """A finished batch run: rows of the output file, and users whose results came from an interrupted run."""
@@ -83,7 +86,7 @@ def write_vectors(
     unknown: Unknown = "warn",
     progress: Callable[[int], None] = lambda _users: None,
 ) -> BatchResult:
-    """Write ``user_id, vector`` (a fixed-size list of float32) of each user to ``out``.
+    """Write ``user_id, vector`` (a fixed-size list of float32), ``norm`` of each user to ``out``.
 
     Finished batches stay in ``OUT.unfinished`` until the file is complete. After an interruption, even a kill, the same call
     reads the users again but encodes only the missing ones. The file is then byte for byte that of an uninterrupted run.
@@ -96,7 +99,7 @@ def write_vectors(
         UnknownItemError: An item is unknown, and ``unknown`` is "raise".
     """
     dim = recommender.item_vectors.shape[1]
-    columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim)}
+    columns = {USER_ID: users.id_type, VECTOR: pa.list_(pa.float32(), dim), NORM: pa.float32()}
     key = _key(recommender, answer="vectors", horizon=horizon)
     schema = _schema(columns, recommender, horizon)
     users = replace(users, unknown=unknown)
@@ -124,7 +127,7 @@ def write_recommendations(
     item_type = recommender.bundle.items.schema.field(ITEM_ID).type
     columns = {USER_ID: users.id_type, ITEM_ID: item_type, RANK: pa.int32(), SCORE: pa.float32()}
     key = _key(recommender, answer="recommendations", horizon=horizon, k=k)
-    schema = _schema(columns, recommender, horizon)
+    schema = _schema(columns, recommender, horizon, score=_SCORE)
     return _write_shards(
         replace(users, unknown=unknown),
         out,
@@ -160,9 +163,11 @@ def _key(recommender: Recommender, **settings: Any) -> str:  # noqa: ANN401  pla
     return json.dumps(facts, sort_keys=True)
 
 
-def _schema(columns: dict[str, pa.DataType], recommender: Recommender, horizon: Horizon) -> pa.Schema:
+def _schema(
+    columns: dict[str, pa.DataType], recommender: Recommender, horizon: Horizon, **facts: str
+) -> pa.Schema:
     """Return the schema of a file that names its space, horizon and order: vectors of two spaces are not comparable."""
-    metadata = {"space": recommender.bundle.space, "horizon": horizon, "order": USER_ID}
+    metadata = {"space": recommender.bundle.space, "horizon": horizon, "order": USER_ID, **facts}
     return pa.schema(columns, metadata=metadata)
 
 
@@ -188,7 +193,7 @@ def write_vectors_on_spark(
     settings: IntakeSettings | None = None,
     spark: SparkConfig | None = None,
 ) -> dict[str, Any]:
-    """Write ``user_id, vector`` (an array of float) of each user to the folder ``out``, a Parquet file per partition.
+    """Write ``user_id, vector`` (an array of float), ``norm`` of each user to the folder ``out``, a Parquet file per partition.
 
     Args:
         model: A model folder on this machine.
@@ -248,7 +253,7 @@ def _check_new_folder(out: Path, model: Path, histories: str) -> None:
 def encode_on_spark(
     model: Path | str | Bundle, histories: DataFrame, *, horizon: Horizon = "overall"
 ) -> DataFrame:
-    """Return ``user_id, vector`` of each user, in no particular order: the vectors of ``tastevec encode``, within 1e-5.
+    """Return ``user_id, vector, norm`` of each user, in no particular order: the vectors of ``tastevec encode``, within 1e-5.
 
     Spark groups and sorts the histories by user, which spills to disk, and streams them through each worker; the model
     travels to each worker once. Workers need tastevec with the extra ``serve``, and neither torch nor DuckDB.
@@ -260,7 +265,7 @@ def encode_on_spark(
         horizon: The horizon of the vectors.
 
     Returns:
-        user_id (bigint or string) and vector (an array of D floats, whose metadata name the space and the horizon), in
+        user_id (bigint or string), vector (an array of D floats, whose metadata name the space and the horizon) and norm, in
         ``spark.sql.shuffle.partitions`` partitions.
 
     Raises:
@@ -284,7 +289,7 @@ def encode_on_spark(
     shipped = context.broadcast(
         _Model(bundle.model.parts, bundle.reading, bundle.item_ids, bundle.fingerprint, repeats)
     )
-    schema = f"{USER_ID} {dict(rows.dtypes)[USER_ID]}, {VECTOR} array<float>"
+    schema = f"{USER_ID} {dict(rows.dtypes)[USER_ID]}, {VECTOR} array<float>, {NORM} float"
     # An explicit number of partitions: Spark would join small ones, and leave all the work to one worker.
     partitions = int(histories.sparkSession.conf.get("spark.sql.shuffle.partitions", "200") or 200)
     in_order = rows.repartition(partitions, USER_ID).sortWithinPartitions(USER_ID, "timestamps", POSITION)
@@ -378,15 +383,16 @@ class _Encoding:
     horizon: Horizon
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield ``user_id, vector`` of the users of a partition; a user may span several batches."""
+        """Yield ``user_id, vector, norm`` of the users of a partition; a user may span several batches."""
         model = self.shipped.value  # the same object for each task of a worker: its encoder is created once
         for table in iter_user_batches(batches):
             users = model.histories(table)
-            vectors = encode_histories(model.encoder, model.reading, users, self.horizon)
+            vectors, norms = encode_histories(model.encoder, model.reading, users, self.horizon)
             ends = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
             lists = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
             ids = pa.array(users.user_ids.tolist(), table.schema.field(USER_ID).type)
-            yield pa.RecordBatch.from_arrays([ids, lists], names=[USER_ID, VECTOR])
+            columns = {USER_ID: ids, VECTOR: lists, NORM: pa.array(norms)}
+            yield pa.record_batch(columns)
 
 
 # ---- similar items and users ----
@@ -396,8 +402,9 @@ _QUERIES: Final = 4096  # at once: faiss multiplies matrices, six times as fast,
 
 def similar_items(recommender: Recommender, *, k: int) -> Iterator[pa.RecordBatch]:
     """Yield ``item_id, similar_item_id, rank, similarity`` of all items with a vector, in batches."""
-    present = recommender.item_vectors.any(axis=1)
-    items = Neighbors(recommender.bundle.item_ids[present], recommender.item_vectors[present])
+    directions = recommender.item_directions
+    present = directions.any(axis=1)
+    items = Neighbors(recommender.bundle.item_ids[present], directions[present])
     return similar_among(items, ITEM_ID, k=k)
 
 

@@ -27,7 +27,13 @@ _RUN_SETTINGS: Final = ("seed", "device", "report_to")  # settings in which the 
 
 def model_scorer(recommender: Recommender, name: str) -> EncodedScorer:
     """Return a trained model as a scorer."""
-    return EncodedScorer(name, recommender.bundle.space, recommender.item_vectors, recommender.vectors)
+    return EncodedScorer(
+        name,
+        recommender.bundle.space,
+        recommender.item_directions,
+        recommender.vectors,
+        scored_items=recommender.item_vectors,
+    )
 
 
 def model_runs(folder: Path, prepared: Prepared) -> Runs:

@@ -131,7 +131,8 @@ def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int6
         prepared: The prepared dataset of its training.
         users: (N,) training users of each item.
     """
-    vectors = bundle.model.item_vectors
+    recommender = Recommender(bundle)
+    vectors = recommender.item_directions
     seed = bundle.facts["settings"]["seed"]
     item_map = (
         ItemMap.fit(vectors, seed=seed) if find_spec("openTSNE") else None
@@ -140,7 +141,7 @@ def with_tags_and_map(bundle: Bundle, prepared: Prepared, users: NDArray[np.int6
     if not tags.names:
         return dataclasses.replace(bundle, item_map=item_map)
     train_users = prepared.histories.take(prepared.users_in("train"))
-    tags = with_user_reference(tags, Recommender(bundle).vectors, train_users)
+    tags = with_user_reference(tags, recommender.vectors, train_users)
     return dataclasses.replace(bundle, item_map=item_map, tags=tags)
 
 

@@ -95,7 +95,7 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """An orthogonal rotation (or reflection) of a new model's space to an old one's.
+    """An orthogonal rotation (or reflection) of a new model's space to an old one's, which leaves the fold of `Geometry`.
 
     Scores and cosines within the new space do not change. Across spaces it is an approximation, as good as ``held_out``.
 
@@ -257,13 +257,16 @@ def align(new: Recommender | Path | str, old: Recommender | Path | str, *, seed:
 def _rated_items(model: Recommender) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return the IDs, as text, and the vectors of the items that training users rated."""
     rated = model.bundle.items["train_users"].to_numpy() > 0
-    rated &= model.item_vectors.any(axis=1)
-    return model.bundle.item_ids[rated].astype(str), model.item_vectors[rated]
+    rated &= model.item_directions.any(axis=1)
+    return model.bundle.item_ids[rated].astype(str), model.item_directions[rated]
 
 
 def _rotation(vectors: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the orthogonal matrix (D, D) that brings ``vectors`` (N, D) nearest to ``targets`` (N, D)."""
-    left, _, right = np.linalg.svd(vectors.T @ targets)
+    products = vectors.T @ targets
+    fold = ~(vectors.any(axis=0) | targets.any(axis=0))  # a coordinate that only items use; it stays as it is
+    products[fold, fold] = 1.0
+    left, _, right = np.linalg.svd(products)
     rotation: NDArray[np.float64] = left @ right
     return rotation
 

@@ -161,7 +161,7 @@ _KIND: Final = ManifestSpec(
 
 
 # `tastevec.model.note` and the modules of its package that it imports, `tastevec.model.encoder` among them.
-MODULES: Final = ("config", "encoder", "note")
+MODULES: Final = ("config", "encoder", "geometry", "note")
 # All files of a model folder, but for the training curves.
 MODEL_FILES: Final = (
     *(BUNDLE_FILE, "README.md", *_REQUIRED, ENCODER_FILE, TAGS_FILE, MAP_FILE),
@@ -380,6 +380,8 @@ def _weight_shapes(config: _NoteConfig) -> dict[str, tuple[str | int, ...]]:
     shapes: dict[str, tuple[str | int, ...]] = {
         "items.weight": ("N", "D"),
         "input_projection.weight": ("H", "D"),
+        "user_basis": ("D", config.dim - 1),
+        "item_basis": ("D", config.dim - 1),
         f"blocks.layer.{config.layers - 1}.output.dense.weight": ("H", "I"),
     }
     if isinstance(config, _TasteConfig):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tastevec.data.files import result_file
 from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.errors import DataError, SettingsError
-from tastevec.schema import USER_ID, VECTOR
+from tastevec.schema import NORM, USER_ID, VECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,9 @@ class Embeddings:
 
     Attributes:
         ids: (B,) user IDs, int64 or str objects.
-        matrix: (B, D) float32, contiguous.
+        matrix: (B, D) float32, contiguous, each vector of unit length; zeros for a user without a direction.
+        norms: (B,) float32, the length that each vector had before: no ranking depends on it. It grows with the history, as far
+            as the interactions agree.
         n_interactions: (B,) int64, the interactions of each user.
         n_known: (B,) int64, those with an item of the model; 0: the vector is that of a user without a history.
         horizon: The horizon of the vectors.
@@ -42,15 +44,17 @@ class Embeddings:
 
     Examples:
         >>> one = np.ones(1, np.int64)
-        >>> users = Embeddings(np.array(["anna"], object), np.array([[3, 4]], np.float32), one, one, "overall", "0eb5c8fa7b2d")
+        >>> anna, vectors = np.array(["anna"], object), np.array([[0.6, 0.8]], np.float32)
+        >>> users = Embeddings(anna, vectors, np.array([5], np.float32), one, one, "overall", "0eb5c8fa7b2d")
         >>> users
         Embeddings(1 user x 2, overall, space 0eb5c8fa)
-        >>> users.of("anna"), users.normalized().of("anna")
-        (array([3., 4.], dtype=float32), array([0.6, 0.8], dtype=float32))
+        >>> users.of("anna")
+        array([0.6, 0.8], dtype=float32)
     """
 
     ids: NDArray[Any]
     matrix: NDArray[np.float32]
+    norms: NDArray[np.float32]
     n_interactions: NDArray[np.int64]
     n_known: NDArray[np.int64]
     horizon: Horizon
@@ -75,7 +79,7 @@ class Embeddings:
         """Return the matrix (B, D)."""
         return np.array(self.matrix, dtype, copy=copy)
 
-    def __getitem__(self, column: Literal["user_id", "vector"]) -> pa.ChunkedArray:
+    def __getitem__(self, column: Literal["user_id", "vector", "norm"]) -> pa.ChunkedArray:
         """Return a column of `to_arrow`."""
         return self.to_arrow()[column]
 
@@ -84,11 +88,12 @@ class Embeddings:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def to_arrow(self) -> pa.Table:
-        """Return ``user_id, vector`` (a fixed-size list of float32), with space and horizon as metadata."""
+        """Return ``user_id, vector, norm`` (vectors as fixed-size lists of float32), with space and horizon as metadata."""
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(self.matrix.ravel()), self.matrix.shape[1])
         ids = pa.array(self.ids, pa.string() if self.ids.dtype == object else pa.int64())
         metadata = {"space": self.space, "horizon": self.horizon}
-        return pa.table({USER_ID: ids, VECTOR: vectors}).replace_schema_metadata(metadata)
+        columns = {USER_ID: ids, VECTOR: vectors, NORM: pa.array(self.norms)}
+        return pa.table(columns).replace_schema_metadata(metadata)
 
     def save(self, path: Path | str) -> Path:
         """Write the table of `to_arrow` as a Parquet file, as ``tastevec encode`` does; return its path.
@@ -101,13 +106,8 @@ class Embeddings:
             pq.write_table(self.to_arrow(), temporary)
         return path
 
-    def normalized(self) -> Embeddings:
-        """Return the same users with vectors of length 1; zeros stay zeros."""
-        lengths = np.linalg.norm(self.matrix, axis=1, keepdims=True)
-        return self.with_matrix(self.matrix / np.where(lengths > 0, lengths, 1.0))
-
     def with_matrix(self, matrix: NDArray[Any]) -> Embeddings:
-        """Return the same users with other vectors (B, D)."""
+        """Return the same users, with the same norms, and other vectors (B, D)."""
         return replace(self, matrix=np.ascontiguousarray(matrix, np.float32))
 
     def of(self, user_id: object) -> NDArray[np.float32]:

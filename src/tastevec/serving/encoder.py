@@ -12,13 +12,14 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
 from tastevec.data.arrays import read_arrays
 from tastevec.data.files import damaged
 from tastevec.errors import FormatError
+from tastevec.model.geometry import Geometry
 from tastevec.schema import ENCODER_FILE, TRAIN_AGAIN, WEIGHTS_FILE
 from tastevec.serving.graph import check_graph
 
@@ -52,14 +53,18 @@ class Encoder(Protocol):
 
     @property
     def item_vectors(self) -> NDArray[np.float32]:
-        """(N, D) the item embeddings; of unit length where similarity is the cosine."""
+        """(N, D) the item vectors, whose inner product with a user vector is the score."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """From embeddings to the vectors that are handed out."""
 
     @property
     def added_items(self) -> list[int]:
         """Indices of the items that were added after training."""
 
     def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the user vectors (B, D) for a horizon, from the arrays of `InputConfig.arrays`."""
+        """Return the user embeddings (B, D) for a horizon, from the arrays of `InputConfig.arrays`."""
 
     def with_items(self, table: NDArray[np.float32], added: list[int]) -> Encoder:
         """Return the encoder with a larger item embedding matrix (N, D), whose rows ``added`` came after training."""
@@ -154,11 +159,16 @@ class OnnxEncoder:
 
     @property
     def item_vectors(self) -> NDArray[np.float32]:
-        """(N, D) the item embeddings; of unit length where similarity is the cosine."""
+        """(N, D) the item vectors, whose inner product with a user vector is the score."""
         if self.config["model_type"] != NOTE_MODEL:
-            return self.table
+            return self.geometry.of_items(self.table)
         lengths = np.linalg.norm(self.table, axis=1, keepdims=True)
         return np.asarray(self.table / np.where(lengths > 0, lengths, 1.0))
+
+    @property
+    def geometry(self) -> Geometry:
+        """From embeddings to the vectors that are handed out."""
+        return Geometry(self._weights["user_basis"], self._weights["item_basis"])
 
     @property
     def added_items(self) -> list[int]:
@@ -166,7 +176,7 @@ class OnnxEncoder:
         return list(self.config["added_items"])
 
     def encode(self, horizon: str, **arrays: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the user vectors (B, D) for ``next`` or ``overall``, from the arrays of `InputConfig.arrays`."""
+        """Return the user embeddings (B, D) for ``next`` or ``overall``, from the arrays of `InputConfig.arrays`."""
         items, bins, lengths = arrays["items"], arrays["rating_bins"], arrays["lengths"]
         if self.config["model_type"] == NOTE_MODEL:
             return self._last_output(arrays)
@@ -286,10 +296,28 @@ _BATCH_ITEMS: Final = 8_192  # of a batch, with padding: a few MB of vectors
 _BATCH_ITEMS_GPU: Final = 1 << 18  # a small batch would leave a GPU idle
 
 
+class UserVectors(NamedTuple):
+    """Vectors (B, D) of users, of unit length, and the lengths (B,) of their embeddings, which do not matter to a ranking."""
+
+    vectors: NDArray[np.float32]
+    norms: NDArray[np.float32]
+
+    def block(self, rows: slice) -> UserVectors:
+        """Return those of some users."""
+        return UserVectors(self.vectors[rows], self.norms[rows])
+
+    def moved(self, move: NDArray[np.float32]) -> UserVectors:
+        """Return the vectors plus a move (D,), at unit length again; the norms change as the lengths did."""
+        moved = self.vectors + move
+        lengths = np.linalg.norm(moved, axis=1)
+        units = moved / np.where(lengths > 0, lengths, 1.0)[:, None]
+        return UserVectors(units.astype(np.float32), (self.norms * lengths).astype(np.float32))
+
+
 def encode_histories(
     model: Encoder, reading: InputConfig, histories: Histories, horizon: Horizon
-) -> NDArray[np.float32]:
-    """Return the vectors (B, D) of users; no vector depends on the other users.
+) -> UserVectors:
+    """Return the vectors of users; no vector depends on the other users.
 
     Without torch, batches run in parallel, one per core.
     """
@@ -298,9 +326,11 @@ def encode_histories(
     widths = np.clip(histories.lengths, least, longest)
     batches = batches_by_length(widths, _BATCH_ITEMS_GPU if on_gpu(model) else _BATCH_ITEMS)
     vectors = np.zeros((len(histories), model.table.shape[1]), np.float32)
+    norms, geometry = np.zeros(len(histories), np.float32), model.geometry
 
     def encode_batch(users: NDArray[np.int64], encoder: Encoder = model) -> None:
-        vectors[users] = encoder.encode(horizon, **reading.arrays(histories.take(users)))
+        embeddings = encoder.encode(horizon, **reading.arrays(histories.take(users)))
+        vectors[users], norms[users] = geometry.of_users(embeddings)
 
     if len(batches) > 1 and isinstance(model, OnnxEncoder):
         with _one_thread_each(), ThreadPoolExecutor(model.cores) as cores:
@@ -308,7 +338,7 @@ def encode_histories(
     else:
         for users in batches:
             encode_batch(users)
-    return vectors
+    return UserVectors(vectors, norms)
 
 
 def batches_by_length(widths: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:

@@ -122,7 +122,9 @@ ratings = {example}
 values = torch.tensor([[value for _, value in ratings]])
 {ratings_input}inputs["items"] = torch.tensor([[rows[item] for item, _ in ratings]])
 {padded}output = model(**inputs, lengths=torch.tensor([len(ratings)]))
-output.next, output.overall  # (1, {dim}) each: order-aware, and order-free
+following, _ = model.user_vectors(output.next)  # (1, {dim}), of unit length: order-aware
+overall, norms = model.user_vectors(output.overall)  # order-free; norms (1,) are the lengths before
+scores = overall @ model.item_vectors.T  # (1, n_items), cosines: higher is better
 ```
 """
 

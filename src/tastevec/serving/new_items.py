@@ -145,10 +145,12 @@ def with_new_items(bundle: Bundle, new_items: NewItems) -> Bundle:
     if new_items.notes:
         facts["notes"] = list(new_items.notes)
     rows = np.where(order < len(bundle.items), order, -1)
+    model = bundle.model.with_items(table[order], added)
+    directions = model.geometry.directions(model.item_vectors)
     return dataclasses.replace(
         bundle,
-        model=bundle.model.with_items(table[order], added),
-        item_map=bundle.item_map and bundle.item_map.with_items(rows, table[order]),
+        model=model,
+        item_map=bundle.item_map and bundle.item_map.with_items(rows, directions),
         items=joined.take(pa.array(order)),
         facts={**bundle.facts, "space": bundle.space, "added": facts},
     )

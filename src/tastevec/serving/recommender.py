@@ -20,9 +20,9 @@ from tastevec.data.intake.stated import HISTORY_SETTINGS, check_names, intake_se
 from tastevec.data.intake.values import BadValueError, read_id
 from tastevec.data.topk import rank_items
 from tastevec.errors import DataError, FormatError, SettingsError, TastevecWarning, UnknownItemError
-from tastevec.schema import ITEM_ID, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon, Unknown
+from tastevec.schema import ITEM_ID, NORM, RANK, SCORE, SIMILARITY, TITLE, USER_ID, VECTOR, Horizon, Unknown
 from tastevec.serving.embeddings import Embeddings, check_vectors
-from tastevec.serving.encoder import encode_histories
+from tastevec.serving.encoder import UserVectors, encode_histories
 from tastevec.serving.explain import Attribution, TagExplanation, explain_items, explain_users
 from tastevec.serving.hub import open_bundle, push
 from tastevec.serving.interactions import (
@@ -127,6 +127,9 @@ class Recommender:
 
     ``overall``: long-term preferences (order-free). ``next``: what the user is likely to want next (order-aware).
 
+    All vectors have unit length. The score of an item is the inner product with its vector, which is the cosine, from -1 to 1:
+    inner product, cosine and Euclidean distance rank items alike. Scores are comparable within one user, not between users.
+
     Raises:
         DataError: In each method with ``interactions``: an interaction is invalid, or under 5 % of 20 or more are with an item
             of the catalog (but for "ignore").
@@ -153,8 +156,13 @@ class Recommender:
         return f"Recommender({known}, {positive}, {users}, space {self.bundle.space[:8]})"
 
     @cached_property
+    def item_directions(self) -> Vector:
+        """(N, D) the items to compare with each other: ``item_vectors`` without the last coordinate, see `Geometry`."""
+        return self.bundle.model.geometry.directions(self.item_vectors)
+
+    @cached_property
     def _item_neighbors(self) -> Neighbors:
-        return Neighbors(self.bundle.item_ids, self.item_vectors)
+        return Neighbors(self.bundle.item_ids, self.item_directions)
 
     @cached_property
     def _with_vector(self) -> NDArray[np.bool_]:
@@ -216,12 +224,12 @@ class Recommender:
             unknown: See the class.
             how: How a table is read, such as ``columns={"user_id": "reader"}``; see `TableChoices`.
         """
-        users, vectors = self._encoded(interactions, horizon, unknown, how=how)
+        users, found = self._encoded(interactions, horizon, unknown, how=how)
         if is_one_user(interactions):
-            vector: Vector = vectors[0]
+            vector: Vector = found.vectors[0]
             return vector
         counts = (users.n_interactions, users.n_known)
-        return Embeddings(users.histories.user_ids, vectors, *counts, horizon, self.bundle.space)
+        return Embeddings(users.histories.user_ids, *found, *counts, horizon, self.bundle.space)
 
     def recommend(
         self,
@@ -245,7 +253,7 @@ class Recommender:
             how: As in `encode`.
             seen: The interactions of a vector's user, whose items are not recommended, or the same for all `Embeddings`.
         """
-        users, vectors = self._encoded(interactions, horizon, unknown, seen, how)
+        users, (vectors, _) = self._encoded(interactions, horizon, unknown, seen, how)
         table = pa.Table.from_batches([self._best(users.histories, vectors, _at_least_one(k))])
         indices = np.searchsorted(self.bundle.item_ids, table[ITEM_ID].to_numpy())
         table = table.add_column(2, TITLE, self.bundle.items[TITLE].take(indices))
@@ -254,7 +262,9 @@ class Recommender:
     def similar_items(self, item_id: object, *, k: int = 10) -> pa.Table:
         """Return the nearest items: item_id, title, rank from 1, similarity; only items with a vector."""
         index = self.item_index(item_id)
-        [indices], [cosines] = self._item_neighbors.nearest(self.item_vectors[[index]], _at_least_one(k) + 1)
+        [indices], [cosines] = self._item_neighbors.nearest(
+            self.item_directions[[index]], _at_least_one(k) + 1
+        )
         near = (indices != index) & self._with_vector[indices] & self._with_vector[index]
         indices, cosines = indices[near][:k], cosines[near][:k]
         items = self.bundle.items.select([ITEM_ID, TITLE]).take(pa.array(indices))
@@ -288,7 +298,7 @@ class Recommender:
         if not isinstance(known, Neighbors):
             known = read_user_vectors(known, self.bundle.space, horizon=horizon)
         check_vectors("users", self.bundle.space, known.horizon, self.bundle.space, horizon)
-        queries, vectors = self._encoded(interactions, horizon, unknown)
+        queries, (vectors, _) = self._encoded(interactions, horizon, unknown)
         nearest = known.nearest(vectors, _at_least_one(k))
         ids = queries.histories.user_ids
         pairs = pa.Table.from_batches([neighbor_pairs(USER_ID, ids, known.ids, *nearest)])
@@ -330,7 +340,7 @@ class Recommender:
         Of several users the result has one such list per user ID. A vector, or `Embeddings`, have no contributions.
         """
         directions = self.tags
-        users, vectors = self._encoded(interactions, horizon, unknown)
+        users, (vectors, _) = self._encoded(interactions, horizon, unknown)
         histories = users.histories
         if isinstance(interactions, Embeddings | np.ndarray):
             contributions = 0
@@ -347,7 +357,7 @@ class Recommender:
 
     def explain_item(self, item_id: object, *, tags: int = 10) -> list[TagExplanation]:
         """Return the tags of an item."""
-        vectors = self.item_vectors[[self.item_index(item_id)]]
+        vectors = self.item_directions[[self.item_index(item_id)]]
         [explanations] = explain_items(self.tags, vectors, tags=tags)
         return explanations
 
@@ -379,17 +389,17 @@ class Recommender:
     ) -> Vector | Embeddings:
         """Return a user vector (D,), or `Embeddings`, steered by tags, each by its amount in standard deviations.
 
-        See `TagDirections.steer`.
+        See `TagDirections.steer`. The result is scaled to unit length again, which changes no ranking, but all strengths
+        a little.
 
         Raises:
             SettingsError: A tag is unknown, or a number is out of range.
         """
-        if not isinstance(vector, Embeddings):
-            return self.tags.steer(vector, tags, hold=hold, horizon=horizon)
-        self._encoded(vector, horizon, "ignore")
+        _, users = self._encoded(vector, horizon, "ignore")
         # Steering is linear: one move serves all vectors.
         move = self.tags.steer(np.zeros_like(self.item_vectors[0]), tags, hold=hold, horizon=horizon)
-        return vector.with_matrix(vector.matrix + move)
+        matrix, norms = users.moved(move)
+        return replace(vector, matrix=matrix, norms=norms) if isinstance(vector, Embeddings) else matrix[0]
 
     @property
     def tags(self) -> TagDirections:
@@ -466,17 +476,22 @@ class Recommender:
 
     def vectors(self, histories: Histories, horizon: Horizon) -> Vector:
         """Return the vectors (B, D) of users."""
+        return self.user_vectors(histories, horizon).vectors
+
+    def user_vectors(self, histories: Histories, horizon: Horizon) -> UserVectors:
+        """Return the vectors (B, D) and norms (B,) of users."""
         if horizon not in get_args(Horizon):
             raise SettingsError(f"horizon: {horizon!r}. Expected {' or '.join(get_args(Horizon))}.")
         return encode_histories(self.bundle.model, self.bundle.reading, histories, horizon)
 
     def encode_batches(self, users: Iterable[Histories], horizon: Horizon) -> Iterator[pa.RecordBatch]:
-        """Yield ``user_id, vector`` of each batch of users."""
+        """Yield ``user_id, vector, norm`` of each batch of users."""
         dim = self.item_vectors.shape[1]
         for histories in users:
-            flat = pa.array(self.vectors(histories, horizon).ravel())
-            columns = [pa.array(histories.user_ids), pa.FixedSizeListArray.from_arrays(flat, dim)]
-            yield pa.RecordBatch.from_arrays(columns, names=[USER_ID, VECTOR])
+            vectors, norms = self.user_vectors(histories, horizon)
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
+            columns = [pa.array(histories.user_ids), lists, pa.array(norms)]
+            yield pa.RecordBatch.from_arrays(columns, names=[USER_ID, VECTOR, NORM])
 
     def recommend_batches(
         self, users: Iterable[Histories], *, k: int, horizon: Horizon
@@ -506,8 +521,8 @@ class Recommender:
         unknown: Unknown,
         seen: OneUser = (),
         how: Mapping[str, Any] | None = None,
-    ) -> tuple[ParsedUsers, Vector]:
-        """Return users and their vectors (B, D); embeddings have the history ``seen``.
+    ) -> tuple[ParsedUsers, UserVectors]:
+        """Return users and their vectors; embeddings have the history ``seen``.
 
         Raises:
             DataError: Embeddings are of another space, or a vector has another shape.
@@ -516,19 +531,25 @@ class Recommender:
         is_vector = isinstance(users, np.ndarray) and users.dtype.kind == "f"
         if not (is_vector or isinstance(users, Embeddings)):
             parsed = self._parse(users, unknown, how=how)
-            return parsed, self.vectors(parsed.histories, horizon)
+            return parsed, self.user_vectors(parsed.histories, horizon)
         if isinstance(users, Embeddings):
             check_vectors("users", users.space, users.horizon, self.bundle.space, horizon)
-            ids, vectors = users.ids, users.matrix
+            ids, vectors, norms = users.ids, users.matrix, users.norms
         else:
             ids, vectors = np.zeros(1, np.int64), np.asarray(users, np.float32)[None]
+            norms = np.ones(1, np.float32)
         if vectors.shape[1:] != (dim := self.item_vectors.shape[1],):
             raise DataError(
                 f"vector: shape {vectors.shape[1:]}. Expected ({dim},), one vector of this model. Pass several as Embeddings."
             )
+        if not self.bundle.model.geometry.are_users(vectors):
+            raise DataError(
+                "vector: the last coordinate is that of an item. Expected 0, as in each user vector. Encode a user, or call "
+                "similar_items for an item."
+            )
         known = self._parse(seen, unknown, "seen")
         history = known.histories.take(np.zeros(len(ids), np.int64))
-        return replace(known, histories=replace(history, user_ids=ids)), vectors
+        return replace(known, histories=replace(history, user_ids=ids)), UserVectors(vectors, norms)
 
     def _parse(
         self,

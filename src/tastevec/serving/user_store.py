@@ -1,7 +1,7 @@
 """Stored user vectors in PostgreSQL with pgvector.
 
-The database holds the ID of a user, up to two vectors (``next`` and ``overall``) per space, and their timestamp; never the
-ratings. A deleted user is in no later result; the vacuum of the database cleans its pages.
+The database holds the ID of a user, up to two vectors (``next`` and ``overall``) with their norms per space, and their
+timestamp; never the ratings. A deleted user is in no later result; the vacuum of the database cleans its pages.
 
 Dimensions: B users, M users of a space, D dimensions, K nearest.
 """
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from tastevec.data.arrays import READ_ERRORS, vector_type
 from tastevec.errors import DataError, SettingsError, SourceError
-from tastevec.schema import ALIGNED_FROM, CONTROL_CHARACTERS, USER_ID, VECTOR, Horizon
+from tastevec.schema import ALIGNED_FROM, CONTROL_CHARACTERS, NORM, USER_ID, VECTOR, Horizon
 from tastevec.serving.user_tables import (
     CONNECTIONS,
     MIGRATIONS,
@@ -49,11 +49,12 @@ _INDEX_DIM: Final = 2_000  # the most that pgvector allows
 # All values are parameters; only integers that this module makes are put into a statement.
 _CREATE = "INSERT INTO tastevec.spaces (space, horizon, dim) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _UPSERT = """
-    INSERT INTO tastevec.users (number, user_id, vector, updated_at)
-    SELECT %(number)s, given.user_id, given.vector, now()
-    FROM unnest(%(ids)s::text[], %(vectors)b::vector[]) AS given (user_id, vector)
+    INSERT INTO tastevec.users (number, user_id, vector, norm, updated_at)
+    SELECT %(number)s, given.user_id, given.vector, given.norm, now()
+    FROM unnest(%(ids)s::text[], %(vectors)b::vector[], %(norms)s::real[]) AS given (user_id, vector, norm)
     ORDER BY given.user_id COLLATE "C"  -- one order of locks for all writers, so that none waits for another forever
-    ON CONFLICT (number, user_id) DO UPDATE SET vector = excluded.vector, updated_at = excluded.updated_at
+    ON CONFLICT (number, user_id) DO UPDATE
+        SET vector = excluded.vector, norm = excluded.norm, updated_at = excluded.updated_at
 """
 # A vector of zeros has no angle: its cosine counts as 0.
 _EXACT = """
@@ -199,7 +200,11 @@ class UserStore:
                 raise not_ours("of an earlier version")
 
     def upsert(
-        self, space: str, user_ids: Sequence[int | str], vectors: Mapping[Horizon, NDArray[np.float32]]
+        self,
+        space: str,
+        user_ids: Sequence[int | str],
+        vectors: Mapping[Horizon, NDArray[np.float32]],
+        norms: Mapping[Horizon, NDArray[np.float32]] | None = None,
     ) -> None:
         """Store the vectors of B users, all or none; earlier vectors of this space and these horizons are replaced.
 
@@ -207,6 +212,7 @@ class UserStore:
             space: The space of the vectors.
             user_ids: Each user once.
             vectors: (B, D) per horizon.
+            norms: (B,) per horizon, stored next to the vectors for other readers; NULL without them.
 
         Raises:
             DataError: An ID occurs twice, or the vectors have another dimension than the space.
@@ -225,6 +231,8 @@ class UserStore:
                 collection = create_collection(connection, space, parse_horizon(horizon), rows.shape[1])
                 _check_dim(collection, rows, space)
                 parameters = {"number": collection.number, "ids": ids, "vectors": list(rows)}
+                lengths = (norms or {}).get(horizon)
+                parameters["norms"] = [None] * len(ids) if lengths is None else np.asarray(lengths).tolist()
                 try:
                     connection.execute(_UPSERT, parameters)
                 except CardinalityViolation:
@@ -445,15 +453,17 @@ def load_parquet(store: UserStore, path: Path | str) -> int:
                     f"{path}: vectors were aligned from another space, so similarities are approximate",
                     stacklevel=2,
                 )
-            row = 0
-            for batch in file.iter_batches(_ROWS, columns=[USER_ID, VECTOR]):
+            row, columns = 0, [name for name in (USER_ID, VECTOR, NORM) if name in file.schema_arrow.names]
+            for batch in file.iter_batches(_ROWS, columns=columns):
                 if batch[VECTOR].null_count:
                     raise DataError(
                         f"{path}: a vector is NULL. Expected one per user. Encode these users again."
                     )
                 flat = batch[VECTOR].flatten().to_numpy(zero_copy_only=False)
                 try:
-                    store.upsert(space, batch[USER_ID].to_pylist(), {horizon: flat.reshape(len(batch), -1)})
+                    norms = {horizon: batch[NORM].to_numpy()} if NORM in columns else None
+                    vectors = {horizon: flat.reshape(len(batch), -1)}
+                    store.upsert(space, batch[USER_ID].to_pylist(), vectors, norms)
                 except DataError as error:
                     raise DataError(f"{path}, rows {row} to {row + len(batch) - 1}: {error}") from None
                 row += len(batch)

@@ -41,6 +41,7 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX users_user_id ON tastevec.users (user_id);
     """,
+    "ALTER TABLE tastevec.users ADD COLUMN norm real",
 )
 
 
@@ -57,6 +58,7 @@ _TABLES: Final = frozenset(
         ),
         *("spaces: p on number", "spaces: u on space, horizon"),
         *("users.number int4", "users.user_id text", "users.vector vector", "users.updated_at timestamptz"),
+        "users.norm float4",
         *("users: p on number, user_id", "users: fc on number"),
     }
 )

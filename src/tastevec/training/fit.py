@@ -15,10 +15,12 @@ from tastevec.data.inputs import N_TIME_GAP_BINS, InputConfig
 from tastevec.errors import SettingsError, TrainingError
 from tastevec.extras import is_hub_name
 from tastevec.items.cold_start import ColdStartModel, InitialVectors, load_feature_rows
+from tastevec.items.linalg import one_blas_thread
 from tastevec.items.taste_space import TasteSpace, TasteSpaceSettings
 from tastevec.model.backbone import BackboneError, backbone_shape, load_backbone
 from tastevec.model.config import NoteConfig, TasteConfig
 from tastevec.model.encoder import TasteEncoder
+from tastevec.model.geometry import Geometry
 from tastevec.model.note import NoteEncoder
 from tastevec.schema import COLLABORATIVE, CONTENT
 from tastevec.training.batches import HistorySubset
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("tastevec")
 _MIN_USERS = 2
 _MIN_ITEMS = 2
+_FOLD_USERS: Final = 4_000  # whose vectors the geometry is fitted to; more do not change it
+_FOLD_CHUNK: Final = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +102,25 @@ def train(
     log = train_encoder(model, run, folder, resume=resume, callbacks=callbacks)
     if rank():
         sys.exit(0)
+    if isinstance(model, TasteEncoder):  # the note's items are of unit length: there is nothing to fold
+        model.fold(_geometry(model, train_users, config, counts))
     cold_start = ColdStartModel.fit(*load_feature_rows(prepared.folder), model.table, counts)
     return Trained(model, config, settings, counts, origins, log, cold_start)
+
+
+def _geometry(
+    model: TasteEncoder, train_users: HistorySubset, config: InputConfig, counts: NDArray[np.int64]
+) -> Geometry:
+    """Return the geometry of the rated items, fitted to the embeddings of some training users at both horizons."""
+    some = train_users.take(np.arange(0, len(train_users), -(-len(train_users) // _FOLD_USERS) or 1))
+    parts = [
+        model.encode(horizon, **config.arrays(chunk))
+        for horizon in ("next", "overall")
+        for chunk in some.chunks(_FOLD_CHUNK)
+    ]
+    rated = model.table[(counts > 0) & model.table.any(axis=1)]
+    with one_blas_thread():
+        return Geometry.fit(rated, np.concatenate(parts))
 
 
 def _split_users(

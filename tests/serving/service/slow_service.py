@@ -13,6 +13,7 @@ from tastevec.data.inputs import InputConfig
 from tastevec.data.value_scale import ValueScale
 from tastevec.errors import FormatError
 from tastevec.nouns import ITEM
+from tastevec.serving.encoder import UserVectors
 from tastevec.serving.service.app import run_service
 from tastevec.serving.service.responses import AppState
 from tastevec.serving.service.settings import read_settings
@@ -27,6 +28,7 @@ class Slow:
     def __init__(self, seed):
         angles = np.linspace(0, 2 * np.pi, ITEMS, endpoint=False)
         self.item_vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+        self.item_directions = self.item_vectors
         columns = {
             "item_id": np.arange(ITEMS),
             "title": [f"Film {n}" for n in range(ITEMS)],
@@ -46,13 +48,13 @@ class Slow:
             noun=ITEM,
         )
 
-    def vectors(self, histories, _horizon):
+    def user_vectors(self, histories, _horizon):
         if "SLOW" in os.environ:
             sys.stderr.write("inference starts\n")
         time.sleep(float(os.environ.get("SLOW", "0")))
         weights = np.zeros((len(histories), ITEMS), np.float32)
         weights[histories.owners, histories.items] = histories.ratings
-        return weights @ self.item_vectors
+        return UserVectors(weights @ self.item_vectors, np.ones(len(histories), np.float32))
 
 
 def source():

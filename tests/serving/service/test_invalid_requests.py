@@ -264,9 +264,9 @@ def test_other_method_returns_method_not_allowed(client, method, path):
 def test_internal_error_does_not_show_its_cause(start_client, make, bundle_of):
     class Broken:
         bundle = bundle_of()
-        item_vectors = bundle.model.item_vectors
+        item_vectors = item_directions = bundle.model.item_vectors
 
-        def vectors(self, *_):
+        def user_vectors(self, *_):
             raise RuntimeError("the secret of user 7")
 
     client = start_client(lambda: make(model=Broken()))

@@ -135,9 +135,9 @@ def test_slow_request_times_out(start_client, make, bundle_of):
 
     class Stuck:
         bundle = bundle_of()
-        item_vectors = bundle.model.item_vectors
+        item_vectors = item_directions = bundle.model.item_vectors
 
-        def vectors(self, *_):
+        def user_vectors(self, *_):
             assert go.wait(20)
             raise RuntimeError("late")
 

@@ -178,13 +178,13 @@ def test_explain_equals_the_model_and_has_a_map_position(client, tiny, horizon):
 
 @pytest.mark.parametrize(("path", "body"), [("explain", {"tags": 1}), ("recommend", {"contributions": 2})])
 def test_contributions_encode_the_user_once_and_once_without_each_item(client, monkeypatch, path, body):
-    encoded, vectors = [], Recommender.vectors
+    encoded, vectors = [], Recommender.user_vectors
 
     def counted(self, histories, horizon):
         encoded.append(len(histories))
         return vectors(self, histories, horizon)
 
-    monkeypatch.setattr(Recommender, "vectors", counted)
+    monkeypatch.setattr(Recommender, "user_vectors", counted)
     post(client, path, users=[user(ROCKETS)], **body)
     assert encoded == [1, len(ROCKETS)]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
+from tastevec.serving.encoder import UserVectors
 from tastevec.serving.parsed_users import ParsedUsers
 from tastevec.serving.service import responses, schemas
 from tastevec.serving.service.error_messages import Problem, validation_message
@@ -31,8 +31,7 @@ Check = Callable[
     [], None
 ]  # called between pieces: others take their turn, or it raises where the client is gone
 Entries = list[dict[str, Any]]
-Vectors = NDArray[np.float32]
-_OfUsers = Callable[[AppState, Any, ParsedUsers, Vectors, Check], Entries]
+_OfUsers = Callable[[AppState, Any, ParsedUsers, UserVectors, Check], Entries]
 _OfItems = Callable[[AppState, Any, list[int]], Entries]
 
 # Milliseconds on one core, roughly: per user, per history without one item, per item of a history, and per result.
@@ -51,7 +50,7 @@ class Work:
         request: The parsed body.
         horizon: The horizon in which its users are encoded.
         users: The users; None for a request about items.
-        vectors: (B, D) user vectors that the request has in place of interactions.
+        vectors: User vectors (B, D) that the request has in place of interactions, each with the norm 1.
         items: Indices of the items that the request names.
         cost: Expected milliseconds on one core.
     """
@@ -60,7 +59,7 @@ class Work:
     request: Any
     horizon: Horizon
     users: ParsedUsers | None = None
-    vectors: NDArray[np.float32] | None = None
+    vectors: UserVectors | None = None
     items: list[int] | None = None
     cost: float = 0.0
 
@@ -76,8 +75,8 @@ class Work:
         key = "items" if self.users is None else "users"
         return to_json(facts)[:-1] + (b'"' if not facts else b',"') + key.encode() + b'":['
 
-    def entries(self, state: AppState, vectors: NDArray[np.float32] | None, check: Check) -> bytes:
-        """Return the JSON of the entries, separated by commas, from the user vectors (B, D) if there are users."""
+    def entries(self, state: AppState, vectors: UserVectors | None, check: Check) -> bytes:
+        """Return the JSON of the entries, separated by commas, from the user vectors if there are users."""
         if self.users is not None:
             assert self.operation.users is not None
             vectors = vectors if self.vectors is None else self.vectors
@@ -100,7 +99,7 @@ class Work:
                 assert self.items is not None
                 yield replace(self, items=self.items[block])
                 continue
-            vectors = None if self.vectors is None else self.vectors[block]
+            vectors = None if self.vectors is None else self.vectors.block(block)
             yield replace(self, users=self.users.block(block), vectors=vectors)
         if count <= step:
             yield self
@@ -111,7 +110,7 @@ class Operation(NamedTuple):
 
     Attributes:
         schema: The request schema.
-        users: Returns the entries of users, from their vectors (B, D).
+        users: Returns the entries of users, from their vectors.
         items: Returns the entries of items, from their indices.
         facts: Keys of the response before the entries, in the model or in the request.
         horizon: The horizon, where the request does not choose it.
@@ -136,7 +135,9 @@ class Operation(NamedTuple):
         users = [request] if self.schema is schemas.User else getattr(request, "users", [])
         given = getattr(request, "vectors", [])
         if users or given:
-            vectors = responses.equal_vectors(given) if given else None
+            vectors = None
+            if given:
+                vectors = UserVectors(responses.equal_vectors(given), np.ones(len(given), np.float32))
             parsed = state.parse(users or [schemas.User(interactions=[])] * len(given), self.where)
             work = replace(work, users=parsed, vectors=vectors, request=_without(request))
         elif item_ids := getattr(request, "item_ids", []):
@@ -184,16 +185,18 @@ def parsed_body(schema: type[Any], body: bytes) -> Any:  # noqa: ANN401  an inst
 
 
 def _encode(
-    _state: AppState, _request: object, users: ParsedUsers, vectors: Vectors, _check: Check
+    _state: AppState, _request: object, users: ParsedUsers, vectors: UserVectors, _check: Check
 ) -> Entries:
     return [
-        {"vector": vector, **counts}
-        for vector, counts in zip(vectors.tolist(), responses.counts(users), strict=True)
+        {"vector": vector, "norm": norm, **counts}
+        for vector, norm, counts in zip(
+            vectors.vectors.tolist(), vectors.norms.tolist(), responses.counts(users), strict=True
+        )
     ]
 
 
 def _encode_stored(
-    state: AppState, request: object, users: ParsedUsers, vectors: Vectors, check: Check
+    state: AppState, request: object, users: ParsedUsers, vectors: UserVectors, check: Check
 ) -> Entries:
     if not len(users.histories.items):
         message = "interactions: no item of the catalog. Expected at least one."
@@ -202,46 +205,56 @@ def _encode_stored(
 
 
 def _recommend(
-    state: AppState, request: schemas.RecommendRequest, users: ParsedUsers, vectors: Vectors, check: Check
+    state: AppState, request: schemas.RecommendRequest, users: ParsedUsers, vectors: UserVectors, check: Check
 ) -> Entries:
     steered = vectors
     if request.tags:
         steered = responses.steer_vectors(state, vectors, request.tags, 1.0, request.horizon)
-    recommended = responses.recommended_items(state, users, steered, request.k)
-    explained = responses.add_contributions(state, users, vectors, recommended, request, check)
+    recommended = responses.recommended_items(state, users, steered.vectors, request.k)
+    explained = responses.add_contributions(state, users, vectors.vectors, recommended, request, check)
     return [
         {"items": items, **counts} for items, counts in zip(explained, responses.counts(users), strict=True)
     ]
 
 
 def _similar_users(
-    state: AppState, request: schemas.SimilarUsersRequest, users: ParsedUsers, vectors: Vectors, check: Check
+    state: AppState,
+    request: schemas.SimilarUsersRequest,
+    users: ParsedUsers,
+    vectors: UserVectors,
+    check: Check,
 ) -> Entries:
-    nearest = responses.nearest_users(state, vectors, request.k)
+    nearest = responses.nearest_users(state, vectors.vectors, request.k)
     return responses.similar_users(state, users, *nearest, check)
 
 
 def _steer(
-    state: AppState, request: schemas.SteerRequest, users: ParsedUsers, vectors: Vectors, _check: Check
+    state: AppState, request: schemas.SteerRequest, users: ParsedUsers, vectors: UserVectors, _check: Check
 ) -> Entries:
     steered = responses.steer_vectors(state, vectors, request.tags, request.hold, request.horizon)
-    recommended = responses.recommended_items(state, users, steered, request.k)
+    recommended = responses.recommended_items(state, users, steered.vectors, request.k)
     return [
-        {"vector": vector, "items": items, **counts}
-        for vector, items, counts in zip(steered.tolist(), recommended, responses.counts(users), strict=True)
+        {"vector": vector, "norm": norm, "items": items, **counts}
+        for vector, norm, items, counts in zip(
+            steered.vectors.tolist(),
+            steered.norms.tolist(),
+            recommended,
+            responses.counts(users),
+            strict=True,
+        )
     ]
 
 
 def _nearest_items(
-    state: AppState, _request: object, _users: ParsedUsers, vectors: Vectors, _check: Check
+    state: AppState, _request: object, _users: ParsedUsers, vectors: UserVectors, _check: Check
 ) -> Entries:
-    return [{"items": items} for items in state.nearest_items(vectors)]
+    return [{"items": items} for items in state.nearest_items(vectors.vectors)]
 
 
 def _explain(
-    state: AppState, request: schemas.ExplainRequest, users: ParsedUsers, vectors: Vectors, check: Check
+    state: AppState, request: schemas.ExplainRequest, users: ParsedUsers, vectors: UserVectors, check: Check
 ) -> Entries:
-    return responses.user_tags(state, users, vectors, request, check)
+    return responses.user_tags(state, users, vectors.vectors, request, check)
 
 
 def _search_titles(state: AppState, request: schemas.TitleQuery, _items: list[int]) -> Entries:

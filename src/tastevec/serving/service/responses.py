@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.items.tag_directions import TagDirections
+    from tastevec.serving.encoder import UserVectors
     from tastevec.serving.explain import TagExplanation
     from tastevec.serving.neighbors import Neighbors
     from tastevec.serving.recommender import Recommender
@@ -151,7 +152,7 @@ class AppState:
         name, rated = example_user(
             catalog.genres,
             catalog.n_train_users,
-            self.model.item_vectors,
+            self.model.item_directions,
             scale,
         )
         ratings = [
@@ -268,21 +269,26 @@ def recommended_items(
 
 
 def steer_vectors(
-    state: AppState, vectors: NDArray[np.float32], amounts: dict[str, float], hold: float, horizon: Horizon
-) -> NDArray[np.float32]:
-    """Return the vectors (B, D) steered by the tags.
+    state: AppState, users: UserVectors, amounts: dict[str, float], hold: float, horizon: Horizon
+) -> UserVectors:
+    """Return the vectors steered by the tags.
 
     Raises:
         Problem: The vectors have another dimension, or the model has no tags.
         SettingsError: The model has no such tag.
     """
     dim = state.model.item_vectors.shape[1]
-    if vectors.shape[1:] != (dim,):
-        message = f"vectors: {vectors.shape[1]} dimensions. Expected {dim}, as in space {state.space}."
+    if users.vectors.shape[1:] != (dim,):
+        message = f"vectors: {users.vectors.shape[1]} dimensions. Expected {dim}, as in space {state.space}."
+        raise Problem(422, "invalid_data", message, "vectors")
+    if not state.model.bundle.model.geometry.are_users(users.vectors):
+        message = (
+            "vectors: a last coordinate is that of an item. Expected 0, as in each vector of /v1/encode."
+        )
         raise Problem(422, "invalid_data", message, "vectors")
     # Steering is linear: one move serves all vectors.
     move = _tag_directions(state).steer(np.zeros(dim, np.float32), amounts, hold=hold, horizon=horizon)
-    return np.asarray(vectors + move, np.float32)
+    return users.moved(move)
 
 
 def similar_items(state: AppState, items: Sequence[int], k: int) -> list[dict[str, Any]]:
@@ -332,14 +338,14 @@ def user_tags(
         ]
         position = None
         if item_map is not None:
-            [position] = item_map.locate(vectors[[number]], state.model.item_vectors).tolist()
+            [position] = item_map.locate(vectors[[number]], state.model.item_directions).tolist()
         responses.append({"tags": tags, "map_position": position, **of_user})
     return responses
 
 
 def item_tags(state: AppState, items: Sequence[int], tags: int) -> list[dict[str, Any]]:
     """Return the tags of each item."""
-    explanations = explain_items(_tag_directions(state), state.model.item_vectors[list(items)], tags=tags)
+    explanations = explain_items(_tag_directions(state), state.model.item_directions[list(items)], tags=tags)
     return [
         {**state.catalog.id_and_title(index), "tags": [_tag(explanation) for explanation in of_item]}
         for index, of_item in zip(items, explanations, strict=True)
@@ -356,7 +362,7 @@ def add_contributions(
 ) -> list[list[dict[str, Any]]]:
     """Return the recommended items of each user with the largest contributions to their scores.
 
-    The user vectors (B, D) are those before steering, which changes no difference of scores. ``check`` is called
+    The user vectors (B, D) are those before steering, which moves all vectors alike. ``check`` is called
     before each user; an exception ends the work.
     """
     if not request.contributions:

@@ -295,7 +295,9 @@ class ScoredItem(Item):
     """A recommended item."""
 
     rank: int
-    score: Annotated[float, Field(description="Inner product of user and item vector.")]
+    score: Annotated[
+        float, Field(description="Cosine of user and item vector, -1 to 1; comparable within one user.")
+    ]
 
 
 class RecommendedItem(ScoredItem):
@@ -313,13 +315,19 @@ class SimilarItem(Item):
 
 Unknown = Annotated[list[ItemId], Field(description="Item IDs that are not in the catalog; ignored.")]
 NKnown = Annotated[int, Field(ge=0, description="Interactions with an item of the catalog.")]
-Vector = Annotated[list[float], Field(description="Comparable only with vectors of the same space.")]
+Vector = Annotated[
+    list[float], Field(description="Of unit length; comparable only with vectors of the same space.")
+]
+Norm = Annotated[
+    float, Field(ge=0, description="Length of the vector before it was scaled to 1; of a given vector 1.")
+]
 
 
 class EncodedUser(_Response):
     """A user vector."""
 
     vector: Vector
+    norm: Norm
     n_known: NKnown
     unknown: Unknown
 
@@ -351,6 +359,7 @@ class SteeredUser(_Response):
     """A steered user vector and its recommendations."""
 
     vector: Vector
+    norm: Norm
     items: list[ScoredItem]
     n_known: NKnown
     unknown: Unknown

@@ -50,8 +50,9 @@ async def store_user(request: Request, user_id: UserId) -> Response:
         message = "the service: its model changed meanwhile. Expected one model. Retry."
         raise Problem(503, "unavailable", message, headers={"Retry-After": "1"})
     [user] = found["overall"]["users"]
-    vectors = {horizon: [one["users"][0]["vector"]] for horizon, one in found.items()}
-    await store.write(lambda users: users.upsert(space, [name], vectors))  # type: ignore[arg-type]  # lists become arrays there
+    parts = ("vector", "norm")
+    vectors, norms = ({h: [one["users"][0][part]] for h, one in found.items()} for part in parts)
+    await store.write(lambda users: users.upsert(space, [name], vectors, norms))  # type: ignore[arg-type]  # lists become arrays there
     return json_response({"space": space, "n_known": user["n_known"], "unknown": user["unknown"]})
 
 

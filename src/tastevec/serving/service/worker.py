@@ -223,7 +223,7 @@ class Worker:
                 histories = Histories.concatenate(
                     [work.users.histories for _, work in batch if work.users is not None]
                 )
-                vectors = self._state.model.vectors(histories, batch[0][1].horizon)
+                vectors = self._state.model.user_vectors(histories, batch[0][1].horizon)
             except Exception as error:  # noqa: BLE001  it belongs to one of the jobs
                 if len(batch) == 1:
                     self._fail(batch[0][0], error)
@@ -235,7 +235,7 @@ class Worker:
         for job, work in batch:
             end = start + _users(work)
             try:
-                own = None if vectors is None else vectors[start:end]
+                own = None if vectors is None else vectors.block(slice(start, end))
                 body = work.head(self._state) + work.entries(self._state, own, lambda: None) + b"]}"
             except Exception as error:  # noqa: BLE001  it belongs to the job
                 self._fail(job, error)
@@ -267,7 +267,7 @@ class Worker:
                 check()
                 vectors = None
                 if block.to_encode and block.users is not None:
-                    vectors = self._state.model.vectors(block.users.histories, block.horizon)
+                    vectors = self._state.model.user_vectors(block.users.histories, block.horizon)
                 part = separator + block.entries(self._state, vectors, check)
                 self._send({"job": job.number, "part": True}, part)
                 separator = b","

@@ -57,10 +57,10 @@ function moveOf(item, ranks) {
   return ["down", `\u2193${by}`, `down ${by} after your adjustment`];
 }
 
-/** "Because of Alien +0.12 and Brazil +0.08; despite Big \u22120.03": the contributions to the score. */
+/** "Because of Alien +0.012 and Brazil +0.008; despite Big \u22120.003": the contributions to the score, a cosine. */
 function reasons(contributions) {
   const named = (item) => el("span", { class: "contribution" }, titled(item, { year: false }), "\u00a0",
-    el("span", { class: "effect", text: signed(item.effect, 2) }));
+    el("span", { class: "effect", text: signed(item.effect, 3) }));
   const positive = contributions.filter((item) => item.effect >= 0);
   const negative = contributions.filter((item) => item.effect < 0);
   const parts = [];
