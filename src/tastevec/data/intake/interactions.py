@@ -46,9 +46,7 @@ class Interactions:
     """Validated interactions.
 
     Attributes:
-        table: user_id and item_id (int64 or string), rating float64 (the value; NULL where an item was touched without one),
-            timestamp int64 Unix seconds (NULL where unknown), position int64, which orders equal times; one row per user
-            and item, unless repeats are kept.
+        table: One row per user and item, unless repeats are kept; the columns are those of `Source.interactions`.
         feedback: What the values mean.
         order: What orders a history.
         row_report: Where every row went.

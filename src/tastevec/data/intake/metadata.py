@@ -191,24 +191,17 @@ def read_ids_of(table: NamedTable, column: str, context: TableContext) -> tuple[
     """
     values = table.columns[column]
     ids, errors = read_ids(values, context.missing)
-    found = pc.value_counts(errors.drop_null()).to_pylist()
-    for counted in sorted(found, key=lambda counted: DAMAGE.get(counted["values"], "") == ""):
-        reason, count = counted["values"], counted["counts"]
-        damage = DAMAGE.get(reason)
-        if damage is None and context.bad_rows is not None:
-            continue
+    counts = {found["values"]: found["counts"] for found in pc.value_counts(errors.drop_null()).to_pylist()}
+    damage = [reason for reason in counts if reason in DAMAGE]
+    for reason in damage or (counts if context.bad_rows is None else ()):
         row = pc.index(errors, reason).as_py()
         where = f"{table.file}, {table.where(row)}, column {column}: {str(values[row].as_py())[:SHOWN]!r}"
-        if damage is not None:
-            raise BadRowError(f"{where} {damage}; export the column as text")
+        if damage:
+            raise BadRowError(f"{where} {DAMAGE[reason]}; export the column as text")
+        rows = f"{counts[reason]:,} row{'s' * (counts[reason] != 1)}"
         says = FAULTS.get(reason, "is no id")
-        raise BadRowError(
-            f"{where} {says} ({count:,} row{'s' * (count != 1)}): --bad-rows drop, or --missing ''"
-        )
-    return ids, {_WITHOUT.get(counted["values"], counted["values"]): counted["counts"] for counted in found}
-
-
-_WITHOUT = {spelling.NO_ID: "without an id"}
+        raise BadRowError(f"{where} {says} ({rows}): --bad-rows drop, or --missing ''")
+    return ids, {"without an id" if why == spelling.NO_ID else why: n for why, n in counts.items()}
 
 
 def read_seconds(table: NamedTable, column: str) -> pa.Array:

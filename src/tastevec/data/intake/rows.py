@@ -29,8 +29,7 @@ class Rows:
     """The valid rows.
 
     Attributes:
-        table: user_id and item_id (int64 or string), rating (the value; NULL without one), timestamp (NULL where unknown),
-            position.
+        table: Their columns are those of `Source.interactions`.
         events: The weight of each event; None of other kinds.
         event_rows: The rows of each event.
         time_unit: The unit or the format of the times; "" without times.

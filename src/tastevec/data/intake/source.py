@@ -105,7 +105,7 @@ def read_source(
     settings, items = settings or IntakeSettings(), items or ItemSettings()
     engine = engine or DuckEngine(connection)
     findings = Findings(settings.accept, settings.strict)
-    with scratch_folder() as scratch, storage_errors("reading the source"):
+    with _scratch_folder() as scratch, storage_errors("reading the source"):
         opened = engine.open(source, settings, scratch)
         files = opened.files
         if files is not None and not items.items:
@@ -159,11 +159,9 @@ def read_histories(
         findings: Receives the warnings.
 
     Raises:
-        SourceError: As `read_source`.
-        BadRowError: As `read_source`.
-        DataError: As `read_source`.
+        TastevecError: As `read_source`.
     """
-    with scratch_folder() as scratch, storage_errors("reading the interactions"):
+    with _scratch_folder() as scratch, storage_errors("reading the interactions"):
         opened = engine.open(source, settings, scratch)
         with readable(opened.table.file, opened.table.names):
             context = Context(
@@ -173,7 +171,7 @@ def read_histories(
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
+def _scratch_folder() -> Iterator[Path]:
     """Yield a folder for copies and unpacked files, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix="tastevec-") as folder:
         yield Path(folder)
