@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     IdOrReason: TypeAlias = tuple[str | None, str | None]  # an ID or the reason why there is none
 
 _SHOWN: Final = 100  # letters of a value that a message shows
-_SHORT: Final = 19  # letters of a whole number that are surely within 63 bits: fewer than this
+_SHORT: Final = 19  # digits of the last integer: fewer are surely within 63 bits
 _LAST_INT: Final = 2**63 - 1
 _GOOD: Final = "good"
 
@@ -83,16 +83,12 @@ def _array_ids(array: pa.Array, tokens: frozenset[str]) -> arrow.Read:
 
 def whole(ids: pa.StringArray) -> pa.Int64Array:
     """Return the integers that canonical IDs are, NULL where one is a text or needs more than 63 bits."""
-    is_whole = pc.match_substring_regex(ids, spelling.WHOLE)
-    short = pc.and_(is_whole, pc.less(pc.binary_length(ids), _SHORT))
-    numbers = pc.if_else(short, ids, None).cast(pa.int64())
-    rest = pc.indices_nonzero(pc.and_not(is_whole, short)).to_numpy()
-    if not len(rest):
-        return numbers
-    digits = [int(text) for text in ids.take(pa.array(rest)).to_pylist()]
-    found = [number if -_LAST_INT - 1 <= number <= _LAST_INT else None for number in digits]
-    mask = pc.and_not(is_whole, short).fill_null(fill_value=False)
-    return pc.replace_with_mask(numbers, mask, pa.array(found, pa.int64()))
+    digits = pc.utf8_ltrim(ids, "-")
+    length = pc.binary_length(digits)
+    last = pc.if_else(pc.starts_with(ids, "-"), str(_LAST_INT + 1), str(_LAST_INT))
+    fits = pc.or_(pc.less(length, _SHORT), pc.and_(pc.equal(length, _SHORT), pc.less_equal(digits, last)))
+    is_whole = pc.and_(pc.match_substring_regex(ids, spelling.WHOLE), fits)
+    return pc.if_else(is_whole, ids, None).cast(pa.int64())
 
 
 def read_numbers(values: arrow.Values) -> tuple[NDArray[np.float64], pa.StringArray]:
