@@ -12,9 +12,11 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from tastevec.data.intake.arrow import as_text
 from tastevec.errors import SourceError
 from tastevec.schema import ITEM_ID, RATING, TIMESTAMP, USER_ID
 
+_TEXTS = (str, bytes, Number, Decimal, UUID, date, type(None))  # what a text can stand for
 _ROLES = (USER_ID, ITEM_ID, RATING, TIMESTAMP)  # of the values of a tuple
 
 
@@ -172,16 +174,12 @@ def _to_arrow(values: Any) -> Any:  # noqa: ANN401 -- an Arrow array, or why the
         return f"{type(error).__name__}: {error}"[:100]
     try:
         return pa.array([_as_text(value) for value in values], pa.string())
-    except TypeError:
+    except (TypeError, UnicodeDecodeError):
         return f"mixed values ({reason})"
 
 
 def _as_text(value: Any) -> str | None:  # noqa: ANN401 -- any value of a caller's column
     """Return a single value of a mixed column as text: 50.0 is '50.0', which the ID rule reads as 50."""
-    if value is None or value != value:  # noqa: PLR0124 -- NaN and NaT are unlike themselves
-        return None
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, bool) or not isinstance(value, str | Number | Decimal | UUID | date):
+    if isinstance(value, bool) or not isinstance(value, _TEXTS):
         raise TypeError(type(value).__name__)
-    return str(value)
+    return value.decode() if isinstance(value, bytes) else as_text(value)

@@ -146,11 +146,8 @@ def _refuse_unused(context: Context, columns: Columns) -> None:
             continue
         column = sample[f"c{index}"]
         if column.type().is_boolean():
-            context.findings.stop(
-                "unused-number",
-                f"{context.where}: column {name} holds true and false and is not used: export it as 1 and 0 for "
-                f"--column rating={name_or_number(columns.names, index)}, or --feedback implicit",
-            )
+            said = _unused(context, index, "true and false", "export it as 1 and 0 for --column rating")
+            context.findings.stop("unused-number", said)
         if not _is_plain(context, index):
             continue
         value = rules.read_number(column, decimal_comma=context.opened.decimal_comma).value
@@ -164,22 +161,21 @@ def _refuse_unused(context: Context, columns: Columns) -> None:
             and _UNUSED_RANGE[0] <= row["low"]
             and row["high"] <= _UNUSED_RANGE[1]
         ):
-            context.findings.stop(
-                "unused-number",
-                f"{context.where}: column {name} holds {row['distinct']} numbers from {number(row['low'])} to "
-                f"{number(row['high'])} and is not used: --column rating={name_or_number(columns.names, index)}, or --feedback implicit",
-            )
+            numbers = f"{row['distinct']} numbers from {number(row['low'])} to {number(row['high'])}"
+            context.findings.stop("unused-number", _unused(context, index, numbers, "--column rating"))
 
 
 def _refuse_events(context: Context, sample: ibis.Table, index: int) -> None:
-    name = context.opened.names[index]
     texts = sample.select(event=sample[f"c{index}"].cast("string"))
     counted = texts.group_by("event").agg(rows=texts.count()).limit(_MANY_EVENTS)
     found = [event for event in context.engine.fetch(counted)["event"].to_pylist() if event]
     known = sorted(event for event in found if plain_event(event) in EVENT_WEIGHTS)
     if known and len(found) < _MANY_EVENTS:
-        context.findings.stop(
-            "unused-events",
-            f"{context.where}: column {name} holds events ({', '.join(known[:3])}) and is not used: --column event={name_or_number(context.opened.names, index)}, "
-            "or --feedback implicit",
-        )
+        events = f"events ({', '.join(known[:3])})"
+        context.findings.stop("unused-events", _unused(context, index, events, "--column event"))
+
+
+def _unused(context: Context, index: int, holds: str, advice: str) -> str:
+    names = context.opened.names
+    column = name_or_number(names, index)
+    return f"{context.where}: column {names[index]} holds {holds} and is not used: {advice}={column}, or --feedback implicit"

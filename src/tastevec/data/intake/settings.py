@@ -127,11 +127,11 @@ def several_tables(tables: Any) -> tuple[Any, ...]:  # noqa: ANN401  any table o
         return ()
     if not isinstance(tables, list | tuple):
         return (tables,)
-    is_row = [isinstance(one, Mapping) and not _has_columns(one) for one in tables]
-    is_row = [found or isinstance(one, list | tuple) for found, one in zip(is_row, tables, strict=True)]
-    return (tables,) if any(is_row) else tuple(tables)
+    return (tables,) if any(map(_is_row, tables)) else tuple(tables)
 
 
-def _has_columns(table: Mapping[Any, Any]) -> bool:
-    """Return whether a mapping is a table, of a column for each name, and not a row."""
-    return all(hasattr(values, "__len__") and not isinstance(values, str) for values in table.values())
+def _is_row(one: Any) -> bool:  # noqa: ANN401  as above
+    """Return whether this is a row, and not a table; a mapping with a column for each name is a table."""
+    if not isinstance(one, Mapping):
+        return isinstance(one, list | tuple)
+    return not all(hasattr(values, "__len__") and not isinstance(values, str) for values in one.values())
