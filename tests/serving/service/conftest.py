@@ -15,6 +15,7 @@ import worlds
 from encoders import TASTE, encoder, reading
 from tastevec.items.item_map import ItemMap
 from tastevec.items.tag_directions import TagDirections
+from tastevec.model.geometry import Geometry
 from tastevec.serving.bundle import Bundle
 from tastevec.serving.explain import with_user_reference
 from tastevec.serving.recommender import Recommender
@@ -57,6 +58,7 @@ def make_bundle(*, seed=0, mapped=True, tagged=True):
         np.array([np.linspace(0, 1, worlds.ITEMS), np.linspace(1, 0, worlds.ITEMS)], np.float32).T
     )
     network = encoder(**TASTE)
+    network.fold(Geometry.fit(network.table, network.table))
     bundle = Bundle(
         network, reading(max_history_overall=100), table, facts, None, item_map=item_map if mapped else None
     )
@@ -65,17 +67,17 @@ def make_bundle(*, seed=0, mapped=True, tagged=True):
     random = np.random.default_rng(7)
     directions = TagDirections(
         ("space", "tears", "robots"),
-        random.normal(size=(3, 8)).astype(np.float32),
+        np.pad(random.normal(size=(3, 7)), ((0, 0), (0, 1))).astype(np.float32),
         np.array([0.9, 0.8, 0.7], np.float32),
         {},
-    ).with_reference("items", network.item_vectors)
+    ).with_reference("items", network.geometry.directions(network.item_vectors))
     return replace(bundle, tags=with_user_reference(directions, Recommender(bundle).vectors, world()))
 
 
 def make_state(model=None, **changes):
     """Return the state of most tests."""
     model = model or Recommender(make_bundle())
-    neighbors = Neighbors(np.array([7, 9, 12]), model.item_vectors[:3])
+    neighbors = Neighbors(np.array([7, 9, 12]), model.item_directions[:3])
     return AppState(model, **({"name": "tiny", "users": neighbors} | changes))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import worlds
+from tastevec.errors import DataError
 from tastevec.serving.recommender import Recommender
 
 ROCKETS = [(1, 5.0), (3, 4.0), (12, 1.0), (5, 5.0)]
@@ -32,6 +33,34 @@ def test_encode_equals_the_model(client, tiny, horizon):
     for rated, found in zip((ROCKETS, LETTERS), content["users"], strict=True):
         np.testing.assert_allclose(found["vector"], tiny.model.encode(rated, horizon=horizon), atol=1e-5)
         assert found["unknown"] == []
+
+
+@pytest.mark.parametrize("horizon", ["next", "overall"])
+def test_vectors_have_unit_length_and_the_norms_of_python(client, tiny, horizon):
+    columns = {"user_id": [1] * 4 + [2] * 3}
+    columns |= dict(zip(("item_id", "rating"), map(list, zip(*ROCKETS, *LETTERS, strict=True)), strict=True))
+    expected = tiny.model.encode(columns, horizon=horizon)
+    people = [user(ROCKETS), user(LETTERS)]
+    found = post(client, "encode", users=people, horizon=horizon)["users"]
+    np.testing.assert_allclose([one["norm"] for one in found], expected.norms, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm([one["vector"] for one in found], axis=1), 1, rtol=1e-6)
+    steered = post(client, "steer", users=people, tags={"space": 2.0}, horizon=horizon)["users"]
+    alike = tiny.model.steer(expected, {"space": 2.0}, horizon=horizon)
+    np.testing.assert_allclose([one["norm"] for one in steered], alike.norms, rtol=1e-4)
+    given = [one["vector"] for one in found]
+    of_vectors = post(client, "steer", vectors=given, tags={"space": 2.0}, horizon=horizon)["users"]
+    np.testing.assert_allclose([one["norm"] for one in of_vectors], alike.norms / expected.norms, rtol=1e-4)
+    scores = [item["score"] for one in steered for item in one["items"]]
+    assert np.abs(scores).max() <= 1 + 1e-6
+
+
+def test_item_vector_in_place_of_a_user_vector_is_refused(client, tiny):
+    body = {"vectors": [tiny.model.item_vectors[0].tolist()], "tags": {"space": 1.0}}
+    response = client.post("/v1/steer", json=body)
+    assert response.status_code == 422
+    assert "a last coordinate is that of an item. Expected 0" in response.json()["error"]["message"]
+    with pytest.raises(DataError, match="call similar_items for an item"):
+        tiny.model.recommend(tiny.model.item_vectors[0])
 
 
 def test_encode_ignores_unknown_items_and_lists_them(client):
@@ -219,8 +248,8 @@ def test_similar_users_have_ranks_and_nearest_items(client, start_client, make):
     assert [one["rank"] for one in found["users"]] == [1, 2]
     assert found["users"][0]["similarity"] == 1.0
     nearest = [item["item_id"] for item in found["users"][0]["nearest_items"]]
-    table = make().model.item_vectors
-    assert nearest == [index + 1 for index in np.argsort(-(table @ table[0]))[:6]]
+    items, users = make().model.item_vectors, make().model.item_directions
+    assert nearest == [index + 1 for index in np.argsort(-(items @ users[0]))[:6]]
     [one, other] = post(client, "similar-users", users=[user(ROCKETS), user([])], k=1)["users"]
     assert one["users"] == other["users"] == found["users"][:1]
     alone = start_client(lambda: make(users=None)).post("/v1/similar-users", json={"users": [user(ROCKETS)]})

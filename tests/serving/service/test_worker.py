@@ -147,7 +147,11 @@ def test_worker_pieces_of_many_entries_are_the_complete_response(tiny, key):
     rng = np.random.default_rng(0)
     values = {
         "users": ("recommend", [rated((1 + n % 20, 4.0)) for n in range(50)], {}),
-        "vectors": ("steer", rng.normal(size=(50, dim)).tolist(), {"tags": {"space": 1.0}}),
+        "vectors": (
+            "steer",
+            np.pad(rng.normal(size=(50, dim - 1)), ((0, 0), (0, 1))).tolist(),
+            {"tags": {"space": 1.0}},
+        ),
         "item_ids": ("similar-items", [1 + n % 20 for n in range(50)], {}),
     }
     operation, given_values, rest = values[key]

@@ -137,7 +137,7 @@ class Operation(NamedTuple):
         if users or given:
             vectors = None
             if given:
-                vectors = UserVectors(responses.equal_vectors(given), np.ones(len(given), np.float32))
+                vectors = UserVectors(responses.given_vectors(state, given), np.ones(len(given), np.float32))
             parsed = state.parse(users or [schemas.User(interactions=[])] * len(given), self.where)
             work = replace(work, users=parsed, vectors=vectors, request=_without(request))
         elif item_ids := getattr(request, "item_ids", []):

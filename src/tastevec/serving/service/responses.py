@@ -274,18 +274,10 @@ def steer_vectors(
     """Return the vectors steered by the tags.
 
     Raises:
-        Problem: The vectors have another dimension, or the model has no tags.
+        Problem: The model has no tags.
         SettingsError: The model has no such tag.
     """
     dim = state.model.item_vectors.shape[1]
-    if users.vectors.shape[1:] != (dim,):
-        message = f"vectors: {users.vectors.shape[1]} dimensions. Expected {dim}, as in space {state.space}."
-        raise Problem(422, "invalid_data", message, "vectors")
-    if not state.model.bundle.model.geometry.are_users(users.vectors):
-        message = (
-            "vectors: a last coordinate is that of an item. Expected 0, as in each vector of /v1/encode."
-        )
-        raise Problem(422, "invalid_data", message, "vectors")
     # Steering is linear: one move serves all vectors.
     move = _tag_directions(state).steer(np.zeros(dim, np.float32), amounts, hold=hold, horizon=horizon)
     return users.moved(move)
@@ -409,18 +401,27 @@ def _tag_directions(state: AppState) -> TagDirections:
     return tags
 
 
-def equal_vectors(given: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    """Return the vectors of a request (B, D).
+def given_vectors(state: AppState, given: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """Return the user vectors of a request (B, D).
 
     Raises:
-        Problem: They are of different lengths.
+        Problem: They are of different dimensions, of another one than the model, or a vector is that of an item.
     """
     for number, vector in enumerate(given):
         if len(vector) != len(given[0]):
             where = f"vectors[{number}]"
             message = f"{where}: {len(vector)} dimensions. Expected {len(given[0])}, as in vectors[0]."
             raise Problem(422, "invalid_data", message, where)
-    return np.array(given, np.float32)
+    vectors, dim = np.array(given, np.float32), state.model.item_vectors.shape[1]
+    if vectors.shape[1] != dim:
+        message = f"vectors: {vectors.shape[1]} dimensions. Expected {dim}, as in space {state.space}."
+        raise Problem(422, "invalid_data", message, "vectors")
+    if not state.model.bundle.model.geometry.are_users(vectors):
+        message = (
+            "vectors: a last coordinate is that of an item. Expected 0, as in each vector of /v1/encode."
+        )
+        raise Problem(422, "invalid_data", message, "vectors")
+    return vectors
 
 
 def item_indices(state: AppState, item_ids: Sequence[int | str]) -> list[int]:
