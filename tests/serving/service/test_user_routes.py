@@ -40,11 +40,11 @@ def test_vectors_have_unit_length_and_the_norms_of_python(client, tiny, horizon)
     columns = {"user_id": [1] * 4 + [2] * 3}
     columns |= dict(zip(("item_id", "rating"), map(list, zip(*ROCKETS, *LETTERS, strict=True)), strict=True))
     expected = tiny.model.encode(columns, horizon=horizon)
-    people = [user(ROCKETS), user(LETTERS)]
-    found = post(client, "encode", users=people, horizon=horizon)["users"]
+    both = [user(ROCKETS), user(LETTERS)]
+    found = post(client, "encode", users=both, horizon=horizon)["users"]
     np.testing.assert_allclose([one["norm"] for one in found], expected.norms, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm([one["vector"] for one in found], axis=1), 1, rtol=1e-6)
-    steered = post(client, "steer", users=people, tags={"space": 2.0}, horizon=horizon)["users"]
+    steered = post(client, "steer", users=both, tags={"space": 2.0}, horizon=horizon)["users"]
     alike = tiny.model.steer(expected, {"space": 2.0}, horizon=horizon)
     np.testing.assert_allclose([one["norm"] for one in steered], alike.norms, rtol=1e-4)
     given = [one["vector"] for one in found]
