@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tastevec.errors import SettingsError
 from tastevec.items import regression
-from tastevec.items.regression import ItemRegression, Lags, RegressionSettings
+from tastevec.items.regression import ItemProducts, Lags
 from users import users
 
 N = 6
@@ -21,12 +21,16 @@ def _ones(histories):
     return np.ones(len(histories.items), np.float32)
 
 
-def _moments(histories, inputs, wanted, settings):
+def _fit(known, *, ridge=3.0, lags=None):
+    return ItemProducts.of(known, _ones(known), _ones(known), N, lags=lags).solve(ridge)
+
+
+def _moments(histories, inputs, wanted, lags):
     """Return the sums of x x' and x y', one moment after the other."""
-    lags, lengths = settings.lags, histories.lengths
+    lengths = histories.lengths
     gram, targets = np.zeros((N, N)), np.zeros((N, N))
     for start, length in zip(histories.offsets, lengths, strict=False):
-        weight = (max(length, 1) / lengths.mean()) ** -settings.user_power
+        weight = (max(length, 1) / lengths.mean()) ** -0.5
         for now in range(length):
             x, y = np.zeros(N), np.zeros(N)
             for lag in range(min(lags.newest, now + 1)):
@@ -50,9 +54,8 @@ def test_lagged_scores_equal_those_of_sums_over_moments(histories):
     known = users(*histories)
     inputs = known.ratings / 5
     wanted = (known.ratings >= 4).astype(np.float32)
-    chosen = RegressionSettings(ridge=0.5, lags=LAGS)
-    found = ItemRegression.fit(known, inputs, wanted, N, chosen)
-    gram, targets = _moments(known, inputs, wanted, chosen)
+    found = ItemProducts.of(known, inputs, wanted, N, lags=LAGS).solve(0.5)
+    gram, targets = _moments(known, inputs, wanted, LAGS)
     diagonal = gram.diagonal()[found.items]
     ridge = 0.5 * diagonal.mean() * (diagonal / diagonal.mean() + 0.1) ** 0.75
     fitted = np.ix_(found.items, found.items)
@@ -63,21 +66,21 @@ def test_lagged_scores_equal_those_of_sums_over_moments(histories):
 
 def test_lagged_regression_predicts_what_follows():
     known = users(*CHAINS)
-    found = ItemRegression.fit(known, _ones(known), _ones(known), N, RegressionSettings(ridge=0.1, lags=LAGS))
+    found = _fit(known, ridge=0.1, lags=LAGS)
     both = users([(0, 5), (1, 5)], [(1, 5), (2, 5)])
     assert found.score(both, _ones(both)).argmax(axis=1).tolist() == [2, 3]
 
 
 def test_regression_of_sets_ignores_order():
     known = users(*CHAINS)
-    found = ItemRegression.fit(known, _ones(known), _ones(known), N, RegressionSettings())
+    found = _fit(known)
     one, other = users([(0, 5), (2, 5), (3, 5)]), users([(3, 5), (0, 5), (2, 5)])
     np.testing.assert_array_equal(found.score(one, _ones(one)), found.score(other, _ones(other)))
 
 
 def test_old_items_are_not_read():
     known = users(*CHAINS)
-    found = ItemRegression.fit(known, _ones(known), _ones(known), N, RegressionSettings(lags=LAGS))
+    found = _fit(known, lags=LAGS)
     long, short = users([(5, 5), (0, 5), (1, 5), (2, 5), (3, 5)]), users([(0, 5), (1, 5), (2, 5), (3, 5)])
     np.testing.assert_array_equal(found.score(long, _ones(long)), found.score(short, _ones(short)))
 
@@ -85,7 +88,7 @@ def test_old_items_are_not_read():
 def test_items_beyond_the_limit_score_zero(monkeypatch):
     monkeypatch.setattr(regression, "MAX_ITEMS", 2)
     known = users([(0, 5), (1, 5), (0, 4)], [(0, 5), (1, 5), (4, 5)])
-    found = ItemRegression.fit(known, _ones(known), _ones(known), N, RegressionSettings(lags=LAGS))
+    found = _fit(known, lags=LAGS)
     assert found.items.tolist() == [0, 1]
     assert not found.score(known, _ones(known))[:, 2:].any()
 
@@ -93,10 +96,10 @@ def test_items_beyond_the_limit_score_zero(monkeypatch):
 def test_empty_histories_score_zero():
     empty = users([], [])
     for lags in (None, LAGS):
-        found = ItemRegression.fit(empty, _ones(empty), _ones(empty), N, RegressionSettings(lags=lags))
+        found = _fit(empty, lags=lags)
         assert found.score(empty, _ones(empty)).shape == (2, N)
 
 
 def test_ridge_of_zero_is_refused():
     with pytest.raises(SettingsError, match=r"ridge: 0\. Expected a number over 0"):
-        RegressionSettings(ridge=0)
+        _fit(users(*CHAINS), ridge=0)

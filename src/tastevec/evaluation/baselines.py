@@ -14,7 +14,7 @@ from tastevec.data.topk import top_k
 from tastevec.errors import DataError
 from tastevec.evaluation.metrics import unit_rows
 from tastevec.items.als import AlsSettings, als_factors, fold_in
-from tastevec.items.regression import ItemRegression, Lags, RegressionSettings
+from tastevec.items.regression import ItemProducts, ItemRegression, Lags
 from tastevec.items.taste_space import interaction_matrix
 from tastevec.schema import POSITIVE_FROM
 
@@ -321,7 +321,8 @@ class LaggedRegression:
         positive_from: The lowest positive value.
         others: Weight of an interaction that is not positive as a target, where a positive weighs 1.
         decay: See `Lags`; so is ``lead``.
-        ridge: See `RegressionSettings`; so is ``user_power``.
+        ridge: See `ItemProducts.solve`.
+        user_power: See `ItemProducts.of`.
 
     Source: Choi et al. 2021, "Session-aware Linear Item-Item Models for Session-based Recommendation" (SLIST).
     """
@@ -340,15 +341,18 @@ class LaggedRegression:
         user_power: float = 0.5,
     ) -> None:
         self._positive_from, self._others = positive_from, others
-        lags = Lags(decay=decay, lead=lead)
-        self._settings = RegressionSettings(ridge=ridge, user_power=user_power, lags=lags)
+        self._ridge, self._user_power = ridge, user_power
+        self._lags = Lags(decay=decay, lead=lead)
         self._regression: ItemRegression | None = None
 
     def fit(self, train: Histories, n_items: int) -> None:
         """Solve for the weights between the 10,000 items with the most interactions."""
         wanted = np.where(train.ratings >= self._positive_from, 1.0, self._others).astype(np.float32)
         inputs = np.ones(len(train.items), np.float32)
-        self._regression = ItemRegression.fit(train, inputs, wanted, n_items, self._settings)
+        products = ItemProducts.of(
+            train, inputs, wanted, n_items, user_power=self._user_power, lags=self._lags
+        )
+        self._regression = products.solve(self._ridge)
 
     def score(self, histories: Histories) -> NDArray[np.float32]:
         """(B, N) scores of the latest items."""

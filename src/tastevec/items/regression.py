@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 10_000  # P x P is then 400 MB, of which there are two
 _LEAST_SHARE = 0.1  # of the mean item's ridge, for an item that hardly anybody has
+_NOTHING = 1e-9  # mean sum of squares where nobody has anything
 
 
 @dataclass(frozen=True)
@@ -46,39 +47,85 @@ class Lags:
         return np.where(lags < self.newest, (1.0 + lags) ** -self.decay, 0.0).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class RegressionSettings:
-    """Settings of an item regression.
+@dataclass(frozen=True, eq=False)
+class ItemProducts:
+    """The sums that an item regression solves: of ``x x'`` and ``x y'``, of inputs x and targets y.
 
     Attributes:
-        ridge: Ridge at an item of mean popularity, as a multiple of the mean sum of squares of an item, over 0.
-        ridge_power: Power of popularity with which the ridge grows.
-        user_power: A user of n interactions weighs ``n ** -user_power``, so that long histories do not decide alone.
+        items: (P,) indices of the fitted items, ascending: the 10,000 with the most interactions.
+        n_items: N.
+        gram: (P, P) float32, of x x'.
+        targets: (P, P) float32, of x y'.
         lags: How the order is read; None: a history is a set.
-
-    Raises:
-        SettingsError: The ridge is not over 0.
     """
 
-    ridge: float = 3.0
-    ridge_power: float = 0.75
-    user_power: float = 0.5
-    lags: Lags | None = None
+    items: NDArray[np.int64]
+    n_items: int
+    gram: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    lags: Lags | None
 
-    def __post_init__(self) -> None:
-        if not self.ridge > 0:
-            raise SettingsError(f"ridge: {self.ridge}. Expected a number over 0.")
+    @classmethod
+    def of(
+        cls,
+        histories: Histories,
+        inputs: NDArray[np.float32],
+        wanted: NDArray[np.float32],
+        n_items: int,
+        *,
+        user_power: float = 0.5,
+        lags: Lags | None = None,
+    ) -> ItemProducts:
+        """Sum over the histories of the training users.
+
+        Args:
+            histories: B users, oldest interaction first, M interactions.
+            inputs: (M,) weight of each interaction as an input, at least 0.
+            wanted: (M,) weight of each interaction as a target.
+            n_items: N.
+            user_power: A user of n interactions weighs ``n ** -user_power``, so that long histories do not decide alone.
+            lags: How the order is read; None: a history is a set.
+
+        Raises:
+            MissingExtraError: SciPy is not installed.
+        """
+        counts = np.bincount(histories.items, minlength=n_items)
+        items = np.sort(np.argsort(-counts, kind="stable")[: min(MAX_ITEMS, np.count_nonzero(counts))])
+        rows = np.full(n_items, -1)
+        rows[items] = np.arange(len(items))
+        fitted = _Fitted.of(histories, rows[histories.items], inputs, wanted, user_power)
+        if lags is None:
+            gram, targets = fitted.products(len(items))
+        else:
+            gram, targets = fitted.lagged_products(len(items), lags)
+        return cls(items, n_items, gram, targets, lags)
+
+    def solve(self, ridge: float, power: float = 0.75) -> ItemRegression:
+        """Return the regression.
+
+        Args:
+            ridge: Ridge at an item of mean popularity, as a multiple of the mean sum of squares of an item, over 0.
+            power: Power of popularity with which the ridge grows.
+
+        Raises:
+            SettingsError: The ridge is not over 0, or below the rounding error of single precision.
+        """
+        if not ridge > 0:
+            raise SettingsError(f"ridge: {ridge}. Expected a number over 0.")
+        with one_blas_thread():
+            factor = _cholesky(self.gram, ridge, power)
+        return ItemRegression(self.items, self.n_items, factor, self.targets, self.lags)
 
 
 @dataclass(frozen=True, eq=False)
 class ItemRegression:
     """Least squares of what follows in a history, or belongs to it, on what is known of it.
 
-    With G the sums of ``x x'`` and R those of ``x y'`` of inputs x and targets y, the weights are
-    ``(G + ridge)^-1 R``. Without order an item predicts itself too: its score is meaningless in its own history.
+    With G the sums of ``x x'`` and R those of ``x y'``, the weights are ``(G + ridge)^-1 R``. Without order an item
+    predicts itself too: its score is meaningless in its own history.
 
     Attributes:
-        items: (P,) indices of the fitted items, ascending: the 10,000 with the most interactions.
+        items: (P,) indices of the fitted items, ascending.
         n_items: N.
         factor: (P, P) float32, the Cholesky factor of ``G + ridge``.
         targets: (P, P) float32, R.
@@ -94,41 +141,6 @@ class ItemRegression:
     targets: NDArray[np.float32]
     lags: Lags | None
 
-    @classmethod
-    def fit(
-        cls,
-        histories: Histories,
-        inputs: NDArray[np.float32],
-        wanted: NDArray[np.float32],
-        n_items: int,
-        settings: RegressionSettings,
-    ) -> ItemRegression:
-        """Fit to the histories of the training users.
-
-        Args:
-            histories: B users, oldest interaction first, M interactions.
-            inputs: (M,) weight of each interaction as an input, at least 0.
-            wanted: (M,) weight of each interaction as a target.
-            n_items: N.
-            settings: Ridge, weights of users and order.
-
-        Raises:
-            SettingsError: The ridge is below the rounding error of single precision.
-            MissingExtraError: SciPy is not installed.
-        """
-        counts = np.bincount(histories.items, minlength=n_items)
-        items = np.sort(np.argsort(-counts, kind="stable")[: min(MAX_ITEMS, np.count_nonzero(counts))])
-        rows = np.full(n_items, -1)
-        rows[items] = np.arange(len(items))
-        fitted = _Fitted.of(histories, rows[histories.items], inputs, wanted, settings.user_power)
-        with one_blas_thread():
-            if settings.lags is None:
-                gram, targets = fitted.products(len(items))
-            else:
-                gram, targets = fitted.lagged_products(len(items), settings.lags)
-            factor = _cholesky(gram, settings)
-        return cls(items, n_items, factor, targets, settings.lags)
-
     def score(self, histories: Histories, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the scores of all items (B, N), 0 for those that are not fitted.
 
@@ -140,18 +152,49 @@ class ItemRegression:
 
         scores = np.zeros((len(histories), self.n_items), np.float32)
         if len(self.items):
-            known = self._inputs(histories, inputs).toarray()  # (B, P)
+            read = input_matrix(histories, inputs, self.n_items, self.lags)
+            known = read[:, self.items].toarray()  # (B, P)
             with one_blas_thread():
                 weights = cho_solve((self.factor, True), known.T, overwrite_b=True, check_finite=False)
                 scores[:, self.items] = weights.T @ self.targets
         return scores
 
-    def _inputs(self, histories: Histories, inputs: NDArray[np.float32]) -> csr_matrix:
-        """Return what is read of each history, (B, P)."""
-        if self.lags is not None:
-            faded = inputs * self.lags.weights(histories)
-            histories, inputs = histories.keep(faded > 0), faded[faded > 0]
-        return interaction_matrix(histories, inputs, self.n_items)[:, self.items]
+    def strongest(self, count: int, factors: NDArray[np.float32]) -> csr_matrix:
+        """Return the weights from each input item to the ``count`` items that it says most about, (N, N).
+
+        Args:
+            count: Weights of each item that stay; the others are 0.
+            factors: (N,) of the scores of each item, over 0: applied before the strongest are chosen.
+        """
+        from scipy import sparse  # noqa: PLC0415  an extra
+        from scipy.linalg import cho_solve  # noqa: PLC0415  an extra
+
+        targets = self.targets * factors[self.items]
+        kept = min(count, len(self.items))
+        strongest = np.zeros((len(self.items), kept), np.int64)
+        weights = np.zeros((len(self.items), kept), np.float32)
+        with one_blas_thread():
+            for start in range(0, len(self.items), _BLOCK_ITEMS):
+                some = slice(start, min(start + _BLOCK_ITEMS, len(self.items)))
+                inputs = np.eye(len(self.items), dtype=np.float32)[:, some]  # (P, b)
+                rows = (
+                    cho_solve((self.factor, True), inputs, overwrite_b=True, check_finite=False).T @ targets
+                )
+                strongest[some] = np.argpartition(-np.abs(rows), kept - 1, axis=1)[:, :kept]
+                weights[some] = np.take_along_axis(rows, strongest[some], 1)
+        owners = np.repeat(self.items, kept)
+        entries = (weights.ravel(), (owners, self.items[strongest].ravel()))
+        return sparse.csr_matrix(entries, shape=(self.n_items, self.n_items))
+
+
+def input_matrix(
+    histories: Histories, inputs: NDArray[np.float32], n_items: int, lags: Lags | None
+) -> csr_matrix:
+    """Return what is read of each history, (B, N): the weight of each interaction (M,), times that of its lag."""
+    if lags is not None:
+        faded = inputs * lags.weights(histories)
+        histories, inputs = histories.keep(faded > 0), faded[faded > 0]
+    return interaction_matrix(histories, inputs, n_items)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,26 +286,23 @@ class _Fitted:
 _BLOCK_ITEMS = 512  # rows of a product computed at once: 40 MB of sparse numbers at the most
 
 
-def _cholesky(gram: NDArray[np.float32], settings: RegressionSettings) -> NDArray[np.float32]:
-    """Return the lower Cholesky factor of the sums of squares (P, P) with their ridge, in their own memory."""
+def _cholesky(gram: NDArray[np.float32], ridge: float, power: float) -> NDArray[np.float32]:
+    """Return the lower Cholesky factor of the sums of squares (P, P) with their ridge."""
     try:
         from scipy.linalg import LinAlgError, cho_factor  # noqa: PLC0415  an extra
     except ImportError as error:
         raise MissingExtraError("scipy", "train") from error
 
-    diagonal = gram.diagonal().copy()
-    mean = max(float(diagonal.mean()), 1e-9) if len(diagonal) else 1.0
-    popularity = diagonal / mean
-    ridge = settings.ridge * mean * (popularity + _LEAST_SHARE) ** settings.ridge_power
-    gram[np.diag_indices_from(gram)] = diagonal + ridge
+    systems = gram.copy()
+    if not len(systems):
+        return systems
+    diagonal = gram.diagonal()
+    mean = max(float(diagonal.mean()), _NOTHING)
+    systems[np.diag_indices_from(systems)] += ridge * mean * (diagonal / mean + _LEAST_SHARE) ** power
     try:
-        return (
-            np.asarray(cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)[0])
-            if len(gram)
-            else gram
-        )
+        return np.asarray(cho_factor(systems, lower=True, overwrite_a=True, check_finite=False)[0])
     except LinAlgError as error:
         raise SettingsError(
-            f"ridge: the regression among {len(gram)} items is singular at a ridge of {settings.ridge:g}. "
+            f"ridge: the regression among {len(gram)} items is singular at a ridge of {ridge:g}. "
             "Expected one above the rounding error of single precision. Set a larger ridge."
         ) from error

@@ -1,0 +1,310 @@
+"""The choice of the teacher's few constants on validation users: coordinate search over closed-form solutions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+import numpy as np
+
+from tastevec.data.topk import rank_items
+from tastevec.evaluation.metrics import hits_at, ndcg, ranks_of
+from tastevec.evaluation.tasks import build_task, reason_to_skip
+from tastevec.items.teacher import (
+    Factors,
+    GradedProducts,
+    GradedRegression,
+    GradedSettings,
+    TeacherSettings,
+    fit_components,
+    standardized,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from tastevec.data.histories import Histories
+    from tastevec.data.value_scale import ValueScale
+    from tastevec.evaluation.tasks import Task
+    from tastevec.items.teacher import Scores
+    from tastevec.schema import Horizon, Order, TaskId
+
+_MAX_ITEMS: Final = 4_000  # of the search: a solution takes a second or two
+_MAX_USERS: Final = 800  # validation users of the search
+_DRAWS: Final = 3  # of each task where weights are chosen: one alone is noisy
+_SHORTER: Final = 0.75  # of a history, from draw to draw
+_DEPTHS: Final[dict[TaskId, int]] = {"random-20pct": 100, "next-item": 10, "last-20pct": 100}
+_CAUTION: Final = 0.5  # standard errors that a relative difference must exceed, else a constant stays
+_HIGHEST: Final = 1000.0  # of a ridge
+_NOTHING: Final = 1e-9
+_FEW_ITERATIONS: Final = 5  # of iALS in the search
+_DISCOUNTS: Final = (-0.15, 0.15, 0.3, 0.5)
+_WEIGHTS: Final = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
+_FACTORS: Final = (4.0, 0.25, 2.0, 0.5)  # of a constant that has no scale of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One task of validation users, and how well scores answer it."""
+
+    task: Task
+    depth: int
+    n_items: int
+
+    def gains(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the NDCG of each user, (B,), of scores (B, N)."""
+        ranked = rank_items(scores, self.task.seen or self.task.inputs, self.depth)
+        ranks = ranks_of(ranked, self.task.offsets, self.task.targets, self.n_items)
+        hits = hits_at(ranks, self.task.offsets, ranked.shape[1])
+        return np.asarray(ndcg(hits, self.task.held_out_items, self.depth))
+
+
+_Gains: TypeAlias = "Sequence[NDArray[np.float64]]"  # of the users of each task
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """The tasks of one horizon."""
+
+    each: Sequence[Question]
+
+    def gains(self, scores: Sequence[NDArray[np.float32]]) -> _Gains:
+        """Return the NDCG of the users of each task."""
+        return [question.gains(one) for question, one in zip(self.each, scores, strict=True)]
+
+    def scored(self, score: Callable[[Histories], NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Return the scores of each task's users."""
+        return [score(question.task.inputs) for question in self.each]
+
+
+def choose_teacher(  # noqa: PLR0913  the data, and what they are
+    train: Histories,
+    validation: Histories,
+    n_items: int,
+    *,
+    scale: ValueScale,
+    order: Order,
+    dim: int = 64,
+    seed: int = 42,
+    progress: Callable[[str], None] = lambda _step: None,
+) -> TeacherSettings:
+    """Return the settings that are best on validation users.
+
+    The constants of the regressions are searched on the 4,000 items with the most interactions, one after the other and
+    only where it helps; weights and discounts on all. Test users are not read.
+
+    Args:
+        train: Training users.
+        validation: Validation users; 800 at most are used.
+        n_items: N.
+        scale: The value scale.
+        order: Where the order comes from; ``none``: no lagged regression is searched, nor has it a weight.
+        dim: Dimensions of iALS.
+        seed: Of the draws and of iALS.
+        progress: Called with the step that begins.
+    """
+    if len(validation) > _MAX_USERS:
+        some = np.random.default_rng(seed).choice(len(validation), _MAX_USERS, replace=False)
+        validation = validation.take(np.sort(some))
+    data = _Data(train, validation, n_items, scale, order, dim, seed)
+    few, settings = data.most_frequent(), TeacherSettings()
+    overall, following = few.questions("overall"), few.questions("next")
+    if overall.each:
+        progress("item regression")
+        settings = replace(settings, whole=few.search_regression(settings.whole, overall))
+    if following.each:
+        progress("lagged item regression")
+        settings = replace(settings, lagged=few.search_regression(settings.lagged, following))
+    if overall.each:
+        progress("iALS")
+        settings = data.search_factors(settings, data.questions("overall"))
+    progress("weights")
+    return data.choose_weights(settings, data.questions("overall", _DRAWS), data.questions("next", _DRAWS))
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """Training and validation users, and what else a component needs."""
+
+    train: Histories
+    validation: Histories
+    n_items: int
+    scale: ValueScale
+    order: Order
+    dim: int
+    seed: int
+
+    def most_frequent(self) -> _Data:
+        """Return the most frequent items alone, under new indices."""
+        counts = np.bincount(self.train.items, minlength=self.n_items)
+        kept = np.sort(np.argsort(-counts, kind="stable")[:_MAX_ITEMS])
+        index = np.full(self.n_items, -1, np.int32)
+        index[kept] = np.arange(len(kept))
+        few = []
+        for users in (self.train, self.validation):
+            some = users.keep(index[users.items] >= 0)
+            few.append(replace(some, items=index[some.items]))
+        return replace(self, train=few[0], validation=few[1], n_items=len(kept))
+
+    def questions(self, horizon: Horizon, draws: int = 1) -> Questions:
+        """Return the tasks that the validation users and the order have.
+
+        Several draws of ``random-20pct`` hide other positives, and those of the ordered tasks end the histories earlier.
+        """
+        names: tuple[TaskId, ...] = ("random-20pct",) if horizon == "overall" else ("next-item", "last-20pct")
+        tasks = [
+            (build_task(name, users, scale=self.scale, seed=self.seed + draw), _DEPTHS[name])
+            for name in names
+            if reason_to_skip(name, self.scale, self.order) is None
+            for draw in range(draws)
+            for users in [self.validation if horizon == "overall" else self._shortened(draw)]
+        ]
+        return Questions([Question(task, depth, self.n_items) for task, depth in tasks if len(task)])
+
+    def _shortened(self, draw: int) -> Histories:
+        """Return the validation users with three quarters of their history for each draw before."""
+        users = self.validation
+        position = np.arange(len(users.items)) - np.repeat(users.offsets[:-1], users.lengths)
+        lengths = np.ceil(users.lengths * _SHORTER**draw)
+        return users.keep_alone(position < np.repeat(lengths, users.lengths))
+
+    def search_regression(self, start: GradedSettings, questions: Questions) -> GradedSettings:
+        """Return the best constants of an item regression."""
+        products = lru_cache(1)(partial(GradedProducts.of, self.train, self.n_items, self.scale))
+
+        def gains(settings: GradedSettings) -> _Gains:
+            return _best_discount(products(settings.sides).solve(settings), questions)[1]
+
+        moves: list[_Move] = [
+            ("ridge", None),
+            ("user_power", (0.0, 1.0)),
+            ("ridge_power", (0.5, 1.0)),
+        ]
+        if start.lags is not None:
+            moves[1:1] = [("decay", (0.4, 1.2, 0.2))]
+            moves.append(("lead", (0.8,)))
+        if self.scale.kind != "implicit":
+            moves += [("least", (1.0, 0.5, 0.0)), ("others", (0.0, 0.5, 1.0))]
+        return _climb(start, [*moves, ("ridge", None)], gains)
+
+    def search_factors(self, settings: TeacherSettings, questions: Questions) -> TeacherSettings:
+        """Return the settings with the best constants of iALS."""
+
+        def gains(some: TeacherSettings) -> _Gains:
+            als = replace(some.als(self.scale, self.dim, self.seed), iterations=_FEW_ITERATIONS)
+            fitted = Factors.fit(self.train, self.n_items, als)
+            return questions.gains(questions.scored(fitted.score))
+
+        return _climb(settings, [("regularization", None), ("confidence", None)], gains)
+
+    def choose_weights(
+        self, settings: TeacherSettings, overall: Questions, following: Questions
+    ) -> TeacherSettings:
+        """Return the settings with the best discounts of popularity, and weights of the components."""
+        for name, questions in (("whole", overall), ("lagged", following)):
+            if questions.each:
+                start: GradedSettings = getattr(settings, name)
+                fitted = GradedRegression.fit(self.train, self.n_items, start, self.scale)
+                found: dict[str, Any] = {name: replace(start, discount=_best_discount(fitted, questions)[0])}
+                settings = replace(settings, **found)
+        components = fit_components(
+            self.train, self.n_items, settings, self.scale, dim=self.dim, seed=self.seed
+        )
+        weights: dict[Horizon, Mapping[str, float]] = {"overall": {"whole": 1.0}}
+        if overall.each:
+            some = {name: each for name, each in components.items() if name != "lagged"}
+            weights["overall"] = _ascend(some, "whole", overall)
+        weights["next"] = _ascend(components, "lagged", following) if following.each else weights["overall"]
+        return replace(settings, weights=weights)
+
+
+_Move: TypeAlias = tuple[str, tuple[float, ...] | None]
+_T = TypeVar("_T")
+_S = TypeVar("_S", bound="GradedSettings | TeacherSettings")
+
+
+def _gain(new: _Gains, old: _Gains) -> tuple[float, float]:
+    """Return the sum over the tasks of the mean relative gain, and its standard error."""
+    means = [max(float(one.mean()), _NOTHING) for one in old]
+    relative = [(a - b) / mean for a, b, mean in zip(new, old, means, strict=True)]
+    error = math.sqrt(sum(float(one.var()) / len(one) for one in relative))
+    return sum(float(one.mean()) for one in relative), error
+
+
+def _improve(old: _Gains, candidates: Sequence[tuple[_T, _Gains]]) -> tuple[_T, _Gains] | None:
+    """Return the best candidate; None unless its gain exceeds half a standard error: else it is noise."""
+    if not candidates:
+        return None
+    best = max(candidates, key=lambda candidate: _gain(candidate[1], old)[0])
+    gain, error = _gain(best[1], old)
+    return best if gain > _CAUTION * error + _NOTHING else None
+
+
+def _climb(start: _S, moves: Sequence[_Move], gains: Callable[[_S], _Gains]) -> _S:
+    """Return the best settings of a coordinate search; a move without values multiplies as long as that helps."""
+    best, of_best = start, gains(start)
+    tried = {repr(start)}
+
+    def improved(others: Sequence[_S]) -> bool:
+        nonlocal best, of_best
+        new = [other for other in others if repr(other) not in tried]
+        tried.update(map(repr, new))
+        if found := _improve(of_best, [(other, gains(other)) for other in new]):
+            best, of_best = found
+        return found is not None
+
+    for name, values in moves:
+        if values is not None:
+            improved([_changed(best, name, value) for value in values])
+            continue
+        for factor in _FACTORS:
+            while (value := getattr(best, name) * factor) <= _HIGHEST:
+                if not improved([_changed(best, name, value)]):
+                    break
+    return best
+
+
+def _changed(settings: _S, name: str, value: float) -> _S:
+    change: dict[str, Any] = {name: value}
+    if name in {"decay", "lead"} and isinstance(settings, GradedSettings) and settings.lags is not None:
+        change = {"lags": replace(settings.lags, **change)}
+    return replace(settings, **change)
+
+
+def _best_discount(fitted: GradedRegression, questions: Questions) -> tuple[float, _Gains]:
+    """Return the best discount of popularity, and its gains."""
+    plain = questions.scored(fitted.plain)
+    of_none = questions.gains(plain)
+    candidates = [
+        (discount, questions.gains([one * fitted.popularity**-discount for one in plain]))
+        for discount in _DISCOUNTS
+    ]
+    return _improve(of_none, candidates) or (0.0, of_none)
+
+
+def _ascend(components: Mapping[str, Scores], base: str, questions: Questions) -> dict[str, float]:
+    """Return the weights of the best sum, from the base alone, one component after the other, twice."""
+    scores = {
+        name: [standardized(one) for one in questions.scored(component.score)]
+        for name, component in components.items()
+    }
+
+    def gains(weights: Mapping[str, float]) -> _Gains:
+        sums = [np.zeros_like(one) for one in scores[base]]
+        for name, weight in weights.items():
+            for at, one in enumerate(scores[name]):
+                sums[at] += np.float32(weight) * one
+        return questions.gains(sums)
+
+    weights = {name: float(name == base) for name in scores}
+    best = gains(weights)
+    for _ in range(2):
+        for name in scores:
+            others = [weights | {name: value} for value in _WEIGHTS] if name != base else []
+            if found := _improve(best, [(other, gains(other)) for other in others]):
+                weights, best = found
+    return {name: weight for name, weight in weights.items() if weight}

@@ -1,0 +1,82 @@
+"""Closed-form embeddings: constants chosen on validation users, and vectors that rank what the teacher ranks."""
+
+import numpy as np
+import pytest
+
+from tastevec.data.topk import rank_items
+from tastevec.data.value_scale import ValueScale
+from tastevec.training.closed_form import fit_closed_form
+from tastevec.training.teacher_search import choose_teacher
+from users import users
+
+N = 40
+STARS = ValueScale.explicit(1, 5)
+
+
+def _crowd(count, seed):
+    """Return users who go through one half of the items, each step to one of the next two."""
+    rng = np.random.default_rng(seed)
+    each = []
+    for user in range(count):
+        steps = np.cumsum(rng.integers(1, 3, 10)) + rng.integers(0, 20)
+        each.append([(int(2 * (step % 20) + user % 2), 5 if rng.random() < 0.8 else 2) for step in steps])
+    return users(*[list({item: (item, stars) for item, stars in one}.values()) for one in each])
+
+
+TRAIN, VALIDATION, TEST = _crowd(150, 0), _crowd(60, 1), _crowd(40, 2)
+
+
+@pytest.fixture(scope="module", name="chosen")
+def _chosen():
+    steps = []
+    settings = choose_teacher(
+        TRAIN, VALIDATION, N, scale=STARS, order="timestamp", dim=8, progress=steps.append
+    )
+    return settings, steps
+
+
+@pytest.fixture(scope="module", name="model")
+def _model(chosen):
+    return fit_closed_form(TRAIN, N, chosen[0], scale=STARS, order="timestamp", dim=8)
+
+
+def test_choice_names_its_steps_and_can_be_saved(chosen):
+    settings, steps = chosen
+    assert steps == ["item regression", "lagged item regression", "iALS", "weights"]
+    assert settings.as_json()["weights"]["next"]["lagged"] == 1
+    assert "lagged" not in settings.weights["overall"]
+
+
+def test_choice_is_reproducible(chosen):
+    again = choose_teacher(TRAIN, VALIDATION, N, scale=STARS, order="timestamp", dim=8)
+    assert again == chosen[0]
+
+
+def test_data_without_order_have_no_lagged_regression():
+    settings = choose_teacher(TRAIN, VALIDATION, N, scale=STARS, order="none", dim=8)
+    assert settings.weights["next"] == settings.weights["overall"]
+    model = fit_closed_form(TRAIN, N, settings, scale=STARS, order="none", dim=8)
+    assert "lagged" not in model.teacher.components
+    np.testing.assert_array_equal(model.encode(TEST, "next"), model.encode(TEST, "overall"))
+
+
+def test_vectors_rank_what_the_teacher_ranks(model):
+    for horizon in ("overall", "next"):
+        found = model.encode(TEST, horizon) @ model.vectors.T
+        ours, theirs = (rank_items(some, TEST, 5) for some in (found, model.teacher.score(TEST, horizon)))
+        shared = np.mean([len({*a} & {*b}) for a, b in zip(ours.tolist(), theirs.tolist(), strict=True)])
+        assert shared > 3.5
+
+
+def test_next_follows_the_order(model):
+    both = users([(0, 5), (2, 5), (4, 5)], [(4, 5), (2, 5), (0, 5)])
+    forwards, backwards = model.encode(both, "next") @ model.vectors.T
+    assert forwards[[6, 8]].mean() > backwards[[6, 8]].mean()
+    np.testing.assert_allclose(*(model.encode(both, "overall")), atol=1e-3)
+
+
+def test_vector_does_not_depend_on_other_users(model):
+    for horizon in ("overall", "next"):
+        alone = np.concatenate([model.encode(one, horizon) for one in TEST.chunks(1)])
+        np.testing.assert_allclose(model.encode(TEST, horizon), alone, atol=1e-2)
+    assert model.encode(users(), "overall").shape == (0, 8)
