@@ -35,6 +35,7 @@ BENCHMARKS = {
     "beyond": "beyond",
     "inspections": "data-sets",
     "value_scale": "value-scale",
+    "closed_form": "closed-form",
     "faults": "faults",
     "service_faults": "service-faults",
 }

@@ -728,6 +728,32 @@ REGIONS: dict[str, tuple[Any, ...]] = {
             ],
         ),
     ),
+    "closed-form": (
+        "closed-form",
+        "Test users, nothing set by hand, one split, ± half of the 95 % CI (bootstrap over users). Best component: the best of item regression, lagged item regression, iALS and popularity, each with constants chosen on validation users.",
+        Table(
+            {
+                "data": "{data}",
+                "task": "{task}, {metric}",
+                "users": "{users:,}",
+                "best component": "{best}",
+                "alone": "{component:±.4f}",
+                "weighted sum": "{sum:±.4f}",
+                "64 numbers": "{vectors:±.4f}",
+                "ratio": "{ratio:.3f}",
+                "difference": "{difference:[+.4f]}",
+            },
+            lambda results: [
+                row
+                | {
+                    "component": row["systems"][row["best"]],
+                    "sum": row["systems"]["sum"],
+                    "vectors": row["systems"]["64"],
+                }
+                for row in results["rows"]
+            ],
+        ),
+    ),
     "alignment": (
         "alignment",
         "{data}, two trainings on training users drawn with two seeds; {alignment[films]:,} items rated in both, {people[unseen by both]:,} users in neither training, horizon overall.",
