@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from tastevec.evaluation.tasks import build_task
-from tastevec.items.list_loss import ListSolver, TopLists, fit_item_vectors
-from tastevec.items.teacher import Factors, Teacher
+from tastevec.training.item_vectors import ListSolver, TopLists, fit_item_vectors
+from tastevec.training.teacher import Factors, Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from tastevec.data.histories import Histories
     from tastevec.data.value_scale import ValueScale
-    from tastevec.items.teacher import TeacherSettings
     from tastevec.schema import Horizon, Order
+    from tastevec.training.teacher import TeacherSettings
 
 _LENGTHS: Final[dict[Horizon, int]] = {"overall": 150, "next": 100}  # items of a list
 _LISTS: Final = 4_000  # of each horizon, which the item vectors are fitted to

@@ -12,7 +12,7 @@ import numpy as np
 from tastevec.data.topk import rank_items
 from tastevec.evaluation.metrics import hits_at, ndcg, ranks_of
 from tastevec.evaluation.tasks import build_task, reason_to_skip
-from tastevec.items.teacher import (
+from tastevec.training.teacher import (
     Factors,
     GradedProducts,
     GradedRegression,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from tastevec.data.histories import Histories
     from tastevec.data.value_scale import ValueScale
     from tastevec.evaluation.tasks import Task
-    from tastevec.items.teacher import Scores
     from tastevec.schema import Horizon, Order, TaskId
+    from tastevec.training.teacher import Scores
 
 _MAX_ITEMS: Final = 4_000  # of the search: a solution takes a second or two
 _MAX_USERS: Final = 800  # validation users of the search

@@ -6,7 +6,7 @@ import pytest
 import worlds
 from tastevec.data.value_scale import ValueScale
 from tastevec.items.regression import Lags
-from tastevec.items.teacher import (
+from tastevec.training.teacher import (
     STRONGEST,
     FadingPopularity,
     GradedRegression,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tastevec.items.list_loss import RIDGE, ListSolver, TopLists, fit_item_vectors
+from tastevec.training.item_vectors import RIDGE, ListSolver, TopLists, fit_item_vectors
 from users import users
 
 N, D = 30, 4
