@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from tastevec.evaluation.report import Report
-from tastevec.evaluation.results import Slice, SystemFacts, TaskRecord, TaskResult
+from tastevec.evaluation.results import (
+    Behavior,
+    BehaviorRow,
+    Slice,
+    SystemFacts,
+    TaskRecord,
+    TaskResult,
+)
 
 DATA = {"name": "tiny", "fingerprint": "f00d", "split": "test"}
 KNOWN = ("1", "2", "3", "5", "10", "20", "50", "100", "200")
@@ -37,6 +44,21 @@ def measured(system, task, *, system_metrics=None, slices=(), **values):
     values = {name.replace("_at_", "@"): np.array(column, float) for name, column in values.items()}
     runs = {metric: np.array([np.nanmean(column)]) for metric, column in values.items()}
     return TaskResult(system, task, values, runs, system_metrics or {}, tuple(slices))
+
+
+def behavior_of(*systems):
+    """Return a behavior of two measures at both horizons, and of one that was skipped."""
+    nan = float("nan")
+    rows = []
+    for system in systems:
+        for horizon, auc in (("overall", 0.75), ("next", 0.7)):
+            rows.append(BehaviorRow(system, horizon, "dislike_auc", auc, 0.6, 0.9, 40, "users", 0.78))
+            share = 0.05 if horizon == "overall" else 0.09
+            rows.append(
+                BehaviorRow(system, horizon, "low_category@20", 0.2, nan, nan, 9, "categories", share)
+            )
+        rows.append(BehaviorRow(system, "overall", "order_difference", 2e-7, nan, nan, 40, "users", nan))
+    return Behavior(tuple(rows), {"kept@12": "nothing was <kept>"})
 
 
 def report_of(systems, results, *, data=DATA, at=(10, 100), seed=42):

@@ -76,7 +76,7 @@ def _world(prepared_folder, bundle_folder, tmp_path_factory):
         shutil.copytree(bundle_folder, world / name)
     for name in ("tuned", "results"):
         (world / name).mkdir()
-        (world / name / "results.json").write_text('{"format_version": 3}')
+        (world / name / "results.json").write_text('{"format_version": 4}')
     rows = [f"{row.user},{row.item},{row.stars},{row.time}" for row in worlds.ratings()]
     (world / "histories.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *rows]) + "\n")
     (world / "items.csv").write_text("item_id,title,genres\n99,New (2001),Drama\n")

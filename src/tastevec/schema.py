@@ -102,7 +102,7 @@ FOLDER_FILES: Final[Mapping[str, tuple[str, ...]]] = {
 PREPARED_FORMAT: Final = 2
 ALIGNMENT_FORMAT: Final = 2
 BUNDLE_FORMAT: Final = 3
-RESULTS_FORMAT: Final = 3
+RESULTS_FORMAT: Final = 4
 
 # What to do with a damaged folder.
 PREPARE_AGAIN: Final = "Run tastevec prepare again."

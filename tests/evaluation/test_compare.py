@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tastevec
-from reports import DATA, facts, lively, measured, report_of, task_record
+from reports import DATA, behavior_of, facts, lively, measured, report_of, task_record
 from tastevec.cli.app import app
 from tastevec.errors import DataError, FormatError, MissingExtraError, SettingsError
 from tastevec.evaluation.compare import compare
@@ -70,6 +70,15 @@ def test_compare_keeps_measured_values(write):
         before, after = ([*getattr(one, kind), *getattr(two, kind)]), getattr(merged, kind)
         kept = {(row.system.split(" (")[0], row.task, row.metric, row.mean) for row in after}
         assert kept == {(row.system, row.task, row.metric, row.mean) for row in before}
+
+
+def test_compare_keeps_behavior_under_new_names(write):
+    one = replace(simple({"taste": [0.3] * 4}), behavior=behavior_of("taste"))
+    two = replace(simple({"taste": [0.4] * 4}), behavior=behavior_of("taste"))
+    before, after = one.behavior, compare([write("one", one), write("two", two)]).behavior
+    assert [row.system for row in after.rows] == ["taste (one)"] * 5 + ["taste (two)"] * 5
+    assert [row.mean for row in after.rows] == 2 * [row.mean for row in before.rows]
+    assert after.skipped == before.skipped
 
 
 def test_compare_merges_equal_systems_only(write):

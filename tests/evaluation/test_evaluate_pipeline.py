@@ -24,6 +24,10 @@ def test_evaluate_adds_baselines_in_the_space_of_the_model(bundle_folder, prepar
     assert any(facts.is_baseline and facts.space == systems["model"].space for facts in report.systems)
     assert {row.n_users for row in report.rows} <= {1, 2, 3}  # the three users whom no user has seen
     assert (tmp_path / "results" / "results.json").exists()
+    measured = {
+        (row.system, row.horizon): row.mean for row in report.behavior.rows if row.measure == "same@10"
+    }
+    assert measured == {("model", "next"): pytest.approx(10, abs=1)}  # of these tasks
 
 
 def test_evaluate_without_baselines_has_trivial_ones(bundle_folder, prepared_folder):

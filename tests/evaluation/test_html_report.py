@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from reports import facts, lively, measured, report_of, task_record
+from reports import behavior_of, facts, lively, measured, report_of, task_record
 from tastevec.data.html import style_axes
 from tastevec.evaluation.html_report import report_page
 from tastevec.evaluation.plots import SeriesStyle, draw, label_ends, label_points, series_styles, short
@@ -21,9 +21,10 @@ EVERY = ["headline", "quality-curve", "popularity", "age", "cold-items", "covera
 
 @pytest.fixture(scope="module")
 def report():
-    return lively(
+    found = lively(
         baselines=["popularity", "EASE & <friends>", "iALS"], models=["ours", "the note's"], users=60
     )
+    return replace(found, behavior=behavior_of("ours", "the note's"))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_every_plot_has_caption_with_number_of_users(page, pictures):
 
 
 def test_html_tables_equal_text_tables(page, report):
-    assert page.count("<table>") == 6
+    assert page.count("<table>") == 7
     assert page.count('<tr class="model">') == 6 * 2
     plain = re.sub(r"<[^>]+>", " ", page)
     for word in report_text(report).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split():
@@ -90,6 +91,7 @@ def test_names_and_notes_are_escaped(page):
     assert "EASE &amp; &lt;friends&gt;" in page
     assert "A note with &lt;angles&gt;." in page
     assert "<friends>" not in page
+    assert "<kept>" not in page
 
 
 def test_page_title_names_models_and_data(page, report, pictures, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import worlds
-from reports import AT, facts, lively, measured, report_of, task_record
+from reports import AT, behavior_of, facts, lively, measured, report_of, task_record
 from tastevec.data.html import Chart
 from tastevec.data.value_scale import ValueScale
 from tastevec.errors import FormatError, MissingExtraError
@@ -30,7 +31,8 @@ NAN = float("nan")
 @pytest.fixture(scope="module")
 def report():
     """Two baselines and a model of three runs, on four tasks."""
-    return lively(baselines=["popularity", "EASE"], models=["ours"], users=40)
+    found = lively(baselines=["popularity", "EASE"], models=["ours"], users=40)
+    return replace(found, behavior=behavior_of("ours"))
 
 
 @pytest.fixture
@@ -70,8 +72,9 @@ def test_results_json_has_data_settings_and_counts(report):
     assert list(found) == [
         *("format_version", "data", "settings", "tasks", "skipped_tasks", "systems"),
         *("rows", "system_metrics", "slices", "skill", "paired_differences"),
+        *("behavior", "skipped_behavior"),
     ]
-    assert found["format_version"] == 3
+    assert found["format_version"] == 4
     assert found["data"] == {"name": "tiny", "fingerprint": "f00d", "split": "test"}
     assert found["settings"] == {"at": list(AT), "seed": 42, "resamples": 1000, "confidence": 0.95}
     assert [task["task"] for task in found["tasks"]] == [
@@ -88,6 +91,16 @@ def test_results_json_has_data_settings_and_counts(report):
     ]
     assert {skill["system"] for skill in found["skill"]} == {"ours"}
     assert len(found["paired_differences"]) == 4 * 3  # tasks, pairs
+
+
+def test_behavior_table_has_a_line_for_each_measure(report):
+    *_, table, skipped, _ = report_text(report).split("\n\n")
+    _, _, auc, category, order = table.splitlines()
+    assert auc.split("  ")[0] == "AUC of positives and dislikes"
+    assert "0.750 [0.600, 0.900]  0.700 [0.600, 0.900]  0.780  " in auc
+    assert "0.050 / 0.090" in category
+    assert "2.0e-07" in order
+    assert skipped == "Behavior, kept@12, ratings reversed: skipped, nothing was <kept>."
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -130,7 +143,7 @@ def test_rewritten_report_has_equal_bytes(folder, tmp_path):
 
 def test_equal_seed_gives_equal_report(report):
     again = Report.of(report.systems, report.results, at=report.at, seed=42, data=report.data)
-    assert again.to_dict() == report.to_dict()
+    assert replace(again, behavior=report.behavior).to_dict() == report.to_dict()
     assert Report.of(report.systems, report.results, at=report.at, seed=43).rows != report.rows
 
 
@@ -161,10 +174,10 @@ def test_perfect_baseline_has_no_skill():
 
 def test_task_table_has_best_system_first(report):
     blocks = report_text(report).split("\n\n")
-    titles = [block.split(":")[0] for block in blocks[:-1:2]]
+    titles = [block.split(":")[0] for block in blocks[:-2:2]]
     assert titles == [
         *("top-rated", "random-20pct", "next-item", "last-20pct"),
-        *("Embeddings", "Lists (first 10 items)"),
+        *("Embeddings", "Lists (first 10 items)", "Behavior"),
     ]
     assert blocks[2] == "random-20pct: A note with <angles>. 40 users, 1 excluded."
     header, rule, *lines = blocks[3].splitlines()
@@ -267,11 +280,12 @@ def edited(folder, tmp_path, edit):
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda results: results.update(format_version=2), "format version 2. Expected 3"),
+        (lambda results: results.update(format_version=3), "format version 3. Expected 4"),
         (lambda results: results.pop("format_version"), "is missing or damaged"),
         (lambda results: results.pop("slices"), "slices is missing"),
         (lambda results: results["systems"][0].pop("runs"), "is missing or damaged"),
         (lambda results: results["rows"][0].update(color="red"), "is missing or damaged"),
+        (lambda results: results["behavior"][0].update(unit="hours"), "is missing or damaged"),
         (lambda results: results["rows"][0].update(mean=0.999), "per_user.parquet is missing or damaged"),
         (
             lambda results: results["rows"][0].update(metric="luck@7"),

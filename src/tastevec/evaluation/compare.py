@@ -12,7 +12,7 @@ from tastevec.data.files import check_replaceable
 from tastevec.errors import DataError, SettingsError
 from tastevec.evaluation.html_report import write_report
 from tastevec.evaluation.report import Report
-from tastevec.evaluation.results import TaskRecord, results_by_task
+from tastevec.evaluation.results import Behavior, TaskRecord, results_by_task
 from tastevec.evaluation.statistics import Row, SliceRow, bootstrap_users, paired_differences, skill_scores
 from tastevec.extras import require
 from tastevec.schema import RESULTS_FILE
@@ -145,6 +145,7 @@ def _merged(reports: Mapping[str, Report]) -> Report:
         seed=first.seed,
         data=first.data,
         skipped={task: reason for report in reports.values() for task, reason in report.skipped.items()},
+        behavior=_behavior(named, {label: report.behavior for label, report in reports.items()}),
     )
 
 
@@ -185,6 +186,18 @@ def _rows_of(named: Mapping[str, _System], rows: Mapping[str, Sequence[_AnyRow]]
         for row in rows[label]
         if row.system == system.facts.system and row.task == task
     )
+
+
+def _behavior(named: Mapping[str, _System], behaviors: Mapping[str, Behavior]) -> Behavior:
+    """Return the behavior of each system from the folder of its first result, under the system's new name."""
+    rows = []
+    for name, system in named.items():
+        label, _ = next(iter(system.results.values()))
+        own = (row for row in behaviors[label].rows if row.system == system.facts.system)
+        rows += [replace(row, system=name) for row in own]
+    found = {row.measure for row in rows}
+    reasons = {name: why for behavior in behaviors.values() for name, why in behavior.skipped.items()}
+    return Behavior(tuple(rows), {name: why for name, why in reasons.items() if name not in found})
 
 
 def _differences(

@@ -74,7 +74,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 
 def _section(table: Table) -> str:
-    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in ("system", *table.columns))
+    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in (table.of, *table.columns))
     body = "\n".join(map(_line, table.lines))
     return (
         f"<section><h2>{html.escape(table.title)}</h2><p>{html.escape(table.note)}</p>"
@@ -90,4 +90,5 @@ def _line(line: Line) -> str:
 
 def _cell(cell: Cell) -> str:
     interval = f" <small>{html.escape(cell.interval)}</small>" if cell.interval else ""
-    return f"<td>{html.escape(cell.value)}{interval}</td>"
+    kind = ' class="text"' if cell.is_text else ""
+    return f"<td{kind}>{html.escape(cell.value)}{interval}</td>"

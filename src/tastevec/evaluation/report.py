@@ -16,7 +16,14 @@ from pydantic_core import from_json
 
 from tastevec.data.files import StrictModel, validate_json, validation_message
 from tastevec.errors import FormatError
-from tastevec.evaluation.results import SystemFacts, TaskRecord, TaskResult, results_by_task
+from tastevec.evaluation.results import (
+    Behavior,
+    BehaviorRow,
+    SystemFacts,
+    TaskRecord,
+    TaskResult,
+    results_by_task,
+)
 from tastevec.evaluation.statistics import (
     RESAMPLES,
     PairedDifference,
@@ -43,7 +50,7 @@ _Record = TypeVar("_Record")
 
 _TOLERANCE = 1e-9  # of a mean against that of the per-user values, added in another order
 _AGAIN = "Run: tastevec evaluate"
-_NULLABLE = ("mean", "ci_low", "ci_high", "skill", "difference")  # null in JSON, NaN here
+_NULLABLE = ("mean", "ci_low", "ci_high", "skill", "difference", "reference")  # null in JSON, NaN here
 
 
 class _Settings(StrictModel):
@@ -64,6 +71,11 @@ class _Skipped(StrictModel):
     reason: str
 
 
+class _SkippedMeasure(StrictModel):
+    measure: str
+    reason: str
+
+
 class _Results(StrictModel):
     data: dict[str, Any] | None
     settings: _Settings
@@ -75,6 +87,8 @@ class _Results(StrictModel):
     slices: list[dict[str, Any]]
     skill: list[dict[str, Any]]
     paired_differences: list[dict[str, Any]]
+    behavior: list[dict[str, Any]]
+    skipped_behavior: list[_SkippedMeasure]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +104,7 @@ class Report:
         at: Depths of the ranking metrics.
         data: Name, fingerprint and split of the dataset; None without a prepared dataset.
         skipped: Why each task without users was skipped.
+        behavior: What the models make of low ratings, repeats, order and halves of a history.
     """
 
     systems: tuple[SystemFacts, ...]
@@ -103,6 +118,7 @@ class Report:
     seed: int
     data: Mapping[str, Any] | None = None
     skipped: Mapping[TaskId, str] = field(default_factory=dict)
+    behavior: Behavior = field(default_factory=Behavior)
 
     @classmethod
     def of(
@@ -165,6 +181,10 @@ class Report:
                 seed=saved["settings"]["seed"],
                 data=saved["data"],
                 skipped={each["task"]: each["reason"] for each in saved["skipped_tasks"]},
+                behavior=Behavior(
+                    _restored(BehaviorRow, saved["behavior"]),
+                    {each["measure"]: each["reason"] for each in saved["skipped_behavior"]},
+                ),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise _damaged(folder / RESULTS_FILE, error) from error
@@ -199,6 +219,10 @@ class Report:
             "slices": self.slices,
             "skill": self.skills,
             "paired_differences": self.paired_differences,
+            "behavior": self.behavior.rows,
+            "skipped_behavior": [
+                {"measure": name, "reason": reason} for name, reason in self.behavior.skipped.items()
+            ],
         }
         return dict(_plain(saved))
 

@@ -1,4 +1,4 @@
-"""Measured results: per-user values of one system on one task, and facts about the system.
+"""Measured results: per-user values of one system on one task, its behavior, and facts about the system.
 
 Dimension letters: B users, S runs.
 """
@@ -9,11 +9,12 @@ import hashlib
 import re
 from collections.abc import Mapping  # noqa: TC003  pydantic reads it
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from tastevec.evaluation.tasks import task_horizon
+from tastevec.schema import Horizon  # noqa: TC001  pydantic reads it
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tastevec.evaluation.tasks import Task
-    from tastevec.schema import Horizon, TaskId
+    from tastevec.schema import TaskId
+
+Unit = Literal["users", "categories", "items"]  # what the values of a measure of behavior are of
 
 DISTANCE = "cosine_distance"  # lower is better, and so is the next
 CENTRED_DISTANCE = "cosine_distance_centred"  # after the direction that all items share is removed
@@ -126,6 +129,100 @@ class TaskResult:
     runs: dict[str, NDArray[np.float64]]
     system_metrics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     slices: tuple[Slice, ...] = ()
+
+
+class Measure(NamedTuple):
+    """The title of a measure, and one line on how to read it."""
+
+    title: str
+    meaning: str
+
+
+MEASURES: Final[Mapping[str, Measure]] = {
+    "dislike_auc": Measure(
+        "AUC of positives and dislikes",
+        "Share of a user's pairs of a held-out positive and a held-out dislike (below the middle of the scale) with the positive "
+        "first. Reference: the item's mean rating alone.",
+    ),
+    "disliked@20": Measure(
+        "held-out dislikes@20", "Number among the first 20, lower is better. Reference: popularity."
+    ),
+    "positives@20": Measure("held-out positives@20", "Number among the first 20. Reference: popularity."),
+    "kept@12": Measure(
+        "kept@12, ratings reversed",
+        "Number of the first 12 that stay when every rating of a user is reversed, the highest to the lowest; 12 means that ratings do not matter.",
+    ),
+    "low_category@20": Measure(
+        "disliked category@20",
+        "Share of a category among the first 20 after its five most rated items have the lowest rating. Reference: without a rating.",
+    ),
+    "high_category@20": Measure(
+        "favored category@20", "The same after the highest rating. Reference: without a rating."
+    ),
+    "one_item_category@20": Measure(
+        "one item: its categories@20",
+        "One item, rated highest: share of the first 20 with a category of it. Reference: that share of the catalog.",
+    ),
+    "one_item_similar@20": Measure(
+        "one item: similar items@20",
+        "Number of its 20 most similar items among the first 20. Reference: without a rating.",
+    ),
+    "one_item_itself@20": Measure(
+        "one item: itself@20", "Share of these items among their own first 20; always 0."
+    ),
+    "same@10": Measure(
+        "equal top 10 of three distances",
+        "Number of the first 10 by inner product that are also the first 10 by cosine and by Euclidean distance, the mean of both.",
+    ),
+    "repeat_difference": Measure(
+        "difference, history given twice", "Largest difference of a coordinate of the vector; 0 is equal."
+    ),
+    "order_difference": Measure(
+        "difference, history in another order",
+        "Largest difference of a coordinate of the vector; 0 is equal.",
+    ),
+    "random_half_accuracy": Measure(
+        "split-half accuracy, random halves",
+        "Share of other users whose half is less similar to a half of a history than its other half is. Reference: chance.",
+    ),
+    "length_eta_squared": Measure(
+        "history length by cluster",
+        "Share of the variance of the log history length that 20 clusters of users explain (eta squared), lower is better. "
+        "Reference: chance.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class BehaviorRow:
+    """One measure of one system at one horizon.
+
+    Attributes:
+        measure: A key of `MEASURES`.
+        mean: Over the values, of each the mean over the runs.
+        ci_low: 95 % CI by bootstrap over users; NaN where the values are not of users, and so is ``ci_high``.
+        n_values: Number of values.
+        unit: What the values are of.
+        reference: What to compare the mean with, as `MEASURES` says; NaN without one.
+    """
+
+    system: str
+    horizon: Horizon
+    measure: str
+    mean: float
+    ci_low: float
+    ci_high: float
+    n_values: int
+    unit: Unit
+    reference: float
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """The behavior of all systems, and why measures were skipped."""
+
+    rows: tuple[BehaviorRow, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 def results_by_task(results: Sequence[TaskResult]) -> list[list[TaskResult]]:

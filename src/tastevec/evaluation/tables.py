@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
-from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, SHUFFLED, headline_metric
+from tastevec.evaluation.results import CENTRED_DISTANCE, DISTANCE, MEASURES, SHUFFLED, headline_metric
 from tastevec.evaluation.tasks import TASK_TITLES
 
 if TYPE_CHECKING:
     from tastevec.evaluation.report import Report
-    from tastevec.evaluation.results import SystemFacts, TaskRecord
+    from tastevec.evaluation.results import BehaviorRow, SystemFacts, TaskRecord
     from tastevec.evaluation.statistics import Row
     from tastevec.evaluation.tasks import Task
 
@@ -43,6 +43,7 @@ _SYSTEM_TABLES = {
         "intra_list_similarity@10",
     ),
 }
+_SMALL = 0.0005  # 0.000 when rounded
 _SYSTEM_TASK = "random-20pct"  # the tables above are of one task: this one where it was evaluated
 _TITLES = {
     "hr": "HR",
@@ -60,10 +61,11 @@ _NAMES = {
 
 
 class Cell(NamedTuple):
-    """A number and, where it has one, its CI."""
+    """A number and, where it has one, its CI; or a text."""
 
     value: str
     interval: str = ""
+    is_text: bool = False
 
 
 class Line(NamedTuple):
@@ -76,12 +78,16 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """One table: the columns are the titles of the cells of each line, the lines are the systems, best first."""
+    """One table: the columns are the titles of the cells of each line, the lines are the systems, best first.
+
+    In a table ``of`` something else, the lines are that.
+    """
 
     title: str
     note: str
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
+    of: str = "system"
 
 
 def report_text(report: Report) -> str:
@@ -90,15 +96,22 @@ def report_text(report: Report) -> str:
 
 
 def skipped_lines(report: Report) -> list[str]:
-    """Return why each task without users was skipped."""
-    return [f"{TASK_TITLES[task]} ({task}): skipped, {reason}." for task, reason in report.skipped.items()]
+    """Return why each task without users was skipped, and each measure of behavior."""
+    lines = [f"{TASK_TITLES[task]} ({task}): skipped, {reason}." for task, reason in report.skipped.items()]
+    reasons: dict[str, list[str]] = {}
+    for measure, reason in report.behavior.skipped.items():
+        reasons.setdefault(reason, []).append(MEASURES[measure].title)
+    return [
+        *lines,
+        *(f"Behavior, {'; '.join(titles)}: skipped, {reason}." for reason, titles in reasons.items()),
+    ]
 
 
 def report_tables(report: Report) -> list[Table]:
-    """Return one table for each task, then one of embeddings and one of lists, where measured."""
+    """Return one table for each task, then one of embeddings, one of lists and one of behavior, where measured."""
     described = [_system_table(report, title, metrics) for title, metrics in _SYSTEM_TABLES.items()]
     by_task = [_task_table(report, task) for task in report.tasks]
-    return [*by_task, *(table for table in described if table.lines)]
+    return [*by_task, *(table for table in (*described, _behavior_table(report)) if table.lines)]
 
 
 def metric_title(metric: str) -> str:
@@ -122,8 +135,10 @@ def metric_title(metric: str) -> str:
 
 def _as_text(table: Table) -> str:
     """Return the table in columns of equal width, under its title and note."""
-    lines = [["system", *table.columns]]
-    lines += [[line.system, *(" ".join(filter(None, cell)) for cell in line.cells)] for line in table.lines]
+    lines = [[table.of, *table.columns]]
+    lines += [
+        [line.system, *(" ".join(filter(None, cell[:2])) for cell in line.cells)] for line in table.lines
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     padded.insert(1, ["-" * width for width in widths])
@@ -179,6 +194,34 @@ def _system_table(report: Report, title: str, metrics: tuple[str, ...]) -> Table
     return Table(title, f"task {task}.", tuple(map(metric_title, present)), tuple(lines))
 
 
+def _behavior_table(report: Report) -> Table:
+    """Return one line for each measure: each model at each horizon, the reference, and how to read it."""
+    rows = {(row.system, row.horizon, row.measure): row for row in report.behavior.rows}
+    columns = list(dict.fromkeys((system, horizon) for system, horizon, _ in rows))
+    several = len({system for system, _ in columns}) > 1
+    titles = [f"{system}, {horizon}" if several else horizon for system, horizon in columns]
+    lines = []
+    for name, (title, meaning) in MEASURES.items():
+        found = [rows.get((*column, name)) for column in columns]
+        references = [f"{row.reference:.3f}" for row in found if row and isfinite(row.reference)]
+        reference = " / ".join(references if len(set(references)) > 1 else references[:1]) or "-"
+        if any(found):
+            cells = (*map(_behavior_cell, found), Cell(reference), Cell(meaning, is_text=True))
+            lines.append(Line(title, is_baseline=True, cells=cells))
+    users = max((row.n_values for row in report.behavior.rows if row.unit == "users"), default=0)
+    note = (
+        f"what the models make of ratings, repeats and halves of a history; at most {users:,} held-out users."
+    )
+    return Table("Behavior", note, (*titles, "reference", "meaning"), tuple(lines), of="measure")
+
+
+def _behavior_cell(row: BehaviorRow | None) -> Cell:
+    """Return the cell of a measure; a small difference from 0 is not rounded to 0."""
+    if row is not None and 0 < abs(row.mean) < _SMALL:
+        return Cell(f"{row.mean:.1e}")
+    return _cell(row)
+
+
 def _differences_from_best(
     report: Report, task: str, rows: dict[tuple[str, str], Row], metric: str
 ) -> tuple[str, dict[str, Cell]]:
@@ -195,7 +238,7 @@ def _differences_from_best(
     return best, cells
 
 
-def _cell(row: Row | None, *, significant: bool = False) -> Cell:
+def _cell(row: Row | BehaviorRow | None, *, significant: bool = False) -> Cell:
     if row is None or not isfinite(row.mean):
         return Cell("-")
     value = f"{row.mean:.3f}{'*' * significant}"

@@ -11,7 +11,7 @@ from tastevec.data.prepared import Prepared
 from tastevec.errors import DataError, FormatError, SettingsError
 from tastevec.evaluation.scorers import EncodedScorer, Runs
 from tastevec.extras import require
-from tastevec.schema import BUNDLE_FILE, RESULTS_FILE, Horizon
+from tastevec.schema import BUNDLE_FILE, GENRES, RESULTS_FILE, Horizon
 from tastevec.serving.recommender import load
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def evaluate(
         SettingsError: Two model folders share a name, settings contradict each other, or a task needs a temporal split.
         MissingExtraError: ``tune`` is set and Optuna is not installed.
     """
+    from tastevec.evaluation.behavior import measure_behavior
     from tastevec.evaluation.dataset import EvalDataset
     from tastevec.evaluation.evaluate import evaluate as evaluate_systems
     from tastevec.evaluation.html_report import write_report
@@ -177,9 +178,12 @@ def evaluate(
     report = evaluate_systems(
         systems, dataset, baselines=baselines, tasks=tasks, seed=seed, progress=progress
     )
+    if progress is not None:
+        progress(0, 1, "behavior")
+    behavior = measure_behavior(systems, dataset, prepared.items[GENRES], horizons=horizons, seed=seed)
     facts = {"name": prepared.manifest["source"]["name"], "fingerprint": prepared.fingerprint, "split": split}
     facts |= {"item_noun": prepared.noun.to_json(), "n_items": len(prepared.items)}
-    report = replace(report, data=facts)
+    report = replace(report, data=facts, behavior=behavior)
     if out is not None:
         write_report(report, Path(out))
     return report
