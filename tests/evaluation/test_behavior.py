@@ -169,6 +169,15 @@ def test_users_of_one_item_skip_all_measures(dataset):
     assert skipped == dict.fromkeys(MEASURES, "no user has two items")
 
 
+def test_tiny_catalog_has_no_probes_of_items_and_categories():
+    each = [[(item, 4) for item in range(6)] for _ in range(4)]
+    data = plain_dataset(users(*each), users(*each, ids=range(9, 13)), ITEMS, SCALE)
+    rows, skipped = behavior(by_rating, data)
+    assert skipped["one_item_itself@20"] == "at most 20 items have raters"
+    assert skipped["dislike_auc"] == "no user has a held-out positive and a held-out dislike"
+    assert rows.keys() | skipped.keys() == MEASURES.keys()
+
+
 def test_lists_shorter_than_20_are_measured(dataset):
     """22 items have a vector, so that the lists of a user with more items end early."""
     table = np.where(np.arange(ITEMS)[:, None] < 22, TABLE, 0).astype(np.float32)

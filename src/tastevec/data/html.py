@@ -64,7 +64,7 @@ _PAGE = """<!doctype html>
   th, td {{ padding: .32rem .6rem .32rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap;
            font-weight: normal }}
   thead th {{ color: var(--muted); white-space: normal; vertical-align: bottom }}
-  td.text {{ min-width: 24rem; text-align: left; white-space: normal }}
+  td.text {{ min-width: 17rem; text-align: left; white-space: normal }}
   th:first-child {{ text-align: left; padding-left: .4rem }}
   tr.model {{ background: var(--first) }}
   tr.model th, tr.model td {{ font-weight: 600 }}
