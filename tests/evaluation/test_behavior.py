@@ -157,7 +157,7 @@ def test_data_without_ratings_and_categories_skip_measures():
     assert rows.keys() | skipped.keys() == MEASURES.keys()
     assert not rows.keys() & skipped.keys()
     assert skipped["kept@12"] == "weighted feedback has no low ratings"
-    assert skipped["one_item_category@20"].startswith("no category has 25 items")
+    assert skipped["one_item_category@20"].startswith("no category has 25 or more items")
     assert skipped["repeat_difference"] == "the values of a repeated item add up"
     assert skipped["length_eta_squared"] == "fewer than 60 users, or equal histories"
 

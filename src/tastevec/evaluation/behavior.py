@@ -490,7 +490,7 @@ def _reasons(dataset: EvalDataset, users: int, categories: int) -> dict[str, str
         by_category = ("low_category@20", "high_category@20", "one_item_category@20")
         reasons |= dict.fromkeys(
             by_category,
-            f"no category has {_LISTS + _PROBE_ITEMS} items with raters, and at most half of them",
+            f"no category has {_LISTS + _PROBE_ITEMS} or more items with raters, and at most half of all",
         )
     if kind != "explicit":
         reasons |= dict.fromkeys(_OF_RATINGS, f"{kind} feedback has no low ratings")
