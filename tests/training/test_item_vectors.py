@@ -100,6 +100,17 @@ def test_fitted_vectors_rank_the_lists(tastes):
     assert steps[-1] == (len(steps), len(steps))
 
 
+def test_lists_that_few_dimensions_explain_are_nearly_reached_from_any_start():
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=(200, D)) * np.geomspace(3, 0.3, 200)[:, None]  # most items are in few lists
+    scores = (rng.normal(size=(400, D)) @ truth.T).astype(np.float32)
+    lists = TopLists.of(scores, _known(400, rng), 20)
+    vectors = fit_item_vectors(rng.normal(size=truth.shape).astype(np.float32), lists, seed=1)
+    loss = _loss(lists, vectors, ListSolver.of(vectors).solve(lists)).mean()
+    entropy = -(lists.weights * np.log(lists.weights)).sum(axis=1).mean()
+    assert loss < entropy + 0.3
+
+
 def test_fit_is_reproducible_and_leaves_its_start(tastes):
     start = RNG.normal(size=(N, D)).astype(np.float32)
     kept = start.copy()
